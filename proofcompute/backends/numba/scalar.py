@@ -1,0 +1,97 @@
+"""Canonical functions of one number, and of one row, as plain Python that Numba compiles.
+
+Each repeats a sequence of :mod:`proofcompute.numerics` operation by operation; the constants are taken from
+there. Every constant is a binary32 or int32 object, since a Python float would make Numba compute in
+binary64, and integer results are cast back, since Numba computes integers in 64 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.backends.numba.cache import helper
+from proofcompute.numerics import transcendental as t
+
+__all__ = ["FINITE_BITS", "absolute_bits", "erf", "exp", "from_bits", "reciprocal", "round_even"]
+
+ZERO: Final = np.float32(0)
+ONE: Final = np.float32(1)
+HALF: Final = np.float32(0.5)
+LARGEST: Final = np.finfo(np.float32).max
+FINITE_BITS: Final = np.int32(0x7F800000)
+"""Bits of |x| below this: x is finite."""
+
+_ABSOLUTE: Final = np.int32(0x7FFFFFFF)
+_SIGN: Final = np.int32(-0x80000000)
+_ROUNDER: Final = np.float32(12582912.0)
+_BIAS: Final = np.int32(127)
+
+_EXP_HIGH, _EXP_LOW, _LOG2_E = t.EXP_HIGH, t.EXP_LOW, t.LOG2_E
+_ROUNDER_BITS = t.ROUNDER_BITS
+_LN2_HIGH, _LN2_LOW = t.LN2_HIGH, t.LN2_LOW
+_E0, _E1, _E2, _E3, _E4 = t.EXP_P
+_ERF_CUT, _ERF_END = t.ERF_CUT, t.ERF_END
+_P0, _P1, _P2, _P3, _P4, _P5 = t.ERF_P
+_C0, _C1, _C2, _C3, _C4, _C5, _C6 = t.ERFC_P
+
+
+@helper
+def from_bits(bits: Any) -> Any:
+    """The binary32 number with these int32 bits."""
+    return np.int32(bits).view(np.float32)
+
+
+@helper
+def absolute_bits(x: Any) -> Any:
+    """The bits of |x|, an int32; ordered as |x| is, with NaN above infinity."""
+    return np.int32(np.float32(x).view(np.int32) & _ABSOLUTE)
+
+
+@helper
+def round_even(x: Any) -> Any:
+    """x rounded half to even as int32, for |x| <= 2^22: 1.5 2^23 + x has no fraction bits."""
+    return np.int32((x + _ROUNDER) - _ROUNDER)
+
+
+@helper
+def reciprocal(levels: Any, largest: Any) -> Any:
+    """levels / largest, or 0 where largest is 0 or the quotient overflows: the quantiser's r."""
+    if largest == ZERO:
+        return ZERO
+    r = levels / largest
+    return r if r <= LARGEST else ZERO
+
+
+@helper
+def _power_of_two(k: Any) -> Any:
+    return from_bits(np.int32(np.int32(k + _BIAS) << np.int32(23)))
+
+
+@helper
+def exp(x: Any) -> Any:
+    """e^x (numerics.transcendental.exp)."""
+    x = _EXP_HIGH if x > _EXP_HIGH else x
+    x = _EXP_LOW if x < _EXP_LOW else x
+    shifted = x * _LOG2_E + _ROUNDER
+    k = shifted - _ROUNDER
+    i = np.int32(shifted.view(np.int32) - _ROUNDER_BITS)
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    p = (((_E4 * r + _E3) * r + _E2) * r + _E1) * r + _E0
+    w = (r * r) * p + r
+    first = np.int32(i >> np.int32(1))
+    return ((w + ONE) * _power_of_two(first)) * _power_of_two(np.int32(i - first))
+
+
+@helper
+def erf(x: Any) -> Any:
+    """The error function (numerics.transcendental.erf)."""
+    bits = np.float32(x).view(np.int32)
+    a = from_bits(np.int32(bits & _ABSOLUTE))
+    s = a * a
+    small = a + a * (((((_P5 * s + _P4) * s + _P3) * s + _P2) * s + _P1) * s + _P0)
+    c = _ERF_END if a > _ERF_END else a
+    large = ONE - exp(c * ((((((_C6 * c + _C5) * c + _C4) * c + _C3) * c + _C2) * c + _C1) * c + _C0) - c)
+    value = large if a > _ERF_CUT else small
+    return from_bits(np.int32(np.int32(value.view(np.int32) & _ABSOLUTE) | np.int32(bits & _SIGN)))

@@ -1,0 +1,82 @@
+"""Work on several cores, in two ways.
+
+*Split:* a kernel that takes a range of units is run on parts of it by a pool of Python threads, outside the
+interpreter's lock. Starting costs some 50 us, so it is for milliseconds of work.
+
+*Region:* Numba's parallel loop starts in a few us, for the products of single-token decoding. Some of its
+threading layers end the process when two threads enter at once, and OpenMP does when a forked child enters;
+so one thread at a time gets in, a child never does, and whoever is kept out runs the serial kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, Final
+
+import numba
+
+__all__ = ["enter_region", "leave_region", "size", "split"]
+
+
+class _State:
+    def __init__(self) -> None:
+        self.pool: ThreadPoolExecutor | None = None
+        self.guard = threading.Lock()
+        self.region = threading.Lock()
+
+
+_state: Final = _State()
+
+
+def _in_child() -> None:
+    _state.pool = None  # its threads stayed in the parent
+    _state.guard = threading.Lock()
+    _state.region = threading.Lock()
+    _state.region.acquire()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+
+def size() -> int:
+    """Threads to use: what the user set in Numba, by default the cores of this process."""
+    return int(numba.get_num_threads())
+
+
+def _pool() -> ThreadPoolExecutor:
+    with _state.guard:
+        if _state.pool is None:
+            _state.pool = ThreadPoolExecutor(max(1, int(numba.config.NUMBA_NUM_THREADS) - 1), "proofcompute")
+        return _state.pool
+
+
+def split(function: Callable[..., Any], units: int, least: int, *arguments: Any) -> bool:
+    """``function(a, b, *arguments)`` over parts of 0..units, each of ``least`` units or more.
+
+    True unless a call returned False. Returns, or raises what a call raised, after all calls have ended.
+    """
+    parts = max(1, min(size(), units // max(1, least)))
+    if parts == 1:
+        return function(0, units, *arguments) is not False
+    cuts = [units * i // parts for i in range(parts + 1)]
+    pool = _pool()
+    others = [pool.submit(function, cuts[i], cuts[i + 1], *arguments) for i in range(1, parts)]
+    try:
+        good = function(cuts[0], cuts[1], *arguments) is not False
+    finally:
+        wait(others)
+    return all([future.result() is not False for future in others]) and good
+
+
+def enter_region() -> bool:
+    """Whether the caller may enter a parallel loop; if so it must call :func:`leave_region` after."""
+    return _state.region.acquire(blocking=False)
+
+
+def leave_region() -> None:
+    """Let the next one in."""
+    _state.region.release()

@@ -1,0 +1,129 @@
+"""Every error that proofcompute raises, as one tree.
+
+::
+
+    ProofcomputeError
+    |- InputError              what the caller gave cannot be used; the text says what to do
+    |  |- FormatError          bytes that are not a canonical encoding of what they claim to be
+    |  |- LimitError           larger than a stated limit; raised before anything is allocated
+    |  |- UnsupportedError     well formed, but not something this version can do
+    |  `- MismatchError        two things that do not belong together (key and model, run and request)
+    |- ExecutionError          the canonical arithmetic has no result
+    |  |- NonFiniteError       a NaN or an infinity where a finite number is required
+    |  `- EmptyRowError        a softmax row with no allowed position
+    |- StorageError            the file system refused (full disk, permissions); files are as before
+    |- DeviceError             a compute device is missing or cannot be used
+    `- VerificationError       an untrusted message failed a numbered step of the verification
+
+Nothing raw (``struct.error``, ``UnicodeDecodeError``, ``KeyError``) escapes from decoding a message.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = [
+    "Cell",
+    "DeviceError",
+    "EmptyRowError",
+    "ExecutionError",
+    "FormatError",
+    "InputError",
+    "LimitError",
+    "MismatchError",
+    "NonFiniteError",
+    "ProofcomputeError",
+    "StorageError",
+    "UnsupportedError",
+    "VerificationError",
+]
+
+
+class Cell(NamedTuple):
+    """The unit of an audit: rows ``a`` (inclusive) to ``b`` (exclusive) of one segment."""
+
+    segment: int
+    a: int
+    b: int
+
+    def __str__(self) -> str:
+        return f"segment {self.segment}, rows {self.a}..{self.b - 1}"
+
+
+class ProofcomputeError(Exception):
+    """The root: catching it catches all that the library raises on purpose."""
+
+
+class InputError(ProofcomputeError):
+    """What the caller gave cannot be used; the text says what was wrong and what to do."""
+
+
+class FormatError(InputError):
+    """Bytes that are not the canonical encoding of what they claim to be."""
+
+
+class LimitError(InputError):
+    """Something is larger than a stated limit."""
+
+
+class UnsupportedError(InputError):
+    """Well formed, but not something that this version can do; the text names it."""
+
+
+class MismatchError(InputError):
+    """Two things that do not belong together, such as a key and another model."""
+
+
+class ExecutionError(ProofcomputeError):
+    """The canonical arithmetic has no result for these values (design, section 3)."""
+
+
+class NonFiniteError(ExecutionError):
+    """A NaN or an infinity where a finite number is required."""
+
+
+class EmptyRowError(ExecutionError):
+    """A softmax row in which no position is allowed."""
+
+
+class StorageError(ProofcomputeError):
+    """The file system refused; nothing is left under the final name."""
+
+
+class DeviceError(ProofcomputeError):
+    """A compute device is missing or cannot be used; the text says what to do."""
+
+
+class VerificationError(ProofcomputeError):
+    """An untrusted message failed a step of the verification (design, section 7).
+
+    A failed product check carries the step, the cell and the operation and nothing else: no value, no
+    residual, no column, since those would reveal the secret vectors (design, section 6).
+    """
+
+    def __init__(
+        self,
+        step: int,
+        reason: str,
+        *,
+        cell: Cell | None = None,
+        operation: str | None = None,
+        expected: object = None,
+        found: object = None,
+    ) -> None:
+        self.step = step
+        """Number of the failed step, 1 to 10."""
+        self.reason = reason
+        """What failed, in words."""
+        self.cell = cell
+        """The cell that was being checked, if any."""
+        self.operation = operation
+        """The operation that was being checked, if any."""
+        self.expected = expected
+        """The value that would have passed, where it is not secret."""
+        self.found = found
+        """The value found, where it is not secret."""
+        where = f" [{cell}]" if cell is not None else ""
+        what = f" {operation}:" if operation is not None else ""
+        seen = f" (expected {expected}, found {found})" if expected is not None else ""
+        super().__init__(f"step {step}{where}:{what} {reason}{seen}")

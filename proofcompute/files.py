@@ -1,0 +1,61 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from proofcompute.errors import InputError, LimitError, StorageError
+
+__all__ = ["read_limited", "write_atomic", "writing"]
+
+
+@contextmanager
+def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write; it gets its final name, with permissions ``mode``, only when the block succeeds.
+
+    Raises StorageError if the file system refuses; whatever stood at ``path`` is then as it was.
+    """
+    temporary: Path | None = None
+    try:
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        with os.fdopen(fd, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+        temporary = None
+    except OSError as e:
+        raise StorageError(
+            f"cannot write {path}: {e.strerror or e}; free some space or choose another place"
+        ) from e
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a whole small file; see :func:`writing`."""
+    with writing(path, mode) as stream:
+        stream.write(data)
+
+
+def read_limited(path: Path, limit: int, what: str) -> bytes:
+    """The bytes of a file of at most ``limit`` bytes.
+
+    Raises InputError if it cannot be read, LimitError if it is larger.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as e:
+        raise InputError(f"cannot read {what} {path}: {e.strerror or e}") from e
+    if len(data) > limit:
+        raise LimitError(f"{what} {path} is larger than {limit} bytes")
+    return data

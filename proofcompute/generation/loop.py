@@ -1,0 +1,200 @@
+"""The engine: runs requests through a program, several in one step (design, section 4).
+
+One step takes every request's pending rows (a piece of its prompt, or its last token), concatenates them and
+runs each segment once. Rows depend on earlier rows of their own request only, so what a request's trace holds
+does not depend on who else was in the step, nor on how its prompt was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from proofcompute.errors import InputError, MismatchError
+from proofcompute.generation.stop import stop_reason
+from proofcompute.interpreter import run
+from proofcompute.kernels import Array, Kernels, Sampling
+from proofcompute.messages import Generation, Request
+from proofcompute.model import Model
+from proofcompute.program import Span
+from proofcompute.source import ComputeProducts, Source
+from proofcompute.statement import Statement, draw
+from proofcompute.trace import Trace
+from proofcompute.vocabulary import Vocabulary
+
+__all__ = ["Engine", "Session"]
+
+CHUNK = 256
+"""Rows of one request in one step, at most."""
+
+
+@dataclass(eq=False)
+class Session:
+    """One request while it runs."""
+
+    number: int
+    request: Request
+    inputs: Mapping[str, Array]
+    prompt: int
+    """Rows of the input."""
+    trace: Trace
+    answer: list[int] = field(default_factory=list)
+    """Tokens generated so far (or, when a run is resumed, known from before)."""
+    outputs: dict[str, Array] = field(default_factory=dict)
+    """Output rows of a program that does not generate."""
+    done: int = 0
+    """Rows computed."""
+    emitted: int = 0
+    """Answer tokens computed; differs from the answer's length only while a resumed run catches up."""
+    reason: str | None = None
+    """Why it stopped; None while it runs."""
+
+    @property
+    def known(self) -> int:
+        """Rows whose public input is known."""
+        if self.request.generation is None:
+            return self.prompt
+        return min(self.prompt + len(self.answer), self.trace.capacity)
+
+    def statement(self) -> Statement:
+        """The public claim of a finished session."""
+        if self.reason is None:
+            raise InputError("the run is not finished")
+        program = self.trace.program
+        outputs = self.outputs
+        if program.feedback:
+            outputs = {program.outputs[0]: np.array(self.answer, np.int32)}
+        return self.request.statement(program, self.inputs, outputs)
+
+
+class _SessionRows:
+    """RowReader over the traces of running sessions."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[int, Session] = {}
+
+    def read(self, name: str, span: Span) -> Array:
+        return self.sessions[span.trace].trace.arrays[name][span.a : span.b]
+
+    def prefix(self, name: str, span: Span) -> Array:
+        return self.sessions[span.trace].trace.arrays[name][: span.b]
+
+    def write(self, name: str, span: Span, rows: Array) -> None:
+        session = self.sessions[span.trace]
+        if name in session.trace.arrays:
+            session.trace.arrays[name][span.a : span.b] = rows
+        elif session.request.generation is None:
+            session.outputs[name][span.a : span.b] = rows
+
+    def sampling(self, trace: int) -> Sampling:
+        generation = self.sessions[trace].request.generation
+        return generation.sampling if generation else Sampling()
+
+    def draw(self, trace: int, row: int) -> int:
+        generation = self.sessions[trace].request.generation
+        return draw(generation.seed if generation else bytes(32), row)
+
+
+class Engine:
+    """Runs requests against one model."""
+
+    def __init__(self, model: Model, kernels: Kernels, *, chunk: int = CHUNK) -> None:
+        self.model = model
+        self.kernels = kernels
+        self.chunk = chunk
+        tokenizer = model.identity.tokenizer
+        self.vocabulary = Vocabulary.decode(tokenizer) if tokenizer else None
+        self._rows = _SessionRows()
+        self._source = Source(self._rows, model, ComputeProducts(model.matrix))
+        self._count = 0
+
+    def add(self, request: Request, answer: Sequence[int] = ()) -> Session:
+        """Begin a request; ``answer`` holds tokens known from an interrupted run.
+
+        Raises MismatchError or InputError if the request is not one for this model.
+        """
+        program = self.model.program
+        inputs = request.check(program, self.model.model_id)
+        prompt = next(iter(inputs.values())).shape[0]
+        capacity = prompt + (request.generation.max_tokens - 1 if request.generation else 0)
+        session = Session(self._count, request, inputs, prompt, Trace(program, capacity), list(answer))
+        for name, rows in inputs.items():
+            session.trace.arrays[name][:prompt] = rows
+        if request.generation is None:
+            for name in program.outputs:
+                spec = program.specs[name]
+                session.outputs[name] = np.zeros((prompt, *spec.shape), spec.numpy)
+        elif answer:
+            self._feed(session, prompt, answer)
+        self._count += 1
+        self._rows.sessions[session.number] = session
+        return session
+
+    def step(self) -> list[Session]:
+        """Run pending rows of every unfinished session; returns the sessions that got a token or finished."""
+        live = list(self._rows.sessions.values())
+        spans = [Span(s.number, s.done, min(s.done + self.chunk, s.known)) for s in live]
+        results: dict[str, Array] = {}
+        program = self.model.program
+        for index, plan in enumerate(program.plans):
+            cut = [
+                Span(p.trace, first, p.b)
+                for p, s in zip(spans, live, strict=True)
+                if (first := max(p.a, program.first_row(index, s.prompt))) < p.b
+            ]
+            if cut:
+                out = run(program, index, cut, self._source, self.kernels)
+                if plan.emits:
+                    results.update(out)
+        return self._advance(live, spans, results)
+
+    def _advance(
+        self, live: Sequence[Session], spans: Sequence[Span], results: Mapping[str, Array]
+    ) -> list[Session]:
+        changed, at = [], 0
+        program = self.model.program
+        for session, span in zip(live, spans, strict=True):
+            session.done = span.b
+            if not program.feedback:
+                if session.done == session.prompt:
+                    session.reason = "complete"
+            else:
+                n = span.b - max(span.a, session.prompt - 1)
+                if n > 0:
+                    self._take(session, [int(t) for t in results[program.outputs[0]][at : at + n]])
+                    at += n
+            if session.reason is not None:
+                del self._rows.sessions[session.number]
+            if session.reason is not None or session.emitted:
+                changed.append(session)
+        return changed
+
+    def _take(self, session: Session, tokens: Sequence[int]) -> None:
+        generation = session.request.generation or Generation(1)
+        for token in tokens:
+            if session.emitted < len(session.answer):
+                if session.answer[session.emitted] != token:
+                    raise MismatchError(
+                        "the tokens kept of the interrupted run are not this request's; start anew"
+                    )
+            else:
+                session.answer.append(token)
+                self._feed(session, session.prompt + session.emitted, [token])
+            session.emitted += 1
+            if session.emitted == len(session.answer):
+                session.reason = stop_reason(generation, session.answer, self.vocabulary)
+                if session.reason is not None:
+                    return
+
+    def _feed(self, session: Session, row: int, tokens: Sequence[int]) -> None:
+        buffer = session.trace.arrays[self.model.program.inputs[0][0]]
+        room = max(0, min(len(tokens), session.trace.capacity - row))
+        buffer[row : row + room] = tokens[:room]
+
+    def run(self, session: Session, on_step: Callable[[Session], None] | None = None) -> None:
+        """Step until ``session`` is finished, calling ``on_step`` after each step in which it got tokens."""
+        while session.reason is None:
+            if session in self.step() and on_step is not None:
+                on_step(session)

@@ -1,0 +1,193 @@
+"""Hash suites, domain tags, and the extendable-output functions behind every random draw.
+
+A *suite* is one of SHA-256 (FIPS 180-4; the default), Keccak-256 (the original padding byte 0x01 that
+Ethereum contracts compute, not SHA3-256 of FIPS 202) and BLAKE3. All give 32 bytes. What is hashed is told
+apart by its first byte, so no digest of one kind is a digest of another:
+
+====  ============================================  =======================================
+byte  rest                                          result
+====  ============================================  =======================================
+0x00  tag, row                                      leaf of a tree (merkle)
+0x01  left, right                                   inner node of a tree (merkle)
+0x02  tag, size as u64 little-endian, tree's root   :func:`seal`: the root of a named tensor
+0x03  tag, encoded message                          :func:`message_digest`
+0x70  "roofcompute/v1", suite, kind, name           :func:`tag`
+====  ============================================  =======================================
+
+Randomness is SHAKE-256 (FIPS 202) under every suite: its capacity of 512 bits leaves room beyond the
+2^80 hash queries that design, section 8 grants a grinder. Inputs are length-prefixed, so different lists of
+parts are different byte strings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, final
+
+import numpy as np
+import numpy.typing as npt
+
+from proofcompute.errors import FormatError, InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from Crypto.Hash.SHAKE256 import SHAKE256_XOF
+
+__all__ = ["DIGEST", "SUITES", "Transcript", "Xof", "digest", "hash_rows", "message_digest", "seal", "tag"]
+
+U8 = npt.NDArray[np.uint8]
+
+SUITES: Final = ("sha256", "keccak256", "blake3")
+"""Names of the hash suites; the first is the default."""
+DIGEST: Final = 32
+"""Size of every digest in bytes."""
+_VERSION: Final = b"proofcompute/v1"
+_SEAL: Final = b"\x02"
+_MESSAGE: Final = b"\x03"
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _keccak256(data: bytes) -> bytes:
+    from Crypto.Hash import keccak  # loaded only where it is used: it would slow down every import
+
+    return bytes(keccak.new(data=data, digest_bits=256).digest())
+
+
+def _blake3(data: bytes) -> bytes:
+    from blake3 import blake3
+
+    return bytes(blake3(data).digest())
+
+
+_DIGESTS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "sha256": _sha256,
+    "keccak256": _keccak256,
+    "blake3": _blake3,
+}
+
+
+def _function(suite: str) -> Callable[[bytes], bytes]:
+    try:
+        return _DIGESTS[suite]
+    except (KeyError, TypeError):
+        raise UnsupportedError(f"hash suite {suite!r}; this version has {', '.join(SUITES)}") from None
+
+
+def digest(suite: str, data: bytes) -> bytes:
+    """The 32-byte digest of ``data``. UnsupportedError for an unknown suite."""
+    return _function(suite)(data)
+
+
+def hash_rows(suite: str, prefix: bytes, rows: U8) -> U8:
+    """Digest of ``prefix + row`` for each row of uint8 [n, w]: uint8 [n, 32]. Defines every fast version.
+
+    UnsupportedError for an unknown suite, InputError unless ``rows`` is a uint8 matrix.
+    """
+    function = _function(suite)
+    if rows.ndim != 2 or rows.dtype != np.uint8:
+        raise InputError(f"rows to hash are uint8 [n, w], not {rows.dtype} {list(rows.shape)}")
+    out = np.empty((len(rows), DIGEST), dtype=np.uint8)
+    for i, row in enumerate(rows):
+        out[i] = np.frombuffer(function(prefix + row.tobytes()), dtype=np.uint8)
+    return out
+
+
+# -- domains ---------------------------------------------------------------------------------------------
+def _utf8(text: str, what: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise FormatError(f"{what} has lone surrogates") from None
+
+
+def tag(suite: str, kind: str, name: str) -> bytes:
+    """The 32-byte domain tag of a tensor or message, in the suite's own digest.
+
+    Digest of "proofcompute/v1", suite, kind and name joined by NUL. Neither a suite nor a kind contains a
+    NUL (FormatError) and the name comes last, so the joined text determines all three.
+    """
+    function = _function(suite)
+    if "\0" in kind:
+        raise FormatError("the kind of a domain tag contains no NUL")
+    parts = (_VERSION, suite.encode(), _utf8(kind, "kind"), _utf8(name, "name"))
+    return function(b"\0".join(parts))
+
+
+def seal(suite: str, kind: str, name: str, size: int, root: bytes) -> bytes:
+    """The root of a named tensor: digest(0x02, tag, size as u64 little-endian, root of its tree).
+
+    ``size`` is the number of leaves, 0..2^64 - 1, and ``root`` 32 bytes; FormatError otherwise.
+    """
+    if not 0 <= size < 1 << 64:
+        raise FormatError(f"a tree of {size} leaves cannot be sealed")
+    if len(root) != DIGEST:
+        raise FormatError(f"a root has {DIGEST} bytes, not {len(root)}")
+    return digest(suite, _SEAL + tag(suite, kind, name) + size.to_bytes(8, "little") + root)
+
+
+def message_digest(suite: str, kind: str, encoded: bytes) -> bytes:
+    """The digest by which one message refers to another: digest(0x03, tag(kind, ""), encoded)."""
+    return digest(suite, _MESSAGE + tag(suite, kind, "") + encoded)
+
+
+# -- randomness ------------------------------------------------------------------------------------------
+def _prefixed(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "little") + part
+
+
+@final
+class Xof:
+    """A stream of bytes determined by a domain and a list of parts.
+
+    SHAKE-256 of "proofcompute/v1/xof", the domain and the parts, each preceded by its length as u64
+    little-endian. ``Xof(d, a, b)`` and ``Xof(d, a + b)`` are unrelated streams.
+    """
+
+    __slots__ = ("_shake",)
+
+    def __init__(self, domain: str, *parts: bytes) -> None:
+        from Crypto.Hash import SHAKE256  # hashlib's SHAKE cannot continue an output
+
+        shake = SHAKE256.new(_prefixed(_VERSION + b"/xof") + _prefixed(_utf8(domain, "domain")))
+        for part in parts:
+            shake.update(len(part).to_bytes(8, "little"))
+            shake.update(part)
+        self._shake: SHAKE256_XOF = shake
+
+    def read(self, n: int) -> bytes:
+        """The next ``n`` bytes. ``read(a)`` then ``read(b)`` gives the bytes of ``read(a + b)``."""
+        if n < 0:
+            raise InputError(f"cannot read {n} bytes")
+        return bytes(self._shake.read(n)) if n else b""
+
+
+@final
+class Transcript:
+    """Fiat-Shamir: what is absorbed first determines every challenge drawn later.
+
+    The state is SHAKE-256 over a sequence of length-prefixed entries, "proofcompute/v1/transcript" and the
+    domain first. Absorbing appends "absorb", the label and the data. Drawing appends "challenge" and the
+    label, and the 64 bytes that the state then gives seed an :class:`Xof`. So a challenge depends on
+    everything absorbed and drawn before it, in order, and data cannot pass for a label or a draw.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, domain: str = "") -> None:
+        self._state = hashlib.shake_256(_prefixed(_VERSION + b"/transcript"))
+        self._state.update(_prefixed(_utf8(domain, "domain")))
+
+    def absorb(self, label: str, data: bytes) -> None:
+        """Bind ``data`` under ``label``; the data is not copied."""
+        self._state.update(_prefixed(b"absorb") + _prefixed(_utf8(label, "label")))
+        self._state.update(len(data).to_bytes(8, "little"))
+        self._state.update(data)
+
+    def challenge(self, label: str) -> Xof:
+        """A stream that depends on all of the transcript so far; two draws in a row differ."""
+        name = _utf8(label, "label")
+        self._state.update(_prefixed(b"challenge") + _prefixed(name))
+        return Xof("transcript", name, self._state.digest(64))

@@ -1,0 +1,7 @@
+"""Reading checkpoints: from somebody's file to a :class:`Checkpoint`, whatever the format."""
+
+from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
+from proofcompute.importers.gguf import open_gguf
+from proofcompute.importers.located import packaged_smollm2
+
+__all__ = ["Checkpoint", "Decoder", "Rope", "open_gguf", "packaged_smollm2", "tensor_shapes"]

@@ -1,0 +1,203 @@
+"""Compile a decoder-only transformer: a checkpoint's description and floats to a program and int8 weights.
+
+Nothing here knows which file format the checkpoint came from. Compilation uses canonical arithmetic only, so
+the same checkpoint gives the same model id on every machine (design, section 3, rule 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+import proofcompute
+from proofcompute.errors import UnsupportedError
+from proofcompute.importers.checkpoint import Checkpoint, Decoder
+from proofcompute.kernels import F32, I8, Array, Kernels, Matrix
+from proofcompute.limits import MAX_CONTEXT
+from proofcompute.model import Model, Weight
+from proofcompute.numerics import rope_frequencies
+from proofcompute.ops import Add, Attention, Embed, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Sample, Split
+from proofcompute.program import Committed, Node, Op, Program, Segment, Spec, WeightSpec
+from proofcompute.wire import f32_bits
+
+__all__ = ["PRECISIONS", "Precision", "compile_decoder", "decoder_program"]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Limbs of weights and of activations."""
+
+    name: str
+    w_limbs: int
+    x_limbs: int
+
+
+PRECISIONS: Mapping[str, Precision] = {
+    p.name: p for p in (Precision("w8a8", 1, 1), Precision("w8a16", 1, 2), Precision("w16a16", 2, 2))
+}
+"""Precisions by name; w8a16 is the default."""
+
+ROWS_AT_ONCE = 4096
+"""Rows of a matrix that are dequantised and quantised together, so that memory stays small."""
+
+
+def decoder_program(d: Decoder, precision: Precision) -> Program:
+    """The program of a Llama-like decoder: an embedding segment, one for each block, a head segment."""
+    if d.norm != "rms" or d.activation != "silu":
+        raise UnsupportedError(f"a decoder with {d.norm} norm and {d.activation} activation")
+    weights = _weight_specs(d, precision)
+    width = [Node("embed", Embed("embedding"), ("tokens",), ("x.0",))]
+    segments = [Segment("embedding", tuple(width))]
+    committed = [Committed("x.0", ("x.0",))]
+    for i in range(d.layers):
+        segments.append(Segment(f"block.{i}", _block(d, precision, i)))
+        committed.append(Committed(f"kv.{i}", (f"k.{i}", f"k_scale.{i}", f"v.{i}", f"v_scale.{i}")))
+        committed.append(Committed(f"x.{i + 1}", (f"x.{i + 1}",)))
+    head = "embedding" if "head" not in {w.name for w in weights} else "head"
+    last = f"x.{d.layers}"
+    segments.append(
+        Segment(
+            "head",
+            (
+                Node("norm", RmsNorm("norm", f32_bits(d.eps)), (last,), ("final",)),
+                Node("logits", Linear(head, precision.x_limbs), ("final",), ("logits",)),
+                Node("sample", Sample(), ("logits", "tokens"), ("next",)),
+            ),
+        )
+    )
+    return Program(
+        inputs=(("tokens", Spec("i32", ())),),
+        outputs=("next",),
+        feedback=True,
+        context=min(d.context, MAX_CONTEXT),
+        weights=weights,
+        committed=tuple(committed),
+        segments=tuple(segments),
+    )
+
+
+def _weight_specs(d: Decoder, precision: Precision) -> tuple[WeightSpec, ...]:
+    q, kv, w = d.heads * d.head_dim, d.kv_heads * d.head_dim, precision.w_limbs
+    specs = [WeightSpec("embedding", "matrix", d.vocabulary, d.width)]
+    for i in range(d.layers):
+        specs += [
+            WeightSpec(f"block.{i}.attention.norm", "vector", 1, d.width),
+            WeightSpec(f"block.{i}.attention.qkv", "matrix", q + 2 * kv, d.width, w, d.qkv_bias),
+            WeightSpec(f"block.{i}.attention.o", "matrix", d.width, q, w),
+            WeightSpec(f"block.{i}.ffn.norm", "vector", 1, d.width),
+            WeightSpec(f"block.{i}.ffn.gate_up", "matrix", 2 * d.ffn_width, d.width, w),
+            WeightSpec(f"block.{i}.ffn.down", "matrix", d.width, d.ffn_width, w),
+        ]
+    specs.append(WeightSpec("norm", "vector", 1, d.width))
+    if not d.tied or w == 2:  # a table has one limb, so a two-limb head needs a matrix of its own
+        specs.append(WeightSpec("head", "matrix", d.vocabulary, d.width, w))
+    return tuple(specs)
+
+
+def _block(d: Decoder, precision: Precision, i: int) -> tuple[Node, ...]:
+    limbs, eps = precision.x_limbs, f32_bits(d.eps)
+    q, kv = d.heads * d.head_dim, d.kv_heads * d.head_dim
+    freqs = rope_frequencies(d.rope.base, d.rope.dimensions, d.rope.factors)
+    bits = tuple(int(b) for b in freqs.view(np.uint32))
+    scale = f32_bits(np.float32(1) / np.sqrt(np.float32(d.head_dim)))
+    turn = int(d.rope.interleaved)
+    x, w = f"x.{i}", f"block.{i}"
+    steps: list[tuple[str, Op, tuple[str, ...], tuple[str, ...]]] = [
+        ("attention.norm", RmsNorm(f"{w}.attention.norm", eps), (x,), ("a",)),
+        ("attention.qkv", Linear(f"{w}.attention.qkv", limbs), ("a",), ("qkv",)),
+        ("attention.split", Split((q, kv, kv)), ("qkv",), ("q0", "k0", "v0")),
+        ("attention.rope_q", Rope(d.heads, bits, turn), ("q0",), ("q",)),
+        ("attention.rope_k", Rope(d.kv_heads, bits, turn), ("k0",), ("k1",)),
+        ("attention.k", QuantiseHeads(d.kv_heads), ("k1",), ("k", "k_scale")),
+        ("attention.v", QuantiseHeads(d.kv_heads), ("v0",), ("v", "v_scale")),
+        ("attention.mix", Attention(d.heads, scale, d.window), ("q", "k", "k_scale", "v", "v_scale"), ("m",)),
+        ("attention.o", Linear(f"{w}.attention.o", limbs), ("m",), ("o",)),
+        ("attention.add", Add(), (x, "o"), ("y",)),
+        ("ffn.norm", RmsNorm(f"{w}.ffn.norm", eps), ("y",), ("f",)),
+        ("ffn.gate_up", Linear(f"{w}.ffn.gate_up", limbs), ("f",), ("gu",)),
+        ("ffn.gate", Gate(), ("gu",), ("g",)),
+        ("ffn.down", Linear(f"{w}.ffn.down", limbs), ("g",), ("dn",)),
+        ("ffn.add", Add(), ("y", "dn"), (f"x.{i + 1}",)),
+    ]
+    boundary = {x, f"x.{i + 1}"}
+
+    def local(name: str) -> str:
+        return name if name in boundary else f"{name}.{i}"
+
+    return tuple(
+        Node(name, op, tuple(local(n) for n in ins), tuple(local(n) for n in outs))
+        for name, op, ins, outs in steps
+    )
+
+
+def compile_decoder(
+    checkpoint: Checkpoint,
+    kernels: Kernels,
+    precision: str = "w8a16",
+    progress: Callable[[int, int], None] | None = None,
+) -> Model:
+    """Quantise a checkpoint's weights and return the model, hashed.
+
+    Args:
+        checkpoint: description and weights.
+        kernels: backend; any gives the same model id.
+        precision: one of :data:`PRECISIONS`.
+        progress: gets (weights done, weights in all).
+
+    Raises UnsupportedError for an unknown precision or a decoder this version cannot express, and whatever
+    reading the checkpoint raises.
+    """
+    if precision not in PRECISIONS:
+        raise UnsupportedError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+    program = decoder_program(checkpoint.decoder, PRECISIONS[precision])
+    weights: dict[str, Weight] = {}
+    for n, spec in enumerate(program.weights):
+        weights[spec.name] = _weight(checkpoint, spec, kernels)
+        if progress is not None:
+            progress(n + 1, len(program.weights))
+    manifest = {
+        "checkpoint_sha256": checkpoint.digest.hex(),
+        "importer": f"proofcompute {proofcompute.__version__}",
+        "licence": checkpoint.licence,
+        "name": checkpoint.name,
+        "precision": precision,
+    }
+    return Model.build(
+        program,
+        weights,
+        kernels.hash_rows,
+        tokenizer=checkpoint.vocabulary.encode(),
+        template=checkpoint.chat_template or "",
+        manifest=manifest,
+    )
+
+
+def _weight(checkpoint: Checkpoint, spec: WeightSpec, kernels: Kernels) -> Weight:
+    sources = _sources(checkpoint, spec.name)
+    if spec.kind == "vector":
+        return checkpoint.tensor(sources[0])
+    q: list[I8] = []
+    scale: list[F32] = []
+    for name in sources:
+        rows = checkpoint.shapes[name][0]
+        for a in range(0, rows, ROWS_AT_ONCE):
+            limbs, s = kernels.quantise(checkpoint.rows(name, a, min(a + ROWS_AT_ONCE, rows)), spec.limbs)
+            q.append(limbs)
+            scale.append(s)
+    bias = np.concatenate([checkpoint.tensor(f"{n}.bias") for n in sources]) if spec.bias else None
+    joined: Array = np.concatenate(q, axis=1)
+    return Matrix(np.ascontiguousarray(joined), np.concatenate(scale), bias)
+
+
+def _sources(checkpoint: Checkpoint, name: str) -> list[str]:
+    """Canonical checkpoint tensors that a weight of the program stacks."""
+    if name == "head" and checkpoint.decoder.tied:
+        return ["embedding"]
+    base = name.replace("block.", "layers.", 1)
+    if base.endswith(".qkv"):
+        return [base.removesuffix("qkv") + part for part in "qkv"]
+    if base.endswith(".gate_up"):
+        return [base.removesuffix("gate_up") + part for part in ("gate", "up")]
+    return [base]

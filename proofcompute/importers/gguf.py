@@ -1,0 +1,246 @@
+"""Opening a GGUF file as a :class:`Checkpoint`, for the architectures "llama" and "qwen2".
+
+The names of metadata keys and tensors are those of the GGUF specification and of llama.cpp. Whatever in the
+file could change the arithmetic and is not understood (another architecture, an ``<architecture>.*`` key, a
+tensor, a kind of rope scaling) is refused by name: nothing is skipped silently.
+
+Two facts about these files: matrices are stored ``[out, in]`` (ggml writes the axes in reverse), and the
+"llama" converter permutes the rows of q and k so that rotary pairs are neighbours, while "qwen2" keeps the
+halves apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from gguf.constants import GGMLQuantizationType
+from gguf.quants import dequantize
+
+from proofcompute.errors import FormatError, MismatchError, StorageError, UnsupportedError
+from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
+from proofcompute.importers.gguf_fields import Fields
+from proofcompute.importers.gguf_scan import GgufHeader, GgufTensor, scan_stream
+from proofcompute.importers.gguf_vocabulary import read_chat_template, read_vocabulary
+from proofcompute.kernels import F32
+from proofcompute.limits import MAX_CONTEXT, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH, MIB
+
+__all__ = ["ARCHITECTURES", "open_gguf"]
+
+ARCHITECTURES: Final = ("llama", "qwen2")
+STORAGE_TYPES: Final = frozenset(
+    "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S "
+    "IQ1_S IQ1_M IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4".split()
+)
+"""Storage types of weights that become float32 here."""
+_FACTORS: Final = "rope_freqs.weight"
+_LAYER_NAMES: Final = {
+    "attention.norm": "attn_norm.weight",
+    "attention.q": "attn_q.weight",
+    "attention.k": "attn_k.weight",
+    "attention.v": "attn_v.weight",
+    "attention.q.bias": "attn_q.bias",
+    "attention.k.bias": "attn_k.bias",
+    "attention.v.bias": "attn_v.bias",
+    "attention.o": "attn_output.weight",
+    "ffn.norm": "ffn_norm.weight",
+    "ffn.gate": "ffn_gate.weight",
+    "ffn.up": "ffn_up.weight",
+    "ffn.down": "ffn_down.weight",
+}
+_OTHER_NAMES: Final = {
+    "embedding": "token_embd.weight",
+    "norm": "output_norm.weight",
+    "head": "output.weight",
+}
+
+
+def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
+    """Open the file at ``path``: its header is read and checked now, weights when they are asked for.
+
+    Raises:
+        FormatError: not a well-formed GGUF file, or one in which something is missing or does not fit.
+        LimitError: larger in some respect than this library allows.
+        UnsupportedError: an architecture, storage type, tokenizer or option that is not implemented.
+        StorageError: it cannot be read.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            stat = os.fstat(file.fileno())
+            header = scan_stream(file, stat.st_size, path.name)
+            file.seek(0)
+            digest = hashlib.sha256()
+            while chunk := file.read(MIB):
+                digest.update(chunk)
+    except OSError as e:
+        raise StorageError(f"cannot read {path}: {e.strerror or e}") from e
+    file_state = _FileState(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    vocabulary = read_vocabulary(header.metadata)
+    decoder = _read_decoder(header, len(vocabulary.tokens), file_state)
+    tensors = _match_tensors(header, decoder)
+    general = Fields(header.metadata, "general.")
+    return Checkpoint(
+        decoder=decoder,
+        vocabulary=vocabulary,
+        chat_template=read_chat_template(header.metadata),
+        name=general.text("name", ""),
+        licence=general.text("license", ""),
+        digest=digest.digest(),
+        read_rows=lambda name, a, b: _read_rows(file_state, tensors[name], a, b),
+    )
+
+
+def _read_decoder(header: GgufHeader, tokens: int, file_state: _FileState) -> Decoder:
+    architecture = Fields(header.metadata, "general.").text("architecture")
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise UnsupportedError(f"architecture {architecture!r} is not supported; supported are {known}")
+    fields = Fields(header.metadata, f"{architecture}.")
+    width = fields.integer("embedding_length", 1, MAX_WIDTH)
+    heads = fields.integer("attention.head_count", 1, MAX_WIDTH)
+    kv_heads = fields.integer("attention.head_count_kv", 1, MAX_WIDTH, heads)
+    if heads % kv_heads:
+        raise FormatError(f"{heads} heads cannot share {kv_heads} key/value heads evenly")
+    if not fields.has("attention.key_length") and width % heads:
+        raise FormatError(f"a width of {width} cannot be cut into {heads} heads")
+    head_dim = fields.integer("attention.key_length", 1, MAX_WIDTH, width // heads)
+    if fields.integer("attention.value_length", 1, MAX_WIDTH, head_dim) != head_dim:
+        raise UnsupportedError("keys and values of different lengths are not supported")
+    if fields.integer("vocab_size", 1, MAX_VOCABULARY, tokens) != tokens:
+        raise FormatError(f"{architecture}.vocab_size disagrees with the {tokens} tokens of the tokenizer")
+    for key in ("expert_count", "expert_used_count", "attention.sliding_window"):
+        if fields.integer(key, 0, MAX_WIDTH, 0):
+            raise UnsupportedError(f"{architecture}.{key} other than 0 is not supported")
+    if not fields.flag("attention.causal", default=True):
+        raise UnsupportedError("attention that is not causal is not supported")
+    decoder = Decoder(
+        layers=fields.integer("block_count", 1, MAX_SEGMENTS),
+        width=width,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        ffn_width=fields.integer("feed_forward_length", 1, MAX_WIDTH),
+        context=fields.integer("context_length", 1, MAX_CONTEXT),
+        vocabulary=tokens,
+        eps=fields.positive("attention.layer_norm_rms_epsilon"),
+        rope=_read_rope(header, fields, architecture, head_dim, file_state),
+        tied="output.weight" not in header.tensors,
+        qkv_bias="blk.0.attn_q.bias" in header.tensors,
+    )
+    if unread := fields.unread():
+        raise UnsupportedError(f"metadata key {unread[0]!r} is unknown and could change the arithmetic")
+    return decoder
+
+
+def _read_rope(
+    header: GgufHeader, fields: Fields, architecture: str, head_dim: int, file_state: _FileState
+) -> Rope:
+    dimensions = fields.integer("rope.dimension_count", 2, head_dim, head_dim)
+    if dimensions % 2:
+        raise FormatError(f"{architecture}.rope.dimension_count is {dimensions}, which is odd")
+    scaling = fields.text("rope.scaling.type", "none")
+    if scaling not in ("none", "linear"):
+        raise UnsupportedError(f"rope scaling of type {scaling!r} is not supported")
+    # these describe how the model was trained; linear scaling does not use them
+    fields.integer("rope.scaling.original_context_length", 0, MAX_CONTEXT, 0)
+    fields.flag("rope.scaling.finetuned", default=False)
+    factor = fields.positive("rope.scaling.factor", 1.0)
+    factors: tuple[float, ...] | None = None
+    if scaling == "linear" and factor != 1.0:
+        factors = (factor,) * (dimensions // 2)
+    elif factor != 1.0:
+        raise FormatError(f"{architecture}.rope.scaling.factor is {factor}, but there is no scaling")
+    if _FACTORS in header.tensors:
+        if factors is not None:
+            raise UnsupportedError(f"linear rope scaling together with {_FACTORS} is not supported")
+        tensor = header.tensors[_FACTORS]
+        _check(tensor, (dimensions // 2,))
+        found = _read_rows(file_state, tensor, 0, dimensions // 2)
+        if not (np.isfinite(found) & (found > 0)).all():
+            raise FormatError(f"{_FACTORS}: a factor is not positive and finite")
+        factors = tuple(found.tolist())
+    return Rope(
+        base=fields.positive("rope.freq_base", 10_000.0),
+        dimensions=dimensions,
+        interleaved=architecture == "llama",
+        factors=factors,
+    )
+
+
+def _match_tensors(header: GgufHeader, decoder: Decoder) -> Mapping[str, GgufTensor]:
+    """Canonical name -> tensor; every tensor of the decoder is there, fits, and there are no others."""
+    # each layer has tensors of its own, so this bounds what is built next by the size of the file
+    if decoder.layers > len(header.tensors):
+        raise FormatError(f"{decoder.layers} layers, but only {len(header.tensors)} tensors")
+    found: dict[str, GgufTensor] = {}
+    for name, shape in tensor_shapes(decoder).items():
+        stored = _stored_name(name)
+        tensor = header.tensors.get(stored)
+        if tensor is None:
+            raise FormatError(f"tensor {stored!r} is missing")
+        _check(tensor, shape)
+        found[name] = tensor
+    expected = {t.name for t in found.values()} | {_FACTORS}
+    if extra := [name for name in header.tensors if name not in expected]:
+        raise UnsupportedError(f"tensor {extra[0]!r} is not part of a supported decoder")
+    return found
+
+
+def _stored_name(name: str) -> str:
+    if name in _OTHER_NAMES:
+        return _OTHER_NAMES[name]
+    _, layer, rest = name.split(".", 2)
+    return f"blk.{layer}.{_LAYER_NAMES[rest]}"
+
+
+def _check(tensor: GgufTensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise FormatError(f"tensor {tensor.name!r} has the shape {tensor.shape}, expected {shape}")
+    if tensor.type not in STORAGE_TYPES:
+        raise UnsupportedError(f"tensor {tensor.name!r} is stored as {tensor.type}, which is not supported")
+
+
+@dataclass(frozen=True)
+class _FileState:
+    """The file whose digest was taken: weights are read from this one or not at all."""
+
+    path: Path
+    inode: int
+    size: int
+    mtime_ns: int
+
+    def read(self, offset: int, n: int) -> bytes:
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                stat = os.fstat(file.fileno())
+                if (stat.st_ino, stat.st_size, stat.st_mtime_ns) != (self.inode, self.size, self.mtime_ns):
+                    raise MismatchError(f"{self.path} has changed since it was opened")
+                data = bytearray()
+                while len(data) < n:  # one read stops at 2 GiB
+                    chunk = os.pread(file.fileno(), n - len(data), offset + len(data))
+                    if not chunk:
+                        raise MismatchError(f"{self.path} has changed since it was opened")
+                    data += chunk
+        except OSError as e:
+            raise StorageError(f"cannot read {self.path}: {e.strerror or e}") from e
+        return bytes(data)
+
+
+def _read_rows(file_state: _FileState, tensor: GgufTensor, a: int, b: int) -> F32:
+    """Rows a..b in float32. A vector counts as many rows, but its storage blocks may span several."""
+    vector = len(tensor.shape) == 1
+    row_bytes = tensor.nbytes if vector else tensor.nbytes // tensor.shape[0]
+    first, count = (0, 1) if vector else (a, b - a)
+    if count == 0:
+        return np.zeros((0, *tensor.shape[1:]), np.float32)
+    raw = np.frombuffer(file_state.read(tensor.offset + first * row_bytes, count * row_bytes), np.uint8)
+    with np.errstate(all="ignore"):  # what is not finite is refused by the caller, by name
+        weights = dequantize(raw.reshape(count, row_bytes), GGMLQuantizationType[tensor.type])
+    rows: F32 = np.ascontiguousarray(weights, np.float32)
+    return rows.reshape(-1)[a:b] if vector else rows.reshape(count, *tensor.shape[1:])

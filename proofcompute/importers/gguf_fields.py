@@ -1,0 +1,93 @@
+"""Typed access to GGUF metadata; the errors name the key, and what nobody asked for can be listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from proofcompute.errors import FormatError, LimitError
+from proofcompute.importers.gguf_scan import Value
+
+__all__ = ["Fields"]
+
+T = TypeVar("T", str, int, float, bool)
+_NAMES = {str: "text", int: "an integer", float: "a float", bool: "a bool", tuple: "an array"}
+
+
+class Fields:
+    """The metadata entries whose keys begin with ``prefix``; every method takes the rest of the key.
+
+    A ``default`` of None makes the key mandatory. All methods raise FormatError for a key that is missing or
+    holds another type.
+    """
+
+    def __init__(self, metadata: Mapping[str, Value], prefix: str) -> None:
+        self._metadata = metadata
+        self._prefix = prefix
+        self._read: set[str] = set()
+
+    def unread(self) -> list[str]:
+        """Keys with the prefix that no method has been asked for."""
+        return [k for k in self._metadata if k.startswith(self._prefix) and k not in self._read]
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there; does not count as reading it."""
+        return self._prefix + key in self._metadata
+
+    def text(self, key: str, default: str | None = None, *, limit: int = 1 << 10) -> str:
+        """A string of at most ``limit`` characters; LimitError beyond."""
+        found = self._get(key, str, default)
+        if len(found) > limit:
+            raise LimitError(f"{self._prefix}{key} has {len(found)} characters, the limit is {limit}")
+        return found
+
+    def integer(self, key: str, lo: int, hi: int, default: int | None = None) -> int:
+        """An integer between ``lo`` and ``hi``, both inclusive; LimitError above ``hi``."""
+        found = self._get(key, int, default)
+        if found < lo:
+            raise FormatError(f"{self._prefix}{key} is {found}, less than {lo}")
+        if found > hi:
+            raise LimitError(f"{self._prefix}{key} is {found}, the limit is {hi}")
+        return found
+
+    def positive(self, key: str, default: float | None = None) -> float:
+        """A number that is positive and finite in binary32, rounded to it."""
+        found = self._get(key, float, default)
+        with np.errstate(over="ignore"):
+            rounded = float(np.float32(found))
+        if not 0 < rounded < float("inf"):
+            raise FormatError(f"{self._prefix}{key} is {found}, not positive and finite in binary32")
+        return rounded
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """A bool."""
+        return self._get(key, bool, default)
+
+    def array(self, key: str, kind: type[T], default: tuple[T, ...] | None = None) -> tuple[T, ...]:
+        """An array with elements of one type."""
+        self._read.add(self._prefix + key)
+        found = self._metadata.get(self._prefix + key, default)
+        if found is None:
+            raise FormatError(f"metadata key {self._prefix}{key} is missing")
+        if type(found) is not tuple:
+            raise FormatError(f"{self._prefix}{key} is {_kind(found)}, not an array")
+        if not all(type(v) is kind for v in found):
+            raise FormatError(f"{self._prefix}{key} has an element that is not {_NAMES[kind]}")
+        elements: tuple[T, ...] = found  # type: ignore[assignment]  # every element was just checked
+        return elements
+
+    def _get(self, key: str, kind: type[T], default: T | None) -> T:
+        self._read.add(self._prefix + key)
+        found = self._metadata.get(self._prefix + key, default)
+        if found is None:
+            raise FormatError(f"metadata key {self._prefix}{key} is missing")
+        if type(found) is not kind:
+            raise FormatError(f"{self._prefix}{key} is {_kind(found)}, not {_NAMES[kind]}")
+        value: T = found
+        return value
+
+
+def _kind(value: Value) -> str:
+    return _NAMES[type(value)]

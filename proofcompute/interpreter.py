@@ -1,0 +1,115 @@
+"""The one interpreter, and the one list of what a cell needs (design, sections 2 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proofcompute.errors import Cell, ExecutionError
+from proofcompute.kernels import Array, Kernels
+from proofcompute.program import Program, Rows, SegmentPlan, Site, Span
+from proofcompute.source import RowReader, Source
+from proofcompute.statement import Statement
+
+__all__ = ["GroupRows", "Needs", "TableRows", "needs", "run"]
+
+
+def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: Kernels) -> dict[str, Array]:
+    """Execute a segment on the rows of ``spans`` and return the tensors that it writes or emits.
+
+    Every committed float tensor is settled (-0 becomes +0, non-finite is an error) and handed to
+    ``src.rows.write`` before any later operation reads a prefix of it.
+
+    Raises ExecutionError naming segment and operation where the arithmetic has no result.
+    """
+    plan = program.plans[segment]
+    keep = {*plan.writes, *plan.emits}
+    values: dict[str, Array] = {}
+    results: dict[str, Array] = {}
+    for node, modes in zip(program.segments[segment].nodes, plan.reads_by_node, strict=True):
+        ins: list[Any] = []
+        for name, mode in zip(node.inputs, modes, strict=True):
+            if mode is Rows.PREFIX:
+                ins.append([src.rows.prefix(name, s) for s in spans])
+                continue
+            if name not in values:
+                values[name] = _gather(src.rows, name, spans)
+            ins.append(values[name])
+        try:
+            outs = node.op.run(ins, spans, src, k)
+            for name, out in zip(node.outputs, outs, strict=True):
+                if name in keep:
+                    if program.specs[name].dtype == "f32":
+                        out = k.settle(out)
+                    results[name] = out
+                    _scatter(src.rows, name, spans, out)
+                values[name] = out
+        except ExecutionError as e:
+            raise type(e)(f"{plan.name}/{node.name}: {e}") from e
+    return results
+
+
+def _gather(rows: RowReader, name: str, spans: Sequence[Span]) -> Array:
+    parts = [rows.read(name, s) for s in spans]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _scatter(rows: RowReader, name: str, spans: Sequence[Span], out: Array) -> None:
+    at = 0
+    for s in spans:
+        rows.write(name, s, out[at : at + s.b - s.a])
+        at += s.b - s.a
+
+
+@dataclass(frozen=True)
+class GroupRows:
+    """Rows of one committed group that must be opened."""
+
+    group: int
+    a: int
+    b: int
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Rows of one weight matrix that must be opened, ascending and distinct."""
+
+    weight: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """All that an opening of one cell holds, in this order."""
+
+    plan: SegmentPlan
+    groups: tuple[GroupRows, ...]
+    tables: tuple[TableRows, ...]
+    sites: tuple[Site, ...]
+
+
+def needs(statement: Statement, cell: Cell) -> Needs:
+    """What must be opened so that ``cell`` can be checked: committed rows, table rows, products.
+
+    The prover opens exactly this and the verifier loops over exactly this. The groups are those read (rows
+    a..b, or 0..b where an operation reads a prefix) and those written (rows a..b), in program order.
+    """
+    program = statement.program
+    plan = program.plans[cell.segment]
+    ranges: dict[int, int] = {}
+    for name, mode in (*plan.reads, *((n, Rows.SAME) for n in plan.writes)):
+        group = program.group_of[name]
+        first = 0 if mode is Rows.PREFIX else cell.a
+        ranges[group] = min(first, ranges.get(group, first))
+    tables: dict[str, set[int]] = {}
+    for weight, tensor in plan.tables:
+        tables.setdefault(weight, set()).update(int(i) for i in statement.inputs[tensor][cell.a : cell.b])
+    return Needs(
+        plan,
+        tuple(GroupRows(g, ranges[g], cell.b) for g in sorted(ranges)),
+        tuple(TableRows(w, tuple(sorted(ids))) for w, ids in tables.items()),
+        plan.sites,
+    )

@@ -1,0 +1,185 @@
+"""What a compute backend is: row-wise functions of canonical arithmetic (design, section 3).
+
+The NumPy backend (:class:`proofcompute.numerics.NumpyKernels`) *defines* every function here; any other
+backend equals it byte for byte. Arrays are NumPy arrays on a CPU backend and opaque elsewhere; shapes are
+written ``[n, d]`` with rows first. Inputs are C-contiguous and never modified; results are new arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from proofcompute.limits import MAX_CONTRACTION
+
+F32 = npt.NDArray[np.float32]
+I8 = npt.NDArray[np.int8]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+U32 = npt.NDArray[np.uint32]
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A quantised weight matrix: row j holds output channel j."""
+
+    q: I8
+    """[limbs, m, d] int8; limb 0 is the high one when there are two."""
+    scale: F32
+    """[m] float32, one scale per output channel."""
+    bias: F32 | None = None
+    """[m] float32, added last; None where the layer has none."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen; a public input of the head segment."""
+
+    temperature: float = 0.0
+    """Divides the logits; 0 means argmax and ignores what follows. A binary32 value."""
+    top_k: int = 0
+    """Keep the k highest logits; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the shortest prefix, in descending order, with at least this share of the mass. Binary32."""
+    repetition_penalty: float = 1.0
+    """Divides positive and multiplies other logits of tokens that occurred before. Binary32."""
+
+
+def product_sets(d: int, x_limbs: int, w_limbs: int) -> list[tuple[int, int, int, int, int]]:
+    """The accumulator sets of a product of contraction length ``d``, in canonical order.
+
+    Returns a list of ``(start, stop, x_limb, w_limb, shift)``: columns ``start..stop`` of limb ``x_limb``
+    times those of limb ``w_limb`` give one int32 accumulator set; the value of the product is the sum of
+    ``set << shift`` in int64, where a high limb counts 256 times a low one. Parts come first, then limbs of
+    x, then limbs of w, high before low (design, section 3, rule 5).
+    """
+    return [
+        (a, min(a + MAX_CONTRACTION, d), i, j, 8 * ((x_limbs - 1 - i) + (w_limbs - 1 - j)))
+        for a in range(0, d, MAX_CONTRACTION)
+        for i in range(x_limbs)
+        for j in range(w_limbs)
+    ]
+
+
+class Kernels(Protocol):
+    """All that a backend is."""
+
+    name: str
+
+    # -- products ------------------------------------------------------------------------------------
+    def quantise(self, x: F32, limbs: int) -> tuple[I8, F32]:
+        """Rows [n, d] to int8 limbs [limbs, n, d] (high first) and scales [n].
+
+        Raises NonFiniteError if any element is NaN or infinite.
+        """
+        ...
+
+    def product(self, q: I8, w: I8) -> I32:
+        """q [n, d] times the rows of w [m, d], d <= MAX_CONTRACTION: int32 [n, m]."""
+        ...
+
+    def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
+        """Accumulator sets [sets, n, m] to float32 [n, m].
+
+        f32(sum of acc[i] << shifts[i], in int64) * (sx[t] * sw[j]), then + bias[j].
+        """
+        ...
+
+    def linear(self, x: F32, w: Matrix, limbs: int) -> F32:
+        """quantise, product for every set, rescale; fused. Equal to the three in sequence."""
+        ...
+
+    # -- rows ----------------------------------------------------------------------------------------
+    def embed(self, q: I8, s: F32) -> F32:
+        """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
+        ...
+
+    def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
+        """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
+        ...
+
+    def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
+        """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
+        ...
+
+    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
+        """Rotate each head of rows [n, heads * dh] by tables [n, r], 2 r <= dh; the rest is copied.
+
+        Pair i of a head is (2i, 2i+1) if interleaved, else (i, i + r).
+        (a, b) becomes (a*cos - b*sin, a*sin + b*cos).
+        """
+        ...
+
+    def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
+        """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
+        ...
+
+    def attention(
+        self,
+        q: F32,
+        kq: I8,
+        ks: F32,
+        vq: I8,
+        vs: F32,
+        first: int,
+        scale: np.float32,
+        window: int,
+    ) -> F32:
+        """Causal attention of rows first..first+n over a prefix of t >= first + n rows.
+
+        q [n, h * dh] float32; kq, vq [t, hk, dh] int8; ks, vs [t, hk] float32; h a multiple of hk. Row
+        first+i may see positions max(0, first+i+1-window)..first+i (window 0: all from 0). Scores, softmax
+        and mix as in design, section 3, rule 6. Returns [n, h * dh].
+        """
+        ...
+
+    def gate(self, x: F32) -> F32:
+        """Rows [n, 2 f], g first and u second: g / (1 + exp(-g)) * u, [n, f]."""
+        ...
+
+    def gelu(self, x: F32) -> F32:
+        """0.5 * x * (1 + erf(x / sqrt 2)), as numerics defines it."""
+        ...
+
+    def relu(self, x: F32) -> F32:
+        """x where x > 0, else +0."""
+        ...
+
+    def add(self, x: F32, y: F32) -> F32:
+        """x + y."""
+        ...
+
+    def settle(self, x: F32) -> F32:
+        """x + (+0.0), which turns -0 into +0; NonFiniteError if any element is not finite."""
+        ...
+
+    def sample(self, logits: F32, history: I64, how: Sampling, draw: int) -> int:
+        """The next token: logits [v], history [t] token ids so far, draw a 128-bit integer."""
+        ...
+
+    # -- commitments and checks ----------------------------------------------------------------------
+    def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
+        """Digest of prefix + row for each row of [n, w] bytes: [n, 32]."""
+        ...
+
+    def project(self, y: I32 | I8, s: U32) -> U32:
+        """y [n, m] times the k columns s [k, m] over GF(2^31 - 1): canonical residues [n, k]."""
+        ...
+
+    def fold(self, w: I8, s: U32) -> U32:
+        """Columns of w [m, d] combined by s [k, m] over GF(2^31 - 1): V = W^T S, [k, d]."""
+        ...
+
+    def pack(self, values: I32, bits: int) -> bytes:
+        """Two's complement of `bits` bits each (1..32), least significant first, zero-padded to a byte."""
+        ...
+
+    def unpack(self, data: bytes, bits: int, count: int) -> I32:
+        """The inverse of pack. FormatError on a wrong length or non-zero padding."""
+        ...

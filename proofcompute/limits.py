@@ -1,0 +1,64 @@
+"""Named limits, checked before hashing or allocating (sizes in bytes unless the name says otherwise)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+MAX_DEPTH: Final = 16
+"""Nesting depth of any CBOR item."""
+MAX_ITEMS: Final = 1 << 20
+"""Elements of all arrays of one CBOR item together."""
+MAX_ROWS: Final = 1 << 20
+"""Rows (positions or samples) of one request."""
+MAX_CONTEXT: Final = 1 << 20
+"""Context length that an importer accepts."""
+MAX_CELL_ROWS: Final = 64
+"""Rows of one cell, so that a streaming verifier's memory is flat."""
+MAX_CELLS: Final = 1 << 18
+"""Cells of one challenge."""
+MAX_COLUMNS: Final = 8
+"""Freivalds columns of a key or a public proof."""
+MAX_REQUEST: Final = 64 * MIB
+"""An encoded request."""
+MAX_RECEIPT: Final = 64 * MIB
+"""An encoded receipt, its outputs included."""
+MAX_CHALLENGE: Final = 16 * MIB
+"""An encoded challenge."""
+MAX_OPENING_PART: Final = 256 * MIB
+"""One frame of an opening: the roots, or all that one cell needs."""
+MAX_KEY: Final = 1 * GIB
+"""A verifier's key file."""
+MAX_PROGRAM: Final = 64 * MIB
+"""An encoded program."""
+MAX_SEGMENTS: Final = 1 << 12
+"""Segments of a program."""
+MAX_OPERATIONS: Final = 1 << 16
+"""Operations of a program."""
+MAX_WEIGHTS: Final = 1 << 16
+"""Weight tensors of a program."""
+MAX_NAME: Final = 256
+"""A name of a tensor, weight or segment, in bytes of UTF-8."""
+MAX_WIDTH: Final = 1 << 24
+"""Elements of one row of one tensor."""
+MAX_VOCABULARY: Final = 1 << 20
+"""Tokens of a vocabulary."""
+MAX_TOKEN: Final = 1 << 10
+"""Bytes of one token of a vocabulary."""
+MAX_TOKENIZER: Final = 64 * MIB
+"""An encoded tokenizer."""
+MAX_TEMPLATE: Final = 1 * MIB
+"""A chat template, and the text that it renders to."""
+MAX_TEXT: Final = 16 * MIB
+"""A prompt."""
+MAX_STOPS: Final = 16
+"""Stop strings of one request."""
+MAX_STOP: Final = 256
+"""One stop string, in bytes of UTF-8."""
+MAX_ACCUMULATOR: Final = 1 << 30
+"""Every product accumulator is smaller than this in absolute value, which makes the lift unique."""
+MAX_CONTRACTION: Final = 1 << 15
+"""Products summed in one int32 accumulator; a longer contraction is split into parts."""

@@ -1,0 +1,32 @@
+"""The messages between client, node and verifier (design, section 7)."""
+
+from __future__ import annotations
+
+from proofcompute.messages.challenge import Challenge, all_cells, count_cells, draw_cells
+from proofcompute.messages.opening import (
+    GroupOpening,
+    OpeningHead,
+    Part,
+    TableOpening,
+    decode_hint,
+    encode_hint,
+)
+from proofcompute.messages.receipt import STOP_REASONS, Receipt
+from proofcompute.messages.request import Generation, Request
+
+__all__ = [
+    "STOP_REASONS",
+    "Challenge",
+    "Generation",
+    "GroupOpening",
+    "OpeningHead",
+    "Part",
+    "Receipt",
+    "Request",
+    "TableOpening",
+    "all_cells",
+    "count_cells",
+    "decode_hint",
+    "draw_cells",
+    "encode_hint",
+]

@@ -1,0 +1,145 @@
+"""Challenge: the cells that a verifier asks a node to open (design, section 7)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from proofcompute import hashing, wire
+from proofcompute.errors import Cell, FormatError, InputError
+from proofcompute.hashing import Xof
+from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROWS, MAX_SEGMENTS
+from proofcompute.messages.receipt import Receipt
+from proofcompute.messages.request import _head
+
+__all__ = ["Challenge", "all_cells", "count_cells", "draw_cells"]
+
+KIND = "proofcompute challenge"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """Cells to open, drawn after the receipt."""
+
+    receipt_digest: bytes
+    cells: tuple[Cell, ...]
+    """In order of segment and row, without overlap."""
+    hints: bool = True
+    """Whether product hints are wanted; a verifier that holds the weights computes products itself."""
+    tables: bool = True
+    """Whether rows of weight tables are wanted."""
+
+    def __post_init__(self) -> None:
+        if not self.cells:
+            raise InputError("a challenge names at least one cell")
+        if len(self.cells) > MAX_CELLS:
+            raise InputError(f"a challenge names at most {MAX_CELLS} cells")
+        last = (-1, 0)
+        for cell in self.cells:
+            if not (0 <= cell.a < cell.b <= MAX_ROWS and cell.b - cell.a <= MAX_CELL_ROWS):
+                raise FormatError(f"challenge: {cell} is empty or larger than {MAX_CELL_ROWS} rows")
+            if (cell.segment, cell.a) < last:
+                raise FormatError("challenge: cells overlap or are not in order")
+            last = (cell.segment, cell.b)
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        cells = [tuple(c) for c in self.cells]
+        return wire.encode((KIND, VERSION, self.receipt_digest, cells, int(self.hints), int(self.tables)))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What an opening refers to this challenge by, 32 bytes."""
+        return hashing.message_digest("sha256", "challenge", self.encode())
+
+    @staticmethod
+    def decode(data: bytes) -> Challenge:
+        """The challenge that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
+        top = wire.as_list(wire.decode(data, limit=MAX_CHALLENGE, what="challenge"), "challenge", n=6)
+        _head(top, KIND, VERSION)
+        cells = []
+        for v in wire.as_list(top[3], "cells", max_n=MAX_CELLS):
+            s, a, b = wire.as_list(v, "cell", n=3)
+            cells.append(
+                Cell(
+                    wire.as_int(s, "segment", 0, MAX_SEGMENTS),
+                    wire.as_int(a, "first row", 0, MAX_ROWS),
+                    wire.as_int(b, "end row", 0, MAX_ROWS),
+                )
+            )
+        return Challenge(
+            receipt_digest=wire.as_bytes(top[2], "receipt digest", 32),
+            cells=tuple(cells),
+            hints=bool(wire.as_int(top[4], "hints", 0, 1)),
+            tables=bool(wire.as_int(top[5], "tables", 0, 1)),
+        )
+
+
+def first_rows(receipt: Receipt) -> list[int]:
+    """First row of each segment, as the receipt states it (the verifier compares it with the program)."""
+    out: list[int] = []
+    for first, n in receipt.layout:
+        if first >= receipt.rows or len(out) + n > MAX_SEGMENTS:
+            raise FormatError("receipt: its layout does not fit its rows")
+        out += [first] * n
+    return out
+
+
+def count_cells(receipt: Receipt) -> int:
+    """Single-row cells that a receipt's trace has."""
+    return sum(receipt.rows - first for first in first_rows(receipt))
+
+
+def all_cells(receipt: Receipt) -> tuple[Cell, ...]:
+    """Every cell, in the largest pieces allowed."""
+    return tuple(
+        Cell(segment, a, min(a + MAX_CELL_ROWS, receipt.rows))
+        for segment, first in enumerate(first_rows(receipt))
+        for a in range(first, receipt.rows, MAX_CELL_ROWS)
+    )
+
+
+def draw_cells(receipt: Receipt, count: int, seed: bytes | None = None) -> tuple[Cell, ...]:
+    """``count`` distinct single-row cells, uniform over all; InputError if there are not so many.
+
+    Randomness is the operating system's unless ``seed`` is given, which is for tests and for derivation by
+    hashing: a verifier whose seed is known before the receipt audits nothing.
+    """
+    total = count_cells(receipt)
+    if not 1 <= count <= total:
+        raise InputError(f"{count} cells cannot be drawn: the trace has {total}")
+    xof = Xof("cells", secrets.token_bytes(32) if seed is None else seed, receipt.digest)
+    return _cells_at(receipt, _distinct(xof, total, count))
+
+
+def _distinct(xof: Xof, total: int, count: int) -> Sequence[int]:
+    """Robert Floyd's sampling of distinct indices, each draw by rejection so that it is exactly uniform."""
+    chosen: set[int] = set()
+    for top in range(total - count, total):
+        pick = _below(xof, top + 1)
+        chosen.add(top if pick in chosen else pick)
+    return sorted(chosen)
+
+
+def _below(xof: Xof, n: int) -> int:
+    limit = (1 << 64) - (1 << 64) % n
+    while True:
+        word = int.from_bytes(xof.read(8), "little")
+        if word < limit:
+            return word % n
+
+
+def _cells_at(receipt: Receipt, indices: Sequence[int]) -> tuple[Cell, ...]:
+    cells: list[Cell] = []
+    segment, start = 0, 0
+    firsts = first_rows(receipt)
+    for index in indices:
+        while index - start >= receipt.rows - firsts[segment]:
+            start += receipt.rows - firsts[segment]
+            segment += 1
+        row = firsts[segment] + index - start
+        cells.append(Cell(segment, row, row + 1))
+    return tuple(cells)

@@ -1,0 +1,116 @@
+"""The NumPy backend: it defines every function of :class:`proofcompute.kernels.Kernels`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from proofcompute import field, hashing
+from proofcompute.kernels import F32, I8, I32, I64, U8, U32, Matrix, Sampling
+from proofcompute.numerics import attention as attending
+from proofcompute.numerics import bitpack, products, rows, sampler
+from proofcompute.numerics.elementwise import check_platform
+
+__all__ = ["NumpyKernels"]
+
+
+class NumpyKernels:
+    """The definition of the canonical arithmetic; slow and obvious.
+
+    Raises DeviceError on construction where this machine's binary32 is not the canonical one.
+    """
+
+    name: str = "numpy"
+
+    def __init__(self) -> None:
+        check_platform()
+
+    # -- products ------------------------------------------------------------------------------------
+    def quantise(self, x: F32, limbs: int) -> tuple[I8, F32]:
+        """:func:`proofcompute.numerics.products.quantise`."""
+        return products.quantise(x, limbs)
+
+    def product(self, q: I8, w: I8) -> I32:
+        """:func:`proofcompute.numerics.products.product`."""
+        return products.product(q, w)
+
+    def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
+        """:func:`proofcompute.numerics.products.rescale`."""
+        return products.rescale(acc, shifts, sx, sw, bias)
+
+    def linear(self, x: F32, w: Matrix, limbs: int) -> F32:
+        """:func:`proofcompute.numerics.products.linear`."""
+        return products.linear(x, w, limbs)
+
+    # -- rows ----------------------------------------------------------------------------------------
+    def embed(self, q: I8, s: F32) -> F32:
+        """:func:`proofcompute.numerics.rows.embed`."""
+        return rows.embed(q, s)
+
+    def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
+        """:func:`proofcompute.numerics.rows.rms_norm`."""
+        return rows.rms_norm(x, w, eps)
+
+    def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
+        """:func:`proofcompute.numerics.rows.layer_norm`."""
+        return rows.layer_norm(x, w, b, eps)
+
+    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
+        """:func:`proofcompute.numerics.rows.rope`."""
+        return rows.rope(x, cos, sin, heads, interleaved)
+
+    def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
+        """:func:`proofcompute.numerics.products.quantise_heads`."""
+        return products.quantise_heads(x, heads)
+
+    def attention(
+        self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
+    ) -> F32:
+        """:func:`proofcompute.numerics.attention.attention`."""
+        return attending.attention(q, kq, ks, vq, vs, first, scale, window)
+
+    def gate(self, x: F32) -> F32:
+        """:func:`proofcompute.numerics.rows.gate`."""
+        return rows.gate(x)
+
+    def gelu(self, x: F32) -> F32:
+        """:func:`proofcompute.numerics.rows.gelu`."""
+        return rows.gelu(x)
+
+    def relu(self, x: F32) -> F32:
+        """:func:`proofcompute.numerics.rows.relu`."""
+        return rows.relu(x)
+
+    def add(self, x: F32, y: F32) -> F32:
+        """:func:`proofcompute.numerics.rows.add`."""
+        return rows.add(x, y)
+
+    def settle(self, x: F32) -> F32:
+        """:func:`proofcompute.numerics.rows.settle`."""
+        return rows.settle(x)
+
+    def sample(self, logits: F32, history: I64, how: Sampling, draw: int) -> int:
+        """:func:`proofcompute.numerics.sampler.sample`."""
+        return sampler.sample(logits, history, how, draw)
+
+    # -- commitments and checks ----------------------------------------------------------------------
+    def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
+        """:func:`proofcompute.hashing.hash_rows`."""
+        return hashing.hash_rows(suite, prefix, rows)
+
+    def project(self, y: I32 | I8, s: U32) -> U32:
+        """:func:`proofcompute.field.project31`."""
+        return field.project31(y, s)
+
+    def fold(self, w: I8, s: U32) -> U32:
+        """:func:`proofcompute.field.fold31`."""
+        return field.fold31(w, s)
+
+    def pack(self, values: I32, bits: int) -> bytes:
+        """:func:`proofcompute.numerics.bitpack.pack`."""
+        return bitpack.pack(values, bits)
+
+    def unpack(self, data: bytes, bits: int, count: int) -> I32:
+        """:func:`proofcompute.numerics.bitpack.unpack`."""
+        return bitpack.unpack(data, bits, count)

@@ -1,0 +1,44 @@
+"""The canonical sampler as an operation (design, section 3, rule 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proofcompute.kernels import Array, Kernels
+from proofcompute.ops.base import Pointwise, f32_rows, need
+from proofcompute.program import Rows, Span, Spec, WeightSpec
+from proofcompute.source import Source
+
+__all__ = ["Sample"]
+
+
+@dataclass(frozen=True)
+class Sample(Pointwise):
+    """Logits of a row and all tokens up to it to the next token."""
+
+    def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
+        """Float32 logits and int32 tokens in, an int32 token out."""
+        f32_rows(ins[:1], "sample")
+        need(len(ins) == 2 and ins[1] == Spec("i32", ()), "sample: needs logits and tokens")
+        return (ins[1],)
+
+    def reads(self) -> Sequence[Rows]:
+        """Own logits, all tokens up to the row."""
+        return (Rows.SAME, Rows.PREFIX)
+
+    def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
+        """See the class."""
+        logits, histories = ins
+        tokens: list[int] = []
+        for s, history in zip(spans, histories, strict=True):
+            how = src.rows.sampling(s.trace)
+            seen = np.asarray(history, np.int64)
+            for row in range(s.a, s.b):
+                tokens.append(
+                    k.sample(logits[len(tokens)], seen[: row + 1], how, src.rows.draw(s.trace, row))
+                )
+        return (np.array(tokens, np.int32),)

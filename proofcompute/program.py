@@ -1,0 +1,380 @@
+"""Programs: a model as data (design, section 4).
+
+A program is a list of **segments**; a segment is a list of operation applications (:class:`Node`). Every
+tensor has a leading row axis (token positions of a language model, samples otherwise); a :class:`Spec`
+describes one row. Tensors named in a :class:`Committed` group cross segment boundaries and are committed by
+the prover, one Merkle tree for each group; what is not committed lives inside its segment and is recomputed
+at audit time. Public tensors (inputs and outputs) travel in the request and the receipt.
+
+A program with ``feedback`` is autoregressive: its one output is appended to its one input, row t of the
+output being row t + 1 of the input. Such outputs exist from the last row of the prompt on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from proofcompute.errors import FormatError, LimitError
+from proofcompute.limits import (
+    MAX_ACCUMULATOR,
+    MAX_NAME,
+    MAX_OPERATIONS,
+    MAX_SEGMENTS,
+    MAX_WEIGHTS,
+    MAX_WIDTH,
+)
+
+if TYPE_CHECKING:
+    from proofcompute.kernels import Array, Kernels
+
+__all__ = [
+    "Committed",
+    "Node",
+    "Op",
+    "Program",
+    "Rows",
+    "Segment",
+    "SegmentPlan",
+    "Site",
+    "Span",
+    "Spec",
+    "WeightSpec",
+]
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "f32": np.dtype("<f4"),
+    "i8": np.dtype("i1"),
+    "i32": np.dtype("<i4"),
+    "i64": np.dtype("<i8"),
+}
+"""Names of element types and their little-endian encodings."""
+
+
+class Span(NamedTuple):
+    """Rows ``a`` (inclusive) to ``b`` (exclusive) of one request's trace."""
+
+    trace: int
+    a: int
+    b: int
+
+
+class Rows(Enum):
+    """How rows of an operation's output depend on rows of one of its inputs."""
+
+    SAME = "same"
+    """Row t on row t."""
+    PREFIX = "prefix"
+    """Row t on rows 0..t."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The type of one row of a tensor."""
+
+    dtype: str
+    """``f32``, ``i8``, ``i32`` or ``i64``."""
+    shape: tuple[int, ...]
+    """Shape of one row; ``()`` for a scalar."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise FormatError(f"element type {self.dtype!r} is none of {', '.join(DTYPES)}")
+        if len(self.shape) > 3 or any(n < 1 for n in self.shape) or self.size > MAX_WIDTH:
+            raise LimitError(f"row shape {self.shape} is empty or larger than {MAX_WIDTH} elements")
+
+    @property
+    def size(self) -> int:
+        """Elements of one row."""
+        return math.prod(self.shape)
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The NumPy element type, little-endian."""
+        return DTYPES[self.dtype]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one row."""
+        return self.size * self.numpy.itemsize
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """A weight tensor that operations name. Its root is part of the model id."""
+
+    name: str
+    kind: str
+    """``matrix`` (int8 rows, one float32 scale each, also readable as a table) or ``vector`` (float32)."""
+    rows: int
+    """Output channels of a matrix (its leaves); 1 for a vector."""
+    width: int
+    """Contraction length of a matrix; length of a vector."""
+    limbs: int = 1
+    """Limbs of a matrix's elements, 1 or 2."""
+    bias: bool = False
+    """Whether each row of a matrix carries a float32 bias."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.kind not in ("matrix", "vector"):
+            raise FormatError(f"weight {self.name}: kind {self.kind!r} is neither matrix nor vector")
+        if not (1 <= self.rows <= MAX_WIDTH and 1 <= self.width <= MAX_WIDTH and self.limbs in (1, 2)):
+            raise LimitError(f"weight {self.name}: {self.rows} rows of {self.width}, {self.limbs} limbs")
+        if self.kind == "vector" and (self.rows != 1 or self.limbs != 1 or self.bias):
+            raise FormatError(f"weight {self.name}: a vector has one row, one limb and no bias")
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one leaf: the int8 limbs of a row, its scale, its bias; or the whole vector."""
+        if self.kind == "vector":
+            return 4 * self.width
+        return self.limbs * self.width + 4 + 4 * self.bias
+
+
+@dataclass(frozen=True)
+class Site:
+    """One matrix product inside an operation: rows of x times a weight matrix."""
+
+    weight: str
+    """Name of the weight matrix."""
+    m: int
+    """Output channels."""
+    d: int
+    """Contraction length."""
+    x_limbs: int
+    w_limbs: int
+
+    @property
+    def bound(self) -> int:
+        """No accumulator of this product is larger than this in absolute value."""
+        from proofcompute.kernels import product_sets
+
+        parts = product_sets(self.d, 1, 1)
+        return max(b - a for a, b, _, _, _ in parts) * 128 * 128
+
+
+class Op(Protocol):
+    """An operation: a frozen dataclass of attributes (integers, strings, tuples of integers)."""
+
+    def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
+        """Types of the outputs; FormatError if the inputs, attributes or weights do not fit."""
+        ...
+
+    def reads(self) -> Sequence[Rows]:
+        """How output rows depend on each input."""
+        ...
+
+    def sites(self, weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
+        """The matrix products that this operation makes, in order."""
+        ...
+
+    def table(self) -> str | None:
+        """The weight whose rows are looked up by the first input, if any."""
+        ...
+
+    def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Any, k: Kernels) -> Sequence[Array]:
+        """Execute on concatenated rows; a PREFIX input is a list with one array of rows 0..b per span."""
+        ...
+
+
+@dataclass(frozen=True)
+class Node:
+    """One application of an operation."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Operations between two cuts, in execution order."""
+
+    name: str
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Committed:
+    """Tensors of one segment that are committed together; a leaf is the concatenation of their rows."""
+
+    name: str
+    tensors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """What follows from a program about one of its segments."""
+
+    index: int
+    name: str
+    reads: tuple[tuple[str, Rows], ...]
+    """Committed tensors read from outside, or of this segment's own earlier rows; PREFIX wins over SAME."""
+    writes: tuple[str, ...]
+    """Committed tensors produced."""
+    emits: tuple[str, ...]
+    """Public outputs produced."""
+    sites: tuple[Site, ...]
+    """Products, in execution order."""
+    tables: tuple[tuple[str, str], ...]
+    """(weight, public tensor of row indices) for each table lookup."""
+    reads_by_node: tuple[tuple[Rows, ...], ...]
+
+
+def check_name(name: str) -> None:
+    """FormatError unless ``name`` is short, printable and not empty."""
+    if not name or len(name.encode()) > MAX_NAME or not name.isprintable():
+        raise FormatError(f"name {name[:40]!r} is empty, unprintable or longer than {MAX_NAME} bytes")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole computation. Construction checks it; a Program that exists is well formed."""
+
+    inputs: tuple[tuple[str, Spec], ...]
+    """Public tensors from the request."""
+    outputs: tuple[str, ...]
+    """Public tensors in the receipt."""
+    feedback: bool
+    """Whether the output is fed back into the input (see the module's text)."""
+    context: int
+    """Most rows of one request."""
+    weights: tuple[WeightSpec, ...]
+    committed: tuple[Committed, ...]
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        for what, n, limit in (
+            ("segments", len(self.segments), MAX_SEGMENTS),
+            ("operations", sum(len(s.nodes) for s in self.segments), MAX_OPERATIONS),
+            ("weights", len(self.weights), MAX_WEIGHTS),
+        ):
+            if n > limit:
+                raise LimitError(f"program has {n} {what}, more than {limit}")
+        if not (self.inputs and self.outputs and self.segments and self.context >= 1):
+            raise FormatError("a program needs inputs, outputs, segments and a context length")
+        for what, names in (
+            ("weight", [w.name for w in self.weights]),
+            ("segment", [s.name for s in self.segments]),
+            ("committed group", [c.name for c in self.committed]),
+            ("committed tensor", [t for c in self.committed for t in c.tensors]),
+            ("output", list(self.outputs)),
+        ):
+            for name in names:
+                check_name(name)
+            if len(set(names)) != len(names):
+                raise FormatError(f"program has two {what}s of one name")
+        if self.feedback and (
+            len(self.inputs) != 1 or len(self.outputs) != 1 or self.inputs[0][1] != Spec("i32", ())
+        ):
+            raise FormatError("an autoregressive program has one int32 input and one output")
+        _ = self._analysed  # infers every type; FormatError if one does not fit
+
+    @cached_property
+    def weight(self) -> dict[str, WeightSpec]:
+        """Weights by name."""
+        return {w.name: w for w in self.weights}
+
+    @cached_property
+    def group_of(self) -> dict[str, int]:
+        """Index of the committed group that a tensor belongs to."""
+        return {t: i for i, c in enumerate(self.committed) for t in c.tensors}
+
+    def group_bytes(self, group: int) -> int:
+        """Bytes of one leaf of a committed group."""
+        return sum(self.specs[t].nbytes for t in self.committed[group].tensors)
+
+    @property
+    def specs(self) -> dict[str, Spec]:
+        """Type of every tensor, by name."""
+        return self._analysed[0]
+
+    @property
+    def plans(self) -> tuple[SegmentPlan, ...]:
+        """One plan for each segment."""
+        return self._analysed[1]
+
+    @cached_property
+    def _analysed(self) -> tuple[dict[str, Spec], tuple[SegmentPlan, ...]]:
+        specs: dict[str, Spec] = {}
+        public: set[str] = set()
+        for name, spec in self.inputs:
+            check_name(name)
+            if name in specs or name in self.group_of:
+                raise FormatError(f"input {name} is defined twice")
+            specs[name] = spec
+            public.add(name)
+        plans = tuple(self._plan(i, seg, specs, public) for i, seg in enumerate(self.segments))
+        written = {t for p in plans for t in p.writes}
+        emitted = {t for p in plans for t in p.emits}
+        if set(self.group_of) != written or set(self.outputs) != emitted:
+            raise FormatError("a committed tensor or an output is not produced by any segment")
+        for group in self.committed:
+            if sum(any(t in p.writes for t in group.tensors) for p in plans) != 1:
+                raise FormatError(f"committed group {group.name} is not written by exactly one segment")
+        if self.feedback and specs[self.outputs[0]] != self.inputs[0][1]:
+            raise FormatError("the output that is fed back has another type than the input")
+        return specs, plans
+
+    def _plan(self, index: int, seg: Segment, specs: dict[str, Spec], public: set[str]) -> SegmentPlan:
+        local: set[str] = set()
+        reads: dict[str, Rows] = {}
+        sites: list[Site] = []
+        tables: list[tuple[str, str]] = []
+        by_node: list[tuple[Rows, ...]] = []
+        for node in seg.nodes:
+            where = f"{seg.name}/{node.name}"
+            modes = tuple(node.op.reads())
+            if len(modes) != len(node.inputs):
+                raise FormatError(f"{where}: {len(node.inputs)} inputs where {len(modes)} are read")
+            for name, mode in zip(node.inputs, modes, strict=True):
+                committed = name in self.group_of and name in specs
+                if not (name in local or committed or name in public):
+                    raise FormatError(f"{where}: reads {name}, which no earlier cut provides")
+                if mode is Rows.PREFIX and not (committed or name in public):
+                    raise FormatError(f"{where}: reads a prefix of {name}, which is not committed")
+                if name not in public and (name not in local or mode is Rows.PREFIX):
+                    if reads.get(name) is not Rows.PREFIX:
+                        reads[name] = mode
+            table = node.op.table()
+            if table is not None:
+                if node.inputs[0] not in public:
+                    raise FormatError(f"{where}: looks rows up by {node.inputs[0]}, which is not public")
+                tables.append((table, node.inputs[0]))
+            outs = node.op.infer([specs[n] for n in node.inputs], self.weight)
+            if len(outs) != len(node.outputs):
+                raise FormatError(f"{where}: {len(node.outputs)} outputs where {len(outs)} are made")
+            for name, spec in zip(node.outputs, outs, strict=True):
+                check_name(name)
+                if name in specs:
+                    raise FormatError(f"{where}: tensor {name} is defined twice")
+                specs[name] = spec
+                local.add(name)
+            sites += node.op.sites(self.weight)
+            by_node.append(modes)
+        for site in sites:
+            if site.bound >= MAX_ACCUMULATOR:
+                raise FormatError(f"{seg.name}: accumulators of {site.weight} may reach 2^30")
+        produced = [n for node in seg.nodes for n in node.outputs]
+        return SegmentPlan(
+            index,
+            seg.name,
+            tuple(reads.items()),
+            tuple(n for n in produced if n in self.group_of),
+            tuple(n for n in produced if n in self.outputs),
+            tuple(sites),
+            tuple(tables),
+            tuple(by_node),
+        )
+
+    def first_row(self, segment: int, prompt: int) -> int:
+        """First row at which a segment runs, for a request whose input has ``prompt`` rows."""
+        return prompt - 1 if self.feedback and self.plans[segment].emits else 0

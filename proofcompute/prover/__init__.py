@@ -1,0 +1,9 @@
+"""The node's side: commit, sign, keep, open (design, sections 4 to 7)."""
+
+from __future__ import annotations
+
+from proofcompute.prover.commit import make_receipt
+from proofcompute.prover.opening import StoredTrace, open_cells
+from proofcompute.prover.rundir import RunDirectory
+
+__all__ = ["RunDirectory", "StoredTrace", "make_receipt", "open_cells"]

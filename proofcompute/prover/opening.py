@@ -1,0 +1,137 @@
+"""Opening cells of a committed trace: rows with range proofs, table rows, product hints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+
+from proofcompute import merkle, wire
+from proofcompute.errors import Cell, FormatError, MismatchError
+from proofcompute.interpreter import Needs, TableRows, needs, run
+from proofcompute.kernels import I32, U8, Array, Kernels, Sampling
+from proofcompute.messages import Challenge, GroupOpening, OpeningHead, Part, TableOpening, encode_hint
+from proofcompute.model import Model, weight_leaf_rows, weight_tree
+from proofcompute.program import Span
+from proofcompute.source import RecordProducts, Source
+from proofcompute.statement import Statement, draw
+from proofcompute.trace import group_leaves, split_rows
+
+__all__ = ["StoredTrace", "open_cells"]
+
+
+@dataclass(eq=False)
+class StoredTrace:
+    """A finished trace that can be opened: leaf data of every committed group, and lazily its trees."""
+
+    statement: Statement
+    suite: str
+    groups: list[U8]
+    """Leaf data [rows, width] of each committed group, in program order."""
+    kernels: Kernels
+    _trees: dict[int, merkle.Tree] = field(default_factory=dict)
+
+    def tree(self, group: int) -> merkle.Tree:
+        """Merkle tree of one group."""
+        if group not in self._trees:
+            data = np.ascontiguousarray(self.groups[group])
+            leaves = group_leaves(self.statement.program, self.suite, group, data, self.kernels.hash_rows)
+            self._trees[group] = merkle.Tree(self.suite, leaves, self.kernels.hash_rows)
+        return self._trees[group]
+
+
+class _StoredRows:
+    """RowReader over the rows that one cell needs."""
+
+    def __init__(self, trace: StoredTrace, need: Needs) -> None:
+        self.statement = trace.statement
+        self.arrays: dict[str, tuple[int, Array]] = {}
+        for g in need.groups:
+            data = np.ascontiguousarray(trace.groups[g.group][g.a : g.b])
+            for name, rows in split_rows(self.statement.program, g.group, data).items():
+                self.arrays[name] = (g.a, rows)
+
+    def read(self, name: str, span: Span) -> Array:
+        if name in self.statement.inputs:
+            return self.statement.inputs[name][span.a : span.b]
+        first, rows = self.arrays[name]
+        return rows[span.a - first : span.b - first]
+
+    def prefix(self, name: str, span: Span) -> Array:
+        return self.read(name, Span(span.trace, 0, span.b))
+
+    def write(self, name: str, span: Span, rows: Array) -> None:
+        """An honest prover's rows are those it committed; nothing to keep."""
+
+    def sampling(self, trace: int) -> Sampling:
+        return self.statement.sampling
+
+    def draw(self, trace: int, row: int) -> int:
+        return draw(self.statement.seed, row)
+
+
+def open_cells(
+    model: Model,
+    trace: StoredTrace,
+    receipt_digest: bytes,
+    challenge: Challenge,
+    stream: BinaryIO,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Write the opening of a challenge to ``stream``, one frame after the other.
+
+    ``progress`` gets the number of rows opened by each part. Raises MismatchError if the challenge is for
+    another receipt, FormatError or LimitError if it names a cell that does not exist.
+    """
+    if challenge.receipt_digest != receipt_digest:
+        raise MismatchError("the challenge is for another receipt")
+    for cell in challenge.cells:
+        trace.statement.check_cell(cell)
+    count = len(model.program.committed)
+    roots = tuple(trace.tree(g).root for g in range(count))
+    wire.write_frame(stream, OpeningHead(receipt_digest, challenge.digest, roots).encode())
+    for cell, part in zip(challenge.cells, _parts(model, trace, challenge), strict=True):
+        wire.write_frame(stream, part.encode())
+        if progress is not None:
+            progress(cell.b - cell.a)
+
+
+def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[Part]:
+    tables: dict[str, merkle.Tree] = {}
+    for cell in challenge.cells:
+        need = needs(trace.statement, cell)
+        groups = tuple(
+            GroupOpening(
+                trace.groups[g.group][g.a : g.b].tobytes(), tuple(trace.tree(g.group).range_proof(g.a, g.b))
+            )
+            for g in need.groups
+        )
+        opened = (
+            tuple(_table(model, t, tables, trace.kernels) for t in need.tables) if challenge.tables else ()
+        )
+        hints = _hints(model, trace, need, cell) if challenge.hints else ()
+        yield Part(groups, opened, hints)
+
+
+def _table(
+    model: Model, table: TableRows, trees: dict[str, merkle.Tree], kernels: Kernels
+) -> tuple[TableOpening, ...]:
+    spec, weight = model.program.weight[table.weight], model.weights[table.weight]
+    if table.weight not in trees:
+        trees[table.weight] = weight_tree(spec, weight, kernels.hash_rows)
+    tree = trees[table.weight]
+    return tuple(
+        TableOpening(weight_leaf_rows(spec, weight, i, i + 1).tobytes(), tuple(tree.range_proof(i, i + 1)))
+        for i in table.ids
+    )
+
+
+def _hints(model: Model, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[bytes, ...], ...]:
+    recorded: list[I32] = []
+    source = Source(_StoredRows(trace, need), model, RecordProducts(model.matrix, recorded))
+    run(model.program, cell.segment, [Span(0, cell.a, cell.b)], source, trace.kernels)
+    if len(recorded) != len(need.sites):
+        raise FormatError(f"{cell}: {len(recorded)} products were made where {len(need.sites)} are needed")
+    return tuple(encode_hint(acc, trace.kernels) for acc in recorded)

@@ -1,0 +1,154 @@
+"""A run's directory: what a node keeps of one request (design, section 7).
+
+===========  =======================================================================================
+``request``  the request, canonical
+``tokens``   answer tokens so far, int32 little-endian, appended as they are made
+``trace``    leaf data of every committed group, one after the other; appears when the run is finished
+``receipt``  the signed receipt; appears last, so a directory that has one is complete
+===========  =======================================================================================
+
+A run that was interrupted has ``tokens`` but no ``receipt``. Resuming feeds those tokens back and computes
+the missing rows; since the trace of token-by-token decoding equals that of one pass, nothing differs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from proofcompute.errors import FormatError, InputError, StorageError
+from proofcompute.files import read_limited, write_atomic, writing
+from proofcompute.generation import Session
+from proofcompute.kernels import U8, Array, Kernels
+from proofcompute.limits import MAX_RECEIPT, MAX_REQUEST, MAX_ROWS
+from proofcompute.messages import Receipt, Request
+from proofcompute.model import Model
+from proofcompute.prover.opening import StoredTrace
+from proofcompute.statement import rows_from_bytes
+
+__all__ = ["RunDirectory"]
+
+
+class RunDirectory:
+    """One request's directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._log: BinaryIO | None = None
+        self._logged = 0
+
+    @property
+    def receipt_path(self) -> Path:
+        """Where the receipt is."""
+        return self.path / "receipt"
+
+    def begin(self, request: Request) -> list[int]:
+        """Start a run, or take up an interrupted one: returns the answer's tokens so far.
+
+        Raises InputError if the directory holds a finished run, another request, or anything else.
+        """
+        encoded = request.encode()
+        known = {"request", "tokens", "trace", "receipt"}
+        if self.path.exists():
+            if not self.path.is_dir():
+                raise InputError(f"{self.path} is not a directory; choose another name")
+            odd = [p.name for p in self.path.iterdir() if p.name not in known and not p.name.startswith(".")]
+            if odd:
+                raise InputError(
+                    f"{self.path} holds {odd[0]}, which is no part of a run; choose another name"
+                )
+            if self.receipt_path.exists():
+                raise InputError(f"{self.path} holds a finished run; choose another name")
+            kept = self.path / "request"
+            if kept.exists() and read_limited(kept, MAX_REQUEST, "request") != encoded:
+                raise InputError(
+                    f"{self.path} holds an interrupted run of another request; choose another name"
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path / "request", encoded)
+            tokens = self._kept_tokens()
+            self._log = (self.path / "tokens").open("ab")
+        except OSError as e:
+            raise StorageError(f"cannot write in {self.path}: {e.strerror or e}") from e
+        self._logged = len(tokens)
+        return tokens
+
+    def _kept_tokens(self) -> list[int]:
+        path = self.path / "tokens"
+        if not path.exists():
+            return []
+        data = read_limited(path, 4 * MAX_ROWS, "tokens")
+        whole = len(data) - len(data) % 4  # an interruption may cut the last token
+        if whole != len(data):
+            os.truncate(path, whole)
+        return [int(t) for t in np.frombuffer(data[:whole], "<i4")]
+
+    def log(self, session: Session) -> None:
+        """Append the tokens made since the last call."""
+        if self._log is None:
+            raise InputError("the run has not begun, or is closed")
+        new = session.answer[self._logged :]
+        try:
+            self._log.write(np.array(new, "<i4").tobytes())
+            self._log.flush()
+        except OSError as e:
+            raise StorageError(
+                f"cannot write in {self.path}: {e.strerror or e}; free some space, then resume"
+            ) from e
+        self._logged = len(session.answer)
+
+    def close(self) -> None:
+        """Close the log of tokens."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def finish(self, session: Session, receipt: Receipt) -> None:
+        """Keep the trace, then the receipt; StorageError leaves the run resumable."""
+        self.close()
+        program = session.trace.program
+        with writing(self.path / "trace") as stream:
+            for g in range(len(program.committed)):
+                stream.write(session.trace.group(g, 0, receipt.rows).data)
+        write_atomic(self.receipt_path, receipt.encode())
+
+    def request(self) -> Request:
+        """The request of this run."""
+        return Request.decode(read_limited(self.path / "request", MAX_REQUEST, "request"))
+
+    def receipt(self) -> Receipt:
+        """The receipt of a finished run; InputError if it is not finished."""
+        if not self.receipt_path.exists():
+            raise InputError(f"{self.path} has no receipt: the run was interrupted; run it again to resume")
+        return Receipt.decode(read_limited(self.receipt_path, MAX_RECEIPT, "receipt"))
+
+    def stored(self, model: Model, kernels: Kernels) -> tuple[StoredTrace, Receipt]:
+        """The trace of a finished run, mapped from its file, and its receipt.
+
+        Raises MismatchError if the run is of another model, FormatError if the files do not fit together.
+        """
+        request, receipt, program = self.request(), self.receipt(), model.program
+        inputs = request.check(program, model.model_id)
+        outputs: dict[str, Array] = {
+            name: rows_from_bytes(program.specs[name], data, f"output {name}")
+            for name, data in receipt.outputs
+        }
+        statement = request.statement(program, inputs, outputs)
+        widths = [program.group_bytes(g) for g in range(len(program.committed))]
+        path = self.path / "trace"
+        try:
+            size = path.stat().st_size
+            if size != sum(widths) * statement.rows:
+                raise FormatError(f"{path} has {size} bytes where {sum(widths) * statement.rows} are needed")
+            flat: U8 = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
+        except OSError as e:
+            raise InputError(f"cannot read {path}: {e.strerror or e}") from e
+        groups, at = [], 0
+        for w in widths:
+            groups.append(flat[at : at + w * statement.rows].reshape(statement.rows, w))
+            at += w * statement.rows
+        return StoredTrace(statement, request.suite, groups, kernels), receipt

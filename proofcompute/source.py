@@ -1,0 +1,104 @@
+"""The three things that come from outside a segment (design, section 2).
+
+Prover and verifier run the same interpreter over the same operations and differ in their :class:`Source`
+only: where committed rows come from, where weight rows come from, and how a matrix product is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from proofcompute.kernels import F32, I8, I32, Array, Kernels, Matrix, Sampling, product_sets
+from proofcompute.program import Span
+
+__all__ = ["ComputeProducts", "Products", "RecordProducts", "RowReader", "Source", "WeightRows"]
+
+
+class RowReader(Protocol):
+    """Rows of committed and public tensors, and what the request says about each row."""
+
+    def read(self, name: str, span: Span) -> Array:
+        """Rows a..b of a tensor, [b - a, ...]."""
+        ...
+
+    def prefix(self, name: str, span: Span) -> Array:
+        """Rows 0..b of a tensor, [b, ...]."""
+        ...
+
+    def write(self, name: str, span: Span, rows: Array) -> None:
+        """Rows a..b that the segment computed of a committed tensor or a public output."""
+        ...
+
+    def sampling(self, trace: int) -> Sampling:
+        """How a request chooses its tokens."""
+        ...
+
+    def draw(self, trace: int, row: int) -> int:
+        """The 128-bit random number of one row: a function of the client's seed and the row only."""
+        ...
+
+
+class WeightRows(Protocol):
+    """Weights that are small enough to be used directly."""
+
+    def vector(self, name: str) -> F32:
+        """A weight vector, [d]."""
+        ...
+
+    def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
+        """Rows of a one-limb weight matrix read as a table: int8 [n, d] and scales [n]."""
+        ...
+
+
+class Products(Protocol):
+    """How x times a weight matrix is made: computed, or taken as a hint and checked."""
+
+    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+        """Rows of x [n, d] times weight matrix [m, d], quantised with ``limbs`` limbs: [n, m]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a segment's outside values come from."""
+
+    rows: RowReader
+    weights: WeightRows
+    products: Products
+
+
+@dataclass(frozen=True)
+class ComputeProducts:
+    """Products made from the weights: the prover's run, and a verifier that holds the weights."""
+
+    matrix: Callable[[str], Matrix]
+
+    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+        """See Products."""
+        return k.linear(x, self.matrix(weight), limbs)
+
+
+@dataclass(frozen=True)
+class RecordProducts:
+    """Products made from the weights set by set, their accumulators kept: what an opening is made of."""
+
+    matrix: Callable[[str], Matrix]
+    recorded: list[I32]
+
+    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+        """See Products."""
+        w = self.matrix(weight)
+        q, sx = k.quantise(x, limbs)
+        sets = product_sets(x.shape[1], limbs, w.q.shape[0])
+        acc = np.stack(
+            [
+                k.product(np.ascontiguousarray(q[i][:, a:b]), np.ascontiguousarray(w.q[j][:, a:b]))
+                for a, b, i, j, _ in sets
+            ]
+        )
+        self.recorded.append(acc)
+        return k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)

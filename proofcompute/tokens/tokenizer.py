@@ -1,0 +1,182 @@
+"""Text to tokens and back.
+
+Control tokens are found here and not by the ``tokenizers`` library, so that text from outside never becomes
+one: their names are searched in trusted segments only, leftmost first and longest first, as the library does.
+What lies between them is joined again, across segments, and encoded as one text, so a conversation without
+such names in it has exactly the tokens that the usual one-string encoding gives. User-defined tokens (runs of
+spaces, mark-up) are plain text to a model and are found everywhere.
+
+Byte-level BPE: Sennrich et al. 2016 (arXiv:1508.07909), Radford et al. 2019 (GPT-2). No normalisation: what
+is encoded decodes to the same bytes, or is refused. Only where a vocabulary has ``add_space`` does a space
+come in, before the text and after each special token, as in llama.cpp.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import tokenizers
+from tokenizers.models import BPE
+
+from proofcompute.errors import FormatError, LimitError, UnsupportedError
+from proofcompute.limits import MAX_TEXT
+from proofcompute.tokens.pretokenizers import IGNORE_MERGES, pre_tokenizer
+from proofcompute.tokens.segments import Segment
+from proofcompute.tokens.sentencepiece import SentencePiece
+from proofcompute.vocabulary import CONTROL, USER_DEFINED, Vocabulary, byte_alphabet
+
+__all__ = ["StreamDecoder", "Tokenizer"]
+
+
+class Tokenizer:
+    """The tokenizer of a vocabulary. Raises UnsupportedError for a pre-tokenizer that is not known."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary: Final = vocabulary
+        """Where the tokens come from."""
+        self._control = _Names(vocabulary, CONTROL)
+        self._user_defined = _Names(vocabulary, USER_DEFINED)
+        self._plain: _ByteLevel | SentencePiece = (
+            _ByteLevel(vocabulary) if vocabulary.kind == "bpe" else SentencePiece(vocabulary)
+        )
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        """The tokens of ``text``; names of control tokens in it count only if ``special``.
+
+        Raises:
+            FormatError: the text has lone surrogates.
+            LimitError: it is longer than MAX_TEXT bytes.
+            UnsupportedError: a byte that no token of the vocabulary can express.
+        """
+        return self.encode_segments([Segment(text, special)])
+
+    def encode_segments(self, segments: Iterable[Segment]) -> list[int]:
+        """The tokens of the segments' text, without bos. Raises as :meth:`encode`."""
+        ids: list[int] = []
+        plain: list[str] = []
+        size = 0
+        for segment in segments:
+            size += _size(segment.text)
+            if size > MAX_TEXT:
+                raise LimitError(f"a text of more than {MAX_TEXT} bytes")
+            for part in self._control.split(segment.text) if segment.trusted else (segment.text,):
+                if isinstance(part, str):
+                    plain.append(part)
+                else:
+                    ids.extend(self._encode_plain("".join(plain)))
+                    plain.clear()
+                    ids.append(part)
+        ids.extend(self._encode_plain("".join(plain)))
+        return ids
+
+    def encode_prompt(self, segments: Iterable[Segment]) -> list[int]:
+        """As :meth:`encode_segments`, beginning with bos (once) if the vocabulary asks for that."""
+        ids = self.encode_segments(segments)
+        bos = self.vocabulary.bos
+        if self.vocabulary.add_bos and bos is not None and ids[:1] != [bos]:
+            ids.insert(0, bos)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text that ``ids`` print; bytes that are not UTF-8 become U+FFFD. Raises InputError."""
+        return self.vocabulary.text_bytes(ids).decode("utf-8", "replace")
+
+    def stream(self) -> StreamDecoder:
+        """A decoder for tokens that arrive one by one."""
+        return StreamDecoder(self.vocabulary)
+
+    def _encode_plain(self, text: str) -> Iterator[int]:
+        space = " " if self.vocabulary.add_space else ""
+        for part in self._user_defined.split(text):
+            if isinstance(part, str):
+                yield from self._plain.encode(space + part)
+            else:
+                yield part
+
+
+class StreamDecoder:
+    """Turns tokens into text as they arrive; never gives half a character.
+
+    What all calls of :meth:`push` and :meth:`finish` give, joined, is what :meth:`Tokenizer.decode` gives.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, *ids: int) -> str:
+        """The text that is complete now. Raises InputError for an id outside the vocabulary."""
+        return self._decoder.decode(self._vocabulary.text_bytes(ids))
+
+    def finish(self) -> str:
+        """What is left: U+FFFD for an unfinished character, else nothing."""
+        return self._decoder.decode(b"", final=True)
+
+
+class _ByteLevel:
+    """Byte-level BPE of text without control tokens."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        letters = byte_alphabet()
+        written = {i: "".join(letters[byte] for byte in token) for token, i in vocabulary.text_ids.items()}
+        self._present = bytes(byte for byte in range(256) if bytes([byte]) in vocabulary.text_ids)
+        model = BPE(
+            vocab={text: i for i, text in written.items()},
+            merges=[(written[a], written[b]) for a, b in vocabulary.merges],
+            ignore_merges=vocabulary.pre in IGNORE_MERGES,
+        )
+        self._tokenizer = tokenizers.Tokenizer(model)
+        self._tokenizer.pre_tokenizer = pre_tokenizer(vocabulary.pre)
+
+    def encode(self, text: str) -> Sequence[int]:
+        # the library would drop such a byte without a word
+        if missing := text.encode().translate(None, self._present):
+            raise UnsupportedError(f"the vocabulary has no token for the byte 0x{missing[0]:02x} of the text")
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+
+class _Names:
+    """Finds the names of all tokens of one type, leftmost first and longest first."""
+
+    def __init__(self, vocabulary: Vocabulary, kind: int) -> None:
+        self._ids: dict[str, int] = {}
+        lengths: dict[str, set[int]] = {}
+        for i, (token, its_kind) in enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True)):
+            name = token.decode("utf-8", "replace")
+            # a name that is not UTF-8 occurs in no text
+            if its_kind == kind and name and name.encode() == token:
+                self._ids[name] = i
+                lengths.setdefault(name[0], set()).add(len(name))
+        self._lengths = {letter: sorted(found, reverse=True) for letter, found in lengths.items()}
+        self._starts = re.compile("[" + "".join(map(re.escape, lengths)) + "]") if lengths else None
+
+    def split(self, text: str) -> Iterator[str | int]:
+        """The pieces of ``text``: a name becomes its token, the text between stays unless it is empty."""
+        done = 0
+        for start in self._starts.finditer(text) if self._starts else ():
+            at = start.start()
+            if at < done:
+                continue
+            for length in self._lengths[text[at]]:
+                token = self._ids.get(text[at : at + length])
+                if token is not None:
+                    if done < at:
+                        yield text[done:at]
+                    yield token
+                    done = at + length
+                    break
+        if done < len(text):
+            yield text[done:]
+
+
+def _size(text: str) -> int:
+    if len(text) > MAX_TEXT:
+        raise LimitError(f"a text of more than {MAX_TEXT} bytes")
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise FormatError("the text has lone surrogates") from None

@@ -1,0 +1,81 @@
+"""A trace: the committed tensors of one request, row by row (design, sections 4 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from proofcompute import hashing, merkle
+from proofcompute.kernels import U8, Array
+from proofcompute.program import Program
+
+__all__ = ["Trace", "group_leaves", "group_seal", "join_rows", "split_rows", "trace_root"]
+
+HashRows = Callable[[str, bytes, U8], U8]
+
+
+def join_rows(program: Program, group: int, arrays: dict[str, Array], a: int, b: int) -> U8:
+    """Leaf data of rows a..b of a group: the little-endian rows of its tensors side by side, [b-a, w]."""
+    parts = []
+    for name in program.committed[group].tensors:
+        spec = program.specs[name]
+        rows = np.ascontiguousarray(arrays[name][a:b], spec.numpy)
+        parts.append(rows.reshape(b - a, -1).view(np.uint8).reshape(b - a, spec.nbytes))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def split_rows(program: Program, group: int, data: U8) -> dict[str, Array]:
+    """The inverse of :func:`join_rows`: arrays [n, *shape] by tensor name."""
+    out: dict[str, Array] = {}
+    at = 0
+    for name in program.committed[group].tensors:
+        spec = program.specs[name]
+        flat = np.ascontiguousarray(data[:, at : at + spec.nbytes]).reshape(-1).view(spec.numpy)
+        out[name] = flat.reshape((data.shape[0], *spec.shape))
+        at += spec.nbytes
+    return out
+
+
+def group_leaves(program: Program, suite: str, group: int, rows: U8, hash_rows: HashRows) -> U8:
+    """Merkle leaves of a group's leaf data, [n, 32]."""
+    tag = hashing.tag(suite, "rows", program.committed[group].name)
+    return merkle.leaves(suite, tag, rows, hash_rows)
+
+
+def group_seal(program: Program, suite: str, group: int, size: int, root: bytes) -> bytes:
+    """The sealed root of one group: binds its name and its number of rows."""
+    return hashing.seal(suite, "rows", program.committed[group].name, size, root)
+
+
+def trace_root(suite: str, seals: list[bytes]) -> bytes:
+    """Digest over the sealed roots of all committed groups, in program order."""
+    return hashing.message_digest(suite, "trace", b"".join(seals))
+
+
+class Trace:
+    """Growing buffers of committed and public tensors of one request, and their Merkle trees."""
+
+    def __init__(self, program: Program, capacity: int) -> None:
+        self.program = program
+        self.capacity = capacity
+        self.arrays: dict[str, Array] = {}
+        for name in (*program.group_of, *(n for n, _ in program.inputs)):
+            spec = program.specs[name]
+            self.arrays[name] = np.zeros((capacity, *spec.shape), spec.numpy)
+
+    def group(self, index: int, a: int, b: int) -> U8:
+        """Leaf data of rows a..b of a committed group."""
+        return join_rows(self.program, index, self.arrays, a, b)
+
+    def tree(self, suite: str, index: int, rows: int, hash_rows: HashRows) -> merkle.Tree:
+        """Merkle tree over the first ``rows`` rows of a committed group."""
+        leaves = group_leaves(self.program, suite, index, self.group(index, 0, rows), hash_rows)
+        return merkle.Tree(suite, leaves, hash_rows)
+
+    def seals(self, suite: str, rows: int, hash_rows: HashRows) -> list[bytes]:
+        """Sealed roots of all groups."""
+        return [
+            group_seal(self.program, suite, i, rows, self.tree(suite, i, rows, hash_rows).root)
+            for i in range(len(self.program.committed))
+        ]

@@ -1,0 +1,9 @@
+"""The verifier's side: keys, and the ten numbered steps (design, sections 6 and 7)."""
+
+from __future__ import annotations
+
+from proofcompute.verifier.key import Key, keygen
+from proofcompute.verifier.result import Verified
+from proofcompute.verifier.verify import verify
+
+__all__ = ["Key", "Verified", "keygen", "verify"]

@@ -1,0 +1,124 @@
+"""What a verifier may hold, and the sources that follow from it (design, section 2)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proofcompute.errors import Cell
+from proofcompute.freivalds import DerivedColumns, soundness_bits
+from proofcompute.interpreter import Needs
+from proofcompute.kernels import Kernels
+from proofcompute.messages import Part
+from proofcompute.model import Identity, Model
+from proofcompute.source import ComputeProducts, WeightRows
+from proofcompute.verifier.key import Key
+from proofcompute.verifier.result import HASH_BITS
+from proofcompute.verifier.sources import HeldProducts, HintProducts, OpenedTables, open_tables
+
+__all__ = ["Holder", "KeyHolder", "PublicHolder", "WeightsHolder"]
+
+
+class Holder(Protocol):
+    """One of the three ways to check a product."""
+
+    hints: bool
+    """Whether product hints are wanted."""
+    tables: bool
+    """Whether opened table rows are wanted."""
+
+    @property
+    def identity(self) -> Identity:
+        """The model."""
+        ...
+
+    def soundness_bits(self, attempts: int) -> float:
+        """-log2 of the probability that a false product passes in so many attempts."""
+        ...
+
+    def sources(
+        self, need: Needs, part: Part, cell: Cell, kernels: Kernels
+    ) -> tuple[WeightRows, HeldProducts | HintProducts]:
+        """Weights and products of one cell; VerificationError (step 7) if a table row is not the model's."""
+        ...
+
+
+class KeyHolder:
+    """A private key: hints and secret columns."""
+
+    hints = True
+    tables = True
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+
+    @property
+    def identity(self) -> Identity:
+        """See Holder."""
+        return self.key.identity
+
+    def soundness_bits(self, attempts: int) -> float:
+        """See Holder."""
+        return soundness_bits(self.key.columns.k, attempts)
+
+    def sources(
+        self, need: Needs, part: Part, cell: Cell, kernels: Kernels
+    ) -> tuple[WeightRows, HintProducts]:
+        """See Holder."""
+        key = self.key
+        tables = OpenedTables(key.vectors, open_tables(key.identity, need.tables, part, cell, kernels))
+        products = HintProducts(key.program, cell, need.sites, part.hints, key.columns, key.scales)
+        return tables, products
+
+
+class WeightsHolder:
+    """The weights themselves: products are computed and no hint is wanted."""
+
+    hints = False
+    tables = False
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    @property
+    def identity(self) -> Identity:
+        """See Holder."""
+        return self.model.identity
+
+    def soundness_bits(self, attempts: int) -> float:
+        """See Holder; nothing is left to chance but the hashes."""
+        return HASH_BITS
+
+    def sources(
+        self, need: Needs, part: Part, cell: Cell, kernels: Kernels
+    ) -> tuple[WeightRows, HeldProducts]:
+        """See Holder."""
+        return self.model, HeldProducts(ComputeProducts(self.model.matrix))
+
+
+class PublicHolder:
+    """The weights, and columns hashed from a transcript that holds every hint: hints, but no secret."""
+
+    hints = True
+    tables = False
+
+    def __init__(self, model: Model, columns: DerivedColumns) -> None:
+        self.model = model
+        self.columns = columns
+
+    @property
+    def identity(self) -> Identity:
+        """See Holder."""
+        return self.model.identity
+
+    def soundness_bits(self, attempts: int) -> float:
+        """See Holder; ``attempts`` counts the hash queries that a prover may have spent on grinding."""
+        return soundness_bits(self.columns.k, attempts)
+
+    def sources(
+        self, need: Needs, part: Part, cell: Cell, kernels: Kernels
+    ) -> tuple[WeightRows, HintProducts]:
+        """See Holder."""
+        program = self.model.program
+        scales = {s.weight: self.model.matrix(s.weight) for s in need.sites}
+        pairs = {name: (w.scale, w.bias) for name, w in scales.items()}
+        return self.model, HintProducts(program, cell, need.sites, part.hints, self.columns, pairs)

@@ -1,0 +1,198 @@
+"""A verifier's sources: opened rows, key material, checked hints (design, sections 2 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from proofcompute import hashing, merkle
+from proofcompute.errors import Cell, FormatError, VerificationError
+from proofcompute.freivalds import Columns, check_product
+from proofcompute.interpreter import Needs, TableRows
+from proofcompute.kernels import F32, I8, Array, Kernels, Sampling, product_sets
+from proofcompute.messages import Part, decode_hint
+from proofcompute.model import MODEL_SUITE, Identity
+from proofcompute.program import Program, Site, Span
+from proofcompute.source import Products
+from proofcompute.statement import Statement, draw
+from proofcompute.trace import group_leaves, split_rows
+
+__all__ = ["HeldProducts", "HintProducts", "OpenedRows", "OpenedTables", "open_groups", "open_tables"]
+
+
+@dataclass(eq=False)
+class OpenedRows:
+    """RowReader over rows proved to lie under the trace root; compares computed rows with them."""
+
+    statement: Statement
+    cell: Cell
+    arrays: Mapping[str, tuple[int, Array]]
+    """First row and rows of each opened tensor."""
+    compared: set[str] = field(default_factory=set)
+    """Tensors whose rows a..b were computed and found equal."""
+
+    def read(self, name: str, span: Span) -> Array:
+        """See RowReader."""
+        if name in self.statement.inputs:
+            return self.statement.inputs[name][span.a : span.b]
+        first, rows = self.arrays[name]
+        if span.a < first:
+            raise VerificationError(10, f"rows of {name} before {first} were not opened", cell=self.cell)
+        return rows[span.a - first : span.b - first]
+
+    def prefix(self, name: str, span: Span) -> Array:
+        """See RowReader."""
+        return self.read(name, Span(span.trace, 0, span.b))
+
+    def write(self, name: str, span: Span, rows: Array) -> None:
+        """Step 9: the computed rows equal the committed ones, or the answer."""
+        if name in self.statement.outputs:
+            claimed = self.statement.emitted(name, self.cell.segment, span.a, span.b)
+            what = "the answer"
+        else:
+            claimed = self.read(name, span)
+            what = "the committed rows"
+        if claimed.shape != rows.shape or claimed.dtype != rows.dtype or claimed.tobytes() != rows.tobytes():
+            raise VerificationError(
+                9, f"the computed rows differ from {what}", cell=self.cell, operation=name
+            )
+        self.compared.add(name)
+
+    def sampling(self, trace: int) -> Sampling:
+        """See RowReader."""
+        return self.statement.sampling
+
+    def draw(self, trace: int, row: int) -> int:
+        """See RowReader."""
+        return draw(self.statement.seed, row)
+
+
+def open_groups(
+    statement: Statement,
+    suite: str,
+    need: Needs,
+    part: Part,
+    roots: Sequence[bytes],
+    cell: Cell,
+    kernels: Kernels,
+) -> OpenedRows:
+    """Step 7 for committed rows: each lies under its group's root, and is in canonical form."""
+    program = statement.program
+    arrays: dict[str, tuple[int, Array]] = {}
+    for g, opened in zip(need.groups, part.groups, strict=True):
+        name = program.committed[g.group].name
+        data = np.frombuffer(opened.rows, np.uint8).reshape(g.b - g.a, -1)
+        leaves = group_leaves(program, suite, g.group, data, kernels.hash_rows)
+        root = merkle.root_from_range(
+            suite, statement.rows, g.a, g.b, leaves, opened.proof, kernels.hash_rows
+        )
+        if root != roots[g.group]:
+            raise VerificationError(
+                7,
+                f"rows {g.a}..{g.b - 1} of {name} are not under the trace root",
+                cell=cell,
+                expected=roots[g.group].hex(),
+                found=root.hex(),
+            )
+        for tensor, rows in split_rows(program, g.group, data).items():
+            if rows.dtype == np.float32 and not _canonical(rows):
+                raise VerificationError(7, f"{tensor} holds -0 or a number that is not finite", cell=cell)
+            arrays[tensor] = (g.a, rows)
+    return OpenedRows(statement, cell, arrays)
+
+
+def _canonical(rows: F32) -> bool:
+    """Finite and without negative zeros."""
+    return bool(np.isfinite(rows).all()) and not bool((rows.view(np.uint32) == 0x80000000).any())
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedTables:
+    """WeightRows of a verifier without weights: vectors from the key, table rows from the opening."""
+
+    vectors: Mapping[str, F32]
+    tables: Mapping[str, tuple[Array, I8, F32]]
+    """Ascending ids, int8 rows and scales of each opened table."""
+
+    def vector(self, name: str) -> F32:
+        """See WeightRows."""
+        return self.vectors[name]
+
+    def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
+        """See WeightRows."""
+        known, q, scale = self.tables[name]
+        at = np.searchsorted(known, ids)
+        return np.ascontiguousarray(q[at]), np.ascontiguousarray(scale[at])
+
+
+def open_tables(
+    identity: Identity, wanted: Sequence[TableRows], part: Part, cell: Cell, kernels: Kernels
+) -> dict[str, tuple[Array, I8, F32]]:
+    """Step 7 for weight rows: each lies under the model id."""
+    program = identity.program
+    index = {w.name: i for i, w in enumerate(program.weights)}
+    out: dict[str, tuple[Array, I8, F32]] = {}
+    for table, rows in zip(wanted, part.tables, strict=True):
+        spec = program.weight[table.weight]
+        tag = hashing.tag(MODEL_SUITE, "weight", spec.name)
+        data = np.frombuffer(b"".join(r.row for r in rows), np.uint8).reshape(len(rows), spec.row_bytes)
+        leaves = merkle.leaves(MODEL_SUITE, tag, data, kernels.hash_rows)
+        for i, (number, opened) in enumerate(zip(table.ids, rows, strict=True)):
+            root = merkle.root_from_range(
+                MODEL_SUITE, spec.rows, number, number + 1, leaves[i : i + 1], opened.proof, kernels.hash_rows
+            )
+            if root != identity.roots[index[spec.name]]:
+                raise VerificationError(
+                    7, f"row {number} of {spec.name} is not under the model id", cell=cell
+                )
+        q = np.ascontiguousarray(data[:, : spec.width]).view(np.int8)
+        scale = np.ascontiguousarray(data[:, spec.width : spec.width + 4]).reshape(-1).view("<f4")
+        out[table.weight] = (np.array(table.ids, np.int64), q, scale)
+    return out
+
+
+@dataclass(eq=False)
+class HeldProducts:
+    """Products that the verifier computes itself, counted."""
+
+    products: Products
+    made: int = 0
+    """Products computed so far."""
+
+    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+        """See Products."""
+        self.made += 1
+        return self.products.linear(weight, x, limbs, k)
+
+
+@dataclass(eq=False)
+class HintProducts:
+    """Products taken from the prover and pinned down by Freivalds' check (step 8)."""
+
+    program: Program
+    cell: Cell
+    sites: Sequence[Site]
+    hints: Sequence[Sequence[bytes]]
+    columns: Columns
+    scales: Mapping[str, tuple[F32, F32 | None]]
+    made: int = 0
+    """Products checked so far."""
+
+    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+        """See Products. VerificationError without any value of the failed product: those would leak S."""
+        if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
+            raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
+        site, spec = self.sites[self.made], self.program.weight[weight]
+        try:
+            acc = decode_hint(self.hints[self.made], site, x.shape[0], k)
+        except FormatError as e:
+            raise VerificationError(8, str(e), cell=self.cell, operation=weight) from e
+        q, sx = k.quantise(x, limbs)
+        if not check_product(q, acc, spec.limbs, self.columns.s(spec), self.columns.v(spec), k):
+            raise VerificationError(8, "the product check failed", cell=self.cell, operation=weight)
+        self.made += 1
+        scale, bias = self.scales[weight]
+        shifts = [s for *_, s in product_sets(site.d, site.x_limbs, site.w_limbs)]
+        return k.rescale(acc, shifts, sx, scale, bias)

@@ -1,0 +1,307 @@
+"""Deterministic CBOR: the one encoding of every message (design, section 7).
+
+A value is an integer from -2^64 to 2^64 - 1, a byte string, a text string, or an array of values; nothing
+else of RFC 8949 exists here. Encodings follow its core deterministic requirements (section 4.2.1): every
+head in its shortest form, definite lengths. So a value has exactly one encoding, and ``encode(decode(x)) ==
+x`` for every ``x`` that is accepted.
+
+cbor2 writes, after a check of types and limits; the reader is ours, iterative, and compares every announced
+length with what is left before it allocates anything. Arrays come back as tuples. Floats travel as the bit
+pattern of binary32, an unsigned integer.
+
+A *frame* is one byte string in a stream; a file or a connection is a sequence of frames.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any, BinaryIO, Final, TypeAlias, cast
+
+import numpy as np
+
+from proofcompute.errors import FormatError, LimitError, StorageError
+from proofcompute.limits import MAX_DEPTH, MAX_ITEMS, MIB
+
+__all__ = [
+    "Encodable",
+    "Value",
+    "as_bytes",
+    "as_f32",
+    "as_int",
+    "as_list",
+    "as_str",
+    "decode",
+    "encode",
+    "f32_bits",
+    "f32_from_bits",
+    "read_frame",
+    "write_frame",
+]
+
+Value: TypeAlias = "int | bytes | str | tuple[Value, ...]"
+"""What decoding gives."""
+Encodable: TypeAlias = "int | bytes | str | list[Any] | tuple[Any, ...]"
+"""What encoding takes; the elements of arrays are again Encodable."""
+
+_UNSIGNED: Final = 0
+_NEGATIVE: Final = 1
+_BYTES: Final = 2
+_TEXT: Final = 3
+_ARRAY: Final = 4
+_WORD: Final = 1 << 64
+_SMALLEST: Final = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
+"""The least argument that needs the 1, 2, 4 or 8 bytes announced by additional information 24 to 27."""
+_CHUNK: Final = MIB
+"""A frame's payload is read in pieces of this size, so memory follows what has really arrived."""
+
+
+def encode(value: Encodable) -> bytes:
+    """The encoding of ``value``.
+
+    Raises FormatError for any other type (bool, None, float, dict, NumPy scalars, ...), an integer outside
+    -2^64..2^64 - 1 or text with lone surrogates; LimitError beyond MAX_DEPTH or MAX_ITEMS.
+    """
+    import cbor2  # here, so that importing proofcompute stays fast
+
+    _check(value)
+    return cbor2.dumps(value, canonical=True)
+
+
+def _check(value: object) -> None:
+    """Refuse what ``decode`` would refuse; level by level, so a cycle ends at the depth limit."""
+    items = 0
+    level: list[object] = [value]
+    for depth in range(MAX_DEPTH + 1):
+        below: list[object] = []
+        for v in level:
+            kind = type(v)
+            if kind is int:
+                if not -_WORD <= cast(int, v) < _WORD:
+                    raise FormatError("cannot encode an integer outside -2^64..2^64 - 1")
+            elif kind is str:
+                _utf8_size(cast(str, v), "cannot encode")
+            elif isinstance(v, (list, tuple)):
+                items += len(v)
+                if items > MAX_ITEMS:
+                    raise LimitError(f"cannot encode more than {MAX_ITEMS} array elements")
+                if depth == MAX_DEPTH:
+                    raise LimitError(f"cannot encode arrays nested more than {MAX_DEPTH} deep")
+                below.extend(v)
+            elif kind is not bytes:
+                raise FormatError(f"cannot encode a value of type {kind.__name__}")
+        level = below
+
+
+def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str) -> Value:
+    """The value whose encoding is ``data``, all of it; arrays as tuples.
+
+    ``limit`` is the greatest allowed size in bytes; ``what`` names the data in errors. Each byte string is
+    copied once. Raises FormatError unless ``data`` is the one deterministic encoding of a value, and
+    LimitError if it is larger than ``limit``, has more than MAX_ITEMS array elements, or nests arrays more
+    than MAX_DEPTH deep.
+    """
+    view = memoryview(data)
+    if view.nbytes > limit:
+        raise LimitError(f"{what}: {view.nbytes} bytes, at most {limit} are allowed")
+    view = view.cast("B")
+    size = len(view)
+    at = 0
+    items = 0
+    done: list[Value] = []  # elements read so far of the innermost open array
+    missing = 1  # elements that it still needs; the whole is treated as an array of one
+    open_arrays: list[tuple[list[Value], int]] = []
+    while True:
+        if missing == 0:
+            if not open_arrays:
+                break
+            closed = tuple(done)
+            done, missing = open_arrays.pop()
+            done.append(closed)
+            continue
+        missing -= 1
+        if at >= size:
+            raise FormatError(f"{what}: ends inside an item")
+        head = view[at]
+        at += 1
+        if head < 24:  # by far the most frequent: a small unsigned integer
+            done.append(head)
+            continue
+        major, argument = head >> 5, head & 31
+        if major > _ARRAY:
+            raise FormatError(f"{what}: CBOR major type {major} is not used here")
+        if argument >= 24:
+            if argument > 27:
+                raise FormatError(f"{what}: indefinite or reserved length")
+            end = at + (1 << (argument - 24))
+            if end > size:
+                raise FormatError(f"{what}: ends inside a head")
+            least = _SMALLEST[argument]
+            argument = int.from_bytes(view[at:end], "big")
+            if argument < least:
+                raise FormatError(f"{what}: a head is not in its shortest form")
+            at = end
+        if major == _UNSIGNED:
+            done.append(argument)
+        elif major == _NEGATIVE:
+            done.append(-1 - argument)
+        elif argument > size - at:  # of an array: every element takes at least one byte
+            raise FormatError(f"{what}: announces more than the data holds")
+        elif major == _ARRAY:
+            items += argument
+            if items > MAX_ITEMS:
+                raise LimitError(f"{what}: more than {MAX_ITEMS} array elements")
+            if len(open_arrays) == MAX_DEPTH:
+                raise LimitError(f"{what}: arrays nested more than {MAX_DEPTH} deep")
+            open_arrays.append((done, missing))
+            done, missing = [], argument
+        else:
+            end = at + argument
+            done.append(bytes(view[at:end]) if major == _BYTES else _text(view[at:end], what))
+            at = end
+    if at != size:
+        raise FormatError(f"{what}: {size - at} bytes after the end")
+    return done[0]
+
+
+def _utf8_size(text: str, what: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise FormatError(f"{what}: text with lone surrogates") from None
+
+
+def _text(view: memoryview, what: str) -> str:
+    try:
+        return str(view, "utf-8")
+    except UnicodeDecodeError:
+        raise FormatError(f"{what}: text is not valid UTF-8") from None
+
+
+# -- frames ----------------------------------------------------------------------------------------------
+def write_frame(stream: BinaryIO, payload: bytes | bytearray | memoryview) -> None:
+    """Write ``payload`` as one byte string, without copying it.
+
+    StorageError if the stream takes only a part, as an unbuffered one may; its own errors pass through.
+    """
+    for part in (_frame_head(memoryview(payload).nbytes), payload):
+        if stream.write(part) != memoryview(part).nbytes:
+            raise StorageError("the stream took only a part of a frame; it must be buffered")
+
+
+def _frame_head(n: int) -> bytes:
+    if n < 24:
+        return bytes([_BYTES << 5 | n])
+    extra = next(i for i in range(4) if n < 1 << (8 << i))
+    return bytes([_BYTES << 5 | 24 + extra]) + n.to_bytes(1 << extra, "big")
+
+
+def read_frame(stream: BinaryIO, *, limit: int, what: str) -> bytes | None:
+    """The payload of the next frame, or None if the stream ended cleanly before it.
+
+    ``limit`` is the greatest allowed payload in bytes, compared with the announced length before anything
+    is read. Raises LimitError above it; FormatError for anything but the shortest head of a byte string, or
+    if the stream ends inside the frame. Errors of the stream pass through.
+    """
+    first = stream.read(1)
+    if not first:
+        return None
+    major, size = first[0] >> 5, first[0] & 31
+    if major != _BYTES:
+        raise FormatError(f"{what}: a frame is a byte string, not CBOR major type {major}")
+    if size >= 24:
+        if size > 27:
+            raise FormatError(f"{what}: indefinite or reserved length")
+        least = _SMALLEST[size]
+        size = int.from_bytes(_read_exactly(stream, 1 << (size - 24), what), "big")
+        if size < least:
+            raise FormatError(f"{what}: a head is not in its shortest form")
+    if size > limit:
+        raise LimitError(f"{what}: a frame of {size} bytes, at most {limit} are allowed")
+    return _read_exactly(stream, size, what)
+
+
+def _read_exactly(stream: BinaryIO, size: int, what: str) -> bytes:
+    """``size`` bytes; a stream may return fewer at a time, none only at its end."""
+    got = io.BytesIO()
+    while size > 0:
+        part = stream.read(min(size, _CHUNK))
+        if not part:
+            raise FormatError(f"{what}: the stream ends inside a frame")
+        got.write(part)
+        size -= len(part)
+    return got.getvalue()
+
+
+# -- typed elements --------------------------------------------------------------------------------------
+def as_int(value: object, what: str, lo: int, hi: int) -> int:
+    """``value`` if it is an integer with lo <= value <= hi (both inclusive); else FormatError."""
+    if type(value) is not int:
+        raise FormatError(f"{what}: expected an integer, found {_kind(value)}")
+    if not lo <= value <= hi:
+        raise FormatError(f"{what}: {value} is outside {lo}..{hi}")
+    return value
+
+
+def as_bytes(value: object, what: str, size: int | None = None, max_size: int | None = None) -> bytes:
+    """``value`` if it is a byte string of exactly ``size`` bytes (if given), else FormatError.
+
+    More than ``max_size`` bytes (if given) is a LimitError.
+    """
+    if type(value) is not bytes:
+        raise FormatError(f"{what}: expected a byte string, found {_kind(value)}")
+    if size is not None and len(value) != size:
+        raise FormatError(f"{what}: expected {size} bytes, found {len(value)}")
+    if max_size is not None and len(value) > max_size:
+        raise LimitError(f"{what}: {len(value)} bytes, at most {max_size} are allowed")
+    return value
+
+
+def as_str(value: object, what: str, max_bytes: int) -> str:
+    """``value`` if it is text, else FormatError; above ``max_bytes`` bytes of UTF-8 a LimitError."""
+    if type(value) is not str:
+        raise FormatError(f"{what}: expected text, found {_kind(value)}")
+    if len(value) > max_bytes or _utf8_size(value, what) > max_bytes:
+        raise LimitError(f"{what}: text of more than {max_bytes} bytes")
+    return value
+
+
+def as_list(value: object, what: str, n: int | None = None, max_n: int | None = None) -> tuple[Value, ...]:
+    """``value`` if it is an array of exactly ``n`` elements (if given), else FormatError.
+
+    More than ``max_n`` elements (if given) is a LimitError. Arrays are tuples, as ``decode`` returns them.
+    """
+    if type(value) is not tuple:
+        raise FormatError(f"{what}: expected an array, found {_kind(value)}")
+    if n is not None and len(value) != n:
+        raise FormatError(f"{what}: expected {n} elements, found {len(value)}")
+    if max_n is not None and len(value) > max_n:
+        raise LimitError(f"{what}: {len(value)} elements, at most {max_n} are allowed")
+    return cast("tuple[Value, ...]", value)
+
+
+def as_f32(value: object, what: str) -> np.float32:
+    """The finite binary32 number with the bit pattern ``value``; anything else is a FormatError."""
+    x = f32_from_bits(as_int(value, what, 0, 0xFFFFFFFF))
+    if not math.isfinite(x):
+        raise FormatError(f"{what}: not a finite number")
+    return x
+
+
+def _kind(value: object) -> str:
+    names = {int: "an integer", bytes: "a byte string", str: "text", tuple: "an array"}
+    return names.get(type(value), type(value).__name__)
+
+
+# -- floats ----------------------------------------------------------------------------------------------
+def f32_bits(x: float | np.float32) -> int:
+    """The bit pattern of ``x`` as binary32, 0..2^32 - 1; a Python float is rounded to nearest even."""
+    with np.errstate(over="ignore"):  # beyond the range it becomes an infinity, which readers refuse
+        return int(np.float32(x).view(np.uint32))
+
+
+def f32_from_bits(bits: int) -> np.float32:
+    """The binary32 number with this bit pattern; FormatError outside 0..2^32 - 1."""
+    if type(bits) is not int or not 0 <= bits <= 0xFFFFFFFF:
+        raise FormatError("the bit pattern of a binary32 number lies in 0..2^32 - 1")
+    return np.uint32(bits).view(np.float32)

@@ -1,0 +1,69 @@
+"""Shared by all tests: Hypothesis profiles, what the markers mean, and the demo model's path."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Wall time is never judged. The quick profile is the same on every run; `make fuzz` takes the long one.
+settings.register_profile("quick", deadline=None, max_examples=50, derandomize=True, print_blob=True)
+settings.register_profile(
+    "long",
+    deadline=None,
+    max_examples=5_000,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "smollm2_path" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.model)
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+        if item.get_closest_marker("gpu") and (missing := missing_for_gpu()):
+            if os.environ.get("PROOFCOMPUTE_REQUIRE_GPU") == "1":
+                raise pytest.UsageError(f"PROOFCOMPUTE_REQUIRE_GPU=1, but {missing}")
+            item.add_marker(pytest.mark.skip(reason=f"gpu: {missing}"))
+
+
+@cache
+def missing_for_gpu() -> str:
+    """What a test on a GPU lacks here, in words; empty if nothing."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no CUDA driver"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
+        return "the CUDA driver finds no device"
+    if importlib.util.find_spec("cupy") is None:
+        return "CuPy is not installed (extras cuda12, cuda13)"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """The GGUF file of the packaged demo model; `make test` insists on it, elsewhere its tests skip."""
+    # imported here, so that a mistake in the package does not stop the tests that do not need it
+    from proofcompute.errors import InputError
+    from proofcompute.importers.located import packaged_smollm2
+
+    try:
+        return packaged_smollm2()
+    except InputError as problem:
+        if os.environ.get("PROOFCOMPUTE_REQUIRE_MODEL") == "1":
+            pytest.fail(str(problem))
+        pytest.skip(str(problem))

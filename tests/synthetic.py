@@ -1,0 +1,128 @@
+"""A small random chat model, made in memory, and the whole protocol around it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from proofcompute.generation import Engine, Session
+from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
+from proofcompute.importers.decoder import compile_decoder
+from proofcompute.kernels import F32, Kernels, Sampling
+from proofcompute.messages import Challenge, Generation, Receipt, Request, all_cells
+from proofcompute.model import Model
+from proofcompute.numerics import NumpyKernels
+from proofcompute.prover import StoredTrace, make_receipt, open_cells
+from proofcompute.signing import NodeIdentity
+from proofcompute.verifier import Key, Verified, keygen, verify
+from proofcompute.vocabulary import CONTROL, NORMAL, Vocabulary
+
+KERNELS: Kernels = NumpyKernels()
+NODE = NodeIdentity(bytes(range(32)))
+
+DECODER = Decoder(
+    layers=2,
+    width=32,
+    heads=4,
+    kv_heads=2,
+    head_dim=8,
+    ffn_width=48,
+    context=96,
+    vocabulary=260,
+    eps=float(np.float32(1e-5)),
+    rope=Rope(10000.0, 8, interleaved=True),
+    tied=True,
+)
+
+
+def vocabulary() -> Vocabulary:
+    """All single bytes and four control tokens, of which 257 ends a text."""
+    names = [bytes([b]) for b in range(256)] + [b"<begin>", b"<end>", b"<a>", b"<b>"]
+    return Vocabulary(
+        "bpe", "gpt-2", tuple(names), bytes([NORMAL] * 256 + [CONTROL] * 4), bos=256, eos=257, end_ids=(257,)
+    )
+
+
+def checkpoint(seed: int = 0, decoder: Decoder = DECODER) -> Checkpoint:
+    """Random weights, scaled so that activations stay of order one."""
+    rng = np.random.default_rng(seed)
+    tensors: dict[str, F32] = {}
+    for name, shape in tensor_shapes(decoder).items():
+        scale = 1.0 if len(shape) == 1 else 1.5 / np.sqrt(shape[1])
+        noise = rng.standard_normal(shape)
+        tensors[name] = (1 + 0.1 * noise if len(shape) == 1 else scale * noise).astype(np.float32)
+    return Checkpoint(
+        decoder, vocabulary(), None, "synthetic", "Apache-2.0", bytes(32), lambda n, a, b: tensors[n][a:b]
+    )
+
+
+@cache
+def model(seed: int = 0, precision: str = "w8a16") -> Model:
+    return compile_decoder(checkpoint(seed), KERNELS, precision)
+
+
+@cache
+def key(seed: int = 0, precision: str = "w8a16", columns: int = 2) -> Key:
+    return keygen(model(seed, precision), KERNELS, columns=columns, seed=bytes([7] * 32))
+
+
+def request(m: Model, prompt: str = "Hello, world", *, max_tokens: int = 8, **changes: object) -> Request:
+    """A request for ``m``; generation settings and request fields by keyword."""
+    generation = {k: changes.pop(k) for k in ("sampling", "seed", "stops") if k in changes}
+    tokens = np.frombuffer(prompt.encode(), np.uint8).astype("<i4")
+    fields: dict[str, object] = {
+        "model_id": m.model_id,
+        "inputs": (("tokens", tokens.tobytes()),),
+        "nonce": bytes([9] * 32),
+        "generation": Generation(max_tokens, **generation),  # type: ignore[arg-type]
+        "text": prompt,
+        **changes,
+    }
+    return Request(**fields)  # type: ignore[arg-type]
+
+
+SAMPLED = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.9)), repetition_penalty=1.25)
+
+
+@dataclass
+class Run:
+    """An honest run, and what is needed to open and check it."""
+
+    model: Model
+    session: Session
+    receipt: Receipt
+    stored: StoredTrace
+
+
+def stored_trace(session: Session, kernels: Kernels = KERNELS) -> StoredTrace:
+    statement = session.statement()
+    groups = [session.trace.group(g, 0, statement.rows) for g in range(len(statement.program.committed))]
+    return StoredTrace(statement, session.request.suite, groups, kernels)
+
+
+def prove(m: Model, r: Request, kernels: Kernels = KERNELS, *, chunk: int = 64) -> Run:
+    engine = Engine(m, kernels, chunk=chunk)
+    session = engine.add(r)
+    engine.run(session)
+    return Run(m, session, make_receipt(m, session, kernels, NODE), stored_trace(session, kernels))
+
+
+def open_all(run: Run, challenge: Challenge) -> bytes:
+    out = io.BytesIO()
+    open_cells(run.model, run.stored, run.receipt.digest, challenge, out)
+    return out.getvalue()
+
+
+def challenge_all(receipt: Receipt, *, hints: bool = True) -> Challenge:
+    return Challenge(receipt.digest, all_cells(receipt), hints=hints, tables=hints)
+
+
+def audit(k: Key | Model, run: Run, challenge: Challenge | None = None) -> Verified:
+    """Open and verify every cell (or those of ``challenge``) of a run."""
+    if challenge is None:
+        challenge = challenge_all(run.receipt, hints=isinstance(k, Key))
+    opening = io.BytesIO(open_all(run, challenge))
+    return verify(k, run.session.request, run.receipt.encode(), challenge, opening, kernels=KERNELS)
