@@ -24,7 +24,8 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     try:
         fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
-        with os.fdopen(fd, "wb") as stream:
+        os.close(fd)
+        with temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

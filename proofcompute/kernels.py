@@ -18,10 +18,12 @@ from proofcompute.limits import MAX_CONTRACTION
 
 F32 = npt.NDArray[np.float32]
 I8 = npt.NDArray[np.int8]
+I16 = npt.NDArray[np.int16]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
 Array = npt.NDArray[Any]
 
 
@@ -174,6 +176,13 @@ class Kernels(Protocol):
 
     def fold(self, w: I8, s: U32) -> U32:
         """Columns of w [m, d] combined by s [k, m] over GF(2^31 - 1): V = W^T S, [k, d]."""
+        ...
+
+    def project61(self, y: I8 | I16 | I32 | I64, s: U64) -> U64:
+        """y [n, m] times the k columns s [k, m] over GF(2^61 - 1): canonical residues [n, k].
+
+        For products of integers wider than int8 (:mod:`proofcompute.workloads`).
+        """
         ...
 
     def pack(self, values: I32, bits: int) -> bytes:

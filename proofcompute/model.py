@@ -27,6 +27,7 @@ from proofcompute.kernels import F32, I8, U8, Array, Matrix
 from proofcompute.limits import MAX_TEMPLATE, MAX_TOKENIZER
 from proofcompute.ops import decode_program, encode_program
 from proofcompute.program import Program, WeightSpec
+from proofcompute.vocabulary import Vocabulary
 
 __all__ = ["MODEL_SUITE", "Identity", "Model", "Weight", "weight_leaf_rows", "weight_seal", "weight_tree"]
 
@@ -76,6 +77,11 @@ class Identity:
     template_digest: bytes
     roots: tuple[bytes, ...]
     """Merkle root of each weight tensor, in program order."""
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokens, None if the program has none; FormatError if they are damaged."""
+        return Vocabulary.decode(self.tokenizer) if self.tokenizer else None
 
     @cached_property
     def model_id(self) -> bytes:

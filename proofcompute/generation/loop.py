@@ -22,7 +22,6 @@ from proofcompute.program import Span
 from proofcompute.source import ComputeProducts, Source
 from proofcompute.statement import Statement, draw
 from proofcompute.trace import Trace
-from proofcompute.vocabulary import Vocabulary
 
 __all__ = ["Engine", "Session"]
 
@@ -104,8 +103,7 @@ class Engine:
         self.model = model
         self.kernels = kernels
         self.chunk = chunk
-        tokenizer = model.identity.tokenizer
-        self.vocabulary = Vocabulary.decode(tokenizer) if tokenizer else None
+        self.vocabulary = model.identity.vocabulary
         self._rows = _SessionRows()
         self._source = Source(self._rows, model, ComputeProducts(model.matrix))
         self._count = 0
@@ -117,6 +115,8 @@ class Engine:
         """
         program = self.model.program
         inputs = request.check(program, self.model.model_id)
+        if len(answer) > (request.generation.max_tokens if request.generation else 0):
+            raise MismatchError("more tokens were kept of the interrupted run than its request allows")
         prompt = next(iter(inputs.values())).shape[0]
         capacity = prompt + (request.generation.max_tokens - 1 if request.generation else 0)
         session = Session(self._count, request, inputs, prompt, Trace(program, capacity), list(answer))

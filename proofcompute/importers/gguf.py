@@ -30,7 +30,7 @@ from proofcompute.importers.gguf_vocabulary import read_chat_template, read_voca
 from proofcompute.kernels import F32
 from proofcompute.limits import MAX_CONTEXT, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH, MIB
 
-__all__ = ["ARCHITECTURES", "open_gguf"]
+__all__ = ["ARCHITECTURES", "open_gguf", "stored_name"]
 
 ARCHITECTURES: Final = ("llama", "qwen2")
 STORAGE_TYPES: Final = frozenset(
@@ -180,7 +180,7 @@ def _match_tensors(header: GgufHeader, decoder: Decoder) -> Mapping[str, GgufTen
         raise FormatError(f"{decoder.layers} layers, but only {len(header.tensors)} tensors")
     found: dict[str, GgufTensor] = {}
     for name, shape in tensor_shapes(decoder).items():
-        stored = _stored_name(name)
+        stored = stored_name(name)
         tensor = header.tensors.get(stored)
         if tensor is None:
             raise FormatError(f"tensor {stored!r} is missing")
@@ -192,7 +192,8 @@ def _match_tensors(header: GgufHeader, decoder: Decoder) -> Mapping[str, GgufTen
     return found
 
 
-def _stored_name(name: str) -> str:
+def stored_name(name: str) -> str:
+    """The file's name of the tensor with the canonical name ``name``."""
     if name in _OTHER_NAMES:
         return _OTHER_NAMES[name]
     _, layer, rest = name.split(".", 2)

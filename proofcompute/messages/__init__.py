@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proofcompute.messages.challenge import Challenge, all_cells, count_cells, draw_cells
+from proofcompute.messages.challenge import Challenge, all_cells, count_cells, draw_cells, public_challenge
 from proofcompute.messages.opening import (
     GroupOpening,
     OpeningHead,
@@ -29,4 +29,5 @@ __all__ = [
     "decode_hint",
     "draw_cells",
     "encode_hint",
+    "public_challenge",
 ]

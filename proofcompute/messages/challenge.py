@@ -14,7 +14,7 @@ from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROW
 from proofcompute.messages.receipt import Receipt
 from proofcompute.messages.request import _head
 
-__all__ = ["Challenge", "all_cells", "count_cells", "draw_cells"]
+__all__ = ["Challenge", "all_cells", "count_cells", "draw_cells", "public_challenge"]
 
 KIND = "proofcompute challenge"
 VERSION = 1
@@ -111,8 +111,18 @@ def draw_cells(receipt: Receipt, count: int, seed: bytes | None = None) -> tuple
     total = count_cells(receipt)
     if not 1 <= count <= total:
         raise InputError(f"{count} cells cannot be drawn: the trace has {total}")
-    xof = Xof("cells", secrets.token_bytes(32) if seed is None else seed, receipt.digest)
+    xof = Xof("cells", secrets.token_bytes(32) if seed is None else seed, receipt.signed_digest)
     return _cells_at(receipt, _distinct(xof, total, count))
+
+
+def public_challenge(receipt: Receipt, count: int) -> Challenge:
+    """The challenge of a public proof: ``count`` cells drawn by hashing the receipt without its signature.
+
+    A prover can try receipt after receipt until the cells suit it (design, section 8): hiding an altered
+    share f of cells from c of them costs about (1 - f)^-c attempts.
+    """
+    cells = draw_cells(receipt, count, b"public")
+    return Challenge(receipt.digest, cells, hints=True, tables=False)
 
 
 def _distinct(xof: Xof, total: int, count: int) -> Sequence[int]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from proofcompute import field, hashing
-from proofcompute.kernels import F32, I8, I32, I64, U8, U32, Matrix, Sampling
+from proofcompute.kernels import F32, I8, I16, I32, I64, U8, U32, U64, Matrix, Sampling
 from proofcompute.numerics import attention as attending
 from proofcompute.numerics import bitpack, products, rows, sampler
 from proofcompute.numerics.elementwise import check_platform
@@ -106,6 +106,10 @@ class NumpyKernels:
     def fold(self, w: I8, s: U32) -> U32:
         """:func:`proofcompute.field.fold31`."""
         return field.fold31(w, s)
+
+    def project61(self, y: I8 | I16 | I32 | I64, s: U64) -> U64:
+        """:func:`proofcompute.field.project61`."""
+        return field.project61(y, s)
 
     def pack(self, values: I32, bits: int) -> bytes:
         """:func:`proofcompute.numerics.bitpack.pack`."""

@@ -19,7 +19,10 @@ def rope_frequencies(base: float, dimensions: int, factors: Sequence[float] | No
     """
     exponent = -np.arange(0, dimensions, 2, dtype=np.float32) / np.float32(dimensions)
     freqs = power(np.full_like(exponent, base), exponent)
-    return freqs if factors is None else freqs / np.asarray(factors, np.float32)
+    if factors is None:
+        return freqs
+    divisors: F32 = np.array(factors, dtype=np.float32)
+    return freqs / divisors
 
 
 def rope_table(positions: I64, freqs: F32) -> tuple[F32, F32]:

@@ -4,6 +4,7 @@
 ``request``  the request, canonical
 ``tokens``   answer tokens so far, int32 little-endian, appended as they are made
 ``trace``    leaf data of every committed group, one after the other; appears when the run is finished
+``model``    path of the model file, UTF-8, if whoever ran it said so: opening cells needs the model again
 ``receipt``  the signed receipt; appears last, so a directory that has one is complete
 ===========  =======================================================================================
 
@@ -23,7 +24,7 @@ from proofcompute.errors import FormatError, InputError, StorageError
 from proofcompute.files import read_limited, write_atomic, writing
 from proofcompute.generation import Session
 from proofcompute.kernels import U8, Array, Kernels
-from proofcompute.limits import MAX_RECEIPT, MAX_REQUEST, MAX_ROWS
+from proofcompute.limits import KIB, MAX_RECEIPT, MAX_REQUEST, MAX_ROWS
 from proofcompute.messages import Receipt, Request
 from proofcompute.model import Model
 from proofcompute.prover.opening import StoredTrace
@@ -51,7 +52,7 @@ class RunDirectory:
         Raises InputError if the directory holds a finished run, another request, or anything else.
         """
         encoded = request.encode()
-        known = {"request", "tokens", "trace", "receipt"}
+        known = {"request", "tokens", "trace", "model", "receipt"}
         if self.path.exists():
             if not self.path.is_dir():
                 raise InputError(f"{self.path} is not a directory; choose another name")
@@ -100,6 +101,17 @@ class RunDirectory:
                 f"cannot write in {self.path}: {e.strerror or e}; free some space, then resume"
             ) from e
         self._logged = len(session.answer)
+
+    def remember_model(self, path: Path) -> None:
+        """Note which model file the run uses."""
+        write_atomic(self.path / "model", str(path.absolute()).encode("utf-8", "surrogateescape"))
+
+    def model_path(self) -> Path:
+        """The model file that the run used; InputError if it was not noted."""
+        path = self.path / "model"
+        if not path.exists():
+            raise InputError(f"{self.path} does not say which model it used; name the model file")
+        return Path(read_limited(path, 16 * KIB, "model path").decode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
         """Close the log of tokens."""

@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel, PreTokenizer, Sequence, Split
 
 from proofcompute.errors import UnsupportedError
 
-__all__ = ["IGNORE_MERGES", "pre_tokenizer"]
+__all__ = ["IGNORE_MERGES", "RULES", "pre_tokenizer"]
 
 _GPT2: Final = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _DIGIT: Final = r"\p{N}"
@@ -33,7 +33,7 @@ def _cl100k(digits: str) -> str:
 
 _LLAMA3: Final = _cl100k(r"\p{N}{1,3}")
 _QWEN2: Final = _cl100k(_DIGIT)
-_RULES: Final[Mapping[str, tuple[str, ...]]] = {
+RULES: Final[Mapping[str, tuple[str, ...]]] = {
     "default": (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"),
     **dict.fromkeys(("gpt-2", "mpt", "olmo", "jais"), (_GPT2,)),
     **dict.fromkeys(
@@ -42,15 +42,16 @@ _RULES: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), (_LLAMA3,)),
     **dict.fromkeys(("qwen2", "stablelm2", "deepseek-r1-qwen"), (_QWEN2,)),
 }
+"""Name -> regular expressions, applied one after the other."""
 IGNORE_MERGES: Final = frozenset(("llama-bpe", "llama3", "llama-v3"))
 """Rules whose models take a word that is a token as that token, whatever the merges say."""
 
 
 def pre_tokenizer(name: str) -> PreTokenizer:
     """The rule called ``name``, ending in the byte-level alphabet. Raises UnsupportedError."""
-    rules = _RULES.get(name)
+    rules = RULES.get(name)
     if rules is None:
-        known = ", ".join(sorted(_RULES))
+        known = ", ".join(sorted(RULES))
         raise UnsupportedError(f"pre-tokenizer {name!r} is not supported; supported are {known}")
     splits = [Split(Regex(rule), behavior="isolated") for rule in rules]
     return Sequence([*splits, ByteLevel(add_prefix_space=False, use_regex=False)])

@@ -13,10 +13,21 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+_TEMPLATE_FAULTS: Final = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What expressions and filters raise; anything else ends the process, which is a refusal without words."""
 
 
 def _limit(job: dict[str, Any]) -> None:
@@ -62,7 +73,7 @@ def main() -> None:
         answer = {"error": "it takes too much memory"}
     except RecursionError:
         answer = {"error": "it is nested too deeply"}
-    except Exception as e:  # noqa: BLE001  # a template can raise anything that Python can; all of it is its fault
+    except _TEMPLATE_FAULTS as e:
         answer = {"error": f"{type(e).__name__}: {e}"[:1000]}
     sys.stdout.buffer.write(json.dumps(answer).encode())
 

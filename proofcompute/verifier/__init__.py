@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from proofcompute.verifier.key import Key, keygen
+from proofcompute.verifier.public import verify_public
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import verify
 
-__all__ = ["Key", "Verified", "keygen", "verify"]
+__all__ = ["Key", "Verified", "keygen", "verify", "verify_public"]

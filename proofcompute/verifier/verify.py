@@ -35,9 +35,8 @@ from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import HASH_BITS, Verified
 from proofcompute.verifier.sources import open_groups
-from proofcompute.vocabulary import Vocabulary
 
-__all__ = ["verify"]
+__all__ = ["audit", "verify"]
 
 
 def verify(
@@ -73,6 +72,32 @@ def verify(
         InputError: the verifier's own key, request and challenge do not belong together.
     """
     holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
+    return audit(
+        holder,
+        request,
+        receipt,
+        challenge,
+        opening,
+        kernels=kernels,
+        node=node,
+        attempts=attempts,
+        progress=progress,
+    )
+
+
+def audit(
+    holder: Holder,
+    request: Request,
+    receipt: bytes,
+    challenge: Challenge,
+    opening: BinaryIO,
+    *,
+    kernels: Kernels,
+    node: bytes | None,
+    attempts: int,
+    progress: Callable[[int], None] | None,
+) -> Verified:
+    """:func:`verify` for any holder."""
     if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
         raise InputError("the challenge asks for other openings than this key needs; make one for this key")
     if attempts < 1:
@@ -157,9 +182,8 @@ def _check_outputs(
         outputs = {n: rows_from_bytes(program.specs[n], data, f"output {n}") for n, data in receipt.outputs}
         statement = request.statement(program, inputs, outputs)
         if request.generation is not None:
-            vocabulary = Vocabulary.decode(identity.tokenizer) if identity.tokenizer else None
             answer = [int(t) for t in outputs[program.outputs[0]]]
-            reason = check_answer(request.generation, answer, vocabulary)
+            reason = check_answer(request.generation, answer, identity.vocabulary)
     except InputError as e:
         raise VerificationError(5, str(e)) from e
     for what, expected, found in (

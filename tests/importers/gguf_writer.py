@@ -30,7 +30,9 @@ class Typed:
         if self.kind == BOOL:
             return bytes([int(self.value)])
         if self.kind == ARRAY:
-            items = b"".join(v.pack() if isinstance(v, Typed) else Typed(self.of, v).pack() for v in self.value)
+            items = b"".join(
+                v.pack() if isinstance(v, Typed) else Typed(self.of, v).pack() for v in self.value
+            )
             return struct.pack("<IQ", self.of, len(self.value)) + items
         return struct.pack("<" + _CODES[self.kind], self.value)
 

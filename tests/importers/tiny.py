@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from gguf import quants
 from gguf.constants import GGMLQuantizationType
-from importers.gguf_writer import ARRAY, F32, GgufFile, Stored, Typed
 
+from importers.gguf_writer import ARRAY, F32, GgufFile, Stored, Typed
 from proofcompute.importers.checkpoint import Decoder, Rope, tensor_shapes
-from proofcompute.importers.gguf import _stored_name
+from proofcompute.importers.gguf import stored_name
 from proofcompute.vocabulary import CONTROL, NORMAL, USER_DEFINED, byte_alphabet
 
 CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 USER = "<tool>"
 MERGES = (
-    "Ġ t|h e|Ġt he|i n|e r|a n|Ġ a|r e|o n|Ġ s|e n|o r|Ġ w|Ġ o|a t|e s|i t|Ġ c|o u|Ġa n|Ġan d|l l|e d|Ġ b|i s|"
-    "Ġ f|a r|Ġ p|a l|in g|Ġ h|Ġ m|l o|H e|He l|Hel lo|Ġ Ġ|Ċ Ċ|e l|Ġ in"
+    "Ġ t|h e|Ġt he|i n|e r|a n|Ġ a|r e|o n|Ġ s|e n|o r|Ġ w|Ġ o|a t|e s|i t|Ġ c|o u|Ġa n|Ġan d|l l|e d|Ġ b|"
+    "i s|Ġ f|a r|Ġ p|a l|in g|Ġ h|Ġ m|l o|H e|He l|Hel lo|Ġ Ġ|Ċ Ċ|e l|Ġ in"
 ).split("|")
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
@@ -112,7 +112,9 @@ def tiny_file(*, seed: int = 0, storage: str = "F32", architecture: str = "llama
     tensors = []
     for name, value in tiny_weights(decoder, seed).items():
         kind = GGMLQuantizationType[storage if value.ndim == 2 else "F32"]
-        tensors.append(Stored(_stored_name(name), value.shape, quants.quantize(value, kind).tobytes(), int(kind)))
+        tensors.append(
+            Stored(stored_name(name), value.shape, quants.quantize(value, kind).tobytes(), int(kind))
+        )
     if decoder.rope.factors is not None:
         factors = np.array(decoder.rope.factors, np.float32)
         tensors.append(Stored("rope_freqs.weight", factors.shape, factors.tobytes()))
@@ -120,6 +122,6 @@ def tiny_file(*, seed: int = 0, storage: str = "F32", architecture: str = "llama
 
 
 def write_tiny_gguf(path: Path, *, seed: int = 0, **options: Any) -> Path:
-    """Write a tiny model (2 layers, width 64, 300 tokens) to ``path``; ``options`` as in :func:`tiny_file`."""
+    """Write a tiny model (2 layers, width 64, 300 tokens) to ``path``; ``options``: :func:`tiny_file`."""
     path.write_bytes(tiny_file(seed=seed, **options).build())
     return path

@@ -2,9 +2,11 @@
 
 A unit is a block of query rows with one key-value head; all query heads that share it are rows of the same
 two products, scores = Q K^T and out = P V, computed by the tiles of :mod:`.products`. Scores are kept for
-the positions that some row of the block may see, ``lo`` on. The halving tree then runs over j - lo in place
-of j, which gives the same bits: it pairs positions by their residues modulo powers of two, a shift keeps
-the pairs and can only exchange the two summands of an addition.
+the positions lo..hi that some row of the block may see.
+
+The halving tree of a row runs from the first position that the row may see, in place of position 0. That
+gives the same bits: the tree pairs positions by their residues modulo powers of two, and a shift keeps the
+pairs and can only exchange the two summands of an addition.
 """
 
 from __future__ import annotations
@@ -71,7 +73,9 @@ def _fill_pairs(v: Any, first: Any, stride: Any, count: Any, columns: Any, panel
 
 
 @helper
-def _scores(q8: Any, sq: Any, rows: Any, kq: Any, ks: Any, g: Any, lo: Any, hi: Any, scale: Any, panel: Any, out: Any) -> None:
+def _scores(
+    q8: Any, sq: Any, rows: Any, kq: Any, ks: Any, g: Any, lo: Any, hi: Any, scale: Any, panel: Any, out: Any
+) -> None:
     """out[r, j - lo] = (f32(q8[r] . kq[j, g]) * (sq[r] * ks[j, g])) * scale for lo <= j < hi."""
     _, kv_heads, dh = kq.shape
     sums = np.empty((q8.shape[0], TILE_COLUMNS), np.int64)
@@ -87,22 +91,6 @@ def _scores(q8: Any, sq: Any, rows: Any, kq: Any, ks: Any, g: Any, lo: Any, hi: 
             to = out[r, j - lo : j - lo + count]
             for c in range(count):
                 to[c] = (np.float32(sums[r, c]) * (sq[r] * ks[j + c, g])) * scale
-
-
-@helper
-def _softmax(x: Any, n: Any, level: Any) -> Any:
-    """x[:n] to exp(x - max) in place. Returns the tree sum, or -1 if a score is not finite."""
-    top_bits = np.int32(0)
-    top = _LOWEST
-    for i in range(n):
-        bits = absolute_bits(x[i])
-        top_bits = bits if bits > top_bits else top_bits
-        top = x[i] if x[i] > top else top
-    if top_bits >= FINITE_BITS:
-        return np.float32(-1)
-    for i in range(n):
-        x[i] = exp(x[i] - top)
-    return top
 
 
 @helper

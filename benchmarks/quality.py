@@ -1,0 +1,161 @@
+"""How close canonical arithmetic is to the float model: perplexity, KL divergence, top-1 agreement.
+
+The reference is a plain float32 forward pass of the dequantised checkpoint in NumPy, written from the
+architecture's description and sharing no code with the engine.
+
+Run: ``python -m benchmarks.quality MODEL.gguf TEXT``
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from proofcompute.devices import kernels_for
+from proofcompute.generation import Engine
+from proofcompute.importers.checkpoint import Checkpoint
+from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.gguf import open_gguf
+from proofcompute.kernels import Kernels
+from proofcompute.messages import Generation, Request
+from proofcompute.model import Model
+from proofcompute.source import ComputeProducts
+from proofcompute.tokens import Tokenizer
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+
+def float_logits(c: Checkpoint, tokens: list[int]) -> F32:
+    """Logits [t, vocabulary] of a float32 forward pass over all tokens at once."""
+    d = c.decoder
+    x = c.tensor("embedding")[tokens]
+    t = len(tokens)
+    mask = np.triu(np.full((t, t), -np.inf, np.float32), 1)
+    pairs = d.rope.dimensions // 2
+    freqs = d.rope.base ** (-2.0 * np.arange(pairs) / d.rope.dimensions)
+    if d.rope.factors is not None:
+        freqs = freqs / np.asarray(d.rope.factors)
+    angle = np.arange(t)[:, None] * freqs[None, :]
+    cos, sin = np.cos(angle).astype(np.float32)[:, None, :], np.sin(angle).astype(np.float32)[:, None, :]
+
+    def norm(v: F32, name: str) -> F32:
+        scale = 1 / np.sqrt(np.mean(v * v, axis=-1, keepdims=True) + np.float32(d.eps))
+        out: F32 = (v * scale * c.tensor(name)).astype(np.float32)
+        return out
+
+    def linear(v: F32, name: str) -> F32:
+        out: F32 = v @ c.tensor(name).T
+        return out + c.tensor(f"{name}.bias") if f"{name}.bias" in c.shapes else out
+
+    def rotate(v: F32) -> F32:
+        v = v.copy()
+        first = slice(0, 2 * pairs, 2) if d.rope.interleaved else slice(0, pairs)
+        second = slice(1, 2 * pairs, 2) if d.rope.interleaved else slice(pairs, 2 * pairs)
+        a, b = v[..., first].copy(), v[..., second].copy()
+        v[..., first], v[..., second] = a * cos - b * sin, a * sin + b * cos
+        return v
+
+    group = d.heads // d.kv_heads
+    for i in range(d.layers):
+        h = norm(x, f"layers.{i}.attention.norm")
+        q = rotate(linear(h, f"layers.{i}.attention.q").reshape(t, d.heads, d.head_dim))
+        k = rotate(linear(h, f"layers.{i}.attention.k").reshape(t, d.kv_heads, d.head_dim))
+        v = linear(h, f"layers.{i}.attention.v").reshape(t, d.kv_heads, d.head_dim)
+        mixed = np.empty_like(q)
+        for head in range(d.heads):
+            s = q[:, head] @ k[:, head // group].T / np.sqrt(np.float32(d.head_dim)) + mask
+            e = np.exp(s - s.max(axis=1, keepdims=True))
+            mixed[:, head] = (e / e.sum(axis=1, keepdims=True)) @ v[:, head // group]
+        x = x + linear(mixed.reshape(t, -1), f"layers.{i}.attention.o")
+        h = norm(x, f"layers.{i}.ffn.norm")
+        g = linear(h, f"layers.{i}.ffn.gate")
+        x = x + linear(g / (1 + np.exp(-g)) * linear(h, f"layers.{i}.ffn.up"), f"layers.{i}.ffn.down")
+    return linear(norm(x, "norm"), "embedding" if d.tied else "head")
+
+
+def canonical_logits(model: Model, kernels: Kernels, tokens: list[int]) -> F32:
+    """Logits [t, vocabulary] of the compiled model over the same tokens, from the committed last x."""
+    program = model.program
+    engine = Engine(model, kernels)
+    request = Request(
+        model.model_id, (("tokens", np.array(tokens, "<i4").tobytes()),), bytes(32), Generation(1)
+    )
+    session = engine.add(request)
+    engine.run(session)
+    norm, logits, _ = program.segments[-1].nodes
+    x = np.ascontiguousarray(session.trace.arrays[norm.inputs[0]])
+    rows = []
+    for a in range(0, len(tokens), 64):
+        (h,) = norm.op.run([x[a : a + 64]], [], _Held(model), kernels)
+        (y,) = logits.op.run([h], [], _Held(model), kernels)
+        rows.append(y)
+    return np.concatenate(rows)
+
+
+class _Held:
+    """A source for operations outside a trace."""
+
+    def __init__(self, model: Model) -> None:
+        self.weights = model
+        self.products = ComputeProducts(model.matrix)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures over one text; the reference's distribution is p, the compiled model's q."""
+
+    tokens: int
+    """Predicted tokens."""
+    perplexity_float: float
+    perplexity: float
+    kl_divergence: float
+    """Mean KL(p || q) in nats."""
+    top1_agreement: float
+    """Share of positions with the same most likely token."""
+
+    @property
+    def relative(self) -> float:
+        """Perplexity over the reference's, minus one."""
+        return self.perplexity / self.perplexity_float - 1
+
+
+def _log_softmax(logits: F32) -> F64:
+    z = logits.astype(np.float64)
+    z -= z.max(axis=1, keepdims=True)
+    out: F64 = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    return out
+
+
+def compare(reference: F32, logits: F32, tokens: list[int]) -> Quality:
+    """Figures for logits [t, v] of two models over the same tokens."""
+    p, q = _log_softmax(reference[:-1]), _log_softmax(logits[:-1])
+    rows, targets = np.arange(len(tokens) - 1), np.array(tokens[1:])
+    return Quality(
+        tokens=len(rows),
+        perplexity_float=float(np.exp(-p[rows, targets].mean())),
+        perplexity=float(np.exp(-q[rows, targets].mean())),
+        kl_divergence=float((np.exp(p) * (p - q)).sum(axis=1).mean()),
+        top1_agreement=float((p.argmax(axis=1) == q.argmax(axis=1)).mean()),
+    )
+
+
+def measure(gguf: Path, text: str, precisions: tuple[str, ...], limit: int = 512) -> dict[str, Quality]:
+    """Figures for each precision over the first ``limit`` tokens of a text."""
+    checkpoint, kernels = open_gguf(gguf), kernels_for("auto")
+    tokens = Tokenizer(checkpoint.vocabulary).encode(text, special=False)[:limit]
+    reference = float_logits(checkpoint, tokens)
+    return {
+        p: compare(reference, canonical_logits(compile_decoder(checkpoint, kernels, p), kernels, tokens), tokens)
+        for p in precisions
+    }
+
+
+if __name__ == "__main__":
+    figures = measure(Path(sys.argv[1]), Path(sys.argv[2]).read_text(), ("w8a8", "w8a16", "w16a16"))
+    print(json.dumps({p: {**asdict(q), "relative": q.relative} for p, q in figures.items()}, indent=2))

@@ -1,0 +1,116 @@
+"""Bytes and milliseconds of every stage of a request, and what committing and auditing cost of running it.
+
+Run: ``make bench PYTEST_ARGS=benchmarks/test_stages.py`` (add ``-s`` for the table).
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.conftest import Bench, alternating
+from proofcompute.errors import Cell
+from proofcompute.generation import Session
+from proofcompute.messages import Challenge, Receipt, all_cells
+from proofcompute.prover import StoredTrace, make_receipt, open_cells
+from proofcompute.signing import NodeIdentity
+from proofcompute.verifier import Verified, keygen, verify
+
+NODE = NodeIdentity(bytes(32))
+
+
+def stored(bench: Bench, session: Session) -> StoredTrace:
+    statement = session.statement()
+    groups = [session.trace.group(g, 0, statement.rows) for g in range(len(bench.model.program.committed))]
+    return StoredTrace(statement, "sha256", groups, bench.kernels)
+
+
+class Timed:
+    """Seconds of named stages."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, float, int | None]] = []
+
+    def __call__(self, name: str, action: Any, size: Any = None) -> Any:
+        start = time.perf_counter()
+        out = action()
+        self.rows.append((name, time.perf_counter() - start, None if size is None else size(out)))
+        return out
+
+    def show(self, title: str) -> None:
+        table = Table("stage", "ms", "bytes", title=title)
+        for name, seconds, size in self.rows:
+            table.add_row(name, f"{1000 * seconds:,.1f}", "" if size is None else f"{size:,}")
+        Console().print(table)
+
+
+def test_stages(bench: Bench, benchmark: Any) -> None:
+    """One request of 64 prompt and 448 generated tokens, from key to full audit; audit time is benchmarked."""
+    timed = Timed()
+    key = timed("key generation", lambda: keygen(bench.model, bench.kernels), lambda k: len(k.encode()))
+    session = bench.engine.add(bench.request(64, 448))
+    timed("prefill 64", bench.engine.step)
+    timed(f"decode {448 - 1}", lambda: bench.engine.run(session), lambda _: 4 * len(session.answer))
+    running = timed.rows[-1][1] + timed.rows[-2][1]
+    receipt: Receipt = timed(
+        "commit and sign",
+        lambda: make_receipt(bench.model, session, bench.kernels, NODE),
+        lambda r: len(r.encode()),
+    )
+    trace, request, data = stored(bench, session), session.request, receipt.encode()
+    last = receipt.rows - 1
+
+    def opened(challenge: Challenge) -> io.BytesIO:
+        out = io.BytesIO()
+        open_cells(bench.model, trace, receipt.digest, challenge, out)
+        out.seek(0)
+        return out
+
+    def check(challenge: Challenge, opening: io.BytesIO) -> Verified:
+        opening.seek(0)
+        return verify(key, request, data, challenge, opening, kernels=bench.kernels)
+
+    for name, segment in (("embedding", 0), ("block", 15), ("head", 31)):
+        one = Challenge(receipt.digest, (Cell(segment, last, last + 1),))
+        opening = timed(f"open one {name} cell", lambda c=one: opened(c), lambda o: len(o.getvalue()))
+        check(one, opening)
+        timed(f"verify one {name} cell", lambda c=one, o=opening: check(c, o))
+    every = Challenge(receipt.digest, all_cells(receipt))
+    opening = timed("open all cells", lambda: opened(every), lambda o: len(o.getvalue()))
+    check(every, opening)
+    verified = benchmark.pedantic(check, (every, opening), rounds=5)
+    assert verified.complete
+    timed.rows.append(("verify all cells (median)", benchmark.stats["median"], None))
+    benchmark.extra_info["verify_over_run"] = benchmark.stats["median"] / running
+    benchmark.extra_info["decode_tokens_per_second"] = (len(session.answer) - 1) / timed.rows[2][1]
+    timed.show(f"{len(session.answer)} tokens; full audit / run = {benchmark.extra_info['verify_over_run']:.3f}")
+
+
+def test_commit_overhead_of_prefill(bench: Bench, benchmark: Any) -> None:
+    """Prefill of 512 tokens, with and without the commitment, in turn."""
+    _overhead(bench, benchmark, 512, 1, 7)
+
+
+def test_commit_overhead_of_decode(bench: Bench, benchmark: Any) -> None:
+    """64 prompt and 192 generated tokens, with and without the commitment, in turn."""
+    _overhead(bench, benchmark, 64, 192, 5)
+
+
+def _overhead(bench: Bench, benchmark: Any, prompt: int, count: int, rounds: int) -> None:
+    def committed() -> Receipt:
+        return make_receipt(bench.model, bench.run(prompt, count), bench.kernels, NODE)
+
+    committed()
+    plain, with_commit, ratio = alternating(lambda: bench.run(prompt, count), committed, rounds)
+    benchmark.pedantic(committed, rounds=1)
+    benchmark.extra_info.update(
+        plain_seconds=plain,
+        committed_seconds=with_commit,
+        overhead=ratio - 1,
+        tokens_per_second=(prompt if count == 1 else count) / plain,
+    )
+    print(f"\n{prompt}+{count}: {plain:.3f} s, committed {with_commit:.3f} s, overhead {100 * (ratio - 1):.2f} %")

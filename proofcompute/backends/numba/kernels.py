@@ -1,0 +1,364 @@
+"""The CPU backend: checks shapes, allocates results, and chooses a kernel and the number of threads.
+
+Compiled code does not check bounds, so every shape is checked here before it runs. Modules of kernels are
+imported, and so compiled or loaded from the cache, when the first of their functions is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Final, final
+
+import numba
+import numpy as np
+
+from proofcompute import hashing
+from proofcompute.backends.numba import threads
+from proofcompute.errors import DeviceError, ExecutionError, FormatError, InputError, LimitError, NonFiniteError
+from proofcompute.kernels import F32, I8, I32, I64, U8, U32, Array, Matrix, Sampling
+from proofcompute.limits import MAX_CONTRACTION
+from proofcompute.numerics.bitpack import packed_size
+from proofcompute.numerics.elementwise import check_platform
+from proofcompute.numerics.products import LARGEST
+
+__all__ = ["NumbaKernels"]
+
+_NO_BIAS: Final = np.zeros(0, dtype=np.float32)
+
+# Measured on two Sapphire Rapids cores; none of these changes a result.
+_FEW_ROWS: Final = 5
+"""Up to this many rows a product goes through the matrix row by row."""
+_REGION_PRODUCTS: Final = 150_000
+"""Products from which a parallel loop is worth its start of some 5 us."""
+_SPLIT_PRODUCTS: Final = 4_000_000
+"""Products of a part that is worth a thread of the pool."""
+_SPLIT_ELEMENTS: Final = 50_000
+"""The same in elements of a row-wise operation."""
+_SPLIT_BYTES: Final = 200_000
+"""The same in bytes hashed, packed or projected."""
+_BLOCK_ROWS: Final = 960
+"""Rows multiplied at a time, which bounds scratch memory; a multiple of every tile's rows."""
+_UNIT_ROWS: Final = 96
+"""Query rows times heads of a unit of attention."""
+_UNIT_SCORES: Final = 1 << 20
+"""Scores that a unit of attention may keep, unless one position needs more."""
+_REGION_POSITIONS: Final = 128
+"""Positions from which a single row's attention runs in a parallel loop."""
+_FEW_HASHES: Final = 5
+"""Up to this many rows are hashed one by one."""
+
+
+def _need(condition: bool, what: str, *arrays: Array) -> None:
+    if not condition:
+        raise InputError(f"{what} of shapes {', '.join(str(list(a.shape)) for a in arrays)} do not fit together")
+
+
+def _finite(good: bool, what: str) -> None:
+    if not good:
+        raise NonFiniteError(f"{what} must be finite")
+
+
+def _up(n: int, step: int) -> int:
+    return -(-n // step) * step
+
+
+@final
+class NumbaKernels:
+    """Canonical arithmetic on the CPU, equal byte for byte to :class:`proofcompute.numerics.NumpyKernels`.
+
+    Raises the same errors. DeviceError on construction where this machine's binary32 is not the canonical
+    one, or Numba's compiler is switched off.
+    """
+
+    name: str = "numba"
+
+    def __init__(self) -> None:
+        check_platform()
+        if numba.config.DISABLE_JIT or sys.byteorder != "little":
+            raise DeviceError("Numba cannot compile here (NUMBA_DISABLE_JIT is set?); use --device numpy")
+
+    @cached_property
+    def _products(self) -> Any:
+        from proofcompute.backends.numba import products
+
+        return products
+
+    @cached_property
+    def _rows(self) -> Any:
+        from proofcompute.backends.numba import rows
+
+        return rows
+
+    @cached_property
+    def _attention(self) -> Any:
+        from proofcompute.backends.numba import attention
+
+        return attention
+
+    @cached_property
+    def _field(self) -> Any:
+        from proofcompute.backends.numba import field
+
+        return field
+
+    @cached_property
+    def _packing(self) -> Any:
+        from proofcompute.backends.numba import packing
+
+        return packing
+
+    # -- products ------------------------------------------------------------------------------------
+    def _combined(self, x: F32, limbs: int) -> tuple[Array, F32]:
+        """q int16 [n rounded up to a tile, d rounded up to even], zero where there is no x, and scales."""
+        if limbs not in LARGEST:
+            raise InputError(f"a row has one or two limbs, not {limbs}")
+        n, d = x.shape
+        q = np.zeros((_up(n, 12), _up(d, 2)), dtype=np.int16)
+        scales = np.empty(n, dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, d)
+        _finite(threads.split(self._products.quantise_rows, n, least, x, limbs, q, scales), "an input of the quantiser")
+        return q, scales
+
+    def quantise(self, x: F32, limbs: int) -> tuple[I8, F32]:
+        """Rows [n, d] to int8 limbs [limbs, n, d] and scales [n]."""
+        q, scales = self._combined(x, limbs)
+        out = np.empty((limbs, *x.shape), dtype=np.int8)
+        threads.split(self._products.split_limbs, len(x), _SPLIT_ELEMENTS // max(1, x.shape[1]), q, out)
+        return out, scales
+
+    def product(self, q: I8, w: I8) -> I32:
+        """q [n, d] times the rows of w [m, d]: int32 [n, m]."""
+        (n, d), m = q.shape, len(w)
+        _need(w.shape == (m, d), "factors", q, w)
+        if d > MAX_CONTRACTION:
+            raise LimitError(f"a contraction of {d} in one accumulator; at most {MAX_CONTRACTION}")
+        p = self._products
+        wide = np.zeros((_up(n, 12), _up(d, 2)), dtype=np.int16)
+        p.widen(0, n, q, wide)
+        out = np.empty((n, m), dtype=np.int32)
+        w = w.reshape(1, m, d)
+        if n <= _FEW_ROWS:
+            threads.split(p.product_few, m, _SPLIT_PRODUCTS // max(1, n * d), wide, w, out)
+        else:
+            for a in range(0, n, _BLOCK_ROWS):
+                self._panels(p.product_panels, wide[a : a + _BLOCK_ROWS], w, out[a : a + _BLOCK_ROWS])
+        return out
+
+    def _panels(self, function: Callable[..., Any], q: Array, w: I8, out: Array, *middle: Array) -> None:
+        _, m, d = w.shape
+        columns = self._products.TILE_COLUMNS
+        least = _SPLIT_PRODUCTS // max(1, columns * d * len(out))
+        between = (q, middle[0], w, *middle[1:]) if middle else (q, w)
+        threads.split(function, -(-m // columns), least, *between, out)
+
+    def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
+        """Accumulator sets [sets, n, m] to float32 [n, m]."""
+        sets, n, m = acc.shape
+        bias = _NO_BIAS if bias is None else bias
+        _need(len(shifts) == sets and sx.shape == (n,) and sw.shape == (m,), "accumulators and scales", acc, sx, sw)
+        _need(bias is _NO_BIAS or bias.shape == (m,), "accumulators and bias", acc, bias)
+        out = np.empty((n, m), dtype=np.float32)
+        amounts = np.array(shifts, dtype=np.int64)
+        least = _SPLIT_ELEMENTS // max(1, sets * m)
+        threads.split(self._products.rescale, n, least, acc, amounts, sx, sw, bias, out)
+        return out
+
+    def linear(self, x: F32, w: Matrix, limbs: int) -> F32:
+        """quantise, product for every set, rescale; fused."""
+        n, d = x.shape
+        w_limbs, m, width = w.q.shape
+        bias = _NO_BIAS if w.bias is None else w.bias
+        if width != d or w.scale.shape != (m,) or (w.bias is not None and bias.shape != (m,)):
+            _need(False, "rows, weights, scales and bias", x, w.q, w.scale, bias)
+        out = np.empty((n, m), dtype=np.float32)
+        if n > _FEW_ROWS:
+            q, sx = self._combined(x, limbs)
+            for a in range(0, n, _BLOCK_ROWS):
+                b = min(a + _BLOCK_ROWS, n)
+                self._panels(
+                    self._products.linear_panels, q[a : a + _BLOCK_ROWS], w.q, out[a:b], sx[a:b], w.scale, bias
+                )
+            return out
+        if limbs not in LARGEST:
+            raise InputError(f"a row has one or two limbs, not {limbs}")
+        parts = threads.size()
+        if n * m * d * w_limbs >= _REGION_PRODUCTS and parts > 1 and threads.enter_region():
+            try:
+                good = self._products.linear_few_parallel(x, w.q, w.scale, bias, limbs, parts, out)
+            finally:
+                threads.leave_region()
+        else:
+            good = self._products.linear_few(x, w.q, w.scale, bias, limbs, out)
+        _finite(good, "an input of the quantiser")
+        return out
+
+    # -- rows ----------------------------------------------------------------------------------------
+    def embed(self, q: I8, s: F32) -> F32:
+        """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
+        _need(s.shape == q.shape[:1], "rows and scales", q, s)
+        out = np.empty(q.shape, dtype=np.float32)
+        threads.split(self._rows.embed, len(q), _SPLIT_ELEMENTS // max(1, q.shape[1]), q, s, out)
+        return out
+
+    def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
+        """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
+        _need(w.shape == x.shape[1:], "rows and weights", x, w)
+        out = np.empty(x.shape, dtype=np.float32)
+        threads.split(self._rows.rms_norm, len(x), _SPLIT_ELEMENTS // max(1, x.shape[1]), x, w, np.float32(eps), out)
+        return out
+
+    def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
+        """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
+        _need(w.shape == x.shape[1:] and b.shape == w.shape, "rows, weights and bias", x, w, b)
+        out = np.empty(x.shape, dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, x.shape[1])
+        threads.split(self._rows.layer_norm, len(x), least, x, w, b, np.float32(eps), out)
+        return out
+
+    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
+        """Rotate each head of rows [n, heads * dh] by tables [n, r], 2 r <= dh; the rest is copied."""
+        n, width = x.shape
+        if heads < 1 or width % heads:
+            raise InputError(f"a row of {width} does not divide into {heads} heads")
+        _need(cos.shape == sin.shape and len(cos) == n, "rows and tables", x, cos, sin)
+        if 2 * cos.shape[1] > width // heads:
+            raise InputError(f"a rotation of {2 * cos.shape[1]} elements does not fit a head of {width // heads}")
+        out = np.empty(x.shape, dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, width)
+        threads.split(self._rows.rope, n, least, x, cos, sin, heads, bool(interleaved), out)
+        return out
+
+    def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
+        """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
+        n, width = x.shape
+        if heads < 1 or width % heads:
+            raise InputError(f"a row of {width} does not divide into {heads} heads")
+        q = np.empty((n, heads, width // heads), dtype=np.int8)
+        scales = np.empty((n, heads), dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, width)
+        good = threads.split(self._rows.quantise_heads, n, least, x, heads, q, scales)
+        _finite(good, "an input of the quantiser")
+        return q, scales
+
+    def attention(
+        self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
+    ) -> F32:
+        """Causal attention of rows first..first+n over a prefix of t >= first + n rows."""
+        n, width = q.shape
+        have, kv_heads, dh = kq.shape
+        if first < 0 or window < 0 or have < first + n or dh == 0 or kv_heads == 0 or width % (kv_heads * dh):
+            raise InputError(f"attention of q {list(q.shape)} from row {first} over keys {list(kq.shape)}")
+        _need(vq.shape == kq.shape and ks.shape == (have, kv_heads) == vs.shape, "keys and values", kq, ks, vq, vs)
+        if dh > MAX_CONTRACTION:
+            raise LimitError(f"a contraction of {dh} in one accumulator; at most {MAX_CONTRACTION}")
+        out = np.empty((n, width), dtype=np.float32)
+        if n == 0 or width == 0:
+            return out
+        k = self._attention
+        t = first + n
+        start = max(0, first + 1 - window) if window else 0
+        for scales, what in ((ks, "a key's scale"), (vs, "a value's scale")):
+            state = k.check_scales(scales, start, t)
+            if state != k.FINITE:
+                _finite(state != k.NOT_FINITE, what)
+                raise ExecutionError(f"{what} must not be negative")
+        group = width // (kv_heads * dh)
+        block = max(1, min(_up(_UNIT_ROWS, group) // group, _UNIT_SCORES // (group * t)))
+        units = -(-n // block) * kv_heads
+        arguments = (q, kq, ks, vq, vs, first, np.float32(scale), window, block, out)
+        if units > 1 and n * t >= _REGION_POSITIONS and threads.size() > 1 and threads.enter_region():
+            try:
+                good = k.attend_parallel(units, *arguments)
+            finally:
+                threads.leave_region()
+        else:
+            good = k.attend(0, units, *arguments)
+        _finite(good, "a query or an attention score")
+        return out
+
+    def gate(self, x: F32) -> F32:
+        """Rows [n, 2 f], g first and u second: g / (1 + exp(-g)) * u, [n, f]."""
+        n, width = x.shape
+        out = np.empty((n, width // 2), dtype=np.float32)
+        _need(width % 2 == 0, "halves", x)
+        threads.split(self._rows.gate, n, _SPLIT_ELEMENTS // max(1, width), x, out)
+        return out
+
+    def _flat(self, function: Callable[..., Any], *inputs: F32) -> tuple[F32, bool]:
+        x = inputs[0]
+        out = np.empty(x.shape, dtype=np.float32)
+        flat = [v.reshape(-1) for v in (*inputs, out)]
+        return out, threads.split(function, x.size, _SPLIT_ELEMENTS, *flat)
+
+    def gelu(self, x: F32) -> F32:
+        """(0.5 x) (1 + erf(x / sqrt 2)), same shape."""
+        return self._flat(self._rows.gelu, x)[0]
+
+    def relu(self, x: F32) -> F32:
+        """x where x > 0, else +0, same shape."""
+        return self._flat(self._rows.relu, x)[0]
+
+    def add(self, x: F32, y: F32) -> F32:
+        """x + y, of equal shapes."""
+        _need(x.shape == y.shape, "summands", x, y)
+        return self._flat(self._rows.add, x, y)[0]
+
+    def settle(self, x: F32) -> F32:
+        """x + (+0.0); NonFiniteError if any element is not finite."""
+        out, good = self._flat(self._rows.settle, x)
+        _finite(good, "a committed value")
+        return out
+
+    def sample(self, logits: F32, history: I64, how: Sampling, draw: int) -> int:
+        """The next token: logits [v], history [t] token ids so far, draw a 128-bit integer."""
+        from proofcompute.backends.numba import sampler
+
+        return int(sampler.sample(logits, history, how, draw))
+
+    # -- commitments and checks ----------------------------------------------------------------------
+    def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
+        """Digest of prefix + row for each row of [n, w] bytes: [n, 32]."""
+        if suite != "sha256" or rows.ndim != 2 or rows.dtype != np.uint8 or len(rows) <= _FEW_HASHES:
+            return hashing.hash_rows(suite, prefix, rows)
+        from proofcompute.backends.numba import sha256
+
+        out = np.empty((len(rows), hashing.DIGEST), dtype=np.uint8)
+        head = np.frombuffer(prefix, dtype=np.uint8)
+        lanes = sha256.LANES
+        least = _SPLIT_BYTES // (lanes * (rows.shape[1] + len(prefix) + 64))
+        threads.split(sha256.hash_groups, -(-len(rows) // lanes), least, head, np.ascontiguousarray(rows), out)
+        return out
+
+    def project(self, y: I32 | I8, s: U32) -> U32:
+        """y [n, m] times the k columns s [k, m] over GF(2^31 - 1): canonical residues [n, k]."""
+        return self._field.project(y, s)  # type: ignore[no-any-return]
+
+    def fold(self, w: I8, s: U32) -> U32:
+        """Columns of w [m, d] combined by s [k, m] over GF(2^31 - 1): V = W^T S, [k, d]."""
+        return self._field.fold(w, s)  # type: ignore[no-any-return]
+
+    def pack(self, values: I32, bits: int) -> bytes:
+        """Two's complement of `bits` bits each (1..32), least significant first, zero-padded to a byte."""
+        flat = np.ascontiguousarray(values, dtype=np.int32).reshape(-1)
+        out = np.empty(packed_size(bits, flat.size), dtype=np.uint8)
+        k = self._packing
+        if not threads.split(k.fits, flat.size, 1 << 18, flat, bits):
+            raise InputError(f"a value does not fit {bits} bits")
+        threads.split(k.pack, -(-flat.size // k.UNIT), _SPLIT_BYTES // k.UNIT, flat, bits, out)
+        return out.tobytes()
+
+    def unpack(self, data: bytes, bits: int, count: int) -> I32:
+        """The inverse of pack. FormatError on a wrong length or non-zero padding."""
+        size = packed_size(bits, count)
+        if len(data) != size:
+            raise FormatError(f"{count} values of {bits} bits take {size} bytes, not {len(data)}")
+        spare = 8 * size - count * bits
+        if spare and data[-1] >> (8 - spare):
+            raise FormatError("the padding of packed integers is not zero")
+        out = np.empty(count, dtype=np.int32)
+        k = self._packing
+        source = np.frombuffer(data, dtype=np.uint8)
+        threads.split(k.unpack, -(-count // k.UNIT), _SPLIT_BYTES // k.UNIT, source, bits, out)
+        return out

@@ -1,0 +1,90 @@
+"""Public proofs: no secret, anybody who has the weights may check (design, section 8).
+
+The transcript absorbs version, suite, model id, request, outputs, row count, stop reason and trace root (all
+in the receipt's body), the cells, and every frame of the opening, hints included; only then are the columns S
+derived from it. A prover who changes anything gets fresh columns, so each attempt passes with probability at
+most p^-k. With k = 6 that is 2^-186 for one attempt, and at most 2^-106 after 2^80 hash queries.
+
+Signatures stay outside the transcript: they could be varied at will. The head frame names the signed receipt,
+so its roots are absorbed instead of its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from proofcompute import wire
+from proofcompute.errors import Cell, FormatError, InputError, LimitError, VerificationError
+from proofcompute.freivalds import DerivedColumns
+from proofcompute.hashing import Transcript
+from proofcompute.kernels import Kernels
+from proofcompute.limits import MAX_OPENING_PART
+from proofcompute.messages import OpeningHead, Receipt, Request, public_challenge
+from proofcompute.model import Model
+from proofcompute.verifier.holders import PublicHolder
+from proofcompute.verifier.result import Verified
+from proofcompute.verifier.verify import audit
+
+__all__ = ["COLUMNS", "HASH_QUERIES", "verify_public"]
+
+COLUMNS = 6
+HASH_QUERIES = 1 << 80
+"""Hash queries that a prover is assumed to afford; their log2 is subtracted from the soundness."""
+
+
+def verify_public(
+    model: Model,
+    request: Request,
+    receipt: bytes,
+    count: int,
+    opening: BinaryIO,
+    *,
+    kernels: Kernels,
+    node: bytes | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Verified:
+    """Check a public proof: a receipt and the opening of the ``count`` cells that follow from it.
+
+    ``opening`` is read twice, so it must be seekable. Raises as :func:`proofcompute.verifier.verify`.
+    """
+    try:
+        decoded = Receipt.decode(receipt)
+    except (FormatError, LimitError) as e:
+        raise VerificationError(1, str(e)) from e
+    try:
+        challenge = public_challenge(decoded, count)
+    except InputError as e:
+        raise VerificationError(5, str(e)) from e
+    start = opening.tell()
+    seed = transcript_seed(decoded, challenge.cells, opening, len(model.program.committed))
+    opening.seek(start)
+    columns = DerivedColumns(seed, COLUMNS, model.matrix, kernels)
+    return audit(
+        PublicHolder(model, columns),
+        request,
+        receipt,
+        challenge,
+        opening,
+        kernels=kernels,
+        node=node,
+        attempts=HASH_QUERIES,
+        progress=progress,
+    )
+
+
+def transcript_seed(receipt: Receipt, cells: Sequence[Cell], opening: BinaryIO, groups: int) -> bytes:
+    """The seed of S: a hash of everything that the prover chose."""
+    transcript = Transcript("public proof")
+    transcript.absorb("receipt", receipt.signed_digest)
+    transcript.absorb("cells", wire.encode([tuple(c) for c in cells]))
+    try:
+        first = wire.read_frame(opening, limit=MAX_OPENING_PART, what="opening")
+        if first is None:
+            raise VerificationError(10, "the opening is empty")
+        transcript.absorb("roots", b"".join(OpeningHead.decode(first, groups).roots))
+        while (frame := wire.read_frame(opening, limit=MAX_OPENING_PART, what="opening")) is not None:
+            transcript.absorb("part", frame)
+    except (FormatError, LimitError) as e:
+        raise VerificationError(1, str(e)) from e
+    return transcript.challenge("freivalds").read(32)

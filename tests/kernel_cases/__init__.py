@@ -1,0 +1,53 @@
+"""Cases for every method of ``proofcompute.kernels.Kernels``, through which each backend is run.
+
+``CASES`` is the list; ``outcome(kernels, case)`` gives what a backend makes of one, as a value that can be
+compared: dtype, shape and bytes of each result, or the type of the error raised. Two backends are equal if
+their outcomes are equal for every case. NaNs are compared as NaNs: their sign and payload are not defined.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernel_cases import attending, checks, products, rows, sampling
+from kernel_cases.data import Case
+from proofcompute.errors import ProofcomputeError
+from proofcompute.kernels import Matrix
+
+__all__ = ["CASES", "METHODS", "Case", "outcome"]
+
+
+def outcome(kernels: Any, case: Case) -> object:
+    """What ``kernels`` makes of ``case``; also checks that the arguments were left as they were."""
+    args = case.build()
+    before = _plain(args)
+    try:
+        result = _plain(getattr(kernels, case.method)(*args))
+    except ProofcomputeError as error:
+        result = ("raises", type(error).__name__)
+    assert _plain(args) == before, "an argument was modified"
+    return result
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        if value.dtype == np.float32:
+            value = np.where(np.isnan(value), np.float32(np.nan), value)
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, Matrix):
+        return _plain((value.q, value.scale, value.bias))
+    return value
+
+
+CASES: list[Case] = [
+    *products.cases(),
+    *rows.cases(),
+    *attending.cases(),
+    *sampling.cases(),
+    *checks.cases(),
+]
+METHODS: tuple[str, ...] = tuple(sorted({case.method for case in CASES}))

@@ -1,0 +1,115 @@
+"""Cases: Hashing, the field and packing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from kernel_cases.data import Case, full, int8s, rng_of
+from proofcompute.errors import FormatError, InputError
+
+P31 = 2**31 - 1
+
+
+def _bytes(n: int, w: int) -> npt.NDArray[np.uint8]:
+    return rng_of("bytes", n, w).integers(0, 256, (n, w)).astype(np.uint8)
+
+
+def _columns(k: int, m: int) -> npt.NDArray[np.uint32]:
+    rng = rng_of("columns", k, m)
+    s = rng.integers(0, P31, (k, m))
+    pick = rng.integers(0, 6, (k, m))
+    return np.where(pick == 0, P31 - 1, np.where(pick == 1, 0, s)).astype(np.uint32)
+
+
+def _int32s(n: int, m: int, bits: int = 32) -> npt.NDArray[np.int32]:
+    rng = rng_of("int32", n, m, bits)
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    pick = rng.integers(0, 6, (n, m))
+    y = rng.integers(low, high + 1, (n, m))
+    return np.where(pick == 0, low, np.where(pick == 1, high, y)).astype(np.int32)
+
+
+def cases() -> Iterator[Case]:
+    for suite in ("sha256", "keccak256", "blake3"):
+        for width in (
+            0,
+            1,
+            31,
+            32,
+            54,
+            55,
+            56,
+            63,
+            64,
+            65,
+            71,
+            103,
+            135,
+            136,
+            137,
+            200,
+            1023,
+            1024,
+            1025,
+            3000,
+        ):
+            for n, prefix in ((3, 33), (1, 0), (18, 1)):
+                yield Case(
+                    "hash_rows",
+                    f"{suite}-{n}x{width}-{prefix}",
+                    lambda s=suite, a=(n, width), p=prefix: (s, bytes(range(p)), _bytes(*a)),
+                )
+        yield Case("hash_rows", f"{suite}-no-rows", lambda s=suite: (s, b"\x00", _bytes(0, 7)))
+    for n, m, k in ((0, 3, 2), (1, 1, 1), (3, 7, 2), (5, 64, 6), (2, 1001, 2), (1, 40000, 3), (33, 130, 8)):
+        yield Case("project", f"int32-{n}x{m}-{k}", lambda a=(n, m), k=k: (_int32s(*a), _columns(k, a[1])))
+        yield Case("project", f"int8-{n}x{m}-{k}", lambda a=(n, m), k=k: (int8s(*a), _columns(k, a[1])))
+        yield Case("fold", f"{n}x{m}-{k}", lambda a=(m, n), k=k: (int8s(*a), _columns(k, a[0])))
+    extreme = np.full((2, 9), P31 - 1, dtype=np.uint32)
+    for value in (-(2**31), 2**31 - 1, -1):
+        yield Case("project", f"all{value}", lambda v=value: (np.full((3, 9), v, dtype=np.int32), extreme))
+    yield Case("fold", "all-128", lambda: (full(-128, 9, 5), extreme))
+    for bits in range(1, 33):
+        for count in (0, 1, 7, 8, 9, 1000):
+            yield Case("pack", f"{bits}-{count}", lambda b=bits, c=count: (_int32s(1, c, b)[0], b))
+            size = (bits * count + 7) // 8
+            yield Case("unpack", f"{bits}-{count}", lambda b=bits, c=count, z=size: (_stream(b, c, z), b, c))
+            if bits * count % 8:
+                yield Case(
+                    "unpack",
+                    f"padding-{bits}-{count}",
+                    lambda b=bits, c=count, z=size: (b"\xff" * z, b, c),
+                    FormatError,
+                )
+            yield Case(
+                "unpack",
+                f"long-{bits}-{count}",
+                lambda b=bits, c=count, z=size: (bytes(z + 1), b, c),
+                FormatError,
+            )
+            if size:
+                yield Case(
+                    "unpack",
+                    f"short-{bits}-{count}",
+                    lambda b=bits, c=count, z=size: (bytes(z - 1), b, c),
+                    FormatError,
+                )
+        if bits < 32:
+            for value in (1 << (bits - 1), -(1 << (bits - 1)) - 1):
+                yield Case(
+                    "pack",
+                    f"too-large-{bits}-{value}",
+                    lambda b=bits, v=value: (np.array([0, v], dtype=np.int32), b),
+                    InputError,
+                )
+    for bits in (0, 33, -1):
+        yield Case("pack", f"bits{bits}", lambda b=bits: (np.zeros(3, np.int32), b), InputError)
+        yield Case("unpack", f"bits{bits}", lambda b=bits: (b"", b, 0), InputError)
+    yield Case("pack", "matrix", lambda: (_int32s(3, 5, 17), 17))
+
+
+def _stream(bits: int, count: int, size: int) -> bytes:
+    data = int.from_bytes(_bytes(1, size).tobytes(), "little") & ((1 << bits * count) - 1)
+    return data.to_bytes(size, "little")

@@ -1,0 +1,108 @@
+"""Cases: Quantising, products and what is fused of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from kernel_cases.data import KINDS, SHAPES, Args, Case, floats, full, int8s, matrix, rng_of, scales, spoilt
+from proofcompute.errors import NonFiniteError
+from proofcompute.kernels import F32
+
+
+def cases() -> Iterator[Case]:
+    for (n, d), limbs in itertools.product(SHAPES, (1, 2)):
+        for kind in KINDS:
+            yield Case("quantise", f"{kind}-{n}x{d}-{limbs}", lambda a=(kind, n, d), b=limbs: (floats(*a), b))
+    for limbs in (1, 2):
+        yield Case("quantise", f"no-columns-{limbs}", lambda b=limbs: (np.zeros((3, 0), np.float32), b))
+        for bad in (np.nan, np.inf, -np.inf):
+            yield Case(
+                "quantise",
+                f"{bad}-{limbs}",
+                lambda b=limbs, v=bad: (spoilt((3, 9), (1, 8), v), b),
+                NonFiniteError,
+            )
+        # r = Q / a just finite, just infinite; the largest and the least numbers there are
+        for a in (3.7e-37, 3.74e-37, 9.5e-35, 9.6e-35, 3.4028235e38, 1e-45, 1.1754944e-38):
+            yield Case("quantise", f"largest-{a}-{limbs}", lambda b=limbs, v=a: (_largest(v), b))
+    for n, d, heads in ((0, 6, 2), (1, 4, 4), (3, 24, 3), (5, 64, 1), (2, 130, 2)):
+        for kind in KINDS:
+            yield Case(
+                "quantise_heads", f"{kind}-{n}x{d}-{heads}", lambda a=(kind, n, d), h=heads: (floats(*a), h)
+            )
+    yield Case("quantise_heads", "nan", lambda: (spoilt((2, 8), (1, 0), np.nan), 2), NonFiniteError)
+    for n, m, d in (
+        (0, 3, 5),
+        (3, 0, 5),
+        (1, 1, 1),
+        (3, 5, 7),
+        (4, 17, 64),
+        (7, 33, 129),
+        (2, 3, 32768),
+        (9, 70, 576),
+    ):
+        yield Case(
+            "product", f"{n}x{m}x{d}", lambda n=n, m=m, d=d: (int8s(n, d, key="q"), int8s(m, d, key="w"))
+        )
+    for q, w in ((-128, -128), (-128, 127), (127, 127)):
+        yield Case("product", f"extreme{q}x{w}", lambda q=q, w=w: (full(q, 2, 32768), full(w, 3, 32768)))
+    for shifts in ([0], [8, 0], [16, 8, 8, 0], [8, 0, 8, 0], [16, 8, 8, 0, 16, 8, 8, 0]):
+        for bias in (False, True):
+            yield Case(
+                "rescale",
+                f"{len(shifts)}-{max(shifts)}-{bias}",
+                lambda s=shifts, b=bias: _rescale(s, 5, 37, bias=b),
+            )
+    yield Case("rescale", "no-rows", lambda: _rescale([8, 0], 0, 3, bias=True))
+    yield Case("rescale", "one", lambda: _rescale([0], 1, 1, bias=True))
+    yield Case("rescale", "rounding", _rounding)
+    for n, m, d in ((0, 3, 4), (1, 1, 1), (3, 5, 7), (2, 33, 65), (17, 19, 130), (1, 100, 576)):
+        for x_limbs, w_limbs, bias in itertools.product((1, 2), (1, 2), (False, True)):
+            label = f"{n}x{m}x{d}-{x_limbs}{w_limbs}-{bias}"
+            yield Case(
+                "linear",
+                label,
+                lambda a=(n, m, d), i=x_limbs, j=w_limbs, b=bias: (
+                    floats("mixed", a[0], a[2]),
+                    matrix(j, a[1], a[2], bias=b),
+                    i,
+                ),
+            )
+    for d, x_limbs, w_limbs in itertools.product((32768, 40000), (1, 2), (1, 2)):
+        yield Case(
+            "linear",
+            f"long-{d}-{x_limbs}{w_limbs}",
+            lambda d=d, i=x_limbs, j=w_limbs: (floats("normal", 2, d), matrix(j, 3, d, bias=True), i),
+        )
+    for kind in ("wide", "subnormal", "zeros", "huge", "halves"):
+        yield Case("linear", f"{kind}", lambda k=kind: (floats(k, 3, 40), matrix(2, 6, 40, bias=False), 2))
+    yield Case(
+        "linear",
+        "nan",
+        lambda: (spoilt((2, 9), (0, 3), np.nan), matrix(1, 4, 9, bias=False), 1),
+        NonFiniteError,
+    )
+
+
+def _largest(a: float) -> F32:
+    top = np.float32(a)
+    return np.array([[top, -top / 2, top / 3], [-top, 0, -0.0]], dtype=np.float32)
+
+
+def _rescale(shifts: list[int], n: int, m: int, *, bias: bool) -> Args:
+    rng = rng_of("acc", len(shifts), n, m)
+    acc = rng.integers(-(2**30) + 1, 2**30, (len(shifts), n, m)).astype(np.int32)
+    acc[rng.integers(0, 5, acc.shape) == 0] = 0
+    sx = np.where(rng.integers(0, 3, n) == 0, 0, floats("wide", n)).astype(np.float32)
+    return acc, shifts, np.abs(sx), scales(m), floats("mixed", m) if bias else None
+
+
+def _rounding() -> Args:
+    """Sums beyond 2^24 that are ties, or that a detour through binary64 would round twice."""
+    high = np.array([[[2**24 + 1, 2**24 + 3, -(2**24) - 1, 2**29 + 1, 2**30 - 1, 1 - 2**30]]], dtype=np.int32)
+    low = np.array([[[0, 0, 0, 1, -1, 32]]], dtype=np.int32)
+    one = np.ones(6, dtype=np.float32)
+    return np.concatenate([high, low]), [16, 0], one[:1], one, None

@@ -1,0 +1,59 @@
+"""The packaged chat model, compiled once for all tests, and one long run of it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from proofcompute.devices import kernels_for
+from proofcompute.generation import Engine, Session
+from proofcompute.importers.checkpoint import Checkpoint
+from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.gguf import open_gguf
+from proofcompute.messages import Generation, Receipt, Request
+from proofcompute.model import Model
+from proofcompute.prover import StoredTrace, make_receipt
+from proofcompute.signing import NodeIdentity
+from proofcompute.tokens import Tokenizer
+from proofcompute.verifier import Key, keygen
+
+ENGLISH = Path(__file__).parents[1] / "data" / "english.txt"
+
+
+@cache
+def checkpoint(path: Path) -> Checkpoint:
+    return open_gguf(path)
+
+
+@cache
+def model(path: Path, precision: str = "w8a16") -> Model:
+    return compile_decoder(checkpoint(path), kernels_for("auto"), precision)
+
+
+@cache
+def key(path: Path) -> Key:
+    return keygen(model(path), kernels_for("auto"))
+
+
+def english(path: Path, count: int) -> list[int]:
+    return Tokenizer(checkpoint(path).vocabulary).encode(ENGLISH.read_text(), special=False)[:count]
+
+
+def request(m: Model, tokens: list[int], count: int) -> Request:
+    data = np.array(tokens, "<i4").tobytes()
+    return Request(m.model_id, (("tokens", data),), bytes([1] * 32), Generation(count))
+
+
+@cache
+def long_run(path: Path, prompt: int = 480, count: int = 32) -> tuple[Session, Receipt, StoredTrace]:
+    """A prompt of real English and a short answer, so that cells at row 500 exist."""
+    m, kernels = model(path), kernels_for("auto")
+    engine = Engine(m, kernels)
+    session = engine.add(request(m, english(path, prompt), count))
+    engine.run(session)
+    statement = session.statement()
+    groups = [session.trace.group(g, 0, statement.rows) for g in range(len(m.program.committed))]
+    receipt = make_receipt(m, session, kernels, NodeIdentity(bytes(32)))
+    return session, receipt, StoredTrace(statement, "sha256", groups, kernels)

@@ -1,0 +1,87 @@
+"""What the design promises of a real chat model: sizes, quality, one trace however it was made."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model import real
+
+from benchmarks.quality import canonical_logits, compare, float_logits
+from proofcompute.devices import kernels_for
+from proofcompute.errors import Cell
+from proofcompute.generation import Engine
+from proofcompute.messages import Challenge
+from proofcompute.prover import open_cells
+from proofcompute.verifier import verify
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def reference(smollm2_path: Path) -> tuple[list[int], np.ndarray]:
+    tokens = real.english(smollm2_path, 512)
+    return tokens, float_logits(real.checkpoint(smollm2_path), tokens)
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("w8a16", 0.005), ("w8a8", 0.02)])
+def test_quality(
+    smollm2_path: Path, reference: tuple[list[int], np.ndarray], precision: str, limit: float
+) -> None:
+    tokens, logits = reference
+    assert len(tokens) == 512
+    kernels = kernels_for("auto")
+    mine = canonical_logits(real.model(smollm2_path, precision), kernels, tokens)
+    quality = compare(logits, mine, tokens)
+    assert abs(quality.relative) <= limit
+    assert quality.kl_divergence < 0.05
+    assert quality.top1_agreement > 0.9
+
+
+def test_two_processes_compile_the_same_model_id(smollm2_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from proofcompute.devices import kernels_for;"
+        "from proofcompute.importers.gguf import open_gguf;"
+        "from proofcompute.importers.decoder import compile_decoder;"
+        "c = open_gguf(Path(sys.argv[1]));"
+        "print(compile_decoder(c, kernels_for('numpy'), 'w8a16').model_id.hex())"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(smollm2_path)], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == real.model(smollm2_path).model_id.hex()
+
+
+def test_sizes(smollm2_path: Path) -> None:
+    session, receipt, trace = real.long_run(smollm2_path)
+    m, key = real.model(smollm2_path), real.key(smollm2_path)
+    outputs = sum(len(data) for _, data in receipt.outputs)
+    assert len(receipt.encode()) - outputs <= 1024
+    assert len(key.encode()) <= 4_000_000
+    for segment, limit in ((1, 300_000), (30, 300_000), (31, 320_000)):
+        challenge = Challenge(receipt.digest, (Cell(segment, 500, 501),))
+        out = io.BytesIO()
+        open_cells(m, trace, receipt.digest, challenge, out)
+        assert len(out.getvalue()) <= limit
+        out.seek(0)
+        result = verify(key, session.request, receipt.encode(), challenge, out, kernels=kernels_for("auto"))
+        assert result.cells == 1
+
+
+def test_decoding_equals_one_pass(smollm2_path: Path) -> None:
+    m, kernels = real.model(smollm2_path), kernels_for("auto")
+    engine = Engine(m, kernels)
+    session = engine.add(real.request(m, real.english(smollm2_path, 20), 24))
+    engine.run(session)
+    whole = Engine(m, kernels)
+    tokens = real.english(smollm2_path, 20) + session.answer[:-1]
+    again = whole.add(real.request(m, tokens, 1))
+    whole.run(again)
+    rows = session.statement().rows
+    for name, array in session.trace.arrays.items():
+        np.testing.assert_array_equal(array[:rows].view(np.uint8), again.trace.arrays[name][:rows].view(np.uint8))
+    assert again.answer == session.answer[-1:]

@@ -1,0 +1,65 @@
+"""Every backend against the definition, byte for byte, on every case of ``kernel_cases``."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from functools import cache
+from typing import Any
+
+import pytest
+
+from kernel_cases import CASES, METHODS, Case, outcome
+from proofcompute.kernels import Kernels
+from proofcompute.numerics import NumpyKernels
+
+FAST = ["numba"] if importlib.util.find_spec("proofcompute.backends.numba") else []
+
+
+@cache
+def backend(name: str) -> Any:
+    if name == "numba":
+        from proofcompute.backends.numba import NumbaKernels
+
+        return NumbaKernels()
+    return NumpyKernels()
+
+
+def of_method(method: str) -> list[Case]:
+    return [case for case in CASES if case.method == method]
+
+
+def test_every_method_has_cases() -> None:
+    declared = {
+        name for name, _ in inspect.getmembers(Kernels, inspect.isfunction) if not name.startswith("_")
+    }
+    assert declared == set(METHODS)
+
+
+def test_labels_are_unique() -> None:
+    labels = [str(case) for case in CASES]
+    assert len(labels) == len(set(labels))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_definition_raises_exactly_where_expected(method: str) -> None:
+    for case in of_method(method):
+        found = outcome(backend("numpy"), case)
+        raised = found[1] if isinstance(found, tuple) and found and found[0] == "raises" else None
+        assert raised == (case.raises.__name__ if case.raises else None), case
+
+
+@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("method", METHODS)
+def test_equals_the_definition(name: str, method: str) -> None:
+    different = [
+        str(case)
+        for case in of_method(method)
+        if outcome(backend(name), case) != outcome(backend("numpy"), case)
+    ]
+    assert different == []
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_states_its_name(name: str) -> None:
+    assert backend(name).name == name

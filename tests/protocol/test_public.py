@@ -1,0 +1,70 @@
+"""Public proofs: the third source of products, columns hashed from a transcript."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import synthetic
+
+from proofcompute.errors import VerificationError
+from proofcompute.messages import public_challenge
+from proofcompute.verifier import Verified, verify_public
+from proofcompute.wire import decode, encode, read_frame, write_frame
+
+CELLS = 12
+
+
+def public_run(**changes: object) -> tuple[synthetic.Run, bytes]:
+    m = synthetic.model()
+    run = synthetic.prove(m, synthetic.request(m, **changes))  # type: ignore[arg-type]
+    return run, synthetic.open_all(run, public_challenge(run.receipt, CELLS))
+
+
+def check(run: synthetic.Run, opening: bytes) -> Verified:
+    return verify_public(
+        run.model,
+        run.session.request,
+        run.receipt.encode(),
+        CELLS,
+        io.BytesIO(opening),
+        kernels=synthetic.KERNELS,
+    )
+
+
+def test_an_honest_public_proof_passes() -> None:
+    run, opening = public_run(sampling=synthetic.SAMPLED)
+    result = check(run, opening)
+    assert result.cells == CELLS
+    assert result.soundness_bits == pytest.approx(6 * 31 - 80, abs=1e-6)
+
+
+def test_cells_do_not_depend_on_the_signature() -> None:
+    run, _ = public_run()
+    other = run.receipt.signed(bytes(64))
+    assert public_challenge(other, CELLS).cells == public_challenge(run.receipt, CELLS).cells
+
+
+def test_a_forged_hint_changes_its_own_columns_and_is_caught() -> None:
+    run, opening = public_run()
+    stream, out = io.BytesIO(opening), io.BytesIO()
+    forged = 0
+    while (frame := read_frame(stream, limit=1 << 24, what="opening")) is not None:
+        part: Any = decode(frame, limit=1 << 24, what="part")
+        if len(part) == 3 and part[2] and not forged:  # the first cell with products: alter one accumulator
+            packed = bytearray(part[2][-1][-1])
+            packed[len(packed) // 2] ^= 1
+            frame = encode((part[0], part[1], (*part[2][:-1], (*part[2][-1][:-1], bytes(packed)))))
+            forged += 1
+        write_frame(out, frame)
+    assert forged == 1
+    with pytest.raises(VerificationError, match="product check failed") as caught:
+        check(run, out.getvalue())
+    assert caught.value.step == 8
+
+
+def test_an_empty_opening_is_rejected() -> None:
+    run, _ = public_run()
+    with pytest.raises(VerificationError, match="empty"):
+        check(run, b"")
