@@ -1,5 +1,188 @@
-"""Verifiable matrix workloads: Freivalds checks and Merkle commitments for untrusted GPUs."""
+"""Check on a CPU that an untrusted node's neural-network inference is exactly what the model gives.
+
+Everything public is re-exported here by name and loaded when it is first used: ``import proofcompute`` alone
+loads no compute backend.
+
+>>> import proofcompute
+>>> proofcompute.Sampling(temperature=0.0).top_k
+0
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proofcompute.devices import kernels_for
+    from proofcompute.errors import (
+        Cell,
+        DeviceError,
+        EmptyRowError,
+        ExecutionError,
+        FormatError,
+        InputError,
+        LimitError,
+        MismatchError,
+        NonFiniteError,
+        ProofcomputeError,
+        StorageError,
+        UnsupportedError,
+        VerificationError,
+    )
+    from proofcompute.generation import Engine, Session
+    from proofcompute.importers import import_gguf, packaged_smollm2
+    from proofcompute.kernels import Kernels, Sampling
+    from proofcompute.messages import (
+        Challenge,
+        Generation,
+        Receipt,
+        Request,
+        all_cells,
+        count_cells,
+        draw_cells,
+        public_challenge,
+    )
+    from proofcompute.model import Model
+    from proofcompute.program import Program
+    from proofcompute.prover import (
+        Proved,
+        RunDirectory,
+        StoredTrace,
+        make_receipt,
+        open_cells,
+        prove,
+        store,
+    )
+    from proofcompute.signing import NodeIdentity
+    from proofcompute.tokens import (
+        Message,
+        StreamDecoder,
+        Tokenizer,
+        chat_request,
+        check_text,
+        text_request,
+    )
+    from proofcompute.verifier import Key, Verified, keygen, verify_public
+    from proofcompute.verifier.verify import verify
+    from proofcompute.vocabulary import Vocabulary
+    from proofcompute.workloads import ProductKey, ProgramBuilder, matmul, verify_product, verify_rows
+
 __version__ = "0.1.0"
+
+_HOME = {
+    "devices": ("kernels_for",),
+    "errors": (
+        "Cell",
+        "DeviceError",
+        "EmptyRowError",
+        "ExecutionError",
+        "FormatError",
+        "InputError",
+        "LimitError",
+        "MismatchError",
+        "NonFiniteError",
+        "ProofcomputeError",
+        "StorageError",
+        "UnsupportedError",
+        "VerificationError",
+    ),
+    "generation": ("Engine", "Session"),
+    "importers": ("import_gguf", "packaged_smollm2"),
+    "kernels": ("Kernels", "Sampling"),
+    "messages": (
+        "Challenge",
+        "Generation",
+        "Receipt",
+        "Request",
+        "all_cells",
+        "count_cells",
+        "draw_cells",
+        "public_challenge",
+    ),
+    "model": ("Model",),
+    "program": ("Program",),
+    "prover": ("Proved", "RunDirectory", "StoredTrace", "make_receipt", "open_cells", "prove", "store"),
+    "signing": ("NodeIdentity",),
+    "tokens": ("Message", "StreamDecoder", "Tokenizer", "chat_request", "check_text", "text_request"),
+    "verifier": ("Key", "Verified", "keygen", "verify_public"),
+    "verifier.verify": ("verify",),
+    "vocabulary": ("Vocabulary",),
+    "workloads": ("ProductKey", "ProgramBuilder", "matmul", "verify_product", "verify_rows"),
+}
+"""Public names by the module that has them; the imports above say the same to type checkers."""
+
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Cell",
+    "Challenge",
+    "DeviceError",
+    "EmptyRowError",
+    "Engine",
+    "ExecutionError",
+    "FormatError",
+    "Generation",
+    "InputError",
+    "Kernels",
+    "Key",
+    "LimitError",
+    "Message",
+    "MismatchError",
+    "Model",
+    "NodeIdentity",
+    "NonFiniteError",
+    "ProductKey",
+    "Program",
+    "ProgramBuilder",
+    "ProofcomputeError",
+    "Proved",
+    "Receipt",
+    "Request",
+    "RunDirectory",
+    "Sampling",
+    "Session",
+    "StorageError",
+    "StoredTrace",
+    "StreamDecoder",
+    "Tokenizer",
+    "UnsupportedError",
+    "VerificationError",
+    "Verified",
+    "Vocabulary",
+    "all_cells",
+    "chat_request",
+    "check_text",
+    "count_cells",
+    "draw_cells",
+    "import_gguf",
+    "kernels_for",
+    "keygen",
+    "make_receipt",
+    "matmul",
+    "open_cells",
+    "packaged_smollm2",
+    "prove",
+    "public_challenge",
+    "store",
+    "text_request",
+    "verify",
+    "verify_product",
+    "verify_public",
+    "verify_rows",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, loaded on first use (PEP 562)."""
+    if name not in _MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_MODULE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """All public names."""
+    return sorted({*globals(), *__all__})

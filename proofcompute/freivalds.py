@@ -61,10 +61,11 @@ def project_weight(w: Matrix, s: U32, k: Kernels) -> U32:
 class SecretColumns:
     """Columns of a private key: S from the secret seed, V from the key file."""
 
-    seed: bytes
+    # Left out of repr, so that no log and no traceback shows a secret.
+    seed: bytes = field(repr=False)
     k: int
-    projections: Mapping[str, U32]
-    _derived: dict[str, U32] = field(default_factory=dict)
+    projections: Mapping[str, U32] = field(repr=False)
+    _derived: dict[str, U32] = field(default_factory=dict, repr=False)
 
     def s(self, spec: WeightSpec) -> U32:
         """See Columns."""

@@ -44,7 +44,7 @@ class Sampling:
     """How the next token is chosen; a public input of the head segment."""
 
     temperature: float = 0.0
-    """Divides the logits; 0 means argmax and ignores what follows. A binary32 value."""
+    """Divides the logits; 0 means argmax and ignores top_k and top_p. A binary32 value."""
     top_k: int = 0
     """Keep the k highest logits; 0 keeps all."""
     top_p: float = 1.0

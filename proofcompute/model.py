@@ -107,6 +107,8 @@ class Model:
     """Chat template (Jinja), empty if there is none."""
     manifest: Mapping[str, str] = field(default_factory=dict)
     """Provenance: checkpoint digest, importer version, name, licence. Not part of the model id."""
+    _hashed: list[bool] = field(default_factory=list, repr=False)
+    """Not empty once every weight row is known to lie under the model id."""
 
     @property
     def program(self) -> Program:
@@ -156,7 +158,7 @@ class Model:
         check_weights(program, weights)
         roots = tuple(weight_tree(s, weights[s.name], hash_rows).root for s in program.weights)
         identity = Identity(program, tokenizer, _template_digest(template), roots)
-        return Model(identity, weights, template, dict(manifest or {}))
+        return Model(identity, weights, template, dict(manifest or {}), [True])
 
     def check_roots(self, hash_rows: HashRows, progress: Callable[[int], None] | None = None) -> None:
         """MismatchError unless every weight row is under the model id. ``progress`` gets bytes hashed."""
@@ -167,6 +169,12 @@ class Model:
                 )
             if progress is not None:
                 progress(spec.rows * spec.row_bytes)
+        self._hashed.append(True)
+
+    def require_roots(self, hash_rows: HashRows) -> None:
+        """:meth:`check_roots`, unless this object is known to pass it."""
+        if not self._hashed:
+            self.check_roots(hash_rows)
 
     def save(self, path: Path) -> None:
         """Write the model file, whole or not at all."""
@@ -198,7 +206,7 @@ class Model:
         """Read a model file.
 
         Raises InputError or FormatError if it is not one. Weight rows are not hashed here: a prover trusts
-        its own file, and ``keygen`` calls :meth:`check_roots`.
+        its own file, and every verifier calls :meth:`check_roots` or :meth:`require_roots`.
         """
         tensors, manifest = _read_container(path)
         program = decode_program(_take_bytes(tensors, "program", None))

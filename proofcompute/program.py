@@ -24,6 +24,7 @@ import numpy as np
 from proofcompute.errors import FormatError, LimitError
 from proofcompute.limits import (
     MAX_ACCUMULATOR,
+    MAX_CONTRACTION,
     MAX_NAME,
     MAX_OPERATIONS,
     MAX_SEGMENTS,
@@ -154,10 +155,7 @@ class Site:
     @property
     def bound(self) -> int:
         """No accumulator of this product is larger than this in absolute value."""
-        from proofcompute.kernels import product_sets
-
-        parts = product_sets(self.d, 1, 1)
-        return max(b - a for a, b, _, _, _ in parts) * 128 * 128
+        return min(self.d, MAX_CONTRACTION) * 128 * 128
 
 
 class Op(Protocol):
@@ -288,6 +286,10 @@ class Program:
         """Index of the committed group that a tensor belongs to."""
         return {t: i for i, c in enumerate(self.committed) for t in c.tensors}
 
+    @cached_property
+    def _output_names(self) -> frozenset[str]:
+        return frozenset(self.outputs)  # a hostile program may have many: looked up, never searched
+
     def group_bytes(self, group: int) -> int:
         """Bytes of one leaf of a committed group."""
         return sum(self.specs[t].nbytes for t in self.committed[group].tensors)
@@ -317,9 +319,13 @@ class Program:
         emitted = {t for p in plans for t in p.emits}
         if set(self.group_of) != written or set(self.outputs) != emitted:
             raise FormatError("a committed tensor or an output is not produced by any segment")
+        writer = {t: p.index for p in plans for t in p.writes}
         for group in self.committed:
-            if sum(any(t in p.writes for t in group.tensors) for p in plans) != 1:
+            if len({writer[t] for t in group.tensors}) != 1:
                 raise FormatError(f"committed group {group.name} is not written by exactly one segment")
+        if self.feedback and any(p.writes for p in plans if p.emits):
+            # It starts at the prompt's last row, so rows before would be committed and belong to no cell.
+            raise FormatError("an autoregressive program's last segment commits a tensor")
         if self.feedback and specs[self.outputs[0]] != self.inputs[0][1]:
             raise FormatError("the output that is fed back has another type than the input")
         return specs, plans
@@ -369,7 +375,7 @@ class Program:
             seg.name,
             tuple(reads.items()),
             tuple(n for n in produced if n in self.group_of),
-            tuple(n for n in produced if n in self.outputs),
+            tuple(n for n in produced if n in self._output_names),
             tuple(sites),
             tuple(tables),
             tuple(by_node),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from proofcompute import wire
@@ -20,8 +20,8 @@ VERSION = 1
 class NodeIdentity:
     """A node's signing key. The file that holds it is secret (mode 0600)."""
 
-    seed: bytes
-    """The 32-byte private key."""
+    seed: bytes = field(repr=False)
+    """The 32-byte private key; left out of repr."""
 
     @staticmethod
     def new() -> NodeIdentity:

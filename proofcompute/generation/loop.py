@@ -84,7 +84,7 @@ class _SessionRows:
         session = self.sessions[span.trace]
         if name in session.trace.arrays:
             session.trace.arrays[name][span.a : span.b] = rows
-        elif session.request.generation is None:
+        if name in session.outputs:
             session.outputs[name][span.a : span.b] = rows
 
     def sampling(self, trace: int) -> Sampling:
@@ -183,10 +183,13 @@ class Engine:
                 session.answer.append(token)
                 self._feed(session, session.prompt + session.emitted, [token])
             session.emitted += 1
-            if session.emitted == len(session.answer):
-                session.reason = stop_reason(generation, session.answer, self.vocabulary)
-                if session.reason is not None:
-                    return
+            session.reason = stop_reason(generation, session.answer[: session.emitted], self.vocabulary)
+            if session.reason is not None:
+                if session.emitted < len(session.answer):
+                    raise MismatchError(
+                        "the tokens kept of the interrupted run go on after its end; start anew"
+                    )
+                return
 
     def _feed(self, session: Session, row: int, tokens: Sequence[int]) -> None:
         buffer = session.trace.arrays[self.model.program.inputs[0][0]]

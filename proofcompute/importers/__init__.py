@@ -1,7 +1,19 @@
 """Reading checkpoints: from somebody's file to a :class:`Checkpoint`, whatever the format."""
 
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
+from proofcompute.importers.decoder import PRECISIONS, compile_decoder
 from proofcompute.importers.gguf import open_gguf
+from proofcompute.importers.load import import_gguf
 from proofcompute.importers.located import packaged_smollm2
 
-__all__ = ["Checkpoint", "Decoder", "Rope", "open_gguf", "packaged_smollm2", "tensor_shapes"]
+__all__ = [
+    "PRECISIONS",
+    "Checkpoint",
+    "Decoder",
+    "Rope",
+    "compile_decoder",
+    "import_gguf",
+    "open_gguf",
+    "packaged_smollm2",
+    "tensor_shapes",
+]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from proofcompute import hashing, wire
-from proofcompute.errors import Cell, FormatError, InputError
+from proofcompute.errors import Cell, FormatError, InputError, LimitError
 from proofcompute.hashing import Xof
 from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROWS, MAX_SEGMENTS
 from proofcompute.messages.receipt import Receipt
@@ -94,10 +94,14 @@ def count_cells(receipt: Receipt) -> int:
 
 
 def all_cells(receipt: Receipt) -> tuple[Cell, ...]:
-    """Every cell, in the largest pieces allowed."""
+    """Every cell, in the largest pieces allowed; LimitError if they are more than a challenge may name."""
+    firsts = first_rows(receipt)
+    count = sum(-(-(receipt.rows - first) // MAX_CELL_ROWS) for first in firsts)
+    if count > MAX_CELLS:  # a receipt may come from anybody: nothing is listed before this
+        raise LimitError(f"a full audit of this receipt has {count} cells, more than {MAX_CELLS}")
     return tuple(
         Cell(segment, a, min(a + MAX_CELL_ROWS, receipt.rows))
-        for segment, first in enumerate(first_rows(receipt))
+        for segment, first in enumerate(firsts)
         for a in range(first, receipt.rows, MAX_CELL_ROWS)
     )
 

@@ -41,6 +41,11 @@ class OpeningHead:
         return wire.encode((KIND, VERSION, self.receipt_digest, self.challenge_digest, self.roots))
 
     @staticmethod
+    def largest(groups: int) -> int:
+        """Bytes that no head for so many committed groups exceeds."""
+        return 128 + 64 * (groups + 2)
+
+    @staticmethod
     def decode(data: bytes, groups: int) -> OpeningHead:
         """The head that ``data`` encodes, for ``groups`` committed groups; FormatError otherwise."""
         top = wire.as_list(wire.decode(data, limit=MAX_OPENING_PART, what="opening"), "opening", n=5)
@@ -89,6 +94,28 @@ class Part:
         )
 
     @staticmethod
+    def largest(program: Program, need: Needs, size: int, rows: int, *, tables: bool, hints: bool) -> int:
+        """Bytes that no part of ``need`` exceeds, for a cell of ``rows`` rows in a trace of ``size``.
+
+        Known before anything of the part is read.
+        """
+        digests, data, items = 0, 0, 3
+        for g in need.groups:
+            digests += proof_length(size, g.a, g.b)
+            data += program.group_bytes(g.group) * (g.b - g.a)
+            items += 3
+        for t in need.tables if tables else ():
+            spec = program.weight[t.weight]
+            digests += sum(proof_length(spec.rows, i, i + 1) for i in t.ids)
+            data += spec.row_bytes * len(t.ids)
+            items += 1 + 3 * len(t.ids)
+        for site in need.sites if hints else ():
+            sets = len(product_sets(site.d, site.x_limbs, site.w_limbs))
+            data += sets * (2 + _widest(site) * rows * site.m // 8)
+            items += 1 + sets
+        return 9 + 9 * (items + digests) + 32 * digests + data  # a head takes at most 9 bytes
+
+    @staticmethod
     def decode(data: bytes, program: Program, need: Needs, size: int, *, tables: bool, hints: bool) -> Part:
         """The part that ``data`` encodes, exactly as ``need`` lists it; FormatError otherwise.
 
@@ -133,28 +160,33 @@ def encode_hint(acc: I32, kernels: Kernels) -> tuple[bytes, ...]:
     """
     out = []
     for values in acc:
-        bits = _width(values)
+        bits = _width(int(values.min()), int(values.max()))
         out.append(bytes([bits]) + kernels.pack(np.ascontiguousarray(values).reshape(-1), bits))
     return tuple(out)
 
 
 def decode_hint(packed: Sequence[bytes], site: Site, rows: int, kernels: Kernels) -> I32:
     """The accumulators [sets, n, m] of one product; FormatError if not canonical or beyond the bound."""
-    widest = min(site.bound, MAX_ACCUMULATOR - 1).bit_length() + 1
+    widest = _widest(site)
     out = np.empty((len(packed), rows, site.m), np.int32)
     for i, data in enumerate(packed):
         if not data or not 1 <= data[0] <= widest:
             raise FormatError(f"hint of {site.weight}: width outside 1..{widest} bits")
         values = kernels.unpack(data[1:], data[0], rows * site.m)
-        if _width(values) != data[0]:
+        low, high = int(values.min()), int(values.max())
+        if _width(low, high) != data[0]:
             raise FormatError(f"hint of {site.weight}: more bits than its values need")
         out[i] = values.reshape(rows, site.m)
-        if max(int(values.max()), -int(values.min())) > site.bound:
+        if max(high, -low) > site.bound:
             raise FormatError(f"hint of {site.weight}: an accumulator is beyond its bound")
     return out
 
 
-def _width(values: I32) -> int:
-    """Least width of a two's complement that holds every value; at least 1."""
-    high, low = int(values.max()), int(values.min())
+def _widest(site: Site) -> int:
+    """Most bits that an accumulator of a product may take."""
+    return min(site.bound, MAX_ACCUMULATOR - 1).bit_length() + 1
+
+
+def _width(low: int, high: int) -> int:
+    """Least width of a two's complement that holds every value from ``low`` to ``high``; at least 1."""
     return max(high.bit_length(), (~low).bit_length() if low < 0 else 0) + 1

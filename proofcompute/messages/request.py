@@ -180,8 +180,8 @@ class Request:
             if answer.shape[0] < 1:
                 raise FormatError("the answer is empty")
             rows = prompt + answer.shape[0] - 1
+            _check_indices(program, {name: answer})  # the last one too, though no row reads it
             full[name] = np.concatenate([inputs[name], answer[:-1]])
-            _check_indices(program, {name: full[name]})
         elif any(o.shape[0] != prompt for o in outputs.values()):
             raise FormatError("an output has another number of rows than the input")
         g = self.generation or Generation(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,6 +20,7 @@ def need(ok: bool, what: str) -> None:
         raise FormatError(what)
 
 
+@lru_cache(maxsize=4096)
 def from_bits(bits: int, what: str) -> np.float32:
     """The finite binary32 value with these bits."""
     need(0 <= bits < 1 << 32, f"{what}: {bits} is not a binary32 bit pattern")

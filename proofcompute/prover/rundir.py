@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._log: BinaryIO | None = None
+        self._log: IO[bytes] | None = None
         self._logged = 0
 
     @property
@@ -72,7 +72,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomic(self.path / "request", encoded)
             tokens = self._kept_tokens()
-            self._log = (self.path / "tokens").open("ab")
+            self._log = (self.path / "tokens").open("ab", buffering=0)  # closing it cannot fail
         except OSError as e:
             raise StorageError(f"cannot write in {self.path}: {e.strerror or e}") from e
         self._logged = len(tokens)
@@ -94,8 +94,9 @@ class RunDirectory:
             raise InputError("the run has not begun, or is closed")
         new = session.answer[self._logged :]
         try:
-            self._log.write(np.array(new, "<i4").tobytes())
-            self._log.flush()
+            data = np.array(new, "<i4").tobytes()
+            if self._log.write(data) != len(data):
+                raise OSError("only a part was written")
         except OSError as e:
             raise StorageError(
                 f"cannot write in {self.path}: {e.strerror or e}; free some space, then resume"
@@ -145,11 +146,17 @@ class RunDirectory:
         """
         request, receipt, program = self.request(), self.receipt(), model.program
         inputs = request.check(program, model.model_id)
+        if (receipt.request_digest, receipt.suite) != (request.digest, request.suite):
+            raise FormatError(f"{self.path}: the receipt is not that of the request beside it")
+        if tuple(n for n, _ in receipt.outputs) != program.outputs:
+            raise FormatError(f"{self.receipt_path} has other outputs than the program")
         outputs: dict[str, Array] = {
             name: rows_from_bytes(program.specs[name], data, f"output {name}")
             for name, data in receipt.outputs
         }
         statement = request.statement(program, inputs, outputs)
+        if receipt.rows != statement.rows:
+            raise FormatError(f"{self.receipt_path} states {receipt.rows} rows for {statement.rows}")
         widths = [program.group_bytes(g) for g in range(len(program.committed))]
         path = self.path / "trace"
         try:

@@ -38,7 +38,11 @@ class Holder(Protocol):
     def sources(
         self, need: Needs, part: Part, cell: Cell, kernels: Kernels
     ) -> tuple[WeightRows, HeldProducts | HintProducts]:
-        """Weights and products of one cell; VerificationError (step 7) if a table row is not the model's."""
+        """Weights and products of one cell.
+
+        VerificationError (step 7) if an opened table row is not the model's, MismatchError if the verifier's
+        own weights are not those of the model id.
+        """
         ...
 
 
@@ -92,6 +96,7 @@ class WeightsHolder:
         self, need: Needs, part: Part, cell: Cell, kernels: Kernels
     ) -> tuple[WeightRows, HeldProducts]:
         """See Holder."""
+        self.model.require_roots(kernels.hash_rows)
         return self.model, HeldProducts(ComputeProducts(self.model.matrix))
 
 
@@ -118,6 +123,7 @@ class PublicHolder:
         self, need: Needs, part: Part, cell: Cell, kernels: Kernels
     ) -> tuple[WeightRows, HintProducts]:
         """See Holder."""
+        self.model.require_roots(kernels.hash_rows)
         program = self.model.program
         scales = {s.weight: self.model.matrix(s.weight) for s in need.sites}
         pairs = {name: (w.scale, w.bias) for name, w in scales.items()}

@@ -107,20 +107,20 @@ def audit(
     check_challenge(claim, challenge)
     reader = _Counted(opening)
     roots = _check_head(claim, challenge, reader)
-    checked = 0
+    checked: list[Cell] = []
     for cell in challenge.cells:
         need = needs(claim.statement, cell)
         part = _read_part(claim, challenge, need, cell, reader)
         _check_cell(holder, claim, need, part, roots, cell, kernels)
-        checked += cell.b - cell.a
+        checked.append(cell)
         if progress is not None:
             progress(cell.b - cell.a)
-    if _frame(reader) is not None:
+    if reader.read(1):
         raise VerificationError(10, "the opening holds more than was asked for")
-    if checked != sum(c.b - c.a for c in challenge.cells):
+    if tuple(checked) != challenge.cells:
         raise VerificationError(10, "a cell was not checked")
     return Verified(
-        cells=checked,
+        cells=sum(c.b - c.a for c in checked),
         total=claim.statement.cells,
         rows=claim.statement.rows,
         outputs=max(o.shape[0] for o in claim.statement.outputs.values()),
@@ -210,7 +210,7 @@ def check_challenge(claim: Claim, challenge: Challenge) -> None:
 def _check_head(claim: Claim, challenge: Challenge, reader: _Counted) -> tuple[bytes, ...]:
     """Steps 1, 6 and 7 of the opening's first frame: the groups' roots hash to the trace root."""
     program, suite, rows = claim.statement.program, claim.receipt.suite, claim.statement.rows
-    data = _frame(reader)
+    data = _frame(reader, OpeningHead.largest(len(program.committed)))
     if data is None:
         raise VerificationError(10, "the opening is empty")
     try:
@@ -227,12 +227,14 @@ def _check_head(claim: Claim, challenge: Challenge, reader: _Counted) -> tuple[b
 
 def _read_part(claim: Claim, challenge: Challenge, need: Needs, cell: Cell, reader: _Counted) -> Part:
     """Step 1 of one cell's part: exactly what is needed, in canonical form."""
-    data = _frame(reader)
+    program, rows = claim.statement.program, claim.statement.rows
+    tables, hints = challenge.tables, challenge.hints
+    largest = Part.largest(program, need, rows, cell.b - cell.a, tables=tables, hints=hints)
+    data = _frame(reader, largest)
     if data is None:
         raise VerificationError(10, "the opening lacks this cell", cell=cell)
-    program, rows = claim.statement.program, claim.statement.rows
     try:
-        return Part.decode(data, program, need, rows, tables=challenge.tables, hints=challenge.hints)
+        return Part.decode(data, program, need, rows, tables=tables, hints=hints)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e), cell=cell) from e
 
@@ -277,8 +279,8 @@ class _Counted:
         return data
 
 
-def _frame(reader: _Counted) -> bytes | None:
+def _frame(reader: _Counted, limit: int) -> bytes | None:
     try:
-        return wire.read_frame(reader, limit=MAX_OPENING_PART, what="opening")  # type: ignore[arg-type]
+        return wire.read_frame(reader, limit=min(limit, MAX_OPENING_PART), what="opening")  # type: ignore[arg-type]
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e)) from e

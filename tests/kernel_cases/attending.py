@@ -67,7 +67,7 @@ def cases() -> Iterator[Case]:
         yield Case(
             "attention",
             f"window{window}-{n}at{first}",
-            lambda a=(4, 2, 8, n, first), w=window: _attend(*a, w),
+            lambda n=n, f=first, w=window: _attend(4, 2, 8, n, f, w),
         )
     for spare in (1, 9):
         yield Case("attention", f"spare{spare}", lambda s=spare: _attend(4, 2, 8, 3, 10, 0, s))

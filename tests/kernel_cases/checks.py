@@ -11,6 +11,7 @@ from kernel_cases.data import Case, full, int8s, rng_of
 from proofcompute.errors import FormatError, InputError
 
 P31 = 2**31 - 1
+P61 = 2**61 - 1
 
 
 def _bytes(n: int, w: int) -> npt.NDArray[np.uint8]:
@@ -24,12 +25,22 @@ def _columns(k: int, m: int) -> npt.NDArray[np.uint32]:
     return np.where(pick == 0, P31 - 1, np.where(pick == 1, 0, s)).astype(np.uint32)
 
 
-def _int32s(n: int, m: int, bits: int = 32) -> npt.NDArray[np.int32]:
-    rng = rng_of("int32", n, m, bits)
+def _columns61(k: int, m: int) -> npt.NDArray[np.uint64]:
+    rng = rng_of("columns61", k, m)
+    s = rng.integers(0, P61, (k, m), dtype=np.uint64)
+    return np.where(rng.integers(0, 6, (k, m)) == 0, np.uint64(P61 - 1), s)
+
+
+def _integers(n: int, m: int, bits: int) -> npt.NDArray[np.int64]:
+    rng = rng_of("integers", n, m, bits)
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     pick = rng.integers(0, 6, (n, m))
-    y = rng.integers(low, high + 1, (n, m))
-    return np.where(pick == 0, low, np.where(pick == 1, high, y)).astype(np.int32)
+    y = rng.integers(low, high, (n, m), endpoint=True)
+    return np.where(pick == 0, low, np.where(pick == 1, high, y))
+
+
+def _int32s(n: int, m: int, bits: int = 32) -> npt.NDArray[np.int32]:
+    return _integers(n, m, bits).astype(np.int32)
 
 
 def cases() -> Iterator[Case]:
@@ -71,6 +82,19 @@ def cases() -> Iterator[Case]:
     for value in (-(2**31), 2**31 - 1, -1):
         yield Case("project", f"all{value}", lambda v=value: (np.full((3, 9), v, dtype=np.int32), extreme))
     yield Case("fold", "all-128", lambda: (full(-128, 9, 5), extreme))
+    for kind, bits in (("int8", 8), ("int16", 16), ("int32", 32), ("int64", 64)):
+        for n, m, k in ((0, 3, 2), (1, 1, 1), (3, 7, 2), (5, 64, 4), (2, 1001, 2), (9, 130, 3)):
+            yield Case(
+                "project61",
+                f"{kind}-{n}x{m}-{k}",
+                lambda a=(n, m, bits), d=kind, k=k: (_integers(*a).astype(d), _columns61(k, a[1])),
+            )
+        for value in (-(1 << (bits - 1)), (1 << (bits - 1)) - 1):
+            yield Case(
+                "project61",
+                f"{kind}-all{value}",
+                lambda v=value, d=kind: (np.full((2, 70), v, dtype=d), np.full((2, 70), P61 - 1, np.uint64)),
+            )
     for bits in range(1, 33):
         for count in (0, 1, 7, 8, 9, 1000):
             yield Case("pack", f"{bits}-{count}", lambda b=bits, c=count: (_int32s(1, c, b)[0], b))

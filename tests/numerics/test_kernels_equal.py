@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from functools import cache
 from typing import Any
@@ -13,7 +12,7 @@ from kernel_cases import CASES, METHODS, Case, outcome
 from proofcompute.kernels import Kernels
 from proofcompute.numerics import NumpyKernels
 
-FAST = ["numba"] if importlib.util.find_spec("proofcompute.backends.numba") else []
+FAST = ["numba"]
 
 
 @cache

@@ -19,7 +19,17 @@ from numba import prange, types
 from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles, quantise_into
 from proofcompute.backends.numba.rows import power_of_two, tree
-from proofcompute.backends.numba.scalar import FINITE_BITS, LARGEST, absolute_bits, exp, round_even
+from proofcompute.backends.numba.scalar import (
+    FINITE_BITS,
+    LARGEST,
+    LOWEST_BITS,
+    absolute_bits,
+    exp,
+    from_bits,
+    from_ordered_bits,
+    ordered_bits,
+    round_even,
+)
 from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, interleave_rows
 
 __all__ = ["FINITE", "NEGATIVE", "NOT_FINITE", "attend", "attend_parallel", "check_scales"]
@@ -31,7 +41,6 @@ NEGATIVE: Final = 2
 _ZERO: Final = np.float32(0)
 _ONE_LIMB: Final = np.float32(127)
 _TWO_LIMBS: Final = np.float32(32639)
-_LOWEST: Final = np.float32(-np.inf)
 
 _i64, _f32, _i8 = types.int64, types.float32, types.int8
 
@@ -74,9 +83,19 @@ def _fill_pairs(v: Any, first: Any, stride: Any, count: Any, columns: Any, panel
 
 @helper
 def _scores(
-    q8: Any, sq: Any, rows: Any, kq: Any, ks: Any, g: Any, lo: Any, hi: Any, scale: Any, panel: Any, out: Any
+    q8: Any,
+    sq: Any,
+    rows: Any,
+    kq: Any,
+    keys: Any,
+    g: Any,
+    lo: Any,
+    hi: Any,
+    scale: Any,
+    panel: Any,
+    out: Any,
 ) -> None:
-    """out[r, j - lo] = (f32(q8[r] . kq[j, g]) * (sq[r] * ks[j, g])) * scale for lo <= j < hi."""
+    """out[r, j - lo] = (f32(q8[r] . kq[j, g]) * (sq[r] * keys[j - lo])) * scale for lo <= j < hi."""
     _, kv_heads, dh = kq.shape
     sums = np.empty((q8.shape[0], TILE_COLUMNS), np.int64)
     stride = kv_heads * dh
@@ -87,15 +106,28 @@ def _scores(
             columns = min(2 * PANEL_PAIRS, dh - a)
             pairs = fill_panel(kq, (j * kv_heads + g) * dh + a, stride, count, columns, panel)
             multiply_tiles(q8, a, q8.shape[1], rows, panel, pairs, sums)
+        s = keys[j - lo : j - lo + count]
         for r in range(rows):
             to = out[r, j - lo : j - lo + count]
+            row = sums[r]
+            factor = sq[r]
             for c in range(count):
-                to[c] = (np.float32(sums[r, c]) * (sq[r] * ks[j + c, g])) * scale
+                to[c] = (np.float32(row[c]) * (factor * s[c])) * scale
 
 
 @helper
 def _unit(
-    u: Any, q: Any, kq: Any, ks: Any, vq: Any, vs: Any, first: Any, scale: Any, window: Any, block: Any, out: Any
+    u: Any,
+    q: Any,
+    kq: Any,
+    ks: Any,
+    vq: Any,
+    vs: Any,
+    first: Any,
+    scale: Any,
+    window: Any,
+    block: Any,
+    out: Any,
 ) -> Any:
     """Query rows u // kv_heads * block and on with key-value head u % kv_heads. False if not finite."""
     _, kv_heads, dh = kq.shape
@@ -119,40 +151,46 @@ def _unit(
             return False
     panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
     scores = np.empty((rows, width), np.float32)
-    _scores(q8, sq, rows, kq, ks, g, lo, hi, scale, panel, scores)
+    keys = np.empty(width, np.float32)
+    values = np.empty(width, np.float32)
+    for j in range(lo, hi):
+        keys[j - lo] = ks[j, g]
+        values[j - lo] = vs[j, g]
+    _scores(q8, sq, rows, kq, keys, g, lo, hi, scale, panel, scores)
 
     # Rows to weights p (int16, both limbs combined); what is not allowed stays zero.
     p = np.zeros((padded, width), np.int16)
     level = np.empty(power_of_two(hi - lo), np.float32)
-    values = np.empty(width, np.float32)
     factors = np.empty(rows, np.float32)
     totals = np.empty(rows, np.float32)
-    for j in range(lo, hi):
-        values[j - lo] = vs[j, g]
     for r in range(rows):
         t = first + t0 + r // group
         a = max(0, t + 1 - window) - lo if window else 0
         b = t + 1 - lo
         e = scores[r, a:b]
         s = values[a:b]
-        top = _LOWEST
-        top_bits = np.int32(0)
+        size = np.int32(0)
+        highest = LOWEST_BITS
         for i in range(b - a):
             bits = absolute_bits(e[i])
-            top_bits = bits if bits > top_bits else top_bits
-            top = e[i] if e[i] > top else top
-        if top_bits >= FINITE_BITS:
+            size = bits if bits > size else size
+            bits = ordered_bits(e[i])
+            highest = bits if bits > highest else highest
+        if size >= FINITE_BITS:
             return False
+        top = from_ordered_bits(highest)
         span = level[: power_of_two(b - a)]
         span[b - a :] = _ZERO
         for i in range(b - a):
             e[i] = exp(e[i] - top)
             span[i] = e[i]
         totals[r] = tree(span, b - a)
-        largest = _ZERO
+        highest = np.int32(0)  # no weight is below 0
         for i in range(b - a):
             e[i] = e[i] * s[i]
-            largest = e[i] if e[i] > largest else largest
+            bits = absolute_bits(e[i])
+            highest = bits if bits > highest else highest
+        largest = from_bits(highest)
         ratio = _TWO_LIMBS / largest
         if ratio <= LARGEST:
             factors[r] = largest / _TWO_LIMBS
@@ -174,8 +212,11 @@ def _unit(
         for r in range(rows):
             start = (g * group + r % group) * dh + c0
             to = out[t0 + r // group, start : start + columns]
+            row = sums[r]
+            factor = factors[r]
+            total = totals[r]
             for c in range(columns):
-                to[c] = np.float32(sums[r, c]) * factors[r] / totals[r] if factors[r] > _ZERO else _ZERO
+                to[c] = np.float32(row[c]) * factor / total  # +0 where the factor is 0: the sums are then 0
     return True
 
 
@@ -195,7 +236,18 @@ _ARGUMENTS: Final = (
 
 @kernel(types.boolean(_i64, _i64, *_ARGUMENTS))
 def attend(
-    a: Any, b: Any, q: Any, kq: Any, ks: Any, vq: Any, vs: Any, first: Any, scale: Any, window: Any, block: Any, out: Any
+    a: Any,
+    b: Any,
+    q: Any,
+    kq: Any,
+    ks: Any,
+    vq: Any,
+    vs: Any,
+    first: Any,
+    scale: Any,
+    window: Any,
+    block: Any,
+    out: Any,
 ) -> Any:
     """Units a..b, of the ceil(n / block) * kv_heads there are. False if q or a score is not finite."""
     for u in range(a, b):
@@ -206,7 +258,17 @@ def attend(
 
 @kernel(types.boolean(_i64, *_ARGUMENTS), parallel=True)
 def attend_parallel(
-    units: Any, q: Any, kq: Any, ks: Any, vq: Any, vs: Any, first: Any, scale: Any, window: Any, block: Any, out: Any
+    units: Any,
+    q: Any,
+    kq: Any,
+    ks: Any,
+    vq: Any,
+    vs: Any,
+    first: Any,
+    scale: Any,
+    window: Any,
+    block: Any,
+    out: Any,
 ) -> Any:
     """All ``units`` in a parallel loop."""
     good = np.ones(units, np.uint8)

@@ -131,7 +131,7 @@ class KernelCache(NullCache):  # type: ignore[misc]
         if len(data) <= _DIGEST or hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
             return None
         target_context.refresh()
-        return CompileResult._rebuild(target_context, *pickle.loads(data[_DIGEST:]))
+        return CompileResult._rebuild(target_context, *pickle.loads(data[_DIGEST:]))  # noqa: S301 our own directory
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled form; a file system that refuses costs only the time of the next compilation."""

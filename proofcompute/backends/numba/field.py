@@ -1,10 +1,11 @@
 """Freivalds projections over GF(2^31 - 1) (proofcompute.field defines them).
 
-*Exact in 64 bits.* |y s| < 2^31 2^31 = 2^62 for an int32 y and a residue s, so the sum of two such products
-is an int64. Of a row of pair sums P the wrapped total T = sum P mod 2^64 and the high sum H = sum (P >> 32),
-|H| < 2^31 per term, determine the value: the low halves sum to L = T - 2^32 H mod 2^64, which is exact
-since it is below 2^32 per term and there are fewer than 2^32 terms. The result is 2^32 H + L mod p, and
-2^32 = 2 modulo p. For int8 values |y s| < 2^38, and 2^24 of them fit an int64 as they are.
+*Exact in 64 bits.* A residue s is taken as its balanced representative, |s| < 2^30, so |y s| < 2^61 for an
+int32 y, and a sum of four such products is an int64. Of the four-fold sums P of a row the wrapped total T =
+sum P mod 2^64 and the high sum H = sum (P >> 32), |H| <= 2^31 per term, determine the value: the low halves
+sum to L = T - 2^32 H mod 2^64, which is exact since it is below 2^32 per term and there are fewer than 2^32
+terms. The result is 2^32 H + L mod p, and 2^32 = 2 modulo p. For int8 values |y s| < 2^37, and 2^24 of them
+fit an int64 as they are.
 """
 
 from __future__ import annotations
@@ -13,9 +14,23 @@ from typing import Any, Final
 
 import numpy as np
 from numba import types
+from numba.extending import intrinsic
 
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba.vector import (
+    LANES,
+    LONG,
+    WORD,
+    constant,
+    load,
+    loop,
+    offset,
+    pointer,
+    store,
+    total,
+    vector,
+)
 from proofcompute.errors import InputError
 from proofcompute.field import P31
 from proofcompute.kernels import I32, U32, Array
@@ -27,81 +42,96 @@ _MOST: Final = 1 << 24
 """int8 products in one int64 sum."""
 _ROWS: Final = 4
 """Rows of w that :func:`fold` takes in one pass over its sums."""
+_STEP: Final = 2 * LANES
+"""Elements that one step of a projection takes."""
 _PART: Final = 200_000
 """Products of a part that is worth a thread."""
 
 _i64, _i32, _i8, _u32 = types.int64, types.int32, types.int8, types.uint32
 
 
+def _dot(columns: int) -> Any:
+    """The intrinsic below for one column or two, which read y once."""
+
+    def halves(b: Any, base: Any, index: Any) -> tuple[Any, Any]:
+        """16 int32 as the 8 even and the 8 odd ones, int64."""
+        both = b.bitcast(load(b, base, index, WORD, LANES), vector(LONG, LANES // 2))
+        shift = constant(LONG, LANES // 2, 32)
+        return b.ashr(b.shl(both, shift), shift), b.ashr(both, shift)
+
+    @intrinsic
+    def dot(context: Any, y: Any, at: Any, s: Any, first: Any, stride: Any, steps: Any, out: Any) -> Any:
+        """out[c, 0] = T and out[c, 1] = H of y[at + i] * s[first + c stride + i], i < 32 steps; flat."""
+        signature = types.void(y, types.intp, s, types.intp, types.intp, types.intp, out)
+
+        def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            y, s, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 2, 6))
+            at, first, stride, steps = (args[i] for i in (1, 3, 4, 5))
+            shift = constant(LONG, LANES // 2, 32)
+
+            def body(i: Any, sums: list[Any]) -> list[Any]:
+                place = offset(b, at, i, _STEP)
+                values = [x for j in (0, LANES) for x in halves(b, y, offset(b, place, j))]
+                after = []
+                for c in range(columns):
+                    place = offset(b, offset(b, first, i, _STEP), stride, c)
+                    factors = [x for j in (0, LANES) for x in halves(b, s, offset(b, place, j))]
+                    products = [b.mul(x, f) for x, f in zip(values, factors, strict=True)]
+                    four = b.add(b.add(products[0], products[1]), b.add(products[2], products[3]))
+                    after += [b.add(sums[2 * c], four), b.add(sums[2 * c + 1], b.ashr(four, shift))]
+                return after
+
+            zero = constant(LONG, LANES // 2, 0)
+            for i, lanes in enumerate(loop(b, steps, [zero] * (2 * columns), body)):
+                store(b, b.bitcast(total(b, lanes), vector(LONG, 1)), out, LONG(i), LONG)
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return dot
+
+
+_dot_one, _dot_two = _dot(1), _dot(2)
+
+
+@kernel(types.boolean(_i64, _i64, read(_u32, 2), write(_i32, 2)))
+def _balance(a: Any, b: Any, s: Any, out: Any) -> Any:
+    """Rows a..b of s as balanced representatives. False if one is not a canonical residue."""
+    good: Any = True
+    for c in range(a, b):
+        row = s[c]
+        to = out[c]
+        for i in range(row.size):
+            x = np.int64(row[i])
+            good = good and x < _P
+            to[i] = np.int32(x - _P if x > _P >> 1 else x)
+    return good
+
+
 @helper
-def _dot_words(y: Any, s: Any) -> Any:
-    """y . s modulo p, for int32 [m] each, s holding residues."""
-    half = y.size // 2
-    y0 = y[:half]
-    y1 = y[half : 2 * half]
-    s0 = s[:half]
-    s1 = s[half : 2 * half]
-    whole = np.int64(0)
-    high = np.int64(0)
-    for i in range(half):
-        pair = np.int64(y0[i]) * np.int64(s0[i]) + np.int64(y1[i]) * np.int64(s1[i])
-        whole += pair
-        high += pair >> 32
-    if y.size % 2:
-        last = np.int64(y[y.size - 1]) * np.int64(s[y.size - 1])
-        whole += last
-        high += last >> 32
+def _finish(whole: Any, high: Any) -> Any:
     low = np.uint64(whole) - (np.uint64(high) << np.uint64(32))
     return (high % _P * np.int64(2) + np.int64(low % np.uint64(_P))) % _P
 
 
-@helper
-def _dot_words_twice(y: Any, s: Any, t: Any) -> Any:
-    """y . s and y . t modulo p, reading y once."""
-    half = y.size // 2
-    y0 = y[:half]
-    y1 = y[half : 2 * half]
-    s0 = s[:half]
-    s1 = s[half : 2 * half]
-    t0 = t[:half]
-    t1 = t[half : 2 * half]
-    whole_s = np.int64(0)
-    high_s = np.int64(0)
-    whole_t = np.int64(0)
-    high_t = np.int64(0)
-    for i in range(half):
-        a = np.int64(y0[i])
-        b = np.int64(y1[i])
-        pair = a * np.int64(s0[i]) + b * np.int64(s1[i])
-        whole_s += pair
-        high_s += pair >> 32
-        pair = a * np.int64(t0[i]) + b * np.int64(t1[i])
-        whole_t += pair
-        high_t += pair >> 32
-    if y.size % 2:
-        last = np.int64(y[y.size - 1]) * np.int64(s[y.size - 1])
-        whole_s += last
-        high_s += last >> 32
-        last = np.int64(y[y.size - 1]) * np.int64(t[y.size - 1])
-        whole_t += last
-        high_t += last >> 32
-    low_s = np.uint64(whole_s) - (np.uint64(high_s) << np.uint64(32))
-    low_t = np.uint64(whole_t) - (np.uint64(high_t) << np.uint64(32))
-    return (
-        (high_s % _P * np.int64(2) + np.int64(low_s % np.uint64(_P))) % _P,
-        (high_t % _P * np.int64(2) + np.int64(low_t % np.uint64(_P))) % _P,
-    )
-
-
 @kernel(types.void(_i64, _i64, read(_i32, 2), read(_i32, 2), write(_u32, 2)))
 def _project_words(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
-    """Rows a..b of out [n, k] for y int32 [n, m] and residues s int32 [k, m]."""
+    """Rows a..b of out [n, k] for y int32 [n, m] and balanced s int32 [k, m]."""
+    m = y.shape[1]
     k = s.shape[0]
+    whole = m // _STEP * _STEP
+    sums = np.zeros((2, 2), np.int64)
     for t in range(a, b):
-        for c in range(0, k - 1, 2):
-            out[t, c], out[t, c + 1] = _dot_words_twice(y[t], s[c], s[c + 1])
-        if k % 2:
-            out[t, k - 1] = _dot_words(y[t], s[k - 1])
+        for c in range(0, k, 2):
+            if c + 1 < k:
+                _dot_two(y, t * m, s, c * m, m, whole // _STEP, sums)
+            else:
+                _dot_one(y, t * m, s, c * m, m, whole // _STEP, sums)
+            for e in range(min(2, k - c)):
+                value = _finish(sums[e, 0], sums[e, 1])
+                for i in range(whole, m):
+                    value += np.int64(y[t, i]) * np.int64(s[c + e, i]) % _P
+                out[t, c + e] = value % _P
 
 
 @kernel(types.void(_i64, _i64, read(_i8, 2), read(_i32, 2), write(_u32, 2)))
@@ -167,14 +197,15 @@ def _fold_parts(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
 
 
 def _columns(y: Array, s: U32, m: int) -> I32:
-    """s as int32, which every residue fits; InputError unless the shapes and types are as they should be."""
+    """s balanced; InputError unless the shapes and types are as they should be."""
     if y.ndim != 2 or y.dtype.name not in ("int8", "int16", "int32"):
         raise InputError(f"expected a matrix of int8, int16 or int32, not {y.dtype} {list(y.shape)}")
     if s.ndim != 2 or s.dtype != np.uint32 or s.shape[1] != m:
         raise InputError(f"expected columns uint32 [k, {m}], not {s.dtype} {list(s.shape)}")
-    if s.size and int(s.max()) >= P31:
+    out = np.empty(s.shape, dtype=np.int32)
+    if not _balance(0, len(s), s, out):
         raise InputError("a column holds a value that is not a canonical residue")
-    return s.view(np.int32)
+    return out
 
 
 def project(y: Array, s: U32) -> U32:

@@ -1,8 +1,14 @@
 """Freivalds projections over GF(2^61 - 1) (proofcompute.field defines them).
 
-A product of two residues is made of 32-bit pieces, reduced with 2^61 = 1 to a residue again, and the residues
-are summed by halves: 2^32 low halves are below 2^64. Everything is branch-free, so that LLVM makes vector
-loops of it.
+*Exact in 64 bits.* A residue is cut as s = 2^31 s1 + s0 with s0 < 2^31 and s1 < 2^30. For |y| <= 2^31 the
+products y s0 and y s1 are at most 2^62 in absolute value. A 64-bit y is made a residue first, cut likewise,
+and
+
+    y s = y0 s0 + 2^31 (y0 s1 + y1 s0) + 2^62 y1 s1,
+
+where each of the three is below 2^63. Sums of such terms P along a row are kept as the wrapped total T = sum
+P mod 2^64 and H = sum (P >> 32): the low halves sum to L = T - 2^32 H mod 2^64, exact for up to 2^32 terms,
+and the sum is 2^32 H + L. Modulo p, 2^62 = 2.
 """
 
 from __future__ import annotations
@@ -24,7 +30,8 @@ __all__ = ["fold61", "project61"]
 _P: Final = np.uint64(P61)
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _LOW29: Final = np.uint64(2**29 - 1)
-_3, _29, _32, _61 = np.uint64(3), np.uint64(29), np.uint64(32), np.uint64(61)
+_LOW31: Final = np.uint64(2**31 - 1)
+_3, _29, _31, _32, _61 = np.uint64(3), np.uint64(29), np.uint64(31), np.uint64(32), np.uint64(61)
 _ZERO: Final = np.uint64(0)
 
 _PART: Final = 100_000
@@ -32,7 +39,7 @@ _PART: Final = 100_000
 
 U64 = npt.NDArray[np.uint64]
 
-_i64, _u64 = types.int64, types.uint64
+_i64, _u32, _u64 = types.int64, types.uint32, types.uint64
 _SIGNED: Final = (types.int8, types.int16, types.int32, types.int64)
 
 
@@ -60,21 +67,93 @@ def _multiply(x: Any, y: Any) -> Any:
     return _reduce((a * c << _3) + middle + _reduce(b * d))
 
 
-@kernel(*[types.void(_i64, _i64, read(e, 2), read(_u64, 2), write(_u64, 2)) for e in _SIGNED])
-def _project(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
-    """Rows a..b of out [n, k] for y [n, m] and residues s [k, m]."""
+@helper
+def _sum(whole: Any, high: Any) -> Any:
+    """The residue of 2^32 H + L, for T and a signed H as int64."""
+    low = np.uint64(whole) - (np.uint64(high) << _32)
+    return _reduce(_multiply(_residue(high), np.uint64(1 << 32)) + _reduce(low))
+
+
+@helper
+def _combine(low: Any, middle: Any, high: Any) -> Any:
+    """The residue of low + 2^31 middle + 2^62 high, of residues."""
+    value = _reduce(low + _multiply(middle, np.uint64(1 << 31)))
+    return _reduce(value + _multiply(high, np.uint64(2)))
+
+
+@kernel(types.boolean(_i64, _i64, read(_u64, 2), write(_u32, 3)))
+def _cut(a: Any, b: Any, s: Any, out: Any) -> Any:
+    """Rows a..b of s [k, m] into out [k, 2, m] as s0 and s1. False if one is not a canonical residue."""
+    good: Any = True
+    for c in range(a, b):
+        row = s[c]
+        low = out[c, 0]
+        high = out[c, 1]
+        for i in range(row.size):
+            good = good and row[i] < _P
+            low[i] = np.uint32(row[i] & _LOW31)
+            high[i] = np.uint32((row[i] >> _31) & _LOW31)
+    return good
+
+
+@kernel(*[types.void(_i64, _i64, read(e, 2), read(_u32, 3), write(_u64, 2)) for e in _SIGNED[:3]])
+def _project_short(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
+    """Rows a..b of out [n, k] for y [n, m] of at most 32 bits and cut residues s [k, 2, m]."""
     for t in range(a, b):
         row = y[t]
         for c in range(s.shape[0]):
-            column = s[c]
-            # Each product is below 2^61: its halves are summed apart, at most 2^32 terms.
-            low = _ZERO
-            high = _ZERO
+            s0 = s[c, 0]
+            s1 = s[c, 1]
+            whole0 = np.int64(0)
+            high0 = np.int64(0)
+            whole1 = np.int64(0)
+            high1 = np.int64(0)
             for i in range(row.size):
-                term = _multiply(_residue(row[i]), column[i])
-                low += term & _LOW
-                high += term >> _32
-            out[t, c] = _reduce(_multiply(_reduce(high), np.uint64(1 << 32)) + _reduce(low))
+                value = np.int64(row[i])
+                term = value * np.int64(s0[i])
+                whole0 += term
+                high0 += term >> 32
+                term = value * np.int64(s1[i])
+                whole1 += term
+                high1 += term >> 32
+            out[t, c] = _combine(_sum(whole0, high0), _sum(whole1, high1), np.uint64(0))
+
+
+@kernel(types.void(_i64, _i64, read(_i64, 2), read(_u32, 3), write(_u64, 2)))
+def _project_long(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
+    """Rows a..b of out [n, k] for y int64 [n, m] and cut residues s [k, 2, m]."""
+    low = np.empty(y.shape[1], np.uint32)
+    high = np.empty(y.shape[1], np.uint32)
+    for t in range(a, b):
+        row = y[t]
+        for i in range(row.size):
+            value = _residue(row[i])
+            low[i] = np.uint32(value & _LOW31)
+            high[i] = np.uint32(value >> _31)
+        for c in range(s.shape[0]):
+            s0 = s[c, 0]
+            s1 = s[c, 1]
+            whole0 = np.int64(0)
+            high0 = np.int64(0)
+            whole1 = np.int64(0)
+            high1 = np.int64(0)
+            whole2 = np.int64(0)
+            high2 = np.int64(0)
+            for i in range(row.size):
+                a0 = np.int64(low[i])
+                a1 = np.int64(high[i])
+                b0 = np.int64(s0[i])
+                b1 = np.int64(s1[i])
+                term = a0 * b0
+                whole0 += term
+                high0 += term >> 32
+                term = a0 * b1 + a1 * b0
+                whole1 += term
+                high1 += term >> 32
+                term = a1 * b1
+                whole2 += term
+                high2 += term >> 32
+            out[t, c] = _combine(_sum(whole0, high0), _sum(whole1, high1), _sum(whole2, high2))
 
 
 @kernel(*[types.void(_i64, _i64, read(e, 2), read(_u64, 2), write(_u64, 3)) for e in _SIGNED])
@@ -97,8 +176,6 @@ def _check(y: Array, s: U64, m: int) -> None:
         raise InputError(f"expected a matrix of int8 to int64, not {y.dtype} {list(y.shape)}")
     if s.ndim != 2 or s.dtype != np.uint64 or s.shape[1] != m:
         raise InputError(f"expected columns uint64 [k, {m}], not {s.dtype} {list(s.shape)}")
-    if s.size and int(s.max()) >= P61:
-        raise InputError("a column holds a value that is not a canonical residue")
 
 
 def project61(y: Array, s: U64) -> U64:
@@ -107,8 +184,12 @@ def project61(y: Array, s: U64) -> U64:
     Both C-contiguous. InputError for other types or shapes, or s >= P61.
     """
     _check(y, s, y.shape[-1])
+    cut = np.empty((len(s), 2, s.shape[1]), dtype=np.uint32)
+    if not _cut(0, len(s), s, cut):
+        raise InputError("a column holds a value that is not a canonical residue")
     out = np.empty((len(y), len(s)), dtype=np.uint64)
-    threads.split(_project, len(y), _PART // max(1, y.shape[1] * len(s)), y, s, out)
+    function = _project_long if y.dtype == np.int64 else _project_short
+    threads.split(function, len(y), _PART // max(1, y.shape[1] * len(s)), y, cut, out)
     return out
 
 
@@ -118,10 +199,12 @@ def fold61(w: Array, s: U64) -> U64:
     Both C-contiguous. InputError as :func:`project61`.
     """
     _check(w, s, len(w))
+    if s.size and int(s.max()) >= P61:
+        raise InputError("a column holds a value that is not a canonical residue")
     parts = threads.size() if w.size * len(s) >= 2 * _PART else 1
     sums = np.empty((parts, len(s), w.shape[1]), dtype=np.uint64)
     threads.split(_fold, parts, 1, w, s, sums)
-    total = sums[0]
+    total: U64 = sums[0]
     for part in sums[1:]:
         total = add61(total, part)
     return total

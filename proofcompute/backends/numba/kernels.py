@@ -16,10 +16,15 @@ import numpy as np
 
 from proofcompute import hashing
 from proofcompute.backends.numba import threads
-from proofcompute.errors import DeviceError, ExecutionError, FormatError, InputError, LimitError, NonFiniteError
+from proofcompute.errors import (
+    DeviceError,
+    ExecutionError,
+    InputError,
+    LimitError,
+    NonFiniteError,
+)
 from proofcompute.kernels import F32, I8, I32, I64, U8, U32, Array, Matrix, Sampling
 from proofcompute.limits import MAX_CONTRACTION
-from proofcompute.numerics.bitpack import packed_size
 from proofcompute.numerics.elementwise import check_platform
 from proofcompute.numerics.products import LARGEST
 
@@ -28,7 +33,7 @@ __all__ = ["NumbaKernels"]
 _NO_BIAS: Final = np.zeros(0, dtype=np.float32)
 
 # Measured on two Sapphire Rapids cores; none of these changes a result.
-_FEW_ROWS: Final = 5
+_FEW_ROWS: Final = 7
 """Up to this many rows a product goes through the matrix row by row."""
 _REGION_PRODUCTS: Final = 150_000
 """Products from which a parallel loop is worth its start of some 5 us."""
@@ -46,13 +51,16 @@ _UNIT_SCORES: Final = 1 << 20
 """Scores that a unit of attention may keep, unless one position needs more."""
 _REGION_POSITIONS: Final = 128
 """Positions from which a single row's attention runs in a parallel loop."""
-_FEW_HASHES: Final = 5
+_FEW_HASHES: Final = 3
 """Up to this many rows are hashed one by one."""
+_LONG_PREFIX: Final = 1024
+"""Longer prefixes are hashed one by one, which bounds the memory for them."""
 
 
 def _need(condition: bool, what: str, *arrays: Array) -> None:
     if not condition:
-        raise InputError(f"{what} of shapes {', '.join(str(list(a.shape)) for a in arrays)} do not fit together")
+        shapes = ", ".join(str(list(a.shape)) for a in arrays)
+        raise InputError(f"{what} of shapes {shapes} do not fit together")
 
 
 def _finite(good: bool, what: str) -> None:
@@ -118,7 +126,8 @@ class NumbaKernels:
         q = np.zeros((_up(n, 12), _up(d, 2)), dtype=np.int16)
         scales = np.empty(n, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, d)
-        _finite(threads.split(self._products.quantise_rows, n, least, x, limbs, q, scales), "an input of the quantiser")
+        good = threads.split(self._products.quantise_rows, n, least, x, limbs, q, scales)
+        _finite(good, "an input of the quantiser")
         return q, scales
 
     def quantise(self, x: F32, limbs: int) -> tuple[I8, F32]:
@@ -157,7 +166,8 @@ class NumbaKernels:
         """Accumulator sets [sets, n, m] to float32 [n, m]."""
         sets, n, m = acc.shape
         bias = _NO_BIAS if bias is None else bias
-        _need(len(shifts) == sets and sx.shape == (n,) and sw.shape == (m,), "accumulators and scales", acc, sx, sw)
+        fits = len(shifts) == sets and sx.shape == (n,) and sw.shape == (m,)
+        _need(fits, "accumulators and scales", acc, sx, sw)
         _need(bias is _NO_BIAS or bias.shape == (m,), "accumulators and bias", acc, bias)
         out = np.empty((n, m), dtype=np.float32)
         amounts = np.array(shifts, dtype=np.int64)
@@ -170,16 +180,15 @@ class NumbaKernels:
         n, d = x.shape
         w_limbs, m, width = w.q.shape
         bias = _NO_BIAS if w.bias is None else w.bias
-        if width != d or w.scale.shape != (m,) or (w.bias is not None and bias.shape != (m,)):
-            _need(False, "rows, weights, scales and bias", x, w.q, w.scale, bias)
+        fits = width == d and w.scale.shape == (m,) and (w.bias is None or bias.shape == (m,))
+        _need(fits, "rows, weights, scales and bias", x, w.q, w.scale, bias)
         out = np.empty((n, m), dtype=np.float32)
         if n > _FEW_ROWS:
             q, sx = self._combined(x, limbs)
             for a in range(0, n, _BLOCK_ROWS):
                 b = min(a + _BLOCK_ROWS, n)
-                self._panels(
-                    self._products.linear_panels, q[a : a + _BLOCK_ROWS], w.q, out[a:b], sx[a:b], w.scale, bias
-                )
+                part = q[a : a + _BLOCK_ROWS]
+                self._panels(self._products.linear_panels, part, w.q, out[a:b], sx[a:b], w.scale, bias)
             return out
         if limbs not in LARGEST:
             raise InputError(f"a row has one or two limbs, not {limbs}")
@@ -188,7 +197,7 @@ class NumbaKernels:
             try:
                 good = self._products.linear_few_parallel(x, w.q, w.scale, bias, limbs, parts, out)
             finally:
-                threads.leave_region()
+                threads.leave_region(n * m * d * w_limbs)
         else:
             good = self._products.linear_few(x, w.q, w.scale, bias, limbs, out)
         _finite(good, "an input of the quantiser")
@@ -206,7 +215,9 @@ class NumbaKernels:
         """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
         _need(w.shape == x.shape[1:], "rows and weights", x, w)
         out = np.empty(x.shape, dtype=np.float32)
-        threads.split(self._rows.rms_norm, len(x), _SPLIT_ELEMENTS // max(1, x.shape[1]), x, w, np.float32(eps), out)
+        threads.split(
+            self._rows.rms_norm, len(x), _SPLIT_ELEMENTS // max(1, x.shape[1]), x, w, np.float32(eps), out
+        )
         return out
 
     def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
@@ -224,7 +235,7 @@ class NumbaKernels:
             raise InputError(f"a row of {width} does not divide into {heads} heads")
         _need(cos.shape == sin.shape and len(cos) == n, "rows and tables", x, cos, sin)
         if 2 * cos.shape[1] > width // heads:
-            raise InputError(f"a rotation of {2 * cos.shape[1]} elements does not fit a head of {width // heads}")
+            raise InputError(f"{2 * cos.shape[1]} rotated elements do not fit a head of {width // heads}")
         out = np.empty(x.shape, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
         threads.split(self._rows.rope, n, least, x, cos, sin, heads, bool(interleaved), out)
@@ -250,7 +261,8 @@ class NumbaKernels:
         have, kv_heads, dh = kq.shape
         if first < 0 or window < 0 or have < first + n or dh == 0 or kv_heads == 0 or width % (kv_heads * dh):
             raise InputError(f"attention of q {list(q.shape)} from row {first} over keys {list(kq.shape)}")
-        _need(vq.shape == kq.shape and ks.shape == (have, kv_heads) == vs.shape, "keys and values", kq, ks, vq, vs)
+        fits = vq.shape == kq.shape and ks.shape == (have, kv_heads) == vs.shape
+        _need(fits, "keys, values and scales", kq, ks, vq, vs)
         if dh > MAX_CONTRACTION:
             raise LimitError(f"a contraction of {dh} in one accumulator; at most {MAX_CONTRACTION}")
         out = np.empty((n, width), dtype=np.float32)
@@ -272,7 +284,7 @@ class NumbaKernels:
             try:
                 good = k.attend_parallel(units, *arguments)
             finally:
-                threads.leave_region()
+                threads.leave_region(4 * n * t * width)
         else:
             good = k.attend(0, units, *arguments)
         _finite(good, "a query or an attention score")
@@ -286,28 +298,31 @@ class NumbaKernels:
         threads.split(self._rows.gate, n, _SPLIT_ELEMENTS // max(1, width), x, out)
         return out
 
-    def _flat(self, function: Callable[..., Any], *inputs: F32) -> tuple[F32, bool]:
-        x = inputs[0]
-        out = np.empty(x.shape, dtype=np.float32)
-        flat = [v.reshape(-1) for v in (*inputs, out)]
-        return out, threads.split(function, x.size, _SPLIT_ELEMENTS, *flat)
+    def _each(self, function: Callable[..., Any], *inputs: F32) -> tuple[F32, bool]:
+        """A function of one element of each input, on arrays of any shape."""
+        shape = inputs[0].shape
+        out = np.empty(shape, dtype=np.float32)
+        if len(shape) == 2:
+            least = _SPLIT_ELEMENTS // (shape[1] or 1)
+            return out, threads.split(function, shape[0], least, *inputs, out)
+        return out, function(0, 1, *(v.reshape(1, -1) for v in (*inputs, out))) is not False
 
     def gelu(self, x: F32) -> F32:
         """(0.5 x) (1 + erf(x / sqrt 2)), same shape."""
-        return self._flat(self._rows.gelu, x)[0]
+        return self._each(self._rows.gelu, x)[0]
 
     def relu(self, x: F32) -> F32:
         """x where x > 0, else +0, same shape."""
-        return self._flat(self._rows.relu, x)[0]
+        return self._each(self._rows.relu, x)[0]
 
     def add(self, x: F32, y: F32) -> F32:
         """x + y, of equal shapes."""
         _need(x.shape == y.shape, "summands", x, y)
-        return self._flat(self._rows.add, x, y)[0]
+        return self._each(self._rows.add, x, y)[0]
 
     def settle(self, x: F32) -> F32:
         """x + (+0.0); NonFiniteError if any element is not finite."""
-        out, good = self._flat(self._rows.settle, x)
+        out, good = self._each(self._rows.settle, x)
         _finite(good, "a committed value")
         return out
 
@@ -320,7 +335,8 @@ class NumbaKernels:
     # -- commitments and checks ----------------------------------------------------------------------
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
         """Digest of prefix + row for each row of [n, w] bytes: [n, 32]."""
-        if suite != "sha256" or rows.ndim != 2 or rows.dtype != np.uint8 or len(rows) <= _FEW_HASHES:
+        fast = suite == "sha256" and rows.ndim == 2 and rows.dtype == np.uint8 and len(prefix) <= _LONG_PREFIX
+        if not fast or len(rows) <= _FEW_HASHES:
             return hashing.hash_rows(suite, prefix, rows)
         from proofcompute.backends.numba import sha256
 
@@ -328,7 +344,8 @@ class NumbaKernels:
         head = np.frombuffer(prefix, dtype=np.uint8)
         lanes = sha256.LANES
         least = _SPLIT_BYTES // (lanes * (rows.shape[1] + len(prefix) + 64))
-        threads.split(sha256.hash_groups, -(-len(rows) // lanes), least, head, np.ascontiguousarray(rows), out)
+        rows = np.ascontiguousarray(rows)
+        threads.split(sha256.hash_groups, -(-len(rows) // lanes), least, head, rows, out)
         return out
 
     def project(self, y: I32 | I8, s: U32) -> U32:
@@ -339,26 +356,16 @@ class NumbaKernels:
         """Columns of w [m, d] combined by s [k, m] over GF(2^31 - 1): V = W^T S, [k, d]."""
         return self._field.fold(w, s)  # type: ignore[no-any-return]
 
+    def project61(self, y: Array, s: Array) -> Array:
+        """y [n, m] of int8 to int64 times the k columns s [k, m] over GF(2^61 - 1): residues [n, k]."""
+        from proofcompute.backends.numba import field61
+
+        return field61.project61(y, s)
+
     def pack(self, values: I32, bits: int) -> bytes:
         """Two's complement of `bits` bits each (1..32), least significant first, zero-padded to a byte."""
-        flat = np.ascontiguousarray(values, dtype=np.int32).reshape(-1)
-        out = np.empty(packed_size(bits, flat.size), dtype=np.uint8)
-        k = self._packing
-        if not threads.split(k.fits, flat.size, 1 << 18, flat, bits):
-            raise InputError(f"a value does not fit {bits} bits")
-        threads.split(k.pack, -(-flat.size // k.UNIT), _SPLIT_BYTES // k.UNIT, flat, bits, out)
-        return out.tobytes()
+        return self._packing.pack(values, bits)  # type: ignore[no-any-return]
 
     def unpack(self, data: bytes, bits: int, count: int) -> I32:
         """The inverse of pack. FormatError on a wrong length or non-zero padding."""
-        size = packed_size(bits, count)
-        if len(data) != size:
-            raise FormatError(f"{count} values of {bits} bits take {size} bytes, not {len(data)}")
-        spare = 8 * size - count * bits
-        if spare and data[-1] >> (8 - spare):
-            raise FormatError("the padding of packed integers is not zero")
-        out = np.empty(count, dtype=np.int32)
-        k = self._packing
-        source = np.frombuffer(data, dtype=np.uint8)
-        threads.split(k.unpack, -(-count // k.UNIT), _SPLIT_BYTES // k.UNIT, source, bits, out)
-        return out
+        return self._packing.unpack(data, bits, count)  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
 """Integers of 1 to 32 bits to a stream of bits and back (numerics.bitpack defines it).
 
-Eight values of b bits are b bytes, so a unit of eight values starts and ends at a byte.
+32 values of b bits are b words of 32 bits, so a unit of 32 values starts and ends at a word.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from typing import Any, Final
 import numpy as np
 from numba import types
 
+from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.cache import kernel, read, write
+from proofcompute.errors import FormatError, InputError
+from proofcompute.kernels import I32
+from proofcompute.numerics.bitpack import packed_size
 
-__all__ = ["UNIT", "fits", "pack", "unpack"]
+__all__ = ["pack", "unpack"]
 
-UNIT: Final = 8
+_UNIT: Final = 32
 """Values of a unit."""
-_LOW: Final = np.uint64(0xFFFFFFFF)
-_32, _8 = np.uint64(32), np.uint64(8)
+_PART: Final = 1 << 13
+"""Units of a part that is worth a thread."""
+_LOW5: Final = np.uint64(31)
+_5, _32 = np.uint64(5), np.uint64(32)
 
-_i64, _i32, _u8 = types.int64, types.int32, types.uint8
+_i64, _i32, _u32 = types.int64, types.int32, types.uint32
 
 
 @kernel(types.boolean(_i64, _i64, read(_i32, 1), _i64))
-def fits(a: Any, b: Any, values: Any, bits: Any) -> Any:
+def _fits(a: Any, b: Any, values: Any, bits: Any) -> Any:
     """Whether values[a:b] are all in -2^(bits-1)..2^(bits-1)-1: what v >> (bits - 1) leaves is a sign."""
     part = values[a:b]
     shift = np.int32(bits - 1)
@@ -34,55 +40,64 @@ def fits(a: Any, b: Any, values: Any, bits: Any) -> Any:
     return bad == 0
 
 
-@kernel(types.void(_i64, _i64, read(_i32, 1), _i64, write(_u8, 1)))
-def pack(a: Any, b: Any, values: Any, bits: Any, out: Any) -> None:
-    """Units a..b of values (the last may be short) into out, which holds them all."""
+@kernel(types.void(_i64, _i64, read(_i32, 1), _i64, write(_u32, 1)))
+def _pack(a: Any, b: Any, values: Any, bits: Any, words: Any) -> None:
+    """Units a..b of values (the last may be short) into their words."""
     width = np.uint64(bits)
     mask = (np.uint64(1) << width) - np.uint64(1)
-    at = a * bits
+    part = values[a * _UNIT : b * _UNIT]
+    to = words[a * bits : min(b * bits, words.size)]
+    at = np.uint64(0)
     held = np.uint64(0)
     have = np.uint64(0)
-    for i in range(a * UNIT, min(b * UNIT, values.size)):
-        held |= (np.uint64(np.int64(values[i])) & mask) << have
+    for i in range(part.size):
+        held |= (np.uint64(np.int64(part[i])) & mask) << have  # fewer than 32 bits are held before
         have += width
-        if have >= _32:  # have stays below 32, and held below 2^64
-            for _ in range(4):
-                out[at] = np.uint8(held)
-                held >>= _8
-                at += 1
+        if have >= _32:
+            to[at] = np.uint32(held)
+            at += np.uint64(1)
+            held >>= _32
             have -= _32
-    while have > np.uint64(0):
-        out[at] = np.uint8(held)
-        held >>= _8
-        at += 1
-        have -= min(have, _8)
+    if have > np.uint64(0):
+        to[at] = np.uint32(held)
 
 
-@kernel(types.void(_i64, _i64, read(_u8, 1), _i64, write(_i32, 1)))
-def unpack(a: Any, b: Any, data: Any, bits: Any, out: Any) -> None:
-    """Units a..b of out (the last may be short) from data."""
+@kernel(types.void(_i64, _i64, read(_u32, 1), _i64, write(_i32, 1)))
+def _unpack(a: Any, b: Any, words: Any, bits: Any, out: Any) -> None:
+    """Units a..b of out (the last may be short) from words, which have one spare at the end."""
     width = np.uint64(bits)
     left = np.int64(64 - bits)
-    at = a * bits
-    held = np.uint64(0)
-    have = np.uint64(0)
-    for i in range(a * UNIT, min(b * UNIT, out.size)):
-        if have < width:
-            if at + 4 <= data.size:
-                word = (
-                    np.uint64(data[at])
-                    | np.uint64(data[at + 1]) << _8
-                    | np.uint64(data[at + 2]) << np.uint64(16)
-                    | np.uint64(data[at + 3]) << np.uint64(24)
-                )
-                held |= word << have
-                have += _32
-                at += 4
-            else:
-                while have < width:
-                    held |= np.uint64(data[at]) << have
-                    have += _8
-                    at += 1
-        out[i] = np.int32(np.int64(held << np.uint64(left)) >> left)
-        held >>= width
-        have -= width
+    part = out[a * _UNIT : b * _UNIT]
+    source = words[a * bits :]
+    for i in range(part.size):
+        position = np.uint64(i) * width
+        j = position >> _5
+        both = np.uint64(source[j]) | (np.uint64(source[j + np.uint64(1)]) << _32)
+        both >>= position & _LOW5
+        part[i] = np.int32(np.int64(both << np.uint64(left)) >> left)
+
+
+def pack(values: I32, bits: int) -> bytes:
+    """Two's complement of ``bits`` bits each. InputError if a value does not fit or bits is not 1..32."""
+    flat = np.ascontiguousarray(values, dtype=np.int32).reshape(-1)
+    size = packed_size(bits, flat.size)
+    if not threads.split(_fits, flat.size, _PART * _UNIT, flat, bits):
+        raise InputError(f"a value does not fit {bits} bits")
+    words = np.empty((size + 3) // 4, dtype=np.uint32)
+    threads.split(_pack, -(-flat.size // _UNIT), _PART, flat, bits, words)
+    return words.view(np.uint8)[:size].tobytes()
+
+
+def unpack(data: bytes, bits: int, count: int) -> I32:
+    """The inverse: int32 [count]. FormatError on a wrong length or padding that is not zero."""
+    size = packed_size(bits, count)
+    if len(data) != size:
+        raise FormatError(f"{count} values of {bits} bits take {size} bytes, not {len(data)}")
+    spare = 8 * size - count * bits
+    if spare and data[-1] >> (8 - spare):
+        raise FormatError("the padding of packed integers is not zero")
+    words = np.zeros((size + 3) // 4 + 1, dtype=np.uint32)
+    words.view(np.uint8)[:size] = np.frombuffer(data, dtype=np.uint8)
+    out = np.empty(count, dtype=np.int32)
+    threads.split(_unpack, -(-count // _UNIT), _PART, words, bits, out)
+    return out

@@ -155,7 +155,8 @@ def fill_panel(w: Any, first: Any, stride: Any, count: Any, columns: Any, panel:
         done = 0
         if count >= half + _HALF:
             while done + STEP <= columns:
-                transpose_block(w, first + half * stride + done, stride, panel, (done // 2 * TILE_COLUMNS + half) * 2)
+                to = (done // 2 * TILE_COLUMNS + half) * 2
+                transpose_block(w, first + half * stride + done, stride, panel, to)
                 done += STEP
         for i in range(done // 2, pairs):
             for c in range(half, half + _HALF):

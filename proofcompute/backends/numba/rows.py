@@ -37,7 +37,6 @@ _LEVELS: Final = np.float32(127)
 
 _i64, _f32, _i8 = types.int64, types.float32, types.int8
 _rows, _row, _out = read(_f32, 2), read(_f32, 1), write(_f32, 2)
-_flat, _flat_out = read(_f32, 1), write(_f32, 1)
 
 
 @helper
@@ -168,39 +167,39 @@ def gate(a: Any, b: Any, x: Any, out: Any) -> None:
             to[i] = g[i] / (_ONE + exp(-g[i])) * u[i]
 
 
-@kernel(types.void(_i64, _i64, _flat, _flat_out))
+@kernel(types.void(_i64, _i64, _rows, _out))
 def gelu(a: Any, b: Any, x: Any, out: Any) -> None:
-    """(0.5 x) (1 + erf(x SQRT_HALF)), elements a..b."""
-    x = x[a:b]
-    out = out[a:b]
+    """(0.5 x) (1 + erf(x SQRT_HALF))."""
+    x = x[a:b].reshape((b - a) * x.shape[1])
+    out = out[a:b].reshape(x.size)
     for i in range(x.size):
         out[i] = (_HALF * x[i]) * (_ONE + erf(x[i] * SQRT_HALF))
 
 
-@kernel(types.void(_i64, _i64, _flat, _flat_out))
+@kernel(types.void(_i64, _i64, _rows, _out))
 def relu(a: Any, b: Any, x: Any, out: Any) -> None:
     """x where x > 0, else +0."""
-    x = x[a:b]
-    out = out[a:b]
+    x = x[a:b].reshape((b - a) * x.shape[1])
+    out = out[a:b].reshape(x.size)
     for i in range(x.size):
         out[i] = x[i] if x[i] > _ZERO else _ZERO
 
 
-@kernel(types.void(_i64, _i64, _flat, _flat, _flat_out))
+@kernel(types.void(_i64, _i64, _rows, _rows, _out))
 def add(a: Any, b: Any, x: Any, y: Any, out: Any) -> None:
     """x + y."""
-    x = x[a:b]
-    y = y[a:b]
-    out = out[a:b]
+    x = x[a:b].reshape((b - a) * x.shape[1])
+    y = y[a:b].reshape(x.size)
+    out = out[a:b].reshape(x.size)
     for i in range(x.size):
         out[i] = x[i] + y[i]
 
 
-@kernel(types.boolean(_i64, _i64, _flat, _flat_out))
+@kernel(types.boolean(_i64, _i64, _rows, _out))
 def settle(a: Any, b: Any, x: Any, out: Any) -> Any:
     """x + 0. False if an element is not finite."""
-    x = x[a:b]
-    out = out[a:b]
+    x = x[a:b].reshape((b - a) * x.shape[1])
+    out = out[a:b].reshape(x.size)
     top = np.int32(0)
     for i in range(x.size):
         bits = absolute_bits(x[i])

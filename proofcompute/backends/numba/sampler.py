@@ -1,6 +1,6 @@
 """Choosing the next token (numerics.sampler defines it) without sorting a whole vocabulary.
 
-Only tokens with weight are sorted, and argmax is one pass.
+Argmax is one pass, and only the tokens near the top are sorted.
 """
 
 from __future__ import annotations
@@ -11,13 +11,22 @@ import numpy as np
 from numba import types
 
 from proofcompute.backends.numba.cache import kernel, read, write
-from proofcompute.backends.numba.scalar import FINITE_BITS, absolute_bits, exp
+from proofcompute.backends.numba.scalar import (
+    FINITE_BITS,
+    LOWEST_BITS,
+    absolute_bits,
+    exp,
+    from_ordered_bits,
+    ordered_bits,
+)
 from proofcompute.errors import InputError, NonFiniteError
 from proofcompute.kernels import F32, I64, Sampling
 from proofcompute.numerics.sampler import DRAW_BITS, check_sampling, penalise
 
 __all__ = ["sample"]
 
+_DEPTHS: Final = (4.0, 8.0, 16.0, np.inf)
+"""How far below the largest logit, in units of the temperature, tokens are sorted, one after the other."""
 _TWO_30: Final = np.float32(1073741824.0)
 _i64, _f32 = types.int64, types.float32
 
@@ -25,47 +34,65 @@ _i64, _f32 = types.int64, types.float32
 @kernel(_i64(read(_f32, 1)))
 def _largest(x: Any) -> Any:
     """Index of the largest of x [v], v >= 1, the first of equals; -1 if one is not finite."""
-    bits = np.int32(0)
-    top = x[0]
+    size = np.int32(0)
+    highest = LOWEST_BITS
     for i in range(x.size):
-        size = absolute_bits(x[i])
-        bits = size if size > bits else bits
-        top = x[i] if x[i] > top else top
-    if bits >= FINITE_BITS:
+        bits = absolute_bits(x[i])
+        size = bits if bits > size else size
+        bits = ordered_bits(x[i])
+        highest = bits if bits > highest else highest
+    if size >= FINITE_BITS:
         return -1
+    top = from_ordered_bits(highest)
     for i in range(x.size):
         if x[i] == top:
             return i
     return -1
 
 
-@kernel(_i64(read(_f32, 1), _f32, _f32, write(_i64, 1), write(_f32, 1), write(_i64, 1)))
-def _weigh(x: Any, top: Any, temperature: Any, index: Any, logit: Any, weight: Any) -> Any:
-    """The tokens that come before, or are, the last of positive weight, in order of index.
+@kernel(_i64(read(_f32, 1), _f32, _f32, write(_i64, 1)))
+def _weigh(x: Any, top: Any, temperature: Any, weight: Any) -> Any:
+    """The weight of every token; returns their sum."""
+    for i in range(x.size):
+        weight[i] = np.int64(np.int32(np.rint(exp((x[i] - top) / temperature) * _TWO_30)))
+    total = np.int64(0)
+    for i in range(x.size):
+        total += weight[i]
+    return total
 
-    Writes index, logit and weight of each and returns how many. A token of weight zero counts for top-k if
-    another with a lower logit has weight, so the cut is by logit: the lowest that has weight.
-    """
-    least = top
-    e = np.empty(x.size, np.float32)
-    for i in range(x.size):
-        e[i] = np.rint(exp((x[i] - top) / temperature) * _TWO_30)
-    for i in range(x.size):
-        least = x[i] if e[i] > np.float32(0) and x[i] < least else least
+
+@kernel(_i64(read(_f32, 1), _f32, write(_i64, 1)))
+def _at_least(x: Any, cut: Any, index: Any) -> Any:
+    """Writes the tokens with x >= cut, in order, and returns how many."""
     count = 0
     for i in range(x.size):
-        if x[i] >= least:
-            index[count] = i
-            logit[count] = x[i]
-            weight[count] = np.int64(e[i])
-            count += 1
+        index[count] = i
+        count += 1 if x[i] >= cut else 0
     return count
+
+
+def _choose(sums: I64, total: int, how: Sampling, draw: int) -> int | None:
+    """Place of the chosen token among the first ones, given their cumulative weights; None if beyond them.
+
+    ``total`` is the weight of all that top-k keeps.
+    """
+    numerator, denominator = how.top_p.as_integer_ratio()
+    least = -(-numerator * total // denominator)
+    mass = total  # of what top-p keeps
+    if least < total:
+        kept = int(np.searchsorted(sums, least, side="left"))
+        if kept == sums.size:
+            return None
+        mass = int(sums[kept])
+    place = int(np.searchsorted(sums, (draw * mass) >> DRAW_BITS, side="right"))
+    return place if place < sums.size else None
 
 
 def sample(logits: F32, history: I64, how: Sampling, draw: int) -> int:
     """The next token: logits [v], history [t] token ids so far, draw a 128-bit integer.
 
-    Raises as :func:`proofcompute.numerics.sampler.sample`.
+    Raises as :func:`proofcompute.numerics.sampler.sample`. All tokens down to some logit are a prefix of
+    the order by logit, so only as many are sorted as are needed to decide.
     """
     check_sampling(how)
     if not 0 <= draw < 1 << DRAW_BITS:
@@ -74,20 +101,29 @@ def sample(logits: F32, history: I64, how: Sampling, draw: int) -> int:
         raise InputError("there are no logits to choose from")
     if history.size and not 0 <= int(history.min()) <= int(history.max()) < logits.size:
         raise InputError(f"the history has a token outside the vocabulary of {logits.size}")
-    x = logits if how.repetition_penalty == 1 else penalise(logits, history, np.float32(how.repetition_penalty))
+    x = logits
+    if how.repetition_penalty != 1:
+        x = penalise(logits, history, np.float32(how.repetition_penalty))
     best = int(_largest(x))
     if best < 0:
         raise NonFiniteError("a logit must be finite")
     if how.temperature == 0:
         return best
-    index, weight, logit = np.empty(x.size, np.int64), np.empty(x.size, np.int64), np.empty(x.size, np.float32)
-    count = int(_weigh(x, x[best], np.float32(how.temperature), index, logit, weight))
-    order = np.argsort(-logit[:count], kind="stable")
-    if how.top_k:
-        order = order[: how.top_k]
-    sums = np.cumsum(weight[order])
-    numerator, denominator = how.top_p.as_integer_ratio()
-    least = -(-numerator * int(sums[-1]) // denominator)
-    kept = int(np.searchsorted(sums, least, side="left"))
-    r = (draw * int(sums[kept])) >> DRAW_BITS
-    return int(index[order[int(np.searchsorted(sums, r, side="right"))]])
+    top, temperature = x[best], np.float32(how.temperature)
+    weight, index = np.empty(x.size, np.int64), np.empty(x.size, np.int64)
+    everything = int(_weigh(x, top, temperature, weight))
+    for depth in _DEPTHS:
+        with np.errstate(over="ignore"):
+            cut = top - np.float32(depth) * temperature
+        first = index[: _at_least(x, cut, index)]
+        first = first[np.argsort(-x[first], kind="stable")]
+        if how.top_k:
+            first = first[: how.top_k]
+        sums = np.cumsum(weight[first])
+        total = int(sums[-1]) if first.size == how.top_k else everything
+        if how.top_k and total > int(sums[-1]):
+            continue  # top-k keeps more than these, but not everything: the total is not known yet
+        place = _choose(sums, total, how, draw)
+        if place is not None:
+            return int(first[place])
+    raise AssertionError("all tokens together hold every draw")

@@ -14,7 +14,20 @@ import numpy as np
 from proofcompute.backends.numba.cache import helper
 from proofcompute.numerics import transcendental as t
 
-__all__ = ["FINITE_BITS", "absolute_bits", "erf", "exp", "from_bits", "reciprocal", "round_even"]
+__all__ = [
+    "FINITE_BITS",
+    "LARGEST",
+    "LOWEST_BITS",
+    "absolute_bits",
+    "bits_of",
+    "erf",
+    "exp",
+    "from_bits",
+    "from_ordered_bits",
+    "ordered_bits",
+    "reciprocal",
+    "round_even",
+]
 
 ZERO: Final = np.float32(0)
 ONE: Final = np.float32(1)
@@ -22,6 +35,9 @@ HALF: Final = np.float32(0.5)
 LARGEST: Final = np.finfo(np.float32).max
 FINITE_BITS: Final = np.int32(0x7F800000)
 """Bits of |x| below this: x is finite."""
+
+LOWEST_BITS: Final = np.int32(-0x80000000)
+"""Less than or equal to every :func:`ordered_bits`."""
 
 _ABSOLUTE: Final = np.int32(0x7FFFFFFF)
 _SIGN: Final = np.int32(-0x80000000)
@@ -44,9 +60,28 @@ def from_bits(bits: Any) -> Any:
 
 
 @helper
+def bits_of(x: Any) -> Any:
+    """The bits of x as int32."""
+    return np.float32(x).view(np.int32)
+
+
+@helper
 def absolute_bits(x: Any) -> Any:
     """The bits of |x|, an int32; ordered as |x| is, with NaN above infinity."""
-    return np.int32(np.float32(x).view(np.int32) & _ABSOLUTE)
+    return np.int32(bits_of(x) & _ABSOLUTE)
+
+
+@helper
+def ordered_bits(x: Any) -> Any:
+    """An int32 that orders as x does, -0 below +0: integers have a maximum that LLVM makes vectors of."""
+    bits = bits_of(x)
+    return np.int32(bits ^ (np.int32(bits >> np.int32(31)) & _ABSOLUTE))
+
+
+@helper
+def from_ordered_bits(bits: Any) -> Any:
+    """The inverse of :func:`ordered_bits`."""
+    return from_bits(np.int32(bits ^ (np.int32(bits >> np.int32(31)) & _ABSOLUTE)))
 
 
 @helper
@@ -76,7 +111,7 @@ def exp(x: Any) -> Any:
     x = _EXP_LOW if x < _EXP_LOW else x
     shifted = x * _LOG2_E + _ROUNDER
     k = shifted - _ROUNDER
-    i = np.int32(shifted.view(np.int32) - _ROUNDER_BITS)
+    i = np.int32(bits_of(shifted) - _ROUNDER_BITS)
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
     p = (((_E4 * r + _E3) * r + _E2) * r + _E1) * r + _E0
     w = (r * r) * p + r
@@ -87,11 +122,11 @@ def exp(x: Any) -> Any:
 @helper
 def erf(x: Any) -> Any:
     """The error function (numerics.transcendental.erf)."""
-    bits = np.float32(x).view(np.int32)
+    bits = bits_of(x)
     a = from_bits(np.int32(bits & _ABSOLUTE))
     s = a * a
     small = a + a * (((((_P5 * s + _P4) * s + _P3) * s + _P2) * s + _P1) * s + _P0)
     c = _ERF_END if a > _ERF_END else a
     large = ONE - exp(c * ((((((_C6 * c + _C5) * c + _C4) * c + _C3) * c + _C2) * c + _C1) * c + _C0) - c)
     value = large if a > _ERF_CUT else small
-    return from_bits(np.int32(np.int32(value.view(np.int32) & _ABSOLUTE) | np.int32(bits & _SIGN)))
+    return from_bits(np.int32(np.int32(bits_of(value) & _ABSOLUTE) | np.int32(bits & _SIGN)))

@@ -23,7 +23,9 @@ from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.vector import (
     BYTE,
     LANES,
+    LONG,
     WORD,
+    half,
     load,
     offset,
     pointer,
@@ -31,6 +33,7 @@ from proofcompute.backends.numba.vector import (
     transpose,
     vector,
 )
+from proofcompute.hashing import DIGEST
 
 __all__ = ["LANES", "hash_groups"]
 
@@ -110,7 +113,8 @@ def _rounds(b: Any, state: list[Any], w: list[Any]) -> list[Any]:
 
 
 def _swap_bytes(b: Any, x: Any) -> Any:
-    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(x.type, [x.type]), f"llvm.bswap.v{LANES}i32")
+    name = f"llvm.bswap.v{LANES}i32"
+    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(x.type, [x.type]), name)
     return b.call(function, [x])
 
 
@@ -148,33 +152,38 @@ def _copy(context: Any, source: Any, first: Any, target: Any, to: Any, count: An
     return signature, code
 
 
+@intrinsic
+def _finish(context: Any, state: Any, out: Any, first: Any) -> Any:
+    """out[first + 32 lane : ... + 32] = the digest in a lane of state uint32 [8, LANES]; out uint8 flat."""
+    signature = types.void(state, out, types.intp)
+
+    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        state, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 1))
+        words = [_swap_bytes(b, load(b, state, LONG(i * LANES), WORD, LANES)) for i in range(8)]
+        for lane, row in enumerate(transpose(b, words + words)):
+            digest = b.bitcast(half(b, row), vector(BYTE, DIGEST))
+            store(b, digest, out, offset(b, args[2], lane * DIGEST), BYTE)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
 _STARTS: Final = tuple(np.uint32(x) for x in _START)
 
 
 @helper
-def _edge(prefix: Any, rows: Any, first: Any, lanes: Any, block: Any, buffer: Any) -> None:
-    """Block ``block`` of the messages of rows first.. into buffer [LANES, 64]: the row's bytes and zeros.
-
-    Prefix and padding are written too; all lanes beyond ``lanes`` repeat the last.
-    """
-    before, w = prefix.size, rows.shape[1]
-    length = before + w
+def _frame(prefix: Any, length: Any, block: Any, buffer: Any) -> None:
+    """What block ``block`` of every message has besides its row: prefix, padding and zeros, in all lanes."""
     start = block * _BLOCK
-    a = max(start, before)
-    b = min(start + _BLOCK, length)
+    bits = np.uint64(length * 8)
     for lane in range(LANES):
         to = buffer[lane]
-        r = first + min(lane, lanes - 1)
-        for i in range(start, min(before, start + _BLOCK)):
+        to[:] = 0
+        for i in range(start, min(prefix.size, start + _BLOCK)):
             to[i - start] = prefix[i]
-        if a < b:
-            _copy(rows, r * w + a - before, buffer, lane * _BLOCK + a - start, b - a)
-        for i in range(max(length - start, 0), _BLOCK):
-            to[i] = 0
         if start <= length < start + _BLOCK:
             to[length - start] = 0x80
         if start + _BLOCK - _LENGTH > length:
-            bits = np.uint64(length * 8)
             for i in range(_LENGTH):
                 to[_BLOCK - 1 - i] = np.uint8(bits >> np.uint64(8 * i))
 
@@ -185,25 +194,42 @@ def _edge(prefix: Any, rows: Any, first: Any, lanes: Any, block: Any, buffer: An
 def hash_groups(a: Any, b: Any, prefix: Any, rows: Any, out: Any) -> None:
     """Digests of groups a..b (LANES rows each, the last may be short) of rows [n, w] into out [n, 32]."""
     n, w = rows.shape
-    length = prefix.size + w
+    before = prefix.size
+    length = before + w
     blocks = (length + 1 + _LENGTH + _BLOCK - 1) // _BLOCK
-    inside_from = (prefix.size + _BLOCK - 1) // _BLOCK
-    inside_to = length // _BLOCK
-    buffer = np.empty((LANES, _BLOCK), np.uint8)
+    inside_from = (before + _BLOCK - 1) // _BLOCK
+    inside_to = max(inside_from, length // _BLOCK)
+    inside = inside_to - inside_from
+    spare = blocks - inside  # one more buffer, for inner blocks of the last group
+    edges = np.empty((spare + 1, LANES, _BLOCK), np.uint8)
+    for block in range(blocks):
+        if block < inside_from or block >= inside_to:
+            _frame(prefix, length, block, edges[block if block < inside_from else block - inside])
     state = np.empty((8, LANES), np.uint32)
+    last = np.empty((LANES, DIGEST), np.uint8)
     for group in range(a, b):
         first = group * LANES
         lanes = min(LANES, n - first)
         for i in range(8):
             state[i] = _STARTS[i]
         for block in range(blocks):
-            if lanes == LANES and inside_from <= block < inside_to:
-                _compress(state, rows, first * w + block * _BLOCK - prefix.size, w)
-            else:
-                _edge(prefix, rows, first, lanes, block, buffer)
-                _compress(state, buffer, 0, _BLOCK)
-        for lane in range(lanes):
-            for i in range(8):
-                word = state[i, lane]
-                for e in range(4):
-                    out[first + lane, 4 * i + e] = np.uint8(word >> np.uint32(24 - 8 * e))
+            start = block * _BLOCK
+            inner = inside_from <= block < inside_to
+            if inner and lanes == LANES:
+                _compress(state, rows, first * w + start - before, w)
+                continue
+            edge = spare if inner else (block if block < inside_from else block - inside)
+            begin = max(start, before)
+            count = min(start + _BLOCK, length) - begin
+            if count > 0:
+                to = edge * LANES * _BLOCK + begin - start
+                for lane in range(LANES):
+                    row = first + min(lane, lanes - 1)  # the lanes left over repeat the last row
+                    _copy(rows, row * w + begin - before, edges, to + lane * _BLOCK, count)
+            _compress(state, edges, edge * LANES * _BLOCK, _BLOCK)
+        if lanes == LANES:
+            _finish(state, out, first * DIGEST)
+        else:
+            _finish(state, last, 0)
+            for lane in range(lanes):
+                out[first + lane] = last[lane]

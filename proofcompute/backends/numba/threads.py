@@ -5,15 +5,19 @@ interpreter's lock. Starting costs some 50 us, so it is for milliseconds of work
 
 *Region:* Numba's parallel loop starts in a few us, for the products of single-token decoding. Some of its
 threading layers end the process when two threads enter at once, and OpenMP does when a forked child enters;
-so one thread at a time gets in, a child never does, and whoever is kept out runs the serial kernel.
+so one thread at a time gets in, a child never does, and whoever is kept out runs the serial kernel. Where
+other processes keep the cores busy, the threads of a region wait for each other for milliseconds: a region
+that was far too slow closes all regions for a while, longer each time.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import Any, Final
 
 import numba
@@ -21,11 +25,23 @@ import numba
 __all__ = ["enter_region", "leave_region", "size", "split"]
 
 
+_GRACE: Final = 0.001
+"""Seconds that a region may take beyond what its work needs on a slow machine."""
+_SLOWEST: Final = 1e9
+"""Products per second of a slow machine."""
+_SHORTEST: Final = 0.05
+_LONGEST: Final = 2.0
+"""Seconds for which regions stay closed."""
+
+
 class _State:
     def __init__(self) -> None:
         self.pool: ThreadPoolExecutor | None = None
         self.guard = threading.Lock()
         self.region = threading.Lock()
+        self.entered = 0.0
+        self.closed_until = 0.0
+        self.pause = _SHORTEST
 
 
 _state: Final = _State()
@@ -42,8 +58,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
+@cache
 def size() -> int:
-    """Threads to use: what the user set in Numba, by default the cores of this process."""
+    """Threads to use: what Numba's settings say at the first call, by default the cores of this process."""
     return int(numba.get_num_threads())
 
 
@@ -59,9 +76,9 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
 
     True unless a call returned False. Returns, or raises what a call raised, after all calls have ended.
     """
-    parts = max(1, min(size(), units // max(1, least)))
-    if parts == 1:
+    if units < 2 * least or size() == 1:
         return function(0, units, *arguments) is not False
+    parts = min(size(), units // max(1, least))
     cuts = [units * i // parts for i in range(parts + 1)]
     pool = _pool()
     others = [pool.submit(function, cuts[i], cuts[i + 1], *arguments) for i in range(1, parts)]
@@ -69,14 +86,24 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
         good = function(cuts[0], cuts[1], *arguments) is not False
     finally:
         wait(others)
-    return all([future.result() is not False for future in others]) and good
+    return all(future.result() is not False for future in others) and good
 
 
 def enter_region() -> bool:
     """Whether the caller may enter a parallel loop; if so it must call :func:`leave_region` after."""
-    return _state.region.acquire(blocking=False)
+    now = time.perf_counter()
+    if now < _state.closed_until or not _state.region.acquire(blocking=False):
+        return False
+    _state.entered = now
+    return True
 
 
-def leave_region() -> None:
-    """Let the next one in."""
+def leave_region(products: int) -> None:
+    """Let the next one in; ``products`` is the number of multiplications that were done inside."""
+    now = time.perf_counter()
+    if now - _state.entered > _GRACE + products / _SLOWEST:
+        _state.closed_until = now + _state.pause
+        _state.pause = min(2 * _state.pause, _LONGEST)
+    else:
+        _state.pause = max(_state.pause / 2, _SHORTEST)
     _state.region.release()

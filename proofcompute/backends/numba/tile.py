@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -23,6 +22,7 @@ from proofcompute.backends.numba.vector import (
     SHORT,
     WIDE_REGISTERS,
     WORD,
+    constant,
     interleave,
     load,
     loop,
@@ -66,7 +66,7 @@ TILE_ROWS: Final = 12 if WIDE_REGISTERS else 3
 """Rows of a tile; its sums fill most of the registers."""
 SMALL_ROWS: Final = 4 if WIDE_REGISTERS else 3
 """Rows of a small tile; divides TILE_ROWS."""
-_ZERO: Final = ir.Constant(vector(WORD, LANES), [WORD(0)] * LANES)
+_ZERO: Final = constant(WORD, LANES, 0)
 
 
 @intrinsic
@@ -80,6 +80,7 @@ def dot(context: Any, q: Any, at: Any, w: Any, first: Any, stride: Any, steps: A
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         q, w, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 2, 6))
         at, first, stride, steps, to = (args[i] for i in (1, 3, 4, 5, 7))
+
         def body(i: Any, sums: list[Any]) -> list[Any]:
             x = load(b, q, offset(b, at, i, STEP), SHORT, STEP)
             start = offset(b, first, i, STEP)
@@ -162,7 +163,7 @@ def transpose_block(context: Any, w: Any, first: Any, stride: Any, panel: Any, t
 
 @intrinsic
 def interleave_rows(context: Any, v: Any, first: Any, stride: Any, panel: Any, to: Any) -> Any:
-    """panel[to + 2c + e] = v[first + e stride + c] for c < TILE_COLUMNS and e < 2; v int8, panel int16, flat."""
+    """panel[to + 2c + e] = v[first + e stride + c], c < TILE_COLUMNS and e < 2; v int8, panel int16, flat."""
     signature = types.void(v, types.intp, types.intp, panel, types.intp)
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:

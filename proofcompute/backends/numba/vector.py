@@ -2,8 +2,8 @@
 
 Numba has no vector types, and LLVM's loop vectoriser does not find a matrix kernel that keeps its sums in
 registers. The functions here emit IR on generic vectors (no instruction of any one CPU), so the result is
-the same on every machine; LLVM turns :func:`multiply_add` into ``vpdpwssd`` or ``vpmaddwd`` on x86-64 and into
-widening multiplications elsewhere, and splits or joins vectors to fit the registers.
+the same on every machine; LLVM turns :func:`multiply_add` into ``vpdpwssd`` or ``vpmaddwd`` on x86-64 and
+into widening multiplications elsewhere, and splits or joins vectors to fit the registers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ __all__ = [
     "SHORT",
     "WIDE_REGISTERS",
     "WORD",
+    "constant",
+    "half",
     "interleave",
     "load",
     "loop",
@@ -86,6 +88,11 @@ def store(builder: Any, value: Value, base: Value, index: Value, element: Value)
     builder.store(value, _place(builder, base, index, element, value.type), align=element.width // 8)
 
 
+def constant(element: Value, n: int, value: int) -> Value:
+    """The same number in all ``n`` lanes."""
+    return ir.Constant(vector(element, n), [element(value)] * n)
+
+
 def _shuffle(builder: Any, a: Value, b: Value, lanes: Sequence[int]) -> Value:
     mask = ir.Constant(vector(WORD, len(lanes)), [WORD(i) for i in lanes])
     return builder.shuffle_vector(a, b, mask)
@@ -128,13 +135,18 @@ def transpose(builder: Any, rows: Sequence[Value]) -> list[Value]:
     return list(rows)
 
 
+def half(builder: Any, x: Value) -> Value:
+    """The lower half of the lanes."""
+    return _shuffle(builder, x, x, range(x.type.count // 2))
+
+
 def total(builder: Any, lanes: Value) -> Value:
-    """The sum of int32 lanes as one int64."""
+    """The sum of int32 or int64 lanes as one int64; wraps."""
     n = lanes.type.count
     wide = vector(LONG, n)
     name = f"llvm.vector.reduce.add.v{n}i64"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(LONG, [wide]), name)
-    return builder.call(function, [builder.sext(lanes, wide)])
+    return builder.call(function, [lanes if lanes.type == wide else builder.sext(lanes, wide)])
 
 
 def loop(

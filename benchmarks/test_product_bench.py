@@ -1,0 +1,60 @@
+"""What checking a product costs against computing it with NumPy: `make bench`.
+
+Each size gives a pair: `numpy` computes A B with BLAS in floats (for integers: binary64, which is how NumPy
+gets a product of integers fast), `verify` checks it, secret columns and all. Nothing is asserted about time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from proofcompute.devices import kernels_for
+from proofcompute.kernels import Array
+from proofcompute.workloads import ProductKey, verify_product
+from proofcompute.workloads.exact import multiply
+
+Benchmark = Callable[..., Any]
+SIZES = (256, 1024, 2048)
+ELEMENTS = ("int8", "int16", "float32", "float64")
+
+
+def factors(dtype: str, n: int) -> tuple[Array, Array]:
+    rng = np.random.default_rng(1)
+    if dtype.startswith("float"):
+        return rng.standard_normal((n, n), dtype), rng.standard_normal((n, n), dtype)  # type: ignore[arg-type]
+    info = np.iinfo(dtype)
+    a, b = rng.integers(info.min, info.max, (2, n, n), dtype, endpoint=True)
+    return a, b
+
+
+def product(a: Array, b: Array) -> Array:
+    c: Array = a @ b if a.dtype.kind == "f" else multiply(a, b, kernels_for("cpu"))
+    return c
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("dtype", ELEMENTS)
+def test_numpy(benchmark: Benchmark, dtype: str, n: int) -> None:
+    a, b = factors(dtype, n)
+    if dtype.startswith("int"):
+        a, b = a.astype(np.float64), b.astype(np.float64)
+    assert benchmark(np.matmul, a, b).shape == (n, n)
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("dtype", ELEMENTS)
+def test_verify(benchmark: Benchmark, dtype: str, n: int) -> None:
+    a, b = factors(dtype, n)
+    assert benchmark(verify_product, a, b, product(a, b)).complete
+
+
+@pytest.mark.parametrize("rows", [1, 64])
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_verify_rows_with_a_key(benchmark: Benchmark, dtype: str, rows: int) -> None:
+    a, b = factors(dtype, 2048)
+    a = a[:rows]
+    assert benchmark(ProductKey(b).check, a, product(a, b)).complete

@@ -1,0 +1,9 @@
+"""``python -m proofcompute``: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from proofcompute.cli import main
+
+sys.exit(main())

@@ -1,0 +1,100 @@
+"""The commands in one application, and what becomes of errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from proofcompute import __version__
+from proofcompute.cli import demo, inspecting, model_commands, run_commands, verify_commands
+from proofcompute.cli.common import complain, printable
+from proofcompute.errors import ProofcomputeError, VerificationError
+
+__all__ = ["app", "run"]
+
+REJECTED, UNUSABLE, INTERRUPTED, NO_READER = 1, 2, 130, 141
+"""Exit statuses other than 0; the last two are 128 plus the number of the signal, as shells have it."""
+
+app = typer.Typer(
+    name="proofcompute",
+    help="Check that an untrusted node's neural-network answer is exactly what the model gives.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("import")(model_commands.import_)
+app.command("inspect")(inspecting.inspect)
+app.command("identity")(model_commands.identity)
+app.command("keygen")(model_commands.keygen)
+app.command("request")(run_commands.request)
+app.command("run")(run_commands.run)
+app.command("challenge")(verify_commands.challenge)
+app.command("open")(run_commands.open_)
+app.command("verify")(verify_commands.verify)
+app.command("demo")(demo.demo)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"proofcompute {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Check that an untrusted node's neural-network answer is exactly what the model gives."""
+
+
+# Errors of usage share a base class that typer does not export by name; it is BadParameter's grandparent.
+_USAGE: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Run one command; every foreseeable error becomes one message and an exit status, never a traceback."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in args
+    try:
+        status = app(args=args, prog_name="proofcompute", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except VerificationError as e:
+        return _report(as_json, str(e), REJECTED, {"verified": False, "step": e.step})
+    except ProofcomputeError as e:
+        return _report(as_json, str(e), UNUSABLE)
+    except (KeyboardInterrupt, typer.Abort):
+        return _report(as_json, "interrupted", INTERRUPTED)
+    except SystemExit as e:  # typer's way to say that nobody reads its output; 1 means something else here
+        return NO_READER if e.code == 1 else UNUSABLE
+    except BrokenPipeError:
+        # nobody reads on; Python would complain once more when it closes the stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
+    except OSError as e:
+        return _report(as_json, f"the system refuses: {e}", UNUSABLE)
+    except _USAGE as e:
+        text = _text(e)
+        if not args or not text:
+            return UNUSABLE
+        return _report(as_json, f"{text} (see: proofcompute --help)", UNUSABLE)
+
+
+def _text(error: Exception) -> str:
+    format_message = getattr(error, "format_message", None)
+    return str(format_message() if format_message is not None else error)
+
+
+def _report(as_json: bool, text: str, status: int, fields: dict[str, object] | None = None) -> int:
+    complain(printable(text))
+    if as_json:
+        print(json.dumps({**(fields or {}), "error": text}), flush=True)
+    return status

@@ -1,0 +1,181 @@
+"""What all commands share: options, output for people and for programs, progress, files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from proofcompute.errors import InputError
+
+if TYPE_CHECKING:
+    from proofcompute.kernels import Kernels
+    from proofcompute.messages import Challenge, Request
+    from proofcompute.model import Model
+
+__all__ = [
+    "Advance",
+    "Device",
+    "Force",
+    "Json",
+    "Out",
+    "Output",
+    "check_new",
+    "complain",
+    "hex_bytes",
+    "kernels",
+    "load_model",
+    "printable",
+    "progress",
+    "read_challenge",
+    "read_request",
+    "size",
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+Out = Annotated[Path, typer.Option("-o", "--output", help="File to write.", show_default=False)]
+Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu or numpy (slow).")]
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters except tab and newline.
+
+    What a model or a file says must not command the terminal (escape sequences) or rewrite what was printed.
+    """
+    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def complain(text: str) -> None:
+    """One message on standard error."""
+    print(f"proofcompute: {text}", file=sys.stderr, flush=True)
+
+
+class Output:
+    """Words for people, or one JSON object for programs."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def say(self, text: str = "", end: str = "\n") -> None:
+        """A text for people; with ``--json`` it is left out."""
+        if not self.as_json:
+            # what standard output cannot encode is replaced, not an error
+            coding = sys.stdout.encoding or "utf-8"
+            print(printable(text).encode(coding, "replace").decode(coding), end=end, flush=True)
+
+    def facts(self, facts: dict[str, object]) -> None:
+        """Names and values, aligned; with ``--json`` they are left out."""
+        width = max(map(len, facts), default=0)
+        for name, value in facts.items():
+            # a value of several lines must not look like several facts
+            self.say(f"{name:<{width}}  " + str(value).replace("\n", "\n" + " " * (width + 2)))
+
+    def result(self, fields: dict[str, object]) -> None:
+        """What a program wants to know; without ``--json`` it is left out."""
+        if self.as_json:
+            print(json.dumps(fields), flush=True)
+
+
+class Advance(Protocol):
+    """What moves a progress bar."""
+
+    def __call__(self, steps: int, total: int | None = None) -> None:
+        """``steps`` more are done; ``total``, once it is known, is how many there are."""
+        ...
+
+
+def _nothing(steps: int, total: int | None = None) -> None:
+    """No terminal, no bar."""
+
+
+@contextmanager
+def progress(title: str, total: int | None = None) -> Iterator[Advance]:
+    """A progress bar, only on a terminal."""
+    if not sys.stderr.isatty():
+        yield _nothing
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(title), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+
+        def advance(steps: int, total: int | None = None) -> None:
+            bar.update(task, advance=steps, total=total)
+
+        yield advance
+
+
+def check_new(path: Path, force: bool) -> None:
+    """InputError unless a file may be written at ``path``; called before any long work."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is not a directory; make it first")
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; choose another name")
+    if path.exists() and not force:
+        raise InputError(f"{path} exists; choose another name, or pass --force to replace it")
+
+
+def hex_bytes(text: str, what: str, length: int = 32) -> bytes:
+    """Bytes from hexadecimal digits; InputError if they are not ``length`` bytes."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        raise InputError(f"{what} is not hexadecimal") from None
+    if len(data) != length:
+        raise InputError(f"{what} has {len(data)} bytes where {length} are needed ({2 * length} digits)")
+    return data
+
+
+def kernels(device: str) -> Kernels:
+    """The backend of a device; InputError or DeviceError if there is none."""
+    from proofcompute.devices import kernels_for
+
+    return kernels_for(device)
+
+
+def load_model(path: Path) -> Model:
+    """A model file."""
+    from proofcompute.cli.kinds import expect
+    from proofcompute.model import Model
+
+    expect(path, "model")
+    return Model.load(path)
+
+
+def read_request(path: Path) -> Request:
+    """A request file."""
+    from proofcompute.cli.kinds import expect
+    from proofcompute.files import read_limited
+    from proofcompute.limits import MAX_REQUEST
+    from proofcompute.messages import Request
+
+    expect(path, "request")
+    return Request.decode(read_limited(path, MAX_REQUEST, "request"))
+
+
+def read_challenge(path: Path) -> Challenge:
+    """A challenge file."""
+    from proofcompute.cli.kinds import expect
+    from proofcompute.files import read_limited
+    from proofcompute.limits import MAX_CHALLENGE
+    from proofcompute.messages import Challenge
+
+    expect(path, "challenge")
+    return Challenge.decode(read_limited(path, MAX_CHALLENGE, "challenge"))
+
+
+def size(nbytes: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if nbytes < 1024:
+            return f"{nbytes:.0f} {unit}" if unit == "bytes" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:.1f} GiB"

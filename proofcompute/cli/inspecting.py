@@ -1,0 +1,212 @@
+"""``inspect``: what a file or a run's directory holds. Secret values are never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from proofcompute.cli.common import Json, Output, load_model, read_request, size
+from proofcompute.cli.counter import read_attempts
+from proofcompute.cli.kinds import kind_of
+from proofcompute.errors import FormatError, InputError
+
+__all__ = ["inspect"]
+
+Facts = dict[str, object]
+SHOWN = 20
+"""Cells of a challenge that are listed."""
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="File or run to look at.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Say what a file is and what is in it: GGUF, model, key, identity, request, receipt, and so on."""
+    kind = "run" if path.is_dir() else kind_of(path)
+    reader = _READERS.get(kind or "")
+    if kind is None or reader is None:
+        raise InputError(
+            f"{path} is none of: GGUF, model, key, identity, request, receipt, challenge, opening, run"
+        )
+    facts = reader(path)
+    out = Output(json)
+    out.facts({"kind": kind, **facts})
+    out.result({"kind": kind, **facts})
+
+
+def _gguf(path: Path) -> Facts:
+    from proofcompute.importers import open_gguf
+
+    checkpoint = open_gguf(path)
+    return {
+        "name": checkpoint.name,
+        "licence": checkpoint.licence,
+        "sha256": checkpoint.digest.hex(),
+        "vocabulary": len(checkpoint.vocabulary.tokens),
+        "chat_template": bool(checkpoint.chat_template),
+        **{k: v for k, v in asdict(checkpoint.decoder).items() if k not in ("rope", "vocabulary")},
+        "rope_base": checkpoint.decoder.rope.base,
+    }
+
+
+def _model(path: Path) -> Facts:
+    model = load_model(path)
+    program = model.program
+    return {
+        "model_id": model.model_id.hex(),
+        **model.manifest,
+        "segments": len(program.segments),
+        "operations": sum(len(s.nodes) for s in program.segments),
+        "context": program.context,
+        "weights": len(program.weights),
+        "weight_bytes": sum(s.rows * s.row_bytes for s in program.weights),
+        "vocabulary": len(model.identity.vocabulary.tokens) if model.identity.vocabulary else 0,
+        "chat_template": bool(model.template),
+        "file_bytes": path.stat().st_size,
+    }
+
+
+def _key(path: Path) -> Facts:
+    from proofcompute.freivalds import soundness_bits
+    from proofcompute.verifier import Key
+
+    key, attempts = Key.load(path), read_attempts(path)
+    return {
+        "model_id": key.model_id.hex(),
+        "columns": key.columns.k,
+        "verifications": attempts,
+        "soundness_bits": soundness_bits(key.columns.k, attempts + 1),
+        "segments": len(key.program.segments),
+        "context": key.program.context,
+        "file_bytes": path.stat().st_size,
+    }
+
+
+def _identity(path: Path) -> Facts:
+    from proofcompute.signing import NodeIdentity
+
+    return {"public": NodeIdentity.load(path).public.hex()}
+
+
+def _request(path: Path) -> Facts:
+    request = read_request(path)
+    facts: Facts = {
+        "digest": request.digest.hex(),
+        "model_id": request.model_id.hex(),
+        "suite": request.suite,
+        "nonce": request.nonce.hex(),
+        "node": request.node.hex() or "any",
+        "inputs": {name: len(data) for name, data in request.inputs},
+        "text": request.text,
+    }
+    if request.generation is not None:
+        g = request.generation
+        facts |= {"max_tokens": g.max_tokens, **asdict(g.sampling), "seed": g.seed.hex(), "stops": g.stops}
+    return facts
+
+
+def _receipt(path: Path) -> Facts:
+    from proofcompute.files import read_limited
+    from proofcompute.limits import MAX_RECEIPT
+    from proofcompute.messages import Receipt, count_cells
+    from proofcompute.signing import signature_holds
+
+    receipt = Receipt.decode(read_limited(path, MAX_RECEIPT, "receipt"))
+    return {
+        "digest": receipt.digest.hex(),
+        "model_id": receipt.model_id.hex(),
+        "request_digest": receipt.request_digest.hex(),
+        "suite": receipt.suite,
+        "outputs": {name: len(data) for name, data in receipt.outputs},
+        "rows": receipt.rows,
+        "cells": count_cells(receipt),
+        "stop_reason": receipt.stop_reason,
+        "trace_root": receipt.trace_root.hex(),
+        "retention_seconds": receipt.retention,
+        "node": receipt.node.hex(),
+        "signature_holds": signature_holds(receipt.node, receipt.signed_digest, receipt.signature),
+    }
+
+
+def _challenge(path: Path) -> Facts:
+    from proofcompute.files import read_limited
+    from proofcompute.limits import MAX_CHALLENGE
+    from proofcompute.messages import Challenge
+
+    challenge = Challenge.decode(read_limited(path, MAX_CHALLENGE, "challenge"))
+    return {
+        "digest": challenge.digest.hex(),
+        "receipt_digest": challenge.receipt_digest.hex(),
+        "cells": sum(c.b - c.a for c in challenge.cells),
+        "first_cells": [list(c) for c in challenge.cells[:SHOWN]],
+        "hints": challenge.hints,
+        "tables": challenge.tables,
+    }
+
+
+def _opening(path: Path) -> Facts:
+    from proofcompute import wire
+    from proofcompute.limits import MAX_OPENING_PART
+    from proofcompute.messages import OpeningHead
+
+    with path.open("rb") as stream:
+        first = wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")
+        if first is None:
+            raise FormatError("the opening is empty")
+        fields = wire.as_list(wire.decode(first, limit=MAX_OPENING_PART, what="opening"), "opening", n=5)
+        head = OpeningHead.decode(first, len(wire.as_list(fields[4], "roots")))
+        parts = []
+        while (part := wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")) is not None:
+            parts.append(len(part))
+    return {
+        "receipt_digest": head.receipt_digest.hex(),
+        "challenge_digest": head.challenge_digest.hex(),
+        "committed_groups": len(head.roots),
+        "parts": len(parts),
+        "largest_part": max(parts, default=0),
+        "file_bytes": path.stat().st_size,
+    }
+
+
+def _run(path: Path) -> Facts:
+    from proofcompute.prover import RunDirectory
+
+    if not (path / "request").is_file():
+        raise InputError(f"{path} is a directory, but not that of a run: it holds no request")
+    run = RunDirectory(path)
+    request, finished = run.request(), run.receipt_path.is_file()
+    tokens = path / "tokens"
+    facts: Facts = {
+        "state": "finished" if finished else "interrupted, or not committed",
+        "request_digest": request.digest.hex(),
+        "text": request.text,
+        "tokens": tokens.stat().st_size // 4 if tokens.is_file() else 0,
+        "model": str(run.model_path()) if (path / "model").is_file() else "not noted",
+    }
+    if finished:
+        receipt = run.receipt()
+        facts |= {
+            "rows": receipt.rows,
+            "stop_reason": receipt.stop_reason,
+            "trace_root": receipt.trace_root.hex(),
+            "node": receipt.node.hex(),
+            "trace": size((path / "trace").stat().st_size) if (path / "trace").is_file() else "missing",
+        }
+    return facts
+
+
+_READERS: Final[Mapping[str, Callable[[Path], Facts]]] = {
+    "gguf": _gguf,
+    "model": _model,
+    "key": _key,
+    "identity": _identity,
+    "request": _request,
+    "receipt": _receipt,
+    "challenge": _challenge,
+    "opening": _opening,
+    "run": _run,
+}

@@ -1,0 +1,53 @@
+"""What a file is, told by its first bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from proofcompute.errors import InputError
+
+__all__ = ["MESSAGES", "expect", "kind_of"]
+
+MESSAGES: Final = {
+    "proofcompute verifier key": "key",
+    "proofcompute request": "request",
+    "proofcompute receipt": "receipt",
+    "proofcompute challenge": "challenge",
+    "proofcompute identity": "identity",
+    "proofcompute opening": "opening",
+}
+"""The text that each of our files begins with, as the first element of a short CBOR array."""
+
+_HEAD: Final = 64
+
+
+def kind_of(path: Path) -> str | None:
+    """``gguf``, ``model``, a value of :data:`MESSAGES`, or None; InputError if it cannot be read.
+
+    Only a guess from the first bytes: whoever reads the file checks all of it.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror or e}") from e
+    if head.startswith(b"GGUF"):
+        return "gguf"
+    if head[8:9] == b"{":  # safetensors: the header's length in 8 bytes, then JSON
+        return "model"
+    for text, kind in MESSAGES.items():
+        # an array of up to 23 elements (in an opening, inside the head of a frame), then a text
+        name = bytes([0x60 + len(text)]) if len(text) < 24 else bytes([0x78, len(text)])
+        at = head.find(name + text.encode())
+        if at == 1 or (kind == "opening" and 1 <= at <= 6):
+            return kind
+    return None
+
+
+def expect(path: Path, wanted: str) -> None:
+    """InputError if the file is plainly another one of ours than the ``wanted`` kind."""
+    found = kind_of(path)
+    if found is not None and found != wanted:
+        hint = "; compile it first: proofcompute import" if (found, wanted) == ("gguf", "model") else ""
+        raise InputError(f"{path} is of kind {found}; needed here: {wanted}{hint}")

@@ -1,0 +1,103 @@
+"""Commands about models and keys: ``import``, ``keygen``, ``identity``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proofcompute.cli.common import (
+    Device,
+    Force,
+    Json,
+    Out,
+    Output,
+    check_new,
+    kernels,
+    load_model,
+    progress,
+    size,
+)
+from proofcompute.cli.counter import forget_attempts
+
+__all__ = ["identity", "import_", "keygen"]
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(help="Checkpoint: a GGUF file.", show_default=False)],
+    output: Out,
+    precision: Annotated[str, typer.Option(help="w8a8, w8a16 or w16a16.")] = "w8a16",
+    device: Device = "auto",
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Compile a checkpoint into a model file."""
+    out = Output(json)
+    check_new(output, force)
+    from proofcompute.importers import import_gguf
+
+    start = time.perf_counter()
+    with progress("import") as advance:
+        model = import_gguf(source, kernels(device), precision, lambda done, total: advance(1, total))
+    model.save(output)
+    nbytes = output.stat().st_size
+    seconds = time.perf_counter() - start
+    out.say(f"{output}: {size(nbytes)}, model id {model.model_id.hex()}")
+    out.result(
+        {
+            "model": str(output),
+            "model_id": model.model_id.hex(),
+            "precision": precision,
+            "bytes": nbytes,
+            "seconds": seconds,
+        }
+    )
+
+
+def identity(output: Out, force: Force = False, json: Json = False) -> None:
+    """Make a node's signing key (Ed25519) and print its public key."""
+    check_new(output, force)
+    from proofcompute.signing import NodeIdentity
+
+    key = NodeIdentity.new()
+    key.save(output)
+    out = Output(json)
+    out.say(f"public key {key.public.hex()}")
+    out.result({"identity": str(output), "public": key.public.hex()})
+
+
+def keygen(
+    model: Annotated[Path, typer.Argument(help="Model file.", show_default=False)],
+    output: Out,
+    columns: Annotated[int, typer.Option(help="Freivalds columns; each adds 31 bits of soundness.")] = 2,
+    device: Device = "auto",
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Make a verifier's key for a model. The file is secret: nodes must never see it."""
+    out = Output(json)
+    check_new(output, force)
+    start = time.perf_counter()
+    loaded = load_model(model)
+    from proofcompute.freivalds import soundness_bits
+    from proofcompute.verifier import keygen as make_key
+
+    work = 2 * sum(s.rows * s.row_bytes for s in loaded.program.weights)
+    with progress("keygen", work) as advance:
+        key = make_key(loaded, kernels(device), columns=columns, progress=advance)
+    key.save(output)
+    forget_attempts(output)  # after the new key is in place: rather a count too high than one too low
+    nbytes, bits = output.stat().st_size, soundness_bits(columns, 1)
+    out.say(f"{output}: {size(nbytes)}, soundness {bits:.1f} bits. Keep it secret.")
+    out.result(
+        {
+            "key": str(output),
+            "model_id": key.model_id.hex(),
+            "columns": columns,
+            "soundness_bits": bits,
+            "bytes": nbytes,
+            "seconds": time.perf_counter() - start,
+        }
+    )

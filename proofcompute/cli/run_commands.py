@@ -1,0 +1,328 @@
+"""Commands of a client and of a node: ``request``, ``run``, ``open``."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proofcompute.cli.common import (
+    Device,
+    Force,
+    Json,
+    Out,
+    Output,
+    check_new,
+    hex_bytes,
+    kernels,
+    load_model,
+    progress,
+    read_challenge,
+    read_request,
+    size,
+)
+from proofcompute.cli.kinds import expect
+from proofcompute.errors import InputError
+
+if TYPE_CHECKING:
+    from proofcompute.generation import Engine, Session
+    from proofcompute.messages import Request
+    from proofcompute.model import Model
+    from proofcompute.prover import RunDirectory
+    from proofcompute.signing import NodeIdentity
+    from proofcompute.tokens import RequestOptions
+
+__all__ = ["open_", "request", "run", "seed_bytes"]
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.", show_default=False)]
+MaxTokens = Annotated[int | None, typer.Option(help="Most tokens to generate (128 unless given).")]
+Temperature = Annotated[float, typer.Option(help="Divides the logits; 0 is the likeliest token.")]
+TopK = Annotated[int, typer.Option(help="Keep the K likeliest tokens; 0 keeps all.")]
+TopP = Annotated[float, typer.Option(help="Keep the likeliest tokens with this share of the mass.")]
+Penalty = Annotated[float, typer.Option(help="Weakens tokens that occurred before; 1 is off.")]
+Seed = Annotated[str | None, typer.Option(help="Sampler's seed: an integer or hex; random unless given.")]
+Stop = Annotated[list[str] | None, typer.Option(help="A text that ends the answer; may be repeated.")]
+Nonce = Annotated[str | None, typer.Option(help="32 bytes in hex, never used before; random unless given.")]
+Node = Annotated[str | None, typer.Option(metavar="PUBKEY", help="Public key (hex) of the node to ask.")]
+System = Annotated[str | None, typer.Option(help="What the system message says.")]
+Raw = Annotated[
+    bool,
+    typer.Option("--raw", help="No chat template; names of control tokens in the prompt are these."),
+]
+Suite = Annotated[str, typer.Option(help="Hash suite of the trace: sha256, keccak256 or blake3.")]
+
+
+def request(
+    model: ModelFile,
+    output: Out,
+    prompt: Annotated[str, typer.Option(help="What to ask.", show_default=False)],
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = 0.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    repetition_penalty: Penalty = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
+    nonce: Nonce = None,
+    node: Node = None,
+    system: System = None,
+    raw: Raw = False,
+    suite: Suite = "sha256",
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write a request. Keep it: a receipt is checked against it."""
+    check_new(output, force)
+    from proofcompute.files import write_atomic
+
+    options = _options(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
+    if nonce is not None:
+        options["nonce"] = hex_bytes(nonce, "the nonce")
+    if node is not None:
+        options["node"] = hex_bytes(node, "the node's public key")
+    made = _build(load_model(model), prompt, system, raw, options)
+    write_atomic(output, made.encode())
+    out, tokens = Output(json), len(made.inputs[0][1]) // 4
+    out.say(f"{output}: {tokens} prompt tokens, digest {made.digest.hex()}")
+    out.result(
+        {
+            "request": str(output),
+            "digest": made.digest.hex(),
+            "model_id": made.model_id.hex(),
+            "prompt_tokens": tokens,
+            "max_tokens": made.generation.max_tokens if made.generation else 0,
+            "text": made.text,
+            "nonce": made.nonce.hex(),
+        }
+    )
+
+
+def run(
+    model: ModelFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the run.", show_default=False)],
+    request: Annotated[
+        Path | None, typer.Argument(metavar="[REQUEST]", help="Request file.", show_default=False)
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="What to ask, in place of REQUEST.")] = None,
+    identity: Annotated[Path | None, typer.Option(help="The node's key pair; else a new one.")] = None,
+    no_commit: Annotated[
+        bool, typer.Option("--no-commit", help="Answer only; run again without this to commit.")
+    ] = False,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = 0.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    repetition_penalty: Penalty = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
+    system: System = None,
+    raw: Raw = False,
+    suite: Suite = "sha256",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Answer a request and write RUN/receipt, or with --prompt write RUN/request too.
+
+    An interrupted run goes on where it was when it is run again with the same request. The options from
+    --max-tokens on belong to --prompt.
+    """
+    if (request is None) == (prompt is None):
+        raise InputError("give either a request file or --prompt")
+    from proofcompute.prover import RunDirectory
+    from proofcompute.signing import NodeIdentity
+
+    if identity is not None:
+        expect(identity, "identity")
+    node = NodeIdentity.new() if identity is None else NodeIdentity.load(identity)
+    directory = RunDirectory(output)
+    if prompt is not None and (output / "request").exists():
+        raise InputError(
+            f"{output} holds a run already; to go on with it give its request: {output / 'request'}"
+        )
+    loaded, out = load_model(model), Output(json)
+    if request is not None:
+        asked = read_request(request)
+    else:
+        options = _options(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
+        asked = _build(loaded, prompt or "", system, raw, options)
+    if asked.node not in (b"", node.public) and not no_commit:
+        raise InputError(f"the request is for node {asked.node.hex()}; give its key pair with --identity")
+    try:
+        _run(loaded, model, asked, directory, None if no_commit else node, device, out)
+    except KeyboardInterrupt:
+        out.say()
+        if (output / "request").exists():
+            out.say(f"interrupted; to go on: proofcompute run {model} {output / 'request'} -o {output}")
+        raise
+    finally:
+        directory.close()
+
+
+def _run(
+    model: Model,
+    path: Path,
+    asked: Request,
+    directory: RunDirectory,
+    node: NodeIdentity | None,
+    device: str,
+    out: Output,
+) -> None:
+    """The run itself; ``node`` None means without a commitment."""
+    from proofcompute.generation import Engine
+    from proofcompute.prover import make_receipt
+
+    asked.check(model.program, model.model_id)  # before the directory is touched
+    engine = Engine(model, kernels(device))
+    kept = directory.begin(asked)
+    directory.remember_model(path)
+    start = time.perf_counter()
+    session = engine.add(asked, kept)
+    _generate(engine, session, directory, out)
+    seconds = time.perf_counter() - start
+    vocabulary = engine.vocabulary
+    fields: dict[str, object] = {
+        "run": str(directory.path),
+        "answer": vocabulary.text_bytes(session.answer).decode("utf-8", "replace") if vocabulary else None,
+        "tokens": session.answer,
+        "stop_reason": session.reason,
+        "seconds": seconds,
+    }
+    if node is None:
+        out.say(f"{len(session.answer)} tokens in {seconds:.1f} s; no commitment, no receipt")
+        out.result({**fields, "receipt": None})
+        return
+    start = time.perf_counter()
+    receipt = make_receipt(model, session, engine.kernels, node)
+    directory.finish(session, receipt)
+    committing = time.perf_counter() - start
+    nbytes = directory.receipt_path.stat().st_size
+    out.say(
+        f"{len(session.answer)} tokens in {seconds:.1f} s, committed in {committing:.1f} s; "
+        f"{directory.receipt_path}: {size(nbytes)}"
+    )
+    out.result(
+        {
+            **fields,
+            "receipt": str(directory.receipt_path),
+            "receipt_bytes": nbytes,
+            "trace_root": receipt.trace_root.hex(),
+            "node": receipt.node.hex(),
+            "commit_seconds": committing,
+        }
+    )
+
+
+def _generate(engine: Engine, session: Session, directory: RunDirectory, out: Output) -> None:
+    """Step until the session is done; text appears as it is made, and each token is kept at once."""
+    from proofcompute.tokens import StreamDecoder
+
+    decoder = StreamDecoder(engine.vocabulary) if engine.vocabulary else None
+    shown = 0
+
+    def show() -> None:
+        nonlocal shown
+        directory.log(session)
+        if decoder is not None:
+            out.say(decoder.push(*session.answer[shown:]), end="")
+        shown = len(session.answer)
+
+    with progress("prompt", session.known) as advance:
+        while session.reason is None and session.done < session.known:
+            before = session.done
+            engine.step()
+            advance(session.done - before)
+            if session.emitted:
+                break
+    show()
+    engine.run(session, lambda _: show())
+    if decoder is not None:
+        out.say(decoder.finish())
+
+
+def open_(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.", show_default=False)],
+    challenge: Annotated[Path, typer.Argument(metavar="CHALLENGE", help="Challenge.", show_default=False)],
+    output: Out,
+    model: Annotated[Path | None, typer.Option(help="Model file, if it is not where the run had it.")] = None,
+    device: Device = "auto",
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Open the cells that a challenge names."""
+    check_new(output, force)
+    from proofcompute.files import writing
+    from proofcompute.prover import RunDirectory, open_cells
+
+    out, start = Output(json), time.perf_counter()
+    directory = RunDirectory(run)
+    if not run.is_dir():
+        raise InputError(f"{run} is not the directory of a run")
+    asked = read_challenge(challenge)
+    directory.receipt()  # whether the run is finished, before the model is read
+    path = directory.model_path() if model is None else model
+    if model is None and not path.exists():
+        raise InputError(f"the run's model {path} is gone; name the model file with --model")
+    loaded = load_model(path)
+    trace, receipt = directory.stored(loaded, kernels(device))
+    rows = sum(c.b - c.a for c in asked.cells)
+    with progress("open", rows) as advance, writing(output) as stream:
+        open_cells(loaded, trace, receipt.digest, asked, stream, advance)
+    nbytes, seconds = output.stat().st_size, time.perf_counter() - start
+    out.say(f"{output}: {rows} cells, {size(nbytes)}, {seconds:.1f} s")
+    out.result({"opening": str(output), "cells": rows, "bytes": nbytes, "seconds": seconds})
+
+
+def _options(
+    max_tokens: int | None,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    repetition_penalty: float,
+    seed: str | None,
+    stop: list[str] | None,
+    suite: str,
+) -> RequestOptions:
+    """What was typed, with numbers rounded to binary32."""
+    import numpy as np
+
+    from proofcompute.kernels import Sampling
+
+    with np.errstate(over="ignore"):  # an infinity is refused by name later
+        t, p, r = (float(np.float32(v)) for v in (temperature, top_p, repetition_penalty))
+    return {
+        "max_tokens": max_tokens,
+        "sampling": Sampling(t, top_k, p, r),
+        "seed": None if seed is None else seed_bytes(seed),
+        "stops": tuple(stop or ()),
+        "suite": suite,
+    }
+
+
+def _build(model: Model, prompt: str, system: str | None, raw: bool, options: RequestOptions) -> Request:
+    from proofcompute.tokens import Message, chat_request, text_request
+
+    if raw:
+        if system is not None:
+            raise InputError("--system belongs to the chat template, which --raw leaves out")
+        return text_request(model, prompt, special=True, **options)
+    if system is None:
+        return chat_request(model, prompt, **options)
+    if not prompt.strip():
+        raise InputError("the prompt is empty; say something")
+    return chat_request(model, [Message("system", system), Message("user", prompt)], **options)
+
+
+def seed_bytes(text: str) -> bytes:
+    """The sampler's 32 bytes from what a person typed: a decimal integer, or hex (with 0x to be sure)."""
+    from proofcompute.hashing import Xof
+
+    if re.fullmatch(r"-?[0-9]+", text):
+        return Xof("sampler seed", b"integer", text.encode()).read(32)
+    try:
+        data = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise InputError(f"the seed {text[:40]!r} is neither an integer nor bytes in hex") from None
+    return Xof("sampler seed", b"bytes", data).read(32)

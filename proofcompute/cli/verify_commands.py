@@ -1,0 +1,262 @@
+"""Commands of a verifier: ``challenge``, ``verify``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proofcompute.cli.common import (
+    Device,
+    Force,
+    Json,
+    Out,
+    Output,
+    check_new,
+    complain,
+    hex_bytes,
+    kernels,
+    load_model,
+    progress,
+    read_challenge,
+    read_request,
+    size,
+)
+from proofcompute.cli.counter import count_attempt
+from proofcompute.cli.kinds import expect, kind_of
+from proofcompute.errors import Cell, InputError, LimitError, VerificationError
+
+if TYPE_CHECKING:
+    from proofcompute.kernels import Kernels
+    from proofcompute.messages import Request
+    from proofcompute.model import Identity, Model
+    from proofcompute.verifier import Key, Verified
+
+__all__ = ["challenge", "verify"]
+
+CELLS = 16
+"""Cells that a challenge names unless told otherwise."""
+SHARES = (0.01, 0.1)
+"""Shares of altered cells for which ``verify`` states the probability of detection."""
+
+ReceiptFile = Annotated[
+    Path, typer.Argument(metavar="RECEIPT", help="The node's receipt.", show_default=False)
+]
+
+
+def challenge(
+    receipt: ReceiptFile,
+    output: Out,
+    cells: Annotated[int | None, typer.Option(help=f"Cells to draw ({CELLS} unless given).")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every cell: a full audit.")] = False,
+    seed: Annotated[str | None, typer.Option(help="Draw from this hex seed: for tests only.")] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="For a verifier that holds the model file: ask for no hints.")
+    ] = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Choose the cells that the node must open, after it gave its receipt."""
+    check_new(output, force)
+    if all_ and (cells is not None or seed is not None):
+        raise InputError("--all leaves nothing to draw: give it without --cells and --seed")
+    from proofcompute.files import read_limited, write_atomic
+    from proofcompute.limits import MAX_RECEIPT
+    from proofcompute.messages import Challenge, Receipt, all_cells, count_cells, draw_cells
+
+    expect(receipt, "receipt")
+    got = Receipt.decode(read_limited(receipt, MAX_RECEIPT, "receipt"))
+    total = count_cells(got)
+    if all_:
+        chosen = all_cells(got)
+    else:
+        drawn = None if seed is None else _seed(seed)
+        chosen = draw_cells(got, min(CELLS, total) if cells is None else cells, drawn)
+    made = Challenge(got.digest, chosen, hints=not weights, tables=not weights)
+    write_atomic(output, made.encode())
+    out, count = Output(json), sum(c.b - c.a for c in chosen)
+    out.say(f"{output}: {count} of {total} cells")
+    out.result(
+        {"challenge": str(output), "cells": count, "total_cells": total, "receipt_digest": got.digest.hex()}
+    )
+
+
+def verify(
+    key: Annotated[
+        Path, typer.Argument(metavar="KEY", help="Verifier's key, or the model file.", show_default=False)
+    ],
+    receipt: ReceiptFile,
+    challenge: Annotated[
+        Path, typer.Argument(metavar="CHALLENGE", help="Your challenge.", show_default=False)
+    ],
+    opening: Annotated[
+        Path, typer.Argument(metavar="OPENING", help="What the node opened.", show_default=False)
+    ],
+    request: Annotated[Path, typer.Option(help="Your request.", show_default=False)],
+    node: Annotated[str | None, typer.Option(metavar="PUBKEY", help="Who must have signed (hex).")] = None,
+    attempts: Annotated[
+        int | None,
+        typer.Option(help="Verifications made under this key, this one included; counted in KEY.attempts."),
+    ] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Check a receipt and its opened cells.
+
+    Exit status 0: they hold; 1: rejected; 2: your own files cannot be used or do not fit together.
+    """
+    from proofcompute.tokens import check_text
+    from proofcompute.verifier import Key
+    from proofcompute.verifier import verify as check
+
+    start = time.perf_counter()
+    signer = None if node is None else hex_bytes(node, "the node's public key")
+    asked = read_request(request)
+    cells = read_challenge(challenge)
+    backend = kernels(device)
+    holder = _holder(key, backend)
+    asked.check(holder.identity.program, holder.identity.model_id)
+    check_text(holder.identity, asked)
+    if cells.hints != isinstance(holder, Key):
+        raise InputError(
+            "the challenge is for a verifier with a key; make one with --weights"
+            if cells.hints
+            else "the challenge is for a verifier that holds the model (--weights); make one without"
+        )
+    out = Output(json)
+    try:
+        stream = opening.open("rb")
+    except OSError as e:
+        raise InputError(f"cannot read opening {opening}: {e.strerror or e}") from e
+    with stream:
+        if attempts is None:
+            attempts = count_attempt(key) if isinstance(holder, Key) else 1
+        total = sum(c.b - c.a for c in cells.cells)
+        try:
+            with progress("verify", total) as advance:
+                data = _receipt(receipt)
+                found = check(
+                    holder,
+                    asked,
+                    data,
+                    cells,
+                    stream,
+                    kernels=backend,
+                    node=signer,
+                    attempts=attempts,
+                    progress=advance,
+                )
+        except VerificationError as e:
+            _reject(out, e, attempts, time.perf_counter() - start)
+            raise typer.Exit(1) from e
+    _accept(out, found, holder.identity, asked, data, attempts, time.perf_counter() - start)
+
+
+def _holder(path: Path, backend: Kernels) -> Key | Model:
+    """The key, or the model once its weights are known to be those of its model id."""
+    from proofcompute.verifier import Key
+
+    if kind_of(path) != "model":
+        expect(path, "key")
+        return Key.load(path)
+    model = load_model(path)
+    with progress("weights", sum(s.rows * s.row_bytes for s in model.program.weights)) as advance:
+        model.check_roots(backend.hash_rows, advance)
+    return model
+
+
+def _receipt(path: Path) -> bytes:
+    """The receipt's bytes; too many of them are the node's fault."""
+    from proofcompute.files import read_limited
+    from proofcompute.limits import MAX_RECEIPT
+
+    try:
+        return read_limited(path, MAX_RECEIPT, "receipt")
+    except LimitError as e:
+        raise VerificationError(1, str(e)) from e
+
+
+def _accept(
+    out: Output,
+    found: Verified,
+    identity: Identity,
+    request: Request,
+    receipt: bytes,
+    attempts: int,
+    seconds: float,
+) -> None:
+    answer = _answer(identity, receipt)
+    shares = {s: found.detects_share(s) for s in SHARES}
+    out.say("verified: every cell asked for was checked and holds")
+    out.facts(
+        {
+            "cells": f"{found.cells} of {found.total}{' (all)' if found.complete else ''}",
+            "soundness": f"{found.soundness_bits:.1f} bits for each checked cell",
+            "one altered cell": f"found with probability {found.detects_one:.4g}",
+            **{f"{s:.0%} altered": f"found with probability {p:.4g}" for s, p in shares.items()},
+            "node": found.node.hex(),
+            "opening": f"{size(found.bytes_opened)}, checked in {seconds:.2f} s",
+            **({} if answer is None else {"answer": answer}),
+        }
+    )
+    out.result(
+        {
+            "verified": True,
+            "cells": found.cells,
+            "total_cells": found.total,
+            "complete": found.complete,
+            "rows": found.rows,
+            "outputs": found.outputs,
+            "stop_reason": found.stop_reason,
+            "node": found.node.hex(),
+            "model_id": identity.model_id.hex(),
+            "soundness_bits": found.soundness_bits,
+            "attempts": attempts,
+            "detects_one": found.detects_one,
+            "detects_shares": {str(s): p for s, p in shares.items()},
+            "bytes_opened": found.bytes_opened,
+            "text": request.text,
+            "answer": answer,
+            "seconds": seconds,
+        }
+    )
+
+
+def _answer(identity: Identity, receipt: bytes) -> str | None:
+    """The text of a verified answer, for programs that generate text."""
+    import numpy as np
+
+    from proofcompute.messages import Receipt
+
+    if identity.vocabulary is None or not identity.program.feedback:
+        return None
+    tokens = np.frombuffer(Receipt.decode(receipt).outputs[0][1], "<i4").tolist()
+    return identity.vocabulary.text_bytes(tokens).decode("utf-8", "replace")
+
+
+def _reject(out: Output, error: VerificationError, attempts: int, seconds: float) -> None:
+    """What failed, without anything that would tell about the secret columns (the error holds nothing)."""
+    complain(f"REJECTED: {error}")
+    cell: Cell | None = error.cell
+    out.result(
+        {
+            "verified": False,
+            "step": error.step,
+            "error": str(error),
+            "cell": None if cell is None else list(cell),
+            "operation": error.operation,
+            "cells": 0,
+            "soundness_bits": 0.0,
+            "attempts": attempts,
+            "seconds": seconds,
+        }
+    )
+
+
+def _seed(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise InputError("the seed of a challenge is written in hex") from None

@@ -1,0 +1,8 @@
+"""Cheating nodes, and how surely an audit finds them: what ``proofcompute demo`` shows."""
+
+from __future__ import annotations
+
+from proofcompute.demo.cheats import CHEATS, Cheat
+from proofcompute.demo.trial import Auditor, detects, measured
+
+__all__ = ["CHEATS", "Auditor", "Cheat", "detects", "measured"]

@@ -1,0 +1,26 @@
+"""From a checkpoint file to a compiled model in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.gguf import open_gguf
+from proofcompute.kernels import Kernels
+from proofcompute.model import Model
+
+__all__ = ["import_gguf"]
+
+
+def import_gguf(
+    path: str | os.PathLike[str],
+    kernels: Kernels,
+    precision: str = "w8a16",
+    progress: Callable[[int, int], None] | None = None,
+) -> Model:
+    """The model of a GGUF file; see :func:`open_gguf` and :func:`compile_decoder` for what they raise.
+
+    ``progress`` gets (weights done, weights in all).
+    """
+    return compile_decoder(open_gguf(path), kernels, precision, progress)

@@ -1,0 +1,45 @@
+"""What a successful check of a product is evidence of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proofcompute.workloads.floating import FloatBound
+
+__all__ = ["MOST_BITS", "ProductVerified"]
+
+MOST_BITS = 128.0
+"""No verification claims more, however many columns it used."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProductVerified:
+    """Evidence, never a bare bool: what was covered, and how sure it is.
+
+    For integers: every checked row of C is that of A B, exactly, but for a probability of 2^-soundness_bits.
+    For floats: no element of a checked row is off by more than ``bound`` says, but for that probability.
+    """
+
+    rows: int
+    """Rows of C checked."""
+    total: int
+    """Rows of C."""
+    contraction: int
+    """d, the number of products in one element."""
+    width: int
+    """m, columns of C."""
+    dtypes: tuple[str, str, str]
+    """Element types of A, B and C."""
+    arithmetic: str
+    """``GF(2^31 - 1)``, ``GF(2^61 - 1)``, or ``binary64 with signs``."""
+    columns: int
+    """k, independent random columns."""
+    soundness_bits: float
+    """-log2 of the probability that a false claim was accepted."""
+    bound: FloatBound | None = None
+    """For floats: what was accepted and what would have been caught, for each checked row."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row was checked."""
+        return self.rows == self.total

@@ -1,0 +1,392 @@
+"""A prover that lies and recommits: the real interpreter and the real commitments around forged values.
+
+:func:`forge` runs a program token by token on its own terms (another program, other weights, other settings,
+altered rows, chosen tokens) and then builds every tree, every root and the signature over what came out, so
+that nothing but the lie itself is wrong. :class:`Opening` takes an opening apart and puts it together again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import numpy as np
+
+import synthetic
+from proofcompute import wire
+from proofcompute.errors import Cell, VerificationError
+from proofcompute.generation import stop_reason
+from proofcompute.importers.checkpoint import Decoder, Rope
+from proofcompute.importers.decoder import compile_decoder
+from proofcompute.interpreter import needs, run
+from proofcompute.kernels import Array, Kernels, Sampling
+from proofcompute.messages import Challenge, Generation, OpeningHead, Part, Receipt, Request, all_cells
+from proofcompute.model import Model
+from proofcompute.numerics import NumpyKernels
+from proofcompute.program import Span
+from proofcompute.prover import StoredTrace, open_cells
+from proofcompute.signing import NodeIdentity
+from proofcompute.source import ComputeProducts, Source
+from proofcompute.statement import Statement, draw
+from proofcompute.trace import Trace, group_seal, join_rows, trace_root
+from proofcompute.verifier import Key, Verified, keygen, verify
+from proofcompute.vocabulary import Vocabulary
+
+KERNELS: Kernels = NumpyKernels()
+NODE = NodeIdentity(bytes(range(32)))
+STRANGER = NodeIdentity(bytes(range(1, 33)))
+LIMIT = 1 << 24
+
+TINY = Decoder(
+    layers=2,
+    width=16,
+    heads=4,
+    kv_heads=2,
+    head_dim=4,
+    ffn_width=24,
+    context=96,
+    vocabulary=260,
+    eps=float(np.float32(1e-5)),
+    rope=Rope(10000.0, 4, interleaved=True),
+    tied=True,
+)
+PROMPT = "Hello, world"
+ANSWER = 6
+"""Tokens asked for."""
+ROWS = len(PROMPT) + ANSWER - 1
+EMBEDDING, BLOCK_0, BLOCK_1, HEAD = range(4)
+FIRST_HEAD_ROW = len(PROMPT) - 1
+
+
+@cache
+def model(seed: int = 0, precision: str = "w8a16") -> Model:
+    return compile_decoder(synthetic.checkpoint(seed, TINY), KERNELS, precision)
+
+
+@cache
+def key(seed: int = 0, precision: str = "w8a16", columns: int = 2, secret: int = 7) -> Key:
+    return keygen(model(seed, precision), KERNELS, columns=columns, seed=bytes([secret] * 32))
+
+
+def request(m: Model | None = None, prompt: str = PROMPT, **changes: object) -> Request:
+    """A greedy request of ANSWER tokens; generation settings and request fields by keyword."""
+    changes.setdefault("max_tokens", ANSWER)
+    return synthetic.request(m or model(), prompt, **changes)  # type: ignore[arg-type]
+
+
+Rewrite = Callable[[str, int, Array], Array]
+"""(tensor, first row, rows) to the rows that the cheat commits, or sees."""
+Choose = Callable[[int, int], int]
+"""(number of answer token, token that the program gave) to the token that the cheat answers."""
+
+
+def unchanged(name: str, first: int, rows: Array) -> Array:
+    return rows
+
+
+@dataclass(eq=False)
+class _Rows:
+    """RowReader over a growing trace, with the cheat's hands in it."""
+
+    trace: Trace
+    settings: Generation
+    write_as: Rewrite
+    see_as: Rewrite
+    own: dict[str, Array] = field(default_factory=dict)
+
+    def read(self, name: str, span: Span) -> Array:
+        return self.trace.arrays[name][span.a : span.b]
+
+    def prefix(self, name: str, span: Span) -> Array:
+        return self.see_as(name, span.a, self.trace.arrays[name][: span.b].copy())
+
+    def write(self, name: str, span: Span, rows: Array) -> None:
+        if name in self.trace.arrays:
+            self.trace.arrays[name][span.a : span.b] = self.write_as(name, span.a, rows.copy())
+
+    def sampling(self, trace: int) -> Sampling:
+        return self.settings.sampling
+
+    def draw(self, trace: int, row: int) -> int:
+        return draw(self.settings.seed, row)
+
+
+@dataclass(frozen=True, eq=False)
+class Forgery:
+    """A committed and signed lie."""
+
+    claims: Model
+    """The model that the receipt names."""
+    runs: Model
+    """The model that ran."""
+    request: Request
+    statement: Statement
+    stored: StoredTrace
+    receipt: Receipt
+
+    def signed(self, identity: NodeIdentity = NODE, **changes: object) -> Forgery:
+        """The same with changed receipt fields, signed again."""
+        receipt = replace(self.receipt, **{"node": identity.public, **changes})  # type: ignore[arg-type]
+        return replace(self, receipt=receipt.signed(identity.sign(receipt.signed_digest)))
+
+    def recommitted(self, groups: Sequence[Array] | None = None) -> Forgery:
+        """The same over other leaf data: every tree, the trace root and the signature are made anew."""
+        stored = replace_groups(self.stored, self.stored.groups if groups is None else groups)
+        program, suite, rows = self.claims.program, stored.suite, self.statement.rows
+        roots = [stored.tree(g).root for g in range(len(program.committed))]
+        seals = [group_seal(program, suite, g, rows, root) for g, root in enumerate(roots)]
+        return replace(self, stored=stored).signed(trace_root=trace_root(suite, seals))
+
+    def challenge(self, *cells: Cell, hints: bool = True) -> Challenge:
+        """A challenge of these cells, or of all."""
+        named = cells or all_cells(self.receipt)
+        return Challenge(self.receipt.digest, named, hints=hints, tables=hints)
+
+    def open_bytes(self, challenge: Challenge, using: Model | None = None) -> bytes:
+        """An opening whose products are those of the weights ``using`` (the model that ran, if not given)."""
+        out = io.BytesIO()
+        open_cells(using or self.runs, self.stored, self.receipt.digest, challenge, out)
+        return out.getvalue()
+
+    def open(self, challenge: Challenge, using: Model | None = None) -> Opening:
+        """The same, taken apart."""
+        return Opening.parse(self.open_bytes(challenge, using), self, challenge)
+
+
+def replace_groups(stored: StoredTrace, groups: Sequence[Array]) -> StoredTrace:
+    return StoredTrace(stored.statement, stored.suite, [np.ascontiguousarray(g) for g in groups], KERNELS)
+
+
+def forge(
+    claims: Model | None = None,
+    asked: Request | None = None,
+    *,
+    runs: Model | None = None,
+    settings: Generation | None = None,
+    write_as: Rewrite = unchanged,
+    see_as: Rewrite = unchanged,
+    choose: Choose = lambda number, token: token,
+    stop: Callable[[list[int]], str | None] | None = None,
+    prompt: Sequence[int] | None = None,
+    kernels: Kernels = KERNELS,
+) -> Forgery:
+    """Run ``runs`` and claim that ``claims`` ran. Without further arguments the run is honest.
+
+    Args:
+        settings: what the cheat samples with; the request's if not given.
+        write_as: the rows that are committed, and that all later segments and rows start from.
+        see_as: what a prefix read (attention, sampler) really sees.
+        choose: replaces answer tokens; the run goes on from the replacement.
+        stop: the cheat's stop rule, a stop reason or None.
+        prompt: tokens that really run.
+    """
+    claims = claims or model()
+    runs = runs or claims
+    asked = asked or request(claims)
+    generation = asked.generation
+    assert generation is not None
+    vocabulary = Vocabulary.decode(claims.identity.tokenizer)
+    inputs = asked.check(claims.program, claims.model_id)
+    given = [int(t) for t in (inputs["tokens"] if prompt is None else prompt)]
+    program = runs.program
+    trace = Trace(program, claims.program.context)
+    rows = _Rows(trace, settings or generation, write_as, see_as)
+    source = Source(rows, runs, ComputeProducts(runs.matrix))
+    answer: list[int] = []
+    reason: str | None = None
+    done = 0
+    while reason is None:
+        known = [*given, *answer]
+        trace.arrays["tokens"][: len(known)] = known
+        token = 0
+        for row in range(done, len(known)):  # row by row, so that see_as may depend on the row
+            for segment in range(len(program.segments)):
+                if row >= program.first_row(segment, len(given)):
+                    out = run(program, segment, [Span(0, row, row + 1)], source, kernels)
+                    token = int(out["next"][-1]) if "next" in out else token
+        done = len(known)
+        answer.append(choose(len(answer), token))
+        rule = stop or (lambda a: stop_reason(generation, a, vocabulary))
+        reason = rule(answer)
+    return commit(claims, runs, asked, answer, trace, reason)
+
+
+def commit(
+    claims: Model, runs: Model, asked: Request, answer: list[int], trace: Trace, reason: str
+) -> Forgery:
+    """Commit a trace and sign a receipt for it, whatever it holds."""
+    program = claims.program
+    inputs = asked.check(program, claims.model_id)
+    prompt = inputs["tokens"]
+    rows = len(prompt) + len(answer) - 1
+    tokens = np.concatenate([prompt, np.array(answer[:-1], np.int32)])
+    outputs = {"next": np.array(answer, np.int32)}
+    generation = asked.generation
+    assert generation is not None
+    statement = Statement(
+        program, len(prompt), rows, {"tokens": tokens}, outputs, generation.sampling, generation.seed
+    )
+    groups = [join_rows(program, g, trace.arrays, 0, rows) for g in range(len(program.committed))]
+    receipt = Receipt(
+        suite=asked.suite,
+        model_id=claims.model_id,
+        request_digest=asked.digest,
+        outputs=(("next", outputs["next"].astype("<i4").tobytes()),),
+        rows=rows,
+        layout=statement.layout,
+        stop_reason=reason,
+        trace_root=bytes(32),
+        retention=3600,
+        node=NODE.public,
+        signature=bytes(64),
+    )
+    stored = StoredTrace(statement, asked.suite, groups, KERNELS)
+    return Forgery(claims, runs, asked, statement, stored, receipt).recommitted()
+
+
+@dataclass(frozen=True)
+class Opening:
+    """An opening taken apart."""
+
+    head: OpeningHead
+    parts: tuple[Part, ...]
+
+    @staticmethod
+    def parse(data: bytes, forgery: Forgery, challenge: Challenge) -> Opening:
+        stream = io.BytesIO(data)
+        statement, program = forgery.statement, forgery.claims.program
+        head = OpeningHead.decode(frame(stream), len(program.committed))
+        parts = tuple(
+            Part.decode(
+                frame(stream),
+                program,
+                needs(statement, cell),
+                statement.rows,
+                tables=challenge.tables,
+                hints=challenge.hints,
+            )
+            for cell in challenge.cells
+        )
+        return Opening(head, parts)
+
+    def frames(self) -> list[bytes]:
+        return [self.head.encode(), *(p.encode() for p in self.parts)]
+
+    def encode(self) -> bytes:
+        return join_frames(self.frames())
+
+    def with_part(self, index: int, **changes: object) -> Opening:
+        """The same with fields of one part replaced."""
+        parts = list(self.parts)
+        parts[index] = replace(parts[index], **changes)  # type: ignore[arg-type]
+        return replace(self, parts=tuple(parts))
+
+
+def frame(stream: io.BytesIO) -> bytes:
+    data = wire.read_frame(stream, limit=LIMIT, what="opening")
+    assert data is not None
+    return data
+
+
+def join_frames(frames: Sequence[bytes]) -> bytes:
+    out = io.BytesIO()
+    for payload in frames:
+        wire.write_frame(out, payload)
+    return out.getvalue()
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything that one verification gets."""
+
+    holder: Key | Model
+    request: Request
+    receipt: bytes
+    challenge: Challenge
+    opening: bytes
+    node: bytes | None = None
+
+    def verify(self) -> Verified:
+        stream = io.BytesIO(self.opening)
+        return verify(
+            self.holder,
+            self.request,
+            self.receipt,
+            self.challenge,
+            stream,
+            kernels=KERNELS,
+            node=self.node,
+        )
+
+    def rejection(self) -> VerificationError:
+        """The error of a verification that must fail."""
+        try:
+            self.verify()
+        except VerificationError as e:
+            return e
+        raise AssertionError("the verification passed")
+
+
+def case(
+    forgery: Forgery,
+    *cells: Cell,
+    holder: Key | Model | None = None,
+    using: Model | None = None,
+    edit: Callable[[Opening], Opening] | None = None,
+) -> Case:
+    """A whole audit of a forgery, of all cells or of some."""
+    holder = holder or key()
+    challenge = forgery.challenge(*cells, hints=isinstance(holder, Key))
+    if edit is None:
+        opening = forgery.open_bytes(challenge, using)
+    else:
+        opening = edit(forgery.open(challenge, using)).encode()
+    return Case(holder, forgery.request, forgery.receipt.encode(), challenge, opening)
+
+
+Attack = Callable[[], Case]
+"""Prepares one verification that must fail."""
+
+
+@cache
+def honest() -> Forgery:
+    return forge()
+
+
+def single_cells(forgery: Forgery) -> list[Cell]:
+    """Every cell of one row."""
+    return [
+        Cell(segment, row, row + 1)
+        for segment, first in enumerate(forgery.statement.first_rows)
+        for row in range(first, forgery.statement.rows)
+    ]
+
+
+def bad_cells(forgery: Forgery, using: Model | None = None) -> dict[Cell, int]:
+    """The cells that an audit of just them rejects, and the step of each."""
+    cells = single_cells(forgery)
+    opened = forgery.open(forgery.challenge(*cells), using)
+    parts = dict(zip(cells, opened.parts, strict=True))
+    found: dict[Cell, int] = {}
+    for segment in range(len(forgery.statement.first_rows)):
+        mine = [c for c in cells if c.segment == segment]
+        if step_of(forgery, opened.head, {c: parts[c] for c in mine}) is None:
+            continue
+        for cell in mine:
+            step = step_of(forgery, opened.head, {cell: parts[cell]})
+            if step is not None:
+                found[cell] = step
+    return found
+
+
+def step_of(forgery: Forgery, head: OpeningHead, parts: Mapping[Cell, Part]) -> int | None:
+    """The step that rejects an audit of these cells, or None if they pass."""
+    challenge = forgery.challenge(*parts)
+    opening = Opening(replace(head, challenge_digest=challenge.digest), tuple(parts.values())).encode()
+    try:
+        Case(key(), forgery.request, forgery.receipt.encode(), challenge, opening).verify()
+    except VerificationError as e:
+        return e.step
+    return None

@@ -1,0 +1,221 @@
+"""Attacks on receipts and challenges, signed anew wherever the attacker could; with the step that rejects each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from adversary.cheats import CHEATS
+from adversary.forger import (
+    ANSWER,
+    BLOCK_0,
+    BLOCK_1,
+    EMBEDDING,
+    FIRST_HEAD_ROW,
+    HEAD,
+    ROWS,
+    STRANGER,
+    Attack,
+    Case,
+    Forgery,
+    Opening,
+    case,
+    forge,
+    honest,
+    key,
+    request,
+)
+from proofcompute import wire
+from proofcompute.errors import Cell
+from proofcompute.messages import Challenge, GroupOpening, Receipt
+
+
+def _receipt(change: Callable[[Receipt], bytes], forgery: Forgery | None = None) -> Case:
+    """An honest audit, apart from the receipt's bytes."""
+    good = case(forgery or honest())
+    return replace(good, receipt=change(Receipt.decode(good.receipt)))
+
+
+def _signed(**changes: object) -> Attack:
+    """Receipt fields are changed and signed again; the challenge and the opening are for that receipt."""
+    return lambda: case(honest().signed(**changes), Cell(BLOCK_0, 4, 6))  # type: ignore[arg-type]
+
+
+# -- receipts ----------------------------------------------------------------------------------------------
+def long_head(receipt: Receipt) -> bytes:
+    """The same fields with the array's head in two bytes instead of one."""
+    data = receipt.encode()
+    assert data[0] == 0x8D
+    return bytes([0x98, 0x0D]) + data[1:]
+
+
+def next_version(receipt: Receipt) -> bytes:
+    fields = wire.decode(receipt.encode(), limit=1 << 20, what="receipt")
+    assert isinstance(fields, tuple)
+    return wire.encode((fields[0], 2, *fields[2:]))
+
+
+def signed_by_another() -> Case:
+    return case(forge(asked=request(node=honest().receipt.node)).signed(STRANGER))
+
+
+def signed_by_another_than_expected() -> Case:
+    return replace(case(honest().signed(STRANGER)), node=honest().receipt.node)
+
+
+def unsigned() -> Case:
+    forgery = replace(honest(), receipt=honest().receipt.signed(bytes(64)))
+    return case(forgery)
+
+
+def signature_of_another_receipt() -> Case:
+    other = forge(asked=request(nonce=bytes([1] * 32)))
+    return case(replace(honest(), receipt=honest().receipt.signed(other.receipt.signature)))
+
+
+def replayed() -> Case:
+    return replace(case(honest()), request=request(nonce=bytes([1] * 32)))
+
+
+def other_settings() -> Case:
+    """The client asked with a seed of its own; the node answered a request without it."""
+    return replace(case(honest()), request=request(seed=bytes([1] * 32)))
+
+
+def another_suite() -> Case:
+    forgery = replace(honest(), stored=replace(honest().stored, suite="blake3", _trees={}))
+    return case(forgery.signed(suite="blake3").recommitted())
+
+
+def unchecked_output() -> Case:
+    """An output that the program does not have, and that therefore no cell checks."""
+    logits = np.zeros((ANSWER, 260), "<f4")
+    return case(honest().signed(outputs=(*honest().receipt.outputs, ("logits", logits.tobytes()))))
+
+
+def cut_short(reason: str = "length") -> Attack:
+    return lambda: case(forge(stop=lambda answer: reason if len(answer) == 3 else None))
+
+
+def too_long() -> Case:
+    return case(forge(stop=lambda answer: "length" if len(answer) == ANSWER + 1 else None))
+
+
+def goes_on_after_the_end() -> Case:
+    return case(
+        forge(
+            choose=lambda n, token: 257 if n == 1 else token,
+            stop=lambda a: "length" if len(a) == ANSWER else None,
+        ),
+        Cell(BLOCK_1, 3, 9),
+    )
+
+
+def token_outside_the_vocabulary() -> Case:
+    return case(forge(choose=lambda n, token: 1 << 30 if n == ANSWER - 1 else token), Cell(BLOCK_1, 3, 9))
+
+
+def receipt_replaced_after_the_challenge() -> Case:
+    """The node sees the cells, and only then decides what it has answered."""
+    asked = honest().challenge(Cell(EMBEDDING, 0, 4), Cell(BLOCK_0, 2, 3))
+    forgery = CHEATS["first answer token edited"].build()
+    mine = forgery.challenge(*asked.cells)
+    opening = forgery.open(mine)
+    opening = replace(opening, head=replace(opening.head, challenge_digest=asked.digest))
+    return Case(key(), forgery.request, forgery.receipt.encode(), asked, opening.encode())
+
+
+RECEIPTS: dict[str, tuple[Attack, int]] = {
+    "receipt in a longer encoding": (lambda: _receipt(long_head), 1),
+    "receipt with a trailing byte": (lambda: _receipt(lambda r: r.encode() + b"\0"), 1),
+    "receipt of another version": (lambda: _receipt(next_version), 1),
+    "receipt cut off": (lambda: _receipt(lambda r: r.encode()[:-1]), 1),
+    "empty receipt": (lambda: _receipt(lambda r: b""), 1),
+    "signed by another node than the request names": (signed_by_another, 2),
+    "signed by another node than the verifier expects": (signed_by_another_than_expected, 2),
+    "not signed": (unsigned, 2),
+    "signature of another receipt": (signature_of_another_receipt, 2),
+    "another model id": (_signed(model_id=bytes(32)), 3),
+    "another hash suite": (another_suite, 4),
+    "replayed receipt": (replayed, 4),
+    "answer to other settings": (other_settings, 4),
+    "an output that nothing checks": (unchecked_output, 5),
+    "no output": (_signed(outputs=()), 5),
+    "output of another name": (_signed(outputs=(("x.1", bytes(64)),)), 5),
+    "outputs that are no whole rows": (_signed(outputs=(("next", bytes(23)),)), 5),
+    "an empty answer": (_signed(outputs=(("next", b""),)), 5),
+    "answer cut short": (cut_short(), 5),
+    "answer cut short as if ended": (cut_short("end"), 5),
+    "answer longer than allowed": (too_long, 5),
+    "answer goes on after its end": (goes_on_after_the_end, 5),
+    "token outside the vocabulary": (token_outside_the_vocabulary, 5),
+    "another row count": (_signed(rows=ROWS + 1), 5),
+    "another layout": (_signed(layout=((0, 4),)), 5),
+    "another stop reason": (_signed(stop_reason="stop"), 5),
+    "receipt replaced after the challenge": (receipt_replaced_after_the_challenge, 6),
+}
+
+
+# -- challenges that name cells which are none ---------------------------------------------------------------
+def _challenge(forgery: Forgery, cells: tuple[Cell, ...]) -> Challenge:
+    """A challenge past its own checks."""
+    challenge = object.__new__(Challenge)
+    fields = {"receipt_digest": forgery.receipt.digest, "cells": cells, "hints": True, "tables": True}
+    for name, value in fields.items():
+        object.__setattr__(challenge, name, value)
+    return challenge
+
+
+def _relabelled(forgery: Forgery, real: Cell, named: tuple[Cell, ...]) -> Case:
+    """The opening of one real cell, given for each of the named ones."""
+    challenge = _challenge(forgery, named)
+    opening = forgery.open(forgery.challenge(real))
+    head = replace(opening.head, challenge_digest=challenge.digest)
+    return Case(
+        key(),
+        forgery.request,
+        forgery.receipt.encode(),
+        challenge,
+        Opening(head, opening.parts * len(named)).encode(),
+    )
+
+
+def cell_counted_twice() -> Case:
+    """Segment -1 is the head again."""
+    cell = Cell(HEAD, FIRST_HEAD_ROW, ROWS)
+    return _relabelled(honest(), cell, (Cell(-1, cell.a, cell.b), cell))
+
+
+def cell_before_the_first() -> Case:
+    """A head cell in the prompt, where no token is chosen; it wraps around to the first answer token."""
+    forgery = forge(asked=request(prompt="A" * 12))
+    row = FIRST_HEAD_ROW - ANSWER
+    challenge = _challenge(forgery, (Cell(HEAD, row, row + 1),))
+    shown = replace(forgery.statement, prompt=row + 1, outputs={"next": np.zeros(12, np.int32)})
+    stored = replace(forgery.stored, statement=shown)
+    opening = replace(forgery, stored=stored, statement=shown).open_bytes(challenge)
+    return Case(key(), forgery.request, forgery.receipt.encode(), challenge, opening)
+
+
+def cell_of_many_rows() -> Case:
+    forgery = forge(asked=request(prompt="A" * 65, max_tokens=1))
+    cell = Cell(EMBEDDING, 0, 65)
+    challenge = _challenge(forgery, (cell,))
+    first = forgery.open(forgery.challenge(Cell(EMBEDDING, 0, 64)))
+    group = GroupOpening(forgery.stored.groups[0].tobytes(), ())
+    part = replace(first.parts[0], groups=(group,))
+    head = replace(first.head, challenge_digest=challenge.digest)
+    return Case(key(), forgery.request, forgery.receipt.encode(), challenge, Opening(head, (part,)).encode())
+
+
+CHALLENGES: dict[str, tuple[Attack, int]] = {
+    "a cell counted twice by a negative segment": (cell_counted_twice, 6),
+    "a cell before the first row of its segment": (cell_before_the_first, 6),
+    "a cell of too many rows": (cell_of_many_rows, 6),
+    "a cell after the last row": (
+        lambda: _relabelled(honest(), Cell(BLOCK_0, 16, 17), (Cell(BLOCK_0, 17, 18),)),
+        6,
+    ),
+}

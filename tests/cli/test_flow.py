@@ -1,0 +1,229 @@
+"""From a checkpoint to a verified answer through the command line, and what a verifier rejects."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cli.driver import Files, call, done, refused
+from importers.tiny import write_tiny_gguf
+
+from proofcompute.cli.counter import attempts_path
+from proofcompute.cli.run_commands import seed_bytes
+from proofcompute.messages import Challenge, Receipt, Request
+from proofcompute.model import Model
+from proofcompute.signing import NodeIdentity
+
+
+def verify(files: Files, key: Path, **changes: object) -> tuple[object, ...]:
+    """Arguments of ``verify``, some of them replaced."""
+    use = {
+        "receipt": files.receipt,
+        "challenge": files.challenge,
+        "opening": files.opening,
+        "request": files.request,
+        **changes,
+    }
+    return ("verify", key, use["receipt"], use["challenge"], use["opening"], "--request", use["request"])
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_an_honest_answer_is_verified(files: Files, key: Path) -> None:
+    public = NodeIdentity.load(files.identity).public.hex()
+    found = done(*verify(files, key), "--node", public)
+    rows = 24 + 10 - 1
+    assert found["verified"] is True
+    assert found["complete"] is True
+    assert found["cells"] == found["total_cells"] == 3 * rows + 10
+    assert found["soundness_bits"] == pytest.approx(62, abs=1e-6)
+    assert (found["detects_one"], found["outputs"], found["stop_reason"]) == (1, 10, "length")
+    assert found["node"] == public
+    assert found["text"].endswith("Hello the world<|im_end|>\n<|im_start|>assistant\n")
+    assert found["seconds"] >= 0
+
+
+def test_without_json_the_words_say_the_same(files: Files, key: Path) -> None:
+    result = call(*verify(files, key))
+    assert result.status == 0
+    assert result.out.startswith("verified")
+    assert "(all)" in result.out
+    assert result.err == ""
+
+
+def test_files_that_hold_secrets_are_the_owners_only(files: Files, key: Path) -> None:
+    done(*verify(files, key))
+    assert {mode(p) for p in (files.key, files.identity, attempts_path(key))} == {0o600}
+
+
+def test_each_verification_under_a_key_costs_soundness(files: Files, key: Path) -> None:
+    assert done(*verify(files, key))["attempts"] == 1
+    receipt = Receipt.decode(files.receipt.read_bytes())
+    forged = key.with_name("forged")
+    forged.write_bytes(receipt.signed(bytes(64)).encode())
+    assert call(*verify(files, key, receipt=forged)).status == 1  # a failed one counts too
+    third = done(*verify(files, key))
+    assert third["attempts"] == 3
+    assert third["soundness_bits"] == pytest.approx(62 - 1.585, abs=1e-3)
+    assert attempts_path(key).read_text() == "3\n"
+    assert done(*verify(files, key), "--attempts", 1024)["soundness_bits"] == pytest.approx(52, abs=1e-6)
+    assert attempts_path(key).read_text() == "3\n"
+
+
+def test_a_verifier_with_the_weights_needs_no_hints(files: Files, tmp_path: Path) -> None:
+    challenge, opening = tmp_path / "challenge", tmp_path / "opening"
+    done("challenge", files.receipt, "-o", challenge, "--all", "--weights")
+    done("open", files.run, challenge, "-o", opening)
+    found = done(*verify(files, files.model, challenge=challenge, opening=opening))
+    assert found["complete"]
+    assert found["soundness_bits"] == 128
+    assert opening.stat().st_size < files.opening.stat().st_size
+    assert not attempts_path(files.model).exists()
+    assert "--weights" in refused(*verify(files, files.model))
+    assert "--weights" in refused(*verify(files, files.key, challenge=challenge, opening=opening))
+
+
+def test_sampled_cells(files: Files, key: Path, tmp_path: Path) -> None:
+    challenge, opening = tmp_path / "challenge", tmp_path / "opening"
+    made = done("challenge", files.receipt, "-o", challenge, "--cells", 5, "--seed", "00ff")
+    again = done("challenge", files.receipt, "-o", tmp_path / "again", "--cells", 5, "--seed", "00ff")
+    assert made["cells"] == again["cells"] == 5
+    assert challenge.read_bytes() == (tmp_path / "again").read_bytes()
+    done("open", files.run, challenge, "-o", opening)
+    found = done(*verify(files, key, challenge=challenge, opening=opening))
+    assert (found["cells"], found["complete"]) == (5, False)
+    assert found["detects_one"] == pytest.approx(5 / found["total_cells"])
+    assert found["detects_shares"]["0.1"] == pytest.approx(0.42, abs=0.03)
+
+
+def test_by_default_sixteen_random_cells(files: Files, tmp_path: Path) -> None:
+    first = done("challenge", files.receipt, "-o", tmp_path / "a")
+    done("challenge", files.receipt, "-o", tmp_path / "b")
+    assert first["cells"] == 16
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
+
+
+def test_another_token_in_the_receipt_is_rejected(files: Files, key: Path, tmp_path: Path) -> None:
+    receipt, node = Receipt.decode(files.receipt.read_bytes()), NodeIdentity.load(files.identity)
+    ((name, tokens),) = receipt.outputs
+    forged = replace(receipt, outputs=((name, bytes([tokens[0] ^ 1]) + tokens[1:]),))
+    forged = forged.signed(node.sign(forged.signed_digest))
+    path, challenge = tmp_path / "receipt", tmp_path / "challenge"
+    path.write_bytes(forged.encode())
+    found = call(*verify(files, key, receipt=path), "--json")
+    assert (found.status, found.json["step"], found.json["verified"]) == (1, 6, False)  # another receipt
+    done("challenge", path, "-o", challenge, "--all")
+    head = Challenge.decode(challenge.read_bytes())
+    opened = files.opening.read_bytes()
+    old = Challenge.decode(files.challenge.read_bytes())
+    opening = tmp_path / "opening"
+    opening.write_bytes(
+        opened.replace(receipt.digest, forged.digest, 1).replace(old.digest, head.digest, 1)
+    )
+    found = call(*verify(files, key, receipt=path, challenge=challenge, opening=opening), "--json")
+    assert found.status == 1
+    assert found.json["verified"] is False
+    assert found.json["step"] in (7, 8, 9)
+    assert found.json["cells"] == 0
+    assert f"step {found.json['step']}" in found.json["error"]
+    assert "REJECTED" in found.err
+
+
+@pytest.mark.parametrize("where", [0.3, 0.6, 0.999])
+def test_a_flipped_bit_of_the_opening_is_rejected(
+    files: Files, key: Path, tmp_path: Path, where: float
+) -> None:
+    data = bytearray(files.opening.read_bytes())
+    data[int(where * len(data))] ^= 1
+    opening = tmp_path / "opening"
+    opening.write_bytes(data)
+    found = call(*verify(files, key, opening=opening), "--json")
+    assert found.status == 1
+    assert found.json["step"] in (1, 7, 8, 9, 10)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 1000])
+def test_a_short_opening_is_rejected(files: Files, key: Path, tmp_path: Path, cut: int) -> None:
+    opening = tmp_path / "opening"
+    opening.write_bytes(files.opening.read_bytes()[:cut])
+    found = call(*verify(files, key, opening=opening), "--json")
+    assert found.status == 1
+    assert found.json["step"] in (1, 10)
+
+
+def test_another_node_is_rejected(files: Files, key: Path) -> None:
+    found = call(*verify(files, key), "--node", bytes(32).hex(), "--json")
+    assert (found.status, found.json["step"]) == (1, 2)
+
+
+def test_a_key_for_another_model_is_refused(files: Files, tmp_path: Path) -> None:
+    other = write_tiny_gguf(tmp_path / "other.gguf", seed=5)
+    done("import", other, "-o", tmp_path / "other")
+    done("keygen", tmp_path / "other", "-o", tmp_path / "other.key")
+    assert "for model" in refused(*verify(files, tmp_path / "other.key"))
+    assert not attempts_path(tmp_path / "other.key").exists()  # nothing of the node's was looked at
+    assert "for model" in refused("run", tmp_path / "other", files.request, "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert "for model" in refused(
+        "open", files.run, files.challenge, "-o", tmp_path / "o", "--model", tmp_path / "other"
+    )
+
+
+def test_a_text_that_its_tokens_do_not_say_is_refused(files: Files, key: Path, tmp_path: Path) -> None:
+    request = Request.decode(files.request.read_bytes())
+    lie = tmp_path / "request"
+    lie.write_bytes(replace(request, text=request.text.replace("world", "moon")).encode())
+    assert "not what its tokens say" in refused(*verify(files, key, request=lie))
+
+
+def test_a_model_file_whose_weights_were_exchanged_is_refused(files: Files, tmp_path: Path) -> None:
+    true, bad = Model.load(files.model), tmp_path / "model"
+    w = true.matrix("block.1.ffn.down")
+    changed = {**true.weights, "block.1.ffn.down": replace(w, q=-w.q)}
+    Model(true.identity, changed, true.template, true.manifest).save(bad)
+    challenge = tmp_path / "challenge"
+    done("challenge", files.receipt, "-o", challenge, "--weights")
+    assert "import the model again" in refused("keygen", bad, "-o", tmp_path / "key")
+    assert "import the model again" in refused(*verify(files, bad, challenge=challenge))
+
+
+def test_a_request_for_another_node_is_not_answered(files: Files, tmp_path: Path) -> None:
+    request, public = tmp_path / "request", NodeIdentity.load(files.identity).public.hex()
+    done("request", files.model, "--prompt", "a", "--max-tokens", 2, "--node", public, "-o", request)
+    assert "--identity" in refused("run", files.model, request, "-o", tmp_path / "run")
+    done("run", files.model, request, "-o", tmp_path / "run", "--identity", files.identity)
+
+
+def test_every_setting_reaches_the_request(files: Files, tmp_path: Path) -> None:
+    path = tmp_path / "request"
+    settings = "--temperature 0.5 --top-k 7 --top-p 0.75 --repetition-penalty 1.25 --seed 12".split()
+    words = ["--max-tokens", 9, "--stop", "x", "--stop", "\n", "--nonce", "ab" * 32, "--suite", "blake3"]
+    done("request", files.model, "--prompt", "a", "--system", "be brief", *settings, *words, "-o", path)
+    request = Request.decode(path.read_bytes())
+    g = request.generation
+    assert g is not None
+    assert (g.max_tokens, g.stops, g.seed) == (9, ("x", "\n"), seed_bytes("12"))
+    how = g.sampling
+    assert (how.temperature, how.top_k, how.top_p, how.repetition_penalty) == (0.5, 7, 0.75, 1.25)
+    assert (request.nonce, request.suite, request.node) == (b"\xab" * 32, "blake3", b"")
+    assert request.text.startswith("<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\na")
+
+
+def test_seeds() -> None:
+    texts = ["12", "-12", "0x12", "12ab", "0xab"]
+    assert len({seed_bytes(t) for t in texts}) == len(texts)
+    assert seed_bytes("ab") == seed_bytes("0xAB")
+    assert all(len(seed_bytes(t)) == 32 for t in texts)
+
+
+def test_two_requests_differ_in_nonce_and_seed(files: Files, tmp_path: Path) -> None:
+    made = []
+    for name in "ab":
+        done("request", files.model, "--prompt", "x", "-o", tmp_path / name)
+        made.append(Request.decode((tmp_path / name).read_bytes()))
+    assert made[0].nonce != made[1].nonce
+    assert made[0].generation != made[1].generation

@@ -1,0 +1,130 @@
+"""Honest messages of one small run, made once: what the mutants are mutants of."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import synthetic
+
+from proofcompute.errors import Cell
+from proofcompute.generation import Engine, Session
+from proofcompute.messages import Challenge, Generation, Request, public_challenge
+from proofcompute.ops import encode_program
+from proofcompute.verifier import Key
+from proofcompute.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
+from proofcompute.wire import read_frame
+
+PUBLIC_CELLS = 3
+
+
+@cache
+def run() -> synthetic.Run:
+    """Four prompt tokens, three generated, sampled."""
+    m = synthetic.model()
+    return synthetic.prove(
+        m,
+        synthetic.request(m, "Hiya", max_tokens=3, sampling=synthetic.SAMPLED, node=synthetic.NODE.public),
+    )
+
+
+@cache
+def other_run() -> synthetic.Run:
+    """Another request to the same model and node."""
+    m = synthetic.model()
+    return synthetic.prove(m, synthetic.request(m, "Ho", max_tokens=5, nonce=bytes([5] * 32)))
+
+
+@cache
+def key() -> Key:
+    return synthetic.key()
+
+
+@cache
+def session() -> Session:
+    return run().session
+
+
+def generation() -> Generation:
+    """The settings of the run's request."""
+    found = session().request.generation
+    assert found is not None
+    return found
+
+
+def fresh_session(request: Request, answer: list[int]) -> Session:
+    engine = Engine(synthetic.model(), synthetic.KERNELS)
+    again = engine.add(request, answer)
+    engine.run(again)
+    return again
+
+
+@cache
+def challenge() -> Challenge:
+    """A cell of each kind of segment; one of two rows."""
+    return Challenge(run().receipt.digest, (Cell(0, 0, 2), Cell(1, 3, 4), Cell(3, 4, 6)))
+
+
+@cache
+def opening() -> bytes:
+    return synthetic.open_all(run(), challenge())
+
+
+@cache
+def other_opening() -> bytes:
+    return synthetic.open_all(other_run(), Challenge(other_run().receipt.digest, challenge().cells))
+
+
+@cache
+def public_opening() -> bytes:
+    return synthetic.open_all(run(), public_challenge(run().receipt, PUBLIC_CELLS))
+
+
+def frames(stream: bytes) -> list[bytes]:
+    """Payloads of the frames of an honest opening."""
+    reader = io.BytesIO(stream)
+    out: list[bytes] = []
+    while (frame := read_frame(reader, limit=1 << 24, what="honest opening")) is not None:
+        out.append(frame)
+    return out
+
+
+@cache
+def requests() -> tuple[bytes, ...]:
+    m = synthetic.model()
+    stops = Generation(7, synthetic.SAMPLED, bytes([3] * 32), ("\n\n", "é", "END"))
+    plain = Request(m.model_id, (("x", bytes(8)), ("y", bytes(16))), bytes([1] * 32), suite="blake3")
+    chat = Request(m.model_id, (("tokens", bytes(40)),), bytes([2] * 32), stops, "Grüße 👋", suite="keccak256")
+    return (run().session.request.encode(), plain.encode(), chat.encode())
+
+
+@cache
+def receipts() -> tuple[bytes, ...]:
+    return (run().receipt.encode(), other_run().receipt.encode())
+
+
+@cache
+def challenges() -> tuple[bytes, ...]:
+    many = tuple(Cell(s, a, a + 1) for s in range(4) for a in range(0, 90, 3))
+    return (challenge().encode(), Challenge(bytes(32), many, hints=False, tables=False).encode())
+
+
+@cache
+def programs() -> tuple[bytes, ...]:
+    return (encode_program(synthetic.model().program),)
+
+
+@cache
+def vocabularies() -> tuple[bytes, ...]:
+    """Byte-level BPE with merges, and SentencePiece with scores and byte tokens."""
+    words = [b"a", b"b", b"c", b"ab", b"abc", b"<s>", b"</s>"]
+    bpe = Vocabulary(
+        "bpe", "gpt-2", tuple(words), bytes([NORMAL] * 5 + [CONTROL] * 2), ((0, 1), (3, 2)), bos=5, eos=6,
+        end_ids=(5, 6), add_bos=True,
+    )  # fmt: skip
+    spm = Vocabulary(
+        "spm", "", (b"<unk>", b"</s>", b"\n", b"x", "▁y".encode()),
+        bytes([UNKNOWN, CONTROL, BYTE, NORMAL, NORMAL]),
+        scores=(0, 0, 0xC0000000, 0xBF800000, 0x80000000), eos=1, unknown=0, end_ids=(1,), add_space=True,
+    )  # fmt: skip
+    return (bpe.encode(), spm.encode(), synthetic.vocabulary().encode())

@@ -1,0 +1,147 @@
+"""No decoder allocates more than a small multiple of what it was given (NumPy's memory included)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+import synthetic
+from fuzz import honest
+from fuzz.harness import allowed, drive, peak
+from fuzz.mutate import Raw, emit, get, head, mutant, parse, paths, put
+from fuzz.test_verify import check_private, check_public, framed, mutated_opening
+
+from proofcompute import wire
+from proofcompute.errors import InputError, VerificationError
+from proofcompute.interpreter import needs
+from proofcompute.limits import KIB, MAX_OPENING_PART, MIB
+from proofcompute.messages import Challenge, OpeningHead, Part, Receipt, Request
+from proofcompute.ops import decode_program
+from proofcompute.verifier import Key
+from proofcompute.vocabulary import Vocabulary
+
+
+def decode_head(data: bytes) -> OpeningHead:
+    return OpeningHead.decode(data, len(synthetic.model().program.committed))
+
+
+def decode_part(data: bytes) -> Part:
+    statement = honest.run().stored.statement
+    need = needs(statement, honest.challenge().cells[2])
+    return Part.decode(data, statement.program, need, statement.rows, tables=True, hints=True)
+
+
+DECODERS: dict[str, tuple[Callable[[], Sequence[bytes]], Callable[[bytes], object]]] = {
+    "request": (honest.requests, Request.decode),
+    "receipt": (honest.receipts, Receipt.decode),
+    "challenge": (honest.challenges, Challenge.decode),
+    "opening head": (lambda: honest.frames(honest.opening())[:1], decode_head),
+    "opening part": (lambda: honest.frames(honest.opening())[3:], decode_part),
+    "program": (honest.programs, decode_program),
+    "vocabulary": (honest.vocabularies, Vocabulary.decode),
+    "key": (lambda: (honest.key().encode(),), Key.decode),
+}
+
+
+def rejected(run: Callable[[], object]) -> None:
+    """A verification error is an end like an InputError."""
+    try:
+        run()
+    except VerificationError as error:
+        raise InputError(str(error)) from error
+
+
+def test_mutants() -> None:
+    names = [*DECODERS, "verify", "verify_public"]
+    for make, decode in DECODERS.values():  # what is made once is no cost of decoding
+        for data in make():
+            decode(data)
+    receipt = honest.run().receipt.encode()
+    check_private(receipt, honest.opening())
+    check_public(receipt, honest.public_opening())
+
+    def make_one(rng: Random) -> tuple[str, bytes]:
+        name = rng.choice(names)
+        if name in DECODERS:
+            return name, mutant(rng, DECODERS[name][0]())
+        stream = honest.opening() if name == "verify" else honest.public_opening()
+        return name, mutated_opening(rng, stream, honest.other_opening())
+
+    def check(made: tuple[str, bytes]) -> None:
+        name, data = made
+        if name in DECODERS:
+            used = peak(lambda: DECODERS[name][1](data))
+        else:
+            verifier = check_private if name == "verify" else check_public
+            used = peak(lambda: rejected(lambda: verifier(receipt, data)))
+        assert used <= allowed(len(data))
+
+    drive("allocation", make_one, check)
+
+
+FILLING: tuple[Any, ...] = (0, 1000, b"", b"ab", "", "ab", (), (0,), ("", b""), (0, 0, 1), ("", "Add", (), (), ()))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_many_small_elements(name: str) -> None:
+    """The most that a byte can cost: arrays of many elements that take one to a few bytes each."""
+    make, decode = DECODERS[name]
+    tree = parse(make()[0])
+    lists = [p for p in paths(tree) if isinstance(get(tree, p), tuple)]
+    places = list(dict.fromkeys([*lists[:6], *lists[:: max(1, len(lists) // 6)]]))
+    for place in places:
+        for item in (*FILLING, *get(tree, place)[:1]):
+            one = emit(item)
+            count = 32 * KIB // len(one)
+            data = emit(put(tree, place, Raw(head(4, count) + count * one)))
+            used = peak(lambda data=data: decode(data))  # type: ignore[misc]
+            assert used <= 64 * len(data) + 256 * KIB
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_announced_lengths(name: str) -> None:
+    """A head that announces 2^30 elements or 2^40 bytes is refused before anything is made for it."""
+    make, decode = DECODERS[name]
+    data = make()[0]
+    tree = parse(data)
+    places = list(paths(tree))
+    for place in places[:: max(1, len(places) // 40)]:
+        for major in (2, 3, 4):
+            for n in (1 << 30, 1 << 40, (1 << 64) - 1):
+                for follows in (b"", emit(get(tree, place))):
+                    bomb = emit(put(tree, place, Raw(head(major, n) + follows)))
+                    with pytest.raises(InputError):
+                        decode(bomb)
+    bomb = emit(put(tree, places[-1], Raw(head(4, 1 << 30) + bytes(1000))))
+    assert peak(lambda: decode(bomb)) < 64 * len(bomb) + 64 * KIB
+
+
+def test_frames_that_announce_too_much() -> None:
+    """The frame's size is compared with what can be needed, and memory follows what has arrived."""
+    receipt = honest.run().receipt.encode()
+    frames = honest.frames(honest.opening())
+    for number in range(4):
+        for n in (1 << 20, MAX_OPENING_PART, MAX_OPENING_PART + 1, 1 << 40, (1 << 64) - 1):
+            stream = framed(frames[:number]) + head(2, n) + bytes(2 * KIB)
+            with pytest.raises(VerificationError) as caught:
+                check_private(receipt, stream)
+            assert caught.value.step == 1
+            used = peak(lambda stream=stream: rejected(lambda: check_private(receipt, stream)))  # type: ignore[misc]
+            assert used < 4 * MIB
+
+
+def test_a_part_that_fits_its_frame_but_not_its_cell() -> None:
+    """A frame far larger than its cell needs is refused before it is read."""
+    receipt = honest.run().receipt.encode()
+    frames = honest.frames(honest.opening())
+    part = parse(frames[1])
+    big = emit((((bytes(32 * MIB), part[0][0][1]), *part[0][1:]), *part[1:]))
+    stream = io.BytesIO()
+    wire.write_frame(stream, frames[0])
+    wire.write_frame(stream, big)
+    data = stream.getvalue()
+    used = peak(lambda: rejected(lambda: check_private(receipt, data)))
+    assert used < 4 * MIB

@@ -1,0 +1,57 @@
+"""What the package exports: pinned, complete, and loaded only when used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import proofcompute
+
+EXPORTED = """
+Cell Challenge DeviceError EmptyRowError Engine ExecutionError FormatError Generation InputError Kernels Key
+LimitError Message MismatchError Model NodeIdentity NonFiniteError ProductKey Program ProgramBuilder
+ProofcomputeError Proved Receipt Request RunDirectory Sampling Session StorageError StoredTrace StreamDecoder
+Tokenizer UnsupportedError VerificationError Verified Vocabulary all_cells chat_request check_text count_cells
+draw_cells import_gguf keygen kernels_for make_receipt matmul open_cells packaged_smollm2 prove
+public_challenge store text_request verify verify_product verify_public verify_rows
+""".split()
+
+
+def test_the_list_of_exports_is_pinned() -> None:
+    assert sorted(proofcompute.__all__) == sorted(EXPORTED)
+    assert set(EXPORTED) <= set(dir(proofcompute))
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_each_export_exists_and_says_what_it_is(name: str) -> None:
+    value = getattr(proofcompute, name)
+    assert value.__doc__
+    assert value.__module__.startswith("proofcompute.")
+
+
+def test_type_checkers_see_what_is_loaded() -> None:
+    tree = ast.parse(Path(proofcompute.__file__).read_text("utf-8"))
+    (block,) = (n for n in tree.body if isinstance(n, ast.If))
+    imports = [n for n in block.body if isinstance(n, ast.ImportFrom)]
+    seen = {a.name: (n.module or "").removeprefix("proofcompute.") for n in imports for a in n.names}
+    assert seen == proofcompute._MODULE
+    assert set(seen) == set(proofcompute.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        proofcompute.no_such_thing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "command", ["import proofcompute", "from proofcompute.cli import main; main(['--help'])"]
+)
+def test_starting_loads_nothing_heavy(command: str) -> None:
+    heavy = ("numba", "cupy", "tokenizers", "numpy", "safetensors", "gguf", "jinja2")
+    code = f"{command}\nimport sys\nassert not [m for m in {heavy!r} if m in sys.modules]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
