@@ -25,7 +25,7 @@ ELEMENTS = ("int8", "int16", "float32", "float64")
 def factors(dtype: str, n: int) -> tuple[Array, Array]:
     rng = np.random.default_rng(1)
     if dtype.startswith("float"):
-        return rng.standard_normal((n, n), dtype), rng.standard_normal((n, n), dtype)  # type: ignore[arg-type]
+        return rng.standard_normal((n, n)).astype(dtype), rng.standard_normal((n, n)).astype(dtype)
     info = np.iinfo(dtype)
     a, b = rng.integers(info.min, info.max, (2, n, n), dtype, endpoint=True)
     return a, b

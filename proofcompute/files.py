@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from proofcompute.errors import InputError, LimitError, StorageError
 
-__all__ = ["read_limited", "write_atomic", "writing"]
+__all__ = ["check_private", "read_limited", "write_atomic", "writing"]
 
 
 @contextmanager
@@ -45,6 +45,16 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a whole small file; see :func:`writing`."""
     with writing(path, mode) as stream:
         stream.write(data)
+
+
+def check_private(path: Path, what: str) -> None:
+    """InputError unless only its owner may read the file (as ssh asks of its keys)."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as e:
+        raise InputError(f"cannot read {what} {path}: {e.strerror or e}") from e
+    if mode & 0o077:
+        raise InputError(f"{what} {path} is secret, but others may read it; run: chmod 600 {path}")
 
 
 def read_limited(path: Path, limit: int, what: str) -> bytes:

@@ -25,30 +25,27 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
 
     Raises ExecutionError naming segment and operation where the arithmetic has no result.
     """
-    plan = program.plans[segment]
-    keep = {*plan.writes, *plan.emits}
+    rows = src.rows
     values: dict[str, Array] = {}
     results: dict[str, Array] = {}
-    for node, modes in zip(program.segments[segment].nodes, plan.reads_by_node, strict=True):
+    for step in program.plans[segment].steps:
         ins: list[Any] = []
-        for name, mode in zip(node.inputs, modes, strict=True):
-            if mode is Rows.PREFIX:
-                ins.append([src.rows.prefix(name, s) for s in spans])
+        for name, prefix in step.inputs:
+            if prefix:
+                ins.append([rows.prefix(name, s) for s in spans])
                 continue
             if name not in values:
-                values[name] = _gather(src.rows, name, spans)
+                values[name] = _gather(rows, name, spans)
             ins.append(values[name])
         try:
-            outs = node.op.run(ins, spans, src, k)
-            for name, out in zip(node.outputs, outs, strict=True):
-                if name in keep:
-                    if program.specs[name].dtype == "f32":
-                        out = k.settle(out)
-                    results[name] = out
-                    _scatter(src.rows, name, spans, out)
-                values[name] = out
+            outs = step.op.run(ins, spans, src, k)
+            for (name, kept, settled), out in zip(step.outputs, outs, strict=True):
+                values[name] = k.settle(out) if settled else out
+                if kept:
+                    results[name] = values[name]
+                    _scatter(rows, name, spans, values[name])
         except ExecutionError as e:
-            raise type(e)(f"{plan.name}/{node.name}: {e}") from e
+            raise type(e)(f"{step.name}: {e}") from e
     return results
 
 

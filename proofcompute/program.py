@@ -208,6 +208,18 @@ class Committed:
     tensors: tuple[str, ...]
 
 
+class Step(NamedTuple):
+    """One node, with what the interpreter asks about it looked up once."""
+
+    name: str
+    """Segment and node, for errors."""
+    op: Op
+    inputs: tuple[tuple[str, bool], ...]
+    """Name, and whether a prefix is read."""
+    outputs: tuple[tuple[str, bool, bool], ...]
+    """Name, whether it is committed or emitted, and whether it is settled first."""
+
+
 @dataclass(frozen=True)
 class SegmentPlan:
     """What follows from a program about one of its segments."""
@@ -224,7 +236,8 @@ class SegmentPlan:
     """Products, in execution order."""
     tables: tuple[tuple[str, str], ...]
     """(weight, public tensor of row indices) for each table lookup."""
-    reads_by_node: tuple[tuple[Rows, ...], ...]
+    steps: tuple[Step, ...]
+    """What the interpreter does, in order."""
 
 
 def check_name(name: str) -> None:
@@ -335,7 +348,7 @@ class Program:
         reads: dict[str, Rows] = {}
         sites: list[Site] = []
         tables: list[tuple[str, str]] = []
-        by_node: list[tuple[Rows, ...]] = []
+        steps: list[Step] = []
         for node in seg.nodes:
             where = f"{seg.name}/{node.name}"
             modes = tuple(node.op.reads())
@@ -365,7 +378,16 @@ class Program:
                 specs[name] = spec
                 local.add(name)
             sites += node.op.sites(self.weight)
-            by_node.append(modes)
+            kept = [n in self.group_of or n in self._output_names for n in node.outputs]
+            floats = [s.dtype == "f32" for s in outs]
+            steps.append(
+                Step(
+                    where,
+                    node.op,
+                    tuple(zip(node.inputs, [m is Rows.PREFIX for m in modes], strict=True)),
+                    tuple((n, k, k and f) for n, k, f in zip(node.outputs, kept, floats, strict=True)),
+                )
+            )
         for site in sites:
             if site.bound >= MAX_ACCUMULATOR:
                 raise FormatError(f"{seg.name}: accumulators of {site.weight} may reach 2^30")
@@ -378,7 +400,7 @@ class Program:
             tuple(n for n in produced if n in self._output_names),
             tuple(sites),
             tuple(tables),
-            tuple(by_node),
+            tuple(steps),
         )
 
     def first_row(self, segment: int, prompt: int) -> int:

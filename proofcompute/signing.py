@@ -8,7 +8,7 @@ from pathlib import Path
 
 from proofcompute import wire
 from proofcompute.errors import FormatError
-from proofcompute.files import read_limited, write_atomic
+from proofcompute.files import check_private, read_limited, write_atomic
 
 __all__ = ["NodeIdentity", "signature_holds"]
 
@@ -50,7 +50,8 @@ class NodeIdentity:
 
     @staticmethod
     def load(path: Path) -> NodeIdentity:
-        """Read a key file; InputError or FormatError if it is not one."""
+        """Read a key file; InputError if others may read it, FormatError if it is not one."""
+        check_private(path, "identity")
         data = read_limited(path, 1024, "identity")
         top = wire.as_list(wire.decode(data, limit=1024, what="identity"), "identity", n=3)
         if top[0] != KIND or top[1] != VERSION:

@@ -25,7 +25,7 @@ __all__ = [
     "Json",
     "Out",
     "Output",
-    "check_new",
+    "check_output",
     "complain",
     "hex_bytes",
     "kernels",
@@ -113,13 +113,16 @@ def progress(title: str, total: int | None = None) -> Iterator[Advance]:
         yield advance
 
 
-def check_new(path: Path, force: bool) -> None:
-    """InputError unless a file may be written at ``path``; called before any long work."""
+def check_output(path: Path, *, keep: bool = False) -> None:
+    """InputError unless a file may be written at ``path``; called before any long work.
+
+    With ``keep`` a file that is there already stays: an identity, once lost, cannot be made again.
+    """
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is not a directory; make it first")
     if path.is_dir():
         raise InputError(f"{path} is a directory; choose another name")
-    if path.exists() and not force:
+    if keep and path.exists():
         raise InputError(f"{path} exists; choose another name, or pass --force to replace it")
 
 

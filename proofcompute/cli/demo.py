@@ -23,7 +23,7 @@ __all__ = ["demo"]
 
 CELLS = 16
 """Cells of a sampled audit."""
-DRAWS = 2000
+DRAWS = 1000
 """Challenges drawn to measure how often a cheat is found."""
 CHEAT_PROMPT = "The capital of France is"
 
@@ -72,6 +72,8 @@ def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Model,
 
     path = packaged_smollm2() if source is None else source
     _title(out, "The model, and a verifier's key")
+    if backend.name != "numpy":
+        out.say("(Numba compiles its kernels the first time: about a minute, once.)")
     start = time.perf_counter()
     with progress("import") as advance:
         model = import_gguf(path, backend, progress=lambda done, total: advance(1, total))
@@ -227,6 +229,7 @@ def _cheats(
                 {
                     "cheat": cheat.name,
                     "description": cheat.description,
+                    "example": str(next(iter(bad.values()), "")),
                     "steps": sorted({e.step for e in bad.values()}),
                     "bad_cells": len(bad),
                     "total_cells": total,
@@ -250,6 +253,8 @@ def _table(rows: list[dict[str, Any]], out: Output) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=110)
     table = Table(box=box.SIMPLE if console.is_terminal else None, pad_edge=False)
     drawn = rows[0]["cells_drawn"]
     for name in ("the node ...", "step", "bad cells", f"found by {drawn} cells", "formula", "by all"):

@@ -14,7 +14,7 @@ from proofcompute.cli.common import (
     Json,
     Out,
     Output,
-    check_new,
+    check_output,
     kernels,
     load_model,
     progress,
@@ -30,12 +30,11 @@ def import_(
     output: Out,
     precision: Annotated[str, typer.Option(help="w8a8, w8a16 or w16a16.")] = "w8a16",
     device: Device = "auto",
-    force: Force = False,
     json: Json = False,
 ) -> None:
     """Compile a checkpoint into a model file."""
     out = Output(json)
-    check_new(output, force)
+    check_output(output)
     from proofcompute.importers import import_gguf
 
     start = time.perf_counter()
@@ -58,7 +57,7 @@ def import_(
 
 def identity(output: Out, force: Force = False, json: Json = False) -> None:
     """Make a node's signing key (Ed25519) and print its public key."""
-    check_new(output, force)
+    check_output(output, keep=not force)
     from proofcompute.signing import NodeIdentity
 
     key = NodeIdentity.new()
@@ -73,12 +72,11 @@ def keygen(
     output: Out,
     columns: Annotated[int, typer.Option(help="Freivalds columns; each adds 31 bits of soundness.")] = 2,
     device: Device = "auto",
-    force: Force = False,
     json: Json = False,
 ) -> None:
     """Make a verifier's key for a model. The file is secret: nodes must never see it."""
     out = Output(json)
-    check_new(output, force)
+    check_output(output)
     start = time.perf_counter()
     loaded = load_model(model)
     from proofcompute.freivalds import soundness_bits

@@ -11,11 +11,10 @@ import typer
 
 from proofcompute.cli.common import (
     Device,
-    Force,
     Json,
     Out,
     Output,
-    check_new,
+    check_output,
     hex_bytes,
     kernels,
     load_model,
@@ -71,11 +70,10 @@ def request(
     system: System = None,
     raw: Raw = False,
     suite: Suite = "sha256",
-    force: Force = False,
     json: Json = False,
 ) -> None:
     """Write a request. Keep it: a receipt is checked against it."""
-    check_new(output, force)
+    check_output(output)
     from proofcompute.files import write_atomic
 
     options = _options(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
@@ -248,11 +246,10 @@ def open_(
     output: Out,
     model: Annotated[Path | None, typer.Option(help="Model file, if it is not where the run had it.")] = None,
     device: Device = "auto",
-    force: Force = False,
     json: Json = False,
 ) -> None:
     """Open the cells that a challenge names."""
-    check_new(output, force)
+    check_output(output)
     from proofcompute.files import writing
     from proofcompute.prover import RunDirectory, open_cells
 

@@ -10,11 +10,10 @@ import typer
 
 from proofcompute.cli.common import (
     Device,
-    Force,
     Json,
     Out,
     Output,
-    check_new,
+    check_output,
     complain,
     hex_bytes,
     kernels,
@@ -55,11 +54,10 @@ def challenge(
     weights: Annotated[
         bool, typer.Option("--weights", help="For a verifier that holds the model file: ask for no hints.")
     ] = False,
-    force: Force = False,
     json: Json = False,
 ) -> None:
     """Choose the cells that the node must open, after it gave its receipt."""
-    check_new(output, force)
+    check_output(output)
     if all_ and (cells is not None or seed is not None):
         raise InputError("--all leaves nothing to draw: give it without --cells and --seed")
     from proofcompute.files import read_limited, write_atomic

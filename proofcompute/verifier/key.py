@@ -17,7 +17,7 @@ import numpy as np
 from proofcompute import hashing, wire
 from proofcompute.errors import FormatError, InputError, MismatchError
 from proofcompute.field import P31
-from proofcompute.files import read_limited, write_atomic
+from proofcompute.files import check_private, read_limited, write_atomic
 from proofcompute.freivalds import SecretColumns, derive, project_weight
 from proofcompute.kernels import F32, U32, Kernels, Matrix
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY, MAX_TOKENIZER
@@ -120,12 +120,7 @@ class Key:
     @staticmethod
     def load(path: Path) -> Key:
         """Read a key file; InputError if others may read it, FormatError if it is damaged."""
-        try:
-            mode = path.stat().st_mode
-        except OSError as e:
-            raise InputError(f"cannot read key {path}: {e.strerror or e}") from e
-        if mode & 0o077:
-            raise InputError(f"key {path} is secret, but others may read it; run: chmod 600 {path}")
+        check_private(path, "key")
         return Key.decode(read_limited(path, MAX_KEY, "key"))
 
 

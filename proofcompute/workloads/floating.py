@@ -41,11 +41,11 @@ With m <= 2^22 we have m p < 2^-15, and then M <= R / (1 - m p) <= T_i,
     T_i = (1 + 2^-12) (t_i + (p + p') g_i + 4 d m w).
 
 So a claim with an element that is off by more than T_i in row i passes one column with probability at most
-1/2, and all k with probability at most 2^-k. Smaller errors may pass. T_i is close to t_i for binary32, and a
-few times as large for binary64, where the check rounds as the honest machine does. It grows with h and with
-the square root of m: for standard normal factors and n = d = m = 1024 in binary32, where elements of C have a
-standard deviation of 32, T_i is about 16 with h = d and about 1 with h = 64. A tolerance for every machine is
-a wide one; products that have to be exact should be integers.
+1/2, and all k with probability at most 2^-k. Smaller errors may pass. T_i is close to t_i for binary32, and
+larger (1.5 times at d = m = 1024) for binary64, where the check rounds as the honest machine does. It grows
+with h and with the square root of m: for standard normal factors and n = d = m = 1024 in binary32, where
+elements of C have a standard deviation of 32, T_i is about 16 with h = d and about 1 with h = 64. A tolerance
+for every machine is a wide one; products that have to be exact should be integers.
 
 Signs are fresh for every check. Whether errors near the threshold pass depends on the signs, so signs in use
 for several checks would become known bit by bit; there is no reusable key for floats.
@@ -76,8 +76,8 @@ MAX_SIGNS: Final = 256
 """Most columns of signs."""
 MAX_FLOAT_AXIS: Final = 1 << 22
 """Longest axis of B for which the constants of the module's text hold."""
-_BLOCK: Final = 1 << 17
-"""Elements converted to binary64 at a time: a mebibyte stays in the cache."""
+_BLOCK: Final = 1 << 16
+"""Elements converted to binary64 at a time: half a mebibyte stays in the cache."""
 _PIECE: Final = 128
 """Terms of a sum left to BLAS, in whatever order."""
 _V: Final = 2.0**-53

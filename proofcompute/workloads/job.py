@@ -38,7 +38,6 @@ from proofcompute.errors import (
     VerificationError,
 )
 from proofcompute.kernels import Array, Kernels
-from proofcompute.limits import MIB
 from proofcompute.signing import NodeIdentity, signature_holds
 from proofcompute.workloads.arrays import FLOATS, INTEGERS, matrix, shapes
 from proofcompute.workloads.commitment import (
@@ -233,7 +232,7 @@ def verify_rows(
         bound = used.test(a, c)  # 8
         if bound is not None:
             bounds.append(bound)
-    if _frame(opening) is not None:
+    if opening.read(1):
         raise VerificationError(10, "the opening holds more than was asked for")
     return evidence(used, challenge.rows, claim.c.rows, bounds)
 
@@ -300,10 +299,11 @@ def _read_rows(
     kernels: Kernels,
 ) -> tuple[Array, Array]:
     """Steps 1, 7 and 10 of one range: rows of A and of C that lie under their roots."""
-    data = _frame(stream)
-    if data is None:
-        raise VerificationError(10, f"the opening lacks rows {first}..{end}")
+    limit = RowsPart.most(request.a, receipt.c, first, end)
     try:
+        data = wire.read_frame(stream, limit=limit, what="opening")
+        if data is None:
+            raise VerificationError(10, f"the opening lacks rows {first}..{end}")
         part = RowsPart.decode(data, request.a, receipt.c, first, end)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, f"rows {first}..{end}: {e}") from e
@@ -328,10 +328,3 @@ def _under(
     if root != of.root:
         raise VerificationError(7, f"rows {first}..{end} of {what} are not under its root")
     return rows_from_leaves(data, of.dtype, end - first, of.width)
-
-
-def _frame(stream: BinaryIO) -> bytes | None:
-    try:
-        return wire.read_frame(stream, limit=MAX_PART + MIB, what="opening")
-    except (FormatError, LimitError) as e:
-        raise VerificationError(1, str(e)) from e

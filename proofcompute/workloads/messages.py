@@ -235,10 +235,16 @@ class RowsPart:
         return wire.encode((self.a, self.a_proof, self.c, self.c_proof))
 
     @staticmethod
+    def most(a: MatrixId, c: MatrixId, first: int, end: int) -> int:
+        """Most bytes of an encoded part for rows first..end: their own, and 64 for each head and digest."""
+        nodes = proof_length(a.rows, first, end) + proof_length(c.rows, first, end)
+        return (end - first) * (a.row_bytes + c.row_bytes) + 64 * (nodes + 5)
+
+    @staticmethod
     def decode(data: bytes, a: MatrixId, c: MatrixId, first: int, end: int) -> RowsPart:
         """The part for rows first..end of A and C; FormatError or LimitError unless it is exactly that."""
         what = "opened rows"
-        top = wire.as_list(wire.decode(data, limit=MAX_PART + MIB, what=what), what, n=4)
+        top = wire.as_list(wire.decode(data, limit=RowsPart.most(a, c, first, end), what=what), what, n=4)
         n = end - first
         return RowsPart(
             wire.as_bytes(top[0], "rows of A", n * a.row_bytes),

@@ -79,6 +79,8 @@ RAISED = {
     "statement.py": {"FormatError", "LimitError"},
 }
 """Files whose every ``raise`` of these errors needs a mutant."""
+SCOPE = {"statement.py": "Statement."}
+"""Where only a part of a file is meant: how the qualified names there begin."""
 
 
 class Site(NamedTuple):
@@ -103,7 +105,8 @@ def sites(file: str) -> tuple[Site, ...]:
             if isinstance(called, ast.Name) and called.id in RAISED[file]:
                 words = ": ".join(_text(a) for a in node.exc.args)
                 name = f"{file.removesuffix('.py')}:{'.'.join(path)}: {words}"
-                found.append(Site(node.lineno, node.end_lineno or node.lineno, name))
+                if ".".join(path).startswith(SCOPE.get(file, "")):
+                    found.append(Site(node.lineno, node.end_lineno or node.lineno, name))
         for child in ast.iter_child_nodes(node):
             walk(child, path)
 

@@ -1,4 +1,4 @@
-"""Attacks on receipts and challenges, signed anew wherever the attacker could; with the step that rejects each."""
+"""Attacks on receipts and challenges, signed anew wherever possible; with the step that rejects each."""
 
 from __future__ import annotations
 

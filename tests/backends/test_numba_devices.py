@@ -39,4 +39,4 @@ def test_compiler_switched_off() -> None:
         "except DeviceError as error: assert '--device numpy' in str(error)\n"
         "else: raise SystemExit('no error')"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])  # noqa: S603
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

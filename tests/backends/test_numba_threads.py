@@ -12,8 +12,9 @@ import pytest
 from proofcompute.backends.numba import NumbaKernels, threads
 from proofcompute.errors import NonFiniteError
 from proofcompute.kernels import Matrix
+from proofcompute.numerics import NumpyKernels
 
-KERNELS = NumbaKernels()
+KERNELS, SLOW = NumbaKernels(), NumpyKernels()
 RNG = np.random.default_rng(7)
 WEIGHT = Matrix(RNG.integers(-127, 128, (1, 1200, 300)).astype(np.int8), np.ones(1200, np.float32))
 INPUTS = [RNG.standard_normal((n, 300)).astype(np.float32) for n in (1, 2, 40, 1, 3, 70)]
@@ -69,28 +70,28 @@ def test_many_python_threads_at_once() -> None:
         assert all(pool.map(work, range(200)))
 
 
-def test_serial_and_parallel_agree() -> None:
-    parallel = [KERNELS.linear(x, WEIGHT, 2).tobytes() for x in INPUTS]
-    assert threads.enter_region()  # keeps the kernels out
-    try:
-        serial = [KERNELS.linear(x, WEIGHT, 2).tobytes() for x in INPUTS]
-    finally:
-        threads.leave_region(10**12)
-    assert serial == parallel
+@pytest.fixture(params=[True, False], ids=["parallel", "serial"])
+def regions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "size", lambda: 2)
+    if not request.param:
+        monkeypatch.setattr(threads, "enter_region", lambda: False)
 
 
-def test_attention_serial_and_parallel_agree() -> None:
+@pytest.mark.usefixtures("regions")
+def test_linear_in_and_out_of_regions() -> None:
+    for x in INPUTS:
+        assert KERNELS.linear(x, WEIGHT, 2).tobytes() == SLOW.linear(x, WEIGHT, 2).tobytes()
+
+
+@pytest.mark.usefixtures("regions")
+def test_attention_in_and_out_of_regions() -> None:
     q = RNG.standard_normal((1, 96)).astype(np.float32)
     k = RNG.integers(-127, 128, (300, 3, 16)).astype(np.int8)
     s = RNG.random((300, 3)).astype(np.float32)
     scale = np.float32(0.25)
-    parallel = KERNELS.attention(q, k, s, k, s, 299, scale, 0)
-    assert threads.enter_region()
-    try:
-        serial = KERNELS.attention(q, k, s, k, s, 299, scale, 0)
-    finally:
-        threads.leave_region(10**12)
-    assert serial.tobytes() == parallel.tobytes()
+    for window in (0, 100):
+        arguments = (q, k, s, k, s, 299, scale, window)
+        assert KERNELS.attention(*arguments).tobytes() == SLOW.attention(*arguments).tobytes()
 
 
 def test_errors_come_out_of_parallel_loops() -> None:
@@ -107,7 +108,7 @@ def test_errors_come_out_of_parallel_loops() -> None:
 
 def test_slow_regions_are_closed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(threads.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(threads, "perf_counter", lambda: now[0])
     assert threads.enter_region()
     now[0] += 0.5
     threads.leave_region(1000)

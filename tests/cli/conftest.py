@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from cli.driver import Files, done
 from importers.tiny import write_tiny_gguf
 

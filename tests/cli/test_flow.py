@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from cli.driver import Files, call, done, refused
 from importers.tiny import write_tiny_gguf
-
 from proofcompute.cli.counter import attempts_path
 from proofcompute.cli.run_commands import seed_bytes
 from proofcompute.messages import Challenge, Receipt, Request
@@ -121,9 +121,7 @@ def test_another_token_in_the_receipt_is_rejected(files: Files, key: Path, tmp_p
     opened = files.opening.read_bytes()
     old = Challenge.decode(files.challenge.read_bytes())
     opening = tmp_path / "opening"
-    opening.write_bytes(
-        opened.replace(receipt.digest, forged.digest, 1).replace(old.digest, head.digest, 1)
-    )
+    opening.write_bytes(opened.replace(receipt.digest, forged.digest, 1).replace(old.digest, head.digest, 1))
     found = call(*verify(files, key, receipt=path, challenge=challenge, opening=opening), "--json")
     assert found.status == 1
     assert found.json["verified"] is False

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cli.driver import Files, call, done, refused, start
 
+from cli.driver import Files, call, done, refused, start
 from proofcompute.messages import Receipt
 from proofcompute.prover import RunDirectory
 
@@ -116,9 +116,7 @@ def test_a_prompt_in_place_of_a_request(files: Files, tmp_path: Path) -> None:
     challenge, opening = tmp_path / "challenge", tmp_path / "opening"
     done("challenge", run / "receipt", "-o", challenge, "--all", "--weights")
     done("open", run, challenge, "-o", opening)
-    verified = done(
-        "verify", files.model, run / "receipt", challenge, opening, "--request", run / "request"
-    )
+    verified = done("verify", files.model, run / "receipt", challenge, opening, "--request", run / "request")
     assert verified["answer"] == found["answer"]
 
 

@@ -6,7 +6,6 @@ import io
 from functools import cache
 
 import synthetic
-
 from proofcompute.errors import Cell
 from proofcompute.generation import Engine, Session
 from proofcompute.messages import Challenge, Generation, Request, public_challenge
@@ -94,7 +93,8 @@ def requests() -> tuple[bytes, ...]:
     m = synthetic.model()
     stops = Generation(7, synthetic.SAMPLED, bytes([3] * 32), ("\n\n", "é", "END"))
     plain = Request(m.model_id, (("x", bytes(8)), ("y", bytes(16))), bytes([1] * 32), suite="blake3")
-    chat = Request(m.model_id, (("tokens", bytes(40)),), bytes([2] * 32), stops, "Grüße 👋", suite="keccak256")
+    tokens = (("tokens", bytes(40)),)
+    chat = Request(m.model_id, tokens, bytes([2] * 32), stops, "Grüße 👋", suite="keccak256")
     return (run().session.request.encode(), plain.encode(), chat.encode())
 
 

@@ -10,11 +10,11 @@ from random import Random
 from typing import Any
 
 import pytest
+
 import synthetic
 from fuzz import honest
-from fuzz.harness import drive
+from fuzz.harness import attempt, drive
 from fuzz.mutate import BOUNDARIES, mutant, mutate_bytes
-
 from proofcompute.errors import FormatError, InputError, MismatchError, ProofcomputeError
 from proofcompute.messages import Receipt
 from proofcompute.model import Model
@@ -84,9 +84,10 @@ def with_tensor(header: dict[str, Any], body: bytes, name: str, data: bytes) -> 
 
 def change_header(rng: Random, header: dict[str, Any]) -> None:
     name = rng.choice(list(header))
-    odd = rng.choice((None, True, 0, -1, 1.5, "", "x", [], {}, [[]], {"a": []}, 1 << 70))
+    texts = ("{}", "[]", '{"a": 1}', '{"a": "\\ud800"}', "[" * 9_000, "1" * 5_000, "NaN", '"', "")
+    odd: Any = rng.choice((None, True, 0, -1, 1.5, "", "x", [], {}, [[]], {"a": []}, 1 << 70))
     if name == "__metadata__" or rng.random() < 0.1:
-        text = rng.choice(("{}", "[]", '{"a": 1}', '{"a": "\\ud800"}', "[" * 9_000, "1" * 5_000, "NaN", '"', ""))
+        text = rng.choice(texts)
         header["__metadata__"] = rng.choice((odd, {"proofcompute": odd}, {"proofcompute": text}, {"a": text}))
         return
     entry, kind = header[name], rng.randrange(8)
@@ -97,7 +98,8 @@ def change_header(rng: Random, header: dict[str, Any]) -> None:
     elif kind == 2:
         entry["dtype"] = rng.choice(DTYPES)
     elif kind == 3:
-        entry["shape"] = rng.choice(([], [0], [*entry["shape"], 1], [1, *entry["shape"]], entry["shape"][::-1]))
+        shape = entry["shape"]
+        entry["shape"] = rng.choice(([], [0], [*shape, 1], [1, *shape], shape[::-1]))
     elif kind == 4 and entry["shape"]:
         entry["shape"][rng.randrange(len(entry["shape"]))] = rng.choice(BOUNDARIES)
     elif kind == 5:
@@ -116,10 +118,9 @@ def test_model_files(container: bytes, tmp_path: Path) -> None:
     def check(data: bytes) -> None:
         path.unlink(missing_ok=True)  # never rewritten while it is mapped
         path.write_bytes(data)
-        try:
-            model = Model.load(path)
-        except InputError as error:
-            assert str(error)
+        model = attempt(lambda: Model.load(path), InputError)
+        if isinstance(model, InputError):
+            assert str(model)
             return
         model.save(again)
         copy = Model.load(again)
@@ -184,11 +185,11 @@ def test_run_directories(finished: Path) -> None:
         for other, content in {**genuine, name: data}.items():
             (finished / other).unlink(missing_ok=True)  # never rewritten while it is mapped
             (finished / other).write_bytes(content)
-        try:
-            stored, receipt = directory.stored(model, synthetic.KERNELS)
-        except InputError as error:
-            assert str(error)
+        found = attempt(lambda: directory.stored(model, synthetic.KERNELS), InputError)
+        if isinstance(found, InputError):
+            assert str(found)
             return
+        stored, receipt = found
         assert receipt.encode() == (finished / "receipt").read_bytes()
         assert directory.request().encode() == (finished / "request").read_bytes()
         assert b"".join(g.tobytes() for g in stored.groups) == (finished / "trace").read_bytes()
@@ -221,14 +222,13 @@ def test_interrupted_runs(tmp_path: Path) -> None:
         path.mkdir(exist_ok=True)
         (path / "tokens").write_bytes(data)
         directory = RunDirectory(path)
-        try:
-            answer = directory.begin(session.request)
-            resumed = honest.fresh_session(session.request, answer)
-        except ProofcomputeError as error:
-            assert str(error)
+        resumed = attempt(
+            lambda: honest.fresh_session(session.request, directory.begin(session.request)), ProofcomputeError
+        )
+        directory.close()
+        if isinstance(resumed, ProofcomputeError):
+            assert str(resumed)
             return
-        finally:
-            directory.close()
         assert make_receipt(synthetic.model(), resumed, synthetic.KERNELS, synthetic.NODE).encode() == wanted
 
     for kept in range(len(right) + 1):

@@ -151,7 +151,7 @@ def test_mistakes_are_named() -> None:
     b.output(h)
     with pytest.raises(InputError, match="output already"):
         b.output(h)
-    assert [w.name for w in b.program().weights] == ["linear.2.weight"]  # of the sum that did not fit
+    assert len(b.program().weights) == 1  # that of the sum which did not fit; nothing is left of the others
 
 
 def test_a_program_needs_an_output_and_good_limbs() -> None:

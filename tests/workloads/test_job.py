@@ -280,6 +280,9 @@ def test_openings_are_whole_in_order_and_nothing_more() -> None:
     assert step(lambda: audit(j, opening=opened(j)[:-1])) == 1
     assert step(lambda: audit(j, opening=b"\x01")) == 1
     assert step(lambda: audit(j, opening=bytes.fromhex("5b7fffffffffffffff"))) == 1
+    assert step(lambda: audit(j, opening=opened(j) + b"\x40")) == 10
+    # a frame larger than its rows need is refused from its head
+    assert step(lambda: audit(j, opening=bytes.fromhex("5a00010000") + bytes(1 << 16))) == 1
 
 
 def test_opened_rows_are_the_committed_ones() -> None:

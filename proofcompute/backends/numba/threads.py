@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from time import perf_counter
 from typing import Any, Final
 
 import numba
@@ -76,9 +76,10 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
 
     True unless a call returned False. Returns, or raises what a call raised, after all calls have ended.
     """
+    least = max(1, least)
     if units < 2 * least or size() == 1:
         return function(0, units, *arguments) is not False
-    parts = min(size(), units // max(1, least))
+    parts = min(size(), units // least)
     cuts = [units * i // parts for i in range(parts + 1)]
     pool = _pool()
     others = [pool.submit(function, cuts[i], cuts[i + 1], *arguments) for i in range(1, parts)]
@@ -91,7 +92,7 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
 
 def enter_region() -> bool:
     """Whether the caller may enter a parallel loop; if so it must call :func:`leave_region` after."""
-    now = time.perf_counter()
+    now = perf_counter()
     if now < _state.closed_until or not _state.region.acquire(blocking=False):
         return False
     _state.entered = now
@@ -100,7 +101,7 @@ def enter_region() -> bool:
 
 def leave_region(products: int) -> None:
     """Let the next one in; ``products`` is the number of multiplications that were done inside."""
-    now = time.perf_counter()
+    now = perf_counter()
     if now - _state.entered > _GRACE + products / _SLOWEST:
         _state.closed_until = now + _state.pause
         _state.pause = min(2 * _state.pause, _LONGEST)

@@ -1,0 +1,177 @@
+"""What a mutant is, how checks are removed, and attacks that only mutants need (design, section 9).
+
+A check that another one also covers is listed with ``setup``: the edits that take the other protection away
+first, so that this check is what stands between the attack and acceptance. The checks of the verifier's own
+bookkeeping (step 10) cannot be reached by any message; their ``setup`` breaks the verifier as a careless
+change might, and the check must notice.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from adversary.attacks import ATTACKS
+from adversary.cheats import CHEATS, edit_rows, with_weights
+from adversary.forger import (
+    BLOCK_0,
+    BLOCK_1,
+    HEAD,
+    KERNELS,
+    ROWS,
+    Case,
+    Forgery,
+    case,
+    forge,
+    model,
+)
+from adversary.mutation import Edit
+from proofcompute.errors import Cell
+from proofcompute.kernels import Array, Matrix
+from proofcompute.messages import public_challenge
+from proofcompute.model import Model
+from proofcompute.verifier import Verified, verify_public
+
+
+class Verification(Protocol):
+    """A whole verification, private or public."""
+
+    def verify(self) -> Verified: ...
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One check."""
+
+    sites: tuple[str, ...]
+    """Where it raises, and where what it translates was raised."""
+    edits: tuple[Edit, ...]
+    """What removes it."""
+    attack: Callable[[], Verification]
+    """What then passes."""
+    setup: tuple[Edit, ...] = ()
+    """Other protections that are removed first, or the fault that the check must notice."""
+    together: bool = False
+    """Whether the attack is prepared under ``setup``: the prover shares the fault."""
+
+
+# -- attacks that only mutants need --------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PublicCase:
+    """Everything that one public verification gets."""
+
+    forgery: Forgery
+    receipt: bytes
+    count: int
+    opening: bytes
+
+    def verify(self) -> Verified:
+        return verify_public(
+            model(),
+            self.forgery.request,
+            self.receipt,
+            self.count,
+            io.BytesIO(self.opening),
+            kernels=KERNELS,
+        )
+
+
+def public(
+    forgery: Forgery,
+    receipt: Callable[[bytes], bytes] = lambda data: data,
+    opening: Callable[[bytes], bytes] = lambda data: data,
+    more: int = 0,
+) -> PublicCase:
+    """A public proof of 12 cells, or of all if ``more`` are asked for than there are."""
+    count = forgery.statement.cells if more else 12
+    data = forgery.open_bytes(public_challenge(forgery.receipt, count))
+    return PublicCase(forgery, receipt(forgery.receipt.encode()), count + more, opening(data))
+
+
+def context_of_one_row() -> Case:
+    """Attention saw its own row only; nothing before it is opened."""
+
+    def alone(name: str, row: int, rows: Array) -> Array:
+        return np.concatenate([np.zeros_like(rows[:row]), rows[row:]]) if name[0] in "kv" else rows
+
+    return case(forge(see_as=alone), Cell(BLOCK_0, 9, 10), Cell(BLOCK_1, 9, 10))
+
+
+def without(weight: str) -> Model:
+    """The model in which one matrix is zero."""
+
+    def clear(name: str, w: Matrix) -> Matrix:
+        return Matrix(np.zeros_like(w.q), w.scale, w.bias) if name == weight else w
+
+    return with_weights(model(), clear)
+
+
+def product_left_out() -> Case:
+    """The last product of a block was never made."""
+    return case(forge(runs=without("block.1.ffn.down")), Cell(BLOCK_1, 4, 6))
+
+
+def hint_left_out() -> Case:
+    """The last product of a block was never made, and its hint is not sent."""
+    forgery = forge(runs=without("block.1.ffn.down"))
+    cell = Cell(BLOCK_1, 4, 6)
+    attack = case(forgery, cell)
+    opening = forgery.open(attack.challenge)
+    short = opening.with_part(0, hints=opening.parts[0].hints[:-1])
+    return replace(attack, opening=short.encode())
+
+
+def values_altered() -> Case:
+    return case(forge(write_as=edit_rows("v.0", 5)), Cell(BLOCK_0, 5, 6))
+
+
+def named(name: str) -> Callable[[], Case]:
+    return ATTACKS[name][0]
+
+
+def a_layer_left_out() -> Case:
+    return case(CHEATS["one layer skipped"].build(), Cell(BLOCK_1, 4, 6))
+
+
+def token_edited() -> Case:
+    return case(CHEATS["last answer token edited"].build(), Cell(HEAD, ROWS - 1, ROWS))
+
+
+# -- edits ---------------------------------------------------------------------------------------------------
+V, S, O, P = "verifier.verify", "verifier.sources", "messages.opening", "verifier.public"  # noqa: E741
+
+
+def never(module: str, condition: str) -> Edit:
+    """``if condition:`` is never true."""
+    return Edit(module, f"if {condition}:", "if False:")
+
+
+SHORTEST_HEAD = Edit("wire", "if argument < least:", "if argument < 0:")
+SHORTEST_FRAME = Edit("wire", "if size < least:", "if size < 0:")
+CANONICAL_RECEIPT = never(V, "receipt.encode() != data")
+PART_SIZE = Edit(V, "data = _frame(reader, largest)", "data = _frame(reader, MAX_OPENING_PART)")
+PROOF_LENGTH = Edit(O, "n=proof_length(size, a, b))", "n=None)")
+RANGE_LENGTH = never("merkle", "len(proof) != expected")
+HINT_WIDTH = Edit(O, "if not data or not 1 <= data[0] <= widest:", "if False:")
+HINT_MINIMAL = never(O, "_width(low, high) != data[0]")
+HINT_BOUND = never(O, "max(high, -low) > site.bound")
+COUNT_PRODUCTS = never(V, "products.made != len(need.sites)")
+SKIP_MISSING = (
+    Edit(V, 'raise VerificationError(10, "the opening lacks this cell", cell=cell)', "return None"),
+    Edit(V, "        _check_cell(holder, claim,", "        part is None or _check_cell(holder, claim,"),
+)
+EMPTY_HEAD = Edit(V, 'raise VerificationError(10, "the opening is empty")', "return ()")
+
+VERIFY = "verifier/verify:"
+SOURCES = "verifier/sources:"
+PUBLIC = "verifier/public:"
+OPENING = "messages/opening:decode_hint: "
+STOP = "generation/stop:check_answer: "
+OUTPUTS = VERIFY + "_check_outputs: 5: "
+CELL = VERIFY + "check_challenge: 6: str(e)"
+STATEMENT = "statement:Statement.check_cell: "
+HINT = SOURCES + "HintProducts.linear: "

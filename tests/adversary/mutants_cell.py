@@ -1,0 +1,269 @@
+"""Mutants of steps 7 to 10, cell by cell, and of public proofs."""
+
+from __future__ import annotations
+
+from adversary.cheats import CHEATS
+from adversary.forger import (
+    honest,
+)
+from adversary.mutants import (
+    CANONICAL_RECEIPT,
+    COUNT_PRODUCTS,
+    EMPTY_HEAD,
+    HINT,
+    HINT_BOUND,
+    HINT_MINIMAL,
+    HINT_WIDTH,
+    OPENING,
+    PART_SIZE,
+    PROOF_LENGTH,
+    PUBLIC,
+    RANGE_LENGTH,
+    SHORTEST_FRAME,
+    SHORTEST_HEAD,
+    SKIP_MISSING,
+    SOURCES,
+    VERIFY,
+    Mutant,
+    O,
+    P,
+    S,
+    V,
+    a_layer_left_out,
+    context_of_one_row,
+    hint_left_out,
+    named,
+    never,
+    product_left_out,
+    public,
+    token_edited,
+    values_altered,
+)
+from adversary.mutation import Edit
+from adversary.openings import long_frame_head
+from adversary.receipts import long_head
+
+CELL_MUTANTS: dict[str, Mutant] = {
+    # step 7
+    "trace root": Mutant(
+        (VERIFY + "_check_head: 7: the opened roots do not hash to the trace root",),
+        (never(V, "trace_root(suite, seals) != claim.receipt.trace_root"),),
+        named("trace made up after the receipt"),
+    ),
+    "length of a Merkle proof": Mutant(
+        (VERIFY + "_check_cell: 7: str(e)",),
+        (RANGE_LENGTH,),
+        named("a proof one digest long"),
+        setup=(PROOF_LENGTH,),
+    ),
+    "rows under the trace root": Mutant(
+        (SOURCES + "open_groups: 7: rows {}..{} of {} are not under the trace root",),
+        (never(S, "root != roots[g.group]"),),
+        named("noise committed, right rows opened"),
+    ),
+    "committed floats are canonical": Mutant(
+        (SOURCES + "open_groups: 7: {} holds -0 or a number that is not finite",),
+        (never(S, "rows.dtype == np.float32 and not _canonical(rows)"),),
+        named("a committed negative zero"),
+    ),
+    "table rows under the model id": Mutant(
+        (SOURCES + "open_tables: 7: row {} of {} is not under the model id",),
+        (never(S, "root != identity.roots[index[spec.name]]"),),
+        named("embedding of another model"),
+    ),
+    # step 8
+    "width of a hint": Mutant(
+        (HINT + "8: str(e)", OPENING + "hint of {}: width outside 1..{} bits"),
+        (HINT_WIDTH,),
+        named("an accumulator plus p"),
+        setup=(HINT_BOUND, PART_SIZE),
+    ),
+    "least width of a hint": Mutant(
+        (HINT + "8: str(e)", OPENING + "hint of {}: more bits than its values need"),
+        (HINT_MINIMAL,),
+        named("more bits than needed"),
+    ),
+    "bound of a hint": Mutant(
+        (HINT + "8: str(e)", OPENING + "hint of {}: an accumulator is beyond its bound"),
+        (HINT_BOUND,),
+        named("accumulators minus p"),
+        setup=(HINT_WIDTH, PART_SIZE),
+    ),
+    "padding of a hint": Mutant(
+        (HINT + "8: str(e)",),
+        (never("numerics.bitpack", "spare and data[-1] >> (8 - spare)"),),
+        named("a padding bit set"),
+    ),
+    "product": Mutant(
+        (HINT + "8: the product check failed",),
+        (never(S, "not check_product(q, acc, spec.limbs, self.columns.s(spec), self.columns.v(spec), k)"),),
+        a_layer_left_out,
+    ),
+    "product of every limb": Mutant(
+        (HINT + "8: the product check failed",),
+        (
+            Edit(
+                "freivalds",
+                "ok &= bool(np.array_equal(left, right))",
+                "ok &= j > 0 or i > 0 or bool(np.array_equal(left, right))",
+            ),
+        ),
+        named("one accumulator of the last set off by one"),
+    ),
+    "the wanted token's product": Mutant(
+        (HINT + "8: the product check failed",),
+        (
+            Edit(
+                "freivalds",
+                "ok &= bool(np.array_equal(left, right))",
+                "ok |= bool(np.array_equal(left, right))",
+            ),
+        ),
+        named("the wanted token's accumulator raised"),
+    ),
+    "limbs checked one by one": Mutant(
+        (HINT + "8: the product check failed",),
+        (never(S, "not check_product(q, acc, spec.limbs, self.columns.s(spec), self.columns.v(spec), k)"),),
+        named("a compensating shift between limbs"),
+    ),
+    "arithmetic": Mutant(
+        (VERIFY + "_check_cell: 8: the arithmetic has no result: {}",),
+        (never("numerics.attention", "(s < ZERO).any()"),),
+        named("a negative key scale"),
+    ),
+    # step 9
+    "committed rows": Mutant(
+        (SOURCES + "OpenedRows.write: 9: the computed rows differ from {}",),
+        (never(S, "not _identical(claimed, rows)"),),
+        named("a committed row altered"),
+    ),
+    "answer tokens": Mutant(
+        (SOURCES + "OpenedRows.write: 9: the computed rows differ from {}",),
+        (never(S, "not _identical(claimed, rows)"),),
+        token_edited,
+    ),
+    # step 10
+    "nothing left over": Mutant(
+        (VERIFY + "audit: 10: the opening holds more than was asked for",),
+        (never(V, "reader.read(1)"),),
+        named("one part more"),
+    ),
+    "opening is there": Mutant(
+        (VERIFY + "_check_head: 10: the opening is empty",),
+        (EMPTY_HEAD, *SKIP_MISSING),
+        named("nothing opened"),
+    ),
+    "part is there": Mutant(
+        (VERIFY + "_read_part: 10: the opening lacks this cell",),
+        SKIP_MISSING,
+        named("only lucky cells opened"),
+    ),
+    "every cell": Mutant(
+        (VERIFY + "audit: 10: a cell was not checked",),
+        (never(V, "tuple(checked) != challenge.cells"),),
+        named("only lucky cells opened"),
+        setup=(
+            Edit(
+                V,
+                "for cell in challenge.cells:\n        need = needs",
+                "for cell in challenge.cells[:-1]:\n        need = needs",
+            ),
+        ),
+    ),
+    "every row": Mutant(
+        (SOURCES + "OpenedRows.read: 10: rows of {} before {} were not opened",),
+        (
+            Edit(
+                S,
+                'raise VerificationError(10, f"rows of {name} before {first} were not opened", '
+                "cell=self.cell)",
+                "return np.concatenate([np.zeros((first, *rows.shape[1:]), rows.dtype), rows])",
+            ),
+        ),
+        context_of_one_row,
+        setup=(
+            Edit("interpreter", "first = 0 if mode is Rows.PREFIX else cell.a", "first = cell.a"),
+            Edit(
+                "prover.opening",
+                "return rows[span.a - first : span.b - first]",
+                "return np.concatenate([np.zeros((first, *rows.shape[1:]), rows.dtype), rows])"
+                "[span.a : span.b]",
+            ),
+        ),
+        together=True,
+    ),
+    "every product": Mutant(
+        (VERIFY + "_check_cell: 10: a product was not checked",),
+        (COUNT_PRODUCTS,),
+        product_left_out,
+        setup=(
+            Edit(
+                S,
+                "if not check_product(q,",
+                'if weight != "block.1.ffn.down" and not check_product(q,',
+            ),
+            Edit(
+                S, "self.made += 1\n        scale", 'self.made += weight != "block.1.ffn.down"\n        scale'
+            ),
+        ),
+    ),
+    "every hint": Mutant(
+        (HINT + "10: no hint for this product",),
+        (
+            Edit(
+                S,
+                'raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)',
+                "return np.zeros((x.shape[0], self.program.weight[weight].rows), np.float32)",
+            ),
+        ),
+        hint_left_out,
+        setup=(
+            Edit(O, "sites = need.sites if hints else ()", "sites = need.sites[:-1] if hints else ()"),
+            COUNT_PRODUCTS,
+        ),
+    ),
+    "every output": Mutant(
+        (VERIFY + "_check_cell: 10: an output of the cell was not compared",),
+        (never(V, "rows.compared != {*need.plan.writes, *need.plan.emits}"),),
+        values_altered,
+        setup=(
+            Edit(
+                S,
+                "for what, claimed in claims:",
+                'for what, claimed in claims if name[0] != "v" else ():',
+            ),
+        ),
+    ),
+    # public proofs
+    "public receipt": Mutant(
+        (PUBLIC + "verify_public: 1: str(e)",),
+        (SHORTEST_HEAD, CANONICAL_RECEIPT),
+        lambda: public(honest(), receipt=lambda data: long_head(honest().receipt)),
+    ),
+    "public frames": Mutant(
+        (PUBLIC + "transcript_seed: 1: str(e)",),
+        (SHORTEST_FRAME,),
+        lambda: public(honest(), opening=long_frame_head),
+    ),
+    "public opening is there": Mutant(
+        (PUBLIC + "transcript_seed: 10: the opening is empty",),
+        (
+            Edit(P, 'raise VerificationError(10, "the opening is empty")', "return bytes(32)"),
+            EMPTY_HEAD,
+            *SKIP_MISSING,
+        ),
+        lambda: public(CHEATS["last answer token edited"].build(), opening=lambda data: b""),
+    ),
+    "as many public cells as were asked for": Mutant(
+        (PUBLIC + "verify_public: 5: str(e)",),
+        (
+            Edit(
+                "messages.challenge",
+                "if not 1 <= count <= total:\n"
+                '        raise InputError(f"{count} cells cannot be drawn: the trace has {total}")',
+                "count = min(count, total)\n",
+            ),
+        ),
+        lambda: public(honest(), more=3),
+    ),
+}

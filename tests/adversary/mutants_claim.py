@@ -1,0 +1,191 @@
+"""Mutants of steps 1 to 6: receipt, request, challenge and the form of the opening."""
+
+from __future__ import annotations
+
+from adversary.mutants import (
+    CANONICAL_RECEIPT,
+    CELL,
+    HINT_BOUND,
+    HINT_WIDTH,
+    OUTPUTS,
+    PART_SIZE,
+    PROOF_LENGTH,
+    RANGE_LENGTH,
+    SHORTEST_FRAME,
+    SHORTEST_HEAD,
+    STATEMENT,
+    STOP,
+    VERIFY,
+    Mutant,
+    O,
+    V,
+    named,
+    never,
+)
+from adversary.mutation import Edit
+
+CLAIM_MUTANTS: dict[str, Mutant] = {
+    # step 1
+    "receipt in another encoding": Mutant(
+        (VERIFY + "check_receipt: 1: str(e)",),
+        (SHORTEST_HEAD, CANONICAL_RECEIPT),
+        named("receipt in a longer encoding"),
+    ),
+    "receipt that decodes, but not to what was sent": Mutant(
+        (VERIFY + "check_receipt: 1: str(e)",),
+        (CANONICAL_RECEIPT,),
+        named("receipt in a longer encoding"),
+        setup=(SHORTEST_HEAD,),
+    ),
+    "receipt of another version": Mutant(
+        (VERIFY + "check_receipt: 1: str(e)",),
+        (never("messages.request", "top[1] != version"), CANONICAL_RECEIPT),
+        named("receipt of another version"),
+    ),
+    "opening of another version": Mutant(
+        (VERIFY + "_check_head: 1: str(e)",),
+        (never("messages.request", "top[1] != version"),),
+        named("head of another version"),
+    ),
+    "frame in another encoding": Mutant(
+        (VERIFY + "_frame: 1: str(e)",), (SHORTEST_FRAME,), named("a frame's head in a longer encoding")
+    ),
+    "part that holds more than is needed": Mutant(
+        (VERIFY + "_read_part: 1: str(e)",),
+        (PROOF_LENGTH, RANGE_LENGTH),
+        named("a proof one digest long"),
+    ),
+    "rows of another width": Mutant(
+        (VERIFY + "_read_part: 1: str(e)",),
+        (Edit(O, 'wire.as_bytes(rows, "rows", width)', 'wire.as_bytes(rows, "rows")'),),
+        named("rows with more bytes than they have"),
+    ),
+    "part larger than needed": Mutant(
+        (VERIFY + "_frame: 1: str(e)",),
+        (PART_SIZE,),
+        named("an accumulator plus p"),
+        setup=(HINT_WIDTH, HINT_BOUND),
+    ),
+    # step 2
+    "node": Mutant(
+        (VERIFY + "check_receipt: 2: signed by another node",),
+        (never(V, "wanted is not None and wanted != receipt.node"),),
+        named("signed by another node than the request names"),
+    ),
+    "node that the verifier expects": Mutant(
+        (VERIFY + "check_receipt: 2: signed by another node",),
+        (Edit(V, "for wanted in (node, request.node or None):", "for wanted in (request.node or None,):"),),
+        named("signed by another node than the verifier expects"),
+    ),
+    "signature": Mutant(
+        (VERIFY + "check_receipt: 2: the node's signature does not hold",),
+        (never(V, "not signature_holds(receipt.node, receipt.signed_digest, receipt.signature)"),),
+        named("signature of another receipt"),
+    ),
+    # step 3
+    "model id": Mutant(
+        (VERIFY + "check_receipt: 3: another model",),
+        (never(V, "receipt.model_id != identity.model_id"),),
+        named("another model id"),
+    ),
+    # step 4
+    "hash suite": Mutant(
+        (VERIFY + "check_receipt: 4: another hash suite",),
+        (never(V, "receipt.suite != request.suite"),),
+        named("another hash suite"),
+    ),
+    "request digest": Mutant(
+        (VERIFY + "check_receipt: 4: another request",),
+        (never(V, "receipt.request_digest != request.digest"),),
+        named("replayed receipt"),
+    ),
+    # step 5
+    "names of outputs": Mutant(
+        (OUTPUTS + "other outputs than the program's",),
+        (never(V, "names != program.outputs"),),
+        named("an output that nothing checks"),
+    ),
+    "most tokens": Mutant(
+        (OUTPUTS + "str(e)", STOP + "the answer has {} tokens where {} were allowed"),
+        (never("generation.stop", "len(tokens) > rule.max_tokens"),),
+        named("answer longer than allowed"),
+        setup=(never("generation.stop", "reason is not None"),),
+    ),
+    "late stop": Mutant(
+        (OUTPUTS + "str(e)", STOP + "the answer goes on after token {}, where it had to stop ({})"),
+        (never("generation.stop", "reason is not None"),),
+        named("answer goes on after its end"),
+    ),
+    "early stop": Mutant(
+        (OUTPUTS + "str(e)", STOP + "the answer ends after token {}, where it had to go on"),
+        (
+            Edit(
+                "generation.stop",
+                'raise FormatError(f"the answer ends after token {len(tokens)}, where it had to go on")',
+                'return "length"',
+            ),
+        ),
+        named("answer cut short"),
+    ),
+    "tokens of the vocabulary": Mutant(
+        (OUTPUTS + "str(e)",),
+        (
+            Edit(
+                "messages.request",
+                "if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < size):",
+                "if False:",
+            ),
+        ),
+        named("token outside the vocabulary"),
+    ),
+    "row count": Mutant(
+        (OUTPUTS + "wrong {}",), (never(V, "expected != found"),), named("another row count")
+    ),
+    "layout": Mutant((OUTPUTS + "wrong {}",), (never(V, "expected != found"),), named("another layout")),
+    "stop reason": Mutant(
+        (OUTPUTS + "wrong {}",), (never(V, "expected != found"),), named("another stop reason")
+    ),
+    # step 6
+    "challenge's receipt": Mutant(
+        (VERIFY + "check_challenge: 6: the challenge is for another receipt",),
+        (never(V, "challenge.receipt_digest != claim.receipt.digest"),),
+        named("receipt replaced after the challenge"),
+    ),
+    "segment of a cell": Mutant(
+        (CELL, STATEMENT + "there is no segment {}"),
+        (never("statement", "not 0 <= cell.segment < len(self.first_rows)"),),
+        named("a cell counted twice by a negative segment"),
+    ),
+    "rows of a cell": Mutant(
+        (CELL, STATEMENT + "{}: rows are outside the trace"),
+        (never("statement", "not self.first_rows[cell.segment] <= cell.a < cell.b <= self.rows"),),
+        named("a cell before the first row of its segment"),
+    ),
+    "size of a cell": Mutant(
+        (CELL, STATEMENT + "{}: more than {} rows"),
+        (never("statement", "cell.b - cell.a > MAX_CELL_ROWS"),),
+        named("a cell of too many rows"),
+    ),
+    "opening's challenge": Mutant(
+        (VERIFY + "_check_head: 6: the opening answers another challenge",),
+        (
+            Edit(
+                V,
+                "head.receipt_digest != claim.receipt.digest or head.challenge_digest != challenge.digest",
+                "head.receipt_digest != claim.receipt.digest",
+            ),
+        ),
+        named("opening of another challenge"),
+    ),
+    "opening's receipt": Mutant(
+        (VERIFY + "_check_head: 6: the opening answers another challenge",),
+        (
+            Edit(
+                V,
+                "head.receipt_digest != claim.receipt.digest or head.challenge_digest != challenge.digest",
+                "head.challenge_digest != challenge.digest",
+            ),
+        ),
+        named("opening of another receipt"),
+    ),
+}

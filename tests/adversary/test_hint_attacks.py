@@ -1,0 +1,246 @@
+"""Forged hints, what a failed check tells, and how often a wrong product passes."""
+
+from __future__ import annotations
+
+import io
+import traceback
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adversary.cheats import CHEATS
+from adversary.forger import KERNELS, NODE, case, forge, honest, key, model
+from adversary.hints import HINTS, TARGET, hint_of, with_hint
+from proofcompute import field
+from proofcompute.errors import MismatchError
+from proofcompute.field import P31
+from proofcompute.freivalds import check_product, derive, project_weight
+from proofcompute.hashing import Xof
+from proofcompute.kernels import I8, I32, U32, product_sets
+from proofcompute.messages import encode_hint
+from proofcompute.model import Model
+from proofcompute.numerics import NumpyKernels
+from proofcompute.verifier import keygen, verify
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_a_forged_hint_is_rejected_at_its_step(name: str) -> None:
+    build, step = HINTS[name]
+    assert build().rejection().step == step
+
+
+@pytest.mark.parametrize("name", ["an accumulator plus p", "accumulators minus p"])
+def test_a_hint_forged_modulo_p_would_satisfy_the_product_check(name: str) -> None:
+    """Only the bound stands against it: over GF(p) the forged sets are the true ones."""
+    attack = HINTS[name][0]()
+    assert attack.rejection().step == 1
+    acc = hint_of(honest(), TARGET, 0)
+    forged = acc.copy()
+    forged[1, 0, 3] += P31 if forged[1, 0, 3] < 0 else -P31
+    s = key().columns.s(model().program.weight["embedding"])
+    np.testing.assert_array_equal(KERNELS.project(forged[1], s), KERNELS.project(acc[1], s))
+
+
+class Counting(NumpyKernels):
+    """Counts projections and their columns."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+
+    def project(self, y: I32 | I8, s: U32) -> U32:
+        self.seen.append((y.shape[0], s.shape[0]))
+        return super().project(y, s)
+
+
+def _small(rows: int = 3, limbs: int = 2, w_limbs: int = 2) -> tuple[I8, I32, I8]:
+    """Limbs of rows [limbs, n, 9], all true accumulator sets, limbs of weights [w_limbs, 7, 9]."""
+    rng = np.random.default_rng(5)
+    q = rng.integers(-127, 128, (limbs, rows, 9), np.int8)
+    w = rng.integers(-127, 128, (w_limbs, 7, 9), np.int8)
+    sets = product_sets(9, limbs, w_limbs)
+    acc = np.stack([KERNELS.product(q[i], w[j]) for _, _, i, j, _ in sets])
+    return q, acc, w
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_every_column_of_every_set_and_row_is_evaluated_whatever_fails(columns: int) -> None:
+    q, acc, w = _small()
+    s = field.sample31(Xof("test", b"s"), (columns, 7))
+    v = np.stack([KERNELS.fold(limb, s) for limb in w])
+    for wrong in (None, 0, 1, 2, 3):
+        forged = acc.copy()
+        if wrong is not None:
+            forged[wrong, 0, 0] += 1
+        counting = Counting()
+        assert check_product(q, forged, 2, s, v, counting) == (wrong is None)
+        assert counting.seen == [(3, columns)] * 8
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+@pytest.mark.parametrize("index", [0, 1, 2, 3])
+def test_an_error_in_any_set_and_row_is_found(index: int, row: int) -> None:
+    q, acc, w = _small()
+    s = field.sample31(Xof("test", b"s"), (2, 7))
+    v = np.stack([KERNELS.fold(limb, s) for limb in w])
+    for channel in range(7):
+        for error in (1, -1, 256, -256, 1 << 20):
+            forged = acc.copy()
+            forged[index, row, channel] += error
+            assert not check_product(q, forged, 2, s, v, KERNELS)
+
+
+def test_a_failed_product_check_says_where_and_nothing_else() -> None:
+    """Two different errors in one product give errors that cannot be told apart."""
+    told = []
+    for name in (
+        "a compensating shift between limbs",
+        "a compensating error in two columns",
+        "a hint of zeros",
+    ):
+        error = HINTS[name][0]().rejection()
+        assert error.__cause__ is None
+        assert error.__context__ is None
+        told.append((str(error), error.args, vars(error)))
+        assert set(vars(error)) == {"step", "reason", "cell", "operation", "expected", "found"}
+        assert (error.expected, error.found) == (None, None)
+        assert error.reason == "the product check failed"
+        shown = "".join(traceback.format_exception(error))
+        assert not any(str(n) in shown for n in _secrets())
+    assert told[0] == told[1] == told[2]
+
+
+def _secrets() -> list[int]:
+    """Large numbers of the key for the product that fails: elements of S and V."""
+    spec = model().program.weight["block.0.attention.qkv"]
+    return [int(x) for x in np.concatenate([key().columns.s(spec).ravel(), key().columns.v(spec).ravel()])]
+
+
+def test_no_secret_is_shown_by_repr() -> None:
+    """Logs and tracebacks print objects: neither a key nor an identity may show its seed or V."""
+    shown = repr(key()) + repr(key().columns) + repr(NODE)
+    assert repr(key().columns.seed) not in shown
+    assert repr(NODE.seed) not in shown
+    assert "array" not in repr(key().columns)
+
+
+def test_a_stolen_key_forges_and_another_key_catches() -> None:
+    """Whoever knows S of a one-column key finds a small error e with e S = 0 and passes; other keys see it.
+
+    S is derived per key, so what is forged against one verifier is caught by every other one.
+    """
+    stolen = key(columns=1)
+    spec = model().program.weight["embedding"]
+    s = stolen.columns.s(spec)[0].astype(object)
+    acc = hint_of(honest(), TARGET, 0)
+    token = int(np.argsort(acc[0, 0])[-2])  # the runner-up
+    forged = acc
+    # x s_token = y s_other mod p with |x|, |y| < sqrt p: the half-extended Euclidean algorithm on the ratio
+    for other in range(100, 200):
+        forged = acc.copy()
+        x, y = _small_relation(int(s[token]) * pow(int(s[other]), -1, P31) % P31)
+        forged[0, 0, token] += abs(x)
+        forged[0, 0, other] -= y if x > 0 else -y
+        if forged[0, 0].argmax() == token:
+            break
+    assert forged[0, 0].argmax() == token
+    forgery = forge(choose=lambda n, old: token if n == 5 else old)
+    attack = replace(with_hint(forgery, TARGET, 0, encode_hint(forged, KERNELS)), holder=stolen)
+    assert attack.verify().cells == 1
+    for another in (key(columns=1, secret=8), key(columns=2, secret=7), key(columns=2, secret=9)):
+        assert replace(attack, holder=another).rejection().step == 8
+
+
+def _small_relation(ratio: int) -> tuple[int, int]:
+    """x, y with x * ratio = y mod p and both below sqrt p in absolute value."""
+    r0, r1, x0, x1 = P31, ratio, 0, 1
+    while r1 * r1 > P31:
+        q = r0 // r1
+        r0, r1, x0, x1 = r1, r0 - q * r1, x1, x0 - q * x1
+    assert (x1 * ratio - r1) % P31 == 0
+    return x1, r1
+
+
+def test_columns_are_drawn_for_each_matrix_and_key() -> None:
+    """S is never shared: not between matrices, not between keys, not between columns."""
+    specs = [w for w in model().program.weights if w.kind == "matrix"]
+    drawn = {
+        derive(bytes([i] * 32), spec, 2)[c].tobytes()[:64] for i in (1, 2) for spec in specs for c in (0, 1)
+    }
+    assert len(drawn) == 4 * len(specs)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_a_wrong_product_passes_as_often_as_the_bound_says(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over GF(7) in place of GF(2^31 - 1), the same code accepts one wrong element in 7^-k of all draws of S.
+
+    4 standard deviations around the mean of 4,000 draws from one fixed stream.
+    """
+    monkeypatch.setattr(field, "P31", 7)
+    q, acc, w = _small(1, 1, 1)
+    forged = acc.copy()
+    forged[0, 0, 2] += 3
+    xof = Xof("soundness", bytes([columns]))
+    trials, passed = 4000, 0
+    for trial in range(trials):
+        s = field.sample31(xof, (columns, 7))
+        v = np.stack([KERNELS.fold(limb, s) for limb in w])
+        passed += check_product(q, forged, 1, s, v, KERNELS)
+        if trial % 100 == 0:
+            assert check_product(q, acc, 1, s, v, KERNELS)
+    p = 7.0**-columns
+    assert abs(passed - trials * p) < 4 * (trials * p * (1 - p)) ** 0.5
+
+
+def test_an_error_that_vanishes_modulo_p_always_passes_the_product_check() -> None:
+    """Why the bound is part of the check and not a formality."""
+    q, acc, w = _small(1, 1, 1)
+    forged = acc.copy()
+    at = int(np.flatnonzero(forged[0, 0] < 0)[0])
+    forged[0, 0, at] += P31
+    for seed in range(5):
+        s = field.sample31(Xof("test", bytes([seed])), (2, 7))
+        assert check_product(q, forged, 1, s, np.stack([KERNELS.fold(w[0], s)]), KERNELS)
+
+
+def test_attempts_are_subtracted_from_the_soundness() -> None:
+    good = case(honest(), TARGET)
+
+    def bits(attempts: int) -> float:
+        return verify(
+            good.holder,
+            good.request,
+            good.receipt,
+            good.challenge,
+            io.BytesIO(good.opening),
+            kernels=KERNELS,
+            attempts=attempts,
+        ).soundness_bits
+
+    assert bits(1) == pytest.approx(62, abs=1e-6)
+    assert bits(1 << 20) == pytest.approx(42, abs=1e-6)
+
+
+def test_a_failure_looks_the_same_whichever_column_fails() -> None:
+    """A key whose two columns differ: errors that only one column sees are told in the same words."""
+    forgery = CHEATS["one matrix zeroed"].build()
+    attack = case(forgery)
+    told = set()
+    for secret in (7, 8, 9):
+        error = replace(attack, holder=key(secret=secret)).rejection()
+        told.add((str(error), error.cell, error.operation))
+    assert len(told) == 1
+
+
+def test_a_key_is_made_from_checked_weights_only() -> None:
+    """V of a key follows from the model's matrices and the seed, matrix by matrix."""
+    assert set(key().columns.projections) == {w.name for w in model().program.weights if w.kind == "matrix"}
+    for name, v in key().columns.projections.items():
+        spec = model().program.weight[name]
+        s = derive(bytes([7] * 32), spec, 2)
+        np.testing.assert_array_equal(project_weight(model().matrix(name), s, KERNELS), v)
+    liar = Model(model().identity, {**model().weights, "norm": model(1).weights["norm"]})
+    with pytest.raises(MismatchError):
+        keygen(liar, KERNELS)

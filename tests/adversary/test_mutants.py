@@ -1,0 +1,51 @@
+"""Every check of the ten steps matters: without it, a named attack passes (design, section 9)."""
+
+from __future__ import annotations
+
+import pytest
+
+from adversary.mutants_cell import CELL_MUTANTS
+from adversary.mutants_claim import CLAIM_MUTANTS
+from adversary.mutation import RAISED, Edit, apply, raised_at, sites
+from proofcompute.errors import VerificationError
+
+MUTANTS = {**CLAIM_MUTANTS, **CELL_MUTANTS}
+assert len(MUTANTS) == len(CLAIM_MUTANTS) + len(CELL_MUTANTS), "two mutants have one name"
+
+
+def test_every_place_that_rejects_has_a_mutant() -> None:
+    """A new check in these files fails here until it has a mutant that shows what it is for."""
+    places = [s.name for file in RAISED for s in sites(file)]
+    assert len(set(places)) == len(places)
+    assert {s for m in MUTANTS.values() for s in m.sites} == set(places)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_an_attack_passes_only_without_the_check(name: str) -> None:
+    mutant = MUTANTS[name]
+    if mutant.together:
+        with pytest.MonkeyPatch.context() as patch:
+            apply(patch, mutant.setup)
+            attack = mutant.attack()
+    else:
+        attack = mutant.attack()
+    with pytest.raises(VerificationError):
+        attack.verify()
+    with pytest.MonkeyPatch.context() as patch:
+        apply(patch, mutant.setup)
+        with pytest.raises(VerificationError) as caught:
+            attack.verify()
+        assert raised_at(caught.value) == set(mutant.sites)
+    with pytest.MonkeyPatch.context() as patch:
+        apply(patch, (*mutant.setup, *mutant.edits))
+        assert attack.verify().cells > 0
+    with pytest.raises(VerificationError):
+        attack.verify()
+
+
+def test_a_mutation_that_fits_nowhere_is_an_error() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        with pytest.raises(AssertionError, match="0 times"):
+            apply(patch, [Edit("verifier.verify", "no such line", "")])
+        with pytest.raises(AssertionError, match="nothing changed"):
+            apply(patch, [Edit("verifier.verify", "The ten verification steps", "The 10 verification steps")])

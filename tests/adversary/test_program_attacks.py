@@ -1,0 +1,115 @@
+"""Programs in which something might be committed, read or answered without a cell that checks it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adversary.forger import KERNELS, NODE, Case, model, replace_groups
+from proofcompute.errors import FormatError, VerificationError
+from proofcompute.generation import Engine
+from proofcompute.kernels import F32, Matrix
+from proofcompute.messages import Challenge, Receipt, Request, all_cells
+from proofcompute.model import Model
+from proofcompute.ops import Linear, Relu
+from proofcompute.program import Committed, Node, Program, Segment, Spec, WeightSpec
+from proofcompute.prover import StoredTrace, make_receipt, open_cells
+from proofcompute.trace import group_seal, trace_root
+from proofcompute.verifier import keygen
+
+
+def two_outputs() -> Program:
+    """y = x W is both an answer and a committed input of the next segment, z = relu y."""
+    return Program(
+        inputs=(("x", Spec("f32", (4,))),),
+        outputs=("y", "z"),
+        feedback=False,
+        context=64,
+        weights=(WeightSpec("w", "matrix", 4, 4),),
+        committed=(Committed("y", ("y",)),),
+        segments=(
+            Segment("a", (Node("product", Linear("w", 1), ("x",), ("y",)),)),
+            Segment("b", (Node("relu", Relu(), ("y",), ("z",)),)),
+        ),
+    )
+
+
+def small_model() -> Model:
+    rng = np.random.default_rng(3)
+    w = Matrix(rng.integers(-127, 128, (1, 4, 4), np.int8), np.full(4, 0.01, np.float32))
+    return Model.build(two_outputs(), {"w": w})
+
+
+def answered(m: Model, x: F32) -> tuple[Request, StoredTrace, Receipt]:
+    asked = Request(m.model_id, (("x", x.tobytes()),), bytes(32))
+    engine = Engine(m, KERNELS)
+    session = engine.add(asked)
+    engine.run(session)
+    statement = session.statement()
+    stored = StoredTrace(statement, asked.suite, [session.trace.group(0, 0, statement.rows)], KERNELS)
+    return asked, stored, make_receipt(m, session, KERNELS, NODE)
+
+
+def audit(m: Model, asked: Request, stored: StoredTrace, receipt: Receipt) -> Case:
+    challenge = Challenge(receipt.digest, all_cells(receipt))
+    out = io.BytesIO()
+    open_cells(m, stored, receipt.digest, challenge, out)
+    return Case(keygen(m, KERNELS), asked, receipt.encode(), challenge, out.getvalue())
+
+
+def test_a_tensor_that_is_committed_and_answered_is_compared_with_both() -> None:
+    m = small_model()
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    asked, stored, receipt = answered(m, x)
+    assert audit(m, asked, stored, receipt).verify().complete
+    (z,) = (data for name, data in receipt.outputs if name == "z")
+    assert np.frombuffer(z, "<f4").any()
+
+    # The committed y is all zeros, and z follows from it; the answered y is the right one.
+    lie = replace_groups(stored, [np.zeros_like(stored.groups[0])])
+    outputs = (receipt.outputs[0], ("z", bytes(len(z))))
+    statement = replace(stored.statement, outputs={**stored.statement.outputs, "z": np.zeros((3, 4), "<f4")})
+    lie = replace(lie, statement=statement)
+    seal = group_seal(m.program, asked.suite, 0, 3, lie.tree(0).root)
+    forged = replace(receipt, outputs=outputs, trace_root=trace_root(asked.suite, [seal]))
+    forged = forged.signed(NODE.sign(forged.signed_digest))
+    error = audit(m, asked, lie, forged).rejection()
+    assert (error.step, error.operation) == (9, "y")
+
+
+def test_an_answer_that_is_not_finite_is_rejected() -> None:
+    m = small_model()
+    asked, stored, receipt = answered(m, np.ones((2, 4), np.float32))
+    for value in (np.nan, np.inf):
+        bad = np.full((2, 4), value, "<f4").tobytes()
+        forged = replace(receipt, outputs=(receipt.outputs[0], ("z", bad)))
+        forged = forged.signed(NODE.sign(forged.signed_digest))
+        with pytest.raises(VerificationError, match="not finite") as caught:
+            audit(m, asked, stored, forged).verify()
+        assert caught.value.step == 5
+
+
+def test_a_segment_that_starts_late_commits_nothing() -> None:
+    """The head runs from the prompt's last row on; rows before would be committed and belong to no cell."""
+    program = model().program
+    head = program.segments[-1]
+    with pytest.raises(FormatError, match="last segment commits"):
+        replace(program, committed=(*program.committed, Committed("final", (head.nodes[0].outputs[0],))))
+
+
+def test_a_prefix_is_read_of_committed_tensors_only() -> None:
+    """State that attention reads and nobody committed could be made up after the challenge."""
+    program = model().program
+    with pytest.raises(FormatError, match="not committed"):
+        replace(program, committed=tuple(c for c in program.committed if c.name != "kv.0"))
+
+
+def test_every_committed_tensor_has_a_cell_that_writes_it() -> None:
+    program = model().program
+    written = [t for plan in program.plans for t in plan.writes]
+    assert sorted(written) == sorted(program.group_of)
+    with pytest.raises(FormatError):
+        replace(program, committed=(*program.committed, Committed("nobody", ("nobody",))))

@@ -1,0 +1,178 @@
+"""Forged, replayed and mistimed receipts, and challenges that name cells which do not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from adversary.forger import BLOCK_0, NODE, case, forge, honest, model, request
+from adversary.receipts import CHALLENGES, RECEIPTS
+from proofcompute import hashing, wire
+from proofcompute.errors import Cell, FormatError, InputError, LimitError, MismatchError, VerificationError
+from proofcompute.generation import check_answer
+from proofcompute.limits import MAX_ROWS
+from proofcompute.messages import Challenge, Generation, Receipt, all_cells, draw_cells
+from proofcompute.model import Model
+from proofcompute.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize("name", RECEIPTS)
+def test_an_attack_on_the_receipt_is_rejected_at_its_step(name: str) -> None:
+    build, step = RECEIPTS[name]
+    attack = build()
+    assert attack.rejection().step == step
+    if step < 6:  # what the receipt says is judged before the opening is read
+        assert replace(attack, opening=b"").rejection().step == step
+
+
+@pytest.mark.parametrize("name", CHALLENGES)
+def test_a_cell_that_is_none_is_rejected(name: str) -> None:
+    build, step = CHALLENGES[name]
+    assert build().rejection().step == step
+
+
+def test_the_node_named_by_the_request_may_answer() -> None:
+    asked = request(node=NODE.public)
+    good = case(forge(asked=asked), Cell(BLOCK_0, 3, 5))
+    assert replace(good, node=NODE.public).verify().node == NODE.public
+
+
+def test_every_signed_field_is_signed() -> None:
+    """A change of any field without the node's key fails at step 1 or 2."""
+    receipt = honest().receipt
+    changes: dict[str, object] = {
+        "suite": "blake3",
+        "model_id": bytes(32),
+        "request_digest": bytes(32),
+        "outputs": (("next", bytes(24)),),
+        "rows": receipt.rows - 1,
+        "layout": ((0, 4),),
+        "stop_reason": "stop",
+        "trace_root": bytes(32),
+        "retention": 0,
+        "node": bytes(32),
+    }
+    assert {*changes, "signature"} == set(Receipt.__dataclass_fields__)
+    good = case(honest(), Cell(BLOCK_0, 3, 5))
+    for name, value in changes.items():
+        forged: Receipt = replace(receipt, **{name: value})  # type: ignore[arg-type]
+        assert forged.signed_digest != receipt.signed_digest
+        assert replace(good, receipt=forged.encode()).rejection().step == 2
+
+
+def test_bytes_of_a_node_key_that_is_no_point_are_no_signature() -> None:
+    good = case(honest(), Cell(BLOCK_0, 3, 5))
+    for node in (bytes([255] * 32), bytes(31) + b"\x80", bytes([2]) + bytes(31)):
+        forged = replace(honest().receipt, node=node)
+        assert replace(good, receipt=forged.encode()).rejection().step == 2
+
+
+def test_a_client_may_change_nothing_after_the_answer() -> None:
+    """Every field of a request is in the digest that the receipt names."""
+    assert honest().request.generation is not None
+    changes: list[dict[str, object]] = [
+        {"nonce": bytes([8] * 32)},
+        {"text": "Hello, World"},
+        {"suite": "keccak256"},
+        {"node": bytes([1] * 32)},
+        {"seed": bytes([1] * 32)},
+        {"max_tokens": 7},
+        {"stops": ("x",)},
+    ]
+    good = case(honest(), Cell(BLOCK_0, 3, 5))
+    for change in changes:
+        asked = request(**change)  # type: ignore[arg-type]
+        error = replace(good, request=asked).rejection()
+        assert error.step == (2 if "node" in change else 4)
+    with pytest.raises(MismatchError):
+        replace(good, request=request(model_id=bytes(32))).verify()
+
+
+def test_the_draw_of_cells_depends_on_what_was_committed() -> None:
+    """A prover cannot keep a challenge that it liked: another receipt has other cells under one seed."""
+    seed = bytes(32)
+    drawn = {draw_cells(honest().signed(retention=r).receipt, 4, seed) for r in range(8)}
+    assert len(drawn) == 8
+
+
+def test_a_receipt_cannot_make_the_verifier_list_cells_without_end() -> None:
+    huge = honest().signed(rows=MAX_ROWS, layout=((0, 4096),)).receipt
+    with pytest.raises(LimitError):
+        all_cells(huge)
+    assert len(draw_cells(huge, 3)) == 3
+    for layout in (((MAX_ROWS, 1),), ((0, 4096), (0, 1))):
+        with pytest.raises(FormatError):
+            all_cells(honest().signed(layout=layout).receipt)
+
+
+def test_an_answer_of_silent_tokens_is_searched_once() -> None:
+    """A hostile answer that prints nothing must not make the search for stop strings quadratic."""
+
+    class Counting:
+        """A vocabulary that counts how many tokens are asked what they print."""
+
+        end_ids = ()
+        asked = 0
+
+        def text_bytes(self, ids: Sequence[int]) -> bytes:
+            self.asked += len(ids)
+            return b""
+
+    vocabulary = Counting()
+    reason = check_answer(Generation(4000, stops=("stop",)), [258] * 4000, vocabulary)  # type: ignore[arg-type]
+    assert reason == "length"
+    assert vocabulary.asked == 2 * 4000
+
+
+@pytest.mark.parametrize("seen", ["ab", "xab", "b", "a"])
+def test_silent_tokens_do_not_hide_a_stop_string(seen: str) -> None:
+    """A stop string is found across tokens that print nothing, and only where it is complete."""
+    vocabulary = Vocabulary.decode(model().identity.tokenizer)
+    answer = [t for char in seen.encode() for t in (258, char, 259)][:-1]
+    if seen.endswith("ab"):
+        assert check_answer(Generation(100, stops=("ab",)), answer, vocabulary) == "stop"
+        with pytest.raises(FormatError, match="goes on"):
+            check_answer(Generation(100, stops=("ab",)), [*answer, 120], vocabulary)
+    else:
+        with pytest.raises(FormatError, match="ends after"):
+            check_answer(Generation(100, stops=("ab",)), answer, vocabulary)
+
+
+def test_a_challenge_names_each_cell_once_and_at_least_one() -> None:
+    digest = honest().receipt.digest
+    with pytest.raises(InputError):
+        Challenge(digest, ())
+    for cells in (
+        (Cell(1, 3, 5), Cell(1, 3, 5)),
+        (Cell(1, 3, 5), Cell(1, 4, 6)),
+        (Cell(2, 3, 5), Cell(1, 3, 5)),
+        (Cell(1, 5, 5),),
+        (Cell(1, 0, 65),),
+        (Cell(1, -1, 3),),
+    ):
+        with pytest.raises(FormatError):
+            Challenge(digest, cells)
+
+
+def test_a_verifier_refuses_weights_that_are_not_the_models() -> None:
+    """Weights of the verifier's own are bound to the model id before they are used."""
+    good = case(honest(), holder=model())
+    liar = Model(model().identity, model(1).weights)
+    with pytest.raises(MismatchError):
+        replace(good, holder=liar).verify()
+    assert replace(good, holder=Model(model().identity, model().weights)).verify().complete
+
+
+def test_digests_of_different_kinds_never_meet() -> None:
+    data = wire.encode(("x",))
+    kinds = ("receipt", "receipt body", "request", "challenge", "trace", "program", "tokenizer", "template")
+    digests = {hashing.message_digest(suite, k, data) for k in kinds for suite in hashing.SUITES}
+    assert len(digests) == len(kinds) * len(hashing.SUITES)
+
+
+def test_an_error_tells_what_was_expected_where_it_is_public() -> None:
+    error = RECEIPTS["another model id"][0]().rejection()
+    assert isinstance(error, VerificationError)
+    assert (error.expected, error.found) == (model().model_id.hex(), bytes(32).hex())

@@ -1,0 +1,102 @@
+"""``inspect`` knows every kind of file, and tells no secret."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cli.driver import Files, call, done, refused, start
+from proofcompute.cli.kinds import kind_of
+from proofcompute.messages import Receipt, Request
+from proofcompute.signing import NodeIdentity
+from proofcompute.verifier import Key
+
+KINDS = ("gguf", "model", "key", "identity", "request", "receipt", "challenge", "opening", "run")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_recognised(files: Files, kind: str) -> None:
+    path: Path = getattr(files, kind)
+    found = done("inspect", path)
+    assert found["kind"] == kind
+    assert len(found) > 1
+    text = call("inspect", path).out
+    assert all(name in text for name in found)
+    assert kind == "run" or kind_of(path) == kind
+
+
+def test_what_it_says_is_what_is_there(files: Files) -> None:
+    receipt = Receipt.decode(files.receipt.read_bytes())
+    ids = {done("inspect", f)["model_id"] for f in (files.model, files.key, files.request, files.receipt)}
+    assert ids == {receipt.model_id.hex()}
+    assert done("inspect", files.receipt)["signature_holds"] is True
+    assert done("inspect", files.challenge)["receipt_digest"] == receipt.digest.hex()
+    assert done("inspect", files.opening)["receipt_digest"] == receipt.digest.hex()
+    assert done("inspect", files.opening)["parts"] == 4
+    assert done("inspect", files.identity)["public"] == receipt.node.hex()
+    assert done("inspect", files.run)["state"] == "finished"
+    assert done("inspect", files.run)["tokens"] == 10
+    assert done("inspect", files.model)["precision"] == "w8a16"
+
+
+def test_secrets_are_not_shown(files: Files) -> None:
+    key, node = Key.load(files.key), NodeIdentity.load(files.identity)
+    shown = call("inspect", files.key).out + call("inspect", files.key, "--json").out
+    secrets = [key.columns.seed, *(v.tobytes()[:8] for v in key.columns.projections.values())]
+    assert not any(s.hex() in shown or str(s) in shown for s in secrets)
+    shown = call("inspect", files.identity).out + call("inspect", files.identity, "--json").out
+    assert node.seed.hex() not in shown
+
+
+def test_what_is_nothing_of_ours_is_refused(tmp_path: Path) -> None:
+    junk = tmp_path / "junk"
+    for data in (b"", b"hello", os.urandom(400), b"\x85\x64GGUF", b"proofcompute request"):
+        junk.write_bytes(data)
+        assert "none of" in refused("inspect", junk)
+    assert "cannot read" in refused("inspect", tmp_path / "missing")
+    assert "no request" in refused("inspect", tmp_path)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "run"])
+def test_files_cut_short_are_refused(files: Files, tmp_path: Path, kind: str) -> None:
+    data = getattr(files, kind).read_bytes()
+    part = tmp_path / "part"
+    for cut in (40, len(data) // 2, len(data) - 1):
+        part.write_bytes(data[:cut])
+        part.chmod(0o600)
+        assert refused("inspect", part)
+
+
+def test_a_text_cannot_command_the_terminal_or_forge_lines(files: Files, tmp_path: Path) -> None:
+    path, text = tmp_path / "request", "a\x1b[2J\u202e\nkind  key"
+    done("request", files.model, "--prompt", text, "--raw", "-o", path)
+    assert Request.decode(path.read_bytes()).text == text
+    shown = call("inspect", path).out
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert shown.count("\nkind") == 0
+    assert done("inspect", path)["text"] == text
+
+
+def test_progress_is_shown_on_a_terminal_only(files: Files, tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    process = start("keygen", files.model, "-o", tmp_path / "key", stderr=slave)
+    os.close(slave)
+    seen = b""
+    while True:
+        try:
+            part = os.read(master, 1 << 16)
+        except OSError:  # the other side is closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(master)
+    process.communicate()
+    assert process.returncode == 0
+    assert b"keygen" in seen
+    process = start("keygen", files.model, "-o", tmp_path / "other")
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, b"")
