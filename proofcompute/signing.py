@@ -60,8 +60,10 @@ class NodeIdentity:
 
 
 def signature_holds(public: bytes, digest: bytes, signature: bytes) -> bool:
-    """Whether ``signature`` is that of ``digest`` under an Ed25519 public key; False for a malformed key."""
-    from Crypto.PublicKey import ECC
+    """Whether ``signature`` is that of ``digest`` under an Ed25519 public key; False for a malformed key.
+
+    A key of small order (8 A = 0) is refused too: under it, one signature fits every message.
+    """
     from Crypto.Signature import eddsa
 
     try:
@@ -69,4 +71,4 @@ def signature_holds(public: bytes, digest: bytes, signature: bytes) -> bool:
         eddsa.new(key, "rfc8032").verify(digest, signature)
     except ValueError:
         return False
-    return isinstance(key, ECC.EccKey)
+    return not bool((key.pointQ * 8).is_point_at_infinity())

@@ -46,7 +46,7 @@ class Verified:
 
         1 - C(N - m, c) / C(N, c) with m = ceil(share N) altered cells of N.
         """
-        bad = math.ceil(share * self.total)
+        bad = math.ceil(share * self.total - 1e-6)  # the rounding of a share must not add a cell
         good = self.total - bad
         if self.cells > good:
             return 1.0

@@ -7,6 +7,7 @@ whole audits of the first 50 challenges. A measured rate may be 4 standard devia
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -141,3 +142,11 @@ def test_where_an_edit_is_placed_does_not_matter() -> None:
         caught = sum(Cell(BLOCK_0, row, row + 1) in drawn(forgery, 8, t) for t in range(TRIALS))
         p = formula(8, 57).detects_one
         assert abs(caught - TRIALS * p) < 4 * (TRIALS * p * (1 - p)) ** 0.5
+
+
+def test_a_share_is_never_rounded_up_by_accident() -> None:
+    """7 of 25 cells are 7 cells, though 7 / 25 * 25 is more than 7 in binary64."""
+    for total in range(3, 60):
+        for bad in range(1, total + 1):
+            expected = 1 - math.comb(total - bad, 3) / math.comb(total, 3)
+            assert formula(3, total).detects_share(bad / total) == pytest.approx(expected)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import synthetic
 from fuzz.harness import attempt, drive, survives
 from fuzz.mutate import mutant
 from fuzz.test_verify import framed, mutated_opening
-
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.kernels import Array
 from proofcompute.workloads.job import ProductProof, product_request, prove_product, verify_rows
@@ -59,7 +59,10 @@ def a_part() -> bytes:
 
 
 DECODERS: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], Any]]] = {
-    "product request": (lambda: [job().request.encode(), job(2, b"").request.encode()], ProductRequest.decode),
+    "product request": (
+        lambda: [job().request.encode(), job(2, b"").request.encode()],
+        ProductRequest.decode,
+    ),
     "product receipt": (lambda: [job().receipt.encode(), job(2).receipt.encode()], ProductReceipt.decode),
     "product challenge": (lambda: [challenge().encode(), challenge(2).encode()], ProductChallenge.decode),
     "product part": (lambda: [a_part()], part),

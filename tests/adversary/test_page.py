@@ -1,0 +1,25 @@
+"""The page of attacks is complete: every cheat and attack of the tables is there, and nothing that is not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from adversary.attacks import ATTACKS
+from adversary.cheats import CHEATS
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "attacks.md").read_text("utf-8")
+
+
+def _tests_column() -> list[str]:
+    rows = [line.split("|")[3] for line in PAGE.splitlines() if line.startswith("|")]
+    return [r for r in rows if r.strip() not in ("test", "---")]
+
+
+def test_every_attack_names_a_test() -> None:
+    assert [r for r in _tests_column() if not re.search(r"`test_\w+`", r)] == []
+
+
+def test_the_page_lists_exactly_the_cases_of_the_tables() -> None:
+    cases = {name for row in _tests_column() for name in re.findall(r"`([^`]+)`", row)}
+    assert {c for c in cases if not c.startswith("test_")} == {*CHEATS, *ATTACKS}

@@ -1,0 +1,141 @@
+"""NVRTC through ctypes: compiles for a device that need not be there.
+
+The library comes from the package nvidia-cuda-nvrtc; its interface is that of the NVRTC documentation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from proofcompute.backends.cuda.cupy_device import OPTIONS
+from proofcompute.backends.cuda.sources import source
+
+__all__ = ["Compiled", "Used", "compiled", "disassembly", "version", "why_no_disassembler", "why_not"]
+
+_USED: Final = re.compile(
+    r"Compiling entry function '(?P<kernel>\w+)' for.*?"
+    r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
+    r"Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
+    re.DOTALL,
+)
+_SHARED: Final = re.compile(r"(\d+) bytes smem")
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a kernel takes of a multiprocessor, as ptxas reports it."""
+
+    registers: int
+    shared: int
+    """Static shared memory of a block, in bytes."""
+    stack: int
+    """Local memory of a thread, in bytes."""
+    spills: int
+    """Bytes of spill stores and loads."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A file of ``cuda/`` for one architecture."""
+
+    ptx: str
+    cubin: bytes
+    used: dict[str, Used]
+
+
+def _folders() -> list[Path]:
+    spec = importlib.util.find_spec("nvidia")
+    return [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
+
+
+@cache
+def _library() -> Any:
+    for folder in _folders():
+        for path in sorted(folder.glob("*/lib/libnvrtc.so.*")):
+            for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
+                ctypes.CDLL(str(builtins))  # which NVRTC opens by name
+            return ctypes.CDLL(str(path))
+    return None
+
+
+def why_not() -> str:
+    """Why nothing can be compiled here; empty if it can."""
+    return "" if _library() else "the package nvidia-cuda-nvrtc is not installed"
+
+
+def _disassembler() -> Path | None:
+    return next((p for folder in _folders() for p in folder.glob("*/bin/nvdisasm")), None)
+
+
+def why_no_disassembler() -> str:
+    """Why no cubin can be read here; empty if one can."""
+    return why_not() or ("" if _disassembler() else "the package nvidia-cuda-nvdisasm is not installed")
+
+
+def version() -> tuple[int, int]:
+    """NVRTC's version."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    return major.value, minor.value
+
+
+def _text(program: ctypes.c_void_p, what: str) -> bytes:
+    size = ctypes.c_size_t()
+    assert getattr(_library(), f"nvrtcGet{what}Size")(program, ctypes.byref(size)) == 0
+    text = ctypes.create_string_buffer(size.value)
+    assert getattr(_library(), f"nvrtcGet{what}")(program, text) == 0
+    return text.raw
+
+
+@cache
+def compiled(file: str, architecture: int) -> Compiled:
+    """``cuda/<file>.cu`` for sm_<architecture>, with the options that a CuPy device gives. Fails on a warning."""
+    program = ctypes.c_void_p()
+    library = _library()
+    created = library.nvrtcCreateProgram(
+        ctypes.byref(program), source(file).encode(), f"{file}.cu".encode(), 0, None, None
+    )
+    assert created == 0
+    options = [*OPTIONS, f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v"]
+    encoded = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
+    result = library.nvrtcCompileProgram(program, len(options), encoded)
+    log = _text(program, "ProgramLog").rstrip(b"\0").decode()
+    assert result == 0, f"{file}.cu for sm_{architecture}:\n{log}"
+    assert "warning" not in log, log
+    used = {}
+    for found in _USED.finditer(log):
+        shared = _SHARED.search(found["rest"])
+        used[found["kernel"]] = Used(
+            int(found["registers"]),
+            int(shared[1]) if shared else 0,
+            int(found["stack"]),
+            int(found["stores"]) + int(found["loads"]),
+        )
+    ptx = _text(program, "PTX").rstrip(b"\0").decode()
+    cubin = _text(program, "CUBIN")
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    return Compiled(ptx, cubin, used)
+
+
+def disassembly(file: str, architecture: int, scratch: Path) -> dict[str, list[str]]:
+    """The SASS of every kernel of a file: its operation codes, in order."""
+    path = scratch / f"{file}-{architecture}.cubin"
+    path.write_bytes(compiled(file, architecture).cubin)
+    text = subprocess.run(
+        [str(_disassembler()), "-c", str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    kernels: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in text.splitlines():
+        if section := re.match(r"\s*\.section\s+\.text\.(\w+)", line):
+            current = kernels.setdefault(section[1], [])
+        elif code := re.match(r"\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", line):
+            current.append(code[1])
+    return kernels
