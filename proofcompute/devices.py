@@ -20,6 +20,11 @@ def _make(device: str) -> Kernels:
         from proofcompute.numerics import NumpyKernels
 
         return NumpyKernels()
+    if device == "cuda":
+        from proofcompute.backends.cuda import CudaKernels
+        from proofcompute.backends.cuda.cupy_device import CupyDevice
+
+        return CudaKernels(CupyDevice())
     try:
         from proofcompute.backends.numba import NumbaKernels
     except ImportError as error:
@@ -28,12 +33,11 @@ def _make(device: str) -> Kernels:
 
 
 def kernels_for(device: str) -> Kernels:
-    """The backend for "auto", "cpu" (Numba) or "numpy" (the slow definition); made once per process.
+    """The backend for "auto", "cpu" (Numba), "numpy" (the slow definition) or "cuda"; made once per process.
 
-    Raises DeviceError for "cuda", for any other name, and where the backend cannot run on this machine.
+    "auto" is the CPU. Raises DeviceError for any other name, and where the backend cannot run on this
+    machine, as "cuda" without CuPy, a driver or a device.
     """
-    if device == "cuda":
-        raise DeviceError("this build has no CUDA backend; use --device cpu")
     if device not in DEVICES:
         raise DeviceError(f"unknown device {device!r}; use one of {', '.join(DEVICES)}")
     name = "cpu" if device == "auto" else device

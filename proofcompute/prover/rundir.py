@@ -112,7 +112,10 @@ class RunDirectory:
         path = self.path / "model"
         if not path.exists():
             raise InputError(f"{self.path} does not say which model it used; name the model file")
-        return Path(read_limited(path, 16 * KIB, "model path").decode("utf-8", "surrogateescape"))
+        data = read_limited(path, 16 * KIB, "model path")
+        if not data or b"\0" in data:
+            raise FormatError(f"{path} holds no path of a model file; name the model file")
+        return Path(data.decode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
         """Close the log of tokens."""

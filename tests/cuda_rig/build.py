@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from proofcompute.backends.cuda.sources import FILES, _KERNEL
+from proofcompute.backends.cuda.sources import FILES, KERNEL
 
 __all__ = ["ROOT", "VARIANTS", "build", "sources", "why_not"]
 
@@ -70,7 +70,9 @@ def _compiled(folder: Path, name: str, key: str, text: Path, options: tuple[str,
     return target
 
 
-def build(variant: str = "plain", files: tuple[str, ...] = FILES, changed: Mapping[str, str] | None = None) -> Path:
+def build(
+    variant: str = "plain", files: tuple[str, ...] = FILES, changed: Mapping[str, str] | None = None
+) -> Path:
     """The rig of a variant: a shared library, or the program ``replay`` for all but the plain one.
 
     ``changed`` replaces the text of files of ``cuda/``, to seed a fault.
@@ -92,7 +94,7 @@ def build(variant: str = "plain", files: tuple[str, ...] = FILES, changed: Mappi
         key = _digest(text)
         keys.append(key)
         _write(folder / f"{file}-{key}.cu", text)
-        kernels = "".join(f"RIG_KERNEL({kernel})\n" for kernel in _KERNEL.findall(text))
+        kernels = "".join(f"RIG_KERNEL({kernel})\n" for kernel in KERNEL.findall(text))
         wrapper = folder / f"{file}-{key}.cpp"
         _write(wrapper, f'#include "rig.h"\n#include "{file}-{key}.cu"\n{kernels}')
         parts.append(_compiled(folder, file, key, wrapper, options))

@@ -50,7 +50,9 @@ class _Memory:
 class EmulatedDevice:
     """A :class:`proofcompute.backends.cuda.Device` without hardware."""
 
-    def __init__(self, capability: int = 90, order: int = 0, blocks: int = 3, library: Path | None = None) -> None:
+    def __init__(
+        self, capability: int = 90, order: int = 0, blocks: int = 3, library: Path | None = None
+    ) -> None:
         self.name = "emulated"
         self.capability = capability
         self.blocks = blocks
@@ -113,7 +115,12 @@ class EmulatedDevice:
 
     # -- launches ------------------------------------------------------------------------------------
     def launch(
-        self, kernel: str, grid: tuple[int, int, int], threads: int, arguments: Sequence[Argument], stream: int = 0
+        self,
+        kernel: str,
+        grid: tuple[int, int, int],
+        threads: int,
+        arguments: Sequence[Argument],
+        stream: int = 0,
     ) -> None:
         sizes = (ctypes.c_uint * _ROOM)()
         count = self._library.rig_arguments(kernel.encode(), sizes, _ROOM)
@@ -128,9 +135,15 @@ class EmulatedDevice:
             else:
                 values.append(np.array([0 if argument is None else argument]).astype(_type_of(argument)))
             if values[-1].itemsize != expected % _READ_ONLY:
-                raise DeviceError(f"argument {i} of {kernel} has {values[-1].itemsize} bytes, not {expected % 128}")
+                raise DeviceError(
+                    f"argument {i} of {kernel} has {values[-1].itemsize} bytes, not {expected % 128}"
+                )
         self.launches.append((kernel, grid))
-        before = [_bytes(a).tobytes() if isinstance(a, Buffer) else b"" for a in arguments] if self.recording else []
+        before = (
+            [_bytes(a).tobytes() if isinstance(a, Buffer) else b"" for a in arguments]
+            if self.recording
+            else []
+        )
         pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
         shape = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(threads, 1, 1)
         wrong = self._library.rig_launch(kernel.encode(), *shape, pointers, self.order)

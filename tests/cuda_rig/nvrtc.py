@@ -5,8 +5,12 @@ The library comes from the package nvidia-cuda-nvrtc; its interface is that of t
 
 from __future__ import annotations
 
+import base64
 import ctypes
+import hashlib
 import importlib.util
+import json
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -21,10 +25,12 @@ __all__ = ["Compiled", "Used", "compiled", "disassembly", "version", "why_no_dis
 
 _USED: Final = re.compile(
     r"Compiling entry function '(?P<kernel>\w+)' for.*?"
-    r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
+    r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads.*?"
     r"Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
     re.DOTALL,
 )
+_KEPT: Final = Path(__file__).parents[2] / "build" / "nvrtc"
 _SHARED: Final = re.compile(r"(\d+) bytes smem")
 
 
@@ -96,7 +102,38 @@ def _text(program: ctypes.c_void_p, what: str) -> bytes:
 
 @cache
 def compiled(file: str, architecture: int) -> Compiled:
-    """``cuda/<file>.cu`` for sm_<architecture>, with the options that a CuPy device gives. Fails on a warning."""
+    """``cuda/<file>.cu`` for sm_<architecture>, with a CuPy device's options. Fails on a warning.
+
+    Kept under ``build/nvrtc``, by content.
+    """
+    key = hashlib.sha256(
+        "\0".join([source(file), *OPTIONS, str(architecture), str(version())]).encode()
+    ).hexdigest()
+    kept = _KEPT / f"{file}-{architecture}-{key[:24]}.json"
+    if not kept.exists():
+        ptx, cubin, log = _compile(file, architecture)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        scratch = kept.with_suffix(f".{os.getpid()}")
+        scratch.write_text(json.dumps({"ptx": ptx, "cubin": base64.b64encode(cubin).decode(), "log": log}))
+        scratch.replace(kept)
+    found = json.loads(kept.read_text())
+    return Compiled(found["ptx"], base64.b64decode(found["cubin"]), _used(found["log"]))
+
+
+def _used(log: str) -> dict[str, Used]:
+    used = {}
+    for found in _USED.finditer(log):
+        shared = _SHARED.search(found["rest"])
+        used[found["kernel"]] = Used(
+            int(found["registers"]),
+            int(shared[1]) if shared else 0,
+            int(found["stack"]),
+            int(found["stores"]) + int(found["loads"]),
+        )
+    return used
+
+
+def _compile(file: str, architecture: int) -> tuple[str, bytes, str]:
     program = ctypes.c_void_p()
     library = _library()
     created = library.nvrtcCreateProgram(
@@ -109,33 +146,28 @@ def compiled(file: str, architecture: int) -> Compiled:
     log = _text(program, "ProgramLog").rstrip(b"\0").decode()
     assert result == 0, f"{file}.cu for sm_{architecture}:\n{log}"
     assert "warning" not in log, log
-    used = {}
-    for found in _USED.finditer(log):
-        shared = _SHARED.search(found["rest"])
-        used[found["kernel"]] = Used(
-            int(found["registers"]),
-            int(shared[1]) if shared else 0,
-            int(found["stack"]),
-            int(found["stores"]) + int(found["loads"]),
-        )
     ptx = _text(program, "PTX").rstrip(b"\0").decode()
     cubin = _text(program, "CUBIN")
     library.nvrtcDestroyProgram(ctypes.byref(program))
-    return Compiled(ptx, cubin, used)
+    return ptx, cubin, log
 
 
 def disassembly(file: str, architecture: int, scratch: Path) -> dict[str, list[str]]:
-    """The SASS of every kernel of a file: its operation codes, in order."""
+    """The SASS of every kernel of a file: its operation codes, in order.
+
+    HFMA2 with -RZ and RZ as factors only loads a constant; it comes out as MOV.
+    """
     path = scratch / f"{file}-{architecture}.cubin"
     path.write_bytes(compiled(file, architecture).cubin)
     text = subprocess.run(
-        [str(_disassembler()), "-c", str(path)], capture_output=True, text=True, check=True
+        [str(_disassembler()), "-c", "-ndf", str(path)], capture_output=True, text=True, check=True
     ).stdout
     kernels: dict[str, list[str]] = {}
     current: list[str] = []
     for line in text.splitlines():
         if section := re.match(r"\s*\.section\s+\.text\.(\w+)", line):
             current = kernels.setdefault(section[1], [])
-        elif code := re.match(r"\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", line):
-            current.append(code[1])
+        elif code := re.match(r"\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)([^;]*)", line):
+            constant = code[1].startswith("HFMA2") and re.search(r"-RZ, RZ,", code[2])
+            current.append("MOV" if constant else code[1])
     return kernels

@@ -1,6 +1,6 @@
 """How many mutants each decoder gets, and what is demanded of it.
 
-``PROOFCOMPUTE_MUTANTS`` sets the number for a decoder of share 1; by default 150, and LONG in the long
+``PROOFCOMPUTE_MUTANTS`` sets the number for a decoder of share 1; by default 200, and LONG in the long
 Hypothesis profile (``make fuzz``). The quick profile is the same on every run. The long one draws a seed and
 prints it; ``PROOFCOMPUTE_FUZZ_SEED`` repeats it.
 """
@@ -26,7 +26,7 @@ E = TypeVar("E", bound=ProofcomputeError)
 LONG: Final = 10_000
 """Mutants for a decoder of share 1 in the long profile."""
 LONG_PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE") == "long"
-MUTANTS: Final = int(os.environ.get("PROOFCOMPUTE_MUTANTS", LONG if LONG_PROFILE else 150))
+MUTANTS: Final = int(os.environ.get("PROOFCOMPUTE_MUTANTS", LONG if LONG_PROFILE else 200))
 SEED: Final = int(os.environ.get("PROOFCOMPUTE_FUZZ_SEED", secrets.randbits(63) if LONG_PROFILE else 1))
 
 SHARES: Final = {
@@ -56,7 +56,7 @@ SHARES: Final = {
     "product part": 0.3,
     "product opening": 0.5,
 }
-"""Shares of all tests; ``test_counts`` adds them up."""
+"""Shares of all tests; ``test_decoders`` adds them up."""
 
 COUNTS: dict[str, int] = {}
 """Mutants tried in this process."""

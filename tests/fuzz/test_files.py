@@ -16,6 +16,7 @@ from fuzz import honest
 from fuzz.harness import attempt, drive
 from fuzz.mutate import BOUNDARIES, mutant, mutate_bytes
 from proofcompute.errors import FormatError, InputError, MismatchError, ProofcomputeError
+from proofcompute.limits import KIB
 from proofcompute.messages import Receipt
 from proofcompute.model import Model
 from proofcompute.prover import RunDirectory, make_receipt
@@ -198,6 +199,13 @@ def test_run_directories(finished: Path) -> None:
 
     check(("request", genuine["request"]))
     drive("run directory", make, check)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"/model\0", bytes(17 * KIB), b"\xff\xfe", b"/nowhere/\xff"])
+def test_damaged_paths_of_model_files(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "model").write_bytes(data)
+    with pytest.raises(InputError):
+        Model.load(RunDirectory(tmp_path).model_path())
 
 
 def test_a_receipt_with_other_outputs_is_refused(finished: Path) -> None:

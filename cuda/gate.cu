@@ -1,0 +1,14 @@
+// gate: g / (1 + exp(-g)) * u of rows that hold g and then u (design, section 3, rule 6).
+//
+//   x [n, 2 f] float32      out [n, f] float32
+//
+// Launch: any one-dimensional grid of THREADS threads (grid-stride). No shared memory, no alignment.
+#include "canonical.cuh"
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    gate(const float* __restrict__ x, i64 n, i64 f, float* __restrict__ out) {
+  for (i64 e = first_index(); e < n * f; e += index_step()) {
+    const float* row = x + e / f * (2 * f) + e % f;
+    out[e] = times(over(row[0], plus(1.0f, canonical_exp(-row[0]))), row[f]);
+  }
+}

@@ -1,0 +1,11 @@
+"""The CUDA backend: kernels from ``cuda/*.cu``, launched through a thin device (design, section 10).
+
+:class:`CudaKernels` implements :class:`proofcompute.kernels.Kernels` with launches only; what it launches on
+is a :class:`Device`: CuPy on hardware, and in the tests an emulation that runs the same sources.
+"""
+
+from proofcompute.backends.cuda.device import Argument, Buffer, Device
+from proofcompute.backends.cuda.kernels import CudaKernels
+from proofcompute.backends.cuda.sources import FILES, kernel_files, source
+
+__all__ = ["FILES", "Argument", "Buffer", "CudaKernels", "Device", "kernel_files", "source"]

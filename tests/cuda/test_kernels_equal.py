@@ -1,0 +1,85 @@
+"""Every CUDA kernel against the definition, byte for byte, on every case of ``kernel_cases``, on the rig.
+
+The launches are the backend's own. Five orders of the threads of a block must give the same bytes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from cuda_rig import EmulatedDevice, why_not
+from cuda_rig.device import ORDERS
+from kernel_cases import CASES, METHODS, Case, outcome
+from kernel_cases.data import floats
+from proofcompute.backends.cuda import CudaKernels
+from proofcompute.kernels import Sampling
+from proofcompute.numerics import NumpyKernels
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+
+LONG_ORDERS = (3,)
+"""Orders in which the cases with tens of thousands of columns run: on the others minutes would be spent."""
+
+
+@cache
+def numpy() -> NumpyKernels:
+    return NumpyKernels()
+
+
+@cache
+def expected(position: int) -> object:
+    return outcome(numpy(), CASES[position])
+
+
+def _is_long(case: Case) -> bool:
+    return case.label.startswith("long-")
+
+
+def differences(kernels: CudaKernels, method: str, order: int) -> list[str]:
+    return [
+        str(case)
+        for position, case in enumerate(CASES)
+        if case.method == method
+        and (order in LONG_ORDERS or not _is_long(case))
+        and outcome(kernels, case) != expected(position)
+    ]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_equals_the_definition(method: str, order: int) -> None:
+    assert differences(CudaKernels(EmulatedDevice(90, order)), method, order) == []
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_route_without_tensor_cores(order: int) -> None:
+    device = EmulatedDevice(75, order)
+    assert differences(CudaKernels(device), "linear", order) == []
+    assert {name for name, _ in device.launches} == {"quantise_rows", "product_dp4a", "rescale"}
+
+
+def test_attention_in_batches_of_rows() -> None:
+    device = EmulatedDevice(90, 2)
+    assert differences(CudaKernels(device, scratch=4096), "attention", 2) == []
+    assert max(grid[2] for _, grid in device.launches) < 64  # cases have up to 17 rows, but not of 4 KiB
+
+
+@pytest.mark.parametrize("exponent", [1, 23, 24, 62, 63, 64, 65, 73, 74, 75, 76, 148])
+def test_small_shares(exponent: int) -> None:
+    """The least sum that top-p keeps is a quotient by a power of two, from no shift to beyond 2^74."""
+    logits, nothing = floats("normal", 300) * np.float32(9), np.zeros(0, dtype=np.int64)
+    kernels = CudaKernels(EmulatedDevice())
+    for numerator in (1, 3, 2**24 - 1):
+        top_p = float(np.float32(numerator * 2.0**-exponent))
+        if not 0 < top_p <= 1 or np.float32(top_p) != numerator * 2.0**-exponent:
+            continue
+        for draw in (0, 1 << 127, (1 << 128) - 1):
+            how = Sampling(2.0, 0, top_p)
+            assert kernels.sample(logits, nothing, how, draw) == numpy().sample(logits, nothing, how, draw)
+
+
+def test_states_its_name() -> None:
+    assert CudaKernels(EmulatedDevice()).name == "cuda"

@@ -1,0 +1,79 @@
+"""Every kernel compiles for every architecture, and what the compiler made of it is canonical.
+
+Needs the packages nvidia-cuda-nvrtc and nvidia-cuda-nvdisasm, but no device. ``python -m cuda_rig.pin`` (with
+``tests`` on the path) writes the pinned numbers anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from cuda_rig import nvrtc
+from cuda_rig.pin import ARCHITECTURES, PINNED, files_for, measure_instructions, measure_use, ptx_operations
+from proofcompute.backends.cuda import kernel_files
+
+pytestmark = pytest.mark.skipif(bool(nvrtc.why_not()), reason=nvrtc.why_not() or "-")
+disassembled = pytest.mark.skipif(
+    bool(nvrtc.why_no_disassembler()), reason=nvrtc.why_no_disassembler() or "-"
+)
+
+ROUNDED = {"add.rn.f32", "sub.rn.f32", "mul.rn.f32", "div.rn.f32", "sqrt.rn.f32"}
+CONVERSIONS = {"cvt.rn.f32.s16", "cvt.rn.f32.s32", "cvt.rn.f32.s64", "cvt.rni.s32.f32", "cvt.rni.s64.f32"}
+EXACT = re.compile(r"(mov|ld|st|selp|setp|neg|abs|copysign|min|max)\.")
+"""Operations on floating point that do not round."""
+MAY_SPILL = {("keccak256_rows", 120)}
+"""Not the default suite; ptxas holds it to 80 registers there, by its own choice."""
+
+
+@pytest.fixture(scope="module")
+def pinned() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(PINNED.read_text())
+    assert tuple(found["nvrtc"]) == nvrtc.version(), "another compiler: pin its numbers"
+    return found
+
+
+def test_all_kernels_are_compiled() -> None:
+    used = {a: {k for file in files_for(a) for k in nvrtc.compiled(file, a).used} for a in ARCHITECTURES}
+    everything = set(kernel_files())
+    assert used == {a: everything - ({"linear_mma"} if a < 80 else set()) for a in ARCHITECTURES}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_only_single_rounded_operations(architecture: int) -> None:
+    found = {file: ptx_operations(file, architecture) for file in files_for(architecture)}
+    arithmetic = {
+        file: sorted(o for o in operations if not EXACT.match(o)) for file, operations in found.items()
+    }
+    wrong = {file: sorted(set(o) - ROUNDED - CONVERSIONS) for file, o in arithmetic.items()}
+    assert {file: o for file, o in wrong.items() if o} == {}
+    assert set().union(*arithmetic.values()) >= ROUNDED
+    for file in files_for(architecture):
+        ptx = nvrtc.compiled(file, architecture).ptx
+        assert not re.search(r"\bfma\.|\.ftz|\.approx|\.f64|\.f16", ptx), file
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_registers_shared_memory_and_spills(architecture: int, pinned: dict[str, Any]) -> None:
+    use = measure_use(architecture)
+    assert use == pinned[f"use-{architecture}"]
+    spilling = {kernel for kernel, used in use.items() if used["spills"] or used["stack"]}
+    assert spilling == {kernel for kernel, a in MAY_SPILL if a == architecture}
+    assert max(used["shared"] for used in use.values()) <= 48 * 1024
+
+
+@disassembled
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_machine_code(architecture: int, pinned: dict[str, Any]) -> None:
+    """Fused multiply-adds stand only where the PTX divides or takes a root, and tensor cores are used."""
+    code = measure_instructions(architecture)
+    assert code == pinned[f"instructions-{architecture}"]
+    for kernel, counts in code.items():
+        assert set(counts) <= {"FFMA", "UFFMA", "IMMA"}
+        if counts.keys() & {"FFMA", "UFFMA"}:
+            operations = ptx_operations(kernel_files()[kernel], architecture)
+            assert operations["div.rn.f32"] + operations["sqrt.rn.f32"] > 0, kernel
+        assert ("IMMA" in counts) == (kernel == "linear_mma")

@@ -1,0 +1,190 @@
+"""The backend's launches again, under ThreadSanitizer and under AddressSanitizer with UBSan.
+
+A launch is recorded with its memory before and after, and replayed by a program in which every buffer is an
+allocation of its own. Seeded faults show that the sanitizers see what they are there for.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cuda_rig import EmulatedDevice, build, coverage, sources, why_not
+from kernel_cases import CASES, METHODS, outcome
+from kernel_cases.data import floats, int8s, matrix
+from proofcompute.backends.cuda import Argument, CudaKernels, kernel_files
+from proofcompute.kernels import Sampling
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+
+PER_METHOD = 5
+LEFT_OUT = re.compile("long|32768|49152|unbounded")
+"""Large cases; and those that give NaNs, whose sign and payload are the compiler's choice."""
+
+
+def replay(program: Path, recorded: Path, *orders: int) -> subprocess.CompletedProcess[str]:
+    command = [str(program), str(recorded), *map(str, orders)]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unexpected memory mapping" not in plain.stderr:
+        return plain
+    # ThreadSanitizer refuses some layouts of the address space.
+    return subprocess.run(["setarch", "-R", *command], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Launches of every kernel: cases spread over those of each method, and the other route of products."""
+    path = tmp_path_factory.mktemp("rig") / "launches"
+    seen: set[str] = set()
+    with path.open("wb") as file:
+        for capability in (90, 75):
+            device = EmulatedDevice(capability)
+            device.recording = file
+            kernels = CudaKernels(device)
+            for method in METHODS if capability == 90 else ("linear",):
+                cases = [
+                    c for c in CASES if c.method == method and not c.raises and not LEFT_OUT.search(c.label)
+                ]
+                for case in cases[:: max(1, len(cases) // PER_METHOD)]:
+                    outcome(kernels, case)
+            for top_p in (2.0**-64, 2.0**-70):  # the shift that divides by 2^64 and more
+                kernels.sample(floats("normal", 9), np.zeros(0, np.int64), Sampling(1.0, 0, top_p), 1 << 127)
+            seen |= {name for name, _ in device.launches}
+        device = EmulatedDevice()
+        device.recording = file
+        _plain_product(device)
+        seen |= {name for name, _ in device.launches}
+    assert seen == set(kernel_files())
+    return path
+
+
+def _plain_product(device: EmulatedDevice) -> None:
+    n, m, d = 5, 7, 33
+    q, w = int8s(n, d, key="q"), int8s(m, d, key="w")
+    acc = device.zeros(4 * n * m)
+    sizes = (np.int32(n), np.int32(m), np.int32(d))
+    arguments: list[Argument] = [device.upload(q), np.int64(d), device.upload(w), np.int64(d), *sizes, acc]
+    device.launch("product_plain", (1, 1, 1), 256, arguments)
+    found = np.empty((n, m), dtype=np.int32)
+    device.download(acc, found)
+    assert found.tolist() == (q.astype(np.int32) @ w.astype(np.int32).T).tolist()
+
+
+@pytest.mark.parametrize(("variant", "orders"), [("address", (0, 1, 2)), ("thread", (0, 1, 2))])
+def test_clean(variant: str, orders: tuple[int, ...], recorded: Path) -> None:
+    done = replay(build(variant), recorded, *orders)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr[:4000]
+    assert done.stdout.endswith(" launches, 0 buffers differ\n")
+
+
+@pytest.mark.skipif(bool(coverage.why_not()), reason=coverage.why_not() or "-")
+def test_every_line_runs(recorded: Path, tmp_path: Path) -> None:
+    total, missed = coverage.lines_not_run(recorded, tmp_path)
+    assert total > 400
+    assert missed == {}
+
+
+TREE_BARRIER = "  level[t] = v;\n  __syncthreads();  // level is whole\n"
+FAULTS = {
+    # variant, file, what is replaced, by what, what the sanitizer says
+    "tree-without-a-barrier": (
+        "thread",
+        "rms_norm",
+        "canonical.cuh",
+        TREE_BARRIER,
+        "  level[t] = v;\n",
+        "data race",
+    ),
+    "halving-without-a-barrier": (
+        "thread",
+        "rms_norm",
+        "canonical.cuh",
+        "level[t + h]);\n    __syncthreads();\n",
+        "level[t + h]);\n",
+        "data race",
+    ),
+    "second-tree-too-early": (
+        "thread",
+        "layer_norm",
+        "canonical.cuh",
+        "  __syncthreads();  // the result of a call before this one has been read\n  level[t] = v;\n",
+        "  level[t] = v;\n",
+        "data race",
+    ),
+    "tile-without-a-barrier": (
+        "thread",
+        "product",
+        "product.cu",
+        "    }\n    __syncthreads();\n#pragma unroll 4\n",
+        "    }\n#pragma unroll 4\n",
+        "data race",
+    ),
+    "shared-memory-too-small": (
+        "address",
+        "linear_mma",
+        "linear_mma.cu",
+        "int right[TILE][PITCH];",
+        "int right[TILE - 1][PITCH];",
+        "out of bounds",
+    ),
+    "halving-one-too-far": (
+        "address",
+        "rms_norm",
+        "canonical.cuh",
+        "if (t < h) level[t] = plus(level[t], level[t + h]);",
+        "if (t <= h) level[t] = plus(level[t], level[t + h]);",
+        "out of bounds",
+    ),
+    "one-element-too-many": (
+        "address",
+        "quantise",
+        "quantise.cu",
+        "j < d; j += THREADS) {\n    u32 b",
+        "j <= d; j += THREADS) {\n    u32 b",
+        "heap-buffer-overflow",
+    ),
+    "signed-overflow": (
+        "address",
+        "rescale",
+        "rescale.cu",
+        "(u64)(i64)acc[i * n * m + e] << shifts[i]",
+        "(u64)(i64)(acc[i * n * m + e] << shifts[i] << 8)",
+        "runtime error",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_seeded_faults_are_caught(fault: str, tmp_path: Path) -> None:
+    variant, file, where, before, after, message = FAULTS[fault]
+    text = sources()[where]
+    assert text.count(before) == 1
+    program = build(variant, (file,), {where: text.replace(before, after)})
+    path = tmp_path / "launches"
+    with path.open("wb") as to:
+        device = EmulatedDevice(75 if file in ("product", "rescale") else 90)
+        kernels = CudaKernels(device)
+        inner = device.launch
+
+        def only(kernel: str, *rest: object, **named: object) -> None:
+            device.recording = to if kernel_files()[kernel] == file else None
+            inner(kernel, *rest, **named)  # type: ignore[arg-type]
+
+        device.launch = only  # type: ignore[method-assign]
+        x, w = floats("normal", 3, 300), floats("normal", 300)
+        if file == "rms_norm":
+            kernels.rms_norm(x, w, np.float32(1e-5))
+        elif file == "layer_norm":
+            kernels.layer_norm(x, w, w, np.float32(1e-5))
+        elif file == "rescale":
+            acc = np.full((1, 1, 1), 1 << 29, dtype=np.int32)
+            kernels.rescale(acc, [0], w[:1], w[:1], None)
+        else:
+            kernels.linear(x, matrix(2, 70, 300, bias=True), 2)
+    done = replay(program, path, 0)
+    assert done.returncode != 0
+    assert message in done.stderr, done.stdout + done.stderr[:2000]
