@@ -151,7 +151,9 @@ def measure(gguf: Path, text: str, precisions: tuple[str, ...], limit: int = 512
     tokens = Tokenizer(checkpoint.vocabulary).encode(text, special=False)[:limit]
     reference = float_logits(checkpoint, tokens)
     return {
-        p: compare(reference, canonical_logits(compile_decoder(checkpoint, kernels, p), kernels, tokens), tokens)
+        p: compare(
+            reference, canonical_logits(compile_decoder(checkpoint, kernels, p), kernels, tokens), tokens
+        )
         for p in precisions
     }
 

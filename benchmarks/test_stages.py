@@ -87,7 +87,9 @@ def test_stages(bench: Bench, benchmark: Any) -> None:
     timed.rows.append(("verify all cells (median)", benchmark.stats["median"], None))
     benchmark.extra_info["verify_over_run"] = benchmark.stats["median"] / running
     benchmark.extra_info["decode_tokens_per_second"] = (len(session.answer) - 1) / timed.rows[2][1]
-    timed.show(f"{len(session.answer)} tokens; full audit / run = {benchmark.extra_info['verify_over_run']:.3f}")
+    timed.show(
+        f"{len(session.answer)} tokens; full audit / run = {benchmark.extra_info['verify_over_run']:.3f}"
+    )
 
 
 def test_commit_overhead_of_prefill(bench: Bench, benchmark: Any) -> None:
@@ -113,4 +115,6 @@ def _overhead(bench: Bench, benchmark: Any, prompt: int, count: int, rounds: int
         overhead=ratio - 1,
         tokens_per_second=(prompt if count == 1 else count) / plain,
     )
-    print(f"\n{prompt}+{count}: {plain:.3f} s, committed {with_commit:.3f} s, overhead {100 * (ratio - 1):.2f} %")
+    print(
+        f"\n{prompt}+{count}: {plain:.3f} s, committed {with_commit:.3f} s, overhead {100 * (ratio - 1):.2f} %"
+    )
