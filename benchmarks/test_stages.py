@@ -49,7 +49,7 @@ class Timed:
 
 
 def test_stages(bench: Bench, benchmark: Any) -> None:
-    """One request of 64 prompt and 448 generated tokens, from key to full audit; audit time is benchmarked."""
+    """One request of 64 prompt and 448 generated tokens, from key to full audit, which is benchmarked."""
     timed = Timed()
     key = timed("key generation", lambda: keygen(bench.model, bench.kernels), lambda k: len(k.encode()))
     session = bench.engine.add(bench.request(64, 448))
@@ -116,5 +116,6 @@ def _overhead(bench: Bench, benchmark: Any, prompt: int, count: int, rounds: int
         tokens_per_second=(prompt if count == 1 else count) / plain,
     )
     print(
-        f"\n{prompt}+{count}: {plain:.3f} s, committed {with_commit:.3f} s, overhead {100 * (ratio - 1):.2f} %"
+        f"\n{prompt}+{count}: {plain:.3f} s, committed {with_commit:.3f} s, "
+        f"overhead {100 * (ratio - 1):.2f} %"
     )

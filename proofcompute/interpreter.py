@@ -50,11 +50,16 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
 
 
 def _gather(rows: RowReader, name: str, spans: Sequence[Span]) -> Array:
+    if len(spans) == 1:
+        return rows.read(name, spans[0])
     parts = [rows.read(name, s) for s in spans]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return np.concatenate(parts)
 
 
 def _scatter(rows: RowReader, name: str, spans: Sequence[Span], out: Array) -> None:
+    if len(spans) == 1:
+        rows.write(name, spans[0], out)
+        return
     at = 0
     for s in spans:
         rows.write(name, s, out[at : at + s.b - s.a])

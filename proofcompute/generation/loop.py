@@ -82,8 +82,9 @@ class _SessionRows:
 
     def write(self, name: str, span: Span, rows: Array) -> None:
         session = self.sessions[span.trace]
-        if name in session.trace.arrays:
-            session.trace.arrays[name][span.a : span.b] = rows
+        buffer = session.trace.arrays.get(name)
+        if buffer is not None:
+            buffer[span.a : span.b] = rows
         if name in session.outputs:
             session.outputs[name][span.a : span.b] = rows
 

@@ -28,6 +28,20 @@ def _table(freqs: tuple[int, ...], block: int) -> tuple[F32, F32]:
     return rope_table(positions, np.array(freqs, np.uint32).view(np.float32))
 
 
+@lru_cache(maxsize=8)  # every layer of a step asks for the same rows
+def _rows(freqs: tuple[int, ...], ranges: tuple[tuple[int, int], ...]) -> tuple[F32, F32]:
+    """Cosines and sines of the positions of all ranges, one after the other."""
+    cos: list[F32] = []
+    sin: list[F32] = []
+    for first, last in ranges:
+        for block in range(first // _BLOCK, (last - 1) // _BLOCK + 1):
+            whole_cos, whole_sin = _table(freqs, block)
+            a, b = max(first - block * _BLOCK, 0), min(last - block * _BLOCK, _BLOCK)
+            cos.append(whole_cos[a:b])
+            sin.append(whole_sin[a:b])
+    return np.concatenate(cos), np.concatenate(sin)
+
+
 @dataclass(frozen=True)
 class Rope(Pointwise):
     """Rotate every head by the row's position; the angle is f32(position) * frequency, rounded once."""
@@ -51,16 +65,8 @@ class Rope(Pointwise):
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
-        cos, sin = [], []
-        for s in spans:
-            for block in range(s.a // _BLOCK, (s.b - 1) // _BLOCK + 1):
-                c, n = _table(self.freqs, block)
-                a, b = max(s.a - block * _BLOCK, 0), min(s.b - block * _BLOCK, _BLOCK)
-                cos.append(c[a:b])
-                sin.append(n[a:b])
-        c = cos[0] if len(cos) == 1 else np.concatenate(cos)
-        n = sin[0] if len(sin) == 1 else np.concatenate(sin)
-        return (k.rope(ins[0], c, n, self.heads, bool(self.interleaved)),)
+        cos, sin = _rows(self.freqs, tuple((s.a, s.b) for s in spans))
+        return (k.rope(ins[0], cos, sin, self.heads, bool(self.interleaved)),)
 
 
 @dataclass(frozen=True)

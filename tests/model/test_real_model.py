@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model import real
 
 from benchmarks.quality import canonical_logits, compare, float_logits
+from model import real
 from proofcompute.devices import kernels_for
 from proofcompute.errors import Cell
 from proofcompute.generation import Engine

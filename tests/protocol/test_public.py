@@ -6,8 +6,8 @@ import io
 from typing import Any
 
 import pytest
-import synthetic
 
+import synthetic
 from proofcompute.errors import VerificationError
 from proofcompute.messages import public_challenge
 from proofcompute.verifier import Verified, verify_public
