@@ -6,8 +6,8 @@ interpreter's lock. Starting costs some 50 us, so it is for milliseconds of work
 *Region:* Numba's parallel loop starts in a few us, for the products of single-token decoding. Some of its
 threading layers end the process when two threads enter at once, and OpenMP does when a forked child enters;
 so one thread at a time gets in, a child never does, and whoever is kept out runs the serial kernel. Where
-other processes keep the cores busy, the threads of a region wait for each other for milliseconds: a region
-that was far too slow closes all regions for a while, longer each time.
+other processes keep the cores busy, the threads of a region wait for each other for milliseconds: several
+regions in a row that were far too slow close all regions for a while, longer each time.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _GRACE: Final = 0.001
 """Seconds that a region may take beyond what its work needs on a slow machine."""
 _SLOWEST: Final = 1e9
 """Products per second of a slow machine."""
+_PATIENCE: Final = 4
+"""Slow regions in a row before regions close; single ones are hiccups."""
 _SHORTEST: Final = 0.05
 _LONGEST: Final = 2.0
 """Seconds for which regions stay closed."""
@@ -42,6 +44,7 @@ class _State:
         self.entered = 0.0
         self.closed_until = 0.0
         self.pause = _SHORTEST
+        self.slow = 0
 
 
 _state: Final = _State()
@@ -103,8 +106,12 @@ def leave_region(products: int) -> None:
     """Let the next one in; ``products`` is the number of multiplications that were done inside."""
     now = perf_counter()
     if now - _state.entered > _GRACE + products / _SLOWEST:
-        _state.closed_until = now + _state.pause
-        _state.pause = min(2 * _state.pause, _LONGEST)
+        _state.slow += 1
+        if _state.slow >= _PATIENCE:
+            _state.slow = 0
+            _state.closed_until = now + _state.pause
+            _state.pause = min(2 * _state.pause, _LONGEST)
     else:
+        _state.slow = 0
         _state.pause = max(_state.pause / 2, _SHORTEST)
     _state.region.release()
