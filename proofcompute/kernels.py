@@ -189,6 +189,6 @@ class Kernels(Protocol):
         """Two's complement of `bits` bits each (1..32), least significant first, zero-padded to a byte."""
         ...
 
-    def unpack(self, data: bytes, bits: int, count: int) -> I32:
+    def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
         """The inverse of pack. FormatError on a wrong length or non-zero padding."""
         ...

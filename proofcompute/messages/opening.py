@@ -172,7 +172,7 @@ def decode_hint(packed: Sequence[bytes], site: Site, rows: int, kernels: Kernels
     for i, data in enumerate(packed):
         if not data or not 1 <= data[0] <= widest:
             raise FormatError(f"hint of {site.weight}: width outside 1..{widest} bits")
-        values = kernels.unpack(data[1:], data[0], rows * site.m)
+        values = kernels.unpack(memoryview(data)[1:], data[0], rows * site.m)
         low, high = int(values.min()), int(values.max())
         if _width(low, high) != data[0]:
             raise FormatError(f"hint of {site.weight}: more bits than its values need")

@@ -41,7 +41,7 @@ def pack(values: I32, bits: int) -> bytes:
     return b"".join(parts)
 
 
-def unpack(data: bytes, bits: int, count: int) -> I32:
+def unpack(data: bytes | memoryview, bits: int, count: int) -> I32:
     """The inverse of ``pack``: int32 [count].
 
     Raises FormatError on a wrong length or padding that is not zero, before anything is allocated.

@@ -115,6 +115,6 @@ class NumpyKernels:
         """:func:`proofcompute.numerics.bitpack.pack`."""
         return bitpack.pack(values, bits)
 
-    def unpack(self, data: bytes, bits: int, count: int) -> I32:
+    def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
         """:func:`proofcompute.numerics.bitpack.unpack`."""
         return bitpack.unpack(data, bits, count)

@@ -279,7 +279,7 @@ class CudaKernels:
     def pack(self, values: I32, bits: int) -> bytes:
         return checks.pack(self._on, values, bits)
 
-    def unpack(self, data: bytes, bits: int, count: int) -> I32:
+    def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
         return checks.unpack(self._on, data, bits, count)
 
 

@@ -366,6 +366,6 @@ class NumbaKernels:
         """Two's complement of `bits` bits each (1..32), least significant first, zero-padded to a byte."""
         return self._packing.pack(values, bits)  # type: ignore[no-any-return]
 
-    def unpack(self, data: bytes, bits: int, count: int) -> I32:
+    def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
         """The inverse of pack. FormatError on a wrong length or non-zero padding."""
         return self._packing.unpack(data, bits, count)  # type: ignore[no-any-return]

@@ -88,7 +88,7 @@ def pack(values: I32, bits: int) -> bytes:
     return words.view(np.uint8)[:size].tobytes()
 
 
-def unpack(data: bytes, bits: int, count: int) -> I32:
+def unpack(data: bytes | memoryview, bits: int, count: int) -> I32:
     """The inverse: int32 [count]. FormatError on a wrong length or padding that is not zero."""
     size = packed_size(bits, count)
     if len(data) != size:
