@@ -46,7 +46,7 @@ TINY = Decoder(
     kv_heads=2,
     head_dim=4,
     ffn_width=24,
-    context=96,
+    context=160,
     vocabulary=260,
     eps=float(np.float32(1e-5)),
     rope=Rope(10000.0, 4, interleaved=True),

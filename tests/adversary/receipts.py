@@ -29,6 +29,7 @@ from adversary.forger import (
 )
 from proofcompute import wire
 from proofcompute.errors import Cell
+from proofcompute.limits import MAX_CELL_ROWS
 from proofcompute.messages import Challenge, GroupOpening, Receipt
 
 
@@ -200,10 +201,11 @@ def cell_before_the_first() -> Case:
 
 
 def cell_of_many_rows() -> Case:
-    forgery = forge(asked=request(prompt="A" * 65, max_tokens=1))
-    cell = Cell(EMBEDDING, 0, 65)
+    rows = MAX_CELL_ROWS + 1
+    forgery = forge(asked=request(prompt="A" * rows, max_tokens=1))
+    cell = Cell(EMBEDDING, 0, rows)
     challenge = _challenge(forgery, (cell,))
-    first = forgery.open(forgery.challenge(Cell(EMBEDDING, 0, 64)))
+    first = forgery.open(forgery.challenge(Cell(EMBEDDING, 0, MAX_CELL_ROWS)))
     group = GroupOpening(forgery.stored.groups[0].tobytes(), ())
     part = replace(first.parts[0], groups=(group,))
     head = replace(first.head, challenge_digest=challenge.digest)

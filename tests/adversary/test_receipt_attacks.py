@@ -12,7 +12,7 @@ from adversary.receipts import CHALLENGES, RECEIPTS
 from proofcompute import hashing, wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, MismatchError, VerificationError
 from proofcompute.generation import check_answer
-from proofcompute.limits import MAX_ROWS
+from proofcompute.limits import MAX_CELL_ROWS, MAX_ROWS
 from proofcompute.messages import Challenge, Generation, Receipt, all_cells, draw_cells
 from proofcompute.model import Model
 from proofcompute.vocabulary import Vocabulary
@@ -149,7 +149,7 @@ def test_a_challenge_names_each_cell_once_and_at_least_one() -> None:
         (Cell(1, 3, 5), Cell(1, 4, 6)),
         (Cell(2, 3, 5), Cell(1, 3, 5)),
         (Cell(1, 5, 5),),
-        (Cell(1, 0, 65),),
+        (Cell(1, 0, MAX_CELL_ROWS + 1),),
         (Cell(1, -1, 3),),
     ):
         with pytest.raises(FormatError):

@@ -150,7 +150,7 @@ def challenges() -> dict[str, list[Any]]:
     return {
         "three cells": CHALLENGE,
         "no hints, no tables": put(put(CHALLENGE, (4,), 0), (5,), 0),
-        "the largest cell": put(CHALLENGE, (3,), [[4096, (1 << 20) - 64, 1 << 20]]),
+        "the largest cell": put(CHALLENGE, (3,), [[4096, (1 << 20) - 128, 1 << 20]]),
     }
 
 

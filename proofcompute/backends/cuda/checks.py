@@ -88,7 +88,7 @@ def pack(on: Launcher, values: I32, bits: int) -> bytes:
     return bytes(on.get(data, np.uint8, size).tobytes())
 
 
-def unpack(on: Launcher, data: bytes, bits: int, count: int) -> I32:
+def unpack(on: Launcher, data: bytes | memoryview, bits: int, count: int) -> I32:
     """:func:`proofcompute.numerics.bitpack.unpack`."""
     size = packed_size(bits, count)
     if len(data) != size:
