@@ -28,9 +28,9 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
     rows = src.rows
     values: dict[str, Array] = {}
     results: dict[str, Array] = {}
-    for step in program.plans[segment].steps:
+    for where, op, inputs, outputs in program.plans[segment].steps:
         ins: list[Any] = []
-        for name, prefix in step.inputs:
+        for name, prefix in inputs:
             if prefix:
                 ins.append([rows.prefix(name, s) for s in spans])
                 continue
@@ -38,14 +38,15 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
                 values[name] = _gather(rows, name, spans)
             ins.append(values[name])
         try:
-            outs = step.op.run(ins, spans, src, k)
-            for (name, kept, settled), out in zip(step.outputs, outs, strict=True):
-                values[name] = k.settle(out) if settled else out
+            outs = op.run(ins, spans, src, k)
+            for (name, kept, settled), out in zip(outputs, outs, strict=True):
                 if kept:
-                    results[name] = values[name]
-                    _scatter(rows, name, spans, values[name])
+                    out = k.settle(out) if settled else out
+                    results[name] = out
+                    _scatter(rows, name, spans, out)
+                values[name] = out
         except ExecutionError as e:
-            raise type(e)(f"{step.name}: {e}") from e
+            raise type(e)(f"{where}: {e}") from e
     return results
 
 

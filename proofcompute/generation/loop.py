@@ -139,14 +139,17 @@ class Engine:
         spans = [Span(s.number, s.done, min(s.done + self.chunk, s.known)) for s in live]
         results: dict[str, Array] = {}
         program = self.model.program
+        cuts: dict[bool, list[Span]] = {}  # segments that emit tokens begin at a later row than the others
         for index, plan in enumerate(program.plans):
-            cut = [
-                Span(p.trace, first, p.b)
-                for p, s in zip(spans, live, strict=True)
-                if (first := max(p.a, program.first_row(index, s.prompt))) < p.b
-            ]
-            if cut:
-                out = run(program, index, cut, self._source, self.kernels)
+            emits = bool(plan.emits)
+            if emits not in cuts:
+                cuts[emits] = [
+                    Span(p.trace, first, p.b)
+                    for p, s in zip(spans, live, strict=True)
+                    if (first := max(p.a, program.first_row(index, s.prompt))) < p.b
+                ]
+            if cuts[emits]:
+                out = run(program, index, cuts[emits], self._source, self.kernels)
                 if plan.emits:
                     results.update(out)
         return self._advance(live, spans, results)

@@ -29,11 +29,11 @@ def _table(freqs: tuple[int, ...], block: int) -> tuple[F32, F32]:
 
 
 @lru_cache(maxsize=8)  # every layer of a step asks for the same rows
-def _rows(freqs: tuple[int, ...], ranges: tuple[tuple[int, int], ...]) -> tuple[F32, F32]:
-    """Cosines and sines of the positions of all ranges, one after the other."""
+def _rows(freqs: tuple[int, ...], spans: tuple[Span, ...]) -> tuple[F32, F32]:
+    """Cosines and sines of the positions of all spans, one after the other."""
     cos: list[F32] = []
     sin: list[F32] = []
-    for first, last in ranges:
+    for _, first, last in spans:
         for block in range(first // _BLOCK, (last - 1) // _BLOCK + 1):
             whole_cos, whole_sin = _table(freqs, block)
             a, b = max(first - block * _BLOCK, 0), min(last - block * _BLOCK, _BLOCK)
@@ -65,7 +65,7 @@ class Rope(Pointwise):
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
-        cos, sin = _rows(self.freqs, tuple((s.a, s.b) for s in spans))
+        cos, sin = _rows(self.freqs, tuple(spans))
         return (k.rope(ins[0], cos, sin, self.heads, bool(self.interleaved)),)
 
 

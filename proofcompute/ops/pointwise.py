@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 
@@ -135,5 +134,8 @@ class Split(Pointwise):
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
-        x, ends = ins[0], accumulate(self.widths)
-        return tuple(np.ascontiguousarray(x[:, b - w : b]) for w, b in zip(self.widths, ends, strict=True))
+        x, a, parts = ins[0], 0, []
+        for width in self.widths:
+            parts.append(np.ascontiguousarray(x[:, a : a + width]))
+            a += width
+        return parts
