@@ -14,19 +14,12 @@ from rich.table import Table
 
 from benchmarks.conftest import Bench, alternating
 from proofcompute.errors import Cell
-from proofcompute.generation import Session
 from proofcompute.messages import Challenge, Receipt, all_cells
-from proofcompute.prover import StoredTrace, make_receipt, open_cells
+from proofcompute.prover import make_receipt, open_cells, store
 from proofcompute.signing import NodeIdentity
 from proofcompute.verifier import Verified, keygen, verify
 
 NODE = NodeIdentity(bytes(32))
-
-
-def stored(bench: Bench, session: Session) -> StoredTrace:
-    statement = session.statement()
-    groups = [session.trace.group(g, 0, statement.rows) for g in range(len(bench.model.program.committed))]
-    return StoredTrace(statement, "sha256", groups, bench.kernels)
 
 
 class Timed:
@@ -61,7 +54,7 @@ def test_stages(bench: Bench, benchmark: Any) -> None:
         lambda: make_receipt(bench.model, session, bench.kernels, NODE),
         lambda r: len(r.encode()),
     )
-    trace, request, data = stored(bench, session), session.request, receipt.encode()
+    trace, request, data = store(session, bench.kernels), session.request, receipt.encode()
     last = receipt.rows - 1
 
     def opened(challenge: Challenge) -> io.BytesIO:

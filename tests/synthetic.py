@@ -15,7 +15,7 @@ from proofcompute.kernels import F32, Kernels, Sampling
 from proofcompute.messages import Challenge, Generation, Receipt, Request, all_cells
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
-from proofcompute.prover import StoredTrace, make_receipt, open_cells
+from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
 from proofcompute.signing import NodeIdentity
 from proofcompute.verifier import Key, Verified, keygen, verify
 from proofcompute.vocabulary import CONTROL, NORMAL, Vocabulary
@@ -97,17 +97,11 @@ class Run:
     stored: StoredTrace
 
 
-def stored_trace(session: Session, kernels: Kernels = KERNELS) -> StoredTrace:
-    statement = session.statement()
-    groups = [session.trace.group(g, 0, statement.rows) for g in range(len(statement.program.committed))]
-    return StoredTrace(statement, session.request.suite, groups, kernels)
-
-
 def prove(m: Model, r: Request, kernels: Kernels = KERNELS, *, chunk: int = 64) -> Run:
     engine = Engine(m, kernels, chunk=chunk)
     session = engine.add(r)
     engine.run(session)
-    return Run(m, session, make_receipt(m, session, kernels, NODE), stored_trace(session, kernels))
+    return Run(m, session, make_receipt(m, session, kernels, NODE), store(session, kernels))
 
 
 def open_all(run: Run, challenge: Challenge) -> bytes:

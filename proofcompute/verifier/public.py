@@ -46,7 +46,11 @@ def verify_public(
 ) -> Verified:
     """Check a public proof: a receipt and the opening of the ``count`` cells that follow from it.
 
-    ``opening`` is read twice, so it must be seekable. Raises as :func:`proofcompute.verifier.verify`.
+    ``opening`` is read twice, so it must be seekable and must not change meanwhile. ``detects_one`` and
+    ``detects_share`` of the result hold for cells that the prover could not choose; here it may try receipts
+    until the cells suit it, so read them as costs: hiding a share f takes about (1 - f)^-count attempts.
+
+    Raises as :func:`proofcompute.verifier.verify`.
     """
     try:
         decoded = Receipt.decode(receipt)

@@ -14,7 +14,7 @@ from proofcompute.importers.decoder import compile_decoder
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.messages import Generation, Receipt, Request
 from proofcompute.model import Model
-from proofcompute.prover import StoredTrace, make_receipt
+from proofcompute.prover import StoredTrace, make_receipt, store
 from proofcompute.signing import NodeIdentity
 from proofcompute.tokens import Tokenizer
 from proofcompute.verifier import Key, keygen
@@ -53,7 +53,5 @@ def long_run(path: Path, prompt: int = 480, count: int = 32) -> tuple[Session, R
     engine = Engine(m, kernels)
     session = engine.add(request(m, english(path, prompt), count))
     engine.run(session)
-    statement = session.statement()
-    groups = [session.trace.group(g, 0, statement.rows) for g in range(len(m.program.committed))]
     receipt = make_receipt(m, session, kernels, NodeIdentity(bytes(32)))
-    return session, receipt, StoredTrace(statement, "sha256", groups, kernels)
+    return session, receipt, store(session, kernels)

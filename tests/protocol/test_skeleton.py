@@ -9,6 +9,7 @@ import synthetic
 from proofcompute.errors import VerificationError
 from proofcompute.generation import Engine
 from proofcompute.model import Model
+from proofcompute.prover import store
 from proofcompute.verifier import Key
 
 
@@ -57,6 +58,6 @@ def test_rows_do_not_depend_on_batching_or_chunks() -> None:
         engine.run(session)
     for run, session in zip(alone, together, strict=True):
         assert session.answer == run.session.answer
-        again = synthetic.stored_trace(session)
+        again = store(session, synthetic.KERNELS)
         for mine, theirs in zip(again.groups, run.stored.groups, strict=True):
             np.testing.assert_array_equal(mine, theirs)
