@@ -12,7 +12,18 @@ from typing import Protocol
 
 import numpy as np
 
-from proofcompute.kernels import F32, I8, I32, Array, Kernels, Matrix, Sampling, product_sets
+from proofcompute.kernels import (
+    F32,
+    I8,
+    I32,
+    Array,
+    Before,
+    Kernels,
+    Matrix,
+    Sampling,
+    prepared,
+    product_sets,
+)
 from proofcompute.program import Span
 
 __all__ = ["ComputeProducts", "Products", "RecordProducts", "RowReader", "Source", "WeightRows"]
@@ -57,8 +68,19 @@ class WeightRows(Protocol):
 class Products(Protocol):
     """How x times a weight matrix is made: computed, or taken as a hint and checked."""
 
-    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
-        """Rows of x [n, d] times weight matrix [m, d], quantised with ``limbs`` limbs: [n, m]."""
+    def linear(
+        self,
+        weight: str,
+        x: F32,
+        limbs: int,
+        k: Kernels,
+        before: Before = None,
+        residual: F32 | None = None,
+    ) -> F32:
+        """Rows of x [n, d] times weight matrix [m, d], quantised with ``limbs`` limbs: [n, m].
+
+        ``before`` is done to x first, ``residual`` [n, m] is added last.
+        """
         ...
 
 
@@ -77,9 +99,17 @@ class ComputeProducts:
 
     matrix: Callable[[str], Matrix]
 
-    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+    def linear(
+        self,
+        weight: str,
+        x: F32,
+        limbs: int,
+        k: Kernels,
+        before: Before = None,
+        residual: F32 | None = None,
+    ) -> F32:
         """See Products."""
-        return k.linear(x, self.matrix(weight), limbs)
+        return k.linear(x, self.matrix(weight), limbs, before, residual)
 
 
 @dataclass(frozen=True)
@@ -89,11 +119,19 @@ class RecordProducts:
     matrix: Callable[[str], Matrix]
     recorded: list[I32]
 
-    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+    def linear(
+        self,
+        weight: str,
+        x: F32,
+        limbs: int,
+        k: Kernels,
+        before: Before = None,
+        residual: F32 | None = None,
+    ) -> F32:
         """See Products."""
         w = self.matrix(weight)
-        q, sx = k.quantise(x, limbs)
-        sets = product_sets(x.shape[1], limbs, w.q.shape[0])
+        q, sx = k.quantise(prepared(before, x, k), limbs)
+        sets = product_sets(q.shape[2], limbs, w.q.shape[0])
         acc = np.stack(
             [
                 k.product(np.ascontiguousarray(q[i][:, a:b]), np.ascontiguousarray(w.q[j][:, a:b]))
@@ -101,4 +139,5 @@ class RecordProducts:
             ]
         )
         self.recorded.append(acc)
-        return k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)
+        y = k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)
+        return y if residual is None else k.add(residual, y)

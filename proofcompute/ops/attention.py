@@ -15,7 +15,7 @@ from proofcompute.ops.base import Pointwise, f32_rows, from_bits, need
 from proofcompute.program import Rows, Span, Spec, WeightSpec
 from proofcompute.source import Source
 
-__all__ = ["Attention", "QuantiseHeads", "Rope"]
+__all__ = ["Attention", "QuantiseHeads", "Rope", "rotary_rows"]
 
 _BLOCK = 512
 """Positions in one cached piece of a rotary table."""
@@ -29,7 +29,7 @@ def _table(freqs: tuple[int, ...], block: int) -> tuple[F32, F32]:
 
 
 @lru_cache(maxsize=8)  # every layer of a step asks for the same rows
-def _rows(freqs: tuple[int, ...], spans: tuple[Span, ...]) -> tuple[F32, F32]:
+def rotary_rows(freqs: tuple[int, ...], spans: tuple[Span, ...]) -> tuple[F32, F32]:
     """Cosines and sines of the positions of all spans, one after the other."""
     cos: list[F32] = []
     sin: list[F32] = []
@@ -65,7 +65,7 @@ class Rope(Pointwise):
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
-        cos, sin = _rows(self.freqs, tuple(spans))
+        cos, sin = rotary_rows(self.freqs, tuple(spans))
         return (k.rope(ins[0], cos, sin, self.heads, bool(self.interleaved)),)
 
 
@@ -74,6 +74,9 @@ class QuantiseHeads(Pointwise):
     """A row of heads to int8, one limb and one scale for each head: what is committed of keys and values."""
 
     heads: int
+
+    settled = True
+    """A scale is |x| / 127: finite, and never -0."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
         """A float32 row of whole heads in; int8 [heads, dh] and float32 [heads] out."""

@@ -16,8 +16,24 @@ from proofcompute.backends.cuda import attending, checks, sampling
 from proofcompute.backends.cuda.device import Buffer, Device
 from proofcompute.backends.cuda.launcher import Launcher, i32, i64
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.kernels import F32, I8, I16, I32, I64, U8, U32, U64, Array, Matrix, Sampling, product_sets
+from proofcompute.kernels import (
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U32,
+    U64,
+    Array,
+    Before,
+    Matrix,
+    Sampling,
+    prepared,
+    product_sets,
+)
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
+from proofcompute.numerics.rows import parts
 
 __all__ = ["CudaKernels"]
 
@@ -123,7 +139,13 @@ class CudaKernels:
         amounts = on.put(np.array(shifts, dtype=np.int32))
         on.over("rescale", n * m, acc, amounts, i32(len(shifts)), i64(n), i64(m), sx, sw, bias, out)
 
-    def linear(self, x: F32, w: Matrix, limbs: int) -> F32:
+    def linear(
+        self, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
+    ) -> F32:
+        y = self._linear(prepared(before, x, self), w, limbs)
+        return y if residual is None else self.add(residual, y)
+
+    def _linear(self, x: F32, w: Matrix, limbs: int) -> F32:
         n, d = x.shape
         w_limbs, m, width = w.q.shape
         _need(width == d and w.scale.shape == (m,), "rows, weights and scales", x, w.q, w.scale)
@@ -190,6 +212,14 @@ class CudaKernels:
         dh = _head(width, heads)
         q, scale = self._quantised(x.reshape(n * heads, dh), 1)
         return self._on.get(q, np.int8, n, heads, dh), self._on.get(scale, np.float32, n, heads)
+
+    def heads(
+        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
+    ) -> tuple[F32, I8, F32, I8, F32]:
+        q, k, v = map(np.ascontiguousarray, parts(x, heads, kv_heads))
+        turned = self.rope(k, cos, sin, kv_heads, interleaved)
+        queries = self.rope(q, cos, sin, heads, interleaved)
+        return queries, *self.quantise_heads(turned, kv_heads), *self.quantise_heads(v, kv_heads)
 
     def attention(
         self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
