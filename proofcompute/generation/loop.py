@@ -19,7 +19,7 @@ from proofcompute.kernels import Array, Kernels, Sampling
 from proofcompute.messages import Generation, Request
 from proofcompute.model import Model
 from proofcompute.program import Span
-from proofcompute.source import ComputeProducts, Source
+from proofcompute.source import ComputeProducts, Products, Source
 from proofcompute.statement import Statement, draw
 from proofcompute.trace import Trace
 
@@ -100,13 +100,16 @@ class _SessionRows:
 class Engine:
     """Runs requests against one model."""
 
-    def __init__(self, model: Model, kernels: Kernels, *, chunk: int = CHUNK) -> None:
+    def __init__(
+        self, model: Model, kernels: Kernels, *, chunk: int = CHUNK, products: Products | None = None
+    ) -> None:
+        """``products`` replaces the plain computation of products from the model's weights."""
         self.model = model
         self.kernels = kernels
         self.chunk = chunk
         self.vocabulary = model.identity.vocabulary
         self._rows = _SessionRows()
-        self._source = Source(self._rows, model, ComputeProducts(model.matrix))
+        self._source = Source(self._rows, model, products or ComputeProducts(model.matrix))
         self._count = 0
 
     def add(self, request: Request, answer: Sequence[int] = ()) -> Session:
