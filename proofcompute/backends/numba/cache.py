@@ -34,10 +34,13 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 
+from proofcompute.backends.scalar.rounded import OPTIONS
+
 __all__ = ["KernelCache", "cache_directory", "helper", "kernel", "read", "source_key", "write"]
 
 _DIGEST: Final = 32
-_SOURCES: Final = (Path(__file__).parent, Path(__file__).parents[2] / "numerics")
+_BACKENDS: Final = Path(__file__).parents[1]
+_SOURCES: Final = (_BACKENDS / "numba", _BACKENDS / "scalar", _BACKENDS.parent / "numerics")
 
 
 def source_key(directories: Iterable[Path], machine: Iterable[str]) -> str | None:
@@ -151,9 +154,6 @@ class KernelCache(NullCache):  # type: ignore[misc]
                     os.unlink(name)
 
 
-_OPTIONS: Final = {"nogil": True, "error_model": "numpy", "fastmath": False}
-
-
 def read(element: Any, dimensions: int) -> Any:
     """The type of a C-contiguous array that a kernel only reads; it may lie in read-only memory."""
     return types.Array(element, dimensions, "C", readonly=True)
@@ -171,7 +171,7 @@ def kernel(*signatures: Any, parallel: bool = False) -> Callable[[Callable[..., 
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(parallel=parallel, **_OPTIONS)(function)
+        dispatcher = numba.njit(parallel=parallel, **OPTIONS)(function)
         dispatcher._cache = KernelCache(function, _directory())
         for signature in signatures:
             dispatcher.compile(signature)
@@ -182,5 +182,5 @@ def kernel(*signatures: Any, parallel: bool = False) -> Callable[[Callable[..., 
 
 
 def helper(function: Callable[..., Any]) -> Any:
-    """A function that kernels call; compiled into each of them."""
-    return numba.njit(**_OPTIONS)(function)
+    """A function that kernels of this backend call; compiled into each of them."""
+    return numba.njit(**OPTIONS)(function)

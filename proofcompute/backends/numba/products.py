@@ -15,7 +15,6 @@ import numpy as np
 from numba import prange, types
 
 from proofcompute.backends.numba.cache import helper, kernel, read, write
-from proofcompute.backends.numba.scalar import FINITE_BITS, absolute_bits, from_bits, reciprocal, round_even
 from proofcompute.backends.numba.tile import (
     DOT_COLUMNS,
     DOT_ROWS,
@@ -28,6 +27,13 @@ from proofcompute.backends.numba.tile import (
     small_tile,
     tile,
     transpose_block,
+)
+from proofcompute.backends.scalar.functions import (
+    FINITE_BITS,
+    absolute_bits,
+    from_bits,
+    reciprocal,
+    round_even,
 )
 
 __all__ = [

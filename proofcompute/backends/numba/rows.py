@@ -12,8 +12,17 @@ from numba import types
 
 from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.products import quantise_into
-from proofcompute.backends.numba.scalar import FINITE_BITS, absolute_bits, erf, exp
-from proofcompute.numerics.rows import SQRT_HALF
+from proofcompute.backends.scalar.functions import (
+    FINITE_BITS,
+    absolute_bits,
+    dequantised,
+    gated,
+    gelu_of,
+    normalised,
+    relu_of,
+    root_of_mean,
+    settled,
+)
 
 __all__ = [
     "add",
@@ -31,8 +40,6 @@ __all__ = [
 ]
 
 _ZERO: Final = np.float32(0)
-_ONE: Final = np.float32(1)
-_HALF: Final = np.float32(0.5)
 _LEVELS: Final = np.float32(127)
 
 _i64, _f32, _i8 = types.int64, types.float32, types.int8
@@ -67,7 +74,7 @@ def _root_mean_square(x: Any, level: Any, eps: Any) -> Any:
     for i in range(n):
         level[i] = x[i] * x[i]
     level[n:] = _ZERO
-    return np.sqrt(tree(level, n) / np.float32(n) + eps)
+    return root_of_mean(tree(level, n), n, eps)
 
 
 @kernel(types.void(_i64, _i64, _rows, _row, _f32, _out))
@@ -80,7 +87,7 @@ def rms_norm(a: Any, b: Any, x: Any, w: Any, eps: Any, out: Any) -> None:
         to = out[t]
         root = _root_mean_square(row, level, eps)
         for i in range(d):
-            to[i] = row[i] / root * w[i]
+            to[i] = normalised(row[i], root, w[i])
 
 
 @kernel(types.void(_i64, _i64, _rows, _row, _row, _f32, _out))
@@ -98,7 +105,7 @@ def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) ->
             to[i] = row[i] - mean
         root = _root_mean_square(to, level, eps)
         for i in range(d):
-            to[i] = to[i] / root * w[i] + bias[i]
+            to[i] = normalised(to[i], root, w[i]) + bias[i]
 
 
 @kernel(types.void(_i64, _i64, _rows, _rows, _rows, _i64, types.boolean, _out))
@@ -152,7 +159,7 @@ def embed(a: Any, b: Any, q: Any, scales: Any, out: Any) -> None:
         row = q[t]
         to = out[t]
         for i in range(row.size):
-            to[i] = np.float32(row[i]) * s
+            to[i] = dequantised(row[i], s)
 
 
 @kernel(types.void(_i64, _i64, _rows, _out))
@@ -164,7 +171,7 @@ def gate(a: Any, b: Any, x: Any, out: Any) -> None:
         u = x[t, f : 2 * f]
         to = out[t]
         for i in range(f):
-            to[i] = g[i] / (_ONE + exp(-g[i])) * u[i]
+            to[i] = gated(g[i], u[i])
 
 
 @kernel(types.void(_i64, _i64, _rows, _out))
@@ -173,7 +180,7 @@ def gelu(a: Any, b: Any, x: Any, out: Any) -> None:
     x = x[a:b].reshape((b - a) * x.shape[1])
     out = out[a:b].reshape(x.size)
     for i in range(x.size):
-        out[i] = (_HALF * x[i]) * (_ONE + erf(x[i] * SQRT_HALF))
+        out[i] = gelu_of(x[i])
 
 
 @kernel(types.void(_i64, _i64, _rows, _out))
@@ -182,7 +189,7 @@ def relu(a: Any, b: Any, x: Any, out: Any) -> None:
     x = x[a:b].reshape((b - a) * x.shape[1])
     out = out[a:b].reshape(x.size)
     for i in range(x.size):
-        out[i] = x[i] if x[i] > _ZERO else _ZERO
+        out[i] = relu_of(x[i])
 
 
 @kernel(types.void(_i64, _i64, _rows, _rows, _out))
@@ -204,5 +211,5 @@ def settle(a: Any, b: Any, x: Any, out: Any) -> Any:
     for i in range(x.size):
         bits = absolute_bits(x[i])
         top = bits if bits > top else top
-        out[i] = x[i] + _ZERO
+        out[i] = settled(x[i])
     return top < FINITE_BITS

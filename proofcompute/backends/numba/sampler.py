@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 
 from proofcompute.backends.numba.cache import kernel, read, write
-from proofcompute.backends.numba.scalar import (
+from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     LOWEST_BITS,
     absolute_bits,
