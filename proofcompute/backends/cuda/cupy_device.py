@@ -1,4 +1,4 @@
-"""A device through CuPy: its memory pool, streams and events, and NVRTC through its RawModule.
+"""A device through CuPy: its memory pool, streams and events; machine code comes from :mod:`.cubins`.
 
 CuPy is imported when a device is made, not before.
 """
@@ -12,17 +12,14 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from proofcompute.backends.cuda.cubins import LEAST, Cubins
 from proofcompute.backends.cuda.device import Argument, Buffer
-from proofcompute.backends.cuda.sources import kernel_files, source
+from proofcompute.backends.cuda.sources import kernel_files
 from proofcompute.errors import DeviceError
 from proofcompute.kernels import Array
 
-__all__ = ["OPTIONS", "CupyDevice"]
+__all__ = ["CupyDevice"]
 
-OPTIONS: Final = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
-"""What NVRTC is told: nothing is fused, flushed or approximated."""
-
-_LEAST_CAPABILITY: Final = 75
 _BLOCKS_EACH: Final = 8
 
 
@@ -53,14 +50,14 @@ class CupyDevice:
         self.name = str(properties["name"].decode())
         self.capability = int(properties["major"]) * 10 + int(properties["minor"])
         self.blocks = int(properties["multiProcessorCount"]) * _BLOCKS_EACH
-        if self.capability < _LEAST_CAPABILITY:
-            raise DeviceError(
-                f"{self.name} is sm_{self.capability}; sm_{_LEAST_CAPABILITY} is needed, use --device cpu"
-            )
+        if self.capability < LEAST:
+            raise DeviceError(f"{self.name} is sm_{self.capability}; sm_{LEAST} is needed, use --device cpu")
         self._streams: list[Any] = [self._cupy.cuda.Stream(non_blocking=True)]
         self._events: list[Any] = []
+        self._cubins = Cubins(self.capability, runtime.driverGetVersion() // 1000)
         self._modules: dict[str, Any] = {}
         self._kernels: dict[str, Any] = {}
+        self._kernel("add")  # whether there is machine code for the device, before any work is begun
 
     def allocate(self, size: int) -> Buffer:
         try:
@@ -94,11 +91,17 @@ class CupyDevice:
             if file is None:
                 raise DeviceError(f"there is no kernel {name}")
             if file not in self._modules:
-                self._modules[file] = self._cupy.RawModule(
-                    code=source(file), options=OPTIONS, backend="nvrtc"
-                )
+                self._modules[file] = self._load(file)
             self._kernels[name] = self._modules[file].get_function(name)
         return self._kernels[name]
+
+    def _load(self, file: str) -> Any:
+        module = self._cupy.cuda.function.Module()
+        try:
+            module.load(self._cubins.get(file))
+        except self._cupy.cuda.driver.CUDADriverError as error:
+            raise DeviceError(f"the driver refuses the machine code of {file}.cu ({error})") from error
+        return module
 
     def launch(
         self,
