@@ -106,7 +106,7 @@ def test_what_was_built_ahead_needs_no_compiler(cache: Path, monkeypatch: pytest
     for capability, serves in ((75, 75), (80, 80), (86, 80), (89, 80)):
         found = Cubins(capability, compiler=no_compiler).get("gate")
         assert found == Counting().compile(source("gate"), "", serves).cubin
-    with pytest.raises(DeviceError, match="ahead has no usable cubin of gate .see: proofcompute cubins"):
+    with pytest.raises(DeviceError, match=r"ahead has no usable cubin of gate .see: proofcompute cubins"):
         Cubins(90, 12, no_compiler).get("gate")
     assert kept(cache) == []
 
