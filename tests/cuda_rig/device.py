@@ -1,9 +1,9 @@
 """A device whose memory is host memory and whose kernels are the rig's: what the backend's tests run on.
 
-Launches run at once, in the order of threads that is set. Streams, events and graphs are followed all the same
-(``order.py``): work that touches memory which another stream wrote (or that writes what another stream read)
-without an event in between raises, since on hardware it would race. What is queued while a graph is made runs
-only when the graph is replayed, with the same arguments.
+Launches run at once, in the order of threads that is set. Streams, events and graphs are followed all the
+same (``order.py``): work that touches memory which another stream wrote (or that writes what another stream
+read) without an event in between raises, since on hardware it would race. What is queued while a graph is made
+runs only when the graph is replayed, with the same arguments.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class _Memory:
 class EmulatedDevice:
     """A :class:`proofcompute.backends.cuda.Device` without hardware.
 
-    ``launches`` lists every launch that ran, with its grid; ``downloads`` and ``uploads`` the sizes in bytes of
-    what crossed. ``memory`` bounds what may be allocated at a time.
+    ``launches`` lists every launch that ran, with its grid; ``downloads`` and ``uploads`` the sizes in bytes
+    of what crossed. ``memory`` bounds what may be allocated at a time.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class EmulatedDevice:
     def stream(self) -> int:
         return self._order.stream()
 
-    def record(self, stream: int) -> int:
+    def record(self, stream: int) -> Any:
         event = self._order.event()
         self._queue("an event", stream, lambda s: self._order.record(s, event))
         return event
 
-    def wait(self, stream: int, event: int) -> None:
+    def wait(self, stream: int, event: Any) -> None:
         self._queue("a wait", stream, lambda s: self._order.wait(s, event))
 
     def _queue(self, what: str, stream: int, work: Callable[[int], None]) -> None:

@@ -116,11 +116,11 @@ class Device(Protocol):
         """A new stream."""
         ...
 
-    def record(self, stream: int) -> int:
+    def record(self, stream: int) -> Any:
         """An event: the point that the stream's queue has reached."""
         ...
 
-    def wait(self, stream: int, event: int) -> None:
+    def wait(self, stream: int, event: Any) -> None:
         """What is queued on the stream from now on runs after the event."""
         ...
 

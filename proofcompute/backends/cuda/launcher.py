@@ -54,7 +54,7 @@ class Launcher:
         """What memory is asked for now, where that is not the operation's own."""
         self._stream = 0
         self._beside: int | None = None
-        self._unjoined: int | None = None
+        self._unjoined: Any = None
         self._lent: list[Buffer] = []
         self._capture: Capture | None = None
         self._constants: OrderedDict[bytes, Buffer] = OrderedDict()
