@@ -7,8 +7,8 @@ written ``[n, d]`` with rows first. Inputs are C-contiguous and never modified; 
 An opaque array has ``shape``, ``dtype``, ``size``, ``ndim`` and ``len``; it can be sliced and assigned to by
 leading rows, reshaped, viewed with another element type, copied, and asked for its bytes. All else goes
 through :class:`Memory`. A function's results are where its first array is. Where that is NumPy's memory,
-errors are raised at once; where it is a device's, what was found wrong is raised, with the operation's name, by
-the first of ``step``, ``host`` and ``tobytes`` that follows.
+errors are raised at once; where it is a device's, what was found wrong is raised, with the operation's name,
+by the first of ``step``, ``host`` and ``tobytes`` that follows.
 """
 
 from __future__ import annotations

@@ -111,8 +111,15 @@ class PlacedWeights:
 
     def __init__(self, weights: Mapping[str, Matrix | F32], k: Kernels) -> None:
         self._k = k
-        self._matrices = {n: k.weight(w) for n, w in weights.items() if isinstance(w, Matrix)}
-        self._vectors = {n: k.array(w) for n, w in weights.items() if not isinstance(w, Matrix)}
+        self._matrices: dict[str, Matrix] = {}
+        self._vectors: dict[str, F32] = {}
+        for name, w in weights.items():
+            k.operation = f"weight {name}, one of {len(weights)}"
+            if isinstance(w, Matrix):
+                self._matrices[name] = k.weight(w)
+            else:
+                self._vectors[name] = k.array(w)
+        k.operation = ""
 
     def matrix(self, name: str) -> Matrix:
         """A weight matrix by name."""

@@ -59,7 +59,9 @@ class Trace:
         self.arrays: dict[str, Array] = {}
         for name in (*program.group_of, *(n for n, _ in program.inputs)):
             spec = program.specs[name]
+            memory.operation = f"{capacity} rows of {name}"
             self.arrays[name] = memory.zeros((capacity, *spec.shape), spec.numpy)
+        memory.operation = ""
         self._hashed = 0
         self._leaves: list[list[U8]] = [[] for _ in program.committed]
 

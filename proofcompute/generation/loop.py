@@ -150,6 +150,8 @@ class Engine:
     def step(self) -> list[Session]:
         """Run pending rows of every unfinished session; returns the sessions that got a token or finished."""
         live = list(self._rows.sessions.values())
+        if not live:
+            return []
         spans = [Span(s.number, s.done, min(s.done + self.chunk, s.known)) for s in live]
         tokens = self.kernels.step(
             self._key(live, spans), spans, lambda places: self._compute(live, [Span(*p) for p in places])
@@ -201,6 +203,7 @@ class Engine:
                     at += n
             if session.reason is not None:
                 del self._rows.sessions[session.number]
+                self._decoding = [], _Key()
             if session.reason is not None or session.emitted:
                 changed.append(session)
         return changed

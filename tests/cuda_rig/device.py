@@ -2,8 +2,8 @@
 
 Launches run at once, in the order of threads that is set. Streams, events and graphs are followed all the
 same (``order.py``): work that touches memory which another stream wrote (or that writes what another stream
-read) without an event in between raises, since on hardware it would race. What is queued while a graph is made
-runs only when the graph is replayed, with the same arguments.
+read) without an event in between raises, since on hardware it would race. What is queued while a graph is
+made runs only when the graph is replayed, with the same arguments.
 """
 
 from __future__ import annotations

@@ -50,8 +50,6 @@ class Launcher:
         self.device = device
         self.faults = Faults(device)
         self.operation = ""
-        self.purpose = ""
-        """What memory is asked for now, where that is not the operation's own."""
         self._stream = 0
         self._beside: int | None = None
         self._unjoined: Any = None
@@ -71,7 +69,7 @@ class Launcher:
         return buffer
 
     def _no_room(self, size: int, error: DeviceError) -> DeviceError:
-        what = self.purpose or self.operation or "an array"
+        what = self.operation or "an array"
         return DeviceError(
             f"{self.device.name}: no room for {size:,} bytes for {what}: {error}. Serve fewer requests at a "
             "time or shorter ones, take a model with fewer bits, spread it over more devices, or use "
@@ -237,7 +235,6 @@ class Launcher:
     @contextmanager
     def capture(self) -> Iterator[Capture]:
         """Inside, nothing runs; what is queued becomes a graph."""
-        self.join()
         capture = self._capture = Capture()
         self.device.begin()
         try:
@@ -248,6 +245,8 @@ class Launcher:
 
     def join(self) -> None:
         """What the main stream is given from now on runs behind all work beside it."""
+        if self._capture is not None:
+            raise DeviceError("a captured step uses what is made beside it")
         if self._unjoined is not None:
             self.device.wait(0, self._unjoined)
             self._unjoined = None

@@ -56,17 +56,12 @@ class DeviceMemory:
             return w
         found = self._weights.get(w)
         if found is None:
-            self._on.purpose = "a weight matrix"
             bias = None if w.bias is None else self.array(w.bias)
             found = self._weights[w] = Matrix(self.array(w.q), self.array(w.scale), bias)
-            self._on.purpose = ""
         return found
 
     def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
-        self._on.purpose = f"rows of {list(shape)}"
-        out = self._on.zeros(dtype, *shape)
-        self._on.purpose = ""
-        return out
+        return self._on.zeros(dtype, *shape)
 
     @placed
     def join(self, parts: Sequence[Given]) -> Any:
