@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from proofcompute.errors import Cell, ExecutionError
 from proofcompute.kernels import Array, Kernels
 from proofcompute.program import Program, Rows, SegmentPlan, Site, Span
@@ -35,8 +33,9 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
                 ins.append([rows.prefix(name, s) for s in spans])
                 continue
             if name not in values:
-                values[name] = _gather(rows, name, spans)
+                values[name] = _gather(rows, name, spans, k)
             ins.append(values[name])
+        k.operation = where
         try:
             outs = op.run(ins, spans, src, k)
             for (name, kept, settled), out in zip(outputs, outs, strict=True):
@@ -50,11 +49,10 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
     return results
 
 
-def _gather(rows: RowReader, name: str, spans: Sequence[Span]) -> Array:
+def _gather(rows: RowReader, name: str, spans: Sequence[Span], k: Kernels) -> Array:
     if len(spans) == 1:
         return rows.read(name, spans[0])
-    parts = [rows.read(name, s) for s in spans]
-    return np.concatenate(parts)
+    return k.join([rows.read(name, s) for s in spans])
 
 
 def _scatter(rows: RowReader, name: str, spans: Sequence[Span], out: Array) -> None:

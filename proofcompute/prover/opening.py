@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-import numpy as np
-
 from proofcompute import merkle, wire
 from proofcompute.errors import Cell, FormatError, MismatchError
 from proofcompute.interpreter import Needs, TableRows, needs, run
-from proofcompute.kernels import I32, U8, Array, Kernels, Sampling
+from proofcompute.kernels import I32, U8, U64, Array, Kernels, Sampling
 from proofcompute.messages import Challenge, GroupOpening, OpeningHead, Part, TableOpening, encode_hint
 from proofcompute.model import Model, weight_leaf_rows, weight_tree
-from proofcompute.program import Span
-from proofcompute.source import RecordProducts, Source
-from proofcompute.statement import Statement, draw
+from proofcompute.program import Program, Span
+from proofcompute.source import PlacedWeights, RecordProducts, Source
+from proofcompute.statement import Statement, draws
 from proofcompute.trace import group_leaves, split_rows
 
 __all__ = ["StoredTrace", "open_cells"]
@@ -36,9 +34,9 @@ class StoredTrace:
     def tree(self, group: int) -> merkle.Tree:
         """Merkle tree of one group."""
         if group not in self._trees:
-            data = np.ascontiguousarray(self.groups[group])
-            leaves = group_leaves(self.statement.program, self.suite, group, data, self.kernels.hash_rows)
-            self._trees[group] = merkle.Tree(self.suite, leaves, self.kernels.hash_rows)
+            k = self.kernels
+            leaves = group_leaves(self.statement.program, self.suite, group, self.groups[group], k.hash_rows)
+            self._trees[group] = merkle.Tree(self.suite, leaves, k.hash_rows, k.join)
         return self._trees[group]
 
 
@@ -49,13 +47,14 @@ class _StoredRows:
         self.statement = trace.statement
         self.arrays: dict[str, tuple[int, Array]] = {}
         for g in need.groups:
-            data = np.ascontiguousarray(trace.groups[g.group][g.a : g.b])
-            for name, rows in split_rows(self.statement.program, g.group, data).items():
+            data = trace.kernels.array(trace.groups[g.group][g.a : g.b])
+            for name, rows in split_rows(self.statement.program, g.group, data, trace.kernels).items():
                 self.arrays[name] = (g.a, rows)
+        self.kernels = trace.kernels
 
     def read(self, name: str, span: Span) -> Array:
         if name in self.statement.inputs:
-            return self.statement.inputs[name][span.a : span.b]
+            return self.kernels.array(self.statement.inputs[name][span.a : span.b])
         first, rows = self.arrays[name]
         return rows[span.a - first : span.b - first]
 
@@ -68,8 +67,8 @@ class _StoredRows:
     def sampling(self, trace: int) -> Sampling:
         return self.statement.sampling
 
-    def draw(self, trace: int, row: int) -> int:
-        return draw(self.statement.seed, row)
+    def draws(self, span: Span) -> U64:
+        return self.kernels.array(draws(self.statement.seed, span.a, span.b))
 
 
 def open_cells(
@@ -100,6 +99,7 @@ def open_cells(
 
 def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[Part]:
     tables: dict[str, merkle.Tree] = {}
+    weights = PlacedWeights(model.weights, trace.kernels)
     for cell in challenge.cells:
         need = needs(trace.statement, cell)
         groups = tuple(
@@ -111,7 +111,7 @@ def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[P
         opened = (
             tuple(_table(model, t, tables, trace.kernels) for t in need.tables) if challenge.tables else ()
         )
-        hints = _hints(model, trace, need, cell) if challenge.hints else ()
+        hints = _hints(model.program, weights, trace, need, cell) if challenge.hints else ()
         yield Part(groups, opened, hints)
 
 
@@ -128,10 +128,12 @@ def _table(
     )
 
 
-def _hints(model: Model, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[bytes, ...], ...]:
+def _hints(
+    program: Program, weights: PlacedWeights, trace: StoredTrace, need: Needs, cell: Cell
+) -> tuple[tuple[bytes, ...], ...]:
     recorded: list[I32] = []
-    source = Source(_StoredRows(trace, need), model, RecordProducts(model.matrix, recorded))
-    run(model.program, cell.segment, [Span(0, cell.a, cell.b)], source, trace.kernels)
+    source = Source(_StoredRows(trace, need), weights, RecordProducts(weights.matrix, recorded))
+    run(program, cell.segment, [Span(0, cell.a, cell.b)], source, trace.kernels)
     if len(recorded) != len(need.sites):
         raise FormatError(f"{cell}: {len(recorded)} products were made where {len(need.sites)} are needed")
     return tuple(encode_hint(acc, trace.kernels) for acc in recorded)

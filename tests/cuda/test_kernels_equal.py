@@ -13,7 +13,7 @@ import pytest
 from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.device import ORDERS
 from kernel_cases import CASES, METHODS, Case, outcome
-from kernel_cases.data import floats
+from kernel_cases.data import draws, floats
 from proofcompute.backends.cuda import CudaKernels
 from proofcompute.kernels import Sampling
 from proofcompute.numerics import NumpyKernels
@@ -70,7 +70,7 @@ def test_attention_in_batches_of_rows() -> None:
 @pytest.mark.parametrize("exponent", [1, 23, 24, 62, 63, 64, 65, 73, 74, 75, 76, 148])
 def test_small_shares(exponent: int) -> None:
     """The least sum that top-p keeps is a quotient by a power of two, from no shift to beyond 2^74."""
-    logits, nothing = floats("normal", 300) * np.float32(9), np.zeros(0, dtype=np.int64)
+    logits, nothing = floats("normal", 1, 300) * np.float32(9), np.zeros(0, dtype=np.int32)
     kernels = CudaKernels(EmulatedDevice())
     for numerator in (1, 3, 2**24 - 1):
         top_p = float(np.float32(numerator * 2.0**-exponent))
@@ -78,7 +78,8 @@ def test_small_shares(exponent: int) -> None:
             continue
         for draw in (0, 1 << 127, (1 << 128) - 1):
             how = Sampling(2.0, 0, top_p)
-            assert kernels.sample(logits, nothing, how, draw) == numpy().sample(logits, nothing, how, draw)
+            row = (logits, nothing, -1, how, draws(draw))
+            assert kernels.sample(*row).tolist() == numpy().sample(*row).tolist()
 
 
 def test_states_its_name() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from cuda_rig import EmulatedDevice, build, coverage, sources, why_not
 from kernel_cases import CASES, METHODS, outcome
-from kernel_cases.data import floats, int8s, matrix
+from kernel_cases.data import draws, floats, int8s, matrix
 from proofcompute.backends.cuda import Argument, CudaKernels, kernel_files
 from proofcompute.kernels import Sampling
 
@@ -52,7 +52,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for case in cases[:: max(1, len(cases) // PER_METHOD)]:
                     outcome(kernels, case)
             for top_p in (2.0**-64, 2.0**-70):  # the shift that divides by 2^64 and more
-                kernels.sample(floats("normal", 9), np.zeros(0, np.int64), Sampling(1.0, 0, top_p), 1 << 127)
+                how, nothing = Sampling(1.0, 0, top_p), np.zeros(0, np.int32)
+                kernels.sample(floats("normal", 1, 9), nothing, -1, how, draws(1 << 127))
             seen |= {name for name, _ in device.launches}
         device = EmulatedDevice()
         device.recording = file

@@ -27,17 +27,20 @@ FILES: Final = (
     "keccak256",
     "layer_norm",
     "linear_mma",
+    "move",
     "pack",
     "product",
     "project",
     "quantise",
     "relu",
+    "report",
     "rescale",
     "rms_norm",
     "rope",
     "sample",
     "settle",
     "sha256",
+    "take",
 )
 """The names of the ``.cu`` files."""
 

@@ -1,0 +1,89 @@
+"""Quantised products on the device: ``quantise.cu``, ``product.cu``, ``rescale.cu``, ``linear_mma.cu``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.backends.cuda.array import DeviceArray
+from proofcompute.backends.cuda.device import Buffer
+from proofcompute.backends.cuda.launcher import Launcher, i32, i64
+from proofcompute.errors import InputError, LimitError, NonFiniteError
+from proofcompute.kernels import Matrix, product_sets
+from proofcompute.limits import MAX_WIDTH
+
+__all__ = ["linear", "multiply", "quantise", "rescale", "rows_fit"]
+
+_TILE: Final = 64
+_GRID_Y: Final = 65535
+_TENSOR_CORES: Final = 80
+"""Compute capability (times 10) from which ``linear_mma`` runs."""
+
+
+def rows_fit(n: int) -> None:
+    """LimitError for more rows than a grid of tiles has."""
+    if n > _TILE * _GRID_Y:
+        raise LimitError(f"a product of {n} rows; at most {_TILE * _GRID_Y}")
+
+
+def quantise(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, DeviceArray]:
+    """Rows [n, d] to int8 [limbs, n, d] and scales [n]."""
+    n, d = x.shape
+    if limbs not in (1, 2):
+        raise InputError(f"a row has one or two limbs, not {limbs}")
+    if d > MAX_WIDTH:
+        raise LimitError(f"a row of {d} elements; at most {MAX_WIDTH}")
+    q, scale = on.new(np.int8, limbs, n, d), on.new(np.float32, n)
+    status = on.fault((1, NonFiniteError, "an input of the quantiser must be finite"))
+    on.blocks("quantise_rows", (n,), x, i64(n), i32(d), i32(limbs), q, scale, status)
+    return q, scale
+
+
+def multiply(
+    on: Launcher, q: Buffer, ldq: int, w: Buffer, ldw: int, n: int, m: int, d: int, acc: Buffer
+) -> None:
+    """int8 rows [n, d], ldq bytes apart, times rows [m, d]: int32 [n, m]."""
+    grid = (-(-m // _TILE), -(-n // _TILE))
+    on.blocks("product_dp4a", grid, q, i64(ldq), w, i64(ldw), i32(n), i32(m), i32(d), acc)
+
+
+def rescale(
+    on: Launcher,
+    acc: DeviceArray,
+    shifts: Sequence[int],
+    sx: DeviceArray,
+    sw: DeviceArray,
+    bias: DeviceArray | None,
+) -> DeviceArray:
+    """Accumulator sets [sets, n, m] to float32 [n, m]."""
+    _, n, m = acc.shape
+    out = on.new(np.float32, n, m)
+    amounts = on.constant(np.array(shifts, dtype=np.int32))
+    on.over("rescale", n * m, acc, amounts, i32(len(shifts)), i64(n), i64(m), sx, sw, bias, out)
+    return out
+
+
+def linear(on: Launcher, x: DeviceArray, w: Matrix, limbs: int) -> DeviceArray:
+    """Rows [n, d] times a matrix on the device: float32 [n, m]."""
+    n, d = x.shape
+    w_limbs, m, _ = w.q.shape
+    rows_fit(n)
+    q, sx = quantise(on, x, limbs)
+    weights: Any = w.q
+    scales: Any = w.scale
+    bias: Any = w.bias
+    if on.device.capability >= _TENSOR_CORES:
+        out = on.new(np.float32, n, m)
+        grid = (-(-m // _TILE), -(-n // _TILE))
+        sizes = (i32(n), i32(m), i32(d), i32(limbs), i32(w_limbs))
+        on.blocks("linear_mma", grid, q, sx, weights, scales, bias, *sizes, out)
+        return out
+    sets = product_sets(d, limbs, w_limbs)
+    acc = on.new(np.int32, len(sets), n, m)
+    for i, (start, stop, xl, wl, _) in enumerate(sets):
+        left = q.buffer.part(xl * n * d + start, max(n * d - start, 0)) if n else q.buffer
+        right = weights.buffer.part(wl * m * d + start, max(m * d - start, 0)) if m else weights.buffer
+        multiply(on, left, d, right, d, n, m, stop - start, acc.buffer.part(4 * i * n * m, 4 * n * m))
+    return rescale(on, acc, [shift for *_, shift in sets], sx, scales, bias)
