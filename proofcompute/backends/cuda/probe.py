@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from proofcompute.backends.cuda.cubins import LEAST
 
-__all__ = ["CudaDevice", "Probe", "probe"]
+__all__ = ["CudaDevice", "Probe", "extra", "probe"]
 
 _LIBRARY: Final = "libcuda.so.1"
 _LEAST_DRIVER: Final = 12000
@@ -80,9 +80,13 @@ def _problem(devices: tuple[CudaDevice, ...], driver: int, find: Callable[[str],
             "later, or use --device cpu"
         )
     if find("cupy") is None:
-        extra = "cuda13" if driver >= 13000 else "cuda12"
-        return f"CuPy is missing; install proofcompute[{extra}], or use --device cpu"
+        return f"CuPy is missing; install proofcompute[{extra(driver)}], or use --device cpu"
     return devices[0].problem  # the one that is used unless CUDA_VISIBLE_DEVICES says otherwise
+
+
+def extra(driver: int) -> str:
+    """The extra of proofcompute that fits a driver."""
+    return "cuda13" if driver >= 13000 else "cuda12"
 
 
 def _words(version: int) -> str:
