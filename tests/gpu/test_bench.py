@@ -1,0 +1,115 @@
+"""What ``make gpu-bench`` runs, without a GPU: tiny sizes, another backend, a stand-in for cuBLAS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import synthetic
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu.cublas import Cublas
+from benchmarks.gpu.kernels import QUICK, cublas
+from cuda_rig import EmulatedDevice, why_not
+from proofcompute.backends.cuda import CudaKernels
+from proofcompute.backends.cuda.probe import extra
+from proofcompute.generation import Engine, Session
+from proofcompute.kernels import Kernels
+
+UNITS = {"hashing": "GB/s", "product": "TOPS", "Freivalds": "GB/s", "commit": "%"}
+
+
+class Small:
+    """A runner on the synthetic model."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self.kernels = kernels
+        self.model = synthetic.model()
+
+    def run(self, prompt: int, count: int) -> Session:
+        engine = Engine(self.model, self.kernels)
+        session = engine.add(synthetic.request(self.model, "x" * prompt, max_tokens=count))
+        engine.run(session)
+        return session
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra plot)")
+    out, picture = tmp_path / "new" / "bench.json", tmp_path / "bench.png"
+    options = ["--device", "numpy", "--quick", "-o", str(out), "--plot", str(picture)]
+    assert gpu.main(options, lambda: Small(synthetic.KERNELS)) == 0
+    report = json.loads(out.read_text())
+    assert report["format"] == 1
+    rows = {row["name"]: row for row in report["measurements"]}
+    assert len(rows) == len(report["measurements"]) == 14
+    assert {"prefill at batch 1", "decode at batch 1", "commit overhead, decode"} <= rows.keys()
+    for name, row in rows.items():
+        assert row["unit"] == UNITS.get(name.split()[0].rstrip(","), row["unit"]), name
+        assert row["value"] > 0 or row["unit"] == "%"
+    where = report["environment"]
+    assert where["packages"]["proofcompute"]
+    assert {d["device"] for d in where["devices"]} >= {"cpu", "numpy", "cuda"}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "hashing, sha256" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+def test_measures_on_the_emulated_device() -> None:
+    kernels = CudaKernels(EmulatedDevice())
+    names = [m.name for m in gpu.measure(kernels, QUICK, None, lambda: Small(kernels))]
+    assert len(names) == len(set(names)) == 14
+
+
+def test_without_a_device_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from proofcompute.backends.cuda import probe as probing
+
+    monkeypatch.setattr(probing, "probe", lambda: probing.Probe((), 0, "no driver"))
+    assert gpu.main(["-o", str(tmp_path / "x.json")]) == 2
+    assert capsys.readouterr().out == "cannot measure: CUDA cannot be used: no driver\n"
+    assert not (tmp_path / "x.json").exists()
+    assert gpu.main(["--extra"]) == 0
+    assert capsys.readouterr().out == extra(0) + "\n"
+
+
+def test_cublas_is_called_with_the_right_shapes() -> None:
+    """A stand-in does what cuBLAS documents, column by column, so that q and w are transposes."""
+    arrays: dict[int, Any] = {}
+
+    def asarray(host: Any) -> Any:
+        there = SimpleNamespace(
+            shape=host.shape, values=host.copy(), data=SimpleNamespace(ptr=len(arrays) + 1)
+        )
+        arrays[there.data.ptr] = there
+        return there
+
+    def gemm(handle: int, ta: int, tb: int, m: int, n: int, k: int, alpha: int, *rest: int) -> None:
+        a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute, algorithm = rest
+        assert (handle, ta, tb, a_type, b_type, c_type, compute, algorithm) == (7, 1, 0, 3, 3, 10, 72, -1)
+        assert c_int32.from_address(alpha).value == 1
+        assert c_int32.from_address(beta).value == 0
+        left = (
+            arrays[a].values.reshape(-1).reshape((lda, m), order="F").T.astype(np.int32)
+        )  # transposed: m x k
+        right = arrays[b].values.reshape(-1).reshape((ldb, n), order="F").astype(np.int32)
+        assert left.shape == (m, k)
+        arrays[c].values = (left @ right).reshape(-1, order="F").reshape(n, ldc)
+
+    stream = SimpleNamespace(synchronize=lambda: None)
+    cupy = SimpleNamespace(
+        asarray=asarray,
+        asnumpy=lambda x: x.values,
+        cuda=SimpleNamespace(
+            cublas=SimpleNamespace(gemmEx=gemm),
+            device=SimpleNamespace(get_cublas_handle=lambda: 7),
+            get_current_stream=lambda: stream,
+        ),
+    )
+    (found,) = cublas(QUICK, Cublas(cupy))
+    assert found.unit == "TOPS"
+    assert found.value > 0
