@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from proofcompute.errors import DeviceError
 from proofcompute.kernels import Kernels
@@ -37,7 +37,7 @@ class DeviceReport:
     """For programs: architecture, memory and the like."""
 
 
-def _make(device: str) -> Kernels:
+def _make(device: str, ordinals: Sequence[int]) -> Kernels:
     if device == "numpy":
         from proofcompute.numerics import NumpyKernels
 
@@ -45,12 +45,14 @@ def _make(device: str) -> Kernels:
     if device == "cuda":
         from proofcompute.backends.cuda.probe import probe
 
-        if problem := probe().problem:
+        if problem := probe().why_not(ordinals):
             raise DeviceError(f"CUDA cannot be used: {problem}")
-        from proofcompute.backends.cuda import CudaKernels
+        from proofcompute.backends.cuda import CudaKernels, SpreadKernels
         from proofcompute.backends.cuda.cupy_device import CupyDevice
 
-        return CudaKernels(CupyDevice())
+        if len(ordinals) == 1:
+            return CudaKernels(CupyDevice(ordinals[0]))
+        return cast(Kernels, SpreadKernels([CupyDevice(n) for n in ordinals]))
     try:
         from proofcompute.backends.numba import NumbaKernels
     except ImportError as error:
@@ -61,20 +63,24 @@ def _make(device: str) -> Kernels:
 def kernels_for(device: str) -> Kernels:
     """The backend for "auto", "cpu" (Numba), "numpy" (the slow definition) or "cuda"; made once per process.
 
-    "auto" is CUDA where it can be used, else the CPU. Raises DeviceError for any other name, and where the
-    backend cannot run on this machine: for "cuda" it says what is missing.
+    "auto" is the first CUDA device where that can be used, else the CPU. "cuda" is the first CUDA device,
+    "cuda:1" the second, and "cuda:0,1" spreads a model's segments over both. Raises DeviceError for any other
+    name, and where the backend cannot run on this machine: for "cuda" it says what is missing.
     """
-    if device not in DEVICES:
-        raise DeviceError(f"unknown device {device!r}; use one of {', '.join(DEVICES)}")
+    kind, _, numbers = device.partition(":")
+    ordinals = [int(n) if n.isdecimal() else -1 for n in (numbers or "0").split(",")]
+    wrong = kind not in DEVICES or (":" in device and (kind != "cuda" or not numbers))
+    if wrong or min(ordinals) < 0 or len(set(ordinals)) < len(ordinals):
+        raise DeviceError(f"unknown device {device!r}; use one of {', '.join(DEVICES)}, cuda:1, cuda:0,1")
     if device in _made:
         return _made[device]
-    if device == "auto":
+    if kind == "auto":
         try:
             _made["auto"] = kernels_for("cuda")
         except DeviceError:
             _made["auto"] = kernels_for("cpu")
     else:
-        _made[device] = _make(device)
+        _made[device] = _make(kind, ordinals)
     return _made[device]
 
 
@@ -99,12 +105,12 @@ def _cuda() -> list[DeviceReport]:
 
     found = probe()
     if not found.devices:
-        return [DeviceReport("cuda", "none", found.problem, {"driver": found.driver})]
+        return [DeviceReport("cuda", "none", found.why_not([0]), {"driver": found.driver})]
     return [
         DeviceReport(
-            "cuda",
+            f"cuda:{ordinal}" if ordinal else "cuda",
             f"{device.name}, sm_{device.capability}, {device.memory / 2**30:.0f} GiB",
-            device.problem or found.problem,
+            found.why_not([ordinal]),
             {
                 "ordinal": ordinal,
                 "name": device.name,

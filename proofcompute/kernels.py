@@ -138,6 +138,10 @@ class Memory(Protocol):
         """
         ...
 
+    def spread(self, sizes: Sequence[int]) -> Sequence[Kernels]:
+        """Which backend runs each segment, given the bytes of each one's weights: itself, or a part of it."""
+        ...
+
     def aside(self) -> AbstractContextManager[None]:
         """Inside, work is queued to run beside what is queued outside later on, but after what was before."""
         ...

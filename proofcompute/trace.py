@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from proofcompute import hashing, merkle
 from proofcompute.kernels import U8, Array, Memory
@@ -52,22 +52,32 @@ def trace_root(suite: str, seals: list[bytes]) -> bytes:
 class Trace:
     """Growing buffers of committed and public tensors of one request, and their Merkle trees."""
 
-    def __init__(self, program: Program, capacity: int, memory: Memory = HOST) -> None:
+    def __init__(
+        self,
+        program: Program,
+        capacity: int,
+        memory: Memory = HOST,
+        homes: Mapping[str, Memory] | None = None,
+    ) -> None:
+        """``homes`` says which part of a backend with several devices holds a tensor."""
         self.program = program
         self.capacity = capacity
         self.memory = memory
         self.arrays: dict[str, Array] = {}
+        self._homes = homes or {}
         for name in (*program.group_of, *(n for n, _ in program.inputs)):
             spec = program.specs[name]
+            memory = self._homes.get(name, self.memory)
             memory.operation = f"{capacity} rows of {name}"
             self.arrays[name] = memory.zeros((capacity, *spec.shape), spec.numpy)
-        memory.operation = ""
+            memory.operation = ""
         self._hashed = 0
         self._leaves: list[list[U8]] = [[] for _ in program.committed]
 
     def group(self, index: int, a: int, b: int) -> U8:
         """Leaf data of rows a..b of a committed group."""
-        return join_rows(self.program, index, self.arrays, a, b, self.memory)
+        home = self._homes.get(self.program.committed[index].tensors[0], self.memory)
+        return join_rows(self.program, index, self.arrays, a, b, home)
 
     def hash_ahead(self, suite: str, rows: int, hash_rows: HashRows) -> None:
         """Hash the leaves of finished rows, in the request's suite, beside what is computed next.

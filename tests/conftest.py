@@ -43,7 +43,7 @@ def missing_for_gpu() -> str:
     # imported here, so that a mistake in the package does not stop the tests that do not need it
     from proofcompute.backends.cuda.probe import probe
 
-    return probe().problem
+    return probe().why_not([0])
 
 
 @pytest.fixture(scope="session")

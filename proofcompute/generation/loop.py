@@ -18,8 +18,9 @@ from proofcompute.interpreter import run
 from proofcompute.kernels import I32, U64, Array, Kernels, Sampling
 from proofcompute.messages import Generation, Request
 from proofcompute.model import Model
+from proofcompute.placement import Placement
 from proofcompute.program import Span
-from proofcompute.source import ComputeProducts, PlacedWeights, Source
+from proofcompute.source import ComputeProducts, Source
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import Trace
 
@@ -115,8 +116,8 @@ class Engine:
         self.chunk = chunk
         self.vocabulary = model.identity.vocabulary
         self._rows = _SessionRows()
-        weights = PlacedWeights(model.weights, kernels)
-        self._source = Source(self._rows, weights, ComputeProducts(weights.matrix))
+        self._placed = Placement(model.program, model.weights, kernels)
+        self._sources = [Source(self._rows, w, ComputeProducts(w.matrix)) for w in self._placed.weights]
         self._count = 0
         self._decoding: tuple[list[Session], _Key] = ([], _Key())
 
@@ -131,16 +132,17 @@ class Engine:
             raise MismatchError("more tokens were kept of the interrupted run than its request allows")
         prompt = next(iter(inputs.values())).shape[0]
         capacity = prompt + (request.generation.max_tokens - 1 if request.generation else 0)
-        trace = Trace(program, capacity, self.kernels)
+        trace = Trace(program, capacity, self.kernels, self._placed.homes)
         session = Session(self._count, request, inputs, prompt, trace, list(answer))
         for name, rows in inputs.items():
             session.trace.arrays[name][:prompt] = rows
         if request.generation is None:
             for name in program.outputs:
                 spec = program.specs[name]
-                session.outputs[name] = self.kernels.zeros((prompt, *spec.shape), spec.numpy)
+                home = self._placed.homes[name]
+                session.outputs[name] = home.zeros((prompt, *spec.shape), spec.numpy)
         else:
-            session.draws = self.kernels.zeros((capacity, 2), np.uint64)
+            session.draws = self._placed.homes[program.outputs[0]].zeros((capacity, 2), np.uint64)
             self._draw(session, prompt - 1, prompt)
             self._feed(session, prompt, answer)
         self._count += 1
@@ -183,7 +185,7 @@ class Engine:
                     if (first := max(p.a, program.first_row(index, s.prompt))) < p.b
                 ]
             if cuts[emits]:
-                out = run(program, index, cuts[emits], self._source, self.kernels)
+                out = run(program, index, cuts[emits], self._sources[index], self._placed.kernels[index])
                 if plan.emits and program.feedback:
                     tokens = out[program.outputs[0]]
         return tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,10 @@ class HostMemory:
     ) -> I32 | None:
         """``f(places)``."""
         return f(places)
+
+    def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
+        """Itself for every segment."""
+        return [self] * len(sizes)
 
     def aside(self) -> AbstractContextManager[None]:
         """Nothing: work is done when it is asked for."""

@@ -12,8 +12,9 @@ from proofcompute.interpreter import Needs, TableRows, needs, run
 from proofcompute.kernels import I32, U8, U64, Array, Kernels, Sampling
 from proofcompute.messages import Challenge, GroupOpening, OpeningHead, Part, TableOpening, encode_hint
 from proofcompute.model import Model, weight_leaf_rows, weight_tree
-from proofcompute.program import Program, Span
-from proofcompute.source import PlacedWeights, RecordProducts, Source
+from proofcompute.placement import Placement
+from proofcompute.program import Span
+from proofcompute.source import RecordProducts, Source
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import group_leaves, split_rows
 
@@ -43,14 +44,14 @@ class StoredTrace:
 class _StoredRows:
     """RowReader over the rows that one cell needs."""
 
-    def __init__(self, trace: StoredTrace, need: Needs) -> None:
+    def __init__(self, trace: StoredTrace, need: Needs, kernels: Kernels) -> None:
         self.statement = trace.statement
+        self.kernels = kernels
         self.arrays: dict[str, tuple[int, Array]] = {}
         for g in need.groups:
-            data = trace.kernels.array(trace.groups[g.group][g.a : g.b])
-            for name, rows in split_rows(self.statement.program, g.group, data, trace.kernels).items():
+            data = kernels.array(trace.groups[g.group][g.a : g.b])
+            for name, rows in split_rows(self.statement.program, g.group, data, kernels).items():
                 self.arrays[name] = (g.a, rows)
-        self.kernels = trace.kernels
 
     def read(self, name: str, span: Span) -> Array:
         if name in self.statement.inputs:
@@ -99,7 +100,7 @@ def open_cells(
 
 def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[Part]:
     tables: dict[str, merkle.Tree] = {}
-    weights = PlacedWeights(model.weights, trace.kernels)
+    placed = Placement(model.program, model.weights, trace.kernels)
     for cell in challenge.cells:
         need = needs(trace.statement, cell)
         groups = tuple(
@@ -111,7 +112,7 @@ def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[P
         opened = (
             tuple(_table(model, t, tables, trace.kernels) for t in need.tables) if challenge.tables else ()
         )
-        hints = _hints(model.program, weights, trace, need, cell) if challenge.hints else ()
+        hints = _hints(placed, trace, need, cell) if challenge.hints else ()
         yield Part(groups, opened, hints)
 
 
@@ -128,12 +129,11 @@ def _table(
     )
 
 
-def _hints(
-    program: Program, weights: PlacedWeights, trace: StoredTrace, need: Needs, cell: Cell
-) -> tuple[tuple[bytes, ...], ...]:
+def _hints(placed: Placement, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[bytes, ...], ...]:
     recorded: list[I32] = []
-    source = Source(_StoredRows(trace, need), weights, RecordProducts(weights.matrix, recorded))
-    run(program, cell.segment, [Span(0, cell.a, cell.b)], source, trace.kernels)
+    k, weights = placed.kernels[cell.segment], placed.weights[cell.segment]
+    source = Source(_StoredRows(trace, need, k), weights, RecordProducts(weights.matrix, recorded))
+    run(placed.program, cell.segment, [Span(0, cell.a, cell.b)], source, k)
     if len(recorded) != len(need.sites):
         raise FormatError(f"{cell}: {len(recorded)} products were made where {len(need.sites)} are needed")
-    return tuple(encode_hint(acc, trace.kernels) for acc in recorded)
+    return tuple(encode_hint(acc, k) for acc in recorded)

@@ -95,9 +95,11 @@ def test_what_is_missing() -> None:
     assert "CuPy is missing; install proofcompute[cuda13]" in asked(Driver(), cupy=False).problem
     assert "install proofcompute[cuda12]" in asked(Driver(version=12080), cupy=False).problem
     old = asked(Driver(((6, 1), (8, 6))))
-    assert old.problem == old.devices[0].problem
-    assert "sm_61 is too old, sm_75 is needed; choose another device with CUDA_VISIBLE_DEVICES" in old.problem
-    assert old.devices[1].problem == ""
+    assert "sm_61 is too old, sm_75 is needed; use another device" in old.why_not([0])
+    assert old.why_not([1]) == ""
+    assert old.why_not([1, 0]) == old.why_not([0])
+    assert old.why_not([1, 2]) == "there is no device 2, only 2; see: proofcompute devices"
+    assert asked(None).why_not([3]) == NO_DRIVER
 
 
 def test_names(no_driver: None) -> None:
@@ -112,7 +114,7 @@ def test_everything_offered_is_known() -> None:
             assert kernels_for(device).name
 
 
-@pytest.mark.parametrize("device", ["tpu", "", "CPU"])
+@pytest.mark.parametrize("device", ["tpu", "", "CPU", "cpu:1", "cuda:", "cuda:x", "cuda:0,0", "auto:1"])
 def test_unknown_names(device: str) -> None:
     with pytest.raises(DeviceError, match="unknown device"):
         kernels_for(device)
@@ -126,7 +128,8 @@ def test_cuda_says_what_is_missing(no_driver: None) -> None:
 def test_auto_is_cuda_where_that_can_be_used(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def make(device: str) -> NumpyKernels:
+    def make(device: str, ordinals: list[int]) -> NumpyKernels:
+        assert ordinals == [0]
         made.append(device)
         return NumpyKernels()
 
@@ -147,9 +150,10 @@ def test_survey_without_a_driver(no_driver: None) -> None:
 def test_survey_names_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "probe", lambda: asked(Driver(((9, 0), (6, 1))), cupy=False))
     first, second = survey()[2:]
+    assert (first.device, second.device) == ("cuda", "cuda:1")
     assert first.description == "Device 0, sm_90, 80 GiB"
     assert "CuPy is missing" in first.problem
-    assert "too old" in second.problem
+    assert second.problem == first.problem
     assert first.fields["architecture"] == "sm_90"
     assert second.fields["ordinal"] == 1
 

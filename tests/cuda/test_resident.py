@@ -1,9 +1,8 @@
-"""Arrays stay on the device: what crosses to the host, what is repeated, what waits for what, what is found."""
+"""Arrays stay on the device: what crosses, what is repeated, what waits for what, what is found."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +11,13 @@ import pytest
 
 import synthetic
 from cuda_rig import EmulatedDevice, why_not
-from kernel_cases.data import floats, int8s, scales
-from proofcompute.backends.cuda import CudaKernels, steps
-from proofcompute.errors import DeviceError, FormatError, InputError, MismatchError, NonFiniteError
-from proofcompute.generation import Engine, Session
+from cuda_rig.requests import overflowing, run, several
+from kernel_cases.data import floats, int8s
+from proofcompute.backends.cuda import CudaKernels, faults, steps
+from proofcompute.errors import DeviceError, FormatError, MismatchError, NonFiniteError
+from proofcompute.generation import Engine
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.kernels import Kernels, Matrix
-from proofcompute.messages import Request
+from proofcompute.kernels import Matrix
 from proofcompute.model import Model
 from proofcompute.prover import make_receipt
 
@@ -26,26 +25,6 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 HEAD = 8
 """Bytes of a report before its tokens: where something was found, and what."""
-
-
-def run(
-    m: Model, requests: Sequence[Request], kernels: Kernels, chunk: int = 64
-) -> tuple[list[Session], list[bytes]]:
-    """All requests at once: the finished sessions and their receipts."""
-    engine = Engine(m, kernels, chunk=chunk)
-    sessions = [engine.add(r) for r in requests]
-    while any(s.reason is None for s in sessions):
-        engine.step()
-    return sessions, [make_receipt(m, s, kernels, synthetic.NODE).encode() for s in sessions]
-
-
-def several(m: Model) -> list[Request]:
-    """Prompts of different lengths, greedy and sampled, answers of different lengths."""
-    return [
-        synthetic.request(m, "Hello, world", max_tokens=9),
-        synthetic.request(m, "abc", max_tokens=6, sampling=synthetic.SAMPLED, seed=bytes([5] * 32)),
-        synthetic.request(m, "a longer prompt than both", max_tokens=4, sampling=synthetic.SAMPLED),
-    ]
 
 
 @pytest.mark.parametrize("capability", [75, 90])
@@ -120,12 +99,12 @@ def test_weights_are_uploaded_once() -> None:
     m = synthetic.model()
     device = EmulatedDevice()
     kernels = CudaKernels(device)
-    for _ in range(2):
-        del device.uploads[:]
-        Engine(m, kernels)
-        matrices = {w.q.nbytes for w in m.weights.values() if isinstance(w, Matrix)}
-        seen = matrices & set(device.uploads)
-    assert seen == set()
+    matrices = {w.q.nbytes for w in m.weights.values() if isinstance(w, Matrix)}
+    Engine(m, kernels)
+    assert matrices <= set(device.uploads)
+    del device.uploads[:]
+    Engine(m, kernels)
+    assert not matrices & set(device.uploads)
 
 
 def test_nothing_is_kept_when_requests_are_done() -> None:
@@ -173,7 +152,7 @@ def test_finished_rows_are_hashed_beside_the_next_tokens(suite: str) -> None:
 
 @pytest.mark.parametrize("missing", range(3))
 def test_a_missing_event_is_caught(missing: int) -> None:
-    """Work beside the main stream waits for it, twice, and the main stream at last for that work's results."""
+    """Work beside the main stream waits for it, twice, and the main stream at last for its results."""
     m = synthetic.model()
     device = EmulatedDevice()
     inner, seen = device.wait, []
@@ -196,13 +175,6 @@ def test_work_beside_the_main_stream_has_none_beside_it() -> None:
 
 
 # -- what kernels find ---------------------------------------------------------------------------------------
-def overflowing(name: str) -> Model:
-    """A model in which an operation's result is infinite: a weight matrix with huge scales."""
-    m = synthetic.model()
-    w = m.matrix(name)
-    return Model(m.identity, {**m.weights, name: replace(w, scale=w.scale * np.float32(1e38))})
-
-
 @pytest.mark.parametrize("name", ["block.0.attention.qkv", "block.1.ffn.gate_up", "block.1.ffn.down"])
 def test_errors_name_the_operation(name: str) -> None:
     m = overflowing(name)
@@ -255,8 +227,6 @@ def test_nothing_found_is_lost() -> None:
 
 
 def test_more_checks_than_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    from proofcompute.backends.cuda import faults
-
     monkeypatch.setattr(faults, "_WORDS", 2)
     kernels = CudaKernels(EmulatedDevice())
     x = kernels.array(floats("normal", 1, 2))
@@ -294,96 +264,3 @@ def test_no_copy_to_or_from_the_host_is_captured() -> None:
         kernels.step(key, [(0, 3, 4)], step)
         with pytest.raises(DeviceError, match="while a graph is made"):
             kernels.step(key, [(0, 4, 5)], step)
-
-
-# -- memory --------------------------------------------------------------------------------------------------
-def test_out_of_memory_says_how_much_for_what_and_what_to_do() -> None:
-    m = synthetic.model()
-    device = EmulatedDevice(memory=90_000)
-    said = r"no room for [\d,]+ bytes for weight [a-z0-9_.]+, one of 14: \d+ of 90000 bytes are in use"
-    with pytest.raises(DeviceError, match=said) as e:
-        Engine(m, CudaKernels(device))
-    assert str(e.value).endswith("or use --device cpu")
-    roomy = EmulatedDevice()
-    kernels = CudaKernels(roomy)
-    engine = Engine(m, kernels)
-    roomy.memory = roomy.used + 1000
-    with pytest.raises(DeviceError, match=r"no room for 2,432 bytes for 19 rows of x\.0"):
-        engine.add(synthetic.request(m))
-    roomy.memory = 1 << 40
-    session = engine.add(synthetic.request(m))
-    roomy.memory = roomy.used + 1000
-    with pytest.raises(DeviceError, match="no room for 1,536 bytes for embedding/embed"):
-        engine.run(session)
-
-
-def test_arrays_are_exchanged_without_copies() -> None:
-    """Through DLPack, both ways: what one side writes, the other sees."""
-    device = EmulatedDevice()
-    kernels = CudaKernels(device)
-    mine = kernels.array(floats("normal", 3, 4))
-    theirs = np.from_dlpack(mine)
-    assert theirs.tobytes() == mine.tobytes()
-    mine[1:2] = np.full((1, 4), 7, np.float32)
-    assert theirs[1].tolist() == [7] * 4
-
-    class Foreign:
-        """An array of another library."""
-
-        def __init__(self, values: Any) -> None:
-            self.values = values
-
-        def __dlpack__(self, **options: Any) -> Any:
-            return self.values.__dlpack__(**options)
-
-        def __dlpack_device__(self) -> Any:
-            return self.values.__dlpack_device__()
-
-    values = floats("normal", 3, 4)
-    del device.uploads[:]
-    shared = kernels.array(Foreign(values))
-    assert (shared.shape, shared.dtype, device.uploads) == ((3, 4), np.float32, [])
-    values[0] = 5
-    assert kernels.host(shared)[0].tolist() == [5] * 4
-    assert kernels.host(kernels.add(shared, shared))[0].tolist() == [10] * 4
-    with pytest.raises(InputError, match="does not exchange arrays"):
-        kernels.array("no array")
-
-
-def test_arrays_on_the_device() -> None:
-    kernels = CudaKernels(EmulatedDevice())
-    host = np.arange(24, dtype=np.int32).reshape(4, 3, 2)
-    x = kernels.array(host)
-    assert (len(x), x.ndim, x.size, x.nbytes, x.itemsize) == (4, 3, 24, 96, 4)
-    for found, expected in (
-        (x[1], host[1]),
-        (x[1:3], host[1:3]),
-        (x[3:9], host[3:9]),
-        (x[:0], host[:0]),
-        (x[-1:], host[-1:]),
-        (x.reshape(6, -1), host.reshape(6, -1)),
-        (x.reshape((2, 12)), host.reshape(2, 12)),
-        (x.view(np.uint8), host.view(np.uint8)),
-        (x.copy(), host),
-    ):
-        assert found.tobytes() == expected.tobytes()
-        assert found.shape == expected.shape
-    x[0] = 5
-    x[1:3] = x[2:4].copy()
-    x[3:] = kernels.array(host[:1])
-    assert kernels.host(x)[:, 0, 0].tolist() == [5, 12, 18, 0]
-    x[...] = 1
-    assert set(kernels.host(x).reshape(-1).tolist()) == {1}
-    wrong = [
-        lambda: x[::2],
-        lambda: x.reshape(5, 5),
-        lambda: x.view(np.complex128),
-        lambda: x.__setitem__(slice(0, 2), kernels.array(host[:1])),
-        lambda: x.__setitem__(slice(0, 1), kernels.array(host[:1].astype(np.int64))),
-        lambda: kernels.join([x, kernels.array(host.astype(np.int64))]),
-        lambda: kernels.beside([x, x[:2]]),
-        lambda: kernels.cut(kernels.array(scales(2, 3)), 1, 4),
-    ]
-    for call in wrong:
-        with pytest.raises(InputError):
-            call()

@@ -142,5 +142,12 @@ class DeviceMemory:
     def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
         return self._steps.run(key, places, f)
 
+    def look(self) -> None:
+        """Raise the error of the first check that found something."""
+        self._on.faults.look()
+
+    def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
+        return [self] * len(sizes)
+
     def aside(self) -> AbstractContextManager[None]:
         return self._on.aside()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,7 +45,18 @@ class Probe:
     driver: int
     """Version of CUDA that the driver is for, major * 1000 + minor * 10; 0 without a driver."""
     problem: str
-    """Why none of them can be used, and what to do; empty if one can."""
+    """Why none of them can be used, and what to do; empty if the new enough ones can."""
+
+    def why_not(self, ordinals: Sequence[int]) -> str:
+        """Why these devices cannot be used, and what to do; empty if they can."""
+        if self.problem:
+            return self.problem
+        for ordinal in ordinals:
+            if ordinal >= len(self.devices):
+                return f"there is no device {ordinal}, only {len(self.devices)}; see: proofcompute devices"
+            if self.devices[ordinal].problem:
+                return self.devices[ordinal].problem
+        return ""
 
 
 def probe(
@@ -70,10 +81,10 @@ def probe(
             "or use --device cpu",
         )
     devices = tuple(_device(driver, ordinal) for ordinal in range(count.value))
-    return Probe(devices, version.value, _problem(devices, version.value, find))
+    return Probe(devices, version.value, _problem(version.value, find))
 
 
-def _problem(devices: tuple[CudaDevice, ...], driver: int, find: Callable[[str], object | None]) -> str:
+def _problem(driver: int, find: Callable[[str], object | None]) -> str:
     if driver < _LEAST_DRIVER:
         return (
             f"the NVIDIA driver is for CUDA {_words(driver)}; install one for {_words(_LEAST_DRIVER)} or "
@@ -81,7 +92,7 @@ def _problem(devices: tuple[CudaDevice, ...], driver: int, find: Callable[[str],
         )
     if find("cupy") is None:
         return f"CuPy is missing; install proofcompute[{extra(driver)}], or use --device cpu"
-    return devices[0].problem  # the one that is used unless CUDA_VISIBLE_DEVICES says otherwise
+    return ""
 
 
 def extra(driver: int) -> str:
@@ -103,10 +114,7 @@ def _device(driver: Any, ordinal: int) -> CudaDevice:
     for attribute, value in ((_MAJOR, major), (_MINOR, minor)):
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
     capability = major.value * 10 + minor.value
-    problem = (
-        f"sm_{capability} is too old, sm_{LEAST} is needed; choose another device with CUDA_VISIBLE_DEVICES, "
-        "or use --device cpu"
-    )
+    problem = f"sm_{capability} is too old, sm_{LEAST} is needed; use another device, or --device cpu"
     return CudaDevice(
         name.value.decode("utf-8", "replace"), capability, memory.value, problem if capability < LEAST else ""
     )
