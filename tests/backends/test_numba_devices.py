@@ -18,7 +18,9 @@ def test_names() -> None:
     assert kernels_for("auto") is kernels_for("cpu")
 
 
-@pytest.mark.parametrize("device", ["cuda", "tpu", "", "CPU"])
+@pytest.mark.parametrize(
+    "device", ["cuda", "cuda:0,1", "cuda:", "cuda:x", "cuda:-1", "cuda:0,0", "cpu:1", "tpu", "", "CPU"]
+)
 def test_refused(device: str) -> None:
     with pytest.raises(DeviceError) as error:
         kernels_for(device)

@@ -227,13 +227,17 @@ def test_nothing_found_is_lost() -> None:
 
 
 def test_more_checks_than_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are looked at before a word is used again."""
     monkeypatch.setattr(faults, "_WORDS", 2)
     kernels = CudaKernels(EmulatedDevice())
-    x = kernels.array(floats("normal", 1, 2))
-    kernels.settle(x)
-    kernels.settle(x)
-    with pytest.raises(DeviceError, match="more than 2 checks"):
-        kernels.settle(x)
+    fine, bad = kernels.array(floats("normal", 1, 2)), kernels.array(np.full((1, 2), np.inf, np.float32))
+    for _ in range(5):
+        kernels.settle(fine)
+    kernels.look()
+    kernels.settle(bad)
+    kernels.settle(fine)
+    with pytest.raises(NonFiniteError):
+        kernels.settle(fine)
 
 
 def test_one_key_is_for_one_set_of_requests() -> None:
