@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.cublas import Cublas
 from benchmarks.gpu.environment import environment
-from benchmarks.gpu.kernels import FULL, QUICK, Sizes, cublas, freivalds, hashing_rates, products
+from benchmarks.gpu.kernels import FULL, QUICK, Sizes, freivalds, hashing_rates, products, vendor
 from benchmarks.gpu.plot import draw
 from benchmarks.gpu.runs import Runner, requests
 from benchmarks.gpu.timing import Measurement
 from benchmarks.model import Bench
+from proofcompute.backends.cuda import CudaKernels
 from proofcompute.devices import kernels_for
 from proofcompute.errors import ProofcomputeError
 from proofcompute.kernels import Kernels
@@ -23,14 +23,12 @@ FORMAT = 1
 """Of the file."""
 
 
-def measure(
-    k: Kernels, size: Sizes, library: Cublas | None, runner: Callable[[], Runner] | None
-) -> Iterator[Measurement]:
+def measure(k: Kernels, size: Sizes, runner: Callable[[], Runner] | None) -> Iterator[Measurement]:
     """Everything, in order."""
     yield from hashing_rates(k, size)
     yield from products(k, size)
-    if library is not None:
-        yield from cublas(size, library)
+    if isinstance(k, CudaKernels):
+        yield from vendor(k, size)
     yield from freivalds(k, size)
     if runner is not None:
         quick = size == QUICK
@@ -57,10 +55,9 @@ def main(argv: Sequence[str] | None = None, runner: Callable[[], Runner] | None 
     except ProofcomputeError as error:
         print(f"cannot measure: {error}")
         return 2
-    library = Cublas() if options.device == "cuda" else None
     chosen = None if options.no_model else runner or (lambda: Bench(options.device))
     rows: list[dict[str, Any]] = []
-    for found in measure(k, QUICK if options.quick else FULL, library, chosen):
+    for found in measure(k, QUICK if options.quick else FULL, chosen):
         print(f"{found.name:<32} {found.value:12,.3f} {found.unit}", flush=True)
         rows.append(found.plain())
     # after the measurements: clocks are then those of a busy device

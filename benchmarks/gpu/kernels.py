@@ -8,15 +8,15 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.gpu.cublas import Cublas
 from benchmarks.gpu.timing import Measurement, seconds, wait
 from proofcompute import hashing
+from proofcompute.backends.cuda import CudaKernels
 from proofcompute.field import fold31, project31, sample31
 from proofcompute.hashing import SUITES, Xof
 from proofcompute.kernels import Kernels, Matrix
 from proofcompute.numerics import NumpyKernels
 
-__all__ = ["FULL", "QUICK", "Sizes", "cublas", "freivalds", "hashing_rates", "products"]
+__all__ = ["FULL", "QUICK", "Sizes", "freivalds", "hashing_rates", "products", "vendor"]
 
 COLUMNS = 2
 PREFIX = bytes(33)
@@ -78,16 +78,21 @@ def products(k: Kernels, size: Sizes) -> Iterator[Measurement]:
     yield Measurement("product, dp4a", 2 * n * d * d / spent / 1e12, "TOPS", {"rows": n, "contraction": d})
 
 
-def cublas(size: Sizes, library: Cublas) -> Iterator[Measurement]:
-    """The same bare product by cuBLAS."""
-    n, d = size.rows, size.width
+def vendor(k: CudaKernels, size: Sizes) -> Iterator[Measurement]:
+    """The bare product by the vendor's library, cuBLAS, where the device has it."""
+    device, n, d = k.device, size.rows, size.width
+    if not device.library:
+        return
     rng = np.random.default_rng(3)
     q, w = rng.integers(-127, 128, (n, d), np.int8), rng.integers(-127, 128, (d, d), np.int8)
-    left, right, acc = library.arrays(q, w, np.zeros((n, d), np.int32))
-    call = partial(library.product, left, right, acc)
+    left, right = device.upload(q), device.upload(w)
+    acc = device.allocate(4 * n * d)
+    call = partial(device.gemm, left, d, right, d, (n, d, d), acc)
     call()
-    assert library.host(acc)[:CHECKED].tobytes() == NumpyKernels().product(q[:CHECKED], w).tobytes()
-    spent = seconds(call, library.wait, size.least)
+    found = np.empty((CHECKED, d), np.int32)
+    device.download(acc.part(0, found.nbytes), found)
+    assert found.tobytes() == NumpyKernels().product(q[:CHECKED], w).tobytes()
+    spent = seconds(call, partial(wait, k), size.least)
     yield Measurement("product, cuBLAS", 2 * n * d * d / spent / 1e12, "TOPS", {"rows": n, "contraction": d})
 
 

@@ -11,7 +11,7 @@ import pytest
 import synthetic
 from cuda.test_kernels_equal import differences
 from cuda_rig import why_not
-from cuda_rig.fake_cupy import MemoryPointer, MemoryPool, Module, Stream, fake_cupy
+from cuda_rig.fake_cupy import Event, MemoryPointer, MemoryPool, Module, Stream, fake_cupy
 from kernel_cases.data import floats
 from proofcompute.backends.cuda import CudaKernels, cubins, steps
 from proofcompute.backends.cuda.cupy_device import CupyDevice
@@ -31,6 +31,17 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("method", ["add", "attention", "hash_rows", "linear", "sample", "settle"])
 def test_equals_the_definition(cupy: Any, method: str) -> None:
     assert differences(CudaKernels(CupyDevice()), method, 0) == []
+
+
+def test_the_vendors_product(cupy: Any) -> None:
+    kernels = CudaKernels(CupyDevice(), products="library")
+    assert kernels.device.library
+    assert differences(kernels, "linear", 0) == []
+    assert kernels.device.timed(lambda: None) == 0.001
+    without = fake_cupy()
+    del without.cuda.cublas.gemmEx
+    sys.modules["cupy"] = without
+    assert not CupyDevice().library
 
 
 def test_a_proof_with_repeated_steps(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +94,8 @@ def test_the_stand_in_is_like_cupy() -> None:
     real = pytest.importorskip("cupy", reason="CuPy is not installed (extras cuda12, cuda13)")
     fake = fake_cupy()
     missing = [name for name in vars(fake) if not hasattr(real, name)]
-    missing += [name for name in vars(fake.cuda) if not hasattr(real.cuda, name)]
-    for part in ("driver", "function", "memory", "runtime"):
+    missing += [name for name in vars(fake.cuda) if name != "cublas" and not hasattr(real.cuda, name)]
+    for part in ("device", "driver", "function", "memory", "runtime"):
         names = vars(getattr(fake.cuda, part))
         missing += [f"{part}.{name}" for name in names if not hasattr(getattr(real.cuda, part), name)]
     pairs = (
@@ -92,6 +103,7 @@ def test_the_stand_in_is_like_cupy() -> None:
         (MemoryPool, real.cuda.MemoryPool),
         (MemoryPointer, real.cuda.memory.MemoryPointer),
         (Module, real.cuda.function.Module),
+        (Event, real.cuda.Event),
     )
     for ours, theirs in pairs:
         public = [n for n in vars(ours) if not n.startswith("_") and callable(getattr(ours, n))]

@@ -18,8 +18,10 @@ from proofcompute.errors import DeviceError, FormatError, MismatchError, NonFini
 from proofcompute.generation import Engine
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.kernels import Matrix
+from proofcompute.messages import Request
 from proofcompute.model import Model
 from proofcompute.prover import make_receipt
+from proofcompute.workloads import ProgramBuilder
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -93,6 +95,26 @@ def test_an_interrupted_run_is_taken_up() -> None:
     assert make_receipt(m, session, kernels, synthetic.NODE).encode() == whole.receipt.encode()
     with pytest.raises(MismatchError):
         engine.run(engine.add(request, [*whole.session.answer[:3], 1]))
+
+
+def test_a_program_that_does_not_generate() -> None:
+    """Two inputs, float outputs, rows in pieces: outputs are downloaded when they are asked for."""
+    b = ProgramBuilder(context=64, device="numpy")
+    x, y = b.input("x", 6), b.input("y", 8)
+    ones = np.ones(8, np.float32)
+    h = b.layer_norm(b.add(b.gelu(b.linear(x, floats("normal", 8, 6))), y), ones, ones)
+    b.cut(h)
+    b.output(b.relu(b.linear(h, floats("normal", 3, 8), limbs=1, weight_limbs=2), name="first"))
+    b.output(b.add(h, y, name="second"))
+    m = b.model()
+    inputs = tuple((n, floats("normal", 11, s.shape[0]).tobytes()) for n, s in m.program.inputs)
+    asked = Request(m.model_id, inputs, bytes(32))
+    (here,), expected = run(m, [asked], synthetic.KERNELS, chunk=4)
+    device = EmulatedDevice(75, 2)
+    (there,), found = run(m, [asked], CudaKernels(device), chunk=4)
+    assert found == expected
+    outputs = there.statement().outputs
+    assert {n: v.tobytes() for n, v in outputs.items()} == {n: v.tobytes() for n, v in here.outputs.items()}
 
 
 def test_weights_are_uploaded_once() -> None:
@@ -227,13 +249,17 @@ def test_nothing_found_is_lost() -> None:
 
 
 def test_more_checks_than_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are looked at before a word is used again."""
     monkeypatch.setattr(faults, "_WORDS", 2)
     kernels = CudaKernels(EmulatedDevice())
-    x = kernels.array(floats("normal", 1, 2))
-    kernels.settle(x)
-    kernels.settle(x)
-    with pytest.raises(DeviceError, match="more than 2 checks"):
-        kernels.settle(x)
+    fine, bad = kernels.array(floats("normal", 1, 2)), kernels.array(np.full((1, 2), np.inf, np.float32))
+    for _ in range(5):
+        kernels.settle(fine)
+    kernels.look()
+    kernels.settle(bad)
+    kernels.settle(fine)
+    with pytest.raises(NonFiniteError):
+        kernels.settle(fine)
 
 
 def test_one_key_is_for_one_set_of_requests() -> None:

@@ -55,7 +55,8 @@ class EmulatedDevice:
     """A :class:`proofcompute.backends.cuda.Device` without hardware.
 
     ``launches`` lists every launch that ran, with its grid; ``downloads`` and ``uploads`` the sizes in bytes
-    of what crossed. ``memory`` bounds what may be allocated at a time.
+    of what crossed. ``memory`` bounds what may be allocated at a time. ``blas``: whether there is a vendor's
+    product; ``seconds`` is what a launch is said to take, 1 by default.
     """
 
     def __init__(
@@ -66,17 +67,20 @@ class EmulatedDevice:
         library: Path | None = None,
         memory: int = 1 << 40,
         name: str = "emulated",
+        blas: bool = False,
     ) -> None:
         self.name = name
         self.capability = capability
         self.blocks = blocks
         self.order = order
         self.memory = memory
+        self.library = blas
         self.used = 0
         self.launches: list[tuple[str, tuple[int, int, int]]] = []
         self.downloads: list[int] = []
         self.uploads: list[int] = []
         self.replays = 0
+        self.seconds: dict[str, float] = {}
         self.recording: BinaryIO | None = None
         self._library = _library(library or build())
         self._order = Order()
@@ -209,6 +213,39 @@ class EmulatedDevice:
         memory.bytes = host.reshape(-1).view(np.uint8)
         return Buffer(memory, 0, host.nbytes, stream), host.dtype, host.shape
 
+    # -- the vendor's product ------------------------------------------------------------------------
+    def gemm(
+        self,
+        q: Buffer,
+        ldq: int,
+        w: Buffer,
+        ldw: int,
+        shape: tuple[int, int, int],
+        acc: Buffer,
+        stream: int = 0,
+    ) -> None:
+        n, m, d = shape
+        wrong = [v for v in (*shape, ldq, ldw, q.start, w.start, acc.start) if v % 4]
+        if not self.library or wrong:
+            raise DeviceError(f"no library, or sizes that it does not take: {wrong}")
+
+        def work(on: int) -> None:
+            self._order.tick(on)
+            self._touch("gemm", on, q, writes=False)
+            self._touch("gemm", on, w, writes=False)
+            self._touch("gemm", on, acc, writes=True)
+            left, right = _rows(q, n, ldq, d), _rows(w, m, ldw, d)
+            _bytes(acc).view(np.int32).reshape(n, m)[:] = left.astype(np.int32) @ right.astype(np.int32).T
+            self.launches.append(("gemm", (n, m, d)))
+
+        self._queue("gemm", stream, work)
+
+    def timed(self, work: Callable[[], object]) -> float:
+        self._now("timing")
+        before = len(self.launches)
+        work()
+        return sum(self.seconds.get(name, 1.0) for name, _ in self.launches[before:])
+
     # -- launches ------------------------------------------------------------------------------------
     def launch(
         self,
@@ -286,6 +323,12 @@ def _touched(argument: Buffer | Window) -> Buffer:
 def _bytes(buffer: Buffer) -> Bytes:
     whole: Bytes = buffer.owner.bytes
     return whole[buffer.start : buffer.start + buffer.size]
+
+
+def _rows(buffer: Buffer, n: int, pitch: int, d: int) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """int8 rows [n, d], ``pitch`` bytes apart."""
+    data = _bytes(buffer).view(np.int8)
+    return np.lib.stride_tricks.as_strided(data[: (n - 1) * pitch + d], (n, d), (pitch, 1))
 
 
 def _record(

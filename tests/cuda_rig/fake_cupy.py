@@ -167,6 +167,36 @@ def _ndarray(shape: tuple[int, ...], dtype: Any, memptr: MemoryPointer) -> Any:
     return memptr.mem[memptr._offset : memptr._offset + size].view(dtype).reshape(shape)
 
 
+def _gemm(handle: int, ta: int, tb: int, m: int, n: int, k: int, alpha: int, *rest: int) -> None:
+    """cublasGemmEx of int8 with int32 sums: column-major, the first factor transposed."""
+    a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute, algorithm = rest
+    assert (handle, ta, tb, a_type, b_type, c_type, compute, algorithm) == (7, 1, 0, 3, 3, 10, 72, -1)
+    assert (ctypes.c_int32.from_address(alpha).value, ctypes.c_int32.from_address(beta).value) == (1, 0)
+
+    def matrix(address: int, rows: int, columns: int, lead: int, kind: Any) -> Any:
+        flat = np.ctypeslib.as_array((kind * (lead * (columns - 1) + rows)).from_address(address))
+        return np.lib.stride_tricks.as_strided(flat, (rows, columns), (flat.itemsize, lead * flat.itemsize))
+
+    def work() -> None:
+        left = matrix(a, k, m, lda, ctypes.c_int8).T.astype(np.int32)
+        matrix(c, m, n, ldc, ctypes.c_int32)[...] = left @ matrix(b, k, n, ldb, ctypes.c_int8).astype(
+            np.int32
+        )
+
+    assert Stream.current
+    _queue(work)
+
+
+class Event:
+    """A point in time."""
+
+    def record(self, stream: Stream | None = None) -> None:
+        assert stream is not None
+
+    def synchronize(self) -> None:
+        assert Stream.capturing is None
+
+
 class Device:
     """A device."""
 
@@ -193,10 +223,16 @@ def fake_cupy(major: int = 9, minor: int = 0, devices: int = 1) -> Any:
     outside = Stream(null=True)
     cuda = SimpleNamespace(
         Device=Device,
+        Event=Event,
         MemoryPool=MemoryPool,
         Stream=Stream,
+        cublas=SimpleNamespace(
+            CUBLAS_COMPUTE_32I=72, CUBLAS_GEMM_DEFAULT=-1, CUBLAS_OP_N=0, CUBLAS_OP_T=1, gemmEx=_gemm
+        ),
+        device=SimpleNamespace(get_cublas_handle=lambda: 7),
         driver=SimpleNamespace(CUDADriverError=CUDADriverError),
         function=SimpleNamespace(Function=Function, Module=Module),
+        get_elapsed_time=lambda start, end: 1.0,
         get_current_stream=lambda: Stream.current[-1] if Stream.current else outside,
         memory=SimpleNamespace(MemoryPointer=MemoryPointer, OutOfMemoryError=OutOfMemoryError),
         runtime=runtime,

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-from ctypes import c_int32
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
 
 import synthetic
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu.cublas import Cublas
-from benchmarks.gpu.kernels import QUICK, cublas
+from benchmarks.gpu.kernels import QUICK
 from cuda_rig import EmulatedDevice, why_not
 from proofcompute.backends.cuda import CudaKernels
 from proofcompute.backends.cuda.probe import extra
@@ -60,9 +55,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 def test_measures_on_the_emulated_device() -> None:
-    kernels = CudaKernels(EmulatedDevice())
-    names = [m.name for m in gpu.measure(kernels, QUICK, None, lambda: Small(kernels))]
-    assert len(names) == len(set(names)) == 14
+    kernels = CudaKernels(EmulatedDevice(blas=True))
+    names = [m.name for m in gpu.measure(kernels, QUICK, lambda: Small(kernels))]
+    assert len(names) == len(set(names)) == 15
+    assert "product, cuBLAS" in names
 
 
 def test_without_a_device_the_command_says_so(
@@ -76,41 +72,3 @@ def test_without_a_device_the_command_says_so(
     assert not (tmp_path / "x.json").exists()
     assert gpu.main(["--extra"]) == 0
     assert capsys.readouterr().out == extra(0) + "\n"
-
-
-def test_cublas_is_called_with_the_right_shapes() -> None:
-    """A stand-in does what cuBLAS documents, column by column, so that q and w are transposes."""
-    arrays: dict[int, Any] = {}
-
-    def asarray(host: Any) -> Any:
-        there = SimpleNamespace(
-            shape=host.shape, values=host.copy(), data=SimpleNamespace(ptr=len(arrays) + 1)
-        )
-        arrays[there.data.ptr] = there
-        return there
-
-    def gemm(handle: int, ta: int, tb: int, m: int, n: int, k: int, alpha: int, *rest: int) -> None:
-        a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute, algorithm = rest
-        assert (handle, ta, tb, a_type, b_type, c_type, compute, algorithm) == (7, 1, 0, 3, 3, 10, 72, -1)
-        assert c_int32.from_address(alpha).value == 1
-        assert c_int32.from_address(beta).value == 0
-        left = (
-            arrays[a].values.reshape(-1).reshape((lda, m), order="F").T.astype(np.int32)
-        )  # transposed: m x k
-        right = arrays[b].values.reshape(-1).reshape((ldb, n), order="F").astype(np.int32)
-        assert left.shape == (m, k)
-        arrays[c].values = (left @ right).reshape(-1, order="F").reshape(n, ldc)
-
-    stream = SimpleNamespace(synchronize=lambda: None)
-    cupy = SimpleNamespace(
-        asarray=asarray,
-        asnumpy=lambda x: x.values,
-        cuda=SimpleNamespace(
-            cublas=SimpleNamespace(gemmEx=gemm),
-            device=SimpleNamespace(get_cublas_handle=lambda: 7),
-            get_current_stream=lambda: stream,
-        ),
-    )
-    (found,) = cublas(QUICK, Cublas(cupy))
-    assert found.unit == "TOPS"
-    assert found.value > 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
 import numpy as np
@@ -21,6 +21,11 @@ from proofcompute.kernels import Array
 __all__ = ["CupyDevice"]
 
 _BLOCKS_EACH: Final = 8
+_INT8: Final = 3
+_INT32: Final = 10
+"""CUDA_R_8I and CUDA_R_32I of CUDA's library_types.h."""
+_ONE: Final = np.ones(1, np.int32)
+_ZERO: Final = np.zeros(1, np.int32)
 
 
 @final
@@ -55,6 +60,10 @@ class CupyDevice:
         self._streams: list[Any] = [self._cupy.cuda.Stream(non_blocking=True)]
         self._cubins = Cubins(self.capability, runtime.driverGetVersion() // 1000)
         self._pool: Any = None
+        try:
+            self.library = hasattr(self._cupy.cuda.cublas, "gemmEx")
+        except ImportError:  # the vendor's library is a package of its own
+            self.library = False
         self._modules: dict[str, Any] = {}
         self._kernels: dict[str, Any] = {}
         self._kernel("add")  # whether there is machine code for the device, before any work is begun
@@ -144,6 +153,52 @@ class CupyDevice:
         self._device.use()
         with self._streams[stream]:
             self._kernel(kernel)(grid, (threads, 1, 1), values)
+
+    def gemm(
+        self,
+        q: Buffer,
+        ldq: int,
+        w: Buffer,
+        ldw: int,
+        shape: tuple[int, int, int],
+        acc: Buffer,
+        stream: int = 0,
+    ) -> None:
+        cupy, (n, m, d) = self._cupy, shape
+        blas = cupy.cuda.cublas
+        self._device.use()
+        with self._streams[stream]:
+            # Matrices are column-major there: rows of acc are columns of w^T times columns of q.
+            blas.gemmEx(
+                cupy.cuda.device.get_cublas_handle(),
+                blas.CUBLAS_OP_T,
+                blas.CUBLAS_OP_N,
+                m,
+                n,
+                d,
+                _ONE.ctypes.data,
+                int(_address(w)),
+                _INT8,
+                ldw,
+                int(_address(q)),
+                _INT8,
+                ldq,
+                _ZERO.ctypes.data,
+                int(_address(acc)),
+                _INT32,
+                m,
+                blas.CUBLAS_COMPUTE_32I,
+                blas.CUBLAS_GEMM_DEFAULT,
+            )
+
+    def timed(self, work: Callable[[], object]) -> float:
+        start = self._cupy.cuda.Event()
+        end = self._cupy.cuda.Event()
+        start.record(self._streams[0])
+        work()
+        end.record(self._streams[0])
+        end.synchronize()
+        return float(self._cupy.cuda.get_elapsed_time(start, end)) / 1000
 
     def stream(self) -> int:
         self._device.use()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,6 +64,8 @@ class Device(Protocol):
     """Compute capability times 10: 75 for sm_75, 90 for sm_90."""
     blocks: int
     """Blocks of a grid-stride launch that fill the device."""
+    library: bool
+    """Whether there is a vendor's product of int8 matrices."""
 
     def allocate(self, size: int, stream: int = 0) -> Buffer:
         """Memory of ``size`` >= 0 bytes with undefined contents, for work on a stream.
@@ -109,6 +111,27 @@ class Device(Protocol):
         stream: int = 0,
     ) -> None:
         """Run a kernel of ``cuda/`` with one-dimensional blocks. DeviceError if it cannot run."""
+        ...
+
+    def gemm(
+        self,
+        q: Buffer,
+        ldq: int,
+        w: Buffer,
+        ldw: int,
+        shape: tuple[int, int, int],
+        acc: Buffer,
+        stream: int = 0,
+    ) -> None:
+        """The vendor's product, where ``library`` is true: what ``product_dp4a`` computes.
+
+        ``shape`` = (n, m, d); int8 rows q [n, d] and w [m, d], ldq and ldw bytes apart; acc int32 [n, m].
+        Sizes and addresses are multiples of 4.
+        """
+        ...
+
+    def timed(self, work: Callable[[], object]) -> float:
+        """Seconds that the main stream takes for what ``work`` queues on it; waits for it."""
         ...
 
     # -- order -----------------------------------------------------------------------------------------

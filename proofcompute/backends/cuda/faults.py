@@ -16,8 +16,8 @@ __all__ = ["Fault", "Faults", "Kind"]
 Kind = tuple[int, type[ProofcomputeError], str]
 """A bit of a status word, and the error that it stands for."""
 
-_WORDS: Final = 1 << 14
-"""Checks between two looks; a step of the largest model that is planned for has some thousands."""
+_WORDS: Final = 1 << 18
+"""Checks between two looks: five for each layer and request of a step, and some more."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Faults:
         self.pending: list[Fault] = []
 
     def word(self, operation: str, kinds: Sequence[Kind]) -> Buffer:
-        """The status word of a new check."""
+        """The status word of a new check. Looks at all others first where there is none left."""
         if len(self.pending) == _WORDS:
-            raise DeviceError(f"more than {_WORDS} checks in one step")
+            self.look()
         self.pending.append(Fault(operation, kinds))
         return self.words.part(4 * (len(self.pending) - 1), 4)
 

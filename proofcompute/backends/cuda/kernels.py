@@ -18,6 +18,7 @@ from proofcompute.backends.cuda.device import Device
 from proofcompute.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.backends.cuda.memory import DeviceMemory
 from proofcompute.backends.cuda.placing import placed
+from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
 from proofcompute.kernels import I32, Matrix, Sampling
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
@@ -51,14 +52,17 @@ class CudaKernels(DeviceMemory):
     """Canonical arithmetic on a CUDA device, byte for byte :class:`proofcompute.numerics.NumpyKernels`.
 
     Raises the same errors, and DeviceError where the device fails. ``scratch`` bounds, in bytes, the scores
-    that attention keeps at a time (more where a single row needs more).
+    that attention keeps at a time (more where a single row needs more). ``products`` is one of
+    :data:`proofcompute.backends.cuda.routes.ROUTES`. One thread at a time may use it.
     """
 
     name: str = "cuda"
 
-    def __init__(self, device: Device, scratch: int = 256 * MIB) -> None:
+    def __init__(self, device: Device, scratch: int = 256 * MIB, products: str = "measure") -> None:
         super().__init__(Launcher(device))
+        self.device = device
         self._scratch = scratch
+        self.routes = Routes(self._on, products)
 
     # -- products ------------------------------------------------------------------------------------
     @placed
@@ -96,7 +100,7 @@ class CudaKernels(DeviceMemory):
         if w.bias is not None:
             _need(w.bias.shape == (m,), "weights and bias", w.q, w.bias)
         products.rows_fit(len(x))
-        return products.linear(self._on, self._on.array(x), self.weight(w), limbs)
+        return products.linear(self._on, self.routes, self._on.array(x), self.weight(w), limbs)
 
     # -- rows ----------------------------------------------------------------------------------------
     @placed

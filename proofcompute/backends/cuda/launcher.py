@@ -205,6 +205,12 @@ class Launcher:
         except DeviceError as error:
             raise DeviceError(f"{self.operation or 'outside a step'}: {error}") from error
 
+    def gemm(self, q: Buffer, ldq: int, w: Buffer, ldw: int, n: int, m: int, d: int, acc: Buffer) -> None:
+        """The library's int8 product (:class:`Device`)."""
+        for buffer in (q, w, acc):
+            self._use(buffer)
+        self.device.gemm(q, ldq, w, ldw, (n, m, d), acc, self._stream)
+
     # -- streams -------------------------------------------------------------------------------------
     def _use(self, buffer: Buffer) -> None:
         if self._capture is not None:
@@ -231,6 +237,11 @@ class Launcher:
         finally:
             self._stream = 0
             self._unjoined = device.record(self._beside)
+
+    @property
+    def capturing(self) -> bool:
+        """Whether what is queued becomes a graph."""
+        return self._capture is not None
 
     @contextmanager
     def capture(self) -> Iterator[Capture]:

@@ -20,6 +20,8 @@ from proofcompute.numerics.memory import HOST
 
 __all__ = ["DeviceMemory"]
 
+_LONGEST: Final = 1 << 20
+"""Positions that tables may have without need: angles end there."""
 _AHEAD: Final = 64
 """Finished rows that are hashed beside the next tokens' compute: one thread hashes one row."""
 
@@ -134,7 +136,7 @@ class DeviceMemory:
         """Cosines and sines of positions 0..rows at least, made anew where there are too few."""
         known = self._angles.get(freqs)
         if known is None or len(known[0]) < rows:
-            whole = 1 << max(9, (rows - 1).bit_length())
+            whole = max(rows, min(_LONGEST, 1 << max(9, (rows - 1).bit_length())))
             cos, sin = HOST.rope_rows(freqs, [(0, 0, whole)])
             known = self._angles[freqs] = self._on.array(cos), self._on.array(sin)
         return known

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from proofcompute.backends.cuda.array import DeviceArray
 from proofcompute.backends.cuda.device import Buffer
 from proofcompute.backends.cuda.launcher import Launcher, i32, i64
+from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
 from proofcompute.kernels import Matrix, product_sets
 from proofcompute.limits import MAX_WIDTH
@@ -65,7 +67,7 @@ def rescale(
     return out
 
 
-def linear(on: Launcher, x: DeviceArray, w: Matrix, limbs: int) -> DeviceArray:
+def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) -> DeviceArray:
     """Rows [n, d] times a matrix on the device: float32 [n, m]."""
     n, d = x.shape
     w_limbs, m, _ = w.q.shape
@@ -74,16 +76,31 @@ def linear(on: Launcher, x: DeviceArray, w: Matrix, limbs: int) -> DeviceArray:
     weights: Any = w.q
     scales: Any = w.scale
     bias: Any = w.bias
-    if on.device.capability >= _TENSOR_CORES:
+
+    def tensor_cores() -> DeviceArray:
         out = on.new(np.float32, n, m)
         grid = (-(-m // _TILE), -(-n // _TILE))
         sizes = (i32(n), i32(m), i32(d), i32(limbs), i32(w_limbs))
         on.blocks("linear_mma", grid, q, sx, weights, scales, bias, *sizes, out)
         return out
-    sets = product_sets(d, limbs, w_limbs)
-    acc = on.new(np.int32, len(sets), n, m)
-    for i, (start, stop, xl, wl, _) in enumerate(sets):
-        left = q.buffer.part(xl * n * d + start, max(n * d - start, 0)) if n else q.buffer
-        right = weights.buffer.part(wl * m * d + start, max(m * d - start, 0)) if m else weights.buffer
-        multiply(on, left, d, right, d, n, m, stop - start, acc.buffer.part(4 * i * n * m, 4 * n * m))
-    return rescale(on, acc, [shift for *_, shift in sets], sx, scales, bias)
+
+    def in_sets(product: Callable[..., None]) -> DeviceArray:
+        sets = product_sets(d, limbs, w_limbs)
+        acc = on.new(np.int32, len(sets), n, m)
+        for i, (start, stop, xl, wl, _) in enumerate(sets):
+            left = q.buffer.part(xl * n * d + start, max(n * d - start, 0)) if n else q.buffer
+            right = weights.buffer.part(wl * m * d + start, max(m * d - start, 0)) if m else weights.buffer
+            into = acc.buffer.part(4 * i * n * m, 4 * n * m)
+            product(left, d, right, d, n, m, stop - start, into)
+        return rescale(on, acc, [shift for *_, shift in sets], sx, scales, bias)
+
+    def kernel() -> DeviceArray:
+        if on.device.capability >= _TENSOR_CORES:
+            return tensor_cores()
+        return in_sets(partial(multiply, on))
+
+    def library() -> DeviceArray:
+        return in_sets(on.gemm)
+
+    fits = routes.library_fits(n, m, d, q, weights)
+    return routes.run((n, m, d, limbs, w_limbs), kernel, library, fits=fits)  # type: ignore[no-any-return]
