@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from proofcompute.backends.cuda import faults
 from proofcompute.backends.cuda.array import DeviceArray, Position
 from proofcompute.backends.cuda.device import Argument, Buffer, Device, Window
 from proofcompute.backends.cuda.faults import Faults, Kind
@@ -48,14 +49,15 @@ class Launcher:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.faults = Faults(device)
-        self.operation = ""
+        self.operation = "status words"
         self._stream = 0
         self._beside: int | None = None
         self._unjoined: Any = None
         self._lent: list[Buffer] = []
         self._capture: Capture | None = None
         self._constants: OrderedDict[bytes, Buffer] = OrderedDict()
+        self.faults = Faults(device, self.zeros(np.int32, faults.WORDS).buffer)
+        self.operation = ""
 
     # -- memory --------------------------------------------------------------------------------------
     def allocate(self, size: int) -> Buffer:
