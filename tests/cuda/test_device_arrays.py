@@ -22,8 +22,8 @@ def test_out_of_memory_says_how_much_for_what_and_what_to_do() -> None:
     m = synthetic.model()
     with pytest.raises(DeviceError, match="no room for 1,048,576 bytes for status words: 0 of 90000 bytes"):
         CudaKernels(EmulatedDevice(memory=90_000))
-    device = EmulatedDevice(memory=1_100_000)
-    said = r"no room for [\d,]+ bytes for weight [a-z0-9_.]+, one of 14: \d+ of 1100000 bytes are in use"
+    device = EmulatedDevice(memory=1_060_000)
+    said = r"no room for [\d,]+ bytes for weight [a-z0-9_.]+, one of 14: \d+ of 1060000 bytes are in use"
     with pytest.raises(DeviceError, match=said) as e:
         Engine(m, CudaKernels(device))
     assert str(e.value).endswith("or use --device cpu")
