@@ -39,8 +39,8 @@ class Capture:
     """The device's, at the end."""
     uses: dict[int, Buffer] = field(default_factory=dict)
     """A buffer of each allocation from outside that it touches."""
-    made: list[Buffer] = field(default_factory=list)
-    """Allocations of its own, kept until the end so that no two have one identity."""
+    made: set[int] = field(default_factory=set)
+    """Its own allocations, which the device keeps for the graph."""
 
 
 @final
@@ -67,7 +67,7 @@ class Launcher:
         except DeviceError as error:
             raise self._no_room(size, error) from error
         if self._capture is not None:
-            self._capture.made.append(Buffer(id(buffer.owner), 0, 0))
+            self._capture.made.add(id(buffer.owner))
         return buffer
 
     def _no_room(self, size: int, error: DeviceError) -> DeviceError:
@@ -215,7 +215,7 @@ class Launcher:
 
     # -- streams -------------------------------------------------------------------------------------
     def _use(self, buffer: Buffer) -> None:
-        if self._capture is not None:
+        if self._capture is not None and id(buffer.owner) not in self._capture.made:
             self._capture.uses.setdefault(id(buffer.owner), buffer)
         if buffer.stream == self._stream:
             return
