@@ -30,7 +30,7 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
         ins: list[Any] = []
         for name, prefix in inputs:
             if prefix:
-                ins.append([k.array(rows.prefix(name, s)) for s in spans])
+                ins.append([k.local(rows.prefix(name, s)) for s in spans])
                 continue
             if name not in values:
                 values[name] = _gather(rows, name, spans, k)
@@ -51,8 +51,8 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
 
 def _gather(rows: RowReader, name: str, spans: Sequence[Span], k: Kernels) -> Array:
     if len(spans) == 1:
-        return k.array(rows.read(name, spans[0]))
-    return k.join([k.array(rows.read(name, s)) for s in spans])
+        return k.local(rows.read(name, spans[0]))
+    return k.join([k.local(rows.read(name, s)) for s in spans])
 
 
 def _scatter(rows: RowReader, name: str, spans: Sequence[Span], out: Array) -> None:

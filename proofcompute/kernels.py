@@ -92,6 +92,10 @@ class Memory(Protocol):
         """A NumPy array, or anything that exchanges arrays (DLPack), as an array of this backend."""
         ...
 
+    def local(self, x: Array) -> Array:
+        """An array of another part of this backend (``spread``) as one of this part; others as they are."""
+        ...
+
     def host(self, x: Array) -> Array:
         """An array of this backend as a NumPy array."""
         ...

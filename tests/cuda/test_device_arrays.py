@@ -20,8 +20,10 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 def test_out_of_memory_says_how_much_for_what_and_what_to_do() -> None:
     m = synthetic.model()
-    device = EmulatedDevice(memory=90_000)
-    said = r"no room for [\d,]+ bytes for weight [a-z0-9_.]+, one of 14: \d+ of 90000 bytes are in use"
+    with pytest.raises(DeviceError, match="no room for 1,048,576 bytes for status words: 0 of 90000 bytes"):
+        CudaKernels(EmulatedDevice(memory=90_000))
+    device = EmulatedDevice(memory=1_060_000)
+    said = r"no room for [\d,]+ bytes for weight [a-z0-9_.]+, one of 14: \d+ of 1060000 bytes are in use"
     with pytest.raises(DeviceError, match=said) as e:
         Engine(m, CudaKernels(device))
     assert str(e.value).endswith("or use --device cpu")
@@ -78,6 +80,7 @@ def test_arrays_on_the_device() -> None:
     assert (len(x), x.ndim, x.size, x.nbytes, x.itemsize) == (4, 3, 24, 96, 4)
     for found, expected in (
         (x[1], host[1]),
+        (x[-1], host[-1]),
         (x[1:3], host[1:3]),
         (x[3:9], host[3:9]),
         (x[:0], host[:0]),
@@ -89,6 +92,7 @@ def test_arrays_on_the_device() -> None:
     ):
         assert found.tobytes() == expected.tobytes()
         assert found.shape == expected.shape
+    assert [row.tobytes() for row in x] == [row.tobytes() for row in host]
     x[0] = 5
     x[1:3] = x[2:4].copy()
     x[3:] = kernels.array(host[:1])

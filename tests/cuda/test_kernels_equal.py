@@ -14,7 +14,7 @@ from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.device import ORDERS
 from kernel_cases import CASES, METHODS, Case, outcome
 from kernel_cases.data import draws, floats
-from proofcompute.backends.cuda import CudaKernels
+from proofcompute.backends.cuda import CudaKernels, products
 from proofcompute.kernels import Sampling
 from proofcompute.numerics import NumpyKernels
 
@@ -55,10 +55,14 @@ def test_equals_the_definition(method: str, order: int) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_route_without_tensor_cores(order: int) -> None:
-    device = EmulatedDevice(75, order)
+@pytest.mark.parametrize(("capability", "route"), [(75, {"product_dp4a", "rescale"}), (90, {"linear_mma"})])
+def test_few_rows_take_the_tiled_route_too(
+    capability: int, route: set[str], order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "FEW_ROWS", 0)
+    device = EmulatedDevice(capability, order)
     assert differences(CudaKernels(device), "linear", order) == []
-    assert {name for name, _ in device.launches} == {"quantise_rows", "product_dp4a", "rescale"}
+    assert {name for name, _ in device.launches} == {"quantise_rows"} | route
 
 
 def test_attention_in_batches_of_rows() -> None:

@@ -24,7 +24,7 @@ from proofcompute.verifier import keygen
 
 pytestmark = [pytest.mark.model, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
 
-LAYERS = 2
+LAYERS = 3
 VOCABULARY = 1024
 """Rows of the embedding that are used: the head's product is most of the work of two layers otherwise."""
 
@@ -33,7 +33,7 @@ VOCABULARY = 1024
 def truncated(path: Path) -> Model:
     whole = real.checkpoint(path)
     decoder = replace(whole.decoder, layers=LAYERS, vocabulary=VOCABULARY)
-    return compile_decoder(replace(whole, decoder=decoder), kernels_for("auto"), "w8a16")
+    return compile_decoder(replace(whole, decoder=decoder), kernels_for("numpy"), "w8a16")
 
 
 def requests(m: Model, path: Path) -> list[Request]:
@@ -54,7 +54,7 @@ def run(m: Model, path: Path, kernels: Kernels) -> list[Session]:
 
 
 def test_receipts_are_the_cpus(smollm2_path: Path) -> None:
-    m, cpu = truncated(smollm2_path), kernels_for("auto")
+    m, cpu = truncated(smollm2_path), kernels_for("numpy")
     device = EmulatedDevice(90, 2)
     cuda = CudaKernels(device)
     here, there = run(m, smollm2_path, cpu), run(m, smollm2_path, cuda)
@@ -74,7 +74,7 @@ def opened(m: Model, session: Session, stored: StoredTrace) -> None:
     receipt = make_receipt(m, session, stored.kernels, synthetic.NODE)
     found = synthetic.Run(m, session, receipt, stored)
     rows = receipt.rows
-    cells = (Cell(2, rows - 1, rows), Cell(LAYERS + 1, rows - 1, rows))
+    cells = (Cell(LAYERS, rows - 1, rows), Cell(LAYERS + 1, rows - 1, rows))
     challenge = replace(synthetic.challenge_all(receipt), cells=cells)
-    key = keygen(m, kernels_for("auto"), seed=bytes(32))
+    key = keygen(m, kernels_for("numpy"), seed=bytes(32))
     assert synthetic.audit(key, found, challenge).cells == 2

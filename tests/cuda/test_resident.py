@@ -250,7 +250,7 @@ def test_nothing_found_is_lost() -> None:
 
 def test_more_checks_than_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """All are looked at before a word is used again."""
-    monkeypatch.setattr(faults, "_WORDS", 2)
+    monkeypatch.setattr(faults, "WORDS", 2)
     kernels = CudaKernels(EmulatedDevice())
     fine, bad = kernels.array(floats("normal", 1, 2)), kernels.array(np.full((1, 2), np.inf, np.float32))
     for _ in range(5):

@@ -53,6 +53,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ]
                 for case in cases[:: max(1, len(cases) // PER_METHOD)]:
                     outcome(kernels, case)
+            kernels.linear(floats("mixed", 5, 70), matrix(2, 9, 70, bias=True), 2)  # more than a few rows
             for top_p in (2.0**-64, 2.0**-70):  # the shift that divides by 2^64 and more
                 how, nothing = Sampling(1.0, 0, top_p), np.zeros(0, np.int32)
                 kernels.sample(floats("normal", 1, 9), nothing, -1, how, draws(1 << 127))
@@ -206,7 +207,7 @@ def test_seeded_faults_are_caught(fault: str, tmp_path: Path) -> None:
             inner(kernel, *rest, **named)  # type: ignore[arg-type]
 
         device.launch = only  # type: ignore[method-assign]
-        x, w = floats("normal", 3, 300), floats("normal", 300)
+        x, w = floats("normal", 5, 300), floats("normal", 300)
         if file == "rms_norm":
             kernels.rms_norm(x, w, np.float32(1e-5))
         elif file == "layer_norm":

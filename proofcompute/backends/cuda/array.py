@@ -90,7 +90,8 @@ class DeviceArray:
 
     def __getitem__(self, key: int | slice) -> DeviceArray:
         if not isinstance(key, slice):
-            return self[key : key + 1].reshape(*self.shape[1:])
+            row = range(self.shape[0])[key]  # IndexError ends an iteration
+            return self[row : row + 1].reshape(*self.shape[1:])
         if isinstance(key.start, Position):
             rows = int(key.stop) - int(key.start)
             out = self.on.new(self.dtype, rows, *self.shape[1:])

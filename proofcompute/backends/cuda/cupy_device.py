@@ -84,6 +84,7 @@ class CupyDevice:
         return buffer
 
     def clear(self, buffer: Buffer, stream: int = 0) -> None:
+        self._device.use()
         if buffer.size:
             _pointer(buffer).memset_async(0, buffer.size, self._streams[stream])
 
@@ -95,12 +96,14 @@ class CupyDevice:
     def write(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
         _fits(buffer, host.nbytes)
         self._now("an upload")
+        self._device.use()
         if host.nbytes:
             # Pageable memory: the copy has read all of it when the call returns.
             _pointer(buffer).copy_from_host_async(_memory(host), host.nbytes, self._streams[stream])
 
     def copy(self, source: Buffer, target: Buffer, stream: int = 0) -> None:
         _fits(target, source.size)
+        self._device.use()
         if source.size:
             _pointer(target).copy_from_device_async(_pointer(source), source.size, self._streams[stream])
 
@@ -110,15 +113,16 @@ class CupyDevice:
         _fits(target, source.size)
         self._now("a copy between devices")
         here, there = self._streams[0], origin._streams[0]
-        here.wait_event(there.record())
+        here.wait_event(origin.record(0))
         ends = (_address(target), self._device.id, _address(source), origin._device.id)
         self._device.use()
         self._cupy.cuda.runtime.memcpyPeerAsync(*map(int, ends), source.size, here.ptr)
-        there.wait_event(here.record())  # what follows there may write over the source
+        there.wait_event(self.record(0))  # what follows there may write over the source
 
     def download(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
         _fits(buffer, host.nbytes)
         self._now("a download")
+        self._device.use()
         if host.nbytes:
             _pointer(buffer).copy_to_host_async(_memory(host), host.nbytes, self._streams[stream])
         self._streams[stream].synchronize()
@@ -206,6 +210,7 @@ class CupyDevice:
         return len(self._streams) - 1
 
     def record(self, stream: int) -> Any:
+        self._device.use()
         return self._streams[stream].record()
 
     def wait(self, stream: int, event: Any) -> None:
@@ -227,6 +232,7 @@ class CupyDevice:
         return self._streams[0].end_capture(), pool
 
     def replay(self, graph: Any) -> None:
+        self._device.use()
         graph[0].launch(self._streams[0])
 
     def export(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:

@@ -11,12 +11,12 @@ import numpy as np
 from proofcompute.backends.cuda.device import Buffer, Device
 from proofcompute.errors import DeviceError, ExecutionError, ProofcomputeError
 
-__all__ = ["Fault", "Faults", "Kind"]
+__all__ = ["WORDS", "Fault", "Faults", "Kind"]
 
 Kind = tuple[int, type[ProofcomputeError], str]
 """A bit of a status word, and the error that it stands for."""
 
-_WORDS: Final = 1 << 18
+WORDS: Final = 1 << 18
 """Checks between two looks: five for each layer and request of a step, and some more."""
 
 
@@ -42,15 +42,15 @@ class Fault:
 class Faults:
     """The status words of a device, and which of them belong to checks that nobody has looked at yet."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, words: Buffer) -> None:
         self._device = device
-        self.words = device.zeros(4 * _WORDS)
+        self.words = words
         """int32 words; those of no pending check are zero."""
         self.pending: list[Fault] = []
 
     def word(self, operation: str, kinds: Sequence[Kind]) -> Buffer:
         """The status word of a new check. Looks at all others first where there is none left."""
-        if len(self.pending) == _WORDS:
+        if 4 * len(self.pending) == self.words.size:
             self.look()
         self.pending.append(Fault(operation, kinds))
         return self.words.part(4 * (len(self.pending) - 1), 4)

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from proofcompute.backends.cuda import faults
 from proofcompute.backends.cuda.array import DeviceArray, Position
 from proofcompute.backends.cuda.device import Argument, Buffer, Device, Window
 from proofcompute.backends.cuda.faults import Faults, Kind
@@ -38,8 +39,8 @@ class Capture:
     """The device's, at the end."""
     uses: dict[int, Buffer] = field(default_factory=dict)
     """A buffer of each allocation from outside that it touches."""
-    made: list[Buffer] = field(default_factory=list)
-    """Allocations of its own, kept until the end so that no two have one identity."""
+    made: set[int] = field(default_factory=set)
+    """Its own allocations, which the device keeps for the graph."""
 
 
 @final
@@ -48,14 +49,15 @@ class Launcher:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.faults = Faults(device)
-        self.operation = ""
+        self.operation = "status words"
         self._stream = 0
         self._beside: int | None = None
         self._unjoined: Any = None
         self._lent: list[Buffer] = []
         self._capture: Capture | None = None
         self._constants: OrderedDict[bytes, Buffer] = OrderedDict()
+        self.faults = Faults(device, self.zeros(np.int32, faults.WORDS).buffer)
+        self.operation = ""
 
     # -- memory --------------------------------------------------------------------------------------
     def allocate(self, size: int) -> Buffer:
@@ -65,7 +67,7 @@ class Launcher:
         except DeviceError as error:
             raise self._no_room(size, error) from error
         if self._capture is not None:
-            self._capture.made.append(Buffer(id(buffer.owner), 0, 0))
+            self._capture.made.add(id(buffer.owner))
         return buffer
 
     def _no_room(self, size: int, error: DeviceError) -> DeviceError:
@@ -213,7 +215,7 @@ class Launcher:
 
     # -- streams -------------------------------------------------------------------------------------
     def _use(self, buffer: Buffer) -> None:
-        if self._capture is not None:
+        if self._capture is not None and id(buffer.owner) not in self._capture.made:
             self._capture.uses.setdefault(id(buffer.owner), buffer)
         if buffer.stream == self._stream:
             return

@@ -49,6 +49,9 @@ class DeviceMemory:
     def array(self, x: Any) -> Any:
         return self._on.array(x)
 
+    def local(self, x: Any) -> Any:
+        return self._on.array(x) if isinstance(x, DeviceArray) else x
+
     def host(self, x: Any) -> Array:
         return self._on.fetch(x) if isinstance(x, DeviceArray) else x
 

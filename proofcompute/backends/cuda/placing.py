@@ -44,8 +44,13 @@ def placed(method: F) -> F:
     def call(self: Any, *arguments: Any) -> Any:
         if _resident(arguments):
             return method(self, *arguments)
-        out = method(self, *arguments)
-        self._on.faults.look()
-        return _home(self._on, out)
+        on: Launcher = self._on
+        operation, on.operation = on.operation, ""  # who calls names the operation, as with any backend
+        try:
+            out = method(self, *arguments)
+            on.faults.look()
+        finally:
+            on.operation = operation
+        return _home(on, out)
 
     return cast(F, call)

@@ -1,4 +1,4 @@
-"""Quantised products on the device: ``quantise.cu``, ``product.cu``, ``rescale.cu``, ``linear_mma.cu``."""
+"""Quantised products on the device: ``quantise.cu``, ``product.cu``, ``rescale.cu``, ``linear_*.cu``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from proofcompute.errors import InputError, LimitError, NonFiniteError
 from proofcompute.kernels import Matrix, product_sets
 from proofcompute.limits import MAX_WIDTH
 
-__all__ = ["linear", "multiply", "quantise", "rescale", "rows_fit"]
+__all__ = ["FEW_ROWS", "linear", "multiply", "quantise", "rescale", "rows_fit"]
 
 _TILE: Final = 64
 _GRID_Y: Final = 65535
+_WARPS: Final = 8
+"""Output channels of a block of ``linear_few``."""
+FEW_ROWS: Final = 4
+"""Up to this many rows a product goes through the matrix channel by channel."""
 _TENSOR_CORES: Final = 80
 """Compute capability (times 10) from which ``linear_mma`` runs."""
 
@@ -77,11 +81,10 @@ def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) 
     scales: Any = w.scale
     bias: Any = w.bias
 
-    def tensor_cores() -> DeviceArray:
+    def at_once(name: str, *grid: int) -> DeviceArray:
         out = on.new(np.float32, n, m)
-        grid = (-(-m // _TILE), -(-n // _TILE))
         sizes = (i32(n), i32(m), i32(d), i32(limbs), i32(w_limbs))
-        on.blocks("linear_mma", grid, q, sx, weights, scales, bias, *sizes, out)
+        on.blocks(name, grid, q, sx, weights, scales, bias, *sizes, out)
         return out
 
     def in_sets(product: Callable[..., None]) -> DeviceArray:
@@ -95,8 +98,10 @@ def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) 
         return rescale(on, acc, [shift for *_, shift in sets], sx, scales, bias)
 
     def kernel() -> DeviceArray:
+        if n <= FEW_ROWS:
+            return at_once("linear_few", -(-m // _WARPS) if n else 0)
         if on.device.capability >= _TENSOR_CORES:
-            return tensor_cores()
+            return at_once("linear_mma", -(-m // _TILE), -(-n // _TILE))
         return in_sets(partial(multiply, on))
 
     def library() -> DeviceArray:

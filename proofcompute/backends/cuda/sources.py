@@ -26,6 +26,7 @@ FILES: Final = (
     "gelu",
     "keccak256",
     "layer_norm",
+    "linear_few",
     "linear_mma",
     "move",
     "pack",
