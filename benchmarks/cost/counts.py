@@ -151,7 +151,7 @@ def cost(launched: Launched, context: int) -> Cost:
     sizes = {name: parts.get(name, _size(a[name])) for name, only in listed if only is not None}
     products = 0
     each, threads = _compressions(kernel, a)
-    if kernel == "linear_mma":
+    if kernel in ("linear_few", "linear_mma"):
         products = int(a["n"]) * int(a["m"]) * int(a["d"]) * int(a["x_limbs"]) * int(a["w_limbs"])
     elif kernel in ("product_dp4a", "product_plain"):
         products = int(a["n"]) * int(a["m"]) * int(a["d"])

@@ -90,7 +90,12 @@ def test_counted_launches_are_those_that_run() -> None:
     kernels = CudaKernels(counting)
     model = placed_model(synthetic.DECODER, kernels, "w8a16")
     assert by_step(kernels, model, counting.launches) == expected
-    assert {name for step in expected for name, *_ in step} >= {"linear_mma", "sha256_rows", "report"}
+    assert {name for step in expected for name, *_ in step} >= {
+        "linear_few",
+        "linear_mma",
+        "sha256_rows",
+        "report",
+    }
 
 
 @rig
@@ -113,7 +118,7 @@ def test_a_step_reads_every_weight_once(model: str) -> None:
     device = CountingDevice()
     program = placed_model(decoder, CudaKernels(device), "w8a16").program
     used = [w for w in program.weights if w.kind == "matrix" and (w.name != "embedding" or decoder.tied)]
-    products = [x for x in decode_step(decoder, "w8a16", 300) if x.kernel == "linear_mma"]
+    products = [x for x in decode_step(decoder, "w8a16", 300) if x.kernel == "linear_few"]
     assert sum(named(x)["w"].size for x in products) == sum(w.rows * w.width for w in used)
     assert sum(cost(x, 300).products for x in products) == sum(2 * w.rows * w.width for w in used)
 
