@@ -11,8 +11,8 @@ Every launch takes at least the longest of
 - for a hash, all instructions over ``LANES`` a cycle and multiprocessor (CUDA C++ Programming Guide, rates
   of 32-bit integer operations for compute capabilities 8.0, 8.9 and 9.0).
 
-``linear_mma`` walks along its weights once for each limb of the rows. Where the tiles of all blocks together do
-not stay in the second-level cache, every further pass comes from memory again.
+``linear_mma`` walks along its weights once for each limb of the rows. Where the tiles of all blocks together
+do not stay in the second-level cache, every further pass comes from memory again.
 """
 
 from __future__ import annotations
