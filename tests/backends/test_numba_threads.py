@@ -108,6 +108,7 @@ def test_errors_come_out_of_parallel_loops() -> None:
 
 def test_slow_regions_are_closed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
+    monkeypatch.setattr(threads, "_state", type(threads._state)())
     monkeypatch.setattr(threads, "perf_counter", lambda: now[0])
     for _ in range(threads._PATIENCE):
         assert threads.enter_region()

@@ -12,7 +12,6 @@ from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.kernels import QUICK
 from cuda_rig import EmulatedDevice, why_not
 from proofcompute.backends.cuda import CudaKernels
-from proofcompute.backends.cuda.probe import extra
 from proofcompute.generation import Engine, Session
 from proofcompute.kernels import Kernels
 
@@ -70,5 +69,10 @@ def test_without_a_device_the_command_says_so(
     assert gpu.main(["-o", str(tmp_path / "x.json")]) == 2
     assert capsys.readouterr().out == "cannot measure: CUDA cannot be used: no driver\n"
     assert not (tmp_path / "x.json").exists()
-    assert gpu.main(["--extra"]) == 0
-    assert capsys.readouterr().out == extra(0) + "\n"
+    assert gpu.main(["--cuda"]) == 2
+    assert capsys.readouterr().err == "nothing to measure or test: no driver\n"
+    device = probing.CudaDevice("a", 90, 0, "")
+    for version, cuda in ((12080, "12"), (13000, "13")):
+        monkeypatch.setattr(probing, "probe", lambda v=version: probing.Probe((device,), v, ""))
+        assert gpu.main(["--cuda"]) == 0
+        assert capsys.readouterr().out == f"{cuda}\n"

@@ -18,6 +18,7 @@ from gpu.workload import cases_of, differences, receipts
 from kernel_cases import METHODS
 from kernel_cases.data import floats
 from model.real import english, model, request
+from proofcompute.backends.cuda.nvrtc import nvidia_folders
 from proofcompute.devices import device_arrays, kernels_for, survey
 from proofcompute.generation import Engine
 from proofcompute.kernels import Kernels
@@ -107,10 +108,16 @@ def test_devices_are_listed() -> None:
     assert str(found[0].fields["architecture"]).startswith("sm_")
 
 
-@pytest.mark.skipif(shutil.which("compute-sanitizer") is None, reason="compute-sanitizer is not on PATH")
+def sanitizer() -> str | None:
+    """The program, from a CUDA toolkit or from NVIDIA's package."""
+    packaged = [p for f in nvidia_folders() for p in f.glob("*/compute-sanitizer/compute-sanitizer")]
+    return shutil.which("compute-sanitizer") or (str(packaged[0]) if packaged else None)
+
+
+@pytest.mark.skipif(sanitizer() is None, reason="compute-sanitizer is not installed (extras sanitize12, 13)")
 @pytest.mark.parametrize("tool", TOOLS)
 def test_compute_sanitizer(tool: str) -> None:
-    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "99"]
+    command = [str(sanitizer()), "--tool", tool, "--error-exitcode", "99"]
     command += [sys.executable, "-m", "gpu.workload"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
