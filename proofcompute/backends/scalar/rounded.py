@@ -18,11 +18,13 @@ __all__ = ["OPTIONS", "minus", "over", "plus", "root", "shared", "times"]
 
 OPTIONS: Final = {"nogil": True, "error_model": "numpy", "fastmath": False}
 """How Numba compiles everything here and in the CPU backend."""
+_INLINED: Final = {**OPTIONS, "forceinline": True}
+"""A call that is left would keep LLVM from making vectors of the loop around it."""
 
 
 def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that kernels of either target call, compiled into each of them; plain Python elsewhere."""
-    return register_jitable(**OPTIONS)(function)  # type: ignore[no-any-return]
+    return register_jitable(**_INLINED)(function)  # type: ignore[no-any-return]
 
 
 def plus(a: Any, b: Any) -> Any:
@@ -53,7 +55,7 @@ def root(a: Any) -> Any:
 def _on_the_cpu(function: Callable[..., Any]) -> None:
     """In code for the CPU, ``function`` is itself."""
 
-    @overload(function, jit_options=OPTIONS, strict=False, target="cpu")
+    @overload(function, jit_options=_INLINED, strict=False, target="cpu")
     def choose(*types: Any) -> Callable[..., Any]:
         return function
 
