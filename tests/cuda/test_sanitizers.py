@@ -174,9 +174,9 @@ FAULTS = {
     "one-element-too-many": (
         "address",
         "quantise",
-        "quantise.cu",
-        "j < d; j += THREADS) {\n    u32 b",
-        "j <= d; j += THREADS) {\n    u32 b",
+        "rows.cuh",
+        "j < d; j += THREADS) {\n    const u32 b",
+        "j <= d; j += THREADS) {\n    const u32 b",
         "heap-buffer-overflow",
     ),
     "signed-overflow": (

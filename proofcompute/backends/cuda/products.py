@@ -34,16 +34,39 @@ def rows_fit(n: int) -> None:
         raise LimitError(f"a product of {n} rows; at most {_TILE * _GRID_Y}")
 
 
-def quantise(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, DeviceArray]:
-    """Rows [n, d] to int8 [limbs, n, d] and scales [n]."""
-    n, d = x.shape
+def _quantised(on: Launcher, n: int, d: int, limbs: int) -> tuple[DeviceArray, DeviceArray, Buffer]:
+    """Room for quantised rows and their scales, and a status word."""
     if limbs not in (1, 2):
         raise InputError(f"a row has one or two limbs, not {limbs}")
     if d > MAX_WIDTH:
         raise LimitError(f"a row of {d} elements; at most {MAX_WIDTH}")
-    q, scale = on.new(np.int8, limbs, n, d), on.new(np.float32, n)
     status = on.fault((1, NonFiniteError, "an input of the quantiser must be finite"))
+    return on.new(np.int8, limbs, n, d), on.new(np.float32, n), status
+
+
+def quantise(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, DeviceArray]:
+    """Rows [n, d] to int8 [limbs, n, d] and scales [n]."""
+    n, d = x.shape
+    q, scale, status = _quantised(on, n, d, limbs)
     on.blocks("quantise_rows", (n,), x, i64(n), i32(d), i32(limbs), q, scale, status)
+    return q, scale
+
+
+def quantise_normed(
+    on: Launcher, x: DeviceArray, weight: DeviceArray, eps: np.float32, limbs: int
+) -> tuple[DeviceArray, DeviceArray]:
+    """:func:`quantise` of the rows after an RMS norm."""
+    (n, d), (q, scale, status) = x.shape, _quantised(on, *x.shape, limbs)
+    sizes = (i64(n), i32(d), i32(limbs))
+    on.blocks("quantise_normed", (n,), x, weight, np.float32(eps), *sizes, q, scale, status)
+    return q, scale
+
+
+def quantise_gated(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, DeviceArray]:
+    """:func:`quantise` of the rows [n, 2 d] after the gate."""
+    n, d = x.shape[0], x.shape[1] // 2
+    q, scale, status = _quantised(on, n, d, limbs)
+    on.blocks("quantise_gated", (n,), x, i64(n), i32(d), i32(limbs), q, scale, status)
     return q, scale
 
 
@@ -84,7 +107,7 @@ def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) 
     def at_once(name: str, *grid: int) -> DeviceArray:
         out = on.new(np.float32, n, m)
         sizes = (i32(n), i32(m), i32(d), i32(limbs), i32(w_limbs))
-        on.blocks(name, grid, q, sx, weights, scales, bias, *sizes, out)
+        on.blocks(name, grid, q, sx, weights, scales, bias, None, *sizes, out)
         return out
 
     def in_sets(product: Callable[..., None]) -> DeviceArray:
