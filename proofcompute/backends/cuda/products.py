@@ -10,10 +10,10 @@ import numpy as np
 
 from proofcompute.backends.cuda.array import DeviceArray
 from proofcompute.backends.cuda.device import Buffer
-from proofcompute.backends.cuda.launcher import Launcher, i32, i64
+from proofcompute.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.kernels import Matrix, product_sets
+from proofcompute.kernels import Before, Gated, Matrix, Norm, product_sets
 from proofcompute.limits import MAX_WIDTH
 
 __all__ = ["FEW_ROWS", "linear", "multiply", "quantise", "rescale", "rows_fit"]
@@ -56,7 +56,8 @@ def quantise_normed(
     on: Launcher, x: DeviceArray, weight: DeviceArray, eps: np.float32, limbs: int
 ) -> tuple[DeviceArray, DeviceArray]:
     """:func:`quantise` of the rows after an RMS norm."""
-    (n, d), (q, scale, status) = x.shape, _quantised(on, *x.shape, limbs)
+    n, d = x.shape
+    q, scale, status = _quantised(on, n, d, limbs)
     sizes = (i64(n), i32(d), i32(limbs))
     on.blocks("quantise_normed", (n,), x, weight, np.float32(eps), *sizes, q, scale, status)
     return q, scale
@@ -94,12 +95,20 @@ def rescale(
     return out
 
 
-def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) -> DeviceArray:
-    """Rows [n, d] times a matrix on the device: float32 [n, m]."""
-    n, d = x.shape
-    w_limbs, m, _ = w.q.shape
-    rows_fit(n)
-    q, sx = quantise(on, x, limbs)
+def linear(
+    on: Launcher, routes: Routes, x: Given, w: Matrix, limbs: int, before: Before, residual: Given | None
+) -> DeviceArray:
+    """Rows times a matrix on the device, with what stands before and after: float32 [n, m]."""
+    x = on.array(x)
+    w_limbs, m, d = w.q.shape
+    n = len(x)
+    if isinstance(before, Norm):
+        q, sx = quantise_normed(on, x, on.array(before.weight), before.eps, limbs)
+    elif isinstance(before, Gated):
+        q, sx = quantise_gated(on, x, limbs)
+    else:
+        q, sx = quantise(on, x, limbs)
+    rest = None if residual is None else on.array(residual)
     weights: Any = w.q
     scales: Any = w.scale
     bias: Any = w.bias
@@ -107,7 +116,7 @@ def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) 
     def at_once(name: str, *grid: int) -> DeviceArray:
         out = on.new(np.float32, n, m)
         sizes = (i32(n), i32(m), i32(d), i32(limbs), i32(w_limbs))
-        on.blocks(name, grid, q, sx, weights, scales, bias, None, *sizes, out)
+        on.blocks(name, grid, q, sx, weights, scales, bias, rest, *sizes, out)
         return out
 
     def in_sets(product: Callable[..., None]) -> DeviceArray:
@@ -118,7 +127,12 @@ def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) 
             right = weights.buffer.part(wl * m * d + start, max(m * d - start, 0)) if m else weights.buffer
             into = acc.buffer.part(4 * i * n * m, 4 * n * m)
             product(left, d, right, d, n, m, stop - start, into)
-        return rescale(on, acc, [shift for *_, shift in sets], sx, scales, bias)
+        y = rescale(on, acc, [shift for *_, shift in sets], sx, scales, bias)
+        if rest is None:
+            return y
+        out = on.new(np.float32, n, m)
+        on.over("add", n * m, rest, y, i64(n * m), out)
+        return out
 
     def kernel() -> DeviceArray:
         if n <= FEW_ROWS:
