@@ -2,7 +2,9 @@
 //
 //   q  [x_limbs, n, d] int8 (high limb first)    sx [n] float32     1 <= n <= 4
 //   w  [w_limbs, m, d] int8                      sw [m] float32     bias [m] float32, or null
-//   out [n, m] float32 = f32(sum over limbs of acc << shift, in int64) * (sx[t] * sw[j]), then + bias[j]
+//   residual [n, m] float32, or null
+//   out [n, m] float32 = f32(sum over limbs of acc << shift, in int64) * (sx[t] * sw[j]), then + bias[j],
+//       then residual + that
 //
 // One warp for each output channel: the product is bound by reading w, and every byte of it is read once, 128
 // consecutive bytes by a warp. The rows are read by all warps and stay in the cache.
@@ -20,8 +22,8 @@
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     linear_few(const i8* __restrict__ q, const float* __restrict__ sx, const i8* __restrict__ w,
-               const float* __restrict__ sw, const float* __restrict__ bias, int n, int m, int d, int x_limbs,
-               int w_limbs, float* __restrict__ out) {
+               const float* __restrict__ sw, const float* __restrict__ bias, const float* __restrict__ residual,
+               int n, int m, int d, int x_limbs, int w_limbs, float* __restrict__ out) {
   const int lane = threadIdx.x % WARP;
   const int j = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP;
   if (j >= m) return;  // the whole warp
@@ -61,6 +63,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (lane != r || r >= n) continue;
     float y = times(__ll2float_rn((i64)sum), times(sx[r], sw[j]));
     if (bias) y = plus(y, bias[j]);
+    if (residual) y = plus(residual[(i64)r * m + j], y);
     out[(i64)r * m + j] = y;
   }
 }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from proofcompute.errors import Cell, ExecutionError
 from proofcompute.kernels import Array, Kernels
-from proofcompute.program import Program, Rows, SegmentPlan, Site, Span
+from proofcompute.ops.fused import fuse
+from proofcompute.program import Program, Rows, SegmentPlan, Site, Span, Step
 from proofcompute.source import RowReader, Source
 from proofcompute.statement import Statement
 
@@ -26,7 +28,7 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
     rows = src.rows
     values: dict[str, Array] = {}
     results: dict[str, Array] = {}
-    for where, op, inputs, outputs in program.plans[segment].steps:
+    for where, op, inputs, outputs in _steps(program.plans[segment]):
         ins: list[Any] = []
         for name, prefix in inputs:
             if prefix:
@@ -47,6 +49,11 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
         except ExecutionError as e:
             raise type(e)(f"{where}: {e}") from e
     return results
+
+
+@lru_cache(maxsize=4096)
+def _steps(plan: SegmentPlan) -> tuple[Step, ...]:
+    return fuse(plan.steps)
 
 
 def _gather(rows: RowReader, name: str, spans: Sequence[Span], k: Kernels) -> Array:

@@ -46,6 +46,24 @@ class Matrix:
     """[m] float32, added last; None where the layer has none."""
 
 
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """The rows of a product are those of its input after an RMS norm."""
+
+    weight: F32
+    """[d] float32."""
+    eps: np.float32
+
+
+@dataclass(frozen=True)
+class Gated:
+    """The rows of a product are those of its input [n, 2 d] after the gate."""
+
+
+Before = Norm | Gated | None
+"""What happens to the rows just before they are quantised for a product."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen; a public input of the head segment."""
@@ -175,8 +193,13 @@ class Kernels(Memory, Protocol):
         """
         ...
 
-    def linear(self, x: F32, w: Matrix, limbs: int) -> F32:
-        """quantise, product for every set, rescale; fused. Equal to the three in sequence."""
+    def linear(
+        self, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
+    ) -> F32:
+        """``before``, quantise, product for every set, rescale, residual [n, m] + y; fused.
+
+        Equal to the functions in sequence: ``prepared``, ``quantise``, ``product``, ``rescale``, ``add``.
+        """
         ...
 
     # -- rows ----------------------------------------------------------------------------------------
@@ -202,6 +225,16 @@ class Kernels(Memory, Protocol):
 
     def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
         """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
+        ...
+
+    def heads(
+        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
+    ) -> tuple[F32, I8, F32, I8, F32]:
+        """Queries, keys and values side by side in rows [n, (heads + 2 kv_heads) * dh], for attention.
+
+        ``rope`` of the queries [n, heads * dh]; ``rope`` and then ``quantise_heads`` of the keys;
+        ``quantise_heads`` of the values; fused.
+        """
         ...
 
     def attention(
@@ -278,3 +311,10 @@ class Kernels(Memory, Protocol):
     def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
         """The inverse of pack. FormatError on a wrong length or non-zero padding."""
         ...
+
+
+def prepared(before: Before, x: F32, k: Kernels) -> F32:
+    """The rows that a product quantises."""
+    if before is None:
+        return x
+    return k.gate(x) if isinstance(before, Gated) else k.rms_norm(x, before.weight, before.eps)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -161,6 +161,9 @@ class Site:
 class Op(Protocol):
     """An operation: a frozen dataclass of attributes (integers, strings, tuples of integers)."""
 
+    settled: ClassVar[bool]
+    """Whether float outputs are finite and without -0 by construction."""
+
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
         """Types of the outputs; FormatError if the inputs, attributes or weights do not fit."""
         ...
@@ -208,19 +211,27 @@ class Committed:
     tensors: tuple[str, ...]
 
 
+class Runs(Protocol):
+    """What the interpreter needs of an operation."""
+
+    def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Any, k: Kernels) -> Sequence[Array]:
+        """Execute on concatenated rows; a PREFIX input is a list with one array of rows 0..b per span."""
+        ...
+
+
 class Step(NamedTuple):
     """One node, with what the interpreter asks about it looked up once."""
 
     name: str
     """Segment and node, for errors."""
-    op: Op
+    op: Runs
     inputs: tuple[tuple[str, bool], ...]
     """Name, and whether a prefix is read."""
     outputs: tuple[tuple[str, bool, bool], ...]
     """Name, whether it is committed or emitted, and whether it is settled first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SegmentPlan:
     """What follows from a program about one of its segments."""
 
@@ -379,7 +390,7 @@ class Program:
                 local.add(name)
             sites += node.op.sites(self.weight)
             kept = [n in self.group_of or n in self._output_names for n in node.outputs]
-            floats = [s.dtype == "f32" for s in outs]
+            floats = [s.dtype == "f32" and not node.op.settled for s in outs]
             steps.append(
                 Step(
                     where,

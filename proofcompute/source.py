@@ -10,7 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from proofcompute.kernels import F32, I8, I32, U64, Array, Kernels, Matrix, Sampling, product_sets
+from proofcompute.kernels import (
+    F32,
+    I8,
+    I32,
+    U64,
+    Array,
+    Before,
+    Kernels,
+    Matrix,
+    Sampling,
+    prepared,
+    product_sets,
+)
 from proofcompute.program import Span
 
 __all__ = [
@@ -63,8 +75,19 @@ class WeightRows(Protocol):
 class Products(Protocol):
     """How x times a weight matrix is made: computed, or taken as a hint and checked."""
 
-    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
-        """Rows of x [n, d] times weight matrix [m, d], quantised with ``limbs`` limbs: [n, m]."""
+    def linear(
+        self,
+        weight: str,
+        x: F32,
+        limbs: int,
+        k: Kernels,
+        before: Before = None,
+        residual: F32 | None = None,
+    ) -> F32:
+        """Rows of x [n, d] times weight matrix [m, d], quantised with ``limbs`` limbs: [n, m].
+
+        ``before`` is done to x first, ``residual`` [n, m] is added last.
+        """
         ...
 
 
@@ -83,9 +106,17 @@ class ComputeProducts:
 
     matrix: Callable[[str], Matrix]
 
-    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+    def linear(
+        self,
+        weight: str,
+        x: F32,
+        limbs: int,
+        k: Kernels,
+        before: Before = None,
+        residual: F32 | None = None,
+    ) -> F32:
         """See Products."""
-        return k.linear(x, self.matrix(weight), limbs)
+        return k.linear(x, self.matrix(weight), limbs, before, residual)
 
 
 @dataclass(frozen=True)
@@ -95,15 +126,24 @@ class RecordProducts:
     matrix: Callable[[str], Matrix]
     recorded: list[I32]
 
-    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+    def linear(
+        self,
+        weight: str,
+        x: F32,
+        limbs: int,
+        k: Kernels,
+        before: Before = None,
+        residual: F32 | None = None,
+    ) -> F32:
         """See Products."""
         w = self.matrix(weight)
-        q, sx = k.quantise(x, limbs)
-        sets = product_sets(x.shape[1], limbs, w.q.shape[0])
+        q, sx = k.quantise(prepared(before, x, k), limbs)
+        sets = product_sets(q.shape[2], limbs, w.q.shape[0])
         products = [k.product(k.cut(q[i], a, b), k.cut(w.q[j], a, b)) for a, b, i, j, _ in sets]
         acc = k.join(products).reshape(len(sets), *products[0].shape)
         self.recorded.append(acc)
-        return k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)
+        y = k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)
+        return y if residual is None else k.add(residual, y)
 
 
 class PlacedWeights:

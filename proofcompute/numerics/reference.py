@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from proofcompute import field, hashing
-from proofcompute.kernels import F32, I8, I16, I32, I64, U8, U32, U64, Matrix, Sampling
+from proofcompute.kernels import F32, I8, I16, I32, I64, U8, U32, U64, Before, Matrix, Sampling, prepared
 from proofcompute.numerics import attention as attending
 from proofcompute.numerics import bitpack, products, rows, sampler
 from proofcompute.numerics.elementwise import check_platform
@@ -40,9 +40,12 @@ class NumpyKernels(HostMemory):
         """:func:`proofcompute.numerics.products.rescale`."""
         return products.rescale(acc, shifts, sx, sw, bias)
 
-    def linear(self, x: F32, w: Matrix, limbs: int) -> F32:
-        """:func:`proofcompute.numerics.products.linear`."""
-        return products.linear(x, w, limbs)
+    def linear(
+        self, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
+    ) -> F32:
+        """:func:`proofcompute.numerics.products.linear` of the prepared rows, then the residual."""
+        y = products.linear(prepared(before, x, self), w, limbs)
+        return y if residual is None else rows.add(residual, y)
 
     # -- rows ----------------------------------------------------------------------------------------
     def embed(self, q: I8, s: F32) -> F32:
@@ -64,6 +67,18 @@ class NumpyKernels(HostMemory):
     def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
         """:func:`proofcompute.numerics.products.quantise_heads`."""
         return products.quantise_heads(x, heads)
+
+    def heads(
+        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
+    ) -> tuple[F32, I8, F32, I8, F32]:
+        """``rope`` and ``quantise_heads`` of the parts of a row."""
+        q, k, v = rows.parts(x, heads, kv_heads)
+        turned = rows.rope(k, cos, sin, kv_heads, interleaved)
+        return (
+            rows.rope(q, cos, sin, heads, interleaved),
+            *products.quantise_heads(turned, kv_heads),
+            *products.quantise_heads(v, kv_heads),
+        )
 
     def attention(
         self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int

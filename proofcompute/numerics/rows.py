@@ -16,7 +16,20 @@ from proofcompute.numerics.elementwise import ONE, ZERO, quiet, require_finite
 from proofcompute.numerics.transcendental import HALF, erf, exp
 from proofcompute.numerics.trees import tree_sum
 
-__all__ = ["SQRT_HALF", "add", "embed", "gate", "gelu", "layer_norm", "relu", "rms_norm", "rope", "settle"]
+__all__ = [
+    "SQRT_HALF",
+    "add",
+    "embed",
+    "gate",
+    "gelu",
+    "head_width",
+    "layer_norm",
+    "parts",
+    "relu",
+    "rms_norm",
+    "rope",
+    "settle",
+]
 
 SQRT_HALF: Final = np.uint32(0x3F3504F3).view(np.float32)
 """1 / sqrt 2."""
@@ -99,3 +112,21 @@ def settle(x: F32) -> F32:
     """x + (+0.0), which turns -0 into +0. Raises NonFiniteError if any element is not finite."""
     require_finite(x, "a committed value")
     return x + ZERO
+
+
+def parts(x: F32, heads: int, kv_heads: int) -> tuple[F32, F32, F32]:
+    """Queries [n, heads * dh], keys and values [n, kv_heads * dh] that stand side by side in rows of x.
+
+    InputError if the rows are not heads + 2 kv_heads heads.
+    """
+    head = head_width(x.shape[1], heads, kv_heads)
+    a, b = heads * head, (heads + kv_heads) * head
+    return x[:, :a], x[:, a:b], x[:, b:]
+
+
+def head_width(width: int, heads: int, kv_heads: int) -> int:
+    """Columns of one head of a row of heads + 2 kv_heads of them; InputError if it does not divide."""
+    count = heads + 2 * kv_heads
+    if heads < 1 or kv_heads < 1 or width % count:
+        raise InputError(f"a row of {width} does not divide into {heads} + 2 * {kv_heads} heads")
+    return width // count

@@ -47,6 +47,9 @@ class QuantiseHeads(Pointwise):
 
     heads: int
 
+    settled = True
+    """A scale is |x| / 127: finite, and never -0."""
+
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
         """A float32 row of whole heads in; int8 [heads, dh] and float32 [heads] out."""
         width = f32_rows(ins, "quantise heads")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -46,6 +47,9 @@ def matrix(weights: Mapping[str, WeightSpec], name: str) -> WeightSpec:
 @dataclass(frozen=True)
 class Pointwise:
     """Defaults of an operation whose row t depends on row t of every input and which makes no product."""
+
+    settled: ClassVar[bool] = False
+    """See Op."""
 
     def reads(self) -> Sequence[Rows]:
         """One input, row by row."""

@@ -11,7 +11,7 @@ from proofcompute import hashing, merkle
 from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.freivalds import Columns, check_product
 from proofcompute.interpreter import Needs, TableRows
-from proofcompute.kernels import F32, I8, U64, Array, Kernels, Sampling, product_sets
+from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling, prepared, product_sets
 from proofcompute.messages import Part, decode_hint
 from proofcompute.model import MODEL_SUITE, Identity
 from proofcompute.program import Program, Site, Span
@@ -166,10 +166,18 @@ class HeldProducts:
     made: int = 0
     """Products computed so far."""
 
-    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+    def linear(
+        self,
+        weight: str,
+        x: F32,
+        limbs: int,
+        k: Kernels,
+        before: Before = None,
+        residual: F32 | None = None,
+    ) -> F32:
         """See Products."""
         self.made += 1
-        return self.products.linear(weight, x, limbs, k)
+        return self.products.linear(weight, x, limbs, k, before, residual)
 
 
 @dataclass(eq=False)
@@ -185,7 +193,15 @@ class HintProducts:
     made: int = 0
     """Products checked so far."""
 
-    def linear(self, weight: str, x: F32, limbs: int, k: Kernels) -> F32:
+    def linear(
+        self,
+        weight: str,
+        x: F32,
+        limbs: int,
+        k: Kernels,
+        before: Before = None,
+        residual: F32 | None = None,
+    ) -> F32:
         """See Products. VerificationError without any value of the failed product: those would leak S."""
         if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
             raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
@@ -194,10 +210,11 @@ class HintProducts:
             acc = decode_hint(self.hints[self.made], site, x.shape[0], k)
         except FormatError as e:
             raise VerificationError(8, str(e), cell=self.cell, operation=weight) from e
-        q, sx = k.quantise(x, limbs)
+        q, sx = k.quantise(prepared(before, x, k), limbs)
         if not check_product(q, acc, spec.limbs, self.columns.s(spec), self.columns.v(spec), k):
             raise VerificationError(8, "the product check failed", cell=self.cell, operation=weight)
         self.made += 1
         scale, bias = self.scales[weight]
         shifts = [s for *_, s in product_sets(site.d, site.x_limbs, site.w_limbs)]
-        return k.rescale(acc, shifts, sx, scale, bias)
+        y = k.rescale(acc, shifts, sx, scale, bias)
+        return y if residual is None else k.add(residual, y)

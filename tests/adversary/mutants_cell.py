@@ -213,7 +213,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(
                 S,
                 'raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)',
-                "return np.zeros((x.shape[0], self.program.weight[weight].rows), np.float32)",
+                "return np.zeros((len(x), self.program.weight[weight].rows), np.float32) + residual",
             ),
         ),
         hint_left_out,

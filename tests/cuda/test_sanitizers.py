@@ -19,7 +19,7 @@ from kernel_cases import CASES, METHODS, outcome
 from kernel_cases.data import draws, floats, int8s, matrix, scales
 from proofcompute.backends.cuda import Argument, CudaKernels, kernel_files
 from proofcompute.errors import InputError, NonFiniteError
-from proofcompute.kernels import Sampling
+from proofcompute.kernels import Gated, Norm, Sampling
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -53,7 +53,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ]
                 for case in cases[:: max(1, len(cases) // PER_METHOD)]:
                     outcome(kernels, case)
-            kernels.linear(floats("mixed", 5, 70), matrix(2, 9, 70, bias=True), 2)  # more than a few rows
+            for n in (2, 5):  # few rows, and more
+                x, w, rest = floats("mixed", n, 70), matrix(2, 9, 70, bias=True), floats("normal", n, 9)
+                kernels.linear(x, w, 2, Norm(floats("normal", 70), np.float32(1e-5)), rest)
+                kernels.linear(floats("normal", n, 140), w, 1, Gated(), rest)
+                kernels.linear(x, w, 2)
             for top_p in (2.0**-64, 2.0**-70):  # the shift that divides by 2^64 and more
                 how, nothing = Sampling(1.0, 0, top_p), np.zeros(0, np.int32)
                 kernels.sample(floats("normal", 1, 9), nothing, -1, how, draws(1 << 127))
@@ -174,9 +178,9 @@ FAULTS = {
     "one-element-too-many": (
         "address",
         "quantise",
-        "quantise.cu",
-        "j < d; j += THREADS) {\n    u32 b",
-        "j <= d; j += THREADS) {\n    u32 b",
+        "rows.cuh",
+        "j < d; j += THREADS) {\n    const u32 b",
+        "j <= d; j += THREADS) {\n    const u32 b",
         "heap-buffer-overflow",
     ),
     "signed-overflow": (

@@ -115,15 +115,19 @@ class MemoryPointer:
 
 
 class MemoryPool:
-    """Memory, aligned as the device's is; ``limit`` bytes at most in one piece."""
+    """Memory, aligned as the device's is; ``limit`` bytes at most in one piece. It stays the pool's."""
 
     limit = 1 << 34
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
 
     def malloc(self, size: int) -> MemoryPointer:
         if size > self.limit:
             raise OutOfMemoryError(f"{size} bytes")
-        memory = np.full(size // 16 + 1, 0xA5, dtype=np.complex128)
-        return MemoryPointer(memory.view(np.uint8), 0)
+        memory = np.full(16 * (size // 16 + 1), 0xA5, dtype=np.uint8)
+        self._kept.append(memory)  # a graph goes on using what was freed while it was made
+        return MemoryPointer(memory, 0)
 
 
 class Function:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kernel_cases.data import KINDS, SHAPES, Args, Case, floats, full, int8s, matrix, rng_of, scales, spoilt
 from proofcompute.errors import NonFiniteError
-from proofcompute.kernels import F32
+from proofcompute.kernels import F32, Gated, Norm
 
 
 def cases() -> Iterator[Case]:
@@ -71,6 +71,23 @@ def cases() -> Iterator[Case]:
                     i,
                 ),
             )
+    for n, m, d in ((0, 3, 4), (1, 1, 1), (1, 100, 577), (3, 5, 7), (8, 33, 66), (17, 19, 130)):
+        for x_limbs, how, rest in itertools.product((1, 2), ("none", "norm", "gate"), (False, True)):
+            if how != "none" or rest:
+                yield Case(
+                    "linear",
+                    f"{n}x{m}x{d}-{x_limbs}-{how}-{rest}",
+                    lambda n=n, m=m, d=d, i=x_limbs, h=how, r=rest: _fused(n, m, d, i, h, r),
+                )
+    for how, n in itertools.product(("norm", "gate"), (2, 9)):
+        yield Case(
+            "linear",
+            f"{how}-overflows-{n}",
+            lambda h=how, n=n: _fused(
+                n, 3, 6, 1, h, False, kind="normal" if h == "norm" else "huge", largest=True
+            ),
+            NonFiniteError,
+        )
     for d, x_limbs, w_limbs in itertools.product((32768, 40000), (1, 2), (1, 2)):
         yield Case(
             "linear",
@@ -85,6 +102,24 @@ def cases() -> Iterator[Case]:
         lambda: (spoilt((2, 9), (0, 3), np.nan), matrix(1, 4, 9, bias=False), 1),
         NonFiniteError,
     )
+
+
+def _fused(
+    n: int,
+    m: int,
+    d: int,
+    limbs: int,
+    how: str,
+    rest: bool,
+    kind: str = "mixed",
+    largest: bool = False,
+) -> Args:
+    """Arguments of a product with something before it, and a residual or none."""
+    x = floats(kind, n, 2 * d if how == "gate" else d)
+    weight = np.full(d, 3e38, np.float32) if largest else floats("normal", d)
+    norm = Norm(weight, np.float32(1e-5))
+    before = {"none": None, "norm": norm, "gate": Gated()}[how]
+    return x, matrix(1, m, d, bias=m > 4), limbs, before, floats("mixed", n, m) if rest else None
 
 
 def _largest(a: float) -> F32:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernel_cases.data import KINDS, SHAPES, Case, floats, int8s, spoilt
-from proofcompute.errors import NonFiniteError
+from proofcompute.errors import InputError, NonFiniteError
 from proofcompute.kernels import F32
 
 ROW_KINDS = (*KINDS, "unbounded")
@@ -46,6 +46,36 @@ def cases() -> Iterator[Case]:
     yield Case("gate", "flat", lambda: (np.linspace(-1e-3, 1e-3, 2002, dtype=np.float32)[np.newaxis],))
     for bad in (np.nan, np.inf, -np.inf):
         yield Case("settle", f"{bad}", lambda v=bad: (spoilt((3, 70), (2, 69), v),), NonFiniteError)
+    for n, heads, kv_heads, dh, r in (
+        (0, 2, 1, 4, 2),
+        (1, 1, 1, 2, 1),
+        (1, 9, 3, 64, 32),
+        (3, 4, 2, 7, 3),
+        (5, 3, 3, 16, 5),
+        (9, 2, 1, 130, 65),
+    ):
+        for interleaved, kind in itertools.product((False, True), ("normal", "mixed", "subnormal", "zeros")):
+            yield Case(
+                "heads",
+                f"{kind}-{n}x{heads}+{kv_heads}x{dh}-{r}-{interleaved}",
+                lambda n=n, h=heads, g=kv_heads, d=dh, r=r, i=interleaved, k=kind: (
+                    floats(k, n, (h + 2 * g) * d),
+                    floats("normal", n, r),
+                    floats("normal", n, r)[::-1].copy(),
+                    h,
+                    g,
+                    i,
+                ),
+            )
+    for at in (4, 11):  # a key, a value
+        yield Case(
+            "heads",
+            f"nan-{at}",
+            lambda at=at: (spoilt((2, 12), (1, at), np.nan), *_angles(2, 1), 1, 1, False),
+            NonFiniteError,
+        )
+    yield Case("heads", "uneven", lambda: (floats("normal", 2, 13), *_angles(2, 1), 2, 1, False), InputError)
+    yield Case("heads", "wide", lambda: (floats("normal", 2, 8), *_angles(2, 2), 2, 1, False), InputError)
     for n, heads, dh, r in (
         (0, 2, 4, 2),
         (1, 1, 2, 1),
@@ -74,3 +104,7 @@ def _spoils(a: tuple[str, int, int]) -> bool:
 
 def _table(n: int, r: int) -> tuple[F32, F32]:
     return floats("normal", n, r), floats("mixed", n, r)
+
+
+def _angles(n: int, r: int) -> tuple[F32, F32]:
+    return floats("normal", n, r), floats("wide", n, r)

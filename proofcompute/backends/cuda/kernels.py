@@ -20,8 +20,9 @@ from proofcompute.backends.cuda.memory import DeviceMemory
 from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.kernels import I32, Matrix, Sampling
+from proofcompute.kernels import I32, Before, Gated, Matrix, Norm, Sampling
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
+from proofcompute.numerics.rows import head_width
 from proofcompute.numerics.sampler import check_rows
 
 __all__ = ["CudaKernels"]
@@ -39,6 +40,12 @@ def _need(condition: bool, what: str, *arrays: Given) -> None:
 def _width(x: Given) -> None:
     if x.shape[-1] > MAX_WIDTH:
         raise LimitError(f"a row of {x.shape[-1]} elements; at most {MAX_WIDTH}")
+
+
+def _turns(cos: Given, sin: Given, n: int, dh: int) -> None:
+    _need(cos.shape == sin.shape and len(cos) == n, "tables", cos, sin)
+    if 2 * cos.shape[1] > dh:
+        raise InputError(f"a rotation of {2 * cos.shape[1]} elements does not fit a head of {dh}")
 
 
 def _head(width: int, heads: int) -> int:
@@ -93,14 +100,23 @@ class CudaKernels(DeviceMemory):
         return products.rescale(on, on.array(acc), shifts, on.array(sx), on.array(sw), bias)
 
     @placed
-    def linear(self, x: Given, w: Matrix, limbs: int) -> Any:
-        _, d = x.shape
+    def linear(
+        self, x: Given, w: Matrix, limbs: int, before: Before = None, residual: Given | None = None
+    ) -> Any:
+        n, d = x.shape
+        if isinstance(before, Gated):
+            _need(d % 2 == 0, "halves", x)
+            d //= 2
+        elif isinstance(before, Norm):
+            _need(before.weight.shape == (d,), "rows and weights", x, before.weight)
         _, m, width = w.q.shape
         _need(width == d and w.scale.shape == (m,), "rows, weights and scales", x, w.q, w.scale)
         if w.bias is not None:
             _need(w.bias.shape == (m,), "weights and bias", w.q, w.bias)
-        products.rows_fit(len(x))
-        return products.linear(self._on, self.routes, self._on.array(x), self.weight(w), limbs)
+        if residual is not None:
+            _need(residual.shape == (n, m), "product and residual", x, w.q, residual)
+        products.rows_fit(n)
+        return products.linear(self._on, self.routes, x, self.weight(w), limbs, before, residual)
 
     # -- rows ----------------------------------------------------------------------------------------
     @placed
@@ -134,11 +150,8 @@ class CudaKernels(DeviceMemory):
     def rope(self, x: Given, cos: Given, sin: Given, heads: int, interleaved: bool) -> Any:
         n, width = x.shape
         dh = _head(width, heads)
-        _need(cos.shape == sin.shape and len(cos) == n, "rows and tables", x, cos, sin)
-        r = cos.shape[1]
-        if 2 * r > dh:
-            raise InputError(f"a rotation of {2 * r} elements does not fit a head of {dh}")
-        on = self._on
+        _turns(cos, sin, n, dh)
+        on, r = self._on, cos.shape[1]
         out = on.new(np.float32, n, width)
         sizes = (i64(n), i32(heads), i32(dh), i32(r), i32(bool(interleaved)))
         on.over("rope", n * width, on.array(x), on.array(cos), on.array(sin), *sizes, out)
@@ -150,6 +163,22 @@ class CudaKernels(DeviceMemory):
         dh = _head(width, heads)
         q, scale = products.quantise(self._on, self._on.array(x).reshape(n * heads, dh), 1)
         return q.reshape(n, heads, dh), scale.reshape(n, heads)
+
+    @placed
+    def heads(self, x: Given, cos: Given, sin: Given, heads: int, kv_heads: int, interleaved: bool) -> Any:
+        n, width = x.shape
+        dh = head_width(width, heads, kv_heads)
+        _turns(cos, sin, n, dh)
+        on, r = self._on, cos.shape[1]
+        queries = on.new(np.float32, n, heads * dh)
+        keys, key_scales = on.new(np.int8, n, kv_heads, dh), on.new(np.float32, n, kv_heads)
+        values, value_scales = on.new(np.int8, n, kv_heads, dh), on.new(np.float32, n, kv_heads)
+        status = on.fault((1, NonFiniteError, "an input of the quantiser must be finite"))
+        sizes = (i32(heads), i32(kv_heads), i32(dh), i32(r), i32(bool(interleaved)))
+        rows = (on.array(x), on.array(cos), on.array(sin))
+        made = (queries, keys, key_scales, values, value_scales)
+        on.blocks("heads", (n * (heads + 2 * kv_heads),), *rows, *sizes, *made, status)
+        return made
 
     @placed
     def attention(

@@ -10,10 +10,10 @@ import numpy as np
 
 from proofcompute.backends.cuda.array import DeviceArray
 from proofcompute.backends.cuda.device import Buffer
-from proofcompute.backends.cuda.launcher import Launcher, i32, i64
+from proofcompute.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.kernels import Matrix, product_sets
+from proofcompute.kernels import Before, Gated, Matrix, Norm, product_sets
 from proofcompute.limits import MAX_WIDTH
 
 __all__ = ["FEW_ROWS", "linear", "multiply", "quantise", "rescale", "rows_fit"]
@@ -34,16 +34,40 @@ def rows_fit(n: int) -> None:
         raise LimitError(f"a product of {n} rows; at most {_TILE * _GRID_Y}")
 
 
-def quantise(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, DeviceArray]:
-    """Rows [n, d] to int8 [limbs, n, d] and scales [n]."""
-    n, d = x.shape
+def _quantised(on: Launcher, n: int, d: int, limbs: int) -> tuple[DeviceArray, DeviceArray, Buffer]:
+    """Room for quantised rows and their scales, and a status word."""
     if limbs not in (1, 2):
         raise InputError(f"a row has one or two limbs, not {limbs}")
     if d > MAX_WIDTH:
         raise LimitError(f"a row of {d} elements; at most {MAX_WIDTH}")
-    q, scale = on.new(np.int8, limbs, n, d), on.new(np.float32, n)
     status = on.fault((1, NonFiniteError, "an input of the quantiser must be finite"))
+    return on.new(np.int8, limbs, n, d), on.new(np.float32, n), status
+
+
+def quantise(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, DeviceArray]:
+    """Rows [n, d] to int8 [limbs, n, d] and scales [n]."""
+    n, d = x.shape
+    q, scale, status = _quantised(on, n, d, limbs)
     on.blocks("quantise_rows", (n,), x, i64(n), i32(d), i32(limbs), q, scale, status)
+    return q, scale
+
+
+def quantise_normed(
+    on: Launcher, x: DeviceArray, weight: DeviceArray, eps: np.float32, limbs: int
+) -> tuple[DeviceArray, DeviceArray]:
+    """:func:`quantise` of the rows after an RMS norm."""
+    n, d = x.shape
+    q, scale, status = _quantised(on, n, d, limbs)
+    sizes = (i64(n), i32(d), i32(limbs))
+    on.blocks("quantise_normed", (n,), x, weight, np.float32(eps), *sizes, q, scale, status)
+    return q, scale
+
+
+def quantise_gated(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, DeviceArray]:
+    """:func:`quantise` of the rows [n, 2 d] after the gate."""
+    n, d = x.shape[0], x.shape[1] // 2
+    q, scale, status = _quantised(on, n, d, limbs)
+    on.blocks("quantise_gated", (n,), x, i64(n), i32(d), i32(limbs), q, scale, status)
     return q, scale
 
 
@@ -71,12 +95,20 @@ def rescale(
     return out
 
 
-def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) -> DeviceArray:
-    """Rows [n, d] times a matrix on the device: float32 [n, m]."""
-    n, d = x.shape
-    w_limbs, m, _ = w.q.shape
-    rows_fit(n)
-    q, sx = quantise(on, x, limbs)
+def linear(
+    on: Launcher, routes: Routes, x: Given, w: Matrix, limbs: int, before: Before, residual: Given | None
+) -> DeviceArray:
+    """Rows times a matrix on the device, with what stands before and after: float32 [n, m]."""
+    x = on.array(x)
+    w_limbs, m, d = w.q.shape
+    n = len(x)
+    if isinstance(before, Norm):
+        q, sx = quantise_normed(on, x, on.array(before.weight), before.eps, limbs)
+    elif isinstance(before, Gated):
+        q, sx = quantise_gated(on, x, limbs)
+    else:
+        q, sx = quantise(on, x, limbs)
+    rest = None if residual is None else on.array(residual)
     weights: Any = w.q
     scales: Any = w.scale
     bias: Any = w.bias
@@ -84,7 +116,7 @@ def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) 
     def at_once(name: str, *grid: int) -> DeviceArray:
         out = on.new(np.float32, n, m)
         sizes = (i32(n), i32(m), i32(d), i32(limbs), i32(w_limbs))
-        on.blocks(name, grid, q, sx, weights, scales, bias, *sizes, out)
+        on.blocks(name, grid, q, sx, weights, scales, bias, rest, *sizes, out)
         return out
 
     def in_sets(product: Callable[..., None]) -> DeviceArray:
@@ -95,7 +127,12 @@ def linear(on: Launcher, routes: Routes, x: DeviceArray, w: Matrix, limbs: int) 
             right = weights.buffer.part(wl * m * d + start, max(m * d - start, 0)) if m else weights.buffer
             into = acc.buffer.part(4 * i * n * m, 4 * n * m)
             product(left, d, right, d, n, m, stop - start, into)
-        return rescale(on, acc, [shift for *_, shift in sets], sx, scales, bias)
+        y = rescale(on, acc, [shift for *_, shift in sets], sx, scales, bias)
+        if rest is None:
+            return y
+        out = on.new(np.float32, n, m)
+        on.over("add", n * m, rest, y, i64(n * m), out)
+        return out
 
     def kernel() -> DeviceArray:
         if n <= FEW_ROWS:

@@ -24,6 +24,7 @@ FILES: Final = (
     "fold",
     "gate",
     "gelu",
+    "heads",
     "keccak256",
     "layer_norm",
     "linear_few",

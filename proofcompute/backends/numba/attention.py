@@ -17,8 +17,8 @@ import numpy as np
 from numba import prange, types
 
 from proofcompute.backends.numba.cache import helper, kernel, read, write
-from proofcompute.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles, quantise_into
-from proofcompute.backends.numba.rows import power_of_two, tree
+from proofcompute.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles
+from proofcompute.backends.numba.row import power_of_two, quantise_into, tree
 from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, interleave_rows
 from proofcompute.backends.scalar.functions import (
     FINITE_BITS,

@@ -16,23 +16,30 @@ import numpy as np
 
 from proofcompute import hashing
 from proofcompute.backends.numba import threads
+from proofcompute.backends.numba.arguments import (
+    NO_BIAS,
+    NO_RESIDUAL,
+    finite,
+    need,
+    preparation,
+    rotation,
+    up,
+)
 from proofcompute.errors import (
     DeviceError,
     ExecutionError,
     InputError,
     LimitError,
-    NonFiniteError,
 )
-from proofcompute.kernels import F32, I8, I32, U8, U32, U64, Array, Matrix, Sampling
+from proofcompute.kernels import F32, I8, I32, U8, U32, U64, Array, Before, Gated, Matrix, Norm, Sampling
 from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.numerics.elementwise import check_platform
 from proofcompute.numerics.memory import HostMemory
 from proofcompute.numerics.products import LARGEST
+from proofcompute.numerics.rows import head_width
 from proofcompute.numerics.sampler import sample_rows
 
 __all__ = ["NumbaKernels"]
-
-_NO_BIAS: Final = np.zeros(0, dtype=np.float32)
 
 # Measured on two Sapphire Rapids cores; none of these changes a result.
 _FEW_ROWS: Final = 7
@@ -59,21 +66,6 @@ _LONG_PREFIX: Final = 1024
 """Longer prefixes are hashed one by one, which bounds the memory for them."""
 
 
-def _need(condition: bool, what: str, *arrays: Array) -> None:
-    if not condition:
-        shapes = ", ".join(str(list(a.shape)) for a in arrays)
-        raise InputError(f"{what} of shapes {shapes} do not fit together")
-
-
-def _finite(good: bool, what: str) -> None:
-    if not good:
-        raise NonFiniteError(f"{what} must be finite")
-
-
-def _up(n: int, step: int) -> int:
-    return -(-n // step) * step
-
-
 @final
 class NumbaKernels(HostMemory):
     """Canonical arithmetic on the CPU, equal byte for byte to :class:`proofcompute.numerics.NumpyKernels`.
@@ -94,6 +86,12 @@ class NumbaKernels(HostMemory):
         from proofcompute.backends.numba import products
 
         return products
+
+    @cached_property
+    def _linear(self) -> Any:
+        from proofcompute.backends.numba import linear
+
+        return linear
 
     @cached_property
     def _rows(self) -> Any:
@@ -120,16 +118,18 @@ class NumbaKernels(HostMemory):
         return packing
 
     # -- products ------------------------------------------------------------------------------------
-    def _combined(self, x: F32, limbs: int) -> tuple[Array, F32]:
+    def _combined(self, x: F32, limbs: int, before: Before = None) -> tuple[Array, F32]:
         """q int16 [n rounded up to a tile, d rounded up to even], zero where there is no x, and scales."""
         if limbs not in LARGEST:
             raise InputError(f"a row has one or two limbs, not {limbs}")
-        n, d = x.shape
-        q = np.zeros((_up(n, 12), _up(d, 2)), dtype=np.int16)
+        n, width = x.shape
+        d = width // 2 if isinstance(before, Gated) else width
+        q = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
         scales = np.empty(n, dtype=np.float32)
-        least = _SPLIT_ELEMENTS // max(1, d)
-        good = threads.split(self._products.quantise_rows, n, least, x, limbs, q, scales)
-        _finite(good, "an input of the quantiser")
+        least = _SPLIT_ELEMENTS // max(1, width)
+        how = preparation(self._linear, before)
+        good = threads.split(self._linear.quantise_rows, n, least, x, *how, limbs, q, scales)
+        finite(good, "an input of the quantiser")
         return q, scales
 
     def quantise(self, x: F32, limbs: int) -> tuple[I8, F32]:
@@ -142,11 +142,11 @@ class NumbaKernels(HostMemory):
     def product(self, q: I8, w: I8) -> I32:
         """q [n, d] times the rows of w [m, d]: int32 [n, m]."""
         (n, d), m = q.shape, len(w)
-        _need(w.shape == (m, d), "factors", q, w)
+        need(w.shape == (m, d), "factors", q, w)
         if d > MAX_CONTRACTION:
             raise LimitError(f"a contraction of {d} in one accumulator; at most {MAX_CONTRACTION}")
         p = self._products
-        wide = np.zeros((_up(n, 12), _up(d, 2)), dtype=np.int16)
+        wide = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
         p.widen(0, n, q, wide)
         out = np.empty((n, m), dtype=np.int32)
         w = w.reshape(1, m, d)
@@ -154,68 +154,79 @@ class NumbaKernels(HostMemory):
             threads.split(p.product_few, m, _SPLIT_PRODUCTS // max(1, n * d), wide, w, out)
         else:
             for a in range(0, n, _BLOCK_ROWS):
-                self._panels(p.product_panels, wide[a : a + _BLOCK_ROWS], w, out[a : a + _BLOCK_ROWS])
+                part = out[a : a + _BLOCK_ROWS]
+                self._panels(p.product_panels, len(part), w, wide[a : a + _BLOCK_ROWS], w, part)
         return out
 
-    def _panels(self, function: Callable[..., Any], q: Array, w: I8, out: Array, *middle: Array) -> None:
+    def _panels(self, function: Callable[..., Any], n: int, w: I8, *arguments: Any) -> None:
         _, m, d = w.shape
         columns = self._products.TILE_COLUMNS
-        least = _SPLIT_PRODUCTS // max(1, columns * d * len(out))
-        between = (q, middle[0], w, *middle[1:]) if middle else (q, w)
-        threads.split(function, -(-m // columns), least, *between, out)
+        least = _SPLIT_PRODUCTS // max(1, columns * d * n)
+        threads.split(function, -(-m // columns), least, *arguments)
 
     def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
         """Accumulator sets [sets, n, m] to float32 [n, m]."""
         sets, n, m = acc.shape
-        bias = _NO_BIAS if bias is None else bias
+        bias = NO_BIAS if bias is None else bias
         fits = len(shifts) == sets and sx.shape == (n,) and sw.shape == (m,)
-        _need(fits, "accumulators and scales", acc, sx, sw)
-        _need(bias is _NO_BIAS or bias.shape == (m,), "accumulators and bias", acc, bias)
+        need(fits, "accumulators and scales", acc, sx, sw)
+        need(bias is NO_BIAS or bias.shape == (m,), "accumulators and bias", acc, bias)
         out = np.empty((n, m), dtype=np.float32)
         amounts = np.array(shifts, dtype=np.int64)
         least = _SPLIT_ELEMENTS // max(1, sets * m)
         threads.split(self._products.rescale, n, least, acc, amounts, sx, sw, bias, out)
         return out
 
-    def linear(self, x: F32, w: Matrix, limbs: int) -> F32:
-        """quantise, product for every set, rescale; fused."""
-        n, d = x.shape
-        w_limbs, m, width = w.q.shape
-        bias = _NO_BIAS if w.bias is None else w.bias
-        fits = width == d and w.scale.shape == (m,) and (w.bias is None or bias.shape == (m,))
-        _need(fits, "rows, weights, scales and bias", x, w.q, w.scale, bias)
+    def linear(
+        self, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
+    ) -> F32:
+        """``before``, quantise, product for every set, rescale, residual + y; fused."""
+        n, width = x.shape
+        w_limbs, m, d = w.q.shape
+        bias = NO_BIAS if w.bias is None else w.bias
+        fits = width == (2 * d if isinstance(before, Gated) else d) and w.scale.shape == (m,)
+        need(fits and (w.bias is None or bias.shape == (m,)), "rows, weights, scales and bias", x, w.q, bias)
+        if isinstance(before, Norm):
+            need(before.weight.shape == (width,), "rows and weights", x, before.weight)
+        if residual is None:
+            residual = NO_RESIDUAL
+        else:
+            need(residual.shape == (n, m), "summands", residual, w.q)
         out = np.empty((n, m), dtype=np.float32)
+        k = self._linear
         if n > _FEW_ROWS:
-            q, sx = self._combined(x, limbs)
+            q, sx = self._combined(x, limbs, before)
             for a in range(0, n, _BLOCK_ROWS):
                 b = min(a + _BLOCK_ROWS, n)
-                part = q[a : a + _BLOCK_ROWS]
-                self._panels(self._products.linear_panels, part, w.q, out[a:b], sx[a:b], w.scale, bias)
+                rows = (q[a : a + _BLOCK_ROWS], sx[a:b], w.q, w.scale, bias, residual[a:b], out[a:b])
+                self._panels(k.linear_panels, b - a, w.q, *rows)
             return out
         if limbs not in LARGEST:
             raise InputError(f"a row has one or two limbs, not {limbs}")
         parts = threads.size()
-        if n * m * d * w_limbs >= _REGION_PRODUCTS and parts > 1 and threads.enter_region():
+        arguments = (x, *preparation(k, before), w.q, w.scale, bias, residual, limbs)
+        products = n * m * d * w_limbs
+        if products >= _REGION_PRODUCTS and parts > 1 and threads.enter_region():
             try:
-                good = self._products.linear_few_parallel(x, w.q, w.scale, bias, limbs, parts, out)
+                good = k.linear_few_parallel(*arguments, parts, out)
             finally:
-                threads.leave_region(n * m * d * w_limbs)
+                threads.leave_region(products)
         else:
-            good = self._products.linear_few(x, w.q, w.scale, bias, limbs, out)
-        _finite(good, "an input of the quantiser")
+            good = k.linear_few(*arguments, out)
+        finite(good, "an input of the quantiser")
         return out
 
     # -- rows ----------------------------------------------------------------------------------------
     def embed(self, q: I8, s: F32) -> F32:
         """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
-        _need(s.shape == q.shape[:1], "rows and scales", q, s)
+        need(s.shape == q.shape[:1], "rows and scales", q, s)
         out = np.empty(q.shape, dtype=np.float32)
         threads.split(self._rows.embed, len(q), _SPLIT_ELEMENTS // max(1, q.shape[1]), q, s, out)
         return out
 
     def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
         """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
-        _need(w.shape == x.shape[1:], "rows and weights", x, w)
+        need(w.shape == x.shape[1:], "rows and weights", x, w)
         out = np.empty(x.shape, dtype=np.float32)
         threads.split(
             self._rows.rms_norm, len(x), _SPLIT_ELEMENTS // max(1, x.shape[1]), x, w, np.float32(eps), out
@@ -224,7 +235,7 @@ class NumbaKernels(HostMemory):
 
     def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
         """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
-        _need(w.shape == x.shape[1:] and b.shape == w.shape, "rows, weights and bias", x, w, b)
+        need(w.shape == x.shape[1:] and b.shape == w.shape, "rows, weights and bias", x, w, b)
         out = np.empty(x.shape, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, x.shape[1])
         threads.split(self._rows.layer_norm, len(x), least, x, w, b, np.float32(eps), out)
@@ -235,9 +246,7 @@ class NumbaKernels(HostMemory):
         n, width = x.shape
         if heads < 1 or width % heads:
             raise InputError(f"a row of {width} does not divide into {heads} heads")
-        _need(cos.shape == sin.shape and len(cos) == n, "rows and tables", x, cos, sin)
-        if 2 * cos.shape[1] > width // heads:
-            raise InputError(f"{2 * cos.shape[1]} rotated elements do not fit a head of {width // heads}")
+        rotation(cos, sin, n, width // heads)
         out = np.empty(x.shape, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
         threads.split(self._rows.rope, n, least, x, cos, sin, heads, bool(interleaved), out)
@@ -252,8 +261,24 @@ class NumbaKernels(HostMemory):
         scales = np.empty((n, heads), dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
         good = threads.split(self._rows.quantise_heads, n, least, x, heads, q, scales)
-        _finite(good, "an input of the quantiser")
+        finite(good, "an input of the quantiser")
         return q, scales
+
+    def heads(
+        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
+    ) -> tuple[F32, I8, F32, I8, F32]:
+        """Rows of queries, keys and values side by side, as attention reads them; fused."""
+        n, width = x.shape
+        dh = head_width(width, heads, kv_heads)
+        rotation(cos, sin, n, dh)
+        q = np.empty((n, heads * dh), dtype=np.float32)
+        kq, vq = (np.empty((n, kv_heads, dh), dtype=np.int8) for _ in range(2))
+        ks, vs = (np.empty((n, kv_heads), dtype=np.float32) for _ in range(2))
+        least = _SPLIT_ELEMENTS // max(1, width)
+        out = (q, kq, ks, vq, vs)
+        good = threads.split(self._rows.heads, n, least, x, cos, sin, bool(interleaved), *out)
+        finite(good, "an input of the quantiser")
+        return out
 
     def attention(
         self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
@@ -264,7 +289,7 @@ class NumbaKernels(HostMemory):
         if first < 0 or window < 0 or have < first + n or dh == 0 or kv_heads == 0 or width % (kv_heads * dh):
             raise InputError(f"attention of q {list(q.shape)} from row {first} over keys {list(kq.shape)}")
         fits = vq.shape == kq.shape and ks.shape == (have, kv_heads) == vs.shape
-        _need(fits, "keys, values and scales", kq, ks, vq, vs)
+        need(fits, "keys, values and scales", kq, ks, vq, vs)
         if dh > MAX_CONTRACTION:
             raise LimitError(f"a contraction of {dh} in one accumulator; at most {MAX_CONTRACTION}")
         out = np.empty((n, width), dtype=np.float32)
@@ -276,10 +301,10 @@ class NumbaKernels(HostMemory):
         for scales, what in ((ks, "a key's scale"), (vs, "a value's scale")):
             state = k.check_scales(scales, start, t)
             if state != k.FINITE:
-                _finite(state != k.NOT_FINITE, what)
+                finite(state != k.NOT_FINITE, what)
                 raise ExecutionError(f"{what} must not be negative")
         group = width // (kv_heads * dh)
-        block = max(1, min(_up(_UNIT_ROWS, group) // group, _UNIT_SCORES // (group * t)))
+        block = max(1, min(up(_UNIT_ROWS, group) // group, _UNIT_SCORES // (group * t)))
         units = -(-n // block) * kv_heads
         arguments = (q, kq, ks, vq, vs, first, np.float32(scale), window, block, out)
         if units > 1 and n * t >= _REGION_POSITIONS and threads.size() > 1 and threads.enter_region():
@@ -289,14 +314,14 @@ class NumbaKernels(HostMemory):
                 threads.leave_region(4 * n * t * width)
         else:
             good = k.attend(0, units, *arguments)
-        _finite(good, "a query or an attention score")
+        finite(good, "a query or an attention score")
         return out
 
     def gate(self, x: F32) -> F32:
         """Rows [n, 2 f], g first and u second: g / (1 + exp(-g)) * u, [n, f]."""
         n, width = x.shape
         out = np.empty((n, width // 2), dtype=np.float32)
-        _need(width % 2 == 0, "halves", x)
+        need(width % 2 == 0, "halves", x)
         threads.split(self._rows.gate, n, _SPLIT_ELEMENTS // max(1, width), x, out)
         return out
 
@@ -319,13 +344,13 @@ class NumbaKernels(HostMemory):
 
     def add(self, x: F32, y: F32) -> F32:
         """x + y, of equal shapes."""
-        _need(x.shape == y.shape, "summands", x, y)
+        need(x.shape == y.shape, "summands", x, y)
         return self._each(self._rows.add, x, y)[0]
 
     def settle(self, x: F32) -> F32:
         """x + (+0.0); NonFiniteError if any element is not finite."""
         out, good = self._each(self._rows.settle, x)
-        _finite(good, "a committed value")
+        finite(good, "a committed value")
         return out
 
     def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:

@@ -10,17 +10,23 @@ from typing import Any, Final
 import numpy as np
 from numba import types
 
-from proofcompute.backends.numba.cache import helper, kernel, read, write
-from proofcompute.backends.numba.products import quantise_into
+from proofcompute.backends.numba.cache import kernel, read, write
+from proofcompute.backends.numba.row import (
+    gate_into,
+    norm_into,
+    power_of_two,
+    quantise_heads_into,
+    root_mean_square,
+    rope_into,
+    tree,
+)
 from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     absolute_bits,
     dequantised,
-    gated,
     gelu_of,
     normalised,
     relu_of,
-    root_of_mean,
     settled,
 )
 
@@ -29,65 +35,27 @@ __all__ = [
     "embed",
     "gate",
     "gelu",
+    "heads",
     "layer_norm",
-    "power_of_two",
     "quantise_heads",
     "relu",
     "rms_norm",
     "rope",
     "settle",
-    "tree",
 ]
 
 _ZERO: Final = np.float32(0)
-_LEVELS: Final = np.float32(127)
 
 _i64, _f32, _i8 = types.int64, types.float32, types.int8
 _rows, _row, _out = read(_f32, 2), read(_f32, 1), write(_f32, 2)
 
 
-@helper
-def power_of_two(n: Any) -> Any:
-    """The smallest power of two that is at least n and 1."""
-    width = 1
-    while width < n:
-        width *= 2
-    return width
-
-
-@helper
-def tree(level: Any, n: Any) -> Any:
-    """Halving-tree sum of level[:n], which it overwrites; zero from n to the next power of two."""
-    width = power_of_two(n)
-    while width > 1:
-        width //= 2
-        low = level[:width]
-        high = level[width : 2 * width]
-        for i in range(width):
-            low[i] = low[i] + high[i]
-    return level[0] + _ZERO
-
-
-@helper
-def _root_mean_square(x: Any, level: Any, eps: Any) -> Any:
-    n = x.size
-    for i in range(n):
-        level[i] = x[i] * x[i]
-    level[n:] = _ZERO
-    return root_of_mean(tree(level, n), n, eps)
-
-
 @kernel(types.void(_i64, _i64, _rows, _row, _f32, _out))
 def rms_norm(a: Any, b: Any, x: Any, w: Any, eps: Any, out: Any) -> None:
     """x / sqrt(tree(x*x) / n + eps) * w."""
-    d = x.shape[1]
-    level = np.empty(power_of_two(d), np.float32)
+    level = np.empty(power_of_two(x.shape[1]), np.float32)
     for t in range(a, b):
-        row = x[t]
-        to = out[t]
-        root = _root_mean_square(row, level, eps)
-        for i in range(d):
-            to[i] = normalised(row[i], root, w[i])
+        norm_into(x[t], w, eps, level, out[t])
 
 
 @kernel(types.void(_i64, _i64, _rows, _row, _row, _f32, _out))
@@ -103,7 +71,7 @@ def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) ->
         mean = tree(level, d) / np.float32(d)
         for i in range(d):
             to[i] = row[i] - mean
-        root = _root_mean_square(to, level, eps)
+        root = root_mean_square(to, level, eps)
         for i in range(d):
             to[i] = normalised(to[i], root, w[i]) + bias[i]
 
@@ -111,43 +79,62 @@ def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) ->
 @kernel(types.void(_i64, _i64, _rows, _rows, _rows, _i64, types.boolean, _out))
 def rope(a: Any, b: Any, x: Any, cos: Any, sin: Any, heads: Any, interleaved: Any, out: Any) -> None:
     """Rotates pairs of each head by the row's angles; what is beyond the pairs is copied."""
-    dh = x.shape[1] // heads
-    r = cos.shape[1]
     for t in range(a, b):
-        c = cos[t]
-        s = sin[t]
-        for h in range(heads):
-            head = x[t, h * dh : (h + 1) * dh]
-            to = out[t, h * dh : (h + 1) * dh]
-            if interleaved:
-                for i in range(r):
-                    to[2 * i] = head[2 * i] * c[i] - head[2 * i + 1] * s[i]
-                    to[2 * i + 1] = head[2 * i] * s[i] + head[2 * i + 1] * c[i]
-            else:
-                first = head[:r]
-                second = head[r : 2 * r]
-                to_first = to[:r]
-                to_second = to[r : 2 * r]
-                for i in range(r):
-                    to_first[i] = first[i] * c[i] - second[i] * s[i]
-                    to_second[i] = first[i] * s[i] + second[i] * c[i]
-            to[2 * r :] = head[2 * r :]
+        rope_into(x[t], cos[t], sin[t], x.shape[1] // heads, interleaved, out[t])
 
 
 @kernel(types.boolean(_i64, _i64, _rows, _i64, write(_i8, 3), _out))
 def quantise_heads(a: Any, b: Any, x: Any, heads: Any, q: Any, scales: Any) -> Any:
     """Heads of rows [n, heads dh] to q [n, heads, dh] and scales [n, heads]. False if not finite."""
-    dh = q.shape[2]
-    row = np.empty(dh, np.int16)
+    scratch = np.empty(q.shape[2], np.int16)
     for t in range(a, b):
-        for h in range(heads):
-            s = quantise_into(x[t, h * dh : (h + 1) * dh], _LEVELS, row)
-            if s < _ZERO:
-                return False
-            scales[t, h] = s
-            to = q[t, h]
-            for i in range(dh):
-                to[i] = np.int8(row[i])
+        if not quantise_heads_into(x[t], scratch, q[t], scales[t]):
+            return False
+    return True
+
+
+@kernel(
+    types.boolean(
+        _i64,
+        _i64,
+        _rows,
+        _rows,
+        _rows,
+        types.boolean,
+        _out,
+        write(_i8, 3),
+        _out,
+        write(_i8, 3),
+        _out,
+    )
+)
+def heads(
+    a: Any,
+    b: Any,
+    x: Any,
+    cos: Any,
+    sin: Any,
+    interleaved: Any,
+    q: Any,
+    kq: Any,
+    ks: Any,
+    vq: Any,
+    vs: Any,
+) -> Any:
+    """Queries, keys and values side by side: both turned, keys and values quantised. False if not finite."""
+    _, kv_heads, dh = kq.shape
+    queries = q.shape[1]
+    keys = kv_heads * dh
+    turned = np.empty(keys, np.float32)
+    scratch = np.empty(dh, np.int16)
+    for t in range(a, b):
+        row = x[t]
+        rope_into(row[:queries], cos[t], sin[t], dh, interleaved, q[t])
+        rope_into(row[queries : queries + keys], cos[t], sin[t], dh, interleaved, turned)
+        if not quantise_heads_into(turned, scratch, kq[t], ks[t]):
+            return False
+        if not quantise_heads_into(row[queries + keys :], scratch, vq[t], vs[t]):
+            return False
     return True
 
 
@@ -165,13 +152,8 @@ def embed(a: Any, b: Any, q: Any, scales: Any, out: Any) -> None:
 @kernel(types.void(_i64, _i64, _rows, _out))
 def gate(a: Any, b: Any, x: Any, out: Any) -> None:
     """g / (1 + exp(-g)) * u."""
-    f = out.shape[1]
     for t in range(a, b):
-        g = x[t, :f]
-        u = x[t, f : 2 * f]
-        to = out[t]
-        for i in range(f):
-            to[i] = gated(g[i], u[i])
+        gate_into(x[t], out[t])
 
 
 @kernel(types.void(_i64, _i64, _rows, _out))

@@ -1,0 +1,50 @@
+"""What methods of the backend ask of their arguments before compiled code, which checks nothing, runs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.errors import InputError, NonFiniteError
+from proofcompute.kernels import F32, Array, Before, Gated
+
+__all__ = ["NO_BIAS", "NO_RESIDUAL", "finite", "need", "preparation", "rotation", "up"]
+
+NO_BIAS: Final = np.zeros(0, dtype=np.float32)
+NO_RESIDUAL: Final = np.zeros((0, 0), dtype=np.float32)
+_ZERO: Final = np.float32(0)
+
+
+def need(condition: bool, what: str, *arrays: Array) -> None:
+    """InputError, naming the shapes, unless the arrays fit together."""
+    if not condition:
+        shapes = ", ".join(str(list(a.shape)) for a in arrays)
+        raise InputError(f"{what} of shapes {shapes} do not fit together")
+
+
+def finite(good: bool, what: str) -> None:
+    """NonFiniteError unless a kernel found everything finite."""
+    if not good:
+        raise NonFiniteError(f"{what} must be finite")
+
+
+def up(n: int, step: int) -> int:
+    """The least multiple of ``step`` that is at least n."""
+    return -(-n // step) * step
+
+
+def rotation(cos: F32, sin: F32, n: int, dh: int) -> None:
+    """InputError unless tables [n, r] turn n rows of heads with dh columns."""
+    need(cos.shape == sin.shape and len(cos) == n, f"tables of {n} rows", cos, sin)
+    if 2 * cos.shape[1] > dh:
+        raise InputError(f"{2 * cos.shape[1]} rotated elements do not fit a head of {dh}")
+
+
+def preparation(linear: Any, before: Before) -> tuple[int, F32, np.float32]:
+    """What happens to the rows of a product first, as kernels take it."""
+    if before is None:
+        return linear.PLAIN, NO_BIAS, _ZERO
+    if isinstance(before, Gated):
+        return linear.GATED, NO_BIAS, _ZERO
+    return linear.NORM, before.weight, np.float32(before.eps)

@@ -1,0 +1,159 @@
+"""``quantise`` and the fused ``linear``: rows are prepared and quantised, multiplied, scaled, and added to.
+
+What happens to a row first is a mode: 0 nothing, 1 an RMS norm (its weights and eps), 2 the gate. A residual
+of shape [0, 0] means none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numba import prange, types
+
+from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba.products import (
+    PANEL_PAIRS,
+    scaled,
+    sum_of_one,
+    sums_of_group,
+    sums_of_panel,
+)
+from proofcompute.backends.numba.row import gate_into, norm_into, power_of_two, quantise_into
+from proofcompute.backends.numba.tile import DOT_ROWS, TILE_COLUMNS
+
+__all__ = ["GATED", "NORM", "PLAIN", "linear_few", "linear_few_parallel", "linear_panels", "quantise_rows"]
+
+PLAIN: Final = 0
+NORM: Final = 1
+GATED: Final = 2
+
+_LEVELS1: Final = np.float32(127)
+_LEVELS2: Final = np.float32(32639)
+
+_f32, _i8, _i16, _i64 = types.float32, types.int8, types.int16, types.int64
+_BEFORE: Final = (_i64, read(_f32, 1), _f32)
+_WEIGHTS: Final = (read(_i8, 3), read(_f32, 1), read(_f32, 1))
+
+
+@helper
+def _quantise(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any) -> Any:
+    """Prepared rows of x into q int16 [n, >= d] and scales [n]. False if one is not finite."""
+    levels = _LEVELS1 if limbs == 1 else _LEVELS2
+    d = x.shape[1] // 2 if mode == GATED else x.shape[1]
+    row = np.empty(d if mode != PLAIN else 0, np.float32)
+    level = np.empty(power_of_two(d) if mode == NORM else 0, np.float32)
+    for t in range(x.shape[0]):
+        if mode == NORM:
+            norm_into(x[t], nw, eps, level, row)
+            scales[t] = quantise_into(row, levels, q[t])
+        elif mode == GATED:
+            gate_into(x[t], row)
+            scales[t] = quantise_into(row, levels, q[t])
+        else:
+            scales[t] = quantise_into(x[t], levels, q[t])
+        if scales[t] < np.float32(0):
+            return False
+    return True
+
+
+@kernel(types.boolean(_i64, _i64, read(_f32, 2), *_BEFORE, _i64, write(_i16, 2), write(_f32, 1)))
+def quantise_rows(
+    a: Any, b: Any, x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any
+) -> Any:
+    """Rows a..b of x into q int16 [>= n, >= d] and scales [n]. False if one is not finite."""
+    return _quantise(x[a:b], mode, nw, eps, limbs, q[a:b], scales[a:b])
+
+
+@helper
+def _finish(value: Any, scale: Any, j: Any, bias: Any, residual: Any, t: Any) -> Any:
+    y = scaled(value, scale, j, bias)
+    return residual[t, j] + y if residual.size else y
+
+
+@helper
+def _few(first: Any, last: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
+    """Channels first..last of all rows."""
+    sums = np.empty(DOT_ROWS, np.int64)
+    groups = first + (last - first) // DOT_ROWS * DOT_ROWS
+    for j in range(first, groups, DOT_ROWS):
+        for t in range(sx.size):
+            sums_of_group(q, t, w, j, sums)
+            for r in range(DOT_ROWS):
+                out[t, j + r] = _finish(sums[r], sx[t] * sw[j + r], j + r, bias, residual, t)
+    for j in range(groups, last):
+        for t in range(sx.size):
+            out[t, j] = _finish(sum_of_one(q, t, w, j), sx[t] * sw[j], j, bias, residual, t)
+
+
+_FEW: Final = (read(_f32, 2), *_BEFORE, *_WEIGHTS, read(_f32, 2), _i64)
+
+
+@kernel(types.boolean(*_FEW, write(_f32, 2)))
+def linear_few(
+    x: Any,
+    mode: Any,
+    nw: Any,
+    eps: Any,
+    w: Any,
+    sw: Any,
+    bias: Any,
+    residual: Any,
+    limbs: Any,
+    out: Any,
+) -> Any:
+    """Prepared rows of x [n, d] times w [limbs, m, d] into out [n, m]; bias [m] or [0]. False: not finite."""
+    n = x.shape[0]
+    q = np.empty((n, w.shape[2]), np.int16)
+    sx = np.empty(n, np.float32)
+    if not _quantise(x, mode, nw, eps, limbs, q, sx):
+        return False
+    _few(0, w.shape[1], q, sx, w, sw, bias, residual, out)
+    return True
+
+
+@kernel(types.boolean(*_FEW, _i64, write(_f32, 2)), parallel=True)
+def linear_few_parallel(
+    x: Any,
+    mode: Any,
+    nw: Any,
+    eps: Any,
+    w: Any,
+    sw: Any,
+    bias: Any,
+    residual: Any,
+    limbs: Any,
+    parts: Any,
+    out: Any,
+) -> Any:
+    """:func:`linear_few` with the channels in ``parts`` parts, each on a thread."""
+    n = x.shape[0]
+    q = np.empty((n, w.shape[2]), np.int16)
+    sx = np.empty(n, np.float32)
+    if not _quantise(x, mode, nw, eps, limbs, q, sx):
+        return False
+    groups = w.shape[1] // DOT_ROWS
+    for part in prange(parts):
+        first = groups * part // parts * DOT_ROWS
+        last = w.shape[1] if part == parts - 1 else groups * (part + 1) // parts * DOT_ROWS
+        _few(first, last, q, sx, w, sw, bias, residual, out)
+    return True
+
+
+@kernel(types.void(_i64, _i64, read(_i16, 2), read(_f32, 1), *_WEIGHTS, read(_f32, 2), write(_f32, 2)))
+def linear_panels(
+    a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any
+) -> None:
+    """Panels a..b (TILE_COLUMNS channels each) of out [n, m].
+
+    q int16 [n rounded up to SMALL_ROWS, d rounded up to even], zero beyond d.
+    """
+    n, m = out.shape
+    panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
+    sums = np.empty((q.shape[0], TILE_COLUMNS), np.int64)
+    for p in range(a, b):
+        j = p * TILE_COLUMNS
+        sums_of_panel(q, n, w, j, panel, sums)
+        for t in range(n):
+            for c in range(min(TILE_COLUMNS, m - j)):
+                out[t, j + c] = _finish(sums[t, c], sx[t] * sw[j + c], j + c, bias, residual, t)

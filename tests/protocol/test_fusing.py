@@ -1,0 +1,137 @@
+"""Fused steps: the same bytes, the same products in the same order, and only where nobody can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+import synthetic
+from proofcompute import interpreter
+from proofcompute.errors import NonFiniteError
+from proofcompute.generation import Engine
+from proofcompute.ops import Add, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Split
+from proofcompute.ops.fused import FusedHeads, FusedLinear, fuse
+from proofcompute.program import Op, Step
+
+
+def step(name: str, op: Op, inputs: str, outputs: str, kept: str = "") -> Step:
+    """A step that reads and makes the tensors named, separated by spaces; ``kept`` ones are committed."""
+    made = tuple((n, n in kept.split(), False) for n in outputs.split())
+    return Step(f"s/{name}", op, tuple((n, False) for n in inputs.split()), made)
+
+
+NORM, GATE, LINEAR, ADD = RmsNorm("n", 0), Gate(), Linear("w", 2), Add()
+ROPE, ROPE_K, QUANTISE = Rope(4, (0,), 1), Rope(2, (0,), 1), QuantiseHeads(2)
+
+
+def heads(**changes: Step) -> list[Step]:
+    """The five steps that become one call."""
+    steps = {
+        "split": step("split", Split((32, 16, 16)), "x", "q0 k0 v0"),
+        "q": step("q", ROPE, "q0", "q"),
+        "turned": step("turned", ROPE_K, "k0", "k1"),
+        "k": step("k", QUANTISE, "k1", "k ks", "k ks"),
+        "v": step("v", QUANTISE, "v0", "v vs", "v vs"),
+    }
+    return list((steps | changes).values())
+
+
+def names(steps: Sequence[Step]) -> list[str]:
+    return [s.name for s in steps]
+
+
+def test_a_block_takes_six_calls() -> None:
+    block = synthetic.model().program.plans[1]
+    kinds = [type(s.op).__name__ for s in fuse(block.steps)]
+    assert kinds == ["FusedLinear", "FusedHeads", "Attention", "FusedLinear", "FusedLinear", "FusedLinear"]
+    assert {n for s in fuse(block.steps) for n, kept, _ in s.outputs if kept} == set(block.writes)
+
+
+@pytest.mark.parametrize("first", [NORM, GATE])
+def test_what_stands_around_a_product_joins_it(first: Op) -> None:
+    steps = [step("a", first, "x", "h"), step("l", LINEAR, "h", "y"), step("r", ADD, "z y", "out", "out")]
+    (one,) = fuse(steps)
+    assert (one.name, one.inputs) == ("s/a+l+r", (("x", False), ("z", False)))
+    assert one.outputs == (("out", True, False),)
+    assert one.op == FusedLinear(LINEAR, first, residual=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        # read twice
+        [step("a", NORM, "x", "h"), step("l", LINEAR, "h", "y"), step("r", ADD, "h y", "out")],
+        # committed
+        [step("a", NORM, "x", "h", "h"), step("l", LINEAR, "h", "y", "y"), step("r", ADD, "x y", "out")],
+        # added to itself
+        [step("a", LINEAR, "x", "h"), step("l", ADD, "h h", "out")],
+        # the other summand comes later
+        [step("l", LINEAR, "x", "y"), step("g", GATE, "x", "z"), step("r", ADD, "z y", "out")],
+        # no product at all
+        [step("a", NORM, "x", "h"), step("g", GATE, "h", "out")],
+    ],
+)
+def test_what_somebody_else_reads_stays(steps: list[Step]) -> None:
+    kept = [s for s in fuse(steps) if isinstance(s.op, FusedLinear)]
+    assert all(s.op.before is None or s.op.residual is False for s in kept if isinstance(s.op, FusedLinear))
+    made = {n for s in fuse(steps) for n, *_ in s.outputs}
+    read_twice_or_kept = {"h", "y", "z"} & {n for s in steps for n, k, _ in s.outputs if k}
+    assert read_twice_or_kept <= made
+    for s in fuse(steps):  # every input is there when it is read
+        before = {"x"} | {n for t in fuse(steps)[: fuse(steps).index(s)] for n, *_ in t.outputs}
+        assert {n for n, _ in s.inputs} <= before
+
+
+def test_two_products_share_no_residual() -> None:
+    steps = [step("a", LINEAR, "x", "p"), step("b", LINEAR, "x", "q"), step("r", ADD, "p q", "out")]
+    assert names(fuse(steps)) == ["s/a", "s/b+r"]
+
+
+def test_heads_become_one_call() -> None:
+    (one,) = fuse(heads())
+    assert one.op == FusedHeads(ROPE, ROPE_K)
+    assert [n for n, *_ in one.outputs] == ["q", "k", "ks", "v", "vs"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"q": step("q", Rope(4, (1,), 1), "q0", "q")},
+        {"q": step("q", Rope(4, (0,), 0), "q0", "q")},
+        {"q": step("q", Rope(2, (0,), 1), "q0", "q")},
+        {"split": step("split", Split((40, 16, 16)), "x", "q0 k0 v0")},
+        {"turned": step("turned", ROPE_K, "k0", "k1", "k1")},
+        {"v": step("v", QuantiseHeads(4), "v0", "v vs")},
+        {"v": step("v", GATE, "v0", "v")},
+        {"k": step("k", GATE, "k1", "k")},
+        {"more": step("more", GATE, "q0", "other")},
+    ],
+)
+def test_heads_that_differ_stay_apart(changes: dict[str, Step]) -> None:
+    assert fuse(heads(**changes)) == tuple(heads(**changes))
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w8a16", "w16a16"])
+def test_the_trace_is_that_of_the_steps_one_by_one(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = synthetic.model(0, precision)
+    fused = synthetic.prove(m, synthetic.request(m))
+    monkeypatch.setattr(interpreter, "_steps", lambda plan: plan.steps)
+    plain = synthetic.prove(m, synthetic.request(m))
+    assert fused.receipt.encode() == plain.receipt.encode()
+    assert synthetic.audit(synthetic.key(0, precision), fused).complete
+
+
+def test_an_error_names_the_operations_that_ran_together() -> None:
+    m = synthetic.model()
+    engine = Engine(m, synthetic.KERNELS)
+    session = engine.add(synthetic.request(m))
+    norm = m.vector("block.0.attention.norm")
+    kept = norm.copy()
+    norm[:] = np.float32(3e38)
+    try:
+        with pytest.raises(NonFiniteError, match=r"block\.0/attention\.norm\+attention\.qkv"):
+            engine.run(session)
+    finally:
+        norm[:] = kept
