@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 
 import synthetic
-from cuda.test_kernels_equal import differences
 from cuda_rig import why_not
 from cuda_rig.fake_cupy import Event, MemoryPointer, MemoryPool, Module, Stream, fake_cupy
-from kernel_cases.data import floats
+from gpu.workload import cases_of, differences
+from kernel_cases.data import Case, floats
 from proofcompute.backends.cuda import CudaKernels, cubins, steps
 from proofcompute.backends.cuda.cupy_device import CupyDevice
 from proofcompute.errors import DeviceError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+
+
+def short(method: str) -> list[Case]:
+    return [case for case in cases_of(method) if not case.label.startswith("long-")]
 
 
 @pytest.fixture
@@ -30,13 +34,13 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("method", ["add", "attention", "hash_rows", "linear", "sample", "settle"])
 def test_equals_the_definition(cupy: Any, method: str) -> None:
-    assert differences(CudaKernels(CupyDevice()), method, 0) == []
+    assert differences(CudaKernels(CupyDevice()), short(method)) == []
 
 
 def test_the_vendors_product(cupy: Any) -> None:
     kernels = CudaKernels(CupyDevice(), products="library")
     assert kernels.device.library
-    assert differences(kernels, "linear", 0) == []
+    assert differences(kernels, short("linear")) == []
     assert kernels.device.timed(lambda: None) == 0.001
     without = fake_cupy()
     del without.cuda.cublas.gemmEx
