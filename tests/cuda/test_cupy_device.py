@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 
 def short(method: str) -> list[Case]:
-    return [case for case in cases_of(method) if not case.label.startswith("long-")]
+    """Some cases of a method: what is tested is how the device is called."""
+    return [case for case in cases_of(method, 30) if not case.label.startswith("long-")]
 
 
 @pytest.fixture
