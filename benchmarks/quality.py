@@ -145,7 +145,7 @@ def compare(reference: F32, logits: F32, tokens: list[int]) -> Quality:
     )
 
 
-def measure(gguf: Path, text: str, precisions: tuple[str, ...], limit: int = 512) -> dict[str, Quality]:
+def measure(gguf: Path, text: str, precisions: tuple[str, ...], limit: int = 4096) -> dict[str, Quality]:
     """Figures for each precision over the first ``limit`` tokens of a text."""
     checkpoint, kernels = open_gguf(gguf), kernels_for("auto")
     tokens = Tokenizer(checkpoint.vocabulary).encode(text, special=False)[:limit]

@@ -12,8 +12,8 @@
 // window is 0; lo is the first position that row 0 sees. span may be larger than what is visible. The grid's z
 // dimension is the row, y the head: n and h are at most 65535.
 //
-// check_scales       status |= 1 if a visible one of s [t, hk] is NaN or infinite, |= 2 if one is negative.
-//                    one-dimensional grid of THREADS threads, grid-stride.
+// check_scales       status |= 1 if a visible one of ks is NaN or infinite, |= 2 if one is negative; 4 and 8 for
+//                    those of vs. one-dimensional grid of THREADS threads, grid-stride.
 // attention_scores   scores = (f32(q8 . kq[j]) * (sq * ks[j])) * scale
 //                    grid (ceil(span / THREADS), h, n) x THREADS; 1 KiB of shared memory.
 // attention_softmax  m = max; e = exp(x - m); z = tree(e); w = e * vs; M = max w; scores becomes
@@ -45,15 +45,17 @@ __device__ __forceinline__ Visible visible(int row, const i64* at, int first, in
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    check_scales(const float* __restrict__ s, int hk, const i64* __restrict__ at, int first, int n, int window,
-                 int* __restrict__ status) {
+    check_scales(const float* __restrict__ ks, const float* __restrict__ vs, int hk, const i64* __restrict__ at,
+                 int first, int n, int window, int* __restrict__ status) {
   const Visible see = visible(n - 1, at, first, window);
-  const i64 count = (i64)see.to * hk;
+  const i64 count = (i64)see.to * hk, start = (i64)see.lo * hk;
   int found = 0;
   for (i64 e = first_index(); e < count; e += index_step()) {
-    const float scale = s[(i64)see.lo * hk + e];
-    if (!is_finite(scale)) found |= 1;
-    if (scale < 0.0f) found |= 2;
+    const float key = ks[start + e], value = vs[start + e];
+    if (!is_finite(key)) found |= 1;
+    if (key < 0.0f) found |= 2;
+    if (!is_finite(value)) found |= 4;
+    if (value < 0.0f) found |= 8;
   }
   if (found) atomicOr(status, found);
 }

@@ -106,7 +106,7 @@ class Memory(Protocol):
     ahead: int
     """Finished rows from which hashing them ahead of the end is worth it; 0: never."""
 
-    def array(self, x: Array) -> Array:
+    def array(self, x: Any) -> Array:
         """A NumPy array, or anything that exchanges arrays (DLPack), as an array of this backend."""
         ...
 

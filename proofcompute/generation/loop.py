@@ -20,7 +20,7 @@ from proofcompute.messages import Generation, Request
 from proofcompute.model import Model
 from proofcompute.placement import Placement
 from proofcompute.program import Span
-from proofcompute.source import ComputeProducts, Source
+from proofcompute.source import ComputeProducts, Products, Source
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import Trace
 
@@ -110,14 +110,19 @@ class _Key:
 class Engine:
     """Runs requests against one model."""
 
-    def __init__(self, model: Model, kernels: Kernels, *, chunk: int = CHUNK) -> None:
+    def __init__(
+        self, model: Model, kernels: Kernels, *, chunk: int = CHUNK, products: Products | None = None
+    ) -> None:
+        """``products`` replaces the plain computation of products from the model's weights."""
         self.model = model
         self.kernels = kernels
         self.chunk = chunk
         self.vocabulary = model.identity.vocabulary
         self._rows = _SessionRows()
         self._placed = Placement(model.program, model.weights, kernels)
-        self._sources = [Source(self._rows, w, ComputeProducts(w.matrix)) for w in self._placed.weights]
+        self._sources = [
+            Source(self._rows, w, products or ComputeProducts(w.matrix)) for w in self._placed.weights
+        ]
         self._count = 0
         self._decoding: tuple[list[Session], _Key] = ([], _Key())
 

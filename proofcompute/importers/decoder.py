@@ -13,10 +13,11 @@ import numpy as np
 
 import proofcompute
 from proofcompute.errors import UnsupportedError
+from proofcompute.importers.calibration import smoothed
 from proofcompute.importers.checkpoint import Checkpoint, Decoder
 from proofcompute.kernels import F32, I8, Array, Kernels, Matrix
 from proofcompute.limits import MAX_CONTEXT
-from proofcompute.model import Model, Weight
+from proofcompute.model import Identity, Model, Weight
 from proofcompute.numerics import rope_frequencies
 from proofcompute.ops import Add, Attention, Embed, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Sample, Split
 from proofcompute.program import Committed, Node, Op, Program, Segment, Spec, WeightSpec
@@ -27,11 +28,16 @@ __all__ = ["PRECISIONS", "Precision", "compile_decoder", "decoder_program"]
 
 @dataclass(frozen=True)
 class Precision:
-    """Limbs of weights and of activations."""
+    """Limbs of weights, and of activations in the blocks.
+
+    The head's activations always have two: it runs once for a generated token, and one limb costs more there
+    than in a whole block.
+    """
 
     name: str
     w_limbs: int
     x_limbs: int
+    head_limbs: int = 2
 
 
 PRECISIONS: Mapping[str, Precision] = {
@@ -62,7 +68,7 @@ def decoder_program(d: Decoder, precision: Precision) -> Program:
             "head",
             (
                 Node("norm", RmsNorm("norm", f32_bits(d.eps)), (last,), ("final",)),
-                Node("logits", Linear(head, precision.x_limbs), ("final",), ("logits",)),
+                Node("logits", Linear(head, precision.head_limbs), ("final",), ("logits",)),
                 Node("sample", Sample(), ("logits", "tokens"), ("next",)),
             ),
         )
@@ -140,23 +146,40 @@ def compile_decoder(
 ) -> Model:
     """Quantise a checkpoint's weights and return the model, hashed.
 
+    One-limb weights are scaled first (:mod:`.calibration`), which takes running the model on a short text.
+
     Args:
         checkpoint: description and weights.
         kernels: backend; any gives the same model id.
         precision: one of :data:`PRECISIONS`.
-        progress: gets (weights done, weights in all).
+        progress: gets (weights quantised, weights to quantise in all).
 
     Raises UnsupportedError for an unknown precision or a decoder this version cannot express, and whatever
     reading the checkpoint raises.
     """
     if precision not in PRECISIONS:
         raise UnsupportedError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-    program = decoder_program(checkpoint.decoder, PRECISIONS[precision])
-    weights: dict[str, Weight] = {}
-    for n, spec in enumerate(program.weights):
-        weights[spec.name] = _weight(checkpoint, spec, kernels)
-        if progress is not None:
-            progress(n + 1, len(program.weights))
+    limbs = PRECISIONS[precision]
+    program = decoder_program(checkpoint.decoder, limbs)
+    count = len(program.weights)
+    passes = 2 if limbs.w_limbs == 1 else 1
+    done = 0
+
+    def quantised(source: Checkpoint) -> dict[str, Weight]:
+        nonlocal done
+        weights: dict[str, Weight] = {}
+        for spec in program.weights:
+            weights[spec.name] = _weight(source, spec, kernels)
+            done += 1
+            if progress is not None:
+                progress(done, passes * count)
+        return weights
+
+    if limbs.w_limbs == 1:
+        plain = Identity(program, checkpoint.vocabulary.encode(), bytes(32), (bytes(32),) * count)
+        model = Model(plain, quantised(checkpoint))
+        checkpoint = smoothed(checkpoint, model, kernels, limbs.x_limbs == 1)
+    weights = quantised(checkpoint)
     manifest = {
         "checkpoint_sha256": checkpoint.digest.hex(),
         "importer": f"proofcompute {proofcompute.__version__}",

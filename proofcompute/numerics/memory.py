@@ -47,9 +47,9 @@ class HostMemory:
     operation: str = ""
     ahead: int = 0
 
-    def array(self, x: Array) -> Array:
-        """``x`` itself."""
-        return x
+    def array(self, x: Any) -> Array:
+        """``x`` itself, or the memory of another library's array on the CPU (DLPack)."""
+        return x if isinstance(x, np.ndarray) else np.from_dlpack(x)
 
     def local(self, x: Array) -> Array:
         """``x`` itself."""

@@ -24,7 +24,7 @@ from adversary.forger import (
 from adversary.openings import CELLS
 from proofcompute.errors import Cell
 from proofcompute.field import P31
-from proofcompute.kernels import I32
+from proofcompute.kernels import F32, I32
 from proofcompute.messages import decode_hint, encode_hint
 
 TARGET = Cell(HEAD, ROWS - 1, ROWS)
@@ -67,8 +67,16 @@ def _add_p(acc: I32, token: int) -> None:
     acc[1, 0, token] += P31
 
 
+def _logits(acc: I32) -> F32:
+    """Logits of the head's accumulators, but for the one scale of the row."""
+    whole = acc[0, 0].astype(np.int64) * 256 + acc[1, 0]
+    head = model().program.plans[HEAD].sites[0].weight
+    return np.asarray(whole.astype(np.float32) * model().matrix(head).scale)
+
+
 def _subtract_p_from_others(acc: I32, token: int) -> None:
-    better = np.flatnonzero(acc[0, 0] * 256 + acc[1, 0] >= acc[0, 0, token] * 256 + acc[1, 0, token])
+    logits = _logits(acc)
+    better = np.flatnonzero(logits >= logits[token])
     for other in better:
         if other != token:
             acc[1, 0, other] -= P31
@@ -80,8 +88,7 @@ def _negative(acc: I32) -> int:
 
 def _second(acc: I32) -> int:
     """The runner-up; those before it have low accumulators from which p can be taken away."""
-    whole = acc[0, 0].astype(np.int64) * 256 + acc[1, 0]
-    order = np.argsort(-whole)
+    order = np.argsort(-_logits(acc))
     return next(int(t) for i, t in enumerate(order) if i and (acc[1, 0, order[:i]] >= 0).all())
 
 

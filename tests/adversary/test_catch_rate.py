@@ -22,7 +22,7 @@ from proofcompute.model import Model
 from proofcompute.verifier import Verified
 
 TRIALS = 1000
-AUDITS = 50
+AUDITS = 100
 
 
 def some_rows() -> Forgery:

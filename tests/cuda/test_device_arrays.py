@@ -14,6 +14,7 @@ from kernel_cases.data import floats, scales
 from proofcompute.backends.cuda import CudaKernels
 from proofcompute.errors import DeviceError, InputError
 from proofcompute.generation import Engine
+from proofcompute.numerics.memory import HOST
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -47,6 +48,8 @@ def test_arrays_are_exchanged_without_copies() -> None:
     mine = kernels.array(floats("normal", 3, 4))
     theirs = np.from_dlpack(mine)
     assert theirs.tobytes() == mine.tobytes()
+    assert HOST.array(mine).ctypes.data == theirs.ctypes.data
+    assert HOST.array(theirs) is theirs
     mine[1:2] = np.full((1, 4), 7, np.float32)
     assert theirs[1].tolist() == [7] * 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.requests import overflowing, run
 from proofcompute.backends.cuda import CudaKernels
 from proofcompute.errors import Cell, NonFiniteError, VerificationError
+from proofcompute.generation import Engine
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Challenge
+from proofcompute.prover import RunDirectory, make_receipt
 from proofcompute.verifier import Verified, verify
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -73,3 +76,26 @@ def test_the_operation_is_named_once() -> None:
         stored = replace(held.stored, kernels=kernels, groups=[np.array(g) for g in held.stored.groups])
         with pytest.raises(NonFiniteError, match=r"^block\.0/[a-z._+]+: [^/]+$"):
             synthetic.open_all(replace(held, stored=stored), challenge)
+
+
+def test_a_run_is_written_to_a_directory_and_opened_from_it(tmp_path: Path) -> None:
+    """The trace is downloaded once; cells are opened on the device from the file."""
+    m = synthetic.model()
+    request = synthetic.request(m, sampling=synthetic.SAMPLED)
+    kernels = CudaKernels(EmulatedDevice(75, 1))
+    engine = Engine(m, kernels)
+    directory = RunDirectory(tmp_path / "run")
+    session = engine.add(request, directory.begin(request))
+    engine.run(session, directory.log)
+    receipt = make_receipt(m, session, kernels, synthetic.NODE)
+    directory.finish(session, receipt)
+    expected = synthetic.prove(m, request)
+    assert receipt.encode() == expected.receipt.encode()
+    trace = b"".join(group.tobytes() for group in expected.stored.groups)
+    assert (tmp_path / "run" / "trace").read_bytes() == trace
+    stored, receipt = directory.stored(m, kernels)
+    proved = synthetic.Run(m, session, receipt, stored)
+    challenge = Challenge(receipt.digest, CELLS)
+    opening = synthetic.open_all(proved, challenge)
+    assert opening == synthetic.open_all(expected, challenge)
+    assert check(proved, opening, synthetic.KERNELS).cells == sum(c.b - c.a for c in CELLS)

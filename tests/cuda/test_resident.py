@@ -56,6 +56,25 @@ def test_several_requests_in_one_step(capability: int, bucket: int, monkeypatch:
     assert device.downloads == [32] * len(m.program.committed) * len(sessions)  # the roots
 
 
+def test_requests_come_and_go() -> None:
+    """Graphs belong to a set of requests: another joins while one decodes, one ends while others go on."""
+    m = synthetic.model()
+    asked = several(m)
+    device = EmulatedDevice(90, 1)
+    kernels = CudaKernels(device)
+    engine = Engine(m, kernels, chunk=8)
+    sessions = [engine.add(asked[0])]
+    for number in range(20):
+        if number in (4, 6):
+            sessions.append(engine.add(asked[len(sessions)]))
+        engine.step()
+    assert all(s.reason for s in sessions)
+    assert device.replays >= 3
+    for session, request in zip(sessions, asked, strict=True):
+        alone = synthetic.prove(m, request)
+        assert make_receipt(m, session, kernels, synthetic.NODE).encode() == alone.receipt.encode()
+
+
 def windowed() -> Model:
     decoder = replace(synthetic.DECODER, window=5)
     return compile_decoder(synthetic.checkpoint(3, decoder), synthetic.KERNELS, "w8a8")

@@ -24,13 +24,13 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture(scope="module")
 def reference(smollm2_path: Path) -> tuple[list[int], np.ndarray]:
-    tokens = real.english(smollm2_path, 512)
+    tokens = real.english(smollm2_path, 2048)
     return tokens, float_logits(real.checkpoint(smollm2_path), tokens)
 
 
 @pytest.mark.parametrize(
     ("precision", "perplexity", "divergence", "agreement"),
-    [("w16a16", 0.005, 0.002, 0.96), ("w8a16", 0.02, 0.008, 0.94), ("w8a8", 0.05, 0.05, 0.87)],
+    [("w16a16", 0.005, 0.002, 0.96), ("w8a16", 0.005, 0.005, 0.94), ("w8a8", 0.02, 0.015, 0.92)],
 )
 def test_quality(
     smollm2_path: Path,
@@ -40,9 +40,9 @@ def test_quality(
     divergence: float,
     agreement: float,
 ) -> None:
-    """Bounds with some room over what was measured; the figures are in the README."""
+    """Half a percent and two percent of perplexity; the figures are in the README."""
     tokens, logits = reference
-    assert len(tokens) == 512
+    assert len(tokens) == 2048
     kernels = kernels_for("auto")
     mine = canonical_logits(real.model(smollm2_path, precision), kernels, tokens)
     quality = compare(logits, mine, tokens)
@@ -57,7 +57,7 @@ def test_two_processes_compile_the_same_model_id(smollm2_path: Path) -> None:
         "from proofcompute.importers.gguf import open_gguf;"
         "from proofcompute.importers.decoder import compile_decoder;"
         "c = open_gguf(Path(sys.argv[1]));"
-        "print(compile_decoder(c, kernels_for('numpy'), 'w8a16').model_id.hex())"
+        "print(compile_decoder(c, kernels_for('cpu'), 'w8a16').model_id.hex())"
     )
     out = subprocess.run(
         [sys.executable, "-c", code, str(smollm2_path)], capture_output=True, text=True, check=True

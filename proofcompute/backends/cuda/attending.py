@@ -23,15 +23,18 @@ def _place(first: int) -> tuple[Buffer | None, int, int]:
     return None, first, first
 
 
-def check_scales(on: Launcher, s: DeviceArray, first: int, n: int, window: int, what: str) -> None:
-    """That the visible scales of s [t, hk] are finite and not negative."""
+def check_scales(on: Launcher, ks: DeviceArray, vs: DeviceArray, first: int, n: int, window: int) -> None:
+    """That the visible scales of keys and values, [t, hk] each, are finite and not negative."""
     at, add, most = _place(first)
     status = on.fault(
-        (1, NonFiniteError, f"{what} must be finite"), (2, ExecutionError, f"{what} must not be negative")
+        (1, NonFiniteError, "a key's scale must be finite"),
+        (2, ExecutionError, "a key's scale must not be negative"),
+        (4, NonFiniteError, "a value's scale must be finite"),
+        (8, ExecutionError, "a value's scale must not be negative"),
     )
-    hk = s.shape[1]
+    hk = ks.shape[1]
     seen = min(most + n, window + n) if window else most + n
-    on.over("check_scales", seen * hk, s, i32(hk), at, i32(add), i32(n), i32(window), status)
+    on.over("check_scales", seen * hk, ks, vs, i32(hk), at, i32(add), i32(n), i32(window), status)
 
 
 def attend(

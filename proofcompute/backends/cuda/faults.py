@@ -17,7 +17,7 @@ Kind = tuple[int, type[ProofcomputeError], str]
 """A bit of a status word, and the error that it stands for."""
 
 WORDS: Final = 1 << 18
-"""Checks between two looks: five for each layer and request of a step, and some more."""
+"""Checks between two looks: some ten for each layer and request of a step, and some more."""
 
 
 @dataclass(frozen=True)

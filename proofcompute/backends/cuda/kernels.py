@@ -203,8 +203,7 @@ class CudaKernels(DeviceMemory):
         if n == 0 or width == 0:
             return on.new(np.float32, n, width)
         keys, values = (on.array(kq), on.array(ks)), (on.array(vq), on.array(vs))
-        attending.check_scales(on, keys[1], first, n, window, "a key's scale")
-        attending.check_scales(on, values[1], first, n, window, "a value's scale")
+        attending.check_scales(on, keys[1], values[1], first, n, window)
         queries = products.quantise(on, on.array(q).reshape(-1, dh), 1)
         shape = (n, width // dh)
         return attending.attend(on, queries, shape, keys, values, first, scale, window, self._scratch)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -36,6 +36,7 @@ class DeviceMemory:
         self._steps = Steps(on)
         self._weights: WeakKeyDictionary[Matrix, Matrix] = WeakKeyDictionary()
         self._angles: dict[tuple[int, ...], tuple[DeviceArray, DeviceArray]] = {}
+        self._turns: dict[Any, tuple[Any, Any]] | None = None
 
     @property
     def operation(self) -> str:
@@ -130,10 +131,16 @@ class DeviceMemory:
         return out
 
     def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[Any, Any]:
-        last = max((b.limit if isinstance(b, Position) else int(b)) for _, _, b in places)
-        cos, sin = self._table(freqs, last)
-        rows = [slice(a, b) for _, a, b in places]
-        return self.join([cos[r] for r in rows]), self.join([sin[r] for r in rows])
+        key = freqs, tuple(places)
+        known = None if self._turns is None else self._turns.get(key)
+        if known is None:
+            last = max((b.limit if isinstance(b, Position) else int(b)) for _, _, b in places)
+            cos, sin = self._table(freqs, last)
+            rows = [slice(a, b) for _, a, b in places]
+            known = self.join([cos[r] for r in rows]), self.join([sin[r] for r in rows])
+            if self._turns is not None:
+                self._turns[key] = known
+        return known
 
     def _table(self, freqs: tuple[int, ...], rows: int) -> tuple[DeviceArray, DeviceArray]:
         """Cosines and sines of positions 0..rows at least, made anew where there are too few."""
@@ -145,7 +152,20 @@ class DeviceMemory:
         return known
 
     def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
-        return self._steps.run(key, places, f)
+        with self.one_step():
+            return self._steps.run(key, places, f)
+
+    @contextmanager
+    def one_step(self) -> Iterator[None]:
+        """Inside, rows of rotary tables are looked up once: every layer asks for the same.
+
+        Not for longer: a step's rows may be at positions that device memory names.
+        """
+        self._turns = {}
+        try:
+            yield
+        finally:
+            self._turns = None
 
     def look(self) -> None:
         """Raise the error of the first check that found something."""

@@ -70,9 +70,11 @@ class SpreadKernels:
 
     def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
         """See :class:`proofcompute.kernels.Memory`."""
-        for part in self.parts:
-            part.look()
-        tokens = f(places)
+        with ExitStack() as stack:
+            for part in self.parts:
+                part.look()
+                stack.enter_context(part.one_step())
+            tokens = f(places)
         for part in self.parts:  # in the order of segments: the first that found something is the cause
             part.look()
         return np.asarray(self.host(tokens)) if tokens is not None else None

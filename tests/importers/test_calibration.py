@@ -1,0 +1,164 @@
+"""Scales folded into a checkpoint: the same network, quantised better, and the same on every backend."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import synthetic
+from proofcompute.devices import kernels_for
+from proofcompute.errors import NonFiniteError
+from proofcompute.importers import calibration
+from proofcompute.importers.checkpoint import Checkpoint, Decoder
+from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.smoothing import SAMPLE, column_scales, total
+from proofcompute.kernels import F32
+from proofcompute.vocabulary import NORMAL, Vocabulary
+
+WIDE = replace(synthetic.DECODER, qkv_bias=True, tied=False, kv_heads=2, heads=4)
+
+
+def spiked(decoder: Decoder = WIDE) -> Checkpoint:
+    """A checkpoint with a few columns of activations that are far larger than the rest."""
+    plain = synthetic.checkpoint(3, decoder)
+
+    def read_rows(name: str, a: int, b: int) -> F32:
+        rows = plain.read_rows(name, a, b).copy()
+        if name.endswith("norm") and name != "norm":
+            rows[[i - a for i in (3, 17) if a <= i < b]] *= 40
+        return rows
+
+    return replace(plain, read_rows=read_rows)
+
+
+def smoothed(checkpoint: Checkpoint, *, one_limb: bool = False) -> Checkpoint:
+    model = compile_decoder(checkpoint, kernels_for("cpu"), "w16a16")
+    return calibration.smoothed(checkpoint, model, kernels_for("cpu"), one_limb)
+
+
+def products(checkpoint: Checkpoint, x: F32) -> list[np.ndarray]:
+    """What the four linear maps of block 0 make, in binary64, of inputs as their producers give them."""
+    t = {n: checkpoint.tensor(n).astype(np.float64) for n in checkpoint.shapes}
+    d, layer = checkpoint.decoder, "layers.0"
+    q, k, v = (t[f"{layer}.attention.{n}"] for n in "qkv")
+    g, u = (t[f"{layer}.ffn.{n}"] for n in ("gate", "up"))
+    normed = x * t[f"{layer}.attention.norm"]
+    values = normed @ v.T + t[f"{layer}.attention.v.bias"]
+    mixed = np.repeat(values.reshape(-1, d.kv_heads, 1, d.head_dim), d.heads // d.kv_heads, 2)
+    gated = x * t[f"{layer}.ffn.norm"]
+    hidden = np.tanh(gated @ g.T) * (gated @ u.T)
+    return [
+        normed @ q.T + t[f"{layer}.attention.q.bias"],
+        normed @ k.T,
+        mixed.reshape(len(x), -1) @ t[f"{layer}.attention.o"].T,
+        hidden @ t[f"{layer}.ffn.down"].T,
+    ]
+
+
+@pytest.mark.parametrize("one_limb", [False, True])
+def test_the_network_is_the_same(one_limb: bool) -> None:
+    x = np.random.default_rng(5).standard_normal((7, WIDE.width)).astype(np.float32)
+    before, after = products(spiked(), x), products(smoothed(spiked(), one_limb=one_limb), x)
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(a).max())
+    up = "layers.0.ffn.up"
+    assert not np.array_equal(smoothed(spiked()).tensor(up), spiked().tensor(up))
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
+def test_every_backend_compiles_the_same_model(precision: str) -> None:
+    found = {compile_decoder(spiked(), kernels_for(name), precision).model_id for name in ("numpy", "cpu")}
+    assert len(found) == 1
+
+
+def test_two_limb_weights_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "column_scales", None)
+    compile_decoder(spiked(), kernels_for("cpu"), "w16a16")
+
+
+def test_an_error_of_the_calibration_run_names_the_operation() -> None:
+    plain = synthetic.checkpoint(0)
+
+    def read_rows(name: str, a: int, b: int) -> F32:
+        rows = plain.read_rows(name, a, b)
+        return np.full_like(rows, 3e38) if name == "layers.1.ffn.norm" else rows
+
+    with pytest.raises(NonFiniteError, match=r"block\.1/ffn\.norm"):
+        compile_decoder(replace(plain, read_rows=read_rows), kernels_for("cpu"))
+
+
+def test_what_a_vocabulary_cannot_express_is_left_out() -> None:
+    letters = [bytes([b]) for b in range(32, 127)] + [b"\n"]
+    some = Vocabulary("bpe", "gpt-2", tuple(letters), bytes([NORMAL] * len(letters)))
+    found = calibration.calibration_tokens(some)
+    assert 500 < len(found) <= calibration.TOKENS
+    few = Vocabulary("bpe", "gpt-2", (b"a", b"b"), bytes([NORMAL] * 2))
+    assert calibration.calibration_tokens(few) == []
+    plain = replace(synthetic.checkpoint(0), vocabulary=few)
+    assert calibration.smoothed(plain, synthetic.model(), kernels_for("cpu"), True) is plain
+
+
+def test_total_is_a_sum() -> None:
+    x = np.random.default_rng(0).standard_normal((13, 5))
+    for n in (0, 1, 2, 3, 7, 8, 13):
+        np.testing.assert_allclose(total(x[:n]), [math.fsum(c) for c in x[:n].T], rtol=0, atol=1e-14)
+    assert total(x[:, 0]).shape == ()
+
+
+def error(w: F32, x: F32, s: F32, one_limb: bool) -> float:
+    """Squared error of a product whose operands are quantised after scaling, in binary64."""
+
+    def rounded(v: np.ndarray) -> np.ndarray:
+        top = np.abs(v).max(axis=1, keepdims=True)
+        return np.asarray(np.rint(v * (127 / top)) * (top / 127))
+
+    scaled, inputs = rounded(w.astype(np.float64) * s), x.astype(np.float64) / s
+    made = (rounded(inputs) if one_limb else inputs) @ scaled.T
+    return float(((made - x.astype(np.float64) @ w.T.astype(np.float64)) ** 2).sum())
+
+
+@pytest.mark.parametrize("one_limb", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_scales_lower_the_error_that_they_are_chosen_by(seed: int, one_limb: bool) -> None:
+    rng = np.random.default_rng(seed)
+    w = rng.standard_normal((96, 64)).astype(np.float32)
+    x = (rng.standard_normal((128, 64)) * np.exp(rng.standard_normal(64) * 1.5)).astype(np.float32)
+    s = column_scales(w, (x.astype(np.float64) ** 2).mean(0), x if one_limb else None)
+    assert s.dtype == np.float32
+    assert (s > 0).all()
+    plain = error(w, x, np.ones(64, np.float32), one_limb)
+    assert error(w, x, s, one_limb) < (0.5 if one_limb else 0.9) * plain
+
+
+@pytest.mark.parametrize(
+    ("w", "x"),
+    [
+        (np.zeros((4, 6)), np.ones((3, 6))),
+        (np.ones((4, 6)), np.zeros((3, 6))),
+        (np.full((4, 6), 3e38), np.full((3, 6), 3e38)),
+        (np.ones((1, 1)), np.ones((1, 1))),
+    ],
+)
+@pytest.mark.parametrize("one_limb", [False, True])
+def test_degenerate_matrices_have_finite_scales(w: np.ndarray, x: np.ndarray, one_limb: bool) -> None:
+    energy = (x.astype(np.float64) ** 2).mean(0)
+    s = column_scales(w.astype(np.float32), energy, x.astype(np.float32) if one_limb else None)
+    assert np.isfinite(s).all()
+    assert (s > 0).all()
+
+
+def test_a_large_matrix_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def watched(w: F32, energy: np.ndarray, rows: F32 | None) -> F32:
+        seen.append(len(w))
+        return column_scales(w, energy, rows)
+
+    monkeypatch.setattr(calibration, "column_scales", watched)
+    monkeypatch.setattr(calibration, "SAMPLE", 20)
+    smoothed(synthetic.checkpoint(0))
+    assert SAMPLE == 1024
+    assert max(seen) <= 2 * (20 + 3)  # rows of every query head that shares a value head are looked at
