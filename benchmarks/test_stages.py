@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.conftest import Bench, alternating
+from benchmarks.model import Bench, alternating
 from proofcompute.errors import Cell
 from proofcompute.messages import Challenge, Receipt, all_cells
 from proofcompute.prover import make_receipt, open_cells, store

@@ -2,7 +2,9 @@
 //
 //   q  [x_limbs, n, d] int8 (high limb first)    sx [n] float32
 //   w  [w_limbs, m, d] int8                      sw [m] float32     bias [m] float32, or null
-//   out [n, m] float32 = f32(sum over sets of acc << shift, in int64) * (sx[t] * sw[j]), then + bias[j]
+//   residual [n, m] float32, or null
+//   out [n, m] float32 = f32(sum over sets of acc << shift, in int64) * (sx[t] * sw[j]), then + bias[j],
+//       then residual + that
 //
 // The sets are those of kernels.product_sets: parts of 2^15 columns, limbs of x, limbs of w; each has its own
 // int32 accumulators, and the integer sum of all of them does not depend on their order.
@@ -24,8 +26,8 @@
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     linear_mma(const i8* __restrict__ q, const float* __restrict__ sx, const i8* __restrict__ w,
-               const float* __restrict__ sw, const float* __restrict__ bias, int n, int m, int d, int x_limbs,
-               int w_limbs, float* __restrict__ out) {
+               const float* __restrict__ sw, const float* __restrict__ bias, const float* __restrict__ residual,
+               int n, int m, int d, int x_limbs, int w_limbs, float* __restrict__ out) {
   __shared__ int left[TILE][PITCH];
   __shared__ int right[TILE][PITCH];
   const int t = threadIdx.x, lane = t % WARP, warp = t / WARP;
@@ -79,6 +81,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       if (r >= n || c >= m) continue;
       float y = times(__ll2float_rn(total[f][i]), times(sx[r], sw[c]));
       if (bias) y = plus(y, bias[c]);
+      if (residual) y = plus(residual[(i64)r * m + c], y);
       out[(i64)r * m + c] = y;
     }
 }

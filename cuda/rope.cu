@@ -9,21 +9,15 @@
 // Must hold: 2 r <= dh; out does not overlap x.
 #include "canonical.cuh"
 
+#include "rows.cuh"
+
 extern "C" __global__ void __launch_bounds__(THREADS)
     rope(const float* __restrict__ x, const float* __restrict__ cosine, const float* __restrict__ sine, i64 n,
          int heads, int dh, int r, int interleaved, float* __restrict__ out) {
   const i64 width = (i64)heads * dh;
   for (i64 e = first_index(); e < n * width; e += index_step()) {
     const int c = (int)(e % dh);
-    if (c >= 2 * r) {
-      out[e] = x[e];
-      continue;
-    }
-    const int pair = interleaved ? c / 2 : c % r;
-    const bool second = interleaved ? c % 2 == 1 : c >= r;
-    const int apart = interleaved ? 1 : r;
-    const float a = second ? x[e - apart] : x[e], b = second ? x[e] : x[e + apart];
-    const float co = cosine[e / width * r + pair], si = sine[e / width * r + pair];
-    out[e] = second ? plus(times(a, si), times(b, co)) : minus(times(a, co), times(b, si));
+    const i64 table = e / width * r;
+    out[e] = rotated(x + e - c, c, r, interleaved != 0, cosine + table, sine + table);
   }
 }

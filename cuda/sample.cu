@@ -1,16 +1,19 @@
 // sample_*: choosing the next token with integer sums (design, section 3, rule 6; numerics/sampler.py).
 //
 //   logits, x [v] float32, 1 <= v <= 2^20      seen [v, up to a multiple of 4] bytes, zero at the start
-//   keys, weights [v] uint64
-//   history [t] int64 token ids below v        best one uint64, zero at the start     status one int32
+//   keys, weights [v] uint64                   best one uint64, zero at the start
+//   history int32 token ids, of which the first *at + count are looked at; at is one int64, or null for 0
+//   draw two uint64, the low half first        token one int32, the result       status one int32
 //
-// sample_seen      seen[id] = 1 for each id of history.            Grid-stride.
+// sample_seen      seen[id] = 1 for each id of history; status |= 2 if one is not below v.     Grid-stride.
 // sample_penalise  x = logits, divided by the penalty where seen and > 0, else multiplied where seen; status
-//                  becomes 1 if a logit is not finite before or after. keys: see below; best = the largest key.
+//                  |= 1 if a logit is not finite before or after. keys: see below; best = the largest key.
 //                  Grid-stride.
+// sample_best      token = that of best. One block.
 // sample_weigh     weights = rint(exp((x - max) / temperature) * 2^30), max being the logit of best. Grid-stride.
-// sample_draw      token = the one chosen; `draw` as two 64-bit halves, top_p = numerator / 2^exponent exactly.
-//                  One block; 2136 bytes of shared memory.
+// sample_draw      token = the one drawn; top_p = numerator / 2^exponent exactly.
+//                  One block; 2136 bytes of shared memory. Where status is set, token = 0: the weights of
+//                  logits that are not finite mean nothing, and no sum of them need reach any target.
 //
 // Launch: THREADS threads in a block; one-dimensional grids. No alignment. Must hold: top_p and the total of
 // the weights as in numerics/sampler.py (the total is at least 1 and at most 2^50).
@@ -22,10 +25,15 @@
 #include "canonical.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    sample_seen(const i64* __restrict__ history, i64 t, u8* __restrict__ seen) {
+    sample_seen(const int* __restrict__ history, const i64* __restrict__ at, i64 count, i64 v,
+                u8* __restrict__ seen, int* __restrict__ status) {
+  const i64 t = count + (at ? *at : 0);
   for (i64 e = first_index(); e < t; e += index_step()) {
     const i64 id = history[e];
-    atomicOr((u32*)seen + id / 4, 1u << (id % 4 * 8));
+    if (id >= 0 && id < v)
+      atomicOr((u32*)seen + id / 4, 1u << (id % 4 * 8));
+    else
+      atomicOr(status, 2);
   }
 }
 
@@ -42,6 +50,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     keys[e] = (u64)ordered_bits(plus(y, 0.0f)) << 32 | (0xffffffffu - (u32)e);
     atomicMax(best, keys[e]);
   }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    sample_best(const u64* __restrict__ best, int* __restrict__ token) {
+  if (threadIdx.x == 0) *token = (int)(0xffffffffu - (u32)*best);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -91,7 +104,12 @@ __device__ Found reach(const u64* keys, const u64* weights, i64 v, u64 floor, u6
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     sample_draw(const u64* __restrict__ keys, const u64* __restrict__ weights, i64 v, i64 top_k, u64 numerator,
-                int exponent, u64 draw_high, u64 draw_low, u64* __restrict__ token) {
+                int exponent, const u64* __restrict__ draw, const int* __restrict__ status,
+                int* __restrict__ token) {
+  if (*status) {  // the whole block
+    if (threadIdx.x == 0) *token = 0;
+    return;
+  }
   u64 floor = 0;
   if (top_k > 0 && top_k < v) floor = reach(keys, 0, v, 0, (u64)top_k).key;
   u64 part = 0;
@@ -111,9 +129,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     least = high + (low != 0);
   if (least < mass) mass = reach(keys, weights, v, floor, least).sum;
   // (draw * mass) >> 128
-  const u64 lower = __umul64hi(draw_low, mass);
-  const u64 middle = draw_high * mass;
-  const u64 r = __umul64hi(draw_high, mass) + (middle + lower < middle ? 1 : 0);
+  const u64 lower = __umul64hi(draw[0], mass);
+  const u64 middle = draw[1] * mass;
+  const u64 r = __umul64hi(draw[1], mass) + (middle + lower < middle ? 1 : 0);
   const u64 key = reach(keys, weights, v, floor, r + 1).key;
-  if (threadIdx.x == 0) *token = 0xffffffffu - (u32)key;
+  if (threadIdx.x == 0) *token = (int)(0xffffffffu - (u32)key);
 }

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
 
 from proofcompute.errors import DeviceError
 from proofcompute.kernels import Kernels
 
-__all__ = ["DEVICES", "kernels_for"]
+if TYPE_CHECKING:
+    from proofcompute.backends.numba_cuda import DeviceArrays
+
+__all__ = ["DEVICES", "DeviceReport", "build_cubins", "device_arrays", "kernels_for", "survey"]
 
 DEVICES: Final = ("auto", "cpu", "numpy", "cuda")
 """What ``--device`` accepts."""
@@ -15,16 +23,36 @@ DEVICES: Final = ("auto", "cpu", "numpy", "cuda")
 _made: Final[dict[str, Kernels]] = {}
 
 
-def _make(device: str) -> Kernels:
+@dataclass(frozen=True)
+class DeviceReport:
+    """A device that could compute, and whether it can."""
+
+    device: str
+    """The word for ``--device``."""
+    description: str
+    """For people."""
+    problem: str
+    """Why it cannot be used, and what to do; empty if it can."""
+    fields: dict[str, object]
+    """For programs: architecture, memory and the like."""
+
+
+def _make(device: str, ordinals: Sequence[int]) -> Kernels:
     if device == "numpy":
         from proofcompute.numerics import NumpyKernels
 
         return NumpyKernels()
     if device == "cuda":
-        from proofcompute.backends.cuda import CudaKernels
+        from proofcompute.backends.cuda.probe import probe
+
+        if problem := probe().why_not(ordinals):
+            raise DeviceError(f"CUDA cannot be used: {problem}")
+        from proofcompute.backends.cuda import CudaKernels, SpreadKernels
         from proofcompute.backends.cuda.cupy_device import CupyDevice
 
-        return CudaKernels(CupyDevice())
+        if len(ordinals) == 1:
+            return CudaKernels(CupyDevice(ordinals[0]))
+        return cast(Kernels, SpreadKernels([CupyDevice(n) for n in ordinals]))
     try:
         from proofcompute.backends.numba import NumbaKernels
     except ImportError as error:
@@ -35,12 +63,87 @@ def _make(device: str) -> Kernels:
 def kernels_for(device: str) -> Kernels:
     """The backend for "auto", "cpu" (Numba), "numpy" (the slow definition) or "cuda"; made once per process.
 
-    "auto" is the CPU. Raises DeviceError for any other name, and where the backend cannot run on this
-    machine, as "cuda" without CuPy, a driver or a device.
+    "auto" is the first CUDA device where that can be used, else the CPU. "cuda" is the first CUDA device,
+    "cuda:1" the second, and "cuda:0,1" spreads a model's segments over both. Raises DeviceError for any other
+    name, and where the backend cannot run on this machine: for "cuda" it says what is missing.
     """
-    if device not in DEVICES:
-        raise DeviceError(f"unknown device {device!r}; use one of {', '.join(DEVICES)}")
-    name = "cpu" if device == "auto" else device
-    if name not in _made:
-        _made[name] = _make(name)
-    return _made[name]
+    kind, _, numbers = device.partition(":")
+    ordinals = [int(n) if n.isdecimal() else -1 for n in (numbers or "0").split(",")]
+    wrong = kind not in DEVICES or (":" in device and (kind != "cuda" or not numbers))
+    if wrong or min(ordinals) < 0 or len(set(ordinals)) < len(ordinals):
+        raise DeviceError(f"unknown device {device!r}; use one of {', '.join(DEVICES)}, cuda:1, cuda:0,1")
+    if device in _made:
+        return _made[device]
+    if kind == "auto":
+        try:
+            _made["auto"] = kernels_for("cuda")
+        except DeviceError:
+            _made["auto"] = kernels_for("cpu")
+    else:
+        _made[device] = _make(kind, ordinals)
+    return _made[device]
+
+
+def survey() -> list[DeviceReport]:
+    """Every device there is, and for CUDA, if there is none, what is missing."""
+    return [_cpu(), DeviceReport("numpy", "the slow definition, in NumPy", "", {}), *_cuda()]
+
+
+def _cpu() -> DeviceReport:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fields: dict[str, object] = {"machine": platform.machine(), "cores": cores}
+    try:
+        import numba
+    except ImportError as error:
+        return DeviceReport("cpu", "Numba", f"Numba cannot be loaded ({error}); use --device numpy", fields)
+    fields["numba"] = numba.__version__
+    return DeviceReport("cpu", f"{platform.machine()}, {cores} cores, Numba {numba.__version__}", "", fields)
+
+
+def _cuda() -> list[DeviceReport]:
+    from proofcompute.backends.cuda.probe import probe
+
+    found = probe()
+    if not found.devices:
+        return [DeviceReport("cuda", "none", found.why_not([0]), {"driver": found.driver})]
+    return [
+        DeviceReport(
+            f"cuda:{ordinal}" if ordinal else "cuda",
+            f"{device.name}, sm_{device.capability}, {device.memory / 2**30:.0f} GiB",
+            found.why_not([ordinal]),
+            {
+                "ordinal": ordinal,
+                "name": device.name,
+                "architecture": f"sm_{device.capability}",
+                "memory": device.memory,
+                "driver": found.driver,
+            },
+        )
+        for ordinal, device in enumerate(found.devices)
+    ]
+
+
+def build_cubins(
+    directory: Path, architectures: Sequence[int] = (), done: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """Compile the CUDA kernels into ``directory`` for the architectures (all the usual ones if empty).
+
+    Architectures are compute capabilities times 10. No device is needed; the environment variable
+    PROOFCOMPUTE_CUBINS then names the directory where the node runs. ``done(steps, total)`` is told of every
+    file. InputError for an architecture that is too old, DeviceError without NVRTC or for one that it does
+    not know, StorageError if the file system refuses.
+    """
+    from proofcompute.backends.cuda import cubins
+
+    return cubins.build_cubins(directory, architectures or cubins.ARCHITECTURES, done)
+
+
+def device_arrays() -> DeviceArrays:
+    """Operations on arrays that lie on the CUDA device in another library. DeviceError where it cannot be."""
+    try:
+        from proofcompute.backends.numba_cuda import DeviceArrays
+    except ImportError as error:
+        raise DeviceError(
+            f"numba-cuda cannot be loaded ({error}); install proofcompute[cuda12] or proofcompute[cuda13]"
+        ) from error
+    return DeviceArrays()

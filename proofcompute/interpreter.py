@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from proofcompute.errors import Cell, ExecutionError
 from proofcompute.kernels import Array, Kernels
 from proofcompute.ops.fused import fuse
@@ -34,11 +32,12 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
         ins: list[Any] = []
         for name, prefix in inputs:
             if prefix:
-                ins.append([rows.prefix(name, s) for s in spans])
+                ins.append([k.local(rows.prefix(name, s)) for s in spans])
                 continue
             if name not in values:
-                values[name] = _gather(rows, name, spans)
+                values[name] = _gather(rows, name, spans, k)
             ins.append(values[name])
+        k.operation = where
         try:
             outs = op.run(ins, spans, src, k)
             for (name, kept, settled), out in zip(outputs, outs, strict=True):
@@ -57,11 +56,10 @@ def _steps(plan: SegmentPlan) -> tuple[Step, ...]:
     return fuse(plan.steps)
 
 
-def _gather(rows: RowReader, name: str, spans: Sequence[Span]) -> Array:
+def _gather(rows: RowReader, name: str, spans: Sequence[Span], k: Kernels) -> Array:
     if len(spans) == 1:
-        return rows.read(name, spans[0])
-    parts = [rows.read(name, s) for s in spans]
-    return np.concatenate(parts)
+        return k.local(rows.read(name, spans[0]))
+    return k.join([k.local(rows.read(name, s)) for s in spans])
 
 
 def _scatter(rows: RowReader, name: str, spans: Sequence[Span], out: Array) -> None:

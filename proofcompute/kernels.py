@@ -3,13 +3,20 @@
 The NumPy backend (:class:`proofcompute.numerics.NumpyKernels`) *defines* every function here; any other
 backend equals it byte for byte. Arrays are NumPy arrays on a CPU backend and opaque elsewhere; shapes are
 written ``[n, d]`` with rows first. Inputs are C-contiguous and never modified; results are new arrays.
+
+An opaque array has ``shape``, ``dtype``, ``size``, ``ndim`` and ``len``; it can be sliced and assigned to by
+leading rows, reshaped, viewed with another element type, copied, and asked for its bytes. All else goes
+through :class:`Memory`. A function's results are where its first array is. Where that is NumPy's memory,
+errors are raised at once; where it is a device's, what was found wrong is raised, with the operation's name,
+by the first of ``step``, ``host`` and ``tobytes`` that follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +94,82 @@ def product_sets(d: int, x_limbs: int, w_limbs: int) -> list[tuple[int, int, int
     ]
 
 
-class Kernels(Protocol):
+Place: TypeAlias = tuple[int, int, int]
+"""A request's number and its rows a..b (:class:`proofcompute.program.Span` is one)."""
+
+
+class Memory(Protocol):
+    """Where a backend's arrays are, and how they get there."""
+
+    operation: str
+    """What runs now, which the interpreter sets: errors that are found later name it."""
+    ahead: int
+    """Finished rows from which hashing them ahead of the end is worth it; 0: never."""
+
+    def array(self, x: Any) -> Array:
+        """A NumPy array, or anything that exchanges arrays (DLPack), as an array of this backend."""
+        ...
+
+    def local(self, x: Array) -> Array:
+        """An array of another part of this backend (``spread``) as one of this part; others as they are."""
+        ...
+
+    def host(self, x: Array) -> Array:
+        """An array of this backend as a NumPy array."""
+        ...
+
+    def weight(self, w: Matrix) -> Matrix:
+        """A weight matrix with arrays of this backend; made once for each matrix."""
+        ...
+
+    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """A new array of zeros."""
+        ...
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Arrays one after the other, along their first axis."""
+        ...
+
+    def cut(self, x: Array, a: int, b: int) -> Array:
+        """Columns a..b of [n, d]."""
+        ...
+
+    def beside(self, parts: Sequence[Array]) -> U8:
+        """The bytes of the rows of all parts side by side, uint8 [n, width]."""
+        ...
+
+    def take(self, table: Array, ids: Array) -> Array:
+        """Rows of a table by int32 number; FormatError if there is no such row."""
+        ...
+
+    def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[F32, F32]:
+        """Cosines and sines of the positions of all places, one after the other: [n, r] each.
+
+        ``freqs`` are r binary32 bit patterns; the angle is f32(position) * frequency, rounded once.
+        """
+        ...
+
+    def step(
+        self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], I32 | None]
+    ) -> I32 | None:
+        """``f(places)`` with its int32 result on the host, once everything that it checks was looked at.
+
+        Under one key that is not None, ``f`` always does the same but for the positions of ``places``, all of
+        the same numbers and sizes: a device may keep its launches and repeat them. Nothing is kept beyond the
+        key's life.
+        """
+        ...
+
+    def spread(self, sizes: Sequence[int]) -> Sequence[Kernels]:
+        """Which backend runs each segment, given the bytes of each one's weights: itself, or a part of it."""
+        ...
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Inside, work is queued to run beside what is queued outside later on, but after what was before."""
+        ...
+
+
+class Kernels(Memory, Protocol):
     """All that a backend is."""
 
     name: str
@@ -194,8 +276,12 @@ class Kernels(Protocol):
         """x + (+0.0), which turns -0 into +0; NonFiniteError if any element is not finite."""
         ...
 
-    def sample(self, logits: F32, history: I64, how: Sampling, draw: int) -> int:
-        """The next token: logits [v], history [t] token ids so far, draw a 128-bit integer."""
+    def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
+        """The next tokens of rows first..first+n: logits [n, v]; int32 [n].
+
+        Row first+i has seen tokens 0..first+i of history [t], t >= first + n. Its draw is the 128-bit integer
+        of draws [n, 2], the low half first; temperature 0 ignores it.
+        """
         ...
 
     # -- commitments and checks ----------------------------------------------------------------------

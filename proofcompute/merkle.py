@@ -35,6 +35,8 @@ __all__ = ["HashRows", "Tree", "leaves", "proof_length", "root_from_range"]
 U8 = npt.NDArray[np.uint8]
 HashRows: TypeAlias = Callable[[str, bytes, U8], U8]
 """``hash_rows(suite, prefix, rows)``: the defining one of hashing, or a backend's."""
+Join: TypeAlias = Callable[[Sequence[U8]], U8]
+"""Arrays one after the other."""
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
@@ -63,14 +65,13 @@ def _check_range(size: int, a: int, b: int) -> None:
         raise FormatError(f"leaves {a}..{b} are not a range of a tree of {size}")
 
 
-def _parents(suite: str, nodes: U8, hash_rows: HashRows) -> U8:
+def _parents(suite: str, nodes: U8, hash_rows: HashRows, join: Join) -> U8:
     """The level above: pairs from the left, a lone last node unchanged. uint8 [n, 32], n >= 1."""
     pairs = len(nodes) // 2
-    above = np.empty((len(nodes) - pairs, DIGEST), dtype=np.uint8)
-    if pairs:
-        above[:pairs] = hash_rows(suite, _NODE, nodes[: 2 * pairs].reshape(pairs, 2 * DIGEST))
-    above[pairs:] = nodes[2 * pairs :]
-    return above
+    if not pairs:
+        return nodes
+    above = hash_rows(suite, _NODE, nodes[: 2 * pairs].reshape(pairs, 2 * DIGEST))
+    return above if len(nodes) == 2 * pairs else join((above, nodes[2 * pairs :]))
 
 
 def _climb(size: int, a: int, b: int) -> Iterator[tuple[int, int, int | None, int | None]]:
@@ -100,13 +101,16 @@ class Tree:
     size: int
     """Number of leaves."""
 
-    def __init__(self, suite: str, leaves: U8, hash_rows: HashRows) -> None:
-        """Over leaf hashes, uint8 [n, 32], n >= 0. FormatError for another shape or dtype."""
+    def __init__(self, suite: str, leaves: U8, hash_rows: HashRows, join: Join = np.concatenate) -> None:
+        """Over leaf hashes, uint8 [n, 32], n >= 0. FormatError for another shape or dtype.
+
+        ``hash_rows`` and ``join`` are those of the backend whose array the leaves are.
+        """
         _check_leaves(leaves, None)
         self.size = len(leaves)
         self._levels = [leaves.copy()]  # a caller's buffer may change later
         while len(self._levels[-1]) > 1:
-            self._levels.append(_parents(suite, self._levels[-1], hash_rows))
+            self._levels.append(_parents(suite, self._levels[-1], hash_rows, join))
         self.root = self._levels[-1].tobytes() if self.size else digest(suite, b"")
 
     def range_proof(self, a: int, b: int) -> list[bytes]:
@@ -143,5 +147,5 @@ def root_from_range(
             parts.insert(0, np.frombuffer(next(rest), dtype=np.uint8)[None])
         if right is not None:
             parts.append(np.frombuffer(next(rest), dtype=np.uint8)[None])
-        nodes = _parents(suite, np.concatenate(parts), hash_rows)
+        nodes = _parents(suite, np.concatenate(parts), hash_rows, np.concatenate)
     return nodes.tobytes()

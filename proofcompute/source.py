@@ -6,16 +6,15 @@ only: where committed rows come from, where weight rows come from, and how a mat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
-
-import numpy as np
 
 from proofcompute.kernels import (
     F32,
     I8,
     I32,
+    U64,
     Array,
     Before,
     Kernels,
@@ -26,7 +25,15 @@ from proofcompute.kernels import (
 )
 from proofcompute.program import Span
 
-__all__ = ["ComputeProducts", "Products", "RecordProducts", "RowReader", "Source", "WeightRows"]
+__all__ = [
+    "ComputeProducts",
+    "PlacedWeights",
+    "Products",
+    "RecordProducts",
+    "RowReader",
+    "Source",
+    "WeightRows",
+]
 
 
 class RowReader(Protocol):
@@ -48,8 +55,8 @@ class RowReader(Protocol):
         """How a request chooses its tokens."""
         ...
 
-    def draw(self, trace: int, row: int) -> int:
-        """The 128-bit random number of one row: a function of the client's seed and the row only."""
+    def draws(self, span: Span) -> U64:
+        """The 128-bit random numbers of rows, [b - a, 2]: functions of the client's seed and the row only."""
         ...
 
 
@@ -132,12 +139,37 @@ class RecordProducts:
         w = self.matrix(weight)
         q, sx = k.quantise(prepared(before, x, k), limbs)
         sets = product_sets(q.shape[2], limbs, w.q.shape[0])
-        acc = np.stack(
-            [
-                k.product(np.ascontiguousarray(q[i][:, a:b]), np.ascontiguousarray(w.q[j][:, a:b]))
-                for a, b, i, j, _ in sets
-            ]
-        )
+        products = [k.product(k.cut(q[i], a, b), k.cut(w.q[j], a, b)) for a, b, i, j, _ in sets]
+        acc = k.join(products).reshape(len(sets), *products[0].shape)
         self.recorded.append(acc)
         y = k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)
         return y if residual is None else k.add(residual, y)
+
+
+class PlacedWeights:
+    """Weights on a backend: WeightRows, and the matrices of products."""
+
+    def __init__(self, weights: Mapping[str, Matrix | F32], k: Kernels) -> None:
+        self._k = k
+        self._matrices: dict[str, Matrix] = {}
+        self._vectors: dict[str, F32] = {}
+        for name, w in weights.items():
+            k.operation = f"weight {name}, one of {len(weights)}"
+            if isinstance(w, Matrix):
+                self._matrices[name] = k.weight(w)
+            else:
+                self._vectors[name] = k.array(w)
+        k.operation = ""
+
+    def matrix(self, name: str) -> Matrix:
+        """A weight matrix by name."""
+        return self._matrices[name]
+
+    def vector(self, name: str) -> F32:
+        """See WeightRows."""
+        return self._vectors[name]
+
+    def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
+        """See WeightRows; FormatError if an index is outside the table."""
+        w = self._matrices[name]
+        return self._k.take(w.q[0], ids), self._k.take(w.scale, ids)

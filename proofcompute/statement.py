@@ -14,16 +14,20 @@ import numpy as np
 
 from proofcompute.errors import Cell, FormatError, LimitError
 from proofcompute.hashing import Xof
-from proofcompute.kernels import Array, Sampling
+from proofcompute.kernels import U64, Array, Sampling
 from proofcompute.limits import MAX_CELL_ROWS, MAX_ROWS
 from proofcompute.program import Program, Spec
 
-__all__ = ["Statement", "draw", "rows_from_bytes"]
+__all__ = ["Statement", "draws", "rows_from_bytes"]
 
 
-def draw(seed: bytes, row: int) -> int:
-    """The 128-bit random number of one row: SHAKE-256 of the client's seed and the row, little-endian."""
-    return int.from_bytes(Xof("draw", seed, row.to_bytes(8, "little")).read(16), "little")
+def draws(seed: bytes, a: int, b: int) -> U64:
+    """The 128-bit random numbers of rows a..b: SHAKE-256 of the client's seed and the row, little-endian.
+
+    uint64 [b - a, 2], the low half first.
+    """
+    data = b"".join(Xof("draw", seed, row.to_bytes(8, "little")).read(16) for row in range(a, b))
+    return np.frombuffer(data, "<u8").reshape(-1, 2)
 
 
 def rows_from_bytes(spec: Spec, data: bytes, what: str) -> Array:

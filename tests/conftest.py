@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import os
 from functools import cache
 from pathlib import Path
@@ -42,16 +40,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @cache
 def missing_for_gpu() -> str:
     """What a test on a GPU lacks here, in words; empty if nothing."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "no CUDA driver"
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "the CUDA driver finds no device"
-    if importlib.util.find_spec("cupy") is None:
-        return "CuPy is not installed (extras cuda12, cuda13)"
-    return ""
+    # imported here, so that a mistake in the package does not stop the tests that do not need it
+    from proofcompute.backends.cuda.probe import probe
+
+    return probe().why_not([0])
 
 
 @pytest.fixture(scope="session")

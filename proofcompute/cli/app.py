@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from proofcompute import __version__
-from proofcompute.cli import demo, inspecting, model_commands, run_commands, verify_commands
+from proofcompute.cli import demo, device_commands, inspecting, model_commands, run_commands, verify_commands
 from proofcompute.cli.common import complain, printable
 from proofcompute.errors import ProofcomputeError, VerificationError
 
@@ -37,6 +37,8 @@ app.command("run")(run_commands.run)
 app.command("challenge")(verify_commands.challenge)
 app.command("open")(run_commands.open_)
 app.command("verify")(verify_commands.verify)
+app.command("devices")(device_commands.devices)
+app.command("cubins")(device_commands.cubins)
 app.command("demo")(demo.demo)
 
 

@@ -40,7 +40,7 @@ __all__ = [
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 Out = Annotated[Path, typer.Option("-o", "--output", help="File to write.", show_default=False)]
-Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu or numpy (slow).")]
+Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or numpy (slow).")]
 
 
 def printable(text: str) -> str:

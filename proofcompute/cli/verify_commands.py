@@ -98,7 +98,7 @@ def verify(
         int | None,
         typer.Option(help="Verifications made under this key, this one included; counted in KEY.attempts."),
     ] = None,
-    device: Device = "auto",
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Check a receipt and its opened cells.

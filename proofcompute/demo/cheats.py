@@ -17,7 +17,7 @@ import numpy as np
 from proofcompute.errors import ExecutionError, InputError
 from proofcompute.generation import Engine, Session, stop_reason
 from proofcompute.interpreter import run
-from proofcompute.kernels import F32, Array, Kernels, Matrix, Sampling
+from proofcompute.kernels import F32, U64, Array, Kernels, Matrix, Sampling
 from proofcompute.messages import Generation, Receipt, Request
 from proofcompute.model import Identity, Model, Weight
 from proofcompute.ops import Add, Attention, Linear
@@ -25,7 +25,7 @@ from proofcompute.program import Node, Span
 from proofcompute.prover import StoredTrace, make_receipt, store
 from proofcompute.signing import NodeIdentity
 from proofcompute.source import ComputeProducts, Source
-from proofcompute.statement import draw
+from proofcompute.statement import draws
 from proofcompute.trace import Trace
 
 __all__ = ["CHEATS", "WINDOW", "Cheat"]
@@ -249,5 +249,5 @@ class _OtherState:
     def sampling(self, trace: int) -> Sampling:
         return _generation(self.session.request).sampling
 
-    def draw(self, trace: int, row: int) -> int:
-        return draw(_generation(self.session.request).seed, row)
+    def draws(self, span: Span) -> U64:
+        return draws(_generation(self.session.request).seed, span.a, span.b)

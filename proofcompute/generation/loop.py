@@ -15,12 +15,13 @@ import numpy as np
 from proofcompute.errors import InputError, MismatchError
 from proofcompute.generation.stop import stop_reason
 from proofcompute.interpreter import run
-from proofcompute.kernels import Array, Kernels, Sampling
+from proofcompute.kernels import I32, U64, Array, Kernels, Sampling
 from proofcompute.messages import Generation, Request
 from proofcompute.model import Model
+from proofcompute.placement import Placement
 from proofcompute.program import Span
 from proofcompute.source import ComputeProducts, Products, Source
-from proofcompute.statement import Statement, draw
+from proofcompute.statement import Statement, draws
 from proofcompute.trace import Trace
 
 __all__ = ["Engine", "Session"]
@@ -43,6 +44,8 @@ class Session:
     """Tokens generated so far (or, when a run is resumed, known from before)."""
     outputs: dict[str, Array] = field(default_factory=dict)
     """Output rows of a program that does not generate."""
+    draws: Array | None = None
+    """The random numbers of rows whose token is drawn, uint64 [capacity, 2]."""
     done: int = 0
     """Rows computed."""
     emitted: int = 0
@@ -62,9 +65,10 @@ class Session:
         if self.reason is None:
             raise InputError("the run is not finished")
         program = self.trace.program
-        outputs = self.outputs
         if program.feedback:
-            outputs = {program.outputs[0]: np.array(self.answer, np.int32)}
+            outputs: dict[str, Array] = {program.outputs[0]: np.array(self.answer, np.int32)}
+        else:
+            outputs = {name: self.trace.memory.host(rows) for name, rows in self.outputs.items()}
         return self.request.statement(program, self.inputs, outputs)
 
 
@@ -92,9 +96,15 @@ class _SessionRows:
         generation = self.sessions[trace].request.generation
         return generation.sampling if generation else Sampling()
 
-    def draw(self, trace: int, row: int) -> int:
-        generation = self.sessions[trace].request.generation
-        return draw(generation.seed if generation else bytes(32), row)
+    def draws(self, span: Span) -> U64:
+        rows = self.sessions[span.trace].draws
+        if rows is None:
+            raise InputError("this request draws no tokens")
+        return rows[span.a : span.b]
+
+
+class _Key:
+    """Under which a backend keeps what it repeats; kept as long as this lives."""
 
 
 class Engine:
@@ -109,8 +119,12 @@ class Engine:
         self.chunk = chunk
         self.vocabulary = model.identity.vocabulary
         self._rows = _SessionRows()
-        self._source = Source(self._rows, model, products or ComputeProducts(model.matrix))
+        self._placed = Placement(model.program, model.weights, kernels)
+        self._sources = [
+            Source(self._rows, w, products or ComputeProducts(w.matrix)) for w in self._placed.weights
+        ]
         self._count = 0
+        self._decoding: tuple[list[Session], _Key] = ([], _Key())
 
     def add(self, request: Request, answer: Sequence[int] = ()) -> Session:
         """Begin a request; ``answer`` holds tokens known from an interrupted run.
@@ -123,14 +137,18 @@ class Engine:
             raise MismatchError("more tokens were kept of the interrupted run than its request allows")
         prompt = next(iter(inputs.values())).shape[0]
         capacity = prompt + (request.generation.max_tokens - 1 if request.generation else 0)
-        session = Session(self._count, request, inputs, prompt, Trace(program, capacity), list(answer))
+        trace = Trace(program, capacity, self.kernels, self._placed.homes)
+        session = Session(self._count, request, inputs, prompt, trace, list(answer))
         for name, rows in inputs.items():
             session.trace.arrays[name][:prompt] = rows
         if request.generation is None:
             for name in program.outputs:
                 spec = program.specs[name]
-                session.outputs[name] = np.zeros((prompt, *spec.shape), spec.numpy)
-        elif answer:
+                home = self._placed.homes[name]
+                session.outputs[name] = home.zeros((prompt, *spec.shape), spec.numpy)
+        else:
+            session.draws = self._placed.homes[program.outputs[0]].zeros((capacity, 2), np.uint64)
+            self._draw(session, prompt - 1, prompt)
             self._feed(session, prompt, answer)
         self._count += 1
         self._rows.sessions[session.number] = session
@@ -139,8 +157,28 @@ class Engine:
     def step(self) -> list[Session]:
         """Run pending rows of every unfinished session; returns the sessions that got a token or finished."""
         live = list(self._rows.sessions.values())
+        if not live:
+            return []
         spans = [Span(s.number, s.done, min(s.done + self.chunk, s.known)) for s in live]
-        results: dict[str, Array] = {}
+        tokens = self.kernels.step(
+            self._key(live, spans), spans, lambda places: self._compute(live, [Span(*p) for p in places])
+        )
+        changed = self._advance(live, spans, tokens)
+        for session in live:
+            session.trace.hash_ahead(session.request.suite, session.done, self.kernels.hash_rows)
+        return changed
+
+    def _key(self, live: list[Session], spans: Sequence[Span]) -> _Key | None:
+        """The same for steps in which the same sessions decode one token each."""
+        if any(p.b - p.a != 1 or p.a < s.prompt for p, s in zip(spans, live, strict=True)):
+            return None
+        if self._decoding[0] != live:
+            self._decoding = live, _Key()
+        return self._decoding[1]
+
+    def _compute(self, live: Sequence[Session], spans: Sequence[Span]) -> I32 | None:
+        """Run every segment on the rows of ``spans``; the tokens emitted, if the program emits them."""
+        tokens: I32 | None = None
         program = self.model.program
         cuts: dict[bool, list[Span]] = {}  # segments that emit tokens begin at a later row than the others
         for index, plan in enumerate(program.plans):
@@ -152,14 +190,12 @@ class Engine:
                     if (first := max(p.a, program.first_row(index, s.prompt))) < p.b
                 ]
             if cuts[emits]:
-                out = run(program, index, cuts[emits], self._source, self.kernels)
-                if plan.emits:
-                    results.update(out)
-        return self._advance(live, spans, results)
+                out = run(program, index, cuts[emits], self._sources[index], self._placed.kernels[index])
+                if plan.emits and program.feedback:
+                    tokens = out[program.outputs[0]]
+        return tokens
 
-    def _advance(
-        self, live: Sequence[Session], spans: Sequence[Span], results: Mapping[str, Array]
-    ) -> list[Session]:
+    def _advance(self, live: Sequence[Session], spans: Sequence[Span], tokens: I32 | None) -> list[Session]:
         changed, at = [], 0
         program = self.model.program
         for session, span in zip(live, spans, strict=True):
@@ -169,11 +205,12 @@ class Engine:
                     session.reason = "complete"
             else:
                 n = span.b - max(span.a, session.prompt - 1)
-                if n > 0:
-                    self._take(session, [int(t) for t in results[program.outputs[0]][at : at + n]])
+                if n > 0 and tokens is not None:
+                    self._take(session, [int(t) for t in tokens[at : at + n]])
                     at += n
             if session.reason is not None:
                 del self._rows.sessions[session.number]
+                self._decoding = [], _Key()
             if session.reason is not None or session.emitted:
                 changed.append(session)
         return changed
@@ -201,7 +238,15 @@ class Engine:
     def _feed(self, session: Session, row: int, tokens: Sequence[int]) -> None:
         buffer = session.trace.arrays[self.model.program.inputs[0][0]]
         room = max(0, min(len(tokens), session.trace.capacity - row))
-        buffer[row : row + room] = tokens[:room]
+        if room:
+            buffer[row : row + room] = tokens[:room]
+            self._draw(session, row, row + room)
+
+    def _draw(self, session: Session, a: int, b: int) -> None:
+        """Provide the random numbers of rows a..b where the request's settings use any."""
+        generation = session.request.generation
+        if generation and generation.sampling.temperature and session.draws is not None:
+            session.draws[a:b] = draws(generation.seed, a, b)
 
     def run(self, session: Session, on_step: Callable[[Session], None] | None = None) -> None:
         """Step until ``session`` is finished, calling ``on_step`` after each step in which it got tokens."""

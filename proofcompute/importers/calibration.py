@@ -96,11 +96,12 @@ class _Observed:
         residual: F32 | None = None,
     ) -> F32:
         """See Products."""
-        rows = prepared(before, x, k)
+        given = prepared(before, x, k)
+        rows = k.host(given)
         wide = rows.astype(np.float64)
         energy = np.asarray(total(wide * wide)) / len(rows)
         self.seen[weight] = _Seen(energy, rows[:: -(-len(rows) // ROWS)].copy())
-        return self.products.linear(weight, rows, limbs, k, None, residual)
+        return self.products.linear(weight, given, limbs, k, None, residual)
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def encode_hint(acc: I32, kernels: Kernels) -> tuple[bytes, ...]:
     The width is the least that holds every value of the set, so that the encoding is canonical.
     """
     out = []
-    for values in acc:
+    for values in kernels.host(acc):
         bits = _width(int(values.min()), int(values.max()))
         out.append(bytes([bits]) + kernels.pack(np.ascontiguousarray(values).reshape(-1), bits))
     return tuple(out)

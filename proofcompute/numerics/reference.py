@@ -11,11 +11,12 @@ from proofcompute.kernels import F32, I8, I16, I32, I64, U8, U32, U64, Before, M
 from proofcompute.numerics import attention as attending
 from proofcompute.numerics import bitpack, products, rows, sampler
 from proofcompute.numerics.elementwise import check_platform
+from proofcompute.numerics.memory import HostMemory
 
 __all__ = ["NumpyKernels"]
 
 
-class NumpyKernels:
+class NumpyKernels(HostMemory):
     """The definition of the canonical arithmetic; slow and obvious.
 
     Raises DeviceError on construction where this machine's binary32 is not the canonical one.
@@ -105,9 +106,9 @@ class NumpyKernels:
         """:func:`proofcompute.numerics.rows.settle`."""
         return rows.settle(x)
 
-    def sample(self, logits: F32, history: I64, how: Sampling, draw: int) -> int:
-        """:func:`proofcompute.numerics.sampler.sample`."""
-        return sampler.sample(logits, history, how, draw)
+    def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
+        """:func:`proofcompute.numerics.sampler.sample`, row by row."""
+        return sampler.sample_rows(sampler.sample, logits, history, first, how, draws)
 
     # -- commitments and checks ----------------------------------------------------------------------
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:

@@ -18,20 +18,22 @@ Tokens of weight zero can never be chosen and change no sum, so an implementatio
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from proofcompute.errors import InputError
-from proofcompute.kernels import F32, I64, Sampling
+from proofcompute.kernels import F32, I32, I64, U64, Sampling
 from proofcompute.numerics.elementwise import ZERO, quiet, require_finite
 from proofcompute.numerics.transcendental import exp
 from proofcompute.numerics.trees import canonical_max
 
-__all__ = ["DRAW_BITS", "check_sampling", "penalise", "sample", "weights"]
+__all__ = ["DRAW_BITS", "check_rows", "check_sampling", "penalise", "sample", "sample_rows", "weights"]
 
 DRAW_BITS: Final = 128
 _TWO_30: Final = np.float32(1073741824.0)
+Sample: TypeAlias = Callable[[F32, I32 | I64, Sampling, int], int]
 
 
 def _is_binary32(x: float) -> bool:
@@ -61,7 +63,7 @@ def check_sampling(how: Sampling) -> None:
 
 
 @quiet
-def penalise(logits: F32, history: I64, penalty: np.float32) -> F32:
+def penalise(logits: F32, history: I32 | I64, penalty: np.float32) -> F32:
     """Step 1: logits [v] after the penalty for the set of token ids in history [t].
 
     Raises InputError if an id is not below v, NonFiniteError if a logit is not finite before or after.
@@ -85,7 +87,7 @@ def weights(x: F32, temperature: np.float32) -> I64:
     return found
 
 
-def sample(logits: F32, history: I64, how: Sampling, draw: int) -> int:
+def sample(logits: F32, history: I32 | I64, how: Sampling, draw: int) -> int:
     """The next token: logits [v], history [t] token ids so far, draw a 128-bit integer.
 
     Raises InputError for unusable settings, a draw outside 0..2^128-1, no logits, or a token id in history
@@ -108,3 +110,25 @@ def sample(logits: F32, history: I64, how: Sampling, draw: int) -> int:
     kept = int(np.searchsorted(sums, least, side="left"))  # the last token kept
     r = (draw * int(sums[kept])) >> DRAW_BITS
     return int(order[int(np.searchsorted(sums, r, side="right"))])
+
+
+def check_rows(logits: F32, history: I32, first: int, draws: U64) -> None:
+    """InputError unless logits [n, v], history [t] and draws [n, 2] fit rows first..first+n, first >= -1."""
+    n = len(logits)
+    if logits.ndim != 2 or first < -1 or len(history) < first + n or draws.shape != (n, 2):
+        raise InputError(
+            f"logits {list(logits.shape)} from row {first}, {len(history)} tokens, draws {list(draws.shape)}"
+        )
+
+
+def sample_rows(one: Sample, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
+    """``one`` (this module's :func:`sample`, or one that is equal) for each row: int32 [n].
+
+    Row i has seen history[: first + i + 1]; its draw is draws[i, 0] + 2^64 draws[i, 1].
+    """
+    check_rows(logits, history, first, draws)
+    tokens = np.empty(len(logits), np.int32)
+    for i, row in enumerate(logits):
+        low, high = draws[i]
+        tokens[i] = one(row, history[: first + i + 1], how, int(low) | int(high) << 64)
+    return tokens

@@ -4,42 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from proofcompute.kernels import F32, Array, Kernels
-from proofcompute.numerics import rope_table
 from proofcompute.ops.base import Pointwise, f32_rows, from_bits, need
 from proofcompute.program import Rows, Span, Spec, WeightSpec
 from proofcompute.source import Source
 
-__all__ = ["Attention", "QuantiseHeads", "Rope", "rotary_rows"]
-
-_BLOCK = 512
-"""Positions in one cached piece of a rotary table."""
-
-
-@lru_cache(maxsize=64)
-def _table(freqs: tuple[int, ...], block: int) -> tuple[F32, F32]:
-    """Cosines and sines of positions block*512.. for frequencies given as bit patterns, [512, r] each."""
-    positions = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.int64)
-    return rope_table(positions, np.array(freqs, np.uint32).view(np.float32))
-
-
-@lru_cache(maxsize=8)  # every layer of a step asks for the same rows
-def rotary_rows(freqs: tuple[int, ...], spans: tuple[Span, ...]) -> tuple[F32, F32]:
-    """Cosines and sines of the positions of all spans, one after the other."""
-    cos: list[F32] = []
-    sin: list[F32] = []
-    for _, first, last in spans:
-        for block in range(first // _BLOCK, (last - 1) // _BLOCK + 1):
-            whole_cos, whole_sin = _table(freqs, block)
-            a, b = max(first - block * _BLOCK, 0), min(last - block * _BLOCK, _BLOCK)
-            cos.append(whole_cos[a:b])
-            sin.append(whole_sin[a:b])
-    return np.concatenate(cos), np.concatenate(sin)
+__all__ = ["Attention", "QuantiseHeads", "Rope"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +37,7 @@ class Rope(Pointwise):
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
-        cos, sin = rotary_rows(self.freqs, tuple(spans))
+        cos, sin = k.rope_rows(self.freqs, spans)
         return (k.rope(ins[0], cos, sin, self.heads, bool(self.interleaved)),)
 
 
@@ -142,4 +114,4 @@ class Attention(Pointwise):
                 )
             )
             row += n
-        return (out[0] if len(out) == 1 else np.concatenate(out),)
+        return (k.join(out),)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from proofcompute.kernels import Array, Before, Gated, Kernels, Norm
-from proofcompute.ops.attention import QuantiseHeads, Rope, rotary_rows
+from proofcompute.ops.attention import QuantiseHeads, Rope
 from proofcompute.ops.base import from_bits
 from proofcompute.ops.linear import Linear
 from proofcompute.ops.pointwise import Add, Gate, RmsNorm, Split
@@ -62,7 +62,7 @@ class FusedHeads:
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """One input; outputs: queries, keys, key scales, values, value scales."""
-        cos, sin = rotary_rows(self.queries.freqs, tuple(spans))
+        cos, sin = k.rope_rows(self.queries.freqs, spans)
         return k.heads(ins[0], cos, sin, self.queries.heads, self.keys.heads, bool(self.keys.interleaved))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from proofcompute.kernels import F32, Array, Kernels
 from proofcompute.ops.base import Pointwise, f32_rows, from_bits, need, vector
 from proofcompute.program import Rows, Span, Spec, WeightSpec
@@ -136,6 +134,6 @@ class Split(Pointwise):
         """See the class."""
         x, a, parts = ins[0], 0, []
         for width in self.widths:
-            parts.append(np.ascontiguousarray(x[:, a : a + width]))
+            parts.append(k.cut(x, a, a + width))
             a += width
         return parts

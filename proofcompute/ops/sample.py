@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from proofcompute.kernels import Array, Kernels
 from proofcompute.ops.base import Pointwise, f32_rows, need
 from proofcompute.program import Rows, Span, Spec, WeightSpec
@@ -33,12 +31,10 @@ class Sample(Pointwise):
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
         logits, histories = ins
-        tokens: list[int] = []
+        tokens: list[Array] = []
+        at = 0
         for s, history in zip(spans, histories, strict=True):
-            how = src.rows.sampling(s.trace)
-            seen = np.asarray(history, np.int64)
-            for row in range(s.a, s.b):
-                tokens.append(
-                    k.sample(logits[len(tokens)], seen[: row + 1], how, src.rows.draw(s.trace, row))
-                )
-        return (np.array(tokens, np.int32),)
+            rows = logits[at : at + s.b - s.a]
+            at += s.b - s.a
+            tokens.append(k.sample(rows, history, s.a, src.rows.sampling(s.trace), src.rows.draws(s)))
+        return (k.join(tokens),)

@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-import numpy as np
-
 from proofcompute import merkle, wire
 from proofcompute.errors import Cell, FormatError, MismatchError
 from proofcompute.interpreter import Needs, TableRows, needs, run
-from proofcompute.kernels import I32, U8, Array, Kernels, Sampling
+from proofcompute.kernels import I32, U8, U64, Array, Kernels, Sampling
 from proofcompute.messages import Challenge, GroupOpening, OpeningHead, Part, TableOpening, encode_hint
 from proofcompute.model import Model, weight_leaf_rows, weight_tree
+from proofcompute.placement import Placement
 from proofcompute.program import Span
 from proofcompute.source import RecordProducts, Source
-from proofcompute.statement import Statement, draw
+from proofcompute.statement import Statement, draws
 from proofcompute.trace import group_leaves, split_rows
 
 __all__ = ["StoredTrace", "open_cells"]
@@ -36,26 +35,27 @@ class StoredTrace:
     def tree(self, group: int) -> merkle.Tree:
         """Merkle tree of one group."""
         if group not in self._trees:
-            data = np.ascontiguousarray(self.groups[group])
-            leaves = group_leaves(self.statement.program, self.suite, group, data, self.kernels.hash_rows)
-            self._trees[group] = merkle.Tree(self.suite, leaves, self.kernels.hash_rows)
+            k = self.kernels
+            leaves = group_leaves(self.statement.program, self.suite, group, self.groups[group], k.hash_rows)
+            self._trees[group] = merkle.Tree(self.suite, leaves, k.hash_rows, k.join)
         return self._trees[group]
 
 
 class _StoredRows:
     """RowReader over the rows that one cell needs."""
 
-    def __init__(self, trace: StoredTrace, need: Needs) -> None:
+    def __init__(self, trace: StoredTrace, need: Needs, kernels: Kernels) -> None:
         self.statement = trace.statement
+        self.kernels = kernels
         self.arrays: dict[str, tuple[int, Array]] = {}
         for g in need.groups:
-            data = np.ascontiguousarray(trace.groups[g.group][g.a : g.b])
-            for name, rows in split_rows(self.statement.program, g.group, data).items():
+            data = kernels.array(trace.groups[g.group][g.a : g.b])
+            for name, rows in split_rows(self.statement.program, g.group, data, kernels).items():
                 self.arrays[name] = (g.a, rows)
 
     def read(self, name: str, span: Span) -> Array:
         if name in self.statement.inputs:
-            return self.statement.inputs[name][span.a : span.b]
+            return self.kernels.array(self.statement.inputs[name][span.a : span.b])
         first, rows = self.arrays[name]
         return rows[span.a - first : span.b - first]
 
@@ -68,8 +68,8 @@ class _StoredRows:
     def sampling(self, trace: int) -> Sampling:
         return self.statement.sampling
 
-    def draw(self, trace: int, row: int) -> int:
-        return draw(self.statement.seed, row)
+    def draws(self, span: Span) -> U64:
+        return self.kernels.array(draws(self.statement.seed, span.a, span.b))
 
 
 def open_cells(
@@ -100,6 +100,7 @@ def open_cells(
 
 def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[Part]:
     tables: dict[str, merkle.Tree] = {}
+    placed = Placement(model.program, model.weights, trace.kernels)
     for cell in challenge.cells:
         need = needs(trace.statement, cell)
         groups = tuple(
@@ -111,7 +112,7 @@ def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[P
         opened = (
             tuple(_table(model, t, tables, trace.kernels) for t in need.tables) if challenge.tables else ()
         )
-        hints = _hints(model, trace, need, cell) if challenge.hints else ()
+        hints = _hints(placed, trace, need, cell) if challenge.hints else ()
         yield Part(groups, opened, hints)
 
 
@@ -128,10 +129,11 @@ def _table(
     )
 
 
-def _hints(model: Model, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[bytes, ...], ...]:
+def _hints(placed: Placement, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[bytes, ...], ...]:
     recorded: list[I32] = []
-    source = Source(_StoredRows(trace, need), model, RecordProducts(model.matrix, recorded))
-    run(model.program, cell.segment, [Span(0, cell.a, cell.b)], source, trace.kernels)
+    k, weights = placed.kernels[cell.segment], placed.weights[cell.segment]
+    source = Source(_StoredRows(trace, need, k), weights, RecordProducts(weights.matrix, recorded))
+    run(placed.program, cell.segment, [Span(0, cell.a, cell.b)], source, k)
     if len(recorded) != len(need.sites):
         raise FormatError(f"{cell}: {len(recorded)} products were made where {len(need.sites)} are needed")
-    return tuple(encode_hint(acc, trace.kernels) for acc in recorded)
+    return tuple(encode_hint(acc, k) for acc in recorded)

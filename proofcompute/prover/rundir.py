@@ -129,7 +129,7 @@ class RunDirectory:
         program = session.trace.program
         with writing(self.path / "trace") as stream:
             for g in range(len(program.committed)):
-                stream.write(session.trace.group(g, 0, receipt.rows).data)
+                stream.write(session.trace.memory.host(session.trace.group(g, 0, receipt.rows)).data)
         write_atomic(self.receipt_path, receipt.encode())
 
     def request(self) -> Request:

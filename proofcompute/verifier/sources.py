@@ -11,12 +11,12 @@ from proofcompute import hashing, merkle
 from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.freivalds import Columns, check_product
 from proofcompute.interpreter import Needs, TableRows
-from proofcompute.kernels import F32, I8, Array, Before, Kernels, Sampling, prepared, product_sets
+from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling, prepared, product_sets
 from proofcompute.messages import Part, decode_hint
 from proofcompute.model import MODEL_SUITE, Identity
 from proofcompute.program import Program, Site, Span
 from proofcompute.source import Products
-from proofcompute.statement import Statement, draw
+from proofcompute.statement import Statement, draws
 from proofcompute.trace import group_leaves, split_rows
 
 __all__ = ["HeldProducts", "HintProducts", "OpenedRows", "OpenedTables", "open_groups", "open_tables"]
@@ -65,9 +65,9 @@ class OpenedRows:
         """See RowReader."""
         return self.statement.sampling
 
-    def draw(self, trace: int, row: int) -> int:
+    def draws(self, span: Span) -> U64:
         """See RowReader."""
-        return draw(self.statement.seed, row)
+        return draws(self.statement.seed, span.a, span.b)
 
 
 def open_groups(

@@ -21,7 +21,7 @@ from proofcompute.generation import stop_reason
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.interpreter import needs, run
-from proofcompute.kernels import Array, Kernels, Sampling
+from proofcompute.kernels import U64, Array, Kernels, Sampling
 from proofcompute.messages import Challenge, Generation, OpeningHead, Part, Receipt, Request, all_cells
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
@@ -29,7 +29,7 @@ from proofcompute.program import Span
 from proofcompute.prover import StoredTrace, open_cells
 from proofcompute.signing import NodeIdentity
 from proofcompute.source import ComputeProducts, Source
-from proofcompute.statement import Statement, draw
+from proofcompute.statement import Statement, draws
 from proofcompute.trace import Trace, group_seal, join_rows, trace_root
 from proofcompute.verifier import Key, Verified, keygen, verify
 from proofcompute.vocabulary import Vocabulary
@@ -109,8 +109,8 @@ class _Rows:
     def sampling(self, trace: int) -> Sampling:
         return self.settings.sampling
 
-    def draw(self, trace: int, row: int) -> int:
-        return draw(self.settings.seed, row)
+    def draws(self, span: Span) -> U64:
+        return draws(self.settings.seed, span.a, span.b)
 
 
 @dataclass(frozen=True, eq=False)

@@ -186,7 +186,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(
                 "prover.opening",
                 "return rows[span.a - first : span.b - first]",
-                "return np.concatenate([np.zeros((first, *rows.shape[1:]), rows.dtype), rows])"
+                "return self.kernels.join([self.kernels.zeros((first, *rows.shape[1:]), rows.dtype), rows])"
                 "[span.a : span.b]",
             ),
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,7 @@ import numpy as np
 import pytest
 from numba import types
 
-from proofcompute.backends.numba import cache
-from proofcompute.backends.numba.cache import KernelCache, cache_directory, source_key
+from proofcompute.backends.numba.cache import KernelCache, source_key
 
 SIGNATURE = types.int64(types.int64)
 
@@ -62,8 +60,6 @@ def test_key_depends_on_every_source_and_word(tmp_path: Path) -> None:
 
 def test_no_key_without_sources(tmp_path: Path) -> None:
     assert source_key([tmp_path / "missing"], ["cpu"]) is None
-    assert cache_directory(tmp_path, None) is None
-    assert cache_directory(None, "key") is None
 
 
 def test_second_compilation_is_a_load(tmp_path: Path) -> None:
@@ -99,37 +95,6 @@ def test_works_without_a_directory() -> None:
 def test_works_where_the_directory_vanished(tmp_path: Path) -> None:
     dispatcher = compiled(tmp_path / "gone")
     assert dispatcher(5) == 12
-
-
-def test_unusable_places(tmp_path: Path) -> None:
-    in_the_way = tmp_path / "file"
-    in_the_way.write_text("")
-    assert cache_directory(in_the_way, "key") is None
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_directories_that_others_can_write_are_refused(tmp_path: Path) -> None:
-    path = cache_directory(tmp_path, "key")
-    assert path is not None
-    path.chmod(0o777)
-    assert cache_directory(tmp_path, "key") is None
-
-
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="permissions bind only other users")
-def test_read_only_directories_are_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    assert cache_directory(tmp_path, "key") is None
-
-
-def test_user_cache_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache._user_cache() == tmp_path
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache._user_cache() == tmp_path / ".cache"
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert cache._user_cache() == tmp_path / "Library" / "Caches"
 
 
 def test_kernels_refuse_other_types() -> None:

@@ -28,7 +28,8 @@ def test_unknown_commands_options_and_missing_arguments() -> None:
 def test_help_and_version() -> None:
     assert call("--help").out.startswith("Usage: proofcompute")
     assert call("--version").out.startswith("proofcompute 0.")
-    for command in "import inspect identity keygen request run challenge open verify demo".split():
+    commands = "import inspect identity keygen request run challenge open verify devices cubins demo"
+    for command in commands.split():
         found = call(command, "--help")  # the device option that call() adds is no obstacle
         assert found.status == 0
         assert "--json" in found.out

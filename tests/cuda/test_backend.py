@@ -11,7 +11,7 @@ import pytest
 
 import synthetic
 from cuda_rig import ROOT, EmulatedDevice, sources, why_not
-from kernel_cases.data import floats, int8s, scales
+from kernel_cases.data import draws, floats, int8s, scales
 from proofcompute.backends.cuda import FILES, Buffer, CudaKernels, kernel_files, source
 from proofcompute.backends.cuda.cupy_device import CupyDevice
 from proofcompute.errors import DeviceError, InputError, LimitError, UnsupportedError
@@ -81,7 +81,7 @@ def test_arguments_are_checked_before_anything_is_launched() -> None:
         "values": lambda: kernels.attention(x, keys, s, keys[:3], s, 0, eps, 0),
         "residues": lambda: kernels.project(int8s(2, 3), np.full((1, 3), 2**31 - 1, dtype=np.uint32)),
         "columns": lambda: kernels.fold(int8s(2, 3), np.zeros((1, 3), dtype=np.uint32)),
-        "draw": lambda: kernels.sample(x[0], np.zeros(0, np.int64), Sampling(), 1 << 128),
+        "draws": lambda: kernels.sample(x, np.zeros(3, np.int32), 0, Sampling(), draws(0)),
     }
     accepted = []
     for name, call in calls.items():

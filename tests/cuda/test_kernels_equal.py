@@ -13,8 +13,8 @@ import pytest
 from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.device import ORDERS
 from kernel_cases import CASES, METHODS, Case, outcome
-from kernel_cases.data import floats
-from proofcompute.backends.cuda import CudaKernels
+from kernel_cases.data import draws, floats
+from proofcompute.backends.cuda import CudaKernels, products
 from proofcompute.kernels import Sampling
 from proofcompute.numerics import NumpyKernels
 
@@ -55,11 +55,17 @@ def test_equals_the_definition(method: str, order: int) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_route_without_tensor_cores(order: int) -> None:
-    device = EmulatedDevice(75, order)
+@pytest.mark.parametrize(
+    ("capability", "route"), [(75, {"product_dp4a", "rescale", "add"}), (90, {"linear_mma"})]
+)
+def test_few_rows_take_the_tiled_route_too(
+    capability: int, route: set[str], order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "FEW_ROWS", 0)
+    device = EmulatedDevice(capability, order)
     assert differences(CudaKernels(device), "linear", order) == []
-    around = {"rms_norm", "gate", "add"}
-    assert {name for name, _ in device.launches} == {"quantise_rows", "product_dp4a", "rescale", *around}
+    around = {"quantise_rows", "quantise_normed", "quantise_gated"}
+    assert {name for name, _ in device.launches} == route | around
 
 
 def test_attention_in_batches_of_rows() -> None:
@@ -71,7 +77,7 @@ def test_attention_in_batches_of_rows() -> None:
 @pytest.mark.parametrize("exponent", [1, 23, 24, 62, 63, 64, 65, 73, 74, 75, 76, 148])
 def test_small_shares(exponent: int) -> None:
     """The least sum that top-p keeps is a quotient by a power of two, from no shift to beyond 2^74."""
-    logits, nothing = floats("normal", 300) * np.float32(9), np.zeros(0, dtype=np.int64)
+    logits, nothing = floats("normal", 1, 300) * np.float32(9), np.zeros(0, dtype=np.int32)
     kernels = CudaKernels(EmulatedDevice())
     for numerator in (1, 3, 2**24 - 1):
         top_p = float(np.float32(numerator * 2.0**-exponent))
@@ -79,7 +85,8 @@ def test_small_shares(exponent: int) -> None:
             continue
         for draw in (0, 1 << 127, (1 << 128) - 1):
             how = Sampling(2.0, 0, top_p)
-            assert kernels.sample(logits, nothing, how, draw) == numpy().sample(logits, nothing, how, draw)
+            row = (logits, nothing, -1, how, draws(draw))
+            assert kernels.sample(*row).tolist() == numpy().sample(*row).tolist()
 
 
 def test_states_its_name() -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cuda_rig import EmulatedDevice, build, coverage, sources, why_not
 from kernel_cases import CASES, METHODS, outcome
-from kernel_cases.data import floats, int8s, matrix
+from kernel_cases.data import draws, floats, int8s, matrix, scales
 from proofcompute.backends.cuda import Argument, CudaKernels, kernel_files
-from proofcompute.kernels import Sampling
+from proofcompute.errors import InputError, NonFiniteError
+from proofcompute.kernels import Gated, Norm, Sampling
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -51,12 +53,19 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ]
                 for case in cases[:: max(1, len(cases) // PER_METHOD)]:
                     outcome(kernels, case)
+            for n in (2, 5):  # few rows, and more
+                x, w, rest = floats("mixed", n, 70), matrix(2, 9, 70, bias=True), floats("normal", n, 9)
+                kernels.linear(x, w, 2, Norm(floats("normal", 70), np.float32(1e-5)), rest)
+                kernels.linear(floats("normal", n, 140), w, 1, Gated(), rest)
+                kernels.linear(x, w, 2)
             for top_p in (2.0**-64, 2.0**-70):  # the shift that divides by 2^64 and more
-                kernels.sample(floats("normal", 9), np.zeros(0, np.int64), Sampling(1.0, 0, top_p), 1 << 127)
+                how, nothing = Sampling(1.0, 0, top_p), np.zeros(0, np.int32)
+                kernels.sample(floats("normal", 1, 9), nothing, -1, how, draws(1 << 127))
             seen |= {name for name, _ in device.launches}
         device = EmulatedDevice()
         device.recording = file
         _plain_product(device)
+        _steps(CudaKernels(device))
         seen |= {name for name, _ in device.launches}
     assert seen == set(kernel_files())
     return path
@@ -72,6 +81,33 @@ def _plain_product(device: EmulatedDevice) -> None:
     found = np.empty((n, m), dtype=np.int32)
     device.download(acc, found)
     assert found.tolist() == (q.astype(np.int32) @ w.astype(np.int32).T).tolist()
+
+
+def _steps(kernels: CudaKernels) -> None:
+    """What only a step launches, rows at places that device memory names for one; and what is found wrong."""
+
+    class Key:
+        pass
+
+    x, table = kernels.array(int8s(9, 7)), kernels.array(floats("normal", 9, 4))
+    logits = kernels.array(floats("normal", 1, 33))
+    history = kernels.array(np.arange(9, dtype=np.int32))
+    none = kernels.zeros((1, 2), np.uint64)
+    keys, ks = kernels.array(int8s(9, 1, 4)), kernels.array(scales(9, 1))
+
+    def step(places: Any) -> Any:
+        ((_, a, b),) = places
+        x[a:b] = x[:1]
+        rows = kernels.attention(table[a:b], keys[:b], ks[:b], keys[:b], ks[:b], a, np.float32(1), 3)
+        table[a:b] = kernels.settle(rows)
+        return kernels.sample(logits, history[:b], a, Sampling(), none)
+
+    kernels.step(Key(), [(0, 5, 6)], step)
+    table[5:6] = np.full((1, 4), np.nan, np.float32)
+    with pytest.raises(NonFiniteError):
+        kernels.step(Key(), [(0, 5, 6)], step)
+    with pytest.raises(InputError):
+        kernels.sample(floats("normal", 1, 33), np.array([33], np.int32), 0, Sampling(1.0), draws(0))
 
 
 @pytest.mark.parametrize(("variant", "orders"), [("address", (0, 1, 2)), ("thread", (0, 1, 2))])
@@ -142,9 +178,9 @@ FAULTS = {
     "one-element-too-many": (
         "address",
         "quantise",
-        "quantise.cu",
-        "j < d; j += THREADS) {\n    u32 b",
-        "j <= d; j += THREADS) {\n    u32 b",
+        "rows.cuh",
+        "j < d; j += THREADS) {\n    const u32 b",
+        "j <= d; j += THREADS) {\n    const u32 b",
         "heap-buffer-overflow",
     ),
     "signed-overflow": (
@@ -175,7 +211,7 @@ def test_seeded_faults_are_caught(fault: str, tmp_path: Path) -> None:
             inner(kernel, *rest, **named)  # type: ignore[arg-type]
 
         device.launch = only  # type: ignore[method-assign]
-        x, w = floats("normal", 3, 300), floats("normal", 300)
+        x, w = floats("normal", 5, 300), floats("normal", 300)
         if file == "rms_norm":
             kernels.rms_norm(x, w, np.float32(1e-5))
         elif file == "layer_norm":

@@ -1,15 +1,17 @@
 """A device whose memory is host memory and whose kernels are the rig's: what the backend's tests run on.
 
-Launches run at once, in the order of threads that is set. Streams and events are followed all the same: a
-launch or a copy that touches memory which another stream wrote (or that writes what another stream read)
-without an event in between raises, since on hardware it would race.
+Launches run at once, in the order of threads that is set. Streams, events and graphs are followed all the
+same (``order.py``): work that touches memory which another stream wrote (or that writes what another stream
+read) without an event in between raises, since on hardware it would race. What is queued while a graph is
+made runs only when the graph is replayed, with the same arguments.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,8 +19,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cuda_rig.build import build
-from proofcompute.backends.cuda.device import Argument, Buffer
-from proofcompute.errors import DeviceError
+from cuda_rig.order import Order, Uses
+from proofcompute.backends.cuda.device import Argument, Buffer, Device, Window
+from proofcompute.errors import DeviceError, InputError
 from proofcompute.kernels import Array
 
 __all__ = ["ORDERS", "EmulatedDevice"]
@@ -28,6 +31,8 @@ ORDERS = (0, 1, 2, 3, 4)
 
 _ROOM = 32
 _READ_ONLY = 128
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Work = tuple[str, int, Callable[[int], None]]
 
 
 @cache
@@ -38,80 +43,208 @@ def _library(path: Path) -> Any:
 
 
 class _Memory:
-    """An allocation: its bytes, and which work on it has to come first."""
+    """An allocation: its bytes, and which work has touched them."""
 
     def __init__(self, size: int) -> None:
-        self.bytes = np.empty(size // 16 + 1, dtype=np.complex128).view(np.uint8)  # aligned to 16
+        self.bytes: Bytes = np.empty(size // 16 + 1, dtype=np.complex128).view(np.uint8)  # aligned to 16
         self.bytes[:] = 0xA5  # so that what is never written does not pass for zero
-        self.written: tuple[int, int] = (0, 0)
-        self.read: dict[int, int] = {}
+        self.uses = Uses()
 
 
 class EmulatedDevice:
-    """A :class:`proofcompute.backends.cuda.Device` without hardware."""
+    """A :class:`proofcompute.backends.cuda.Device` without hardware.
+
+    ``launches`` lists every launch that ran, with its grid; ``downloads`` and ``uploads`` the sizes in bytes
+    of what crossed. ``memory`` bounds what may be allocated at a time. ``blas``: whether there is a vendor's
+    product; ``seconds`` is what a launch is said to take, 1 by default.
+    """
 
     def __init__(
-        self, capability: int = 90, order: int = 0, blocks: int = 3, library: Path | None = None
+        self,
+        capability: int = 90,
+        order: int = 0,
+        blocks: int = 3,
+        library: Path | None = None,
+        memory: int = 1 << 40,
+        name: str = "emulated",
+        blas: bool = False,
     ) -> None:
-        self.name = "emulated"
+        self.name = name
         self.capability = capability
         self.blocks = blocks
         self.order = order
+        self.memory = memory
+        self.library = blas
+        self.used = 0
         self.launches: list[tuple[str, tuple[int, int, int]]] = []
+        self.downloads: list[int] = []
+        self.uploads: list[int] = []
+        self.replays = 0
+        self.seconds: dict[str, float] = {}
         self.recording: BinaryIO | None = None
         self._library = _library(library or build())
-        self._clocks: list[dict[int, int]] = [{0: 0}]
-        self._events: list[dict[int, int]] = []
+        self._order = Order()
+        self._making: list[Work] | None = None
 
     # -- order of work -------------------------------------------------------------------------------
-    def _tick(self, stream: int) -> int:
-        self._clocks[stream][stream] += 1
-        return self._clocks[stream][stream]
-
-    def _after(self, stream: int, buffer: Buffer, writes: bool, what: str) -> None:
-        memory, clock = buffer.owner, self._clocks[stream]
-        pending = [memory.written, *(memory.read.items() if writes else ())]
-        if any(clock.get(other, 0) < tick for other, tick in pending):
-            raise DeviceError(f"{what} on stream {stream} does not wait for what uses its memory")
-        if writes:
-            memory.written, memory.read = (stream, clock[stream]), {}
-        else:
-            memory.read[stream] = clock[stream]
-
     def stream(self) -> int:
-        self._clocks.append({len(self._clocks): 0})
-        return len(self._clocks) - 1
+        return self._order.stream()
 
-    def record(self, stream: int) -> int:
-        self._events.append(dict(self._clocks[stream]))
-        return len(self._events) - 1
+    def record(self, stream: int) -> Any:
+        event = self._order.event()
+        self._queue("an event", stream, lambda s: self._order.record(s, event))
+        return event
 
-    def wait(self, stream: int, event: int) -> None:
-        clock = self._clocks[stream]
-        for other, tick in self._events[event].items():
-            clock[other] = max(clock.get(other, 0), tick)
+    def wait(self, stream: int, event: Any) -> None:
+        self._queue("a wait", stream, lambda s: self._order.wait(s, event))
+
+    def _queue(self, what: str, stream: int, work: Callable[[int], None]) -> None:
+        if self._making is None:
+            work(stream)
+        else:
+            self._making.append((what, stream, work))
+
+    def _now(self, what: str) -> None:
+        if self._making is not None:
+            raise DeviceError(f"{what} while a graph is made")
+
+    def begin(self) -> None:
+        self._now("another graph")
+        self._making = []
+
+    def end(self) -> Any:
+        making, self._making = self._making, None
+        assert making is not None
+        return making
+
+    def replay(self, graph: Any) -> None:
+        self._now("a replay")
+        self.replays += 1
+        branches = self._order.branches(0, [stream for _, stream, _ in graph])
+        for _, stream, work in graph:
+            work(branches[stream])
+        if not self._order.joined(0, branches.values()):
+            raise DeviceError("a graph's branch is not joined to its main stream")
 
     # -- memory --------------------------------------------------------------------------------------
-    def allocate(self, size: int) -> Buffer:
-        return Buffer(_Memory(size), 0, size)
+    def allocate(self, size: int, stream: int = 0) -> Buffer:
+        if self.used + size > self.memory:
+            raise DeviceError(f"{self.used} of {self.memory} bytes are in use")
+        memory = _Memory(size)
+        self.used += size
+        weakref.finalize(memory, self._release, size)
+        return Buffer(memory, 0, size, stream)
+
+    def _release(self, size: int) -> None:
+        self.used -= size
+
+    def _touch(self, what: str, stream: int, buffer: Buffer, *, writes: bool) -> None:
+        uses: Uses = buffer.owner.uses
+        if not uses.touch(self._order, stream, buffer.start, buffer.start + buffer.size, writes=writes):
+            raise DeviceError(f"{what} on stream {stream} does not wait for what uses its memory")
 
     def zeros(self, size: int, stream: int = 0) -> Buffer:
-        return self.upload(np.zeros(size, dtype=np.uint8), stream)
-
-    def upload(self, host: Array, stream: int = 0) -> Buffer:
-        assert host.flags.c_contiguous
-        buffer = self.allocate(host.nbytes)
-        self._tick(stream)
-        self._after(stream, buffer, True, "an upload")
-        _bytes(buffer)[:] = host.reshape(-1).view(np.uint8)
+        buffer = self.allocate(size, stream)
+        self.clear(buffer, stream)
         return buffer
 
-    def download(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
+    def clear(self, buffer: Buffer, stream: int = 0) -> None:
+        def work(on: int) -> None:
+            self._order.tick(on)
+            self._touch("clearing", on, buffer, writes=True)
+            _bytes(buffer)[:] = 0
+
+        self._queue("clearing", stream, work)
+
+    def upload(self, host: Array, stream: int = 0) -> Buffer:
+        buffer = self.allocate(host.nbytes, stream)
+        self.write(buffer, host, stream)
+        return buffer
+
+    def write(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
+        self._now("an upload")
         assert host.flags.c_contiguous
         assert host.nbytes == buffer.size
-        self._tick(stream)
-        self._after(stream, buffer, False, "a download")
+        self._order.tick(stream)
+        self._touch("an upload", stream, buffer, writes=True)
+        _bytes(buffer)[:] = host.reshape(-1).view(np.uint8)
+        self.uploads.append(buffer.size)
+
+    def copy(self, source: Buffer, target: Buffer, stream: int = 0) -> None:
+        assert source.size == target.size
+
+        def work(on: int) -> None:
+            self._order.tick(on)
+            self._touch("a copy", on, source, writes=False)
+            self._touch("a copy", on, target, writes=True)
+            _bytes(target)[:] = _bytes(source)
+
+        self._queue("a copy", stream, work)
+
+    def receive(self, source: Buffer, origin: Device, target: Buffer) -> None:
+        assert isinstance(origin, EmulatedDevice)
+        assert source.size == target.size
+        self._now("a copy between devices")
+        origin._now("a copy between devices")
+        origin._order.tick(0)
+        origin._touch("a copy to another device", 0, source, writes=False)
+        self._order.tick(0)
+        self._touch("a copy from another device", 0, target, writes=True)
+        _bytes(target)[:] = _bytes(source)
+
+    def download(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
+        self._now("a download")
+        assert host.flags.c_contiguous
+        assert host.nbytes == buffer.size
+        self._order.tick(stream)
+        self._touch("a download", stream, buffer, writes=False)
         host.reshape(-1).view(np.uint8)[:] = _bytes(buffer)
+        self.downloads.append(buffer.size)
+
+    # -- other libraries -----------------------------------------------------------------------------
+    def export(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+        return _bytes(buffer).view(dtype).reshape(shape)
+
+    def adopt(self, x: Any, stream: int = 0) -> tuple[Buffer, np.dtype[Any], tuple[int, ...]]:
+        if not hasattr(x, "__dlpack__"):
+            raise InputError(f"{type(x).__name__} does not exchange arrays")
+        host = np.from_dlpack(x)
+        memory = _Memory(0)
+        memory.bytes = host.reshape(-1).view(np.uint8)
+        return Buffer(memory, 0, host.nbytes, stream), host.dtype, host.shape
+
+    # -- the vendor's product ------------------------------------------------------------------------
+    def gemm(
+        self,
+        q: Buffer,
+        ldq: int,
+        w: Buffer,
+        ldw: int,
+        shape: tuple[int, int, int],
+        acc: Buffer,
+        stream: int = 0,
+    ) -> None:
+        n, m, d = shape
+        wrong = [v for v in (*shape, ldq, ldw, q.start, w.start, acc.start) if v % 4]
+        if not self.library or wrong:
+            raise DeviceError(f"no library, or sizes that it does not take: {wrong}")
+
+        def work(on: int) -> None:
+            self._order.tick(on)
+            self._touch("gemm", on, q, writes=False)
+            self._touch("gemm", on, w, writes=False)
+            self._touch("gemm", on, acc, writes=True)
+            left, right = _rows(q, n, ldq, d), _rows(w, m, ldw, d)
+            _bytes(acc).view(np.int32).reshape(n, m)[:] = left.astype(np.int32) @ right.astype(np.int32).T
+            self.launches.append(("gemm", (n, m, d)))
+
+        self._queue("gemm", stream, work)
+
+    def timed(self, work: Callable[[], object]) -> float:
+        self._now("timing")
+        before = len(self.launches)
+        work()
+        return sum(self.seconds.get(name, 1.0) for name, _ in self.launches[before:])
 
     # -- launches ------------------------------------------------------------------------------------
     def launch(
@@ -126,24 +259,35 @@ class EmulatedDevice:
         count = self._library.rig_arguments(kernel.encode(), sizes, _ROOM)
         if count != len(arguments):
             raise DeviceError(f"{kernel} takes {count} arguments, not {len(arguments)}")
-        self._tick(stream)
+        given = tuple(arguments)
+        for i, (argument, expected) in enumerate(zip(given, sizes, strict=False)):
+            size = argument.itemsize if isinstance(argument, np.generic) else 8
+            if size != expected % _READ_ONLY:
+                raise DeviceError(f"argument {i} of {kernel} has {size} bytes, not {expected % _READ_ONLY}")
+        read_only = [bool(s & _READ_ONLY) for s in sizes[:count]]
+        self._queue(kernel, stream, lambda on: self._run(kernel, grid, threads, given, read_only, on))
+
+    def _run(
+        self,
+        kernel: str,
+        grid: tuple[int, int, int],
+        threads: int,
+        arguments: Sequence[Argument],
+        read_only: Sequence[bool],
+        stream: int,
+    ) -> None:
+        self._order.tick(stream)
         values: list[Any] = []
-        for i, (argument, expected) in enumerate(zip(arguments, sizes, strict=False)):
-            if isinstance(argument, Buffer):
-                self._after(stream, argument, not expected & _READ_ONLY, kernel)
-                values.append(np.array([_bytes(argument).ctypes.data], dtype=np.uint64))
+        for argument, only in zip(arguments, read_only, strict=True):
+            if isinstance(argument, Buffer | Window):
+                self._touch(kernel, stream, _touched(argument), writes=not only)
+                values.append(np.array([_bytes(_base(argument)).ctypes.data], dtype=np.uint64))
+            elif argument is None:
+                values.append(np.zeros(1, np.uint64))
             else:
-                values.append(np.array([0 if argument is None else argument]).astype(_type_of(argument)))
-            if values[-1].itemsize != expected % _READ_ONLY:
-                raise DeviceError(
-                    f"argument {i} of {kernel} has {values[-1].itemsize} bytes, not {expected % 128}"
-                )
+                values.append(np.array([argument]).astype(argument.dtype))
         self.launches.append((kernel, grid))
-        before = (
-            [_bytes(a).tobytes() if isinstance(a, Buffer) else b"" for a in arguments]
-            if self.recording
-            else []
-        )
+        before = [_old(a) for a in arguments] if self.recording else []
         pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
         shape = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(threads, 1, 1)
         wrong = self._library.rig_launch(kernel.encode(), *shape, pointers, self.order)
@@ -153,13 +297,38 @@ class EmulatedDevice:
             _record(self.recording, kernel, (*grid, threads, 1, 1), arguments, values, before)
 
 
-def _type_of(argument: np.generic | None) -> np.dtype[Any]:
-    return np.dtype(np.uint64) if argument is None else argument.dtype
+def _base(argument: Argument) -> Any:
+    """The buffer that a kernel gets, None for a value."""
+    return (
+        argument.base if isinstance(argument, Window) else argument if isinstance(argument, Buffer) else None
+    )
 
 
-def _bytes(buffer: Buffer) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    whole: np.ndarray[Any, np.dtype[np.uint8]] = buffer.owner.bytes
+def _old(argument: Argument) -> bytes:
+    base = _base(argument)
+    return b"" if base is None else _bytes(base).tobytes()
+
+
+def _touched(argument: Buffer | Window) -> Buffer:
+    """The bytes that a kernel touches. DeviceError if they are outside the buffer."""
+    if isinstance(argument, Buffer):
+        return argument
+    row = int(_bytes(argument.row).view(np.int64)[0])
+    try:
+        return argument.base.part(row * argument.width, argument.rows * argument.width)
+    except InputError as error:
+        raise DeviceError(f"rows from {row} on: {error}") from error
+
+
+def _bytes(buffer: Buffer) -> Bytes:
+    whole: Bytes = buffer.owner.bytes
     return whole[buffer.start : buffer.start + buffer.size]
+
+
+def _rows(buffer: Buffer, n: int, pitch: int, d: int) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """int8 rows [n, d], ``pitch`` bytes apart."""
+    data = _bytes(buffer).view(np.int8)
+    return np.lib.stride_tricks.as_strided(data[: (n - 1) * pitch + d], (n, d), (pitch, 1))
 
 
 def _record(
@@ -173,9 +342,10 @@ def _record(
     """One record of the file that ``replay.cpp`` reads."""
     to.write(struct.pack("<I", len(kernel)) + kernel.encode() + struct.pack("<7I", *shape, len(arguments)))
     for argument, value, old in zip(arguments, values, before, strict=True):
+        base = _base(argument)
         if argument is None:
             to.write(b"\x02")
-        elif isinstance(argument, Buffer):
-            to.write(b"\x01" + struct.pack("<Q", argument.size) + old + _bytes(argument).tobytes())
+        elif base is not None:
+            to.write(b"\x01" + struct.pack("<Q", base.size) + old + _bytes(base).tobytes())
         else:
             to.write(b"\x00" + struct.pack("<I", value.itemsize) + value.tobytes())

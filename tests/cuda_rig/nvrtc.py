@@ -1,14 +1,9 @@
-"""NVRTC through ctypes: compiles for a device that need not be there.
-
-The library comes from the package nvidia-cuda-nvrtc; its interface is that of the NVRTC documentation.
-"""
+"""The ``.cu`` files compiled for devices that need not be there, and what the compiler made of them."""
 
 from __future__ import annotations
 
 import base64
-import ctypes
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -16,10 +11,12 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from proofcompute.backends.cuda.cupy_device import OPTIONS
+from proofcompute.backends.cuda import nvrtc
+from proofcompute.backends.cuda.nvrtc import OPTIONS, Nvrtc, find_nvrtc, nvidia_folders
 from proofcompute.backends.cuda.sources import source
+from proofcompute.errors import DeviceError
 
 __all__ = ["Compiled", "Used", "compiled", "disassembly", "version", "why_no_disassembler", "why_not"]
 
@@ -56,28 +53,21 @@ class Compiled:
     used: dict[str, Used]
 
 
-def _folders() -> list[Path]:
-    spec = importlib.util.find_spec("nvidia")
-    return [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
-
-
 @cache
-def _library() -> Any:
-    for folder in _folders():
-        for path in sorted(folder.glob("*/lib/libnvrtc.so.*")):
-            for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
-                ctypes.CDLL(str(builtins))  # which NVRTC opens by name
-            return ctypes.CDLL(str(path))
-    return None
+def _compiler() -> Nvrtc | None:
+    try:
+        return find_nvrtc()
+    except DeviceError:
+        return None
 
 
 def why_not() -> str:
     """Why nothing can be compiled here; empty if it can."""
-    return "" if _library() else "the package nvidia-cuda-nvrtc is not installed"
+    return "" if _compiler() else "the package nvidia-cuda-nvrtc is not installed"
 
 
 def _disassembler() -> Path | None:
-    return next((p for folder in _folders() for p in folder.glob("*/bin/nvdisasm")), None)
+    return next((p for folder in nvidia_folders() for p in folder.glob("*/bin/nvdisasm")), None)
 
 
 def why_no_disassembler() -> str:
@@ -87,17 +77,7 @@ def why_no_disassembler() -> str:
 
 def version() -> tuple[int, int]:
     """NVRTC's version."""
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    _library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-    return major.value, minor.value
-
-
-def _text(program: ctypes.c_void_p, what: str) -> bytes:
-    size = ctypes.c_size_t()
-    assert getattr(_library(), f"nvrtcGet{what}Size")(program, ctypes.byref(size)) == 0
-    text = ctypes.create_string_buffer(size.value)
-    assert getattr(_library(), f"nvrtcGet{what}")(program, text) == 0
-    return text.raw
+    return find_nvrtc().version
 
 
 @cache
@@ -111,10 +91,11 @@ def compiled(file: str, architecture: int) -> Compiled:
     ).hexdigest()
     kept = _KEPT / f"{file}-{architecture}-{key[:24]}.json"
     if not kept.exists():
-        ptx, cubin, log = _compile(file, architecture)
+        made = _compile(file, architecture)
         kept.parent.mkdir(parents=True, exist_ok=True)
         scratch = kept.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps({"ptx": ptx, "cubin": base64.b64encode(cubin).decode(), "log": log}))
+        cubin = base64.b64encode(made.cubin).decode()
+        scratch.write_text(json.dumps({"ptx": made.ptx, "cubin": cubin, "log": made.log}))
         scratch.replace(kept)
     found = json.loads(kept.read_text())
     return Compiled(found["ptx"], base64.b64decode(found["cubin"]), _used(found["log"]))
@@ -133,23 +114,10 @@ def _used(log: str) -> dict[str, Used]:
     return used
 
 
-def _compile(file: str, architecture: int) -> tuple[str, bytes, str]:
-    program = ctypes.c_void_p()
-    library = _library()
-    created = library.nvrtcCreateProgram(
-        ctypes.byref(program), source(file).encode(), f"{file}.cu".encode(), 0, None, None
-    )
-    assert created == 0
-    options = [*OPTIONS, f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v"]
-    encoded = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
-    result = library.nvrtcCompileProgram(program, len(options), encoded)
-    log = _text(program, "ProgramLog").rstrip(b"\0").decode()
-    assert result == 0, f"{file}.cu for sm_{architecture}:\n{log}"
-    assert "warning" not in log, log
-    ptx = _text(program, "PTX").rstrip(b"\0").decode()
-    cubin = _text(program, "CUBIN")
-    library.nvrtcDestroyProgram(ctypes.byref(program))
-    return ptx, cubin, log
+def _compile(file: str, architecture: int) -> nvrtc.Compiled:
+    made = find_nvrtc().compile(source(file), f"{file}.cu", architecture, "--ptxas-options=-v")
+    assert "warning" not in made.log, made.log
+    return made
 
 
 def disassembly(file: str, architecture: int, scratch: Path) -> dict[str, list[str]]:

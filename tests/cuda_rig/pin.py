@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cuda_rig import nvrtc
-from proofcompute.backends.cuda import FILES
+from proofcompute.backends.cuda.cubins import files_for
 
 __all__ = ["ARCHITECTURES", "PINNED", "files_for", "measure_instructions", "measure_use", "ptx_operations"]
 
@@ -19,11 +19,6 @@ ARCHITECTURES: Final = (75, 80, 90, 100, 120)
 PINNED: Final = Path(__file__).with_name("pinned.json")
 
 _OPERATION: Final = re.compile(r"^\s*(?:@!?%p\d+\s+)?([a-z][a-z0-9_]*(?:\.[a-z0-9_:]+)*)\s", re.MULTILINE)
-
-
-def files_for(architecture: int) -> list[str]:
-    """The files that are compiled for an architecture: all but tensor cores for sm_75."""
-    return [file for file in FILES if architecture >= 80 or file != "linear_mma"]
 
 
 def ptx_operations(file: str, architecture: int) -> Counter[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernel_cases import attending, checks, products, rows, sampling
+from kernel_cases import attending, checks, moving, products, rows, sampling
 from kernel_cases.data import Case
 from proofcompute.errors import ProofcomputeError
 from proofcompute.kernels import Matrix, Norm
@@ -36,7 +36,7 @@ def _plain(value: object) -> object:
         if value.dtype == np.float32:
             value = np.where(np.isnan(value), np.float32(np.nan), value)
         return value.dtype.str, value.shape, value.tobytes()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return tuple(map(_plain, value))
     if isinstance(value, Matrix):
         return _plain((value.q, value.scale, value.bias))
@@ -51,5 +51,6 @@ CASES: list[Case] = [
     *attending.cases(),
     *sampling.cases(),
     *checks.cases(),
+    *moving.cases(),
 ]
 METHODS: tuple[str, ...] = tuple(sorted({case.method for case in CASES}))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from proofcompute.errors import ProofcomputeError
 from proofcompute.kernels import F32, I8, Matrix
@@ -85,6 +86,11 @@ def scales(*shape: int, key: object = None) -> F32:
 def matrix(limbs: int, m: int, d: int, *, bias: bool) -> Matrix:
     """A random weight matrix."""
     return Matrix(int8s(limbs, m, d), scales(m), floats("mixed", m) if bias else None)
+
+
+def draws(value: int) -> npt.NDArray[np.uint64]:
+    """One 128-bit number as a row of two halves, [1, 2]."""
+    return np.array([[value & (1 << 64) - 1, value >> 64]], dtype=np.uint64)
 
 
 def full(value: int, *shape: int) -> I8:

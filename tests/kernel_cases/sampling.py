@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from kernel_cases.data import Case, floats, rng_of, spoilt
+from kernel_cases.data import Args, Case, draws, floats, rng_of, spoilt
 from proofcompute.errors import InputError, NonFiniteError
 from proofcompute.kernels import F32, Sampling
 
@@ -26,8 +26,21 @@ def _logits(v: int, kind: str = "spread") -> F32:
     return (rng.standard_normal(v) * 4).astype(np.float32)
 
 
-def _history(v: int, t: int) -> npt.NDArray[np.int64]:
-    return rng_of("history", v, t).integers(0, v, t).astype(np.int64)
+def _history(v: int, t: int) -> npt.NDArray[np.int32]:
+    return rng_of("history", v, t).integers(0, v, t).astype(np.int32)
+
+
+def _one(logits: F32, history: npt.NDArray[np.int32], how: Sampling, draw: int) -> Args:
+    """The arguments of ``sample`` for one row that has seen all of history."""
+    return logits[None], history, len(history) - 1, how, draws(draw)
+
+
+def _rows(v: int, n: int, first: int, how: Sampling) -> Args:
+    """The arguments for rows first..first+n, with more history behind them that no row has seen."""
+    rng = rng_of("rows", v, n)
+    logits = (rng.standard_normal((n, v)) * 4).astype(np.float32)
+    history = np.concatenate([_history(v, first + n), np.full(3, v, np.int32)])
+    return logits, history, first, how, rng.integers(0, 1 << 64, (n, 2), dtype=np.uint64)
 
 
 MAX_DRAW = (1 << 128) - 1
@@ -51,47 +64,63 @@ def cases() -> Iterator[Case]:
         Sampling(_f(1e-45), 2),
         Sampling(_f(3e38), 10**9, 1.0, 2.0),
     ]
-    draws = [0, 1, MAX_DRAW, MAX_DRAW // 2, MAX_DRAW // 3, 0x0123456789ABCDEF0123456789ABCDEF]
+    numbers = [0, 1, MAX_DRAW, MAX_DRAW // 2, MAX_DRAW // 3, 0x0123456789ABCDEF0123456789ABCDEF]
     for v, kind in itertools.product((1, 2, 7, 1000), ("spread", "ties", "zeros", "wide", "equal")):
         for number, how in enumerate(hows):
             if kind == "wide" and how.repetition_penalty != 1:
                 continue  # may overflow: see below
-            for draw in draws if v == 7 else draws[-2:]:
+            for draw in numbers if v == 7 else numbers[-2:]:
                 yield Case(
                     "sample",
                     f"{v}-{kind}-{number}-{draw % 997}",
-                    lambda a=(v, kind), s=how, d=draw: (_logits(*a), _history(a[0], 5), s, d),
+                    lambda a=(v, kind), s=how, d=draw: _one(_logits(*a), _history(a[0], 5), s, d),
                 )
     for number, how in enumerate(hows):
         yield Case(
             "sample",
             f"49152-{number}",
-            lambda s=how: (_logits(49152), _history(49152, 300), s, MAX_DRAW // 7),
+            lambda s=how: _one(_logits(49152), _history(49152, 300), s, MAX_DRAW // 7),
         )
     plain, warm = Sampling(), Sampling(1.0)
-    few: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-    yield Case("sample", "no-history", lambda: (_logits(9), few, Sampling(1.0, 0, 1.0, 2.0), 5))
+    few: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+    yield Case("sample", "no-history", lambda: _one(_logits(9), few, Sampling(1.0, 0, 1.0, 2.0), 5))
     for value in (np.nan, np.inf, -np.inf):
         for how in (plain, warm):
             yield Case(
                 "sample",
                 f"{value}-{how.temperature}",
-                lambda v=value, s=how: (spoilt((9,), (4,), v), few, s, 5),
+                lambda v=value, s=how: _one(spoilt((9,), (4,), v), few, s, 5),
                 NonFiniteError,
             )
     penalty = Sampling(0.0, 0, 1.0, 4.0)
     overflow = np.array([-3e38, 1.0], dtype=np.float32)
     yield Case(
-        "sample", "penalty-overflow", lambda: (overflow, np.zeros(1, np.int64), penalty, 0), NonFiniteError
+        "sample",
+        "penalty-overflow",
+        lambda: _one(overflow, np.zeros(1, np.int32), penalty, 0),
+        NonFiniteError,
     )
     nothing = np.zeros(0, dtype=np.float32)
-    yield Case("sample", "no-logits", lambda: (nothing, few, plain, 0), InputError)
-    for token in (-1, 9, 2**40):
+    yield Case("sample", "no-logits", lambda: _one(nothing, few, plain, 0), InputError)
+    for token in (-1, 9, 2**31 - 1):
         yield Case(
-            "sample", f"history-{token}", lambda t=token: (_logits(9), np.array([1, t]), warm, 0), InputError
+            "sample",
+            f"history-{token}",
+            lambda t=token: _one(_logits(9), np.array([1, t], np.int32), warm, 0),
+            InputError,
         )
-    for draw in (-1, 1 << 128):
-        yield Case("sample", f"draw-{draw % 97}", lambda d=draw: (_logits(9), few, warm, d), InputError)
+    for n, first in ((0, 0), (1, 0), (3, 0), (2, 7), (4, -1)):
+        for number in (1, 5):
+            how = hows[number]
+            yield Case("sample", f"rows{n}at{first}-{number}", lambda a=(30, n, first, how): _rows(*a))
+    shapes: dict[str, Args] = {
+        "first": (_logits(9)[None], few, -2, warm, draws(0)),
+        "too-short": (_logits(9)[None], few, 0, warm, draws(0)),
+        "one-dimension": (_logits(9), few, -1, warm, draws(0)),
+        "draws": (_logits(9)[None], few, -1, warm, draws(0)[:0]),
+    }
+    for name, args in shapes.items():
+        yield Case("sample", name, lambda a=args: a, InputError)
     refused = [
         Sampling(-1.0),
         Sampling(float("nan")),
@@ -103,4 +132,4 @@ def cases() -> Iterator[Case]:
         Sampling(1.0, 0, 1.0, float("inf")),
     ]
     for how in refused:
-        yield Case("sample", f"refused-{how}", lambda s=how: (_logits(9), few, s, 0), InputError)
+        yield Case("sample", f"refused-{how}", lambda s=how: _one(_logits(9), few, s, 0), InputError)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernel_cases.data import draws
 from proofcompute import numerics
 from proofcompute.errors import ExecutionError, FormatError
 from proofcompute.kernels import F32, Matrix, Sampling
@@ -152,14 +153,15 @@ def test_attention(number: int) -> None:
 def test_sampler() -> None:
     chosen = set()
     for case in vectors()["sampler"]:
-        logits, history = array(case["logits"]), np.array(case["history"], dtype=np.int64)
-        how, draw = Sampling(*case["how"]), int(case["draw"], 16)
+        logits, history = array(case["logits"]), np.array(case["history"], dtype=np.int32)
+        how, draw = Sampling(*case["how"]), draws(int(case["draw"], 16))
+        row = (logits[None], history, len(history) - 1, how, draw)
         if case["result"] is None:
             with pytest.raises(ExecutionError):
-                KERNELS.sample(logits, history, how, draw)
+                KERNELS.sample(*row)
         else:
             chosen.add(case["result"])
-            assert KERNELS.sample(logits, history, how, draw) == case["result"], case
+            assert KERNELS.sample(*row).tolist() == [case["result"]], case
     assert len(chosen) > 6
 
 

@@ -4,8 +4,19 @@
 is a :class:`Device`: CuPy on hardware, and in the tests an emulation that runs the same sources.
 """
 
-from proofcompute.backends.cuda.device import Argument, Buffer, Device
+from proofcompute.backends.cuda.device import Argument, Buffer, Device, Window
 from proofcompute.backends.cuda.kernels import CudaKernels
 from proofcompute.backends.cuda.sources import FILES, kernel_files, source
+from proofcompute.backends.cuda.spread import SpreadKernels
 
-__all__ = ["FILES", "Argument", "Buffer", "CudaKernels", "Device", "kernel_files", "source"]
+__all__ = [
+    "FILES",
+    "Argument",
+    "Buffer",
+    "CudaKernels",
+    "Device",
+    "SpreadKernels",
+    "Window",
+    "kernel_files",
+    "source",
+]

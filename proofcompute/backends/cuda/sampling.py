@@ -1,63 +1,54 @@
-"""The canonical sampler on the device (``cuda/sample.cu``); one token comes back."""
+"""The canonical sampler on the device (``cuda/sample.cu``); tokens stay there."""
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
+from proofcompute.backends.cuda.array import DeviceArray, Position
 from proofcompute.backends.cuda.launcher import Launcher, i32, i64
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.kernels import F32, I64, Sampling
+from proofcompute.kernels import Sampling
 from proofcompute.limits import MAX_VOCABULARY
-from proofcompute.numerics.elementwise import require_finite
-from proofcompute.numerics.sampler import DRAW_BITS, check_sampling
+from proofcompute.numerics.sampler import check_sampling
 
 __all__ = ["sample"]
 
-_HALF: Final = (1 << 64) - 1
 
-
-def sample(on: Launcher, logits: F32, history: I64, how: Sampling, draw: int) -> int:
-    """The next token. Raises as :func:`proofcompute.numerics.sampler.sample`.
+def sample(
+    on: Launcher, logits: DeviceArray, history: DeviceArray, first: int, how: Sampling, draws: DeviceArray
+) -> DeviceArray:
+    """The next tokens of rows first..first+n: logits [n, v], history [t], draws [n, 2]; int32 [n].
 
     LimitError for more logits than MAX_VOCABULARY.
     """
     check_sampling(how)
-    if not 0 <= draw < 1 << DRAW_BITS:
-        raise InputError(f"the draw must be an integer of {DRAW_BITS} bits")
-    v = logits.size
+    n, v = logits.shape
     if v == 0:
         raise InputError("there are no logits to choose from")
     if v > MAX_VOCABULARY:
         raise LimitError(f"{v} logits; at most {MAX_VOCABULARY}")
-    if history.size and not 0 <= int(history.min()) <= int(history.max()) < v:
-        require_finite(logits, "a logit")
-        raise InputError(f"the history has a token outside the vocabulary of {v}")
-    seen, best, status = on.device.zeros(-(-v // 4) * 4), on.device.zeros(8), on.status()
-    x, keys = on.new(np.float32, v), on.new(np.uint64, v)
-    on.over("sample_seen", history.size, on.put(history.astype(np.int64)), i64(history.size), seen)
-    penalty = np.float32(how.repetition_penalty)
-    on.over("sample_penalise", v, on.put(logits), seen, i64(v), penalty, x, keys, best, status)
-    if on.bits(status):
-        raise NonFiniteError("a logit must be finite, before and after the repetition penalty")
-    if how.temperature == 0:
-        return 0xFFFFFFFF - (int(on.get(best, np.uint64, 1)[0]) & 0xFFFFFFFF)
-    weights, token = on.new(np.uint64, v), on.new(np.uint64, 1)
-    on.over("sample_weigh", v, x, best, i64(v), np.float32(how.temperature), weights)
-    numerator, denominator = float(how.top_p).as_integer_ratio()
-    exponent = denominator.bit_length() - 1
-    on.blocks(
-        "sample_draw",
-        (1,),
-        keys,
-        weights,
-        i64(v),
-        i64(min(how.top_k, v)),
-        np.uint64(numerator),
-        i32(exponent),
-        np.uint64(draw >> 64),
-        np.uint64(draw & _HALF),
-        token,
-    )
-    return int(on.get(token, np.uint64, 1)[0])
+    at, add, most = (first.word, 0, first.limit - 1) if isinstance(first, Position) else (None, first, first)
+    tokens = on.new(np.int32, n)
+    for i in range(n):
+        status = on.fault(
+            (1, NonFiniteError, "a logit must be finite, before and after the repetition penalty"),
+            (2, InputError, f"the history has a token outside the vocabulary of {v}"),
+        )
+        seen, best = on.zeros(np.uint8, -(-v // 4) * 4), on.zeros(np.uint64, 1)
+        x, keys, token = on.new(np.float32, v), on.new(np.uint64, v), tokens.buffer.part(4 * i, 4)
+        count = i64(add + i + 1)
+        on.over("sample_seen", most + i + 1, history, at, count, i64(v), seen, status)
+        penalty = np.float32(how.repetition_penalty)
+        row = logits.buffer.part(4 * i * v, 4 * v)
+        on.over("sample_penalise", v, row, seen, i64(v), penalty, x, keys, best, status)
+        if how.temperature == 0:
+            on.blocks("sample_best", (1,), best, token)
+            continue
+        weights = on.new(np.uint64, v)
+        on.over("sample_weigh", v, x, best, i64(v), np.float32(how.temperature), weights)
+        numerator, denominator = float(how.top_p).as_integer_ratio()
+        exponent = i32(denominator.bit_length() - 1)
+        kept = (i64(min(how.top_k, v)), np.uint64(numerator), exponent)
+        draw = draws.buffer.part(16 * i, 16)
+        on.blocks("sample_draw", (1,), keys, weights, i64(v), *kept, draw, status, token)
+    return tokens

@@ -19,7 +19,8 @@ from numba import prange, types
 from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles
 from proofcompute.backends.numba.row import power_of_two, quantise_into, tree
-from proofcompute.backends.numba.scalar import (
+from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, interleave_rows
+from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     LARGEST,
     LOWEST_BITS,
@@ -30,7 +31,6 @@ from proofcompute.backends.numba.scalar import (
     ordered_bits,
     round_even,
 )
-from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, interleave_rows
 
 __all__ = ["FINITE", "NEGATIVE", "NOT_FINITE", "attend", "attend_parallel", "check_scales"]
 

@@ -3,23 +3,17 @@
 Numba's own cache looks at one source file, so a kernel that inlines a function of another file would be
 served stale. Here the *directory* of the cache is named by a digest of every source of this package, of the
 scalar definitions that it takes constants from, of the versions of Numba, llvmlite, NumPy and Python, and of
-the CPU that code is generated for: any change leads to another directory. A file is a SHA-256 digest and the
-pickled code that it covers, written under a temporary name and renamed.
+the CPU that code is generated for: any change leads to another directory. A file holds pickled code.
 
-The cache can only ever save time. A file that is missing, cut short or damaged is compiled again, and where
-no directory can be used there is no cache. Code is loaded only from a directory that belongs to this user
-and that nobody else can write. Numba's settings, which other libraries in the process share, are left alone.
+How files are kept, and what is believed, says :mod:`proofcompute.backends.filecache`. Numba's settings, which
+other libraries in the process share, are left alone.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import pickle
-import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -34,10 +28,13 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 
-__all__ = ["KernelCache", "cache_directory", "helper", "kernel", "read", "source_key", "write"]
+from proofcompute.backends import filecache
+from proofcompute.backends.scalar.rounded import OPTIONS
 
-_DIGEST: Final = 32
-_SOURCES: Final = (Path(__file__).parent, Path(__file__).parents[2] / "numerics")
+__all__ = ["KernelCache", "helper", "kernel", "read", "source_key", "write"]
+
+_BACKENDS: Final = Path(__file__).parents[1]
+_SOURCES: Final = (_BACKENDS / "numba", _BACKENDS / "scalar", _BACKENDS.parent / "numerics")
 
 
 def source_key(directories: Iterable[Path], machine: Iterable[str]) -> str | None:
@@ -62,46 +59,11 @@ def source_key(directories: Iterable[Path], machine: Iterable[str]) -> str | Non
     return state.hexdigest()[:32]
 
 
-def _user_cache() -> Path | None:
-    """The user's cache directory by the custom of the platform; None where there is no home."""
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return Path(local) if local else None
-    custom = os.environ.get("XDG_CACHE_HOME")
-    if custom and os.path.isabs(custom):
-        return Path(custom)
-    home = os.path.expanduser("~")
-    if not os.path.isabs(home):
-        return None
-    return Path(home, "Library", "Caches") if sys.platform == "darwin" else Path(home, ".cache")
-
-
-def _usable(path: Path) -> bool:
-    """Make ``path`` and test that it is ours, writable for us and for nobody else."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()
-        status = path.stat()
-    except OSError:
-        return False
-    if sys.platform == "win32":
-        return True
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def cache_directory(base: Path | None, key: str | None) -> Path | None:
-    """``base``/proofcompute/numba/``key``, made if need be; None where it cannot be used."""
-    if base is None or key is None:
-        return None
-    path = base / "proofcompute" / "numba" / key
-    return path if _usable(path) else None
-
-
 @cache
 def _directory() -> Path | None:
     machine = [numba.__version__, llvmlite.__version__, np.__version__, sys.version]
     machine += map(str, cpu_target.target_context.codegen().magic_tuple())
-    return cache_directory(_user_cache(), source_key(_SOURCES, machine))
+    return filecache.cache_directory(filecache.user_cache(), "numba", source_key(_SOURCES, machine))
 
 
 class KernelCache(NullCache):  # type: ignore[misc]
@@ -124,34 +86,18 @@ class KernelCache(NullCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled form for a signature; None if there is none or its file is damaged."""
         file = self._file(sig)
-        try:
-            data = b"" if file is None else file.read_bytes()
-        except OSError:
-            return None
-        if len(data) <= _DIGEST or hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
+        body = None if file is None else filecache.load(file)
+        if body is None:
             return None
         target_context.refresh()
-        return CompileResult._rebuild(target_context, *pickle.loads(data[_DIGEST:]))  # noqa: S301 our own directory
+        return CompileResult._rebuild(target_context, *pickle.loads(body))  # noqa: S301 our own directory
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled form; a file system that refuses costs only the time of the next compilation."""
         file = self._file(sig)
         if file is None or data.lifted or data.library.has_dynamic_globals:
             return
-        body = serialize.dumps(data._reduce())
-        name = ""
-        try:
-            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as out:
-                name = out.name
-                out.write(hashlib.sha256(body).digest() + body)
-            os.replace(name, file)
-        except OSError:
-            if name:
-                with contextlib.suppress(OSError):
-                    os.unlink(name)
-
-
-_OPTIONS: Final = {"nogil": True, "error_model": "numpy", "fastmath": False}
+        filecache.store(file, serialize.dumps(data._reduce()))
 
 
 def read(element: Any, dimensions: int) -> Any:
@@ -171,7 +117,7 @@ def kernel(*signatures: Any, parallel: bool = False) -> Callable[[Callable[..., 
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(parallel=parallel, **_OPTIONS)(function)
+        dispatcher = numba.njit(parallel=parallel, **OPTIONS)(function)
         dispatcher._cache = KernelCache(function, _directory())
         for signature in signatures:
             dispatcher.compile(signature)
@@ -182,5 +128,5 @@ def kernel(*signatures: Any, parallel: bool = False) -> Callable[[Callable[..., 
 
 
 def helper(function: Callable[..., Any]) -> Any:
-    """A function that kernels call; compiled into each of them."""
-    return numba.njit(**_OPTIONS)(function)
+    """A function that kernels of this backend call; compiled into each of them."""
+    return numba.njit(**OPTIONS)(function)

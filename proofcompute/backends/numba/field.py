@@ -1,11 +1,6 @@
 """Freivalds projections over GF(2^31 - 1) (proofcompute.field defines them).
 
-*Exact in 64 bits.* A residue s is taken as its balanced representative, |s| < 2^30, so |y s| < 2^61 for an
-int32 y, and a sum of four such products is an int64. Of the four-fold sums P of a row the wrapped total T =
-sum P mod 2^64 and the high sum H = sum (P >> 32), |H| <= 2^31 per term, determine the value: the low halves
-sum to L = T - 2^32 H mod 2^64, which is exact since it is below 2^32 per term and there are fewer than 2^32
-terms. The result is 2^32 H + L mod p, and 2^32 = 2 modulo p. For int8 values |y s| < 2^37, and 2^24 of them
-fit an int64 as they are.
+The arithmetic, and why 64 bits are enough, is :mod:`proofcompute.backends.scalar.field31`.
 """
 
 from __future__ import annotations
@@ -31,13 +26,14 @@ from proofcompute.backends.numba.vector import (
     total,
     vector,
 )
+from proofcompute.backends.scalar.field31 import P, balanced, residue
+from proofcompute.backends.scalar.field31 import total as total_of
 from proofcompute.errors import InputError
 from proofcompute.field import P31
 from proofcompute.kernels import I32, U32, Array
 
 __all__ = ["fold", "project"]
 
-_P: Final = np.int64(P31)
 _MOST: Final = 1 << 24
 """int8 products in one int64 sum."""
 _ROWS: Final = 4
@@ -102,16 +98,9 @@ def _balance(a: Any, b: Any, s: Any, out: Any) -> Any:
         row = s[c]
         to = out[c]
         for i in range(row.size):
-            x = np.int64(row[i])
-            good = good and x < _P
-            to[i] = np.int32(x - _P if x > _P >> 1 else x)
+            good = good and np.int64(row[i]) < P
+            to[i] = balanced(row[i])
     return good
-
-
-@helper
-def _finish(whole: Any, high: Any) -> Any:
-    low = np.uint64(whole) - (np.uint64(high) << np.uint64(32))
-    return (high % _P * np.int64(2) + np.int64(low % np.uint64(_P))) % _P
 
 
 @kernel(types.void(_i64, _i64, read(_i32, 2), read(_i32, 2), write(_u32, 2)))
@@ -128,10 +117,10 @@ def _project_words(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
             else:
                 _dot_one(y, t * m, s, c * m, m, whole // _STEP, sums)
             for e in range(min(2, k - c)):
-                value = _finish(sums[e, 0], sums[e, 1])
+                value = total_of(sums[e, 0], sums[e, 1])
                 for i in range(whole, m):
-                    value += np.int64(y[t, i]) * np.int64(s[c + e, i]) % _P
-                out[t, c + e] = value % _P
+                    value += residue(np.int64(y[t, i]) * np.int64(s[c + e, i]))
+                out[t, c + e] = residue(value)
 
 
 @kernel(types.void(_i64, _i64, read(_i8, 2), read(_i32, 2), write(_u32, 2)))
@@ -147,8 +136,8 @@ def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
                 total = np.int64(0)
                 for j in range(row.size):
                     total += np.int64(row[j]) * np.int64(column[j])
-                value += total % _P
-            out[t, c] = value % _P
+                value += residue(total)
+            out[t, c] = residue(value)
 
 
 @helper
@@ -193,7 +182,7 @@ def _fold_parts(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
             _fold(w, s, j, min(j + _MOST, last), to)
             for c in range(k):
                 for i in range(d):
-                    to[c, i] %= _P
+                    to[c, i] = residue(to[c, i])
 
 
 def _columns(y: Array, s: U32, m: int) -> I32:

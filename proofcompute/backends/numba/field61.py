@@ -20,19 +20,22 @@ import numpy.typing as npt
 from numba import types
 
 from proofcompute.backends.numba import threads
-from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba.cache import kernel, read, write
+from proofcompute.backends.scalar.field61 import (
+    P,
+    add,
+    combine,
+    high_part,
+    low_part,
+    multiply,
+    residue,
+    total,
+)
 from proofcompute.errors import InputError
 from proofcompute.field import P61, add61
 from proofcompute.kernels import Array
 
 __all__ = ["fold61", "project61"]
-
-_P: Final = np.uint64(P61)
-_LOW: Final = np.uint64(0xFFFFFFFF)
-_LOW29: Final = np.uint64(2**29 - 1)
-_LOW31: Final = np.uint64(2**31 - 1)
-_3, _29, _31, _32, _61 = np.uint64(3), np.uint64(29), np.uint64(31), np.uint64(32), np.uint64(61)
-_ZERO: Final = np.uint64(0)
 
 _PART: Final = 100_000
 """Products of a part that is worth a thread."""
@@ -41,44 +44,6 @@ U64 = npt.NDArray[np.uint64]
 
 _i64, _u32, _u64 = types.int64, types.uint32, types.uint64
 _SIGNED: Final = (types.int8, types.int16, types.int32, types.int64)
-
-
-@helper
-def _reduce(x: Any) -> Any:
-    """Any uint64 to its canonical residue."""
-    folded = (x & _P) + (x >> _61)
-    return folded - _P if folded >= _P else folded
-
-
-@helper
-def _residue(y: Any) -> Any:
-    """A signed integer to its canonical residue: 2^61 = 1, and -1 = p - 1."""
-    value = np.int64(y)
-    size = _reduce(np.uint64(-value) if value < 0 else np.uint64(value))
-    return _P - size if value < 0 and size > _ZERO else size
-
-
-@helper
-def _multiply(x: Any, y: Any) -> Any:
-    """x y for canonical residues (the formula and its proof: proofcompute.field.mul61)."""
-    a, b, c, d = x >> _32, x & _LOW, y >> _32, y & _LOW
-    t = a * d + b * c
-    middle = (t >> _29) + ((t & _LOW29) << _32)
-    return _reduce((a * c << _3) + middle + _reduce(b * d))
-
-
-@helper
-def _sum(whole: Any, high: Any) -> Any:
-    """The residue of 2^32 H + L, for T and a signed H as int64."""
-    low = np.uint64(whole) - (np.uint64(high) << _32)
-    return _reduce(_multiply(_residue(high), np.uint64(1 << 32)) + _reduce(low))
-
-
-@helper
-def _combine(low: Any, middle: Any, high: Any) -> Any:
-    """The residue of low + 2^31 middle + 2^62 high, of residues."""
-    value = _reduce(low + _multiply(middle, np.uint64(1 << 31)))
-    return _reduce(value + _multiply(high, np.uint64(2)))
 
 
 @kernel(types.boolean(_i64, _i64, read(_u64, 2), write(_u32, 3)))
@@ -90,9 +55,9 @@ def _cut(a: Any, b: Any, s: Any, out: Any) -> Any:
         low = out[c, 0]
         high = out[c, 1]
         for i in range(row.size):
-            good = good and row[i] < _P
-            low[i] = np.uint32(row[i] & _LOW31)
-            high[i] = np.uint32((row[i] >> _31) & _LOW31)
+            good = good and row[i] < P
+            low[i] = low_part(row[i])
+            high[i] = high_part(row[i])
     return good
 
 
@@ -116,7 +81,7 @@ def _project_short(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
                 term = value * np.int64(s1[i])
                 whole1 += term
                 high1 += term >> 32
-            out[t, c] = _combine(_sum(whole0, high0), _sum(whole1, high1), np.uint64(0))
+            out[t, c] = combine(total(whole0, high0), total(whole1, high1), np.uint64(0))
 
 
 @kernel(types.void(_i64, _i64, read(_i64, 2), read(_u32, 3), write(_u64, 2)))
@@ -127,9 +92,9 @@ def _project_long(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
     for t in range(a, b):
         row = y[t]
         for i in range(row.size):
-            value = _residue(row[i])
-            low[i] = np.uint32(value & _LOW31)
-            high[i] = np.uint32(value >> _31)
+            value = residue(row[i])
+            low[i] = low_part(value)
+            high[i] = high_part(value)
         for c in range(s.shape[0]):
             s0 = s[c, 0]
             s1 = s[c, 1]
@@ -153,7 +118,7 @@ def _project_long(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
                 term = a1 * b1
                 whole2 += term
                 high2 += term >> 32
-            out[t, c] = _combine(_sum(whole0, high0), _sum(whole1, high1), _sum(whole2, high2))
+            out[t, c] = combine(total(whole0, high0), total(whole1, high1), total(whole2, high2))
 
 
 @kernel(*[types.void(_i64, _i64, read(e, 2), read(_u64, 2), write(_u64, 3)) for e in _SIGNED])
@@ -168,7 +133,7 @@ def _fold(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
                 factor = s[c, j]
                 to = out[part, c]
                 for i in range(row.size):
-                    to[i] = _reduce(to[i] + _multiply(_residue(row[i]), factor))
+                    to[i] = add(to[i], multiply(residue(row[i]), factor))
 
 
 def _check(y: Array, s: U64, m: int) -> None:
@@ -204,7 +169,7 @@ def fold61(w: Array, s: U64) -> U64:
     parts = threads.size() if w.size * len(s) >= 2 * _PART else 1
     sums = np.empty((parts, len(s), w.shape[1]), dtype=np.uint64)
     threads.split(_fold, parts, 1, w, s, sums)
-    total: U64 = sums[0]
+    result: U64 = sums[0]
     for part in sums[1:]:
-        total = add61(total, part)
-    return total
+        result = add61(result, part)
+    return result

@@ -31,11 +31,13 @@ from proofcompute.errors import (
     InputError,
     LimitError,
 )
-from proofcompute.kernels import F32, I8, I32, I64, U8, U32, Array, Before, Gated, Matrix, Norm, Sampling
+from proofcompute.kernels import F32, I8, I32, U8, U32, U64, Array, Before, Gated, Matrix, Norm, Sampling
 from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.numerics.elementwise import check_platform
+from proofcompute.numerics.memory import HostMemory
 from proofcompute.numerics.products import LARGEST
 from proofcompute.numerics.rows import head_width
+from proofcompute.numerics.sampler import sample_rows
 
 __all__ = ["NumbaKernels"]
 
@@ -65,7 +67,7 @@ _LONG_PREFIX: Final = 1024
 
 
 @final
-class NumbaKernels:
+class NumbaKernels(HostMemory):
     """Canonical arithmetic on the CPU, equal byte for byte to :class:`proofcompute.numerics.NumpyKernels`.
 
     Raises the same errors. DeviceError on construction where this machine's binary32 is not the canonical
@@ -351,11 +353,11 @@ class NumbaKernels:
         finite(good, "a committed value")
         return out
 
-    def sample(self, logits: F32, history: I64, how: Sampling, draw: int) -> int:
-        """The next token: logits [v], history [t] token ids so far, draw a 128-bit integer."""
+    def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
+        """The next tokens of rows first..first+n: logits [n, v]; int32 [n]."""
         from proofcompute.backends.numba import sampler
 
-        return int(sampler.sample(logits, history, how, draw))
+        return sample_rows(sampler.sample, logits, history, first, how, draws)
 
     # -- commitments and checks ----------------------------------------------------------------------
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:

@@ -7,13 +7,15 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.backends.numba.cache import helper
-from proofcompute.backends.numba.scalar import (
+from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     absolute_bits,
-    exp,
     from_bits,
+    gated,
+    normalised,
+    quantised,
     reciprocal,
-    round_even,
+    root_of_mean,
 )
 
 __all__ = [
@@ -28,7 +30,6 @@ __all__ = [
 ]
 
 _ZERO: Final = np.float32(0)
-_ONE: Final = np.float32(1)
 _LEVELS: Final = np.float32(127)
 
 
@@ -61,7 +62,7 @@ def root_mean_square(x: Any, level: Any, eps: Any) -> Any:
     for i in range(n):
         level[i] = x[i] * x[i]
     level[n:] = _ZERO
-    return np.sqrt(tree(level, n) / np.float32(n) + eps)
+    return root_of_mean(tree(level, n), n, eps)
 
 
 @helper
@@ -69,7 +70,7 @@ def norm_into(x: Any, w: Any, eps: Any, level: Any, out: Any) -> None:
     """RMS norm of one row."""
     root = root_mean_square(x, level, eps)
     for i in range(x.size):
-        out[i] = x[i] / root * w[i]
+        out[i] = normalised(x[i], root, w[i])
 
 
 @helper
@@ -79,7 +80,7 @@ def gate_into(x: Any, out: Any) -> None:
     g = x[:f]
     u = x[f : 2 * f]
     for i in range(f):
-        out[i] = g[i] / (_ONE + exp(-g[i])) * u[i]
+        out[i] = gated(g[i], u[i])
 
 
 @helper
@@ -94,7 +95,7 @@ def quantise_into(x: Any, levels: Any, q: Any) -> Any:
     largest = from_bits(top)
     r = reciprocal(levels, largest)
     for i in range(x.size):
-        q[i] = np.int16(round_even(x[i] * r))
+        q[i] = np.int16(quantised(x[i], r))
     return largest / levels if r > _ZERO else _ZERO
 
 

@@ -20,8 +20,15 @@ from proofcompute.backends.numba.row import (
     rope_into,
     tree,
 )
-from proofcompute.backends.numba.scalar import FINITE_BITS, absolute_bits, erf
-from proofcompute.numerics.rows import SQRT_HALF
+from proofcompute.backends.scalar.functions import (
+    FINITE_BITS,
+    absolute_bits,
+    dequantised,
+    gelu_of,
+    normalised,
+    relu_of,
+    settled,
+)
 
 __all__ = [
     "add",
@@ -38,8 +45,6 @@ __all__ = [
 ]
 
 _ZERO: Final = np.float32(0)
-_ONE: Final = np.float32(1)
-_HALF: Final = np.float32(0.5)
 
 _i64, _f32, _i8 = types.int64, types.float32, types.int8
 _rows, _row, _out = read(_f32, 2), read(_f32, 1), write(_f32, 2)
@@ -68,7 +73,7 @@ def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) ->
             to[i] = row[i] - mean
         root = root_mean_square(to, level, eps)
         for i in range(d):
-            to[i] = to[i] / root * w[i] + bias[i]
+            to[i] = normalised(to[i], root, w[i]) + bias[i]
 
 
 @kernel(types.void(_i64, _i64, _rows, _rows, _rows, _i64, types.boolean, _out))
@@ -141,7 +146,7 @@ def embed(a: Any, b: Any, q: Any, scales: Any, out: Any) -> None:
         row = q[t]
         to = out[t]
         for i in range(row.size):
-            to[i] = np.float32(row[i]) * s
+            to[i] = dequantised(row[i], s)
 
 
 @kernel(types.void(_i64, _i64, _rows, _out))
@@ -157,7 +162,7 @@ def gelu(a: Any, b: Any, x: Any, out: Any) -> None:
     x = x[a:b].reshape((b - a) * x.shape[1])
     out = out[a:b].reshape(x.size)
     for i in range(x.size):
-        out[i] = (_HALF * x[i]) * (_ONE + erf(x[i] * SQRT_HALF))
+        out[i] = gelu_of(x[i])
 
 
 @kernel(types.void(_i64, _i64, _rows, _out))
@@ -166,7 +171,7 @@ def relu(a: Any, b: Any, x: Any, out: Any) -> None:
     x = x[a:b].reshape((b - a) * x.shape[1])
     out = out[a:b].reshape(x.size)
     for i in range(x.size):
-        out[i] = x[i] if x[i] > _ZERO else _ZERO
+        out[i] = relu_of(x[i])
 
 
 @kernel(types.void(_i64, _i64, _rows, _rows, _out))
@@ -188,5 +193,5 @@ def settle(a: Any, b: Any, x: Any, out: Any) -> Any:
     for i in range(x.size):
         bits = absolute_bits(x[i])
         top = bits if bits > top else top
-        out[i] = x[i] + _ZERO
+        out[i] = settled(x[i])
     return top < FINITE_BITS

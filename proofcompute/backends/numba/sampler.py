@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 
 from proofcompute.backends.numba.cache import kernel, read, write
-from proofcompute.backends.numba.scalar import (
+from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     LOWEST_BITS,
     absolute_bits,
@@ -20,7 +20,7 @@ from proofcompute.backends.numba.scalar import (
     ordered_bits,
 )
 from proofcompute.errors import InputError, NonFiniteError
-from proofcompute.kernels import F32, I64, Sampling
+from proofcompute.kernels import F32, I32, I64, Sampling
 from proofcompute.numerics.sampler import DRAW_BITS, check_sampling, penalise
 
 __all__ = ["sample"]
@@ -88,7 +88,7 @@ def _choose(sums: I64, total: int, how: Sampling, draw: int) -> int | None:
     return place if place < sums.size else None
 
 
-def sample(logits: F32, history: I64, how: Sampling, draw: int) -> int:
+def sample(logits: F32, history: I32 | I64, how: Sampling, draw: int) -> int:
     """The next token: logits [v], history [t] token ids so far, draw a 128-bit integer.
 
     Raises as :func:`proofcompute.numerics.sampler.sample`. All tokens down to some logit are a prefix of

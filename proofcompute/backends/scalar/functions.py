@@ -1,4 +1,4 @@
-"""Canonical functions of one number, and of one row, as plain Python that Numba compiles.
+"""Canonical functions of one number, as plain Python that Numba compiles.
 
 Each repeats a sequence of :mod:`proofcompute.numerics` operation by operation; the constants are taken from
 there. Every constant is a binary32 or int32 object, since a Python float would make Numba compute in
@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.backends.numba.cache import helper
+from proofcompute.backends.scalar.rounded import minus, over, plus, root, shared, times
 from proofcompute.numerics import transcendental as t
+from proofcompute.numerics.rows import SQRT_HALF
 
 __all__ = [
     "FINITE_BITS",
@@ -20,13 +21,22 @@ __all__ = [
     "LOWEST_BITS",
     "absolute_bits",
     "bits_of",
+    "dequantised",
     "erf",
     "exp",
     "from_bits",
     "from_ordered_bits",
+    "gated",
+    "gelu_of",
+    "horner_step",
+    "normalised",
     "ordered_bits",
+    "quantised",
     "reciprocal",
+    "relu_of",
+    "root_of_mean",
     "round_even",
+    "settled",
 ]
 
 ZERO: Final = np.float32(0)
@@ -53,80 +63,141 @@ _P0, _P1, _P2, _P3, _P4, _P5 = t.ERF_P
 _C0, _C1, _C2, _C3, _C4, _C5, _C6 = t.ERFC_P
 
 
-@helper
+@shared
 def from_bits(bits: Any) -> Any:
     """The binary32 number with these int32 bits."""
     return np.int32(bits).view(np.float32)
 
 
-@helper
+@shared
 def bits_of(x: Any) -> Any:
     """The bits of x as int32."""
     return np.float32(x).view(np.int32)
 
 
-@helper
+@shared
 def absolute_bits(x: Any) -> Any:
     """The bits of |x|, an int32; ordered as |x| is, with NaN above infinity."""
     return np.int32(bits_of(x) & _ABSOLUTE)
 
 
-@helper
+@shared
 def ordered_bits(x: Any) -> Any:
     """An int32 that orders as x does, -0 below +0: integers have a maximum that LLVM makes vectors of."""
     bits = bits_of(x)
     return np.int32(bits ^ (np.int32(bits >> np.int32(31)) & _ABSOLUTE))
 
 
-@helper
+@shared
 def from_ordered_bits(bits: Any) -> Any:
     """The inverse of :func:`ordered_bits`."""
     return from_bits(np.int32(bits ^ (np.int32(bits >> np.int32(31)) & _ABSOLUTE)))
 
 
-@helper
+@shared
 def round_even(x: Any) -> Any:
     """x rounded half to even as int32, for |x| <= 2^22: 1.5 2^23 + x has no fraction bits."""
-    return np.int32((x + _ROUNDER) - _ROUNDER)
+    return np.int32(minus(plus(x, _ROUNDER), _ROUNDER))
 
 
-@helper
-def reciprocal(levels: Any, largest: Any) -> Any:
-    """levels / largest, or 0 where largest is 0 or the quotient overflows: the quantiser's r."""
-    if largest == ZERO:
-        return ZERO
-    r = levels / largest
-    return r if r <= LARGEST else ZERO
+# -- transcendental functions ----------------------------------------------------------------------------
+@shared
+def horner_step(p: Any, x: Any, c: Any) -> Any:
+    """p x + c, with two roundings."""
+    return plus(times(p, x), c)
 
 
-@helper
+@shared
 def _power_of_two(k: Any) -> Any:
     return from_bits(np.int32(np.int32(k + _BIAS) << np.int32(23)))
 
 
-@helper
+@shared
 def exp(x: Any) -> Any:
     """e^x (numerics.transcendental.exp)."""
     x = _EXP_HIGH if x > _EXP_HIGH else x
     x = _EXP_LOW if x < _EXP_LOW else x
-    shifted = x * _LOG2_E + _ROUNDER
-    k = shifted - _ROUNDER
+    shifted = horner_step(x, _LOG2_E, _ROUNDER)
+    k = minus(shifted, _ROUNDER)
     i = np.int32(bits_of(shifted) - _ROUNDER_BITS)
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = (((_E4 * r + _E3) * r + _E2) * r + _E1) * r + _E0
-    w = (r * r) * p + r
+    r = minus(minus(x, times(k, _LN2_HIGH)), times(k, _LN2_LOW))
+    p = horner_step(horner_step(horner_step(horner_step(_E4, r, _E3), r, _E2), r, _E1), r, _E0)
+    w = horner_step(times(r, r), p, r)
     first = np.int32(i >> np.int32(1))
-    return ((w + ONE) * _power_of_two(first)) * _power_of_two(np.int32(i - first))
+    return times(times(plus(w, ONE), _power_of_two(first)), _power_of_two(np.int32(i - first)))
 
 
-@helper
+@shared
 def erf(x: Any) -> Any:
     """The error function (numerics.transcendental.erf)."""
     bits = bits_of(x)
     a = from_bits(np.int32(bits & _ABSOLUTE))
-    s = a * a
-    small = a + a * (((((_P5 * s + _P4) * s + _P3) * s + _P2) * s + _P1) * s + _P0)
+    s = times(a, a)
+    p = horner_step(horner_step(horner_step(_P5, s, _P4), s, _P3), s, _P2)
+    p = horner_step(horner_step(p, s, _P1), s, _P0)
+    small = plus(a, times(a, p))
     c = _ERF_END if a > _ERF_END else a
-    large = ONE - exp(c * ((((((_C6 * c + _C5) * c + _C4) * c + _C3) * c + _C2) * c + _C1) * c + _C0) - c)
+    p = horner_step(horner_step(horner_step(_C6, c, _C5), c, _C4), c, _C3)
+    p = horner_step(horner_step(horner_step(p, c, _C2), c, _C1), c, _C0)
+    large = minus(ONE, exp(minus(times(c, p), c)))
     value = large if a > _ERF_CUT else small
     return from_bits(np.int32(np.int32(bits_of(value) & _ABSOLUTE) | np.int32(bits & _SIGN)))
+
+
+# -- the quantiser ---------------------------------------------------------------------------------------
+@shared
+def reciprocal(levels: Any, largest: Any) -> Any:
+    """levels / largest, or 0 where largest is 0 or the quotient overflows: the quantiser's r."""
+    if largest == ZERO:
+        return ZERO
+    r = over(levels, largest)
+    return r if r <= LARGEST else ZERO
+
+
+@shared
+def quantised(x: Any, r: Any) -> Any:
+    """x r rounded half to even, as int32, for |x r| <= 2^22."""
+    return round_even(times(x, r))
+
+
+@shared
+def dequantised(q: Any, scale: Any) -> Any:
+    """An integer of at most 24 bits times a scale."""
+    return times(np.float32(q), scale)
+
+
+# -- row-wise and elementwise operations (numerics.rows) ---------------------------------------------------
+@shared
+def root_of_mean(total: Any, n: Any, eps: Any) -> Any:
+    """sqrt(total / n + eps) for the sum of n squares."""
+    return root(plus(over(total, np.float32(n)), eps))
+
+
+@shared
+def normalised(x: Any, size: Any, w: Any) -> Any:
+    """x / size * w."""
+    return times(over(x, size), w)
+
+
+@shared
+def gated(g: Any, u: Any) -> Any:
+    """g / (1 + exp(-g)) * u."""
+    return times(over(g, plus(ONE, exp(-g))), u)
+
+
+@shared
+def gelu_of(x: Any) -> Any:
+    """(0.5 x) (1 + erf(x SQRT_HALF))."""
+    return times(times(HALF, x), plus(ONE, erf(times(x, SQRT_HALF))))
+
+
+@shared
+def relu_of(x: Any) -> Any:
+    """x where x > 0, else +0."""
+    return x if x > ZERO else ZERO
+
+
+@shared
+def settled(x: Any) -> Any:
+    """x + 0: -0 becomes +0."""
+    return plus(x, ZERO)

@@ -1,0 +1,167 @@
+"""Bytes and operations of a launch, from its arguments.
+
+An array counts once, whole, as read or as written according to the kernel's signature (``const`` or not);
+where a kernel touches only a part of an array, an entry below says how much. These are the bytes that must
+cross the memory bus if the caches catch every second use.
+
+SHA-256 compresses blocks of 64 bytes after padding with at least 9 (FIPS 180-4, section 5.1.1); BLAKE3 chunks
+of 1,024 bytes, 16 blocks at most, and a parent for each pair (the BLAKE3 paper, section 2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from benchmarks.cost.device import Launched
+from proofcompute.backends.cuda import Buffer, Window, kernel_files, source
+
+__all__ = ["INSTRUCTIONS", "Cost", "chain", "cost", "named", "parameters", "total"]
+
+INSTRUCTIONS: Final = {"sha256_rows": 2800, "blake3_chunks": 2000, "blake3_parents": 800}
+"""Of one compression and what belongs to it; a test compares them with the machine code for sm_90."""
+
+_SIGNATURE: Final = r'extern "C" __global__ void __launch_bounds__\(THREADS(?:, 1)?\)\s+%s\(([^)]*)\)'
+_DEVICE: Final[dict[str, tuple[tuple[str, bool | None], ...]]] = {
+    "copy": (("source", True), ("target", False)),
+    "clear": (("buffer", False),),
+}
+"""What the device does itself."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one launch takes, or several together."""
+
+    read: int = 0
+    """Bytes."""
+    written: int = 0
+    """Bytes."""
+    products: int = 0
+    """Multiply-adds of int8, on tensor cores or dp4a."""
+    compressions: int = 0
+    """Of a hash."""
+    instructions: int = 0
+    """Of one thread each, that these compressions take."""
+    launches: int = 0
+
+    @property
+    def moved(self) -> int:
+        """Bytes read and written."""
+        return self.read + self.written
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.read + other.read,
+            self.written + other.written,
+            self.products + other.products,
+            self.compressions + other.compressions,
+            self.instructions + other.instructions,
+            self.launches + other.launches,
+        )
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """Their sum."""
+    return sum(costs, Cost())
+
+
+@cache
+def parameters(kernel: str) -> tuple[tuple[str, bool | None], ...]:
+    """Name of each parameter; True for a pointer that is only read, False for another, None for a number."""
+    if kernel in _DEVICE:
+        return _DEVICE[kernel]
+    found = re.search(_SIGNATURE % kernel, source(kernel_files()[kernel]))
+    assert found is not None, kernel
+    listed = " ".join(found[1].split()).split(", ")
+    return tuple((p.split()[-1].lstrip("*"), "const" in p if "*" in p else None) for p in listed)
+
+
+def named(launched: Launched) -> dict[str, Any]:
+    """Arguments by parameter name."""
+    listed = parameters(launched.kernel)
+    return {name: argument for (name, _), argument in zip(listed, launched.arguments, strict=True)}
+
+
+def _compressions(kernel: str, a: Mapping[str, Any]) -> tuple[int, int]:
+    """Of one thread, and of how many threads."""
+    if kernel not in INSTRUCTIONS:
+        return 0, 0
+    n = int(a["n"])
+    if kernel == "blake3_parents":
+        return int(a["chunks"]) - 1, n
+    size = int(a["prefix_size"]) + int(a["width"])
+    if kernel == "sha256_rows":
+        return (size + 8) // 64 + 1, n
+    return max(1, -(-min(size, 1024) // 64)), n * int(a["chunks"])
+
+
+def chain(launched: Launched) -> int:
+    """Instructions of a hash that one thread runs, one after the other."""
+    return _compressions(launched.kernel, named(launched))[0] * INSTRUCTIONS.get(launched.kernel, 0)
+
+
+def _size(argument: Any) -> int:
+    if isinstance(argument, Window):
+        return argument.rows * argument.width
+    return argument.size if isinstance(argument, Buffer) else 0
+
+
+def _seen(n: int, visible: int) -> int:
+    """Positions that n rows see together, the last of them ``visible``; without a window."""
+    return n * visible - n * (n - 1) // 2
+
+
+def _parts(kernel: str, a: Mapping[str, Any], grid: tuple[int, int, int], context: int) -> dict[str, int]:
+    """Bytes of those arrays of which a kernel touches a part."""
+    if kernel == "take_rows":
+        return {"table": int(a["n"] * a["width"])}
+    if kernel == "move_rows":
+        return {"from": int(a["n"] * a["width"]), "to": int(a["n"] * a["width"])}
+    if kernel == "check_scales":
+        return {"s": 4 * int(a["hk"]) * _visible(a, int(a["n"]), context)}
+    if kernel == "report":
+        return {"words": 4 * int(a["count"])}
+    if kernel == "sample_seen":
+        return {"history": 4 * (int(a["count"]) if a["at"] is None else context)}
+    if kernel in ("attention_scores", "attention_softmax", "attention_mix"):
+        visible, hk = _visible(a, grid[2], context), int(a["hk"])
+        scores = 4 * int(a["h"]) * _seen(grid[2], visible)
+        if kernel == "attention_scores":
+            return {"kq": visible * hk * int(a["dh"]), "ks": 4 * visible * hk, "scores": scores}
+        if kernel == "attention_softmax":
+            return {"scores": 2 * scores, "vs": 4 * visible * hk}  # read, and written over
+        return {"weights": scores, "vq": visible * hk * int(a["dh"])}
+    return {}
+
+
+def _visible(a: Mapping[str, Any], n: int, context: int) -> int:
+    """Positions up to the last row's."""
+    return int(a["first"]) + n if a["at"] is None else context
+
+
+def cost(launched: Launched, context: int) -> Cost:
+    """Of one launch. Where device memory says which row is computed, it is the one at ``context`` - 1."""
+    kernel, grid = launched.kernel, launched.grid
+    listed, a = parameters(kernel), named(launched)
+    parts = _parts(kernel, a, grid, context)
+    sizes = {name: parts.get(name, _size(a[name])) for name, only in listed if only is not None}
+    products = 0
+    each, threads = _compressions(kernel, a)
+    if kernel in ("linear_few", "linear_mma"):
+        products = int(a["n"]) * int(a["m"]) * int(a["d"]) * int(a["x_limbs"]) * int(a["w_limbs"])
+    elif kernel in ("product_dp4a", "product_plain"):
+        products = int(a["n"]) * int(a["m"]) * int(a["d"])
+    elif kernel in ("attention_scores", "attention_mix"):
+        products = int(a["h"]) * int(a["dh"]) * _seen(grid[2], _visible(a, grid[2], context))
+    return Cost(
+        sum(size for name, size in sizes.items() if dict(listed)[name]),
+        sum(size for name, size in sizes.items() if not dict(listed)[name]),
+        products,
+        each * threads,
+        each * threads * INSTRUCTIONS.get(kernel, 0),
+        1,
+    )

@@ -1,0 +1,94 @@
+"""The backend's launches for a model of any size: prefill, one decoding step, and the commitment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.cost.device import CountingDevice, Launched
+from proofcompute.backends.cuda import CudaKernels
+from proofcompute.generation import Engine
+from proofcompute.importers.checkpoint import Decoder
+from proofcompute.importers.decoder import PRECISIONS, decoder_program
+from proofcompute.kernels import Matrix
+from proofcompute.messages import Generation, Request
+from proofcompute.model import Identity, Model, Weight
+from proofcompute.trace import Trace
+
+__all__ = ["Commitment", "commitment", "decode_step", "placed_model", "prefill"]
+
+DIGEST = bytes(32)
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """Hashing launches of one request."""
+
+    beside: list[list[Launched]]
+    """After each step that was worth it: queued on the second stream while the next tokens are computed."""
+    after: list[Launched]
+    """Queued when the answer is complete: the rest of the leaves, and the trees."""
+
+
+def placed_model(decoder: Decoder, kernels: CudaKernels, precision: str) -> Model:
+    """A model of this shape whose weights are memory of a device, with undefined contents."""
+    program = decoder_program(decoder, PRECISIONS[precision])
+    weights: dict[str, Weight] = {}
+    for spec in program.weights:
+        if spec.kind == "vector":
+            weights[spec.name] = kernels.zeros((spec.width,), np.float32)
+        else:
+            q = kernels.zeros((spec.limbs, spec.rows, spec.width), np.int8)
+            weights[spec.name] = Matrix(q, kernels.zeros((spec.rows,), np.float32), None)
+    identity = Identity(program, b"", DIGEST, (DIGEST,) * len(program.weights))
+    return Model(identity, weights)
+
+
+def _start(decoder: Decoder, precision: str, prompt: int, count: int) -> tuple[CountingDevice, Engine]:
+    device = CountingDevice()
+    kernels = CudaKernels(device)
+    engine = Engine(placed_model(decoder, kernels, precision), kernels)
+    tokens = np.zeros(prompt, "<i4").tobytes()
+    engine.add(Request(engine.model.model_id, (("tokens", tokens),), DIGEST, Generation(count)))
+    device.launches.clear()
+    return device, engine
+
+
+def prefill(decoder: Decoder, precision: str, prompt: int) -> list[list[Launched]]:
+    """Launches of each chunk of a prompt, the hashing beside it left out."""
+    device, engine = _start(decoder, precision, prompt, 1)
+    chunks = []
+    for _ in range(0, prompt, engine.chunk):
+        device.launches.clear()
+        engine.step()
+        chunks.append([launched for launched in device.launches if launched.stream == 0])
+    return chunks
+
+
+def decode_step(decoder: Decoder, precision: str, context: int) -> list[Launched]:
+    """Launches of a repeated decoding step near row ``context``."""
+    device, engine = _start(decoder, precision, context - 3, 8)
+    for _ in range(0, context - 3, engine.chunk):
+        engine.step()
+    for _ in range(3):  # the first runs, the second is captured, the third repeats it
+        device.launches.clear()
+        engine.step()
+    return [launched for launched in device.launches if launched.stream == 0]
+
+
+def commitment(decoder: Decoder, precision: str, suite: str, finished: Sequence[int]) -> Commitment:
+    """Hashing of a request whose finished rows number ``finished`` after each of its steps."""
+    device = CountingDevice()
+    kernels = CudaKernels(device)
+    trace = Trace(decoder_program(decoder, PRECISIONS[precision]), finished[-1], kernels)
+    device.launches.clear()
+    beside = []
+    for rows in finished:
+        trace.hash_ahead(suite, rows, kernels.hash_rows)
+        if device.launches:
+            beside.append(list(device.launches))
+            device.launches.clear()
+    trace.seals(suite, finished[-1], kernels.hash_rows)
+    return Commitment(beside, list(device.launches))

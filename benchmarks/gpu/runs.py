@@ -1,0 +1,56 @@
+"""Whole requests: tokens per second, and what committing adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from benchmarks.gpu.timing import Measurement, wait
+from benchmarks.model import alternating
+from proofcompute.generation import Session
+from proofcompute.kernels import Kernels
+from proofcompute.messages import Receipt
+from proofcompute.model import Model
+from proofcompute.prover import make_receipt
+from proofcompute.signing import NodeIdentity
+
+__all__ = ["Runner", "requests"]
+
+NODE = NodeIdentity(bytes(32))
+
+
+class Runner(Protocol):
+    """A model on a device, such as :class:`benchmarks.model.Bench`."""
+
+    kernels: Kernels
+    model: Model
+
+    def run(self, prompt: int, count: int) -> Session:
+        """Run a request to its end."""
+        ...
+
+
+def requests(runner: Runner, prompt: int, decode: tuple[int, int], rounds: int) -> Iterator[Measurement]:
+    """Prefill of ``prompt`` tokens, and decoding of ``decode`` = (prompt, tokens), at batch 1."""
+    for name, (first, count) in (("prefill", (prompt, 1)), ("decode", decode)):
+        plain, overhead = _run(runner, first, count, rounds)
+        detail = {"prompt": first, "tokens": count, "rounds": rounds}
+        tokens = first if count == 1 else count
+        yield Measurement(f"{name} at batch 1", tokens / plain, "tokens/s", detail)
+        yield Measurement(f"commit overhead, {name}", 100 * overhead, "%", detail)
+
+
+def _run(runner: Runner, prompt: int, count: int, rounds: int) -> tuple[float, float]:
+    """Seconds of a run without a commitment, and the share that committing adds."""
+
+    def plain() -> None:
+        runner.run(prompt, count)
+        wait(runner.kernels)
+
+    def committed() -> Receipt:
+        return make_receipt(runner.model, runner.run(prompt, count), runner.kernels, NODE)
+
+    plain()
+    committed()
+    alone, _, ratio = alternating(plain, committed, rounds)
+    return alone, ratio - 1

@@ -1,0 +1,59 @@
+"""Seconds of calls that a device only queues."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from proofcompute.kernels import Kernels
+
+__all__ = ["Measurement", "seconds", "wait"]
+
+ROUNDS = 5
+MOST = 1024
+"""Calls of a round at most: each may leave a check that is looked at when the round ends."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure."""
+
+    name: str
+    """What was measured."""
+    value: float
+    unit: str
+    detail: dict[str, Any]
+    """Sizes and the like."""
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def wait(kernels: Kernels) -> None:
+    """Until all work that was queued is done."""
+    kernels.host(kernels.zeros((1,), np.uint8))
+
+
+def seconds(call: Callable[[], object], finish: Callable[[], object], least: float) -> float:
+    """Seconds of one call: of several rounds of at least ``least`` seconds each, the fastest one's mean.
+
+    ``finish`` waits for what the calls have queued.
+    """
+
+    def spent(count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            call()
+        finish()
+        return time.perf_counter() - start
+
+    spent(1)
+    count = 1
+    while spent(count) < least and count < MOST:
+        count *= 2
+    return min(spent(count) for _ in range(ROUNDS)) / count

@@ -1,0 +1,70 @@
+"""Commands about this machine: ``devices``, ``cubins``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proofcompute.cli.common import Json, Output, progress, size
+from proofcompute.errors import InputError
+
+__all__ = ["cubins", "devices"]
+
+
+def devices(json: Json = False) -> None:
+    """List what can compute here; for CUDA, say what is missing."""
+    from proofcompute.devices import kernels_for, survey
+
+    out, found = Output(json), survey()
+    width = max(len(report.description) for report in found)
+    for report in found:
+        state = f"cannot be used: {report.problem}" if report.problem else "ready"
+        out.say(f"{report.device:<6}  {report.description:<{width}}  {state}")
+    chosen = "cuda" if kernels_for("auto").name == "cuda" else "cpu"
+    out.say(f"auto    is {chosen}")
+    out.result(
+        {
+            "auto": chosen,
+            "devices": [
+                {
+                    "device": report.device,
+                    "description": report.description,
+                    "usable": not report.problem,
+                    "problem": report.problem or None,
+                    **report.fields,
+                }
+                for report in found
+            ],
+        }
+    )
+
+
+def cubins(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Directory to fill.", show_default=False)],
+    arch: Annotated[
+        list[str] | None,
+        typer.Option(help="Architecture, such as sm_90; may be repeated. All the usual ones unless given."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compile the CUDA kernels ahead of time; needs NVRTC, but no GPU.
+
+    Where the node runs, set PROOFCOMPUTE_CUBINS to the directory: nothing is compiled there then.
+    """
+    from proofcompute.devices import build_cubins
+
+    architectures = [_architecture(text) for text in arch or ()]
+    with progress("cubins") as advance:
+        paths = build_cubins(output, architectures, lambda steps, total: advance(steps, total))
+    out, nbytes = Output(json), sum(path.stat().st_size for path in paths)
+    out.say(f"{output}: {len(paths)} cubins, {size(nbytes)}; use them with PROOFCOMPUTE_CUBINS={output}")
+    out.result({"directory": str(output), "cubins": [path.name for path in paths], "bytes": nbytes})
+
+
+def _architecture(text: str) -> int:
+    if not re.fullmatch(r"sm_[0-9]{2,3}", text):
+        raise InputError(f"{text!r} is not an architecture; write, for instance, sm_90")
+    return int(text.removeprefix("sm_"))

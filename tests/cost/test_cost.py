@@ -1,0 +1,223 @@
+"""The counted cost of a node's work: in step with what the backend launches, and with the document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import synthetic
+from benchmarks.cost.__main__ import DOCUMENT, renewed
+from benchmarks.cost.counts import INSTRUCTIONS, Cost, chain, cost, named, parameters, total
+from benchmarks.cost.device import CountingDevice, Launched
+from benchmarks.cost.estimate import FLOOR, duration, fits, overhead
+from benchmarks.cost.runs import Commitment, commitment, decode_step, placed_model, prefill
+from benchmarks.cost.shapes import GPUS, MODELS
+from cuda_rig import EmulatedDevice, nvrtc, why_not
+from proofcompute.backends.cuda import Argument, Buffer, CudaKernels, Window, kernel_files
+from proofcompute.generation import Engine
+from proofcompute.kernels import Kernels
+from proofcompute.messages import Generation, Request
+from proofcompute.model import Model
+from proofcompute.prover import make_receipt
+
+rig = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+
+BLOCKS = 1 << 20
+PROMPT, ANSWER = 70, 12
+
+
+class Recording(EmulatedDevice):
+    """Keeps the arguments of what it runs."""
+
+    def __init__(self) -> None:
+        super().__init__(blocks=BLOCKS)
+        self.ran: list[Launched] = []
+
+    def _run(
+        self,
+        kernel: str,
+        grid: tuple[int, int, int],
+        threads: int,
+        arguments: Sequence[Argument],
+        read_only: Sequence[bool],
+        stream: int,
+    ) -> None:
+        self.ran.append(Launched(kernel, grid, tuple(arguments), stream))
+        super()._run(kernel, grid, threads, arguments, read_only, stream)
+
+
+def plain(launched: Launched) -> tuple[Any, ...]:
+    """A launch without the identity of its memory."""
+    arguments = [
+        ("buffer", a.size)
+        if isinstance(a, Buffer)
+        else ("window", a.rows, a.width, a.base.size)
+        if isinstance(a, Window)
+        else None
+        if a is None
+        else (a.dtype.str, a.item())
+        for a in launched.arguments
+    ]
+    return launched.kernel, launched.grid, launched.stream, *arguments
+
+
+def by_step(kernels: Kernels, model: Model, ran: list[Launched]) -> list[list[tuple[Any, ...]]]:
+    """Launches of each step of one request, and of its commitment."""
+    engine = Engine(model, kernels, chunk=32)
+    tokens = np.zeros(PROMPT, "<i4").tobytes()
+    session = engine.add(Request(model.model_id, (("tokens", tokens),), bytes(32), Generation(ANSWER)))
+    steps = []
+    while session.reason is None:
+        ran.clear()
+        engine.step()
+        steps.append([plain(x) for x in ran if x.kernel in kernel_files()])
+    ran.clear()
+    make_receipt(model, session, kernels, synthetic.NODE)
+    return [*steps, [plain(x) for x in ran if x.kernel in kernel_files()]]
+
+
+@rig
+def test_counted_launches_are_those_that_run() -> None:
+    """Kernel, grid, stream and arguments of every launch of a request, sizes of memory included."""
+    device = Recording()
+    expected = by_step(CudaKernels(device), synthetic.model(), device.ran)
+    assert device.replays > 0
+    counting = CountingDevice(blocks=BLOCKS)
+    kernels = CudaKernels(counting)
+    model = placed_model(synthetic.DECODER, kernels, "w8a16")
+    assert by_step(kernels, model, counting.launches) == expected
+    assert {name for step in expected for name, *_ in step} >= {
+        "linear_few",
+        "linear_mma",
+        "sha256_rows",
+        "report",
+    }
+
+
+@rig
+def test_signatures_say_what_is_read() -> None:
+    """``const`` in the source is what the rig finds in the compiled kernels."""
+    import ctypes
+
+    library = EmulatedDevice()._library
+    for kernel in kernel_files():
+        sizes = (ctypes.c_uint * 32)()
+        count = library.rig_arguments(kernel.encode(), sizes, 32)
+        read_only = [only for _, only in parameters(kernel)]
+        assert len(read_only) == count, kernel
+        assert [bool(only) for only in read_only] == [bool(s & 128) for s in sizes[:count]], kernel
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_step_reads_every_weight_once(model: str) -> None:
+    decoder = MODELS[model]
+    device = CountingDevice()
+    program = placed_model(decoder, CudaKernels(device), "w8a16").program
+    used = [w for w in program.weights if w.kind == "matrix" and (w.name != "embedding" or decoder.tied)]
+    products = [x for x in decode_step(decoder, "w8a16", 300) if x.kernel == "linear_few"]
+    assert sum(named(x)["w"].size for x in products) == sum(w.rows * w.width for w in used)
+    assert sum(cost(x, 300).products for x in products) == sum(2 * w.rows * w.width for w in used)
+
+
+def test_attention_counts_what_is_visible() -> None:
+    decoder = synthetic.DECODER
+    for context in (20, 21):
+        step = [x for x in decode_step(decoder, "w8a16", context) if x.kernel == "attention_scores"]
+        assert len(step) == decoder.layers
+        keys = decoder.kv_heads * decoder.head_dim * context
+        found = cost(step[0], context)
+        assert found.products == decoder.heads * decoder.head_dim * context
+        assert found.read >= keys + 4 * decoder.kv_heads * context
+    (chunk,) = prefill(decoder, "w8a16", 9)
+    scores = next(x for x in chunk if x.kernel == "attention_scores")
+    assert cost(scores, 0).products == decoder.heads * decoder.head_dim * sum(range(1, 10))
+
+
+@pytest.mark.parametrize("size", [0, 1, 54, 55, 56, 63, 64, 119, 120, 1000])
+def test_compressions_of_sha256(size: int) -> None:
+    arguments = (None, np.int64(0), None, np.int64(3), np.int64(size), None)
+    padded = -(-(size + 9) // 64)
+    launched = Launched("sha256_rows", (1, 1, 1), arguments, 0)
+    assert cost(launched, 0).compressions == 3 * padded
+    assert chain(launched) == padded * INSTRUCTIONS["sha256_rows"]
+
+
+def test_compressions_of_blake3() -> None:
+    sizes = (None, np.int64(33), None, np.int64(2), np.int64(3000), np.int64(3), None)
+    chunks = Launched("blake3_chunks", (1, 1, 1), sizes, 0)
+    assert cost(chunks, 0).compressions == 2 * 3 * 16
+    parents = Launched("blake3_parents", (1, 1, 1), (None, np.int64(2), np.int64(3), None), 0)
+    assert cost(parents, 0).compressions == 2 * 2
+    assert chain(parents) == 2 * INSTRUCTIONS["blake3_parents"]
+
+
+@pytest.mark.skipif(bool(nvrtc.why_no_disassembler()), reason=nvrtc.why_no_disassembler() or "-")
+def test_instructions_of_a_compression(tmp_path: Any) -> None:
+    """Nearly all of a hash kernel is one compression."""
+    for kernel, count in INSTRUCTIONS.items():
+        code = nvrtc.disassembly(kernel_files()[kernel], 90, tmp_path)[kernel]
+        assert 0.85 * len(code) <= count <= len(code), kernel
+
+
+def test_commitments_follow_the_backend() -> None:
+    found = commitment(synthetic.DECODER, "w8a16", "sha256", range(30, 150))
+    assert len(found.beside) == 2  # after 64 and after 128 rows
+    assert {x.stream for part in found.beside for x in part if x.kernel in kernel_files()} == {1}
+    groups = 2 * synthetic.DECODER.layers + 1
+    assert sum(x.kernel == "sha256_rows" for x in found.beside[0]) == groups
+    every = [x for part in [*found.beside, found.after] for x in part if x.kernel == "sha256_rows"]
+    leaves = [x for x in every if named(x)["prefix_size"] > 1]
+    assert sum(int(named(x)["n"]) for x in leaves) == 149 * groups
+    assert sum(int(named(x)["n"]) for x in every) - 149 * groups == 148 * groups  # inner nodes
+
+
+def hash_of(rows: int, width: int) -> Launched:
+    sizes = (np.int64(0), None, np.int64(rows), np.int64(width), None)
+    return Launched("sha256_rows", (-(-rows // 256), 1, 1), (None, *sizes), 1)
+
+
+def test_durations_and_bounds() -> None:
+    gpu = replace(GPUS["RTX 4090"], clock=1e9, processors=10, bandwidth=1e9, int8=1e12)
+    idle = Launched("add", (1, 1, 1), (Buffer(None, 0, 4),) * 2 + (np.int64(1), Buffer(None, 0, 4)), 0)
+    assert duration([idle, idle], gpu, 0).seconds == 2 * FLOOR
+    assert duration([idle], gpu, 0).bottleneck == "launches"
+    large = replace(idle, arguments=(Buffer(None, 0, 10**9),) * 2 + (np.int64(1), Buffer(None, 0, 10**9)))
+    assert duration([large], gpu, 0).seconds == pytest.approx(3.0)
+    assert duration([large], gpu, 0).bottleneck == "memory"
+    few, many = hash_of(64, 640), hash_of(10**6, 640)
+    assert duration([few], gpu, 0).seconds == pytest.approx(11 * 2800 * 4 / 1e9)
+    assert duration([few], gpu, 0).bottleneck == "one thread's hash"
+    assert duration([many], gpu, 0).seconds == pytest.approx(10**6 * 11 * 2800 / (64 * 10 * 1e9))
+    assert duration([many], gpu, 0).bottleneck == "hashing"
+
+
+def test_overhead_is_what_is_not_hidden() -> None:
+    gpu = GPUS["H100 SXM 80 GB"]
+    part = [hash_of(64, 640)] * 10
+    spent = duration(part, gpu, 0).seconds
+    hidden = overhead(Commitment([part], []), [spent], gpu)
+    assert hidden.exposed == 0
+    assert hidden.shared == pytest.approx(spent / gpu.processors)
+    half = overhead(Commitment([part], []), [spent / 2], gpu)
+    assert half.exposed == pytest.approx(spent / 2)
+    after = overhead(Commitment([], part), [], gpu)
+    assert after.shared == 0
+    assert after.exposed == pytest.approx(spent)
+    assert after.least < after.exposed / 10
+
+
+def test_costs_add_up() -> None:
+    one = Cost(1, 2, 3, 4, 5, 6)
+    assert total([one, one]) == Cost(2, 4, 6, 8, 10, 12)
+    assert one.moved == 3
+    assert fits(20 * 10**9, GPUS["RTX 4090"])
+    assert not fits(22 * 10**9, GPUS["RTX 4090"])
+
+
+def test_the_document_is_in_step() -> None:
+    text = DOCUMENT.read_text()
+    assert renewed(text) == text, "write it anew: python -m benchmarks.cost"

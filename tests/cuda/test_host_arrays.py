@@ -1,0 +1,101 @@
+"""The CUDA backend given NumPy arrays, as a verifier gives them: results and errors come at once."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import synthetic
+from cuda_rig import EmulatedDevice, why_not
+from cuda_rig.requests import overflowing, run
+from proofcompute.backends.cuda import CudaKernels
+from proofcompute.errors import Cell, NonFiniteError, VerificationError
+from proofcompute.generation import Engine
+from proofcompute.kernels import Kernels
+from proofcompute.messages import Challenge
+from proofcompute.prover import RunDirectory, make_receipt
+from proofcompute.verifier import Verified, verify
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+
+CELLS = (Cell(0, 3, 9), Cell(1, 17, 18), Cell(2, 4, 7), Cell(3, 12, 19))
+
+
+def check(found: synthetic.Run, opening: bytes, kernels: Kernels) -> Verified:
+    challenge = Challenge(found.receipt.digest, CELLS)
+    stream = io.BytesIO(opening)
+    request, receipt = found.session.request, found.receipt.encode()
+    return verify(synthetic.key(), request, receipt, challenge, stream, kernels=kernels)
+
+
+def test_a_verifier_on_a_device() -> None:
+    m = synthetic.model()
+    proved = synthetic.prove(m, synthetic.request(m, sampling=synthetic.SAMPLED))
+    opening = synthetic.open_all(proved, Challenge(proved.receipt.digest, CELLS))
+    device = EmulatedDevice(90, 2)
+    assert check(proved, opening, CudaKernels(device)).cells == sum(c.b - c.a for c in CELLS)
+    assert {"project31", "unpack", "attention_mix", "sample_draw"} <= {name for name, _ in device.launches}
+    wrong = bytearray(opening)
+    wrong[-1] ^= 1
+    with pytest.raises(VerificationError) as expected:
+        check(proved, bytes(wrong), synthetic.KERNELS)
+    with pytest.raises(VerificationError) as found:
+        check(proved, bytes(wrong), CudaKernels(device))
+    assert str(found.value) == str(expected.value)
+
+
+def test_keys_made_on_a_device_are_the_cpus() -> None:
+    from proofcompute.verifier import keygen
+
+    m = synthetic.model()
+    made = keygen(m, CudaKernels(EmulatedDevice()), columns=2, seed=bytes([7] * 32))
+    assert made.encode() == synthetic.key().encode()
+
+
+def test_a_model_compiled_on_a_device_is_the_cpus() -> None:
+    from proofcompute.importers.decoder import compile_decoder
+
+    made = compile_decoder(synthetic.checkpoint(), CudaKernels(EmulatedDevice()), "w8a16")
+    assert made.model_id == synthetic.model().model_id
+
+
+def test_the_operation_is_named_once() -> None:
+    """By the interpreter where an error is raised at once, by the backend where it is found later."""
+    m = overflowing("block.0.attention.qkv")
+    with pytest.raises(NonFiniteError, match=r"^block\.0/[a-z._+]+: [^/]+$"):
+        run(m, [synthetic.request(m)], CudaKernels(EmulatedDevice()))
+    fine = synthetic.model()
+    proved = synthetic.prove(fine, synthetic.request(fine))
+    held = replace(proved, model=m)
+    challenge = Challenge(held.receipt.digest, (Cell(1, 3, 4),))
+    for kernels in (synthetic.KERNELS, CudaKernels(EmulatedDevice())):
+        stored = replace(held.stored, kernels=kernels, groups=[np.array(g) for g in held.stored.groups])
+        with pytest.raises(NonFiniteError, match=r"^block\.0/[a-z._+]+: [^/]+$"):
+            synthetic.open_all(replace(held, stored=stored), challenge)
+
+
+def test_a_run_is_written_to_a_directory_and_opened_from_it(tmp_path: Path) -> None:
+    """The trace is downloaded once; cells are opened on the device from the file."""
+    m = synthetic.model()
+    request = synthetic.request(m, sampling=synthetic.SAMPLED)
+    kernels = CudaKernels(EmulatedDevice(75, 1))
+    engine = Engine(m, kernels)
+    directory = RunDirectory(tmp_path / "run")
+    session = engine.add(request, directory.begin(request))
+    engine.run(session, directory.log)
+    receipt = make_receipt(m, session, kernels, synthetic.NODE)
+    directory.finish(session, receipt)
+    expected = synthetic.prove(m, request)
+    assert receipt.encode() == expected.receipt.encode()
+    trace = b"".join(group.tobytes() for group in expected.stored.groups)
+    assert (tmp_path / "run" / "trace").read_bytes() == trace
+    stored, receipt = directory.stored(m, kernels)
+    proved = synthetic.Run(m, session, receipt, stored)
+    challenge = Challenge(receipt.digest, CELLS)
+    opening = synthetic.open_all(proved, challenge)
+    assert opening == synthetic.open_all(expected, challenge)
+    assert check(proved, opening, synthetic.KERNELS).cells == sum(c.b - c.a for c in CELLS)

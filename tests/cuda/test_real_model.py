@@ -1,0 +1,81 @@
+"""The first layers of the packaged chat model on the emulated device: the CPU's receipts, byte for byte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import synthetic
+from cuda_rig import EmulatedDevice, why_not
+from model import real
+from proofcompute.backends.cuda import CudaKernels
+from proofcompute.devices import kernels_for
+from proofcompute.errors import Cell
+from proofcompute.generation import Engine, Session
+from proofcompute.importers import calibration
+from proofcompute.importers.decoder import compile_decoder
+from proofcompute.kernels import Kernels
+from proofcompute.messages import Request
+from proofcompute.model import Model
+from proofcompute.prover import StoredTrace, make_receipt, store
+from proofcompute.verifier import keygen
+
+pytestmark = [pytest.mark.model, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
+
+LAYERS = 3
+VOCABULARY = 1024
+"""Rows of the embedding that are used: the head's product is most of the work of two layers otherwise."""
+
+
+def truncated(path: Path) -> Model:
+    whole = real.checkpoint(path)
+    decoder = replace(whole.decoder, layers=LAYERS, vocabulary=VOCABULARY)
+    with pytest.MonkeyPatch.context() as patch:  # the calibration text uses all of the vocabulary
+        patch.setattr(calibration, "calibration_tokens", lambda vocabulary: [])
+        return compile_decoder(replace(whole, decoder=decoder), kernels_for("numpy"), "w8a16")
+
+
+def requests(m: Model, path: Path) -> list[Request]:
+    """A greedy and a sampled request, with the frequent tokens of an English text as prompts."""
+    tokens = [t for t in real.english(path, 200) if t < VOCABULARY]
+    plain = real.request(m, tokens[:5], 4)
+    sampled = real.request(m, tokens[5:7], 3)
+    assert sampled.generation is not None
+    return [plain, replace(sampled, generation=replace(sampled.generation, sampling=synthetic.SAMPLED))]
+
+
+def run(m: Model, path: Path, kernels: Kernels) -> list[Session]:
+    engine = Engine(m, kernels)
+    sessions = [engine.add(r) for r in requests(m, path)]
+    while any(s.reason is None for s in sessions):
+        engine.step()
+    return sessions
+
+
+def test_receipts_are_the_cpus(smollm2_path: Path) -> None:
+    m, cpu = truncated(smollm2_path), kernels_for("numpy")
+    device = EmulatedDevice(90, 2)
+    cuda = CudaKernels(device)
+    here, there = run(m, smollm2_path, cpu), run(m, smollm2_path, cuda)
+    assert len(device.downloads) == 4  # one for each step
+    assert max(device.downloads) == 8 + 4 * len(here)  # a status and two tokens
+    assert device.replays == 1
+    receipts = [make_receipt(m, s, cpu, synthetic.NODE) for s in here]
+    assert [make_receipt(m, s, cuda, synthetic.NODE).encode() for s in there] == [
+        r.encode() for r in receipts
+    ]
+    assert [s.answer for s in here] == [s.answer for s in there]
+    opened(m, there[1], store(there[1], cuda))
+
+
+def opened(m: Model, session: Session, stored: StoredTrace) -> None:
+    """Cells of the last row, opened on the device, hold."""
+    receipt = make_receipt(m, session, stored.kernels, synthetic.NODE)
+    found = synthetic.Run(m, session, receipt, stored)
+    rows = receipt.rows
+    cells = (Cell(LAYERS, rows - 1, rows), Cell(LAYERS + 1, rows - 1, rows))
+    challenge = replace(synthetic.challenge_all(receipt), cells=cells)
+    key = keygen(m, kernels_for("numpy"), seed=bytes(32))
+    assert synthetic.audit(key, found, challenge).cells == 2

@@ -1,0 +1,44 @@
+"""Requests to a small model, run together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+import synthetic
+from proofcompute.generation import Engine, Session
+from proofcompute.kernels import Kernels
+from proofcompute.messages import Request
+from proofcompute.model import Model
+from proofcompute.prover import make_receipt
+
+__all__ = ["overflowing", "run", "several"]
+
+
+def run(
+    m: Model, requests: Sequence[Request], kernels: Kernels, chunk: int = 64
+) -> tuple[list[Session], list[bytes]]:
+    """All requests at once: the finished sessions and their receipts."""
+    engine = Engine(m, kernels, chunk=chunk)
+    sessions = [engine.add(r) for r in requests]
+    while any(s.reason is None for s in sessions):
+        engine.step()
+    return sessions, [make_receipt(m, s, kernels, synthetic.NODE).encode() for s in sessions]
+
+
+def several(m: Model) -> list[Request]:
+    """Prompts of different lengths, greedy and sampled, answers of different lengths."""
+    return [
+        synthetic.request(m, "Hello, world", max_tokens=9),
+        synthetic.request(m, "abc", max_tokens=6, sampling=synthetic.SAMPLED, seed=bytes([5] * 32)),
+        synthetic.request(m, "a longer prompt than both", max_tokens=4, sampling=synthetic.SAMPLED),
+    ]
+
+
+def overflowing(name: str) -> Model:
+    """A model in which an operation's result is infinite: a weight matrix with huge scales."""
+    m = synthetic.model()
+    w = m.matrix(name)
+    return Model(m.identity, {**m.weights, name: replace(w, scale=w.scale * np.float32(1e38))})
