@@ -10,8 +10,21 @@
 // Must hold: no place that is written overlaps another place of the launch.
 #include "canonical.cuh"
 
-__device__ __forceinline__ void move(const u8* from, i64 from_pitch, const i64* from_row, u8* to, i64 to_pitch,
-                                     const i64* to_row, i64 n, i64 width) {
+#define MOVE(i)                                                                                               \
+  const u8 *__restrict__ from##i, i64 from_pitch##i, const i64 *__restrict__ from_row##i,                      \
+      u8 *__restrict__ to##i, i64 to_pitch##i, const i64 *__restrict__ to_row##i, i64 n##i, i64 width##i
+#define TAKE(i)                                                                                             \
+  if (blockIdx.y == i)                                                                                      \
+    from = from##i, from_pitch = from_pitch##i, from_row = from_row##i, to = to##i, to_pitch = to_pitch##i, \
+    to_row = to_row##i, n = n##i, width = width##i;
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    move_rows(MOVE(0), MOVE(1), MOVE(2), MOVE(3), MOVE(4), MOVE(5), MOVE(6), MOVE(7)) {
+  const u8* from = from0;
+  u8* to = to0;
+  const i64 *from_row = from_row0, *to_row = to_row0;
+  i64 from_pitch = from_pitch0, to_pitch = to_pitch0, n = n0, width = width0;
+  TAKE(1) TAKE(2) TAKE(3) TAKE(4) TAKE(5) TAKE(6) TAKE(7)
   const u8* source = from + (from_row ? *from_row : 0) * from_pitch;
   u8* target = to + (to_row ? *to_row : 0) * to_pitch;
   const bool words = ((u64)source | (u64)target | (u64)from_pitch | (u64)to_pitch | (u64)width) % 4 == 0;
@@ -27,15 +40,4 @@ __device__ __forceinline__ void move(const u8* from, i64 from_pitch, const i64* 
       target[row * to_pitch + c] = source[row * from_pitch + c];
     }
   }
-}
-
-#define MOVE(i)                                                                                               \
-  const u8 *__restrict__ from##i, i64 from_pitch##i, const i64 *__restrict__ from_row##i,                      \
-      u8 *__restrict__ to##i, i64 to_pitch##i, const i64 *__restrict__ to_row##i, i64 n##i, i64 width##i
-#define MAKE(i) \
-  if (blockIdx.y == i) move(from##i, from_pitch##i, from_row##i, to##i, to_pitch##i, to_row##i, n##i, width##i);
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-    move_rows(MOVE(0), MOVE(1), MOVE(2), MOVE(3), MOVE(4), MOVE(5), MOVE(6), MOVE(7)) {
-  MAKE(0) MAKE(1) MAKE(2) MAKE(3) MAKE(4) MAKE(5) MAKE(6) MAKE(7)
 }
