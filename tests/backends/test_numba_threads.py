@@ -110,7 +110,7 @@ def test_slow_regions_are_closed_for_a_while(monkeypatch: pytest.MonkeyPatch) ->
     now = [100.0]
     monkeypatch.setattr(threads, "perf_counter", lambda: now[0])
     for name, value in (("closed_until", 0.0), ("slow", 0), ("pause", threads._SHORTEST)):
-        monkeypatch.setattr(threads._state, name, value)  # what other tests left on a busy machine
+        monkeypatch.setattr(threads._state, name, value)  # earlier tests may have met a busy machine
     for _ in range(threads._PATIENCE):
         assert threads.enter_region()
         now[0] += 0.5

@@ -15,12 +15,11 @@ from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.products import (
     PANEL_PAIRS,
     scaled,
-    sum_of_one,
-    sums_of_group,
+    sum_of_channel,
     sums_of_panel,
 )
 from proofcompute.backends.numba.row import gate_into, norm_into, power_of_two, quantise_into
-from proofcompute.backends.numba.tile import DOT_ROWS, TILE_COLUMNS
+from proofcompute.backends.numba.tile import TILE_COLUMNS
 
 __all__ = ["GATED", "NORM", "PLAIN", "linear_few", "linear_few_parallel", "linear_panels", "quantise_rows"]
 
@@ -74,16 +73,9 @@ def _finish(value: Any, scale: Any, j: Any, bias: Any, residual: Any, t: Any) ->
 @helper
 def _few(first: Any, last: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
     """Channels first..last of all rows."""
-    sums = np.empty(DOT_ROWS, np.int64)
-    groups = first + (last - first) // DOT_ROWS * DOT_ROWS
-    for j in range(first, groups, DOT_ROWS):
+    for j in range(first, last):
         for t in range(sx.size):
-            sums_of_group(q, t, w, j, sums)
-            for r in range(DOT_ROWS):
-                out[t, j + r] = _finish(sums[r], sx[t] * sw[j + r], j + r, bias, residual, t)
-    for j in range(groups, last):
-        for t in range(sx.size):
-            out[t, j] = _finish(sum_of_one(q, t, w, j), sx[t] * sw[j], j, bias, residual, t)
+            out[t, j] = _finish(sum_of_channel(q, t, w, j), sx[t] * sw[j], j, bias, residual, t)
 
 
 _FEW: Final = (read(_f32, 2), *_BEFORE, *_WEIGHTS, read(_f32, 2), _i64)
@@ -132,11 +124,9 @@ def linear_few_parallel(
     sx = np.empty(n, np.float32)
     if not _quantise(x, mode, nw, eps, limbs, q, sx):
         return False
-    groups = w.shape[1] // DOT_ROWS
+    m = w.shape[1]
     for part in prange(parts):
-        first = groups * part // parts * DOT_ROWS
-        last = w.shape[1] if part == parts - 1 else groups * (part + 1) // parts * DOT_ROWS
-        _few(first, last, q, sx, w, sw, bias, residual, out)
+        _few(m * part // parts, m * (part + 1) // parts, q, sx, w, sw, bias, residual, out)
     return True
 
 

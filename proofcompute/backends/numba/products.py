@@ -17,7 +17,6 @@ from numba import types
 from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.tile import (
     DOT_COLUMNS,
-    DOT_ROWS,
     PAIRS,
     SMALL_ROWS,
     STEP,
@@ -38,8 +37,7 @@ __all__ = [
     "rescale",
     "scaled",
     "split_limbs",
-    "sum_of_one",
-    "sums_of_group",
+    "sum_of_channel",
     "sums_of_panel",
     "widen",
 ]
@@ -79,31 +77,18 @@ def widen(a: Any, b: Any, x: Any, out: Any) -> None:
 
 # -- sums ------------------------------------------------------------------------------------------------
 @helper
-def sums_of_group(q: Any, t: Any, w: Any, j: Any, sums: Any) -> None:
-    """sums[r] = row t of q times channel j + r of w [limbs, m, d], limbs combined."""
+def sum_of_channel(q: Any, t: Any, w: Any, j: Any) -> Any:
+    """Row t of q times channel j of w [limbs, m, d], limbs combined."""
     limbs, m, d = w.shape
-    stride = q.shape[1]
-    sums[:] = 0
+    at = t * q.shape[1]
     whole = d // STEP * STEP
+    value = np.int64(0)
     for limb in range(limbs):
         first = (limb * m + j) * d
-        for r in range(DOT_ROWS):
-            sums[r] *= 256
-        for a in range(0, whole, DOT_COLUMNS):
-            steps = min(DOT_COLUMNS, whole - a) // STEP
-            dot(q, t * stride + a, w, first + a, d, steps, sums, 0)
-        for r in range(DOT_ROWS):
-            for i in range(whole, d):
-                sums[r] += np.int64(q[t, i]) * np.int64(w[limb, j + r, i])
-
-
-@helper
-def sum_of_one(q: Any, t: Any, w: Any, j: Any) -> Any:
-    """Row t of q times channel j of w [limbs, m, d], limbs combined."""
-    value = np.int64(0)
-    for limb in range(w.shape[0]):
         value *= 256
-        for i in range(w.shape[2]):
+        for a in range(0, whole, DOT_COLUMNS):
+            value += dot(q, at + a, w, first + a, min(DOT_COLUMNS, whole - a) // STEP)
+        for i in range(whole, d):
             value += np.int64(q[t, i]) * np.int64(w[limb, j, i])
     return value
 
@@ -173,16 +158,9 @@ def scaled(value: Any, scale: Any, j: Any, bias: Any) -> Any:
 @kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))
 def product_few(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
     """Channels a..b of out int32 [n, m]: q int16 [>= n, >= d] times w [1, m, d]."""
-    sums = np.empty(DOT_ROWS, np.int64)
-    groups = a + (b - a) // DOT_ROWS * DOT_ROWS
-    for j in range(a, groups, DOT_ROWS):
+    for j in range(a, b):
         for t in range(out.shape[0]):
-            sums_of_group(q, t, w, j, sums)
-            for r in range(DOT_ROWS):
-                out[t, j + r] = np.int32(sums[r])
-    for j in range(groups, b):
-        for t in range(out.shape[0]):
-            out[t, j] = np.int32(sum_of_one(q, t, w, j))
+            out[t, j] = np.int32(sum_of_channel(q, t, w, j))
 
 
 @kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))

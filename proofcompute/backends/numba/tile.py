@@ -4,8 +4,9 @@ Activations are int16, |q| <= 32639: two limbs of a value combined (256 hi + lo,
 acc_lo exactly), or one limb widened. Weights are int8, widened to int16 on the way.
 
 *No int32 lane overflows.* A lane adds two products per step, each at most 32639 * 128 in absolute value.
-256 steps stay within 256 * 2 * 32639 * 128 = 2139029504 < 2^31. So :func:`dot` takes at most 256 * 32
-columns and :func:`tile` 256 pairs of columns at a time, and the caller adds up in int64.
+256 steps stay within 256 * 2 * 32639 * 128 = 2139029504 < 2^31, whether they go into one lane or into several
+that are added up. So :func:`dot` takes at most 256 * 32 columns and :func:`tile` 256 pairs of columns at a
+time, and the caller adds up in int64.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from proofcompute.backends.numba.vector import (
     multiply_add,
     offset,
     pointer,
-    prefetch,
     splat,
     store,
     total,
@@ -39,7 +39,6 @@ from proofcompute.backends.numba.vector import (
 
 __all__ = [
     "DOT_COLUMNS",
-    "DOT_ROWS",
     "PAIRS",
     "SMALL_ROWS",
     "STEP",
@@ -54,14 +53,12 @@ __all__ = [
 
 STEP: Final = 2 * LANES
 """Columns that one step of :func:`dot` takes."""
-DOT_ROWS: Final = 4
-"""Rows of the matrix that one call of :func:`dot` multiplies."""
 PAIRS: Final = 256
 """Most steps between two additions to int64."""
 DOT_COLUMNS: Final = PAIRS * STEP
 """Most columns of one call of :func:`dot`."""
-_AHEAD: Final = 4096
-"""Bytes by which :func:`dot` asks for the matrix in advance: 40 % more of the memory's speed, measured."""
+_CHAINS: Final = 4
+"""Sums that :func:`dot` keeps side by side, since one takes several cycles to follow another."""
 _VECTORS: Final = 2
 TILE_COLUMNS: Final = _VECTORS * LANES
 """Output columns of a tile, and the width of a panel."""
@@ -73,33 +70,35 @@ _ZERO: Final = constant(WORD, LANES, 0)
 
 
 @intrinsic
-def dot(context: Any, q: Any, at: Any, w: Any, first: Any, stride: Any, steps: Any, out: Any, to: Any) -> Any:
-    """out[to + r] += sum of q[at + i] * w[first + r stride + i] over i < 32 steps, for r < DOT_ROWS.
+def dot(context: Any, q: Any, at: Any, w: Any, first: Any, steps: Any) -> Any:
+    """The sum of q[at + i] * w[first + i] over i < 32 steps, as int64.
 
-    q int16, w int8, out int64, indices in elements of the flat arrays; steps <= PAIRS.
+    q int16, w int8, indices in elements of the flat arrays; steps <= PAIRS. Rows of a matrix are taken one
+    after the other: a single sequential stream is what the processor fetches ahead best, measured at twice
+    the speed of four rows at a time.
     """
-    signature = types.void(q, types.intp, w, types.intp, types.intp, types.intp, out, types.intp)
+    signature = types.int64(q, types.intp, w, types.intp, types.intp)
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        q, w, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 2, 6))
-        at, first, stride, steps, to = (args[i] for i in (1, 3, 4, 5, 7))
+        q, w = (pointer(context, b, sig.args[i], args[i]) for i in (0, 2))
+        at, first, steps = (args[i] for i in (1, 3, 4))
 
-        def body(i: Any, sums: list[Any]) -> list[Any]:
-            x = load(b, q, offset(b, at, i, STEP), SHORT, STEP)
-            start = offset(b, first, i, STEP)
-            after = []
-            for r in range(DOT_ROWS):
-                place = offset(b, start, stride, r)
-                prefetch(b, w, offset(b, place, _AHEAD))
-                row = load(b, w, place, BYTE, STEP)
-                after.append(multiply_add(b, sums[r], x, b.sext(row, x.type)))
-            return after
+        def add(sums: Any, step: Any) -> Any:
+            x = load(b, q, offset(b, at, step, STEP), SHORT, STEP)
+            row = load(b, w, offset(b, first, step, STEP), BYTE, STEP)
+            return multiply_add(b, sums, x, b.sext(row, x.type))
 
-        for r, lanes in enumerate(loop(b, steps, [_ZERO] * DOT_ROWS, body)):
-            place = offset(b, to, r)
-            known = load(b, out, place, LONG, 1)
-            store(b, b.add(known, b.bitcast(total(b, lanes), known.type)), out, place, LONG)
-        return context.get_dummy_value()
+        def several(i: Any, sums: list[Any]) -> list[Any]:
+            start = b.mul(i, LONG(_CHAINS))
+            return [add(chain, b.add(start, LONG(c))) for c, chain in enumerate(sums)]
+
+        whole = b.udiv(steps, LONG(_CHAINS))
+        sums = loop(b, whole, [_ZERO] * _CHAINS, several)
+        done = b.mul(whole, LONG(_CHAINS))
+        rest = loop(b, b.sub(steps, done), sums[:1], lambda i, s: [add(s[0], b.add(done, i))])
+        for chain in sums[1:]:
+            rest = [b.add(rest[0], chain)]
+        return total(b, rest[0])
 
     return signature, code
 
