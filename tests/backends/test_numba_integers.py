@@ -106,6 +106,19 @@ def test_projections_61(kind: Any, m: int) -> None:
             assert np.array_equal(field61.fold61(np.ascontiguousarray(y.T), s), field.fold61(y.T, s))
 
 
+@pytest.mark.parametrize(
+    "balanced", [-32768, 32767, 32768, -(1 << 30) + 1, (1 << 30) - 1, 0x3FFF8000, -0x3FFF8000]
+)
+def test_bytes_times_the_largest_halves(balanced: int) -> None:
+    """A column's residue is split in two 16-bit halves: the largest sums that int32 lanes see."""
+    m = 2 * 4096 + 33
+    s = np.full((2, m), balanced % field.P31, np.uint32)
+    for value in (-128, 127):
+        y = np.full((3, m), value, np.int8)
+        assert np.array_equal(FAST.project(y, s), field.project31(y, s))
+        assert np.array_equal(FAST.fold(np.ascontiguousarray(y.T), s), field.fold31(y.T, s))
+
+
 def test_projections_on_several_threads() -> None:
     y = rng(5).integers(-(1 << 31), 1 << 31, (300, 2000)).astype(np.int32)
     s = residues(field.P31, 2, 2000).astype(np.uint32)

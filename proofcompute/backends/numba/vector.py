@@ -29,6 +29,7 @@ __all__ = [
     "multiply_add",
     "offset",
     "pointer",
+    "prefetch",
     "splat",
     "store",
     "total",
@@ -86,6 +87,14 @@ def load(builder: Any, base: Value, index: Value, element: Value, n: int) -> Val
 def store(builder: Any, value: Value, base: Value, index: Value, element: Value) -> None:
     """A vector of elements to ``base[index]`` and after."""
     builder.store(value, _place(builder, base, index, element, value.type), align=element.width // 8)
+
+
+def prefetch(builder: Any, base: Value, index: Value) -> None:
+    """Ask for the cache line of byte ``base[index]``, into the second level; a hint never faults."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(BYTE), WORD, WORD, WORD])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    place = _place(builder, base, index, BYTE, BYTE)
+    builder.call(function, [place, WORD(0), WORD(2), WORD(1)])  # to read, level 2, data
 
 
 def constant(element: Value, n: int, value: int) -> Value:
