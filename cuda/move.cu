@@ -1,18 +1,30 @@
-// move_rows: rows of bytes from one place to another: columns cut out or set side by side, rows read from or
-// written to a place that device memory names.
+// move_rows: up to eight moves of rows of bytes: columns cut out or set side by side, arrays joined, rows read from
+// or written to a place that device memory names.
 //
-//   from   row i starts at from + (*from_row + i) * from_pitch        to   the same with to_row and to_pitch
+// Move i copies n rows of `width` bytes:
+//   from   row j starts at from + (*from_row + j) * from_pitch        to   the same with to_row and to_pitch
 //   from_row, to_row   one int64 each, or null for row 0: a captured launch is repeated for other rows
-//   n rows of `width` bytes
 //
-// Launch: any one-dimensional grid of THREADS threads (grid-stride). No shared memory. Any alignment: words of
-// four bytes where everything allows.
-// Must hold: the two places do not overlap.
+// Launch: grid (any, moves) of THREADS threads, grid-stride along x; the arguments of moves that are not made are
+// null and 0. No shared memory. Any alignment: words of four bytes where everything allows.
+// Must hold: no place that is written overlaps another place of the launch.
 #include "canonical.cuh"
 
+#define MOVE(i)                                                                                               \
+  const u8 *__restrict__ from##i, i64 from_pitch##i, const i64 *__restrict__ from_row##i,                      \
+      u8 *__restrict__ to##i, i64 to_pitch##i, const i64 *__restrict__ to_row##i, i64 n##i, i64 width##i
+#define TAKE(i)                                                                                             \
+  if (blockIdx.y == i)                                                                                      \
+    from = from##i, from_pitch = from_pitch##i, from_row = from_row##i, to = to##i, to_pitch = to_pitch##i, \
+    to_row = to_row##i, n = n##i, width = width##i;
+
 extern "C" __global__ void __launch_bounds__(THREADS)
-    move_rows(const u8* __restrict__ from, i64 from_pitch, const i64* __restrict__ from_row,
-              u8* __restrict__ to, i64 to_pitch, const i64* __restrict__ to_row, i64 n, i64 width) {
+    move_rows(MOVE(0), MOVE(1), MOVE(2), MOVE(3), MOVE(4), MOVE(5), MOVE(6), MOVE(7)) {
+  const u8* from = from0;
+  u8* to = to0;
+  const i64 *from_row = from_row0, *to_row = to_row0;
+  i64 from_pitch = from_pitch0, to_pitch = to_pitch0, n = n0, width = width0;
+  TAKE(1) TAKE(2) TAKE(3) TAKE(4) TAKE(5) TAKE(6) TAKE(7)
   const u8* source = from + (from_row ? *from_row : 0) * from_pitch;
   u8* target = to + (to_row ? *to_row : 0) * to_pitch;
   const bool words = ((u64)source | (u64)target | (u64)from_pitch | (u64)to_pitch | (u64)width) % 4 == 0;

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cuda_rig import EmulatedDevice, why_not
-from proofcompute.backends.cuda import Argument, Buffer, Window
+from proofcompute.backends.cuda import Buffer
+from proofcompute.backends.cuda.moves import Move, launch_arguments
 from proofcompute.errors import DeviceError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -115,14 +116,14 @@ def test_rows_that_device_memory_names() -> None:
     row, out = device.upload(four(9, 9)), device.zeros(8)
     other = device.stream()
     device.wait(other, device.record(0))
-    pitch, n = np.int64(8), np.int64(1)
 
     def write(at: Buffer) -> None:
-        to: list[Argument] = [row, pitch, None, Window(x, at, 8, 1), pitch, at, n, pitch]
-        device.launch("move_rows", (1, 1, 1), 256, to)
+        move = Move(row, 8, None, x, 8, at, 1, 8)
+        device.launch("move_rows", (1, 1, 1), 256, launch_arguments([move]))
 
     def read(part: Buffer) -> None:
-        device.launch("move_rows", (1, 1, 1), 256, [part, pitch, None, out, pitch, None, n, pitch], other)
+        move = Move(part, 8, None, out, 8, None, 1, 8)
+        device.launch("move_rows", (1, 1, 1), 256, launch_arguments([move]), other)
 
     read(x.part(0, 8))
     write(word)  # row 1, while row 0 is read

@@ -29,7 +29,7 @@ __all__ = ["ORDERS", "EmulatedDevice"]
 ORDERS = (0, 1, 2, 3, 4)
 """Orders of threads: ascending, descending, three seeded shuffles."""
 
-_ROOM = 32
+_ROOM = 128
 _READ_ONLY = 128
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Work = tuple[str, int, Callable[[int], None]]

@@ -15,6 +15,7 @@ from proofcompute.backends.cuda import faults
 from proofcompute.backends.cuda.array import DeviceArray, Position
 from proofcompute.backends.cuda.device import Argument, Buffer, Device, Window
 from proofcompute.backends.cuda.faults import Faults, Kind
+from proofcompute.backends.cuda.moves import MOST, Move, conflict, launch_arguments
 from proofcompute.errors import DeviceError, InputError
 from proofcompute.kernels import Array
 
@@ -48,7 +49,8 @@ class Launcher:
     """Uploads, launches and downloads on a device's main stream, or on the one beside it."""
 
     def __init__(self, device: Device) -> None:
-        self.device = device
+        self._device = device
+        self._moves: list[Move] = []
         self.operation = "status words"
         self._stream = 0
         self._beside: int | None = None
@@ -59,11 +61,17 @@ class Launcher:
         self.faults = Faults(device, self.zeros(np.int32, faults.WORDS).buffer)
         self.operation = ""
 
+    @property
+    def device(self) -> Device:
+        """The device, to which everything is queued that was asked for so far."""
+        self._make_moves()
+        return self._device
+
     # -- memory --------------------------------------------------------------------------------------
     def allocate(self, size: int) -> Buffer:
         """Memory with undefined contents; DeviceError that says what it was for."""
         try:
-            buffer = self.device.allocate(size, self._stream)
+            buffer = self._device.allocate(size, self._stream)
         except DeviceError as error:
             raise self._no_room(size, error) from error
         if self._capture is not None:
@@ -92,7 +100,7 @@ class Launcher:
     def array(self, x: Given) -> DeviceArray:
         """``x`` on this device: itself, a copy of a NumPy array, or memory shared with another library."""
         if isinstance(x, DeviceArray):
-            return x if x.on.device is self.device else self._moved(x)
+            return x if x.on is self else self._moved(x)
         if isinstance(x, np.ndarray):
             host = np.ascontiguousarray(x)
             out = self.new(host.dtype, *x.shape)
@@ -161,10 +169,22 @@ class Launcher:
         """Copy ``width`` bytes of each row; rows are ``pitch`` and ``to_pitch`` bytes apart."""
         a = None if from_row is None else from_row.word
         b = None if to_row is None else to_row.word
-        read: Argument = source if a is None else Window(source, a, pitch, rows)
-        written: Argument = target if b is None else Window(target, b, to_pitch, rows)
-        sizes = (i64(rows), i64(width))
-        self.over("move_rows", -(-rows * width // 4), read, i64(pitch), a, written, i64(to_pitch), b, *sizes)
+        move = Move(source, pitch, a, target, to_pitch, b, rows, width)
+        if not move.units:
+            return
+        if len(self._moves) == MOST or any(conflict(move, other) for other in self._moves):
+            self._make_moves()
+        for buffer in (source, target, a, b):
+            if buffer is not None:
+                self._use(buffer)
+        self._moves.append(move)
+
+    def _make_moves(self) -> None:
+        if self._moves:
+            moves, self._moves = self._moves, []
+            blocks = min(-(-max(m.units for m in moves) // THREADS), self._device.blocks)
+            grid = (blocks, len(moves), 1)
+            self._device.launch("move_rows", grid, THREADS, launch_arguments(moves), self._stream)
 
     # -- what crosses to the host --------------------------------------------------------------------
     def fetch(self, x: DeviceArray) -> Array:
@@ -186,7 +206,7 @@ class Launcher:
     # -- launches ------------------------------------------------------------------------------------
     def over(self, kernel: str, count: int, *arguments: Argument | DeviceArray) -> None:
         """A grid-stride kernel over ``count`` elements, or over as many as it finds, up to that."""
-        self.blocks(kernel, (min(-(-count // THREADS), self.device.blocks),), *arguments)
+        self.blocks(kernel, (min(-(-count // THREADS), self._device.blocks),), *arguments)
 
     def blocks(self, kernel: str, grid: tuple[int, ...], *arguments: Argument | DeviceArray) -> None:
         """A kernel on a grid of up to three dimensions; nothing where one of them is 0."""
@@ -237,6 +257,7 @@ class Launcher:
         try:
             yield
         finally:
+            self._make_moves()
             self._stream = 0
             self._unjoined = device.record(self._beside)
 

@@ -81,7 +81,7 @@ class DeviceMemory:
         out = on.new(first.dtype, sum(map(len, arrays)), *first.shape[1:])
         at = 0
         for a in arrays:
-            on.copy(a.buffer, out.buffer.part(at, a.nbytes))
+            on.columns(a.buffer, a.nbytes, out.buffer.part(at, a.nbytes), a.nbytes, 1, a.nbytes)
             at += a.nbytes
         return out
 
