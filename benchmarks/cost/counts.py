@@ -24,7 +24,9 @@ __all__ = ["INSTRUCTIONS", "Cost", "chain", "cost", "named", "parameters", "tota
 INSTRUCTIONS: Final = {"sha256_rows": 2800, "blake3_chunks": 2000, "blake3_parents": 800}
 """Of one compression and what belongs to it; a test compares them with the machine code for sm_90."""
 
-_SIGNATURE: Final = r'extern "C" __global__ void __launch_bounds__\(THREADS(?:, 1)?\)\s+%s\(([^)]*)\)'
+_SIGNATURE: Final = r'extern "C" __global__ void __launch_bounds__\(THREADS(?:, 1)?\)\s+%s\((.*?)\) \{'
+_MACRO: Final = r"#define %s\((\w+)\)((?:.*\\\n)*.*)"
+"""A macro of one argument."""
 _DEVICE: Final[dict[str, tuple[tuple[str, bool | None], ...]]] = {
     "copy": (("source", True), ("target", False)),
     "clear": (("buffer", False),),
@@ -74,9 +76,16 @@ def parameters(kernel: str) -> tuple[tuple[str, bool | None], ...]:
     """Name of each parameter; True for a pointer that is only read, False for another, None for a number."""
     if kernel in _DEVICE:
         return _DEVICE[kernel]
-    found = re.search(_SIGNATURE % kernel, source(kernel_files()[kernel]))
+    text = source(kernel_files()[kernel])
+    found = re.search(_SIGNATURE % kernel, text, re.DOTALL)
     assert found is not None, kernel
-    listed = " ".join(found[1].split()).split(", ")
+
+    def expanded(call: re.Match[str]) -> str:
+        macro = re.search(_MACRO % call[1], text)
+        assert macro is not None, call[0]
+        return re.sub(rf"##{macro[1]}\b", call[2], macro[2].replace("\\\n", " "))
+
+    listed = " ".join(re.sub(r"(\w+)\((\w+)\)", expanded, found[1]).split()).split(", ")
     return tuple((p.split()[-1].lstrip("*"), "const" in p if "*" in p else None) for p in listed)
 
 
@@ -99,6 +108,7 @@ def _compressions(kernel: str, a: Mapping[str, Any]) -> tuple[int, int]:
     return max(1, -(-min(size, 1024) // 64)), n * int(a["chunks"])
 
 
+@cache
 def chain(launched: Launched) -> int:
     """Instructions of a hash that one thread runs, one after the other."""
     return _compressions(launched.kernel, named(launched))[0] * INSTRUCTIONS.get(launched.kernel, 0)
@@ -120,7 +130,9 @@ def _parts(kernel: str, a: Mapping[str, Any], grid: tuple[int, int, int], contex
     if kernel == "take_rows":
         return {"table": int(a["n"] * a["width"])}
     if kernel == "move_rows":
-        return {"from": int(a["n"] * a["width"]), "to": int(a["n"] * a["width"])}
+        moves = range(sum(name.startswith("width") for name in a))
+        sizes = [int(a[f"n{i}"]) * int(a[f"width{i}"]) for i in moves]
+        return {f"{end}{i}": size for i, size in zip(moves, sizes, strict=True) for end in ("from", "to")}
     if kernel == "check_scales":
         return {"s": 4 * int(a["hk"]) * _visible(a, int(a["n"]), context)}
     if kernel == "report":
@@ -143,6 +155,7 @@ def _visible(a: Mapping[str, Any], n: int, context: int) -> int:
     return int(a["first"]) + n if a["at"] is None else context
 
 
+@cache
 def cost(launched: Launched, context: int) -> Cost:
     """Of one launch. Where device memory says which row is computed, it is the one at ``context`` - 1."""
     kernel, grid = launched.kernel, launched.grid

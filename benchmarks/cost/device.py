@@ -14,7 +14,7 @@ from proofcompute.kernels import Array
 __all__ = ["CountingDevice", "Launched"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Launched:
     """One launch."""
 

@@ -105,8 +105,8 @@ def test_signatures_say_what_is_read() -> None:
 
     library = EmulatedDevice()._library
     for kernel in kernel_files():
-        sizes = (ctypes.c_uint * 32)()
-        count = library.rig_arguments(kernel.encode(), sizes, 32)
+        sizes = (ctypes.c_uint * 128)()
+        count = library.rig_arguments(kernel.encode(), sizes, 128)
         read_only = [only for _, only in parameters(kernel)]
         assert len(read_only) == count, kernel
         assert [bool(only) for only in read_only] == [bool(s & 128) for s in sizes[:count]], kernel
