@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -46,18 +48,24 @@ def test_split_reports_one_bad_part(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not threads.split(lambda a, b, bad=bad: not a <= bad < b, 4, 1)
 
 
-def test_split_waits_for_all_before_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_waits_for_what_has_begun_before_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "size", lambda: 3)
-    done = []
+    other = threading.Event()
+    begun, done = [], []
 
     def part(a: int, b: int) -> None:
         if a == 0:
+            assert other.wait(60)
             raise KeyError("first")
+        begun.append(a)
+        other.set()
+        time.sleep(0.05)
         done.append(a)
 
     with pytest.raises(KeyError):
         threads.split(part, 3, 1)
-    assert sorted(done) == [1, 2]
+    assert begun
+    assert begun == done
 
 
 def test_many_python_threads_at_once() -> None:

@@ -307,11 +307,14 @@ class NumbaKernels(HostMemory):
         block = max(1, min(up(_UNIT_ROWS, group) // group, _UNIT_SCORES // (group * t)))
         units = -(-n // block) * kv_heads
         arguments = (q, kq, ks, vq, vs, first, np.float32(scale), window, block, out)
-        if units > 1 and n * t >= _REGION_POSITIONS and threads.size() > 1 and threads.enter_region():
+        products = 2 * n * t * width
+        if n > _FEW_ROWS or units == 1:
+            good = threads.split(k.attend, units, _SPLIT_PRODUCTS * units // products, *arguments)
+        elif n * t >= _REGION_POSITIONS and threads.size() > 1 and threads.enter_region():
             try:
                 good = k.attend_parallel(units, *arguments)
             finally:
-                threads.leave_region(4 * n * t * width)
+                threads.leave_region(products)
         else:
             good = k.attend(0, units, *arguments)
         finite(good, "a query or an attention score")

@@ -1,7 +1,8 @@
 """Work on several cores, in two ways.
 
 *Split:* a kernel that takes a range of units is run on parts of it by a pool of Python threads, outside the
-interpreter's lock. Starting costs some 50 us, so it is for milliseconds of work.
+interpreter's lock, each taking the next part when it has done one. Starting costs some 50 us, so it is for
+milliseconds of work.
 
 *Region:* Numba's parallel loop starts in a few us, for the products of single-token decoding. Some of its
 threading layers end the process when two threads enter at once, and OpenMP does when a forked child enters;
@@ -12,6 +13,7 @@ regions in a row that were far too slow close all regions for a while, longer ea
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -25,9 +27,11 @@ import numba
 __all__ = ["enter_region", "leave_region", "size", "split"]
 
 
-_GRACE: Final = 0.001
+_PARTS_EACH: Final = 3
+"""Parts for each thread, where there is enough to do."""
+_GRACE: Final = 0.0003
 """Seconds that a region may take beyond what its work needs on a slow machine."""
-_SLOWEST: Final = 1e9
+_SLOWEST: Final = 5e9
 """Products per second of a slow machine."""
 _PATIENCE: Final = 4
 """Slow regions in a row before regions close; single ones are hiccups."""
@@ -77,20 +81,30 @@ def _pool() -> ThreadPoolExecutor:
 def split(function: Callable[..., Any], units: int, least: int, *arguments: Any) -> bool:
     """``function(a, b, *arguments)`` over parts of 0..units, each of ``least`` units or more.
 
-    True unless a call returned False. Returns, or raises what a call raised, after all calls have ended.
+    True unless a call returned False. Returns, or raises what a call raised, after all calls that began have
+    ended. The threads take part after part, so that one which the system keeps waiting delays one part only.
     """
     least = max(1, least)
     if units < 2 * least or size() == 1:
         return function(0, units, *arguments) is not False
-    parts = min(size(), units // least)
-    cuts = [units * i // parts for i in range(parts + 1)]
-    pool = _pool()
-    others = [pool.submit(function, cuts[i], cuts[i + 1], *arguments) for i in range(1, parts)]
+    parts = min(_PARTS_EACH * size(), units // least)
+    turns = itertools.count()  # taking a number is one step under the interpreter's lock
+
+    def work() -> bool:
+        good = True
+        while (i := next(turns)) < parts:
+            good &= function(units * i // parts, units * (i + 1) // parts, *arguments) is not False
+        return good
+
+    others = [_pool().submit(work) for _ in range(min(size(), parts) - 1)]
     try:
-        good = function(cuts[0], cuts[1], *arguments) is not False
+        good = work()
     finally:
-        wait(others)
-    return all(future.result() is not False for future in others) and good
+        started = [future for future in others if not future.cancel()]
+        wait(started)
+    for future in started:
+        good &= future.result()
+    return good
 
 
 def enter_region() -> bool:
