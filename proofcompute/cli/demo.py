@@ -59,7 +59,7 @@ def _prompts() -> list[tuple[str, Sampling]]:
 
     drawn = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.95)))
     return [
-        ("What is the capital of France?", Sampling()),
+        ("Name three primary colours.", Sampling()),
         ("Why is the sky blue? Answer in one sentence.", drawn),
     ]
 
