@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from proofcompute.errors import InputError
 from proofcompute.limits import MAX_CONTRACTION
 
 F32 = npt.NDArray[np.float32]
@@ -289,6 +290,16 @@ class Kernels(Memory, Protocol):
         """Digest of prefix + row for each row of [n, w] bytes: [n, 32]."""
         ...
 
+    def hash_groups(
+        self, suite: str, prefix: bytes, tags: Sequence[bytes], groups: Sequence[Sequence[Array]]
+    ) -> U8:
+        """Digests of prefix + tag + row for the n rows of each of g groups: [g, n, 32].
+
+        Group i has ``tags[i]`` in front of each of its rows, which are those of its parts side by side
+        (``beside``). InputError unless groups are alike (:func:`check_groups`).
+        """
+        ...
+
     def project(self, y: I32 | I8, s: U32) -> U32:
         """y [n, m] times the k columns s [k, m] over GF(2^31 - 1): canonical residues [n, k]."""
         ...
@@ -318,3 +329,22 @@ def prepared(before: Before, x: F32, k: Kernels) -> F32:
     if before is None:
         return x
     return k.gate(x) if isinstance(before, Gated) else k.rms_norm(x, before.weight, before.eps)
+
+
+def check_groups(tags: Sequence[bytes], groups: Sequence[Sequence[Array]]) -> None:
+    """InputError unless there are groups, of the same shapes and types, with a tag of one length each."""
+    kinds = {tuple((p.shape, p.dtype) for p in parts) for parts in groups}
+    rows = {shape[0] for kind in kinds for shape, _ in kind}
+    if len(tags) != len(groups) or len({len(t) for t in tags}) != 1 or len(kinds) != 1 or len(rows) != 1:
+        raise InputError(
+            "groups that are hashed together have tags of one length and the same shapes and types"
+        )
+
+
+def hashed_groups(
+    suite: str, prefix: bytes, tags: Sequence[bytes], groups: Sequence[Sequence[Array]], k: Kernels
+) -> U8:
+    """``hash_groups`` as one group after the other."""
+    check_groups(tags, groups)
+    each = zip(tags, groups, strict=True)
+    return np.stack([k.hash_rows(suite, prefix + tag, k.beside(parts)) for tag, parts in each])

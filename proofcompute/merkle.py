@@ -16,7 +16,8 @@ The list's length follows from size, a and b, and is checked before anything is 
 A proof does not fix the size by itself: leaf 3 has the same path in trees of 7 and of 8 leaves. The sealed
 root (:func:`proofcompute.hashing.seal`) binds it, and is what a verifier compares with.
 
-Every level is hashed by one call of ``hash_rows``, so a backend may hash it in parallel.
+Every level is hashed by one call of ``hash_rows``, so a backend may hash it in parallel. Trees of equally
+many leaves grow together: one call hashes a level of all of them.
 """
 
 from __future__ import annotations
@@ -29,14 +30,22 @@ import numpy.typing as npt
 
 from proofcompute.errors import FormatError
 from proofcompute.hashing import DIGEST, digest
+from proofcompute.kernels import Array, Kernels, Memory
+from proofcompute.numerics.memory import HOST
 
-__all__ = ["HashRows", "Tree", "leaves", "proof_length", "root_from_range"]
+__all__ = [
+    "HashRows",
+    "Tree",
+    "leaves",
+    "leaves_of_groups",
+    "proof_length",
+    "root_from_range",
+    "roots",
+]
 
 U8 = npt.NDArray[np.uint8]
 HashRows: TypeAlias = Callable[[str, bytes, U8], U8]
 """``hash_rows(suite, prefix, rows)``: the defining one of hashing, or a backend's."""
-Join: TypeAlias = Callable[[Sequence[U8]], U8]
-"""Arrays one after the other."""
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
@@ -46,9 +55,25 @@ _MAX_SIZE: Final = 1 << 63
 
 def leaves(suite: str, tag: bytes, rows: U8, hash_rows: HashRows) -> U8:
     """The leaves of rows, uint8 [n, w], under a 32-byte tag: uint8 [n, 32]. FormatError for another tag."""
+    _check_tag(tag)
+    return hash_rows(suite, _LEAF + tag, rows)
+
+
+def leaves_of_groups(
+    suite: str, tags: Sequence[bytes], groups: Sequence[Sequence[Array]], kernels: Kernels
+) -> U8:
+    """The leaves of groups that are alike, each under its tag (``Kernels.hash_groups``): uint8 [g, n, 32].
+
+    FormatError for a tag that has not 32 bytes.
+    """
+    for tag in tags:
+        _check_tag(tag)
+    return kernels.hash_groups(suite, _LEAF, tags, groups)
+
+
+def _check_tag(tag: bytes) -> None:
     if len(tag) != DIGEST:
         raise FormatError(f"a domain tag has {DIGEST} bytes, not {len(tag)}")
-    return hash_rows(suite, _LEAF + tag, rows)
 
 
 def _check_leaves(hashes: U8, count: int | None) -> None:
@@ -65,13 +90,35 @@ def _check_range(size: int, a: int, b: int) -> None:
         raise FormatError(f"leaves {a}..{b} are not a range of a tree of {size}")
 
 
-def _parents(suite: str, nodes: U8, hash_rows: HashRows, join: Join) -> U8:
-    """The level above: pairs from the left, a lone last node unchanged. uint8 [n, 32], n >= 1."""
-    pairs = len(nodes) // 2
-    if not pairs:
+def _parents(suite: str, nodes: U8, hash_rows: HashRows, memory: Memory = HOST) -> U8:
+    """The level above of t trees: pairs from the left, a lone last node unchanged. [t, n, 32], n >= 1."""
+    trees, n, _ = nodes.shape
+    paired = n // 2 * 2 * DIGEST
+    if not paired:
         return nodes
-    above = hash_rows(suite, _NODE, nodes[: 2 * pairs].reshape(pairs, 2 * DIGEST))
-    return above if len(nodes) == 2 * pairs else join((above, nodes[2 * pairs :]))
+    flat = nodes.reshape(trees, n * DIGEST)
+    pairs, alone = memory.cut(flat, 0, paired), memory.cut(flat, paired, n * DIGEST)
+    above = hash_rows(suite, _NODE, pairs.reshape(trees * (n // 2), 2 * DIGEST))
+    if n % 2:
+        above = memory.beside((above.reshape(trees, paired // 2), alone))
+    return above.reshape(trees, (n + 1) // 2, DIGEST)
+
+
+def roots(suite: str, leaves: U8, kernels: Kernels) -> list[bytes]:
+    """The root of each of t >= 1 trees over leaf hashes, uint8 [t, n, 32] of the backend, n >= 0.
+
+    FormatError for another shape or dtype. All roots leave the backend together.
+    """
+    if leaves.ndim != 3 or leaves.shape[2] != DIGEST or leaves.dtype != np.uint8:
+        raise FormatError(
+            f"leaves of trees are uint8 [t, n, {DIGEST}], not {leaves.dtype} {list(leaves.shape)}"
+        )
+    if not leaves.shape[1]:
+        return [digest(suite, b"")] * len(leaves)
+    nodes = leaves
+    while nodes.shape[1] > 1:
+        nodes = _parents(suite, nodes, kernels.hash_rows, kernels)
+    return [root.tobytes() for root in kernels.host(nodes)]
 
 
 def _climb(size: int, a: int, b: int) -> Iterator[tuple[int, int, int | None, int | None]]:
@@ -101,16 +148,17 @@ class Tree:
     size: int
     """Number of leaves."""
 
-    def __init__(self, suite: str, leaves: U8, hash_rows: HashRows, join: Join = np.concatenate) -> None:
+    def __init__(self, suite: str, leaves: U8, hash_rows: HashRows, memory: Memory = HOST) -> None:
         """Over leaf hashes, uint8 [n, 32], n >= 0. FormatError for another shape or dtype.
 
-        ``hash_rows`` and ``join`` are those of the backend whose array the leaves are.
+        ``hash_rows`` and ``memory`` are those of the backend whose array the leaves are.
         """
         _check_leaves(leaves, None)
         self.size = len(leaves)
         self._levels = [leaves.copy()]  # a caller's buffer may change later
-        while len(self._levels[-1]) > 1:
-            self._levels.append(_parents(suite, self._levels[-1], hash_rows, join))
+        while (n := len(self._levels[-1])) > 1:
+            above = _parents(suite, self._levels[-1].reshape(1, n, DIGEST), hash_rows, memory)
+            self._levels.append(above.reshape(-1, DIGEST))
         self.root = self._levels[-1].tobytes() if self.size else digest(suite, b"")
 
     def range_proof(self, a: int, b: int) -> list[bytes]:
@@ -147,5 +195,5 @@ def root_from_range(
             parts.insert(0, np.frombuffer(next(rest), dtype=np.uint8)[None])
         if right is not None:
             parts.append(np.frombuffer(next(rest), dtype=np.uint8)[None])
-        nodes = _parents(suite, np.concatenate(parts), hash_rows, np.concatenate)
+        nodes = _parents(suite, np.concatenate(parts)[None], hash_rows)[0]
     return nodes.tobytes()

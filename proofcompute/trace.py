@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from proofcompute import hashing, merkle
-from proofcompute.kernels import U8, Array, Memory
+from proofcompute.kernels import U8, Array, Kernels, Memory
 from proofcompute.numerics.memory import HOST
 from proofcompute.program import Program
 
@@ -72,14 +73,31 @@ class Trace:
             self.arrays[name] = memory.zeros((capacity, *spec.shape), spec.numpy)
             memory.operation = ""
         self._hashed = 0
-        self._leaves: list[list[U8]] = [[] for _ in program.committed]
+        alike: dict[Any, list[int]] = {}
+        for index, group in enumerate(program.committed):
+            specs = [program.specs[name] for name in group.tensors]
+            kind = (id(self._home(index)), *((s.shape, s.numpy) for s in specs))
+            alike.setdefault(kind, []).append(index)
+        self._alike = list(alike.values())
+        """Groups whose leaves are hashed together: in one memory, of the same shapes and types."""
+        self._leaves: list[list[U8]] = [[] for _ in self._alike]
+        """Leaves of each of these of the rows hashed so far, [groups, n, 32] each."""
+
+    def _home(self, index: int) -> Memory:
+        return self._homes.get(self.program.committed[index].tensors[0], self.memory)
 
     def group(self, index: int, a: int, b: int) -> U8:
         """Leaf data of rows a..b of a committed group."""
-        home = self._homes.get(self.program.committed[index].tensors[0], self.memory)
-        return join_rows(self.program, index, self.arrays, a, b, home)
+        return join_rows(self.program, index, self.arrays, a, b, self._home(index))
 
-    def hash_ahead(self, suite: str, rows: int, hash_rows: HashRows) -> None:
+    def _hash(self, suite: str, alike: list[int], a: int, b: int, kernels: Kernels) -> U8:
+        """Leaves of rows a..b, [groups, b - a, 32]."""
+        committed = [self.program.committed[i] for i in alike]
+        tags = [hashing.tag(suite, "rows", group.name) for group in committed]
+        rows = [[self.arrays[name][a:b] for name in group.tensors] for group in committed]
+        return merkle.leaves_of_groups(suite, tags, rows, kernels)
+
+    def hash_ahead(self, suite: str, rows: int, kernels: Kernels) -> None:
         """Hash the leaves of finished rows, in the request's suite, beside what is computed next.
 
         Does nothing until as many rows are finished as the backend finds worth it.
@@ -88,22 +106,24 @@ class Trace:
         if not ahead or rows - self._hashed < ahead:
             return
         with self.memory.aside():
-            for index, leaves in enumerate(self._leaves):
-                data = self.group(index, self._hashed, rows)
-                leaves.append(group_leaves(self.program, suite, index, data, hash_rows))
+            for alike, leaves in zip(self._alike, self._leaves, strict=True):
+                leaves.append(self._hash(suite, alike, self._hashed, rows, kernels))
         self._hashed = rows
 
-    def tree(self, suite: str, index: int, rows: int, hash_rows: HashRows) -> merkle.Tree:
-        """Merkle tree over the first ``rows`` rows of a committed group, in the request's suite."""
-        parts = list(self._leaves[index])
-        if rows > self._hashed or not parts:
-            data = self.group(index, self._hashed, rows)
-            parts.append(group_leaves(self.program, suite, index, data, hash_rows))
-        return merkle.Tree(suite, self.memory.join(parts)[:rows], hash_rows, self.memory.join)
-
-    def seals(self, suite: str, rows: int, hash_rows: HashRows) -> list[bytes]:
-        """Sealed roots of all groups."""
-        return [
-            group_seal(self.program, suite, i, rows, self.tree(suite, i, rows, hash_rows).root)
-            for i in range(len(self.program.committed))
-        ]
+    def seals(self, suite: str, rows: int, kernels: Kernels) -> list[bytes]:
+        """Sealed roots of all groups, over their first ``rows`` rows. Trees in one memory grow together."""
+        found: dict[int, tuple[list[int], list[U8]]] = {}
+        for alike, done in zip(self._alike, self._leaves, strict=True):
+            parts = list(done)
+            if rows > self._hashed or not parts:
+                parts.append(self._hash(suite, alike, self._hashed, rows, kernels))
+            flat = kernels.beside([part.reshape(len(alike), -1) for part in parts])
+            leaves = kernels.cut(flat, 0, rows * hashing.DIGEST).reshape(len(alike), rows, hashing.DIGEST)
+            numbers, forest = found.setdefault(id(self._home(alike[0])), ([], []))
+            numbers += alike
+            forest.append(leaves)
+        roots: dict[int, bytes] = {}
+        for numbers, forest in found.values():
+            made = merkle.roots(suite, kernels.join(forest), kernels)
+            roots |= zip(numbers, made, strict=True)
+        return [group_seal(self.program, suite, i, rows, roots[i]) for i in range(len(roots))]

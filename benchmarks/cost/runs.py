@@ -86,9 +86,9 @@ def commitment(decoder: Decoder, precision: str, suite: str, finished: Sequence[
     device.launches.clear()
     beside = []
     for rows in finished:
-        trace.hash_ahead(suite, rows, kernels.hash_rows)
+        trace.hash_ahead(suite, rows, kernels)
         if device.launches:
             beside.append(list(device.launches))
             device.launches.clear()
-    trace.seals(suite, finished[-1], kernels.hash_rows)
+    trace.seals(suite, finished[-1], kernels)
     return Commitment(beside, list(device.launches))

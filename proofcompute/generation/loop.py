@@ -165,7 +165,7 @@ class Engine:
         )
         changed = self._advance(live, spans, tokens)
         for session in live:
-            session.trace.hash_ahead(session.request.suite, session.done, self.kernels.hash_rows)
+            session.trace.hash_ahead(session.request.suite, session.done, self.kernels)
         return changed
 
     def _key(self, live: list[Session], spans: Sequence[Span]) -> _Key | None:

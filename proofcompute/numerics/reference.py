@@ -7,7 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from proofcompute import field, hashing
-from proofcompute.kernels import F32, I8, I16, I32, I64, U8, U32, U64, Before, Matrix, Sampling, prepared
+from proofcompute.kernels import (
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U32,
+    U64,
+    Array,
+    Before,
+    Matrix,
+    Sampling,
+    hashed_groups,
+    prepared,
+)
 from proofcompute.numerics import attention as attending
 from proofcompute.numerics import bitpack, products, rows, sampler
 from proofcompute.numerics.elementwise import check_platform
@@ -114,6 +129,12 @@ class NumpyKernels(HostMemory):
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
         """:func:`proofcompute.hashing.hash_rows`."""
         return hashing.hash_rows(suite, prefix, rows)
+
+    def hash_groups(
+        self, suite: str, prefix: bytes, tags: Sequence[bytes], groups: Sequence[Sequence[Array]]
+    ) -> U8:
+        """:func:`proofcompute.kernels.hashed_groups`."""
+        return hashed_groups(suite, prefix, tags, groups, self)
 
     def project(self, y: I32 | I8, s: U32) -> U32:
         """:func:`proofcompute.field.project31`."""

@@ -26,7 +26,7 @@ def make_receipt(
     """
     statement = session.statement()
     suite = session.request.suite
-    seals = session.trace.seals(suite, statement.rows, kernels.hash_rows)
+    seals = session.trace.seals(suite, statement.rows, kernels)
     program = model.program
     outputs = tuple(
         (n, np.ascontiguousarray(statement.outputs[n], program.specs[n].numpy).tobytes())

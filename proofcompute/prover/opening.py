@@ -37,7 +37,7 @@ class StoredTrace:
         if group not in self._trees:
             k = self.kernels
             leaves = group_leaves(self.statement.program, self.suite, group, self.groups[group], k.hash_rows)
-            self._trees[group] = merkle.Tree(self.suite, leaves, k.hash_rows, k.join)
+            self._trees[group] = merkle.Tree(self.suite, leaves, k.hash_rows, k)
         return self._trees[group]
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from proofcompute.errors import FormatError
 from proofcompute.hashing import SUITES, digest, hash_rows, tag
-from proofcompute.merkle import Tree, leaves, proof_length, root_from_range
+from proofcompute.merkle import Tree, leaves, leaves_of_groups, proof_length, root_from_range, roots
+from proofcompute.numerics import NumpyKernels
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "merkle.json").read_text())
 SIZE = 20
@@ -46,6 +47,65 @@ def never(suite: str, prefix: bytes, rows: Any) -> Any:
 
 TREES = [Tree("sha256", vector_leaves("sha256", n), hash_rows) for n in range(SIZE + 1)]
 LEAVES = vector_leaves("sha256", SIZE + 1)
+
+
+# -- several trees ---------------------------------------------------------------------------------------
+class Counting(NumpyKernels):
+    """Counts the calls that hash, and those that bring results to the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hashed: list[int] = []
+        self.fetched = 0
+
+    def hash_rows(self, suite: str, prefix: bytes, rows: Any) -> Any:
+        self.hashed.append(len(rows))
+        return super().hash_rows(suite, prefix, rows)
+
+    def host(self, x: Any) -> Any:
+        self.fetched += 1
+        return x
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("trees", [1, 2, 5])
+def test_trees_that_grow_together(suite: str, trees: int) -> None:
+    """Their roots are those of single trees; every level is one call, and the roots are fetched by one."""
+    for n in (*range(SIZE + 1), 31, 32, 33, 63, 64, 65, 127, 511):
+        every = digests(
+            [
+                digest(suite, bytes([t]) + n.to_bytes(2) + i.to_bytes(2)).hex()
+                for t in range(trees)
+                for i in range(n)
+            ]
+        )
+        forest, kernels = every.reshape(trees, n, 32), Counting()
+        before = forest.tobytes()
+        assert roots(suite, forest, kernels) == [Tree(suite, x, hash_rows).root for x in forest]
+        assert forest.tobytes() == before
+        levels = (n - 1).bit_length() if n else 0
+        assert len(kernels.hashed) == levels
+        assert sum(kernels.hashed) == trees * max(n - 1, 0)
+        assert kernels.fetched == (n > 0)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((2, 3, 31), np.uint8), np.zeros((3, 32), np.uint8), np.zeros((2, 3, 32), np.int8)]
+)
+def test_leaves_of_no_forest(bad: Any) -> None:
+    with pytest.raises(FormatError, match="leaves of trees"):
+        roots("sha256", bad, NumpyKernels())
+
+
+def test_leaves_of_groups() -> None:
+    rows = np.arange(60, dtype=np.uint8).reshape(2, 5, 6)
+    tags = [tag("sha256", "rows", name) for name in ("a", "b")]
+    found = leaves_of_groups("sha256", tags, [[x] for x in rows], NumpyKernels())
+    for i in range(2):
+        assert found[i].tobytes() == leaves("sha256", tags[i], rows[i], hash_rows).tobytes()
+    for bad in (tags[0] + b"x", b""):
+        with pytest.raises(FormatError, match="domain tag"):
+            leaves_of_groups("sha256", [tags[0], bad], [[x] for x in rows], NumpyKernels())
 
 
 # -- vectors ---------------------------------------------------------------------------------------------

@@ -168,9 +168,10 @@ def test_commitments_follow_the_backend() -> None:
     assert len(found.beside) == 2  # after 64 and after 128 rows
     assert {x.stream for part in found.beside for x in part if x.kernel in kernel_files()} == {1}
     groups = 2 * synthetic.DECODER.layers + 1
-    assert sum(x.kernel == "sha256_rows" for x in found.beside[0]) == groups
+    kinds = 2  # hidden states; keys and values
+    assert sum(x.kernel == "sha256_rows" for x in found.beside[0]) == kinds
     every = [x for part in [*found.beside, found.after] for x in part if x.kernel == "sha256_rows"]
-    leaves = [x for x in every if named(x)["prefix_size"] > 1]
+    leaves = [x for x in every if named(x)["width"] > 64]
     assert sum(int(named(x)["n"]) for x in leaves) == 149 * groups
     assert sum(int(named(x)["n"]) for x in every) - 149 * groups == 148 * groups  # inner nodes
 

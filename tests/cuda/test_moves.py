@@ -101,3 +101,36 @@ def test_conflicts() -> None:
     assert conflict(move(a, b.part(0, 9)), move(a, b.part(8, 8)))
     assert conflict(move(a, b), move(b, c))
     assert conflict(move(b, c), move(a, b))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "pitches"),
+    [
+        ((0, 4), (4, 8), (12, 12)),
+        ((4, 8), (0, 4), (12, 12)),
+        ((0, 5), (4, 8), (12, 12)),
+        ((0, 4), (4, 9), (12, 12)),
+        ((0, 4), (4, 8), (12, 8)),
+        ((2, 4), (24, 2), (12, 12)),
+        ((2, 4), (25, 2), (12, 12)),
+        ((0, 12), (12, 12), (12, 12)),
+        ((0, 1), (1, 1), (0, 0)),
+    ],
+)
+def test_columns_of_one_matrix(
+    first: tuple[int, int], second: tuple[int, int], pitches: tuple[int, int]
+) -> None:
+    """Moves to interleaved rows: no conflict unless both may write one byte of them."""
+    memory, source = Buffer(object(), 0, 96), Buffer(object(), 0, 96)
+
+    def written(place: tuple[int, int], pitch: int) -> tuple[Move, set[int]]:
+        (start, width), rows = place, 4
+        move = Move(source, width, None, memory.part(start, 96 - start), pitch, None, rows, width)
+        return move, {start + row * pitch + i for row in range(rows) for i in range(width)}
+
+    (a, bytes_a), (b, bytes_b) = written(first, pitches[0]), written(second, pitches[1])
+    assert conflict(a, b) == conflict(b, a)
+    if bytes_a & bytes_b:
+        assert conflict(a, b)
+    elif pitches[0] == pitches[1] == 12 and sum(w for _, w in (first, second)) <= 12:
+        assert not conflict(a, b)

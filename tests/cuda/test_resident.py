@@ -53,7 +53,7 @@ def test_several_requests_in_one_step(capability: int, bucket: int, monkeypatch:
     del device.downloads[:]
     found = [make_receipt(m, s, kernels, synthetic.NODE).encode() for s in sessions]
     assert found == expected
-    assert device.downloads == [32] * len(m.program.committed) * len(sessions)  # the roots
+    assert device.downloads == [32 * len(m.program.committed)] * len(sessions)  # the roots
 
 
 def test_requests_come_and_go() -> None:

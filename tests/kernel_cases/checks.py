@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kernel_cases.data import Case, full, int8s, rng_of
-from proofcompute.errors import FormatError, InputError
+from kernel_cases.data import Case, floats, full, int8s, rng_of
+from proofcompute.errors import FormatError, InputError, UnsupportedError
 
 P31 = 2**31 - 1
 P61 = 2**61 - 1
@@ -16,6 +17,16 @@ P61 = 2**61 - 1
 
 def _bytes(n: int, w: int) -> npt.NDArray[np.uint8]:
     return rng_of("bytes", n, w).integers(0, 256, (n, w)).astype(np.uint8)
+
+
+def _tags(count: int, size: int) -> list[bytes]:
+    return [bytes([i + 1]) * size for i in range(count)]
+
+
+def _groups(count: int, n: int, d: int) -> list[list[Any]]:
+    """Groups of ``n`` rows: bytes, int8 and float32 side by side."""
+    rows = _bytes(count * n, d), int8s(count * n, d), floats("wide", count * n, 3)
+    return [[part[i * n : (i + 1) * n] for part in rows] for i in range(count)]
 
 
 def _columns(k: int, m: int) -> npt.NDArray[np.uint32]:
@@ -74,6 +85,46 @@ def cases() -> Iterator[Case]:
                     lambda s=suite, a=(n, width), p=prefix: (s, bytes(range(p)), _bytes(*a)),
                 )
         yield Case("hash_rows", f"{suite}-no-rows", lambda s=suite: (s, b"\x00", _bytes(0, 7)))
+        for count, n, d, front in (
+            (1, 1, 1, 0),
+            (3, 5, 7, 32),
+            (2, 17, 64, 3),
+            (5, 2, 300, 32),
+            (2, 0, 4, 32),
+        ):
+            yield Case(
+                "hash_groups",
+                f"{suite}-{count}x{n}x{d}-{front}",
+                lambda s=suite, c=count, a=(n, d), f=front: (s, b"\x00", _tags(c, f), _groups(c, *a)),
+            )
+    for label, tags, groups in (
+        ("no-groups", 0, []),
+        ("no-parts", 1, [[]]),
+        ("too-few-tags", 1, [[_bytes(2, 3)], [_bytes(2, 3)]]),
+        ("other-rows", 2, [[_bytes(2, 3)], [_bytes(3, 3)]]),
+        ("other-widths", 2, [[_bytes(2, 3)], [_bytes(2, 4)]]),
+        ("other-types", 2, [[_bytes(2, 3)], [int8s(2, 3)]]),
+        ("other-parts", 2, [[_bytes(2, 3)], [_bytes(2, 3), _bytes(2, 3)]]),
+        ("parts-of-other-rows", 1, [[_bytes(2, 3), _bytes(1, 3)]]),
+    ):
+        yield Case(
+            "hash_groups",
+            label,
+            lambda t=tags, g=groups: ("sha256", b"\x00", _tags(t, 32), g),
+            InputError,
+        )
+    yield Case(
+        "hash_groups",
+        "tags-of-other-lengths",
+        lambda: ("sha256", b"\x00", [bytes(32), bytes(31)], _groups(2, 2, 3)),
+        InputError,
+    )
+    yield Case(
+        "hash_groups",
+        "unknown-suite",
+        lambda: ("md5", b"\x00", _tags(2, 32), _groups(2, 2, 3)),
+        UnsupportedError,
+    )
     for n, m, k in ((0, 3, 2), (1, 1, 1), (3, 7, 2), (5, 64, 6), (2, 1001, 2), (1, 40000, 3), (33, 130, 8)):
         yield Case("project", f"int32-{n}x{m}-{k}", lambda a=(n, m), k=k: (_int32s(*a), _columns(k, a[1])))
         yield Case("project", f"int8-{n}x{m}-{k}", lambda a=(n, m), k=k: (int8s(*a), _columns(k, a[1])))

@@ -20,7 +20,7 @@ from proofcompute.backends.cuda.memory import DeviceMemory
 from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.kernels import I32, Before, Gated, Matrix, Norm, Sampling
+from proofcompute.kernels import I32, Before, Gated, Matrix, Norm, Sampling, check_groups
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
 from proofcompute.numerics.rows import head_width
 from proofcompute.numerics.sampler import check_rows
@@ -255,6 +255,14 @@ class CudaKernels(DeviceMemory):
         if suite not in hashing.SUITES or rows.ndim != 2 or rows.dtype != np.uint8:
             return hashing.hash_rows(suite, prefix, rows)  # raises
         return checks.hash_rows(self._on, suite, prefix, self._on.array(rows))
+
+    @placed
+    def hash_groups(
+        self, suite: str, prefix: bytes, tags: Sequence[bytes], groups: Sequence[Sequence[Given]]
+    ) -> Any:
+        check_groups(tags, groups)
+        hashing.digest(suite, b"")  # raises where there is no such suite
+        return checks.hash_groups(self._on, suite, prefix, tags, groups)
 
     @placed
     def project(self, y: Given, s: Given) -> Any:

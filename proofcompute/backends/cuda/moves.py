@@ -71,6 +71,17 @@ def _overlap(a: Buffer, b: Buffer) -> bool:
     return a.owner is b.owner and a.start < b.start + b.size and b.start < a.start + a.size
 
 
+def _other_columns(a: Move, b: Move) -> bool:
+    """Whether two moves to rows that are equally far apart write different columns of them.
+
+    Bytes of ``a`` leave the remainders 0..width of their distance from its first one by the pitch, whatever
+    the row; those of ``b`` leave gap..gap + width.
+    """
+    gap = (b.target.start - a.target.start) % a.to_pitch if a.to_pitch else 0
+    return a.to_pitch == b.to_pitch and a.width <= gap and gap + b.width <= a.to_pitch
+
+
 def conflict(a: Move, b: Move) -> bool:
     """Whether the order of two moves may matter."""
-    return _overlap(a.target, b.target) or _overlap(a.target, b.source) or _overlap(a.source, b.target)
+    written = _overlap(a.target, b.target) and not _other_columns(a, b)
+    return written or _overlap(a.target, b.source) or _overlap(a.source, b.target)

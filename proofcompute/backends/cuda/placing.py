@@ -11,16 +11,22 @@ import numpy as np
 from proofcompute.backends.cuda.array import DeviceArray
 from proofcompute.backends.cuda.launcher import Launcher
 
-__all__ = ["placed"]
+__all__ = ["leading", "placed"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def leading(x: Any) -> Any:
+    """The first element of an argument that is a sequence, or a sequence of sequences; others as they are."""
+    while isinstance(x, list | tuple) and x:
+        x = x[0]
+    return x
 
 
 def _resident(arguments: tuple[Any, ...]) -> bool:
     """Whether the first array among the arguments is on the device."""
     for x in arguments:
-        if isinstance(x, list | tuple) and x:
-            x = x[0]
+        x = leading(x)
         if isinstance(x, DeviceArray):
             return True
         if isinstance(x, np.ndarray):

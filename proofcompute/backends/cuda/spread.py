@@ -11,6 +11,7 @@ import numpy as np
 from proofcompute.backends.cuda.array import DeviceArray
 from proofcompute.backends.cuda.device import Device
 from proofcompute.backends.cuda.kernels import CudaKernels
+from proofcompute.backends.cuda.placing import leading
 from proofcompute.errors import DeviceError
 from proofcompute.kernels import Array, Place
 
@@ -59,7 +60,7 @@ class SpreadKernels:
 
     def _home(self, arguments: Sequence[Any]) -> CudaKernels:
         for x in arguments:
-            first = x[0] if isinstance(x, list | tuple) and x else x
+            first = leading(x)
             if isinstance(first, DeviceArray):
                 return self._by_device[id(first.on.device)]
         return self.parts[0]

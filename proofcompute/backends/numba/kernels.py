@@ -14,7 +14,7 @@ from typing import Any, Final, final
 import numba
 import numpy as np
 
-from proofcompute import hashing
+from proofcompute import hashing, kernels
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.arguments import (
     NO_BIAS,
@@ -364,7 +364,6 @@ class NumbaKernels(HostMemory):
 
     # -- commitments and checks ----------------------------------------------------------------------
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
-        """Digest of prefix + row for each row of [n, w] bytes: [n, 32]."""
         fast = suite == "sha256" and rows.ndim == 2 and rows.dtype == np.uint8 and len(prefix) <= _LONG_PREFIX
         if not fast or len(rows) <= _FEW_HASHES:
             return hashing.hash_rows(suite, prefix, rows)
@@ -378,24 +377,24 @@ class NumbaKernels(HostMemory):
         threads.split(sha256.hash_groups, -(-len(rows) // lanes), least, head, rows, out)
         return out
 
+    def hash_groups(
+        self, suite: str, prefix: bytes, tags: Sequence[bytes], groups: Sequence[Sequence[Array]]
+    ) -> U8:
+        return kernels.hashed_groups(suite, prefix, tags, groups, self)
+
     def project(self, y: I32 | I8, s: U32) -> U32:
-        """y [n, m] times the k columns s [k, m] over GF(2^31 - 1): canonical residues [n, k]."""
         return self._field.project(y, s)  # type: ignore[no-any-return]
 
     def fold(self, w: I8, s: U32) -> U32:
-        """Columns of w [m, d] combined by s [k, m] over GF(2^31 - 1): V = W^T S, [k, d]."""
         return self._field.fold(w, s)  # type: ignore[no-any-return]
 
     def project61(self, y: Array, s: Array) -> Array:
-        """y [n, m] of int8 to int64 times the k columns s [k, m] over GF(2^61 - 1): residues [n, k]."""
         from proofcompute.backends.numba import field61
 
         return field61.project61(y, s)
 
     def pack(self, values: I32, bits: int) -> bytes:
-        """Two's complement of `bits` bits each (1..32), least significant first, zero-padded to a byte."""
         return self._packing.pack(values, bits)  # type: ignore[no-any-return]
 
     def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
-        """The inverse of pack. FormatError on a wrong length or non-zero padding."""
         return self._packing.unpack(data, bits, count)  # type: ignore[no-any-return]
