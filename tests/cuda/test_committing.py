@@ -9,12 +9,14 @@ import pytest
 
 import synthetic
 from cuda_rig import EmulatedDevice, why_not
-from proofcompute.backends.cuda import CudaKernels, checks
+from proofcompute.backends.cuda import CudaKernels, SpreadKernels, checks
 from proofcompute.backends.cuda.moves import MOST
+from proofcompute.generation import Engine
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Kernels
 from proofcompute.program import Program
+from proofcompute.prover import make_receipt
 from proofcompute.trace import Trace
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -104,3 +106,19 @@ def test_rows_are_copied_within_bounds(together: int, monkeypatch: pytest.Monkey
     assert sum(sizes) == rows * sum(widths)
     assert len(sizes) == len(widths) if not together else KINDS < len(sizes) < len(widths)
     assert max(sizes) <= max(together, rows * max(widths))
+
+
+def test_one_download_from_each_device() -> None:
+    """Trees grow where their rows are."""
+    m = synthetic.model()
+    devices = [EmulatedDevice(), EmulatedDevice(name="another")]
+    kernels: Any = SpreadKernels(devices)
+    engine = Engine(m, kernels)
+    session = engine.add(synthetic.request(m))
+    engine.run(session)
+    for device in devices:
+        device.downloads.clear()
+    expected = synthetic.prove(m, synthetic.request(m)).receipt.encode()
+    assert make_receipt(m, session, kernels, synthetic.NODE).encode() == expected
+    assert [len(device.downloads) for device in devices] == [1, 1]
+    assert sum(sum(device.downloads) for device in devices) == 32 * len(m.program.committed)
