@@ -1,11 +1,8 @@
-"""The demo model with everything that a benchmark runs on it, and runs timed in turn."""
+"""The demo model with everything that a benchmark runs on it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
@@ -19,7 +16,7 @@ from proofcompute.messages import Generation, Request
 from proofcompute.model import Model
 from proofcompute.tokens import Tokenizer
 
-__all__ = ["Bench", "alternating"]
+__all__ = ["Bench"]
 
 ENGLISH = Path(__file__).parents[1] / "tests" / "data" / "english.txt"
 
@@ -45,15 +42,3 @@ class Bench:
         session = self.engine.add(self.request(prompt, count))
         self.engine.run(session)
         return session
-
-
-def alternating(a: Callable[[], object], b: Callable[[], object], rounds: int) -> tuple[float, float, float]:
-    """Median seconds of ``a`` and of ``b``, run in turn, and the median of the ratios b / a of each round."""
-    times: list[tuple[float, float]] = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        a()
-        middle = time.perf_counter()
-        b()
-        times.append((middle - start, time.perf_counter() - middle))
-    return median(t for t, _ in times), median(t for _, t in times), median(y / x for x, y in times)

@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.model import Bench, alternating
+from benchmarks.model import Bench
+from proofcompute.bench.timing import alternating
 from proofcompute.errors import Cell
 from proofcompute.messages import Challenge, Receipt, all_cells
 from proofcompute.prover import make_receipt, open_cells, store

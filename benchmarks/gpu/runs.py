@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from benchmarks.gpu.timing import Measurement, wait
-from benchmarks.model import alternating
+from proofcompute.bench.timing import alternating
 from proofcompute.generation import Session
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Receipt

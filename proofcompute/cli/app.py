@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 
 from proofcompute import __version__
-from proofcompute.cli import demo, device_commands, inspecting, model_commands, run_commands, verify_commands
+from proofcompute.cli import (
+    bench_command,
+    demo,
+    device_commands,
+    inspecting,
+    model_commands,
+    run_commands,
+    verify_commands,
+)
 from proofcompute.cli.common import complain, printable
 from proofcompute.errors import ProofcomputeError, VerificationError
 
@@ -40,6 +48,7 @@ app.command("verify")(verify_commands.verify)
 app.command("devices")(device_commands.devices)
 app.command("cubins")(device_commands.cubins)
 app.command("demo")(demo.demo)
+app.command("bench")(bench_command.bench)
 
 
 def _version(value: bool) -> None:

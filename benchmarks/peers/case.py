@@ -1,0 +1,24 @@
+"""One measurement in a process of its own, so that its peak memory is its own and a crash ends only it.
+
+Started by the command: `python -m benchmarks.peers.case SYSTEM NAME RESULT`.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from importlib import import_module
+from pathlib import Path
+
+MODULES = {"ezkl": "ezkl_case", "ours": "ours_case", "llama.cpp": "llama_case", "toploc": "toploc_case"}
+
+
+def main(system: str, name: str, result: str) -> None:
+    figures = import_module(f"benchmarks.peers.{MODULES[system]}").run(name)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    Path(result).write_text(json.dumps({**figures, "peak_memory_bytes": peak}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,96 @@
+"""EZKL: a zero-knowledge proof of one network's inference (package ezkl; networks as ONNX files)."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.peers.networks import NETWORKS, onnx_model
+
+LONG = 15.0
+"""Seconds after which a step is not repeated."""
+
+
+def run(name: str) -> dict[str, Any]:
+    """Set up, prove and verify one of :data:`NETWORKS` with EZKL's default settings."""
+    import ezkl
+    import onnx
+
+    network = NETWORKS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+
+        def path(file: str) -> str:
+            return str(at / file)
+
+        onnx.save(onnx_model(network), path("network.onnx"))
+        data = {"input_data": [network.samples().reshape(-1).tolist()]}
+        (at / "input.json").write_text(json.dumps(data))
+        start = time.perf_counter()
+        _call(ezkl.gen_settings, path("network.onnx"), path("settings.json"))
+        _call(
+            ezkl.calibrate_settings,
+            path("input.json"),
+            path("network.onnx"),
+            path("settings.json"),
+            "resources",
+        )
+        _call(ezkl.compile_circuit, path("network.onnx"), path("circuit"), path("settings.json"))
+        calibrated = time.perf_counter()
+        logrows = json.loads((at / "settings.json").read_text())["run_args"]["logrows"]
+        _call(ezkl.gen_srs, path("srs"), logrows)
+        universal = time.perf_counter()
+        _call(ezkl.setup, path("circuit"), path("vk"), path("pk"), path("srs"))
+        keyed = time.perf_counter()
+
+        def prove() -> None:
+            _call(ezkl.gen_witness, path("input.json"), path("circuit"), path("witness.json"))
+            _call(ezkl.prove, path("witness.json"), path("circuit"), path("pk"), path("proof"), path("srs"))
+
+        proving = _timed(prove)
+
+        def verify() -> None:
+            if not _call(ezkl.verify, path("proof"), path("settings.json"), path("vk"), path("srs")):
+                raise RuntimeError("EZKL rejects its own proof")
+
+        verifying = _timed(verify)
+        proof = json.loads((at / "proof").read_text())
+        return {
+            "setup_seconds": calibrated - start + keyed - universal,
+            "common_setup_seconds": universal - calibrated,
+            "prove_seconds": proving,
+            "verify_seconds": verifying,
+            "proof_bytes": len(bytes.fromhex(str(proof["hex_proof"]).removeprefix("0x"))),
+            "prover_key_bytes": (at / "pk").stat().st_size,
+            "verifier_key_bytes": (at / "vk").stat().st_size,
+            "note": f"2^{logrows} rows; default settings, calibrated for resources",
+        }
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Some releases return an awaitable where others block."""
+    out = function(*arguments)
+    if inspect.isawaitable(out):
+        import asyncio
+
+        async def wait() -> Any:
+            return await out
+
+        return asyncio.run(wait())
+    return out
+
+
+def _timed(action: Callable[[], object]) -> float:
+    """Median of three, or the first time where that was long."""
+    times: list[float] = []
+    while len(times) < 3 and sum(times) < LONG:
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return median(times)

@@ -1,0 +1,174 @@
+"""How verification grows with rows, width, context, layers and cells, against the design's formulas.
+
+A hint-and-key check of X (n, d) times W (d, m) costs n (d + m) k multiplications for every set of
+accumulators, where computing costs n d m; attention over t earlier rows is recomputed and costs the same on
+both sides, t times the width of the queries for scores and for each of the two limbs of the mixture.
+:func:`checking` and :func:`computing` count these from a program, so that a measured exponent stands beside
+the exponent of the formula at the very same sizes. What they leave out (hashing, decoding, element-wise work,
+the fixed cost of a call) is why the measured ones are mostly lower at small sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+
+from proofcompute.bench.results import ScalingRow
+from proofcompute.bench.settings import Settings, Shape
+from proofcompute.bench.subject import Finished, Subject, network, sample_request, synthetic, token_request
+from proofcompute.bench.timing import exponent, in_turn
+from proofcompute.errors import Cell
+from proofcompute.kernels import Kernels, product_sets
+from proofcompute.messages import all_cells
+from proofcompute.ops import Attention
+from proofcompute.program import Program
+
+__all__ = ["SWEEPS", "checking", "computing", "scale"]
+
+_LAYERS = 3
+"""Products of a network built by hand."""
+
+
+def checking(program: Program, cells: Sequence[Cell], columns: int) -> int:
+    """Multiplications that checking the cells takes under a key."""
+    return _count(program, cells, lambda d, m: (d + m) * columns)
+
+
+def computing(program: Program, cells: Sequence[Cell]) -> int:
+    """Multiplications that computing the cells takes."""
+    return _count(program, cells, lambda d, m: d * m)
+
+
+def _count(program: Program, cells: Sequence[Cell], product: Callable[[int, int], int]) -> int:
+    total = 0
+    for cell in cells:
+        rows = cell.b - cell.a
+        for site in program.plans[cell.segment].sites:
+            for start, stop, *_ in product_sets(site.d, site.x_limbs, site.w_limbs):
+                total += rows * product(stop - start, site.m)
+        for node in program.segments[cell.segment].nodes:
+            if isinstance(node.op, Attention):
+                width = prod(program.specs[node.inputs[0]].shape)
+                total += 3 * width * sum(range(cell.a + 1, cell.b + 1))
+    return total
+
+
+def _decoder(s: Settings, layers: int, k: Kernels) -> Subject:
+    """What the sweeps over context, layers and cells run on."""
+    width = max(64, 256 // s.scale)
+    return Subject(synthetic(Shape(layers, width, 4, 4, 2 * width, 512), "w8a16", k), k)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One size of a sweep: what runs, and which cells are checked (None: all)."""
+
+    size: int
+    run: Callable[[], tuple[Subject, Finished, tuple[Cell, ...] | None]]
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    formula: str
+    points: Callable[[Settings, Kernels], list[_Point]]
+    executes: bool
+    """Whether the size is one of the request's, so that running it grows too."""
+
+
+def _rows(s: Settings, k: Kernels) -> list[_Point]:
+    width = 512 // s.scale
+    subject = Subject(network([width] * (_LAYERS + 1)), k)
+
+    def run(n: int) -> tuple[Subject, Finished, None]:
+        return subject, subject.finish(sample_request(subject.model, n)), None
+
+    return [_Point(n // s.scale, partial(run, n // s.scale)) for n in (128, 256, 512, 1_024, 2_048, 4_096)]
+
+
+def _width(s: Settings, k: Kernels) -> list[_Point]:
+    def run(d: int) -> tuple[Subject, Finished, None]:
+        subject = Subject(network([d] * (_LAYERS + 1)), k)
+        return subject, subject.finish(sample_request(subject.model, 256)), None
+
+    return [_Point(d // s.scale, partial(run, d // s.scale)) for d in (256, 512, 1_024, 2_048, 4_096)]
+
+
+def _context(s: Settings, k: Kernels) -> list[_Point]:
+    sizes = [n // s.scale for n in (512, 1_024, 2_048, 4_096, 8_192)]
+    subject = _decoder(s, 1, k)
+    made: list[Finished] = []
+
+    def run(t: int) -> tuple[Subject, Finished, tuple[Cell, ...]]:
+        if not made:
+            made.append(subject.finish(token_request(subject.model, sizes[-1], 1)))
+        return subject, made[0], (Cell(1, t - 1, t),)
+
+    return [_Point(t, partial(run, t)) for t in sizes]
+
+
+def _layers(s: Settings, k: Kernels) -> list[_Point]:
+    def run(layers: int) -> tuple[Subject, Finished, None]:
+        subject = _decoder(s, layers, k)
+        return subject, subject.finish(token_request(subject.model, 128 // s.scale, 1)), None
+
+    return [_Point(n, partial(run, n)) for n in (2, 4, 8, 16, 32)]
+
+
+def _cells(s: Settings, k: Kernels) -> list[_Point]:
+    layers, most = 4, 128
+    subject = _decoder(s, layers, k)
+    made: list[Finished] = []
+
+    def run(count: int) -> tuple[Subject, Finished, tuple[Cell, ...]]:
+        if not made:
+            made.append(subject.finish(token_request(subject.model, most, 1)))
+        # evenly over rows and blocks, so that the mean context is nearly the same at every size
+        middles = [(2 * i + 1) * most // (2 * count) for i in range(count)]
+        chosen = [Cell(1 + i % layers, row, row + 1) for i, row in enumerate(middles)]
+        return subject, made[0], tuple(sorted(chosen))
+
+    return [_Point(c, partial(run, c)) for c in (8, 16, 32, 64, most)]
+
+
+SWEEPS = {
+    "rows n": _Sweep("all cells of 3 products of n rows: 3 n 2d limbs k", _rows, executes=True),
+    "width d": _Sweep("all cells of 3 products d by d: 3 n 2d limbs k", _width, executes=True),
+    "context t": _Sweep(
+        "one cell of a block: sum over products of (d + m) limbs k, plus 3 width t", _context, executes=False
+    ),
+    "layers": _Sweep("all cells: layers times those of a block, plus the head", _layers, executes=True),
+    "cells c": _Sweep("c single-row cells of blocks: c times the mean cell", _cells, executes=False),
+}
+"""Sweeps by name."""
+
+
+def scale(name: str, settings: Settings, kernels: Kernels) -> ScalingRow:
+    """Measure one sweep: sizes in turn, medians, slopes."""
+    sweep = SWEEPS[name]
+    points = sweep.points(settings, kernels)
+    sizes = [p.size for p in points]
+    checks, runs, check_counts, run_counts = [], [], [], []
+    for point in points:
+        subject, run, chosen = point.run()
+        checks.append(subject.verifier(run, subject.open(run, chosen)))
+        runs.append(partial(subject.execute, run.request))
+        every = all_cells(run.receipt)
+        check_counts.append(checking(subject.model.program, every if chosen is None else chosen, 2))
+        run_counts.append(computing(subject.model.program, every))
+    verify = in_turn(checks, settings.rounds)
+    execute = in_turn(runs, settings.rounds) if sweep.executes else []
+    return ScalingRow(
+        name=name,
+        sizes=sizes,
+        verify_seconds=verify,
+        verify_exponent=exponent(sizes, verify),
+        tail_exponent=exponent(sizes[-2:], verify[-2:]),
+        formula=sweep.formula,
+        formula_exponent=exponent(sizes, check_counts),
+        formula_tail_exponent=exponent(sizes[-2:], check_counts[-2:]),
+        execute_seconds=execute,
+        execute_exponent=exponent(sizes, execute) if execute else None,
+        execute_formula_exponent=exponent(sizes, run_counts) if execute else None,
+    )

@@ -1,0 +1,164 @@
+"""What is measured: a model with its key, a request, and the steps of the protocol on them."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from proofcompute.bench.settings import Shape
+from proofcompute.errors import Cell
+from proofcompute.generation import Engine, Session
+from proofcompute.importers.checkpoint import Decoder, Rope
+from proofcompute.importers.decoder import PRECISIONS, decoder_program
+from proofcompute.kernels import Kernels, Matrix
+from proofcompute.messages import Challenge, Generation, Receipt, Request, all_cells
+from proofcompute.model import Model, Weight
+from proofcompute.program import WeightSpec
+from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
+from proofcompute.signing import NodeIdentity
+from proofcompute.verifier import Key, Verified, keygen, verify
+from proofcompute.workloads import ProgramBuilder
+
+__all__ = ["Audit", "Finished", "Subject", "network", "synthetic", "token_request"]
+
+_NODE = NodeIdentity(bytes(32))
+_SPREAD = 127 / np.sqrt(3)
+"""Standard deviation of uniform int8 weights."""
+
+
+def synthetic(shape: Shape, precision: str, kernels: Kernels, context: int = 8_192) -> Model:
+    """A decoder with uniform int8 weights, scaled so that activations stay of order one. No tokenizer."""
+    decoder = Decoder(
+        layers=shape.layers,
+        width=shape.width,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        head_dim=shape.width // shape.heads,
+        ffn_width=shape.ffn_width,
+        context=context,
+        vocabulary=shape.vocabulary,
+        eps=float(np.float32(1e-5)),
+        rope=Rope(10_000.0, shape.width // shape.heads, interleaved=False),
+        tied=True,
+    )
+    program = decoder_program(decoder, PRECISIONS[precision])
+    rng = np.random.default_rng(0)
+    weights = {spec.name: _random(spec, rng) for spec in program.weights}
+    return Model.build(program, weights, kernels.hash_rows, manifest={"origin": "random weights"})
+
+
+def _random(spec: WeightSpec, rng: np.random.Generator) -> Weight:
+    if spec.kind == "vector":
+        return np.ones(spec.width, np.float32)
+    q = rng.integers(-127, 128, (spec.limbs, spec.rows, spec.width), dtype=np.int8)
+    scale = 1 / (_SPREAD * np.sqrt(spec.width) * 256 ** (spec.limbs - 1))
+    return Matrix(q, np.full(spec.rows, scale, np.float32))
+
+
+def network(widths: Sequence[int], *, limbs: int = 2, relu: bool = True) -> Model:
+    """A multi-layer perceptron with random weights, built by hand: one segment for each layer."""
+    rng = np.random.default_rng(0)
+    b = ProgramBuilder()
+    x = b.input("x", widths[0])
+    for i, (d, m) in enumerate(itertools.pairwise(widths)):
+        last = i == len(widths) - 2
+        w = (rng.standard_normal((m, d), np.float32) / np.float32(d**0.5)).astype(np.float32)
+        x = b.linear(x, w, limbs=limbs, name="y" if last else None)
+        if not last:
+            x = b.relu(x) if relu else x
+            b.cut(x)
+    b.output(x)
+    return b.model()
+
+
+def token_request(model: Model, prompt: int, tokens: int, suite: str = "sha256") -> Request:
+    """A greedy request of ``prompt`` random tokens."""
+    vocabulary = model.program.weight["embedding"].rows
+    ids = np.random.default_rng(1).integers(0, vocabulary, prompt).astype("<i4")
+    generation = Generation(tokens)
+    return Request(
+        model.model_id, (("tokens", ids.tobytes()),), bytes(32), generation=generation, suite=suite
+    )
+
+
+def sample_request(model: Model, rows: int) -> Request:
+    """A request of ``rows`` random samples for a network built by hand."""
+    name, spec = model.program.inputs[0]
+    x = np.random.default_rng(1).standard_normal((rows, spec.size)).astype("<f4")
+    return Request(model.model_id, ((name, x.tobytes()),), bytes(32))
+
+
+@dataclass(eq=False)
+class Audit:
+    """A challenge and the opening that answers it."""
+
+    challenge: Challenge
+    opening: bytes
+
+
+@dataclass(eq=False)
+class Finished:
+    """A run that has been committed to."""
+
+    request: Request
+    receipt: Receipt
+    stored: StoredTrace
+    data: bytes
+    """The receipt, encoded."""
+
+
+@dataclass(eq=False)
+class Subject:
+    """A model under measurement."""
+
+    model: Model
+    kernels: Kernels
+    engine: Engine = field(init=False)
+    keys: dict[int, Key] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.engine = Engine(self.model, self.kernels)
+
+    def key(self, columns: int = 2) -> Key:
+        """The verifier's key with so many columns, made once."""
+        if columns not in self.keys:
+            self.keys[columns] = keygen(self.model, self.kernels, columns=columns)
+        return self.keys[columns]
+
+    def execute(self, request: Request) -> Session:
+        """Run a request without committing."""
+        session = self.engine.add(request)
+        self.engine.run(session)
+        return session
+
+    def commit(self, session: Session) -> Receipt:
+        """Hash the trace of a finished run and sign."""
+        return make_receipt(self.model, session, self.kernels, _NODE)
+
+    def finish(self, request: Request) -> Finished:
+        """A committed run that can be opened."""
+        session = self.execute(request)
+        receipt = self.commit(session)
+        return Finished(request, receipt, store(session, self.kernels), receipt.encode())
+
+    def open(self, run: Finished, cells: tuple[Cell, ...] | None = None) -> Audit:
+        """The opening of some cells, by default all of them."""
+        challenge = Challenge(run.receipt.digest, all_cells(run.receipt) if cells is None else cells)
+        out = io.BytesIO()
+        open_cells(self.model, run.stored, run.receipt.digest, challenge, out)
+        return Audit(challenge, out.getvalue())
+
+    def verifier(self, run: Finished, audit: Audit, columns: int = 2) -> Callable[[], Verified]:
+        """An action that verifies an audit from its bytes; it has run once, so everything is compiled."""
+        key = self.key(columns)
+
+        def check() -> Verified:
+            opening = io.BytesIO(audit.opening)
+            return verify(key, run.request, run.data, audit.challenge, opening, kernels=self.kernels)
+
+        check()
+        return check

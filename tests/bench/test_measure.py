@@ -1,0 +1,192 @@
+"""The sweeps, on sizes that take moments, with the NumPy backend: what is measured, never how fast."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from proofcompute.bench import Results, Settings, measure, planned
+from proofcompute.bench.results import BudgetRow, ColumnsRow, Machine, ScalingRow, SizeRow, SuiteRow
+from proofcompute.bench.scaling import SWEEPS, checking, computing
+from proofcompute.bench.settings import SHAPES
+from proofcompute.bench.subject import Subject, network, sample_request, synthetic, token_request
+from proofcompute.bench.timing import alternating, exponent, in_turn, phases
+from proofcompute.devices import kernels_for
+from proofcompute.errors import Cell, InputError
+from proofcompute.messages import all_cells
+
+KERNELS = kernels_for("numpy")
+TINY = Settings(
+    sizes=("tiny",),
+    precisions=("w8a8", "w16a16"),
+    suites=("sha256", "blake3"),
+    columns=(1, 3),
+    budgets=(1, 5, 10_000),
+    rounds=1,
+    prompt=6,
+    tokens=3,
+    scale=32,
+)
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[Results, list[str]]:
+    steps: list[str] = []
+    return measure(TINY, KERNELS, "proofcompute bench", "a note", steps.append), steps
+
+
+def test_every_step_is_announced(measured: tuple[Results, list[str]]) -> None:
+    _, steps = measured
+    assert len(steps) == len(set(steps)) == planned(TINY, KERNELS)
+    assert steps[0] == "size tiny w8a8"
+
+
+def test_what_was_asked_for_is_measured(measured: tuple[Results, list[str]]) -> None:
+    results, _ = measured
+    assert [(r.model, r.precision) for r in results.sizes] == [("tiny", "w8a8"), ("tiny", "w16a16")]
+    assert [r.suite for r in results.suites] == ["sha256", "blake3"]
+    assert [r.columns for r in results.columns] == [1, 3]
+    assert [r.name for r in results.scaling] == list(SWEEPS)
+    assert results.left_out == []
+    rows = TINY.prompt + TINY.tokens - 1
+    cells = (SHAPES["tiny"].layers + 1) * rows + TINY.tokens
+    assert {(r.rows, r.cells) for r in results.sizes} == {(rows, cells)}
+    # a budget that the trace cannot fill becomes the audit of everything
+    assert [(r.cells, r.total) for r in results.budgets] == [(1, cells), (5, cells), (cells, cells)]
+
+
+def test_figures_are_those_of_the_protocol(measured: tuple[Results, list[str]]) -> None:
+    results, _ = measured
+    one, five, every = results.budgets
+    assert (one.detects_one, every.detects_one) == (1 / one.total, 1.0)
+    assert one.detects_50_percent == pytest.approx(0.5, abs=0.1)
+    assert 0 < one.opening_bytes < five.opening_bytes
+    assert every.detects_1_percent == 1.0
+    k1, k3 = results.columns
+    assert k3.soundness_bits - k1.soundness_bits == pytest.approx(62, abs=1)
+    assert k3.key_bytes > k1.key_bytes
+    w8a8, w16a16 = results.sizes
+    assert w16a16.opening_bytes > w8a8.opening_bytes
+    assert w16a16.weights > w8a8.weights  # the tables keep one limb, and the head gets one of its own
+
+
+def test_at_least_five_sizes_behind_each_exponent(measured: tuple[Results, list[str]]) -> None:
+    for row in measured[0].scaling:
+        assert len(set(row.sizes)) == len(row.verify_seconds) >= 5
+        assert all(t > 0 for t in row.verify_seconds)
+        assert (row.execute_exponent is None) == (row.execute_seconds == [])
+
+
+def test_exponents_of_the_formulas(measured: tuple[Results, list[str]]) -> None:
+    found = {r.name: r for r in measured[0].scaling}
+    assert found["rows n"].formula_exponent == pytest.approx(1)
+    assert found["width d"].formula_exponent == pytest.approx(1)
+    assert found["width d"].execute_formula_exponent == pytest.approx(2)
+    assert found["cells c"].formula_exponent == pytest.approx(1, abs=0.05)
+    assert 0 < found["context t"].formula_exponent < 1
+
+
+def test_json_has_the_documented_form(measured: tuple[Results, list[str]]) -> None:
+    plain = measured[0].to_json()
+    assert json.loads(json.dumps(plain)) == plain
+    assert plain.pop("schema") == 1
+    assert set(plain) == {f.name for f in fields(Results)}
+    assert set(plain["machine"]) == {f.name for f in fields(Machine)}
+    for name, kind in (
+        ("sizes", SizeRow),
+        ("suites", SuiteRow),
+        ("columns", ColumnsRow),
+        ("budgets", BudgetRow),
+        ("scaling", ScalingRow),
+    ):
+        assert plain[name]
+        for row in plain[name]:
+            assert set(row) == {f.name for f in fields(kind)}
+
+
+def test_json_names_no_host_and_no_path(measured: tuple[Results, list[str]]) -> None:
+    machine = json.dumps(measured[0].to_json()["machine"])
+    assert not re.search(rf"\b{re.escape(platform.node())}\b", machine)
+    assert "/" not in machine
+
+
+def test_a_missing_demo_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise InputError("the demo model is not installed")
+
+    monkeypatch.setattr("proofcompute.bench.runner.packaged_smollm2", missing)
+    only = replace(TINY, sizes=("demo",), precisions=("w8a16",), sections=("sizes",))
+    results = measure(only, KERNELS, "")
+    assert results.sizes == []
+    assert results.left_out == ["size demo w8a16: the demo model is not installed"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sizes": ("huge",)}, "size 'huge' is none of"),
+        ({"precisions": ("w4a4",)}, "precision 'w4a4'"),
+        ({"suites": ("md5",)}, "hash suite 'md5'"),
+        ({"suites": ("sha256", "sha256")}, "none twice"),
+        ({"columns": (9,)}, "number of columns 9"),
+        ({"columns": ()}, "at least one"),
+        ({"sections": ("all",)}, "section 'all'"),
+        ({"budgets": (0,)}, "at least one cell"),
+        ({"rounds": 0}, "at least 1"),
+    ],
+)
+def test_settings_that_do_not_exist_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(TINY, **changes)
+
+
+# -- the parts ---------------------------------------------------------------------------------------------
+def test_counts_of_multiplications() -> None:
+    model = network([8, 4, 2], limbs=2)
+    cells = (Cell(0, 0, 3), Cell(1, 0, 3))
+    assert computing(model.program, cells) == 3 * 2 * (8 * 4 + 4 * 2)
+    assert checking(model.program, cells, 5) == 3 * 2 * 5 * (8 + 4 + 4 + 2)
+
+
+def test_attention_counts_every_earlier_row() -> None:
+    program = synthetic(SHAPES["tiny"], "w8a8", KERNELS).program
+    one, two = (checking(program, [Cell(1, t, t + 1)], 2) for t in (0, 9))
+    assert two - one == 3 * SHAPES["tiny"].width * 9
+
+
+def test_a_network_is_audited() -> None:
+    subject = Subject(network([8, 4, 2]), KERNELS)
+    run = subject.finish(sample_request(subject.model, 3))
+    verified = subject.verifier(run, subject.open(run))()
+    assert verified.complete
+    assert len(all_cells(run.receipt)) == 2
+
+
+def test_random_models_answer_in_full() -> None:
+    for precision in ("w8a8", "w8a16", "w16a16"):
+        subject = Subject(synthetic(SHAPES["tiny"], precision, KERNELS), KERNELS)
+        session = subject.execute(token_request(subject.model, 5, 4))
+        assert len(session.answer) == 4
+
+
+def test_exponent_of_a_power() -> None:
+    assert exponent([1, 2, 4, 8, 16], [3 * n**1.5 for n in (1, 2, 4, 8, 16)]) == pytest.approx(1.5)
+
+
+def test_both_sides_run_in_turn() -> None:
+    seen: list[str] = []
+    alternating(lambda: seen.append("a"), lambda: seen.append("b"), 3)
+    assert seen == ["a", "b"] * 3
+    seen.clear()
+    assert len(in_turn([lambda: seen.append("x"), lambda: seen.append("y")], 2)) == 2
+    assert seen == ["x", "y", "x", "y"]
+    seen.clear()
+    first, share = phases(lambda: "made", seen.append, 2)
+    assert seen == ["made", "made"]
+    assert first > 0
+    assert share > 0
