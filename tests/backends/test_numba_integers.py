@@ -21,21 +21,19 @@ def rng(*seed: int) -> np.random.Generator:
 
 
 @pytest.mark.parametrize("bits", range(1, 33))
-def test_pack_and_unpack(bits: int) -> None:
+def test_pack(bits: int) -> None:
     for count in (0, 1, 7, 8, 31, 32, 33, 63, 64, 65, 97, 1000):
         low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
         values = rng(bits, count).integers(low, high, count, endpoint=True).astype(np.int32)
         values[:2] = [low, high][: values[:2].size]
         packed = SLOW.pack(values, bits)
         assert FAST.pack(values, bits) == packed
-        assert np.array_equal(FAST.unpack(packed, bits, count), values)
 
 
 def test_pack_on_several_threads() -> None:
     values = rng(1).integers(-(1 << 18), 1 << 18, 700_001).astype(np.int32)
     packed = SLOW.pack(values, 19)
     assert FAST.pack(values, 19) == packed
-    assert np.array_equal(FAST.unpack(packed, 19, values.size), values)
     values[-1] = 1 << 18
     with pytest.raises(InputError):
         FAST.pack(values, 19)
