@@ -217,20 +217,30 @@ class FrameReader:
             return None
         done = 0
         while done < size:
-            part = self._some(min(size - done, _CHUNK))
-            if not part:
-                raise FormatError(f"{what}: the stream ends inside a frame")
-            if done + len(part) > len(self._buffer):
-                larger = np.empty(min(max(size, _CHUNK), 2 * len(self._buffer)), np.uint8)
-                larger[:done] = self._buffer[:done]
+            if done == len(self._buffer):
+                larger = np.empty(min(size, 2 * done), np.uint8)
+                larger[:done] = self._buffer
                 self._buffer = larger
-            self._buffer[done : done + len(part)] = np.frombuffer(part, np.uint8)
-            done += len(part)
+            found = self._into(self._buffer.data[done:size])
+            if not found:
+                raise FormatError(f"{what}: the stream ends inside a frame")
+            done += found
         return self._buffer.data[:size].toreadonly()
 
     def ended(self) -> bool:
         """Whether nothing is left of the stream; reads a byte if there is one."""
         return not self._some(1)
+
+    def _into(self, target: memoryview) -> int:
+        """Read some bytes, and say how many."""
+        read_into = getattr(self._stream, "readinto", None)
+        if read_into is None:  # a stream that has only what BinaryIO asks for
+            data = self._some(min(len(target), _CHUNK))
+            target[: len(data)] = data
+            return len(data)
+        found = int(read_into(target) or 0)
+        self.count += found
+        return found
 
     def _some(self, size: int) -> bytes:
         data = self._stream.read(size)

@@ -144,10 +144,10 @@ def open_tables(
         tag = hashing.tag(MODEL_SUITE, "weight", spec.name)
         data = np.frombuffer(b"".join(r.row for r in rows), np.uint8).reshape(len(rows), spec.row_bytes)
         leaves = merkle.leaves(MODEL_SUITE, tag, data, kernels.hash_rows)
-        for i, (number, opened) in enumerate(zip(table.ids, rows, strict=True)):
-            root = merkle.root_from_range(
-                MODEL_SUITE, spec.rows, number, number + 1, leaves[i : i + 1], opened.proof, kernels.hash_rows
-            )
+        found = merkle.roots_from_leaves(
+            MODEL_SUITE, spec.rows, table.ids, leaves, [r.proof for r in rows], kernels.hash_rows
+        )
+        for number, root in zip(table.ids, found, strict=True):
             if root != identity.roots[index[spec.name]]:
                 raise VerificationError(
                     7, f"row {number} of {spec.name} is not under the model id", cell=cell

@@ -19,7 +19,23 @@ from proofcompute.backends.numba.arguments import NO_BIAS
 from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.field import balanced_columns, dot_one, dot_two
 from proofcompute.backends.numba.products import scaled
-from proofcompute.backends.numba.vector import BYTE, LANES, LONG, prefetch
+from proofcompute.backends.numba.vector import (
+    BYTE,
+    LANES,
+    LONG,
+    PERMUTES,
+    WORD,
+    constant,
+    funnel,
+    load,
+    loop,
+    permute,
+    pointer,
+    prefetch,
+    splat,
+    store,
+    vector,
+)
 from proofcompute.backends.scalar.field31 import residue
 from proofcompute.backends.scalar.field31 import total as total_of
 from proofcompute.errors import InputError
@@ -42,6 +58,8 @@ _LINE: Final = 64
 """Bytes of a cache line."""
 _AHEAD: Final = 1 << 14
 """Bytes by which packed values are asked for in advance."""
+_BLOCK: Final = 64
+"""Bytes that 16 values are taken from at once, where the CPU can."""
 _WORD: Final = 8
 """Bytes that one value is taken from: 32 bits and a shift of up to 7."""
 
@@ -82,26 +100,73 @@ def _ask(context: Any, address: Any, at: Any) -> Any:
     return types.void(types.uint64, types.int64), code
 
 
-@helper
-def _unpack(address: Any, size: Any, bits: Any, first: Any, count: Any, out: Any) -> None:
-    """Values first..first+count of packed integers into out; ``size`` bytes are at the address."""
-    left = np.uint64(64 - bits)
-    last = (size - _WORD) * 8 // bits + 1 if size >= _WORD else 0  # values whose word lies inside
-    whole = min(count, max(0, last - first))
-    position = first * bits
-    for line in range(0, count * bits >> 3, _LINE):
-        _ask(address, (position >> 3) + _AHEAD + line)
-    for i in range(whole):
-        place = position + i * bits
-        word = _word(address, place >> 3) >> np.uint64(place & 7)
-        out[i] = np.int32(np.int64(word << left) >> np.int64(left))
-    for i in range(whole, count):
-        place = position + i * bits
-        word = np.uint64(0)
-        for j in range(min(_WORD, size - (place >> 3))):
-            word |= _byte(address, (place >> 3) + j) << np.uint64(8 * j)
-        word >>= np.uint64(place & 7)
-        out[i] = np.int32(np.int64(word << left) >> np.int64(left))
+@intrinsic
+def _groups(context: Any, address: Any, at: Any, shift: Any, bits: Any, count: Any, out: Any) -> Any:
+    """16 ``count`` values into ``out``, from bit ``shift`` < 8 of byte ``at`` on; each 16 read 64 bytes."""
+
+    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        start = b.inttoptr(args[0], ir.PointerType(BYTE))
+        at, shift, bits, count = args[1:5]
+        to = pointer(context, b, sig.args[5], args[5])
+        numbers = ir.Constant(vector(WORD, LANES), [WORD(i) for i in range(LANES)])
+        wide = splat(b, b.trunc(bits, WORD), LANES)
+        position = b.add(b.mul(numbers, wide), splat(b, b.trunc(shift, WORD), LANES))
+        byte = b.lshr(position, constant(WORD, LANES, 3))
+        amount = b.and_(position, constant(WORD, LANES, 7))
+        low = b.add(b.mul(byte, constant(WORD, LANES, 0x01010101)), constant(WORD, LANES, 0x03020100))
+        high = b.add(low, constant(WORD, LANES, 0x04040404))
+        low, high = (b.bitcast(x, vector(BYTE, 64)) for x in (low, high))
+        left = b.sub(constant(WORD, LANES, 32), wide)
+
+        def body(i: Any, state: list[Any]) -> list[Any]:
+            data = load(b, start, b.add(at, b.mul(i, b.shl(bits, LONG(1)))), BYTE, 64)
+            above, below = (b.bitcast(permute(b, data, x), vector(WORD, LANES)) for x in (high, low))
+            value = b.ashr(b.shl(funnel(b, above, below, amount), left), left)
+            store(b, value, to, b.mul(i, LONG(LANES)), WORD)
+            return []
+
+        loop(b, count, [], body)
+        return context.get_dummy_value()
+
+    return types.void(address, at, shift, bits, count, out), code
+
+
+def unpacker(permutes: bool) -> Any:
+    """The function that unpacks a piece; with or without the instruction that few CPUs have."""
+
+    @helper
+    def unpack(address: Any, size: Any, bits: Any, first: Any, count: Any, out: Any) -> None:
+        """Values first..first+count of packed integers into out; ``size`` bytes are at the address."""
+        left = np.uint64(64 - bits)
+        position = first * bits
+        for line in range(0, count * bits >> 3, _LINE):
+            _ask(address, (position >> 3) + _AHEAD + line)
+        done = 0
+        if permutes:
+            inside = (size - (position >> 3) - _BLOCK) // (
+                2 * bits
+            ) + 1  # groups whose 64 bytes are all there
+            groups = max(0, min(count // LANES, inside))
+            _groups(address, position >> 3, position & 7, bits, groups, out)
+            done = groups * LANES
+        last = (size - _WORD) * 8 // bits + 1 if size >= _WORD else 0  # values whose word lies inside
+        whole = min(count, max(done, last - first))
+        for i in range(done, whole):
+            place = position + i * bits
+            word = _word(address, place >> 3) >> np.uint64(place & 7)
+            out[i] = np.int32(np.int64(word << left) >> np.int64(left))
+        for i in range(whole, count):
+            place = position + i * bits
+            word = np.uint64(0)
+            for j in range(min(_WORD, size - (place >> 3))):
+                word |= _byte(address, (place >> 3) + j) << np.uint64(8 * j)
+            word >>= np.uint64(place & 7)
+            out[i] = np.int32(np.int64(word << left) >> np.int64(left))
+
+    return unpack
+
+
+_unpack = unpacker(PERMUTES)
 
 
 @helper
@@ -119,6 +184,34 @@ def _project(values: Any, count: Any, s: Any, first: Any, m: Any, sums: Any, out
             for i in range(whole, count):
                 value += residue(np.int64(values[i]) * np.int64(s[c + e, first + i]))
             out[c + e] = residue(out[c + e] + value)
+
+
+# Loops of one index each, over whole slices: only those become vectors.
+@helper
+def _limits(values: Any, count: Any) -> Any:
+    """The least and the greatest of values[:count]."""
+    low, high = values[0], values[0]
+    for i in range(count):
+        low, high = min(low, values[i]), max(high, values[i])
+    return low, high
+
+
+@helper
+def _sum(values: Any, count: Any, shift: Any, first: Any, total: Any) -> None:
+    """total = values << shift; added, unless this is the first set."""
+    if first:
+        for i in range(count):
+            total[i] = np.int64(values[i]) << shift
+    else:
+        for i in range(count):
+            total[i] += np.int64(values[i]) << shift
+
+
+@helper
+def _scale(total: Any, scale: Any, sw: Any, bias: Any, out: Any) -> None:
+    """Sums back to float, with scales and biases of the channels."""
+    for i in range(out.size):
+        out[i] = scaled(total[i], scale * sw[i], i, bias)
 
 
 @kernel(
@@ -152,19 +245,15 @@ def _read(
             limits[t, i, 0], limits[t, i, 1] = np.int32(2**31 - 1), np.int32(-(2**31))
         for first in range(0, m, _PIECE):
             size = min(_PIECE, m - first)
-            total[:] = 0
             for i in range(count):
                 _unpack(np.uint64(sets[i, 0]), sets[i, 1], sets[i, 2], t * m + first, size, values)
-                low, high = limits[t, i, 0], limits[t, i, 1]
-                shift = sets[i, 3]
-                for j in range(size):
-                    v = values[j]
-                    low, high = min(low, v), max(high, v)
-                    total[j] += np.int64(v) << shift
-                limits[t, i, 0], limits[t, i, 1] = low, high
+                low, high = _limits(values, size)
+                limits[t, i, 0] = min(limits[t, i, 0], low)
+                limits[t, i, 1] = max(limits[t, i, 1], high)
                 _project(values, size, s, first, m, sums, found[i])
-            for j in range(size):
-                out[t, first + j] = scaled(total[j], sx[t] * sw[first + j], first + j, bias)
+                _sum(values, size, sets[i, 3], i == 0, total)
+            some = bias[first : first + size] if bias.size else bias
+            _scale(total, sx[t], sw[first : first + size], some, out[t, first : first + size])
         for i in range(count):
             for c in range(k):
                 projected[i, t, c] = np.uint32(found[i, c])
