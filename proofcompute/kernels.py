@@ -143,6 +143,10 @@ class Memory(Protocol):
         """Arrays one after the other, along their first axis."""
         ...
 
+    def put(self, x: Array, a: int, b: int, rows: Array) -> None:
+        """Make rows a..b of an array that ``zeros`` returned those given."""
+        ...
+
     def cut(self, x: Array, a: int, b: int) -> Array:
         """Columns a..b of [n, d]."""
         ...

@@ -75,8 +75,9 @@ class Session:
 class _SessionRows:
     """RowReader over the traces of running sessions."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: Kernels) -> None:
         self.sessions: dict[int, Session] = {}
+        self._kernels = kernels
 
     def read(self, name: str, span: Span) -> Array:
         return self.sessions[span.trace].trace.arrays[name][span.a : span.b]
@@ -88,9 +89,9 @@ class _SessionRows:
         session = self.sessions[span.trace]
         buffer = session.trace.arrays.get(name)
         if buffer is not None:
-            buffer[span.a : span.b] = rows
+            self._kernels.put(buffer, span.a, span.b, rows)
         if name in session.outputs:
-            session.outputs[name][span.a : span.b] = rows
+            self._kernels.put(session.outputs[name], span.a, span.b, rows)
 
     def sampling(self, trace: int) -> Sampling:
         generation = self.sessions[trace].request.generation
@@ -118,7 +119,7 @@ class Engine:
         self.kernels = kernels
         self.chunk = chunk
         self.vocabulary = model.identity.vocabulary
-        self._rows = _SessionRows()
+        self._rows = _SessionRows(kernels)
         self._placed = Placement(model.program, model.weights, kernels)
         self._sources = [
             Source(self._rows, w, products or ComputeProducts(w.matrix)) for w in self._placed.weights

@@ -71,6 +71,10 @@ class HostMemory:
         """Arrays one after the other, along their first axis."""
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def put(self, x: Array, a: int, b: int, rows: Array) -> None:
+        """``x[a:b] = rows``."""
+        x[a:b] = rows
+
     def cut(self, x: Array, a: int, b: int) -> Array:
         """Columns a..b of [n, d], contiguous."""
         return np.ascontiguousarray(x[:, a:b])

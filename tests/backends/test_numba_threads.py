@@ -22,12 +22,6 @@ WEIGHT = Matrix(RNG.integers(-127, 128, (1, 1200, 300)).astype(np.int8), np.ones
 INPUTS = [RNG.standard_normal((n, 300)).astype(np.float32) for n in (1, 2, 40, 1, 3, 70)]
 
 
-@pytest.fixture(autouse=True)
-def open_regions() -> None:
-    """A machine that is busy elsewhere must not keep these tests out of the parallel loops."""
-    threads._state.closed_until = 0.0
-
-
 def test_split_covers_every_unit_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (1, 2, 3, 7):
         monkeypatch.setattr(threads, "size", lambda size=size: size)
@@ -78,21 +72,19 @@ def test_many_python_threads_at_once() -> None:
         assert all(pool.map(work, range(200)))
 
 
-@pytest.fixture(params=[True, False], ids=["parallel", "serial"])
-def regions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "size", lambda: 2)
-    if not request.param:
-        monkeypatch.setattr(threads, "enter_region", lambda: False)
+@pytest.fixture(params=[2, 1])
+def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "size", lambda: request.param)
 
 
-@pytest.mark.usefixtures("regions")
-def test_linear_in_and_out_of_regions() -> None:
+@pytest.mark.usefixtures("cores")
+def test_linear_on_one_core_and_two() -> None:
     for x in INPUTS:
         assert KERNELS.linear(x, WEIGHT, 2).tobytes() == SLOW.linear(x, WEIGHT, 2).tobytes()
 
 
-@pytest.mark.usefixtures("regions")
-def test_attention_in_and_out_of_regions() -> None:
+@pytest.mark.usefixtures("cores")
+def test_attention_on_one_core_and_two() -> None:
     q = RNG.standard_normal((1, 96)).astype(np.float32)
     k = RNG.integers(-127, 128, (300, 3, 16)).astype(np.int8)
     s = RNG.random((300, 3)).astype(np.float32)
@@ -102,7 +94,7 @@ def test_attention_in_and_out_of_regions() -> None:
         assert KERNELS.attention(*arguments).tobytes() == SLOW.attention(*arguments).tobytes()
 
 
-def test_errors_come_out_of_parallel_loops() -> None:
+def test_errors_come_out_of_parts() -> None:
     x = INPUTS[0].copy()
     x[0, 299] = np.nan
     with pytest.raises(NonFiniteError):
@@ -112,24 +104,6 @@ def test_errors_come_out_of_parallel_loops() -> None:
     with pytest.raises(NonFiniteError):
         KERNELS.linear(many, WEIGHT, 1)
     assert KERNELS.linear(INPUTS[0], WEIGHT, 2).shape == (1, 1200)
-
-
-def test_slow_regions_are_closed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(threads, "perf_counter", lambda: now[0])
-    for name, value in (("closed_until", 0.0), ("slow", 0), ("pause", threads._SHORTEST)):
-        monkeypatch.setattr(threads._state, name, value)  # earlier tests may have met a busy machine
-    for _ in range(threads._PATIENCE):
-        assert threads.enter_region()
-        now[0] += 0.5
-        threads.leave_region(1000)
-    assert not threads.enter_region()
-    now[0] += 3.0
-    assert threads.enter_region()
-    now[0] += 0.0001
-    threads.leave_region(1000)
-    assert threads.enter_region()
-    threads.leave_region(1000)
 
 
 def _child(queue: multiprocessing.Queue[bytes]) -> None:

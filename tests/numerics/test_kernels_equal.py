@@ -13,7 +13,7 @@ from proofcompute.kernels import Kernels
 from proofcompute.numerics import NumpyKernels
 
 FAST = ["numba"]
-PLACES = {"array", "host", "local", "weight", "zeros", "rope_rows", "step", "spread", "aside"}
+PLACES = {"array", "host", "local", "weight", "zeros", "put", "rope_rows", "step", "spread", "aside"}
 """Functions of where arrays are: a backend's own tests run them."""
 
 

@@ -85,6 +85,9 @@ class DeviceMemory:
             at += a.nbytes
         return out
 
+    def put(self, x: Any, a: int, b: int, rows: Any) -> None:
+        x[a:b] = rows
+
     @placed
     def cut(self, x: Given, a: int, b: int) -> Any:
         on, x = self._on, self._on.array(x)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import prange, types
+from numba import types
 
 from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles
@@ -32,7 +32,7 @@ from proofcompute.backends.scalar.functions import (
     round_even,
 )
 
-__all__ = ["FINITE", "NEGATIVE", "NOT_FINITE", "attend", "attend_parallel", "check_scales"]
+__all__ = ["FINITE", "NEGATIVE", "NOT_FINITE", "attend", "attend_unit", "check_scales", "worst_scale"]
 
 FINITE: Final = 0
 NOT_FINITE: Final = 1
@@ -45,8 +45,8 @@ _TWO_LIMBS: Final = np.float32(32639)
 _i64, _f32, _i8 = types.int64, types.float32, types.int8
 
 
-@kernel(_i64(read(_f32, 2), _i64, _i64))
-def check_scales(s: Any, a: Any, b: Any) -> Any:
+@helper
+def worst_scale(s: Any, a: Any, b: Any) -> Any:
     """What is wrong with rows a..b: FINITE (nothing), NOT_FINITE or NEGATIVE."""
     flat = s[a:b].reshape((b - a) * s.shape[1])
     top = np.int32(0)
@@ -58,6 +58,12 @@ def check_scales(s: Any, a: Any, b: Any) -> Any:
     if top >= FINITE_BITS:
         return NOT_FINITE
     return NEGATIVE if least < _ZERO else FINITE
+
+
+@kernel(_i64(read(_f32, 2), _i64, _i64))
+def check_scales(s: Any, a: Any, b: Any) -> Any:
+    """:func:`worst_scale`."""
+    return worst_scale(s, a, b)
 
 
 @helper
@@ -116,7 +122,7 @@ def _scores(
 
 
 @helper
-def _unit(
+def attend_unit(
     u: Any,
     q: Any,
     kq: Any,
@@ -251,27 +257,6 @@ def attend(
 ) -> Any:
     """Units a..b, of the ceil(n / block) * kv_heads there are. False if q or a score is not finite."""
     for u in range(a, b):
-        if not _unit(u, q, kq, ks, vq, vs, first, scale, window, block, out):
+        if not attend_unit(u, q, kq, ks, vq, vs, first, scale, window, block, out):
             return False
     return True
-
-
-@kernel(types.boolean(_i64, *_ARGUMENTS), parallel=True)
-def attend_parallel(
-    units: Any,
-    q: Any,
-    kq: Any,
-    ks: Any,
-    vq: Any,
-    vs: Any,
-    first: Any,
-    scale: Any,
-    window: Any,
-    block: Any,
-    out: Any,
-) -> Any:
-    """All ``units`` in a parallel loop."""
-    good = np.ones(units, np.uint8)
-    for u in prange(units):
-        good[u] = _unit(u, q, kq, ks, vq, vs, first, scale, window, block, out)
-    return good.all()

@@ -110,14 +110,14 @@ def write(element: Any, dimensions: int) -> Any:
     return types.Array(element, dimensions, "C")
 
 
-def kernel(*signatures: Any, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function for exactly these signatures, now, or load it from the cache.
 
     Arguments of other types are a TypeError: nothing is ever compiled again for a stray float64.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(parallel=parallel, **OPTIONS)(function)
+        dispatcher = numba.njit(**OPTIONS)(function)
         dispatcher._cache = KernelCache(function, _directory())
         for signature in signatures:
             dispatcher.compile(signature)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache
+from importlib import import_module
 from typing import Any, Final, final
 
 import numba
@@ -25,12 +26,9 @@ from proofcompute.backends.numba.arguments import (
     rotation,
     up,
 )
-from proofcompute.errors import (
-    DeviceError,
-    ExecutionError,
-    InputError,
-    LimitError,
-)
+from proofcompute.backends.numba.memory import CpuMemory
+from proofcompute.backends.numba.steps import recorded
+from proofcompute.errors import DeviceError, ExecutionError, InputError, LimitError
 from proofcompute.kernels import (
     F32,
     I8,
@@ -44,12 +42,12 @@ from proofcompute.kernels import (
     Gated,
     Matrix,
     Norm,
+    Place,
     ReadHint,
     Sampling,
 )
 from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.numerics.elementwise import check_platform
-from proofcompute.numerics.memory import HostMemory
 from proofcompute.numerics.products import LARGEST
 from proofcompute.numerics.rows import head_width
 from proofcompute.numerics.sampler import sample_rows
@@ -59,8 +57,6 @@ __all__ = ["NumbaKernels"]
 # Measured on two Sapphire Rapids cores; none of these changes a result.
 _FEW_ROWS: Final = 7
 """Up to this many rows a product goes through the matrix row by row."""
-_REGION_PRODUCTS: Final = 150_000
-"""Products from which a parallel loop is worth its start of some 5 us."""
 _SPLIT_PRODUCTS: Final = 4_000_000
 """Products of a part that is worth a thread of the pool."""
 _SPLIT_ELEMENTS: Final = 50_000
@@ -73,16 +69,24 @@ _UNIT_ROWS: Final = 96
 """Query rows times heads of a unit of attention."""
 _UNIT_SCORES: Final = 1 << 20
 """Scores that a unit of attention may keep, unless one position needs more."""
-_REGION_POSITIONS: Final = 128
-"""Positions from which a single row's attention runs in a parallel loop."""
 _FEW_HASHES: Final = 3
 """Up to this many rows are hashed one by one."""
 _LONG_PREFIX: Final = 1024
 """Longer prefixes are hashed one by one, which bounds the memory for them."""
 
 
+class _Module:
+    """A module of kernels as an attribute: imported, and so compiled, when it is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._load = cache(lambda: import_module(f"proofcompute.backends.numba.{name}"))
+
+    def __get__(self, backend: object, owner: type) -> Any:
+        return self._load()
+
+
 @final
-class NumbaKernels(HostMemory):
+class NumbaKernels(CpuMemory):
     """Canonical arithmetic on the CPU, equal byte for byte to :class:`proofcompute.numerics.NumpyKernels`.
 
     Raises the same errors. DeviceError on construction where this machine's binary32 is not the canonical
@@ -92,51 +96,18 @@ class NumbaKernels(HostMemory):
     name: str = "numba"
 
     def __init__(self) -> None:
+        super().__init__()
         check_platform()
         if numba.config.DISABLE_JIT or sys.byteorder != "little":
             raise DeviceError("Numba cannot compile here (NUMBA_DISABLE_JIT is set?); use --device numpy")
 
-    @cached_property
-    def _products(self) -> Any:
-        from proofcompute.backends.numba import products
-
-        return products
-
-    @cached_property
-    def _linear(self) -> Any:
-        from proofcompute.backends.numba import linear
-
-        return linear
-
-    @cached_property
-    def _rows(self) -> Any:
-        from proofcompute.backends.numba import rows
-
-        return rows
-
-    @cached_property
-    def _attention(self) -> Any:
-        from proofcompute.backends.numba import attention
-
-        return attention
-
-    @cached_property
-    def _field(self) -> Any:
-        from proofcompute.backends.numba import field
-
-        return field
-
-    @cached_property
-    def _hints(self) -> Any:
-        from proofcompute.backends.numba import hints
-
-        return hints
-
-    @cached_property
-    def _packing(self) -> Any:
-        from proofcompute.backends.numba import packing
-
-        return packing
+    _products = _Module("products")
+    _linear = _Module("linear")
+    _rows = _Module("rows")
+    _attention = _Module("attention")
+    _field = _Module("field")
+    _hints = _Module("hints")
+    _packing = _Module("packing")
 
     # -- products ------------------------------------------------------------------------------------
     def _combined(self, x: F32, limbs: int, before: Before = None) -> tuple[Array, F32]:
@@ -198,6 +169,7 @@ class NumbaKernels(HostMemory):
         threads.split(self._products.rescale, n, least, acc, amounts, sx, sw, bias, out)
         return out
 
+    @recorded
     def linear(
         self, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
     ) -> F32:
@@ -215,29 +187,19 @@ class NumbaKernels(HostMemory):
             need(residual.shape == (n, m), "summands", residual, w.q)
         out = np.empty((n, m), dtype=np.float32)
         k = self._linear
-        if n > _FEW_ROWS:
-            q, sx = self._combined(x, limbs, before)
-            for a in range(0, n, _BLOCK_ROWS):
-                b = min(a + _BLOCK_ROWS, n)
-                rows = (q[a : a + _BLOCK_ROWS], sx[a:b], w.q, w.scale, bias, residual[a:b], out[a:b])
-                self._panels(k.linear_panels, b - a, w.q, *rows)
+        q, sx = self._combined(x, limbs, before)
+        if n <= _FEW_ROWS:
+            least = _SPLIT_PRODUCTS // max(1, n * d * w_limbs)
+            threads.split(k.linear_few, m, least, q, sx, w.q, w.scale, bias, residual, out)
             return out
-        if limbs not in LARGEST:
-            raise InputError(f"a row has one or two limbs, not {limbs}")
-        parts = threads.size()
-        arguments = (x, *preparation(k, before), w.q, w.scale, bias, residual, limbs)
-        products = n * m * d * w_limbs
-        if products >= _REGION_PRODUCTS and parts > 1 and threads.enter_region():
-            try:
-                good = k.linear_few_parallel(*arguments, parts, out)
-            finally:
-                threads.leave_region(products)
-        else:
-            good = k.linear_few(*arguments, out)
-        finite(good, "an input of the quantiser")
+        for a in range(0, n, _BLOCK_ROWS):
+            b = min(a + _BLOCK_ROWS, n)
+            rows = (q[a : a + _BLOCK_ROWS], sx[a:b], w.q, w.scale, bias, residual[a:b], out[a:b])
+            self._panels(k.linear_panels, b - a, w.q, *rows)
         return out
 
     # -- rows ----------------------------------------------------------------------------------------
+    @recorded
     def embed(self, q: I8, s: F32) -> F32:
         """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
         need(s.shape == q.shape[:1], "rows and scales", q, s)
@@ -285,6 +247,7 @@ class NumbaKernels(HostMemory):
         finite(good, "an input of the quantiser")
         return q, scales
 
+    @recorded
     def heads(
         self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
     ) -> tuple[F32, I8, F32, I8, F32]:
@@ -301,6 +264,7 @@ class NumbaKernels(HostMemory):
         finite(good, "an input of the quantiser")
         return out
 
+    @recorded
     def attention(
         self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
     ) -> F32:
@@ -329,15 +293,7 @@ class NumbaKernels(HostMemory):
         units = -(-n // block) * kv_heads
         arguments = (q, kq, ks, vq, vs, first, np.float32(scale), window, block, out)
         products = 2 * n * t * width
-        if n > _FEW_ROWS or units == 1:
-            good = threads.split(k.attend, units, _SPLIT_PRODUCTS * units // products, *arguments)
-        elif n * t >= _REGION_POSITIONS and threads.size() > 1 and threads.enter_region():
-            try:
-                good = k.attend_parallel(units, *arguments)
-            finally:
-                threads.leave_region(products)
-        else:
-            good = k.attend(0, units, *arguments)
+        good = threads.split(k.attend, units, _SPLIT_PRODUCTS * units // products, *arguments)
         finite(good, "a query or an attention score")
         return out
 
@@ -371,17 +327,24 @@ class NumbaKernels(HostMemory):
         need(x.shape == y.shape, "summands", x, y)
         return self._each(self._rows.add, x, y)[0]
 
+    @recorded
     def settle(self, x: F32) -> F32:
         """x + (+0.0); NonFiniteError if any element is not finite."""
         out, good = self._each(self._rows.settle, x)
         finite(good, "a committed value")
         return out
 
+    @recorded
     def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
         """The next tokens of rows first..first+n: logits [n, v]; int32 [n]."""
         from proofcompute.backends.numba import sampler
 
         return sample_rows(sampler.sample, logits, history, first, how, draws)
+
+    def step(
+        self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], I32 | None]
+    ) -> I32 | None:
+        return self.steps.run(key, places, f, self.sample)
 
     # -- commitments and checks ----------------------------------------------------------------------
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:

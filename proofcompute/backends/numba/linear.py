@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import prange, types
+from numba import types
 
 from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.products import (
@@ -21,7 +21,16 @@ from proofcompute.backends.numba.products import (
 from proofcompute.backends.numba.row import gate_into, norm_into, power_of_two, quantise_into
 from proofcompute.backends.numba.tile import TILE_COLUMNS
 
-__all__ = ["GATED", "NORM", "PLAIN", "linear_few", "linear_few_parallel", "linear_panels", "quantise_rows"]
+__all__ = [
+    "GATED",
+    "NORM",
+    "PLAIN",
+    "few_channels",
+    "linear_few",
+    "linear_panels",
+    "prepare_rows",
+    "quantise_rows",
+]
 
 PLAIN: Final = 0
 NORM: Final = 1
@@ -36,7 +45,7 @@ _WEIGHTS: Final = (read(_i8, 3), read(_f32, 1), read(_f32, 1))
 
 
 @helper
-def _quantise(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any) -> Any:
+def prepare_rows(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any) -> Any:
     """Prepared rows of x into q int16 [n, >= d] and scales [n]. False if one is not finite."""
     levels = _LEVELS1 if limbs == 1 else _LEVELS2
     d = x.shape[1] // 2 if mode == GATED else x.shape[1]
@@ -61,7 +70,7 @@ def quantise_rows(
     a: Any, b: Any, x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any
 ) -> Any:
     """Rows a..b of x into q int16 [>= n, >= d] and scales [n]. False if one is not finite."""
-    return _quantise(x[a:b], mode, nw, eps, limbs, q[a:b], scales[a:b])
+    return prepare_rows(x[a:b], mode, nw, eps, limbs, q[a:b], scales[a:b])
 
 
 @helper
@@ -71,66 +80,27 @@ def _finish(value: Any, scale: Any, j: Any, bias: Any, residual: Any, t: Any) ->
 
 
 @helper
-def _few(first: Any, last: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
-    """Channels first..last of all rows."""
-    for j in range(first, last):
+def few_channels(
+    a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any
+) -> None:
+    """Channels a..b of out [n, m], row by row of w [limbs, m, d]; q int16 [>= n, >= d]."""
+    for j in range(a, b):
         for t in range(sx.size):
             out[t, j] = _finish(sum_of_channel(q, t, w, j), sx[t] * sw[j], j, bias, residual, t)
 
 
-_FEW: Final = (read(_f32, 2), *_BEFORE, *_WEIGHTS, read(_f32, 2), _i64)
+_PRODUCT: Final = types.void(
+    _i64, _i64, read(_i16, 2), read(_f32, 1), *_WEIGHTS, read(_f32, 2), write(_f32, 2)
+)
 
 
-@kernel(types.boolean(*_FEW, write(_f32, 2)))
-def linear_few(
-    x: Any,
-    mode: Any,
-    nw: Any,
-    eps: Any,
-    w: Any,
-    sw: Any,
-    bias: Any,
-    residual: Any,
-    limbs: Any,
-    out: Any,
-) -> Any:
-    """Prepared rows of x [n, d] times w [limbs, m, d] into out [n, m]; bias [m] or [0]. False: not finite."""
-    n = x.shape[0]
-    q = np.empty((n, w.shape[2]), np.int16)
-    sx = np.empty(n, np.float32)
-    if not _quantise(x, mode, nw, eps, limbs, q, sx):
-        return False
-    _few(0, w.shape[1], q, sx, w, sw, bias, residual, out)
-    return True
+@kernel(_PRODUCT)
+def linear_few(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
+    """Channels a..b of out [n, m]; bias [m] or [0]."""
+    few_channels(a, b, q, sx, w, sw, bias, residual, out)
 
 
-@kernel(types.boolean(*_FEW, _i64, write(_f32, 2)), parallel=True)
-def linear_few_parallel(
-    x: Any,
-    mode: Any,
-    nw: Any,
-    eps: Any,
-    w: Any,
-    sw: Any,
-    bias: Any,
-    residual: Any,
-    limbs: Any,
-    parts: Any,
-    out: Any,
-) -> Any:
-    """:func:`linear_few` with the channels in ``parts`` parts, each on a thread."""
-    n = x.shape[0]
-    q = np.empty((n, w.shape[2]), np.int16)
-    sx = np.empty(n, np.float32)
-    if not _quantise(x, mode, nw, eps, limbs, q, sx):
-        return False
-    m = w.shape[1]
-    for part in prange(parts):
-        _few(m * part // parts, m * (part + 1) // parts, q, sx, w, sw, bias, residual, out)
-    return True
-
-
-@kernel(types.void(_i64, _i64, read(_i16, 2), read(_f32, 1), *_WEIGHTS, read(_f32, 2), write(_f32, 2)))
+@kernel(_PRODUCT)
 def linear_panels(
     a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any
 ) -> None:

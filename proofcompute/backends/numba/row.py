@@ -10,22 +10,27 @@ from proofcompute.backends.numba.cache import helper
 from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     absolute_bits,
+    dequantised,
     from_bits,
     gated,
     normalised,
     quantised,
     reciprocal,
     root_of_mean,
+    settled,
 )
 
 __all__ = [
+    "embed_into",
     "gate_into",
+    "heads_into",
     "norm_into",
     "power_of_two",
     "quantise_heads_into",
     "quantise_into",
     "root_mean_square",
     "rope_into",
+    "settle_into",
     "tree",
 ]
 
@@ -134,3 +139,48 @@ def rope_into(x: Any, c: Any, s: Any, dh: Any, interleaved: Any, out: Any) -> No
                 to_first[i] = first[i] * c[i] - second[i] * s[i]
                 to_second[i] = first[i] * s[i] + second[i] * c[i]
         to[2 * r :] = head[2 * r :]
+
+
+@helper
+def heads_into(
+    row: Any,
+    cos: Any,
+    sin: Any,
+    interleaved: Any,
+    turned: Any,
+    scratch: Any,
+    q: Any,
+    kq: Any,
+    ks: Any,
+    vq: Any,
+    vs: Any,
+) -> Any:
+    """One row of queries, keys and values side by side: both turned, keys and values quantised.
+
+    turned float32 [keys] and scratch int16 [dh] are overwritten. False if one is not finite.
+    """
+    queries = q.size
+    keys = turned.size
+    dh = scratch.size
+    rope_into(row[:queries], cos, sin, dh, interleaved, q)
+    rope_into(row[queries : queries + keys], cos, sin, dh, interleaved, turned)
+    good = quantise_heads_into(turned, scratch, kq, ks)
+    return good and quantise_heads_into(row[queries + keys :], scratch, vq, vs)
+
+
+@helper
+def embed_into(q: Any, scale: Any, out: Any) -> None:
+    """One int8 row times its scale."""
+    for i in range(q.size):
+        out[i] = dequantised(q[i], scale)
+
+
+@helper
+def settle_into(x: Any, out: Any) -> Any:
+    """x + 0 of [n] elements. False if one is not finite."""
+    top = np.int32(0)
+    for i in range(x.size):
+        bits = absolute_bits(x[i])
+        top = bits if bits > top else top
+        out[i] = settled(x[i])
+    return top < FINITE_BITS

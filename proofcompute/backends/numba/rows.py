@@ -12,22 +12,21 @@ from numba import types
 
 from proofcompute.backends.numba.cache import kernel, read, write
 from proofcompute.backends.numba.row import (
+    embed_into,
     gate_into,
+    heads_into,
     norm_into,
     power_of_two,
     quantise_heads_into,
     root_mean_square,
     rope_into,
+    settle_into,
     tree,
 )
 from proofcompute.backends.scalar.functions import (
-    FINITE_BITS,
-    absolute_bits,
-    dequantised,
     gelu_of,
     normalised,
     relu_of,
-    settled,
 )
 
 __all__ = [
@@ -122,18 +121,12 @@ def heads(
     vs: Any,
 ) -> Any:
     """Queries, keys and values side by side: both turned, keys and values quantised. False if not finite."""
-    _, kv_heads, dh = kq.shape
-    queries = q.shape[1]
-    keys = kv_heads * dh
-    turned = np.empty(keys, np.float32)
-    scratch = np.empty(dh, np.int16)
+    turned = np.empty(kq.shape[1] * kq.shape[2], np.float32)
+    scratch = np.empty(kq.shape[2], np.int16)
     for t in range(a, b):
-        row = x[t]
-        rope_into(row[:queries], cos[t], sin[t], dh, interleaved, q[t])
-        rope_into(row[queries : queries + keys], cos[t], sin[t], dh, interleaved, turned)
-        if not quantise_heads_into(turned, scratch, kq[t], ks[t]):
-            return False
-        if not quantise_heads_into(row[queries + keys :], scratch, vq[t], vs[t]):
+        if not heads_into(
+            x[t], cos[t], sin[t], interleaved, turned, scratch, q[t], kq[t], ks[t], vq[t], vs[t]
+        ):
             return False
     return True
 
@@ -142,11 +135,7 @@ def heads(
 def embed(a: Any, b: Any, q: Any, scales: Any, out: Any) -> None:
     """int8 rows times their scales."""
     for t in range(a, b):
-        s = scales[t]
-        row = q[t]
-        to = out[t]
-        for i in range(row.size):
-            to[i] = dequantised(row[i], s)
+        embed_into(q[t], scales[t], out[t])
 
 
 @kernel(types.void(_i64, _i64, _rows, _out))
@@ -188,10 +177,4 @@ def add(a: Any, b: Any, x: Any, y: Any, out: Any) -> None:
 def settle(a: Any, b: Any, x: Any, out: Any) -> Any:
     """x + 0. False if an element is not finite."""
     x = x[a:b].reshape((b - a) * x.shape[1])
-    out = out[a:b].reshape(x.size)
-    top = np.int32(0)
-    for i in range(x.size):
-        bits = absolute_bits(x[i])
-        top = bits if bits > top else top
-        out[i] = settled(x[i])
-    return top < FINITE_BITS
+    return settle_into(x, out[a:b].reshape(x.size))

@@ -1,0 +1,243 @@
+"""Repeated steps: the bytes of plain ones, whoever follows; and what cannot be repeated is not."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import synthetic
+from cuda_rig.requests import overflowing, run, several
+from proofcompute.backends.numba import NumbaKernels, crew, steps, threads
+from proofcompute.backends.numba.commands import COMMAND
+from proofcompute.errors import NonFiniteError
+from proofcompute.generation import Engine
+from proofcompute.importers.decoder import compile_decoder
+from proofcompute.kernels import F32, Before, Kernels, Matrix
+from proofcompute.model import Model
+from proofcompute.numerics import NumpyKernels
+from proofcompute.prover import make_receipt
+from proofcompute.source import ComputeProducts
+
+
+@pytest.fixture
+def led(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """How each repeated step ended."""
+    found: list[bool] = []
+
+    def lead(*arguments: Any) -> bool:
+        found.append(original(*arguments))
+        return found[-1]
+
+    original = crew.lead
+    monkeypatch.setattr(crew, "lead", lead)
+    return found
+
+
+@pytest.fixture(params=[1, 2, 3, "nobody follows"])
+def seats(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(request.param, int):
+        monkeypatch.setattr(threads, "size", lambda: request.param)
+    else:
+        monkeypatch.setattr(threads, "size", lambda: 2)
+        monkeypatch.setattr(steps._Kept, "call_crew", lambda self, plan: None)
+
+
+def models() -> dict[str, Model]:
+    """One model for each way in which steps differ."""
+    windowed = replace(synthetic.DECODER, window=5)
+    halves = replace(synthetic.DECODER, rope=replace(synthetic.DECODER.rope, interleaved=False))
+    return {
+        "two limbs": synthetic.model(),
+        "one limb, a window": compile_decoder(synthetic.checkpoint(3, windowed), synthetic.KERNELS, "w8a8"),
+        "two limbs of weights": compile_decoder(synthetic.checkpoint(4, halves), synthetic.KERNELS, "w16a16"),
+    }
+
+
+@pytest.mark.usefixtures("seats")
+@pytest.mark.parametrize("kind", [*models()])
+def test_repeated_steps_give_the_receipts_of_plain_ones(kind: str, led: list[bool]) -> None:
+    m = models()[kind]
+    for sampling in ({}, {"sampling": synthetic.SAMPLED, "seed": bytes([3] * 32)}):
+        asked = [synthetic.request(m, max_tokens=40, **sampling)]  # type: ignore[arg-type]
+        sessions, expected = run(m, asked, synthetic.KERNELS)
+        found, receipts = run(m, asked, NumbaKernels())
+        assert receipts == expected
+        for name, rows in sessions[0].trace.arrays.items():
+            assert found[0].trace.arrays[name].tobytes() == rows.tobytes()
+        assert all(led)
+        assert len(led) == len(sessions[0].answer) - 3  # the prompt, a first, a recorded one
+        led.clear()
+
+
+@pytest.mark.usefixtures("seats")
+def test_several_requests_in_one_step(led: list[bool]) -> None:
+    m = synthetic.model()
+    asked = [
+        synthetic.request(m, prompt, max_tokens=20, **how)
+        for prompt, how in (("Hello, world", {}), ("abc", {"sampling": synthetic.SAMPLED}), ("to be", {}))
+    ]
+    sessions, expected = run(m, asked, synthetic.KERNELS)
+    for chunk in (8, 64):
+        assert run(m, asked, NumbaKernels(), chunk)[1] == expected
+        assert all(led)
+        assert len(led) >= min(len(s.answer) for s in sessions) - 4 > 8  # with all three
+        led.clear()
+
+
+def test_requests_come_and_go(led: list[bool]) -> None:
+    m = synthetic.model()
+    asked, kernels = several(m), NumbaKernels()
+    engine = Engine(m, kernels, chunk=8)
+    sessions = [engine.add(asked[0])]
+    for number in range(20):
+        if number in (4, 6):
+            sessions.append(engine.add(asked[len(sessions)]))
+        engine.step()
+    assert led
+    for session, request in zip(sessions, asked, strict=True):
+        alone = synthetic.prove(m, request)
+        assert make_receipt(m, session, kernels, synthetic.NODE).encode() == alone.receipt.encode()
+
+
+def test_longer_than_a_block_of_angles(led: list[bool]) -> None:
+    """Tables of angles are made in blocks of 512 positions; plain and repeated steps of one backend agree."""
+    decoder = replace(synthetic.DECODER, layers=1, context=700)
+    m = compile_decoder(synthetic.checkpoint(5, decoder), synthetic.KERNELS, "w8a16")
+    request = synthetic.request(m, "a" * 500, max_tokens=30, stops=())
+    assert run(m, [request], NumbaKernels())[1] == run(m, [request], synthetic.KERNELS)[1]
+    assert len(led) > 20
+
+
+class _Products:
+    """Products with something done to the rows that the backend is not asked to do."""
+
+    def __init__(self, m: Model, change: Callable[[F32], F32]) -> None:
+        self._plain = ComputeProducts(m.matrix)
+        self._change = change
+
+    def linear(
+        self,
+        weight: str,
+        x: F32,
+        limbs: int,
+        k: Kernels,
+        before: Before = None,
+        residual: F32 | None = None,
+    ) -> F32:
+        return self._plain.linear(weight, self._change(x), limbs, k, before, residual)
+
+
+def test_what_the_backend_did_not_see_is_not_repeated(led: list[bool]) -> None:
+    m = synthetic.model()
+    request = synthetic.request(m, max_tokens=12)
+    answers = []
+    for kernels in (NumpyKernels(), NumbaKernels()):
+        calls = [0]
+
+        def change(x: F32, calls: list[int] = calls) -> F32:
+            calls[0] += 1
+            return x * np.float32(1 + calls[0] % 7)
+
+        engine = Engine(m, kernels, products=_Products(m, change))
+        session = engine.add(request)
+        engine.run(session)
+        answers.append((session.answer, calls[0]))
+    assert answers[0] == answers[1]
+    assert not led
+
+
+def test_weights_that_were_not_placed_are_not_repeated(led: list[bool]) -> None:
+    m, kernels = synthetic.model(), NumbaKernels()
+    copies = {n: replace(w, q=w.q.copy()) for n, w in m.weights.items() if isinstance(w, Matrix)}
+    engine = Engine(m, kernels, products=ComputeProducts(copies.__getitem__))
+    session = engine.add(synthetic.request(m))
+    engine.run(session)
+    assert make_receipt(m, session, kernels, synthetic.NODE) == synthetic.prove(m, session.request).receipt
+    assert not led
+
+
+@pytest.mark.usefixtures("seats")
+@pytest.mark.parametrize("place", ["embedding", "block.1.attention.qkv", "block.1.ffn.down"])
+def test_an_error_is_that_of_the_plain_step(
+    place: str, led: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scales become infinite while a request runs: the repeated step stops, and the plain one says where."""
+    messages = []
+    for repeats in (True, False):
+        m = synthetic.model()
+        scale = m.matrix(place).scale.copy()
+        m = Model(m.identity, {**m.weights, place: replace(m.matrix(place), scale=scale)})
+        engine = Engine(m, NumbaKernels())
+        if not repeats:
+            monkeypatch.setattr(engine, "_key", lambda *_: None)
+        engine.add(synthetic.request(m, max_tokens=20))
+        for _ in range(6):
+            engine.step()
+        scale[:] = np.inf
+        with pytest.raises(NonFiniteError) as error:
+            engine.step()
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+    assert led.count(False) == 1
+
+
+def test_an_error_from_the_start() -> None:
+    m = overflowing("block.0.ffn.down")
+    with pytest.raises(NonFiniteError):
+        run(m, [synthetic.request(m)], NumbaKernels())
+
+
+def test_engines_in_several_threads() -> None:
+    """Each records and repeats its own steps, with one backend, while others do."""
+    m, kernels = synthetic.model(), NumbaKernels()
+    asked = several(m)
+    expected = [run(m, [r], synthetic.KERNELS)[1] for r in asked]
+    begin = threading.Barrier(3)
+
+    def work(i: int) -> bool:
+        begin.wait()
+        return all(run(m, [asked[i]], kernels)[1] == expected[i] for _ in range(10))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(work, range(3)))
+
+
+def test_a_follower_goes_when_there_is_nothing_to_do() -> None:
+    words = crew.shared_words(2)
+    before = words.copy()
+    crew.follow(np.zeros(0, COMMAND), words, 1, 2)
+    assert (words == before).all()
+
+
+def _child(queue: multiprocessing.Queue[list[int]], engine: Engine) -> None:
+    (session,) = engine._rows.sessions.values()
+    engine.run(session)
+    queue.put(session.answer)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_goes_on() -> None:
+    m = synthetic.model()
+    request = synthetic.request(m, max_tokens=30)
+    engine = Engine(m, NumbaKernels())
+    session = engine.add(request)
+    for _ in range(8):
+        engine.step()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=_child, args=(queue, engine))
+    process.start()
+    found = queue.get(timeout=60)
+    process.join(60)
+    engine.run(session)
+    assert found == session.answer == synthetic.prove(m, request).session.answer
+    assert process.exitcode == 0
