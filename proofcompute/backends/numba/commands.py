@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, from_dtype, types
 from numba.extending import intrinsic
 
@@ -21,7 +20,6 @@ from proofcompute.backends.numba.attention import FINITE, attend_unit, worst_sca
 from proofcompute.backends.numba.cache import helper
 from proofcompute.backends.numba.linear import few_channels, prepare_rows
 from proofcompute.backends.numba.row import embed_into, heads_into, settle_into
-from proofcompute.backends.numba.vector import BYTE, LONG, prefetch
 
 __all__ = [
     "ATTENTION",
@@ -34,7 +32,6 @@ __all__ = [
     "SETTLE",
     "TAKE",
     "begin",
-    "fetch_ahead",
     "unit",
 ]
 
@@ -56,7 +53,6 @@ ATTENTION: Final = 6
 _NUMBERS: Final = (
     ("kind", "which of the above"),
     ("units", "how many units there are to share out"),
-    ("next", "the next command with units, this one where there is none"),
     ("n", "rows, or elements"),
     ("width", "of a row of x"),
     ("m", "output channels, or rows of a table"),
@@ -100,35 +96,6 @@ def _pointer(element: Any) -> Any:
 
 
 _bytes, _shorts, _words, _floats = map(_pointer, (types.int8, types.int16, types.int32, types.float32))
-
-
-@intrinsic
-def _fetch(context: Any, address: Any) -> Any:
-    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        prefetch(b, b.inttoptr(args[0], ir.PointerType(BYTE)), LONG(0))
-        return context.get_dummy_value()
-
-    return types.void(types.int64), code
-
-
-_LINE: Final = 64
-
-
-@helper
-def fetch_ahead(e: Any, part: Any, parts: Any, done: Any, lines: Any, limit: Any) -> Any:
-    """Ask for the next ``lines`` lines of the weights that a part of a product begins with.
-
-    ``done`` bytes were asked for before; returns how many then are, at most about ``limit``.
-    """
-    if e.kind != LINEAR or done >= limit:
-        return done
-    start = e.units * part // parts * e.share * e.d
-    end = min(e.units * (part + 1) // parts * e.share, e.m) * e.d
-    for _ in range(lines):
-        if start + done < end:
-            _fetch(e.w + start + done)
-            done += _LINE
-    return done
 
 
 @helper

@@ -22,7 +22,7 @@ from numba import types
 
 from proofcompute.backends.numba import atomic
 from proofcompute.backends.numba.cache import helper, kernel, write
-from proofcompute.backends.numba.commands import COMMANDS, begin, fetch_ahead, unit
+from proofcompute.backends.numba.commands import COMMANDS, begin, unit
 from proofcompute.kernels import I64
 
 __all__ = ["follow", "lead", "shared_words"]
@@ -43,10 +43,6 @@ _LOOKS: Final = 200
 """Looks at a word before the processor is offered to others at each further one."""
 _PATIENCE: Final = 10_000
 """Looks, some ms, after which a follower goes."""
-_LINES: Final = 4
-"""Cache lines that a follower asks for between two looks."""
-_AHEAD: Final = 1 << 19
-"""Bytes that it asks for at most, which the second-level cache holds."""
 
 
 def shared_words(seats: int) -> I64:
@@ -112,19 +108,14 @@ def lead(commands: Any, later: Any, words: Any, seats: Any) -> Any:
 def follow(commands: Any, words: Any, seat: Any, seats: Any) -> None:
     """Helps whoever leads with the same words, until nothing was shared out for a while.
 
-    Weights that come next are asked for while there is nothing else to do. ``seat`` is 1 or more, and no
-    other follower's.
+    ``seat`` is 1 or more, and no other follower's.
     """
     last = atomic.load(words, _NUMBER)
     looks = 0
-    ahead = commands.size
-    fetched = 0
     while looks < _PATIENCE:
         number = atomic.load(words, _NUMBER)
         if number == last:
             looks += 1
-            if ahead < commands.size:
-                fetched = fetch_ahead(commands[ahead], seat, seats, fetched, _LINES, _AHEAD)
             atomic.pause()
             if looks > _LOOKS:
                 atomic.yield_processor()
@@ -133,5 +124,3 @@ def follow(commands: Any, words: Any, seat: Any, seats: Any) -> None:
         looks = 0
         c = atomic.load(words, _COMMAND)
         _take_part(commands[c], atomic.load(words, _LATER), words, number, seat, seats)
-        ahead = commands[c].next
-        fetched = 0

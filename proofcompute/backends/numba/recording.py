@@ -22,7 +22,7 @@ from proofcompute.numerics.memory import HOST
 
 __all__ = ["Plan", "Recording", "Sampled", "address"]
 
-_SHARE_BYTES: Final = 1 << 15
+_SHARE_BYTES: Final = 1 << 16
 """Of weights, in one unit of a product."""
 
 
@@ -119,12 +119,9 @@ class Recording:
         from proofcompute.backends.numba.crew import shared_words
 
         commands = np.zeros(len(self.commands), COMMAND)
-        following = len(commands)
-        for i in reversed(range(len(commands))):
-            for key, value in self.commands[i].items():
+        for i, values in enumerate(self.commands):
+            for key, value in values.items():
                 commands[key][i] = value
-            commands["next"][i] = following
-            following = i if commands["units"][i] else following
         kept = [*self.made.values(), *self.constants.values()]
         seats = threads.size()
         words = shared_words(seats)
