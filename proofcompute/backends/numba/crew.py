@@ -10,7 +10,8 @@ that somebody has begun.
 Words (each on a cache line of its own): the number of the latest command shared out, ever increasing; which
 one it is; how many rows later than recorded; units done; whether one found an error; and for each part,
 that number and how many of its units were taken. A unit is taken by exchanging the last of these, which
-fails once the leader has gone on: while it succeeds, all the other words are those of this command.
+fails once the leader has gone on: it closes all parts before it changes any other word, so whoever has seen
+a word of the next command finds that the parts are no longer those of the number it knows.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from proofcompute.backends.numba.cache import helper, kernel, write
 from proofcompute.backends.numba.commands import COMMANDS, begin, unit
 from proofcompute.kernels import I64
 
-__all__ = ["follow", "lead", "shared_words"]
+__all__ = ["MOST_UNITS", "follow", "lead", "shared_words"]
 
 _STRIDE: Final = 16
 """Words from one to the next: two cache lines, which are fetched in pairs."""
@@ -38,6 +39,8 @@ _TAKEN: Final = 5 * _STRIDE
 _BITS: Final = 20
 """Of a part's word, for the units taken; the number is above them."""
 _MASK: Final = (1 << _BITS) - 1
+MOST_UNITS: Final = 1 << (_BITS - 1)
+"""Units that a command may have."""
 
 _LOOKS: Final = 200
 """Looks at a word before the processor is offered to others at each further one."""
@@ -86,6 +89,8 @@ def lead(commands: Any, later: Any, words: Any, seats: Any) -> Any:
         if e.units == 0:
             continue
         number += 1
+        for part in range(seats):  # closed: no unit is left of any command
+            atomic.store(words, _TAKEN + part * _STRIDE, number << _BITS | _MASK)
         atomic.store(words, _COMMAND, c)
         atomic.store(words, _DONE, 0)
         atomic.store(words, _WRONG, 0)

@@ -254,9 +254,11 @@ class Recording:
         scale: np.float32,
         window: int,
     ) -> None:
+        from proofcompute.backends.numba.crew import MOST_UNITS
+
         (n, width), (have, heads, dh) = q.shape, kq.shape
         k, key_scales, v, value_scales = (address(self._prefix(x, first + n)) for x in (kq, ks, vq, vs))
-        if have != first + n:
+        if have != first + n or heads > MOST_UNITS:
             raise _Unknown
         cached = {"k": k, "ks": key_scales, "v": v, "vs": value_scales}
         sizes = {"n": n, "width": width, "heads": heads, "d": dh, "share": n, "units": heads}
@@ -267,13 +269,14 @@ class Recording:
         self, result: F32, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
     ) -> None:
         from proofcompute.backends.numba import linear
+        from proofcompute.backends.numba.crew import MOST_UNITS
 
         (w_limbs, m, d), n = w.q.shape, len(x)
         mode, weight, eps = preparation(linear, before)
         at, step = self._rows(x)
         rest, rest_step = (0, 0) if residual is None else self._rows(residual)
         q, scale = np.empty((n, d), np.int16), np.empty(n, np.float32)
-        share = max(1, _SHARE_BYTES // (w_limbs * d))
+        share = max(1, _SHARE_BYTES // (w_limbs * d), -(-m // MOST_UNITS))
         values = {"w": self._fixed(w.q), "w_scale": self._fixed(w.scale), "bias": self._fixed(w.bias)}
         scratch = {
             "q": self._made(q),
