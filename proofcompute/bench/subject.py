@@ -12,11 +12,12 @@ import numpy as np
 from proofcompute.bench.settings import Shape
 from proofcompute.errors import Cell
 from proofcompute.generation import Engine, Session
+from proofcompute.identity import Weight
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Kernels, Matrix
 from proofcompute.messages import Challenge, Generation, Receipt, Request, all_cells
-from proofcompute.model import Model, Weight
+from proofcompute.model import Model
 from proofcompute.program import WeightSpec
 from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
 from proofcompute.signing import NodeIdentity
