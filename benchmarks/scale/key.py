@@ -11,6 +11,7 @@ import resource
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.cost.shapes import MODELS
@@ -65,11 +66,10 @@ def key_of(model: str, columns: int = 2) -> dict[str, object]:
         nbytes = at.stat().st_size
         other = Path(directory) / "interrupted"
         stopped = _Reader(synthetic, specs[len(specs) // 2].name)
-        try:
+        with suppress(_Interrupted):
             write_key(stopped, kernels, other, columns=columns, seed=SEED)
-        except _Interrupted:
-            rest = _Reader(synthetic)
-            write_key(rest, kernels, other, columns=columns, seed=SEED)
+        rest = _Reader(synthetic)
+        write_key(rest, kernels, other, columns=columns, seed=SEED)
         assert stopped.asked + rest.asked == whole.asked == len(specs)
         assert other.read_bytes() == at.read_bytes()
         assert Key.load(at).model_id == synthetic.identity.model_id

@@ -104,8 +104,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (
             Edit(
                 "freivalds",
-                "ok &= bool(np.array_equal(left, right))",
-                "ok &= j > 0 or i > 0 or bool(np.array_equal(left, right))",
+                "ok &= equal",
+                "ok &= j > 0 or i > 0 or equal",
             ),
         ),
         named("one accumulator of the last set off by one"),
@@ -115,8 +115,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (
             Edit(
                 "freivalds",
-                "ok &= bool(np.array_equal(left, right))",
-                "ok |= bool(np.array_equal(left, right))",
+                "ok &= equal",
+                "ok |= equal",
             ),
         ),
         named("the wanted token's accumulator raised"),
