@@ -21,7 +21,8 @@ import numpy as np
 
 from proofcompute.field import P31, sample31
 from proofcompute.hashing import Xof
-from proofcompute.kernels import I8, I32, U32, Kernels, Matrix, product_sets
+from proofcompute.kernels import I8, I32, U32, Kernels, Matrix
+from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.program import WeightSpec
 
 __all__ = [
@@ -109,16 +110,22 @@ def check_product(q: I8, acc: I32, w_limbs: int, s: U32, v: U32, kernels: Kernel
         kernels: backend that projects.
 
     All sets, rows and columns are evaluated whatever fails, so that time says nothing about which one did.
+    All sets go through S together, and all limbs of the rows through V, so that the columns are read once.
     """
     ok = True
-    d = q.shape[2]
-    for claimed, (a, b, i, j, _) in zip(acc, product_sets(d, q.shape[0], w_limbs), strict=True):
-        x, w = q[i], v[j]
-        if b - a < d:
-            x, w = np.ascontiguousarray(x[:, a:b]), np.ascontiguousarray(w[:, a:b])
-        left, right = kernels.host(kernels.project(claimed, s)), kernels.host(kernels.project(x, w))
-        equal = left.shape == right.shape and not np.count_nonzero(left != right)  # as np.array_equal, faster
-        ok &= equal
+    x_limbs, n, d = q.shape
+    starts = range(0, d, MAX_CONTRACTION)
+    left = kernels.host(kernels.project(acc.reshape(-1, acc.shape[2]), s))
+    left = left.reshape(len(starts), x_limbs, w_limbs, n, -1)  # the order of product_sets
+    for claimed, a in zip(left, starts, strict=True):
+        whole = d <= MAX_CONTRACTION
+        rows = q if whole else np.ascontiguousarray(q[:, :, a : a + MAX_CONTRACTION])
+        rows = rows.reshape(x_limbs * n, -1)
+        for j in range(w_limbs):
+            w = v[j] if whole else np.ascontiguousarray(v[j][:, a : a + MAX_CONTRACTION])
+            right = kernels.host(kernels.project(rows, w)).reshape(x_limbs, n, -1)
+            equal = not np.count_nonzero(claimed[:, j] != right)
+            ok &= equal
     return ok
 
 

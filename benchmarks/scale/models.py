@@ -16,7 +16,7 @@ from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Kernels
 from proofcompute.model import Model
 
-__all__ = ["Synthetic", "one_block"]
+__all__ = ["Synthetic", "blocks_of"]
 
 
 class Synthetic:
@@ -38,9 +38,9 @@ class Synthetic:
         return random_weight(self.program.weight[name], np.random.Generator(np.random.SFC64(seed)))
 
 
-def one_block(model: str, precision: str, kernels: Kernels) -> Model:
-    """The model with one block only and 512 tokens: what is left is the block."""
-    decoder = replace(MODELS[model], layers=1, vocabulary=512, tied=True)
+def blocks_of(model: str, precision: str, kernels: Kernels, count: int = 1) -> Model:
+    """The model with ``count`` blocks only and 512 tokens: what is left is the blocks."""
+    decoder = replace(MODELS[model], layers=count, vocabulary=512, tied=True)
     reader = Synthetic(decoder, precision, kernels)
     weights = {s.name: reader.weight(s.name) for s in reader.program.weights}
     return Model.build(reader.program, weights, kernels.hash_rows)

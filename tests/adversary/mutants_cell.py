@@ -104,8 +104,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (
             Edit(
                 "freivalds",
-                "ok &= equal",
-                "ok &= j > 0 or i > 0 or equal",
+                "claimed[:, j] != right)",
+                "claimed[:1, 0] != right[: j == 0])",
             ),
         ),
         named("one accumulator of the last set off by one"),

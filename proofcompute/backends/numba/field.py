@@ -67,6 +67,7 @@ def _halve(a: Any, b: Any, s: Any, out: Any) -> Any:
 def _wide(element: Any, number: Any) -> Any:
     """The kernel below for rows of int8 or int32."""
     one_row_one, one_row_two = dot(element, 1, 1), dot(element, 2, 1)
+    two_rows = dot(element, 2, 2)
     rows_one, rows_two = dot(element, 1, ROWS), dot(element, 2, ROWS)
 
     @kernel(types.boolean(_i64, _i64, read(number, 2), read(_u32, 2), write(_u32, 2)))
@@ -82,11 +83,14 @@ def _wide(element: Any, number: Any) -> Any:
         seen = np.zeros(LANES, np.uint32)
         t = a
         while t < b:
-            rows = ROWS if t + ROWS <= b else 1
+            # the two limbs of one row go together
+            rows = ROWS if t + ROWS <= b else (2 if t + 2 <= b and k % 2 == 0 else 1)
             for c in range(0, k, 2):
                 columns = min(2, k - c)
                 if rows == ROWS and columns == 2:
                     rows_two(y, t * m, m, s, c * m, steps, sums, seen)
+                elif rows == 2:
+                    two_rows(y, t * m, m, s, c * m, steps, sums, seen)
                 elif rows == ROWS:
                     rows_one(y, t * m, m, s, c * m, steps, sums, seen)
                 elif columns == 2:
