@@ -10,7 +10,8 @@ import argparse
 import json
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +20,60 @@ from benchmarks.scale.block import Block, committing
 from proofcompute.bench.machine import load, machine
 from proofcompute.devices import kernels_for
 from proofcompute.files import write_atomic
+from proofcompute.kernels import Kernels
 
 MODEL = "Llama-3.1-8B"
 
 
+def _key() -> dict[str, Any]:
+    """In a process of its own, for its peak memory."""
+    command = [sys.executable, "-m", "benchmarks.scale.key", "--model", MODEL]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return found
+
+
+def _audits(precision: str, k: Kernels, rounds: int) -> list[dict[str, Any]]:
+    block = Block(MODEL, precision, k, 32)
+    return [
+        block.checks(1, 3 * rounds),
+        block.checks(16, rounds),
+        block.cell(rounds)[0],
+        block.prefill(rounds)[0],
+    ]
+
+
+PARTS: dict[str, Callable[[Kernels, int], Any]] = {
+    "key": lambda k, rounds: _key(),
+    "bandwidths": bandwidths,
+    "layers": lambda k, rounds: [all_layers("Llama-3.1-70B", n, k, rounds) for n in (1, 16)],
+    "audits w8a8": partial(_audits, "w8a8"),
+    "audits w8a16": partial(_audits, "w8a16"),
+    "commits": partial(committing, MODEL, "w8a16"),
+}
+"""Each takes less than a minute."""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="directory for scale.json")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="directory of scale.json")
+    parser.add_argument(
+        "--part", action="append", choices=[*PARTS], help="measure this part, keep the others"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--note", default="")
     args = parser.parse_args()
-    before, start, k = load(), time.perf_counter(), kernels_for("cpu")
-    command = [sys.executable, "-m", "benchmarks.scale.key", "--model", MODEL]
-    key = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    audits: list[dict[str, Any]] = []
-    for precision in ("w8a8", "w8a16"):
-        block = Block(MODEL, precision, k, 32)
-        audits += [block.checks(1, 3 * args.rounds), block.checks(16, args.rounds)]
-        audits += [block.cell(args.rounds)[0], block.prefill(args.rounds)[0]]
-        print(json.dumps(audits[-4:]), file=sys.stderr, flush=True)
-    results = {
+    path, k = args.output / "scale.json", kernels_for("cpu")
+    results = json.loads(path.read_text("utf-8")) if args.part and path.exists() else {}
+    before = load()
+    results |= {part: PARTS[part](k, args.rounds) for part in args.part or PARTS}
+    results |= {
         "schema": 1,
         "command": "python -m benchmarks.scale -o DIR",
         "note": args.note,
         "rounds": args.rounds,
-        "key": key,
-        "bandwidths": bandwidths(k, args.rounds),
-        "audits": audits,
-        "layers": [all_layers("Llama-3.1-70B", n, k, args.rounds) for n in (1, 16)],
-        "commits": committing(MODEL, "w8a16", k, args.rounds),
         "machine": machine(k, max(before, load())).__dict__,
-        "seconds": time.perf_counter() - start,
     }
-    text = json.dumps(_rounded(results), indent=1)
-    write_atomic(args.output / "scale.json", f"{text}\n".encode())
+    write_atomic(path, f"{json.dumps(_rounded(results), indent=1)}\n".encode())
     return 0
 
 

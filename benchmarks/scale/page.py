@@ -27,9 +27,8 @@ KEY_SECONDS, KEY_MEMORY = 30.0, 2e9
 
 def page(r: dict[str, Any]) -> str:
     """The page as Markdown."""
-    return (
-        "\n".join([*_head(r), *_key(r["key"]), *_bandwidths(r), *_audits(r), *_commits(r), *_again(r)]) + "\n"
-    )
+    parts = (_head(r), _key(r["key"]), _bandwidths(r), _audits(r), _commits(r), _again(r))
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def _head(r: dict[str, Any]) -> Iterator[str]:
@@ -38,12 +37,12 @@ def _head(r: dict[str, Any]) -> Iterator[str]:
     yield from (
         "# Auditing large models",
         "",
-        "`python -m benchmarks.scale.page` made this page from [scale.json](benchmarks/scale.json); do not edit it.",
-        "Weights are random int8 of the published shapes: what is checked costs the same, whatever the numbers are.",
+        "`python -m benchmarks.scale.page` made this page from [scale.json](benchmarks/scale.json); do not",
+        "edit it. Weights are random int8 of the published shapes: a check costs the same for any others.",
         "",
-        f"Machine: {m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB; {m['threads']} threads; BLAS {m['blas']}.",
-        f"Cores kept busy by others just before or after: {m['load']}.{note} Two columns. Both sides of a ratio ran in",
-        f"one process, in turn; figures are medians of {r['rounds']} rounds or more.",
+        f"Machine: {m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB; {m['threads']} threads; BLAS",
+        f"{m['blas']}. Cores kept busy by others just before or after: {m['load']}.{note} Two columns.",
+        f"Both sides of a ratio ran in one process, in turn; medians of {r['rounds']} rounds or more.",
         "",
     )
 
@@ -63,8 +62,8 @@ def _key(k: dict[str, Any]) -> Iterator[str]:
     yield from (
         "## A key",
         "",
-        f"{k['model']}, {k['weight_bytes'] / 1e9:.2f} GB of int8 weights, made one tensor at a time, hashed against "
-        "the model id and folded:",
+        f"{k['model']}, {k['weight_bytes'] / 1e9:.2f} GB of int8 weights, made one tensor at a time, hashed",
+        "against the model id and folded:",
         "",
     )
     yield from _table(
@@ -80,8 +79,8 @@ def _key(k: dict[str, Any]) -> Iterator[str]:
         ],
     )
     yield from (
-        f"Interrupted in the middle and taken up again, {k['made_twice_after_interruption']} tensors were read twice, "
-        "and the key has the same bytes.",
+        f"Interrupted in the middle and taken up again, {k['made_twice_after_interruption']} tensors were",
+        "read twice, and the key has the same bytes.",
         "",
     )
 
@@ -128,12 +127,13 @@ def _audits(r: dict[str, Any]) -> Iterator[str]:
     yield from (
         "## One block: checking against computing",
         "",
-        "Computing is this package's engine, or the same products in float32 BLAS, in exact chunks of 1,024, where that "
-        "is faster. Checking a cell includes decoding and hashing its opening.",
+        "Computing is this package's engine, or the same products in float32 BLAS, in exact chunks of",
+        "1,024, where that is faster. Checking a cell includes decoding and hashing its opening; product",
+        "checks are timed with cold caches, each right after the products.",
         "",
     )
     rows = []
-    for x in r["audits"]:
+    for x in (*r["audits w8a8"], *r["audits w8a16"]):
         goal = next((g for name, g in GOALS.items() if x["what"].startswith(name)), None)
         blas = "-" if x["blas_seconds"] is None else _time(x["blas_seconds"])
         rows.append(
@@ -184,7 +184,7 @@ def _again(r: dict[str, Any]) -> Iterator[str]:
         "$ python -m benchmarks.scale.page",
         "```",
         "",
-        f"It took {r['seconds']:.0f} s. `make bench PYTEST_ARGS=benchmarks/test_scale.py` runs the parts one by one.",
+        "`--part NAME` measures one part anew. `make bench PYTEST_ARGS=benchmarks/test_scale.py` runs all.",
     )
 
 
