@@ -1,4 +1,4 @@
-"""The benchmarks at the sizes of large models: what they run is right, and their page is made from the JSON."""
+"""Benchmarks at the sizes of large models: what they run is right, and their page is made from the JSON."""
 
 from __future__ import annotations
 
