@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.cost.shapes import MODELS
 from proofcompute.bench.timing import seconds
 from proofcompute.field import P31
-from proofcompute.freivalds import check_product
+from proofcompute.freivalds import Claim, check_product
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Array, Kernels
 
@@ -84,20 +84,24 @@ def all_layers(model: str, rows: int, k: Kernels, rounds: int) -> dict[str, Any]
     """
     program = decoder_program(MODELS[model], PRECISIONS["w8a8"])
     rng = np.random.default_rng(0)
-    cases = []
+    cases, made = [], []
     for plan in program.plans[1:-1]:
         for site in plan.sites:
+            made.append(Claim(0, site.d, (0,), 0, 0, site.bound))
             cases.append(
                 (
                     rng.integers(-127, 128, (1, rows, site.d), np.int8),
-                    rng.integers(-(1 << 24), 1 << 24, (1, rows, site.m), np.int32),
+                    rng.integers(-(1 << 24), 1 << 24, (rows, site.m), np.int32),
                     rng.integers(0, P31, (2, site.m)).astype(np.uint32),
                     rng.integers(0, P31, (1, 2, site.d)).astype(np.uint32),
                 )
             )
 
     def check() -> bool:
-        return any([check_product(q, acc, 1, s, v, k) for q, acc, s, v in cases])  # noqa: C419 all of them
+        passed = False
+        for (q, hint, s, v), claim in zip(cases, made, strict=True):
+            passed |= check_product(q, k.project(hint, s)[np.newaxis], [claim], v, k)
+        return passed
 
     def read() -> None:
         for case in cases:

@@ -17,9 +17,16 @@ from benchmarks.scale.models import blocks_of
 from proofcompute.bench.subject import Subject, token_request
 from proofcompute.bench.timing import alternating, phases, seconds
 from proofcompute.errors import Cell
-from proofcompute.freivalds import check_product, derive, project_weight
+from proofcompute.freivalds import (
+    Claim,
+    check_product,
+    claims,
+    derive,
+    largest_squares,
+    project_weight,
+)
 from proofcompute.hashing import SUITES
-from proofcompute.kernels import F32, I32, Array, Kernels, Matrix, product_sets
+from proofcompute.kernels import F32, I8, I32, Array, Kernels, Matrix
 from proofcompute.messages import all_cells
 from proofcompute.program import Site
 
@@ -45,23 +52,32 @@ class Check:
             s = derive(bytes(32), block.subject.model.program.weight[site.weight], columns)
             x = rng.standard_normal((rows, site.d), np.float32)
             q, _ = self.k.quantise(x, site.x_limbs)
-            acc = np.stack([self._product(q[i], w.q[j], a, b) for a, b, i, j, _ in _sets(site)])
-            self.cases.append((q, acc, site, s, project_weight(w, s, self.k)))
+            squares = largest_squares(w, self.k)
+            hint = np.stack([self._values(q, w, c) for c in claims(site, q, squares, self.k)])
+            self.cases.append((q, hint, site, s, project_weight(w, s, self.k), squares))
             self.inputs.append((x, w, site))
         assert self.check()
-        for _, acc, *_ in self.cases:
-            acc[-1, -1, -1] += 1
+        for _, hint, *_ in self.cases:
+            hint[-1, -1, -1] += 1
             assert not self.check()
-            acc[-1, -1, -1] -= 1
+            hint[-1, -1, -1] -= 1
 
-    def _product(self, q: Array, w: Array, a: int, b: int) -> I32:
-        return self.k.product(np.ascontiguousarray(q[:, a:b]), np.ascontiguousarray(w[:, a:b]))
+    def _values(self, q: I8, w: Matrix, claim: Claim) -> I32:
+        a, b = claim.start, claim.stop
+        limb = np.ascontiguousarray(w.q[claim.w_limb][:, a:b])
+        values = np.zeros((q.shape[1], len(limb)), np.int32)
+        for i in claim.limbs:
+            values = 256 * values + self.k.product(np.ascontiguousarray(q[i][:, a:b]), limb)
+        return values
 
     def check(self) -> bool:
-        """All product checks."""
+        """All product checks: the claims with their bounds, both sides projected and compared."""
         good = True
-        for q, acc, site, s, v in self.cases:
-            good &= check_product(q, acc, site.w_limbs, s, v, self.k)
+        for q, hint, site, s, v, squares in self.cases:
+            made = claims(site, q, squares, self.k)
+            sets, n, m = hint.shape
+            left = self.k.project(hint.reshape(sets * n, m), s).reshape(sets, n, -1)
+            good &= check_product(q, left, made, v, self.k)
         return good
 
     def compute(self) -> None:
@@ -72,17 +88,17 @@ class Check:
     def blas_seconds(self, rounds: int) -> float:
         """Seconds of all products in float32 BLAS, weights converted beforehand, nothing else done."""
         spent = 0.0
-        for (q, acc, site, *_), (_, w, _) in zip(self.cases, self.inputs, strict=True):
+        for (q, _, site, *_), (_, w, _) in zip(self.cases, self.inputs, strict=True):
             y = np.empty((len(w.q[0]), q.shape[1]), np.float32)
             cuts = range(0, site.d, _EXACT)
             rows = [[np.ascontiguousarray(x[:, a : a + _EXACT].T, np.float32) for a in cuts] for x in q]
             weights = [
                 [np.ascontiguousarray(limb[:, a : a + _EXACT], np.float32) for a in cuts] for limb in w.q
             ]
-            total = np.zeros_like(acc[0].T)
+            total = np.zeros((len(w.q[0]), q.shape[1]), np.int32)
             for x, part in zip(rows[0], weights[0], strict=True):
                 total += (part @ x).astype(np.int32)
-            assert np.array_equal(total.T, acc[0])
+            assert np.array_equal(total.T, self.k.product(q[0], w.q[0]))
 
             def multiply(rows: Any = rows, weights: Any = weights, y: Array = y) -> None:
                 for limb in weights:
@@ -93,10 +109,6 @@ class Check:
             multiply()
             spent += median(seconds(multiply) for _ in range(rounds))
         return spent
-
-
-def _sets(site: Site) -> tuple[tuple[int, int, int, int, int], ...]:
-    return product_sets(site.d, site.x_limbs, site.w_limbs)
 
 
 class Block:

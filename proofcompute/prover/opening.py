@@ -8,14 +8,15 @@ from typing import BinaryIO
 
 from proofcompute import merkle, wire
 from proofcompute.errors import Cell, FormatError, MismatchError
+from proofcompute.freivalds import claims, largest_squares
 from proofcompute.identity import weight_leaf_rows, weight_tree
 from proofcompute.interpreter import Needs, TableRows, needs, run
-from proofcompute.kernels import I32, U8, U64, Array, Kernels, Sampling
+from proofcompute.kernels import U8, U64, Array, Kernels, Sampling
 from proofcompute.messages import Challenge, GroupOpening, OpeningHead, Part, TableOpening, encode_hint
 from proofcompute.model import Model
 from proofcompute.placement import Placement
 from proofcompute.program import Span
-from proofcompute.source import RecordProducts, Source
+from proofcompute.source import Recorded, RecordProducts, Source
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import group_leaves, split_rows
 
@@ -32,6 +33,7 @@ class StoredTrace:
     """Leaf data [rows, width] of each committed group, in program order."""
     kernels: Kernels
     _trees: dict[int, merkle.Tree] = field(default_factory=dict)
+    _squares: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def tree(self, group: int) -> merkle.Tree:
         """Merkle tree of one group."""
@@ -40,6 +42,12 @@ class StoredTrace:
             leaves = group_leaves(self.statement.program, self.suite, group, self.groups[group], k.hash_rows)
             self._trees[group] = merkle.Tree(self.suite, leaves, k.hash_rows, k)
         return self._trees[group]
+
+    def squares(self, model: Model, weight: str) -> tuple[int, ...]:
+        """The largest squares of one of the model's matrices."""
+        if weight not in self._squares:
+            self._squares[weight] = largest_squares(model.matrix(weight), self.kernels)
+        return self._squares[weight]
 
 
 class _StoredRows:
@@ -113,7 +121,7 @@ def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[P
         opened = (
             tuple(_table(model, t, tables, trace.kernels) for t in need.tables) if challenge.tables else ()
         )
-        hints = _hints(placed, trace, need, cell) if challenge.hints else ()
+        hints = _hints(model, placed, trace, need, cell) if challenge.hints else ()
         yield Part(groups, opened, hints)
 
 
@@ -130,11 +138,17 @@ def _table(
     )
 
 
-def _hints(placed: Placement, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[bytes, ...], ...]:
-    recorded: list[I32] = []
+def _hints(
+    model: Model, placed: Placement, trace: StoredTrace, need: Needs, cell: Cell
+) -> tuple[tuple[bytes, ...], ...]:
+    recorded: list[Recorded] = []
     k, weights = placed.kernels[cell.segment], placed.weights[cell.segment]
     source = Source(_StoredRows(trace, need, k), weights, RecordProducts(weights.matrix, recorded))
     run(placed.program, cell.segment, [Span(0, cell.a, cell.b)], source, k)
-    if len(recorded) != len(need.sites):
-        raise FormatError(f"{cell}: {len(recorded)} products were made where {len(need.sites)} are needed")
-    return tuple(encode_hint(acc, k) for acc in recorded)
+    sites = placed.program.plans[cell.segment].sites
+    if len(recorded) != len(sites):
+        raise FormatError(f"{cell}: {len(recorded)} products were made where {len(sites)} are needed")
+    return tuple(
+        encode_hint(made, site, claims(site, made.q, trace.squares(model, site.weight), k), k)
+        for made, site in zip(recorded, sites, strict=True)
+    )

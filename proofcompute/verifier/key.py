@@ -27,7 +27,7 @@ from proofcompute.program import Program, WeightSpec
 __all__ = ["Entry", "Key", "MatrixEntry", "decode_entry", "encode_entry"]
 
 KIND = "proofcompute verifier key"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,8 @@ class MatrixEntry:
     scale: F32
     """Scale of each output channel."""
     bias: F32 | None
+    largest: tuple[int, ...]
+    """The largest sum of squares of a row, for each limb."""
 
 
 Entry = MatrixEntry | F32
@@ -72,7 +74,12 @@ class Key:
         matrices = {n: e for n, e in named.items() if isinstance(e, MatrixEntry)}
         return Key(
             identity,
-            SecretColumns(seed, k, {n: e.v for n, e in matrices.items()}),
+            SecretColumns(
+                seed,
+                k,
+                {n: e.v for n, e in matrices.items()},
+                {n: e.largest for n, e in matrices.items()},
+            ),
             {n: (e.scale, e.bias) for n, e in matrices.items()},
             {n: e for n, e in named.items() if not isinstance(e, MatrixEntry)},
         )
@@ -80,7 +87,8 @@ class Key:
     def _entry(self, spec: WeightSpec) -> Entry:
         if spec.kind == "vector":
             return self.vectors[spec.name]
-        return MatrixEntry(self.columns.projections[spec.name], *self.scales[spec.name])
+        columns, (scale, bias) = self.columns, self.scales[spec.name]
+        return MatrixEntry(columns.projections[spec.name], scale, bias, columns.largest[spec.name])
 
     def encode(self) -> bytes:
         """Canonical bytes, a checksum last."""
@@ -134,12 +142,12 @@ class Key:
         return Key.decode(read_limited(path, MAX_KEY, "key"))
 
 
-def encode_entry(entry: Entry) -> tuple[bytes, ...]:
-    """What a key holds of one weight, as bytes."""
+def encode_entry(entry: Entry) -> tuple[wire.Value, ...]:
+    """What a key holds of one weight, to be encoded."""
     if not isinstance(entry, MatrixEntry):
         return (_le(entry),)
     v = np.ascontiguousarray(entry.v, "<u4").tobytes()
-    return v, _le(entry.scale), _le(entry.bias) if entry.bias is not None else b""
+    return v, _le(entry.scale), _le(entry.bias) if entry.bias is not None else b"", entry.largest
 
 
 def decode_entry(spec: WeightSpec, value: wire.Value, k: int) -> Entry:
@@ -147,9 +155,14 @@ def decode_entry(spec: WeightSpec, value: wire.Value, k: int) -> Entry:
     if spec.kind == "vector":
         (raw,) = wire.as_list(value, spec.name, n=1)
         return _floats(raw, spec.name, spec.width)
-    v, scale, bias = wire.as_list(value, spec.name, n=3)
+    v, scale, bias, squares = wire.as_list(value, spec.name, n=4)
+    largest = tuple(
+        wire.as_int(x, f"largest squares of {spec.name}", 0, spec.width << 14)
+        for x in wire.as_list(squares, spec.name, n=spec.limbs)
+    )
     b = _floats(bias, spec.name, spec.rows if spec.bias else 0)
-    return MatrixEntry(_residues(v, spec, k), _floats(scale, spec.name, spec.rows), b if spec.bias else None)
+    scales = _floats(scale, spec.name, spec.rows)
+    return MatrixEntry(_residues(v, spec, k), scales, b if spec.bias else None, largest)
 
 
 def _le(values: F32) -> bytes:

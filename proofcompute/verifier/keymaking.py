@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proofcompute.errors import InputError, MismatchError
-from proofcompute.freivalds import derive, project_weight
+from proofcompute.freivalds import derive, largest_squares, project_weight
 from proofcompute.identity import WeightReader
 from proofcompute.kernels import Kernels, Matrix
 from proofcompute.limits import MAX_COLUMNS
@@ -100,4 +100,4 @@ def _entry(model: WeightReader, spec: WeightSpec, seed: bytes, columns: int, ker
     if not isinstance(weight, Matrix):
         return weight
     v = project_weight(weight, derive(seed, spec, columns), kernels)
-    return MatrixEntry(v, weight.scale, weight.bias)
+    return MatrixEntry(v, weight.scale, weight.bias, largest_squares(weight, kernels))

@@ -200,7 +200,7 @@ def _frames(data: bytes) -> tuple[list[bytes], int]:
     return frames, end
 
 
-def _linked(link: bytes, encoded: tuple[bytes, ...]) -> bytes:
+def _linked(link: bytes, encoded: tuple[wire.Value, ...]) -> bytes:
     return hashing.message_digest("sha256", "interrupted key", link + wire.encode(encoded))
 
 

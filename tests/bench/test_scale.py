@@ -54,8 +54,8 @@ def test_product_checks_pass_and_fail(precision: str) -> None:
     check = Check(Block("small", precision, synthetic.KERNELS, 2), 3)
     assert check.check()
     assert check.blas_seconds(1) > 0
-    acc = check.cases[2][1]
-    acc[0, 1, 5] -= 1
+    hint = check.cases[2][1]
+    hint[0, 1, 5] -= 1
     assert not check.check()
 
 

@@ -90,8 +90,11 @@ def _longs(b: Any, base: Any, index: Any, element: Any, spread: bool) -> list[An
     return [x for pair in both for x in (b.ashr(b.shl(pair, shift), shift), b.ashr(pair, shift))]
 
 
-def dot(element: Any, columns: int, rows: int) -> Any:
-    """The intrinsic below for int8 or int32 rows, one column or two, and so many rows."""
+def dot(element: Any, columns: int, rows: int, *, near: bool = False) -> Any:
+    """The intrinsic below for int8 or int32 rows, one column or two, and so many rows.
+
+    Rows that lie ``near``, in a cache, are not asked for in advance.
+    """
     words = element is WORD
     size = element.width // 8
     kept = 2 if words else 1
@@ -125,7 +128,8 @@ def dot(element: Any, columns: int, rows: int) -> Any:
                         most = larger(b, most, load(b, s, offset(b, column, j), WORD, LANES))
                 after = []
                 for r in range(rows):
-                    _ask(b, y, then, m, r, size)
+                    if not near:
+                        _ask(b, y, then, m, r, size)
                     values = _longs(b, y, offset(b, offset(b, at, i, STEP), m, r), element, words)
                     for c in range(columns):
                         w, x, u, v = (b.mul(p, q) for p, q in zip(values, factors[c], strict=True))

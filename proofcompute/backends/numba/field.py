@@ -32,7 +32,7 @@ from proofcompute.errors import InputError
 from proofcompute.field import P31
 from proofcompute.kernels import I16, U32, Array
 
-__all__ = ["fold", "project"]
+__all__ = ["check_columns", "fold", "not_canonical", "project"]
 
 _TYPES: Final = (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32))
 _U32: Final = np.dtype(np.uint32)
@@ -201,18 +201,24 @@ def _check(y: Array, s: U32, m: int) -> None:
     """InputError unless the shapes and types are as they should be."""
     if y.ndim != 2 or y.dtype not in _TYPES:
         raise InputError(f"expected a matrix of int8, int16 or int32, not {y.dtype} {list(y.shape)}")
+    check_columns(s, m)
+
+
+def check_columns(s: U32, m: int) -> None:
+    """InputError unless the shape and type of columns [k, m] are as they should be."""
     if s.ndim != 2 or s.dtype != _U32 or s.shape[1] != m:
         raise InputError(f"expected columns uint32 [k, {m}], not {s.dtype} {list(s.shape)}")
 
 
-def _not_canonical() -> InputError:
+def not_canonical() -> InputError:
+    """What to raise for columns that hold something else than residues."""
     return InputError("a column holds a value that is not a canonical residue")
 
 
 def _halves(s: U32) -> I16:
     out = np.empty((len(s), 2, s.shape[1]), dtype=np.int16)
     if not _halve(0, len(s), s, out):
-        raise _not_canonical()
+        raise not_canonical()
     return out
 
 
@@ -232,7 +238,7 @@ def project(y: Array, s: U32) -> U32:
         y = y.astype(np.int32)
     wide = _project_few_bytes if size == 1 else _project_words
     if not (threads.split(wide, n, least, y, s, out) if n else s.max(initial=0) < P31):
-        raise _not_canonical()
+        raise not_canonical()
     return out
 
 
