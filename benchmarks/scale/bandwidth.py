@@ -7,7 +7,6 @@ milliseconds and would take a core from whatever comes after.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
@@ -24,9 +23,8 @@ from proofcompute.kernels import Array, Kernels
 
 __all__ = ["all_layers", "bandwidths"]
 
-_PAUSE = 0.05
-"""Seconds after which threads of a parallel loop have gone to sleep."""
-_REPEATS = 5
+_REPEATS = 7
+"""Timed calls in a round, after half as many that are not."""
 
 
 @numba.njit(parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -42,8 +40,8 @@ def _blocks(actions: list[Callable[[], object]], rounds: int) -> list[list[float
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(rounds):
         for action, found in zip(actions, times, strict=True):
-            time.sleep(_PAUSE)
-            action()
+            for _ in range(_REPEATS // 2):
+                action()
             found.append(median(seconds(action) for _ in range(_REPEATS)))
     return times
 
