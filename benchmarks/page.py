@@ -38,7 +38,7 @@ def _head(results: dict[str, Any], peers: dict[str, Any]) -> Iterator[str]:
         "# Benchmarks",
         "",
         "`python -m benchmarks.page` made this page from [results.json](benchmarks/results.json) and",
-        "[peers.json](benchmarks/peers.json); do not edit it.",
+        "[peers.json](benchmarks/peers.json); do not edit it. Larger models have [a page](scale.md).",
         "",
         f"Machine: {cpu}; {threads}; BLAS {m['blas']}; {versions}.",
         "",

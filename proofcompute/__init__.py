@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         public_challenge,
     )
     from proofcompute.model import Model
+    from proofcompute.modelfile import ModelFile
     from proofcompute.program import Program
     from proofcompute.prover import (
         Proved,
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
         check_text,
         text_request,
     )
-    from proofcompute.verifier import Key, Verified, keygen, verify_public
+    from proofcompute.verifier import Key, Verified, keygen, verify_public, write_key
     from proofcompute.verifier.verify import verify
     from proofcompute.vocabulary import Vocabulary
     from proofcompute.workloads import ProductKey, ProgramBuilder, matmul, verify_product, verify_rows
@@ -100,11 +101,12 @@ _HOME = {
         "public_challenge",
     ),
     "model": ("Model",),
+    "modelfile": ("ModelFile",),
     "program": ("Program",),
     "prover": ("Proved", "RunDirectory", "StoredTrace", "make_receipt", "open_cells", "prove", "store"),
     "signing": ("NodeIdentity",),
     "tokens": ("Message", "StreamDecoder", "Tokenizer", "chat_request", "check_text", "text_request"),
-    "verifier": ("Key", "Verified", "keygen", "verify_public"),
+    "verifier": ("Key", "Verified", "keygen", "verify_public", "write_key"),
     "verifier.verify": ("verify",),
     "vocabulary": ("Vocabulary",),
     "workloads": ("ProductKey", "ProgramBuilder", "matmul", "verify_product", "verify_rows"),
@@ -129,6 +131,7 @@ __all__ = [
     "Message",
     "MismatchError",
     "Model",
+    "ModelFile",
     "NodeIdentity",
     "NonFiniteError",
     "ProductKey",
@@ -169,6 +172,7 @@ __all__ = [
     "verify_product",
     "verify_public",
     "verify_rows",
+    "write_key",
 ]
 
 

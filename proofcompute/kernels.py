@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -79,20 +80,21 @@ class Sampling:
     """Divides positive and multiplies other logits of tokens that occurred before. Binary32."""
 
 
-def product_sets(d: int, x_limbs: int, w_limbs: int) -> list[tuple[int, int, int, int, int]]:
+@cache
+def product_sets(d: int, x_limbs: int, w_limbs: int) -> tuple[tuple[int, int, int, int, int], ...]:
     """The accumulator sets of a product of contraction length ``d``, in canonical order.
 
-    Returns a list of ``(start, stop, x_limb, w_limb, shift)``: columns ``start..stop`` of limb ``x_limb``
+    Returns ``(start, stop, x_limb, w_limb, shift)``: columns ``start..stop`` of limb ``x_limb``
     times those of limb ``w_limb`` give one int32 accumulator set; the value of the product is the sum of
     ``set << shift`` in int64, where a high limb counts 256 times a low one. Parts come first, then limbs of
     x, then limbs of w, high before low (design, section 3, rule 5).
     """
-    return [
+    return tuple(
         (a, min(a + MAX_CONTRACTION, d), i, j, 8 * ((x_limbs - 1 - i) + (w_limbs - 1 - j)))
         for a in range(0, d, MAX_CONTRACTION)
         for i in range(x_limbs)
         for j in range(w_limbs)
-    ]
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,12 @@ import numpy as np
 from benchmarks.cost.device import CountingDevice, Launched
 from proofcompute.backends.cuda import CudaKernels
 from proofcompute.generation import Engine
+from proofcompute.identity import Identity, Weight
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Matrix
 from proofcompute.messages import Generation, Request
-from proofcompute.model import Identity, Model, Weight
+from proofcompute.model import Model
 from proofcompute.trace import Trace
 
 __all__ = ["Commitment", "commitment", "decode_step", "placed_model", "prefill"]

@@ -80,7 +80,7 @@ def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Model,
     importing = time.perf_counter() - start
     weights = sum(s.rows * s.row_bytes for s in model.program.weights)
     start = time.perf_counter()
-    with progress("keygen", 2 * weights) as advance:
+    with progress("keygen", weights) as advance:
         key = keygen(model, backend, progress=advance)
     keying, nbytes = time.perf_counter() - start, len(key.encode())
     bits = soundness_bits(key.columns.k, 1)

@@ -86,6 +86,18 @@ def _key(path: Path) -> Facts:
     }
 
 
+def _partial_key(path: Path) -> Facts:
+    from proofcompute.verifier.partial import progress_of
+
+    model_id, columns, done = progress_of(path)
+    return {
+        "model_id": model_id.hex(),
+        "columns": columns,
+        "weights_done": done,
+        "file_bytes": path.stat().st_size,
+    }
+
+
 def _identity(path: Path) -> Facts:
     from proofcompute.signing import NodeIdentity
 
@@ -203,6 +215,7 @@ _READERS: Final[Mapping[str, Callable[[Path], Facts]]] = {
     "gguf": _gguf,
     "model": _model,
     "key": _key,
+    "interrupted key": _partial_key,
     "identity": _identity,
     "request": _request,
     "receipt": _receipt,

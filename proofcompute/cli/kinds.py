@@ -11,6 +11,7 @@ __all__ = ["MESSAGES", "expect", "kind_of"]
 
 MESSAGES: Final = {
     "proofcompute verifier key": "key",
+    "proofcompute interrupted key": "interrupted key",
     "proofcompute request": "request",
     "proofcompute receipt": "receipt",
     "proofcompute challenge": "challenge",
@@ -19,7 +20,12 @@ MESSAGES: Final = {
 }
 """The text that each of our files begins with, as the first element of a short CBOR array."""
 
+_FRAMED: Final = ("opening", "interrupted key")
 _HEAD: Final = 64
+_HINTS: Final = {
+    ("gguf", "model"): "; compile it first: proofcompute import",
+    ("interrupted key", "key"): "; finish it first: proofcompute keygen",
+}
 
 
 def kind_of(path: Path) -> str | None:
@@ -37,10 +43,10 @@ def kind_of(path: Path) -> str | None:
     if head[8:9] == b"{":  # safetensors: the header's length in 8 bytes, then JSON
         return "model"
     for text, kind in MESSAGES.items():
-        # an array of up to 23 elements (in an opening, inside the head of a frame), then a text
+        # an array of up to 23 elements (in a file of frames, inside the head of the first), then a text
         name = bytes([0x60 + len(text)]) if len(text) < 24 else bytes([0x78, len(text)])
         at = head.find(name + text.encode())
-        if at == 1 or (kind == "opening" and 1 <= at <= 6):
+        if at == 1 or (kind in _FRAMED and 1 <= at <= 6):
             return kind
     return None
 
@@ -49,5 +55,5 @@ def expect(path: Path, wanted: str) -> None:
     """InputError if the file is plainly another one of ours than the ``wanted`` kind."""
     found = kind_of(path)
     if found is not None and found != wanted:
-        hint = "; compile it first: proofcompute import" if (found, wanted) == ("gguf", "model") else ""
+        hint = _HINTS.get((found, wanted), "")
         raise InputError(f"{path} is of kind {found}; needed here: {wanted}{hint}")

@@ -16,11 +16,11 @@ from proofcompute.cli.common import (
     Output,
     check_output,
     kernels,
-    load_model,
     progress,
     size,
 )
 from proofcompute.cli.counter import forget_attempts
+from proofcompute.cli.kinds import expect
 
 __all__ = ["identity", "import_", "keygen"]
 
@@ -74,18 +74,26 @@ def keygen(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Make a verifier's key for a model. The file is secret: nodes must never see it."""
+    """Make a verifier's key for a model. The file is secret: nodes must never see it.
+
+    Interrupted, it leaves OUTPUT.partial, just as secret, and goes on from there when it is started again.
+    """
     out = Output(json)
     check_output(output)
     start = time.perf_counter()
-    loaded = load_model(model)
+    expect(model, "model")
     from proofcompute.freivalds import soundness_bits
-    from proofcompute.verifier import keygen as make_key
+    from proofcompute.modelfile import ModelFile
+    from proofcompute.verifier import write_key
 
-    work = 2 * sum(s.rows * s.row_bytes for s in loaded.program.weights)
-    with progress("keygen", work) as advance:
-        key = make_key(loaded, kernels(device), columns=columns, progress=advance)
-    key.save(output)
+    file = ModelFile.open(model)
+    work = sum(s.rows * s.row_bytes for s in file.identity.program.weights)
+    try:
+        with progress("keygen", work) as advance:
+            key = write_key(file, kernels(device), output, columns=columns, progress=advance)
+    except KeyboardInterrupt:
+        out.say(f"interrupted; to go on: proofcompute keygen {model} -o {output} --columns {columns}")
+        raise
     forget_attempts(output)  # after the new key is in place: rather a count too high than one too low
     nbytes, bits = output.stat().st_size, soundness_bits(columns, 1)
     out.say(f"{output}: {size(nbytes)}, soundness {bits:.1f} bits. Keep it secret.")

@@ -28,9 +28,10 @@ from proofcompute.cli.kinds import expect, kind_of
 from proofcompute.errors import Cell, InputError, LimitError, VerificationError
 
 if TYPE_CHECKING:
+    from proofcompute.identity import Identity
     from proofcompute.kernels import Kernels
     from proofcompute.messages import Request
-    from proofcompute.model import Identity, Model
+    from proofcompute.model import Model
     from proofcompute.verifier import Key, Verified
 
 __all__ = ["challenge", "verify"]

@@ -16,10 +16,11 @@ import numpy as np
 
 from proofcompute.errors import ExecutionError, InputError
 from proofcompute.generation import Engine, Session, stop_reason
+from proofcompute.identity import Identity, Weight
 from proofcompute.interpreter import run
 from proofcompute.kernels import F32, U64, Array, Kernels, Matrix, Sampling
 from proofcompute.messages import Generation, Receipt, Request
-from proofcompute.model import Identity, Model, Weight
+from proofcompute.model import Model
 from proofcompute.ops import Add, Attention, Linear
 from proofcompute.program import Node, Span
 from proofcompute.prover import StoredTrace, make_receipt, store

@@ -13,11 +13,12 @@ import numpy as np
 
 import proofcompute
 from proofcompute.errors import UnsupportedError
+from proofcompute.identity import Identity, Weight
 from proofcompute.importers.calibration import smoothed
 from proofcompute.importers.checkpoint import Checkpoint, Decoder
 from proofcompute.kernels import F32, I8, Array, Kernels, Matrix
 from proofcompute.limits import MAX_CONTEXT
-from proofcompute.model import Identity, Model, Weight
+from proofcompute.model import Model
 from proofcompute.numerics import rope_frequencies
 from proofcompute.ops import Add, Attention, Embed, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Sample, Split
 from proofcompute.program import Committed, Node, Op, Program, Segment, Spec, WeightSpec

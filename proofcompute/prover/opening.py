@@ -9,10 +9,11 @@ from typing import BinaryIO
 from proofcompute import merkle, wire
 from proofcompute.errors import Cell, FormatError, MismatchError
 from proofcompute.freivalds import claims, largest_squares
+from proofcompute.identity import weight_leaf_rows, weight_tree
 from proofcompute.interpreter import Needs, TableRows, needs, run
 from proofcompute.kernels import U8, U64, Array, Kernels, Sampling
 from proofcompute.messages import Challenge, GroupOpening, OpeningHead, Part, TableOpening, encode_hint
-from proofcompute.model import Model, weight_leaf_rows, weight_tree
+from proofcompute.model import Model
 from proofcompute.placement import Placement
 from proofcompute.program import Span
 from proofcompute.source import Recorded, RecordProducts, Source

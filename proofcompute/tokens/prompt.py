@@ -15,9 +15,10 @@ from typing import TypedDict, Unpack
 import numpy as np
 
 from proofcompute.errors import InputError, MismatchError
+from proofcompute.identity import Identity
 from proofcompute.kernels import Sampling
 from proofcompute.messages import Generation, Request
-from proofcompute.model import Identity, Model
+from proofcompute.model import Model
 from proofcompute.tokens.segments import Segment
 from proofcompute.tokens.template import Message, render_chat
 from proofcompute.tokens.tokenizer import Tokenizer

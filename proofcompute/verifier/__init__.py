@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from proofcompute.verifier.key import Key, keygen
+from proofcompute.verifier.key import Key
+from proofcompute.verifier.keymaking import keygen, write_key
 from proofcompute.verifier.public import verify_public
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import verify
 
-__all__ = ["Key", "Verified", "keygen", "verify", "verify_public"]
+__all__ = ["Key", "Verified", "keygen", "verify", "verify_public", "write_key"]

@@ -6,10 +6,11 @@ from typing import Protocol
 
 from proofcompute.errors import Cell
 from proofcompute.freivalds import DerivedColumns, soundness_bits
+from proofcompute.identity import Identity
 from proofcompute.interpreter import Needs
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Part
-from proofcompute.model import Identity, Model
+from proofcompute.model import Model
 from proofcompute.source import ComputeProducts, WeightRows
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import HASH_BITS

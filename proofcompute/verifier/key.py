@@ -2,33 +2,49 @@
 
 A key holds everything that auditing a model takes without its weights: program, tokenizer, weight scales and
 biases, weight vectors, the Merkle roots behind the model id, the secret seed of S, and V = W^T S for every
-weight matrix. **The whole file is secret**: W is public, so V gives S away.
+weight matrix (:mod:`.keymaking` makes them). **The whole file is secret**: W is public, so V gives S away.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from proofcompute import hashing, wire
-from proofcompute.errors import FormatError, InputError, MismatchError
+from proofcompute.errors import FormatError
 from proofcompute.field import P31
 from proofcompute.files import check_private, read_limited, write_atomic
-from proofcompute.freivalds import SecretColumns, derive, largest_squares, project_weight
-from proofcompute.kernels import F32, U32, Kernels, Matrix
+from proofcompute.freivalds import SecretColumns
+from proofcompute.identity import Identity
+from proofcompute.kernels import F32, U32
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY, MAX_TOKENIZER
-from proofcompute.model import Identity, Model
 from proofcompute.ops import decode_program, encode_program
 from proofcompute.program import Program, WeightSpec
 
-__all__ = ["Key", "keygen"]
+__all__ = ["Entry", "Key", "MatrixEntry", "decode_entry", "encode_entry"]
 
 KIND = "proofcompute verifier key"
 VERSION = 2
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixEntry:
+    """What a key holds of a weight matrix."""
+
+    v: U32 = field(repr=False)
+    """V = W^T S of each limb, [limbs, k, d]; secret."""
+    scale: F32
+    """Scale of each output channel."""
+    bias: F32 | None
+    largest: tuple[int, ...]
+    """The largest sum of squares of a row, for each limb."""
+
+
+Entry = MatrixEntry | F32
+"""What a key holds of a weight: of a vector, all of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +67,31 @@ class Key:
         """The model that this key audits, 32 bytes."""
         return self.identity.model_id
 
+    @staticmethod
+    def of(identity: Identity, seed: bytes, k: int, entries: Sequence[Entry]) -> Key:
+        """The key with one entry for each weight, in program order."""
+        named = dict(zip((s.name for s in identity.program.weights), entries, strict=True))
+        matrices = {n: e for n, e in named.items() if isinstance(e, MatrixEntry)}
+        return Key(
+            identity,
+            SecretColumns(
+                seed,
+                k,
+                {n: e.v for n, e in matrices.items()},
+                {n: e.largest for n, e in matrices.items()},
+            ),
+            {n: (e.scale, e.bias) for n, e in matrices.items()},
+            {n: e for n, e in named.items() if not isinstance(e, MatrixEntry)},
+        )
+
+    def _entry(self, spec: WeightSpec) -> Entry:
+        if spec.kind == "vector":
+            return self.vectors[spec.name]
+        columns, (scale, bias) = self.columns, self.scales[spec.name]
+        return MatrixEntry(columns.projections[spec.name], scale, bias, columns.largest[spec.name])
+
     def encode(self) -> bytes:
         """Canonical bytes, a checksum last."""
-        weights: list[wire.Value] = []
-        for spec in self.program.weights:
-            if spec.kind == "vector":
-                weights.append((_le(self.vectors[spec.name]),))
-            else:
-                scale, bias = self.scales[spec.name]
-                v = np.ascontiguousarray(self.columns.projections[spec.name], "<u4").tobytes()
-                largest = self.columns.largest[spec.name]
-                weights.append((v, _le(scale), _le(bias) if bias is not None else b"", largest))
         fields = (
             KIND,
             VERSION,
@@ -72,7 +102,7 @@ class Key:
             self.identity.roots,
             self.columns.seed,
             self.columns.k,
-            tuple(weights),
+            tuple(encode_entry(self._entry(spec)) for spec in self.program.weights),
         )
         return wire.encode((*fields, hashing.message_digest("sha256", "key", wire.encode(fields))))
 
@@ -97,30 +127,9 @@ class Key:
         if identity.model_id != wire.as_bytes(top[2], "model id", 32):
             raise FormatError("the key's model id is not that of its program and roots")
         k = wire.as_int(top[8], "columns", 1, MAX_COLUMNS)
-        projections: dict[str, U32] = {}
-        scales: dict[str, tuple[F32, F32 | None]] = {}
-        vectors: dict[str, F32] = {}
-        largest: dict[str, tuple[int, ...]] = {}
         weights = wire.as_list(top[9], "weights", n=len(program.weights))
-        for spec, value in zip(program.weights, weights, strict=True):
-            if spec.kind == "vector":
-                (raw,) = wire.as_list(value, spec.name, n=1)
-                vectors[spec.name] = _floats(raw, spec.name, spec.width)
-            else:
-                v, scale, bias, squares = wire.as_list(value, spec.name, n=4)
-                largest[spec.name] = tuple(
-                    wire.as_int(x, f"largest squares of {spec.name}", 0, spec.width << 14)
-                    for x in wire.as_list(squares, spec.name, n=spec.limbs)
-                )
-                projections[spec.name] = _residues(v, spec, k)
-                b = _floats(bias, spec.name, spec.rows if spec.bias else 0)
-                scales[spec.name] = (_floats(scale, spec.name, spec.rows), b if spec.bias else None)
-        return Key(
-            identity,
-            SecretColumns(wire.as_bytes(top[7], "seed", 32), k, projections, largest),
-            scales,
-            vectors,
-        )
+        entries = [decode_entry(s, v, k) for s, v in zip(program.weights, weights, strict=True)]
+        return Key.of(identity, wire.as_bytes(top[7], "seed", 32), k, entries)
 
     def save(self, path: Path) -> None:
         """Write the key, readable by its owner only (mode 0600)."""
@@ -133,46 +142,27 @@ class Key:
         return Key.decode(read_limited(path, MAX_KEY, "key"))
 
 
-def keygen(
-    model: Model,
-    kernels: Kernels,
-    *,
-    columns: int = 2,
-    seed: bytes | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Key:
-    """Make a private key: check every weight row against the model id, then one pass V = W^T S.
+def encode_entry(entry: Entry) -> tuple[wire.Value, ...]:
+    """What a key holds of one weight, to be encoded."""
+    if not isinstance(entry, MatrixEntry):
+        return (_le(entry),)
+    v = np.ascontiguousarray(entry.v, "<u4").tobytes()
+    return v, _le(entry.scale), _le(entry.bias) if entry.bias is not None else b"", entry.largest
 
-    Args:
-        model: the model, weights included.
-        kernels: backend.
-        columns: k, Freivalds columns; the soundness error of one product row is p^-k.
-        seed: 32 secret bytes; the operating system's randomness unless a test says otherwise.
-        progress: gets bytes of weights processed (each weight counts once for hashing, once for V).
 
-    Raises MismatchError if a weight is not the one in the model id, InputError for a bad ``columns``.
-    """
-    if not 1 <= columns <= MAX_COLUMNS:
-        raise InputError(f"columns {columns} is outside 1..{MAX_COLUMNS}")
-    model.check_roots(kernels.hash_rows, progress)
-    secret = secrets.token_bytes(32) if seed is None else seed
-    if len(secret) != 32:
-        raise MismatchError("a key's seed has 32 bytes")
-    projections: dict[str, U32] = {}
-    scales: dict[str, tuple[F32, F32 | None]] = {}
-    vectors: dict[str, F32] = {}
-    largest: dict[str, tuple[int, ...]] = {}
-    for spec in model.program.weights:
-        w = model.weights[spec.name]
-        if isinstance(w, Matrix):
-            projections[spec.name] = project_weight(w, derive(secret, spec, columns), kernels)
-            largest[spec.name] = largest_squares(w, kernels)
-            scales[spec.name] = (w.scale, w.bias)
-        else:
-            vectors[spec.name] = w
-        if progress is not None:
-            progress(spec.rows * spec.row_bytes)
-    return Key(model.identity, SecretColumns(secret, columns, projections, largest), scales, vectors)
+def decode_entry(spec: WeightSpec, value: wire.Value, k: int) -> Entry:
+    """The inverse of :func:`encode_entry` for a key of k columns; FormatError if it does not fit ``spec``."""
+    if spec.kind == "vector":
+        (raw,) = wire.as_list(value, spec.name, n=1)
+        return _floats(raw, spec.name, spec.width)
+    v, scale, bias, squares = wire.as_list(value, spec.name, n=4)
+    largest = tuple(
+        wire.as_int(x, f"largest squares of {spec.name}", 0, spec.width << 14)
+        for x in wire.as_list(squares, spec.name, n=spec.limbs)
+    )
+    b = _floats(bias, spec.name, spec.rows if spec.bias else 0)
+    scales = _floats(scale, spec.name, spec.rows)
+    return MatrixEntry(_residues(v, spec, k), scales, b if spec.bias else None, largest)
 
 
 def _le(values: F32) -> bytes:

@@ -10,10 +10,10 @@ import numpy as np
 from proofcompute import hashing, merkle
 from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.freivalds import Columns, check_product, claims
+from proofcompute.identity import MODEL_SUITE, Identity
 from proofcompute.interpreter import Needs, TableRows
 from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling, prepared
 from proofcompute.messages import Part, read_hint
-from proofcompute.model import MODEL_SUITE, Identity
 from proofcompute.program import Program, Site, Span
 from proofcompute.source import Products
 from proofcompute.statement import Statement, draws

@@ -20,11 +20,12 @@ from typing import BinaryIO
 
 from proofcompute.errors import Cell, ExecutionError, FormatError, InputError, LimitError, VerificationError
 from proofcompute.generation import check_answer
+from proofcompute.identity import Identity
 from proofcompute.interpreter import Needs, needs, run
 from proofcompute.kernels import Array, Kernels
 from proofcompute.limits import MAX_OPENING_PART
 from proofcompute.messages import Challenge, OpeningHead, Part, Receipt, Request
-from proofcompute.model import Identity, Model
+from proofcompute.model import Model
 from proofcompute.program import Span
 from proofcompute.signing import signature_holds
 from proofcompute.source import Source

@@ -25,9 +25,10 @@ import numpy as np
 
 from proofcompute.devices import kernels_for
 from proofcompute.errors import InputError
+from proofcompute.identity import Weight
 from proofcompute.kernels import F32, Array, Kernels, Matrix
 from proofcompute.limits import MAX_ROWS
-from proofcompute.model import Model, Weight
+from proofcompute.model import Model
 from proofcompute.ops import Add, Gate, Gelu, LayerNorm, Linear, Relu, RmsNorm
 from proofcompute.program import Committed, Node, Op, Program, Segment, Spec, WeightSpec
 from proofcompute.wire import f32_bits

@@ -117,8 +117,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (
             Edit(
                 "freivalds",
-                "ok &= bool(np.array_equal(left, right))",
-                "ok &= bool(np.array_equal(left[:-1], right[:-1]))",
+                "ok &= bool(np.array_equal(left, whole))",
+                "ok &= bool(np.array_equal(left[:-1], whole[:-1]))",
             ),
         ),
         named("one value of the last row off by one"),
@@ -128,8 +128,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (
             Edit(
                 "freivalds",
-                "ok &= bool(np.array_equal(left, right))",
-                "ok |= bool(np.array_equal(left, right))",
+                "ok &= bool(np.array_equal(left, whole))",
+                "ok |= bool(np.array_equal(left, whole))",
             ),
         ),
         named("the wanted token's accumulator raised"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -72,6 +73,16 @@ def start(*args: object, **options: Any) -> subprocess.Popen[bytes]:
     root = Path(__file__).resolve().parents[2]
     env = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.Popen(command, env=env, **{"stdout": -1, "stderr": -1, **options})
+
+
+def limited(limit: int, *args: object) -> tuple[int, str]:
+    """Run a command that cannot make a file larger than ``limit`` bytes, as on a disk that fills up."""
+    process = start(
+        *args, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    )
+    _, err = process.communicate()
+    assert b"Traceback" not in err
+    return process.returncode, err.decode()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.driver import Files, call, done, refused, start
+from cli.driver import Files, call, done, limited, refused, start
 from importers.tiny import write_tiny_gguf
 from proofcompute.messages import Receipt
 from proofcompute.prover import RunDirectory
@@ -149,16 +148,6 @@ def test_the_model_may_move(files: Files, tmp_path: Path) -> None:
     assert RunDirectory(run).model_path() == model
 
 
-def limited(limit: int, *args: object) -> tuple[int, str]:
-    """Run a command that cannot make a file larger than ``limit`` bytes, as on a disk that fills up."""
-    process = start(
-        *args, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    )
-    _, err = process.communicate()
-    assert b"Traceback" not in err
-    return process.returncode, err.decode()
-
-
 def test_a_full_disk_leaves_a_run_that_can_go_on(files: Files, tmp_path: Path) -> None:
     run = tmp_path / "run"
     status, error = limited(8000, "run", files.model, files.request, "-o", run)
@@ -180,11 +169,10 @@ def test_a_disk_that_fills_up_while_tokens_are_written(files: Files, tmp_path: P
     assert not (tmp_path / "run" / "receipt").exists()
 
 
-@pytest.mark.parametrize("what", ["import", "keygen", "open", "request", "identity", "challenge"])
+@pytest.mark.parametrize("what", ["import", "open", "request", "identity", "challenge"])
 def test_a_full_disk_leaves_nothing_half_written(files: Files, tmp_path: Path, what: str) -> None:
     words: dict[str, tuple[object, ...]] = {
         "import": (files.gguf,),
-        "keygen": (files.model,),
         "open": (files.run, files.challenge),
         "request": (files.model, "--prompt", "x"),
         "identity": (),

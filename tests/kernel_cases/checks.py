@@ -36,6 +36,13 @@ def _columns(k: int, m: int) -> npt.NDArray[np.uint32]:
     return np.where(pick == 0, P31 - 1, np.where(pick == 1, 0, s)).astype(np.uint32)
 
 
+def _with(value: int, place: int) -> npt.NDArray[np.uint32]:
+    """Columns [3, 97] of which one element has a value."""
+    s = _columns(3, 97)
+    s[1, place] = value
+    return s
+
+
 def _columns61(k: int, m: int) -> npt.NDArray[np.uint64]:
     rng = rng_of("columns61", k, m)
     s = rng.integers(0, P61, (k, m), dtype=np.uint64)
@@ -129,7 +136,33 @@ def cases() -> Iterator[Case]:
         yield Case("project", f"int32-{n}x{m}-{k}", lambda a=(n, m), k=k: (_int32s(*a), _columns(k, a[1])))
         yield Case("project", f"int8-{n}x{m}-{k}", lambda a=(n, m), k=k: (int8s(*a), _columns(k, a[1])))
         yield Case("fold", f"{n}x{m}-{k}", lambda a=(m, n), k=k: (int8s(*a), _columns(k, a[0])))
+    # rows in groups and alone, columns in pairs and alone, whole steps and a rest, sums beyond one block
+    for n, m, k in ((4, 32, 1), (6, 97, 3), (11, 4133, 2), (17, 64, 3), (13, 9000, 1)):
+        yield Case("project", f"int32-{n}x{m}-{k}", lambda a=(n, m), k=k: (_int32s(*a), _columns(k, a[1])))
+        yield Case("project", f"int8-{n}x{m}-{k}", lambda a=(n, m), k=k: (int8s(*a), _columns(k, a[1])))
+    for d, m, k in ((64, 16, 1), (1024, 256, 2), (1100, 517, 3), (2049, 800, 2), (4096, 523, 1)):
+        yield Case("fold", f"{d}x{m}-{k}", lambda a=(m, d), k=k: (int8s(*a), _columns(k, a[0])))
+    for kind, n in (("int8", 0), ("int8", 1), ("int8", 9), ("int16", 3), ("int32", 1), ("int32", 9)):
+        for place in (0, 95, 96):
+            for value in (P31, 2**31, 2**32 - 1):
+                yield Case(
+                    "project",
+                    f"{kind}-{n}-column-{place}-{value}",
+                    lambda n=n, d=kind, p=place, v=value: (np.ones((n, 97), d), _with(v, p)),
+                    InputError,
+                )
+    yield Case("fold", "column-too-large", lambda: (np.ones((97, 3), np.int8), _with(P31, 95)), InputError)
     extreme = np.full((2, 9), P31 - 1, dtype=np.uint32)
+    most = np.full((3, 4200), P31 - 1, dtype=np.uint32)
+    for kind, low, high in (("int8", -(2**7), 2**7 - 1), ("int32", -(2**31), 2**31 - 1)):
+        for n in (1, 9):
+            for value in (low, high):
+                yield Case(
+                    "project",
+                    f"{kind}-{n}-rows-of-{value}",
+                    lambda n=n, d=kind, v=value: (np.full((n, 4200), v, d), most),
+                )
+    yield Case("fold", "many-128", lambda: (full(-128, 4200, 70), most))
     for value in (-(2**31), 2**31 - 1, -1):
         yield Case("project", f"all{value}", lambda v=value: (np.full((3, 9), v, dtype=np.int32), extreme))
     yield Case("fold", "all-128", lambda: (full(-128, 9, 5), extreme))

@@ -1,6 +1,7 @@
 """Freivalds projections over GF(2^31 - 1) (proofcompute.field defines them).
 
-The arithmetic, and why 64 bits are enough, is :mod:`proofcompute.backends.scalar.field31`.
+The arithmetic, and why 64 bits are enough, is in :mod:`proofcompute.backends.scalar.field31` and
+:mod:`proofcompute.backends.numba.dots`.
 """
 
 from __future__ import annotations
@@ -9,305 +10,215 @@ from typing import Any, Final
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.cache import helper, kernel, read, write
-from proofcompute.backends.numba.vector import (
-    BYTE,
+from proofcompute.backends.numba.dots import (
+    CHUNK,
+    DEEP,
     LANES,
-    LONG,
-    SHORT,
-    WORD,
-    constant,
-    interleave,
-    load,
-    loop,
-    multiply_add,
-    offset,
-    pointer,
-    prefetch,
-    splat,
-    store,
-    total,
-    vector,
+    PAIRS,
+    ROWS,
+    STEP,
+    STRIP,
+    combine,
+    dot,
+    dot_bytes,
 )
+from proofcompute.backends.numba.vector import BYTE, WORD
 from proofcompute.backends.scalar.field31 import P, balanced, residue
 from proofcompute.backends.scalar.field31 import total as total_of
 from proofcompute.errors import InputError
 from proofcompute.field import P31
-from proofcompute.kernels import I32, U32, Array
+from proofcompute.kernels import I16, U32, Array
 
-__all__ = ["balanced_columns", "dot_one", "dot_two", "fold", "project"]
+__all__ = ["check_columns", "fold", "not_canonical", "project"]
 
-_ROWS: Final = 32
-"""Rows of w that :func:`fold` takes in one pass over its sums."""
-_AHEAD_IN_ROW: Final = 512
-"""Bytes by which :func:`fold` asks for each of its rows in advance."""
-_STEP: Final = 2 * LANES
-"""Elements that one step of a projection takes."""
-_BYTE_STEPS: Final = 128
-"""Most steps of a projection of bytes between two additions to int64."""
-_LINE: Final = 64
-"""Bytes of a cache line."""
-_AHEAD: Final = 1 << 14
-"""Bytes by which a projection asks for y in advance: 2.6 times the speed without, measured."""
-_PART: Final = 200_000
+_TYPES: Final = (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32))
+_U32: Final = np.dtype(np.uint32)
+_PART: Final = 2_000_000
 """Products of a part that is worth a thread."""
+_MANY: Final = 8
+"""Rows of int8 from which putting the columns in halves is worth it."""
+_PARTS_EACH: Final = 3
+"""Parts of a large fold for each thread, each with sums of its own."""
 
-_i64, _i32, _i8, _u32 = types.int64, types.int32, types.int8, types.uint32
-
-
-def _dot(columns: int, ahead: int) -> Any:
-    """The intrinsic below for one column or two, which read y once and ask for it ``ahead`` bytes before."""
-
-    def halves(b: Any, base: Any, index: Any) -> tuple[Any, Any]:
-        """16 int32 as the 8 even and the 8 odd ones, int64."""
-        both = b.bitcast(load(b, base, index, WORD, LANES), vector(LONG, LANES // 2))
-        shift = constant(LONG, LANES // 2, 32)
-        return b.ashr(b.shl(both, shift), shift), b.ashr(both, shift)
-
-    @intrinsic
-    def dot(context: Any, y: Any, at: Any, s: Any, first: Any, stride: Any, steps: Any, out: Any) -> Any:
-        """out[c, 0] = T and out[c, 1] = H of y[at + i] * s[first + c stride + i], i < 32 steps; flat."""
-        signature = types.void(y, types.intp, s, types.intp, types.intp, types.intp, out)
-
-        def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            y, s, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 2, 6))
-            at, first, stride, steps = (args[i] for i in (1, 3, 4, 5))
-            shift = constant(LONG, LANES // 2, 32)
-
-            def body(i: Any, sums: list[Any]) -> list[Any]:
-                place = offset(b, at, i, _STEP)
-                for line in range(0, 4 * _STEP if ahead else 0, _LINE):
-                    prefetch(b, y, offset(b, LONG(ahead + line), place, 4))
-                values = [x for j in (0, LANES) for x in halves(b, y, offset(b, place, j))]
-                after = []
-                for c in range(columns):
-                    place = offset(b, offset(b, first, i, _STEP), stride, c)
-                    factors = [x for j in (0, LANES) for x in halves(b, s, offset(b, place, j))]
-                    products = [b.mul(x, f) for x, f in zip(values, factors, strict=True)]
-                    four = b.add(b.add(products[0], products[1]), b.add(products[2], products[3]))
-                    after += [b.add(sums[2 * c], four), b.add(sums[2 * c + 1], b.ashr(four, shift))]
-                return after
-
-            zero = constant(LONG, LANES // 2, 0)
-            for i, lanes in enumerate(loop(b, steps, [zero] * (2 * columns), body)):
-                store(b, b.bitcast(total(b, lanes), vector(LONG, 1)), out, LONG(i), LONG)
-            return context.get_dummy_value()
-
-        return signature, code
-
-    return dot
+_i64, _i32, _i16, _i8, _u32 = types.int64, types.int32, types.int16, types.int8, types.uint32
 
 
-_dot_one, _dot_two = _dot(1, _AHEAD), _dot(2, _AHEAD)
-dot_one, dot_two = _dot(1, 0), _dot(2, 0)
-"""The same for y that lies in a near cache."""
+@kernel(types.boolean(_i64, _i64, read(_u32, 2), write(_i16, 3)))
+def _halve(a: Any, b: Any, s: Any, out: Any) -> Any:
+    """Columns a..b of s [k, m], balanced, as low + 2^16 high: int16 [k, 2, m].
 
-
-@kernel(types.boolean(_i64, _i64, read(_u32, 2), write(_i32, 2)))
-def _balance(a: Any, b: Any, s: Any, out: Any) -> Any:
-    """Rows a..b of s as balanced representatives. False if one is not a canonical residue."""
-    good: Any = True
+    False if one holds a value that is not a canonical residue.
+    """
+    most = np.uint32(0)
     for c in range(a, b):
-        row = s[c]
-        to = out[c]
-        for i in range(row.size):
-            good = good and np.int64(row[i]) < P
-            to[i] = balanced(row[i])
-    return good
-
-
-@kernel(types.void(_i64, _i64, read(_i32, 2), read(_i32, 2), write(_u32, 2)))
-def _project_words(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
-    """Rows a..b of out [n, k] for y int32 [n, m] and balanced s int32 [k, m]."""
-    m = y.shape[1]
-    k = s.shape[0]
-    whole = m // _STEP * _STEP
-    sums = np.zeros((2, 2), np.int64)
-    for t in range(a, b):
-        for c in range(0, k, 2):
-            if c + 1 < k:
-                _dot_two(y, t * m, s, c * m, m, whole // _STEP, sums)
-            else:
-                _dot_one(y, t * m, s, c * m, m, whole // _STEP, sums)
-            for e in range(min(2, k - c)):
-                value = total_of(sums[e, 0], sums[e, 1])
-                for i in range(whole, m):
-                    value += residue(np.int64(y[t, i]) * np.int64(s[c + e, i]))
-                out[t, c + e] = residue(value)
-
-
-def _dot_bytes(columns: int) -> Any:
-    @intrinsic
-    def dot(context: Any, y: Any, at: Any, s: Any, first: Any, stride: Any, steps: Any, out: Any) -> Any:
-        """out[c, h] += sum of y[at + i] * s[first + (2 c + h) stride + i], i < 32 steps; flat.
-
-        y int8, s int16, out int64; a lane adds two products of at most 2^22 a step, so steps <= 128.
-        """
-        signature = types.void(y, types.intp, s, types.intp, types.intp, types.intp, out)
-
-        def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            y, s, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 2, 6))
-            at, first, stride, steps = (args[i] for i in (1, 3, 4, 5))
-
-            def body(i: Any, sums: list[Any]) -> list[Any]:
-                place = offset(b, at, i, _STEP)
-                prefetch(b, y, b.add(place, LONG(_AHEAD)))
-                row = b.sext(load(b, y, place, BYTE, _STEP), vector(SHORT, _STEP))
-                start = offset(b, first, i, _STEP)
-                halves = (load(b, s, offset(b, start, stride, c), SHORT, _STEP) for c in range(2 * columns))
-                return [multiply_add(b, lanes, row, half) for lanes, half in zip(sums, halves, strict=True)]
-
-            zero = constant(WORD, LANES, 0)
-            for i, lanes in enumerate(loop(b, steps, [zero] * (2 * columns), body)):
-                known = load(b, out, LONG(i), LONG, 1)
-                store(b, b.add(known, b.bitcast(total(b, lanes), known.type)), out, LONG(i), LONG)
-            return context.get_dummy_value()
-
-        return signature, code
-
-    return dot
-
-
-_bytes_one, _bytes_two = _dot_bytes(1), _dot_bytes(2)
-
-
-@helper
-def _in_halves(s: Any) -> Any:
-    """s int32 [k, m] as int16 [k, 2, m]: s = low + 2^16 high."""
-    k, m = s.shape
-    out = np.empty((k, 2, m), np.int16)
-    for c in range(k):
-        for i in range(m):
-            low = np.int16(s[c, i])
+        column = s[c]
+        for i in range(column.size):  # nothing but this in the loop, so that it becomes vectors
+            most = max(most, column[i])
+            x = balanced(column[i])
+            low = np.int16(x)
             out[c, 0, i] = low
-            out[c, 1, i] = np.int16((s[c, i] - np.int32(low)) >> np.int32(16))
-    return out
+            out[c, 1, i] = np.int16((x - np.int32(low)) >> np.int32(16))
+    return np.int64(most) < P
 
 
-@kernel(types.void(_i64, _i64, read(_i8, 2), read(_i32, 2), write(_u32, 2)))
-def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
-    """The same for y int8 [n, m]."""
-    m = y.shape[1]
-    k = s.shape[0]
-    halves = _in_halves(s)
-    whole = m // _STEP * _STEP
-    sums = np.empty((2, 2), np.int64)
-    for t in range(a, b):
-        for c in range(0, k, 2):
-            sums[:] = 0
-            for i in range(0, whole, _BYTE_STEPS * _STEP):
-                steps = min(_BYTE_STEPS, (whole - i) // _STEP)
-                first = 2 * c * m + i
-                if c + 1 < k:
-                    _bytes_two(y, t * m + i, halves, first, m, steps, sums)
-                else:
-                    _bytes_one(y, t * m + i, halves, first, m, steps, sums)
-            for e in range(min(2, k - c)):
-                value = residue(sums[e, 0]) + residue(sums[e, 1]) * np.int64(1 << 16)
-                for i in range(whole, m):
-                    value += residue(np.int64(y[t, i]) * np.int64(s[c + e, i]))
-                out[t, c + e] = residue(value)
+def _wide(element: Any, number: Any) -> Any:
+    """The kernel below for rows of int8 or int32."""
+    one_row_one, one_row_two = dot(element, 1, 1), dot(element, 2, 1)
+    two_rows = dot(element, 2, 2)
+    rows_one, rows_two = dot(element, 1, ROWS), dot(element, 2, ROWS)
 
+    @kernel(types.boolean(_i64, _i64, read(number, 2), read(_u32, 2), write(_u32, 2)))
+    def project(a: Any, b: Any, y: Any, s: Any, out: Any) -> Any:
+        """Rows a..b of out [n, k] for y [n, m] and s uint32 [k, m].
 
-def _combine(columns: int) -> Any:
-    @intrinsic
-    def combine(
-        context: Any, w: Any, at: Any, d: Any, pairs: Any, s: Any, first: Any, m: Any, out: Any, to: Any
-    ) -> Any:
-        """out[to + n d + i] += sum of w[at + j d + i] * s[first + n m + j], j < 2 pairs, i < 32; flat.
-
-        For n < 2 columns. w int8, s int16, out int64; pairs <= 128, as for bytes above.
+        False if s holds a value that is not a canonical residue; what is in out is then wrong.
         """
-        index = types.intp
-        signature = types.void(w, index, index, index, s, index, index, out, index)
+        k, m = s.shape
+        whole = m // STEP * STEP
+        steps = whole // STEP
+        sums = np.empty((2 * ROWS, 2), np.int64)
+        seen = np.zeros(LANES, np.uint32)
+        t = a
+        while t < b:
+            # the two limbs of one row go together
+            rows = ROWS if t + ROWS <= b else (2 if t + 2 <= b and k % 2 == 0 else 1)
+            for c in range(0, k, 2):
+                columns = min(2, k - c)
+                if rows == ROWS and columns == 2:
+                    rows_two(y, t * m, m, s, c * m, steps, sums, seen)
+                elif rows == 2:
+                    two_rows(y, t * m, m, s, c * m, steps, sums, seen)
+                elif rows == ROWS:
+                    rows_one(y, t * m, m, s, c * m, steps, sums, seen)
+                elif columns == 2:
+                    one_row_two(y, t * m, m, s, c * m, steps, sums, seen)
+                else:
+                    one_row_one(y, t * m, m, s, c * m, steps, sums, seen)
+                for r in range(rows):
+                    for e in range(columns):
+                        i = r * columns + e
+                        value = total_of(sums[i, 0], sums[i, 1])
+                        for j in range(whole, m):
+                            value += residue(np.int64(y[t + r, j]) * np.int64(s[c + e, j]))
+                            seen[0] = max(seen[0], s[c + e, j])
+                        out[t + r, c + e] = residue(value)
+            t += rows
+        return np.int64(seen.max()) < P
 
-        def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-            w, s, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 4, 7))
-            at, d, pairs, first, m, to = (args[i] for i in (1, 2, 3, 5, 6, 8))
-
-            def body(j: Any, sums: list[Any]) -> list[Any]:
-                start = offset(b, at, b.mul(j, d), 2)
-                rows = []
-                for e in range(2):
-                    place = offset(b, start, d, e)
-                    prefetch(b, w, b.add(place, LONG(_AHEAD_IN_ROW)))
-                    rows.append(load(b, w, place, BYTE, _STEP))
-                both = [b.sext(x, vector(SHORT, _STEP)) for x in interleave(b, *rows)]
-                after = []
-                for n in range(2 * columns):
-                    factors = load(b, s, offset(b, offset(b, first, j, 2), m, n), SHORT, 2)
-                    x = b.bitcast(splat(b, b.bitcast(factors, WORD), LANES), vector(SHORT, _STEP))
-                    after += [multiply_add(b, sums[2 * n + e], both[e], x) for e in range(2)]
-                return after
-
-            zero = constant(WORD, LANES, 0)
-            for i, lanes in enumerate(loop(b, pairs, [zero] * (4 * columns), body)):
-                place = offset(b, b.add(to, LONG(i % 2 * LANES)), d, i // 2)
-                known = load(b, out, place, LONG, LANES)
-                store(b, b.add(known, b.sext(lanes, known.type)), out, place, LONG)
-            return context.get_dummy_value()
-
-        return signature, code
-
-    return combine
+    return project
 
 
-_combine_one, _combine_two = _combine(1), _combine(2)
+_project_words, _project_few_bytes = _wide(WORD, _i32), _wide(BYTE, _i8)
+
+_one_row_one, _one_row_two = dot_bytes(1, 1), dot_bytes(2, 1)
+_rows_one, _rows_two = dot_bytes(1, ROWS), dot_bytes(2, ROWS)
+
+
+@kernel(types.void(_i64, _i64, read(_i8, 2), read(_i16, 3), write(_u32, 2)))
+def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
+    """Rows a..b of out [n, k] for y int8 [n, m] and columns in halves [k, 2, m]."""
+    k, _, m = s.shape
+    whole = m // STEP * STEP
+    sums = np.empty((2 * ROWS, 2), np.int64)
+    t = a
+    while t < b:
+        rows = ROWS if t + ROWS <= b else 1
+        for c in range(0, k, 2):
+            columns = min(2, k - c)
+            sums[:] = 0
+            for i in range(0, whole, DEEP * STEP):
+                at, first, steps = t * m + i, 2 * c * m + i, min(DEEP, (whole - i) // STEP)
+                if rows == ROWS and columns == 2:
+                    _rows_two(y, at, m, s, first, steps, sums)
+                elif rows == ROWS:
+                    _rows_one(y, at, m, s, first, steps, sums)
+                elif columns == 2:
+                    _one_row_two(y, at, m, s, first, steps, sums)
+                else:
+                    _one_row_one(y, at, m, s, first, steps, sums)
+            for r in range(rows):
+                for e in range(columns):
+                    low, high = sums[r * columns + e]
+                    for j in range(whole, m):
+                        x = np.int64(y[t + r, j])
+                        low += x * np.int64(s[c + e, 0, j])
+                        high += x * np.int64(s[c + e, 1, j])
+                    out[t + r, c + e] = residue(residue(low) + residue(high) * np.int64(1 << 16))
+        t += rows
+
+
+_combine_one, _combine_two = combine(1), combine(2)
 
 
 @helper
-def _fold_some(w: Any, s: Any, halves: Any, j: Any, last: Any, out: Any) -> None:
-    """out[c, h] += rows j..last of w combined by halves h of columns c; at most _ROWS rows."""
+def _fold_chunk(w: Any, s: Any, j: Any, last: Any, at: Any, end: Any, sums: Any, out: Any) -> None:
+    """out[c, h] += rows j..last of w combined by s[c, h], elements at..end; 2 DEEP rows, CHUNK elements."""
     m, d = w.shape
     k = s.shape[0]
-    pairs = (last - j) // 2
-    whole = d // _STEP * _STEP
-    for i in range(0, whole, _STEP):
-        for c in range(0, k, 2):
-            first, to = 2 * c * m + j, 2 * c * d + i
-            if c + 1 < k:
-                _combine_two(w, j * d + i, d, pairs, halves, first, m, out, to)
-            else:
-                _combine_one(w, j * d + i, d, pairs, halves, first, m, out, to)
-    for c in range(k):
-        for h in range(2):
+    width = end - at
+    whole = width // STRIP * STRIP
+    even = (last - j) // 2 * 2
+    for c in range(0, k, 2):
+        columns = min(2, k - c)
+        sums[:] = 0
+        for r in range(j, j + even, 2 * PAIRS):
+            pairs = min(PAIRS, (j + even - r) // 2)
+            for i in range(0, whole, STRIP):
+                place, first = r * d + at + i, 2 * c * m + r
+                if columns == 2:
+                    _combine_two(w, place, d, pairs, s, first, m, sums, i)
+                else:
+                    _combine_one(w, place, d, pairs, s, first, m, sums, i)
+        for e in range(2 * columns):
+            to = out[c + e // 2, e % 2]
+            for i in range(whole):
+                to[at + i] += np.int64(sums[e, i])
             for r in range(j, last):
-                begin = whole if r < j + 2 * pairs else 0
-                factor = np.int64(halves[c, h, r])
-                for i in range(begin, d):
-                    out[c, h, i] += np.int64(w[r, i]) * factor
+                begin = whole if r < j + even else 0
+                factor = np.int64(s[c + e // 2, e % 2, r])
+                for i in range(begin, width):
+                    to[at + i] += np.int64(w[r, at + i]) * factor
 
 
-@kernel(types.void(_i64, _i64, read(_i8, 2), read(_i32, 2), write(_i64, 4)))
+@kernel(types.void(_i64, _i64, read(_i8, 2), read(_i16, 3), write(_i64, 4)))
 def _fold_parts(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
     """Parts a..b of the rows of w int8 [m, d], of len(out) parts: each its own out[part] [k, 2, d]."""
     parts = out.shape[0]
-    m = w.shape[0]
-    halves = _in_halves(s)
+    m, d = w.shape
+    sums = np.empty((4, CHUNK), np.int32)
     for part in range(a, b):
         out[part] = 0
         last = m * (part + 1) // parts
-        for j in range(m * part // parts, last, _ROWS):
-            _fold_some(w, s, halves, j, min(j + _ROWS, last), out[part])
+        for j in range(m * part // parts, last, 2 * DEEP):
+            for at in range(0, d, CHUNK):
+                _fold_chunk(w, s, j, min(j + 2 * DEEP, last), at, min(at + CHUNK, d), sums, out[part])
 
 
-def _columns(y: Array, s: U32, m: int) -> I32:
-    """s balanced; InputError unless the shapes and types are as they should be."""
-    if y.ndim != 2 or y.dtype.name not in ("int8", "int16", "int32"):
+def _check(y: Array, s: U32, m: int) -> None:
+    """InputError unless the shapes and types are as they should be."""
+    if y.ndim != 2 or y.dtype not in _TYPES:
         raise InputError(f"expected a matrix of int8, int16 or int32, not {y.dtype} {list(y.shape)}")
-    return balanced_columns(s, m)
+    check_columns(s, m)
 
 
-def balanced_columns(s: U32, m: int) -> I32:
-    """Columns [k, m] balanced; InputError unless they are canonical residues of that shape."""
-    if s.ndim != 2 or s.dtype != np.uint32 or s.shape[1] != m:
+def check_columns(s: U32, m: int) -> None:
+    """InputError unless the shape and type of columns [k, m] are as they should be."""
+    if s.ndim != 2 or s.dtype != _U32 or s.shape[1] != m:
         raise InputError(f"expected columns uint32 [k, {m}], not {s.dtype} {list(s.shape)}")
-    out = np.empty(s.shape, dtype=np.int32)
-    if not _balance(0, len(s), s, out):
-        raise InputError("a column holds a value that is not a canonical residue")
+
+
+def not_canonical() -> InputError:
+    """What to raise for columns that hold something else than residues."""
+    return InputError("a column holds a value that is not a canonical residue")
+
+
+def _halves(s: U32) -> I16:
+    out = np.empty((len(s), 2, s.shape[1]), dtype=np.int16)
+    if not _halve(0, len(s), s, out):
+        raise not_canonical()
     return out
 
 
@@ -316,12 +227,18 @@ def project(y: Array, s: U32) -> U32:
 
     InputError for other types or shapes, or s >= P31.
     """
-    columns = _columns(y, s, y.shape[-1])
-    if y.dtype == np.int16:
+    _check(y, s, y.shape[-1])
+    n, size = len(y), y.dtype.itemsize
+    out = np.empty((n, len(s)), dtype=np.uint32)
+    least = _PART // max(1, s.size)
+    if size == 1 and n >= _MANY:
+        threads.split(_project_bytes, n, least, y, _halves(s), out)
+        return out
+    if size == 2:
         y = y.astype(np.int32)
-    out = np.empty((len(y), len(s)), dtype=np.uint32)
-    least = _PART // max(1, y.shape[1] * len(s))
-    threads.split(_project_bytes if y.dtype == np.int8 else _project_words, len(y), least, y, columns, out)
+    wide = _project_few_bytes if size == 1 else _project_words
+    if not (threads.split(wide, n, least, y, s, out) if n else s.max(initial=0) < P31):
+        raise not_canonical()
     return out
 
 
@@ -330,11 +247,11 @@ def fold(w: Array, s: U32) -> U32:
 
     InputError as :func:`project`.
     """
-    columns = _columns(w, s, len(w))
+    _check(w, s, len(w))
     if w.dtype != np.int8:
         return np.ascontiguousarray(project(np.ascontiguousarray(w.T), s).T)
-    parts = threads.size() if w.size * len(s) >= 2 * _PART else 1
+    parts = _PARTS_EACH * threads.size() if threads.size() > 1 and w.size * len(s) >= 8 * _PART else 1
     sums = np.empty((parts, len(s), 2, w.shape[1]), dtype=np.int64)
-    threads.split(_fold_parts, parts, 1, w, columns, sums)
+    threads.split(_fold_parts, parts, 1, w, _halves(s), sums)
     low, high = np.moveaxis(sums.sum(axis=0) % P31, 1, 0)
     return np.asarray((low + (high << 16)) % P31, dtype=np.uint32)

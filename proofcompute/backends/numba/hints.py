@@ -17,7 +17,8 @@ from numba.extending import intrinsic
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.arguments import NO_BIAS
 from proofcompute.backends.numba.cache import helper, kernel, read, write
-from proofcompute.backends.numba.field import balanced_columns, dot_one, dot_two
+from proofcompute.backends.numba.dots import dot
+from proofcompute.backends.numba.field import check_columns, not_canonical
 from proofcompute.backends.numba.products import scaled
 from proofcompute.backends.numba.vector import (
     BYTE,
@@ -36,7 +37,7 @@ from proofcompute.backends.numba.vector import (
     store,
     vector,
 )
-from proofcompute.backends.scalar.field31 import residue
+from proofcompute.backends.scalar.field31 import P, residue
 from proofcompute.backends.scalar.field31 import total as total_of
 from proofcompute.errors import InputError
 from proofcompute.kernels import F32, I8, I64, U32, ReadHint
@@ -169,20 +170,24 @@ def unpacker(permutes: bool) -> Any:
 _unpack = unpacker(PERMUTES)
 
 
+_dot_one, _dot_two = dot(WORD, 1, 1, near=True), dot(WORD, 2, 1, near=True)
+
+
 @helper
-def _project(values: Any, count: Any, s: Any, first: Any, m: Any, sums: Any, out: Any) -> None:
-    """out[c] += values[:count] times columns c of s from ``first`` on, as residues."""
+def _project(values: Any, count: Any, s: Any, first: Any, m: Any, sums: Any, seen: Any, out: Any) -> None:
+    """out[c] += values[:count] times columns c of s from ``first`` on, as residues; seen as in dots."""
     k = s.shape[0]
     whole = count // _STEP * _STEP
     for c in range(0, k, 2):
         if c + 1 < k:
-            dot_two(values, 0, s, c * m + first, m, whole // _STEP, sums)
+            _dot_two(values, 0, m, s, c * m + first, whole // _STEP, sums, seen)
         else:
-            dot_one(values, 0, s, c * m + first, m, whole // _STEP, sums)
+            _dot_one(values, 0, m, s, c * m + first, whole // _STEP, sums, seen)
         for e in range(min(2, k - c)):
             value = total_of(sums[e, 0], sums[e, 1])
             for i in range(whole, count):
                 value += residue(np.int64(values[i]) * np.int64(s[c + e, first + i]))
+                seen[0] = max(seen[0], s[c + e, first + i])
             out[c + e] = residue(out[c + e] + value)
 
 
@@ -215,11 +220,11 @@ def _scale(total: Any, scale: Any, sw: Any, bias: Any, out: Any) -> None:
 
 
 @kernel(
-    types.void(
+    types.boolean(
         _i64,
         _i64,
         read(_i64, 2),
-        read(_i32, 2),
+        read(_u32, 2),
         read(_f32, 1),
         read(_f32, 1),
         read(_f32, 1),
@@ -230,8 +235,11 @@ def _scale(total: Any, scale: Any, sw: Any, bias: Any, out: Any) -> None:
 )
 def _read(
     a: Any, b: Any, sets: Any, s: Any, sx: Any, sw: Any, bias: Any, limits: Any, projected: Any, out: Any
-) -> None:
-    """Rows a..b. sets [sets, 4]: address, bytes, bits and shift; limits [n, sets, 2] of each row."""
+) -> Any:
+    """Rows a..b. sets [sets, 4]: address, bytes, bits and shift; limits [n, sets, 2] of each row.
+
+    False if s holds a value that is not a canonical residue.
+    """
     m = sw.size
     k = s.shape[0]
     count = sets.shape[0]
@@ -239,6 +247,7 @@ def _read(
     total = np.empty(_PIECE, np.int64)
     sums = np.empty((2, 2), np.int64)
     found = np.empty((count, k), np.int64)
+    seen = np.zeros(LANES, np.uint32)
     for t in range(a, b):
         found[:] = 0
         for i in range(count):
@@ -250,13 +259,14 @@ def _read(
                 low, high = _limits(values, size)
                 limits[t, i, 0] = min(limits[t, i, 0], low)
                 limits[t, i, 1] = max(limits[t, i, 1], high)
-                _project(values, size, s, first, m, sums, found[i])
+                _project(values, size, s, first, m, sums, seen, found[i])
                 _sum(values, size, sets[i, 3], i == 0, total)
             some = bias[first : first + size] if bias.size else bias
             _scale(total, sx[t], sw[first : first + size], some, out[t, first : first + size])
         for i in range(count):
             for c in range(k):
                 projected[i, t, c] = np.uint32(found[i, c])
+    return np.int64(seen.max()) < P
 
 
 def read_hint(
@@ -271,7 +281,7 @@ def read_hint(
     n, m = check_sets(sets, s, shifts, sx, sw, bias)
     for bits, data in sets:
         check_packed(data, bits, n * m)
-    columns = balanced_columns(s, m)
+    check_columns(s, m)
     held = [np.frombuffer(data, np.uint8) for _, data in sets]  # alive as long as their addresses are used
     table = np.array(
         [
@@ -284,9 +294,9 @@ def read_hint(
     projected = np.empty((len(sets), n, len(s)), np.uint32)
     out = np.empty((n, m), np.float32)
     least = _PART // (len(sets) * m)
-    threads.split(
-        _read, n, least, table, columns, sx, sw, NO_BIAS if bias is None else bias, limits, projected, out
-    )
+    biases = NO_BIAS if bias is None else bias
+    if not threads.split(_read, n, least, table, s, sx, sw, biases, limits, projected, out):
+        raise not_canonical()
     low, high = limits[:, :, 0].min(axis=0), limits[:, :, 1].max(axis=0)
     return ReadHint([(int(x), int(y)) for x, y in zip(low, high, strict=True)], projected, out)
 

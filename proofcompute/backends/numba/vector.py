@@ -26,6 +26,7 @@ __all__ = [
     "funnel",
     "half",
     "interleave",
+    "larger",
     "load",
     "loop",
     "multiply_add",
@@ -128,6 +129,11 @@ def multiply_add(builder: Any, sums: Value, a: Value, b: Value) -> Value:
     even = _shuffle(builder, products, products, range(0, 2 * n, 2))
     odd = _shuffle(builder, products, products, range(1, 2 * n, 2))
     return builder.add(sums, builder.add(even, odd))
+
+
+def larger(builder: Any, a: Value, b: Value) -> Value:
+    """The larger of two unsigned numbers, lane by lane."""
+    return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
 
 def interleave(builder: Any, a: Value, b: Value) -> tuple[Value, Value]:

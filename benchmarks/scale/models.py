@@ -1,0 +1,46 @@
+"""Synthetic models of published shapes, their weights made when they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+
+from benchmarks.cost.shapes import MODELS
+from proofcompute.bench.subject import random_weight
+from proofcompute.identity import Identity, Weight, template_digest, weight_tree
+from proofcompute.importers.checkpoint import Decoder
+from proofcompute.importers.decoder import PRECISIONS, decoder_program
+from proofcompute.kernels import Kernels
+from proofcompute.model import Model
+
+__all__ = ["Synthetic", "blocks_of"]
+
+
+class Synthetic:
+    """A decoder with random int8 weights, one tensor at a time (WeightReader); any tensor is made anew."""
+
+    def __init__(self, decoder: Decoder, precision: str, kernels: Kernels) -> None:
+        self.program = decoder_program(decoder, PRECISIONS[precision])
+        self.kernels = kernels
+
+    @cached_property
+    def identity(self) -> Identity:
+        """One pass over all weights."""
+        trees = (weight_tree(s, self.weight(s.name), self.kernels.hash_rows) for s in self.program.weights)
+        return Identity(self.program, b"", template_digest(""), tuple(t.root for t in trees))
+
+    def weight(self, name: str) -> Weight:
+        """See WeightReader."""
+        seed = int.from_bytes(sha256(name.encode()).digest()[:8], "little")
+        return random_weight(self.program.weight[name], np.random.Generator(np.random.SFC64(seed)))
+
+
+def blocks_of(model: str, precision: str, kernels: Kernels, count: int = 1) -> Model:
+    """The model with ``count`` blocks only and 512 tokens: what is left is the blocks."""
+    decoder = replace(MODELS[model], layers=count, vocabulary=512, tied=True)
+    reader = Synthetic(decoder, precision, kernels)
+    weights = {s.name: reader.weight(s.name) for s in reader.program.weights}
+    return Model.build(reader.program, weights, kernels.hash_rows)

@@ -1,0 +1,150 @@
+"""What a model id binds: program, tokenizer, chat template and every weight row (design, section 5).
+
+The **model id** is a digest over the program, the tokenizer, the chat template and the sealed Merkle root of
+every weight tensor (a leaf of a matrix: the int8 limbs of a row, its scale, its bias), always in SHA-256. The
+manifest (checkpoint digest, importer version) stands beside it and is not part of it: only recompiling the
+checkpoint links the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from proofcompute import hashing, merkle
+from proofcompute.errors import FormatError, MismatchError
+from proofcompute.kernels import F32, U8, Matrix
+from proofcompute.ops import encode_program
+from proofcompute.program import Program, WeightSpec
+from proofcompute.vocabulary import Vocabulary
+
+__all__ = [
+    "MODEL_SUITE",
+    "HashRows",
+    "Identity",
+    "Weight",
+    "WeightReader",
+    "check_weight",
+    "template_digest",
+    "weight_leaf_rows",
+    "weight_seal",
+    "weight_tree",
+]
+
+MODEL_SUITE = "sha256"
+"""Hash suite of model ids: one id for one model."""
+
+Weight = Matrix | F32
+HashRows = Callable[[str, bytes, U8], U8]
+
+
+def weight_leaf_rows(spec: WeightSpec, weight: Weight, a: int, b: int) -> U8:
+    """Leaf data of rows a..b of a weight tensor, [b - a, row_bytes]."""
+    if not isinstance(weight, Matrix):
+        return np.ascontiguousarray(weight, "<f4").view(np.uint8).reshape(1, -1)
+    parts = [np.ascontiguousarray(limb[a:b]).view(np.uint8) for limb in weight.q]
+    for column in (weight.scale, weight.bias):
+        if column is not None:
+            parts.append(np.ascontiguousarray(column[a:b], "<f4").view(np.uint8).reshape(b - a, 4))
+    return np.concatenate(parts, axis=1)
+
+
+def weight_tree(spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> merkle.Tree:
+    """Merkle tree over the rows of a weight tensor."""
+    tag = hashing.tag(MODEL_SUITE, "weight", spec.name)
+    step = max(1, (1 << 24) // spec.row_bytes)
+    leaves = [
+        merkle.leaves(
+            MODEL_SUITE, tag, weight_leaf_rows(spec, weight, a, min(a + step, spec.rows)), hash_rows
+        )
+        for a in range(0, spec.rows, step)
+    ]
+    return merkle.Tree(MODEL_SUITE, np.concatenate(leaves), hash_rows)
+
+
+def weight_seal(spec: WeightSpec, root: bytes) -> bytes:
+    """The sealed root of a weight tensor."""
+    return hashing.seal(MODEL_SUITE, "weight", spec.name, spec.rows, root)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a model id is made of."""
+
+    program: Program
+    tokenizer: bytes
+    """Canonical vocabulary, empty if the program has none."""
+    template_digest: bytes
+    roots: tuple[bytes, ...]
+    """Merkle root of each weight tensor, in program order."""
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokens, None if the program has none; FormatError if they are damaged."""
+        return Vocabulary.decode(self.tokenizer) if self.tokenizer else None
+
+    @cached_property
+    def model_id(self) -> bytes:
+        """The id, 32 bytes."""
+        if len(self.roots) != len(self.program.weights):
+            raise FormatError("a model has one root for each weight tensor")
+        parts = [
+            hashing.message_digest(MODEL_SUITE, "program", encode_program(self.program)),
+            hashing.message_digest(MODEL_SUITE, "tokenizer", self.tokenizer),
+            self.template_digest,
+            *(weight_seal(s, r) for s, r in zip(self.program.weights, self.roots, strict=True)),
+        ]
+        return hashing.message_digest(MODEL_SUITE, "model", b"".join(parts))
+
+    def check_root(self, spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> None:
+        """MismatchError unless every row of the weight tensor ``spec`` is under the model id."""
+        if weight_tree(spec, weight, hash_rows).root != self._root[spec.name]:
+            raise MismatchError(f"weight {spec.name} is not the one in the model id; import the model again")
+
+    @cached_property
+    def _root(self) -> dict[str, bytes]:
+        return {s.name: r for s, r in zip(self.program.weights, self.roots, strict=True)}
+
+
+class WeightReader(Protocol):
+    """A model whose weights are read one at a time: in memory, in a file, or made as they are asked for."""
+
+    @property
+    def identity(self) -> Identity:
+        """What the weights must be."""
+        ...
+
+    def weight(self, name: str) -> Weight:
+        """A weight tensor by name, of the shape and type that the program states. The caller drops it."""
+        ...
+
+
+def check_weight(s: WeightSpec, w: Weight) -> None:
+    """FormatError unless a weight tensor is of the shape and type that the program states, and finite."""
+    if isinstance(w, Matrix):
+        ok = (
+            s.kind == "matrix"
+            and w.q.dtype == np.int8
+            and w.q.shape == (s.limbs, s.rows, s.width)
+            and w.scale.dtype == np.float32
+            and w.scale.shape == (s.rows,)
+            and (w.bias is not None) == s.bias
+            and (w.bias is None or (w.bias.dtype == np.float32 and w.bias.shape == (s.rows,)))
+        )
+        floats = [w.scale] + ([w.bias] if w.bias is not None else [])
+    else:
+        ok = s.kind == "vector" and w.dtype == np.float32 and w.shape == (s.width,)
+        floats = [w]
+    if not ok:
+        raise FormatError(f"weight {s.name} has not the shape or type that the program states")
+    if not all(np.isfinite(f).all() for f in floats):
+        raise FormatError(f"weight {s.name} holds a number that is not finite")
+
+
+def template_digest(template: str) -> bytes:
+    """The digest of a chat template."""
+    return hashing.message_digest(MODEL_SUITE, "template", template.encode())

@@ -1,0 +1,103 @@
+"""Making verifier keys: every weight row checked against the model id, then V = W^T S (design, section 6).
+
+Weights are asked for one at a time and dropped, so memory is that of the largest one, whatever the size of
+the model. :func:`write_key` keeps what is done in a file beside the key, ``KEY.partial``, and goes on from
+there when it is called again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from proofcompute.errors import InputError, MismatchError
+from proofcompute.freivalds import derive, largest_squares, project_weight
+from proofcompute.identity import WeightReader
+from proofcompute.kernels import Kernels, Matrix
+from proofcompute.limits import MAX_COLUMNS
+from proofcompute.program import WeightSpec
+from proofcompute.verifier.key import Entry, Key, MatrixEntry
+from proofcompute.verifier.partial import SEED, PartialKey
+
+__all__ = ["keygen", "write_key"]
+
+
+def keygen(
+    model: WeightReader,
+    kernels: Kernels,
+    *,
+    columns: int = 2,
+    seed: bytes | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Key:
+    """Make a private key in memory.
+
+    Args:
+        model: a :class:`~proofcompute.model.Model`, a :class:`~proofcompute.modelfile.ModelFile`, or anything
+            that yields weights by name.
+        kernels: backend.
+        columns: k, Freivalds columns; the soundness error of one product row is p^-k.
+        seed: 32 secret bytes; the operating system's randomness unless a test says otherwise.
+        progress: gets bytes of weights processed; they add up to those of all weight rows.
+
+    Raises MismatchError if a weight is not the one in the model id, InputError for a bad ``columns``.
+    """
+    _check(columns, seed)
+    secret = secrets.token_bytes(SEED) if seed is None else seed
+    entries = []
+    for spec in model.identity.program.weights:
+        entries.append(_entry(model, spec, secret, columns, kernels))
+        if progress is not None:
+            progress(spec.rows * spec.row_bytes)
+    return Key.of(model.identity, secret, columns, entries)
+
+
+def write_key(
+    model: WeightReader,
+    kernels: Kernels,
+    path: Path,
+    *,
+    columns: int = 2,
+    seed: bytes | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Key:
+    """Make a private key and write it to ``path``, readable by its owner only.
+
+    A call that was interrupted has left ``PATH.partial``, as secret as the key. The next call goes
+    on after the last weight that it holds, and the key is the one that the first call would have written.
+    The key appears at ``path`` when it is complete, and not before.
+
+    Arguments and errors as for :func:`keygen`; ``progress`` begins with what was done before. Besides,
+    MismatchError if the partial file is of another model, number of columns or seed; FormatError if it is
+    damaged; InputError if others may read it, or another process is at work on it; StorageError if the file
+    system refuses, and then what is done is kept.
+    """
+    _check(columns, seed)
+    identity = model.identity
+    with PartialKey.begin(path, identity, columns, seed) as partial:
+        for i, spec in enumerate(identity.program.weights):
+            if i == len(partial.entries):
+                partial.append(_entry(model, spec, partial.seed, columns, kernels))
+            if progress is not None:
+                progress(spec.rows * spec.row_bytes)
+        key = Key.of(identity, partial.seed, columns, partial.entries)
+        key.save(path)
+        partial.discard()
+    return key
+
+
+def _check(columns: int, seed: bytes | None) -> None:
+    if not 1 <= columns <= MAX_COLUMNS:
+        raise InputError(f"columns {columns} is outside 1..{MAX_COLUMNS}")
+    if seed is not None and len(seed) != SEED:
+        raise MismatchError(f"a key's seed has {SEED} bytes")
+
+
+def _entry(model: WeightReader, spec: WeightSpec, seed: bytes, columns: int, kernels: Kernels) -> Entry:
+    weight = model.weight(spec.name)
+    model.identity.check_root(spec, weight, kernels.hash_rows)
+    if not isinstance(weight, Matrix):
+        return weight
+    v = project_weight(weight, derive(seed, spec, columns), kernels)
+    return MatrixEntry(v, weight.scale, weight.bias, largest_squares(weight, kernels))

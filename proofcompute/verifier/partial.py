@@ -1,0 +1,217 @@
+"""A key that is being made: ``KEY.partial``, a sequence of frames that only grows.
+
+=======  ===============================================================================================
+frame    holds
+=======  ===============================================================================================
+first    ``[kind, version, model id, seed, columns]``
+next     ``[entry, link]`` for each finished weight, in program order: its entry in the key, and the
+         digest of the frame before (its link, or all of the first frame) and this entry
+=======  ===============================================================================================
+
+The links make the file as good as its beginning: what follows a changed or missing frame does not fit. A
+process that was stopped may leave the last frame cut short, which is then made again. **The file is as secret
+as the key**, and its owner's alone (mode 0600); its links find damage, not somebody who may write into it.
+The file is not synchronised with the disk: a machine that loses power may damage it, which is then noticed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proofcompute import hashing, wire
+from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, StorageError
+from proofcompute.files import check_private, read_limited
+from proofcompute.hashing import DIGEST
+from proofcompute.identity import Identity
+from proofcompute.limits import MAX_COLUMNS, MAX_KEY
+from proofcompute.verifier.key import Entry, Key, decode_entry, encode_entry
+
+__all__ = ["SEED", "PartialKey", "partial_path", "progress_of"]
+
+KIND = "proofcompute interrupted key"
+VERSION = 1
+SEED = 32
+"""Bytes of a key's seed."""
+
+
+def partial_path(key: Path) -> Path:
+    """Where the unfinished key of a path is."""
+    return key.with_name(f"{key.name}.partial")
+
+
+def progress_of(path: Path) -> tuple[bytes, int, int]:
+    """Model id, columns and number of finished weights of a partial key; no secret.
+
+    InputError if others may read it, FormatError if it is damaged. The entries are not looked at.
+    """
+    check_private(path, "interrupted key")
+    frames, _ = _frames(read_limited(path, MAX_KEY, "interrupted key"))
+    if not frames:
+        raise FormatError(f"{path} holds nothing yet")
+    model_id, _secret, columns = _decode_head(frames[0])
+    return model_id, columns, len(frames) - 1
+
+
+@dataclass(eq=False)
+class PartialKey:
+    """The file while it is open, which it is in one process only."""
+
+    path: Path
+    seed: bytes = field(repr=False)
+    """The seed of the key."""
+    entries: list[Entry] = field(repr=False)
+    """Of the weights that are done, in program order."""
+    _fd: int
+    _link: bytes
+
+    @staticmethod
+    @contextmanager
+    def begin(key: Path, identity: Identity, columns: int, seed: bytes | None) -> Iterator[PartialKey]:
+        """The partial file of ``key``: taken up if there is one, begun otherwise.
+
+        ``seed`` None is that of the file, or a new one. Raises as :func:`.keymaking.write_key` says.
+        """
+        path = partial_path(key)
+        fd = _locked(path)
+        try:
+            found = _read(path, fd, identity, columns)
+            if found is not None and seed not in (None, found.seed):
+                raise MismatchError(f"{path} is of another seed; remove it to make the key anew")
+            # a key that was written may have been used: its seed is not for a second key
+            if found is None or _is_finished(key, found.seed):
+                found = _start(path, fd, identity, columns, seed or secrets.token_bytes(SEED))
+            yield found
+        finally:
+            os.close(fd)
+
+    def append(self, entry: Entry) -> None:
+        """Keep one more weight."""
+        encoded = encode_entry(entry)
+        self._link = _linked(self._link, encoded)
+        _append(self.path, self._fd, wire.encode((encoded, self._link)))
+        self.entries.append(entry)
+
+    def discard(self) -> None:
+        """Remove the file: the key is complete."""
+        try:
+            self.path.unlink()
+        except OSError as e:
+            raise StorageError(
+                f"cannot remove {self.path}: {e.strerror or e}; remove it, it is secret"
+            ) from e
+
+
+def _locked(path: Path) -> int:
+    """The file, made if absent, for this process alone; InputError if that cannot be."""
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as e:
+            raise StorageError(f"cannot write {path}: {e.strerror or e}") from e
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(fd), path.stat()):
+                check_private(path, "interrupted key")
+                return fd
+        except BlockingIOError:
+            os.close(fd)
+            raise InputError(f"another process is making this key: it is at work on {path}") from None
+        except InputError:
+            os.close(fd)
+            raise
+        os.close(fd)  # whoever had it finished the key and removed the file
+
+
+def _start(path: Path, fd: int, identity: Identity, columns: int, seed: bytes) -> PartialKey:
+    os.ftruncate(fd, 0)
+    head = wire.encode((KIND, VERSION, identity.model_id, seed, columns))
+    _append(path, fd, head)
+    return PartialKey(path, seed, [], fd, head)
+
+
+def _is_finished(key: Path, seed: bytes) -> bool:
+    """Whether the key of this seed stands at its path."""
+    try:
+        return Key.load(key).columns.seed == seed
+    except InputError:
+        return False
+
+
+def _read(path: Path, fd: int, identity: Identity, columns: int) -> PartialKey | None:
+    """What the file holds, a frame that was cut short taken away; None if not even the first is whole."""
+    data = read_limited(path, MAX_KEY, "interrupted key")
+    try:
+        frames, end = _frames(data)
+        if not frames:
+            return None
+        partial = _begun(path, fd, frames[0], identity, columns)
+        for payload, spec in zip(frames[1:], identity.program.weights, strict=False):
+            value, link = wire.as_list(wire.decode(payload, limit=MAX_KEY, what="entry"), "entry", n=2)
+            entry = decode_entry(spec, value, columns)
+            partial._link = _linked(partial._link, encode_entry(entry))
+            if link != partial._link:
+                raise FormatError(f"{spec.name} does not follow what is before it")
+            partial.entries.append(entry)
+        if len(frames) - 1 > len(identity.program.weights):
+            raise FormatError("more weights than the program has")
+    except (FormatError, LimitError) as e:
+        raise FormatError(f"{path} is damaged ({e}); remove it to make the key anew") from e
+    os.ftruncate(fd, end)
+    return partial
+
+
+def _begun(path: Path, fd: int, head: bytes, identity: Identity, columns: int) -> PartialKey:
+    model_id, seed, k = _decode_head(head)
+    if model_id != identity.model_id:
+        raise MismatchError(f"{path} is an interrupted key of another model; finish it first, or remove it")
+    if k != columns:
+        raise MismatchError(f"{path} has {k} columns, not {columns}; finish it first, or remove it")
+    return PartialKey(path, seed, [], fd, head)
+
+
+def _decode_head(head: bytes) -> tuple[bytes, bytes, int]:
+    """Model id, seed, columns."""
+    top = wire.as_list(wire.decode(head, limit=MAX_KEY, what="first frame"), "first frame", n=5)
+    if top[:2] != (KIND, VERSION):
+        raise FormatError("it is no interrupted key of this version")
+    columns = wire.as_int(top[4], "columns", 1, MAX_COLUMNS)
+    return wire.as_bytes(top[2], "model id", DIGEST), wire.as_bytes(top[3], "seed", SEED), columns
+
+
+def _frames(data: bytes) -> tuple[list[bytes], int]:
+    """The whole frames of ``data`` and where they end; FormatError for what is not a frame cut short."""
+    stream, frames, end = io.BytesIO(data), [], 0
+    while end < len(data):
+        try:
+            payload = wire.read_frame(stream, limit=MAX_KEY, what="frame")
+        except FormatError:
+            if stream.tell() < len(data):
+                raise
+            break
+        frames.append(payload or b"")
+        end = stream.tell()
+    return frames, end
+
+
+def _linked(link: bytes, encoded: tuple[wire.Value, ...]) -> bytes:
+    return hashing.message_digest("sha256", "interrupted key", link + wire.encode(encoded))
+
+
+def _append(path: Path, fd: int, payload: bytes) -> None:
+    frame = io.BytesIO()
+    wire.write_frame(frame, payload)
+    data = frame.getbuffer()
+    try:
+        if os.write(fd, data) != len(data):
+            raise OSError("only a part was written")
+    except OSError as e:
+        raise StorageError(
+            f"cannot write {path}: {e.strerror or e}; free some space and run again: what is done is kept"
+        ) from e
