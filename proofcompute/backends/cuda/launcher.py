@@ -22,7 +22,9 @@ from proofcompute.kernels import Array
 __all__ = ["THREADS", "Given", "Launcher", "i32", "i64"]
 
 THREADS: Final = 256
-"""Threads of every block (``cuda/canonical.cuh``)."""
+"""Threads of a block, but of those that hash rows (``cuda/canonical.cuh``)."""
+HASHERS: Final = 64
+"""Threads of a block that hashes rows (``cuda/message.cuh``)."""
 
 i32, i64 = np.int32, np.int64
 
@@ -208,7 +210,14 @@ class Launcher:
         """A grid-stride kernel over ``count`` elements, or over as many as it finds, up to that."""
         self.blocks(kernel, (min(-(-count // THREADS), self._device.blocks),), *arguments)
 
-    def blocks(self, kernel: str, grid: tuple[int, ...], *arguments: Argument | DeviceArray) -> None:
+    def few(self, kernel: str, count: int, groups: int, *arguments: Argument | DeviceArray) -> None:
+        """A grid-stride kernel over ``count`` elements of each of some groups, in blocks of few threads."""
+        blocks = min(-(-count // HASHERS), self._device.blocks * THREADS // HASHERS)
+        self.blocks(kernel, (blocks, groups), *arguments, threads=HASHERS)
+
+    def blocks(
+        self, kernel: str, grid: tuple[int, ...], *arguments: Argument | DeviceArray, threads: int = THREADS
+    ) -> None:
         """A kernel on a grid of up to three dimensions; nothing where one of them is 0."""
         x, y, z = (*grid, 1, 1)[:3]
         if not (x and y and z):
@@ -223,7 +232,7 @@ class Launcher:
                 self._use(argument.base if isinstance(argument, Window) else argument)
             plain.append(argument)
         try:
-            self.device.launch(kernel, (x, y, z), THREADS, plain, self._stream)
+            self.device.launch(kernel, (x, y, z), threads, plain, self._stream)
         except DeviceError as error:
             raise DeviceError(f"{self.operation or 'outside a step'}: {error}") from error
 

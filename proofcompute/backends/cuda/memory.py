@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.backends.cuda.array import DeviceArray, Position
+from proofcompute.backends.cuda.array import DeviceArray, Position, side_by_side
 from proofcompute.backends.cuda.launcher import Given, Launcher, i64
 from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.steps import Steps
@@ -109,14 +109,7 @@ class DeviceMemory:
             raise InputError("only arrays of as many rows are set side by side")
         if len(arrays) == 1:
             return DeviceArray(on, arrays[0].buffer, np.uint8, (n, width))
-        out = on.new(np.uint8, n, width)
-        at = 0
-        for a in arrays:
-            if n:
-                target = out.buffer.part(at, out.nbytes - at)
-                on.columns(a.buffer, a.row_bytes, target, width, n, a.row_bytes)
-            at += a.row_bytes
-        return out
+        return side_by_side(on, arrays)
 
     @placed
     def take(self, table: Given, ids: Given) -> Any:
@@ -152,8 +145,15 @@ class DeviceMemory:
         return known
 
     def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
-        with self.one_step():
-            return self._steps.run(key, places, f)
+        done = False
+        try:
+            with self.one_step():
+                found = self._steps.run(key, places, f)
+            done = True
+        finally:
+            if not done:
+                self._on.join()  # rows that are being hashed beside it may be written again
+        return found
 
     @contextmanager
     def one_step(self) -> Iterator[None]:
