@@ -1,6 +1,7 @@
 // keccak256_rows, keccak256_trees: Keccak-256 with the original padding byte 0x01 (not SHA3-256).
 //
-// Arguments and launches are those of sha256_rows (here with 8704 bytes of shared memory) and sha256_trees (sha256.cu).
+// Launch, arguments and what must hold: as for sha256_rows (here with 8704 bytes of shared memory) and sha256_trees
+// (sha256.cu).
 //
 // Rate 136 bytes, 24 rounds of keccak-f[1600] (FIPS 202, section 3); a round is unrolled, so that the 25 lanes stay in
 // registers.

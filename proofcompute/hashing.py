@@ -129,7 +129,9 @@ def hash_trees(suite: str, prefix: bytes, leaves: U8, size: int, hashed: HashRow
     Level after level (:func:`parents`), the leaves first and the root last. InputError for other leaves.
     """
     if leaves.ndim != 3 or leaves.shape[2] != DIGEST or leaves.dtype != np.uint8:
-        raise InputError(f"leaves of trees are uint8 [t, n, {DIGEST}], not {leaves.dtype} {list(leaves.shape)}")
+        raise InputError(
+            f"leaves of trees are uint8 [t, n, {DIGEST}], not {leaves.dtype} {list(leaves.shape)}"
+        )
     if not 1 <= size <= leaves.shape[1]:
         raise InputError(f"trees over {size} of {leaves.shape[1]} leaves")
     levels = [leaves[:, :size]]

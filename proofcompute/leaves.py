@@ -1,15 +1,15 @@
 """The leaves of a trace, hashed as its rows become final, and the trees over them (design, section 5).
 
-Leaves of all groups in one memory lie in one array, those that are hashed alike beside each other, so that one call
-hashes many of them into their places and one more makes all trees.
+Leaves of all groups in one memory lie in one array, those that are hashed alike beside each other, so that
+one call hashes many of them into their places and one more makes all trees.
 
-Rows that a step wrote count as final when it has succeeded. What is hashed before (while later segments of the same
-step run) is forgotten if it does not: its leaves are written over by the next attempt.
+Rows that a step wrote count as final when it has succeeded. What is hashed before (while later segments of
+the same step run) is forgotten if it does not: its leaves are written over by the next attempt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -17,7 +17,6 @@ import numpy as np
 
 from proofcompute import hashing, merkle
 from proofcompute.kernels import U8, Array, Kernels, Memory
-from proofcompute.program import Program
 
 __all__ = ["Leaves"]
 
@@ -36,47 +35,40 @@ class _Place:
 
 @final
 class Leaves:
-    """Leaves of every committed group of one trace, in one suite."""
+    """Leaves of groups of rows, as many in each, in one suite."""
 
     def __init__(
-        self,
-        program: Program,
-        suite: str,
-        capacity: int,
-        arrays: Mapping[str, Array],
-        home: Callable[[int], Memory],
+        self, names: Sequence[str], suite: str, parts: Sequence[Sequence[Array]], homes: Sequence[Memory]
     ) -> None:
-        """``arrays`` hold ``capacity`` rows of each tensor; ``home`` says where a group's are."""
+        """For each group its name, the arrays whose rows side by side are its own, and their memory."""
         self.suite = suite
-        self._capacity = capacity
-        self._arrays = arrays
-        self._groups = [group.tensors for group in program.committed]
-        self._tags = [hashing.tag(suite, "rows", group.name) for group in program.committed]
-        self._homes: list[Memory] = []
+        self._parts = parts
+        self._tags = [hashing.tag(suite, "rows", name) for name in names]
+        self._homes = list({id(home): home for home in homes}.values())
+        numbers = {id(home): number for number, home in enumerate(self._homes)}
         kinds: dict[Any, list[int]] = {}
-        for number, names in enumerate(self._groups):
-            memory = home(number)
-            if not any(memory is known for known in self._homes):
-                self._homes.append(memory)
-            specs = [program.specs[name] for name in names]
-            where = next(i for i, known in enumerate(self._homes) if known is memory)
-            kinds.setdefault((where, *((s.shape, s.numpy) for s in specs)), []).append(number)
-        counts = [0] * len(self._homes)
-        places: dict[int, _Place] = {}
-        for kind, ((where, *_), numbers) in enumerate(kinds.items()):
-            for number in numbers:
-                places[number] = _Place(where, counts[where], kind)
-                counts[where] += 1
-        self._places = [places[i] for i in range(len(places))]
-        self._counts = counts
+        for group, (arrays, home) in enumerate(zip(parts, homes, strict=True)):
+            alike = tuple((x.shape[1:], x.dtype) for x in arrays)
+            kinds.setdefault((numbers[id(home)], alike), []).append(group)
+        self._members: list[list[int]] = [[] for _ in self._homes]
+        """The groups in each memory, in the order of their leaves."""
+        self._places: dict[int, _Place] = {}
+        for kind, ((where, _), groups) in enumerate(kinds.items()):
+            for group in groups:
+                self._places[group] = _Place(where, len(self._members[where]), kind)
+                self._members[where].append(group)
         self._storage: dict[int, U8] = {}
-        self._hashed = [0] * len(places)
+        self._hashed = [0] * len(parts)
 
     def _leaves(self, where: int) -> U8:
+        """The leaves of all groups in a memory, [groups, rows, 32]."""
         if where not in self._storage:
-            memory = self._homes[where]
-            memory.operation = "leaves"
-            self._storage[where] = memory.zeros((self._counts[where], self._capacity, hashing.DIGEST), np.uint8)
+            memory, shape = (
+                self._homes[where],
+                (len(self._members[where]), len(self._parts[0][0]), hashing.DIGEST),
+            )
+            memory.operation = f"leaves of {shape[0]} groups"
+            self._storage[where] = memory.zeros(shape, np.uint8)
             memory.operation = ""
         return self._storage[where]
 
@@ -92,7 +84,7 @@ class Leaves:
         """Hash what is missing of the first ``rows`` rows of groups."""
         for run in self._runs(g for g in groups if self.missing(g, rows)):
             first, place = self._hashed[run[0]], self._places[run[0]]
-            parts = [[self._arrays[name][first:rows] for name in self._groups[g]] for g in run]
+            parts = [[part[first:rows] for part in self._parts[g]] for g in run]
             out = self._leaves(place.home)[place.index : place.index + len(run)]
             tags = [self._tags[g] for g in run]
             merkle.leaves_of_groups(self.suite, tags, parts, kernels, out, first)
@@ -116,10 +108,8 @@ class Leaves:
 
     def forests(self, rows: int, kernels: Kernels) -> list[tuple[list[int], merkle.Forest]]:
         """The trees over the first ``rows`` rows, and the groups of each forest's trees in order."""
-        self.hash(range(len(self._groups)), rows, kernels)
-        found = []
-        for where in range(len(self._homes)):
-            numbers = [g for g, place in enumerate(self._places) if place.home == where]
-            numbers.sort(key=lambda g: self._places[g].index)
-            found.append((numbers, merkle.Forest(self.suite, self._leaves(where), rows, kernels)))
-        return found
+        self.hash(range(len(self._parts)), rows, kernels)
+        return [
+            (members, merkle.Forest(self.suite, self._leaves(where), rows, kernels))
+            for where, members in enumerate(self._members)
+        ]

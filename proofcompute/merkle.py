@@ -152,8 +152,8 @@ class Forest:
     """Number of leaves of each tree."""
 
     def __init__(self, suite: str, leaves: U8, size: int, kernels: Kernels) -> None:
-        """Over the first ``size`` >= 0 of the leaf hashes of each of t >= 1 trees, uint8 [t, >= size, 32] of the
-        backend. FormatError for another shape or dtype, or for fewer leaves.
+        """Over the first ``size`` >= 0 of the leaf hashes of each of t >= 1 trees, uint8 [t, >= size, 32] of
+        the backend. FormatError for another shape or dtype, or for fewer leaves.
         """
         if leaves.ndim != 3 or leaves.shape[2] != DIGEST or leaves.dtype != np.uint8:
             raise FormatError(

@@ -19,8 +19,8 @@ HashRows = Callable[[str, bytes, U8], U8]
 TOGETHER: Final = 2048
 """Rows of all groups from which the segments of a step are hashed without waiting for more of them.
 
-One thread hashes a row, and a launch takes as long as a row does however few there are: too few segments at a time
-would take longer to hash than to compute.
+One thread hashes a row, and a launch takes as long as a row does however few there are: too few segments at a
+time would take longer to hash than to compute.
 """
 
 
@@ -93,16 +93,20 @@ class Trace:
         groups = [set(group.tensors) for group in self.program.committed]
         return [[i for i, g in enumerate(groups) if g <= set(p.writes)] for p in self.program.plans]
 
-    def _home(self, index: int) -> Memory:
-        return self._homes.get(self.program.committed[index].tensors[0], self.memory)
+    @property
+    def homes(self) -> list[Memory]:
+        """The memory of each committed group."""
+        return [self._homes.get(group.tensors[0], self.memory) for group in self.program.committed]
 
     def group(self, index: int, a: int, b: int) -> U8:
         """Leaf data of rows a..b of a committed group."""
-        return join_rows(self.program, index, self.arrays, a, b, self._home(index))
+        return join_rows(self.program, index, self.arrays, a, b, self.homes[index])
 
     def _leaves_in(self, suite: str) -> Leaves:
         if self._leaves is None or self._leaves.suite != suite:
-            self._leaves = Leaves(self.program, suite, self.capacity, self.arrays, self._home)
+            committed = self.program.committed
+            parts = [[self.arrays[name] for name in group.tensors] for group in committed]
+            self._leaves = Leaves([group.name for group in committed], suite, parts, self.homes)
             self._forests = None
         return self._leaves
 
@@ -143,18 +147,19 @@ class Trace:
                 leaves.hash(worth, rows, kernels)
 
     # -- when all rows are there -----------------------------------------------------------------------
-    def grow(self, suite: str, rows: int, kernels: Kernels) -> None:
-        """Make the trees over the first ``rows`` rows, beside what is computed next."""
+    def grow(self, suite: str, rows: int, kernels: Kernels) -> list[tuple[list[int], merkle.Forest]]:
+        """The trees over the first ``rows`` rows, made beside what is computed next, and their groups."""
         leaves = self._leaves_in(suite)
         if self._forests is None or self._forests[0] != rows:
             with self.memory.aside():
                 self._forests = rows, leaves.forests(rows, kernels)
+        return self._forests[1]
 
     def seals(self, suite: str, rows: int, kernels: Kernels) -> list[bytes]:
-        """Sealed roots of all groups, over their first ``rows`` rows."""
-        self.grow(suite, rows, kernels)
-        assert self._forests is not None
+        """Sealed roots of all groups, over their first ``rows`` rows, as they are now unless hashed ahead."""
+        if not self.memory.ahead:
+            self._leaves = None
         roots: dict[int, bytes] = {}
-        for numbers, forest in self._forests[1]:
+        for numbers, forest in self.grow(suite, rows, kernels):
             roots |= zip(numbers, forest.roots(), strict=True)
         return [group_seal(self.program, suite, i, rows, roots[i]) for i in range(len(roots))]

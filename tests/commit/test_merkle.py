@@ -70,9 +70,7 @@ class Counting(NumpyKernels):
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("trees", [1, 2, 5])
 def test_trees_that_grow_together(suite: str, trees: int) -> None:
-    """Roots and proofs are those of single trees; every level is one call, and roots are fetched by one, and so
-    are all proofs.
-    """
+    """Roots and proofs are those of single trees; a level is one call, and all proofs are fetched by one."""
     for n in (*range(SIZE + 1), 31, 32, 33, 63, 64, 65, 127, 511):
         every = digests(
             [
@@ -92,7 +90,9 @@ def test_trees_that_grow_together(suite: str, trees: int) -> None:
         assert len(kernels.hashed) == levels
         assert sum(kernels.hashed) == trees * max(n - 1, 0)
         assert kernels.fetched == (n > 0)
-        ranges = [(t, a, b) for t in range(trees) for a, b in {(0, n), (n // 3, n // 2), (n - 1, n)} if 0 <= a < b]
+        ranges = [
+            (t, a, b) for t in range(trees) for a, b in {(0, n), (n // 3, n // 2), (n - 1, n)} if 0 <= a < b
+        ]
         kernels.fetched = 0
         assert together.range_proofs(ranges) == [alone[t].range_proof(a, b) for t, a, b in ranges]
         assert kernels.fetched == 1

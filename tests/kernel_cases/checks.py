@@ -31,7 +31,8 @@ def _groups(count: int, n: int, d: int) -> list[list[Any]]:
 
 def _several(count: int, n: int, d: int, parts: int) -> list[list[Any]]:
     """Groups of ``n`` rows of several parts: bytes, int8 and float32."""
-    made = [[_bytes(n, d), int8s(n, d, key=i), floats("wide", n, d), floats("mixed", n, 1)] for i in range(count)]
+    floating = floats("wide", n, d), floats("mixed", n, 1)
+    made = [[_bytes(n, d), int8s(n, d, key=i), *floating] for i in range(count)]
     return [(group * 2)[:parts] for group in made]
 
 
@@ -107,7 +108,7 @@ def cases() -> Iterator[Case]:
             yield Case(
                 "hash_groups",
                 f"{suite}-parts-{count}x{n}x{d}-{parts}",
-                lambda s=suite, c=count, a=(n, d), p=parts: (s, b"\x00", _tags(c, 32), _several(c, *a, p)),
+                lambda s=suite, c=count, a=(n, d, parts): (s, b"\x00", _tags(c, 32), _several(c, *a)),
             )
         for count, n, capacity, row in ((3, 2, 7, 4), (1, 3, 3, 0), (9, 0, 2, 2)):
             yield Case(

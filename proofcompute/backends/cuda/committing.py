@@ -48,10 +48,11 @@ def hash_groups(
     out: DeviceArray | None,
     row: int,
 ) -> DeviceArray:
-    """Digests of prefix + tag + row into rows ``row``.. of each group of uint8 [g, capacity, 32], which is made
-    where ``out`` is None; suite and shapes are known to be right.
+    """Digests of prefix + tag + row into rows ``row``.. of each group of uint8 [g, capacity, 32], which is
+    made where ``out`` is None; suite and shapes are known to be right.
 
-    One launch for as many groups as have ``_SLOTS`` parts together. A row of more than ``_PARTS`` parts is copied first.
+    One launch for as many groups as have ``_SLOTS`` parts together. A row of more than ``_PARTS`` parts is
+    copied first.
     """
     count, n, front = len(groups), len(groups[0][0]), len(prefix) + len(tags[0])
     if out is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,6 +58,8 @@ class Launcher:
         self._beside: int | None = None
         self._unjoined: Any = None
         self._lent: list[Buffer] = []
+        self._lending: deque[tuple[Any, list[Buffer]]] = deque()
+        """Memory of the main stream that work beside it uses, with the event behind that work."""
         self._capture: Capture | None = None
         self._constants: OrderedDict[bytes, Buffer] = OrderedDict()
         self.faults = Faults(device, self.zeros(np.int32, faults.WORDS).buffer)
@@ -261,6 +263,8 @@ class Launcher:
             self._beside = device.stream()
         if self._stream:
             raise DeviceError("work beside the main stream has no work beside it")
+        while self._lending and device.done(self._lending[0][0]):
+            self._lending.popleft()
         device.wait(self._beside, device.record(0))
         self._stream = self._beside
         try:
@@ -269,6 +273,8 @@ class Launcher:
             self._make_moves()
             self._stream = 0
             self._unjoined = device.record(self._beside)
+            self._lending.append((self._unjoined, self._lent))
+            self._lent = []
 
     @property
     def capturing(self) -> bool:
@@ -293,4 +299,4 @@ class Launcher:
         if self._unjoined is not None:
             self.device.wait(0, self._unjoined)
             self._unjoined = None
-            self._lent.clear()
+            self._lending.clear()
