@@ -16,7 +16,7 @@ __all__ = ["Trace", "group_leaves", "group_seal", "join_rows", "split_rows", "tr
 
 HashRows = Callable[[str, bytes, U8], U8]
 
-TOGETHER: Final = 2048
+TOGETHER: Final = 4096
 """Rows of all groups from which the segments of a step are hashed without waiting for more of them.
 
 One thread hashes a row, and a launch takes as long as a row does however few there are: too few segments at a

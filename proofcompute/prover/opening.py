@@ -32,7 +32,7 @@ _BATCH: Final = 64
 
 @dataclass(eq=False)
 class StoredTrace:
-    """A finished trace that can be opened: leaf data of every committed group, and, once needed, its trees."""
+    """A finished trace that can be opened: leaf data of every committed group, and its trees once needed."""
 
     statement: Statement
     suite: str

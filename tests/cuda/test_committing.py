@@ -212,7 +212,7 @@ def test_one_download_from_each_device() -> None:
 
 
 def test_an_opening_is_fetched_in_few_pieces() -> None:
-    """Roots, then proofs of up to 64 cells, then the rows of each cell; the trees were made together."""
+    """Roots, proofs of up to 64 cells and a status, the rows of each cell; the trees were made together."""
     m = synthetic.model()
     request = synthetic.request(m)
     expected = synthetic.prove(m, request)
@@ -223,6 +223,6 @@ def test_an_opening_is_fetched_in_few_pieces() -> None:
     device.downloads.clear()
     device.launches.clear()
     assert synthetic.open_all(found, challenge) == synthetic.open_all(expected, challenge)
-    assert len(device.downloads) == 2 + len(cells)
+    assert len(device.downloads) == 3 + len(cells)
     hashes = [name for name, _ in device.launches if name.startswith("sha256")]
     assert hashes == ["sha256_rows"] * KINDS + ["sha256_trees"]
