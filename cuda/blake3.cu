@@ -77,8 +77,7 @@ extern "C" __global__ void __launch_bounds__(HASHERS)
                   i64 n, i64 chunks, u32* __restrict__ values, EVERY_FROM(FROM)) {
   const int group = blockIdx.y, width[PARTS] = {width0, width1, width2, width3};
   const auto pick = [&](int p) -> const u8* {
-    switch (group * parts + p) { EVERY_PICK(PICK) }
-    return nullptr;
+    PICKED(group * parts + p)
   };
   for (i64 e = first_index(); e < n * chunks; e += index_step()) {
     const int chunk = (int)(e % chunks);

@@ -57,8 +57,7 @@ extern "C" __global__ void __launch_bounds__(HASHERS)
                    i64 n, u8* __restrict__ out, i64 pitch, EVERY_FROM(FROM)) {
   const int group = blockIdx.y, width[PARTS] = {width0, width1, width2, width3};
   const auto pick = [&](int p) -> const u8* {
-    switch (group * parts + p) { EVERY_PICK(PICK) }
-    return nullptr;
+    PICKED(group * parts + p)
   };
   for (i64 t = first_index(); t < n; t += index_step()) {
     const Message message = message_of(heads, front, parts, width, t, pick);
