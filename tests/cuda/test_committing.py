@@ -148,23 +148,24 @@ def test_layers_are_hashed_while_later_ones_compute(prompt: int, monkeypatch: py
     assert receipt == synthetic.prove(m, request).receipt.encode()
 
 
-def test_a_step_that_fails_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_step_that_fails_is_run_again(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was hashed beside it is hashed again, after it was written again."""
     monkeypatch.setattr(trace_module, "TOGETHER", 1)
     m = synthetic.model()
     request = synthetic.request(m, "Hello, world", max_tokens=3)
-    device = EmulatedDevice()
-    kernels = CudaKernels(device)
+    devices = [EmulatedDevice(name=f"device {i}") for i in range(count)]
+    kernels: Any = CudaKernels(devices[0]) if count == 1 else SpreadKernels(devices)
     kernels.ahead = 1
     engine = Engine(m, kernels)
     session = engine.add(request)
     matrix = m.weights["block.1.ffn.down"]
-    scale: Any = kernels.weight(matrix).scale  # type: ignore[arg-type]
+    scale: Any = getattr(kernels, "parts", [kernels])[-1].weight(matrix).scale
     whole = scale.host()
     scale[...] = np.full_like(whole, np.nan)
     with pytest.raises(NonFiniteError):
         engine.step()
-    assert "sha256_rows" in [name for name, _ in device.launches]
+    assert all("sha256_rows" in [name for name, _ in device.launches] for device in devices)
     scale[...] = whole
     engine.run(session)
     receipt = make_receipt(m, session, kernels, synthetic.NODE).encode()

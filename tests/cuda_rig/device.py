@@ -326,7 +326,8 @@ def _touched(argument: Buffer | Window) -> Buffer:
 
 def _overlapping(arguments: Sequence[Argument], read_only: Sequence[bool]) -> bool:
     """Whether a range that is written is another argument's too: in a replay each is memory of its own."""
-    touched = [(_touched(a), only) for a, only in zip(arguments, read_only, strict=True) if _base(a)]
+    pairs = zip(arguments, read_only, strict=True)
+    touched = [(_touched(a), only) for a, only in pairs if isinstance(a, Buffer | Window)]
     return any(
         a.owner is b.owner and a.start < b.start + b.size and b.start < a.start + a.size
         for i, (a, _) in enumerate(touched)

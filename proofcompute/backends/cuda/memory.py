@@ -145,27 +145,25 @@ class DeviceMemory:
         return known
 
     def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
-        done = False
-        try:
-            with self.one_step():
-                found = self._steps.run(key, places, f)
-            done = True
-        finally:
-            if not done:
-                self._on.join()  # rows that are being hashed beside it may be written again
-        return found
+        with self.one_step():
+            return self._steps.run(key, places, f)
 
     @contextmanager
     def one_step(self) -> Iterator[None]:
         """Inside, rows of rotary tables are looked up once: every layer asks for the same.
 
-        Not for longer: a step's rows may be at positions that device memory names.
+        Not for longer: a step's rows may be at positions that device memory names. A step that fails may be
+        run again, and then writes rows that are being hashed beside it: what follows waits for that.
         """
         self._turns = {}
+        done = False
         try:
             yield
+            done = True
         finally:
             self._turns = None
+            if not done:
+                self._on.join()
 
     def look(self) -> None:
         """Raise the error of the first check that found something."""
