@@ -6,14 +6,18 @@ non-zero vector mod p: both accumulators are smaller than 2^30 in absolute value
 2^31 - 1 = p and D cannot vanish mod p. D S = 0 then holds with probability p^-1 for each independent column,
 p^-k for all (Freivalds 1977). With k = 2 this is 2^-62 (1 - 2^-31)^-2, that is less than 2^-61.99.
 
-Where X or W has two limbs, or the contraction is cut into parts, each set of accumulators is one such claim
-(:func:`proofcompute.kernels.product_sets`).
+What is claimed about a product (:func:`claims`): for each part of a long contraction and each limb of W, one
+set Y. Where X has two limbs, X = 256 X1 + X0, the set is that of both together: Y = X W^T is linear in X. By
+Cauchy and Schwarz |y_tj| <= |x_t| |w_j|, so it is below 2^30 if max_t |x_t|^2 max_j |w_j|^2 < 2^60. Prover
+and verifier both know the two maxima: the first from the rows in front of the product, the second from the
+weights or the key. Where they are too large, each limb of X has a set of its own, below 2^30 by the bound on
+int8 products. So D above is smaller than p in either case, whatever the prover sends.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,15 +25,19 @@ import numpy as np
 
 from proofcompute.field import P31, sample31
 from proofcompute.hashing import Xof
-from proofcompute.kernels import I8, I32, U32, Kernels, Matrix, product_sets
-from proofcompute.program import WeightSpec
+from proofcompute.kernels import I8, U32, Kernels, Matrix
+from proofcompute.limits import MAX_ACCUMULATOR, MAX_CONTRACTION
+from proofcompute.program import Site, WeightSpec
 
 __all__ = [
+    "Claim",
     "Columns",
     "DerivedColumns",
     "SecretColumns",
     "check_product",
+    "claims",
     "derive",
+    "largest_squares",
     "project_weight",
     "soundness_bits",
 ]
@@ -44,6 +52,10 @@ class Columns(Protocol):
 
     def v(self, spec: WeightSpec) -> U32:
         """V of each limb of a weight matrix, transposed: [limbs, k, d]."""
+        ...
+
+    def squares(self, spec: WeightSpec) -> Sequence[int]:
+        """The largest sum of squares of a row, for each limb of a weight matrix."""
         ...
 
 
@@ -65,6 +77,8 @@ class SecretColumns:
     seed: bytes = field(repr=False)
     k: int
     projections: Mapping[str, U32] = field(repr=False)
+    largest: Mapping[str, tuple[int, ...]]
+    """See ``squares``; from the weights, and no secret."""
     _derived: dict[str, U32] = field(default_factory=dict, repr=False)
 
     def s(self, spec: WeightSpec) -> U32:
@@ -76,6 +90,10 @@ class SecretColumns:
     def v(self, spec: WeightSpec) -> U32:
         """See Columns."""
         return self.projections[spec.name]
+
+    def squares(self, spec: WeightSpec) -> Sequence[int]:
+        """See Columns."""
+        return self.largest[spec.name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,25 +114,79 @@ class DerivedColumns:
         """See Columns."""
         return project_weight(self.matrix(spec.name), self.s(spec), self.kernels)
 
+    def squares(self, spec: WeightSpec) -> Sequence[int]:
+        """See Columns."""
+        return largest_squares(self.matrix(spec.name), self.kernels)
 
-def check_product(q: I8, acc: I32, w_limbs: int, s: U32, v: U32, kernels: Kernels) -> bool:
-    """Whether every accumulator set is the product it claims to be, up to the error in the module's text.
+
+@dataclass(frozen=True)
+class Claim:
+    """One set of integers [n, m] of a hint: columns start..stop of X times those of one limb of W."""
+
+    start: int
+    stop: int
+    limbs: tuple[int, ...]
+    """Limbs of X, high before low: one, or both taken together."""
+    w_limb: int
+    shift: int
+    """The product is the sum of all sets, each shifted left by this."""
+    bound: int
+    """No value is larger than this in absolute value; below 2^30."""
+
+
+def claims(site: Site, q: I8, squares: Sequence[int], kernels: Kernels) -> list[Claim]:
+    """What a hint of one product holds, in canonical order: parts, then limbs of W, then limbs of X.
+
+    Args:
+        site: the product.
+        q: int8 limbs of all rows of the cell, [limbs, n, d], n >= 1.
+        squares: the largest sum of squares of a row, for each limb of W (:func:`largest_squares`).
+        kernels: backend.
+    """
+    out = []
+    for start in range(0, site.d, MAX_CONTRACTION):
+        stop = min(start + MAX_CONTRACTION, site.d)
+        part = q if stop - start == site.d else np.ascontiguousarray(kernels.host(q)[:, :, start:stop])
+        largest = int(kernels.row_squares(part).max()) if site.x_limbs == 2 else 0
+        for j in range(site.w_limbs):
+            shift = 8 * (site.w_limbs - 1 - j)
+            bound = math.isqrt(largest * squares[j])
+            if site.x_limbs == 2 and bound < MAX_ACCUMULATOR:
+                out.append(Claim(start, stop, (0, 1), j, shift, bound))
+            else:
+                each = (
+                    Claim(start, stop, (i,), j, shift + 8 * (site.x_limbs - 1 - i), site.bound)
+                    for i in range(site.x_limbs)
+                )
+                out.extend(each)
+    return out
+
+
+def largest_squares(w: Matrix, kernels: Kernels) -> tuple[int, ...]:
+    """The largest sum of squares of a row [d] of each limb of a weight matrix."""
+    return tuple(int(kernels.row_squares(limb[np.newaxis]).max()) for limb in w.q)
+
+
+def check_product(q: I8, projections: U32, made: Sequence[Claim], v: U32, kernels: Kernels) -> bool:
+    """Whether every set is the product it claims to be, up to the error in the module's text.
 
     Args:
         q: int8 limbs of the rows, [limbs, n, d].
-        acc: claimed accumulators, [sets, n, m], each smaller than 2^30 in absolute value.
-        w_limbs: limbs of the weight matrix.
-        s: columns, [k, m].
-        v: projections, [w_limbs, k, d].
+        projections: Y S of each set, [sets, n, k]; every value of Y within its claim's bound.
+        made: the claims.
+        v: projections of the weights, [w_limbs, k, d].
         kernels: backend that projects.
 
     All sets, rows and columns are evaluated whatever fails, so that time says nothing about which one did.
     """
     ok = True
-    sets = product_sets(q.shape[2], q.shape[0], w_limbs)
-    for claimed, (a, b, i, j, _) in zip(acc, sets, strict=True):
-        left = kernels.project(claimed, s)
-        right = kernels.project(np.ascontiguousarray(q[i][:, a:b]), np.ascontiguousarray(v[j][:, a:b]))
+    for left, claim in zip(projections, made, strict=True):
+        a, b = claim.start, claim.stop
+        columns = np.ascontiguousarray(v[claim.w_limb][:, a:b])
+        right = np.zeros(left.shape, np.int64)
+        for i in claim.limbs:
+            rows = np.ascontiguousarray(q[i][:, a:b])
+            right = (right * 256 + kernels.project(rows, columns)) % P31
         ok &= bool(np.array_equal(left, right))
     return ok
 

@@ -96,6 +96,18 @@ def product_sets(d: int, x_limbs: int, w_limbs: int) -> list[tuple[int, int, int
     ]
 
 
+@dataclass(frozen=True, eq=False)
+class ReadHint:
+    """What :meth:`Kernels.read_hint` finds in the packed sets of one product."""
+
+    limits: Sequence[tuple[int, int]]
+    """The least and the greatest value of each set."""
+    projections: U32
+    """Each set times the columns, [sets, n, k]."""
+    y: F32
+    """The product as float32, [n, m]; of no use before the rest is checked."""
+
+
 Place: TypeAlias = tuple[int, int, int]
 """A request's number and its rows a..b (:class:`proofcompute.program.Span` is one)."""
 
@@ -331,8 +343,28 @@ class Kernels(Memory, Protocol):
         """Two's complement of `bits` bits each (1..32), least significant first, zero-padded to a byte."""
         ...
 
-    def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
-        """The inverse of pack. FormatError on a wrong length or non-zero padding."""
+    def row_squares(self, q: I8) -> I64:
+        """Sum of squares of each row of limbs [limbs, n, d], taken together (256 high + low): [n].
+
+        On the host.
+        """
+        ...
+
+    def read_hint(
+        self,
+        sets: Sequence[tuple[int, bytes | memoryview]],
+        s: U32,
+        shifts: Sequence[int],
+        sx: F32,
+        sw: F32,
+        bias: F32 | None,
+    ) -> ReadHint:
+        """Unpack integer sets [n, m], their bits first, find their limits, project and rescale them; fused.
+
+        Equal to ``bitpack.unpack`` of each set, its least and greatest value, ``project`` of each set by s
+        [k, m], and ``rescale`` of all. There is at least one set, row and column. FormatError on a wrong
+        length or padding that is not zero.
+        """
         ...
 
 

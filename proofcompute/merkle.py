@@ -40,6 +40,7 @@ __all__ = [
     "leaves_of_groups",
     "proof_length",
     "root_from_range",
+    "roots_from_leaves",
 ]
 
 U8 = npt.NDArray[np.uint8]
@@ -189,6 +190,45 @@ class Forest:
         return [[next(rest).tobytes() for _ in path] for path in paths]
 
 
+def _check_proof(size: int, a: int, b: int, proof: Sequence[bytes]) -> None:
+    expected = proof_length(size, a, b)
+    if len(proof) != expected:
+        raise FormatError(f"a proof for leaves {a}..{b} of {size} has {expected} digests, not {len(proof)}")
+    if any(type(node) is not bytes or len(node) != DIGEST for node in proof):
+        raise FormatError(f"a proof consists of digests of {DIGEST} bytes")
+
+
+def roots_from_leaves(
+    suite: str,
+    size: int,
+    indices: Sequence[int],
+    leaves: U8,
+    proofs: Sequence[Sequence[bytes]],
+    hash_rows: HashRows,
+) -> list[bytes]:
+    """:func:`root_from_range` of n >= 1 single leaves, uint8 [n, 32], each with its proof; level by level.
+
+    Raises the same, before anything is hashed.
+    """
+    _check_leaves(leaves, len(indices))
+    for i, proof in zip(indices, proofs, strict=True):
+        _check_proof(size, i, i + 1, proof)
+    given = np.frombuffer(b"".join(d for proof in proofs for d in proof), np.uint8).reshape(-1, DIGEST)
+    at = np.cumsum([0, *map(len, proofs[:-1])])  # the next digest of each proof
+    position = np.array(indices, np.int64)
+    nodes = leaves.copy()
+    while size > 1:
+        (paired,) = np.nonzero((position % 2 == 1) | (position + 1 < size))
+        if paired.size:
+            beside, right = given[at[paired]], position[paired] % 2 == 1
+            pairs = np.stack([nodes[paired], beside], axis=1)
+            pairs[right] = pairs[right, ::-1]
+            nodes[paired] = hash_rows(suite, _NODE, pairs.reshape(-1, 2 * DIGEST))
+            at[paired] += 1
+        position, size = position // 2, (size + 1) // 2
+    return [node.tobytes() for node in nodes]
+
+
 def root_from_range(
     suite: str, size: int, a: int, b: int, leaves: U8, proof: Sequence[bytes], hash_rows: HashRows
 ) -> bytes:
@@ -198,12 +238,8 @@ def root_from_range(
     <= a < b <= size, there are b - a leaves, and the proof has ``proof_length(size, a, b)`` digests of 32
     bytes: any other proof is for another range or tree.
     """
-    expected = proof_length(size, a, b)
+    _check_proof(size, a, b, proof)
     _check_leaves(leaves, b - a)
-    if len(proof) != expected:
-        raise FormatError(f"a proof for leaves {a}..{b} of {size} has {expected} digests, not {len(proof)}")
-    if any(type(node) is not bytes or len(node) != DIGEST for node in proof):
-        raise FormatError(f"a proof consists of digests of {DIGEST} bytes")
     rest = iter(proof)
     nodes = leaves
     for _, _, left, right in _climb(size, a, b):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proofcompute.kernels import (
     F32,
@@ -30,6 +30,7 @@ __all__ = [
     "PlacedWeights",
     "Products",
     "RecordProducts",
+    "Recorded",
     "RowReader",
     "Source",
     "WeightRows",
@@ -119,12 +120,21 @@ class ComputeProducts:
         return k.linear(x, self.matrix(weight), limbs, before, residual)
 
 
+class Recorded(NamedTuple):
+    """One product as it was made."""
+
+    q: I8
+    """Limbs of the rows, [limbs, n, d]."""
+    acc: I32
+    """Accumulators, [sets, n, m], in the order of ``product_sets``."""
+
+
 @dataclass(frozen=True)
 class RecordProducts:
-    """Products made from the weights set by set, their accumulators kept: what an opening is made of."""
+    """Products made from the weights set by set, and kept: what an opening is made of."""
 
     matrix: Callable[[str], Matrix]
-    recorded: list[I32]
+    recorded: list[Recorded]
 
     def linear(
         self,
@@ -141,7 +151,7 @@ class RecordProducts:
         sets = product_sets(q.shape[2], limbs, w.q.shape[0])
         products = [k.product(k.cut(q[i], a, b), k.cut(w.q[j], a, b)) for a, b, i, j, _ in sets]
         acc = k.join(products).reshape(len(sets), *products[0].shape)
-        self.recorded.append(acc)
+        self.recorded.append(Recorded(q, acc))
         y = k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)
         return y if residual is None else k.add(residual, y)
 

@@ -126,7 +126,8 @@ class Vocabulary:
         texts: set[bytes] = set()
         names: set[bytes] = set()
         for i, (token, kind) in enumerate(zip(self.tokens, self.types, strict=True)):
-            _limit(len(token), MAX_TOKEN, f"bytes of token {i}")
+            if len(token) > MAX_TOKEN:
+                _limit(len(token), MAX_TOKEN, f"bytes of token {i}")
             if not token and kind in (NORMAL, BYTE):
                 raise FormatError(f"vocabulary: token {i} is empty")
             if kind == BYTE and (self.kind != "spm" or len(token) != 1):

@@ -14,7 +14,6 @@ A *frame* is one byte string in a stream; a file or a connection is a sequence o
 
 from __future__ import annotations
 
-import io
 import math
 from typing import Any, BinaryIO, Final, TypeAlias, cast
 
@@ -25,12 +24,14 @@ from proofcompute.limits import MAX_DEPTH, MAX_ITEMS, MIB
 
 __all__ = [
     "Encodable",
+    "FrameReader",
     "Value",
     "as_bytes",
     "as_f32",
     "as_int",
     "as_list",
     "as_str",
+    "as_view",
     "decode",
     "encode",
     "f32_bits",
@@ -39,7 +40,7 @@ __all__ = [
     "write_frame",
 ]
 
-Value: TypeAlias = "int | bytes | str | tuple[Value, ...]"
+Value: TypeAlias = "int | bytes | memoryview | str | tuple[Value, ...]"
 """What decoding gives."""
 Encodable: TypeAlias = "int | bytes | str | list[Any] | tuple[Any, ...]"
 """What encoding takes; the elements of arrays are again Encodable."""
@@ -52,7 +53,7 @@ _ARRAY: Final = 4
 _WORD: Final = 1 << 64
 _SMALLEST: Final = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
 """The least argument that needs the 1, 2, 4 or 8 bytes announced by additional information 24 to 27."""
-_CHUNK: Final = MIB
+_CHUNK: Final = MIB // 4
 """A frame's payload is read in pieces of this size, so memory follows what has really arrived."""
 
 
@@ -93,13 +94,13 @@ def _check(value: object) -> None:
         level = below
 
 
-def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str) -> Value:
+def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str, views: bool = False) -> Value:
     """The value whose encoding is ``data``, all of it; arrays as tuples.
 
     ``limit`` is the greatest allowed size in bytes; ``what`` names the data in errors. Each byte string is
-    copied once. Raises FormatError unless ``data`` is the one deterministic encoding of a value, and
-    LimitError if it is larger than ``limit``, has more than MAX_ITEMS array elements, or nests arrays more
-    than MAX_DEPTH deep.
+    copied once, or is a view of ``data`` if ``views`` is set. Raises FormatError unless ``data`` is the one
+    deterministic encoding of a value, and LimitError if it is larger than ``limit``, has more than MAX_ITEMS
+    array elements, or nests arrays more than MAX_DEPTH deep.
     """
     view = memoryview(data)
     if view.nbytes > limit:
@@ -157,7 +158,8 @@ def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str) -> Va
             done, missing = [], argument
         else:
             end = at + argument
-            done.append(bytes(view[at:end]) if major == _BYTES else _text(view[at:end], what))
+            part = view[at:end]
+            done.append(_text(part, what) if major == _TEXT else part if views else bytes(part))
             at = end
     if at != size:
         raise FormatError(f"{what}: {size - at} bytes after the end")
@@ -196,6 +198,80 @@ def _frame_head(n: int) -> bytes:
     return bytes([_BYTES << 5 | 24 + extra]) + n.to_bytes(1 << extra, "big")
 
 
+class FrameReader:
+    """Reads the frames of a stream into one buffer, which becomes as large as the longest of them.
+
+    The buffer grows as bytes arrive, not as they are announced.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._buffer = np.empty(_CHUNK, np.uint8)
+        self.count = 0
+        """Bytes read so far."""
+
+    def read(self, *, limit: int, what: str) -> memoryview | None:
+        """:func:`read_frame`; the payload is a view that the next frame overwrites."""
+        size = self._head(limit, what)
+        if size is None:
+            return None
+        done = 0
+        while done < size:
+            if done == len(self._buffer):
+                larger = np.empty(min(size, 2 * done), np.uint8)
+                larger[:done] = self._buffer
+                self._buffer = larger
+            found = self._into(self._buffer.data[done:size])
+            if not found:
+                raise FormatError(f"{what}: the stream ends inside a frame")
+            done += found
+        return self._buffer.data[:size].toreadonly()
+
+    def ended(self) -> bool:
+        """Whether nothing is left of the stream; reads a byte if there is one."""
+        return not self._some(1)
+
+    def _into(self, target: memoryview) -> int:
+        """Read some bytes, and say how many."""
+        read_into = getattr(self._stream, "readinto", None)
+        if read_into is None:  # a stream that has only what BinaryIO asks for
+            data = self._some(min(len(target), _CHUNK))
+            target[: len(data)] = data
+            return len(data)
+        found = int(read_into(target) or 0)
+        self.count += found
+        return found
+
+    def _some(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self.count += len(data)
+        return data
+
+    def _head(self, limit: int, what: str) -> int | None:
+        first = self._some(1)
+        if not first:
+            return None
+        major, size = first[0] >> 5, first[0] & 31
+        if major != _BYTES:
+            raise FormatError(f"{what}: a frame is a byte string, not CBOR major type {major}")
+        if size >= 24:
+            if size > 27:
+                raise FormatError(f"{what}: indefinite or reserved length")
+            least = _SMALLEST[size]
+            argument = b""
+            while len(argument) < 1 << (size - 24):
+                part = self._some((1 << (size - 24)) - len(argument))
+                if not part:
+                    raise FormatError(f"{what}: the stream ends inside a frame")
+                argument += part
+            size = int.from_bytes(argument, "big")
+            if size < least:
+                raise FormatError(f"{what}: a head is not in its shortest form")
+        if size > limit:
+            raise LimitError(f"{what}: a frame of {size} bytes, at most {limit} are allowed")
+        return size
+
+
 def read_frame(stream: BinaryIO, *, limit: int, what: str) -> bytes | None:
     """The payload of the next frame, or None if the stream ended cleanly before it.
 
@@ -203,34 +279,8 @@ def read_frame(stream: BinaryIO, *, limit: int, what: str) -> bytes | None:
     is read. Raises LimitError above it; FormatError for anything but the shortest head of a byte string, or
     if the stream ends inside the frame. Errors of the stream pass through.
     """
-    first = stream.read(1)
-    if not first:
-        return None
-    major, size = first[0] >> 5, first[0] & 31
-    if major != _BYTES:
-        raise FormatError(f"{what}: a frame is a byte string, not CBOR major type {major}")
-    if size >= 24:
-        if size > 27:
-            raise FormatError(f"{what}: indefinite or reserved length")
-        least = _SMALLEST[size]
-        size = int.from_bytes(_read_exactly(stream, 1 << (size - 24), what), "big")
-        if size < least:
-            raise FormatError(f"{what}: a head is not in its shortest form")
-    if size > limit:
-        raise LimitError(f"{what}: a frame of {size} bytes, at most {limit} are allowed")
-    return _read_exactly(stream, size, what)
-
-
-def _read_exactly(stream: BinaryIO, size: int, what: str) -> bytes:
-    """``size`` bytes; a stream may return fewer at a time, none only at its end."""
-    got = io.BytesIO()
-    while size > 0:
-        part = stream.read(min(size, _CHUNK))
-        if not part:
-            raise FormatError(f"{what}: the stream ends inside a frame")
-        got.write(part)
-        size -= len(part)
-    return got.getvalue()
+    found = FrameReader(stream).read(limit=limit, what=what)
+    return None if found is None else bytes(found)
 
 
 # -- typed elements --------------------------------------------------------------------------------------
@@ -246,14 +296,20 @@ def as_int(value: object, what: str, lo: int, hi: int) -> int:
 def as_bytes(value: object, what: str, size: int | None = None, max_size: int | None = None) -> bytes:
     """``value`` if it is a byte string of exactly ``size`` bytes (if given), else FormatError.
 
-    More than ``max_size`` bytes (if given) is a LimitError.
+    More than ``max_size`` bytes (if given) is a LimitError. A view is copied.
     """
-    if type(value) is not bytes:
+    found = as_view(value, what, size)
+    if max_size is not None and len(found) > max_size:
+        raise LimitError(f"{what}: {len(found)} bytes, at most {max_size} are allowed")
+    return bytes(found)
+
+
+def as_view(value: object, what: str, size: int | None = None) -> bytes | memoryview:
+    """:func:`as_bytes`, but a view stays a view: what is large is not copied."""
+    if type(value) is not bytes and type(value) is not memoryview:
         raise FormatError(f"{what}: expected a byte string, found {_kind(value)}")
     if size is not None and len(value) != size:
         raise FormatError(f"{what}: expected {size} bytes, found {len(value)}")
-    if max_size is not None and len(value) > max_size:
-        raise LimitError(f"{what}: {len(value)} bytes, at most {max_size} are allowed")
     return value
 
 
@@ -289,7 +345,13 @@ def as_f32(value: object, what: str) -> np.float32:
 
 
 def _kind(value: object) -> str:
-    names = {int: "an integer", bytes: "a byte string", str: "text", tuple: "an array"}
+    names = {
+        int: "an integer",
+        bytes: "a byte string",
+        memoryview: "a byte string",
+        str: "text",
+        tuple: "an array",
+    }
     return names.get(type(value), type(value).__name__)
 
 

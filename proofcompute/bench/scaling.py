@@ -20,10 +20,10 @@ from proofcompute.bench.settings import Settings, Shape
 from proofcompute.bench.subject import Finished, Subject, network, sample_request, synthetic, token_request
 from proofcompute.bench.timing import exponent, in_turn
 from proofcompute.errors import Cell
-from proofcompute.kernels import Kernels, product_sets
+from proofcompute.kernels import Kernels
 from proofcompute.messages import all_cells
 from proofcompute.ops import Attention
-from proofcompute.program import Program
+from proofcompute.program import Program, Site
 
 __all__ = ["SWEEPS", "checking", "computing", "scale"]
 
@@ -32,22 +32,21 @@ _LAYERS = 3
 
 
 def checking(program: Program, cells: Sequence[Cell], columns: int) -> int:
-    """Multiplications that checking the cells takes under a key."""
-    return _count(program, cells, lambda d, m: (d + m) * columns)
+    """Multiplications that checking the cells takes under a key, limbs of a row together in its hints."""
+    return _count(program, cells, lambda site: site.w_limbs * (site.d * site.x_limbs + site.m) * columns)
 
 
 def computing(program: Program, cells: Sequence[Cell]) -> int:
     """Multiplications that computing the cells takes."""
-    return _count(program, cells, lambda d, m: d * m)
+    return _count(program, cells, lambda site: site.w_limbs * site.x_limbs * site.d * site.m)
 
 
-def _count(program: Program, cells: Sequence[Cell], product: Callable[[int, int], int]) -> int:
+def _count(program: Program, cells: Sequence[Cell], product: Callable[[Site], int]) -> int:
     total = 0
     for cell in cells:
         rows = cell.b - cell.a
         for site in program.plans[cell.segment].sites:
-            for start, stop, *_ in product_sets(site.d, site.x_limbs, site.w_limbs):
-                total += rows * product(stop - start, site.m)
+            total += rows * product(site)
         for node in program.segments[cell.segment].nodes:
             if isinstance(node.op, Attention):
                 width = prod(program.specs[node.inputs[0]].shape)

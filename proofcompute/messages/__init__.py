@@ -8,8 +8,9 @@ from proofcompute.messages.opening import (
     OpeningHead,
     Part,
     TableOpening,
-    decode_hint,
     encode_hint,
+    pack_set,
+    read_hint,
 )
 from proofcompute.messages.receipt import STOP_REASONS, Receipt
 from proofcompute.messages.request import Generation, Request
@@ -26,8 +27,9 @@ __all__ = [
     "TableOpening",
     "all_cells",
     "count_cells",
-    "decode_hint",
     "draw_cells",
     "encode_hint",
+    "pack_set",
     "public_challenge",
+    "read_hint",
 ]

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from proofcompute import wire
 from proofcompute.errors import FormatError
+from proofcompute.freivalds import Claim
 from proofcompute.interpreter import Needs
-from proofcompute.kernels import I32, Kernels, product_sets
+from proofcompute.kernels import F32, I32, U32, Kernels, ReadHint, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
 from proofcompute.merkle import proof_length
 from proofcompute.messages.request import _head
 from proofcompute.program import Program, Site
+from proofcompute.source import Recorded
 
-__all__ = ["GroupOpening", "OpeningHead", "Part", "TableOpening", "decode_hint", "encode_hint"]
+__all__ = ["GroupOpening", "OpeningHead", "Part", "TableOpening", "encode_hint", "pack_set", "read_hint"]
 
+Raw: TypeAlias = "bytes | memoryview"
+"""Bytes of a part that was made, or a view of those that were read."""
 KIND = "proofcompute opening"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class OpeningHead:
         return 128 + 64 * (groups + 2)
 
     @staticmethod
-    def decode(data: bytes, groups: int) -> OpeningHead:
+    def decode(data: bytes | memoryview, groups: int) -> OpeningHead:
         """The head that ``data`` encodes, for ``groups`` committed groups; FormatError otherwise."""
         top = wire.as_list(wire.decode(data, limit=MAX_OPENING_PART, what="opening"), "opening", n=5)
         _head(top, KIND, VERSION)
@@ -61,7 +66,7 @@ class OpeningHead:
 class GroupOpening:
     """Rows of one committed group, end to end, and the Merkle range proof."""
 
-    rows: bytes
+    rows: Raw
     proof: tuple[bytes, ...]
 
 
@@ -69,7 +74,7 @@ class GroupOpening:
 class TableOpening:
     """One row of a weight table and its Merkle proof."""
 
-    row: bytes
+    row: Raw
     proof: tuple[bytes, ...]
 
 
@@ -80,16 +85,16 @@ class Part:
     groups: tuple[GroupOpening, ...]
     tables: tuple[tuple[TableOpening, ...], ...]
     """For each table, its rows in ascending order of index; empty if the challenge asks for none."""
-    hints: tuple[tuple[bytes, ...], ...]
-    """For each product, its packed accumulator sets; empty if the challenge asks for none."""
+    hints: tuple[tuple[Raw, ...], ...]
+    """For each product, its packed sets of integers; empty if the challenge asks for none."""
 
     def encode(self) -> bytes:
         """Canonical bytes."""
         return wire.encode(
             (
-                [(g.rows, g.proof) for g in self.groups],
-                [[(t.row, t.proof) for t in table] for table in self.tables],
-                self.hints,
+                [(bytes(g.rows), g.proof) for g in self.groups],
+                [[(bytes(t.row), t.proof) for t in table] for table in self.tables],
+                [[bytes(packed) for packed in sets] for sets in self.hints],
             )
         )
 
@@ -111,25 +116,27 @@ class Part:
             items += 1 + 3 * len(t.ids)
         for site in need.sites if hints else ():
             sets = len(product_sets(site.d, site.x_limbs, site.w_limbs))
-            data += sets * (2 + _widest(site) * rows * site.m // 8)
+            data += sets * (2 + _widest(site.bound) * rows * site.m // 8)
             items += 1 + sets
         return 9 + 9 * (items + digests) + 32 * digests + data  # a head takes at most 9 bytes
 
     @staticmethod
-    def decode(data: bytes, program: Program, need: Needs, size: int, *, tables: bool, hints: bool) -> Part:
+    def decode(
+        data: bytes | memoryview, program: Program, need: Needs, size: int, *, tables: bool, hints: bool
+    ) -> Part:
         """The part that ``data`` encodes, exactly as ``need`` lists it; FormatError otherwise.
 
         ``size`` is the number of rows of the trace; every length is fixed by what is needed before a row is
-        hashed.
+        hashed, but for the sets of a hint (:func:`read_hint`). Rows and sets are views of ``data``.
         """
         top = wire.as_list(
-            wire.decode(data, limit=MAX_OPENING_PART, what="opening part"), "opening part", n=3
+            wire.decode(data, limit=MAX_OPENING_PART, what="opening part", views=True), "opening part", n=3
         )
         groups = []
         for g, v in zip(need.groups, wire.as_list(top[0], "opened groups", n=len(need.groups)), strict=True):
             rows, proof = wire.as_list(v, "opened group", n=2)
             width = program.group_bytes(g.group) * (g.b - g.a)
-            groups.append(GroupOpening(wire.as_bytes(rows, "rows", width), _proof(proof, size, g.a, g.b)))
+            groups.append(GroupOpening(wire.as_view(rows, "rows", width), _proof(proof, size, g.a, g.b)))
         opened_tables = []
         wanted = need.tables if tables else ()
         for t, v in zip(wanted, wire.as_list(top[1], "opened tables", n=len(wanted)), strict=True):
@@ -137,14 +144,14 @@ class Part:
             opened = []
             for i, entry in zip(t.ids, wire.as_list(v, "table rows", n=len(t.ids)), strict=True):
                 row, proof = wire.as_list(entry, "table row", n=2)
-                row_bytes = wire.as_bytes(row, "table row", spec.row_bytes)
+                row_bytes = wire.as_view(row, "table row", spec.row_bytes)
                 opened.append(TableOpening(row_bytes, _proof(proof, spec.rows, i, i + 1)))
             opened_tables.append(tuple(opened))
         sites = need.sites if hints else ()
         found = []
         for site, v in zip(sites, wire.as_list(top[2], "hints", n=len(sites)), strict=True):
-            sets = wire.as_list(v, "hint", n=len(product_sets(site.d, site.x_limbs, site.w_limbs)))
-            found.append(tuple(wire.as_bytes(s, "accumulators") for s in sets))
+            sets = wire.as_list(v, "hint", max_n=len(product_sets(site.d, site.x_limbs, site.w_limbs)))
+            found.append(tuple(wire.as_view(s, "set of a hint") for s in sets))
         return Part(tuple(groups), tuple(opened_tables), tuple(found))
 
 
@@ -153,38 +160,65 @@ def _proof(value: wire.Value, size: int, a: int, b: int) -> tuple[bytes, ...]:
     return tuple(wire.as_bytes(d, "Merkle proof", 32) for d in digests)
 
 
-def encode_hint(acc: I32, kernels: Kernels) -> tuple[bytes, ...]:
-    """Packed accumulator sets [sets, n, m]: for each one byte with the width in bits, then the packed values.
+def encode_hint(made: Recorded, site: Site, wanted: Sequence[Claim], kernels: Kernels) -> tuple[bytes, ...]:
+    """The packed sets of one product: for each one byte with the width in bits, then the packed values.
 
     The width is the least that holds every value of the set, so that the encoding is canonical.
     """
-    out = []
-    for values in kernels.host(acc):
-        bits = _width(int(values.min()), int(values.max()))
-        out.append(bytes([bits]) + kernels.pack(np.ascontiguousarray(values).reshape(-1), bits))
-    return tuple(out)
+    acc = kernels.host(made.acc)
+    index = {
+        (a, i, j): n for n, (a, _, i, j, _) in enumerate(product_sets(site.d, site.x_limbs, site.w_limbs))
+    }
+    return tuple(
+        pack_set(_together([acc[index[c.start, i, c.w_limb]] for i in c.limbs]), kernels) for c in wanted
+    )
 
 
-def decode_hint(packed: Sequence[bytes], site: Site, rows: int, kernels: Kernels) -> I32:
-    """The accumulators [sets, n, m] of one product; FormatError if not canonical or beyond the bound."""
-    widest = _widest(site)
-    out = np.empty((len(packed), rows, site.m), np.int32)
-    for i, data in enumerate(packed):
-        if not data or not 1 <= data[0] <= widest:
-            raise FormatError(f"hint of {site.weight}: width outside 1..{widest} bits")
-        values = kernels.unpack(memoryview(data)[1:], data[0], rows * site.m)
-        low, high = int(values.min()), int(values.max())
-        if _width(low, high) != data[0]:
-            raise FormatError(f"hint of {site.weight}: more bits than its values need")
-        out[i] = values.reshape(rows, site.m)
-        if max(high, -low) > site.bound:
-            raise FormatError(f"hint of {site.weight}: an accumulator is beyond its bound")
-    return out
+def _together(limbs: Sequence[I32]) -> I32:
+    """Accumulators of limbs, high before low, as one; a claim of both says that the sum fits."""
+    value = limbs[0]
+    for low in limbs[1:]:
+        value = (value << np.int32(8)) + low  # modulo 2^32, where only the high part could overflow
+    return value
 
 
-def _widest(site: Site) -> int:
-    """Most bits that an accumulator of a product may take."""
-    return min(site.bound, MAX_ACCUMULATOR - 1).bit_length() + 1
+def pack_set(values: I32, kernels: Kernels) -> bytes:
+    """One set of a hint, packed."""
+    bits = _width(int(values.min()), int(values.max()))
+    return bytes([bits]) + kernels.pack(np.ascontiguousarray(values).reshape(-1), bits)
+
+
+def read_hint(
+    packed: Sequence[Raw],
+    weight: str,
+    wanted: Sequence[Claim],
+    s: U32,
+    sx: F32,
+    scales: tuple[F32, F32 | None],
+    kernels: Kernels,
+) -> ReadHint:
+    """A product's hint, read: FormatError unless it holds the claimed sets, canonical and within bounds.
+
+    ``s`` [k, m] are the columns, ``sx`` [n] the rows' scales, ``scales`` the channels' scales and biases [m].
+    """
+    if len(packed) != len(wanted):
+        raise FormatError(f"hint of {weight}: {len(packed)} sets of integers, not {len(wanted)}")
+    for data, claim in zip(packed, wanted, strict=True):
+        if not data or not 1 <= data[0] <= _widest(claim.bound):
+            raise FormatError(f"hint of {weight}: width outside 1..{_widest(claim.bound)} bits")
+    sets = [(data[0], memoryview(data)[1:]) for data in packed]
+    found = kernels.read_hint(sets, s, [c.shift for c in wanted], sx, *scales)
+    for (bits, _), (low, high), claim in zip(sets, found.limits, wanted, strict=True):
+        if _width(low, high) != bits:
+            raise FormatError(f"hint of {weight}: more bits than its values need")
+        if max(high, -low) > claim.bound:
+            raise FormatError(f"hint of {weight}: a value is beyond its bound")
+    return found
+
+
+def _widest(bound: int) -> int:
+    """Most bits that a value within a bound may take."""
+    return min(bound, MAX_ACCUMULATOR - 1).bit_length() + 1
 
 
 def _width(low: int, high: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from proofcompute.errors import FormatError, InputError
 from proofcompute.kernels import I32
 
-__all__ = ["pack", "packed_size", "unpack"]
+__all__ = ["check_packed", "pack", "packed_size", "unpack"]
 
 _BLOCK: Final = 1 << 16
 """Values handled at a time (a multiple of 8, so that blocks meet at bytes): one byte per bit in between."""
@@ -24,6 +24,19 @@ def packed_size(bits: int, count: int) -> int:
     if not 1 <= bits <= 32 or count < 0:
         raise InputError(f"cannot pack {count} values of {bits} bits")
     return (count * bits + 7) // 8
+
+
+def check_packed(data: bytes | memoryview, bits: int, count: int) -> None:
+    """FormatError unless ``data`` has the length of ``count`` values and zeros after them.
+
+    InputError as ``packed_size``.
+    """
+    size = packed_size(bits, count)
+    if len(data) != size:
+        raise FormatError(f"{count} values of {bits} bits take {size} bytes, not {len(data)}")
+    spare = 8 * size - count * bits
+    if spare and data[-1] >> (8 - spare):
+        raise FormatError("the padding of packed integers is not zero")
 
 
 def pack(values: I32, bits: int) -> bytes:
@@ -46,12 +59,7 @@ def unpack(data: bytes | memoryview, bits: int, count: int) -> I32:
 
     Raises FormatError on a wrong length or padding that is not zero, before anything is allocated.
     """
-    size = packed_size(bits, count)
-    if len(data) != size:
-        raise FormatError(f"{count} values of {bits} bits take {size} bytes, not {len(data)}")
-    spare = 8 * size - count * bits
-    if spare and data[-1] >> (8 - spare):
-        raise FormatError("the padding of packed integers is not zero")
+    check_packed(data, bits, count)
     out = np.zeros(count, dtype=np.int32)
     source = np.frombuffer(data, dtype=np.uint8)
     for start in range(0, count, _BLOCK):

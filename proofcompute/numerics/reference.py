@@ -19,12 +19,13 @@ from proofcompute.kernels import (
     Array,
     Before,
     Matrix,
+    ReadHint,
     Sampling,
     hashed_groups,
     prepared,
 )
 from proofcompute.numerics import attention as attending
-from proofcompute.numerics import bitpack, products, rows, sampler
+from proofcompute.numerics import bitpack, hints, products, rows, sampler
 from proofcompute.numerics.elementwise import check_platform
 from proofcompute.numerics.memory import HostMemory
 
@@ -162,6 +163,18 @@ class NumpyKernels(HostMemory):
         """:func:`proofcompute.numerics.bitpack.pack`."""
         return bitpack.pack(values, bits)
 
-    def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
-        """:func:`proofcompute.numerics.bitpack.unpack`."""
-        return bitpack.unpack(data, bits, count)
+    def row_squares(self, q: I8) -> I64:
+        """:func:`proofcompute.numerics.products.row_squares`."""
+        return products.row_squares(q)
+
+    def read_hint(
+        self,
+        sets: Sequence[tuple[int, bytes | memoryview]],
+        s: U32,
+        shifts: Sequence[int],
+        sx: F32,
+        sw: F32,
+        bias: F32 | None,
+    ) -> ReadHint:
+        """:func:`proofcompute.numerics.hints.read_hint`."""
+        return hints.read_hint(self, bitpack.unpack, sets, s, shifts, sx, sw, bias)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import BinaryIO, Final
@@ -12,14 +12,15 @@ import numpy as np
 
 from proofcompute import merkle, wire
 from proofcompute.errors import Cell, FormatError, MismatchError
+from proofcompute.freivalds import claims, largest_squares
 from proofcompute.interpreter import GroupRows, Needs, TableRows, needs, run
-from proofcompute.kernels import I32, U8, U64, Array, Kernels, Memory, Sampling
+from proofcompute.kernels import U8, U64, Array, Kernels, Memory, Sampling
 from proofcompute.leaves import Leaves
 from proofcompute.messages import Challenge, GroupOpening, OpeningHead, Part, TableOpening, encode_hint
 from proofcompute.model import Model, weight_leaf_rows, weight_tree
 from proofcompute.placement import Placement
 from proofcompute.program import Span
-from proofcompute.source import RecordProducts, Source
+from proofcompute.source import Recorded, RecordProducts, Source
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import split_rows
 
@@ -41,6 +42,7 @@ class StoredTrace:
     kernels: Kernels
     homes: Sequence[Memory] = ()
     """The part of the backend that holds each group; empty if all of it does."""
+    _squares: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def _forests(self) -> list[tuple[list[int], merkle.Forest]]:
@@ -76,6 +78,12 @@ class StoredTrace:
         for part in parts:
             ends.append(ends[-1] + part.size)
         return [whole[a:b].tobytes() for a, b in pairwise(ends)]
+
+    def squares(self, model: Model, weight: str) -> tuple[int, ...]:
+        """The largest squares of one of the model's matrices."""
+        if weight not in self._squares:
+            self._squares[weight] = largest_squares(model.matrix(weight), self.kernels)
+        return self._squares[weight]
 
 
 class _StoredRows:
@@ -147,7 +155,7 @@ def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[P
                 if challenge.tables
                 else ()
             )
-            hints = _hints(placed, trace, need, cell) if challenge.hints else ()
+            hints = _hints(model, placed, trace, need, cell) if challenge.hints else ()
             yield Part(groups, opened, hints)
 
 
@@ -164,11 +172,17 @@ def _table(
     )
 
 
-def _hints(placed: Placement, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[bytes, ...], ...]:
-    recorded: list[I32] = []
+def _hints(
+    model: Model, placed: Placement, trace: StoredTrace, need: Needs, cell: Cell
+) -> tuple[tuple[bytes, ...], ...]:
+    recorded: list[Recorded] = []
     k, weights = placed.kernels[cell.segment], placed.weights[cell.segment]
     source = Source(_StoredRows(trace, need, k), weights, RecordProducts(weights.matrix, recorded))
     run(placed.program, cell.segment, [Span(0, cell.a, cell.b)], source, k)
-    if len(recorded) != len(need.sites):
-        raise FormatError(f"{cell}: {len(recorded)} products were made where {len(need.sites)} are needed")
-    return tuple(encode_hint(acc, k) for acc in recorded)
+    sites = placed.program.plans[cell.segment].sites
+    if len(recorded) != len(sites):
+        raise FormatError(f"{cell}: {len(recorded)} products were made where {len(sites)} are needed")
+    return tuple(
+        encode_hint(made, site, claims(site, made.q, trace.squares(model, site.weight), k), k)
+        for made, site in zip(recorded, sites, strict=True)
+    )

@@ -146,9 +146,11 @@ class _Names:
         self._ids: dict[str, int] = {}
         lengths: dict[str, set[int]] = {}
         for i, (token, its_kind) in enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True)):
+            if its_kind != kind:
+                continue
             name = token.decode("utf-8", "replace")
             # a name that is not UTF-8 occurs in no text
-            if its_kind == kind and name and name.encode() == token:
+            if name and name.encode() == token:
                 self._ids[name] = i
                 lengths.setdefault(name[0], set()).add(len(name))
         self._lengths = {letter: sorted(found, reverse=True) for letter, found in lengths.items()}

@@ -18,7 +18,7 @@ from proofcompute import hashing, wire
 from proofcompute.errors import FormatError, InputError, MismatchError
 from proofcompute.field import P31
 from proofcompute.files import check_private, read_limited, write_atomic
-from proofcompute.freivalds import SecretColumns, derive, project_weight
+from proofcompute.freivalds import SecretColumns, derive, largest_squares, project_weight
 from proofcompute.kernels import F32, U32, Kernels, Matrix
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY, MAX_TOKENIZER
 from proofcompute.model import Identity, Model
@@ -28,7 +28,7 @@ from proofcompute.program import Program, WeightSpec
 __all__ = ["Key", "keygen"]
 
 KIND = "proofcompute verifier key"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,8 @@ class Key:
             else:
                 scale, bias = self.scales[spec.name]
                 v = np.ascontiguousarray(self.columns.projections[spec.name], "<u4").tobytes()
-                weights.append((v, _le(scale), _le(bias) if bias is not None else b""))
+                largest = self.columns.largest[spec.name]
+                weights.append((v, _le(scale), _le(bias) if bias is not None else b"", largest))
         fields = (
             KIND,
             VERSION,
@@ -99,18 +100,26 @@ class Key:
         projections: dict[str, U32] = {}
         scales: dict[str, tuple[F32, F32 | None]] = {}
         vectors: dict[str, F32] = {}
+        largest: dict[str, tuple[int, ...]] = {}
         weights = wire.as_list(top[9], "weights", n=len(program.weights))
         for spec, value in zip(program.weights, weights, strict=True):
             if spec.kind == "vector":
                 (raw,) = wire.as_list(value, spec.name, n=1)
                 vectors[spec.name] = _floats(raw, spec.name, spec.width)
             else:
-                v, scale, bias = wire.as_list(value, spec.name, n=3)
+                v, scale, bias, squares = wire.as_list(value, spec.name, n=4)
+                largest[spec.name] = tuple(
+                    wire.as_int(x, f"largest squares of {spec.name}", 0, spec.width << 14)
+                    for x in wire.as_list(squares, spec.name, n=spec.limbs)
+                )
                 projections[spec.name] = _residues(v, spec, k)
                 b = _floats(bias, spec.name, spec.rows if spec.bias else 0)
                 scales[spec.name] = (_floats(scale, spec.name, spec.rows), b if spec.bias else None)
         return Key(
-            identity, SecretColumns(wire.as_bytes(top[7], "seed", 32), k, projections), scales, vectors
+            identity,
+            SecretColumns(wire.as_bytes(top[7], "seed", 32), k, projections, largest),
+            scales,
+            vectors,
         )
 
     def save(self, path: Path) -> None:
@@ -152,16 +161,18 @@ def keygen(
     projections: dict[str, U32] = {}
     scales: dict[str, tuple[F32, F32 | None]] = {}
     vectors: dict[str, F32] = {}
+    largest: dict[str, tuple[int, ...]] = {}
     for spec in model.program.weights:
         w = model.weights[spec.name]
         if isinstance(w, Matrix):
             projections[spec.name] = project_weight(w, derive(secret, spec, columns), kernels)
+            largest[spec.name] = largest_squares(w, kernels)
             scales[spec.name] = (w.scale, w.bias)
         else:
             vectors[spec.name] = w
         if progress is not None:
             progress(spec.rows * spec.row_bytes)
-    return Key(model.identity, SecretColumns(secret, columns, projections), scales, vectors)
+    return Key(model.identity, SecretColumns(secret, columns, projections, largest), scales, vectors)
 
 
 def _le(values: F32) -> bytes:

@@ -9,10 +9,10 @@ import numpy as np
 
 from proofcompute import hashing, merkle
 from proofcompute.errors import Cell, FormatError, VerificationError
-from proofcompute.freivalds import Columns, check_product
+from proofcompute.freivalds import Columns, check_product, claims
 from proofcompute.interpreter import Needs, TableRows
-from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling, prepared, product_sets
-from proofcompute.messages import Part, decode_hint
+from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling, prepared
+from proofcompute.messages import Part, read_hint
 from proofcompute.model import MODEL_SUITE, Identity
 from proofcompute.program import Program, Site, Span
 from proofcompute.source import Products
@@ -144,10 +144,10 @@ def open_tables(
         tag = hashing.tag(MODEL_SUITE, "weight", spec.name)
         data = np.frombuffer(b"".join(r.row for r in rows), np.uint8).reshape(len(rows), spec.row_bytes)
         leaves = merkle.leaves(MODEL_SUITE, tag, data, kernels.hash_rows)
-        for i, (number, opened) in enumerate(zip(table.ids, rows, strict=True)):
-            root = merkle.root_from_range(
-                MODEL_SUITE, spec.rows, number, number + 1, leaves[i : i + 1], opened.proof, kernels.hash_rows
-            )
+        found = merkle.roots_from_leaves(
+            MODEL_SUITE, spec.rows, table.ids, leaves, [r.proof for r in rows], kernels.hash_rows
+        )
+        for number, root in zip(table.ids, found, strict=True):
             if root != identity.roots[index[spec.name]]:
                 raise VerificationError(
                     7, f"row {number} of {spec.name} is not under the model id", cell=cell
@@ -187,7 +187,7 @@ class HintProducts:
     program: Program
     cell: Cell
     sites: Sequence[Site]
-    hints: Sequence[Sequence[bytes]]
+    hints: Sequence[Sequence[bytes | memoryview]]
     columns: Columns
     scales: Mapping[str, tuple[F32, F32 | None]]
     made: int = 0
@@ -206,15 +206,14 @@ class HintProducts:
         if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
             raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
         site, spec = self.sites[self.made], self.program.weight[weight]
+        q, sx = k.quantise(prepared(before, x, k), limbs)
+        wanted = claims(site, q, self.columns.squares(spec), k)
+        s, v = self.columns.s(spec), self.columns.v(spec)
         try:
-            acc = decode_hint(self.hints[self.made], site, x.shape[0], k)
+            found = read_hint(self.hints[self.made], weight, wanted, s, sx, self.scales[weight], k)
         except FormatError as e:
             raise VerificationError(8, str(e), cell=self.cell, operation=weight) from e
-        q, sx = k.quantise(prepared(before, x, k), limbs)
-        if not check_product(q, acc, spec.limbs, self.columns.s(spec), self.columns.v(spec), k):
+        if not check_product(q, found.projections, wanted, v, k):
             raise VerificationError(8, "the product check failed", cell=self.cell, operation=weight)
         self.made += 1
-        scale, bias = self.scales[weight]
-        shifts = [s for *_, s in product_sets(site.d, site.x_limbs, site.w_limbs)]
-        y = k.rescale(acc, shifts, sx, scale, bias)
-        return y if residual is None else k.add(residual, y)
+        return found.y if residual is None else k.add(residual, found.y)

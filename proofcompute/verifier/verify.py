@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from proofcompute import wire
 from proofcompute.errors import Cell, ExecutionError, FormatError, InputError, LimitError, VerificationError
 from proofcompute.generation import check_answer
 from proofcompute.interpreter import Needs, needs, run
@@ -35,6 +34,7 @@ from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import HASH_BITS, Verified
 from proofcompute.verifier.sources import open_groups
+from proofcompute.wire import FrameReader
 
 __all__ = ["audit", "verify"]
 
@@ -105,7 +105,7 @@ def audit(
     inputs = request.check(holder.identity.program, holder.identity.model_id)
     claim = check_receipt(holder.identity, request, inputs, receipt, node)
     check_challenge(claim, challenge)
-    reader = _Counted(opening)
+    reader = FrameReader(opening)
     roots = _check_head(claim, challenge, reader)
     checked: list[Cell] = []
     for cell in challenge.cells:
@@ -115,7 +115,7 @@ def audit(
         checked.append(cell)
         if progress is not None:
             progress(cell.b - cell.a)
-    if reader.read(1):
+    if not reader.ended():
         raise VerificationError(10, "the opening holds more than was asked for")
     if tuple(checked) != challenge.cells:
         raise VerificationError(10, "a cell was not checked")
@@ -207,7 +207,7 @@ def check_challenge(claim: Claim, challenge: Challenge) -> None:
             raise VerificationError(6, str(e), cell=cell) from e
 
 
-def _check_head(claim: Claim, challenge: Challenge, reader: _Counted) -> tuple[bytes, ...]:
+def _check_head(claim: Claim, challenge: Challenge, reader: FrameReader) -> tuple[bytes, ...]:
     """Steps 1, 6 and 7 of the opening's first frame: the groups' roots hash to the trace root."""
     program, suite, rows = claim.statement.program, claim.receipt.suite, claim.statement.rows
     data = _frame(reader, OpeningHead.largest(len(program.committed)))
@@ -225,7 +225,7 @@ def _check_head(claim: Claim, challenge: Challenge, reader: _Counted) -> tuple[b
     return head.roots
 
 
-def _read_part(claim: Claim, challenge: Challenge, need: Needs, cell: Cell, reader: _Counted) -> Part:
+def _read_part(claim: Claim, challenge: Challenge, need: Needs, cell: Cell, reader: FrameReader) -> Part:
     """Step 1 of one cell's part: exactly what is needed, in canonical form."""
     program, rows = claim.statement.program, claim.statement.rows
     tables, hints = challenge.tables, challenge.hints
@@ -266,21 +266,8 @@ def _check_cell(
         raise VerificationError(10, "an output of the cell was not compared", cell=cell)
 
 
-class _Counted:
-    """A stream that counts the bytes read from it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream = stream
-        self.count = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.stream.read(size)
-        self.count += len(data)
-        return data
-
-
-def _frame(reader: _Counted, limit: int) -> bytes | None:
+def _frame(reader: FrameReader, limit: int) -> memoryview | None:
     try:
-        return wire.read_frame(reader, limit=min(limit, MAX_OPENING_PART), what="opening")  # type: ignore[arg-type]
+        return reader.read(limit=min(limit, MAX_OPENING_PART), what="opening")
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e)) from e

@@ -268,7 +268,7 @@ _ANSWER = ROWS - FIRST_HEAD_ROW
 CHEATS: dict[str, Cheat] = {
     "another model of the same shape": Cheat(another_model, _ALL, 3 * ROWS, own=7),
     "weights rounded to four bits": Cheat(int4_weights, _BLOCKS, 2 * ROWS, own=8),
-    "one-limb activations": Cheat(one_limb_activations, _ALL, 2 * ROWS, own=1),
+    "one-limb activations": Cheat(one_limb_activations, _ALL, 2 * ROWS, own=8),
     "one matrix zeroed": Cheat(
         change_matrix("block.1.ffn.gate_up", np.zeros_like), in_segments(BLOCK_1), ROWS, own=8
     ),

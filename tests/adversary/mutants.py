@@ -156,9 +156,10 @@ CANONICAL_RECEIPT = never(V, "receipt.encode() != data")
 PART_SIZE = Edit(V, "data = _frame(reader, largest)", "data = _frame(reader, MAX_OPENING_PART)")
 PROOF_LENGTH = Edit(O, "n=proof_length(size, a, b))", "n=None)")
 RANGE_LENGTH = never("merkle", "len(proof) != expected")
-HINT_WIDTH = Edit(O, "if not data or not 1 <= data[0] <= widest:", "if False:")
-HINT_MINIMAL = never(O, "_width(low, high) != data[0]")
-HINT_BOUND = never(O, "max(high, -low) > site.bound")
+HINT_WIDTH = Edit(O, "if not data or not 1 <= data[0] <= _widest(claim.bound):", "if False:")
+HINT_MINIMAL = never(O, "_width(low, high) != bits")
+HINT_BOUND = never(O, "max(high, -low) > claim.bound")
+HINT_LENGTH = never("numerics.bitpack", "len(data) != size")
 COUNT_PRODUCTS = never(V, "products.made != len(need.sites)")
 SKIP_MISSING = (
     Edit(V, 'raise VerificationError(10, "the opening lacks this cell", cell=cell)', "return None"),
@@ -169,7 +170,7 @@ EMPTY_HEAD = Edit(V, 'raise VerificationError(10, "the opening is empty")', "ret
 VERIFY = "verifier/verify:"
 SOURCES = "verifier/sources:"
 PUBLIC = "verifier/public:"
-OPENING = "messages/opening:decode_hint: "
+OPENING = "messages/opening:read_hint: "
 STOP = "generation/stop:check_answer: "
 OUTPUTS = VERIFY + "_check_outputs: 5: "
 CELL = VERIFY + "check_challenge: 6: str(e)"

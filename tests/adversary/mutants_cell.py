@@ -15,7 +15,6 @@ from adversary.mutants import (
     HINT_MINIMAL,
     HINT_WIDTH,
     OPENING,
-    PART_SIZE,
     PROOF_LENGTH,
     PUBLIC,
     RANGE_LENGTH,
@@ -76,7 +75,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (HINT + "8: str(e)", OPENING + "hint of {}: width outside 1..{} bits"),
         (HINT_WIDTH,),
         named("an accumulator plus p"),
-        setup=(HINT_BOUND, PART_SIZE),
+        setup=(HINT_BOUND,),
     ),
     "least width of a hint": Mutant(
         (HINT + "8: str(e)", OPENING + "hint of {}: more bits than its values need"),
@@ -84,10 +83,24 @@ CELL_MUTANTS: dict[str, Mutant] = {
         named("more bits than needed"),
     ),
     "bound of a hint": Mutant(
-        (HINT + "8: str(e)", OPENING + "hint of {}: an accumulator is beyond its bound"),
+        (HINT + "8: str(e)", OPENING + "hint of {}: a value is beyond its bound"),
         (HINT_BOUND,),
         named("accumulators minus p"),
-        setup=(HINT_WIDTH, PART_SIZE),
+        setup=(HINT_WIDTH,),
+    ),
+    "sets of a hint": Mutant(
+        (HINT + "8: str(e)", OPENING + "hint of {}: {} sets of integers, not {}"),
+        (
+            never(O, "len(packed) != len(wanted)"),
+            Edit(
+                O,
+                "for data, claim in zip(packed, wanted, strict=True):",
+                "for data, claim in zip(packed, wanted):",
+            ),
+            Edit(O, "for data in packed]", "for data in packed[-len(wanted) :]]"),
+        ),
+        named("a set for each limb"),
+        together=True,
     ),
     "padding of a hint": Mutant(
         (HINT + "8: str(e)",),
@@ -96,19 +109,19 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "product": Mutant(
         (HINT + "8: the product check failed",),
-        (never(S, "not check_product(q, acc, spec.limbs, self.columns.s(spec), self.columns.v(spec), k)"),),
+        (never(S, "not check_product(q, found.projections, wanted, v, k)"),),
         a_layer_left_out,
     ),
-    "product of every limb": Mutant(
+    "product of every row": Mutant(
         (HINT + "8: the product check failed",),
         (
             Edit(
                 "freivalds",
                 "ok &= bool(np.array_equal(left, right))",
-                "ok &= j > 0 or i > 0 or bool(np.array_equal(left, right))",
+                "ok &= bool(np.array_equal(left[:-1], right[:-1]))",
             ),
         ),
-        named("one accumulator of the last set off by one"),
+        named("one value of the last row off by one"),
     ),
     "the wanted token's product": Mutant(
         (HINT + "8: the product check failed",),
@@ -121,10 +134,10 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
         named("the wanted token's accumulator raised"),
     ),
-    "limbs checked one by one": Mutant(
+    "error of a whole limb": Mutant(
         (HINT + "8: the product check failed",),
-        (never(S, "not check_product(q, acc, spec.limbs, self.columns.s(spec), self.columns.v(spec), k)"),),
-        named("a compensating shift between limbs"),
+        (never(S, "not check_product(q, found.projections, wanted, v, k)"),),
+        named("a compensating error of a whole limb"),
     ),
     "arithmetic": Mutant(
         (VERIFY + "_check_cell: 8: the arithmetic has no result: {}",),
@@ -145,7 +158,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
     # step 10
     "nothing left over": Mutant(
         (VERIFY + "audit: 10: the opening holds more than was asked for",),
-        (never(V, "reader.read(1)"),),
+        (never(V, "not reader.ended()"),),
         named("one part more"),
     ),
     "opening is there": Mutant(
@@ -203,7 +216,9 @@ CELL_MUTANTS: dict[str, Mutant] = {
                 'if weight != "block.1.ffn.down" and not check_product(q,',
             ),
             Edit(
-                S, "self.made += 1\n        scale", 'self.made += weight != "block.1.ffn.down"\n        scale'
+                S,
+                "self.made += 1\n        return found",
+                'self.made += weight != "block.1.ffn.down"\n        return found',
             ),
         ),
     ),

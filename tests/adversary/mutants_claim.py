@@ -5,8 +5,7 @@ from __future__ import annotations
 from adversary.mutants import (
     CANONICAL_RECEIPT,
     CELL,
-    HINT_BOUND,
-    HINT_WIDTH,
+    HINT_LENGTH,
     OUTPUTS,
     PART_SIZE,
     PROOF_LENGTH,
@@ -57,14 +56,14 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "rows of another width": Mutant(
         (VERIFY + "_read_part: 1: str(e)",),
-        (Edit(O, 'wire.as_bytes(rows, "rows", width)', 'wire.as_bytes(rows, "rows")'),),
+        (Edit(O, 'wire.as_view(rows, "rows", width)', 'wire.as_view(rows, "rows")'),),
         named("rows with more bytes than they have"),
     ),
     "part larger than needed": Mutant(
         (VERIFY + "_frame: 1: str(e)",),
         (PART_SIZE,),
-        named("an accumulator plus p"),
-        setup=(HINT_WIDTH, HINT_BOUND),
+        named("bytes beyond what a part may hold"),
+        setup=(HINT_LENGTH,),
     ),
     # step 2
     "node": Mutant(

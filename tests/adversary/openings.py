@@ -57,7 +57,7 @@ def _head(**changes: object) -> Attack:
 def head_of_another_version(frames: list[bytes]) -> list[bytes]:
     fields = wire.decode(frames[0], limit=1 << 20, what="opening")
     assert isinstance(fields, tuple)
-    return [wire.encode((fields[0], 2, *fields[2:])), *frames[1:]]
+    return [wire.encode((fields[0], 1, *fields[2:])), *frames[1:]]
 
 
 def long_frame_head(data: bytes) -> bytes:

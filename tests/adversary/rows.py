@@ -219,7 +219,10 @@ ROWS_AND_PROOFS: dict[str, tuple[Attack, int]] = {
     ),
     "one row fewer": (_group(0, lambda g: replace(g, rows=g.rows[: len(g.rows) // 2])), 1),
     "rows in another order": (
-        _group(0, lambda g: replace(g, rows=g.rows[len(g.rows) // 2 :] + g.rows[: len(g.rows) // 2])),
+        _group(
+            0,
+            lambda g: replace(g, rows=bytes(g.rows[len(g.rows) // 2 :]) + bytes(g.rows[: len(g.rows) // 2])),
+        ),
         7,
     ),
     "a committed negative zero": (_value("x.1", -0.0, Cell(BLOCK_1, 4, 5)), 7),

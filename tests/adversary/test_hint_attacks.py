@@ -11,16 +11,16 @@ import pytest
 
 from adversary.cheats import CHEATS
 from adversary.forger import KERNELS, NODE, case, forge, honest, key, model
-from adversary.hints import HINTS, TARGET, hint_of, with_hint
+from adversary.hints import HINTS, TARGET, hint_of, logits_of, packed_sets, with_hint
 from proofcompute import field
 from proofcompute.errors import MismatchError
 from proofcompute.field import P31
-from proofcompute.freivalds import check_product, derive, project_weight
+from proofcompute.freivalds import Claim, check_product, claims, derive, largest_squares, project_weight
 from proofcompute.hashing import Xof
-from proofcompute.kernels import I8, I32, U32, product_sets
-from proofcompute.messages import encode_hint
+from proofcompute.kernels import I8, I32, U32, Kernels, Matrix
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
+from proofcompute.program import Site
 from proofcompute.verifier import keygen, verify
 
 
@@ -34,12 +34,12 @@ def test_a_forged_hint_is_rejected_at_its_step(name: str) -> None:
 def test_a_hint_forged_modulo_p_would_satisfy_the_product_check(name: str) -> None:
     """Only the bound stands against it: over GF(p) the forged sets are the true ones."""
     attack = HINTS[name][0]()
-    assert attack.rejection().step == 1
+    assert attack.rejection().step == 8
     acc = hint_of(honest(), TARGET, 0)
     forged = acc.copy()
-    forged[1, 0, 3] += P31 if forged[1, 0, 3] < 0 else -P31
+    forged[0, 0, 3] += P31 if forged[0, 0, 3] < 0 else -P31
     s = key().columns.s(model().program.weight["embedding"])
-    np.testing.assert_array_equal(KERNELS.project(forged[1], s), KERNELS.project(acc[1], s))
+    np.testing.assert_array_equal(KERNELS.project(forged[0], s), KERNELS.project(acc[0], s))
 
 
 class Counting(NumpyKernels):
@@ -53,48 +53,66 @@ class Counting(NumpyKernels):
         return super().project(y, s)
 
 
-def _small(rows: int = 3, limbs: int = 2, w_limbs: int = 2) -> tuple[I8, I32, I8]:
-    """Limbs of rows [limbs, n, 9], all true accumulator sets, limbs of weights [w_limbs, 7, 9]."""
+def _small(
+    together: bool, rows: int = 3, limbs: int = 2, w_limbs: int = 2
+) -> tuple[I8, I32, I8, list[Claim]]:
+    """Limbs of rows [limbs, n, 9], all true sets, limbs of weights [w_limbs, 7, 9], the claims.
+
+    Limbs of the rows have one set together, or (as if the weights could be larger) one each.
+    """
     rng = np.random.default_rng(5)
     q = rng.integers(-127, 128, (limbs, rows, 9), np.int8)
     w = rng.integers(-127, 128, (w_limbs, 7, 9), np.int8)
-    sets = product_sets(9, limbs, w_limbs)
-    acc = np.stack([KERNELS.product(q[i], w[j]) for _, _, i, j, _ in sets])
-    return q, acc, w
+    squares = (
+        largest_squares(Matrix(w, np.ones(7, np.float32)), KERNELS) if together else (1 << 60,) * w_limbs
+    )
+    made = claims(Site("w", 7, 9, limbs, w_limbs), q, squares, KERNELS)
+    return q, np.stack([_true(q, w, c) for c in made]), w, made
 
 
+def _true(q: I8, w: I8, claim: Claim) -> I32:
+    rows = sum(q[i].astype(np.int32) * 256**n for n, i in enumerate(reversed(claim.limbs)))
+    return np.asarray(rows @ w[claim.w_limb].astype(np.int32).T, np.int32)
+
+
+def _holds(q: I8, values: I32, made: list[Claim], s: U32, v: U32, kernels: Kernels = KERNELS) -> bool:
+    return check_product(q, np.stack([KERNELS.project(y, s) for y in values]), made, v, kernels)
+
+
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("columns", [1, 2, 5])
-def test_every_column_of_every_set_and_row_is_evaluated_whatever_fails(columns: int) -> None:
-    q, acc, w = _small()
+def test_every_column_of_every_set_and_row_is_evaluated_whatever_fails(columns: int, together: bool) -> None:
+    q, acc, w, made = _small(together)
+    assert len(made) == (2 if together else 4)
     s = field.sample31(Xof("test", b"s"), (columns, 7))
     v = np.stack([KERNELS.fold(limb, s) for limb in w])
-    for wrong in (None, 0, 1, 2, 3):
+    for wrong in (None, *range(len(made))):
         forged = acc.copy()
         if wrong is not None:
             forged[wrong, 0, 0] += 1
         counting = Counting()
-        assert check_product(q, forged, 2, s, v, counting) == (wrong is None)
-        assert counting.seen == [(3, columns)] * 8
+        assert _holds(q, forged, made, s, v, counting) == (wrong is None)
+        assert counting.seen == [(3, columns)] * 4
 
 
 @pytest.mark.parametrize("row", [0, 1, 2])
-@pytest.mark.parametrize("index", [0, 1, 2, 3])
-def test_an_error_in_any_set_and_row_is_found(index: int, row: int) -> None:
-    q, acc, w = _small()
+@pytest.mark.parametrize(("together", "index"), [(True, 0), (True, 1), *((False, i) for i in range(4))])
+def test_an_error_in_any_set_and_row_is_found(together: bool, index: int, row: int) -> None:
+    q, acc, w, made = _small(together)
     s = field.sample31(Xof("test", b"s"), (2, 7))
     v = np.stack([KERNELS.fold(limb, s) for limb in w])
     for channel in range(7):
         for error in (1, -1, 256, -256, 1 << 20):
             forged = acc.copy()
             forged[index, row, channel] += error
-            assert not check_product(q, forged, 2, s, v, KERNELS)
+            assert not _holds(q, forged, made, s, v)
 
 
 def test_a_failed_product_check_says_where_and_nothing_else() -> None:
     """Two different errors in one product give errors that cannot be told apart."""
     told = []
     for name in (
-        "a compensating shift between limbs",
+        "a compensating error of a whole limb",
         "a compensating error in two columns",
         "a hint of zeros",
     ):
@@ -133,19 +151,20 @@ def test_a_stolen_key_forges_and_another_key_catches() -> None:
     spec = model().program.weight["embedding"]
     s = stolen.columns.s(spec)[0].astype(object)
     acc = hint_of(honest(), TARGET, 0)
-    token = int(np.argsort(acc[0, 0])[-2])  # the runner-up
+    token = int(np.argsort(logits_of(acc))[-2])  # the runner-up
     forged = acc
     # x s_token = y s_other mod p with |x|, |y| < sqrt p: the half-extended Euclidean algorithm on the ratio
     for other in range(100, 200):
         forged = acc.copy()
         x, y = _small_relation(int(s[token]) * pow(int(s[other]), -1, P31) % P31)
-        forged[0, 0, token] += abs(x)
-        forged[0, 0, other] -= y if x > 0 else -y
-        if forged[0, 0].argmax() == token:
+        times = (1 << 23) // abs(x) + 1  # a multiple of the relation is one as well
+        forged[0, 0, token] += times * abs(x)
+        forged[0, 0, other] -= times * (y if x > 0 else -y)
+        if logits_of(forged).argmax() == token:
             break
-    assert forged[0, 0].argmax() == token
+    assert logits_of(forged).argmax() == token
     forgery = forge(choose=lambda n, old: token if n == 5 else old)
-    attack = replace(with_hint(forgery, TARGET, 0, encode_hint(forged, KERNELS)), holder=stolen)
+    attack = replace(with_hint(forgery, TARGET, 0, packed_sets(forged)), holder=stolen)
     assert attack.verify().cells == 1
     for another in (key(columns=1, secret=8), key(columns=2, secret=7), key(columns=2, secret=9)):
         assert replace(attack, holder=another).rejection().step == 8
@@ -179,7 +198,7 @@ def test_a_wrong_product_passes_as_often_as_the_bound_says(
     4 standard deviations around the mean of 4,000 draws from one fixed stream.
     """
     monkeypatch.setattr(field, "P31", 7)
-    q, acc, w = _small(1, 1, 1)
+    q, acc, w, made = _small(False, 1, 1, 1)
     forged = acc.copy()
     forged[0, 0, 2] += 3
     xof = Xof("soundness", bytes([columns]))
@@ -187,22 +206,22 @@ def test_a_wrong_product_passes_as_often_as_the_bound_says(
     for trial in range(trials):
         s = field.sample31(xof, (columns, 7))
         v = np.stack([KERNELS.fold(limb, s) for limb in w])
-        passed += check_product(q, forged, 1, s, v, KERNELS)
+        passed += _holds(q, forged, made, s, v)
         if trial % 100 == 0:
-            assert check_product(q, acc, 1, s, v, KERNELS)
+            assert _holds(q, acc, made, s, v)
     p = 7.0**-columns
     assert abs(passed - trials * p) < 4 * (trials * p * (1 - p)) ** 0.5
 
 
 def test_an_error_that_vanishes_modulo_p_always_passes_the_product_check() -> None:
     """Why the bound is part of the check and not a formality."""
-    q, acc, w = _small(1, 1, 1)
+    q, acc, w, made = _small(False, 1, 1, 1)
     forged = acc.copy()
     at = int(np.flatnonzero(forged[0, 0] < 0)[0])
     forged[0, 0, at] += P31
     for seed in range(5):
         s = field.sample31(Xof("test", bytes([seed])), (2, 7))
-        assert check_product(q, forged, 1, s, np.stack([KERNELS.fold(w[0], s)]), KERNELS)
+        assert _holds(q, forged, made, s, np.stack([KERNELS.fold(w[0], s)]))
 
 
 def test_attempts_are_subtracted_from_the_soundness() -> None:

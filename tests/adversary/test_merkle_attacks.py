@@ -38,8 +38,9 @@ def test_a_flipped_bit_in_any_opened_row_or_digest_is_rejected(cell: Cell) -> No
     opening = honest().open(honest().challenge(cell))
     for index, group in enumerate(opening.parts[0].groups):
         for i in {0, len(group.rows) // 2, len(group.rows) - 1}:
-            rows = group.rows[:i] + bytes([group.rows[i] ^ 1]) + group.rows[i + 1 :]
-            assert _rejected(cell, opening, index, replace(group, rows=rows)) == 7
+            rows = bytearray(group.rows)
+            rows[i] ^= 1
+            assert _rejected(cell, opening, index, replace(group, rows=bytes(rows))) == 7
         for i, digest in enumerate(group.proof):
             flipped = (*group.proof[:i], bytes([digest[0] ^ 1]) + digest[1:], *group.proof[i + 1 :])
             assert _rejected(cell, opening, index, replace(group, proof=flipped)) == 7

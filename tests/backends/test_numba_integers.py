@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 from proofcompute import field
-from proofcompute.backends.numba import NumbaKernels, field61
+from proofcompute.backends.numba import NumbaKernels, field61, hints
+from proofcompute.backends.numba.vector import PERMUTES
 from proofcompute.errors import InputError
 from proofcompute.kernels import Matrix
 from proofcompute.numerics import NumpyKernels
@@ -21,21 +23,53 @@ def rng(*seed: int) -> np.random.Generator:
 
 
 @pytest.mark.parametrize("bits", range(1, 33))
-def test_pack_and_unpack(bits: int) -> None:
+def test_pack(bits: int) -> None:
     for count in (0, 1, 7, 8, 31, 32, 33, 63, 64, 65, 97, 1000):
         low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
         values = rng(bits, count).integers(low, high, count, endpoint=True).astype(np.int32)
         values[:2] = [low, high][: values[:2].size]
         packed = SLOW.pack(values, bits)
         assert FAST.pack(values, bits) == packed
-        assert np.array_equal(FAST.unpack(packed, bits, count), values)
+
+
+@pytest.mark.parametrize("bits", range(1, 33))
+def test_read_hint(bits: int) -> None:
+    """Rows that start at every bit of a byte, longer than a piece, with extreme values."""
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    for n, m in ((9, 17), (2, 1043), (1, 2100)):
+        values = rng(bits, m).integers(low, high, (2, n, m), endpoint=True).astype(np.int32)
+        values[0, 0, :2] = [low, high]
+        sets = [(bits, SLOW.pack(v, bits)) for v in values]
+        s = residues(field.P31, 3, m).astype(np.uint32)
+        sx, sw = rng(1).random(n, np.float32), rng(2).random(m, np.float32)
+        for bias in (None, sw):
+            found, wanted = (k.read_hint(sets, s, [8, 0], sx, sw, bias) for k in (FAST, SLOW))
+            assert found.limits == wanted.limits
+            assert np.array_equal(found.projections, wanted.projections)
+            assert found.y.tobytes() == wanted.y.tobytes()
+
+
+@pytest.mark.parametrize("permutes", [False, PERMUTES])
+def test_unpacking_with_and_without_a_permutation(permutes: bool) -> None:
+    unpack = hints.unpacker(permutes)
+
+    @numba.njit  # type: ignore[untyped-decorator]
+    def pieces(data: Any, bits: Any, first: Any, out: Any) -> None:
+        unpack(np.uint64(data.ctypes.data), data.size, bits, first, out.size, out)
+
+    for bits in range(1, 33):
+        values = rng(bits).integers(-(1 << (bits - 1)), 1 << (bits - 1), 210).astype(np.int32)
+        data = np.frombuffer(SLOW.pack(values, bits), np.uint8)
+        for first, count in ((0, 210), (0, 1), (7, 150), (193, 17), (1, 16)):
+            out = np.empty(count, np.int32)
+            pieces(data, bits, first, out)
+            assert np.array_equal(out, values[first : first + count])
 
 
 def test_pack_on_several_threads() -> None:
     values = rng(1).integers(-(1 << 18), 1 << 18, 700_001).astype(np.int32)
     packed = SLOW.pack(values, 19)
     assert FAST.pack(values, 19) == packed
-    assert np.array_equal(FAST.unpack(packed, 19, values.size), values)
     values[-1] = 1 << 18
     with pytest.raises(InputError):
         FAST.pack(values, 19)

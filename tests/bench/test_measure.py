@@ -150,7 +150,7 @@ def test_counts_of_multiplications() -> None:
     model = network([8, 4, 2], limbs=2)
     cells = (Cell(0, 0, 3), Cell(1, 0, 3))
     assert computing(model.program, cells) == 3 * 2 * (8 * 4 + 4 * 2)
-    assert checking(model.program, cells, 5) == 3 * 2 * 5 * (8 + 4 + 4 + 2)
+    assert checking(model.program, cells, 5) == 3 * 5 * (2 * 8 + 4 + 2 * 4 + 2)
 
 
 def test_attention_counts_every_earlier_row() -> None:

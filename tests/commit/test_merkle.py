@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from proofcompute.errors import FormatError
 from proofcompute.hashing import SUITES, digest, hash_rows, tag
-from proofcompute.merkle import Forest, Tree, leaves, leaves_of_groups, proof_length, root_from_range
+from proofcompute.merkle import (
+    Forest,
+    Tree,
+    leaves,
+    leaves_of_groups,
+    proof_length,
+    root_from_range,
+    roots_from_leaves,
+)
 from proofcompute.numerics import NumpyKernels
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "merkle.json").read_text())
@@ -189,6 +197,42 @@ def test_every_range(n: int) -> None:
             proof = tree.range_proof(a, b)
             assert len(proof) == proof_length(n, a, b)
             assert root_from_range("sha256", n, a, b, LEAVES[a:b], proof, hash_rows) == tree.root
+
+
+@pytest.mark.parametrize("n", range(1, SIZE + 1))
+def test_single_leaves_together(n: int) -> None:
+    """As one by one, right or wrong: also with a leaf twice, another leaf, a changed digest."""
+    tree = TREES[n]
+    ids = [*range(n), n - 1, 0]
+    proofs = [tree.range_proof(i, i + 1) for i in ids]
+    given = np.stack([LEAVES[i] for i in ids])
+    found = roots_from_leaves("sha256", n, ids, given, proofs, hash_rows)
+    assert found == [tree.root] * len(ids)
+    given[0] = LEAVES[n]
+    proofs = [[d[::-1] for d in proof] if i % 3 == 1 else proof for i, proof in enumerate(proofs)]
+    found = roots_from_leaves("sha256", n, ids, given, proofs, hash_rows)
+    for i, number in enumerate(ids):
+        alone = root_from_range("sha256", n, number, number + 1, given[i : i + 1], proofs[i], hash_rows)
+        assert found[i] == alone
+    assert found[0] != tree.root
+
+
+def test_a_wrong_proof_among_many() -> None:
+    tree = TREES[9]
+    proofs = [tree.range_proof(i, i + 1) for i in range(9)]
+    for wrong in (
+        proofs[3][:-1],
+        [*proofs[3], bytes(32)],
+        [*proofs[3][:-1], bytes(31)],
+        [*proofs[3][:-1], "x"],
+    ):
+        some = [*proofs[:3], wrong, *proofs[4:]]
+        with pytest.raises(FormatError):
+            roots_from_leaves("sha256", 9, range(9), LEAVES[:9], some, never)  # type: ignore[arg-type]
+    with pytest.raises(FormatError):
+        roots_from_leaves("sha256", 9, range(1, 10), LEAVES[:9], proofs, never)
+    with pytest.raises(FormatError):
+        roots_from_leaves("sha256", 9, range(9), LEAVES[:8], proofs, never)
 
 
 @pytest.mark.parametrize("n", range(1, 12))

@@ -197,14 +197,21 @@ def test_byte_strings_are_copied_once() -> None:
 
 
 # -- frames ----------------------------------------------------------------------------------------------
-class Trickle(io.RawIOBase):
-    """A stream that gives one byte at a time."""
+class Trickle:
+    """A stream that gives one byte at a time, and has nothing but ``read``."""
 
     def __init__(self, data: bytes) -> None:
         self.inner = io.BytesIO(data)
 
     def read(self, size: int = -1) -> bytes:
         return self.inner.read(min(size, 1))
+
+
+class Drip(Trickle):
+    """The same with ``readinto``."""
+
+    def readinto(self, target: memoryview) -> int:
+        return self.inner.readinto(target[:1])
 
 
 @pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 65535, 65536, MIB, MIB + 1])
@@ -221,10 +228,34 @@ def test_frames_round_trip(size: int) -> None:
     assert wire.read_frame(stream, limit=6, what="x") is None
 
 
-def test_frames_from_a_slow_stream() -> None:
-    stream = cast(BinaryIO, Trickle(wire.encode(bytes(300))))
-    assert wire.read_frame(stream, limit=300, what="x") == bytes(300)
-    assert wire.read_frame(stream, limit=300, what="x") is None
+@pytest.mark.parametrize("kind", [Trickle, Drip])
+def test_frames_from_a_slow_stream(kind: type[Trickle]) -> None:
+    payload = bytes(range(250)) * 2
+    stream = cast(BinaryIO, kind(wire.encode(payload)))
+    assert wire.read_frame(stream, limit=500, what="x") == payload
+    assert wire.read_frame(stream, limit=500, what="x") is None
+    with pytest.raises(FormatError):
+        wire.read_frame(cast(BinaryIO, kind(wire.encode(payload)[:-1])), limit=500, what="x")
+
+
+def test_a_reader_of_frames_reuses_its_buffer() -> None:
+    """Frames of all sizes, growing and shrinking; the buffer is as large as the largest, not as their sum."""
+    sizes = [0, 5, 3 * MIB, 1, MIB + 1, 2 * MIB, 7]
+    data = b"".join(wire.encode(bytes([i]) * size) for i, size in enumerate(sizes))
+    reader = wire.FrameReader(io.BytesIO(data))
+    tracemalloc.start()
+    try:
+        for i, size in enumerate(sizes):
+            frame = reader.read(limit=4 * MIB, what="x")
+            assert frame is not None
+            assert frame.readonly
+            assert frame.nbytes == size
+            assert frame[:3] == bytes([i]) * min(size, 3) == frame[-3:]
+        assert tracemalloc.get_traced_memory()[1] < 6 * MIB
+    finally:
+        tracemalloc.stop()
+    assert reader.ended()
+    assert reader.count == len(data)
 
 
 def test_a_frame_above_the_limit_is_not_read() -> None:

@@ -15,8 +15,11 @@ from fuzz.harness import LONG, SHARES, drive, survives
 from fuzz.mutate import Tree, emit, get, mutant, mutate_bytes, mutate_tree, parse, put
 from proofcompute import hashing, wire
 from proofcompute.errors import InputError
+from proofcompute.field import P31
+from proofcompute.freivalds import Claim
 from proofcompute.interpreter import Needs, needs
-from proofcompute.messages import Challenge, OpeningHead, Part, Receipt, Request, decode_hint, encode_hint
+from proofcompute.messages import Challenge, OpeningHead, Part, Receipt, Request, pack_set, read_hint
+from proofcompute.numerics.bitpack import unpack
 from proofcompute.ops import decode_program, encode_program
 from proofcompute.program import Site
 from proofcompute.signing import NodeIdentity
@@ -101,11 +104,11 @@ def test_hints() -> None:
         elif kind == 1:  # another width over the same bytes
             data = bytes([rng.randrange(40)]) + data[1:]
         elif kind == 2:  # the same values in more bits
-            values = synthetic.KERNELS.unpack(data[1:], data[0], rows * site.m)
+            values = unpack(data[1:], data[0], rows * site.m)
             bits = rng.randrange(data[0] + 1, 33)
             data = bytes([bits]) + synthetic.KERNELS.pack(values, bits)
         else:  # another value, in the least width
-            values = synthetic.KERNELS.unpack(data[1:], data[0], rows * site.m)
+            values = unpack(data[1:], data[0], rows * site.m)
             values[rng.randrange(values.size)] = rng.choice((*extremes, site.bound))
             bits = max(int(values.max()).bit_length(), (~int(values.min())).bit_length()) + 1
             data = bytes([bits]) + synthetic.KERNELS.pack(values, bits)
@@ -114,12 +117,21 @@ def test_hints() -> None:
     def check(made: tuple[int, tuple[bytes, ...]]) -> None:
         number, sets = made
         site, rows, _ = known[number]
+        wanted = [Claim(0, site.d, (i,), 0, 8 * (1 - i), site.bound) for i in range(len(known[number][2]))]
+        columns, scale = np.ones((1, site.m), np.uint32), np.ones(site.m, np.float32)
         try:
-            values = decode_hint(sets, site, rows, synthetic.KERNELS)
+            found = read_hint(
+                sets, "w", wanted, columns, np.ones(rows, np.float32), (scale, None), synthetic.KERNELS
+            )
         except InputError:
             return
-        assert encode_hint(values, synthetic.KERNELS) == sets
-        assert int(np.abs(values.astype(np.int64)).max()) <= site.bound
+        values = [unpack(data[1:], data[0], rows * site.m).reshape(rows, site.m) for data in sets]
+        assert tuple(pack_set(v, synthetic.KERNELS) for v in values) == sets
+        assert found.limits == [(v.min(), v.max()) for v in values]
+        assert max(int(np.abs(v.astype(np.int64)).max()) for v in values) <= site.bound
+        assert [p.ravel().tolist() for p in found.projections] == [
+            (v.astype(np.int64).sum(axis=1) % P31).tolist() for v in values
+        ]
 
     for i, (_, _, sets) in enumerate(known):
         check((i, sets))

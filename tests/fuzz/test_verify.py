@@ -23,6 +23,7 @@ from proofcompute import wire
 from proofcompute.errors import InputError, ProofcomputeError, VerificationError
 from proofcompute.limits import MAX_RECEIPT
 from proofcompute.messages import Challenge, Receipt, Request
+from proofcompute.numerics.bitpack import unpack
 from proofcompute.prover import StoredTrace
 from proofcompute.trace import group_seal, trace_root
 from proofcompute.verifier import Key, Verified, verify, verify_public
@@ -84,7 +85,7 @@ def repacked(rng: Random, frame: bytes) -> bytes:
     path = rng.choice(sites)
     data = tree[2][path[1]][path[2]]
     count = 8 * (len(data) - 1) // data[0]
-    values = synthetic.KERNELS.unpack(data[1:], data[0], count)
+    values = unpack(data[1:], data[0], count)
     bits = data[0]
     if rng.random() < 0.5:
         bits += rng.randrange(1, 4)

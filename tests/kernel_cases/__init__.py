@@ -14,7 +14,7 @@ import numpy as np
 from kernel_cases import attending, checks, moving, products, rows, sampling
 from kernel_cases.data import Case
 from proofcompute.errors import ProofcomputeError
-from proofcompute.kernels import Matrix, Norm
+from proofcompute.kernels import Matrix, Norm, ReadHint
 
 __all__ = ["CASES", "METHODS", "Case", "outcome"]
 
@@ -48,6 +48,8 @@ def _plain(value: object) -> object:
         return _plain((value.q, value.scale, value.bias))
     if isinstance(value, Norm):
         return _plain((value.weight, value.eps))
+    if isinstance(value, ReadHint):
+        return _plain((value.limits, value.projections, value.y))
     return value
 
 
@@ -57,6 +59,7 @@ CASES: list[Case] = [
     *attending.cases(),
     *sampling.cases(),
     *checks.cases(),
+    *checks.hints(),
     *moving.cases(),
 ]
 METHODS: tuple[str, ...] = tuple(sorted({case.method for case in CASES}))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernel_cases.data import Case, floats, full, int8s, rng_of
+from kernel_cases.data import Case, floats, full, int8s, rng_of, scales
 from proofcompute.errors import FormatError, InputError, UnsupportedError
 
 P31 = 2**31 - 1
@@ -233,28 +233,6 @@ def cases() -> Iterator[Case]:
     for bits in range(1, 33):
         for count in (0, 1, 7, 8, 9, 1000):
             yield Case("pack", f"{bits}-{count}", lambda b=bits, c=count: (_int32s(1, c, b)[0], b))
-            size = (bits * count + 7) // 8
-            yield Case("unpack", f"{bits}-{count}", lambda b=bits, c=count, z=size: (_stream(b, c, z), b, c))
-            if bits * count % 8:
-                yield Case(
-                    "unpack",
-                    f"padding-{bits}-{count}",
-                    lambda b=bits, c=count, z=size: (b"\xff" * z, b, c),
-                    FormatError,
-                )
-            yield Case(
-                "unpack",
-                f"long-{bits}-{count}",
-                lambda b=bits, c=count, z=size: (bytes(z + 1), b, c),
-                FormatError,
-            )
-            if size:
-                yield Case(
-                    "unpack",
-                    f"short-{bits}-{count}",
-                    lambda b=bits, c=count, z=size: (bytes(z - 1), b, c),
-                    FormatError,
-                )
         if bits < 32:
             for value in (1 << (bits - 1), -(1 << (bits - 1)) - 1):
                 yield Case(
@@ -265,8 +243,54 @@ def cases() -> Iterator[Case]:
                 )
     for bits in (0, 33, -1):
         yield Case("pack", f"bits{bits}", lambda b=bits: (np.zeros(3, np.int32), b), InputError)
-        yield Case("unpack", f"bits{bits}", lambda b=bits: (b"", b, 0), InputError)
+        yield Case("read_hint", f"bits{bits}", lambda b=bits: _hint([(b, b"")], 1, 1), InputError)
     yield Case("pack", "matrix", lambda: (_int32s(3, 5, 17), 17))
+
+
+def hints() -> Iterator[Case]:
+    for bits in range(1, 33):
+        for n, m in ((1, 1), (1, 7), (3, 8), (2, 33), (5, 211)):
+            size = (bits * n * m + 7) // 8
+            yield Case(
+                "read_hint",
+                f"{bits}-{n}x{m}",
+                lambda b=bits, n=n, m=m, z=size: _hint([(b, _stream(b, n * m, z))], n, m),
+            )
+            if bits * n * m % 8:
+                yield Case(
+                    "read_hint",
+                    f"padding-{bits}-{n}x{m}",
+                    lambda b=bits, n=n, m=m, z=size: _hint([(b, b"\xff" * z)], n, m),
+                    FormatError,
+                )
+            for name, extra in (("long", 1), ("short", -1)):
+                yield Case(
+                    "read_hint",
+                    f"{name}-{bits}-{n}x{m}",
+                    lambda b=bits, n=n, m=m, z=size + extra: _hint([(b, bytes(z))], n, m),
+                    FormatError,
+                )
+    for n, m, k in ((1, 1023, 1), (2, 1024, 2), (3, 1025, 3), (2, 2500, 8), (9, 64, 5)):
+        for widths in ((21,), (13, 31), (32, 1, 9, 26)):
+            yield Case("read_hint", f"sets{widths}-{n}x{m}-{k}", lambda w=widths, a=(n, m, k): _sets(w, *a))
+    for n, m in ((0, 3), (3, 0)):
+        yield Case("read_hint", f"empty-{n}x{m}", lambda n=n, m=m: _hint([(4, b"")], n, m), InputError)
+    yield Case("read_hint", "no-sets", lambda: _hint([], 2, 3), InputError)
+    for limbs, n, d in ((1, 0, 3), (1, 1, 1), (2, 3, 700), (1, 5, 4097), (2, 70, 33)):
+        yield Case("row_squares", f"{limbs}-{n}x{d}", lambda a=(limbs, n, d): (int8s(*a),))
+    for value in (-128, 127):
+        yield Case("row_squares", f"all{value}", lambda v=value: (full(v, 2, 3, 1000),))
+    yield Case("row_squares", "three-limbs", lambda: (int8s(3, 2, 5),), InputError)
+
+
+def _hint(sets: list[tuple[int, bytes]], n: int, m: int, k: int = 2, bias: bool = False) -> tuple[Any, ...]:
+    shifts = [8 * (len(sets) - 1 - i) for i in range(len(sets))]
+    return sets, _columns(k, m), shifts, scales(n), scales(m), floats("mixed", m) if bias else None
+
+
+def _sets(widths: tuple[int, ...], n: int, m: int, k: int) -> tuple[Any, ...]:
+    sets = [(b, _stream(b, n * m, (b * n * m + 7) // 8)) for b in widths]
+    return _hint(sets, n, m, k, bias=k % 2 == 0)
 
 
 def _stream(bits: int, count: int, size: int) -> bytes:

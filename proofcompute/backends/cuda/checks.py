@@ -8,11 +8,11 @@ import numpy as np
 
 from proofcompute.backends.cuda.array import DeviceArray
 from proofcompute.backends.cuda.launcher import Given, Launcher, i32, i64
-from proofcompute.errors import FormatError, InputError, LimitError
+from proofcompute.errors import InputError, LimitError
 from proofcompute.field import P31, P61
 from proofcompute.kernels import I32
 from proofcompute.limits import MAX_WIDTH
-from proofcompute.numerics.bitpack import packed_size
+from proofcompute.numerics.bitpack import check_packed, packed_size
 
 __all__ = ["fold31", "pack", "project31", "project61", "unpack"]
 
@@ -74,12 +74,7 @@ def pack(on: Launcher, values: Given, bits: int) -> bytes:
 
 def unpack(on: Launcher, data: bytes | memoryview, bits: int, count: int) -> I32:
     """:func:`proofcompute.numerics.bitpack.unpack`."""
-    size = packed_size(bits, count)
-    if len(data) != size:
-        raise FormatError(f"{count} values of {bits} bits take {size} bytes, not {len(data)}")
-    spare = 8 * size - count * bits
-    if spare and data[-1] >> (8 - spare):
-        raise FormatError("the padding of packed integers is not zero")
+    check_packed(data, bits, count)
     values, packed = on.new(np.int32, count), on.array(np.frombuffer(data, dtype=np.uint8))
     on.over("unpack", count, packed, i64(count), i32(bits), values)
     return on.fetch(values)

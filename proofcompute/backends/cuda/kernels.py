@@ -7,6 +7,7 @@ Methods are written for arrays on the device, and take NumPy arrays too (:func:`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, final
 
 import numpy as np
@@ -20,8 +21,10 @@ from proofcompute.backends.cuda.memory import DeviceMemory
 from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.kernels import I32, Before, Gated, Matrix, Norm, Sampling, check_groups
+from proofcompute.kernels import I64, Before, Gated, Matrix, Norm, ReadHint, Sampling, check_groups
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
+from proofcompute.numerics import hints
+from proofcompute.numerics.products import row_squares
 from proofcompute.numerics.rows import head_width
 from proofcompute.numerics.sampler import check_rows
 
@@ -298,5 +301,17 @@ class CudaKernels(DeviceMemory):
     def pack(self, values: Given, bits: int) -> bytes:
         return checks.pack(self._on, values, bits)
 
-    def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
-        return checks.unpack(self._on, data, bits, count)
+    def row_squares(self, q: Given) -> I64:
+        return row_squares(self.host(q))  # the rows of a cell, or a weight matrix once
+
+    def read_hint(
+        self,
+        sets: Sequence[tuple[int, bytes | memoryview]],
+        s: Given,
+        shifts: Sequence[int],
+        sx: Given,
+        sw: Given,
+        bias: Given | None,
+    ) -> ReadHint:
+        unpack = partial(checks.unpack, self._on)
+        return hints.read_hint(self, unpack, sets, s, shifts, sx, sw, bias)

@@ -38,7 +38,7 @@ from proofcompute.errors import InputError
 from proofcompute.field import P31
 from proofcompute.kernels import I32, U32, Array
 
-__all__ = ["fold", "project"]
+__all__ = ["balanced_columns", "dot_one", "dot_two", "fold", "project"]
 
 _ROWS: Final = 32
 """Rows of w that :func:`fold` takes in one pass over its sums."""
@@ -58,8 +58,8 @@ _PART: Final = 200_000
 _i64, _i32, _i8, _u32 = types.int64, types.int32, types.int8, types.uint32
 
 
-def _dot(columns: int) -> Any:
-    """The intrinsic below for one column or two, which read y once."""
+def _dot(columns: int, ahead: int) -> Any:
+    """The intrinsic below for one column or two, which read y once and ask for it ``ahead`` bytes before."""
 
     def halves(b: Any, base: Any, index: Any) -> tuple[Any, Any]:
         """16 int32 as the 8 even and the 8 odd ones, int64."""
@@ -79,8 +79,8 @@ def _dot(columns: int) -> Any:
 
             def body(i: Any, sums: list[Any]) -> list[Any]:
                 place = offset(b, at, i, _STEP)
-                for line in range(0, 4 * _STEP, _LINE):
-                    prefetch(b, y, offset(b, LONG(_AHEAD + line), place, 4))
+                for line in range(0, 4 * _STEP if ahead else 0, _LINE):
+                    prefetch(b, y, offset(b, LONG(ahead + line), place, 4))
                 values = [x for j in (0, LANES) for x in halves(b, y, offset(b, place, j))]
                 after = []
                 for c in range(columns):
@@ -101,7 +101,9 @@ def _dot(columns: int) -> Any:
     return dot
 
 
-_dot_one, _dot_two = _dot(1), _dot(2)
+_dot_one, _dot_two = _dot(1, _AHEAD), _dot(2, _AHEAD)
+dot_one, dot_two = _dot(1, 0), _dot(2, 0)
+"""The same for y that lies in a near cache."""
 
 
 @kernel(types.boolean(_i64, _i64, read(_u32, 2), write(_i32, 2)))
@@ -296,6 +298,11 @@ def _columns(y: Array, s: U32, m: int) -> I32:
     """s balanced; InputError unless the shapes and types are as they should be."""
     if y.ndim != 2 or y.dtype.name not in ("int8", "int16", "int32"):
         raise InputError(f"expected a matrix of int8, int16 or int32, not {y.dtype} {list(y.shape)}")
+    return balanced_columns(s, m)
+
+
+def balanced_columns(s: U32, m: int) -> I32:
+    """Columns [k, m] balanced; InputError unless they are canonical residues of that shape."""
     if s.ndim != 2 or s.dtype != np.uint32 or s.shape[1] != m:
         raise InputError(f"expected columns uint32 [k, {m}], not {s.dtype} {list(s.shape)}")
     out = np.empty(s.shape, dtype=np.int32)

@@ -31,7 +31,22 @@ from proofcompute.errors import (
     InputError,
     LimitError,
 )
-from proofcompute.kernels import F32, I8, I32, U8, U32, U64, Array, Before, Gated, Matrix, Norm, Sampling
+from proofcompute.kernels import (
+    F32,
+    I8,
+    I32,
+    I64,
+    U8,
+    U32,
+    U64,
+    Array,
+    Before,
+    Gated,
+    Matrix,
+    Norm,
+    ReadHint,
+    Sampling,
+)
 from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.numerics.elementwise import check_platform
 from proofcompute.numerics.memory import HostMemory
@@ -110,6 +125,12 @@ class NumbaKernels(HostMemory):
         from proofcompute.backends.numba import field
 
         return field
+
+    @cached_property
+    def _hints(self) -> Any:
+        from proofcompute.backends.numba import hints
+
+        return hints
 
     @cached_property
     def _packing(self) -> Any:
@@ -405,5 +426,16 @@ class NumbaKernels(HostMemory):
     def pack(self, values: I32, bits: int) -> bytes:
         return self._packing.pack(values, bits)  # type: ignore[no-any-return]
 
-    def unpack(self, data: bytes | memoryview, bits: int, count: int) -> I32:
-        return self._packing.unpack(data, bits, count)  # type: ignore[no-any-return]
+    def row_squares(self, q: I8) -> I64:
+        return self._hints.row_squares(q)  # type: ignore[no-any-return]
+
+    def read_hint(
+        self,
+        sets: Sequence[tuple[int, bytes | memoryview]],
+        s: U32,
+        shifts: Sequence[int],
+        sx: F32,
+        sw: F32,
+        bias: F32 | None,
+    ) -> ReadHint:
+        return self._hints.read_hint(sets, s, shifts, sx, sw, bias)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Integers of 1 to 32 bits to a stream of bits and back (numerics.bitpack defines it).
+"""Integers of 1 to 32 bits to a stream of bits (numerics.bitpack defines it).
 
 32 values of b bits are b words of 32 bits, so a unit of 32 values starts and ends at a word.
 """
@@ -12,18 +12,17 @@ from numba import types
 
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.cache import kernel, read, write
-from proofcompute.errors import FormatError, InputError
+from proofcompute.errors import InputError
 from proofcompute.kernels import I32
 from proofcompute.numerics.bitpack import packed_size
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack"]
 
 _UNIT: Final = 32
 """Values of a unit."""
 _PART: Final = 1 << 13
 """Units of a part that is worth a thread."""
-_LOW5: Final = np.uint64(31)
-_5, _32 = np.uint64(5), np.uint64(32)
+_32: Final = np.uint64(32)
 
 _i64, _i32, _u32 = types.int64, types.int32, types.uint32
 
@@ -62,21 +61,6 @@ def _pack(a: Any, b: Any, values: Any, bits: Any, words: Any) -> None:
         to[at] = np.uint32(held)
 
 
-@kernel(types.void(_i64, _i64, read(_u32, 1), _i64, write(_i32, 1)))
-def _unpack(a: Any, b: Any, words: Any, bits: Any, out: Any) -> None:
-    """Units a..b of out (the last may be short) from words, which have one spare at the end."""
-    width = np.uint64(bits)
-    left = np.int64(64 - bits)
-    part = out[a * _UNIT : b * _UNIT]
-    source = words[a * bits :]
-    for i in range(part.size):
-        position = np.uint64(i) * width
-        j = position >> _5
-        both = np.uint64(source[j]) | (np.uint64(source[j + np.uint64(1)]) << _32)
-        both >>= position & _LOW5
-        part[i] = np.int32(np.int64(both << np.uint64(left)) >> left)
-
-
 def pack(values: I32, bits: int) -> bytes:
     """Two's complement of ``bits`` bits each. InputError if a value does not fit or bits is not 1..32."""
     flat = np.ascontiguousarray(values, dtype=np.int32).reshape(-1)
@@ -86,18 +70,3 @@ def pack(values: I32, bits: int) -> bytes:
     words = np.empty((size + 3) // 4, dtype=np.uint32)
     threads.split(_pack, -(-flat.size // _UNIT), _PART, flat, bits, words)
     return words.view(np.uint8)[:size].tobytes()
-
-
-def unpack(data: bytes | memoryview, bits: int, count: int) -> I32:
-    """The inverse: int32 [count]. FormatError on a wrong length or padding that is not zero."""
-    size = packed_size(bits, count)
-    if len(data) != size:
-        raise FormatError(f"{count} values of {bits} bits take {size} bytes, not {len(data)}")
-    spare = 8 * size - count * bits
-    if spare and data[-1] >> (8 - spare):
-        raise FormatError("the padding of packed integers is not zero")
-    words = np.zeros((size + 3) // 4 + 1, dtype=np.uint32)
-    words.view(np.uint8)[:size] = np.frombuffer(data, dtype=np.uint8)
-    out = np.empty(count, dtype=np.int32)
-    threads.split(_unpack, -(-count // _UNIT), _PART, words, bits, out)
-    return out

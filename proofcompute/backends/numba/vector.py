@@ -1,7 +1,7 @@
 """Short vectors in LLVM IR: the few operations that loops over arrays cannot be trusted to become.
 
 Numba has no vector types, and LLVM's loop vectoriser does not find a matrix kernel that keeps its sums in
-registers. The functions here emit IR on generic vectors (no instruction of any one CPU), so the result is
+registers. The functions here emit IR on generic vectors, so the result is
 the same on every machine; LLVM turns :func:`multiply_add` into ``vpdpwssd`` or ``vpmaddwd`` on x86-64 and
 into widening multiplications elsewhere, and splits or joins vectors to fit the registers.
 """
@@ -18,16 +18,19 @@ __all__ = [
     "BYTE",
     "LANES",
     "LONG",
+    "PERMUTES",
     "SHORT",
     "WIDE_REGISTERS",
     "WORD",
     "constant",
+    "funnel",
     "half",
     "interleave",
     "load",
     "loop",
     "multiply_add",
     "offset",
+    "permute",
     "pointer",
     "prefetch",
     "splat",
@@ -52,6 +55,9 @@ def _wide() -> bool:
 
 WIDE_REGISTERS: Final = _wide()
 """Whether 32 vectors of 16 lanes fit in registers. Chooses block sizes; no result depends on it."""
+
+PERMUTES: Final = bool(binding.get_host_cpu_features().get("avx512vbmi", False))
+"""Whether :func:`permute` exists: the one instruction here that is a certain CPU's."""
 
 Value = Any
 """An IR value; llvmlite is untyped."""
@@ -142,6 +148,22 @@ def transpose(builder: Any, rows: Sequence[Value]) -> list[Value]:
         pairs = (interleave(builder, rows[i], rows[i + n // 2]) for i in range(n // 2))
         rows = [row for pair in pairs for row in pair]
     return list(rows)
+
+
+def permute(builder: Any, data: Value, index: Value) -> Value:
+    """Bytes ``data[index[i]]`` of 64, for the lowest 6 bits of 64 indices; only where ``PERMUTES``."""
+    bytes_64 = vector(BYTE, 64)
+    kind = ir.FunctionType(bytes_64, [bytes_64, bytes_64])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.permvar.qi.512")
+    return builder.call(function, [data, index])
+
+
+def funnel(builder: Any, high: Value, low: Value, amount: Value) -> Value:
+    """The lower half of ``(2^32 high + low) >> amount`` of int32 lanes, amounts below 32."""
+    name = f"llvm.fshr.v{low.type.count}i32"
+    kind = ir.FunctionType(low.type, [low.type] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [high, low, amount])
 
 
 def half(builder: Any, x: Value) -> Value:

@@ -1,0 +1,150 @@
+"""What a hint holds: one set for both limbs of the rows where it stays below 2^30, else a set for each."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from proofcompute import wire
+from proofcompute.devices import kernels_for
+from proofcompute.errors import VerificationError
+from proofcompute.freivalds import Claim, claims, largest_squares
+from proofcompute.generation import Engine
+from proofcompute.kernels import F32, I8, I32, Kernels, Matrix
+from proofcompute.limits import MAX_ACCUMULATOR
+from proofcompute.messages import Challenge, Request, all_cells, encode_hint, pack_set
+from proofcompute.model import Model
+from proofcompute.numerics.bitpack import unpack
+from proofcompute.program import Site
+from proofcompute.prover import StoredTrace, make_receipt, open_cells
+from proofcompute.signing import NodeIdentity
+from proofcompute.source import Recorded
+from proofcompute.verifier import Verified, keygen, verify
+from proofcompute.workloads import ProgramBuilder
+
+FAST, SLOW = kernels_for("auto"), kernels_for("numpy")
+WIDTH, OUT, ROWS = 600, 5, 3
+
+
+def test_limbs_are_together_up_to_the_bound_and_apart_beyond_it() -> None:
+    """256 q_high + q_low = 32639 everywhere, so |x|^2 is known; at 2^60 the limbs part."""
+    d = 4
+    q = np.full((2, 2, d), 127, np.int8)
+    length = 32639**2 * d
+    most = ((1 << 60) - 1) // length
+    for squares in (0, 1, most, most + 1):
+        made = claims(Site("w", 3, d, 2, 1), q, (squares,), FAST)
+        if squares <= most:
+            assert made == [Claim(0, d, (0, 1), 0, 0, math.isqrt(length * squares))]
+            assert made[0].bound < MAX_ACCUMULATOR
+        else:
+            assert made == [Claim(0, d, (0,), 0, 8, d << 14), Claim(0, d, (1,), 0, 0, d << 14)]
+
+
+def test_the_row_that_is_largest_decides() -> None:
+    q = np.zeros((2, 3, 8), np.int8)
+    q[0, 1] = 127
+    rows = 256 * 127
+    squares = (1 << 60) // (8 * rows * rows) + 1
+    assert len(claims(Site("w", 3, 8, 2, 1), q, (squares,), FAST)) == 2
+    q[0, 1, 0] = 0
+    assert len(claims(Site("w", 3, 8, 2, 1), q, (squares,), FAST)) == 1
+
+
+@pytest.mark.parametrize("w_limbs", [1, 2])
+@pytest.mark.parametrize("d", [1, 33, 32768, 32769, 70000])
+def test_claims_add_up_to_the_product(d: int, w_limbs: int) -> None:
+    rng = np.random.default_rng(d)
+    for spread in (3, 127):
+        q = rng.integers(-spread, spread + 1, (2, 3, d)).astype(np.int8)
+        w = Matrix(rng.integers(-128, 128, (w_limbs, 4, d)).astype(np.int8), np.ones(4, np.float32))
+        site = Site("w", 4, d, 2, w_limbs)
+        squares = largest_squares(w, FAST)
+        assert squares == largest_squares(w, SLOW)
+        assert squares == tuple(int((limb.astype(np.int64) ** 2).sum(axis=1).max()) for limb in w.q)
+        made = claims(site, q, squares, FAST)
+        assert made == claims(site, q, squares, SLOW)
+        total = np.zeros((3, 4), np.int64)
+        hint = encode_hint(Recorded(q, _accumulators(q, w)), site, made, FAST)
+        for data, claim in zip(hint, made, strict=True):
+            values = unpack(data[1:], data[0], 12).reshape(3, 4).astype(np.int64)
+            assert np.abs(values).max() <= claim.bound < MAX_ACCUMULATOR
+            total += values << claim.shift
+        assert (total == _whole(q) @ _whole(w.q).T).all()
+
+
+def _whole(limbs: I8) -> np.ndarray:
+    return np.asarray(sum(limb.astype(np.int64) << (8 * i) for i, limb in enumerate(limbs[::-1])))
+
+
+def _accumulators(q: I8, w: Matrix) -> I32:
+    from proofcompute.kernels import product_sets
+
+    sets = product_sets(q.shape[2], len(q), len(w.q))
+    return np.stack([FAST.product(q[i, :, a:b].copy(), w.q[j, :, a:b].copy()) for a, b, i, j, _ in sets])
+
+
+def _flat(sign: float) -> Model:
+    """One layer whose weights are all as large as can be."""
+    b = ProgramBuilder()
+    x = b.input("x", WIDTH)
+    b.output(b.linear(x, np.full((OUT, WIDTH), sign, np.float32), name="y"))
+    return b.model()
+
+
+def _audit(model: Model, samples: F32, edit: Callable[[list[I32]], list[I32]] | None) -> Verified:
+    kernels: Kernels = FAST
+    request = Request(model.model_id, (("x", samples.astype("<f4").tobytes()),), bytes(32))
+    engine = Engine(model, kernels)
+    session = engine.add(request)
+    engine.run(session)
+    receipt = make_receipt(model, session, kernels, NodeIdentity(bytes(32)))
+    stored = StoredTrace(session.statement(), request.suite, [], kernels)
+    challenge = Challenge(receipt.digest, all_cells(receipt))
+    out = io.BytesIO()
+    open_cells(model, stored, receipt.digest, challenge, out)
+    out.seek(0)
+    if edit is not None:
+        head, part = (wire.read_frame(out, limit=1 << 20, what="opening") for _ in range(2))
+        assert head is not None
+        assert part is not None
+        groups, tables, hints = wire.as_list(wire.decode(part, limit=1 << 20, what="part"), "part", n=3)
+        (sets,) = wire.as_list(hints, "hints", n=1)
+        packed = [wire.as_bytes(s, "set") for s in wire.as_list(sets, "sets")]
+        values = [unpack(s[1:], s[0], ROWS * OUT).reshape(ROWS, OUT) for s in packed]
+        changed = tuple(pack_set(v, kernels) for v in edit(values))
+        out = io.BytesIO()
+        wire.write_frame(out, head)
+        wire.write_frame(out, wire.encode((groups, tables, (changed,))))
+        out.seek(0)
+    key = keygen(model, kernels, seed=bytes(32))
+    return verify(key, request, receipt.encode(), challenge, out, kernels=kernels)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_limbs_apart(sign: float) -> None:
+    """600 numbers of +-32639 times 127 exceed 2^31: an int32 cannot hold both limbs together."""
+    model, samples = _flat(sign), np.ones((ROWS, WIDTH), np.float32)
+    assert 32639 * 127 * WIDTH > 1 << 31
+    assert _audit(model, samples, None).complete
+    assert _audit(model, samples, lambda sets: sets).complete
+
+    def shifted(sets: list[I32]) -> list[I32]:
+        high, low = sets
+        return [high + 1, low - 256]
+
+    def together(sets: list[I32]) -> list[I32]:
+        high, low = sets
+        return [(high << 8) + low]  # wraps
+
+    for edit in (shifted, together):
+        with pytest.raises(VerificationError) as caught:
+            _audit(model, samples, edit)
+        assert caught.value.step == 8
+    one = np.zeros((ROWS, WIDTH), np.float32)
+    one[:, 0] = 1  # a row with one large number is short, so its limbs are together
+    assert _audit(model, one, lambda sets: sets if len(sets) == 1 else []).complete
