@@ -1,13 +1,14 @@
-// keccak256_rows: Keccak-256 with the original padding byte 0x01 (not SHA3-256) of prefix + row for each row.
+// keccak256_rows, keccak256_trees: Keccak-256 with the original padding byte 0x01 (not SHA3-256).
 //
-//   prefix [prefix_size], rows [n, width] bytes      out [n, 32] bytes
+// Launch, arguments and what must hold: as for sha256_rows (here with 8704 bytes of shared memory) and sha256_trees
+// (sha256.cu).
 //
-// Launch: any one-dimensional grid of THREADS threads, one row each (grid-stride). No shared memory, no
-// alignment. Rate 136 bytes, 24 rounds of keccak-f[1600] (FIPS 202, section 3); a round is unrolled, so that
-// the 25 lanes stay in registers.
+// Rate 136 bytes, 24 rounds of keccak-f[1600] (FIPS 202, section 3); a round is unrolled, so that the 25 lanes stay in
+// registers.
 #include "canonical.cuh"
 
 #include "message.cuh"
+#include "trees.cuh"
 
 #define RATE 136
 
@@ -51,25 +52,42 @@ __device__ void keccak_f(u64 (&a)[25]) {
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    keccak256_rows(const u8* __restrict__ prefix, i64 prefix_size, const u8* __restrict__ rows, i64 n,
-                   i64 width, u8* __restrict__ out) {
+extern "C" __global__ void __launch_bounds__(HASHERS)
+    keccak256_rows(const u8* __restrict__ heads, int front, int parts, int width0, int width1, int width2, int width3,
+                   i64 n, u8* __restrict__ out, i64 pitch, EVERY_FROM(FROM)) {
+  const int group = blockIdx.y, width[PARTS] = {width0, width1, width2, width3};
+  const auto pick = [&](int p) -> const u8* {
+    PICKED(group * parts + p)
+  };
   for (i64 t = first_index(); t < n; t += index_step()) {
-    const Message message = {prefix, prefix_size, rows + t * width, prefix_size + width};
+    const Message message = message_of(heads, front, parts, width, t, pick);
     u64 a[25] = {};
-    const i64 blocks = message.size / RATE + 1;
+    const int blocks = message.size() / RATE + 1;
 #pragma unroll 1
-    for (i64 b = 0; b < blocks; ++b) {
+    for (int b = 0; b < blocks; ++b) {
+      u32 w[RATE / 4];
+      block_words<RATE / 4, false>(message, RATE * b, 0x01, w);
 #pragma unroll
-      for (int i = 0; i < RATE / 8; ++i) {
-        const i64 at = RATE * b + 8 * i;
-        a[i] ^= (u64)message.little32(at + 4) << 32 | message.little32(at);
-        if (message.size >= at && message.size < at + 8) a[i] ^= 1ull << (8 * (int)(message.size - at));
-      }
+      for (int i = 0; i < RATE / 8; ++i) a[i] ^= (u64)w[2 * i + 1] << 32 | w[2 * i];
       if (b + 1 == blocks) a[RATE / 8 - 1] ^= 1ull << 63;
       keccak_f(a);
     }
 #pragma unroll
-    for (int i = 0; i < 32; ++i) out[32 * t + i] = (u8)(a[i / 8] >> (8 * (i % 8)));
+    for (int i = 0; i < 32; ++i) out[group * pitch + 32 * t + i] = (u8)(a[i / 8] >> (8 * (i % 8)));
   }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    keccak256_trees(const u8* in, i64 in_pitch, i64 n, int copy, u32 prefix, u8* out, i64 out_pitch) {
+  grow_trees(in, in_pitch, n, copy, out, out_pitch, [&](const u32 (&children)[16], u32 (&digest)[8]) {
+    u64 a[25] = {};
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      a[i] = (u64)shifted(children, prefix, 2 * i + 1, 0x6543) << 32 | shifted(children, prefix, 2 * i, 0x6543);
+    a[8] = children[15] >> 24 | 0x0100;  // the last byte and the padding
+    a[RATE / 8 - 1] = 1ull << 63;
+    keccak_f(a);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) digest[i] = (u32)(a[i / 2] >> (32 * (i % 2)));
+  });
 }

@@ -10,10 +10,11 @@
 // int32 accumulators, and the integer sum of all of them does not depend on their order.
 //
 // Tile: 64 rows x 64 columns in steps of 64 bytes. Eight warps, four down and two across, each 16 x 32 by
-// four mma.sync.m16n8k32 (row.col, s32.s8.s8.s32). Shared rows are 20 words, so that the eight rows of a
-// fragment start in different banks.
+// four mma.sync.m16n8k32 (row.col, s32.s8.s8.s32) for each limb of x: a tile of weights is read once for both,
+// and each limb has accumulators of its own. Shared rows are 20 words, so that the eight rows of a fragment
+// start in different banks.
 //
-// Launch: (ceil(m / 64), ceil(n / 64)) blocks of 256 threads; 10240 bytes of shared memory. Needs sm_80.
+// Launch: (ceil(m / 64), ceil(n / 64)) blocks of 256 threads; 15360 bytes of shared memory. Needs sm_80.
 // Must hold: limbs 1 or 2; n / 64 <= 65535; d <= 2^24. Any alignment (4-byte loads where rows allow).
 #include "canonical.cuh"
 
@@ -28,7 +29,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     linear_mma(const i8* __restrict__ q, const float* __restrict__ sx, const i8* __restrict__ w,
                const float* __restrict__ sw, const float* __restrict__ bias, const float* __restrict__ residual,
                int n, int m, int d, int x_limbs, int w_limbs, float* __restrict__ out) {
-  __shared__ int left[TILE][PITCH];
+  __shared__ int left[2][TILE][PITCH];
   __shared__ int right[TILE][PITCH];
   const int t = threadIdx.x, lane = t % WARP, warp = t / WARP;
   const int group = lane / 4, place = lane % 4;
@@ -38,40 +39,51 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   i64 total[4][4] = {};
   for (int part = 0; part < d; part += PART) {
     const int stop = d - part < PART ? d : part + PART;
-    for (int xl = 0; xl < x_limbs; ++xl)
-      for (int wl = 0; wl < w_limbs; ++wl) {
-        int acc[4][4] = {};
-        for (int k = part; k < stop; k += 4 * WORDS) {
-          for (int i = t; i < TILE * WORDS; i += THREADS) {
-            const int r = i / WORDS, c = i % WORDS;
-            const i64 a = ((i64)xl * n + row0 + r) * d, b = ((i64)wl * m + column0 + r) * d;
-            left[r][c] = row0 + r < n ? load4(q + a, k + 4 * c, stop, qa) : 0;
-            right[r][c] = column0 + r < m ? load4(w + b, k + 4 * c, stop, wa) : 0;
+    for (int wl = 0; wl < w_limbs; ++wl) {
+      int acc[2][4][4] = {};
+      for (int k = part; k < stop; k += 4 * WORDS) {
+        for (int i = t; i < TILE * WORDS; i += THREADS) {
+          const int r = i / WORDS, c = i % WORDS;
+          const i64 b = ((i64)wl * m + column0 + r) * d;
+          right[r][c] = column0 + r < m ? load4(w + b, k + 4 * c, stop, wa) : 0;
+          for (int xl = 0; xl < x_limbs; ++xl) {
+            const i64 a = ((i64)xl * n + row0 + r) * d;
+            left[xl][r][c] = row0 + r < n ? load4(q + a, k + 4 * c, stop, qa) : 0;
           }
-          __syncthreads();
-#pragma unroll
-          for (int half = 0; half < WORDS; half += 8) {
-            int a[4];
-            a[0] = left[down + group][half + place];
-            a[1] = left[down + group + 8][half + place];
-            a[2] = left[down + group][half + place + 4];
-            a[3] = left[down + group + 8][half + place + 4];
-#pragma unroll
-            for (int f = 0; f < 4; ++f) {
-              int b[2];
-              b[0] = right[across + 8 * f + group][half + place];
-              b[1] = right[across + 8 * f + group][half + place + 4];
-              mma_16x8x32(acc[f], a, b);
-            }
-          }
-          __syncthreads();
         }
+        __syncthreads();
+#pragma unroll
+        for (int half = 0; half < WORDS; half += 8) {
+          int b[4][2];
+#pragma unroll
+          for (int f = 0; f < 4; ++f) {
+            b[f][0] = right[across + 8 * f + group][half + place];
+            b[f][1] = right[across + 8 * f + group][half + place + 4];
+          }
+#pragma unroll
+          for (int xl = 0; xl < 2; ++xl) {
+            if (xl >= x_limbs) continue;  // the whole block
+            int a[4];
+            a[0] = left[xl][down + group][half + place];
+            a[1] = left[xl][down + group + 8][half + place];
+            a[2] = left[xl][down + group][half + place + 4];
+            a[3] = left[xl][down + group + 8][half + place + 4];
+#pragma unroll
+            for (int f = 0; f < 4; ++f) mma_16x8x32(acc[xl][f], a, b[f]);
+          }
+        }
+        __syncthreads();
+      }
+#pragma unroll
+      for (int xl = 0; xl < 2; ++xl) {
+        if (xl >= x_limbs) continue;
         const int shift = 8 * (x_limbs - 1 - xl + w_limbs - 1 - wl);
 #pragma unroll
         for (int f = 0; f < 4; ++f)
 #pragma unroll
-          for (int i = 0; i < 4; ++i) total[f][i] += (i64)acc[f][i] * (1 << shift);
+          for (int i = 0; i < 4; ++i) total[f][i] += (i64)acc[xl][f][i] * (1 << shift);
       }
+    }
   }
 #pragma unroll
   for (int f = 0; f < 4; ++f)

@@ -1,13 +1,20 @@
-// sha256_rows: SHA-256 (FIPS 180-4) of prefix + row for each row. Leaves and nodes of the trees alike: a node
-// is the prefix 0x01 and a row of two digests.
+// sha256_rows, sha256_trees: SHA-256 (FIPS 180-4).
 //
-//   prefix [prefix_size], rows [n, width] bytes      out [n, 32] bytes
+// sha256_rows   of head + row, for each row of each group.
+//   heads [groups, front] bytes, ceil(front / 4) words apart      parts of group g: arrays [n, width_p] bytes, p < parts (message.cuh)
+//   out   the 32 bytes of row t of group g at g * pitch + 32 t
+//   One thread for each row. Launch: grid (any, groups) of HASHERS threads, grid-stride along x; 4096 bytes of shared
+//   memory. Any alignment of parts; whole words are read where everything allows.
+//   Must hold: 1 <= parts <= 4, groups * parts <= 32, front + all widths < 2^31.
+// sha256_trees  of prefix, left and right, for each pair of nodes, level by level (trees.cuh).
+//   Launch: (ceil(n / 512), trees) blocks of THREADS threads; 18432 bytes of shared memory.
+//   Must hold: in, out and pitches are multiples of 4; n >= 1; prefix is one byte.
 //
-// Launch: any one-dimensional grid of THREADS threads, one row each (grid-stride). No shared memory, no
-// alignment. The message schedule stays in registers: every index is known once the rounds are unrolled.
+// The message schedule stays in registers: every index is known once the rounds are unrolled.
 #include "canonical.cuh"
 
 #include "message.cuh"
+#include "trees.cuh"
 
 __constant__ u32 SHA256_K[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -18,6 +25,9 @@ __constant__ u32 SHA256_K[64] = {
     0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+__constant__ u32 SHA256_START[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
 __device__ __forceinline__ u32 right(u32 x, int by) { return x >> by | x << (32 - by); }
 
@@ -53,29 +63,50 @@ __device__ void sha256_block(u32 (&state)[8], u32 (&w)[16]) {
   state[7] += h;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    sha256_rows(const u8* __restrict__ prefix, i64 prefix_size, const u8* __restrict__ rows, i64 n, i64 width,
-                u8* __restrict__ out) {
+extern "C" __global__ void __launch_bounds__(HASHERS)
+    sha256_rows(const u8* __restrict__ heads, int front, int parts, int width0, int width1, int width2, int width3,
+                i64 n, u8* __restrict__ out, i64 pitch, EVERY_FROM(FROM)) {
+  const int group = blockIdx.y, width[PARTS] = {width0, width1, width2, width3};
+  const auto pick = [&](int p) -> const u8* {
+    PICKED(group * parts + p)
+  };
   for (i64 t = first_index(); t < n; t += index_step()) {
-    const Message message = {prefix, prefix_size, rows + t * width, prefix_size + width};
-    u32 state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    const i64 blocks = (message.size + 9 + 63) / 64;
-    for (i64 b = 0; b < blocks; ++b) {
-      u32 w[16];
+    const Message message = message_of(heads, front, parts, width, t, pick);
+    u32 state[8];
 #pragma unroll
-      for (int i = 0; i < 16; ++i) {
-        const i64 at = 64 * b + 4 * i;
-        u32 word = message.at(at) << 24 | message.at(at + 1) << 16 | message.at(at + 2) << 8 | message.at(at + 3);
-        // The byte 0x80 behind the message, and its length in bits at the very end.
-        if (message.size >= at && message.size < at + 4) word |= 0x80u << (24 - 8 * (int)(message.size - at));
-        if (b + 1 == blocks && i == 14) word = (u32)((u64)message.size >> 29);
-        if (b + 1 == blocks && i == 15) word = (u32)((u64)message.size << 3);
-        w[i] = word;
+    for (int i = 0; i < 8; ++i) state[i] = SHA256_START[i];
+    const int size = message.size(), blocks = size / 64 + (size % 64 < 56 ? 1 : 2);
+#pragma unroll 1
+    for (int b = 0; b < blocks; ++b) {
+      u32 w[16];
+      block_words<16, true>(message, 64 * b, 0x80, w);
+      if (b + 1 == blocks) {  // the length in bits
+        w[14] = (u32)size >> 29;
+        w[15] = (u32)size << 3;
       }
       sha256_block(state, w);
     }
 #pragma unroll
-    for (int i = 0; i < 32; ++i) out[32 * t + i] = (u8)(state[i / 4] >> (24 - 8 * (i % 4)));
+    for (int i = 0; i < 32; ++i) out[group * pitch + 32 * t + i] = (u8)(state[i / 4] >> (24 - 8 * (i % 4)));
   }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    sha256_trees(const u8* in, i64 in_pitch, i64 n, int copy, u32 prefix, u8* out, i64 out_pitch) {
+  grow_trees(in, in_pitch, n, copy, out, out_pitch, [&](const u32 (&children)[16], u32 (&digest)[8]) {
+    u32 state[8], w[16];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) state[i] = SHA256_START[i];
+#pragma unroll
+    for (int i = 0; i < 16; ++i) w[i] = shifted(children, prefix, i, 0x3456);
+    sha256_block(state, w);
+    // The last byte, the byte 0x80, and the length in bits.
+    w[0] = (children[15] >> 24) << 24 | 0x800000;
+#pragma unroll
+    for (int i = 1; i < 15; ++i) w[i] = 0;
+    w[15] = 8 * 65;
+    sha256_block(state, w);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) digest[i] = __byte_perm(state[i], 0, 0x0123);
+  });
 }

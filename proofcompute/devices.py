@@ -72,6 +72,8 @@ def kernels_for(device: str) -> Kernels:
     wrong = kind not in DEVICES or (":" in device and (kind != "cuda" or not numbers))
     if wrong or min(ordinals) < 0 or len(set(ordinals)) < len(ordinals):
         raise DeviceError(f"unknown device {device!r}; use one of {', '.join(DEVICES)}, cuda:1, cuda:0,1")
+    if kind == "cuda":
+        device = "cuda:" + ",".join(map(str, ordinals))  # one backend for all names of a device
     if device in _made:
         return _made[device]
     if kind == "auto":

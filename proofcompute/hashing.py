@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +33,24 @@ from proofcompute.errors import FormatError, InputError, UnsupportedError
 if TYPE_CHECKING:
     from Crypto.Hash.SHAKE256 import SHAKE256_XOF
 
-__all__ = ["DIGEST", "SUITES", "Transcript", "Xof", "digest", "hash_rows", "message_digest", "seal", "tag"]
+__all__ = [
+    "DIGEST",
+    "SUITES",
+    "HashRows",
+    "Transcript",
+    "Xof",
+    "digest",
+    "hash_rows",
+    "hash_trees",
+    "message_digest",
+    "parents",
+    "seal",
+    "tag",
+]
 
 U8 = npt.NDArray[np.uint8]
+HashRows: TypeAlias = Callable[[str, bytes, U8], U8]
+"""``hash_rows(suite, prefix, rows)``: the defining one, or a backend's."""
 
 SUITES: Final = ("sha256", "keccak256", "blake3")
 """Names of the hash suites; the first is the default."""
@@ -93,6 +108,36 @@ def hash_rows(suite: str, prefix: bytes, rows: U8) -> U8:
     for i, row in enumerate(rows):
         out[i] = np.frombuffer(function(prefix + row.tobytes()), dtype=np.uint8)
     return out
+
+
+def parents(suite: str, prefix: bytes, nodes: U8, hashed: HashRows = hash_rows) -> U8:
+    """The level above in t trees: digests of prefix + left + right of pairs from the left, a lone last node
+    unchanged. Nodes are [t, n, 32], n >= 1; the result is [t, ceil(n / 2), 32].
+    """
+    trees, n, _ = nodes.shape
+    if n == 1:
+        return nodes
+    paired = n // 2 * 2
+    pairs = np.ascontiguousarray(nodes[:, :paired]).reshape(trees * (n // 2), 2 * DIGEST)
+    above = hashed(suite, prefix, pairs).reshape(trees, n // 2, DIGEST)
+    return np.concatenate((above, nodes[:, paired:]), axis=1) if n % 2 else above
+
+
+def hash_trees(suite: str, prefix: bytes, leaves: U8, size: int, hashed: HashRows = hash_rows) -> U8:
+    """All nodes of t trees over the first ``size`` >= 1 of their leaves, [t, >= size, 32]: [t, m, 32].
+
+    Level after level (:func:`parents`), the leaves first and the root last. InputError for other leaves.
+    """
+    if leaves.ndim != 3 or leaves.shape[2] != DIGEST or leaves.dtype != np.uint8:
+        raise InputError(
+            f"leaves of trees are uint8 [t, n, {DIGEST}], not {leaves.dtype} {list(leaves.shape)}"
+        )
+    if not 1 <= size <= leaves.shape[1]:
+        raise InputError(f"trees over {size} of {leaves.shape[1]} leaves")
+    levels = [leaves[:, :size]]
+    while levels[-1].shape[1] > 1:
+        levels.append(parents(suite, prefix, levels[-1], hashed))
+    return np.concatenate(levels, axis=1)
 
 
 # -- domains ---------------------------------------------------------------------------------------------

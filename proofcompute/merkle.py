@@ -16,37 +16,34 @@ The list's length follows from size, a and b, and is checked before anything is 
 A proof does not fix the size by itself: leaf 3 has the same path in trees of 7 and of 8 leaves. The sealed
 root (:func:`proofcompute.hashing.seal`) binds it, and is what a verifier compares with.
 
-Every level is hashed by one call of ``hash_rows``, so a backend may hash it in parallel. Trees of equally
-many leaves grow together: one call hashes a level of all of them.
+Nodes of a tree are numbered level after level, bottom up, each level from the left: leaves first, root last.
+Trees of equally many leaves grow together (:class:`Forest`), by one call of a backend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeAlias, final
+from collections.abc import Iterator, Sequence
+from typing import Final, final
 
 import numpy as np
 import numpy.typing as npt
 
 from proofcompute.errors import FormatError
-from proofcompute.hashing import DIGEST, digest
-from proofcompute.kernels import Array, Kernels, Memory
-from proofcompute.numerics.memory import HOST
+from proofcompute.hashing import DIGEST, HashRows, digest, hash_trees, parents
+from proofcompute.kernels import Array, Kernels
 
 __all__ = [
+    "Forest",
     "HashRows",
     "Tree",
     "leaves",
     "leaves_of_groups",
     "proof_length",
     "root_from_range",
-    "roots",
     "roots_from_leaves",
 ]
 
 U8 = npt.NDArray[np.uint8]
-HashRows: TypeAlias = Callable[[str, bytes, U8], U8]
-"""``hash_rows(suite, prefix, rows)``: the defining one of hashing, or a backend's."""
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
@@ -61,15 +58,20 @@ def leaves(suite: str, tag: bytes, rows: U8, hash_rows: HashRows) -> U8:
 
 
 def leaves_of_groups(
-    suite: str, tags: Sequence[bytes], groups: Sequence[Sequence[Array]], kernels: Kernels
+    suite: str,
+    tags: Sequence[bytes],
+    groups: Sequence[Sequence[Array]],
+    kernels: Kernels,
+    out: U8 | None = None,
+    row: int = 0,
 ) -> U8:
-    """The leaves of groups that are alike, each under its tag (``Kernels.hash_groups``): uint8 [g, n, 32].
+    """The leaves of groups that are alike, each under its tag: ``Kernels.hash_groups``.
 
     FormatError for a tag that has not 32 bytes.
     """
     for tag in tags:
         _check_tag(tag)
-    return kernels.hash_groups(suite, _LEAF, tags, groups)
+    return kernels.hash_groups(suite, _LEAF, tags, groups, out, row)
 
 
 def _check_tag(tag: bytes) -> None:
@@ -91,37 +93,6 @@ def _check_range(size: int, a: int, b: int) -> None:
         raise FormatError(f"leaves {a}..{b} are not a range of a tree of {size}")
 
 
-def _parents(suite: str, nodes: U8, hash_rows: HashRows, memory: Memory = HOST) -> U8:
-    """The level above of t trees: pairs from the left, a lone last node unchanged. [t, n, 32], n >= 1."""
-    trees, n, _ = nodes.shape
-    paired = n // 2 * 2 * DIGEST
-    if not paired:
-        return nodes
-    flat = nodes.reshape(trees, n * DIGEST)
-    pairs, alone = memory.cut(flat, 0, paired), memory.cut(flat, paired, n * DIGEST)
-    above = hash_rows(suite, _NODE, pairs.reshape(trees * (n // 2), 2 * DIGEST))
-    if n % 2:
-        above = memory.beside((above.reshape(trees, paired // 2), alone))
-    return above.reshape(trees, (n + 1) // 2, DIGEST)
-
-
-def roots(suite: str, leaves: U8, kernels: Kernels) -> list[bytes]:
-    """The root of each of t >= 1 trees over leaf hashes, uint8 [t, n, 32] of the backend, n >= 0.
-
-    FormatError for another shape or dtype. All roots leave the backend together.
-    """
-    if leaves.ndim != 3 or leaves.shape[2] != DIGEST or leaves.dtype != np.uint8:
-        raise FormatError(
-            f"leaves of trees are uint8 [t, n, {DIGEST}], not {leaves.dtype} {list(leaves.shape)}"
-        )
-    if not leaves.shape[1]:
-        return [digest(suite, b"")] * len(leaves)
-    nodes = leaves
-    while nodes.shape[1] > 1:
-        nodes = _parents(suite, nodes, kernels.hash_rows, kernels)
-    return [root.tobytes() for root in kernels.host(nodes)]
-
-
 def _climb(size: int, a: int, b: int) -> Iterator[tuple[int, int, int | None, int | None]]:
     """For each level below the root: lo, hi, and the proof's left and right node of it (None: none)."""
     lo, hi = a, b
@@ -138,39 +109,85 @@ def proof_length(size: int, a: int, b: int) -> int:
     return sum((left is not None) + (right is not None) for _, _, left, right in _climb(size, a, b))
 
 
+def _path(size: int, a: int, b: int) -> list[int]:
+    """The numbers of the nodes in the proof for leaves a..b."""
+    found, first, level = [], 0, size
+    for _, _, left, right in _climb(size, a, b):
+        found += [first + i for i in (left, right) if i is not None]
+        first, level = first + level, (level + 1) // 2
+    return found
+
+
 @final
 class Tree:
-    """A tree with all its levels kept: 64 bytes per leaf."""
+    """A tree with all its nodes kept: 64 bytes per leaf."""
 
-    __slots__ = ("_levels", "root", "size")
+    __slots__ = ("_nodes", "root", "size")
 
     root: bytes
     """The root, 32 bytes."""
     size: int
     """Number of leaves."""
 
-    def __init__(self, suite: str, leaves: U8, hash_rows: HashRows, memory: Memory = HOST) -> None:
-        """Over leaf hashes, uint8 [n, 32], n >= 0. FormatError for another shape or dtype.
-
-        ``hash_rows`` and ``memory`` are those of the backend whose array the leaves are.
-        """
+    def __init__(self, suite: str, leaves: U8, hash_rows: HashRows) -> None:
+        """Over leaf hashes, uint8 [n, 32], n >= 0. FormatError for another shape or dtype."""
         _check_leaves(leaves, None)
         self.size = len(leaves)
-        self._levels = [leaves.copy()]  # a caller's buffer may change later
-        while (n := len(self._levels[-1])) > 1:
-            above = _parents(suite, self._levels[-1].reshape(1, n, DIGEST), hash_rows, memory)
-            self._levels.append(above.reshape(-1, DIGEST))
-        self.root = self._levels[-1].tobytes() if self.size else digest(suite, b"")
+        # A copy: a caller's buffer may change later.
+        self._nodes = hash_trees(suite, _NODE, leaves[None], self.size, hash_rows)[0] if self.size else leaves
+        self.root = self._nodes[-1].tobytes() if self.size else digest(suite, b"")
 
     def range_proof(self, a: int, b: int) -> list[bytes]:
         """The proof for leaves a..b. FormatError unless 0 <= a < b <= size."""
         _check_range(self.size, a, b)
-        return [
-            level[i].tobytes()
-            for level, (_, _, left, right) in zip(self._levels, _climb(self.size, a, b), strict=False)
-            for i in (left, right)
-            if i is not None
-        ]
+        return [self._nodes[i].tobytes() for i in _path(self.size, a, b)]
+
+
+@final
+class Forest:
+    """Trees of equally many leaves, all their nodes kept by a backend: 64 bytes per leaf."""
+
+    __slots__ = ("_kernels", "_nodes", "_roots", "_suite", "size")
+
+    size: int
+    """Number of leaves of each tree."""
+
+    def __init__(self, suite: str, leaves: U8, size: int, kernels: Kernels) -> None:
+        """Over the first ``size`` >= 0 of the leaf hashes of each of t >= 1 trees, uint8 [t, >= size, 32] of
+        the backend. FormatError for another shape or dtype, or for fewer leaves.
+        """
+        if leaves.ndim != 3 or leaves.shape[2] != DIGEST or leaves.dtype != np.uint8:
+            raise FormatError(
+                f"leaves of trees are uint8 [t, n, {DIGEST}], not {leaves.dtype} {list(leaves.shape)}"
+            )
+        if not 0 <= size <= leaves.shape[1]:
+            raise FormatError(f"trees over {size} of {leaves.shape[1]} leaves")
+        self.size = size
+        self._suite, self._kernels = suite, kernels
+        self._nodes = kernels.hash_trees(suite, _NODE, leaves, size) if size else leaves
+        trees, m, _ = self._nodes.shape
+        flat = self._nodes.reshape(trees, m * DIGEST)
+        self._roots = kernels.cut(flat, (m - 1) * DIGEST, m * DIGEST) if size else flat
+
+    def roots(self) -> list[bytes]:
+        """The root of each tree. All leave the backend together."""
+        if not self.size:
+            return [digest(self._suite, b"")] * len(self._nodes)
+        return [root.tobytes() for root in self._kernels.host(self._roots)]
+
+    def range_proofs(self, ranges: Sequence[tuple[int, int, int]]) -> list[list[bytes]]:
+        """The proof of each of (tree, a, b), for leaves a..b. All leave the backend together.
+
+        FormatError unless 0 <= a < b <= size.
+        """
+        for _, a, b in ranges:
+            _check_range(self.size, a, b)
+        trees, m, _ = self._nodes.shape
+        paths = [[tree * m + i for i in _path(self.size, a, b)] for tree, a, b in ranges]
+        ids = np.array([i for path in paths for i in path], np.int64)
+        taken = self._kernels.host(self._kernels.take(self._nodes.reshape(trees * m, DIGEST), ids))
+        rest = iter(taken)
+        return [[next(rest).tobytes() for _ in path] for path in paths]
 
 
 def _check_proof(size: int, a: int, b: int, proof: Sequence[bytes]) -> None:
@@ -231,5 +248,5 @@ def root_from_range(
             parts.insert(0, np.frombuffer(next(rest), dtype=np.uint8)[None])
         if right is not None:
             parts.append(np.frombuffer(next(rest), dtype=np.uint8)[None])
-        nodes = _parents(suite, np.concatenate(parts)[None], hash_rows)[0]
+        nodes = parents(suite, _NODE, np.concatenate(parts)[None], hash_rows)[0]
     return nodes.tobytes()

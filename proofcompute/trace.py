@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cached_property
+from typing import Final
 
 from proofcompute import hashing, merkle
 from proofcompute.kernels import U8, Array, Kernels, Memory
+from proofcompute.leaves import Leaves
 from proofcompute.numerics.memory import HOST
 from proofcompute.program import Program
 
 __all__ = ["Trace", "group_leaves", "group_seal", "join_rows", "split_rows", "trace_root"]
 
 HashRows = Callable[[str, bytes, U8], U8]
+
+TOGETHER: Final = 4096
+"""Rows of all groups from which the segments of a step are hashed without waiting for more of them.
+
+One thread hashes a row, and a launch takes as long as a row does however few there are: too few segments at a
+time would take longer to hash than to compute.
+"""
 
 
 def join_rows(
@@ -72,30 +81,56 @@ class Trace:
             memory.operation = f"{capacity} rows of {name}"
             self.arrays[name] = memory.zeros((capacity, *spec.shape), spec.numpy)
             memory.operation = ""
-        self._hashed = 0
-        alike: dict[Any, list[int]] = {}
-        for index, group in enumerate(program.committed):
-            specs = [program.specs[name] for name in group.tensors]
-            kind = (id(self._home(index)), *((s.shape, s.numpy) for s in specs))
-            alike.setdefault(kind, []).append(index)
-        self._alike = list(alike.values())
-        """Groups whose leaves are hashed together: in one memory, of the same shapes and types."""
-        self._leaves: list[list[U8]] = [[] for _ in self._alike]
-        """Leaves of each of these of the rows hashed so far, [groups, n, 32] each."""
+        self._leaves: Leaves | None = None
+        self._forests: tuple[int, list[tuple[list[int], merkle.Forest]]] | None = None
+        """The trees, and over how many rows."""
+        self._waiting: list[int] = []
+        """Groups that the step which runs now has written and nobody has hashed yet."""
 
-    def _home(self, index: int) -> Memory:
-        return self._homes.get(self.program.committed[index].tensors[0], self.memory)
+    @cached_property
+    def _written(self) -> list[list[int]]:
+        """The groups that each segment writes as a whole."""
+        groups = [set(group.tensors) for group in self.program.committed]
+        return [[i for i, g in enumerate(groups) if g <= set(p.writes)] for p in self.program.plans]
+
+    @property
+    def homes(self) -> list[Memory]:
+        """The memory of each committed group."""
+        return [self._homes.get(group.tensors[0], self.memory) for group in self.program.committed]
 
     def group(self, index: int, a: int, b: int) -> U8:
         """Leaf data of rows a..b of a committed group."""
-        return join_rows(self.program, index, self.arrays, a, b, self._home(index))
+        return join_rows(self.program, index, self.arrays, a, b, self.homes[index])
 
-    def _hash(self, suite: str, alike: list[int], a: int, b: int, kernels: Kernels) -> U8:
-        """Leaves of rows a..b, [groups, b - a, 32]."""
-        committed = [self.program.committed[i] for i in alike]
-        tags = [hashing.tag(suite, "rows", group.name) for group in committed]
-        rows = [[self.arrays[name][a:b] for name in group.tensors] for group in committed]
-        return merkle.leaves_of_groups(suite, tags, rows, kernels)
+    def _leaves_in(self, suite: str) -> Leaves:
+        if self._leaves is None or self._leaves.suite != suite:
+            committed = self.program.committed
+            parts = [[self.arrays[name] for name in group.tensors] for group in committed]
+            self._leaves = Leaves([group.name for group in committed], suite, parts, self.homes)
+            self._forests = None
+        return self._leaves
+
+    # -- beside a step ---------------------------------------------------------------------------------
+    def hash_segment(self, suite: str, segment: int, rows: int, kernels: Kernels) -> None:
+        """A segment of the step that runs now has written its groups up to row ``rows``: hash them beside the
+        segments that follow, those of several segments together.
+        """
+        if not self.memory.ahead:
+            return
+        leaves = self._leaves_in(suite)
+        written = self._written
+        self._waiting += [g for g in written[segment] if leaves.missing(g, rows) >= self.memory.ahead]
+        last = not any(written[segment + 1 :])
+        if self._waiting and (last or sum(leaves.missing(g, rows) for g in self._waiting) >= TOGETHER):
+            with self.memory.aside():
+                leaves.hash(self._waiting, rows, kernels)
+            self._waiting = []
+
+    def settle(self, suite: str, rows: int) -> None:
+        """The first ``rows`` rows are final; others may be written again."""
+        self._waiting = []
+        if self._leaves is not None:
+            self._leaves_in(suite).settle(rows)
 
     def hash_ahead(self, suite: str, rows: int, kernels: Kernels) -> None:
         """Hash the leaves of finished rows, in the request's suite, beside what is computed next.
@@ -103,27 +138,28 @@ class Trace:
         Does nothing until as many rows are finished as the backend finds worth it.
         """
         ahead = self.memory.ahead
-        if not ahead or rows - self._hashed < ahead:
+        if not ahead:
             return
-        with self.memory.aside():
-            for alike, leaves in zip(self._alike, self._leaves, strict=True):
-                leaves.append(self._hash(suite, alike, self._hashed, rows, kernels))
-        self._hashed = rows
+        leaves = self._leaves_in(suite)
+        worth = [g for g in range(len(self.program.committed)) if leaves.missing(g, rows) >= ahead]
+        if worth:
+            with self.memory.aside():
+                leaves.hash(worth, rows, kernels)
+
+    # -- when all rows are there -----------------------------------------------------------------------
+    def grow(self, suite: str, rows: int, kernels: Kernels) -> list[tuple[list[int], merkle.Forest]]:
+        """The trees over the first ``rows`` rows, made beside what is computed next, and their groups."""
+        leaves = self._leaves_in(suite)
+        if self._forests is None or self._forests[0] != rows:
+            with self.memory.aside():
+                self._forests = rows, leaves.forests(rows, kernels)
+        return self._forests[1]
 
     def seals(self, suite: str, rows: int, kernels: Kernels) -> list[bytes]:
-        """Sealed roots of all groups, over their first ``rows`` rows. Trees in one memory grow together."""
-        found: dict[int, tuple[list[int], list[U8]]] = {}
-        for alike, done in zip(self._alike, self._leaves, strict=True):
-            parts = list(done)
-            if rows > self._hashed or not parts:
-                parts.append(self._hash(suite, alike, self._hashed, rows, kernels))
-            flat = kernels.beside([part.reshape(len(alike), -1) for part in parts])
-            leaves = kernels.cut(flat, 0, rows * hashing.DIGEST).reshape(len(alike), rows, hashing.DIGEST)
-            numbers, forest = found.setdefault(id(self._home(alike[0])), ([], []))
-            numbers += alike
-            forest.append(leaves)
+        """Sealed roots of all groups, over their first ``rows`` rows, as they are now unless hashed ahead."""
+        if not self.memory.ahead:
+            self._leaves = None
         roots: dict[int, bytes] = {}
-        for numbers, forest in found.values():
-            made = merkle.roots(suite, kernels.join(forest), kernels)
-            roots |= zip(numbers, made, strict=True)
+        for numbers, forest in self.grow(suite, rows, kernels):
+            roots |= zip(numbers, forest.roots(), strict=True)
         return [group_seal(self.program, suite, i, rows, roots[i]) for i in range(len(roots))]

@@ -5,7 +5,8 @@ where a kernel touches only a part of an array, an entry below says how much. Th
 cross the memory bus if the caches catch every second use.
 
 SHA-256 compresses blocks of 64 bytes after padding with at least 9 (FIPS 180-4, section 5.1.1); BLAKE3 chunks
-of 1,024 bytes, 16 blocks at most, and a parent for each pair (the BLAKE3 paper, section 2).
+of 1,024 bytes, 16 blocks at most, and a parent for each pair (the BLAKE3 paper, section 2). A node of a tree
+has 65 bytes, which are two blocks in both.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final
 
 from benchmarks.cost.device import Launched
@@ -21,10 +23,18 @@ from proofcompute.backends.cuda import Buffer, Window, kernel_files, source
 
 __all__ = ["INSTRUCTIONS", "Cost", "chain", "cost", "named", "parameters", "total"]
 
-INSTRUCTIONS: Final = {"sha256_rows": 2800, "blake3_chunks": 2000, "blake3_parents": 800}
+INSTRUCTIONS: Final = {
+    "sha256_rows": 1530,
+    "sha256_trees": 1530,
+    "blake3_chunks": 820,
+    "blake3_parents": 820,
+    "blake3_trees": 820,
+}
 """Of one compression and what belongs to it; a test compares them with the machine code for sm_90."""
+GATHERED: Final = 1200
+"""More instructions where a block's words come from several arrays: an assumption, some 75 for each of 16."""
 
-_SIGNATURE: Final = r'extern "C" __global__ void __launch_bounds__\(THREADS(?:, 1)?\)\s+%s\((.*?)\) \{'
+_SIGNATURE: Final = r'extern "C" __global__ void __launch_bounds__\([A-Z]+(?:, 1)?\)\s+%s\((.*?)\) \{'
 _MACRO: Final = r"#define %s\((\w+)\)((?:.*\\\n)*.*)"
 """A macro of one argument."""
 _DEVICE: Final[dict[str, tuple[tuple[str, bool | None], ...]]] = {
@@ -83,9 +93,12 @@ def parameters(kernel: str) -> tuple[tuple[str, bool | None], ...]:
     def expanded(call: re.Match[str]) -> str:
         macro = re.search(_MACRO % call[1], text)
         assert macro is not None, call[0]
-        return re.sub(rf"##{macro[1]}\b", call[2], macro[2].replace("\\\n", " "))
+        return re.sub(rf"(?:##|\b){macro[1]}\b", call[2], macro[2].replace("\\\n", " "))
 
-    listed = " ".join(re.sub(r"(\w+)\((\w+)\)", expanded, found[1]).split()).split(", ")
+    text_of, calls = found[1], 1
+    while calls:  # a macro may list calls of another
+        text_of, calls = re.subn(r"(\w+)\((\w+)\)", expanded, text_of)
+    listed = " ".join(text_of.split()).split(", ")
     return tuple((p.split()[-1].lstrip("*"), "const" in p if "*" in p else None) for p in listed)
 
 
@@ -95,23 +108,54 @@ def named(launched: Launched) -> dict[str, Any]:
     return {name: argument for (name, _), argument in zip(listed, launched.arguments, strict=True)}
 
 
-def _compressions(kernel: str, a: Mapping[str, Any]) -> tuple[int, int]:
-    """Of one thread, and of how many threads."""
-    if kernel not in INSTRUCTIONS:
-        return 0, 0
+def _blocks(a: Mapping[str, Any], first: int, stop: int) -> tuple[int, int]:
+    """Blocks of 64 bytes that hold bytes first..stop of a message, and how many of them are gathered."""
+    ends = [0, int(a["front"])]
+    ends += [ends[1] + sum(int(a[f"width{j}"]) for j in range(i + 1)) for i in range(4)]
+    starts = range(first, stop, 64)
+    whole = sum(any(p <= at and at + 64 <= q for p, q in pairwise(ends)) for at in starts)
+    return len(starts), len(starts) - whole
+
+
+def _message(kernel: str, a: Mapping[str, Any]) -> tuple[int, int]:
+    """Compressions of the thread that has most of them, and how many of these gather their words."""
+    size = int(a["front"]) + sum(int(a[f"width{i}"]) for i in range(4))
+    if kernel == "blake3_chunks":
+        return _blocks(a, 0, max(1, min(size, 1024)))
+    return _blocks(a, 0, size + 9)
+
+
+def _levels(n: int) -> list[int]:
+    """Nodes that a launch of ``*_trees`` makes on each level, a lone one that goes up left out."""
+    found: list[int] = []
+    while n > 1 and len(found) < 9:
+        found.append(n // 2)
+        n = (n + 1) // 2
+    return found
+
+
+def _hashed(kernel: str, a: Mapping[str, Any], groups: int) -> tuple[int, int, int]:
+    """Instructions of one thread that follow each other; compressions, and instructions, of all threads."""
+    each = INSTRUCTIONS.get(kernel)
+    if each is None:
+        return 0, 0, 0
     n = int(a["n"])
+    if kernel.endswith("_trees"):
+        made = _levels(n)
+        return 2 * each * len(made), 2 * groups * sum(made), 2 * each * groups * sum(made)
     if kernel == "blake3_parents":
-        return int(a["chunks"]) - 1, n
-    size = int(a["prefix_size"]) + int(a["width"])
-    if kernel == "sha256_rows":
-        return (size + 8) // 64 + 1, n
-    return max(1, -(-min(size, 1024) // 64)), n * int(a["chunks"])
+        parents = int(a["chunks"]) - 1
+        return parents * each, parents * n * groups, parents * each * n * groups
+    compressions, gathered = _message(kernel, a)
+    mine = compressions * each + gathered * GATHERED
+    threads = n * groups * (int(a["chunks"]) if kernel == "blake3_chunks" else 1)
+    return mine, compressions * threads, mine * threads
 
 
 @cache
 def chain(launched: Launched) -> int:
     """Instructions of a hash that one thread runs, one after the other."""
-    return _compressions(launched.kernel, named(launched))[0] * INSTRUCTIONS.get(launched.kernel, 0)
+    return _hashed(launched.kernel, named(launched), launched.grid[1])[0]
 
 
 def _size(argument: Any) -> int:
@@ -133,6 +177,11 @@ def _parts(kernel: str, a: Mapping[str, Any], grid: tuple[int, int, int], contex
         moves = range(sum(name.startswith("width") for name in a))
         sizes = [int(a[f"n{i}"]) * int(a[f"width{i}"]) for i in moves]
         return {f"{end}{i}": size for i, size in zip(moves, sizes, strict=True) for end in ("from", "to")}
+    if (kernel.endswith("_rows") and "front" in a) or kernel == "blake3_parents":
+        return {"out": 32 * int(a["n"]) * grid[1]}
+    if kernel.endswith("_trees"):
+        n, made = int(a["n"]), _levels(int(a["n"]))
+        return {"in": 32 * n * grid[1], "out": 32 * grid[1] * (sum(made) + n * int(a["copy"]))}
     if kernel == "check_scales":
         return {"s": 4 * int(a["hk"]) * _visible(a, int(a["n"]), context)}
     if kernel == "report":
@@ -163,7 +212,7 @@ def cost(launched: Launched, context: int) -> Cost:
     parts = _parts(kernel, a, grid, context)
     sizes = {name: parts.get(name, _size(a[name])) for name, only in listed if only is not None}
     products = 0
-    each, threads = _compressions(kernel, a)
+    _, compressions, instructions = _hashed(kernel, a, grid[1])
     if kernel in ("linear_few", "linear_mma"):
         products = int(a["n"]) * int(a["m"]) * int(a["d"]) * int(a["x_limbs"]) * int(a["w_limbs"])
     elif kernel in ("product_dp4a", "product_plain"):
@@ -174,7 +223,7 @@ def cost(launched: Launched, context: int) -> Cost:
         sum(size for name, size in sizes.items() if dict(listed)[name]),
         sum(size for name, size in sizes.items() if not dict(listed)[name]),
         products,
-        each * threads,
-        each * threads * INSTRUCTIONS.get(kernel, 0),
+        compressions,
+        instructions,
         1,
     )

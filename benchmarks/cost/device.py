@@ -11,7 +11,7 @@ import numpy as np
 from proofcompute.backends.cuda import Argument, Buffer, Device
 from proofcompute.kernels import Array
 
-__all__ = ["CountingDevice", "Launched"]
+__all__ = ["CountingDevice", "Launched", "Mark"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +22,17 @@ class Launched:
     grid: tuple[int, int, int]
     arguments: tuple[Argument, ...]
     stream: int
+    threads: int = 256
+    """Of a block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """An event that is recorded on a stream, or that a stream waits for."""
+
+    event: int
+    stream: int
+    waits: bool
 
 
 class _Nowhere:
@@ -38,7 +49,10 @@ class CountingDevice:
         self.library = False
         self.allocated = 0
         self.launches: list[Launched] = []
+        self.timeline: list[Launched | Mark] = []
+        """Launches and events, in the order in which they were queued."""
         self._streams = 1
+        self._events = 0
         self._making: list[Launched] | None = None
 
     # -- memory --------------------------------------------------------------------------------------
@@ -69,7 +83,11 @@ class CountingDevice:
 
     # -- work ----------------------------------------------------------------------------------------
     def _queue(self, launched: Launched) -> None:
-        (self.launches if self._making is None else self._making).append(launched)
+        if self._making is not None:
+            self._making.append(launched)
+            return
+        self.launches.append(launched)
+        self.timeline.append(launched)
 
     def launch(
         self,
@@ -79,7 +97,7 @@ class CountingDevice:
         arguments: Sequence[Argument],
         stream: int = 0,
     ) -> None:
-        self._queue(Launched(kernel, grid, tuple(arguments), stream))
+        self._queue(Launched(kernel, grid, tuple(arguments), stream, threads))
 
     def gemm(
         self,
@@ -101,10 +119,15 @@ class CountingDevice:
         return self._streams - 1
 
     def record(self, stream: int) -> Any:
-        return None
+        self._events += 1
+        self.timeline.append(Mark(self._events, stream, waits=False))
+        return self._events
+
+    def done(self, event: Any) -> bool:
+        return True
 
     def wait(self, stream: int, event: Any) -> None:
-        """Nothing."""
+        self.timeline.append(Mark(event, stream, waits=True))
 
     def begin(self) -> None:
         self._making = []
@@ -115,6 +138,7 @@ class CountingDevice:
 
     def replay(self, graph: Any) -> None:
         self.launches += graph
+        self.timeline += graph
 
     def export(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
         raise NotImplementedError

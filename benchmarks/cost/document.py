@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import pairwise
 
 from benchmarks.cost.counts import cost, total
-from benchmarks.cost.device import Launched
-from benchmarks.cost.estimate import Overhead, Time, duration, fits, overhead
-from benchmarks.cost.runs import Commitment, commitment, decode_step, prefill
+from benchmarks.cost.device import Launched, Mark
+from benchmarks.cost.estimate import Overhead, Time, duration, fits, followed, overhead
+from benchmarks.cost.runs import Commitment, answered, commitment, decode_step, prefill
 from benchmarks.cost.shapes import GPUS, MODELS
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 
@@ -73,13 +72,9 @@ def _decoding(model: str, gpu: str, suite: str) -> tuple[Overhead, float]:
     return overhead(made, meanwhile, GPUS[gpu]), run
 
 
-def _prefilling(model: str, gpu: str, suite: str) -> tuple[Overhead, float]:
-    """Of a prompt of LONG tokens and one more."""
-    chunks = _prefill(model, gpu, LONG)
-    rows = LONG // len(chunks)
-    made = _hashing(model, suite, tuple(rows * (i + 1) for i in range(len(chunks))))
-    meanwhile = [later.seconds for _, later in pairwise(chunks)] + [0.0]  # nothing follows the last one
-    return overhead(made, meanwhile, GPUS[gpu]), sum(c.seconds for c in chunks)
+@cache
+def _answered(model: str, suite: str) -> list[Launched | Mark]:
+    return answered(MODELS[model], PRECISION, suite, LONG)
 
 
 def _bottleneck(times: Sequence[Time]) -> str:
@@ -161,19 +156,26 @@ def times() -> str:
     return _rows(cells)
 
 
-def _share(found: tuple[Overhead, float]) -> list[str]:
-    o, run = found
-    return [f"{100 * part / run:,.2f} %" for part in (o.shared + o.exposed, o.least)]
+def _range(shares: Iterable[float]) -> str:
+    return " to ".join(f"{share:,.2f}" for share in shares) + " %"
 
 
 def overheads() -> str:
     """Expected commit overhead."""
-    cells = [["model", "device", "hash", "decode", "at least", f"prefill of {LONG}", "at least"]]
+    head = ["model", "device", "hash", "decode", f"prefill of {LONG}, others follow", "nothing follows"]
+    cells = [[*head, "receipt after the token, us"]]
     for model in MODELS:
         for gpu, card in GPUS.items():
             for suite in SUITES if fits(_weights(model), card) else ():
-                shares = _share(_decoding(model, gpu, suite)) + _share(_prefilling(model, gpu, suite))
-                cells.append([model, gpu, suite, *shares])
+                decode, run = _decoding(model, gpu, suite)
+                prompt = sum(c.seconds for c in _prefill(model, gpu, LONG))
+                both = [followed(_answered(model, suite), card, least=least) for least in (True, False)]
+                shares = [
+                    _range(100 * o.hidden / prompt for o in both),
+                    _range(100 * o.alone / prompt for o in both),
+                ]
+                waits = " to ".join(f"{1e6 * o.exposed:,.0f}" for o in both)
+                cells.append([model, gpu, suite, f"{100 * decode.alone / run:,.2f} %", *shares, waits])
     return _rows(cells)
 
 

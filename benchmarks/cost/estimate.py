@@ -6,13 +6,18 @@ Every launch takes at least the longest of
   does (an assumption; a kernel of 2.9 us took 3.4 us in NVIDIA's "Getting Started with CUDA Graphs", 2019);
 - its bytes over the published bandwidth;
 - its int8 operations over the published rate;
-- for a hash, what one thread takes for its row or chunk, ``LATENCY`` cycles for each instruction (dependent
-  integer operations: Jia et al., arXiv:1804.06826; independent ones are issued up to twice as fast);
+- for a hash, what one thread takes for its row, chunk or branch of a tree: ``LATENCY`` cycles for each
+  instruction if each waits for the one before (Jia et al., arXiv:1804.06826), ``ISSUE`` if none does: a
+  scheduler has a quarter of the lanes, so a warp's operation takes two cycles;
 - for a hash, all instructions over ``LANES`` a cycle and multiprocessor (CUDA C++ Programming Guide, rates
   of 32-bit integer operations for compute capabilities 8.0, 8.9 and 9.0).
 
-``linear_mma`` walks along its weights once for each limb of the rows. Where the tiles of all blocks together
-do not stay in the second-level cache, every further pass comes from memory again.
+What hashing beside other work takes from it lies between two bounds. At most: its bytes, or its share of the
+integer lanes, as if the other work needed them all. At least: its bytes only. Multiprocessors have lanes for
+integers apart from tensor cores and memory units ("NVIDIA A100 Tensor Core GPU Architecture", 2020, the
+multiprocessor's figure; "Turing Tuning Guide", NVIDIA, 2020, section 1.4.1; on Ada they are half of the lanes
+of float operations), and products and reading memory are what the other work is bound by. Nobody has
+measured here how near either bound is.
 """
 
 from __future__ import annotations
@@ -22,18 +27,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.cost.counts import Cost, chain, cost, named, total
-from benchmarks.cost.device import Launched
+from benchmarks.cost.counts import Cost, chain, cost
+from benchmarks.cost.device import Launched, Mark
 from benchmarks.cost.runs import Commitment
 from benchmarks.cost.shapes import Gpu
 
-__all__ = ["Overhead", "Time", "duration", "fits", "overhead"]
+__all__ = ["Overhead", "Time", "duration", "fits", "followed", "overhead"]
 
 FLOOR: Final = 2e-6
 LATENCY: Final = 4
+ISSUE: Final = 2
 LANES: Final = 64
-_TILE: Final = 64
-"""Weight rows of a block of ``linear_mma``."""
+_MAIN: Final = 0
+"""The stream of the model's own work."""
 
 
 @dataclass(frozen=True)
@@ -49,38 +55,28 @@ class Time:
         return max(self.bounds, key=lambda name: self.bounds[name])
 
 
-def _again(launched: Launched, gpu: Gpu) -> int:
-    """Bytes of weights that a product reads from memory once more for each further limb of x."""
-    if launched.kernel != "linear_mma":
-        return 0
-    a = named(launched)
-    m, d, limbs = (int(a[name]) for name in ("m", "d", "x_limbs"))
-    tiles = launched.grid[0] * _TILE * d
-    return (limbs - 1) * m * d if tiles > gpu.cache else 0
-
-
 def _rate(c: Cost, gpu: Gpu) -> float:
     """Seconds of hashing if every lane is busy."""
     return c.instructions / (LANES * gpu.processors * gpu.clock)
 
 
-def _bounds(launched: Launched, c: Cost, gpu: Gpu) -> dict[str, float]:
+def _bounds(launched: Launched, c: Cost, gpu: Gpu, cycles: int) -> dict[str, float]:
     found = {
         "launches": FLOOR,
-        "memory": (c.moved + _again(launched, gpu)) / gpu.bandwidth,
+        "memory": c.moved / gpu.bandwidth,
         "tensor cores": 2 * c.products / gpu.int8,
     }
     if c.compressions:
-        found["one thread's hash"] = chain(launched) * LATENCY / gpu.clock
+        found["one thread's hash"] = chain(launched) * cycles / gpu.clock
         found["hashing"] = _rate(c, gpu)
     return found
 
 
-def duration(launches: Iterable[Launched], gpu: Gpu, context: int) -> Time:
-    """Of launches one after the other."""
+def duration(launches: Iterable[Launched], gpu: Gpu, context: int, cycles: int = LATENCY) -> Time:
+    """Of launches one after the other; a thread that hashes takes ``cycles`` for an instruction."""
     seconds, bounds = 0.0, Counter[str]()
     for launched in launches:
-        found = _bounds(launched, cost(launched, context), gpu)
+        found = _bounds(launched, cost(launched, context), gpu, cycles)
         name = max(found, key=lambda bound: found[bound])
         seconds += found[name]
         bounds[name] += found[name]  # type: ignore[assignment]
@@ -92,40 +88,62 @@ class Overhead:
     """Seconds that committing adds."""
 
     shared: float
-    """Taken from the compute that runs meanwhile: memory bandwidth and multiprocessors."""
+    """Taken from compute that runs meanwhile."""
     exposed: float
-    """When nothing else runs."""
-    least: float
-    """All of it, if hashing ran at the full rate of the device and nothing waited: the least there is."""
+    """When nothing else of the request runs."""
+    hidden: float
+    """All that is taken from compute if other requests keep the device busy to the end."""
+
+    @property
+    def alone(self) -> float:
+        """Of a request that is alone on the device."""
+        return self.shared + self.exposed
 
 
-def _taken(launches: Sequence[Launched], gpu: Gpu) -> float:
-    """What launches beside others take from them."""
-    return sum(
-        max(
-            cost(launched, 0).moved / gpu.bandwidth,
-            duration([launched], gpu, 0).seconds * min(1.0, launched.grid[0] / gpu.processors),
-        )
-        for launched in launches
-    )
-
-
-def _least(launches: Iterable[Launched], gpu: Gpu) -> float:
-    whole = total(cost(launched, 0) for launched in launches)
-    return max(_rate(whole, gpu), whole.moved / gpu.bandwidth)
+def _taken(launched: Launched, gpu: Gpu, *, least: bool) -> float:
+    """What a launch beside others takes from them."""
+    c = cost(launched, 0)
+    return max(c.moved / gpu.bandwidth, 0.0 if least else _rate(c, gpu))
 
 
 def overhead(commitment: Commitment, compute: Sequence[float], gpu: Gpu) -> Overhead:
     """``compute`` are the seconds of main-stream work that runs beside each part of the hashing."""
-    shared = exposed = 0.0
+    shared = exposed = hidden = 0.0
     for launches, meanwhile in zip(commitment.beside, compute, strict=True):
         mine = duration(launches, gpu, 0).seconds
-        hidden = min(1.0, meanwhile / mine)
-        shared += hidden * _taken(launches, gpu)
-        exposed += (1 - hidden) * mine
+        taken = sum(_taken(x, gpu, least=False) for x in launches)
+        share = min(1.0, meanwhile / mine)
+        shared += share * taken
+        exposed += (1 - share) * mine
+        hidden += taken
     exposed += duration(commitment.after, gpu, 0).seconds
-    everything = [launched for part in commitment.beside for launched in part] + commitment.after
-    return Overhead(shared, exposed, _least(everything, gpu))
+    return Overhead(shared, exposed, hidden + sum(_taken(x, gpu, least=False) for x in commitment.after))
+
+
+def followed(timeline: Sequence[Launched | Mark], gpu: Gpu, *, least: bool = False) -> Overhead:
+    """Of a request of which all launches and events are listed in the order in which they were queued.
+
+    Each stream goes on when its last launch is done and the events that it waits for have come.
+    """
+    cycles = ISSUE if least else LATENCY
+    main = duration((x for x in timeline if isinstance(x, Launched) and x.stream == _MAIN), gpu, 0).seconds
+    clock: dict[int, float] = {}
+    events: dict[int, float] = {}
+    shared = hidden = 0.0
+    for x in timeline:
+        now = clock.get(x.stream, 0.0)
+        if isinstance(x, Mark):
+            if x.waits:
+                clock[x.stream] = max(now, events[x.event])
+            else:
+                events[x.event] = now
+            continue
+        clock[x.stream] = now + duration([x], gpu, 0, cycles).seconds
+        if x.stream != _MAIN:
+            taken = _taken(x, gpu, least=least)
+            hidden += taken
+            shared += taken if now < main else 0.0
+    return Overhead(shared, max(clock.values()) - main, hidden)
 
 
 def fits(weights: int, gpu: Gpu) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.cost.device import CountingDevice, Launched
+from benchmarks.cost.device import CountingDevice, Launched, Mark
 from proofcompute.backends.cuda import CudaKernels
 from proofcompute.generation import Engine
 from proofcompute.identity import Identity, Weight
@@ -18,7 +18,7 @@ from proofcompute.messages import Generation, Request
 from proofcompute.model import Model
 from proofcompute.trace import Trace
 
-__all__ = ["Commitment", "commitment", "decode_step", "placed_model", "prefill"]
+__all__ = ["Commitment", "answered", "commitment", "decode_step", "placed_model", "prefill"]
 
 DIGEST = bytes(32)
 
@@ -47,13 +47,17 @@ def placed_model(decoder: Decoder, kernels: CudaKernels, precision: str) -> Mode
     return Model(identity, weights)
 
 
-def _start(decoder: Decoder, precision: str, prompt: int, count: int) -> tuple[CountingDevice, Engine]:
+def _start(
+    decoder: Decoder, precision: str, prompt: int, count: int, suite: str = "sha256"
+) -> tuple[CountingDevice, Engine]:
     device = CountingDevice()
     kernels = CudaKernels(device)
     engine = Engine(placed_model(decoder, kernels, precision), kernels)
     tokens = np.zeros(prompt, "<i4").tobytes()
-    engine.add(Request(engine.model.model_id, (("tokens", tokens),), DIGEST, Generation(count)))
+    inputs = (("tokens", tokens),)
+    engine.add(Request(engine.model.model_id, inputs, DIGEST, Generation(count), suite=suite))
     device.launches.clear()
+    device.timeline.clear()
     return device, engine
 
 
@@ -66,6 +70,14 @@ def prefill(decoder: Decoder, precision: str, prompt: int) -> list[list[Launched
         engine.step()
         chunks.append([launched for launched in device.launches if launched.stream == 0])
     return chunks
+
+
+def answered(decoder: Decoder, precision: str, suite: str, prompt: int) -> list[Launched | Mark]:
+    """All that is queued for a prompt and one token, the trees over its rows included."""
+    device, engine = _start(decoder, precision, prompt, 1, suite)
+    for _ in range(0, prompt, engine.chunk):
+        engine.step()
+    return device.timeline
 
 
 def decode_step(decoder: Decoder, precision: str, context: int) -> list[Launched]:

@@ -161,12 +161,19 @@ class Engine:
         if not live:
             return []
         spans = [Span(s.number, s.done, min(s.done + self.chunk, s.known)) for s in live]
+        for session in live:
+            session.trace.settle(session.request.suite, session.done)
+        key = self._key(live, spans)
         tokens = self.kernels.step(
-            self._key(live, spans), spans, lambda places: self._compute(live, [Span(*p) for p in places])
+            key, spans, lambda places: self._compute(live, [Span(*p) for p in places], hashing=key is None)
         )
         changed = self._advance(live, spans, tokens)
         for session in live:
-            session.trace.hash_ahead(session.request.suite, session.done, self.kernels)
+            suite = session.request.suite
+            if session.reason is None:
+                session.trace.hash_ahead(suite, session.done, self.kernels)
+            elif self.kernels.ahead:
+                session.trace.grow(suite, session.done, self.kernels)
         return changed
 
     def _key(self, live: list[Session], spans: Sequence[Span]) -> _Key | None:
@@ -177,8 +184,11 @@ class Engine:
             self._decoding = live, _Key()
         return self._decoding[1]
 
-    def _compute(self, live: Sequence[Session], spans: Sequence[Span]) -> I32 | None:
-        """Run every segment on the rows of ``spans``; the tokens emitted, if the program emits them."""
+    def _compute(self, live: Sequence[Session], spans: Sequence[Span], *, hashing: bool) -> I32 | None:
+        """Run every segment on the rows of ``spans``; the tokens emitted, if the program emits them.
+
+        ``hashing``: what segments write may be hashed beside those that follow.
+        """
         tokens: I32 | None = None
         program = self.model.program
         cuts: dict[bool, list[Span]] = {}  # segments that emit tokens begin at a later row than the others
@@ -194,6 +204,9 @@ class Engine:
                 out = run(program, index, cuts[emits], self._sources[index], self._placed.kernels[index])
                 if plan.emits and program.feedback:
                     tokens = out[program.outputs[0]]
+            if hashing:
+                for session, span in zip(live, spans, strict=True):
+                    session.trace.hash_segment(session.request.suite, index, span.b, self.kernels)
         return tokens
 
     def _advance(self, live: Sequence[Session], spans: Sequence[Span], tokens: I32 | None) -> list[Session]:

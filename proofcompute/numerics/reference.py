@@ -132,10 +132,20 @@ class NumpyKernels(HostMemory):
         return hashing.hash_rows(suite, prefix, rows)
 
     def hash_groups(
-        self, suite: str, prefix: bytes, tags: Sequence[bytes], groups: Sequence[Sequence[Array]]
+        self,
+        suite: str,
+        prefix: bytes,
+        tags: Sequence[bytes],
+        groups: Sequence[Sequence[Array]],
+        out: U8 | None = None,
+        row: int = 0,
     ) -> U8:
         """:func:`proofcompute.kernels.hashed_groups`."""
-        return hashed_groups(suite, prefix, tags, groups, self)
+        return hashed_groups(suite, prefix, tags, groups, out, row, self)
+
+    def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
+        """:func:`proofcompute.hashing.hash_trees`, level by level."""
+        return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
 
     def project(self, y: I32 | I8, s: U32) -> U32:
         """:func:`proofcompute.field.project31`."""

@@ -30,7 +30,7 @@ def store(session: Session, kernels: Kernels) -> StoredTrace:
     """The trace of a finished session as :func:`proofcompute.prover.open_cells` wants it."""
     statement = session.statement()
     groups = [session.trace.group(g, 0, statement.rows) for g in range(len(statement.program.committed))]
-    return StoredTrace(statement, session.request.suite, groups, kernels)
+    return StoredTrace(statement, session.request.suite, groups, kernels, session.trace.homes)
 
 
 def prove(

@@ -2,46 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from functools import cached_property
+from itertools import pairwise
+from typing import BinaryIO, Final
+
+import numpy as np
 
 from proofcompute import merkle, wire
 from proofcompute.errors import Cell, FormatError, MismatchError
 from proofcompute.freivalds import claims, largest_squares
 from proofcompute.identity import weight_leaf_rows, weight_tree
-from proofcompute.interpreter import Needs, TableRows, needs, run
-from proofcompute.kernels import U8, U64, Array, Kernels, Sampling
+from proofcompute.interpreter import GroupRows, Needs, TableRows, needs, run
+from proofcompute.kernels import U8, U64, Array, Kernels, Memory, Sampling
+from proofcompute.leaves import Leaves
 from proofcompute.messages import Challenge, GroupOpening, OpeningHead, Part, TableOpening, encode_hint
 from proofcompute.model import Model
 from proofcompute.placement import Placement
 from proofcompute.program import Span
 from proofcompute.source import Recorded, RecordProducts, Source
 from proofcompute.statement import Statement, draws
-from proofcompute.trace import group_leaves, split_rows
+from proofcompute.trace import split_rows
 
 __all__ = ["StoredTrace", "open_cells"]
 
 
+_BATCH: Final = 64
+"""Cells of which the proofs leave the backend together."""
+
+
 @dataclass(eq=False)
 class StoredTrace:
-    """A finished trace that can be opened: leaf data of every committed group, and lazily its trees."""
+    """A finished trace that can be opened: leaf data of every committed group, and its trees once needed."""
 
     statement: Statement
     suite: str
     groups: list[U8]
     """Leaf data [rows, width] of each committed group, in program order."""
     kernels: Kernels
-    _trees: dict[int, merkle.Tree] = field(default_factory=dict)
+    homes: Sequence[Memory] = ()
+    """The part of the backend that holds each group; empty if all of it does."""
     _squares: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def tree(self, group: int) -> merkle.Tree:
-        """Merkle tree of one group."""
-        if group not in self._trees:
-            k = self.kernels
-            leaves = group_leaves(self.statement.program, self.suite, group, self.groups[group], k.hash_rows)
-            self._trees[group] = merkle.Tree(self.suite, leaves, k.hash_rows, k)
-        return self._trees[group]
+    @cached_property
+    def _forests(self) -> list[tuple[list[int], merkle.Forest]]:
+        k = self.kernels
+        names = [group.name for group in self.statement.program.committed]
+        parts = [[k.array(rows)] for rows in self.groups]
+        leaves = Leaves(names, self.suite, parts, self.homes or [k] * len(parts))
+        return leaves.forests(self.statement.rows, k)
+
+    def roots(self) -> list[bytes]:
+        """Root of each group's tree."""
+        found: dict[int, bytes] = {}
+        for numbers, forest in self._forests:
+            found |= zip(numbers, forest.roots(), strict=True)
+        return [found[group] for group in range(len(self.groups))]
+
+    def proofs(self, wanted: Sequence[GroupRows]) -> list[tuple[bytes, ...]]:
+        """Range proofs of rows of groups; they leave the backend together."""
+        found: list[tuple[bytes, ...]] = [()] * len(wanted)
+        for numbers, forest in self._forests:
+            mine = [i for i, rows in enumerate(wanted) if rows.group in numbers]
+            ranges = [(numbers.index(wanted[i].group), wanted[i].a, wanted[i].b) for i in mine]
+            for i, proof in zip(mine, forest.range_proofs(ranges), strict=True):
+                found[i] = tuple(proof)
+        return found
+
+    def rows(self, wanted: Sequence[GroupRows]) -> list[bytes]:
+        """Leaf data of rows of groups; they leave the backend together."""
+        parts = [self.groups[rows.group][rows.a : rows.b].reshape(-1) for rows in wanted]
+        if all(isinstance(part, np.ndarray) for part in parts):
+            return [part.tobytes() for part in parts]
+        whole, ends = self.kernels.host(self.kernels.join(parts)), [0]
+        for part in parts:
+            ends.append(ends[-1] + part.size)
+        return [whole[a:b].tobytes() for a, b in pairwise(ends)]
 
     def squares(self, model: Model, weight: str) -> tuple[int, ...]:
         """The largest squares of one of the model's matrices."""
@@ -98,9 +135,7 @@ def open_cells(
         raise MismatchError("the challenge is for another receipt")
     for cell in challenge.cells:
         trace.statement.check_cell(cell)
-    count = len(model.program.committed)
-    roots = tuple(trace.tree(g).root for g in range(count))
-    wire.write_frame(stream, OpeningHead(receipt_digest, challenge.digest, roots).encode())
+    wire.write_frame(stream, OpeningHead(receipt_digest, challenge.digest, tuple(trace.roots())).encode())
     for cell, part in zip(challenge.cells, _parts(model, trace, challenge), strict=True):
         wire.write_frame(stream, part.encode())
         if progress is not None:
@@ -110,19 +145,19 @@ def open_cells(
 def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[Part]:
     tables: dict[str, merkle.Tree] = {}
     placed = Placement(model.program, model.weights, trace.kernels)
-    for cell in challenge.cells:
-        need = needs(trace.statement, cell)
-        groups = tuple(
-            GroupOpening(
-                trace.groups[g.group][g.a : g.b].tobytes(), tuple(trace.tree(g.group).range_proof(g.a, g.b))
+    for first in range(0, len(challenge.cells), _BATCH):
+        cells = challenge.cells[first : first + _BATCH]
+        wanted = [needs(trace.statement, cell) for cell in cells]
+        proofs = iter(trace.proofs([rows for need in wanted for rows in need.groups]))
+        for cell, need in zip(cells, wanted, strict=True):
+            groups = tuple(GroupOpening(data, next(proofs)) for data in trace.rows(need.groups))
+            opened = (
+                tuple(_table(model, t, tables, trace.kernels) for t in need.tables)
+                if challenge.tables
+                else ()
             )
-            for g in need.groups
-        )
-        opened = (
-            tuple(_table(model, t, tables, trace.kernels) for t in need.tables) if challenge.tables else ()
-        )
-        hints = _hints(model, placed, trace, need, cell) if challenge.hints else ()
-        yield Part(groups, opened, hints)
+            hints = _hints(model, placed, trace, need, cell) if challenge.hints else ()
+            yield Part(groups, opened, hints)
 
 
 def _table(

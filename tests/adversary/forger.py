@@ -135,8 +135,7 @@ class Forgery:
         """The same over other leaf data: every tree, the trace root and the signature are made anew."""
         stored = replace_groups(self.stored, self.stored.groups if groups is None else groups)
         program, suite, rows = self.claims.program, stored.suite, self.statement.rows
-        roots = [stored.tree(g).root for g in range(len(program.committed))]
-        seals = [group_seal(program, suite, g, rows, root) for g, root in enumerate(roots)]
+        seals = [group_seal(program, suite, g, rows, root) for g, root in enumerate(stored.roots())]
         return replace(self, stored=stored).signed(trace_root=trace_root(suite, seals))
 
     def challenge(self, *cells: Cell, hints: bool = True) -> Challenge:

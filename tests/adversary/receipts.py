@@ -86,7 +86,7 @@ def other_settings() -> Case:
 
 
 def another_suite() -> Case:
-    forgery = replace(honest(), stored=replace(honest().stored, suite="blake3", _trees={}))
+    forgery = replace(honest(), stored=replace(honest().stored, suite="blake3"))
     return case(forgery.signed(suite="blake3").recommitted())
 
 

@@ -23,10 +23,13 @@ from adversary.forger import (
     model,
 )
 from proofcompute.errors import Cell
+from proofcompute.hashing import hash_rows
 from proofcompute.interpreter import needs
 from proofcompute.kernels import Array, Matrix
+from proofcompute.merkle import Tree
 from proofcompute.messages import GroupOpening
 from proofcompute.numerics import NumpyKernels
+from proofcompute.trace import group_leaves, group_seal, trace_root
 
 
 def _group(
@@ -82,17 +85,20 @@ def roots_swapped_in_the_head() -> Case:
 
 def tree_of_another_size() -> Case:
     """x.1 was committed with a row more than the trace has; the last row's proof is cut to fit."""
-    groups: list[Array] = list(honest().stored.groups)
-    at = model().program.group_of["x.1"]
-    groups[at] = np.concatenate([groups[at], groups[at][:1]])
-    forgery = honest().recommitted(groups)
+    program, stored, at = model().program, honest().stored, model().program.group_of["x.1"]
+    longer = np.concatenate([stored.groups[at], stored.groups[at][:1]])
+    tree = Tree(stored.suite, group_leaves(program, stored.suite, at, longer, hash_rows), hash_rows)
+    roots = [*stored.roots()]
+    roots[at] = tree.root
+    rows = honest().statement.rows
+    seals = [group_seal(program, stored.suite, g, rows, root) for g, root in enumerate(roots)]
+    forgery = honest().signed(trace_root=trace_root(stored.suite, seals))
     cell = Cell(BLOCK_1, 16, 17)
     challenge = forgery.challenge(cell)
-    opening = replace(forgery, stored=honest().stored).open(challenge)
-    roots = tuple(forgery.stored.tree(g).root for g in range(len(groups)))
-    proof = tuple(forgery.stored.tree(at).range_proof(16, 17))[1:]
+    opening = forgery.open(challenge)
+    proof = tuple(tree.range_proof(16, 17))[1:]
     x1 = replace(opening.parts[0].groups[0], proof=proof)
-    opening = replace(opening, head=replace(opening.head, roots=roots)).with_part(
+    opening = replace(opening, head=replace(opening.head, roots=tuple(roots))).with_part(
         0, groups=(x1, *opening.parts[0].groups[1:])
     )
     return Case(key(), forgery.request, forgery.receipt.encode(), challenge, opening.encode())
@@ -107,7 +113,7 @@ def garbage_committed() -> Case:
     cell = Cell(BLOCK_0, 4, 6)
     right = honest().open(honest().challenge(cell)).parts[0]
     wrong = replace(forgery, stored=honest().stored).open(forgery.challenge(cell))
-    roots = tuple(forgery.stored.tree(g).root for g in range(len(groups)))
+    roots = tuple(forgery.stored.roots())
     opening = Opening(replace(wrong.head, roots=roots), (right,))
     return Case(key(), forgery.request, forgery.receipt.encode(), forgery.challenge(cell), opening.encode())
 
@@ -139,14 +145,9 @@ def _value(tensor: str, value: float, cell: Cell) -> Attack:
 def _reopen(opening: Opening, forgery: Forgery, cell: Cell) -> Opening:
     """The products of one opening over the rows and roots of another."""
     need = needs(forgery.statement, cell)
-    groups = tuple(
-        GroupOpening(
-            forgery.stored.groups[g.group][g.a : g.b].tobytes(),
-            tuple(forgery.stored.tree(g.group).range_proof(g.a, g.b)),
-        )
-        for g in need.groups
-    )
-    roots = tuple(forgery.stored.tree(g).root for g in range(len(forgery.stored.groups)))
+    pairs = zip(forgery.stored.rows(need.groups), forgery.stored.proofs(need.groups), strict=True)
+    groups = tuple(GroupOpening(*pair) for pair in pairs)
+    roots = tuple(forgery.stored.roots())
     return replace(opening, head=replace(opening.head, roots=roots)).with_part(0, groups=groups)
 
 

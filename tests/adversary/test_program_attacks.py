@@ -73,7 +73,7 @@ def test_a_tensor_that_is_committed_and_answered_is_compared_with_both() -> None
     outputs = (receipt.outputs[0], ("z", bytes(len(z))))
     statement = replace(stored.statement, outputs={**stored.statement.outputs, "z": np.zeros((3, 4), "<f4")})
     lie = replace(lie, statement=statement)
-    seal = group_seal(m.program, asked.suite, 0, 3, lie.tree(0).root)
+    seal = group_seal(m.program, asked.suite, 0, 3, lie.roots()[0])
     forged = replace(receipt, outputs=outputs, trace_root=trace_root(asked.suite, [seal]))
     forged = forged.signed(NODE.sign(forged.signed_digest))
     error = audit(m, asked, lie, forged).rejection()

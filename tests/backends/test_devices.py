@@ -134,7 +134,7 @@ def test_auto_is_cuda_where_that_can_be_used(fresh: None, monkeypatch: pytest.Mo
         return NumpyKernels()
 
     monkeypatch.setattr(devices, "_make", make)
-    assert kernels_for("auto") is kernels_for("cuda") is kernels_for("auto")
+    assert kernels_for("auto") is kernels_for("cuda") is kernels_for("auto") is kernels_for("cuda:0")
     assert made == ["cuda"]
 
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from proofcompute.errors import FormatError
 from proofcompute.hashing import SUITES, digest, hash_rows, tag
 from proofcompute.merkle import (
+    Forest,
     Tree,
     leaves,
     leaves_of_groups,
     proof_length,
     root_from_range,
-    roots,
     roots_from_leaves,
 )
 from proofcompute.numerics import NumpyKernels
@@ -78,7 +78,7 @@ class Counting(NumpyKernels):
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("trees", [1, 2, 5])
 def test_trees_that_grow_together(suite: str, trees: int) -> None:
-    """Their roots are those of single trees; every level is one call, and the roots are fetched by one."""
+    """Roots and proofs are those of single trees; a level is one call, and all proofs are fetched by one."""
     for n in (*range(SIZE + 1), 31, 32, 33, 63, 64, 65, 127, 511):
         every = digests(
             [
@@ -89,12 +89,33 @@ def test_trees_that_grow_together(suite: str, trees: int) -> None:
         )
         forest, kernels = every.reshape(trees, n, 32), Counting()
         before = forest.tobytes()
-        assert roots(suite, forest, kernels) == [Tree(suite, x, hash_rows).root for x in forest]
+        alone = [Tree(suite, x, hash_rows) for x in forest]
+        together = Forest(suite, forest, n, kernels)
+        assert together.size == n
+        assert together.roots() == [tree.root for tree in alone]
         assert forest.tobytes() == before
         levels = (n - 1).bit_length() if n else 0
         assert len(kernels.hashed) == levels
         assert sum(kernels.hashed) == trees * max(n - 1, 0)
         assert kernels.fetched == (n > 0)
+        ranges = [
+            (t, a, b) for t in range(trees) for a, b in {(0, n), (n // 3, n // 2), (n - 1, n)} if 0 <= a < b
+        ]
+        kernels.fetched = 0
+        assert together.range_proofs(ranges) == [alone[t].range_proof(a, b) for t, a, b in ranges]
+        assert kernels.fetched == 1
+        for wrong in ((0, 0, n + 1), (0, n, n)):
+            with pytest.raises(FormatError):
+                together.range_proofs([wrong])
+
+
+def test_trees_over_the_first_leaves() -> None:
+    every = LEAVES[None]
+    for n in range(SIZE + 1):
+        assert Forest("sha256", every, n, NumpyKernels()).roots() == [TREES[n].root]
+    for n in (-1, SIZE + 2):
+        with pytest.raises(FormatError, match="leaves"):
+            Forest("sha256", every, n, NumpyKernels())
 
 
 @pytest.mark.parametrize(
@@ -102,7 +123,7 @@ def test_trees_that_grow_together(suite: str, trees: int) -> None:
 )
 def test_leaves_of_no_forest(bad: Any) -> None:
     with pytest.raises(FormatError, match="leaves of trees"):
-        roots("sha256", bad, NumpyKernels())
+        Forest("sha256", bad, 2, NumpyKernels())
 
 
 def test_leaves_of_groups() -> None:

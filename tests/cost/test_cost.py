@@ -11,10 +11,17 @@ import pytest
 
 import synthetic
 from benchmarks.cost.__main__ import DOCUMENT, renewed
-from benchmarks.cost.counts import INSTRUCTIONS, Cost, chain, cost, named, parameters, total
-from benchmarks.cost.device import CountingDevice, Launched
-from benchmarks.cost.estimate import FLOOR, duration, fits, overhead
-from benchmarks.cost.runs import Commitment, commitment, decode_step, placed_model, prefill
+from benchmarks.cost.counts import GATHERED, INSTRUCTIONS, Cost, chain, cost, named, parameters, total
+from benchmarks.cost.device import CountingDevice, Launched, Mark
+from benchmarks.cost.estimate import FLOOR, ISSUE, LATENCY, duration, fits, followed, overhead
+from benchmarks.cost.runs import (
+    Commitment,
+    answered,
+    commitment,
+    decode_step,
+    placed_model,
+    prefill,
+)
 from benchmarks.cost.shapes import GPUS, MODELS
 from cuda_rig import EmulatedDevice, nvrtc, why_not
 from proofcompute.backends.cuda import Argument, Buffer, CudaKernels, Window, kernel_files
@@ -137,30 +144,65 @@ def test_attention_counts_what_is_visible() -> None:
     assert cost(scores, 0).products == decoder.heads * decoder.head_dim * sum(range(1, 10))
 
 
+def message(kernel: str, rows: int, widths: tuple[int, ...], front: int = 0, groups: int = 1) -> Launched:
+    """A launch that hashes rows of parts of these widths."""
+    sizes = [np.int32(front), np.int32(len(widths)), *(np.int32(w) for w in (*widths, 0, 0, 0, 0)[:4])]
+    out: list[Argument] = [np.int64(rows), None, np.int64(0)]
+    if kernel == "blake3_chunks":
+        out = [np.int64(rows), np.int64(max(1, -(-(front + sum(widths)) // 1024))), None]
+    blocks = -(-rows // 64)
+    return Launched(kernel, (blocks, groups, 1), (None, *sizes, *out, *[None] * 32), 1, 64)
+
+
 @pytest.mark.parametrize("size", [0, 1, 54, 55, 56, 63, 64, 119, 120, 1000])
 def test_compressions_of_sha256(size: int) -> None:
-    arguments = (None, np.int64(0), None, np.int64(3), np.int64(size), None)
+    launched = message("sha256_rows", 3, (size,), groups=2)
     padded = -(-(size + 9) // 64)
-    launched = Launched("sha256_rows", (1, 1, 1), arguments, 0)
-    assert cost(launched, 0).compressions == 3 * padded
-    assert chain(launched) == padded * INSTRUCTIONS["sha256_rows"]
+    assert cost(launched, 0).compressions == 2 * 3 * padded
+    gathered = padded - size // 64  # the blocks that reach beyond the row
+    assert chain(launched) == padded * INSTRUCTIONS["sha256_rows"] + gathered * GATHERED
+
+
+def test_blocks_of_several_parts_are_gathered() -> None:
+    """33 bytes in front, then 95, 60 and 640: blocks 0 and 2 and the last two do not lie in one of them."""
+    launched = message("sha256_rows", 1, (95, 60, 640), front=33)
+    assert chain(launched) == 14 * INSTRUCTIONS["sha256_rows"] + 4 * GATHERED
+    assert cost(launched, 0).instructions == chain(launched)
 
 
 def test_compressions_of_blake3() -> None:
-    sizes = (None, np.int64(33), None, np.int64(2), np.int64(3000), np.int64(3), None)
-    chunks = Launched("blake3_chunks", (1, 1, 1), sizes, 0)
+    chunks = message("blake3_chunks", 2, (3000,), front=33)
     assert cost(chunks, 0).compressions == 2 * 3 * 16
-    parents = Launched("blake3_parents", (1, 1, 1), (None, np.int64(2), np.int64(3), None), 0)
-    assert cost(parents, 0).compressions == 2 * 2
+    sizes = (None, np.int64(2), np.int64(3), None, np.int64(0))
+    parents = Launched("blake3_parents", (1, 5, 1), sizes, 0, 64)
+    assert cost(parents, 0).compressions == 2 * 2 * 5
     assert chain(parents) == 2 * INSTRUCTIONS["blake3_parents"]
+
+
+def test_compressions_of_trees() -> None:
+    """Two for each pair, nine levels at most; one thread may have a node of each level."""
+    for n, levels in ((1, 0), (2, 1), (3, 2), (512, 9)):
+        sizes = (None, np.int64(0), np.int64(n), np.int32(1), np.uint32(1), None, np.int64(0))
+        launched = Launched("sha256_trees", (1, 4, 1), sizes, 1)
+        assert cost(launched, 0).compressions == 4 * 2 * (n - 1)
+        assert chain(launched) == 2 * levels * INSTRUCTIONS["sha256_trees"]
+        assert cost(launched, 0).read == 4 * 32 * n
+    sizes = (None, np.int64(0), np.int64(1024), np.int32(1), np.uint32(1), None, np.int64(0))
+    launched = Launched("sha256_trees", (2, 1, 1), sizes, 1)
+    assert cost(launched, 0).compressions == 2 * (1024 - 2)  # two nodes are left for another launch
+    assert chain(launched) == 2 * 9 * INSTRUCTIONS["sha256_trees"]
 
 
 @pytest.mark.skipif(bool(nvrtc.why_no_disassembler()), reason=nvrtc.why_no_disassembler() or "-")
 def test_instructions_of_a_compression(tmp_path: Any) -> None:
-    """Nearly all of a hash kernel is one compression."""
+    """What stands between the first word's load and the digest's store; of a node all there is, for two."""
     for kernel, count in INSTRUCTIONS.items():
         code = nvrtc.disassembly(kernel_files()[kernel], 90, tmp_path)[kernel]
-        assert 0.85 * len(code) <= count <= len(code), kernel
+        operations = [operation.split(".")[0] for operation in code]
+        length = len(code) // 2 if kernel.endswith("_trees") else len(code)
+        if kernel in ("sha256_rows", "blake3_chunks"):
+            length = operations.index("STG") - operations.index("LDG")
+        assert 0.85 * length <= count <= length, (kernel, length)
 
 
 def test_commitments_follow_the_backend() -> None:
@@ -170,15 +212,15 @@ def test_commitments_follow_the_backend() -> None:
     groups = 2 * synthetic.DECODER.layers + 1
     kinds = 2  # hidden states; keys and values
     assert sum(x.kernel == "sha256_rows" for x in found.beside[0]) == kinds
-    every = [x for part in [*found.beside, found.after] for x in part if x.kernel == "sha256_rows"]
-    leaves = [x for x in every if named(x)["width"] > 64]
-    assert sum(int(named(x)["n"]) for x in leaves) == 149 * groups
-    assert sum(int(named(x)["n"]) for x in every) - 149 * groups == 148 * groups  # inner nodes
+    every = [x for part in [*found.beside, found.after] for x in part]
+    leaves = [x for x in every if x.kernel == "sha256_rows"]
+    assert sum(int(named(x)["n"]) * x.grid[1] for x in leaves) == 149 * groups
+    (trees,) = (x for x in every if x.kernel == "sha256_trees")
+    assert cost(trees, 0).compressions == 2 * 148 * groups  # inner nodes
 
 
 def hash_of(rows: int, width: int) -> Launched:
-    sizes = (np.int64(0), None, np.int64(rows), np.int64(width), None)
-    return Launched("sha256_rows", (-(-rows // 256), 1, 1), (None, *sizes), 1)
+    return message("sha256_rows", rows, (width,))
 
 
 def test_durations_and_bounds() -> None:
@@ -190,9 +232,12 @@ def test_durations_and_bounds() -> None:
     assert duration([large], gpu, 0).seconds == pytest.approx(3.0)
     assert duration([large], gpu, 0).bottleneck == "memory"
     few, many = hash_of(64, 640), hash_of(10**6, 640)
-    assert duration([few], gpu, 0).seconds == pytest.approx(11 * 2800 * 4 / 1e9)
+    each = 11 * INSTRUCTIONS["sha256_rows"] + GATHERED
+    assert duration([few], gpu, 0).seconds == pytest.approx(each * LATENCY / 1e9)
+    assert duration([few], gpu, 0, ISSUE).seconds == pytest.approx(each * ISSUE / 1e9)
     assert duration([few], gpu, 0).bottleneck == "one thread's hash"
-    assert duration([many], gpu, 0).seconds == pytest.approx(10**6 * 11 * 2800 / (64 * 10 * 1e9))
+    gpu = replace(gpu, bandwidth=1e12)
+    assert duration([many], gpu, 0).seconds == pytest.approx(10**6 * each / (64 * 10 * 1e9))
     assert duration([many], gpu, 0).bottleneck == "hashing"
 
 
@@ -200,15 +245,49 @@ def test_overhead_is_what_is_not_hidden() -> None:
     gpu = GPUS["H100 SXM 80 GB"]
     part = [hash_of(64, 640)] * 10
     spent = duration(part, gpu, 0).seconds
+    lanes = sum(cost(x, 0).instructions for x in part) / (64 * gpu.processors * gpu.clock)
     hidden = overhead(Commitment([part], []), [spent], gpu)
     assert hidden.exposed == 0
-    assert hidden.shared == pytest.approx(spent / gpu.processors)
+    assert hidden.shared == hidden.alone == hidden.hidden == pytest.approx(lanes)
     half = overhead(Commitment([part], []), [spent / 2], gpu)
     assert half.exposed == pytest.approx(spent / 2)
     after = overhead(Commitment([], part), [], gpu)
     assert after.shared == 0
     assert after.exposed == pytest.approx(spent)
-    assert after.least < after.exposed / 10
+    assert after.hidden == pytest.approx(lanes)
+
+
+def test_streams_are_followed() -> None:
+    """Hashing waits for the row it hashes; it counts where it ends after all else."""
+    gpu = GPUS["H100 SXM 80 GB"]
+    work = Launched("add", (1, 1, 1), (Buffer(None, 0, 4),) * 2 + (np.int64(1), Buffer(None, 0, 4)), 0)
+    hashing = hash_of(64, 640)
+    waits = [Mark(1, 0, waits=False), Mark(1, 1, waits=True)]
+    mine = duration([hashing], gpu, 0).seconds
+    last = followed([work, work, *waits, hashing], gpu)
+    assert last.shared == 0
+    assert last.exposed == pytest.approx(mine)
+    first = followed([work, *waits, hashing, work], gpu)
+    assert first.exposed == pytest.approx(mine - FLOOR)
+    assert first.shared == first.hidden > 0
+    after = followed([work, *waits, hashing, *[work] * 1000], gpu)
+    assert after.exposed == 0
+    least = followed([work, work, *waits, hashing], gpu, least=True)
+    assert least.exposed == pytest.approx(mine * ISSUE / LATENCY)
+    assert least.hidden < last.hidden
+
+
+def test_a_prompt_and_its_hashing_are_listed() -> None:
+    """What the engine queues: layers are hashed before the head runs, and trees come last."""
+    timeline = answered(MODELS["Llama-3.1-8B"], "w8a16", "sha256", 512)
+    names = [(x.kernel, x.stream) for x in timeline if isinstance(x, Launched)]
+    hashes = [i for i, name in enumerate(names) if name == ("sha256_rows", 1)]
+    products = [i for i, (name, _) in enumerate(names) if name.startswith("linear_")]
+    assert sum(i < products[-1] for i in hashes) == len(hashes) >= 8
+    assert names[-2:] == [("sha256_trees", 1), ("move_rows", 1)]
+    assert [x.stream for x in timeline if isinstance(x, Mark) and x.waits] == [1] * len(
+        [x for x in timeline if isinstance(x, Mark) and x.waits]
+    )
 
 
 def test_costs_add_up() -> None:

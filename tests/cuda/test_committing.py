@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 import synthetic
 from cuda_rig import EmulatedDevice, why_not
-from proofcompute.backends.cuda import CudaKernels, SpreadKernels, checks
-from proofcompute.backends.cuda.moves import MOST
+from proofcompute import trace as trace_module
+from proofcompute.backends.cuda import Argument, CudaKernels, SpreadKernels
+from proofcompute.errors import Cell, NonFiniteError
 from proofcompute.generation import Engine
 from proofcompute.importers.checkpoint import Decoder
-from proofcompute.importers.decoder import PRECISIONS, decoder_program
+from proofcompute.importers.decoder import PRECISIONS, compile_decoder, decoder_program
 from proofcompute.kernels import Kernels
+from proofcompute.messages import Challenge
 from proofcompute.program import Program
 from proofcompute.prover import make_receipt
 from proofcompute.trace import Trace
@@ -28,6 +32,8 @@ HASHES = {
 }
 KINDS = 2
 """Of groups: hidden states; keys and values with their scales."""
+SLOTS = 32
+"""Parts of all groups that a launch takes: four for keys and values, one for a hidden state."""
 
 
 def program(layers: int) -> Program:
@@ -49,10 +55,10 @@ def expected(of: Program, suite: str, rows: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("suite", HASHES)
-@pytest.mark.parametrize("rows", [1, 2, 7, 32, 33])
+@pytest.mark.parametrize("rows", [1, 2, 7, 33, 513])
 def test_launches_of_a_commitment(suite: str, rows: int) -> None:
-    """Hashes: one launch for each kind of leaf and one for each level, however many layers there are."""
-    for layers in (1, 3, 6):
+    """One launch for each kind of leaf, one for nine levels of all trees, nothing copied but the roots."""
+    for layers in (1, 3, 8) if rows < 100 else (2,):
         of = program(layers)
         device = EmulatedDevice()
         kernels = CudaKernels(device)
@@ -60,14 +66,23 @@ def test_launches_of_a_commitment(suite: str, rows: int) -> None:
         device.launches.clear()
         device.downloads.clear()
         assert trace.seals(suite, rows, kernels) == expected(of, suite, rows)
-        levels = (rows - 1).bit_length()
         names = [name for name, _ in device.launches]
-        for kernel in HASHES[suite]:
-            assert names.count(kernel) == KINDS + levels
-        parts = sum(1 + len(group.tensors) for group in of.committed)
-        assert names.count("move_rows") <= parts / MOST + 2 * KINDS + 2 * levels
-        assert set(names) == {*HASHES[suite], "move_rows"}
+        launches = [kernel for kernel in HASHES[suite] for _ in range(KINDS)]
+        trees = [f"{suite}_trees"] * (1 if rows <= 512 else 2)
+        assert sorted(names) == sorted([*launches, *trees, *["move_rows"] * (rows > 1)])
         assert device.downloads == [32 * len(of.committed)]
+
+
+def test_more_groups_than_a_launch_takes() -> None:
+    of = program(11)
+    device = EmulatedDevice()
+    kernels = CudaKernels(device)
+    trace = filled(of, 3, kernels)
+    device.launches.clear()
+    assert trace.seals("sha256", 3, kernels) == expected(of, "sha256", 3)
+    grids = [grid for name, grid in device.launches if name == "sha256_rows"]
+    assert sorted(y for _, y, _ in grids) == [5, 6, 12]
+    assert max(5, 6) * 4 <= SLOTS
 
 
 @pytest.mark.parametrize("ahead", [1, 4, 32])
@@ -84,28 +99,101 @@ def test_leaves_that_were_hashed_ahead(ahead: int) -> None:
         ]
 
 
-@pytest.mark.parametrize("together", [0, 2000, 5000])
-def test_rows_are_copied_within_bounds(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups that do not fit are hashed by further launches."""
-    of, rows = program(3), 9
-    monkeypatch.setattr(checks, "_TOGETHER", together)
-    device = EmulatedDevice()
+class Order(EmulatedDevice):
+    """Knows in which order layers and hashes were queued, and how many groups of rows were hashed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queued: list[tuple[str, int, int, int]] = []
+
+    def launch(
+        self, kernel: str, grid: Any, threads: int, arguments: Sequence[Argument], stream: int = 0
+    ) -> None:
+        if kernel == "sha256_rows":
+            self.queued.append(("hash", stream, grid[1], int(cast(int, arguments[7]))))
+        elif kernel in ("attention_finish", "sample_best"):
+            self.queued.append((kernel, stream, 0, 0))
+        super().launch(kernel, grid, threads, arguments, stream)
+
+
+@pytest.mark.parametrize("prompt", [3, 12, 40])
+def test_layers_are_hashed_while_later_ones_compute(prompt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two layers at a time, and the last one before the head runs; few rows wait for more of them."""
+    monkeypatch.setattr(trace_module, "TOGETHER", 2 * 2 * 12)
+    layers = 5
+    decoder = replace(synthetic.DECODER, layers=layers)
+    m = compile_decoder(synthetic.checkpoint(3, decoder), synthetic.KERNELS, "w8a16")
+    request = synthetic.request(m, "x" * prompt, max_tokens=2)
+    device = Order()
     kernels = CudaKernels(device)
-    trace = filled(of, rows, kernels)
-    sizes: list[int] = []
+    kernels.ahead = 4
+    engine = Engine(m, kernels, chunk=12)
+    session = engine.add(request)
+    while not session.answer:
+        device.queued.clear()
+        engine.step()
+    steps = [(name, groups) for name, stream, groups, _ in device.queued if stream == (name == "hash")]
+    assert len(steps) == len(device.queued)
+    kinds = [name for name, _ in steps]
+    rows = (session.prompt - 1) % 12 + 1
+    assert kinds.count("attention_finish") == layers
+    if rows == 12:
+        assert sum(groups for name, groups in steps if name == "hash") == 2 * layers + 1
+        first, head = kinds.index("hash"), kinds.index("sample_best")
+        assert kinds[:first].count("attention_finish") == 2
+        assert "hash" not in kinds[head:]
+        assert kinds[:head].count("hash") >= 3
+    engine.run(session)
+    receipt = make_receipt(m, session, kernels, synthetic.NODE).encode()
+    assert receipt == synthetic.prove(m, request).receipt.encode()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_step_that_fails_is_run_again(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was hashed beside it is hashed again, after it was written again."""
+    monkeypatch.setattr(trace_module, "TOGETHER", 1)
+    m = synthetic.model()
+    request = synthetic.request(m, "Hello, world", max_tokens=3)
+    devices = [EmulatedDevice(name=f"device {i}") for i in range(count)]
+    kernels: Any = CudaKernels(devices[0]) if count == 1 else SpreadKernels(devices)
+    kernels.ahead = 1
+    engine = Engine(m, kernels)
+    session = engine.add(request)
+    matrix = m.weights["block.1.ffn.down"]
+    scale: Any = getattr(kernels, "parts", [kernels])[-1].weight(matrix).scale
+    whole = scale.host()
+    scale[...] = np.full_like(whole, np.nan)
+    with pytest.raises(NonFiniteError):
+        engine.step()
+    assert all("sha256_rows" in [name for name, _ in device.launches] for device in devices)
+    scale[...] = whole
+    engine.run(session)
+    receipt = make_receipt(m, session, kernels, synthetic.NODE).encode()
+    assert receipt == synthetic.prove(m, request).receipt.encode()
+
+
+def test_trees_grow_beside_other_requests() -> None:
+    """When a request is done its trees are queued on the second stream, whoever goes on."""
+    m = synthetic.model()
+    device = EmulatedDevice()
+    queued: list[tuple[str, int]] = []
     inner = device.launch
 
     def launch(kernel: str, grid: Any, threads: int, arguments: Any, stream: int = 0) -> None:
-        if kernel == "sha256_rows" and int(arguments[4]) > 64:
-            sizes.append(int(arguments[3]) * int(arguments[4]))
+        queued.append((kernel, stream))
         inner(kernel, grid, threads, arguments, stream)
 
     device.launch = launch  # type: ignore[method-assign]
-    assert trace.seals("sha256", rows, kernels) == expected(of, "sha256", rows)
-    widths = [32 + of.group_bytes(i) for i in range(len(of.committed))]
-    assert sum(sizes) == rows * sum(widths)
-    assert len(sizes) == len(widths) if not together else KINDS < len(sizes) < len(widths)
-    assert max(sizes) <= max(together, rows * max(widths))
+    kernels = CudaKernels(device)
+    engine = Engine(m, kernels)
+    short, long = (engine.add(synthetic.request(m, max_tokens=n)) for n in (2, 5))
+    while short.reason is None:
+        engine.step()
+    assert queued[-2:] == [("sha256_trees", 1), ("move_rows", 1)]
+    engine.run(long)
+    for session in (short, long):
+        alone = synthetic.prove(m, session.request).receipt.encode()
+        assert make_receipt(m, session, kernels, synthetic.NODE).encode() == alone
 
 
 def test_one_download_from_each_device() -> None:
@@ -122,3 +210,20 @@ def test_one_download_from_each_device() -> None:
     assert make_receipt(m, session, kernels, synthetic.NODE).encode() == expected
     assert [len(device.downloads) for device in devices] == [1, 1]
     assert sum(sum(device.downloads) for device in devices) == 32 * len(m.program.committed)
+
+
+def test_an_opening_is_fetched_in_few_pieces() -> None:
+    """Roots, proofs of up to 64 cells and a status, the rows of each cell; the trees were made together."""
+    m = synthetic.model()
+    request = synthetic.request(m)
+    expected = synthetic.prove(m, request)
+    device = EmulatedDevice()
+    found = synthetic.prove(m, request, CudaKernels(device))
+    cells = [Cell(segment, row, row + 2) for segment in range(3) for row in range(0, 18, 2)]
+    challenge = Challenge(found.receipt.digest, tuple(cells), hints=False, tables=False)
+    device.downloads.clear()
+    device.launches.clear()
+    assert synthetic.open_all(found, challenge) == synthetic.open_all(expected, challenge)
+    assert len(device.downloads) == 3 + len(cells)
+    hashes = [name for name, _ in device.launches if name.startswith("sha256")]
+    assert hashes == ["sha256_rows"] * KINDS + ["sha256_trees"]

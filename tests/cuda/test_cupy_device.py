@@ -115,3 +115,4 @@ def test_the_stand_in_is_like_cupy() -> None:
         missing += [f"{ours.__name__}.{n}" for n in public if not hasattr(theirs, n)]
     assert missing == []
     assert hasattr(real.cuda.Graph, "launch")
+    assert hasattr(real.cuda.Event, "done")

@@ -25,8 +25,6 @@ ROUNDED = {"add.rn.f32", "sub.rn.f32", "mul.rn.f32", "div.rn.f32", "sqrt.rn.f32"
 CONVERSIONS = {"cvt.rn.f32.s16", "cvt.rn.f32.s32", "cvt.rn.f32.s64", "cvt.rni.s32.f32", "cvt.rni.s64.f32"}
 EXACT = re.compile(r"(mov|ld|st|selp|setp|neg|abs|copysign|min|max)\.")
 """Operations on floating point that do not round."""
-MAY_SPILL = {("keccak256_rows", 120)}
-"""Not the default suite; ptxas holds it to 80 registers there, by its own choice."""
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +58,7 @@ def test_only_single_rounded_operations(architecture: int) -> None:
 def test_registers_shared_memory_and_spills(architecture: int, pinned: dict[str, Any]) -> None:
     use = measure_use(architecture)
     assert use == pinned[f"use-{architecture}"]
-    spilling = {kernel for kernel, used in use.items() if used["spills"] or used["stack"]}
-    assert spilling == {kernel for kernel, a in MAY_SPILL if a == architecture}
+    assert not {kernel for kernel, used in use.items() if used["spills"] or used["stack"]}
     assert max(used["shared"] for used in use.values()) <= 48 * 1024
 
 

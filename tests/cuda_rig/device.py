@@ -95,6 +95,9 @@ class EmulatedDevice:
         self._queue("an event", stream, lambda s: self._order.record(s, event))
         return event
 
+    def done(self, event: Any) -> bool:
+        return True  # launches run at once
+
     def wait(self, stream: int, event: Any) -> None:
         self._queue("a wait", stream, lambda s: self._order.wait(s, event))
 
@@ -287,14 +290,15 @@ class EmulatedDevice:
             else:
                 values.append(np.array([argument]).astype(argument.dtype))
         self.launches.append((kernel, grid))
-        before = [_old(a) for a in arguments] if self.recording else []
+        recording = None if _overlapping(arguments, read_only) else self.recording
+        before = [_old(a) for a in arguments] if recording else []
         pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
         shape = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(threads, 1, 1)
         wrong = self._library.rig_launch(kernel.encode(), *shape, pointers, self.order)
         if wrong:
             raise DeviceError(f"{kernel}: {wrong.decode()}")
-        if self.recording:
-            _record(self.recording, kernel, (*grid, threads, 1, 1), arguments, values, before)
+        if recording:
+            _record(recording, kernel, (*grid, threads, 1, 1), arguments, values, before)
 
 
 def _base(argument: Argument) -> Any:
@@ -318,6 +322,18 @@ def _touched(argument: Buffer | Window) -> Buffer:
         return argument.base.part(row * argument.width, argument.rows * argument.width)
     except InputError as error:
         raise DeviceError(f"rows from {row} on: {error}") from error
+
+
+def _overlapping(arguments: Sequence[Argument], read_only: Sequence[bool]) -> bool:
+    """Whether a range that is written is another argument's too: in a replay each is memory of its own."""
+    pairs = zip(arguments, read_only, strict=True)
+    touched = [(_touched(a), only) for a, only in pairs if isinstance(a, Buffer | Window)]
+    return any(
+        a.owner is b.owner and a.start < b.start + b.size and b.start < a.start + a.size
+        for i, (a, _) in enumerate(touched)
+        for j, (b, only) in enumerate(touched)
+        if i != j and not only
+    )
 
 
 def _bytes(buffer: Buffer) -> Bytes:

@@ -54,7 +54,7 @@ class Stream:
         assert Stream.capturing is None
 
     def record(self, event: object = None) -> object:
-        return SimpleNamespace(stream=self)
+        return SimpleNamespace(stream=self, done=True)
 
     def wait_event(self, event: Any) -> None:
         assert isinstance(event.stream, Stream)

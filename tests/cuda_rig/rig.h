@@ -85,6 +85,13 @@ inline unsigned __brev(unsigned x) {
   for (int i = 0; i < 32; ++i) y |= (x >> i & 1u) << (31 - i);
   return y;
 }
+// Byte i is the byte of y : x that the three low bits of the selector's digit i name.
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  const unsigned long long both = (unsigned long long)y << 32 | x;
+  unsigned chosen = 0;
+  for (int i = 0; i < 4; ++i) chosen |= (unsigned)(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
+  return chosen;
+}
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return (unsigned long long)((unsigned __int128)a * b >> 64);
 }

@@ -174,8 +174,8 @@ def recommitted(rng: Random) -> tuple[bytes, Challenge, bytes]:
         group[row, rng.randrange(group.shape[1])] ^= 1 << rng.randrange(8)
     stored = StoredTrace(run.stored.statement, run.stored.suite, groups, synthetic.KERNELS)
     seals = [
-        group_seal(run.model.program, stored.suite, g, run.receipt.rows, stored.tree(g).root)
-        for g in range(len(groups))
+        group_seal(run.model.program, stored.suite, g, run.receipt.rows, root)
+        for g, root in enumerate(stored.roots())
     ]
     receipt = dataclasses.replace(run.receipt, trace_root=trace_root(stored.suite, seals))
     receipt = receipt.signed(synthetic.NODE.sign(receipt.signed_digest))

@@ -29,6 +29,13 @@ def _groups(count: int, n: int, d: int) -> list[list[Any]]:
     return [[part[i * n : (i + 1) * n] for part in rows] for i in range(count)]
 
 
+def _several(count: int, n: int, d: int, parts: int) -> list[list[Any]]:
+    """Groups of ``n`` rows of several parts: bytes, int8 and float32."""
+    floating = floats("wide", n, d), floats("mixed", n, 1)
+    made = [[_bytes(n, d), int8s(n, d, key=i), *floating] for i in range(count)]
+    return [(group * 2)[:parts] for group in made]
+
+
 def _columns(k: int, m: int) -> npt.NDArray[np.uint32]:
     rng = rng_of("columns", k, m)
     s = rng.integers(0, P31, (k, m))
@@ -104,6 +111,83 @@ def cases() -> Iterator[Case]:
                 f"{suite}-{count}x{n}x{d}-{front}",
                 lambda s=suite, c=count, a=(n, d), f=front: (s, b"\x00", _tags(c, f), _groups(c, *a)),
             )
+        for count, n, d, parts in ((1, 3, 8, 1), (2, 5, 65, 2), (9, 2, 4, 4), (40, 3, 4, 1), (2, 3, 4, 5)):
+            yield Case(
+                "hash_groups",
+                f"{suite}-parts-{count}x{n}x{d}-{parts}",
+                lambda s=suite, c=count, a=(n, d, parts): (s, b"\x00", _tags(c, 32), _several(c, *a)),
+            )
+        for count, n, capacity, row in ((3, 2, 7, 4), (1, 3, 3, 0), (9, 0, 2, 2)):
+            yield Case(
+                "hash_groups",
+                f"{suite}-into-{count}x{n}-{capacity}-{row}",
+                lambda s=suite, c=count, n=n, r=row, size=capacity: (
+                    s,
+                    b"\x00",
+                    _tags(c, 32),
+                    _several(c, n, 36, 4),
+                    _bytes(c * size, 32).reshape(c, size, 32),
+                    r,
+                ),
+            )
+        for trees, size, capacity in (
+            *((2, n, n + n % 3) for n in (1, 2, 3, 4, 5, 7, 8, 9, 31, 33)),
+            (1, 511, 512),
+            (1, 512, 512),
+            (2, 513, 520),
+            (1, 1025, 1025),
+        ):
+            yield Case(
+                "hash_trees",
+                f"{suite}-{trees}x{size}-{capacity}",
+                lambda s=suite, t=trees, n=size, c=capacity: (
+                    s,
+                    b"\x01",
+                    _bytes(t * c, 32).reshape(t, c, 32),
+                    n,
+                ),
+            )
+    for label, size, shape, error in (
+        ("no-leaves", 0, (2, 3, 32), InputError),
+        ("more-than-there-are", 4, (2, 3, 32), InputError),
+        ("no-digests", 2, (2, 3, 31), InputError),
+        ("one-tree", 2, (3, 32), InputError),
+    ):
+        yield Case(
+            "hash_trees",
+            label,
+            lambda n=size, shape=shape: ("sha256", b"\x01", np.zeros(shape, np.uint8), n),
+            error,
+        )
+    yield Case(
+        "hash_trees", "bytes-only", lambda: ("sha256", b"\x01", np.zeros((1, 2, 32), np.int8), 2), InputError
+    )
+    yield Case(
+        "hash_trees",
+        "unknown-suite",
+        lambda: ("md5", b"\x01", np.zeros((1, 2, 32), np.uint8), 2),
+        UnsupportedError,
+    )
+    for label, shape, row in (
+        ("too-few-rows", (2, 3, 32), 2),
+        ("before-the-first", (2, 3, 32), -1),
+        ("other-count", (3, 3, 32), 0),
+        ("no-digests", (2, 3, 31), 0),
+        ("one-group", (3, 32), 0),
+    ):
+        yield Case(
+            "hash_groups",
+            f"into-{label}",
+            lambda shape=shape, r=row: (
+                "sha256",
+                b"\x00",
+                _tags(2, 32),
+                _groups(2, 2, 3),
+                np.zeros(shape, np.uint8),
+                r,
+            ),
+            InputError,
+        )
     for label, tags, groups in (
         ("no-groups", 0, []),
         ("no-parts", 1, [[]]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, final
 
@@ -16,7 +17,7 @@ from proofcompute.kernels import Array
 if TYPE_CHECKING:
     from proofcompute.backends.cuda.launcher import Launcher
 
-__all__ = ["DeviceArray", "Position"]
+__all__ = ["DeviceArray", "Position", "side_by_side"]
 
 
 @final
@@ -168,3 +169,15 @@ class DeviceArray:
     def __dlpack_device__(self) -> tuple[int, int]:
         kind, number = self.on.exported(self).__dlpack_device__()
         return int(kind), int(number)
+
+
+def side_by_side(on: Launcher, parts: Sequence[DeviceArray]) -> DeviceArray:
+    """The bytes of the rows of all parts beside each other, uint8 [n, width]."""
+    n, width, at = len(parts[0]), sum(part.row_bytes for part in parts), 0
+    out = on.new(np.uint8, n, width)
+    for part in parts:
+        if n:
+            target = out.buffer.part(at, out.nbytes - at)
+            on.columns(part.buffer, part.row_bytes, target, width, n, part.row_bytes)
+        at += part.row_bytes
+    return out

@@ -1,9 +1,7 @@
-"""Hashing, Freivalds' projections and packing on the device."""
+"""Freivalds' projections and packing on the device."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -12,68 +10,13 @@ from proofcompute.backends.cuda.array import DeviceArray
 from proofcompute.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.errors import InputError, LimitError
 from proofcompute.field import P31, P61
-from proofcompute.hashing import DIGEST
 from proofcompute.kernels import I32
-from proofcompute.limits import MAX_WIDTH, MIB
+from proofcompute.limits import MAX_WIDTH
 from proofcompute.numerics.bitpack import check_packed, packed_size
 
-__all__ = ["fold31", "hash_groups", "hash_rows", "pack", "project31", "project61", "unpack"]
+__all__ = ["fold31", "pack", "project31", "project61", "unpack"]
 
-_CHUNK: Final = 1024
-"""Bytes of a chunk of BLAKE3."""
 _GRID_Y: Final = 65535
-_TOGETHER: Final = 512 * MIB
-"""Bytes of rows that are copied to be hashed in one launch."""
-
-
-def hash_rows(on: Launcher, suite: str, prefix: bytes, rows: DeviceArray) -> DeviceArray:
-    """Digest of prefix + row for each row of uint8 [n, w]: uint8 [n, 32]; the suite is known."""
-    out = on.new(np.uint8, len(rows), DIGEST)
-    _digests(on, suite, prefix, rows, out)
-    return out
-
-
-def _digests(on: Launcher, suite: str, prefix: bytes, rows: DeviceArray, out: DeviceArray) -> None:
-    n, width = rows.shape
-    head = on.constant(np.frombuffer(prefix, dtype=np.uint8))
-    message = (head, i64(len(prefix)), rows, i64(n), i64(width))
-    if suite == "blake3":
-        chunks = max(1, -(-(len(prefix) + width) // _CHUNK))
-        values = on.new(np.uint32, n, chunks, 8)
-        on.over("blake3_chunks", n * chunks, *message, i64(chunks), values)
-        on.over("blake3_parents", n, values, i64(n), i64(chunks), out)
-    else:
-        on.over(f"{suite}_rows", n, *message, out)
-
-
-def hash_groups(
-    on: Launcher, suite: str, prefix: bytes, tags: Sequence[bytes], groups: Sequence[Sequence[Given]]
-) -> DeviceArray:
-    """Digest of prefix + tag + row for each row of each group: uint8 [g, n, 32]; the suite is known.
-
-    One thread hashes a row, so rows of all groups are hashed at once, as many as ``_TOGETHER`` bytes hold:
-    they are set behind their tags first.
-    """
-    count, n, front = len(groups), len(groups[0][0]), len(tags[0])
-    width = front + sum(math.prod(p.shape[1:]) * p.dtype.itemsize for p in groups[0])
-    heads = on.constant(np.frombuffer(b"".join(tags), dtype=np.uint8))
-    out = on.new(np.uint8, count, n, DIGEST)
-    if not n:
-        return out
-    batches = -(-count // max(1, _TOGETHER // (n * max(1, width))))
-    for i in range(batches):
-        a, b = i * count // batches, (i + 1) * count // batches
-        rows = on.new(np.uint8, b - a, n, width)
-        for j in range(a, b):
-            target = rows[j - a].buffer
-            on.columns(heads.part(front * j, front), 0, target, width, n, front)
-            at = front
-            for part in map(on.array, groups[j]):
-                place = target.part(at, target.size - at)
-                on.columns(part.buffer, part.row_bytes, place, width, n, part.row_bytes)
-                at += part.row_bytes
-        _digests(on, suite, prefix, rows.reshape(-1, width), out[a:b])
-    return out
 
 
 def _check(

@@ -213,6 +213,9 @@ class CupyDevice:
         self._device.use()
         return self._streams[stream].record()
 
+    def done(self, event: Any) -> bool:
+        return bool(event.done)
+
     def wait(self, stream: int, event: Any) -> None:
         self._streams[stream].wait_event(event)
 

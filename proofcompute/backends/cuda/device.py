@@ -143,6 +143,10 @@ class Device(Protocol):
         """An event: the point that the stream's queue has reached."""
         ...
 
+    def done(self, event: Any) -> bool:
+        """Whether the work before the event has been done."""
+        ...
+
     def wait(self, stream: int, event: Any) -> None:
         """What is queued on the stream from now on runs after the event."""
         ...

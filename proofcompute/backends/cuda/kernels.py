@@ -13,7 +13,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from proofcompute import hashing
-from proofcompute.backends.cuda import attending, checks, products, sampling
+from proofcompute.backends.cuda import attending, checks, committing, products, sampling
 from proofcompute.backends.cuda.array import DeviceArray
 from proofcompute.backends.cuda.device import Device
 from proofcompute.backends.cuda.launcher import Given, Launcher, i32, i64
@@ -257,15 +257,34 @@ class CudaKernels(DeviceMemory):
     def hash_rows(self, suite: str, prefix: bytes, rows: Given) -> Any:
         if suite not in hashing.SUITES or rows.ndim != 2 or rows.dtype != np.uint8:
             return hashing.hash_rows(suite, prefix, rows)  # raises
-        return checks.hash_rows(self._on, suite, prefix, self._on.array(rows))
+        return committing.hash_rows(self._on, suite, prefix, self._on.array(rows))
 
     @placed
     def hash_groups(
-        self, suite: str, prefix: bytes, tags: Sequence[bytes], groups: Sequence[Sequence[Given]]
+        self,
+        suite: str,
+        prefix: bytes,
+        tags: Sequence[bytes],
+        groups: Sequence[Sequence[Given]],
+        out: Any = None,
+        row: int = 0,
     ) -> Any:
-        check_groups(tags, groups)
+        check_groups(tags, groups, out, row)
         hashing.digest(suite, b"")  # raises where there is no such suite
-        return checks.hash_groups(self._on, suite, prefix, tags, groups)
+        digests = committing.hash_groups(
+            self._on, suite, prefix, tags, groups, out if isinstance(out, DeviceArray) else None, row
+        )
+        if isinstance(out, np.ndarray):
+            out[:, row : row + digests.shape[1]] = self.host(digests)
+            return out
+        return digests
+
+    @placed
+    def hash_trees(self, suite: str, prefix: bytes, leaves: Given, size: int) -> Any:
+        known = suite in hashing.SUITES and leaves.ndim == 3 and leaves.shape[2] == hashing.DIGEST
+        if not known or leaves.dtype != np.uint8 or not 1 <= size <= leaves.shape[1]:
+            return hashing.hash_trees(suite, prefix, leaves, size)  # raises
+        return committing.hash_trees(self._on, suite, prefix, self._on.array(leaves), size)
 
     @placed
     def project(self, y: Given, s: Given) -> Any:

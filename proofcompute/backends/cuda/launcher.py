@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +22,9 @@ from proofcompute.kernels import Array
 __all__ = ["THREADS", "Given", "Launcher", "i32", "i64"]
 
 THREADS: Final = 256
-"""Threads of every block (``cuda/canonical.cuh``)."""
+"""Threads of a block, but of those that hash rows (``cuda/canonical.cuh``)."""
+HASHERS: Final = 64
+"""Threads of a block that hashes rows (``cuda/message.cuh``)."""
 
 i32, i64 = np.int32, np.int64
 
@@ -56,6 +58,8 @@ class Launcher:
         self._beside: int | None = None
         self._unjoined: Any = None
         self._lent: list[Buffer] = []
+        self._lending: deque[tuple[Any, list[Buffer]]] = deque()
+        """Memory of the main stream that work beside it uses, with the event behind that work."""
         self._capture: Capture | None = None
         self._constants: OrderedDict[bytes, Buffer] = OrderedDict()
         self.faults = Faults(device, self.zeros(np.int32, faults.WORDS).buffer)
@@ -208,7 +212,14 @@ class Launcher:
         """A grid-stride kernel over ``count`` elements, or over as many as it finds, up to that."""
         self.blocks(kernel, (min(-(-count // THREADS), self._device.blocks),), *arguments)
 
-    def blocks(self, kernel: str, grid: tuple[int, ...], *arguments: Argument | DeviceArray) -> None:
+    def few(self, kernel: str, count: int, groups: int, *arguments: Argument | DeviceArray) -> None:
+        """A grid-stride kernel over ``count`` elements of each of some groups, in blocks of few threads."""
+        blocks = min(-(-count // HASHERS), self._device.blocks * THREADS // HASHERS)
+        self.blocks(kernel, (blocks, groups), *arguments, threads=HASHERS)
+
+    def blocks(
+        self, kernel: str, grid: tuple[int, ...], *arguments: Argument | DeviceArray, threads: int = THREADS
+    ) -> None:
         """A kernel on a grid of up to three dimensions; nothing where one of them is 0."""
         x, y, z = (*grid, 1, 1)[:3]
         if not (x and y and z):
@@ -223,7 +234,7 @@ class Launcher:
                 self._use(argument.base if isinstance(argument, Window) else argument)
             plain.append(argument)
         try:
-            self.device.launch(kernel, (x, y, z), THREADS, plain, self._stream)
+            self.device.launch(kernel, (x, y, z), threads, plain, self._stream)
         except DeviceError as error:
             raise DeviceError(f"{self.operation or 'outside a step'}: {error}") from error
 
@@ -252,6 +263,8 @@ class Launcher:
             self._beside = device.stream()
         if self._stream:
             raise DeviceError("work beside the main stream has no work beside it")
+        while self._lending and device.done(self._lending[0][0]):
+            self._lending.popleft()
         device.wait(self._beside, device.record(0))
         self._stream = self._beside
         try:
@@ -260,6 +273,8 @@ class Launcher:
             self._make_moves()
             self._stream = 0
             self._unjoined = device.record(self._beside)
+            self._lending.append((self._unjoined, self._lent))
+            self._lent = []
 
     @property
     def capturing(self) -> bool:
@@ -284,4 +299,4 @@ class Launcher:
         if self._unjoined is not None:
             self.device.wait(0, self._unjoined)
             self._unjoined = None
-            self._lent.clear()
+            self._lending.clear()

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.backends.cuda.array import DeviceArray, Position
+from proofcompute.backends.cuda.array import DeviceArray, Position, side_by_side
 from proofcompute.backends.cuda.launcher import Given, Launcher, i64
 from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.steps import Steps
@@ -112,14 +112,7 @@ class DeviceMemory:
             raise InputError("only arrays of as many rows are set side by side")
         if len(arrays) == 1:
             return DeviceArray(on, arrays[0].buffer, np.uint8, (n, width))
-        out = on.new(np.uint8, n, width)
-        at = 0
-        for a in arrays:
-            if n:
-                target = out.buffer.part(at, out.nbytes - at)
-                on.columns(a.buffer, a.row_bytes, target, width, n, a.row_bytes)
-            at += a.row_bytes
-        return out
+        return side_by_side(on, arrays)
 
     @placed
     def take(self, table: Given, ids: Given) -> Any:
@@ -162,13 +155,18 @@ class DeviceMemory:
     def one_step(self) -> Iterator[None]:
         """Inside, rows of rotary tables are looked up once: every layer asks for the same.
 
-        Not for longer: a step's rows may be at positions that device memory names.
+        Not for longer: a step's rows may be at positions that device memory names. A step that fails may be
+        run again, and then writes rows that are being hashed beside it: what follows waits for that.
         """
         self._turns = {}
+        done = False
         try:
             yield
+            done = True
         finally:
             self._turns = None
+            if not done:
+                self._on.join()
 
     def look(self) -> None:
         """Raise the error of the first check that found something."""

@@ -76,9 +76,9 @@ class SpreadKernels:
                 part.look()
                 stack.enter_context(part.one_step())
             tokens = f(places)
-        for part in self.parts:  # in the order of segments: the first that found something is the cause
-            part.look()
-        return np.asarray(self.host(tokens)) if tokens is not None else None
+            for part in self.parts:  # in the order of segments: the first that found something is the cause
+                part.look()
+            return np.asarray(self.host(tokens)) if tokens is not None else None
 
     def aside(self) -> AbstractContextManager[None]:
         """See :class:`proofcompute.kernels.Memory`."""

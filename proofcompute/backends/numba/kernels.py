@@ -362,9 +362,18 @@ class NumbaKernels(CpuMemory):
         return out
 
     def hash_groups(
-        self, suite: str, prefix: bytes, tags: Sequence[bytes], groups: Sequence[Sequence[Array]]
+        self,
+        suite: str,
+        prefix: bytes,
+        tags: Sequence[bytes],
+        groups: Sequence[Sequence[Array]],
+        out: U8 | None = None,
+        row: int = 0,
     ) -> U8:
-        return kernels.hashed_groups(suite, prefix, tags, groups, self)
+        return kernels.hashed_groups(suite, prefix, tags, groups, out, row, self)
+
+    def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
+        return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
 
     def project(self, y: I32 | I8, s: U32) -> U32:
         return self._field.project(y, s)  # type: ignore[no-any-return]
