@@ -23,6 +23,7 @@ Trees of equally many leaves grow together (:class:`Forest`), by one call of a b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final, final
 
 import numpy as np
@@ -106,6 +107,11 @@ def _climb(size: int, a: int, b: int) -> Iterator[tuple[int, int, int | None, in
 def proof_length(size: int, a: int, b: int) -> int:
     """Digests in the proof for leaves a..b of a tree of ``size``. FormatError unless 0 <= a < b <= size."""
     _check_range(size, a, b)
+    return _length(size, a, b)
+
+
+@lru_cache(maxsize=1 << 12)  # each is asked for at several steps of a verification
+def _length(size: int, a: int, b: int) -> int:
     return sum((left is not None) + (right is not None) for _, _, left, right in _climb(size, a, b))
 
 

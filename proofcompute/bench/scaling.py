@@ -132,10 +132,10 @@ def _cells(s: Settings, k: Kernels) -> list[_Point]:
 
 
 SWEEPS = {
-    "rows n": _Sweep("all cells of 3 products of n rows: 3 n 2d limbs k", _rows, executes=True),
-    "width d": _Sweep("all cells of 3 products d by d: 3 n 2d limbs k", _width, executes=True),
+    "rows n": _Sweep("all cells of 3 products of n rows: 3 n (d limbs + d) k", _rows, executes=True),
+    "width d": _Sweep("all cells of 3 products d by d: 3 n (d limbs + d) k", _width, executes=True),
     "context t": _Sweep(
-        "one cell of a block: sum over products of (d + m) limbs k, plus 3 width t", _context, executes=False
+        "one cell of a block: sum over products of (d limbs + m) k, plus 3 width t", _context, executes=False
     ),
     "layers": _Sweep("all cells: layers times those of a block, plus the head", _layers, executes=True),
     "cells c": _Sweep("c single-row cells of blocks: c times the mean cell", _cells, executes=False),
