@@ -73,7 +73,7 @@ def test_stages(bench: Bench, benchmark: Any) -> None:
         opening = timed(f"open one {name} cell", lambda c=one: opened(c), lambda o: len(o.getvalue()))
         check(one, opening)
         timed(f"verify one {name} cell", lambda c=one, o=opening: check(c, o))
-    every = Challenge(receipt.digest, all_cells(receipt))
+    every = Challenge(receipt.digest, all_cells(receipt, bench.model.program))
     opening = timed("open all cells", lambda: opened(every), lambda o: len(o.getvalue()))
     check(every, opening)
     verified = benchmark.pedantic(check, (every, opening), rounds=5)

@@ -59,7 +59,7 @@ def run_and_audit(node_has: Model, key: Key, samples: F32) -> tuple[Verified, F3
     groups = [session.trace.group(g, 0, receipt.rows) for g in range(len(node_has.program.committed))]
     stored = StoredTrace(session.statement(), request.suite, groups, KERNELS)
     # verifier, after it has the receipt
-    challenge = Challenge(receipt.digest, all_cells(receipt))
+    challenge = Challenge(receipt.digest, all_cells(receipt, key.program))
     # node
     opening = io.BytesIO()
     open_cells(node_has, stored, receipt.digest, challenge, opening)

@@ -13,11 +13,11 @@ by the first of ``step``, ``host`` and ``tobytes`` that follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 Array = npt.NDArray[Any]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +184,18 @@ class Memory(Protocol):
 
     def spread(self, sizes: Sequence[int]) -> Sequence[Kernels]:
         """Which backend runs each segment, given the bytes of each one's weights: itself, or a part of it."""
+        ...
+
+    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+        """``f`` of each item, in order, some perhaps at the same time on several threads.
+
+        Items are taken on the caller's thread. What a call raises is raised in its place, and what taking an
+        item raises at once; in either case after every call that began has ended.
+        """
+        ...
+
+    def lead(self) -> int:
+        """Most items that :meth:`each` has taken at any time before it returned their results; at least 1."""
         ...
 
     def aside(self) -> AbstractContextManager[None]:

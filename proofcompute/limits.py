@@ -16,7 +16,7 @@ MAX_ROWS: Final = 1 << 20
 """Rows (positions or samples) of one request."""
 MAX_CONTEXT: Final = 1 << 20
 """Context length that an importer accepts."""
-MAX_CELL_ROWS: Final = 128
+MAX_CELL_ROWS: Final = 512
 """Rows of one cell, so that a streaming verifier's memory is flat."""
 MAX_CELLS: Final = 1 << 18
 """Cells of one challenge."""

@@ -15,6 +15,7 @@ A *frame* is one byte string in a stream; a file or a connection is a sequence o
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any, BinaryIO, Final, TypeAlias, cast
 
 import numpy as np
@@ -199,33 +200,34 @@ def _frame_head(n: int) -> bytes:
 
 
 class FrameReader:
-    """Reads the frames of a stream into one buffer, which becomes as large as the longest of them.
+    """Reads the frames of a stream into ``kept`` buffers in turn, each as large as the longest it has held.
 
-    The buffer grows as bytes arrive, not as they are announced.
+    A buffer grows as bytes arrive, not as they are announced.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, kept: int = 1) -> None:
         self._stream = stream
-        self._buffer = np.empty(_CHUNK, np.uint8)
+        self._buffers = deque(np.empty(0, np.uint8) for _ in range(kept))
         self.count = 0
         """Bytes read so far."""
 
     def read(self, *, limit: int, what: str) -> memoryview | None:
-        """:func:`read_frame`; the payload is a view that the next frame overwrites."""
+        """:func:`read_frame`; the payload is a view, which holds until ``kept`` more frames were read."""
         size = self._head(limit, what)
         if size is None:
             return None
-        done = 0
+        buffer, done = self._buffers[0], 0
         while done < size:
-            if done == len(self._buffer):
-                larger = np.empty(min(size, 2 * done), np.uint8)
-                larger[:done] = self._buffer
-                self._buffer = larger
-            found = self._into(self._buffer.data[done:size])
+            if done == len(buffer):
+                larger = np.empty(min(size, max(_CHUNK, 2 * done)), np.uint8)
+                larger[:done] = buffer
+                self._buffers[0] = buffer = larger
+            found = self._into(buffer.data[done:size])
             if not found:
                 raise FormatError(f"{what}: the stream ends inside a frame")
             done += found
-        return self._buffer.data[:size].toreadonly()
+        self._buffers.rotate(-1)
+        return buffer.data[:size].toreadonly()
 
     def ended(self) -> bool:
         """Whether nothing is left of the stream; reads a byte if there is one."""

@@ -151,7 +151,8 @@ class Subject:
 
     def open(self, run: Finished, cells: tuple[Cell, ...] | None = None) -> Audit:
         """The opening of some cells, by default all of them."""
-        challenge = Challenge(run.receipt.digest, all_cells(run.receipt) if cells is None else cells)
+        named = all_cells(run.receipt, self.model.program) if cells is None else cells
+        challenge = Challenge(run.receipt.digest, named)
         out = io.BytesIO()
         open_cells(self.model, run.stored, run.receipt.digest, challenge, out)
         return Audit(challenge, out.getvalue())

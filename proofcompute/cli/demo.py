@@ -126,7 +126,7 @@ def _answer(
         _audit(auditor, request, proved, name, cells, out)
         for name, cells in (
             (f"{CELLS} random cells", draw_cells(receipt, CELLS)),
-            ("every cell", all_cells(receipt)),
+            ("every cell", all_cells(receipt, auditor.key.program)),
         )
     ]
     vocabulary = auditor.model.identity.vocabulary

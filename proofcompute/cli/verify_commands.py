@@ -30,8 +30,9 @@ from proofcompute.errors import Cell, InputError, LimitError, VerificationError
 if TYPE_CHECKING:
     from proofcompute.identity import Identity
     from proofcompute.kernels import Kernels
-    from proofcompute.messages import Request
+    from proofcompute.messages import Receipt, Request
     from proofcompute.model import Model
+    from proofcompute.program import Program
     from proofcompute.verifier import Key, Verified
 
 __all__ = ["challenge", "verify"]
@@ -51,6 +52,10 @@ def challenge(
     output: Out,
     cells: Annotated[int | None, typer.Option(help=f"Cells to draw ({CELLS} unless given).")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every cell: a full audit.")] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="KEY", help="With --all: your key, for pieces that suit the model best."),
+    ] = None,
     seed: Annotated[str | None, typer.Option(help="Draw from this hex seed: for tests only.")] = None,
     weights: Annotated[
         bool, typer.Option("--weights", help="For a verifier that holds the model file: ask for no hints.")
@@ -61,6 +66,8 @@ def challenge(
     check_output(output)
     if all_ and (cells is not None or seed is not None):
         raise InputError("--all leaves nothing to draw: give it without --cells and --seed")
+    if key is not None and not all_:
+        raise InputError("--key is for the pieces of --all")
     from proofcompute.files import read_limited, write_atomic
     from proofcompute.limits import MAX_RECEIPT
     from proofcompute.messages import Challenge, Receipt, all_cells, count_cells, draw_cells
@@ -69,7 +76,7 @@ def challenge(
     got = Receipt.decode(read_limited(receipt, MAX_RECEIPT, "receipt"))
     total = count_cells(got)
     if all_:
-        chosen = all_cells(got)
+        chosen = all_cells(got, None if key is None else _program(key, got))
     else:
         drawn = None if seed is None else _seed(seed)
         chosen = draw_cells(got, min(CELLS, total) if cells is None else cells, drawn)
@@ -151,6 +158,17 @@ def verify(
             _reject(out, e, attempts, time.perf_counter() - start)
             raise typer.Exit(1) from e
     _accept(out, found, holder.identity, asked, data, attempts, time.perf_counter() - start)
+
+
+def _program(path: Path, receipt: Receipt) -> Program:
+    """The program of a key, which must be that of the receipt's model."""
+    from proofcompute.verifier import Key
+
+    expect(path, "key")
+    key = Key.load(path)
+    if key.model_id != receipt.model_id:
+        raise InputError(f"{path} is a key of another model than the receipt's")
+    return key.program
 
 
 def _holder(path: Path, backend: Kernels) -> Key | Model:

@@ -88,7 +88,7 @@ class Auditor:
         A larger piece is audited whole first; its rows one by one only if it does not hold.
         """
         bad: dict[Cell, VerificationError] = {}
-        for piece in all_cells(receipt):
+        for piece in all_cells(receipt, self.key.program):
             if self.audit(request, receipt, trace, [piece]) is None:
                 continue
             for row in range(piece.a, piece.b):

@@ -11,6 +11,7 @@ from proofcompute.messages.opening import (
     encode_hint,
     pack_set,
     read_hint,
+    row_bytes,
 )
 from proofcompute.messages.receipt import STOP_REASONS, Receipt
 from proofcompute.messages.request import Generation, Request
@@ -32,4 +33,5 @@ __all__ = [
     "pack_set",
     "public_challenge",
     "read_hint",
+    "row_bytes",
 ]

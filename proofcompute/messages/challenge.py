@@ -10,14 +10,20 @@ from functools import cached_property
 from proofcompute import hashing, wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError
 from proofcompute.hashing import Xof
-from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROWS, MAX_SEGMENTS
+from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROWS, MAX_SEGMENTS, MIB
+from proofcompute.messages.opening import row_bytes
 from proofcompute.messages.receipt import Receipt
 from proofcompute.messages.request import _head
+from proofcompute.program import Program
 
 __all__ = ["Challenge", "all_cells", "count_cells", "draw_cells", "public_challenge"]
 
 KIND = "proofcompute challenge"
 VERSION = 1
+_ROWS = 128
+"""Rows of a piece of :func:`all_cells` if the model is not known."""
+_PIECE = 32 * MIB
+"""Bytes that a piece opens at most if it is known, prefixes and table rows apart; one row may take more."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +99,30 @@ def count_cells(receipt: Receipt) -> int:
     return sum(receipt.rows - first for first in first_rows(receipt))
 
 
-def all_cells(receipt: Receipt) -> tuple[Cell, ...]:
-    """Every cell, in the largest pieces allowed; LimitError if they are more than a challenge may name."""
+def all_cells(receipt: Receipt, program: Program | None = None) -> tuple[Cell, ...]:
+    """Every cell, in pieces of many rows.
+
+    With the model's program, pieces are as long as keeps the parts of an opening small, MAX_CELL_ROWS at
+    most: fewer pieces are checked sooner, and open less of the prefixes that attention reads. Without it,
+    they have the 128 rows that suit every model.
+
+    FormatError if the receipt does not have the program's segments, LimitError if the pieces are more than
+    a challenge may name.
+    """
     firsts = first_rows(receipt)
-    count = sum(-(-(receipt.rows - first) // MAX_CELL_ROWS) for first in firsts)
+    steps = [_ROWS] * len(firsts)
+    if program is not None:
+        if len(firsts) != len(program.plans):
+            raise FormatError(f"receipt: {len(firsts)} segments, and the program has {len(program.plans)}")
+        steps = [max(1, min(MAX_CELL_ROWS, _PIECE // row_bytes(program, s))) for s in range(len(firsts))]
+    pieces = list(zip(range(len(firsts)), firsts, steps, strict=True))
+    count = sum(-(-(receipt.rows - first) // step) for _, first, step in pieces)
     if count > MAX_CELLS:  # a receipt may come from anybody: nothing is listed before this
         raise LimitError(f"a full audit of this receipt has {count} cells, more than {MAX_CELLS}")
     return tuple(
-        Cell(segment, a, min(a + MAX_CELL_ROWS, receipt.rows))
-        for segment, first in enumerate(firsts)
-        for a in range(first, receipt.rows, MAX_CELL_ROWS)
+        Cell(segment, a, min(a + step, receipt.rows))
+        for segment, first, step in pieces
+        for a in range(first, receipt.rows, step)
     )
 
 

@@ -21,10 +21,19 @@ from proofcompute.kernels import F32, I32, U32, Kernels, ReadHint, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
 from proofcompute.merkle import proof_length
 from proofcompute.messages.request import _head
-from proofcompute.program import Program, Site
+from proofcompute.program import Program, Rows, Site
 from proofcompute.source import Recorded
 
-__all__ = ["GroupOpening", "OpeningHead", "Part", "TableOpening", "encode_hint", "pack_set", "read_hint"]
+__all__ = [
+    "GroupOpening",
+    "OpeningHead",
+    "Part",
+    "TableOpening",
+    "encode_hint",
+    "pack_set",
+    "read_hint",
+    "row_bytes",
+]
 
 Raw: TypeAlias = "bytes | memoryview"
 """Bytes of a part that was made, or a view of those that were read."""
@@ -153,6 +162,15 @@ class Part:
             sets = wire.as_list(v, "hint", max_n=len(product_sets(site.d, site.x_limbs, site.w_limbs)))
             found.append(tuple(wire.as_view(s, "set of a hint") for s in sets))
         return Part(tuple(groups), tuple(opened_tables), tuple(found))
+
+
+def row_bytes(program: Program, segment: int) -> int:
+    """Bytes that a cell of one row opens at most, rows of prefixes and of weight tables apart."""
+    plan = program.plans[segment]
+    names = (*(n for n, mode in plan.reads if mode is Rows.SAME), *plan.writes)
+    rows = sum(program.group_bytes(g) for g in {program.group_of[n] for n in names})
+    sets = sum(site.m * len(product_sets(site.d, site.x_limbs, site.w_limbs)) for site in plan.sites)
+    return rows + 4 * sets
 
 
 def _proof(value: wire.Value, size: int, a: int, b: int) -> tuple[bytes, ...]:

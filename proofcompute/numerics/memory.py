@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from proofcompute.numerics.rotary import rope_table
 
 __all__ = ["HOST", "HostMemory"]
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _BLOCK: Final = 512
 """Positions in one cached piece of a rotary table."""
 _ASIDE: Final = nullcontext()
@@ -104,6 +106,14 @@ class HostMemory:
     def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
         """Itself for every segment."""
         return [self] * len(sizes)
+
+    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+        """One after the other."""
+        return map(f, items)
+
+    def lead(self) -> int:
+        """One."""
+        return 1
 
     def aside(self) -> AbstractContextManager[None]:
         """Nothing: work is done when it is asked for."""

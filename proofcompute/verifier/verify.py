@@ -14,23 +14,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, Final
 
 from proofcompute.errors import Cell, ExecutionError, FormatError, InputError, LimitError, VerificationError
-from proofcompute.generation import check_answer
-from proofcompute.identity import Identity
 from proofcompute.interpreter import Needs, needs, run
-from proofcompute.kernels import Array, Kernels
-from proofcompute.limits import MAX_OPENING_PART
-from proofcompute.messages import Challenge, OpeningHead, Part, Receipt, Request
+from proofcompute.kernels import Kernels
+from proofcompute.limits import MAX_OPENING_PART, MIB
+from proofcompute.messages import Challenge, OpeningHead, Part, Request, row_bytes
 from proofcompute.model import Model
 from proofcompute.program import Span
-from proofcompute.signing import signature_holds
 from proofcompute.source import Source
-from proofcompute.statement import Statement, rows_from_bytes
 from proofcompute.trace import group_seal, trace_root
+from proofcompute.verifier.claim import Claim, check_challenge, check_receipt
 from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import HASH_BITS, Verified
@@ -38,6 +36,9 @@ from proofcompute.verifier.sources import open_groups
 from proofcompute.wire import FrameReader
 
 __all__ = ["audit", "verify"]
+
+_LONG: Final = MIB
+"""Bytes that cells open on average, from which they are checked beside one another."""
 
 
 def verify(
@@ -106,13 +107,13 @@ def audit(
     inputs = request.check(holder.identity.program, holder.identity.model_id)
     claim = check_receipt(holder.identity, request, inputs, receipt, node)
     check_challenge(claim, challenge)
-    reader = FrameReader(opening)
+    reader = FrameReader(opening, kernels.lead())
     roots = _check_head(claim, challenge, reader)
+    check = partial(_check_cell, holder, claim, challenge, roots, kernels)
+    opened = _opened(claim, challenge, reader)
+    found = kernels.each(check, opened) if _long(claim, challenge) else map(check, opened)
     checked: list[Cell] = []
-    for cell in challenge.cells:
-        need = needs(claim.statement, cell)
-        part = _read_part(claim, challenge, need, cell, reader)
-        _check_cell(holder, claim, need, part, roots, cell, kernels)
+    for cell in found:
         checked.append(cell)
         if progress is not None:
             progress(cell.b - cell.a)
@@ -130,82 +131,6 @@ def audit(
         soundness_bits=min(holder.soundness_bits(attempts), HASH_BITS),
         bytes_opened=reader.count,
     )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A receipt that passed steps 1 to 5."""
-
-    receipt: Receipt
-    statement: Statement
-
-
-def check_receipt(
-    identity: Identity, request: Request, inputs: dict[str, Array], data: bytes, node: bytes | None
-) -> Claim:
-    """Steps 1 to 5."""
-    try:
-        receipt = Receipt.decode(data)
-        if receipt.encode() != data:
-            raise FormatError("receipt is not canonical")
-    except (FormatError, LimitError) as e:
-        raise VerificationError(1, str(e)) from e
-    for wanted in (node, request.node or None):
-        if wanted is not None and wanted != receipt.node:
-            raise VerificationError(
-                2, "signed by another node", expected=wanted.hex(), found=receipt.node.hex()
-            )
-    if not signature_holds(receipt.node, receipt.signed_digest, receipt.signature):
-        raise VerificationError(2, "the node's signature does not hold")
-    if receipt.model_id != identity.model_id:
-        raise VerificationError(
-            3, "another model", expected=identity.model_id.hex(), found=receipt.model_id.hex()
-        )
-    if receipt.suite != request.suite:
-        raise VerificationError(4, "another hash suite", expected=request.suite, found=receipt.suite)
-    if receipt.request_digest != request.digest:
-        raise VerificationError(
-            4, "another request", expected=request.digest.hex(), found=receipt.request_digest.hex()
-        )
-    return Claim(receipt, _check_outputs(identity, request, inputs, receipt))
-
-
-def _check_outputs(
-    identity: Identity, request: Request, inputs: dict[str, Array], receipt: Receipt
-) -> Statement:
-    """Step 5."""
-    program = identity.program
-    names = tuple(n for n, _ in receipt.outputs)
-    if names != program.outputs:
-        raise VerificationError(5, "other outputs than the program's", expected=program.outputs, found=names)
-    reason = "complete"
-    try:
-        outputs = {n: rows_from_bytes(program.specs[n], data, f"output {n}") for n, data in receipt.outputs}
-        statement = request.statement(program, inputs, outputs)
-        if request.generation is not None:
-            answer = [int(t) for t in outputs[program.outputs[0]]]
-            reason = check_answer(request.generation, answer, identity.vocabulary)
-    except InputError as e:
-        raise VerificationError(5, str(e)) from e
-    for what, expected, found in (
-        ("row count", statement.rows, receipt.rows),
-        ("layout", statement.layout, receipt.layout),
-        ("stop reason", reason, receipt.stop_reason),
-    ):
-        if expected != found:
-            raise VerificationError(5, f"wrong {what}", expected=expected, found=found)
-    return statement
-
-
-def check_challenge(claim: Claim, challenge: Challenge) -> None:
-    """Step 6: the challenge is about this receipt and names cells that exist."""
-    if challenge.receipt_digest != claim.receipt.digest:
-        raise VerificationError(6, "the challenge is for another receipt")
-    for cell in challenge.cells:
-        try:
-            claim.statement.check_cell(cell)
-        except InputError as e:
-            raise VerificationError(6, str(e), cell=cell) from e
 
 
 def _check_head(claim: Claim, challenge: Challenge, reader: FrameReader) -> tuple[bytes, ...]:
@@ -226,16 +151,48 @@ def _check_head(claim: Claim, challenge: Challenge, reader: FrameReader) -> tupl
     return head.roots
 
 
-def _read_part(claim: Claim, challenge: Challenge, need: Needs, cell: Cell, reader: FrameReader) -> Part:
-    """Step 1 of one cell's part: exactly what is needed, in canonical form."""
-    program, rows = claim.statement.program, claim.statement.rows
+@dataclass(frozen=True)
+class _Opened:
+    """What the opening holds for one cell."""
+
+    cell: Cell
+    need: Needs
+    frame: memoryview | VerificationError | None
+    """The encoded part. Why there is none is told later, after what is wrong with the cells before."""
+
+
+def _opened(claim: Claim, challenge: Challenge, reader: FrameReader) -> Iterator[_Opened]:
+    """The frames of all cells, up to the first that cannot be read."""
     tables, hints = challenge.tables, challenge.hints
-    largest = Part.largest(program, need, rows, cell.b - cell.a, tables=tables, hints=hints)
-    data = _frame(reader, largest)
-    if data is None:
+    for cell in challenge.cells:
+        need = needs(claim.statement, cell)
+        program, size, rows = claim.statement.program, claim.statement.rows, cell.b - cell.a
+        largest = Part.largest(program, need, size, rows, tables=tables, hints=hints)
+        if largest > MAX_OPENING_PART:  # an honest node could not open it either
+            raise InputError(
+                f"{cell} may open {largest} bytes, and a part holds {MAX_OPENING_PART}; ask for fewer rows"
+            )
+        frame: memoryview | VerificationError | None
+        try:
+            frame = _frame(reader, largest)
+        except VerificationError as e:
+            frame = e
+        yield _Opened(cell, need, frame)
+        if isinstance(frame, VerificationError):
+            return
+
+
+def _part(claim: Claim, challenge: Challenge, opened: _Opened) -> Part:
+    """Step 1 of one cell's part: exactly what is needed, in canonical form."""
+    frame, cell = opened.frame, opened.cell
+    if frame is None:
         raise VerificationError(10, "the opening lacks this cell", cell=cell)
+    if isinstance(frame, VerificationError):
+        raise frame
+    program, size = claim.statement.program, claim.statement.rows
+    tables, hints = challenge.tables, challenge.hints
     try:
-        return Part.decode(data, program, need, rows, tables=tables, hints=hints)
+        return Part.decode(frame, program, opened.need, size, tables=tables, hints=hints)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e), cell=cell) from e
 
@@ -243,20 +200,19 @@ def _read_part(claim: Claim, challenge: Challenge, need: Needs, cell: Cell, read
 def _check_cell(
     holder: Holder,
     claim: Claim,
-    need: Needs,
-    part: Part,
+    challenge: Challenge,
     roots: tuple[bytes, ...],
-    cell: Cell,
     kernels: Kernels,
-) -> None:
-    """Steps 7 to 10 of one cell."""
-    program = holder.identity.program
+    opened: _Opened,
+) -> Cell:
+    """Steps 1 and 7 to 10 of one cell, which is returned."""
+    part = _part(claim, challenge, opened)
+    program, suite, cell, need = holder.identity.program, claim.receipt.suite, opened.cell, opened.need
     try:
-        rows = open_groups(claim.statement, claim.receipt.suite, need, part, roots, cell, kernels)  # 7
+        rows = open_groups(claim.statement, suite, need, part, roots, cell, kernels)  # 7
         weights, products = holder.sources(need, part, cell, kernels)  # 7
-        run(
-            program, cell.segment, [Span(0, cell.a, cell.b)], Source(rows, weights, products), kernels
-        )  # 8, 9
+        span = Span(0, cell.a, cell.b)
+        run(program, cell.segment, [span], Source(rows, weights, products), kernels)  # 8, 9
     except FormatError as e:
         raise VerificationError(7, str(e), cell=cell) from e
     except ExecutionError as e:
@@ -265,10 +221,18 @@ def _check_cell(
         raise VerificationError(10, "a product was not checked", cell=cell)
     if rows.compared != {*need.plan.writes, *need.plan.emits}:
         raise VerificationError(10, "an output of the cell was not compared", cell=cell)
+    return cell
+
+
+def _long(claim: Claim, challenge: Challenge) -> bool:
+    """Whether cells are worth a thread each: short ones would wait for one interpreter's lock."""
+    program, cells = claim.statement.program, challenge.cells
+    work = sum((c.b - c.a) * row_bytes(program, c.segment) for c in cells)
+    return len(cells) > 1 and work >= _LONG * len(cells)
 
 
 def _frame(reader: FrameReader, limit: int) -> memoryview | None:
     try:
-        return reader.read(limit=min(limit, MAX_OPENING_PART), what="opening")
+        return reader.read(limit=limit, what="opening")
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e)) from e

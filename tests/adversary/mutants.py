@@ -142,7 +142,7 @@ def token_edited() -> Case:
 
 
 # -- edits ---------------------------------------------------------------------------------------------------
-V, S, O, P = "verifier.verify", "verifier.sources", "messages.opening", "verifier.public"  # noqa: E741
+V, C, S, O, P = "verifier.verify", "verifier.claim", "verifier.sources", "messages.opening", "verifier.public"  # noqa: E741
 
 
 def never(module: str, condition: str) -> Edit:
@@ -152,8 +152,8 @@ def never(module: str, condition: str) -> Edit:
 
 SHORTEST_HEAD = Edit("wire", "if argument < least:", "if argument < 0:")
 SHORTEST_FRAME = Edit("wire", "if size < least:", "if size < 0:")
-CANONICAL_RECEIPT = never(V, "receipt.encode() != data")
-PART_SIZE = Edit(V, "data = _frame(reader, largest)", "data = _frame(reader, MAX_OPENING_PART)")
+CANONICAL_RECEIPT = never(C, "receipt.encode() != data")
+PART_SIZE = Edit(V, "_frame(reader, largest)", "_frame(reader, MAX_OPENING_PART)")
 PROOF_LENGTH = Edit(O, "n=proof_length(size, a, b))", "n=None)")
 RANGE_LENGTH = never("merkle", "len(proof) != expected")
 HINT_WIDTH = Edit(O, "if not data or not 1 <= data[0] <= _widest(claim.bound):", "if False:")
@@ -163,16 +163,21 @@ HINT_LENGTH = never("numerics.bitpack", "len(data) != size")
 COUNT_PRODUCTS = never(V, "products.made != len(need.sites)")
 SKIP_MISSING = (
     Edit(V, 'raise VerificationError(10, "the opening lacks this cell", cell=cell)', "return None"),
-    Edit(V, "        _check_cell(holder, claim,", "        part is None or _check_cell(holder, claim,"),
+    Edit(
+        V,
+        "part = _part(claim, challenge, opened)",
+        "if (part := _part(claim, challenge, opened)) is None: return opened.cell",
+    ),
 )
 EMPTY_HEAD = Edit(V, 'raise VerificationError(10, "the opening is empty")', "return ()")
 
 VERIFY = "verifier/verify:"
+CLAIM = "verifier/claim:"
 SOURCES = "verifier/sources:"
 PUBLIC = "verifier/public:"
 OPENING = "messages/opening:read_hint: "
 STOP = "generation/stop:check_answer: "
-OUTPUTS = VERIFY + "_check_outputs: 5: "
-CELL = VERIFY + "check_challenge: 6: str(e)"
+OUTPUTS = CLAIM + "_check_outputs: 5: "
+CELL = CLAIM + "check_challenge: 6: str(e)"
 STATEMENT = "statement:Statement.check_cell: "
 HINT = SOURCES + "HintProducts.linear: "

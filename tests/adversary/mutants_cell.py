@@ -167,7 +167,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         named("nothing opened"),
     ),
     "part is there": Mutant(
-        (VERIFY + "_read_part: 10: the opening lacks this cell",),
+        (VERIFY + "_part: 10: the opening lacks this cell",),
         SKIP_MISSING,
         named("only lucky cells opened"),
     ),

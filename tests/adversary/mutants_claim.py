@@ -5,6 +5,7 @@ from __future__ import annotations
 from adversary.mutants import (
     CANONICAL_RECEIPT,
     CELL,
+    CLAIM,
     HINT_LENGTH,
     OUTPUTS,
     PART_SIZE,
@@ -15,6 +16,7 @@ from adversary.mutants import (
     STATEMENT,
     STOP,
     VERIFY,
+    C,
     Mutant,
     O,
     V,
@@ -26,18 +28,18 @@ from adversary.mutation import Edit
 CLAIM_MUTANTS: dict[str, Mutant] = {
     # step 1
     "receipt in another encoding": Mutant(
-        (VERIFY + "check_receipt: 1: str(e)",),
+        (CLAIM + "check_receipt: 1: str(e)",),
         (SHORTEST_HEAD, CANONICAL_RECEIPT),
         named("receipt in a longer encoding"),
     ),
     "receipt that decodes, but not to what was sent": Mutant(
-        (VERIFY + "check_receipt: 1: str(e)",),
+        (CLAIM + "check_receipt: 1: str(e)",),
         (CANONICAL_RECEIPT,),
         named("receipt in a longer encoding"),
         setup=(SHORTEST_HEAD,),
     ),
     "receipt of another version": Mutant(
-        (VERIFY + "check_receipt: 1: str(e)",),
+        (CLAIM + "check_receipt: 1: str(e)",),
         (never("messages.request", "top[1] != version"), CANONICAL_RECEIPT),
         named("receipt of another version"),
     ),
@@ -50,12 +52,12 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         (VERIFY + "_frame: 1: str(e)",), (SHORTEST_FRAME,), named("a frame's head in a longer encoding")
     ),
     "part that holds more than is needed": Mutant(
-        (VERIFY + "_read_part: 1: str(e)",),
+        (VERIFY + "_part: 1: str(e)",),
         (PROOF_LENGTH, RANGE_LENGTH),
         named("a proof one digest long"),
     ),
     "rows of another width": Mutant(
-        (VERIFY + "_read_part: 1: str(e)",),
+        (VERIFY + "_part: 1: str(e)",),
         (Edit(O, 'wire.as_view(rows, "rows", width)', 'wire.as_view(rows, "rows")'),),
         named("rows with more bytes than they have"),
     ),
@@ -67,41 +69,41 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     # step 2
     "node": Mutant(
-        (VERIFY + "check_receipt: 2: signed by another node",),
-        (never(V, "wanted is not None and wanted != receipt.node"),),
+        (CLAIM + "check_receipt: 2: signed by another node",),
+        (never(C, "wanted is not None and wanted != receipt.node"),),
         named("signed by another node than the request names"),
     ),
     "node that the verifier expects": Mutant(
-        (VERIFY + "check_receipt: 2: signed by another node",),
-        (Edit(V, "for wanted in (node, request.node or None):", "for wanted in (request.node or None,):"),),
+        (CLAIM + "check_receipt: 2: signed by another node",),
+        (Edit(C, "for wanted in (node, request.node or None):", "for wanted in (request.node or None,):"),),
         named("signed by another node than the verifier expects"),
     ),
     "signature": Mutant(
-        (VERIFY + "check_receipt: 2: the node's signature does not hold",),
-        (never(V, "not signature_holds(receipt.node, receipt.signed_digest, receipt.signature)"),),
+        (CLAIM + "check_receipt: 2: the node's signature does not hold",),
+        (never(C, "not signature_holds(receipt.node, receipt.signed_digest, receipt.signature)"),),
         named("signature of another receipt"),
     ),
     # step 3
     "model id": Mutant(
-        (VERIFY + "check_receipt: 3: another model",),
-        (never(V, "receipt.model_id != identity.model_id"),),
+        (CLAIM + "check_receipt: 3: another model",),
+        (never(C, "receipt.model_id != identity.model_id"),),
         named("another model id"),
     ),
     # step 4
     "hash suite": Mutant(
-        (VERIFY + "check_receipt: 4: another hash suite",),
-        (never(V, "receipt.suite != request.suite"),),
+        (CLAIM + "check_receipt: 4: another hash suite",),
+        (never(C, "receipt.suite != request.suite"),),
         named("another hash suite"),
     ),
     "request digest": Mutant(
-        (VERIFY + "check_receipt: 4: another request",),
-        (never(V, "receipt.request_digest != request.digest"),),
+        (CLAIM + "check_receipt: 4: another request",),
+        (never(C, "receipt.request_digest != request.digest"),),
         named("replayed receipt"),
     ),
     # step 5
     "names of outputs": Mutant(
         (OUTPUTS + "other outputs than the program's",),
-        (never(V, "names != program.outputs"),),
+        (never(C, "names != program.outputs"),),
         named("an output that nothing checks"),
     ),
     "most tokens": Mutant(
@@ -138,16 +140,16 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         named("token outside the vocabulary"),
     ),
     "row count": Mutant(
-        (OUTPUTS + "wrong {}",), (never(V, "expected != found"),), named("another row count")
+        (OUTPUTS + "wrong {}",), (never(C, "expected != found"),), named("another row count")
     ),
-    "layout": Mutant((OUTPUTS + "wrong {}",), (never(V, "expected != found"),), named("another layout")),
+    "layout": Mutant((OUTPUTS + "wrong {}",), (never(C, "expected != found"),), named("another layout")),
     "stop reason": Mutant(
-        (OUTPUTS + "wrong {}",), (never(V, "expected != found"),), named("another stop reason")
+        (OUTPUTS + "wrong {}",), (never(C, "expected != found"),), named("another stop reason")
     ),
     # step 6
     "challenge's receipt": Mutant(
-        (VERIFY + "check_challenge: 6: the challenge is for another receipt",),
-        (never(V, "challenge.receipt_digest != claim.receipt.digest"),),
+        (CLAIM + "check_challenge: 6: the challenge is for another receipt",),
+        (never(C, "challenge.receipt_digest != claim.receipt.digest"),),
         named("receipt replaced after the challenge"),
     ),
     "segment of a cell": Mutant(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+import synthetic
 from adversary.cheats import CHEATS
 from adversary.forger import (
     ANSWER,
@@ -15,8 +16,10 @@ from adversary.forger import (
     EMBEDDING,
     FIRST_HEAD_ROW,
     HEAD,
+    KERNELS,
     ROWS,
     STRANGER,
+    TINY,
     Attack,
     Case,
     Forgery,
@@ -29,8 +32,10 @@ from adversary.forger import (
 )
 from proofcompute import wire
 from proofcompute.errors import Cell
+from proofcompute.importers.decoder import compile_decoder
 from proofcompute.limits import MAX_CELL_ROWS
 from proofcompute.messages import Challenge, GroupOpening, Receipt
+from proofcompute.verifier import keygen
 
 
 def _receipt(change: Callable[[Receipt], bytes], forgery: Forgery | None = None) -> Case:
@@ -202,14 +207,16 @@ def cell_before_the_first() -> Case:
 
 def cell_of_many_rows() -> Case:
     rows = MAX_CELL_ROWS + 1
-    forgery = forge(asked=request(prompt="A" * rows, max_tokens=1))
+    roomy = compile_decoder(synthetic.checkpoint(0, replace(TINY, context=rows)), KERNELS, "w8a16")
+    forgery = forge(roomy, request(roomy, prompt="A" * rows, max_tokens=1))
     cell = Cell(EMBEDDING, 0, rows)
     challenge = _challenge(forgery, (cell,))
     first = forgery.open(forgery.challenge(Cell(EMBEDDING, 0, MAX_CELL_ROWS)))
     group = GroupOpening(forgery.stored.groups[0].tobytes(), ())
     part = replace(first.parts[0], groups=(group,))
     head = replace(first.head, challenge_digest=challenge.digest)
-    return Case(key(), forgery.request, forgery.receipt.encode(), challenge, Opening(head, (part,)).encode())
+    opening = Opening(head, (part,)).encode()
+    return Case(keygen(roomy, KERNELS), forgery.request, forgery.receipt.encode(), challenge, opening)
 
 
 CHALLENGES: dict[str, tuple[Attack, int]] = {

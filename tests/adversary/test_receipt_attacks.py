@@ -101,6 +101,8 @@ def test_a_receipt_cannot_make_the_verifier_list_cells_without_end() -> None:
     huge = honest().signed(rows=MAX_ROWS, layout=((0, 4096),)).receipt
     with pytest.raises(LimitError):
         all_cells(huge)
+    with pytest.raises(FormatError, match="4096 segments"):
+        all_cells(huge, model().program)
     assert len(draw_cells(huge, 3)) == 3
     for layout in (((MAX_ROWS, 1),), ((0, 4096), (0, 1))):
         with pytest.raises(FormatError):

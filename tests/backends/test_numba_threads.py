@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -122,3 +123,109 @@ def test_forked_children_work() -> None:
     process.join(60)
     assert found == expected
     assert process.exitcode == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_each_returns_results_in_order_and_takes_few_items_ahead(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "size", lambda: size)
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(20):
+            taken.append(i)
+            yield i
+
+    def work(i: int) -> int:
+        time.sleep(0.002 * (i % 3 == 0))  # some are overtaken
+        return i * i
+
+    for i, found in enumerate(threads.each(work, items())):
+        assert found == i * i
+        assert len(taken) <= i + threads.lead()
+    assert taken == list(range(20))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_each_raises_the_first_error_in_order(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "size", lambda: size)
+    running: list[int] = []
+
+    def work(i: int) -> int:
+        running.append(i)
+        try:
+            time.sleep(0.05 if i == 3 else 0.0)
+            if i >= 3:
+                raise KeyError(i)
+        finally:
+            running.remove(i)
+        return i
+
+    results = threads.each(work, iter(range(100)))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyError, match="3"):
+        next(results)
+    assert not running
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_each_passes_on_what_taking_an_item_raises(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "size", lambda: size)
+    begun, done = list[int](), list[int]()
+    started = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        assert size == 1 or started.wait(60)
+        raise OSError("gone")
+
+    def work(i: int) -> None:
+        begun.append(i)
+        started.set()
+        time.sleep(0.02)
+        done.append(i)
+
+    with pytest.raises(OSError, match="gone"):
+        list(threads.each(work, items()))
+    assert begun == done == [0]
+
+
+def test_an_abandoned_each_ends_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "size", lambda: 2)
+    running: list[int] = []
+
+    def work(i: int) -> int:
+        running.append(i)
+        time.sleep(0.02)
+        running.remove(i)
+        return i
+
+    results = threads.each(work, iter(range(50)))
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    assert not running
+
+
+def test_nothing_is_split_inside_an_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "size", lambda: 3)
+
+    def item(i: int) -> tuple[int, set[str]]:
+        names: set[str] = set()
+        parts: list[tuple[int, int]] = []
+
+        def part(a: int, b: int) -> None:
+            names.add(threading.current_thread().name)
+            parts.append((a, b))
+
+        assert threads.split(part, 90, 1)
+        assert list(threads.each(lambda j: j, iter(range(4)))) == [0, 1, 2, 3]
+        assert parts == [(0, 90)]
+        return i, names
+
+    found = list(threads.each(item, iter(range(6))))
+    assert [i for i, _ in found] == list(range(6))
+    assert all(len(names) == 1 and next(iter(names)).startswith("proofcompute-item") for _, names in found)
+    spread: list[tuple[int, int]] = []
+    threads.split(lambda a, b: spread.append((a, b)), 90, 1)
+    assert len(spread) > 1

@@ -100,6 +100,21 @@ def test_sampled_cells(files: Files, key: Path, tmp_path: Path) -> None:
     assert found["detects_shares"]["0.1"] == pytest.approx(0.42, abs=0.03)
 
 
+def test_a_full_audit_in_pieces_that_suit_the_model(files: Files, key: Path, tmp_path: Path) -> None:
+    challenge, opening = tmp_path / "challenge", tmp_path / "opening"
+    done("challenge", files.receipt, "-o", challenge, "--all", "--key", key)
+    done("open", files.run, challenge, "-o", opening)
+    assert done(*verify(files, key, challenge=challenge, opening=opening))["complete"] is True
+    assert "--all" in refused("challenge", files.receipt, "-o", tmp_path / "a", "--key", key)
+    words = ("challenge", files.receipt, "-o", tmp_path / "a", "--all", "--key")
+    assert "kind challenge" in refused(*words, files.challenge)
+    receipt = Receipt.decode(files.receipt.read_bytes())
+    other = tmp_path / "other"
+    other.write_bytes(replace(receipt, model_id=bytes(32)).encode())
+    assert "another model" in refused(words[0], other, *words[2:], key)
+    assert not (tmp_path / "a").exists()
+
+
 def test_by_default_sixteen_random_cells(files: Files, tmp_path: Path) -> None:
     first = done("challenge", files.receipt, "-o", tmp_path / "a")
     done("challenge", files.receipt, "-o", tmp_path / "b")

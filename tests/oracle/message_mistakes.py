@@ -202,7 +202,7 @@ def wrong_challenges() -> list[Bad]:
         ("cells as bytes", put(CHALLENGE, (3,), b""), FORMAT),
         ("an empty cell", cells([0, 5, 5]), FORMAT),
         ("a cell that ends before it begins", cells([0, 5, 4]), FORMAT),
-        ("a cell of 129 rows", cells([0, 0, 129]), FORMAT),
+        ("a cell of 513 rows", cells([0, 0, 513]), FORMAT),
         ("the same cell twice", cells([0, 0, 1], [0, 0, 1]), FORMAT),
         ("overlapping cells", cells([0, 0, 3], [0, 2, 4]), FORMAT),
         ("rows out of order", cells([0, 3, 4], [0, 0, 1]), FORMAT),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,6 +20,8 @@ from proofcompute.numerics.memory import HOST
 
 __all__ = ["DeviceMemory"]
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _LONGEST: Final = 1 << 20
 """Positions that tables may have without need: angles end there."""
 _AHEAD: Final = 64
@@ -174,6 +176,12 @@ class DeviceMemory:
 
     def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
         return [self] * len(sizes)
+
+    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+        return HOST.each(f, items)
+
+    def lead(self) -> int:
+        return HOST.lead()
 
     def aside(self) -> AbstractContextManager[None]:
         return self._on.aside()

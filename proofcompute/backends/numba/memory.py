@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy.typing as npt
 
+from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.steps import Steps, recorded
 from proofcompute.kernels import F32, U8, Array, Matrix, Place
 from proofcompute.numerics.memory import HOST
 
 __all__ = ["CpuMemory"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class CpuMemory:
@@ -67,6 +71,12 @@ class CpuMemory:
 
     def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
         return [self] * len(sizes)
+
+    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+        return threads.each(f, items)
+
+    def lead(self) -> int:
+        return threads.lead()
 
     def aside(self) -> AbstractContextManager[None]:
         return HOST.aside()

@@ -1,8 +1,11 @@
-"""Work on several cores: a kernel that takes a range of units is run on parts of it by a pool of Python
-threads.
+"""Work on several cores, by pools of Python threads.
 
-They run outside the interpreter's lock, each taking the next part when it has done one. Starting costs some
-50 us, so this is for milliseconds of work; the commands of a repeated step go to :mod:`.crew`.
+:func:`split` runs a kernel, which takes a range of units, on parts of the range: outside the interpreter's
+lock, each thread taking the next part when it has done one. Starting costs some 50 us, so this is for
+milliseconds of work; the commands of a repeated step go to :mod:`.crew`.
+
+:func:`each` runs longer pieces of work, with Python between their kernels, beside one another. Inside one of
+them nothing is split again.
 """
 
 from __future__ import annotations
@@ -10,31 +13,53 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numba
 
-__all__ = ["size", "split"]
+__all__ = ["each", "lead", "size", "split"]
 
 _PARTS_EACH: Final = 3
 """Parts for each thread, where there is enough to do."""
 
 
-class _State:
-    def __init__(self) -> None:
-        self.pool: ThreadPoolExecutor | None = None
-        self.guard = threading.Lock()
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
-_state: Final = _State()
+class _Pool:
+    """Threads that are started when they are first needed."""
+
+    def __init__(self, fewer: int, name: str) -> None:
+        self._fewer, self._name = fewer, name
+        self.forget()
+
+    def forget(self) -> None:
+        """In a child process: the threads stayed in the parent."""
+        self._threads: ThreadPoolExecutor | None = None
+        self._guard = threading.Lock()
+
+    def submit(self, f: Callable[..., _R], *arguments: Any) -> Future[_R]:
+        """Have a thread call a function."""
+        with self._guard:
+            if self._threads is None:
+                count = max(1, int(numba.config.NUMBA_NUM_THREADS) - self._fewer)
+                self._threads = ThreadPoolExecutor(count, self._name)
+        return self._threads.submit(f, *arguments)
+
+
+_parts: Final = _Pool(1, "proofcompute-part")  # the caller takes parts too
+_items: Final = _Pool(0, "proofcompute-item")
+_here: Final = threading.local()
 
 
 def _in_child() -> None:
-    _state.pool = None  # its threads stayed in the parent
-    _state.guard = threading.Lock()
+    for pool in (_parts, _items):
+        pool.forget()
 
 
 if hasattr(os, "register_at_fork"):
@@ -47,13 +72,6 @@ def size() -> int:
     return int(numba.get_num_threads())
 
 
-def _pool() -> ThreadPoolExecutor:
-    with _state.guard:
-        if _state.pool is None:
-            _state.pool = ThreadPoolExecutor(max(1, int(numba.config.NUMBA_NUM_THREADS) - 1), "proofcompute")
-        return _state.pool
-
-
 def split(function: Callable[..., Any], units: int, least: int, *arguments: Any) -> bool:
     """``function(a, b, *arguments)`` over parts of 0..units, each of ``least`` units or more.
 
@@ -61,7 +79,7 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
     ended. The threads take part after part, so that one which the system keeps waiting delays one part only.
     """
     least = max(1, least)
-    if units < 2 * least or size() == 1:
+    if units < 2 * least or size() == 1 or hasattr(_here, "item"):
         return function(0, units, *arguments) is not False
     parts = min(_PARTS_EACH * size(), units // least)
     turns = itertools.count()  # taking a number is one step under the interpreter's lock
@@ -72,7 +90,7 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
             good &= function(units * i // parts, units * (i + 1) // parts, *arguments) is not False
         return good
 
-    others = [_pool().submit(work) for _ in range(min(size(), parts) - 1)]
+    others = [_parts.submit(work) for _ in range(min(size(), parts) - 1)]
     try:
         good = work()
     finally:
@@ -81,3 +99,33 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
     for future in started:
         good &= future.result()
     return good
+
+
+def lead() -> int:
+    """Most items that :func:`each` has taken whose results it has not returned: one more than it works on."""
+    return 1 if size() == 1 else size() + 1
+
+
+def each(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    """See :meth:`proofcompute.kernels.Memory.each`."""
+    if size() == 1 or hasattr(_here, "item"):
+        yield from map(function, items)
+        return
+    begun: deque[Future[_R]] = deque()
+    try:
+        for item in items:
+            begun.append(_items.submit(_one, function, item))
+            if len(begun) == lead():
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        wait([future for future in begun if not future.cancel()])
+
+
+def _one(function: Callable[[_T], _R], item: _T) -> _R:
+    _here.item = True
+    try:
+        return function(item)
+    finally:
+        del _here.item

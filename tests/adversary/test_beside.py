@@ -1,0 +1,78 @@
+"""Cells checked beside one another on threads are judged as if one came after the other."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from dataclasses import replace
+
+import pytest
+
+from adversary.attacks import ATTACKS
+from adversary.cheats import CHEATS
+from adversary.forger import BLOCK_0, BLOCK_1, Case, case, honest, single_cells
+from proofcompute.backends.numba import NumbaKernels, threads
+from proofcompute.errors import Cell, InputError, VerificationError
+from proofcompute.verifier import Verified, verify
+
+KERNELS = NumbaKernels()
+VERIFY = importlib.import_module("proofcompute.verifier.verify")
+
+
+@pytest.fixture(autouse=True)
+def beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three threads, and no cell too short for one."""
+    monkeypatch.setattr(threads, "size", lambda: 3)
+    monkeypatch.setattr(VERIFY, "_LONG", 0)
+
+
+def judged(c: Case, progress: list[int] | None = None) -> Verified | VerificationError:
+    try:
+        return verify(
+            c.holder,
+            c.request,
+            c.receipt,
+            c.challenge,
+            io.BytesIO(c.opening),
+            kernels=KERNELS,
+            node=c.node,
+            progress=None if progress is None else progress.append,
+        )
+    except VerificationError as e:
+        return e
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_rejected_with_the_same_words(name: str) -> None:
+    attack = ATTACKS[name][0]()
+    found, expected = judged(attack), attack.rejection()
+    assert isinstance(found, VerificationError)
+    assert (found.step, found.cell, str(found)) == (expected.step, expected.cell, str(expected))
+
+
+def test_honest_cells_pass_with_progress_in_order() -> None:
+    good, progress = case(honest()), list[int]()
+    assert judged(good, progress) == good.verify()
+    assert progress == [c.b - c.a for c in good.challenge.cells]
+
+
+def test_of_two_faults_the_first_is_named() -> None:
+    """The later one would be found sooner: a frame that is cut off, beside products that are wrong."""
+    forgery = CHEATS["one layer skipped"].build()
+    whole = case(forgery, *single_cells(forgery))
+    named = set()
+    for end in range(len(whole.opening) - 1, 0, -len(whole.opening) // 40):
+        cut = replace(whole, opening=whole.opening[:end])
+        found, expected = judged(cut), cut.rejection()
+        assert isinstance(found, VerificationError)
+        assert (found.step, found.cell, str(found)) == (expected.step, expected.cell, str(expected))
+        named.add((found.step, found.cell))
+    assert (8, Cell(BLOCK_1, 0, 1)) in named
+    assert len(named) > 1
+
+
+def test_a_cell_that_no_part_may_hold_is_the_challenge_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = case(honest(), Cell(BLOCK_0, 0, 8), Cell(BLOCK_1, 0, 8))
+    monkeypatch.setattr(VERIFY, "MAX_OPENING_PART", 1000)
+    with pytest.raises(InputError, match="ask for fewer rows"):
+        judged(good)

@@ -1,0 +1,56 @@
+"""The pieces of a full audit cover every cell once, and none opens more than it should."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+import synthetic
+from proofcompute.bench.subject import Finished, Subject, network, sample_request
+from proofcompute.limits import MAX_CELL_ROWS, MIB
+from proofcompute.messages import all_cells, challenge, row_bytes
+
+ROWS = 600
+
+
+@cache
+def subject() -> Subject:
+    return Subject(network([48, 64, 80, 32]), synthetic.KERNELS)
+
+
+@cache
+def run() -> Finished:
+    return subject().finish(sample_request(subject().model, ROWS))
+
+
+@pytest.mark.parametrize("largest", [1, 10_000, 100_000, 32 * MIB])
+def test_pieces_cover_every_cell_once(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(challenge, "_PIECE", largest)
+    program = subject().model.program
+    cells = all_cells(run().receipt, program)
+    rows = [(c.segment, row) for c in cells for row in range(c.a, c.b)]
+    assert rows == [(s, row) for s in range(len(program.segments)) for row in range(ROWS)]
+    for c in cells:
+        size = row_bytes(program, c.segment)
+        assert c.b - c.a == 1 or (c.b - c.a) * size <= largest
+        longest = max(1, min(MAX_CELL_ROWS, largest // size))
+        assert c.b == ROWS or c.b - c.a == longest
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_a_piece_opens_about_what_was_reckoned(rows: int) -> None:
+    """These segments read no prefix and no table: the reckoning is all but proofs and heads."""
+    subject_, program = subject(), subject().model.program
+    for segment in range(len(program.segments)):
+        cell = next(c for c in all_cells(run().receipt, program) if c.segment == segment)
+        audit = subject_.open(run(), (cell._replace(b=rows),))
+        reckoned = rows * row_bytes(program, segment)
+        assert len(audit.opening) < reckoned + 4096
+        # hints take the bits that their values need, and one set where there may be two
+        assert len(audit.opening) > reckoned / 6
+
+
+def test_without_the_program_pieces_have_128_rows() -> None:
+    sizes = {c.b - c.a for c in all_cells(run().receipt)}
+    assert sizes == {128, ROWS % 128}
