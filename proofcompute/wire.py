@@ -14,6 +14,7 @@ A *frame* is one byte string in a stream; a file or a connection is a sequence o
 
 from __future__ import annotations
 
+import io
 import math
 from collections import deque
 from typing import Any, BinaryIO, Final, TypeAlias, cast
@@ -202,7 +203,7 @@ def _frame_head(n: int) -> bytes:
 class FrameReader:
     """Reads the frames of a stream into ``kept`` buffers in turn, each as large as the longest it has held.
 
-    A buffer grows as bytes arrive, not as they are announced.
+    A buffer grows as bytes arrive, not as they are announced. A stream that lies in memory is not copied.
     """
 
     def __init__(self, stream: BinaryIO, kept: int = 1) -> None:
@@ -216,6 +217,8 @@ class FrameReader:
         size = self._head(limit, what)
         if size is None:
             return None
+        if type(self._stream) is io.BytesIO:
+            return self._held(size, what)
         buffer, done = self._buffers[0], 0
         while done < size:
             if done == len(buffer):
@@ -232,6 +235,17 @@ class FrameReader:
     def ended(self) -> bool:
         """Whether nothing is left of the stream; reads a byte if there is one."""
         return not self._some(1)
+
+    def _held(self, size: int, what: str) -> memoryview:
+        """The next bytes of a stream in memory, where they are."""
+        at = self._stream.tell()
+        # Shared with the stream, which copies before it changes; getbuffer() would keep it from being closed.
+        payload = memoryview(cast(io.BytesIO, self._stream).getvalue())[at : at + size]
+        self._stream.seek(at + len(payload))
+        self.count += len(payload)
+        if len(payload) < size:
+            raise FormatError(f"{what}: the stream ends inside a frame")
+        return payload
 
     def _into(self, target: memoryview) -> int:
         """Read some bytes, and say how many."""

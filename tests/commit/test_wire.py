@@ -242,7 +242,7 @@ def test_a_reader_of_frames_reuses_its_buffer() -> None:
     """Frames of all sizes, growing and shrinking; the buffer is as large as the largest, not as their sum."""
     sizes = [0, 5, 3 * MIB, 1, MIB + 1, 2 * MIB, 7]
     data = b"".join(wire.encode(bytes([i]) * size) for i, size in enumerate(sizes))
-    reader = wire.FrameReader(io.BytesIO(data))
+    reader = wire.FrameReader(cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, io.BytesIO(data)))))
     tracemalloc.start()
     try:
         for i, size in enumerate(sizes):
@@ -256,6 +256,47 @@ def test_a_reader_of_frames_reuses_its_buffer() -> None:
         tracemalloc.stop()
     assert reader.ended()
     assert reader.count == len(data)
+
+
+def test_frames_hold_until_as_many_more_were_read_as_are_kept() -> None:
+    sizes = [3, 300_000, 0, 1, 300_001, 2]
+    data = b"".join(wire.encode(bytes([i]) * size) for i, size in enumerate(sizes))
+    reader = wire.FrameReader(cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, io.BytesIO(data)))), kept=3)
+    held: list[memoryview] = []
+    for i in range(len(sizes)):
+        frame = reader.read(limit=MIB, what="x")
+        assert frame is not None
+        held = [*held[-2:], frame]
+        for j, older in enumerate(held, i - len(held) + 1):
+            assert older == bytes([j]) * sizes[j]
+
+
+def test_frames_of_a_stream_in_memory_are_not_copied() -> None:
+    data = b"".join(wire.encode(bytes([i]) * 3 * MIB) for i in range(4))
+    stream = io.BytesIO(data)
+    reader = wire.FrameReader(stream)
+    tracemalloc.start()
+    try:
+        frames = [reader.read(limit=3 * MIB, what="x") for _ in range(4)]
+        assert tracemalloc.get_traced_memory()[1] < MIB
+    finally:
+        tracemalloc.stop()
+    assert reader.ended()
+    assert reader.count == stream.tell() == len(data)
+    stream.seek(0)
+    stream.write(bytes(10))  # neither held back by the views nor seen through them
+    stream.close()
+    for i, frame in enumerate(frames):
+        assert frame is not None
+        assert frame.readonly
+        assert frame == bytes([i]) * 3 * MIB
+
+
+def test_a_stream_in_memory_that_ends_inside_a_frame() -> None:
+    data = wire.encode(bytes(1000))
+    for end in range(1, len(data)):
+        with pytest.raises(FormatError, match="ends inside"):
+            wire.FrameReader(io.BytesIO(data[:end])).read(limit=1000, what="x")
 
 
 def test_a_frame_above_the_limit_is_not_read() -> None:
