@@ -70,8 +70,8 @@ def published() -> Table:
     """What the authors of other systems say."""
     return Table(
         "What others publish",
-        "Constants, on their authors' hardware and models; not measured here. Each was found in the named "
-        "source on the day given.",
+        "Constants, on their authors' hardware and models; not measured here. Each was found in a copy of "
+        "the named source on the day given.",
         "",
         ("system", "guarantee", "prover's overhead", "verifier", "size", "source", "checked"),
         [(x.system, x.guarantee, x.prover, x.verifier, x.size, x.source, x.checked) for x in PUBLISHED],
