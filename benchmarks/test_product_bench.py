@@ -1,8 +1,8 @@
 """What checking a product costs against computing it with NumPy: `make bench`.
 
 Each size gives a pair: `numpy` computes A B with BLAS in floats (for integers: binary64, which is how NumPy
-gets a product of integers fast), `verify` checks it, secret columns and all. The ratio of both, taken in turn,
-is in `extra_info`. Nothing is asserted about time.
+gets a product of integers fast), `verify` checks it, secret columns and all. The ratio, taken in turn, is in
+`extra_info`. Nothing is asserted about time.
 """
 
 from __future__ import annotations
