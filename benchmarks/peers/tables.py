@@ -24,7 +24,8 @@ def comparisons(p: dict[str, Any]) -> Iterator[Table]:
         "The same weights, as a hand-built program for us and as an ONNX file for EZKL. The guarantees "
         "differ: EZKL's proof convinces anybody, is zero-knowledge and needs no secret; ours convinces the "
         "holder of a secret key, hides nothing, and its size grows with the work. Set-up of EZKL leaves out "
-        "its universal parameters. A rerun is the network in float32 NumPy.",
+        "its universal parameters. A rerun is the network in float32 NumPy, "
+        "in turn with ours.",
         _COMMAND.format("ezkl"),
         ("network", "system", "set-up", "prove", "verify", "proof", "prover's key", "peak memory", "a rerun"),
         [(c["case"], _system(c, x), *_cells(x, _PROOF)) for c, x in rows["ezkl"]],
