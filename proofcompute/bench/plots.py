@@ -39,6 +39,7 @@ def draw(results: Results, directory: Path) -> list[Path]:
         axes = figure.add_subplot()
         plot(axes, rows)
         axes.grid(visible=True, which="both", alpha=0.25)
+        axes.tick_params(which="minor", labelsize=6)  # several a decade, where there are few decades
         axes.legend(fontsize=8)
         path = directory / name
         figure.savefig(path, dpi=110, metadata={"Software": None})
