@@ -16,6 +16,7 @@ def losses(results: dict[str, Any], peers: dict[str, Any]) -> Iterator[str]:
     """One sentence for each loss; those that no measurement can change come last."""
     yield from _small_models(results)
     yield from _committing(results)
+    yield from _single_cells(results)
     yield from _against_ezkl(peers)
     yield from _against_llama(peers)
     yield from _against_toploc(peers)
@@ -50,6 +51,16 @@ def _committing(results: dict[str, Any]) -> Iterator[str]:
         yield (
             f"The dearest hash suite is {slowest['suite']}: committing adds "
             f"{100 * slowest['commit_overhead_prefill']:.0f} % to a prefill of {slowest['model']}."
+        )
+
+
+def _single_cells(results: dict[str, Any]) -> Iterator[str]:
+    *some, every = results["budgets"] or [None]
+    dear = [x for x in some if x["verify_over_execute"] >= every["verify_over_execute"]]
+    if dear:
+        yield (
+            f"Cells asked for one by one cost more each than in ranges: {dear[0]['cells']} uniform cells of "
+            f"{every['model']} already cost as much to check as all {every['total']}."
         )
 
 

@@ -96,6 +96,19 @@ def test_losses_follow_from_the_figures(data: tuple[dict[str, Any], dict[str, An
     assert "50.0 %" in added[1]
 
 
+def test_an_audit_that_costs_more_than_the_whole(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    results, peers = data
+    few, *more, every = results["budgets"]
+    for row in (few, *more):
+        row["verify_over_execute"] = 0.5 * every["verify_over_execute"]
+    before = list(losses(results, peers))
+    more[0]["verify_over_execute"] = 2 * every["verify_over_execute"]
+    (added,) = [t for t in losses(results, peers) if t not in before]
+    assert f"{more[0]['cells']} uniform cells" in added
+    results["budgets"] = []
+    assert added not in list(losses(results, peers))
+
+
 def lost(data: tuple[dict[str, Any], dict[str, Any]], *rows: dict[str, Any]) -> list[str]:
     """Sentences that follow from one case with these rows, and from no other."""
     results, peers = data
