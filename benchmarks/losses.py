@@ -16,9 +16,10 @@ def losses(results: dict[str, Any], peers: dict[str, Any]) -> Iterator[str]:
     """One sentence for each loss; those that no measurement can change come last."""
     yield from _small_models(results)
     yield from _committing(results)
+    yield from _single_cells(results)
     yield from _against_ezkl(peers)
     yield from _against_llama(peers)
-    yield from _against_toploc(results, peers)
+    yield from _against_toploc(peers)
     yield (
         "One altered cell is found by c of N cells with probability c / N only; a proof finds it always. "
         "The audit of every cell finds it too, at the cost of the last line of the budgets."
@@ -53,49 +54,69 @@ def _committing(results: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _measured(peers: dict[str, Any], system: str) -> dict[str, dict[str, Any]]:
-    return {x["case"]: x for x in peers["rows"] if x["system"] == system and x["status"] == "measured"}
+def _single_cells(results: dict[str, Any]) -> Iterator[str]:
+    *some, every = results["budgets"] or [None]
+    dear = [x for x in some if x["verify_over_execute"] >= every["verify_over_execute"]]
+    if dear:
+        yield (
+            f"Cells asked for one by one cost more each than in ranges: {dear[0]['cells']} uniform cells of "
+            f"{every['model']} already cost as much to check as all {every['total']}."
+        )
+
+
+def _measured(peers: dict[str, Any], system: str) -> dict[str, list[dict[str, Any]]]:
+    """By case, the measured rows of cases in which the system and ours were measured together."""
+    cases = {c["case"]: [x for x in c["rows"] if x["status"] == "measured"] for c in peers["cases"]}
+    return {name: rows for name, rows in cases.items() if {"ours", system} <= {x["system"] for x in rows}}
 
 
 def _against_ezkl(peers: dict[str, Any]) -> Iterator[str]:
-    ours, theirs = _measured(peers, "ours"), _measured(peers, "ezkl")
-    larger = [
-        f"{case} ({ours[case]['proof_bytes']:,} against {theirs[case]['proof_bytes']:,} bytes)"
-        for case in ours
-        if case in theirs and ours[case]["proof_bytes"] > theirs[case]["proof_bytes"]
-    ]
+    larger, slower, native = [], [], []
+    for case, rows in _measured(peers, "ezkl").items():
+        ours, theirs = (next(x for x in rows if x["system"] == s) for s in ("ours", "ezkl"))
+        if ours["proof_bytes"] > theirs["proof_bytes"]:
+            larger.append(f"{case} ({ours['proof_bytes']:,} against {theirs['proof_bytes']:,} bytes)")
+        if ours["verify_seconds"] > theirs["verify_seconds"]:
+            slower.append(case)
+        native.append(
+            f"{case} {ours['prove_seconds'] / ours['native_seconds']:.0f} and "
+            f"{ours['verify_seconds'] / ours['native_seconds']:.0f} times"
+        )
     if larger:
         yield f"Receipt and opening are larger than EZKL's proof: {', '.join(larger)}."
-    slower = [
-        case
-        for case in ours
-        if case in theirs and ours[case]["verify_seconds"] > theirs[case]["verify_seconds"]
-    ]
     if slower:
         yield f"EZKL verifies faster: {', '.join(slower)}."
-    native = [
-        f"{case} {ours[case]['prove_seconds'] / ours[case]['native_seconds']:.0f} times" for case in ours
-    ]
     if native:
         yield (
-            f"On networks this small a rerun in float32 NumPy is far cheaper than running, committing and "
-            f"opening here: {', '.join(native)}."
+            "On networks this small a rerun in float32 NumPy is far cheaper than proving (running, "
+            f"committing and opening) and than verifying: {', '.join(native)}."
         )
 
 
 def _against_llama(peers: dict[str, Any]) -> Iterator[str]:
-    for x in _measured(peers, "llama.cpp").values():
-        for e in x["rows"][1:]:
+    for rows in _measured(peers, "llama.cpp").values():
+        for x in rows:
             for what in ("prefill", "decode"):
-                if e[f"{what}_over_llama"] < 1:
-                    yield f"{e['engine']}: {what} at {e[f'{what}_over_llama']:.2f} times llama.cpp's speed."
+                ratio = x[f"{what}_over_llama"]
+                if ratio < 1:
+                    yield f"Ours {x['what']}: {what} at {ratio:.2f} times llama.cpp's speed."
 
 
-def _against_toploc(results: dict[str, Any], peers: dict[str, Any]) -> Iterator[str]:
-    for x in _measured(peers, "toploc").values():
-        all_cells = results["budgets"][-1]["opening_bytes"] if results["budgets"] else 0
+def _against_toploc(peers: dict[str, Any]) -> Iterator[str]:
+    for rows in _measured(peers, "toploc").values():
+        theirs, *audits = rows
+        every = audits[-1]
         yield (
-            f"TOPLOC's fingerprint of 32 tokens has {x['proof_bytes']} bytes and takes "
-            f"{1e3 * x['prove_seconds']:.2f} ms to build; opening all cells of the {results['prompt']} + "
-            f"{results['tokens']} tokens of the budgets takes {all_cells / 1e6:.1f} MB."
+            f"TOPLOC's fingerprint of 32 tokens has {theirs['proof_bytes']:,} bytes and takes "
+            f"{1e3 * theirs['build_seconds']:.2f} ms to build; committing to them takes "
+            f"{1e3 * every['build_seconds']:.2f} ms, and opening all their cells "
+            f"{1e3 * every['open_seconds']:.0f} ms and {every['proof_bytes'] / 1e6:.1f} MB."
         )
+        rerun = theirs["verify_seconds"] + theirs["forward_pass_seconds"]
+        for x in audits:
+            ratio = (x["open_seconds"] + x["verify_seconds"]) / rerun
+            if ratio > 1:
+                yield (
+                    f"Opening and verifying {x['what']} takes {ratio:.1f} times as long as TOPLOC's check "
+                    "with its forward pass."
+                )

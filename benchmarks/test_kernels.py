@@ -34,26 +34,32 @@ def matrix() -> Matrix:
     return Matrix(q, rng.random(CHANNELS, np.float32))
 
 
+def _timed(benchmark: Benchmark, action: Callable[..., Any], *arguments: Any) -> Any:
+    """Compiled before any clock starts."""
+    action(*arguments)
+    return benchmark(action, *arguments)
+
+
 @pytest.mark.parametrize("limbs", [1, 2])
 @pytest.mark.parametrize("rows", [1, ROWS])
 def test_linear(benchmark: Benchmark, kernels: Kernels, matrix: Matrix, rows: int, limbs: int) -> None:
     x = np.random.default_rng(2).standard_normal((rows, WIDTH), np.float32)
-    y = benchmark(kernels.linear, x, matrix, limbs)
+    y = _timed(benchmark, kernels.linear, x, matrix, limbs)
     assert y.shape == (rows, CHANNELS)
 
 
 def test_project_a_hint(benchmark: Benchmark, kernels: Kernels) -> None:
     y = np.random.default_rng(3).integers(-(1 << 29), 1 << 29, (ROWS, CHANNELS), np.int32)
     s = sample31(Xof("benchmark"), (COLUMNS, CHANNELS))
-    assert benchmark(kernels.project, y, s).shape == (ROWS, COLUMNS)
+    assert _timed(benchmark, kernels.project, y, s).shape == (ROWS, COLUMNS)
 
 
 def test_fold_a_matrix(benchmark: Benchmark, kernels: Kernels, matrix: Matrix) -> None:
     s = sample31(Xof("benchmark"), (COLUMNS, CHANNELS))
-    assert benchmark(kernels.fold, matrix.q[0], s).shape == (COLUMNS, WIDTH)
+    assert _timed(benchmark, kernels.fold, matrix.q[0], s).shape == (COLUMNS, WIDTH)
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_hash_rows(benchmark: Benchmark, kernels: Kernels, suite: str) -> None:
     rows = np.random.default_rng(4).integers(0, 256, (256, 4 * WIDTH), np.uint8)
-    assert benchmark(kernels.hash_rows, suite, bytes(33), rows).shape == (256, 32)
+    assert _timed(benchmark, kernels.hash_rows, suite, bytes(33), rows).shape == (256, 32)

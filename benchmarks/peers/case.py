@@ -15,9 +15,9 @@ MODULES = {"ezkl": "ezkl_case", "ours": "ours_case", "llama.cpp": "llama_case", 
 
 
 def main(system: str, name: str, result: str) -> None:
-    figures = import_module(f"benchmarks.peers.{MODULES[system]}").run(name)
+    rows = import_module(f"benchmarks.peers.{MODULES[system]}").run(name)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
-    Path(result).write_text(json.dumps({**figures, "peak_memory_bytes": peak}))
+    Path(result).write_text(json.dumps([{**row, "peak_memory_bytes": peak} for row in rows]))
 
 
 if __name__ == "__main__":

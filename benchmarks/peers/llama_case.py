@@ -29,7 +29,7 @@ REST = 0.2
 """Seconds after which no thread of OpenMP or of ours looks for work any more."""
 
 
-def run(name: str) -> dict[str, Any]:
+def run(_name: str) -> list[dict[str, Any]]:
     """Tokens per second of prefill and of decoding for llama.cpp and for two of our precisions."""
     import llama_cpp
 
@@ -87,21 +87,22 @@ def run(name: str) -> dict[str, Any]:
         rows = [_rested(decoding) for _ in range(ROUNDS + 1)][1:]  # the first loads and compiles
         decode = [median(r[1] for r in rows)]
         decode += [median(r[i + 1] - r[i] for r in rows) for i in range(2, len(decoding), 2)]
-        names = ["llama.cpp Q8_0", *(f"ours {p}, committing included" for p in ours)]
-        return {
-            "rows": [
-                {
-                    "engine": engine,
-                    "prefill_tokens_per_second": PREFILL / p,
-                    "decode_tokens_per_second": TOKENS / d,
-                    "prefill_over_llama": prefill[0] / p,
-                    "decode_over_llama": decode[0] / d,
-                }
-                for engine, p, d in zip(names, prefill, decode, strict=True)
-            ],
-            "note": f"{name}: prefill of {PREFILL}, {TOKENS} tokens decoded after {PROMPT}, "
-            f"{THREADS} threads, {ROUNDS} rounds in turn",
-        }
+        note = (
+            f"prefill of {PREFILL}, {TOKENS} tokens decoded after {PROMPT}, {THREADS} threads, "
+            f"{ROUNDS} rounds in turn"
+        )
+        return [
+            {
+                "system": "ours" if i else "llama.cpp",
+                "what": what,
+                "prefill_tokens_per_second": PREFILL / p,
+                "decode_tokens_per_second": TOKENS / d,
+                "prefill_over_llama": prefill[0] / p,
+                "decode_over_llama": decode[0] / d,
+                "note": note,
+            }
+            for i, (what, p, d) in enumerate(zip(("Q8_0", *ours), prefill, decode, strict=True))
+        ]
 
 
 def _loaded(path: Path, precision: str) -> Model:

@@ -24,7 +24,6 @@ _PACKAGES = ("numpy", "numba", "llvmlite", "blake3", "pycryptodome")
 
 def machine(kernels: Kernels, others: float) -> Machine:
     """The facts; ``others`` is the larger :func:`load` of before and after the measurements."""
-    threads, layer = _threading(kernels)
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)),
@@ -32,8 +31,7 @@ def machine(kernels: Kernels, others: float) -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         versions=_versions(),
         backend=kernels.name,
-        threads=threads,
-        threading_layer=layer,
+        threads=_threads(kernels),
         blas=_blas(),
         load=round(others, 2),
     )
@@ -82,16 +80,12 @@ def _versions() -> dict[str, str]:
     return out
 
 
-def _threading(kernels: Kernels) -> tuple[int, str]:
+def _threads(kernels: Kernels) -> int:
     if kernels.name == "numpy":
-        return 1, "none"
+        return 1
     import numba
 
-    try:
-        layer = str(numba.threading_layer())
-    except ValueError:  # no parallel loop ran so far
-        layer = "none started"
-    return int(numba.get_num_threads()), layer
+    return int(numba.get_num_threads())
 
 
 def _blas() -> str:

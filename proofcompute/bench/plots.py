@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,7 @@ def draw(results: Results, directory: Path) -> list[Path]:
         axes = figure.add_subplot()
         plot(axes, rows)
         axes.grid(visible=True, which="both", alpha=0.25)
+        axes.tick_params(which="minor", labelsize=6)  # several a decade, where there are few decades
         axes.legend(fontsize=8)
         path = directory / name
         figure.savefig(path, dpi=110, metadata={"Software": None})
@@ -47,26 +47,34 @@ def draw(results: Results, directory: Path) -> list[Path]:
     return written
 
 
-def _by_precision(axes: Axes, rows: Any, value: Callable[[Any], float], label: str) -> None:
+def _overhead(axes: Axes, rows: Any) -> None:
     for precision in dict.fromkeys(r.precision for r in rows):
-        chosen = sorted((r.weights, value(r)) for r in rows if r.precision == precision)
-        axes.plot(*zip(*chosen, strict=True), marker="o", label=f"{precision}{label}")
+        chosen = sorted((r for r in rows if r.precision == precision), key=lambda r: r.weights)
+        weights = [r.weights for r in chosen]
+        axes.plot(weights, [100 * r.commit_overhead for r in chosen], marker="o", label=precision)
+        prefill = [100 * r.commit_overhead_prefill for r in chosen]
+        axes.plot(weights, prefill, marker="o", label=f"{precision}, prefill only")
     axes.set_xscale("log")
     axes.set_xlabel("weights")
-
-
-def _overhead(axes: Axes, rows: Any) -> None:
-    _by_precision(axes, rows, lambda r: 100 * r.commit_overhead, "")
-    _by_precision(axes, rows, lambda r: 100 * r.commit_overhead_prefill, ", prefill only")
     axes.set_ylabel("committing adds, % of running")
     axes.set_title("Prover: overhead against size")
 
 
 def _verify(axes: Axes, rows: Any) -> None:
-    _by_precision(axes, rows, lambda r: r.verify_over_execute, "")
+    for precision in dict.fromkeys(r.precision for r in rows):
+        times = sorted(
+            (r.execute_seconds, r.verify_over_execute * r.execute_seconds)
+            for r in rows
+            if r.precision == precision
+        )
+        axes.plot(*zip(*times, strict=True), marker="o", label=precision)
+    ends = [f(r.execute_seconds for r in rows) for f in (min, max)]
+    axes.plot(ends, ends, "k--", label="as long as running")
+    axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_ylabel("verifying all cells / running")
-    axes.set_title("Verifier: full audit against size")
+    axes.set_xlabel("running the request, s")
+    axes.set_ylabel("verifying all cells, s")
+    axes.set_title("Verifier: full audit against running")
 
 
 def _sampled(rows: Any) -> list[Any]:

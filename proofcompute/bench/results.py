@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["BudgetRow", "ColumnsRow", "Machine", "Results", "ScalingRow", "SizeRow", "SuiteRow"]
+__all__ = ["BudgetRow", "ColumnsRow", "Machine", "Results", "ScalingRow", "SizeRow", "SuiteRow", "rounded"]
 
 SCHEMA = 1
 
@@ -22,8 +22,6 @@ class Machine:
     versions: dict[str, str]
     backend: str
     threads: int
-    threading_layer: str
-    """Numba's."""
     blas: str
     """Library, version and the kernel that it chose."""
     load: float
@@ -146,12 +144,13 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with the schema's version; seconds and ratios keep four significant digits."""
-        return {"schema": SCHEMA, **_rounded(asdict(self))}
+        return {"schema": SCHEMA, **rounded(asdict(self))}
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Plain data with four significant digits in each float."""
     if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
+        return {k: rounded(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_rounded(v) for v in value]
+        return [rounded(v) for v in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value

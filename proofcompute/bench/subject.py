@@ -145,9 +145,12 @@ class Subject:
 
     def finish(self, request: Request) -> Finished:
         """A committed run that can be opened."""
-        session = self.execute(request)
+        return self.keep(self.execute(request))
+
+    def keep(self, session: Session) -> Finished:
+        """Commit to a run, and keep what opening it needs."""
         receipt = self.commit(session)
-        return Finished(request, receipt, store(session, self.kernels), receipt.encode())
+        return Finished(session.request, receipt, store(session, self.kernels), receipt.encode())
 
     def open(self, run: Finished, cells: tuple[Cell, ...] | None = None) -> Audit:
         """The opening of some cells, by default all of them."""

@@ -38,7 +38,13 @@ def bench(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Measure committing, opening and verifying against running, on random models. Lists take commas."""
+    """Measure committing, opening and verifying against running, on random models.
+
+    Sections: sizes (models and precisions), suites (hash suites), columns (Freivalds columns k), budgets
+    (audits of few cells to all), scaling (how verification grows with rows, width, context, layers and
+    cells). Lists take commas. -o writes results.json and, with the extra bench, plots: overhead against size,
+    verifying against running, opening bytes against cells, detection against cost, and growth.
+    """
     out = Output(json)
     if output is not None:
         _check_directory(output)
@@ -121,51 +127,14 @@ def _write(results: Results, directory: Path, out: Output) -> None:
 
 
 def _show(results: Results, out: Output) -> None:
+    from proofcompute.bench.tables import tables
+
     out.say(
         f"\n{results.machine.cpu}, {results.machine.cores} cores, of which others used {results.machine.load}"
     )
-    if results.sizes:
-        out.say("\nmodel, precision        weights  commit adds  (prefill)  verify all/run  opening KiB")
-    for r in results.sizes:
-        out.say(
-            f"{r.model[:14] + ' ' + r.precision:<20} {r.weights:>10,} {r.commit_overhead:>12.1%} "
-            f"{r.commit_overhead_prefill:>10.1%} {r.verify_over_execute:>15.3f} "
-            f"{r.opening_bytes / 1024:>12,.0f}"
-        )
-    if results.suites:
-        out.say("\nhash suite   commit adds  (prefill)  verify all/run")
-    for h in results.suites:
-        out.say(
-            f"{h.suite:<12} {h.commit_overhead:>11.1%} {h.commit_overhead_prefill:>10.1%} "
-            f"{h.verify_over_execute:>15.3f}"
-        )
-    if results.columns:
-        out.say("\ncolumns  soundness bits   key KiB  keygen s  verify all/run")
-    for c in results.columns:
-        out.say(
-            f"{c.columns:>7} {c.soundness_bits:>15.1f} {c.key_bytes / 1024:>9,.0f} "
-            f"{c.keygen_seconds:>9.3f} {c.verify_over_execute:>15.3f}"
-        )
-    if results.budgets:
-        out.say("\ncells of   total  opening KiB  verify/run  finds one  1 %    10 %   50 % altered")
-    for b in results.budgets:
-        out.say(
-            f"{b.cells:>5} {b.total:>10} {b.opening_bytes / 1024:>12,.1f} {b.verify_over_execute:>11.4f} "
-            f"{b.detects_one:>10.4f} {b.detects_1_percent:>6.3f} {b.detects_10_percent:>6.3f} "
-            f"{b.detects_50_percent:>6.3f}"
-        )
-    if results.scaling:
-        out.say("\nverify grows in   exponent  formula  at the end  formula   run: exponent  formula")
-    for g in results.scaling:
-        run = (
-            ""
-            if g.execute_exponent is None or g.execute_formula_exponent is None
-            else f"{g.execute_exponent:>15.2f} {g.execute_formula_exponent:>8.2f}"
-        )
-        out.say(
-            f"{g.name:<15} {g.verify_exponent:>10.2f} {g.formula_exponent:>8.2f} "
-            f"{g.tail_exponent:>11.2f} {g.formula_tail_exponent:>8.2f} {run}"
-        )
+    for table in tables(results.to_json()):
+        for line in table.plain():
+            out.say(line)
     for text in results.left_out:
         out.say(f"left out: {text}")
     out.say(f"\n{results.rounds} rounds; {results.seconds:.0f} s; again: {results.command}")

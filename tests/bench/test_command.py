@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from cli.driver import call, done, refused
+from proofcompute.bench.settings import SECTIONS, SHAPES
+from proofcompute.hashing import SUITES
+from proofcompute.importers.decoder import PRECISIONS
 
 SMALL = (
     "--quick",
@@ -45,8 +48,25 @@ def test_people_see_progress_and_tables() -> None:
     assert result.status == 0, result.err
     lines = result.out.splitlines()
     assert lines[0] == "1/5 size tiny w8a8"
-    for text in ("commit adds", "hash suite", "soundness bits", "finds one"):
+    for text in ("Models and precisions:", "Hash suites:", "Freivalds columns:", "finds one"):
         assert text in result.out
+    (head,) = (i for i, line in enumerate(lines) if line.startswith("suite "))
+    assert lines[head + 1].startswith("blake3 ")
+    assert len(lines[head]) == len(lines[head + 1])
+
+
+def test_help_names_every_sweep_and_plot() -> None:
+    text = " ".join(call("bench", "--help").out.replace("│", " ").split())
+    assert all(section in text for section in SECTIONS)
+    assert all(size in text for size in (*SHAPES, "demo"))
+    assert all(name in text for name in (*PRECISIONS, *SUITES))
+    for plot in (
+        "overhead against size",
+        "verifying against running",
+        "opening bytes against cells",
+        "detection against cost",
+    ):
+        assert plot in text
 
 
 def test_without_matplotlib_there_is_json_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,9 +79,9 @@ def test_without_matplotlib_there_is_json_only(tmp_path: Path, monkeypatch: pyte
 
 def test_plots_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra bench is not installed")
-    done("bench", *SMALL, "--sections", "sizes,budgets", "-o", tmp_path)
+    done("bench", *SMALL, "--sections", "sizes,budgets,scaling", "-o", tmp_path)
     names = {p.name for p in tmp_path.glob("*.png")}
-    assert names == {"overhead.png", "verify.png", "opening.png", "detection.png"}
+    assert names == {"overhead.png", "verify.png", "opening.png", "detection.png", "scaling.png"}
     assert all((tmp_path / n).read_bytes().startswith(b"\x89PNG") for n in names)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
@@ -10,6 +9,8 @@ import pytest
 
 from benchmarks.losses import losses
 from benchmarks.page import DATA, PAGE, page
+from benchmarks.peers.cases import CASES
+from benchmarks.peers.tables import QUIET, differ
 
 LARGEST = 64 * 1024
 
@@ -28,9 +29,9 @@ def test_the_page_is_made_from_the_committed_json(data: tuple[dict[str, Any], di
 
 
 def test_the_committed_json_is_small_and_whole() -> None:
-    for name in ("results.json", "peers.json"):
+    for name, schema in (("results.json", 1), ("peers.json", 2)):
         assert (DATA / name).stat().st_size < LARGEST
-        assert load(name)["schema"] == 1
+        assert load(name)["schema"] == schema
     results = load("results.json")
     assert not results["quick"]
     assert all(results[s] for s in ("sizes", "suites", "columns", "budgets", "scaling"))
@@ -38,27 +39,49 @@ def test_the_committed_json_is_small_and_whole() -> None:
 
 def test_every_peer_is_accounted_for(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
     _, peers = data
-    assert {r["system"] for r in peers["rows"]} == {"ours", "ezkl", "llama.cpp", "toploc"}
-    for row in peers["rows"]:
-        assert row["status"] == "measured" or row["reason"]
+    assert [c["case"] for c in peers["cases"]] == [c.name for c in CASES]
+    for case in peers["cases"]:
+        for row in case["rows"]:
+            assert row["status"] == "measured" or row["reason"]
+
+
+def test_the_committed_comparison_is_quiet(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    _, peers = data
+    assert all(case["load"] <= QUIET for case in peers["cases"])
 
 
 def test_a_peer_that_failed_is_on_the_page(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
     results, peers = data
-    for row in peers["rows"]:
-        if row["system"] != "ours":
-            row.update(status="failed", reason="a | reason")
-    text = page(results, peers)
-    assert text.count("failed: a \\| reason") == sum(r["system"] != "ours" for r in peers["rows"])
+    failed = 0
+    for case in peers["cases"]:
+        for row in case["rows"]:
+            if row["system"] != "ours":
+                row.update(status="failed", reason="a | reason")
+                failed += 1
+    assert page(results, peers).count("failed: a \\| reason") == failed > 0
 
 
 def test_a_busy_machine_is_named(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    results, peers = copy.deepcopy(data)
-    for part, busy in ((results, 0.1), (peers, 3.0)):
-        part["machine"]["load"] = busy
+    results, peers = data
+    results["machine"]["load"] = 0.1
+    peers["cases"][1]["load"] = 3.0
     text = page(results, peers)
     assert "0.1, quiet then" in text
-    assert "3.0, **not quiet" in text
+    assert text.count("3.0, **not quiet**") == 1
+    results["machine"]["load"] = 3.0
+    assert "3.0, **not quiet: other" in page(results, peers)
+
+
+def test_other_conditions_are_named(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    _, peers = data
+    for case in peers["cases"]:
+        case.update(code="one", machine=peers["cases"][0]["machine"])
+    assert differ(peers) == []
+    peers["cases"][1]["code"] = "two"
+    peers["cases"][2]["packages"] = {**peers["cases"][2]["packages"], "ezkl": "0"}
+    assert differ(peers) == ["code", "ezkl"]
+    peers["cases"][-1]["machine"] = {**peers["cases"][-1]["machine"], "cores": 64}
+    assert differ(peers) == ["machine", "code", "ezkl"]
 
 
 def test_losses_follow_from_the_figures(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
@@ -71,8 +94,65 @@ def test_losses_follow_from_the_figures(data: tuple[dict[str, Any], dict[str, An
     assert len(added) == 2
     assert "longer than running" in added[0]
     assert "50.0 %" in added[1]
-    engine = {"engine": "ours", "prefill_over_llama": 0.5, "decode_over_llama": 1.5}
-    llama = {"case": "m", "system": "llama.cpp", "status": "measured", "rows": [{}, engine]}
-    peers["rows"] = [r for r in peers["rows"] if r["system"] != "llama.cpp"] + [llama]
-    slower = [t for t in losses(results, peers) if "llama.cpp" in t]
-    assert slower == ["ours: prefill at 0.50 times llama.cpp's speed."]
+
+
+def test_an_audit_that_costs_more_than_the_whole(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    results, peers = data
+    few, *more, every = results["budgets"]
+    for row in (few, *more):
+        row["verify_over_execute"] = 0.5 * every["verify_over_execute"]
+    before = list(losses(results, peers))
+    more[0]["verify_over_execute"] = 2 * every["verify_over_execute"]
+    (added,) = [t for t in losses(results, peers) if t not in before]
+    assert f"{more[0]['cells']} uniform cells" in added
+    results["budgets"] = []
+    assert added not in list(losses(results, peers))
+
+
+def lost(data: tuple[dict[str, Any], dict[str, Any]], *rows: dict[str, Any]) -> list[str]:
+    """Sentences that follow from one case with these rows, and from no other."""
+    results, peers = data
+    nothing = list(losses(results, {"cases": []}))
+    peers["cases"] = [{"case": "c", "rows": [{"status": "measured", **row} for row in rows]}]
+    return [t for t in losses(results, peers) if t not in nothing]
+
+
+def test_losses_to_an_engine(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    theirs = {"system": "llama.cpp", "what": "q", "prefill_over_llama": 1.0, "decode_over_llama": 1.0}
+    ours = {"system": "ours", "what": "w", "prefill_over_llama": 0.5, "decode_over_llama": 1.5}
+    assert lost(data, theirs, ours) == ["Ours w: prefill at 0.50 times llama.cpp's speed."]
+    assert lost(data, ours) == []  # no ratio without the peer of the same run
+
+
+def test_losses_to_a_proof(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    ours = {
+        "system": "ours",
+        "proof_bytes": 9_000,
+        "prove_seconds": 6.0,
+        "verify_seconds": 3.0,
+        "native_seconds": 1.0,
+    }
+    theirs = {"system": "ezkl", "proof_bytes": 3_000, "prove_seconds": 9.0, "verify_seconds": 2.0}
+    larger, slower, native = lost(data, ours, theirs)
+    assert "c (9,000 against 3,000 bytes)" in larger
+    assert slower == "EZKL verifies faster: c."
+    assert "c 6 and 3 times" in native
+    assert lost(data, ours, {**theirs, "status": "failed"}) == []
+
+
+def test_losses_to_a_fingerprint(data: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    def row(system: str, what: str, seconds: float, forward: float) -> dict[str, Any]:
+        times = dict.fromkeys(("build_seconds", "open_seconds", "verify_seconds"), seconds)
+        return {
+            "system": system,
+            "what": what,
+            **times,
+            "forward_pass_seconds": forward,
+            "proof_bytes": 10**6,
+        }
+
+    found = lost(
+        data, row("toploc", "t", 1.0, 9.0), row("ours", "some", 1.0, 0.0), row("ours", "all", 20.0, 0.0)
+    )
+    assert len(found) == 2
+    assert found[1].startswith("Opening and verifying all takes 4.0 times")

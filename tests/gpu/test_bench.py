@@ -33,7 +33,7 @@ class Small:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra plot)")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra bench)")
     out, picture = tmp_path / "new" / "bench.json", tmp_path / "bench.png"
     options = ["--device", "numpy", "--quick", "-o", str(out), "--plot", str(picture)]
     assert gpu.main(options, lambda: Small(synthetic.KERNELS)) == 0

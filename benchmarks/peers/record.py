@@ -1,0 +1,99 @@
+"""The file of results: written after each case, so that an interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import proofcompute
+from benchmarks.peers.cases import CASES, NEEDS, Case
+from proofcompute.bench.machine import machine
+from proofcompute.bench.results import rounded
+from proofcompute.errors import InputError
+from proofcompute.files import write_atomic
+from proofcompute.kernels import Kernels
+
+__all__ = ["Record", "conditions"]
+
+SCHEMA = 2
+HERE = Path(__file__).parent
+
+
+def conditions(case: Case, kernels: Kernels) -> dict[str, Any]:
+    """Under what a case is measured: machine, versions, and a digest of the code that runs."""
+    facts = asdict(machine(kernels, 0.0))
+    del facts["load"]
+    packages = {package: _version(package) for part in case.parts for package in NEEDS[part].values()}
+    return {"machine": facts, "packages": packages, "code": _code()}
+
+
+class Record:
+    """The cases measured so far, in one file.
+
+    Raises InputError if what stands at ``path`` is of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cases: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            try:
+                found = json.loads(path.read_text("utf-8"))
+                schema = found["schema"]
+            except (ValueError, TypeError, KeyError):
+                raise InputError(f"{path} holds no results; choose another directory") from None
+            if schema != SCHEMA:
+                raise InputError(f"{path} is of version {schema}, not {SCHEMA}; choose another directory")
+            self.cases = {x["case"]: x for x in found["cases"]}
+
+    def has(self, case: Case, under: dict[str, Any]) -> bool:
+        """Whether all of a case was measured under these conditions."""
+        kept = self.cases.get(case.name)
+        return (
+            kept is not None
+            and all(row["status"] == "measured" for row in kept["rows"])
+            and all(kept[name] == value for name, value in under.items())
+        )
+
+    def put(
+        self, case: Case, rows: Sequence[dict[str, Any]], under: dict[str, Any], load: float, note: str
+    ) -> None:
+        """Add a case, or put it in the place of an earlier measurement, and write the file."""
+        self.cases[case.name] = {
+            "case": case.name,
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "note": note,
+            "load": round(load, 2),
+            **under,
+            "rows": rounded(list(rows)),
+        }
+        results = {
+            "schema": SCHEMA,
+            "command": "python -m benchmarks.peers -o DIR",
+            "cases": [self.cases[c.name] for c in CASES if c.name in self.cases],
+        }
+        write_atomic(self.path, f"{json.dumps(results, indent=1)}\n".encode())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _code() -> str:
+    """The start of a digest over the sources that are measured and those that measure."""
+    package = Path(proofcompute.__file__).parent
+    files = [(p.relative_to(package), p) for p in package.rglob("*.py")]
+    files += [(p.relative_to(HERE.parent), p) for p in (*HERE.glob("*case.py"), HERE / "networks.py")]
+    whole = hashlib.sha256()
+    for name, path in sorted(files):
+        whole.update(f"{name.as_posix()}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:12]
