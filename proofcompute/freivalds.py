@@ -59,9 +59,12 @@ class Columns(Protocol):
         ...
 
 
-def derive(seed: bytes, spec: WeightSpec, k: int) -> U32:
-    """S of one weight matrix from a seed, [k, m]: SHAKE-256 with the weight's name, rejection sampling."""
-    return sample31(Xof("freivalds", seed, spec.name.encode()), (k, spec.rows))
+def derive(seed: bytes, model_id: bytes, spec: WeightSpec, k: int) -> U32:
+    """S of one weight matrix of a model from a seed, [k, m]: SHAKE-256, rejection sampling.
+
+    Weights of other models, and of other names, have unrelated columns under the same seed.
+    """
+    return sample31(Xof("freivalds", seed, model_id, spec.name.encode()), (k, spec.rows))
 
 
 def project_weight(w: Matrix, s: U32, k: Kernels) -> U32:
@@ -75,6 +78,7 @@ class SecretColumns:
 
     # Left out of repr, so that no log and no traceback shows a secret.
     seed: bytes = field(repr=False)
+    model_id: bytes
     k: int
     projections: Mapping[str, U32] = field(repr=False)
     largest: Mapping[str, tuple[int, ...]]
@@ -84,7 +88,7 @@ class SecretColumns:
     def s(self, spec: WeightSpec) -> U32:
         """See Columns."""
         if spec.name not in self._derived:
-            self._derived[spec.name] = derive(self.seed, spec, self.k)
+            self._derived[spec.name] = derive(self.seed, self.model_id, spec, self.k)
         return self._derived[spec.name]
 
     def v(self, spec: WeightSpec) -> U32:
@@ -102,13 +106,14 @@ class DerivedColumns:
 
     seed: bytes
     """Output of the transcript; whoever chose a hint could not know it."""
+    model_id: bytes
     k: int
     matrix: Callable[[str], Matrix]
     kernels: Kernels
 
     def s(self, spec: WeightSpec) -> U32:
         """See Columns."""
-        return derive(self.seed, spec, self.k)
+        return derive(self.seed, self.model_id, spec, self.k)
 
     def v(self, spec: WeightSpec) -> U32:
         """See Columns."""

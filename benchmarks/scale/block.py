@@ -48,8 +48,9 @@ class Check:
         self.cases = []
         self.inputs: list[tuple[F32, Matrix, Site]] = []
         for site in block.sites:
-            w = block.subject.model.matrix(site.weight)
-            s = derive(bytes(32), block.subject.model.program.weight[site.weight], columns)
+            model = block.subject.model
+            w = model.matrix(site.weight)
+            s = derive(bytes(32), model.model_id, model.program.weight[site.weight], columns)
             x = rng.standard_normal((rows, site.d), np.float32)
             q, _ = self.k.quantise(x, site.x_limbs)
             squares = largest_squares(w, self.k)

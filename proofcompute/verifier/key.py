@@ -27,7 +27,7 @@ from proofcompute.program import Program, WeightSpec
 __all__ = ["Entry", "Key", "MatrixEntry", "decode_entry", "encode_entry"]
 
 KIND = "proofcompute verifier key"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,7 @@ class Key:
             identity,
             SecretColumns(
                 seed,
+                identity.model_id,
                 k,
                 {n: e.v for n, e in matrices.items()},
                 {n: e.largest for n, e in matrices.items()},

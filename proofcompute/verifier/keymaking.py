@@ -99,5 +99,5 @@ def _entry(model: WeightReader, spec: WeightSpec, seed: bytes, columns: int, ker
     model.identity.check_root(spec, weight, kernels.hash_rows)
     if not isinstance(weight, Matrix):
         return weight
-    v = project_weight(weight, derive(seed, spec, columns), kernels)
+    v = project_weight(weight, derive(seed, model.identity.model_id, spec, columns), kernels)
     return MatrixEntry(v, weight.scale, weight.bias, largest_squares(weight, kernels))

@@ -36,7 +36,7 @@ from proofcompute.verifier.key import Entry, Key, decode_entry, encode_entry
 __all__ = ["SEED", "PartialKey", "partial_path", "progress_of"]
 
 KIND = "proofcompute interrupted key"
-VERSION = 1
+VERSION = 2
 SEED = 32
 """Bytes of a key's seed."""
 

@@ -63,7 +63,7 @@ def verify_public(
     start = opening.tell()
     seed = transcript_seed(decoded, challenge.cells, opening, len(model.program.committed))
     opening.seek(start)
-    columns = DerivedColumns(seed, COLUMNS, model.matrix, kernels)
+    columns = DerivedColumns(seed, model.model_id, COLUMNS, model.matrix, kernels)
     return audit(
         PublicHolder(model, columns),
         request,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adversary.cheats import CHEATS
-from adversary.forger import KERNELS, NODE, case, forge, honest, key, model
+from adversary.forger import KERNELS, NODE, Case, case, forge, honest, key, model
 from adversary.hints import HINTS, TARGET, hint_of, logits_of, packed_sets, with_hint
 from proofcompute import field
 from proofcompute.errors import MismatchError
@@ -21,7 +21,7 @@ from proofcompute.kernels import I8, I32, U32, Kernels, Matrix
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
 from proofcompute.program import Site
-from proofcompute.verifier import keygen, verify
+from proofcompute.verifier import Key, keygen, verify
 
 
 @pytest.mark.parametrize("name", HINTS)
@@ -147,9 +147,21 @@ def test_a_stolen_key_forges_and_another_key_catches() -> None:
 
     S is derived per key, so what is forged against one verifier is caught by every other one.
     """
-    stolen = key(columns=1)
-    spec = model().program.weight["embedding"]
-    s = stolen.columns.s(spec)[0].astype(object)
+    attack = _forged_under(stolen := key(columns=1))
+    assert replace(attack, holder=stolen).verify().cells == 1
+    for another in (key(columns=1, secret=8), key(columns=2, secret=7), key(columns=2, secret=9)):
+        assert replace(attack, holder=another).rejection().step == 8
+
+
+def test_a_key_of_another_model_forges_nothing_though_the_seed_is_the_same() -> None:
+    """A verifier may keep one seed for all its models; each has columns of its own."""
+    attack = _forged_under(key(seed=1, columns=1))
+    assert replace(attack, holder=key(columns=1)).rejection().step == 8
+
+
+def _forged_under(stolen: Key) -> Case:
+    """A wanted token's opening, with a hint whose error the one column of a key does not see."""
+    s = stolen.columns.s(model().program.weight["embedding"])[0].astype(object)
     acc = hint_of(honest(), TARGET, 0)
     token = int(np.argsort(logits_of(acc))[-2])  # the runner-up
     forged = acc
@@ -164,10 +176,7 @@ def test_a_stolen_key_forges_and_another_key_catches() -> None:
             break
     assert logits_of(forged).argmax() == token
     forgery = forge(choose=lambda n, old: token if n == 5 else old)
-    attack = replace(with_hint(forgery, TARGET, 0, packed_sets(forged)), holder=stolen)
-    assert attack.verify().cells == 1
-    for another in (key(columns=1, secret=8), key(columns=2, secret=7), key(columns=2, secret=9)):
-        assert replace(attack, holder=another).rejection().step == 8
+    return with_hint(forgery, TARGET, 0, packed_sets(forged))
 
 
 def _small_relation(ratio: int) -> tuple[int, int]:
@@ -181,12 +190,16 @@ def _small_relation(ratio: int) -> tuple[int, int]:
 
 
 def test_columns_are_drawn_for_each_matrix_and_key() -> None:
-    """S is never shared: not between matrices, not between keys, not between columns."""
+    """S is never shared: not between matrices, not between keys or models, not between columns."""
     specs = [w for w in model().program.weights if w.kind == "matrix"]
     drawn = {
-        derive(bytes([i] * 32), spec, 2)[c].tobytes()[:64] for i in (1, 2) for spec in specs for c in (0, 1)
+        derive(bytes([i] * 32), bytes([j] * 32), spec, 2)[c].tobytes()[:64]
+        for i in (1, 2)
+        for j in (1, 2)
+        for spec in specs
+        for c in (0, 1)
     }
-    assert len(drawn) == 4 * len(specs)
+    assert len(drawn) == 8 * len(specs)
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3])
@@ -258,7 +271,7 @@ def test_a_key_is_made_from_checked_weights_only() -> None:
     assert set(key().columns.projections) == {w.name for w in model().program.weights if w.kind == "matrix"}
     for name, v in key().columns.projections.items():
         spec = model().program.weight[name]
-        s = derive(bytes([7] * 32), spec, 2)
+        s = derive(bytes([7] * 32), model().model_id, spec, 2)
         np.testing.assert_array_equal(project_weight(model().matrix(name), s, KERNELS), v)
     liar = Model(model().identity, {**model().weights, "norm": model(1).weights["norm"]})
     with pytest.raises(MismatchError):
