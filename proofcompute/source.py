@@ -82,6 +82,7 @@ class Products(Protocol):
         x: F32,
         limbs: int,
         k: Kernels,
+        *,
         before: Before = None,
         residual: F32 | None = None,
     ) -> F32:
@@ -113,6 +114,7 @@ class ComputeProducts:
         x: F32,
         limbs: int,
         k: Kernels,
+        *,
         before: Before = None,
         residual: F32 | None = None,
     ) -> F32:
@@ -142,6 +144,7 @@ class RecordProducts:
         x: F32,
         limbs: int,
         k: Kernels,
+        *,
         before: Before = None,
         residual: F32 | None = None,
     ) -> F32:

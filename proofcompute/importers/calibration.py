@@ -92,6 +92,7 @@ class _Observed:
         x: F32,
         limbs: int,
         k: Kernels,
+        *,
         before: Before = None,
         residual: F32 | None = None,
     ) -> F32:
@@ -101,7 +102,7 @@ class _Observed:
         wide = rows.astype(np.float64)
         energy = np.asarray(total(wide * wide)) / len(rows)
         self.seen[weight] = _Seen(energy, rows[:: -(-len(rows) // ROWS)].copy())
-        return self.products.linear(weight, given, limbs, k, None, residual)
+        return self.products.linear(weight, given, limbs, k, residual=residual)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class FusedLinear:
         elif self.before is not None:
             before = Gated()
         rest = ins[1] if self.residual else None
-        return (src.products.linear(self.linear.weight, ins[0], self.linear.limbs, k, before, rest),)
+        weight, limbs = self.linear.weight, self.linear.limbs
+        return (src.products.linear(weight, ins[0], limbs, k, before=before, residual=rest),)
 
 
 @dataclass(frozen=True)

@@ -172,12 +172,13 @@ class HeldProducts:
         x: F32,
         limbs: int,
         k: Kernels,
+        *,
         before: Before = None,
         residual: F32 | None = None,
     ) -> F32:
         """See Products."""
         self.made += 1
-        return self.products.linear(weight, x, limbs, k, before, residual)
+        return self.products.linear(weight, x, limbs, k, before=before, residual=residual)
 
 
 @dataclass(eq=False)
@@ -199,6 +200,7 @@ class HintProducts:
         x: F32,
         limbs: int,
         k: Kernels,
+        *,
         before: Before = None,
         residual: F32 | None = None,
     ) -> F32:

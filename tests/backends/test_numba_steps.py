@@ -129,10 +129,11 @@ class _Products:
         x: F32,
         limbs: int,
         k: Kernels,
+        *,
         before: Before = None,
         residual: F32 | None = None,
     ) -> F32:
-        return self._plain.linear(weight, self._change(x), limbs, k, before, residual)
+        return self._plain.linear(weight, self._change(x), limbs, k, before=before, residual=residual)
 
 
 def test_what_the_backend_did_not_see_is_not_repeated(led: list[bool]) -> None:
