@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from proofcompute import hashing, merkle
 from proofcompute.kernels import U8, Array, Kernels, Memory
@@ -32,13 +34,17 @@ def join_rows(
 
 
 def split_rows(program: Program, group: int, data: U8, memory: Memory = HOST) -> dict[str, Array]:
-    """The inverse of :func:`join_rows`: arrays [n, *shape] by tensor name."""
+    """The inverse of :func:`join_rows`: arrays [n, *shape] by tensor name, views if they can be.
+
+    Bytes of a message lie anywhere, and compiled code takes each number to lie where its type may.
+    """
     out: dict[str, Array] = {}
     at = 0
     for name in program.committed[group].tensors:
         spec = program.specs[name]
         flat = memory.cut(data, at, at + spec.nbytes).reshape(-1).view(spec.numpy)
-        out[name] = flat.reshape((data.shape[0], *spec.shape))
+        rows: Any = flat.reshape((data.shape[0], *spec.shape))
+        out[name] = rows.copy() if isinstance(rows, np.ndarray) and not rows.flags.aligned else rows
         at += spec.nbytes
     return out
 

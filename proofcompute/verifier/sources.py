@@ -153,7 +153,7 @@ def open_tables(
                     7, f"row {number} of {spec.name} is not under the model id", cell=cell
                 )
         q = np.ascontiguousarray(data[:, : spec.width]).view(np.int8)
-        scale = np.ascontiguousarray(data[:, spec.width : spec.width + 4]).reshape(-1).view("<f4")
+        scale = data[:, spec.width : spec.width + 4].copy().reshape(-1).view("<f4")  # aligned
         out[table.weight] = (np.array(table.ids, np.int64), q, scale)
     return out
 
