@@ -1,9 +1,10 @@
 """Public proofs: no secret, anybody who has the weights may check (design, section 8).
 
 The transcript absorbs version, suite, model id, request, outputs, row count, stop reason and trace root (all
-in the receipt's body), the cells, and every frame of the opening, hints included; only then are the columns S
-derived from it. A prover who changes anything gets fresh columns, so each attempt passes with probability at
-most p^-k. With k = 6 that is 2^-186 for one attempt, and at most 2^-106 after 2^80 hash queries.
+in the receipt's body), the cells, and the frames of the opening that answer them, hints included; only then
+are the columns S derived from it. A prover who changes anything gets fresh columns, so each attempt passes
+with probability at most p^-k. With k = 6 that is 2^-186 for one attempt, and at most 2^-106 after 2^80 hash
+queries.
 
 Signatures stay outside the transcript: they could be varied at will. The head frame names the signed receipt,
 so its roots are absorbed instead of its bytes.
@@ -87,7 +88,10 @@ def transcript_seed(receipt: Receipt, cells: Sequence[Cell], opening: BinaryIO, 
         if first is None:
             raise VerificationError(10, "the opening is empty")
         transcript.absorb("roots", b"".join(OpeningHead.decode(first, groups).roots))
-        while (frame := wire.read_frame(opening, limit=MAX_OPENING_PART, what="opening")) is not None:
+        for _ in cells:  # what is missing or left over, the audit rejects
+            frame = wire.read_frame(opening, limit=MAX_OPENING_PART, what="opening")
+            if frame is None:
+                break
             transcript.absorb("part", frame)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e)) from e

@@ -64,6 +64,41 @@ def test_a_forged_hint_changes_its_own_columns_and_is_caught() -> None:
     assert caught.value.step == 8
 
 
+class Watched(io.BytesIO):
+    """Notes how far it was read."""
+
+    furthest = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.furthest = max(self.furthest, self.tell())
+        return data
+
+    def readinto(self, target: Any, /) -> int:
+        found = super().readinto(target)
+        self.furthest = max(self.furthest, self.tell())
+        return found
+
+
+def test_an_opening_without_end_is_not_read_to_its_end() -> None:
+    """What is read before anything is checked is bounded by the cells asked for."""
+    run, opening = public_run()
+    more = io.BytesIO()
+    for _ in range(100):
+        write_frame(more, bytes(1 << 16))
+    stream = Watched(opening + more.getvalue())
+    with pytest.raises(VerificationError, match="holds more than was asked for"):
+        verify_public(
+            run.model,
+            run.session.request,
+            run.receipt.encode(),
+            CELLS,
+            stream,
+            kernels=synthetic.KERNELS,
+        )
+    assert stream.furthest == len(opening) + 1
+
+
 def test_an_empty_opening_is_rejected() -> None:
     run, _ = public_run()
     with pytest.raises(VerificationError, match="empty"):
