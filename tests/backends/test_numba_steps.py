@@ -211,6 +211,35 @@ def test_engines_in_several_threads() -> None:
         assert all(pool.map(work, range(3)))
 
 
+def test_a_step_is_recorded_while_other_threads_make_arrays() -> None:
+    """One backend serves all: what is known of its arrays is read while others add to it."""
+    kernels = NumbaKernels()
+    kept = [(kernels.array(np.zeros(3)), kernels.zeros((3,), np.float32)) for _ in range(2000)]
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            kept[:200] = [(kernels.array(np.zeros(2)), kernels.zeros((2,), np.float32)) for _ in range(200)]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    other = threading.Thread(target=work)
+    other.start()
+    try:
+        for _ in range(10):
+            key = Key()
+            for _ in range(2):
+                assert kernels.step(key, ((0, 1, 2),), lambda _: None) is None
+    finally:
+        sys.setswitchinterval(interval)
+        ended.set()
+        other.join()
+
+
+class Key:
+    """A key."""
+
+
 def test_a_follower_goes_when_there_is_nothing_to_do() -> None:
     words = crew.shared_words(2)
     before = words.copy()

@@ -90,6 +90,12 @@ class _Kept:
                 self.followers[seat - 1] = _crew.submit(plan.commands, plan.words, seat, plan.seats)
 
 
+def _living(known: WeakValueDictionary[int, Array]) -> dict[int, Array]:
+    """By ascending address; read in one step of the interpreter, since other threads add to it and drop."""
+    arrays = [x for reference in known.valuerefs() if (x := reference()) is not None]
+    return {address(x): x for x in sorted(arrays, key=address)}
+
+
 @final
 class Steps:
     """Runs steps, and knows which arrays do not move."""
@@ -131,7 +137,7 @@ class Steps:
         return f(places) if found is None else found
 
     def _record(self, kept: _Kept, places: Sequence[Place], f: Compute) -> I32 | None:
-        constants, buffers = dict(self._constants), dict(sorted(self._buffers.items()))
+        constants, buffers = _living(self._constants), _living(self._buffers)
         recording = self._local.recording = Recording(tuple(places), constants, buffers)
         try:
             tokens = f(places)
