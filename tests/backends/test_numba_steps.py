@@ -240,6 +240,24 @@ class Key:
     """A key."""
 
 
+def test_a_plan_keeps_what_its_commands_name_and_nothing_else() -> None:
+    """Commands hold addresses: memory that they write into must not be another's while the key lives."""
+    m, other, kernels = synthetic.model(), synthetic.model(1), NumbaKernels()
+    stranger = Engine(other, kernels)
+    engine = Engine(m, kernels)
+    session = engine.add(synthetic.request(m, max_tokens=20))
+    for _ in range(4):
+        engine.step()
+    key = engine._decoding[1]
+    plan = kernels.steps._kept[key].plan
+    assert plan is not None
+    named = {id(x) for x in plan.kept}
+    assert {id(session.trace.arrays[name]) for name in m.program.group_of} <= named
+    assert {id(w.q) for w in m.weights.values() if isinstance(w, Matrix)} <= named
+    assert not {id(w.q) for w in other.weights.values() if isinstance(w, Matrix)} & named
+    assert stranger.model is other
+
+
 def test_a_follower_goes_when_there_is_nothing_to_do() -> None:
     words = crew.shared_words(2)
     before = words.copy()

@@ -90,6 +90,8 @@ class Recording:
     """Results of commands by address; held, so that no two have one address."""
     turns: dict[tuple[int, ...], tuple[F32, F32]] = field(default_factory=dict)
     sampled: list[Sampled] = field(default_factory=list)
+    used: dict[int, Array] = field(default_factory=dict)
+    """Weights and buffers that commands name, by address."""
 
     def call(self, name: str, arguments: Sequence[Any], named: Mapping[str, Any], result: Any) -> None:
         """Record a call of the backend."""
@@ -122,7 +124,7 @@ class Recording:
         for i, values in enumerate(self.commands):
             for key, value in values.items():
                 commands[key][i] = value
-        kept = [*self.made.values(), *self.constants.values()]
+        kept = [*self.made.values(), *self.used.values()]
         seats = threads.size()
         words = shared_words(seats)
         return Plan(commands, self.places, self.room, self.turns, self.sampled, words, seats, kept)
@@ -144,6 +146,7 @@ class Recording:
         row, rest = divmod(offset, buffer.strides[0])
         if rest or x.strides[:1] != buffer.strides[:1]:
             raise _Unknown
+        self.used[self._starts[i]] = buffer
         return buffer, row
 
     def _rows(self, x: Array) -> tuple[int, int]:
@@ -151,7 +154,10 @@ class Recording:
         at = address(x)
         if not x.size:
             return 0, 0
-        if at in self.made or at in self.constants:
+        if at in self.made:
+            return at, 0
+        if at in self.constants:
+            self.used[at] = self.constants[at]
             return at, 0
         found = self._buffer(x)
         if found is None and any(start <= at < start + known.nbytes for start, known in self.made.items()):
