@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 import threading
 import time
@@ -105,6 +106,27 @@ def test_errors_come_out_of_parts() -> None:
     with pytest.raises(NonFiniteError):
         KERNELS.linear(many, WEIGHT, 1)
     assert KERNELS.linear(INPUTS[0], WEIGHT, 2).shape == (1, 1200)
+
+
+def test_an_interrupt_waits_for_the_parts_that_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part reads memory that its caller may free: it must not outlive the call, whatever ends that."""
+    monkeypatch.setattr(threads, "size", lambda: 2)
+    main, begun, ended = threading.main_thread(), threading.Event(), threading.Event()
+
+    def part(a: int, b: int) -> None:
+        if threading.current_thread() is main:
+            assert begun.wait(10)
+            return
+        if not begun.is_set():
+            begun.set()
+            time.sleep(0.1)  # the caller waits for this part by now
+            signal.pthread_kill(main.ident or 0, signal.SIGINT)
+            time.sleep(0.3)
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.split(part, 4, 1)
+    assert ended.is_set()
 
 
 def _child(queue: multiprocessing.Queue[bytes]) -> None:

@@ -95,7 +95,10 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
         good = work()
     finally:
         started = [future for future in others if not future.cancel()]
-        wait(started)
+        try:
+            wait(started)
+        finally:
+            wait(started)  # an interrupt ends the first: no part may outlive what it reads
     for future in started:
         good &= future.result()
     return good
