@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +32,7 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         temporary.chmod(mode)
         temporary.replace(path)
         temporary = None
+        _keep_name(path.parent)
     except OSError as e:
         raise StorageError(
             f"cannot write {path}: {e.strerror or e}; free some space or choose another place"
@@ -39,6 +40,16 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _keep_name(directory: Path) -> None:
+    """A new name is on the disk, too, before whoever asked for it goes on and removes what it replaces."""
+    with suppress(OSError):  # the file is whole and in place; not every file system can do this
+        fd = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -11,7 +11,7 @@ next     ``[entry, link]`` for each finished weight, in program order: its entry
 The links make the file as good as its beginning: what follows a changed or missing frame does not fit. A
 process that was stopped may leave the last frame cut short, which is then made again. **The file is as secret
 as the key**, and its owner's alone (mode 0600); its links find damage, not somebody who may write into it.
-The file is not synchronised with the disk: a machine that loses power may damage it, which is then noticed.
+Each frame is on the disk before the next weight is read: a machine that loses power loses one weight's work.
 """
 
 from __future__ import annotations
@@ -211,6 +211,7 @@ def _append(path: Path, fd: int, payload: bytes) -> None:
     try:
         if os.write(fd, data) != len(data):
             raise OSError("only a part was written")
+        os.fsync(fd)
     except OSError as e:
         raise StorageError(
             f"cannot write {path}: {e.strerror or e}; free some space and run again: what is done is kept"

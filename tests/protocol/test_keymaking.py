@@ -294,6 +294,31 @@ def test_a_full_disk_keeps_what_is_done(path: Path, monkeypatch: pytest.MonkeyPa
     assert path.read_bytes() == keygen(synthetic.model(), synthetic.KERNELS, seed=SEED).encode()
 
 
+def test_what_is_done_is_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each weight before the next is read, and the key and its name before the partial file goes."""
+    events: list[str] = []
+    fsync, unlink = os.fsync, Path.unlink
+
+    class Watched(Reader):
+        def weight(self, name: str) -> Weight:
+            events.append("read")
+            return super().weight(name)
+
+    def synced(fd: int) -> None:
+        fsync(fd)
+        known = {path.parent: "name", partial_path(path): "partial"}
+        events.append(next((w for p, w in known.items() if os.path.samestat(p.stat(), os.fstat(fd))), "key"))
+
+    def unlinked(self: Path, missing_ok: bool = False) -> None:
+        events.append("removed")
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    make(path, Watched())
+    assert events == ["partial", *["read", "partial"] * len(WEIGHTS), "key", "name", "removed"]
+
+
 @pytest.mark.parametrize("columns", [0, 9])
 def test_columns_that_do_not_exist(path: Path, columns: int) -> None:
     with pytest.raises(InputError, match="columns"):
