@@ -101,7 +101,11 @@ class Identity:
         return hashing.message_digest(MODEL_SUITE, "model", b"".join(parts))
 
     def check_root(self, spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> None:
-        """MismatchError unless every row of the weight tensor ``spec`` is under the model id."""
+        """MismatchError unless every row of the weight tensor ``spec`` is under the model id.
+
+        FormatError if it is not of the stated shape and type: what is used must be what is hashed here.
+        """
+        check_weight(spec, weight)
         if weight_tree(spec, weight, hash_rows).root != self._root[spec.name]:
             raise MismatchError(f"weight {spec.name} is not the one in the model id; import the model again")
 

@@ -41,7 +41,8 @@ def keygen(
         seed: 32 secret bytes; the operating system's randomness unless a test says otherwise.
         progress: gets bytes of weights processed; they add up to those of all weight rows.
 
-    Raises MismatchError if a weight is not the one in the model id, InputError for a bad ``columns``.
+    Raises MismatchError if a weight is not the one in the model id, FormatError if it is not of the type that
+    the program states, InputError for a bad ``columns``.
     """
     _check(columns, seed)
     secret = secrets.token_bytes(SEED) if seed is None else seed

@@ -7,7 +7,9 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 import synthetic
@@ -231,6 +233,21 @@ def test_a_partial_key_of_something_else_is_not_taken_up(
         call(path)
     assert partial_path(path).read_bytes() == before
     assert not path.exists()
+
+
+def test_a_weight_that_is_not_of_the_stated_type_is_refused(path: Path) -> None:
+    """What is hashed is what is used: not numbers that become the model's when they are hashed."""
+
+    class Wide(Reader):
+        def weight(self, name: str) -> Weight:
+            w: Any = super().weight(name)
+            if not isinstance(w, Matrix):
+                return cast(Weight, w.astype(np.float64) * (1 + 1e-9))
+            scale: Any = w.scale.astype(np.float64) * (1 + 1e-9)
+            return Matrix(w.q, scale, w.bias)
+
+    with pytest.raises(FormatError, match="shape or type"):
+        make(path, Wide())
 
 
 def test_a_weight_of_another_model_is_refused_and_nothing_is_kept_of_it(path: Path) -> None:
