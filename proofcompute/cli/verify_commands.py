@@ -60,6 +60,9 @@ def challenge(
     weights: Annotated[
         bool, typer.Option("--weights", help="For a verifier that holds the model file: ask for no hints.")
     ] = False,
+    retention: Annotated[
+        int, typer.Option(min=0, help="Refuse a receipt whose trace is kept for fewer seconds.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Choose the cells that the node must open, after it gave its receipt."""
@@ -74,6 +77,7 @@ def challenge(
 
     expect(receipt, "receipt")
     got = Receipt.decode(read_limited(receipt, MAX_RECEIPT, "receipt"))
+    got.require_retention(retention)
     total = count_cells(got)
     if all_:
         chosen = all_cells(got, None if key is None else _program(key, got))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from proofcompute import hashing, wire
-from proofcompute.errors import FormatError
+from proofcompute.errors import FormatError, VerificationError
 from proofcompute.limits import MAX_NAME, MAX_RECEIPT, MAX_ROWS, MAX_SEGMENTS
 from proofcompute.messages.request import _head, _named_bytes
 
@@ -75,6 +75,16 @@ class Receipt:
     def signed(self, signature: bytes) -> Receipt:
         """The same receipt with a signature."""
         return replace(self, signature=signature)
+
+    def require_retention(self, seconds: int) -> None:
+        """VerificationError (step 5) if the node keeps the trace for less than ``seconds``.
+
+        For a verifier that is about to draw cells, or may later: nobody opens what is dropped by then.
+        """
+        if self.retention < seconds:
+            raise VerificationError(
+                5, "the trace is kept too short a time", expected=seconds, found=self.retention
+            )
 
     @staticmethod
     def decode(data: bytes) -> Receipt:

@@ -62,6 +62,17 @@ def test_every_signed_field_is_signed() -> None:
         assert replace(good, receipt=forged.encode()).rejection().step == 2
 
 
+def test_a_trace_that_is_not_kept_is_refused_before_cells_are_drawn() -> None:
+    """A node that signs for no time at all could keep silent about every challenge with good reason."""
+    for seconds, least in ((0, 1), (3599, 3600), (3600, 1 << 40)):
+        forgery = honest().signed(retention=seconds)
+        assert case(forgery, Cell(BLOCK_0, 3, 5)).verify().cells == 2  # nothing else is wrong with it
+        with pytest.raises(VerificationError, match="too short a time") as caught:
+            forgery.receipt.require_retention(least)
+        assert (caught.value.step, caught.value.expected, caught.value.found) == (5, least, seconds)
+        forgery.receipt.require_retention(seconds)
+
+
 def test_bytes_of_a_node_key_that_is_no_point_are_no_signature() -> None:
     good = case(honest(), Cell(BLOCK_0, 3, 5))
     for node in (bytes([255] * 32), bytes(31) + b"\x80", bytes([2]) + bytes(31)):

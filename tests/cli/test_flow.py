@@ -122,6 +122,15 @@ def test_by_default_sixteen_random_cells(files: Files, tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
 
 
+def test_a_receipt_of_a_trace_that_is_soon_dropped_is_rejected(files: Files, tmp_path: Path) -> None:
+    kept = Receipt.decode(files.receipt.read_bytes()).retention
+    path = tmp_path / "challenge"
+    found = call("challenge", files.receipt, "-o", path, "--retention", str(kept + 1), "--json")
+    assert (found.status, found.json["step"], found.json["verified"]) == (1, 5, False)
+    assert not path.exists()
+    done("challenge", files.receipt, "-o", path, "--retention", str(kept))
+
+
 def test_another_token_in_the_receipt_is_rejected(files: Files, key: Path, tmp_path: Path) -> None:
     receipt, node = Receipt.decode(files.receipt.read_bytes()), NodeIdentity.load(files.identity)
     ((name, tokens),) = receipt.outputs
