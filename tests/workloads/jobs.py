@@ -1,0 +1,106 @@
+"""GEMM jobs between two parties, for the tests of what passes and of what does not."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from proofcompute.devices import kernels_for
+from proofcompute.errors import (
+    VerificationError,
+)
+from proofcompute.kernels import Array
+from proofcompute.signing import NodeIdentity
+from proofcompute.workloads import (
+    MatrixId,
+    ProductChallenge,
+    ProductKey,
+    ProductProof,
+    ProductReceipt,
+    ProductRequest,
+    ProductVerified,
+    product_request,
+    prove_product,
+    verify_rows,
+)
+from proofcompute.workloads.commitment import matrix_tree
+
+DEVICE = "numpy"
+KERNELS = kernels_for(DEVICE)
+NODE = NodeIdentity(bytes(range(32)))
+OTHER = NodeIdentity(bytes(range(1, 33)))
+
+
+def factors(dtype: str = "int8", n: int = 9, d: int = 7, m: int = 5, seed: int = 0) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    if dtype.startswith("float"):
+        return rng.standard_normal((n, d)).astype(dtype), rng.standard_normal((d, m)).astype(dtype)
+    low, high = max(np.iinfo(dtype).min, -(1 << 27)), min(np.iinfo(dtype).max, 1 << 27)
+    return rng.integers(low, high, (n, d), dtype), rng.integers(low, high, (d, m), dtype)
+
+
+@dataclass
+class Job:
+    a: Array
+    b: Array
+    request: ProductRequest
+    proof: ProductProof
+
+    @property
+    def receipt(self) -> ProductReceipt:
+        return self.proof.receipt
+
+
+def run(dtype: str = "int8", suite: str = "sha256", node: bytes = b"") -> Job:
+    a, b = factors(dtype)
+    request = product_request(a, b, node=node, suite=suite, device=DEVICE)
+    return Job(a, b, request, prove_product(request, a, b, NODE, device=DEVICE))
+
+
+def recommitted(honest: Job, c: Array, a: Array | None = None) -> Job:
+    """A node that signs another C (and opens another A), with trees that fit what it sends."""
+    tree = matrix_tree(c, honest.request.suite, KERNELS)
+    a = honest.a if a is None else a
+    receipt = replace(honest.receipt, c=MatrixId.under(c, tree))
+    receipt = receipt.signed(NODE.sign(receipt.signed_digest))
+    a_tree = matrix_tree(a, honest.request.suite, KERNELS)
+    return Job(a, honest.b, honest.request, ProductProof(honest.request, receipt, a, c, a_tree, tree))
+
+
+def opened(j: Job, challenge: ProductChallenge | None = None) -> bytes:
+    stream = io.BytesIO()
+    j.proof.open_rows(challenge or ProductChallenge.all_rows(j.receipt, 4), stream)
+    return stream.getvalue()
+
+
+def audit(
+    j: Job,
+    *,
+    b: ProductKey | Array | None = None,
+    request: ProductRequest | None = None,
+    receipt: bytes | None = None,
+    challenge: ProductChallenge | None = None,
+    opening: bytes | None = None,
+    node: bytes | None = None,
+) -> ProductVerified:
+    challenge = challenge or ProductChallenge.all_rows(j.receipt, 4)
+    data = opened(j, challenge) if opening is None else opening
+    return verify_rows(
+        j.b if b is None else b,
+        request or j.request,
+        j.receipt.encode() if receipt is None else receipt,
+        challenge,
+        io.BytesIO(data),
+        node=node,
+        device=DEVICE,
+    )
+
+
+def step(f: Callable[[], object]) -> int:
+    with pytest.raises(VerificationError) as caught:
+        f()
+    return caught.value.step

@@ -1,0 +1,194 @@
+"""GEMM jobs between parties: what a dishonest node tries does not pass."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from proofcompute import wire
+from proofcompute.errors import (
+    FormatError,
+    MismatchError,
+)
+from proofcompute.field import P61
+from proofcompute.kernels import Array
+from proofcompute.workloads import (
+    MatrixId,
+    ProductChallenge,
+    job,
+    key,
+    matmul,
+    product_request,
+)
+from proofcompute.workloads.commitment import rows_from_leaves
+from proofcompute.workloads.messages import RowsPart
+from workloads.jobs import DEVICE, NODE, OTHER, audit, factors, opened, recommitted, run, step
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "float64"])
+def test_a_wrong_element_that_is_committed_and_signed_is_caught(dtype: str) -> None:
+    honest = run(dtype)
+    for row in (0, 4, 8):
+        c = honest.proof.c.copy()
+        c[row, 2] += 1
+        liar = recommitted(honest, c)
+        assert step(lambda j=liar: audit(j)) == 8  # type: ignore[misc]
+        elsewhere = tuple((r, r + 1) for r in range(9) if r != row)
+        assert audit(liar, challenge=ProductChallenge(liar.receipt.digest, elsewhere)).rows == 8
+
+
+def test_a_product_with_other_factors_is_caught() -> None:
+    honest = run()
+    other_a, other_b = factors(seed=5)
+    for c in (honest.a @ other_b, other_a @ honest.b, np.zeros((9, 5)), honest.proof.c[::-1]):
+        assert step(lambda c=c: audit(recommitted(honest, c.astype(np.int32)))) == 8  # type: ignore[misc]
+
+
+def test_another_a_that_fits_the_wrong_c_is_not_under_the_root_in_the_request() -> None:
+    honest = run()
+    other = factors(seed=5)[0]
+    liar = recommitted(honest, matmul(other, honest.b, device=DEVICE)[0], a=other)
+    assert step(lambda: audit(liar)) == 7
+
+
+def test_a_claim_that_is_right_modulo_p_is_out_of_range() -> None:
+    honest = run("int16")
+    c = honest.proof.c.copy()
+    c[1, 1] += P61
+    assert step(lambda: audit(recommitted(honest, c))) == 8
+
+
+def test_only_what_was_addressed_and_signed_counts() -> None:
+    j = run(node=NODE.public)
+    forged = replace(j.receipt, node=OTHER.public)
+    assert step(lambda: audit(j, receipt=forged.encode())) == 2
+    by_other = forged.signed(OTHER.sign(forged.signed_digest))
+    assert step(lambda: audit(j, receipt=by_other.encode())) == 2
+    assert step(lambda: audit(j, node=OTHER.public)) == 2
+    bad = j.receipt.signed(bytes(64))
+    assert step(lambda: audit(j, receipt=bad.encode())) == 2
+    # a field changed after signing
+    moved = replace(j.receipt, c=replace(j.receipt.c, root=bytes(32)))
+    assert step(lambda: audit(j, receipt=moved.encode())) == 2
+
+
+def test_a_receipt_is_for_one_request() -> None:
+    j = run()
+    again = product_request(j.a, j.b, device=DEVICE)  # same factors, another nonce
+    assert step(lambda: audit(j, request=again)) == 4
+    suite = product_request(j.a, j.b, nonce=j.request.nonce, suite="blake3", device=DEVICE)
+    assert step(lambda: audit(j, request=suite)) == 4
+
+
+@pytest.mark.parametrize("change", [{"rows": 8}, {"width": 4}, {"dtype": "int64"}, {"rows": 10}])
+def test_c_has_the_type_and_shape_of_the_product(change: dict[str, object]) -> None:
+    j = run()
+    receipt = replace(j.receipt, c=replace(j.receipt.c, **change))  # type: ignore[arg-type]
+    receipt = receipt.signed(NODE.sign(receipt.signed_digest))
+    assert step(lambda: audit(j, receipt=receipt.encode())) == 5
+
+
+def test_a_challenge_is_for_one_receipt() -> None:
+    j, other = run(), run()
+    challenge = ProductChallenge.all_rows(other.receipt)
+    with pytest.raises(MismatchError):
+        opened(j, challenge)
+    assert step(lambda: audit(j, challenge=challenge, opening=b"")) == 6
+    outside = ProductChallenge(j.receipt.digest, ((8, 10),))
+    with pytest.raises(FormatError):
+        opened(j, outside)
+    with pytest.raises(FormatError):
+        audit(j, challenge=outside, opening=b"")
+
+
+def parts(data: bytes) -> list[bytes]:
+    stream, out = io.BytesIO(data), []
+    while (frame := wire.read_frame(stream, limit=1 << 20, what="test")) is not None:
+        out.append(frame)
+    return out
+
+
+def joined(frames: list[bytes]) -> bytes:
+    stream = io.BytesIO()
+    for frame in frames:
+        wire.write_frame(stream, frame)
+    return stream.getvalue()
+
+
+def test_openings_are_whole_in_order_and_nothing_more() -> None:
+    j = run()
+    frames = parts(opened(j))
+    assert len(frames) == 3
+    for wrong, expected in (
+        (frames[:-1], 10),
+        ([], 10),
+        ([*frames, frames[-1]], 10),
+        ([frames[1], frames[0], frames[2]], 7),
+        ([frames[0], frames[0], frames[2]], 7),
+        ([*frames[:2], b""], 1),
+    ):
+        assert step(lambda f=wrong: audit(j, opening=joined(f))) == expected  # type: ignore[misc]
+    assert step(lambda: audit(j, opening=opened(j)[:-1])) == 1
+    assert step(lambda: audit(j, opening=b"\x01")) == 1
+    assert step(lambda: audit(j, opening=bytes.fromhex("5b7fffffffffffffff"))) == 1
+    assert step(lambda: audit(j, opening=opened(j) + b"\x40")) == 10
+    # a frame larger than its rows need is refused from its head
+    assert step(lambda: audit(j, opening=bytes.fromhex("5a00010000") + bytes(1 << 16))) == 1
+
+
+def test_opened_rows_are_the_committed_ones() -> None:
+    j = run()
+    challenge = ProductChallenge(j.receipt.digest, ((4, 6),))
+    (frame,) = parts(opened(j, challenge))
+    part = RowsPart.decode(frame, j.request.a, j.receipt.c, 4, 6)
+
+    def flipped(data: bytes, i: int) -> bytes:
+        return data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :]
+
+    for i in range(len(part.a)):
+        wrong = replace(part, a=flipped(part.a, i))
+        assert step(lambda p=wrong: audit(j, challenge=challenge, opening=joined([p.encode()]))) == 7  # type: ignore[misc]
+    for i in range(len(part.c)):
+        wrong = replace(part, c=flipped(part.c, i))
+        assert step(lambda p=wrong: audit(j, challenge=challenge, opening=joined([p.encode()]))) == 7  # type: ignore[misc]
+    for wrong, expected in (
+        (replace(part, a_proof=part.a_proof[::-1]), 7),
+        (replace(part, c_proof=part.c_proof[:-1]), 1),
+        (replace(part, c_proof=(*part.c_proof, bytes(32))), 1),
+        (replace(part, c=part.c[:-1]), 1),
+        (replace(part, a=part.a + b"\0"), 1),
+        (replace(part, a=b"", a_proof=()), 1),
+    ):
+        assert step(lambda p=wrong: audit(j, challenge=challenge, opening=joined([p.encode()]))) == expected  # type: ignore[misc]
+
+
+def test_what_each_check_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the check, the named attack passes: the other checks do not happen to stop it."""
+    honest = run("int16")
+    c = honest.proof.c.copy()
+    c[2, 2] += P61
+    modular = recommitted(honest, c)
+    unsigned = replace(honest.receipt, node=OTHER.public)
+    other = factors("int16", seed=5)[0]
+    swapped = recommitted(honest, matmul(other, honest.b, device=DEVICE)[0], a=other)
+    with monkeypatch.context() as without:
+        without.setattr(key, "in_range", lambda *_: True)
+        assert audit(modular).complete
+    with monkeypatch.context() as without:
+        without.setattr(job, "signature_holds", lambda *_: True)
+        assert audit(
+            honest,
+            receipt=unsigned.encode(),
+            challenge=ProductChallenge.all_rows(unsigned, 4),
+            opening=opened(honest),
+        ).complete
+    with monkeypatch.context() as without:
+        without.setattr(job, "_under", _unchecked)
+        assert audit(swapped).complete
+
+
+def _unchecked(of: MatrixId, what: str, suite: str, first: int, end: int, data: bytes, *_: object) -> Array:
+    return rows_from_leaves(data, of.dtype, end - first, of.width)
