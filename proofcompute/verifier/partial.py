@@ -115,18 +115,22 @@ def _locked(path: Path) -> int:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as e:
             raise StorageError(f"cannot write {path}: {e.strerror or e}") from e
+        ours = False
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(fd), path.stat()):
+            if os.path.samestat(os.fstat(fd), path.stat()):
                 check_private(path, "interrupted key")
+                ours = True
                 return fd
         except BlockingIOError:
-            os.close(fd)
             raise InputError(f"another process is making this key: it is at work on {path}") from None
-        except InputError:
-            os.close(fd)
-            raise
-        os.close(fd)  # whoever had it finished the key and removed the file
+        except FileNotFoundError:
+            pass  # whoever had it finished the key and removed the file
+        except OSError as e:
+            raise StorageError(f"cannot lock {path}: {e.strerror or e}") from e
+        finally:
+            if not ours:
+                os.close(fd)
 
 
 def _start(path: Path, fd: int, identity: Identity, columns: int, seed: bytes) -> PartialKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -283,6 +284,36 @@ def test_one_process_at_a_time(path: Path) -> None:
         make(path, Reader())
     os.close(fd)
     make(path, Reader())
+
+
+def test_a_file_system_without_locks_is_told_as_such(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no file stays open."""
+    opened = len(os.listdir("/proc/self/fd"))
+
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StorageError, match="No locks available"):
+        make(path, Reader())
+    assert len(os.listdir("/proc/self/fd")) <= opened
+
+
+def test_a_partial_key_that_goes_while_it_is_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process finished the key in between: this one begins another."""
+    flock, calls = fcntl.flock, 0
+
+    def locked(fd: int, operation: int) -> None:
+        nonlocal calls
+        flock(fd, operation)
+        calls += 1
+        if calls == 1:
+            partial_path(path).unlink()
+
+    monkeypatch.setattr(fcntl, "flock", locked)
+    make(path, Reader())
+    assert calls == 2
+    assert path.read_bytes() == keygen(synthetic.model(), synthetic.KERNELS, seed=SEED).encode()
 
 
 def test_a_link_in_place_of_the_partial_key_is_not_followed(path: Path, tmp_path: Path) -> None:
