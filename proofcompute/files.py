@@ -27,12 +27,12 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         os.close(fd)
         with temporary.open("wb") as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+        _sync(temporary)  # by name: a library that was given the name may have put a file of its own there
         temporary.chmod(mode)
         temporary.replace(path)
         temporary = None
-        _keep_name(path.parent)
+        with suppress(OSError):  # the file is in place, and not every file system can do this
+            _sync(path.parent)  # its name as well, before whoever waits for it removes what it replaces
     except OSError as e:
         raise StorageError(
             f"cannot write {path}: {e.strerror or e}; free some space or choose another place"
@@ -42,14 +42,13 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-def _keep_name(directory: Path) -> None:
-    """A new name is on the disk, too, before whoever asked for it goes on and removes what it replaces."""
-    with suppress(OSError):  # the file is whole and in place; not every file system can do this
-        fd = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+def _sync(path: Path) -> None:
+    """Return when a file's bytes, or the names in a directory, are on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:

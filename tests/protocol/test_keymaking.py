@@ -367,6 +367,19 @@ def test_what_is_done_is_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch
     assert events == ["partial", *["read", "partial"] * len(WEIGHTS), "key", "name", "removed"]
 
 
+def test_a_model_file_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file itself, whoever wrote it, and not what stood in its place."""
+    fsync, synced = os.fsync, set()
+
+    def noted(fd: int) -> None:
+        fsync(fd)
+        synced.add(os.fstat(fd).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    synthetic.model().save(tmp_path / "model")
+    assert (tmp_path / "model").stat().st_ino in synced
+
+
 @pytest.mark.parametrize("columns", [0, 9])
 def test_columns_that_do_not_exist(path: Path, columns: int) -> None:
     with pytest.raises(InputError, match="columns"):
