@@ -229,6 +229,22 @@ def test_an_abandoned_each_ends_its_work(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not running
 
 
+def test_an_interrupt_waits_for_the_items_that_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "size", lambda: 2)
+    ended: list[int] = []
+
+    def item(i: int) -> None:
+        if i == 0:
+            time.sleep(0.1)  # the caller waits for this item by now
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        time.sleep(0.2)
+        ended.append(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(threads.each(item, range(2)))
+    assert sorted(ended) == [0, 1]
+
+
 def test_nothing_is_split_inside_an_item(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "size", lambda: 3)
 

@@ -14,7 +14,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -95,10 +95,7 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
         good = work()
     finally:
         started = [future for future in others if not future.cancel()]
-        try:
-            wait(started)
-        finally:
-            wait(started)  # an interrupt ends the first: no part may outlive what it reads
+        _wait(started)
     for future in started:
         good &= future.result()
     return good
@@ -119,11 +116,25 @@ def each(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
         for item in items:
             begun.append(_items.submit(_one, function, item))
             if len(begun) == lead():
-                yield begun.popleft().result()
+                yield _first(begun)
         while begun:
-            yield begun.popleft().result()
+            yield _first(begun)
     finally:
-        wait([future for future in begun if not future.cancel()])
+        _wait([future for future in begun if not future.cancel()])
+
+
+def _first(begun: deque[Future[_R]]) -> _R:
+    """Taken away when it has ended, so that an interrupt of the wait does not lose it."""
+    found = begun[0].result()
+    begun.popleft()
+    return found
+
+
+def _wait(started: Sequence[Future[Any]]) -> None:
+    try:
+        wait(started)
+    finally:
+        wait(started)  # an interrupt ends the first: nothing may outlive what it reads
 
 
 def _one(function: Callable[[_T], _R], item: _T) -> _R:
