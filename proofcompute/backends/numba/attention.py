@@ -1,12 +1,19 @@
 """Causal attention over int8 keys and values (numerics.attention defines it).
 
 A unit is a block of query rows with one key-value head; all query heads that share it are rows of the same
-two products, scores = Q K^T and out = P V, computed by the tiles of :mod:`.products`. Scores are kept for
-the positions lo..hi that some row of the block may see.
+two products, scores = Q K^T and out = P V. It goes in *strips* of a dozen rows, whose scores and weights fit
+in a near cache: all their scores are computed, each row becomes weights, the weights are multiplied. Where a
+unit has several strips, its keys and values are copied to panels once.
+
+Loops over a row of scores take whole blocks of BLOCK positions. Behind the last one that the row may see
+stands -infinity, which is never the maximum and whose exponential is +0.
 
 The halving tree of a row runs from the first position that the row may see, in place of position 0. That
 gives the same bits: the tree pairs positions by their residues modulo powers of two, and a shift keeps the
 pairs and can only exchange the two summands of an addition.
+
+*No score needs a look whether it is finite*, as a rule: |acc| <= 2^14 dh, and rounding keeps order, so
+f32(2^14 dh) * (s_q * max s_k) * |scale| is no less than any of the row, and none is NaN where it is finite.
 """
 
 from __future__ import annotations
@@ -18,8 +25,18 @@ from numba import types
 
 from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles
-from proofcompute.backends.numba.row import power_of_two, quantise_into, tree
-from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, interleave_rows
+from proofcompute.backends.numba.row import blocks, quantise_into, tree
+from proofcompute.backends.numba.tile import (
+    BLOCK,
+    SMALL_ROWS,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    interleave_rows,
+    offsets_of_panel,
+    score_tile,
+    small_score_tile,
+)
+from proofcompute.backends.numba.vector import QUADS
 from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     LARGEST,
@@ -39,8 +56,20 @@ NOT_FINITE: Final = 1
 NEGATIVE: Final = 2
 
 _ZERO: Final = np.float32(0)
+_NEVER: Final = np.float32(-np.inf)
 _ONE_LIMB: Final = np.float32(127)
 _TWO_LIMBS: Final = np.float32(32639)
+
+_QUERY: Final = np.uint8 if QUADS else np.int16
+"""What a tile of scores takes, which says how keys lie in a panel, and what is added to q to make it so."""
+_KEY: Final = np.int8 if QUADS else np.int16
+_PART: Final = 4 if QUADS else 2
+_OFFSET: Final = 128 if QUADS else 0
+
+_STRIP: Final = 12
+"""Rows of a strip; a multiple of every tile's rows."""
+_CHUNK: Final = 2 * PANEL_PAIRS
+"""Positions of a panel of values."""
 
 _i64, _f32, _i8 = types.int64, types.float32, types.int8
 
@@ -72,53 +101,84 @@ def _up(n: Any, step: Any) -> Any:
 
 
 @helper
-def _fill_pairs(v: Any, first: Any, stride: Any, count: Any, columns: Any, panel: Any) -> Any:
+def _fill_values(v: Any, first: Any, stride: Any, count: Any, columns: Any, panel: Any) -> None:
     """panel[i, c, e] = v[first + (2i + e) stride + c] for 2i + e < count and c < columns, else 0."""
-    pairs = (count + 1) // 2
     flat = v.reshape(v.size)
     whole = count // 2 if columns == TILE_COLUMNS else 0
     for i in range(whole):
         interleave_rows(v, first + 2 * i * stride, stride, panel, i * 2 * TILE_COLUMNS)
-    for i in range(whole, pairs):
+    for i in range(whole, (count + 1) // 2):
         for c in range(TILE_COLUMNS):
             for e in range(2):
                 inside = c < columns and 2 * i + e < count
                 panel[i, c, e] = flat[first + (2 * i + e) * stride + c] if inside else 0
-    return pairs
 
 
 @helper
-def _scores(
-    q8: Any,
-    sq: Any,
-    rows: Any,
-    kq: Any,
-    keys: Any,
-    g: Any,
-    lo: Any,
-    hi: Any,
-    scale: Any,
-    panel: Any,
-    out: Any,
-) -> None:
-    """out[r, j - lo] = (f32(q8[r] . kq[j, g]) * (sq[r] * keys[j - lo])) * scale for lo <= j < hi."""
+def _fill_keys(kq: Any, j: Any, g: Any, count: Any, panel: Any, offsets: Any) -> None:
+    """Keys j..j+count of head g to a panel, and the offsets that go with it."""
     _, kv_heads, dh = kq.shape
-    sums = np.empty((q8.shape[0], TILE_COLUMNS), np.int64)
-    stride = kv_heads * dh
-    for j in range(lo, hi, TILE_COLUMNS):
-        count = min(TILE_COLUMNS, hi - j)
-        sums[:] = 0
-        for a in range(0, dh, 2 * PANEL_PAIRS):
-            columns = min(2 * PANEL_PAIRS, dh - a)
-            pairs = fill_panel(kq, (j * kv_heads + g) * dh + a, stride, count, columns, panel)
-            multiply_tiles(q8, a, q8.shape[1], rows, panel, pairs, sums)
-        s = keys[j - lo : j - lo + count]
-        for r in range(rows):
-            to = out[r, j - lo : j - lo + count]
-            row = sums[r]
-            factor = sq[r]
-            for c in range(count):
-                to[c] = (np.float32(row[c]) * (factor * s[c])) * scale
+    steps = fill_panel(kq, (j * kv_heads + g) * dh, kv_heads * dh, count, dh, panel)
+    offsets_of_panel(panel, 0, steps, offsets, 0)
+
+
+@helper
+def _score(
+    q8: Any, sq: Any, a: Any, b: Any, panel: Any, offsets: Any, keys: Any, scale: Any, out: Any, to: Any
+) -> None:
+    """out[r - a, to + c] = (f32(q8[r] . key c) * (sq[r] * keys[c])) * scale for the keys of a panel."""
+    steps = panel.shape[0]
+    stride = q8.shape[1]
+    width = out.shape[1]
+    r = a
+    while r + TILE_ROWS <= b:
+        at = to + (r - a) * width
+        score_tile(q8, r * stride, stride, panel, 0, steps, offsets, sq, r, keys, 0, scale, out, at, width)
+        r += TILE_ROWS
+    while r < b:
+        at = to + (r - a) * width
+        small_score_tile(q8, r * stride, stride, panel, 0, steps, offsets, sq, r, keys, 0, scale, out, at, width)
+        r += SMALL_ROWS
+
+
+@helper
+def _all_finite(x: Any) -> Any:
+    size = np.int32(0)
+    for i in range(x.size):
+        bits = absolute_bits(x[i])
+        size = bits if bits > size else size
+    return size < FINITE_BITS
+
+
+@helper
+def _weigh(e: Any, n: Any, s: Any, level: Any, p: Any) -> Any:
+    """The first n scores of e to weights p, times the scales s. Returns their factor and the sum.
+
+    e, s and p have blocks(n) elements and level room for as many; s is finite, e and level are overwritten.
+    """
+    e[n:] = _NEVER
+    highest = LOWEST_BITS
+    for i in range(e.size):
+        bits = ordered_bits(e[i])
+        highest = bits if bits > highest else highest
+    top = from_ordered_bits(highest)
+    highest = np.int32(0)  # no weight is below 0
+    for i in range(e.size):
+        term = exp(e[i] - top)
+        level[i] = term
+        weight = term * s[i]
+        e[i] = weight
+        bits = absolute_bits(weight)
+        highest = bits if bits > highest else highest
+    total = tree(level, n)
+    largest = from_bits(highest)
+    ratio = _TWO_LIMBS / largest
+    if ratio <= LARGEST:
+        for i in range(e.size):
+            p[i] = np.int16(round_even(e[i] * ratio))
+        return largest / _TWO_LIMBS, total
+    p[:] = 0
+    return _ZERO, total
 
 
 @helper
@@ -141,88 +201,103 @@ def attend_unit(
     group = heads // kv_heads
     g = u % kv_heads
     t0 = u // kv_heads * block
-    t1 = min(t0 + block, q.shape[0])
-    rows = (t1 - t0) * group
-    padded = _up(rows, SMALL_ROWS)
+    rows = (min(t0 + block, q.shape[0]) - t0) * group
     lo = max(0, first + t0 + 1 - window) if window else 0
-    hi = first + t1
-    width = _up(hi - lo, 2)
+    reach = first + t0 + (rows - 1) // group + 1 - lo
+    width = blocks(reach + BLOCK)
 
-    q8 = np.zeros((padded, _up(dh, 2)), np.int16)
-    sq = np.empty(rows, np.float32)
+    part = _PART
+    q8 = np.empty((_up(rows, SMALL_ROWS), _up(dh, part)), _QUERY)
+    sq = np.empty(q8.shape[0], np.float32)
+    scratch = np.empty(dh, np.int16)
     for r in range(rows):
         h = g * group + r % group
-        sq[r] = quantise_into(q[t0 + r // group, h * dh : (h + 1) * dh], _ONE_LIMB, q8[r])
+        sq[r] = quantise_into(q[t0 + r // group, h * dh : (h + 1) * dh], _ONE_LIMB, scratch)
         if sq[r] < _ZERO:
             return False
-    panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
-    scores = np.empty((rows, width), np.float32)
-    keys = np.empty(width, np.float32)
-    values = np.empty(width, np.float32)
-    for j in range(lo, hi):
-        keys[j - lo] = ks[j, g]
-        values[j - lo] = vs[j, g]
-    _scores(q8, sq, rows, kq, keys, g, lo, hi, scale, panel, scores)
+        to = q8[r]
+        for i in range(dh):
+            to[i] = _QUERY(scratch[i] + _OFFSET)
 
-    # Rows to weights p (int16, both limbs combined); what is not allowed stays zero.
-    p = np.zeros((padded, width), np.int16)
-    level = np.empty(power_of_two(hi - lo), np.float32)
-    factors = np.empty(rows, np.float32)
-    totals = np.empty(rows, np.float32)
-    for r in range(rows):
-        t = first + t0 + r // group
-        a = max(0, t + 1 - window) - lo if window else 0
-        b = t + 1 - lo
-        e = scores[r, a:b]
-        s = values[a:b]
-        size = np.int32(0)
-        highest = LOWEST_BITS
-        for i in range(b - a):
-            bits = absolute_bits(e[i])
-            size = bits if bits > size else size
-            bits = ordered_bits(e[i])
-            highest = bits if bits > highest else highest
-        if size >= FINITE_BITS:
-            return False
-        top = from_ordered_bits(highest)
-        span = level[: power_of_two(b - a)]
-        span[b - a :] = _ZERO
-        for i in range(b - a):
-            e[i] = exp(e[i] - top)
-            span[i] = e[i]
-        totals[r] = tree(span, b - a)
-        highest = np.int32(0)  # no weight is below 0
-        for i in range(b - a):
-            e[i] = e[i] * s[i]
-            bits = absolute_bits(e[i])
-            highest = bits if bits > highest else highest
-        largest = from_bits(highest)
-        ratio = _TWO_LIMBS / largest
-        if ratio <= LARGEST:
-            factors[r] = largest / _TWO_LIMBS
-            to = p[r, a:b]
-            for i in range(b - a):
-                to[i] = np.int16(round_even(e[i] * ratio))
-        else:
-            factors[r] = _ZERO
+    keys = np.zeros(width, np.float32)
+    values = np.zeros(width, np.float32)
+    largest = _ZERO
+    for j in range(reach):
+        keys[j] = ks[lo + j, g]
+        values[j] = vs[lo + j, g]
+        largest = keys[j] if keys[j] > largest else largest
+    bound = np.float32(dh << 14)
 
-    sums = np.empty((padded, TILE_COLUMNS), np.int64)
-    for c0 in range(0, dh, TILE_COLUMNS):
-        columns = min(TILE_COLUMNS, dh - c0)
-        sums[:] = 0
-        for j in range(0, hi - lo, 2 * PANEL_PAIRS):
-            count = min(2 * PANEL_PAIRS, hi - lo - j)
-            start = ((lo + j) * kv_heads + g) * dh + c0
-            pairs = _fill_pairs(vq, start, kv_heads * dh, count, columns, panel)
-            multiply_tiles(p, j, width, rows, panel, pairs, sums)
-        for r in range(rows):
-            start = (g * group + r % group) * dh + c0
-            to = out[t0 + r // group, start : start + columns]
-            row = sums[r]
-            factor = factors[r]
-            total = totals[r]
-            for c in range(columns):
-                to[c] = np.float32(row[c]) * factor / total  # +0 where the factor is 0: the sums are then 0
+    kept = rows > _STRIP
+    tiles = (reach + TILE_COLUMNS - 1) // TILE_COLUMNS
+    chunks = (reach + _CHUNK - 1) // _CHUNK
+    strands = (dh + TILE_COLUMNS - 1) // TILE_COLUMNS
+    key_panels = np.empty((tiles if kept else 1, q8.shape[1] // part, TILE_COLUMNS, part), _KEY)
+    offsets = np.empty((key_panels.shape[0], TILE_COLUMNS), np.int32)
+    value_panels = np.empty((chunks * strands if kept else 1, PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
+    if kept:
+        for i in range(tiles):
+            j = i * TILE_COLUMNS
+            _fill_keys(kq, lo + j, g, min(TILE_COLUMNS, reach - j), key_panels[i], offsets[i])
+        for i in range(chunks * strands):
+            j, c = i // strands * _CHUNK, i % strands * TILE_COLUMNS
+            start = ((lo + j) * kv_heads + g) * dh + c
+            count, columns = min(_CHUNK, reach - j), min(TILE_COLUMNS, dh - c)
+            _fill_values(vq, start, kv_heads * dh, count, columns, value_panels[i])
+
+    scores = np.empty((_STRIP, width), np.float32)
+    p = np.empty((_STRIP, width), np.int16)
+    level = np.empty(width, np.float32)
+    factors = np.empty(_STRIP, np.float32)
+    totals = np.empty(_STRIP, np.float32)
+    sums = np.empty((_STRIP, TILE_COLUMNS), np.int64)
+    for r0 in range(0, rows, _STRIP):
+        r1 = min(r0 + _STRIP, rows)
+        t = first + t0 + r0 // group
+        left = (max(lo, t + 1 - window) - lo) // TILE_COLUMNS * TILE_COLUMNS if window else 0
+        right = first + t0 + (r1 - 1) // group + 1 - lo
+        for j in range(left, right, TILE_COLUMNS):
+            i = j // TILE_COLUMNS if kept else 0
+            if not kept:
+                _fill_keys(kq, lo + j, g, min(TILE_COLUMNS, right - j), key_panels[i], offsets[i])
+            _score(q8, sq, r0, r1, key_panels[i], offsets[i], keys[j:], scale, scores, j)
+
+        for r in range(r0, r1):
+            t = first + t0 + r // group
+            a = max(lo, t + 1 - window) - lo if window else 0
+            n = t + 1 - lo - a
+            e = scores[r - r0, a : a + blocks(n)]
+            if not bound * (sq[r] * largest) * abs(scale) <= LARGEST and not _all_finite(e[:n]):
+                return False
+            weights = p[r - r0]
+            weights[left:a] = 0
+            to = weights[a : a + e.size]
+            factors[r - r0], totals[r - r0] = _weigh(e, n, values[a : a + e.size], level, to)
+            weights[a + e.size : right + 1] = 0
+
+        for c0 in range(0, dh, TILE_COLUMNS):
+            columns = min(TILE_COLUMNS, dh - c0)
+            sums[:] = 0
+            j = left
+            while j < right:
+                chunk = j // _CHUNK
+                then = min((chunk + 1) * _CHUNK, right)
+                if kept:
+                    panel = value_panels[chunk * strands + c0 // TILE_COLUMNS, (j - chunk * _CHUNK) // 2 :]
+                else:
+                    panel = value_panels[0]
+                    start = ((lo + j) * kv_heads + g) * dh + c0
+                    _fill_values(vq, start, kv_heads * dh, then - j, columns, panel)
+                multiply_tiles(p, j, width, r1 - r0, panel, (then - j + 1) // 2, sums)
+                j = then
+            for r in range(r1 - r0):
+                start = (g * group + (r0 + r) % group) * dh + c0
+                to = out[t0 + (r0 + r) // group, start : start + columns]
+                row = sums[r]
+                factor = factors[r]
+                total = totals[r]
+                for c in range(columns):
+                    to[c] = np.float32(row[c]) * factor / total  # +0 where the factor is 0: the sums are then 0
     return True
 
 

@@ -18,7 +18,7 @@ from proofcompute.backends.numba.products import (
     sum_of_channel,
     sums_of_panel,
 )
-from proofcompute.backends.numba.row import gate_into, norm_into, power_of_two, quantise_into
+from proofcompute.backends.numba.row import blocks, gate_into, norm_into, quantise_into
 from proofcompute.backends.numba.tile import TILE_COLUMNS
 
 __all__ = [
@@ -50,7 +50,7 @@ def prepare_rows(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scale
     levels = _LEVELS1 if limbs == 1 else _LEVELS2
     d = x.shape[1] // 2 if mode == GATED else x.shape[1]
     row = np.empty(d if mode != PLAIN else 0, np.float32)
-    level = np.empty(power_of_two(d) if mode == NORM else 0, np.float32)
+    level = np.empty(blocks(d) if mode == NORM else 0, np.float32)
     for t in range(x.shape[0]):
         if mode == NORM:
             norm_into(x[t], nw, eps, level, row)

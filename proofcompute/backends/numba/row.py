@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.backends.numba.cache import helper
+from proofcompute.backends.numba.tile import BLOCK, sum_of_block
 from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     absolute_bits,
@@ -21,6 +22,7 @@ from proofcompute.backends.scalar.functions import (
 )
 
 __all__ = [
+    "blocks",
     "embed_into",
     "gate_into",
     "heads_into",
@@ -48,25 +50,37 @@ def power_of_two(n: Any) -> Any:
 
 
 @helper
+def blocks(n: Any) -> Any:
+    """The smallest multiple of BLOCK that is at least n and 1."""
+    return (max(n, 1) + BLOCK - 1) // BLOCK * BLOCK
+
+
+@helper
 def tree(level: Any, n: Any) -> Any:
-    """Halving-tree sum of level[:n], which it overwrites; zero from n to the next power of two."""
-    width = power_of_two(n)
-    while width > 1:
+    """Halving-tree sum of level[:n]. level is overwritten, and has room for blocks(n).
+
+    Zeros up to a power of two are left out: adding one could only make -0 of a sum +0, which shows in no
+    other sum, and in the last one is done at the end.
+    """
+    padded = blocks(n)
+    level[n:padded] = _ZERO
+    width = power_of_two(padded)
+    while width > BLOCK:
         width //= 2
-        low = level[:width]
-        high = level[width : 2 * width]
-        for i in range(width):
+        low = level[: padded - width]
+        high = level[width:padded]
+        for i in range(padded - width):
             low[i] = low[i] + high[i]
-    return level[0] + _ZERO
+        padded = width
+    return sum_of_block(level) + _ZERO
 
 
 @helper
 def root_mean_square(x: Any, level: Any, eps: Any) -> Any:
-    """sqrt(tree(x*x) / n + eps); level has room for the next power of two."""
+    """sqrt(tree(x*x) / n + eps); level has room for :func:`tree`."""
     n = x.size
     for i in range(n):
         level[i] = x[i] * x[i]
-    level[n:] = _ZERO
     return root_of_mean(tree(level, n), n, eps)
 
 

@@ -12,11 +12,11 @@ from numba import types
 
 from proofcompute.backends.numba.cache import kernel, read, write
 from proofcompute.backends.numba.row import (
+    blocks,
     embed_into,
     gate_into,
     heads_into,
     norm_into,
-    power_of_two,
     quantise_heads_into,
     root_mean_square,
     rope_into,
@@ -43,8 +43,6 @@ __all__ = [
     "settle",
 ]
 
-_ZERO: Final = np.float32(0)
-
 _i64, _f32, _i8 = types.int64, types.float32, types.int8
 _rows, _row, _out = read(_f32, 2), read(_f32, 1), write(_f32, 2)
 
@@ -52,7 +50,7 @@ _rows, _row, _out = read(_f32, 2), read(_f32, 1), write(_f32, 2)
 @kernel(types.void(_i64, _i64, _rows, _row, _f32, _out))
 def rms_norm(a: Any, b: Any, x: Any, w: Any, eps: Any, out: Any) -> None:
     """x / sqrt(tree(x*x) / n + eps) * w."""
-    level = np.empty(power_of_two(x.shape[1]), np.float32)
+    level = np.empty(blocks(x.shape[1]), np.float32)
     for t in range(a, b):
         norm_into(x[t], w, eps, level, out[t])
 
@@ -61,12 +59,11 @@ def rms_norm(a: Any, b: Any, x: Any, w: Any, eps: Any, out: Any) -> None:
 def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) -> None:
     """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + bias."""
     d = x.shape[1]
-    level = np.empty(power_of_two(d), np.float32)
+    level = np.empty(blocks(d), np.float32)
     for t in range(a, b):
         row = x[t]
         to = out[t]
         level[:d] = row
-        level[d:] = _ZERO
         mean = tree(level, d) / np.float32(d)
         for i in range(d):
             to[i] = row[i] - mean

@@ -16,20 +16,25 @@ from numba.core import cgutils
 
 __all__ = [
     "BYTE",
+    "FLOAT",
     "LANES",
     "LONG",
     "PERMUTES",
+    "QUADS",
     "SHORT",
     "WIDE_REGISTERS",
     "WORD",
     "constant",
     "funnel",
     "half",
+    "halving_sum",
     "interleave",
+    "join",
     "larger",
     "load",
     "loop",
     "multiply_add",
+    "multiply_add_bytes",
     "offset",
     "permute",
     "pointer",
@@ -45,20 +50,24 @@ BYTE: Final = ir.IntType(8)
 SHORT: Final = ir.IntType(16)
 WORD: Final = ir.IntType(32)
 LONG: Final = ir.IntType(64)
+FLOAT: Final = ir.FloatType()
 
 LANES: Final = 16
 """32-bit lanes of a vector: one AVX-512 register, two of AVX2, four of NEON."""
 
 
-def _wide() -> bool:
-    return bool(binding.get_host_cpu_features().get("avx512bw", False))
+def _has(feature: str) -> bool:
+    return bool(binding.get_host_cpu_features().get(feature, False))
 
 
-WIDE_REGISTERS: Final = _wide()
+WIDE_REGISTERS: Final = _has("avx512bw")
 """Whether 32 vectors of 16 lanes fit in registers. Chooses block sizes; no result depends on it."""
 
-PERMUTES: Final = bool(binding.get_host_cpu_features().get("avx512vbmi", False))
-"""Whether :func:`permute` exists: the one instruction here that is a certain CPU's."""
+PERMUTES: Final = _has("avx512vbmi")
+"""Whether :func:`permute` exists, which is an instruction of certain CPUs."""
+
+QUADS: Final = _has("avx512vnni")
+"""Whether :func:`multiply_add_bytes` exists, which is another."""
 
 Value = Any
 """An IR value; llvmlite is untyped."""
@@ -131,6 +140,16 @@ def multiply_add(builder: Any, sums: Value, a: Value, b: Value) -> Value:
     return builder.add(sums, builder.add(even, odd))
 
 
+def multiply_add_bytes(builder: Any, sums: Value, a: Value, b: Value) -> Value:
+    """``sums[i]`` + the sum of ``a[4i + e] b[4i + e]`` over e < 4, in 16 lanes; wraps; only where ``QUADS``.
+
+    a holds unsigned bytes and b signed ones, each as int32 lanes.
+    """
+    kind = ir.FunctionType(sums.type, [sums.type] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
+    return builder.call(function, [sums, a, b])
+
+
 def larger(builder: Any, a: Value, b: Value) -> Value:
     """The larger of two unsigned numbers, lane by lane."""
     return builder.select(builder.icmp_unsigned(">", a, b), a, b)
@@ -141,6 +160,11 @@ def interleave(builder: Any, a: Value, b: Value) -> tuple[Value, Value]:
     n = a.type.count
     order = [i for pair in zip(range(n), range(n, 2 * n), strict=True) for i in pair]
     return _shuffle(builder, a, b, order[:n]), _shuffle(builder, a, b, order[n:])
+
+
+def join(builder: Any, a: Value, b: Value) -> Value:
+    """The lanes of a, then those of b."""
+    return _shuffle(builder, a, b, range(2 * a.type.count))
 
 
 def transpose(builder: Any, rows: Sequence[Value]) -> list[Value]:
@@ -175,6 +199,16 @@ def funnel(builder: Any, high: Value, low: Value, amount: Value) -> Value:
 def half(builder: Any, x: Value) -> Value:
     """The lower half of the lanes."""
     return _shuffle(builder, x, x, range(x.type.count // 2))
+
+
+def halving_sum(builder: Any, lanes: Value) -> Value:
+    """The halving tree over float lanes, a power of two: the upper half is added to the lower till one is left."""
+    n = lanes.type.count
+    while n > 1:
+        n //= 2
+        high = _shuffle(builder, lanes, lanes, range(n, 2 * n))
+        lanes = builder.fadd(half(builder, lanes), high)
+    return builder.extract_element(lanes, WORD(0))
 
 
 def total(builder: Any, lanes: Value) -> Value:
