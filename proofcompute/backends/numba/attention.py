@@ -42,7 +42,7 @@ from proofcompute.backends.scalar.functions import (
     LARGEST,
     LOWEST_BITS,
     absolute_bits,
-    exp,
+    exp_below,
     from_bits,
     from_ordered_bits,
     ordered_bits,
@@ -164,7 +164,7 @@ def _weigh(e: Any, n: Any, s: Any, level: Any, p: Any) -> Any:
     top = from_ordered_bits(highest)
     highest = np.int32(0)  # no weight is below 0
     for i in range(e.size):
-        term = exp(e[i] - top)
+        term = exp_below(e[i] - top)
         level[i] = term
         weight = term * s[i]
         e[i] = weight

@@ -24,6 +24,8 @@ __all__ = [
     "dequantised",
     "erf",
     "exp",
+    "exp_below",
+    "exp_beside_one",
     "from_bits",
     "from_ordered_bits",
     "gated",
@@ -56,6 +58,10 @@ _BIAS: Final = np.int32(127)
 
 _EXP_HIGH, _EXP_LOW, _LOG2_E = t.EXP_HIGH, t.EXP_LOW, t.LOG2_E
 _ROUNDER_BITS = t.ROUNDER_BITS
+_SHIFT: Final = np.int32(64)
+_UNSHIFT: Final = np.float32(2**-64)
+_RESHIFT: Final = np.float32(2**64)
+_UNSEEN: Final = np.float32(-40)
 _LN2_HIGH, _LN2_LOW = t.LN2_HIGH, t.LN2_LOW
 _E0, _E1, _E2, _E3, _E4 = t.EXP_P
 _ERF_CUT, _ERF_END = t.ERF_CUT, t.ERF_END
@@ -96,8 +102,11 @@ def from_ordered_bits(bits: Any) -> Any:
 
 @shared
 def round_even(x: Any) -> Any:
-    """x rounded half to even as int32, for |x| <= 2^22: 1.5 2^23 + x has no fraction bits."""
-    return np.int32(minus(plus(x, _ROUNDER), _ROUNDER))
+    """x rounded half to even as int32, for |x| <= 2^22: 1.5 2^23 + x has no fraction bits.
+
+    The integer stands in its low bits, so that one of 16 bits needs no subtraction.
+    """
+    return np.int32(bits_of(plus(x, _ROUNDER)) - _ROUNDER_BITS)
 
 
 # -- transcendental functions ----------------------------------------------------------------------------
@@ -113,18 +122,48 @@ def _power_of_two(k: Any) -> Any:
 
 
 @shared
+def _mantissa(x: Any) -> Any:
+    """v and the bits of t, i above those of the rounder: e^x is v 2^i, for -104 <= x <= 89."""
+    shifted = horner_step(x, _LOG2_E, _ROUNDER)
+    k = minus(shifted, _ROUNDER)
+    r = minus(minus(x, times(k, _LN2_HIGH)), times(k, _LN2_LOW))
+    p = horner_step(horner_step(horner_step(horner_step(_E4, r, _E3), r, _E2), r, _E1), r, _E0)
+    w = horner_step(times(r, r), p, r)
+    return plus(w, ONE), bits_of(shifted)
+
+
+@shared
 def exp(x: Any) -> Any:
     """e^x (numerics.transcendental.exp)."""
     x = _EXP_HIGH if x > _EXP_HIGH else x
     x = _EXP_LOW if x < _EXP_LOW else x
-    shifted = horner_step(x, _LOG2_E, _ROUNDER)
-    k = minus(shifted, _ROUNDER)
-    i = np.int32(bits_of(shifted) - _ROUNDER_BITS)
-    r = minus(minus(x, times(k, _LN2_HIGH)), times(k, _LN2_LOW))
-    p = horner_step(horner_step(horner_step(horner_step(_E4, r, _E3), r, _E2), r, _E1), r, _E0)
-    w = horner_step(times(r, r), p, r)
+    v, t = _mantissa(x)
+    i = np.int32(t - _ROUNDER_BITS)
     first = np.int32(i >> np.int32(1))
-    return times(times(plus(w, ONE), _power_of_two(first)), _power_of_two(np.int32(i - first)))
+    return times(times(v, _power_of_two(first)), _power_of_two(np.int32(i - first)))
+
+
+@shared
+def _raised(v: Any, t: Any, shift: Any) -> Any:
+    """v 2^(i + shift), exactly, by an addition to the exponent's bits; those of the rounder are shifted out."""
+    return from_bits(np.int32(np.int32(bits_of(v) + np.int32(t << np.int32(23))) + np.int32(shift << np.int32(23))))
+
+
+@shared
+def exp_below(x: Any) -> Any:
+    """:func:`exp` for x <= 0. As 2^(i + 64) is in range for -150 <= i <= 0, one step rounds, by a constant."""
+    x = _EXP_LOW if x < _EXP_LOW else x
+    v, t = _mantissa(x)
+    return times(_raised(v, t, _SHIFT), _UNSHIFT)
+
+
+@shared
+def exp_beside_one(x: Any) -> Any:
+    """:func:`exp` where 1 is added to it, so that it may be cut at -40: 2^(i - 64) is then in range."""
+    x = _EXP_HIGH if x > _EXP_HIGH else x
+    x = _UNSEEN if x < _UNSEEN else x
+    v, t = _mantissa(x)
+    return times(_raised(v, t, np.int32(-_SHIFT)), _RESHIFT)
 
 
 @shared
@@ -182,7 +221,7 @@ def normalised(x: Any, size: Any, w: Any) -> Any:
 @shared
 def gated(g: Any, u: Any) -> Any:
     """g / (1 + exp(-g)) * u."""
-    return times(over(g, plus(ONE, exp(-g))), u)
+    return times(over(g, plus(ONE, exp_beside_one(-g))), u)
 
 
 @shared
