@@ -31,6 +31,7 @@ from proofcompute.backends.numba.tile import (
     SMALL_ROWS,
     TILE_COLUMNS,
     TILE_ROWS,
+    end_block,
     interleave_rows,
     offsets_of_panel,
     score_tile,
@@ -151,17 +152,19 @@ def _all_finite(x: Any) -> Any:
 
 
 @helper
-def _weigh(e: Any, n: Any, s: Any, level: Any, p: Any) -> Any:
-    """The first n scores of e to weights p, times the scales s. Returns their factor and the sum.
-
-    e, s and p have blocks(n) elements and level room for as many; s is finite, e and level are overwritten.
-    """
-    e[n:] = _NEVER
+def _highest(e: Any, n: Any) -> Any:
+    """The largest of the first n scores of e, which has blocks(n) elements: the others become -infinity."""
+    end_block(e, n, _NEVER)
     highest = LOWEST_BITS
     for i in range(e.size):
         bits = ordered_bits(e[i])
         highest = bits if bits > highest else highest
-    top = from_ordered_bits(highest)
+    return from_ordered_bits(highest)
+
+
+@helper
+def _softmax(e: Any, top: Any, s: Any, level: Any) -> Any:
+    """Scores e to terms times the scales s, which are finite. Returns the largest, and the terms' sum."""
     highest = np.int32(0)  # no weight is below 0
     for i in range(e.size):
         term = exp_below(e[i] - top)
@@ -170,15 +173,34 @@ def _weigh(e: Any, n: Any, s: Any, level: Any, p: Any) -> Any:
         e[i] = weight
         bits = absolute_bits(weight)
         highest = bits if bits > highest else highest
-    total = tree(level, n)
-    largest = from_bits(highest)
+    return from_bits(highest), tree(level, e.size)
+
+
+@helper
+def _quantise(e: Any, largest: Any, p: Any) -> Any:
+    """Weights to integers p. Returns the factor that turns them back."""
     ratio = _TWO_LIMBS / largest
     if ratio <= LARGEST:
         for i in range(e.size):
             p[i] = np.int16(round_even(e[i] * ratio))
-        return largest / _TWO_LIMBS, total
+        return largest / _TWO_LIMBS
     p[:] = 0
-    return _ZERO, total
+    return _ZERO
+
+
+@helper
+def _weigh(scores: Any, starts: Any, counts: Any, s: Any, level: Any, p: Any, factors: Any, totals: Any) -> None:
+    """Each row of scores to weights p, a step for all rows at a time: one row's steps wait for each other."""
+    rows = counts.size
+    for r in range(rows):
+        a, n = starts[r], counts[r]
+        factors[r] = _highest(scores[r, a : a + blocks(n)], n)
+    for r in range(rows):
+        a, b = starts[r], starts[r] + blocks(counts[r])
+        factors[r], totals[r] = _softmax(scores[r, a:b], factors[r], s[a:b], level)
+    for r in range(rows):
+        a, b = starts[r], starts[r] + blocks(counts[r])
+        factors[r] = _quantise(scores[r, a:b], factors[r], p[r, a:b])
 
 
 @helper
@@ -250,6 +272,8 @@ def attend_unit(
     level = np.empty(width, np.float32)
     factors = np.empty(_STRIP, np.float32)
     totals = np.empty(_STRIP, np.float32)
+    starts = np.empty(_STRIP, np.int64)
+    counts = np.empty(_STRIP, np.int64)
     sums = np.empty((_STRIP, TILE_COLUMNS), np.int64)
     for r0 in range(0, rows, _STRIP):
         r1 = min(r0 + _STRIP, rows)
@@ -262,18 +286,16 @@ def attend_unit(
                 _fill_keys(kq, lo + j, g, min(TILE_COLUMNS, right - j), key_panels[i], offsets[i])
             _score(q8, sq, r0, r1, key_panels[i], offsets[i], keys[j:], scale, scores, j)
 
-        for r in range(r0, r1):
-            t = first + t0 + r // group
+        for r in range(r1 - r0):
+            t = first + t0 + (r0 + r) // group
             a = max(lo, t + 1 - window) - lo if window else 0
             n = t + 1 - lo - a
-            e = scores[r - r0, a : a + blocks(n)]
-            if not bound * (sq[r] * largest) * abs(scale) <= LARGEST and not _all_finite(e[:n]):
+            if not bound * (sq[r0 + r] * largest) * abs(scale) <= LARGEST and not _all_finite(scores[r, a : a + n]):
                 return False
-            weights = p[r - r0]
-            weights[left:a] = 0
-            to = weights[a : a + e.size]
-            factors[r - r0], totals[r - r0] = _weigh(e, n, values[a : a + e.size], level, to)
-            weights[a + e.size : right + 1] = 0
+            starts[r], counts[r] = a, n
+            p[r, left:a] = 0
+            p[r, a + blocks(n) : right + 1] = 0
+        _weigh(scores, starts, counts[: r1 - r0], values, level, p, factors, totals)
 
         for c0 in range(0, dh, TILE_COLUMNS):
             columns = min(TILE_COLUMNS, dh - c0)

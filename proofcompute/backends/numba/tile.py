@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -50,6 +51,7 @@ __all__ = [
     "TILE_COLUMNS",
     "TILE_ROWS",
     "dot",
+    "end_block",
     "interleave_rows",
     "offsets_of_panel",
     "score_tile",
@@ -313,6 +315,30 @@ q and panel int16, and P is 2; or q uint8, panel int8, and P is 4, only where ``
 others float32; all flat. acc fits int32; what is added up to it may wrap."""
 small_score_tile = _score_tile(SMALL_ROWS)
 """The same for r < SMALL_ROWS."""
+
+
+@intrinsic
+def end_block(context: Any, x: Any, n: Any, value: Any) -> Any:
+    """x[i] = value for n <= i < m, m the multiple of BLOCK above m - BLOCK < n <= m; x float32 [m].
+
+    By whole vectors, which a loop that reads them next need not wait for.
+    """
+    signature = types.void(x, types.intp, types.float32)
+
+    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        x = pointer(context, b, sig.args[0], args[0])
+        n = args[1]
+        first = b.mul(b.sdiv(b.sub(n, LONG(1)), LONG(BLOCK)), LONG(BLOCK))
+        inside = splat(b, b.trunc(b.sub(n, first), WORD), LANES)
+        fill = splat(b, b.bitcast(args[2], WORD), LANES)
+        for v in range(0, BLOCK, LANES):
+            place = offset(b, first, v)
+            lanes = ir.Constant(_ZERO.type, [WORD(v + i) for i in range(LANES)])
+            kept = b.icmp_signed("<", lanes, inside)
+            store(b, b.select(kept, load(b, x, place, WORD, LANES), fill), x, place, WORD)
+        return context.get_dummy_value()
+
+    return signature, code
 
 
 @intrinsic
