@@ -138,7 +138,9 @@ def _score(
         r += TILE_ROWS
     while r < b:
         at = to + (r - a) * width
-        small_score_tile(q8, r * stride, stride, panel, 0, steps, offsets, sq, r, keys, 0, scale, out, at, width)
+        small_score_tile(
+            q8, r * stride, stride, panel, 0, steps, offsets, sq, r, keys, 0, scale, out, at, width
+        )
         r += SMALL_ROWS
 
 
@@ -189,7 +191,9 @@ def _quantise(e: Any, largest: Any, p: Any) -> Any:
 
 
 @helper
-def _weigh(scores: Any, starts: Any, counts: Any, s: Any, level: Any, p: Any, factors: Any, totals: Any) -> None:
+def _weigh(
+    scores: Any, starts: Any, counts: Any, s: Any, level: Any, p: Any, factors: Any, totals: Any
+) -> None:
     """Each row of scores to weights p, a step for all rows at a time: one row's steps wait for each other."""
     rows = counts.size
     for r in range(rows):
@@ -290,7 +294,9 @@ def attend_unit(
             t = first + t0 + (r0 + r) // group
             a = max(lo, t + 1 - window) - lo if window else 0
             n = t + 1 - lo - a
-            if not bound * (sq[r0 + r] * largest) * abs(scale) <= LARGEST and not _all_finite(scores[r, a : a + n]):
+            if not bound * (sq[r0 + r] * largest) * abs(scale) <= LARGEST and not _all_finite(
+                scores[r, a : a + n]
+            ):
                 return False
             starts[r], counts[r] = a, n
             p[r, left:a] = 0
@@ -319,7 +325,9 @@ def attend_unit(
                 factor = factors[r]
                 total = totals[r]
                 for c in range(columns):
-                    to[c] = np.float32(row[c]) * factor / total  # +0 where the factor is 0: the sums are then 0
+                    to[c] = (
+                        np.float32(row[c]) * factor / total
+                    )  # +0 where the factor is 0: the sums are then 0
     return True
 
 

@@ -65,7 +65,7 @@ _SPLIT_BYTES: Final = 200_000
 """The same in bytes hashed, packed or projected."""
 _BLOCK_ROWS: Final = 960
 """Rows multiplied at a time, which bounds scratch memory; a multiple of every tile's rows."""
-_UNIT_ROWS: Final = 96
+_UNIT_ROWS: Final = 192
 """Query rows times heads of a unit of attention."""
 _UNIT_SCORES: Final = 1 << 20
 """Scores that a unit of attention may keep, unless one position needs more."""

@@ -5,7 +5,7 @@ Kernels take a range of rows a..b first, so that :func:`.threads.split` can shar
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numba import types

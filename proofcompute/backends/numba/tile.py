@@ -222,8 +222,10 @@ def offsets_of_panel(context: Any, panel: Any, first: Any, steps: Any, out: Any,
 
         def body(i: Any, sums: list[Any]) -> list[Any]:
             start = offset(b, first, i, 4 * TILE_COLUMNS)
-            words = [b.bitcast(load(b, panel, offset(b, start, v * 4 * LANES), BYTE, 4 * LANES), _ZERO.type)
-                     for v in range(_VECTORS)]
+            words = [
+                b.bitcast(load(b, panel, offset(b, start, v * 4 * LANES), BYTE, 4 * LANES), _ZERO.type)
+                for v in range(_VECTORS)
+            ]
             return [multiply_add_bytes(b, known, factor, x) for known, x in zip(sums, words, strict=True)]
 
         sums = [_ZERO] * _VECTORS

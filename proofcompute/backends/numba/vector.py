@@ -202,7 +202,7 @@ def half(builder: Any, x: Value) -> Value:
 
 
 def halving_sum(builder: Any, lanes: Value) -> Value:
-    """The halving tree over float lanes, a power of two: the upper half is added to the lower till one is left."""
+    """The halving tree over float lanes, a power of two of them."""
     n = lanes.type.count
     while n > 1:
         n //= 2

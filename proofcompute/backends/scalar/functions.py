@@ -123,7 +123,7 @@ def _power_of_two(k: Any) -> Any:
 
 @shared
 def _mantissa(x: Any) -> Any:
-    """v and the bits of t, i above those of the rounder: e^x is v 2^i, for -104 <= x <= 89."""
+    """v and bits that are those of the rounder plus i, such that e^x is v 2^i; -104 <= x <= 89."""
     shifted = horner_step(x, _LOG2_E, _ROUNDER)
     k = minus(shifted, _ROUNDER)
     r = minus(minus(x, times(k, _LN2_HIGH)), times(k, _LN2_LOW))
@@ -145,13 +145,15 @@ def exp(x: Any) -> Any:
 
 @shared
 def _raised(v: Any, t: Any, shift: Any) -> Any:
-    """v 2^(i + shift), exactly, by an addition to the exponent's bits; those of the rounder are shifted out."""
-    return from_bits(np.int32(np.int32(bits_of(v) + np.int32(t << np.int32(23))) + np.int32(shift << np.int32(23))))
+    """v 2^(i + shift), exact: added to the exponent's bits. The rounder's own are shifted out."""
+    return from_bits(
+        np.int32(np.int32(bits_of(v) + np.int32(t << np.int32(23))) + np.int32(shift << np.int32(23)))
+    )
 
 
 @shared
 def exp_below(x: Any) -> Any:
-    """:func:`exp` for x <= 0. As 2^(i + 64) is in range for -150 <= i <= 0, one step rounds, by a constant."""
+    """:func:`exp` for x <= 0: then 2^(i + 64) is in range, and only the step back by 2^-64 rounds."""
     x = _EXP_LOW if x < _EXP_LOW else x
     v, t = _mantissa(x)
     return times(_raised(v, t, _SHIFT), _UNSHIFT)
