@@ -5,9 +5,6 @@ two products, scores = Q K^T and out = P V. It goes in *strips* of a dozen rows,
 in a near cache: all their scores are computed, each row becomes weights, the weights are multiplied. Where a
 unit has several strips, its keys and values are copied to panels once.
 
-Loops over a row of scores take whole blocks of BLOCK positions. Behind the last one that the row may see
-stands -infinity, which is never the maximum and whose exponential is +0.
-
 The halving tree of a row runs from the first position that the row may see, in place of position 0. That
 gives the same bits: the tree pairs positions by their residues modulo powers of two, and a shift keeps the
 pairs and can only exchange the two summands of an addition.
@@ -23,32 +20,15 @@ from typing import Any, Final
 import numpy as np
 from numba import types
 
+from proofcompute.backends.numba.blocks import BLOCK
 from proofcompute.backends.numba.cache import helper, kernel, read, write
 from proofcompute.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles
-from proofcompute.backends.numba.row import blocks, quantise_into, tree
-from proofcompute.backends.numba.tile import (
-    BLOCK,
-    SMALL_ROWS,
-    TILE_COLUMNS,
-    TILE_ROWS,
-    end_block,
-    interleave_rows,
-    offsets_of_panel,
-    score_tile,
-    small_score_tile,
-)
+from proofcompute.backends.numba.row import blocks, quantise_into
+from proofcompute.backends.numba.scores import offsets_of_panel, score_tile, small_score_tile
+from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS, interleave_rows
 from proofcompute.backends.numba.vector import QUADS
-from proofcompute.backends.scalar.functions import (
-    FINITE_BITS,
-    LARGEST,
-    LOWEST_BITS,
-    absolute_bits,
-    exp_below,
-    from_bits,
-    from_ordered_bits,
-    ordered_bits,
-    round_even,
-)
+from proofcompute.backends.numba.weights import all_finite, weigh
+from proofcompute.backends.scalar.functions import FINITE_BITS, LARGEST, absolute_bits
 
 __all__ = ["FINITE", "NEGATIVE", "NOT_FINITE", "attend", "attend_unit", "check_scales", "worst_scale"]
 
@@ -57,9 +37,7 @@ NOT_FINITE: Final = 1
 NEGATIVE: Final = 2
 
 _ZERO: Final = np.float32(0)
-_NEVER: Final = np.float32(-np.inf)
 _ONE_LIMB: Final = np.float32(127)
-_TWO_LIMBS: Final = np.float32(32639)
 
 _QUERY: Final = np.uint8 if QUADS else np.int16
 """What a tile of scores takes, which says how keys lie in a panel, and what is added to q to make it so."""
@@ -145,66 +123,10 @@ def _score(
 
 
 @helper
-def _all_finite(x: Any) -> Any:
-    size = np.int32(0)
-    for i in range(x.size):
-        bits = absolute_bits(x[i])
-        size = bits if bits > size else size
-    return size < FINITE_BITS
-
-
-@helper
-def _highest(e: Any, n: Any) -> Any:
-    """The largest of the first n scores of e, which has blocks(n) elements: the others become -infinity."""
-    end_block(e, n, _NEVER)
-    highest = LOWEST_BITS
-    for i in range(e.size):
-        bits = ordered_bits(e[i])
-        highest = bits if bits > highest else highest
-    return from_ordered_bits(highest)
-
-
-@helper
-def _softmax(e: Any, top: Any, s: Any, level: Any) -> Any:
-    """Scores e to terms times the scales s, which are finite. Returns the largest, and the terms' sum."""
-    highest = np.int32(0)  # no weight is below 0
-    for i in range(e.size):
-        term = exp_below(e[i] - top)
-        level[i] = term
-        weight = term * s[i]
-        e[i] = weight
-        bits = absolute_bits(weight)
-        highest = bits if bits > highest else highest
-    return from_bits(highest), tree(level, e.size)
-
-
-@helper
-def _quantise(e: Any, largest: Any, p: Any) -> Any:
-    """Weights to integers p. Returns the factor that turns them back."""
-    ratio = _TWO_LIMBS / largest
-    if ratio <= LARGEST:
-        for i in range(e.size):
-            p[i] = np.int16(round_even(e[i] * ratio))
-        return largest / _TWO_LIMBS
-    p[:] = 0
-    return _ZERO
-
-
-@helper
-def _weigh(
-    scores: Any, starts: Any, counts: Any, s: Any, level: Any, p: Any, factors: Any, totals: Any
-) -> None:
-    """Each row of scores to weights p, a step for all rows at a time: one row's steps wait for each other."""
-    rows = counts.size
-    for r in range(rows):
-        a, n = starts[r], counts[r]
-        factors[r] = _highest(scores[r, a : a + blocks(n)], n)
-    for r in range(rows):
-        a, b = starts[r], starts[r] + blocks(counts[r])
-        factors[r], totals[r] = _softmax(scores[r, a:b], factors[r], s[a:b], level)
-    for r in range(rows):
-        a, b = starts[r], starts[r] + blocks(counts[r])
-        factors[r] = _quantise(scores[r, a:b], factors[r], p[r, a:b])
+def _finish(sums: Any, factor: Any, total: Any, out: Any) -> None:
+    """Sums of weights times values back to float; +0 where the factor is 0, since the sums are then 0."""
+    for c in range(out.size):
+        out[c] = np.float32(sums[c]) * factor / total
 
 
 @helper
@@ -247,11 +169,11 @@ def attend_unit(
 
     keys = np.zeros(width, np.float32)
     values = np.zeros(width, np.float32)
-    largest = _ZERO
+    most = _ZERO
     for j in range(reach):
         keys[j] = ks[lo + j, g]
         values[j] = vs[lo + j, g]
-        largest = keys[j] if keys[j] > largest else largest
+        most = keys[j] if keys[j] > most else most
     bound = np.float32(dh << 14)
 
     kept = rows > _STRIP
@@ -294,24 +216,24 @@ def attend_unit(
             t = first + t0 + (r0 + r) // group
             a = max(lo, t + 1 - window) - lo if window else 0
             n = t + 1 - lo - a
-            if not bound * (sq[r0 + r] * largest) * abs(scale) <= LARGEST and not _all_finite(
-                scores[r, a : a + n]
-            ):
+            bounded = bound * (sq[r0 + r] * most) * abs(scale) <= LARGEST
+            if not bounded and not all_finite(scores[r, a : a + n]):
                 return False
             starts[r], counts[r] = a, n
             p[r, left:a] = 0
             p[r, a + blocks(n) : right + 1] = 0
-        _weigh(scores, starts, counts[: r1 - r0], values, level, p, factors, totals)
+        weigh(scores, starts, counts[: r1 - r0], values, level, p, factors, totals)
 
         for c0 in range(0, dh, TILE_COLUMNS):
             columns = min(TILE_COLUMNS, dh - c0)
+            strand = c0 // TILE_COLUMNS
             sums[:] = 0
             j = left
             while j < right:
                 chunk = j // _CHUNK
                 then = min((chunk + 1) * _CHUNK, right)
                 if kept:
-                    panel = value_panels[chunk * strands + c0 // TILE_COLUMNS, (j - chunk * _CHUNK) // 2 :]
+                    panel = value_panels[chunk * strands + strand, (j - chunk * _CHUNK) // 2 :]
                 else:
                     panel = value_panels[0]
                     start = ((lo + j) * kv_heads + g) * dh + c0
@@ -321,13 +243,7 @@ def attend_unit(
             for r in range(r1 - r0):
                 start = (g * group + (r0 + r) % group) * dh + c0
                 to = out[t0 + (r0 + r) // group, start : start + columns]
-                row = sums[r]
-                factor = factors[r]
-                total = totals[r]
-                for c in range(columns):
-                    to[c] = (
-                        np.float32(row[c]) * factor / total
-                    )  # +0 where the factor is 0: the sums are then 0
+                _finish(sums[r], factors[r], totals[r], to)
     return True
 
 

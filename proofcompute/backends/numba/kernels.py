@@ -67,8 +67,6 @@ _BLOCK_ROWS: Final = 960
 """Rows multiplied at a time, which bounds scratch memory; a multiple of every tile's rows."""
 _UNIT_ROWS: Final = 192
 """Query rows times heads of a unit of attention."""
-_UNIT_SCORES: Final = 1 << 20
-"""Scores that a unit of attention may keep, unless one position needs more."""
 _FEW_HASHES: Final = 3
 """Up to this many rows are hashed one by one."""
 _LONG_PREFIX: Final = 1024
@@ -289,7 +287,7 @@ class NumbaKernels(CpuMemory):
                 finite(state != k.NOT_FINITE, what)
                 raise ExecutionError(f"{what} must not be negative")
         group = width // (kv_heads * dh)
-        block = max(1, min(up(_UNIT_ROWS, group) // group, _UNIT_SCORES // (group * t)))
+        block = up(_UNIT_ROWS, group) // group
         units = -(-n // block) * kv_heads
         arguments = (q, kq, ks, vq, vs, first, np.float32(scale), window, block, out)
         products = 2 * n * t * width

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from proofcompute.backends.numba.blocks import BLOCK, sum_of_block
 from proofcompute.backends.numba.cache import helper
-from proofcompute.backends.numba.tile import BLOCK, sum_of_block
 from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     absolute_bits,

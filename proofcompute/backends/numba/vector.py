@@ -26,8 +26,8 @@ __all__ = [
     "WORD",
     "constant",
     "funnel",
+    "greater",
     "half",
-    "halving_sum",
     "interleave",
     "join",
     "larger",
@@ -39,6 +39,7 @@ __all__ = [
     "permute",
     "pointer",
     "prefetch",
+    "reduced",
     "splat",
     "store",
     "total",
@@ -201,13 +202,21 @@ def half(builder: Any, x: Value) -> Value:
     return _shuffle(builder, x, x, range(x.type.count // 2))
 
 
-def halving_sum(builder: Any, lanes: Value) -> Value:
-    """The halving tree over float lanes, a power of two of them."""
+def greater(builder: Any, a: Value, b: Value) -> Value:
+    """The larger of two floats, lane by lane; of equal ones or with NaN b."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def reduced(builder: Any, f: Callable[[Any, Value, Value], Value], vectors: Sequence[Value]) -> Value:
+    """One number of all lanes of vectors, powers of two both: f of lower and upper half till one is left."""
+    while len(vectors) > 1:
+        n = len(vectors) // 2
+        vectors = [f(builder, low, high) for low, high in zip(vectors[:n], vectors[n:], strict=True)]
+    lanes = vectors[0]
     n = lanes.type.count
     while n > 1:
         n //= 2
-        high = _shuffle(builder, lanes, lanes, range(n, 2 * n))
-        lanes = builder.fadd(half(builder, lanes), high)
+        lanes = f(builder, half(builder, lanes), _shuffle(builder, lanes, lanes, range(n, 2 * n)))
     return builder.extract_element(lanes, WORD(0))
 
 

@@ -1,0 +1,149 @@
+"""Attention at sizes that end inside a tile, a strip or a panel, and what its rows are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from proofcompute.backends.numba import NumbaKernels
+from proofcompute.backends.numba.products import fill_panel
+from proofcompute.backends.numba.row import blocks, tree
+from proofcompute.backends.numba.scores import offsets_of_panel, score_tile, small_score_tile
+from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
+from proofcompute.backends.numba.vector import QUADS
+from proofcompute.backends.scalar.functions import exp, exp_below
+from proofcompute.errors import NonFiniteError
+from proofcompute.numerics import NumpyKernels
+from proofcompute.numerics.trees import tree_sum
+
+FAST, SLOW = NumbaKernels(), NumpyKernels()
+
+
+def rng(*seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def arguments(h: int, hk: int, dh: int, n: int, first: int, window: int = 0) -> list[Any]:
+    random, t = rng(h, hk, dh, n, first), first + n
+    keys, values = (random.integers(-128, 128, (t, hk, dh)).astype(np.int8) for _ in range(2))
+    ks, vs = (random.random((t, hk), dtype=np.float32) / np.float32(9) for _ in range(2))
+    q = random.standard_normal((n, h * dh)).astype(np.float32)
+    return [q, keys, ks, values, vs, first, np.float32(0.2), window]
+
+
+def same(args: list[Any]) -> bool:
+    return FAST.attention(*args).tobytes() == SLOW.attention(*args).tobytes()
+
+
+@pytest.mark.parametrize("window", [0, 1, 40, 530])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1, 64, 13, 20),  # a strip and a row
+        (1, 1, 33, 200, 0),  # two units
+        (5, 1, 8, 30, 5),  # strips that begin between two positions
+        (9, 3, 64, 70, 0),
+        (3, 1, 40, 9, 500),  # over the end of a panel of values, panels kept
+        (2, 1, 64, 3, 1022),  # the same, one strip
+        (13, 1, 16, 2, 70),
+        (26, 2, 4, 5, 0),
+    ],
+)
+def test_strips_and_panels(shape: tuple[int, int, int, int, int], window: int) -> None:
+    assert same(arguments(*shape, window))
+
+
+@pytest.mark.parametrize("dh", [1, 3, 32, 64, 100, 520])
+def test_largest_products(dh: int) -> None:
+    """Queries of +-127, keys and values of -128 and 127: the largest sums that int32 lanes see."""
+    for n, first in ((1, 40), (20, 600)):
+        args = arguments(2, 1, dh, n, first)
+        args[0] = np.where(rng(dh).random(args[0].shape) < 0.5, np.float32(-1), np.float32(1))
+        args[1][:], args[3][:] = -128, -128
+        args[1][::3] = 127
+        args[2][:], args[4][:] = 1e-9, 1
+        assert same(args)
+        args[0][:] = 1
+        assert same(args)
+
+
+def test_scores_are_looked_at_where_their_bound_is_not_finite() -> None:
+    args = arguments(3, 1, 16, 20, 30)
+    args[2][35] = 3e38  # a bound of the later rows, though its key is zero
+    args[1][35] = 0
+    assert same(args)
+    args[1][35] = 1
+    with pytest.raises(NonFiniteError):
+        FAST.attention(*args)
+    with pytest.raises(NonFiniteError):
+        SLOW.attention(*args)
+
+
+@pytest.mark.parametrize("quads", [False, QUADS])
+@pytest.mark.parametrize("rows", [TILE_ROWS, SMALL_ROWS])
+def test_scores_of_a_panel(rows: int, quads: bool) -> None:
+    part = 4 if quads else 2
+    function = score_tile if rows == TILE_ROWS else small_score_tile
+
+    @numba.njit  # type: ignore[untyped-decorator]
+    def scores(q: Any, w: Any, count: Any, panel: Any, sq: Any, s: Any, out: Any) -> None:
+        offsets = np.empty(TILE_COLUMNS, np.int32)
+        steps = fill_panel(w, 0, w.shape[1], count, w.shape[1], panel)
+        offsets_of_panel(panel, 0, steps, offsets, 0)
+        width = out.shape[1]
+        function(q, 0, q.shape[1], panel, 0, steps, offsets, sq, 0, s, 0, np.float32(0.3), out, 0, width)
+
+    for dh in (1, 2, 31, 32, 33, 64, 100):
+        for count in (1, 16, 20, TILE_COLUMNS):
+            steps = -(-dh // part)
+            random = rng(dh, count)
+            x = random.integers(-127, 128, (rows, steps * part))
+            x[:, ::2] = 127
+            w = random.integers(-128, 128, (count, dh)).astype(np.int8)
+            w[:, ::3] = -128
+            sq, s = random.random(rows, np.float32), random.random(TILE_COLUMNS, np.float32)
+            out = np.full((rows, TILE_COLUMNS + 3), np.nan, np.float32)
+            q = (x + 128).astype(np.uint8) if quads else x.astype(np.int16)
+            panel = np.empty((steps, TILE_COLUMNS, part), np.int8 if quads else np.int16)
+            scores(q, w, count, panel, sq, s, out)
+            acc = np.zeros((rows, TILE_COLUMNS), np.int64)
+            acc[:, :count] = x[:, :dh] @ w.astype(np.int64).T
+            wanted = acc.astype(np.float32) * (sq[:, np.newaxis] * s) * np.float32(0.3)
+            assert out[:, :TILE_COLUMNS].tobytes() == wanted.tobytes()
+            assert np.isnan(out[:, TILE_COLUMNS:]).all()
+
+
+def test_trees_of_every_length() -> None:
+    @numba.njit  # type: ignore[untyped-decorator]
+    def total(x: Any) -> Any:
+        level = np.full(blocks(x.size), np.float32(7))
+        level[: x.size] = x
+        return tree(level, x.size)
+
+    for n in (*range(1, 200), 255, 256, 257, 511, 513, 576, 1000, 1536):
+        for x in (rng(n).standard_normal(n).astype(np.float32), np.full(n, -0.0, np.float32)):
+            assert np.float32(total(x)).tobytes() == tree_sum(x[np.newaxis]).tobytes()
+
+
+def test_exponentials_of_a_restricted_range() -> None:
+    """:func:`exp_below` up to 0, and the gate, whose own begins at -40, at every exponent and sign."""
+
+    @numba.njit  # type: ignore[untyped-decorator]
+    def both(x: Any, a: Any, b: Any) -> None:
+        for i in range(x.size):
+            a[i], b[i] = exp(x[i]), exp_below(x[i])
+
+    bits = np.arange(0, 1 << 32, 9973, dtype=np.int64).astype(np.uint32).view(np.float32)
+    edges = np.array([0, -0.0, -np.inf, np.inf, 40, 89, 104, 88.72284, 87.33655], np.float32)
+    x = np.concatenate([bits[~np.isnan(bits)], edges, -edges, rng(1).uniform(-110, 110, 300_000)])
+    x = x.astype(np.float32)
+    low = x[x <= 0]
+    a, b = np.empty_like(low), np.empty_like(low)
+    both(low, a, b)
+    assert a.tobytes() == b.tobytes()
+    finite = x[np.isfinite(x)]
+    gates = np.stack([finite, np.ones_like(finite)]).T.copy()
+    assert FAST.gate(gates).tobytes() == SLOW.gate(gates).tobytes()
