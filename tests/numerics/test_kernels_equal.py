@@ -13,7 +13,7 @@ from proofcompute.kernels import Kernels
 from proofcompute.numerics import NumpyKernels
 
 FAST = ["numba"]
-PLACES = {"array", "host", "local", "weight", "zeros", "put", "rope_rows", "step", "spread", "aside"}
+PLACES = set("array host local weight zeros put rope_rows step spread lead each aside".split())
 """Functions of where arrays are: a backend's own tests run them."""
 
 
