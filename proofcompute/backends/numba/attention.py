@@ -14,11 +14,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
-from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import helper, kernel
 from proofcompute.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles
 from proofcompute.backends.numba.row import power_of_two, quantise_into, tree
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, interleave_rows
 from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
