@@ -1,9 +1,9 @@
 """Compiling a kernel into an object file that needs no Numba: its code, and an entry that Python calls.
 
 The entry checks what the arguments are, as nothing behind it does: of each array type, number of dimensions,
-dtype, byte order, contiguity, and of one that is written whether it may be, and is aligned. A kernel with several signatures has
-one entry, which takes the first that fits. Arguments that fit none are a TypeError. The interpreter's lock
-is given up while the kernel runs.
+dtype, byte order, contiguity, and of one that is written whether it may be, and is aligned. A kernel with
+several signatures has one entry, which takes the first that fits. Arguments that fit none are a TypeError.
+The interpreter's lock is given up while the kernel runs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LEVEL: Final = 2
 """Optimisation of the entry; the kernel's code was optimised before."""
 
 
-@global_compiler_lock  # type: ignore[untyped-decorator]
+@global_compiler_lock
 def compile_kernel(
     function: Callable[..., Any], signatures: Sequence[Signature], options: dict[str, Any], symbol: str
 ) -> tuple[bytes, list[str]]:

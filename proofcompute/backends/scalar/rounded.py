@@ -73,4 +73,4 @@ def _on_the_cpu(function: Callable[..., Any], overload: Callable[..., Any]) -> N
         return function
 
 
-_rounding += (plus, minus, times, over, root)
+_rounding.extend((plus, minus, times, over, root))
