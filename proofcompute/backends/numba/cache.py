@@ -192,8 +192,8 @@ def _compiled(function: Callable[..., Any], signatures: tuple[Signature, ...], s
 
     register()
     code, needed = compile_kernel(function, signatures, OPTIONS, symbol)
-    head: bytes = json.dumps(needed).encode()
-    return head + b"\n" + code
+    body: bytes = json.dumps(needed).encode() + b"\n" + code
+    return body
 
 
 def kernel(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
