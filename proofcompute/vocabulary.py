@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, compress, count
 from typing import Final
 
 import numpy as np
@@ -48,6 +49,8 @@ UNUSED: Final = 5
 BYTE: Final = 6
 TYPES: Final = frozenset((NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE))
 """Token types, numbered as in the GGUF specification (``tokenizer.ggml.token_type``)."""
+_SILENT: Final = frozenset((UNKNOWN, CONTROL, UNUSED))
+"""Types that print nothing."""
 
 
 def byte_alphabet() -> str:
@@ -123,53 +126,65 @@ class Vocabulary:
             raise FormatError(f"vocabulary: add_space in a vocabulary of kind {self.kind}")
 
     def _check_tokens(self) -> None:
-        texts: set[bytes] = set()
-        names: set[bytes] = set()
+        kinds = np.frombuffer(self.types, np.uint8)
+        lengths = np.fromiter(map(len, self.tokens), np.int64, len(self.tokens))
+        if (longest := int(lengths.max())) > MAX_TOKEN:
+            _limit(longest, MAX_TOKEN, f"bytes of token {int(lengths.argmax())}")
+        empty = (lengths == 0) & ((kinds == NORMAL) | (kinds == BYTE))
+        if empty.any():
+            raise FormatError(f"vocabulary: token {int(empty.argmax())} is empty")
+        wrong = (kinds == BYTE) & ((lengths != 1) | (self.kind != "spm"))
+        if wrong.any():
+            raise FormatError(f"vocabulary: token {int(wrong.argmax())} is no byte token of kind {self.kind}")
+        # Byte tokens are a fallback beside the text token of the same byte, so they are named apart.
+        others = np.flatnonzero(kinds != NORMAL).tolist()
+        names = {(self.types[i] == BYTE, self.tokens[i]) for i in others}
+        if len(self.text_ids) + len(names) != len(self.tokens):
+            raise FormatError(f"vocabulary: token {self._repeated()} occurs twice")
+
+    def _repeated(self) -> int:
+        """The first token that is there already."""
+        seen: set[tuple[int, bytes]] = set()
         for i, (token, kind) in enumerate(zip(self.tokens, self.types, strict=True)):
-            if len(token) > MAX_TOKEN:
-                _limit(len(token), MAX_TOKEN, f"bytes of token {i}")
-            if not token and kind in (NORMAL, BYTE):
-                raise FormatError(f"vocabulary: token {i} is empty")
-            if kind == BYTE and (self.kind != "spm" or len(token) != 1):
-                raise FormatError(f"vocabulary: token {i} is no byte token of kind {self.kind}")
-            # Byte tokens are a fallback beside the text token of the same byte, so they are named apart.
-            seen, name = (texts, token) if kind == NORMAL else (names, bytes((kind == BYTE,)) + token)
+            name = (kind if kind in (NORMAL, BYTE) else CONTROL, token)
             if name in seen:
-                raise FormatError(f"vocabulary: token {i} occurs twice")
+                return i
             seen.add(name)
+        raise AssertionError("no token occurs twice")
 
     def _check_merges(self) -> None:
-        if self.merges and self.kind != "bpe":
+        if not self.merges:
+            return
+        if self.kind != "bpe":
             raise FormatError(f"vocabulary: merges in a vocabulary of kind {self.kind}")
-        n = len(self.tokens)
-        seen: set[tuple[int, int]] = set()
-        for rank, (left, right) in enumerate(self.merges):
-            if not (0 <= left < n and 0 <= right < n):
-                raise FormatError(f"vocabulary: merge {rank} names token {max(left, right)} of {n}")
-            if self.types[left] != NORMAL or self.types[right] != NORMAL:
-                raise FormatError(f"vocabulary: merge {rank} names a token that is not of type normal")
-            if self.tokens[left] + self.tokens[right] not in self.text_ids:
-                raise FormatError(f"vocabulary: merge {rank} gives bytes that are no token")
-            if (left, right) in seen:
-                raise FormatError(f"vocabulary: merge {rank} occurs twice")
-            seen.add((left, right))
+        ids = list(chain.from_iterable(self.merges))
+        n, tokens = len(self.tokens), self.tokens
+        if min(ids) < 0 or max(ids) >= n:
+            rank = next(i for i, pair in enumerate(self.merges) if not (0 <= min(pair) and max(pair) < n))
+            raise FormatError(f"vocabulary: merge {rank} names token {max(self.merges[rank])} of {n}")
+        special = np.frombuffer(self.types, np.uint8)[ids] != NORMAL
+        if special.any():
+            rank = int(special.argmax()) // 2
+            raise FormatError(f"vocabulary: merge {rank} names a token that is not of type normal")
+        joined = [tokens[left] + tokens[right] for left, right in self.merges]
+        if not all(map(self.text_ids.__contains__, joined)):
+            rank = next(i for i, text in enumerate(joined) if text not in self.text_ids)
+            raise FormatError(f"vocabulary: merge {rank} gives bytes that are no token")
+        if len(set(self.merges)) != len(self.merges):
+            first: dict[tuple[int, int], int] = {}
+            rank = next(i for i, pair in enumerate(self.merges) if first.setdefault(pair, i) != i)
+            raise FormatError(f"vocabulary: merge {rank} occurs twice")
 
     @cached_property
     def text_ids(self) -> dict[bytes, int]:
         """Bytes -> id of every token of type normal; treat it as read-only."""
-        both = zip(self.tokens, self.types, strict=True)
-        return {token: i for i, (token, kind) in enumerate(both) if kind == NORMAL}
+        normal = [kind == NORMAL for kind in self.types]
+        return dict(zip(compress(self.tokens, normal), compress(count(), normal), strict=True))
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Control and unknown tokens: they print nothing, and text from outside never becomes one of them."""
         return frozenset(i for i, kind in enumerate(self.types) if kind in (CONTROL, UNKNOWN))
-
-    @cached_property
-    def _printed(self) -> tuple[bytes, ...]:
-        silent = self.special_ids
-        both = zip(self.tokens, self.types, strict=True)
-        return tuple(b"" if i in silent or kind == UNUSED else t for i, (t, kind) in enumerate(both))
 
     def text_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that ``ids`` print: stop strings are searched in them and the answer is read from them.
@@ -177,12 +192,13 @@ class Vocabulary:
         Special and unused tokens print nothing. The result need not be valid UTF-8. Raises InputError for an
         id outside the vocabulary.
         """
-        printed, n = self._printed, len(self.tokens)
+        n = len(self.tokens)
         parts = []
         for i in ids:
             if not 0 <= i < n:
                 raise InputError(f"token {i} is not in a vocabulary of {n}")
-            parts.append(printed[i])
+            if self.types[i] not in _SILENT:
+                parts.append(self.tokens[i])
         return b"".join(parts)
 
     def encode(self) -> bytes:
@@ -231,7 +247,7 @@ class Vocabulary:
         return Vocabulary(
             kind=wire.as_str(fields[1], "vocabulary kind", MAX_NAME),
             pre=wire.as_str(fields[2], "vocabulary pre-tokenizer", MAX_NAME),
-            tokens=tuple(joined[a:b] for a, b in zip([0, *ends], ends, strict=False)),
+            tokens=tuple([joined[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]),
             types=types,
             merges=tuple(zip(pairs[::2], pairs[1::2], strict=True)),
             scores=tuple(np.frombuffer(scores, "<u4").tolist()),

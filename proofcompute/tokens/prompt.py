@@ -94,7 +94,7 @@ def check_text(identity: Identity, request: Request) -> None:
     """MismatchError unless a request's text, if it has one, is what its tokens say."""
     if not request.text:
         return
-    tokenizer = Tokenizer(_vocabulary(identity))
+    tokenizer = Tokenizer(_vocabulary(identity), only=request.text)
     if _bytes(_retokenised(tokenizer, request.text)) != dict(request.inputs)[identity.program.inputs[0][0]]:
         raise MismatchError(
             "the request's text is not what its tokens say, so the answer would not be to this text; "
@@ -103,13 +103,13 @@ def check_text(identity: Identity, request: Request) -> None:
 
 
 def _request(model: Model, segments: Sequence[Segment], options: RequestOptions) -> Request:
-    tokenizer = Tokenizer(_vocabulary(model.identity))
+    text = "".join(s.text for s in segments)
+    tokenizer = Tokenizer(_vocabulary(model.identity), only=text)
     tokens = tokenizer.encode_prompt(segments)
     program, most = model.program, options.get("max_tokens")
     if most is None:
         most = max(1, min(MAX_TOKENS, program.context - len(tokens) + 1))
     seed, nonce = options.get("seed"), options.get("nonce")
-    text = "".join(s.text for s in segments)
     request = Request(
         model_id=model.model_id,
         inputs=((program.inputs[0][0], _bytes(tokens)),),

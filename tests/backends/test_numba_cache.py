@@ -1,36 +1,52 @@
-"""The cache of compiled kernels: what changes its key, and that nothing in it can do harm."""
+"""Compiled kernels: what changes the cache's key, that nothing in it can do harm, what an entry checks."""
 
 from __future__ import annotations
 
+import gc
+import json
+import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
-from numba import types
 
-from proofcompute.backends.numba.cache import KernelCache, source_key
+from proofcompute.backends import filecache
+from proofcompute.backends.numba import cache, machine
+from proofcompute.backends.numba.cache import kernel, load, source_key
+from proofcompute.backends.numba.signatures import (
+    Scalar,
+    Signature,
+    boolean,
+    float32,
+    int8,
+    int32,
+    int64,
+    read,
+    void,
+    write,
+)
+from proofcompute.errors import DeviceError
 
-SIGNATURE = types.int64(types.int64)
+ROOT = Path(__file__).parents[2]
+SIGNATURE = int64(int64)
 
 
 def add_seven(x: Any) -> Any:
     return x + 7
 
 
-def compiled(directory: Path | None) -> Any:
-    """``add_seven`` as ``cache.kernel`` compiles it, with another directory."""
-    dispatcher = numba.njit(nogil=True)(add_seven)
-    dispatcher._cache = KernelCache(add_seven, directory)
-    dispatcher.compile(SIGNATURE)
-    return dispatcher
+def compiled(directory: Path | None) -> tuple[Callable[..., Any], bool]:
+    """``add_seven``, and whether it was in the directory."""
+    return load(add_seven, (SIGNATURE,), directory)
 
 
-def hits(dispatcher: Any) -> int:
-    return sum(dispatcher.stats.cache_hits.values())
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout
 
 
 def sources(path: Path, **files: str) -> Path:
@@ -63,13 +79,13 @@ def test_no_key_without_sources(tmp_path: Path) -> None:
 
 
 def test_second_compilation_is_a_load(tmp_path: Path) -> None:
-    first, second = compiled(tmp_path), compiled(tmp_path)
-    assert (hits(first), hits(second)) == (0, 1)
+    (first, made), (second, loaded) = compiled(tmp_path), compiled(tmp_path)
+    assert (made, loaded) == (False, True)
     assert first(5) == second(5) == 12
     assert [file.suffix for file in tmp_path.iterdir()] == [".kernel"]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "garbage"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "garbage", "head only"])
 def test_damaged_files_are_compiled_again(tmp_path: Path, damage: str) -> None:
     compiled(tmp_path)
     (file,) = tmp_path.iterdir()
@@ -77,24 +93,300 @@ def test_damaged_files_are_compiled_again(tmp_path: Path, damage: str) -> None:
     flipped = bytearray(good)
     flipped[len(good) // 2] ^= 1
     file.write_bytes(
-        {"empty": b"", "cut": good[:-1], "flipped": bytes(flipped), "garbage": b"x" * 99}[damage]
+        {
+            "empty": b"",
+            "cut": good[:-1],
+            "flipped": bytes(flipped),
+            "garbage": b"x" * 99,
+            "head only": good[: good.index(b"\n")],
+        }[damage]
     )
-    again = compiled(tmp_path)
-    assert hits(again) == 0
+    again, hit = compiled(tmp_path)
+    assert not hit
     assert again(5) == 12
     assert file.read_bytes()[:32] != b"x" * 32
-    assert hits(compiled(tmp_path)) == 1
+    assert compiled(tmp_path)[1]
 
 
 def test_works_without_a_directory() -> None:
-    dispatcher = compiled(None)
-    assert dispatcher(5) == 12
-    assert dispatcher.stats.cache_path is None
+    function, hit = compiled(None)
+    assert function(5) == 12
+    assert not hit
 
 
 def test_works_where_the_directory_vanished(tmp_path: Path) -> None:
-    dispatcher = compiled(tmp_path / "gone")
-    assert dispatcher(5) == 12
+    assert compiled(tmp_path / "gone")[0](5) == 12
+
+
+def test_works_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    assert compiled(tmp_path)[0](5) == 12
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_may_fill_one_directory_at_once(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from backends import test_numba_cache as t\n"
+        f"f, hit = t.compiled(Path({str(tmp_path)!r})); assert f(5) == 12; raise SystemExit(40 + hit)"
+    )
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, 'tests')\n{code}"]
+    both = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    assert {process.wait(120) for process in both} <= {40, 41}
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 41
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_signature_is_another_file(tmp_path: Path) -> None:
+    compiled(tmp_path)
+    assert not load(add_seven, (float_of_float,), tmp_path)[1]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+float_of_float = boolean(float32)
+
+
+def test_what_is_loaded_needs_no_numba() -> None:
+    """The second process has everything in the cache, and importing Numba is an error in it."""
+    code = (
+        "import sys\n"
+        "{}"
+        "import numpy as np\n"
+        "from proofcompute.backends.numba import NumbaKernels, crew, sampler\n"
+        "k = NumbaKernels()\n"
+        "x = (np.arange(2 * 300).reshape(2, 300) % 17 - 8).astype(np.float32)\n"
+        "w = np.ones(300, np.float32)\n"
+        "print(k.rms_norm(x, w, np.float32(1e-5)).tobytes().hex())\n"
+        "print(k.hash_rows('sha256', b'ab', np.zeros((40, 70), np.uint8)).tobytes().hex())\n"
+        "print(k.product(np.ones((2, 8), np.int8), np.ones((3, 8), np.int8)))\n"
+    )
+    first = python(code.format(""))
+    assert python(code.format("sys.modules['numba.core'] = None\n")) == first
+
+
+def test_every_kernel_needs_only_symbols_of_python_and_the_c_library() -> None:
+    """Anything of Numba's runtime would be missing in a process without it."""
+    from proofcompute.backends.numba import crew, hints, packing, rows, sampler, sha256  # noqa: F401
+
+    directory = cache._directory()
+    assert directory is not None
+    libc = {"malloc", "free", "memcpy", "memset", "memmove", "sched_yield", "sqrtf"}
+    seen = 0
+    for file in directory.glob("*.kernel"):
+        body = filecache.load(file)
+        assert body is not None
+        needed = json.loads(body.partition(b"\n")[0])
+        assert {name for name in needed if not name.startswith("Py")} <= libc
+        seen += 1
+    assert seen > 20
+
+
+def test_a_missing_symbol_is_an_error(tmp_path: Path) -> None:
+    compiled(tmp_path)
+    (file,) = tmp_path.iterdir()
+    body = filecache.load(file)
+    assert body is not None
+    filecache.store(file, b'["no_such_function"]\n' + body.partition(b"\n")[2])
+    with pytest.raises(DeviceError, match="no no_such_function; use --device numpy"):
+        compiled(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "field", ["DATA", "DIMENSIONS", "SHAPE", "FLAGS", "KIND", "ORDER", "SIZE", "CONTIGUOUS"]
+)
+def test_an_unknown_layout_of_arrays_is_an_error(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine._check_fields()
+    other = {"DATA": 24, "DIMENSIONS": 28, "SHAPE": 40, "FLAGS": 68, "KIND": 25, "ORDER": 24, "SIZE": 48}
+    monkeypatch.setattr(machine.Fields, field, other.get(field, 2) + object.__basicsize__ - 16)
+    with pytest.raises(DeviceError, match="laid out in an unknown way"):
+        machine._check_fields()
+
+
+# -- what an entry checks -----------------------------------------------------------------------------------
+def fresh(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """As ``kernel``, but for the cache, whose key knows nothing of this file."""
+    return lambda function: load(function, signatures, None)[0]
+
+
+RECORD = np.dtype([("a", np.int64), ("b", np.float32)], align=True)
+
+
+@fresh(
+    int64(int64, read(int32, 2), float32, boolean, write(int32, 1), read(RECORD, 1)),
+    int64(int64, read(int8, 2), float32, boolean, write(int32, 1), read(RECORD, 1)),
+)
+def taking(a: Any, x: Any, f: Any, yes: Any, out: Any, records: Any) -> Any:
+    """Something of everything."""
+    total = np.int64(a)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            total += x[i, j] * (j + 1)
+    out[0] = np.int32(f)
+    for i in range(records.size):
+        total += records[i].a
+    return -total if yes else total
+
+
+def good() -> list[Any]:
+    return [
+        5,
+        np.arange(6, dtype=np.int32).reshape(2, 3),
+        np.float32(2.5),
+        True,
+        np.zeros(1, np.int32),
+        np.zeros(2, RECORD),
+    ]
+
+
+def test_good_arguments() -> None:
+    arguments = good()
+    arguments[5]["a"] = 100, 1000
+    expected = 5 + 0 + 2 + 6 + 3 + 8 + 15 + 1100
+    assert taking(*arguments) == -expected
+    assert arguments[4][0] == 2
+    arguments[1] = arguments[1].astype(np.int8)  # the other signature
+    arguments[3] = False
+    assert taking(*arguments) == expected
+
+
+class Sub(np.ndarray):
+    """A subclass, such as numpy.memmap."""
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, np.int64(5)),
+        (0, np.int32(5)),
+        (1, np.frombuffer(b"\0" * 24, np.int32).reshape(2, 3)),  # read-only
+        (1, np.frombuffer(b"\0" * 25, np.int32, offset=1, count=6).reshape(2, 3)),  # not aligned
+        (1, np.zeros((0, 3), np.int32)),
+        (1, np.zeros((2, 3), np.int32).view(Sub)),
+        (1, np.zeros((2, 3), np.dtype(np.int32, metadata={"of": "a dtype"}))),
+        (1, np.zeros((2, 3), np.intc)),
+        (2, 2.5),
+        (2, 2),
+    ],
+)
+def test_what_else_is_taken(place: int, value: Any) -> None:
+    arguments = good()
+    arguments[place] = value
+    taking(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, 5.0),
+        (0, "5"),
+        (0, None),
+        (1, np.zeros((2, 3), np.int64)),
+        (1, np.zeros((2, 3), np.uint32)),
+        (1, np.zeros((2, 3), np.float32)),
+        (1, np.zeros((2, 3), np.uint8)),
+        (1, np.zeros((2, 3), np.bool_)),
+        (1, np.zeros((2, 3), ">i4")),
+        (1, np.zeros((2, 3), "M8[s]")),
+        (1, np.zeros((2, 3), object)),
+        (1, np.zeros((2, 3), "S4")),
+        (1, np.zeros(6, np.int32)),
+        (1, np.zeros((1, 2, 3), np.int32)),
+        (1, np.zeros((2, 6), np.int32)[:, ::2]),
+        (1, np.zeros((3, 2), np.int32).T),
+        (1, np.zeros((2, 3), np.int32).tolist()),
+        (1, b"\0" * 24),
+        (1, memoryview(b"\0" * 24)),
+        (1, None),
+        (1, np.ndarray),
+        (2, "2.5"),
+        (2, None),
+        (4, np.frombuffer(b"\0" * 4, np.int32)),  # read-only
+        (4, np.zeros(5, np.int8)[1:].view(np.int32)),  # not aligned
+        (4, np.zeros(4, np.int32)[::2]),
+        (5, np.zeros(2, [("a", np.int64), ("b", np.float32)])),  # not padded
+        (5, np.zeros(2, np.complex128)),
+    ],
+)
+def test_other_arguments_are_refused(place: int, value: Any) -> None:
+    arguments = good()
+    arguments[place] = value
+    with pytest.raises(TypeError):
+        taking(*arguments)
+
+
+@pytest.mark.parametrize("change", [lambda a: a[:-1], lambda a: [*a, 1], lambda a: []])
+def test_another_number_of_arguments_is_refused(change: Callable[[list[Any]], list[Any]]) -> None:
+    with pytest.raises(TypeError, match="taking: the arguments are not of the types"):
+        taking(*change(good()))
+    with pytest.raises(TypeError):
+        taking(a=5)
+
+
+def test_a_number_that_does_not_fit_is_refused() -> None:
+    for a in (2**63, -(2**63) - 1):
+        with pytest.raises(OverflowError):
+            taking(a, *good()[1:])
+    assert taking(-1, *good()[1:]) == -33  # what says that there was an error, and is none
+    arguments = good()
+    arguments[2] = np.float32(-1)
+    taking(*arguments)
+    assert arguments[4][0] == -1
+
+
+def test_kernels_keep_no_reference() -> None:
+    arguments = good()
+    before = [sys.getrefcount(x) for x in arguments]
+    for _ in range(1000):
+        taking(*arguments)
+        with pytest.raises(TypeError):
+            taking(*arguments[:-1], None)
+    assert [sys.getrefcount(x) for x in arguments] == before
+
+
+@fresh(void(int64, write(int64, 1)))
+def scratch(n: Any, out: Any) -> None:
+    """Fills scratch memory."""
+    wide = np.empty((n, 8), np.int64)
+    flat = wide.reshape(n * 8)
+    for i in range(flat.size):
+        flat[i] = i
+    total = np.int64(0)
+    for i in range(n):
+        total += wide[i, i % 8]
+    out[0] = total
+
+
+def test_scratch_memory_is_given_back() -> None:
+    out = np.zeros(1, np.int64)
+    scratch(1 << 17, out)
+    assert out[0] == sum(8 * i + i % 8 for i in range(1 << 17))
+    gc.collect()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(200):
+        scratch(1 << 17, out)  # 8 MiB each
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+
+
+@fresh(void(read(int64, 1), write(int64, 1)))
+def copying(x: Any, out: Any) -> None:
+    """An assignment that Numba checks."""
+    out[:] = x
+
+
+def test_an_error_inside_a_kernel_is_an_error() -> None:
+    out = np.zeros(3, np.int64)
+    copying(np.arange(3), out)
+    assert out.tolist() == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="copying: a kernel failed"):
+        copying(np.arange(4), out)
+
+
+@pytest.mark.parametrize("signature", [int64(int32), float32(int64), void(Scalar("float64"))])
+def test_what_a_kernel_cannot_take_or_give(signature: Any) -> None:
+    with pytest.raises(TypeError, match="a kernel cannot"):
+        kernel(signature)
 
 
 def test_kernels_refuse_other_types() -> None:
@@ -106,7 +398,7 @@ def test_kernels_refuse_other_types() -> None:
 
 def test_importing_the_package_does_not_import_numba() -> None:
     code = "import sys, proofcompute, proofcompute.devices; assert 'numba' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_settings_of_numba_are_left_alone() -> None:
@@ -116,4 +408,4 @@ def test_settings_of_numba_are_left_alone() -> None:
         "from proofcompute.backends.numba import packing\n"
         "assert (numba.config.CACHE_DIR, numba.config.THREADING_LAYER) == before and dict(os.environ) == env"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

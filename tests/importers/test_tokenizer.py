@@ -136,6 +136,14 @@ def slow_spm(vocabulary: Vocabulary, text: str) -> list[int]:
 def test_bpe_equals_its_definition(tiny: Tokenizer, text: str) -> None:
     expected = [i for word in ascii_words(text) for i in slow_bpe(tiny.vocabulary, word)]
     assert tiny.encode(text, special=False) == expected
+    assert Tokenizer(tiny.vocabulary, only=text).encode(text, special=False) == expected
+
+
+def test_a_tokenizer_for_one_text_refuses_another() -> None:
+    only = Tokenizer(tiny_vocabulary(), only="the hill")
+    assert only.encode("the h", special=False) == Tokenizer(tiny_vocabulary()).encode("the h", special=False)
+    with pytest.raises(InputError, match="made for another text"):
+        only.encode("the hen", special=False)
 
 
 @pytest.mark.parametrize("pre", sorted(RULES))
@@ -381,3 +389,14 @@ def test_smollm2_round_trip(smollm2: Tokenizer, text: str) -> None:
     ids = smollm2.encode(text, special=False)
     assert smollm2.decode(ids) == text
     assert not set(ids) & smollm2.vocabulary.special_ids
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("start", range(0, 9000, 1500))
+@pytest.mark.parametrize("size", [1, 40, 2000, 6000])
+def test_a_tokenizer_for_one_text_gives_the_same_tokens(smollm2: Tokenizer, start: int, size: int) -> None:
+    english = (Path(__file__).parents[1] / "data" / "english.txt").read_text(encoding="utf-8")
+    text = "<|im_start|>user\n" + english[start : start + size] + " 日本 🎉 12<|im_end|>"
+    for special in (True, False):
+        only = Tokenizer(smollm2.vocabulary, only=text)
+        assert only.encode(text, special) == smollm2.encode(text, special)

@@ -10,17 +10,16 @@ import platform
 from typing import Any, Final
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from proofcompute.backends.numba.vector import pointer
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import external, intrinsic
+from proofcompute.backends.numba.vector import insert, pointer
 
 __all__ = ["add", "exchange", "load", "pause", "store", "yield_processor"]
 
 _ALIGN: Final = 8
 
-yield_processor: Final = types.ExternalFunction("sched_yield", types.int32())
+yield_processor: Final = external("sched_yield", types.int32())
 """Lets another thread run, of whatever process (POSIX)."""
 
 
@@ -77,7 +76,7 @@ def pause(context: Any) -> Any:
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         if platform.machine() == "x86_64":
             kind = ir.FunctionType(ir.VoidType(), [])
-            b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.x86.sse2.pause"), [])
+            b.call(insert(b.module, kind, "llvm.x86.sse2.pause"), [])
         return context.get_dummy_value()
 
     return types.void(), code

@@ -18,13 +18,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
+from proofcompute.backends.numba import signatures as types
 from proofcompute.backends.numba.blocks import BLOCK
-from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba.cache import helper, kernel
 from proofcompute.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles
 from proofcompute.backends.numba.row import blocks, quantise_into
 from proofcompute.backends.numba.scores import offsets_of_panel, score_tile, small_score_tile
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS, interleave_rows
 from proofcompute.backends.numba.vector import QUADS
 from proofcompute.backends.numba.weights import all_finite, weigh

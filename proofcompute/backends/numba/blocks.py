@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import intrinsic
 from proofcompute.backends.numba.vector import (
     FLOAT,
     LANES,

@@ -1,40 +1,50 @@
-"""Compiling kernels, and keeping the compiled code between processes.
+"""Kernels: compiled once with Numba, kept as machine code, and from then on used without Numba.
 
-Numba's own cache looks at one source file, so a kernel that inlines a function of another file would be
-served stale. Here the *directory* of the cache is named by a digest of every source of this package, of the
-scalar definitions that it takes constants from, of the versions of Numba, llvmlite, NumPy and Python, and of
-the CPU that code is generated for: any change leads to another directory. A file holds pickled code.
+The *directory* of the cache is named by a digest of every source of this package, of the scalar definitions
+that it takes constants from, of the versions of Numba, llvmlite, NumPy and Python, and of the CPU that code
+is generated for: any change leads to another directory. A file holds the symbols that a kernel needs and an
+object file. How files are kept, and what is believed, says :mod:`proofcompute.backends.filecache`.
 
-How files are kept, and what is believed, says :mod:`proofcompute.backends.filecache`. Numba's settings, which
-other libraries in the process share, are left alone.
+Numba is imported when the first kernel has to be compiled. Until then, what kernels are made of (helpers,
+intrinsics, functions of Numba) stands for itself as :class:`Later`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
+import importlib
+import importlib.util
+import json
+import os
 import sys
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import llvmlite
-import numba
 import numpy as np
-from numba import types
-from numba.core import serialize
-from numba.core.caching import NullCache
-from numba.core.compiler import CompileResult
-from numba.core.registry import cpu_target
 
 from proofcompute.backends import filecache
-from proofcompute.backends.scalar.rounded import OPTIONS
+from proofcompute.backends.numba import machine
+from proofcompute.backends.numba.signatures import (
+    Rows,
+    Signature,
+    boolean,
+    float32,
+    int64,
+    real,
+    void,
+)
+from proofcompute.backends.scalar.rounded import OPTIONS, register
+from proofcompute.errors import DeviceError
 
-__all__ = ["KernelCache", "helper", "kernel", "read", "source_key", "write"]
+__all__ = ["Later", "external", "function_of_numba", "helper", "intrinsic", "kernel", "load", "source_key"]
 
 _BACKENDS: Final = Path(__file__).parents[1]
 _SOURCES: Final = (_BACKENDS / "numba", _BACKENDS / "scalar", _BACKENDS.parent / "numerics")
+_HARMLESS: Final = frozenset(("NUMBA_NUM_THREADS",))
+"""Settings of Numba that change no code."""
 
 
 def source_key(directories: Iterable[Path], machine: Iterable[str]) -> str | None:
@@ -59,74 +69,142 @@ def source_key(directories: Iterable[Path], machine: Iterable[str]) -> str | Non
     return state.hexdigest()[:32]
 
 
+def _version_of_numba() -> str:
+    """What Numba says of its version, without importing it; ImportError where there is no Numba."""
+    found = importlib.util.find_spec("numba")
+    if found is None or found.origin is None:
+        raise ImportError("No module named 'numba'")
+    try:
+        return Path(found.origin).with_name("_version.py").read_text(encoding="utf-8")
+    except OSError:
+        return str(importlib.import_module("numba").__version__)
+
+
 @cache
 def _directory() -> Path | None:
-    machine = [numba.__version__, llvmlite.__version__, np.__version__, sys.version]
-    machine += map(str, cpu_target.target_context.codegen().magic_tuple())
-    return filecache.cache_directory(filecache.user_cache(), "numba", source_key(_SOURCES, machine))
+    words = [_version_of_numba(), llvmlite.__version__, np.__version__, sys.version, *machine.host()]
+    settings = os.environ.keys() - _HARMLESS
+    words += sorted(f"{name}={os.environ[name]}" for name in settings if name.startswith("NUMBA_"))
+    return filecache.cache_directory(filecache.user_cache(), "numba", source_key(_SOURCES, words))
 
 
-class KernelCache(NullCache):  # type: ignore[misc]
-    """The compiled forms of one function, one file for each signature, in ``directory``."""
+class Later:
+    """Something of Numba's, made when Numba asks what it is. Kernels name it as a global."""
 
-    def __init__(self, function: Callable[..., Any], directory: Path | None) -> None:
-        self._function = function
-        self._path = directory
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    @cached_property
+    def made(self) -> Any:
+        """The thing itself."""
+        return self._make()
 
     @property
-    def cache_path(self) -> str | None:
-        return None if self._path is None else str(self._path)
+    def _numba_type_(self) -> Any:
+        """Numba's question."""
+        from numba.core.registry import cpu_target
 
-    def _file(self, signature: Any) -> Path | None:
-        if self._path is None:
-            return None
-        name = f"{self._function.__module__}.{self._function.__qualname__}"
-        return self._path / (hashlib.sha256(f"{name}\0{signature}".encode()).hexdigest()[:32] + ".kernel")
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled form for a signature; None if there is none or its file is damaged."""
-        file = self._file(sig)
-        body = None if file is None else filecache.load(file)
-        if body is None:
-            return None
-        target_context.refresh()
-        return CompileResult._rebuild(target_context, *pickle.loads(body))  # noqa: S301 our own directory
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled form; a file system that refuses costs only the time of the next compilation."""
-        file = self._file(sig)
-        if file is None or data.lifted or data.library.has_dynamic_globals:
-            return
-        filecache.store(file, serialize.dumps(data._reduce()))
-
-
-def read(element: Any, dimensions: int) -> Any:
-    """The type of a C-contiguous array that a kernel only reads; it may lie in read-only memory."""
-    return types.Array(element, dimensions, "C", readonly=True)
-
-
-def write(element: Any, dimensions: int) -> Any:
-    """The type of a C-contiguous array that a kernel writes."""
-    return types.Array(element, dimensions, "C")
-
-
-def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function for exactly these signatures, now, or load it from the cache.
-
-    Arguments of other types are a TypeError: nothing is ever compiled again for a stray float64.
-    """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(**OPTIONS)(function)
-        dispatcher._cache = KernelCache(function, _directory())
-        for signature in signatures:
-            dispatcher.compile(signature)
-        dispatcher.disable_compile()
-        return dispatcher
-
-    return decorate
+        made = self.made
+        cpu_target.typing_context.refresh()  # else it does not know of what was made just now
+        return cpu_target.typing_context.resolve_value_type(made)
 
 
 def helper(function: Callable[..., Any]) -> Any:
     """A function that kernels of this backend call; compiled into each of them."""
-    return numba.njit(**OPTIONS)(function)
+
+    def make() -> Any:
+        import numba
+
+        return numba.njit(**OPTIONS)(function)
+
+    return Later(make)
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """A function that emits IR: ``numba.extending.intrinsic``, with signatures of :mod:`.signatures`."""
+
+    def make() -> Any:
+        from functools import wraps
+
+        from numba import extending
+
+        @wraps(function)
+        def typed(*types: Any) -> Any:
+            signature, code = function(*types)
+            return real(signature), code
+
+        return extending.intrinsic(typed)
+
+    return Later(make)
+
+
+def function_of_numba(name: str) -> Any:
+    """A function that Numba exports, such as ``carray``."""
+    return Later(lambda: getattr(importlib.import_module("numba"), name))
+
+
+def external(symbol: str, signature: Signature) -> Any:
+    """A C function that this process has."""
+
+    def make() -> Any:
+        from numba import types
+
+        return types.ExternalFunction(symbol, signature.numba())
+
+    return Later(make)
+
+
+def _check(signature: Signature) -> None:
+    for parameter in signature.parameters:
+        if not (isinstance(parameter, Rows) or parameter in (boolean, int64, float32)):
+            raise TypeError(f"a kernel cannot take {parameter}")
+    if signature.returns not in (boolean, int64, void):
+        raise TypeError(f"a kernel cannot return {signature.returns}")
+
+
+def load(
+    function: Callable[..., Any], signatures: tuple[Signature, ...], directory: Path | None
+) -> tuple[Callable[..., Any], bool]:
+    """A kernel, and whether its code was in ``directory``; if not, it is compiled and kept there.
+
+    DeviceError where it cannot be compiled, or the process lacks a symbol that its code needs.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    described = "\0".join((name, *map(repr, signatures)))
+    digest = hashlib.sha256(described.encode()).hexdigest()[:32]
+    symbol = f"proofcompute_{digest}"
+    file = None if directory is None else directory / f"{digest}.kernel"
+    body = None if file is None else filecache.load(file)
+    hit = body is not None
+    if body is None:
+        body = _compiled(function, signatures, symbol)
+        if file is not None:
+            filecache.store(file, body)
+    head, _, code = body.partition(b"\n")
+    if lacking := machine.missing(json.loads(head)):
+        raise DeviceError(f"this process has no {', '.join(lacking)}; use --device numpy")
+    doc = function.__doc__ or ""
+    return machine.function(code, symbol, function.__name__, function.__module__, doc), hit
+
+
+def _compiled(function: Callable[..., Any], signatures: tuple[Signature, ...], symbol: str) -> bytes:
+    from proofcompute.backends.numba.entry import compile_kernel
+
+    register()
+    code, needed = compile_kernel(function, signatures, OPTIONS, symbol)
+    body: bytes = json.dumps(needed).encode() + b"\n" + code
+    return body
+
+
+def kernel(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a function for exactly these signatures, now, or load it from the cache.
+
+    Arguments of other types are a TypeError: nothing is ever compiled again for a stray float64.
+    """
+    for signature in signatures:
+        _check(signature)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        return load(function, signatures, _directory())[0]
+
+    return decorate

@@ -13,11 +13,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import carray, from_dtype, types
-from numba.extending import intrinsic
 
+from proofcompute.backends.numba import signatures as types
 from proofcompute.backends.numba.attention import FINITE, attend_unit, worst_scale
-from proofcompute.backends.numba.cache import helper
+from proofcompute.backends.numba.cache import function_of_numba, helper, intrinsic
 from proofcompute.backends.numba.linear import few_channels, prepare_rows
 from proofcompute.backends.numba.row import embed_into, heads_into, settle_into
 
@@ -72,6 +71,8 @@ _ADDRESSES: Final = (
 )
 """0 where there is none; ``_step`` is how far one moves with each row."""
 
+carray: Final = function_of_numba("carray")
+
 COMMAND: Final = np.dtype(
     [
         *((name, np.int64) for name, _ in _NUMBERS),
@@ -81,7 +82,7 @@ COMMAND: Final = np.dtype(
     align=True,
 )
 """``factor`` is the eps of a norm, or the scale of attention."""
-COMMANDS: Final = types.Array(from_dtype(COMMAND), 1, "C", readonly=True)
+COMMANDS: Final = types.read(COMMAND, 1)
 
 
 def _pointer(element: Any) -> Any:

@@ -19,11 +19,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
 from proofcompute.backends.numba import atomic
-from proofcompute.backends.numba.cache import helper, kernel, write
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import helper, kernel
 from proofcompute.backends.numba.commands import COMMANDS, begin, unit
+from proofcompute.backends.numba.signatures import write
 from proofcompute.kernels import I64
 
 __all__ = ["MOST_UNITS", "follow", "lead", "shared_words"]

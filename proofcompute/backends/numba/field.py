@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
+from proofcompute.backends.numba import signatures as types
 from proofcompute.backends.numba import threads
-from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba.cache import helper, kernel
 from proofcompute.backends.numba.dots import (
     CHUNK,
     DEEP,
@@ -25,6 +25,7 @@ from proofcompute.backends.numba.dots import (
     dot,
     dot_bytes,
 )
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.numba.vector import BYTE, WORD
 from proofcompute.backends.scalar.field31 import P, balanced, residue
 from proofcompute.backends.scalar.field31 import total as total_of

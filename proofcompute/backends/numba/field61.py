@@ -17,10 +17,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
 
+from proofcompute.backends.numba import signatures as types
 from proofcompute.backends.numba import threads
-from proofcompute.backends.numba.cache import kernel, read, write
+from proofcompute.backends.numba.cache import kernel
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.scalar.field61 import (
     P,
     add,

@@ -11,15 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from proofcompute.backends.numba import signatures as types
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.arguments import NO_BIAS
-from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba.cache import helper, intrinsic, kernel
 from proofcompute.backends.numba.dots import dot
 from proofcompute.backends.numba.field import check_columns, not_canonical
 from proofcompute.backends.numba.products import scaled
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.numba.vector import (
     BYTE,
     LANES,

@@ -6,13 +6,13 @@ imported, and so compiled or loaded from the cache, when the first of their func
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, Final, final
 
-import numba
 import numpy as np
 
 from proofcompute import hashing, kernels
@@ -96,7 +96,7 @@ class NumbaKernels(CpuMemory):
     def __init__(self) -> None:
         super().__init__()
         check_platform()
-        if numba.config.DISABLE_JIT or sys.byteorder != "little":
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" or sys.byteorder != "little":
             raise DeviceError("Numba cannot compile here (NUMBA_DISABLE_JIT is set?); use --device numpy")
 
     _products = _Module("products")

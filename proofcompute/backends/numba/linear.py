@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
-from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import helper, kernel
 from proofcompute.backends.numba.products import (
     PANEL_PAIRS,
     scaled,
@@ -19,6 +19,7 @@ from proofcompute.backends.numba.products import (
     sums_of_panel,
 )
 from proofcompute.backends.numba.row import blocks, gate_into, norm_into, quantise_into
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.numba.tile import TILE_COLUMNS
 
 __all__ = [

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
+from proofcompute.backends.numba import signatures as types
 from proofcompute.backends.numba import threads
-from proofcompute.backends.numba.cache import kernel, read, write
+from proofcompute.backends.numba.cache import kernel
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.errors import InputError
 from proofcompute.kernels import I32
 from proofcompute.numerics.bitpack import packed_size

@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
-from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import helper, kernel
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.numba.tile import (
     DOT_COLUMNS,
     PAIRS,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from proofcompute.backends.numba.cache import kernel, read, write
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import kernel
 from proofcompute.backends.numba.row import (
     blocks,
     embed_into,
@@ -23,6 +23,7 @@ from proofcompute.backends.numba.row import (
     settle_into,
     tree,
 )
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.scalar.functions import (
     gelu_of,
     normalised,

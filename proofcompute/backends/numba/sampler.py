@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
-from proofcompute.backends.numba.cache import kernel, read, write
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import kernel
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.scalar.functions import (
     FINITE_BITS,
     LOWEST_BITS,

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from numba import types
-from numba.extending import intrinsic
-
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import intrinsic
 from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
 from proofcompute.backends.numba.vector import (
     BYTE,
@@ -46,7 +45,7 @@ def offsets_of_panel(context: Any, panel: Any, first: Any, steps: Any, out: Any,
     c < C = TILE_COLUMNS, panel int8 and out int32, flat. For a panel of int16 zeros.
     """
     signature = types.void(panel, types.intp, types.intp, out, types.intp)
-    quads = panel.dtype == types.int8
+    quads = panel.dtype == types.real(types.int8)
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         panel, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 3))
@@ -91,7 +90,7 @@ def _score_tile(rows: int) -> Any:
     ) -> Any:
         i = types.intp
         signature = types.void(q, i, i, panel, i, i, offsets, sq, i, s, i, types.float32, out, i, i)
-        quads = panel.dtype == types.int8
+        quads = panel.dtype == types.real(types.int8)
         element, part = (BYTE, 4) if quads else (SHORT, 2)
         lanes = vector(FLOAT, LANES)
 

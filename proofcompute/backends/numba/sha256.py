@@ -15,17 +15,17 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from proofcompute.backends.numba.cache import helper, kernel, read, write
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import helper, intrinsic, kernel
+from proofcompute.backends.numba.signatures import read, write
 from proofcompute.backends.numba.vector import (
     BYTE,
     LANES,
     LONG,
     WORD,
     half,
+    insert,
     load,
     offset,
     pointer,
@@ -67,7 +67,7 @@ _ROUND: Final = [_cube_root(p << 96) & 0xFFFFFFFF for p in _primes(64)]
 
 def _rotate(b: Any, x: Any, right: int) -> Any:
     name = f"llvm.fshr.v{LANES}i32"
-    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(x.type, [x.type] * 3), name)
+    function = insert(b.module, ir.FunctionType(x.type, [x.type] * 3), name)
     return b.call(function, [x, x, ir.Constant(x.type, [WORD(right)] * LANES)])
 
 
@@ -114,7 +114,7 @@ def _rounds(b: Any, state: list[Any], w: list[Any]) -> list[Any]:
 
 def _swap_bytes(b: Any, x: Any) -> Any:
     name = f"llvm.bswap.v{LANES}i32"
-    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(x.type, [x.type]), name)
+    function = insert(b.module, ir.FunctionType(x.type, [x.type]), name)
     return b.call(function, [x])
 
 
@@ -146,6 +146,8 @@ def _copy(context: Any, source: Any, first: Any, target: Any, to: Any, count: An
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         source, target = (pointer(context, b, sig.args[i], args[i]) for i in (0, 2))
+        from numba.core import cgutils
+
         cgutils.raw_memcpy(b, b.gep(target, [args[3]]), b.gep(source, [args[1]]), args[4], 1)
         return context.get_dummy_value()
 

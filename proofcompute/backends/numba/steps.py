@@ -11,9 +11,9 @@ from functools import wraps
 from typing import Any, Final, TypeVar, cast, final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-import numba
 import numpy as np
 
+from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.recording import Plan, Recording, address
 from proofcompute.kernels import F32, I32, U64, Array, Place, Sampling
 from proofcompute.numerics.memory import HOST
@@ -53,7 +53,7 @@ class _Crew:
 
         with self.guard:
             if self.pool is None or self.process != os.getpid():  # threads stay in the parent
-                seats = max(1, int(numba.config.NUMBA_NUM_THREADS) - 1)
+                seats = max(1, threads.limit() - 1)
                 self.pool, self.process = ThreadPoolExecutor(seats, "proofcompute-crew"), os.getpid()
             return self.pool.submit(follow, *arguments)
 

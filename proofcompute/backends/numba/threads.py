@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,9 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any, Final, TypeVar
 
-import numba
-
-__all__ = ["each", "lead", "size", "split"]
+__all__ = ["each", "lead", "limit", "size", "split"]
 
 _PARTS_EACH: Final = 3
 """Parts for each thread, where there is enough to do."""
@@ -47,7 +46,7 @@ class _Pool:
         """Have a thread call a function."""
         with self._guard:
             if self._threads is None:
-                count = max(1, int(numba.config.NUMBA_NUM_THREADS) - self._fewer)
+                count = max(1, limit() - self._fewer)
                 self._threads = ThreadPoolExecutor(count, self._name)
         return self._threads.submit(f, *arguments)
 
@@ -66,10 +65,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
+def limit() -> int:
+    """Most threads that are ever of use: what NUMBA_NUM_THREADS says, else the cores of this process."""
+    said = os.environ.get("NUMBA_NUM_THREADS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache
 def size() -> int:
     """Threads to use: what Numba's settings say at the first call, by default the cores of this process."""
-    return int(numba.get_num_threads())
+    asked = getattr(sys.modules.get("numba"), "get_num_threads", limit)
+    return int(asked())
 
 
 def split(function: Callable[..., Any], units: int, least: int, *arguments: Any) -> bool:

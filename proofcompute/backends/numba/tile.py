@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from numba import types
-from numba.extending import intrinsic
-
+from proofcompute.backends.numba import signatures as types
+from proofcompute.backends.numba.cache import intrinsic
 from proofcompute.backends.numba.vector import (
     BYTE,
     LANES,
@@ -153,7 +152,7 @@ def transpose_block(context: Any, w: Any, first: Any, stride: Any, panel: Any, t
     rows of a panel.
     """
     signature = types.void(w, types.intp, types.intp, panel, types.intp)
-    quads = panel.dtype == types.int8
+    quads = panel.dtype == types.real(types.int8)
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         w, panel = (pointer(context, b, sig.args[i], args[i]) for i in (0, 3))

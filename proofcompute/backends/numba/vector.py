@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from llvmlite import binding, ir
-from numba.core import cgutils
 
 __all__ = [
     "BYTE",
@@ -28,6 +27,7 @@ __all__ = [
     "funnel",
     "greater",
     "half",
+    "insert",
     "interleave",
     "join",
     "larger",
@@ -79,6 +79,12 @@ def vector(element: Value, n: int) -> Value:
     return ir.VectorType(element, n)
 
 
+def insert(module: Any, kind: Value, name: str) -> Value:
+    """The function ``name`` of a module, declared if it is not there yet."""
+    found = module.globals.get(name)
+    return ir.Function(module, kind, name) if found is None else found
+
+
 def pointer(context: Any, builder: Any, array_type: Any, array: Value) -> Value:
     """The address of an array's first element."""
     return context.make_array(array_type)(context, builder, array).data
@@ -109,7 +115,7 @@ def store(builder: Any, value: Value, base: Value, index: Value, element: Value)
 def prefetch(builder: Any, base: Value, index: Value) -> None:
     """Ask for the cache line of byte ``base[index]``, into the second level; a hint never faults."""
     kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(BYTE), WORD, WORD, WORD])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    function = insert(builder.module, kind, "llvm.prefetch.p0")
     place = _place(builder, base, index, BYTE, BYTE)
     builder.call(function, [place, WORD(0), WORD(2), WORD(1)])  # to read, level 2, data
 
@@ -147,7 +153,7 @@ def multiply_add_bytes(builder: Any, sums: Value, a: Value, b: Value) -> Value:
     a holds unsigned bytes and b signed ones, each as int32 lanes.
     """
     kind = ir.FunctionType(sums.type, [sums.type] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
+    function = insert(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
     return builder.call(function, [sums, a, b])
 
 
@@ -185,7 +191,7 @@ def permute(builder: Any, data: Value, index: Value) -> Value:
     """Bytes ``data[index[i]]`` of 64, for the lowest 6 bits of 64 indices; only where ``PERMUTES``."""
     bytes_64 = vector(BYTE, 64)
     kind = ir.FunctionType(bytes_64, [bytes_64, bytes_64])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.permvar.qi.512")
+    function = insert(builder.module, kind, "llvm.x86.avx512.permvar.qi.512")
     return builder.call(function, [data, index])
 
 
@@ -193,7 +199,7 @@ def funnel(builder: Any, high: Value, low: Value, amount: Value) -> Value:
     """The lower half of ``(2^32 high + low) >> amount`` of int32 lanes, amounts below 32."""
     name = f"llvm.fshr.v{low.type.count}i32"
     kind = ir.FunctionType(low.type, [low.type] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    function = insert(builder.module, kind, name)
     return builder.call(function, [high, low, amount])
 
 
@@ -225,7 +231,7 @@ def total(builder: Any, lanes: Value) -> Value:
     n = lanes.type.count
     wide = vector(LONG, n)
     name = f"llvm.vector.reduce.add.v{n}i64"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(LONG, [wide]), name)
+    function = insert(builder.module, ir.FunctionType(LONG, [wide]), name)
     return builder.call(function, [lanes if lanes.type == wide else builder.sext(lanes, wide)])
 
 

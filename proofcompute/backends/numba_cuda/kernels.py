@@ -24,9 +24,11 @@ from proofcompute.backends.scalar.functions import (
     root_of_mean,
     settled,
 )
-from proofcompute.backends.scalar.rounded import plus, times
+from proofcompute.backends.scalar.rounded import plus, register, times
 
 __all__ = ["BLOCKS", "KERNELS", "THREADS", "rounding"]
+
+register()
 
 THREADS: Final = 128 if not rounding.SIMULATED else 4
 """Threads of a block. The simulator runs each as a thread of the operating system."""

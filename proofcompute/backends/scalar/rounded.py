@@ -12,19 +12,32 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numba.extending import overload, register_jitable
 
-__all__ = ["OPTIONS", "minus", "over", "plus", "root", "shared", "times"]
+__all__ = ["OPTIONS", "minus", "over", "plus", "register", "root", "shared", "times"]
 
 OPTIONS: Final = {"nogil": True, "error_model": "numpy", "fastmath": False}
 """How Numba compiles everything here and in the CPU backend."""
 _INLINED: Final = {**OPTIONS, "forceinline": True}
 """A call that is left would keep LLVM from making vectors of the loop around it."""
+_rounding: Final[list[Callable[..., Any]]] = []
+_shared: Final[list[Callable[..., Any]]] = []
+"""Functions that Numba has not been told of yet: it is not imported before something is compiled."""
 
 
 def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that kernels of either target call, compiled into each of them; plain Python elsewhere."""
-    return register_jitable(**_INLINED)(function)  # type: ignore[no-any-return]
+    _shared.append(function)
+    return function
+
+
+def register() -> None:
+    """Tell Numba of everything that is :func:`shared`; to be called before it compiles."""
+    from numba.extending import overload, register_jitable
+
+    while _shared:
+        register_jitable(**_INLINED)(_shared.pop())
+    while _rounding:
+        _on_the_cpu(_rounding.pop(), overload)
 
 
 def plus(a: Any, b: Any) -> Any:
@@ -52,7 +65,7 @@ def root(a: Any) -> Any:
     return np.sqrt(a)
 
 
-def _on_the_cpu(function: Callable[..., Any]) -> None:
+def _on_the_cpu(function: Callable[..., Any], overload: Callable[..., Any]) -> None:
     """In code for the CPU, ``function`` is itself."""
 
     @overload(function, jit_options=_INLINED, strict=False, target="cpu")
@@ -60,5 +73,4 @@ def _on_the_cpu(function: Callable[..., Any]) -> None:
         return function
 
 
-for _function in (plus, minus, times, over, root):
-    _on_the_cpu(_function)
+_rounding.extend((plus, minus, times, over, root))

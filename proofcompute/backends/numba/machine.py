@@ -1,0 +1,143 @@
+"""Machine code of kernels, made into functions of Python without Numba.
+
+A kernel's code is an object file with one function in it that Python can call (:mod:`.entry` makes it, and
+it checks all arguments). LLVM puts it into memory. Every symbol that it needs must be one that this process
+has: LLVM ends the process over one that is missing, so they are looked for first.
+
+The entry function reads the fields of NumPy's arrays (``PyArrayObject_fields`` and the first fields of
+``PyArray_Descr`` in NumPy's public headers). Before the first of them is used, it is looked whether some
+arrays have there what they should.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import binding
+
+from proofcompute.errors import DeviceError
+
+__all__ = ["Fields", "function", "host", "missing"]
+
+_FASTCALL: Final = 0x80
+"""``METH_FASTCALL`` of Python's C API."""
+
+
+class Fields:
+    """Where things are in an object of Python, in bytes from its start."""
+
+    HEAD: Final = object.__basicsize__
+    TYPE: Final = HEAD - 8
+    """Of any object: its type."""
+    DATA: Final = HEAD
+    """Of an array: the address of its first element."""
+    DIMENSIONS: Final = HEAD + 8
+    """How many it has, 32 bits."""
+    SHAPE: Final = HEAD + 16
+    """The address of its dimensions."""
+    DTYPE: Final = HEAD + 40
+    FLAGS: Final = HEAD + 48
+    """32 bits, of which a kernel asks for those below."""
+    KIND: Final = HEAD + 8
+    """Of a dtype: the letter of :attr:`numpy.dtype.kind`."""
+    ORDER: Final = HEAD + 10
+    """The letter of the byte order, '=' or '|' if it is the machine's."""
+    SIZE: Final = HEAD + 24
+    """Bytes of an element."""
+    CONTIGUOUS: Final = 0x1
+    ALIGNED: Final = 0x100
+    WRITEABLE: Final = 0x400
+
+
+class _Method(ctypes.Structure):
+    """``PyMethodDef``."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+_new: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object)(
+    ("PyCFunction_NewEx", ctypes.pythonapi)
+)
+_SELF: Final = (np.ndarray, TypeError, RuntimeError, None)
+"""What an entry is bound to: the objects of Python that it needs. (Their C names would not do: Numba, once it
+is imported, gives LLVM other addresses for the same names.)"""
+_kept: Final[list[object]] = []
+"""What functions refer to, as long as the process lives."""
+_guard: Final = threading.Lock()
+
+
+def host() -> list[str]:
+    """The words that name the machine that code is generated for."""
+    features = binding.get_host_cpu_features().flatten()
+    return [binding.get_process_triple(), binding.get_host_cpu_name(), features]
+
+
+def missing(symbols: Sequence[str]) -> list[str]:
+    """Those of the symbols that this process does not have."""
+    _start()
+    return [name for name in symbols if binding.address_of_symbol(name) is None]
+
+
+@cache
+def _start() -> Any:
+    """LLVM's engine; DeviceError where arrays are not laid out as the code believes."""
+    _check_fields()
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    machine = binding.Target.from_default_triple().create_target_machine(jit=True)
+    return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+
+
+def _at(x: object, offset: int, kind: Any) -> Any:
+    return kind.from_address(id(x) + offset).value
+
+
+def _check_fields() -> None:
+    record = np.dtype([("a", np.int64), ("b", np.float32)], align=True)
+    frozen = np.zeros((2, 3), np.int8)
+    frozen.flags.writeable = False
+    for x in (np.zeros((2, 3, 4), np.float32), np.zeros(7, ">i4"), np.zeros((4, 4))[:, 1:], frozen,
+              np.zeros(5, record), np.zeros((1, 0), np.uint64), np.zeros(3, np.bool_)):  # fmt: skip
+        shape = (ctypes.c_int64 * x.ndim).from_address(_at(x, Fields.SHAPE, ctypes.c_int64))
+        flags = _at(x, Fields.FLAGS, ctypes.c_int32)
+        dtype = x.dtype
+        fits = (
+            _at(x, Fields.TYPE, ctypes.c_int64) == id(np.ndarray)
+            and (_at(x, Fields.DATA, ctypes.c_int64) == x.__array_interface__["data"][0])
+            and _at(x, Fields.DIMENSIONS, ctypes.c_int32) == x.ndim
+            and tuple(shape) == x.shape
+            and _at(x, Fields.DTYPE, ctypes.c_int64) == id(dtype)
+            and bool(flags & Fields.CONTIGUOUS) == x.flags.c_contiguous
+            and bool(flags & Fields.ALIGNED) == x.flags.aligned
+            and bool(flags & Fields.WRITEABLE) == x.flags.writeable
+            and chr(_at(dtype, Fields.KIND, ctypes.c_uint8)) == dtype.kind
+            and chr(_at(dtype, Fields.ORDER, ctypes.c_uint8)) == dtype.byteorder
+            and _at(dtype, Fields.SIZE, ctypes.c_int64) == dtype.itemsize
+        )
+        if not fits:
+            raise DeviceError("NumPy's arrays are laid out in an unknown way here; use --device numpy")
+
+
+def function(code: bytes, symbol: str, name: str, module: str, doc: str) -> Callable[..., Any]:
+    """The function ``symbol`` in an object file, whose symbols are all here, under a name of Python."""
+    with _guard:
+        engine = _start()
+        engine.add_object_file(binding.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        address = engine.get_function_address(symbol)
+        if not address:
+            raise DeviceError(f"the machine code of {name} lacks its entry")
+        method = _Method(name.encode(), address, _FASTCALL, doc.encode())
+        _kept.append(method)
+    made: Callable[..., Any] = _new(ctypes.addressof(method), _SELF, module)
+    return made

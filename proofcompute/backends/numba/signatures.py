@@ -1,0 +1,128 @@
+"""Types of kernels, written down without Numba, which takes a third of a second to import.
+
+Numba is asked for a type when it compiles; where machine code is in the cache, that is never. The names are
+those that Numba has in ``numba.types``, as far as they are used here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "CPointer",
+    "Parameter",
+    "Rows",
+    "Scalar",
+    "Signature",
+    "boolean",
+    "float32",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "intp",
+    "read",
+    "real",
+    "uint8",
+    "uint32",
+    "uint64",
+    "void",
+    "write",
+]
+
+
+def real(value: Any) -> Any:
+    """Numba's own, of a type or signature of this module or of Numba."""
+    return value.numba() if isinstance(value, (Scalar, CPointer, Rows, Signature)) else value
+
+
+class Signature(NamedTuple):
+    """Of a kernel or an intrinsic: ``returns(parameter, ...)``."""
+
+    returns: Any
+    parameters: tuple[Any, ...]
+
+    def numba(self) -> Any:
+        """What Numba has for it."""
+        return real(self.returns)(*map(real, self.parameters))
+
+
+class _Type:
+    def __call__(self, *parameters: Any) -> Signature:
+        return Signature(self, parameters)
+
+
+@dataclass(frozen=True)
+class Scalar(_Type):
+    """A number, a truth value, or nothing."""
+
+    name: str
+
+    def numba(self) -> Any:
+        """What Numba has for it."""
+        from numba import types
+
+        return getattr(types, self.name)
+
+
+@dataclass(frozen=True)
+class CPointer(_Type):
+    """The address of elements."""
+
+    element: Scalar
+
+    def numba(self) -> Any:
+        """What Numba has for it."""
+        from numba import types
+
+        return types.CPointer(real(self.element))
+
+
+@dataclass(frozen=True)
+class Rows(_Type):
+    """A C-contiguous array."""
+
+    dtype: np.dtype[Any]
+    dimensions: int
+    written: bool
+    """Whether the kernel writes it; else it may lie in read-only memory."""
+
+    def numba(self) -> Any:
+        """What Numba has for it."""
+        from numba import from_dtype, types
+
+        return types.Array(from_dtype(self.dtype), self.dimensions, "C", readonly=not self.written)
+
+
+Parameter = Scalar | Rows
+"""What a kernel takes."""
+
+boolean: Final = Scalar("boolean")
+float32: Final = Scalar("float32")
+int8: Final = Scalar("int8")
+int16: Final = Scalar("int16")
+int32: Final = Scalar("int32")
+int64: Final = Scalar("int64")
+intp: Final = Scalar("intp")
+uint8: Final = Scalar("uint8")
+uint32: Final = Scalar("uint32")
+uint64: Final = Scalar("uint64")
+void: Final = Scalar("void")
+
+
+def _rows(element: Scalar | npt.DTypeLike, dimensions: int, written: bool) -> Rows:
+    return Rows(np.dtype(element.name if isinstance(element, Scalar) else element), dimensions, written)
+
+
+def read(element: Scalar | npt.DTypeLike, dimensions: int) -> Rows:
+    """The type of a C-contiguous array that a kernel only reads; it may lie in read-only memory."""
+    return _rows(element, dimensions, written=False)
+
+
+def write(element: Scalar | npt.DTypeLike, dimensions: int) -> Rows:
+    """The type of a C-contiguous array that a kernel writes."""
+    return _rows(element, dimensions, written=True)
