@@ -147,14 +147,15 @@ class _Entry:
             flags = b.and_(self._field(thing, Fields.FLAGS, _INT), _INT(wanted))
             dtype = self._field(thing, Fields.DTYPE, _OBJECT)
             order = self._field(dtype, Fields.ORDER, _BYTE)
-            native = [b.icmp_unsigned("==", order, _BYTE(ord(letter))) for letter in "=|"]
+            # a dtype may also name the order that the machine has, which this backend needs to be little
+            native = [b.icmp_unsigned("==", order, _BYTE(ord(letter))) for letter in "=|<"]
             element = parameter.dtype
             tests = [
                 b.icmp_signed("==", self._field(thing, Fields.DIMENSIONS, _INT), _INT(parameter.dimensions)),
                 b.icmp_unsigned("==", flags, _INT(wanted)),
                 b.icmp_unsigned("==", self._field(dtype, Fields.KIND, _BYTE), _BYTE(ord(element.kind))),
                 b.icmp_signed("==", self._field(dtype, Fields.SIZE, _LONG), _LONG(element.itemsize)),
-                b.or_(*native),
+                b.or_(b.or_(native[0], native[1]), native[2]),
             ]
             good = tests[0]
             for test in tests[1:]:

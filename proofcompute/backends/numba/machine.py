@@ -46,7 +46,7 @@ class Fields:
     KIND: Final = HEAD + 8
     """Of a dtype: the letter of :attr:`numpy.dtype.kind`."""
     ORDER: Final = HEAD + 10
-    """The letter of the byte order, '=' or '|' if it is the machine's."""
+    """The letter of the byte order: '=', '|' or '<' where it is that of a little-endian machine."""
     SIZE: Final = HEAD + 24
     """Bytes of an element."""
     CONTIGUOUS: Final = 0x1
