@@ -22,8 +22,6 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.errors import InputError
-from proofcompute.hashing import DIGEST
 from proofcompute.limits import MAX_CONTRACTION
 
 F32 = npt.NDArray[np.float32]
@@ -336,7 +334,7 @@ class Kernels(Memory, Protocol):
 
         Group i has ``tags[i]`` in front of each of its rows, which are those of its parts side by side
         (``beside``). Where ``out`` is given, [g, >= row + n, 32], they become its rows row..row+n, and it is
-        returned. InputError unless groups are alike and fit (:func:`check_groups`).
+        returned. InputError unless groups are alike and fit (:mod:`proofcompute.numerics.groups`).
         """
         ...
 
@@ -393,42 +391,3 @@ def prepared(before: Before, x: F32, k: Kernels) -> F32:
     if before is None:
         return x
     return k.gate(x) if isinstance(before, Gated) else k.rms_norm(x, before.weight, before.eps)
-
-
-def check_groups(
-    tags: Sequence[bytes], groups: Sequence[Sequence[Array]], out: U8 | None = None, row: int = 0
-) -> None:
-    """InputError unless there are groups, of the same shapes and types, with a tag of one length each, and
-    ``out`` has room for their digests from ``row`` on.
-    """
-    kinds = {tuple((p.shape, p.dtype) for p in parts) for parts in groups}
-    rows = {shape[0] for kind in kinds for shape, _ in kind}
-    if len(tags) != len(groups) or len({len(t) for t in tags}) != 1 or len(kinds) != 1 or len(rows) != 1:
-        raise InputError(
-            "groups that are hashed together have tags of one length and the same shapes and types"
-        )
-    if out is None:
-        return
-    (n,) = rows
-    fits = out.ndim == 3 and out.dtype == np.uint8 and (len(out), out.shape[2]) == (len(groups), DIGEST)
-    if not fits or not 0 <= row <= out.shape[1] - n:
-        raise InputError(f"no room for digests of {len(groups)} groups of {n} rows in {list(out.shape)}")
-
-
-def hashed_groups(
-    suite: str,
-    prefix: bytes,
-    tags: Sequence[bytes],
-    groups: Sequence[Sequence[Array]],
-    out: U8 | None,
-    row: int,
-    k: Kernels,
-) -> U8:
-    """``hash_groups`` as one group after the other."""
-    check_groups(tags, groups, out, row)
-    n = len(groups[0][0])
-    if out is None:
-        out, row = np.empty((len(groups), n, DIGEST), np.uint8), 0
-    for to, tag, parts in zip(out, tags, groups, strict=True):
-        to[row : row + n] = k.hash_rows(suite, prefix + tag, k.beside(parts))
-    return out

@@ -62,6 +62,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--note", default="")
     args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
     path, k = args.output / "scale.json", kernels_for("cpu")
     results = json.loads(path.read_text("utf-8")) if args.part and path.exists() else {}
     before = load()

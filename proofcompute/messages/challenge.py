@@ -114,7 +114,8 @@ def all_cells(receipt: Receipt, program: Program | None = None) -> tuple[Cell, .
     if program is not None:
         if len(firsts) != len(program.plans):
             raise FormatError(f"receipt: {len(firsts)} segments, and the program has {len(program.plans)}")
-        steps = [max(1, min(MAX_CELL_ROWS, _PIECE // row_bytes(program, s))) for s in range(len(firsts))]
+        sizes = (max(1, row_bytes(program, s)) for s in range(len(firsts)))  # a row may open nothing
+        steps = [max(1, min(MAX_CELL_ROWS, _PIECE // size)) for size in sizes]
     pieces = list(zip(range(len(firsts)), firsts, steps, strict=True))
     count = sum(-(-(receipt.rows - first) // step) for _, first, step in pieces)
     if count > MAX_CELLS:  # a receipt may come from anybody: nothing is listed before this

@@ -21,12 +21,12 @@ from proofcompute.kernels import (
     Matrix,
     ReadHint,
     Sampling,
-    hashed_groups,
     prepared,
 )
 from proofcompute.numerics import attention as attending
 from proofcompute.numerics import bitpack, hints, products, rows, sampler
 from proofcompute.numerics.elementwise import check_platform
+from proofcompute.numerics.groups import hashed_groups
 from proofcompute.numerics.memory import HostMemory
 
 __all__ = ["NumpyKernels"]
@@ -140,7 +140,7 @@ class NumpyKernels(HostMemory):
         out: U8 | None = None,
         row: int = 0,
     ) -> U8:
-        """:func:`proofcompute.kernels.hashed_groups`."""
+        """:func:`proofcompute.numerics.groups.hashed_groups`."""
         return hashed_groups(suite, prefix, tags, groups, out, row, self)
 
     def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:

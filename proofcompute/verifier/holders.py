@@ -36,14 +36,14 @@ class Holder(Protocol):
         """-log2 of the probability that a false product passes in so many attempts."""
         ...
 
+    def prepare(self, kernels: Kernels) -> None:
+        """Once before any cell: MismatchError if the verifier's own weights are not those of the model id."""
+        ...
+
     def sources(
         self, need: Needs, part: Part, cell: Cell, kernels: Kernels
     ) -> tuple[WeightRows, HeldProducts | HintProducts]:
-        """Weights and products of one cell.
-
-        VerificationError (step 7) if an opened table row is not the model's, MismatchError if the verifier's
-        own weights are not those of the model id.
-        """
+        """Weights and products of one cell; VerificationError (step 7) if a table row is not the model's."""
         ...
 
 
@@ -64,6 +64,9 @@ class KeyHolder:
     def soundness_bits(self, attempts: int) -> float:
         """See Holder."""
         return soundness_bits(self.key.columns.k, attempts)
+
+    def prepare(self, kernels: Kernels) -> None:
+        """See Holder; a key holds no weights."""
 
     def sources(
         self, need: Needs, part: Part, cell: Cell, kernels: Kernels
@@ -93,11 +96,14 @@ class WeightsHolder:
         """See Holder; nothing is left to chance but the hashes."""
         return HASH_BITS
 
+    def prepare(self, kernels: Kernels) -> None:
+        """See Holder."""
+        self.model.require_roots(kernels.hash_rows)
+
     def sources(
         self, need: Needs, part: Part, cell: Cell, kernels: Kernels
     ) -> tuple[WeightRows, HeldProducts]:
         """See Holder."""
-        self.model.require_roots(kernels.hash_rows)
         return self.model, HeldProducts(ComputeProducts(self.model.matrix))
 
 
@@ -120,11 +126,14 @@ class PublicHolder:
         """See Holder; ``attempts`` counts the hash queries that a prover may have spent on grinding."""
         return soundness_bits(self.columns.k, attempts)
 
+    def prepare(self, kernels: Kernels) -> None:
+        """See Holder."""
+        self.model.require_roots(kernels.hash_rows)
+
     def sources(
         self, need: Needs, part: Part, cell: Cell, kernels: Kernels
     ) -> tuple[WeightRows, HintProducts]:
         """See Holder."""
-        self.model.require_roots(kernels.hash_rows)
         program = self.model.program
         scales = {s.weight: self.model.matrix(s.weight) for s in need.sites}
         pairs = {name: (w.scale, w.bias) for name, w in scales.items()}

@@ -71,7 +71,9 @@ def verify(
 
     Raises:
         VerificationError: the receipt or the opening fails one of the ten steps.
-        InputError: the verifier's own key, request and challenge do not belong together.
+        InputError: the verifier's own key, request and challenge do not belong together, or a cell may take
+            more than MAX_OPENING_PART bytes to open.
+        MismatchError: the verifier's own weights are not those of the model id.
     """
     holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
     return audit(
@@ -107,6 +109,7 @@ def audit(
     inputs = request.check(holder.identity.program, holder.identity.model_id)
     claim = check_receipt(holder.identity, request, inputs, receipt, node)
     check_challenge(claim, challenge)
+    holder.prepare(kernels)
     reader = FrameReader(opening, kernels.lead())
     roots = _check_head(claim, challenge, reader)
     check = partial(_check_cell, holder, claim, challenge, roots, kernels)
@@ -227,7 +230,8 @@ def _check_cell(
 def _long(claim: Claim, challenge: Challenge) -> bool:
     """Whether cells are worth a thread each: short ones would wait for one interpreter's lock."""
     program, cells = claim.statement.program, challenge.cells
-    work = sum((c.b - c.a) * row_bytes(program, c.segment) for c in cells)
+    size = {segment: row_bytes(program, segment) for segment in {c.segment for c in cells}}
+    work = sum((c.b - c.a) * size[c.segment] for c in cells)
     return len(cells) > 1 and work >= _LONG * len(cells)
 
 

@@ -266,6 +266,7 @@ class Sub(np.ndarray):
         (1, np.zeros((2, 3), np.int32).view(Sub)),
         (1, np.zeros((2, 3), np.dtype(np.int32, metadata={"of": "a dtype"}))),
         (1, np.zeros((2, 3), np.intc)),
+        (1, np.zeros((2, 3), np.dtype(np.int32).newbyteorder("<"))),  # not written as the native order
         (2, 2.5),
         (2, 2),
     ],

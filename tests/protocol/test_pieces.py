@@ -10,6 +10,7 @@ import synthetic
 from proofcompute.bench.subject import Finished, Subject, network, sample_request
 from proofcompute.limits import MAX_CELL_ROWS, MIB
 from proofcompute.messages import all_cells, challenge, row_bytes
+from proofcompute.workloads import ProgramBuilder
 
 ROWS = 600
 
@@ -54,3 +55,15 @@ def test_a_piece_opens_about_what_was_reckoned(rows: int) -> None:
 def test_without_the_program_pieces_have_128_rows() -> None:
     sizes = {c.b - c.a for c in all_cells(run().receipt)}
     assert sizes == {128, ROWS % 128}
+
+
+def test_a_segment_that_opens_nothing_has_pieces_too() -> None:
+    """No product, nothing committed: the output follows from the public input."""
+    builder = ProgramBuilder()
+    builder.output(builder.relu(builder.input("x", 4)))
+    plain = Subject(builder.model(), synthetic.KERNELS)
+    done = plain.finish(sample_request(plain.model, ROWS))
+    assert row_bytes(plain.model.program, 0) == 0
+    cells = all_cells(done.receipt, plain.model.program)
+    assert [(c.a, c.b) for c in cells] == [(0, MAX_CELL_ROWS), (MAX_CELL_ROWS, ROWS)]
+    assert plain.verifier(done, plain.open(done, cells))().complete

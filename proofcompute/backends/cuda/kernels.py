@@ -21,9 +21,10 @@ from proofcompute.backends.cuda.memory import DeviceMemory
 from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.kernels import I64, Before, Gated, Matrix, Norm, ReadHint, Sampling, check_groups
+from proofcompute.kernels import I64, Before, Gated, Matrix, Norm, ReadHint, Sampling
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
 from proofcompute.numerics import hints
+from proofcompute.numerics.groups import check_groups
 from proofcompute.numerics.products import row_squares
 from proofcompute.numerics.rows import head_width
 from proofcompute.numerics.sampler import check_rows

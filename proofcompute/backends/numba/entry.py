@@ -142,7 +142,7 @@ class _Entry:
             kind = self._field(thing, Fields.TYPE, _OBJECT)
             below = self._outside("PyType_IsSubtype", _INT, [_OBJECT, _OBJECT], [kind, self._array_type])
             self._go_on(b.icmp_signed("!=", below, _INT(0)), other)
-            # rows of an opening are read where they lie in its bytes, aligned or not
+            # opened rows are aligned before they come here (trace.split_rows); other arrays need not be
             wanted = Fields.CONTIGUOUS | (Fields.ALIGNED | Fields.WRITEABLE if parameter.written else 0)
             flags = b.and_(self._field(thing, Fields.FLAGS, _INT), _INT(wanted))
             dtype = self._field(thing, Fields.DTYPE, _OBJECT)

@@ -15,7 +15,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from proofcompute import hashing, kernels
+from proofcompute import hashing
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.arguments import (
     NO_BIAS,
@@ -48,6 +48,7 @@ from proofcompute.kernels import (
 )
 from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.numerics.elementwise import check_platform
+from proofcompute.numerics.groups import hashed_groups
 from proofcompute.numerics.products import LARGEST
 from proofcompute.numerics.rows import head_width
 from proofcompute.numerics.sampler import sample_rows
@@ -368,7 +369,7 @@ class NumbaKernels(CpuMemory):
         out: U8 | None = None,
         row: int = 0,
     ) -> U8:
-        return kernels.hashed_groups(suite, prefix, tags, groups, out, row, self)
+        return hashed_groups(suite, prefix, tags, groups, out, row, self)
 
     def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
         return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
