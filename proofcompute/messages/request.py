@@ -216,8 +216,8 @@ def _generation(value: wire.Value) -> Generation | None:
 def _head(top: tuple[wire.Value, ...], kind: str, version: int) -> None:
     if top[0] != kind:
         raise FormatError(f"this is not a {kind}")
-    if top[1] != version:
-        raise FormatError(f"{kind}: version {top[1]!r} is not {version}")
+    if (found := wire.as_int(top[1], f"{kind}: version", 0, 2**32 - 1)) != version:
+        raise FormatError(f"{kind}: version {found} is not {version}")
 
 
 def _named_bytes(value: wire.Value, what: str) -> tuple[str, bytes]:

@@ -12,7 +12,7 @@ import pytest
 import synthetic
 from fuzz import honest
 from fuzz.harness import LONG, SHARES, drive, survives
-from fuzz.mutate import Tree, emit, get, mutant, mutate_bytes, mutate_tree, parse, put
+from fuzz.mutate import Tree, emit, get, mutant, mutate_bytes, mutate_tree, parse, paths, put
 from proofcompute import hashing, wire
 from proofcompute.errors import InputError
 from proofcompute.field import P31
@@ -47,6 +47,16 @@ def test_a_message(name: str) -> None:
     for data in make():
         assert encode(decode(data)) == data
     drive(name, lambda rng: mutant(rng, make()), survives(decode, encode))
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_errors_do_not_repeat_what_a_message_says(name: str) -> None:
+    """However long it is, and wherever it stands."""
+    make, decode, encode = HONEST[name]
+    tree = parse(make()[0])
+    for path in list(paths(tree))[:40]:
+        for long in ("x" * 5_000, b"x" * 5_000, ("x",) * 2_000):
+            survives(decode, encode)(emit(put(tree, path, long)))
 
 
 def test_the_first_frame_of_an_opening() -> None:
