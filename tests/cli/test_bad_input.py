@@ -99,6 +99,7 @@ def test_prompts_that_are_empty_or_too_long(files: Files, tmp_path: Path, prompt
         ("--temperature", "1e50", "temperature"),
         ("--top-p", "0", "top_p"),
         ("--top-k", "-1", "top_k"),
+        ("--top-k", str(2**31), "top_k"),
         ("--repetition-penalty", "0", "repetition_penalty"),
         ("--stop", "", "stop string"),
         ("--stop", "x" * 257, "stop string"),
