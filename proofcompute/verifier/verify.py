@@ -160,7 +160,7 @@ class _Opened:
 
     cell: Cell
     need: Needs
-    frame: memoryview | VerificationError | None
+    frame: memoryview | VerificationError | InputError | None
     """The encoded part. Why there is none is told later, after what is wrong with the cells before."""
 
 
@@ -171,17 +171,17 @@ def _opened(claim: Claim, challenge: Challenge, reader: FrameReader) -> Iterator
         need = needs(claim.statement, cell)
         program, size, rows = claim.statement.program, claim.statement.rows, cell.b - cell.a
         largest = Part.largest(program, need, size, rows, tables=tables, hints=hints)
-        if largest > MAX_OPENING_PART:  # an honest node could not open it either
-            raise InputError(
-                f"{cell} may open {largest} bytes, and a part holds {MAX_OPENING_PART}; ask for fewer rows"
-            )
-        frame: memoryview | VerificationError | None
+        frame: memoryview | VerificationError | InputError | None
         try:
+            if largest > MAX_OPENING_PART:  # an honest node could not open it either
+                raise InputError(
+                    f"{cell} may open {largest} bytes, and a part holds {MAX_OPENING_PART}; ask for fewer rows"
+                )
             frame = _frame(reader, largest)
-        except VerificationError as e:
+        except (VerificationError, InputError) as e:
             frame = e
         yield _Opened(cell, need, frame)
-        if isinstance(frame, VerificationError):
+        if isinstance(frame, (VerificationError, InputError)):
             return
 
 
@@ -190,7 +190,7 @@ def _part(claim: Claim, challenge: Challenge, opened: _Opened) -> Part:
     frame, cell = opened.frame, opened.cell
     if frame is None:
         raise VerificationError(10, "the opening lacks this cell", cell=cell)
-    if isinstance(frame, VerificationError):
+    if isinstance(frame, (VerificationError, InputError)):
         raise frame
     program, size = claim.statement.program, claim.statement.rows
     tables, hints = challenge.tables, challenge.hints
