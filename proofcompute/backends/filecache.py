@@ -44,7 +44,7 @@ def _only_for(status: os.stat_result, *owners: int) -> bool:
 
 
 def _own_group(gid: int) -> bool:
-    """Whether nobody is in a group but this user: some systems give each a group, and a umask to go with it."""
+    """Whether nobody is in a group but this user: some systems give each one, and a umask to go with it."""
     import grp  # for two systems out of three, and only where a directory is not private
     import pwd
 

@@ -2,8 +2,8 @@
 
 Exit status: 0 done (for ``verify``: everything asked for was checked and holds); 1 the untrusted node's
 receipt or opening was rejected; 2 wrong usage, unusable input, a file system or device that refuses, or too
-little memory; 70 a fault of ours, with a traceback; 130 interrupted. With ``--json`` the last line on standard
-output is one JSON object, errors included.
+little memory; 70 a fault of ours, with a traceback; 130 interrupted. With ``--json`` the last line on
+standard output is one JSON object, errors included (but for 70).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from proofcompute.cli.app import run
 
         return run(argv)
-    except Exception:  # noqa: BLE001: whatever it was, it was no rejection
+    except Exception:  # noqa: BLE001 - whatever it was, it was no rejection
         import traceback
 
         traceback.print_exc()

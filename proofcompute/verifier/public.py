@@ -89,7 +89,7 @@ def verify_public(
 class _Watched:
     """A stream whose bytes are hashed as they are read."""
 
-    def __init__(self, stream: BinaryIO, state: hashlib._Hash) -> None:
+    def __init__(self, stream: BinaryIO, state: hashlib.blake2b) -> None:
         self._stream, self._state = stream, state
 
     def read(self, size: int) -> bytes:
@@ -99,7 +99,7 @@ class _Watched:
         return data
 
 
-def _watched(stream: BinaryIO, state: hashlib._Hash) -> BinaryIO:
+def _watched(stream: BinaryIO, state: hashlib.blake2b) -> BinaryIO:
     """What lies in this process's memory nobody else can change, and it need not be copied."""
     return stream if type(stream) is io.BytesIO else cast(BinaryIO, _Watched(stream, state))
 

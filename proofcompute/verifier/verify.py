@@ -174,9 +174,8 @@ def _opened(claim: Claim, challenge: Challenge, reader: FrameReader) -> Iterator
         frame: memoryview | VerificationError | InputError | None
         try:
             if largest > MAX_OPENING_PART:  # an honest node could not open it either
-                raise InputError(
-                    f"{cell} may open {largest} bytes, and a part holds {MAX_OPENING_PART}; ask for fewer rows"
-                )
+                text = f"{cell} may open {largest} bytes, and a part holds {MAX_OPENING_PART}"
+                raise InputError(f"{text}; ask for fewer rows")
             frame = _frame(reader, largest)
         except (VerificationError, InputError) as e:
             frame = e

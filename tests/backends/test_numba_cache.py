@@ -100,7 +100,7 @@ def adding(n: int) -> Callable[..., Any]:
 def test_two_kernels_of_one_name_are_an_error(tmp_path: Path) -> None:
     """The second would get the first one's code from the cache."""
     assert load(adding(1), (SIGNATURE,), tmp_path)[0](0) == 1
-    with pytest.raises(TypeError, match="another kernel .*adding.*add"):
+    with pytest.raises(TypeError, match=r"another kernel .*adding.*add"):
         load(adding(2), (SIGNATURE,), tmp_path)
 
 
