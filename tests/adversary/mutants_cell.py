@@ -29,6 +29,7 @@ from adversary.mutants import (
     S,
     V,
     a_layer_left_out,
+    columns_known_first,
     context_of_one_row,
     hint_left_out,
     named,
@@ -259,6 +260,11 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (PUBLIC + "transcript_seed: 1: str(e)",),
         (SHORTEST_FRAME,),
         lambda: public(honest(), opening=long_frame_head),
+    ),
+    "public hints are those hashed": Mutant(
+        (PUBLIC + "verify_public: 6: the opening was changed while it was read",),
+        (never(P, "read[0].digest() != read[1].digest()"),),
+        columns_known_first,
     ),
     "public opening is there": Mutant(
         (PUBLIC + "transcript_seed: 10: the opening is empty",),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import synthetic
+from adversary.mutants import Turncoat
 from proofcompute.errors import VerificationError
 from proofcompute.messages import Receipt, public_challenge
 from proofcompute.verifier import Verified, verify_public
@@ -105,18 +106,6 @@ def test_an_empty_opening_is_rejected() -> None:
     run, _ = public_run()
     with pytest.raises(VerificationError, match="empty"):
         check(run, b"")
-
-
-class Turncoat(io.BytesIO):
-    """A file that its writer changes between the two times that it is read."""
-
-    def __init__(self, first: bytes, second: bytes) -> None:
-        super().__init__(first)
-        self.second = second
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self.__init__(self.second, self.second)  # type: ignore[misc]
-        return super().seek(offset, whence)
 
 
 def test_columns_come_from_the_hints_that_are_checked() -> None:
