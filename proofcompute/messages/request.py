@@ -220,7 +220,8 @@ def _generation(value: wire.Value) -> Generation | None:
 def _head(top: tuple[wire.Value, ...], kind: str, version: int) -> None:
     if top[0] != kind:
         raise FormatError(f"this is not a {kind}")
-    if (found := wire.as_int(top[1], f"{kind}: version", 0, 2**32 - 1)) != version:
+    found = wire.as_int(top[1], f"{kind}: version", 0, 2**32 - 1)
+    if found != version:
         raise FormatError(f"{kind}: version {found} is not {version}")
 
 
