@@ -71,8 +71,9 @@ def verify(
 
     Raises:
         VerificationError: the receipt or the opening fails one of the ten steps.
-        InputError: the verifier's own key, request and challenge do not belong together, or a cell may take
-            more than MAX_OPENING_PART bytes to open.
+        InputError: the verifier's own key, request and challenge do not belong together, the key was used so
+            often that no bit of soundness is left, or a cell may take more than MAX_OPENING_PART bytes to
+            open.
         MismatchError: the verifier's own weights are not those of the model id.
     """
     holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
@@ -106,6 +107,8 @@ def audit(
         raise InputError("the challenge asks for other openings than this key needs; make one for this key")
     if attempts < 1:
         raise InputError("attempts counts this verification, so it is at least 1")
+    if holder.soundness_bits(attempts) <= 0:
+        raise InputError(f"after {attempts} verifications this key's checks prove nothing; make a new key")
     inputs = request.check(holder.identity.program, holder.identity.model_id)
     claim = check_receipt(holder.identity, request, inputs, receipt, node)
     check_challenge(claim, challenge)

@@ -13,7 +13,7 @@ from adversary.cheats import CHEATS
 from adversary.forger import KERNELS, NODE, Case, case, forge, honest, key, model
 from adversary.hints import HINTS, TARGET, hint_of, logits_of, packed_sets, with_hint
 from proofcompute import field
-from proofcompute.errors import MismatchError
+from proofcompute.errors import InputError, MismatchError
 from proofcompute.field import P31
 from proofcompute.freivalds import Claim, check_product, claims, derive, largest_squares, project_weight
 from proofcompute.hashing import Xof
@@ -253,6 +253,9 @@ def test_attempts_are_subtracted_from_the_soundness() -> None:
 
     assert bits(1) == pytest.approx(62, abs=1e-6)
     assert bits(1 << 20) == pytest.approx(42, abs=1e-6)
+    assert bits(1 << 61) == pytest.approx(1, abs=1e-6)
+    with pytest.raises(InputError, match="make a new key"):
+        bits(1 << 62)
 
 
 def test_a_failure_looks_the_same_whichever_column_fails() -> None:
