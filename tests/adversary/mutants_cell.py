@@ -129,7 +129,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(
                 "numerics.hints",
                 "np.array_equal(projections, right)",
-                "(projections == right).any()",
+                "projections.shape == right.shape",
             ),
         ),
         named("the wanted token's accumulator raised"),
