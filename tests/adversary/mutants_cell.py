@@ -51,7 +51,14 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "length of a Merkle proof": Mutant(
         (VERIFY + "_check_cell: 7: str(e)",),
-        (RANGE_LENGTH,),
+        (
+            RANGE_LENGTH,
+            Edit(
+                "merkle",
+                "[d for proof in proofs for d in proof]",
+                "[d for r, proof in zip(ranges, proofs) for d in proof[: nodes_needed(size, *r)]]",
+            ),
+        ),
         named("a proof one digest long"),
         setup=(PROOF_LENGTH,),
     ),
@@ -62,12 +69,12 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "committed floats are canonical": Mutant(
         (SOURCES + "open_groups: 7: {} holds -0 or a number that is not finite",),
-        (never(S, "rows.dtype == np.float32 and not _canonical(rows)"),),
+        (never(S, "rows.dtype == np.float32 and not kernels.is_settled(rows)"),),
         named("a committed negative zero"),
     ),
     "table rows under the model id": Mutant(
         (SOURCES + "open_tables: 7: row {} of {} is not under the model id",),
-        (never(S, "root != identity.roots[index[spec.name]]"),),
+        (never(S, "root != identity.root_of[spec.name]"),),
         named("embedding of another model"),
     ),
     # step 8
@@ -195,7 +202,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
         context_of_one_row,
         setup=(
-            Edit("interpreter", "first = 0 if mode is Rows.PREFIX else cell.a", "first = cell.a"),
+            Edit("interpreter", "0 if prefix else cell.a", "cell.a"),
             Edit(
                 "prover.opening",
                 "return rows[span.a - first : span.b - first]",
@@ -233,7 +240,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
         hint_left_out,
         setup=(
-            Edit(O, "sites = need.sites if hints else ()", "sites = need.sites[:-1] if hints else ()"),
+            Edit(O, "most = _most_sets(need.plan) if", "most = _most_sets(need.plan)[:-1] if"),
             COUNT_PRODUCTS,
         ),
     ),
