@@ -49,8 +49,8 @@ __all__ = [
     "leaves_of_groups",
     "proof_length",
     "root_from_range",
-    "roots_from_ranges",
     "roots_from_leaves",
+    "roots_from_ranges",
 ]
 
 U8 = npt.NDArray[np.uint8]
@@ -97,7 +97,7 @@ def _check_leaves(hashes: U8, count: int | None) -> None:
 
 
 def _check_range(size: int, a: int, b: int) -> None:
-    if any(type(i) is not int for i in (size, a, b)):
+    if not (type(size) is type(a) is type(b) is int):
         raise FormatError("sizes and indices of a tree are integers")
     if not 0 <= a < b <= size <= _MAX_SIZE:
         raise FormatError(f"leaves {a}..{b} are not a range of a tree of {size}")

@@ -120,7 +120,9 @@ class Program:
         for group in self.committed:
             ends = [0, *accumulate(self.specs[t].nbytes for t in group.tensors)]
             pieces = zip(group.tensors, pairwise(ends), strict=True)
-            layouts.append(tuple(Piece(t, a, b, self.specs[t].numpy, self.specs[t].shape) for t, (a, b) in pieces))
+            layouts.append(
+                tuple(Piece(t, a, b, self.specs[t].numpy, self.specs[t].shape) for t, (a, b) in pieces)
+            )
         return tuple(layouts)
 
     @cached_property

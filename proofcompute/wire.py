@@ -25,9 +25,10 @@ from proofcompute.errors import FormatError, LimitError, StorageError
 from proofcompute.limits import MAX_DEPTH, MAX_ITEMS, MIB
 
 __all__ = [
+    "ARRAY",
+    "BYTES",
     "Encodable",
     "FrameReader",
-    "Reader",
     "Value",
     "as_bytes",
     "as_f32",
@@ -39,6 +40,7 @@ __all__ = [
     "encode",
     "f32_bits",
     "f32_from_bits",
+    "long_argument",
     "read_frame",
     "write_frame",
 ]
@@ -50,11 +52,9 @@ Encodable: TypeAlias = "int | bytes | str | list[Any] | tuple[Any, ...]"
 
 _UNSIGNED: Final = 0
 _NEGATIVE: Final = 1
-_BYTES: Final = 2
+BYTES: Final = 2
 _TEXT: Final = 3
-_ARRAY: Final = 4
-_DIGEST_HEAD: Final = bytes([_BYTES << 5 | 24, 32])
-"""The head of a byte string of 32 bytes."""
+ARRAY: Final = 4
 _WORD: Final = 1 << 64
 _SMALLEST: Final = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
 """The least argument that needs the 1, 2, 4 or 8 bytes announced by additional information 24 to 27."""
@@ -134,17 +134,17 @@ def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str, views
             done.append(head)
             continue
         major, argument = head >> 5, head & 31
-        if major > _ARRAY:
+        if major > ARRAY:
             raise FormatError(f"{what}: CBOR major type {major} is not used here")
         if argument >= 24:
-            argument, at = _long_argument(view, at, argument, what)
+            argument, at = long_argument(view, at, argument, what)
         if major == _UNSIGNED:
             done.append(argument)
         elif major == _NEGATIVE:
             done.append(-1 - argument)
         elif argument > size - at:  # of an array: every element takes at least one byte
             raise FormatError(f"{what}: announces more than the data holds")
-        elif major == _ARRAY:
+        elif major == ARRAY:
             items += argument
             if items > MAX_ITEMS:
                 raise LimitError(f"{what}: more than {MAX_ITEMS} array elements")
@@ -162,7 +162,7 @@ def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str, views
     return done[0]
 
 
-def _long_argument(view: memoryview, at: int, announced: int, what: str) -> tuple[int, int]:
+def long_argument(view: memoryview, at: int, announced: int, what: str) -> tuple[int, int]:
     """The argument of a head whose additional information is 24 or more, and where it ends."""
     if announced > 27:
         raise FormatError(f"{what}: indefinite or reserved length")
@@ -189,73 +189,6 @@ def _text(view: memoryview, what: str) -> str:
         raise FormatError(f"{what}: text is not valid UTF-8") from None
 
 
-class Reader:
-    """Reads an encoding whose shape is known beforehand, item by item.
-
-    What it reads to the end is the one deterministic encoding of a value, as :func:`decode` asks for; all
-    else is a FormatError. Byte strings are views, and nothing is made for what a head announces.
-    """
-
-    __slots__ = ("_at", "_view", "_what")
-
-    def __init__(self, data: bytes | bytearray | memoryview, *, limit: int, what: str) -> None:
-        """LimitError if ``data`` is larger than ``limit`` bytes."""
-        view = memoryview(data)
-        if view.nbytes > limit:
-            raise LimitError(f"{what}: {view.nbytes} bytes, at most {limit} are allowed")
-        self._view, self._at, self._what = view.cast("B"), 0, what
-
-    def array(self, n: int, what: str) -> None:
-        """The head of an array of exactly ``n`` elements, which are read next."""
-        if (found := self._head(_ARRAY, what)) != n:
-            raise FormatError(f"{what}: expected {n} elements, found {found}")
-
-    def array_of_some(self, max_n: int, what: str) -> int:
-        """The head of an array of any number of elements, which is returned; LimitError above ``max_n``."""
-        if (found := self._head(_ARRAY, what)) > max_n:
-            raise LimitError(f"{what}: {found} elements, at most {max_n} are allowed")
-        return found
-
-    def view(self, what: str, size: int | None = None) -> memoryview:
-        """A byte string of exactly ``size`` bytes (if given)."""
-        found = self._head(_BYTES, what)
-        if size is not None and found != size:
-            raise FormatError(f"{what}: expected {size} bytes, found {found}")
-        a, self._at = self._at, self._at + found
-        if self._at > len(self._view):
-            raise FormatError(f"{what}: announces more than the data holds")
-        return self._view[a : self._at]
-
-    def digests(self, n: int, what: str) -> tuple[bytes, ...]:
-        """An array of exactly ``n`` byte strings of 32 bytes."""
-        self.array(n, what)
-        # All have the same head, so they lie at a fixed distance, and the heads are compared together.
-        step = len(_DIGEST_HEAD) + 32
-        a, self._at = self._at, self._at + n * step
-        data = bytes(self._view[a : self._at])
-        if len(data) != n * step or any(data[i::step] != n * _DIGEST_HEAD[i : i + 1] for i in range(2)):
-            raise FormatError(f"{what}: expected {n} byte strings of 32 bytes")
-        return tuple([data[i - 32 : i] for i in range(step, n * step + 1, step)])
-
-    def end(self) -> None:
-        """Nothing follows."""
-        if self._at != len(self._view):
-            raise FormatError(f"{self._what}: {len(self._view) - self._at} bytes after the end")
-
-    def _head(self, major: int, what: str) -> int:
-        """The argument of a head of this major type."""
-        view, at = self._view, self._at
-        if at >= len(view):
-            raise FormatError(f"{self._what}: ends inside an item")
-        head = view[at]
-        if head >> 5 != major:
-            raise FormatError(f"{what}: expected CBOR major type {major}, found {head >> 5}")
-        argument, self._at = head & 31, at + 1
-        if argument >= 24:
-            argument, self._at = _long_argument(view, at + 1, argument, self._what)
-        return argument
-
-
 # -- frames ----------------------------------------------------------------------------------------------
 def write_frame(stream: BinaryIO, payload: bytes | bytearray | memoryview) -> None:
     """Write ``payload`` as one byte string, without copying it.
@@ -269,9 +202,9 @@ def write_frame(stream: BinaryIO, payload: bytes | bytearray | memoryview) -> No
 
 def _frame_head(n: int) -> bytes:
     if n < 24:
-        return bytes([_BYTES << 5 | n])
+        return bytes([BYTES << 5 | n])
     extra = next(i for i in range(4) if n < 1 << (8 << i))
-    return bytes([_BYTES << 5 | 24 + extra]) + n.to_bytes(1 << extra, "big")
+    return bytes([BYTES << 5 | 24 + extra]) + n.to_bytes(1 << extra, "big")
 
 
 class FrameReader:
@@ -342,7 +275,7 @@ class FrameReader:
         if not first:
             return None
         major, size = first[0] >> 5, first[0] & 31
-        if major != _BYTES:
+        if major != BYTES:
             raise FormatError(f"{what}: a frame is a byte string, not CBOR major type {major}")
         if size >= 24:
             if size > 27:

@@ -23,6 +23,7 @@ from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
 from proofcompute.merkle import proof_length
 from proofcompute.messages.request import _head
 from proofcompute.program import Program, Rows, SegmentPlan, Site
+from proofcompute.reader import Reader
 from proofcompute.source import Recorded
 
 __all__ = [
@@ -138,7 +139,7 @@ class Part:
         ``size`` is the number of rows of the trace; every length is fixed by what is needed before a row is
         hashed, but for the sets of a hint (:func:`read_hint`). Rows and sets are views of ``data``.
         """
-        reader = wire.Reader(data, limit=MAX_OPENING_PART, what="opening part")
+        reader = Reader(data, limit=MAX_OPENING_PART, what="opening part")
         reader.array(3, "opening part")
         reader.array(len(need.groups), "opened groups")
         groups = []
@@ -176,7 +177,7 @@ def row_bytes(program: Program, segment: int) -> int:
     return rows + 4 * sets
 
 
-def _proof(reader: wire.Reader, size: int, a: int, b: int) -> tuple[bytes, ...]:
+def _proof(reader: Reader, size: int, a: int, b: int) -> tuple[bytes, ...]:
     return reader.digests(proof_length(size, a, b), "Merkle proof")
 
 

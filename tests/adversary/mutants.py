@@ -159,6 +159,12 @@ PROOF_LENGTH = Edit(
     'reader.digests(proof_length(size, a, b), "Merkle proof")',
     'tuple(bytes(reader.view("", 32)) for _ in range(reader.array_of_some(64, "")))',
 )
+PROOF_CUT = Edit(
+    "merkle",
+    "[d for proof in proofs for d in proof]",
+    "[d for r, proof in zip(ranges, proofs) for d in proof[: nodes_needed(size, *r)]]",
+)
+"""What a proof has too much is not used."""
 RANGE_LENGTH = never("merkle", "len(proof) != expected")
 HINT_WIDTH = Edit(O, "if not data or not 1 <= data[0] <= _widest(claim.bound):", "if False:")
 HINT_MINIMAL = never(O, "_width(low, high) != bits")

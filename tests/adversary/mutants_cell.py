@@ -15,6 +15,7 @@ from adversary.mutants import (
     HINT_MINIMAL,
     HINT_WIDTH,
     OPENING,
+    PROOF_CUT,
     PROOF_LENGTH,
     PUBLIC,
     RANGE_LENGTH,
@@ -53,11 +54,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (VERIFY + "_check_cell: 7: str(e)",),
         (
             RANGE_LENGTH,
-            Edit(
-                "merkle",
-                "[d for proof in proofs for d in proof]",
-                "[d for r, proof in zip(ranges, proofs) for d in proof[: nodes_needed(size, *r)]]",
-            ),
+            PROOF_CUT,
         ),
         named("a proof one digest long"),
         setup=(PROOF_LENGTH,),

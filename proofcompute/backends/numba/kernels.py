@@ -72,8 +72,6 @@ _FEW_HASHES: Final = 3
 """Up to this many rows are hashed one by one."""
 _LONG_RANGE: Final = 6144
 """Leaves of which one level of nodes is worth several threads."""
-_LARGEST_TREE: Final = 1 << 62
-"""Leaves of a tree with whose numbers int64 can be calculated."""
 _LONG_PREFIX: Final = 1024
 """Longer prefixes are hashed one by one, which bounds the memory for them."""
 
@@ -111,6 +109,7 @@ class NumbaKernels(CpuMemory):
     _field = _Module("field")
     _hints = _Module("hints")
     _packing = _Module("packing")
+    _opened = _Module("opened")
 
     # -- products ------------------------------------------------------------------------------------
     def _combined(self, x: F32, limbs: int, before: Before = None) -> tuple[Array, F32]:
@@ -381,21 +380,12 @@ class NumbaKernels(CpuMemory):
     def hash_ranges(
         self, suite: str, prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8
     ) -> U8:
-        fast = suite == "sha256" and len(leaves) <= _LONG_RANGE and size <= _LARGEST_TREE and len(prefix) == 1
-        if not fast:
+        if suite != "sha256" or len(leaves) > _LONG_RANGE or len(prefix) != 1:
             return hashing.hash_ranges(suite, prefix, size, ranges, leaves, given, self.hash_rows)
-        hashing.check_ranges(size, ranges, leaves, given)
-        from proofcompute.backends.numba import sha256
-
-        roots = np.empty((len(ranges), hashing.DIGEST), np.uint8)
-        leaves, given = np.ascontiguousarray(leaves), np.ascontiguousarray(given)
-        sha256.hash_ranges(prefix[0], size, np.array(ranges, np.int64), leaves, given, roots)
-        return roots
+        return self._opened.hash_ranges(prefix, size, ranges, leaves, given)  # type: ignore[no-any-return]
 
     def is_settled(self, x: F32) -> bool:
-        from proofcompute.backends.numba import opened
-
-        return opened.is_settled(x.reshape(-1).view(np.int32))  # type: ignore[no-any-return]
+        return self._opened.is_settled(x)  # type: ignore[no-any-return]
 
     def project(self, y: I32 | I8, s: U32) -> U32:
         return self._field.project(y, s)  # type: ignore[no-any-return]

@@ -266,9 +266,9 @@ def _hash_pairs(count: Any, pairs: Any, edges: Any, state: Any, out: Any) -> Non
     )
 )
 def hash_ranges(prefix: Any, size: Any, ranges: Any, leaves: Any, given: Any, roots: Any) -> None:
-    """The roots [t, 32] of trees of which leaves a..b are known (hashing.hash_ranges), a level of all at once.
+    """The roots [t, 32] of trees of which leaves a..b are known, a level of all of them at once.
 
-    prefix: one byte; ranges [t, 2], leaves [n, 32], given [g, 32] as :func:`proofcompute.hashing.climb` says.
+    prefix: one byte; ranges [t, 2], leaves [n, 32], given [g, 32] as hashing.hash_ranges defines.
     """
     trees = ranges.shape[0]
     low, high, used = np.empty(trees, np.int64), np.empty(trees, np.int64), np.empty(trees, np.int64)
@@ -306,7 +306,7 @@ def hash_ranges(prefix: Any, size: Any, ranges: Any, leaves: Any, given: Any, ro
                     pairs[paired] = given[used[i]]
                     used[i] += 1
                     paired += 1
-                else:  # the level's lone last node, which goes up as it is: kept for a moment where it may stay
+                else:  # the level's lone last node goes up as it is: put aside where the root will be
                     paired -= 1
                     roots[i] = pairs[paired]
         _hash_pairs(paired // 2, pairs, edges, state, above)
