@@ -69,15 +69,15 @@ def ranges() -> Iterator[Case]:
         yield Case(
             "hash_ranges",
             f"ranges-{label}",
-            lambda r=ranges: ("sha256", b"\x01", 9, r, _bytes(3, 32), _bytes(2, 32)),
+            lambda r=ranges: ("sha256", b"\x01", 9, r, _bytes(3, 32), _bytes(4, 32)),
             InputError,
         )
     for label, leaves, given in (
-        ("leaves-of-31", _bytes(3, 31), _bytes(2, 32)),
-        ("nodes-of-33", _bytes(3, 32), _bytes(2, 33)),
-        ("one-row", _bytes(3, 32).reshape(-1), _bytes(2, 32)),
-        ("signed", _bytes(3, 32).view(np.int8), _bytes(2, 32)),
-        ("wide", _bytes(3, 32), _bytes(2, 32).astype(np.uint16)),
+        ("leaves-of-31", _bytes(3, 31), _bytes(4, 32)),
+        ("nodes-of-33", _bytes(3, 32), _bytes(4, 33)),
+        ("one-row", _bytes(3, 32).reshape(-1), _bytes(4, 32)),
+        ("signed", _bytes(3, 32).view(np.int8), _bytes(4, 32)),
+        ("wide", _bytes(3, 32), _bytes(4, 32).astype(np.uint16)),
     ):
         yield Case(
             "hash_ranges",
@@ -88,7 +88,7 @@ def ranges() -> Iterator[Case]:
     yield Case(
         "hash_ranges",
         "every-other-digest",
-        lambda: ("sha256", b"\x01", 9, [(2, 5)], _bytes(6, 32)[::2], _bytes(4, 32)[::2]),
+        lambda: ("sha256", b"\x01", 9, [(2, 5)], _bytes(6, 32)[::2], _bytes(8, 32)[::2]),
     )
 
 
