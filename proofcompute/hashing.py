@@ -22,7 +22,8 @@ parts are different byte strings.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import numpy as np
@@ -39,10 +40,14 @@ __all__ = [
     "HashRows",
     "Transcript",
     "Xof",
+    "check_ranges",
+    "climb",
     "digest",
+    "hash_ranges",
     "hash_rows",
     "hash_trees",
     "message_digest",
+    "nodes_needed",
     "parents",
     "seal",
     "tag",
@@ -104,10 +109,8 @@ def hash_rows(suite: str, prefix: bytes, rows: U8) -> U8:
     function = _function(suite)
     if rows.ndim != 2 or rows.dtype != np.uint8:
         raise InputError(f"rows to hash are uint8 [n, w], not {rows.dtype} {list(rows.shape)}")
-    out = np.empty((len(rows), DIGEST), dtype=np.uint8)
-    for i, row in enumerate(rows):
-        out[i] = np.frombuffer(function(prefix + row.tobytes()), dtype=np.uint8)
-    return out
+    digests = bytearray().join([function(prefix + row.tobytes()) for row in rows])
+    return np.frombuffer(digests, np.uint8).reshape(len(rows), DIGEST)
 
 
 def parents(suite: str, prefix: bytes, nodes: U8, hashed: HashRows = hash_rows) -> U8:
@@ -140,6 +143,72 @@ def hash_trees(suite: str, prefix: bytes, leaves: U8, size: int, hashed: HashRow
     return np.concatenate(levels, axis=1)
 
 
+def climb(size: int, a: int, b: int) -> Iterator[tuple[int, int, int | None, int | None]]:
+    """The way from leaves a..b of a tree of ``size`` to its root: for each level below the root the nodes
+    lo..hi that are known, and those that are needed left and right of them (None: none).
+    """
+    lo, hi = a, b
+    while size > 1:
+        left = lo - 1 if lo % 2 else None
+        right = hi if hi % 2 and hi < size else None
+        yield lo, hi, left, right
+        lo, hi, size = lo // 2, (hi + 1) // 2, (size + 1) // 2
+
+
+def hash_ranges(
+    suite: str,
+    prefix: bytes,
+    size: int,
+    ranges: Sequence[tuple[int, int]],
+    leaves: U8,
+    given: U8,
+    hashed: HashRows = hash_rows,
+) -> U8:
+    """The roots of t >= 1 trees of ``size`` leaves, of each of which leaves a..b are known: [t, 32].
+
+    ``ranges`` are a and b of each tree, ``leaves`` [sum of b - a, 32] those of all trees one after the other,
+    ``given`` the nodes that :func:`climb` needs besides, in its order, likewise. InputError unless there are
+    as many of either as that takes, uint8, and 0 <= a < b <= size.
+    """
+    _function(suite)  # raises where there is no such suite
+    check_ranges(size, ranges, leaves, given)
+    roots = bytearray()
+    done = used = 0
+    for a, b in ranges:
+        nodes = leaves[done : done + b - a]
+        done += b - a
+        for _, _, left, right in climb(size, a, b):
+            parts = [nodes]
+            if left is not None:
+                parts.insert(0, given[used : used + 1])
+                used += 1
+            if right is not None:
+                parts.append(given[used : used + 1])
+                used += 1
+            nodes = parents(suite, prefix, np.concatenate(parts)[None], hashed)[0]
+        roots += nodes.tobytes()
+    return np.frombuffer(roots, np.uint8).reshape(-1, DIGEST)
+
+
+def check_ranges(size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8) -> None:
+    """InputError unless :func:`hash_ranges` has a root for these."""
+    if not ranges or any(not 0 <= a < b <= size for a, b in ranges):
+        raise InputError(f"leaves {list(ranges)} are not ranges of trees of {size}")
+    known = sum(b - a for a, b in ranges)
+    needed = sum(nodes_needed(size, a, b) for a, b in ranges)
+    for digests, count in ((leaves, known), (given, needed)):
+        if digests.shape != (count, DIGEST) or digests.dtype != np.uint8:
+            raise InputError(
+                f"expected {count} digests uint8 [n, {DIGEST}], not {digests.dtype} {list(digests.shape)}"
+            )
+
+
+@lru_cache(maxsize=1 << 12)  # each is asked for at several steps of a verification
+def nodes_needed(size: int, a: int, b: int) -> int:
+    """Nodes that :func:`climb` needs besides the leaves a..b."""
+    return sum((left is not None) + (right is not None) for _, _, left, right in climb(size, a, b))
+
+
 # -- domains ---------------------------------------------------------------------------------------------
 def _utf8(text: str, what: str) -> bytes:
     try:
@@ -154,11 +223,16 @@ def tag(suite: str, kind: str, name: str) -> bytes:
     Digest of "proofcompute/v1", suite, kind and name joined by NUL. Neither a suite nor a kind contains a
     NUL (FormatError) and the name comes last, so the joined text determines all three.
     """
-    function = _function(suite)
+    _function(suite)  # raises where there is no such suite
+    return _tag(suite, kind, name)
+
+
+@lru_cache(maxsize=1 << 12)  # a verification asks for each at every cell
+def _tag(suite: str, kind: str, name: str) -> bytes:
     if "\0" in kind:
         raise FormatError("the kind of a domain tag contains no NUL")
     parts = (_VERSION, suite.encode(), _utf8(kind, "kind"), _utf8(name, "name"))
-    return function(b"\0".join(parts))
+    return digest(suite, b"\0".join(parts))
 
 
 def seal(suite: str, kind: str, name: str, size: int, root: bytes) -> bytes:

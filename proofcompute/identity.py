@@ -106,11 +106,12 @@ class Identity:
         FormatError if it is not of the stated shape and type: what is used must be what is hashed here.
         """
         check_weight(spec, weight)
-        if weight_tree(spec, weight, hash_rows).root != self._root[spec.name]:
+        if weight_tree(spec, weight, hash_rows).root != self.root_of[spec.name]:
             raise MismatchError(f"weight {spec.name} is not the one in the model id; import the model again")
 
     @cached_property
-    def _root(self) -> dict[str, bytes]:
+    def root_of(self) -> dict[str, bytes]:
+        """Merkle root of each weight tensor, by name."""
         return {s.name: r for s, r in zip(self.program.weights, self.roots, strict=True)}
 
 

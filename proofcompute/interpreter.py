@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from proofcompute.errors import Cell, ExecutionError
 from proofcompute.kernels import Array, Kernels
 from proofcompute.ops.fused import fuse
-from proofcompute.program import Program, Rows, SegmentPlan, Site, Span, Step
+from proofcompute.program import Program, SegmentPlan, Site, Span, Step
 from proofcompute.source import RowReader, Source
 from proofcompute.statement import Statement
 
@@ -72,8 +71,7 @@ def _scatter(rows: RowReader, name: str, spans: Sequence[Span], out: Array) -> N
         at += s.b - s.a
 
 
-@dataclass(frozen=True)
-class GroupRows:
+class GroupRows(NamedTuple):
     """Rows of one committed group that must be opened."""
 
     group: int
@@ -81,16 +79,14 @@ class GroupRows:
     b: int
 
 
-@dataclass(frozen=True)
-class TableRows:
+class TableRows(NamedTuple):
     """Rows of one weight matrix that must be opened, ascending and distinct."""
 
     weight: str
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """All that an opening of one cell holds, in this order."""
 
     plan: SegmentPlan
@@ -105,19 +101,13 @@ def needs(statement: Statement, cell: Cell) -> Needs:
     The prover opens exactly this and the verifier loops over exactly this. The groups are those read (rows
     a..b, or 0..b where an operation reads a prefix) and those written (rows a..b), in program order.
     """
-    program = statement.program
-    plan = program.plans[cell.segment]
-    ranges: dict[int, int] = {}
-    for name, mode in (*plan.reads, *((n, Rows.SAME) for n in plan.writes)):
-        group = program.group_of[name]
-        first = 0 if mode is Rows.PREFIX else cell.a
-        ranges[group] = min(first, ranges.get(group, first))
+    plan = statement.program.plans[cell.segment]
     tables: dict[str, set[int]] = {}
     for weight, tensor in plan.tables:
         tables.setdefault(weight, set()).update(int(i) for i in statement.inputs[tensor][cell.a : cell.b])
     return Needs(
         plan,
-        tuple(GroupRows(g, ranges[g], cell.b) for g in sorted(ranges)),
+        tuple([GroupRows(g, 0 if prefix else cell.a, cell.b) for g, prefix in plan.groups]),
         tuple(TableRows(w, tuple(sorted(ids))) for w, ids in tables.items()),
         plan.sites,
     )

@@ -331,6 +331,19 @@ class Kernels(Memory, Protocol):
         """All nodes of t trees: see :func:`proofcompute.hashing.hash_trees`. ``prefix`` is one byte."""
         ...
 
+    def hash_ranges(
+        self, suite: str, prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8
+    ) -> U8:
+        """Roots of t trees of which some leaves are known: see :func:`proofcompute.hashing.hash_ranges`.
+
+        ``prefix`` is one byte. On the host.
+        """
+        ...
+
+    def is_settled(self, x: F32) -> bool:
+        """Whether ``settle`` would succeed and change no bit: every element is finite, and none is -0."""
+        ...
+
     def project(self, y: I32 | I8, s: U32) -> U32:
         """y [n, m] times the k columns s [k, m] over GF(2^31 - 1): canonical residues [n, k]."""
         ...

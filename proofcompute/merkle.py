@@ -22,15 +22,23 @@ Trees of equally many leaves grow together (:class:`Forest`), by one call of a b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, final
 
 import numpy as np
 import numpy.typing as npt
 
 from proofcompute.errors import FormatError
-from proofcompute.hashing import DIGEST, HashRows, digest, hash_trees, parents
+from proofcompute.hashing import (
+    DIGEST,
+    HashRows,
+    climb,
+    digest,
+    hash_ranges,
+    hash_trees,
+    nodes_needed,
+)
 from proofcompute.kernels import Array, Kernels
 
 __all__ = [
@@ -42,6 +50,7 @@ __all__ = [
     "proof_length",
     "root_from_range",
     "roots_from_leaves",
+    "roots_from_ranges",
 ]
 
 U8 = npt.NDArray[np.uint8]
@@ -88,37 +97,22 @@ def _check_leaves(hashes: U8, count: int | None) -> None:
 
 
 def _check_range(size: int, a: int, b: int) -> None:
-    if any(type(i) is not int for i in (size, a, b)):
+    if not (type(size) is type(a) is type(b) is int):
         raise FormatError("sizes and indices of a tree are integers")
     if not 0 <= a < b <= size <= _MAX_SIZE:
         raise FormatError(f"leaves {a}..{b} are not a range of a tree of {size}")
 
 
-def _climb(size: int, a: int, b: int) -> Iterator[tuple[int, int, int | None, int | None]]:
-    """For each level below the root: lo, hi, and the proof's left and right node of it (None: none)."""
-    lo, hi = a, b
-    while size > 1:
-        left = lo - 1 if lo % 2 else None
-        right = hi if hi % 2 and hi < size else None
-        yield lo, hi, left, right
-        lo, hi, size = lo // 2, (hi + 1) // 2, (size + 1) // 2
-
-
 def proof_length(size: int, a: int, b: int) -> int:
     """Digests in the proof for leaves a..b of a tree of ``size``. FormatError unless 0 <= a < b <= size."""
     _check_range(size, a, b)
-    return _length(size, a, b)
-
-
-@lru_cache(maxsize=1 << 12)  # each is asked for at several steps of a verification
-def _length(size: int, a: int, b: int) -> int:
-    return sum((left is not None) + (right is not None) for _, _, left, right in _climb(size, a, b))
+    return nodes_needed(size, a, b)
 
 
 def _path(size: int, a: int, b: int) -> list[int]:
     """The numbers of the nodes in the proof for leaves a..b."""
     found, first, level = [], 0, size
-    for _, _, left, right in _climb(size, a, b):
+    for _, _, left, right in climb(size, a, b):
         found += [first + i for i in (left, right) if i is not None]
         first, level = first + level, (level + 1) // 2
     return found
@@ -200,7 +194,7 @@ def _check_proof(size: int, a: int, b: int, proof: Sequence[bytes]) -> None:
     expected = proof_length(size, a, b)
     if len(proof) != expected:
         raise FormatError(f"a proof for leaves {a}..{b} of {size} has {expected} digests, not {len(proof)}")
-    if any(type(node) is not bytes or len(node) != DIGEST for node in proof):
+    if not ({*map(type, proof)} <= {bytes} and {*map(len, proof)} <= {DIGEST}):
         raise FormatError(f"a proof consists of digests of {DIGEST} bytes")
 
 
@@ -244,15 +238,25 @@ def root_from_range(
     <= a < b <= size, there are b - a leaves, and the proof has ``proof_length(size, a, b)`` digests of 32
     bytes: any other proof is for another range or tree.
     """
-    _check_proof(size, a, b, proof)
-    _check_leaves(leaves, b - a)
-    rest = iter(proof)
-    nodes = leaves
-    for _, _, left, right in _climb(size, a, b):
-        parts = [nodes]
-        if left is not None:
-            parts.insert(0, np.frombuffer(next(rest), dtype=np.uint8)[None])
-        if right is not None:
-            parts.append(np.frombuffer(next(rest), dtype=np.uint8)[None])
-        nodes = parents(suite, _NODE, np.concatenate(parts)[None], hash_rows)[0]
-    return nodes.tobytes()
+    hashed = partial(hash_ranges, hashed=hash_rows)
+    return roots_from_ranges(suite, size, [(a, b)], [leaves], [proof], hashed)[0]
+
+
+def roots_from_ranges(
+    suite: str,
+    size: int,
+    ranges: Sequence[tuple[int, int]],
+    leaves: Sequence[U8],
+    proofs: Sequence[Sequence[bytes]],
+    hashed: Callable[[str, bytes, int, Sequence[tuple[int, int]], U8, U8], U8],
+) -> list[bytes]:
+    """:func:`root_from_range` of n >= 1 trees of one size, together; by ``Kernels.hash_ranges``.
+
+    Raises the same, before anything is hashed.
+    """
+    for (a, b), known, proof in zip(ranges, leaves, proofs, strict=True):
+        _check_proof(size, a, b, proof)
+        _check_leaves(known, b - a)
+    given = np.frombuffer(b"".join([d for proof in proofs for d in proof]), np.uint8).reshape(-1, DIGEST)
+    every = leaves[0] if len(leaves) == 1 else np.concatenate(leaves)
+    return [root.tobytes() for root in hashed(suite, _NODE, size, ranges, every, given)]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "Committed",
     "Node",
     "Op",
+    "Piece",
     "Rows",
     "Runs",
     "Segment",
@@ -79,17 +81,17 @@ class Spec:
         if len(self.shape) > 3 or any(n < 1 for n in self.shape) or self.size > MAX_WIDTH:
             raise LimitError(f"row shape {self.shape} is empty or larger than {MAX_WIDTH} elements")
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Elements of one row."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def numpy(self) -> np.dtype[Any]:
         """The NumPy element type, little-endian."""
         return DTYPES[self.dtype]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of one row."""
         return self.size * self.numpy.itemsize
@@ -200,6 +202,18 @@ class Committed:
     tensors: tuple[str, ...]
 
 
+class Piece(NamedTuple):
+    """Where the row of one tensor is in a leaf of its group."""
+
+    tensor: str
+    a: int
+    """Its first byte."""
+    b: int
+    """The first byte behind it."""
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
 class Runs(Protocol):
     """What the interpreter needs of an operation."""
 
@@ -232,6 +246,8 @@ class SegmentPlan:
     """Committed tensors produced."""
     emits: tuple[str, ...]
     """Public outputs produced."""
+    groups: tuple[tuple[int, bool], ...]
+    """Committed groups that are read or written, in program order; whether from row 0 on (PREFIX)."""
     sites: tuple[Site, ...]
     """Products, in execution order."""
     tables: tuple[tuple[str, str], ...]

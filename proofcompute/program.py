@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 from proofcompute.errors import FormatError, LimitError
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPERATIONS, MAX_SEGMENTS, MAX_WEIGHTS
@@ -20,6 +21,7 @@ from proofcompute.parts import (
     Committed,
     Node,
     Op,
+    Piece,
     Rows,
     Segment,
     SegmentPlan,
@@ -106,7 +108,26 @@ class Program:
 
     def group_bytes(self, group: int) -> int:
         """Bytes of one leaf of a committed group."""
-        return sum(self.specs[t].nbytes for t in self.committed[group].tensors)
+        return self._group_bytes[group]
+
+    def layout(self, group: int) -> tuple[Piece, ...]:
+        """How one leaf of a committed group is made of rows of its tensors, in order."""
+        return self._layouts[group]
+
+    @cached_property
+    def _layouts(self) -> tuple[tuple[Piece, ...], ...]:
+        layouts = []
+        for group in self.committed:
+            ends = [0, *accumulate(self.specs[t].nbytes for t in group.tensors)]
+            pieces = zip(group.tensors, pairwise(ends), strict=True)
+            layouts.append(
+                tuple(Piece(t, a, b, self.specs[t].numpy, self.specs[t].shape) for t, (a, b) in pieces)
+            )
+        return tuple(layouts)
+
+    @cached_property
+    def _group_bytes(self) -> tuple[int, ...]:
+        return tuple(sum(self.specs[t].nbytes for t in group.tensors) for group in self.committed)
 
     @property
     def specs(self) -> dict[str, Spec]:
@@ -193,12 +214,16 @@ class Program:
             if site.bound >= MAX_ACCUMULATOR:
                 raise FormatError(f"{seg.name}: accumulators of {site.weight} may reach 2^30")
         produced = [n for node in seg.nodes for n in node.outputs]
+        writes = tuple(n for n in produced if n in self.group_of)
+        touched = (*reads.items(), *((n, Rows.SAME) for n in writes))
+        prefixed = {self.group_of[n] for n, mode in touched if mode is Rows.PREFIX}
         return SegmentPlan(
             index,
             seg.name,
             tuple(reads.items()),
-            tuple(n for n in produced if n in self.group_of),
+            writes,
             tuple(n for n in produced if n in self._output_names),
+            tuple((g, g in prefixed) for g in sorted({self.group_of[n] for n, _ in touched})),
             tuple(sites),
             tuple(tables),
             tuple(steps),

@@ -39,13 +39,10 @@ def split_rows(program: Program, group: int, data: U8, memory: Memory = HOST) ->
     Bytes of a message lie anywhere, and compiled code takes each number to lie where its type may.
     """
     out: dict[str, Array] = {}
-    at = 0
-    for name in program.committed[group].tensors:
-        spec = program.specs[name]
-        flat = memory.cut(data, at, at + spec.nbytes).reshape(-1).view(spec.numpy)
-        rows: Any = flat.reshape((data.shape[0], *spec.shape))
+    for name, a, b, dtype, shape in program.layout(group):
+        flat = memory.cut(data, a, b).reshape(-1).view(dtype)
+        rows: Any = flat.reshape((data.shape[0], *shape))
         out[name] = rows.copy() if isinstance(rows, np.ndarray) and not rows.flags.aligned else rows
-        at += spec.nbytes
     return out
 
 

@@ -25,6 +25,8 @@ from proofcompute.errors import FormatError, LimitError, StorageError
 from proofcompute.limits import MAX_DEPTH, MAX_ITEMS, MIB
 
 __all__ = [
+    "ARRAY",
+    "BYTES",
     "Encodable",
     "FrameReader",
     "Value",
@@ -38,6 +40,7 @@ __all__ = [
     "encode",
     "f32_bits",
     "f32_from_bits",
+    "long_argument",
     "read_frame",
     "write_frame",
 ]
@@ -49,9 +52,9 @@ Encodable: TypeAlias = "int | bytes | str | list[Any] | tuple[Any, ...]"
 
 _UNSIGNED: Final = 0
 _NEGATIVE: Final = 1
-_BYTES: Final = 2
+BYTES: Final = 2
 _TEXT: Final = 3
-_ARRAY: Final = 4
+ARRAY: Final = 4
 _WORD: Final = 1 << 64
 _SMALLEST: Final = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
 """The least argument that needs the 1, 2, 4 or 8 bytes announced by additional information 24 to 27."""
@@ -131,26 +134,17 @@ def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str, views
             done.append(head)
             continue
         major, argument = head >> 5, head & 31
-        if major > _ARRAY:
+        if major > ARRAY:
             raise FormatError(f"{what}: CBOR major type {major} is not used here")
         if argument >= 24:
-            if argument > 27:
-                raise FormatError(f"{what}: indefinite or reserved length")
-            end = at + (1 << (argument - 24))
-            if end > size:
-                raise FormatError(f"{what}: ends inside a head")
-            least = _SMALLEST[argument]
-            argument = int.from_bytes(view[at:end], "big")
-            if argument < least:
-                raise FormatError(f"{what}: a head is not in its shortest form")
-            at = end
+            argument, at = long_argument(view, at, argument, what)
         if major == _UNSIGNED:
             done.append(argument)
         elif major == _NEGATIVE:
             done.append(-1 - argument)
         elif argument > size - at:  # of an array: every element takes at least one byte
             raise FormatError(f"{what}: announces more than the data holds")
-        elif major == _ARRAY:
+        elif major == ARRAY:
             items += argument
             if items > MAX_ITEMS:
                 raise LimitError(f"{what}: more than {MAX_ITEMS} array elements")
@@ -166,6 +160,19 @@ def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str, views
     if at != size:
         raise FormatError(f"{what}: {size - at} bytes after the end")
     return done[0]
+
+
+def long_argument(view: memoryview, at: int, announced: int, what: str) -> tuple[int, int]:
+    """The argument of a head whose additional information is 24 or more, and where it ends."""
+    if announced > 27:
+        raise FormatError(f"{what}: indefinite or reserved length")
+    end = at + (1 << (announced - 24))
+    if end > len(view):
+        raise FormatError(f"{what}: ends inside a head")
+    argument = int.from_bytes(view[at:end], "big")
+    if argument < _SMALLEST[announced]:
+        raise FormatError(f"{what}: a head is not in its shortest form")
+    return argument, end
 
 
 def _utf8_size(text: str, what: str) -> int:
@@ -195,9 +202,9 @@ def write_frame(stream: BinaryIO, payload: bytes | bytearray | memoryview) -> No
 
 def _frame_head(n: int) -> bytes:
     if n < 24:
-        return bytes([_BYTES << 5 | n])
+        return bytes([BYTES << 5 | n])
     extra = next(i for i in range(4) if n < 1 << (8 << i))
-    return bytes([_BYTES << 5 | 24 + extra]) + n.to_bytes(1 << extra, "big")
+    return bytes([BYTES << 5 | 24 + extra]) + n.to_bytes(1 << extra, "big")
 
 
 class FrameReader:
@@ -268,7 +275,7 @@ class FrameReader:
         if not first:
             return None
         major, size = first[0] >> 5, first[0] & 31
-        if major != _BYTES:
+        if major != BYTES:
             raise FormatError(f"{what}: a frame is a byte string, not CBOR major type {major}")
         if size >= 24:
             if size > 27:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -21,7 +22,8 @@ from proofcompute.kernels import F32, I8, I32, U32, Kernels, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
 from proofcompute.merkle import proof_length
 from proofcompute.messages.request import _head
-from proofcompute.program import Program, Rows, Site
+from proofcompute.program import Program, Rows, SegmentPlan, Site
+from proofcompute.reader import Reader
 from proofcompute.source import Recorded
 
 __all__ = [
@@ -123,9 +125,8 @@ class Part:
             digests += sum(proof_length(spec.rows, i, i + 1) for i in t.ids)
             data += spec.row_bytes * len(t.ids)
             items += 1 + 3 * len(t.ids)
-        for site in need.sites if hints else ():
-            sets = len(product_sets(site.d, site.x_limbs, site.w_limbs))
-            data += sets * (2 + _widest(site.bound) * rows * site.m // 8)
+        for sets, bits in _most_sets(need.plan) if hints else ():
+            data += sets * (2 + rows * bits // 8)
             items += 1 + sets
         return 9 + 9 * (items + digests) + 32 * digests + data  # a head takes at most 9 bytes
 
@@ -138,29 +139,32 @@ class Part:
         ``size`` is the number of rows of the trace; every length is fixed by what is needed before a row is
         hashed, but for the sets of a hint (:func:`check_hint`). Rows and sets are views of ``data``.
         """
-        top = wire.as_list(
-            wire.decode(data, limit=MAX_OPENING_PART, what="opening part", views=True), "opening part", n=3
-        )
+        reader = Reader(data, limit=MAX_OPENING_PART, what="opening part")
+        reader.array(3, "opening part")
+        reader.array(len(need.groups), "opened groups")
         groups = []
-        for g, v in zip(need.groups, wire.as_list(top[0], "opened groups", n=len(need.groups)), strict=True):
-            rows, proof = wire.as_list(v, "opened group", n=2)
-            width = program.group_bytes(g.group) * (g.b - g.a)
-            groups.append(GroupOpening(wire.as_view(rows, "rows", width), _proof(proof, size, g.a, g.b)))
-        opened_tables = []
+        for g in need.groups:
+            reader.array(2, "opened group")
+            rows = reader.view("rows", program.group_bytes(g.group) * (g.b - g.a))
+            groups.append(GroupOpening(rows, _proof(reader, size, g.a, g.b)))
         wanted = need.tables if tables else ()
-        for t, v in zip(wanted, wire.as_list(top[1], "opened tables", n=len(wanted)), strict=True):
-            spec = program.weight[t.weight]
-            opened = []
-            for i, entry in zip(t.ids, wire.as_list(v, "table rows", n=len(t.ids)), strict=True):
-                row, proof = wire.as_list(entry, "table row", n=2)
-                row_bytes = wire.as_view(row, "table row", spec.row_bytes)
-                opened.append(TableOpening(row_bytes, _proof(proof, spec.rows, i, i + 1)))
+        reader.array(len(wanted), "opened tables")
+        opened_tables = []
+        for t in wanted:
+            spec, opened = program.weight[t.weight], []
+            reader.array(len(t.ids), "table rows")
+            for i in t.ids:
+                reader.array(2, "table row")
+                row = reader.view("table row", spec.row_bytes)
+                opened.append(TableOpening(row, _proof(reader, spec.rows, i, i + 1)))
             opened_tables.append(tuple(opened))
-        sites = need.sites if hints else ()
+        most = _most_sets(need.plan) if hints else ()
+        reader.array(len(most), "hints")
         found = []
-        for site, v in zip(sites, wire.as_list(top[2], "hints", n=len(sites)), strict=True):
-            sets = wire.as_list(v, "hint", max_n=len(product_sets(site.d, site.x_limbs, site.w_limbs)))
-            found.append(tuple(wire.as_view(s, "set of a hint") for s in sets))
+        for sets, _ in most:
+            count = reader.array_of_some(sets, "hint")
+            found.append(tuple([reader.view("set of a hint") for _ in range(count)]))
+        reader.end()
         return Part(tuple(groups), tuple(opened_tables), tuple(found))
 
 
@@ -173,9 +177,17 @@ def row_bytes(program: Program, segment: int) -> int:
     return rows + 4 * sets
 
 
-def _proof(value: wire.Value, size: int, a: int, b: int) -> tuple[bytes, ...]:
-    digests = wire.as_list(value, "Merkle proof", n=proof_length(size, a, b))
-    return tuple(wire.as_bytes(d, "Merkle proof", 32) for d in digests)
+def _proof(reader: Reader, size: int, a: int, b: int) -> tuple[bytes, ...]:
+    return reader.digests(proof_length(size, a, b), "Merkle proof")
+
+
+@lru_cache(maxsize=4096)
+def _most_sets(plan: SegmentPlan) -> tuple[tuple[int, int], ...]:
+    """For each product of a segment: the most sets of its hint, and the most bits of one set for a row."""
+    return tuple(
+        (len(product_sets(site.d, site.x_limbs, site.w_limbs)), _widest(site.bound) * site.m)
+        for site in plan.sites
+    )
 
 
 def encode_hint(made: Recorded, site: Site, wanted: Sequence[Claim], kernels: Kernels) -> tuple[bytes, ...]:

@@ -147,6 +147,16 @@ class NumpyKernels(HostMemory):
         """:func:`proofcompute.hashing.hash_trees`, level by level."""
         return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
 
+    def hash_ranges(
+        self, suite: str, prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8
+    ) -> U8:
+        """:func:`proofcompute.hashing.hash_ranges`, level by level."""
+        return hashing.hash_ranges(suite, prefix, size, ranges, leaves, given, self.hash_rows)
+
+    def is_settled(self, x: F32) -> bool:
+        """:func:`proofcompute.numerics.rows.is_settled`."""
+        return rows.is_settled(x)
+
     def project(self, y: I32 | I8, s: U32) -> U32:
         """:func:`proofcompute.field.project31`."""
         return field.project31(y, s)

@@ -114,6 +114,11 @@ def settle(x: F32) -> F32:
     return x + ZERO
 
 
+def is_settled(x: F32) -> bool:
+    """Whether every element is finite, and none is -0."""
+    return bool(np.isfinite(x).all()) and not bool((x.view(np.uint32) == 0x80000000).any())
+
+
 def parts(x: F32, heads: int, kv_heads: int) -> tuple[F32, F32, F32]:
     """Queries [n, heads * dh], keys and values [n, kv_heads * dh] that stand side by side in rows of x.
 

@@ -80,25 +80,32 @@ def open_groups(
     kernels: Kernels,
 ) -> OpenedRows:
     """Step 7 for committed rows: each lies under its group's root, and is in canonical form."""
-    program = statement.program
+    program, size = statement.program, statement.rows
     arrays: dict[str, tuple[int, Array]] = {}
-    for g, opened in zip(need.groups, part.groups, strict=True):
-        name = program.committed[g.group].name
-        data = np.frombuffer(opened.rows, np.uint8).reshape(g.b - g.a, -1)
-        leaves = group_leaves(program, suite, g.group, data, kernels.hash_rows)
-        root = merkle.root_from_range(
-            suite, statement.rows, g.a, g.b, leaves, opened.proof, kernels.hash_rows
-        )
+    if not need.groups:
+        return OpenedRows(statement, cell, arrays)
+    data = [
+        np.frombuffer(opened.rows, np.uint8).reshape(g.b - g.a, -1)
+        for g, opened in zip(need.groups, part.groups, strict=True)
+    ]
+    leaves = [
+        group_leaves(program, suite, g.group, rows, kernels.hash_rows)
+        for g, rows in zip(need.groups, data, strict=True)
+    ]
+    proofs = [opened.proof for opened in part.groups]
+    ranges = [(g.a, g.b) for g in need.groups]
+    found = merkle.roots_from_ranges(suite, size, ranges, leaves, proofs, kernels.hash_ranges)
+    for g, whole, root in zip(need.groups, data, found, strict=True):
         if root != roots[g.group]:
             raise VerificationError(
                 7,
-                f"rows {g.a}..{g.b - 1} of {name} are not under the trace root",
+                f"rows {g.a}..{g.b - 1} of {program.committed[g.group].name} are not under the trace root",
                 cell=cell,
                 expected=roots[g.group].hex(),
                 found=root.hex(),
             )
-        for tensor, rows in split_rows(program, g.group, data).items():
-            if rows.dtype == np.float32 and not _canonical(rows):
+        for tensor, rows in split_rows(program, g.group, whole).items():
+            if rows.dtype == np.float32 and not kernels.is_settled(rows):
                 raise VerificationError(7, f"{tensor} holds -0 or a number that is not finite", cell=cell)
             arrays[tensor] = (g.a, rows)
     return OpenedRows(statement, cell, arrays)
@@ -106,11 +113,6 @@ def open_groups(
 
 def _identical(x: Array, y: Array) -> bool:
     return x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
-
-
-def _canonical(rows: F32) -> bool:
-    """Finite and without negative zeros."""
-    return bool(np.isfinite(rows).all()) and not bool((rows.view(np.uint32) == 0x80000000).any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +139,6 @@ def open_tables(
 ) -> dict[str, tuple[Array, I8, F32]]:
     """Step 7 for weight rows: each lies under the model id."""
     program = identity.program
-    index = {w.name: i for i, w in enumerate(program.weights)}
     out: dict[str, tuple[Array, I8, F32]] = {}
     for table, rows in zip(wanted, part.tables, strict=True):
         spec = program.weight[table.weight]
@@ -148,7 +149,7 @@ def open_tables(
             MODEL_SUITE, spec.rows, table.ids, leaves, [r.proof for r in rows], kernels.hash_rows
         )
         for number, root in zip(table.ids, found, strict=True):
-            if root != identity.roots[index[spec.name]]:
+            if root != identity.root_of[spec.name]:
                 raise VerificationError(
                     7, f"row {number} of {spec.name} is not under the model id", cell=cell
                 )

@@ -173,11 +173,21 @@ def never(module: str, condition: str) -> Edit:
     return Edit(module, f"if {condition}:", "if False:")
 
 
-SHORTEST_HEAD = Edit("wire", "if argument < least:", "if argument < 0:")
+SHORTEST_HEAD = Edit("wire", "if argument < _SMALLEST[announced]:", "if argument < 0:")
 SHORTEST_FRAME = Edit("wire", "if size < least:", "if size < 0:")
 CANONICAL_RECEIPT = never(C, "receipt.encode() != data")
 PART_SIZE = Edit(V, "_frame(reader, largest)", "_frame(reader, MAX_OPENING_PART)")
-PROOF_LENGTH = Edit(O, "n=proof_length(size, a, b))", "n=None)")
+PROOF_LENGTH = Edit(
+    O,
+    'reader.digests(proof_length(size, a, b), "Merkle proof")',
+    'tuple(bytes(reader.view("", 32)) for _ in range(reader.array_of_some(64, "")))',
+)
+PROOF_CUT = Edit(
+    "merkle",
+    "[d for proof in proofs for d in proof]",
+    "[d for r, proof in zip(ranges, proofs) for d in proof[: nodes_needed(size, *r)]]",
+)
+"""What a proof has too much is not used."""
 RANGE_LENGTH = never("merkle", "len(proof) != expected")
 HINT_WIDTH = Edit(O, "if not data or not 1 <= data[0] <= _widest(claim.bound):", "if False:")
 HINT_MINIMAL = never(O, "_width(low, high) != bits")

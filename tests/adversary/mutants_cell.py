@@ -15,6 +15,7 @@ from adversary.mutants import (
     HINT_MINIMAL,
     HINT_WIDTH,
     OPENING,
+    PROOF_CUT,
     PROOF_LENGTH,
     PUBLIC,
     RANGE_LENGTH,
@@ -52,7 +53,10 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "length of a Merkle proof": Mutant(
         (VERIFY + "_check_cell: 7: str(e)",),
-        (RANGE_LENGTH,),
+        (
+            RANGE_LENGTH,
+            PROOF_CUT,
+        ),
         named("a proof one digest long"),
         setup=(PROOF_LENGTH,),
     ),
@@ -63,12 +67,12 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "committed floats are canonical": Mutant(
         (SOURCES + "open_groups: 7: {} holds -0 or a number that is not finite",),
-        (never(S, "rows.dtype == np.float32 and not _canonical(rows)"),),
+        (never(S, "rows.dtype == np.float32 and not kernels.is_settled(rows)"),),
         named("a committed negative zero"),
     ),
     "table rows under the model id": Mutant(
         (SOURCES + "open_tables: 7: row {} of {} is not under the model id",),
-        (never(S, "root != identity.roots[index[spec.name]]"),),
+        (never(S, "root != identity.root_of[spec.name]"),),
         named("embedding of another model"),
     ),
     # step 8
@@ -196,7 +200,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
         context_of_one_row,
         setup=(
-            Edit("interpreter", "first = 0 if mode is Rows.PREFIX else cell.a", "first = cell.a"),
+            Edit("interpreter", "0 if prefix else cell.a", "cell.a"),
             Edit(
                 "prover.opening",
                 "return rows[span.a - first : span.b - first]",
@@ -234,7 +238,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
         hint_left_out,
         setup=(
-            Edit(O, "sites = need.sites if hints else ()", "sites = need.sites[:-1] if hints else ()"),
+            Edit(O, "most = _most_sets(need.plan) if", "most = _most_sets(need.plan)[:-1] if"),
             COUNT_PRODUCTS,
         ),
     ),

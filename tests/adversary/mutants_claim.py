@@ -9,6 +9,7 @@ from adversary.mutants import (
     HINT_LENGTH,
     OUTPUTS,
     PART_SIZE,
+    PROOF_CUT,
     PROOF_LENGTH,
     RANGE_LENGTH,
     SHORTEST_FRAME,
@@ -53,12 +54,12 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "part that holds more than is needed": Mutant(
         (VERIFY + "_part: 1: str(e)",),
-        (PROOF_LENGTH, RANGE_LENGTH),
+        (PROOF_LENGTH, RANGE_LENGTH, PROOF_CUT),
         named("a proof one digest long"),
     ),
     "rows of another width": Mutant(
         (VERIFY + "_part: 1: str(e)",),
-        (Edit(O, 'wire.as_view(rows, "rows", width)', 'wire.as_view(rows, "rows")'),),
+        (Edit(O, '"rows", program.group_bytes(g.group) * (g.b - g.a)', '"rows"'),),
         named("rows with more bytes than they have"),
     ),
     "part larger than needed": Mutant(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernel_cases import attending, checks, moving, products, rows, sampling
+from kernel_cases import attending, checks, moving, opened, products, rows, sampling
 from kernel_cases.data import Case
 from proofcompute.errors import ProofcomputeError
 from proofcompute.kernels import Matrix, Norm
@@ -58,6 +58,8 @@ CASES: list[Case] = [
     *sampling.cases(),
     *checks.cases(),
     *checks.hints(),
+    *opened.ranges(),
+    *opened.settled(),
     *moving.cases(),
 ]
 METHODS: tuple[str, ...] = tuple(sorted({case.method for case in CASES}))

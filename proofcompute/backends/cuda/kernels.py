@@ -22,12 +22,12 @@ from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
 from proofcompute.hint import CheckedHint, Claim
-from proofcompute.kernels import I64, Before, Gated, Matrix, Norm, Sampling
+from proofcompute.kernels import I64, U8, Before, Gated, Matrix, Norm, Sampling
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
 from proofcompute.numerics import hints
 from proofcompute.numerics.groups import check_groups
 from proofcompute.numerics.products import row_squares
-from proofcompute.numerics.rows import head_width
+from proofcompute.numerics.rows import head_width, is_settled
 from proofcompute.numerics.sampler import check_rows
 
 __all__ = ["CudaKernels"]
@@ -287,6 +287,21 @@ class CudaKernels(DeviceMemory):
         if not known or leaves.dtype != np.uint8 or not 1 <= size <= leaves.shape[1]:
             return hashing.hash_trees(suite, prefix, leaves, size)  # raises
         return committing.hash_trees(self._on, suite, prefix, self._on.array(leaves), size)
+
+    def hash_ranges(
+        self,
+        suite: str,
+        prefix: bytes,
+        size: int,
+        ranges: Sequence[tuple[int, int]],
+        leaves: Given,
+        given: Given,
+    ) -> U8:
+        known, others = self.host(leaves), self.host(given)
+        return hashing.hash_ranges(suite, prefix, size, ranges, known, others, self.hash_rows)
+
+    def is_settled(self, x: Given) -> bool:
+        return is_settled(self.host(x))  # rows that arrived in a message
 
     @placed
     def project(self, y: Given, s: Given) -> Any:

@@ -70,6 +70,8 @@ _UNIT_ROWS: Final = 192
 """Query rows times heads of a unit of attention."""
 _FEW_HASHES: Final = 3
 """Up to this many rows are hashed one by one."""
+_LONG_RANGE: Final = 6144
+"""Leaves of which one level of nodes is worth several threads."""
 _LONG_PREFIX: Final = 1024
 """Longer prefixes are hashed one by one, which bounds the memory for them."""
 
@@ -107,6 +109,7 @@ class NumbaKernels(CpuMemory):
     _field = _Module("field")
     _hints = _Module("hints")
     _packing = _Module("packing")
+    _opened = _Module("opened")
 
     # -- products ------------------------------------------------------------------------------------
     def _quantised(self, x: F32, limbs: int, q: Array, before: Before = None) -> F32:
@@ -373,6 +376,16 @@ class NumbaKernels(CpuMemory):
 
     def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
         return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
+
+    def hash_ranges(
+        self, suite: str, prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8
+    ) -> U8:
+        if suite != "sha256" or len(leaves) > _LONG_RANGE or len(prefix) != 1:
+            return hashing.hash_ranges(suite, prefix, size, ranges, leaves, given, self.hash_rows)
+        return self._opened.hash_ranges(prefix, size, ranges, leaves, given)  # type: ignore[no-any-return]
+
+    def is_settled(self, x: F32) -> bool:
+        return self._opened.is_settled(x)  # type: ignore[no-any-return]
 
     def project(self, y: I32 | I8, s: U32) -> U32:
         return self._field.project(y, s)  # type: ignore[no-any-return]

@@ -35,10 +35,12 @@ from proofcompute.backends.numba.vector import (
 )
 from proofcompute.hashing import DIGEST
 
-__all__ = ["LANES", "hash_groups"]
+__all__ = ["LANES", "hash_groups", "hash_ranges"]
 
 _BLOCK: Final = 64
 _WORDS: Final = 16
+_NODE_BITS: Final = 8 * (1 + 2 * DIGEST)
+"""Length of what a node is the digest of: a prefix of one byte, two digests."""
 _LENGTH: Final = 8
 """Bytes of the length at the end of the padding."""
 
@@ -235,3 +237,89 @@ def hash_groups(a: Any, b: Any, prefix: Any, rows: Any, out: Any) -> None:
             _finish(state, last, 0)
             for lane in range(lanes):
                 out[first + lane] = last[lane]
+
+
+@helper
+def _hash_pairs(count: Any, pairs: Any, edges: Any, state: Any, out: Any) -> None:
+    """Digests of ``count`` pairs of nodes [2 count, 32] into out [count rounded up to LANES, 32].
+
+    ``edges`` [LANES, 2 blocks] has the prefix and the padding of each lane, and room for a pair between them.
+    """
+    for first in range(0, count, LANES):
+        for lane in range(min(LANES, count - first)):  # what is left in other lanes does no harm
+            _copy(pairs, (first + lane) * 2 * DIGEST, edges, lane * 2 * _BLOCK + 1, 2 * DIGEST)
+        for i in range(8):
+            state[i] = _STARTS[i]
+        _compress(state, edges, 0, 2 * _BLOCK)
+        _compress(state, edges, _BLOCK, 2 * _BLOCK)
+        _finish(state, out, first * DIGEST)
+
+
+@kernel(
+    types.void(
+        types.int64,
+        types.int64,
+        read(types.int64, 2),
+        read(types.uint8, 2),
+        read(types.uint8, 2),
+        write(types.uint8, 2),
+    )
+)
+def hash_ranges(prefix: Any, size: Any, ranges: Any, leaves: Any, given: Any, roots: Any) -> None:
+    """The roots [t, 32] of trees of which leaves a..b are known, a level of all of them at once.
+
+    prefix: one byte; ranges [t, 2], leaves [n, 32], given [g, 32] as hashing.hash_ranges defines.
+    """
+    trees = ranges.shape[0]
+    low, high, used = np.empty(trees, np.int64), np.empty(trees, np.int64), np.empty(trees, np.int64)
+    needed = 0
+    for i in range(trees):
+        low[i], high[i], used[i] = ranges[i, 0], ranges[i, 1], needed
+        a, b, n = low[i], high[i], size
+        while n > 1:
+            needed += a % 2 + (b % 2 if b < n else 0)
+            a, b, n = a // 2, (b + 1) // 2, (n + 1) // 2
+    edges = np.zeros((LANES, 2 * _BLOCK), np.uint8)
+    for lane in range(LANES):
+        edges[lane, 0] = prefix
+        edges[lane, 1 + 2 * DIGEST] = 0x80
+        edges[lane, 2 * _BLOCK - 2] = _NODE_BITS >> 8
+        edges[lane, 2 * _BLOCK - 1] = _NODE_BITS & 0xFF
+    state = np.empty((8, LANES), np.uint32)
+    most = leaves.shape[0] + 2 * trees
+    nodes, pairs = np.empty((most, DIGEST), np.uint8), np.empty((most, DIGEST), np.uint8)
+    above = np.empty((most // 2 + LANES, DIGEST), np.uint8)
+    _copy(leaves, 0, nodes, 0, leaves.size)
+    while size > 1:
+        at, paired = 0, 0
+        for i in range(trees):
+            count = high[i] - low[i]
+            if low[i] % 2:
+                pairs[paired] = given[used[i]]
+                used[i] += 1
+                paired += 1
+            _copy(nodes, at * DIGEST, pairs, paired * DIGEST, count * DIGEST)
+            at += count
+            paired += count
+            if high[i] % 2:
+                if high[i] < size:
+                    pairs[paired] = given[used[i]]
+                    used[i] += 1
+                    paired += 1
+                else:  # the level's lone last node goes up as it is: put aside where the root will be
+                    paired -= 1
+                    roots[i] = pairs[paired]
+        _hash_pairs(paired // 2, pairs, edges, state, above)
+        at, paired = 0, 0
+        for i in range(trees):
+            lone = high[i] % 2 == 1 and high[i] == size
+            low[i], high[i] = low[i] // 2, (high[i] + 1) // 2
+            count = high[i] - low[i] - lone
+            _copy(above, paired * DIGEST, nodes, at * DIGEST, count * DIGEST)
+            paired += count
+            at += count
+            if lone:
+                nodes[at] = roots[i]
+                at += 1
+        size = (size + 1) // 2
+    _copy(nodes, 0, roots, 0, roots.size)
