@@ -23,6 +23,7 @@ from proofcompute.backends.numba.arguments import (
     finite,
     need,
     preparation,
+    quantised,
     rotation,
     up,
 )
@@ -41,7 +42,6 @@ from proofcompute.kernels import (
     Before,
     Gated,
     Matrix,
-    Norm,
     Place,
     ReadHint,
     Sampling,
@@ -49,7 +49,6 @@ from proofcompute.kernels import (
 from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.numerics.elementwise import check_platform
 from proofcompute.numerics.groups import hashed_groups
-from proofcompute.numerics.products import LARGEST
 from proofcompute.numerics.rows import head_width
 from proofcompute.numerics.sampler import sample_rows
 
@@ -111,11 +110,8 @@ class NumbaKernels(CpuMemory):
     # -- products ------------------------------------------------------------------------------------
     def _combined(self, x: F32, limbs: int, before: Before = None) -> tuple[Array, F32]:
         """q int16 [n rounded up to a tile, d rounded up to even], zero where there is no x, and scales."""
-        if limbs not in LARGEST:
-            raise InputError(f"a row has one or two limbs, not {limbs}")
         n, width = x.shape
-        d = width // 2 if isinstance(before, Gated) else width
-        q = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
+        q = np.zeros((up(n, 12), up(quantised(x, limbs, before), 2)), dtype=np.int16)
         scales = np.empty(n, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
         how = preparation(self._linear, before)
@@ -123,12 +119,16 @@ class NumbaKernels(CpuMemory):
         finite(good, "an input of the quantiser")
         return q, scales
 
-    def quantise(self, x: F32, limbs: int) -> tuple[I8, F32]:
-        """Rows [n, d] to int8 limbs [limbs, n, d] and scales [n]."""
-        q, scales = self._combined(x, limbs)
-        out = np.empty((limbs, *x.shape), dtype=np.int8)
-        threads.split(self._products.split_limbs, len(x), _SPLIT_ELEMENTS // max(1, x.shape[1]), q, out)
-        return out, scales
+    def quantise(self, x: F32, limbs: int, before: Before = None) -> tuple[I8, F32]:
+        """Rows [n, d], after ``before``, to int8 limbs [limbs, n, d] and scales [n]."""
+        n, width = x.shape
+        q = np.empty((limbs, n, quantised(x, limbs, before)), dtype=np.int8)
+        scales = np.empty(n, dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, width)
+        how = preparation(self._linear, before)
+        good = threads.split(self._linear.limbs_of_rows, n, least, x, *how, q, scales)
+        finite(good, "an input of the quantiser")
+        return q, scales
 
     def product(self, q: I8, w: I8) -> I32:
         """q [n, d] times the rows of w [m, d]: int32 [n, m]."""
@@ -178,8 +178,6 @@ class NumbaKernels(CpuMemory):
         bias = NO_BIAS if w.bias is None else w.bias
         fits = width == (2 * d if isinstance(before, Gated) else d) and w.scale.shape == (m,)
         need(fits and (w.bias is None or bias.shape == (m,)), "rows, weights, scales and bias", x, w.q, bias)
-        if isinstance(before, Norm):
-            need(before.weight.shape == (width,), "rows and weights", x, before.weight)
         if residual is None:
             residual = NO_RESIDUAL
         else:

@@ -27,6 +27,7 @@ __all__ = [
     "NORM",
     "PLAIN",
     "few_channels",
+    "limbs_of_rows",
     "linear_few",
     "linear_panels",
     "prepare_rows",
@@ -46,6 +47,18 @@ _WEIGHTS: Final = (read(_i8, 3), read(_f32, 1), read(_f32, 1))
 
 
 @helper
+def _prepare(x: Any, mode: Any, nw: Any, eps: Any, level: Any, row: Any, levels: Any, q: Any) -> Any:
+    """One prepared row of x into q; row and level are scratch. Returns its scale, or -1 if not finite."""
+    if mode == NORM:
+        norm_into(x, nw, eps, level, row)
+        return quantise_into(row, levels, q)
+    if mode == GATED:
+        gate_into(x, row)
+        return quantise_into(row, levels, q)
+    return quantise_into(x, levels, q)
+
+
+@helper
 def prepare_rows(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any) -> Any:
     """Prepared rows of x into q int16 [n, >= d] and scales [n]. False if one is not finite."""
     levels = _LEVELS1 if limbs == 1 else _LEVELS2
@@ -53,14 +66,7 @@ def prepare_rows(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scale
     row = np.empty(d if mode != PLAIN else 0, np.float32)
     level = np.empty(blocks(d) if mode == NORM else 0, np.float32)
     for t in range(x.shape[0]):
-        if mode == NORM:
-            norm_into(x[t], nw, eps, level, row)
-            scales[t] = quantise_into(row, levels, q[t])
-        elif mode == GATED:
-            gate_into(x[t], row)
-            scales[t] = quantise_into(row, levels, q[t])
-        else:
-            scales[t] = quantise_into(x[t], levels, q[t])
+        scales[t] = _prepare(x[t], mode, nw, eps, level, row, levels, q[t])
         if scales[t] < np.float32(0):
             return False
     return True
@@ -72,6 +78,31 @@ def quantise_rows(
 ) -> Any:
     """Rows a..b of x into q int16 [>= n, >= d] and scales [n]. False if one is not finite."""
     return prepare_rows(x[a:b], mode, nw, eps, limbs, q[a:b], scales[a:b])
+
+
+@kernel(types.boolean(_i64, _i64, read(_f32, 2), *_BEFORE, write(_i8, 3), write(_f32, 1)))
+def limbs_of_rows(a: Any, b: Any, x: Any, mode: Any, nw: Any, eps: Any, out: Any, scales: Any) -> Any:
+    """Prepared rows a..b of x to out int8 [limbs, n, d] and scales [n]. False if one is not finite.
+
+    q is split in two by hi = (q + 128) >> 8 and lo = q - 256 hi.
+    """
+    limbs, _, d = out.shape
+    levels = _LEVELS1 if limbs == 1 else _LEVELS2
+    row = np.empty(d if mode != PLAIN else 0, np.float32)
+    level = np.empty(blocks(d) if mode == NORM else 0, np.float32)
+    q = np.empty(d, np.int16)
+    for t in range(a, b):
+        scales[t] = _prepare(x[t], mode, nw, eps, level, row, levels, q)
+        if scales[t] < np.float32(0):
+            return False
+        low = out[limbs - 1, t]
+        for i in range(d):
+            low[i] = np.int8(q[i])
+        if limbs == 2:
+            high = out[0, t]
+            for i in range(d):
+                high[i] = np.int8((np.int32(q[i]) + np.int32(128)) >> np.int32(8))
+    return True
 
 
 @helper

@@ -37,7 +37,6 @@ __all__ = [
     "product_panels",
     "rescale",
     "scaled",
-    "split_limbs",
     "sum_of_channel",
     "sums_of_panel",
     "widen",
@@ -51,21 +50,6 @@ _f32, _i8, _i16, _i32, _i64 = types.float32, types.int8, types.int16, types.int3
 
 
 # -- operands ----------------------------------------------------------------------------------------------
-@kernel(types.void(_i64, _i64, read(_i16, 2), write(_i8, 3)))
-def split_limbs(a: Any, b: Any, q: Any, out: Any) -> None:
-    """Rows a..b of q [>= n, d] into out int8 [limbs, n, d]: hi = (q + 128) >> 8 and lo = q - 256 hi."""
-    limbs, _, d = out.shape
-    for t in range(a, b):
-        row = q[t]
-        low = out[limbs - 1, t]
-        for i in range(d):
-            low[i] = np.int8(row[i])
-        if limbs == 2:
-            high = out[0, t]
-            for i in range(d):
-                high[i] = np.int8((np.int32(row[i]) + np.int32(128)) >> np.int32(8))
-
-
 @kernel(types.void(_i64, _i64, read(_i8, 2), write(_i16, 2)))
 def widen(a: Any, b: Any, x: Any, out: Any) -> None:
     """Rows a..b of x int8 [n, d] into out int16 [>= n, >= d]."""

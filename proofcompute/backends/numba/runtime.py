@@ -74,7 +74,7 @@ define void @NRT_MemInfo_call_dtor(ptr %p) {
   ret void
 }
 
-define void @NRT_incref(ptr %p) {
+define void @NRT_incref(ptr %p) alwaysinline {
   %none = icmp eq ptr %p, null
   br i1 %none, label %end, label %count
 count:
@@ -86,7 +86,7 @@ end:
   ret void
 }
 
-define void @NRT_decref(ptr %p) {
+define void @NRT_decref(ptr %p) alwaysinline {
   %none = icmp eq ptr %p, null
   br i1 %none, label %end, label %count
 count:
