@@ -89,9 +89,7 @@ def cases() -> Iterator[Case]:
         yield Case(
             "quantise",
             f"{how}-overflows-{n}",
-            lambda h=how, n=n: _prepared(
-                n, 6, 1, h, kind="normal" if h == "norm" else "huge", largest=True
-            ),
+            lambda h=how, n=n: _prepared(n, 6, 1, h, kind="normal" if h == "norm" else "huge", largest=True),
             NonFiniteError,
         )
         yield Case(
