@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def open_groups(
     return OpenedRows(statement, cell, arrays)
 
 
-def _identical(x: Array, y: Array) -> bool:
+def _identical(x: Array, y: Any) -> bool:
     """Whether y, which may be a backend's own, has the type, shape and bytes of x, which is NumPy's."""
     if x.shape != y.shape or x.dtype != y.dtype:
         return False

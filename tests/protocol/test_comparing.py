@@ -1,4 +1,4 @@
-"""Step 9: computed rows equal the committed ones in type, shape and every bit, wherever a backend has them."""
+"""Step 9: computed rows equal the committed ones in type, shape and every bit, wherever they are kept."""
 
 from __future__ import annotations
 

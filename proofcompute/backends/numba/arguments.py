@@ -46,7 +46,7 @@ def quantised(x: F32, limbs: int, before: Before) -> int:
     """Elements that are quantised of each row [n, width] after ``before``; InputError unless they fit."""
     if limbs not in LARGEST:
         raise InputError(f"a row has one or two limbs, not {limbs}")
-    _, width = x.shape
+    width = int(x.shape[1])
     if isinstance(before, Norm):
         need(before.weight.shape == (width,), "rows and weights", x, before.weight)
     if not isinstance(before, Gated):

@@ -112,6 +112,30 @@ def _finish(value: Any, scale: Any, j: Any, bias: Any, residual: Any, t: Any) ->
 
 
 @helper
+def _finish_panel(sums: Any, sx: Any, sw: Any, bias: Any, residual: Any, j: Any, out: Any) -> None:
+    """:func:`_finish` of all rows' channels j.. of a panel.
+
+    Over slices, by one index each: elements at a sum of two indices would be gathered one by one.
+    """
+    end = j + TILE_COLUMNS
+    scales = sw[j:end]
+    biases = bias[j:end]
+    for t in range(out.shape[0]):
+        row = sums[t]
+        scale = sx[t]
+        to = out[t, j:end]
+        for c in range(to.size):
+            to[c] = np.float32(row[c]) * (scale * scales[c])
+        if biases.size:
+            for c in range(to.size):
+                to[c] = to[c] + biases[c]
+        if residual.size:
+            rest = residual[t, j:end]
+            for c in range(to.size):
+                to[c] = rest[c] + to[c]
+
+
+@helper
 def few_channels(
     a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any
 ) -> None:
@@ -140,12 +164,10 @@ def linear_panels(
 
     q int16 [n rounded up to SMALL_ROWS, d rounded up to even], zero beyond d.
     """
-    n, m = out.shape
+    n = len(out)
     panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
     sums = np.empty((q.shape[0], TILE_COLUMNS), np.int64)
     for p in range(a, b):
         j = p * TILE_COLUMNS
         sums_of_panel(q, n, w, j, panel, sums)
-        for t in range(n):
-            for c in range(min(TILE_COLUMNS, m - j)):
-                out[t, j + c] = _finish(sums[t, c], sx[t] * sw[j + c], j + c, bias, residual, t)
+        _finish_panel(sums, sx, sw, bias, residual, j, out)

@@ -153,15 +153,17 @@ def product_few(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
 @kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))
 def product_panels(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
     """Panels a..b of out int32 [n, m]; q as in :func:`linear_panels`, w [1, m, d]."""
-    n, m = out.shape
+    n = len(out)
     panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
     sums = np.empty((q.shape[0], TILE_COLUMNS), np.int64)
     for p in range(a, b):
         j = p * TILE_COLUMNS
         sums_of_panel(q, n, w, j, panel, sums)
         for t in range(n):
-            for c in range(min(TILE_COLUMNS, m - j)):
-                out[t, j + c] = np.int32(sums[t, c])
+            row = sums[t]
+            to = out[t, j : j + TILE_COLUMNS]
+            for c in range(to.size):
+                to[c] = np.int32(row[c])
 
 
 @kernel(

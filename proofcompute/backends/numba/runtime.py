@@ -5,9 +5,9 @@ A kernel's scratch arrays live in memory behind a header whose layout Numba's ge
 from ``malloc``, and goes back to ``free`` when nothing refers to it any more; nothing here has a destructor.
 Reshaping, of contiguous arrays only, gives the strides of a contiguous array.
 
-References are counted without locking the memory, where Numba's own functions lock it twice for every row that
-a loop looks at: a block is made, used and given back in one call of a kernel, which one thread makes. Arrays
-of Python's have no block.
+References are counted without locking the memory, where Numba's own functions lock it twice for every row
+that a loop looks at: a block is made, used and given back in one call of a kernel, which one thread makes.
+Arrays of Python's have no block.
 """
 
 from __future__ import annotations
