@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.scale.bandwidth import all_layers, bandwidths
-from benchmarks.scale.block import Block, Check, committing
+from benchmarks.scale.block import PEAK, Block, Check, committing
 from proofcompute.devices import kernels_for
 from proofcompute.kernels import Kernels
 
@@ -37,7 +37,7 @@ def block(request: pytest.FixtureRequest, kernels: Kernels) -> Block:
 @pytest.mark.parametrize("rows", [1, 16])
 def test_product_checks_of_a_block(benchmark: Any, block: Block, rows: int) -> None:
     benchmark.extra_info.update(block.checks(rows, 5 * ROUNDS))
-    assert benchmark(Check(block, rows).check)
+    assert benchmark(Check(block, rows, PEAK).check)
 
 
 def test_one_cell_at_a_long_context(benchmark: Any, block: Block) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -57,23 +58,32 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         stream.write(data)
 
 
-def check_private(path: Path, what: str) -> None:
-    """InputError unless only its owner may read the file (as ssh asks of its keys)."""
+def check_private(path: Path, what: str, fd: int | None = None) -> None:
+    """InputError unless only its owner may read the file (as ssh asks of its keys).
+
+    ``fd``: the same file, open to have secrets written into it. Then it must be a plain file of this user's
+    own, since its owner may read it.
+    """
     try:
-        mode = path.stat().st_mode
+        status = path.stat() if fd is None else os.fstat(fd)
     except OSError as e:
         raise InputError(f"cannot read {what} {path}: {e.strerror or e}") from e
-    if mode & 0o077:
+    if fd is not None and not (stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()):
+        raise InputError(f"{what} {path} is no file of yours: somebody else made it; remove it")
+    if status.st_mode & 0o077:
         raise InputError(f"{what} {path} is secret, but others may read it; run: chmod 600 {path}")
 
 
-def read_limited(path: Path, limit: int, what: str) -> bytes:
-    """The bytes of a file of at most ``limit`` bytes.
+def read_limited(path: Path, limit: int, what: str, fd: int | None = None) -> bytes:
+    """The bytes of a file of at most ``limit`` bytes; from its start if ``fd``, which is the same file, is
+    given.
 
     Raises InputError if it cannot be read, LimitError if it is larger.
     """
     try:
-        with path.open("rb") as stream:
+        with open(path if fd is None else fd, "rb", closefd=fd is None) as stream:
+            if fd is not None:
+                stream.seek(0)
             data = stream.read(limit + 1)
     except OSError as e:
         raise InputError(f"cannot read {what} {path}: {e.strerror or e}") from e

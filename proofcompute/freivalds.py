@@ -12,6 +12,9 @@ Cauchy and Schwarz |y_tj| <= |x_t| |w_j|, so it is below 2^30 if max_t |x_t|^2 m
 and verifier both know the two maxima: the first from the rows in front of the product, the second from the
 weights or the key. Where they are too large, each limb of X has a set of its own, below 2^30 by the bound on
 int8 products. So D above is smaller than p in either case, whatever the prover sends.
+
+The check itself is :meth:`proofcompute.kernels.Kernels.check_hint`, on the hint as it is sent. It evaluates
+all sets, rows and columns, and tells of them only whether they all hold.
 """
 
 from __future__ import annotations
@@ -25,16 +28,15 @@ import numpy as np
 
 from proofcompute.field import P31, sample31
 from proofcompute.hashing import Xof
+from proofcompute.hint import Claim
 from proofcompute.kernels import I8, U32, Kernels, Matrix
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_CONTRACTION
 from proofcompute.program import Site, WeightSpec
 
 __all__ = [
-    "Claim",
     "Columns",
     "DerivedColumns",
     "SecretColumns",
-    "check_product",
     "claims",
     "derive",
     "largest_squares",
@@ -124,21 +126,6 @@ class DerivedColumns:
         return largest_squares(self.matrix(spec.name), self.kernels)
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One set of integers [n, m] of a hint: columns start..stop of X times those of one limb of W."""
-
-    start: int
-    stop: int
-    limbs: tuple[int, ...]
-    """Limbs of X, high before low: one, or both taken together."""
-    w_limb: int
-    shift: int
-    """The product is the sum of all sets, each shifted left by this."""
-    bound: int
-    """No value is larger than this in absolute value; below 2^30."""
-
-
 def claims(site: Site, q: I8, squares: Sequence[int], kernels: Kernels) -> list[Claim]:
     """What a hint of one product holds, in canonical order: parts, then limbs of W, then limbs of X.
 
@@ -149,55 +136,28 @@ def claims(site: Site, q: I8, squares: Sequence[int], kernels: Kernels) -> list[
         kernels: backend.
     """
     out = []
+    both = site.x_limbs == 2
     for start in range(0, site.d, MAX_CONTRACTION):
         stop = min(start + MAX_CONTRACTION, site.d)
-        part = q if stop - start == site.d else np.ascontiguousarray(kernels.host(q)[:, :, start:stop])
-        largest = int(kernels.row_squares(part).max()) if site.x_limbs == 2 else 0
+        largest = 0
+        if both:
+            part = q if stop - start == site.d else np.ascontiguousarray(kernels.host(q)[:, :, start:stop])
+            largest = int(kernels.row_squares(part).max())
         for j in range(site.w_limbs):
             shift = 8 * (site.w_limbs - 1 - j)
-            bound = math.isqrt(largest * squares[j])
-            if site.x_limbs == 2 and bound < MAX_ACCUMULATOR:
+            if not both:
+                out.append(Claim(start, stop, (0,), j, shift, site.bound))
+            elif (bound := math.isqrt(largest * squares[j])) < MAX_ACCUMULATOR:
                 out.append(Claim(start, stop, (0, 1), j, shift, bound))
             else:
-                each = (
-                    Claim(start, stop, (i,), j, shift + 8 * (site.x_limbs - 1 - i), site.bound)
-                    for i in range(site.x_limbs)
-                )
-                out.extend(each)
+                out.append(Claim(start, stop, (0,), j, shift + 8, site.bound))
+                out.append(Claim(start, stop, (1,), j, shift, site.bound))
     return out
 
 
 def largest_squares(w: Matrix, kernels: Kernels) -> tuple[int, ...]:
     """The largest sum of squares of a row [d] of each limb of a weight matrix."""
     return tuple(int(kernels.row_squares(limb[np.newaxis]).max()) for limb in w.q)
-
-
-def check_product(q: I8, projections: U32, made: Sequence[Claim], v: U32, kernels: Kernels) -> bool:
-    """Whether every set is the product it claims to be, up to the error in the module's text.
-
-    Args:
-        q: int8 limbs of the rows, [limbs, n, d].
-        projections: Y S of each set, [sets, n, k]; every value of Y within its claim's bound.
-        made: the claims.
-        v: projections of the weights, [w_limbs, k, d].
-        kernels: backend that projects.
-
-    All sets, rows and columns are evaluated whatever fails, so that time says nothing about which one did.
-    """
-    ok = True
-    n, d = q.shape[1:]
-    for left, claim in zip(projections, made, strict=True):
-        a, b, limbs = claim.start, claim.stop, claim.limbs
-        columns = v[claim.w_limb]
-        rows = q if len(limbs) == len(q) else q[limbs[0] : limbs[-1] + 1]
-        if b - a < d:
-            columns, rows = np.ascontiguousarray(columns[:, a:b]), np.ascontiguousarray(rows[:, :, a:b])
-        # all limbs in one call, so that the columns are read once
-        whole = kernels.host(kernels.project(rows.reshape(len(limbs) * n, b - a), columns))
-        if len(limbs) == 2:
-            whole = (whole[:n].astype(np.int64) * 256 + whole[n:]) % P31
-        ok &= bool(np.array_equal(left, whole))
-    return ok
 
 
 def soundness_bits(k: int, attempts: int) -> float:

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from proofcompute.hint import CheckedHint, Claim
 from proofcompute.limits import MAX_CONTRACTION
 
 F32 = npt.NDArray[np.float32]
@@ -96,18 +97,6 @@ def product_sets(d: int, x_limbs: int, w_limbs: int) -> tuple[tuple[int, int, in
         for i in range(x_limbs)
         for j in range(w_limbs)
     )
-
-
-@dataclass(frozen=True, eq=False)
-class ReadHint:
-    """What :meth:`Kernels.read_hint` finds in the packed sets of one product."""
-
-    limits: Sequence[tuple[int, int]]
-    """The least and the greatest value of each set."""
-    projections: U32
-    """Each set times the columns, [sets, n, k]."""
-    y: F32
-    """The product as float32, [n, m]; of no use before the rest is checked."""
 
 
 Place: TypeAlias = tuple[int, int, int]
@@ -368,19 +357,22 @@ class Kernels(Memory, Protocol):
         """
         ...
 
-    def read_hint(
+    def check_hint(
         self,
+        q: I8,
+        claims: Sequence[Claim],
         sets: Sequence[tuple[int, bytes | memoryview]],
         s: U32,
-        shifts: Sequence[int],
+        v: U32,
         sx: F32,
         sw: F32,
         bias: F32 | None,
-    ) -> ReadHint:
-        """Unpack integer sets [n, m], their bits first, find their limits, project and rescale them; fused.
+    ) -> CheckedHint:
+        """Unpack integer sets [n, m], their bits first, find their limits, check and rescale them; fused.
 
-        Equal to ``bitpack.unpack`` of each set, its least and greatest value, ``project`` of each set by s
-        [k, m], and ``rescale`` of all. There is at least one set, row and column. FormatError on a wrong
+        A set holds if its projection by s [k, m] equals that of the columns and limbs of q [limbs, n, d] that
+        it claims by v [w_limbs, k, d]. All sets, rows and columns are evaluated whatever fails, so that time
+        says nothing about which one did. There is at least one set, row and column. FormatError on a wrong
         length or padding that is not zero.
         """
         ...

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scale.bandwidth import all_layers, bandwidths
-from benchmarks.scale.block import Block, committing
+from benchmarks.scale.block import PEAK, Block, committing
 from proofcompute.bench.machine import load, machine
+from proofcompute.bench.results import rounded
 from proofcompute.devices import kernels_for
 from proofcompute.files import write_atomic
 from proofcompute.kernels import Kernels
@@ -34,9 +35,15 @@ def _key() -> dict[str, Any]:
 
 def _audits(precision: str, k: Kernels, rounds: int) -> list[dict[str, Any]]:
     block = Block(MODEL, precision, k, 32)
+    found = []
+    for peak in (0.0, PEAK) if block.sites[0].x_limbs == 2 else (0.0,):
+        found += [
+            block.checks(1, 3 * rounds, peak),
+            block.row_through_blocks(rounds, peak),
+            block.checks(16, rounds, peak),
+        ]
     return [
-        block.checks(1, 3 * rounds),
-        block.checks(16, rounds),
+        *found,
         block.cell(rounds)[0],
         block.prefill(rounds)[0],
     ]
@@ -68,22 +75,13 @@ def main() -> int:
     before = load()
     results |= {part: PARTS[part](k, args.rounds) for part in args.part or PARTS}
     results |= {
-        "schema": 1,
         "command": "python -m benchmarks.scale -o DIR",
         "note": args.note,
         "rounds": args.rounds,
         "machine": machine(k, max(before, load())).__dict__,
     }
-    write_atomic(path, f"{json.dumps(_rounded(results), indent=1)}\n".encode())
+    write_atomic(path, f"{json.dumps(rounded(results), indent=1)}\n".encode())
     return 0
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _rounded(v) for name, v in value.items()}
-    if isinstance(value, list):
-        return [_rounded(v) for v in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

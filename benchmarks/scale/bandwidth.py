@@ -17,9 +17,10 @@ import numpy as np
 from benchmarks.cost.shapes import MODELS
 from proofcompute.bench.timing import seconds
 from proofcompute.field import P31
-from proofcompute.freivalds import Claim, check_product
+from proofcompute.freivalds import claims
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Array, Kernels
+from proofcompute.messages import check_hint, pack_set
 
 __all__ = ["all_layers", "bandwidths"]
 
@@ -76,29 +77,30 @@ def bandwidths(k: Kernels, rounds: int) -> list[dict[str, Any]]:
 
 
 def all_layers(model: str, rows: int, k: Kernels, rounds: int) -> dict[str, Any]:
-    """Product checks of ``rows`` tokens together through all blocks, one limb; S, V and hints of every site.
+    """Product checks of ``rows`` tokens together through all blocks, one limb.
 
-    Hints and columns are random: a check costs the same whatever comes of it.
+    What they read is summed, too: S, V, rows, packed hints and scales of every site. Hints and columns are
+    random: a check costs the same whatever comes of it.
     """
     program = decoder_program(MODELS[model], PRECISIONS["w8a8"])
     rng = np.random.default_rng(0)
-    cases, made = [], []
+    sites, cases = [], []
     for plan in program.plans[1:-1]:
         for site in plan.sites:
-            made.append(Claim(0, site.d, (0,), 0, 0, site.bound))
-            cases.append(
-                (
-                    rng.integers(-127, 128, (1, rows, site.d), np.int8),
-                    rng.integers(-(1 << 24), 1 << 24, (rows, site.m), np.int32),
-                    rng.integers(0, P31, (2, site.m)).astype(np.uint32),
-                    rng.integers(0, P31, (1, 2, site.d)).astype(np.uint32),
-                )
-            )
+            hint = pack_set(rng.integers(-(1 << 21), 1 << 21, (rows, site.m), np.int32), k)
+            q = rng.integers(-127, 128, (1, rows, site.d), np.int8)
+            s = rng.integers(0, P31, (2, site.m)).astype(np.uint32)
+            v = rng.integers(0, P31, (1, 2, site.d)).astype(np.uint32)
+            sw = np.ones(site.m, np.float32)
+            sites.append((site, hint))
+            cases.append((q, s, v, sw, np.frombuffer(hint, np.uint8)))
+    sx = np.ones(rows, np.float32)
 
     def check() -> bool:
         passed = False
-        for (q, hint, s, v), claim in zip(cases, made, strict=True):
-            passed |= check_product(q, k.project(hint, s)[np.newaxis], [claim], v, k)
+        for (site, hint), (q, s, v, sw, _) in zip(sites, cases, strict=True):
+            wanted = claims(site, q, (), k)
+            passed |= check_hint([hint], site.weight, q, wanted, (s, v), sx, (sw, None), k).holds
         return passed
 
     def read() -> None:
@@ -113,7 +115,6 @@ def all_layers(model: str, rows: int, k: Kernels, rounds: int) -> dict[str, Any]
         "model": f"{model} w8a8",
         "milliseconds_per_token": 1e3 * checking / rows,
         "reading_milliseconds_per_token": 1e3 * reading / rows,
-        "megabytes": sum(a.nbytes for case in cases for a in case) / 1e6,
     }
 
 

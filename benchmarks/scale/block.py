@@ -7,61 +7,82 @@ float32 BLAS multiplies int8 exactly in chunks of 1,024, and is timed on the sam
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from benchmarks.scale.models import blocks_of
+from benchmarks.scale.models import blocks_apart, blocks_of
 from proofcompute.bench.subject import Subject, token_request
 from proofcompute.bench.timing import alternating, phases, seconds
 from proofcompute.errors import Cell
-from proofcompute.freivalds import (
-    Claim,
-    check_product,
-    claims,
-    derive,
-    largest_squares,
-    project_weight,
-)
+from proofcompute.freivalds import claims, derive, largest_squares, project_weight
 from proofcompute.hashing import SUITES
-from proofcompute.kernels import F32, I8, I32, Array, Kernels, Matrix
-from proofcompute.messages import all_cells
+from proofcompute.hint import Claim
+from proofcompute.kernels import F32, I8, I32, U32, Array, Kernels, Matrix
+from proofcompute.messages import all_cells, check_hint, pack_set
+from proofcompute.numerics.bitpack import unpack
 from proofcompute.program import Site
 
-__all__ = ["Block", "Check", "committing"]
+__all__ = ["PEAK", "RIGHT_AFTER", "Block", "Check", "altered", "committing"]
 
 CONTEXT = 1_024
 """Rows before the single cell, itself included."""
 PREFILL = 512
+STREAMED = 3
+"""Blocks whose weights are held where a row goes through all blocks."""
+PEAK = 64.0
+"""A number so far above normal ones beside it that a row of two limbs has one set (docs/adr/0016)."""
+RIGHT_AFTER = "right after the products"
 _EXACT = 1_024
 """Products of two int8 whose sum float32 holds exactly."""
 
 
-class Check:
-    """The product checks of some rows at the block's sites, and the products themselves."""
+@dataclass
+class Case:
+    """One product of some rows, and what a verifier has for it."""
 
-    def __init__(self, block: Block, rows: int, columns: int = 2) -> None:
+    site: Site
+    x: F32
+    w: Matrix
+    q: I8
+    hint: list[bytes]
+    columns: tuple[U32, U32]
+    """S and V."""
+    squares: tuple[int, ...]
+    sx: F32
+
+
+class Check:
+    """The product checks of some rows at the block's sites, and the products themselves.
+
+    Where ``peak`` is given, each row has one number so large, and else normal ones.
+    """
+
+    def __init__(self, block: Block, rows: int, peak: float, number: int = 0, columns: int = 2) -> None:
         self.k = block.subject.kernels
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(number)
+        matrices, model = block.matrices[number % len(block.matrices)], block.subject.model
         self.cases = []
-        self.inputs: list[tuple[F32, Matrix, Site]] = []
-        for site in block.sites:
-            model = block.subject.model
-            w = model.matrix(site.weight)
-            s = derive(bytes(32), model.model_id, model.program.weight[site.weight], columns)
+        for site, w in zip(block.sites, matrices, strict=True):
+            # one seed for each block: no two have a column in common
+            s = derive(number.to_bytes(32), model.model_id, model.program.weight[site.weight], columns)
             x = rng.standard_normal((rows, site.d), np.float32)
-            q, _ = self.k.quantise(x, site.x_limbs)
+            if peak:
+                x[:, 0] = peak
+            q, sx = self.k.quantise(x, site.x_limbs)
             squares = largest_squares(w, self.k)
-            hint = np.stack([self._values(q, w, c) for c in claims(site, q, squares, self.k)])
-            self.cases.append((q, hint, site, s, project_weight(w, s, self.k), squares))
-            self.inputs.append((x, w, site))
+            hint = [pack_set(self._values(q, w, c), self.k) for c in claims(site, q, squares, self.k)]
+            v = project_weight(w, s, self.k)
+            self.cases.append(Case(site, x, w, q, hint, (s, v), squares, sx))
+        self.sets = max(len(case.hint) for case in self.cases)
         assert self.check()
-        for _, hint, *_ in self.cases:
-            hint[-1, -1, -1] += 1
+        for case in self.cases:
+            right, case.hint[-1] = case.hint[-1], altered(case, self.k)
             assert not self.check()
-            hint[-1, -1, -1] -= 1
+            case.hint[-1] = right
 
     def _values(self, q: I8, w: Matrix, claim: Claim) -> I32:
         a, b = claim.start, claim.stop
@@ -72,24 +93,24 @@ class Check:
         return values
 
     def check(self) -> bool:
-        """All product checks: the claims with their bounds, both sides projected and compared."""
+        """All product checks, from the packed hints to the products as floats, as an audit makes them."""
         good = True
-        for q, hint, site, s, v, squares in self.cases:
-            made = claims(site, q, squares, self.k)
-            sets, n, m = hint.shape
-            left = self.k.project(hint.reshape(sets * n, m), s).reshape(sets, n, -1)
-            good &= check_product(q, left, made, v, self.k)
+        for c in self.cases:
+            wanted = claims(c.site, c.q, c.squares, self.k)
+            scales = c.w.scale, c.w.bias
+            good &= check_hint(c.hint, c.site.weight, c.q, wanted, c.columns, c.sx, scales, self.k).holds
         return good
 
     def compute(self) -> None:
         """All products, quantisation and scaling included."""
-        for x, w, site in self.inputs:
-            self.k.linear(x, w, site.x_limbs)
+        for c in self.cases:
+            self.k.linear(c.x, c.w, c.site.x_limbs)
 
     def blas_seconds(self, rounds: int) -> float:
         """Seconds of all products in float32 BLAS, weights converted beforehand, nothing else done."""
         spent = 0.0
-        for (q, _, site, *_), (_, w, _) in zip(self.cases, self.inputs, strict=True):
+        for case in self.cases:
+            q, w, site = case.q, case.w, case.site
             y = np.empty((len(w.q[0]), q.shape[1]), np.float32)
             cuts = range(0, site.d, _EXACT)
             rows = [[np.ascontiguousarray(x[:, a : a + _EXACT].T, np.float32) for a in cuts] for x in q]
@@ -112,6 +133,18 @@ class Check:
         return spent
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n > 1)}"
+
+
+def altered(case: Case, k: Kernels) -> bytes:
+    """The last set of a hint with one to its last value."""
+    bits, data = case.hint[-1][0], case.hint[-1][1:]
+    values = unpack(data, bits, case.q.shape[1] * case.site.m)
+    values[-1] += 1
+    return pack_set(values, k)
+
+
 class Block:
     """One block of a model with random weights."""
 
@@ -120,16 +153,48 @@ class Block:
         self.blocks = blocks
         self.subject = Subject(blocks_of(model, precision, kernels), kernels)
         self.sites = self.subject.model.program.plans[1].sites
+        self.matrices = [[self.subject.model.matrix(site.weight) for site in self.sites]]
+        self._parts = model, precision, kernels
 
-    def checks(self, rows: int, rounds: int) -> dict[str, Any]:
+    def checks(self, rows: int, rounds: int, peak: float = 0) -> dict[str, Any]:
         """Product checks of rows that are checked together, over computing those products."""
-        check = Check(self, rows)
+        check = Check(self, rows, peak)
         computing, checking, ratio = alternating(check.compute, check.check, rounds)
         blas = check.blas_seconds(3)
         return {
-            "what": f"product checks of {rows} row{'s' * (rows > 1)}",
+            "what": f"product checks of {_counted(rows, 'row')}{self._sets(check)}, {RIGHT_AFTER}",
             **self._row(computing, checking, ratio, blas),
         }
+
+    def row_through_blocks(self, rounds: int, peak: float = 0) -> dict[str, Any]:
+        """Product checks of one row at all blocks, each with a key of its own, over computing those products.
+
+        The weights of a few blocks are streamed in turn: together they are larger than any cache.
+        """
+        if len(self.matrices) == 1:
+            self.matrices += blocks_apart(*self._parts, STREAMED - 1)
+        every = [Check(self, 1, peak, number) for number in range(self.blocks)]
+
+        def compute() -> None:
+            for check in every:
+                check.compute()
+
+        def verify() -> None:
+            good = True
+            for check in every:
+                good &= check.check()
+            assert good
+
+        computing, checking, ratio = alternating(compute, verify, rounds)
+        sets = self._sets(every[0])
+        return {
+            "what": f"product checks of 1 row{sets}, {self.blocks} blocks one after the other",
+            **self._row(computing, checking, ratio, None),
+        }
+
+    def _sets(self, check: Check) -> str:
+        several = self.sites[0].x_limbs == 2
+        return f" in {_counted(check.sets, 'set')}" if several else ""
 
     def cell(self, rounds: int) -> tuple[dict[str, Any], Callable[[], object]]:
         """One cell at the end of a long context, over computing one token through all blocks."""
@@ -160,7 +225,7 @@ class Block:
         return {
             "what": f"all cells of a prefill of {PREFILL}",
             "opening_bytes": len(audit.opening),
-            **self._row(computing, checking, ratio, Check(self, PREFILL).blas_seconds(1)),
+            **self._row(computing, checking, ratio, Check(self, PREFILL, 0).blas_seconds(1)),
         }, verify
 
     def _row(self, computing: float, checking: float, ratio: float, blas: float | None) -> dict[str, Any]:

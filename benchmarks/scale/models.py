@@ -13,10 +13,10 @@ from proofcompute.bench.subject import random_weight
 from proofcompute.identity import Identity, Weight, template_digest, weight_tree
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
-from proofcompute.kernels import Kernels
+from proofcompute.kernels import Kernels, Matrix
 from proofcompute.model import Model
 
-__all__ = ["Synthetic", "blocks_of"]
+__all__ = ["Synthetic", "blocks_apart", "blocks_of"]
 
 
 class Synthetic:
@@ -44,3 +44,12 @@ def blocks_of(model: str, precision: str, kernels: Kernels, count: int = 1) -> M
     reader = Synthetic(decoder, precision, kernels)
     weights = {s.name: reader.weight(s.name) for s in reader.program.weights}
     return Model.build(reader.program, weights, kernels.hash_rows)
+
+
+def blocks_apart(model: str, precision: str, kernels: Kernels, count: int) -> list[list[Matrix]]:
+    """The matrices of ``count`` blocks other than that of :func:`blocks_of`, in the order of the products."""
+    decoder = replace(MODELS[model], layers=1 + count, vocabulary=512, tied=True)
+    reader = Synthetic(decoder, precision, kernels)
+    plans = reader.program.plans[2:-1]
+    names = [[site.weight for site in plan.sites] for plan in plans]
+    return [[w for name in block if isinstance(w := reader.weight(name), Matrix)] for block in names]

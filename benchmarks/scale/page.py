@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from proofcompute.bench.tables import Table
 
 __all__ = ["DATA", "PAGE", "page"]
 
@@ -23,11 +25,22 @@ PER_TOKEN = {1: 8.0, 16: 2.0}
 """Milliseconds, by tokens checked together."""
 COMMIT = 0.01
 KEY_SECONDS, KEY_MEMORY = 30.0, 2e9
+AUDITS = """\
+Computing is this package's engine, or the same products in float32 BLAS, in exact chunks of
+1,024, where that is faster. Checking a cell includes decoding and hashing its opening.
+
+Product checks of *one* block are timed with cold caches, each right after the products, which an
+audit never makes: it goes from one check to the next. That is the row of all *blocks one after the
+other*: each block has a key of its own, and the products are those of as many blocks, over weights
+of three that are larger than any cache together. With activations of two limbs, a product's hint
+has one set of integers where its rows have a few large numbers, as all those audited of the demo
+model had, and *two sets* where all numbers are of one size
+([0016](adr/0016-limbs-together-in-hints.md))."""
 
 
 def page(r: dict[str, Any]) -> str:
     """The page as Markdown."""
-    parts = (_head(r), _key(r["key"]), _bandwidths(r), _audits(r), _commits(r), _again(r))
+    parts = (_head(r), _key(r["key"]), _bandwidths(r), _layers(r), _audits(r), _commits(r), _again(r))
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
@@ -47,26 +60,17 @@ def _head(r: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield from ("| " + " | ".join(head) + " |", "|---" * len(head) + "|")
-    yield from ("| " + " | ".join(row) + " |" for row in rows)
-    yield ""
-
-
 def _goal(text: str, met: bool) -> str:
     return f"{text}: {'met' if met else '**missed**'}"
 
 
 def _key(k: dict[str, Any]) -> Iterator[str]:
     seconds, memory = k["seconds"], k["peak_memory_bytes"]
-    yield from (
-        "## A key",
-        "",
-        f"{k['model']}, {k['weight_bytes'] / 1e9:.2f} GB of int8 weights, made one tensor at a time, hashed",
+    yield from Table(
+        "A key",
+        f"{k['model']}, {k['weight_bytes'] / 1e9:.2f} GB of int8 weights, made one tensor at a time, hashed\n"
         "against the model id and folded:",
         "",
-    )
-    yield from _table(
         ("key", "time", "of it, making the weights", "peak memory of the process", "goal"),
         [
             (
@@ -77,7 +81,7 @@ def _key(k: dict[str, Any]) -> Iterator[str]:
                 _goal("30 s, 2 GB", seconds <= KEY_SECONDS and memory <= KEY_MEMORY),
             )
         ],
-    )
+    ).markdown()
     yield from (
         f"Interrupted in the middle and taken up again, {k['made_twice_after_interruption']} tensors were",
         "read twice, and the key has the same bytes.",
@@ -86,13 +90,10 @@ def _key(k: dict[str, Any]) -> Iterator[str]:
 
 
 def _bandwidths(r: dict[str, Any]) -> Iterator[str]:
-    yield from (
-        "## Reading speed of the product checks",
-        "",
+    yield from Table(
+        "Reading speed of the product checks",
         "A plain parallel Numba sum over the same array is the yardstick.",
         "",
-    )
-    yield from _table(
         ("array", "GB/s", "sum, GB/s", "of the sum", "goal", "G elements/s", "best"),
         [
             (
@@ -106,7 +107,10 @@ def _bandwidths(r: dict[str, Any]) -> Iterator[str]:
             )
             for x in r["bandwidths"]
         ],
-    )
+    ).markdown()
+
+
+def _layers(r: dict[str, Any]) -> Iterator[str]:
     rows = []
     for x in r["layers"]:
         tokens = int(x["what"].split()[3])
@@ -120,18 +124,16 @@ def _bandwidths(r: dict[str, Any]) -> Iterator[str]:
                 _goal(f"{PER_TOKEN[tokens]:.0f} ms", spent <= PER_TOKEN[tokens]),
             )
         )
-    yield from _table(("model", "what", "a token", "summing the same arrays, one thread", "goal"), rows)
+    yield from Table(
+        "Product checks of a whole model",
+        "All blocks one after the other, each with columns of its own.",
+        "",
+        ("model", "what", "a token", "summing the same arrays, one thread", "goal"),
+        rows,
+    ).markdown()
 
 
 def _audits(r: dict[str, Any]) -> Iterator[str]:
-    yield from (
-        "## One block: checking against computing",
-        "",
-        "Computing is this package's engine, or the same products in float32 BLAS, in exact chunks of",
-        "1,024, where that is faster. Checking a cell includes decoding and hashing its opening; product",
-        "checks are timed with cold caches, each right after the products.",
-        "",
-    )
     rows = []
     for x in (*r["audits w8a8"], *r["audits w8a16"]):
         goal = next((g for name, g in GOALS.items() if x["what"].startswith(name)), None)
@@ -147,19 +149,20 @@ def _audits(r: dict[str, Any]) -> Iterator[str]:
                 "-" if goal is None else _goal(f"1/{goal}", x["ratio"] <= 1 / goal),
             )
         )
-    yield from _table(
-        ("model", "what", "computing", "its products in BLAS", "checking", "ratio", "goal"), rows
-    )
+    yield from Table(
+        "One block: checking against computing",
+        AUDITS,
+        "",
+        ("model", "what", "computing", "its products in BLAS", "checking", "ratio", "goal"),
+        rows,
+    ).markdown()
 
 
 def _commits(r: dict[str, Any]) -> Iterator[str]:
-    yield from (
-        "## What committing adds",
-        "",
+    yield from Table(
+        "What committing adds",
         "On a program of four blocks: hashing the trace and signing, over running it.",
         "",
-    )
-    yield from _table(
         ("model", "of", "suite", "running", "committing adds", "goal"),
         [
             (
@@ -172,7 +175,7 @@ def _commits(r: dict[str, Any]) -> Iterator[str]:
             )
             for x in r["commits"]
         ],
-    )
+    ).markdown()
 
 
 def _again(r: dict[str, Any]) -> Iterator[str]:

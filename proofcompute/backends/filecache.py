@@ -3,8 +3,9 @@
 A cache can only ever save time. A file is a SHA-256 digest and the bytes that it covers, written under a
 temporary name and renamed: one that is missing, cut short or damaged counts as absent, and where no directory
 can be used there is no cache. Code is loaded only from directories that belong to this user (or, for what was
-built ahead, to the administrator) and that nobody else can write. What a file is valid for is part of its
-name or its directory's, chosen by the caller from a digest of everything that the content depends on.
+built ahead, to the administrator) and that nobody else can write; nor can anybody else put another one in
+their place, as who can write a directory on the way there can. What a file is valid for is part of its name
+or its directory's, chosen by the caller from a digest of everything that the content depends on.
 """
 
 from __future__ import annotations
@@ -42,34 +43,74 @@ def _only_for(status: os.stat_result, *owners: int) -> bool:
     return status.st_uid in owners and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _usable(path: Path) -> bool:
-    """Make ``path`` and test that it is ours, writable for us and for nobody else."""
+def _own_group(gid: int) -> bool:
+    """Whether nobody is in a group but this user: some systems give each one, and a umask to go with it."""
+    import grp  # for two systems out of three, and only where a directory is not private
+    import pwd
+
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()
-        status = path.stat()
-    except OSError:
+        user, group = pwd.getpwuid(os.getuid()), grp.getgrgid(gid)
+    except KeyError:
         return False
-    return sys.platform == "win32" or _only_for(status, os.getuid())
+    return user.pw_gid == gid and group.gr_name == user.pw_name and not {*group.gr_mem} - {user.pw_name}
+
+
+def _keeps(status: os.stat_result) -> bool:
+    """Whether only this user and the administrator can take what this user put into a directory out of it."""
+    if status.st_uid not in (os.getuid(), _ADMINISTRATOR):
+        return False
+    if status.st_mode & stat.S_ISVTX:  # such as /tmp: everybody may add, each only to his own
+        return True
+    writers = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return not writers or (
+        writers == stat.S_IWGRP and (status.st_gid == _ADMINISTRATOR or _own_group(status.st_gid))
+    )
+
+
+def _private(path: Path, depth: int, *, ahead: bool = False) -> bool:
+    """Whether the last ``depth`` directories of a real path are this user's (``ahead``: or the
+    administrator's), only their owner can write there, and nobody can replace them.
+    """
+    if sys.platform == "win32":
+        return path.is_dir()
+    owners = (os.getuid(), _ADMINISTRATOR) if ahead else (os.getuid(),)
+    for i, part in enumerate((path, *path.parents)):
+        status = part.lstat()
+        if not stat.S_ISDIR(status.st_mode):  # a link, too
+            return False
+        if not (_only_for(status, *owners) if i < depth else _keeps(status)):
+            return False
+    return True
 
 
 def cache_directory(base: Path | None, kind: str, key: str | None) -> Path | None:
-    """``base``/proofcompute/``kind``/``key``, made if need be; None where it cannot be used."""
+    """``base``/proofcompute/``kind``/``key``, made if need be; None where it cannot be trusted.
+
+    What is there is of use where nothing can be written any more (a full disk).
+    """
     if base is None or key is None:
         return None
-    path = base / "proofcompute" / kind / key
-    return path if _usable(path) else None
-
-
-def trusted(path: Path) -> bool:
-    """Whether a directory is there, is this user's or the administrator's, and nobody else can write."""
+    parts = ("proofcompute", kind, key)
     try:
-        status = path.stat()
+        base.mkdir(parents=True, exist_ok=True)
+        path = base.resolve(strict=True)
+        for part in parts:
+            path = path / part
+            path.mkdir(mode=0o700, exist_ok=True)
+        return path if _private(path, len(parts)) else None
     except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and (
-        sys.platform == "win32" or _only_for(status, os.getuid(), _ADMINISTRATOR)
-    )
+        return None
+
+
+def trusted(path: Path) -> Path | None:
+    """The real path of a directory that is there, is this user's or the administrator's, and that nobody
+    else can write or replace; else None.
+    """
+    try:
+        real = path.resolve(strict=True)
+        return real if _private(real, 1, ahead=True) else None
+    except OSError:
+        return None
 
 
 def load(file: Path) -> bytes | None:

@@ -92,6 +92,8 @@ def run(argv: Sequence[str] | None) -> int:
         return NO_READER
     except OSError as e:
         return _report(as_json, f"the system refuses: {e}", UNUSABLE)
+    except MemoryError as e:
+        return _report(as_json, f"not enough memory{f': {e}' if str(e) else ''}", UNUSABLE)
     except _USAGE as e:
         text = _text(e)
         if not args or not text:

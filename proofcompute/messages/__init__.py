@@ -8,9 +8,9 @@ from proofcompute.messages.opening import (
     OpeningHead,
     Part,
     TableOpening,
+    check_hint,
     encode_hint,
     pack_set,
-    read_hint,
     row_bytes,
 )
 from proofcompute.messages.receipt import STOP_REASONS, Receipt
@@ -27,11 +27,11 @@ __all__ = [
     "Request",
     "TableOpening",
     "all_cells",
+    "check_hint",
     "count_cells",
     "draw_cells",
     "encode_hint",
     "pack_set",
     "public_challenge",
-    "read_hint",
     "row_bytes",
 ]

@@ -15,9 +15,9 @@ import numpy as np
 
 from proofcompute import wire
 from proofcompute.errors import FormatError
-from proofcompute.freivalds import Claim
+from proofcompute.hint import CheckedHint, Claim
 from proofcompute.interpreter import Needs
-from proofcompute.kernels import F32, I32, U32, Kernels, ReadHint, product_sets
+from proofcompute.kernels import F32, I8, I32, U32, Kernels, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
 from proofcompute.merkle import proof_length
 from proofcompute.messages.request import _head
@@ -29,9 +29,9 @@ __all__ = [
     "OpeningHead",
     "Part",
     "TableOpening",
+    "check_hint",
     "encode_hint",
     "pack_set",
-    "read_hint",
     "row_bytes",
 ]
 
@@ -136,7 +136,7 @@ class Part:
         """The part that ``data`` encodes, exactly as ``need`` lists it; FormatError otherwise.
 
         ``size`` is the number of rows of the trace; every length is fixed by what is needed before a row is
-        hashed, but for the sets of a hint (:func:`read_hint`). Rows and sets are views of ``data``.
+        hashed, but for the sets of a hint (:func:`check_hint`). Rows and sets are views of ``data``.
         """
         top = wire.as_list(
             wire.decode(data, limit=MAX_OPENING_PART, what="opening part", views=True), "opening part", n=3
@@ -206,18 +206,21 @@ def pack_set(values: I32, kernels: Kernels) -> bytes:
     return bytes([bits]) + kernels.pack(np.ascontiguousarray(values).reshape(-1), bits)
 
 
-def read_hint(
+def check_hint(
     packed: Sequence[Raw],
     weight: str,
+    q: I8,
     wanted: Sequence[Claim],
-    s: U32,
+    columns: tuple[U32, U32],
     sx: F32,
     scales: tuple[F32, F32 | None],
     kernels: Kernels,
-) -> ReadHint:
-    """A product's hint, read: FormatError unless it holds the claimed sets, canonical and within bounds.
+) -> CheckedHint:
+    """A product's hint: FormatError unless it has the claimed sets, canonical and within bounds.
 
-    ``s`` [k, m] are the columns, ``sx`` [n] the rows' scales, ``scales`` the channels' scales and biases [m].
+    ``q`` [limbs, n, d] are the rows and ``sx`` [n] their scales, ``columns`` S and V of the weight (see
+    :class:`proofcompute.freivalds.Columns`), ``scales`` the channels' scales and biases [m]. Whether the
+    product holds is for the caller to look at.
     """
     if len(packed) != len(wanted):
         raise FormatError(f"hint of {weight}: {len(packed)} sets of integers, not {len(wanted)}")
@@ -225,7 +228,7 @@ def read_hint(
         if not data or not 1 <= data[0] <= _widest(claim.bound):
             raise FormatError(f"hint of {weight}: width outside 1..{_widest(claim.bound)} bits")
     sets = [(data[0], memoryview(data)[1:]) for data in packed]
-    found = kernels.read_hint(sets, s, [c.shift for c in wanted], sx, *scales)
+    found = kernels.check_hint(q, wanted, sets, *columns, sx, *scales)
     for (bits, _), (low, high), claim in zip(sets, found.limits, wanted, strict=True):
         if _width(low, high) != bits:
             raise FormatError(f"hint of {weight}: more bits than its values need")

@@ -20,6 +20,8 @@ __all__ = ["Generation", "Request"]
 
 KIND = "proofcompute request"
 VERSION = 1
+MAX_TOP_K = 2**31 - 1
+"""Greatest top-k that a request can state."""
 NO_GENERATION: tuple[wire.Value, ...] = ()
 
 
@@ -37,6 +39,8 @@ class Generation:
 
     def __post_init__(self) -> None:
         check_sampling(self.sampling)
+        if self.sampling.top_k > MAX_TOP_K:
+            raise InputError(f"top_k {self.sampling.top_k} is greater than {MAX_TOP_K}; 0 keeps all tokens")
         if not 1 <= self.max_tokens <= MAX_ROWS:
             raise InputError(f"max tokens {self.max_tokens} is outside 1..{MAX_ROWS}")
         if len(self.seed) != 32:
@@ -207,7 +211,7 @@ def _generation(value: wire.Value) -> Generation | None:
     stops = wire.as_list(top[6], "stop strings", max_n=MAX_STOPS)
     return Generation(
         max_tokens=wire.as_int(top[0], "max tokens", 1, MAX_ROWS),
-        sampling=Sampling(t, wire.as_int(top[2], "top-k", 0, 2**31 - 1), p, r),
+        sampling=Sampling(t, wire.as_int(top[2], "top-k", 0, MAX_TOP_K), p, r),
         seed=wire.as_bytes(top[5], "seed", 32),
         stops=tuple(wire.as_str(s, "stop string", MAX_STOP) for s in stops),
     )
@@ -216,8 +220,9 @@ def _generation(value: wire.Value) -> Generation | None:
 def _head(top: tuple[wire.Value, ...], kind: str, version: int) -> None:
     if top[0] != kind:
         raise FormatError(f"this is not a {kind}")
-    if top[1] != version:
-        raise FormatError(f"{kind}: version {top[1]!r} is not {version}")
+    found = wire.as_int(top[1], f"{kind}: version", 0, 2**32 - 1)
+    if found != version:
+        raise FormatError(f"{kind}: version {found} is not {version}")
 
 
 def _named_bytes(value: wire.Value, what: str) -> tuple[str, bytes]:

@@ -1,4 +1,4 @@
-"""A product's hint: packed sets of integers, read, projected and turned into floats (design, section 6)."""
+"""A product's hint: packed sets of integers, read, checked and turned into floats (design, section 6)."""
 
 from __future__ import annotations
 
@@ -8,40 +8,79 @@ from typing import TypeAlias
 import numpy as np
 
 from proofcompute.errors import InputError
-from proofcompute.kernels import F32, I32, U32, Kernels, ReadHint
+from proofcompute.field import P31
+from proofcompute.hint import CheckedHint, Claim
+from proofcompute.kernels import F32, I8, I32, U32, Kernels
 
-__all__ = ["Packed", "check_sets", "read_hint"]
+__all__ = ["Packed", "Project", "check_hint", "check_sets", "claimed"]
 
 Packed: TypeAlias = bytes | memoryview
+Project: TypeAlias = Callable[[I8, U32], U32]
+"""``Kernels.project``, its result on the host."""
 
 
 def check_sets(
-    sets: Sequence[tuple[int, Packed]], s: U32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None
-) -> tuple[int, int]:
-    """Rows n and columns m of the sets; InputError unless all shapes fit and nothing is empty."""
-    n, m = sx.size, sw.size
-    alike = sx.ndim == sw.ndim == 1 and (bias is None or bias.shape == (m,))
-    if not (sets and n and m and len(sets) == len(shifts) and alike and s.ndim == 2 and s.shape[1] == m):
-        raise InputError(
-            f"{len(sets)} sets with {len(shifts)} shifts, scales {list(sx.shape)} and {list(sw.shape)}, "
-            f"columns {list(s.shape)}"
-        )
-    return n, m
-
-
-def read_hint(
-    k: Kernels,
-    unpack: Callable[[Packed, int, int], I32],
+    q: I8,
+    claims: Sequence[Claim],
     sets: Sequence[tuple[int, Packed]],
     s: U32,
-    shifts: Sequence[int],
+    v: U32,
     sx: F32,
     sw: F32,
     bias: F32 | None,
-) -> ReadHint:
-    """See :meth:`proofcompute.kernels.Kernels.read_hint`; one step after the other, by functions of ``k``."""
-    n, m = check_sets(sets, s, shifts, sx, sw, bias)
+) -> tuple[int, int]:
+    """Rows n and columns m of the sets; InputError unless all shapes fit and nothing is empty."""
+    (limbs, n, d), k, m = q.shape, len(s), sw.size
+    good = sx.shape == (n,) and sw.shape == (m,) and s.shape == (k, m) and v.shape == (len(v), k, d)
+    good = good and (bias is None or bias.shape == (m,)) and n > 0 and m > 0 and 0 < len(sets) == len(claims)
+    for start, stop, which, w_limb, _, _ in claims:
+        good = good and 0 <= start < stop <= d and 0 <= w_limb < len(v)
+        good = good and (which == (0, 1) or len(which) == 1) and 0 <= which[0] <= which[-1] < limbs
+    if good:
+        return n, m
+    raise InputError(
+        f"{len(sets)} sets for {len(claims)} claims of rows {list(q.shape)}, scales {list(sx.shape)} and "
+        f"{list(sw.shape)}, columns {list(s.shape)} and {list(v.shape)}"
+    )
+
+
+def claimed(q: I8, claims: Sequence[Claim], v: U32, project: Project) -> U32:
+    """What each set's projection is if its claim is true: X V, [sets, n, k]; q and v as in ``check_hint``."""
+    n, d = q.shape[1:]
+    found = []
+    for a, b, limbs, w_limb, *_ in claims:
+        columns = v[w_limb]
+        rows = q if len(limbs) == len(q) else q[limbs[0] : limbs[-1] + 1]
+        if b - a < d:
+            columns, rows = np.ascontiguousarray(columns[:, a:b]), np.ascontiguousarray(rows[:, :, a:b])
+        # all limbs in one call, so that the columns are read once
+        whole = project(rows.reshape(len(limbs) * n, b - a), columns)
+        if len(limbs) == 2:
+            whole = ((whole[:n].astype(np.int64) * 256 + whole[n:]) % P31).astype(np.uint32)
+        found.append(whole)
+    return np.stack(found)
+
+
+def check_hint(
+    k: Kernels,
+    unpack: Callable[[Packed, int, int], I32],
+    q: I8,
+    claims: Sequence[Claim],
+    sets: Sequence[tuple[int, Packed]],
+    s: U32,
+    v: U32,
+    sx: F32,
+    sw: F32,
+    bias: F32 | None,
+) -> CheckedHint:
+    """See :meth:`proofcompute.kernels.Kernels.check_hint`; step after step, by functions of ``k``."""
+    n, m = check_sets(q, claims, sets, s, v, sx, sw, bias)
     values = np.stack([unpack(data, bits, n * m).reshape(n, m) for bits, data in sets])
-    limits = [(int(v.min()), int(v.max())) for v in values]
-    projections = np.stack([k.project(v, s) for v in values])
-    return ReadHint(limits, projections, k.rescale(values, shifts, sx, sw, bias))
+    limits = [(int(x.min()), int(x.max())) for x in values]
+    projections = np.stack([k.host(k.project(x, s)) for x in values])
+    if any(c.stop - c.start < q.shape[2] for c in claims):
+        q = k.host(q)
+    right = claimed(q, claims, v, lambda rows, columns: k.host(k.project(rows, columns)))
+    holds = bool(np.array_equal(projections, right))
+    y = k.rescale(values, [c.shift for c in claims], sx, sw, bias)
+    return CheckedHint(limits, holds, y)

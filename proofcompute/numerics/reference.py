@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from proofcompute import field, hashing
+from proofcompute.hint import CheckedHint, Claim
 from proofcompute.kernels import (
     F32,
     I8,
@@ -19,7 +20,6 @@ from proofcompute.kernels import (
     Array,
     Before,
     Matrix,
-    ReadHint,
     Sampling,
     prepared,
 )
@@ -167,14 +167,16 @@ class NumpyKernels(HostMemory):
         """:func:`proofcompute.numerics.products.row_squares`."""
         return products.row_squares(q)
 
-    def read_hint(
+    def check_hint(
         self,
+        q: I8,
+        claims: Sequence[Claim],
         sets: Sequence[tuple[int, bytes | memoryview]],
         s: U32,
-        shifts: Sequence[int],
+        v: U32,
         sx: F32,
         sw: F32,
         bias: F32 | None,
-    ) -> ReadHint:
-        """:func:`proofcompute.numerics.hints.read_hint`."""
-        return hints.read_hint(self, bitpack.unpack, sets, s, shifts, sx, sw, bias)
+    ) -> CheckedHint:
+        """:func:`proofcompute.numerics.hints.check_hint`."""
+        return hints.check_hint(self, bitpack.unpack, q, claims, sets, s, v, sx, sw, bias)

@@ -118,8 +118,8 @@ def _locked(path: Path) -> int:
         ours = False
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(fd), path.stat()):
-                check_private(path, "interrupted key")
+            if os.path.samestat(os.fstat(fd), path.lstat()):
+                check_private(path, "interrupted key", fd)
                 ours = True
                 return fd
         except BlockingIOError:
@@ -150,7 +150,7 @@ def _is_finished(key: Path, seed: bytes) -> bool:
 
 def _read(path: Path, fd: int, identity: Identity, columns: int) -> PartialKey | None:
     """What the file holds, a frame that was cut short taken away; None if not even the first is whole."""
-    data = read_limited(path, MAX_KEY, "interrupted key")
+    data = read_limited(path, MAX_KEY, "interrupted key", fd)
     try:
         frames, end = _frames(data)
         if not frames:

@@ -12,8 +12,10 @@ so its roots are absorbed instead of its bytes.
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from proofcompute import wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, VerificationError
@@ -47,9 +49,10 @@ def verify_public(
 ) -> Verified:
     """Check a public proof: a receipt and the opening of the ``count`` cells that follow from it.
 
-    ``opening`` is read twice, so it must be seekable and must not change meanwhile. ``detects_one`` and
+    ``opening`` is read twice, so it must be seekable. A file may be changed in between, by whoever wants to
+    know S before choosing hints: it is rejected unless both times give the same. ``detects_one`` and
     ``detects_share`` of the result hold for cells that the prover could not choose; here it may try receipts
-    until the cells suit it, so read them as costs: hiding a share f takes about (1 - f)^-count attempts.
+    until the cells suit it, and ``grinding_bits`` says how many: hiding a share f takes about (1 - f)^-count.
 
     Raises as :func:`proofcompute.verifier.verify`.
     """
@@ -62,20 +65,43 @@ def verify_public(
     except InputError as e:
         raise VerificationError(5, str(e)) from e
     start = opening.tell()
-    seed = transcript_seed(decoded, challenge.cells, opening, len(model.program.committed))
+    read = hashlib.blake2b(), hashlib.blake2b()
+    absorbed, checked = (_watched(opening, state) for state in read)
+    seed = transcript_seed(decoded, challenge.cells, absorbed, len(model.program.committed))
     opening.seek(start)
     columns = DerivedColumns(seed, model.model_id, COLUMNS, model.matrix, kernels)
-    return audit(
+    found = audit(
         PublicHolder(model, columns),
         request,
         receipt,
         challenge,
-        opening,
+        checked,
         kernels=kernels,
         node=node,
         attempts=HASH_QUERIES,
         progress=progress,
     )
+    if read[0].digest() != read[1].digest():
+        raise VerificationError(6, "the opening was changed while it was read")
+    return found
+
+
+class _Watched:
+    """A stream whose bytes are hashed as they are read."""
+
+    def __init__(self, stream: BinaryIO, state: hashlib.blake2b) -> None:
+        self._stream, self._state = stream, state
+
+    def read(self, size: int) -> bytes:
+        """As the stream's."""
+        data = self._stream.read(size)
+        self._state.update(data)
+        return data
+
+
+def _watched(stream: BinaryIO, state: hashlib.blake2b) -> BinaryIO:
+    """What lies in this process's memory nobody else can change, and it need not be copied."""
+    return stream if type(stream) is io.BytesIO else cast(BinaryIO, _Watched(stream, state))
 
 
 def transcript_seed(receipt: Receipt, cells: Sequence[Cell], opening: BinaryIO, groups: int) -> bytes:

@@ -46,9 +46,19 @@ class Verified:
 
         1 - C(N - m, c) / C(N, c) with m = ceil(share N) altered cells of N.
         """
+        return -math.expm1(self._log_miss(share))
+
+    def grinding_bits(self, share: float) -> float:
+        """For a public proof, whose cells are hashed from the receipt: log2 of the receipts that a prover
+        tries on average, at a hash each, until its cells hit none of a share of altered cells.
+
+        At least -c log2(1 - share); infinite if there are no such cells.
+        """
+        return -self._log_miss(share) / math.log(2)
+
+    def _log_miss(self, share: float) -> float:
+        """Natural logarithm of the probability that uniform cells hit no altered one."""
         bad = math.ceil(share * self.total - 1e-6)  # the rounding of a share must not add a cell
-        good = self.total - bad
-        if self.cells > good:
-            return 1.0
-        log_miss = sum(math.log1p(-bad / (self.total - i)) for i in range(self.cells))
-        return -math.expm1(log_miss)
+        if self.cells > self.total - bad:
+            return -math.inf
+        return sum(math.log1p(-bad / (self.total - i)) for i in range(self.cells))

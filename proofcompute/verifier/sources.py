@@ -10,11 +10,11 @@ import numpy as np
 
 from proofcompute import hashing, merkle
 from proofcompute.errors import Cell, FormatError, VerificationError
-from proofcompute.freivalds import Columns, check_product, claims
+from proofcompute.freivalds import Columns, claims
 from proofcompute.identity import MODEL_SUITE, Identity
 from proofcompute.interpreter import Needs, TableRows
 from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling
-from proofcompute.messages import Part, read_hint
+from proofcompute.messages import Part, check_hint
 from proofcompute.program import Program, Site, Span
 from proofcompute.source import Products
 from proofcompute.statement import Statement, draws
@@ -217,12 +217,12 @@ class HintProducts:
         site, spec = self.sites[self.made], self.program.weight[weight]
         q, sx = k.quantise(x, limbs, before)
         wanted = claims(site, q, self.columns.squares(spec), k)
-        s, v = self.columns.s(spec), self.columns.v(spec)
+        hint, columns = self.hints[self.made], (self.columns.s(spec), self.columns.v(spec))
         try:
-            found = read_hint(self.hints[self.made], weight, wanted, s, sx, self.scales[weight], k)
+            found = check_hint(hint, weight, q, wanted, columns, sx, self.scales[weight], k)
         except FormatError as e:
             raise VerificationError(8, str(e), cell=self.cell, operation=weight) from e
-        if not check_product(q, found.projections, wanted, v, k):
+        if not found.holds:
             raise VerificationError(8, "the product check failed", cell=self.cell, operation=weight)
         self.made += 1
         return found.y if residual is None else k.add(residual, found.y)

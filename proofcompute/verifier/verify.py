@@ -71,8 +71,9 @@ def verify(
 
     Raises:
         VerificationError: the receipt or the opening fails one of the ten steps.
-        InputError: the verifier's own key, request and challenge do not belong together, or a cell may take
-            more than MAX_OPENING_PART bytes to open.
+        InputError: the verifier's own key, request and challenge do not belong together, the key was used so
+            often that no bit of soundness is left, or a cell may take more than MAX_OPENING_PART bytes to
+            open.
         MismatchError: the verifier's own weights are not those of the model id.
     """
     holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
@@ -106,6 +107,8 @@ def audit(
         raise InputError("the challenge asks for other openings than this key needs; make one for this key")
     if attempts < 1:
         raise InputError("attempts counts this verification, so it is at least 1")
+    if holder.soundness_bits(attempts) <= 0:
+        raise InputError(f"after {attempts} verifications this key's checks prove nothing; make a new key")
     inputs = request.check(holder.identity.program, holder.identity.model_id)
     claim = check_receipt(holder.identity, request, inputs, receipt, node)
     check_challenge(claim, challenge)
@@ -160,7 +163,7 @@ class _Opened:
 
     cell: Cell
     need: Needs
-    frame: memoryview | VerificationError | None
+    frame: memoryview | VerificationError | InputError | None
     """The encoded part. Why there is none is told later, after what is wrong with the cells before."""
 
 
@@ -171,17 +174,16 @@ def _opened(claim: Claim, challenge: Challenge, reader: FrameReader) -> Iterator
         need = needs(claim.statement, cell)
         program, size, rows = claim.statement.program, claim.statement.rows, cell.b - cell.a
         largest = Part.largest(program, need, size, rows, tables=tables, hints=hints)
-        if largest > MAX_OPENING_PART:  # an honest node could not open it either
-            raise InputError(
-                f"{cell} may open {largest} bytes, and a part holds {MAX_OPENING_PART}; ask for fewer rows"
-            )
-        frame: memoryview | VerificationError | None
+        frame: memoryview | VerificationError | InputError | None
         try:
+            if largest > MAX_OPENING_PART:  # an honest node could not open it either
+                text = f"{cell} may open {largest} bytes, and a part holds {MAX_OPENING_PART}"
+                raise InputError(f"{text}; ask for fewer rows")
             frame = _frame(reader, largest)
-        except VerificationError as e:
+        except (VerificationError, InputError) as e:
             frame = e
         yield _Opened(cell, need, frame)
-        if isinstance(frame, VerificationError):
+        if isinstance(frame, (VerificationError, InputError)):
             return
 
 
@@ -190,7 +192,7 @@ def _part(claim: Claim, challenge: Challenge, opened: _Opened) -> Part:
     frame, cell = opened.frame, opened.cell
     if frame is None:
         raise VerificationError(10, "the opening lacks this cell", cell=cell)
-    if isinstance(frame, VerificationError):
+    if isinstance(frame, (VerificationError, InputError)):
         raise frame
     program, size = claim.statement.program, claim.statement.rows
     tables, hints = challenge.tables, challenge.hints

@@ -33,8 +33,9 @@ MAX_RANGES = 1 << 18
 def _head(top: tuple[wire.Value, ...], kind: str) -> None:
     if top[0] != kind:
         raise FormatError(f"this is not a {kind}")
-    if top[1] != VERSION:
-        raise FormatError(f"{kind}: version {top[1]!r} is not {VERSION}")
+    found = wire.as_int(top[1], f"{kind}: version", 0, 2**32 - 1)
+    if found != VERSION:
+        raise FormatError(f"{kind}: version {found} is not {VERSION}")
 
 
 def _suite(value: wire.Value) -> str:

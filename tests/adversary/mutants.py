@@ -60,6 +60,20 @@ class Mutant:
 
 
 # -- attacks that only mutants need --------------------------------------------------------------------------
+class Turncoat(io.BytesIO):
+    """A file that its writer changes between the two times that it is read."""
+
+    def __init__(self, first: bytes, second: bytes) -> None:
+        super().__init__(first)
+        self._second = second
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        super().seek(0)
+        self.truncate()
+        self.write(self._second)
+        return super().seek(offset, whence)
+
+
 @dataclass(frozen=True)
 class PublicCase:
     """Everything that one public verification gets."""
@@ -68,14 +82,17 @@ class PublicCase:
     receipt: bytes
     count: int
     opening: bytes
+    shown: bytes | None = None
+    """What is there when the columns are hashed, if it is not the opening."""
 
     def verify(self) -> Verified:
+        stream = io.BytesIO(self.opening) if self.shown is None else Turncoat(self.shown, self.opening)
         return verify_public(
             model(),
             self.forgery.request,
             self.receipt,
             self.count,
-            io.BytesIO(self.opening),
+            stream,
             kernels=KERNELS,
         )
 
@@ -90,6 +107,12 @@ def public(
     count = forgery.statement.cells if more else 12
     data = forgery.open_bytes(public_challenge(forgery.receipt, count))
     return PublicCase(forgery, receipt(forgery.receipt.encode()), count + more, opening(data))
+
+
+def columns_known_first() -> PublicCase:
+    """Other hints are shown while the columns are hashed; those that are checked could be made to fit."""
+    proof = public(forge())
+    return replace(proof, shown=proof.opening[:-1] + bytes([proof.opening[-1] ^ 1]))
 
 
 def context_of_one_row() -> Case:
@@ -175,7 +198,7 @@ VERIFY = "verifier/verify:"
 CLAIM = "verifier/claim:"
 SOURCES = "verifier/sources:"
 PUBLIC = "verifier/public:"
-OPENING = "messages/opening:read_hint: "
+OPENING = "messages/opening:check_hint: "
 STOP = "generation/stop:check_answer: "
 OUTPUTS = CLAIM + "_check_outputs: 5: "
 CELL = CLAIM + "check_challenge: 6: str(e)"

@@ -29,6 +29,7 @@ from adversary.mutants import (
     S,
     V,
     a_layer_left_out,
+    columns_known_first,
     context_of_one_row,
     hint_left_out,
     named,
@@ -109,16 +110,16 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "product": Mutant(
         (HINT + "8: the product check failed",),
-        (never(S, "not check_product(q, found.projections, wanted, v, k)"),),
+        (never(S, "not found.holds"),),
         a_layer_left_out,
     ),
     "product of every row": Mutant(
         (HINT + "8: the product check failed",),
         (
             Edit(
-                "freivalds",
-                "ok &= bool(np.array_equal(left, whole))",
-                "ok &= bool(np.array_equal(left[:-1], whole[:-1]))",
+                "numerics.hints",
+                "np.array_equal(projections, right)",
+                "np.array_equal(projections[:, :-1], right[:, :-1])",
             ),
         ),
         named("one value of the last row off by one"),
@@ -127,16 +128,16 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (HINT + "8: the product check failed",),
         (
             Edit(
-                "freivalds",
-                "ok &= bool(np.array_equal(left, whole))",
-                "ok |= bool(np.array_equal(left, whole))",
+                "numerics.hints",
+                "np.array_equal(projections, right)",
+                "projections.shape == right.shape",
             ),
         ),
         named("the wanted token's accumulator raised"),
     ),
     "error of a whole limb": Mutant(
         (HINT + "8: the product check failed",),
-        (never(S, "not check_product(q, found.projections, wanted, v, k)"),),
+        (never(S, "not found.holds"),),
         named("a compensating error of a whole limb"),
     ),
     "arithmetic": Mutant(
@@ -212,8 +213,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
         setup=(
             Edit(
                 S,
-                "if not check_product(q,",
-                'if weight != "block.1.ffn.down" and not check_product(q,',
+                "if not found.holds:",
+                'if weight != "block.1.ffn.down" and not found.holds:',
             ),
             Edit(
                 S,
@@ -259,6 +260,11 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (PUBLIC + "transcript_seed: 1: str(e)",),
         (SHORTEST_FRAME,),
         lambda: public(honest(), opening=long_frame_head),
+    ),
+    "public hints are those hashed": Mutant(
+        (PUBLIC + "verify_public: 6: the opening was changed while it was read",),
+        (never(P, "read[0].digest() != read[1].digest()"),),
+        columns_known_first,
     ),
     "public opening is there": Mutant(
         (PUBLIC + "transcript_seed: 10: the opening is empty",),

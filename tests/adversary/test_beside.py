@@ -76,3 +76,17 @@ def test_a_cell_that_no_part_may_hold_is_the_challenge_s_fault(monkeypatch: pyte
     monkeypatch.setattr(VERIFY, "MAX_OPENING_PART", 1000)
     with pytest.raises(InputError, match="ask for fewer rows"):
         judged(good)
+
+
+def test_a_fault_comes_before_what_is_wrong_with_the_challenge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that failed is rejected, although a later cell could not have been opened by anybody."""
+    forgery = CHEATS["one layer skipped"].build()
+    cells = Cell(BLOCK_1, 0, 1), Cell(BLOCK_1, 1, 17)
+    bad = case(forgery, *cells)
+    sizes = [len(p.encode()) for p in forgery.open(forgery.challenge(*cells)).parts]
+    assert sizes[0] * 3 < sizes[1]
+    monkeypatch.setattr(VERIFY, "MAX_OPENING_PART", sizes[0] * 3)
+    found, expected = judged(bad), bad.rejection()
+    assert isinstance(found, VerificationError)
+    assert (found.step, found.cell, str(found)) == (expected.step, expected.cell, str(expected))
+    assert found.cell == cells[0]

@@ -13,13 +13,15 @@ from adversary.cheats import CHEATS
 from adversary.forger import KERNELS, NODE, Case, case, forge, honest, key, model
 from adversary.hints import HINTS, TARGET, hint_of, logits_of, packed_sets, with_hint
 from proofcompute import field
-from proofcompute.errors import MismatchError
+from proofcompute.errors import InputError, MismatchError
 from proofcompute.field import P31
-from proofcompute.freivalds import Claim, check_product, claims, derive, largest_squares, project_weight
+from proofcompute.freivalds import claims, derive, largest_squares, project_weight
 from proofcompute.hashing import Xof
+from proofcompute.hint import Claim
 from proofcompute.kernels import I8, I32, U32, Kernels, Matrix
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
+from proofcompute.numerics.bitpack import pack
 from proofcompute.program import Site
 from proofcompute.verifier import Key, keygen, verify
 
@@ -76,7 +78,10 @@ def _true(q: I8, w: I8, claim: Claim) -> I32:
 
 
 def _holds(q: I8, values: I32, made: list[Claim], s: U32, v: U32, kernels: Kernels = KERNELS) -> bool:
-    return check_product(q, np.stack([KERNELS.project(y, s) for y in values]), made, v, kernels)
+    n, m = values.shape[1:]
+    sets = [(32, pack(y, 32)) for y in values]
+    ones = np.ones(n, np.float32), np.ones(m, np.float32)
+    return kernels.check_hint(q, made, sets, s, v, *ones, None).holds
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -92,7 +97,8 @@ def test_every_column_of_every_set_and_row_is_evaluated_whatever_fails(columns: 
             forged[wrong, 0, 0] += 1
         counting = Counting()
         assert _holds(q, forged, made, s, v, counting) == (wrong is None)
-        assert counting.seen == ([(6, columns)] * 2 if together else [(3, columns)] * 4)
+        rows = [6] * 2 if together else [3] * 4
+        assert counting.seen == [(n, columns) for n in [3] * len(made) + rows]
 
 
 @pytest.mark.parametrize("row", [0, 1, 2])
@@ -253,6 +259,9 @@ def test_attempts_are_subtracted_from_the_soundness() -> None:
 
     assert bits(1) == pytest.approx(62, abs=1e-6)
     assert bits(1 << 20) == pytest.approx(42, abs=1e-6)
+    assert bits(1 << 61) == pytest.approx(1, abs=1e-6)
+    with pytest.raises(InputError, match="make a new key"):
+        bits(1 << 62)
 
 
 def test_a_failure_looks_the_same_whichever_column_fails() -> None:

@@ -47,35 +47,143 @@ def test_a_refusal_is_no_error(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["taken"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_trust(tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    assert not trusted(place)
-    place.mkdir(mode=0o755)
-    assert trusted(place)
-    place.chmod(0o775)
-    assert not trusted(place)
-    file = tmp_path / "file"
-    file.touch(mode=0o600)
-    assert not trusted(file)
-
-
 def test_unusable_places(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     assert cache_directory(in_the_way, "kind", "key") is None
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_directories_that_others_can_write_are_refused(tmp_path: Path) -> None:
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+
+
+@posix
+def test_trust(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    assert trusted(place) is None
+    place.mkdir(mode=0o755)
+    assert trusted(place) == place
+    place.chmod(0o775)
+    assert trusted(place) is None
+    file = tmp_path / "file"
+    file.touch(mode=0o600)
+    assert trusted(file) is None
+
+
+@posix
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_directories_that_others_can_write_are_refused(tmp_path: Path, level: int) -> None:
     path = cache_directory(tmp_path, "kind", "key")
     assert path is not None
-    path.chmod(0o777)
+    [path, *path.parents][level].chmod(0o770)
     assert cache_directory(tmp_path, "kind", "key") is None
 
 
+@posix
+def test_made_directories_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = cache_directory(tmp_path, "kind", "key")
+    finally:
+        os.umask(before)
+    assert path is not None
+    assert [p.stat().st_mode & 0o777 for p in (path, *path.parents[:2])] == [0o700] * 3
+
+
+@posix
+def test_whoever_can_write_on_the_way_there_can_put_code_in_its_place(tmp_path: Path) -> None:
+    """The directory itself is private, but it could be renamed, and another one of ours be linked there."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    path = cache_directory(shared / "deep", "kind", "key")
+    assert path is not None
+    path.chmod(0o755)  # as what is built ahead
+    shared.chmod(0o777)
+    assert cache_directory(shared / "deep", "kind", "key") is None
+    assert trusted(path) is None
+    shared.chmod(0o1777)  # as /tmp: what we own stays where it is
+    assert cache_directory(shared / "deep", "kind", "key") == path
+    assert trusted(path) == path
+
+
+@posix
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_links_to_directories_of_ours_are_refused(tmp_path: Path, level: int) -> None:
+    """Such as one that was unpacked from somebody's archive."""
+    unpacked = tmp_path / "unpacked"
+    unpacked.joinpath(*("kind", "key")[2 - level :]).mkdir(parents=True, mode=0o700)
+    for p in unpacked.rglob("*"):
+        p.chmod(0o700)
+    unpacked.chmod(0o700)
+    at = tmp_path.joinpath("base", *("proofcompute", "kind", "key")[: 3 - level])
+    at.parent.mkdir(parents=True, mode=0o700)
+    for p in at.relative_to(tmp_path).parents[:-1]:
+        (tmp_path / p).chmod(0o700)
+    at.symlink_to(unpacked)
+    assert cache_directory(tmp_path / "base", "kind", "key") is None
+
+
+@posix
+def test_a_place_is_named_without_links(tmp_path: Path) -> None:
+    """Who can change a link can change where it leads after it was looked at."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    path = cache_directory(tmp_path / "link", "kind", "key")
+    assert path == tmp_path / "real" / "proofcompute" / "kind" / "key"
+    assert trusted(tmp_path / "link") == tmp_path / "real"
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="needs the administrator")
+def test_directories_below_those_of_another_user_are_refused(tmp_path: Path) -> None:
+    """The administrator with somebody's HOME, as some uses of sudo leave it."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    assert cache_directory(home / "cache", "kind", "key") is not None
+    os.chown(home, 12345, 12345)
+    assert cache_directory(home / "cache", "kind", "key") is None
+
+
+@posix
+@pytest.mark.parametrize("members", [[], ["me"], ["me", "somebody"]])
+def test_a_group_of_one_may_write_on_the_way_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[str]
+) -> None:
+    """Fedora and Debian give each user a group, and let it write."""
+    import grp
+    import pwd
+
+    base = tmp_path / "base"
+    base.mkdir()
+    base.chmod(0o775)
+    gid = os.getgid() + 1 if os.getgid() == 0 else os.getgid()
+    if base.stat().st_gid != gid:
+        os.chown(base, -1, gid)
+    user = pwd.struct_passwd(("me", "x", os.getuid(), gid, "", "/", "/bin/sh"))
+    group = grp.struct_group(("me", "x", gid, members))
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: user)
+    monkeypatch.setattr("grp.getgrgid", lambda gid: group)
+    assert (cache_directory(base, "kind", "key") is None) == ("somebody" in members)
+    monkeypatch.setattr("grp.getgrgid", lambda gid: grp.struct_group(("users", "x", gid, [])))
+    assert cache_directory(base, "kind", "key") is None
+
+
+@posix
+def test_what_is_kept_is_of_use_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cache_directory(tmp_path, "kind", "key")
+    assert path is not None
+    assert store(path / "file", b"body")
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert cache_directory(tmp_path, "kind", "key") == path
+    assert load(path / "file") == b"body"
+    assert not store(path / "more", b"body")
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="permissions bind only other users")
-def test_read_only_directories_are_refused(tmp_path: Path) -> None:
+def test_places_where_nothing_can_be_made_are_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert cache_directory(tmp_path, "kind", "key") is None
 

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from kernel_cases.checks import true_hint
 from proofcompute.backends.numba import NumbaKernels
 from proofcompute.kernels import Kernels
 from proofcompute.numerics import NumpyKernels
@@ -41,15 +42,16 @@ def _read_all(rng: np.random.Generator) -> None:
         low, high = -(1 << (bits - 1)), 1 << (bits - 1)
         sets = [SLOW.pack(rng.integers(low, high, n * m).astype(np.int32), bits) for _ in range(count)]
         guarded = [Guarded(data, at_end=bool(rng.random() < 0.8)) for data in sets]
-        s = rng.integers(0, (1 << 31) - 1, (columns, m)).astype(np.uint32)
-        sx, sw, bias = (rng.standard_normal(size).astype(np.float32) for size in (n, m, m))
+        made = true_hint([(bits, data) for data in sets], n, m, columns, bias=True)
 
         def read(k: Kernels, sets: list[bytes] | list[memoryview]) -> tuple[object, ...]:
-            found = k.read_hint([(bits, d) for d in sets], s, list(range(0, 8 * count, 8)), sx, sw, bias)  # noqa: B023
-            limits = [tuple(map(int, pair)) for pair in found.limits]
-            return limits, found.projections.tobytes(), found.y.tobytes()
+            made[2] = [(bits, d) for d in sets]  # noqa: B023
+            found = k.check_hint(*made)  # noqa: B023
+            return found.limits, found.holds, found.y.tobytes()
 
-        assert read(FAST, [g.data for g in guarded]) == read(SLOW, sets), (bits, n, m)
+        found = read(FAST, [g.data for g in guarded])
+        assert found == read(SLOW, sets), (bits, n, m)
+        assert found[1]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fork, and pages that may not be read")
@@ -57,9 +59,7 @@ def _read_all(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_beside_a_hint_is_read(seed: int) -> None:
     """In a child, which a read of a forbidden page ends."""
-    sets = [(1, SLOW.pack(np.zeros(1, np.int32), 1))]
-    one = np.ones(1, np.float32)
-    FAST.read_hint(sets, np.ones((1, 1), np.uint32), [0], one, one, None)  # compiled here, once
+    FAST.check_hint(*true_hint([(1, b"\0")], 1, 1))  # compiled here, once
     context = multiprocessing.get_context("fork")
     process = context.Process(target=_read_all, args=(np.random.default_rng(seed),))
     process.start()

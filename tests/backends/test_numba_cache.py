@@ -78,6 +78,32 @@ def test_no_key_without_sources(tmp_path: Path) -> None:
     assert source_key([tmp_path / "missing"], ["cpu"]) is None
 
 
+def test_key_depends_on_the_settings_of_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba takes some from where a process is started, which may be somebody else's download."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    found = [cache._directory.__wrapped__()]
+    for text in ("boundscheck: 1\n", "cpu_name: generic\n"):
+        (tmp_path / ".numba_config.yaml").write_text(text)
+        found.append(cache._directory.__wrapped__())
+    assert None not in found
+    assert len(set(found)) == 3
+
+
+def adding(n: int) -> Callable[..., Any]:
+    def add(x: Any) -> Any:
+        return x + n
+
+    return add
+
+
+def test_two_kernels_of_one_name_are_an_error(tmp_path: Path) -> None:
+    """The second would get the first one's code from the cache."""
+    assert load(adding(1), (SIGNATURE,), tmp_path)[0](0) == 1
+    with pytest.raises(TypeError, match=r"another kernel .*adding.*add"):
+        load(adding(2), (SIGNATURE,), tmp_path)
+
+
 def test_second_compilation_is_a_load(tmp_path: Path) -> None:
     (first, made), (second, loaded) = compiled(tmp_path), compiled(tmp_path)
     assert (made, loaded) == (False, True)

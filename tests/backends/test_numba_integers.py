@@ -8,8 +8,9 @@ import numba
 import numpy as np
 import pytest
 
+from kernel_cases.checks import true_hint
 from proofcompute import field
-from proofcompute.backends.numba import NumbaKernels, field61, hints
+from proofcompute.backends.numba import NumbaKernels, field61, unpacking
 from proofcompute.backends.numba.vector import PERMUTES
 from proofcompute.errors import InputError
 from proofcompute.kernels import Matrix
@@ -33,25 +34,39 @@ def test_pack(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", range(1, 33))
-def test_read_hint(bits: int) -> None:
+def test_check_hint(bits: int) -> None:
     """Rows that start at every bit of a byte, longer than a piece, with extreme values."""
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     for n, m in ((9, 17), (2, 1043), (1, 2100)):
         values = rng(bits, m).integers(low, high, (2, n, m), endpoint=True).astype(np.int32)
         values[0, 0, :2] = [low, high]
         sets = [(bits, SLOW.pack(v, bits)) for v in values]
-        s = residues(field.P31, 3, m).astype(np.uint32)
-        sx, sw = rng(1).random(n, np.float32), rng(2).random(m, np.float32)
-        for bias in (None, sw):
-            found, wanted = (k.read_hint(sets, s, [8, 0], sx, sw, bias) for k in (FAST, SLOW))
+        for bias in (False, True):
+            made = true_hint(sets, n, m, 3, bias=bias)
+            found, wanted = (k.check_hint(*made) for k in (FAST, SLOW))
             assert found.limits == wanted.limits
-            assert np.array_equal(found.projections, wanted.projections)
+            assert found.holds
+            assert wanted.holds
             assert found.y.tobytes() == wanted.y.tobytes()
 
 
-@pytest.mark.parametrize("permutes", [False, PERMUTES])
-def test_unpacking_with_and_without_a_permutation(permutes: bool) -> None:
-    unpack = hints.unpacker(permutes)
+@pytest.mark.parametrize("rows", [1, 2, 9])
+@pytest.mark.parametrize("bits", [22, 23, 24, 32])
+def test_the_largest_sums_of_a_piece(bits: int, rows: int) -> None:
+    """1,024 products of the least value of a width, or of the greatest, with the largest residue."""
+    for value in (-(1 << (bits - 1)), (1 << (bits - 1)) - 1):
+        values = np.full((rows, 2048), value, np.int32)
+        made = true_hint([(bits, SLOW.pack(values, bits))], rows, 2048)
+        made[3][:] = field.P31 - 1
+        made[4][0] = field.project31(values, made[3]).T
+        assert FAST.check_hint(*made).holds
+        made[4][0, 1, rows - 1] = (int(made[4][0, 1, rows - 1]) + 1) % field.P31
+        assert not FAST.check_hint(*made).holds
+
+
+@pytest.mark.parametrize("lanes", [n for n in (0, 8, 16) if n <= PERMUTES])
+def test_unpacking_with_and_without_a_permutation(lanes: int) -> None:
+    unpack = unpacking.unpacker(lanes)
 
     @numba.njit  # type: ignore[untyped-decorator]
     def pieces(data: Any, bits: Any, first: Any, out: Any) -> None:

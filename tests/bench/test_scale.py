@@ -11,7 +11,7 @@ import pytest
 import synthetic
 from benchmarks.cost.shapes import MODELS
 from benchmarks.scale import models
-from benchmarks.scale.block import Block, Check
+from benchmarks.scale.block import PEAK, STREAMED, Block, Check, altered
 from benchmarks.scale.key import key_of
 from benchmarks.scale.page import DATA, PAGE, page
 from proofcompute.importers.checkpoint import Rope
@@ -51,12 +51,21 @@ def test_the_key_of_a_model() -> None:
 @pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
 def test_product_checks_pass_and_fail(precision: str) -> None:
     """Making the benchmark asserts both; BLAS gives the same accumulators."""
-    check = Check(Block("small", precision, synthetic.KERNELS, 2), 3)
-    assert check.check()
-    assert check.blas_seconds(1) > 0
-    hint = check.cases[2][1]
-    hint[0, 1, 5] -= 1
-    assert not check.check()
+    for peak in (0, PEAK):
+        check = Check(Block("small", precision, synthetic.KERNELS, 2), 3, peak)
+        assert check.check()
+        assert check.blas_seconds(1) > 0
+        check.cases[2].hint[-1] = altered(check.cases[2], synthetic.KERNELS)
+        assert not check.check()
+
+
+def test_one_row_through_blocks_that_have_keys_of_their_own() -> None:
+    block = Block("small", "w8a8", synthetic.KERNELS, 4)
+    row = block.row_through_blocks(1)
+    assert row["ratio"] == pytest.approx(row["checking_seconds"] / row["computing_seconds"])
+    checks = [Check(block, 1, 0, number) for number in range(4)]
+    assert len({c.cases[0].columns[0].tobytes() for c in checks}) == 4
+    assert len({c.cases[0].w.q.tobytes() for c in checks}) == STREAMED
 
 
 def test_the_page_is_made_from_the_committed_json() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.driver import Files, call, refused, start
+from cli.driver import Files, arguments, call, refused, start
 from importers.gguf_writer import GgufFile
 from importers.tiny import tiny_file
+from proofcompute.cli import FAULT, main
 
 
 def test_unknown_commands_options_and_missing_arguments() -> None:
@@ -98,6 +99,7 @@ def test_prompts_that_are_empty_or_too_long(files: Files, tmp_path: Path, prompt
         ("--temperature", "1e50", "temperature"),
         ("--top-p", "0", "top_p"),
         ("--top-k", "-1", "top_k"),
+        ("--top-k", str(2**31), "top_k"),
         ("--repetition-penalty", "0", "repetition_penalty"),
         ("--stop", "", "stop string"),
         ("--stop", "x" * 257, "stop string"),
@@ -177,3 +179,29 @@ def test_the_process_ends_with_the_same_status_and_without_a_traceback(tmp_path:
     assert process.returncode == 2
     assert "No such file" in json.loads(out)["error"]
     assert err.decode().count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), MemoryError("Unable to allocate 8 GiB")])
+def test_too_little_memory_accuses_nobody(
+    files: Files, key: Path, monkeypatch: pytest.MonkeyPatch, error: MemoryError
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr("proofcompute.verifier.verify", fail)
+    words = (key, files.receipt, files.challenge, files.opening, "--request", files.request)
+    assert "not enough memory" in refused("verify", *words)
+
+
+def test_a_fault_of_ours_accuses_nobody(
+    files: Files, key: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python's status of an exception is that of a rejection."""
+
+    def fail(*arguments: object, **named: object) -> None:
+        raise RuntimeError("a kernel failed")
+
+    monkeypatch.setattr("proofcompute.verifier.verify", fail)
+    words = (key, files.receipt, files.challenge, files.opening, "--request", files.request)
+    assert main(arguments("verify", *words)) == FAULT
+    assert "RuntimeError: a kernel failed" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import numpy as np
 from kernel_cases import attending, checks, moving, products, rows, sampling
 from kernel_cases.data import Case
 from proofcompute.errors import ProofcomputeError
-from proofcompute.kernels import Matrix, Norm, ReadHint
+from proofcompute.kernels import Matrix, Norm
 
 __all__ = ["CASES", "METHODS", "Case", "outcome"]
 
@@ -48,8 +48,6 @@ def _plain(value: object) -> object:
         return _plain((value.q, value.scale, value.bias))
     if isinstance(value, Norm):
         return _plain((value.weight, value.eps))
-    if isinstance(value, ReadHint):
-        return _plain((value.limits, value.projections, value.y))
     return value
 
 

@@ -12,8 +12,9 @@ import pytest
 from proofcompute import wire
 from proofcompute.devices import kernels_for
 from proofcompute.errors import VerificationError
-from proofcompute.freivalds import Claim, claims, largest_squares
+from proofcompute.freivalds import claims, largest_squares
 from proofcompute.generation import Engine
+from proofcompute.hint import Claim
 from proofcompute.kernels import F32, I8, I32, Kernels, Matrix
 from proofcompute.limits import MAX_ACCUMULATOR
 from proofcompute.messages import Challenge, Request, all_cells, encode_hint, pack_set

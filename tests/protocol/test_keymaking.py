@@ -276,6 +276,27 @@ def test_a_partial_key_that_others_may_read_is_refused(path: Path, mode: int) ->
         make(path, Reader())
 
 
+def test_a_file_that_somebody_put_there_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner may read the seed, or has chosen it; whether the file is empty or begun."""
+    for begun in (True, False):
+        if begun:
+            interrupted(path)
+        else:
+            partial_path(path).write_bytes(b"")
+        before = partial_path(path).read_bytes()
+        with monkeypatch.context() as m:
+            me = os.geteuid()
+            m.setattr(os, "geteuid", lambda me=me: me + 1)
+            with pytest.raises(InputError, match="somebody else made it"):
+                make(path, Reader())
+        assert partial_path(path).read_bytes() == before
+        assert not path.exists()
+    partial_path(path).unlink()
+    os.mkfifo(partial_path(path), 0o600)
+    with pytest.raises(InputError, match="no file of yours"):
+        make(path, Reader())
+
+
 def test_one_process_at_a_time(path: Path) -> None:
     interrupted(path)
     fd = os.open(partial_path(path), os.O_RDWR)

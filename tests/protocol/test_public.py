@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import synthetic
+from adversary.mutants import Turncoat
 from proofcompute.errors import VerificationError
-from proofcompute.messages import public_challenge
+from proofcompute.messages import Receipt, public_challenge
 from proofcompute.verifier import Verified, verify_public
 from proofcompute.wire import decode, encode, read_frame, write_frame
 
@@ -103,3 +106,42 @@ def test_an_empty_opening_is_rejected() -> None:
     run, _ = public_run()
     with pytest.raises(VerificationError, match="empty"):
         check(run, b"")
+
+
+def test_columns_come_from_the_hints_that_are_checked() -> None:
+    """Whoever shows other hints first knows S before choosing those that are checked."""
+    run, opening = public_run()
+
+    def shown(first: bytes) -> Verified:
+        stream, request = Turncoat(first, opening), run.session.request
+        return verify_public(
+            run.model, request, run.receipt.encode(), CELLS, stream, kernels=synthetic.KERNELS
+        )
+
+    assert shown(opening).cells == CELLS
+    with pytest.raises(VerificationError, match="changed while it was read") as caught:
+        shown(opening[:-1] + bytes([opening[-1] ^ 1]))
+    assert caught.value.step == 6
+
+
+def test_the_cost_of_trying_receipts_until_the_cells_suit_is_stated_in_bits() -> None:
+    """Receipts that differ in nothing but how long the trace is kept cost a hash each."""
+    run, opening = public_run()
+    result = check(run, opening)
+    assert result.grinding_bits(0.25) == pytest.approx(-math.log2(1 - result.detects_share(0.25)))
+    assert result.grinding_bits(0.25) >= -CELLS * math.log2(0.75)
+    assert result.grinding_bits(0) == 0
+    assert result.grinding_bits(1) == math.inf
+
+    altered = set(range(math.ceil(0.25 * result.total)))  # the first segment's, and some of the next
+
+    def suits(receipt: Receipt) -> bool:
+        firsts = run.stored.statement.first_rows
+        starts = [sum(result.rows - f for f in firsts[:s]) for s in range(len(firsts))]
+        cells = public_challenge(receipt, CELLS).cells
+        return not any(starts[c.segment] + c.a - firsts[c.segment] in altered for c in cells)
+
+    tried = 3000
+    lucky = sum(suits(replace(run.receipt, retention=i)) for i in range(tried))
+    expected = tried * 2.0 ** -result.grinding_bits(0.25)
+    assert lucky == pytest.approx(expected, abs=5 * math.sqrt(expected))

@@ -91,10 +91,11 @@ class Cubins:
 
     def _built_ahead(self, file: str) -> bytes | None:
         where = os.environ.get(VARIABLE)
-        if not where or not filecache.trusted(Path(where)):
+        directory = filecache.trusted(Path(where)) if where else None
+        if directory is None:
             return None
         for architecture in _serving(self._capability):
-            found = filecache.load(Path(where) / _name(file, architecture))
+            found = filecache.load(directory / _name(file, architecture))
             if found is not None:
                 return found
         return None

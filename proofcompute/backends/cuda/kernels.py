@@ -21,7 +21,8 @@ from proofcompute.backends.cuda.memory import DeviceMemory
 from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.kernels import I64, Before, Gated, Matrix, Norm, ReadHint, Sampling
+from proofcompute.hint import CheckedHint, Claim
+from proofcompute.kernels import I64, Before, Gated, Matrix, Norm, Sampling
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
 from proofcompute.numerics import hints
 from proofcompute.numerics.groups import check_groups
@@ -310,14 +311,16 @@ class CudaKernels(DeviceMemory):
     def row_squares(self, q: Given) -> I64:
         return row_squares(self.host(q))  # the rows of a cell, or a weight matrix once
 
-    def read_hint(
+    def check_hint(
         self,
+        q: Given,
+        claims: Sequence[Claim],
         sets: Sequence[tuple[int, bytes | memoryview]],
         s: Given,
-        shifts: Sequence[int],
+        v: Given,
         sx: Given,
         sw: Given,
         bias: Given | None,
-    ) -> ReadHint:
+    ) -> CheckedHint:
         unpack = partial(checks.unpack, self._on)
-        return hints.read_hint(self, unpack, sets, s, shifts, sx, sw, bias)
+        return hints.check_hint(self, unpack, q, claims, sets, s, v, sx, sw, bias)

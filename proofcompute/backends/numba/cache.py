@@ -45,6 +45,10 @@ _BACKENDS: Final = Path(__file__).parents[1]
 _SOURCES: Final = (_BACKENDS / "numba", _BACKENDS / "scalar", _BACKENDS.parent / "numerics")
 _HARMLESS: Final = frozenset(("NUMBA_NUM_THREADS",))
 """Settings of Numba that change no code."""
+_SETTINGS: Final = Path(".numba_config.yaml")
+"""More settings, which Numba takes from the directory that a process is started in."""
+_loaded: Final[dict[str, Callable[..., Any]]] = {}
+"""What each entry was made of."""
 
 
 def source_key(directories: Iterable[Path], machine: Iterable[str]) -> str | None:
@@ -85,6 +89,7 @@ def _directory() -> Path | None:
     words = [_version_of_numba(), llvmlite.__version__, np.__version__, sys.version, *machine.host()]
     settings = os.environ.keys() - _HARMLESS
     words += sorted(f"{name}={os.environ[name]}" for name in settings if name.startswith("NUMBA_"))
+    words += [_SETTINGS.read_bytes().hex()] if _SETTINGS.is_file() else []
     return filecache.cache_directory(filecache.user_cache(), "numba", source_key(_SOURCES, words))
 
 
@@ -167,12 +172,15 @@ def load(
 ) -> tuple[Callable[..., Any], bool]:
     """A kernel, and whether its code was in ``directory``; if not, it is compiled and kept there.
 
-    DeviceError where it cannot be compiled, or the process lacks a symbol that its code needs.
+    DeviceError where it cannot be compiled, or the process lacks a symbol that its code needs. TypeError for
+    another function of the same name and signatures, which would get the first one's code.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     described = "\0".join((name, *map(repr, signatures)))
     digest = hashlib.sha256(described.encode()).hexdigest()[:32]
     symbol = f"proofcompute_{digest}"
+    if _loaded.setdefault(symbol, function) is not function:
+        raise TypeError(f"there is another kernel {name} with these signatures")
     file = None if directory is None else directory / f"{digest}.kernel"
     body = None if file is None else filecache.load(file)
     hit = body is not None

@@ -89,14 +89,15 @@ def _longs(b: Any, base: Any, index: Any, element: Any, spread: bool) -> list[An
     return [x for pair in both for x in (b.ashr(b.shl(pair, shift), shift), b.ashr(pair, shift))]
 
 
-def dot(element: Any, columns: int, rows: int, *, near: bool = False) -> Any:
+def dot(element: Any, columns: int, rows: int, *, near: bool = False, small: bool = False) -> Any:
     """The intrinsic below for int8 or int32 rows, one column or two, and so many rows.
 
-    Rows that lie ``near``, in a cache, are not asked for in advance.
+    Rows that lie ``near``, in a cache, are not asked for in advance. Where int32 elements are so ``small``
+    that all products of a call sum to an int64, T alone says it all, as it does for int8.
     """
     words = element is WORD
     size = element.width // 8
-    kept = 2 if words else 1
+    kept = 2 if words and not small else 1
 
     @intrinsic
     def dot(
@@ -134,7 +135,7 @@ def dot(element: Any, columns: int, rows: int, *, near: bool = False) -> Any:
                         w, x, u, v = (b.mul(p, q) for p, q in zip(values, factors[c], strict=True))
                         known = sums[kept * (r * columns + c)]
                         after.append(b.add(known, b.add(b.add(w, x), b.add(u, v))))
-                        if words:
+                        if kept == 2:
                             high = [b.ashr(b.add(p, q), shift) for p, q in ((w, x), (u, v))]
                             after.append(b.add(sums[2 * (r * columns + c) + 1], b.add(*high)))
                 return [most, *after]
@@ -145,7 +146,7 @@ def dot(element: Any, columns: int, rows: int, *, near: bool = False) -> Any:
             store(b, most, seen, LONG(0), WORD)
             for i in range(columns * rows):
                 t = total(b, sums[kept * i])
-                h = total(b, sums[2 * i + 1]) if words else b.ashr(t, LONG(32))
+                h = total(b, sums[2 * i + 1]) if kept == 2 else b.ashr(t, LONG(32))
                 for j, x in enumerate((t, h)):
                     store(b, b.bitcast(x, vector(LONG, 1)), out, LONG(2 * i + j), LONG)
             return context.get_dummy_value()

@@ -33,13 +33,13 @@ from proofcompute.errors import InputError
 from proofcompute.field import P31
 from proofcompute.kernels import I16, U32, Array
 
-__all__ = ["check_columns", "fold", "not_canonical", "project"]
+__all__ = ["MANY", "few_bytes", "fold", "not_canonical", "project"]
 
 _TYPES: Final = (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32))
 _U32: Final = np.dtype(np.uint32)
 _PART: Final = 2_000_000
 """Products of a part that is worth a thread."""
-_MANY: Final = 8
+MANY: Final = 8
 """Rows of int8 from which putting the columns in halves is worth it."""
 _PARTS_EACH: Final = 3
 """Parts of a large fold for each thread, each with sums of its own."""
@@ -65,13 +65,13 @@ def _halve(a: Any, b: Any, s: Any, out: Any) -> Any:
     return np.int64(most) < P
 
 
-def _wide(element: Any, number: Any) -> Any:
-    """The kernel below for rows of int8 or int32."""
+def _wide(element: Any) -> Any:
+    """The function below for rows of int8 or int32."""
     one_row_one, one_row_two = dot(element, 1, 1), dot(element, 2, 1)
     two_rows = dot(element, 2, 2)
     rows_one, rows_two = dot(element, 1, ROWS), dot(element, 2, ROWS)
 
-    @kernel(types.boolean(_i64, _i64, read(number, 2), read(_u32, 2), write(_u32, 2)))
+    @helper
     def project(a: Any, b: Any, y: Any, s: Any, out: Any) -> Any:
         """Rows a..b of out [n, k] for y [n, m] and s uint32 [k, m].
 
@@ -112,7 +112,20 @@ def _wide(element: Any, number: Any) -> Any:
     return project
 
 
-_project_words, _project_few_bytes = _wide(WORD, _i32), _wide(BYTE, _i8)
+few_bytes: Final = _wide(BYTE)
+"""The same as part of another kernel."""
+
+
+def _kernel(rows: Any, number: Any) -> Any:
+    @kernel(types.boolean(_i64, _i64, read(number, 2), read(_u32, 2), write(_u32, 2)))
+    def project(a: Any, b: Any, y: Any, s: Any, out: Any) -> Any:
+        """See :func:`_wide`."""
+        return rows(a, b, y, s, out)
+
+    return project
+
+
+_project_words, _project_few_bytes = _kernel(_wide(WORD), _i32), _kernel(few_bytes, _i8)
 
 _one_row_one, _one_row_two = dot_bytes(1, 1), dot_bytes(2, 1)
 _rows_one, _rows_two = dot_bytes(1, ROWS), dot_bytes(2, ROWS)
@@ -202,11 +215,6 @@ def _check(y: Array, s: U32, m: int) -> None:
     """InputError unless the shapes and types are as they should be."""
     if y.ndim != 2 or y.dtype not in _TYPES:
         raise InputError(f"expected a matrix of int8, int16 or int32, not {y.dtype} {list(y.shape)}")
-    check_columns(s, m)
-
-
-def check_columns(s: U32, m: int) -> None:
-    """InputError unless the shape and type of columns [k, m] are as they should be."""
     if s.ndim != 2 or s.dtype != _U32 or s.shape[1] != m:
         raise InputError(f"expected columns uint32 [k, {m}], not {s.dtype} {list(s.shape)}")
 
@@ -232,7 +240,7 @@ def project(y: Array, s: U32) -> U32:
     n, size = len(y), y.dtype.itemsize
     out = np.empty((n, len(s)), dtype=np.uint32)
     least = _PART // max(1, s.size)
-    if size == 1 and n >= _MANY:
+    if size == 1 and n >= MANY:
         threads.split(_project_bytes, n, least, y, _halves(s), out)
         return out
     if size == 2:

@@ -1,7 +1,9 @@
 """A product's hint in one pass over its bytes (numerics.hints defines it).
 
-A row is read in pieces that stay in the first-level cache: unpacked, its limits taken, projected, and turned
-into floats, set by set. Nothing of the size of the accumulators is ever written.
+Rows are read in pieces that stay in the first-level cache: unpacked, their limits taken, projected, and
+turned into floats, set by set. Nothing of the size of the accumulators is ever written, and some rows
+together read the columns once. Of few rows, what the sets should be is projected and compared by the same
+call.
 """
 
 from __future__ import annotations
@@ -10,185 +12,86 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
 
 from proofcompute.backends.numba import signatures as types
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.arguments import NO_BIAS
-from proofcompute.backends.numba.cache import helper, intrinsic, kernel
+from proofcompute.backends.numba.cache import helper, kernel
 from proofcompute.backends.numba.dots import dot
-from proofcompute.backends.numba.field import check_columns, not_canonical
+from proofcompute.backends.numba.field import MANY, few_bytes, not_canonical, project
 from proofcompute.backends.numba.products import scaled
 from proofcompute.backends.numba.signatures import read, write
-from proofcompute.backends.numba.vector import (
-    BYTE,
-    LANES,
-    LONG,
-    PERMUTES,
-    WORD,
-    constant,
-    funnel,
-    load,
-    loop,
-    permute,
-    pointer,
-    prefetch,
-    splat,
-    store,
-    vector,
-)
+from proofcompute.backends.numba.unpacking import ask, unpack
+from proofcompute.backends.numba.vector import LANES, WORD
 from proofcompute.backends.scalar.field31 import P, residue
 from proofcompute.backends.scalar.field31 import total as total_of
 from proofcompute.errors import InputError
-from proofcompute.kernels import F32, I8, I64, U32, ReadHint
+from proofcompute.hint import CheckedHint, Claim
+from proofcompute.kernels import F32, I8, I64, U32
 from proofcompute.numerics.bitpack import check_packed
-from proofcompute.numerics.hints import Packed, check_sets
+from proofcompute.numerics.hints import Packed, check_sets, claimed
 from proofcompute.numerics.products import LARGEST
 
-__all__ = ["read_hint", "row_squares"]
+__all__ = ["check_hint", "row_squares"]
 
 _STEP: Final = 2 * LANES
 """Values that one step of a projection takes."""
 _PIECE: Final = 1024
 """Values unpacked at a time; a multiple of the step of a projection."""
+_SMALL: Final = 23
+"""Bits of values of which a piece's products with residues sum to an int64: 2^22 2^31 1024 = 2^63."""
+_ROWS: Final = 16
+"""Rows that are read together."""
 _PART: Final = 100_000
 """Values of a part that is worth a thread."""
 _SQUARES: Final = 200_000
 """The same in elements squared."""
-_LINE: Final = 64
-"""Bytes of a cache line."""
-_AHEAD: Final = 1 << 14
-"""Bytes by which packed values are asked for in advance."""
-_BLOCK: Final = 64
-"""Bytes that 16 values are taken from at once, where the CPU can."""
-_WORD: Final = 8
-"""Bytes that one value is taken from: 32 bits and a shift of up to 7."""
+_DIFFER: Final = 1
+_NOT_CANONICAL: Final = 2
 
-_i64, _i32, _i8, _u32, _f32 = types.int64, types.int32, types.int8, types.uint32, types.float32
-
-
-@intrinsic
-def _word(context: Any, address: Any, at: Any) -> Any:
-    """The 8 bytes from byte ``at`` after an address, as uint64; of any alignment."""
-
-    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        start = b.inttoptr(args[0], ir.PointerType(BYTE))
-        place = b.bitcast(b.gep(start, [args[1]]), ir.PointerType(LONG))
-        return b.load(place, align=1)
-
-    return types.uint64(types.uint64, types.int64), code
+_i64, _i32, _i8, _u8, _u32, _f32 = (
+    types.int64,
+    types.int32,
+    types.int8,
+    types.uint8,
+    types.uint32,
+    types.float32,
+)
 
 
-@intrinsic
-def _byte(context: Any, address: Any, at: Any) -> Any:
-    """The byte ``at`` after an address, as uint64."""
-
-    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        start = b.inttoptr(args[0], ir.PointerType(BYTE))
-        return b.zext(b.load(b.gep(start, [args[1]]), align=1), LONG)
-
-    return types.uint64(types.uint64, types.int64), code
-
-
-@intrinsic
-def _ask(context: Any, address: Any, at: Any) -> Any:
-    """Ask for the cache line of the byte ``at`` after an address."""
-
-    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        prefetch(b, b.inttoptr(args[0], ir.PointerType(BYTE)), args[1])
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.int64), code
-
-
-@intrinsic
-def _groups(context: Any, address: Any, at: Any, shift: Any, bits: Any, count: Any, out: Any) -> Any:
-    """16 ``count`` values into ``out``, from bit ``shift`` < 8 of byte ``at`` on; each 16 read 64 bytes."""
-
-    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        start = b.inttoptr(args[0], ir.PointerType(BYTE))
-        at, shift, bits, count = args[1:5]
-        to = pointer(context, b, sig.args[5], args[5])
-        numbers = ir.Constant(vector(WORD, LANES), [WORD(i) for i in range(LANES)])
-        wide = splat(b, b.trunc(bits, WORD), LANES)
-        position = b.add(b.mul(numbers, wide), splat(b, b.trunc(shift, WORD), LANES))
-        byte = b.lshr(position, constant(WORD, LANES, 3))
-        amount = b.and_(position, constant(WORD, LANES, 7))
-        low = b.add(b.mul(byte, constant(WORD, LANES, 0x01010101)), constant(WORD, LANES, 0x03020100))
-        high = b.add(low, constant(WORD, LANES, 0x04040404))
-        low, high = (b.bitcast(x, vector(BYTE, 64)) for x in (low, high))
-        left = b.sub(constant(WORD, LANES, 32), wide)
-
-        def body(i: Any, state: list[Any]) -> list[Any]:
-            data = load(b, start, b.add(at, b.mul(i, b.shl(bits, LONG(1)))), BYTE, 64)
-            above, below = (b.bitcast(permute(b, data, x), vector(WORD, LANES)) for x in (high, low))
-            value = b.ashr(b.shl(funnel(b, above, below, amount), left), left)
-            store(b, value, to, b.mul(i, LONG(LANES)), WORD)
-            return []
-
-        loop(b, count, [], body)
-        return context.get_dummy_value()
-
-    return types.void(address, at, shift, bits, count, out), code
-
-
-def unpacker(permutes: bool) -> Any:
-    """The function that unpacks a piece; with or without the instruction that few CPUs have."""
-
-    @helper
-    def unpack(address: Any, size: Any, bits: Any, first: Any, count: Any, out: Any) -> None:
-        """Values first..first+count of packed integers into out; ``size`` bytes are at the address."""
-        left = np.uint64(64 - bits)
-        position = first * bits
-        for line in range(0, count * bits >> 3, _LINE):
-            _ask(address, (position >> 3) + _AHEAD + line)
-        done = 0
-        if permutes:
-            inside = (size - (position >> 3) - _BLOCK) // (
-                2 * bits
-            ) + 1  # groups whose 64 bytes are all there
-            groups = max(0, min(count // LANES, inside))
-            _groups(address, position >> 3, position & 7, bits, groups, out)
-            done = groups * LANES
-        last = (size - _WORD) * 8 // bits + 1 if size >= _WORD else 0  # values whose word lies inside
-        whole = min(count, max(done, last - first))
-        for i in range(done, whole):
-            place = position + i * bits
-            word = _word(address, place >> 3) >> np.uint64(place & 7)
-            out[i] = np.int32(np.int64(word << left) >> np.int64(left))
-        for i in range(whole, count):
-            place = position + i * bits
-            word = np.uint64(0)
-            for j in range(min(_WORD, size - (place >> 3))):
-                word |= _byte(address, (place >> 3) + j) << np.uint64(8 * j)
-            word >>= np.uint64(place & 7)
-            out[i] = np.int32(np.int64(word << left) >> np.int64(left))
-
-    return unpack
-
-
-_unpack = unpacker(PERMUTES)
+@kernel(types.int64(read(_u8, 1)))
+def _address(x: Any) -> Any:
+    """Where an array begins."""
+    return x.ctypes.data
 
 
 _dot_one, _dot_two = dot(WORD, 1, 1, near=True), dot(WORD, 2, 1, near=True)
+_small_one, _small_two = (dot(WORD, n, 1, near=True, small=True) for n in (1, 2))
 
 
 @helper
-def _project(values: Any, count: Any, s: Any, first: Any, m: Any, sums: Any, seen: Any, out: Any) -> None:
+def _project(
+    values: Any, count: Any, bits: Any, s: Any, first: Any, m: Any, sums: Any, seen: Any, out: Any
+) -> None:
     """out[c] += values[:count] times columns c of s from ``first`` on, as residues; seen as in dots."""
     k = s.shape[0]
     whole = count // _STEP * _STEP
+    steps = whole // _STEP
     for c in range(0, k, 2):
-        if c + 1 < k:
-            _dot_two(values, 0, m, s, c * m + first, whole // _STEP, sums, seen)
+        if c + 1 < k and bits <= _SMALL:
+            _small_two(values, 0, m, s, c * m + first, steps, sums, seen)
+        elif c + 1 < k:
+            _dot_two(values, 0, m, s, c * m + first, steps, sums, seen)
+        elif bits <= _SMALL:
+            _small_one(values, 0, m, s, c * m + first, steps, sums, seen)
         else:
-            _dot_one(values, 0, m, s, c * m + first, whole // _STEP, sums, seen)
+            _dot_one(values, 0, m, s, c * m + first, steps, sums, seen)
         for e in range(min(2, k - c)):
             value = total_of(sums[e, 0], sums[e, 1])
             for i in range(whole, count):
                 value += residue(np.int64(values[i]) * np.int64(s[c + e, first + i]))
                 seen[0] = max(seen[0], s[c + e, first + i])
-            out[c + e] = residue(out[c + e] + value)
+            out[c + e] = np.uint32(residue(np.int64(out[c + e]) + value))
 
 
 # Loops of one index each, over whole slices: only those become vectors.
@@ -219,86 +122,123 @@ def _scale(total: Any, scale: Any, sw: Any, bias: Any, out: Any) -> None:
         out[i] = scaled(total[i], scale * sw[i], i, bias)
 
 
-@kernel(
-    types.boolean(
-        _i64,
-        _i64,
-        read(_i64, 2),
-        read(_u32, 2),
-        read(_f32, 1),
-        read(_f32, 1),
-        read(_f32, 1),
-        write(_i32, 3),
-        write(_u32, 3),
-        write(_f32, 2),
-    )
-)
-def _read(
-    a: Any, b: Any, sets: Any, s: Any, sx: Any, sw: Any, bias: Any, limits: Any, projected: Any, out: Any
+@helper
+def _read_rows(
+    a: Any, b: Any, sets: Any, s: Any, sx: Any, sw: Any, bias: Any, limits: Any, left: Any, out: Any
 ) -> Any:
-    """Rows a..b. sets [sets, 4]: address, bytes, bits and shift; limits [n, sets, 2] of each row.
-
-    False if s holds a value that is not a canonical residue.
-    """
+    """See :func:`_read`; sets [sets, 7] are rows of :func:`_table`."""
     m = sw.size
-    k = s.shape[0]
     count = sets.shape[0]
     values = np.empty(_PIECE, np.int32)
     total = np.empty(_PIECE, np.int64)
     sums = np.empty((2, 2), np.int64)
-    found = np.empty((count, k), np.int64)
     seen = np.zeros(LANES, np.uint32)
-    for t in range(a, b):
-        found[:] = 0
-        for i in range(count):
-            limits[t, i, 0], limits[t, i, 1] = np.int32(2**31 - 1), np.int32(-(2**31))
+    left[:, a:b] = 0
+    limits[a:b, :, 0], limits[a:b, :, 1] = np.int32(2**31 - 1), np.int32(-(2**31))
+    for start in range(a, b, _ROWS):
+        end = min(start + _ROWS, b)
         for first in range(0, m, _PIECE):
             size = min(_PIECE, m - first)
-            for i in range(count):
-                _unpack(np.uint64(sets[i, 0]), sets[i, 1], sets[i, 2], t * m + first, size, values)
-                low, high = _limits(values, size)
-                limits[t, i, 0] = min(limits[t, i, 0], low)
-                limits[t, i, 1] = max(limits[t, i, 1], high)
-                _project(values, size, s, first, m, sums, seen, found[i])
-                _sum(values, size, sets[i, 3], i == 0, total)
             some = bias[first : first + size] if bias.size else bias
-            _scale(total, sx[t], sw[first : first + size], some, out[t, first : first + size])
-        for i in range(count):
-            for c in range(k):
-                projected[i, t, c] = np.uint32(found[i, c])
+            for t in range(start, end):
+                then = (t + 1) * m + first if t + 1 < end else start * m + first + _PIECE
+                for i in range(count):
+                    address, bits = np.uint64(sets[i, 0]), sets[i, 2]
+                    ask(address, bits, then, size)
+                    unpack(address, sets[i, 1], bits, t * m + first, size, values)
+                    low, high = _limits(values, size)
+                    limits[t, i, 0] = min(limits[t, i, 0], low)
+                    limits[t, i, 1] = max(limits[t, i, 1], high)
+                    _project(values, size, bits, s, first, m, sums, seen, left[i, t])
+                    if count > 1:
+                        _sum(values, size, sets[i, 3], i == 0, total)
+                to, scales = out[t, first : first + size], sw[first : first + size]
+                if count > 1:
+                    _scale(total, sx[t], scales, some, to)
+                else:  # a single set has no shift
+                    _scale(values, sx[t], scales, some, to)
     return np.int64(seen.max()) < P
 
 
-def read_hint(
+_READ: Final = (read(_i64, 2), read(_u32, 2), read(_f32, 1), read(_f32, 1), read(_f32, 1))
+_FOUND: Final = (write(_i32, 3), write(_u32, 3), write(_f32, 2))
+
+
+@kernel(types.boolean(_i64, _i64, *_READ, *_FOUND))
+def _read(
+    a: Any, b: Any, sets: Any, s: Any, sx: Any, sw: Any, bias: Any, limits: Any, left: Any, out: Any
+) -> Any:
+    """Rows a..b: limits [n, sets, 2] of each, projections [sets, n, k], and out [n, m].
+
+    False if s holds a value that is not a canonical residue.
+    """
+    return _read_rows(a, b, sets, s, sx, sw, bias, limits, left, out)
+
+
+@kernel(types.int64(*_READ, read(_i8, 3), read(_u32, 3), write(_i32, 3), write(_f32, 2)))
+def _check(sets: Any, s: Any, sx: Any, sw: Any, bias: Any, q: Any, v: Any, limits: Any, out: Any) -> Any:
+    """All of few rows, as :func:`_read`, but limits of all of them in row 0; every claim of whole columns.
+
+    Returns _DIFFER if a set is not what it claims, and _NOT_CANONICAL; or both.
+    """
+    limbs, n, d = q.shape
+    k = s.shape[0]
+    rows = q.reshape((limbs * n, d))
+    left = np.empty((sets.shape[0], n, k), np.uint32)
+    right = np.empty((limbs * n, k), np.uint32)
+    good = _read_rows(0, n, sets, s, sx, sw, bias, limits, left, out)
+    different = np.uint32(0)
+    for i in range(sets.shape[0]):
+        for t in range(1, n):
+            limits[0, i, 0] = min(limits[0, i, 0], limits[t, i, 0])
+            limits[0, i, 1] = max(limits[0, i, 1], limits[t, i, 1])
+        at = sets[i, 4] * n
+        good &= few_bytes(at, at + sets[i, 5] * n, rows, v[sets[i, 6]], right)
+        for t in range(n):
+            for c in range(k):
+                value = right[at + t, c]
+                if sets[i, 5] == 2:
+                    value = np.uint32(residue(256 * np.int64(value) + np.int64(right[at + n + t, c])))
+                different |= left[i, t, c] ^ value
+    return (_DIFFER if different else 0) | (0 if good else _NOT_CANONICAL)
+
+
+def check_hint(
+    q: I8,
+    claims: Sequence[Claim],
     sets: Sequence[tuple[int, Packed]],
     s: U32,
-    shifts: Sequence[int],
+    v: U32,
     sx: F32,
     sw: F32,
     bias: F32 | None,
-) -> ReadHint:
-    """See :meth:`proofcompute.kernels.Kernels.read_hint`."""
-    n, m = check_sets(sets, s, shifts, sx, sw, bias)
-    for bits, data in sets:
+) -> CheckedHint:
+    """See :meth:`proofcompute.kernels.Kernels.check_hint`."""
+    n, m = check_sets(q, claims, sets, s, v, sx, sw, bias)
+    held = []  # alive as long as their addresses are used
+    table = []
+    few, d = n == 1 or (n < MANY and n * m * len(sets) < 2 * _PART), q.shape[2]
+    for (bits, data), (start, stop, limbs, w_limb, shift, _) in zip(sets, claims, strict=True):
         check_packed(data, bits, n * m)
-    check_columns(s, m)
-    held = [np.frombuffer(data, np.uint8) for _, data in sets]  # alive as long as their addresses are used
-    table = np.array(
-        [
-            (x.__array_interface__["data"][0], x.size, bits, shift)
-            for x, (bits, _), shift in zip(held, sets, shifts, strict=True)
-        ],
-        np.int64,
-    )
-    limits = np.empty((n, len(sets), 2), np.int32)
-    projected = np.empty((len(sets), n, len(s)), np.uint32)
+        x = np.frombuffer(data, np.uint8)
+        held.append(x)
+        table.append((_address(x), x.size, bits, shift, limbs[0], len(limbs), w_limb))
+        few &= stop - start == d
+    limits = np.empty((n, len(table), 2), np.int32)
     out = np.empty((n, m), np.float32)
-    least = _PART // (len(sets) * m)
-    biases = NO_BIAS if bias is None else bias
-    if not threads.split(_read, n, least, table, s, sx, sw, biases, limits, projected, out):
+    arguments = np.array(table, np.int64), s, sx, sw, NO_BIAS if bias is None else bias
+    if few:
+        state = _check(*arguments, q, v, limits, out)
+        if state & _NOT_CANONICAL:
+            raise not_canonical()
+        return CheckedHint([(low, high) for low, high in limits[0].tolist()], not state & _DIFFER, out)
+    left = np.empty((len(table), n, len(s)), np.uint32)
+    least = _PART // (len(table) * m)
+    if not threads.split(_read, n, least, *arguments, limits, left, out):
         raise not_canonical()
-    low, high = limits[:, :, 0].min(axis=0), limits[:, :, 1].max(axis=0)
-    return ReadHint([(int(x), int(y)) for x, y in zip(low, high, strict=True)], projected, out)
+    lows, highs = limits[:, :, 0].min(axis=0).tolist(), limits[:, :, 1].max(axis=0).tolist()
+    holds = bool(np.array_equal(left, claimed(q, claims, v, project)))
+    return CheckedHint(list(zip(lows, highs, strict=True)), holds, out)
 
 
 @kernel(types.void(_i64, _i64, read(_i8, 3), write(_i64, 1)))

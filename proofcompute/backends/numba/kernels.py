@@ -30,6 +30,7 @@ from proofcompute.backends.numba.arguments import (
 from proofcompute.backends.numba.memory import CpuMemory
 from proofcompute.backends.numba.steps import recorded
 from proofcompute.errors import DeviceError, ExecutionError, InputError, LimitError
+from proofcompute.hint import CheckedHint, Claim
 from proofcompute.kernels import (
     F32,
     I8,
@@ -43,7 +44,6 @@ from proofcompute.kernels import (
     Gated,
     Matrix,
     Place,
-    ReadHint,
     Sampling,
 )
 from proofcompute.limits import MAX_CONTRACTION
@@ -108,16 +108,16 @@ class NumbaKernels(CpuMemory):
     _packing = _Module("packing")
 
     # -- products ------------------------------------------------------------------------------------
-    def _combined(self, x: F32, limbs: int, before: Before = None) -> tuple[Array, F32]:
-        """q int16 [n rounded up to a tile, d rounded up to even], zero where there is no x, and scales."""
+    def _quantised(self, x: F32, limbs: int, q: Array, before: Before = None) -> F32:
+        """Prepared rows into q int16 [>= n, >= d]; their scales."""
+        need(q.shape[1] >= quantised(x, limbs, before), "rows and their integers", x, q)
         n, width = x.shape
-        q = np.zeros((up(n, 12), up(quantised(x, limbs, before), 2)), dtype=np.int16)
         scales = np.empty(n, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
         how = preparation(self._linear, before)
         good = threads.split(self._linear.quantise_rows, n, least, x, *how, limbs, q, scales)
         finite(good, "an input of the quantiser")
-        return q, scales
+        return scales
 
     def quantise(self, x: F32, limbs: int, before: Before = None) -> tuple[I8, F32]:
         """Rows [n, d], after ``before``, to int8 limbs [limbs, n, d] and scales [n]."""
@@ -184,7 +184,8 @@ class NumbaKernels(CpuMemory):
             need(residual.shape == (n, m), "summands", residual, w.q)
         out = np.empty((n, m), dtype=np.float32)
         k = self._linear
-        q, sx = self._combined(x, limbs, before)
+        q = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
+        sx = self._quantised(x, limbs, q, before)
         if n <= _FEW_ROWS:
             least = _SPLIT_PRODUCTS // max(1, n * d * w_limbs)
             threads.split(k.linear_few, m, least, q, sx, w.q, w.scale, bias, residual, out)
@@ -389,13 +390,15 @@ class NumbaKernels(CpuMemory):
     def row_squares(self, q: I8) -> I64:
         return self._hints.row_squares(q)  # type: ignore[no-any-return]
 
-    def read_hint(
+    def check_hint(
         self,
+        q: I8,
+        claims: Sequence[Claim],
         sets: Sequence[tuple[int, bytes | memoryview]],
         s: U32,
-        shifts: Sequence[int],
+        v: U32,
         sx: F32,
         sw: F32,
         bias: F32 | None,
-    ) -> ReadHint:
-        return self._hints.read_hint(sets, s, shifts, sx, sw, bias)  # type: ignore[no-any-return]
+    ) -> CheckedHint:
+        return self._hints.check_hint(q, claims, sets, s, v, sx, sw, bias)  # type: ignore[no-any-return]

@@ -64,8 +64,8 @@ def _has(feature: str) -> bool:
 WIDE_REGISTERS: Final = _has("avx512bw")
 """Whether 32 vectors of 16 lanes fit in registers. Chooses block sizes; no result depends on it."""
 
-PERMUTES: Final = _has("avx512vbmi")
-"""Whether :func:`permute` exists, which is an instruction of certain CPUs."""
+PERMUTES: Final = 16 if _has("avx512f") else 8 if _has("avx2") else 0
+"""Most lanes that :func:`permute` takes, 16 or 8; 0 where the CPU has no such instruction."""
 
 QUADS: Final = _has("avx512vnni")
 """Whether :func:`multiply_add_bytes` exists, which is another."""
@@ -188,10 +188,9 @@ def transpose(builder: Any, rows: Sequence[Value]) -> list[Value]:
 
 
 def permute(builder: Any, data: Value, index: Value) -> Value:
-    """Bytes ``data[index[i]]`` of 64, for the lowest 6 bits of 64 indices; only where ``PERMUTES``."""
-    bytes_64 = vector(BYTE, 64)
-    kind = ir.FunctionType(bytes_64, [bytes_64, bytes_64])
-    function = insert(builder.module, kind, "llvm.x86.avx512.permvar.qi.512")
+    """int32 ``data[index[i]]``, for the lowest bits of the indices, of 16 or 8 lanes (``PERMUTES``)."""
+    name = {16: "llvm.x86.avx512.permvar.si.512", 8: "llvm.x86.avx2.permd"}[data.type.count]
+    function = insert(builder.module, ir.FunctionType(data.type, [data.type] * 2), name)
     return builder.call(function, [data, index])
 
 

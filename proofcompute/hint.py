@@ -1,0 +1,36 @@
+"""What a product's hint claims, and what a backend finds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["CheckedHint", "Claim"]
+
+
+class Claim(NamedTuple):
+    """One set of integers [n, m] of a hint: columns start..stop of X times those of one limb of W."""
+
+    start: int
+    stop: int
+    limbs: tuple[int, ...]
+    """Limbs of X, high before low: one, or both taken together."""
+    w_limb: int
+    shift: int
+    """The product is the sum of all sets, each shifted left by this."""
+    bound: int
+    """No value is larger than this in absolute value; below 2^30."""
+
+
+class CheckedHint(NamedTuple):
+    """What :meth:`proofcompute.kernels.Kernels.check_hint` finds. All of it is of use together only."""
+
+    limits: Sequence[tuple[int, int]]
+    """The least and the greatest value of each set."""
+    holds: bool
+    """Whether every set is the product that it claims to be, if its values are within their bounds."""
+    y: npt.NDArray[np.float32]
+    """The product as float32, [n, m]."""
