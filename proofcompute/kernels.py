@@ -196,8 +196,8 @@ class Kernels(Memory, Protocol):
     name: str
 
     # -- products ------------------------------------------------------------------------------------
-    def quantise(self, x: F32, limbs: int) -> tuple[I8, F32]:
-        """Rows [n, d] to int8 limbs [limbs, n, d] (high first) and scales [n].
+    def quantise(self, x: F32, limbs: int, before: Before = None) -> tuple[I8, F32]:
+        """Rows [n, d], after ``before``, to int8 limbs [limbs, n, d] (high first) and scales [n]; fused.
 
         Raises NonFiniteError if any element is NaN or infinite.
         """

@@ -20,7 +20,6 @@ from proofcompute.kernels import (
     Kernels,
     Matrix,
     Sampling,
-    prepared,
     product_sets,
 )
 from proofcompute.program import Span
@@ -150,7 +149,7 @@ class RecordProducts:
     ) -> F32:
         """See Products."""
         w = self.matrix(weight)
-        q, sx = k.quantise(prepared(before, x, k), limbs)
+        q, sx = k.quantise(x, limbs, before)
         sets = product_sets(q.shape[2], limbs, w.q.shape[0])
         products = [k.product(k.cut(q[i], a, b), k.cut(w.q[j], a, b)) for a, b, i, j, _ in sets]
         acc = k.join(products).reshape(len(sets), *products[0].shape)

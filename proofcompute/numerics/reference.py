@@ -44,9 +44,9 @@ class NumpyKernels(HostMemory):
         check_platform()
 
     # -- products ------------------------------------------------------------------------------------
-    def quantise(self, x: F32, limbs: int) -> tuple[I8, F32]:
-        """:func:`proofcompute.numerics.products.quantise`."""
-        return products.quantise(x, limbs)
+    def quantise(self, x: F32, limbs: int, before: Before = None) -> tuple[I8, F32]:
+        """:func:`proofcompute.numerics.products.quantise` of the prepared rows."""
+        return products.quantise(prepared(before, x, self), limbs)
 
     def product(self, q: I8, w: I8) -> I32:
         """:func:`proofcompute.numerics.products.product`."""

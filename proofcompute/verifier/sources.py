@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.freivalds import Columns, claims
 from proofcompute.identity import MODEL_SUITE, Identity
 from proofcompute.interpreter import Needs, TableRows
-from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling, prepared
+from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling
 from proofcompute.messages import Part, check_hint
 from proofcompute.program import Program, Site, Span
 from proofcompute.source import Products
@@ -111,8 +112,14 @@ def open_groups(
     return OpenedRows(statement, cell, arrays)
 
 
-def _identical(x: Array, y: Array) -> bool:
-    return x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
+def _identical(x: Array, y: Any) -> bool:
+    """Whether y, which may be a backend's own, has the type, shape and bytes of x, which is NumPy's."""
+    if x.shape != y.shape or x.dtype != y.dtype:
+        return False
+    if not isinstance(y, np.ndarray):
+        y = np.frombuffer(y.tobytes(), x.dtype).reshape(x.shape)
+    bits = f"u{x.itemsize}"  # no copies, and numbers of other bits are other numbers
+    return bool((x.view(bits) == y.view(bits)).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +216,7 @@ class HintProducts:
         if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
             raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
         site, spec = self.sites[self.made], self.program.weight[weight]
-        q, sx = k.quantise(prepared(before, x, k), limbs)
+        q, sx = k.quantise(x, limbs, before)
         wanted = claims(site, q, self.columns.squares(spec), k)
         hint, columns = self.hints[self.made], (self.columns.s(spec), self.columns.v(spec))
         try:

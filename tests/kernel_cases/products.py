@@ -73,6 +73,12 @@ def cases() -> Iterator[Case]:
             )
     for n, m, d in ((0, 3, 4), (1, 1, 1), (1, 100, 577), (3, 5, 7), (8, 33, 66), (17, 19, 130)):
         for x_limbs, how, rest in itertools.product((1, 2), ("none", "norm", "gate"), (False, True)):
+            if how != "none" and not rest:
+                yield Case(
+                    "quantise",
+                    f"{n}x{d}-{x_limbs}-{how}",
+                    lambda n=n, d=d, i=x_limbs, h=how: _prepared(n, d, i, h),
+                )
             if how != "none" or rest:
                 yield Case(
                     "linear",
@@ -80,6 +86,12 @@ def cases() -> Iterator[Case]:
                     lambda n=n, m=m, d=d, i=x_limbs, h=how, r=rest: _fused(n, m, d, i, h, r),
                 )
     for how, n in itertools.product(("norm", "gate"), (2, 9)):
+        yield Case(
+            "quantise",
+            f"{how}-overflows-{n}",
+            lambda h=how, n=n: _prepared(n, 6, 1, h, kind="normal" if h == "norm" else "huge", largest=True),
+            NonFiniteError,
+        )
         yield Case(
             "linear",
             f"{how}-overflows-{n}",
@@ -115,11 +127,16 @@ def _fused(
     largest: bool = False,
 ) -> Args:
     """Arguments of a product with something before it, and a residual or none."""
+    x, limbs, before = _prepared(n, d, limbs, how, kind, largest)
+    return x, matrix(1, m, d, bias=m > 4), limbs, before, floats("mixed", n, m) if rest else None
+
+
+def _prepared(n: int, d: int, limbs: int, how: str, kind: str = "mixed", largest: bool = False) -> Args:
+    """Arguments of the quantiser with something before it."""
     x = floats(kind, n, 2 * d if how == "gate" else d)
     weight = np.full(d, 3e38, np.float32) if largest else floats("normal", d)
     norm = Norm(weight, np.float32(1e-5))
-    before = {"none": None, "norm": norm, "gate": Gated()}[how]
-    return x, matrix(1, m, d, bias=m > 4), limbs, before, floats("mixed", n, m) if rest else None
+    return x, limbs, {"none": None, "norm": norm, "gate": Gated()}[how]
 
 
 def _largest(a: float) -> F32:

@@ -42,6 +42,15 @@ def _need(condition: bool, what: str, *arrays: Given) -> None:
         )
 
 
+def _prepared_width(x: Given, before: Before) -> int:
+    """Elements of a row after ``before``."""
+    _, d = x.shape
+    if isinstance(before, Norm):
+        _need(before.weight.shape == (d,), "rows and weights", x, before.weight)
+    _need(not isinstance(before, Gated) or d % 2 == 0, "halves", x)
+    return d // 2 if isinstance(before, Gated) else int(d)
+
+
 def _width(x: Given) -> None:
     if x.shape[-1] > MAX_WIDTH:
         raise LimitError(f"a row of {x.shape[-1]} elements; at most {MAX_WIDTH}")
@@ -78,8 +87,9 @@ class CudaKernels(DeviceMemory):
 
     # -- products ------------------------------------------------------------------------------------
     @placed
-    def quantise(self, x: Given, limbs: int) -> Any:
-        return products.quantise(self._on, self._on.array(x), limbs)
+    def quantise(self, x: Given, limbs: int, before: Before = None) -> Any:
+        _prepared_width(x, before)
+        return products.quantise_prepared(self._on, self._on.array(x), limbs, before)
 
     @placed
     def product(self, q: Given, w: Given) -> Any:
@@ -108,12 +118,7 @@ class CudaKernels(DeviceMemory):
     def linear(
         self, x: Given, w: Matrix, limbs: int, before: Before = None, residual: Given | None = None
     ) -> Any:
-        n, d = x.shape
-        if isinstance(before, Gated):
-            _need(d % 2 == 0, "halves", x)
-            d //= 2
-        elif isinstance(before, Norm):
-            _need(before.weight.shape == (d,), "rows and weights", x, before.weight)
+        n, d = len(x), _prepared_width(x, before)
         _, m, width = w.q.shape
         _need(width == d and w.scale.shape == (m,), "rows, weights and scales", x, w.q, w.scale)
         if w.bias is not None:

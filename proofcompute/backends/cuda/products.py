@@ -71,6 +71,15 @@ def quantise_gated(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArra
     return q, scale
 
 
+def quantise_prepared(
+    on: Launcher, x: DeviceArray, limbs: int, before: Before
+) -> tuple[DeviceArray, DeviceArray]:
+    """:func:`quantise` of the rows after ``before``."""
+    if isinstance(before, Norm):
+        return quantise_normed(on, x, on.array(before.weight), before.eps, limbs)
+    return quantise_gated(on, x, limbs) if isinstance(before, Gated) else quantise(on, x, limbs)
+
+
 def multiply(
     on: Launcher, q: Buffer, ldq: int, w: Buffer, ldw: int, n: int, m: int, d: int, acc: Buffer
 ) -> None:
@@ -102,12 +111,7 @@ def linear(
     x = on.array(x)
     w_limbs, m, d = w.q.shape
     n = len(x)
-    if isinstance(before, Norm):
-        q, sx = quantise_normed(on, x, on.array(before.weight), before.eps, limbs)
-    elif isinstance(before, Gated):
-        q, sx = quantise_gated(on, x, limbs)
-    else:
-        q, sx = quantise(on, x, limbs)
+    q, sx = quantise_prepared(on, x, limbs, before)
     rest = None if residual is None else on.array(residual)
     weights: Any = w.q
     scales: Any = w.scale

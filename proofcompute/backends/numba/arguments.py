@@ -7,9 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.errors import InputError, NonFiniteError
-from proofcompute.kernels import F32, Array, Before, Gated
+from proofcompute.kernels import F32, Array, Before, Gated, Norm
+from proofcompute.numerics.products import LARGEST
 
-__all__ = ["NO_BIAS", "NO_RESIDUAL", "finite", "need", "preparation", "rotation", "up"]
+__all__ = ["NO_BIAS", "NO_RESIDUAL", "finite", "need", "preparation", "quantised", "rotation", "up"]
 
 NO_BIAS: Final = np.zeros(0, dtype=np.float32)
 NO_RESIDUAL: Final = np.zeros((0, 0), dtype=np.float32)
@@ -39,6 +40,19 @@ def rotation(cos: F32, sin: F32, n: int, dh: int) -> None:
     need(cos.shape == sin.shape and len(cos) == n, f"tables of {n} rows", cos, sin)
     if 2 * cos.shape[1] > dh:
         raise InputError(f"{2 * cos.shape[1]} rotated elements do not fit a head of {dh}")
+
+
+def quantised(x: F32, limbs: int, before: Before) -> int:
+    """Elements that are quantised of each row [n, width] after ``before``; InputError unless they fit."""
+    if limbs not in LARGEST:
+        raise InputError(f"a row has one or two limbs, not {limbs}")
+    width = int(x.shape[1])
+    if isinstance(before, Norm):
+        need(before.weight.shape == (width,), "rows and weights", x, before.weight)
+    if not isinstance(before, Gated):
+        return width
+    need(width % 2 == 0, "halves", x)
+    return width // 2
 
 
 def preparation(linear: Any, before: Before) -> tuple[int, F32, np.float32]:

@@ -87,10 +87,11 @@ def compile_kernel(
 
 
 def _run(module: Any, machine: Any, level: int | None) -> None:
-    """Optimise a module, or only leave out of it what nothing uses."""
+    """Optimise a module, or only inline what is to be and leave out of it what nothing uses."""
     builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(level or 0))
     if level is None:
         passes = binding.create_new_module_pass_manager()
+        passes.add_always_inliner_pass()
         passes.add_global_dead_code_eliminate_pass()
     else:
         passes = builder.getModulePassManager()

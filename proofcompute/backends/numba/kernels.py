@@ -23,6 +23,7 @@ from proofcompute.backends.numba.arguments import (
     finite,
     need,
     preparation,
+    quantised,
     rotation,
     up,
 )
@@ -42,14 +43,12 @@ from proofcompute.kernels import (
     Before,
     Gated,
     Matrix,
-    Norm,
     Place,
     Sampling,
 )
 from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.numerics.elementwise import check_platform
 from proofcompute.numerics.groups import hashed_groups
-from proofcompute.numerics.products import LARGEST
 from proofcompute.numerics.rows import head_width
 from proofcompute.numerics.sampler import sample_rows
 
@@ -114,8 +113,7 @@ class NumbaKernels(CpuMemory):
     # -- products ------------------------------------------------------------------------------------
     def _quantised(self, x: F32, limbs: int, q: Array, before: Before = None) -> F32:
         """Prepared rows into q int16 [>= n, >= d]; their scales."""
-        if limbs not in LARGEST:
-            raise InputError(f"a row has one or two limbs, not {limbs}")
+        need(q.shape[1] >= quantised(x, limbs, before), "rows and their integers", x, q)
         n, width = x.shape
         scales = np.empty(n, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
@@ -124,13 +122,16 @@ class NumbaKernels(CpuMemory):
         finite(good, "an input of the quantiser")
         return scales
 
-    def quantise(self, x: F32, limbs: int) -> tuple[I8, F32]:
-        """Rows [n, d] to int8 limbs [limbs, n, d] and scales [n]."""
-        q = np.empty(x.shape, dtype=np.int16)
-        scales = self._quantised(x, limbs, q)
-        out = np.empty((limbs, *x.shape), dtype=np.int8)
-        threads.split(self._products.split_limbs, len(x), _SPLIT_ELEMENTS // max(1, x.shape[1]), q, out)
-        return out, scales
+    def quantise(self, x: F32, limbs: int, before: Before = None) -> tuple[I8, F32]:
+        """Rows [n, d], after ``before``, to int8 limbs [limbs, n, d] and scales [n]."""
+        n, width = x.shape
+        q = np.empty((limbs, n, quantised(x, limbs, before)), dtype=np.int8)
+        scales = np.empty(n, dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, width)
+        how = preparation(self._linear, before)
+        good = threads.split(self._linear.limbs_of_rows, n, least, x, *how, q, scales)
+        finite(good, "an input of the quantiser")
+        return q, scales
 
     def product(self, q: I8, w: I8) -> I32:
         """q [n, d] times the rows of w [m, d]: int32 [n, m]."""
@@ -180,8 +181,6 @@ class NumbaKernels(CpuMemory):
         bias = NO_BIAS if w.bias is None else w.bias
         fits = width == (2 * d if isinstance(before, Gated) else d) and w.scale.shape == (m,)
         need(fits and (w.bias is None or bias.shape == (m,)), "rows, weights, scales and bias", x, w.q, bias)
-        if isinstance(before, Norm):
-            need(before.weight.shape == (width,), "rows and weights", x, before.weight)
         if residual is None:
             residual = NO_RESIDUAL
         else:

@@ -27,6 +27,7 @@ __all__ = [
     "NORM",
     "PLAIN",
     "few_channels",
+    "limbs_of_rows",
     "linear_few",
     "linear_panels",
     "prepare_rows",
@@ -46,6 +47,18 @@ _WEIGHTS: Final = (read(_i8, 3), read(_f32, 1), read(_f32, 1))
 
 
 @helper
+def _prepare(x: Any, mode: Any, nw: Any, eps: Any, level: Any, row: Any, levels: Any, q: Any) -> Any:
+    """One prepared row of x into q; row and level are scratch. Returns its scale, or -1 if not finite."""
+    if mode == NORM:
+        norm_into(x, nw, eps, level, row)
+        return quantise_into(row, levels, q)
+    if mode == GATED:
+        gate_into(x, row)
+        return quantise_into(row, levels, q)
+    return quantise_into(x, levels, q)
+
+
+@helper
 def prepare_rows(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any) -> Any:
     """Prepared rows of x into q int16 [n, >= d] and scales [n]. False if one is not finite."""
     levels = _LEVELS1 if limbs == 1 else _LEVELS2
@@ -53,14 +66,7 @@ def prepare_rows(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scale
     row = np.empty(d if mode != PLAIN else 0, np.float32)
     level = np.empty(blocks(d) if mode == NORM else 0, np.float32)
     for t in range(x.shape[0]):
-        if mode == NORM:
-            norm_into(x[t], nw, eps, level, row)
-            scales[t] = quantise_into(row, levels, q[t])
-        elif mode == GATED:
-            gate_into(x[t], row)
-            scales[t] = quantise_into(row, levels, q[t])
-        else:
-            scales[t] = quantise_into(x[t], levels, q[t])
+        scales[t] = _prepare(x[t], mode, nw, eps, level, row, levels, q[t])
         if scales[t] < np.float32(0):
             return False
     return True
@@ -74,10 +80,59 @@ def quantise_rows(
     return prepare_rows(x[a:b], mode, nw, eps, limbs, q[a:b], scales[a:b])
 
 
+@kernel(types.boolean(_i64, _i64, read(_f32, 2), *_BEFORE, write(_i8, 3), write(_f32, 1)))
+def limbs_of_rows(a: Any, b: Any, x: Any, mode: Any, nw: Any, eps: Any, out: Any, scales: Any) -> Any:
+    """Prepared rows a..b of x to out int8 [limbs, n, d] and scales [n]. False if one is not finite.
+
+    q is split in two by hi = (q + 128) >> 8 and lo = q - 256 hi.
+    """
+    limbs, _, d = out.shape
+    levels = _LEVELS1 if limbs == 1 else _LEVELS2
+    row = np.empty(d if mode != PLAIN else 0, np.float32)
+    level = np.empty(blocks(d) if mode == NORM else 0, np.float32)
+    q = np.empty(d, np.int16)
+    for t in range(a, b):
+        scales[t] = _prepare(x[t], mode, nw, eps, level, row, levels, q)
+        if scales[t] < np.float32(0):
+            return False
+        low = out[limbs - 1, t]
+        for i in range(d):
+            low[i] = np.int8(q[i])
+        if limbs == 2:
+            high = out[0, t]
+            for i in range(d):
+                high[i] = np.int8((np.int32(q[i]) + np.int32(128)) >> np.int32(8))
+    return True
+
+
 @helper
 def _finish(value: Any, scale: Any, j: Any, bias: Any, residual: Any, t: Any) -> Any:
     y = scaled(value, scale, j, bias)
     return residual[t, j] + y if residual.size else y
+
+
+@helper
+def _finish_panel(sums: Any, sx: Any, sw: Any, bias: Any, residual: Any, j: Any, out: Any) -> None:
+    """:func:`_finish` of all rows' channels j.. of a panel.
+
+    Over slices, by one index each: elements at a sum of two indices would be gathered one by one.
+    """
+    end = j + TILE_COLUMNS
+    scales = sw[j:end]
+    biases = bias[j:end]
+    for t in range(out.shape[0]):
+        row = sums[t]
+        scale = sx[t]
+        to = out[t, j:end]
+        for c in range(to.size):
+            to[c] = np.float32(row[c]) * (scale * scales[c])
+        if biases.size:
+            for c in range(to.size):
+                to[c] = to[c] + biases[c]
+        if residual.size:
+            rest = residual[t, j:end]
+            for c in range(to.size):
+                to[c] = rest[c] + to[c]
 
 
 @helper
@@ -109,12 +164,10 @@ def linear_panels(
 
     q int16 [n rounded up to SMALL_ROWS, d rounded up to even], zero beyond d.
     """
-    n, m = out.shape
+    n = len(out)
     panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
     sums = np.empty((q.shape[0], TILE_COLUMNS), np.int64)
     for p in range(a, b):
         j = p * TILE_COLUMNS
         sums_of_panel(q, n, w, j, panel, sums)
-        for t in range(n):
-            for c in range(min(TILE_COLUMNS, m - j)):
-                out[t, j + c] = _finish(sums[t, c], sx[t] * sw[j + c], j + c, bias, residual, t)
+        _finish_panel(sums, sx, sw, bias, residual, j, out)

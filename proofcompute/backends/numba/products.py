@@ -37,7 +37,6 @@ __all__ = [
     "product_panels",
     "rescale",
     "scaled",
-    "split_limbs",
     "sum_of_channel",
     "sums_of_panel",
     "widen",
@@ -51,21 +50,6 @@ _f32, _i8, _i16, _i32, _i64 = types.float32, types.int8, types.int16, types.int3
 
 
 # -- operands ----------------------------------------------------------------------------------------------
-@kernel(types.void(_i64, _i64, read(_i16, 2), write(_i8, 3)))
-def split_limbs(a: Any, b: Any, q: Any, out: Any) -> None:
-    """Rows a..b of q [>= n, d] into out int8 [limbs, n, d]: hi = (q + 128) >> 8 and lo = q - 256 hi."""
-    limbs, _, d = out.shape
-    for t in range(a, b):
-        row = q[t]
-        low = out[limbs - 1, t]
-        for i in range(d):
-            low[i] = np.int8(row[i])
-        if limbs == 2:
-            high = out[0, t]
-            for i in range(d):
-                high[i] = np.int8((np.int32(row[i]) + np.int32(128)) >> np.int32(8))
-
-
 @kernel(types.void(_i64, _i64, read(_i8, 2), write(_i16, 2)))
 def widen(a: Any, b: Any, x: Any, out: Any) -> None:
     """Rows a..b of x int8 [n, d] into out int16 [>= n, >= d]."""
@@ -169,15 +153,17 @@ def product_few(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
 @kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))
 def product_panels(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
     """Panels a..b of out int32 [n, m]; q as in :func:`linear_panels`, w [1, m, d]."""
-    n, m = out.shape
+    n = len(out)
     panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
     sums = np.empty((q.shape[0], TILE_COLUMNS), np.int64)
     for p in range(a, b):
         j = p * TILE_COLUMNS
         sums_of_panel(q, n, w, j, panel, sums)
         for t in range(n):
-            for c in range(min(TILE_COLUMNS, m - j)):
-                out[t, j + c] = np.int32(sums[t, c])
+            row = sums[t]
+            to = out[t, j : j + TILE_COLUMNS]
+            for c in range(to.size):
+                to[c] = np.int32(row[c])
 
 
 @kernel(

@@ -4,6 +4,10 @@ A kernel's scratch arrays live in memory behind a header whose layout Numba's ge
 (``MemInfo``: references, destructor, its argument, address, size). A block here is the header and the bytes,
 from ``malloc``, and goes back to ``free`` when nothing refers to it any more; nothing here has a destructor.
 Reshaping, of contiguous arrays only, gives the strides of a contiguous array.
+
+References are counted without locking the memory, where Numba's own functions lock it twice for every row
+that a loop looks at: a block is made, used and given back in one call of a kernel, which one thread makes.
+Arrays of Python's have no block.
 """
 
 from __future__ import annotations
@@ -67,6 +71,34 @@ define noalias ptr @NRT_MemInfo_alloc(i64 %size) {
 
 define void @NRT_MemInfo_call_dtor(ptr %p) {
   call void @free(ptr %p)
+  ret void
+}
+
+define void @NRT_incref(ptr %p) alwaysinline {
+  %none = icmp eq ptr %p, null
+  br i1 %none, label %end, label %count
+count:
+  %n = load i64, ptr %p
+  %more = add i64 %n, 1
+  store i64 %more, ptr %p
+  br label %end
+end:
+  ret void
+}
+
+define void @NRT_decref(ptr %p) alwaysinline {
+  %none = icmp eq ptr %p, null
+  br i1 %none, label %end, label %count
+count:
+  %n = load i64, ptr %p
+  %less = sub i64 %n, 1
+  store i64 %less, ptr %p
+  %last = icmp eq i64 %less, 0
+  br i1 %last, label %drop, label %end
+drop:
+  call void @free(ptr %p)
+  ret void
+end:
   ret void
 }
 
