@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from kernel_cases.checks import true_hint
+from kernel_cases.hints import true_hint
 from proofcompute.backends.numba import NumbaKernels
 from proofcompute.kernels import Kernels
 from proofcompute.numerics import NumpyKernels

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from kernel_cases.checks import true_hint
+from kernel_cases.hints import true_hint
 from proofcompute import field
 from proofcompute.backends.numba import NumbaKernels, field61, unpacking
 from proofcompute.backends.numba.vector import PERMUTES

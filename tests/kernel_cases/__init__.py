@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernel_cases import attending, checks, moving, opened, products, rows, sampling
+from kernel_cases import attending, checks, hints, moving, opened, products, rows, sampling
 from kernel_cases.data import Case
 from proofcompute.errors import ProofcomputeError
 from proofcompute.kernels import Matrix, Norm
@@ -57,7 +57,7 @@ CASES: list[Case] = [
     *attending.cases(),
     *sampling.cases(),
     *checks.cases(),
-    *checks.hints(),
+    *hints.cases(),
     *opened.ranges(),
     *opened.settled(),
     *moving.cases(),

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proofcompute.errors import ProofcomputeError
+from proofcompute.field import P31
 from proofcompute.kernels import F32, I8, Matrix
 
 Args = tuple[Any, ...]
@@ -101,3 +102,26 @@ def spoilt(shape: tuple[int, ...], at: tuple[int, ...], value: float, kind: str 
     x = floats(kind, *shape)
     x[at] = value
     return x
+
+
+def octets(n: int, w: int) -> npt.NDArray[np.uint8]:
+    return rng_of("bytes", n, w).integers(0, 256, (n, w)).astype(np.uint8)
+
+
+def columns(k: int, m: int) -> npt.NDArray[np.uint32]:
+    rng = rng_of("columns", k, m)
+    s = rng.integers(0, P31, (k, m))
+    pick = rng.integers(0, 6, (k, m))
+    return np.where(pick == 0, P31 - 1, np.where(pick == 1, 0, s)).astype(np.uint32)
+
+
+def integers(n: int, m: int, bits: int) -> npt.NDArray[np.int64]:
+    rng = rng_of("integers", n, m, bits)
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    pick = rng.integers(0, 6, (n, m))
+    y = rng.integers(low, high, (n, m), endpoint=True)
+    return np.where(pick == 0, low, np.where(pick == 1, high, y))
+
+
+def int32s(n: int, m: int, bits: int = 32) -> npt.NDArray[np.int32]:
+    return integers(n, m, bits).astype(np.int32)

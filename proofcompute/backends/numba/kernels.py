@@ -9,13 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib import import_module
 from typing import Any, Final, final
 
 import numpy as np
 
-from proofcompute import hashing
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.arguments import (
     NO_BIAS,
@@ -27,17 +24,15 @@ from proofcompute.backends.numba.arguments import (
     rotation,
     up,
 )
-from proofcompute.backends.numba.memory import CpuMemory
+from proofcompute.backends.numba.checks import CpuChecks
+from proofcompute.backends.numba.modules import Module
 from proofcompute.backends.numba.steps import recorded
 from proofcompute.errors import DeviceError, ExecutionError, InputError, LimitError
-from proofcompute.hint import CheckedHint, Claim
 from proofcompute.kernels import (
     F32,
     I8,
     I32,
-    I64,
     U8,
-    U32,
     U64,
     Array,
     Before,
@@ -61,32 +56,14 @@ _SPLIT_PRODUCTS: Final = 4_000_000
 """Products of a part that is worth a thread of the pool."""
 _SPLIT_ELEMENTS: Final = 50_000
 """The same in elements of a row-wise operation."""
-_SPLIT_BYTES: Final = 200_000
-"""The same in bytes hashed, packed or projected."""
 _BLOCK_ROWS: Final = 960
 """Rows multiplied at a time, which bounds scratch memory; a multiple of every tile's rows."""
 _UNIT_ROWS: Final = 192
 """Query rows times heads of a unit of attention."""
-_FEW_HASHES: Final = 3
-"""Up to this many rows are hashed one by one."""
-_LONG_RANGE: Final = 6144
-"""Leaves of which one level of nodes is worth several threads."""
-_LONG_PREFIX: Final = 1024
-"""Longer prefixes are hashed one by one, which bounds the memory for them."""
-
-
-class _Module:
-    """A module of kernels as an attribute: imported, and so compiled, when it is first used."""
-
-    def __init__(self, name: str) -> None:
-        self._load = cache(lambda: import_module(f"proofcompute.backends.numba.{name}"))
-
-    def __get__(self, backend: object, owner: type) -> Any:
-        return self._load()
 
 
 @final
-class NumbaKernels(CpuMemory):
+class NumbaKernels(CpuChecks):
     """Canonical arithmetic on the CPU, equal byte for byte to :class:`proofcompute.numerics.NumpyKernels`.
 
     Raises the same errors. DeviceError on construction where this machine's binary32 is not the canonical
@@ -101,14 +78,10 @@ class NumbaKernels(CpuMemory):
         if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" or sys.byteorder != "little":
             raise DeviceError("Numba cannot compile here (NUMBA_DISABLE_JIT is set?); use --device numpy")
 
-    _products = _Module("products")
-    _linear = _Module("linear")
-    _rows = _Module("rows")
-    _attention = _Module("attention")
-    _field = _Module("field")
-    _hints = _Module("hints")
-    _packing = _Module("packing")
-    _opened = _Module("opened")
+    _products = Module("products")
+    _linear = Module("linear")
+    _rows = Module("rows")
+    _attention = Module("attention")
 
     # -- products ------------------------------------------------------------------------------------
     def _quantised(self, x: F32, limbs: int, q: Array, before: Before = None) -> F32:
@@ -347,21 +320,6 @@ class NumbaKernels(CpuMemory):
     ) -> I32 | None:
         return self.steps.run(key, places, f, self.sample)
 
-    # -- commitments and checks ----------------------------------------------------------------------
-    def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
-        fast = suite == "sha256" and rows.ndim == 2 and rows.dtype == np.uint8 and len(prefix) <= _LONG_PREFIX
-        if not fast or len(rows) <= _FEW_HASHES:
-            return hashing.hash_rows(suite, prefix, rows)
-        from proofcompute.backends.numba import sha256
-
-        out = np.empty((len(rows), hashing.DIGEST), dtype=np.uint8)
-        head = np.frombuffer(prefix, dtype=np.uint8)
-        lanes = sha256.LANES
-        least = _SPLIT_BYTES // (lanes * (rows.shape[1] + len(prefix) + 64))
-        rows = np.ascontiguousarray(rows)
-        threads.split(sha256.hash_groups, -(-len(rows) // lanes), least, head, rows, out)
-        return out
-
     def hash_groups(
         self,
         suite: str,
@@ -372,46 +330,3 @@ class NumbaKernels(CpuMemory):
         row: int = 0,
     ) -> U8:
         return hashed_groups(suite, prefix, tags, groups, out, row, self)
-
-    def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
-        return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
-
-    def hash_ranges(
-        self, suite: str, prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8
-    ) -> U8:
-        if suite != "sha256" or len(leaves) > _LONG_RANGE or len(prefix) != 1:
-            return hashing.hash_ranges(suite, prefix, size, ranges, leaves, given, self.hash_rows)
-        return self._opened.hash_ranges(prefix, size, ranges, leaves, given)  # type: ignore[no-any-return]
-
-    def is_settled(self, x: F32) -> bool:
-        return self._opened.is_settled(x)  # type: ignore[no-any-return]
-
-    def project(self, y: I32 | I8, s: U32) -> U32:
-        return self._field.project(y, s)  # type: ignore[no-any-return]
-
-    def fold(self, w: I8, s: U32) -> U32:
-        return self._field.fold(w, s)  # type: ignore[no-any-return]
-
-    def project61(self, y: Array, s: Array) -> Array:
-        from proofcompute.backends.numba import field61
-
-        return field61.project61(y, s)
-
-    def pack(self, values: I32, bits: int) -> bytes:
-        return self._packing.pack(values, bits)  # type: ignore[no-any-return]
-
-    def row_squares(self, q: I8) -> I64:
-        return self._hints.row_squares(q)  # type: ignore[no-any-return]
-
-    def check_hint(
-        self,
-        q: I8,
-        claims: Sequence[Claim],
-        sets: Sequence[tuple[int, bytes | memoryview]],
-        s: U32,
-        v: U32,
-        sx: F32,
-        sw: F32,
-        bias: F32 | None,
-    ) -> CheckedHint:
-        return self._hints.check_hint(q, claims, sets, s, v, sx, sw, bias)  # type: ignore[no-any-return]
