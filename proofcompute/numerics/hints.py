@@ -29,10 +29,13 @@ def check_sets(
     sw: F32,
     bias: F32 | None,
 ) -> tuple[int, int]:
-    """Rows n and columns m of the sets; InputError unless all shapes fit and nothing is empty."""
+    """Rows n and columns m of the sets; InputError unless all shapes fit, nothing is empty, and a single set
+    has no shift.
+    """
     (limbs, n, d), k, m = q.shape, len(s), sw.size
     good = sx.shape == (n,) and sw.shape == (m,) and s.shape == (k, m) and v.shape == (len(v), k, d)
     good = good and (bias is None or bias.shape == (m,)) and n > 0 and m > 0 and 0 < len(sets) == len(claims)
+    good = good and (len(claims) > 1 or claims[0].shift == 0)  # what is not added up is not shifted
     for start, stop, which, w_limb, _, _ in claims:
         good = good and 0 <= start < stop <= d and 0 <= w_limb < len(v)
         good = good and (which == (0, 1) or len(which) == 1) and 0 <= which[0] <= which[-1] < limbs

@@ -62,6 +62,7 @@ def cases() -> Iterator[Case]:
                                      (0, 3, (0, 1), 0), (-1, 3, (0,), 0), (0, 3, (0,), -1)):  # fmt: skip
         claim = Claim(start, stop, which, limb, 0, 9)
         yield Case("check_hint", f"{claim}", lambda c=claim: _changed(claims=[c]), InputError)
+    yield Case("check_hint", "shift", lambda: _changed(claims=[Claim(0, 3, (0,), 0, 8, 9)]), InputError)
     for name, array in (("s", columns(2, 5)), ("s", columns(1, 4)), ("v", columns(2, 3)),
                         ("v", np.zeros((1, 2, 4), np.uint32)), ("v", np.zeros((1, 3, 3), np.uint32)),
                         ("v", np.full((1, 2, 3), P31, np.uint32)), ("s", np.full((2, 4), P31, np.uint32)),

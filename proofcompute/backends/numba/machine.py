@@ -12,6 +12,7 @@ arrays have there what they should.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -74,6 +75,8 @@ is imported, gives LLVM other addresses for the same names.)"""
 _kept: Final[list[object]] = []
 """What functions refer to, as long as the process lives."""
 _guard: Final = threading.Lock()
+# A process that is forked while a thread of its parent loads code would wait for that thread for ever.
+os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
 
 
 def host() -> list[str]:
