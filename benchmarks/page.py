@@ -33,6 +33,7 @@ def _head(results: dict[str, Any]) -> Iterator[str]:
     m = results["machine"]
     versions = ", ".join(f"{name} {v}" for name, v in m["versions"].items())
     cpu = f"{m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, {m['system']}"
+    ran = f"{m['backend']} backend, {m['threads']} threads"
     quiet = "quiet then" if m["load"] <= QUIET else "**not quiet: other processes took part of the cores**"
     note = f" ({results['note']})" if results["note"] else ""
     yield from (
@@ -41,7 +42,7 @@ def _head(results: dict[str, Any]) -> Iterator[str]:
         "`python -m benchmarks.page` made this page from [results.json](benchmarks/results.json) and",
         "[peers.json](benchmarks/peers.json); do not edit it. Larger models have [a page](scale.md).",
         "",
-        f"Machine: {cpu}; {m['backend']} backend, {m['threads']} threads; BLAS {m['blas']}; {versions}.",
+        f"Machine of the sweeps: {cpu}; {ran}; BLAS {m['blas']}; {versions}.",
         f"Cores kept busy by others just before or just after the sweeps: {m['load']}, {quiet}{note}.",
         "",
         f"Figures of the sweeps are medians of {results['rounds']} rounds. Both sides of a ratio ran in turn",

@@ -52,11 +52,12 @@ def comparisons(p: dict[str, Any]) -> Iterator[Table]:
         f"{_mixed(p)} Others: cores that other processes kept busy just before or after. Code: a digest "
         "of the sources that were measured.",
         "",
-        ("case", "when", "others", "code", "packages", "note"),
+        ("case", "when", "machine", "others", "code", "packages", "note"),
         [
             (
                 c["case"],
                 c["date"],
+                f"{c['machine']['cpu']}, {c['machine']['threads']} threads",
                 f"{c['load']}" + ("" if c["load"] <= QUIET else ", **not quiet**"),
                 c["code"],
                 ", ".join(f"{name} {v}" for name, v in c["packages"].items()),
