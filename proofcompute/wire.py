@@ -35,7 +35,6 @@ __all__ = [
     "as_int",
     "as_list",
     "as_str",
-    "as_view",
     "decode",
     "encode",
     "f32_bits",
@@ -45,7 +44,7 @@ __all__ = [
     "write_frame",
 ]
 
-Value: TypeAlias = "int | bytes | memoryview | str | tuple[Value, ...]"
+Value: TypeAlias = "int | bytes | str | tuple[Value, ...]"
 """What decoding gives."""
 Encodable: TypeAlias = "int | bytes | str | list[Any] | tuple[Any, ...]"
 """What encoding takes; the elements of arrays are again Encodable."""
@@ -99,13 +98,13 @@ def _check(value: object) -> None:
         level = below
 
 
-def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str, views: bool = False) -> Value:
+def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str) -> Value:
     """The value whose encoding is ``data``, all of it; arrays as tuples.
 
     ``limit`` is the greatest allowed size in bytes; ``what`` names the data in errors. Each byte string is
-    copied once, or is a view of ``data`` if ``views`` is set. Raises FormatError unless ``data`` is the one
-    deterministic encoding of a value, and LimitError if it is larger than ``limit``, has more than MAX_ITEMS
-    array elements, or nests arrays more than MAX_DEPTH deep.
+    copied once. Raises FormatError unless ``data`` is the one deterministic encoding of a value, and
+    LimitError if it is larger than ``limit``, has more than MAX_ITEMS array elements, or nests arrays more
+    than MAX_DEPTH deep.
     """
     view = memoryview(data)
     if view.nbytes > limit:
@@ -155,7 +154,7 @@ def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str, views
         else:
             end = at + argument
             part = view[at:end]
-            done.append(_text(part, what) if major == _TEXT else part if views else bytes(part))
+            done.append(_text(part, what) if major == _TEXT else bytes(part))
             at = end
     if at != size:
         raise FormatError(f"{what}: {size - at} bytes after the end")
@@ -319,20 +318,14 @@ def as_int(value: object, what: str, lo: int, hi: int) -> int:
 def as_bytes(value: object, what: str, size: int | None = None, max_size: int | None = None) -> bytes:
     """``value`` if it is a byte string of exactly ``size`` bytes (if given), else FormatError.
 
-    More than ``max_size`` bytes (if given) is a LimitError. A view is copied.
+    More than ``max_size`` bytes (if given) is a LimitError.
     """
-    found = as_view(value, what, size)
-    if max_size is not None and len(found) > max_size:
-        raise LimitError(f"{what}: {len(found)} bytes, at most {max_size} are allowed")
-    return bytes(found)
-
-
-def as_view(value: object, what: str, size: int | None = None) -> bytes | memoryview:
-    """:func:`as_bytes`, but a view stays a view: what is large is not copied."""
-    if type(value) is not bytes and type(value) is not memoryview:
+    if type(value) is not bytes:
         raise FormatError(f"{what}: expected a byte string, found {_kind(value)}")
     if size is not None and len(value) != size:
         raise FormatError(f"{what}: expected {size} bytes, found {len(value)}")
+    if max_size is not None and len(value) > max_size:
+        raise LimitError(f"{what}: {len(value)} bytes, at most {max_size} are allowed")
     return value
 
 
@@ -371,7 +364,6 @@ def _kind(value: object) -> str:
     names = {
         int: "an integer",
         bytes: "a byte string",
-        memoryview: "a byte string",
         str: "text",
         tuple: "an array",
     }
