@@ -52,7 +52,8 @@ def _own_group(gid: int) -> bool:
         user, group = pwd.getpwuid(os.getuid()), grp.getgrgid(gid)
     except KeyError:
         return False
-    return user.pw_gid == gid and group.gr_name == user.pw_name and not {*group.gr_mem} - {user.pw_name}
+    members = {*group.gr_mem} | {other.pw_name for other in pwd.getpwall() if other.pw_gid == gid}
+    return user.pw_gid == gid and group.gr_name == user.pw_name and members <= {user.pw_name}
 
 
 def _keeps(status: os.stat_result) -> bool:

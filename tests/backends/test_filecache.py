@@ -160,8 +160,13 @@ def test_a_group_of_one_may_write_on_the_way_there(
     user = pwd.struct_passwd(("me", "x", os.getuid(), gid, "", "/", "/bin/sh"))
     group = grp.struct_group(("me", "x", gid, members))
     monkeypatch.setattr("pwd.getpwuid", lambda uid: user)
+    monkeypatch.setattr("pwd.getpwall", lambda: [user])
     monkeypatch.setattr("grp.getgrgid", lambda gid: group)
     assert (cache_directory(base, "kind", "key") is None) == ("somebody" in members)
+    other = pwd.struct_passwd(("other", "x", os.getuid() + 1, gid, "", "/", "/bin/sh"))
+    with monkeypatch.context() as m:  # it is that one's group too, though not listed as a member
+        m.setattr("pwd.getpwall", lambda: [user, other])
+        assert cache_directory(base, "kind", "key") is None
     monkeypatch.setattr("grp.getgrgid", lambda gid: grp.struct_group(("users", "x", gid, [])))
     assert cache_directory(base, "kind", "key") is None
 
