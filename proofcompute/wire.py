@@ -35,6 +35,7 @@ __all__ = [
     "as_int",
     "as_list",
     "as_str",
+    "check_head",
     "decode",
     "encode",
     "f32_bits",
@@ -306,6 +307,15 @@ def read_frame(stream: BinaryIO, *, limit: int, what: str) -> bytes | None:
 
 
 # -- typed elements --------------------------------------------------------------------------------------
+def check_head(top: tuple[Value, ...], kind: str, version: int) -> None:
+    """FormatError unless a message begins with its kind and this version of it."""
+    if top[0] != kind:
+        raise FormatError(f"this is not a {kind}")
+    found = as_int(top[1], f"{kind}: version", 0, 2**32 - 1)
+    if found != version:
+        raise FormatError(f"{kind}: version {found} is not {version}")
+
+
 def as_int(value: object, what: str, lo: int, hi: int) -> int:
     """``value`` if it is an integer with lo <= value <= hi (both inclusive); else FormatError."""
     if type(value) is not int:

@@ -13,7 +13,6 @@ from proofcompute.hashing import Xof
 from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROWS, MAX_SEGMENTS, MIB
 from proofcompute.messages.opening import row_bytes
 from proofcompute.messages.receipt import Receipt
-from proofcompute.messages.request import _head
 from proofcompute.program import Program
 
 __all__ = ["Challenge", "all_cells", "count_cells", "draw_cells", "public_challenge"]
@@ -65,7 +64,7 @@ class Challenge:
     def decode(data: bytes) -> Challenge:
         """The challenge that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
         top = wire.as_list(wire.decode(data, limit=MAX_CHALLENGE, what="challenge"), "challenge", n=6)
-        _head(top, KIND, VERSION)
+        wire.check_head(top, KIND, VERSION)
         cells = []
         for v in wire.as_list(top[3], "cells", max_n=MAX_CELLS):
             s, a, b = wire.as_list(v, "cell", n=3)

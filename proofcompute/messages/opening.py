@@ -21,7 +21,6 @@ from proofcompute.interpreter import Needs
 from proofcompute.kernels import F32, I8, I32, U32, Kernels, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
 from proofcompute.merkle import proof_length
-from proofcompute.messages.request import _head
 from proofcompute.program import Program, Rows, SegmentPlan, Site
 from proofcompute.reader import Reader
 from proofcompute.source import Recorded
@@ -65,7 +64,7 @@ class OpeningHead:
     def decode(data: bytes | memoryview, groups: int) -> OpeningHead:
         """The head that ``data`` encodes, for ``groups`` committed groups; FormatError otherwise."""
         top = wire.as_list(wire.decode(data, limit=MAX_OPENING_PART, what="opening"), "opening", n=5)
-        _head(top, KIND, VERSION)
+        wire.check_head(top, KIND, VERSION)
         return OpeningHead(
             wire.as_bytes(top[2], "receipt digest", 32),
             wire.as_bytes(top[3], "challenge digest", 32),

@@ -8,7 +8,7 @@ from functools import cached_property
 from proofcompute import hashing, wire
 from proofcompute.errors import FormatError, VerificationError
 from proofcompute.limits import MAX_NAME, MAX_RECEIPT, MAX_ROWS, MAX_SEGMENTS
-from proofcompute.messages.request import _head, _named_bytes
+from proofcompute.messages.request import _named_bytes
 
 __all__ = ["STOP_REASONS", "Receipt"]
 
@@ -90,7 +90,7 @@ class Receipt:
     def decode(data: bytes) -> Receipt:
         """The receipt that ``data`` encodes; FormatError or LimitError otherwise."""
         top = wire.as_list(wire.decode(data, limit=MAX_RECEIPT, what="receipt"), "receipt", n=13)
-        _head(top, KIND, VERSION)
+        wire.check_head(top, KIND, VERSION)
         suite = wire.as_str(top[2], "hash suite", MAX_NAME)
         if suite not in hashing.SUITES:
             raise FormatError(f"receipt: hash suite {suite!r} is none of {', '.join(hashing.SUITES)}")

@@ -115,7 +115,7 @@ class Request:
     def decode(data: bytes) -> Request:
         """The request that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
         top = wire.as_list(wire.decode(data, limit=MAX_REQUEST, what="request"), "request", n=9)
-        _head(top, KIND, VERSION)
+        wire.check_head(top, KIND, VERSION)
         inputs = tuple(_named_bytes(v, "input") for v in wire.as_list(top[4], "inputs", max_n=64))
         request = Request(
             model_id=wire.as_bytes(top[3], "model id", 32),
@@ -215,14 +215,6 @@ def _generation(value: wire.Value) -> Generation | None:
         seed=wire.as_bytes(top[5], "seed", 32),
         stops=tuple(wire.as_str(s, "stop string", MAX_STOP) for s in stops),
     )
-
-
-def _head(top: tuple[wire.Value, ...], kind: str, version: int) -> None:
-    if top[0] != kind:
-        raise FormatError(f"this is not a {kind}")
-    found = wire.as_int(top[1], f"{kind}: version", 0, 2**32 - 1)
-    if found != version:
-        raise FormatError(f"{kind}: version {found} is not {version}")
 
 
 def _named_bytes(value: wire.Value, what: str) -> tuple[str, bytes]:

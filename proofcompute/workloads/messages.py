@@ -30,14 +30,6 @@ MAX_RANGES = 1 << 18
 """Ranges of rows of one challenge."""
 
 
-def _head(top: tuple[wire.Value, ...], kind: str) -> None:
-    if top[0] != kind:
-        raise FormatError(f"this is not a {kind}")
-    found = wire.as_int(top[1], f"{kind}: version", 0, 2**32 - 1)
-    if found != VERSION:
-        raise FormatError(f"{kind}: version {found} is not {VERSION}")
-
-
 def _suite(value: wire.Value) -> str:
     suite = wire.as_str(value, "hash suite", MAX_NAME)
     if suite not in hashing.SUITES:
@@ -92,7 +84,7 @@ class ProductRequest:
         """The request that ``data`` encodes; FormatError or LimitError otherwise."""
         what = "product request"
         top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what, n=7)
-        _head(top, "proofcompute product request")
+        wire.check_head(top, "proofcompute product request", VERSION)
         return ProductRequest(
             a=MatrixId.from_value(top[3], "A"),
             b=MatrixId.from_value(top[4], "B"),
@@ -141,7 +133,7 @@ class ProductReceipt:
         """The receipt that ``data`` encodes; FormatError or LimitError otherwise."""
         what = "product receipt"
         top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what, n=7)
-        _head(top, "proofcompute product receipt")
+        wire.check_head(top, "proofcompute product receipt", VERSION)
         return ProductReceipt(
             suite=_suite(top[2]),
             request_digest=wire.as_bytes(top[3], "request digest", 32),
@@ -203,7 +195,7 @@ class ProductChallenge:
         """The challenge that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
         what = "product challenge"
         top = wire.as_list(wire.decode(data, limit=MAX_CHALLENGE, what=what), what, n=4)
-        _head(top, "proofcompute product challenge")
+        wire.check_head(top, "proofcompute product challenge", VERSION)
         ranges = []
         for value in wire.as_list(top[3], "ranges", max_n=MAX_RANGES):
             a, b = wire.as_list(value, "range", n=2)
