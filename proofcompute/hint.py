@@ -1,14 +1,17 @@
-"""What a product's hint claims, and what a backend finds of it."""
+"""A product's hint: what it claims, what it is checked with, and what a backend finds of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CheckedHint", "Claim"]
+__all__ = ["CheckedHint", "Claim", "Hint", "Packed"]
+
+Packed: TypeAlias = bytes | memoryview
+"""Integers packed to the bits they need."""
 
 
 class Claim(NamedTuple):
@@ -23,6 +26,26 @@ class Claim(NamedTuple):
     """The product is the sum of all sets, each shifted left by this."""
     bound: int
     """No value is larger than this in absolute value; below 2^30."""
+
+
+class Hint(NamedTuple):
+    """One product of n rows with m channels as a prover sent it, and what pins it down."""
+
+    q: npt.NDArray[np.int8]
+    """The rows, [limbs, n, d]."""
+    claims: Sequence[Claim]
+    sets: Sequence[tuple[int, Packed]]
+    """For each claim its integers [n, m], packed, their bits first."""
+    s: npt.NDArray[np.uint32]
+    """Random columns, [k, m]."""
+    v: npt.NDArray[np.uint32]
+    """Projections of the weights, [w_limbs, k, d]."""
+    sx: npt.NDArray[np.float32]
+    """Scales of the rows, [n]."""
+    sw: npt.NDArray[np.float32]
+    """Scales of the channels, [m]."""
+    bias: npt.NDArray[np.float32] | None
+    """Of the channels, [m]."""
 
 
 class CheckedHint(NamedTuple):

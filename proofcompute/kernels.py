@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.hint import CheckedHint, Claim
+from proofcompute.hint import CheckedHint, Hint
 from proofcompute.limits import MAX_CONTRACTION
 
 F32 = npt.NDArray[np.float32]
@@ -370,23 +370,12 @@ class Kernels(Memory, Protocol):
         """
         ...
 
-    def check_hint(
-        self,
-        q: I8,
-        claims: Sequence[Claim],
-        sets: Sequence[tuple[int, bytes | memoryview]],
-        s: U32,
-        v: U32,
-        sx: F32,
-        sw: F32,
-        bias: F32 | None,
-    ) -> CheckedHint:
-        """Unpack integer sets [n, m], their bits first, find their limits, check and rescale them; fused.
+    def check_hint(self, hint: Hint) -> CheckedHint:
+        """Unpack the sets of integers, find their limits, check and rescale them; fused.
 
-        A set holds if its projection by s [k, m] equals that of the columns and limbs of q [limbs, n, d] that
-        it claims by v [w_limbs, k, d]. All sets, rows and columns are evaluated whatever fails, so that time
-        says nothing about which one did. There is at least one set, row and column. FormatError on a wrong
-        length or padding that is not zero.
+        A set holds if its projection by s equals that of the columns and limbs of q that it claims by v. All
+        sets, rows and columns are evaluated whatever fails, so that time says nothing about which one did.
+        There is at least one set, row and column. FormatError on a wrong length or padding that is not zero.
         """
         ...
 

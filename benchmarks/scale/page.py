@@ -51,7 +51,7 @@ def _head(r: dict[str, Any]) -> Iterator[str]:
         "# Auditing large models",
         "",
         "`python -m benchmarks.scale.page` made this page from [scale.json](benchmarks/scale.json); do not",
-        "edit it. Weights are random int8 of the published shapes: a check costs the same for any others.",
+        "edit it. Weights are random int8 of the published shapes.",
         "",
         f"Machine: {m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB; {m['threads']} threads; BLAS",
         f"{m['blas']}. Cores kept busy by others just before or after: {m['load']}.{note} Two columns.",

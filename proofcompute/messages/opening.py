@@ -16,7 +16,7 @@ import numpy as np
 
 from proofcompute import wire
 from proofcompute.errors import FormatError
-from proofcompute.hint import CheckedHint, Claim
+from proofcompute.hint import CheckedHint, Claim, Hint
 from proofcompute.interpreter import Needs
 from proofcompute.kernels import F32, I8, I32, U32, Kernels, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
@@ -239,7 +239,7 @@ def check_hint(
         if not data or not 1 <= data[0] <= _widest(claim.bound):
             raise FormatError(f"hint of {weight}: width outside 1..{_widest(claim.bound)} bits")
     sets = [(data[0], memoryview(data)[1:]) for data in packed]
-    found = kernels.check_hint(q, wanted, sets, *columns, sx, *scales)
+    found = kernels.check_hint(Hint(q, wanted, sets, *columns, sx, *scales))
     for (bits, _), (low, high), claim in zip(sets, found.limits, wanted, strict=True):
         if _width(low, high) != bits:
             raise FormatError(f"hint of {weight}: more bits than its values need")

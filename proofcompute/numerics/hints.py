@@ -9,29 +9,20 @@ import numpy as np
 
 from proofcompute.errors import InputError
 from proofcompute.field import P31
-from proofcompute.hint import CheckedHint, Claim
-from proofcompute.kernels import F32, I8, I32, U32, Kernels
+from proofcompute.hint import CheckedHint, Claim, Hint, Packed
+from proofcompute.kernels import I8, I32, U32, Kernels
 
-__all__ = ["Packed", "Project", "check_hint", "check_sets", "claimed"]
+__all__ = ["Project", "check_hint", "check_sets", "claimed"]
 
-Packed: TypeAlias = bytes | memoryview
 Project: TypeAlias = Callable[[I8, U32], U32]
 """``Kernels.project``, its result on the host."""
 
 
-def check_sets(
-    q: I8,
-    claims: Sequence[Claim],
-    sets: Sequence[tuple[int, Packed]],
-    s: U32,
-    v: U32,
-    sx: F32,
-    sw: F32,
-    bias: F32 | None,
-) -> tuple[int, int]:
+def check_sets(hint: Hint) -> tuple[int, int]:
     """Rows n and columns m of the sets; InputError unless all shapes fit, nothing is empty, and a single set
     has no shift.
     """
+    q, claims, sets, s, v, sx, sw, bias = hint
     (limbs, n, d), k, m = q.shape, len(s), sw.size
     good = sx.shape == (n,) and sw.shape == (m,) and s.shape == (k, m) and v.shape == (len(v), k, d)
     good = good and (bias is None or bias.shape == (m,)) and n > 0 and m > 0 and 0 < len(sets) == len(claims)
@@ -48,7 +39,7 @@ def check_sets(
 
 
 def claimed(q: I8, claims: Sequence[Claim], v: U32, project: Project) -> U32:
-    """What each set's projection is if its claim is true: X V, [sets, n, k]; q and v as in ``check_hint``."""
+    """What each set's projection is if its claim is true: X V, [sets, n, k]; q and v as in a hint."""
     n, d = q.shape[1:]
     found = []
     for a, b, limbs, w_limb, *_ in claims:
@@ -64,20 +55,10 @@ def claimed(q: I8, claims: Sequence[Claim], v: U32, project: Project) -> U32:
     return np.stack(found)
 
 
-def check_hint(
-    k: Kernels,
-    unpack: Callable[[Packed, int, int], I32],
-    q: I8,
-    claims: Sequence[Claim],
-    sets: Sequence[tuple[int, Packed]],
-    s: U32,
-    v: U32,
-    sx: F32,
-    sw: F32,
-    bias: F32 | None,
-) -> CheckedHint:
+def check_hint(k: Kernels, unpack: Callable[[Packed, int, int], I32], hint: Hint) -> CheckedHint:
     """See :meth:`proofcompute.kernels.Kernels.check_hint`; step after step, by functions of ``k``."""
-    n, m = check_sets(q, claims, sets, s, v, sx, sw, bias)
+    n, m = check_sets(hint)
+    q, claims, sets, s, v, sx, sw, bias = hint
     values = np.stack([unpack(data, bits, n * m).reshape(n, m) for bits, data in sets])
     limits = [(int(x.min()), int(x.max())) for x in values]
     projections = np.stack([k.host(k.project(x, s)) for x in values])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from proofcompute import field, hashing
-from proofcompute.hint import CheckedHint, Claim
+from proofcompute.hint import CheckedHint, Hint
 from proofcompute.kernels import (
     F32,
     I8,
@@ -177,16 +177,6 @@ class NumpyKernels(HostMemory):
         """:func:`proofcompute.numerics.products.row_squares`."""
         return products.row_squares(q)
 
-    def check_hint(
-        self,
-        q: I8,
-        claims: Sequence[Claim],
-        sets: Sequence[tuple[int, bytes | memoryview]],
-        s: U32,
-        v: U32,
-        sx: F32,
-        sw: F32,
-        bias: F32 | None,
-    ) -> CheckedHint:
+    def check_hint(self, hint: Hint) -> CheckedHint:
         """:func:`proofcompute.numerics.hints.check_hint`."""
-        return hints.check_hint(self, bitpack.unpack, q, claims, sets, s, v, sx, sw, bias)
+        return hints.check_hint(self, bitpack.unpack, hint)

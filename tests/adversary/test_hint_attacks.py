@@ -17,7 +17,7 @@ from proofcompute.errors import InputError, MismatchError
 from proofcompute.field import P31
 from proofcompute.freivalds import claims, derive, largest_squares, project_weight
 from proofcompute.hashing import Xof
-from proofcompute.hint import Claim
+from proofcompute.hint import Claim, Hint
 from proofcompute.kernels import I8, I32, U32, Kernels, Matrix
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
@@ -81,7 +81,7 @@ def _holds(q: I8, values: I32, made: list[Claim], s: U32, v: U32, kernels: Kerne
     n, m = values.shape[1:]
     sets = [(32, pack(y, 32)) for y in values]
     ones = np.ones(n, np.float32), np.ones(m, np.float32)
-    return kernels.check_hint(q, made, sets, s, v, *ones, None).holds
+    return kernels.check_hint(Hint(q, made, sets, s, v, *ones, None)).holds
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -45,8 +45,7 @@ def _read_all(rng: np.random.Generator) -> None:
         made = true_hint([(bits, data) for data in sets], n, m, columns, bias=True)
 
         def read(k: Kernels, sets: list[bytes] | list[memoryview]) -> tuple[object, ...]:
-            made[2] = [(bits, d) for d in sets]  # noqa: B023
-            found = k.check_hint(*made)  # noqa: B023
+            found = k.check_hint(made._replace(sets=[(bits, d) for d in sets]))  # noqa: B023
             return found.limits, found.holds, found.y.tobytes()
 
         found = read(FAST, [g.data for g in guarded])
@@ -59,7 +58,7 @@ def _read_all(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_beside_a_hint_is_read(seed: int) -> None:
     """In a child, which a read of a forbidden page ends."""
-    FAST.check_hint(*true_hint([(1, b"\0")], 1, 1))  # compiled here, once
+    FAST.check_hint(true_hint([(1, b"\0")], 1, 1))  # compiled here, once
     context = multiprocessing.get_context("fork")
     process = context.Process(target=_read_all, args=(np.random.default_rng(seed),))
     process.start()

@@ -43,7 +43,7 @@ def test_check_hint(bits: int) -> None:
         sets = [(bits, SLOW.pack(v, bits)) for v in values]
         for bias in (False, True):
             made = true_hint(sets, n, m, 3, bias=bias)
-            found, wanted = (k.check_hint(*made) for k in (FAST, SLOW))
+            found, wanted = (k.check_hint(made) for k in (FAST, SLOW))
             assert found.limits == wanted.limits
             assert found.holds
             assert wanted.holds
@@ -57,11 +57,11 @@ def test_the_largest_sums_of_a_piece(bits: int, rows: int) -> None:
     for value in (-(1 << (bits - 1)), (1 << (bits - 1)) - 1):
         values = np.full((rows, 2048), value, np.int32)
         made = true_hint([(bits, SLOW.pack(values, bits))], rows, 2048)
-        made[3][:] = field.P31 - 1
-        made[4][0] = field.project31(values, made[3]).T
-        assert FAST.check_hint(*made).holds
-        made[4][0, 1, rows - 1] = (int(made[4][0, 1, rows - 1]) + 1) % field.P31
-        assert not FAST.check_hint(*made).holds
+        made.s[:] = field.P31 - 1
+        made.v[0] = field.project31(values, made.s).T
+        assert FAST.check_hint(made).holds
+        made.v[0, 1, rows - 1] = (int(made.v[0, 1, rows - 1]) + 1) % field.P31
+        assert not FAST.check_hint(made).holds
 
 
 @pytest.mark.parametrize("lanes", [n for n in (0, 8, 16) if n <= PERMUTES])

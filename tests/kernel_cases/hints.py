@@ -11,7 +11,7 @@ from kernel_cases.data import Case, columns, floats, full, int8s, octets, scales
 from proofcompute import field, freivalds
 from proofcompute.errors import FormatError, InputError
 from proofcompute.field import P31
-from proofcompute.hint import Claim
+from proofcompute.hint import Claim, Hint
 from proofcompute.numerics import NumpyKernels, bitpack
 from proofcompute.program import Site
 
@@ -79,8 +79,8 @@ def cases() -> Iterator[Case]:
     yield Case("row_squares", "three-limbs", lambda: (int8s(3, 2, 5),), InputError)
 
 
-def true_hint(sets: list[tuple[int, bytes]], n: int, m: int, k: int = 2, bias: bool = False) -> list[Any]:
-    """Arguments of ``check_hint`` by which sets of any values hold: row t of X V is then column t of V."""
+def true_hint(sets: list[tuple[int, bytes]], n: int, m: int, k: int = 2, bias: bool = False) -> Hint:
+    """A hint by which sets of any values hold: row t of X V is then column t of V."""
     d = max(n, 1)
     shifts = [8 * (len(sets) - 1 - i) for i in range(len(sets))]
     s, v = columns(k, m), np.zeros((max(1, len(sets)), k, d), np.uint32)
@@ -92,31 +92,27 @@ def true_hint(sets: list[tuple[int, bytes]], n: int, m: int, k: int = 2, bias: b
     q = np.zeros((1, n, d), np.int8)
     q[0, range(n), range(n)] = 1
     claims = [Claim(0, d, (0,), i, shift, 0) for i, shift in enumerate(shifts)]
-    return [q, claims, sets, s, v, scales(n), scales(m), floats("mixed", m) if bias else None]
+    return Hint(q, claims, sets, s, v, scales(n), scales(m), floats("mixed", m) if bias else None)
 
 
-def _hint(sets: list[tuple[int, bytes]], n: int, m: int) -> tuple[Any, ...]:
-    return tuple(true_hint(sets, n, m))
+def _hint(sets: list[tuple[int, bytes]], n: int, m: int) -> tuple[Hint]:
+    return (true_hint(sets, n, m),)
 
 
-def _sets(
-    widths: tuple[int, ...], n: int, m: int, k: int, wrong: tuple[int, int, int] | None
-) -> tuple[Any, ...]:
+def _sets(widths: tuple[int, ...], n: int, m: int, k: int, wrong: tuple[int, int, int] | None) -> tuple[Hint]:
     sets = [(b, _stream(b, n * m, (b * n * m + 7) // 8)) for b in widths]
     made = true_hint(sets, n, m, k, bias=k % 2 == 0)
     if wrong is not None:
         i, t, c = wrong
-        made[4][i, c, t] = (int(made[4][i, c, t]) + 1) % P31
-    return tuple(made)
+        made.v[i, c, t] = (int(made.v[i, c, t]) + 1) % P31
+    return (made,)
 
 
-def _changed(**changes: Any) -> tuple[Any, ...]:
-    names = ("q", "claims", "sets", "s", "v", "sx", "sw", "bias")
-    made = dict(zip(names, true_hint([(7, _stream(7, 12, 11))], 3, 4), strict=True))
-    return tuple((made | changes).values())
+def _changed(**changes: Any) -> tuple[Hint]:
+    return (true_hint([(7, _stream(7, 12, 11))], 3, 4)._replace(**changes),)
 
 
-def _product(n: int, d: int, limbs: int, w_limbs: int, together: bool, wrong: bool) -> tuple[Any, ...]:
+def _product(n: int, d: int, limbs: int, w_limbs: int, together: bool, wrong: bool) -> tuple[Hint]:
     """A product of m = 37 channels."""
     q, w = int8s(limbs, n, d), int8s(w_limbs, 37, d)
     squares = [1 if together else 1 << 60] * w_limbs
@@ -130,7 +126,7 @@ def _product(n: int, d: int, limbs: int, w_limbs: int, together: bool, wrong: bo
         bits = max(int(y.max()).bit_length(), int(~y.min()).bit_length()) + 1
         sets.append((bits, bitpack.pack(y.astype(np.int32), bits)))
     v = np.stack([field.fold31(limb, s) for limb in w])
-    return q, claims, sets, s, v, scales(n), scales(37), None
+    return (Hint(q, claims, sets, s, v, scales(n), scales(37), None),)
 
 
 def _stream(bits: int, count: int, size: int) -> bytes:

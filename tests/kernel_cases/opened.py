@@ -8,22 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernel_cases.data import Case, floats, rng_of
+from kernel_cases.data import Case, floats, octets
 from proofcompute.errors import InputError, UnsupportedError
 from proofcompute.hashing import nodes_needed
 
 _EDGES = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4028235e38, -3.4028235e38)
 
 
-def _bytes(n: int, w: int) -> npt.NDArray[np.uint8]:
-    return rng_of("opened", n, w).integers(0, 256, (n, w)).astype(np.uint8)
-
-
 def _known(size: int, ranges: list[tuple[int, int]], more: int = 0, fewer: int = 0) -> tuple[Any, ...]:
     """Arguments of ``hash_ranges``, right but for the counts of digests."""
     leaves = sum(b - a for a, b in ranges) + more
     given = sum(nodes_needed(size, a, b) for a, b in ranges) - fewer
-    return "sha256", b"\x01", size, ranges, _bytes(leaves, 32), _bytes(given, 32)
+    return "sha256", b"\x01", size, ranges, octets(leaves, 32), octets(given, 32)
 
 
 def ranges() -> Iterator[Case]:
@@ -69,15 +65,15 @@ def ranges() -> Iterator[Case]:
         yield Case(
             "hash_ranges",
             f"ranges-{label}",
-            lambda r=ranges: ("sha256", b"\x01", 9, r, _bytes(3, 32), _bytes(4, 32)),
+            lambda r=ranges: ("sha256", b"\x01", 9, r, octets(3, 32), octets(4, 32)),
             InputError,
         )
     for label, leaves, given in (
-        ("leaves-of-31", _bytes(3, 31), _bytes(4, 32)),
-        ("nodes-of-33", _bytes(3, 32), _bytes(4, 33)),
-        ("one-row", _bytes(3, 32).reshape(-1), _bytes(4, 32)),
-        ("signed", _bytes(3, 32).view(np.int8), _bytes(4, 32)),
-        ("wide", _bytes(3, 32), _bytes(4, 32).astype(np.uint16)),
+        ("leaves-of-31", octets(3, 31), octets(4, 32)),
+        ("nodes-of-33", octets(3, 32), octets(4, 33)),
+        ("one-row", octets(3, 32).reshape(-1), octets(4, 32)),
+        ("signed", octets(3, 32).view(np.int8), octets(4, 32)),
+        ("wide", octets(3, 32), octets(4, 32).astype(np.uint16)),
     ):
         yield Case(
             "hash_ranges",
@@ -88,7 +84,7 @@ def ranges() -> Iterator[Case]:
     yield Case(
         "hash_ranges",
         "every-other-digest",
-        lambda: ("sha256", b"\x01", 9, [(2, 5)], _bytes(6, 32)[::2], _bytes(8, 32)[::2]),
+        lambda: ("sha256", b"\x01", 9, [(2, 5)], octets(6, 32)[::2], octets(8, 32)[::2]),
     )
 
 

@@ -21,7 +21,7 @@ from proofcompute.backends.cuda.memory import DeviceMemory
 from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
-from proofcompute.hint import CheckedHint, Claim
+from proofcompute.hint import CheckedHint, Hint
 from proofcompute.kernels import I64, U8, Before, Gated, Matrix, Norm, Sampling
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
 from proofcompute.numerics import hints
@@ -326,16 +326,6 @@ class CudaKernels(DeviceMemory):
     def row_squares(self, q: Given) -> I64:
         return row_squares(self.host(q))  # the rows of a cell, or a weight matrix once
 
-    def check_hint(
-        self,
-        q: Given,
-        claims: Sequence[Claim],
-        sets: Sequence[tuple[int, bytes | memoryview]],
-        s: Given,
-        v: Given,
-        sx: Given,
-        sw: Given,
-        bias: Given | None,
-    ) -> CheckedHint:
+    def check_hint(self, hint: Hint) -> CheckedHint:
         unpack = partial(checks.unpack, self._on)
-        return hints.check_hint(self, unpack, q, claims, sets, s, v, sx, sw, bias)
+        return hints.check_hint(self, unpack, hint)

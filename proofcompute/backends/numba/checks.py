@@ -11,7 +11,7 @@ from proofcompute import hashing
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.memory import CpuMemory
 from proofcompute.backends.numba.modules import Module
-from proofcompute.hint import CheckedHint, Claim
+from proofcompute.hint import CheckedHint, Hint
 from proofcompute.kernels import F32, I8, I32, I64, U8, U32, Array
 
 __all__ = ["CpuChecks"]
@@ -78,15 +78,5 @@ class CpuChecks(CpuMemory):
     def row_squares(self, q: I8) -> I64:
         return self._hints.row_squares(q)  # type: ignore[no-any-return]
 
-    def check_hint(
-        self,
-        q: I8,
-        claims: Sequence[Claim],
-        sets: Sequence[tuple[int, bytes | memoryview]],
-        s: U32,
-        v: U32,
-        sx: F32,
-        sw: F32,
-        bias: F32 | None,
-    ) -> CheckedHint:
-        return self._hints.check_hint(q, claims, sets, s, v, sx, sw, bias)  # type: ignore[no-any-return]
+    def check_hint(self, hint: Hint) -> CheckedHint:
+        return self._hints.check_hint(hint)  # type: ignore[no-any-return]

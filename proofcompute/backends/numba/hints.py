@@ -8,7 +8,6 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,10 +25,10 @@ from proofcompute.backends.numba.vector import LANES, WORD
 from proofcompute.backends.scalar.field31 import P, residue
 from proofcompute.backends.scalar.field31 import total as total_of
 from proofcompute.errors import InputError
-from proofcompute.hint import CheckedHint, Claim
-from proofcompute.kernels import F32, I8, I64, U32
+from proofcompute.hint import CheckedHint, Hint
+from proofcompute.kernels import I8, I64
 from proofcompute.numerics.bitpack import check_packed
-from proofcompute.numerics.hints import Packed, check_sets, claimed
+from proofcompute.numerics.hints import check_sets, claimed
 from proofcompute.numerics.products import LARGEST
 
 __all__ = ["check_hint", "row_squares"]
@@ -203,18 +202,10 @@ def _check(sets: Any, s: Any, sx: Any, sw: Any, bias: Any, q: Any, v: Any, limit
     return (_DIFFER if different else 0) | (0 if good else _NOT_CANONICAL)
 
 
-def check_hint(
-    q: I8,
-    claims: Sequence[Claim],
-    sets: Sequence[tuple[int, Packed]],
-    s: U32,
-    v: U32,
-    sx: F32,
-    sw: F32,
-    bias: F32 | None,
-) -> CheckedHint:
+def check_hint(hint: Hint) -> CheckedHint:
     """See :meth:`proofcompute.kernels.Kernels.check_hint`."""
-    n, m = check_sets(q, claims, sets, s, v, sx, sw, bias)
+    n, m = check_sets(hint)
+    q, claims, sets, s, v, sx, sw, bias = hint
     held = []  # alive as long as their addresses are used
     table = []
     few, d = n == 1 or (n < MANY and n * m * len(sets) < 2 * _PART), q.shape[2]

@@ -125,10 +125,7 @@ def _finish_panel(sums: Any, sx: Any, sw: Any, bias: Any, residual: Any, j: Any,
         scale = sx[t]
         to = out[t, j:end]
         for c in range(to.size):
-            to[c] = np.float32(row[c]) * (scale * scales[c])
-        if biases.size:
-            for c in range(to.size):
-                to[c] = to[c] + biases[c]
+            to[c] = scaled(row[c], scale * scales[c], c, biases)
         if residual.size:
             rest = residual[t, j:end]
             for c in range(to.size):
