@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -15,53 +12,18 @@ import pytest
 
 import synthetic
 from proofcompute import wire
-from proofcompute.errors import FormatError, InputError, MismatchError, StorageError
-from proofcompute.identity import Identity, Weight, WeightReader
+from proofcompute.errors import FormatError, InputError, MismatchError
+from proofcompute.identity import Weight
 from proofcompute.kernels import Matrix
 from proofcompute.modelfile import ModelFile
 from proofcompute.verifier import Key, keygen, write_key
 from proofcompute.verifier.partial import PartialKey, partial_path
-
-SEED = bytes([7] * 32)
-WEIGHTS = [s.name for s in synthetic.model().program.weights]
-
-
-class Stopped(Exception):
-    """The process ends here."""
-
-
-class Reader:
-    """Weights of the synthetic model, one at a time; stops before a weight, and notes what was asked for."""
-
-    def __init__(self, stop: str | None = None, model: WeightReader | None = None) -> None:
-        self.model = model or synthetic.model()
-        self.stop = stop
-        self.asked: list[str] = []
-
-    @property
-    def identity(self) -> Identity:
-        return self.model.identity
-
-    def weight(self, name: str) -> Weight:
-        if name == self.stop:
-            raise Stopped
-        self.asked.append(name)
-        return self.model.weight(name)
+from protocol.unfinished_keys import SEED, WEIGHTS, Reader, Stopped, interrupted, make
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "key"
-
-
-def make(path: Path, reader: WeightReader, seed: bytes | None = SEED, columns: int = 2) -> Key:
-    return write_key(reader, synthetic.KERNELS, path, columns=columns, seed=seed)
-
-
-def interrupted(path: Path, stop: str = WEIGHTS[5], seed: bytes | None = SEED) -> bytes:
-    with pytest.raises(Stopped):
-        make(path, Reader(stop), seed)
-    return partial_path(path).read_bytes()
 
 
 def test_a_model_file_gives_the_same_key_as_the_model_in_memory(tmp_path: Path) -> None:
@@ -266,139 +228,6 @@ def test_a_weight_of_another_model_is_refused_and_nothing_is_kept_of_it(path: Pa
     rest = Reader()
     make(path, rest)
     assert rest.asked == WEIGHTS[3:]
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
-def test_a_partial_key_that_others_may_read_is_refused(path: Path, mode: int) -> None:
-    interrupted(path)
-    partial_path(path).chmod(mode)
-    with pytest.raises(InputError, match="chmod 600"):
-        make(path, Reader())
-
-
-def test_a_file_that_somebody_put_there_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its owner may read the seed, or has chosen it; whether the file is empty or begun."""
-    for begun in (True, False):
-        if begun:
-            interrupted(path)
-        else:
-            partial_path(path).write_bytes(b"")
-        before = partial_path(path).read_bytes()
-        with monkeypatch.context() as m:
-            me = os.geteuid()
-            m.setattr(os, "geteuid", lambda me=me: me + 1)
-            with pytest.raises(InputError, match="somebody else made it"):
-                make(path, Reader())
-        assert partial_path(path).read_bytes() == before
-        assert not path.exists()
-    partial_path(path).unlink()
-    os.mkfifo(partial_path(path), 0o600)
-    with pytest.raises(InputError, match="no file of yours"):
-        make(path, Reader())
-
-
-def test_one_process_at_a_time(path: Path) -> None:
-    interrupted(path)
-    fd = os.open(partial_path(path), os.O_RDWR)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    with pytest.raises(InputError, match="another process"):
-        make(path, Reader())
-    os.close(fd)
-    make(path, Reader())
-
-
-def test_a_file_system_without_locks_is_told_as_such(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no file stays open."""
-    opened = len(os.listdir("/proc/self/fd"))
-
-    def refuse(fd: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(StorageError, match="No locks available"):
-        make(path, Reader())
-    assert len(os.listdir("/proc/self/fd")) <= opened
-
-
-def test_a_partial_key_that_goes_while_it_is_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process finished the key in between: this one begins another."""
-    flock, calls = fcntl.flock, 0
-
-    def locked(fd: int, operation: int) -> None:
-        nonlocal calls
-        flock(fd, operation)
-        calls += 1
-        if calls == 1:
-            partial_path(path).unlink()
-
-    monkeypatch.setattr(fcntl, "flock", locked)
-    make(path, Reader())
-    assert calls == 2
-    assert path.read_bytes() == keygen(synthetic.model(), synthetic.KERNELS, seed=SEED).encode()
-
-
-def test_a_link_in_place_of_the_partial_key_is_not_followed(path: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    partial_path(path).symlink_to(target)
-    with pytest.raises(StorageError):
-        make(path, Reader())
-    assert not target.exists()
-
-
-def test_a_full_disk_keeps_what_is_done(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, count = os.write, 0
-
-    def short(fd: int, data: memoryview) -> int:
-        nonlocal count
-        count += 1
-        return write(fd, data[:50] if count == 4 else data)  # the fourth frame does not fit
-
-    with monkeypatch.context() as m:
-        m.setattr(os, "write", short)
-        with pytest.raises(StorageError, match="what is done is kept"):
-            make(path, Reader())
-    rest = Reader()
-    make(path, rest)
-    assert rest.asked == WEIGHTS[2:]
-    assert path.read_bytes() == keygen(synthetic.model(), synthetic.KERNELS, seed=SEED).encode()
-
-
-def test_what_is_done_is_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each weight before the next is read, and the key and its name before the partial file goes."""
-    events: list[str] = []
-    fsync, unlink = os.fsync, Path.unlink
-
-    class Watched(Reader):
-        def weight(self, name: str) -> Weight:
-            events.append("read")
-            return super().weight(name)
-
-    def synced(fd: int) -> None:
-        fsync(fd)
-        known = {path.parent: "name", partial_path(path): "partial"}
-        events.append(next((w for p, w in known.items() if os.path.samestat(p.stat(), os.fstat(fd))), "key"))
-
-    def unlinked(self: Path, missing_ok: bool = False) -> None:
-        events.append("removed")
-        unlink(self, missing_ok=missing_ok)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "unlink", unlinked)
-    make(path, Watched())
-    assert events == ["partial", *["read", "partial"] * len(WEIGHTS), "key", "name", "removed"]
-
-
-def test_a_model_file_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file itself, whoever wrote it, and not what stood in its place."""
-    fsync, synced = os.fsync, set()
-
-    def noted(fd: int) -> None:
-        fsync(fd)
-        synced.add(os.fstat(fd).st_ino)
-
-    monkeypatch.setattr(os, "fsync", noted)
-    synthetic.model().save(tmp_path / "model")
-    assert (tmp_path / "model").stat().st_ino in synced
 
 
 @pytest.mark.parametrize("columns", [0, 9])
