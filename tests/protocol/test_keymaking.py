@@ -99,13 +99,17 @@ def test_a_finished_but_unwritten_key(path: Path, monkeypatch: pytest.MonkeyPatc
     assert path.read_bytes() == keygen(synthetic.model(), synthetic.KERNELS, seed=SEED).encode()
 
 
-def test_the_seed_of_a_written_key_is_not_used_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_the_seed_of_a_written_key_is_not_used_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
     """Stopped between writing the key and removing the partial file: the next key is another one."""
     with monkeypatch.context() as m:
         m.setattr(PartialKey, "discard", _stop)
         with pytest.raises(Stopped):
             make(path, Reader(), None)
     first = path.read_bytes()
+    path.chmod(mode)
     rest = Reader()
     make(path, rest, None)
     assert rest.asked == WEIGHTS
