@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -267,3 +268,30 @@ def test_nothing_is_split_inside_an_item(monkeypatch: pytest.MonkeyPatch) -> Non
     spread: list[tuple[int, int]] = []
     threads.split(lambda a, b: spread.append((a, b)), 90, 1)
     assert len(spread) > 1
+
+
+_AT_THE_END = """
+import atexit
+import numpy as np
+from proofcompute.backends.numba import field, threads
+
+y, s = np.ones((64, 64), np.int8), np.ones((2, 64), np.uint32)
+halves = np.empty((2, 2, 64), np.int16)
+field._halve(0, 2, s, halves)
+out = np.zeros((64, 2), np.uint32)
+threads.size = lambda: 2
+
+def split():
+    assert threads.split(field._project_bytes, 64, 1, y, halves, out)
+
+atexit.register(lambda: (split(), print(out.sum())))
+for _ in range(2000):
+    split()
+"""
+
+
+def test_a_process_ends_well_while_threads_wake() -> None:
+    """A thread that comes back from a kernel into an interpreter that is being taken down would crash it."""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", _AT_THE_END], check=True, capture_output=True, text=True)
+        assert done.stdout == f"{64 * 2 * 64}\n"

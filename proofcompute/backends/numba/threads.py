@@ -1,8 +1,9 @@
-"""Work on several cores, by pools of Python threads.
+"""Work on several cores, by Python threads.
 
 :func:`split` runs a kernel, which takes a range of units, on parts of the range: outside the interpreter's
-lock, each thread taking the next part when it has done one. Starting costs some 50 us, so this is for
-milliseconds of work; the commands of a repeated step go to :mod:`.crew`.
+lock, each thread taking the next part when it has done one. A helper that sleeps is woken by one lock, which
+costs a third of what a future of a pool does; still some 50 us pass until it runs, so this is for work of
+more than that, and the commands of a repeated step go to :mod:`.crew`.
 
 :func:`each` runs longer pieces of work, with Python between their kernels, beside one another. Inside one of
 them nothing is split again.
@@ -10,6 +11,7 @@ them nothing is split again.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import sys
@@ -18,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
+from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 __all__ = ["each", "lead", "limit", "size", "split"]
@@ -30,11 +33,111 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class _Pool:
-    """Threads that are started when they are first needed."""
+def limit() -> int:
+    """Most threads that are ever of use: what NUMBA_NUM_THREADS says, else the cores of this process."""
+    said = os.environ.get("NUMBA_NUM_THREADS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def __init__(self, fewer: int, name: str) -> None:
-        self._fewer, self._name = fewer, name
+
+class _Work:
+    """One call of :func:`split`, of which several threads take parts."""
+
+    def __init__(self, function: Callable[..., Any], units: int, parts: int, arguments: tuple[Any, ...]):
+        self._function, self._units, self._parts, self._arguments = function, units, parts, arguments
+        self._turns = itertools.count()  # taking a number is one step under the interpreter's lock
+        self._guard = threading.Lock()
+        self._open, self._inside = True, 0
+        self._left = threading.Lock()
+        self._left.acquire()
+        self.good = True
+        self.error: BaseException | None = None
+
+    def take(self) -> None:
+        """Part after part, until there are none left."""
+        units, parts = self._units, self._parts
+        while (i := next(self._turns)) < parts:
+            if self._function(units * i // parts, units * (i + 1) // parts, *self._arguments) is False:
+                self.good = False
+
+    def help(self) -> None:
+        """``take`` on another thread, unless it is too late."""
+        with self._guard:
+            if not self._open:
+                return
+            self._inside += 1
+        try:
+            self.take()
+        except BaseException as e:  # noqa: BLE001 - whoever called split raises it
+            self.error = e
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._guard:
+            self._inside -= 1
+            if not self._open and not self._inside:
+                self._left.release()
+
+    def close(self) -> None:
+        """Nobody else may begin to help; returns when all who did have ended."""
+        with self._guard:
+            self._open, waits = False, self._inside > 0
+        if waits:
+            self._left.acquire()
+            self._left.release()
+
+
+class _Helpers:
+    """Threads beside the callers of :func:`split`, started when they are first needed."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """In a child process: the threads stayed in the parent."""
+        self._works: SimpleQueue[_Work | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._stopped = False
+        self._guard = threading.Lock()
+
+    def call(self, most: int, work: _Work) -> None:
+        """Let threads help, at most so many."""
+        count = min(most, limit() - 1)  # the caller takes parts too
+        if len(self._threads) < count:
+            self._start(count)
+        for _ in range(count):
+            self._works.put(work)
+
+    def _start(self, count: int) -> None:
+        with self._guard:
+            while len(self._threads) < count and not self._stopped:
+                thread = threading.Thread(
+                    target=_help, args=(self._works,), name="proofcompute-part", daemon=True
+                )
+                thread.start()
+                self._threads.append(thread)
+
+    def stop(self) -> None:
+        """At the end of the process, which could not end well while a thread is in a kernel."""
+        with self._guard:
+            self._stopped = True
+            for _ in self._threads:
+                self._works.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+def _help(works: SimpleQueue[_Work | None]) -> None:
+    while (work := works.get()) is not None:
+        work.help()
+
+
+class _Pool:
+    """Threads for longer pieces of work, started when they are first needed."""
+
+    def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
@@ -46,31 +149,23 @@ class _Pool:
         """Have a thread call a function."""
         with self._guard:
             if self._threads is None:
-                count = max(1, limit() - self._fewer)
-                self._threads = ThreadPoolExecutor(count, self._name)
+                self._threads = ThreadPoolExecutor(limit(), "proofcompute-item")
         return self._threads.submit(f, *arguments)
 
 
-_parts: Final = _Pool(1, "proofcompute-part")  # the caller takes parts too
-_items: Final = _Pool(0, "proofcompute-item")
+_items: Final = _Pool()
 _here: Final = threading.local()
+_helpers: Final = _Helpers()
+atexit.register(_helpers.stop)  # threads that are no daemons would keep the process from getting there
 
 
 def _in_child() -> None:
-    for pool in (_parts, _items):
-        pool.forget()
+    _helpers.forget()
+    _items.forget()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
-
-
-def limit() -> int:
-    """Most threads that are ever of use: what NUMBA_NUM_THREADS says, else the cores of this process."""
-    said = os.environ.get("NUMBA_NUM_THREADS", "")
-    if said.isdecimal() and int(said) > 0:
-        return int(said)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
@@ -90,23 +185,18 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
     if units < 2 * least or size() == 1 or hasattr(_here, "item"):
         return function(0, units, *arguments) is not False
     parts = min(_PARTS_EACH * size(), units // least)
-    turns = itertools.count()  # taking a number is one step under the interpreter's lock
-
-    def work() -> bool:
-        good = True
-        while (i := next(turns)) < parts:
-            good &= function(units * i // parts, units * (i + 1) // parts, *arguments) is not False
-        return good
-
-    others = [_parts.submit(work) for _ in range(min(size(), parts) - 1)]
+    work = _Work(function, units, parts, arguments)
     try:
-        good = work()
+        _helpers.call(min(size(), parts) - 1, work)
+        work.take()
     finally:
-        started = [future for future in others if not future.cancel()]
-        _wait(started)
-    for future in started:
-        good &= future.result()
-    return good
+        try:
+            work.close()
+        finally:
+            work.close()  # an interrupt ends the first: nothing may outlive what it reads
+    if work.error is not None:
+        raise work.error
+    return work.good
 
 
 def lead() -> int:
@@ -142,7 +232,7 @@ def _wait(started: Sequence[Future[Any]]) -> None:
     try:
         wait(started)
     finally:
-        wait(started)  # an interrupt ends the first: nothing may outlive what it reads
+        wait(started)  # as in split
 
 
 def _one(function: Callable[[_T], _R], item: _T) -> _R:
