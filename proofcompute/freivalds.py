@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -29,7 +30,7 @@ import numpy as np
 from proofcompute.field import P31, sample31
 from proofcompute.hashing import Xof
 from proofcompute.hint import Claim
-from proofcompute.kernels import I8, U32, Kernels, Matrix
+from proofcompute.kernels import I8, U32, Kernels, Matrix, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_CONTRACTION
 from proofcompute.program import Site, WeightSpec
 
@@ -126,7 +127,7 @@ class DerivedColumns:
         return largest_squares(self.matrix(spec.name), self.kernels)
 
 
-def claims(site: Site, q: I8, squares: Sequence[int], kernels: Kernels) -> list[Claim]:
+def claims(site: Site, q: I8, squares: Sequence[int], kernels: Kernels) -> tuple[Claim, ...]:
     """What a hint of one product holds, in canonical order: parts, then limbs of W, then limbs of X.
 
     Args:
@@ -135,29 +136,32 @@ def claims(site: Site, q: I8, squares: Sequence[int], kernels: Kernels) -> list[
         squares: the largest sum of squares of a row, for each limb of W (:func:`largest_squares`).
         kernels: backend.
     """
+    if site.x_limbs == 1:
+        return _of_one_limb(site)
     out = []
-    both = site.x_limbs == 2
     for start in range(0, site.d, MAX_CONTRACTION):
         stop = min(start + MAX_CONTRACTION, site.d)
-        largest = 0
-        if both:
-            part = q if stop - start == site.d else np.ascontiguousarray(kernels.host(q)[:, :, start:stop])
-            largest = int(kernels.row_squares(part).max())
+        part = q if stop - start == site.d else np.ascontiguousarray(kernels.host(q)[:, :, start:stop])
+        largest = kernels.largest_square(part)
         for j in range(site.w_limbs):
             shift = 8 * (site.w_limbs - 1 - j)
-            if not both:
-                out.append(Claim(start, stop, (0,), j, shift, site.bound))
-            elif (bound := math.isqrt(largest * squares[j])) < MAX_ACCUMULATOR:
+            if (bound := math.isqrt(largest * squares[j])) < MAX_ACCUMULATOR:
                 out.append(Claim(start, stop, (0, 1), j, shift, bound))
             else:
                 out.append(Claim(start, stop, (0,), j, shift + 8, site.bound))
                 out.append(Claim(start, stop, (1,), j, shift, site.bound))
-    return out
+    return tuple(out)
+
+
+@lru_cache(maxsize=4096)
+def _of_one_limb(site: Site) -> tuple[Claim, ...]:
+    sets = product_sets(site.d, 1, site.w_limbs)
+    return tuple(Claim(start, stop, (0,), j, shift, site.bound) for start, stop, _, j, shift in sets)
 
 
 def largest_squares(w: Matrix, kernels: Kernels) -> tuple[int, ...]:
     """The largest sum of squares of a row [d] of each limb of a weight matrix."""
-    return tuple(int(kernels.row_squares(limb[np.newaxis]).max()) for limb in w.q)
+    return tuple(kernels.largest_square(limb[np.newaxis]) for limb in w.q)
 
 
 def soundness_bits(k: int, attempts: int) -> float:

@@ -46,6 +46,8 @@ class Hint(NamedTuple):
     """Scales of the channels, [m]."""
     bias: npt.NDArray[np.float32] | None
     """Of the channels, [m]."""
+    residual: npt.NDArray[np.float32] | None
+    """What the product is added to last, [n, m]."""
 
 
 class CheckedHint(NamedTuple):
@@ -56,4 +58,4 @@ class CheckedHint(NamedTuple):
     holds: bool
     """Whether every set is the product that it claims to be, if its values are within their bounds."""
     y: npt.NDArray[np.float32]
-    """The product as float32, [n, m]."""
+    """The product as float32, and what it is added to: [n, m]."""

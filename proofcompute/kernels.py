@@ -363,10 +363,10 @@ class Kernels(Memory, Protocol):
         """Two's complement of `bits` bits each (1..32), least significant first, zero-padded to a byte."""
         ...
 
-    def row_squares(self, q: I8) -> I64:
-        """Sum of squares of each row of limbs [limbs, n, d], taken together (256 high + low): [n].
+    def largest_square(self, q: I8) -> int:
+        """The largest sum of squares of a row of limbs [limbs, n, d], taken together (256 high + low).
 
-        On the host.
+        0 if there are no rows.
         """
         ...
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from proofcompute import wire
 from proofcompute.errors import FormatError
-from proofcompute.hint import CheckedHint, Claim, Hint
+from proofcompute.hint import CheckedHint, Claim, Hint, Packed
 from proofcompute.interpreter import Needs
 from proofcompute.kernels import F32, I8, I32, U32, Kernels, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
@@ -226,20 +226,22 @@ def check_hint(
     sx: F32,
     scales: tuple[F32, F32 | None],
     kernels: Kernels,
+    residual: F32 | None = None,
 ) -> CheckedHint:
     """A product's hint: FormatError unless it has the claimed sets, canonical and within bounds.
 
     ``q`` [limbs, n, d] are the rows and ``sx`` [n] their scales, ``columns`` S and V of the weight (see
-    :class:`proofcompute.freivalds.Columns`), ``scales`` the channels' scales and biases [m]. Whether the
-    product holds is for the caller to look at.
+    :class:`proofcompute.freivalds.Columns`), ``scales`` the channels' scales and biases [m]; the product is
+    added to ``residual`` [n, m]. Whether it holds is for the caller to look at.
     """
     if len(packed) != len(wanted):
         raise FormatError(f"hint of {weight}: {len(packed)} sets of integers, not {len(wanted)}")
+    sets: list[tuple[int, Packed]] = []
     for data, claim in zip(packed, wanted, strict=True):
         if not data or not 1 <= data[0] <= _widest(claim.bound):
             raise FormatError(f"hint of {weight}: width outside 1..{_widest(claim.bound)} bits")
-    sets = [(data[0], memoryview(data)[1:]) for data in packed]
-    found = kernels.check_hint(Hint(q, wanted, sets, *columns, sx, *scales))
+        sets.append((data[0], memoryview(data)[1:]))
+    found = kernels.check_hint(Hint(q, wanted, sets, *columns, sx, *scales, residual))
     for (bits, _), (low, high), claim in zip(sets, found.limits, wanted, strict=True):
         if _width(low, high) != bits:
             raise FormatError(f"hint of {weight}: more bits than its values need")

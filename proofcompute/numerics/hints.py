@@ -22,10 +22,11 @@ def check_sets(hint: Hint) -> tuple[int, int]:
     """Rows n and columns m of the sets; InputError unless all shapes fit, nothing is empty, and a single set
     has no shift.
     """
-    q, claims, sets, s, v, sx, sw, bias = hint
+    q, claims, sets, s, v, sx, sw, bias, residual = hint
     (limbs, n, d), k, m = q.shape, len(s), sw.size
     good = sx.shape == (n,) and sw.shape == (m,) and s.shape == (k, m) and v.shape == (len(v), k, d)
-    good = good and (bias is None or bias.shape == (m,)) and n > 0 and m > 0 and 0 < len(sets) == len(claims)
+    good = good and (bias is None or bias.shape == (m,)) and (residual is None or residual.shape == (n, m))
+    good = good and min(n, m, k) > 0 and 0 < len(sets) == len(claims)
     good = good and (len(claims) > 1 or claims[0].shift == 0)  # what is not added up is not shifted
     for start, stop, which, w_limb, _, _ in claims:
         good = good and 0 <= start < stop <= d and 0 <= w_limb < len(v)
@@ -58,7 +59,7 @@ def claimed(q: I8, claims: Sequence[Claim], v: U32, project: Project) -> U32:
 def check_hint(k: Kernels, unpack: Callable[[Packed, int, int], I32], hint: Hint) -> CheckedHint:
     """See :meth:`proofcompute.kernels.Kernels.check_hint`; step after step, by functions of ``k``."""
     n, m = check_sets(hint)
-    q, claims, sets, s, v, sx, sw, bias = hint
+    q, claims, sets, s, v, sx, sw, bias, residual = hint
     values = np.stack([unpack(data, bits, n * m).reshape(n, m) for bits, data in sets])
     limits = [(int(x.min()), int(x.max())) for x in values]
     projections = np.stack([k.host(k.project(x, s)) for x in values])
@@ -67,4 +68,4 @@ def check_hint(k: Kernels, unpack: Callable[[Packed, int, int], I32], hint: Hint
     right = claimed(q, claims, v, lambda rows, columns: k.host(k.project(rows, columns)))
     holds = bool(np.array_equal(projections, right))
     y = k.rescale(values, [c.shift for c in claims], sx, sw, bias)
-    return CheckedHint(limits, holds, y)
+    return CheckedHint(limits, holds, y if residual is None else k.add(residual, y))

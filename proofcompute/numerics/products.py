@@ -23,7 +23,16 @@ from proofcompute.kernels import F32, I8, I32, I64, Matrix, product_sets
 from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.numerics.elementwise import ZERO, quiet, require_finite
 
-__all__ = ["LARGEST", "limbs_of", "linear", "product", "quantise", "quantise_heads", "rescale", "row_squares"]
+__all__ = [
+    "LARGEST",
+    "largest_square",
+    "limbs_of",
+    "linear",
+    "product",
+    "quantise",
+    "quantise_heads",
+    "rescale",
+]
 
 LARGEST: Final = {1: np.float32(127.0), 2: np.float32(32639.0)}
 """Q: the largest absolute value that the given number of limbs holds."""
@@ -68,21 +77,21 @@ def quantise_heads(x: F32, heads: int) -> tuple[I8, F32]:
     return q[0].reshape(n, heads, width // heads), s.reshape(n, heads)
 
 
-def row_squares(q: I8) -> I64:
-    """Sum of squares of each row of limbs [limbs, n, d], taken together (256 high + low): int64 [n].
+def largest_square(q: I8) -> int:
+    """The largest sum of squares of a row of limbs [limbs, n, d], taken together (256 high + low).
 
-    At most d 2^30; InputError unless there are one or two limbs.
+    At most d 2^30, 0 if there are no rows. InputError unless there are one or two limbs.
     """
     if q.ndim != 3 or q.dtype != np.int8 or len(q) not in LARGEST:
         raise InputError(f"expected one or two int8 limbs of rows, not {q.dtype} {list(q.shape)}")
-    out = np.zeros(q.shape[1], dtype=np.int64)
+    largest = 0
     step = max(1, _SQUARED // max(1, q.shape[2]))
     for a in range(0, q.shape[1], step):
         whole = q[-1, a : a + step].astype(np.int64)
         if len(q) == 2:
             whole += np.int64(256) * q[0, a : a + step]
-        out[a : a + step] = (whole * whole).sum(axis=1)
-    return out
+        largest = max(largest, int((whole * whole).sum(axis=1).max()))
+    return largest
 
 
 def product(q: I8, w: I8) -> I32:

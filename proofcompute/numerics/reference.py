@@ -173,9 +173,9 @@ class NumpyKernels(HostMemory):
         """:func:`proofcompute.numerics.bitpack.pack`."""
         return bitpack.pack(values, bits)
 
-    def row_squares(self, q: I8) -> I64:
-        """:func:`proofcompute.numerics.products.row_squares`."""
-        return products.row_squares(q)
+    def largest_square(self, q: I8) -> int:
+        """:func:`proofcompute.numerics.products.largest_square`."""
+        return products.largest_square(q)
 
     def check_hint(self, hint: Hint) -> CheckedHint:
         """:func:`proofcompute.numerics.hints.check_hint`."""

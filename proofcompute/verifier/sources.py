@@ -220,10 +220,10 @@ class HintProducts:
         wanted = claims(site, q, self.columns.squares(spec), k)
         hint, columns = self.hints[self.made], (self.columns.s(spec), self.columns.v(spec))
         try:
-            found = check_hint(hint, weight, q, wanted, columns, sx, self.scales[weight], k)
+            found = check_hint(hint, weight, q, wanted, columns, sx, self.scales[weight], k, residual)
         except FormatError as e:
             raise VerificationError(8, str(e), cell=self.cell, operation=weight) from e
         if not found.holds:
             raise VerificationError(8, "the product check failed", cell=self.cell, operation=weight)
         self.made += 1
-        return found.y if residual is None else k.add(residual, found.y)
+        return found.y

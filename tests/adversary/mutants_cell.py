@@ -100,9 +100,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(
                 O,
                 "for data, claim in zip(packed, wanted, strict=True):",
-                "for data, claim in zip(packed, wanted):",
+                "for data, claim in zip(packed[-len(wanted) :], wanted):",
             ),
-            Edit(O, "for data in packed]", "for data in packed[-len(wanted) :]]"),
         ),
         named("a set for each limb"),
         together=True,

@@ -57,7 +57,7 @@ class Counting(NumpyKernels):
 
 def _small(
     together: bool, rows: int = 3, limbs: int = 2, w_limbs: int = 2
-) -> tuple[I8, I32, I8, list[Claim]]:
+) -> tuple[I8, I32, I8, tuple[Claim, ...]]:
     """Limbs of rows [limbs, n, 9], all true sets, limbs of weights [w_limbs, 7, 9], the claims.
 
     Limbs of the rows have one set together, or (as if the weights could be larger) one each.
@@ -77,11 +77,11 @@ def _true(q: I8, w: I8, claim: Claim) -> I32:
     return np.asarray(rows @ w[claim.w_limb].astype(np.int32).T, np.int32)
 
 
-def _holds(q: I8, values: I32, made: list[Claim], s: U32, v: U32, kernels: Kernels = KERNELS) -> bool:
+def _holds(q: I8, values: I32, made: tuple[Claim, ...], s: U32, v: U32, kernels: Kernels = KERNELS) -> bool:
     n, m = values.shape[1:]
     sets = [(32, pack(y, 32)) for y in values]
     ones = np.ones(n, np.float32), np.ones(m, np.float32)
-    return kernels.check_hint(Hint(q, made, sets, s, v, *ones, None)).holds
+    return kernels.check_hint(Hint(q, made, sets, s, v, *ones, None, None)).holds
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -66,17 +66,25 @@ def cases() -> Iterator[Case]:
     for name, array in (("s", columns(2, 5)), ("s", columns(1, 4)), ("v", columns(2, 3)),
                         ("v", np.zeros((1, 2, 4), np.uint32)), ("v", np.zeros((1, 3, 3), np.uint32)),
                         ("v", np.full((1, 2, 3), P31, np.uint32)), ("s", np.full((2, 4), P31, np.uint32)),
-                        ("sx", scales(2)), ("sw", scales(5)), ("bias", scales(3))):  # fmt: skip
+                        ("sx", scales(2)), ("sw", scales(5)), ("bias", scales(3)), ("bias", scales(0)),
+                        ("residual", scales(15).reshape(3, 5)),
+                        ("residual", scales(0).reshape(0, 0))):  # fmt: skip
         label = f"{name}{list(array.shape)}"
         yield Case("check_hint", label, lambda n=name, x=array: _changed(**{n: x}), InputError)
     for n, m in ((0, 3), (3, 0)):
         yield Case("check_hint", f"empty-{n}x{m}", lambda n=n, m=m: _hint([(4, b"")], n, m), InputError)
+    yield Case(
+        "check_hint",
+        "no-columns",
+        lambda: _changed(s=columns(0, 4), v=columns(0, 3).reshape(1, 0, 3)),
+        InputError,
+    )
     yield Case("check_hint", "no-sets", lambda: _hint([], 2, 3), InputError)
     for limbs, n, d in ((1, 0, 3), (1, 1, 1), (2, 3, 700), (1, 5, 4097), (2, 70, 33)):
-        yield Case("row_squares", f"{limbs}-{n}x{d}", lambda a=(limbs, n, d): (int8s(*a),))
+        yield Case("largest_square", f"{limbs}-{n}x{d}", lambda a=(limbs, n, d): (int8s(*a),))
     for value in (-128, 127):
-        yield Case("row_squares", f"all{value}", lambda v=value: (full(v, 2, 3, 1000),))
-    yield Case("row_squares", "three-limbs", lambda: (int8s(3, 2, 5),), InputError)
+        yield Case("largest_square", f"all{value}", lambda v=value: (full(v, 2, 3, 1000),))
+    yield Case("largest_square", "three-limbs", lambda: (int8s(3, 2, 5),), InputError)
 
 
 def true_hint(sets: list[tuple[int, bytes]], n: int, m: int, k: int = 2, bias: bool = False) -> Hint:
@@ -92,7 +100,8 @@ def true_hint(sets: list[tuple[int, bytes]], n: int, m: int, k: int = 2, bias: b
     q = np.zeros((1, n, d), np.int8)
     q[0, range(n), range(n)] = 1
     claims = [Claim(0, d, (0,), i, shift, 0) for i, shift in enumerate(shifts)]
-    return Hint(q, claims, sets, s, v, scales(n), scales(m), floats("mixed", m) if bias else None)
+    residual = floats("mixed", n, m) if len(sets) % 2 == 0 else None
+    return Hint(q, claims, sets, s, v, scales(n), scales(m), floats("mixed", m) if bias else None, residual)
 
 
 def _hint(sets: list[tuple[int, bytes]], n: int, m: int) -> tuple[Hint]:
@@ -126,7 +135,8 @@ def _product(n: int, d: int, limbs: int, w_limbs: int, together: bool, wrong: bo
         bits = max(int(y.max()).bit_length(), int(~y.min()).bit_length()) + 1
         sets.append((bits, bitpack.pack(y.astype(np.int32), bits)))
     v = np.stack([field.fold31(limb, s) for limb in w])
-    return (Hint(q, claims, sets, s, v, scales(n), scales(37), None),)
+    residual = floats("mixed", n, 37) if limbs == 1 else None
+    return (Hint(q, claims, sets, s, v, scales(n), scales(37), None, residual),)
 
 
 def _stream(bits: int, count: int, size: int) -> bytes:

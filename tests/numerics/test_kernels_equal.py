@@ -64,3 +64,13 @@ def test_equals_the_definition(name: str, method: str) -> None:
 @pytest.mark.parametrize("name", FAST)
 def test_states_its_name(name: str) -> None:
     assert backend(name).name == name
+
+
+def test_hints_in_parts_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many threads as rows: no part may depend on the rows of others."""
+    from proofcompute.backends.numba import hints, threads
+
+    monkeypatch.setattr(hints, "_PART", 1)
+    monkeypatch.setattr(threads, "size", lambda: 12)
+    for case in of_method("check_hint"):
+        assert outcome(backend("numba"), case) == outcome(backend("numpy"), case), case

@@ -40,10 +40,10 @@ def test_limbs_are_together_up_to_the_bound_and_apart_beyond_it() -> None:
     for squares in (0, 1, most, most + 1):
         made = claims(Site("w", 3, d, 2, 1), q, (squares,), FAST)
         if squares <= most:
-            assert made == [Claim(0, d, (0, 1), 0, 0, math.isqrt(length * squares))]
+            assert made == (Claim(0, d, (0, 1), 0, 0, math.isqrt(length * squares)),)
             assert made[0].bound < MAX_ACCUMULATOR
         else:
-            assert made == [Claim(0, d, (0,), 0, 8, d << 14), Claim(0, d, (1,), 0, 0, d << 14)]
+            assert made == (Claim(0, d, (0,), 0, 8, d << 14), Claim(0, d, (1,), 0, 0, d << 14))
 
 
 def test_the_row_that_is_largest_decides() -> None:

@@ -22,11 +22,11 @@ from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.routes import Routes
 from proofcompute.errors import InputError, LimitError, NonFiniteError
 from proofcompute.hint import CheckedHint, Hint
-from proofcompute.kernels import I64, U8, Before, Gated, Matrix, Norm, Sampling
+from proofcompute.kernels import U8, Before, Gated, Matrix, Norm, Sampling
 from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
 from proofcompute.numerics import hints
 from proofcompute.numerics.groups import check_groups
-from proofcompute.numerics.products import row_squares
+from proofcompute.numerics.products import largest_square
 from proofcompute.numerics.rows import head_width, is_settled
 from proofcompute.numerics.sampler import check_rows
 
@@ -323,8 +323,8 @@ class CudaKernels(DeviceMemory):
     def pack(self, values: Given, bits: int) -> bytes:
         return checks.pack(self._on, values, bits)
 
-    def row_squares(self, q: Given) -> I64:
-        return row_squares(self.host(q))  # the rows of a cell, or a weight matrix once
+    def largest_square(self, q: Given) -> int:
+        return largest_square(self.host(q))  # the rows of a cell, or a weight matrix once
 
     def check_hint(self, hint: Hint) -> CheckedHint:
         unpack = partial(checks.unpack, self._on)

@@ -12,7 +12,7 @@ from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.memory import CpuMemory
 from proofcompute.backends.numba.modules import Module
 from proofcompute.hint import CheckedHint, Hint
-from proofcompute.kernels import F32, I8, I32, I64, U8, U32, Array
+from proofcompute.kernels import F32, I8, I32, U8, U32, Array
 
 __all__ = ["CpuChecks"]
 
@@ -75,8 +75,8 @@ class CpuChecks(CpuMemory):
     def pack(self, values: I32, bits: int) -> bytes:
         return self._packing.pack(values, bits)  # type: ignore[no-any-return]
 
-    def row_squares(self, q: I8) -> I64:
-        return self._hints.row_squares(q)  # type: ignore[no-any-return]
+    def largest_square(self, q: I8) -> int:
+        return self._hints.largest_square(q)  # type: ignore[no-any-return]
 
     def check_hint(self, hint: Hint) -> CheckedHint:
         return self._hints.check_hint(hint)  # type: ignore[no-any-return]

@@ -33,7 +33,7 @@ from proofcompute.errors import InputError
 from proofcompute.field import P31
 from proofcompute.kernels import I16, U32, Array
 
-__all__ = ["MANY", "few_bytes", "fold", "not_canonical", "project"]
+__all__ = ["MANY", "few_bytes", "fold", "in_halves", "many_bytes", "not_canonical", "project"]
 
 _TYPES: Final = (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32))
 _U32: Final = np.dtype(np.uint32)
@@ -131,8 +131,8 @@ _one_row_one, _one_row_two = dot_bytes(1, 1), dot_bytes(2, 1)
 _rows_one, _rows_two = dot_bytes(1, ROWS), dot_bytes(2, ROWS)
 
 
-@kernel(types.void(_i64, _i64, read(_i8, 2), read(_i16, 3), write(_u32, 2)))
-def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
+@helper
+def many_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
     """Rows a..b of out [n, k] for y int8 [n, m] and columns in halves [k, 2, m]."""
     k, _, m = s.shape
     whole = m // STEP * STEP
@@ -162,6 +162,12 @@ def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
                         high += x * np.int64(s[c + e, 1, j])
                     out[t + r, c + e] = residue(residue(low) + residue(high) * np.int64(1 << 16))
         t += rows
+
+
+@kernel(types.void(_i64, _i64, read(_i8, 2), read(_i16, 3), write(_u32, 2)))
+def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
+    """:func:`many_bytes`."""
+    many_bytes(a, b, y, s, out)
 
 
 _combine_one, _combine_two = combine(1), combine(2)
@@ -224,7 +230,8 @@ def not_canonical() -> InputError:
     return InputError("a column holds a value that is not a canonical residue")
 
 
-def _halves(s: U32) -> I16:
+def in_halves(s: U32) -> I16:
+    """Columns s [k, m], balanced, as low + 2^16 high: [k, 2, m]. InputError if one is not canonical."""
     out = np.empty((len(s), 2, s.shape[1]), dtype=np.int16)
     if not _halve(0, len(s), s, out):
         raise not_canonical()
@@ -241,7 +248,7 @@ def project(y: Array, s: U32) -> U32:
     out = np.empty((n, len(s)), dtype=np.uint32)
     least = _PART // max(1, s.size)
     if size == 1 and n >= MANY:
-        threads.split(_project_bytes, n, least, y, _halves(s), out)
+        threads.split(_project_bytes, n, least, y, in_halves(s), out)
         return out
     if size == 2:
         y = y.astype(np.int32)
@@ -261,6 +268,6 @@ def fold(w: Array, s: U32) -> U32:
         return np.ascontiguousarray(project(np.ascontiguousarray(w.T), s).T)
     parts = _PARTS_EACH * threads.size() if threads.size() > 1 and w.size * len(s) >= 8 * _PART else 1
     sums = np.empty((parts, len(s), 2, w.shape[1]), dtype=np.int64)
-    threads.split(_fold_parts, parts, 1, w, _halves(s), sums)
+    threads.split(_fold_parts, parts, 1, w, in_halves(s), sums)
     low, high = np.moveaxis(sums.sum(axis=0) % P31, 1, 0)
     return np.asarray((low + (high << 16)) % P31, dtype=np.uint32)

@@ -2,8 +2,7 @@
 
 Rows are read in pieces that stay in the first-level cache: unpacked, their limits taken, projected, and
 turned into floats, set by set. Nothing of the size of the accumulators is ever written, and some rows
-together read the columns once. Of few rows, what the sets should be is projected and compared by the same
-call.
+together read the columns once. What the sets should be is projected and compared by the same call.
 """
 
 from __future__ import annotations
@@ -14,24 +13,24 @@ import numpy as np
 
 from proofcompute.backends.numba import signatures as types
 from proofcompute.backends.numba import threads
-from proofcompute.backends.numba.arguments import NO_BIAS
+from proofcompute.backends.numba.arguments import NO_BIAS, NO_RESIDUAL
 from proofcompute.backends.numba.cache import helper, kernel
 from proofcompute.backends.numba.dots import dot
-from proofcompute.backends.numba.field import MANY, few_bytes, not_canonical, project
+from proofcompute.backends.numba.field import MANY, few_bytes, in_halves, many_bytes, not_canonical
 from proofcompute.backends.numba.products import scaled
 from proofcompute.backends.numba.signatures import read, write
-from proofcompute.backends.numba.unpacking import ask, unpack
+from proofcompute.backends.numba.unpacking import ask, byte, unpack
 from proofcompute.backends.numba.vector import LANES, WORD
 from proofcompute.backends.scalar.field31 import P, residue
 from proofcompute.backends.scalar.field31 import total as total_of
 from proofcompute.errors import InputError
 from proofcompute.hint import CheckedHint, Hint
-from proofcompute.kernels import I8, I64
+from proofcompute.kernels import I8
 from proofcompute.numerics.bitpack import check_packed
-from proofcompute.numerics.hints import check_sets, claimed
+from proofcompute.numerics.hints import check_sets
 from proofcompute.numerics.products import LARGEST
 
-__all__ = ["check_hint", "row_squares"]
+__all__ = ["check_hint", "largest_square"]
 
 _STEP: Final = 2 * LANES
 """Values that one step of a projection takes."""
@@ -45,12 +44,16 @@ _PART: Final = 100_000
 """Values of a part that is worth a thread."""
 _SQUARES: Final = 200_000
 """The same in elements squared."""
-_DIFFER: Final = 1
-_NOT_CANONICAL: Final = 2
+_BLOCK: Final = 16
+"""Rows of which the largest sum of squares is taken at a time."""
+_COLUMNS: Final = 9
+"""Of a table of sets, see :func:`_check`."""
+_NO_HALVES: Final = np.zeros((0, 0, 0, 0), np.int16)
 
-_i64, _i32, _i8, _u8, _u32, _f32 = (
+_i64, _i32, _i16, _i8, _u8, _u32, _f32 = (
     types.int64,
     types.int32,
+    types.int16,
     types.int8,
     types.uint8,
     types.uint32,
@@ -115,17 +118,30 @@ def _sum(values: Any, count: Any, shift: Any, first: Any, total: Any) -> None:
 
 
 @helper
-def _scale(total: Any, scale: Any, sw: Any, bias: Any, out: Any) -> None:
-    """Sums back to float, with scales and biases of the channels."""
+def _scale(total: Any, scale: Any, sw: Any, bias: Any, rest: Any, out: Any) -> None:
+    """Sums back to float, with scales and biases of the channels; ``rest`` is added, unless it is empty."""
     for i in range(out.size):
         out[i] = scaled(total[i], scale * sw[i], i, bias)
+    if rest.size:
+        for i in range(out.size):
+            out[i] = rest[i] + out[i]
 
 
 @helper
 def _read_rows(
-    a: Any, b: Any, sets: Any, s: Any, sx: Any, sw: Any, bias: Any, limits: Any, left: Any, out: Any
+    a: Any,
+    b: Any,
+    sets: Any,
+    s: Any,
+    sx: Any,
+    sw: Any,
+    bias: Any,
+    residual: Any,
+    limits: Any,
+    left: Any,
+    out: Any,
 ) -> Any:
-    """See :func:`_read`; sets [sets, 7] are rows of :func:`_table`."""
+    """What :func:`_check` reads: limits [sets, 2], projections left [sets, n, k], and out."""
     m = sw.size
     count = sets.shape[0]
     values = np.empty(_PIECE, np.int32)
@@ -133,7 +149,7 @@ def _read_rows(
     sums = np.empty((2, 2), np.int64)
     seen = np.zeros(LANES, np.uint32)
     left[:, a:b] = 0
-    limits[a:b, :, 0], limits[a:b, :, 1] = np.int32(2**31 - 1), np.int32(-(2**31))
+    limits[:, 0], limits[:, 1] = np.int32(2**31 - 1), np.int32(-(2**31))
     for start in range(a, b, _ROWS):
         end = min(start + _ROWS, b)
         for first in range(0, m, _PIECE):
@@ -146,96 +162,184 @@ def _read_rows(
                     ask(address, bits, then, size)
                     unpack(address, sets[i, 1], bits, t * m + first, size, values)
                     low, high = _limits(values, size)
-                    limits[t, i, 0] = min(limits[t, i, 0], low)
-                    limits[t, i, 1] = max(limits[t, i, 1], high)
+                    limits[i, 0], limits[i, 1] = min(limits[i, 0], low), max(limits[i, 1], high)
                     _project(values, size, bits, s, first, m, sums, seen, left[i, t])
                     if count > 1:
                         _sum(values, size, sets[i, 3], i == 0, total)
                 to, scales = out[t, first : first + size], sw[first : first + size]
+                rest = residual[t, first : first + size] if residual.size else bias[:0]
                 if count > 1:
-                    _scale(total, sx[t], scales, some, to)
+                    _scale(total, sx[t], scales, some, rest, to)
                 else:  # a single set has no shift
-                    _scale(values, sx[t], scales, some, to)
+                    _scale(values, sx[t], scales, some, rest, to)
     return np.int64(seen.max()) < P
 
 
-_READ: Final = (read(_i64, 2), read(_u32, 2), read(_f32, 1), read(_f32, 1), read(_f32, 1))
-_FOUND: Final = (write(_i32, 3), write(_u32, 3), write(_f32, 2))
+@helper
+def _fits(sets: Any, s: Any, sx: Any, sw: Any, bias: Any, residual: Any, q: Any, v: Any) -> Any:
+    """What numerics.hints.check_sets and numerics.bitpack.check_packed say."""
+    limbs, n, d = q.shape
+    k, m = s.shape
+    count = sets.shape[0]
+    good = sx.size == n and sw.size == m and v.shape[1] == k and v.shape[2] == d
+    good &= (bias.size == 0 or bias.size == m) and n > 0 and m > 0 and k > 0 and count > 0
+    good &= residual.size == 0 or (residual.shape[0] == n and residual.shape[1] == m)
+    good &= count > 1 or sets[0, 3] == 0
+    for i in range(count):
+        address, size, bits = np.uint64(sets[i, 0]), sets[i, 1], sets[i, 2]
+        first, some, w_limb, start, stop = sets[i, 4], sets[i, 5], sets[i, 6], sets[i, 7], sets[i, 8]
+        good &= 0 <= start and start < stop and stop <= d and 0 <= w_limb and w_limb < v.shape[0]
+        good &= 0 <= first and 1 <= some and some <= 2 and first + some <= limbs
+        good &= 1 <= bits and bits <= 32 and size == (n * m * bits + 7) // 8
+        if good:
+            spare = 8 * size - n * m * bits
+            good &= byte(address, size - 1) >> np.uint64(8 - spare) == 0
+    return good
 
 
-@kernel(types.boolean(_i64, _i64, *_READ, *_FOUND))
-def _read(
-    a: Any, b: Any, sets: Any, s: Any, sx: Any, sw: Any, bias: Any, limits: Any, left: Any, out: Any
-) -> Any:
-    """Rows a..b: limits [n, sets, 2] of each, projections [sets, n, k], and out [n, m].
+@helper
+def _claim(a: Any, b: Any, claim: Any, q: Any, v: Any, halves: Any, right: Any) -> Any:
+    """right [n, k] = what a set (of a table of :func:`_check`) is for rows a..b, if it is as claimed.
 
-    False if s holds a value that is not a canonical residue.
-    """
-    return _read_rows(a, b, sets, s, sx, sw, bias, limits, left, out)
-
-
-@kernel(types.int64(*_READ, read(_i8, 3), read(_u32, 3), write(_i32, 3), write(_f32, 2)))
-def _check(sets: Any, s: Any, sx: Any, sw: Any, bias: Any, q: Any, v: Any, limits: Any, out: Any) -> Any:
-    """All of few rows, as :func:`_read`, but limits of all of them in row 0; every claim of whole columns.
-
-    Returns _DIFFER if a set is not what it claims, and _NOT_CANONICAL; or both.
+    False if v holds a value that is not a canonical residue.
     """
     limbs, n, d = q.shape
-    k = s.shape[0]
+    k = v.shape[1]
+    first, some, w_limb, start, stop = claim[4], claim[5], claim[6], claim[7], claim[8]
     rows = q.reshape((limbs * n, d))
-    left = np.empty((sets.shape[0], n, k), np.uint32)
-    right = np.empty((limbs * n, k), np.uint32)
-    good = _read_rows(0, n, sets, s, sx, sw, bias, limits, left, out)
+    found = np.empty((some * n, k), np.uint32)
+    good = True
+    if stop - start < d:  # of very long rows only
+        width = stop - start
+        piece, columns = np.empty((some * n, width), np.int8), np.empty((k, width), np.uint32)
+        for c in range(k):
+            for i in range(width):
+                columns[c, i] = v[w_limb, c, start + i]
+        for t in range(some * n):
+            for i in range(width):
+                piece[t, i] = rows[first * n + t, start + i]
+        for limb in range(some):
+            good &= few_bytes(limb * n + a, limb * n + b, piece, columns, found)
+    else:
+        piece = rows[first * n : (first + some) * n]
+        if halves.size:
+            for limb in range(some):
+                many_bytes(limb * n + a, limb * n + b, piece, halves[w_limb], found)
+        elif b - a == n:  # the two limbs of one row go together
+            good &= few_bytes(0, some * n, piece, v[w_limb], found)
+        else:
+            for limb in range(some):
+                good &= few_bytes(limb * n + a, limb * n + b, piece, v[w_limb], found)
+    for t in range(a, b):
+        for c in range(k):
+            value = found[t, c]
+            if some == 2:
+                value = np.uint32(residue(256 * np.int64(value) + np.int64(found[n + t, c])))
+            right[t, c] = value
+    return good
+
+
+@kernel(
+    types.boolean(
+        _i64,
+        _i64,
+        read(_i64, 1),
+        read(_u32, 2),
+        read(_f32, 1),
+        read(_f32, 1),
+        read(_f32, 1),
+        read(_f32, 2),
+        read(_i8, 3),
+        read(_u32, 3),
+        read(_i16, 4),
+        write(_i64, 1),
+        write(_f32, 2),
+    )
+)
+def _check(
+    a: Any,
+    b: Any,
+    table: Any,
+    s: Any,
+    sx: Any,
+    sw: Any,
+    bias: Any,
+    residual: Any,
+    q: Any,
+    v: Any,
+    halves: Any,
+    found: Any,
+    out: Any,
+) -> Any:
+    """Rows a..b of out [n, m]; found = the least and greatest value of each set, then whether one differs.
+
+    ``table`` [_COLUMNS sets] has of each set the address and the bytes of its values, their bits, and of its
+    claim the shift, the first limb, how many limbs, the limb of W, and the columns from and to. ``halves``
+    [w_limbs, k, 2, d] are v in halves, or empty. False if anything does not fit or a column is not canonical.
+    """
+    count = table.size // _COLUMNS
+    sets = table.reshape((count, _COLUMNS))
+    if not _fits(sets, s, sx, sw, bias, residual, q, v):
+        return False
+    n, k = q.shape[1], s.shape[0]
+    limits = np.empty((count, 2), np.int32)
+    left = np.empty((count, n, k), np.uint32)
+    right = np.empty((n, k), np.uint32)
+    good = _read_rows(a, b, sets, s, sx, sw, bias, residual, limits, left, out)
     different = np.uint32(0)
-    for i in range(sets.shape[0]):
-        for t in range(1, n):
-            limits[0, i, 0] = min(limits[0, i, 0], limits[t, i, 0])
-            limits[0, i, 1] = max(limits[0, i, 1], limits[t, i, 1])
-        at = sets[i, 4] * n
-        good &= few_bytes(at, at + sets[i, 5] * n, rows, v[sets[i, 6]], right)
-        for t in range(n):
+    for i in range(count):
+        found[2 * i], found[2 * i + 1] = limits[i, 0], limits[i, 1]
+        good &= _claim(a, b, sets[i], q, v, halves, right)
+        for t in range(a, b):
             for c in range(k):
-                value = right[at + t, c]
-                if sets[i, 5] == 2:
-                    value = np.uint32(residue(256 * np.int64(value) + np.int64(right[at + n + t, c])))
-                different |= left[i, t, c] ^ value
-    return (_DIFFER if different else 0) | (0 if good else _NOT_CANONICAL)
+                different |= left[i, t, c] ^ right[t, c]
+    found[2 * count] = different != 0
+    return good
 
 
 def check_hint(hint: Hint) -> CheckedHint:
     """See :meth:`proofcompute.kernels.Kernels.check_hint`."""
-    n, m = check_sets(hint)
-    q, claims, sets, s, v, sx, sw, bias = hint
+    q, claims, sets, s, v, sx, sw, bias, residual = hint
+    n, m, count = q.shape[1], sw.size, len(sets)
+    v = np.ascontiguousarray(v)
+    # an empty bias would be none to a kernel, and it knows limbs by the first and their number
+    known = 0 < count == len(claims) and (bias is None or bias.size > 0)
+    known &= (residual is None or residual.size > 0) and v.ndim == 3 and v.size > 0
     held = []  # alive as long as their addresses are used
-    table = []
-    few, d = n == 1 or (n < MANY and n * m * len(sets) < 2 * _PART), q.shape[2]
-    for (bits, data), (start, stop, limbs, w_limb, shift, _) in zip(sets, claims, strict=True):
-        check_packed(data, bits, n * m)
+    table: list[int] = []
+    for (bits, data), (start, stop, limbs, w_limb, shift, _) in zip(sets, claims, strict=False):
         x = np.frombuffer(data, np.uint8)
         held.append(x)
-        table.append((_address(x), x.size, bits, shift, limbs[0], len(limbs), w_limb))
-        few &= stop - start == d
-    limits = np.empty((n, len(table), 2), np.int32)
+        known &= len(limbs) == 1 or limbs == (0, 1)
+        table += (_address(x), x.size, bits, shift, limbs[0], len(limbs), w_limb, start, stop)
     out = np.empty((n, m), np.float32)
-    arguments = np.array(table, np.int64), s, sx, sw, NO_BIAS if bias is None else bias
-    if few:
-        state = _check(*arguments, q, v, limits, out)
-        if state & _NOT_CANONICAL:
-            raise not_canonical()
-        return CheckedHint([(low, high) for low, high in limits[0].tolist()], not state & _DIFFER, out)
-    left = np.empty((len(table), n, len(s)), np.uint32)
-    least = _PART // (len(table) * m)
-    if not threads.split(_read, n, least, *arguments, limits, left, out):
-        raise not_canonical()
-    lows, highs = limits[:, :, 0].min(axis=0).tolist(), limits[:, :, 1].max(axis=0).tolist()
-    holds = bool(np.array_equal(left, claimed(q, claims, v, project)))
-    return CheckedHint(list(zip(lows, highs, strict=True)), holds, out)
+    halves = _NO_HALVES
+    if known and n >= MANY:  # as one matrix
+        halves = in_halves(v.reshape(-1, v.shape[2])).reshape(*v.shape[:2], 2, v.shape[2])
+    places = np.array(table, np.int64)
+    bias, residual = NO_BIAS if bias is None else bias, NO_RESIDUAL if residual is None else residual
+    parts: list[list[int]] = []
+
+    def part(a: int, b: int) -> bool:
+        found = np.empty(2 * count + 1, np.int64)
+        good = _check(a, b, places, s, sx, sw, bias, residual, q, v, halves, found, out)
+        parts.append(found.tolist())
+        return bool(good)
+
+    if not (known and threads.split(part, n, _PART // max(1, count * m))):
+        rows, columns = check_sets(hint)
+        for bits, data in sets:
+            check_packed(data, bits, rows * columns)
+        raise not_canonical()  # all else is as it should be
+    limits = [(min(x[2 * i] for x in parts), max(x[2 * i + 1] for x in parts)) for i in range(count)]
+    return CheckedHint(limits, not any(x[-1] for x in parts), out)
 
 
-@kernel(types.void(_i64, _i64, read(_i8, 3), write(_i64, 1)))
-def _squares(a: Any, b: Any, q: Any, out: Any) -> None:
-    """Rows a..b of out [n] for limbs q [limbs, n, d]."""
+@helper
+def _square(q: Any, a: Any, b: Any) -> Any:
+    """The largest sum of squares of rows a..b of q [limbs, n, d], limbs together."""
     limbs = q.shape[0]
+    largest = np.int64(0)
     for t in range(a, b):
         low = q[limbs - 1, t]
         squares = np.int64(0)
@@ -247,13 +351,32 @@ def _squares(a: Any, b: Any, q: Any, out: Any) -> None:
             for i in range(low.size):
                 whole = np.int32(256) * np.int32(high[i]) + np.int32(low[i])
                 squares += np.int64(whole) * np.int64(whole)
-        out[t] = squares
+        largest = max(largest, squares)
+    return largest
 
 
-def row_squares(q: I8) -> I64:
-    """See :meth:`proofcompute.kernels.Kernels.row_squares`."""
+@kernel(_i64(read(_i8, 3)))
+def _largest(q: Any) -> Any:
+    """Of all rows."""
+    return _square(q, 0, q.shape[1])
+
+
+@kernel(types.void(_i64, _i64, read(_i8, 3), write(_i64, 1)))
+def _each_largest(a: Any, b: Any, q: Any, out: Any) -> None:
+    """Of blocks a..b of _BLOCK rows, to out."""
+    for i in range(a, b):
+        out[i] = _square(q, i * _BLOCK, min((i + 1) * _BLOCK, q.shape[1]))
+
+
+def largest_square(q: I8) -> int:
+    """See :meth:`proofcompute.kernels.Kernels.largest_square`."""
     if q.ndim != 3 or q.dtype != np.int8 or len(q) not in LARGEST:
         raise InputError(f"expected one or two int8 limbs of rows, not {q.dtype} {list(q.shape)}")
-    out = np.empty(q.shape[1], np.int64)
-    threads.split(_squares, out.size, _SQUARES // max(1, q.shape[2]), np.ascontiguousarray(q), out)
-    return out
+    q = np.ascontiguousarray(q)
+    least = _SQUARES // (_BLOCK * max(1, q.shape[2])) + 1
+    blocks = -(-q.shape[1] // _BLOCK)
+    if blocks < 2 * least:
+        return int(_largest(q))
+    out = np.empty(blocks, np.int64)
+    threads.split(_each_largest, blocks, least, q, out)
+    return int(out.max())

@@ -30,7 +30,7 @@ from proofcompute.backends.numba.vector import (
     vector,
 )
 
-__all__ = ["ask", "unpack", "unpacker"]
+__all__ = ["ask", "byte", "unpack", "unpacker"]
 
 _LINE: Final = 64
 """Bytes of a cache line."""
@@ -51,7 +51,7 @@ def _word(context: Any, address: Any, at: Any) -> Any:
 
 
 @intrinsic
-def _byte(context: Any, address: Any, at: Any) -> Any:
+def byte(context: Any, address: Any, at: Any) -> Any:
     """The byte ``at`` after an address, as uint64."""
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
@@ -138,7 +138,7 @@ def unpacker(lanes: int) -> Any:
             place = position + i * bits
             word = np.uint64(0)
             for j in range(min(_WORD, size - (place >> 3))):
-                word |= _byte(address, (place >> 3) + j) << np.uint64(8 * j)
+                word |= byte(address, (place >> 3) + j) << np.uint64(8 * j)
             word >>= np.uint64(place & 7)
             out[i] = np.int32(np.int64(word << left) >> np.int64(left))
 
