@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -63,6 +64,19 @@ def test_split_waits_for_what_has_begun_before_it_raises(monkeypatch: pytest.Mon
         threads.split(part, 3, 1)
     assert begun
     assert begun == done
+
+
+def test_nothing_is_kept_of_what_was_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "size", lambda: 2)
+    for _ in range(20):
+        large = np.zeros(1000)
+        gone = weakref.ref(large)
+        threads.split(lambda a, b, x: time.sleep(0.001), 6, 1, large)
+        del large
+        last = time.monotonic() + 10
+        while gone() is not None:
+            assert time.monotonic() < last
+            time.sleep(0.001)
 
 
 def test_many_python_threads_at_once() -> None:

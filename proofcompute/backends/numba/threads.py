@@ -130,8 +130,12 @@ class _Helpers:
 
 
 def _help(works: SimpleQueue[_Work | None]) -> None:
-    while (work := works.get()) is not None:
+    while True:
+        work = works.get()
+        if work is None:
+            return
         work.help()
+        del work  # and the arrays that it holds
 
 
 class _Pool:
