@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 import numpy as np
 
@@ -12,10 +11,7 @@ from proofcompute.field import P31
 from proofcompute.hint import CheckedHint, Claim, Hint, Packed
 from proofcompute.kernels import I8, I32, U32, Kernels
 
-__all__ = ["Project", "check_hint", "check_sets", "claimed"]
-
-Project: TypeAlias = Callable[[I8, U32], U32]
-"""``Kernels.project``, its result on the host."""
+__all__ = ["check_hint", "check_sets"]
 
 
 def check_sets(hint: Hint) -> tuple[int, int]:
@@ -39,7 +35,7 @@ def check_sets(hint: Hint) -> tuple[int, int]:
     )
 
 
-def claimed(q: I8, claims: Sequence[Claim], v: U32, project: Project) -> U32:
+def _claimed(k: Kernels, q: I8, claims: Sequence[Claim], v: U32) -> U32:
     """What each set's projection is if its claim is true: X V, [sets, n, k]; q and v as in a hint."""
     n, d = q.shape[1:]
     found = []
@@ -49,7 +45,7 @@ def claimed(q: I8, claims: Sequence[Claim], v: U32, project: Project) -> U32:
         if b - a < d:
             columns, rows = np.ascontiguousarray(columns[:, a:b]), np.ascontiguousarray(rows[:, :, a:b])
         # all limbs in one call, so that the columns are read once
-        whole = project(rows.reshape(len(limbs) * n, b - a), columns)
+        whole = k.host(k.project(rows.reshape(len(limbs) * n, b - a), columns))
         if len(limbs) == 2:
             whole = ((whole[:n].astype(np.int64) * 256 + whole[n:]) % P31).astype(np.uint32)
         found.append(whole)
@@ -65,7 +61,7 @@ def check_hint(k: Kernels, unpack: Callable[[Packed, int, int], I32], hint: Hint
     projections = np.stack([k.host(k.project(x, s)) for x in values])
     if any(c.stop - c.start < q.shape[2] for c in claims):
         q = k.host(q)
-    right = claimed(q, claims, v, lambda rows, columns: k.host(k.project(rows, columns)))
+    right = _claimed(k, q, claims, v)
     holds = bool(np.array_equal(projections, right))
     y = k.rescale(values, [c.shift for c in claims], sx, sw, bias)
     return CheckedHint(limits, holds, y if residual is None else k.add(residual, y))
