@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from proofcompute.card import ModelCard
     from proofcompute.devices import kernels_for
     from proofcompute.errors import (
         Cell,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "card": ("ModelCard",),
     "devices": ("kernels_for",),
     "errors": (
         "Cell",
@@ -131,6 +133,7 @@ __all__ = [
     "Message",
     "MismatchError",
     "Model",
+    "ModelCard",
     "ModelFile",
     "NodeIdentity",
     "NonFiniteError",

@@ -52,6 +52,8 @@ MAX_TOKENIZER: Final = 64 * MIB
 """An encoded tokenizer."""
 MAX_TEMPLATE: Final = 1 * MIB
 """A chat template, and the text that it renders to."""
+MAX_CARD: Final = 256 * MIB
+"""An encoded model card."""
 MAX_TEXT: Final = 16 * MIB
 """A prompt."""
 MAX_STOPS: Final = 16

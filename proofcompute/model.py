@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proofcompute import hashing
+from proofcompute.card import HashRows, ModelCard, Weight, check_weight, weight_tree
 from proofcompute.errors import FormatError
-from proofcompute.identity import HashRows, Identity, Weight, check_weight, template_digest, weight_tree
 from proofcompute.kernels import F32, I8, Array, Matrix
 from proofcompute.modelfile import ModelFile, write_model
 from proofcompute.program import Program
@@ -20,10 +20,8 @@ __all__ = ["Model"]
 class Model:
     """A compiled model with its weights in memory."""
 
-    identity: Identity
+    card: ModelCard
     weights: Mapping[str, Weight]
-    template: str = ""
-    """Chat template (Jinja), empty if there is none."""
     manifest: Mapping[str, str] = field(default_factory=dict)
     """Provenance: checkpoint digest, importer version, name, licence. Not part of the model id."""
     _hashed: list[bool] = field(default_factory=list, repr=False)
@@ -32,12 +30,17 @@ class Model:
     @property
     def program(self) -> Program:
         """The program."""
-        return self.identity.program
+        return self.card.program
+
+    @property
+    def template(self) -> str:
+        """Chat template (Jinja), empty if there is none."""
+        return self.card.template
 
     @property
     def model_id(self) -> bytes:
         """The id, 32 bytes."""
-        return self.identity.model_id
+        return self.card.model_id
 
     def weight(self, name: str) -> Weight:
         """A weight tensor by name (WeightReader)."""
@@ -80,13 +83,13 @@ class Model:
         """
         check_weights(program, weights)
         roots = tuple(weight_tree(s, weights[s.name], hash_rows).root for s in program.weights)
-        identity = Identity(program, tokenizer, template_digest(template), roots)
-        return Model(identity, weights, template, dict(manifest or {}), [True])
+        card = ModelCard(program, tokenizer, template, roots)
+        return Model(card, weights, dict(manifest or {}), [True])
 
     def check_roots(self, hash_rows: HashRows, progress: Callable[[int], None] | None = None) -> None:
         """MismatchError unless every weight row is under the model id. ``progress`` gets bytes hashed."""
         for spec in self.program.weights:
-            self.identity.check_root(spec, self.weights[spec.name], hash_rows)
+            self.card.check_root(spec, self.weights[spec.name], hash_rows)
             if progress is not None:
                 progress(spec.rows * spec.row_bytes)
         self._hashed.append(True)
@@ -98,7 +101,7 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write the model file, whole or not at all."""
-        write_model(path, self.identity, self.template, self.manifest, self.weights)
+        write_model(path, self.card, self.manifest, self.weights)
 
     @staticmethod
     def load(path: Path) -> Model:
@@ -108,7 +111,7 @@ class Model:
         its own file, and every verifier calls :meth:`check_roots` or :meth:`require_roots`.
         """
         file = ModelFile.open(path)
-        return Model(file.identity, file.weights(), file.template, file.manifest)
+        return Model(file.card, file.weights(), file.manifest)
 
 
 def check_weights(program: Program, weights: Mapping[str, Weight]) -> None:

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from proofcompute.card import ModelCard, Weight, check_weight
 from proofcompute.errors import FormatError, InputError, StorageError
 from proofcompute.files import writing
 from proofcompute.hashing import DIGEST
-from proofcompute.identity import Identity, Weight, check_weight, template_digest
 from proofcompute.kernels import Array, Matrix
 from proofcompute.limits import MAX_PROGRAM, MAX_TEMPLATE, MAX_TOKENIZER, MAX_WEIGHTS
 from proofcompute.ops import decode_program, encode_program
@@ -44,9 +44,7 @@ class ModelFile:
     """A model file, its weights left on disk."""
 
     path: Path
-    identity: Identity
-    template: str
-    """Chat template (Jinja), empty if there is none."""
+    card: ModelCard
     manifest: Mapping[str, str]
     """Provenance; not part of the model id."""
 
@@ -78,12 +76,12 @@ class ModelFile:
                 else f"model file lacks {odd}"
             )
         split = tuple(roots[i : i + DIGEST] for i in range(0, len(roots), DIGEST))
-        identity = Identity(program, raw["tokenizer"], template_digest(template), split)
-        return ModelFile(path, identity, template, manifest)
+        card = ModelCard(program, raw["tokenizer"], template, split)
+        return ModelFile(path, card, manifest)
 
     def weight(self, name: str) -> Weight:
         """A weight tensor by name; FormatError if it is not of the shape and type that the program states."""
-        spec = self.identity.program.weight[name]
+        spec = self.card.program.weight[name]
         with _opened(self.path) as stored:
             if spec.kind == "vector":
                 weight: Weight = _tensor(stored, f"{name}/vector")
@@ -98,7 +96,7 @@ class ModelFile:
 
         NumPy asks for large pages for a block, not for many arrays: weights are read 15 % faster from it.
         """
-        specs = self.identity.program.weights
+        specs = self.card.program.weights
         block = np.empty(self.path.stat().st_size + 3 * _ALIGN * len(specs), np.uint8)
         end = 0
 
@@ -121,17 +119,17 @@ class ModelFile:
 
 
 def write_model(
-    path: Path, identity: Identity, template: str, manifest: Mapping[str, str], weights: Mapping[str, Weight]
+    path: Path, card: ModelCard, manifest: Mapping[str, str], weights: Mapping[str, Weight]
 ) -> None:
     """Write a model file, whole or not at all; StorageError if the file system refuses."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     tensors: dict[str, Array] = {
-        "program": np.frombuffer(encode_program(identity.program), np.uint8),
-        "tokenizer": np.frombuffer(identity.tokenizer, np.uint8),
-        "template": np.frombuffer(template.encode(), np.uint8),
-        "roots": np.frombuffer(b"".join(identity.roots), np.uint8),
+        "program": np.frombuffer(encode_program(card.program), np.uint8),
+        "tokenizer": np.frombuffer(card.tokenizer, np.uint8),
+        "template": np.frombuffer(card.template.encode(), np.uint8),
+        "roots": np.frombuffer(b"".join(card.roots), np.uint8),
     }
     for name, w in weights.items():
         if isinstance(w, Matrix):

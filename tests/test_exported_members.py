@@ -13,7 +13,7 @@ import proofcompute
 
 EXPORTED = """
 Cell Challenge DeviceError EmptyRowError Engine ExecutionError FormatError Generation InputError Kernels Key
-LimitError Message MismatchError Model ModelFile NodeIdentity NonFiniteError ProductKey Program ProgramBuilder
+LimitError Message MismatchError Model ModelCard ModelFile NodeIdentity NonFiniteError ProductKey Program ProgramBuilder
 ProofcomputeError Proved Receipt Request RunDirectory Sampling Session StorageError StoredTrace StreamDecoder
 Tokenizer UnsupportedError VerificationError Verified Vocabulary all_cells chat_request check_text count_cells
 draw_cells import_gguf keygen kernels_for make_receipt matmul open_cells packaged_smollm2 prove

@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.cost.device import CountingDevice, Launched, Mark
 from proofcompute.backends.cuda import CudaKernels
+from proofcompute.card import ModelCard, Weight
 from proofcompute.generation import Engine
-from proofcompute.identity import Identity, Weight
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Matrix
@@ -43,8 +43,8 @@ def placed_model(decoder: Decoder, kernels: CudaKernels, precision: str) -> Mode
         else:
             q = kernels.zeros((spec.limbs, spec.rows, spec.width), np.int8)
             weights[spec.name] = Matrix(q, kernels.zeros((spec.rows,), np.float32), None)
-    identity = Identity(program, b"", DIGEST, (DIGEST,) * len(program.weights))
-    return Model(identity, weights)
+    card = ModelCard(program, b"", "", (DIGEST,) * len(program.weights))
+    return Model(card, weights)
 
 
 def _start(

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmarks.cost.shapes import MODELS
 from benchmarks.scale.models import Synthetic
+from proofcompute.card import ModelCard, Weight
 from proofcompute.devices import kernels_for
-from proofcompute.identity import Identity, Weight
 from proofcompute.verifier import Key, write_key
 
 __all__ = ["key_of"]
@@ -36,8 +36,8 @@ class _Reader:
         self.model, self.stop, self.seconds, self.asked = model, stop, 0.0, 0
 
     @property
-    def identity(self) -> Identity:
-        return self.model.identity
+    def card(self) -> ModelCard:
+        return self.model.card
 
     def weight(self, name: str) -> Weight:
         if name == self.stop:
@@ -55,7 +55,7 @@ def key_of(model: str, columns: int = 2) -> dict[str, object]:
     start = time.perf_counter()
     synthetic = Synthetic(MODELS[model], "w8a16", kernels)
     specs = synthetic.program.weights
-    _ = synthetic.identity
+    _ = synthetic.card
     identifying = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as directory:
         with suppress(_Interrupted):  # compile what has to be
@@ -76,7 +76,7 @@ def key_of(model: str, columns: int = 2) -> dict[str, object]:
         write_key(rest, kernels, other, columns=columns, seed=SEED)
         assert stopped.asked + rest.asked == whole.asked == len(specs)
         assert other.read_bytes() == at.read_bytes()
-        assert Key.load(at).model_id == synthetic.identity.model_id
+        assert Key.load(at).model_id == synthetic.card.model_id
     return {
         "model": model,
         "columns": columns,

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.cost.shapes import MODELS
 from proofcompute.bench.subject import random_weight
-from proofcompute.identity import Identity, Weight, template_digest, weight_tree
+from proofcompute.card import ModelCard, Weight, weight_tree
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Kernels, Matrix
@@ -27,10 +27,10 @@ class Synthetic:
         self.kernels = kernels
 
     @cached_property
-    def identity(self) -> Identity:
+    def card(self) -> ModelCard:
         """One pass over all weights."""
         trees = (weight_tree(s, self.weight(s.name), self.kernels.hash_rows) for s in self.program.weights)
-        return Identity(self.program, b"", template_digest(""), tuple(t.root for t in trees))
+        return ModelCard(self.program, b"", "", tuple(t.root for t in trees))
 
     def weight(self, name: str) -> Weight:
         """See WeightReader."""

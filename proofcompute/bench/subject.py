@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from proofcompute.bench.settings import Shape
+from proofcompute.card import Weight
 from proofcompute.errors import Cell
 from proofcompute.generation import Engine, Session
-from proofcompute.identity import Weight
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Kernels, Matrix

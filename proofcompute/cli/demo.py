@@ -129,7 +129,7 @@ def _answer(
             ("every cell", all_cells(receipt, auditor.key.program)),
         )
     ]
-    vocabulary = auditor.model.identity.vocabulary
+    vocabulary = auditor.model.card.vocabulary
     return {
         "prompt": prompt,
         "answer": vocabulary.text_bytes(answer).decode("utf-8", "replace") if vocabulary else "",
@@ -147,7 +147,7 @@ def _stream(auditor: Auditor, request: Request, node: NodeIdentity, out: Output)
     from proofcompute.prover import prove
     from proofcompute.tokens import StreamDecoder
 
-    vocabulary, shown = auditor.model.identity.vocabulary, 0
+    vocabulary, shown = auditor.model.card.vocabulary, 0
     decoder = StreamDecoder(vocabulary) if vocabulary else None
 
     def show(session: Session) -> None:

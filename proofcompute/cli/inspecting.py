@@ -64,7 +64,7 @@ def _model(path: Path) -> Facts:
         "context": program.context,
         "weights": len(program.weights),
         "weight_bytes": sum(s.rows * s.row_bytes for s in program.weights),
-        "vocabulary": len(model.identity.vocabulary.tokens) if model.identity.vocabulary else 0,
+        "vocabulary": len(model.card.vocabulary.tokens) if model.card.vocabulary else 0,
         "chat_template": bool(model.template),
         "file_bytes": path.stat().st_size,
     }

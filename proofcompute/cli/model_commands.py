@@ -87,7 +87,7 @@ def keygen(
     from proofcompute.verifier import write_key
 
     file = ModelFile.open(model)
-    work = sum(s.rows * s.row_bytes for s in file.identity.program.weights)
+    work = sum(s.rows * s.row_bytes for s in file.card.program.weights)
     try:
         with progress("keygen", work) as advance:
             key = write_key(file, kernels(device), output, columns=columns, progress=advance)

@@ -28,7 +28,7 @@ from proofcompute.cli.kinds import expect, kind_of
 from proofcompute.errors import Cell, InputError, LimitError, VerificationError
 
 if TYPE_CHECKING:
-    from proofcompute.identity import Identity
+    from proofcompute.card import ModelCard
     from proofcompute.kernels import Kernels
     from proofcompute.messages import Receipt, Request
     from proofcompute.model import Model
@@ -127,8 +127,8 @@ def verify(
     cells = read_challenge(challenge)
     backend = kernels(device)
     holder = _holder(key, backend)
-    asked.check(holder.identity.program, holder.identity.model_id)
-    check_text(holder.identity, asked)
+    asked.check(holder.card.program, holder.card.model_id)
+    check_text(holder.card, asked)
     if cells.hints != isinstance(holder, Key):
         raise InputError(
             "the challenge is for a verifier with a key; make one with --weights"
@@ -161,7 +161,7 @@ def verify(
         except VerificationError as e:
             _reject(out, e, attempts, time.perf_counter() - start)
             raise typer.Exit(1) from e
-    _accept(out, found, holder.identity, asked, data, attempts, time.perf_counter() - start)
+    _accept(out, found, holder.card, asked, data, attempts, time.perf_counter() - start)
 
 
 def _program(path: Path, receipt: Receipt) -> Program:
@@ -202,13 +202,13 @@ def _receipt(path: Path) -> bytes:
 def _accept(
     out: Output,
     found: Verified,
-    identity: Identity,
+    card: ModelCard,
     request: Request,
     receipt: bytes,
     attempts: int,
     seconds: float,
 ) -> None:
-    answer = _answer(identity, receipt)
+    answer = _answer(card, receipt)
     shares = {s: found.detects_share(s) for s in SHARES}
     out.say("verified: every cell asked for was checked and holds")
     out.facts(
@@ -232,7 +232,7 @@ def _accept(
             "outputs": found.outputs,
             "stop_reason": found.stop_reason,
             "node": found.node.hex(),
-            "model_id": identity.model_id.hex(),
+            "model_id": card.model_id.hex(),
             "soundness_bits": found.soundness_bits,
             "attempts": attempts,
             "detects_one": found.detects_one,
@@ -245,16 +245,16 @@ def _accept(
     )
 
 
-def _answer(identity: Identity, receipt: bytes) -> str | None:
+def _answer(card: ModelCard, receipt: bytes) -> str | None:
     """The text of a verified answer, for programs that generate text."""
     import numpy as np
 
     from proofcompute.messages import Receipt
 
-    if identity.vocabulary is None or not identity.program.feedback:
+    if card.vocabulary is None or not card.program.feedback:
         return None
     tokens = np.frombuffer(Receipt.decode(receipt).outputs[0][1], "<i4").tolist()
-    return identity.vocabulary.text_bytes(tokens).decode("utf-8", "replace")
+    return card.vocabulary.text_bytes(tokens).decode("utf-8", "replace")
 
 
 def _reject(out: Output, error: VerificationError, attempts: int, seconds: float) -> None:

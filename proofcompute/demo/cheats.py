@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from proofcompute.card import ModelCard, Weight
 from proofcompute.errors import ExecutionError, InputError
 from proofcompute.generation import Engine, Session, stop_reason
-from proofcompute.identity import Identity, Weight
 from proofcompute.interpreter import run
 from proofcompute.kernels import F32, U64, Array, Kernels, Matrix, Sampling
 from proofcompute.messages import Generation, Receipt, Request
@@ -147,7 +147,7 @@ def _claim(
     trace.arrays = session.trace.arrays
     inputs = request.check(model.program, model.model_id)
     prompt = next(iter(inputs.values())).shape[0]
-    reason = stop_reason(_generation(request), session.answer, model.identity.vocabulary)
+    reason = stop_reason(_generation(request), session.answer, model.card.vocabulary)
     claimed = Session(0, request, inputs, prompt, trace, session.answer, reason=reason)
     return make_receipt(model, claimed, kernels, identity), store(claimed, kernels)
 
@@ -155,7 +155,7 @@ def _claim(
 def _reweighted(model: Model, changed: dict[str, Matrix]) -> Model:
     """The model with other weights under its own name."""
     weights: dict[str, Weight] = {**model.weights, **changed}
-    return Model(model.identity, weights, model.template)
+    return Model(model.card, weights)
 
 
 def _other_program(
@@ -170,8 +170,8 @@ def _other_program(
         model.program,
         segments=tuple(replace(s, nodes=tuple(map(change, s.nodes))) for s in model.program.segments),
     )
-    true = model.identity
-    liar = Model(Identity(program, true.tokenizer, true.template_digest, true.roots), model.weights)
+    true = model.card
+    liar = Model(ModelCard(program, true.tokenizer, true.template, true.roots), model.weights)
     session = _generate(liar, replace(request, model_id=liar.model_id), kernels)
     return _claim(model, request, session, kernels, identity)
 
@@ -209,14 +209,14 @@ def _edit(model: Model, request: Request, kernels: Kernels) -> tuple[Session, in
     session = _generate(model, longer, kernels)
     session.answer = before + session.answer
     for n in range(1, len(session.answer)):  # a stop string may begin before the edit
-        if stop_reason(asked, session.answer[:n], model.identity.vocabulary) is not None:
+        if stop_reason(asked, session.answer[:n], model.card.vocabulary) is not None:
             del session.answer[n:]
             break
     return session, row, state.copy()
 
 
 def _ends(model: Model, token: int) -> bool:
-    vocabulary = model.identity.vocabulary
+    vocabulary = model.card.vocabulary
     return vocabulary is not None and token in vocabulary.end_ids
 
 

@@ -118,7 +118,7 @@ class Engine:
         self.model = model
         self.kernels = kernels
         self.chunk = chunk
-        self.vocabulary = model.identity.vocabulary
+        self.vocabulary = model.card.vocabulary
         self._rows = _SessionRows(kernels)
         self._placed = Placement(model.program, model.weights, kernels)
         self._sources = [

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import proofcompute
+from proofcompute.card import ModelCard, Weight
 from proofcompute.errors import UnsupportedError
-from proofcompute.identity import Identity, Weight
 from proofcompute.importers.calibration import smoothed
 from proofcompute.importers.checkpoint import Checkpoint, Decoder
 from proofcompute.kernels import F32, I8, Array, Kernels, Matrix
@@ -177,7 +177,7 @@ def compile_decoder(
         return weights
 
     if limbs.w_limbs == 1:
-        plain = Identity(program, checkpoint.vocabulary.encode(), bytes(32), (bytes(32),) * count)
+        plain = ModelCard(program, checkpoint.vocabulary.encode(), "", (bytes(32),) * count)
         model = Model(plain, quantised(checkpoint))
         checkpoint = smoothed(checkpoint, model, kernels, limbs.x_limbs == 1)
     weights = quantised(checkpoint)

@@ -11,9 +11,9 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from proofcompute import merkle, wire
+from proofcompute.card import weight_leaf_rows, weight_tree
 from proofcompute.errors import Cell, FormatError, MismatchError
 from proofcompute.freivalds import claims, largest_squares
-from proofcompute.identity import weight_leaf_rows, weight_tree
 from proofcompute.interpreter import GroupRows, Needs, TableRows, needs, run
 from proofcompute.kernels import U8, U64, Array, Kernels, Memory, Sampling
 from proofcompute.leaves import Leaves

@@ -14,11 +14,10 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 
+from proofcompute.card import HasCard, ModelCard
 from proofcompute.errors import InputError, MismatchError
-from proofcompute.identity import Identity
 from proofcompute.kernels import Sampling
 from proofcompute.messages import Generation, Request
-from proofcompute.model import Model
 from proofcompute.tokens.segments import Segment
 from proofcompute.tokens.template import Message, render_chat
 from proofcompute.tokens.tokenizer import Tokenizer
@@ -50,12 +49,12 @@ class RequestOptions(TypedDict, total=False):
 
 
 def chat_request(
-    model: Model, conversation: str | Sequence[Message], **options: Unpack[RequestOptions]
+    model: HasCard, conversation: str | Sequence[Message], **options: Unpack[RequestOptions]
 ) -> Request:
     """A request whose prompt is a conversation in the model's chat template.
 
     Args:
-        model: the model asked.
+        model: the model asked, or its card, or a key for it.
         conversation: messages, the last usually the user's; or what the user says, as one text.
         options: see :class:`RequestOptions`.
 
@@ -66,18 +65,18 @@ def chat_request(
         if not conversation.strip():
             raise InputError("the prompt is empty; say something")
         conversation = [Message("user", conversation)]
-    vocabulary = _vocabulary(model.identity)
+    vocabulary = _vocabulary(model.card)
     segments = render_chat(
-        model.template,
+        model.card.template,
         conversation,
         bos=_name(vocabulary, vocabulary.bos),
         eos=_name(vocabulary, vocabulary.eos),
     )
-    return _request(model, segments, options)
+    return _request(model.card, segments, options)
 
 
 def text_request(
-    model: Model, text: str, *, special: bool = False, **options: Unpack[RequestOptions]
+    model: HasCard, text: str, *, special: bool = False, **options: Unpack[RequestOptions]
 ) -> Request:
     """A request whose prompt is a text as it stands, without a chat template.
 
@@ -87,31 +86,31 @@ def text_request(
     """
     if not text:
         raise InputError("the prompt is empty; say something")
-    return _request(model, [Segment(text, special)], options)
+    return _request(model.card, [Segment(text, special)], options)
 
 
-def check_text(identity: Identity, request: Request) -> None:
+def check_text(model: HasCard, request: Request) -> None:
     """MismatchError unless a request's text, if it has one, is what its tokens say."""
     if not request.text:
         return
-    tokenizer = Tokenizer(_vocabulary(identity), only=request.text)
-    if _bytes(_retokenised(tokenizer, request.text)) != dict(request.inputs)[identity.program.inputs[0][0]]:
+    tokenizer = Tokenizer(_vocabulary(model.card), only=request.text)
+    if _bytes(_retokenised(tokenizer, request.text)) != dict(request.inputs)[model.card.program.inputs[0][0]]:
         raise MismatchError(
             "the request's text is not what its tokens say, so the answer would not be to this text; "
             "make the request again"
         )
 
 
-def _request(model: Model, segments: Sequence[Segment], options: RequestOptions) -> Request:
+def _request(card: ModelCard, segments: Sequence[Segment], options: RequestOptions) -> Request:
     text = "".join(s.text for s in segments)
-    tokenizer = Tokenizer(_vocabulary(model.identity), only=text)
+    tokenizer = Tokenizer(_vocabulary(card), only=text)
     tokens = tokenizer.encode_prompt(segments)
-    program, most = model.program, options.get("max_tokens")
+    program, most = card.program, options.get("max_tokens")
     if most is None:
         most = max(1, min(MAX_TOKENS, program.context - len(tokens) + 1))
     seed, nonce = options.get("seed"), options.get("nonce")
     request = Request(
-        model_id=model.model_id,
+        model_id=card.model_id,
         inputs=((program.inputs[0][0], _bytes(tokens)),),
         nonce=secrets.token_bytes(32) if nonce is None else nonce,
         generation=Generation(
@@ -124,14 +123,14 @@ def _request(model: Model, segments: Sequence[Segment], options: RequestOptions)
         node=options.get("node", b""),
         suite=options.get("suite", "sha256"),
     )
-    request.check(program, model.model_id)
+    request.check(program, card.model_id)
     return request
 
 
-def _vocabulary(identity: Identity) -> Vocabulary:
-    if identity.vocabulary is None or not identity.program.feedback:
+def _vocabulary(card: ModelCard) -> Vocabulary:
+    if card.vocabulary is None or not card.program.feedback:
         raise InputError("the model is not a language model: it takes numbers, not text")
-    return identity.vocabulary
+    return card.vocabulary
 
 
 def _retokenised(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proofcompute.card import ModelCard
 from proofcompute.errors import FormatError, InputError, LimitError, VerificationError
 from proofcompute.generation import check_answer
-from proofcompute.identity import Identity
 from proofcompute.kernels import Array
 from proofcompute.messages import Challenge, Receipt, Request
 from proofcompute.signing import signature_holds
@@ -24,7 +24,7 @@ class Claim:
 
 
 def check_receipt(
-    identity: Identity, request: Request, inputs: dict[str, Array], data: bytes, node: bytes | None
+    card: ModelCard, request: Request, inputs: dict[str, Array], data: bytes, node: bytes | None
 ) -> Claim:
     """Steps 1 to 5."""
     try:
@@ -40,9 +40,9 @@ def check_receipt(
             )
     if not signature_holds(receipt.node, receipt.signed_digest, receipt.signature):
         raise VerificationError(2, "the node's signature does not hold")
-    if receipt.model_id != identity.model_id:
+    if receipt.model_id != card.model_id:
         raise VerificationError(
-            3, "another model", expected=identity.model_id.hex(), found=receipt.model_id.hex()
+            3, "another model", expected=card.model_id.hex(), found=receipt.model_id.hex()
         )
     if receipt.suite != request.suite:
         raise VerificationError(4, "another hash suite", expected=request.suite, found=receipt.suite)
@@ -50,14 +50,14 @@ def check_receipt(
         raise VerificationError(
             4, "another request", expected=request.digest.hex(), found=receipt.request_digest.hex()
         )
-    return Claim(receipt, _check_outputs(identity, request, inputs, receipt))
+    return Claim(receipt, _check_outputs(card, request, inputs, receipt))
 
 
 def _check_outputs(
-    identity: Identity, request: Request, inputs: dict[str, Array], receipt: Receipt
+    card: ModelCard, request: Request, inputs: dict[str, Array], receipt: Receipt
 ) -> Statement:
     """Step 5."""
-    program = identity.program
+    program = card.program
     names = tuple(n for n, _ in receipt.outputs)
     if names != program.outputs:
         raise VerificationError(5, "other outputs than the program's", expected=program.outputs, found=names)
@@ -67,7 +67,7 @@ def _check_outputs(
         statement = request.statement(program, inputs, outputs)
         if request.generation is not None:
             answer = [int(t) for t in outputs[program.outputs[0]]]
-            reason = check_answer(request.generation, answer, identity.vocabulary)
+            reason = check_answer(request.generation, answer, card.vocabulary)
     except InputError as e:
         raise VerificationError(5, str(e)) from e
     for what, expected, found in (

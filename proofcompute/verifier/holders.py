@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from proofcompute.card import ModelCard
 from proofcompute.errors import Cell
 from proofcompute.freivalds import DerivedColumns, soundness_bits
-from proofcompute.identity import Identity
 from proofcompute.interpreter import Needs
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Part
@@ -28,7 +28,7 @@ class Holder(Protocol):
     """Whether opened table rows are wanted."""
 
     @property
-    def identity(self) -> Identity:
+    def card(self) -> ModelCard:
         """The model."""
         ...
 
@@ -57,9 +57,9 @@ class KeyHolder:
         self.key = key
 
     @property
-    def identity(self) -> Identity:
+    def card(self) -> ModelCard:
         """See Holder."""
-        return self.key.identity
+        return self.key.card
 
     def soundness_bits(self, attempts: int) -> float:
         """See Holder."""
@@ -73,7 +73,7 @@ class KeyHolder:
     ) -> tuple[WeightRows, HintProducts]:
         """See Holder."""
         key = self.key
-        tables = OpenedTables(key.vectors, open_tables(key.identity, need.tables, part, cell, kernels))
+        tables = OpenedTables(key.vectors, open_tables(key.card, need.tables, part, cell, kernels))
         products = HintProducts(key.program, cell, need.sites, part.hints, key.columns, key.scales)
         return tables, products
 
@@ -88,9 +88,9 @@ class WeightsHolder:
         self.model = model
 
     @property
-    def identity(self) -> Identity:
+    def card(self) -> ModelCard:
         """See Holder."""
-        return self.model.identity
+        return self.model.card
 
     def soundness_bits(self, attempts: int) -> float:
         """See Holder; nothing is left to chance but the hashes."""
@@ -118,9 +118,9 @@ class PublicHolder:
         self.columns = columns
 
     @property
-    def identity(self) -> Identity:
+    def card(self) -> ModelCard:
         """See Holder."""
-        return self.model.identity
+        return self.model.card
 
     def soundness_bits(self, attempts: int) -> float:
         """See Holder; ``attempts`` counts the hash queries that a prover may have spent on grinding."""

@@ -14,20 +14,20 @@ from pathlib import Path
 import numpy as np
 
 from proofcompute import hashing, wire
+from proofcompute.card import ModelCard
 from proofcompute.errors import FormatError
 from proofcompute.field import P31
 from proofcompute.files import check_private, read_limited, write_atomic
 from proofcompute.freivalds import SecretColumns
-from proofcompute.identity import Identity
 from proofcompute.kernels import F32, U32
-from proofcompute.limits import MAX_COLUMNS, MAX_KEY, MAX_TOKENIZER
+from proofcompute.limits import MAX_COLUMNS, MAX_KEY, MAX_TEMPLATE, MAX_TOKENIZER
 from proofcompute.ops import decode_program, encode_program
 from proofcompute.program import Program, WeightSpec
 
 __all__ = ["Entry", "Key", "MatrixEntry", "decode_entry", "encode_entry"]
 
 KIND = "proofcompute verifier key"
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ Entry = MatrixEntry | F32
 class Key:
     """A private verifier key for one model."""
 
-    identity: Identity
+    card: ModelCard
     columns: SecretColumns
     scales: Mapping[str, tuple[F32, F32 | None]]
     """Scale and bias of each output channel of each weight matrix."""
@@ -60,23 +60,23 @@ class Key:
     @property
     def program(self) -> Program:
         """The program."""
-        return self.identity.program
+        return self.card.program
 
     @property
     def model_id(self) -> bytes:
         """The model that this key audits, 32 bytes."""
-        return self.identity.model_id
+        return self.card.model_id
 
     @staticmethod
-    def of(identity: Identity, seed: bytes, k: int, entries: Sequence[Entry]) -> Key:
+    def of(card: ModelCard, seed: bytes, k: int, entries: Sequence[Entry]) -> Key:
         """The key with one entry for each weight, in program order."""
-        named = dict(zip((s.name for s in identity.program.weights), entries, strict=True))
+        named = dict(zip((s.name for s in card.program.weights), entries, strict=True))
         matrices = {n: e for n, e in named.items() if isinstance(e, MatrixEntry)}
         return Key(
-            identity,
+            card,
             SecretColumns(
                 seed,
-                identity.model_id,
+                card.model_id,
                 k,
                 {n: e.v for n, e in matrices.items()},
                 {n: e.largest for n, e in matrices.items()},
@@ -98,9 +98,9 @@ class Key:
             VERSION,
             self.model_id,
             encode_program(self.program),
-            self.identity.tokenizer,
-            self.identity.template_digest,
-            self.identity.roots,
+            self.card.tokenizer,
+            self.card.template,
+            self.card.roots,
             self.columns.seed,
             self.columns.k,
             tuple(encode_entry(self._entry(spec)) for spec in self.program.weights),
@@ -119,18 +119,18 @@ class Key:
             raise FormatError("the key file is damaged: its checksum does not fit")
         program = decode_program(wire.as_bytes(top[3], "program"))
         roots = wire.as_list(top[6], "roots", n=len(program.weights))
-        identity = Identity(
+        card = ModelCard(
             program,
             wire.as_bytes(top[4], "tokenizer", max_size=MAX_TOKENIZER),
-            wire.as_bytes(top[5], "template digest", 32),
+            wire.as_str(top[5], "template", MAX_TEMPLATE),
             tuple(wire.as_bytes(r, "root", 32) for r in roots),
         )
-        if identity.model_id != wire.as_bytes(top[2], "model id", 32):
+        if card.model_id != wire.as_bytes(top[2], "model id", 32):
             raise FormatError("the key's model id is not that of its program and roots")
         k = wire.as_int(top[8], "columns", 1, MAX_COLUMNS)
         weights = wire.as_list(top[9], "weights", n=len(program.weights))
         entries = [decode_entry(s, v, k) for s, v in zip(program.weights, weights, strict=True)]
-        return Key.of(identity, wire.as_bytes(top[7], "seed", 32), k, entries)
+        return Key.of(card, wire.as_bytes(top[7], "seed", 32), k, entries)
 
     def save(self, path: Path) -> None:
         """Write the key, readable by its owner only (mode 0600)."""

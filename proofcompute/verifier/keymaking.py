@@ -11,9 +11,9 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from proofcompute.card import WeightReader
 from proofcompute.errors import InputError, MismatchError
 from proofcompute.freivalds import derive, largest_squares, project_weight
-from proofcompute.identity import WeightReader
 from proofcompute.kernels import Kernels, Matrix
 from proofcompute.limits import MAX_COLUMNS
 from proofcompute.program import WeightSpec
@@ -47,11 +47,11 @@ def keygen(
     _check(columns, seed)
     secret = secrets.token_bytes(SEED) if seed is None else seed
     entries = []
-    for spec in model.identity.program.weights:
+    for spec in model.card.program.weights:
         entries.append(_entry(model, spec, secret, columns, kernels))
         if progress is not None:
             progress(spec.rows * spec.row_bytes)
-    return Key.of(model.identity, secret, columns, entries)
+    return Key.of(model.card, secret, columns, entries)
 
 
 def write_key(
@@ -75,14 +75,14 @@ def write_key(
     system refuses, and then what is done is kept.
     """
     _check(columns, seed)
-    identity = model.identity
-    with PartialKey.begin(path, identity, columns, seed) as partial:
-        for i, spec in enumerate(identity.program.weights):
+    card = model.card
+    with PartialKey.begin(path, card, columns, seed) as partial:
+        for i, spec in enumerate(card.program.weights):
             if i == len(partial.entries):
                 partial.append(_entry(model, spec, partial.seed, columns, kernels))
             if progress is not None:
                 progress(spec.rows * spec.row_bytes)
-        key = Key.of(identity, partial.seed, columns, partial.entries)
+        key = Key.of(card, partial.seed, columns, partial.entries)
         key.save(path)
         partial.discard()
     return key
@@ -97,8 +97,8 @@ def _check(columns: int, seed: bytes | None) -> None:
 
 def _entry(model: WeightReader, spec: WeightSpec, seed: bytes, columns: int, kernels: Kernels) -> Entry:
     weight = model.weight(spec.name)
-    model.identity.check_root(spec, weight, kernels.hash_rows)
+    model.card.check_root(spec, weight, kernels.hash_rows)
     if not isinstance(weight, Matrix):
         return weight
-    v = project_weight(weight, derive(seed, model.identity.model_id, spec, columns), kernels)
+    v = project_weight(weight, derive(seed, model.card.model_id, spec, columns), kernels)
     return MatrixEntry(v, weight.scale, weight.bias, largest_squares(weight, kernels))

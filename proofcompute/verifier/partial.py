@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proofcompute import hashing, wire
+from proofcompute.card import ModelCard
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, StorageError
 from proofcompute.files import check_private, read_limited
 from proofcompute.hashing import DIGEST
-from proofcompute.identity import Identity
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY
 from proofcompute.verifier.key import Entry, Key, decode_entry, encode_entry
 
@@ -73,7 +73,7 @@ class PartialKey:
 
     @staticmethod
     @contextmanager
-    def begin(key: Path, identity: Identity, columns: int, seed: bytes | None) -> Iterator[PartialKey]:
+    def begin(key: Path, card: ModelCard, columns: int, seed: bytes | None) -> Iterator[PartialKey]:
         """The partial file of ``key``: taken up if there is one, begun otherwise.
 
         ``seed`` None is that of the file, or a new one. Raises as :func:`.keymaking.write_key` says.
@@ -81,12 +81,12 @@ class PartialKey:
         path = partial_path(key)
         fd = _locked(path)
         try:
-            found = _read(path, fd, identity, columns)
+            found = _read(path, fd, card, columns)
             if found is not None and seed not in (None, found.seed):
                 raise MismatchError(f"{path} is of another seed; remove it to make the key anew")
             # a key that was written may have been used: its seed is not for a second key
             if found is None or _is_finished(key, found.seed):
-                found = _start(path, fd, identity, columns, seed or secrets.token_bytes(SEED))
+                found = _start(path, fd, card, columns, seed or secrets.token_bytes(SEED))
             yield found
         finally:
             os.close(fd)
@@ -133,9 +133,9 @@ def _locked(path: Path) -> int:
                 os.close(fd)
 
 
-def _start(path: Path, fd: int, identity: Identity, columns: int, seed: bytes) -> PartialKey:
+def _start(path: Path, fd: int, card: ModelCard, columns: int, seed: bytes) -> PartialKey:
     os.ftruncate(fd, 0)
-    head = wire.encode((KIND, VERSION, identity.model_id, seed, columns))
+    head = wire.encode((KIND, VERSION, card.model_id, seed, columns))
     _append(path, fd, head)
     return PartialKey(path, seed, [], fd, head)
 
@@ -148,22 +148,22 @@ def _is_finished(key: Path, seed: bytes) -> bool:
         return False
 
 
-def _read(path: Path, fd: int, identity: Identity, columns: int) -> PartialKey | None:
+def _read(path: Path, fd: int, card: ModelCard, columns: int) -> PartialKey | None:
     """What the file holds, a frame that was cut short taken away; None if not even the first is whole."""
     data = read_limited(path, MAX_KEY, "interrupted key", fd)
     try:
         frames, end = _frames(data)
         if not frames:
             return None
-        partial = _begun(path, fd, frames[0], identity, columns)
-        for payload, spec in zip(frames[1:], identity.program.weights, strict=False):
+        partial = _begun(path, fd, frames[0], card, columns)
+        for payload, spec in zip(frames[1:], card.program.weights, strict=False):
             value, link = wire.as_list(wire.decode(payload, limit=MAX_KEY, what="entry"), "entry", n=2)
             entry = decode_entry(spec, value, columns)
             partial._link = _linked(partial._link, encode_entry(entry))
             if link != partial._link:
                 raise FormatError(f"{spec.name} does not follow what is before it")
             partial.entries.append(entry)
-        if len(frames) - 1 > len(identity.program.weights):
+        if len(frames) - 1 > len(card.program.weights):
             raise FormatError("more weights than the program has")
     except (FormatError, LimitError) as e:
         raise FormatError(f"{path} is damaged ({e}); remove it to make the key anew") from e
@@ -171,9 +171,9 @@ def _read(path: Path, fd: int, identity: Identity, columns: int) -> PartialKey |
     return partial
 
 
-def _begun(path: Path, fd: int, head: bytes, identity: Identity, columns: int) -> PartialKey:
+def _begun(path: Path, fd: int, head: bytes, card: ModelCard, columns: int) -> PartialKey:
     model_id, seed, k = _decode_head(head)
-    if model_id != identity.model_id:
+    if model_id != card.model_id:
         raise MismatchError(f"{path} is an interrupted key of another model; finish it first, or remove it")
     if k != columns:
         raise MismatchError(f"{path} has {k} columns, not {columns}; finish it first, or remove it")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from proofcompute import hashing, merkle
+from proofcompute.card import MODEL_SUITE, ModelCard
 from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.freivalds import Columns, claims
-from proofcompute.identity import MODEL_SUITE, Identity
 from proofcompute.interpreter import Needs, TableRows
 from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling
 from proofcompute.messages import Part, check_hint
@@ -142,10 +142,10 @@ class OpenedTables:
 
 
 def open_tables(
-    identity: Identity, wanted: Sequence[TableRows], part: Part, cell: Cell, kernels: Kernels
+    card: ModelCard, wanted: Sequence[TableRows], part: Part, cell: Cell, kernels: Kernels
 ) -> dict[str, tuple[Array, I8, F32]]:
     """Step 7 for weight rows: each lies under the model id."""
-    program = identity.program
+    program = card.program
     out: dict[str, tuple[Array, I8, F32]] = {}
     for table, rows in zip(wanted, part.tables, strict=True):
         spec = program.weight[table.weight]
@@ -156,7 +156,7 @@ def open_tables(
             MODEL_SUITE, spec.rows, table.ids, leaves, [r.proof for r in rows], kernels.hash_rows
         )
         for number, root in zip(table.ids, found, strict=True):
-            if root != identity.root_of[spec.name]:
+            if root != card.root_of[spec.name]:
                 raise VerificationError(
                     7, f"row {number} of {spec.name} is not under the model id", cell=cell
                 )

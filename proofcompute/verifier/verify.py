@@ -109,8 +109,8 @@ def audit(
         raise InputError("attempts counts this verification, so it is at least 1")
     if holder.soundness_bits(attempts) <= 0:
         raise InputError(f"after {attempts} verifications this key's checks prove nothing; make a new key")
-    inputs = request.check(holder.identity.program, holder.identity.model_id)
-    claim = check_receipt(holder.identity, request, inputs, receipt, node)
+    inputs = request.check(holder.card.program, holder.card.model_id)
+    claim = check_receipt(holder.card, request, inputs, receipt, node)
     check_challenge(claim, challenge)
     holder.prepare(kernels)
     reader = FrameReader(opening, kernels.lead())
@@ -212,7 +212,7 @@ def _check_cell(
 ) -> Cell:
     """Steps 1 and 7 to 10 of one cell, which is returned."""
     part = _part(claim, challenge, opened)
-    program, suite, cell, need = holder.identity.program, claim.receipt.suite, opened.cell, opened.need
+    program, suite, cell, need = holder.card.program, claim.receipt.suite, opened.cell, opened.need
     try:
         rows = open_groups(claim.statement, suite, need, part, roots, cell, kernels)  # 7
         weights, products = holder.sources(need, part, cell, kernels)  # 7

@@ -23,9 +23,9 @@ from typing import final
 
 import numpy as np
 
+from proofcompute.card import Weight
 from proofcompute.devices import kernels_for
 from proofcompute.errors import InputError
-from proofcompute.identity import Weight
 from proofcompute.kernels import F32, Array, Kernels, Matrix
 from proofcompute.limits import MAX_ROWS
 from proofcompute.model import Model

@@ -52,7 +52,7 @@ def scaled(w: Matrix, change: Callable[[Array], Array]) -> Matrix:
 def with_nodes(m: Model, change: Callable[[Node], Node]) -> Model:
     """A model that runs changed operations over the same weights."""
     segments = tuple(replace(s, nodes=tuple(map(change, s.nodes))) for s in m.program.segments)
-    return replace(m, identity=replace(m.identity, program=replace(m.program, segments=segments)))
+    return replace(m, card=replace(m.card, program=replace(m.program, segments=segments)))
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class OffsetRope(Rope):
 
 # -- another computation -----------------------------------------------------------------------------------
 def another_model() -> Forgery:
-    return forge(runs=Model(model().identity, model(1).weights))
+    return forge(runs=Model(model().card, model(1).weights))
 
 
 def int4_weights() -> Forgery:
@@ -77,7 +77,7 @@ def int4_weights() -> Forgery:
 
 def one_limb_activations() -> Forgery:
     """w8a8 in place of w8a16: the weights are the same, each product is half the work."""
-    return forge(runs=Model(model(precision="w8a8").identity, model().weights))
+    return forge(runs=Model(model(precision="w8a8").card, model().weights))
 
 
 def change_matrix(target: str, change: Callable[[Array], Array]) -> Callable[[], Forgery]:
@@ -108,7 +108,7 @@ def skipped_layer() -> Forgery:
 def layer_of_another_model() -> Forgery:
     m, other = model(), model(1)
     return forge(
-        runs=Model(m.identity, {n: (other if n.startswith("block.1") else m).weights[n] for n in m.weights})
+        runs=Model(m.card, {n: (other if n.startswith("block.1") else m).weights[n] for n in m.weights})
     )
 
 
@@ -118,7 +118,7 @@ def layers_swapped() -> Forgery:
         return swap.get(name[:7], name[:7]) + name[7:]
 
     m = model()
-    return forge(runs=Model(m.identity, {n: m.weights[partner(n)] for n in m.weights}))
+    return forge(runs=Model(m.card, {n: m.weights[partner(n)] for n in m.weights}))
 
 
 def shortened_context() -> Forgery:

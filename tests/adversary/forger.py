@@ -186,7 +186,7 @@ def forge(
     asked = asked or request(claims)
     generation = asked.generation
     assert generation is not None
-    vocabulary = Vocabulary.decode(claims.identity.tokenizer)
+    vocabulary = Vocabulary.decode(claims.card.tokenizer)
     inputs = asked.check(claims.program, claims.model_id)
     given = [int(t) for t in (inputs["tokens"] if prompt is None else prompt)]
     program = runs.program

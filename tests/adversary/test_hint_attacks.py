@@ -282,6 +282,6 @@ def test_a_key_is_made_from_checked_weights_only() -> None:
         spec = model().program.weight[name]
         s = derive(bytes([7] * 32), model().model_id, spec, 2)
         np.testing.assert_array_equal(project_weight(model().matrix(name), s, KERNELS), v)
-    liar = Model(model().identity, {**model().weights, "norm": model(1).weights["norm"]})
+    liar = Model(model().card, {**model().weights, "norm": model(1).weights["norm"]})
     with pytest.raises(MismatchError):
         keygen(liar, KERNELS)

@@ -142,7 +142,7 @@ def test_an_answer_of_silent_tokens_is_searched_once() -> None:
 @pytest.mark.parametrize("seen", ["ab", "xab", "b", "a"])
 def test_silent_tokens_do_not_hide_a_stop_string(seen: str) -> None:
     """A stop string is found across tokens that print nothing, and only where it is complete."""
-    vocabulary = Vocabulary.decode(model().identity.tokenizer)
+    vocabulary = Vocabulary.decode(model().card.tokenizer)
     answer = [t for char in seen.encode() for t in (258, char, 259)][:-1]
     if seen.endswith("ab"):
         assert check_answer(Generation(100, stops=("ab",)), answer, vocabulary) == "stop"
@@ -172,10 +172,10 @@ def test_a_challenge_names_each_cell_once_and_at_least_one() -> None:
 def test_a_verifier_refuses_weights_that_are_not_the_models() -> None:
     """Weights of the verifier's own are bound to the model id before they are used."""
     good = case(honest(), holder=model())
-    liar = Model(model().identity, model(1).weights)
+    liar = Model(model().card, model(1).weights)
     with pytest.raises(MismatchError):
         replace(good, holder=liar).verify()
-    assert replace(good, holder=Model(model().identity, model().weights)).verify().complete
+    assert replace(good, holder=Model(model().card, model().weights)).verify().complete
 
 
 def test_digests_of_different_kinds_never_meet() -> None:

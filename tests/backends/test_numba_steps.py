@@ -175,7 +175,7 @@ def test_an_error_is_that_of_the_plain_step(
     for repeats in (True, False):
         m = synthetic.model()
         scale = m.matrix(place).scale.copy()
-        m = Model(m.identity, {**m.weights, place: replace(m.matrix(place), scale=scale)})
+        m = Model(m.card, {**m.weights, place: replace(m.matrix(place), scale=scale)})
         engine = Engine(m, NumbaKernels())
         if not repeats:
             monkeypatch.setattr(engine, "_key", lambda *_: None)

@@ -37,7 +37,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_weights_are_the_same_whenever_they_are_made() -> None:
     reader = models.Synthetic(SMALL, "w8a16", synthetic.KERNELS)
     for spec in reader.program.weights:
-        reader.identity.check_root(spec, reader.weight(spec.name), synthetic.KERNELS.hash_rows)
+        reader.card.check_root(spec, reader.weight(spec.name), synthetic.KERNELS.hash_rows)
 
 
 def test_the_key_of_a_model() -> None:

@@ -206,7 +206,7 @@ def test_a_model_file_whose_weights_were_exchanged_is_refused(files: Files, tmp_
     true, bad = Model.load(files.model), tmp_path / "model"
     w = true.matrix("block.1.ffn.down")
     changed = {**true.weights, "block.1.ffn.down": replace(w, q=-w.q)}
-    Model(true.identity, changed, true.template, true.manifest).save(bad)
+    Model(true.card, changed, true.manifest).save(bad)
     challenge = tmp_path / "challenge"
     done("challenge", files.receipt, "-o", challenge, "--weights")
     assert "import the model again" in refused("keygen", bad, "-o", tmp_path / "key")

@@ -16,7 +16,7 @@ from proofcompute.verifier.partial import partial_path
 def partial(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A key that somebody interrupted at its ninth weight; the path that it would have had."""
     path, read = tmp_path / "key", ModelFile.weight
-    names = [s.name for s in ModelFile.open(files.model).identity.program.weights]
+    names = [s.name for s in ModelFile.open(files.model).card.program.weights]
 
     def weight(self: ModelFile, name: str) -> object:
         if name == names[8]:
@@ -84,4 +84,4 @@ def test_a_full_disk_keeps_what_is_done(files: Files, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["key.partial"]
     assert partial_path(path).stat().st_mode & 0o777 == 0o600
     done("keygen", files.model, "-o", path)
-    assert Key.load(path).model_id == ModelFile.open(files.model).identity.model_id
+    assert Key.load(path).model_id == ModelFile.open(files.model).card.model_id

@@ -41,4 +41,4 @@ def overflowing(name: str) -> Model:
     """A model in which an operation's result is infinite: a weight matrix with huge scales."""
     m = synthetic.model()
     w = m.matrix(name)
-    return Model(m.identity, {**m.weights, name: replace(w, scale=w.scale * np.float32(1e38))})
+    return Model(m.card, {**m.weights, name: replace(w, scale=w.scale * np.float32(1e38))})

@@ -132,7 +132,7 @@ def test_model_files(container: bytes, tmp_path: Path) -> None:
         except MismatchError:
             return
         genuine = synthetic.model()  # the weights are those of the roots, and so of the model that was saved
-        if model.identity.roots == genuine.identity.roots:
+        if model.card.roots == genuine.card.roots:
             for name in genuine.weights:
                 assert repr(model.weights[name]) == repr(genuine.weights[name])
 

@@ -12,8 +12,8 @@ import pytest
 
 import synthetic
 from proofcompute import wire
+from proofcompute.card import Weight
 from proofcompute.errors import FormatError, InputError, MismatchError
-from proofcompute.identity import Weight
 from proofcompute.kernels import Matrix
 from proofcompute.modelfile import ModelFile
 from proofcompute.verifier import Key, keygen, write_key
@@ -30,7 +30,7 @@ def test_a_model_file_gives_the_same_key_as_the_model_in_memory(tmp_path: Path) 
     model = synthetic.model(precision="w16a16")
     model.save(tmp_path / "model")
     file = ModelFile.open(tmp_path / "model")
-    assert file.identity.model_id == model.model_id
+    assert file.card.model_id == model.model_id
     assert file.manifest == model.manifest
     key = keygen(file, synthetic.KERNELS, seed=SEED)
     assert key.encode() == keygen(model, synthetic.KERNELS, seed=SEED).encode()
@@ -47,7 +47,7 @@ def test_an_interrupted_key_goes_on_and_is_the_same(path: Path, stop: str) -> No
     steps: list[int] = []
     key = write_key(rest, synthetic.KERNELS, path, seed=SEED, progress=steps.append)
     assert rest.asked == WEIGHTS[done:]
-    assert sum(steps) == sum(s.rows * s.row_bytes for s in rest.identity.program.weights)
+    assert sum(steps) == sum(s.rows * s.row_bytes for s in rest.card.program.weights)
     whole = keygen(synthetic.model(), synthetic.KERNELS, seed=SEED).encode()
     assert key.encode() == path.read_bytes() == whole
     assert path.stat().st_mode & 0o777 == 0o600

@@ -38,7 +38,7 @@ def test_another_model_that_recommits_is_caught_by_its_products() -> None:
     m, other = synthetic.model(0), synthetic.model(1)
     r = synthetic.request(m)
     # The cheat runs other weights of the same shape but claims the model it was asked for.
-    liar = Model(m.identity, other.weights)
+    liar = Model(m.card, other.weights)
     run = synthetic.prove(liar, r)
     with pytest.raises(VerificationError) as caught:
         synthetic.audit(synthetic.key(), run)

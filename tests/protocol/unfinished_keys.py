@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import synthetic
-from proofcompute.identity import Identity, Weight, WeightReader
+from proofcompute.card import ModelCard, Weight, WeightReader
 from proofcompute.verifier import Key, write_key
 from proofcompute.verifier.partial import partial_path
 
@@ -28,8 +28,8 @@ class Reader:
         self.asked: list[str] = []
 
     @property
-    def identity(self) -> Identity:
-        return self.model.identity
+    def card(self) -> ModelCard:
+        return self.model.card
 
     def weight(self, name: str) -> Weight:
         if name == self.stop:

@@ -1,9 +1,12 @@
-"""What a model id binds: program, tokenizer, chat template and every weight row (design, section 5).
+"""Model cards: what a model id binds, without the weights (design, section 5).
 
 The **model id** is a digest over the program, the tokenizer, the chat template and the sealed Merkle root of
 every weight tensor (a leaf of a matrix: the int8 limbs of a row, its scale, its bias), always in SHA-256. The
 manifest (checkpoint digest, importer version) stands beside it and is not part of it: only recompiling the
 checkpoint links the two.
+
+A card is all that a client needs to make requests and to check receipts: 2.5 MB for a vocabulary of 50,000
+tokens. It may come from anybody, since it hashes to the model id.
 """
 
 from __future__ import annotations
@@ -11,30 +14,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from proofcompute import hashing, merkle
+from proofcompute import hashing, merkle, wire
 from proofcompute.errors import FormatError, MismatchError
+from proofcompute.files import read_limited, write_atomic
 from proofcompute.kernels import F32, U8, Matrix
-from proofcompute.ops import encode_program
+from proofcompute.limits import MAX_CARD, MAX_PROGRAM, MAX_TEMPLATE, MAX_TOKENIZER
+from proofcompute.ops import decode_program, encode_program
 from proofcompute.program import Program, WeightSpec
 from proofcompute.vocabulary import Vocabulary
 
 __all__ = [
     "MODEL_SUITE",
+    "HasCard",
     "HashRows",
-    "Identity",
+    "ModelCard",
     "Weight",
     "WeightReader",
     "check_weight",
-    "template_digest",
     "weight_leaf_rows",
     "weight_seal",
     "weight_tree",
 ]
 
+KIND = "proofcompute model card"
+VERSION = 1
 MODEL_SUITE = "sha256"
 """Hash suite of model ids: one id for one model."""
 
@@ -72,15 +80,21 @@ def weight_seal(spec: WeightSpec, root: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What a model id is made of."""
+class ModelCard:
+    """What a model id is made of: all of a model but its weights."""
 
     program: Program
     tokenizer: bytes
     """Canonical vocabulary, empty if the program has none."""
-    template_digest: bytes
+    template: str
+    """Chat template (Jinja), empty if there is none."""
     roots: tuple[bytes, ...]
     """Merkle root of each weight tensor, in program order."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Itself: a model, a key and a card are asked alike (:class:`HasCard`)."""
+        return self
 
     @cached_property
     def vocabulary(self) -> Vocabulary | None:
@@ -95,10 +109,58 @@ class Identity:
         parts = [
             hashing.message_digest(MODEL_SUITE, "program", encode_program(self.program)),
             hashing.message_digest(MODEL_SUITE, "tokenizer", self.tokenizer),
-            self.template_digest,
+            hashing.message_digest(MODEL_SUITE, "template", self.template.encode()),
             *(weight_seal(s, r) for s, r in zip(self.program.weights, self.roots, strict=True)),
         ]
         return hashing.message_digest(MODEL_SUITE, "model", b"".join(parts))
+
+    def value(self) -> tuple[wire.Value, ...]:
+        """The four fields as other messages hold them."""
+        return (encode_program(self.program), self.tokenizer, self.template, self.roots)
+
+    @staticmethod
+    def from_value(value: wire.Value, what: str) -> ModelCard:
+        """The inverse of :meth:`value`; FormatError, LimitError or UnsupportedError if it is not one."""
+        fields = wire.as_list(value, what, n=4)
+        program = decode_program(wire.as_bytes(fields[0], "program", max_size=MAX_PROGRAM))
+        roots = wire.as_list(fields[3], "roots", n=len(program.weights))
+        return ModelCard(
+            program,
+            wire.as_bytes(fields[1], "tokenizer", max_size=MAX_TOKENIZER),
+            wire.as_str(fields[2], "template", MAX_TEMPLATE),
+            tuple(wire.as_bytes(r, "root", 32) for r in roots),
+        )
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        return wire.encode((KIND, VERSION, self.value()))
+
+    @staticmethod
+    def decode(data: bytes, model_id: bytes | None = None) -> ModelCard:
+        """The card that ``data`` encodes, with its vocabulary decoded.
+
+        Raises FormatError, LimitError or UnsupportedError if it is none, MismatchError if it is not that of
+        ``model_id``: a card that somebody sent counts for nothing until it hashes to a model id that one
+        trusts.
+        """
+        top = wire.as_list(wire.decode(data, limit=MAX_CARD, what="model card"), "model card", n=3)
+        wire.check_head(top, KIND, VERSION)
+        card = ModelCard.from_value(top[2], "model card")
+        if card.encode() != data:
+            raise FormatError("model card is not canonical")
+        if model_id is not None and card.model_id != model_id:
+            raise MismatchError(f"the card is that of model {card.model_id.hex()}, not {model_id.hex()}")
+        _ = card.vocabulary
+        return card
+
+    def save(self, path: Path) -> None:
+        """Write the card; StorageError if the file system refuses."""
+        write_atomic(path, self.encode())
+
+    @staticmethod
+    def load(path: Path, model_id: bytes | None = None) -> ModelCard:
+        """Read a card file; InputError if it cannot be read, and as :meth:`decode`."""
+        return ModelCard.decode(read_limited(path, MAX_CARD, "model card"), model_id)
 
     def check_root(self, spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> None:
         """MismatchError unless every row of the weight tensor ``spec`` is under the model id.
@@ -115,11 +177,20 @@ class Identity:
         return {s.name: r for s, r in zip(self.program.weights, self.roots, strict=True)}
 
 
+class HasCard(Protocol):
+    """Whatever knows its model's card: a model, its file, a verifier's key, or the card itself."""
+
+    @property
+    def card(self) -> ModelCard:
+        """The card."""
+        ...
+
+
 class WeightReader(Protocol):
     """A model whose weights are read one at a time: in memory, in a file, or made as they are asked for."""
 
     @property
-    def identity(self) -> Identity:
+    def card(self) -> ModelCard:
         """What the weights must be."""
         ...
 
@@ -148,8 +219,3 @@ def check_weight(s: WeightSpec, w: Weight) -> None:
         raise FormatError(f"weight {s.name} has not the shape or type that the program states")
     if not all(np.isfinite(f).all() for f in floats):
         raise FormatError(f"weight {s.name} holds a number that is not finite")
-
-
-def template_digest(template: str) -> bytes:
-    """The digest of a chat template."""
-    return hashing.message_digest(MODEL_SUITE, "template", template.encode())
