@@ -14,10 +14,11 @@ import proofcompute
 EXPORTED = """
 Cell Challenge DeviceError EmptyRowError Engine ExecutionError FormatError Generation InputError Kernels Key
 LimitError Message MismatchError Model ModelCard ModelFile NodeIdentity NonFiniteError ProductKey Program
-ProgramBuilder ProofcomputeError Proved Receipt Request RunDirectory Sampling Session StorageError StoredTrace
-StreamDecoder Tokenizer UnsupportedError VerificationError Verified Vocabulary all_cells chat_request check_text count_cells
-draw_cells import_gguf keygen kernels_for make_receipt matmul open_cells packaged_smollm2 prove
-public_challenge store text_request verify verify_product verify_public verify_rows write_key
+ProgramBuilder ProofcomputeError Proved Receipt Request RunDirectory Sampling Session StorageError
+StoredTrace StreamDecoder Tokenizer UnsupportedError VerificationError Verified Vocabulary all_cells
+chat_request check_text count_cells draw_cells import_gguf keygen kernels_for make_receipt matmul open_cells
+packaged_smollm2 prove public_challenge store text_request verify verify_product verify_public verify_rows
+write_key
 """.split()
 
 
