@@ -50,16 +50,16 @@ def test_another_card_is_refused_under_a_model_id(change: dict[str, object]) -> 
 
 def test_damaged_cards_are_format_errors() -> None:
     card = synthetic.model().card
-    kind, version, value = "proofcompute model card", 1, list(card.value())
-    damaged: tuple[wire.Value, ...] = (
+    kind, version, value = "proofcompute model card", 1, card.value()
+    damaged: list[wire.Value] = [
         ("proofcompute key", version, value),
         (kind, 2, value),
         (kind, version, value[:3]),
-        (kind, version, [*value[:3], []]),
-        (kind, version, [*value[:3], [b"short", *card.roots[1:]]]),
-        (kind, version, [value[0], b"no vocabulary", *value[2:]]),
-        (kind, version, [value[0], value[1], b"bytes", value[3]]),
-    )
+        (kind, version, (*value[:3], ())),
+        (kind, version, (*value[:3], (b"short", *card.roots[1:]))),
+        (kind, version, (value[0], b"no vocabulary", *value[2:])),
+        (kind, version, (value[0], value[1], b"bytes", value[3])),
+    ]
     for fields in damaged:
         with pytest.raises(pc.FormatError):
             pc.ModelCard.decode(wire.encode(fields))
