@@ -1,10 +1,29 @@
-"""Node identities: Ed25519 key pairs (RFC 8032) by pycryptodome."""
+"""Node identities: Ed25519 key pairs (RFC 8032); the curve's arithmetic is pycryptodome's.
+
+Every node and every verifier must come to the same verdict about a signature (R, S) of a digest M under a key
+A, a contract on some chain included; RFC 8032 leaves a choice. With B the base point of order L and
+k = SHA-512(R || A || M) mod L, a signature holds here if
+
+1. A is a canonical encoding of a point of order L: no torsion part, and not the identity;
+2. 0 <= S < L;
+3. the encoding of S B - k A is R, byte for byte: the equation without the cofactor.
+
+R is then canonical and without a torsion part, and S B = R + k A holds, and with it 8 S B = 8 R + 8 k A: what
+is accepted here, every implementation of either equation accepts. The other way round, a node that puts a
+torsion part into A or R, so that verifiers disagree about what it signed, is refused. Under a key of order L
+one signature fits one digest only (up to collisions of SHA-512), and one digest's signature fits no second
+key. What a node may always do is sign a digest twice, with two R: a signature is no identifier.
+(Chalkias, Garillot and Nikolaenko 2020, "Taming the many EdDSAs", eprint 2020/1244.)
+"""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, Final
 
 from proofcompute import wire
 from proofcompute.errors import FormatError
@@ -14,6 +33,14 @@ __all__ = ["NodeIdentity", "signature_holds"]
 
 KIND = "proofcompute identity"
 VERSION = 1
+
+_ORDER: Final = 2**252 + 27742317777372353535851937790883648493
+"""L, the order of the base point."""
+_BASE: Final = (
+    0x216936D3CD6E53FEC0A4E231FDD6DC5C692CC7609525A7B2C9562D608F25D51A,
+    0x6666666666666666666666666666666666666666666666666666666666666658,
+)
+"""B, as its two coordinates (RFC 8032, section 5.1)."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +89,39 @@ class NodeIdentity:
 def signature_holds(public: bytes, digest: bytes, signature: bytes) -> bool:
     """Whether ``signature`` is that of ``digest`` under an Ed25519 public key; False for a malformed key.
 
-    A key of small order (8 A = 0) is refused too: under it, one signature fits every message.
+    See the module for the equation, and for the keys that are refused.
     """
+    from Crypto.Math.Numbers import Integer
+    from Crypto.PublicKey.ECC import EccPoint
+
+    negated = _negated(public)
+    if negated is None or len(signature) != 64:
+        return False
+    r, s = signature[:32], int.from_bytes(signature[32:], "little")
+    if s >= _ORDER:
+        return False
+    k = int.from_bytes(hashlib.sha512(r + public + digest).digest(), "little") % _ORDER
+    base = EccPoint(*_BASE, curve="Ed25519")
+    x, y = (base * Integer(s, public=True) + negated * Integer(k, public=True)).xy
+    return (int(y) | (int(x) & 1) << 255).to_bytes(32, "little") == r
+
+
+@lru_cache(maxsize=1024)
+def _negated(public: bytes) -> Any:
+    """-A, or None for a key that is refused. Of public values only, and kept: it costs most of a check."""
+    from Crypto.Math.Numbers import Integer
     from Crypto.Signature import eddsa
 
     try:
         key = eddsa.import_public_key(public)
-        eddsa.new(key, "rfc8032").verify(digest, signature)
     except ValueError:
-        return False
-    return not bool((key.pointQ * 8).is_point_at_infinity())
+        return None
+    a = key.pointQ
+    canonical = bytes(key.export_key(format="raw")) == public
+    if (
+        not canonical
+        or a.is_point_at_infinity()
+        or not (a * Integer(_ORDER, public=True)).is_point_at_infinity()
+    ):
+        return None
+    return -a
