@@ -36,11 +36,8 @@ VERSION = 1
 
 _ORDER: Final = 2**252 + 27742317777372353535851937790883648493
 """L, the order of the base point."""
-_BASE: Final = (
-    0x216936D3CD6E53FEC0A4E231FDD6DC5C692CC7609525A7B2C9562D608F25D51A,
-    0x6666666666666666666666666666666666666666666666666666666666666658,
-)
-"""B, as its two coordinates (RFC 8032, section 5.1)."""
+_BASE: Final = b"\x58" + 31 * b"\x66"
+"""The encoding of B (RFC 8032, section 5.1)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,6 @@ def signature_holds(public: bytes, digest: bytes, signature: bytes) -> bool:
     See the module for the equation, and for the keys that are refused.
     """
     from Crypto.Math.Numbers import Integer
-    from Crypto.PublicKey.ECC import EccPoint
 
     negated = _negated(public)
     if negated is None or len(signature) != 64:
@@ -101,27 +97,34 @@ def signature_holds(public: bytes, digest: bytes, signature: bytes) -> bool:
     if s >= _ORDER:
         return False
     k = int.from_bytes(hashlib.sha512(r + public + digest).digest(), "little") % _ORDER
-    base = EccPoint(*_BASE, curve="Ed25519")
-    x, y = (base * Integer(s, public=True) + negated * Integer(k, public=True)).xy
+    x, y = (_base() * Integer(s, public=True) + negated * Integer(k, public=True)).xy
     return (int(y) | (int(x) & 1) << 255).to_bytes(32, "little") == r
 
 
 @lru_cache(maxsize=1024)
 def _negated(public: bytes) -> Any:
-    """-A, or None for a key that is refused. Of public values only, and kept: it costs most of a check."""
+    """-A, or None for a key that is refused. Of public values only, and kept: it costs half of a check."""
     from Crypto.Math.Numbers import Integer
-    from Crypto.Signature import eddsa
 
     try:
-        key = eddsa.import_public_key(public)
+        a = _point(public)
     except ValueError:
         return None
-    a = key.pointQ
-    canonical = bytes(key.export_key(format="raw")) == public
-    if (
-        not canonical
-        or a.is_point_at_infinity()
-        or not (a * Integer(_ORDER, public=True)).is_point_at_infinity()
-    ):
+    if a.is_point_at_infinity() or not (a * Integer(_ORDER, public=True)).is_point_at_infinity():
         return None
     return -a
+
+
+@lru_cache(maxsize=1)
+def _base() -> Any:
+    return _point(_BASE)
+
+
+def _point(encoded: bytes) -> Any:
+    """A point of the curve; ValueError unless ``encoded`` is its canonical encoding."""
+    from Crypto.Signature import eddsa
+
+    key = eddsa.import_public_key(encoded)
+    if len(encoded) != 32 or bytes(key.export_key(format="raw")) != encoded:
+        raise ValueError("not the canonical encoding of a point")
+    return key.pointQ
