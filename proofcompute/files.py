@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +14,12 @@ from typing import BinaryIO
 
 from proofcompute.errors import InputError, LimitError, StorageError
 
-__all__ = ["check_private", "read_limited", "write_atomic", "writing"]
+__all__ = ["check_private", "exclusive", "read_limited", "write_atomic", "writing"]
+
+_PAUSE = 0.02
+"""Seconds between two attempts to get a lock."""
+_FAR = 1 << 40
+"""Where a lock is put in a file on Windows: beyond the end of every file of ours that is locked."""
 
 
 @contextmanager
@@ -90,3 +97,78 @@ def read_limited(path: Path, limit: int, what: str, fd: int | None = None) -> by
     if len(data) > limit:
         raise LimitError(f"{what} {path} is larger than {limit} bytes")
     return data
+
+
+@contextmanager
+def exclusive(
+    path: Path,
+    what: str,
+    *,
+    create: bool = True,
+    follow: bool = False,
+    wait: float = 0.0,
+    shown: Path | None = None,
+) -> Iterator[int]:
+    """A file for this process alone until the block ends: its descriptor, to read from and to append to.
+
+    The lock is the system's own, on the open file and not on its name: hard links share it, it excludes two
+    users within one process too, and it is gone with the process, however that ends. If ``create``, an absent
+    file is made, with mode 0600. ``follow``: whether ``path`` may be a symbolic link; otherwise that is a
+    StorageError. ``wait``: seconds to wait for another process. Messages name ``shown``, or else ``path``.
+
+    Raises InputError if another process has the file, StorageError if it cannot be opened or locked.
+    """
+    name, give_up = f"{what} {shown or path}", time.monotonic() + wait
+    while True:
+        fd = _opened(path, name, create, follow)
+        try:
+            if _try_lock(fd, name):
+                if not _is_at(fd, path):
+                    continue  # whoever had it removed it, or put another file in its place
+                yield fd
+                return
+        finally:
+            os.close(fd)
+        if time.monotonic() >= give_up:
+            raise InputError(f"{name} is in use by another process")
+        time.sleep(_PAUSE)
+
+
+def _opened(path: Path, name: str, create: bool, follow: bool) -> int:
+    flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0)
+    # what one system or another lacks
+    words = ("O_CLOEXEC", "O_BINARY") if follow else ("O_CLOEXEC", "O_BINARY", "O_NOFOLLOW")
+    try:
+        return os.open(path, flags | sum(getattr(os, word, 0) for word in words), 0o600)
+    except OSError as e:
+        raise StorageError(f"cannot open {name}: {e.strerror or e}") from e
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _try_lock(fd: int, name: str) -> bool:
+    """Whether the open file is now locked. The modules that know how are each system's own."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(fd, _FAR, os.SEEK_SET)  # Windows keeps others from what is locked: no byte of the file
+            try:
+                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            except PermissionError:
+                return False
+            os.lseek(fd, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as e:
+        raise StorageError(f"cannot lock {name}: {e.strerror or e}") from e
+    return True

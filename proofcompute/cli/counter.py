@@ -7,13 +7,11 @@ check, whatever comes of the check.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 from pathlib import Path
 
 from proofcompute.errors import InputError, ProofcomputeError, StorageError
-from proofcompute.files import write_atomic
+from proofcompute.files import exclusive, write_atomic
 
 __all__ = ["attempts_path", "count_attempt", "forget_attempts", "read_attempts"]
 
@@ -45,13 +43,9 @@ def count_attempt(key: Path) -> int:
     Raises InputError or StorageError, saying to pass ``--attempts``, if the count cannot be kept.
     """
     try:
-        lock = os.open(key, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive(key, "key", create=False, wait=600, follow=True):
             attempts = read_attempts(key) + 1
             write_atomic(attempts_path(key), b"%d\n" % attempts, 0o600)
-        finally:
-            os.close(lock)
     except (OSError, StorageError) as e:
         raise _cannot(key, e) from e
     return attempts

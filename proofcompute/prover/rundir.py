@@ -6,22 +6,25 @@
 ``trace``    leaf data of every committed group, one after the other; appears when the run is finished
 ``model``    path of the model file, UTF-8, if whoever ran it said so: opening cells needs the model again
 ``receipt``  the signed receipt; appears last, so a directory that has one is complete
+``.lock``    empty; there, and locked, while somebody writes in the directory
 ===========  =======================================================================================
 
 A run that was interrupted has ``tokens`` but no ``receipt``. Resuming feeds those tokens back and computes
-the missing rows; since the trace of token-by-token decoding equals that of one pass, nothing differs.
+the missing rows; since the trace of token-by-token decoding equals that of one pass, nothing differs. One
+process at a time writes in a directory: from ``begin`` to ``close``, and not beyond its own end.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from proofcompute.errors import FormatError, InputError, StorageError
-from proofcompute.files import read_limited, write_atomic, writing
+from proofcompute.files import exclusive, read_limited, write_atomic, writing
 from proofcompute.generation import Session
 from proofcompute.kernels import U8, Array, Kernels
 from proofcompute.limits import KIB, MAX_RECEIPT, MAX_REQUEST, MAX_ROWS
@@ -32,14 +35,18 @@ from proofcompute.statement import rows_from_bytes
 
 __all__ = ["RunDirectory"]
 
+LOCK = ".lock"
+"""File that is locked while somebody writes in the directory."""
+
 
 class RunDirectory:
-    """One request's directory."""
+    """One request's directory. Whoever begins a run closes it, or finishes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._log: IO[bytes] | None = None
         self._logged = 0
+        self._held = ExitStack()
 
     @property
     def receipt_path(self) -> Path:
@@ -49,34 +56,46 @@ class RunDirectory:
     def begin(self, request: Request) -> list[int]:
         """Start a run, or take up an interrupted one: returns the answer's tokens so far.
 
-        Raises InputError if the directory holds a finished run, another request, or anything else.
+        The directory is this object's until :meth:`close`. Raises InputError if another process, or another
+        object of this one, is at work in it; if it holds a finished run, another request, or anything else.
         """
+        if self._log is not None:
+            raise InputError("the run has begun already")
         encoded = request.encode()
-        known = {"request", "tokens", "trace", "model", "receipt"}
-        if self.path.exists():
-            if not self.path.is_dir():
-                raise InputError(f"{self.path} is not a directory; choose another name")
-            odd = [p.name for p in self.path.iterdir() if p.name not in known and not p.name.startswith(".")]
-            if odd:
-                raise InputError(
-                    f"{self.path} holds {odd[0]}, which is no part of a run; choose another name"
-                )
-            if self.receipt_path.exists():
-                raise InputError(f"{self.path} holds a finished run; choose another name")
-            kept = self.path / "request"
-            if kept.exists() and read_limited(kept, MAX_REQUEST, "request") != encoded:
-                raise InputError(
-                    f"{self.path} holds an interrupted run of another request; choose another name"
-                )
+        self._check(encoded)  # before a file of ours is put beside others
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path / "request", encoded)
-            tokens = self._kept_tokens()
-            self._log = (self.path / "tokens").open("ab", buffering=0)  # closing it cannot fail
         except OSError as e:
             raise StorageError(f"cannot write in {self.path}: {e.strerror or e}") from e
+        with ExitStack() as held:
+            held.enter_context(exclusive(self.path / LOCK, "run directory", shown=self.path))
+            held.callback((self.path / LOCK).unlink, missing_ok=True)
+            self._check(encoded)  # again: now nobody else changes it
+            try:
+                write_atomic(self.path / "request", encoded)
+                tokens = self._kept_tokens()
+                self._log = (self.path / "tokens").open("ab", buffering=0)  # closing it cannot fail
+            except OSError as e:
+                raise StorageError(f"cannot write in {self.path}: {e.strerror or e}") from e
+            self._held = held.pop_all()
         self._logged = len(tokens)
         return tokens
+
+    def _check(self, encoded: bytes) -> None:
+        """InputError if there is something at the path that a run of this request cannot go on with."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise InputError(f"{self.path} is not a directory; choose another name")
+        known = {"request", "tokens", "trace", "model", "receipt"}
+        odd = [p.name for p in self.path.iterdir() if p.name not in known and not p.name.startswith(".")]
+        if odd:
+            raise InputError(f"{self.path} holds {odd[0]}, which is no part of a run; choose another name")
+        if self.receipt_path.exists():
+            raise InputError(f"{self.path} holds a finished run; choose another name")
+        kept = self.path / "request"
+        if kept.exists() and read_limited(kept, MAX_REQUEST, "request") != encoded:
+            raise InputError(f"{self.path} holds an interrupted run of another request; choose another name")
 
     def _kept_tokens(self) -> list[int]:
         path = self.path / "tokens"
@@ -118,19 +137,27 @@ class RunDirectory:
         return Path(data.decode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
-        """Close the log of tokens."""
+        """Close the log of tokens and let others have the directory."""
         if self._log is not None:
             self._log.close()
             self._log = None
+        self._held.close()
 
     def finish(self, session: Session, receipt: Receipt) -> None:
-        """Keep the trace, then the receipt; StorageError leaves the run resumable."""
-        self.close()
+        """Keep the trace, then the receipt, and close; StorageError leaves the run resumable.
+
+        InputError unless the run has begun: what another process made of the directory stays.
+        """
+        if self._log is None:
+            raise InputError("the run has not begun, or is closed")
         program = session.trace.program
-        with writing(self.path / "trace") as stream:
-            for g in range(len(program.committed)):
-                stream.write(session.trace.memory.host(session.trace.group(g, 0, receipt.rows)).data)
-        write_atomic(self.receipt_path, receipt.encode())
+        try:
+            with writing(self.path / "trace") as stream:
+                for g in range(len(program.committed)):
+                    stream.write(session.trace.memory.host(session.trace.group(g, 0, receipt.rows)).data)
+            write_atomic(self.receipt_path, receipt.encode())
+        finally:
+            self.close()
 
     def request(self) -> Request:
         """The request of this run."""

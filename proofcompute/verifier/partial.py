@@ -16,7 +16,6 @@ Each frame is on the disk before the next weight is read: a machine that loses p
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import secrets
@@ -28,7 +27,7 @@ from pathlib import Path
 from proofcompute import hashing, wire
 from proofcompute.card import ModelCard
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, StorageError
-from proofcompute.files import check_private, read_limited
+from proofcompute.files import check_private, exclusive, read_limited
 from proofcompute.hashing import DIGEST
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY
 from proofcompute.verifier.key import Entry, Key, decode_entry, encode_entry
@@ -79,8 +78,8 @@ class PartialKey:
         ``seed`` None is that of the file, or a new one. Raises as :func:`.keymaking.write_key` says.
         """
         path = partial_path(key)
-        fd = _locked(path)
-        try:
+        with exclusive(path, "interrupted key") as fd:
+            check_private(path, "interrupted key", fd)
             found = _read(path, fd, card, columns)
             if found is not None and seed not in (None, found.seed):
                 raise MismatchError(f"{path} is of another seed; remove it to make the key anew")
@@ -88,8 +87,6 @@ class PartialKey:
             if found is None or _is_finished(key, found.seed):
                 found = _start(path, fd, card, columns, seed or secrets.token_bytes(SEED))
             yield found
-        finally:
-            os.close(fd)
 
     def append(self, entry: Entry) -> None:
         """Keep one more weight."""
@@ -106,31 +103,6 @@ class PartialKey:
             raise StorageError(
                 f"cannot remove {self.path}: {e.strerror or e}; remove it, it is secret"
             ) from e
-
-
-def _locked(path: Path) -> int:
-    """The file, made if absent, for this process alone; InputError if that cannot be."""
-    while True:
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as e:
-            raise StorageError(f"cannot write {path}: {e.strerror or e}") from e
-        ours = False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(fd), path.lstat()):
-                check_private(path, "interrupted key", fd)
-                ours = True
-                return fd
-        except BlockingIOError:
-            raise InputError(f"another process is making this key: it is at work on {path}") from None
-        except FileNotFoundError:
-            pass  # whoever had it finished the key and removed the file
-        except OSError as e:
-            raise StorageError(f"cannot lock {path}: {e.strerror or e}") from e
-        finally:
-            if not ours:
-                os.close(fd)
 
 
 def _start(path: Path, fd: int, card: ModelCard, columns: int, seed: bytes) -> PartialKey:
