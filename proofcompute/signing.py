@@ -23,16 +23,43 @@ import secrets
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from proofcompute import wire
-from proofcompute.errors import FormatError
+from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.files import check_private, read_limited, write_atomic
 
-__all__ = ["NodeIdentity", "signature_holds"]
+__all__ = ["ED25519", "NodeIdentity", "Scheme", "scheme_of", "signature_holds"]
 
 KIND = "proofcompute identity"
 VERSION = 1
+
+ED25519: Final = "ed25519"
+"""The signature scheme that this module describes."""
+
+
+class Scheme(NamedTuple):
+    """The sizes that a signature scheme's messages have."""
+
+    key: int
+    """Bytes of a public key."""
+    signature: int
+    """Bytes of a signature."""
+
+
+_SCHEMES: Final = {ED25519: Scheme(32, 64)}
+_RESERVED: Final = ("eip712-secp256k1",)
+"""Names that messages may come to hold, and that nothing here can check."""
+
+
+def scheme_of(name: str) -> Scheme:
+    """A scheme by its name; UnsupportedError for a reserved one, FormatError for any other."""
+    if name in _RESERVED:
+        raise UnsupportedError(f"signature scheme {name!r} is not supported by this version")
+    if name not in _SCHEMES:
+        raise FormatError(f"signature scheme {name!r} is none of {', '.join(_SCHEMES)}")
+    return _SCHEMES[name]
+
 
 _ORDER: Final = 2**252 + 27742317777372353535851937790883648493
 """L, the order of the base point."""

@@ -10,7 +10,16 @@ from proofcompute.numerics.sampler import check_sampling
 from proofcompute.numerics.transcendental import cos, erf, exp, log, power, sigmoid, sin, tanh
 from proofcompute.numerics.trees import canonical_max, tree_sum
 
+NUMERICS = 1
+"""Version of the canonical arithmetic, which every receipt and all terms name.
+
+It grows when any value that the definition computes changes: an operation, a rounding, a transcendental's
+sequence, the sampler, the draw of a row. It does not grow when a backend becomes faster. A release keeps the
+versions that receipts within their retention may name, or says why not.
+"""
+
 __all__ = [
+    "NUMERICS",
     "NumpyKernels",
     "canonical_max",
     "check_platform",
