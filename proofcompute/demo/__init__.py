@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from proofcompute.demo.cheats import CHEATS, Cheat
-from proofcompute.demo.trial import Auditor, detects, measured
+from proofcompute.demo.trial import bad_cells, detects, measured
 
-__all__ = ["CHEATS", "Auditor", "Cheat", "detects", "measured"]
+__all__ = ["CHEATS", "Cheat", "bad_cells", "detects", "measured"]

@@ -6,19 +6,15 @@ C(N - m, c) / C(N, c), so it finds the cheat with probability 1 - C(N - m, c) / 
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 
+from proofcompute.auditor import Auditor
 from proofcompute.errors import Cell, VerificationError
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Challenge, Receipt, Request, all_cells, draw_cells
-from proofcompute.model import Model
-from proofcompute.prover import StoredTrace, open_cells
-from proofcompute.verifier import Key, Verified, verify
+from proofcompute.messages import Receipt, Request, draw_cells
+from proofcompute.node import Node
 
-__all__ = ["Auditor", "detects", "measured"]
+__all__ = ["bad_cells", "detects", "measured"]
 
 
 def detects(total: int, bad: int, count: int) -> float:
@@ -35,65 +31,28 @@ def measured(receipt: Receipt, bad: Collection[Cell], count: int, draws: int) ->
     return hits / draws
 
 
-@dataclass(eq=False)
-class Auditor:
-    """A verifier and a node's opening side in one process."""
+def bad_cells(
+    node: Node, auditor: Auditor, request: Request, receipt: bytes
+) -> dict[Cell, VerificationError]:
+    """Every single-row cell that does not hold, and why: a full audit, cell by cell.
 
-    model: Model
-    """What the node opens with."""
-    key: Key
-    kernels: Kernels
-    attempts: int = 0
-    """Verifications made under the key."""
+    A larger piece is audited whole first; its rows one by one only if it does not hold.
+    """
 
-    def open(
-        self, receipt: Receipt, trace: StoredTrace, cells: Sequence[Cell]
-    ) -> tuple[Challenge, io.BytesIO]:
-        """The node's part."""
-        challenge, stream = Challenge(receipt.digest, tuple(cells)), io.BytesIO()
-        open_cells(self.model, trace, receipt.digest, challenge, stream)
-        stream.seek(0)
-        return challenge, stream
-
-    def check(
-        self, request: Request, receipt: Receipt, challenge: Challenge, opening: io.BytesIO
-    ) -> Verified:
-        """The verifier's part; VerificationError if something is wrong."""
-        self.attempts += 1
-        return verify(
-            self.key,
-            request,
-            receipt.encode(),
-            challenge,
-            opening,
-            kernels=self.kernels,
-            attempts=self.attempts,
-        )
-
-    def audit(
-        self, request: Request, receipt: Receipt, trace: StoredTrace, cells: Sequence[Cell]
-    ) -> VerificationError | None:
-        """Open and check some cells; why they are rejected, or None if they hold."""
+    def fault(cell: Cell) -> VerificationError | None:
         try:
-            self.check(request, receipt, *self.open(receipt, trace, cells))
+            auditor.audit(request, receipt, lambda asked: node.open(request, receipt, asked), [cell])
         except VerificationError as e:
             return e
         return None
 
-    def bad_cells(
-        self, request: Request, receipt: Receipt, trace: StoredTrace
-    ) -> dict[Cell, VerificationError]:
-        """Every single-row cell that does not hold, and why: a full audit, cell by cell.
-
-        A larger piece is audited whole first; its rows one by one only if it does not hold.
-        """
-        bad: dict[Cell, VerificationError] = {}
-        for piece in all_cells(receipt, self.key.program):
-            if self.audit(request, receipt, trace, [piece]) is None:
-                continue
-            for row in range(piece.a, piece.b):
-                cell = Cell(piece.segment, row, row + 1)
-                error = self.audit(request, receipt, trace, [cell])
-                if error is not None:
-                    bad[cell] = error
-        return bad
+    bad: dict[Cell, VerificationError] = {}
+    for piece in auditor.challenge(request, receipt, "all").cells:
+        if fault(piece) is None:
+            continue
+        for row in range(piece.a, piece.b):
+            cell = Cell(piece.segment, row, row + 1)
+            error = fault(cell)
+            if error is not None:
+                bad[cell] = error
+    return bad

@@ -155,6 +155,11 @@ class Engine:
         self._rows.sessions[session.number] = session
         return session
 
+    def remove(self, session: Session) -> None:
+        """Forget a session, finished or not; between steps only."""
+        if self._rows.sessions.pop(session.number, None) is not None:
+            self._decoding = [], _Key()
+
     def step(self) -> list[Session]:
         """Run pending rows of every unfinished session; returns the sessions that got a token or finished."""
         live = list(self._rows.sessions.values())
@@ -223,8 +228,7 @@ class Engine:
                     self._take(session, [int(t) for t in tokens[at : at + n]])
                     at += n
             if session.reason is not None:
-                del self._rows.sessions[session.number]
-                self._decoding = [], _Key()
+                self.remove(session)
             if session.reason is not None or session.emitted:
                 changed.append(session)
         return changed

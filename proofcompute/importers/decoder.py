@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import proofcompute
 from proofcompute.card import ModelCard, Weight
 from proofcompute.errors import UnsupportedError
 from proofcompute.importers.calibration import smoothed
@@ -22,6 +21,7 @@ from proofcompute.model import Model
 from proofcompute.numerics import rope_frequencies
 from proofcompute.ops import Add, Attention, Embed, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Sample, Split
 from proofcompute.program import Committed, Node, Op, Program, Segment, Spec, WeightSpec
+from proofcompute.version import __version__
 from proofcompute.wire import f32_bits
 
 __all__ = ["PRECISIONS", "Precision", "compile_decoder", "decoder_program"]
@@ -183,7 +183,7 @@ def compile_decoder(
     weights = quantised(checkpoint)
     manifest = {
         "checkpoint_sha256": checkpoint.digest.hex(),
-        "importer": f"proofcompute {proofcompute.__version__}",
+        "importer": f"proofcompute {__version__}",
         "licence": checkpoint.licence,
         "name": checkpoint.name,
         "precision": precision,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from proofcompute.prover.answering import Proved, prove, store
-from proofcompute.prover.commit import make_receipt
+from proofcompute.prover.answering import store
+from proofcompute.prover.commit import RETENTION, make_receipt
 from proofcompute.prover.opening import StoredTrace, open_cells
 from proofcompute.prover.rundir import RunDirectory
 
-__all__ = ["Proved", "RunDirectory", "StoredTrace", "make_receipt", "open_cells", "prove", "store"]
+__all__ = ["RETENTION", "RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"]

@@ -45,6 +45,12 @@ class StoredTrace:
     """The part of the backend that holds each group; empty if all of it does."""
     _squares: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the leaf data."""
+        program = self.statement.program
+        return self.statement.rows * sum(program.group_bytes(g) for g in range(len(self.groups)))
+
     @cached_property
     def _forests(self) -> list[tuple[list[int], merkle.Forest]]:
         k = self.kernels

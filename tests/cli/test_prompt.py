@@ -83,16 +83,12 @@ def test_nothing_to_say_is_refused(model: Model) -> None:
 
 
 def test_the_whole_protocol_from_python(tmp_path: Path) -> None:
-    import io
-
     kernels = proofcompute.kernels_for("numpy")
     model = proofcompute.import_gguf(write_tiny_gguf(tmp_path / "tiny.gguf"), kernels)
-    key = proofcompute.keygen(model, kernels)
-    request = proofcompute.chat_request(model, "Hello", max_tokens=4)
-    proved = proofcompute.prove(model, request, kernels, proofcompute.NodeIdentity.new())
-    cells = proofcompute.draw_cells(proved.receipt, 6)
-    challenge, opening = proofcompute.Challenge(proved.receipt.digest, cells), io.BytesIO()
-    proofcompute.open_cells(model, proved.trace, proved.receipt.digest, challenge, opening)
-    opening.seek(0)
-    found = proofcompute.verify(key, request, proved.receipt.encode(), challenge, opening, kernels=kernels)
-    assert found.cells == 6
+    node = proofcompute.Node(model, device=kernels)
+    auditor = proofcompute.Auditor(proofcompute.keygen(model, kernels), device=kernels)
+    request = proofcompute.chat_request(auditor, "Hello", max_tokens=4, node=node.public)
+    answer = node.answer(request)
+    challenge = auditor.challenge(request, answer.receipt, 6)
+    opening = node.open(request, answer.receipt, challenge)
+    assert auditor.check(request, answer.receipt, challenge, opening).cells == 6

@@ -1,0 +1,134 @@
+"""An auditor: checks receipts, draws challenges, and checks what a node opens.
+
+What it can check follows from what it holds. A **card** is enough for the receipt alone (steps 1 to 5 of
+:mod:`proofcompute.verifier.verify`). A secret **key** checks opened cells without weights. The **model**
+itself checks opened cells without hints, and can run a whole request again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, Literal
+
+from proofcompute.card import ModelCard
+from proofcompute.devices import kernels_for
+from proofcompute.errors import Cell, InputError
+from proofcompute.kernels import Kernels
+from proofcompute.messages import Challenge, Request, all_cells, draw_cells
+from proofcompute.model import Model
+from proofcompute.verifier import Key, Verified
+from proofcompute.verifier.claim import Claim, check_receipt
+from proofcompute.verifier.verify import verify
+
+__all__ = ["CELLS", "Auditor", "Cells"]
+
+CELLS = 16
+"""Cells that are drawn unless told otherwise."""
+
+Cells = int | Sequence[Cell] | Literal["all"]
+"""How many cells to draw, which cells, or all of them."""
+
+
+class Auditor:
+    """The verifier's side of the protocol for one model.
+
+    Args:
+        holds: a key, the model, or its card.
+        device: name of a device (``auto``, ``cpu``, ``cuda``, ``numpy``), or a backend.
+        node: public key that must have signed; None: the one in the request, or any if it names none.
+        retention: seconds for which a receipt must promise that challenges are answered.
+
+    Verifications are counted by the key (:attr:`attempts`), since each takes a little of its soundness.
+    """
+
+    def __init__(
+        self,
+        holds: Key | Model | ModelCard,
+        *,
+        device: str | Kernels = "auto",
+        node: bytes | None = None,
+        retention: int = 0,
+    ) -> None:
+        self.holds = holds
+        self.kernels = kernels_for(device) if isinstance(device, str) else device
+        self.node = node
+        self.retention = retention
+        self.attempts = 0
+        """Verifications made so far."""
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the model audited: requests are made from it."""
+        return self.holds.card
+
+    def claim(self, request: Request, receipt: bytes) -> Claim:
+        """What a receipt claims, once it passes steps 1 to 5.
+
+        VerificationError if it does not, InputError or MismatchError if the request is not one for the model.
+        """
+        inputs = request.check(self.card.program, self.card.model_id)
+        claim = check_receipt(self.card, request, inputs, receipt, self.node)
+        claim.receipt.require_retention(self.retention)
+        return claim
+
+    def challenge(self, request: Request, receipt: bytes, cells: Cells = CELLS) -> Challenge:
+        """The cells that the node must open, drawn with the operating system's randomness.
+
+        Fewer than ``cells`` are drawn if the trace has fewer. ``"all"`` is a full audit. Raises as
+        :meth:`claim`, and InputError if the auditor holds nothing to check cells with.
+        """
+        claim, hints = self.claim(request, receipt), isinstance(self.holds, Key)
+        self._checker()
+        if isinstance(cells, int):
+            named = draw_cells(claim.receipt, min(cells, claim.statement.cells))
+        else:
+            named = all_cells(claim.receipt, self.card.program) if cells == "all" else tuple(cells)
+        return Challenge(claim.receipt.digest, named, hints=hints, tables=hints)
+
+    def check(
+        self,
+        request: Request,
+        receipt: bytes,
+        challenge: Challenge,
+        opening: bytes | BinaryIO,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Verified:
+        """Check what the node opened: all ten steps.
+
+        VerificationError if receipt or opening fail one of them, InputError if request and challenge are not
+        this auditor's. A stream is read frame by frame. ``progress`` gets the number of rows of each cell
+        checked.
+        """
+        self.attempts += 1
+        stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
+        return verify(
+            self._checker(),
+            request,
+            receipt,
+            challenge,
+            stream,
+            kernels=self.kernels,
+            node=self.node,
+            attempts=self.attempts,
+            progress=progress,
+        )
+
+    def audit(
+        self,
+        request: Request,
+        receipt: bytes,
+        opened: Callable[[Challenge], bytes | BinaryIO],
+        cells: Cells = CELLS,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Verified:
+        """:meth:`challenge`, then :meth:`check` of what ``opened`` gets from the node."""
+        challenge = self.challenge(request, receipt, cells)
+        return self.check(request, receipt, challenge, opened(challenge), progress=progress)
+
+    def _checker(self) -> Key | Model:
+        if isinstance(self.holds, ModelCard):
+            raise InputError("a card checks receipts only: cells take a key (keygen) or the model")
+        return self.holds
