@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from proofcompute.errors import DeviceError
+from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Kernels
 
 if TYPE_CHECKING:
@@ -65,8 +66,10 @@ def kernels_for(device: str) -> Kernels:
 
     "auto" is the first CUDA device where that can be used, else the CPU. "cuda" is the first CUDA device,
     "cuda:1" the second, and "cuda:0,1" spreads a model's segments over both. Raises DeviceError for any other
-    name, and where the backend cannot run on this machine: for "cuda" it says what is missing.
+    name, and where the backend cannot run on this machine: for "cuda" it says what is missing. DeviceError
+    too where this thread's floats are not those of IEEE 754.
     """
+    require_ieee()
     kind, _, numbers = device.partition(":")
     ordinals = [int(n) if n.isdecimal() else -1 for n in (numbers or "0").split(",")]
     wrong = kind not in DEVICES or (":" in device and (kind != "cuda" or not numbers))

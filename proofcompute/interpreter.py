@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from proofcompute.errors import Cell, ExecutionError
+from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Array, Kernels
 from proofcompute.ops.fused import fuse
 from proofcompute.program import Program, SegmentPlan, Site, Span, Step
@@ -22,8 +23,10 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
     Every committed float tensor is settled (-0 becomes +0, non-finite is an error) and handed to
     ``src.rows.write`` before any later operation reads a prefix of it.
 
-    Raises ExecutionError naming segment and operation where the arithmetic has no result.
+    Raises ExecutionError naming segment and operation where the arithmetic has no result, DeviceError where
+    this thread's floats are not those of IEEE 754.
     """
+    require_ieee()
     rows = src.rows
     values: dict[str, Array] = {}
     results: dict[str, Array] = {}

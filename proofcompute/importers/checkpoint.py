@@ -30,6 +30,7 @@ from functools import cached_property
 import numpy as np
 
 from proofcompute.errors import FormatError, InputError
+from proofcompute.ieee import require_ieee
 from proofcompute.kernels import F32
 from proofcompute.vocabulary import Vocabulary
 
@@ -150,8 +151,10 @@ class Checkpoint:
     def rows(self, name: str, a: int, b: int) -> F32:
         """Rows ``a`` to ``b`` (exclusive) of a tensor, so that a large one need not be in memory at once.
 
-        Raises as :meth:`tensor`, and InputError for rows that the tensor does not have.
+        Raises as :meth:`tensor`, InputError for rows that the tensor does not have, and DeviceError where
+        this thread's floats are not those of IEEE 754, as dequantising takes arithmetic.
         """
+        require_ieee()
         shape = self._shape(name)
         if not 0 <= a <= b <= shape[0]:
             raise InputError(f"{name}: rows {a}..{b} of {shape[0]}")

@@ -10,11 +10,14 @@ committed: the quantiser, ``settle``, ``attention`` and ``sample`` refuse it.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar
 
 import numpy as np
 
 from proofcompute.errors import DeviceError, NonFiniteError
+from proofcompute.ieee import require_ieee
 from proofcompute.kernels import F32, I32, I64
 
 __all__ = [
@@ -32,10 +35,26 @@ __all__ = [
 ZERO: Final = np.float32(0.0)
 ONE: Final = np.float32(1.0)
 
-quiet: Final = np.errstate(all="ignore")
-"""Decorator: overflow, underflow and NaN give the IEEE result without a warning."""
 
 _TWO_31: Final = np.float32(2147483648.0)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def quiet(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Decorator: overflow, underflow and NaN give the IEEE result without a warning.
+
+    DeviceError where this thread computes in another way (:func:`proofcompute.ieee.require_ieee`).
+    """
+    silent = np.errstate(all="ignore")(function)
+
+    @wraps(function)
+    def checked(*arguments: _P.args, **named: _P.kwargs) -> _T:
+        require_ieee()
+        return silent(*arguments, **named)
+
+    return checked
 
 
 def bits_of(x: F32) -> I32:

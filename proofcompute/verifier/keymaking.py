@@ -14,6 +14,7 @@ from pathlib import Path
 from proofcompute.card import WeightReader
 from proofcompute.errors import InputError, MismatchError
 from proofcompute.freivalds import derive, largest_squares, project_weight
+from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Kernels, Matrix
 from proofcompute.limits import MAX_COLUMNS
 from proofcompute.program import WeightSpec
@@ -89,6 +90,7 @@ def write_key(
 
 
 def _check(columns: int, seed: bytes | None) -> None:
+    require_ieee()
     if not 1 <= columns <= MAX_COLUMNS:
         raise InputError(f"columns {columns} is outside 1..{MAX_COLUMNS}")
     if seed is not None and len(seed) != SEED:

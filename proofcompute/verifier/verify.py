@@ -20,6 +20,7 @@ from functools import partial
 from typing import BinaryIO, Final
 
 from proofcompute.errors import Cell, ExecutionError, FormatError, InputError, LimitError, VerificationError
+from proofcompute.ieee import require_ieee
 from proofcompute.interpreter import Needs, needs, run
 from proofcompute.kernels import Kernels
 from proofcompute.limits import MAX_OPENING_PART, MIB
@@ -103,6 +104,7 @@ def audit(
     progress: Callable[[int], None] | None,
 ) -> Verified:
     """:func:`verify` for any holder."""
+    require_ieee()
     if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
         raise InputError("the challenge asks for other openings than this key needs; make one for this key")
     if attempts < 1:

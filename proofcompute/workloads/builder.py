@@ -26,6 +26,7 @@ import numpy as np
 from proofcompute.card import Weight
 from proofcompute.devices import kernels_for
 from proofcompute.errors import InputError
+from proofcompute.ieee import require_ieee
 from proofcompute.kernels import F32, Array, Kernels, Matrix
 from proofcompute.limits import MAX_ROWS
 from proofcompute.model import Model
@@ -117,6 +118,7 @@ class ProgramBuilder:
         b = None if bias is None else self._floats(bias, "a bias", 1)
         if w.shape[1] != x.width or (b is not None and b.shape != w.shape[:1]):
             raise InputError(f"weights {list(w.shape)} do not fit rows of {x.width}, or the bias not them")
+        require_ieee()
         q, scale = self._kernels.quantise(w, weight_limbs)
         tensor = self._result("linear", w.shape[0], (x,), name)
         matrix = f"{tensor.name}.weight"

@@ -54,16 +54,19 @@ for several checks would become known bit by bit; there is no reusable key for f
 from __future__ import annotations
 
 import math
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, cast, final
 
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.errors import InputError, LimitError, VerificationError
+from proofcompute.errors import DeviceError, InputError, LimitError, VerificationError
 from proofcompute.hashing import Xof
+from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Array
 
 __all__ = ["COLUMNS", "MAX_FLOAT_AXIS", "MAX_SIGNS", "FloatBound", "FloatCheck"]
@@ -220,6 +223,8 @@ class FloatCheck:
 
 def _by_rows(x: Array, what: str | None, width: int, f: Callable[[F64], F64]) -> F64:
     """``f`` of blocks of rows in binary64, [n, width]; ``what`` names x in errors, None for a claim."""
+    require_ieee()
+    _require_blas(os.getpid())
     out = np.empty((len(x), width))
     step = max(1, _BLOCK // max(1, x.shape[1]))
     for t in range(0, len(x), step):
@@ -231,6 +236,23 @@ def _by_rows(x: Array, what: str | None, width: int, f: Callable[[F64], F64]) ->
         with np.errstate(over="ignore", invalid="ignore"):
             out[t : t + step] = f(rows.astype(np.float64, copy=False))
     return out
+
+
+@lru_cache(maxsize=1)
+def _require_blas(process: int) -> None:
+    """DeviceError unless the threads of NumPy's BLAS, which a process has of its own, are as IEEE 754 says.
+
+    They have the mode of the thread that started them, and no other code runs in them, so they are asked
+    once, by the sums of :mod:`proofcompute.ieee`, side by side in a product that is shared out to all.
+    """
+    x, y = np.zeros((512, 128)), np.zeros((128, 510))
+    x[:, :2] = 1.0, 0.5
+    y[0], y[1] = np.tile([[2.0**-1074, 1.0, 1.0 + 2.0**-52], [2.0**-1022, 2.0**-52, 2.0**-52]], 170)
+    if not bool((x @ y == np.tile([2.0**-1023 + 2.0**-1074, 1.0, 1.0 + 2.0**-51], 170)).all()):
+        raise DeviceError(
+            "threads of NumPy's BLAS take subnormal numbers for zero or do not round to nearest: a library "
+            "had changed the processor's floating-point mode when NumPy was imported; import NumPy first"
+        )
 
 
 def _signs(seed: bytes, m: int, columns: int) -> F64:

@@ -15,6 +15,7 @@ import numpy as np
 
 from proofcompute.backends.numba import threads
 from proofcompute.backends.numba.recording import Plan, Recording, address
+from proofcompute.ieee import require_ieee
 from proofcompute.kernels import F32, I32, U64, Array, Place, Sampling
 from proofcompute.numerics.memory import HOST
 
@@ -55,7 +56,14 @@ class _Crew:
             if self.pool is None or self.process != os.getpid():  # threads stay in the parent
                 seats = max(1, threads.limit() - 1)
                 self.pool, self.process = ThreadPoolExecutor(seats, "proofcompute-crew"), os.getpid()
-            return self.pool.submit(follow, *arguments)
+            require_ieee()  # which a new thread inherits
+            return self.pool.submit(_follow, follow, *arguments)
+
+
+def _follow(follow: Callable[..., None], *arguments: Any) -> None:
+    """Help, unless this thread would compute in another way: a leader needs nobody."""
+    require_ieee()
+    follow(*arguments)
 
 
 _crew: Final = _Crew()
@@ -133,6 +141,7 @@ class Steps:
         if not kept.tried:
             kept.tried = True
             return self._record(kept, places, f)
+        require_ieee()  # commands do not pass by the interpreter
         found = None if kept.plan is None else self._repeat(kept, kept.plan, places, sample)
         return f(places) if found is None else found
 

@@ -23,6 +23,8 @@ from functools import cache
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
+from proofcompute.ieee import require_ieee
+
 __all__ = ["each", "lead", "limit", "size", "split"]
 
 _PARTS_EACH: Final = 3
@@ -68,6 +70,7 @@ class _Work:
                 return
             self._inside += 1
         try:
+            require_ieee()
             self.take()
         except BaseException as e:  # noqa: BLE001 - whoever called split raises it
             self.error = e
@@ -112,6 +115,7 @@ class _Helpers:
 
     def _start(self, count: int) -> None:
         with self._guard:
+            require_ieee()  # which a new thread inherits
             while len(self._threads) < count and not self._stopped:
                 thread = threading.Thread(
                     target=_help, args=(self._works,), name="proofcompute-part", daemon=True
@@ -152,6 +156,7 @@ class _Pool:
     def submit(self, f: Callable[..., _R], *arguments: Any) -> Future[_R]:
         """Have a thread call a function."""
         with self._guard:
+            require_ieee()  # which a new thread inherits
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(limit(), "proofcompute-item")
         return self._threads.submit(f, *arguments)
@@ -240,6 +245,7 @@ def _wait(started: Sequence[Future[Any]]) -> None:
 
 
 def _one(function: Callable[[_T], _R], item: _T) -> _R:
+    require_ieee()
     _here.item = True
     try:
         return function(item)
