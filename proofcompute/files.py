@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -14,7 +15,16 @@ from typing import BinaryIO
 
 from proofcompute.errors import InputError, LimitError, StorageError
 
-__all__ = ["check_private", "exclusive", "read_limited", "write_atomic", "writing"]
+__all__ = [
+    "check_private",
+    "destination",
+    "exclusive",
+    "is_plain",
+    "read_limited",
+    "require_plain",
+    "write_atomic",
+    "writing",
+]
 
 _PAUSE = 0.02
 """Seconds between two attempts to get a lock."""
@@ -26,21 +36,28 @@ _FAR = 1 << 40
 def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """A file to write; it gets its final name, with permissions ``mode``, only when the block succeeds.
 
-    Raises StorageError if the file system refuses; whatever stood at ``path`` is then as it was.
+    A symbolic link stays one, and the file that it names is replaced. A device or a pipe stays what it is and
+    gets the bytes when the block succeeds. Raises StorageError if the file system refuses, InputError if what
+    is at ``path`` takes no bytes; what stood there is then as it was.
     """
     temporary: Path | None = None
     try:
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        place, into = destination(path)
+        fd, name = tempfile.mkstemp(dir=None if into else place.parent, prefix=f".{path.name}.")
         temporary = Path(name)
         os.close(fd)
         with temporary.open("wb") as stream:
             yield stream
+        if into:
+            with temporary.open("rb") as source, _open_there(place) as sink:
+                shutil.copyfileobj(source, sink)
+            return
         _sync(temporary)  # by name: a library that was given the name may have put a file of its own there
         temporary.chmod(mode)
-        temporary.replace(path)
+        temporary.replace(place)
         temporary = None
         with suppress(OSError):  # the file is in place, and not every file system can do this
-            _sync(path.parent)  # its name as well, before whoever waits for it removes what it replaces
+            _sync(place.parent)  # its name as well, before whoever waits for it removes what it replaces
     except OSError as e:
         raise StorageError(
             f"cannot write {path}: {e.strerror or e}; free some space or choose another place"
@@ -48,6 +65,42 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def destination(path: Path) -> tuple[Path, bool]:
+    """Where bytes for ``path`` go, links followed; and whether *into* what is there, a device or a pipe.
+
+    InputError for a directory, a block device or a socket; OSError if the file system refuses to say.
+    """
+    real = Path(os.path.realpath(path))
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return real, False
+    mode = there.st_mode
+    if stat.S_ISREG(mode) and real.exists() and os.path.samestat(real.stat(), there):
+        return real, False
+    # a plain file without a name of its own is one that /dev/stdout and the like lead to
+    if stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+        return path, True
+    raise InputError(f"{path} is {_kind(mode)}; choose another name")
+
+
+def _open_there(path: Path) -> BinaryIO:
+    """What is at ``path``, to write into; nothing is made."""
+    return open(os.open(path, os.O_WRONLY | getattr(os, "O_BINARY", 0)), "wb")
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFREG: "a plain file",
+        stat.S_IFDIR: "a directory",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a block device",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "no plain file")
 
 
 def _sync(path: Path) -> None:
@@ -97,6 +150,20 @@ def read_limited(path: Path, limit: int, what: str, fd: int | None = None) -> by
     if len(data) > limit:
         raise LimitError(f"{what} {path} is larger than {limit} bytes")
     return data
+
+
+def is_plain(path: Path) -> bool:
+    """Whether what is at ``path``, links followed, can be read more than once; so can what is absent."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True  # whoever opens it says what is wrong
+
+
+def require_plain(path: Path, what: str) -> None:
+    """InputError for a pipe or a device where a file is read at several places."""
+    if not is_plain(path):
+        raise InputError(f"{what} {path} is {_kind(path.stat().st_mode)}; a plain file is needed")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import numpy as np
 
 from proofcompute.card import ModelCard, Weight, check_weight
 from proofcompute.errors import FormatError, InputError, StorageError
-from proofcompute.files import writing
+from proofcompute.files import require_plain, writing
 from proofcompute.hashing import DIGEST
 from proofcompute.kernels import Array, Matrix
 from proofcompute.limits import MAX_PROGRAM, MAX_TEMPLATE, MAX_TOKENIZER, MAX_WEIGHTS
@@ -55,6 +55,7 @@ class ModelFile:
         Weight rows are not hashed here: a prover trusts its own file, and every verifier checks them against
         the model id.
         """
+        require_plain(path, "model")
         with _opened(path) as stored:
             names, metadata = set(stored.keys()), stored.metadata() or {}
             raw = {name: _bytes(stored, names, name, limit) for name, limit in _PARTS.items()}

@@ -8,6 +8,8 @@ standard output is one JSON object, errors included (but for 70).
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
 __all__ = ["FAULT", "main"]
@@ -18,6 +20,7 @@ FAULT = 70
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; ``argv`` without the program's name."""
+    _open_standard_streams()
     try:
         from proofcompute.cli.app import run
 
@@ -27,3 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         traceback.print_exc()
         return FAULT
+
+
+def _open_standard_streams() -> None:
+    """Give the process the standard streams that whoever started it had closed, as services do.
+
+    Otherwise the next file that is opened takes a stream's number, and messages are written into it.
+    """
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is fd's
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # for the life of the process

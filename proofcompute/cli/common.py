@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,12 +46,18 @@ Out = Annotated[Path, typer.Option("-o", "--output", help="File to write.", show
 Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or numpy (slow).")]
 
 
-def printable(text: str) -> str:
-    """``text`` without control characters except tab and newline.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-    What a model or a file says must not command the terminal (escape sequences) or rewrite what was printed.
+
+def printable(text: str) -> str:
+    """``text`` with what commands a terminal, and does not belong to a text, shown as U+FFFD.
+
+    What a model or a file says must not move the cursor or change colours (escapes and other control
+    characters except tab and newline), reorder what stands around it (embeddings, overrides and isolates of
+    direction), look like several lines (line and paragraph separators), or be no character (surrogates).
+    Everything else stays: spaces, joiners and marks that scripts and emoji need.
     """
-    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return _COMMANDS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def complain(text: str) -> None:
@@ -113,17 +122,35 @@ def progress(title: str, total: int | None = None) -> Iterator[Advance]:
         yield advance
 
 
-def check_output(path: Path, *, keep: bool = False) -> None:
+def check_output(path: Path, *, keep: bool = False, plain: bool = False) -> None:
     """InputError unless a file may be written at ``path``; called before any long work.
 
-    With ``keep`` a file that is there already stays: an identity, once lost, cannot be made again.
+    With ``keep`` a file that is there already stays: an identity, once lost, cannot be made again. With
+    ``plain`` there is no writing into pipes and devices. None may be standard output, which is for messages.
     """
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is not a directory; make it first")
-    if path.is_dir():
-        raise InputError(f"{path} is a directory; choose another name")
-    if keep and path.exists():
+    from proofcompute.files import destination
+
+    try:
+        place, into = destination(path)
+    except OSError as e:
+        raise InputError(f"cannot write {path}: {e.strerror or e}") from e
+    if not place.parent.is_dir():
+        raise InputError(f"{place.parent} is not a directory; make it first")
+    if into and plain:
+        raise InputError(f"{path} is a pipe or a device; name a plain file")
+    if into and _is_standard_output(place):
+        raise InputError(f"{path} is standard output, which is for messages; name a file, or another pipe")
+    if keep and not into and place.exists():
         raise InputError(f"{path} exists; choose another name, or pass --force to replace it")
+
+
+def _is_standard_output(path: Path) -> bool:
+    try:
+        found, there = os.fstat(1), path.stat()
+    except OSError:
+        return False
+    # the device that swallows everything is everybody's
+    return os.path.samestat(found, there) and not (stat.S_ISCHR(found.st_mode) and not os.isatty(1))
 
 
 def hex_bytes(text: str, what: str, length: int = 32) -> bytes:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, BinaryIO, Final
 
 import typer
 
-from proofcompute.cli.common import Json, Output, load_model, read_request, size
+from proofcompute.cli.common import Json, Output, load_model, size
 from proofcompute.cli.counter import read_attempts
-from proofcompute.cli.kinds import kind_of
+from proofcompute.cli.kinds import kind_in, kind_of
 from proofcompute.errors import FormatError, InputError
+from proofcompute.limits import MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MIB
 
 __all__ = ["inspect"]
 
 Facts = dict[str, object]
 SHOWN = 20
 """Cells of a challenge that are listed."""
+MAX_PIPED = 256 * MIB
+"""Most bytes that are taken from a pipe to look at them."""
 
 
 def inspect(
@@ -26,16 +30,30 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Say what a file is and what is in it: GGUF, model, key, identity, request, receipt, and so on."""
-    kind = "run" if path.is_dir() else kind_of(path)
-    reader = _READERS.get(kind or "")
-    if kind is None or reader is None:
-        raise InputError(
-            f"{path} is none of: GGUF, model, key, identity, request, receipt, challenge, opening, run"
-        )
-    facts = reader(path)
+    kind, facts = ("run", _run(path)) if path.is_dir() else _look(path)
     out = Output(json)
     out.facts({"kind": kind, **facts})
     out.result({"kind": kind, **facts})
+
+
+def _look(path: Path) -> tuple[str, Facts]:
+    """Kind and contents of a file, or of what comes through a pipe, which is read once and whole."""
+    from proofcompute.files import is_plain, read_limited, require_plain
+
+    piped = None if is_plain(path) else read_limited(path, MAX_PIPED, "file")
+    kind = kind_of(path) if piped is None else kind_in(piped)
+    if kind == "opening":
+        with path.open("rb") if piped is None else BytesIO(piped) as stream:
+            return kind, _opening(stream)
+    if kind is not None and (file := _FILES.get(kind)) is not None:
+        require_plain(path, kind)
+        return kind, file(path)
+    if kind is not None and (message := _MESSAGES.get(kind)) is not None:
+        limit, reader = message
+        return kind, reader(read_limited(path, limit, kind) if piped is None else piped)
+    raise InputError(
+        f"{path} is none of: GGUF, model, key, identity, request, receipt, challenge, opening, run"
+    )
 
 
 def _gguf(path: Path) -> Facts:
@@ -104,8 +122,10 @@ def _identity(path: Path) -> Facts:
     return {"public": NodeIdentity.load(path).public.hex()}
 
 
-def _request(path: Path) -> Facts:
-    request = read_request(path)
+def _request(data: bytes) -> Facts:
+    from proofcompute.messages import Request
+
+    request = Request.decode(data)
     facts: Facts = {
         "digest": request.digest.hex(),
         "model_id": request.model_id.hex(),
@@ -121,13 +141,11 @@ def _request(path: Path) -> Facts:
     return facts
 
 
-def _receipt(path: Path) -> Facts:
-    from proofcompute.files import read_limited
-    from proofcompute.limits import MAX_RECEIPT
+def _receipt(data: bytes) -> Facts:
     from proofcompute.messages import Receipt, count_cells
     from proofcompute.signing import signature_holds
 
-    receipt = Receipt.decode(read_limited(path, MAX_RECEIPT, "receipt"))
+    receipt = Receipt.decode(data)
     return {
         "digest": receipt.digest.hex(),
         "model_id": receipt.model_id.hex(),
@@ -144,12 +162,10 @@ def _receipt(path: Path) -> Facts:
     }
 
 
-def _challenge(path: Path) -> Facts:
-    from proofcompute.files import read_limited
-    from proofcompute.limits import MAX_CHALLENGE
+def _challenge(data: bytes) -> Facts:
     from proofcompute.messages import Challenge
 
-    challenge = Challenge.decode(read_limited(path, MAX_CHALLENGE, "challenge"))
+    challenge = Challenge.decode(data)
     return {
         "digest": challenge.digest.hex(),
         "receipt_digest": challenge.receipt_digest.hex(),
@@ -160,27 +176,26 @@ def _challenge(path: Path) -> Facts:
     }
 
 
-def _opening(path: Path) -> Facts:
+def _opening(stream: BinaryIO) -> Facts:
     from proofcompute import wire
     from proofcompute.limits import MAX_OPENING_PART
     from proofcompute.messages import OpeningHead
 
-    with path.open("rb") as stream:
-        first = wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")
-        if first is None:
-            raise FormatError("the opening is empty")
-        fields = wire.as_list(wire.decode(first, limit=MAX_OPENING_PART, what="opening"), "opening", n=5)
-        head = OpeningHead.decode(first, len(wire.as_list(fields[4], "roots")))
-        parts = []
-        while (part := wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")) is not None:
-            parts.append(len(part))
+    first = wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")
+    if first is None:
+        raise FormatError("the opening is empty")
+    fields = wire.as_list(wire.decode(first, limit=MAX_OPENING_PART, what="opening"), "opening", n=5)
+    head = OpeningHead.decode(first, len(wire.as_list(fields[4], "roots")))
+    parts = []
+    while (part := wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")) is not None:
+        parts.append(len(part))
     return {
         "receipt_digest": head.receipt_digest.hex(),
         "challenge_digest": head.challenge_digest.hex(),
         "committed_groups": len(head.roots),
         "parts": len(parts),
         "largest_part": max(parts, default=0),
-        "file_bytes": path.stat().st_size,
+        "file_bytes": stream.tell(),
     }
 
 
@@ -211,15 +226,15 @@ def _run(path: Path) -> Facts:
     return facts
 
 
-_READERS: Final[Mapping[str, Callable[[Path], Facts]]] = {
+_FILES: Final[Mapping[str, Callable[[Path], Facts]]] = {
     "gguf": _gguf,
     "model": _model,
     "key": _key,
     "interrupted key": _partial_key,
     "identity": _identity,
-    "request": _request,
-    "receipt": _receipt,
-    "challenge": _challenge,
-    "opening": _opening,
-    "run": _run,
+}
+_MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
+    "request": (MAX_REQUEST, _request),
+    "receipt": (MAX_RECEIPT, _receipt),
+    "challenge": (MAX_CHALLENGE, _challenge),
 }

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from proofcompute.errors import InputError
+from proofcompute.files import is_plain, require_plain
 
-__all__ = ["MESSAGES", "expect", "kind_of"]
+__all__ = ["MESSAGES", "expect", "kind_in", "kind_of"]
 
 MESSAGES: Final = {
     "proofcompute verifier key": "key",
@@ -21,6 +22,8 @@ MESSAGES: Final = {
 """The text that each of our files begins with, as the first element of a short CBOR array."""
 
 _FRAMED: Final = ("opening", "interrupted key")
+_FILES: Final = ("gguf", "model", "key", "interrupted key")
+"""What is read at several places, or more than once."""
 _HEAD: Final = 64
 _HINTS: Final = {
     ("gguf", "model"): "; compile it first: proofcompute import",
@@ -31,13 +34,21 @@ _HINTS: Final = {
 def kind_of(path: Path) -> str | None:
     """``gguf``, ``model``, a value of :data:`MESSAGES`, or None; InputError if it cannot be read.
 
-    Only a guess from the first bytes: whoever reads the file checks all of it.
+    Only a guess from the first bytes: whoever reads the file checks all of it. What can be read only once,
+    such as a pipe, is left alone: None.
     """
+    if not is_plain(path):
+        return None
     try:
         with path.open("rb") as stream:
-            head = stream.read(_HEAD)
+            return kind_in(stream.read(_HEAD))
     except OSError as e:
         raise InputError(f"cannot read {path}: {e.strerror or e}") from e
+
+
+def kind_in(data: bytes) -> str | None:
+    """What :func:`kind_of` says of a file that begins with these bytes."""
+    head = data[:_HEAD]
     if head.startswith(b"GGUF"):
         return "gguf"
     if head[8:9] == b"{":  # safetensors: the header's length in 8 bytes, then JSON
@@ -52,7 +63,12 @@ def kind_of(path: Path) -> str | None:
 
 
 def expect(path: Path, wanted: str) -> None:
-    """InputError if the file is plainly another one of ours than the ``wanted`` kind."""
+    """InputError if the file is plainly another one of ours than the ``wanted`` kind.
+
+    And for a pipe in place of a file that is read at several places.
+    """
+    if wanted in _FILES:
+        require_plain(path, wanted)
     found = kind_of(path)
     if found is not None and found != wanted:
         hint = _HINTS.get((found, wanted), "")

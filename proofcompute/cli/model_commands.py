@@ -71,6 +71,7 @@ def keygen(
     model: Annotated[Path, typer.Argument(help="Model file.", show_default=False)],
     output: Out,
     columns: Annotated[int, typer.Option(help="Freivalds columns; each adds 31 bits of soundness.")] = 2,
+    force: Force = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -79,7 +80,7 @@ def keygen(
     Interrupted, it leaves OUTPUT.partial, just as secret, and goes on from there when it is started again.
     """
     out = Output(json)
-    check_output(output)
+    check_output(output, keep=not force, plain=True)
     start = time.perf_counter()
     expect(model, "model")
     from proofcompute.freivalds import soundness_bits

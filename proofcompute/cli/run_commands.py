@@ -11,6 +11,7 @@ import typer
 
 from proofcompute.cli.common import (
     Device,
+    Force,
     Json,
     Out,
     Output,
@@ -70,10 +71,11 @@ def request(
     system: System = None,
     raw: Raw = False,
     suite: Suite = "sha256",
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Write a request. Keep it: a receipt is checked against it."""
-    check_output(output)
+    check_output(output, keep=not force)
     from proofcompute.files import write_atomic
 
     options = _options(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)

@@ -23,6 +23,7 @@ from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from proofcompute.errors import FormatError, MismatchError, StorageError, UnsupportedError
+from proofcompute.files import require_plain
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_scan import GgufHeader, GgufTensor, scan_stream
@@ -68,8 +69,10 @@ def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
         LimitError: larger in some respect than this library allows.
         UnsupportedError: an architecture, storage type, tokenizer or option that is not implemented.
         StorageError: it cannot be read.
+        InputError: it is a pipe or a device.
     """
     path = Path(path)
+    require_plain(path, "checkpoint")
     try:
         with open(path, "rb") as file:
             stat = os.fstat(file.fileno())

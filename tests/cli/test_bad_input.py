@@ -39,7 +39,7 @@ def test_help_and_version() -> None:
 def test_a_checkpoint_that_is_missing_cut_or_none(files: Files, tmp_path: Path) -> None:
     out = tmp_path / "model"
     assert "No such file" in refused("import", tmp_path / "missing.gguf", "-o", out)
-    assert "Is a directory" in refused("import", tmp_path, "-o", out)
+    assert "is a directory" in refused("import", tmp_path, "-o", out)
     data, part = files.gguf.read_bytes(), tmp_path / "part.gguf"
     for cut in (0, 3, 20, 3000, len(data) // 2, len(data) - 1):
         part.write_bytes(data[:cut])
@@ -78,7 +78,7 @@ def test_a_new_key_in_the_place_of_an_old_one_starts_counting_anew(files: Files,
     count = key.with_name("key.attempts")
     count.write_text("7\n")
     assert call("inspect", key, "--json").json["verifications"] == 7
-    assert call("keygen", files.model, "-o", key).status == 0
+    assert call("keygen", files.model, "-o", key, "--force").status == 0
     assert not count.exists()
 
 
@@ -205,3 +205,16 @@ def test_a_fault_of_ours_accuses_nobody(
     words = (key, files.receipt, files.challenge, files.opening, "--request", files.request)
     assert main(arguments("verify", *words)) == FAULT
     assert "RuntimeError: a kernel failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["request", "keygen", "identity"])
+def test_what_cannot_be_made_again_is_not_replaced_in_silence(
+    files: Files, tmp_path: Path, what: str
+) -> None:
+    words = {"request": (files.model, "--prompt", "other"), "keygen": (files.model,), "identity": ()}[what]
+    out = tmp_path / "file"
+    out.write_bytes(b"precious")
+    assert "--force" in refused(what, *words, "-o", out)
+    assert out.read_bytes() == b"precious"
+    done(what, *words, "-o", out, "--force")
+    assert out.read_bytes() != b"precious"
