@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.driver import Files, arguments, call, refused, start
+from cli.driver import Files, arguments, call, done, refused, start
 from importers.gguf_writer import GgufFile
 from importers.tiny import tiny_file
 from proofcompute.cli import FAULT, main
