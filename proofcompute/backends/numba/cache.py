@@ -15,7 +15,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
@@ -36,6 +35,7 @@ from proofcompute.backends.numba.signatures import (
     real,
     void,
 )
+from proofcompute.backends.numba.target import SETTINGS, settings, target
 from proofcompute.backends.scalar.rounded import OPTIONS, register
 from proofcompute.errors import DeviceError
 
@@ -43,10 +43,6 @@ __all__ = ["Later", "external", "function_of_numba", "helper", "intrinsic", "ker
 
 _BACKENDS: Final = Path(__file__).parents[1]
 _SOURCES: Final = (_BACKENDS / "numba", _BACKENDS / "scalar", _BACKENDS.parent / "numerics")
-_HARMLESS: Final = frozenset(("NUMBA_NUM_THREADS",))
-"""Settings of Numba that change no code."""
-_SETTINGS: Final = Path(".numba_config.yaml")
-"""More settings, which Numba takes from the directory that a process is started in."""
 _loaded: Final[dict[str, Callable[..., Any]]] = {}
 """What each entry was made of."""
 
@@ -86,10 +82,9 @@ def _version_of_numba() -> str:
 
 @cache
 def _directory() -> Path | None:
-    words = [_version_of_numba(), llvmlite.__version__, np.__version__, sys.version, *machine.host()]
-    settings = os.environ.keys() - _HARMLESS
-    words += sorted(f"{name}={os.environ[name]}" for name in settings if name.startswith("NUMBA_"))
-    words += [_SETTINGS.read_bytes().hex()] if _SETTINGS.is_file() else []
+    words = [_version_of_numba(), llvmlite.__version__, np.__version__, sys.version, *target()]
+    words += settings()
+    words += [SETTINGS.read_bytes().hex()] if SETTINGS.is_file() else []
     return filecache.cache_directory(filecache.user_cache(), "numba", source_key(_SOURCES, words))
 
 

@@ -22,6 +22,7 @@ from numba.np.arrayobj import make_array, populate_array
 from proofcompute.backends.numba.machine import Fields
 from proofcompute.backends.numba.runtime import RUNTIME
 from proofcompute.backends.numba.signatures import Parameter, Rows, Signature, boolean, int64, real, void
+from proofcompute.backends.numba.target import target
 from proofcompute.errors import DeviceError
 
 __all__ = ["compile_kernel"]
@@ -52,6 +53,11 @@ def compile_kernel(
     if str(nrtdynmod._meminfo_struct_type).replace('"', "") != _BLOCK:
         raise DeviceError(f"Numba {numba.__version__} is of an unknown kind; use --device numpy")
     context = cpu_target.target_context
+    if context.codegen().magic_tuple() != target():
+        raise DeviceError(
+            "Numba now generates code for another processor than when the first kernel was made; set "
+            "NUMBA_CPU_NAME and NUMBA_CPU_FEATURES before proofcompute is used"
+        )
     flags = compiler.Flags()
     cpu_target.options.parse_as_flags(flags, {"nopython": True, **options})
     flags.no_cpython_wrapper = True

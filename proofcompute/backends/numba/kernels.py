@@ -27,6 +27,7 @@ from proofcompute.backends.numba.arguments import (
 from proofcompute.backends.numba.checks import CpuChecks
 from proofcompute.backends.numba.modules import Module
 from proofcompute.backends.numba.steps import recorded
+from proofcompute.backends.numba.target import target
 from proofcompute.errors import DeviceError, ExecutionError, InputError, LimitError
 from proofcompute.kernels import (
     F32,
@@ -67,7 +68,7 @@ class NumbaKernels(CpuChecks):
     """Canonical arithmetic on the CPU, equal byte for byte to :class:`proofcompute.numerics.NumpyKernels`.
 
     Raises the same errors. DeviceError on construction where this machine's binary32 is not the canonical
-    one, or Numba's compiler is switched off.
+    one, Numba's compiler is switched off, or told to use what this processor does not have.
     """
 
     name: str = "numba"
@@ -77,6 +78,7 @@ class NumbaKernels(CpuChecks):
         check_platform()
         if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" or sys.byteorder != "little":
             raise DeviceError("Numba cannot compile here (NUMBA_DISABLE_JIT is set?); use --device numpy")
+        target()
 
     _products = Module("products")
     _linear = Module("linear")

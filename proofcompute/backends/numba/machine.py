@@ -23,7 +23,7 @@ from llvmlite import binding
 
 from proofcompute.errors import DeviceError
 
-__all__ = ["Fields", "function", "host", "missing"]
+__all__ = ["Fields", "function", "missing"]
 
 _FASTCALL: Final = 0x80
 """``METH_FASTCALL`` of Python's C API."""
@@ -77,12 +77,6 @@ _kept: Final[list[object]] = []
 _guard: Final = threading.Lock()
 # A process that is forked while a thread of its parent loads code would wait for that thread for ever.
 os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
-
-
-def host() -> list[str]:
-    """The words that name the machine that code is generated for."""
-    features = binding.get_host_cpu_features().flatten()
-    return [binding.get_process_triple(), binding.get_host_cpu_name(), features]
 
 
 def missing(symbols: Sequence[str]) -> list[str]:

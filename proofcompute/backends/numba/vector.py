@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from llvmlite import binding, ir
+from llvmlite import ir
+
+from proofcompute.backends.numba.target import has
 
 __all__ = [
     "BYTE",
@@ -57,17 +59,13 @@ LANES: Final = 16
 """32-bit lanes of a vector: one AVX-512 register, two of AVX2, four of NEON."""
 
 
-def _has(feature: str) -> bool:
-    return bool(binding.get_host_cpu_features().get(feature, False))
-
-
-WIDE_REGISTERS: Final = _has("avx512bw")
+WIDE_REGISTERS: Final = has("avx512bw")
 """Whether 32 vectors of 16 lanes fit in registers. Chooses block sizes; no result depends on it."""
 
-PERMUTES: Final = 16 if _has("avx512f") else 8 if _has("avx2") else 0
-"""Most lanes that :func:`permute` takes, 16 or 8; 0 where the CPU has no such instruction."""
+PERMUTES: Final = 16 if has("avx512f") else 8 if has("avx2") else 0
+"""Most lanes that :func:`permute` takes, 16 or 8; 0 where the target has no such instruction."""
 
-QUADS: Final = _has("avx512vnni")
+QUADS: Final = has("avx512vnni")
 """Whether :func:`multiply_add_bytes` exists, which is another."""
 
 Value = Any
