@@ -32,7 +32,7 @@ app = typer.Typer(
     name="proofcompute",
     help="Check that an untrusted node's neural-network answer is exactly what the model gives.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -85,7 +85,7 @@ def run(argv: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _report(as_json, "interrupted", INTERRUPTED)
     except SystemExit as e:  # typer's way to say that nobody reads its output; 1 means something else here
-        return NO_READER if e.code == 1 else UNUSABLE
+        return 0 if not e.code else NO_READER if e.code == 1 else UNUSABLE  # 0: a completion for the shell
     except BrokenPipeError:
         # nobody reads on; Python would complain once more when it closes the stream
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,7 +98,9 @@ def run(argv: Sequence[str] | None) -> int:
         text = _text(e)
         if not args or not text:
             return UNUSABLE
-        return _report(as_json, f"{text} (see: proofcompute --help)", UNUSABLE)
+        context = getattr(e, "ctx", None)
+        command = "proofcompute" if context is None else context.command_path
+        return _report(as_json, f"{text} (see: {command} --help)", UNUSABLE)
 
 
 def _text(error: Exception) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from proofcompute.errors import InputError
+from proofcompute.errors import InputError, LimitError
 
 if TYPE_CHECKING:
     from proofcompute.kernels import Kernels
@@ -29,6 +30,7 @@ __all__ = [
     "Out",
     "Output",
     "check_output",
+    "command_line",
     "complain",
     "hex_bytes",
     "kernels",
@@ -36,6 +38,7 @@ __all__ = [
     "printable",
     "progress",
     "read_challenge",
+    "read_prompt",
     "read_request",
     "size",
 ]
@@ -151,6 +154,53 @@ def _is_standard_output(path: Path) -> bool:
         return False
     # the device that swallows everything is everybody's
     return os.path.samestat(found, there) and not (stat.S_ISCHR(found.st_mode) and not os.isatty(1))
+
+
+def command_line(context: typer.Context, *words: object, leave_out: Container[str] = ()) -> str:
+    """What to type to run the command again: ``words``, and the options that were typed, for a shell.
+
+    ``leave_out``: parameters whose options belong to the first time only.
+    """
+    line = [*context.command_path.split(), *map(str, words)]
+    for option in context.command.params:
+        name, value = str(option.name), context.params.get(str(option.name))
+        source = context.get_parameter_source(name)
+        if option.param_type_name != "option" or name in leave_out or source is None:
+            continue
+        if source.name != "COMMANDLINE":
+            continue
+        if isinstance(value, bool):
+            line.append(option.opts[-1])
+        else:
+            for each in value if isinstance(value, tuple | list) else (value,):
+                line += [option.opts[0], str(each)]
+    return shlex.join(line)
+
+
+def read_prompt(prompt: str | None, file: Path | None) -> str | None:
+    """What to ask: as it was typed, or from a file (``-``: standard input), without the newline at its end.
+
+    InputError for both, or for what is not UTF-8; LimitError for too much; None if neither was given.
+    """
+    if file is None:
+        return prompt
+    if prompt is not None:
+        raise InputError("give either --prompt or --prompt-file")
+    from proofcompute.limits import MAX_TEXT
+
+    standard = str(file) == "-"
+    try:
+        with open(0 if standard else file, "rb", closefd=not standard) as stream:
+            data = stream.read(MAX_TEXT + 1)
+    except OSError as e:
+        raise InputError(f"cannot read the prompt {file}: {e.strerror or e}") from e
+    if len(data) > MAX_TEXT:
+        raise LimitError(f"the prompt {file} is larger than {MAX_TEXT} bytes")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as e:
+        raise InputError(f"the prompt in {file} is not UTF-8: {e}") from e
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def hex_bytes(text: str, what: str, length: int = 32) -> bytes:

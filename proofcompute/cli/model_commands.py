@@ -15,6 +15,7 @@ from proofcompute.cli.common import (
     Out,
     Output,
     check_output,
+    command_line,
     kernels,
     progress,
     size,
@@ -68,6 +69,7 @@ def identity(output: Out, force: Force = False, json: Json = False) -> None:
 
 
 def keygen(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Model file.", show_default=False)],
     output: Out,
     columns: Annotated[int, typer.Option(help="Freivalds columns; each adds 31 bits of soundness.")] = 2,
@@ -93,7 +95,7 @@ def keygen(
         with progress("keygen", work) as advance:
             key = write_key(file, kernels(device), output, columns=columns, progress=advance)
     except KeyboardInterrupt:
-        out.say(f"interrupted; to go on: proofcompute keygen {model} -o {output} --columns {columns}")
+        out.say(f"interrupted; to go on: {command_line(context, model)}")
         raise
     forget_attempts(output)  # after the new key is in place: rather a count too high than one too low
     nbytes, bits = output.stat().st_size, soundness_bits(columns, 1)

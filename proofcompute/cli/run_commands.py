@@ -16,15 +16,18 @@ from proofcompute.cli.common import (
     Out,
     Output,
     check_output,
+    command_line,
     hex_bytes,
     kernels,
     load_model,
     progress,
     read_challenge,
+    read_prompt,
     read_request,
     size,
 )
 from proofcompute.cli.kinds import expect
+from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,17 +51,37 @@ Stop = Annotated[list[str] | None, typer.Option(help="A text that ends the answe
 Nonce = Annotated[str | None, typer.Option(help="32 bytes in hex, never used before; random unless given.")]
 Node = Annotated[str | None, typer.Option(metavar="PUBKEY", help="Public key (hex) of the node to ask.")]
 System = Annotated[str | None, typer.Option(help="What the system message says.")]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option("--prompt-file", metavar="FILE", help="What to ask, from a file; - is standard input."),
+]
 Raw = Annotated[
     bool,
     typer.Option("--raw", help="No chat template; names of control tokens in the prompt are these."),
 ]
 Suite = Annotated[str, typer.Option(help="Hash suite of the trace: sha256, keccak256 or blake3.")]
+_OF_THE_PROMPT = (
+    "prompt",
+    "prompt_file",
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "seed",
+    "stop",
+    "system",
+    "raw",
+    "suite",
+)
+"""Parameters that say what to ask; a request file holds them."""
 
 
 def request(
     model: ModelFile,
     output: Out,
-    prompt: Annotated[str, typer.Option(help="What to ask.", show_default=False)],
+    prompt: Annotated[str | None, typer.Option(help="What to ask.")] = None,
+    prompt_file: PromptFile = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = 0.0,
     top_k: TopK = 0,
@@ -78,12 +101,15 @@ def request(
     check_output(output, keep=not force)
     from proofcompute.files import write_atomic
 
+    what = read_prompt(prompt, prompt_file)
+    if what is None:
+        raise InputError("say what to ask: --prompt or --prompt-file")
     options = _options(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
     if nonce is not None:
         options["nonce"] = hex_bytes(nonce, "the nonce")
     if node is not None:
         options["node"] = hex_bytes(node, "the node's public key")
-    made = _build(load_model(model), prompt, system, raw, options)
+    made = _build(load_model(model), what, system, raw, options)
     write_atomic(output, made.encode())
     out, tokens = Output(json), len(made.inputs[0][1]) // 4
     out.say(f"{output}: {tokens} prompt tokens, digest {made.digest.hex()}")
@@ -101,16 +127,23 @@ def request(
 
 
 def run(
+    context: typer.Context,
     model: ModelFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the run.", show_default=False)],
     request: Annotated[
-        Path | None, typer.Argument(metavar="[REQUEST]", help="Request file.", show_default=False)
+        Path | None, typer.Argument(metavar="REQUEST", help="Request file.", show_default=False)
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="What to ask, in place of REQUEST.")] = None,
+    prompt_file: PromptFile = None,
     identity: Annotated[Path | None, typer.Option(help="The node's key pair; else a new one.")] = None,
     no_commit: Annotated[
         bool, typer.Option("--no-commit", help="Answer only; run again without this to commit.")
     ] = False,
+    retention: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seconds for which challenges are answered (a week unless given)."),
+    ] = None,
+    outputs: Outputs = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = 0.0,
     top_k: TopK = 0,
@@ -129,8 +162,10 @@ def run(
     An interrupted run goes on where it was when it is run again with the same request. The options from
     --max-tokens on belong to --prompt.
     """
-    if (request is None) == (prompt is None):
+    what = read_prompt(prompt, prompt_file)
+    if (request is None) == (what is None):
         raise InputError("give either a request file or --prompt")
+    check_outputs(outputs)
     from proofcompute.prover import RunDirectory
     from proofcompute.signing import NodeIdentity
 
@@ -138,7 +173,7 @@ def run(
         expect(identity, "identity")
     node = NodeIdentity.new() if identity is None else NodeIdentity.load(identity)
     directory = RunDirectory(output)
-    if prompt is not None and (output / "request").exists():
+    if what is not None and (output / "request").exists():
         raise InputError(
             f"{output} holds a run already; to go on with it give its request: {output / 'request'}"
         )
@@ -147,15 +182,16 @@ def run(
         asked = read_request(request)
     else:
         options = _options(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
-        asked = _build(loaded, prompt or "", system, raw, options)
+        asked = _build(loaded, what or "", system, raw, options)
     if asked.node not in (b"", node.public) and not no_commit:
         raise InputError(f"the request is for node {asked.node.hex()}; give its key pair with --identity")
     try:
-        _run(loaded, model, asked, directory, None if no_commit else node, device, out)
+        _run(loaded, model, asked, directory, None if no_commit else node, retention, outputs, device, out)
     except KeyboardInterrupt:
         out.say()
         if (output / "request").exists():
-            out.say(f"interrupted; to go on: proofcompute run {model} {output / 'request'} -o {output}")
+            line = command_line(context, model, output / "request", leave_out=_OF_THE_PROMPT)
+            out.say(f"interrupted; to go on: {line}")
         raise
     finally:
         directory.close()
@@ -167,12 +203,14 @@ def _run(
     asked: Request,
     directory: RunDirectory,
     node: NodeIdentity | None,
+    retention: int | None,
+    outputs: Path | None,
     device: str,
     out: Output,
 ) -> None:
     """The run itself; ``node`` None means without a commitment."""
     from proofcompute.generation import Engine
-    from proofcompute.prover import make_receipt
+    from proofcompute.prover import RETENTION, make_receipt
 
     asked.check(model.program, model.model_id)  # before the directory is touched
     engine = Engine(model, kernels(device))
@@ -182,6 +220,7 @@ def _run(
     session = engine.add(asked, kept)
     _generate(engine, session, directory, out)
     seconds = time.perf_counter() - start
+    write_outputs(outputs, session.statement().outputs)
     vocabulary = engine.vocabulary
     fields: dict[str, object] = {
         "run": str(directory.path),
@@ -195,7 +234,9 @@ def _run(
         out.result({**fields, "receipt": None})
         return
     start = time.perf_counter()
-    receipt = make_receipt(model, session, engine.kernels, node)
+    receipt = make_receipt(
+        model, session, engine.kernels, node, retention=RETENTION if retention is None else retention
+    )
     directory.finish(session, receipt)
     committing = time.perf_counter() - start
     nbytes = directory.receipt_path.stat().st_size
@@ -244,23 +285,35 @@ def _generate(engine: Engine, session: Session, directory: RunDirectory, out: Ou
 
 def open_(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.", show_default=False)],
-    challenge: Annotated[Path, typer.Argument(metavar="CHALLENGE", help="Challenge.", show_default=False)],
     output: Out,
+    challenge: Annotated[
+        Path | None, typer.Argument(metavar="CHALLENGE", help="Challenge.", show_default=False)
+    ] = None,
+    public: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="In place of CHALLENGE: a public proof of N cells."),
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="Model file, if it is not where the run had it.")] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Open the cells that a challenge names."""
+    """Open the cells that a challenge names, or those of a public proof, which follow from the receipt.
+
+    Whoever has the model file checks a public proof with verify-public, and needs no secret.
+    """
     check_output(output)
+    if (challenge is None) == (public is None):
+        raise InputError("give either a challenge or --public")
     from proofcompute.files import writing
+    from proofcompute.messages import public_challenge
     from proofcompute.prover import RunDirectory, open_cells
 
     out, start = Output(json), time.perf_counter()
     directory = RunDirectory(run)
     if not run.is_dir():
         raise InputError(f"{run} is not the directory of a run")
-    asked = read_challenge(challenge)
-    directory.receipt()  # whether the run is finished, before the model is read
+    signed = directory.receipt()  # whether the run is finished, before the model is read
+    asked = read_challenge(challenge) if challenge is not None else public_challenge(signed, public or 0)
     path = directory.model_path() if model is None else model
     if model is None and not path.exists():
         raise InputError(f"the run's model {path} is gone; name the model file with --model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -45,20 +46,23 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     # seconds of work, so that the signal finds it running
     done("import", write_tiny_gguf(tmp_path / "tiny.gguf", context=4096), "-o", model)
     done("request", model, "--prompt", "the", "--max-tokens", 1200, "-o", request)
-    process = start("run", model, request, "-o", run)
+    process = start("run", model, request, "-o", run, "--retention", 60)
     while process.poll() is None and not (tokens.exists() and tokens.stat().st_size >= 12):
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130, err
     assert b"Traceback" not in err
-    assert f"to go on: proofcompute run {model} {run / 'request'} -o {run}" in out.decode()
+    again = out.decode().partition("to go on: ")[2].splitlines()[0]
+    options = ["-o", str(run), "--retention", "60", "--device", "numpy"]
+    assert shlex.split(again) == ["proofcompute", "run", str(model), str(run / "request"), *options]
     assert not (run / "receipt").exists()
     assert not (run / "trace").exists()
     kept = tokens.read_bytes()
     assert len(kept) >= 12
     assert call("inspect", run, "--json").json["state"].startswith("interrupted")
-    done("run", model, run / "request", "-o", run)
+    done(*shlex.split(again)[1:])
+    assert Receipt.decode((run / "receipt").read_bytes()).retention == 60
     done("run", model, request, "-o", tmp_path / "whole")
     whole = answer(tmp_path / "whole")
     assert answer(run) == whole
