@@ -39,7 +39,8 @@ class Auditor:
         node: public key that must have signed; None: the one in the request, or any if it names none.
         retention: seconds for which a receipt must promise that challenges are answered.
 
-    Verifications are counted by the key (:attr:`attempts`), since each takes a little of its soundness.
+    Verifications are counted in the key's own log (:attr:`attempts`), since each takes a little of its
+    soundness.
     """
 
     def __init__(
@@ -54,13 +55,16 @@ class Auditor:
         self.kernels = kernels_for(device) if isinstance(device, str) else device
         self.node = node
         self.retention = retention
-        self.attempts = 0
-        """Verifications made so far."""
 
     @property
     def card(self) -> ModelCard:
         """The card of the model audited: requests are made from it."""
         return self.holds.card
+
+    @property
+    def attempts(self) -> int:
+        """Verifications made so far under the key, by whomever; 0 of who holds no key."""
+        return len(self.holds.log.attempts) if isinstance(self.holds, Key) else 0
 
     def claim(self, request: Request, receipt: bytes) -> Claim:
         """What a receipt claims, once it passes steps 1 to 5.
@@ -101,7 +105,6 @@ class Auditor:
         this auditor's. A stream is read frame by frame. ``progress`` gets the number of rows of each cell
         checked.
         """
-        self.attempts += 1
         stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
         return verify(
             self._checker(),
@@ -111,7 +114,6 @@ class Auditor:
             stream,
             kernels=self.kernels,
             node=self.node,
-            attempts=self.attempts,
             progress=progress,
         )
 

@@ -31,7 +31,9 @@ MAX_CHALLENGE: Final = 16 * MIB
 MAX_OPENING_PART: Final = 256 * MIB
 """One frame of an opening: the roots, or all that one cell needs."""
 MAX_KEY: Final = 1 * GIB
-"""A verifier's key file."""
+"""A verifier's key, the log of its attempts apart."""
+MAX_ATTEMPTS: Final = 1 << 20
+"""Attempts under one key, each a record of its log; they cost 20 bits of soundness."""
 MAX_PROGRAM: Final = 64 * MIB
 """An encoded program."""
 MAX_SEGMENTS: Final = 1 << 12

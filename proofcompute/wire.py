@@ -37,6 +37,7 @@ __all__ = [
     "as_str",
     "check_head",
     "decode",
+    "decode_first",
     "encode",
     "f32_bits",
     "f32_from_bits",
@@ -107,10 +108,18 @@ def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str) -> Va
     LimitError if it is larger than ``limit``, has more than MAX_ITEMS array elements, or nests arrays more
     than MAX_DEPTH deep.
     """
-    view = memoryview(data)
-    if view.nbytes > limit:
-        raise LimitError(f"{what}: {view.nbytes} bytes, at most {limit} are allowed")
-    view = view.cast("B")
+    size = memoryview(data).nbytes
+    if size > limit:
+        raise LimitError(f"{what}: {size} bytes, at most {limit} are allowed")
+    value, end = decode_first(data, what=what)
+    if end != size:
+        raise FormatError(f"{what}: {size - end} bytes after the end")
+    return value
+
+
+def decode_first(data: bytes | bytearray | memoryview, *, what: str) -> tuple[Value, int]:
+    """The value whose encoding ``data`` begins with, and where it ends; otherwise as :func:`decode`."""
+    view = memoryview(data).cast("B")
     size = len(view)
     at = 0
     items = 0
@@ -157,9 +166,7 @@ def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str) -> Va
             part = view[at:end]
             done.append(_text(part, what) if major == _TEXT else bytes(part))
             at = end
-    if at != size:
-        raise FormatError(f"{what}: {size - at} bytes after the end")
-    return done[0]
+    return done[0], at
 
 
 def long_argument(view: memoryview, at: int, announced: int, what: str) -> tuple[int, int]:

@@ -11,7 +11,6 @@ from typing import Annotated, BinaryIO, Final
 import typer
 
 from proofcompute.cli.common import Json, Output, load_model, size
-from proofcompute.cli.counter import read_attempts
 from proofcompute.cli.kinds import kind_in, kind_of
 from proofcompute.errors import FormatError, InputError
 from proofcompute.limits import MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MIB
@@ -92,7 +91,8 @@ def _key(path: Path) -> Facts:
     from proofcompute.freivalds import soundness_bits
     from proofcompute.verifier import Key
 
-    key, attempts = Key.load(path), read_attempts(path)
+    key = Key.load(path)
+    attempts = len(key.log.attempts)
     return {
         "model_id": key.model_id.hex(),
         "columns": key.columns.k,

@@ -20,7 +20,6 @@ from proofcompute.cli.common import (
     progress,
     size,
 )
-from proofcompute.cli.counter import forget_attempts
 from proofcompute.cli.kinds import expect
 
 __all__ = ["identity", "import_", "keygen"]
@@ -97,7 +96,6 @@ def keygen(
     except KeyboardInterrupt:
         out.say(f"interrupted; to go on: {command_line(context, model)}")
         raise
-    forget_attempts(output)  # after the new key is in place: rather a count too high than one too low
     nbytes, bits = output.stat().st_size, soundness_bits(columns, 1)
     out.say(f"{output}: {size(nbytes)}, soundness {bits:.1f} bits. Keep it secret.")
     out.result(

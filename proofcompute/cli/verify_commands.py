@@ -23,7 +23,6 @@ from proofcompute.cli.common import (
     read_request,
     size,
 )
-from proofcompute.cli.counter import count_attempt
 from proofcompute.cli.kinds import expect, kind_of
 from proofcompute.errors import Cell, InputError, LimitError, VerificationError
 
@@ -106,10 +105,6 @@ def verify(
     ],
     request: Annotated[Path, typer.Option(help="Your request.", show_default=False)],
     node: Annotated[str | None, typer.Option(metavar="PUBKEY", help="Who must have signed (hex).")] = None,
-    attempts: Annotated[
-        int | None,
-        typer.Option(help="Verifications made under this key, this one included; counted in KEY.attempts."),
-    ] = None,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -141,8 +136,6 @@ def verify(
     except OSError as e:
         raise InputError(f"cannot read opening {opening}: {e.strerror or e}") from e
     with stream:
-        if attempts is None:
-            attempts = count_attempt(key) if isinstance(holder, Key) else 1
         total = sum(c.b - c.a for c in cells.cells)
         try:
             with progress("verify", total) as advance:
@@ -155,13 +148,12 @@ def verify(
                     stream,
                     kernels=backend,
                     node=signer,
-                    attempts=attempts,
                     progress=advance,
                 )
         except VerificationError as e:
-            _reject(out, e, attempts, time.perf_counter() - start)
+            _reject(out, e, holder, time.perf_counter() - start)
             raise typer.Exit(1) from e
-    _accept(out, found, holder.card, asked, data, attempts, time.perf_counter() - start)
+    _accept(out, found, holder, asked, data, time.perf_counter() - start)
 
 
 def _program(path: Path, receipt: Receipt) -> Program:
@@ -202,12 +194,12 @@ def _receipt(path: Path) -> bytes:
 def _accept(
     out: Output,
     found: Verified,
-    card: ModelCard,
+    holder: Key | Model,
     request: Request,
     receipt: bytes,
-    attempts: int,
     seconds: float,
 ) -> None:
+    card = holder.card
     answer = _answer(card, receipt)
     shares = {s: found.detects_share(s) for s in SHARES}
     out.say("verified: every cell asked for was checked and holds")
@@ -234,7 +226,7 @@ def _accept(
             "node": found.node.hex(),
             "model_id": card.model_id.hex(),
             "soundness_bits": found.soundness_bits,
-            "attempts": attempts,
+            "attempts": _attempts(holder),
             "detects_one": found.detects_one,
             "detects_shares": {str(s): p for s, p in shares.items()},
             "bytes_opened": found.bytes_opened,
@@ -257,7 +249,7 @@ def _answer(card: ModelCard, receipt: bytes) -> str | None:
     return card.vocabulary.text_bytes(tokens).decode("utf-8", "replace")
 
 
-def _reject(out: Output, error: VerificationError, attempts: int, seconds: float) -> None:
+def _reject(out: Output, error: VerificationError, holder: Key | Model, seconds: float) -> None:
     """What failed, without anything that would tell about the secret columns (the error holds nothing)."""
     complain(f"REJECTED: {error}")
     cell: Cell | None = error.cell
@@ -270,10 +262,17 @@ def _reject(out: Output, error: VerificationError, attempts: int, seconds: float
             "operation": error.operation,
             "cells": 0,
             "soundness_bits": 0.0,
-            "attempts": attempts,
+            "attempts": _attempts(holder),
             "seconds": seconds,
         }
     )
+
+
+def _attempts(holder: Key | Model) -> int | None:
+    """Verifications made under the key so far; a model needs no count."""
+    from proofcompute.verifier import Key
+
+    return len(holder.log.attempts) if isinstance(holder, Key) else None
 
 
 def _seed(text: str) -> bytes:

@@ -9,14 +9,17 @@ from proofcompute.errors import Cell
 from proofcompute.freivalds import DerivedColumns, soundness_bits
 from proofcompute.interpreter import Needs
 from proofcompute.kernels import Kernels
-from proofcompute.messages import Part
+from proofcompute.messages import Part, Request
 from proofcompute.model import Model
 from proofcompute.source import ComputeProducts, WeightRows
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import HASH_BITS
 from proofcompute.verifier.sources import HeldProducts, HintProducts, OpenedTables, open_tables
 
-__all__ = ["Holder", "KeyHolder", "PublicHolder", "WeightsHolder"]
+__all__ = ["HASH_QUERIES", "Holder", "KeyHolder", "PublicHolder", "WeightsHolder"]
+
+HASH_QUERIES = 1 << 80
+"""Hash queries that a prover is assumed to afford; their log2 is subtracted from the soundness."""
 
 
 class Holder(Protocol):
@@ -32,8 +35,12 @@ class Holder(Protocol):
         """The model."""
         ...
 
-    def soundness_bits(self, attempts: int) -> float:
-        """-log2 of the probability that a false product passes in so many attempts."""
+    def begin(self, request: Request) -> float:
+        """Count this check of a request, before it looks at any product.
+
+        Returns -log2 of the probability that a false product passes in it or passed in one before. Raises as
+        :meth:`proofcompute.attempts.Log.attempt`.
+        """
         ...
 
     def prepare(self, kernels: Kernels) -> None:
@@ -61,8 +68,9 @@ class KeyHolder:
         """See Holder."""
         return self.key.card
 
-    def soundness_bits(self, attempts: int) -> float:
+    def begin(self, request: Request) -> float:
         """See Holder."""
+        attempts = self.key.log.attempt(request.nonce, request.digest)
         return soundness_bits(self.key.columns.k, attempts)
 
     def prepare(self, kernels: Kernels) -> None:
@@ -92,7 +100,7 @@ class WeightsHolder:
         """See Holder."""
         return self.model.card
 
-    def soundness_bits(self, attempts: int) -> float:
+    def begin(self, request: Request) -> float:
         """See Holder; nothing is left to chance but the hashes."""
         return HASH_BITS
 
@@ -122,9 +130,9 @@ class PublicHolder:
         """See Holder."""
         return self.model.card
 
-    def soundness_bits(self, attempts: int) -> float:
-        """See Holder; ``attempts`` counts the hash queries that a prover may have spent on grinding."""
-        return soundness_bits(self.columns.k, attempts)
+    def begin(self, request: Request) -> float:
+        """See Holder; the attempts are the hash queries that a prover may have spent on grinding."""
+        return soundness_bits(self.columns.k, HASH_QUERIES)
 
     def prepare(self, kernels: Kernels) -> None:
         """See Holder."""

@@ -3,6 +3,9 @@
 A key holds everything that auditing a model takes without its weights: program, tokenizer, weight scales and
 biases, weight vectors, the Merkle roots behind the model id, the secret seed of S, and V = W^T S for every
 weight matrix (:mod:`.keymaking` makes them). **The whole file is secret**: W is public, so V gives S away.
+
+A key also knows how often it was used (:mod:`proofcompute.attempts`). Its file is the key, which never
+changes, and then the log of its attempts, which only grows.
 """
 
 from __future__ import annotations
@@ -14,20 +17,23 @@ from pathlib import Path
 import numpy as np
 
 from proofcompute import hashing, wire
+from proofcompute.attempts import RECORD, FileLog, Log, MemoryLog, read_records, write_records
 from proofcompute.card import ModelCard
-from proofcompute.errors import FormatError
+from proofcompute.errors import FormatError, LimitError
 from proofcompute.field import P31
 from proofcompute.files import check_private, read_limited, write_atomic
 from proofcompute.freivalds import SecretColumns
 from proofcompute.kernels import F32, U32
-from proofcompute.limits import MAX_COLUMNS, MAX_KEY, MAX_TEMPLATE, MAX_TOKENIZER
-from proofcompute.ops import decode_program, encode_program
+from proofcompute.hashing import DIGEST
+from proofcompute.limits import MAX_ATTEMPTS, MAX_COLUMNS, MAX_KEY
 from proofcompute.program import Program, WeightSpec
 
-__all__ = ["Entry", "Key", "MatrixEntry", "decode_entry", "encode_entry"]
+__all__ = ["LARGEST", "Entry", "Key", "MatrixEntry", "decode_body", "decode_entry", "encode_entry"]
 
 KIND = "proofcompute verifier key"
 VERSION = 4
+LARGEST = MAX_KEY + RECORD * MAX_ATTEMPTS
+"""Bytes of a key's file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +53,17 @@ Entry = MatrixEntry | F32
 """What a key holds of a weight: of a vector, all of it."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Key:
-    """A private verifier key for one model."""
+    """A private verifier key for one model. All but its log stays as it is."""
 
     card: ModelCard
     columns: SecretColumns
     scales: Mapping[str, tuple[F32, F32 | None]]
     """Scale and bias of each output channel of each weight matrix."""
     vectors: Mapping[str, F32]
+    log: Log = field(default_factory=MemoryLog)
+    """Its attempts: in its file, once it was read from one or saved to one."""
 
     @property
     def program(self) -> Program:
@@ -92,15 +100,15 @@ class Key:
         return MatrixEntry(columns.projections[spec.name], scale, bias, columns.largest[spec.name])
 
     def encode(self) -> bytes:
-        """Canonical bytes, a checksum last."""
+        """Canonical bytes: the key, a checksum last, and the log of its attempts."""
+        body = self._body()
+        return body + write_records(self.log.attempts, body[-DIGEST:])
+
+    def _body(self) -> bytes:
         fields = (
             KIND,
             VERSION,
-            self.model_id,
-            encode_program(self.program),
-            self.card.tokenizer,
-            self.card.template,
-            self.card.roots,
+            self.card.value(),
             self.columns.seed,
             self.columns.k,
             tuple(encode_entry(self._entry(spec)) for spec in self.program.weights),
@@ -109,38 +117,61 @@ class Key:
 
     @staticmethod
     def decode(data: bytes) -> Key:
-        """The key that ``data`` encodes; FormatError or LimitError if it is damaged."""
-        top = wire.as_list(wire.decode(data, limit=MAX_KEY, what="key"), "key", n=11)
-        if top[0] != KIND or top[1] != VERSION:
-            raise FormatError(
-                "this is not a verifier key of this version; make one with 'proofcompute keygen'"
-            )
-        if hashing.message_digest("sha256", "key", wire.encode(top[:-1])) != top[-1]:
-            raise FormatError("the key file is damaged: its checksum does not fit")
-        program = decode_program(wire.as_bytes(top[3], "program"))
-        roots = wire.as_list(top[6], "roots", n=len(program.weights))
-        card = ModelCard(
-            program,
-            wire.as_bytes(top[4], "tokenizer", max_size=MAX_TOKENIZER),
-            wire.as_str(top[5], "template", MAX_TEMPLATE),
-            tuple(wire.as_bytes(r, "root", 32) for r in roots),
-        )
-        if card.model_id != wire.as_bytes(top[2], "model id", 32):
-            raise FormatError("the key's model id is not that of its program and roots")
-        k = wire.as_int(top[8], "columns", 1, MAX_COLUMNS)
-        weights = wire.as_list(top[9], "weights", n=len(program.weights))
-        entries = [decode_entry(s, v, k) for s, v in zip(program.weights, weights, strict=True)]
-        return Key.of(card, wire.as_bytes(top[7], "seed", 32), k, entries)
+        """The key that ``data`` encodes, its log in memory; FormatError or LimitError if it is damaged."""
+        key, end = decode_body(data)
+        if (len(data) - end) % RECORD:
+            raise FormatError("the key's log of attempts ends inside a record")
+        key.log = MemoryLog(read_records(data[end:], data[end - DIGEST : end]))
+        return key
 
     def save(self, path: Path) -> None:
-        """Write the key, readable by its owner only (mode 0600)."""
-        write_atomic(path, self.encode(), 0o600)
+        """Write the key and its log, readable by its owner only (mode 0600).
+
+        From then on a key that was in memory only counts its attempts in this file. A key that is in a file
+        already stays with that one; what is written here is a copy, which begins with the same count.
+        StorageError if the file system refuses.
+        """
+        if isinstance(self.log, FileLog) and self.log.path == path.absolute():
+            return  # it is there, with every attempt
+        body, attempts = self._body(), self.log.attempts
+        anchor = body[-DIGEST:]
+        write_atomic(path, body + write_records(attempts, anchor), 0o600)
+        if isinstance(self.log, MemoryLog):
+            self.log = FileLog(path, len(body), anchor, attempts)
 
     @staticmethod
     def load(path: Path) -> Key:
-        """Read a key file; InputError if others may read it, FormatError if it is damaged."""
+        """Read a key file, which may be read-only until the key is used.
+
+        InputError if others may read it, FormatError if it is damaged.
+        """
         check_private(path, "key")
-        return Key.decode(read_limited(path, MAX_KEY, "key"))
+        data = read_limited(path, LARGEST, "key")
+        key, end = decode_body(data)
+        anchor = data[end - DIGEST : end]
+        key.log = FileLog(path, end, anchor, read_records(data[end:], anchor, path))
+        return key
+
+
+def decode_body(data: bytes) -> tuple[Key, int]:
+    """The key that ``data`` begins with, its log left out, and where that begins.
+
+    Raises as :meth:`Key.decode`.
+    """
+    if len(data) > LARGEST:
+        raise LimitError(f"the key is larger than {LARGEST} bytes")
+    value, end = wire.decode_first(data, what="key")
+    top = wire.as_list(value, "key")
+    if top[:2] != (KIND, VERSION) or len(top) != 7:
+        raise FormatError("this is not a verifier key of this version; make one with 'proofcompute keygen'")
+    if hashing.message_digest("sha256", "key", wire.encode(top[:-1])) != top[-1]:
+        raise FormatError("the key file is damaged: its checksum does not fit")
+    card = ModelCard.from_value(top[2], "model card")
+    weights = card.program.weights
+    k = wire.as_int(top[4], "columns", 1, MAX_COLUMNS)
+    values = wire.as_list(top[5], "weights", n=len(weights))
+    entries = [decode_entry(s, v, k) for s, v in zip(weights, values, strict=True)]
+    return Key.of(card, wire.as_bytes(top[3], "seed", 32), k, entries), end
 
 
 def encode_entry(entry: Entry) -> tuple[wire.Value, ...]:

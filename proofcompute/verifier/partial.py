@@ -30,7 +30,7 @@ from proofcompute.errors import FormatError, InputError, LimitError, MismatchErr
 from proofcompute.files import check_private, exclusive, read_limited
 from proofcompute.hashing import DIGEST
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY
-from proofcompute.verifier.key import Entry, Key, decode_entry, encode_entry
+from proofcompute.verifier.key import LARGEST, Entry, decode_body, decode_entry, encode_entry
 
 __all__ = ["SEED", "PartialKey", "partial_path", "progress_of"]
 
@@ -115,7 +115,7 @@ def _start(path: Path, fd: int, card: ModelCard, columns: int, seed: bytes) -> P
 def _is_finished(key: Path, seed: bytes) -> bool:
     """Whether the key of this seed stands at its path, whoever else may read it."""
     try:
-        return Key.decode(read_limited(key, MAX_KEY, "key")).columns.seed == seed
+        return decode_body(read_limited(key, LARGEST, "key"))[0].columns.seed == seed
     except InputError:
         return False
 

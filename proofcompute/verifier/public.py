@@ -25,15 +25,13 @@ from proofcompute.kernels import Kernels
 from proofcompute.limits import MAX_OPENING_PART
 from proofcompute.messages import OpeningHead, Receipt, Request, public_challenge
 from proofcompute.model import Model
-from proofcompute.verifier.holders import PublicHolder
+from proofcompute.verifier.holders import HASH_QUERIES, PublicHolder
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit
 
 __all__ = ["COLUMNS", "HASH_QUERIES", "verify_public"]
 
 COLUMNS = 6
-HASH_QUERIES = 1 << 80
-"""Hash queries that a prover is assumed to afford; their log2 is subtracted from the soundness."""
 
 
 def verify_public(
@@ -78,7 +76,6 @@ def verify_public(
         checked,
         kernels=kernels,
         node=node,
-        attempts=HASH_QUERIES,
         progress=progress,
     )
     if read[0].digest() != read[1].digest():

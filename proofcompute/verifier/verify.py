@@ -51,10 +51,12 @@ def verify(
     *,
     kernels: Kernels,
     node: bytes | None = None,
-    attempts: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Verified:
     """Check the opened cells of an untrusted node's receipt.
+
+    Each call that gets as far as the opening is an attempt under the key, and counted in its log before any
+    product is looked at, whatever comes of it.
 
     Args:
         key: a private verifier key; or the model itself, and then products are computed, not hinted.
@@ -64,7 +66,6 @@ def verify(
         opening: the node's opening; read frame by frame, so memory does not grow with the number of cells.
         kernels: backend.
         node: public key that must have signed; None: the one in the request, or any if it names none.
-        attempts: verifications made under this key so far, this one included; subtracted as log2.
         progress: gets the number of rows of each cell checked.
 
     Returns:
@@ -75,7 +76,9 @@ def verify(
         InputError: the verifier's own key, request and challenge do not belong together, the key was used so
             often that no bit of soundness is left, or a cell may take more than MAX_OPENING_PART bytes to
             open.
-        MismatchError: the verifier's own weights are not those of the model id.
+        MismatchError: the verifier's own weights are not those of the model id; or the request's nonce is
+            that of another request that was verified under this key.
+        StorageError: the attempt cannot be counted in the key's file.
     """
     holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
     return audit(
@@ -86,7 +89,6 @@ def verify(
         opening,
         kernels=kernels,
         node=node,
-        attempts=attempts,
         progress=progress,
     )
 
@@ -100,21 +102,19 @@ def audit(
     *,
     kernels: Kernels,
     node: bytes | None,
-    attempts: int,
     progress: Callable[[int], None] | None,
 ) -> Verified:
     """:func:`verify` for any holder."""
     require_ieee()
     if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
         raise InputError("the challenge asks for other openings than this key needs; make one for this key")
-    if attempts < 1:
-        raise InputError("attempts counts this verification, so it is at least 1")
-    if holder.soundness_bits(attempts) <= 0:
-        raise InputError(f"after {attempts} verifications this key's checks prove nothing; make a new key")
     inputs = request.check(holder.card.program, holder.card.model_id)
     claim = check_receipt(holder.card, request, inputs, receipt, node)
     check_challenge(claim, challenge)
     holder.prepare(kernels)
+    soundness = holder.begin(request)
+    if soundness <= 0:
+        raise InputError("this key was used so often that its checks prove nothing; make a new key")
     reader = FrameReader(opening, kernels.lead())
     roots = _check_head(claim, challenge, reader)
     check = partial(_check_cell, holder, claim, challenge, roots, kernels)
@@ -136,7 +136,7 @@ def audit(
         outputs=max(o.shape[0] for o in claim.statement.outputs.values()),
         stop_reason=claim.receipt.stop_reason,
         node=claim.receipt.node,
-        soundness_bits=min(holder.soundness_bits(attempts), HASH_BITS),
+        soundness_bits=min(soundness, HASH_BITS),
         bytes_opened=reader.count,
     )
 

@@ -225,7 +225,7 @@ def verify_rows(
         _check_ranges(request, claim, challenge)
     except MismatchError as e:
         raise VerificationError(6, str(e)) from e
-    used.attempts += 1
+    used.log.attempt(request.nonce, request.digest)
     bounds: list[FloatBound] = []
     for first, end in challenge.ranges:
         a, c = _read_rows(request, claim, first, end, opening, kernels)

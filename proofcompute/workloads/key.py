@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
+from proofcompute.attempts import Log, MemoryLog
 from proofcompute.devices import kernels_for
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.hashing import Xof
@@ -80,8 +81,8 @@ class ProductKey:
         secret = secrets.token_bytes(32) if seed is None else seed
         if len(secret) != 32:
             raise InputError("a key's seed has 32 bytes")
-        self.attempts = 0
-        """Products checked under this key so far, failed ones included."""
+        self.log: Log = MemoryLog()
+        """Its attempts, failed ones included."""
         self._kernels: Kernels = kernels_for(device)
         self.identity = None if suite is None else MatrixId.of(b, suite, self._kernels)
         """B as requests name it, if a hash suite was given."""
@@ -103,19 +104,19 @@ class ProductKey:
     @property
     def soundness_bits(self) -> float:
         """-log2 of the probability that a false product passes in as many attempts as were made so far."""
-        bits = self.columns * math.log2(self.field.p) - math.log2(max(1, self.attempts))
+        bits = self.columns * math.log2(self.field.p) - math.log2(max(1, len(self.log.attempts)))
         return min(bits, MOST_BITS)
 
     def check(self, a: Array, c: Array) -> ProductVerified:
         """Verify that C [n, m] = A B over the integers, for A [n, d] of the key's types.
 
         Raises VerificationError (step 8, without saying which row) if it is not, InputError for other
-        shapes or types, LimitError if d max|A| max|B| reaches 2^60.
+        shapes or types, LimitError if d max|A| max|B| reaches 2^60 or the key was used MAX_ATTEMPTS times.
         """
         a, c = matrix(a, "A", self.dtypes[:1]), matrix(c, "C", self.dtypes[2:])
         if a.shape[1] != self.d or c.shape != (len(a), self.m):
             raise InputError(f"A {list(a.shape)} and C {list(c.shape)} do not fit B [{self.d}, {self.m}]")
-        self.attempts += 1
+        self.log.attempt()
         self.test(a, c)
         return evidence(self, len(a), len(a), [])
 
@@ -141,7 +142,7 @@ class _FloatChecker:
         self.d, self.m = b.shape
         self.dtypes = (b.dtype.name, b.dtype.name, b.dtype.name)
         self.columns = self._check.columns
-        self.attempts = 0
+        self.log: Log = MemoryLog()
 
     @property
     def soundness_bits(self) -> float:

@@ -57,7 +57,7 @@ def verify_product(
     used = checker(
         b, a.dtype.name, c.dtype.name, columns=columns, roundings=roundings, seed=seed, device=device
     )
-    used.attempts += 1
+    used.log.attempt()
     bound = used.test(a, c)
     return evidence(used, n, n, [] if bound is None else [bound])
 
