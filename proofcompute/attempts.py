@@ -34,8 +34,8 @@ __all__ = ["RECORD", "Attempt", "FileLog", "Log", "MemoryLog", "read_records", "
 LINK: Final = 8
 RECORD: Final = 2 * DIGEST + LINK
 """Bytes of a record."""
-NO_NONCE: Final = bytes(DIGEST)
-"""Stands for the nonce of an attempt that no request belongs to; it may be used again."""
+NOTHING: Final = bytes(DIGEST)
+"""In a record, nonce and digest of an attempt that no request belongs to."""
 _PATIENCE = 60.0
 """Seconds to wait while other processes write their attempts."""
 
@@ -51,7 +51,7 @@ class Log(Protocol):
         """Those known here, in order."""
         ...
 
-    def attempt(self, nonce: bytes = NO_NONCE, digest: bytes = NO_NONCE) -> int:
+    def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
         """Count one more attempt, before it is made; its number, from 1. No two get the same.
 
         ``nonce`` and ``digest`` are those of the request, 32 bytes each; the same request may be verified
@@ -73,7 +73,7 @@ class _Known:
     def add(self, nonce: bytes, digest: bytes) -> int:
         """One more; how many there are."""
         self.attempts.append((nonce, digest))
-        if nonce != NO_NONCE:
+        if digest != NOTHING:
             self._digests.setdefault(nonce, digest)
         return len(self.attempts)
 
@@ -81,13 +81,13 @@ class _Known:
         """Refuse what is not to be added; see :meth:`Log.attempt`."""
         if (len(nonce), len(digest)) != (DIGEST, DIGEST):
             raise FormatError(f"a nonce and a request's digest have {DIGEST} bytes each")
-        if self._digests.get(nonce, digest) != digest:
+        if digest != NOTHING and self._digests.get(nonce, digest) != digest:
             raise MismatchError(
                 "this request has the nonce of another one that was verified under this key: a node could "
                 "answer it with the old receipt; make a new request"
             )
         if len(self.attempts) >= MAX_ATTEMPTS:
-            raise LimitError(f"this key was used {MAX_ATTEMPTS} times, which is all it is for; make a new key")
+            raise LimitError(f"this key was used {MAX_ATTEMPTS} times, which is the most; make a new one")
 
 
 @final
@@ -103,7 +103,7 @@ class MemoryLog:
         """See Log."""
         return self._known.attempts
 
-    def attempt(self, nonce: bytes = NO_NONCE, digest: bytes = NO_NONCE) -> int:
+    def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
         """See Log."""
         with self._lock:
             self._known.check(nonce, digest)
@@ -138,7 +138,7 @@ class FileLog:
         """See Log; those of other processes up to the last attempt made here."""
         return self._known.attempts
 
-    def attempt(self, nonce: bytes = NO_NONCE, digest: bytes = NO_NONCE) -> int:
+    def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
         """See Log. FormatError if the records that others added are damaged."""
         with self._lock:
             try:
@@ -167,7 +167,7 @@ class FileLog:
         return self._add(nonce, digest)
 
     def _catch_up(self, fd: int) -> bool:
-        """Read what others have added, and take away what they have not finished; False if it is another file."""
+        """Read what others added, and take away what they did not finish; False if it is another file."""
         at = self._start + RECORD * len(self._known.attempts)
         if _read(fd, at - len(self._link), at) != self._link:
             return False

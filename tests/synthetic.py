@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
+from proofcompute.attempts import MemoryLog
 from proofcompute.generation import Engine, Session
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.decoder import compile_decoder
@@ -65,8 +66,13 @@ def model(seed: int = 0, precision: str = "w8a16") -> Model:
 
 
 @cache
-def key(seed: int = 0, precision: str = "w8a16", columns: int = 2) -> Key:
+def _key(seed: int, precision: str, columns: int) -> Key:
     return keygen(model(seed, precision), KERNELS, columns=columns, seed=bytes([7] * 32))
+
+
+def key(seed: int = 0, precision: str = "w8a16", columns: int = 2) -> Key:
+    """Made once, with a new log each time: the requests of tests have one nonce."""
+    return replace(_key(seed, precision, columns), log=MemoryLog())
 
 
 def request(m: Model, prompt: str = "Hello, world", *, max_tokens: int = 8, **changes: object) -> Request:

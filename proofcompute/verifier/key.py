@@ -23,8 +23,8 @@ from proofcompute.errors import FormatError, LimitError
 from proofcompute.field import P31
 from proofcompute.files import check_private, read_limited, write_atomic
 from proofcompute.freivalds import SecretColumns
-from proofcompute.kernels import F32, U32
 from proofcompute.hashing import DIGEST
+from proofcompute.kernels import F32, U32
 from proofcompute.limits import MAX_ATTEMPTS, MAX_COLUMNS, MAX_KEY
 from proofcompute.program import Program, WeightSpec
 

@@ -16,6 +16,7 @@ import numpy as np
 
 import synthetic
 from proofcompute import wire
+from proofcompute.attempts import MemoryLog
 from proofcompute.errors import Cell, VerificationError
 from proofcompute.generation import stop_reason
 from proofcompute.importers.checkpoint import Decoder, Rope
@@ -66,8 +67,13 @@ def model(seed: int = 0, precision: str = "w8a16") -> Model:
 
 
 @cache
-def key(seed: int = 0, precision: str = "w8a16", columns: int = 2, secret: int = 7) -> Key:
+def _key(seed: int, precision: str, columns: int, secret: int) -> Key:
     return keygen(model(seed, precision), KERNELS, columns=columns, seed=bytes([secret] * 32))
+
+
+def key(seed: int = 0, precision: str = "w8a16", columns: int = 2, secret: int = 7) -> Key:
+    """Made once, with a new log each time: the requests of tests have one nonce."""
+    return replace(_key(seed, precision, columns, secret), log=MemoryLog())
 
 
 def request(m: Model | None = None, prompt: str = PROMPT, **changes: object) -> Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import math
 import traceback
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adversary.cheats import CHEATS
-from adversary.forger import KERNELS, NODE, Case, case, forge, honest, key, model
+from adversary.forger import KERNELS, NODE, Case, case, forge, honest, key, model, request
 from adversary.hints import HINTS, TARGET, hint_of, logits_of, packed_sets, with_hint
 from proofcompute import field
 from proofcompute.errors import InputError, MismatchError
@@ -23,7 +23,7 @@ from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
 from proofcompute.numerics.bitpack import pack
 from proofcompute.program import Site
-from proofcompute.verifier import Key, keygen, verify
+from proofcompute.verifier import Key, keygen
 
 
 @pytest.mark.parametrize("name", HINTS)
@@ -243,25 +243,50 @@ def test_an_error_that_vanishes_modulo_p_always_passes_the_product_check() -> No
         assert _holds(q, forged, made, s, np.stack([KERNELS.fold(w[0], s)]))
 
 
+class Counted:
+    """The log of a key that was used so often."""
+
+    def __init__(self, count: int) -> None:
+        self.attempts: list[tuple[bytes, bytes]] = []
+        self.count = count
+
+    def attempt(self, nonce: bytes = b"", digest: bytes = b"") -> int:
+        self.count += 1
+        return self.count
+
+
 def test_attempts_are_subtracted_from_the_soundness() -> None:
     good = case(honest(), TARGET)
 
     def bits(attempts: int) -> float:
-        return verify(
-            good.holder,
-            good.request,
-            good.receipt,
-            good.challenge,
-            io.BytesIO(good.opening),
-            kernels=KERNELS,
-            attempts=attempts,
-        ).soundness_bits
+        return replace(good, holder=replace(key(), log=Counted(attempts - 1))).verify().soundness_bits
 
     assert bits(1) == pytest.approx(62, abs=1e-6)
     assert bits(1 << 20) == pytest.approx(42, abs=1e-6)
     assert bits(1 << 61) == pytest.approx(1, abs=1e-6)
     with pytest.raises(InputError, match="make a new key"):
         bits(1 << 62)
+
+
+def test_every_attempt_counts_whatever_comes_of_it() -> None:
+    holder, forgery = key(), CHEATS["one matrix zeroed"].build()
+    for number in range(1, 4):
+        case(forgery, holder=holder).rejection()
+        assert len(holder.log.attempts) == 2 * number - 1
+        assert case(honest(), TARGET, holder=holder).verify().soundness_bits == pytest.approx(
+            62 - math.log2(2 * number), abs=1e-6
+        )
+
+
+def test_a_nonce_that_another_request_had_is_refused() -> None:
+    """However good the receipt: a node that saw the nonce before may answer with what it has."""
+    holder = key()
+    assert case(honest(), holder=holder).verify().complete
+    assert case(honest(), holder=holder).verify().complete  # the same request may be verified again
+    again = forge(asked=request(prompt="Another one"))
+    with pytest.raises(MismatchError, match="nonce of another one"):
+        case(again, holder=holder).verify()
+    assert case(forge(asked=request(prompt="Another one", nonce=bytes(32))), holder=holder).verify().complete
 
 
 def test_a_failure_looks_the_same_whichever_column_fails() -> None:

@@ -12,6 +12,8 @@ from cli.driver import Files, arguments, call, done, refused, start
 from importers.gguf_writer import GgufFile
 from importers.tiny import tiny_file
 from proofcompute.cli import FAULT, main
+from proofcompute.errors import StorageError
+from proofcompute.verifier import Key
 
 
 def test_unknown_commands_options_and_missing_arguments() -> None:
@@ -75,11 +77,13 @@ def test_an_identity_is_replaced_only_on_request(files: Files, tmp_path: Path) -
 
 
 def test_a_new_key_in_the_place_of_an_old_one_starts_counting_anew(files: Files, key: Path) -> None:
-    count = key.with_name("key.attempts")
-    count.write_text("7\n")
-    assert call("inspect", key, "--json").json["verifications"] == 7
+    log = Key.load(key).log
+    log.attempt()
+    assert call("inspect", key, "--json").json["verifications"] == 1
     assert call("keygen", files.model, "-o", key, "--force").status == 0
-    assert not count.exists()
+    assert call("inspect", key, "--json").json["verifications"] == 0
+    with pytest.raises(StorageError, match="another file now"):
+        log.attempt()
 
 
 @pytest.mark.parametrize("prompt", ["", " \n", "many " * 300])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,6 @@ import pytest
 
 from cli.driver import Files, call, done, refused
 from importers.tiny import write_tiny_gguf
-from proofcompute.cli.counter import attempts_path
 from proofcompute.cli.run_commands import seed_bytes
 from proofcompute.messages import Challenge, Receipt, Request
 from proofcompute.model import Model
@@ -57,21 +58,38 @@ def test_without_json_the_words_say_the_same(files: Files, key: Path) -> None:
 
 def test_files_that_hold_secrets_are_the_owners_only(files: Files, key: Path) -> None:
     done(*verify(files, key))
-    assert {mode(p) for p in (files.key, files.identity, attempts_path(key))} == {0o600}
+    assert {mode(p) for p in (files.key, files.identity, key)} == {0o600}
 
 
 def test_each_verification_under_a_key_costs_soundness(files: Files, key: Path) -> None:
     assert done(*verify(files, key))["attempts"] == 1
-    receipt = Receipt.decode(files.receipt.read_bytes())
-    forged = key.with_name("forged")
-    forged.write_bytes(receipt.signed(bytes(64)).encode())
-    assert call(*verify(files, key, receipt=forged)).status == 1  # a failed one counts too
+    cut = key.with_name("cut")
+    cut.write_bytes(files.opening.read_bytes()[:-1])
+    failed = call(*verify(files, key, opening=cut), "--json")
+    assert (failed.status, failed.json["attempts"]) == (1, 2)  # a failed one counts too
     third = done(*verify(files, key))
     assert third["attempts"] == 3
     assert third["soundness_bits"] == pytest.approx(62 - 1.585, abs=1e-3)
-    assert attempts_path(key).read_text() == "3\n"
-    assert done(*verify(files, key), "--attempts", 1024)["soundness_bits"] == pytest.approx(52, abs=1e-6)
-    assert attempts_path(key).read_text() == "3\n"
+    assert done("inspect", key)["verifications"] == 3
+    assert sorted(os.listdir(key.parent)) == ["cut", "key"]  # and no other file keeps the count
+
+
+def test_the_count_is_the_keys_own_under_whatever_name(files: Files, key: Path) -> None:
+    done(*verify(files, key))
+    hard, soft, copy = (key.with_name(name) for name in ("hard", "soft", "copy"))
+    hard.hardlink_to(key)
+    soft.symlink_to(key)
+    shutil.copy2(key, copy)
+    counts = [done(*verify(files, p))["attempts"] for p in (hard, soft, key, copy)]
+    assert counts == [2, 3, 4, 2]  # a copy goes on from where it was made
+
+
+def test_what_is_rejected_before_the_opening_uses_no_key(files: Files, key: Path) -> None:
+    receipt = Receipt.decode(files.receipt.read_bytes())
+    forged = key.with_name("forged")
+    forged.write_bytes(receipt.signed(bytes(64)).encode())
+    assert call(*verify(files, key, receipt=forged)).status == 1
+    assert done("inspect", key)["verifications"] == 0
 
 
 def test_a_verifier_with_the_weights_needs_no_hints(files: Files, tmp_path: Path) -> None:
@@ -82,7 +100,7 @@ def test_a_verifier_with_the_weights_needs_no_hints(files: Files, tmp_path: Path
     assert found["complete"]
     assert found["soundness_bits"] == 128
     assert opening.stat().st_size < files.opening.stat().st_size
-    assert not attempts_path(files.model).exists()
+    assert found["attempts"] is None
     assert "--weights" in refused(*verify(files, files.model))
     assert "--weights" in refused(*verify(files, files.key, challenge=challenge, opening=opening))
 
@@ -187,7 +205,9 @@ def test_a_key_for_another_model_is_refused(files: Files, tmp_path: Path) -> Non
     done("import", other, "-o", tmp_path / "other")
     done("keygen", tmp_path / "other", "-o", tmp_path / "other.key")
     assert "for model" in refused(*verify(files, tmp_path / "other.key"))
-    assert not attempts_path(tmp_path / "other.key").exists()  # nothing of the node's was looked at
+    assert (
+        done("inspect", tmp_path / "other.key")["verifications"] == 0
+    )  # nothing of the node's was looked at
     assert "for model" in refused("run", tmp_path / "other", files.request, "-o", tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert "for model" in refused(

@@ -189,12 +189,13 @@ def test_a_full_disk_leaves_nothing_half_written(files: Files, tmp_path: Path, w
     assert os.listdir(tmp_path) == []
 
 
-def test_a_count_that_cannot_be_kept_is_asked_for(files: Files, key: Path) -> None:
+def test_a_verification_that_cannot_be_counted_is_not_made(files: Files, key: Path) -> None:
     words = ("verify", key, files.receipt, files.challenge, files.opening, "--request", files.request)
+    before = key.read_bytes()
     status, error = limited(0, *words)
     assert status == 2
-    assert "--attempts" in error
-    assert limited(0, *words, "--attempts", 7)[0] == 0
+    assert "cannot count this verification" in error
+    assert key.read_bytes() == before
 
 
 def test_a_reader_who_leaves_is_no_error(files: Files) -> None:

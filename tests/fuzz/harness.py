@@ -39,6 +39,7 @@ SHARES: Final = {
     "program": 1.0,
     "vocabulary": 1.0,
     "key": 1.0,
+    "key file": 0.2,
     "identity": 0.3,
     "model file": 1.0,
     "run directory": 0.5,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import cache
 
 import synthetic
+from proofcompute.attempts import MemoryLog
 from proofcompute.errors import Cell
 from proofcompute.generation import Engine, Session
 from proofcompute.messages import Challenge, Generation, Request, public_challenge
@@ -34,9 +36,19 @@ def other_run() -> synthetic.Run:
     return synthetic.prove(m, synthetic.request(m, "Ho", max_tokens=5, nonce=bytes([5] * 32)))
 
 
-@cache
+ATTEMPTS = [(bytes([i] * 32), bytes([i + 1] * 32)) for i in range(3)]
+"""What the key of :func:`key_bytes` was used for."""
+
+
 def key() -> Key:
+    """Not used yet."""
     return synthetic.key()
+
+
+@cache
+def key_bytes() -> bytes:
+    """The same key, used a few times."""
+    return replace(key(), log=MemoryLog(ATTEMPTS)).encode()
 
 
 @cache

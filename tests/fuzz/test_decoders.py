@@ -14,6 +14,7 @@ from fuzz import honest
 from fuzz.harness import LONG, SHARES, drive, survives
 from fuzz.mutate import Tree, emit, get, mutant, mutate_bytes, mutate_tree, parse, paths, put
 from proofcompute import hashing, wire
+from proofcompute.attempts import RECORD, write_records
 from proofcompute.errors import InputError
 from proofcompute.field import P31
 from proofcompute.hint import Claim
@@ -153,44 +154,51 @@ def test_hints() -> None:
     drive("hint", make, check)
 
 
-def mend_key(tree: Tree) -> Tree:
-    """A fitting model id and checksum, so that mutations reach what lies behind them."""
+def mend_key(tree: Tree) -> bytes:
+    """With a fitting checksum and a log, so that mutations reach what lies behind them."""
     fields = tree[:-1]
-    try:
-        program = decode_program(fields[3])
-        parts = [
-            hashing.message_digest("sha256", "program", encode_program(program)),
-            hashing.message_digest("sha256", "tokenizer", fields[4]),
-            fields[5],
-            *(
-                hashing.seal("sha256", "weight", s.name, s.rows, r)
-                for s, r in zip(program.weights, fields[6], strict=True)
-            ),
-        ]
-        fields = put(fields, (2,), hashing.message_digest("sha256", "model", b"".join(parts)))
-    except (InputError, TypeError, ValueError):  # too far from a key for a model id; the checksum remains
-        pass
-    return (*fields, hashing.message_digest("sha256", "key", emit(fields)))
+    checksum = hashing.message_digest("sha256", "key", emit(fields))
+    return emit((*fields, checksum)) + write_records(honest.ATTEMPTS, checksum)
 
 
 def mutated_key(rng: Random) -> bytes:
-    """Mostly with a fitting checksum and model id, and then with the mutation behind them."""
-    data = honest.key().encode()
+    """Mostly with a fitting checksum, and then with the mutation behind it; or with the log mutated."""
+    data = honest.key_bytes()
     kind = rng.randrange(10)
+    log = len(data) - RECORD * len(honest.ATTEMPTS)
     if kind < 2:
-        return mutant(rng, [data])
-    tree = parse(data)
-    if kind < 5:
-        return emit(mend_key(put(tree, (3,), mutant(rng, honest.programs()))))
-    where = rng.choice(((), (4,), (5,), (6,), (7,), (8,), (9,), (9,), (9,)))
+        return mutate_bytes(rng, data, [])
+    if kind < 4:
+        return data[:log] + mutate_bytes(rng, data[log:], [])
+    tree = parse(data[:log])
+    if kind < 6:
+        return mend_key(put(tree, (2, 0), mutant(rng, honest.programs())))
+    where = rng.choice(((), (2,), (2, 1), (2, 2), (2, 3), (3,), (4,), (5,), (5,), (5,)))
     tree = put(tree, where, mutate_tree(rng, get(tree, where), []))
-    return emit(mend_key(tree)) if isinstance(tree, tuple) and len(tree) >= 7 else emit(tree)
+    return mend_key(tree) if isinstance(tree, tuple) and len(tree) >= 7 else emit(tree)
 
 
 def test_keys() -> None:
-    data = honest.key().encode()
-    assert emit(mend_key(parse(data))) == data
+    data = honest.key_bytes()
+    assert mend_key(parse(data[: -RECORD * len(honest.ATTEMPTS)])) == data
     drive("key", mutated_key, survives(Key.decode, Key.encode))
+
+
+def test_key_files(tmp_path: Path) -> None:
+    """A file's log may end inside a record, which is then no part of it."""
+    path = tmp_path / "key"
+    path.touch(0o600)
+
+    def load(mutated: bytes) -> tuple[Key, bytes]:
+        path.write_bytes(mutated)
+        return Key.load(path), mutated
+
+    def encode(loaded: tuple[Key, bytes]) -> bytes:
+        whole = loaded[0].encode()
+        assert len(loaded[1]) - len(whole) < RECORD
+        return whole + loaded[1][len(whole) :]
+
+    drive("key file", mutated_key, survives(load, encode))
 
 
 def test_identities(tmp_path: Path) -> None:
