@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from secrets import token_bytes
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Bench:
     def request(self, prompt: int, count: int) -> Request:
         """The first ``prompt`` tokens of the English text, ``count`` tokens to generate."""
         data = np.array(self.tokens[:prompt], "<i4").tobytes()
-        return Request(self.model.model_id, (("tokens", data),), bytes(32), Generation(count))
+        return Request(self.model.model_id, (("tokens", data),), token_bytes(32), Generation(count))
 
     def run(self, prompt: int, count: int) -> Session:
         """Run a request to its end."""

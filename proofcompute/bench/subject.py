@@ -6,6 +6,7 @@ import io
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from secrets import token_bytes
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def token_request(model: Model, prompt: int, tokens: int, suite: str = "sha256")
     ids = np.random.default_rng(1).integers(0, vocabulary, prompt).astype("<i4")
     generation = Generation(tokens)
     return Request(
-        model.model_id, (("tokens", ids.tobytes()),), bytes(32), generation=generation, suite=suite
+        model.model_id, (("tokens", ids.tobytes()),), token_bytes(32), generation=generation, suite=suite
     )
 
 
@@ -93,7 +94,7 @@ def sample_request(model: Model, rows: int) -> Request:
     """A request of ``rows`` random samples for a network built by hand."""
     name, spec = model.program.inputs[0]
     x = np.random.default_rng(1).standard_normal((rows, spec.size)).astype("<f4")
-    return Request(model.model_id, ((name, x.tobytes()),), bytes(32))
+    return Request(model.model_id, ((name, x.tobytes()),), token_bytes(32))
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ from proofcompute.bench.results import BudgetRow, ColumnsRow, SizeRow, SuiteRow
 from proofcompute.bench.settings import SHAPES, Settings
 from proofcompute.bench.subject import Subject, synthetic, token_request
 from proofcompute.bench.timing import alternating, phases, seconds
+from proofcompute.freivalds import soundness_bits
 from proofcompute.importers import import_gguf, packaged_smollm2
 from proofcompute.kernels import Kernels
 from proofcompute.messages import count_cells, draw_cells
@@ -54,7 +55,7 @@ class Bench:
             model=_title(size, subject),
             precision=precision,
             weights=sum(w.limbs * w.rows * w.width for w in subject.model.program.weights),
-            key_bytes=len(subject.key().encode()),
+            key_bytes=len(subject.key().body()),
             rows=verified.rows,
             cells=verified.total,
             receipt_bytes=len(run.data),
@@ -93,8 +94,8 @@ class Bench:
         return ColumnsRow(
             columns=columns,
             model=f"{_title(size, subject)} {precision}",
-            soundness_bits=check().soundness_bits,
-            key_bytes=len(subject.key(columns).encode()),
+            soundness_bits=soundness_bits(columns, 1),
+            key_bytes=len(subject.key(columns).body()),
             keygen_seconds=making,
             verify_over_execute=ratio,
         )

@@ -101,10 +101,11 @@ class Key:
 
     def encode(self) -> bytes:
         """Canonical bytes: the key, a checksum last, and the log of its attempts."""
-        body = self._body()
+        body = self.body()
         return body + write_records(self.log.attempts, body[-DIGEST:])
 
-    def _body(self) -> bytes:
+    def body(self) -> bytes:
+        """Canonical bytes without the log: what never changes."""
         fields = (
             KIND,
             VERSION,
@@ -133,7 +134,7 @@ class Key:
         """
         if isinstance(self.log, FileLog) and self.log.path == path.absolute():
             return  # it is there, with every attempt
-        body, attempts = self._body(), self.log.attempts
+        body, attempts = self.body(), self.log.attempts
         anchor = body[-DIGEST:]
         write_atomic(path, body + write_records(attempts, anchor), 0o600)
         if isinstance(self.log, MemoryLog):

@@ -72,7 +72,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "table rows under the model id": Mutant(
         (SOURCES + "open_tables: 7: row {} of {} is not under the model id",),
-        (never(S, "root != identity.root_of[spec.name]"),),
+        (never(S, "root != card.root_of[spec.name]"),),
         named("embedding of another model"),
     ),
     # step 8

@@ -87,7 +87,7 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     # step 3
     "model id": Mutant(
         (CLAIM + "check_receipt: 3: another model",),
-        (never(C, "receipt.model_id != identity.model_id"),),
+        (never(C, "receipt.model_id != card.model_id"),),
         named("another model id"),
     ),
     # step 4

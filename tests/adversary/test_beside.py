@@ -52,7 +52,7 @@ def test_an_attack_is_rejected_with_the_same_words(name: str) -> None:
 
 def test_honest_cells_pass_with_progress_in_order() -> None:
     good, progress = case(honest()), list[int]()
-    assert judged(good, progress) == good.verify()
+    assert judged(good, progress) == case(honest()).verify()
     assert progress == [c.b - c.a for c in good.challenge.cells]
 
 
