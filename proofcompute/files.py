@@ -21,6 +21,7 @@ __all__ = [
     "exclusive",
     "is_plain",
     "read_limited",
+    "read_private",
     "require_plain",
     "write_atomic",
     "writing",
@@ -118,20 +119,43 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         stream.write(data)
 
 
-def check_private(path: Path, what: str, fd: int | None = None) -> None:
-    """InputError unless only its owner may read the file (as ssh asks of its keys).
+def check_private(fd: int, path: Path, what: str, *, made_here: bool = False) -> None:
+    """InputError unless an open file is a plain one of this user's that nobody else may read.
 
-    ``fd``: the same file, open to have secrets written into it. Then it must be a plain file of this user's
-    own, since its owner may read it.
+    One of root's, who may read everything, will do, unless it is ``made_here``: then it is this user's own.
+
+    As ssh asks of its keys. It is asked of the open file and never of a name, behind which another file may
+    stand a moment later.
     """
-    try:
-        status = path.stat() if fd is None else os.fstat(fd)
-    except OSError as e:
-        raise InputError(f"cannot read {what} {path}: {e.strerror or e}") from e
-    if fd is not None and not (stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()):
-        raise InputError(f"{what} {path} is no file of yours: somebody else made it; remove it")
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{what} {path} is {_kind(status.st_mode)}; a plain file is needed")
+    if not hasattr(os, "geteuid"):
+        return  # a system whose permissions are others
+    mine = os.geteuid()
+    if status.st_uid not in ((mine,) if made_here else (mine, 0)):
+        raise InputError(f"{what} {path} is no file of yours: somebody else made it; make one of your own")
     if status.st_mode & 0o077:
         raise InputError(f"{what} {path} is secret, but others may read it; run: chmod 600 {path}")
+
+
+def read_private(path: Path, limit: int, what: str) -> bytes:
+    """The bytes of a secret file of at most ``limit`` bytes, which is opened once: what is checked is read.
+
+    A symbolic link is followed, since secrets are often mounted by links; what it leads to is checked. A pipe
+    is refused without waiting for whoever may write into it. Raises as :func:`check_private` and
+    :func:`read_limited`.
+    """
+    words = ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")  # what one system or another lacks
+    try:
+        fd = os.open(path, os.O_RDONLY | sum(getattr(os, word, 0) for word in words))
+    except OSError as e:
+        raise InputError(f"cannot read {what} {path}: {e.strerror or e}") from e
+    try:
+        check_private(fd, path, what)
+        return read_limited(path, limit, what, fd)
+    finally:
+        os.close(fd)
 
 
 def read_limited(path: Path, limit: int, what: str, fd: int | None = None) -> bytes:

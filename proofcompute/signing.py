@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 
 from proofcompute import wire
 from proofcompute.errors import FormatError, UnsupportedError
-from proofcompute.files import check_private, read_limited, write_atomic
+from proofcompute.files import read_private, write_atomic
 
 __all__ = ["ED25519", "NodeIdentity", "Scheme", "scheme_of", "signature_holds"]
 
@@ -102,8 +102,7 @@ class NodeIdentity:
     @staticmethod
     def load(path: Path) -> NodeIdentity:
         """Read a key file; InputError if others may read it, FormatError if it is not one."""
-        check_private(path, "identity")
-        data = read_limited(path, 1024, "identity")
+        data = read_private(path, 1024, "identity")
         top = wire.as_list(wire.decode(data, limit=1024, what="identity"), "identity", n=3)
         if top[0] != KIND or top[1] != VERSION:
             raise FormatError(f"{path} is not a node identity; make one with 'proofcompute identity'")

@@ -21,7 +21,7 @@ from proofcompute.attempts import RECORD, FileLog, Log, MemoryLog, read_records,
 from proofcompute.card import ModelCard
 from proofcompute.errors import FormatError, LimitError
 from proofcompute.field import P31
-from proofcompute.files import check_private, read_limited, write_atomic
+from proofcompute.files import read_private, write_atomic
 from proofcompute.freivalds import SecretColumns
 from proofcompute.hashing import DIGEST
 from proofcompute.kernels import F32, U32
@@ -146,8 +146,7 @@ class Key:
 
         InputError if others may read it, FormatError if it is damaged.
         """
-        check_private(path, "key")
-        data = read_limited(path, LARGEST, "key")
+        data = read_private(path, LARGEST, "key")
         key, end = decode_body(data)
         anchor = data[end - DIGEST : end]
         key.log = FileLog(path, end, anchor, read_records(data[end:], anchor, path))

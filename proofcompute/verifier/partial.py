@@ -27,7 +27,7 @@ from pathlib import Path
 from proofcompute import hashing, wire
 from proofcompute.card import ModelCard
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, StorageError
-from proofcompute.files import check_private, exclusive, read_limited
+from proofcompute.files import check_private, exclusive, is_plain, read_limited, read_private
 from proofcompute.hashing import DIGEST
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY
 from proofcompute.verifier.key import LARGEST, Entry, decode_body, decode_entry, encode_entry
@@ -50,8 +50,7 @@ def progress_of(path: Path) -> tuple[bytes, int, int]:
 
     InputError if others may read it, FormatError if it is damaged. The entries are not looked at.
     """
-    check_private(path, "interrupted key")
-    frames, _ = _frames(read_limited(path, MAX_KEY, "interrupted key"))
+    frames, _ = _frames(read_private(path, MAX_KEY, "interrupted key"))
     if not frames:
         raise FormatError(f"{path} holds nothing yet")
     model_id, _secret, columns = _decode_head(frames[0])
@@ -79,7 +78,7 @@ class PartialKey:
         """
         path = partial_path(key)
         with exclusive(path, "interrupted key") as fd:
-            check_private(path, "interrupted key", fd)
+            check_private(fd, path, "interrupted key", made_here=True)
             found = _read(path, fd, card, columns)
             if found is not None and seed not in (None, found.seed):
                 raise MismatchError(f"{path} is of another seed; remove it to make the key anew")
@@ -114,6 +113,8 @@ def _start(path: Path, fd: int, card: ModelCard, columns: int, seed: bytes) -> P
 
 def _is_finished(key: Path, seed: bytes) -> bool:
     """Whether the key of this seed stands at its path, whoever else may read it."""
+    if not is_plain(key):
+        return False
     try:
         return decode_body(read_limited(key, LARGEST, "key"))[0].columns.seed == seed
     except InputError:

@@ -47,7 +47,7 @@ def test_a_file_that_somebody_put_there_is_refused(path: Path, monkeypatch: pyte
         assert not path.exists()
     partial_path(path).unlink()
     os.mkfifo(partial_path(path), 0o600)
-    with pytest.raises(InputError, match="no file of yours"):
+    with pytest.raises(InputError, match="a plain file is needed"):
         make(path, Reader())
 
 
