@@ -67,7 +67,7 @@ def test_a_file_of_somebody_elses(
         found[4] = mine + 1 if mine else 12345
         return os.stat_result(found)
 
-    monkeypatch.setattr(files.os, "fstat", of_another)
+    monkeypatch.setattr(os, "fstat", of_another)
     with pytest.raises(InputError, match="no file of yours"):
         reader(path)
 
@@ -80,7 +80,7 @@ def test_a_file_of_roots_may_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         found[4] = 0
         return os.stat_result(found)
 
-    monkeypatch.setattr(files.os, "fstat", of_root)
+    monkeypatch.setattr(os, "fstat", of_root)
     assert read(path) == SECRET
 
 
@@ -136,7 +136,7 @@ def test_what_is_checked_is_what_is_read(
                 return found
 
             with monkeypatch.context() as raced:
-                raced.setattr(files.os, name, exchanged)
+                raced.setattr(os, name, exchanged)
                 try:
                     reader(good)
                 except InputError:
