@@ -16,7 +16,7 @@ from benchmarks.model import Bench
 from proofcompute.bench.timing import alternating, phases
 from proofcompute.errors import Cell
 from proofcompute.generation import Session
-from proofcompute.messages import Challenge, Receipt, all_cells
+from proofcompute.messages import Challenge, Claim, Receipt, all_cells
 from proofcompute.prover import make_receipt, open_cells, store
 from proofcompute.signing import NodeIdentity
 from proofcompute.verifier import Verified, keygen, verify
@@ -74,7 +74,7 @@ def test_stages(bench: Bench, benchmark: Any) -> None:
         opening = timed(f"open one {name} cell", lambda c=one: opened(c), lambda o: len(o.getvalue()))
         check(one, opening)
         timed(f"verify one {name} cell", lambda c=one, o=opening: check(c, o))
-    every = Challenge(receipt.digest, all_cells(receipt, bench.model.program))
+    every = Challenge(receipt.digest, all_cells(Claim(receipt, trace.statement)))
     opening = timed("open all cells", lambda: opened(every), lambda o: len(o.getvalue()))
     check(every, opening)
     _, _, ratio = alternating(lambda: bench.run(64, 448), lambda: check(every, opening), 3)
@@ -90,8 +90,9 @@ def _compile(bench: Bench) -> None:
     """Every stage once, on a few tokens."""
     session = bench.run(8, 4)
     receipt = make_receipt(bench.model, session, bench.kernels, NODE)
-    every, out = Challenge(receipt.digest, all_cells(receipt)), io.BytesIO()
-    open_cells(bench.model, store(session, bench.kernels), receipt.digest, every, out)
+    trace, out = store(session, bench.kernels), io.BytesIO()
+    every = Challenge(receipt.digest, all_cells(Claim(receipt, trace.statement)))
+    open_cells(bench.model, trace, receipt.digest, every, out)
     out.seek(0)
     key = keygen(bench.model, bench.kernels)
     verify(key, session.request, receipt.encode(), every, out, kernels=bench.kernels)

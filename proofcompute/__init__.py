@@ -38,13 +38,17 @@ if TYPE_CHECKING:
     from proofcompute.kernels import Kernels, Sampling
     from proofcompute.messages import (
         Challenge,
+        Claim,
         Generation,
         Receipt,
         Request,
+        Terms,
         all_cells,
+        check_terms,
         count_cells,
         draw_cells,
         public_challenge,
+        require_within,
     )
     from proofcompute.model import Model
     from proofcompute.modelfile import ModelFile
@@ -60,7 +64,7 @@ if TYPE_CHECKING:
         check_text,
         text_request,
     )
-    from proofcompute.verifier import Key, Verified, keygen, verify_public, write_key
+    from proofcompute.verifier import Key, Verified, check_receipt, keygen, verify_public, write_key
     from proofcompute.verifier.verify import verify
     from proofcompute.vocabulary import Vocabulary
     from proofcompute.workloads import ProductKey, ProgramBuilder, matmul, verify_product, verify_rows
@@ -90,13 +94,17 @@ _HOME = {
     "kernels": ("Kernels", "Sampling"),
     "messages": (
         "Challenge",
+        "Claim",
         "Generation",
         "Receipt",
         "Request",
+        "Terms",
         "all_cells",
+        "check_terms",
         "count_cells",
         "draw_cells",
         "public_challenge",
+        "require_within",
     ),
     "model": ("Model",),
     "modelfile": ("ModelFile",),
@@ -105,7 +113,7 @@ _HOME = {
     "prover": ("RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"),
     "signing": ("NodeIdentity",),
     "tokens": ("Message", "StreamDecoder", "Tokenizer", "chat_request", "check_text", "text_request"),
-    "verifier": ("Key", "Verified", "keygen", "verify_public", "write_key"),
+    "verifier": ("Key", "Verified", "check_receipt", "keygen", "verify_public", "write_key"),
     "verifier.verify": ("verify",),
     "vocabulary": ("Vocabulary",),
     "workloads": ("ProductKey", "ProgramBuilder", "matmul", "verify_product", "verify_rows"),
@@ -119,6 +127,7 @@ __all__ = [
     "Auditor",
     "Cell",
     "Challenge",
+    "Claim",
     "DeviceError",
     "EmptyRowError",
     "Engine",
@@ -149,6 +158,7 @@ __all__ = [
     "StorageError",
     "StoredTrace",
     "StreamDecoder",
+    "Terms",
     "Tokenizer",
     "UnsupportedError",
     "VerificationError",
@@ -156,6 +166,8 @@ __all__ = [
     "Vocabulary",
     "all_cells",
     "chat_request",
+    "check_receipt",
+    "check_terms",
     "check_text",
     "count_cells",
     "draw_cells",
@@ -167,6 +179,7 @@ __all__ = [
     "open_cells",
     "packaged_smollm2",
     "public_challenge",
+    "require_within",
     "store",
     "text_request",
     "verify",

@@ -15,10 +15,10 @@ from proofcompute.card import ModelCard
 from proofcompute.devices import kernels_for
 from proofcompute.errors import Cell, InputError
 from proofcompute.kernels import Kernels
-from proofcompute.messages import Challenge, Request, all_cells, draw_cells
+from proofcompute.messages import Challenge, Claim, Request, all_cells, draw_cells
 from proofcompute.model import Model
 from proofcompute.verifier import Key, Verified
-from proofcompute.verifier.claim import Claim, check_receipt
+from proofcompute.verifier.claim import check_receipt
 from proofcompute.verifier.verify import verify
 
 __all__ = ["CELLS", "Auditor", "Cells"]
@@ -71,10 +71,7 @@ class Auditor:
 
         VerificationError if it does not, InputError or MismatchError if the request is not one for the model.
         """
-        inputs = request.check(self.card.program, self.card.model_id)
-        claim = check_receipt(self.card, request, inputs, receipt, self.node)
-        claim.receipt.require_retention(self.retention)
-        return claim
+        return check_receipt(self.holds, request, receipt, self.node, retention=self.retention)
 
     def challenge(self, request: Request, receipt: bytes, cells: Cells = CELLS) -> Challenge:
         """The cells that the node must open, drawn with the operating system's randomness.
@@ -85,9 +82,9 @@ class Auditor:
         claim, hints = self.claim(request, receipt), isinstance(self.holds, Key)
         self._checker()
         if isinstance(cells, int):
-            named = draw_cells(claim.receipt, min(cells, claim.statement.cells))
+            named = draw_cells(claim, cells)
         else:
-            named = all_cells(claim.receipt, self.card.program) if cells == "all" else tuple(cells)
+            named = all_cells(claim) if cells == "all" else tuple(cells)
         return Challenge(claim.receipt.digest, named, hints=hints, tables=hints)
 
     def check(

@@ -20,6 +20,8 @@ Nothing raw (``struct.error``, ``UnicodeDecodeError``, ``KeyError``) escapes fro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "StorageError",
     "UnsupportedError",
     "VerificationError",
+    "about",
 ]
 
 
@@ -123,7 +126,34 @@ class VerificationError(ProofcomputeError):
         """The value that would have passed, where it is not secret."""
         self.found = found
         """The value found, where it is not secret."""
+        self.node: bytes | None = None
+        """Public key of the node that the receipt names, once it is known."""
+        self.model_id: bytes | None = None
+        """The model that was asked for, once it is known."""
+        self.request_digest: bytes | None = None
+        """Digest of the request that was asked, once it is known."""
+        self.receipt_digest: bytes | None = None
+        """Digest of the receipt that was judged, once it is known."""
         where = f" [{cell}]" if cell is not None else ""
         what = f" {operation}:" if operation is not None else ""
         seen = f" (expected {expected}, found {found})" if expected is not None else ""
         super().__init__(f"step {step}{where}:{what} {reason}{seen}")
+
+
+@contextmanager
+def about(
+    *,
+    node: bytes | None = None,
+    model_id: bytes | None = None,
+    request_digest: bytes | None = None,
+    receipt_digest: bytes | None = None,
+) -> Iterator[None]:
+    """A VerificationError that is raised within says what it is about; what it knows already stays."""
+    try:
+        yield
+    except VerificationError as e:
+        e.node = e.node or node
+        e.model_id = e.model_id or model_id
+        e.request_digest = e.request_digest or request_digest
+        e.receipt_digest = e.receipt_digest or receipt_digest
+        raise

@@ -58,6 +58,8 @@ MAX_CARD: Final = 256 * MIB
 """An encoded model card."""
 MAX_TEXT: Final = 16 * MIB
 """A prompt."""
+MAX_CHOICES: Final = 128
+"""Choices that one question can be asked with."""
 MAX_STOPS: Final = 16
 """Stop strings of one request."""
 MAX_STOP: Final = 256

@@ -77,7 +77,7 @@ class Node:
         self.kernels = kernels_for(device) if isinstance(device, str) else device
         self.retention = retention
         self.trace_bytes = trace_bytes
-        self.engine = Engine(model, self.kernels)
+        self.engine = Engine(model, self.kernels, node=self.public)
         self._traces: OrderedDict[bytes, StoredTrace] = OrderedDict()
 
     @property
@@ -179,8 +179,6 @@ class Node:
     def _run(
         self, request: Request, known: Sequence[int], on_step: Callable[[Session], None] | None
     ) -> Session:
-        if request.node and request.node != self.public:
-            raise MismatchError("the request addresses another node")
         session = self.engine.add(request, known)
         try:
             while session.reason is None:

@@ -171,6 +171,10 @@ class Op(Protocol):
         """The weight whose rows are looked up by the first input, if any."""
         ...
 
+    def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
+        """Which inputs are indices: their positions, and the number that each index must be below."""
+        ...
+
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Any, k: Kernels) -> Sequence[Array]:
         """Execute on concatenated rows; a PREFIX input is a list with one array of rows 0..b per span."""
         ...

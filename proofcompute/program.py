@@ -98,6 +98,21 @@ class Program:
         return {w.name: w for w in self.weights}
 
     @cached_property
+    def index_limits(self) -> dict[str, int]:
+        """The number that every element of a public tensor of indices must be below, by tensor.
+
+        The least of the numbers of rows of the tables that it is looked up in and of logits that it is
+        sampled with: a token that some table has may have no logit.
+        """
+        limits: dict[str, int] = {}
+        for node in (node for segment in self.segments for node in segment.nodes):
+            found = node.op.indices([self.specs[n] for n in node.inputs], self.weight)
+            for at, limit in found.items():
+                name = node.inputs[at]
+                limits[name] = min(limit, limits.get(name, limit))
+        return limits
+
+    @cached_property
     def group_of(self) -> dict[str, int]:
         """Index of the committed group that a tensor belongs to."""
         return {t: i for i, c in enumerate(self.committed) for t in c.tensors}
@@ -187,10 +202,12 @@ class Program:
                         reads[name] = mode
             table = node.op.table()
             if table is not None:
-                if node.inputs[0] not in public:
-                    raise FormatError(f"{where}: looks rows up by {node.inputs[0]}, which is not public")
                 tables.append((table, node.inputs[0]))
-            outs = node.op.infer([specs[n] for n in node.inputs], self.weight)
+            ins = [specs[n] for n in node.inputs]
+            outs = node.op.infer(ins, self.weight)
+            for at in node.op.indices(ins, self.weight):
+                if node.inputs[at] not in public:
+                    raise FormatError(f"{where}: chooses by {node.inputs[at]}, which is not public")
             if len(outs) != len(node.outputs):
                 raise FormatError(f"{where}: {len(node.outputs)} outputs where {len(outs)} are made")
             for name, spec in zip(node.outputs, outs, strict=True):

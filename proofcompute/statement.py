@@ -65,17 +65,6 @@ class Statement:
         return tuple(self.program.first_row(i, self.prompt) for i in range(len(self.program.segments)))
 
     @property
-    def layout(self) -> tuple[tuple[int, int], ...]:
-        """``first_rows`` as runs: (first row, number of consecutive segments with it)."""
-        runs: list[tuple[int, int]] = []
-        for first in self.first_rows:
-            if runs and runs[-1][0] == first:
-                runs[-1] = (first, runs[-1][1] + 1)
-            else:
-                runs.append((first, 1))
-        return tuple(runs)
-
-    @property
     def cells(self) -> int:
         """Single-row cells that exist."""
         return sum(self.rows - first for first in self.first_rows)

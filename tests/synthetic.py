@@ -13,7 +13,7 @@ from proofcompute.generation import Engine, Session
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.kernels import F32, Kernels, Sampling
-from proofcompute.messages import Challenge, Generation, Receipt, Request, all_cells
+from proofcompute.messages import Challenge, Claim, Generation, Receipt, Request, all_cells
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
 from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
@@ -77,7 +77,7 @@ def key(seed: int = 0, precision: str = "w8a16", columns: int = 2) -> Key:
 
 def request(m: Model, prompt: str = "Hello, world", *, max_tokens: int = 8, **changes: object) -> Request:
     """A request for ``m``; generation settings and request fields by keyword."""
-    generation = {k: changes.pop(k) for k in ("sampling", "seed", "stops") if k in changes}
+    generation = {k: changes.pop(k) for k in ("sampling", "seed", "stops", "ignore_end") if k in changes}
     tokens = np.frombuffer(prompt.encode(), np.uint8).astype("<i4")
     fields: dict[str, object] = {
         "model_id": m.model_id,
@@ -102,9 +102,13 @@ class Run:
     receipt: Receipt
     stored: StoredTrace
 
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.receipt, self.stored.statement)
+
 
 def prove(m: Model, r: Request, kernels: Kernels = KERNELS, *, chunk: int = 64) -> Run:
-    engine = Engine(m, kernels, chunk=chunk)
+    engine = Engine(m, kernels, node=NODE.public, chunk=chunk)
     session = engine.add(r)
     engine.run(session)
     return Run(m, session, make_receipt(m, session, kernels, NODE), store(session, kernels))
@@ -116,13 +120,13 @@ def open_all(run: Run, challenge: Challenge) -> bytes:
     return out.getvalue()
 
 
-def challenge_all(receipt: Receipt, *, hints: bool = True) -> Challenge:
-    return Challenge(receipt.digest, all_cells(receipt), hints=hints, tables=hints)
+def challenge_all(run: Run, *, hints: bool = True) -> Challenge:
+    return Challenge(run.receipt.digest, all_cells(run.claim), hints=hints, tables=hints)
 
 
 def audit(k: Key | Model, run: Run, challenge: Challenge | None = None) -> Verified:
     """Open and verify every cell (or those of ``challenge``) of a run."""
     if challenge is None:
-        challenge = challenge_all(run.receipt, hints=isinstance(k, Key))
+        challenge = challenge_all(run, hints=isinstance(k, Key))
     opening = io.BytesIO(open_all(run, challenge))
     return verify(k, run.session.request, run.receipt.encode(), challenge, opening, kernels=KERNELS)

@@ -42,7 +42,7 @@ def run(_name: str) -> list[dict[str, Any]]:
     proofs = build()
     request = token_request(subject.model, TOKENS, 1)
     finished = subject.finish(request)
-    chosen = draw_cells(finished.receipt, CELLS, bytes(32))
+    chosen = draw_cells(finished.claim, CELLS, bytes(32))
     some, every = subject.open(finished, chosen), subject.open(finished)
     sessions: list[Session] = []
     actions: dict[str, Callable[[], object]] = {
@@ -65,7 +65,7 @@ def run(_name: str) -> list[dict[str, Any]]:
     audits = [
         {
             "system": "ours",
-            "what": f"{what} of {count_cells(finished.receipt)} cells",
+            "what": f"{what} of {count_cells(finished.claim)} cells",
             "build_seconds": took["keep"],
             "open_seconds": took[f"open {which}"],
             "verify_seconds": took[f"verify {which}"],

@@ -218,7 +218,7 @@ class Block:
         s = self.subject
         request = token_request(s.model, PREFILL, 1)
         run = s.finish(request)
-        cells = tuple(c for c in all_cells(run.receipt, s.model.program) if c.segment == 1)
+        cells = tuple(c for c in all_cells(run.claim) if c.segment == 1)
         audit = s.open(run, cells)
         verify = s.verifier(run, audit)
         computing, checking, ratio = alternating(lambda: s.execute(request), verify, rounds)

@@ -153,7 +153,7 @@ def scale(name: str, settings: Settings, kernels: Kernels) -> ScalingRow:
         subject, run, chosen = point.run()
         checks.append(subject.verifier(run, subject.open(run, chosen)))
         runs.append(partial(subject.execute, run.request))
-        every = all_cells(run.receipt, subject.model.program)
+        every = all_cells(run.claim)
         check_counts.append(checking(subject.model.program, every if chosen is None else chosen, 2))
         run_counts.append(computing(subject.model.program, every))
     verify = in_turn(checks, settings.rounds)

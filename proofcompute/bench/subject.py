@@ -17,7 +17,7 @@ from proofcompute.generation import Engine, Session
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Kernels, Matrix
-from proofcompute.messages import Challenge, Generation, Receipt, Request, all_cells
+from proofcompute.messages import Challenge, Claim, Generation, Receipt, Request, all_cells
 from proofcompute.model import Model
 from proofcompute.program import WeightSpec
 from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
@@ -115,6 +115,11 @@ class Finished:
     data: bytes
     """The receipt, encoded."""
 
+    @property
+    def claim(self) -> Claim:
+        """What the receipt claims; it is our own."""
+        return Claim(self.receipt, self.stored.statement)
+
 
 @dataclass(eq=False)
 class Subject:
@@ -155,7 +160,7 @@ class Subject:
 
     def open(self, run: Finished, cells: tuple[Cell, ...] | None = None) -> Audit:
         """The opening of some cells, by default all of them."""
-        named = all_cells(run.receipt, self.model.program) if cells is None else cells
+        named = all_cells(run.claim) if cells is None else cells
         challenge = Challenge(run.receipt.digest, named)
         out = io.BytesIO()
         open_cells(self.model, run.stored, run.receipt.digest, challenge, out)

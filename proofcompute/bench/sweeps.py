@@ -113,7 +113,7 @@ class Bench:
         subject, s = self.subject(size, precision), self.settings
         run = subject.finish(token_request(subject.model, s.prompt, s.tokens))
         # all cells go in ranges, as a full audit asks for them
-        chosen = None if cells == count_cells(run.receipt) else draw_cells(run.receipt, cells, bytes(32))
+        chosen = None if cells == count_cells(run.claim) else draw_cells(run.claim, cells, bytes(32))
         audit = subject.open(run, chosen)
         check = subject.verifier(run, audit)
         _, _, ratio = alternating(lambda: subject.execute(run.request), check, s.rounds)

@@ -19,7 +19,7 @@ from proofcompute.cli import (
     run_commands,
     verify_commands,
 )
-from proofcompute.cli.common import complain, printable
+from proofcompute.cli.common import complain, printable, rejection
 from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.version import __version__
 
@@ -79,7 +79,7 @@ def run(argv: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except VerificationError as e:
-        return _report(as_json, str(e), REJECTED, {"verified": False, "step": e.step})
+        return _report(as_json, str(e), REJECTED, rejection(e))
     except ProofcomputeError as e:
         return _report(as_json, str(e), UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):

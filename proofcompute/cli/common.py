@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from proofcompute.errors import InputError, LimitError
+from proofcompute.errors import InputError, LimitError, VerificationError
 
 if TYPE_CHECKING:
     from proofcompute.kernels import Kernels
@@ -39,7 +39,9 @@ __all__ = [
     "progress",
     "read_challenge",
     "read_prompt",
+    "read_receipt",
     "read_request",
+    "rejection",
     "size",
 ]
 
@@ -250,6 +252,35 @@ def read_challenge(path: Path) -> Challenge:
 
     expect(path, "challenge")
     return Challenge.decode(read_limited(path, MAX_CHALLENGE, "challenge"))
+
+
+def read_receipt(path: Path) -> bytes:
+    """The bytes of a node's receipt; that they are too many is the node's fault (step 1)."""
+    from proofcompute.files import read_limited
+    from proofcompute.limits import MAX_RECEIPT
+
+    try:
+        return read_limited(path, MAX_RECEIPT, "receipt")
+    except LimitError as e:
+        raise VerificationError(1, str(e)) from e
+
+
+def rejection(error: VerificationError) -> dict[str, object]:
+    """What a program wants to know of a rejection; the error holds nothing that is secret."""
+    named = {
+        "node": error.node,
+        "model_id": error.model_id,
+        "request_digest": error.request_digest,
+        "receipt_digest": error.receipt_digest,
+    }
+    return {
+        "verified": False,
+        "step": error.step,
+        "error": str(error),
+        "cell": None if error.cell is None else list(error.cell),
+        "operation": error.operation,
+        **{name: None if data is None else data.hex() for name, data in named.items()},
+    }
 
 
 def size(nbytes: float) -> str:

@@ -216,7 +216,8 @@ def _cheats(node: Node, auditor: Auditor, tokens: int, out: Output) -> list[dict
         for cheat in CHEATS:
             receipt, trace = cheat.run(node.model, request, node.kernels, node.identity)
             node.remember(receipt, trace)
-            bad, total = bad_cells(node, auditor, request, receipt.encode()), count_cells(receipt)
+            claim = auditor.claim(request, receipt.encode())
+            bad, total = bad_cells(node, auditor, request, receipt.encode()), count_cells(claim)
             count = min(CELLS, total)
             rows.append(
                 {
@@ -228,7 +229,7 @@ def _cheats(node: Node, auditor: Auditor, tokens: int, out: Output) -> list[dict
                     "total_cells": total,
                     "cells_drawn": count,
                     "draws": DRAWS,
-                    "found_measured": measured(receipt, bad, count, DRAWS),
+                    "found_measured": measured(claim, bad, count, DRAWS),
                     "found_formula": detects(total, len(bad), count),
                     "caught_by_full_audit": bool(bad),
                 }

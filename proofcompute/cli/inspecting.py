@@ -137,12 +137,19 @@ def _request(data: bytes) -> Facts:
     }
     if request.generation is not None:
         g = request.generation
-        facts |= {"max_tokens": g.max_tokens, **asdict(g.sampling), "seed": g.seed.hex(), "stops": g.stops}
+        facts |= {
+            "max_tokens": g.max_tokens,
+            **asdict(g.sampling),
+            "seed": g.seed.hex(),
+            "choice": request.choice,
+            "stops": g.stops,
+            "ignore_end": g.ignore_end,
+        }
     return facts
 
 
 def _receipt(data: bytes) -> Facts:
-    from proofcompute.messages import Receipt, count_cells
+    from proofcompute.messages import Receipt
     from proofcompute.signing import signature_holds
 
     receipt = Receipt.decode(data)
@@ -153,10 +160,12 @@ def _receipt(data: bytes) -> Facts:
         "suite": receipt.suite,
         "outputs": {name: len(data) for name, data in receipt.outputs},
         "rows": receipt.rows,
-        "cells": count_cells(receipt),
         "stop_reason": receipt.stop_reason,
         "trace_root": receipt.trace_root.hex(),
+        "numerics": receipt.numerics,
+        "terms_digest": receipt.terms_digest.hex() or "none",
         "retention_seconds": receipt.retention,
+        "scheme": receipt.scheme,
         "node": receipt.node.hex(),
         "signature_holds": signature_holds(receipt.node, receipt.signed_digest, receipt.signature),
     }

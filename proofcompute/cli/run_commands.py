@@ -213,7 +213,7 @@ def _run(
     from proofcompute.prover import RETENTION, make_receipt
 
     asked.check(model.program, model.model_id)  # before the directory is touched
-    engine = Engine(model, kernels(device))
+    engine = Engine(model, kernels(device), node=node.public if node else asked.node)
     kept = directory.begin(asked)
     directory.remember_model(path)
     start = time.perf_counter()
@@ -305,20 +305,21 @@ def open_(
     if (challenge is None) == (public is None):
         raise InputError("give either a challenge or --public")
     from proofcompute.files import writing
-    from proofcompute.messages import public_challenge
+    from proofcompute.messages import Claim, public_challenge
     from proofcompute.prover import RunDirectory, open_cells
 
     out, start = Output(json), time.perf_counter()
     directory = RunDirectory(run)
     if not run.is_dir():
         raise InputError(f"{run} is not the directory of a run")
-    signed = directory.receipt()  # whether the run is finished, before the model is read
-    asked = read_challenge(challenge) if challenge is not None else public_challenge(signed, public or 0)
+    directory.receipt()  # whether the run is finished, before the model is read
+    given = None if challenge is None else read_challenge(challenge)
     path = directory.model_path() if model is None else model
     if model is None and not path.exists():
         raise InputError(f"the run's model {path} is gone; name the model file with --model")
     loaded = load_model(path)
     trace, receipt = directory.stored(loaded, kernels(device))
+    asked = public_challenge(Claim(receipt, trace.statement), public or 0) if given is None else given
     rows = sum(c.b - c.a for c in asked.cells)
     with progress("open", rows) as advance, writing(output) as stream:
         open_cells(loaded, trace, receipt.digest, asked, stream, advance)

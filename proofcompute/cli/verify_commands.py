@@ -20,18 +20,19 @@ from proofcompute.cli.common import (
     load_model,
     progress,
     read_challenge,
+    read_receipt,
     read_request,
+    rejection,
     size,
 )
 from proofcompute.cli.kinds import expect, kind_of
-from proofcompute.errors import Cell, InputError, LimitError, VerificationError
+from proofcompute.errors import InputError, VerificationError
 
 if TYPE_CHECKING:
     from proofcompute.card import ModelCard
     from proofcompute.kernels import Kernels
-    from proofcompute.messages import Receipt, Request
+    from proofcompute.messages import Request
     from proofcompute.model import Model
-    from proofcompute.program import Program
     from proofcompute.verifier import Key, Verified
 
 __all__ = ["challenge", "verify"]
@@ -46,56 +47,63 @@ ReceiptFile = Annotated[
 ]
 
 
+KeyFile = Annotated[
+    Path, typer.Argument(metavar="KEY", help="Verifier's key, or the model file.", show_default=False)
+]
+RequestFile = Annotated[Path, typer.Option(help="Your request.", show_default=False)]
+NodeKey = Annotated[str | None, typer.Option(metavar="PUBKEY", help="Who must have signed (hex).")]
+
+
 def challenge(
+    key: KeyFile,
     receipt: ReceiptFile,
     output: Out,
+    request: RequestFile,
+    node: NodeKey = None,
     cells: Annotated[int | None, typer.Option(help=f"Cells to draw ({CELLS} unless given).")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every cell: a full audit.")] = False,
-    key: Annotated[
-        Path | None,
-        typer.Option(metavar="KEY", help="With --all: your key, for pieces that suit the model best."),
-    ] = None,
     seed: Annotated[str | None, typer.Option(help="Draw from this hex seed: for tests only.")] = None,
-    weights: Annotated[
-        bool, typer.Option("--weights", help="For a verifier that holds the model file: ask for no hints.")
-    ] = False,
     retention: Annotated[
         int, typer.Option(min=0, help="Refuse a receipt whose trace is kept for fewer seconds.")
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Choose the cells that the node must open, after it gave its receipt."""
+    """Check a receipt, and choose the cells that the node must open.
+
+    Exit status 0: the receipt holds so far; 1: it is rejected; 2: your own files cannot be used.
+    """
     check_output(output)
     if all_ and (cells is not None or seed is not None):
         raise InputError("--all leaves nothing to draw: give it without --cells and --seed")
-    if key is not None and not all_:
-        raise InputError("--key is for the pieces of --all")
-    from proofcompute.files import read_limited, write_atomic
-    from proofcompute.limits import MAX_RECEIPT
-    from proofcompute.messages import Challenge, Receipt, all_cells, count_cells, draw_cells
+    from proofcompute.files import write_atomic
+    from proofcompute.messages import Challenge, all_cells, count_cells, draw_cells
+    from proofcompute.verifier import Key, check_receipt
 
-    expect(receipt, "receipt")
-    got = Receipt.decode(read_limited(receipt, MAX_RECEIPT, "receipt"))
-    got.require_retention(retention)
-    total = count_cells(got)
-    if all_:
-        chosen = all_cells(got, None if key is None else _program(key, got))
-    else:
-        drawn = None if seed is None else _seed(seed)
-        chosen = draw_cells(got, min(CELLS, total) if cells is None else cells, drawn)
-    made = Challenge(got.digest, chosen, hints=not weights, tables=not weights)
+    signer = None if node is None else hex_bytes(node, "the node's public key")
+    held, asked = _held(key), read_request(request)
+    claim = check_receipt(held, asked, read_receipt(receipt), signer, retention=retention)
+    chosen = (
+        all_cells(claim)
+        if all_
+        else draw_cells(claim, CELLS if cells is None else cells, None if seed is None else _seed(seed))
+    )
+    hints = isinstance(held, Key)
+    made = Challenge(claim.receipt.digest, chosen, hints=hints, tables=hints)
     write_atomic(output, made.encode())
-    out, count = Output(json), sum(c.b - c.a for c in chosen)
+    out, count, total = Output(json), sum(c.b - c.a for c in chosen), count_cells(claim)
     out.say(f"{output}: {count} of {total} cells")
     out.result(
-        {"challenge": str(output), "cells": count, "total_cells": total, "receipt_digest": got.digest.hex()}
+        {
+            "challenge": str(output),
+            "cells": count,
+            "total_cells": total,
+            "receipt_digest": claim.receipt.digest.hex(),
+        }
     )
 
 
 def verify(
-    key: Annotated[
-        Path, typer.Argument(metavar="KEY", help="Verifier's key, or the model file.", show_default=False)
-    ],
+    key: KeyFile,
     receipt: ReceiptFile,
     challenge: Annotated[
         Path, typer.Argument(metavar="CHALLENGE", help="Your challenge.", show_default=False)
@@ -103,8 +111,8 @@ def verify(
     opening: Annotated[
         Path, typer.Argument(metavar="OPENING", help="What the node opened.", show_default=False)
     ],
-    request: Annotated[Path, typer.Option(help="Your request.", show_default=False)],
-    node: Annotated[str | None, typer.Option(metavar="PUBKEY", help="Who must have signed (hex).")] = None,
+    request: RequestFile,
+    node: NodeKey = None,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -126,9 +134,9 @@ def verify(
     check_text(holder.card, asked)
     if cells.hints != isinstance(holder, Key):
         raise InputError(
-            "the challenge is for a verifier with a key; make one with --weights"
+            "the challenge is for a verifier with a key; make one with the model file"
             if cells.hints
-            else "the challenge is for a verifier that holds the model (--weights); make one without"
+            else "the challenge is for a verifier that holds the model; make one with the key"
         )
     out = Output(json)
     try:
@@ -139,7 +147,7 @@ def verify(
         total = sum(c.b - c.a for c in cells.cells)
         try:
             with progress("verify", total) as advance:
-                data = _receipt(receipt)
+                data = read_receipt(receipt)
                 found = check(
                     holder,
                     asked,
@@ -156,39 +164,25 @@ def verify(
     _accept(out, found, holder, asked, data, time.perf_counter() - start)
 
 
-def _program(path: Path, receipt: Receipt) -> Program:
-    """The program of a key, which must be that of the receipt's model."""
+def _held(path: Path) -> Key | Model:
+    """The key, or the model with weights that nobody has checked yet."""
     from proofcompute.verifier import Key
 
+    if kind_of(path) == "model":
+        return load_model(path)
     expect(path, "key")
-    key = Key.load(path)
-    if key.model_id != receipt.model_id:
-        raise InputError(f"{path} is a key of another model than the receipt's")
-    return key.program
+    return Key.load(path)
 
 
 def _holder(path: Path, backend: Kernels) -> Key | Model:
     """The key, or the model once its weights are known to be those of its model id."""
     from proofcompute.verifier import Key
 
-    if kind_of(path) != "model":
-        expect(path, "key")
-        return Key.load(path)
-    model = load_model(path)
-    with progress("weights", sum(s.rows * s.row_bytes for s in model.program.weights)) as advance:
-        model.check_roots(backend.hash_rows, advance)
-    return model
-
-
-def _receipt(path: Path) -> bytes:
-    """The receipt's bytes; too many of them are the node's fault."""
-    from proofcompute.files import read_limited
-    from proofcompute.limits import MAX_RECEIPT
-
-    try:
-        return read_limited(path, MAX_RECEIPT, "receipt")
-    except LimitError as e:
-        raise VerificationError(1, str(e)) from e
+    held = _held(path)
+    if not isinstance(held, Key):
+        with progress("weights", sum(s.rows * s.row_bytes for s in held.program.weights)) as advance:
+            held.check_roots(backend.hash_rows, advance)
+    return held
 
 
 def _accept(
@@ -252,14 +246,9 @@ def _answer(card: ModelCard, receipt: bytes) -> str | None:
 def _reject(out: Output, error: VerificationError, holder: Key | Model, seconds: float) -> None:
     """What failed, without anything that would tell about the secret columns (the error holds nothing)."""
     complain(f"REJECTED: {error}")
-    cell: Cell | None = error.cell
     out.result(
         {
-            "verified": False,
-            "step": error.step,
-            "error": str(error),
-            "cell": None if cell is None else list(cell),
-            "operation": error.operation,
+            **rejection(error),
             "cells": 0,
             "soundness_bits": 0.0,
             "attempts": _attempts(holder),

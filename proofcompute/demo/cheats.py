@@ -251,4 +251,4 @@ class _OtherState:
         return _generation(self.session.request).sampling
 
     def draws(self, span: Span) -> U64:
-        return draws(_generation(self.session.request).seed, span.a, span.b)
+        return draws(self.session.request.draw_seed, span.a, span.b)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from proofcompute.auditor import Auditor
 from proofcompute.errors import Cell, VerificationError
-from proofcompute.messages import Receipt, Request, draw_cells
+from proofcompute.messages import Claim, Request, draw_cells
 from proofcompute.node import Node
 
 __all__ = ["bad_cells", "detects", "measured"]
@@ -22,11 +22,11 @@ def detects(total: int, bad: int, count: int) -> float:
     return 1 - math.comb(total - bad, count) / math.comb(total, count)
 
 
-def measured(receipt: Receipt, bad: Collection[Cell], count: int, draws: int) -> float:
+def measured(claim: Claim, bad: Collection[Cell], count: int, draws: int) -> float:
     """The share of ``draws`` challenges of ``count`` cells that name at least one bad cell."""
     hits = 0
     for i in range(draws):
-        cells = draw_cells(receipt, count, b"trial" + i.to_bytes(8, "little"))
+        cells = draw_cells(claim, count, b"trial" + i.to_bytes(8, "little"))
         hits += any(c in bad for c in cells)
     return hits / draws
 

@@ -16,7 +16,7 @@ from proofcompute.errors import InputError, MismatchError
 from proofcompute.generation.stop import stop_reason
 from proofcompute.interpreter import run
 from proofcompute.kernels import I32, U64, Array, Kernels, Sampling
-from proofcompute.messages import Generation, Request
+from proofcompute.messages import Generation, Request, require_addressed
 from proofcompute.model import Model
 from proofcompute.placement import Placement
 from proofcompute.program import Span
@@ -112,10 +112,20 @@ class Engine:
     """Runs requests against one model."""
 
     def __init__(
-        self, model: Model, kernels: Kernels, *, chunk: int = CHUNK, products: Products | None = None
+        self,
+        model: Model,
+        kernels: Kernels,
+        *,
+        node: bytes = b"",
+        chunk: int = CHUNK,
+        products: Products | None = None,
     ) -> None:
-        """``products`` replaces the plain computation of products from the model's weights."""
+        """``node`` is the public key for which it answers: what is addressed to another one is refused.
+
+        ``products`` replaces the plain computation of products from the model's weights.
+        """
         self.model = model
+        self.node = node
         self.kernels = kernels
         self.chunk = chunk
         self.vocabulary = model.card.vocabulary
@@ -128,16 +138,22 @@ class Engine:
         self._decoding: tuple[list[Session], _Key] = ([], _Key())
 
     def add(self, request: Request, answer: Sequence[int] = ()) -> Session:
-        """Begin a request; ``answer`` holds tokens known from an interrupted run.
+        """Begin a request; ``answer`` holds tokens known from an interrupted run, or all of a finished one.
 
-        Raises MismatchError or InputError if the request is not one for this model.
+        A whole answer takes no row beyond those that its trace has, in memory or in time.
+
+        Raises MismatchError or InputError if the request is not one for this model and this node.
         """
-        program = self.model.program
+        require_addressed(request, self.node)
+        program, generation = self.model.program, request.generation
         inputs = request.check(program, self.model.model_id)
-        if len(answer) > (request.generation.max_tokens if request.generation else 0):
+        most = generation.max_tokens if generation else 0
+        if len(answer) > most:
             raise MismatchError("more tokens were kept of the interrupted run than its request allows")
+        if generation and stop_reason(generation, answer, self.vocabulary) is not None:
+            most = len(answer)
         prompt = next(iter(inputs.values())).shape[0]
-        capacity = prompt + (request.generation.max_tokens - 1 if request.generation else 0)
+        capacity = prompt + (most - 1 if generation else 0)
         trace = Trace(program, capacity, self.kernels, self._placed.homes)
         session = Session(self._count, request, inputs, prompt, trace, list(answer))
         for name, rows in inputs.items():
@@ -264,7 +280,7 @@ class Engine:
         """Provide the random numbers of rows a..b where the request's settings use any."""
         generation = session.request.generation
         if generation and generation.sampling.temperature and session.draws is not None:
-            session.draws[a:b] = draws(generation.seed, a, b)
+            session.draws[a:b] = draws(session.request.draw_seed, a, b)
 
     def run(self, session: Session, on_step: Callable[[Session], None] | None = None) -> None:
         """Step until ``session`` is finished, calling ``on_step`` after each step in which it got tokens."""

@@ -14,9 +14,9 @@ __all__ = ["check_answer", "stop_reason"]
 def stop_reason(rule: Generation, tokens: Sequence[int], vocabulary: Vocabulary | None) -> str | None:
     """Why a generation stops right after ``tokens``, or None if it goes on.
 
-    ``end``: the last token ends a text. ``stop``: the last token completes a stop string in the text of the
-    answer. ``length``: as many tokens as the request allows. The first that applies, in this order. The
-    answer before the last token is assumed not to have stopped.
+    ``end``: the last token ends a text, and the rule does not ignore that. ``stop``: the last token completes
+    a stop string in the text of the answer. ``length``: as many tokens as the request allows. The first that
+    applies, in this order. The answer before the last token is assumed not to have stopped.
     """
     return _reason(rule, tokens[:-1], tokens[-1], len(tokens), vocabulary) if tokens else None
 
@@ -26,7 +26,7 @@ def _reason(
 ) -> str | None:
     """Why a generation stops right after its ``count``-th token; ``before`` may leave out silent tokens."""
     if vocabulary is not None:
-        if token in vocabulary.end_ids:
+        if token in vocabulary.end_ids and not rule.ignore_end:
             return "end"
         if rule.stops and _completes(rule.stops, before, token, vocabulary):
             return "stop"

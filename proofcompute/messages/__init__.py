@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proofcompute.messages.challenge import Challenge, all_cells, count_cells, draw_cells, public_challenge
+from proofcompute.messages.claim import Claim
 from proofcompute.messages.opening import (
     GroupOpening,
     OpeningHead,
@@ -15,10 +16,13 @@ from proofcompute.messages.opening import (
 )
 from proofcompute.messages.receipt import STOP_REASONS, Receipt
 from proofcompute.messages.request import Generation, Request
+from proofcompute.messages.signed import require_addressed
+from proofcompute.messages.terms import Terms, check_promise, check_terms, require_within
 
 __all__ = [
     "STOP_REASONS",
     "Challenge",
+    "Claim",
     "Generation",
     "GroupOpening",
     "OpeningHead",
@@ -26,12 +30,17 @@ __all__ = [
     "Receipt",
     "Request",
     "TableOpening",
+    "Terms",
     "all_cells",
     "check_hint",
+    "check_promise",
+    "check_terms",
     "count_cells",
     "draw_cells",
     "encode_hint",
     "pack_set",
     "public_challenge",
+    "require_addressed",
+    "require_within",
     "row_bytes",
 ]

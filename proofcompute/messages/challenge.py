@@ -11,18 +11,17 @@ from proofcompute import hashing, wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError
 from proofcompute.hashing import Xof
 from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROWS, MAX_SEGMENTS, MIB
+from proofcompute.messages.claim import Claim
 from proofcompute.messages.opening import row_bytes
-from proofcompute.messages.receipt import Receipt
-from proofcompute.program import Program
+from proofcompute.statement import Statement
 
 __all__ = ["Challenge", "all_cells", "count_cells", "draw_cells", "public_challenge"]
 
 KIND = "proofcompute challenge"
 VERSION = 1
-_ROWS = 128
-"""Rows of a piece of :func:`all_cells` if the model is not known."""
 _PIECE = 32 * MIB
-"""Bytes that a piece opens at most if it is known, prefixes and table rows apart; one row may take more."""
+"""Bytes that a piece of :func:`all_cells` opens at most, prefixes and table rows apart; one row may
+take more."""
 
 
 @dataclass(frozen=True)
@@ -83,70 +82,61 @@ class Challenge:
         )
 
 
-def first_rows(receipt: Receipt) -> list[int]:
-    """First row of each segment, as the receipt states it (the verifier compares it with the program)."""
-    out: list[int] = []
-    for first, n in receipt.layout:
-        if first >= receipt.rows or len(out) + n > MAX_SEGMENTS:
-            raise FormatError("receipt: its layout does not fit its rows")
-        out += [first] * n
-    return out
+def count_cells(claim: Claim) -> int:
+    """Single-row cells of a claim's trace."""
+    return claim.statement.cells
 
 
-def count_cells(receipt: Receipt) -> int:
-    """Single-row cells that a receipt's trace has."""
-    return sum(receipt.rows - first for first in first_rows(receipt))
-
-
-def all_cells(receipt: Receipt, program: Program | None = None) -> tuple[Cell, ...]:
+def all_cells(claim: Claim) -> tuple[Cell, ...]:
     """Every cell, in pieces of many rows.
 
-    With the model's program, pieces are as long as keeps the parts of an opening small, MAX_CELL_ROWS at
-    most: fewer pieces are checked sooner, and open less of the prefixes that attention reads. Without it,
-    they have the 128 rows that suit every model.
+    Pieces are as long as keeps the parts of an opening small, MAX_CELL_ROWS at most: fewer pieces are checked
+    sooner, and open less of the prefixes that attention reads.
 
-    FormatError if the receipt does not have the program's segments, LimitError if the pieces are more than
-    a challenge may name.
+    LimitError if they are more than a challenge may name.
     """
-    firsts = first_rows(receipt)
-    steps = [_ROWS] * len(firsts)
-    if program is not None:
-        if len(firsts) != len(program.plans):
-            raise FormatError(f"receipt: {len(firsts)} segments, and the program has {len(program.plans)}")
-        sizes = (max(1, row_bytes(program, s)) for s in range(len(firsts)))  # a row may open nothing
-        steps = [max(1, min(MAX_CELL_ROWS, _PIECE // size)) for size in sizes]
+    statement = claim.statement
+    firsts = statement.first_rows
+    sizes = (max(1, row_bytes(statement.program, s)) for s in range(len(firsts)))  # a row may open nothing
+    steps = [max(1, min(MAX_CELL_ROWS, _PIECE // size)) for size in sizes]
     pieces = list(zip(range(len(firsts)), firsts, steps, strict=True))
-    count = sum(-(-(receipt.rows - first) // step) for _, first, step in pieces)
-    if count > MAX_CELLS:  # a receipt may come from anybody: nothing is listed before this
+    count = sum(-(-(statement.rows - first) // step) for _, first, step in pieces)
+    if count > MAX_CELLS:  # nothing is listed before this
         raise LimitError(f"a full audit of this receipt has {count} cells, more than {MAX_CELLS}")
     return tuple(
-        Cell(segment, a, min(a + step, receipt.rows))
+        Cell(segment, a, min(a + step, statement.rows))
         for segment, first, step in pieces
-        for a in range(first, receipt.rows, step)
+        for a in range(first, statement.rows, step)
     )
 
 
-def draw_cells(receipt: Receipt, count: int, seed: bytes | None = None) -> tuple[Cell, ...]:
-    """``count`` distinct single-row cells, uniform over all; InputError if there are not so many.
+def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cell, ...]:
+    """``count`` distinct single-row cells, uniform over all; every one if there are not more.
+
+    How many there are depends on the answer, which the node gives: asking for more than that is no mistake of
+    the caller's. InputError if ``count`` is less than 1, or as many are more than MAX_CELLS.
 
     Randomness is the operating system's unless ``seed`` is given, which is for tests and for derivation by
     hashing: a verifier whose seed is known before the receipt audits nothing.
     """
-    total = count_cells(receipt)
-    if not 1 <= count <= total:
-        raise InputError(f"{count} cells cannot be drawn: the trace has {total}")
-    xof = Xof("cells", secrets.token_bytes(32) if seed is None else seed, receipt.signed_digest)
-    return _cells_at(receipt, _distinct(xof, total, count))
+    total = claim.statement.cells
+    if not 1 <= count or min(count, total) > MAX_CELLS:  # nothing is listed before this
+        raise InputError(f"{count} cells cannot be drawn: ask for 1 to {MAX_CELLS}")
+    if count >= total:
+        return _cells_at(claim.statement, range(total))
+    fresh = secrets.token_bytes(32) if seed is None else seed
+    xof = Xof("cells", fresh, claim.receipt.signed_digest)
+    return _cells_at(claim.statement, _distinct(xof, total, count))
 
 
-def public_challenge(receipt: Receipt, count: int) -> Challenge:
+def public_challenge(claim: Claim, count: int) -> Challenge:
     """The challenge of a public proof: ``count`` cells drawn by hashing the receipt without its signature.
 
     A prover can try receipt after receipt until the cells suit it (design, section 8): hiding an altered
-    share f of cells from c of them costs about (1 - f)^-c attempts.
+    share f of cells from c of them costs about (1 - f)^-c attempts. Raises as :func:`draw_cells`.
     """
-    cells = draw_cells(receipt, count, b"public")
-    return Challenge(receipt.digest, cells, hints=True, tables=False)
+    cells = draw_cells(claim, count, b"public")
+    return Challenge(claim.receipt.digest, cells, hints=True, tables=False)
 
 
 def _distinct(xof: Xof, total: int, count: int) -> Sequence[int]:
@@ -166,13 +156,13 @@ def _below(xof: Xof, n: int) -> int:
             return word % n
 
 
-def _cells_at(receipt: Receipt, indices: Sequence[int]) -> tuple[Cell, ...]:
+def _cells_at(statement: Statement, indices: Sequence[int]) -> tuple[Cell, ...]:
     cells: list[Cell] = []
     segment, start = 0, 0
-    firsts = first_rows(receipt)
+    firsts = statement.first_rows
     for index in indices:
-        while index - start >= receipt.rows - firsts[segment]:
-            start += receipt.rows - firsts[segment]
+        while index - start >= statement.rows - firsts[segment]:
+            start += statement.rows - firsts[segment]
             segment += 1
         row = firsts[segment] + index - start
         cells.append(Cell(segment, row, row + 1))

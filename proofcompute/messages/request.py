@@ -8,10 +8,20 @@ from functools import cached_property
 
 import numpy as np
 
-from proofcompute import hashing, wire
+from proofcompute import wire
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError
+from proofcompute.hashing import Xof, message_digest
 from proofcompute.kernels import Array, Sampling
-from proofcompute.limits import MAX_NAME, MAX_REQUEST, MAX_ROWS, MAX_STOP, MAX_STOPS, MAX_TEXT
+from proofcompute.limits import (
+    MAX_CHOICES,
+    MAX_NAME,
+    MAX_REQUEST,
+    MAX_ROWS,
+    MAX_STOP,
+    MAX_STOPS,
+    MAX_TEXT,
+)
+from proofcompute.messages.signed import decode_suite
 from proofcompute.numerics import check_sampling
 from proofcompute.program import Program
 from proofcompute.statement import Statement, rows_from_bytes
@@ -19,9 +29,12 @@ from proofcompute.statement import Statement, rows_from_bytes
 __all__ = ["Generation", "Request"]
 
 KIND = "proofcompute request"
-VERSION = 1
+VERSION = 2
 MAX_TOP_K = 2**31 - 1
 """Greatest top-k that a request can state."""
+MAX_PENALTY = 64.0
+"""Greatest repetition penalty that a request can state, and its inverse the least: beyond, logits of usual
+size would overflow, and the arithmetic have no result."""
 NO_GENERATION: tuple[wire.Value, ...] = ()
 
 
@@ -36,11 +49,16 @@ class Generation:
     """The client's 32 random bytes; the draw of each row follows from them."""
     stops: tuple[str, ...] = ()
     """Strings that end the answer as soon as its text holds one."""
+    ignore_end: bool = False
+    """Whether end tokens are tokens like others, so that only length and stop strings end the answer."""
 
     def __post_init__(self) -> None:
         check_sampling(self.sampling)
         if self.sampling.top_k > MAX_TOP_K:
             raise InputError(f"top_k {self.sampling.top_k} is greater than {MAX_TOP_K}; 0 keeps all tokens")
+        penalty = self.sampling.repetition_penalty
+        if not 1 / MAX_PENALTY <= penalty <= MAX_PENALTY:
+            raise InputError(f"repetition_penalty {penalty} is outside {1 / MAX_PENALTY}..{MAX_PENALTY}")
         if not 1 <= self.max_tokens <= MAX_ROWS:
             raise InputError(f"max tokens {self.max_tokens} is outside 1..{MAX_ROWS}")
         if len(self.seed) != 32:
@@ -70,8 +88,13 @@ class Request:
     """Ed25519 public key of the node addressed, or empty for any node."""
     suite: str = "sha256"
     """Hash suite of the trace."""
+    choice: int = 0
+    """Which of several answers to one question this asks for, 0 to 127: n choices are n requests that differ
+    in nothing else, and each draws tokens of its own."""
 
     def __post_init__(self) -> None:
+        if type(self.choice) is not int or not 0 <= self.choice < MAX_CHOICES:
+            raise InputError(f"choice {self.choice!r} is outside 0..{MAX_CHOICES - 1}")
         for name, value, sizes in (
             ("model id", self.model_id, (32,)),
             ("nonce", self.nonce, (32,)),
@@ -79,8 +102,7 @@ class Request:
         ):
             if len(value) not in sizes:
                 raise FormatError(f"{name} has {len(value)} bytes")
-        if self.suite not in hashing.SUITES:
-            raise FormatError(f"hash suite {self.suite!r} is none of {', '.join(hashing.SUITES)}")
+        decode_suite(self.suite)
 
     def encode(self) -> bytes:
         """Canonical bytes."""
@@ -96,6 +118,7 @@ class Request:
                 wire.f32_bits(s.repetition_penalty),
                 g.seed,
                 g.stops,
+                int(g.ignore_end),
             )
         return wire.encode(
             (
@@ -108,15 +131,16 @@ class Request:
                 self.text,
                 self.nonce,
                 self.node,
+                self.choice,
             )
         )
 
     @staticmethod
     def decode(data: bytes) -> Request:
         """The request that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
-        top = wire.as_list(wire.decode(data, limit=MAX_REQUEST, what="request"), "request", n=9)
+        top = wire.as_list(wire.decode(data, limit=MAX_REQUEST, what="request"), "request", n=10)
         wire.check_head(top, KIND, VERSION)
-        inputs = tuple(_named_bytes(v, "input") for v in wire.as_list(top[4], "inputs", max_n=64))
+        inputs = tuple(named_bytes(v, "input") for v in wire.as_list(top[4], "inputs", max_n=64))
         request = Request(
             model_id=wire.as_bytes(top[3], "model id", 32),
             inputs=inputs,
@@ -124,7 +148,8 @@ class Request:
             generation=_generation(top[5]),
             text=wire.as_str(top[6], "text", MAX_TEXT),
             node=wire.as_bytes(top[8], "node key", max_size=32),
-            suite=wire.as_str(top[2], "hash suite", MAX_NAME),
+            suite=decode_suite(top[2]),
+            choice=wire.as_int(top[9], "choice", 0, MAX_CHOICES - 1),
         )
         if request.encode() != data:
             raise FormatError("request is not canonical")
@@ -133,7 +158,16 @@ class Request:
     @cached_property
     def digest(self) -> bytes:
         """What a receipt refers to this request by, 32 bytes."""
-        return hashing.message_digest(self.suite, "request", self.encode())
+        return message_digest(self.suite, "request", self.encode())
+
+    @cached_property
+    def draw_seed(self) -> bytes:
+        """The seed of this choice's draws, 32 bytes: of choice 0 the client's, of others one hashed from it.
+
+        So two choices of one request never share a draw.
+        """
+        seed = self.generation.seed if self.generation else bytes(32)
+        return Xof("choice", seed, self.choice.to_bytes(8, "little")).read(32) if self.choice else seed
 
     def check(self, program: Program, model_id: bytes) -> dict[str, Array]:
         """The input rows by name, once they fit the program.
@@ -189,24 +223,23 @@ class Request:
         elif any(o.shape[0] != prompt for o in outputs.values()):
             raise FormatError("an output has another number of rows than the input")
         g = self.generation or Generation(1)
-        return Statement(program, prompt, rows, full, outputs, g.sampling, g.seed)
+        return Statement(program, prompt, rows, full, outputs, g.sampling, self.draw_seed)
 
 
 def _check_indices(program: Program, arrays: Mapping[str, Array]) -> None:
-    for plan in program.plans:
-        for weight, tensor in plan.tables:
-            if tensor not in arrays:
-                continue
-            ids, size = arrays[tensor], program.weight[weight].rows
-            if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < size):
-                raise InputError(f"{tensor} holds an index outside 0..{size - 1}")
+    for name, ids in arrays.items():
+        size = program.index_limits.get(name)
+        if size is None:
+            continue
+        if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < size):
+            raise InputError(f"{name} holds an index outside 0..{size - 1}")
 
 
 def _generation(value: wire.Value) -> Generation | None:
     fields = wire.as_list(value, "generation")
     if not fields:
         return None
-    top = wire.as_list(value, "generation", n=7)
+    top = wire.as_list(value, "generation", n=8)
     t, p, r = (float(wire.f32_from_bits(wire.as_int(top[i], "setting", 0, 2**32 - 1))) for i in (1, 3, 4))
     stops = wire.as_list(top[6], "stop strings", max_n=MAX_STOPS)
     return Generation(
@@ -214,9 +247,10 @@ def _generation(value: wire.Value) -> Generation | None:
         sampling=Sampling(t, wire.as_int(top[2], "top-k", 0, MAX_TOP_K), p, r),
         seed=wire.as_bytes(top[5], "seed", 32),
         stops=tuple(wire.as_str(s, "stop string", MAX_STOP) for s in stops),
+        ignore_end=bool(wire.as_int(top[7], "ignore end", 0, 1)),
     )
 
 
-def _named_bytes(value: wire.Value, what: str) -> tuple[str, bytes]:
+def named_bytes(value: wire.Value, what: str) -> tuple[str, bytes]:
     name, data = wire.as_list(value, what, n=2)
     return wire.as_str(name, what, MAX_NAME), wire.as_bytes(data, what)

@@ -219,9 +219,8 @@ def require_addressed(request: Asked, node: bytes) -> None:
     one could have its work done by relaying, and sign the result.
     """
     if request.node and request.node != node:
-        raise MismatchError(
-            f"the request addresses node {request.node.hex()}, not {node.hex()}: answer your own"
-        )
+        mine = node.hex() or "a node without a key"
+        raise MismatchError(f"the request addresses another node, {request.node.hex()}; this is {mine}")
 
 
 # -- the verifier's steps ------------------------------------------------------------------------------------
@@ -271,7 +270,7 @@ def check_request(receipt: Signed, request: Asked) -> None:
     if receipt.request_digest != request.digest:
         raise VerificationError(
             4,
-            "the receipt is for another request; if you asked more than once, give the one it answers",
+            "another request; if you asked more than once, give the one that was answered",
             expected=request.digest.hex(),
             found=receipt.request_digest.hex(),
         )

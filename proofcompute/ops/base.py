@@ -63,6 +63,10 @@ class Pointwise:
         """No table."""
         return None
 
+    def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
+        """No indices."""
+        return {}
+
 
 def f32_rows(ins: Sequence[Spec], what: str, count: int = 1) -> int:
     """Width of the float32 rows that all ``count`` inputs are; FormatError otherwise."""

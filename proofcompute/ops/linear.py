@@ -57,6 +57,10 @@ class Embed(Pointwise):
         """The matrix looked up."""
         return self.weight
 
+    def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
+        """Numbers of rows of the matrix."""
+        return {0: weights[self.weight].rows}
+
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
         return (k.embed(*src.weights.rows(self.weight, ins[0])),)

@@ -28,6 +28,10 @@ class Sample(Pointwise):
         """Own logits, all tokens up to the row."""
         return (Rows.SAME, Rows.PREFIX)
 
+    def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
+        """Tokens so far: each has a logit."""
+        return {1: ins[0].shape[0]}
+
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
         logits, histories = ins

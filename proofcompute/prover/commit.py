@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from proofcompute.errors import InputError
 from proofcompute.generation import Session
 from proofcompute.kernels import Kernels
-from proofcompute.messages import Receipt
+from proofcompute.messages import Receipt, Terms, require_addressed
 from proofcompute.model import Model
 from proofcompute.signing import NodeIdentity
 from proofcompute.trace import trace_root
@@ -18,12 +19,24 @@ RETENTION = 7 * 24 * 3600
 
 
 def make_receipt(
-    model: Model, session: Session, kernels: Kernels, identity: NodeIdentity, *, retention: int = RETENTION
+    model: Model,
+    session: Session,
+    kernels: Kernels,
+    identity: NodeIdentity,
+    *,
+    retention: int = RETENTION,
+    terms: Terms | None = None,
 ) -> Receipt:
-    """Hash the committed rows of a finished session and sign the claim.
+    """Hash the committed rows of a finished session and sign the claim, under the node's terms if it has any.
+
+    Raises MismatchError if the request addresses another node, InputError if the terms promise a longer
+    retention than ``retention`` or are another node's.
 
     The trace is hashed here in one go and not token by token: rows of many positions hash in parallel lanes.
     """
+    require_addressed(session.request, identity.public)
+    if terms is not None and (terms.node != identity.public or terms.retention > retention):
+        raise InputError("the terms are another node's, or promise a longer retention than the receipt")
     statement = session.statement()
     suite = session.request.suite
     seals = session.trace.seals(suite, statement.rows, kernels)
@@ -38,11 +51,10 @@ def make_receipt(
         request_digest=session.request.digest,
         outputs=outputs,
         rows=statement.rows,
-        layout=statement.layout,
         stop_reason=session.reason or "",
         trace_root=trace_root(suite, seals),
+        terms_digest=terms.digest if terms else b"",
         retention=retention,
         node=identity.public,
-        signature=bytes(64),
     )
     return receipt.signed(identity.sign(receipt.signed_digest))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from proofcompute.verifier.claim import check_receipt
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.keymaking import keygen, write_key
 from proofcompute.verifier.public import verify_public
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import verify
 
-__all__ = ["Key", "Verified", "keygen", "verify", "verify_public", "write_key"]
+__all__ = ["Key", "Verified", "check_receipt", "keygen", "verify", "verify_public", "write_key"]

@@ -2,55 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 
-from proofcompute.card import ModelCard
-from proofcompute.errors import FormatError, InputError, LimitError, VerificationError
+from proofcompute.card import HasCard, ModelCard
+from proofcompute.errors import InputError, VerificationError, about
 from proofcompute.generation import check_answer
 from proofcompute.kernels import Array
-from proofcompute.messages import Challenge, Receipt, Request
-from proofcompute.signing import signature_holds
+from proofcompute.messages import Challenge, Claim, Receipt, Request, Terms, check_promise
+from proofcompute.messages.signed import check_numerics, check_request, check_signer, decoded
 from proofcompute.statement import Statement, rows_from_bytes
 
-__all__ = ["Claim", "check_challenge", "check_receipt"]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A receipt that passed steps 1 to 5."""
-
-    receipt: Receipt
-    statement: Statement
+__all__ = ["check_challenge", "check_receipt", "naming"]
 
 
 def check_receipt(
-    card: ModelCard, request: Request, inputs: dict[str, Array], data: bytes, node: bytes | None
+    model: HasCard,
+    request: Request,
+    receipt: bytes,
+    node: bytes | None = None,
+    *,
+    terms: Terms | None = None,
+    retention: int = 0,
 ) -> Claim:
-    """Steps 1 to 5."""
-    try:
-        receipt = Receipt.decode(data)
-        if receipt.encode() != data:
-            raise FormatError("receipt is not canonical")
-    except (FormatError, LimitError) as e:
-        raise VerificationError(1, str(e)) from e
-    for wanted in (node, request.node or None):
-        if wanted is not None and wanted != receipt.node:
-            raise VerificationError(
-                2, "signed by another node", expected=wanted.hex(), found=receipt.node.hex()
-            )
-    if not signature_holds(receipt.node, receipt.signed_digest, receipt.signature):
-        raise VerificationError(2, "the node's signature does not hold")
-    if receipt.model_id != card.model_id:
-        raise VerificationError(
-            3, "another model", expected=card.model_id.hex(), found=receipt.model_id.hex()
-        )
-    if receipt.suite != request.suite:
-        raise VerificationError(4, "another hash suite", expected=request.suite, found=receipt.suite)
-    if receipt.request_digest != request.digest:
-        raise VerificationError(
-            4, "another request", expected=request.digest.hex(), found=receipt.request_digest.hex()
-        )
-    return Claim(receipt, _check_outputs(card, request, inputs, receipt))
+    """Check all of a node's receipt that needs no opening: steps 1 to 5.
+
+    Args:
+        model: card, key or model of what was asked.
+        request: the request as the verifier knows it.
+        receipt: the node's receipt, encoded.
+        node: public key that must have signed; None: the one in the request, or any if it names none.
+        terms: those under which the node must have signed, once they passed
+            :func:`proofcompute.messages.check_terms`; None: any.
+        retention: the least time, in seconds, for which the node must answer challenges.
+
+    Returns:
+        The claim, from which cells are drawn.
+
+    Raises:
+        InputError: the caller's own request, model and node do not fit together; whatever the receipt says.
+        VerificationError: the receipt fails one of the five steps.
+    """
+    card = model.card
+    inputs = request.check(card.program, card.model_id)
+    if node is not None and len(node) != 32:
+        raise InputError(f"a node's public key has 32 bytes, not {len(node)}")
+    if type(receipt) is not bytes:
+        raise InputError("a receipt is given as the bytes that the node sent")
+    with about(model_id=card.model_id, request_digest=request.digest):
+        found = decoded(Receipt.decode, receipt, "receipt")  # 1
+        with about(node=found.node, receipt_digest=found.digest):
+            check_signer(found, node, request.node, terms.node if terms else None)  # 2
+            if found.model_id != card.model_id:
+                raise VerificationError(
+                    3, "another model", expected=card.model_id.hex(), found=found.model_id.hex()
+                )
+            check_numerics(found.numerics)  # 3
+            check_request(found, request)  # 4
+            statement = _check_outputs(card, request, inputs, found)  # 5
+            check_promise(found, terms, retention)  # 5
+    return Claim(found, statement)
+
+
+def naming(claim: Claim) -> AbstractContextManager[None]:
+    """A rejection that is raised within says which node, model, request and receipt it is about."""
+    receipt = claim.receipt
+    return about(
+        node=receipt.node,
+        model_id=receipt.model_id,
+        request_digest=receipt.request_digest,
+        receipt_digest=receipt.digest,
+    )
 
 
 def _check_outputs(
@@ -72,7 +93,6 @@ def _check_outputs(
         raise VerificationError(5, str(e)) from e
     for what, expected, found in (
         ("row count", statement.rows, receipt.rows),
-        ("layout", statement.layout, receipt.layout),
         ("stop reason", reason, receipt.stop_reason),
     ):
         if expected != found:

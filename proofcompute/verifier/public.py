@@ -18,14 +18,16 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO, cast
 
 from proofcompute import wire
-from proofcompute.errors import Cell, FormatError, InputError, LimitError, VerificationError
+from proofcompute.errors import Cell, FormatError, LimitError, VerificationError
 from proofcompute.freivalds import DerivedColumns
 from proofcompute.hashing import Transcript
 from proofcompute.kernels import Kernels
 from proofcompute.limits import MAX_OPENING_PART
 from proofcompute.messages import OpeningHead, Receipt, Request, public_challenge
 from proofcompute.model import Model
+from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.holders import HASH_QUERIES, PublicHolder
+from proofcompute.verifier.received import received
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit
 
@@ -52,34 +54,30 @@ def verify_public(
     ``detects_share`` of the result hold for cells that the prover could not choose; here it may try receipts
     until the cells suit it, and ``grinding_bits`` says how many: hiding a share f takes about (1 - f)^-count.
 
-    Raises as :func:`proofcompute.verifier.verify`.
+    Raises as :func:`proofcompute.verifier.verify`, and InputError if ``count`` is less than 1. If the trace
+    has no more cells than ``count``, the proof is of all of them.
     """
-    try:
-        decoded = Receipt.decode(receipt)
-    except (FormatError, LimitError) as e:
-        raise VerificationError(1, str(e)) from e
-    try:
-        challenge = public_challenge(decoded, count)
-    except InputError as e:
-        raise VerificationError(5, str(e)) from e
-    start = opening.tell()
-    read = hashlib.blake2b(), hashlib.blake2b()
-    absorbed, checked = (_watched(opening, state) for state in read)
-    seed = transcript_seed(decoded, challenge.cells, absorbed, len(model.program.committed))
-    opening.seek(start)
-    columns = DerivedColumns(seed, model.model_id, COLUMNS, model.matrix, kernels)
-    found = audit(
-        PublicHolder(model, columns),
-        request,
-        receipt,
-        challenge,
-        checked,
-        kernels=kernels,
-        node=node,
-        progress=progress,
-    )
-    if read[0].digest() != read[1].digest():
-        raise VerificationError(6, "the opening was changed while it was read")
+    claim = check_receipt(model, request, receipt, node)
+    with naming(claim):
+        challenge = public_challenge(claim, count)
+        start = opening.tell()
+        read = hashlib.blake2b(), hashlib.blake2b()
+        absorbed, checked = (_watched(received(opening), state) for state in read)
+        seed = transcript_seed(claim.receipt, challenge.cells, absorbed, len(model.program.committed))
+        opening.seek(start)
+        columns = DerivedColumns(seed, model.model_id, COLUMNS, model.matrix, kernels)
+        found = audit(
+            PublicHolder(model, columns),
+            request,
+            receipt,
+            challenge,
+            checked,
+            kernels=kernels,
+            node=node,
+            progress=progress,
+        )
+        if read[0].digest() != read[1].digest():
+            raise VerificationError(6, "the opening was changed while it was read")
     return found
 
 

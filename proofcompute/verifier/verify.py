@@ -24,14 +24,15 @@ from proofcompute.ieee import require_ieee
 from proofcompute.interpreter import Needs, needs, run
 from proofcompute.kernels import Kernels
 from proofcompute.limits import MAX_OPENING_PART, MIB
-from proofcompute.messages import Challenge, OpeningHead, Part, Request, row_bytes
+from proofcompute.messages import Challenge, Claim, OpeningHead, Part, Request, row_bytes
 from proofcompute.model import Model
 from proofcompute.program import Span
 from proofcompute.source import Source
 from proofcompute.trace import group_seal, trace_root
-from proofcompute.verifier.claim import Claim, check_challenge, check_receipt
+from proofcompute.verifier.claim import check_challenge, check_receipt, naming
 from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
+from proofcompute.verifier.received import received
 from proofcompute.verifier.result import HASH_BITS, Verified
 from proofcompute.verifier.sources import open_groups
 from proofcompute.wire import FrameReader
@@ -108,8 +109,21 @@ def audit(
     require_ieee()
     if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
         raise InputError("the challenge asks for other openings than this key needs; make one for this key")
-    inputs = request.check(holder.card.program, holder.card.model_id)
-    claim = check_receipt(holder.card, request, inputs, receipt, node)
+    claim = check_receipt(holder.card, request, receipt, node)
+    with naming(claim):
+        return _audit(holder, request, claim, challenge, received(opening), kernels, progress)
+
+
+def _audit(
+    holder: Holder,
+    request: Request,
+    claim: Claim,
+    challenge: Challenge,
+    opening: BinaryIO,
+    kernels: Kernels,
+    progress: Callable[[int], None] | None,
+) -> Verified:
+    """Steps 6 to 10."""
     check_challenge(claim, challenge)
     holder.prepare(kernels)
     soundness = holder.begin(request)
@@ -222,7 +236,7 @@ def _check_cell(
         run(program, cell.segment, [span], Source(rows, weights, products), kernels)  # 8, 9
     except FormatError as e:
         raise VerificationError(7, str(e), cell=cell) from e
-    except ExecutionError as e:
+    except (ExecutionError, InputError) as e:  # an operation may refuse what the node opened, too
         raise VerificationError(8, f"the arithmetic has no result: {e}", cell=cell) from e
     if products.made != len(need.sites):
         raise VerificationError(10, "a product was not checked", cell=cell)

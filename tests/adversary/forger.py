@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -23,7 +23,17 @@ from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.interpreter import needs, run
 from proofcompute.kernels import U64, Array, Kernels, Sampling
-from proofcompute.messages import Challenge, Generation, OpeningHead, Part, Receipt, Request, all_cells
+from proofcompute.messages import (
+    Challenge,
+    Claim,
+    Generation,
+    OpeningHead,
+    Part,
+    Receipt,
+    Request,
+    Terms,
+    all_cells,
+)
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
 from proofcompute.program import Span
@@ -32,13 +42,15 @@ from proofcompute.signing import NodeIdentity
 from proofcompute.source import ComputeProducts, Source
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import Trace, group_seal, join_rows, trace_root
-from proofcompute.verifier import Key, Verified, keygen, verify
+from proofcompute.verifier import Key, Verified, check_receipt, keygen, verify
 from proofcompute.vocabulary import Vocabulary
 
 KERNELS: Kernels = NumpyKernels()
 NODE = NodeIdentity(bytes(range(32)))
 STRANGER = NodeIdentity(bytes(range(1, 33)))
 LIMIT = 1 << 24
+MOST = 3600.0
+"""Seconds that the verifier waits for an opening, whatever terms say."""
 
 TINY = Decoder(
     layers=2,
@@ -100,7 +112,7 @@ class _Rows:
     settings: Generation
     write_as: Rewrite
     see_as: Rewrite
-    own: dict[str, Array] = field(default_factory=dict)
+    seed: bytes
 
     def read(self, name: str, span: Span) -> Array:
         return self.trace.arrays[name][span.a : span.b]
@@ -116,7 +128,7 @@ class _Rows:
         return self.settings.sampling
 
     def draws(self, span: Span) -> U64:
-        return draws(self.settings.seed, span.a, span.b)
+        return draws(self.seed, span.a, span.b)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +144,11 @@ class Forgery:
     stored: StoredTrace
     receipt: Receipt
 
+    @property
+    def claim(self) -> Claim:
+        """What the receipt would claim if it were true."""
+        return Claim(self.receipt, self.statement)
+
     def signed(self, identity: NodeIdentity = NODE, **changes: object) -> Forgery:
         """The same with changed receipt fields, signed again."""
         receipt = replace(self.receipt, **{"node": identity.public, **changes})  # type: ignore[arg-type]
@@ -146,7 +163,7 @@ class Forgery:
 
     def challenge(self, *cells: Cell, hints: bool = True) -> Challenge:
         """A challenge of these cells, or of all."""
-        named = cells or all_cells(self.receipt)
+        named = cells or all_cells(self.claim)
         return Challenge(self.receipt.digest, named, hints=hints, tables=hints)
 
     def open_bytes(self, challenge: Challenge, using: Model | None = None) -> bytes:
@@ -197,7 +214,9 @@ def forge(
     given = [int(t) for t in (inputs["tokens"] if prompt is None else prompt)]
     program = runs.program
     trace = Trace(program, claims.program.context)
-    rows = _Rows(trace, settings or generation, write_as, see_as)
+    rows = _Rows(
+        trace, settings or generation, write_as, see_as, settings.seed if settings else asked.draw_seed
+    )
     source = Source(rows, runs, ComputeProducts(runs.matrix))
     answer: list[int] = []
     reason: str | None = None
@@ -231,7 +250,7 @@ def commit(
     generation = asked.generation
     assert generation is not None
     statement = Statement(
-        program, len(prompt), rows, {"tokens": tokens}, outputs, generation.sampling, generation.seed
+        program, len(prompt), rows, {"tokens": tokens}, outputs, generation.sampling, asked.draw_seed
     )
     groups = [join_rows(program, g, trace.arrays, 0, rows) for g in range(len(program.committed))]
     receipt = Receipt(
@@ -240,12 +259,10 @@ def commit(
         request_digest=asked.digest,
         outputs=(("next", outputs["next"].astype("<i4").tobytes()),),
         rows=rows,
-        layout=statement.layout,
         stop_reason=reason,
         trace_root=bytes(32),
         retention=3600,
         node=NODE.public,
-        signature=bytes(64),
     )
     stored = StoredTrace(statement, asked.suite, groups, KERNELS)
     return Forgery(claims, runs, asked, statement, stored, receipt).recommitted()
@@ -312,17 +329,28 @@ class Case:
     challenge: Challenge
     opening: bytes
     node: bytes | None = None
+    terms: Terms | None = None
+    """Those that the verifier holds."""
+    retention: int = 0
+    """What the verifier wants."""
+    waited: float = 0.0
+    """Seconds until it had the opening."""
 
-    def verify(self) -> Verified:
-        stream = io.BytesIO(self.opening)
+    def verify(self, kernels: Kernels = KERNELS, progress: Callable[[int], None] | None = None) -> Verified:
+        claim = check_receipt(
+            self.holder, self.request, self.receipt, self.node, terms=self.terms, retention=self.retention
+        )
+        if self.terms is not None:
+            self.terms.require_in_time(claim.statement.rows, self.waited, MOST)
         return verify(
             self.holder,
             self.request,
             self.receipt,
             self.challenge,
-            stream,
-            kernels=KERNELS,
+            io.BytesIO(self.opening),
+            kernels=kernels,
             node=self.node,
+            progress=progress,
         )
 
     def rejection(self) -> VerificationError:

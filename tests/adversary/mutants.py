@@ -101,12 +101,11 @@ def public(
     forgery: Forgery,
     receipt: Callable[[bytes], bytes] = lambda data: data,
     opening: Callable[[bytes], bytes] = lambda data: data,
-    more: int = 0,
+    count: int = 12,
 ) -> PublicCase:
-    """A public proof of 12 cells, or of all if ``more`` are asked for than there are."""
-    count = forgery.statement.cells if more else 12
-    data = forgery.open_bytes(public_challenge(forgery.receipt, count))
-    return PublicCase(forgery, receipt(forgery.receipt.encode()), count + more, opening(data))
+    """A public proof of some cells."""
+    data = forgery.open_bytes(public_challenge(forgery.claim, count))
+    return PublicCase(forgery, receipt(forgery.receipt.encode()), count, opening(data))
 
 
 def columns_known_first() -> PublicCase:
@@ -166,6 +165,7 @@ def token_edited() -> Case:
 
 # -- edits ---------------------------------------------------------------------------------------------------
 V, C, S, O, P = "verifier.verify", "verifier.claim", "verifier.sources", "messages.opening", "verifier.public"  # noqa: E741
+M, T = "messages.signed", "messages.terms"
 
 
 def never(module: str, condition: str) -> Edit:
@@ -175,7 +175,8 @@ def never(module: str, condition: str) -> Edit:
 
 SHORTEST_HEAD = Edit("wire", "if argument < _SMALLEST[announced]:", "if argument < 0:")
 SHORTEST_FRAME = Edit("wire", "if size < least:", "if size < 0:")
-CANONICAL_RECEIPT = never(C, "receipt.encode() != data")
+CANONICAL_RECEIPT = never(M, "message.encode() != data")
+ANY_SCHEME = Edit("signing", "if name not in _SCHEMES:", "if (name := ED25519) is None:")
 PART_SIZE = Edit(V, "_frame(reader, largest)", "_frame(reader, MAX_OPENING_PART)")
 PROOF_LENGTH = Edit(
     O,
@@ -206,6 +207,8 @@ EMPTY_HEAD = Edit(V, 'raise VerificationError(10, "the opening is empty")', "ret
 
 VERIFY = "verifier/verify:"
 CLAIM = "verifier/claim:"
+SIGNED = "messages/signed:"
+TERMS = "messages/terms:"
 SOURCES = "verifier/sources:"
 PUBLIC = "verifier/public:"
 OPENING = "messages/opening:check_hint: "

@@ -21,6 +21,7 @@ from adversary.mutants import (
     RANGE_LENGTH,
     SHORTEST_FRAME,
     SHORTEST_HEAD,
+    SIGNED,
     SKIP_MISSING,
     SOURCES,
     VERIFY,
@@ -161,7 +162,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     # step 10
     "nothing left over": Mutant(
-        (VERIFY + "audit: 10: the opening holds more than was asked for",),
+        (VERIFY + "_audit: 10: the opening holds more than was asked for",),
         (never(V, "not reader.ended()"),),
         named("one part more"),
     ),
@@ -176,7 +177,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         named("only lucky cells opened"),
     ),
     "every cell": Mutant(
-        (VERIFY + "audit: 10: a cell was not checked",),
+        (VERIFY + "_audit: 10: a cell was not checked",),
         (never(V, "tuple(checked) != challenge.cells"),),
         named("only lucky cells opened"),
         setup=(
@@ -255,7 +256,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     # public proofs
     "public receipt": Mutant(
-        (PUBLIC + "verify_public: 1: str(e)",),
+        (SIGNED + "decoded: 1: str(e)",),
         (SHORTEST_HEAD, CANONICAL_RECEIPT),
         lambda: public(honest(), receipt=lambda data: long_head(honest().receipt)),
     ),
@@ -277,17 +278,5 @@ CELL_MUTANTS: dict[str, Mutant] = {
             *SKIP_MISSING,
         ),
         lambda: public(CHEATS["last answer token edited"].build(), opening=lambda data: b""),
-    ),
-    "as many public cells as were asked for": Mutant(
-        (PUBLIC + "verify_public: 5: str(e)",),
-        (
-            Edit(
-                "messages.challenge",
-                "if not 1 <= count <= total:\n"
-                '        raise InputError(f"{count} cells cannot be drawn: the trace has {total}")',
-                "count = min(count, total)\n",
-            ),
-        ),
-        lambda: public(honest(), more=3),
     ),
 }

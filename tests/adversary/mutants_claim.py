@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adversary.mutants import (
+    ANY_SCHEME,
     CANONICAL_RECEIPT,
     CELL,
     CLAIM,
@@ -14,33 +15,41 @@ from adversary.mutants import (
     RANGE_LENGTH,
     SHORTEST_FRAME,
     SHORTEST_HEAD,
+    SIGNED,
     STATEMENT,
     STOP,
+    TERMS,
     VERIFY,
     C,
+    M,
     Mutant,
     O,
+    T,
     V,
     named,
     never,
 )
 from adversary.mutation import Edit
 
+ANOTHER_REQUEST = (
+    "check_request: 4: another request; if you asked more than once, give the one that was answered"
+)
+
 CLAIM_MUTANTS: dict[str, Mutant] = {
     # step 1
     "receipt in another encoding": Mutant(
-        (CLAIM + "check_receipt: 1: str(e)",),
+        (SIGNED + "decoded: 1: str(e)",),
         (SHORTEST_HEAD, CANONICAL_RECEIPT),
         named("receipt in a longer encoding"),
     ),
     "receipt that decodes, but not to what was sent": Mutant(
-        (CLAIM + "check_receipt: 1: str(e)",),
+        (SIGNED + "decoded: 1: str(e)",),
         (CANONICAL_RECEIPT,),
         named("receipt in a longer encoding"),
         setup=(SHORTEST_HEAD,),
     ),
     "receipt of another version": Mutant(
-        (CLAIM + "check_receipt: 1: str(e)",),
+        (SIGNED + "decoded: 1: str(e)",),
         (never("wire", "found != version"), CANONICAL_RECEIPT),
         named("receipt of another version"),
     ),
@@ -70,35 +79,40 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     # step 2
     "node": Mutant(
-        (CLAIM + "check_receipt: 2: signed by another node",),
-        (never(C, "wanted is not None and wanted != receipt.node"),),
+        (SIGNED + "check_signer: 2: signed by another node",),
+        (never(M, "key and key != message.node"),),
         named("signed by another node than the request names"),
     ),
     "node that the verifier expects": Mutant(
-        (CLAIM + "check_receipt: 2: signed by another node",),
-        (Edit(C, "for wanted in (node, request.node or None):", "for wanted in (request.node or None,):"),),
+        (SIGNED + "check_signer: 2: signed by another node",),
+        (Edit(C, "check_signer(found, node, request.node", "check_signer(found, None, request.node"),),
         named("signed by another node than the verifier expects"),
     ),
     "signature": Mutant(
-        (CLAIM + "check_receipt: 2: the node's signature does not hold",),
-        (never(C, "not signature_holds(receipt.node, receipt.signed_digest, receipt.signature)"),),
+        (SIGNED + "check_signer: 2: the node's signature does not hold",),
+        (never(M, "not signature_holds(message.node, message.signed_digest, message.signature)"),),
         named("signature of another receipt"),
     ),
     # step 3
     "model id": Mutant(
         (CLAIM + "check_receipt: 3: another model",),
-        (never(C, "receipt.model_id != card.model_id"),),
+        (never(C, "found.model_id != card.model_id"),),
         named("another model id"),
+    ),
+    "version of the arithmetic": Mutant(
+        (SIGNED + "check_numerics: 3: another version of the arithmetic, which cannot be checked",),
+        (never(M, "numerics != NUMERICS"),),
+        named("another version of the arithmetic"),
     ),
     # step 4
     "hash suite": Mutant(
-        (CLAIM + "check_receipt: 4: another hash suite",),
-        (never(C, "receipt.suite != request.suite"),),
+        (SIGNED + "check_request: 4: another hash suite",),
+        (never(M, "receipt.suite != request.suite"),),
         named("another hash suite"),
     ),
     "request digest": Mutant(
-        (CLAIM + "check_receipt: 4: another request",),
-        (never(C, "receipt.request_digest != request.digest"),),
+        (SIGNED + ANOTHER_REQUEST,),
+        (never(M, "receipt.request_digest != request.digest"),),
         named("replayed receipt"),
     ),
     # step 5
@@ -143,9 +157,47 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     "row count": Mutant(
         (OUTPUTS + "wrong {}",), (never(C, "expected != found"),), named("another row count")
     ),
-    "layout": Mutant((OUTPUTS + "wrong {}",), (never(C, "expected != found"),), named("another layout")),
     "stop reason": Mutant(
         (OUTPUTS + "wrong {}",), (never(C, "expected != found"),), named("another stop reason")
+    ),
+    "tokens that have a logit": Mutant(
+        (OUTPUTS + "str(e)",),
+        (Edit("messages.request", "size = program.index_limits.get(name)", "size = 300"),),
+        named("token without a logit"),
+    ),
+    "end tokens that are ignored": Mutant(
+        (OUTPUTS + "str(e)", STOP + "the answer ends after token {}, where it had to go on"),
+        (Edit("generation.stop", "and not rule.ignore_end:", "and True:"),),
+        named("ended at an end token that is to be ignored"),
+    ),
+    "terms": Mutant(
+        (TERMS + "check_promise: 5: under other terms",),
+        (never(T, "receipt.terms_digest != terms.digest"),),
+        named("under other terms"),
+    ),
+    "retention of the terms": Mutant(
+        (SIGNED + "Signed.require_retention: 5: the trace is kept too short a time",),
+        (Edit(T, "receipt.require_retention(terms.retention)", "pass"),),
+        named("kept for less than its terms say"),
+    ),
+    "retention that is wanted": Mutant(
+        (SIGNED + "Signed.require_retention: 5: the trace is kept too short a time",),
+        (never(M, "self.retention < seconds"),),
+        named("kept for less than is wanted"),
+    ),
+    "deadline": Mutant(
+        (TERMS + "require_within: 10: no valid opening by the deadline",),
+        (never(T, "waited > seconds"),),
+        named("opened after the deadline of the terms"),
+    ),
+    "signature scheme": Mutant(
+        (SIGNED + "decoded: 1: str(e)",), (ANY_SCHEME,), named("a signature scheme that nobody knows")
+    ),
+    "reserved signature scheme": Mutant(
+        (SIGNED + "decoded: 1: str(e)",),
+        (never("signing", "name in _RESERVED"),),
+        named("a signature scheme that is reserved"),
+        setup=(ANY_SCHEME,),
     ),
     # step 6
     "challenge's receipt": Mutant(

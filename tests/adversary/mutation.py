@@ -75,6 +75,8 @@ def _unwrap(value: Any, module: types.ModuleType) -> Iterator[tuple[str, types.F
 RAISED = {
     **{f"verifier/{f.name}": {"VerificationError"} for f in sorted((PACKAGE / "verifier").glob("*.py"))},
     "messages/opening.py": {"FormatError"},
+    "messages/signed.py": {"VerificationError"},
+    "messages/terms.py": {"VerificationError"},
     "generation/stop.py": {"FormatError"},
     "statement.py": {"FormatError", "LimitError"},
 }

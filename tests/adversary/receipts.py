@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from adversary.forger import (
     FIRST_HEAD_ROW,
     HEAD,
     KERNELS,
+    NODE,
     ROWS,
     STRANGER,
     TINY,
@@ -33,8 +35,12 @@ from adversary.forger import (
 from proofcompute import wire
 from proofcompute.errors import Cell
 from proofcompute.importers.decoder import compile_decoder
+from proofcompute.kernels import Matrix
 from proofcompute.limits import MAX_CELL_ROWS
-from proofcompute.messages import Challenge, GroupOpening, Receipt
+from proofcompute.messages import Challenge, GroupOpening, Receipt, Terms
+from proofcompute.model import Model
+from proofcompute.ops import Embed, Linear, Sample
+from proofcompute.program import Committed, Node, Program, Segment, Spec, WeightSpec
 from proofcompute.verifier import keygen
 
 
@@ -53,14 +59,14 @@ def _signed(**changes: object) -> Attack:
 def long_head(receipt: Receipt) -> bytes:
     """The same fields with the array's head in two bytes instead of one."""
     data = receipt.encode()
-    assert data[0] == 0x8D
-    return bytes([0x98, 0x0D]) + data[1:]
+    assert data[0] == 0x8F
+    return bytes([0x98, 0x0F]) + data[1:]
 
 
 def next_version(receipt: Receipt) -> bytes:
     fields = wire.decode(receipt.encode(), limit=1 << 20, what="receipt")
     assert isinstance(fields, tuple)
-    return wire.encode((fields[0], 2, *fields[2:]))
+    return wire.encode((fields[0], 3, *fields[2:]))
 
 
 def signed_by_another() -> Case:
@@ -123,6 +129,76 @@ def token_outside_the_vocabulary() -> Case:
     return case(forge(choose=lambda n, token: 1 << 30 if n == ANSWER - 1 else token), Cell(BLOCK_1, 3, 9))
 
 
+@cache
+def narrow() -> Model:
+    """A program whose table has more rows than there are logits."""
+    rng = np.random.default_rng(0)
+    rows, logits, width = 300, 260, 16
+    program = Program(
+        inputs=(("tokens", Spec("i32", ())),),
+        outputs=("next",),
+        feedback=True,
+        context=64,
+        weights=(WeightSpec("emb", "matrix", rows, width), WeightSpec("head", "matrix", logits, width)),
+        committed=(Committed("x", ("x",)),),
+        segments=(
+            Segment("embed", (Node("e", Embed("emb"), ("tokens",), ("x",)),)),
+            Segment(
+                "head",
+                (
+                    Node("l", Linear("head", 2), ("x",), ("logits",)),
+                    Node("s", Sample(), ("logits", "tokens"), ("next",)),
+                ),
+            ),
+        ),
+    )
+    weights = {
+        spec.name: Matrix(
+            rng.integers(-127, 128, (1, spec.rows, width), dtype=np.int8),
+            np.full(spec.rows, 0.01, np.float32),
+        )
+        for spec in program.weights
+    }
+    return Model.build(program, weights, tokenizer=synthetic.vocabulary().encode())
+
+
+def token_without_a_logit(number: int = ANSWER - 1) -> Case:
+    """The table has such a token; the program can never give it."""
+    m = narrow()
+    forgery = forge(m, request(m), choose=lambda n, token: 290 if n == number else token)
+    return case(forgery, Cell(0, 3, 9), holder=keygen(m, KERNELS))
+
+
+def ended_at_an_ignored_token() -> Case:
+    return case(
+        forge(
+            asked=request(ignore_end=True),
+            choose=lambda n, token: 257 if n == 2 else token,
+            stop=lambda answer: "end" if answer[-1] == 257 else None,
+        ),
+        Cell(BLOCK_1, 3, 9),
+    )
+
+
+def other_choice() -> Case:
+    """The first choice is answered again in the place of the second."""
+    return replace(case(honest()), request=request(choice=1))
+
+
+TERMS = Terms.of(NODE, base=10, rate=100, retention=3600)
+LONGER = Terms.of(NODE, base=10, rate=100, retention=3601)
+
+
+def promised(terms: Terms | None, held: Terms, **changes: object) -> Attack:
+    """A receipt under some terms, or none, for a verifier that holds ``held``."""
+
+    def build() -> Case:
+        signed = honest().signed(terms_digest=terms.digest if terms else b"")
+        return replace(case(signed, Cell(BLOCK_0, 4, 6)), terms=held, **changes)  # type: ignore[arg-type]
+
+    return build
+
+
 def receipt_replaced_after_the_challenge() -> Case:
     """The node sees the cells, and only then decides what it has answered."""
     asked = honest().challenge(Cell(EMBEDDING, 0, 4), Cell(BLOCK_0, 2, 3))
@@ -143,10 +219,14 @@ RECEIPTS: dict[str, tuple[Attack, int]] = {
     "signed by another node than the verifier expects": (signed_by_another_than_expected, 2),
     "not signed": (unsigned, 2),
     "signature of another receipt": (signature_of_another_receipt, 2),
+    "a signature scheme that nobody knows": (_signed(scheme="ed448"), 1),
+    "a signature scheme that is reserved": (_signed(scheme="eip712-secp256k1"), 1),
     "another model id": (_signed(model_id=bytes(32)), 3),
+    "another version of the arithmetic": (_signed(numerics=2), 3),
     "another hash suite": (another_suite, 4),
     "replayed receipt": (replayed, 4),
     "answer to other settings": (other_settings, 4),
+    "answer to another choice": (other_choice, 4),
     "an output that nothing checks": (unchecked_output, 5),
     "no output": (_signed(outputs=()), 5),
     "output of another name": (_signed(outputs=(("x.1", bytes(64)),)), 5),
@@ -157,8 +237,14 @@ RECEIPTS: dict[str, tuple[Attack, int]] = {
     "answer longer than allowed": (too_long, 5),
     "answer goes on after its end": (goes_on_after_the_end, 5),
     "token outside the vocabulary": (token_outside_the_vocabulary, 5),
+    "token without a logit": (token_without_a_logit, 5),
+    "ended at an end token that is to be ignored": (ended_at_an_ignored_token, 5),
+    "under other terms": (promised(LONGER, TERMS), 5),
+    "under no terms": (promised(None, TERMS), 5),
+    "kept for less than its terms say": (promised(LONGER, LONGER), 5),
+    "kept for less than is wanted": (lambda: replace(case(honest()), retention=3601), 5),
+    "opened after the deadline of the terms": (promised(TERMS, TERMS, waited=10.5), 10),
     "another row count": (_signed(rows=ROWS + 1), 5),
-    "another layout": (_signed(layout=((0, 4),)), 5),
     "another stop reason": (_signed(stop_reason="stop"), 5),
     "receipt replaced after the challenge": (receipt_replaced_after_the_challenge, 6),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,7 @@ from adversary.cheats import CHEATS
 from adversary.forger import BLOCK_0, BLOCK_1, Case, case, honest, single_cells
 from proofcompute.backends.numba import NumbaKernels, threads
 from proofcompute.errors import Cell, InputError, VerificationError
-from proofcompute.verifier import Verified, verify
+from proofcompute.verifier import Verified
 
 KERNELS = NumbaKernels()
 VERIFY = importlib.import_module("proofcompute.verifier.verify")
@@ -28,16 +27,7 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def judged(c: Case, progress: list[int] | None = None) -> Verified | VerificationError:
     try:
-        return verify(
-            c.holder,
-            c.request,
-            c.receipt,
-            c.challenge,
-            io.BytesIO(c.opening),
-            kernels=KERNELS,
-            node=c.node,
-            progress=None if progress is None else progress.append,
-        )
+        return c.verify(KERNELS, None if progress is None else progress.append)
     except VerificationError as e:
         return e
 

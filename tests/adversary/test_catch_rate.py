@@ -68,7 +68,7 @@ def formula(cells: int, total: int) -> Verified:
 
 
 def drawn(forgery: Forgery, count: int, trial: int) -> tuple[Cell, ...]:
-    return draw_cells(forgery.receipt, count, b"catch rate" + trial.to_bytes(22, "little"))
+    return draw_cells(forgery.claim, count, b"catch rate" + trial.to_bytes(22, "little"))
 
 
 @pytest.mark.parametrize("name", FORGERIES)

@@ -12,7 +12,7 @@ from adversary.forger import KERNELS, NODE, Case, model, replace_groups
 from proofcompute.errors import FormatError, VerificationError
 from proofcompute.generation import Engine
 from proofcompute.kernels import F32, Matrix
-from proofcompute.messages import Challenge, Receipt, Request, all_cells
+from proofcompute.messages import Challenge, Claim, Receipt, Request, all_cells
 from proofcompute.model import Model
 from proofcompute.ops import Linear, Relu
 from proofcompute.program import Committed, Node, Program, Segment, Spec, WeightSpec
@@ -54,7 +54,7 @@ def answered(m: Model, x: F32) -> tuple[Request, StoredTrace, Receipt]:
 
 
 def audit(m: Model, asked: Request, stored: StoredTrace, receipt: Receipt) -> Case:
-    challenge = Challenge(receipt.digest, all_cells(receipt))
+    challenge = Challenge(receipt.digest, all_cells(Claim(receipt, stored.statement)))
     out = io.BytesIO()
     open_cells(m, stored, receipt.digest, challenge, out)
     return Case(keygen(m, KERNELS), asked, receipt.encode(), challenge, out.getvalue())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
-from adversary.forger import BLOCK_0, NODE, case, forge, honest, model, request
+from adversary.forger import BLOCK_0, NODE, ROWS, case, forge, honest, model, request
 from adversary.receipts import CHALLENGES, RECEIPTS
 from proofcompute import hashing, wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, MismatchError, VerificationError
 from proofcompute.generation import check_answer
-from proofcompute.limits import MAX_CELL_ROWS, MAX_ROWS
-from proofcompute.messages import Challenge, Generation, Receipt, all_cells, draw_cells
+from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_ROWS
+from proofcompute.messages import Challenge, Claim, Generation, Receipt, all_cells, challenge, draw_cells
 from proofcompute.model import Model
+from proofcompute.verifier import check_receipt
 from proofcompute.vocabulary import Vocabulary
 
 
@@ -48,13 +49,14 @@ def test_every_signed_field_is_signed() -> None:
         "request_digest": bytes(32),
         "outputs": (("next", bytes(24)),),
         "rows": receipt.rows - 1,
-        "layout": ((0, 4),),
         "stop_reason": "stop",
         "trace_root": bytes(32),
+        "numerics": 2,
+        "terms_digest": bytes(32),
         "retention": 0,
         "node": bytes(32),
     }
-    assert {*changes, "signature"} == set(Receipt.__dataclass_fields__)
+    assert {*changes, "scheme", "signature"} == {f.name for f in fields(Receipt)}
     good = case(honest(), Cell(BLOCK_0, 3, 5))
     for name, value in changes.items():
         forged: Receipt = replace(receipt, **{name: value})  # type: ignore[arg-type]
@@ -104,20 +106,27 @@ def test_a_client_may_change_nothing_after_the_answer() -> None:
 def test_the_draw_of_cells_depends_on_what_was_committed() -> None:
     """A prover cannot keep a challenge that it liked: another receipt has other cells under one seed."""
     seed = bytes(32)
-    drawn = {draw_cells(honest().signed(retention=r).receipt, 4, seed) for r in range(8)}
+    drawn = {draw_cells(honest().signed(retention=r).claim, 4, seed) for r in range(8)}
     assert len(drawn) == 8
 
 
-def test_a_receipt_cannot_make_the_verifier_list_cells_without_end() -> None:
-    huge = honest().signed(rows=MAX_ROWS, layout=((0, 4096),)).receipt
+def test_a_receipt_cannot_make_the_verifier_list_cells_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells are drawn from what the request allows; a receipt that states other rows is rejected."""
+    for rows in (1, ROWS - 1, ROWS + 1, MAX_ROWS):
+        forged = honest().signed(rows=rows).receipt.encode()
+        with pytest.raises(VerificationError, match="wrong row count") as caught:
+            check_receipt(model(), honest().request, forged)
+        assert caught.value.step == 5
+    statement = replace(honest().statement, rows=MAX_ROWS)
+    huge = Claim(honest().receipt, statement)
+    assert len(all_cells(huge)) == 4 * MAX_ROWS // MAX_CELL_ROWS
+    assert len(draw_cells(huge, 3)) == 3
+    for count in (0, -1, MAX_CELLS + 1):
+        with pytest.raises(InputError):
+            draw_cells(huge, count)
+    monkeypatch.setattr(challenge, "_PIECE", 1)
     with pytest.raises(LimitError):
         all_cells(huge)
-    with pytest.raises(FormatError, match="4096 segments"):
-        all_cells(huge, model().program)
-    assert len(draw_cells(huge, 3)) == 3
-    for layout in (((MAX_ROWS, 1),), ((0, 4096), (0, 1))):
-        with pytest.raises(FormatError):
-            all_cells(honest().signed(layout=layout).receipt)
 
 
 def test_an_answer_of_silent_tokens_is_searched_once() -> None:

@@ -164,7 +164,7 @@ def test_a_network_is_audited() -> None:
     run = subject.finish(sample_request(subject.model, 3))
     verified = subject.verifier(run, subject.open(run))()
     assert verified.complete
-    assert len(all_cells(run.receipt)) == 2
+    assert len(all_cells(run.claim)) == 2
 
 
 def test_random_models_answer_in_full() -> None:

@@ -31,7 +31,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     done("identity", "-o", f.identity)
     done("request", f.model, "--prompt", "Hello the world", "--max-tokens", 10, "-o", f.request)
     done("run", f.model, f.request, "-o", f.run, "--identity", f.identity)
-    done("challenge", f.receipt, "-o", f.challenge, "--all")
+    done("challenge", f.key, f.receipt, "--request", f.request, "-o", f.challenge, "--all")
     done("open", f.run, f.challenge, "-o", f.opening)
     return f
 

@@ -130,7 +130,11 @@ def test_a_file_of_another_kind_is_named(files: Files, tmp_path: Path) -> None:
         (("run", files.key, files.request, "-o", out), "key", "model"),
         (("run", files.model, files.key, "-o", out), "key", "request"),
         (("run", files.model, files.request, "-o", out, "--identity", files.key), "key", "identity"),
-        (("challenge", files.request, "-o", out), "request", "receipt"),
+        (
+            ("challenge", files.request, files.receipt, "--request", files.request, "-o", out),
+            "request",
+            "key",
+        ),
         (("open", files.run, files.receipt, "-o", out), "receipt", "challenge"),
         (("verify", files.request, *key[1:], "--request", files.request), "request", "key"),
         (("verify", *key, "--request", files.receipt), "receipt", "request"),
@@ -143,8 +147,8 @@ def test_a_file_of_another_kind_is_named(files: Files, tmp_path: Path) -> None:
 
 def test_cells_that_cannot_be_drawn(files: Files, tmp_path: Path) -> None:
     out = tmp_path / "challenge"
-    for words in (("--cells", 0), ("--cells", 10**6), ("--all", "--cells", 3), ("--seed", "xyz")):
-        assert refused("challenge", files.receipt, "-o", out, *words)
+    for words in (("--cells", 0), ("--all", "--cells", 3), ("--seed", "xyz"), ("--node", "xyz")):
+        assert refused("challenge", files.key, files.receipt, "--request", files.request, "-o", out, *words)
     assert not out.exists()
 
 

@@ -43,7 +43,8 @@ def counted(cheat: Cheat, sampling: Sampling = HOT, **request: object) -> tuple[
     node.remember(receipt, trace)
     bad = bad_cells(node, auditor, asked, receipt.encode())
     assert all(e.step == 9 and e.cell == c for c, e in bad.items())
-    assert count_cells(receipt) == 3 * receipt.rows + len(receipt.outputs[0][1]) // 4
+    claim = auditor.claim(asked, receipt.encode())
+    assert count_cells(claim) == 3 * receipt.rows + len(receipt.outputs[0][1]) // 4
     return Counter(c.segment for c in bad), receipt.rows
 
 
@@ -110,11 +111,11 @@ def test_a_precision_that_is_the_lowest_already_cannot_be_lowered() -> None:
 def test_chance_agrees_with_the_formula() -> None:
     m = synthetic.model()
     run = synthetic.prove(m, synthetic.request(m, max_tokens=TOKENS))
-    total, draws = count_cells(run.receipt), 1500
+    total, draws = count_cells(run.claim), 1500
     for count, rows in ((1, 1), (8, 1), (8, 5), (30, 3)):
         bad = {Cell(BLOCK0, row, row + 1) for row in range(rows)}
         p = detects(total, rows, count)
-        assert measured(run.receipt, bad, count, draws) == pytest.approx(p, abs=5 * (p / draws) ** 0.5)
+        assert measured(run.claim, bad, count, draws) == pytest.approx(p, abs=5 * (p / draws) ** 0.5)
     assert detects(10, 0, 5) == 0
     assert detects(10, 10, 1) == detects(10, 6, 5) == 1
     assert detects(10, 1, 10) == 1

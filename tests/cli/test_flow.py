@@ -30,6 +30,11 @@ def verify(files: Files, key: Path, **changes: object) -> tuple[object, ...]:
     return ("verify", key, use["receipt"], use["challenge"], use["opening"], "--request", use["request"])
 
 
+def ask(files: Files, key: Path | None = None, receipt: Path | None = None) -> tuple[object, ...]:
+    """The words of a challenge."""
+    return ("challenge", key or files.key, receipt or files.receipt, "--request", files.request)
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -94,21 +99,21 @@ def test_what_is_rejected_before_the_opening_uses_no_key(files: Files, key: Path
 
 def test_a_verifier_with_the_weights_needs_no_hints(files: Files, tmp_path: Path) -> None:
     challenge, opening = tmp_path / "challenge", tmp_path / "opening"
-    done("challenge", files.receipt, "-o", challenge, "--all", "--weights")
+    done(*ask(files, files.model), "-o", challenge, "--all")
     done("open", files.run, challenge, "-o", opening)
     found = done(*verify(files, files.model, challenge=challenge, opening=opening))
     assert found["complete"]
     assert found["soundness_bits"] == 128
     assert opening.stat().st_size < files.opening.stat().st_size
     assert found["attempts"] is None
-    assert "--weights" in refused(*verify(files, files.model))
-    assert "--weights" in refused(*verify(files, files.key, challenge=challenge, opening=opening))
+    assert "with the model file" in refused(*verify(files, files.model))
+    assert "with the key" in refused(*verify(files, files.key, challenge=challenge, opening=opening))
 
 
 def test_sampled_cells(files: Files, key: Path, tmp_path: Path) -> None:
     challenge, opening = tmp_path / "challenge", tmp_path / "opening"
-    made = done("challenge", files.receipt, "-o", challenge, "--cells", 5, "--seed", "00ff")
-    again = done("challenge", files.receipt, "-o", tmp_path / "again", "--cells", 5, "--seed", "00ff")
+    made = done(*ask(files), "-o", challenge, "--cells", 5, "--seed", "00ff")
+    again = done(*ask(files), "-o", tmp_path / "again", "--cells", 5, "--seed", "00ff")
     assert made["cells"] == again["cells"] == 5
     assert challenge.read_bytes() == (tmp_path / "again").read_bytes()
     done("open", files.run, challenge, "-o", opening)
@@ -118,24 +123,46 @@ def test_sampled_cells(files: Files, key: Path, tmp_path: Path) -> None:
     assert found["detects_shares"]["0.1"] == pytest.approx(0.42, abs=0.03)
 
 
-def test_a_full_audit_in_pieces_that_suit_the_model(files: Files, key: Path, tmp_path: Path) -> None:
-    challenge, opening = tmp_path / "challenge", tmp_path / "opening"
-    done("challenge", files.receipt, "-o", challenge, "--all", "--key", key)
-    done("open", files.run, challenge, "-o", opening)
-    assert done(*verify(files, key, challenge=challenge, opening=opening))["complete"] is True
-    assert "--all" in refused("challenge", files.receipt, "-o", tmp_path / "a", "--key", key)
-    words = ("challenge", files.receipt, "-o", tmp_path / "a", "--all", "--key")
-    assert "kind challenge" in refused(*words, files.challenge)
-    receipt = Receipt.decode(files.receipt.read_bytes())
-    other = tmp_path / "other"
-    other.write_bytes(replace(receipt, model_id=bytes(32)).encode())
-    assert "another model" in refused(words[0], other, *words[2:], key)
-    assert not (tmp_path / "a").exists()
+def test_what_a_node_lies_about_in_its_receipt_is_a_rejection(files: Files, tmp_path: Path) -> None:
+    """Whatever the receipt holds, ``challenge`` ends with status 1, and says whom and what it is about."""
+    receipt, node = Receipt.decode(files.receipt.read_bytes()), NodeIdentity.load(files.identity)
+    asked, path = Request.decode(files.request.read_bytes()), tmp_path / "receipt"
+
+    def signed(**changes: object) -> bytes:
+        changed: Receipt = replace(receipt, **changes)  # type: ignore[arg-type]
+        return changed.signed(node.sign(changed.signed_digest)).encode()
+
+    lies = {
+        "nothing": (b"", 1),
+        "no receipt": (b"\x83\x01\x02\x03", 1),
+        "a byte more": (receipt.encode() + b"\0", 1),
+        "a scheme that is reserved": (signed(scheme="eip712-secp256k1"), 1),
+        "not signed": (receipt.signed(bytes(64)).encode(), 2),
+        "another model": (signed(model_id=bytes(32)), 3),
+        "another arithmetic": (signed(numerics=7), 3),
+        "another request": (signed(request_digest=bytes(32)), 4),
+        "many rows": (signed(rows=1 << 20), 5),
+        "no outputs": (signed(outputs=()), 5),
+        "no tokens": (signed(outputs=((receipt.outputs[0][0], b""),)), 5),
+    }
+    for name, (data, step) in lies.items():
+        path.write_bytes(data)
+        for more in ((), ("--all",), ("--cells", 10**9)):
+            found = call(*ask(files, receipt=path), "-o", tmp_path / "out", *more, "--json")
+            assert (found.status, found.json["step"]) == (1, step), name
+            assert found.json["request_digest"] == asked.digest.hex()
+            assert found.json["model_id"] == asked.model_id.hex()
+            assert found.json["node"] == (None if step == 1 else receipt.node.hex())
+            assert (found.json["receipt_digest"] is None) == (step == 1)
+        verified = call(*verify(files, files.key, receipt=path), "--json")
+        assert (verified.status, verified.json["step"]) == (1, step)
+        assert verified.json["node"] == (None if step == 1 else receipt.node.hex())
+    assert not (tmp_path / "out").exists()
 
 
 def test_by_default_sixteen_random_cells(files: Files, tmp_path: Path) -> None:
-    first = done("challenge", files.receipt, "-o", tmp_path / "a")
-    done("challenge", files.receipt, "-o", tmp_path / "b")
+    first = done(*ask(files), "-o", tmp_path / "a")
+    done(*ask(files), "-o", tmp_path / "b")
     assert first["cells"] == 16
     assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
 
@@ -143,10 +170,10 @@ def test_by_default_sixteen_random_cells(files: Files, tmp_path: Path) -> None:
 def test_a_receipt_of_a_trace_that_is_soon_dropped_is_rejected(files: Files, tmp_path: Path) -> None:
     kept = Receipt.decode(files.receipt.read_bytes()).retention
     path = tmp_path / "challenge"
-    found = call("challenge", files.receipt, "-o", path, "--retention", str(kept + 1), "--json")
+    found = call(*ask(files), "-o", path, "--retention", str(kept + 1), "--json")
     assert (found.status, found.json["step"], found.json["verified"]) == (1, 5, False)
     assert not path.exists()
-    done("challenge", files.receipt, "-o", path, "--retention", str(kept))
+    done(*ask(files), "-o", path, "--retention", str(kept))
 
 
 def test_another_token_in_the_receipt_is_rejected(files: Files, key: Path, tmp_path: Path) -> None:
@@ -158,7 +185,7 @@ def test_another_token_in_the_receipt_is_rejected(files: Files, key: Path, tmp_p
     path.write_bytes(forged.encode())
     found = call(*verify(files, key, receipt=path), "--json")
     assert (found.status, found.json["step"], found.json["verified"]) == (1, 6, False)  # another receipt
-    done("challenge", path, "-o", challenge, "--all")
+    done(*ask(files, receipt=path), "-o", challenge, "--all")
     head = Challenge.decode(challenge.read_bytes())
     opened = files.opening.read_bytes()
     old = Challenge.decode(files.challenge.read_bytes())
@@ -228,7 +255,7 @@ def test_a_model_file_whose_weights_were_exchanged_is_refused(files: Files, tmp_
     changed = {**true.weights, "block.1.ffn.down": replace(w, q=-w.q)}
     Model(true.card, changed, true.manifest).save(bad)
     challenge = tmp_path / "challenge"
-    done("challenge", files.receipt, "-o", challenge, "--weights")
+    done(*ask(files, files.model), "-o", challenge)
     assert "import the model again" in refused("keygen", bad, "-o", tmp_path / "key")
     assert "import the model again" in refused(*verify(files, bad, challenge=challenge))
 

@@ -124,7 +124,7 @@ def test_a_prompt_in_place_of_a_request(files: Files, tmp_path: Path) -> None:
     assert found["stop_reason"] == "length"
     assert (run / "request").is_file()
     challenge, opening = tmp_path / "challenge", tmp_path / "opening"
-    done("challenge", run / "receipt", "-o", challenge, "--all", "--weights")
+    done("challenge", files.model, run / "receipt", "--request", run / "request", "-o", challenge, "--all")
     done("open", run, challenge, "-o", opening)
     verified = done("verify", files.model, run / "receipt", challenge, opening, "--request", run / "request")
     assert verified["answer"] == found["answer"]
@@ -147,7 +147,7 @@ def test_the_model_may_move(files: Files, tmp_path: Path) -> None:
     done("run", model, files.request, "-o", run)
     model.rename(tmp_path / "moved")
     challenge = tmp_path / "challenge"
-    done("challenge", run / "receipt", "-o", challenge)
+    done("challenge", files.key, run / "receipt", "--request", run / "request", "-o", challenge)
     assert "--model" in refused("open", run, challenge, "-o", tmp_path / "opening")
     done("open", run, challenge, "-o", tmp_path / "opening", "--model", tmp_path / "moved")
     assert RunDirectory(run).model_path() == model
@@ -181,7 +181,7 @@ def test_a_full_disk_leaves_nothing_half_written(files: Files, tmp_path: Path, w
         "open": (files.run, files.challenge),
         "request": (files.model, "--prompt", "x"),
         "identity": (),
-        "challenge": (files.receipt,),
+        "challenge": (files.key, files.receipt, "--request", files.request),
     }
     status, error = limited(10, what, *words[what], "-o", tmp_path / "file")
     assert status == 2

@@ -76,6 +76,6 @@ def opened(m: Model, session: Session, stored: StoredTrace) -> None:
     found = synthetic.Run(m, session, receipt, stored)
     rows = receipt.rows
     cells = (Cell(LAYERS, rows - 1, rows), Cell(LAYERS + 1, rows - 1, rows))
-    challenge = replace(synthetic.challenge_all(receipt), cells=cells)
+    challenge = replace(synthetic.challenge_all(found), cells=cells)
     key = keygen(m, kernels_for("numpy"), seed=bytes(32))
     assert synthetic.audit(key, found, challenge).cells == 2

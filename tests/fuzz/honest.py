@@ -64,7 +64,7 @@ def generation() -> Generation:
 
 
 def fresh_session(request: Request, answer: list[int]) -> Session:
-    engine = Engine(synthetic.model(), synthetic.KERNELS)
+    engine = Engine(synthetic.model(), synthetic.KERNELS, node=synthetic.NODE.public)
     again = engine.add(request, answer)
     engine.run(again)
     return again
@@ -88,7 +88,7 @@ def other_opening() -> bytes:
 
 @cache
 def public_opening() -> bytes:
-    return synthetic.open_all(run(), public_challenge(run().receipt, PUBLIC_CELLS))
+    return synthetic.open_all(run(), public_challenge(run().claim, PUBLIC_CELLS))
 
 
 def frames(stream: bytes) -> list[bytes]:

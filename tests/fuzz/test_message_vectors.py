@@ -11,7 +11,7 @@ import pytest
 
 from oracle import make_message_vectors
 from proofcompute import errors
-from proofcompute.messages import Challenge, OpeningHead, Receipt, Request
+from proofcompute.messages import Challenge, OpeningHead, Receipt, Request, Terms
 from proofcompute.signing import signature_holds
 
 FILE = Path(__file__).parents[1] / "vectors" / "messages.json"
@@ -19,6 +19,7 @@ VECTORS = json.loads(FILE.read_text())
 DECODE: dict[str, Callable[[bytes], Any]] = {
     "request": Request.decode,
     "receipt": Receipt.decode,
+    "terms": Terms.decode,
     "challenge": Challenge.decode,
     "opening": lambda data: OpeningHead.decode(data, 2),
 }
@@ -50,7 +51,7 @@ def test_right_messages(case: Any) -> None:
     assert message.encode() == data
     if case["kind"] != "opening":  # a frame of its own kind has no digest; nothing refers to it
         assert message.digest.hex() == case["digest"]
-    if case["kind"] == "receipt":
+    if case["kind"] in ("receipt", "terms"):
         assert message.signed_digest.hex() == case["body_digest"]
         assert signature_holds(message.node, message.signed_digest, message.signature)
 

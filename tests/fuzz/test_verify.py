@@ -179,13 +179,14 @@ def recommitted(rng: Random) -> tuple[bytes, Challenge, bytes]:
     ]
     receipt = dataclasses.replace(run.receipt, trace_root=trace_root(stored.suite, seals))
     receipt = receipt.signed(synthetic.NODE.sign(receipt.signed_digest))
-    challenge = synthetic.challenge_all(receipt)
+    forged = synthetic.Run(run.model, run.session, receipt, stored)
+    challenge = synthetic.challenge_all(forged)
     try:
-        opening = synthetic.open_all(synthetic.Run(run.model, run.session, receipt, stored), challenge)
+        opening = synthetic.open_all(forged, challenge)
     except ProofcomputeError:  # its own arithmetic fails; it answers with hints of the honest run
-        known = honest.frames(synthetic.open_all(run, synthetic.challenge_all(run.receipt)))
-        own = synthetic.challenge_all(receipt, hints=False)
-        mine = honest.frames(synthetic.open_all(synthetic.Run(run.model, run.session, receipt, stored), own))
+        known = honest.frames(synthetic.open_all(run, synthetic.challenge_all(run)))
+        own = synthetic.challenge_all(forged, hints=False)
+        mine = honest.frames(synthetic.open_all(forged, own))
         head = emit((*parse(mine[0])[:3], challenge.digest, parse(mine[0])[4]))
         parts = [emit((parse(m)[0], *parse(k)[1:])) for m, k in zip(mine[1:], known[1:], strict=True)]
         opening = framed([head, *parts])

@@ -45,9 +45,9 @@ def run() -> synthetic.Run:
 def opening(kind: str) -> tuple[Challenge, bytes]:
     """A challenge of a kind and its opening."""
     if kind == "public":
-        challenge = public_challenge(run().receipt, 3)
+        challenge = public_challenge(run().claim, 3)
     else:
-        challenge = synthetic.challenge_all(run().receipt, hints=kind == "key")
+        challenge = synthetic.challenge_all(run(), hints=kind == "key")
     return challenge, synthetic.open_all(run(), challenge)
 
 
@@ -79,7 +79,7 @@ ENTRIES: dict[str, Callable[[], Any]] = {
     "a program by hand": lambda: ProgramBuilder(device="numpy"),
     "keygen": lambda: keygen(synthetic.model(), synthetic.KERNELS),
     "a step": step,
-    "opening": lambda: synthetic.open_all(run(), synthetic.challenge_all(run().receipt)),
+    "opening": lambda: synthetic.open_all(run(), synthetic.challenge_all(run())),
     "verify": lambda: check("key"),
     "verify with the weights": lambda: check("weights"),
     "verify a public proof": lambda: check("public"),

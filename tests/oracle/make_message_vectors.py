@@ -1,4 +1,4 @@
-"""Makes ``messages.json``: requests, receipts, challenges and opening heads, right and (mostly) wrong.
+"""Makes ``messages.json``: requests, receipts, terms, challenges and opening heads, right and (mostly) wrong.
 
 The oracle imports nothing from proofcompute. Run in ``tests/``: ``python -m oracle.make_message_vectors
 vectors``. Every run writes the same bytes.
@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from oracle.message_cases import HEAD, challenges, digest, emit, receipts, requests, signatures
-from oracle.message_mistakes import wrong_challenges, wrong_heads, wrong_receipts, wrong_requests
+from oracle.message_cases import HEAD, challenges, digest, emit, receipts, requests, signatures, terms
+from oracle.message_mistakes import wrong_challenges, wrong_heads, wrong_receipts, wrong_requests, wrong_terms
 
 Json = Any
 
@@ -21,8 +21,8 @@ def valid(kind: str, name: str, fields: list[Any]) -> Json:
     data = emit(fields)
     suite = fields[2] if kind in ("request", "receipt") else "sha256"
     case = {"kind": kind, "name": name, "hex": data.hex(), "digest": digest(suite, kind, data).hex()}
-    if kind == "receipt":
-        case["body_digest"] = digest(suite, "receipt body", emit(fields[:-1])).hex()
+    if kind in ("receipt", "terms"):
+        case["body_digest"] = digest(suite, f"{kind} body", emit(fields[:-1])).hex()
     return case
 
 
@@ -42,12 +42,13 @@ def messages() -> Json:
     right = {
         "request": requests(),
         "receipt": receipts(),
+        "terms": terms(),
         "challenge": challenges(),
         "opening": {"two roots": HEAD},
     }
     wrong = {
         "request": wrong_requests(), "receipt": wrong_receipts(), "challenge": wrong_challenges(),
-        "opening": wrong_heads(),
+        "opening": wrong_heads(), "terms": wrong_terms(),
     }  # fmt: skip
     return {
         "valid": [valid(kind, name, f) for kind, cases in right.items() for name, f in cases.items()],

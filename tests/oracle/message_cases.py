@@ -90,25 +90,29 @@ def put(fields: list[Any], path: tuple[int, ...], value: Any) -> list[Any]:
 
 
 # -- right messages --------------------------------------------------------------------------------------
-GENERATION: list[Any] = [8, bits(0.75), 40, bits(0.9), bits(1.25), b"\x05" * 32, ["\n\n", "é"]]
+GENERATION: list[Any] = [8, bits(0.75), 40, bits(0.9), bits(1.25), b"\x05" * 32, ["\n\n", "é"], 0]
 PLAIN: list[Any] = [
-    "proofcompute request", 1, "sha256", b"\x01" * 32, [["tokens", struct.pack("<3i", 5, 6, 7)]], GENERATION,
-    "Hé", b"\x02" * 32, b"",
+    "proofcompute request", 2, "sha256", b"\x01" * 32, [["tokens", struct.pack("<3i", 5, 6, 7)]], GENERATION,
+    "Hé", b"\x02" * 32, b"", 0,
 ]  # fmt: skip
 
 
 def requests() -> dict[str, list[Any]]:
     addressed = put(PLAIN, (8,), public(SEED))
-    most = [1 << 20, bits(2.0**127), 2**31 - 1, 1, bits(2.0**-149), b"\xff" * 32, ["x" * 256] * 16]
+    most = [1 << 20, bits(2.0**127), 2**31 - 1, 1, bits(64.0), b"\xff" * 32, ["x" * 256] * 16, 1]
     return {
         "a chat request": PLAIN,
         "keccak256": put(PLAIN, (2,), "keccak256"),
         "blake3": put(PLAIN, (2,), "blake3"),
         "for one node": addressed,
         "no generation": put(put(PLAIN, (5,), []), (4,), [["x", bytes(8)], ["y", b""]]),
-        "argmax": put(PLAIN, (5,), [1, 0, 0, bits(1.0), bits(1.0), bytes(32), []]),
+        "argmax": put(PLAIN, (5,), [1, 0, 0, bits(1.0), bits(1.0), bytes(32), [], 0]),
         "temperature -0": put(PLAIN, (5, 1), bits(-0.0)),
         "greatest settings": put(PLAIN, (5,), most),
+        "least repetition penalty": put(PLAIN, (5, 4), bits(1 / 64)),
+        "end tokens ignored": put(PLAIN, (5, 7), 1),
+        "the second choice": put(PLAIN, (9,), 1),
+        "the last choice": put(PLAIN, (9,), 127),
         "no inputs, no text": put(put(PLAIN, (4,), []), (6,), ""),
         "64 inputs": put(PLAIN, (4,), [["x", b""]] * 64),
         "a name of 256 bytes": put(PLAIN, (4,), [["n" * 256, b""]]),
@@ -116,13 +120,28 @@ def requests() -> dict[str, list[Any]]:
 
 
 RECEIPT: list[Any] = [
-    "proofcompute receipt", 1, "sha256", b"\x01" * 32, digest("sha256", "request", emit(PLAIN)),
-    [["next", struct.pack("<2i", 9, 257)]], 4, [[0, 3], [2, 1]], "end", b"\x03" * 32, 604800, public(SEED),
+    "proofcompute receipt", 2, "sha256", b"\x01" * 32, digest("sha256", "request", emit(PLAIN)),
+    [["next", struct.pack("<2i", 9, 257)]], 4, "end", b"\x03" * 32, 1, b"", 604800, "ed25519", public(SEED),
 ]  # fmt: skip
 
 
 def signed(body: list[Any], seed: bytes = SEED) -> list[Any]:
     return [*body, sign(seed, digest(body[2], "receipt body", emit(body)))]
+
+
+TERMS: list[Any] = ["proofcompute terms", 1, "ed25519", public(SEED), 1, 30, 250, 604800]
+
+
+def signed_terms(body: list[Any], seed: bytes = SEED) -> list[Any]:
+    return [*body, sign(seed, digest("sha256", "terms body", emit(body)))]
+
+
+def terms() -> dict[str, list[Any]]:
+    return {
+        "usual": signed_terms(TERMS),
+        "least numbers": signed_terms([*TERMS[:5], 0, 1, 0]),
+        "greatest numbers": signed_terms([*TERMS[:4], 2**32 - 1, 86400, 2**32 - 1, 2**32 - 1]),
+    }
 
 
 def receipts() -> dict[str, list[Any]]:
@@ -131,12 +150,12 @@ def receipts() -> dict[str, list[Any]]:
         "a chat receipt": signed(RECEIPT),
         "keccak256": signed(put(other, (2,), "keccak256")),
         "blake3": signed(put(RECEIPT, (2,), "blake3")),
-        "complete": signed(put(put(RECEIPT, (8,), "complete"), (7,), [[0, 4096]])),
-        "stopped by a string": signed(put(RECEIPT, (8,), "stop")),
-        "stopped by length": signed(put(RECEIPT, (8,), "length")),
-        "no outputs, no layout": signed(put(put(RECEIPT, (5,), []), (7,), [])),
-        "greatest numbers": signed(put(put(RECEIPT, (6,), 1 << 20), (10,), 2**32 - 1)),
-        "16 runs": signed(put(RECEIPT, (7,), [[1 << 20, 1]] * 16)),
+        "complete": signed(put(RECEIPT, (7,), "complete")),
+        "stopped by a string": signed(put(RECEIPT, (7,), "stop")),
+        "stopped by length": signed(put(RECEIPT, (7,), "length")),
+        "no outputs": signed(put(RECEIPT, (5,), [])),
+        "under terms": signed(put(RECEIPT, (10,), digest("sha256", "terms", emit(terms()["usual"])))),
+        "greatest numbers": signed(put(put(put(RECEIPT, (6,), 1 << 20), (9,), 2**32 - 1), (11,), 2**32 - 1)),
     }
 
 
@@ -185,14 +204,14 @@ def signatures() -> list[Json]:
         *(
             (f"of another receipt: field {i}", [*put(RECEIPT, (i,), value), signature])
             for i, value in (
-                (2, "blake3"), (3, b"\x02" * 32), (4, b"\x02" * 32), (5, []), (6, 5), (7, [[0, 4]]),
-                (8, "length"), (9, b"\x02" * 32), (10, 604801), (11, public(bytes([1] * 32))),
+                (2, "blake3"), (3, b"\x02" * 32), (4, b"\x02" * 32), (5, []), (6, 5), (7, "length"),
+                (8, b"\x02" * 32), (9, 2), (10, b"\x02" * 32), (11, 604801), (13, public(bytes([1] * 32))),
             )
         ),
-        ("key that is no point", [*put(RECEIPT, (11,), b"\x02" + bytes(31)), signature]),
-        ("key whose y is not reduced", [*put(RECEIPT, (11,), b"\xee" + b"\xff" * 30 + b"\x7f"), signature]),
+        ("key that is no point", [*put(RECEIPT, (13,), b"\x02" + bytes(31)), signature]),
+        ("key whose y is not reduced", [*put(RECEIPT, (13,), b"\xee" + b"\xff" * 30 + b"\x7f"), signature]),
         *(
-            (f"key of small order {k.hex()}", [*put(RECEIPT, (11,), k), b"\x01" + bytes(63)])
+            (f"key of small order {k.hex()}", [*put(RECEIPT, (13,), k), b"\x01" + bytes(63)])
             for k in SMALL_ORDER
         ),
     ]  # fmt: skip
@@ -203,6 +222,6 @@ def signatures() -> list[Json]:
             "name": name,
             "hex": emit(fields).hex(),
             "body_digest": body_digest.hex(),
-            "holds": holds(fields[11], body_digest, fields[12]),
+            "holds": holds(fields[13], body_digest, fields[14]),
         })  # fmt: skip
     return out

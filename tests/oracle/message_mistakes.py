@@ -8,9 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 from oracle.commit_wire import head
-from oracle.message_cases import CHALLENGE, GENERATION, HEAD, PLAIN, RECEIPT, Raw, bits, emit, put, signed
+from oracle.message_cases import (
+    CHALLENGE,
+    GENERATION,
+    HEAD,
+    PLAIN,
+    RECEIPT,
+    TERMS,
+    Raw,
+    bits,
+    emit,
+    put,
+    signed,
+    signed_terms,
+)
 
-FORMAT, LIMIT, INPUT = "FormatError", "LimitError", "InputError"
+FORMAT, LIMIT, INPUT, UNSUPPORTED = "FormatError", "LimitError", "InputError", "UnsupportedError"
 NAN = (0x7FC00000, 0xFFC00000, 0x7F800001, 0xFF800001)
 Bad = tuple[str, Any, str]
 """Name, fields or bytes, error."""
@@ -123,7 +136,7 @@ def wrong_requests() -> list[Bad]:
         ("generation an empty byte string", put(PLAIN, (5,), b""), FORMAT),
         *(
             (f"setting {i} missing", put(PLAIN, (5,), GENERATION[:i] + GENERATION[i + 1 :]), FORMAT)
-            for i in range(7)
+            for i in range(8)
         ),
         ("a setting more", put(PLAIN, (5,), [*GENERATION, 0]), FORMAT),
         *wrong_integers(PLAIN, (5, 0), "max tokens", (0, -1, (1 << 20) + 1, (1 << 64) - 1)),
@@ -140,6 +153,12 @@ def wrong_requests() -> list[Bad]:
         cases += [(f"{name} {x}", setting(i, bits(x)), INPUT) for x in (0.0, -0.0)]
     cases += [
         ("top-p just above 1", setting(3, bits(1.0) + 1), INPUT),
+        ("repetition penalty just above 64", setting(4, bits(64.0) + 1), INPUT),
+        ("repetition penalty just below 1/64", setting(4, bits(1 / 64) - 1), INPUT),
+        ("the least repetition penalty that is a number", setting(4, 1), INPUT),
+        ("the greatest repetition penalty that is a number", setting(4, 0x7F7FFFFF), INPUT),
+        *wrong_integers(PLAIN, (5, 7), "ignore end", (2, -1)),
+        *wrong_integers(PLAIN, (9,), "choice", (-1, 128, 1 << 32)),
         *((f"seed of {n} bytes", setting(5, b"\x01" * n), FORMAT) for n in (0, 31, 33)),
         ("seed as text", setting(5, "\x01" * 32), FORMAT),
         ("stops as text", setting(6, "x"), FORMAT),
@@ -158,30 +177,64 @@ def wrong_requests() -> list[Bad]:
     return cases
 
 
+def wrong_signers(right: list[Any], scheme: int, node: int, signature: int) -> list[Bad]:
+    """A scheme that is none, or sizes that the scheme does not have."""
+    names = ("", "Ed25519", "ed25519 ", "ed448", "secp256k1", "eip712")
+    return [
+        *((f"scheme {name!r}", put(right, (scheme,), name), FORMAT) for name in names),
+        ("a scheme that is reserved", put(right, (scheme,), "eip712-secp256k1"), UNSUPPORTED),
+        (
+            "a scheme that is reserved, with its sizes",
+            put(
+                put(put(right, (scheme,), "eip712-secp256k1"), (node,), b"\x01" * 20),
+                (signature,),
+                b"\x01" * 65,
+            ),
+            UNSUPPORTED,
+        ),
+        ("scheme as bytes", put(right, (scheme,), b"ed25519"), FORMAT),
+        ("scheme as an integer", put(right, (scheme,), 1), FORMAT),
+        ("scheme of 257 bytes", put(right, (scheme,), "s" * 257), LIMIT),
+        *wrong_sizes(right, node, "node key", (0, 31, 33, 64)),
+        *wrong_sizes(right, signature, "signature", (0, 32, 63, 65)),
+    ]
+
+
 def wrong_receipts() -> list[Bad]:
     right = signed(RECEIPT)
     cases = wrong_bytes(right, emit(PLAIN)) + wrong_suites(right) + wrong_pairs(right, 5, "output")
-    for i, name in ((3, "model id"), (4, "request digest"), (9, "trace root"), (11, "node key")):
+    for i, name in ((3, "model id"), (4, "request digest"), (8, "trace root")):
         cases += wrong_sizes(right, i, name, (0, 31, 33, 64))
-    cases += wrong_sizes(right, 12, "signature", (0, 32, 63, 65))
+    cases += wrong_signers(right, 12, 13, 14)
     cases += wrong_integers(right, (6,), "rows", (0, -1, (1 << 20) + 1))
-    cases += wrong_integers(right, (10,), "retention", (-1, 1 << 32))
-    cases += wrong_integers(right, (7, 0, 0), "a run's first row", (-1, (1 << 20) + 1))
-    cases += wrong_integers(right, (7, 0, 1), "a run's segments", (0, -1, 4097))
-    cases += [(f"stop reason {r!r}", put(right, (8,), r), FORMAT) for r in ("", "End", "eos", "end ", "max")]
+    cases += wrong_integers(right, (9,), "numerics version", (0, -1, 1 << 32))
+    cases += wrong_integers(right, (11,), "retention", (-1, 1 << 32))
+    cases += [(f"stop reason {r!r}", put(right, (7,), r), FORMAT) for r in ("", "End", "eos", "end ", "max")]
     cases += [
-        ("stop reason as bytes", put(right, (8,), b"end"), FORMAT),
-        ("stop reason as an integer", put(right, (8,), 1), FORMAT),
-        ("stop reason of 257 bytes", put(right, (8,), "e" * 257), LIMIT),
-        ("layout as bytes", put(right, (7,), b""), FORMAT),
-        ("a run of one number", put(right, (7,), [[0]]), FORMAT),
-        ("a run of three numbers", put(right, (7,), [[0, 1, 2]]), FORMAT),
-        ("a run that is no array", put(right, (7,), [0, 1]), FORMAT),
-        ("17 runs", put(right, (7,), [[0, 1]] * 17), LIMIT),
+        ("stop reason as bytes", put(right, (7,), b"end"), FORMAT),
+        ("stop reason as an integer", put(right, (7,), 1), FORMAT),
+        ("stop reason of 257 bytes", put(right, (7,), "e" * 257), LIMIT),
+        *((f"terms digest of {n} byte(s)", put(right, (10,), b"\x01" * n), FORMAT) for n in (1, 31)),
+        ("terms digest of 33 bytes", put(right, (10,), b"\x01" * 33), LIMIT),
+        ("terms digest as text", put(right, (10,), ""), FORMAT),
+        ("terms digest in an array", put(right, (10,), []), FORMAT),
         ("no signature", right[:-1], FORMAT),
         ("two signatures", [*right, right[-1]], FORMAT),
     ]
     return cases
+
+
+def wrong_terms() -> list[Bad]:
+    right = signed_terms(TERMS)
+    return [
+        *wrong_bytes(right, emit(signed(RECEIPT))),
+        *wrong_signers(right, 2, 3, 8),
+        *wrong_integers(right, (4,), "numerics version", (0, -1, 1 << 32)),
+        *wrong_integers(right, (5,), "base", (-1, 86401, 1 << 32)),
+        *wrong_integers(right, (6,), "rate", (0, -1, 1 << 32)),
+        *wrong_integers(right, (7,), "retention", (-1, 1 << 32)),
+        ("no signature", right[:-1], FORMAT),
+    ]
 
 
 def wrong_challenges() -> list[Bad]:

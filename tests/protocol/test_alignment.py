@@ -57,13 +57,11 @@ def test_prover_and_verifier_compute_on_aligned_numbers(hints: bool, tmp_path: A
     kernels = Strict()
     stored, _ = directory.stored(m, cast(Kernels, kernels))
     for challenge in (
-        synthetic.challenge_all(run.receipt, hints=hints),
+        synthetic.challenge_all(run, hints=hints),
         Challenge(
             run.receipt.digest,
             tuple(
-                c._replace(a=a, b=a + 1)
-                for c in synthetic.challenge_all(run.receipt).cells
-                for a in range(c.a, c.b)
+                c._replace(a=a, b=a + 1) for c in synthetic.challenge_all(run).cells for a in range(c.a, c.b)
             ),
             hints=hints,
             tables=hints,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from proofcompute import wire
+from proofcompute import messages, wire
 from proofcompute.devices import kernels_for
 from proofcompute.errors import VerificationError
 from proofcompute.freivalds import claims, largest_squares
@@ -105,7 +105,7 @@ def _audit(model: Model, samples: F32, edit: Callable[[list[I32]], list[I32]] | 
     engine.run(session)
     receipt = make_receipt(model, session, kernels, NodeIdentity(bytes(32)))
     stored = StoredTrace(session.statement(), request.suite, [], kernels)
-    challenge = Challenge(receipt.digest, all_cells(receipt))
+    challenge = Challenge(receipt.digest, all_cells(messages.Claim(receipt, stored.statement)))
     out = io.BytesIO()
     open_cells(model, stored, receipt.digest, challenge, out)
     out.seek(0)

@@ -29,7 +29,7 @@ def run() -> Finished:
 def test_pieces_cover_every_cell_once(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(challenge, "_PIECE", largest)
     program = subject().model.program
-    cells = all_cells(run().receipt, program)
+    cells = all_cells(run().claim)
     rows = [(c.segment, row) for c in cells for row in range(c.a, c.b)]
     assert rows == [(s, row) for s in range(len(program.segments)) for row in range(ROWS)]
     for c in cells:
@@ -44,17 +44,12 @@ def test_a_piece_opens_about_what_was_reckoned(rows: int) -> None:
     """These segments read no prefix and no table: the reckoning is all but proofs and heads."""
     subject_, program = subject(), subject().model.program
     for segment in range(len(program.segments)):
-        cell = next(c for c in all_cells(run().receipt, program) if c.segment == segment)
+        cell = next(c for c in all_cells(run().claim) if c.segment == segment)
         audit = subject_.open(run(), (cell._replace(b=rows),))
         reckoned = rows * row_bytes(program, segment)
         assert len(audit.opening) < reckoned + 4096
         # hints take the bits that their values need, and one set where there may be two
         assert len(audit.opening) > reckoned / 6
-
-
-def test_without_the_program_pieces_have_128_rows() -> None:
-    sizes = {c.b - c.a for c in all_cells(run().receipt)}
-    assert sizes == {128, ROWS % 128}
 
 
 def test_a_segment_that_opens_nothing_has_pieces_too() -> None:
@@ -64,6 +59,6 @@ def test_a_segment_that_opens_nothing_has_pieces_too() -> None:
     plain = Subject(builder.model(), synthetic.KERNELS)
     done = plain.finish(sample_request(plain.model, ROWS))
     assert row_bytes(plain.model.program, 0) == 0
-    cells = all_cells(done.receipt, plain.model.program)
+    cells = all_cells(done.claim)
     assert [(c.a, c.b) for c in cells] == [(0, MAX_CELL_ROWS), (MAX_CELL_ROWS, ROWS)]
     assert plain.verifier(done, plain.open(done, cells))().complete

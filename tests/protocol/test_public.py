@@ -12,7 +12,7 @@ import pytest
 import synthetic
 from adversary.mutants import Turncoat
 from proofcompute.errors import VerificationError
-from proofcompute.messages import Receipt, public_challenge
+from proofcompute.messages import Claim, Receipt, public_challenge
 from proofcompute.verifier import Verified, verify_public
 from proofcompute.wire import decode, encode, read_frame, write_frame
 
@@ -22,7 +22,7 @@ CELLS = 12
 def public_run(**changes: object) -> tuple[synthetic.Run, bytes]:
     m = synthetic.model()
     run = synthetic.prove(m, synthetic.request(m, **changes))  # type: ignore[arg-type]
-    return run, synthetic.open_all(run, public_challenge(run.receipt, CELLS))
+    return run, synthetic.open_all(run, public_challenge(run.claim, CELLS))
 
 
 def check(run: synthetic.Run, opening: bytes) -> Verified:
@@ -45,8 +45,8 @@ def test_an_honest_public_proof_passes() -> None:
 
 def test_cells_do_not_depend_on_the_signature() -> None:
     run, _ = public_run()
-    other = run.receipt.signed(bytes(64))
-    assert public_challenge(other, CELLS).cells == public_challenge(run.receipt, CELLS).cells
+    other = Claim(run.receipt.signed(bytes(64)), run.claim.statement)
+    assert public_challenge(other, CELLS).cells == public_challenge(run.claim, CELLS).cells
 
 
 def test_a_forged_hint_changes_its_own_columns_and_is_caught() -> None:
@@ -138,7 +138,7 @@ def test_the_cost_of_trying_receipts_until_the_cells_suit_is_stated_in_bits() ->
     def suits(receipt: Receipt) -> bool:
         firsts = run.stored.statement.first_rows
         starts = [sum(result.rows - f for f in firsts[:s]) for s in range(len(firsts))]
-        cells = public_challenge(receipt, CELLS).cells
+        cells = public_challenge(Claim(receipt, run.claim.statement), CELLS).cells
         return not any(starts[c.segment] + c.a - firsts[c.segment] in altered for c in cells)
 
     tried = 3000

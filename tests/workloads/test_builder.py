@@ -13,7 +13,7 @@ from proofcompute.devices import kernels_for
 from proofcompute.errors import FormatError, InputError, NonFiniteError, VerificationError
 from proofcompute.generation import Engine
 from proofcompute.kernels import F32, Array, Matrix
-from proofcompute.messages import Challenge, Request, all_cells
+from proofcompute.messages import Challenge, Claim, Request, all_cells
 from proofcompute.model import Model
 from proofcompute.ops import decode_program, encode_program
 from proofcompute.prover import StoredTrace, make_receipt, open_cells
@@ -52,7 +52,7 @@ def prove(m: Model, has: Model, rows: int = 5) -> tuple[Verified, dict[str, Arra
     receipt = make_receipt(has, session, KERNELS, NodeIdentity(bytes(32)))
     groups = [session.trace.group(g, 0, rows) for g in range(len(m.program.committed))]
     stored = StoredTrace(session.statement(), request.suite, groups, KERNELS)
-    challenge = Challenge(receipt.digest, all_cells(receipt))
+    challenge = Challenge(receipt.digest, all_cells(Claim(receipt, stored.statement)))
     opening = io.BytesIO()
     open_cells(has, stored, receipt.digest, challenge, opening)
     opening.seek(0)

@@ -1,0 +1,63 @@
+"""A node's opening on its way: that the connection breaks is the node's failure to open, not the caller's.
+
+What the caller opens on its own machine (a file that is not there) fails before it gets here.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO, cast
+
+from proofcompute.errors import VerificationError
+
+__all__ = ["received"]
+
+
+class _Received:
+    """A stream whose failures are rejections (step 10)."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._into = getattr(stream, "readinto", None)
+
+    def read(self, size: int) -> bytes:
+        """As the stream's; VerificationError (step 10) if the system cannot read."""
+        try:
+            return self._stream.read(size)
+        except OSError as e:
+            raise _broken(e) from e
+
+    def readinto(self, target: memoryview) -> int | None:
+        """As the stream's, if it has it; VerificationError (step 10) if the system cannot read."""
+        if self._into is None:  # a stream that has only what BinaryIO asks for
+            data = self.read(min(len(target), _SOME))
+            target[: len(data)] = data
+            return len(data)
+        try:
+            found: int | None = self._into(target)
+        except OSError as e:
+            raise _broken(e) from e
+        return found
+
+    def tell(self) -> int:
+        """As the stream's."""
+        return self._stream.tell()
+
+    def seek(self, offset: int) -> int:
+        """As the stream's."""
+        return self._stream.seek(offset)
+
+
+_SOME = 1 << 16
+"""Bytes asked of a stream that cannot read into memory."""
+
+
+def received(opening: BinaryIO) -> BinaryIO:
+    """``opening``, whose failure to be read is a rejection; memory cannot fail, and is read where it is."""
+    whole = type(opening) is io.BytesIO or isinstance(opening, _Received)
+    return opening if whole else cast(BinaryIO, _Received(opening))
+
+
+def _broken(error: OSError) -> VerificationError:
+    text = error.strerror or str(error) or type(error).__name__
+    return VerificationError(10, f"no valid opening: it could not be received ({text})")
