@@ -11,10 +11,8 @@ halves apart.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,14 +20,15 @@ import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
-from proofcompute.errors import FormatError, MismatchError, StorageError, UnsupportedError
+from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.files import require_plain
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_scan import GgufHeader, GgufTensor, scan_stream
 from proofcompute.importers.gguf_vocabulary import read_chat_template, read_vocabulary
+from proofcompute.importers.hashed_file import HashedFile, hashed
 from proofcompute.kernels import F32
-from proofcompute.limits import MAX_CONTEXT, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH, MIB
+from proofcompute.limits import MAX_CONTEXT, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH
 
 __all__ = ["ARCHITECTURES", "open_gguf", "stored_name"]
 
@@ -73,19 +72,9 @@ def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
     """
     path = Path(path)
     require_plain(path, "checkpoint")
-    try:
-        with open(path, "rb") as file:
-            stat = os.fstat(file.fileno())
-            header = scan_stream(file, stat.st_size, path.name)
-            file.seek(0)
-            digest = hashlib.sha256()
-            while chunk := file.read(MIB):
-                digest.update(chunk)
-    except OSError as e:
-        raise StorageError(f"cannot read {path}: {e.strerror or e}") from e
-    file_state = _FileState(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    header, file = hashed(path, lambda stream, size: scan_stream(stream, size, path.name))
     vocabulary = read_vocabulary(header.metadata)
-    decoder = _read_decoder(header, len(vocabulary.tokens), file_state)
+    decoder = _read_decoder(header, len(vocabulary.tokens), file)
     tensors = _match_tensors(header, decoder)
     general = Fields(header.metadata, "general.")
     return Checkpoint(
@@ -94,12 +83,12 @@ def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
         chat_template=read_chat_template(header.metadata),
         name=general.text("name", ""),
         licence=general.text("license", ""),
-        digest=digest.digest(),
-        read_rows=lambda name, a, b: _read_rows(file_state, tensors[name], a, b),
+        digest=file.digest,
+        read_rows=lambda name, a, b: _read_rows(file, tensors[name], a, b),
     )
 
 
-def _read_decoder(header: GgufHeader, tokens: int, file_state: _FileState) -> Decoder:
+def _read_decoder(header: GgufHeader, tokens: int, file: HashedFile) -> Decoder:
     architecture = Fields(header.metadata, "general.").text("architecture")
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
@@ -132,7 +121,7 @@ def _read_decoder(header: GgufHeader, tokens: int, file_state: _FileState) -> De
         context=fields.integer("context_length", 1, MAX_CONTEXT),
         vocabulary=tokens,
         eps=fields.positive("attention.layer_norm_rms_epsilon"),
-        rope=_read_rope(header, fields, architecture, head_dim, file_state),
+        rope=_read_rope(header, fields, architecture, head_dim, file),
         tied="output.weight" not in header.tensors,
         qkv_bias="blk.0.attn_q.bias" in header.tensors,
     )
@@ -142,7 +131,7 @@ def _read_decoder(header: GgufHeader, tokens: int, file_state: _FileState) -> De
 
 
 def _read_rope(
-    header: GgufHeader, fields: Fields, architecture: str, head_dim: int, file_state: _FileState
+    header: GgufHeader, fields: Fields, architecture: str, head_dim: int, file: HashedFile
 ) -> Rope:
     dimensions = fields.integer("rope.dimension_count", 2, head_dim, head_dim)
     if dimensions % 2:
@@ -164,7 +153,7 @@ def _read_rope(
             raise UnsupportedError(f"linear rope scaling together with {_FACTORS} is not supported")
         tensor = header.tensors[_FACTORS]
         _check(tensor, (dimensions // 2,))
-        found = _read_rows(file_state, tensor, 0, dimensions // 2)
+        found = _read_rows(file, tensor, 0, dimensions // 2)
         if not (np.isfinite(found) & (found > 0)).all():
             raise FormatError(f"{_FACTORS}: a factor is not positive and finite")
         factors = tuple(found.tolist())
@@ -210,40 +199,14 @@ def _check(tensor: GgufTensor, shape: tuple[int, ...]) -> None:
         raise UnsupportedError(f"tensor {tensor.name!r} is stored as {tensor.type}, which is not supported")
 
 
-@dataclass(frozen=True)
-class _FileState:
-    """The file whose digest was taken: weights are read from this one or not at all."""
-
-    path: Path
-    inode: int
-    size: int
-    mtime_ns: int
-
-    def read(self, offset: int, n: int) -> bytes:
-        try:
-            with open(self.path, "rb", buffering=0) as file:
-                stat = os.fstat(file.fileno())
-                if (stat.st_ino, stat.st_size, stat.st_mtime_ns) != (self.inode, self.size, self.mtime_ns):
-                    raise MismatchError(f"{self.path} has changed since it was opened")
-                data = bytearray()
-                while len(data) < n:  # one read stops at 2 GiB
-                    chunk = os.pread(file.fileno(), n - len(data), offset + len(data))
-                    if not chunk:
-                        raise MismatchError(f"{self.path} has changed since it was opened")
-                    data += chunk
-        except OSError as e:
-            raise StorageError(f"cannot read {self.path}: {e.strerror or e}") from e
-        return bytes(data)
-
-
-def _read_rows(file_state: _FileState, tensor: GgufTensor, a: int, b: int) -> F32:
+def _read_rows(file: HashedFile, tensor: GgufTensor, a: int, b: int) -> F32:
     """Rows a..b in float32. A vector counts as many rows, but its storage blocks may span several."""
     vector = len(tensor.shape) == 1
     row_bytes = tensor.nbytes if vector else tensor.nbytes // tensor.shape[0]
     first, count = (0, 1) if vector else (a, b - a)
     if count == 0:
         return np.zeros((0, *tensor.shape[1:]), np.float32)
-    raw = np.frombuffer(file_state.read(tensor.offset + first * row_bytes, count * row_bytes), np.uint8)
+    raw = np.frombuffer(file.read(tensor.offset + first * row_bytes, count * row_bytes), np.uint8)
     with np.errstate(all="ignore"):  # what is not finite is refused by the caller, by name
         weights = dequantize(raw.reshape(count, row_bytes), GGMLQuantizationType[tensor.type])
     rows: F32 = np.ascontiguousarray(weights, np.float32)
