@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         VerificationError,
     )
-    from proofcompute.generation import Engine, Session
+    from proofcompute.generation import AnswerText, Engine, Session
     from proofcompute.importers import import_gguf, packaged_smollm2
     from proofcompute.kernels import Kernels, Sampling
     from proofcompute.messages import (
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from proofcompute.signing import NodeIdentity
     from proofcompute.tokens import (
         Message,
-        StreamDecoder,
+        Prompter,
         Tokenizer,
         chat_request,
         check_text,
@@ -89,7 +89,7 @@ _HOME = {
         "UnsupportedError",
         "VerificationError",
     ),
-    "generation": ("Engine", "Session"),
+    "generation": ("AnswerText", "Engine", "Session"),
     "importers": ("import_gguf", "packaged_smollm2"),
     "kernels": ("Kernels", "Sampling"),
     "messages": (
@@ -112,7 +112,7 @@ _HOME = {
     "node": ("Answer", "Node"),
     "prover": ("RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"),
     "signing": ("NodeIdentity",),
-    "tokens": ("Message", "StreamDecoder", "Tokenizer", "chat_request", "check_text", "text_request"),
+    "tokens": ("Message", "Prompter", "Tokenizer", "chat_request", "check_text", "text_request"),
     "verifier": ("Key", "Verified", "check_receipt", "keygen", "verify_public", "write_key"),
     "verifier.verify": ("verify",),
     "vocabulary": ("Vocabulary",),
@@ -124,6 +124,7 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Answer",
+    "AnswerText",
     "Auditor",
     "Cell",
     "Challenge",
@@ -149,6 +150,7 @@ __all__ = [
     "ProductKey",
     "Program",
     "ProgramBuilder",
+    "Prompter",
     "ProofcomputeError",
     "Receipt",
     "Request",
@@ -157,7 +159,6 @@ __all__ = [
     "Session",
     "StorageError",
     "StoredTrace",
-    "StreamDecoder",
     "Terms",
     "Tokenizer",
     "UnsupportedError",

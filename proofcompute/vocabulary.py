@@ -72,7 +72,9 @@ class Vocabulary:
     pre: str
     """Name of the rule that cuts text into words before merging, such as "smollm"; "" for "spm"."""
     tokens: tuple[bytes, ...]
-    """Bytes of each token: what a text token prints, and the name of a control, unknown or unused one."""
+    """Bytes of each token: what a text token prints, and the name of a control, unknown or unused one.
+
+    Several may have the same: a text is written with the first of them, and all print it."""
     types: bytes
     """Type of each token, :data:`NORMAL` to :data:`BYTE`."""
     merges: tuple[tuple[int, int], ...] = ()
@@ -136,21 +138,10 @@ class Vocabulary:
         wrong = (kinds == BYTE) & ((lengths != 1) | (self.kind != "spm"))
         if wrong.any():
             raise FormatError(f"vocabulary: token {int(wrong.argmax())} is no byte token of kind {self.kind}")
-        # Byte tokens are a fallback beside the text token of the same byte, so they are named apart.
-        others = np.flatnonzero(kinds != NORMAL).tolist()
-        names = {(self.types[i] == BYTE, self.tokens[i]) for i in others}
-        if len(self.text_ids) + len(names) != len(self.tokens):
-            raise FormatError(f"vocabulary: token {self._repeated()} occurs twice")
-
-    def _repeated(self) -> int:
-        """The first token that is there already."""
-        seen: set[tuple[int, bytes]] = set()
-        for i, (token, kind) in enumerate(zip(self.tokens, self.types, strict=True)):
-            name = (kind if kind in (NORMAL, BYTE) else CONTROL, token)
-            if name in seen:
-                return i
-            seen.add(name)
-        raise AssertionError("no token occurs twice")
+        single = [self.tokens[i] for i in np.flatnonzero(kinds == BYTE).tolist()]
+        if len(set(single)) != len(single):
+            again = next(t for i, t in enumerate(single) if t in single[:i])
+            raise FormatError(f"vocabulary: there are two byte tokens for 0x{again.hex()}")
 
     def _check_merges(self) -> None:
         if not self.merges:
@@ -166,6 +157,11 @@ class Vocabulary:
         if special.any():
             rank = int(special.argmax()) // 2
             raise FormatError(f"vocabulary: merge {rank} names a token that is not of type normal")
+        if len(self.text_ids) < self.types.count(NORMAL):
+            again = next((i for i in ids if self.text_ids[tokens[i]] != i), None)
+            if again is not None:
+                rank = ids.index(again) // 2
+                raise FormatError(f"vocabulary: merge {rank} names token {again}, whose bytes another has")
         joined = [tokens[left] + tokens[right] for left, right in self.merges]
         if not all(map(self.text_ids.__contains__, joined)):
             rank = next(i for i, text in enumerate(joined) if text not in self.text_ids)
@@ -177,9 +173,10 @@ class Vocabulary:
 
     @cached_property
     def text_ids(self) -> dict[bytes, int]:
-        """Bytes -> id of every token of type normal; treat it as read-only."""
+        """Bytes -> id of every token of type normal, the first of several with the same; read-only."""
         normal = [kind == NORMAL for kind in self.types]
-        return dict(zip(compress(self.tokens, normal), compress(count(), normal), strict=True))
+        texts, ids = list(compress(self.tokens, normal)), list(compress(count(), normal))
+        return dict(zip(reversed(texts), reversed(ids), strict=True))  # the first comes last and stays
 
     @cached_property
     def special_ids(self) -> frozenset[int]:

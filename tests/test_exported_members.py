@@ -12,11 +12,11 @@ import pytest
 import proofcompute
 
 EXPORTED = """
-Answer Auditor Cell Challenge Claim DeviceError EmptyRowError Engine ExecutionError FormatError Generation
-InputError Kernels Key LimitError Message MismatchError Model ModelCard ModelFile Node NodeIdentity
-NonFiniteError ProductKey Program ProgramBuilder ProofcomputeError Receipt Request RunDirectory Sampling
-Session StorageError StoredTrace StreamDecoder Terms Tokenizer UnsupportedError VerificationError Verified
-Vocabulary all_cells chat_request check_receipt check_terms check_text count_cells draw_cells
+Answer AnswerText Auditor Cell Challenge Claim DeviceError EmptyRowError Engine ExecutionError FormatError
+Generation InputError Kernels Key LimitError Message MismatchError Model ModelCard ModelFile Node
+NodeIdentity NonFiniteError ProductKey Program ProgramBuilder Prompter ProofcomputeError Receipt Request
+RunDirectory Sampling Session StorageError StoredTrace Terms Tokenizer UnsupportedError VerificationError
+Verified Vocabulary all_cells chat_request check_receipt check_terms check_text count_cells draw_cells
 import_gguf kernels_for keygen make_receipt matmul open_cells packaged_smollm2 public_challenge
 require_within store text_request verify verify_product verify_public verify_rows write_key
 """.split()

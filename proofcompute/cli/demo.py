@@ -133,10 +133,10 @@ def _answer(
 
 
 def _stream(node: Node, request: Request, out: Output) -> Answer:
-    from proofcompute.tokens import StreamDecoder
+    from proofcompute.generation import AnswerText
 
     vocabulary, shown = node.card.vocabulary, 0
-    decoder = StreamDecoder(vocabulary) if vocabulary else None
+    decoder = AnswerText(vocabulary) if vocabulary else None
 
     def show(session: Session) -> None:
         nonlocal shown

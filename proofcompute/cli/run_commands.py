@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +56,17 @@ PromptFile = Annotated[
     Path | None,
     typer.Option("--prompt-file", metavar="FILE", help="What to ask, from a file; - is standard input."),
 ]
+Date = Annotated[
+    datetime | None,
+    typer.Option(
+        metavar="DATE",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        help="What the chat template takes for now, as 2026-01-31 or 2026-01-31T12:00:00.",
+    ),
+]
+MayOmit = Annotated[
+    bool, typer.Option("--may-omit", help="The chat template may leave out messages and parts.")
+]
 Raw = Annotated[
     bool,
     typer.Option("--raw", help="No chat template; names of control tokens in the prompt are these."),
@@ -92,6 +104,8 @@ def request(
     nonce: Nonce = None,
     node: Node = None,
     system: System = None,
+    date: Date = None,
+    may_omit: MayOmit = False,
     raw: Raw = False,
     suite: Suite = "sha256",
     force: Force = False,
@@ -109,7 +123,7 @@ def request(
         options["nonce"] = hex_bytes(nonce, "the nonce")
     if node is not None:
         options["node"] = hex_bytes(node, "the node's public key")
-    made = _build(load_model(model), what, system, raw, options)
+    made = _build(load_model(model), what, system, raw, date, may_omit, options)
     write_atomic(output, made.encode())
     out, tokens = Output(json), len(made.inputs[0][1]) // 4
     out.say(f"{output}: {tokens} prompt tokens, digest {made.digest.hex()}")
@@ -152,6 +166,8 @@ def run(
     seed: Seed = None,
     stop: Stop = None,
     system: System = None,
+    date: Date = None,
+    may_omit: MayOmit = False,
     raw: Raw = False,
     suite: Suite = "sha256",
     device: Device = "auto",
@@ -182,7 +198,7 @@ def run(
         asked = read_request(request)
     else:
         options = _options(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
-        asked = _build(loaded, what or "", system, raw, options)
+        asked = _build(loaded, what or "", system, raw, date, may_omit, options)
     if asked.node not in (b"", node.public) and not no_commit:
         raise InputError(f"the request is for node {asked.node.hex()}; give its key pair with --identity")
     try:
@@ -258,9 +274,11 @@ def _run(
 
 def _generate(engine: Engine, session: Session, directory: RunDirectory, out: Output) -> None:
     """Step until the session is done; text appears as it is made, and each token is kept at once."""
-    from proofcompute.tokens import StreamDecoder
+    from proofcompute.generation import AnswerText
 
-    decoder = StreamDecoder(engine.vocabulary) if engine.vocabulary else None
+    vocabulary = engine.vocabulary
+    rule = session.request.generation
+    decoder = AnswerText(vocabulary, rule.stops if rule else ()) if vocabulary else None
     shown = 0
 
     def show() -> None:
@@ -280,7 +298,7 @@ def _generate(engine: Engine, session: Session, directory: RunDirectory, out: Ou
     show()
     engine.run(session, lambda _: show())
     if decoder is not None:
-        out.say(decoder.finish())
+        out.say(decoder.finish(session.reason))
 
 
 def open_(
@@ -354,18 +372,28 @@ def _options(
     }
 
 
-def _build(model: Model, prompt: str, system: str | None, raw: bool, options: RequestOptions) -> Request:
+def _build(
+    model: Model,
+    prompt: str,
+    system: str | None,
+    raw: bool,
+    date: datetime | None,
+    may_omit: bool,
+    options: RequestOptions,
+) -> Request:
     from proofcompute.tokens import Message, chat_request, text_request
 
     if raw:
-        if system is not None:
-            raise InputError("--system belongs to the chat template, which --raw leaves out")
+        given = {"--system": system is not None, "--date": date is not None, "--may-omit": may_omit}
+        if wrong := [name for name, there in given.items() if there]:
+            raise InputError(f"{wrong[0]} belongs to the chat template, which --raw leaves out")
         return text_request(model, prompt, special=True, **options)
     if system is None:
-        return chat_request(model, prompt, **options)
+        return chat_request(model, prompt, date=date, may_omit=may_omit, **options)
     if not prompt.strip():
         raise InputError("the prompt is empty; say something")
-    return chat_request(model, [Message("system", system), Message("user", prompt)], **options)
+    talk = [Message("system", system), Message("user", prompt)]
+    return chat_request(model, talk, date=date, may_omit=may_omit, **options)
 
 
 def seed_bytes(text: str) -> bytes:

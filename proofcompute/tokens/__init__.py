@@ -1,14 +1,15 @@
 """From text to tokens and back, and from messages to a prompt. Runs on the client's side only."""
 
-from proofcompute.tokens.prompt import RequestOptions, chat_request, check_text, text_request
-from proofcompute.tokens.template import Message, Segment, render_chat
-from proofcompute.tokens.tokenizer import StreamDecoder, Tokenizer
+from proofcompute.tokens.prompt import Prompter, RequestOptions, chat_request, check_text, text_request
+from proofcompute.tokens.template import ChatTemplate, Message, Segment, render_chat
+from proofcompute.tokens.tokenizer import Tokenizer
 
 __all__ = [
+    "ChatTemplate",
     "Message",
+    "Prompter",
     "RequestOptions",
     "Segment",
-    "StreamDecoder",
     "Tokenizer",
     "chat_request",
     "check_text",

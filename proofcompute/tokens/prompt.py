@@ -4,26 +4,33 @@
 no template gives the request's tokens back from it: tokenise the whole text, names of control tokens counting
 as control tokens, bos first if the vocabulary wants one (:func:`check_text`). A prompt that contains the name
 of a control token as mere letters has no such text, so its request carries the tokens alone.
+
+Model files are strangers'. What a template may give and what is tokenised is bounded first: a token stands
+for no more bytes than the longest one has, so a longer text cannot fit the context.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from datetime import date as Date  # "date" is an argument's name here
+from threading import Lock
+from types import TracebackType
 from typing import TypedDict, Unpack
 
 import numpy as np
 
 from proofcompute.card import HasCard, ModelCard
-from proofcompute.errors import InputError, MismatchError
+from proofcompute.errors import InputError, LimitError, MismatchError
 from proofcompute.kernels import Sampling
+from proofcompute.limits import MAX_TEXT
 from proofcompute.messages import Generation, Request
 from proofcompute.tokens.segments import Segment
-from proofcompute.tokens.template import Message, render_chat
+from proofcompute.tokens.template import ChatTemplate, Message
 from proofcompute.tokens.tokenizer import Tokenizer
 from proofcompute.vocabulary import Vocabulary
 
-__all__ = ["MAX_TOKENS", "RequestOptions", "chat_request", "check_text", "text_request"]
+__all__ = ["MAX_TOKENS", "Prompter", "RequestOptions", "chat_request", "check_text", "text_request"]
 
 MAX_TOKENS = 128
 """Most tokens to generate unless told otherwise; fewer where the context ends before."""
@@ -38,8 +45,8 @@ class RequestOptions(TypedDict, total=False):
     """How tokens are chosen; greedily unless told otherwise."""
     seed: bytes | None
     """The sampler's 32 bytes; None: from the operating system."""
-    stops: tuple[str, ...]
-    """Strings that end the answer."""
+    stops: str | Sequence[str]
+    """Strings that end the answer, or one such string."""
     nonce: bytes | None
     """32 bytes never used before; None: from the operating system."""
     node: bytes
@@ -48,45 +55,143 @@ class RequestOptions(TypedDict, total=False):
     """Hash suite of the trace."""
 
 
-def chat_request(
-    model: HasCard, conversation: str | Sequence[Message], **options: Unpack[RequestOptions]
-) -> Request:
-    """A request whose prompt is a conversation in the model's chat template.
+class Prompter:
+    """Makes requests for one model: its tokenizer and its template's process are kept from one to the next.
 
-    Args:
-        model: the model asked, or its card, or a key for it.
-        conversation: messages, the last usually the user's; or what the user says, as one text.
-        options: see :class:`RequestOptions`.
-
-    Contents of messages never become control tokens. Raises InputError (FormatError, LimitError) if there is
-    nothing to say, if the model has no template or refuses the conversation, or if the context is too short.
+    Use it in a ``with`` statement or call :meth:`close`; threads may share it. Raises InputError if the model
+    is no language model.
     """
-    if isinstance(conversation, str):
-        if not conversation.strip():
+
+    def __init__(self, model: HasCard) -> None:
+        self._card = model.card
+        vocabulary = self._vocabulary = _vocabulary(model.card)
+        longest = max(map(len, vocabulary.tokens))
+        self._most = min(MAX_TEXT, self._card.program.context * longest)
+        self._lock = Lock()
+        self._tokenizer: Tokenizer | None = None
+        self._prompts = 0
+        self._chat: ChatTemplate | None = None
+
+    def chat(
+        self,
+        conversation: str | Sequence[Message],
+        *,
+        date: Date | None = None,
+        may_omit: bool = False,
+        **options: Unpack[RequestOptions],
+    ) -> Request:
+        """A request whose prompt is a conversation in the model's chat template.
+
+        Args:
+            conversation: messages, the last usually the user's; or what the user says, as one text.
+            date: what the template takes for today, or for now if it has a time; None: now.
+            may_omit: the template may leave out messages and parts of them, which is an error otherwise.
+            options: see :class:`RequestOptions`.
+
+        Contents of messages never become control tokens. Raises InputError (FormatError, LimitError) if there
+        is nothing to say, if the model has no template or refuses the conversation, if something of a message
+        is not in the prompt, or if the context is too short.
+        """
+        if isinstance(conversation, str):
+            if not conversation.strip():
+                raise InputError("the prompt is empty; say something")
+            conversation = [Message("user", conversation)]
+        with self._lock:
+            if self._chat is None:
+                v = self._vocabulary
+                bos, eos = (
+                    "" if token is None else v.tokens[token].decode("utf-8", "replace")
+                    for token in (v.bos, v.eos)
+                )
+                self._chat = ChatTemplate(self._card.template, bos=bos, eos=eos)
+        segments = self._chat.render(conversation, date=date, may_omit=may_omit, max_output=self._most)
+        return self._request(segments, options)
+
+    def text(self, text: str, *, special: bool = False, **options: Unpack[RequestOptions]) -> Request:
+        """A request whose prompt is a text as it stands, without a chat template.
+
+        With ``special``, names of control tokens in the text become these tokens: for text written by whoever
+        makes the request, never for text from outside. Raises InputError (FormatError, LimitError) if the
+        text is empty or the context too short.
+        """
+        if not text:
             raise InputError("the prompt is empty; say something")
-        conversation = [Message("user", conversation)]
-    vocabulary = _vocabulary(model.card)
-    segments = render_chat(
-        model.card.template,
-        conversation,
-        bos=_name(vocabulary, vocabulary.bos),
-        eos=_name(vocabulary, vocabulary.eos),
-    )
-    return _request(model.card, segments, options)
+        return self._request([Segment(text, special)], options)
+
+    def close(self) -> None:
+        """End the template's process."""
+        if self._chat is not None:
+            self._chat.close()
+
+    def __enter__(self) -> Prompter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _tokenizer_for(self, text: str) -> Tokenizer:
+        """The first prompt has a tokenizer of its own, ready ten times as soon; all others share one."""
+        with self._lock:
+            self._prompts += 1
+            if self._prompts == 1:
+                return Tokenizer(self._vocabulary, only=text)
+            if self._tokenizer is None:
+                self._tokenizer = Tokenizer(self._vocabulary)
+            return self._tokenizer
+
+    def _request(self, segments: Sequence[Segment], options: RequestOptions) -> Request:
+        card, program = self._card, self._card.program
+        text = "".join(s.text for s in segments)
+        if len(text) > self._most:
+            raise LimitError(
+                f"a prompt of {len(text)} characters, where the context of {program.context} tokens holds "
+                f"at most {self._most}: shorten the prompt"
+            )
+        tokenizer = self._tokenizer_for(text)
+        tokens = tokenizer.encode_prompt(segments)
+        most = options.get("max_tokens")
+        if most is None:
+            most = max(1, min(MAX_TOKENS, program.context - len(tokens) + 1))
+        seed, nonce = options.get("seed"), options.get("nonce")
+        request = Request(
+            model_id=card.model_id,
+            inputs=((program.inputs[0][0], _bytes(tokens)),),
+            nonce=secrets.token_bytes(32) if nonce is None else nonce,
+            generation=Generation(
+                max_tokens=most,
+                sampling=options.get("sampling", Sampling()),
+                seed=secrets.token_bytes(32) if seed is None else seed,
+                stops=_stops(options.get("stops", ()), self._vocabulary, tokenizer),
+            ),
+            text=text if _retokenised(tokenizer, text) == tokens else "",
+            node=options.get("node", b""),
+            suite=options.get("suite", "sha256"),
+        )
+        request.check(program, card.model_id)
+        return request
+
+
+def chat_request(
+    model: HasCard,
+    conversation: str | Sequence[Message],
+    *,
+    date: Date | None = None,
+    may_omit: bool = False,
+    **options: Unpack[RequestOptions],
+) -> Request:
+    """One request by :meth:`Prompter.chat`, for the model asked, or its card, or a key for it."""
+    with Prompter(model) as prompter:
+        return prompter.chat(conversation, date=date, may_omit=may_omit, **options)
 
 
 def text_request(
     model: HasCard, text: str, *, special: bool = False, **options: Unpack[RequestOptions]
 ) -> Request:
-    """A request whose prompt is a text as it stands, without a chat template.
-
-    With ``special``, names of control tokens in the text become these tokens: for text written by whoever
-    makes the request, never for text from outside. Raises InputError (FormatError, LimitError) if the text is
-    empty or the context too short.
-    """
-    if not text:
-        raise InputError("the prompt is empty; say something")
-    return _request(model.card, [Segment(text, special)], options)
+    """One request by :meth:`Prompter.text`, for the model asked, or its card, or a key for it."""
+    with Prompter(model) as prompter:
+        return prompter.text(text, special=special, **options)
 
 
 def check_text(model: HasCard, request: Request) -> None:
@@ -101,32 +206,6 @@ def check_text(model: HasCard, request: Request) -> None:
         )
 
 
-def _request(card: ModelCard, segments: Sequence[Segment], options: RequestOptions) -> Request:
-    text = "".join(s.text for s in segments)
-    tokenizer = Tokenizer(_vocabulary(card), only=text)
-    tokens = tokenizer.encode_prompt(segments)
-    program, most = card.program, options.get("max_tokens")
-    if most is None:
-        most = max(1, min(MAX_TOKENS, program.context - len(tokens) + 1))
-    seed, nonce = options.get("seed"), options.get("nonce")
-    request = Request(
-        model_id=card.model_id,
-        inputs=((program.inputs[0][0], _bytes(tokens)),),
-        nonce=secrets.token_bytes(32) if nonce is None else nonce,
-        generation=Generation(
-            max_tokens=most,
-            sampling=options.get("sampling", Sampling()),
-            seed=secrets.token_bytes(32) if seed is None else seed,
-            stops=options.get("stops", ()),
-        ),
-        text=text if _retokenised(tokenizer, text) == tokens else "",
-        node=options.get("node", b""),
-        suite=options.get("suite", "sha256"),
-    )
-    request.check(program, card.model_id)
-    return request
-
-
 def _vocabulary(card: ModelCard) -> Vocabulary:
     if card.vocabulary is None or not card.program.feedback:
         raise InputError("the model is not a language model: it takes numbers, not text")
@@ -137,8 +216,18 @@ def _retokenised(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode_prompt([Segment(text, trusted=True)])
 
 
-def _name(vocabulary: Vocabulary, token: int | None) -> str:
-    return "" if token is None else vocabulary.tokens[token].decode("utf-8", "replace")
+def _stops(stops: str | Sequence[str], vocabulary: Vocabulary, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Stop strings as a tuple. InputError for one with a control token's name in it: it would not match."""
+    found = (stops,) if isinstance(stops, str) else tuple(stops)
+    for stop in found:
+        for name in tokenizer.control_names(stop):
+            ends = any(vocabulary.tokens[i] == name.encode() for i in vocabulary.end_ids)
+            raise InputError(
+                f"the stop string {stop!r} names the control token {name}, which prints nothing and so "
+                "completes no stop string; "
+                + ("the answer ends with it anyway" if ends else "use other words")
+            )
+    return found
 
 
 def _bytes(tokens: Iterable[int]) -> bytes:

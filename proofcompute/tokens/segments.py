@@ -14,3 +14,5 @@ class Segment(NamedTuple):
     """Any text without lone surrogates."""
     trusted: bool
     """True: names of control tokens in it are control tokens. False: they are letters like any other."""
+    doubtful: bool = False
+    """Nobody knows who wrote it: a prompt is refused if the name of a control token touches it."""

@@ -13,8 +13,6 @@ come in, before the text and after each special token, as in llama.cpp.
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -23,12 +21,13 @@ from tokenizers.models import BPE
 
 from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError
 from proofcompute.limits import MAX_TEXT
+from proofcompute.tokens.names import Names, names_of
 from proofcompute.tokens.pretokenizers import IGNORE_MERGES, pre_tokenizer
 from proofcompute.tokens.segments import Segment
 from proofcompute.tokens.sentencepiece import SentencePiece
 from proofcompute.vocabulary import CONTROL, USER_DEFINED, Vocabulary, byte_alphabet
 
-__all__ = ["StreamDecoder", "Tokenizer"]
+__all__ = ["Tokenizer"]
 
 _SHORT: Final = 1 << 12
 """Characters of a text that is worth looking for every token in it."""
@@ -43,8 +42,12 @@ class Tokenizer:
     def __init__(self, vocabulary: Vocabulary, only: str | None = None) -> None:
         self.vocabulary: Final = vocabulary
         """Where the tokens come from."""
-        self._control = _Names(vocabulary, CONTROL)
-        self._user_defined = _Names(vocabulary, USER_DEFINED)
+        control, user_defined = (
+            names_of(vocabulary.tokens, vocabulary.types, kind) for kind in (CONTROL, USER_DEFINED)
+        )
+        self._control = Names(control)
+        # a name that is a control token's too is none that text from outside may have
+        self._user_defined = Names({k: v for k, v in user_defined.items() if k not in control})
         self._plain: _ByteLevel | SentencePiece = (
             _ByteLevel(vocabulary, only) if vocabulary.kind == "bpe" else SentencePiece(vocabulary)
         )
@@ -60,14 +63,20 @@ class Tokenizer:
         return self.encode_segments([Segment(text, special)])
 
     def encode_segments(self, segments: Iterable[Segment]) -> list[int]:
-        """The tokens of the segments' text, without bos. Raises as :meth:`encode`."""
-        ids: list[int] = []
-        plain: list[str] = []
+        """The tokens of the segments' text, without bos.
+
+        Raises as :meth:`encode`, and InputError if a control token's name touches a doubtful segment.
+        """
+        segments = list(segments)
         size = 0
         for segment in segments:
             size += _size(segment.text)
             if size > MAX_TEXT:
                 raise LimitError(f"a text of more than {MAX_TEXT} bytes")
+        self._check_doubtful(segments)
+        ids: list[int] = []
+        plain: list[str] = []
+        for segment in segments:
             for part in self._control.split(segment.text) if segment.trusted else (segment.text,):
                 if isinstance(part, str):
                     plain.append(part)
@@ -90,9 +99,22 @@ class Tokenizer:
         """The text that ``ids`` print; bytes that are not UTF-8 become U+FFFD. Raises InputError."""
         return self.vocabulary.text_bytes(ids).decode("utf-8", "replace")
 
-    def stream(self) -> StreamDecoder:
-        """A decoder for tokens that arrive one by one."""
-        return StreamDecoder(self.vocabulary)
+    def control_names(self, text: str) -> list[str]:
+        """The names of control tokens in ``text``, in their order."""
+        return [text[a:b] for a, b, _ in self._control.spans(text)]
+
+    def _check_doubtful(self, segments: Sequence[Segment]) -> None:
+        if not any(s.doubtful for s in segments):
+            return
+        text, doubtful = "".join(s.text for s in segments), bytearray()
+        for s in segments:
+            doubtful += bytes([s.doubtful]) * len(s.text)
+        for at, end, _ in self._control.spans(text):
+            if any(doubtful[at:end]):
+                raise InputError(
+                    f"the prompt has the name of the control token {text[at:end]} in a piece of which the "
+                    "chat template does not show who wrote it, so it can neither be this token nor be letters"
+                )
 
     def _encode_plain(self, text: str) -> Iterator[int]:
         space = " " if self.vocabulary.add_space else ""
@@ -101,25 +123,6 @@ class Tokenizer:
                 yield from self._plain.encode(space + part)
             else:
                 yield part
-
-
-class StreamDecoder:
-    """Turns tokens into text as they arrive; never gives half a character.
-
-    What all calls of :meth:`push` and :meth:`finish` give, joined, is what :meth:`Tokenizer.decode` gives.
-    """
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, *ids: int) -> str:
-        """The text that is complete now. Raises InputError for an id outside the vocabulary."""
-        return self._decoder.decode(self._vocabulary.text_bytes(ids))
-
-    def finish(self) -> str:
-        """What is left: U+FFFD for an unfinished character, else nothing."""
-        return self._decoder.decode(b"", final=True)
 
 
 class _ByteLevel:
@@ -157,41 +160,6 @@ class _ByteLevel:
             raise UnsupportedError(f"the vocabulary has no token for the byte 0x{missing[0]:02x} of the text")
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
-
-
-class _Names:
-    """Finds the names of all tokens of one type, leftmost first and longest first."""
-
-    def __init__(self, vocabulary: Vocabulary, kind: int) -> None:
-        self._ids: dict[str, int] = {}
-        lengths: dict[str, set[int]] = {}
-        for i in [i for i, its_kind in enumerate(vocabulary.types) if its_kind == kind]:
-            token = vocabulary.tokens[i]
-            name = token.decode("utf-8", "replace")
-            # a name that is not UTF-8 occurs in no text
-            if name and name.encode() == token:
-                self._ids[name] = i
-                lengths.setdefault(name[0], set()).add(len(name))
-        self._lengths = {letter: sorted(found, reverse=True) for letter, found in lengths.items()}
-        self._starts = re.compile("[" + "".join(map(re.escape, lengths)) + "]") if lengths else None
-
-    def split(self, text: str) -> Iterator[str | int]:
-        """The pieces of ``text``: a name becomes its token, the text between stays unless it is empty."""
-        done = 0
-        for start in self._starts.finditer(text) if self._starts else ():
-            at = start.start()
-            if at < done:
-                continue
-            for length in self._lengths[text[at]]:
-                token = self._ids.get(text[at : at + length])
-                if token is not None:
-                    if done < at:
-                        yield text[done:at]
-                    yield token
-                    done = at + length
-                    break
-        if done < len(text):
-            yield text[done:]
 
 
 def _size(text: str) -> int:

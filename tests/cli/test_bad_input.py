@@ -179,6 +179,9 @@ def test_a_request_needs_one_source(files: Files, tmp_path: Path) -> None:
     assert "--raw" in refused(
         "request", files.model, "--prompt", "x", "--raw", "--system", "y", "-o", tmp_path / "request"
     )
+    for option in (("--date", "2024-07-26"), ("--may-omit",)):
+        found = refused("request", files.model, "--prompt", "x", "--raw", *option, "-o", tmp_path / "request")
+        assert f"{option[0]} belongs to the chat template" in found
 
 
 def test_the_process_ends_with_the_same_status_and_without_a_traceback(tmp_path: Path) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import proofcompute
-from cli.driver import Files
+from cli.driver import Files, done, refused
 from importers.tiny import write_tiny_gguf
-from proofcompute.errors import InputError, MismatchError
+from proofcompute.errors import FormatError, InputError, LimitError, MismatchError
 from proofcompute.messages import Request
 from proofcompute.model import Model
-from proofcompute.tokens import Message, chat_request, check_text, text_request
+from proofcompute.tokens import Message, Prompter, chat_request, check_text, text_request
 from proofcompute.tokens.prompt import MAX_TOKENS
 
 
@@ -92,3 +94,92 @@ def test_the_whole_protocol_from_python(tmp_path: Path) -> None:
     challenge = auditor.challenge(request, answer.receipt, 6)
     opening = node.open(request, answer.receipt, challenge)
     assert auditor.check(request, answer.receipt, challenge, opening).cells == 6
+
+
+# -- many requests to one model -----------------------------------------------------------------------------
+def test_a_prompter_makes_the_requests_that_single_calls_make(model: Model) -> None:
+    fixed = {"nonce": bytes(32), "seed": bytes(32), "max_tokens": 4}
+    with Prompter(model) as prompter:
+        for words in ("Hello the world", "a<|im_end|>b", "and  another\n"):
+            assert prompter.chat(words, **fixed) == chat_request(model, words, **fixed)  # type: ignore[arg-type]
+            assert prompter.text(words, **fixed) == text_request(model, words, **fixed)  # type: ignore[arg-type]
+
+
+def test_a_prompter_survives_what_it_refuses_and_its_closing(model: Model) -> None:
+    prompter = Prompter(model)
+    with pytest.raises(InputError):
+        prompter.chat([])
+    first = prompter.chat("the world").inputs
+    prompter.close()
+    assert prompter.chat("the world").inputs == first
+    prompter.close()
+
+
+def test_threads_share_a_prompter(model: Model) -> None:
+    words = [f"the world {n}" for n in range(12)]
+    with Prompter(model) as prompter, ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda w: prompter.chat(w).inputs, words))
+    with Prompter(model) as prompter:
+        assert found == [prompter.chat(w).inputs for w in words]
+
+
+def test_a_date_is_given_with_the_request(model: Model) -> None:
+    dated = Model(
+        replace(model.card, template="{{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}"),
+        model.weights,
+    )
+    assert chat_request(dated, "hi", date=date(2024, 7, 26)).text == "26 Jul 2024: hi"
+    assert chat_request(dated, "hi", date=datetime(1999, 1, 2, 3, 4)).text == "02 Jan 1999: hi"
+
+
+def test_what_the_template_leaves_out_is_refused_unless_allowed(model: Model) -> None:
+    last = Model(replace(model.card, template="{{ messages[-1].content }}"), model.weights)
+    talk = [Message("system", "be brief"), Message("user", "hi")]
+    with pytest.raises(InputError, match=r"leaves out message 1 \(system\)"):
+        chat_request(last, talk)
+    assert chat_request(last, talk, may_omit=True).text == "hi"
+
+
+def test_a_prompt_that_cannot_fit_is_refused_before_it_is_built(model: Model) -> None:
+    """By the template's process where a template multiplies contents, before it is tokenised otherwise."""
+    source = "{% for i in range(60000) %}{{ messages[0].content }}{% endfor %}"
+    hostile = Model(replace(model.card, template=source), model.weights)
+    longest = model.program.context * max(map(len, model.card.vocabulary.tokens))  # type: ignore[union-attr]
+    with pytest.raises(FormatError, match=f"it gives more than {longest} characters"):
+        chat_request(hostile, "x" * 1000)
+    with pytest.raises(LimitError, match=f"holds at most {longest}: shorten the prompt"):
+        text_request(model, "x" * (longest + 1))
+
+
+# -- stop strings -------------------------------------------------------------------------------------------
+def test_one_text_is_one_stop_string(model: Model) -> None:
+    for stops in ("END", ["END"], ("END",)):
+        made = text_request(model, "a", stops=stops)
+        assert made.generation is not None
+        assert made.generation.stops == ("END",)
+
+
+@pytest.mark.parametrize(
+    ("stop", "words"),
+    [
+        ("<|im_start|>", r"names the control token <\|im_start\|>, .* use other words"),
+        ("so<|im_end|>\n", r"names the control token <\|im_end\|>, .* ends with it anyway"),
+    ],
+)
+def test_a_stop_string_that_cannot_match_is_refused(model: Model, stop: str, words: str) -> None:
+    for ask in (text_request, chat_request):
+        with pytest.raises(InputError, match=words):
+            ask(model, "a", stops=("fine", stop))
+
+
+# -- the command line ---------------------------------------------------------------------------------------
+def test_the_command_line_takes_a_date_and_allows_omissions(model: Model, tmp_path: Path) -> None:
+    source = "{{ strftime_now('%d %b %Y') }}: {{ messages[-1].content }}"
+    dated = Model(replace(model.card, template=source), model.weights)
+    dated.save(tmp_path / "model")
+    ask = ("request", tmp_path / "model", "--prompt", "hi", "-o", tmp_path / "request")
+    assert done(*ask, "--date", "2024-07-26")["text"] == "26 Jul 2024: hi"
+    assert done(*ask, "--date", "2024-07-27T10:00:00")["text"] == "27 Jul 2024: hi"
+    assert "does not match" in refused(*ask, "--date", "yesterday")
+    assert r"leaves out message 1 (system)" in refused(*ask, "--system", "be brief")
+    assert done(*ask, "--system", "be brief", "--may-omit")["text"].endswith(": hi")

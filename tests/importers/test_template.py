@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
-import jinja2
 import pytest
 
 from importers.test_tokenizer import tiny_vocabulary
 from importers.tiny import TEMPLATE
+from oracle.transformers_templates import apply_chat_template
 from proofcompute.errors import FormatError, InputError, LimitError
 from proofcompute.importers import open_gguf
 from proofcompute.limits import MAX_TEMPLATE, MAX_TEXT
-from proofcompute.tokens import Message, Segment, Tokenizer, render_chat, template
+from proofcompute.templates import process
+from proofcompute.tokens import ChatTemplate, Message, Segment, Tokenizer, render_chat
 
 LLAMA3 = (
     "{% for m in messages %}{% set content = '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n'"
@@ -29,26 +31,23 @@ TALK = [
 ]
 
 
+NOW = datetime(2024, 7, 26, 12, 30)  # templates know no zones
+
+
 def text(segments: tuple[Segment, ...]) -> str:
     return "".join(s.text for s in segments)
 
 
-def plainly(source: str, messages: list[Message], **context: object) -> str:
-    """The template with the contents in it, as a client without placeholders would render it."""
-    shown = [m._asdict() for m in messages]
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # noqa: S701  # prompts are not HTML
-    return environment.from_string(source).render(messages=shown, **context)
-
-
 @pytest.mark.parametrize("source", [TEMPLATE, LLAMA3], ids=["chatml", "llama3"])
 @pytest.mark.parametrize("ask", [True, False])
-def test_gives_what_plain_rendering_gives(source: str, ask: bool) -> None:
+def test_gives_what_transformers_gives(source: str, ask: bool) -> None:
     segments = render_chat(source, TALK, bos="<s>", eos="</s>", add_generation_prompt=ask)
-    expected = plainly(source, TALK, bos_token="<s>", eos_token="</s>", add_generation_prompt=ask)
+    expected = apply_chat_template(
+        source, TALK, now=NOW, bos_token="<s>", eos_token="</s>", add_generation_prompt=ask
+    )
     assert text(segments) == expected
-    assert [s.text for s in segments if not s.trusted] == [
-        m.content.strip() for m in TALK if m.content.strip()
-    ]
+    said = [m.content.strip() if source == LLAMA3 else m.content for m in TALK]
+    assert [s.text for s in segments if not s.trusted] == [content for content in said if content]
 
 
 def test_contents_cannot_speak_for_others() -> None:
@@ -69,24 +68,13 @@ def test_honest_conversations_have_the_usual_tokens() -> None:
     assert tokenizer.encode_prompt(segments) == tokenizer.encode(text(segments), special=True)
 
 
-def test_a_repeated_or_dropped_content() -> None:
-    segments = render_chat("{{ messages[0].content }}, {{ messages[0].content }}", [Message("user", "x")] * 2)
-    assert segments == (Segment("x", trusted=False), Segment(", ", trusted=True), Segment("x", trusted=False))
-
-
-def test_placeholders_are_not_guessable_and_survive_changes_of_case() -> None:
-    first, second = template._placeholder(), template._placeholder()
-    assert first != second
-    assert len(first) == 16
-    assert first.upper() == first.lower() == first.strip() == first
-    shout = render_chat("{{ messages[0].content | upper | e | trim }}", [Message("user", "quiet")])
-    assert shout == (Segment("quiet", trusted=False),)
-
-
 HOSTILE = {
     "syntax": ("{{", "TemplateSyntaxError"),
     "refusal": ("{{ raise_exception('system role not supported') }}", "system role not supported"),
-    "undefined": ("{{ strftime_now('%Y') }}", "'strftime_now' is undefined"),
+    "undefined": ("{{ today('%Y') }}", "'today' is undefined"),
+    "authors": ("{{ messages[0].content._authors[0] }}", "SecurityError"),
+    "globals of authors": ("{{ messages[0].content.strip.__globals__[0] }}", "SecurityError"),
+    "function of authors": ("{{ messages[0].content.strip.__func__() }}", "SecurityError"),
     "internals": ("{{ ().__class__.__bases__ }}", "SecurityError"),
     "globals": ("{{ raise_exception.__globals__['sys'] }}", "SecurityError"),
     "changing": ("{{ messages.append(1) }}", "SecurityError"),
@@ -95,10 +83,10 @@ HOSTILE = {
     "range": ("{% for i in range(10 ** 9) %}{% endfor %}", "OverflowError"),
     "division": ("{{ 1 / 0 }}", "ZeroDivisionError"),
     "types": ("{{ 'a' + 1 }}", "TypeError"),
-    "long output": ("{{ 'a' * 10000000 }}", "more than 1048576 characters"),
+    "long output": ("{{ 'a' * 20000000 }}", "more than 16777216 characters"),
     "long output in pieces": (
-        "{% for i in range(99999) %}aaaaaaaaaaaaaaaaaaaaa{% endfor %}",
-        "more than 1048576 characters",
+        "{% for i in range(99999) %}{{ 'a' * 200 }}{% endfor %}",
+        "more than 16777216 characters",
     ),
     "memory": ("{{ ('a' * 10 ** 11) | length }}", "too much memory"),
     "format": ("{{ '%9999999999d' % 3 }}", "too much memory"),
@@ -120,10 +108,55 @@ def test_hostile_templates_are_refused(name: str) -> None:
 
 
 def test_endless_templates_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "CPU_SECONDS", 1)
+    monkeypatch.setattr(process, "CPU_SECONDS", 1)
     loop = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     with pytest.raises(FormatError, match="takes more than 1 seconds"):
         render_chat(loop, [Message("user", "x")])
+
+
+def test_a_template_that_was_ended_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each conversation has its own time, a process serves many, and one that was ended is replaced."""
+    monkeypatch.setattr(process, "CPU_SECONDS", 1)
+    source = (
+        "{% if messages[0].content == 'loop' %}{% for i in range(99999) %}{% for j in range(99999) %}"
+        "{% endfor %}{% endfor %}{% elif messages[0].content == 'hoard' %}{{ 'a' * 10 ** 10 }}{% endif %}"
+        "{{ messages[0].content }}"
+    )
+    chat = ChatTemplate(source)
+    for _ in range(2):
+        assert text(chat.render([Message("user", "hi")])) == "hi"
+        first = chat._renderer._process
+        assert text(chat.render([Message("user", "ho")])) == "ho"
+        assert chat._renderer._process is first
+        for bad, words in (("loop", "takes more than 1 seconds"), ("hoard", "too much memory")):
+            with pytest.raises(FormatError, match=words):
+                chat.render([Message("user", bad)])
+            assert chat._renderer._process is None
+    chat.close()
+    assert chat._renderer._process is None
+
+
+@pytest.mark.parametrize("n", [100, 60_000])
+def test_contents_are_not_multiplied_without_bound(n: int) -> None:
+    """What counts is what comes out, contents in full: the template is ended before it is built."""
+    source = f"{{% for i in range({n}) %}}{{{{ messages[0].content }}}}{{% endfor %}}"
+    talk = [Message("user", "x" * 1000)]
+    chat = ChatTemplate(source)
+    with pytest.raises(FormatError, match="it gives more than 50000 characters"):
+        chat.render(talk, max_output=50_000)
+    if n == 100:
+        assert len(text(chat.render(talk, max_output=100_000))) == 100_000
+    chat.close()
+
+
+@pytest.mark.parametrize(
+    "expression", ["[1] | pprint", "'x' | urlize", "'\\N{BULLET}'", "'é' | urlencode", "'a b' | wordwrap(1)"]
+)
+def test_what_jinja_imports_late_is_there(expression: str) -> None:
+    """The process can open no file once a template runs."""
+    source = "{{ " + expression + " }}{{ messages[0].content }}"
+    segments = render_chat(source, [Message("user", "y")])
+    assert text(segments) == apply_chat_template(source, [("user", "y")], now=NOW)
 
 
 def test_randomness_is_not_there() -> None:
@@ -144,6 +177,8 @@ def test_refuses_wrong_arguments() -> None:
         render_chat("x" * (MAX_TEMPLATE + 1), TALK)
     with pytest.raises(LimitError, match="messages, the limit"):
         render_chat(TEMPLATE, TALK * 1000)
+    with pytest.raises(FormatError, match="a message has lone surrogates"):
+        render_chat(TEMPLATE, [Message("user", "a\ud800")])
     with pytest.raises(LimitError, match="the conversation has more"):
         render_chat(TEMPLATE, [Message("user", "x" * (MAX_TEXT + 1))])
 
@@ -154,7 +189,7 @@ def test_tools_of_published_templates() -> None:
         "{%- for m in messages %}\n  {% if loop.index > 1 %}\n{% break %}\n  {% endif %}\n"
         "{{ m | tojson }}\n{% endfor %}"
     )
-    segments = render_chat(source, [Message("user", "<é>"), Message("user", "x")])
+    segments = render_chat(source, [Message("user", "<é>"), Message("user", "x")], may_omit=True)
     assert text(segments) == '{"role": "user", "content": "<é>"}\n'
 
 

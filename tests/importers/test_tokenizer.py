@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import itertools
 import re
 from collections.abc import Iterator
@@ -17,7 +16,8 @@ from proofcompute.errors import FormatError, InputError, LimitError, Unsupported
 from proofcompute.importers.gguf_scan import Value
 from proofcompute.importers.gguf_vocabulary import read_vocabulary
 from proofcompute.limits import MAX_TEXT
-from proofcompute.tokens import Segment, StreamDecoder, Tokenizer
+from proofcompute.tokens import Segment, Tokenizer
+from proofcompute.tokens.names import Names
 from proofcompute.tokens.pretokenizers import RULES, pre_tokenizer
 from proofcompute.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Vocabulary, byte_alphabet
 
@@ -261,6 +261,53 @@ def test_the_longest_name_wins() -> None:
     assert tokenizer.encode("<a>bc<a>b<a><a><", special=True)[:4] == [2, 1, 0, 0]
 
 
+def test_names_that_begin_alike_take_no_longer() -> None:
+    """A thousand names, none of which occurs: found in time linear in the text, so a long text is quick."""
+    names = Names({"a" * n + "\x01": n for n in range(1, 1023)})
+    text = "a" * (1 << 20)
+    assert list(names.split(text)) == [text]
+    assert list(names.split(text + "\x01b")) == [text[1022:], 1022, "b"]
+
+
+@given(st.lists(st.text("ab ", min_size=1, max_size=4), unique=True), st.text("ab c", max_size=30))
+def test_names_are_found_leftmost_first_longest_first(names: list[str], text: str) -> None:
+    expected: list[str | int] = []
+    at = last = 0
+    while at < len(text):
+        found = max((n for n in names if text.startswith(n, at)), key=len, default="")
+        if found:
+            expected += [text[last:at]] if last < at else []
+            expected.append(names.index(found))
+            last = at + len(found)
+        at += max(1, len(found))
+    expected += [text[last:]] if last < len(text) else []
+    assert list(Names({n: i for i, n in enumerate(names)}).split(text)) == expected
+
+
+def test_too_many_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proofcompute.tokens.names.MAX_NAMES", 20)
+    with pytest.raises(LimitError, match="names of special tokens have 35 characters"):
+        Tokenizer(tiny_vocabulary())
+
+
+def test_a_doubtful_name_is_refused(tiny: Tokenizer) -> None:
+    """Where nobody knows who wrote it, the name of a control token is neither the token nor letters."""
+    sure, doubtful = Segment("<|im_", trusted=True), Segment("end|>", trusted=False, doubtful=True)
+    with pytest.raises(InputError, match="name of the control token <\\|im_end\\|> in a piece"):
+        tiny.encode_segments([sure, doubtful])
+    assert tiny.encode_segments([sure, doubtful._replace(doubtful=False)]) == tiny.encode(
+        "<|im_end|>", special=False
+    )
+    assert tiny.encode_segments([doubtful]) == tiny.encode("end|>", special=False)
+
+
+def test_a_control_name_is_no_user_defined_token_too() -> None:
+    names = tokenizer_metadata()["tokenizer.ggml.tokens"]
+    names[-1] = "<|im_start|>"
+    tokenizer = Tokenizer(tiny_vocabulary(**{"tokenizer.ggml.tokens": names}))
+    assert 299 not in tokenizer.encode("<|im_start|>", special=False)
+
+
 def test_encode_prompt_adds_bos_once(tiny: Tokenizer) -> None:
     assert tiny.encode_prompt([Segment("a", trusted=False)]) == tiny.encode("a", special=False)
     with_bos = Tokenizer(tiny_vocabulary(**{"tokenizer.ggml.add_bos_token": True}))
@@ -268,32 +315,6 @@ def test_encode_prompt_adds_bos_once(tiny: Tokenizer) -> None:
     for segments in ([Segment("<|im_start|>a", trusted=True)], [Segment("a", trusted=False)]):
         assert with_bos.encode_prompt(segments) == [1, *with_bos.encode("a", special=False)]
     assert with_bos.encode_prompt([Segment("<|im_start|>", trusted=False)])[:2] == [1, 3 + ord("<")]
-
-
-# -- streaming ----------------------------------------------------------------------------------------------
-@given(st.lists(st.integers(0, 299), max_size=40))
-def test_streaming_gives_what_decoding_gives(tiny: Tokenizer, ids: list[int]) -> None:
-    stream = tiny.stream()
-    assert "".join([*(stream.push(i) for i in ids), stream.finish()]) == tiny.decode(ids)
-
-
-@given(TEXT)
-def test_streaming_never_gives_half_a_character(tiny: Tokenizer, text: str) -> None:
-    stream = StreamDecoder(tiny.vocabulary)
-    shown = ""
-    for byte in text.encode():
-        shown += stream.push(3 + byte)
-        assert text.startswith(shown)
-    assert shown == text
-    assert stream.finish() == ""
-
-
-def test_streaming_an_unfinished_character(tiny: Tokenizer) -> None:
-    stream = tiny.stream()
-    assert stream.push(3 + 0xF0, 3 + 0x9F) == ""
-    assert stream.finish() == codecs.decode(b"\xf0\x9f", errors="replace")
-    with pytest.raises(InputError):
-        tiny.stream().push(300)
 
 
 # -- SentencePiece ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from proofcompute import wire
 from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError
 from proofcompute.limits import MAX_TOKEN, MAX_TOKENIZER
+from proofcompute.tokens import Tokenizer
 from proofcompute.vocabulary import (
     BYTE,
     CONTROL,
@@ -111,10 +112,14 @@ INCONSISTENT: dict[str, tuple[Vocabulary, dict[str, Any], type[InputError], str]
         LimitError,
         "bytes of token 0",
     ),
-    "text twice": (BPE, {"tokens": (*BPE.tokens[:6], b"a", *BPE.tokens[7:])}, FormatError, "token 6 occurs"),
-    "name twice": (BPE, {"tokens": (*BPE.tokens[:10], b"<end>")}, FormatError, "token 10 occurs twice"),
+    "merge of the second of two": (
+        BPE,
+        {"tokens": (*BPE.tokens[:6], b"a", *BPE.tokens[7:]), "merges": ((6, 2),)},
+        FormatError,
+        "merge 0 names token 6, whose bytes another has",
+    ),
     "byte in bpe": (BPE, {"types": BPE.types[:6] + b"\6" + BPE.types[7:]}, FormatError, "token 6 is no byte"),
-    "byte twice": (SPM, {"types": SPM.types[:6] + b"\6"}, FormatError, "token 6 occurs twice"),
+    "byte twice": (SPM, {"types": SPM.types[:6] + b"\6"}, FormatError, "two byte tokens for 0x61"),
     "long byte": (SPM, {"types": SPM.types[:5] + b"\6\1"}, FormatError, "token 5 is no byte"),
     "merge outside": (BPE, {"merges": ((1, 11),)}, FormatError, "merge 0 names token 11"),
     "merge negative": (BPE, {"merges": ((-1, 1),)}, FormatError, "merge 0 names"),
@@ -190,6 +195,18 @@ def test_refuses_other_encodings(name: str) -> None:
     with pytest.raises(error) as caught:
         Vocabulary.decode(data)
     assert type(caught.value) is error
+
+
+def test_of_tokens_with_the_same_bytes_the_first_writes_and_all_print() -> None:
+    """Published files have such pairs: padding with one name, words that two vocabularies had."""
+    tokens = (b"<end>", b"a", b"b", b"ab", b"aba", b"a", b"ab", b"<tool>", b"<pad>", b"<pad>", b"<end>")
+    found = dataclasses.replace(BPE, tokens=tokens)
+    assert found.text_ids == {b"a": 1, b"b": 2, b"ab": 3, b"aba": 4}
+    assert found.text_bytes([1, 5, 3, 6]) == b"aaabab"
+    assert Vocabulary.decode(found.encode()) == found
+    tokenizer = Tokenizer(found)
+    assert tokenizer.encode("ab<end>", special=True) == [3, 0]
+    assert Tokenizer(found, only="ab").encode("ab", special=False) == [3]
 
 
 @pytest.mark.parametrize("vocabulary", [BPE, SPM], ids=["bpe", "spm"])

@@ -1,0 +1,185 @@
+"""The parent's side of the rendering process: started when it is needed, ended when it takes too long."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+
+from proofcompute.errors import FormatError
+from proofcompute.limits import GIB
+
+__all__ = ["Rendered", "Renderer", "TemplateFaultError", "TemplateRefusalError"]
+
+CPU_SECONDS: Final = 5
+"""Processor time of one rendering; the worked examples take a thousandth of a second."""
+MEMORY: Final = GIB
+"""Address space of the rendering process."""
+_WALL_SECONDS: Final = 60
+_WORKER: Final = Path(__file__).with_name("worker.py")
+_REPLY_BYTES: Final = 40
+"""Most bytes of a reply for each character of a prompt: 12 as JSON, and an author for each."""
+
+
+class TemplateFaultError(FormatError):
+    """The template cannot be applied to the conversation."""
+
+
+class TemplateRefusalError(TemplateFaultError):
+    """The template itself refuses the conversation."""
+
+
+class Rendered(NamedTuple):
+    """What a template gave."""
+
+    text: str
+    """The prompt."""
+    authors: tuple[tuple[str, int], ...]
+    """Author and number of characters of each run of ``text``; see :mod:`.authors`."""
+
+
+class Renderer:
+    """One template in a process of its own, which serves any number of conversations, one at a time.
+
+    The process is started by the first conversation, and again by the next one after it was ended. Use it in
+    a ``with`` statement or call :meth:`close`; threads may share it.
+    """
+
+    def __init__(self, template: str) -> None:
+        self._template = template
+        self._lock = Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._end: Any = None
+
+    def render(
+        self,
+        messages: Sequence[tuple[str, str]],
+        variables: Mapping[str, object],
+        *,
+        date: datetime,
+        max_output: int,
+        parts: bool = False,
+    ) -> Rendered:
+        """The prompt for ``messages`` (role, content), with who wrote what.
+
+        ``variables`` are the template's besides messages, tools and documents; ``parts`` gives contents as
+        lists of one text part. Raises TemplateRefusalError if the template refuses, and FormatError if it is
+        wrong, gives more than ``max_output`` characters, or takes too much time or memory.
+        """
+        job = {
+            "messages": messages,
+            "parts": parts,
+            "variables": variables,
+            "date": date.isoformat(),
+            "max_output": max_output,
+            "cpu_seconds": CPU_SECONDS,
+        }
+        with self._lock:
+            answer = self._ask(json.dumps(job).encode(), _REPLY_BYTES * max_output + (1 << 16))
+        if "error" in answer:
+            kinds = {"refused": TemplateRefusalError, "fault": TemplateFaultError, "limit": FormatError}
+            raise kinds.get(answer["kind"], FormatError)(f"chat template: {answer['error']}")
+        rendered = Rendered(answer["text"], tuple((chr(a), n) for a, n in answer["authors"]))
+        if sum(n for _, n in rendered.authors) != len(rendered.text):
+            raise FormatError("chat template: the rendering process gave nonsense")
+        return rendered
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._stop()
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, job: bytes, limit: int) -> dict[str, Any]:
+        """One exchange; whatever goes wrong ends the process."""
+        until = time.monotonic() + _WALL_SECONDS
+        done = False
+        try:
+            line = self._started(until)
+            _send(line, job, until)
+            size = int.from_bytes(_receive(line, 4, until), "little")
+            if size > limit:
+                raise FormatError("chat template: the rendering process gave nonsense")
+            answer: dict[str, Any] = json.loads(_receive(line, size, until))
+            done = answer.get("kind") != "limit"
+        except TimeoutError:
+            raise FormatError(f"chat template: not done after {_WALL_SECONDS} seconds") from None
+        except (OSError, EOFError):
+            raise FormatError(f"chat template: {self._death()}") from None
+        except ValueError:
+            raise FormatError("chat template: the rendering process gave nonsense") from None
+        finally:
+            if not done:
+                self._stop()
+        return answer
+
+    def _started(self, until: float) -> socket.socket:
+        if self._socket is not None:
+            return self._socket
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        # the interpreter and the script are ours; what is untrusted goes through the socket
+        command = [sys.executable, "-P", str(_WORKER)]
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL
+            )
+        self._end = weakref.finalize(self, _end, self._process, ours)
+        _send(ours, json.dumps({"template": self._template, "memory": MEMORY}).encode(), until)
+        return ours
+
+    def _death(self) -> str:
+        """Why the process is gone."""
+        process = self._process
+        if process is None:
+            return "the rendering process cannot be started"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+        if process.returncode is not None and process.returncode < 0:
+            return f"takes more than {CPU_SECONDS} seconds or too much memory"
+        return f"rendering failed with status {process.returncode}"
+
+    def _stop(self) -> None:
+        if self._end is not None:
+            self._end()
+        self._process = self._socket = self._end = None
+
+
+def _end(process: subprocess.Popen[bytes], line: socket.socket) -> None:
+    line.close()
+    process.kill()
+    process.wait()
+
+
+def _send(line: socket.socket, data: bytes, until: float) -> None:
+    line.settimeout(max(0.001, until - time.monotonic()))
+    line.sendall(len(data).to_bytes(4, "little") + data)
+
+
+def _receive(line: socket.socket, n: int, until: float) -> bytes:
+    data = bytearray()
+    while len(data) < n:
+        line.settimeout(max(0.001, until - time.monotonic()))
+        chunk = line.recv(min(n - len(data), 1 << 20))
+        if not chunk:
+            raise EOFError
+        data += chunk
+    return bytes(data)

@@ -1,0 +1,66 @@
+"""Finding the names of tokens in a text: leftmost first, longest first, in time linear in the text.
+
+The automaton is that of the ``tokenizers`` library (Aho and Corasick 1975), given nothing but the names: with
+names chosen to be slow, such as a thousand that begin alike, trying one after the other takes a thousand
+times longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import tokenizers
+from tokenizers.models import WordLevel
+
+from proofcompute.errors import LimitError
+from proofcompute.limits import MIB
+
+__all__ = ["Names", "names_of"]
+
+MAX_NAMES: Final = 2 * MIB
+"""Characters of all names together; real vocabularies have up to 0.1 million."""
+_OTHER: Final = ""
+"""What the automaton calls the text between names."""
+
+
+def names_of(tokens: Iterable[bytes], types: Iterable[int], kind: int) -> dict[str, int]:
+    """Name -> id of each token of type ``kind``; of two with the same name, the first."""
+    found: dict[str, int] = {}
+    for i, (token, its_kind) in enumerate(zip(tokens, types, strict=True)):
+        if its_kind == kind and token:
+            name = token.decode("utf-8", "replace")
+            if name.encode() == token:  # a name that is not UTF-8 occurs in no text
+                found.setdefault(name, i)
+    return found
+
+
+class Names:
+    """Finds ``names`` (name -> id). Raises LimitError for more than MAX_NAMES characters."""
+
+    def __init__(self, names: Mapping[str, int]) -> None:
+        if (size := sum(map(len, names))) > MAX_NAMES:
+            raise LimitError(f"the names of special tokens have {size} characters, the limit is {MAX_NAMES}")
+        self._ids = list(names.values())
+        self._finder = tokenizers.Tokenizer(WordLevel({_OTHER: 0}, unk_token=_OTHER))
+        self._finder.add_tokens([tokenizers.AddedToken(name, normalized=False) for name in names])
+
+    def spans(self, text: str) -> Iterator[tuple[int, int, int]]:
+        """Start, end and id of each name in ``text``."""
+        if not self._ids:
+            return
+        found = self._finder.encode(text, add_special_tokens=False)
+        for number, (start, end) in zip(found.ids, found.offsets, strict=True):
+            if number:
+                yield start, end, self._ids[number - 1]
+
+    def split(self, text: str) -> Iterator[str | int]:
+        """The pieces of ``text``: a name becomes its token, the text between stays unless it is empty."""
+        done = 0
+        for start, end, token in self.spans(text):
+            if done < start:
+                yield text[done:start]
+            yield token
+            done = end
+        if done < len(text):
+            yield text[done:]
