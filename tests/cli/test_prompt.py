@@ -177,7 +177,7 @@ def test_the_command_line_takes_a_date_and_allows_omissions(model: Model, tmp_pa
     source = "{{ strftime_now('%d %b %Y') }}: {{ messages[-1].content }}"
     dated = Model(replace(model.card, template=source), model.weights)
     dated.save(tmp_path / "model")
-    ask = ("request", tmp_path / "model", "--prompt", "hi", "-o", tmp_path / "request")
+    ask = ("request", tmp_path / "model", "--prompt", "hi", "--force", "-o", tmp_path / "request")
     assert done(*ask, "--date", "2024-07-26")["text"] == "26 Jul 2024: hi"
     assert done(*ask, "--date", "2024-07-27T10:00:00")["text"] == "27 Jul 2024: hi"
     assert "does not match" in refused(*ask, "--date", "yesterday")
