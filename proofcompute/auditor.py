@@ -8,14 +8,23 @@ itself checks opened cells without hints, and can run a whole request again.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Literal
 
 from proofcompute.card import ModelCard
 from proofcompute.devices import kernels_for
-from proofcompute.errors import Cell, InputError
+from proofcompute.errors import Cell, InputError, MismatchError
 from proofcompute.kernels import Kernels
-from proofcompute.messages import Challenge, Claim, Request, all_cells, draw_cells
+from proofcompute.messages import (
+    Challenge,
+    Claim,
+    Request,
+    all_cells,
+    check_terms,
+    draw_cells,
+    require_within,
+)
 from proofcompute.model import Model
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.claim import check_receipt
@@ -25,6 +34,9 @@ __all__ = ["CELLS", "Auditor", "Cells"]
 
 CELLS = 16
 """Cells that are drawn unless told otherwise."""
+
+PATIENCE = 600.0
+"""Seconds that an auditor waits for an opening unless told otherwise."""
 
 Cells = int | Sequence[Cell] | Literal["all"]
 """How many cells to draw, which cells, or all of them."""
@@ -38,9 +50,11 @@ class Auditor:
         device: name of a device (``auto``, ``cpu``, ``cuda``, ``numpy``), or a backend.
         node: public key that must have signed; None: the one in the request, or any if it names none.
         retention: seconds for which a receipt must promise that challenges are answered.
+        terms: the node's signed terms, encoded; receipts must be under them, and openings come in their time.
+        patience: the most seconds that this auditor waits for an opening, whatever terms allow.
 
     Verifications are counted in the key's own log (:attr:`attempts`), since each takes a little of its
-    soundness.
+    soundness. Raises VerificationError if the terms do not hold (steps 1 to 3).
     """
 
     def __init__(
@@ -50,11 +64,16 @@ class Auditor:
         device: str | Kernels = "auto",
         node: bytes | None = None,
         retention: int = 0,
+        terms: bytes | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self.holds = holds
         self.kernels = kernels_for(device) if isinstance(device, str) else device
         self.node = node
         self.retention = retention
+        self.terms = None if terms is None else check_terms(terms, node)
+        self.patience = patience
+        self._asked = dict(holds.log.attempts) if isinstance(holds, Key) else {}
 
     @property
     def card(self) -> ModelCard:
@@ -69,20 +88,28 @@ class Auditor:
     def claim(self, request: Request, receipt: bytes) -> Claim:
         """What a receipt claims, once it passes steps 1 to 5.
 
-        VerificationError if it does not, InputError or MismatchError if the request is not one for the model.
+        VerificationError if it does not, InputError if the request is not one for the model, MismatchError if
+        its nonce is that of another request: a node could answer it with the other one's receipt.
         """
-        return check_receipt(self.holds, request, receipt, self.node, retention=self.retention)
+        if self._asked.setdefault(request.nonce, request.digest) != request.digest:
+            raise MismatchError("this request has the nonce of another one; make a new request")
+        return check_receipt(
+            self.holds, request, receipt, self.node, terms=self.terms, retention=self.retention
+        )
 
-    def challenge(self, request: Request, receipt: bytes, cells: Cells = CELLS) -> Challenge:
+    def challenge(
+        self, request: Request, receipt: bytes, cells: Cells = CELLS, *, seed: bytes | None = None
+    ) -> Challenge:
         """The cells that the node must open, drawn with the operating system's randomness.
 
-        Fewer than ``cells`` are drawn if the trace has fewer. ``"all"`` is a full audit. Raises as
-        :meth:`claim`, and InputError if the auditor holds nothing to check cells with.
+        Fewer than ``cells`` are drawn if the trace has fewer. ``"all"`` is a full audit. ``seed`` is for
+        tests: whoever knows it before the receipt knows the cells. Raises as :meth:`claim`, and InputError if
+        the auditor holds nothing to check cells with.
         """
         claim, hints = self.claim(request, receipt), isinstance(self.holds, Key)
         self._checker()
         if isinstance(cells, int):
-            named = draw_cells(claim, cells)
+            named = draw_cells(claim, cells, seed)
         else:
             named = all_cells(claim) if cells == "all" else tuple(cells)
         return Challenge(claim.receipt.digest, named, hints=hints, tables=hints)
@@ -94,14 +121,23 @@ class Auditor:
         challenge: Challenge,
         opening: bytes | BinaryIO,
         *,
+        waited: float | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Verified:
         """Check what the node opened: all ten steps.
 
-        VerificationError if receipt or opening fail one of them, InputError if request and challenge are not
-        this auditor's. A stream is read frame by frame. ``progress`` gets the number of rows of each cell
-        checked.
+        ``waited`` is how long the whole opening took to come, in seconds, as this side measured it: an
+        auditor that holds terms must say so. A stream is read frame by frame. ``progress`` gets the number of
+        rows of each cell checked.
+
+        VerificationError if receipt or opening fail a step, or the opening came after :meth:`deadline`;
+        InputError if request and challenge are not this auditor's, or ``waited`` is missing.
         """
+        self._checker()
+        if waited is not None:
+            require_within(waited, self.deadline(self.claim(request, receipt)))
+        elif self.terms is not None:
+            raise InputError("terms set a deadline: say how many seconds the opening took (waited)")
         stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
         return verify(
             self._checker(),
@@ -123,9 +159,20 @@ class Auditor:
         *,
         progress: Callable[[int], None] | None = None,
     ) -> Verified:
-        """:meth:`challenge`, then :meth:`check` of what ``opened`` gets from the node."""
-        challenge = self.challenge(request, receipt, cells)
-        return self.check(request, receipt, challenge, opened(challenge), progress=progress)
+        """:meth:`challenge`, then :meth:`check` of what ``opened`` gets from the node, by the clock.
+
+        A stream that ``opened`` returns is taken to have come already.
+        """
+        challenge, start = self.challenge(request, receipt, cells), time.monotonic()
+        opening = opened(challenge)
+        waited = time.monotonic() - start
+        return self.check(request, receipt, challenge, opening, waited=waited, progress=progress)
+
+    def deadline(self, claim: Claim) -> float:
+        """Seconds from the challenge in which the node must have opened cells of this claim."""
+        if self.terms is None:
+            return self.patience
+        return self.terms.deadline(claim.receipt.rows, self.patience)
 
     def _checker(self) -> Key | Model:
         if isinstance(self.holds, ModelCard):

@@ -21,7 +21,7 @@ from proofcompute.errors import ExecutionError, MismatchError
 from proofcompute.generation import Engine, Session
 from proofcompute.kernels import Array, Kernels
 from proofcompute.limits import GIB
-from proofcompute.messages import Challenge, Receipt, Request
+from proofcompute.messages import Challenge, Receipt, Request, Terms
 from proofcompute.model import Model
 from proofcompute.prover import RETENTION, StoredTrace, make_receipt, open_cells, store
 from proofcompute.signing import NodeIdentity
@@ -57,7 +57,9 @@ class Node:
         model: the model served, weights included.
         identity: the key that signs; one made up for the occasion if there is none.
         device: name of a device (``auto``, ``cpu``, ``cuda``, ``numpy``), or a backend.
-        retention: seconds for which every receipt promises that challenges are answered.
+        retention: seconds for which every receipt promises that challenges are answered; by default those of
+            the terms, or a week.
+        terms: this node's signed terms, which every receipt names.
         trace_bytes: most bytes of traces kept in memory.
 
     Not for several threads at once.
@@ -69,13 +71,15 @@ class Node:
         identity: NodeIdentity | None = None,
         *,
         device: str | Kernels = "auto",
-        retention: int = RETENTION,
+        retention: int | None = None,
+        terms: Terms | None = None,
         trace_bytes: int = TRACE_BYTES,
     ) -> None:
         self.model = model
         self.identity = NodeIdentity.new() if identity is None else identity
         self.kernels = kernels_for(device) if isinstance(device, str) else device
-        self.retention = retention
+        self.terms = terms
+        self.retention = (terms.retention if terms else RETENTION) if retention is None else retention
         self.trace_bytes = trace_bytes
         self.engine = Engine(model, self.kernels, node=self.public)
         self._traces: OrderedDict[bytes, StoredTrace] = OrderedDict()
@@ -108,7 +112,14 @@ class Node:
         the arithmetic has no result.
         """
         session = self._run(request, known, on_step)
-        receipt = make_receipt(self.model, session, self.kernels, self.identity, retention=self.retention)
+        receipt = make_receipt(
+            self.model,
+            session,
+            self.kernels,
+            self.identity,
+            retention=self.retention,
+            terms=self.terms,
+        )
         trace = store(session, self.kernels)
         self.remember(receipt, trace)
         vocabulary, text = self.card.vocabulary, ""

@@ -12,7 +12,7 @@ import proofcompute as pc
 import synthetic
 from proofcompute.auditor import Cells
 from proofcompute.kernels import Matrix
-from proofcompute.messages import Challenge
+from proofcompute.messages import Challenge, Terms
 
 
 def node(**options: object) -> pc.Node:
@@ -20,7 +20,7 @@ def node(**options: object) -> pc.Node:
 
 
 def auditor(holds: pc.Key | pc.Model | pc.ModelCard | None = None, **options: object) -> pc.Auditor:
-    held = synthetic.key() if holds is None else holds
+    held = pc.keygen(synthetic.model(), synthetic.KERNELS) if holds is None else holds
     return pc.Auditor(held, device=synthetic.KERNELS, **options)  # type: ignore[arg-type]
 
 
@@ -164,3 +164,81 @@ def test_a_receipt_that_is_kept_too_short_a_time_is_rejected() -> None:
     with pytest.raises(pc.VerificationError) as e:
         auditor(node=bytes(32)).claim(replace(asked, node=b""), answer.receipt)
     assert e.value.step == 2
+
+
+TERMS = Terms.of(synthetic.NODE, base=2, rate=10, retention=600)
+
+
+def test_receipts_are_under_the_terms_that_the_auditor_holds() -> None:
+    asked, verifier = request(), auditor(terms=TERMS.encode())
+    prover = node(terms=TERMS)
+    answer = prover.answer(asked)
+    assert verifier.claim(asked, answer.receipt).receipt.retention == 600
+    for other in (node(), node(terms=Terms.of(synthetic.NODE, base=3, rate=10, retention=600))):
+        with pytest.raises(pc.VerificationError, match="other terms") as e:
+            verifier.claim(asked, other.answer(asked).receipt)
+        assert e.value.step == 5
+    with pytest.raises(pc.InputError):
+        node(terms=TERMS, retention=599).answer(asked)
+
+
+def test_terms_of_another_node_or_changed_ones_are_rejected() -> None:
+    stranger = pc.NodeIdentity(bytes([3] * 32))
+    with pytest.raises(pc.VerificationError) as e:
+        auditor(terms=TERMS.encode(), node=stranger.public)
+    assert e.value.step == 2
+    with pytest.raises(pc.VerificationError) as e:
+        auditor(terms=replace(TERMS, base=86_400).encode())
+    assert e.value.step == 2
+    with pytest.raises(pc.VerificationError) as e:
+        auditor(terms=TERMS.encode()[:-1])
+    assert e.value.step == 1
+
+
+def test_an_opening_after_the_deadline_is_rejected() -> None:
+    asked, prover = request(), node(terms=TERMS)
+    answer, verifier = prover.answer(asked), auditor(terms=TERMS.encode())
+    challenge = verifier.challenge(asked, answer.receipt)
+    opening = prover.open(asked, answer.receipt, challenge)
+    deadline = verifier.deadline(verifier.claim(asked, answer.receipt))
+    assert deadline == 2 + answer.rows / 10
+    assert verifier.check(asked, answer.receipt, challenge, opening, waited=deadline)
+    with pytest.raises(pc.VerificationError, match="deadline") as e:
+        verifier.check(asked, answer.receipt, challenge, opening, waited=deadline + 0.001)
+    assert e.value.step == 10
+    for waited in (None, -1.0, float("nan"), float("inf")):
+        with pytest.raises(pc.InputError):
+            verifier.check(asked, answer.receipt, challenge, opening, waited=waited)
+    # the auditor's own maximum holds with terms and without
+    for impatient in (auditor(terms=TERMS.encode(), patience=1.0), auditor(patience=1.0)):
+        with pytest.raises(pc.VerificationError, match="deadline"):
+            impatient.check(asked, answer.receipt, challenge, opening, waited=1.5)
+
+
+@pytest.mark.parametrize("holds", ["key", "card", "model"])
+def test_a_nonce_serves_one_request_only(holds: str) -> None:
+    key = pc.keygen(synthetic.model(), synthetic.KERNELS)
+    held: dict[str, pc.Key | pc.Model | pc.ModelCard] = {
+        "key": key,
+        "card": key.card,
+        "model": synthetic.model(),
+    }
+    verifier = auditor(held[holds])
+    prover = node()
+    first, second = request(max_tokens=3), request(max_tokens=4)
+    assert first.nonce == second.nonce
+    verifier.claim(first, prover.answer(first).receipt)
+    verifier.claim(first, prover.answer(first).receipt)  # the same request may be looked at again
+    with pytest.raises(pc.MismatchError, match="nonce"):
+        verifier.claim(second, prover.answer(second).receipt)
+
+
+def test_a_nonce_in_the_keys_log_is_known_to_the_next_auditor() -> None:
+    key = pc.keygen(synthetic.model(), synthetic.KERNELS)
+    prover, first, second = node(), request(max_tokens=3), request(max_tokens=4)
+    answer = prover.answer(first)
+    verifier = auditor(key)
+    verifier.audit(first, answer.receipt, lambda c: prover.open(first, answer.receipt, c))
+    assert verifier.attempts == auditor(key).attempts == 1
+    with pytest.raises(pc.MismatchError, match="nonce"):
+        auditor(key).claim(second, prover.answer(second).receipt)
