@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from proofcompute.errors import Cell, ExecutionError
 from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Array, Kernels
+from proofcompute.liveness import last_uses
 from proofcompute.ops.fused import fuse
 from proofcompute.program import Program, SegmentPlan, Site, Span, Step
 from proofcompute.source import RowReader, Source
@@ -30,7 +31,7 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
     rows = src.rows
     values: dict[str, Array] = {}
     results: dict[str, Array] = {}
-    for where, op, inputs, outputs in _steps(program.plans[segment]):
+    for (where, op, inputs, outputs), last in _steps(program.plans[segment]):
         ins: list[Any] = []
         for name, prefix in inputs:
             if prefix:
@@ -48,14 +49,18 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
                     results[name] = out
                     _scatter(rows, name, spans, out)
                 values[name] = out
+            for name in last:
+                values.pop(name, None)
         except ExecutionError as e:
             raise type(e)(f"{where}: {e}") from e
     return results
 
 
 @lru_cache(maxsize=4096)
-def _steps(plan: SegmentPlan) -> tuple[Step, ...]:
-    return fuse(plan.steps)
+def _steps(plan: SegmentPlan) -> tuple[tuple[Step, tuple[str, ...]], ...]:
+    """What is done, and which tensors are let go after each step."""
+    steps = fuse(plan.steps)
+    return tuple(zip(steps, last_uses(steps), strict=True))
 
 
 def _gather(rows: RowReader, name: str, spans: Sequence[Span], k: Kernels) -> Array:

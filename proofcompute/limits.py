@@ -30,6 +30,10 @@ MAX_CHALLENGE: Final = 16 * MIB
 """An encoded challenge."""
 MAX_OPENING_PART: Final = 256 * MIB
 """One frame of an opening: the roots, or all that one cell needs."""
+MAX_CELL_OPENING: Final = 4 * GIB
+"""All that one cell may open. No program has a cell of one row that opens more."""
+MAX_CELL_MEMORY: Final = 4 * GIB
+"""What the rows of one cell may take while their segment runs (:mod:`proofcompute.liveness`)."""
 MAX_KEY: Final = 1 * GIB
 """A verifier's key, the log of its attempts apart."""
 MAX_ATTEMPTS: Final = 1 << 20

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from proofcompute.errors import FormatError, LimitError
-from proofcompute.limits import MAX_CONTRACTION, MAX_NAME, MAX_WIDTH
+from proofcompute.limits import MAX_CELL_MEMORY, MAX_CELL_ROWS, MAX_CONTRACTION, MAX_NAME, MAX_WIDTH
 
 if TYPE_CHECKING:
     from proofcompute.kernels import Array, Kernels
@@ -258,6 +258,13 @@ class SegmentPlan:
     """(weight, public tensor of row indices) for each table lookup."""
     steps: tuple[Step, ...]
     """What the interpreter does, in order."""
+    row_memory: int
+    """Bytes that are alive at once for each row of a cell."""
+
+    @property
+    def cell_rows(self) -> int:
+        """Most rows of a cell."""
+        return min(MAX_CELL_ROWS, MAX_CELL_MEMORY // max(1, self.row_memory))
 
 
 def check_name(name: str) -> None:

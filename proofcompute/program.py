@@ -13,10 +13,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 
 from proofcompute.errors import FormatError, LimitError
-from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPERATIONS, MAX_SEGMENTS, MAX_WEIGHTS
+from proofcompute.kernels import product_sets
+from proofcompute.limits import (
+    KIB,
+    MAX_ACCUMULATOR,
+    MAX_CELL_MEMORY,
+    MAX_CELL_OPENING,
+    MAX_OPENING_PART,
+    MAX_OPERATIONS,
+    MAX_SEGMENTS,
+    MAX_WEIGHTS,
+)
+from proofcompute.liveness import row_memory
 from proofcompute.parts import (
     Committed,
     Node,
@@ -91,6 +102,21 @@ class Program:
         ):
             raise FormatError("an autoregressive program has one int32 input and one output")
         _ = self._analysed  # infers every type; FormatError if one does not fit
+        for plan in self.plans:
+            self._check_openable(plan)
+
+    def _check_openable(self, plan: SegmentPlan) -> None:
+        """LimitError where the last row of the longest request could not be audited, whatever it costs."""
+        prefixes = sum(self.context * self.group_bytes(g) for g, prefix in plan.groups if prefix)
+        part = sum(self.group_bytes(g) for g, prefix in plan.groups if not prefix)
+        part += sum(self.weight[name].row_bytes for name, _ in plan.tables)
+        part += sum(4 * site.m * len(product_sets(site.d, site.x_limbs, site.w_limbs)) for site in plan.sites)
+        part += KIB * (len(plan.groups) + len(plan.tables) + len(plan.sites))  # heads and proofs
+        if prefixes + part > MAX_CELL_OPENING or part > MAX_OPENING_PART:
+            raise LimitError(
+                f"{plan.name}: a row may open {part} bytes besides {prefixes} of rows before it, more than "
+                f"{MAX_OPENING_PART} or, together, {MAX_CELL_OPENING}; nobody could audit it"
+            )
 
     @cached_property
     def weight(self) -> dict[str, WeightSpec]:
@@ -183,7 +209,7 @@ class Program:
     def _plan(self, index: int, seg: Segment, specs: dict[str, Spec], public: set[str]) -> SegmentPlan:
         local: set[str] = set()
         reads: dict[str, Rows] = {}
-        sites: list[Site] = []
+        sites: list[tuple[Site, ...]] = []
         tables: list[tuple[str, str]] = []
         steps: list[Step] = []
         for node in seg.nodes:
@@ -216,7 +242,7 @@ class Program:
                     raise FormatError(f"{where}: tensor {name} is defined twice")
                 specs[name] = spec
                 local.add(name)
-            sites += node.op.sites(self.weight)
+            sites.append(tuple(node.op.sites(self.weight)))
             kept = [n in self.group_of or n in self._output_names for n in node.outputs]
             floats = [s.dtype == "f32" and not node.op.settled for s in outs]
             steps.append(
@@ -227,13 +253,19 @@ class Program:
                     tuple((n, k, k and f) for n, k, f in zip(node.outputs, kept, floats, strict=True)),
                 )
             )
-        for site in sites:
+        products = tuple(chain.from_iterable(sites))
+        for site in products:
             if site.bound >= MAX_ACCUMULATOR:
                 raise FormatError(f"{seg.name}: accumulators of {site.weight} may reach 2^30")
         produced = [n for node in seg.nodes for n in node.outputs]
         writes = tuple(n for n in produced if n in self.group_of)
         touched = (*reads.items(), *((n, Rows.SAME) for n in writes))
         prefixed = {self.group_of[n] for n, mode in touched if mode is Rows.PREFIX}
+        memory = row_memory(steps, sites, specs)
+        if memory > MAX_CELL_MEMORY:
+            raise LimitError(
+                f"{seg.name}: a row takes {memory} bytes of memory, more than {MAX_CELL_MEMORY}; cut it"
+            )
         return SegmentPlan(
             index,
             seg.name,
@@ -241,9 +273,10 @@ class Program:
             writes,
             tuple(n for n in produced if n in self._output_names),
             tuple((g, g in prefixed) for g in sorted({self.group_of[n] for n, _ in touched})),
-            tuple(sites),
+            products,
             tuple(tables),
             tuple(steps),
+            memory,
         )
 
     def first_row(self, segment: int, prompt: int) -> int:

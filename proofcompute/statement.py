@@ -15,7 +15,7 @@ import numpy as np
 from proofcompute.errors import Cell, FormatError, LimitError
 from proofcompute.hashing import Xof
 from proofcompute.kernels import U64, Array, Sampling
-from proofcompute.limits import MAX_CELL_ROWS, MAX_ROWS
+from proofcompute.limits import MAX_ROWS
 from proofcompute.program import Program, Spec
 
 __all__ = ["Statement", "draws", "rows_from_bytes"]
@@ -75,8 +75,8 @@ class Statement:
             raise FormatError(f"there is no segment {cell.segment}")
         if not self.first_rows[cell.segment] <= cell.a < cell.b <= self.rows:
             raise FormatError(f"{cell}: rows are outside the trace")
-        if cell.b - cell.a > MAX_CELL_ROWS:
-            raise LimitError(f"{cell}: more than {MAX_CELL_ROWS} rows")
+        if cell.b - cell.a > (most := self.program.plans[cell.segment].cell_rows):
+            raise LimitError(f"{cell}: more than {most} rows")
 
     def emitted(self, name: str, segment: int, a: int, b: int) -> Array:
         """Rows a..b of a public output."""

@@ -98,7 +98,8 @@ def all_cells(claim: Claim) -> tuple[Cell, ...]:
     statement = claim.statement
     firsts = statement.first_rows
     sizes = (max(1, row_bytes(statement.program, s)) for s in range(len(firsts)))  # a row may open nothing
-    steps = [max(1, min(MAX_CELL_ROWS, _PIECE // size)) for size in sizes]
+    plans = statement.program.plans
+    steps = [max(1, min(plan.cell_rows, _PIECE // size)) for plan, size in zip(plans, sizes, strict=True)]
     pieces = list(zip(range(len(firsts)), firsts, steps, strict=True))
     count = sum(-(-(statement.rows - first) // step) for _, first, step in pieces)
     if count > MAX_CELLS:  # nothing is listed before this

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofcompute.kernels import F32, Array, Kernels
+from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.ops.base import Pointwise, f32_rows, from_bits, need
 from proofcompute.program import Rows, Span, Spec, WeightSpec
 from proofcompute.source import Source
@@ -87,6 +88,7 @@ class Attention(Pointwise):
         kv_heads, dh = ins[1].shape
         need(ins[2] == Spec("f32", (kv_heads,)) and ins[4] == ins[2], "attention: one scale a head")
         need(self.heads % kv_heads == 0 and width == self.heads * dh, "attention: heads do not fit")
+        need(dh <= MAX_CONTRACTION, f"attention: heads of {dh}, at most {MAX_CONTRACTION} fit an accumulator")
         need(self.window >= 0, "attention: negative window")
         from_bits(self.scale, "attention scale")
         return (ins[0],)

@@ -217,7 +217,7 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "size of a cell": Mutant(
         (CELL, STATEMENT + "{}: more than {} rows"),
-        (never("statement", "cell.b - cell.a > MAX_CELL_ROWS"),),
+        (never("statement", "cell.b - cell.a > (most := self.program.plans[cell.segment].cell_rows)"),),
         named("a cell of too many rows"),
     ),
     "opening's challenge": Mutant(

@@ -120,7 +120,7 @@ def test_heads_that_differ_stay_apart(changes: dict[str, Step]) -> None:
 def test_the_trace_is_that_of_the_steps_one_by_one(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     m = synthetic.model(0, precision)
     fused = synthetic.prove(m, synthetic.request(m))
-    monkeypatch.setattr(interpreter, "_steps", lambda plan: plan.steps)
+    monkeypatch.setattr(interpreter, "_steps", lambda plan: [(step, ()) for step in plan.steps])
     plain = synthetic.prove(m, synthetic.request(m))
     assert fused.receipt.encode() == plain.receipt.encode()
     assert synthetic.audit(synthetic.key(0, precision), fused).complete
