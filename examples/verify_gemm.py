@@ -1,7 +1,8 @@
 """Check matrix products for a fraction of what they cost: `python examples/verify_gemm.py`.
 
 1. One product, exact integers. 2. Floats, with a stated bound. 3. A job between two parties: a node returns
-C and a signed receipt, and the client, which projected the fixed B once, checks some rows of C.
+C and a signed receipt, and the client, which projected the fixed B once, checks that this C is the one signed,
+and some rows of it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import numpy as np
 from proofcompute.errors import VerificationError
 from proofcompute.signing import NodeIdentity
 from proofcompute.workloads import (
-    ProductChallenge,
     ProductKey,
+    check_product_receipt,
     matmul,
     product_request,
     verify_product,
@@ -65,20 +66,25 @@ def job() -> None:
     # The client: a secret key for B, once; then a request for each A.
     key = ProductKey(b, suite="sha256")
     request = product_request(a, b, node=node.public)
-    # The node: C, and a receipt of a few hundred bytes.
+    # The node: C, and a receipt of a few hundred bytes. Both go to the client.
     c, proof = matmul(a, b, request=request, identity=node)
     receipt = proof.receipt.encode()
-    # The client draws rows after it has the receipt; the node opens them.
-    challenge = ProductChallenge.draw(proof.receipt, 20)
+    # The client: is this C the one that was signed? Then it draws rows, and the node opens them.
+    challenge = check_product_receipt(request, receipt, c).draw(20)
     opening = io.BytesIO()
     proof.open_rows(challenge, opening)
     size = opening.tell()
     opening.seek(0)
-    result = verify_rows(key, request, receipt, challenge, opening)
+    result = verify_rows(key, request, receipt, challenge, opening, c=c)
     print(
         f"job: receipt of {len(receipt)} bytes, opening of {size}; "
         f"{result.rows} of {result.total} rows right over {result.arithmetic}, {c.dtype} results"
     )
+
+    try:
+        check_product_receipt(request, receipt, np.zeros_like(c))
+    except VerificationError as e:
+        print(f"job: zeros sent in place of the C that was signed: rejected (step {e.step})")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from proofcompute.messages.claim import Claim
 from proofcompute.messages.opening import row_bytes
 from proofcompute.statement import Statement
 
-__all__ = ["Challenge", "all_cells", "count_cells", "draw_cells", "public_challenge"]
+__all__ = ["Challenge", "all_cells", "count_cells", "distinct", "draw_cells", "public_challenge"]
 
 KIND = "proofcompute challenge"
 VERSION = 1
@@ -127,7 +127,7 @@ def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cel
         return _cells_at(claim.statement, range(total))
     fresh = secrets.token_bytes(32) if seed is None else seed
     xof = Xof("cells", fresh, claim.receipt.signed_digest)
-    return _cells_at(claim.statement, _distinct(xof, total, count))
+    return _cells_at(claim.statement, distinct(xof, total, count))
 
 
 def public_challenge(claim: Claim, count: int) -> Challenge:
@@ -140,8 +140,11 @@ def public_challenge(claim: Claim, count: int) -> Challenge:
     return Challenge(claim.receipt.digest, cells, hints=True, tables=False)
 
 
-def _distinct(xof: Xof, total: int, count: int) -> Sequence[int]:
-    """Robert Floyd's sampling of distinct indices, each draw by rejection so that it is exactly uniform."""
+def distinct(xof: Xof, total: int, count: int) -> Sequence[int]:
+    """``count`` of the numbers below ``total``, ascending, every choice as likely as every other.
+
+    Robert Floyd's sampling, each draw by rejection so that it is exactly uniform.
+    """
     chosen: set[int] = set()
     for top in range(total - count, total):
         pick = _below(xof, top + 1)

@@ -11,18 +11,23 @@
 from __future__ import annotations
 
 from proofcompute.workloads.builder import ProgramBuilder, Tensor
+from proofcompute.workloads.claim import NOT_RECEIVED, ProductClaim, check_product_receipt
 from proofcompute.workloads.commitment import MatrixId
 from proofcompute.workloads.floating import FloatBound
-from proofcompute.workloads.job import ProductProof, matmul, product_request, prove_product, verify_rows
+from proofcompute.workloads.job import matmul, product_request, prove_product
 from proofcompute.workloads.key import ProductKey
 from proofcompute.workloads.messages import ProductChallenge, ProductReceipt, ProductRequest
 from proofcompute.workloads.product import float_bound, verify_product
+from proofcompute.workloads.proof import ProductProof
 from proofcompute.workloads.result import ProductVerified
+from proofcompute.workloads.verifying import verify_rows
 
 __all__ = [
+    "NOT_RECEIVED",
     "FloatBound",
     "MatrixId",
     "ProductChallenge",
+    "ProductClaim",
     "ProductKey",
     "ProductProof",
     "ProductReceipt",
@@ -30,6 +35,7 @@ __all__ = [
     "ProductVerified",
     "ProgramBuilder",
     "Tensor",
+    "check_product_receipt",
     "float_bound",
     "matmul",
     "product_request",

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from proofcompute import hashing, merkle, wire
-from proofcompute.errors import FormatError, InputError
+from proofcompute.errors import FormatError, InputError, MismatchError
 from proofcompute.kernels import U8, Array, Kernels
 from proofcompute.limits import MAX_NAME, MAX_WIDTH
 from proofcompute.workloads.arrays import DTYPES
 
-__all__ = ["MatrixId", "leaf_rows", "matrix_tree", "rows_from_leaves", "rows_leaves"]
+__all__ = ["MatrixId", "leaf_rows", "matrix_tree", "named_tree", "rows_from_leaves", "rows_leaves"]
 
 
 def leaf_rows(x: Array) -> U8:
@@ -43,6 +43,14 @@ def matrix_tree(x: Array, suite: str, kernels: Kernels) -> merkle.Tree:
     if 0 in x.shape:
         raise InputError(f"a matrix of shape {list(x.shape)} has nothing to commit to")
     return merkle.Tree(suite, rows_leaves(suite, x.dtype.name, leaf_rows(x), kernels), kernels.hash_rows)
+
+
+def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: Kernels) -> merkle.Tree:
+    """The tree of a matrix, once it is the one that a message names; MismatchError if it is not."""
+    tree = matrix_tree(x, suite, kernels)
+    if MatrixId.under(x, tree) != wanted:
+        raise MismatchError(f"{what} is not the matrix that was named")
+    return tree
 
 
 @dataclass(frozen=True)

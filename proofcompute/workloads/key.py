@@ -118,7 +118,7 @@ class ProductKey:
             raise InputError(f"A {list(a.shape)} and C {list(c.shape)} do not fit B [{self.d}, {self.m}]")
         self.log.attempt()
         self.test(a, c)
-        return evidence(self, len(a), len(a), [])
+        return evidence(self, len(a), len(a), [], received=True)
 
     def test(self, a: Array, c: Array) -> None:
         """One part of an attempt: rows of A and C, already of the right form. See :meth:`check`."""
@@ -173,7 +173,9 @@ def checker(
     return ProductKey(b, left=left, claim=claim, columns=columns, seed=seed, device=device)
 
 
-def evidence(used: Checker, rows: int, total: int, bounds: Sequence[FloatBound]) -> ProductVerified:
+def evidence(
+    used: Checker, rows: int, total: int, bounds: Sequence[FloatBound], *, received: bool
+) -> ProductVerified:
     """What a check that passed shows; ``bounds`` are those of the parts of a float product, in order."""
     bound = None
     if isinstance(used, _FloatChecker):
@@ -189,5 +191,6 @@ def evidence(used: Checker, rows: int, total: int, bounds: Sequence[FloatBound])
         arithmetic=used.arithmetic,
         columns=used.columns,
         soundness_bits=used.soundness_bits,
+        received=received,
         bound=bound,
     )

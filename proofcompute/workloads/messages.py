@@ -7,19 +7,19 @@ throughout.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from proofcompute import hashing, wire
-from proofcompute.errors import FormatError, InputError
-from proofcompute.limits import KIB, MAX_CELL_ROWS, MAX_CHALLENGE, MAX_NAME, MAX_WIDTH, MIB
+from proofcompute.errors import FormatError, InputError, LimitError, MismatchError
+from proofcompute.limits import KIB, MAX_CHALLENGE, MAX_WIDTH, MIB
 from proofcompute.merkle import proof_length
+from proofcompute.messages.signed import TAIL, Signed, decode_suite, decode_tail
 from proofcompute.workloads.arrays import FLOATS, INTEGERS, result_dtype
 from proofcompute.workloads.commitment import MatrixId
 
-__all__ = ["MAX_PART", "ProductChallenge", "ProductReceipt", "ProductRequest", "RowsPart"]
+__all__ = ["MAX_PART", "MAX_RANGES", "ProductChallenge", "ProductReceipt", "ProductRequest", "RowsPart"]
 
 VERSION = 1
 MAX_MESSAGE = 4 * KIB
@@ -28,13 +28,6 @@ MAX_PART = 256 * MIB
 """Rows of A and C in one part of an opening, in bytes; a challenge must ask for smaller ranges."""
 MAX_RANGES = 1 << 18
 """Ranges of rows of one challenge."""
-
-
-def _suite(value: wire.Value) -> str:
-    suite = wire.as_str(value, "hash suite", MAX_NAME)
-    if suite not in hashing.SUITES:
-        raise FormatError(f"hash suite {suite!r} is none of {', '.join(hashing.SUITES)}")
-    return suite
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class ProductRequest:
     """Hash suite of the job."""
 
     def __post_init__(self) -> None:
-        _suite(self.suite)
+        decode_suite(self.suite)
         if len(self.nonce) != 32 or len(self.node) not in (0, 32):
             raise FormatError("a nonce has 32 bytes, and a node's key 32 or none")
         if self.a.width != self.b.rows:
@@ -90,56 +83,33 @@ class ProductRequest:
             b=MatrixId.from_value(top[4], "B"),
             nonce=wire.as_bytes(top[5], "nonce", 32),
             node=wire.as_bytes(top[6], "node key", max_size=32),
-            suite=_suite(top[2]),
+            suite=decode_suite(top[2]),
         )
 
 
-@dataclass(frozen=True)
-class ProductReceipt:
+@dataclass(frozen=True, kw_only=True)
+class ProductReceipt(Signed):
     """A node's signed claim: C is the product that the request asks for."""
 
-    suite: str
-    request_digest: bytes
+    WHAT: ClassVar[str] = "product receipt"
+    VERSION: ClassVar[int] = 2
+
     c: MatrixId
-    node: bytes
-    """Ed25519 public key of the node, 32 bytes."""
-    signature: bytes
-    """Ed25519 (RFC 8032) over :attr:`signed_digest`, 64 bytes."""
 
-    def _fields(self) -> tuple[wire.Value, ...]:
-        kind = "proofcompute product receipt"
-        return (kind, VERSION, self.suite, self.request_digest, self.c.value(), self.node)
-
-    @cached_property
-    def signed_digest(self) -> bytes:
-        """What the node signs: the digest of every field but the signature."""
-        return hashing.message_digest(self.suite, "product receipt body", wire.encode(self._fields()))
-
-    @cached_property
-    def digest(self) -> bytes:
-        """What a challenge refers to this receipt by, 32 bytes."""
-        return hashing.message_digest(self.suite, "product receipt", self.encode())
-
-    def signed(self, signature: bytes) -> ProductReceipt:
-        """The same receipt with a signature."""
-        return replace(self, signature=signature)
-
-    def encode(self) -> bytes:
-        """Canonical bytes."""
-        return wire.encode((*self._fields(), self.signature))
+    def _claims(self) -> tuple[wire.Value, ...]:
+        return (self.request_digest, self.c.value())
 
     @staticmethod
     def decode(data: bytes) -> ProductReceipt:
-        """The receipt that ``data`` encodes; FormatError or LimitError otherwise."""
-        what = "product receipt"
-        top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what, n=7)
-        wire.check_head(top, "proofcompute product receipt", VERSION)
+        """The receipt that ``data`` encodes; FormatError, LimitError or UnsupportedError otherwise."""
+        what, n = ProductReceipt.WHAT, 5 + TAIL
+        top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what, n=n)
+        wire.check_head(top, f"proofcompute {what}", ProductReceipt.VERSION)
         return ProductReceipt(
-            suite=_suite(top[2]),
+            suite=decode_suite(top[2]),
             request_digest=wire.as_bytes(top[3], "request digest", 32),
             c=MatrixId.from_value(top[4], "C"),
-            node=wire.as_bytes(top[5], "node key", 32),
-            signature=wire.as_bytes(top[6], "signature", 64),
+            **decode_tail(top[5:]),
         )
 
 
@@ -169,26 +139,28 @@ class ProductChallenge:
         """Rows asked for."""
         return sum(b - a for a, b in self.ranges)
 
-    @staticmethod
-    def all_rows(receipt: ProductReceipt, step: int = MAX_CELL_ROWS) -> ProductChallenge:
-        """Every row, in ranges of ``step``."""
-        n = receipt.c.rows
-        return ProductChallenge(receipt.digest, tuple((a, min(a + step, n)) for a in range(0, n, step)))
+    def check(self, request: ProductRequest, receipt: ProductReceipt) -> None:
+        """That it asks for rows which this receipt has, and in parts that an opening may hold.
 
-    @staticmethod
-    def draw(receipt: ProductReceipt, count: int) -> ProductChallenge:
-        """``count`` distinct rows, uniform, from the operating system's randomness.
-
-        InputError if the product has fewer.
+        MismatchError if it is for another receipt, FormatError or LimitError if not.
         """
-        if not 1 <= count <= receipt.c.rows:
-            raise InputError(f"{count} rows cannot be drawn: the product has {receipt.c.rows}")
-        chosen = secrets.SystemRandom().sample(range(receipt.c.rows), count)
-        return ProductChallenge(receipt.digest, _joined(sorted(chosen)))
+        if self.receipt_digest != receipt.digest:
+            raise MismatchError("the challenge is for another receipt")
+        for first, end in self.ranges:
+            if end > receipt.c.rows:
+                raise FormatError(f"the challenge asks for row {end - 1}; C has {receipt.c.rows} rows")
+            if (end - first) * (request.a.row_bytes + receipt.c.row_bytes) > MAX_PART:
+                text = f"rows {first}..{end} are more than {MAX_PART} bytes"
+                raise LimitError(f"{text}; ask for smaller ranges")
 
     def encode(self) -> bytes:
         """Canonical bytes."""
         return wire.encode(("proofcompute product challenge", VERSION, self.receipt_digest, self.ranges))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What an opening refers to this challenge by, 32 bytes."""
+        return hashing.message_digest("sha256", "product challenge", self.encode())
 
     @staticmethod
     def decode(data: bytes) -> ProductChallenge:
@@ -201,17 +173,6 @@ class ProductChallenge:
             a, b = wire.as_list(value, "range", n=2)
             ranges.append((wire.as_int(a, "first row", 0, MAX_WIDTH), wire.as_int(b, "end", 0, MAX_WIDTH)))
         return ProductChallenge(wire.as_bytes(top[2], "receipt digest", 32), tuple(ranges))
-
-
-def _joined(rows: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Ascending rows as ranges, each as long as a cell may be."""
-    ranges: list[tuple[int, int]] = []
-    for row in rows:
-        if ranges and ranges[-1][1] == row and row - ranges[-1][0] < MAX_CELL_ROWS:
-            ranges[-1] = (ranges[-1][0], row + 1)
-        else:
-            ranges.append((row, row + 1))
-    return tuple(ranges)
 
 
 @dataclass(frozen=True)
@@ -234,7 +195,7 @@ class RowsPart:
         return (end - first) * (a.row_bytes + c.row_bytes) + 64 * (nodes + 5)
 
     @staticmethod
-    def decode(data: bytes, a: MatrixId, c: MatrixId, first: int, end: int) -> RowsPart:
+    def decode(data: bytes | memoryview, a: MatrixId, c: MatrixId, first: int, end: int) -> RowsPart:
         """The part for rows first..end of A and C; FormatError or LimitError unless it is exactly that."""
         what = "opened rows"
         top = wire.as_list(wire.decode(data, limit=RowsPart.most(a, c, first, end), what=what), what, n=4)

@@ -59,7 +59,7 @@ def verify_product(
     )
     used.log.attempt()
     bound = used.test(a, c)
-    return evidence(used, n, n, [] if bound is None else [bound])
+    return evidence(used, n, n, [] if bound is None else [bound], received=True)
 
 
 def float_bound(

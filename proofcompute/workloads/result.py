@@ -36,6 +36,9 @@ class ProductVerified:
     """k, independent random columns."""
     soundness_bits: float
     """-log2 of the probability that a false claim was accepted."""
+    received: bool
+    """Whether what was checked is the C that the verifier was given; False if it never was given any, so
+    that what the node committed to holds, and nothing is said about what it sent to anybody."""
     bound: FloatBound | None = None
     """For floats: what was accepted and what would have been caught, for each checked row."""
 

@@ -17,9 +17,11 @@ from fuzz.mutate import mutant
 from fuzz.test_verify import framed, mutated_opening
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.kernels import Array
-from proofcompute.workloads.job import ProductProof, product_request, prove_product, verify_rows
+from proofcompute.workloads.job import product_request, prove_product
 from proofcompute.workloads.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
+from proofcompute.workloads.proof import ProductProof
 from proofcompute.workloads.result import ProductVerified
+from proofcompute.workloads.verifying import verify_rows
 
 DEVICE = "numpy"
 
@@ -98,7 +100,13 @@ def test_mutated_receipts_and_openings_are_never_accepted() -> None:
         receipt, stream = made
         result = attempt(
             lambda: verify_rows(
-                factors()[1], job().request, receipt, challenge(), io.BytesIO(stream), device=DEVICE
+                factors()[1],
+                job().request,
+                receipt,
+                challenge(),
+                io.BytesIO(stream),
+                c=job().c,
+                device=DEVICE,
             ),
             VerificationError,
         )

@@ -18,6 +18,7 @@ from proofcompute.signing import NodeIdentity
 from proofcompute.workloads import (
     MatrixId,
     ProductChallenge,
+    ProductClaim,
     ProductKey,
     ProductProof,
     ProductReceipt,
@@ -27,6 +28,7 @@ from proofcompute.workloads import (
     prove_product,
     verify_rows,
 )
+from proofcompute.workloads.claim import Received
 from proofcompute.workloads.commitment import matrix_tree
 
 DEVICE = "numpy"
@@ -71,9 +73,14 @@ def recommitted(honest: Job, c: Array, a: Array | None = None) -> Job:
     return Job(a, honest.b, honest.request, ProductProof(honest.request, receipt, a, c, a_tree, tree))
 
 
+def claim(j: Job) -> ProductClaim:
+    """What a verifier draws rows from; of the receipt of a cheating node too, were it not looked at."""
+    return ProductClaim(j.request, j.receipt, received=True)
+
+
 def opened(j: Job, challenge: ProductChallenge | None = None) -> bytes:
     stream = io.BytesIO()
-    j.proof.open_rows(challenge or ProductChallenge.all_rows(j.receipt, 4), stream)
+    j.proof.open_rows(challenge or claim(j).all_rows(4), stream)
     return stream.getvalue()
 
 
@@ -85,9 +92,10 @@ def audit(
     receipt: bytes | None = None,
     challenge: ProductChallenge | None = None,
     opening: bytes | None = None,
+    c: Received | None = None,
     node: bytes | None = None,
 ) -> ProductVerified:
-    challenge = challenge or ProductChallenge.all_rows(j.receipt, 4)
+    challenge = challenge or claim(j).all_rows(4)
     data = opened(j, challenge) if opening is None else opening
     return verify_rows(
         j.b if b is None else b,
@@ -95,6 +103,7 @@ def audit(
         j.receipt.encode() if receipt is None else receipt,
         challenge,
         io.BytesIO(data),
+        c=j.proof.c if c is None else c,
         node=node,
         device=DEVICE,
     )

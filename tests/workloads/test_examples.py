@@ -17,12 +17,13 @@ def output_of(name: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_verify_gemm(capsys: pytest.CaptureFixture[str]) -> None:
     lines = output_of("verify_gemm.py", capsys)
-    assert [line.split(":")[0] for line in lines] == ["int8", "int8", "float32", "float32", "job"]
+    assert [line.split(":")[0] for line in lines] == ["int8", "int8", "float32", "float32", "job", "job"]
     assert lines[0] == "int8: 300 rows right over GF(2^31 - 1), 62 bits"
     assert "rejected (step 8" in lines[1]
     assert "missed with probability 2^-40" in lines[2]
     assert "rejected (step 8" in lines[3]
     assert "20 of 200 rows right over GF(2^61 - 1), int64 results" in lines[4]
+    assert lines[5].endswith("rejected (step 5)")
 
 
 def test_hand_built_mlp(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from proofcompute import wire
 from proofcompute.errors import (
+    FormatError,
     InputError,
     LimitError,
     MismatchError,
     NonFiniteError,
 )
+from proofcompute.messages.terms import Terms
 from proofcompute.workloads import (
+    NOT_RECEIVED,
     MatrixId,
     ProductChallenge,
+    ProductClaim,
     ProductKey,
+    ProductProof,
     ProductReceipt,
     ProductRequest,
-    job,
+    check_product_receipt,
     matmul,
     product_request,
     prove_product,
     verify_rows,
 )
-from workloads.jobs import DEVICE, NODE, OTHER, Job, audit, factors, run
+from proofcompute.workloads.job import RETENTION
+from workloads.jobs import DEVICE, NODE, OTHER, Job, audit, claim, factors, opened, run, step
 
 
 # -- honest ----------------------------------------------------------------------------------------------
@@ -71,15 +81,15 @@ def test_drawn_rows() -> None:
     j = run()
     seen = set()
     for _ in range(60):
-        challenge = ProductChallenge.draw(j.receipt, 2)
+        challenge = claim(j).draw(2)
         assert challenge.rows == 2
         assert audit(j, challenge=challenge).rows == 2
         seen |= {row for a, b in challenge.ranges for row in range(a, b)}
     assert seen == set(range(9))  # each row is missed with (7/9)^60 < 1e-6
-    assert ProductChallenge.draw(j.receipt, 9).ranges == ((0, 9),)
-    for count in (0, 10, -1):
+    assert claim(j).draw(9).ranges == claim(j).draw(10).ranges == ((0, 9),)
+    for count in (0, -1):
         with pytest.raises(InputError, match="cannot be drawn"):
-            ProductChallenge.draw(j.receipt, count)
+            claim(j).draw(count)
 
 
 # -- the caller's own mistakes ---------------------------------------------------------------------------
@@ -90,7 +100,7 @@ def test_the_node_runs_what_the_request_names() -> None:
         prove_product(request, a + 1, b, NODE, device=DEVICE)
     with pytest.raises(MismatchError, match="B is not"):
         prove_product(request, a, b + 1, NODE, device=DEVICE)
-    with pytest.raises(MismatchError, match="another node"):
+    with pytest.raises(MismatchError, match="addresses"):
         prove_product(request, a, b, OTHER, device=DEVICE)
 
 
@@ -112,8 +122,9 @@ def test_the_verifier_uses_the_b_that_the_request_names() -> None:
             ProductKey(j.b, suite="sha256", device=DEVICE),
             j.request,
             j.receipt.encode(),
-            ProductChallenge.all_rows(j.receipt),
+            claim(j).all_rows(),
             io.BytesIO(),
+            c=j.proof.c,
             columns=3,
             device=DEVICE,
         )
@@ -132,11 +143,165 @@ def test_products_without_a_result() -> None:
         matmul(wide, wide, device=DEVICE)
 
 
+def signed(request: ProductRequest, c: MatrixId) -> ProductClaim:
+    receipt = ProductReceipt(
+        suite="sha256", request_digest=request.digest, c=c, retention=0, node=NODE.public
+    )
+    receipt = receipt.signed(NODE.sign(receipt.signed_digest))
+    return check_product_receipt(request, receipt.encode(), NOT_RECEIVED)
+
+
 def test_a_range_is_no_larger_than_a_part() -> None:
     row = MatrixId("float64", 1 << 20, 1 << 20, bytes(32))
     request = ProductRequest(row, row, bytes(32))
-    receipt = ProductReceipt("sha256", request.digest, row, NODE.public, bytes(64))
-    receipt = receipt.signed(NODE.sign(receipt.signed_digest))
-    challenge = ProductChallenge(receipt.digest, ((0, 64),))
+    wide = signed(request, row)
+    challenge = ProductChallenge(wide.receipt.digest, ((0, 64),))
     with pytest.raises(LimitError, match="smaller ranges"):
-        job._check_ranges(request, receipt, challenge)
+        challenge.check(request, wide.receipt)
+    with pytest.raises(LimitError, match="larger ones"):
+        wide.all_rows(2)
+    for challenge in (wide.all_rows(), wide.draw(1 << 10)):
+        challenge.check(request, wide.receipt)
+
+
+def test_a_row_of_the_greatest_width_can_be_opened() -> None:
+    a = MatrixId("float64", 3, 1 << 24, bytes(32))
+    b = MatrixId("float64", 1 << 24, 1 << 24, bytes(32))
+    request = ProductRequest(a, b, bytes(32))
+    widest = signed(request, a)
+    assert widest.all_rows().ranges == ((0, 1), (1, 2), (2, 3))
+    widest.all_rows().check(request, widest.receipt)
+
+
+def test_what_a_job_of_many_rows_takes_to_challenge() -> None:
+    """Nothing is listed before the number of ranges is known to be small."""
+    tall = MatrixId("int8", 1 << 24, 4, bytes(32))
+    request = ProductRequest(tall, MatrixId("int8", 4, 4, bytes(32)), bytes(32))
+    job = signed(request, MatrixId("int32", 1 << 24, 4, bytes(32)))
+    tracemalloc.start()
+    try:
+        assert job.all_rows().rows == 1 << 24
+        assert job.draw(1000).rows == 1000
+        for step in (1, 63):
+            with pytest.raises(LimitError, match="larger ones"):
+                job.all_rows(step)
+        with pytest.raises(InputError, match="at least one row"):
+            job.all_rows(0)
+        for count in (1 << 19, 1 << 25):
+            with pytest.raises(InputError, match="cannot be drawn"):
+                job.draw(count)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+# -- what a node was given, keeps and promises -------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["int8", "float64"])
+def test_a_product_that_was_computed_elsewhere(dtype: str) -> None:
+    a, b = factors(dtype)
+    made = (a.astype(np.int32) @ b.astype(np.int32)) if dtype == "int8" else a @ b
+    request = product_request(a, b, device=DEVICE)
+    for c in (made, np.asfortranarray(made), made.astype(made.dtype.newbyteorder(">"))):
+        proof = prove_product(request, a, b, NODE, c=c, device=DEVICE)
+        assert audit(Job(a, b, request, proof), c=made).complete
+    for wrong, error in (
+        (made[:-1], InputError),
+        (made.astype(np.float32), InputError),
+        (made.tolist(), InputError),
+        (made.astype(np.int64), InputError),
+        *([(np.full_like(made, np.nan), NonFiniteError)] if dtype == "float64" else []),
+    ):
+        with pytest.raises(error):
+            prove_product(request, a, b, NODE, c=wrong, device=DEVICE)
+    false = prove_product(request, a, b, NODE, c=made + 1, device=DEVICE)  # it is the node's risk
+    assert step(lambda: audit(Job(a, b, request, false))) == 8
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "float32"])
+def test_a_proof_in_a_file(tmp_path: Path, dtype: str) -> None:
+    j = run(dtype, "blake3", NODE.public)
+    path = tmp_path / "proof"
+    j.proof.save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    again = ProductProof.load(path, device=DEVICE)
+    assert (again.request, again.receipt) == (j.request, j.receipt)
+    assert (again.a.dtype, again.c.dtype) == (j.proof.a.dtype, j.proof.c.dtype)
+    np.testing.assert_array_equal(again.c, j.proof.c)
+    assert opened(Job(j.a, j.b, j.request, again)) == opened(j)
+
+
+def test_a_damaged_proof_is_refused(tmp_path: Path) -> None:
+    j, path = run(), tmp_path / "proof"
+    j.proof.save(path)
+    data = path.read_bytes()
+    for at in [*range(0, len(data), 7), len(data) - 1]:
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(InputError):
+            ProductProof.load(path, device=DEVICE)
+    for cut in (data[:-1], data + b"\0", data[:50], b""):
+        path.write_bytes(cut)
+        with pytest.raises(FormatError):
+            ProductProof.load(path, device=DEVICE)
+    other = tmp_path / "other"
+    run("int16").proof.save(other)
+    path.write_bytes(data[: -j.a.size] + other.read_bytes()[-j.a.size :])
+    with pytest.raises(MismatchError, match="is not the matrix"):
+        ProductProof.load(path, device=DEVICE)
+    with pytest.raises(InputError, match="cannot read"):
+        ProductProof.load(tmp_path / "none", device=DEVICE)
+
+
+def test_a_file_announces_no_more_than_it_holds(tmp_path: Path) -> None:
+    """A receipt of a gigantic product in a small file: refused before anything is made for it."""
+    row = MatrixId("float64", 1 << 24, 1 << 24, bytes(32))
+    job = signed(ProductRequest(row, row, bytes(32)), row)
+    path = tmp_path / "proof"
+    kind = "proofcompute product proof"
+    with path.open("wb") as stream:
+        wire.write_frame(stream, wire.encode((kind, 1, job.request.encode(), job.receipt.encode())))
+    with pytest.raises(FormatError, match="does not end with"):
+        ProductProof.load(path, device=DEVICE)
+
+
+def test_retention_and_terms() -> None:
+    a, b = factors()
+    request = product_request(a, b, node=NODE.public, device=DEVICE)
+    terms = Terms.of(NODE, base=5, rate=3, retention=100)
+
+    def prove(**promise: Any) -> ProductProof:
+        return prove_product(request, a, b, NODE, device=DEVICE, **promise)
+
+    def check(proof: ProductProof, **wanted: Any) -> ProductClaim:
+        return check_product_receipt(request, proof.receipt.encode(), proof.c, device=DEVICE, **wanted)
+
+    kept = prove(retention=200, terms=terms)
+    assert check(kept, terms=terms, retention=200).receipt.retention == 200
+    assert step(lambda: check(kept, retention=201)) == 5
+    assert step(lambda: check(prove(), terms=terms)) == 5
+    assert prove().receipt.retention == RETENTION
+    assert (
+        prove(terms=Terms.of(NODE, base=0, rate=1, retention=2 * RETENTION)).receipt.retention
+        == 2 * RETENTION
+    )
+    assert step(lambda: check(kept, terms=Terms.of(OTHER, base=5, rate=3, retention=100))) == 2
+    for promise in ({"retention": 99, "terms": terms}, {"retention": 1 << 32}, {"retention": -1}):
+        with pytest.raises(InputError, match="retention"):
+            prove(**promise)
+    with pytest.raises(InputError, match="another node's"):
+        prove(terms=Terms.of(OTHER, base=5, rate=3, retention=100))
+    rows = kept.receipt.c.rows
+    terms.require_in_time(rows, 8.0, 60.0)
+    assert step(lambda: terms.require_in_time(rows, 8.1, 60.0)) == 10
+
+
+def test_a_nonce_is_for_one_job_under_a_key() -> None:
+    a, b = factors()
+    k = ProductKey(b, suite="sha256", device=DEVICE)
+    for other, allowed in ((a, True), (a, True), (factors(seed=3)[0], False)):
+        request = product_request(other, b, nonce=bytes(32), device=DEVICE)
+        j = Job(other, b, request, prove_product(request, other, b, NODE, device=DEVICE))
+        if allowed:
+            assert audit(j, b=k).complete
+        else:
+            with pytest.raises(MismatchError, match="nonce of another one"):
+                audit(j, b=k)

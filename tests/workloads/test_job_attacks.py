@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from proofcompute import wire
-from proofcompute.errors import (
-    FormatError,
-    MismatchError,
-)
+from proofcompute.errors import FormatError, InputError, MismatchError, VerificationError
 from proofcompute.field import P61
 from proofcompute.kernels import Array
 from proofcompute.workloads import (
+    NOT_RECEIVED,
     MatrixId,
     ProductChallenge,
-    job,
-    key,
+    check_product_receipt,
     matmul,
     product_request,
 )
-from proofcompute.workloads.commitment import rows_from_leaves
 from proofcompute.workloads.messages import RowsPart
-from workloads.jobs import DEVICE, NODE, OTHER, audit, factors, opened, recommitted, run, step
+from workloads.jobs import DEVICE, KERNELS, NODE, OTHER, audit, claim, factors, opened, recommitted, run, step
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "float64"])
@@ -61,6 +58,45 @@ def test_a_claim_that_is_right_modulo_p_is_out_of_range() -> None:
     assert step(lambda: audit(recommitted(honest, c))) == 8
 
 
+# -- the C that was received -----------------------------------------------------------------------------
+SENT: dict[str, Callable[[Array], Array]] = {
+    "zeros": np.zeros_like,
+    "one element": lambda c: c + (np.arange(c.size).reshape(c.shape) == 7).astype(c.dtype),
+    "rows in another order": lambda c: c[::-1],
+    "a row less": lambda c: c[:-1],
+    "a row more": lambda c: np.concatenate([c, c[:1]]),
+    "transposed": lambda c: c.T,
+    "flat": lambda c: c.reshape(-1),
+    "nothing": lambda c: c[:0],
+    "another type": lambda c: c.astype(np.float32),
+    "a type that is no product's": lambda c: c.astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_a_node_that_commits_to_the_right_c_and_sends_another_is_caught(name: str) -> None:
+    """Every row it opens is right, and it is not what anybody has."""
+    j = run()
+    sent = SENT[name](j.proof.c)
+    assert step(lambda: audit(j, c=sent)) == 5
+    some = ProductChallenge(j.receipt.digest, ((0, 1),))
+    assert step(lambda: audit(j, c=sent, challenge=some)) == 5
+    with pytest.raises(VerificationError, match="received"):
+        check_product_receipt(j.request, j.receipt.encode(), sent, device=DEVICE)
+
+
+def test_what_is_bound_is_said() -> None:
+    j = run()
+    received = MatrixId.of(j.proof.c.copy(), j.request.suite, KERNELS)
+    assert audit(j).received
+    assert audit(j, c=received).received
+    assert not audit(j, c=NOT_RECEIVED).received
+    assert step(lambda: audit(j, c=replace(received, root=bytes(32)))) == 5
+    for wrong in (None, j.proof.c.tolist(), b"", np.ma.masked_array(j.proof.c)):
+        with pytest.raises(InputError, match="NumPy array that was received"):
+            check_product_receipt(j.request, j.receipt.encode(), wrong, device=DEVICE)  # type: ignore[arg-type]
+
+
 def test_only_what_was_addressed_and_signed_counts() -> None:
     j = run(node=NODE.public)
     forged = replace(j.receipt, node=OTHER.public)
@@ -93,7 +129,7 @@ def test_c_has_the_type_and_shape_of_the_product(change: dict[str, object]) -> N
 
 def test_a_challenge_is_for_one_receipt() -> None:
     j, other = run(), run()
-    challenge = ProductChallenge.all_rows(other.receipt)
+    challenge = claim(other).all_rows()
     with pytest.raises(MismatchError):
         opened(j, challenge)
     assert step(lambda: audit(j, challenge=challenge, opening=b"")) == 6
@@ -163,32 +199,3 @@ def test_opened_rows_are_the_committed_ones() -> None:
         (replace(part, a=b"", a_proof=()), 1),
     ):
         assert step(lambda p=wrong: audit(j, challenge=challenge, opening=joined([p.encode()]))) == expected  # type: ignore[misc]
-
-
-def test_what_each_check_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the check, the named attack passes: the other checks do not happen to stop it."""
-    honest = run("int16")
-    c = honest.proof.c.copy()
-    c[2, 2] += P61
-    modular = recommitted(honest, c)
-    unsigned = replace(honest.receipt, node=OTHER.public)
-    other = factors("int16", seed=5)[0]
-    swapped = recommitted(honest, matmul(other, honest.b, device=DEVICE)[0], a=other)
-    with monkeypatch.context() as without:
-        without.setattr(key, "in_range", lambda *_: True)
-        assert audit(modular).complete
-    with monkeypatch.context() as without:
-        without.setattr(job, "signature_holds", lambda *_: True)
-        assert audit(
-            honest,
-            receipt=unsigned.encode(),
-            challenge=ProductChallenge.all_rows(unsigned, 4),
-            opening=opened(honest),
-        ).complete
-    with monkeypatch.context() as without:
-        without.setattr(job, "_under", _unchecked)
-        assert audit(swapped).complete
-
-
-def _unchecked(of: MatrixId, what: str, suite: str, first: int, end: int, data: bytes, *_: object) -> Array:
-    return rows_from_leaves(data, of.dtype, end - first, of.width)

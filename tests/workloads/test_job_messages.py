@@ -20,12 +20,12 @@ from proofcompute.workloads import (
     ProductRequest,
 )
 from proofcompute.workloads.commitment import leaf_rows, rows_from_leaves
-from workloads.jobs import NODE, run
+from workloads.jobs import NODE, claim, run
 
 
 def test_messages_survive_their_encoding() -> None:
     j = run("float32", "keccak256", NODE.public)
-    challenge = ProductChallenge.draw(j.receipt, 5)
+    challenge = claim(j).draw(5)
     messages: list[ProductRequest | ProductReceipt | ProductChallenge] = [j.request, j.receipt, challenge]
     for message in messages:
         again = type(message).decode(message.encode())
