@@ -1,8 +1,8 @@
 """Check matrix products for a fraction of what they cost: `python examples/verify_gemm.py`.
 
 1. One product, exact integers. 2. Floats, with a stated bound. 3. A job between two parties: a node returns
-C and a signed receipt, and the client, which projected the fixed B once, checks that this C is the one signed,
-and some rows of it.
+C and a signed receipt, and the client, which projected the fixed B once, checks that this is the C that was
+signed, and some rows of it.
 """
 
 from __future__ import annotations

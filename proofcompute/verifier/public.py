@@ -24,10 +24,10 @@ from proofcompute.hashing import Transcript
 from proofcompute.kernels import Kernels
 from proofcompute.limits import MAX_OPENING_PART
 from proofcompute.messages import OpeningHead, Receipt, Request, public_challenge
+from proofcompute.messages.received import received
 from proofcompute.model import Model
 from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.holders import HASH_QUERIES, PublicHolder
-from proofcompute.verifier.received import received
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit
 

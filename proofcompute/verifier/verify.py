@@ -25,6 +25,7 @@ from proofcompute.interpreter import Needs, needs, run
 from proofcompute.kernels import Kernels
 from proofcompute.limits import MAX_OPENING_PART, MIB
 from proofcompute.messages import Challenge, Claim, OpeningHead, Part, Request, row_bytes
+from proofcompute.messages.received import received
 from proofcompute.model import Model
 from proofcompute.program import Span
 from proofcompute.source import Source
@@ -32,7 +33,6 @@ from proofcompute.trace import group_seal, trace_root
 from proofcompute.verifier.claim import check_challenge, check_receipt, naming
 from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
-from proofcompute.verifier.received import received
 from proofcompute.verifier.result import HASH_BITS, Verified
 from proofcompute.verifier.sources import open_groups
 from proofcompute.wire import FrameReader

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 
 from proofcompute.devices import kernels_for
-from proofcompute.errors import InputError, LimitError, VerificationError
+from proofcompute.errors import InputError, LimitError, VerificationError, about
 from proofcompute.hashing import Xof
 from proofcompute.kernels import Array
 from proofcompute.limits import MAX_CELL_ROWS
@@ -127,16 +127,22 @@ def check_product_receipt(
     Raises VerificationError if the receipt fails a step or C is not the one that it names (step 5),
     InputError if ``c`` is no matrix.
     """
-    found = decoded(ProductReceipt.decode, receipt, "product receipt")  # 1
-    check_signer(found, node, request.node, terms.node if terms is not None else None)  # 2
-    check_numerics(found.numerics)  # 3
-    check_request(found, request)  # 4
-    shape = (found.c.dtype, found.c.rows, found.c.width)
-    if shape != request.shape:
-        raise VerificationError(5, "wrong type or shape of C", expected=request.shape, found=shape)
-    if c is not NOT_RECEIVED:
-        _check_received(found, c, device)
-    check_promise(found, terms, retention)  # 5
+    if node is not None and len(node) != 32:
+        raise InputError(f"a node's public key has 32 bytes, not {len(node)}")
+    if type(receipt) is not bytes:
+        raise InputError("a receipt is given as the bytes that the node sent")
+    with about(request_digest=request.digest):
+        found = decoded(ProductReceipt.decode, receipt, "product receipt")  # 1
+        with about(node=found.node, receipt_digest=found.digest):
+            check_signer(found, node, request.node, terms.node if terms is not None else None)  # 2
+            check_numerics(found.numerics)  # 3
+            check_request(found, request)  # 4
+            shape = (found.c.dtype, found.c.rows, found.c.width)
+            if shape != request.shape:
+                raise VerificationError(5, "wrong type or shape of C", expected=request.shape, found=shape)
+            if c is not NOT_RECEIVED:
+                _check_received(found, c, device)
+            check_promise(found, terms, retention)  # 5
     return ProductClaim(request, found, c is not NOT_RECEIVED)
 
 

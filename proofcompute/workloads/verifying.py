@@ -25,8 +25,16 @@ import numpy as np
 
 from proofcompute import merkle
 from proofcompute.devices import kernels_for
-from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, VerificationError
+from proofcompute.errors import (
+    FormatError,
+    InputError,
+    LimitError,
+    MismatchError,
+    VerificationError,
+    about,
+)
 from proofcompute.kernels import Array, Kernels
+from proofcompute.messages.received import received
 from proofcompute.messages.terms import Terms
 from proofcompute.wire import FrameReader
 from proofcompute.workloads.arrays import FLOATS, INTEGERS, matrix
@@ -83,6 +91,16 @@ def verify_rows(
     claim = check_product_receipt(
         request, receipt, c, node=node, terms=terms, retention=retention, device=device
     )
+    found = claim.receipt
+    with about(node=found.node, request_digest=request.digest, receipt_digest=found.digest):
+        return _check_opening(used, claim, challenge, received(opening), kernels)
+
+
+def _check_opening(
+    used: Checker, claim: ProductClaim, challenge: ProductChallenge, opening: BinaryIO, kernels: Kernels
+) -> ProductVerified:
+    """Steps 6 to 10."""
+    request = claim.request
     try:
         challenge.check(request, claim.receipt)
     except MismatchError as e:

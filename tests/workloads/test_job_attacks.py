@@ -20,6 +20,7 @@ from proofcompute.workloads import (
     check_product_receipt,
     matmul,
     product_request,
+    verify_rows,
 )
 from proofcompute.workloads.messages import RowsPart
 from workloads.jobs import DEVICE, KERNELS, NODE, OTHER, audit, claim, factors, opened, recommitted, run, step
@@ -138,6 +139,44 @@ def test_a_challenge_is_for_one_receipt() -> None:
         opened(j, outside)
     with pytest.raises(FormatError):
         audit(j, challenge=outside, opening=b"")
+
+
+def test_a_rejection_says_whom_it_is_about() -> None:
+    honest = run()
+    c = honest.proof.c.copy()
+    c[0, 0] += 1
+    liar = recommitted(honest, c)
+    for sent in (liar.proof.c, honest.proof.c):
+        with pytest.raises(VerificationError) as caught:
+            audit(liar, c=sent)
+        error = caught.value
+        assert (error.node, error.request_digest) == (NODE.public, honest.request.digest)
+        assert error.receipt_digest == liar.receipt.digest
+
+
+def test_an_opening_that_cannot_be_received_is_a_rejection() -> None:
+    class Broken(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, _: object) -> int:
+            raise ConnectionResetError("reset")
+
+    j = run()
+    asked = claim(j).all_rows()
+    with pytest.raises(VerificationError, match="could not be received") as caught:
+        verify_rows(
+            j.b, j.request, j.receipt.encode(), asked, io.BufferedReader(Broken()), c=j.proof.c, device=DEVICE
+        )
+    assert caught.value.step == 10
+
+
+def test_what_the_caller_gave_is_not_the_nodes_fault() -> None:
+    j = run()
+    with pytest.raises(InputError, match="32 bytes, not 3"):
+        check_product_receipt(j.request, j.receipt.encode(), NOT_RECEIVED, node=b"abc")
+    with pytest.raises(InputError, match="bytes that the node sent"):
+        check_product_receipt(j.request, j.receipt, NOT_RECEIVED)  # type: ignore[arg-type]
 
 
 def parts(data: bytes) -> list[bytes]:
