@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         check_text,
         text_request,
     )
-    from proofcompute.verifier import Key, Verified, check_receipt, keygen, verify_public, write_key
+    from proofcompute.verifier import Key, Verified, check_receipt, keygen, replay, verify_public, write_key
     from proofcompute.verifier.verify import verify
     from proofcompute.vocabulary import Vocabulary
     from proofcompute.workloads import ProductKey, ProgramBuilder, matmul, verify_product, verify_rows
@@ -113,7 +113,7 @@ _HOME = {
     "prover": ("RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"),
     "signing": ("NodeIdentity",),
     "tokens": ("Message", "Prompter", "Tokenizer", "chat_request", "check_text", "text_request"),
-    "verifier": ("Key", "Verified", "check_receipt", "keygen", "verify_public", "write_key"),
+    "verifier": ("Key", "Verified", "check_receipt", "keygen", "replay", "verify_public", "write_key"),
     "verifier.verify": ("verify",),
     "vocabulary": ("Vocabulary",),
     "workloads": ("ProductKey", "ProgramBuilder", "matmul", "verify_product", "verify_rows"),
@@ -180,6 +180,7 @@ __all__ = [
     "open_cells",
     "packaged_smollm2",
     "public_challenge",
+    "replay",
     "require_within",
     "store",
     "text_request",

@@ -16,6 +16,7 @@ from proofcompute.cli import (
     device_commands,
     inspecting,
     model_commands,
+    replay_command,
     run_commands,
     verify_commands,
 )
@@ -45,6 +46,7 @@ app.command("run")(run_commands.run)
 app.command("challenge")(verify_commands.challenge)
 app.command("open")(run_commands.open_)
 app.command("verify")(verify_commands.verify)
+app.command("replay")(replay_command.replay)
 app.command("devices")(device_commands.devices)
 app.command("cubins")(device_commands.cubins)
 app.command("demo")(demo.demo)

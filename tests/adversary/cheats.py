@@ -236,6 +236,12 @@ def end_forced() -> Forgery:
     return forge(choose=lambda number, token: 257 if number == 2 else token)
 
 
+def first_choice() -> Forgery:
+    """The second choice is asked for; the node draws what the first one would."""
+    asked = request(sampling=SAMPLED, seed=bytes([1] * 32), choice=1)
+    return forge(asked=asked, settings=asked.generation)
+
+
 # -- the table ---------------------------------------------------------------------------------------------
 Where = Callable[[Cell], bool]
 
@@ -288,6 +294,7 @@ CHEATS: dict[str, Cheat] = {
     "keys quantised to zero": Cheat(zeroed_keys, _BLOCKS, 2 * ROWS),
     "residual stream inflated": Cheat(inflated_rows, in_segments(BLOCK_0), ROWS),
     "another seed": Cheat(sampled_otherwise(seed=bytes([6] * 32)), in_segments(HEAD), 1),
+    "the draws of another choice": Cheat(first_choice, in_segments(HEAD), 1),
     "greedy in place of sampling": Cheat(sampled_otherwise(sampling=Sampling()), in_segments(HEAD), 1),
     "another temperature": Cheat(
         sampled_otherwise(sampling=replace(SAMPLED, temperature=1.5)), in_segments(HEAD), 1

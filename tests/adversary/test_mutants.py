@@ -6,11 +6,13 @@ import pytest
 
 from adversary.mutants_cell import CELL_MUTANTS
 from adversary.mutants_claim import CLAIM_MUTANTS
+from adversary.mutants_replay import REPLAY_MUTANTS
 from adversary.mutation import RAISED, Edit, apply, raised_at, sites
 from proofcompute.errors import VerificationError
 
-MUTANTS = {**CLAIM_MUTANTS, **CELL_MUTANTS}
-assert len(MUTANTS) == len(CLAIM_MUTANTS) + len(CELL_MUTANTS), "two mutants have one name"
+TABLES = (CLAIM_MUTANTS, CELL_MUTANTS, REPLAY_MUTANTS)
+MUTANTS = {name: mutant for table in TABLES for name, mutant in table.items()}
+assert len(MUTANTS) == sum(map(len, TABLES)), "two mutants have one name"
 
 
 def test_every_place_that_rejects_has_a_mutant() -> None:

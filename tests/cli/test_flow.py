@@ -110,6 +110,30 @@ def test_a_verifier_with_the_weights_needs_no_hints(files: Files, tmp_path: Path
     assert "with the key" in refused(*verify(files, files.key, challenge=challenge, opening=opening))
 
 
+def test_a_verifier_with_the_weights_runs_the_request_again(files: Files, tmp_path: Path) -> None:
+    words = ("replay", files.model, files.receipt, "--request", files.request)
+    found = done(*words)
+    assert (found["verified"], found["complete"]) == (True, True)
+    assert "verified" in call(*words).out
+    receipt, node = Receipt.decode(files.receipt.read_bytes()), NodeIdentity.load(files.identity)
+    ((name, tokens),) = receipt.outputs
+    for changes, step in (
+        ({"trace_root": bytes(32)}, 7),
+        ({"outputs": ((name, bytes([tokens[0] ^ 1]) + tokens[1:]),)}, 9),
+        ({"rows": receipt.rows + 1}, 5),
+    ):
+        forged: Receipt = replace(receipt, **changes)
+        path = tmp_path / "receipt"
+        path.write_bytes(forged.signed(node.sign(forged.signed_digest)).encode())
+        rejected = call(words[0], files.model, path, *words[3:], "--json")
+        assert (rejected.status, rejected.json["step"], rejected.json["verified"]) == (1, step, False)
+        assert rejected.json["receipt_digest"] == Receipt.decode(path.read_bytes()).digest.hex()
+    assert "kind key" in refused("replay", files.key, *words[2:])
+    other = tmp_path / "request"
+    other.write_bytes(replace(Request.decode(files.request.read_bytes()), nonce=bytes(32)).encode())
+    assert "another request" in call(*words[:4], other).err
+
+
 def test_sampled_cells(files: Files, key: Path, tmp_path: Path) -> None:
     challenge, opening = tmp_path / "challenge", tmp_path / "opening"
     made = done(*ask(files), "-o", challenge, "--cells", 5, "--seed", "00ff")
