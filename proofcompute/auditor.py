@@ -26,7 +26,7 @@ from proofcompute.messages import (
     require_within,
 )
 from proofcompute.model import Model
-from proofcompute.verifier import Key, Verified
+from proofcompute.verifier import Key, Verified, replay
 from proofcompute.verifier.claim import check_receipt
 from proofcompute.verifier.verify import verify
 
@@ -167,6 +167,19 @@ class Auditor:
         opening = opened(challenge)
         waited = time.monotonic() - start
         return self.check(request, receipt, challenge, opening, waited=waited, progress=progress)
+
+    def replay(
+        self, request: Request, receipt: bytes, *, progress: Callable[[int], None] | None = None
+    ) -> Verified:
+        """Check a receipt by computing all of it again, with nothing more from the node.
+
+        ``progress`` gets the number of rows that each step computed. VerificationError if the receipt is not
+        what the model gives, InputError if the auditor does not hold the model.
+        """
+        if not isinstance(self.holds, Model):
+            raise InputError("only who holds the model can compute an answer again")
+        self.claim(request, receipt)
+        return replay(self.holds, request, receipt, kernels=self.kernels, node=self.node, progress=progress)
 
     def deadline(self, claim: Claim) -> float:
         """Seconds from the challenge in which the node must have opened cells of this claim."""

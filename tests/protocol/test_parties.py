@@ -242,3 +242,14 @@ def test_a_nonce_in_the_keys_log_is_known_to_the_next_auditor() -> None:
     assert verifier.attempts == auditor(key).attempts == 1
     with pytest.raises(pc.MismatchError, match="nonce"):
         auditor(key).claim(second, prover.answer(second).receipt)
+
+
+def test_who_holds_the_model_computes_an_answer_again() -> None:
+    asked, verifier = request(sampling=synthetic.SAMPLED), auditor(synthetic.model())
+    answer = node().answer(asked)
+    assert verifier.replay(asked, answer.receipt).complete
+    for holds in (synthetic.model().card, pc.keygen(synthetic.model(), synthetic.KERNELS)):
+        with pytest.raises(pc.InputError, match="model"):
+            auditor(holds).replay(asked, answer.receipt)
+    with pytest.raises(pc.VerificationError):
+        auditor(synthetic.model(), retention=10**9).replay(asked, answer.receipt)
