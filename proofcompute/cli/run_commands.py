@@ -117,7 +117,7 @@ def request(
 
     what = read_prompt(prompt, prompt_file)
     if what is None:
-        raise InputError("say what to ask: --prompt or --prompt-file")
+        raise InputError("say what to ask: --prompt or --prompt-file (see: proofcompute request --help)")
     options = _options(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
     if nonce is not None:
         options["nonce"] = hex_bytes(nonce, "the nonce")
