@@ -129,7 +129,7 @@ def test_messages_may_come_through_pipes(
     files: Files, key: Path, piped: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     run, challenge, opening = tmp_path / "run", tmp_path / "challenge", tmp_path / "opening"
-    done("run", files.model, piped(files.request), "-o", run, "--identity", piped(files.identity))
+    done("run", files.model, piped(files.request), "-o", run)
     done("challenge", piped(files.receipt), "-o", challenge, "--all")
     done("open", files.run, piped(challenge), "-o", opening)
     messages = (piped(files.receipt), piped(challenge), piped(opening))
@@ -152,6 +152,7 @@ def test_files_that_are_read_at_several_places_are_plain(
         ("import", piped(files.gguf), "-o", out),
         ("keygen", piped(files.model), "-o", out),
         ("run", piped(files.model), files.request, "-o", out),
+        ("run", files.model, files.request, "-o", out, "--identity", piped(files.identity)),
         ("verify", piped(files.key), *rest),
         ("inspect", piped(files.model)),
     ):
