@@ -22,6 +22,7 @@ from proofcompute.cli import (
 )
 from proofcompute.cli.common import complain, printable, rejection
 from proofcompute.errors import ProofcomputeError, VerificationError
+from proofcompute.supported import summary
 from proofcompute.version import __version__
 
 __all__ = ["app", "run"]
@@ -37,8 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("import")(model_commands.import_)
-app.command("inspect")(inspecting.inspect)
+app.command("import", epilog=summary())(model_commands.import_)
+app.command("inspect", epilog=summary())(inspecting.inspect)
 app.command("identity")(model_commands.identity)
 app.command("keygen")(model_commands.keygen)
 app.command("request")(run_commands.request)
