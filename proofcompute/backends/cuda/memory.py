@@ -150,17 +150,8 @@ class DeviceMemory:
         return known
 
     def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
-        def afresh(given: Sequence[Place]) -> Any:
-            self._turns = {}  # a step that could not be captured left arrays that were never computed
-            return f(given)
-
         with self.one_step():
-            return self._steps.run(key, places, afresh)
-
-    @property
-    def refused(self) -> Sequence[str]:
-        """Why steps could not be captured; empty if all could."""
-        return self._steps.refused
+            return self._steps.run(key, places, f)
 
     @contextmanager
     def one_step(self) -> Iterator[None]:
