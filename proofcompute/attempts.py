@@ -18,7 +18,7 @@ cut short by a crash was therefore followed by no check; the next attempt writes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Final, Protocol, final
@@ -97,17 +97,30 @@ class MemoryLog:
     def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
         self._known = _Known(attempts)
         self._lock = Lock()
+        self._moved: Log | None = None
 
     @property
     def attempts(self) -> Sequence[Attempt]:
         """See Log."""
-        return self._known.attempts
+        return self._known.attempts if self._moved is None else self._moved.attempts
 
     def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
         """See Log."""
         with self._lock:
+            if self._moved is not None:
+                return self._moved.attempt(nonce, digest)
             self._known.check(nonce, digest)
             return self._known.add(nonce, digest)
+
+    def move(self, place: Callable[[Sequence[Attempt]], Log]) -> Log:
+        """The log that ``place`` makes of the attempts so far; it gets those that are made here from now on.
+
+        None is made in between, and none is lost by who still counts here.
+        """
+        with self._lock:
+            if self._moved is None:
+                self._moved = place(self._known.attempts)
+            return self._moved
 
 
 @final
@@ -119,19 +132,19 @@ class FileLog:
             another too.
         start: where the first record is.
         anchor: the 32 bytes before it.
-        attempts: the records read so far.
+        records: what the file holds from there on; one that was cut short at the end is left out.
+
+    FormatError or LimitError as :func:`read_records`.
     """
 
-    def __init__(self, path: Path, start: int, anchor: bytes, attempts: Iterable[Attempt] = ()) -> None:
+    def __init__(self, path: Path, start: int, anchor: bytes, records: bytes = b"") -> None:
         self.path = path.absolute()
         """Where the file is, whatever becomes of the working directory."""
         self._start = start
-        self._anchor = anchor
         self._known = _Known()
         self._link = anchor
         self._lock = Lock()
-        for attempt in attempts:
-            self._add(*attempt)
+        self._take(records)
 
     @property
     def attempts(self) -> Sequence[Attempt]:
@@ -161,10 +174,12 @@ class FileLog:
         if not self._catch_up(fd):
             return None
         self._known.check(nonce, digest)
-        if os.write(fd, _record(self._link, nonce, digest)) != RECORD:
+        record = _record(self._link, nonce, digest)
+        if os.write(fd, record) != RECORD:
             raise OSError("only a part was written")
         os.fsync(fd)
-        return self._add(nonce, digest)
+        self._link = record[-LINK:]
+        return self._known.add(nonce, digest)
 
     def _catch_up(self, fd: int) -> bool:
         """Read what others added, and take away what they did not finish; False if it is another file."""
@@ -172,16 +187,19 @@ class FileLog:
         if _read(fd, at - len(self._link), at) != self._link:
             return False
         size = os.fstat(fd).st_size
-        for attempt in read_records(_read(fd, at, size), self._link, self.path):
-            self._add(*attempt)
+        self._take(_read(fd, at, size))
         torn = (size - self._start) % RECORD
         if torn:
             os.ftruncate(fd, size - torn)
         return True
 
-    def _add(self, nonce: bytes, digest: bytes) -> int:
-        self._link = _link(self._link, nonce, digest)
-        return self._known.add(nonce, digest)
+    def _take(self, records: bytes) -> None:
+        """Know the records that follow the last one."""
+        found = read_records(records, self._link, self.path)
+        for attempt in found:
+            self._known.add(*attempt)
+        if found:
+            self._link = records[RECORD * len(found) - LINK : RECORD * len(found)]
 
 
 def read_records(data: bytes, anchor: bytes, what: object = "the key") -> list[Attempt]:

@@ -106,11 +106,16 @@ def _cpu() -> DeviceReport:
 
 
 def _cuda() -> list[DeviceReport]:
+    from proofcompute.backends.cuda import cublaslt
     from proofcompute.backends.cuda.probe import probe
 
     found = probe()
     if not found.devices:
         return [DeviceReport("cuda", "none", found.why_not([0]), {"driver": found.driver})]
+    try:
+        products = cublaslt.version(cublaslt.find_cublaslt(found.driver // 1000))
+    except DeviceError as error:
+        products = f"own kernels only: {error}"
     return [
         DeviceReport(
             f"cuda:{ordinal}" if ordinal else "cuda",
@@ -122,6 +127,7 @@ def _cuda() -> list[DeviceReport]:
                 "architecture": f"sm_{device.capability}",
                 "memory": device.memory,
                 "driver": found.driver,
+                "products": products,
             },
         )
         for ordinal, device in enumerate(found.devices)

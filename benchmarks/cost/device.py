@@ -47,6 +47,7 @@ class CountingDevice:
         self.capability = capability
         self.blocks = blocks
         self.library = False
+        self.no_library = "nothing is computed"
         self.allocated = 0
         self.launches: list[Launched] = []
         self.timeline: list[Launched | Mark] = []
@@ -135,6 +136,9 @@ class CountingDevice:
     def end(self) -> Any:
         made, self._making = self._making, None
         return made
+
+    def abandon(self) -> None:
+        self._making = None
 
     def replay(self, graph: Any) -> None:
         self.launches += graph

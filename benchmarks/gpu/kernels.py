@@ -79,7 +79,7 @@ def products(k: Kernels, size: Sizes) -> Iterator[Measurement]:
 
 
 def vendor(k: CudaKernels, size: Sizes) -> Iterator[Measurement]:
-    """The bare product by the vendor's library, cuBLAS, where the device has it."""
+    """The bare product by the vendor's library, cuBLASLt, where the device has it."""
     device, n, d = k.device, size.rows, size.width
     if not device.library:
         return
@@ -93,7 +93,9 @@ def vendor(k: CudaKernels, size: Sizes) -> Iterator[Measurement]:
     device.download(acc.part(0, found.nbytes), found)
     assert found.tobytes() == NumpyKernels().product(q[:CHECKED], w).tobytes()
     spent = seconds(call, partial(wait, k), size.least)
-    yield Measurement("product, cuBLAS", 2 * n * d * d / spent / 1e12, "TOPS", {"rows": n, "contraction": d})
+    yield Measurement(
+        "product, cuBLASLt", 2 * n * d * d / spent / 1e12, "TOPS", {"rows": n, "contraction": d}
+    )
 
 
 def freivalds(k: Kernels, size: Sizes) -> Iterator[Measurement]:

@@ -22,6 +22,7 @@ from proofcompute.cli import (
 )
 from proofcompute.cli.common import complain, printable, rejection
 from proofcompute.errors import ProofcomputeError, VerificationError
+from proofcompute.supported import summary
 from proofcompute.version import __version__
 
 __all__ = ["app", "run"]
@@ -37,8 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("import")(model_commands.import_)
-app.command("inspect")(inspecting.inspect)
+app.command("import", epilog=summary())(model_commands.import_)
+app.command("inspect", epilog=summary())(inspecting.inspect)
 app.command("identity")(model_commands.identity)
 app.command("keygen")(model_commands.keygen)
 app.command("request")(run_commands.request)
@@ -47,6 +48,8 @@ app.command("challenge")(verify_commands.challenge)
 app.command("open")(run_commands.open_)
 app.command("verify")(verify_commands.verify)
 app.command("replay")(replay_command.replay)
+app.command("verify-many")(verify_commands.verify_many)
+app.command("verify-public")(verify_commands.verify_public)
 app.command("devices")(device_commands.devices)
 app.command("cubins")(device_commands.cubins)
 app.command("demo")(demo.demo)

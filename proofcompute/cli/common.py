@@ -8,7 +8,7 @@ import re
 import shlex
 import stat
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -90,10 +90,10 @@ class Output:
             # a value of several lines must not look like several facts
             self.say(f"{name:<{width}}  " + str(value).replace("\n", "\n" + " " * (width + 2)))
 
-    def result(self, fields: dict[str, object]) -> None:
+    def result(self, fields: Mapping[str, object]) -> None:
         """What a program wants to know; without ``--json`` it is left out."""
         if self.as_json:
-            print(json.dumps(fields), flush=True)
+            print(json.dumps(dict(fields)), flush=True)
 
 
 class Advance(Protocol):

@@ -23,6 +23,8 @@ def devices(json: Json = False) -> None:
     for report in found:
         state = f"cannot be used: {report.problem}" if report.problem else "ready"
         out.say(f"{report.device:<6}  {report.description:<{width}}  {state}")
+        if products := report.fields.get("products"):
+            out.say(f"        products of many rows: {products}")
     chosen = "cuda" if kernels_for("auto").name == "cuda" else "cpu"
     out.say(f"auto    is {chosen}")
     out.result(

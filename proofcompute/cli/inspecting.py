@@ -67,6 +67,8 @@ def _gguf(path: Path) -> Facts:
         "chat_template": bool(checkpoint.chat_template),
         **{k: v for k, v in asdict(checkpoint.decoder).items() if k not in ("rope", "vocabulary")},
         "rope_base": checkpoint.decoder.rope.base,
+        **{f"note {i}": note for i, note in enumerate(checkpoint.notes, 1)},
+        "not_used": checkpoint.unused,
     }
 
 

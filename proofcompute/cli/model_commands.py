@@ -16,7 +16,9 @@ from proofcompute.cli.common import (
     Output,
     check_output,
     command_line,
+    complain,
     kernels,
+    printable,
     progress,
     size,
 )
@@ -32,14 +34,17 @@ def import_(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Compile a checkpoint into a model file."""
+    """Compile a checkpoint into a model file; of a split one, name the first part."""
     out = Output(json)
     check_output(output)
-    from proofcompute.importers import import_gguf
+    from proofcompute.importers import compile_decoder, open_gguf
 
     start = time.perf_counter()
+    checkpoint = open_gguf(source)
+    for note in checkpoint.notes:
+        complain("note: " + printable(note))
     with progress("import") as advance:
-        model = import_gguf(source, kernels(device), precision, lambda done, total: advance(1, total))
+        model = compile_decoder(checkpoint, kernels(device), precision, lambda done, total: advance(1, total))
     model.save(output)
     nbytes = output.stat().st_size
     seconds = time.perf_counter() - start
@@ -49,6 +54,7 @@ def import_(
             "model": str(output),
             "model_id": model.model_id.hex(),
             "precision": precision,
+            "notes": checkpoint.notes,
             "bytes": nbytes,
             "seconds": seconds,
         }

@@ -101,6 +101,10 @@ def request(
     repetition_penalty: Penalty = 1.0,
     seed: Seed = None,
     stop: Stop = None,
+    ignore_end: Annotated[
+        bool, typer.Option("--ignore-end", help="Go on after tokens that end a text.")
+    ] = False,
+    choice: Annotated[int, typer.Option(help="Which of several answers to ask for, 0 to 127.")] = 0,
     nonce: Nonce = None,
     node: Node = None,
     system: System = None,
@@ -117,8 +121,9 @@ def request(
 
     what = read_prompt(prompt, prompt_file)
     if what is None:
-        raise InputError("say what to ask: --prompt or --prompt-file")
+        raise InputError("say what to ask: --prompt or --prompt-file (see: proofcompute request --help)")
     options = _options(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
+    options |= {"ignore_end": ignore_end, "choice": choice}
     if nonce is not None:
         options["nonce"] = hex_bytes(nonce, "the nonce")
     if node is not None:

@@ -128,9 +128,13 @@ class Checkpoint:
     licence: str
     """What the file says about its licence; may be empty. Untrusted."""
     digest: bytes
-    """SHA-256 of the whole file."""
+    """SHA-256 of the whole file; of a checkpoint in parts, SHA-256 of their digests."""
     read_rows: Callable[[str, int, int], F32]
     """Rows a..b of a tensor that exists; the format's reader. Use :meth:`tensor` and :meth:`rows`."""
+    notes: tuple[str, ...] = ()
+    """What was guessed or corrected, in sentences for whoever imports it."""
+    unused: tuple[str, ...] = ()
+    """Metadata keys that change nothing and were not read. Untrusted."""
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -21,23 +21,19 @@ from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from proofcompute.errors import FormatError, UnsupportedError
-from proofcompute.files import require_plain
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.gguf_fields import Fields
-from proofcompute.importers.gguf_scan import GgufHeader, GgufTensor, scan_stream
+from proofcompute.importers.gguf_metadata import check_kind, refuse_others, unused
+from proofcompute.importers.gguf_parts import Contents, Stored, read_parts
+from proofcompute.importers.gguf_scan import GgufTensor, Value
 from proofcompute.importers.gguf_vocabulary import read_chat_template, read_vocabulary
-from proofcompute.importers.hashed_file import HashedFile, hashed
 from proofcompute.kernels import F32
 from proofcompute.limits import MAX_CONTEXT, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH
+from proofcompute.supported import STORAGE_TYPES
+from proofcompute.vocabulary import Vocabulary
 
-__all__ = ["ARCHITECTURES", "open_gguf", "stored_name"]
+__all__ = ["open_gguf", "stored_name"]
 
-ARCHITECTURES: Final = ("llama", "qwen2")
-STORAGE_TYPES: Final = frozenset(
-    "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S "
-    "IQ1_S IQ1_M IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4".split()
-)
-"""Storage types of weights that become float32 here."""
 _FACTORS: Final = "rope_freqs.weight"
 _LAYER_NAMES: Final = {
     "attention.norm": "attn_norm.weight",
@@ -61,39 +57,46 @@ _OTHER_NAMES: Final = {
 
 
 def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
-    """Open the file at ``path``: its header is read and checked now, weights when they are asked for.
+    """Open the file at ``path``, the first part of a split checkpoint or all of it.
+
+    Its header is read and checked now (the architecture first, then the tokenizer), weights when they are
+    asked for.
 
     Raises:
         FormatError: not a well-formed GGUF file, or one in which something is missing or does not fit.
         LimitError: larger in some respect than this library allows.
         UnsupportedError: an architecture, storage type, tokenizer or option that is not implemented.
         StorageError: it cannot be read.
-        InputError: it is a pipe or a device.
+        InputError: it is a pipe, a device or a later part, or a later part is missing.
     """
-    path = Path(path)
-    require_plain(path, "checkpoint")
-    header, file = hashed(path, lambda stream, size: scan_stream(stream, size, path.name))
-    vocabulary = read_vocabulary(header.metadata)
-    decoder = _read_decoder(header, len(vocabulary.tokens), file)
-    tensors = _match_tensors(header, decoder)
-    general = Fields(header.metadata, "general.")
+    notes: list[str] = []
+    found: list[Vocabulary] = []
+
+    def check(metadata: Mapping[str, Value]) -> None:
+        check_kind(metadata)
+        found.append(read_vocabulary(metadata, notes))
+
+    contents = read_parts(Path(path), check)
+    (vocabulary,), metadata = found, contents.metadata
+    decoder = _read_decoder(contents, len(vocabulary.tokens))
+    tensors = _match_tensors(contents, decoder)
+    general = Fields(metadata, "general.")
     return Checkpoint(
         decoder=decoder,
         vocabulary=vocabulary,
-        chat_template=read_chat_template(header.metadata),
-        name=general.text("name", ""),
-        licence=general.text("license", ""),
-        digest=file.digest,
-        read_rows=lambda name, a, b: _read_rows(file, tensors[name], a, b),
+        chat_template=read_chat_template(metadata),
+        name=general.description("name"),
+        licence=general.description("license"),
+        digest=contents.digest,
+        read_rows=lambda name, a, b: _read_rows(tensors[name], a, b),
+        notes=tuple(notes),
+        unused=unused(metadata, check_kind(metadata)),
     )
 
 
-def _read_decoder(header: GgufHeader, tokens: int, file: HashedFile) -> Decoder:
-    architecture = Fields(header.metadata, "general.").text("architecture")
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise UnsupportedError(f"architecture {architecture!r} is not supported; supported are {known}")
-    fields = Fields(header.metadata, f"{architecture}.")
+def _read_decoder(contents: Contents, tokens: int) -> Decoder:
+    architecture = check_kind(contents.metadata)
+    fields = Fields(contents.metadata, f"{architecture}.")
     width = fields.integer("embedding_length", 1, MAX_WIDTH)
     heads = fields.integer("attention.head_count", 1, MAX_WIDTH)
     kv_heads = fields.integer("attention.head_count_kv", 1, MAX_WIDTH, heads)
@@ -106,11 +109,6 @@ def _read_decoder(header: GgufHeader, tokens: int, file: HashedFile) -> Decoder:
         raise UnsupportedError("keys and values of different lengths are not supported")
     if fields.integer("vocab_size", 1, MAX_VOCABULARY, tokens) != tokens:
         raise FormatError(f"{architecture}.vocab_size disagrees with the {tokens} tokens of the tokenizer")
-    for key in ("expert_count", "expert_used_count", "attention.sliding_window"):
-        if fields.integer(key, 0, MAX_WIDTH, 0):
-            raise UnsupportedError(f"{architecture}.{key} other than 0 is not supported")
-    if not fields.flag("attention.causal", default=True):
-        raise UnsupportedError("attention that is not causal is not supported")
     decoder = Decoder(
         layers=fields.integer("block_count", 1, MAX_SEGMENTS),
         width=width,
@@ -121,18 +119,15 @@ def _read_decoder(header: GgufHeader, tokens: int, file: HashedFile) -> Decoder:
         context=fields.integer("context_length", 1, MAX_CONTEXT),
         vocabulary=tokens,
         eps=fields.positive("attention.layer_norm_rms_epsilon"),
-        rope=_read_rope(header, fields, architecture, head_dim, file),
-        tied="output.weight" not in header.tensors,
-        qkv_bias="blk.0.attn_q.bias" in header.tensors,
+        rope=_read_rope(contents, fields, architecture, head_dim),
+        tied="output.weight" not in contents.tensors,
+        qkv_bias="blk.0.attn_q.bias" in contents.tensors,
     )
-    if unread := fields.unread():
-        raise UnsupportedError(f"metadata key {unread[0]!r} is unknown and could change the arithmetic")
+    refuse_others(contents.metadata, f"{architecture}.", fields.unread(), "the arithmetic")
     return decoder
 
 
-def _read_rope(
-    header: GgufHeader, fields: Fields, architecture: str, head_dim: int, file: HashedFile
-) -> Rope:
+def _read_rope(contents: Contents, fields: Fields, architecture: str, head_dim: int) -> Rope:
     dimensions = fields.integer("rope.dimension_count", 2, head_dim, head_dim)
     if dimensions % 2:
         raise FormatError(f"{architecture}.rope.dimension_count is {dimensions}, which is odd")
@@ -148,12 +143,12 @@ def _read_rope(
         factors = (factor,) * (dimensions // 2)
     elif factor != 1.0:
         raise FormatError(f"{architecture}.rope.scaling.factor is {factor}, but there is no scaling")
-    if _FACTORS in header.tensors:
+    if _FACTORS in contents.tensors:
         if factors is not None:
             raise UnsupportedError(f"linear rope scaling together with {_FACTORS} is not supported")
-        tensor = header.tensors[_FACTORS]
-        _check(tensor, (dimensions // 2,))
-        found = _read_rows(file, tensor, 0, dimensions // 2)
+        stored = contents.tensors[_FACTORS]
+        _check(stored.tensor, (dimensions // 2,))
+        found = _read_rows(stored, 0, dimensions // 2)
         if not (np.isfinite(found) & (found > 0)).all():
             raise FormatError(f"{_FACTORS}: a factor is not positive and finite")
         factors = tuple(found.tolist())
@@ -165,21 +160,20 @@ def _read_rope(
     )
 
 
-def _match_tensors(header: GgufHeader, decoder: Decoder) -> Mapping[str, GgufTensor]:
+def _match_tensors(contents: Contents, decoder: Decoder) -> Mapping[str, Stored]:
     """Canonical name -> tensor; every tensor of the decoder is there, fits, and there are no others."""
     # each layer has tensors of its own, so this bounds what is built next by the size of the file
-    if decoder.layers > len(header.tensors):
-        raise FormatError(f"{decoder.layers} layers, but only {len(header.tensors)} tensors")
-    found: dict[str, GgufTensor] = {}
+    if decoder.layers > len(contents.tensors):
+        raise FormatError(f"{decoder.layers} layers, but only {len(contents.tensors)} tensors")
+    found: dict[str, Stored] = {}
     for name, shape in tensor_shapes(decoder).items():
-        stored = stored_name(name)
-        tensor = header.tensors.get(stored)
-        if tensor is None:
-            raise FormatError(f"tensor {stored!r} is missing")
-        _check(tensor, shape)
-        found[name] = tensor
-    expected = {t.name for t in found.values()} | {_FACTORS}
-    if extra := [name for name in header.tensors if name not in expected]:
+        stored = contents.tensors.get(stored_name(name))
+        if stored is None:
+            raise FormatError(f"tensor {stored_name(name)!r} is missing")
+        _check(stored.tensor, shape)
+        found[name] = stored
+    expected = {s.tensor.name for s in found.values()} | {_FACTORS}
+    if extra := [name for name in contents.tensors if name not in expected]:
         raise UnsupportedError(f"tensor {extra[0]!r} is not part of a supported decoder")
     return found
 
@@ -199,8 +193,9 @@ def _check(tensor: GgufTensor, shape: tuple[int, ...]) -> None:
         raise UnsupportedError(f"tensor {tensor.name!r} is stored as {tensor.type}, which is not supported")
 
 
-def _read_rows(file: HashedFile, tensor: GgufTensor, a: int, b: int) -> F32:
+def _read_rows(stored: Stored, a: int, b: int) -> F32:
     """Rows a..b in float32. A vector counts as many rows, but its storage blocks may span several."""
+    file, tensor = stored
     vector = len(tensor.shape) == 1
     row_bytes = tensor.nbytes if vector else tensor.nbytes // tensor.shape[0]
     first, count = (0, 1) if vector else (a, b - a)

@@ -43,6 +43,11 @@ class Fields:
             raise LimitError(f"{self._prefix}{key} has {len(found)} characters, the limit is {limit}")
         return found
 
+    def description(self, key: str, *, limit: int = 1 << 10) -> str:
+        """A string for people, cut after ``limit`` characters; may be missing."""
+        found = self._get(key, str, "")
+        return found if len(found) <= limit else found[: limit - 1] + "\u2026"
+
     def integer(self, key: str, lo: int, hi: int, default: int | None = None) -> int:
         """An integer between ``lo`` and ``hi``, both inclusive; LimitError above ``hi``."""
         found = self._get(key, int, default)

@@ -1,12 +1,14 @@
 """The vocabulary in a GGUF file's metadata (``tokenizer.*``), for "gpt2" and "llama" tokenizers.
 
-What llama.cpp assumes where a key is missing is assumed here. Keys that only name further special tokens
-(fill-in-the-middle, padding, separators) change nothing in a text's encoding and are not read; a key that
-would change it and is not implemented is refused by name.
+What llama.cpp assumes where a key is missing is assumed here, and noted. Keys that only name further special
+tokens (fill-in-the-middle, padding, separators) change nothing in a text's encoding and are not read; a key
+that would change it and is not implemented is refused by name. Marks of a chat that a file has among its
+texts are made control tokens, as in llama.cpp.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
@@ -17,6 +19,7 @@ from proofcompute.errors import FormatError, LimitError, UnsupportedError
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_scan import Value
 from proofcompute.limits import MAX_TEMPLATE, MAX_VOCABULARY
+from proofcompute.supported import TOKENIZERS, WORD_RULES
 from proofcompute.vocabulary import BYTE, CONTROL, NORMAL, USER_DEFINED, Vocabulary, byte_alphabet
 
 __all__ = ["read_chat_template", "read_vocabulary"]
@@ -35,24 +38,61 @@ _END_NAMES: Final = frozenset(
     )
 )
 """Names of tokens after which no model goes on with its answer; files declare only some of them as ends."""
+_MARK: Final = re.compile(r"<[|\uff5c][^|\uff5c<>\s]+[|\uff5c]>")
+"""How marks of a chat are written: <|name|>, with the full-width bars of some models too."""
+_MARKS: Final = frozenset(
+    (
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "[INST]",
+        "[/INST]",
+        "[SYSTEM_PROMPT]",
+        "[/SYSTEM_PROMPT]",
+        "[AVAILABLE_TOOLS]",
+        "[/AVAILABLE_TOOLS]",
+        "[TOOL_CALLS]",
+        "[TOOL_RESULTS]",
+        "[/TOOL_RESULTS]",
+    )
+)
+"""Marks of published models that are written otherwise."""
+_SHOWN: Final = 8
+"""Names that a note lists."""
+_HARMLESS: Final = frozenset(("scores", "merges", "pre", "token_type_count", "added_tokens"))
+"""Keys that mean nothing to the tokenizers that do not read them."""
+_NEUTRAL: Final[Mapping[str, tuple[Value, ...]]] = {
+    "remove_extra_whitespaces": (False,),
+    "escape_whitespaces": (True,),
+    "precompiled_charsmap": ((), ""),
+}
+"""Keys that change nothing with these values."""
 _SPACE: Final = "\u2581"
 """How SentencePiece writes a space."""
 
 
-def read_vocabulary(metadata: Mapping[str, Value]) -> Vocabulary:
-    """The vocabulary that ``metadata`` describes.
+def read_vocabulary(metadata: Mapping[str, Value], notes: list[str] | None = None) -> Vocabulary:
+    """The vocabulary that ``metadata`` describes; ``notes`` gets a sentence for all that was guessed or
+    corrected.
 
     Raises FormatError or LimitError for what is missing or wrong, UnsupportedError for another kind.
     """
+    notes = [] if notes is None else notes
     fields = Fields(metadata, "tokenizer.ggml.")
     model = fields.text("model")
-    if model not in ("gpt2", "llama"):
-        raise UnsupportedError(f"tokenizer.ggml.model {model!r} is not supported; 'gpt2' and 'llama' are")
+    if model not in TOKENIZERS:
+        known = ", ".join(TOKENIZERS)
+        raise UnsupportedError(f"tokenizer.ggml.model {model!r} is not supported; supported are {known}")
     bpe = model == "gpt2"
+    pre = _word_rule(fields, notes) if bpe else ""
     for key in ("add_eos_token", "add_sep_token", "normalizer.lowercase", *(("add_space_prefix",) * bpe)):
         if fields.flag(key, default=False):
             raise UnsupportedError(f"tokenizer.ggml.{key} is not supported with the tokenizer {model!r}")
-    names, kinds = fields.array("tokens", str), list(fields.array("token_type", int))
+    names = list(fields.array("tokens", str))
+    if bpe and not fields.has("token_type"):
+        notes.append("the file has no token types: all tokens are taken as text, but for the marks of a chat")
+        kinds = [NORMAL] * len(names)
+    else:
+        kinds = list(fields.array("token_type", int))
     if len(names) != len(kinds):
         raise FormatError(f"tokenizer.ggml.token_type has {len(kinds)} elements for {len(names)} tokens")
     if not all(NORMAL <= kind <= BYTE for kind in kinds):
@@ -62,20 +102,24 @@ def read_vocabulary(metadata: Mapping[str, Value]) -> Vocabulary:
         _token_id(fields, name, len(names), None if bpe else default)
         for name, default in (("bos", 1), ("eos", 2), ("unknown", 0))
     )
+    merges = fields.array("merges", str) if bpe else ()
+    _correct_marks(names, kinds, merges, bpe, notes)
     ends = _end_ids(fields, eos, names, kinds)
     for i in ends:
         kinds[i] = CONTROL
-    pre = fields.text("pre", "default") if bpe else ""
+    template = Fields(metadata, "tokenizer.").text("chat_template", "", limit=MAX_TEMPLATE)
+    _note_user_defined(template, names, kinds, notes)
     read = _bpe_token if bpe else _spm_token
     tokens = tuple(read(i, name, kind) for i, (name, kind) in enumerate(zip(names, kinds, strict=True)))
     scores = () if bpe else np.array(fields.array("scores", float), np.float32).view(np.uint32).tolist()
     add_bos = fields.flag("add_bos_token", default=not bpe or pre in _BEGIN_WITH_BOS)
+    _refuse_unknown(metadata, fields)
     return Vocabulary(
         kind="bpe" if bpe else "spm",
         pre=pre,
         tokens=tokens,
         types=bytes(kinds),
-        merges=_merges(fields.array("merges", str), names, kinds) if bpe else (),
+        merges=_merges(merges, names, kinds),
         scores=tuple(scores),
         bos=bos,
         eos=eos,
@@ -84,6 +128,78 @@ def read_vocabulary(metadata: Mapping[str, Value]) -> Vocabulary:
         add_bos=add_bos,
         add_space=not bpe and fields.flag("add_space_prefix", default=True),
     )
+
+
+def _word_rule(fields: Fields, notes: list[str]) -> str:
+    if not fields.has("pre"):
+        notes.append(
+            "the file names no pre-tokenizer (it is older than the key): 'default' is taken, as by "
+            "llama.cpp, which may cut words otherwise than the model has learnt"
+        )
+    name = fields.text("pre", "default")
+    if name not in WORD_RULES:
+        known = ", ".join(sorted(WORD_RULES))
+        raise UnsupportedError(f"pre-tokenizer {name!r} is not supported; supported are {known}")
+    return name
+
+
+def _correct_marks(
+    names: list[str], kinds: list[int], merges: Sequence[str], bpe: bool, notes: list[str]
+) -> None:
+    """Make control tokens of the marks of a chat that the file has among its texts.
+
+    A mark that is text is either letters in the prompt or, user-defined, found in what anybody says.
+    """
+    marks = {}
+    for i, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+        if not name.startswith(("<", "[")):
+            continue
+        if kind == NORMAL and bpe:
+            name = _letters(name)
+        if kind in (NORMAL, USER_DEFINED) and (_MARK.fullmatch(name) or name in _MARKS):
+            marks[i] = name
+    if marks:
+        made = {left + right for left, _, right in (merge.partition(" ") for merge in merges)}
+        if words := [name for i, name in marks.items() if names[i] in made]:
+            notes.append("the tokenizer makes marks of a chat out of letters: " + _few(words))
+        marks = {i: name for i, name in marks.items() if names[i] not in made}
+    for i, name in marks.items():
+        names[i], kinds[i] = name, CONTROL
+    if marks:
+        notes.append("typed as text in the file, and taken as control tokens: " + _few(list(marks.values())))
+
+
+def _letters(name: str) -> str:
+    """What a token of byte-level BPE prints, or its name where that is no text."""
+    try:
+        return _bpe_token(0, name, NORMAL).decode()
+    except (FormatError, UnicodeDecodeError):
+        return name
+
+
+def _note_user_defined(template: str, names: Sequence[str], kinds: Sequence[int], notes: list[str]) -> None:
+    found = [
+        name
+        for name, kind in zip(names, kinds, strict=True)
+        if kind == USER_DEFINED and len(name) > 2 and not name.isspace() and name in template
+    ]
+    if found:
+        notes.append(
+            "user-defined tokens of the chat template, which what anybody says may hold too: " + _few(found)
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _refuse_unknown(metadata: Mapping[str, Value], fields: Fields) -> None:
+    """UnsupportedError for a key that could change the tokens of a text and is not known."""
+    for key in fields.unread():
+        name = key.removeprefix("tokenizer.ggml.")
+        if name in _HARMLESS or name.endswith("_token_id") or metadata[key] in _NEUTRAL.get(name, ()):
+            continue
+        raise UnsupportedError(f"metadata key {key!r} is unknown and could change a text's tokens")
 
 
 def read_chat_template(metadata: Mapping[str, Value]) -> str | None:
@@ -139,7 +255,10 @@ def _spm_token(i: int, name: str, kind: int) -> bytes:
 def _merges(merges: Sequence[str], names: Sequence[str], kinds: Sequence[int]) -> tuple[tuple[int, int], ...]:
     if len(merges) > MAX_VOCABULARY:
         raise LimitError(f"{len(merges)} merges, the limit is {MAX_VOCABULARY}")
-    ids = {name: i for i, (name, kind) in enumerate(zip(names, kinds, strict=True)) if kind == NORMAL}
+    ids: dict[str, int] = {}
+    for i, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+        if kind == NORMAL:
+            ids.setdefault(name, i)
     pairs = []
     for rank, merge in enumerate(merges):
         left, _, right = merge.partition(" ")

@@ -121,7 +121,9 @@ def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cel
     hashing: a verifier whose seed is known before the receipt audits nothing.
     """
     total = claim.statement.cells
-    if not 1 <= count or min(count, total) > MAX_CELLS:  # nothing is listed before this
+    if (
+        type(count) is not int or not 1 <= count or min(count, total) > MAX_CELLS
+    ):  # nothing is listed before this
         raise InputError(f"{count} cells cannot be drawn: ask for 1 to {MAX_CELLS}")
     if count >= total:
         return _cells_at(claim.statement, range(total))

@@ -6,11 +6,13 @@ What the caller opens on its own machine (a file that is not there) fails before
 from __future__ import annotations
 
 import io
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
-from proofcompute.errors import VerificationError
+from proofcompute.errors import InputError, VerificationError
 
 __all__ = ["received"]
+
+_T = TypeVar("_T")
 
 
 class _Received:
@@ -23,18 +25,18 @@ class _Received:
     def read(self, size: int) -> bytes:
         """As the stream's; VerificationError (step 10) if the system cannot read."""
         try:
-            return self._stream.read(size)
+            return _blocking(self._stream.read(size))
         except OSError as e:
             raise _broken(e) from e
 
-    def readinto(self, target: memoryview) -> int | None:
+    def readinto(self, target: memoryview) -> int:
         """As the stream's, if it has it; VerificationError (step 10) if the system cannot read."""
         if self._into is None:  # a stream that has only what BinaryIO asks for
             data = self.read(min(len(target), _SOME))
             target[: len(data)] = data
             return len(data)
         try:
-            found: int | None = self._into(target)
+            found: int = _blocking(self._into(target))
         except OSError as e:
             raise _broken(e) from e
         return found
@@ -56,6 +58,13 @@ def received(opening: BinaryIO) -> BinaryIO:
     """``opening``, whose failure to be read is a rejection; memory cannot fail, and is read where it is."""
     whole = type(opening) is io.BytesIO or isinstance(opening, _Received)
     return opening if whole else cast(BinaryIO, _Received(opening))
+
+
+def _blocking(found: _T | None) -> _T:
+    """What was read; InputError if the stream says that there is nothing yet."""
+    if found is None:
+        raise InputError("the opening comes from a stream that does not wait for it; make it blocking")
+    return found
 
 
 def _broken(error: OSError) -> VerificationError:

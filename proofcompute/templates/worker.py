@@ -48,7 +48,6 @@ class _TooLongError(TemplateError):
     """The prompt is longer than allowed."""
 
 
-_KINDS: Final[dict[type, str]] = {Refused: "refused", _TooLongError: "limit"}
 _LATER: Final = ("jinja2.debug", "encodings.unicode_escape", "unicodedata", "pprint", "textwrap")
 """What Jinja imports when it is first needed; by then no file can be opened."""
 
@@ -108,8 +107,13 @@ def _answer(source: str, job: dict[str, Any]) -> dict[str, Any]:
         return {"error": "it takes too much memory", "kind": "limit"}
     except RecursionError:
         return {"error": "it is nested too deeply", "kind": "limit"}
+    except _TooLongError as e:
+        return {"error": str(e), "kind": "limit"}
     except _TEMPLATE_FAULTS as e:
-        return {"error": f"{type(e).__name__}: {e}"[:1000], "kind": _KINDS.get(type(e), "fault")}
+        return {
+            "error": f"{type(e).__name__}: {e}"[:1000],
+            "kind": "refused" if isinstance(e, Refused) else "fault",
+        }
 
 
 def _read() -> dict[str, Any] | None:

@@ -47,6 +47,10 @@ class RequestOptions(TypedDict, total=False):
     """The sampler's 32 bytes; None: from the operating system."""
     stops: str | Sequence[str]
     """Strings that end the answer, or one such string."""
+    ignore_end: bool
+    """Whether tokens that end a text end the answer no more than others."""
+    choice: int
+    """Which of several answers to one question this asks for, 0 to 127."""
     nonce: bytes | None
     """32 bytes never used before; None: from the operating system."""
     node: bytes
@@ -164,10 +168,12 @@ class Prompter:
                 sampling=options.get("sampling", Sampling()),
                 seed=secrets.token_bytes(32) if seed is None else seed,
                 stops=_stops(options.get("stops", ()), self._vocabulary, tokenizer),
+                ignore_end=options.get("ignore_end", False),
             ),
             text=text if _retokenised(tokenizer, text) == tokens else "",
             node=options.get("node", b""),
             suite=options.get("suite", "sha256"),
+            choice=options.get("choice", 0),
         )
         request.check(program, card.model_id)
         return request

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from proofcompute import hashing, wire
-from proofcompute.attempts import RECORD, FileLog, Log, MemoryLog, read_records, write_records
+from proofcompute.attempts import RECORD, Attempt, FileLog, Log, MemoryLog, read_records, write_records
 from proofcompute.card import ModelCard
 from proofcompute.errors import FormatError, LimitError
 from proofcompute.field import P31
@@ -134,11 +134,17 @@ class Key:
         """
         if isinstance(self.log, FileLog) and self.log.path == path.absolute():
             return  # it is there, with every attempt
-        body, attempts = self.body(), self.log.attempts
-        anchor = body[-DIGEST:]
-        write_atomic(path, body + write_records(attempts, anchor), 0o600)
+        body = self.body()
+
+        def written(attempts: Sequence[Attempt]) -> Log:
+            records = write_records(attempts, body[-DIGEST:])
+            write_atomic(path, body + records, 0o600)
+            return FileLog(path, len(body), body[-DIGEST:], records)
+
         if isinstance(self.log, MemoryLog):
-            self.log = FileLog(path, len(body), anchor, attempts)
+            self.log = self.log.move(written)
+        else:
+            written(self.log.attempts)
 
     @staticmethod
     def load(path: Path) -> Key:
@@ -149,7 +155,7 @@ class Key:
         data = read_private(path, LARGEST, "key")
         key, end = decode_body(data)
         anchor = data[end - DIGEST : end]
-        key.log = FileLog(path, end, anchor, read_records(data[end:], anchor, path))
+        key.log = FileLog(path, end, anchor, data[end:])
         return key
 
 

@@ -11,7 +11,7 @@ from adversary.forger import BLOCK_0, NODE, ROWS, case, forge, honest, model, re
 from adversary.receipts import CHALLENGES, RECEIPTS
 from proofcompute import hashing, wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, MismatchError, VerificationError
-from proofcompute.generation import check_answer
+from proofcompute.generation import check_answer, stop_reason
 from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_ROWS
 from proofcompute.messages import Challenge, Claim, Generation, Receipt, all_cells, challenge, draw_cells
 from proofcompute.model import Model
@@ -146,6 +146,29 @@ def test_an_answer_of_silent_tokens_is_searched_once() -> None:
     reason = check_answer(Generation(4000, stops=("stop",)), [258] * 4000, vocabulary)  # type: ignore[arg-type]
     assert reason == "length"
     assert vocabulary.asked == 2 * 4000
+
+
+def test_a_long_stop_string_is_searched_in_what_was_just_printed() -> None:
+    """Sixteen of 256 bytes, and an answer that is all but one of them: each token is looked at twice."""
+
+    class Counting:
+        """A vocabulary of one byte, that counts how many tokens are asked what they print."""
+
+        end_ids = ()
+        asked = 0
+
+        def text_bytes(self, ids: Sequence[int]) -> bytes:
+            self.asked += len(ids)
+            return b"a" * len(ids)
+
+    rule = Generation(4000, stops=tuple("a" * 255 + c for c in "bcdefghijklmnopq"))
+    vocabulary = Counting()
+    assert check_answer(rule, [97] * 4000, vocabulary) == "length"  # type: ignore[arg-type]
+    assert vocabulary.asked == 2 * 4000
+    rule = Generation(4000, stops=("b", "a" * 256))
+    assert check_answer(rule, [97] * 256, vocabulary) == "stop"  # type: ignore[arg-type]
+    assert stop_reason(rule, [97] * 256, vocabulary) == "stop"  # type: ignore[arg-type]
+    assert stop_reason(rule, [97] * 255, vocabulary) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seen", ["ab", "xab", "b", "a"])

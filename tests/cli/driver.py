@@ -15,7 +15,7 @@ from typing import Any
 
 from proofcompute.cli import main
 
-COMPUTES = ("import", "keygen", "run", "open", "verify", "demo")
+COMPUTES = ("import", "keygen", "run", "open", "verify", "verify-many", "verify-public", "demo")
 
 
 @dataclass(frozen=True)

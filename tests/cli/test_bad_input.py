@@ -59,6 +59,19 @@ def test_an_architecture_that_is_not_supported_is_named(tmp_path: Path) -> None:
     assert "'mamba'" in refused("import", path, "-o", tmp_path / "model")
 
 
+def test_what_was_guessed_is_said_at_import_and_shown_by_inspect(tmp_path: Path) -> None:
+    file = tiny_file()
+    metadata = {k: v for k, v in dict(file.metadata).items() if k != "tokenizer.ggml.pre"}
+    path = tmp_path / "old.gguf"
+    path.write_bytes(GgufFile({**metadata, "somebody.note": "x"}, file.tensors).build())
+    found = call("import", path, "-o", tmp_path / "model")
+    assert found.status == 0
+    assert "note: the file names no pre-tokenizer" in found.err
+    shown = done("inspect", path)
+    assert "names no pre-tokenizer" in shown["note 1"]
+    assert shown["not_used"] == ["somebody.note"]
+
+
 def test_precisions_and_devices_are_named(files: Files, tmp_path: Path) -> None:
     out = tmp_path / "model"
     assert "w8a8, w8a16, w16a16" in refused("import", files.gguf, "-o", out, "--precision", "w4a4")

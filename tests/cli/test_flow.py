@@ -134,6 +134,22 @@ def test_a_verifier_with_the_weights_runs_the_request_again(files: Files, tmp_pa
     assert "another request" in call(*words[:4], other).err
 
 
+def test_a_second_answer_to_one_question_is_asked_for(files: Files, tmp_path: Path) -> None:
+    """It differs in the choice alone, and is drawn anew."""
+    words = ("--prompt", "Hello", "--max-tokens", 10, "--temperature", 2.0, "--seed", 7, "--nonce", "ab" * 32)
+    made = []
+    for choice in (0, 1):
+        path = tmp_path / f"request {choice}"
+        done("request", files.model, *words, "--choice", choice, "--ignore-end", "-o", path)
+        found = done("run", files.model, path, "-o", tmp_path / str(choice))
+        made.append((Request.decode(path.read_bytes()), found))
+    (first, answer), (second, other) = made
+    assert replace(second, choice=0) == first
+    assert answer["tokens"] != other["tokens"]
+    assert answer["stop_reason"] == other["stop_reason"] == "length"
+    assert "outside 0..127" in refused("request", files.model, *words, "--choice", 128, "-o", tmp_path / "no")
+
+
 def test_sampled_cells(files: Files, key: Path, tmp_path: Path) -> None:
     challenge, opening = tmp_path / "challenge", tmp_path / "opening"
     made = done(*ask(files), "-o", challenge, "--cells", 5, "--seed", "00ff")

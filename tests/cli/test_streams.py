@@ -34,7 +34,7 @@ def test_a_pipe_gets_the_bytes_and_stays(files: Files, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     thread, got = listen(pipe)
-    done("challenge", files.receipt, "-o", pipe, "--cells", 3)
+    done("challenge", files.key, files.receipt, "--request", files.request, "-o", pipe, "--cells", 3)
     thread.join()
     assert len(Challenge.decode(got[0]).cells) > 0
     assert stat.S_ISFIFO(pipe.lstat().st_mode)
@@ -44,7 +44,7 @@ def test_a_pipe_gets_the_bytes_and_stays(files: Files, tmp_path: Path) -> None:
 def test_a_device_stays(files: Files, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("/dev/null")
-    done("challenge", files.receipt, "-o", link)
+    done("challenge", files.key, files.receipt, "--request", files.request, "-o", link)
     done("import", files.gguf, "-o", link)
     assert link.is_symlink()
     try:
@@ -102,7 +102,8 @@ def test_a_pipe_whose_reader_left(tmp_path: Path) -> None:
 
 def test_messages_and_files_do_not_mix(files: Files, tmp_path: Path) -> None:
     """Standard output is no place for a file, and a key is no secret in a pipe."""
-    command = [sys.executable, "-m", "proofcompute", "challenge", str(files.receipt), "-o", "/dev/stdout"]
+    words = ("request", files.model, "--prompt", "x", "-o", "/dev/stdout")
+    command = [sys.executable, "-m", "proofcompute", *map(str, words)]
     found = subprocess.run(command, capture_output=True, check=False)
     assert (found.returncode, found.stdout) == (2, b"")
     assert b"standard output" in found.stderr
@@ -129,8 +130,8 @@ def test_messages_may_come_through_pipes(
     files: Files, key: Path, piped: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     run, challenge, opening = tmp_path / "run", tmp_path / "challenge", tmp_path / "opening"
-    done("run", files.model, piped(files.request), "-o", run, "--identity", piped(files.identity))
-    done("challenge", piped(files.receipt), "-o", challenge, "--all")
+    done("run", files.model, piped(files.request), "-o", run)
+    done("challenge", key, piped(files.receipt), "--request", piped(files.request), "-o", challenge, "--all")
     done("open", files.run, piped(challenge), "-o", opening)
     messages = (piped(files.receipt), piped(challenge), piped(opening))
     assert done("verify", key, *messages, "--request", piped(files.request))["verified"]
@@ -152,6 +153,7 @@ def test_files_that_are_read_at_several_places_are_plain(
         ("import", piped(files.gguf), "-o", out),
         ("keygen", piped(files.model), "-o", out),
         ("run", piped(files.model), files.request, "-o", out),
+        ("run", files.model, files.request, "-o", out, "--identity", piped(files.identity)),
         ("verify", piped(files.key), *rest),
         ("inspect", piped(files.model)),
     ):
@@ -163,7 +165,8 @@ def test_files_that_are_read_at_several_places_are_plain(
 def test_closed_standard_streams(files: Files, tmp_path: Path, closed: str) -> None:
     """The command does its work, and prints into no file that it opened."""
     out = tmp_path / "challenge"
-    command = f'exec "{sys.executable}" -m proofcompute challenge "{files.receipt}" --all -o "{out}" {closed}'
+    words = f'"{files.key}" "{files.receipt}" --request "{files.request}" --all -o "{out}"'
+    command = f'exec "{sys.executable}" -m proofcompute challenge {words} {closed}'
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
     assert Challenge.decode(out.read_bytes()) == Challenge.decode(files.challenge.read_bytes())
 

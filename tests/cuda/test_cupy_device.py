@@ -10,10 +10,12 @@ import pytest
 
 import synthetic
 from cuda_rig import why_not
-from cuda_rig.fake_cupy import Event, MemoryPointer, MemoryPool, Module, Stream, fake_cupy
+from cuda_rig.fake_cublaslt import FakeCublasLt
+from cuda_rig.fake_cupy import MemoryPointer, MemoryPool, Module, fake_cupy
+from cuda_rig.fake_streams import Event, Stream
 from gpu.workload import cases_of, differences
-from kernel_cases.data import Case, floats
-from proofcompute.backends.cuda import CudaKernels, cubins, steps
+from kernel_cases.data import Case
+from proofcompute.backends.cuda import CudaKernels, steps
 from proofcompute.backends.cuda.cupy_device import CupyDevice
 from proofcompute.errors import DeviceError
 
@@ -25,28 +27,16 @@ def short(method: str) -> list[Case]:
     return [case for case in cases_of(method, 30) if not case.label.startswith("long-")]
 
 
-@pytest.fixture
-def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
-    found = fake_cupy()
-    monkeypatch.setitem(sys.modules, "cupy", found)
-    monkeypatch.setattr(cubins.Cubins, "get", lambda self, file: file.encode())
-    return found
-
-
 @pytest.mark.parametrize("method", ["add", "attention", "hash_rows", "linear", "sample", "settle"])
 def test_equals_the_definition(cupy: Any, method: str) -> None:
     assert differences(CudaKernels(CupyDevice()), short(method)) == []
 
 
-def test_the_vendors_product(cupy: Any) -> None:
+def test_the_vendors_product(cupy: Any, library: FakeCublasLt) -> None:
     kernels = CudaKernels(CupyDevice(), products="library")
     assert kernels.device.library
     assert differences(kernels, short("linear")) == []
     assert kernels.device.timed(lambda: None) == 0.001
-    without = fake_cupy()
-    del without.cuda.cublas.gemmEx
-    sys.modules["cupy"] = without
-    assert not CupyDevice().library
 
 
 def test_a_proof_with_repeated_steps(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,17 +45,6 @@ def test_a_proof_with_repeated_steps(cupy: Any, monkeypatch: pytest.MonkeyPatch)
     request = synthetic.request(m, max_tokens=12, sampling=synthetic.SAMPLED)
     expected = synthetic.prove(m, request).receipt.encode()
     assert synthetic.prove(m, request, CudaKernels(CupyDevice())).receipt.encode() == expected
-    assert Stream.capturing is None
-    assert not Stream.current
-
-
-def test_arrays_of_other_libraries(cupy: Any) -> None:
-    kernels = CudaKernels(CupyDevice())
-    x = floats("normal", 3, 5)
-    there = kernels.add(kernels.array(x), kernels.array(x))
-    device = kernels._on.device
-    exported = device.export(there.buffer, there.dtype, there.shape)
-    assert exported.tobytes() == (x + x).tobytes()
 
 
 def test_no_room(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +61,8 @@ def test_what_the_driver_refuses(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_devices_that_are_not_there_or_too_old(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DeviceError, match="there is no CUDA device 1, only 1"):
-        CupyDevice(1)
+    with pytest.raises(DeviceError, match="there is no CUDA device 2, only 2"):
+        CupyDevice(2)
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(6, 1))
     with pytest.raises(DeviceError, match="sm_61"):
         CupyDevice()
@@ -98,9 +77,9 @@ def test_sizes_are_compared(cupy: Any) -> None:
 def test_the_stand_in_is_like_cupy() -> None:
     real = pytest.importorskip("cupy", reason="CuPy is not installed (extras cuda12, cuda13)")
     fake = fake_cupy()
-    missing = [name for name in vars(fake) if not hasattr(real, name)]
-    missing += [name for name in vars(fake.cuda) if name != "cublas" and not hasattr(real.cuda, name)]
-    for part in ("device", "driver", "function", "memory", "runtime"):
+    missing = [name for name in vars(fake) if name != "peers" and not hasattr(real, name)]
+    missing += [name for name in vars(fake.cuda) if not hasattr(real.cuda, name)]
+    for part in ("driver", "function", "memory", "runtime"):
         names = vars(getattr(fake.cuda, part))
         missing += [f"{part}.{name}" for name in names if not hasattr(getattr(real.cuda, part), name)]
     pairs = (
@@ -112,6 +91,7 @@ def test_the_stand_in_is_like_cupy() -> None:
     )
     for ours, theirs in pairs:
         public = [n for n in vars(ours) if not n.startswith("_") and callable(getattr(ours, n))]
+        public = [n for n in public if n not in ("enqueue", "run")]  # how the stand-in works
         missing += [f"{ours.__name__}.{n}" for n in public if not hasattr(theirs, n)]
     assert missing == []
     assert hasattr(real.cuda.Graph, "launch")

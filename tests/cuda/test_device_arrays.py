@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 def test_out_of_memory_says_how_much_for_what_and_what_to_do() -> None:
     m = synthetic.model()
-    with pytest.raises(DeviceError, match="no room for 1,048,576 bytes for status words: 0 of 90000 bytes"):
+    with pytest.raises(DeviceError, match="no room for 1,048,584 bytes for status words: 0 of 90000 bytes"):
         CudaKernels(EmulatedDevice(memory=90_000))
     device = EmulatedDevice(memory=1_060_000)
     said = r"no room for [\d,]+ bytes for weight [a-z0-9_.]+, one of 14: \d+ of 1060000 bytes are in use"

@@ -10,7 +10,7 @@ import pytest
 from cuda_rig import EmulatedDevice, why_not
 from kernel_cases.data import floats, matrix
 from proofcompute.backends.cuda import CudaKernels
-from proofcompute.errors import InputError
+from proofcompute.errors import DeviceError, InputError
 from proofcompute.numerics import NumpyKernels
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -22,7 +22,7 @@ def names(device: EmulatedDevice) -> set[str]:
 
 @pytest.mark.parametrize("capability", [75, 90])
 @pytest.mark.parametrize("limbs", [(1, 1), (2, 1), (2, 2)])
-@pytest.mark.parametrize(("n", "m", "d"), [(32, 4, 8), (36, 20, 132), (64, 12, 32768 + 64)])
+@pytest.mark.parametrize(("n", "m", "d"), [(33, 4, 8), (36, 20, 132), (65, 12, 32768 + 64)])
 def test_the_library_gives_the_same_bytes(
     capability: int, limbs: tuple[int, int], n: int, m: int, d: int
 ) -> None:
@@ -33,9 +33,7 @@ def test_the_library_gives_the_same_bytes(
     assert names(device) == {"quantise_rows", "gemm", "rescale"}
 
 
-@pytest.mark.parametrize(
-    ("n", "m", "d"), [(31, 4, 8), (33, 4, 8), (32, 6, 8), (32, 4, 10), (1, 4, 8), (0, 4, 8)]
-)
+@pytest.mark.parametrize(("n", "m", "d"), [(31, 4, 8), (32, 6, 8), (32, 4, 10), (1, 4, 8), (0, 4, 8)])
 def test_shapes_that_the_library_does_not_take(n: int, m: int, d: int) -> None:
     device = EmulatedDevice(blas=True)
     x, w = floats("mixed", n, d), matrix(1, m, d, bias=False)
@@ -96,6 +94,23 @@ def test_nothing_is_measured_while_a_step_is_captured() -> None:
     kernels.step(key, [(0, 2, 3)], step)
     assert "gemm" not in names(device)
     assert kernels.routes.chosen == {}
+
+
+def test_a_library_that_fails_is_not_taken() -> None:
+    device = EmulatedDevice(blas=True)
+
+    def gemm(*arguments: Any) -> None:
+        raise DeviceError("no algorithm")
+
+    device.gemm = gemm  # type: ignore[method-assign, assignment]
+    kernels = CudaKernels(device)
+    x, w = floats("mixed", 32, 16), matrix(1, 8, 16, bias=False)
+    for _ in range(2):
+        assert kernels.linear(x, w, 2).tobytes() == NumpyKernels().linear(x, w, 2).tobytes()
+    assert set(kernels.routes.chosen.values()) == {"kernel"}
+    assert set(kernels.routes.refused.values()) == {"no algorithm"}
+    with pytest.raises(DeviceError, match="no algorithm"):
+        CudaKernels(device, products="library").linear(x, w, 2)
 
 
 def test_without_a_library_or_with_an_unknown_rule() -> None:

@@ -58,6 +58,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 kernels.linear(x, w, 2, Norm(floats("normal", 70), np.float32(1e-5)), rest)
                 kernels.linear(floats("normal", n, 140), w, 1, Gated(), rest)
                 kernels.linear(x, w, 2)
+            for n, limbs, of in ((1, 1, 1), (2, 2, 1), (3, 1, 2), (4, 2, 2)):  # rows at multiples of 16
+                kernels.linear(floats("mixed", n, 80), matrix(of, 9, 80, bias=True), limbs)
             for top_p in (2.0**-64, 2.0**-70):  # the shift that divides by 2^64 and more
                 how, nothing = Sampling(1.0, 0, top_p), np.zeros(0, np.int32)
                 kernels.sample(floats("normal", 1, 9), nothing, -1, how, draws(1 << 127))

@@ -75,6 +75,7 @@ class EmulatedDevice:
         self.order = order
         self.memory = memory
         self.library = blas
+        self.no_library = "" if blas else "the emulated device was made without one"
         self.used = 0
         self.launches: list[tuple[str, tuple[int, int, int]]] = []
         self.downloads: list[int] = []
@@ -119,6 +120,9 @@ class EmulatedDevice:
         making, self._making = self._making, None
         assert making is not None
         return making
+
+    def abandon(self) -> None:
+        self._making = None
 
     def replay(self, graph: Any) -> None:
         self._now("a replay")
@@ -206,9 +210,13 @@ class EmulatedDevice:
 
     # -- other libraries -----------------------------------------------------------------------------
     def export(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+        self._now("an exchange of arrays")
+        self._order.tick(0)
+        self._touch("an export", 0, buffer, writes=False)  # what follows waits for the main stream only
         return _bytes(buffer).view(dtype).reshape(shape)
 
     def adopt(self, x: Any, stream: int = 0) -> tuple[Buffer, np.dtype[Any], tuple[int, ...]]:
+        self._now("an exchange of arrays")
         if not hasattr(x, "__dlpack__"):
             raise InputError(f"{type(x).__name__} does not exchange arrays")
         host = np.from_dlpack(x)
@@ -228,7 +236,7 @@ class EmulatedDevice:
         stream: int = 0,
     ) -> None:
         n, m, d = shape
-        wrong = [v for v in (*shape, ldq, ldw, q.start, w.start, acc.start) if v % 4]
+        wrong = [v for v in (m, d, ldq, ldw, q.start, w.start, acc.start) if v % 4]
         if not self.library or wrong:
             raise DeviceError(f"no library, or sizes that it does not take: {wrong}")
 

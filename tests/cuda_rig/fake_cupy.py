@@ -1,13 +1,14 @@
 """As much of CuPy as :class:`CupyDevice` uses, in host memory, with the rig's kernels: tests its Python.
 
-Work runs when it is queued, or, while a stream is captured, when the graph is launched. Names and arguments
-are CuPy's own; ``test_cupy_device`` compares them with the real package where that is installed.
+Names and arguments are CuPy's own; ``test_cupy_device`` compares them with the real package where that is
+installed. Streams and captures behave as :mod:`cuda_rig.fake_streams` says. A pool gives freed memory at once
+to the next allocation of the same stream, as CuPy's does, and memory that is freed for good is spoilt.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import weakref
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -15,76 +16,71 @@ import numpy as np
 
 from cuda_rig.build import build
 from cuda_rig.device import _library
+from cuda_rig.fake_streams import (
+    Capture,
+    CUDADriverError,
+    CUDARuntimeError,
+    Device,
+    Event,
+    Stream,
+    current_stream,
+)
 
-__all__ = ["fake_cupy"]
+__all__ = ["Foreign", "fake_cupy"]
 
-Work = Callable[[], object]
-
-
-class CUDARuntimeError(RuntimeError):
-    """CuPy's."""
-
-
-class CUDADriverError(RuntimeError):
-    """CuPy's."""
+UNIT = 512
+"""Bytes in whose multiples a pool allocates."""
 
 
 class OutOfMemoryError(MemoryError):
     """CuPy's."""
 
 
-class Stream:
-    """A stream; only the one that is captured keeps its work."""
-
-    current: ClassVar[list[Stream]] = []
-    capturing: ClassVar[list[Work] | None] = None
-
-    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
-        assert non_blocking or null
-        self.ptr = id(self)
-
-    def __enter__(self) -> Stream:
-        Stream.current.append(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        Stream.current.pop()
-
-    def synchronize(self) -> None:
-        assert Stream.capturing is None
-
-    def record(self, event: object = None) -> object:
-        return SimpleNamespace(stream=self, done=True)
-
-    def wait_event(self, event: Any) -> None:
-        assert isinstance(event.stream, Stream)
-
-    def begin_capture(self, mode: object = None) -> None:
-        assert Stream.capturing is None
-        Stream.capturing = []
-
-    def end_capture(self) -> Graph:
-        work, Stream.capturing = Stream.capturing, None
-        assert work is not None
-        return Graph(work)
+def _outside() -> Stream:
+    """The stream that is current where no other is: one of each device."""
+    found = _defaults.get(Device.current)
+    if found is None:
+        found = _defaults[Device.current] = Stream(null=True)
+    return found
 
 
-class Graph:
-    """What was captured."""
-
-    def __init__(self, work: list[Work]) -> None:
-        self._work = work
-
-    def launch(self, stream: Stream) -> None:
-        for work in self._work:
-            work()
+_defaults: dict[int, Stream] = {}
 
 
-def _queue(work: Work) -> None:
-    if Stream.capturing is None:
-        work()
-    else:
-        Stream.capturing.append(work)
+def _block(size: int) -> Any:
+    return np.full(16 * (size // 16 + 1), 0xA5, dtype=np.uint8)
+
+
+class Memory:
+    """An allocation of its own. Freeing it waits for the device; what was in it is gone."""
+
+    def __init__(self, size: int) -> None:
+        Capture.refuse_unsafe()
+        if size > MemoryPool.limit:
+            raise OutOfMemoryError(f"{size} bytes")
+        self.bytes, self.size, self.device_id = _block(size), size, Device.current
+        self.ptr = int(self.bytes.ctypes.data)
+        weakref.finalize(self, _freed, self.bytes, self.device_id).atexit = False
+
+
+_graveyard: list[Any] = []
+
+
+def _freed(block: Any, device: int) -> None:
+    _graveyard.append(block)  # what still uses it finds wrong bytes, and not another program's
+    if Stream.running:
+        return
+    if Capture.active is None:
+        Device(device).synchronize()
+    block[:] = 0xEE
+
+
+class _Pooled:
+    """A part of a pool's memory, which the pool has back when nothing refers to this."""
+
+    def __init__(self, block: Any, free: list[Any]) -> None:
+        self.bytes, self.ptr, self.device_id = block, int(block.ctypes.data), Device.current
+        weakref.finalize(self, free.append, block).atexit = False
 
 
 class MemoryPointer:
@@ -92,55 +88,81 @@ class MemoryPointer:
 
     def __init__(self, mem: Any, offset: int) -> None:
         self.mem = mem
-        self.ptr = int(mem.ctypes.data) + offset
+        self.ptr = int(mem.ptr) + offset
         self._offset = offset
 
     def __add__(self, offset: int) -> MemoryPointer:
         return MemoryPointer(self.mem, self._offset + offset)
 
-    def _move(self, to: int, source: int, size: int) -> None:
-        _queue(lambda: ctypes.memmove(to, source, size))
+    def memset_async(self, value: int, size: int, stream: Stream) -> None:
+        to = self.ptr
+        stream.enqueue(lambda: ctypes.memset(to, value, size))
 
-    def memset_async(self, value: int, size: int, stream: Stream | None = None) -> None:
-        _queue(lambda: ctypes.memset(self.ptr, value, size))
+    def copy_from_host_async(self, mem: ctypes.c_void_p, size: int, stream: Stream) -> None:
+        to, at = self.ptr, mem.value or 0
+        assert any(p <= at and at + size <= p + n for p, n in PinnedMemory.ranges), "pageable memory"
+        stream.enqueue(lambda: ctypes.memmove(to, at, size))
 
-    def copy_from_host_async(self, mem: ctypes.c_void_p, size: int, stream: Stream | None = None) -> None:
-        self._move(self.ptr, mem.value or 0, size)
+    def copy_to_host_async(self, mem: ctypes.c_void_p, size: int, stream: Stream) -> None:
+        stream.synchronize()  # a copy to pageable memory has been done when the call returns
+        ctypes.memmove(mem.value or 0, self.ptr, size)
 
-    def copy_to_host_async(self, mem: ctypes.c_void_p, size: int, stream: Stream | None = None) -> None:
-        self._move(mem.value or 0, self.ptr, size)
-
-    def copy_from_device_async(self, src: MemoryPointer, size: int, stream: Stream | None = None) -> None:
-        self._move(self.ptr, src.ptr, size)
+    def copy_from_device_async(self, src: MemoryPointer, size: int, stream: Stream) -> None:
+        to, source = self.ptr, src.ptr  # memory is not kept by what is queued
+        stream.enqueue(lambda: ctypes.memmove(to, source, size))
 
 
 class MemoryPool:
-    """Memory, aligned as the device's is; ``limit`` bytes at most in one piece. It stays the pool's."""
+    """``limit`` bytes at most in one piece."""
 
     limit = 1 << 34
 
     def __init__(self) -> None:
-        self._kept: list[Any] = []
+        self._free: dict[tuple[int, int], list[Any]] = {}
 
     def malloc(self, size: int) -> MemoryPointer:
         if size > self.limit:
             raise OutOfMemoryError(f"{size} bytes")
-        memory = np.full(16 * (size // 16 + 1), 0xA5, dtype=np.uint8)
-        self._kept.append(memory)  # a graph goes on using what was freed while it was made
-        return MemoryPointer(memory, 0)
+        stream, size = current_stream(_outside()), -(-size // UNIT) * UNIT
+        assert stream.device == Device.current
+        free = self._free.setdefault((stream.ptr, size), [])
+        if not free:
+            Capture.refuse_unsafe()
+        return MemoryPointer(_Pooled(free.pop() if free else _block(size), free), 0)
+
+
+class PinnedMemory:
+    """Host memory that copies may read later."""
+
+    ranges: ClassVar[list[tuple[int, int]]] = []
+
+    def __new__(cls, size: int) -> Any:
+        """A buffer with ``ptr``, as CuPy's."""
+        Capture.refuse_unsafe()
+        found = np.empty(size, np.uint8).view(_Pinned)
+        cls.ranges.append((found.ptr, size))
+        return found
+
+
+class _Pinned(np.ndarray[Any, Any]):
+    @property
+    def ptr(self) -> int:
+        return int(self.ctypes.data)
 
 
 class Function:
     """A kernel of the rig."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, device: int) -> None:
+        self._name, self._device = name, device
 
     def __call__(
         self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared_mem: int = 0
     ) -> None:
         assert Stream.current, "a launch on no stream of the backend's"
         assert all(isinstance(a, np.generic) for a in args)
+        if Device.current != self._device:
+            raise CUDADriverError("CUDA_ERROR_INVALID_HANDLE: a module of another device")
         values = [np.array([a]) for a in args]
 
         def work() -> None:
@@ -149,7 +171,7 @@ class Function:
             wrong = _library(build()).rig_launch(self._name.encode(), *shape, pointers, 0)
             assert not wrong, wrong
 
-        _queue(work)
+        Stream.current[-1].enqueue(work)
 
 
 class Module:
@@ -158,87 +180,133 @@ class Module:
     refused = False
 
     def load(self, cubin: bytes) -> None:
+        Capture.refuse_unsafe()
         if Module.refused:
             raise CUDADriverError("CUDA_ERROR_NO_BINARY_FOR_GPU")
         assert isinstance(cubin, bytes)
+        self._device = Device.current
 
     def get_function(self, name: str) -> Function:
-        return Function(name)
+        return Function(name, self._device)
 
 
-def _ndarray(shape: tuple[int, ...], dtype: Any, memptr: MemoryPointer) -> Any:
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return memptr.mem[memptr._offset : memptr._offset + size].view(dtype).reshape(shape)
+class Ndarray:
+    """An array on a device."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, memptr: MemoryPointer, owner: Any = None) -> None:
+        self.shape, self.dtype, self.data, self._owner = shape, np.dtype(dtype), memptr, owner
+        self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
+        self.device = Device(memptr.mem.device_id)
+
+    def get(self) -> Any:
+        """The values, once the current stream has done its work."""
+        current_stream(_outside()).synchronize()
+        return np.frombuffer(ctypes.string_at(self.data.ptr, self.nbytes), self.dtype).reshape(self.shape)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.device.id
+
+    def __dlpack__(self, *, stream: int) -> Ndarray:
+        Stream.all[stream].wait_event(current_stream(_outside()).record())
+        return self
 
 
-def _gemm(handle: int, ta: int, tb: int, m: int, n: int, k: int, alpha: int, *rest: int) -> None:
-    """cublasGemmEx of int8 with int32 sums: column-major, the first factor transposed."""
-    a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute, algorithm = rest
-    assert (handle, ta, tb, a_type, b_type, c_type, compute, algorithm) == (7, 1, 0, 3, 3, 10, 72, -1)
-    assert (ctypes.c_int32.from_address(alpha).value, ctypes.c_int32.from_address(beta).value) == (1, 0)
+class Foreign:
+    """An array of another library, computed on a stream of its own: ``late`` is written to it there.
 
-    def matrix(address: int, rows: int, columns: int, lead: int, kind: Any) -> Any:
-        flat = np.ctypeslib.as_array((kind * (lead * (columns - 1) + rows)).from_address(address))
-        return np.lib.stride_tricks.as_strided(flat, (rows, columns), (flat.itemsize, lead * flat.itemsize))
+    When nobody refers to its memory any more, its library overwrites it.
+    """
 
-    def work() -> None:
-        left = matrix(a, k, m, lda, ctypes.c_int8).T.astype(np.int32)
-        matrix(c, m, n, ldc, ctypes.c_int32)[...] = left @ matrix(b, k, n, ldb, ctypes.c_int8).astype(
-            np.int32
-        )
+    def __init__(self, late: Any, kind: int = 2, interface: str = "both") -> None:
+        self.stream = Stream(non_blocking=True)
+        self.memory = _Pooled(_block(late.nbytes), [])
+        self._late, self._kind, self._interface = late, kind, interface
+        address, block, data = self.memory.ptr, self.memory.bytes, late.tobytes()
+        self.stream.enqueue(lambda: ctypes.memmove(address, data, len(data)))
+        weakref.finalize(self.memory, block.fill, 0xDD).atexit = False
 
-    assert Stream.current
-    _queue(work)
+    def __getattribute__(self, name: str) -> Any:
+        hidden = {"dlpack": "__cuda_array_interface__", "interface": "__dlpack__"}
+        if name == hidden.get(object.__getattribute__(self, "_interface")):
+            raise AttributeError(name)
+        return object.__getattribute__(self, name)
 
+    def array(self) -> Ndarray:
+        return Ndarray(self._late.shape, self._late.dtype, MemoryPointer(self.memory, 0))
 
-class Event:
-    """A point in time."""
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._kind, self.memory.device_id
 
-    def record(self, stream: Stream | None = None) -> None:
-        assert stream is not None
+    def __dlpack__(self, *, stream: int) -> Ndarray:
+        Stream.all[stream].wait_event(self.stream.record())
+        return self.array()
 
-    def synchronize(self) -> None:
-        assert Stream.capturing is None
-
-
-class Device:
-    """A device."""
-
-    def __init__(self, device: int | None = None) -> None:
-        self.id = device or 0
-
-    def use(self) -> None:
-        """Nothing to do for one device."""
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"version": 2, "shape": self._late.shape, "typestr": self._late.dtype.str}
 
 
 def fake_cupy(major: int = 9, minor: int = 0, devices: int = 1) -> Any:
     """A module in place of ``cupy``."""
-    pool = MemoryPool()
+    pools = [MemoryPool() for _ in range(devices)]
     properties = {"name": b"fake", "major": major, "minor": minor, "multiProcessorCount": 2}
+    peers: list[tuple[int, int]] = []
+
+    def reach(peer: int) -> None:
+        if (Device.current, peer) in peers:
+            raise CUDARuntimeError(704)
+        peers.append((Device.current, peer))
+
+    def across(to: int, to_device: int, source: int, source_device: int, size: int, stream: int) -> None:
+        assert to_device == Device.current != source_device
+        Stream.all[stream].enqueue(lambda: ctypes.memmove(to, source, size))
+
     runtime = SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
+        deviceCanAccessPeer=lambda device, peer: 1,
+        deviceEnablePeerAccess=reach,
         driverGetVersion=lambda: 13000,
         getDeviceCount=lambda: devices,
         getDeviceProperties=lambda ordinal: properties,
         memGetInfo=lambda: (1 << 20, 1 << 30),
-        memcpyPeerAsync=lambda *a: None,
+        memcpyPeerAsync=across,
         streamCaptureModeRelaxed=2,
     )
-    outside = Stream(null=True)
+
+    def elapsed(start: Event, end: Event) -> float:
+        assert start.device == end.device == Device.current
+        return 1.0
+
     cuda = SimpleNamespace(
         Device=Device,
         Event=Event,
+        Memory=Memory,
+        MemoryPointer=MemoryPointer,
         MemoryPool=MemoryPool,
         Stream=Stream,
-        cublas=SimpleNamespace(
-            CUBLAS_COMPUTE_32I=72, CUBLAS_GEMM_DEFAULT=-1, CUBLAS_OP_N=0, CUBLAS_OP_T=1, gemmEx=_gemm
-        ),
-        device=SimpleNamespace(get_cublas_handle=lambda: 7),
+        alloc_pinned_memory=PinnedMemory,
         driver=SimpleNamespace(CUDADriverError=CUDADriverError),
         function=SimpleNamespace(Function=Function, Module=Module),
-        get_elapsed_time=lambda start, end: 1.0,
-        get_current_stream=lambda: Stream.current[-1] if Stream.current else outside,
-        memory=SimpleNamespace(MemoryPointer=MemoryPointer, OutOfMemoryError=OutOfMemoryError),
+        get_elapsed_time=elapsed,
+        get_current_stream=lambda: current_stream(_outside()),
+        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=runtime,
     )
-    return SimpleNamespace(cuda=cuda, get_default_memory_pool=lambda: pool, ndarray=_ndarray)
+
+    def from_dlpack(x: Any) -> Ndarray:
+        found: Ndarray = x.__dlpack__(stream=current_stream(_outside()).ptr)
+        return found
+
+    def asarray(x: Any) -> Ndarray:
+        assert x.__cuda_array_interface__
+        return x.array()  # type: ignore[no-any-return]
+
+    return SimpleNamespace(
+        ascontiguousarray=lambda x: x,
+        asarray=asarray,
+        cuda=cuda,
+        from_dlpack=from_dlpack,
+        get_default_memory_pool=lambda: pools[Device.current],
+        ndarray=Ndarray,
+        peers=peers,
+    )

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from proofcompute.backends.cuda import nvrtc
-from proofcompute.backends.cuda.nvrtc import OPTIONS, Nvrtc, find_nvrtc, nvidia_folders
+from proofcompute.backends.cuda.libraries import nvidia_folders
+from proofcompute.backends.cuda.nvrtc import OPTIONS, Nvrtc, find_nvrtc
 from proofcompute.backends.cuda.sources import source
 from proofcompute.errors import DeviceError
 

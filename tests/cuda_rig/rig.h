@@ -22,6 +22,12 @@
 #define __shared__ static
 #define __constant__ static const
 
+struct alignas(16) int4 {
+  int x, y, z, w;
+};
+// A load that need not stay in the cache.
+inline int4 __ldcs(const int4* at) { return *at; }
+
 struct rig_index {
   unsigned x, y, z;
 };

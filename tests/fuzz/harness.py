@@ -32,6 +32,10 @@ SEED: Final = int(os.environ.get("PROOFCOMPUTE_FUZZ_SEED", secrets.randbits(63) 
 SHARES: Final = {
     "request": 1.5,
     "receipt": 1.5,
+    "signed receipt": 1.0,
+    "terms": 0.5,
+    "signed terms": 0.5,
+    "model card": 0.5,
     "challenge": 1.0,
     "opening head": 0.5,
     "opening part": 1.5,

@@ -10,7 +10,7 @@ import synthetic
 from proofcompute.attempts import MemoryLog
 from proofcompute.errors import Cell
 from proofcompute.generation import Engine, Session
-from proofcompute.messages import Challenge, Generation, Request, public_challenge
+from proofcompute.messages import Challenge, Generation, Request, Terms, public_challenge
 from proofcompute.ops import encode_program
 from proofcompute.verifier import Key
 from proofcompute.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
@@ -113,6 +113,17 @@ def requests() -> tuple[bytes, ...]:
 @cache
 def receipts() -> tuple[bytes, ...]:
     return (run().receipt.encode(), other_run().receipt.encode())
+
+
+@cache
+def terms() -> tuple[bytes, ...]:
+    made = (Terms.of(synthetic.NODE, base=b, rate=r, retention=t) for b, r, t in ((30, 250, 3600), (0, 1, 0)))
+    return tuple(t.encode() for t in made)
+
+
+@cache
+def cards() -> tuple[bytes, ...]:
+    return (synthetic.model().card.encode(),)
 
 
 @cache

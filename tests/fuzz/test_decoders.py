@@ -15,11 +15,21 @@ from fuzz.harness import LONG, SHARES, drive, survives
 from fuzz.mutate import Tree, emit, get, mutant, mutate_bytes, mutate_tree, parse, paths, put
 from proofcompute import hashing, wire
 from proofcompute.attempts import RECORD, write_records
+from proofcompute.card import ModelCard
 from proofcompute.errors import InputError
 from proofcompute.field import P31
 from proofcompute.hint import Claim
 from proofcompute.interpreter import Needs, needs
-from proofcompute.messages import Challenge, OpeningHead, Part, Receipt, Request, check_hint, pack_set
+from proofcompute.messages import (
+    Challenge,
+    OpeningHead,
+    Part,
+    Receipt,
+    Request,
+    Terms,
+    check_hint,
+    pack_set,
+)
 from proofcompute.numerics.bitpack import unpack
 from proofcompute.ops import decode_program, encode_program
 from proofcompute.program import Site
@@ -30,6 +40,8 @@ from proofcompute.vocabulary import Vocabulary
 HONEST: dict[str, Any] = {
     "request": (honest.requests, Request.decode, Request.encode),
     "receipt": (honest.receipts, Receipt.decode, Receipt.encode),
+    "terms": (honest.terms, Terms.decode, Terms.encode),
+    "model card": (honest.cards, ModelCard.decode, ModelCard.encode),
     "challenge": (honest.challenges, Challenge.decode, Challenge.encode),
     "program": (honest.programs, decode_program, encode_program),
     "vocabulary": (honest.vocabularies, Vocabulary.decode, Vocabulary.encode),

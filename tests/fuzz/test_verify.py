@@ -17,16 +17,16 @@ import pytest
 import synthetic
 from fuzz import honest
 from fuzz.harness import attempt, drive
-from fuzz.mutate import emit, mutant, mutate_bytes, parse, put
+from fuzz.mutate import emit, mutant, mutate_bytes, mutate_tree, parse, put
 from fuzz.test_decoders import mutated_key
-from proofcompute import wire
+from proofcompute import hashing, wire
 from proofcompute.errors import InputError, ProofcomputeError, VerificationError
 from proofcompute.limits import MAX_RECEIPT
-from proofcompute.messages import Challenge, Receipt, Request
+from proofcompute.messages import Challenge, Receipt, Request, check_terms, draw_cells
 from proofcompute.numerics.bitpack import unpack
 from proofcompute.prover import StoredTrace
 from proofcompute.trace import group_seal, trace_root
-from proofcompute.verifier import Key, Verified, verify, verify_public
+from proofcompute.verifier import Key, Verified, check_receipt, verify, verify_public
 
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 """Of the base point of Ed25519 (RFC 8032, section 5.1)."""
@@ -207,6 +207,64 @@ def test_recommitted_traces() -> None:
         assert isinstance(result, Verified) or result.step in (7, 8, 9)
 
     drive("recommitted trace", recommitted, check)
+
+
+# -- receipts and terms that are signed whatever they say --------------------------------------------------
+def signed_anew(data: bytes, what: str) -> bytes:
+    """The same fields under a signature that holds, so that what lies behind it is reached."""
+    try:
+        tree = parse(data)
+        suite = tree[2] if what == "receipt" else "sha256"
+        body = hashing.message_digest(suite, f"{what} body", emit(tree[:-1]))
+    except (InputError, TypeError, IndexError, KeyError, ValueError):  # too far from one to be signed
+        return data
+    return emit((*tree[:-1], synthetic.NODE.sign(body)))
+
+
+def test_signed_receipts() -> None:
+    """A node may sign whatever it wants: a claim that fits the request, or a rejection, nothing else."""
+    request, right = honest.session().request, honest.receipts()[0]
+    assert signed_anew(right, "receipt") == right
+
+    def make(rng: Random) -> bytes:
+        tree = parse(right)
+        for _ in range(rng.randrange(1, 3)):
+            at = rng.randrange(2, len(tree) - 2)
+            tree = put(tree, (at,), mutate_tree(rng, tree[at], []))
+        return signed_anew(emit(tree), "receipt")
+
+    def check(data: bytes) -> None:
+        result = attempt(lambda: check_receipt(synthetic.model(), request, data), VerificationError)
+        if isinstance(result, VerificationError):
+            assert 1 <= result.step <= 5
+            assert (result.request_digest, result.model_id) == (request.digest, request.model_id)
+            return
+        assert result.receipt.encode() == data
+        assert result.receipt.request_digest == request.digest
+        assert result.statement.rows == result.receipt.rows
+        for cell in draw_cells(result, 5):
+            result.statement.check_cell(cell)
+
+    drive("signed receipt", make, check)
+
+
+def test_signed_terms() -> None:
+    node, right = synthetic.NODE.public, honest.terms()[0]
+
+    def make(rng: Random) -> bytes:
+        tree = parse(right)
+        at = rng.randrange(2, len(tree))
+        return signed_anew(emit(put(tree, (at,), mutate_tree(rng, tree[at], []))), "terms")
+
+    def check(data: bytes) -> None:
+        result = attempt(lambda: check_terms(data, node), VerificationError)
+        if isinstance(result, VerificationError):
+            assert 1 <= result.step <= 3
+            return
+        assert result.encode() == data
+        assert 0 <= result.deadline(1000, 60.0) <= 60
+
+    drive("signed terms", make, check)
 
 
 # -- the verifier's own material -------------------------------------------------------------------------

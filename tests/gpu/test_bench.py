@@ -57,7 +57,7 @@ def test_measures_on_the_emulated_device() -> None:
     kernels = CudaKernels(EmulatedDevice(blas=True))
     names = [m.name for m in gpu.measure(kernels, QUICK, lambda: Small(kernels))]
     assert len(names) == len(set(names)) == 15
-    assert "product, cuBLAS" in names
+    assert "product, cuBLASLt" in names
 
 
 def test_without_a_device_the_command_says_so(

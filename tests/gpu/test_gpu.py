@@ -18,7 +18,7 @@ from gpu.workload import cases_of, differences, receipts
 from kernel_cases import METHODS
 from kernel_cases.data import floats
 from model.real import english, model, request
-from proofcompute.backends.cuda.nvrtc import nvidia_folders
+from proofcompute.backends.cuda.libraries import nvidia_folders
 from proofcompute.devices import device_arrays, kernels_for, survey
 from proofcompute.generation import Engine
 from proofcompute.kernels import Kernels

@@ -1,11 +1,13 @@
 """What is run on a device: cases of ``kernel_cases`` and proofs, compared with the definition.
 
 ``python -m gpu.workload`` (tests on the path) runs a little of everything on the CUDA device, for tools that
-watch a program from outside, such as compute-sanitizer.
+watch a program from outside, such as compute-sanitizer: every array is an allocation of its own, so that they
+see where it ends. A number after it says how many cases of each method.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -64,6 +66,8 @@ def everything(kernels: Kernels, say: Callable[[str], object] = print, most: int
 
 
 if __name__ == "__main__":
-    from proofcompute.devices import kernels_for
+    from proofcompute.backends.cuda import CudaKernels
+    from proofcompute.backends.cuda.cupy_device import CupyDevice
 
-    raise SystemExit(1 if everything(kernels_for("cuda")) else 0)
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else PER_METHOD
+    raise SystemExit(1 if everything(CudaKernels(CupyDevice(pooled=False)), most=count) else 0)

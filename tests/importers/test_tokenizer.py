@@ -16,9 +16,10 @@ from proofcompute.errors import FormatError, InputError, LimitError, Unsupported
 from proofcompute.importers.gguf_scan import Value
 from proofcompute.importers.gguf_vocabulary import read_vocabulary
 from proofcompute.limits import MAX_TEXT
+from proofcompute.supported import WORD_RULES
 from proofcompute.tokens import Segment, Tokenizer
 from proofcompute.tokens.names import Names
-from proofcompute.tokens.pretokenizers import RULES, pre_tokenizer
+from proofcompute.tokens.pretokenizers import pre_tokenizer
 from proofcompute.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Vocabulary, byte_alphabet
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -141,7 +142,7 @@ def test_a_tokenizer_for_one_text_refuses_another() -> None:
         only.encode("the hen", special=False)
 
 
-@pytest.mark.parametrize("pre", sorted(RULES))
+@pytest.mark.parametrize("pre", sorted(WORD_RULES))
 def test_every_pre_tokenizer_keeps_every_byte(pre: str) -> None:
     tokenizer = Tokenizer(tiny_vocabulary(**{"tokenizer.ggml.pre": pre, "tokenizer.ggml.bos_token_id": 1}))
     for text in (

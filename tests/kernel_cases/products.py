@@ -59,7 +59,11 @@ def cases() -> Iterator[Case]:
     yield Case("rescale", "no-rows", lambda: _rescale([8, 0], 0, 3, bias=True))
     yield Case("rescale", "one", lambda: _rescale([0], 1, 1, bias=True))
     yield Case("rescale", "rounding", _rounding)
-    for n, m, d in ((0, 3, 4), (1, 1, 1), (3, 5, 7), (2, 33, 65), (17, 19, 130), (1, 100, 576), (4, 9, 132)):
+    few = ((1, 3, 2080), (2, 9, 16), (3, 5, 544), (4, 10, 1040))  # rows of whole wide loads, and of some more
+    for n, m, d in (
+        *((0, 3, 4), (1, 1, 1), (3, 5, 7), (2, 33, 65), (17, 19, 130), (1, 100, 576), (4, 9, 132)),
+        *few,
+    ):
         for x_limbs, w_limbs, bias in itertools.product((1, 2), (1, 2), (False, True)):
             label = f"{n}x{m}x{d}-{x_limbs}{w_limbs}-{bias}"
             yield Case(

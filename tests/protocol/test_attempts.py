@@ -81,6 +81,16 @@ def test_a_key_that_was_saved_counts_in_its_file(tmp_path: Path) -> None:
     assert first.stat().st_mode & 0o777 == 0o600
 
 
+def test_who_counted_in_memory_counts_in_the_file_from_then_on(tmp_path: Path) -> None:
+    """A verification that began before the key was saved, in another thread."""
+    key = synthetic.key()
+    log = key.log
+    assert log.attempt(number(1), number(1)) == 1
+    key.save(tmp_path / "key")
+    assert [log.attempt(number(2), number(2)), key.log.attempt()] == [2, 3]
+    assert len(log.attempts) == count(tmp_path / "key") == 3
+
+
 def test_links_have_one_count_and_copies_begin_with_theirs(path: Path) -> None:
     hard, soft, copy = (path.with_name(name) for name in ("hard", "soft", "copy"))
     hard.hardlink_to(path)

@@ -258,6 +258,22 @@ def test_a_connection_that_breaks_is_a_rejection(stream: Any, error: OSError, sh
     assert caught.value.receipt_digest == found.receipt.digest
 
 
+class Waiting:
+    """A stream that gives None while nothing has come, as those that do not block do."""
+
+    def read(self, size: int) -> None:
+        return None
+
+
+def test_a_stream_that_does_not_wait_is_the_callers() -> None:
+    found = run()
+    with pytest.raises(pc.InputError, match="blocking"):
+        verify(
+            synthetic.key(), found.session.request, found.receipt.encode(), synthetic.challenge_all(found),
+            cast(BinaryIO, Waiting()), kernels=synthetic.KERNELS,
+        )  # fmt: skip
+
+
 def test_a_public_proof_that_cannot_be_received_is_a_rejection() -> None:
     found = run()
     opening = synthetic.open_all(found, public_challenge(found.claim, 3))
@@ -270,7 +286,7 @@ def test_a_public_proof_that_cannot_be_received_is_a_rejection() -> None:
 
 def test_a_number_of_public_cells_that_is_none_is_the_callers() -> None:
     found, cells = run(), 10**6
-    for count in (0, -1):
+    for count in (0, -1, cast(int, 1.5), cast(int, "3"), cast(int, None)):
         with pytest.raises(pc.InputError, match="ask for"):
             verify_public(
                 found.model, asked(), found.receipt.encode(), count, io.BytesIO(), kernels=synthetic.KERNELS

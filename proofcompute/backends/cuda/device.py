@@ -66,6 +66,8 @@ class Device(Protocol):
     """Blocks of a grid-stride launch that fill the device."""
     library: bool
     """Whether there is a vendor's product of int8 matrices."""
+    no_library: str
+    """Why there is none, and what to do; empty if there is one."""
 
     def allocate(self, size: int, stream: int = 0) -> Buffer:
         """Memory of ``size`` >= 0 bytes with undefined contents, for work on a stream.
@@ -126,7 +128,7 @@ class Device(Protocol):
         """The vendor's product, where ``library`` is true: what ``product_dp4a`` computes.
 
         ``shape`` = (n, m, d); int8 rows q [n, d] and w [m, d], ldq and ldw bytes apart; acc int32 [n, m].
-        Sizes and addresses are multiples of 4.
+        m, d, ldq, ldw and addresses are multiples of 4. DeviceError where the library does not take it.
         """
         ...
 
@@ -156,7 +158,11 @@ class Device(Protocol):
         ...
 
     def end(self) -> Any:
-        """The graph."""
+        """The graph. DeviceError if it cannot be made; none is being made afterwards."""
+        ...
+
+    def abandon(self) -> None:
+        """End the making of a graph that nobody wants any more, if one is being made; raises nothing."""
         ...
 
     def replay(self, graph: Any) -> None:
@@ -165,12 +171,16 @@ class Device(Protocol):
 
     # -- other libraries -------------------------------------------------------------------------------
     def export(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-        """An array of the library behind the device on the same memory, with its ways of exchange."""
+        """An array of the library behind the device on the same memory, with its ways of exchange.
+
+        What that library's current stream does from now on waits for the main stream.
+        """
         ...
 
     def adopt(self, x: Any, stream: int = 0) -> tuple[Buffer, np.dtype[Any], tuple[int, ...]]:
         """Memory shared with an array of another library, copied if it is not C-contiguous.
 
-        InputError if it is not on this device.
+        What is queued on the stream from now on waits for what computes it; the other library gets it back
+        once nothing queued here uses it. InputError if it is not on this device.
         """
         ...

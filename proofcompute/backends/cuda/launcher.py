@@ -11,7 +11,6 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.backends.cuda import faults
 from proofcompute.backends.cuda.array import DeviceArray, Position
 from proofcompute.backends.cuda.device import Argument, Buffer, Device, Window
 from proofcompute.backends.cuda.faults import Faults, Kind
@@ -62,7 +61,7 @@ class Launcher:
         """Memory of the main stream that work beside it uses, with the event behind that work."""
         self._capture: Capture | None = None
         self._constants: OrderedDict[bytes, Buffer] = OrderedDict()
-        self.faults = Faults(device, self.zeros(np.int32, faults.WORDS).buffer)
+        self.faults = Faults(self)
         self.operation = ""
 
     @property
@@ -121,6 +120,7 @@ class Launcher:
     def exported(self, x: DeviceArray) -> Any:
         """``x`` as an array of the library behind the device, on the same memory."""
         self.faults.look()
+        self._use(x.buffer)
         return self.device.export(x.buffer, x.dtype, x.shape)
 
     def constant(self, host: Array) -> Buffer:
@@ -283,14 +283,21 @@ class Launcher:
 
     @contextmanager
     def capture(self) -> Iterator[Capture]:
-        """Inside, nothing runs; what is queued becomes a graph."""
-        capture = self._capture = Capture()
+        """Inside, nothing runs; what is queued becomes a graph.
+
+        An error inside is raised as it is, and leaves the device as it was: what was queued is forgotten.
+        """
         self.device.begin()
+        capture = self._capture = Capture()
         try:
             yield capture
+            capture.graph = self.device.end()
         finally:
             self._capture = None
-            capture.graph = self.device.end()
+            if capture.graph is None:
+                self._moves.clear()
+                self.faults.take()
+                self._device.abandon()
 
     def join(self) -> None:
         """What the main stream is given from now on runs behind all work beside it."""

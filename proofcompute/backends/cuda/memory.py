@@ -150,8 +150,17 @@ class DeviceMemory:
         return known
 
     def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
+        def afresh(given: Sequence[Place]) -> Any:
+            self._turns = {}  # a step that could not be captured left arrays that were never computed
+            return f(given)
+
         with self.one_step():
-            return self._steps.run(key, places, f)
+            return self._steps.run(key, places, afresh)
+
+    @property
+    def refused(self) -> Sequence[str]:
+        """Why steps could not be captured; empty if all could."""
+        return self._steps.refused
 
     @contextmanager
     def one_step(self) -> Iterator[None]:

@@ -7,23 +7,19 @@ the extras ``cuda12`` and ``cuda13`` install); its interface is that of NVIDIA's
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, final
 
+from proofcompute.backends.cuda.libraries import candidates
 from proofcompute.errors import DeviceError
 
-__all__ = ["OPTIONS", "Compiled", "Nvrtc", "find_nvrtc", "nvidia_folders"]
+__all__ = ["OPTIONS", "Compiled", "Nvrtc", "find_nvrtc"]
 
 OPTIONS: Final = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
 """What NVRTC is always told: nothing is fused, flushed or approximated."""
-
-_NAMES: Final = ("libnvrtc.so.13", "libnvrtc.so.12")
-_TOOLKITS: Final = ("CUDA_PATH", "CUDA_HOME")
 
 
 @dataclass(frozen=True)
@@ -81,26 +77,11 @@ class Nvrtc:
         return text.raw
 
 
-def nvidia_folders() -> list[Path]:
-    """Where NVIDIA's Python packages lie."""
-    spec = importlib.util.find_spec("nvidia")
-    return [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
-
-
-def _candidates() -> Iterator[str]:
-    for folder in nvidia_folders():
-        yield from map(str, sorted(folder.glob("*/lib/libnvrtc.so.*")))
-    for variable in _TOOLKITS:
-        if toolkit := os.environ.get(variable):
-            yield from map(str, sorted(Path(toolkit, "lib64").glob("libnvrtc.so.1[0-9]")))
-    yield from _NAMES
-
-
 @cache
 def _found() -> tuple[Nvrtc, ...]:
     """Every NVRTC that can be loaded, newest first."""
     found: dict[tuple[int, int], Any] = {}
-    for path in _candidates():
+    for path in candidates("nvrtc"):
         try:
             library = Nvrtc(path)
         except DeviceError:

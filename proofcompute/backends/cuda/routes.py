@@ -12,7 +12,7 @@ from typing import Any, Final, final
 
 from proofcompute.backends.cuda.array import DeviceArray
 from proofcompute.backends.cuda.launcher import Launcher
-from proofcompute.errors import InputError
+from proofcompute.errors import DeviceError, InputError
 
 __all__ = ["ROUTES", "Routes"]
 
@@ -22,7 +22,7 @@ ROUTES: Final = ("measure", "kernel", "library")
 _LEAST_ROWS: Final = 32
 """Below, a product reads its weights once and is bound by that; the library has nothing to gain."""
 _WORD: Final = 4
-"""The library takes sizes and addresses in multiples of this (cuBLAS, cublasGemmEx with CUDA_R_8I)."""
+"""The library takes channels, contractions and addresses in multiples of this, and any number of rows."""
 
 
 def _class(n: int) -> int:
@@ -41,11 +41,13 @@ class Routes:
         self._rule = rule if on.device.library else "kernel"
         self.chosen: dict[tuple[int, ...], str] = {}
         """By class of rows, output channels, contraction length and limbs."""
+        self.refused: dict[tuple[int, ...], str] = {}
+        """Why the library did not take a product that it should."""
 
     def library_fits(self, n: int, m: int, d: int, *operands: DeviceArray) -> bool:
         """Whether the library takes this product at all."""
-        aligned = all(size % _WORD == 0 for size in (n, m, d)) and n >= _LEAST_ROWS
-        return aligned and all(x.buffer.start % _WORD == 0 for x in operands)
+        aligned = m % _WORD == 0 and d % _WORD == 0
+        return n >= _LEAST_ROWS and aligned and all(x.buffer.start % _WORD == 0 for x in operands)
 
     def run(
         self, shape: tuple[int, ...], kernel: Callable[[], Any], library: Callable[[], Any], *, fits: bool
@@ -59,9 +61,17 @@ class Routes:
         if key not in self.chosen:
             if self._on.capturing:
                 return kernel()
-            times = {}
-            for name, way in (("kernel", kernel), ("library", library)):
+            self.chosen[key] = self._faster(key, kernel, library)
+        return kernel() if self.chosen[key] == "kernel" else library()
+
+    def _faster(self, key: tuple[int, ...], kernel: Callable[[], Any], library: Callable[[], Any]) -> str:
+        times = {}
+        for name, way in (("kernel", kernel), ("library", library)):
+            try:
                 way()  # loads what is loaded at the first call
                 times[name] = self._on.device.timed(way)
-            self.chosen[key] = min(times, key=lambda name: times[name])
-        return kernel() if self.chosen[key] == "kernel" else library()
+            except DeviceError as error:
+                if name == "kernel":
+                    raise
+                self.refused[key] = str(error)
+        return min(times, key=lambda name: times[name])

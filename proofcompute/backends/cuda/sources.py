@@ -48,7 +48,7 @@ FILES: Final = (
 
 _INCLUDE: Final = re.compile(r'^#include "([a-z0-9_]+\.cuh)"$', re.MULTILINE)
 KERNEL: Final = re.compile(
-    r'^extern "C" __global__ void __launch_bounds__\([A-Z]+(?:, 1)?\)\s+([a-z0-9_]+)\(', re.MULTILINE
+    r'^extern "C" __global__ void __launch_bounds__\([A-Z]+(?:, [12])?\)\s+([a-z0-9_]+)\(', re.MULTILINE
 )
 """Matches the head of a kernel; the group is its name."""
 

@@ -1,7 +1,11 @@
-"""Steps: run once, captured as a graph, then repeated; one small download at the end of each."""
+"""Steps: run once, captured as a graph, then repeated; one small download at the end of each.
+
+What cannot be captured runs as it did the first time, one launch after the other: slower, the same bytes.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -12,7 +16,7 @@ import numpy as np
 from proofcompute.backends.cuda.array import DeviceArray, Position
 from proofcompute.backends.cuda.device import Buffer
 from proofcompute.backends.cuda.faults import Fault
-from proofcompute.backends.cuda.launcher import Launcher, i32
+from proofcompute.backends.cuda.launcher import Launcher
 from proofcompute.errors import DeviceError
 from proofcompute.kernels import Array, Place
 
@@ -46,6 +50,8 @@ class _Kept:
         self.words = on.zeros(np.int64, len(places))
         self.graphs: dict[int, _Graph | None] = {}
         """By bucket; None where the step ran once and is captured the next time."""
+        self.plain: set[int] = set()
+        """Buckets whose step cannot be captured."""
 
 
 @final
@@ -54,6 +60,8 @@ class Steps:
 
     def __init__(self, on: Launcher) -> None:
         self._on = on
+        self.refused: list[str] = []
+        """Why steps could not be captured."""
         self._kept: WeakKeyDictionary[object, _Kept] = WeakKeyDictionary()
 
     def run(self, key: object, places: Sequence[Place], f: Compute) -> Array | None:
@@ -79,29 +87,30 @@ class Steps:
             kept.graphs[bucket] = None  # the first run loads kernels and uploads constants
             return self._finish(f(placed))
         graph = kept.graphs[bucket]
+        if graph is None and bucket not in kept.plain:
+            graph = kept.graphs[bucket] = self._captured(placed, f)
         if graph is None:
-            graph = kept.graphs[bucket] = self._capture(placed, f)
+            kept.plain.add(bucket)
+            return self._finish(f(placed))
         on.device.replay(graph.handle)
         return self._outcome(graph.report, graph.checks)
 
-    def _capture(self, places: Sequence[Place], f: Compute) -> _Graph:
+    def _captured(self, places: Sequence[Place], f: Compute) -> _Graph | None:
+        """The step as a graph; None, and a warning, if the device does not make one."""
         on = self._on
-        with on.capture() as capture:
-            report = self._report(f(places))
-            checks = on.faults.take()
+        try:
+            with on.capture() as capture:
+                report, checks = on.faults.report(f(places))
+        except DeviceError as error:
+            why = f"a step cannot be captured and runs one launch after the other: {error}"
+            self.refused.append(why)
+            warnings.warn(why, RuntimeWarning, stacklevel=2)
+            return None
         return _Graph(capture.graph, report, checks, list(capture.uses.values()))
 
     def _finish(self, tokens: DeviceArray | None) -> Array | None:
-        report = self._report(tokens)
-        found = self._outcome(report, self._on.faults.take())
+        found = self._outcome(*self._on.faults.report(tokens))
         return None if tokens is None else found
-
-    def _report(self, tokens: DeviceArray | None) -> DeviceArray:
-        on = self._on
-        n = 0 if tokens is None else tokens.size
-        out = on.new(np.int32, 2 + n)
-        on.blocks("report", (1,), on.faults.words, i32(len(on.faults.pending)), tokens, i32(n), out)
-        return out
 
     def _outcome(self, report: DeviceArray, checks: Sequence[Fault]) -> Array:
         host = self._on.read(report)

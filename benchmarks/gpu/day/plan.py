@@ -1,0 +1,83 @@
+"""The steps, in the order in which they run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.day.findings import Findings
+
+__all__ = ["STEPS", "Settings", "Step"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every step is told."""
+
+    device: str
+    """cuda, or emulated."""
+    few: bool
+    """Only as much as shows that everything works."""
+    out: Path
+    """Where the run's files are."""
+
+    def kernels(self, **options: Any) -> Any:
+        """The backend on the first device, with options of ``CudaKernels``."""
+        from proofcompute.backends.cuda import CudaKernels
+
+        return CudaKernels(self.bare(), **options)
+
+    def bare(self) -> Any:
+        """The device."""
+        if self.device == "emulated":
+            from cuda_rig import EmulatedDevice
+
+            return EmulatedDevice(blas=True)
+        from proofcompute.backends.cuda.cupy_device import CupyDevice
+
+        return CupyDevice()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step."""
+
+    name: str
+    limit: int
+    """Seconds."""
+    emulated: bool
+    """Whether it makes sense on the rig too."""
+    where: str
+    """Module of this package, and function."""
+
+    def call(self) -> Callable[[Findings, Settings], None]:
+        """The function, with what it imports."""
+        module, name = self.where.split(":")
+        found: Callable[[Findings, Settings], None] = getattr(
+            importlib.import_module(f"benchmarks.gpu.day.{module}"), name
+        )
+        return found
+
+
+STEPS = (
+    Step("environment", 40, True, "machine:environment"),
+    Step("cubins", 75, False, "machine:cubins"),
+    Step("kernels", 75, True, "equal:kernels"),
+    Step("receipts", 40, True, "equal:receipts"),
+    Step("batches", 60, True, "equal:batches"),
+    Step("faults", 60, True, "faults:everything"),
+    Step("large", 60, False, "equal:large"),
+    Step("model", 120, True, "models:receipts"),
+    Step("memcheck", 60, False, "watched:memcheck"),
+    Step("ceilings", 45, False, "speed:ceilings"),
+    Step("products", 60, False, "speed:products"),
+    Step("parts", 60, False, "speed:parts"),
+    Step("decode", 90, False, "decoding:decoding"),
+    Step("racecheck", 60, False, "watched:racecheck"),
+    Step("synccheck", 45, False, "watched:synccheck"),
+    Step("initcheck", 45, False, "watched:initcheck"),
+)
+"""Most important first."""

@@ -1,0 +1,136 @@
+"""A GGUF checkpoint in one file, or split into parts that lie beside one another.
+
+``gguf-split`` names them ``NAME-00001-of-00003.gguf`` and so on. The first part holds the metadata; each says
+which of how many it is (``split.no`` from 0, ``split.count``), and how many tensors there are in all. The
+others are found by their names; a later part may repeat metadata, never add to it or say otherwise.
+
+The digest of a checkpoint is the SHA-256 of its file; of several parts, the SHA-256 of their digests, one
+after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from proofcompute.errors import FormatError, InputError
+from proofcompute.files import require_plain
+from proofcompute.importers.gguf_fields import Fields
+from proofcompute.importers.gguf_scan import GgufHeader, GgufTensor, Value, scan_stream
+from proofcompute.importers.hashed_file import HashedFile, hashed
+
+__all__ = ["Contents", "Stored", "read_parts"]
+
+MAX_PARTS: Final = 1 << 10
+"""Files of one checkpoint."""
+
+
+class Stored(NamedTuple):
+    """A tensor and the file that holds it."""
+
+    file: HashedFile
+    tensor: GgufTensor
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that the files of a checkpoint say."""
+
+    metadata: Mapping[str, Value]
+    """Key -> value, of the first file."""
+    tensors: Mapping[str, Stored]
+    """Name -> tensor, of all files."""
+    digest: bytes
+    """As the module's docstring says."""
+
+
+def read_parts(path: Path, check: Callable[[Mapping[str, Value]], None]) -> Contents:
+    """Read the checkpoint whose only or first file is at ``path``.
+
+    ``check`` sees the metadata as soon as they are read, before the long rest of the file is. Raises what it
+    raises, and FormatError, LimitError, UnsupportedError or StorageError; InputError for a later part or a
+    missing one.
+    """
+    count = 1
+
+    def first(header: GgufHeader) -> None:
+        nonlocal count
+        number, count = _numbers(header, path)
+        if number:
+            raise InputError(
+                f"{path.name} is part {number + 1} of {count} of a split checkpoint; give part 1, "
+                f"{_sibling(path, 1, count).name}, and the others are found beside it"
+            )
+        for k in range(2, count + 1):  # all are there before a long reading begins
+            _found(_sibling(path, k, count), k, count)
+        check(header.metadata)
+
+    header, file = _read(path, first)
+    tensors = {t.name: Stored(file, t) for t in header.tensors.values()}
+    digests = [file.digest]
+    for k in range(2, count + 1):
+        sibling = _sibling(path, k, count)
+        check_part = partial(_check_part, first=header, path=sibling, number=k - 1, count=count)
+        part, file = _read(sibling, check_part)
+        for tensor in part.tensors.values():
+            if tensor.name in tensors:
+                raise FormatError(f"{sibling.name}: an earlier part has the tensor {tensor.name!r} too")
+            tensors[tensor.name] = Stored(file, tensor)
+        digests.append(file.digest)
+    total = Fields(header.metadata, "split.").integer("tensors.count", 0, 1 << 31, len(tensors))
+    if total != len(tensors):
+        raise FormatError(
+            f"{path.name}: {total} tensors are announced in {count} parts, which have {len(tensors)}"
+        )
+    digest = digests[0] if count == 1 else hashlib.sha256(b"".join(digests)).digest()
+    return Contents(header.metadata, tensors, digest)
+
+
+def _read(path: Path, check: Callable[[GgufHeader], None]) -> tuple[GgufHeader, HashedFile]:
+    def parse(stream: object, size: int) -> GgufHeader:
+        header = scan_stream(stream, size, path.name)  # type: ignore[arg-type]  # what hashed() gives
+        check(header)
+        return header
+
+    require_plain(path, "checkpoint")
+    return hashed(path, parse)
+
+
+def _numbers(header: GgufHeader, path: Path) -> tuple[int, int]:
+    """Which part it is, from 0, and how many there are."""
+    fields = Fields(header.metadata, "split.")
+    count = fields.integer("count", 0, MAX_PARTS, 0) or 1
+    number = fields.integer("no", 0, MAX_PARTS - 1, 0)
+    if number >= count:
+        raise FormatError(f"{path.name}: part {number + 1} of {count}")
+    return number, count
+
+
+def _check_part(header: GgufHeader, first: GgufHeader, path: Path, number: int, count: int) -> None:
+    if _numbers(header, path) != (number, count):
+        found, of = _numbers(header, path)
+        raise FormatError(f"{path.name} is part {found + 1} of {of}, not part {number + 1} of {count}")
+    for key, value in header.metadata.items():
+        if not key.startswith("split.") and first.metadata.get(key) != value:
+            raise FormatError(f"{path.name}: metadata key {key!r} is not as in part 1")
+
+
+def _sibling(path: Path, k: int, count: int) -> Path:
+    """Where part ``k``, from 1, must be."""
+    match = re.fullmatch(r"(.*)-[0-9]{5}-of-[0-9]{5}\.gguf", path.name)
+    if match is None:
+        raise InputError(
+            f"{path.name} is a part of {count} of a split checkpoint, but is not named "
+            f"NAME-00001-of-{count:05}.gguf, so the others cannot be found; name the parts so, or join them"
+        )
+    return path.with_name(f"{match[1]}-{k:05}-of-{count:05}.gguf")
+
+
+def _found(path: Path, k: int, count: int) -> None:
+    if not path.exists():
+        raise InputError(f"part {k} of {count} is missing: {path}")

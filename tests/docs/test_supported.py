@@ -1,0 +1,40 @@
+"""What is said to be supported is what the code takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gguf.constants import GGMLQuantizationType
+
+from cli.driver import call
+from proofcompute import supported
+from proofcompute.importers.decoder import PRECISIONS
+from proofcompute.tokens.pretokenizers import IGNORE_MERGES, pre_tokenizer
+
+PAGE = Path(__file__).parents[2] / "docs" / "supported.md"
+
+
+def test_the_page_is_made_from_the_tables() -> None:
+    assert PAGE.read_text("utf-8") == supported.page(), (
+        "run: python -m proofcompute.supported > docs/supported.md"
+    )
+
+
+@pytest.mark.parametrize("command", ["import", "inspect"])
+def test_the_help_lists_all(command: str) -> None:
+    # lines are broken at hyphens too
+    shown = "".join(call(command, "--help").out.split())
+    tables = (supported.ARCHITECTURES, supported.TOKENIZERS, supported.WORD_RULES, supported.STORAGE_TYPES)
+    for table in tables:
+        for name in table:
+            assert name in shown
+
+
+def test_the_tables_are_what_the_code_takes() -> None:
+    """Architectures, tokenizers and rules are looked up in these tables; the others are compared."""
+    assert list(supported.PRECISIONS) == list(PRECISIONS)
+    assert set(supported.STORAGE_TYPES) <= {kind.name for kind in GGMLQuantizationType}
+    assert set(supported.WORD_RULES) >= IGNORE_MERGES
+    for name in supported.WORD_RULES:
+        assert pre_tokenizer(name).pre_tokenize_str("It's 2024!")
