@@ -17,7 +17,7 @@ from proofcompute.version import __version__ as __version__
 if TYPE_CHECKING:
     from proofcompute.auditor import Auditor
     from proofcompute.card import ModelCard
-    from proofcompute.devices import kernels_for, warm_up
+    from proofcompute.devices import kernels_for
     from proofcompute.errors import (
         Cell,
         DeviceError,
@@ -64,7 +64,16 @@ if TYPE_CHECKING:
         check_text,
         text_request,
     )
-    from proofcompute.verifier import Key, Verified, check_receipt, keygen, replay, verify_public, write_key
+    from proofcompute.verifier import (
+        Key,
+        Verified,
+        check_card,
+        check_receipt,
+        keygen,
+        replay,
+        verify_public,
+        write_key,
+    )
     from proofcompute.verifier.verify import verify
     from proofcompute.vocabulary import Vocabulary
     from proofcompute.workloads import ProductKey, ProgramBuilder, matmul, verify_product, verify_rows
@@ -73,7 +82,7 @@ if TYPE_CHECKING:
 _HOME = {
     "auditor": ("Auditor",),
     "card": ("ModelCard",),
-    "devices": ("kernels_for", "warm_up"),
+    "devices": ("kernels_for",),
     "errors": (
         "Cell",
         "DeviceError",
@@ -113,7 +122,16 @@ _HOME = {
     "prover": ("RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"),
     "signing": ("NodeIdentity",),
     "tokens": ("Message", "Prompter", "Tokenizer", "chat_request", "check_text", "text_request"),
-    "verifier": ("Key", "Verified", "check_receipt", "keygen", "replay", "verify_public", "write_key"),
+    "verifier": (
+        "Key",
+        "Verified",
+        "check_card",
+        "check_receipt",
+        "keygen",
+        "replay",
+        "verify_public",
+        "write_key",
+    ),
     "verifier.verify": ("verify",),
     "vocabulary": ("Vocabulary",),
     "workloads": ("ProductKey", "ProgramBuilder", "matmul", "verify_product", "verify_rows"),
@@ -167,6 +185,7 @@ __all__ = [
     "Vocabulary",
     "all_cells",
     "chat_request",
+    "check_card",
     "check_receipt",
     "check_terms",
     "check_text",
@@ -188,7 +207,6 @@ __all__ = [
     "verify_product",
     "verify_public",
     "verify_rows",
-    "warm_up",
     "write_key",
 ]
 

@@ -136,20 +136,17 @@ class ModelCard:
         return wire.encode((KIND, VERSION, self.value()))
 
     @staticmethod
-    def decode(data: bytes, model_id: bytes | None = None) -> ModelCard:
+    def decode(data: bytes) -> ModelCard:
         """The card that ``data`` encodes, with its vocabulary decoded.
 
-        Raises FormatError, LimitError or UnsupportedError if it is none, MismatchError if it is not that of
-        ``model_id``: a card that somebody sent counts for nothing until it hashes to a model id that one
-        trusts.
+        Raises FormatError, LimitError or UnsupportedError if it is none. A card that somebody sent counts for
+        nothing until it hashes to a model id that one trusts: :func:`proofcompute.verifier.check_card`.
         """
         top = wire.as_list(wire.decode(data, limit=MAX_CARD, what="model card"), "model card", n=3)
         wire.check_head(top, KIND, VERSION)
         card = ModelCard.from_value(top[2], "model card")
         if card.encode() != data:
             raise FormatError("model card is not canonical")
-        if model_id is not None and card.model_id != model_id:
-            raise MismatchError(f"the card is that of model {card.model_id.hex()}, not {model_id.hex()}")
         _ = card.vocabulary
         return card
 
@@ -158,9 +155,9 @@ class ModelCard:
         write_atomic(path, self.encode())
 
     @staticmethod
-    def load(path: Path, model_id: bytes | None = None) -> ModelCard:
-        """Read a card file; InputError if it cannot be read, and as :meth:`decode`."""
-        return ModelCard.decode(read_limited(path, MAX_CARD, "model card"), model_id)
+    def load(path: Path) -> ModelCard:
+        """Read a card file of one's own; InputError if it cannot be read, and as :meth:`decode`."""
+        return ModelCard.decode(read_limited(path, MAX_CARD, "model card"))
 
     def check_root(self, spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> None:
         """MismatchError unless every row of the weight tensor ``spec`` is under the model id.

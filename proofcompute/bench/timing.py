@@ -1,8 +1,4 @@
-"""Clocks: the seconds of every round, and what follows from them.
-
-Rounds are kept as they were taken, in whole nanoseconds, and every figure is computed from them: whoever has
-the file of results can compute it again, or another one.
-"""
+"""Clocks: medians, and ratios of two things measured in turn."""
 
 from __future__ import annotations
 
@@ -14,82 +10,44 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = [
-    "alternating",
-    "compared",
-    "exponent",
-    "in_turn",
-    "phases",
-    "ratios",
-    "repeated",
-    "seconds",
-    "spread",
-]
+__all__ = ["alternating", "exponent", "in_turn", "phases", "seconds"]
 
 T = TypeVar("T")
-_DIGITS = 9
-"""Decimals of a second that the clock has."""
 
 
 def seconds(action: Callable[[], object]) -> float:
     """Time of one call."""
     start = time.perf_counter()
     action()
-    return round(time.perf_counter() - start, _DIGITS)
+    return time.perf_counter() - start
 
 
-def repeated(action: Callable[[], object], rounds: int) -> list[float]:
-    """Seconds of each of several calls."""
-    return [seconds(action) for _ in range(rounds)]
-
-
-def alternating(
-    a: Callable[[], object], b: Callable[[], object], rounds: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of ``a`` and of ``b`` in each round, run in turn."""
+def alternating(a: Callable[[], object], b: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+    """Median seconds of ``a`` and of ``b``, run in turn, and the median of the ratios b / a of each round."""
     times = [(seconds(a), seconds(b)) for _ in range(rounds)]
-    return [t for t, _ in times], [t for _, t in times]
+    return median(t for t, _ in times), median(t for _, t in times), median(y / x for x, y in times)
 
 
-def phases(
-    first: Callable[[], T], then: Callable[[T], object], rounds: int
-) -> tuple[list[float], list[float]]:
-    """Seconds in each round of ``first``, and of ``then``, which is given its result.
+def phases(first: Callable[[], T], then: Callable[[T], object], rounds: int) -> tuple[float, float]:
+    """Median seconds of ``first``, and the median share that ``then``, given its result, adds in each round.
 
-    Both belong to one and the same run, so what disturbs a whole run does not enter their ratio.
+    Both sides of a ratio belong to one and the same run, so what disturbs a whole run does not enter it.
     """
-    firsts, seconds_then = [], []
+    firsts, shares = [], []
     for _ in range(rounds):
         start = time.perf_counter()
         made = first()
         middle = time.perf_counter()
         then(made)
-        end = time.perf_counter()
-        firsts.append(round(middle - start, _DIGITS))
-        seconds_then.append(round(end - middle, _DIGITS))
-    return firsts, seconds_then
+        firsts.append(middle - start)
+        shares.append((time.perf_counter() - middle) / firsts[-1])
+    return median(firsts), median(shares)
 
 
-def in_turn(actions: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Seconds of each action in each round; all run once before any runs again."""
+def in_turn(actions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """Median seconds of each action; all run once before any runs again."""
     times = [[seconds(action) for action in actions] for _ in range(rounds)]
-    return [list(column) for column in zip(*times, strict=True)]
-
-
-def ratios(below: Sequence[float], above: Sequence[float]) -> list[float]:
-    """``above`` over ``below``, round by round."""
-    return [y / x for x, y in zip(below, above, strict=True)]
-
-
-def compared(below: Sequence[float], above: Sequence[float]) -> tuple[float, float, float]:
-    """The median of each of the two, and the median of their ratios, ``above`` over ``below``."""
-    return median(below), median(above), median(ratios(below, above))
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Least, lower quartile, median, upper quartile and greatest of some rounds (quartiles interpolated)."""
-    low, high = (float(q) for q in np.quantile(np.asarray(values, np.float64), (0.25, 0.75)))
-    return {"min": min(values), "q1": low, "median": median(values), "q3": high, "max": max(values)}
+    return [median(column) for column in zip(*times, strict=True)]
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:

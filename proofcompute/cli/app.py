@@ -12,6 +12,7 @@ import typer
 
 from proofcompute.cli import (
     bench_command,
+    card_commands,
     demo,
     device_commands,
     inspecting,
@@ -20,7 +21,7 @@ from proofcompute.cli import (
     run_commands,
     verify_commands,
 )
-from proofcompute.cli.common import complain, printable, rejection, tell_of_compilation
+from proofcompute.cli.common import complain, printable, rejection
 from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.supported import summary
 from proofcompute.version import __version__
@@ -42,6 +43,8 @@ app.command("import", epilog=summary())(model_commands.import_)
 app.command("inspect", epilog=summary())(inspecting.inspect)
 app.command("identity")(model_commands.identity)
 app.command("keygen")(model_commands.keygen)
+app.command("card")(card_commands.card)
+app.command("terms")(card_commands.terms)
 app.command("request")(run_commands.request)
 app.command("run")(run_commands.run)
 app.command("challenge")(verify_commands.challenge)
@@ -51,7 +54,6 @@ app.command("replay")(replay_command.replay)
 app.command("verify-many")(verify_commands.verify_many)
 app.command("verify-public")(verify_commands.verify_public)
 app.command("devices")(device_commands.devices)
-app.command("warm-up")(device_commands.warm_up)
 app.command("cubins")(device_commands.cubins)
 app.command("demo")(demo.demo)
 app.command("bench")(bench_command.bench)
@@ -81,8 +83,7 @@ def run(argv: Sequence[str] | None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in args
     try:
-        with tell_of_compilation():
-            status = app(args=args, prog_name="proofcompute", standalone_mode=False)
+        status = app(args=args, prog_name="proofcompute", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except VerificationError as e:

@@ -9,7 +9,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Container, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -18,8 +18,7 @@ import typer
 from proofcompute.errors import InputError, LimitError, VerificationError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
+    from proofcompute.card import ModelCard
     from proofcompute.kernels import Kernels
     from proofcompute.messages import Challenge, Request
     from proofcompute.model import Model
@@ -36,16 +35,18 @@ __all__ = [
     "complain",
     "hex_bytes",
     "kernels",
+    "load_card",
     "load_model",
     "printable",
     "progress",
+    "read_card",
     "read_challenge",
     "read_prompt",
     "read_receipt",
     "read_request",
+    "read_terms",
     "rejection",
     "size",
-    "tell_of_compilation",
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
@@ -111,10 +112,6 @@ def _nothing(steps: int, total: int | None = None) -> None:
     """No terminal, no bar."""
 
 
-_bars: list[Progress] = []
-"""The bar that is on the terminal, if there is one: another one beside it would garble both."""
-
-
 @contextmanager
 def progress(title: str, total: int | None = None) -> Iterator[Advance]:
     """A progress bar, only on a terminal."""
@@ -124,40 +121,14 @@ def progress(title: str, total: int | None = None) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with ExitStack() as stack:
-        if not _bars:
-            bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            _bars.append(stack.enter_context(bar))
-            stack.callback(_bars.clear)
-        bar = _bars[0]
+    columns = (TextColumn(title), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
-        stack.callback(bar.remove_task, task)
 
         def advance(steps: int, total: int | None = None) -> None:
             bar.update(task, advance=steps, total=total)
 
         yield advance
-
-
-@contextmanager
-def tell_of_compilation() -> Iterator[None]:
-    """Say what is compiled while a command runs: a bar on a terminal, else one line, once."""
-    from proofcompute.compiling import watching
-
-    told = False
-
-    @contextmanager
-    def watch(name: str, left: int) -> Iterator[None]:
-        nonlocal told
-        if not told and not sys.stderr.isatty():
-            complain(f"compiling kernels for this machine, at most {left}; this takes a minute or two, once")
-        told = True
-        with progress(f"compiling {name}, at most {left} left"):
-            yield
-
-    with watching(watch):
-        yield
 
 
 def check_output(path: Path, *, keep: bool = False, plain: bool = False) -> None:
@@ -265,6 +236,38 @@ def load_model(path: Path) -> Model:
     return Model.load(path)
 
 
+def load_card(path: Path) -> ModelCard:
+    """The card in a model file, a key or a card file, without weights."""
+    from proofcompute.card import ModelCard
+    from proofcompute.cli.kinds import expect, kind_of
+
+    kind = kind_of(path)
+    if kind == "model":
+        from proofcompute.modelfile import ModelFile
+
+        return ModelFile.open(path).card
+    if kind == "key":
+        from proofcompute.verifier import Key
+
+        return Key.load(path).card
+    expect(path, "card")
+    return ModelCard.load(path)
+
+
+def read_card(path: Path) -> bytes:
+    """The bytes of a card that somebody sent; that they are too many is their fault (step 1)."""
+    from proofcompute.limits import MAX_CARD
+
+    return _received(path, MAX_CARD, "model card")
+
+
+def read_terms(path: Path) -> bytes:
+    """The bytes of a node's terms; that they are too many is the node's fault (step 1)."""
+    from proofcompute.limits import KIB
+
+    return _received(path, KIB, "terms")
+
+
 def read_request(path: Path) -> Request:
     """A request file."""
     from proofcompute.cli.kinds import expect
@@ -289,11 +292,16 @@ def read_challenge(path: Path) -> Challenge:
 
 def read_receipt(path: Path) -> bytes:
     """The bytes of a node's receipt; that they are too many is the node's fault (step 1)."""
-    from proofcompute.files import read_limited
     from proofcompute.limits import MAX_RECEIPT
 
+    return _received(path, MAX_RECEIPT, "receipt")
+
+
+def _received(path: Path, limit: int, what: str) -> bytes:
+    from proofcompute.files import read_limited
+
     try:
-        return read_limited(path, MAX_RECEIPT, "receipt")
+        return read_limited(path, limit, what)
     except LimitError as e:
         raise VerificationError(1, str(e)) from e
 

@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
 from proofcompute.cli.common import Json, Output, load_model, size
 from proofcompute.cli.kinds import kind_in, kind_of
 from proofcompute.errors import FormatError, InputError
-from proofcompute.limits import MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MIB
+from proofcompute.limits import KIB, MAX_CARD, MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MIB
+
+if TYPE_CHECKING:
+    from proofcompute.card import ModelCard
 
 __all__ = ["inspect"]
 
@@ -51,8 +54,46 @@ def _look(path: Path) -> tuple[str, Facts]:
         limit, reader = message
         return kind, reader(read_limited(path, limit, kind) if piped is None else piped)
     raise InputError(
-        f"{path} is none of: GGUF, model, key, identity, request, receipt, challenge, opening, run"
+        f"{path} is none of: GGUF, model, card, key, identity, terms, request, receipt, challenge, opening, "
+        "run"
     )
+
+
+def _card(data: bytes) -> Facts:
+    from proofcompute.card import ModelCard
+
+    card = ModelCard.decode(data)
+    return {"model_id": card.model_id.hex(), **_program(card), "bytes": len(data)}
+
+
+def _program(card: ModelCard) -> Facts:
+    program = card.program
+    return {
+        "segments": len(program.segments),
+        "operations": sum(len(s.nodes) for s in program.segments),
+        "context": program.context,
+        "weights": len(program.weights),
+        "weight_bytes": sum(s.rows * s.row_bytes for s in program.weights),
+        "vocabulary": len(card.vocabulary.tokens) if card.vocabulary else 0,
+        "chat_template": bool(card.template),
+    }
+
+
+def _terms(data: bytes) -> Facts:
+    from proofcompute.messages import Terms
+    from proofcompute.signing import signature_holds
+
+    terms = Terms.decode(data)
+    return {
+        "base_seconds": terms.base,
+        "rows_per_second": terms.rate,
+        "retention_seconds": terms.retention,
+        "numerics": terms.numerics,
+        "digest": terms.digest.hex(),
+        "scheme": terms.scheme,
+        "node": terms.node.hex(),
+        "signature_holds": signature_holds(terms.node, terms.signed_digest, terms.signature),
+    }
 
 
 def _gguf(path: Path) -> Facts:
@@ -74,17 +115,10 @@ def _gguf(path: Path) -> Facts:
 
 def _model(path: Path) -> Facts:
     model = load_model(path)
-    program = model.program
     return {
         "model_id": model.model_id.hex(),
         **model.manifest,
-        "segments": len(program.segments),
-        "operations": sum(len(s.nodes) for s in program.segments),
-        "context": program.context,
-        "weights": len(program.weights),
-        "weight_bytes": sum(s.rows * s.row_bytes for s in program.weights),
-        "vocabulary": len(model.card.vocabulary.tokens) if model.card.vocabulary else 0,
-        "chat_template": bool(model.template),
+        **_program(model.card),
         "file_bytes": path.stat().st_size,
     }
 
@@ -248,4 +282,6 @@ _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "request": (MAX_REQUEST, _request),
     "receipt": (MAX_RECEIPT, _receipt),
     "challenge": (MAX_CHALLENGE, _challenge),
+    "card": (MAX_CARD, _card),
+    "terms": (KIB, _terms),
 }

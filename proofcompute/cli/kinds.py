@@ -18,6 +18,8 @@ MESSAGES: Final = {
     "proofcompute challenge": "challenge",
     "proofcompute identity": "identity",
     "proofcompute opening": "opening",
+    "proofcompute model card": "card",
+    "proofcompute terms": "terms",
 }
 """The text that each of our files begins with, as the first element of a short CBOR array."""
 

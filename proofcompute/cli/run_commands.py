@@ -20,11 +20,13 @@ from proofcompute.cli.common import (
     command_line,
     hex_bytes,
     kernels,
+    load_card,
     load_model,
     progress,
     read_challenge,
     read_prompt,
     read_request,
+    read_terms,
     size,
 )
 from proofcompute.cli.kinds import expect
@@ -32,8 +34,9 @@ from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
+    from proofcompute.card import HasCard
     from proofcompute.generation import Engine, Session
-    from proofcompute.messages import Request
+    from proofcompute.messages import Request, Terms
     from proofcompute.model import Model
     from proofcompute.prover import RunDirectory
     from proofcompute.signing import NodeIdentity
@@ -128,7 +131,7 @@ def request(
         options["nonce"] = hex_bytes(nonce, "the nonce")
     if node is not None:
         options["node"] = hex_bytes(node, "the node's public key")
-    made = _build(load_model(model), what, system, raw, date, may_omit, options)
+    made = _build(load_card(model), what, system, raw, date, may_omit, options)
     write_atomic(output, made.encode())
     out, tokens = Output(json), len(made.inputs[0][1]) // 4
     out.say(f"{output}: {tokens} prompt tokens, digest {made.digest.hex()}")
@@ -162,6 +165,9 @@ def run(
         int | None,
         typer.Option(min=0, help="Seconds for which challenges are answered (a week unless given)."),
     ] = None,
+    terms: Annotated[
+        Path | None, typer.Option(metavar="TERMS", help="Your signed terms, which the receipt is to name.")
+    ] = None,
     outputs: Outputs = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = 0.0,
@@ -193,6 +199,7 @@ def run(
     if identity is not None:
         expect(identity, "identity")
     node = NodeIdentity.new() if identity is None else NodeIdentity.load(identity)
+    promised = _promised(terms, retention)
     directory = RunDirectory(output)
     if what is not None and (output / "request").exists():
         raise InputError(
@@ -207,7 +214,7 @@ def run(
     if asked.node not in (b"", node.public) and not no_commit:
         raise InputError(f"the request is for node {asked.node.hex()}; give its key pair with --identity")
     try:
-        _run(loaded, model, asked, directory, None if no_commit else node, retention, outputs, device, out)
+        _run(loaded, model, asked, directory, None if no_commit else node, promised, outputs, device, out)
     except KeyboardInterrupt:
         out.say()
         if (output / "request").exists():
@@ -224,14 +231,14 @@ def _run(
     asked: Request,
     directory: RunDirectory,
     node: NodeIdentity | None,
-    retention: int | None,
+    promised: tuple[int, Terms | None],
     outputs: Path | None,
     device: str,
     out: Output,
 ) -> None:
     """The run itself; ``node`` None means without a commitment."""
     from proofcompute.generation import Engine
-    from proofcompute.prover import RETENTION, make_receipt
+    from proofcompute.prover import make_receipt
 
     asked.check(model.program, model.model_id)  # before the directory is touched
     engine = Engine(model, kernels(device), node=node.public if node else asked.node)
@@ -255,9 +262,8 @@ def _run(
         out.result({**fields, "receipt": None})
         return
     start = time.perf_counter()
-    receipt = make_receipt(
-        model, session, engine.kernels, node, retention=RETENTION if retention is None else retention
-    )
+    retention, terms = promised
+    receipt = make_receipt(model, session, engine.kernels, node, retention=retention, terms=terms)
     directory.finish(session, receipt)
     committing = time.perf_counter() - start
     nbytes = directory.receipt_path.stat().st_size
@@ -275,6 +281,18 @@ def _run(
             "commit_seconds": committing,
         }
     )
+
+
+def _promised(path: Path | None, retention: int | None) -> tuple[int, Terms | None]:
+    """Retention and terms of the receipt: what was typed, what the terms say, a week."""
+    from proofcompute.messages import Terms
+    from proofcompute.prover import RETENTION
+
+    if path is None:
+        return RETENTION if retention is None else retention, None
+    expect(path, "terms")
+    terms = Terms.decode(read_terms(path))
+    return terms.retention if retention is None else retention, terms
 
 
 def _generate(engine: Engine, session: Session, directory: RunDirectory, out: Output) -> None:
@@ -378,7 +396,7 @@ def _options(
 
 
 def _build(
-    model: Model,
+    model: HasCard,
     prompt: str,
     system: str | None,
     raw: bool,

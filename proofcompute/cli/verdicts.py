@@ -20,6 +20,7 @@ from proofcompute.cli.common import (
     read_challenge,
     read_receipt,
     read_request,
+    read_terms,
     rejection,
     size,
 )
@@ -27,7 +28,8 @@ from proofcompute.cli.kinds import expect, kind_of
 from proofcompute.errors import InputError, ProofcomputeError, VerificationError
 
 if TYPE_CHECKING:
-    from proofcompute.kernels import Array, Kernels
+    from proofcompute.auditor import Auditor
+    from proofcompute.kernels import Array
     from proofcompute.messages import Receipt, Request
     from proofcompute.model import Model
     from proofcompute.verifier import Key, Verified
@@ -53,36 +55,68 @@ class Checked:
 
 @dataclass(frozen=True)
 class Verifier:
-    """What is held, where to compute, and who must have signed."""
+    """An auditor that works on files."""
 
-    holds: Key | Model
-    kernels: Kernels
-    node: bytes | None
+    auditor: Auditor
 
     @staticmethod
-    def of(path: Path, device: str, node: str | None) -> Verifier:
-        """With the key at ``path``, or the model once its weights are known to be those of its model id."""
-        from proofcompute.verifier import Key
+    def of(
+        path: Path,
+        device: str,
+        node: str | None,
+        *,
+        terms: Path | None = None,
+        retention: int = 0,
+        patience: float | None = None,
+    ) -> Verifier:
+        """With the key at ``path``, or the model; VerificationError if terms of the node do not hold."""
+        from proofcompute.auditor import PATIENCE, Auditor
 
-        signer, backend = None if node is None else hex_bytes(node, "the node's public key"), kernels(device)
-        holds = held(path)
-        if not isinstance(holds, Key):
-            with progress("weights", sum(s.rows * s.row_bytes for s in holds.program.weights)) as advance:
-                holds.check_roots(backend.hash_rows, advance)
-        return Verifier(holds, backend, signer)
+        return Verifier(
+            Auditor(
+                held(path),
+                device=kernels(device),
+                node=None if node is None else hex_bytes(node, "the node's public key"),
+                terms=None if terms is None else read_terms(terms),
+                retention=retention,
+                patience=PATIENCE if patience is None else patience,
+            )
+        )
+
+    @property
+    def holds(self) -> Key | Model:
+        """The key or the model."""
+        from proofcompute.card import ModelCard
+
+        holds = self.auditor.holds
+        if isinstance(holds, ModelCard):
+            raise InputError("a card checks no cells")
+        return holds
 
     @property
     def attempts(self) -> int | None:
         """Verifications made under the key so far; a model needs no count."""
         from proofcompute.verifier import Key
 
-        return len(self.holds.log.attempts) if isinstance(self.holds, Key) else None
+        return self.auditor.attempts if isinstance(self.holds, Key) else None
 
-    def check(self, request: Path, receipt: Path, challenge: Path, opening: Path) -> Checked:
+    def hash_weights(self) -> None:
+        """Know, with a bar, that the weights of a model are those of its model id; a key has none."""
+        from proofcompute.model import Model
+
+        holds = self.holds
+        if isinstance(holds, Model):
+            with progress("weights", sum(s.rows * s.row_bytes for s in holds.program.weights)) as advance:
+                holds.check_roots(self.auditor.kernels.hash_rows, advance)
+
+    def check(
+        self, request: Path, receipt: Path, challenge: Path, opening: Path, waited: float | None = None
+    ) -> Checked:
         """Check an opening. VerificationError if the node is rejected, InputError for what is the user's."""
-        from proofcompute.verifier import Key, verify
+        from proofcompute.verifier import Key
 
         asked, cells = self._request(request), read_challenge(challenge)
+        self.hash_weights()
         if cells.hints != isinstance(self.holds, Key):
             raise InputError(
                 "the challenge is for a verifier with a key; make one with the model file"
@@ -92,16 +126,7 @@ class Verifier:
         total = sum(c.b - c.a for c in cells.cells)
         with _opened(opening) as stream, progress("verify", total) as advance:
             data = read_receipt(receipt)
-            found = verify(
-                self.holds,
-                asked,
-                data,
-                cells,
-                stream,
-                kernels=self.kernels,
-                node=self.node,
-                progress=advance,
-            )
+            found = self.auditor.check(asked, data, cells, stream, waited=waited, progress=advance)
         return self._checked(found, asked, data)
 
     def check_public(self, request: Path, receipt: Path, opening: Path, cells: int) -> Checked:
@@ -112,6 +137,7 @@ class Verifier:
         if not isinstance(self.holds, Model):
             raise InputError("a public proof is checked with the model file")
         asked = self._request(request)
+        self.hash_weights()
         with _opened(opening) as stream, progress("verify", cells) as advance:
             data = read_receipt(receipt)
             found = verify_public(
@@ -120,8 +146,8 @@ class Verifier:
                 data,
                 cells,
                 stream,
-                kernels=self.kernels,
-                node=self.node,
+                kernels=self.auditor.kernels,
+                node=self.auditor.node,
                 progress=advance,
             )
         return self._checked(found, asked, data)
@@ -249,9 +275,11 @@ def check_many(out: Output, verifier: Verifier, directories: Sequence[Path]) -> 
     count = {"verified": 0, "rejected": 0, "unusable": 0}
     for directory in directories:
         start = time.perf_counter()
-        parts = [directory / name for name in ("request", "receipt", "challenge", "opening")]
+        request, receipt, challenge, opening = (
+            directory / name for name in ("request", "receipt", "challenge", "opening")
+        )
         try:
-            checked = verifier.check(*parts)
+            checked = verifier.check(request, receipt, challenge, opening)
         except VerificationError as e:
             state, text = "rejected", str(e)
             fields = _rejected(e, verifier, time.perf_counter() - start)

@@ -14,7 +14,6 @@ from proofcompute.cli.common import (
     Out,
     Output,
     check_output,
-    hex_bytes,
     read_receipt,
     read_request,
 )
@@ -38,6 +37,16 @@ KeyFile = Annotated[
     Path, typer.Argument(metavar="KEY", help="Verifier's key, or the model file.", show_default=False)
 ]
 RequestFile = Annotated[Path, typer.Option("--request", help="Your request.", show_default=False)]
+TermsFile = Annotated[
+    Path | None,
+    typer.Option("--terms", metavar="TERMS", help="The node's signed terms: receipts must be under them."),
+]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        "--patience", min=0, metavar="SECONDS", help="Longest wait for an opening (600 unless given)."
+    ),
+]
 Signer = Annotated[str | None, typer.Option("--node", metavar="PUBKEY", help="Who must have signed (hex).")]
 
 
@@ -53,6 +62,8 @@ def challenge(
     retention: Annotated[
         int, typer.Option(min=0, help="Refuse a receipt whose trace is kept for fewer seconds.")
     ] = 0,
+    terms: TermsFile = None,
+    patience: Patience = None,
     json: Json = False,
 ) -> None:
     """Check a receipt, and choose the cells that the node must open.
@@ -62,30 +73,29 @@ def challenge(
     check_output(output)
     if all_ and (cells is not None or seed is not None):
         raise InputError("--all leaves nothing to draw: give it without --cells and --seed")
-    from proofcompute.cli.verdicts import held
+    from proofcompute.cli.verdicts import Verifier
     from proofcompute.files import write_atomic
-    from proofcompute.messages import Challenge, all_cells, count_cells, draw_cells
-    from proofcompute.verifier import Key, check_receipt
 
-    signer = None if node is None else hex_bytes(node, "the node's public key")
-    holder, asked = held(key), read_request(request)
-    claim = check_receipt(holder, asked, read_receipt(receipt), signer, retention=retention)
-    chosen = (
-        all_cells(claim)
-        if all_
-        else draw_cells(claim, CELLS if cells is None else cells, None if seed is None else _seed(seed))
+    asked, data = read_request(request), read_receipt(receipt)
+    auditor = Verifier.of(key, "numpy", node, terms=terms, retention=retention, patience=patience).auditor
+    made = auditor.challenge(
+        asked,
+        data,
+        "all" if all_ else CELLS if cells is None else cells,
+        seed=None if seed is None else _seed(seed),
     )
-    hints = isinstance(holder, Key)
-    made = Challenge(claim.receipt.digest, chosen, hints=hints, tables=hints)
+    claim = auditor.claim(asked, data)
     write_atomic(output, made.encode())
-    out, count, total = Output(json), sum(c.b - c.a for c in chosen), count_cells(claim)
-    out.say(f"{output}: {count} of {total} cells")
+    out, count, total = Output(json), sum(c.b - c.a for c in made.cells), claim.statement.cells
+    deadline = auditor.deadline(claim)
+    out.say(f"{output}: {count} of {total} cells, to be opened within {deadline:.1f} s")
     out.result(
         {
             "challenge": str(output),
             "cells": count,
             "total_cells": total,
             "receipt_digest": claim.receipt.digest.hex(),
+            "deadline_seconds": deadline,
         }
     )
 
@@ -99,6 +109,12 @@ def verify(
     opening: OpeningFile,
     request: RequestFile,
     node: Signer = None,
+    terms: TermsFile = None,
+    waited: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="How long the opening took to come, from the challenge."),
+    ] = None,
+    patience: Patience = None,
     outputs: Outputs = None,
     device: Device = "cpu",
     json: Json = False,
@@ -111,9 +127,9 @@ def verify(
 
     start, out = time.perf_counter(), Output(json)
     check_outputs(outputs)
-    verifier = Verifier.of(key, device, node)
+    verifier = Verifier.of(key, device, node, terms=terms, patience=patience)
     try:
-        found = verifier.check(request, receipt, challenge, opening)
+        found = verifier.check(request, receipt, challenge, opening, waited)
     except VerificationError as e:
         reject(out, e, verifier, time.perf_counter() - start)
         raise typer.Exit(1) from e

@@ -133,7 +133,7 @@ def _generation(request: Request) -> Generation:
 
 
 def _generate(model: Model, request: Request, kernels: Kernels) -> Session:
-    engine = Engine(model, kernels)
+    engine = Engine(model, kernels, node=request.node)
     session = engine.add(request)
     engine.run(session)
     return session

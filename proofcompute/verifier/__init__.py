@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proofcompute.verifier.claim import check_receipt
+from proofcompute.verifier.claim import check_card, check_receipt
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.keymaking import keygen, write_key
 from proofcompute.verifier.public import verify_public
@@ -10,4 +10,14 @@ from proofcompute.verifier.replaying import replay
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import verify
 
-__all__ = ["Key", "Verified", "check_receipt", "keygen", "replay", "verify", "verify_public", "write_key"]
+__all__ = [
+    "Key",
+    "Verified",
+    "check_card",
+    "check_receipt",
+    "keygen",
+    "replay",
+    "verify",
+    "verify_public",
+    "write_key",
+]

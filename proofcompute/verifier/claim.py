@@ -12,7 +12,19 @@ from proofcompute.messages import Challenge, Claim, Receipt, Request, Terms, che
 from proofcompute.messages.signed import check_numerics, check_request, check_signer, decoded
 from proofcompute.statement import Statement, rows_from_bytes
 
-__all__ = ["check_challenge", "check_receipt", "naming"]
+__all__ = ["check_card", "check_challenge", "check_receipt", "naming"]
+
+
+def check_card(data: bytes, model_id: bytes) -> ModelCard:
+    """The card that somebody sent, once it is that of a model id that one trusts.
+
+    VerificationError if it does not decode or holds a damaged vocabulary (step 1), or is another model's (3).
+    """
+    with about(model_id=model_id):
+        card = decoded(ModelCard.decode, data, "model card")
+        if card.model_id != model_id:
+            raise VerificationError(3, "another model", expected=model_id.hex(), found=card.model_id.hex())
+    return card
 
 
 def check_receipt(

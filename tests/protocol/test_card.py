@@ -10,13 +10,14 @@ import pytest
 import proofcompute as pc
 import synthetic
 from proofcompute import wire
+from proofcompute.verifier import check_card
 
 
 def test_card_hashes_to_the_model_id_and_comes_back(tmp_path: Path) -> None:
     model = synthetic.model()
     path = tmp_path / "card"
     model.card.save(path)
-    card = pc.ModelCard.load(path, model.model_id)
+    card = pc.ModelCard.load(path)
     assert card == model.card
     assert card.model_id == model.model_id
     assert path.read_bytes() == card.encode()
@@ -44,8 +45,11 @@ def test_another_card_is_refused_under_a_model_id(change: dict[str, object]) -> 
     card = synthetic.model().card
     if "roots" in change:
         change = {"roots": (bytes(32), *card.roots[1:])}
-    with pytest.raises(pc.MismatchError):
-        pc.ModelCard.decode(replace(card, **change).encode(), card.model_id)  # type: ignore[arg-type]
+    with pytest.raises(pc.VerificationError) as e:
+        check_card(replace(card, **change).encode(), card.model_id)  # type: ignore[arg-type]
+    assert e.value.step == 3
+    assert e.value.model_id == card.model_id
+    assert check_card(card.encode(), card.model_id) == card
 
 
 def test_damaged_cards_are_format_errors() -> None:
@@ -63,6 +67,9 @@ def test_damaged_cards_are_format_errors() -> None:
     for fields in damaged:
         with pytest.raises(pc.FormatError):
             pc.ModelCard.decode(wire.encode(fields))
+        with pytest.raises(pc.VerificationError) as e:
+            check_card(wire.encode(fields), card.model_id)
+        assert e.value.step == 1
     for data in (card.encode()[:-1], card.encode() + b"\0", b""):
         with pytest.raises(pc.FormatError):
             pc.ModelCard.decode(data)
