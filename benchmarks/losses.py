@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.peers.field import field_losses
+
 __all__ = ["losses"]
 
 GOAL = 0.02
@@ -20,6 +22,7 @@ def losses(results: dict[str, Any], peers: dict[str, Any]) -> Iterator[str]:
     yield from _against_ezkl(peers)
     yield from _against_llama(peers)
     yield from _against_toploc(peers)
+    yield from field_losses(peers)
     yield (
         "One altered cell is found by c of N cells with probability c / N only; a proof finds it always. "
         "The audit of every cell finds it too, at the cost of the last line of the budgets."

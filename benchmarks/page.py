@@ -1,20 +1,26 @@
 """Write docs/benchmarks.md from the JSON of `proofcompute bench` and `python -m benchmarks.peers`.
 
-Run: `python -m benchmarks.page`. The page holds nothing that is not in the two files, but words and the
-figures that others publish.
+Run: `python -m benchmarks.page`; `--help` says where from and where to. The page holds nothing that is not in
+the two files, but words and the figures that others publish.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import entry, file, read_json, say
 from benchmarks.losses import losses
-from benchmarks.peers.tables import QUIET, comparisons, published
+from benchmarks.peers.record import SCHEMA as PEERS_SCHEMA
+from benchmarks.peers.tables import comparisons, published
+from proofcompute.bench.busy import QUIET, STOLEN
+from proofcompute.bench.results import SCHEMA as RESULTS_SCHEMA
+from proofcompute.bench.results import SECTIONS
 from proofcompute.bench.tables import tables
+from proofcompute.files import write_atomic
 
 __all__ = ["DATA", "PAGE", "page"]
 
@@ -34,7 +40,9 @@ def _head(results: dict[str, Any]) -> Iterator[str]:
     versions = ", ".join(f"{name} {v}" for name, v in m["versions"].items())
     cpu = f"{m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, {m['system']}"
     ran = f"{m['backend']} backend, {m['threads']} threads"
-    quiet = "quiet then" if m["load"] <= QUIET else "**not quiet: other processes took part of the cores**"
+    load = results["load"]
+    busy = max(load["around"], load["during"]) > QUIET or load["stolen"] > STOLEN
+    quiet = "**not quiet: others took part of the cores**" if busy else "quiet then"
     note = f" ({results['note']})" if results["note"] else ""
     yield from (
         "# Benchmarks",
@@ -43,11 +51,13 @@ def _head(results: dict[str, Any]) -> Iterator[str]:
         "[peers.json](benchmarks/peers.json); do not edit it. Larger models have [a page](scale.md).",
         "",
         f"Machine of the sweeps: {cpu}; {ran}; BLAS {m['blas']}; {versions}.",
-        f"Cores kept busy by others just before or just after the sweeps: {m['load']}, {quiet}{note}.",
+        f"Cores kept busy by others just before or after all steps: {load['around']}; during one:",
+        f"{load['during']} at most; taken by the host: {load['stolen']}; {quiet}{note}.",
         "",
-        f"Figures of the sweeps are medians of {results['rounds']} rounds. Both sides of a ratio ran in turn",
-        "in one process, or are phases of one and the same run; compilation is excluded. Times on a shared",
-        "machine move by a factor of two, so read ratios. No figure for a GPU is given.",
+        f"Figures of the sweeps are medians of {results['settings']['rounds']} rounds; the file keeps every",
+        "round. Both sides of a ratio ran in turn in one process, or are phases of one and the same run;",
+        "compilation is excluded. Times on a shared machine move by a factor of two, so read ratios. No",
+        "figure for a GPU is given.",
         "",
     )
 
@@ -86,11 +96,30 @@ def _tail(results: dict[str, Any], peers: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def main() -> int:
-    results, peers = (json.loads((DATA / name).read_text("utf-8")) for name in ("results.json", "peers.json"))
-    PAGE.write_text(page(results, peers), "utf-8")
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.page",
+        description="Write the page of benchmarks from what `proofcompute bench` and "
+        "`python -m benchmarks.peers` measured.",
+    )
+    parser.add_argument("--results", type=Path, default=DATA / "results.json", help="default: %(default)s")
+    parser.add_argument("--peers", type=Path, default=DATA / "peers.json", help="default: %(default)s")
+    parser.add_argument("-o", "--output", type=Path, default=PAGE, help="the page; default: %(default)s")
+    options = parser.parse_args(argv)
+    file(parser, options.output)
+    results = read_json(parser, options.results, ("settings", "machine", "load", *SECTIONS))
+    for path, found, schema in (
+        (options.results, results, RESULTS_SCHEMA),
+        (options.peers, peers := read_json(parser, options.peers, ("cases",)), PEERS_SCHEMA),
+    ):
+        if found.get("schema") != schema:
+            parser.error(f"{path} is of version {found.get('schema')}, not {schema}; measure again")
+    if not results["complete"]:
+        parser.error(f"{options.results} is of a run that was interrupted; go on with it first")
+    write_atomic(options.output, page(results, peers).encode())
+    say(f"wrote {options.output}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry(main))

@@ -3,23 +3,28 @@
 The reference is a plain float32 forward pass of the dequantised checkpoint in NumPy, written from the
 architecture's description and sharing no code with the engine.
 
-Run: ``python -m benchmarks.quality MODEL.gguf TEXT``
+Run: ``python -m benchmarks.quality MODEL.gguf TEXT``; ``--help`` says more.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.command import entry, file, positive, say
 from proofcompute.devices import kernels_for
+from proofcompute.errors import InputError, ProofcomputeError
+from proofcompute.files import write_atomic
 from proofcompute.generation import Engine
 from proofcompute.importers.checkpoint import Checkpoint
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.decoder import PRECISIONS, compile_decoder
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Generation, Request
@@ -30,8 +35,11 @@ from proofcompute.tokens import Tokenizer
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
+TOKENS = 4096
+"""Tokens of the text that are read unless told otherwise."""
 
-def float_logits(c: Checkpoint, tokens: list[int]) -> F32:
+
+def float_logits(c: Checkpoint, tokens: list[int], progress: Callable[[str], None] = lambda _: None) -> F32:
     """Logits [t, vocabulary] of a float32 forward pass over all tokens at once."""
     d = c.decoder
     x = c.tensor("embedding")[tokens]
@@ -63,6 +71,7 @@ def float_logits(c: Checkpoint, tokens: list[int]) -> F32:
 
     group = d.heads // d.kv_heads
     for i in range(d.layers):
+        progress(f"float32 reference: block {i + 1} of {d.layers}")
         h = norm(x, f"layers.{i}.attention.norm")
         q = rotate(linear(h, f"layers.{i}.attention.q").reshape(t, d.heads, d.head_dim))
         k = rotate(linear(h, f"layers.{i}.attention.k").reshape(t, d.kv_heads, d.head_dim))
@@ -145,19 +154,76 @@ def compare(reference: F32, logits: F32, tokens: list[int]) -> Quality:
     )
 
 
-def measure(gguf: Path, text: str, precisions: tuple[str, ...], limit: int = 4096) -> dict[str, Quality]:
-    """Figures for each precision over the first ``limit`` tokens of a text."""
-    checkpoint, kernels = open_gguf(gguf), kernels_for("auto")
+def measure(
+    gguf: Path,
+    text: str,
+    precisions: Sequence[str],
+    limit: int = TOKENS,
+    *,
+    device: str = "auto",
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[str, Quality]]:
+    """Figures for each precision over the first ``limit`` tokens of a text, one after the other.
+
+    Raises InputError, FormatError or UnsupportedError if the file is no checkpoint that can be compiled, or
+    the text has fewer than two tokens.
+    """
+    progress("reading the checkpoint")
+    checkpoint, kernels = open_gguf(gguf), kernels_for(device)
     tokens = Tokenizer(checkpoint.vocabulary).encode(text, special=False)[:limit]
-    reference = float_logits(checkpoint, tokens)
-    return {
-        p: compare(
-            reference, canonical_logits(compile_decoder(checkpoint, kernels, p), kernels, tokens), tokens
-        )
-        for p in precisions
-    }
+    if len(tokens) < 2:
+        raise InputError(f"the text has {len(tokens)} tokens; at least 2 are needed to predict one")
+    reference = float_logits(checkpoint, tokens, progress)
+    for p in precisions:
+        progress(f"{p}: compiling")
+        model = compile_decoder(checkpoint, kernels, p)
+        progress(f"{p}: running {len(tokens)} tokens")
+        yield p, compare(reference, canonical_logits(model, kernels, tokens), tokens)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.quality",
+        description="How close canonical arithmetic is to the float model, over a text: perplexity of both, "
+        "KL divergence in nats, and the share of positions with the same likeliest token.",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="MODEL.gguf", help="a GGUF file")
+    parser.add_argument("text", type=Path, metavar="TEXT", help="a text file (UTF-8)")
+    parser.add_argument(
+        "--precisions", default=",".join(PRECISIONS), help="with commas between (default %(default)s)"
+    )
+    parser.add_argument("--tokens", type=positive, default=TOKENS, help="at most (default %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or numpy (slow)")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="JSON file, written after each precision; default: standard output"
+    )
+    options = parser.parse_args(argv)
+    if options.output is not None:
+        file(parser, options.output)
+    precisions = [p.strip() for p in options.precisions.split(",") if p.strip()]
+    if unknown := [p for p in precisions if p not in PRECISIONS]:
+        parser.error(f"precision {unknown[0]!r} is none of {', '.join(PRECISIONS)}")
+    try:
+        text = options.text.read_text("utf-8")
+    except OSError as e:
+        parser.error(f"cannot read {options.text}: {e.strerror or e}")
+    except UnicodeDecodeError as e:
+        parser.error(f"{options.text} is not UTF-8 at byte {e.start}")
+    found: dict[str, dict[str, float]] = {}
+    try:
+        for p, q in measure(
+            options.checkpoint, text, precisions, options.tokens, device=options.device, progress=say
+        ):
+            found[p] = {**asdict(q), "relative": q.relative}
+            if options.output is not None:
+                write_atomic(options.output, f"{json.dumps(found, indent=2)}\n".encode())
+                say(f"{p}: written to {options.output}")
+    except ProofcomputeError as e:
+        parser.error(str(e))
+    if options.output is None:
+        print(json.dumps(found, indent=2))
+    return 0
 
 
 if __name__ == "__main__":
-    figures = measure(Path(sys.argv[1]), Path(sys.argv[2]).read_text(), ("w8a8", "w8a16", "w16a16"))
-    print(json.dumps({p: {**asdict(q), "relative": q.relative} for p, q in figures.items()}, indent=2))
+    sys.exit(entry(main))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.model import Bench
-from proofcompute.bench.timing import alternating, phases
+from proofcompute.bench.timing import alternating, compared, phases
 from proofcompute.errors import Cell
 from proofcompute.generation import Session
 from proofcompute.messages import Challenge, Claim, Receipt, all_cells
@@ -77,7 +77,7 @@ def test_stages(bench: Bench, benchmark: Any) -> None:
     every = Challenge(receipt.digest, all_cells(Claim(receipt, trace.statement)))
     opening = timed("open all cells", lambda: opened(every), lambda o: len(o.getvalue()))
     check(every, opening)
-    _, _, ratio = alternating(lambda: bench.run(64, 448), lambda: check(every, opening), 3)
+    _, _, ratio = compared(*alternating(lambda: bench.run(64, 448), lambda: check(every, opening), 3))
     verified = benchmark.pedantic(check, (every, opening), rounds=5)
     assert verified.complete
     timed.rows.append(("verify all cells (median)", benchmark.stats["median"], None))
@@ -113,7 +113,7 @@ def _overhead(bench: Bench, benchmark: Any, prompt: int, count: int, rounds: int
         return make_receipt(bench.model, session, bench.kernels, NODE)
 
     commit(bench.run(prompt, count))
-    plain, overhead = phases(lambda: bench.run(prompt, count), commit, rounds)
+    plain, _, overhead = compared(*phases(lambda: bench.run(prompt, count), commit, rounds))
     benchmark.pedantic(commit, setup=lambda: ((bench.run(prompt, count),), {}), rounds=rounds)
     benchmark.extra_info.update(
         plain_seconds=plain,

@@ -17,7 +17,7 @@ from proofcompute.version import __version__ as __version__
 if TYPE_CHECKING:
     from proofcompute.auditor import Auditor
     from proofcompute.card import ModelCard
-    from proofcompute.devices import kernels_for
+    from proofcompute.devices import kernels_for, warm_up
     from proofcompute.errors import (
         Cell,
         DeviceError,
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
 _HOME = {
     "auditor": ("Auditor",),
     "card": ("ModelCard",),
-    "devices": ("kernels_for",),
+    "devices": ("kernels_for", "warm_up"),
     "errors": (
         "Cell",
         "DeviceError",
@@ -207,6 +207,7 @@ __all__ = [
     "verify_product",
     "verify_public",
     "verify_rows",
+    "warm_up",
     "write_key",
 ]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+from proofcompute.compiling import watching
 from proofcompute.errors import DeviceError
 from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Kernels
@@ -16,7 +18,15 @@ from proofcompute.kernels import Kernels
 if TYPE_CHECKING:
     from proofcompute.backends.numba_cuda import DeviceArrays
 
-__all__ = ["DEVICES", "DeviceReport", "build_cubins", "device_arrays", "kernels_for", "survey"]
+__all__ = [
+    "DEVICES",
+    "DeviceReport",
+    "build_cubins",
+    "device_arrays",
+    "kernels_for",
+    "survey",
+    "warm_up",
+]
 
 DEVICES: Final = ("auto", "cpu", "numpy", "cuda")
 """What ``--device`` accepts."""
@@ -87,6 +97,33 @@ def kernels_for(device: str) -> Kernels:
     else:
         _made[device] = _make(kind, ordinals)
     return _made[device]
+
+
+def warm_up(progress: Callable[[int, int], None] | None = None) -> int:
+    """Compile every kernel of the CPU backend that the user's cache lacks; how many those were.
+
+    Without it, each kernel is compiled when it is first needed: a minute or two in all, once for each version
+    of this package and kind of processor. ``progress(done, total)`` is called before the first kernel and
+    after each. DeviceError where Numba cannot be used.
+    """
+    kernels_for("cpu")
+    from proofcompute.backends.numba.warm import kernels_left, load_all
+
+    total, done = kernels_left(), 0
+
+    @contextmanager
+    def watch(name: str, left: int) -> Iterator[None]:
+        nonlocal done
+        yield
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    if progress is not None:
+        progress(0, total)
+    with watching(watch):
+        load_all()
+    return done
 
 
 def survey() -> list[DeviceReport]:

@@ -28,6 +28,7 @@ from typing import Any, Final, NamedTuple
 from proofcompute import wire
 from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.files import read_private, write_atomic
+from proofcompute.secrecy import sealed
 
 __all__ = ["ED25519", "NodeIdentity", "Scheme", "scheme_of", "signature_holds"]
 
@@ -95,11 +96,13 @@ class NodeIdentity:
         key = ECC.construct(curve="Ed25519", seed=self.seed)
         return bytes(eddsa.new(key, "rfc8032").sign(digest))
 
+    @sealed
     def save(self, path: Path) -> None:
         """Write the secret key file, readable by its owner only."""
         write_atomic(path, wire.encode((KIND, VERSION, self.seed)), 0o600)
 
     @staticmethod
+    @sealed
     def load(path: Path) -> NodeIdentity:
         """Read a key file; InputError if others may read it, FormatError if it is not one."""
         data = read_private(path, 1024, "identity")

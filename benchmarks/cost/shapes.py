@@ -7,7 +7,7 @@ from typing import Final
 
 from proofcompute.importers.checkpoint import Decoder, Rope
 
-__all__ = ["GPUS", "MODELS", "Gpu"]
+__all__ = ["GPUS", "LARGER", "MODELS", "Gpu"]
 
 
 @dataclass(frozen=True)
@@ -91,3 +91,9 @@ MODELS: Final = {
     "Llama-3.1-8B": _llama(32, 4096, 32, 8, 14336),
     "Llama-3.1-70B": _llama(80, 8192, 64, 8, 28672),
 }
+
+LARGER: Final = {
+    # the same table
+    "Llama-3.1-405B": _llama(126, 16384, 128, 8, 53248),
+}
+"""Models for which no cost on a GPU is estimated: one of those above does not hold their weights."""

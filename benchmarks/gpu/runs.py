@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from benchmarks.gpu.timing import Measurement, wait
-from proofcompute.bench.timing import alternating
+from proofcompute.bench.timing import alternating, compared
 from proofcompute.generation import Session
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Receipt
@@ -52,5 +52,5 @@ def _run(runner: Runner, prompt: int, count: int, rounds: int) -> tuple[float, f
 
     plain()
     committed()
-    alone, _, ratio = alternating(plain, committed, rounds)
+    alone, _, ratio = compared(*alternating(plain, committed, rounds))
     return alone, ratio - 1

@@ -3,7 +3,7 @@
 A system that is not installed, fails or takes too long is reported as such, with the reason. Results are
 written after each case. Started again, the command keeps the cases that were measured on this machine with
 the same versions and code, and measures the others. A case holds the other system and ours, and is measured
-as a whole, so that its ratios belong to one run.
+as a whole, so that its ratios belong to one run. docs/peers.md says how to add a system.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.cases import CASES, NEEDS, SYSTEMS, Case
+from benchmarks.command import UNUSABLE, directory, entry, say, warn
+from benchmarks.peers.cases import CASES, SYSTEMS, Case
 from benchmarks.peers.record import Record, conditions
-from proofcompute.bench.machine import load
+from proofcompute.bench.busy import Watch, load
 from proofcompute.devices import kernels_for
 from proofcompute.errors import InputError
 
@@ -33,15 +35,19 @@ def measured(part: str, name: str, limit: float) -> list[dict[str, Any]]:
     def none(status: str, reason: str) -> list[dict[str, Any]]:
         return [{"system": part, "status": status, "reason": reason}]
 
-    missing = [m for m in NEEDS[part] if importlib.util.find_spec(m) is None]
+    system = SYSTEMS[part]
+    missing = [m for m in system.needs if importlib.util.find_spec(m) is None]
     if missing:
-        return none("missing", f"not installed: {', '.join(missing)} (pip install 'proofcompute[peers]')")
+        packages = " ".join(system.needs[m] for m in missing)
+        return none("missing", f"not installed: {', '.join(missing)} (pip install {packages})")
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = [sys.executable, "-m", "benchmarks.peers.case", part, name, str(result)]
+        command = [sys.executable, "-m", "benchmarks.peers.case", system.module, name, str(result)]
+        # a system of the caller's own is imported from wherever this process found it
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
         try:
             done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=limit
+                command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=limit
             )
         except subprocess.TimeoutExpired:
             return none("too long", f"not finished after {limit:.0f} s")
@@ -51,47 +57,66 @@ def measured(part: str, name: str, limit: float) -> list[dict[str, Any]]:
         return [{**row, "status": "measured"} for row in json.loads(result.read_text())]
 
 
+def _added(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Import the modules that register systems of the caller's own, before the other options are read."""
+    parser.add_argument(
+        "--add",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module that registers a system of yours",
+    )
+    for module in parser.parse_known_args([a for a in argv if a not in ("-h", "--help")])[0].add:
+        sys.path[:0] = [os.getcwd()] * (os.getcwd() not in sys.path)
+        try:
+            importlib.import_module(module)
+        except (ImportError, ValueError) as e:
+            parser.exit(UNUSABLE, f"{parser.prog}: error: --add {module}: {e}\n")
+
+
 def _asked(case: Case, only: Sequence[str] | None) -> bool:
     return not only or bool({case.name, *case.parts} & set(only))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    _added(parser, sys.argv[1:] if argv is None else argv)
     parser.add_argument("-o", "--output", type=Path, required=True, help="directory for peers.json")
     parser.add_argument(
         "--only",
         action="append",
-        choices=[*SYSTEMS, *(c.name for c in CASES)],
+        choices=[*(s for s in SYSTEMS if s != "ours"), *(c.name for c in CASES)],
         help="a system, or one case; may be repeated; all other results stay as they are",
     )
     parser.add_argument("--again", action="store_true", help="measure also what is measured already")
-    parser.add_argument("--limit", type=float, default=600, help="seconds for one measurement")
+    parser.add_argument(
+        "--limit", type=float, default=600, help="seconds for one measurement (default %(default)s)"
+    )
     parser.add_argument("--note", default="", help="a remark about the machine, kept in the results")
     options = parser.parse_args(argv)
-    if not options.output.parent.is_dir() or options.output.is_file():
-        parser.error(f"{options.output} cannot be made a directory")
-    options.output.mkdir(exist_ok=True)
     try:
-        record = Record(options.output / "peers.json")
+        record = Record(directory(parser, options.output) / "peers.json")
     except InputError as e:
         parser.error(str(e))
     kernels = kernels_for("auto")
-    for case in CASES:
-        if not _asked(case, options.only):
-            continue
-        under = conditions(case, kernels)
+    asked = [case for case in CASES if _asked(case, options.only)]
+    for number, case in enumerate(asked, 1):
+        under, at = conditions(case, kernels), f"{number}/{len(asked)} {case.name}"
         if record.has(case, under) and not options.again:
-            print(f"{case.name}: measured already, kept (--again measures it anew)", flush=True)
+            say(f"{at}: measured already, kept (--again measures it anew)")
             continue
-        before, rows = load(), []
+        before, watch, rows = load(), Watch(), []
+        warn(before, f"before {case.name}")
         for part in case.parts:
-            print(f"{case.name}: {part} ...", flush=True)
+            say(f"{at}: {part} ...")
             rows += measured(part, case.name, options.limit)
-            print(f"  {rows[-1]['status']} {rows[-1].get('reason', '')}", flush=True)
-        record.put(case, rows, under, max(before, load()), options.note)
-    print(f"wrote {record.path}")
+            say(f"  {rows[-1]['status']} {rows[-1].get('reason', '')}")
+        during, after = watch.busy(), load()
+        others = max(x.others for x in (before, during, after) if x is not None)
+        record.put(case, rows, under, others, options.note)
+    say(f"wrote {record.path}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry(main))

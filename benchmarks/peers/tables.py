@@ -2,55 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.peers.cases import CASES, SYSTEMS
+from benchmarks.peers.cases import CASES
+from benchmarks.peers.field import FIELD, FieldTable
 from benchmarks.peers.published import PUBLISHED
+from proofcompute.bench.busy import QUIET
 from proofcompute.bench.tables import Table, size, time
 
-__all__ = ["QUIET", "comparisons", "differ", "published"]
+__all__ = ["FORMS", "comparisons", "differ", "published"]
 
-QUIET = 0.5
-"""Cores kept busy by other processes up to which the machine counts as quiet."""
 _COMMAND = "python -m benchmarks.peers -o DIR --only {}"
+_PACKAGES = {"ours": "proofcompute", "llama.cpp": "llama-cpp-python"}
+"""Where a system's package has another name."""
 
 
-def comparisons(p: dict[str, Any]) -> Iterator[Table]:
-    """A table for each kind of case, and one that says when and under what each was measured."""
-    rows = {s: [(c, x) for c in p["cases"] if s in _parts(c) for x in c["rows"]] for s in SYSTEMS}
-    yield Table(
+@dataclass(frozen=True)
+class Form:
+    """How the cases of one kind look."""
+
+    title: str
+    text: str
+    system: str
+    """Whose cases these are: what `--only` takes."""
+    head: tuple[str, ...]
+    columns: tuple[tuple[str, Callable[[Any], str]], ...]
+    """Names of figures and how they are written, for the columns after those that name a row."""
+
+
+FORMS = {
+    "proof": Form(
         "Beside a zero-knowledge prover",
         "The same weights, as a hand-built program for us and as an ONNX file for EZKL. The guarantees "
         "differ: EZKL's proof convinces anybody, is zero-knowledge and needs no secret; ours convinces the "
         "holder of a secret key, hides nothing, and its size grows with the work. Set-up of EZKL leaves out "
         "its universal parameters. A rerun is the network in float32 NumPy, "
         "in turn with ours.",
-        _COMMAND.format("ezkl"),
+        "ezkl",
         ("network", "system", "set-up", "prove", "verify", "proof", "prover's key", "peak memory", "a rerun"),
-        [(c["case"], _system(c, x), *_cells(x, _PROOF)) for c, x in rows["ezkl"]],
-    )
-    yield Table(
+        (
+            ("setup_seconds", time),
+            ("prove_seconds", time),
+            ("verify_seconds", time),
+            ("proof_bytes", size),
+            ("prover_key_bytes", size),
+            ("peak_memory_bytes", size),
+            ("native_seconds", time),
+        ),
+    ),
+    "engine": Form(
         "Beside an inference engine",
         "llama.cpp proves nothing; the comparison is of speed, with sampling and committing on our side.",
-        _COMMAND.format("llama.cpp"),
+        "llama.cpp",
         ("engine", "prefill/s", "decode/s", "prefill / llama.cpp", "decode / llama.cpp"),
-        [(_system(c, x), *_cells(x, _SPEED)) for c, x in rows["llama.cpp"]],
-    )
-    yield Table(
+        (
+            ("prefill_tokens_per_second", "{:,.0f}".format),
+            ("decode_tokens_per_second", "{:,.0f}".format),
+            ("prefill_over_llama", "{:.2f}".format),
+            ("decode_over_llama", "{:.2f}".format),
+        ),
+    ),
+    "fingerprint": Form(
         "Beside a statistical fingerprint",
         "32 tokens of a prompt to the demo model. TOPLOC's verifier recomputes the hidden states first: it "
         "needs the weights and a forward pass, given here as our engine's prefill of these tokens; its "
         "fingerprint covers them all, up to a tolerance. Ours opens cells on demand, and its "
         "verifier holds no weights.",
-        _COMMAND.format("toploc"),
+        "toploc",
         ("system", "build or commit", "open", "verify", "and a forward pass", "bytes"),
-        [(_system(c, x), *_cells(x, _PRINT)) for c, x in rows["toploc"]],
-    )
+        (
+            ("build_seconds", time),
+            ("open_seconds", time),
+            ("verify_seconds", time),
+            ("forward_pass_seconds", time),
+            ("proof_bytes", size),
+        ),
+    ),
+}
+"""Kinds of cases in which systems were measured together, by the names that cases give them."""
+
+
+def comparisons(p: dict[str, Any]) -> Iterator[Table]:
+    """A table for each kind of case, and one that says when and under what each was measured."""
+    for kind, form in FORMS.items():
+        named = kind == "proof"  # the others have one case each
+        yield Table(
+            form.title,
+            form.text,
+            _COMMAND.format(form.system),
+            form.head,
+            [((c["case"],) * named + (_system(c, x), *_cells(x, form.columns))) for c, x in _rows(p, kind)],
+        )
+    for kind, table in FIELD.items():
+        yield _beside(table, _rows(p, kind))
     yield Table(
         "When the comparison was measured",
-        f"{_mixed(p)} Others: cores that other processes kept busy just before or after. Code: a digest "
-        "of the sources that were measured.",
+        f"{_mixed(p)} Others: cores that other processes kept busy meanwhile, or just before or after. "
+        "Code: a digest of the sources that were measured.",
         "",
         ("case", "when", "machine", "others", "code", "packages", "note"),
         [
@@ -66,6 +116,23 @@ def comparisons(p: dict[str, Any]) -> Iterator[Table]:
             for c in p["cases"]
         ],
     )
+
+
+def _beside(table: FieldTable, rows: list[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
+    """What others published, and below it what we measured."""
+    theirs = [(f.system, f.machine, *f.figures, f.source) for f in table.published]
+    ours = [
+        (
+            f"**{_system(c, x)}**",
+            f"{c['machine']['cpu']}, {c['machine']['threads']} threads"
+            + ("" if c["load"] <= QUIET else f" (**not quiet**: others used {c['load']} cores)"),
+            *_cells(x, table.columns),
+            "measured here",
+        )
+        for c, x in rows
+    ]
+    head = ("system", "machine", *table.head, "source")
+    return Table(table.title, table.text, _COMMAND.format(table.system), head, [*theirs, *ours])
 
 
 def published() -> Table:
@@ -101,41 +168,17 @@ def _mixed(p: dict[str, Any]) -> str:
     )
 
 
-def _parts(case: dict[str, Any]) -> tuple[str, ...]:
-    return next(c.parts for c in CASES if c.name == case["case"])
+def _rows(p: dict[str, Any], kind: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return [(c, x) for c in p["cases"] if c["table"] == kind for x in c["rows"]]
 
 
 def _system(case: dict[str, Any], x: dict[str, Any]) -> str:
-    package = {"ours": "proofcompute", "llama.cpp": "llama-cpp-python"}.get(x["system"], x["system"])
-    version = {**case["machine"]["versions"], **case["packages"]}[package]
-    return " ".join((x["system"], version, x.get("what", ""))).strip()
+    package = _PACKAGES.get(x["system"], x["system"])
+    version = {**case["machine"]["versions"], **case["packages"]}.get(package, "")
+    return " ".join(filter(None, (x["system"], version, x.get("what", ""))))
 
 
-_PROOF = (
-    ("setup_seconds", time),
-    ("prove_seconds", time),
-    ("verify_seconds", time),
-    ("proof_bytes", size),
-    ("prover_key_bytes", size),
-    ("peak_memory_bytes", size),
-    ("native_seconds", time),
-)
-_SPEED = (
-    ("prefill_tokens_per_second", "{:,.0f}".format),
-    ("decode_tokens_per_second", "{:,.0f}".format),
-    ("prefill_over_llama", "{:.2f}".format),
-    ("decode_over_llama", "{:.2f}".format),
-)
-_PRINT = (
-    ("build_seconds", time),
-    ("open_seconds", time),
-    ("verify_seconds", time),
-    ("forward_pass_seconds", time),
-    ("proof_bytes", size),
-)
-
-
-def _cells(x: dict[str, Any], columns: Any) -> tuple[str, ...]:
+def _cells(x: dict[str, Any], columns: tuple[tuple[str, Callable[[Any], str]], ...]) -> tuple[str, ...]:
     """Figures, a dash for nothing; or why there are none."""
     if x["status"] != "measured":
         return (f"{x['status']}: {x['reason']}", *("" for _ in columns[1:]))

@@ -18,11 +18,12 @@ from benchmarks.cost.shapes import MODELS
 from proofcompute.bench.timing import seconds
 from proofcompute.field import P31
 from proofcompute.freivalds import claims
+from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Array, Kernels
 from proofcompute.messages import check_hint, pack_set
 
-__all__ = ["all_layers", "bandwidths"]
+__all__ = ["LayerChecks", "all_layers", "bandwidths"]
 
 _REPEATS = 7
 """Timed calls in a round, after half as many that are not."""
@@ -71,50 +72,71 @@ def bandwidths(k: Kernels, rounds: int) -> list[dict[str, Any]]:
                 "of_sum": median(y / x for x, y in zip(ours, sums, strict=True)),
                 "giga_elements_per_second": array.size / median(ours) / 1e9,
                 "best_giga_elements_per_second": array.size / min(ours) / 1e9,
+                "rounds": {"ours": ours, "sum": sums},
             }
         )
     return found
 
 
-def all_layers(model: str, rows: int, k: Kernels, rounds: int) -> dict[str, Any]:
-    """Product checks of ``rows`` tokens together through all blocks, one limb.
+class LayerChecks:
+    """Product checks of ``rows`` tokens together through all blocks of a decoder, one limb.
 
-    What they read is summed, too: S, V, rows, packed hints and scales of every site. Hints and columns are
-    random: a check costs the same whatever comes of it.
+    Hints and columns are random: a check costs the same whatever comes of it.
     """
-    program = decoder_program(MODELS[model], PRECISIONS["w8a8"])
-    rng = np.random.default_rng(0)
-    sites, cases = [], []
-    for plan in program.plans[1:-1]:
-        for site in plan.sites:
-            hint = pack_set(rng.integers(-(1 << 21), 1 << 21, (rows, site.m), np.int32), k)
-            q = rng.integers(-127, 128, (1, rows, site.d), np.int8)
-            s = rng.integers(0, P31, (2, site.m)).astype(np.uint32)
-            v = rng.integers(0, P31, (1, 2, site.d)).astype(np.uint32)
-            sw = np.ones(site.m, np.float32)
-            sites.append((site, hint))
-            cases.append((q, s, v, sw, np.frombuffer(hint, np.uint8)))
-    sx = np.ones(rows, np.float32)
 
-    def check() -> bool:
+    def __init__(self, decoder: Decoder, rows: int, columns: int, k: Kernels) -> None:
+        program = decoder_program(decoder, PRECISIONS["w8a8"])
+        rng = np.random.default_rng(0)
+        self.k = k
+        self.sites, self.cases = [], []
+        for plan in program.plans[1:-1]:
+            for site in plan.sites:
+                q = rng.integers(-127, 128, (1, rows, site.d), np.int8)
+                # a long contraction comes in parts, each with integers of its own
+                most = [min(1 << 21, claim.bound) for claim in claims(site, q, (), k)]
+                hint = [pack_set(rng.integers(-n, n, (rows, site.m), np.int32), k) for n in most]
+                s = rng.integers(0, P31, (columns, site.m)).astype(np.uint32)
+                v = rng.integers(0, P31, (1, columns, site.d)).astype(np.uint32)
+                sw = np.ones(site.m, np.float32)
+                self.sites.append((site, hint))
+                self.cases.append((q, s, v, sw))
+        self.blocks = len(program.plans) - 2
+        self.sx = np.ones(rows, np.float32)
+        self.gated = rng.standard_normal((rows, 2 * decoder.ffn_width), np.float32)
+
+    def check(self) -> bool:
+        """Every product of every block; whether any check passed, which random hints do not."""
         passed = False
-        for (site, hint), (q, s, v, sw, _) in zip(sites, cases, strict=True):
-            wanted = claims(site, q, (), k)
-            passed |= check_hint([hint], site.weight, q, wanted, (s, v), sx, (sw, None), k).holds
+        for (site, hint), (q, s, v, sw) in zip(self.sites, self.cases, strict=True):
+            wanted = claims(site, q, (), self.k)
+            checked = check_hint(hint, site.weight, q, wanted, (s, v), self.sx, (sw, None), self.k)
+            passed |= checked.holds
         return passed
 
-    def read() -> None:
-        for case in cases:
-            for array in case:
+    def check_and_gate(self) -> bool:
+        """The same, and the gate of every block recomputed."""
+        for _ in range(self.blocks):
+            self.k.gate(self.gated)
+        return self.check()
+
+    def read(self) -> None:
+        """Sum what the checks read: S, V, rows, packed hints and scales of every site."""
+        for (_, hint), case in zip(self.sites, self.cases, strict=True):
+            for array in (*case, *(np.frombuffer(part, np.uint8) for part in hint)):
                 _serial_sum(array.reshape(-1))
 
-    assert not check()  # random hints are wrong; those of real products pass where a block is measured
-    checking, reading = (median(t) for t in _blocks([check, read], rounds))
+
+def all_layers(model: str, rows: int, k: Kernels, rounds: int) -> dict[str, Any]:
+    """Product checks of ``rows`` tokens together through all blocks, and a sum over what they read."""
+    layers = LayerChecks(MODELS[model], rows, 2, k)
+    assert not layers.check()  # those of real products pass where a block is measured
+    checks, reads = _blocks([layers.check, layers.read], rounds)
     return {
-        "what": f"product checks of {rows} token{'s' * (rows > 1)}, all {len(program.plans) - 2} blocks",
+        "what": f"product checks of {rows} token{'s' * (rows > 1)}, all {layers.blocks} blocks",
         "model": f"{model} w8a8",
-        "milliseconds_per_token": 1e3 * checking / rows,
-        "reading_milliseconds_per_token": 1e3 * reading / rows,
+        "milliseconds_per_token": 1e3 * median(checks) / rows,
+        "reading_milliseconds_per_token": 1e3 * median(reads) / rows,
+        "rounds": {"check": checks, "read": reads},
     }
 
 

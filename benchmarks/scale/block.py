@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.scale.models import blocks_apart, blocks_of
 from proofcompute.bench.subject import Subject, token_request
-from proofcompute.bench.timing import alternating, phases, seconds
+from proofcompute.bench.timing import alternating, compared, phases, seconds
 from proofcompute.errors import Cell
 from proofcompute.freivalds import claims, derive, largest_squares, project_weight
 from proofcompute.hashing import SUITES
@@ -159,11 +159,11 @@ class Block:
     def checks(self, rows: int, rounds: int, peak: float = 0) -> dict[str, Any]:
         """Product checks of rows that are checked together, over computing those products."""
         check = Check(self, rows, peak)
-        computing, checking, ratio = alternating(check.compute, check.check, rounds)
+        times = alternating(check.compute, check.check, rounds)
         blas = check.blas_seconds(3)
         return {
             "what": f"product checks of {_counted(rows, 'row')}{self._sets(check)}, {RIGHT_AFTER}",
-            **self._row(computing, checking, ratio, blas),
+            **self._row(*times, blas),
         }
 
     def row_through_blocks(self, rounds: int, peak: float = 0) -> dict[str, Any]:
@@ -185,11 +185,11 @@ class Block:
                 good &= check.check()
             assert good
 
-        computing, checking, ratio = alternating(compute, verify, rounds)
+        times = alternating(compute, verify, rounds)
         sets = self._sets(every[0])
         return {
             "what": f"product checks of 1 row{sets}, {self.blocks} blocks one after the other",
-            **self._row(computing, checking, ratio, None),
+            **self._row(*times, None),
         }
 
     def _sets(self, check: Check) -> str:
@@ -205,12 +205,12 @@ class Block:
         session = s.engine.add(token_request(s.model, CONTEXT - 2 * rounds, 4 * rounds))
         while not session.answer:
             s.engine.step()
-        computing, checking, ratio = alternating(s.engine.step, verify, rounds)
+        computing, checking = alternating(s.engine.step, verify, rounds)
         s.engine.run(session)
         return {
             "what": f"one cell at context {CONTEXT:,}, over one token through {self.blocks} blocks",
             "opening_bytes": len(audit.opening),
-            **self._row(self.blocks * computing, checking, ratio / self.blocks, None),
+            **self._row([self.blocks * t for t in computing], checking, None),
         }, verify
 
     def prefill(self, rounds: int) -> tuple[dict[str, Any], Callable[[], object]]:
@@ -221,14 +221,15 @@ class Block:
         cells = tuple(c for c in all_cells(run.claim) if c.segment == 1)
         audit = s.open(run, cells)
         verify = s.verifier(run, audit)
-        computing, checking, ratio = alternating(lambda: s.execute(request), verify, rounds)
+        times = alternating(lambda: s.execute(request), verify, rounds)
         return {
             "what": f"all cells of a prefill of {PREFILL}",
             "opening_bytes": len(audit.opening),
-            **self._row(computing, checking, ratio, Check(self, PREFILL, 0).blas_seconds(1)),
+            **self._row(*times, Check(self, PREFILL, 0).blas_seconds(1)),
         }, verify
 
-    def _row(self, computing: float, checking: float, ratio: float, blas: float | None) -> dict[str, Any]:
+    def _row(self, computes: list[float], checks: list[float], blas: float | None) -> dict[str, Any]:
+        computing, checking, ratio = compared(computes, checks)
         if blas is not None and blas < computing:
             computing, ratio = blas, checking / blas
         return {
@@ -237,6 +238,7 @@ class Block:
             "blas_seconds": blas,
             "checking_seconds": checking,
             "ratio": ratio,
+            "rounds": {"computing": computes, "checking": checks},
         }
 
 
@@ -252,7 +254,9 @@ def committing(model: str, precision: str, kernels: Kernels, rounds: int) -> lis
         for what, prompt, tokens in (("prefill", PREFILL, 1), ("decode", 64, 32)):
             request = token_request(subject.model, prompt, tokens, suite)
             subject.commit(subject.execute(request))
-            spent, share = phases(partial(subject.execute, request), subject.commit, rounds)
-            name = f"{model} {precision}"
-            rows.append({"model": name, "suite": suite, "of": what, "seconds": spent, "overhead": share})
+            runs, commits = phases(partial(subject.execute, request), subject.commit, rounds)
+            spent, _, share = compared(runs, commits)
+            row = {"model": f"{model} {precision}", "suite": suite, "of": what}
+            times = {"run": runs, "commit": commits}
+            rows.append({**row, "seconds": spent, "overhead": share, "rounds": times})
     return rows

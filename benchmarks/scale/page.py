@@ -5,19 +5,23 @@ The page holds nothing that is not in the file, but words and the goals, which t
 
 from __future__ import annotations
 
-import json
+import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import entry, file, read_json, say
 from proofcompute.bench.tables import Table
+from proofcompute.files import write_atomic
 
-__all__ = ["DATA", "PAGE", "page"]
+__all__ = ["DATA", "PAGE", "PARTS", "page"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "docs" / "benchmarks" / "scale.json"
 PAGE = ROOT / "docs" / "scale.md"
+PARTS = ("key", "bandwidths", "layers", "audits w8a8", "audits w8a16", "commits")
+"""What is measured, one after the other."""
 GOALS = {"product checks of 1 row": 200, "one cell": 50, "all cells": 40}
 """By how many times checking should be cheaper than computing."""
 OF_SUM = {"int32 hints": 0.8, "int8 rows": 0.5, "int8 weights (key)": 0.5}
@@ -197,10 +201,20 @@ def _time(seconds: float) -> str:
     return f"{1e3 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def main() -> int:
-    PAGE.write_text(page(json.loads(DATA.read_text("utf-8"))), "utf-8")
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale.page",
+        description="Write the page about large models from what `python -m benchmarks.scale` measured.",
+    )
+    parser.add_argument("--data", type=Path, default=DATA, help="default: %(default)s")
+    parser.add_argument("-o", "--output", type=Path, default=PAGE, help="the page; default: %(default)s")
+    options = parser.parse_args(argv)
+    file(parser, options.output)
+    found = read_json(parser, options.data, ("machine", *PARTS))
+    write_atomic(options.output, page(found).encode())
+    say(f"wrote {options.output}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry(main))

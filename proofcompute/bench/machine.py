@@ -2,63 +2,59 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import platform
 import re
-import time
+from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
 import proofcompute
+from proofcompute.bench.busy import cores
 from proofcompute.bench.results import Machine
 from proofcompute.kernels import Kernels
 
-__all__ = ["load", "machine"]
+__all__ = ["code", "machine"]
 
-_SAMPLE = 1.0
 _PACKAGES = ("numpy", "numba", "llvmlite", "blake3", "pycryptodome")
 
 
-def machine(kernels: Kernels, others: float) -> Machine:
-    """The facts; ``others`` is the larger :func:`load` of before and after the measurements."""
+def machine(kernels: Kernels) -> Machine:
+    """The facts."""
     return Machine(
         cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=cores(),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         system=f"{platform.system()} {platform.machine()}",
         versions=_versions(),
         backend=kernels.name,
         threads=_threads(kernels),
         blas=_blas(),
-        load=round(others, 2),
     )
 
 
-def load() -> float:
-    """Cores that others keep busy while this process sleeps for a second.
-
-    The load average of the system would hold what this process itself did in the minutes before. Where there
-    is no /proc/stat it has to do.
-    """
-    try:
-        before = _ticks()
-        time.sleep(_SAMPLE)
-        after = _ticks()
-    except OSError:
-        return os.getloadavg()[0]
-    busy, every = (y - x for x, y in zip(before, after, strict=True))
-    return busy / every * (os.cpu_count() or 1) if every else 0.0
+def code(others: Iterable[tuple[str, Path]] = ()) -> str:
+    """The start of a digest over this package's sources, and over other ones (name, file) that measure."""
+    whole = hashlib.sha256(_package().encode())
+    for name, path in sorted(others):
+        whole.update(f"{name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:12]
 
 
-def _ticks() -> tuple[int, int]:
-    """Clock ticks of all cores since the system started: not idle, and all."""
-    with Path("/proc/stat").open("rb") as stream:
-        user, nice, system, idle, waiting, *rest = map(int, stream.readline().split()[1:9])
-    busy = user + nice + system + sum(rest)
-    return busy, busy + idle + waiting
+@cache
+def _package() -> str:
+    """A digest over this package's sources: those that this process has loaded."""
+    package = Path(proofcompute.__file__).parent
+    whole = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        whole.update(f"{name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
 
 
 def _cpu() -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
 
 from proofcompute.bench.results import Results
+from proofcompute.bench.timing import ratios, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw", "drawable"]
+__all__ = ["draw", "drawable", "scale_of"]
+
+RULES: Final = 8.0
+"""By how many times the greatest value exceeds the median where it rules a linear axis."""
 
 
 def drawable() -> bool:
@@ -48,26 +54,29 @@ def draw(results: Results, directory: Path) -> list[Path]:
 
 
 def _overhead(axes: Axes, rows: Any) -> None:
-    for precision in dict.fromkeys(r.precision for r in rows):
-        chosen = sorted((r for r in rows if r.precision == precision), key=lambda r: r.weights)
+    drawn: list[float] = []
+    for precision, chosen in _lines(rows):
         weights = [r.weights for r in chosen]
-        axes.plot(weights, [100 * r.commit_overhead for r in chosen], marker="o", label=precision)
-        prefill = [100 * r.commit_overhead_prefill for r in chosen]
-        axes.plot(weights, prefill, marker="o", label=f"{precision}, prefill only")
+        for label, run, commit in (
+            (precision, "run", "commit"),
+            (f"{precision}, prefill only", "prefill", "commit prefill"),
+        ):
+            shares = [ratios(r.rounds[run], r.rounds[commit]) for r in chosen]
+            _line(axes, weights, [[100 * x for x in share] for share in shares], label)
+            drawn += [100 * spread(share)["median"] for share in shares]
     axes.set_xscale("log")
+    axes.set_yscale(scale_of(drawn))
     axes.set_xlabel("weights")
     axes.set_ylabel("committing adds, % of running")
     axes.set_title("Prover: overhead against size")
 
 
 def _verify(axes: Axes, rows: Any) -> None:
-    for precision in dict.fromkeys(r.precision for r in rows):
-        times = sorted(
-            (r.execute_seconds, r.verify_over_execute * r.execute_seconds)
-            for r in rows
-            if r.precision == precision
-        )
-        axes.plot(*zip(*times, strict=True), marker="o", label=precision)
+    for precision, chosen in _lines(rows):
+        chosen = sorted(chosen, key=lambda r: float(r.execute_seconds))
+        x = [r.execute_seconds for r in chosen]
+        times = [[t * r.execute_seconds for t in _verify_ratios(r)] for r in chosen]
+        _line(axes, x, times, precision)
     ends = [f(r.execute_seconds for r in rows) for f in (min, max)]
     axes.plot(ends, ends, "k--", label="as long as running")
     axes.set_xscale("log")
@@ -75,6 +84,35 @@ def _verify(axes: Axes, rows: Any) -> None:
     axes.set_xlabel("running the request, s")
     axes.set_ylabel("verifying all cells, s")
     axes.set_title("Verifier: full audit against running")
+
+
+def scale_of(values: Sequence[float]) -> str:
+    """Linear, or logarithmic where one value, many times the median, would press the others flat."""
+    if not values or min(values) <= 0:
+        return "linear"
+    return "log" if max(values) > RULES * median(values) else "linear"
+
+
+def _lines(rows: Any) -> list[tuple[str, list[Any]]]:
+    """Rows by what one line joins: precision and, where there are several, lengths; smallest model first."""
+    several = len({(r.prompt, r.tokens) for r in rows}) > 1
+    lines: dict[str, list[Any]] = {}
+    for r in rows:
+        lines.setdefault(f"{r.precision} {r.prompt}+{r.tokens}" if several else r.precision, []).append(r)
+    return [(name, sorted(found, key=lambda r: int(r.weights))) for name, found in lines.items()]
+
+
+def _verify_ratios(r: Any) -> list[float]:
+    return ratios(r.rounds["run beside"], r.rounds["verify"])
+
+
+def _line(axes: Axes, x: Sequence[float], rounds: Sequence[Sequence[float]], label: str) -> None:
+    """Medians of rounds, with bars from the lower to the upper quartile."""
+    spreads = [spread(times) for times in rounds]
+    middle = [s["median"] for s in spreads]
+    below = [s["median"] - s["q1"] for s in spreads]
+    above = [s["q3"] - s["median"] for s in spreads]
+    axes.errorbar(x, middle, yerr=[below, above], marker="o", capsize=2, label=label)
 
 
 def _sampled(rows: Any) -> list[Any]:
@@ -100,18 +138,22 @@ def _opening(axes: Axes, rows: Any) -> None:
 def _detection(axes: Axes, rows: Any) -> None:
     some = _sampled(rows)
     cost = [100 * r.verify_over_execute for r in some]
+    chances: list[float] = []
     for name, label in (
         ("detects_one", "one altered cell"),
         ("detects_1_percent", "1 % altered"),
         ("detects_10_percent", "10 % altered"),
         ("detects_50_percent", "50 % altered"),
     ):
-        axes.plot(cost, [getattr(r, name) for r in some], marker="o", label=label)
+        found = [getattr(r, name) for r in some]
+        axes.plot(cost, found, marker="o", label=label)
+        chances += found
     for r in rows:
         if r.cells == r.total:
             axes.plot([100 * r.verify_over_execute], [1.0], "kx", label="all cells: finds everything")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.set_yscale(scale_of(chances))
     axes.set_xlabel("cost of the audit, % of running")
     axes.set_ylabel("probability of detection")
     axes.set_title(f"Detection against cost, {rows[0].model}")
@@ -119,12 +161,9 @@ def _detection(axes: Axes, rows: Any) -> None:
 
 def _scaling(axes: Axes, rows: Any) -> None:
     for r in rows:
-        axes.plot(
-            [size / r.sizes[0] for size in r.sizes],
-            [t / r.verify_seconds[0] for t in r.verify_seconds],
-            marker="o",
-            label=f"{r.name}: {r.verify_exponent:.2f} (formula {r.formula_exponent:.2f})",
-        )
+        label = f"{r.name}: {r.verify_exponent:.2f} (formula {r.formula_exponent:.2f})"
+        rounds = [[t / r.verify_seconds[0] for t in r.rounds[f"verify {size}"]] for size in r.sizes]
+        _line(axes, [size / r.sizes[0] for size in r.sizes], rounds, label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("size over the smallest")

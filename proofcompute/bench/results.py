@@ -1,13 +1,39 @@
-"""The results of a benchmark run: the schema of ``results.json``."""
+"""The results of a benchmark run: the schema of ``results.json``.
+
+Every row keeps the seconds of all its rounds, and each time, rate and ratio in it follows from these.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_type_hints
 
-__all__ = ["BudgetRow", "ColumnsRow", "Machine", "Results", "ScalingRow", "SizeRow", "SuiteRow", "rounded"]
+from proofcompute.bench.timing import spread
+from proofcompute.errors import InputError
 
-SCHEMA = 1
+__all__ = [
+    "SCHEMA",
+    "SECTIONS",
+    "BudgetRow",
+    "ColumnsRow",
+    "Load",
+    "Machine",
+    "Results",
+    "Row",
+    "ScalingRow",
+    "SizeRow",
+    "Step",
+    "SuiteRow",
+    "rounded",
+]
+
+SCHEMA = 2
+_NUMBERS = re.compile(r"\[([-+.e\d,\s]+)\]")
+
+Rounds = dict[str, list[float]]
+"""By what was timed, the seconds of each round."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +50,48 @@ class Machine:
     threads: int
     blas: str
     """Library, version and the kernel that it chose."""
-    load: float
-    """Cores that others kept busy just before the start or just after the end, the larger of both."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One measurement of a run, and what others did meanwhile."""
+
+    name: str
+    seconds: float
+    """Its whole time, making models and warming up included."""
+    others: float | None
+    """Cores that others used meanwhile; None where it was too short to tell."""
+    stolen: float | None
+    """Cores that the host took away meanwhile."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What others used of the machine's cores."""
+
+    around: float
+    """While this process slept just before its start or just after its end, the larger of both."""
+    during: float
+    """While it measured: the most in one step."""
+    stolen: float
+    """The most that the host took away, in a step or around."""
 
 
 @dataclass(frozen=True)
 class SizeRow:
-    """One model at one precision: a request run, committed to, opened as a whole, and verified as a whole."""
+    """One model at one precision: a request run, committed to, opened as a whole, and verified as a whole.
 
+    Rounds: ``prefill`` and ``commit prefill`` (a request that generates one token), ``run`` and ``commit``
+    (the whole request), ``run beside`` and ``verify`` (in turn).
+    """
+
+    step: str
     model: str
     precision: str
+    prompt: int
+    """Tokens of the prompt."""
+    tokens: int
+    """Tokens generated; the end of a text does not end the answer."""
     weights: int
     """Elements of all weight matrices."""
     key_bytes: int
@@ -54,35 +112,41 @@ class SizeRow:
     """Share that committing adds to the whole request."""
     verify_over_execute: float
     """Time of verifying every cell over that of running the request."""
+    rounds: Rounds
 
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """One hash suite."""
+    """One hash suite; rounds as in :class:`SizeRow`."""
 
+    step: str
     suite: str
     model: str
     commit_overhead_prefill: float
     commit_overhead: float
     verify_over_execute: float
+    rounds: Rounds
 
 
 @dataclass(frozen=True)
 class ColumnsRow:
-    """One number of Freivalds columns."""
+    """One number of Freivalds columns. Rounds: ``run beside``, ``verify``, ``keygen``."""
 
+    step: str
     columns: int
     model: str
     soundness_bits: float
     key_bytes: int
     keygen_seconds: float
     verify_over_execute: float
+    rounds: Rounds
 
 
 @dataclass(frozen=True)
 class BudgetRow:
-    """One audit budget: uniform cells of one row each."""
+    """One audit budget: uniform cells of one row each. Rounds: ``run beside``, ``verify``."""
 
+    step: str
     cells: int
     total: int
     """Cells that exist."""
@@ -94,12 +158,17 @@ class BudgetRow:
     detects_1_percent: float
     detects_10_percent: float
     detects_50_percent: float
+    rounds: Rounds
 
 
 @dataclass(frozen=True)
 class ScalingRow:
-    """Growth of verification in one size; exponents are slopes of log time over log size (least squares)."""
+    """Growth of verification in one size; exponents are slopes of log time over log size (least squares).
 
+    Rounds: ``verify N`` for each size N, and ``run N`` where running grows with it too.
+    """
+
+    step: str
     name: str
     sizes: list[int]
     verify_seconds: list[float]
@@ -115,25 +184,38 @@ class ScalingRow:
     """Running the same request; empty where the size is not one of the request's."""
     execute_exponent: float | None
     execute_formula_exponent: float | None
+    rounds: Rounds
+
+
+Row = SizeRow | SuiteRow | ColumnsRow | BudgetRow | ScalingRow
+SECTIONS: dict[str, type[Row]] = {
+    "sizes": SizeRow,
+    "suites": SuiteRow,
+    "columns": ColumnsRow,
+    "budgets": BudgetRow,
+    "scaling": ScalingRow,
+}
+"""The sweeps by name, in the order in which they run."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """All of one run."""
+    """All of one run, or of its beginning: a run that was interrupted goes on from its results."""
 
     command: str
     note: str
     """What the person who ran it says about the machine; may be empty."""
-    quick: bool
-    rounds: int
-    """Measurements behind each median."""
-    prompt: int
-    """Prompt tokens of the requests in all sweeps but the last."""
-    tokens: int
-    """Tokens that they generate."""
+    settings: dict[str, Any]
+    """What was asked for: the fields of Settings."""
     machine: Machine
+    code: str
+    """The start of a digest over the sources that were measured."""
+    load: Load
     seconds: float
-    """Time that the whole run took."""
+    """Time that all steps took."""
+    complete: bool
+    """False while steps are left to be measured."""
+    steps: list[Step]
     sizes: list[SizeRow]
     suites: list[SuiteRow]
     columns: list[ColumnsRow]
@@ -143,14 +225,69 @@ class Results:
     """What was asked for and could not be measured, with the reason."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, with the schema's version; seconds and ratios keep four significant digits."""
-        return {"schema": SCHEMA, **rounded(asdict(self))}
+        """Plain data, with the schema's version.
+
+        Rates and ratios keep four significant digits, rounds every nanosecond; beside the rounds of each row
+        stands their spread.
+        """
+        plain = {"schema": SCHEMA, **rounded(asdict(self))}
+        for section in SECTIONS:
+            for row in plain[section]:
+                row["spread"] = {what: rounded(spread(times)) for what, times in row["rounds"].items()}
+        return plain
+
+    def to_text(self) -> str:
+        """The file: indented, with the numbers of one list on one line."""
+        text = json.dumps(self.to_json(), indent=1)
+        return _NUMBERS.sub(lambda m: f"[{', '.join(m[1].replace(',', ' ').split())}]", text) + "\n"
+
+    @staticmethod
+    def from_json(data: object) -> Results:
+        """What :meth:`to_json` wrote; InputError if it is of another form or version."""
+        if not isinstance(data, dict) or "schema" not in data:
+            raise InputError("no results of a benchmark")
+        if data["schema"] != SCHEMA:
+            raise InputError(f"results of version {data['schema']}, not {SCHEMA}")
+        try:
+            plain = {k: v for k, v in data.items() if k != "schema"}
+            for section, kind in SECTIONS.items():
+                rows = [{k: v for k, v in row.items() if k != "spread"} for row in plain[section]]
+                plain[section] = [_made(kind, row) for row in rows]
+                for row in plain[section]:
+                    _check_rounds(row.rounds)
+            plain["steps"] = [_made(Step, step) for step in plain["steps"]]
+            plain["machine"] = _made(Machine, plain["machine"])
+            plain["load"] = _made(Load, plain["load"])
+            found: Results = _made(Results, plain)
+        except (TypeError, KeyError, AttributeError) as e:
+            raise InputError("results of another form") from e
+        return found
+
+
+def _made(kind: type[Any], values: dict[str, Any]) -> Any:
+    """A dataclass of these values; TypeError unless they are its fields, each of its outer type."""
+    hints = get_type_hints(kind)
+    if set(values) != {f.name for f in fields(kind)}:
+        raise TypeError(kind.__name__)
+    for name, value in values.items():
+        hint = hints[name]
+        outer = getattr(hint, "__origin__", hint)
+        wanted = (int, float) if outer is float else outer
+        if not isinstance(value, wanted) or (isinstance(value, bool) and outer is not bool):
+            raise TypeError(f"{kind.__name__}.{name}")
+    return kind(**values)
+
+
+def _check_rounds(rounds: dict[str, Any]) -> None:
+    for times in rounds.values():
+        if not (isinstance(times, list) and times and all(isinstance(t, (int, float)) for t in times)):
+            raise TypeError("rounds")
 
 
 def rounded(value: Any) -> Any:
-    """Plain data with four significant digits in each float."""
+    """Plain data with four significant digits in each float, but for rounds, which are kept as they are."""
     if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
+        return {k: v if k == "rounds" else rounded(v) for k, v in value.items()}
     if isinstance(value, list):
         return [rounded(v) for v in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value

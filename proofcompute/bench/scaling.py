@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from statistics import median
 
 from proofcompute.bench.results import ScalingRow
 from proofcompute.bench.settings import Settings, Shape
@@ -143,7 +144,7 @@ SWEEPS = {
 """Sweeps by name."""
 
 
-def scale(name: str, settings: Settings, kernels: Kernels) -> ScalingRow:
+def scale(step: str, name: str, settings: Settings, kernels: Kernels) -> ScalingRow:
     """Measure one sweep: sizes in turn, medians, slopes."""
     sweep = SWEEPS[name]
     points = sweep.points(settings, kernels)
@@ -156,9 +157,13 @@ def scale(name: str, settings: Settings, kernels: Kernels) -> ScalingRow:
         every = all_cells(run.claim)
         check_counts.append(checking(subject.model.program, every if chosen is None else chosen, 2))
         run_counts.append(computing(subject.model.program, every))
-    verify = in_turn(checks, settings.rounds)
-    execute = in_turn(runs, settings.rounds) if sweep.executes else []
+    rounds = {f"verify {n}": t for n, t in zip(sizes, in_turn(checks, settings.rounds), strict=True)}
+    if sweep.executes:
+        rounds |= {f"run {n}": t for n, t in zip(sizes, in_turn(runs, settings.rounds), strict=True)}
+    verify = [median(rounds[f"verify {n}"]) for n in sizes]
+    execute = [median(rounds[f"run {n}"]) for n in sizes] if sweep.executes else []
     return ScalingRow(
+        step=step,
         name=name,
         sizes=sizes,
         verify_seconds=verify,
@@ -170,4 +175,5 @@ def scale(name: str, settings: Settings, kernels: Kernels) -> ScalingRow:
         execute_seconds=execute,
         execute_exponent=exponent(sizes, execute) if execute else None,
         execute_formula_exponent=exponent(sizes, run_counts) if execute else None,
+        rounds=rounds,
     )

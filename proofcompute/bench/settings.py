@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proofcompute.bench.results import SECTIONS
 from proofcompute.errors import InputError
 from proofcompute.hashing import SUITES
 from proofcompute.importers.decoder import PRECISIONS
 from proofcompute.limits import MAX_COLUMNS
 
-__all__ = ["SECTIONS", "SHAPES", "Settings", "Shape"]
+__all__ = ["OWN", "SHAPES", "Lengths", "Settings", "Shape"]
 
 
 @dataclass(frozen=True)
@@ -32,40 +33,63 @@ SHAPES = {
 }
 """Synthetic models by name, 0.2 to 120 million weights."""
 
-SECTIONS = ("sizes", "suites", "columns", "budgets", "scaling")
-"""Sweeps, in the order in which they run."""
+OWN = "own"
+"""The name of a model that the caller brings."""
+
+
+@dataclass(frozen=True, order=True)
+class Lengths:
+    """A request's lengths in tokens."""
+
+    prompt: int
+    tokens: int
+    """Tokens generated."""
+
+    def __str__(self) -> str:
+        return f"{self.prompt}+{self.tokens}"
+
+    @staticmethod
+    def parse(text: str) -> Lengths:
+        """``prompt+generated``, for instance 64+448; InputError for anything else."""
+        prompt, plus, tokens = text.partition("+")
+        if not (plus and prompt.strip().isdecimal() and tokens.strip().isdecimal()):
+            raise InputError(f"lengths are prompt+generated, for instance 64+448, not {text!r}")
+        return Lengths(int(prompt), int(tokens))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The sweeps of one run. Raises InputError for values that do not exist."""
+    """The sweeps of one run. Raises InputError for values that do not exist or do not go together."""
 
     sizes: tuple[str, ...] = ("tiny", "small", "medium", "large", "demo")
-    """Keys of :data:`SHAPES`, or "demo" for the packaged demo model."""
+    """Keys of :data:`SHAPES`, "demo" for the packaged demo model, :data:`OWN` for the caller's own."""
     precisions: tuple[str, ...] = ("w8a8", "w8a16", "w16a16")
     suites: tuple[str, ...] = SUITES
     columns: tuple[int, ...] = (1, 2, 4, 6)
     """Freivalds columns k."""
     budgets: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
     """Cells of a sampled audit."""
-    sections: tuple[str, ...] = SECTIONS
+    sections: tuple[str, ...] = tuple(SECTIONS)
     rounds: int = 7
     """Measurements behind each median."""
-    prompt: int = 64
-    """Prompt tokens of each request."""
-    tokens: int = 64
-    """Tokens generated."""
+    lengths: tuple[Lengths, ...] = (Lengths(64, 64),)
+    """Of the requests: models are measured at all of them, suites, columns and budgets at the first."""
+    model: str = ""
+    """Digest of the file of the caller's own model; empty without one."""
+    prompt: str = ""
+    """Digest of the caller's own prompt; empty: random tokens."""
     scale: int = 1
     """Sizes of the scaling sweeps are divided by this power of two."""
     quick: bool = False
 
     def __post_init__(self) -> None:
         for what, values, allowed in (
-            ("size", self.sizes, (*SHAPES, "demo")),
+            ("size", self.sizes, (*SHAPES, "demo", OWN)),
             ("precision", self.precisions, tuple(PRECISIONS)),
             ("hash suite", self.suites, SUITES),
-            ("section", self.sections, SECTIONS),
+            ("section", self.sections, tuple(SECTIONS)),
             ("number of columns", self.columns, tuple(range(1, MAX_COLUMNS + 1))),
+            ("pair of lengths", self.lengths, self.lengths),
         ):
             if not values or len(set(values)) != len(values):
                 raise InputError(f"give at least one {what}, and none twice")
@@ -74,8 +98,15 @@ class Settings:
                     raise InputError(f"{what} {value!r} is none of {', '.join(map(str, allowed))}")
         if not self.budgets or min(self.budgets) < 1:
             raise InputError("an audit budget is at least one cell")
-        if min(self.rounds, self.prompt, self.tokens, self.scale) < 1:
-            raise InputError("rounds, prompt, tokens and scale are at least 1")
+        if min(self.rounds, self.scale, *(n for x in self.lengths for n in (x.prompt, x.tokens))) < 1:
+            raise InputError("rounds, lengths and scale are at least 1")
+        if bool(self.model) != (OWN in self.sizes):
+            raise InputError(f"the size {OWN!r} is a model of your own; name its file (--model FILE)")
+        if self.prompt and (random := [s for s in self.sizes if s in SHAPES]):
+            raise InputError(
+                f"a prompt in words needs a model with a tokenizer, which {random[0]!r} has not: "
+                "add --model FILE or --sizes demo"
+            )
 
     @staticmethod
     def fast() -> Settings:
@@ -86,8 +117,7 @@ class Settings:
             columns=(1, 2, 4),
             budgets=(1, 4, 16, 64),
             rounds=3,
-            prompt=32,
-            tokens=16,
+            lengths=(Lengths(32, 16),),
             scale=4,
             quick=True,
         )

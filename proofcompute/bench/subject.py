@@ -16,7 +16,7 @@ from proofcompute.errors import Cell
 from proofcompute.generation import Engine, Session
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
-from proofcompute.kernels import Kernels, Matrix
+from proofcompute.kernels import I32, Kernels, Matrix
 from proofcompute.messages import Challenge, Claim, Generation, Receipt, Request, all_cells
 from proofcompute.model import Model
 from proofcompute.program import WeightSpec
@@ -80,11 +80,15 @@ def network(widths: Sequence[int], *, limbs: int = 2, relu: bool = True) -> Mode
     return b.model()
 
 
-def token_request(model: Model, prompt: int, tokens: int, suite: str = "sha256") -> Request:
-    """A greedy request of ``prompt`` random tokens."""
-    vocabulary = model.program.weight["embedding"].rows
-    ids = np.random.default_rng(1).integers(0, vocabulary, prompt).astype("<i4")
-    generation = Generation(tokens)
+def token_request(
+    model: Model, prompt: int, tokens: int, suite: str = "sha256", given: I32 | None = None
+) -> Request:
+    """A greedy request of the tokens ``given``, or of ``prompt`` random ones, answered in full."""
+    if given is None:
+        vocabulary = model.program.weight["embedding"].rows
+        given = np.random.default_rng(1).integers(0, vocabulary, prompt).astype(np.int32)
+    ids = np.ascontiguousarray(given, "<i4")
+    generation = Generation(tokens, ignore_end=True)  # as many as were asked for, whatever the model says
     return Request(
         model.model_id, (("tokens", ids.tobytes()),), token_bytes(32), generation=generation, suite=suite
     )

@@ -1,141 +1,193 @@
-"""Sweeps over sizes, precisions, hash suites, columns and audit budgets."""
+"""The sweeps over models, suites, columns and audit budgets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from statistics import median
+from typing import NamedTuple
 
+from proofcompute.bench.own import Own
 from proofcompute.bench.results import BudgetRow, ColumnsRow, SizeRow, SuiteRow
-from proofcompute.bench.settings import SHAPES, Settings
+from proofcompute.bench.settings import OWN, SHAPES, Lengths, Settings
 from proofcompute.bench.subject import Subject, synthetic, token_request
-from proofcompute.bench.timing import alternating, phases, seconds
+from proofcompute.bench.timing import alternating, phases, ratios, repeated
 from proofcompute.freivalds import soundness_bits
 from proofcompute.importers import import_gguf, packaged_smollm2
 from proofcompute.kernels import Kernels
-from proofcompute.messages import count_cells, draw_cells
+from proofcompute.messages import Request, count_cells, draw_cells
 from proofcompute.verifier import keygen
 
 __all__ = ["Bench"]
 
 
+class _Overhead(NamedTuple):
+    """Committing, beside running: seconds of each round."""
+
+    run: list[float]
+    commit: list[float]
+
+    @property
+    def share(self) -> float:
+        """What hashing the trace and signing add to a run."""
+        return median(ratios(self.run, self.commit))
+
+
 class Bench:
     """The sweeps; models are made once and shared by them."""
 
-    def __init__(self, settings: Settings, kernels: Kernels) -> None:
+    def __init__(self, settings: Settings, kernels: Kernels, own: Own) -> None:
         self.settings = settings
         self.kernels = kernels
+        self.own = own
         self.subject = cache(self._subject)
 
     def _subject(self, size: str, precision: str) -> Subject:
+        if size == OWN:
+            return Subject(self.own.model(precision, self.kernels), self.kernels)
         if size == "demo":
             return Subject(import_gguf(packaged_smollm2(), self.kernels, precision), self.kernels)
         return Subject(synthetic(SHAPES[size], precision, self.kernels), self.kernels)
 
+    def _request(self, subject: Subject, lengths: Lengths, suite: str = "sha256") -> Request:
+        """The prompt brought by the caller, else random tokens."""
+        given = None if self.own.prompt is None else self.own.tokens(subject.model, lengths.prompt)
+        return token_request(subject.model, lengths.prompt, lengths.tokens, suite, given)
+
     @property
     def middle(self) -> tuple[str, str]:
-        """The size and precision on which suites, columns and budgets are swept."""
-        size = [s for s in self.settings.sizes if s != "demo"] or ["tiny"]
+        """The size and precision on which suites, columns and budgets are swept: none that may be missing."""
+        sizes = [s for s in self.settings.sizes if s != "demo"]
+        if not sizes:
+            sizes = ["demo"] if self.own.prompt is not None else ["tiny"]
         wanted = self.settings.precisions
-        return size[len(size) // 2], "w8a16" if "w8a16" in wanted else wanted[0]
+        return sizes[len(sizes) // 2], "w8a16" if "w8a16" in wanted else wanted[0]
 
-    def size(self, size: str, precision: str) -> SizeRow:
+    def size(self, step: str, size: str, precision: str, lengths: Lengths) -> SizeRow:
         """One model at one precision; it is not kept, so that memory stays that of one model."""
         subject = self._subject(size, precision)
-        s = self.settings
-        request = token_request(subject.model, s.prompt, s.tokens)
+        request = self._request(subject, lengths)
         run = subject.finish(request)
         audit = subject.open(run)
         check = subject.verifier(run, audit)
         verified = check()
-        prefill, overhead_prefill = self._overhead(subject, "sha256", 1)
-        execute, overhead = self._overhead(subject, "sha256", s.tokens)
-        _, _, ratio = alternating(lambda: subject.execute(request), check, s.rounds)
+        prefill = self._overhead(subject, Lengths(lengths.prompt, 1))
+        whole = self._overhead(subject, lengths)
+        beside, verify = self._beside(subject, request, check)
+        tokens = verified.rows + 1 - lengths.prompt
         return SizeRow(
+            step=step,
             model=_title(size, subject),
             precision=precision,
+            prompt=lengths.prompt,
+            tokens=tokens,
             weights=sum(w.limbs * w.rows * w.width for w in subject.model.program.weights),
             key_bytes=len(subject.key().body()),
             rows=verified.rows,
             cells=verified.total,
             receipt_bytes=len(run.data),
             opening_bytes=len(audit.opening),
-            execute_seconds=execute,
-            prefill_tokens_per_second=s.prompt / prefill,
-            decode_tokens_per_second=(s.tokens - 1) / max(execute - prefill, 1e-9),
-            commit_overhead_prefill=overhead_prefill,
-            commit_overhead=overhead,
-            verify_over_execute=ratio,
+            execute_seconds=median(whole.run),
+            prefill_tokens_per_second=lengths.prompt / median(prefill.run),
+            decode_tokens_per_second=(tokens - 1) / max(median(whole.run) - median(prefill.run), 1e-9),
+            commit_overhead_prefill=prefill.share,
+            commit_overhead=whole.share,
+            verify_over_execute=median(ratios(beside, verify)),
+            rounds={**_rounds(prefill, whole), "run beside": beside, "verify": verify},
         )
 
-    def suite(self, suite: str) -> SuiteRow:
+    def suite(self, step: str, suite: str) -> SuiteRow:
         """One hash suite on the middle model."""
         size, precision = self.middle
-        subject, s = self.subject(size, precision), self.settings
-        request = token_request(subject.model, s.prompt, s.tokens, suite)
+        subject, lengths = self.subject(size, precision), self.settings.lengths[0]
+        request = self._request(subject, lengths, suite)
         run = subject.finish(request)
         check = subject.verifier(run, subject.open(run))
-        _, prefill = self._overhead(subject, suite, 1)
-        _, overhead = self._overhead(subject, suite, s.tokens)
-        _, _, ratio = alternating(lambda: subject.execute(request), check, s.rounds)
-        return SuiteRow(suite, f"{_title(size, subject)} {precision}", prefill, overhead, ratio)
+        prefill = self._overhead(subject, Lengths(lengths.prompt, 1), suite)
+        whole = self._overhead(subject, lengths, suite)
+        beside, verify = self._beside(subject, request, check)
+        return SuiteRow(
+            step=step,
+            suite=suite,
+            model=f"{_title(size, subject)} {precision}",
+            commit_overhead_prefill=prefill.share,
+            commit_overhead=whole.share,
+            verify_over_execute=median(ratios(beside, verify)),
+            rounds={**_rounds(prefill, whole), "run beside": beside, "verify": verify},
+        )
 
-    def column(self, columns: int) -> ColumnsRow:
+    def column(self, step: str, columns: int) -> ColumnsRow:
         """One number of columns on the middle model."""
         size, precision = self.middle
-        subject, s = self.subject(size, precision), self.settings
-        request = token_request(subject.model, s.prompt, s.tokens)
+        subject = self.subject(size, precision)
+        request = self._request(subject, self.settings.lengths[0])
         run = subject.finish(request)
         check = subject.verifier(run, subject.open(run), columns)
-        _, _, ratio = alternating(lambda: subject.execute(request), check, s.rounds)
-        making = median(
-            seconds(lambda: keygen(subject.model, self.kernels, columns=columns)) for _ in range(s.rounds)
-        )
+        beside, verify = self._beside(subject, request, check)
+        making = repeated(lambda: keygen(subject.model, self.kernels, columns=columns), self.settings.rounds)
         return ColumnsRow(
+            step=step,
             columns=columns,
             model=f"{_title(size, subject)} {precision}",
             soundness_bits=soundness_bits(columns, 1),
             key_bytes=len(subject.key(columns).body()),
-            keygen_seconds=making,
-            verify_over_execute=ratio,
+            keygen_seconds=median(making),
+            verify_over_execute=median(ratios(beside, verify)),
+            rounds={"run beside": beside, "verify": verify, "keygen": making},
         )
 
-    def budget_list(self) -> Sequence[int]:
-        """The budgets that the middle model has cells for, and all of its cells."""
-        s = self.settings
-        segments = SHAPES[self.middle[0]].layers + 1  # embedding and blocks run on every row
-        total = segments * (s.prompt + s.tokens - 1) + s.tokens
-        return [*(b for b in s.budgets if b < total), total]
+    def budget_list(self) -> Sequence[int | None]:
+        """The budgets; None for all cells."""
+        return [*self.settings.budgets, None]
 
-    def budget(self, cells: int) -> BudgetRow:
-        """One audit of uniform cells on the middle model."""
+    def budget(self, step: str, cells: int | None) -> BudgetRow | None:
+        """One audit of uniform cells on the middle model, or of all its cells; None if it has too few."""
         size, precision = self.middle
-        subject, s = self.subject(size, precision), self.settings
-        run = subject.finish(token_request(subject.model, s.prompt, s.tokens))
+        subject = self.subject(size, precision)
+        run = subject.finish(self._request(subject, self.settings.lengths[0]))
+        if cells is not None and cells >= count_cells(run.claim):
+            return None
         # all cells go in ranges, as a full audit asks for them
-        chosen = None if cells == count_cells(run.claim) else draw_cells(run.claim, cells, bytes(32))
-        audit = subject.open(run, chosen)
+        audit = subject.open(run, None if cells is None else draw_cells(run.claim, cells, bytes(32)))
         check = subject.verifier(run, audit)
-        _, _, ratio = alternating(lambda: subject.execute(run.request), check, s.rounds)
+        beside, verify = self._beside(subject, run.request, check)
         verified = check()
         return BudgetRow(
+            step=step,
             cells=verified.cells,
             total=verified.total,
             model=f"{_title(size, subject)} {precision}",
             opening_bytes=len(audit.opening),
-            verify_over_execute=ratio,
+            verify_over_execute=median(ratios(beside, verify)),
             detects_one=verified.detects_one,
             detects_1_percent=verified.detects_share(0.01),
             detects_10_percent=verified.detects_share(0.1),
             detects_50_percent=verified.detects_share(0.5),
+            rounds={"run beside": beside, "verify": verify},
         )
 
-    def _overhead(self, subject: Subject, suite: str, tokens: int) -> tuple[float, float]:
-        """Seconds of running a request, and the share that hashing its trace and signing adds to that run."""
-        request = token_request(subject.model, self.settings.prompt, tokens, suite)
+    def _overhead(self, subject: Subject, lengths: Lengths, suite: str = "sha256") -> _Overhead:
+        """Running a request, and hashing its trace and signing."""
+        request = self._request(subject, lengths, suite)
         subject.commit(subject.execute(request))
-        return phases(lambda: subject.execute(request), subject.commit, self.settings.rounds)
+        return _Overhead(*phases(lambda: subject.execute(request), subject.commit, self.settings.rounds))
+
+    def _beside(
+        self, subject: Subject, request: Request, check: Callable[[], object]
+    ) -> tuple[list[float], list[float]]:
+        """Running a request, and verifying, in turn."""
+        return alternating(lambda: subject.execute(request), check, self.settings.rounds)
+
+
+def _rounds(prefill: _Overhead, whole: _Overhead) -> dict[str, list[float]]:
+    return {
+        "prefill": prefill.run,
+        "commit prefill": prefill.commit,
+        "run": whole.run,
+        "commit": whole.commit,
+    }
 
 
 def _title(size: str, subject: Subject) -> str:
-    return str(subject.model.manifest.get("name") or "demo") if size == "demo" else size
+    named = str(subject.model.manifest.get("name") or size)
+    return named if size in ("demo", OWN) else size

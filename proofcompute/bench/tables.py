@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Table", "percent", "size", "tables", "time"]
+from proofcompute.bench.timing import ratios, spread
+
+__all__ = ["Table", "between", "percent", "size", "tables", "time"]
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,22 @@ def tables(results: dict[str, Any]) -> Iterator[Table]:
         on = f"Model: {rows[0]['model']}. " if rows and section in ("suites", "columns", "budgets") else ""
         yield Table(
             form.title,
-            (on + form.text.format_map(results)).strip(),
+            (on + form.text).strip(),
             f"proofcompute bench --sections {section} -o DIR",
             form.head,
             [form.cells(x) for x in rows],
         )
 
 
-def percent(share: float) -> str:
+def between(below: Sequence[float], above: Sequence[float]) -> str:
+    """The quartiles of a ratio over its rounds, in brackets."""
+    found = spread(ratios(below, above))
+    return f" ({percent(found['q1'], unit=False)}-{percent(found['q3'], unit=False)})"
+
+
+def percent(share: float, *, unit: bool = True) -> str:
     """A share of one."""
-    return f"{100 * share:.1f} %" if share < 1 else f"{100 * share:.0f} %"
+    return (f"{100 * share:.1f}" if share < 1 else f"{100 * share:.0f}") + " %" * unit
 
 
 def size(n: float) -> str:
@@ -83,11 +91,16 @@ def _slope(value: float | None) -> str:
 
 
 def _costs(x: dict[str, Any]) -> tuple[str, str, str]:
+    r = x["rounds"]
     return (
-        percent(x["commit_overhead"]),
-        percent(x["commit_overhead_prefill"]),
-        percent(x["verify_over_execute"]),
+        percent(x["commit_overhead"]) + between(r["run"], r["commit"]),
+        percent(x["commit_overhead_prefill"]) + between(r["prefill"], r["commit prefill"]),
+        _verify(x),
     )
+
+
+def _verify(x: dict[str, Any]) -> str:
+    return percent(x["verify_over_execute"]) + between(x["rounds"]["run beside"], x["rounds"]["verify"])
 
 
 @dataclass(frozen=True)
@@ -104,13 +117,15 @@ _COSTS = ("commit", "commit, prefill", "verify all")
 _FORMS = {
     "sizes": _Form(
         "Models and precisions",
-        "A request of {prompt} random tokens, {tokens} generated, on a decoder with random int8 weights (and "
-        "on the demo model), with a key of two columns. Committing: hashing the trace and signing, over "
-        "running the same request. Verifying: all cells, over running.",
-        ("model", "weights", "prefill/s", "decode/s", *_COSTS, "opening of all", "key"),
+        "Requests on decoders with random int8 weights, on the demo model or on a model of the caller's own, "
+        "with a key of two columns. Tokens: of the prompt, and generated. Committing: hashing the trace and "
+        "signing, over running the same request. Verifying: all cells, over running. In brackets, the "
+        "quartiles of the rounds.",
+        ("model", "weights", "tokens", "prefill/s", "decode/s", *_COSTS, "opening of all", "key"),
         lambda x: (
             f"{x['model']} {x['precision']}",
             f"{x['weights'] / 1e6:,.1f} M",
+            f"{x['prompt']}+{x['tokens']}",
             f"{x['prefill_tokens_per_second']:,.0f}",
             f"{x['decode_tokens_per_second']:,.0f}",
             *_costs(x),
@@ -121,14 +136,15 @@ _FORMS = {
     "suites": _Form("Hash suites", "", ("suite", *_COSTS), lambda x: (x["suite"], *_costs(x))),
     "columns": _Form(
         "Freivalds columns",
-        "Soundness of the first verification; the hashes set a limit of 128 bits.",
+        "Soundness of the product checks of a first verification; that nobody finds a collision of the "
+        "hash is assumed besides.",
         ("k", "soundness", "key", "key made in", "verify all"),
         lambda x: (
             f"{x['columns']}",
             f"{x['soundness_bits']:.1f} bits",
             size(x["key_bytes"]),
             time(x["keygen_seconds"]),
-            percent(x["verify_over_execute"]),
+            _verify(x),
         ),
     ),
     "budgets": _Form(
@@ -149,7 +165,7 @@ _FORMS = {
             f"{x['total']}",
             size(x["opening_bytes"]),
             size(x["opening_bytes"] / x["cells"]),
-            percent(x["verify_over_execute"]),
+            _verify(x),
             *(f"{x[f'detects_{what}']:.3f}" for what in ("one", "1_percent", "10_percent", "50_percent")),
         ),
     ),

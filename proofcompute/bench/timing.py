@@ -1,4 +1,8 @@
-"""Clocks: medians, and ratios of two things measured in turn."""
+"""Clocks: the seconds of every round, and what follows from them.
+
+Rounds are kept as they were taken, in whole nanoseconds, and every figure is computed from them: whoever has
+the file of results can compute it again, or another one.
+"""
 
 from __future__ import annotations
 
@@ -10,44 +14,82 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["alternating", "exponent", "in_turn", "phases", "seconds"]
+__all__ = [
+    "alternating",
+    "compared",
+    "exponent",
+    "in_turn",
+    "phases",
+    "ratios",
+    "repeated",
+    "seconds",
+    "spread",
+]
 
 T = TypeVar("T")
+_DIGITS = 9
+"""Decimals of a second that the clock has."""
 
 
 def seconds(action: Callable[[], object]) -> float:
     """Time of one call."""
     start = time.perf_counter()
     action()
-    return time.perf_counter() - start
+    return round(time.perf_counter() - start, _DIGITS)
 
 
-def alternating(a: Callable[[], object], b: Callable[[], object], rounds: int) -> tuple[float, float, float]:
-    """Median seconds of ``a`` and of ``b``, run in turn, and the median of the ratios b / a of each round."""
+def repeated(action: Callable[[], object], rounds: int) -> list[float]:
+    """Seconds of each of several calls."""
+    return [seconds(action) for _ in range(rounds)]
+
+
+def alternating(
+    a: Callable[[], object], b: Callable[[], object], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of ``a`` and of ``b`` in each round, run in turn."""
     times = [(seconds(a), seconds(b)) for _ in range(rounds)]
-    return median(t for t, _ in times), median(t for _, t in times), median(y / x for x, y in times)
+    return [t for t, _ in times], [t for _, t in times]
 
 
-def phases(first: Callable[[], T], then: Callable[[T], object], rounds: int) -> tuple[float, float]:
-    """Median seconds of ``first``, and the median share that ``then``, given its result, adds in each round.
+def phases(
+    first: Callable[[], T], then: Callable[[T], object], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Seconds in each round of ``first``, and of ``then``, which is given its result.
 
-    Both sides of a ratio belong to one and the same run, so what disturbs a whole run does not enter it.
+    Both belong to one and the same run, so what disturbs a whole run does not enter their ratio.
     """
-    firsts, shares = [], []
+    firsts, seconds_then = [], []
     for _ in range(rounds):
         start = time.perf_counter()
         made = first()
         middle = time.perf_counter()
         then(made)
-        firsts.append(middle - start)
-        shares.append((time.perf_counter() - middle) / firsts[-1])
-    return median(firsts), median(shares)
+        end = time.perf_counter()
+        firsts.append(round(middle - start, _DIGITS))
+        seconds_then.append(round(end - middle, _DIGITS))
+    return firsts, seconds_then
 
 
-def in_turn(actions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Median seconds of each action; all run once before any runs again."""
+def in_turn(actions: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Seconds of each action in each round; all run once before any runs again."""
     times = [[seconds(action) for action in actions] for _ in range(rounds)]
-    return [median(column) for column in zip(*times, strict=True)]
+    return [list(column) for column in zip(*times, strict=True)]
+
+
+def ratios(below: Sequence[float], above: Sequence[float]) -> list[float]:
+    """``above`` over ``below``, round by round."""
+    return [y / x for x, y in zip(below, above, strict=True)]
+
+
+def compared(below: Sequence[float], above: Sequence[float]) -> tuple[float, float, float]:
+    """The median of each of the two, and the median of their ratios, ``above`` over ``below``."""
+    return median(below), median(above), median(ratios(below, above))
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Least, lower quartile, median, upper quartile and greatest of some rounds (quartiles interpolated)."""
+    low, high = (float(q) for q in np.quantile(np.asarray(values, np.float64), (0.25, 0.75)))
+    return {"min": min(values), "q1": low, "median": median(values), "q3": high, "max": max(values)}
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:

@@ -21,7 +21,7 @@ from proofcompute.cli import (
     run_commands,
     verify_commands,
 )
-from proofcompute.cli.common import complain, printable, rejection
+from proofcompute.cli.common import complain, printable, rejection, tell_of_compilation
 from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.supported import summary
 from proofcompute.version import __version__
@@ -54,6 +54,7 @@ app.command("replay")(replay_command.replay)
 app.command("verify-many")(verify_commands.verify_many)
 app.command("verify-public")(verify_commands.verify_public)
 app.command("devices")(device_commands.devices)
+app.command("warm-up")(device_commands.warm_up)
 app.command("cubins")(device_commands.cubins)
 app.command("demo")(demo.demo)
 app.command("bench")(bench_command.bench)
@@ -83,7 +84,8 @@ def run(argv: Sequence[str] | None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in args
     try:
-        status = app(args=args, prog_name="proofcompute", standalone_mode=False)
+        with tell_of_compilation():
+            status = app(args=args, prog_name="proofcompute", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except VerificationError as e:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +10,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proofcompute.cli.common import Device, Json, Output, complain, kernels, progress
+from proofcompute.cli.kinds import kind_of
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
-    from proofcompute.bench import Results
+    from proofcompute.bench import Own, Record, Results, Settings
+    from proofcompute.kernels import Kernels
 
 __all__ = ["bench"]
 
-RESULTS = "results.json"
+_MAX_PROMPT = 1 << 20
 
 
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: under 20 s once compiled.")] = False,
     sizes: Annotated[str, typer.Option(help="Models: tiny, small, medium, large, demo.")] = "",
+    model: Annotated[
+        Path | None, typer.Option(help="A model file or checkpoint (GGUF) of your own, in place of --sizes.")
+    ] = None,
     precisions: Annotated[str, typer.Option(help="w8a8, w8a16, w16a16.")] = "",
+    prompt: Annotated[
+        str | None, typer.Option(help="A prompt of your own, in place of random tokens.")
+    ] = None,
+    prompt_file: Annotated[Path | None, typer.Option(help="A file with the prompt.")] = None,
+    lengths: Annotated[
+        str,
+        typer.Option(
+            help="Tokens of the prompt + tokens generated, for instance 64+448; several may be given."
+        ),
+    ] = "",
     suites: Annotated[str, typer.Option(help="Hash suites: sha256, keccak256, blake3.")] = "",
     columns: Annotated[str, typer.Option(help="Numbers of Freivalds columns.")] = "",
     budgets: Annotated[str, typer.Option(help="Cells of sampled audits.")] = "",
@@ -35,33 +49,63 @@ def bench(
         Path | None,
         typer.Option("-o", "--output", help="Directory for results.json and plots; made if absent."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace results that are in the directory already.")
+    ] = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Measure committing, opening and verifying against running, on random models.
+    """Measure committing, opening and verifying against running, on random models or on your own.
 
     Sections: sizes (models and precisions), suites (hash suites), columns (Freivalds columns k), budgets
     (audits of few cells to all), scaling (how verification grows with rows, width, context, layers and
-    cells). Lists take commas. -o writes results.json and, with the extra bench, plots: overhead against size,
-    verifying against running, opening bytes against cells, detection against cost, and growth.
+    cells; not with --model). Lists take commas. -o writes results.json, which holds every round, after each
+    measurement: interrupted, the same command goes on. With the extra bench it also writes plots: overhead
+    against size, verifying against running, opening bytes against cells, detection against cost, and growth.
+    When others use the machine, it says so, and the results do too.
     """
     out = Output(json)
-    if output is not None:
-        _check_directory(output)
-    from proofcompute.bench import Settings, measure, planned
+    from proofcompute.bench import Record
 
+    record = None if output is None else Record(output)
     changes: dict[str, Any] = {
         "sizes": _words(sizes),
         "precisions": _words(precisions),
+        "lengths": _lengths(lengths),
         "suites": _words(suites),
         "columns": _numbers(columns, "--columns"),
         "budgets": _numbers(budgets, "--budgets"),
         "sections": _words(sections),
         "rounds": rounds,
     }
-    settings = replace(Settings.fast() if quick else Settings(), **{k: v for k, v in changes.items() if v})
+    changes = {k: v for k, v in changes.items() if v}
+    own = _own(model, prompt, prompt_file)
+    settings = _settings(quick, changes, own)
     backend = kernels(device)
-    command = _command(quick, device, {k: v for k, v in changes.items() if v})
+    command = _command(quick, device, changes, own)
+    with nullcontext() if record is None else record.alone():
+        kept = None if record is None or force else record.kept(settings, backend)
+        if kept is not None and kept.complete and not kept.left_out:
+            out.say("all of it was measured before; --force measures anew")
+            results = kept
+        else:
+            results = _measure(settings, backend, command, note, own, kept, record, out)
+        _finish(results, record, out)
+
+
+def _measure(
+    settings: Settings,
+    backend: Kernels,
+    command: str,
+    note: str,
+    own: Own,
+    kept: Results | None,
+    record: Record | None,
+    out: Output,
+) -> Results:
+    """Measure what is left, step by step."""
+    from proofcompute.bench import measure, planned
+
     total, done = planned(settings, backend), 0
 
     def step(name: str) -> None:
@@ -70,13 +114,24 @@ def bench(
         out.say(f"{done}/{total} {name}")
         advance(1 if done > 1 else 0)  # the step before is over
 
-    # people read the lines above; a program's caller gets a bar
-    with progress("bench", total) if json else nullcontext(_no_bar) as advance:
-        results = measure(settings, backend, command, note, step)
-    if output is not None:
-        _write(results, output, out)
-    _show(results, out)
-    out.result(results.to_json())
+    try:
+        # people read the lines above; a program's caller gets a bar
+        with progress("bench", total) if out.as_json else nullcontext(_no_bar) as advance:
+            return measure(
+                settings,
+                backend,
+                command,
+                note,
+                own=own,
+                kept=kept,
+                progress=step,
+                save=None if record is None else record.write,
+                warn=complain,
+            )
+    except KeyboardInterrupt:
+        if record is not None and record.path.exists():
+            complain(f"{record.path} keeps what was measured; the same command goes on from there")
+        raise
 
 
 def _no_bar(steps: int, total: int | None = None) -> None:
@@ -94,8 +149,57 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
         raise InputError(f"{option} takes whole numbers with commas between, not {text!r}") from None
 
 
-def _command(quick: bool, device: str, changes: dict[str, Any]) -> str:
+def _lengths(text: str) -> tuple[Any, ...]:
+    from proofcompute.bench import Lengths
+
+    return tuple(Lengths.parse(word) for word in _words(text))
+
+
+def _own(model: Path | None, prompt: str | None, prompt_file: Path | None) -> Own:
+    from proofcompute.bench import Own
+    from proofcompute.files import read_limited
+
+    if prompt is not None and prompt_file is not None:
+        raise InputError("give --prompt or --prompt-file, not both")
+    if model is not None and (kind := kind_of(model)) not in ("gguf", "model"):
+        raise InputError(
+            f"{model} is {f'of kind {kind}' if kind else 'no file of ours'}; needed: a model, or GGUF"
+        )
+    if prompt_file is not None:
+        try:
+            prompt = read_limited(prompt_file, _MAX_PROMPT, "prompt").decode("utf-8")
+        except UnicodeDecodeError as e:
+            raise InputError(f"{prompt_file} is not UTF-8 at byte {e.start}") from e
+    return Own(model, prompt)
+
+
+def _settings(quick: bool, changes: dict[str, Any], own: Own) -> Settings:
+    from proofcompute.bench import Settings
+    from proofcompute.bench.settings import OWN, SHAPES
+
+    usual = Settings.fast() if quick else Settings()
+    named = dict(changes)
+    if own.file is not None:
+        if "sizes" in changes:
+            raise InputError("--model takes the place of --sizes; give one of them")
+        if own.fixed_precision:
+            if changes.get("precisions", (own.fixed_precision,)) != (own.fixed_precision,):
+                raise InputError(
+                    f"{own.file} is compiled at {own.fixed_precision}; --precisions wants a checkpoint"
+                )
+            named["precisions"] = (own.fixed_precision,)
+        named |= {"sizes": (OWN,), "model": own.model_digest}
+        if "sections" not in changes:
+            named["sections"] = tuple(s for s in usual.sections if s != "scaling")
+    elif own.prompt is not None and "sizes" not in changes:
+        named["sizes"] = tuple(s for s in (*usual.sizes, "demo") if s not in SHAPES)[:1]
+    return replace(usual, **named, prompt=own.prompt_digest)
+
+
+def _command(quick: bool, device: str, changes: dict[str, Any], own: Own) -> str:
+    """How to measure again; names of files and prompts are their owner's business."""
     words = ["proofcompute bench", *(["--quick"] if quick else [])]
+    words += ["--model FILE"] * (own.file is not None) + ["--prompt TEXT"] * (own.prompt is not None)
     for name, value in changes.items():
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words.append(f"--{name} {text}")
@@ -104,37 +208,38 @@ def _command(quick: bool, device: str, changes: dict[str, Any]) -> str:
     return " ".join([*words, "-o DIR"])
 
 
-def _check_directory(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; -o names a directory")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is not a directory; make it first")
+def _finish(results: Results, record: Record | None, out: Output) -> None:
+    """Plots beside the results, tables for people, JSON for programs."""
+    if record is not None:
+        from proofcompute.bench import plots
 
-
-def _write(results: Results, directory: Path, out: Output) -> None:
-    from proofcompute.bench import plots
-    from proofcompute.files import write_atomic
-
-    directory.mkdir(exist_ok=True)
-    text = json_module.dumps(results.to_json(), indent=1)
-    write_atomic(directory / RESULTS, f"{text}\n".encode())
-    out.say(f"wrote {directory / RESULTS}")
-    if plots.drawable():
-        for path in plots.draw(results, directory):
-            out.say(f"wrote {path}")
-    else:
-        complain("no plots: matplotlib is not installed (pip install 'proofcompute[bench]'); JSON only")
+        out.say(f"wrote {record.path}")
+        if plots.drawable():
+            for path in plots.draw(results, record.directory):
+                out.say(f"wrote {path}")
+        else:
+            complain("no plots: matplotlib is not installed (pip install 'proofcompute[bench]'); JSON only")
+    _show(results, out)
+    out.result(results.to_json())
 
 
 def _show(results: Results, out: Output) -> None:
+    from proofcompute.bench.busy import Busy
     from proofcompute.bench.tables import tables
 
+    load = results.load
     out.say(
-        f"\n{results.machine.cpu}, {results.machine.cores} cores, of which others used {results.machine.load}"
+        f"\n{results.machine.cpu}, {results.machine.cores} cores, of which others used {load.around} before "
+        f"or after, and up to {load.during} during a step"
     )
+    if complaint := Busy(max(load.around, load.during), load.stolen).complaint(
+        "before, after or during a step"
+    ):
+        out.say(complaint)
     for table in tables(results.to_json()):
         for line in table.plain():
             out.say(line)
     for text in results.left_out:
         out.say(f"left out: {text}")
-    out.say(f"\n{results.rounds} rounds; {results.seconds:.0f} s; again: {results.command}")
+    rounds = results.settings["rounds"]
+    out.say(f"\n{rounds} rounds; {results.seconds:.0f} s; again: {results.command}")

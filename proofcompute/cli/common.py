@@ -9,7 +9,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -18,6 +18,8 @@ import typer
 from proofcompute.errors import InputError, LimitError, VerificationError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from proofcompute.card import ModelCard
     from proofcompute.kernels import Kernels
     from proofcompute.messages import Challenge, Request
@@ -47,6 +49,7 @@ __all__ = [
     "read_terms",
     "rejection",
     "size",
+    "tell_of_compilation",
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
@@ -112,6 +115,10 @@ def _nothing(steps: int, total: int | None = None) -> None:
     """No terminal, no bar."""
 
 
+_bars: list[Progress] = []
+"""The bar that is on the terminal, if there is one: another one beside it would garble both."""
+
+
 @contextmanager
 def progress(title: str, total: int | None = None) -> Iterator[Advance]:
     """A progress bar, only on a terminal."""
@@ -121,14 +128,40 @@ def progress(title: str, total: int | None = None) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(title), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with ExitStack() as stack:
+        if not _bars:
+            bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            _bars.append(stack.enter_context(bar))
+            stack.callback(_bars.clear)
+        bar = _bars[0]
         task = bar.add_task(title, total=total)
+        stack.callback(bar.remove_task, task)
 
         def advance(steps: int, total: int | None = None) -> None:
             bar.update(task, advance=steps, total=total)
 
         yield advance
+
+
+@contextmanager
+def tell_of_compilation() -> Iterator[None]:
+    """Say what is compiled while a command runs: a bar on a terminal, else one line, once."""
+    from proofcompute.compiling import watching
+
+    told = False
+
+    @contextmanager
+    def watch(name: str, left: int) -> Iterator[None]:
+        nonlocal told
+        if not told and not sys.stderr.isatty():
+            complain(f"compiling kernels for this machine, at most {left}; this takes a minute or two, once")
+        told = True
+        with progress(f"compiling {name}, at most {left} left"):
+            yield
+
+    with watching(watch):
+        yield
 
 
 def check_output(path: Path, *, keep: bool = False, plain: bool = False) -> None:

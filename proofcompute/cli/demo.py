@@ -68,8 +68,6 @@ def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Node, 
 
     path = packaged_smollm2() if source is None else source
     _title(out, "The model, and a verifier's key")
-    if backend.name != "numpy":
-        out.say("(Numba compiles its kernels the first time: about a minute, once.)")
     start = time.perf_counter()
     with progress("import") as advance:
         model = import_gguf(path, backend, progress=lambda done, total: advance(1, total))

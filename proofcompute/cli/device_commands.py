@@ -1,4 +1,4 @@
-"""Commands about this machine: ``devices``, ``cubins``."""
+"""Commands about this machine: ``devices``, ``warm-up``, ``cubins``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from proofcompute.cli.common import Json, Output, progress, size
 from proofcompute.errors import InputError
 
-__all__ = ["cubins", "devices"]
+__all__ = ["cubins", "devices", "warm_up"]
 
 
 def devices(json: Json = False) -> None:
@@ -42,6 +42,23 @@ def devices(json: Json = False) -> None:
             ],
         }
     )
+
+
+def warm_up(json: Json = False) -> None:
+    """Compile the CPU's kernels now, so that no other command has to."""
+    from proofcompute.devices import warm_up as compile_all
+
+    out, before = Output(json), 0
+    with progress("warm-up") as advance:
+
+        def done(now: int, total: int) -> None:
+            nonlocal before
+            advance(now - before, total)
+            before = now
+
+        count = compile_all(done)
+    out.say(f"{count} kernels compiled; all are ready")
+    out.result({"compiled": count})
 
 
 def cubins(

@@ -27,6 +27,7 @@ from proofcompute.hashing import DIGEST
 from proofcompute.kernels import F32, U32
 from proofcompute.limits import MAX_ATTEMPTS, MAX_COLUMNS, MAX_KEY
 from proofcompute.program import Program, WeightSpec
+from proofcompute.secrecy import sealed
 
 __all__ = ["LARGEST", "Entry", "Key", "MatrixEntry", "decode_body", "decode_entry", "encode_entry"]
 
@@ -117,6 +118,7 @@ class Key:
         return wire.encode((*fields, hashing.message_digest("sha256", "key", wire.encode(fields))))
 
     @staticmethod
+    @sealed
     def decode(data: bytes) -> Key:
         """The key that ``data`` encodes, its log in memory; FormatError or LimitError if it is damaged."""
         key, end = decode_body(data)
@@ -125,6 +127,7 @@ class Key:
         key.log = MemoryLog(read_records(data[end:], data[end - DIGEST : end]))
         return key
 
+    @sealed
     def save(self, path: Path) -> None:
         """Write the key and its log, readable by its owner only (mode 0600).
 
@@ -147,6 +150,7 @@ class Key:
             written(self.log.attempts)
 
     @staticmethod
+    @sealed
     def load(path: Path) -> Key:
         """Read a key file, which may be read-only until the key is used.
 

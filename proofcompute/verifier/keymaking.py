@@ -18,6 +18,7 @@ from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Kernels, Matrix
 from proofcompute.limits import MAX_COLUMNS
 from proofcompute.program import WeightSpec
+from proofcompute.secrecy import Secret, sealed
 from proofcompute.verifier.key import Entry, Key, MatrixEntry
 from proofcompute.verifier.partial import SEED, PartialKey
 
@@ -46,13 +47,13 @@ def keygen(
     the program states, InputError for a bad ``columns``.
     """
     _check(columns, seed)
-    secret = secrets.token_bytes(SEED) if seed is None else seed
+    secret = Secret(secrets.token_bytes(SEED) if seed is None else seed)
     entries = []
     for spec in model.card.program.weights:
         entries.append(_entry(model, spec, secret, columns, kernels))
         if progress is not None:
             progress(spec.rows * spec.row_bytes)
-    return Key.of(model.card, secret, columns, entries)
+    return Key.of(model.card, secret.value, columns, entries)
 
 
 def write_key(
@@ -80,7 +81,7 @@ def write_key(
     with PartialKey.begin(path, card, columns, seed) as partial:
         for i, spec in enumerate(card.program.weights):
             if i == len(partial.entries):
-                partial.append(_entry(model, spec, partial.seed, columns, kernels))
+                partial.append(_entry(model, spec, Secret(partial.seed), columns, kernels))
             if progress is not None:
                 progress(spec.rows * spec.row_bytes)
         key = Key.of(card, partial.seed, columns, partial.entries)
@@ -97,10 +98,11 @@ def _check(columns: int, seed: bytes | None) -> None:
         raise MismatchError(f"a key's seed has {SEED} bytes")
 
 
-def _entry(model: WeightReader, spec: WeightSpec, seed: bytes, columns: int, kernels: Kernels) -> Entry:
+@sealed
+def _entry(model: WeightReader, spec: WeightSpec, secret: Secret, columns: int, kernels: Kernels) -> Entry:
     weight = model.weight(spec.name)
     model.card.check_root(spec, weight, kernels.hash_rows)
     if not isinstance(weight, Matrix):
         return weight
-    v = project_weight(weight, derive(seed, model.card.model_id, spec, columns), kernels)
+    v = project_weight(weight, derive(secret.value, model.card.model_id, spec, columns), kernels)
     return MatrixEntry(v, weight.scale, weight.bias, largest_squares(weight, kernels))

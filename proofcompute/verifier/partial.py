@@ -30,6 +30,7 @@ from proofcompute.errors import FormatError, InputError, LimitError, MismatchErr
 from proofcompute.files import check_private, exclusive, is_plain, read_limited, read_private
 from proofcompute.hashing import DIGEST
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY
+from proofcompute.secrecy import sealed
 from proofcompute.verifier.key import LARGEST, Entry, decode_body, decode_entry, encode_entry
 
 __all__ = ["SEED", "PartialKey", "partial_path", "progress_of"]
@@ -45,6 +46,7 @@ def partial_path(key: Path) -> Path:
     return key.with_name(f"{key.name}.partial")
 
 
+@sealed
 def progress_of(path: Path) -> tuple[bytes, int, int]:
     """Model id, columns and number of finished weights of a partial key; no secret.
 
@@ -87,6 +89,7 @@ class PartialKey:
                 found = _start(path, fd, card, columns, seed or secrets.token_bytes(SEED))
             yield found
 
+    @sealed
     def append(self, entry: Entry) -> None:
         """Keep one more weight."""
         encoded = encode_entry(entry)
@@ -104,6 +107,7 @@ class PartialKey:
             ) from e
 
 
+@sealed
 def _start(path: Path, fd: int, card: ModelCard, columns: int, seed: bytes) -> PartialKey:
     os.ftruncate(fd, 0)
     head = wire.encode((KIND, VERSION, card.model_id, seed, columns))
@@ -111,6 +115,7 @@ def _start(path: Path, fd: int, card: ModelCard, columns: int, seed: bytes) -> P
     return PartialKey(path, seed, [], fd, head)
 
 
+@sealed
 def _is_finished(key: Path, seed: bytes) -> bool:
     """Whether the key of this seed stands at its path, whoever else may read it."""
     if not is_plain(key):
@@ -121,6 +126,7 @@ def _is_finished(key: Path, seed: bytes) -> bool:
         return False
 
 
+@sealed
 def _read(path: Path, fd: int, card: ModelCard, columns: int) -> PartialKey | None:
     """What the file holds, a frame that was cut short taken away; None if not even the first is whole."""
     data = read_limited(path, MAX_KEY, "interrupted key", fd)

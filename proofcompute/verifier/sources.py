@@ -12,10 +12,12 @@ from proofcompute import hashing, merkle
 from proofcompute.card import MODEL_SUITE, ModelCard
 from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.freivalds import Columns, claims
+from proofcompute.hint import CheckedHint
 from proofcompute.interpreter import Needs, TableRows
 from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling
 from proofcompute.messages import Part, check_hint
 from proofcompute.program import Program, Site, Span
+from proofcompute.secrecy import sealed
 from proofcompute.source import Products
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import group_leaves, split_rows
@@ -215,15 +217,22 @@ class HintProducts:
         """See Products. VerificationError without any value of the failed product: those would leak S."""
         if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
             raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
-        site, spec = self.sites[self.made], self.program.weight[weight]
         q, sx = k.quantise(x, limbs, before)
-        wanted = claims(site, q, self.columns.squares(spec), k)
-        hint, columns = self.hints[self.made], (self.columns.s(spec), self.columns.v(spec))
         try:
-            found = check_hint(hint, weight, q, wanted, columns, sx, self.scales[weight], k, residual)
+            found = self._checked(weight, q, sx, k, residual)
         except FormatError as e:
             raise VerificationError(8, str(e), cell=self.cell, operation=weight) from e
         if not found.holds:
             raise VerificationError(8, "the product check failed", cell=self.cell, operation=weight)
         self.made += 1
         return found.y
+
+    @sealed
+    def _checked(self, weight: str, q: I8, sx: F32, k: Kernels, residual: F32 | None) -> CheckedHint:
+        """What is found of the next hint. Columns, projections and residuals are in here and nowhere else."""
+        site, spec = self.sites[self.made], self.program.weight[weight]
+        wanted = claims(site, q, self.columns.squares(spec), k)
+        columns = self.columns.s(spec), self.columns.v(spec)
+        return check_hint(
+            self.hints[self.made], weight, q, wanted, columns, sx, self.scales[weight], k, residual
+        )

@@ -23,6 +23,7 @@ from proofcompute.errors import InputError, VerificationError
 from proofcompute.hashing import Xof
 from proofcompute.kernels import Array, Kernels
 from proofcompute.limits import MAX_COLUMNS
+from proofcompute.secrecy import sealed
 from proofcompute.workloads.arrays import FLOATS, INTEGERS, matrix, result_dtype
 from proofcompute.workloads.commitment import MatrixId
 from proofcompute.workloads.exact import Field, check_bound, field_for, in_range, magnitude
@@ -78,8 +79,7 @@ class ProductKey:
         self.columns = self.field.columns if columns is None else columns
         if not 1 <= self.columns <= MAX_COLUMNS:
             raise InputError(f"columns {self.columns} is outside 1..{MAX_COLUMNS}")
-        secret = secrets.token_bytes(32) if seed is None else seed
-        if len(secret) != 32:
+        if seed is not None and len(seed) != 32:
             raise InputError("a key's seed has 32 bytes")
         self.log: Log = MemoryLog()
         """Its attempts, failed ones included."""
@@ -87,7 +87,13 @@ class ProductKey:
         self.identity = None if suite is None else MatrixId.of(b, suite, self._kernels)
         """B as requests name it, if a hash suite was given."""
         self._largest = magnitude(b)
-        self._s = self.field.sample(Xof("product", secret), (self.columns, self.m))
+        self._draw(b, seed)
+
+    @sealed
+    def _draw(self, b: Array, seed: bytes | None) -> None:
+        """The columns, from the seed or a new one, and the projections of B."""
+        xof = Xof("product", secrets.token_bytes(32) if seed is None else seed)
+        self._s = self.field.sample(xof, (self.columns, self.m))
         self._v = np.ascontiguousarray(self.field.project(self._kernels, b, self._s).T)
 
     def __repr__(self) -> str:
@@ -125,10 +131,15 @@ class ProductKey:
         check_bound(self.d, magnitude(a), self._largest)
         if not in_range(c, self.field):
             raise VerificationError(8, "C holds a number that no such product has", operation="product")
+        if not self._holds(a, c):
+            raise VerificationError(8, "C is not the product of A and B", operation="product")
+
+    @sealed
+    def _holds(self, a: Array, c: Array) -> bool:
+        """Whether C S = A V. Projections of the claim are in here and nowhere else."""
         left = self.field.project(self._kernels, c, self._s)
         right = self.field.project(self._kernels, a, self._v)
-        if not np.array_equal(left, right):
-            raise VerificationError(8, "C is not the product of A and B", operation="product")
+        return bool(np.array_equal(left, right))
 
 
 @final

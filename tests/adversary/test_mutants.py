@@ -8,6 +8,7 @@ from adversary.mutants_cell import CELL_MUTANTS
 from adversary.mutants_claim import CLAIM_MUTANTS
 from adversary.mutants_replay import REPLAY_MUTANTS
 from adversary.mutation import RAISED, Edit, apply, raised_at, sites
+from proofcompute import secrecy
 from proofcompute.errors import VerificationError
 
 TABLES = (CLAIM_MUTANTS, CELL_MUTANTS, REPLAY_MUTANTS)
@@ -20,6 +21,12 @@ def test_every_place_that_rejects_has_a_mutant() -> None:
     places = [s.name for file in RAISED for s in sites(file)]
     assert len(set(places)) == len(places)
     assert {s for m in MUTANTS.values() for s in m.sites} == set(places)
+
+
+@pytest.fixture(autouse=True)
+def _tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors say here where they were raised, inside sealed functions too."""
+    monkeypatch.setattr(secrecy, "_strip", lambda error: None)
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -72,10 +72,10 @@ def test_key_depends_on_the_settings_of_a_directory(tmp_path: Path, monkeypatch:
     """Numba takes some from where a process is started, which may be somebody else's download."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    found = [cache._directory.__wrapped__()]
+    found = [cache.directory.__wrapped__()]
     for text in ("boundscheck: 1\n", "cpu_name: generic\n"):
         (tmp_path / ".numba_config.yaml").write_text(text)
-        found.append(cache._directory.__wrapped__())
+        found.append(cache.directory.__wrapped__())
     assert None not in found
     assert len(set(found)) == 3
 
@@ -186,7 +186,7 @@ def test_every_kernel_needs_only_symbols_of_python_and_the_c_library() -> None:
     """Anything of Numba's runtime would be missing in a process without it."""
     from proofcompute.backends.numba import crew, hints, packing, rows, sampler, sha256  # noqa: F401
 
-    directory = cache._directory()
+    directory = cache.directory()
     assert directory is not None
     libc = {"malloc", "free", "memcpy", "memset", "memmove", "sched_yield", "sqrtf"}
     seen = 0

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cli.driver import call, done, refused
-from proofcompute.bench.settings import SECTIONS, SHAPES
+from proofcompute.bench.results import SECTIONS
+from proofcompute.bench.settings import SHAPES
 from proofcompute.hashing import SUITES
 from proofcompute.importers.decoder import PRECISIONS
 
@@ -34,7 +35,7 @@ def test_results_are_written_and_printed(tmp_path: Path) -> None:
     assert json.loads((folder / "results.json").read_text()) == printed
     assert [r["model"] for r in printed["sizes"]] == ["tiny"]
     assert printed["budgets"][0]["cells"] == 2
-    assert (printed["note"], printed["quick"], printed["scaling"]) == ("a test", True, [])
+    assert (printed["note"], printed["settings"]["quick"], printed["scaling"]) == ("a test", True, [])
     assert printed["command"] == (
         "proofcompute bench --quick --sizes tiny --precisions w8a8 --budgets 2 --sections sizes,budgets "
         "--rounds 1 --device numpy -o DIR"
@@ -79,9 +80,9 @@ def test_without_matplotlib_there_is_json_only(tmp_path: Path, monkeypatch: pyte
 
 def test_plots_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra bench is not installed")
-    done("bench", *SMALL, "--sections", "sizes,budgets,scaling", "-o", tmp_path)
+    done("bench", *SMALL, "--sections", "sizes,budgets", "-o", tmp_path)
     names = {p.name for p in tmp_path.glob("*.png")}
-    assert names == {"overhead.png", "verify.png", "opening.png", "detection.png", "scaling.png"}
+    assert names == {"overhead.png", "verify.png", "opening.png", "detection.png"}
     assert all((tmp_path / n).read_bytes().startswith(b"\x89PNG") for n in names)
 
 

@@ -6,38 +6,32 @@ import json
 import platform
 import re
 from dataclasses import fields, replace
+from statistics import median
 from typing import Any
 
 import pytest
 
-from proofcompute.bench import Results, Settings, measure, planned
+from bench.conftest import TINY
+from proofcompute.bench import Results, measure, planned
 from proofcompute.bench.results import BudgetRow, ColumnsRow, Machine, ScalingRow, SizeRow, SuiteRow
 from proofcompute.bench.scaling import SWEEPS, checking, computing
 from proofcompute.bench.settings import SHAPES
 from proofcompute.bench.subject import Subject, network, sample_request, synthetic, token_request
-from proofcompute.bench.timing import alternating, exponent, in_turn, phases
+from proofcompute.bench.timing import (
+    alternating,
+    compared,
+    exponent,
+    in_turn,
+    phases,
+    ratios,
+    repeated,
+    spread,
+)
 from proofcompute.devices import kernels_for
 from proofcompute.errors import Cell, InputError
 from proofcompute.messages import all_cells
 
 KERNELS = kernels_for("numpy")
-TINY = Settings(
-    sizes=("tiny",),
-    precisions=("w8a8", "w16a16"),
-    suites=("sha256", "blake3"),
-    columns=(1, 3),
-    budgets=(1, 5, 10_000),
-    rounds=1,
-    prompt=6,
-    tokens=3,
-    scale=32,
-)
-
-
-@pytest.fixture(scope="module")
-def measured() -> tuple[Results, list[str]]:
-    steps: list[str] = []
-    return measure(TINY, KERNELS, "proofcompute bench", "a note", steps.append), steps
 
 
 def test_every_step_is_announced(measured: tuple[Results, list[str]]) -> None:
@@ -52,11 +46,12 @@ def test_what_was_asked_for_is_measured(measured: tuple[Results, list[str]]) -> 
     assert [r.suite for r in results.suites] == ["sha256", "blake3"]
     assert [r.columns for r in results.columns] == [1, 3]
     assert [r.name for r in results.scaling] == list(SWEEPS)
-    assert results.left_out == []
-    rows = TINY.prompt + TINY.tokens - 1
-    cells = (SHAPES["tiny"].layers + 1) * rows + TINY.tokens
+    assert results.left_out == ["budget 10000: the request has no more cells"]
+    (lengths,) = TINY.lengths
+    rows = lengths.prompt + lengths.tokens - 1
+    cells = (SHAPES["tiny"].layers + 1) * rows + lengths.tokens
     assert {(r.rows, r.cells) for r in results.sizes} == {(rows, cells)}
-    # a budget that the trace cannot fill becomes the audit of everything
+    # a budget that the trace cannot fill is left out; the audit of everything comes anyway
     assert [(r.cells, r.total) for r in results.budgets] == [(1, cells), (5, cells), (cells, cells)]
 
 
@@ -91,10 +86,49 @@ def test_exponents_of_the_formulas(measured: tuple[Results, list[str]]) -> None:
     assert 0 < found["context t"].formula_exponent < 1
 
 
+def test_rounds_reproduce_every_time_rate_and_ratio(measured: tuple[Results, list[str]]) -> None:
+    """From the file alone, as a reader of it would."""
+    plain = json.loads(json.dumps(measured[0].to_json()))
+
+    def figure(x: float) -> float:
+        return float(f"{x:.4g}")
+
+    for section in ("sizes", "suites", "columns", "budgets", "scaling"):
+        for row in plain[section]:
+            assert {len(times) for times in row["rounds"].values()} == {TINY.rounds}
+            for what, times in row["rounds"].items():
+                low, *_, high = sorted(times)
+                found = row["spread"][what]
+                assert (found["min"], found["max"]) == (figure(low), figure(high))
+                assert found["median"] == figure(median(times))
+                assert found["min"] <= found["q1"] <= found["median"] <= found["q3"] <= found["max"]
+            r = row["rounds"]
+            for name, below, above in (
+                ("commit_overhead", "run", "commit"),
+                ("commit_overhead_prefill", "prefill", "commit prefill"),
+                ("verify_over_execute", "run beside", "verify"),
+            ):
+                if name in row:
+                    assert row[name] == figure(median(b / a for a, b in zip(r[below], r[above], strict=True)))
+    for row in plain["sizes"]:
+        run, prefill = (median(row["rounds"][what]) for what in ("run", "prefill"))
+        assert row["execute_seconds"] == figure(run)
+        assert row["prefill_tokens_per_second"] == figure(row["prompt"] / prefill)
+        assert row["decode_tokens_per_second"] == figure((row["tokens"] - 1) / max(run - prefill, 1e-9))
+    for row in plain["columns"]:
+        assert row["keygen_seconds"] == figure(median(row["rounds"]["keygen"]))
+    for row in plain["scaling"]:
+        times = [median(row["rounds"][f"verify {size}"]) for size in row["sizes"]]
+        assert row["verify_seconds"] == [figure(t) for t in times]
+        assert row["verify_exponent"] == figure(exponent(row["sizes"], times))
+
+
 def test_json_has_the_documented_form(measured: tuple[Results, list[str]]) -> None:
     plain = measured[0].to_json()
     assert json.loads(json.dumps(plain)) == plain
-    assert plain.pop("schema") == 1
+    assert json.loads(measured[0].to_text()) == plain
+    assert Results.from_json(plain).to_json() == plain
+    assert plain.pop("schema") == 2
     assert set(plain) == {f.name for f in fields(Results)}
     assert set(plain["machine"]) == {f.name for f in fields(Machine)}
     for name, kind in (
@@ -106,7 +140,7 @@ def test_json_has_the_documented_form(measured: tuple[Results, list[str]]) -> No
     ):
         assert plain[name]
         for row in plain[name]:
-            assert set(row) == {f.name for f in fields(kind)}
+            assert set(row) == {f.name for f in fields(kind)} | {"spread"}
 
 
 def test_json_names_no_host_and_no_path(measured: tuple[Results, list[str]]) -> None:
@@ -180,13 +214,23 @@ def test_exponent_of_a_power() -> None:
 
 def test_both_sides_run_in_turn() -> None:
     seen: list[str] = []
-    alternating(lambda: seen.append("a"), lambda: seen.append("b"), 3)
+    a, b = alternating(lambda: seen.append("a"), lambda: seen.append("b"), 3)
     assert seen == ["a", "b"] * 3
+    assert len(a) == len(b) == 3
     seen.clear()
-    assert len(in_turn([lambda: seen.append("x"), lambda: seen.append("y")], 2)) == 2
+    times = in_turn([lambda: seen.append("x"), lambda: seen.append("y")], 2)
+    assert [len(t) for t in times] == [2, 2]
     assert seen == ["x", "y", "x", "y"]
     seen.clear()
-    first, share = phases(lambda: "made", seen.append, 2)
+    first, then = phases(lambda: "made", seen.append, 2)
     assert seen == ["made", "made"]
-    assert first > 0
-    assert share > 0
+    assert min(first + then) >= 0
+    assert repeated(lambda: seen.clear(), 4) == pytest.approx([0] * 4, abs=1)
+
+
+def test_what_follows_from_rounds() -> None:
+    assert ratios([1.0, 2.0], [3.0, 4.0]) == [3.0, 2.0]
+    assert compared([1.0, 2.0, 4.0], [1.0, 6.0, 2.0]) == (2.0, 2.0, 1.0)
+    assert spread([4.0, 1.0, 3.0, 2.0, 5.0]) == {"min": 1, "q1": 2, "median": 3, "q3": 4, "max": 5}
+    with pytest.raises(ValueError, match="longer"):
+        ratios([1.0], [1.0, 2.0])

@@ -209,7 +209,7 @@ MUTANTS = {
     ),
     "rows of A under their root": Mutant(7, (never(VERIFYING, "root != of.root"),), other_a),
     "rows of C under their root": Mutant(7, (never(VERIFYING, "root != of.root"),), right_rows_of_a_wrong_c),
-    "the product": Mutant(8, (never("workloads.key", "not np.array_equal(left, right)"),), wrong_product),
+    "the product": Mutant(8, (never("workloads.key", "not self._holds(a, c)"),), wrong_product),
     "the range of C": Mutant(8, (never("workloads.key", "not in_range(c, self.field)"),), modular),
     "nothing more": Mutant(10, (never(VERIFYING, "not reader.ended()"),), more),
 }

@@ -22,6 +22,7 @@ from typing import Final, final
 from proofcompute.backends import filecache
 from proofcompute.backends.cuda.nvrtc import OPTIONS, Nvrtc, find_nvrtc
 from proofcompute.backends.cuda.sources import FILES, source
+from proofcompute.compiling import compiling
 from proofcompute.errors import DeviceError, InputError, StorageError
 
 __all__ = ["ARCHITECTURES", "VARIABLE", "Cubins", "build_cubins", "files_for"]
@@ -84,7 +85,8 @@ class Cubins:
         kept = None if directory is None else directory / _name(file, self._capability)
         found = None if kept is None else filecache.load(kept)
         if found is None:
-            found = compiler.compile(source(file), f"{file}.cu", self._capability).cubin
+            with compiling(f"{file}.cu", 1):
+                found = compiler.compile(source(file), f"{file}.cu", self._capability).cubin
             if kept is not None:
                 filecache.store(kept, found)
         return found

@@ -37,12 +37,27 @@ from proofcompute.backends.numba.signatures import (
 )
 from proofcompute.backends.numba.target import SETTINGS, settings, target
 from proofcompute.backends.scalar.rounded import OPTIONS, register
+from proofcompute.compiling import compiling
 from proofcompute.errors import DeviceError
 
-__all__ = ["Later", "external", "function_of_numba", "helper", "intrinsic", "kernel", "load", "source_key"]
+__all__ = [
+    "KERNELS",
+    "Later",
+    "directory",
+    "external",
+    "function_of_numba",
+    "helper",
+    "intrinsic",
+    "kernel",
+    "left",
+    "load",
+    "source_key",
+]
 
 _BACKENDS: Final = Path(__file__).parents[1]
 _SOURCES: Final = (_BACKENDS / "numba", _BACKENDS / "scalar", _BACKENDS.parent / "numerics")
+KERNELS: Final = 44
+"""How many kernels there are, so that it can be said how many are left."""
 _loaded: Final[dict[str, Callable[..., Any]]] = {}
 """What each entry was made of."""
 
@@ -81,7 +96,8 @@ def _version_of_numba() -> str:
 
 
 @cache
-def _directory() -> Path | None:
+def directory() -> Path | None:
+    """Where compiled code is kept; None if it cannot be kept."""
     words = [_version_of_numba(), llvmlite.__version__, np.__version__, sys.version, *target()]
     words += settings()
     words += [SETTINGS.read_bytes().hex()] if SETTINGS.is_file() else []
@@ -163,9 +179,9 @@ def _check(signature: Signature) -> None:
 
 
 def load(
-    function: Callable[..., Any], signatures: tuple[Signature, ...], directory: Path | None
+    function: Callable[..., Any], signatures: tuple[Signature, ...], place: Path | None
 ) -> tuple[Callable[..., Any], bool]:
-    """A kernel, and whether its code was in ``directory``; if not, it is compiled and kept there.
+    """A kernel, and whether its code was in ``place``; if not, it is compiled and kept there.
 
     DeviceError where it cannot be compiled, or the process lacks a symbol that its code needs. TypeError for
     another function of the same name and signatures, which would get the first one's code.
@@ -176,11 +192,12 @@ def load(
     symbol = f"proofcompute_{digest}"
     if _loaded.setdefault(symbol, function) is not function:
         raise TypeError(f"there is another kernel {name} with these signatures")
-    file = None if directory is None else directory / f"{digest}.kernel"
+    file = None if place is None else place / f"{digest}.kernel"
     body = None if file is None else filecache.load(file)
     hit = body is not None
     if body is None:
-        body = _compiled(function, signatures, symbol)
+        with compiling(f"{function.__module__.rpartition('.')[2]}.{function.__name__}", left(place)):
+            body = _compiled(function, signatures, symbol)
         if file is not None:
             filecache.store(file, body)
     head, _, code = body.partition(b"\n")
@@ -188,6 +205,11 @@ def load(
         raise DeviceError(f"this process has no {', '.join(lacking)}; use --device numpy")
     doc = function.__doc__ or ""
     return machine.function(code, symbol, function.__name__, function.__module__, doc), hit
+
+
+def left(place: Path | None) -> int:
+    """Kernels whose code is not in ``place``."""
+    return KERNELS - (0 if place is None else len(list(place.glob("*.kernel"))))
 
 
 def _compiled(function: Callable[..., Any], signatures: tuple[Signature, ...], symbol: str) -> bytes:
@@ -208,6 +230,6 @@ def kernel(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..
         _check(signature)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        return load(function, signatures, _directory())[0]
+        return load(function, signatures, directory())[0]
 
     return decorate

@@ -1,0 +1,52 @@
+"""Ours at what CommitLLM publishes: product checks of one token at the shapes of Llama 8B, 70B and 405B.
+
+Random hints, columns and rows of the shapes, as theirs: a check costs the same whatever comes of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.cost.shapes import LARGER, MODELS
+from benchmarks.scale.bandwidth import LayerChecks
+from proofcompute.bench.timing import in_turn, spread
+from proofcompute.devices import kernels_for
+from proofcompute.importers.checkpoint import Decoder
+from proofcompute.kernels import Kernels
+
+SHAPES = {
+    "8B": MODELS["Llama-3.1-8B"],
+    "70B": MODELS["Llama-3.1-70B"],
+    "405B": LARGER["Llama-3.1-405B"],
+}
+COLUMNS, SOME, ROUNDS = (1, 2), 10, 15
+
+
+def run(_case: str) -> list[dict[str, Any]]:
+    """For each shape and number of columns: some layers and all, without and with the gate."""
+    kernels = kernels_for("cpu")
+    return [
+        row(name, decoder, columns, kernels, ROUNDS)
+        for name, decoder in SHAPES.items()
+        for columns in COLUMNS
+    ]
+
+
+def row(name: str, decoder: Decoder, columns: int, kernels: Kernels, rounds: int) -> dict[str, Any]:
+    """One shape; its embedding and head play no part."""
+    few = LayerChecks(replace(decoder, layers=min(SOME, decoder.layers)), 1, columns, kernels)
+    every = LayerChecks(decoder, 1, columns, kernels)
+    actions = [few.check, every.check, few.check_and_gate, every.check_and_gate]
+    for action in actions:
+        action()
+    names = ("ten", "all", "ten_gate", "all_gate")
+    times = dict(zip(names, in_turn(actions, rounds), strict=True))
+    return {
+        "system": "ours",
+        "model": f"{name}, {decoder.layers} layers",
+        "columns": columns,
+        "passes": f"2^-{31 * columns}",
+        **{f"{what}_seconds": spread(found)["median"] for what, found in times.items()},
+        "rounds": times,
+    }

@@ -1,0 +1,24 @@
+"""Ours at the shape of nanoGPT as EZKL and Jolt Atlas prove it: 4 layers, width 64, 65 tokens, 64 of them in.
+
+A decoder of the Llama kind has three matrices in its feed-forward layer where GPT has two of 256 columns: 171
+columns make as many weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.peers.whole import whole
+from proofcompute.bench.settings import Shape
+from proofcompute.bench.subject import Subject, synthetic, token_request
+from proofcompute.devices import kernels_for
+
+SHAPE = Shape(layers=4, width=64, heads=4, kv_heads=4, ffn_width=171, vocabulary=65)
+TOKENS, ROUNDS = 64, 25
+
+
+def run(_case: str) -> list[dict[str, Any]]:
+    """64 tokens in, one out."""
+    kernels = kernels_for("auto")
+    subject = Subject(synthetic(SHAPE, "w8a16", kernels), kernels)
+    return [whole(subject, token_request(subject.model, TOKENS, 1), ROUNDS)]

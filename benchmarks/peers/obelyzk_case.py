@@ -1,0 +1,23 @@
+"""Ours at what obelyzk.rs publishes: the demo model, 1, 8 and 16 tokens, every cell opened and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.peers.whole import whole
+from proofcompute.bench.subject import Subject, token_request
+from proofcompute.devices import kernels_for
+from proofcompute.importers import import_gguf, packaged_smollm2
+
+TOKENS, ROUNDS = (1, 8, 16), 5
+
+
+def run(_case: str) -> list[dict[str, Any]]:
+    """A prompt of one token and as many tokens generated as the row says."""
+    kernels = kernels_for("auto")
+    subject = Subject(import_gguf(packaged_smollm2(), kernels), kernels)
+    rows = []
+    for tokens in TOKENS:
+        found = whole(subject, token_request(subject.model, 1, tokens), ROUNDS)
+        rows.append({**found, "tokens": tokens, "token_seconds": found["prove_seconds"] / tokens})
+    return rows

@@ -1,0 +1,96 @@
+"""Compilation is told of before it is waited for, and can be done ahead of time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from proofcompute.backends.numba import cache, warm
+from proofcompute.backends.numba.cache import load
+from proofcompute.backends.numba.signatures import int64, void
+from proofcompute.compiling import compiling, watching
+from proofcompute.devices import warm_up
+
+HOME = Path(cache.__file__).parent
+ROOT = HOME.parents[2]
+
+
+def test_every_kernel_is_counted_and_warmed_up() -> None:
+    """A module with kernels that the list lacks would be compiled in silence."""
+    names = [path.stem for path in HOME.glob("*.py") if "@kernel(" in path.read_text("utf-8")]
+    assert sorted({*names, "field"}) == list(warm.MODULES)
+    told: list[tuple[int, int]] = []
+    warm_up(lambda done, total: told.append((done, total)))
+    assert told[0][0] == 0
+    assert told[-1][0] == told[-1][1]
+    mine = [f for f in cache._loaded.values() if f.__module__.startswith("proofcompute.")]
+    assert len(mine) == cache.KERNELS
+    assert warm_up() == 0
+
+
+def test_what_is_compiled_is_told_of_and_what_is_loaded_is_not(tmp_path: Path) -> None:
+    told: list[tuple[str, int, str]] = []
+
+    @contextmanager
+    def watch(name: str, left: int) -> Iterator[None]:
+        told.append((name, left, "begin"))
+        yield
+        told.append((name, left, "end"))
+
+    def nothing(n: int) -> None:
+        return
+
+    with watching(watch):
+        for _ in range(2):
+            load(nothing, (void(int64),), tmp_path)
+    name = f"{__name__.rpartition('.')[2]}.nothing"
+    assert told == [(name, cache.KERNELS, "begin"), (name, cache.KERNELS, "end")]
+    with compiling("something", 1):
+        assert len(told) == 2
+    assert cache.left(tmp_path) == cache.KERNELS - 1
+
+
+def test_a_command_says_that_it_compiles(tmp_path: Path) -> None:
+    """On standard error, once, when that is no terminal; and says nothing when there is nothing to do."""
+    code = (
+        "import sys\n"
+        "from proofcompute.compiling import compiling\n"
+        "from proofcompute.cli.common import tell_of_compilation\n"
+        "with tell_of_compilation():\n"
+        "    for i in range(int(sys.argv[1])):\n"
+        "        with compiling('rows.hash', 44 - i): pass\n"
+    )
+    for kernels, lines in ((0, 0), (2, 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(kernels)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == lines
+        assert ("at most 44" in done.stderr) == bool(lines)
+
+
+def test_a_bar_within_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, compilation shows in the bar of whatever needed it."""
+    from proofcompute.cli import common
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with common.tell_of_compilation(), common.progress("import", 3) as advance:
+        (bar,) = common._bars
+        advance(1)
+        with compiling("rows.hash", 7):
+            assert [task.description for task in bar.tasks] == [
+                "import",
+                "compiling rows.hash, at most 7 left",
+            ]
+        assert [task.description for task in bar.tasks] == ["import"]
+    assert not common._bars
