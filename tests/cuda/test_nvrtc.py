@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +61,23 @@ def test_registers_shared_memory_and_spills(architecture: int, pinned: dict[str,
     assert use == pinned[f"use-{architecture}"]
     assert not {kernel for kernel, used in use.items() if used["spills"] or used["stack"]}
     assert max(used["shared"] for used in use.values()) <= 48 * 1024
+
+
+@disassembled
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_few_rows_have_loads_of_weights_on_their_way(architecture: int, tmp_path: Path) -> None:
+    """16 bytes each; for most numbers of rows and limbs the first product comes after four of them."""
+    codes = nvrtc.disassembly("linear_few", architecture, tmp_path)["linear_few"]
+    ahead, found = 0, []
+    for code in codes:
+        if code.startswith("LDG") and ".EF." in code:  # a load that need not stay in the cache: of weights
+            assert ".128" in code
+            ahead += 1
+        elif code.startswith("IDP") and ahead:
+            found.append(ahead)
+            ahead = 0
+    assert sum(found) == 56
+    assert sum(count >= 4 for count in found) >= 10
 
 
 @disassembled
