@@ -27,8 +27,8 @@ MEMORY: Final = GIB
 """Address space of the rendering process."""
 _WALL_SECONDS: Final = 60
 _WORKER: Final = Path(__file__).with_name("worker.py")
-_REPLY_BYTES: Final = 40
-"""Most bytes of a reply for each character of a prompt: 12 as JSON, and an author for each."""
+_REPLY_BYTES: Final = 12
+"""Most bytes of JSON for a character; authors and lengths take less than 8 MiB more."""
 
 
 class TemplateFaultError(FormatError):
@@ -37,6 +37,13 @@ class TemplateFaultError(FormatError):
 
 class TemplateRefusalError(TemplateFaultError):
     """The template itself refuses the conversation."""
+
+
+_KINDS: Final[Mapping[str, type[FormatError]]] = {
+    "refused": TemplateRefusalError,
+    "fault": TemplateFaultError,
+}
+_NONSENSE: Final = "chat template: the rendering process gave nonsense"
 
 
 class Rendered(NamedTuple):
@@ -86,14 +93,16 @@ class Renderer:
             "cpu_seconds": CPU_SECONDS,
         }
         with self._lock:
-            answer = self._ask(json.dumps(job).encode(), _REPLY_BYTES * max_output + (1 << 16))
-        if "error" in answer:
-            kinds = {"refused": TemplateRefusalError, "fault": TemplateFaultError, "limit": FormatError}
-            raise kinds.get(answer["kind"], FormatError)(f"chat template: {answer['error']}")
-        rendered = Rendered(answer["text"], tuple((chr(a), n) for a, n in answer["authors"]))
-        if sum(n for _, n in rendered.authors) != len(rendered.text):
-            raise FormatError("chat template: the rendering process gave nonsense")
-        return rendered
+            answer = self._ask(json.dumps(job).encode(), _REPLY_BYTES * max_output + (1 << 23))
+        match answer:
+            case {"error": str(text), "kind": str(kind)}:
+                raise _KINDS.get(kind, FormatError)(f"chat template: {text}")
+            case {"text": str(text), "authors": str(authors), "lengths": list(lengths)}:
+                # whoever broke out of the sandbox may answer anything
+                if len(authors) == len(lengths) and all(type(n) is int and n > 0 for n in lengths):
+                    if sum(lengths) == len(text) <= max_output:
+                        return Rendered(text, tuple(zip(authors, lengths, strict=True)))
+        raise FormatError(_NONSENSE)
 
     def close(self) -> None:
         """End the process."""
@@ -108,7 +117,7 @@ class Renderer:
     ) -> None:
         self.close()
 
-    def _ask(self, job: bytes, limit: int) -> dict[str, Any]:
+    def _ask(self, job: bytes, limit: int) -> object:
         """One exchange; whatever goes wrong ends the process."""
         until = time.monotonic() + _WALL_SECONDS
         done = False
@@ -117,15 +126,15 @@ class Renderer:
             _send(line, job, until)
             size = int.from_bytes(_receive(line, 4, until), "little")
             if size > limit:
-                raise FormatError("chat template: the rendering process gave nonsense")
-            answer: dict[str, Any] = json.loads(_receive(line, size, until))
-            done = answer.get("kind") != "limit"
+                raise FormatError(_NONSENSE)
+            answer: object = json.loads(_receive(line, size, until))
+            done = isinstance(answer, dict) and answer.get("kind") != "limit"
         except TimeoutError:
             raise FormatError(f"chat template: not done after {_WALL_SECONDS} seconds") from None
         except (OSError, EOFError):
             raise FormatError(f"chat template: {self._death()}") from None
-        except ValueError:
-            raise FormatError("chat template: the rendering process gave nonsense") from None
+        except (ValueError, RecursionError):
+            raise FormatError(_NONSENSE) from None
         finally:
             if not done:
                 self._stop()

@@ -8,8 +8,8 @@ quickly.
 
 On standard input and output stand messages: four bytes with the length, then JSON. The first is ``{template,
 memory}``; each further one is a conversation, ``{messages, parts, variables, date, max_output,
-cpu_seconds}``, and is answered by ``{text, authors: [[author, characters], ...]}`` or ``{error, kind}``, kind
-being ``refused`` (by the template itself), ``limit`` or ``fault``.
+cpu_seconds}``. It is answered by ``{text, authors, lengths}``, an author and a length for each run of
+characters, or by ``{error, kind}``, the kind being ``refused`` (by the template itself), ``limit`` or ``fault``.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class _TooLongError(TemplateError):
     """The prompt is longer than allowed."""
 
 
+_MAX_RUNS: Final = 1 << 18
+"""Changes of the author within one prompt."""
 _LATER: Final = ("jinja2.debug", "encodings.unicode_escape", "unicodedata", "pprint", "textwrap")
 """What Jinja imports when it is first needed; by then no file can be opened."""
 
@@ -95,8 +97,13 @@ def _render(environment: ChatEnvironment, template: Template, job: dict[str, Any
             raise _TooLongError(f"it gives more than {job['max_output']} characters")
         parts.append(part)
     text = join(parts)
-    runs = [[ord(run[0][0]), len(run[0])] for run in re.finditer(r"(.)\1*", authors_of(text), re.DOTALL)]
-    return {"text": text, "authors": runs}
+    authors, lengths = [], []
+    for run in re.finditer(r"(.)\1*", authors_of(text), re.DOTALL):
+        authors.append(run[1])
+        lengths.append(run.end() - run.start())
+        if len(authors) > _MAX_RUNS:
+            raise _TooLongError(f"it takes more than {_MAX_RUNS} turns between its own words and others'")
+    return {"text": text, "authors": "".join(authors), "lengths": lengths}
 
 
 def _answer(source: str, job: dict[str, Any]) -> dict[str, Any]:

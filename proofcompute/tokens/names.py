@@ -7,7 +7,7 @@ times longer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import tokenizers
@@ -24,14 +24,13 @@ _OTHER: Final = ""
 """What the automaton calls the text between names."""
 
 
-def names_of(tokens: Iterable[bytes], types: Iterable[int], kind: int) -> dict[str, int]:
+def names_of(tokens: Sequence[bytes], types: bytes, kind: int) -> dict[str, int]:
     """Name -> id of each token of type ``kind``; of two with the same name, the first."""
     found: dict[str, int] = {}
-    for i, (token, its_kind) in enumerate(zip(tokens, types, strict=True)):
-        if its_kind == kind and token:
-            name = token.decode("utf-8", "replace")
-            if name.encode() == token:  # a name that is not UTF-8 occurs in no text
-                found.setdefault(name, i)
+    for i in [i for i, its_kind in enumerate(types) if its_kind == kind]:
+        name = tokens[i].decode("utf-8", "replace")
+        if name and name.encode() == tokens[i]:  # a name that is not UTF-8 occurs in no text
+            found.setdefault(name, i)
     return found
 
 

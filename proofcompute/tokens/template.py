@@ -23,7 +23,7 @@ from datetime import datetime, time
 from typing import Final, NamedTuple
 
 from proofcompute.errors import FormatError, InputError, LimitError
-from proofcompute.limits import MAX_TEMPLATE, MAX_TEXT
+from proofcompute.limits import KIB, MAX_TEMPLATE, MAX_TEXT
 from proofcompute.templates.authors import NOBODY, TEMPLATE, message
 from proofcompute.templates.process import Rendered, Renderer, TemplateFaultError, TemplateRefusalError
 from proofcompute.tokens.segments import Segment
@@ -32,6 +32,10 @@ __all__ = ["ChatTemplate", "Message", "Segment", "render_chat"]
 
 ROLES: Final = ("system", "user", "assistant", "tool")
 MAX_MESSAGES: Final = 1 << 10
+OWN_TEXT: Final = 256 * KIB
+"""Characters that a template may write of its own; published ones write some thousands."""
+GROWTH: Final = 8
+"""How many times as long contents may become; JSON can make six characters of one."""
 MAX_PROBES: Final = 16
 """Messages without a trace in the prompt that are looked into one by one."""
 
@@ -79,7 +83,7 @@ class ChatTemplate:
             add_generation_prompt: the prompt ends where the assistant's answer begins.
             date: what the template takes for today, or for now if it has a time; None: now.
             may_omit: the template may drop and cut messages as it likes.
-            max_output: most characters of the prompt.
+            max_output: most characters of the prompt; never more than OWN_TEXT and GROWTH times the contents.
 
         Raises:
             InputError: no messages, a role that is not in ROLES, or a message that was dropped or cut.
@@ -88,7 +92,7 @@ class ChatTemplate:
                 content has lone surrogates.
             LimitError: the conversation is too large.
         """
-        _check(messages)
+        max_output = min(max_output, OWN_TEXT + GROWTH * _check(messages))
         when = datetime.now() if date is None else _moment(date)
         variables = {**self._variables, "add_generation_prompt": add_generation_prompt}
 
@@ -158,7 +162,8 @@ def render_chat(
         chat.close()
 
 
-def _check(messages: Sequence[Message]) -> None:
+def _check(messages: Sequence[Message]) -> int:
+    """The characters of all messages, once they are a conversation."""
     if not messages:
         raise InputError("a conversation needs at least one message")
     if len(messages) > MAX_MESSAGES:
@@ -172,6 +177,7 @@ def _check(messages: Sequence[Message]) -> None:
             raise LimitError(f"the conversation has more than {MAX_TEXT} characters")
         if re.search("[\ud800-\udfff]", content):
             raise FormatError("a message has lone surrogates")
+    return size
 
 
 def _moment(date: Date) -> datetime:

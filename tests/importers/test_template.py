@@ -83,10 +83,10 @@ HOSTILE = {
     "range": ("{% for i in range(10 ** 9) %}{% endfor %}", "OverflowError"),
     "division": ("{{ 1 / 0 }}", "ZeroDivisionError"),
     "types": ("{{ 'a' + 1 }}", "TypeError"),
-    "long output": ("{{ 'a' * 20000000 }}", "more than 16777216 characters"),
+    "long output": ("{{ 'a' * 20000000 }}", "more than 262152 characters"),
     "long output in pieces": (
         "{% for i in range(99999) %}{{ 'a' * 200 }}{% endfor %}",
-        "more than 16777216 characters",
+        "more than 262152 characters",
     ),
     "memory": ("{{ ('a' * 10 ** 11) | length }}", "too much memory"),
     "format": ("{{ '%9999999999d' % 3 }}", "too much memory"),
@@ -147,6 +147,73 @@ def test_contents_are_not_multiplied_without_bound(n: int) -> None:
     if n == 100:
         assert len(text(chat.render(talk, max_output=100_000))) == 100_000
     chat.close()
+
+
+def test_a_template_writes_little_of_its_own_however_much_may_fit() -> None:
+    source = "{{ 'y' * 300000 }}{{ messages[0].content }}"
+    with pytest.raises(FormatError, match="it gives more than 262952 characters"):
+        render_chat(source, [Message("user", "x" * 101)])
+    assert len(text(render_chat(source, [Message("user", "x" * 10_000)]))) == 310_000
+
+
+def test_authors_do_not_change_without_bound() -> None:
+    source = "{% for c in messages[0].content %}{{ c }}.{% endfor %}"
+    assert len(render_chat(source, [Message("user", "x" * 100_000)])) == 200_000
+    with pytest.raises(FormatError, match="takes more than 262144 turns"):
+        render_chat(source, [Message("user", "x" * 140_000)])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[]",
+        "{}",
+        "7",
+        "nonsense",
+        "[" * 100_000,
+        '{"error": 1, "kind": "fault"}',
+        '{"text": "ab", "authors": "\\u0001", "lengths": [1]}',
+        '{"text": "ab", "authors": "\\u0001", "lengths": [2, 0]}',
+        '{"text": "ab", "authors": "\\u0001\\u0001", "lengths": [3, -1]}',
+        '{"text": "ab", "authors": "\\u0001", "lengths": [true]}',
+        '{"text": ["ab"], "authors": "\\u0001", "lengths": [1]}',
+        '{"text": "%s", "authors": "\\u0001", "lengths": [400000]}' % ("a" * 400_000),
+    ],
+)
+def test_whoever_breaks_out_of_the_sandbox_can_only_give_nonsense(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import sys\n"
+        f"data = {answer.encode()!r}\n"
+        "sys.stdout.buffer.write(len(data).to_bytes(4, 'little') + data)\n"
+        "sys.stdout.buffer.flush()\n"
+        "sys.stdin.buffer.read()\n"
+    )
+    monkeypatch.setattr(process, "_WORKER", worker)
+    chat = ChatTemplate("{{ messages[0].content }}")
+    with pytest.raises(FormatError, match="the rendering process gave nonsense"):
+        chat.render([Message("user", "x")])
+    chat.close()
+
+
+def test_a_worker_that_says_too_much_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = tmp_path / "worker.py"
+    monkeypatch.setattr(process, "_WORKER", worker)
+    monkeypatch.setattr(process, "_WALL_SECONDS", 1)
+    for script, words in (
+        (
+            "import sys; sys.stdout.buffer.write(b'\\xff' * 4); sys.stdout.flush(); sys.stdin.read()",
+            "nonsense",
+        ),
+        ("import time; time.sleep(60)", "not done after 1 seconds"),
+        ("import sys; sys.exit(3)", "failed with status 3"),
+        ("import os; os.kill(os.getpid(), 9)", "takes more than 5 seconds or too much memory"),
+    ):
+        worker.write_text(script)
+        with pytest.raises(FormatError, match=words):
+            render_chat("{{ messages[0].content }}", [Message("user", "x")])
 
 
 @pytest.mark.parametrize(
