@@ -9,7 +9,8 @@ quickly.
 On standard input and output stand messages: four bytes with the length, then JSON. The first is ``{template,
 memory}``; each further one is a conversation, ``{messages, parts, variables, date, max_output,
 cpu_seconds}``. It is answered by ``{text, authors, lengths}``, an author and a length for each run of
-characters, or by ``{error, kind}``, the kind being ``refused`` (by the template itself), ``limit`` or ``fault``.
+characters, or by ``{error, kind}``, the kind being ``refused`` (by the template itself), ``limit`` or
+``fault``.
 """
 
 from __future__ import annotations

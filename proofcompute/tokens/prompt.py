@@ -167,7 +167,7 @@ class Prompter:
                 max_tokens=most,
                 sampling=options.get("sampling", Sampling()),
                 seed=secrets.token_bytes(32) if seed is None else seed,
-                stops=_stops(options.get("stops", ()), self._vocabulary, tokenizer),
+                stops=_stops(options.get("stops", ()), tokenizer),
                 ignore_end=options.get("ignore_end", False),
             ),
             text=text if _retokenised(tokenizer, text) == tokens else "",
@@ -222,16 +222,14 @@ def _retokenised(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode_prompt([Segment(text, trusted=True)])
 
 
-def _stops(stops: str | Sequence[str], vocabulary: Vocabulary, tokenizer: Tokenizer) -> tuple[str, ...]:
+def _stops(stops: str | Sequence[str], tokenizer: Tokenizer) -> tuple[str, ...]:
     """Stop strings as a tuple. InputError for one with a control token's name in it: it would not match."""
     found = (stops,) if isinstance(stops, str) else tuple(stops)
     for stop in found:
         for name in tokenizer.control_names(stop):
-            ends = any(vocabulary.tokens[i] == name.encode() for i in vocabulary.end_ids)
             raise InputError(
                 f"the stop string {stop!r} names the control token {name}, which prints nothing and so "
-                "completes no stop string; "
-                + ("the answer ends with it anyway" if ends else "use other words")
+                "completes no stop string; leave it out (tokens that end a turn end the answer anyway)"
             )
     return found
 

@@ -14,7 +14,7 @@ import proofcompute
 from cli.driver import Files, done, refused
 from importers.tiny import write_tiny_gguf
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError
-from proofcompute.messages import Request
+from proofcompute.messages import Generation, Request
 from proofcompute.model import Model
 from proofcompute.tokens import Message, Prompter, chat_request, check_text, text_request
 from proofcompute.tokens.prompt import MAX_TOKENS
@@ -157,13 +157,15 @@ def test_one_text_is_one_stop_string(model: Model) -> None:
         made = text_request(model, "a", stops=stops)
         assert made.generation is not None
         assert made.generation.stops == ("END",)
+    with pytest.raises(InputError, match="stop strings are a tuple"):
+        Generation(9, stops="END")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("stop", "words"),
     [
-        ("<|im_start|>", r"names the control token <\|im_start\|>, .* use other words"),
-        ("so<|im_end|>\n", r"names the control token <\|im_end\|>, .* ends with it anyway"),
+        ("<|im_start|>", r"names the control token <\|im_start\|>, which prints nothing"),
+        ("so<|im_end|>\n", r"names the control token <\|im_end\|>, which prints nothing"),
     ],
 )
 def test_a_stop_string_that_cannot_match_is_refused(model: Model, stop: str, words: str) -> None:
