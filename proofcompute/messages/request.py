@@ -63,7 +63,7 @@ class Generation:
             raise InputError(f"max tokens {self.max_tokens} is outside 1..{MAX_ROWS}")
         if len(self.seed) != 32:
             raise FormatError("the sampling seed has 32 bytes")
-        if isinstance(self.stops, str):  # or each of its letters would be one
+        if type(self.stops) is not tuple:  # each letter of a text would be one
             raise InputError("stop strings are a tuple; give one as (text,)")
         if len(self.stops) > MAX_STOPS:
             raise LimitError(f"{len(self.stops)} stop strings, more than {MAX_STOPS}")
