@@ -26,6 +26,8 @@ MAX_REQUEST: Final = 64 * MIB
 """An encoded request."""
 MAX_RECEIPT: Final = 64 * MIB
 """An encoded receipt, its outputs included."""
+MAX_TERMS: Final = 1 * KIB
+"""Encoded terms of a node."""
 MAX_CHALLENGE: Final = 16 * MIB
 """An encoded challenge."""
 MAX_OPENING_PART: Final = 256 * MIB

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from proofcompute.errors import InputError, LimitError, VerificationError
+from proofcompute.errors import InputError, LimitError, VerificationError, about
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -296,9 +296,9 @@ def read_card(path: Path) -> bytes:
 
 def read_terms(path: Path) -> bytes:
     """The bytes of a node's terms; that they are too many is the node's fault (step 1)."""
-    from proofcompute.limits import KIB
+    from proofcompute.limits import MAX_TERMS
 
-    return _received(path, KIB, "terms")
+    return _received(path, MAX_TERMS, "terms")
 
 
 def read_request(path: Path) -> Request:
@@ -323,11 +323,21 @@ def read_challenge(path: Path) -> Challenge:
     return Challenge.decode(read_limited(path, MAX_CHALLENGE, "challenge"))
 
 
-def read_receipt(path: Path) -> bytes:
-    """The bytes of a node's receipt; that they are too many is the node's fault (step 1)."""
+def read_receipt(path: Path, request: Request) -> bytes:
+    """The bytes of a node's receipt to a request, whatever they are.
+
+    That they are too many, or plainly another of our files, is a rejection (step 1): they come from the node,
+    unless somebody mixed up files, which the text says.
+    """
+    from proofcompute.cli.kinds import kind_in
     from proofcompute.limits import MAX_RECEIPT
 
-    return _received(path, MAX_RECEIPT, "receipt")
+    with about(model_id=request.model_id, request_digest=request.digest):
+        data = _received(path, MAX_RECEIPT, "receipt")
+        found = kind_in(data)
+        if found not in (None, "receipt"):
+            raise VerificationError(1, f"{path} is of kind {found}; if you mixed up files, give the receipt")
+    return data
 
 
 def _received(path: Path, limit: int, what: str) -> bytes:

@@ -13,7 +13,7 @@ import typer
 from proofcompute.cli.common import Json, Output, load_model, size
 from proofcompute.cli.kinds import kind_in, kind_of
 from proofcompute.errors import FormatError, InputError
-from proofcompute.limits import KIB, MAX_CARD, MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MIB
+from proofcompute.limits import MAX_CARD, MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MAX_TERMS, MIB
 
 if TYPE_CHECKING:
     from proofcompute.card import ModelCard
@@ -283,5 +283,5 @@ _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "receipt": (MAX_RECEIPT, _receipt),
     "challenge": (MAX_CHALLENGE, _challenge),
     "card": (MAX_CARD, _card),
-    "terms": (KIB, _terms),
+    "terms": (MAX_TERMS, _terms),
 }

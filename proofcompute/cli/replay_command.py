@@ -50,7 +50,7 @@ def replay(
     try:
         with progress("replay") as advance:
             found = compute(
-                held, asked, read_receipt(receipt), kernels=backend, node=signer, progress=advance
+                held, asked, read_receipt(receipt, asked), kernels=backend, node=signer, progress=advance
             )
     except VerificationError as e:
         complain(f"REJECTED: {e}")

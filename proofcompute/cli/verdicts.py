@@ -125,7 +125,7 @@ class Verifier:
             )
         total = sum(c.b - c.a for c in cells.cells)
         with _opened(opening) as stream, progress("verify", total) as advance:
-            data = read_receipt(receipt)
+            data = read_receipt(receipt, asked)
             found = self.auditor.check(asked, data, cells, stream, waited=waited, progress=advance)
         return self._checked(found, asked, data)
 
@@ -139,7 +139,7 @@ class Verifier:
         asked = self._request(request)
         self.hash_weights()
         with _opened(opening) as stream, progress("verify", cells) as advance:
-            data = read_receipt(receipt)
+            data = read_receipt(receipt, asked)
             found = verify_public(
                 self.holds,
                 asked,

@@ -76,8 +76,9 @@ def challenge(
     from proofcompute.cli.verdicts import Verifier
     from proofcompute.files import write_atomic
 
-    asked, data = read_request(request), read_receipt(receipt)
+    asked = read_request(request)
     auditor = Verifier.of(key, "numpy", node, terms=terms, retention=retention, patience=patience).auditor
+    data = read_receipt(receipt, asked)
     made = auditor.challenge(
         asked,
         data,

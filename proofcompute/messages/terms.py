@@ -14,7 +14,7 @@ from functools import cached_property
 
 from proofcompute import hashing, wire
 from proofcompute.errors import InputError, VerificationError
-from proofcompute.limits import KIB
+from proofcompute.limits import MAX_TERMS
 from proofcompute.messages.signed import (
     MAX_SECONDS,
     Signed,
@@ -33,8 +33,6 @@ KIND = "proofcompute terms"
 VERSION = 1
 SUITE = "sha256"
 """Hash suite of terms, whatever that of the receipts that name them."""
-MAX_TERMS = KIB
-"""Encoded terms, in bytes."""
 MAX_BASE = 24 * 3600
 """The longest time, in seconds, that a node may claim for an opening besides its rows."""
 MAX_RATE = 2**32 - 1

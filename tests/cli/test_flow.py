@@ -175,6 +175,8 @@ def test_what_a_node_lies_about_in_its_receipt_is_a_rejection(files: Files, tmp_
     lies = {
         "nothing": (b"", 1),
         "no receipt": (b"\x83\x01\x02\x03", 1),
+        "a request": (files.request.read_bytes(), 1),
+        "a key": (files.key.read_bytes(), 1),
         "a byte more": (receipt.encode() + b"\0", 1),
         "a scheme that is reserved": (signed(scheme="eip712-secp256k1"), 1),
         "not signed": (receipt.signed(bytes(64)).encode(), 2),
@@ -198,6 +200,10 @@ def test_what_a_node_lies_about_in_its_receipt_is_a_rejection(files: Files, tmp_
         assert (verified.status, verified.json["step"]) == (1, step)
         assert verified.json["node"] == (None if step == 1 else receipt.node.hex())
     assert not (tmp_path / "out").exists()
+    path.write_bytes(files.request.read_bytes())
+    assert (
+        "of kind request; if you mixed up files" in call(*ask(files, receipt=path), "-o", tmp_path / "o").err
+    )
 
 
 def test_by_default_sixteen_random_cells(files: Files, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from cli.driver import Files, call, done, refused, start
 from proofcompute.cli.kinds import kind_of
-from proofcompute.messages import Receipt, Request
+from proofcompute.messages import Receipt, Request, Terms
+from proofcompute.model import Model
 from proofcompute.signing import NodeIdentity
 from proofcompute.verifier import Key
 
@@ -39,6 +40,24 @@ def test_what_it_says_is_what_is_there(files: Files) -> None:
     assert done("inspect", files.run)["state"] == "finished"
     assert done("inspect", files.run)["tokens"] == 10
     assert done("inspect", files.model)["precision"] == "w8a16"
+
+
+def test_terms_and_cards_are_shown(files: Files, tmp_path: Path) -> None:
+    node, model = NodeIdentity.load(files.identity), Model.load(files.model)
+    terms, card = tmp_path / "terms", tmp_path / "card"
+    made = Terms.of(node, base=30, rate=250, retention=3600)
+    terms.write_bytes(made.encode())
+    model.card.save(card)
+    shown = done("inspect", terms)
+    assert (shown["kind"], shown["digest"], shown["signature_holds"]) == ("terms", made.digest.hex(), True)
+    assert (shown["base_seconds"], shown["rows_per_second"], shown["retention_seconds"]) == (30, 250, 3600)
+    assert (done("inspect", card)["kind"], done("inspect", card)["model_id"]) == (
+        "card",
+        model.model_id.hex(),
+    )
+    for path in (terms, card):
+        path.write_bytes(path.read_bytes()[:-1])
+        assert refused("inspect", path)
 
 
 def test_secrets_are_not_shown(files: Files) -> None:
