@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy as np
 from proofcompute import hashing, merkle, wire
 from proofcompute.errors import FormatError, MismatchError
 from proofcompute.files import read_limited, write_atomic
+from proofcompute.given import StrPath, path_of
 from proofcompute.kernels import F32, U8, Matrix
 from proofcompute.limits import MAX_CARD, MAX_PROGRAM, MAX_TEMPLATE, MAX_TOKENIZER
 from proofcompute.ops import decode_program, encode_program
@@ -150,14 +150,14 @@ class ModelCard:
         _ = card.vocabulary
         return card
 
-    def save(self, path: Path) -> None:
+    def save(self, path: StrPath) -> None:
         """Write the card; StorageError if the file system refuses."""
-        write_atomic(path, self.encode())
+        write_atomic(path_of(path), self.encode())
 
     @staticmethod
-    def load(path: Path) -> ModelCard:
+    def load(path: StrPath) -> ModelCard:
         """Read a card file of one's own; InputError if it cannot be read, and as :meth:`decode`."""
-        return ModelCard.decode(read_limited(path, MAX_CARD, "model card"))
+        return ModelCard.decode(read_limited(path_of(path), MAX_CARD, "model card"))
 
     def check_root(self, spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> None:
         """MismatchError unless every row of the weight tensor ``spec`` is under the model id.

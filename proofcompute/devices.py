@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proofcompute.compiling import watching
 from proofcompute.errors import DeviceError
+from proofcompute.given import StrPath, path_of
 from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Kernels
 
@@ -172,7 +173,7 @@ def _cuda() -> list[DeviceReport]:
 
 
 def build_cubins(
-    directory: Path, architectures: Sequence[int] = (), done: Callable[[int, int], None] | None = None
+    directory: StrPath, architectures: Sequence[int] = (), done: Callable[[int, int], None] | None = None
 ) -> list[Path]:
     """Compile the CUDA kernels into ``directory`` for the architectures (all the usual ones if empty).
 
@@ -183,7 +184,7 @@ def build_cubins(
     """
     from proofcompute.backends.cuda import cubins
 
-    return cubins.build_cubins(directory, architectures or cubins.ARCHITECTURES, done)
+    return cubins.build_cubins(path_of(directory), architectures or cubins.ARCHITECTURES, done)
 
 
 def device_arrays() -> DeviceArrays:

@@ -13,6 +13,7 @@ by the first of ``step``, ``host`` and ``tobytes`` that follows.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -80,6 +81,25 @@ class Sampling:
     """Keep the shortest prefix, in descending order, with at least this share of the mass. Binary32."""
     repetition_penalty: float = 1.0
     """Divides positive and multiplies other logits of tokens that occurred before. Binary32."""
+
+    def __post_init__(self) -> None:
+        """Numbers are rounded to the nearest binary32, which is what a request states: 0.7 is that of 0.7."""
+        for name in ("temperature", "top_p", "repetition_penalty"):
+            object.__setattr__(self, name, _nearest(getattr(self, name)))
+        top_k: object = self.top_k
+        if isinstance(top_k, np.integer):
+            object.__setattr__(self, "top_k", int(top_k))
+
+
+def _nearest(value: float) -> float:
+    """The nearest binary32 number; what has none, or is no number, stays, and is refused by name later."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+        return value
+    try:
+        found: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return value
+    return found
 
 
 @cache

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from proofcompute import hashing
 from proofcompute.card import HashRows, ModelCard, Weight, check_weight, weight_tree
 from proofcompute.errors import FormatError
+from proofcompute.given import StrPath, path_of
 from proofcompute.kernels import F32, I8, Array, Matrix
 from proofcompute.modelfile import ModelFile, write_model
 from proofcompute.program import Program
@@ -99,12 +99,12 @@ class Model:
         if not self._hashed:
             self.check_roots(hash_rows)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: StrPath) -> None:
         """Write the model file, whole or not at all."""
-        write_model(path, self.card, self.manifest, self.weights)
+        write_model(path_of(path), self.card, self.manifest, self.weights)
 
     @staticmethod
-    def load(path: Path) -> Model:
+    def load(path: StrPath) -> Model:
         """Read a model file whole.
 
         Raises InputError or FormatError if it is not one. Weight rows are not hashed here: a prover trusts

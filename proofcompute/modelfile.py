@@ -20,6 +20,7 @@ import numpy as np
 from proofcompute.card import ModelCard, Weight, check_weight
 from proofcompute.errors import FormatError, InputError, StorageError
 from proofcompute.files import require_plain, writing
+from proofcompute.given import StrPath, path_of
 from proofcompute.hashing import DIGEST
 from proofcompute.kernels import Array, Matrix
 from proofcompute.limits import MAX_PROGRAM, MAX_TEMPLATE, MAX_TOKENIZER, MAX_WEIGHTS
@@ -49,12 +50,13 @@ class ModelFile:
     """Provenance; not part of the model id."""
 
     @staticmethod
-    def open(path: Path) -> ModelFile:
+    def open(path: StrPath) -> ModelFile:
         """Read all but the weights; InputError or FormatError if it is not a model file.
 
         Weight rows are not hashed here: a prover trusts its own file, and every verifier checks them against
         the model id.
         """
+        path = path_of(path)
         require_plain(path, "model")
         with _opened(path) as stored:
             names, metadata = set(stored.keys()), stored.metadata() or {}

@@ -22,12 +22,12 @@ import hashlib
 import secrets
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from proofcompute import wire
 from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.files import read_private, write_atomic
+from proofcompute.given import StrPath, path_of
 from proofcompute.secrecy import sealed
 
 __all__ = ["ED25519", "NodeIdentity", "Scheme", "scheme_of", "signature_holds"]
@@ -97,15 +97,15 @@ class NodeIdentity:
         return bytes(eddsa.new(key, "rfc8032").sign(digest))
 
     @sealed
-    def save(self, path: Path) -> None:
+    def save(self, path: StrPath) -> None:
         """Write the secret key file, readable by its owner only."""
-        write_atomic(path, wire.encode((KIND, VERSION, self.seed)), 0o600)
+        write_atomic(path_of(path), wire.encode((KIND, VERSION, self.seed)), 0o600)
 
     @staticmethod
     @sealed
-    def load(path: Path) -> NodeIdentity:
+    def load(path: StrPath) -> NodeIdentity:
         """Read a key file; InputError if others may read it, FormatError if it is not one."""
-        data = read_private(path, 1024, "identity")
+        data = read_private(path_of(path), 1024, "identity")
         top = wire.as_list(wire.decode(data, limit=1024, what="identity"), "identity", n=3)
         if top[0] != KIND or top[1] != VERSION:
             raise FormatError(f"{path} is not a node identity; make one with 'proofcompute identity'")

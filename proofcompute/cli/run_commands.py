@@ -379,16 +379,12 @@ def _options(
     stop: list[str] | None,
     suite: str,
 ) -> RequestOptions:
-    """What was typed, with numbers rounded to binary32."""
-    import numpy as np
-
+    """What was typed."""
     from proofcompute.kernels import Sampling
 
-    with np.errstate(over="ignore"):  # an infinity is refused by name later
-        t, p, r = (float(np.float32(v)) for v in (temperature, top_p, repetition_penalty))
     return {
         "max_tokens": max_tokens,
-        "sampling": Sampling(t, top_k, p, r),
+        "sampling": Sampling(temperature, top_k, top_p, repetition_penalty),
         "seed": None if seed is None else seed_bytes(seed),
         "stops": tuple(stop or ()),
         "suite": suite,

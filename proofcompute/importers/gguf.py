@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -21,6 +20,7 @@ from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from proofcompute.errors import FormatError, UnsupportedError
+from proofcompute.given import path_of
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_metadata import check_kind, refuse_others, unused
@@ -76,7 +76,7 @@ def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
         check_kind(metadata)
         found.append(read_vocabulary(metadata, notes))
 
-    contents = read_parts(Path(path), check)
+    contents = read_parts(path_of(path), check)
     (vocabulary,), metadata = found, contents.metadata
     decoder = _read_decoder(contents, len(vocabulary.tokens))
     tensors = _match_tensors(contents, decoder)

@@ -10,6 +10,7 @@ import numpy as np
 
 from proofcompute import wire
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError
+from proofcompute.given import given
 from proofcompute.hashing import Xof, message_digest
 from proofcompute.kernels import Array, Sampling
 from proofcompute.limits import (
@@ -53,7 +54,12 @@ class Generation:
     """Whether end tokens are tokens like others, so that only length and stop strings end the answer."""
 
     def __post_init__(self) -> None:
-        check_sampling(self.sampling)
+        check_sampling(given(self.sampling, Sampling, "sampling"))
+        given(self.max_tokens, int, "max tokens")
+        given(self.seed, bytes, "the sampling seed")
+        given(self.ignore_end, bool, "ignore_end")
+        for stop in given(self.stops, tuple, "the stop strings"):
+            given(stop, str, "a stop string")
         if self.sampling.top_k > MAX_TOP_K:
             raise InputError(f"top_k {self.sampling.top_k} is greater than {MAX_TOP_K}; 0 keeps all tokens")
         penalty = self.sampling.repetition_penalty
@@ -97,12 +103,13 @@ class Request:
     def __post_init__(self) -> None:
         if type(self.choice) is not int or not 0 <= self.choice < MAX_CHOICES:
             raise InputError(f"choice {self.choice!r} is outside 0..{MAX_CHOICES - 1}")
+        given(self.text, str, "the text")
         for name, value, sizes in (
             ("model id", self.model_id, (32,)),
             ("nonce", self.nonce, (32,)),
             ("node key", self.node, (0, 32)),
         ):
-            if len(value) not in sizes:
+            if len(given(value, bytes, f"the {name}")) not in sizes:
                 raise FormatError(f"{name} has {len(value)} bytes")
         decode_suite(self.suite)
 

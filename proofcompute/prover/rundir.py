@@ -26,6 +26,7 @@ import numpy as np
 from proofcompute.errors import FormatError, InputError, StorageError
 from proofcompute.files import exclusive, read_limited, write_atomic, writing
 from proofcompute.generation import Session
+from proofcompute.given import StrPath, path_of
 from proofcompute.kernels import U8, Array, Kernels
 from proofcompute.limits import KIB, MAX_RECEIPT, MAX_REQUEST, MAX_ROWS
 from proofcompute.messages import Receipt, Request
@@ -42,8 +43,8 @@ LOCK = ".lock"
 class RunDirectory:
     """One request's directory. Whoever begins a run closes it, or finishes it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: StrPath) -> None:
+        self.path = path_of(path)
         self._log: IO[bytes] | None = None
         self._logged = 0
         self._held = ExitStack()
@@ -122,9 +123,9 @@ class RunDirectory:
             ) from e
         self._logged = len(session.answer)
 
-    def remember_model(self, path: Path) -> None:
+    def remember_model(self, path: StrPath) -> None:
         """Note which model file the run uses."""
-        write_atomic(self.path / "model", str(path.absolute()).encode("utf-8", "surrogateescape"))
+        write_atomic(self.path / "model", str(path_of(path).absolute()).encode("utf-8", "surrogateescape"))
 
     def model_path(self) -> Path:
         """The model file that the run used; InputError if it was not noted."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from proofcompute.card import HasCard, ModelCard
 from proofcompute.errors import InputError, LimitError, MismatchError
+from proofcompute.given import given
 from proofcompute.kernels import Sampling
 from proofcompute.limits import MAX_TEXT
 from proofcompute.messages import Generation, Request
@@ -100,6 +101,7 @@ class Prompter:
             if not conversation.strip():
                 raise InputError("the prompt is empty; say something")
             conversation = [Message("user", conversation)]
+        conversation = _messages(conversation)
         with self._lock:
             if self._chat is None:
                 v = self._vocabulary
@@ -118,7 +120,7 @@ class Prompter:
         makes the request, never for text from outside. Raises InputError (FormatError, LimitError) if the
         text is empty or the context too short.
         """
-        if not text:
+        if not given(text, str, "the prompt"):
             raise InputError("the prompt is empty; say something")
         return self._request([Segment(text, special)], options)
 
@@ -146,6 +148,8 @@ class Prompter:
             return self._tokenizer
 
     def _request(self, segments: Sequence[Segment], options: RequestOptions) -> Request:
+        if unknown := sorted(options.keys() - RequestOptions.__annotations__.keys()):
+            raise InputError(f"a request has no option {unknown[0]}")
         card, program = self._card, self._card.program
         text = "".join(s.text for s in segments)
         if len(text) > self._most:
@@ -177,6 +181,17 @@ class Prompter:
         )
         request.check(program, card.model_id)
         return request
+
+
+def _messages(value: object) -> list[Message]:
+    """The messages; InputError for other libraries' ways to write them, whose meanings are not all ours."""
+    if isinstance(value, Message) or not isinstance(value, Sequence):
+        raise InputError(f"a conversation must be text or a list of Message, not {type(value).__name__}")
+    messages = [given(m, Message, "each message of a conversation") for m in value]
+    for m in messages:
+        given(m.role, str, "a message's role")
+        given(m.content, str, "a message's content")
+    return messages
 
 
 def chat_request(

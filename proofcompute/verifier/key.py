@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from proofcompute.errors import FormatError, LimitError
 from proofcompute.field import P31
 from proofcompute.files import read_private, write_atomic
 from proofcompute.freivalds import SecretColumns
+from proofcompute.given import StrPath, path_of
 from proofcompute.hashing import DIGEST
 from proofcompute.kernels import F32, U32
 from proofcompute.limits import MAX_ATTEMPTS, MAX_COLUMNS, MAX_KEY
@@ -128,13 +128,14 @@ class Key:
         return key
 
     @sealed
-    def save(self, path: Path) -> None:
+    def save(self, path: StrPath) -> None:
         """Write the key and its log, readable by its owner only (mode 0600).
 
         From then on a key that was in memory only counts its attempts in this file. A key that is in a file
         already stays with that one; what is written here is a copy, which begins with the same count.
         StorageError if the file system refuses.
         """
+        path = path_of(path)
         if isinstance(self.log, FileLog) and self.log.path == path.absolute():
             return  # it is there, with every attempt
         body = self.body()
@@ -151,11 +152,12 @@ class Key:
 
     @staticmethod
     @sealed
-    def load(path: Path) -> Key:
+    def load(path: StrPath) -> Key:
         """Read a key file, which may be read-only until the key is used.
 
         InputError if others may read it, FormatError if it is damaged.
         """
+        path = path_of(path)
         data = read_private(path, LARGEST, "key")
         key, end = decode_body(data)
         anchor = data[end - DIGEST : end]

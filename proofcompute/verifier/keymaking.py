@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 
 from proofcompute.card import WeightReader
 from proofcompute.errors import InputError, MismatchError
 from proofcompute.freivalds import derive, largest_squares, project_weight
+from proofcompute.given import StrPath, path_of
 from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Kernels, Matrix
 from proofcompute.limits import MAX_COLUMNS
@@ -59,7 +59,7 @@ def keygen(
 def write_key(
     model: WeightReader,
     kernels: Kernels,
-    path: Path,
+    path: StrPath,
     *,
     columns: int = 2,
     seed: bytes | None = None,
@@ -77,7 +77,7 @@ def write_key(
     system refuses, and then what is done is kept.
     """
     _check(columns, seed)
-    card = model.card
+    path, card = path_of(path), model.card
     with PartialKey.begin(path, card, columns, seed) as partial:
         for i, spec in enumerate(card.program.weights):
             if i == len(partial.entries):

@@ -24,6 +24,21 @@ SHORT_CONTRACTION: Final = (1 << 16) - 1
 """Longest contraction of int8 by int8 whose result is int32: 65535 * 128 * 128 is below 2^30."""
 
 
+HALVES: Final = ("bfloat16", "float16")
+"""Types of 16 bits, whose sums are made in float32."""
+
+
+def rounded_to_half(c: Array) -> str:
+    """The type of 16 bits that all elements of C [n, m] are numbers of, though C is wider; empty if none."""
+    narrow: Array = np.ascontiguousarray(c, np.float32)
+    if not np.array_equal(narrow, c):
+        return ""
+    if not (narrow.view(np.uint32) & 0xFFFF).any():
+        return "bfloat16"
+    with np.errstate(over="ignore"):
+        return "float16" if np.array_equal(narrow.astype(np.float16), narrow) else ""
+
+
 def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
     """``x`` as a C-contiguous matrix in native byte order; copied only if it is not one already.
 
@@ -35,6 +50,12 @@ def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
         raise InputError(f"{what} is {found}; give a NumPy array with rows and columns")
     if isinstance(x, np.ma.MaskedArray):
         raise InputError(f"{what} is a masked array; fill it first")
+    if x.dtype.name in HALVES:
+        raise InputError(
+            f"{what} has elements of type {x.dtype}, of which no product is checked; widen A and B to "
+            "float32, which changes nothing, and claim the sums in float32: a C that was rounded to 16 bits "
+            "is off by more than a wrong product may be"
+        )
     if x.dtype.name not in allowed:
         raise InputError(f"{what} has elements of type {x.dtype}; give {' or '.join(allowed)}")
     if max(x.shape) > MAX_WIDTH:

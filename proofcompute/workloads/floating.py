@@ -68,6 +68,7 @@ from proofcompute.errors import DeviceError, InputError, LimitError, Verificatio
 from proofcompute.hashing import Xof
 from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Array
+from proofcompute.workloads.arrays import rounded_to_half
 
 __all__ = ["COLUMNS", "MAX_FLOAT_AXIS", "MAX_SIGNS", "FloatBound", "FloatCheck"]
 
@@ -217,7 +218,13 @@ class FloatCheck:
         with np.errstate(over="ignore", invalid="ignore"):
             accepted = np.abs(z - both[:, :k]) <= bound.tolerance[:, np.newaxis]  # False for NaN
         if not bool(accepted.all()):
-            raise VerificationError(8, "C is not the product of A and B within rounding", operation="product")
+            half = rounded_to_half(c)
+            hint = f"; all of C are {half} numbers: if it was rounded to them, claim the sums before that"
+            raise VerificationError(
+                8,
+                f"C is not the product of A and B within rounding{hint if half else ''}",
+                operation="product",
+            )
         return bound
 
 

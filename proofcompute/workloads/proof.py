@@ -17,6 +17,7 @@ from proofcompute import merkle, wire
 from proofcompute.devices import kernels_for
 from proofcompute.errors import FormatError, InputError
 from proofcompute.files import writing
+from proofcompute.given import StrPath, path_of
 from proofcompute.kernels import Array
 from proofcompute.limits import KIB
 from proofcompute.signing import signature_holds
@@ -60,12 +61,12 @@ class ProductProof:
             )
             wire.write_frame(stream, part.encode())
 
-    def save(self, path: Path) -> None:
+    def save(self, path: StrPath) -> None:
         """Write the proof to a file, readable by its owner only: A and C may be nobody else's business.
 
         StorageError if the file system refuses.
         """
-        with writing(path, 0o600) as stream:
+        with writing(path_of(path), 0o600) as stream:
             wire.write_frame(
                 stream, wire.encode((KIND, VERSION, self.request.encode(), self.receipt.encode()))
             )
@@ -74,13 +75,14 @@ class ProductProof:
                     stream.write(leaf_rows(x[first : first + _ROWS]).data)
 
     @staticmethod
-    def load(path: Path, *, device: str = "auto") -> ProductProof:
+    def load(path: StrPath, *, device: str = "auto") -> ProductProof:
         """Read a proof that was saved, and hash it again.
 
         InputError if the file cannot be read, FormatError or LimitError if it is no proof, MismatchError if
         its rows are not those that request and receipt name.
         """
         kernels = kernels_for(device)
+        path = path_of(path)
         try:
             with path.open("rb") as stream:
                 request, receipt = _head(stream, path)
