@@ -61,7 +61,7 @@ def test_stages(bench: Bench, benchmark: Any) -> None:
 
     def opened(challenge: Challenge) -> io.BytesIO:
         out = io.BytesIO()
-        open_cells(bench.model, trace, receipt.digest, challenge, out)
+        open_cells(bench.model, trace, receipt, challenge, out, NODE)
         out.seek(0)
         return out
 
@@ -92,7 +92,7 @@ def _compile(bench: Bench) -> None:
     receipt = make_receipt(bench.model, session, bench.kernels, NODE)
     trace, out = store(session, bench.kernels), io.BytesIO()
     every = Challenge(receipt.digest, all_cells(Claim(receipt, trace.statement)))
-    open_cells(bench.model, trace, receipt.digest, every, out)
+    open_cells(bench.model, trace, receipt, every, out, NODE)
     out.seek(0)
     key = keygen(bench.model, bench.kernels)
     verify(key, session.request, receipt.encode(), every, out, kernels=bench.kernels)

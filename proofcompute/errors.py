@@ -113,6 +113,7 @@ class VerificationError(ProofcomputeError):
         operation: str | None = None,
         expected: object = None,
         found: object = None,
+        attributable: bool = False,
     ) -> None:
         self.step = step
         """Number of the failed step, 1 to 10."""
@@ -126,6 +127,8 @@ class VerificationError(ProofcomputeError):
         """The value that would have passed, where it is not secret."""
         self.found = found
         """The value found, where it is not secret."""
+        self.attributable = attributable
+        """Whether the node signed the rejected opening as it was read: nobody else can have made it."""
         self.node: bytes | None = None
         """Public key of the node that the receipt names, once it is known."""
         self.model_id: bytes | None = None

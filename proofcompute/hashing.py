@@ -46,6 +46,7 @@ __all__ = [
     "hash_ranges",
     "hash_rows",
     "hash_trees",
+    "large_digest",
     "message_digest",
     "nodes_needed",
     "parents",
@@ -252,6 +253,15 @@ def message_digest(suite: str, kind: str, encoded: bytes) -> bytes:
     return digest(suite, _MESSAGE + tag(suite, kind, "") + encoded)
 
 
+def large_digest(kind: str, data: bytes | memoryview) -> bytes:
+    """:func:`message_digest` in BLAKE3, of a message too large to be copied."""
+    from blake3 import blake3
+
+    state = blake3(_MESSAGE + tag("blake3", kind, ""))
+    state.update(data)
+    return bytes(state.digest())
+
+
 # -- randomness ------------------------------------------------------------------------------------------
 def _prefixed(part: bytes) -> bytes:
     return len(part).to_bytes(8, "little") + part
@@ -299,7 +309,7 @@ class Transcript:
         self._state = hashlib.shake_256(_prefixed(_VERSION + b"/transcript"))
         self._state.update(_prefixed(_utf8(domain, "domain")))
 
-    def absorb(self, label: str, data: bytes) -> None:
+    def absorb(self, label: str, data: bytes | memoryview) -> None:
         """Bind ``data`` under ``label``; the data is not copied."""
         self._state.update(_prefixed(b"absorb") + _prefixed(_utf8(label, "label")))
         self._state.update(len(data).to_bytes(8, "little"))

@@ -31,9 +31,11 @@ MAX_TERMS: Final = 1 * KIB
 MAX_CHALLENGE: Final = 16 * MIB
 """An encoded challenge."""
 MAX_OPENING_PART: Final = 256 * MIB
-"""One frame of an opening: the roots, or all that one cell needs."""
+"""One frame of an opening: the roots, rows of a long prefix, or the part of a cell."""
+MAX_OPENING_PIECE: Final = 16 * MIB
+"""Rows of one group in one frame, unless a single row has more: longer ones travel in several frames."""
 MAX_CELL_OPENING: Final = 4 * GIB
-"""All that one cell may open. No program has a cell of one row that opens more."""
+"""All frames of one cell of an opening together. No program has a cell of one row that opens more."""
 MAX_CELL_MEMORY: Final = 4 * GIB
 """What the rows of one cell may take while their segment runs (:mod:`proofcompute.liveness`)."""
 MAX_KEY: Final = 1 * GIB

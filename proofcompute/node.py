@@ -155,7 +155,8 @@ class Node:
         """
         decoded = Receipt.decode(receipt)
         out = io.BytesIO() if stream is None else stream
-        open_cells(self.model, self.trace(request, decoded), decoded.digest, challenge, out, progress)
+        trace = self.trace(request, decoded)
+        open_cells(self.model, trace, decoded, challenge, out, self.identity, progress)
         return out.getvalue() if isinstance(out, io.BytesIO) and stream is None else b""
 
     def trace(self, request: Request, receipt: Receipt) -> StoredTrace:

@@ -23,6 +23,7 @@ from proofcompute.limits import (
     MAX_CELL_MEMORY,
     MAX_CELL_OPENING,
     MAX_OPENING_PART,
+    MAX_OPENING_PIECE,
     MAX_OPERATIONS,
     MAX_SEGMENTS,
     MAX_WEIGHTS,
@@ -107,15 +108,18 @@ class Program:
 
     def _check_openable(self, plan: SegmentPlan) -> None:
         """LimitError where the last row of the longest request could not be audited, whatever it costs."""
-        prefixes = sum(self.context * self.group_bytes(g) for g, prefix in plan.groups if prefix)
-        part = sum(self.group_bytes(g) for g, prefix in plan.groups if not prefix)
-        part += sum(self.weight[name].row_bytes for name, _ in plan.tables)
-        part += sum(4 * site.m * len(product_sets(site.d, site.x_limbs, site.w_limbs)) for site in plan.sites)
-        part += KIB * (len(plan.groups) + len(plan.tables) + len(plan.sites))  # heads and proofs
-        if prefixes + part > MAX_CELL_OPENING or part > MAX_OPENING_PART:
+        groups = [(self.group_bytes(g), prefix) for g, prefix in plan.groups]
+        besides = sum(self.weight[name].row_bytes for name, _ in plan.tables)
+        besides += sum(4 * s.m * len(product_sets(s.d, s.x_limbs, s.w_limbs)) for s in plan.sites)
+        besides += 8 * KIB * (len(groups) + len(plan.tables) + len(plan.sites))  # heads and proofs
+        whole = besides + sum(self.context * row if prefix else row for row, prefix in groups)
+        # Long prefixes go ahead of the part, all but a piece.
+        long = [min(self.context * row, max(MAX_OPENING_PIECE, row)) for row, prefix in groups if prefix]
+        part = besides + sum(long) + sum(row for row, prefix in groups if not prefix)
+        if whole > MAX_CELL_OPENING or part > MAX_OPENING_PART:
             raise LimitError(
-                f"{plan.name}: a row may open {part} bytes besides {prefixes} of rows before it, more than "
-                f"{MAX_OPENING_PART} or, together, {MAX_CELL_OPENING}; nobody could audit it"
+                f"{plan.name}: a row may open {whole} bytes with the rows before it, {part} of them in one "
+                f"frame, more than {MAX_CELL_OPENING} or {MAX_OPENING_PART}; nobody could audit it"
             )
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -13,13 +14,24 @@ from proofcompute.generation import Engine, Session
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.kernels import F32, Kernels, Sampling
-from proofcompute.messages import Challenge, Claim, Generation, Receipt, Request, all_cells
+from proofcompute.messages import (
+    Challenge,
+    Claim,
+    Generation,
+    OpeningEnd,
+    Receipt,
+    Request,
+    all_cells,
+    frame_digest,
+    frames_digest,
+)
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
 from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
 from proofcompute.signing import NodeIdentity
 from proofcompute.verifier import Key, Verified, keygen, verify
 from proofcompute.vocabulary import CONTROL, NORMAL, Vocabulary
+from proofcompute.wire import write_frame
 
 KERNELS: Kernels = NumpyKernels()
 NODE = NodeIdentity(bytes(range(32)))
@@ -116,7 +128,19 @@ def prove(m: Model, r: Request, kernels: Kernels = KERNELS, *, chunk: int = 64) 
 
 def open_all(run: Run, challenge: Challenge) -> bytes:
     out = io.BytesIO()
-    open_cells(run.model, run.stored, run.receipt.digest, challenge, out)
+    open_cells(run.model, run.stored, run.receipt, challenge, out, NODE)
+    return out.getvalue()
+
+
+def closed(
+    frames: Sequence[bytes], receipt: Receipt, challenge: Challenge, identity: NodeIdentity = NODE
+) -> bytes:
+    """An opening of any frames, with a proper closing frame."""
+    end = OpeningEnd(frames_digest([frame_digest(f) for f in frames]))
+    signature = identity.sign(end.signed_digest(receipt.digest, challenge.digest))
+    out = io.BytesIO()
+    for frame in (*frames, end.signed(signature).encode()):
+        write_frame(out, frame)
     return out.getvalue()
 
 

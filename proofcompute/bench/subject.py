@@ -167,7 +167,7 @@ class Subject:
         named = all_cells(run.claim) if cells is None else cells
         challenge = Challenge(run.receipt.digest, named)
         out = io.BytesIO()
-        open_cells(self.model, run.stored, run.receipt.digest, challenge, out)
+        open_cells(self.model, run.stored, run.receipt, challenge, out, _NODE)
         return Audit(challenge, out.getvalue())
 
     def verifier(self, run: Finished, audit: Audit, columns: int = 2) -> Callable[[], Verified]:

@@ -363,6 +363,7 @@ def rejection(error: VerificationError) -> dict[str, object]:
         "error": str(error),
         "cell": None if error.cell is None else list(error.cell),
         "operation": error.operation,
+        "attributable": error.attributable,
         **{name: None if data is None else data.hex() for name, data in named.items()},
     }
 

@@ -224,22 +224,26 @@ def _challenge(data: bytes) -> Facts:
 def _opening(stream: BinaryIO) -> Facts:
     from proofcompute import wire
     from proofcompute.limits import MAX_OPENING_PART
-    from proofcompute.messages import OpeningHead
+    from proofcompute.messages import OpeningEnd, OpeningHead
 
     first = wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")
     if first is None:
         raise FormatError("the opening is empty")
     fields = wire.as_list(wire.decode(first, limit=MAX_OPENING_PART, what="opening"), "opening", n=5)
     head = OpeningHead.decode(first, len(wire.as_list(fields[4], "roots")))
-    parts = []
-    while (part := wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")) is not None:
-        parts.append(len(part))
+    sizes, last = [len(first)], b""
+    while (frame := wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")) is not None:
+        sizes.append(len(frame))
+        last = frame
+    end = OpeningEnd.decode(last)
     return {
         "receipt_digest": head.receipt_digest.hex(),
         "challenge_digest": head.challenge_digest.hex(),
         "committed_groups": len(head.roots),
-        "parts": len(parts),
-        "largest_part": max(parts, default=0),
+        "frames": len(sizes),
+        "largest_frame": max(sizes),
+        "frames_digest": end.frames.hex(),
+        "scheme": end.scheme,
         "file_bytes": stream.tell(),
     }
 

@@ -198,9 +198,12 @@ def run(
 
     if identity is not None:
         expect(identity, "identity")
-    node = NodeIdentity.new() if identity is None else NodeIdentity.load(identity)
     promised = _promised(terms, retention)
     directory = RunDirectory(output)
+    if identity is not None:
+        node = NodeIdentity.load(identity)
+    else:
+        node = directory.own_identity() or NodeIdentity.new()
     if what is not None and (output / "request").exists():
         raise InputError(
             f"{output} holds a run already; to go on with it give its request: {output / 'request'}"
@@ -214,7 +217,8 @@ def run(
     if asked.node not in (b"", node.public) and not no_commit:
         raise InputError(f"the request is for node {asked.node.hex()}; give its key pair with --identity")
     try:
-        _run(loaded, model, asked, directory, None if no_commit else node, promised, outputs, device, out)
+        signer = None if no_commit else (node, identity)
+        _run(loaded, model, asked, directory, signer, promised, outputs, device, out)
     except KeyboardInterrupt:
         out.say()
         if (output / "request").exists():
@@ -230,18 +234,18 @@ def _run(
     path: Path,
     asked: Request,
     directory: RunDirectory,
-    node: NodeIdentity | None,
+    signer: tuple[NodeIdentity, Path | None] | None,
     promised: tuple[int, Terms | None],
     outputs: Path | None,
     device: str,
     out: Output,
 ) -> None:
-    """The run itself; ``node`` None means without a commitment."""
+    """The run itself; ``signer`` is who signs and its file if it has one, None without a commitment."""
     from proofcompute.generation import Engine
     from proofcompute.prover import make_receipt
 
     asked.check(model.program, model.model_id)  # before the directory is touched
-    engine = Engine(model, kernels(device), node=node.public if node else asked.node)
+    engine = Engine(model, kernels(device), node=signer[0].public if signer else asked.node)
     kept = directory.begin(asked)
     directory.remember_model(path)
     start = time.perf_counter()
@@ -257,13 +261,14 @@ def _run(
         "stop_reason": session.reason,
         "seconds": seconds,
     }
-    if node is None:
+    if signer is None:
         out.say(f"{len(session.answer)} tokens in {seconds:.1f} s; no commitment, no receipt")
         out.result({**fields, "receipt": None})
         return
     start = time.perf_counter()
+    directory.remember_identity(*signer)
     retention, terms = promised
-    receipt = make_receipt(model, session, engine.kernels, node, retention=retention, terms=terms)
+    receipt = make_receipt(model, session, engine.kernels, signer[0], retention=retention, terms=terms)
     directory.finish(session, receipt)
     committing = time.perf_counter() - start
     nbytes = directory.receipt_path.stat().st_size
@@ -335,6 +340,9 @@ def open_(
         typer.Option(min=1, metavar="N", help="In place of CHALLENGE: a public proof of N cells."),
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Model file, if it is not where the run had it.")] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="The node's key pair, if it is not where the run had it.")
+    ] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -348,6 +356,7 @@ def open_(
     from proofcompute.files import writing
     from proofcompute.messages import Claim, public_challenge
     from proofcompute.prover import RunDirectory, open_cells
+    from proofcompute.signing import NodeIdentity
 
     out, start = Output(json), time.perf_counter()
     directory = RunDirectory(run)
@@ -355,6 +364,7 @@ def open_(
         raise InputError(f"{run} is not the directory of a run")
     directory.receipt()  # whether the run is finished, before the model is read
     given = None if challenge is None else read_challenge(challenge)
+    node = directory.identity() if identity is None else NodeIdentity.load(identity)
     path = directory.model_path() if model is None else model
     if model is None and not path.exists():
         raise InputError(f"the run's model {path} is gone; name the model file with --model")
@@ -363,7 +373,7 @@ def open_(
     asked = public_challenge(Claim(receipt, trace.statement), public or 0) if given is None else given
     rows = sum(c.b - c.a for c in asked.cells)
     with progress("open", rows) as advance, writing(output) as stream:
-        open_cells(loaded, trace, receipt.digest, asked, stream, advance)
+        open_cells(loaded, trace, receipt, asked, stream, node, advance)
     nbytes, seconds = output.stat().st_size, time.perf_counter() - start
     out.say(f"{output}: {rows} cells, {size(nbytes)}, {seconds:.1f} s")
     out.result({"opening": str(output), "cells": rows, "bytes": nbytes, "seconds": seconds})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from proofcompute.messages.challenge import Challenge, all_cells, count_cells, draw_cells, public_challenge
 from proofcompute.messages.claim import Claim
+from proofcompute.messages.closing import OpeningEnd, frame_digest, frames_digest
+from proofcompute.messages.openable import CellBytes, most_bytes, require_openable
 from proofcompute.messages.opening import (
     GroupOpening,
     OpeningHead,
@@ -14,6 +16,7 @@ from proofcompute.messages.opening import (
     pack_set,
     row_bytes,
 )
+from proofcompute.messages.pieces import CutRows, cut
 from proofcompute.messages.receipt import STOP_REASONS, Receipt
 from proofcompute.messages.request import Generation, Request
 from proofcompute.messages.signed import require_addressed
@@ -21,10 +24,13 @@ from proofcompute.messages.terms import Terms, check_promise, check_terms, requi
 
 __all__ = [
     "STOP_REASONS",
+    "CellBytes",
     "Challenge",
     "Claim",
+    "CutRows",
     "Generation",
     "GroupOpening",
+    "OpeningEnd",
     "OpeningHead",
     "Part",
     "Receipt",
@@ -36,11 +42,16 @@ __all__ = [
     "check_promise",
     "check_terms",
     "count_cells",
+    "cut",
     "draw_cells",
     "encode_hint",
+    "frame_digest",
+    "frames_digest",
+    "most_bytes",
     "pack_set",
     "public_challenge",
     "require_addressed",
+    "require_openable",
     "require_within",
     "row_bytes",
 ]

@@ -12,7 +12,9 @@ from proofcompute.errors import Cell, FormatError, InputError, LimitError
 from proofcompute.hashing import Xof
 from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROWS, MAX_SEGMENTS, MIB
 from proofcompute.messages.claim import Claim
+from proofcompute.messages.openable import most_bytes
 from proofcompute.messages.opening import row_bytes
+from proofcompute.program import Program
 from proofcompute.statement import Statement
 
 __all__ = ["Challenge", "all_cells", "count_cells", "distinct", "draw_cells", "public_challenge"]
@@ -97,9 +99,7 @@ def all_cells(claim: Claim) -> tuple[Cell, ...]:
     """
     statement = claim.statement
     firsts = statement.first_rows
-    sizes = (max(1, row_bytes(statement.program, s)) for s in range(len(firsts)))  # a row may open nothing
-    plans = statement.program.plans
-    steps = [max(1, min(plan.cell_rows, _PIECE // size)) for plan, size in zip(plans, sizes, strict=True)]
+    steps = [_longest(statement.program, segment, statement.rows) for segment in range(len(firsts))]
     pieces = list(zip(range(len(firsts)), firsts, steps, strict=True))
     count = sum(-(-(statement.rows - first) // step) for _, first, step in pieces)
     if count > MAX_CELLS:  # nothing is listed before this
@@ -109,6 +109,15 @@ def all_cells(claim: Claim) -> tuple[Cell, ...]:
         for segment, first, step in pieces
         for a in range(first, statement.rows, step)
     )
+
+
+def _longest(program: Program, segment: int, rows: int) -> int:
+    """Rows of a piece of one segment, in a trace of so many rows."""
+    size = max(1, row_bytes(program, segment))  # a row may open nothing
+    step = max(1, min(program.plans[segment].cell_rows, _PIECE // size))
+    while step > 1 and not most_bytes(program, segment, min(step, rows), rows, tables=True, hints=True).fits:
+        step //= 2  # what is left of the limit after a prefix that nearly reaches it
+    return step
 
 
 def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cell, ...]:

@@ -1,8 +1,10 @@
 """Opening: committed rows, table rows and product hints of the cells of a challenge (design, section 7).
 
 An opening is a sequence of frames (one CBOR byte string each), so that both sides stream it: first a head
-with the sealed roots' Merkle roots, then one part for each cell in the challenge's order. What a part holds,
-and in which order, follows from :func:`proofcompute.interpreter.needs`; a part never says so itself.
+with the sealed roots' Merkle roots; then for each cell, in the challenge's order, the rows that are too long
+for one frame (:mod:`.pieces`) and a part with all the rest; at last the node's signature over all of it
+(:mod:`.closing`). What frames hold, and in which order, follows from
+:func:`proofcompute.interpreter.needs`; they never say so themselves.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from proofcompute.interpreter import Needs
 from proofcompute.kernels import F32, I8, I32, U32, Kernels, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
 from proofcompute.merkle import proof_length
+from proofcompute.messages.pieces import cut
 from proofcompute.program import Program, Rows, SegmentPlan, Site
 from proofcompute.reader import Reader
 from proofcompute.source import Recorded
@@ -39,7 +42,7 @@ __all__ = [
 Raw: TypeAlias = "bytes | memoryview"
 """Bytes of a part that was made, or a view of those that were read."""
 KIND = "proofcompute opening"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class OpeningHead:
 
 @dataclass(frozen=True)
 class GroupOpening:
-    """Rows of one committed group, end to end, and the Merkle range proof."""
+    """Rows of one committed group, end to end, but for those that came ahead; and the range proof of all."""
 
     rows: Raw
     proof: tuple[bytes, ...]
@@ -117,7 +120,8 @@ class Part:
         digests, data, items = 0, 0, 3
         for g in need.groups:
             digests += proof_length(size, g.a, g.b)
-            data += program.group_bytes(g.group) * (g.b - g.a)
+            here = cut(program, g).here
+            data += program.group_bytes(g.group) * (here.b - here.a)
             items += 3
         for t in need.tables if tables else ():
             spec = program.weight[t.weight]
@@ -144,7 +148,8 @@ class Part:
         groups = []
         for g in need.groups:
             reader.array(2, "opened group")
-            rows = reader.view("rows", program.group_bytes(g.group) * (g.b - g.a))
+            here = cut(program, g).here
+            rows = reader.view("rows", program.group_bytes(g.group) * (here.b - here.a))
             groups.append(GroupOpening(rows, _proof(reader, size, g.a, g.b)))
         wanted = need.tables if tables else ()
         reader.array(len(wanted), "opened tables")

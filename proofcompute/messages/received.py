@@ -46,8 +46,15 @@ class _Received:
         return self._stream.tell()
 
     def seek(self, offset: int) -> int:
-        """As the stream's."""
-        return self._stream.seek(offset)
+        """As the stream's; VerificationError (step 10) if the system cannot."""
+        try:
+            return self._stream.seek(offset)
+        except OSError as e:
+            raise _broken(e) from e
+
+    def seekable(self) -> bool:
+        """Whether it can be read again."""
+        return bool(getattr(self._stream, "seekable", bool)())
 
 
 _SOME = 1 << 16

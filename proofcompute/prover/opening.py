@@ -17,10 +17,24 @@ from proofcompute.freivalds import claims, largest_squares
 from proofcompute.interpreter import GroupRows, Needs, TableRows, needs, run
 from proofcompute.kernels import U8, U64, Array, Kernels, Memory, Sampling
 from proofcompute.leaves import Leaves
-from proofcompute.messages import Challenge, GroupOpening, OpeningHead, Part, TableOpening, encode_hint
+from proofcompute.messages import (
+    Challenge,
+    GroupOpening,
+    OpeningEnd,
+    OpeningHead,
+    Part,
+    Receipt,
+    TableOpening,
+    cut,
+    encode_hint,
+    frame_digest,
+    frames_digest,
+    require_openable,
+)
 from proofcompute.model import Model
 from proofcompute.placement import Placement
 from proofcompute.program import Span
+from proofcompute.signing import NodeIdentity, signature_holds
 from proofcompute.source import Recorded, RecordProducts, Source
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import split_rows
@@ -127,43 +141,68 @@ class _StoredRows:
 def open_cells(
     model: Model,
     trace: StoredTrace,
-    receipt_digest: bytes,
+    receipt: Receipt,
     challenge: Challenge,
     stream: BinaryIO,
+    identity: NodeIdentity,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Write the opening of a challenge to ``stream``, one frame after the other.
+    """Write the opening of a challenge to ``stream``, one frame after the other; the last one signs it.
 
-    ``progress`` gets the number of rows opened by each part. Raises MismatchError if the challenge is for
-    another receipt, FormatError or LimitError if it names a cell that does not exist.
+    ``identity`` is the key that signed the receipt. ``progress`` gets the number of rows opened by each part.
+
+    Raises MismatchError if the challenge is for another receipt or the receipt is signed by somebody else;
+    FormatError or LimitError if the challenge names a cell that does not exist; InputError if it names one
+    that may take more than MAX_CELL_OPENING bytes. Nothing is written then.
     """
-    if challenge.receipt_digest != receipt_digest:
+    if challenge.receipt_digest != receipt.digest:
         raise MismatchError("the challenge is for another receipt")
+    if receipt.node != identity.public or not signature_holds(
+        receipt.node, receipt.signed_digest, receipt.signature
+    ):
+        raise MismatchError(f"the receipt is not signed by this identity, {identity.public.hex()}")
     for cell in challenge.cells:
         trace.statement.check_cell(cell)
-    wire.write_frame(stream, OpeningHead(receipt_digest, challenge.digest, tuple(trace.roots())).encode())
-    for cell, part in zip(challenge.cells, _parts(model, trace, challenge), strict=True):
-        wire.write_frame(stream, part.encode())
+    program, tables, hints = trace.statement.program, challenge.tables, challenge.hints
+    require_openable(program, challenge.cells, tables=tables, hints=hints)
+    digests: list[bytes] = []
+
+    def write(payload: bytes) -> None:
+        wire.write_frame(stream, payload)
+        digests.append(frame_digest(payload))
+
+    write(OpeningHead(receipt.digest, challenge.digest, tuple(trace.roots())).encode())
+    placed = Placement(model.program, model.weights, trace.kernels)
+    trees: dict[str, merkle.Tree] = {}
+    for cell, need, proofs in _proved(trace, challenge):
+        cuts = [cut(program, rows) for rows in need.groups]
+        for long in cuts:
+            for index in range(long.ahead):
+                write(trace.rows([long.piece(index)])[0])
+        rows = trace.rows([short.here for short in cuts])
+        part = Part(
+            tuple(GroupOpening(data, proof) for data, proof in zip(rows, proofs, strict=True)),
+            tuple(_table(model, t, trees, trace.kernels) for t in need.tables) if tables else (),
+            _hints(model, placed, trace, need, cell) if hints else (),
+        )
+        write(part.encode())
         if progress is not None:
             progress(cell.b - cell.a)
+    end = OpeningEnd(frames_digest(digests), receipt.scheme)
+    signature = identity.sign(end.signed_digest(receipt.digest, challenge.digest))
+    wire.write_frame(stream, end.signed(signature).encode())
 
 
-def _parts(model: Model, trace: StoredTrace, challenge: Challenge) -> Iterator[Part]:
-    tables: dict[str, merkle.Tree] = {}
-    placed = Placement(model.program, model.weights, trace.kernels)
+def _proved(
+    trace: StoredTrace, challenge: Challenge
+) -> Iterator[tuple[Cell, Needs, Sequence[tuple[bytes, ...]]]]:
+    """The cells, what each needs, and the range proof of each of its groups."""
     for first in range(0, len(challenge.cells), _BATCH):
         cells = challenge.cells[first : first + _BATCH]
         wanted = [needs(trace.statement, cell) for cell in cells]
         proofs = iter(trace.proofs([rows for need in wanted for rows in need.groups]))
         for cell, need in zip(cells, wanted, strict=True):
-            groups = tuple(GroupOpening(data, next(proofs)) for data in trace.rows(need.groups))
-            opened = (
-                tuple(_table(model, t, tables, trace.kernels) for t in need.tables)
-                if challenge.tables
-                else ()
-            )
-            hints = _hints(model, placed, trace, need, cell) if challenge.hints else ()
-            yield Part(groups, opened, hints)
+            yield cell, need, [next(proofs) for _ in need.groups]
 
 
 def _table(

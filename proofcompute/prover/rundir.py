@@ -5,6 +5,8 @@
 ``tokens``   answer tokens so far, int32 little-endian, appended as they are made
 ``trace``    leaf data of every committed group, one after the other; appears when the run is finished
 ``model``    path of the model file, UTF-8, if whoever ran it said so: opening cells needs the model again
+``identity`` the node's key pair, if it was made for this run; readable by its owner only
+``signer``   path of the file with the node's key pair, UTF-8, if it was not: opening cells needs it again
 ``receipt``  the signed receipt; appears last, so a directory that has one is complete
 ``.lock``    empty; there, and locked, while somebody writes in the directory
 ===========  =======================================================================================
@@ -32,6 +34,7 @@ from proofcompute.limits import KIB, MAX_RECEIPT, MAX_REQUEST, MAX_ROWS
 from proofcompute.messages import Receipt, Request
 from proofcompute.model import Model
 from proofcompute.prover.opening import StoredTrace
+from proofcompute.signing import NodeIdentity
 from proofcompute.statement import rows_from_bytes
 
 __all__ = ["RunDirectory"]
@@ -88,7 +91,7 @@ class RunDirectory:
             return
         if not self.path.is_dir():
             raise InputError(f"{self.path} is not a directory; choose another name")
-        known = {"request", "tokens", "trace", "model", "receipt"}
+        known = {"request", "tokens", "trace", "model", "identity", "signer", "receipt"}
         odd = [p.name for p in self.path.iterdir() if p.name not in known and not p.name.startswith(".")]
         if odd:
             raise InputError(f"{self.path} holds {odd[0]}, which is no part of a run; choose another name")
@@ -129,13 +132,42 @@ class RunDirectory:
 
     def model_path(self) -> Path:
         """The model file that the run used; InputError if it was not noted."""
-        path = self.path / "model"
+        return self._noted("model", "model file", "which model it used; name the model file")
+
+    def _noted(self, name: str, what: str, lacks: str) -> Path:
+        """The path that one of the directory's files holds."""
+        path = self.path / name
         if not path.exists():
-            raise InputError(f"{self.path} does not say which model it used; name the model file")
-        data = read_limited(path, 16 * KIB, "model path")
+            raise InputError(f"{self.path} does not say {lacks}")
+        data = read_limited(path, 16 * KIB, f"{name} path")
         if not data or b"\0" in data:
-            raise FormatError(f"{path} holds no path of a model file; name the model file")
+            raise FormatError(f"{path} holds no path of a {what}; name the {what}")
         return Path(data.decode("utf-8", "surrogateescape"))
+
+    def remember_identity(self, identity: NodeIdentity, path: Path | None) -> None:
+        """Note who signs: the file that holds the key pair, or the pair itself if no file does."""
+        noted, own = self.path / "signer", self.path / "identity"
+        if path is None:
+            identity.save(own)
+            noted.unlink(missing_ok=True)
+        else:
+            write_atomic(noted, str(path.absolute()).encode("utf-8", "surrogateescape"))
+            own.unlink(missing_ok=True)
+
+    def own_identity(self) -> NodeIdentity | None:
+        """The key pair that was made for this run, if there is one."""
+        own = self.path / "identity"
+        return NodeIdentity.load(own) if own.exists() else None
+
+    def identity(self) -> NodeIdentity:
+        """Who signs this run's openings; InputError if that was not noted, or the file is gone."""
+        own = self.own_identity()
+        if own is not None:
+            return own
+        path = self._noted("signer", "identity", "who signed it; give the node's key pair with --identity")
+        if not path.exists():
+            raise InputError(f"the run's identity {path} is gone; name it with --identity")
+        return NodeIdentity.load(path)
 
     def close(self) -> None:
         """Close the log of tokens and let others have the directory."""

@@ -7,26 +7,26 @@ with probability at most p^-k. With k = 6 that is 2^-186 for one attempt, and at
 queries.
 
 Signatures stay outside the transcript: they could be varied at will. The head frame names the signed receipt,
-so its roots are absorbed instead of its bytes.
+so its roots are absorbed instead of its bytes, and the closing frame is left out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import BinaryIO, cast
 
 from proofcompute import wire
-from proofcompute.errors import Cell, FormatError, LimitError, VerificationError
+from proofcompute.errors import FormatError, LimitError, VerificationError
 from proofcompute.freivalds import DerivedColumns
 from proofcompute.hashing import Transcript
 from proofcompute.kernels import Kernels
-from proofcompute.limits import MAX_OPENING_PART
-from proofcompute.messages import OpeningHead, Receipt, Request, public_challenge
+from proofcompute.messages import Challenge, Claim, OpeningHead, Request, public_challenge
 from proofcompute.messages.received import received
 from proofcompute.model import Model
 from proofcompute.verifier.claim import check_receipt, naming
+from proofcompute.verifier.frames import Frames, frames_between
 from proofcompute.verifier.holders import HASH_QUERIES, PublicHolder
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit
@@ -46,6 +46,7 @@ def verify_public(
     kernels: Kernels,
     node: bytes | None = None,
     progress: Callable[[int], None] | None = None,
+    evidence: bool = False,
 ) -> Verified:
     """Check a public proof: a receipt and the opening of the ``count`` cells that follow from it.
 
@@ -62,19 +63,19 @@ def verify_public(
         challenge = public_challenge(claim, count)
         start = opening.tell()
         read = hashlib.blake2b(), hashlib.blake2b()
-        absorbed, checked = (_watched(received(opening), state) for state in read)
-        seed = transcript_seed(claim.receipt, challenge.cells, absorbed, len(model.program.committed))
-        opening.seek(start)
+        absorbed, checked = (_watched(opening, state) for state in read)
+        seed = transcript_seed(claim, challenge, absorbed)
+        received(opening).seek(start)
         columns = DerivedColumns(seed, model.model_id, COLUMNS, model.matrix, kernels)
         found = audit(
             PublicHolder(model, columns),
             request,
-            receipt,
+            claim,
             challenge,
             checked,
             kernels=kernels,
-            node=node,
             progress=progress,
+            evidence=evidence,
         )
         if read[0].digest() != read[1].digest():
             raise VerificationError(6, "the opening was changed while it was read")
@@ -99,21 +100,24 @@ def _watched(stream: BinaryIO, state: hashlib.blake2b) -> BinaryIO:
     return stream if type(stream) is io.BytesIO else cast(BinaryIO, _Watched(stream, state))
 
 
-def transcript_seed(receipt: Receipt, cells: Sequence[Cell], opening: BinaryIO, groups: int) -> bytes:
+def transcript_seed(claim: Claim, challenge: Challenge, opening: BinaryIO) -> bytes:
     """The seed of S: a hash of everything that the prover chose."""
     transcript = Transcript("public proof")
-    transcript.absorb("receipt", receipt.signed_digest)
-    transcript.absorb("cells", wire.encode([tuple(c) for c in cells]))
+    transcript.absorb("receipt", claim.receipt.signed_digest)
+    transcript.absorb("cells", wire.encode([tuple(c) for c in challenge.cells]))
+    groups = len(claim.statement.program.committed)
+    frames = Frames(opening, 1, watched=False)
+    first = frames.piece(OpeningHead.largest(groups))
+    if first is None:
+        raise VerificationError(10, "the opening is empty")
     try:
-        first = wire.read_frame(opening, limit=MAX_OPENING_PART, what="opening")
-        if first is None:
-            raise VerificationError(10, "the opening is empty")
         transcript.absorb("roots", b"".join(OpeningHead.decode(first, groups).roots))
-        for _ in cells:  # what is missing or left over, the audit rejects
-            frame = wire.read_frame(opening, limit=MAX_OPENING_PART, what="opening")
-            if frame is None:
-                break
-            transcript.absorb("part", frame)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e)) from e
+    for label, limit in frames_between(claim, challenge):  # what is missing or left over, the audit rejects
+        frame = frames.piece(limit)
+        if frame is None:
+            break
+        transcript.absorb(label, frame)
+    frames.closing()  # the transcript leaves it out
     return transcript.challenge("freivalds").read(32)

@@ -14,13 +14,14 @@ from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.freivalds import Columns, claims
 from proofcompute.hint import CheckedHint
 from proofcompute.interpreter import Needs, TableRows
-from proofcompute.kernels import F32, I8, U64, Array, Before, Kernels, Sampling
+from proofcompute.kernels import F32, I8, U8, U64, Array, Before, Kernels, Sampling
 from proofcompute.messages import Part, check_hint
 from proofcompute.program import Program, Site, Span
 from proofcompute.secrecy import sealed
 from proofcompute.source import Products
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import group_leaves, split_rows
+from proofcompute.verifier.longrows import LongRows
 
 __all__ = ["HeldProducts", "HintProducts", "OpenedRows", "OpenedTables", "open_groups", "open_tables"]
 
@@ -78,27 +79,35 @@ def open_groups(
     suite: str,
     need: Needs,
     part: Part,
+    ahead: Mapping[int, LongRows],
     roots: Sequence[bytes],
     cell: Cell,
     kernels: Kernels,
 ) -> OpenedRows:
-    """Step 7 for committed rows: each lies under its group's root, and is in canonical form."""
+    """Step 7 for committed rows: each lies under its group's root, and is in canonical form.
+
+    ``ahead`` has the rows of groups that did not fit into the part, but for those that the part holds.
+    """
     program, size = statement.program, statement.rows
     arrays: dict[str, tuple[int, Array]] = {}
     if not need.groups:
         return OpenedRows(statement, cell, arrays)
-    data = [
-        np.frombuffer(opened.rows, np.uint8).reshape(g.b - g.a, -1)
-        for g, opened in zip(need.groups, part.groups, strict=True)
-    ]
-    leaves = [
-        group_leaves(program, suite, g.group, rows, kernels.hash_rows)
-        for g, rows in zip(need.groups, data, strict=True)
-    ]
+    leaves: list[U8] = []
+    tensors: list[Mapping[str, Array]] = []
+    for g, opened in zip(need.groups, part.groups, strict=True):
+        long = ahead.get(g.group)
+        if long is not None:
+            long.add(opened.rows)
+            leaves.append(long.leaves)
+            tensors.append(long.arrays)
+        else:
+            rows = np.frombuffer(opened.rows, np.uint8).reshape(g.b - g.a, -1)
+            leaves.append(group_leaves(program, suite, g.group, rows, kernels.hash_rows))
+            tensors.append(split_rows(program, g.group, rows))
     proofs = [opened.proof for opened in part.groups]
     ranges = [(g.a, g.b) for g in need.groups]
     found = merkle.roots_from_ranges(suite, size, ranges, leaves, proofs, kernels.hash_ranges)
-    for g, whole, root in zip(need.groups, data, found, strict=True):
+    for g, split, root in zip(need.groups, tensors, found, strict=True):
         if root != roots[g.group]:
             raise VerificationError(
                 7,
@@ -107,10 +116,10 @@ def open_groups(
                 expected=roots[g.group].hex(),
                 found=root.hex(),
             )
-        for tensor, rows in split_rows(program, g.group, whole).items():
-            if rows.dtype == np.float32 and not kernels.is_settled(rows):
+        for tensor, values in split.items():
+            if values.dtype == np.float32 and not kernels.is_settled(values):
                 raise VerificationError(7, f"{tensor} holds -0 or a number that is not finite", cell=cell)
-            arrays[tensor] = (g.a, rows)
+            arrays[tensor] = (g.a, values)
     return OpenedRows(statement, cell, arrays)
 
 

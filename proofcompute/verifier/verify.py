@@ -14,33 +14,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NoReturn
 
-from proofcompute.errors import Cell, ExecutionError, FormatError, InputError, LimitError, VerificationError
+from proofcompute.errors import Cell, InputError, VerificationError
 from proofcompute.ieee import require_ieee
-from proofcompute.interpreter import Needs, needs, run
 from proofcompute.kernels import Kernels
-from proofcompute.limits import MAX_OPENING_PART, MIB
-from proofcompute.messages import Challenge, Claim, OpeningHead, Part, Request, row_bytes
+from proofcompute.limits import GIB, MIB
+from proofcompute.messages import Challenge, Claim, Request, require_openable, row_bytes
 from proofcompute.messages.received import received
 from proofcompute.model import Model
-from proofcompute.program import Span
-from proofcompute.source import Source
-from proofcompute.trace import group_seal, trace_root
+from proofcompute.verifier.cells import check_cell, check_head, opened_cells
 from proofcompute.verifier.claim import check_challenge, check_receipt, naming
+from proofcompute.verifier.frames import Frames, place
 from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import HASH_BITS, Verified
-from proofcompute.verifier.sources import open_groups
-from proofcompute.wire import FrameReader
 
 __all__ = ["audit", "verify"]
 
 _LONG: Final = MIB
 """Bytes that cells open on average, from which they are checked beside one another."""
+_BESIDE: Final = GIB
+"""Bytes that the cells checked beside one another may hold together; else one comes after the other."""
 
 
 def verify(
@@ -53,6 +50,7 @@ def verify(
     kernels: Kernels,
     node: bytes | None = None,
     progress: Callable[[int], None] | None = None,
+    evidence: bool = False,
 ) -> Verified:
     """Check the opened cells of an untrusted node's receipt.
 
@@ -68,6 +66,9 @@ def verify(
         kernels: backend.
         node: public key that must have signed; None: the one in the request, or any if it names none.
         progress: gets the number of rows of each cell checked.
+        evidence: compare what was read with what the node signed though it is accepted. A rejection always
+            says whether the node signed it (``VerificationError.attributable``), for which an opening that
+            can be read again is read twice, and one that cannot be is hashed as it comes.
 
     Returns:
         What was covered, and how sure it is.
@@ -75,174 +76,117 @@ def verify(
     Raises:
         VerificationError: the receipt or the opening fails one of the ten steps.
         InputError: the verifier's own key, request and challenge do not belong together, the key was used so
-            often that no bit of soundness is left, or a cell may take more than MAX_OPENING_PART bytes to
+            often that no bit of soundness is left, or a cell may take more than MAX_CELL_OPENING bytes to
             open.
         MismatchError: the verifier's own weights are not those of the model id; or the request's nonce is
             that of another request that was verified under this key.
         StorageError: the attempt cannot be counted in the key's file.
     """
     holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
-    return audit(
-        holder,
-        request,
-        receipt,
-        challenge,
-        opening,
-        kernels=kernels,
-        node=node,
-        progress=progress,
-    )
+    if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
+        raise InputError("the challenge asks for other openings than this key needs; make one for this key")
+    claim = check_receipt(holder.card, request, receipt, node)
+    with naming(claim):
+        return audit(
+            holder,
+            request,
+            claim,
+            challenge,
+            opening,
+            kernels=kernels,
+            progress=progress,
+            evidence=evidence,
+        )
 
 
 def audit(
     holder: Holder,
     request: Request,
-    receipt: bytes,
+    claim: Claim,
     challenge: Challenge,
     opening: BinaryIO,
     *,
     kernels: Kernels,
-    node: bytes | None,
     progress: Callable[[int], None] | None,
+    evidence: bool,
 ) -> Verified:
-    """:func:`verify` for any holder."""
+    """:func:`verify` for any holder, from step 6 on."""
     require_ieee()
-    if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
-        raise InputError("the challenge asks for other openings than this key needs; make one for this key")
-    claim = check_receipt(holder.card, request, receipt, node)
-    with naming(claim):
-        return _audit(holder, request, claim, challenge, received(opening), kernels, progress)
-
-
-def _audit(
-    holder: Holder,
-    request: Request,
-    claim: Claim,
-    challenge: Challenge,
-    opening: BinaryIO,
-    kernels: Kernels,
-    progress: Callable[[int], None] | None,
-) -> Verified:
-    """Steps 6 to 10."""
     check_challenge(claim, challenge)
+    most = require_openable(
+        holder.card.program, challenge.cells, tables=challenge.tables, hints=challenge.hints
+    )
     holder.prepare(kernels)
     soundness = holder.begin(request)
     if soundness <= 0:
         raise InputError("this key was used so often that its checks prove nothing; make a new key")
-    reader = FrameReader(opening, kernels.lead())
-    roots = _check_head(claim, challenge, reader)
-    check = partial(_check_cell, holder, claim, challenge, roots, kernels)
-    opened = _opened(claim, challenge, reader)
-    found = kernels.each(check, opened) if _long(claim, challenge) else map(check, opened)
-    checked: list[Cell] = []
-    for cell in found:
-        checked.append(cell)
-        if progress is not None:
-            progress(cell.b - cell.a)
-    if not reader.ended():
-        raise VerificationError(10, "the opening holds more than was asked for")
-    if tuple(checked) != challenge.cells:
-        raise VerificationError(10, "a cell was not checked")
+    beside = _long(claim, challenge) and most * kernels.lead() <= _BESIDE
+    again = None if evidence else place(opening)
+    check = partial(_check_opening, holder, claim, challenge, opening, kernels, beside=beside)
+    size, first = 0, ""
+    try:
+        size = check(progress=progress, watched=again is None)
+    except VerificationError as e:
+        if again is None:
+            raise
+        first = str(e)
+    if again is not None and first:
+        received(opening).seek(again)
+        _reject(partial(check, progress=None, watched=True), first)
     return Verified(
-        cells=sum(c.b - c.a for c in checked),
+        cells=sum(c.b - c.a for c in challenge.cells),
         total=claim.statement.cells,
         rows=claim.statement.rows,
         outputs=max(o.shape[0] for o in claim.statement.outputs.values()),
         stop_reason=claim.receipt.stop_reason,
         node=claim.receipt.node,
         soundness_bits=min(soundness, HASH_BITS),
-        bytes_opened=reader.count,
+        bytes_opened=size,
     )
 
 
-def _check_head(claim: Claim, challenge: Challenge, reader: FrameReader) -> tuple[bytes, ...]:
-    """Steps 1, 6 and 7 of the opening's first frame: the groups' roots hash to the trace root."""
-    program, suite, rows = claim.statement.program, claim.receipt.suite, claim.statement.rows
-    data = _frame(reader, OpeningHead.largest(len(program.committed)))
-    if data is None:
-        raise VerificationError(10, "the opening is empty")
+def _reject(check: Callable[[], int], first: str) -> NoReturn:
+    """Reject for good an opening that was rejected for ``first``, hashing it while it is checked again."""
     try:
-        head = OpeningHead.decode(data, len(program.committed))
-    except (FormatError, LimitError) as e:
-        raise VerificationError(1, str(e)) from e
-    if head.receipt_digest != claim.receipt.digest or head.challenge_digest != challenge.digest:
-        raise VerificationError(6, "the opening answers another challenge")
-    seals = [group_seal(program, suite, i, rows, root) for i, root in enumerate(head.roots)]
-    if trace_root(suite, seals) != claim.receipt.trace_root:
-        raise VerificationError(7, "the opened roots do not hash to the trace root")
-    return head.roots
+        check()
+    except VerificationError as e:
+        if first in (str(e), str(e.__cause__)):
+            raise
+    raise VerificationError(6, "the opening was changed while it was read")
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """What the opening holds for one cell."""
-
-    cell: Cell
-    need: Needs
-    frame: memoryview | VerificationError | InputError | None
-    """The encoded part. Why there is none is told later, after what is wrong with the cells before."""
-
-
-def _opened(claim: Claim, challenge: Challenge, reader: FrameReader) -> Iterator[_Opened]:
-    """The frames of all cells, up to the first that cannot be read."""
-    tables, hints = challenge.tables, challenge.hints
-    for cell in challenge.cells:
-        need = needs(claim.statement, cell)
-        program, size, rows = claim.statement.program, claim.statement.rows, cell.b - cell.a
-        largest = Part.largest(program, need, size, rows, tables=tables, hints=hints)
-        frame: memoryview | VerificationError | InputError | None
-        try:
-            if largest > MAX_OPENING_PART:  # an honest node could not open it either
-                text = f"{cell} may open {largest} bytes, and a part holds {MAX_OPENING_PART}"
-                raise InputError(f"{text}; ask for fewer rows")
-            frame = _frame(reader, largest)
-        except (VerificationError, InputError) as e:
-            frame = e
-        yield _Opened(cell, need, frame)
-        if isinstance(frame, (VerificationError, InputError)):
-            return
-
-
-def _part(claim: Claim, challenge: Challenge, opened: _Opened) -> Part:
-    """Step 1 of one cell's part: exactly what is needed, in canonical form."""
-    frame, cell = opened.frame, opened.cell
-    if frame is None:
-        raise VerificationError(10, "the opening lacks this cell", cell=cell)
-    if isinstance(frame, (VerificationError, InputError)):
-        raise frame
-    program, size = claim.statement.program, claim.statement.rows
-    tables, hints = challenge.tables, challenge.hints
-    try:
-        return Part.decode(frame, program, opened.need, size, tables=tables, hints=hints)
-    except (FormatError, LimitError) as e:
-        raise VerificationError(1, str(e), cell=cell) from e
-
-
-def _check_cell(
+def _check_opening(
     holder: Holder,
     claim: Claim,
     challenge: Challenge,
-    roots: tuple[bytes, ...],
+    opening: BinaryIO,
     kernels: Kernels,
-    opened: _Opened,
-) -> Cell:
-    """Steps 1 and 7 to 10 of one cell, which is returned."""
-    part = _part(claim, challenge, opened)
-    program, suite, cell, need = holder.card.program, claim.receipt.suite, opened.cell, opened.need
+    *,
+    beside: bool,
+    progress: Callable[[int], None] | None,
+    watched: bool,
+) -> int:
+    """Steps 1, 2 and 6 to 10 of an opening, frame after frame; returns its bytes."""
+    frames = Frames(opening, kernels.lead(), watched=watched)
     try:
-        rows = open_groups(claim.statement, suite, need, part, roots, cell, kernels)  # 7
-        weights, products = holder.sources(need, part, cell, kernels)  # 7
-        span = Span(0, cell.a, cell.b)
-        run(program, cell.segment, [span], Source(rows, weights, products), kernels)  # 8, 9
-    except FormatError as e:
-        raise VerificationError(7, str(e), cell=cell) from e
-    except (ExecutionError, InputError) as e:  # an operation may refuse what the node opened, too
-        raise VerificationError(8, f"the arithmetic has no result: {e}", cell=cell) from e
-    if products.made != len(need.sites):
-        raise VerificationError(10, "a product was not checked", cell=cell)
-    if rows.compared != {*need.plan.writes, *need.plan.emits}:
-        raise VerificationError(10, "an output of the cell was not compared", cell=cell)
-    return cell
+        roots = check_head(claim, challenge, frames)
+        check = partial(check_cell, holder, claim, challenge, roots, kernels)
+        opened = opened_cells(claim, challenge, frames, kernels)
+        checked: list[Cell] = []
+        for cell in kernels.each(check, opened) if beside else map(check, opened):
+            checked.append(cell)
+            if progress is not None:
+                progress(cell.b - cell.a)
+        if tuple(checked) != challenge.cells:
+            raise VerificationError(10, "a cell was not checked")
+        end = frames.close(claim, challenge)
+    except VerificationError as e:
+        if not watched:
+            raise
+        raise frames.blame(e, claim, challenge) from e.__cause__
+    if watched:
+        frames.require_signed(end)
+    return frames.count
 
 
 def _long(claim: Claim, challenge: Challenge) -> bool:
@@ -251,10 +195,3 @@ def _long(claim: Claim, challenge: Challenge) -> bool:
     size = {segment: row_bytes(program, segment) for segment in {c.segment for c in cells}}
     work = sum((c.b - c.a) * size[c.segment] for c in cells)
     return len(cells) > 1 and work >= _LONG * len(cells)
-
-
-def _frame(reader: FrameReader, limit: int) -> memoryview | None:
-    try:
-        return reader.read(limit=limit, what="opening")
-    except (FormatError, LimitError) as e:
-        raise VerificationError(1, str(e)) from e

@@ -27,12 +27,16 @@ from proofcompute.messages import (
     Challenge,
     Claim,
     Generation,
+    OpeningEnd,
     OpeningHead,
     Part,
     Receipt,
     Request,
     Terms,
     all_cells,
+    cut,
+    frame_digest,
+    frames_digest,
 )
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
@@ -143,6 +147,8 @@ class Forgery:
     statement: Statement
     stored: StoredTrace
     receipt: Receipt
+    identity: NodeIdentity = NODE
+    """Who signs."""
 
     @property
     def claim(self) -> Claim:
@@ -152,7 +158,7 @@ class Forgery:
     def signed(self, identity: NodeIdentity = NODE, **changes: object) -> Forgery:
         """The same with changed receipt fields, signed again."""
         receipt = replace(self.receipt, **{"node": identity.public, **changes})  # type: ignore[arg-type]
-        return replace(self, receipt=receipt.signed(identity.sign(receipt.signed_digest)))
+        return replace(self, receipt=receipt.signed(identity.sign(receipt.signed_digest)), identity=identity)
 
     def recommitted(self, groups: Sequence[Array] | None = None) -> Forgery:
         """The same over other leaf data: every tree, the trace root and the signature are made anew."""
@@ -168,9 +174,14 @@ class Forgery:
 
     def open_bytes(self, challenge: Challenge, using: Model | None = None) -> bytes:
         """An opening whose products are those of the weights ``using`` (the model that ran, if not given)."""
-        out = io.BytesIO()
-        open_cells(using or self.runs, self.stored, self.receipt.digest, challenge, out)
-        return out.getvalue()
+        out, right = io.BytesIO(), self.receipt.signed(self.identity.sign(self.receipt.signed_digest))
+        named = replace(challenge, receipt_digest=right.digest)
+        open_cells(using or self.runs, self.stored, right, named, out, self.identity)
+        if right == self.receipt:
+            return out.getvalue()
+        opening = Opening.parse(out.getvalue(), self, named)  # of a receipt that is not well signed
+        head = replace(opening.head, receipt_digest=self.receipt.digest, challenge_digest=challenge.digest)
+        return replace(opening, head=head).encode()
 
     def open(self, challenge: Challenge, using: Model | None = None) -> Opening:
         """The same, taken apart."""
@@ -274,30 +285,56 @@ class Opening:
 
     head: OpeningHead
     parts: tuple[Part, ...]
+    ahead: tuple[tuple[bytes, ...], ...] = ()
+    """For each part, the frames of long rows before it; empty if there are none at all."""
+    identity: NodeIdentity = NODE
+    """Who signs it, whatever it holds."""
+    answers: tuple[bytes, bytes] | None = None
+    """Digests of receipt and challenge that are signed; those that the head names if there are none."""
 
     @staticmethod
     def parse(data: bytes, forgery: Forgery, challenge: Challenge) -> Opening:
         stream = io.BytesIO(data)
         statement, program = forgery.statement, forgery.claims.program
         head = OpeningHead.decode(frame(stream), len(program.committed))
-        parts = tuple(
-            Part.decode(
-                frame(stream),
-                program,
-                needs(statement, cell),
-                statement.rows,
-                tables=challenge.tables,
-                hints=challenge.hints,
+        parts: list[Part] = []
+        ahead: list[tuple[bytes, ...]] = []
+        for cell in challenge.cells:
+            need = needs(statement, cell)
+            ahead.append(tuple(frame(stream) for g in need.groups for _ in range(cut(program, g).ahead)))
+            parts.append(
+                Part.decode(
+                    frame(stream),
+                    program,
+                    need,
+                    statement.rows,
+                    tables=challenge.tables,
+                    hints=challenge.hints,
+                )
             )
-            for cell in challenge.cells
-        )
-        return Opening(head, parts)
+        end = OpeningEnd.decode(frame(stream))
+        found = Opening(head, tuple(parts), tuple(ahead) if any(ahead) else (), forgery.identity)
+        assert end.encode() == found.end(found.frames())
+        return found
 
     def frames(self) -> list[bytes]:
-        return [self.head.encode(), *(p.encode() for p in self.parts)]
+        """All but the closing one."""
+        ahead = self.ahead or ((),) * len(self.parts)
+        cells = (f for a, p in zip(ahead, self.parts, strict=True) for f in (*a, p.encode()))
+        return [self.head.encode(), *cells]
+
+    def end(self, frames: Sequence[bytes]) -> bytes:
+        """The closing frame over frames: as an answer to what the head names."""
+        end = OpeningEnd(frames_digest([frame_digest(f) for f in frames]))
+        digest = end.signed_digest(*(self.answers or (self.head.receipt_digest, self.head.challenge_digest)))
+        return end.signed(self.identity.sign(digest)).encode()
+
+    def closed(self, frames: Sequence[bytes]) -> bytes:
+        """An opening of any frames, properly signed."""
+        return join_frames([*frames, self.end(frames)])
 
     def encode(self) -> bytes:
-        return join_frames(self.frames())
+        return self.closed(self.frames())
 
     def with_part(self, index: int, **changes: object) -> Opening:
         """The same with fields of one part replaced."""
@@ -335,6 +372,8 @@ class Case:
     """What the verifier wants."""
     waited: float = 0.0
     """Seconds until it had the opening."""
+    evidence: bool = False
+    """Whether the verifier wants evidence of what it accepts."""
 
     def verify(self, kernels: Kernels = KERNELS, progress: Callable[[int], None] | None = None) -> Verified:
         claim = check_receipt(
@@ -351,6 +390,7 @@ class Case:
             kernels=kernels,
             node=self.node,
             progress=progress,
+            evidence=self.evidence,
         )
 
     def rejection(self) -> VerificationError:

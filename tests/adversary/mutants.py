@@ -111,7 +111,9 @@ def public(
 def columns_known_first() -> PublicCase:
     """Other hints are shown while the columns are hashed; those that are checked could be made to fit."""
     proof = public(forge())
-    return replace(proof, shown=proof.opening[:-1] + bytes([proof.opening[-1] ^ 1]))
+    at = len(proof.opening) - 1000  # in the last part
+    shown = proof.opening[:at] + bytes([proof.opening[at] ^ 1]) + proof.opening[at + 1 :]
+    return replace(proof, shown=shown)
 
 
 def context_of_one_row() -> Case:
@@ -164,7 +166,9 @@ def token_edited() -> Case:
 
 
 # -- edits ---------------------------------------------------------------------------------------------------
-V, C, S, O, P = "verifier.verify", "verifier.claim", "verifier.sources", "messages.opening", "verifier.public"  # noqa: E741
+V, C, S, P = "verifier.verify", "verifier.claim", "verifier.sources", "verifier.public"
+L, F = "verifier.cells", "verifier.frames"
+O, E = "messages.opening", "messages.closing"  # noqa: E741
 M, T = "messages.signed", "messages.terms"
 
 
@@ -177,7 +181,7 @@ SHORTEST_HEAD = Edit("wire", "if argument < _SMALLEST[announced]:", "if argument
 SHORTEST_FRAME = Edit("wire", "if size < least:", "if size < 0:")
 CANONICAL_RECEIPT = never(M, "message.encode() != data")
 ANY_SCHEME = Edit("signing", "if name not in _SCHEMES:", "if (name := ED25519) is None:")
-PART_SIZE = Edit(V, "_frame(reader, largest)", "_frame(reader, MAX_OPENING_PART)")
+PART_SIZE = Edit(L, "frames.part(largest)", "frames.part(1 << 28)")
 PROOF_LENGTH = Edit(
     O,
     'reader.digests(proof_length(size, a, b), "Merkle proof")',
@@ -194,18 +198,25 @@ HINT_WIDTH = Edit(O, "if not data or not 1 <= data[0] <= _widest(claim.bound):",
 HINT_MINIMAL = never(O, "_width(low, high) != bits")
 HINT_BOUND = never(O, "max(high, -low) > claim.bound")
 HINT_LENGTH = never("numerics.bitpack", "len(data) != size")
-COUNT_PRODUCTS = never(V, "products.made != len(need.sites)")
+COUNT_PRODUCTS = never(L, "products.made != len(need.sites)")
 SKIP_MISSING = (
-    Edit(V, 'raise VerificationError(10, "the opening lacks this cell", cell=cell)', "return None"),
+    Edit(L, 'raise VerificationError(10, "the opening lacks this cell", cell=cell)', "return None"),
     Edit(
-        V,
+        L,
         "part = _part(claim, challenge, opened)",
         "if (part := _part(claim, challenge, opened)) is None: return opened.cell",
     ),
 )
-EMPTY_HEAD = Edit(V, 'raise VerificationError(10, "the opening is empty")', "return ()")
+CLOSED = Edit(
+    F,
+    'raise VerificationError(10, "the opening lacks its closing frame")',
+    'return OpeningEnd(b"")',
+)
+EMPTY_HEAD = Edit(L, 'raise VerificationError(10, "the opening is empty")', "return ()")
 
 VERIFY = "verifier/verify:"
+CELLS = "verifier/cells:"
+FRAMES = "verifier/frames:"
 CLAIM = "verifier/claim:"
 SIGNED = "messages/signed:"
 TERMS = "messages/terms:"

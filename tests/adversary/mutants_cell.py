@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 from adversary.cheats import CHEATS
-from adversary.forger import (
-    honest,
-)
+from adversary.forger import LIMIT, frame, honest, join_frames
 from adversary.mutants import (
-    CANONICAL_RECEIPT,
+    CELLS,
+    CLOSED,
     COUNT_PRODUCTS,
     EMPTY_HEAD,
+    FRAMES,
     HINT,
     HINT_BOUND,
     HINT_MINIMAL,
@@ -19,12 +21,11 @@ from adversary.mutants import (
     PROOF_LENGTH,
     PUBLIC,
     RANGE_LENGTH,
-    SHORTEST_FRAME,
-    SHORTEST_HEAD,
-    SIGNED,
     SKIP_MISSING,
     SOURCES,
     VERIFY,
+    F,
+    L,
     Mutant,
     O,
     P,
@@ -42,18 +43,26 @@ from adversary.mutants import (
     values_altered,
 )
 from adversary.mutation import Edit
-from adversary.openings import long_frame_head
-from adversary.receipts import long_head
+from adversary.openings import head_of_another_version
+from proofcompute import wire
+
+
+def of_another_version(data: bytes) -> bytes:
+    """An opening whose head is of another version."""
+    stream = io.BytesIO(data)
+    frames = [frame(stream), *iter(lambda: wire.read_frame(stream, limit=LIMIT, what=""), None)]
+    return join_frames(head_of_another_version(frames))
+
 
 CELL_MUTANTS: dict[str, Mutant] = {
     # step 7
     "trace root": Mutant(
-        (VERIFY + "_check_head: 7: the opened roots do not hash to the trace root",),
-        (never(V, "trace_root(suite, seals) != claim.receipt.trace_root"),),
+        (CELLS + "check_head: 7: the opened roots do not hash to the trace root",),
+        (never(L, "trace_root(suite, seals) != claim.receipt.trace_root"),),
         named("trace made up after the receipt"),
     ),
     "length of a Merkle proof": Mutant(
-        (VERIFY + "_check_cell: 7: str(e)",),
+        (CELLS + "check_cell: 7: str(e)",),
         (
             RANGE_LENGTH,
             PROOF_CUT,
@@ -68,7 +77,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "committed floats are canonical": Mutant(
         (SOURCES + "open_groups: 7: {} holds -0 or a number that is not finite",),
-        (never(S, "rows.dtype == np.float32 and not kernels.is_settled(rows)"),),
+        (never(S, "values.dtype == np.float32 and not kernels.is_settled(values)"),),
         named("a committed negative zero"),
     ),
     "table rows under the model id": Mutant(
@@ -145,7 +154,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         named("a compensating error of a whole limb"),
     ),
     "arithmetic": Mutant(
-        (VERIFY + "_check_cell: 8: the arithmetic has no result: {}",),
+        (CELLS + "check_cell: 8: the arithmetic has no result: {}",),
         (never("numerics.attention", "(s < ZERO).any()"),),
         named("a negative key scale"),
     ),
@@ -162,27 +171,29 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     # step 10
     "nothing left over": Mutant(
-        (VERIFY + "_audit: 10: the opening holds more than was asked for",),
-        (never(V, "not reader.ended()"),),
-        named("one part more"),
+        (FRAMES + "Frames.close: 10: the opening holds more than was asked for",),
+        (never(F, "not self._ended()"),),
+        named("bytes after the end"),
     ),
     "opening is there": Mutant(
-        (VERIFY + "_check_head: 10: the opening is empty",),
+        (CELLS + "check_head: 10: the opening is empty",),
         (EMPTY_HEAD, *SKIP_MISSING),
         named("nothing opened"),
+        setup=(CLOSED,),
     ),
     "part is there": Mutant(
-        (VERIFY + "_part: 10: the opening lacks this cell",),
+        (CELLS + "_part: 10: the opening lacks this cell",),
         SKIP_MISSING,
         named("only lucky cells opened"),
+        setup=(CLOSED,),
     ),
     "every cell": Mutant(
-        (VERIFY + "_audit: 10: a cell was not checked",),
+        (VERIFY + "_check_opening: 10: a cell was not checked",),
         (never(V, "tuple(checked) != challenge.cells"),),
         named("only lucky cells opened"),
         setup=(
             Edit(
-                V,
+                L,
                 "for cell in challenge.cells:\n        need = needs",
                 "for cell in challenge.cells[:-1]:\n        need = needs",
             ),
@@ -211,7 +222,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         together=True,
     ),
     "every product": Mutant(
-        (VERIFY + "_check_cell: 10: a product was not checked",),
+        (CELLS + "check_cell: 10: a product was not checked",),
         (COUNT_PRODUCTS,),
         product_left_out,
         setup=(
@@ -243,8 +254,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "every output": Mutant(
-        (VERIFY + "_check_cell: 10: an output of the cell was not compared",),
-        (never(V, "rows.compared != {*need.plan.writes, *need.plan.emits}"),),
+        (CELLS + "check_cell: 10: an output of the cell was not compared",),
+        (never(L, "rows.compared != {*need.plan.writes, *need.plan.emits}"),),
         values_altered,
         setup=(
             Edit(
@@ -255,15 +266,10 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
     ),
     # public proofs
-    "public receipt": Mutant(
-        (SIGNED + "decoded: 1: str(e)",),
-        (SHORTEST_HEAD, CANONICAL_RECEIPT),
-        lambda: public(honest(), receipt=lambda data: long_head(honest().receipt)),
-    ),
-    "public frames": Mutant(
+    "public head": Mutant(
         (PUBLIC + "transcript_seed: 1: str(e)",),
-        (SHORTEST_FRAME,),
-        lambda: public(honest(), opening=long_frame_head),
+        (never("wire", "found != version"),),
+        lambda: public(honest(), opening=of_another_version),
     ),
     "public hints are those hashed": Mutant(
         (PUBLIC + "verify_public: 6: the opening was changed while it was read",),
@@ -276,6 +282,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(P, 'raise VerificationError(10, "the opening is empty")', "return bytes(32)"),
             EMPTY_HEAD,
             *SKIP_MISSING,
+            CLOSED,
         ),
         lambda: public(CHEATS["last answer token edited"].build(), opening=lambda data: b""),
     ),

@@ -6,7 +6,9 @@ from adversary.mutants import (
     ANY_SCHEME,
     CANONICAL_RECEIPT,
     CELL,
+    CELLS,
     CLAIM,
+    FRAMES,
     HINT_LENGTH,
     OUTPUTS,
     PART_SIZE,
@@ -19,13 +21,12 @@ from adversary.mutants import (
     STATEMENT,
     STOP,
     TERMS,
-    VERIFY,
     C,
+    L,
     M,
     Mutant,
     O,
     T,
-    V,
     named,
     never,
 )
@@ -54,25 +55,27 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         named("receipt of another version"),
     ),
     "opening of another version": Mutant(
-        (VERIFY + "_check_head: 1: str(e)",),
+        (CELLS + "check_head: 1: str(e)",),
         (never("wire", "found != version"),),
         named("head of another version"),
     ),
     "frame in another encoding": Mutant(
-        (VERIFY + "_frame: 1: str(e)",), (SHORTEST_FRAME,), named("a frame's head in a longer encoding")
+        (FRAMES + "Frames._next: 1: str(e)",),
+        (SHORTEST_FRAME,),
+        named("a frame's head in a longer encoding"),
     ),
     "part that holds more than is needed": Mutant(
-        (VERIFY + "_part: 1: str(e)",),
+        (CELLS + "_part: 1: str(e)",),
         (PROOF_LENGTH, RANGE_LENGTH, PROOF_CUT),
         named("a proof one digest long"),
     ),
     "rows of another width": Mutant(
-        (VERIFY + "_part: 1: str(e)",),
-        (Edit(O, '"rows", program.group_bytes(g.group) * (g.b - g.a)', '"rows"'),),
+        (CELLS + "_part: 1: str(e)",),
+        (Edit(O, '"rows", program.group_bytes(g.group) * (here.b - here.a)', '"rows"'),),
         named("rows with more bytes than they have"),
     ),
     "part larger than needed": Mutant(
-        (VERIFY + "_frame: 1: str(e)",),
+        (FRAMES + "Frames._next: 1: str(e)",),
         (PART_SIZE,),
         named("bytes beyond what a part may hold"),
         setup=(HINT_LENGTH,),
@@ -221,10 +224,10 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         named("a cell of too many rows"),
     ),
     "opening's challenge": Mutant(
-        (VERIFY + "_check_head: 6: the opening answers another challenge",),
+        (CELLS + "check_head: 6: the opening answers another challenge",),
         (
             Edit(
-                V,
+                L,
                 "head.receipt_digest != claim.receipt.digest or head.challenge_digest != challenge.digest",
                 "head.receipt_digest != claim.receipt.digest",
             ),
@@ -232,10 +235,10 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         named("opening of another challenge"),
     ),
     "opening's receipt": Mutant(
-        (VERIFY + "_check_head: 6: the opening answers another challenge",),
+        (CELLS + "check_head: 6: the opening answers another challenge",),
         (
             Edit(
-                V,
+                L,
                 "head.receipt_digest != claim.receipt.digest or head.challenge_digest != challenge.digest",
                 "head.challenge_digest != challenge.digest",
             ),

@@ -19,7 +19,6 @@ from adversary.forger import (
     Opening,
     case,
     honest,
-    join_frames,
     model,
 )
 from proofcompute import wire
@@ -37,7 +36,7 @@ def _frames(change: Callable[[list[bytes]], list[bytes]]) -> Attack:
     def build() -> Case:
         good = case(honest(), *CELLS)
         opening = honest().open(good.challenge)
-        return replace(good, opening=join_frames(change(opening.frames())))
+        return replace(good, opening=opening.closed(change(opening.frames())))
 
     return build
 
@@ -51,7 +50,13 @@ def _bytes(change: Callable[[bytes], bytes]) -> Attack:
 
 
 def _head(**changes: object) -> Attack:
-    return _opening(lambda o: replace(o, head=replace(o.head, **changes)))  # type: ignore[arg-type]
+    """The head says something else, and the node signs it as an answer to what was asked."""
+
+    def change(o: Opening) -> Opening:
+        answers = (o.head.receipt_digest, o.head.challenge_digest)
+        return replace(o, head=replace(o.head, **changes), answers=answers)  # type: ignore[arg-type]
+
+    return _opening(change)
 
 
 def head_of_another_version(frames: list[bytes]) -> list[bytes]:
@@ -104,7 +109,7 @@ OPENINGS: dict[str, tuple[Attack, int]] = {
     "a part missing in the middle": (_frames(lambda f: [*f[:2], *f[3:]]), 1),
     "a part twice": (_frames(lambda f: [*f[:2], f[1], *f[2:]]), 1),
     "parts in another order": (_frames(lambda f: [f[0], f[2], f[1], *f[3:]]), 1),
-    "one part more": (_frames(lambda f: [*f, f[-1]]), 10),
+    "one part more": (_frames(lambda f: [*f, f[-1]]), 1),
     "an empty part": (_frames(lambda f: [*f[:2], b"", *f[3:]]), 1),
     "a part of empty lists": (_frames(lambda f: [*f[:2], wire.encode(([], [], [])), *f[3:]]), 1),
     "bytes after the end": (_bytes(lambda b: b + b"\0"), 10),

@@ -61,22 +61,27 @@ def test_of_two_faults_the_first_is_named() -> None:
     assert len(named) > 1
 
 
-def test_a_cell_that_no_part_may_hold_is_the_challenge_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_that_take_much_memory_are_not_checked_beside_one_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     good = case(honest(), Cell(BLOCK_0, 0, 8), Cell(BLOCK_1, 0, 8))
-    monkeypatch.setattr(VERIFY, "MAX_OPENING_PART", 1000)
-    with pytest.raises(InputError, match="ask for fewer rows"):
+    monkeypatch.setattr(KERNELS, "each", None)
+    with pytest.raises(TypeError):
         judged(good)
+    monkeypatch.setattr(VERIFY, "_BESIDE", 1000)
+    assert isinstance(judged(good), Verified)
 
 
-def test_a_fault_comes_before_what_is_wrong_with_the_challenge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that failed is rejected, although a later cell could not have been opened by anybody."""
+def test_a_cell_that_no_opening_may_hold_is_the_challenge_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found before anything is read, though the node failed: it could not have opened the other cell."""
     forgery = CHEATS["one layer skipped"].build()
-    cells = Cell(BLOCK_1, 0, 1), Cell(BLOCK_1, 1, 17)
-    bad = case(forgery, *cells)
-    sizes = [len(p.encode()) for p in forgery.open(forgery.challenge(*cells)).parts]
-    assert sizes[0] * 3 < sizes[1]
-    monkeypatch.setattr(VERIFY, "MAX_OPENING_PART", sizes[0] * 3)
-    found, expected = judged(bad), bad.rejection()
-    assert isinstance(found, VerificationError)
-    assert (found.step, found.cell, str(found)) == (expected.step, expected.cell, str(expected))
-    assert found.cell == cells[0]
+    bad = case(forgery, Cell(BLOCK_1, 0, 1), Cell(BLOCK_1, 1, 17))
+    assert isinstance(judged(bad), VerificationError)
+    openable = importlib.import_module("proofcompute.messages.openable")
+    for name in ("MAX_OPENING_PART", "MAX_CELL_OPENING"):
+        with monkeypatch.context() as patch:
+            patch.setattr(openable, name, 20_000)
+            with pytest.raises(InputError, match="ask for fewer rows"):
+                judged(replace(bad, opening=b""))
+            with pytest.raises(InputError, match="ask for fewer rows"):
+                case(forgery, Cell(BLOCK_1, 1, 17))

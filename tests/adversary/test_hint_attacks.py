@@ -127,7 +127,8 @@ def test_a_failed_product_check_says_where_and_nothing_else() -> None:
         assert error.__context__ is None
         told.append((str(error), error.args, vars(error)))
         named = {"node", "model_id", "request_digest", "receipt_digest"}  # public, all four
-        assert set(vars(error)) == {"step", "reason", "cell", "operation", "expected", "found"} | named
+        fields = {"step", "reason", "cell", "operation", "expected", "found", "attributable"}
+        assert set(vars(error)) == fields | named
         assert (error.expected, error.found) == (None, None)
         assert error.reason == "the product check failed"
         shown = "".join(traceback.format_exception(error))

@@ -56,7 +56,7 @@ def answered(m: Model, x: F32) -> tuple[Request, StoredTrace, Receipt]:
 def audit(m: Model, asked: Request, stored: StoredTrace, receipt: Receipt) -> Case:
     challenge = Challenge(receipt.digest, all_cells(Claim(receipt, stored.statement)))
     out = io.BytesIO()
-    open_cells(m, stored, receipt.digest, challenge, out)
+    open_cells(m, stored, receipt, challenge, out, NODE)
     return Case(keygen(m, KERNELS), asked, receipt.encode(), challenge, out.getvalue())
 
 

@@ -35,7 +35,7 @@ def test_what_it_says_is_what_is_there(files: Files) -> None:
     assert done("inspect", files.receipt)["signature_holds"] is True
     assert done("inspect", files.challenge)["receipt_digest"] == receipt.digest.hex()
     assert done("inspect", files.opening)["receipt_digest"] == receipt.digest.hex()
-    assert done("inspect", files.opening)["parts"] == 4
+    assert done("inspect", files.opening)["frames"] == 6
     assert done("inspect", files.identity)["public"] == receipt.node.hex()
     assert done("inspect", files.run)["state"] == "finished"
     assert done("inspect", files.run)["tokens"] == 10

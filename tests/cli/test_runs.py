@@ -16,6 +16,7 @@ from cli.driver import Files, call, done, limited, refused, start
 from importers.tiny import write_tiny_gguf
 from proofcompute.messages import Receipt
 from proofcompute.prover import RunDirectory
+from proofcompute.signing import NodeIdentity
 
 LONG = ("--max-tokens", 200, "--temperature", 1.5, "--seed", 3)
 
@@ -158,9 +159,43 @@ def test_a_full_disk_leaves_a_run_that_can_go_on(files: Files, tmp_path: Path) -
     status, error = limited(8000, "run", files.model, files.request, "-o", run)
     assert status == 2
     assert "trace" in error
-    assert sorted(os.listdir(run)) == ["model", "request", "tokens"]
+    assert sorted(os.listdir(run)) == ["identity", "model", "request", "tokens"]
+    kept = NodeIdentity.load(run / "identity")
     done("run", files.model, files.request, "-o", run)
     assert answer(run) == answer(files.run)
+    assert NodeIdentity.load(run / "identity") == kept
+
+
+def test_a_run_can_be_opened_by_who_signed_it(files: Files, tmp_path: Path) -> None:
+    """A key pair that was made for the run stays with it, for its owner only; another's file is noted."""
+    run, challenge, out = tmp_path / "run", tmp_path / "challenge", tmp_path / "opening"
+    done("run", files.model, files.request, "-o", run)
+    done("challenge", files.key, run / "receipt", "--request", run / "request", "-o", challenge)
+    assert (run / "identity").stat().st_mode & 0o777 == 0o600
+    assert not (run / "signer").exists()
+    assert done("inspect", run / "receipt")["node"] == done("inspect", run / "identity")["public"]
+    done("open", run, challenge, "-o", out)
+    assert "not signed by this identity" in refused(
+        "open", run, challenge, "-o", out, "--identity", files.identity
+    )
+    (run / "identity").chmod(0o644)
+    assert "identity" in refused("open", run, challenge, "-o", out)
+    (run / "identity").unlink()
+    assert "--identity" in refused("open", run, challenge, "-o", out)
+
+
+def test_a_key_pair_of_a_node_is_not_copied_into_its_runs(files: Files, tmp_path: Path) -> None:
+    identity, run, challenge = tmp_path / "identity", tmp_path / "run", tmp_path / "challenge"
+    out = tmp_path / "opening"
+    identity.write_bytes(files.identity.read_bytes())
+    identity.chmod(0o600)
+    done("run", files.model, files.request, "-o", run, "--identity", identity)
+    assert not (run / "identity").exists()
+    done("challenge", files.key, run / "receipt", "--request", run / "request", "-o", challenge)
+    done("open", run, challenge, "-o", out)
+    identity.rename(tmp_path / "moved")
+    assert "--identity" in refused("open", run, challenge, "-o", out)
+    done("open", run, challenge, "-o", out, "--identity", tmp_path / "moved")
 
 
 def test_a_disk_that_fills_up_while_tokens_are_written(files: Files, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ SHARES: Final = {
     "challenge": 1.0,
     "opening head": 0.5,
     "opening part": 1.5,
+    "opening end": 0.5,
     "hint": 1.0,
     "program": 1.0,
     "vocabulary": 1.0,

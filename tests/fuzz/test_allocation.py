@@ -18,7 +18,7 @@ from proofcompute import hashing, wire
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.interpreter import needs
 from proofcompute.limits import KIB, MAX_OPENING_PART, MIB
-from proofcompute.messages import Challenge, OpeningHead, Part, Receipt, Request
+from proofcompute.messages import Challenge, OpeningEnd, OpeningHead, Part, Receipt, Request
 from proofcompute.ops import decode_program
 from proofcompute.verifier import Key
 from proofcompute.vocabulary import Vocabulary
@@ -39,7 +39,8 @@ DECODERS: dict[str, tuple[Callable[[], Sequence[bytes]], Callable[[bytes], objec
     "receipt": (honest.receipts, Receipt.decode),
     "challenge": (honest.challenges, Challenge.decode),
     "opening head": (lambda: honest.frames(honest.opening())[:1], decode_head),
-    "opening part": (lambda: honest.frames(honest.opening())[3:], decode_part),
+    "opening part": (lambda: honest.frames(honest.opening())[3:4], decode_part),
+    "opening end": (lambda: honest.frames(honest.opening())[-1:], OpeningEnd.decode),
     "program": (honest.programs, decode_program),
     "vocabulary": (honest.vocabularies, Vocabulary.decode),
     "key": (lambda: (honest.key().encode(),), Key.decode),

@@ -22,6 +22,7 @@ from proofcompute.hint import Claim
 from proofcompute.interpreter import Needs, needs
 from proofcompute.messages import (
     Challenge,
+    OpeningEnd,
     OpeningHead,
     Part,
     Receipt,
@@ -43,6 +44,11 @@ HONEST: dict[str, Any] = {
     "terms": (honest.terms, Terms.decode, Terms.encode),
     "model card": (honest.cards, ModelCard.decode, ModelCard.encode),
     "challenge": (honest.challenges, Challenge.decode, Challenge.encode),
+    "opening end": (
+        lambda: [honest.frames(o)[-1] for o in (honest.opening(), honest.other_opening())],
+        OpeningEnd.decode,
+        OpeningEnd.encode,
+    ),
     "program": (honest.programs, decode_program, encode_program),
     "vocabulary": (honest.vocabularies, Vocabulary.decode, Vocabulary.encode),
 }

@@ -19,6 +19,7 @@ from proofcompute.signing import NodeIdentity
 from proofcompute.tokens import Tokenizer
 from proofcompute.verifier import Key, keygen
 
+NODE = NodeIdentity(bytes(32))
 ENGLISH = Path(__file__).parents[1] / "data" / "english.txt"
 
 
@@ -53,5 +54,5 @@ def long_run(path: Path, prompt: int = 480, count: int = 32) -> tuple[Session, R
     engine = Engine(m, kernels)
     session = engine.add(request(m, english(path, prompt), count))
     engine.run(session)
-    receipt = make_receipt(m, session, kernels, NodeIdentity(bytes(32)))
+    receipt = make_receipt(m, session, kernels, NODE)
     return session, receipt, store(session, kernels)

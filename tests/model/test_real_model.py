@@ -74,7 +74,7 @@ def test_sizes(smollm2_path: Path) -> None:
     for segment, limit in ((1, 300_000), (30, 300_000), (31, 320_000)):
         challenge = Challenge(receipt.digest, (Cell(segment, 500, 501),))
         out = io.BytesIO()
-        open_cells(m, trace, receipt.digest, challenge, out)
+        open_cells(m, trace, receipt, challenge, out, real.NODE)
         assert len(out.getvalue()) <= limit
         out.seek(0)
         result = verify(key, session.request, receipt.encode(), challenge, out, kernels=kernels_for("auto"))

@@ -174,7 +174,7 @@ def challenges() -> dict[str, list[Any]]:
 
 
 HEAD: list[Any] = [
-    "proofcompute opening", 2, CHALLENGE[2], digest("sha256", "challenge", emit(CHALLENGE)),
+    "proofcompute opening", 3, CHALLENGE[2], digest("sha256", "challenge", emit(CHALLENGE)),
     [b"\x07" * 32, b"\x08" * 32],
 ]  # fmt: skip
 

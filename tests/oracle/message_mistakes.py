@@ -33,7 +33,8 @@ def wrong_bytes(fields: list[Any], other: bytes) -> list[Bad]:
     """Wrong for every message: another kind or version, fields missing or added, another encoding."""
     data, n, version = emit(fields), len(fields), fields[1]
     shortest = data[1:]
-    text = len(fields[0])
+    text, before = len(fields[0]), version - 1 or 2
+    floats = {1: "fa3f800000", 2: "fa40000000", 3: "fa40400000"}
     cases: list[Bad] = [
         ("empty", b"", FORMAT),
         ("another message", other, FORMAT),
@@ -41,11 +42,15 @@ def wrong_bytes(fields: list[Any], other: bytes) -> list[Bad]:
         ("kind with a NUL", put(fields, (0,), fields[0] + "\0"), FORMAT),
         ("kind in capitals", put(fields, (0,), fields[0].upper()), FORMAT),
         ("kind as bytes", put(fields, (0,), fields[0].encode()), FORMAT),
-        *((f"version {v}", put(fields, (1,), v), FORMAT) for v in (0, 3 - version, -1, -2, 257, 1 << 32)),
+        *((f"version {v}", put(fields, (1,), v), FORMAT) for v in (0, before, -1, -2, 257, 1 << 32)),
         ("version as text", put(fields, (1,), str(version)), FORMAT),
         ("version as bytes", put(fields, (1,), bytes([version])), FORMAT),
         ("version in an array", put(fields, (1,), [version]), FORMAT),
-        ("version as a float", put(fields, (1,), Raw({1: "fa3f800000", 2: "fa40000000"}[version])), FORMAT),
+        (
+            "version as a float",
+            put(fields, (1,), Raw(floats[version])),
+            FORMAT,
+        ),
         ("version true", put(fields, (1,), Raw("f5")), FORMAT),
         ("version not in its shortest form", put(fields, (1,), Raw(f"18{version:02x}")), FORMAT),
         *((f"field {i} missing", fields[:i] + fields[i + 1 :], FORMAT) for i in range(n)),

@@ -68,7 +68,7 @@ def test_prover_and_verifier_compute_on_aligned_numbers(hints: bool, tmp_path: A
         ),
     ):
         opening = io.BytesIO()
-        open_cells(m, stored, run.receipt.digest, challenge, opening)
+        open_cells(m, stored, run.receipt, challenge, opening, synthetic.NODE)
         opening.seek(0)
         holder = keygen(m, synthetic.KERNELS, seed=bytes(32)) if hints else m
         before = kernels.given

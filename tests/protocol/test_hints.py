@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import synthetic
 from proofcompute import messages, wire
 from proofcompute.devices import kernels_for
 from proofcompute.errors import VerificationError
@@ -29,6 +30,9 @@ from proofcompute.workloads import ProgramBuilder
 
 FAST, SLOW = kernels_for("auto"), kernels_for("numpy")
 WIDTH, OUT, ROWS = 600, 5, 3
+
+
+NODE = NodeIdentity(bytes(32))
 
 
 def test_limbs_are_together_up_to_the_bound_and_apart_beyond_it() -> None:
@@ -103,11 +107,11 @@ def _audit(model: Model, samples: F32, edit: Callable[[list[I32]], list[I32]] | 
     engine = Engine(model, kernels)
     session = engine.add(request)
     engine.run(session)
-    receipt = make_receipt(model, session, kernels, NodeIdentity(bytes(32)))
+    receipt = make_receipt(model, session, kernels, NODE)
     stored = StoredTrace(session.statement(), request.suite, [], kernels)
     challenge = Challenge(receipt.digest, all_cells(messages.Claim(receipt, stored.statement)))
     out = io.BytesIO()
-    open_cells(model, stored, receipt.digest, challenge, out)
+    open_cells(model, stored, receipt, challenge, out, NODE)
     out.seek(0)
     if edit is not None:
         head, part = (wire.read_frame(out, limit=1 << 20, what="opening") for _ in range(2))
@@ -118,10 +122,9 @@ def _audit(model: Model, samples: F32, edit: Callable[[list[I32]], list[I32]] | 
         packed = [wire.as_bytes(s, "set") for s in wire.as_list(sets, "sets")]
         values = [unpack(s[1:], s[0], ROWS * OUT).reshape(ROWS, OUT) for s in packed]
         changed = tuple(pack_set(v, kernels) for v in edit(values))
-        out = io.BytesIO()
-        wire.write_frame(out, head)
-        wire.write_frame(out, wire.encode((groups, tables, (changed,))))
-        out.seek(0)
+        out = io.BytesIO(
+            synthetic.closed([head, wire.encode((groups, tables, (changed,)))], receipt, challenge, NODE)
+        )
     key = keygen(model, kernels, seed=bytes(32))
     return verify(key, request, receipt.encode(), challenge, out, kernels=kernels)
 

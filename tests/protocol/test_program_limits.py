@@ -14,6 +14,7 @@ from proofcompute import interpreter, liveness
 from proofcompute.errors import Cell, FormatError, LimitError
 from proofcompute.kernels import Sampling
 from proofcompute.limits import MAX_CELL_MEMORY, MAX_CELL_OPENING, MAX_CELL_ROWS, MAX_CONTRACTION, MIB
+from proofcompute.messages import most_bytes
 from proofcompute.ops import Add, Attention, Linear, QuantiseHeads, Relu
 from proofcompute.program import Committed, Node, Op, Program, Segment, Spec, WeightSpec
 from proofcompute.statement import Statement
@@ -176,10 +177,13 @@ def test_the_interpreter_lets_go_of_what_is_not_used_any_more(monkeypatch: pytes
 def test_no_program_has_a_cell_that_nobody_can_open() -> None:
     width, heads = 8192, 64
     row = 2 * (width + 4 * heads)
-    most = MAX_CELL_OPENING // row - 1
-    attending(heads, width, most)
+    most = MAX_CELL_OPENING // row
     with pytest.raises(LimitError, match="nobody could audit it"):
-        attending(heads, width, most + 2)
+        attending(heads, width, most)
+    program = attending(heads, width, most - 4)
+    longest = most_bytes(program, 0, 1, program.context, tables=True, hints=True)
+    assert longest.fits
+    assert longest.total > MAX_CELL_OPENING - 5 * row
 
 
 def test_a_row_whose_hints_no_frame_holds_is_refused() -> None:

@@ -51,7 +51,7 @@ def test_cells_do_not_depend_on_the_signature() -> None:
 
 def test_a_forged_hint_changes_its_own_columns_and_is_caught() -> None:
     run, opening = public_run()
-    stream, out = io.BytesIO(opening), io.BytesIO()
+    stream, frames = io.BytesIO(opening), []
     forged = 0
     while (frame := read_frame(stream, limit=1 << 24, what="opening")) is not None:
         part: Any = decode(frame, limit=1 << 24, what="part")
@@ -60,11 +60,13 @@ def test_a_forged_hint_changes_its_own_columns_and_is_caught() -> None:
             packed[len(packed) // 2] ^= 1
             frame = encode((part[0], part[1], (*part[2][:-1], (*part[2][-1][:-1], bytes(packed)))))
             forged += 1
-        write_frame(out, frame)
+        frames.append(frame)
     assert forged == 1
+    signed = synthetic.closed(frames[:-1], run.receipt, public_challenge(run.claim, CELLS))
     with pytest.raises(VerificationError, match="product check failed") as caught:
-        check(run, out.getvalue())
+        check(run, signed)
     assert caught.value.step == 8
+    assert caught.value.attributable
 
 
 class Watched(io.BytesIO):
@@ -120,7 +122,7 @@ def test_columns_come_from_the_hints_that_are_checked() -> None:
 
     assert shown(opening).cells == CELLS
     with pytest.raises(VerificationError, match="changed while it was read") as caught:
-        shown(opening[:-1] + bytes([opening[-1] ^ 1]))
+        shown(opening[:1000] + bytes([opening[1000] ^ 1]) + opening[1001:])
     assert caught.value.step == 6
 
 

@@ -23,6 +23,7 @@ from proofcompute.workloads import ProgramBuilder, Tensor
 
 DEVICE = "numpy"
 KERNELS = kernels_for(DEVICE)
+NODE = NodeIdentity(bytes(32))
 
 
 def normal(seed: int, *shape: int) -> F32:
@@ -49,12 +50,12 @@ def prove(m: Model, has: Model, rows: int = 5) -> tuple[Verified, dict[str, Arra
     engine = Engine(has, KERNELS)
     session = engine.add(request)
     engine.run(session)
-    receipt = make_receipt(has, session, KERNELS, NodeIdentity(bytes(32)))
+    receipt = make_receipt(has, session, KERNELS, NODE)
     groups = [session.trace.group(g, 0, rows) for g in range(len(m.program.committed))]
     stored = StoredTrace(session.statement(), request.suite, groups, KERNELS)
     challenge = Challenge(receipt.digest, all_cells(Claim(receipt, stored.statement)))
     opening = io.BytesIO()
-    open_cells(has, stored, receipt.digest, challenge, opening)
+    open_cells(has, stored, receipt, challenge, opening, NODE)
     opening.seek(0)
     key = keygen(m, KERNELS, seed=bytes(32))
     result = verify(key, request, receipt.encode(), challenge, opening, kernels=KERNELS)

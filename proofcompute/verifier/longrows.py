@@ -1,0 +1,45 @@
+"""Rows of one committed group that travel in several frames: hashed and split as they come."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from proofcompute.hashing import DIGEST
+from proofcompute.interpreter import GroupRows
+from proofcompute.kernels import U8, Array, Kernels
+from proofcompute.program import Program
+from proofcompute.trace import group_leaves, split_rows
+
+__all__ = ["LongRows"]
+
+
+class LongRows:
+    """The rows a..b of a group, so far: their leaves, and the tensors that they are made of.
+
+    A piece may be forgotten once it was added, so a prefix is in memory once, as its operations want it. The
+    arrays are as long as the rows will be, which the statement says and MAX_CELL_OPENING bounds; an operating
+    system gives them memory as they are written to.
+    """
+
+    __slots__ = ("_done", "_kernels", "_program", "_rows", "_suite", "arrays", "leaves")
+
+    leaves: U8
+    """Merkle leaves [b - a, 32]."""
+    arrays: dict[str, Array]
+    """Rows [b - a, ...] of each of the group's tensors."""
+
+    def __init__(self, program: Program, suite: str, rows: GroupRows, kernels: Kernels) -> None:
+        self._program, self._suite, self._rows, self._kernels = program, suite, rows, kernels
+        self._done = 0
+        n, layout = rows.b - rows.a, program.layout(rows.group)
+        self.leaves = np.empty((n, DIGEST), np.uint8)
+        self.arrays = {name: np.empty((n, *shape), dtype) for name, _, _, dtype, shape in layout}
+
+    def add(self, data: bytes | memoryview) -> None:
+        """The next whole rows, end to end."""
+        program, group = self._program, self._rows.group
+        rows = np.frombuffer(data, np.uint8).reshape(-1, program.group_bytes(group))
+        a, self._done = self._done, self._done + len(rows)
+        self.leaves[a : self._done] = group_leaves(program, self._suite, group, rows, self._kernels.hash_rows)
+        for name, values in split_rows(program, group, rows).items():
+            self.arrays[name][a : self._done] = values

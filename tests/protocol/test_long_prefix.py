@@ -1,0 +1,168 @@
+"""Keys and values of the width of a 7B model: cells whose prefix is longer than any frame."""
+
+from __future__ import annotations
+
+import gc
+import io
+import tracemalloc
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import synthetic
+from adversary.forger import NODE, Forgery, _Rows, commit, unchanged
+from proofcompute.devices import kernels_for
+from proofcompute.errors import Cell, VerificationError
+from proofcompute.importers.checkpoint import Decoder, Rope
+from proofcompute.importers.decoder import compile_decoder
+from proofcompute.interpreter import GroupRows, run
+from proofcompute.limits import MAX_OPENING_PART, MIB
+from proofcompute.messages import (
+    Challenge,
+    Claim,
+    OpeningHead,
+    Receipt,
+    all_cells,
+    cut,
+    draw_cells,
+    most_bytes,
+)
+from proofcompute.messages.pieces import PIECE
+from proofcompute.model import Model
+from proofcompute.program import Span
+from proofcompute.prover import open_cells
+from proofcompute.source import ComputeProducts, Source
+from proofcompute.trace import Trace, group_seal, trace_root
+from proofcompute.verifier import keygen, verify
+
+WIDE = Decoder(
+    layers=1,
+    width=16,
+    heads=32,
+    kv_heads=32,
+    head_dim=128,
+    ffn_width=16,
+    context=1 << 17,
+    vocabulary=260,
+    eps=float(np.float32(1e-5)),
+    rope=Rope(10000.0, 128, interleaved=True),
+    tied=True,
+)
+BLOCK = 1
+
+
+@cache
+def model() -> Model:
+    return compile_decoder(synthetic.checkpoint(0, WIDE), kernels_for("auto"), "w8a16")
+
+
+def committed(rows: int) -> Forgery:
+    """A trace whose keys and values are made up, but for the last row of the block, which is computed."""
+    m, kernels = model(), kernels_for("auto")
+    asked = synthetic.request(m, "x" * rows, max_tokens=1)
+    trace, rng = Trace(m.program, rows), np.random.default_rng(0)
+    trace.arrays["tokens"][:rows] = ord("x")
+    for group in m.program.committed:
+        for name in group.tensors:
+            array = trace.arrays[name]
+            if array.dtype == np.int8:
+                array[:] = rng.integers(-127, 128, array.shape, np.int8)
+            else:
+                array[:] = rng.random(array.shape, np.float32) / 64 + np.float32(1 / 64)
+    assert asked.generation is not None
+    reader = _Rows(trace, asked.generation, unchanged, unchanged, bytes(32))
+    source = Source(reader, m, ComputeProducts(m.matrix))
+    run(m.program, BLOCK, [Span(0, rows - 1, rows)], source, kernels)
+    forgery = commit(m, m, asked, [65], trace, "length")
+    forgery.stored.kernels = kernels
+    return forgery
+
+
+def test_no_cell_is_too_long_to_be_opened() -> None:
+    """At the whole context, whatever is drawn or listed; though a prefix takes more than a frame."""
+    program = model().program
+    for segment in range(len(program.segments)):
+        for rows in (1, 128):
+            most = most_bytes(program, segment, rows, WIDE.context, tables=True, hints=True)
+            assert most.fits
+            assert most.part < 64 * MIB
+    assert most_bytes(program, BLOCK, 1, WIDE.context, tables=True, hints=True).ahead > 4 * MAX_OPENING_PART
+
+
+def test_a_node_that_committed_to_anything_is_rejected_in_cells_far_out() -> None:
+    """Opening nothing is the node's fault wherever the cell is, and no mistake of the verifier's."""
+    m, rows, kernels = model(), 100_000, kernels_for("auto")
+    key, asked = keygen(m, kernels), synthetic.request(m, "x" * rows, max_tokens=1)
+    inputs = asked.check(m.program, m.model_id)
+    statement = asked.statement(m.program, inputs, {"next": np.array([65], np.int32)})
+    roots = tuple(bytes([i]) * 32 for i, _ in enumerate(m.program.committed))
+    seals = [group_seal(m.program, asked.suite, i, rows, root) for i, root in enumerate(roots)]
+    receipt = Receipt(
+        suite=asked.suite,
+        model_id=m.model_id,
+        request_digest=asked.digest,
+        outputs=(("next", np.array([65], "<i4").tobytes()),),
+        rows=rows,
+        stop_reason="length",
+        trace_root=trace_root(asked.suite, seals),
+        retention=3600,
+        node=NODE.public,
+    )
+    receipt = receipt.signed(NODE.sign(receipt.signed_digest))
+    claim = Claim(receipt, statement)
+    pieces = [c for c in all_cells(claim) if c.b > rows - 1000]
+    for cell in (Cell(BLOCK, 31_775, 31_776), Cell(BLOCK, rows - 1, rows), *draw_cells(claim, 4), *pieces):
+        challenge = Challenge(receipt.digest, (cell,))
+        head = OpeningHead(receipt.digest, challenge.digest, roots).encode()
+        opening = io.BytesIO(synthetic.closed([head], receipt, challenge, NODE))
+        with pytest.raises(VerificationError) as caught:
+            verify(key, asked, receipt.encode(), challenge, opening, kernels=kernels)
+        assert (caught.value.step, caught.value.cell, caught.value.attributable) == (10, cell, True)
+
+
+@pytest.mark.slow
+def test_a_cell_with_a_prefix_longer_than_a_frame_is_checked(tmp_path: Path) -> None:
+    """In memory there is the prefix, once, and a piece besides."""
+    rows, kernels = 33_000, kernels_for("auto")
+    forgery = committed(rows)
+    cell = Cell(BLOCK, rows - 1, rows)
+    challenge = Challenge(forgery.receipt.digest, (cell,))
+    path = tmp_path / "opening"
+    with path.open("wb") as stream:
+        open_cells(model(), forgery.stored, forgery.receipt, challenge, stream, NODE)
+    size = path.stat().st_size
+    assert size > MAX_OPENING_PART
+    (long,) = [c for g in _groups(cell, rows) if (c := cut(model().program, g)).ahead]
+    assert long.ahead == -(-size // PIECE) - 1
+    key = keygen(model(), kernels)
+    request, receipt = forgery.request, forgery.receipt.encode()
+    del forgery
+    gc.collect()
+    for evidence in (False, True):
+        with path.open("rb") as stream:
+            tracemalloc.start()
+            try:
+                found = verify(key, request, receipt, challenge, stream, kernels=kernels, evidence=evidence)
+                most = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+        assert (found.cells, found.bytes_opened) == (1, size)
+        assert most < size + 2 * PIECE + 16 * MIB
+    with path.open("r+b") as stream:  # a bit in the middle of the prefix
+        stream.seek(size // 2)
+        byte = stream.read(1)
+        stream.seek(size // 2)
+        stream.write(bytes([byte[0] ^ 1]))
+    with path.open("rb") as stream, pytest.raises(VerificationError) as caught:
+        verify(key, request, receipt, challenge, stream, kernels=kernels)
+    assert (caught.value.step, caught.value.attributable) == (2, False)
+    assert isinstance(caught.value.__cause__, VerificationError)
+    assert caught.value.__cause__.step == 7
+
+
+def _groups(cell: Cell, rows: int) -> list[GroupRows]:
+    """The rows of groups that the cell opens."""
+    plan = model().program.plans[cell.segment]
+    return [GroupRows(g, 0 if prefix else cell.a, rows) for g, prefix in plan.groups]
