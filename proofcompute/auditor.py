@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal
 
 from proofcompute.card import ModelCard
 from proofcompute.devices import kernels_for
-from proofcompute.errors import Cell, InputError, MismatchError
+from proofcompute.errors import Cell, InputError, MismatchError, about
 from proofcompute.kernels import Kernels
 from proofcompute.messages import (
     Challenge,
@@ -71,7 +71,8 @@ class Auditor:
         self.kernels = kernels_for(device) if isinstance(device, str) else device
         self.node = node
         self.retention = retention
-        self.terms = None if terms is None else check_terms(terms, node)
+        with about(model_id=self.card.model_id):
+            self.terms = None if terms is None else check_terms(terms, node)
         self.patience = patience
         self._asked = dict(holds.log.attempts) if isinstance(holds, Key) else {}
 

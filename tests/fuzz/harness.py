@@ -61,6 +61,10 @@ SHARES: Final = {
     "product challenge": 0.3,
     "product part": 0.3,
     "product opening": 0.5,
+    "commands: receipt": 0.4,
+    "commands: opening": 0.2,
+    "commands: terms": 0.2,
+    "commands: card": 0.2,
 }
 """Shares of all tests; ``test_decoders`` adds them up."""
 
