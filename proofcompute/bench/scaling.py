@@ -117,7 +117,7 @@ def _layers(s: Settings, k: Kernels) -> list[_Point]:
 
 
 def _cells(s: Settings, k: Kernels) -> list[_Point]:
-    layers, most = 4, 128
+    layers, most = 4, max(32, 128 // s.scale)
     subject = _decoder(s, layers, k)
     made: list[Finished] = []
 
@@ -129,7 +129,7 @@ def _cells(s: Settings, k: Kernels) -> list[_Point]:
         chosen = [Cell(1 + i % layers, row, row + 1) for i, row in enumerate(middles)]
         return subject, made[0], tuple(sorted(chosen))
 
-    return [_Point(c, partial(run, c)) for c in (8, 16, 32, 64, most)]
+    return [_Point(c, partial(run, c)) for c in (most // 16, most // 8, most // 4, most // 2, most)]
 
 
 SWEEPS = {

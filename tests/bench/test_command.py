@@ -30,21 +30,30 @@ SMALL = (
 
 def test_results_are_written_and_printed(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    options = (*SMALL, "--sections", "sizes,budgets", "--note", "a test")
+    options = (*SMALL, "--sections", "sizes,budgets", "--lengths", "6+2", "--note", "a test")
     printed = done("bench", *options, "-o", folder)
     assert json.loads((folder / "results.json").read_text()) == printed
     assert [r["model"] for r in printed["sizes"]] == ["tiny"]
     assert printed["budgets"][0]["cells"] == 2
     assert (printed["note"], printed["settings"]["quick"], printed["scaling"]) == ("a test", True, [])
     assert printed["command"] == (
-        "proofcompute bench --quick --sizes tiny --precisions w8a8 --budgets 2 --sections sizes,budgets "
-        "--rounds 1 --device numpy -o DIR"
+        "proofcompute bench --quick --sizes tiny --precisions w8a8 --lengths 6+2 --budgets 2 --sections "
+        "sizes,budgets --rounds 1 --device numpy -o DIR"
     )
 
 
 def test_people_see_progress_and_tables() -> None:
     result = call(
-        "bench", *SMALL, "--sections", "sizes,suites,columns,budgets", "--columns", 2, "--suites", "blake3"
+        "bench",
+        *SMALL,
+        "--sections",
+        "sizes,suites,columns,budgets",
+        "--columns",
+        2,
+        "--suites",
+        "blake3",
+        "--lengths",
+        "6+2",
     )
     assert result.status == 0, result.err
     lines = result.out.splitlines()
@@ -72,7 +81,7 @@ def test_help_names_every_sweep_and_plot() -> None:
 
 def test_without_matplotlib_there_is_json_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proofcompute.bench.plots.drawable", lambda: False)
-    result = call("bench", *SMALL, "--sections", "sizes", "-o", tmp_path)
+    result = call("bench", *SMALL, "--sections", "sizes", "--lengths", "6+2", "-o", tmp_path)
     assert result.status == 0
     assert "proofcompute[bench]" in result.err
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
@@ -80,7 +89,7 @@ def test_without_matplotlib_there_is_json_only(tmp_path: Path, monkeypatch: pyte
 
 def test_plots_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra bench is not installed")
-    done("bench", *SMALL, "--sections", "sizes,budgets", "-o", tmp_path)
+    done("bench", *SMALL, "--sections", "sizes,budgets", "--lengths", "6+2", "-o", tmp_path)
     names = {p.name for p in tmp_path.glob("*.png")}
     assert names == {"overhead.png", "verify.png", "opening.png", "detection.png"}
     assert all((tmp_path / n).read_bytes().startswith(b"\x89PNG") for n in names)

@@ -16,7 +16,7 @@ from cli.driver import call, done, refused, start
 from proofcompute.files import exclusive
 
 SMALL = ("--sizes", "tiny,small", "--precisions", "w8a8,w8a16", "--sections", "sizes", "--device", "numpy")
-ONE = ("--quick", "--sizes", "tiny", "--precisions", "w8a8", "--device", "numpy")
+ONE = ("--quick", "--sizes", "tiny", "--precisions", "w8a8", "--lengths", "6+2", "--device", "numpy")
 STEPS = [f"size {size} {precision}" for size in ("tiny", "small") for precision in ("w8a8", "w8a16")]
 
 
