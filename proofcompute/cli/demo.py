@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proofcompute.cli.common import Device, Json, Output, kernels, printable, progress, size
+from proofcompute.soundness import shown
 
 if TYPE_CHECKING:
     from proofcompute.auditor import Auditor, Cells
@@ -83,7 +84,7 @@ def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Node, 
             "model": f"{model.manifest.get('name') or path.name}, {size(weights)} of weights",
             "model id": model.model_id.hex(),
             "imported in": f"{importing:.1f} s",
-            "verifier's key": f"{size(nbytes)}, made in {keying:.1f} s; soundness {bits:.1f} bits",
+            "verifier's key": f"{size(nbytes)}, made in {keying:.1f} s; soundness {shown(bits)}",
         }
     )
     figures: dict[str, Any] = {
@@ -160,7 +161,7 @@ def _audit(
     out.say(f"\nAudit of {name}:")
     out.facts(
         {
-            "  cells": f"{found.cells} of {found.total}, all hold; soundness {found.soundness_bits:.1f} bits",
+            "  cells": f"{found.cells} of {found.total}, all hold; soundness {shown(found.soundness_bits)}",
             "  opening": f"{size(found.bytes_opened)}, made in {opening_seconds:.2f} s",
             "  checked in": f"{checking:.2f} s",
             "  would find": f"one altered cell with probability {found.detects_one:.3g}, "

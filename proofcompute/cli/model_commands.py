@@ -92,6 +92,7 @@ def keygen(
     expect(model, "model")
     from proofcompute.freivalds import soundness_bits
     from proofcompute.modelfile import ModelFile
+    from proofcompute.soundness import shown
     from proofcompute.verifier import write_key
 
     file = ModelFile.open(model)
@@ -103,7 +104,7 @@ def keygen(
         out.say(f"interrupted; to go on: {command_line(context, model)}")
         raise
     nbytes, bits = output.stat().st_size, soundness_bits(columns, 1)
-    out.say(f"{output}: {size(nbytes)}, soundness {bits:.1f} bits. Keep it secret.")
+    out.say(f"{output}: {size(nbytes)}, soundness {shown(bits)}. Keep it secret.")
     out.result(
         {
             "key": str(output),

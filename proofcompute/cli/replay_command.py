@@ -22,6 +22,7 @@ from proofcompute.cli.common import (
     rejection,
 )
 from proofcompute.errors import VerificationError
+from proofcompute.soundness import shown
 
 __all__ = ["replay"]
 
@@ -61,7 +62,7 @@ def replay(
     out.facts(
         {
             "rows": f"{found.rows}, in {seconds:.2f} s",
-            "soundness": f"{found.soundness_bits:.1f} bits",
+            "soundness": shown(found.soundness_bits),
             "node": found.node.hex(),
         }
     )

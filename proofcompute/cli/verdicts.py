@@ -26,6 +26,7 @@ from proofcompute.cli.common import (
 )
 from proofcompute.cli.kinds import expect, kind_of
 from proofcompute.errors import InputError, ProofcomputeError, VerificationError
+from proofcompute.soundness import shown
 
 if TYPE_CHECKING:
     from proofcompute.auditor import Auditor
@@ -203,7 +204,7 @@ def accept(
     out.say("verified: every cell asked for was checked and holds")
     facts: dict[str, object] = {
         "cells": f"{found.cells} of {found.total}{' (all)' if found.complete else ''}",
-        "soundness": f"{found.soundness_bits:.1f} bits for each checked cell",
+        "soundness": f"{shown(found.soundness_bits)} for each checked cell",
     }
     if public:
         for s, bits in work.items():

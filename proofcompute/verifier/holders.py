@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from proofcompute.card import ModelCard
@@ -11,15 +12,12 @@ from proofcompute.interpreter import Needs
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Part, Request
 from proofcompute.model import Model
+from proofcompute.soundness import HASH_QUERIES
 from proofcompute.source import ComputeProducts, WeightRows
 from proofcompute.verifier.key import Key
-from proofcompute.verifier.result import HASH_BITS
 from proofcompute.verifier.sources import HeldProducts, HintProducts, OpenedTables, open_tables
 
-__all__ = ["HASH_QUERIES", "Holder", "KeyHolder", "PublicHolder", "WeightsHolder"]
-
-HASH_QUERIES = 1 << 80
-"""Hash queries that a prover is assumed to afford; their log2 is subtracted from the soundness."""
+__all__ = ["Holder", "KeyHolder", "PublicHolder", "WeightsHolder"]
 
 
 class Holder(Protocol):
@@ -102,7 +100,7 @@ class WeightsHolder:
 
     def begin(self, request: Request) -> float:
         """See Holder; nothing is left to chance but the hashes."""
-        return HASH_BITS
+        return math.inf
 
     def prepare(self, kernels: Kernels) -> None:
         """See Holder."""

@@ -3,8 +3,9 @@
 The transcript absorbs version, suite, model id, request, outputs, row count, stop reason and trace root (all
 in the receipt's body), the cells, and the frames of the opening that answer them, hints included; only then
 are the columns S derived from it. A prover who changes anything gets fresh columns, so each attempt passes
-with probability at most p^-k. With k = 6 that is 2^-186 for one attempt, and at most 2^-106 after 2^80 hash
-queries.
+with probability at most p^-k. With k = 6 that is less than 2^-185.99 for one attempt, and than 2^-105.99 for
+2^80 hash queries; with so many, hashes collide with a probability of up to 2^-97, which is what limits a
+public proof (:mod:`proofcompute.soundness`): 96.99 bits.
 
 Signatures stay outside the transcript: they could be varied at will. The head frame names the signed receipt,
 so its roots are absorbed instead of its bytes, and the closing frame is left out.
@@ -27,11 +28,11 @@ from proofcompute.messages.received import received
 from proofcompute.model import Model
 from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.frames import Frames, frames_between
-from proofcompute.verifier.holders import HASH_QUERIES, PublicHolder
+from proofcompute.verifier.holders import PublicHolder
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit
 
-__all__ = ["COLUMNS", "HASH_QUERIES", "verify_public"]
+__all__ = ["COLUMNS", "verify_public"]
 
 COLUMNS = 6
 

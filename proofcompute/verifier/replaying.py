@@ -17,9 +17,10 @@ from proofcompute.generation import Engine, Session
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Claim, Request
 from proofcompute.model import Model
+from proofcompute.soundness import COLLISION_BITS
 from proofcompute.trace import trace_root
 from proofcompute.verifier.claim import check_receipt, naming
-from proofcompute.verifier.result import HASH_BITS, Verified
+from proofcompute.verifier.result import Verified
 
 __all__ = ["replay"]
 
@@ -65,7 +66,7 @@ def replay(
         outputs=max(o.shape[0] for o in statement.outputs.values()),
         stop_reason=claim.receipt.stop_reason,
         node=claim.receipt.node,
-        soundness_bits=HASH_BITS,
+        soundness_bits=COLLISION_BITS,
         bytes_opened=0,
     )
 

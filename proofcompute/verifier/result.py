@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["HASH_BITS", "Verified"]
-
-HASH_BITS = 128.0
-"""Bits of collision resistance of the hash suites: no verification claims more."""
+__all__ = ["Verified"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,11 @@ class Verified:
     node: bytes
     """Public key of the node that signed."""
     soundness_bits: float
-    """-log2 of the probability that a wrong cell among those checked was accepted."""
+    """-log2 of a bound on the probability that a wrong cell among those checked was accepted.
+
+    Against a node with 2^80 hash queries, whose chance of a collision limits it to 97
+    (:mod:`proofcompute.soundness`).
+    """
     bytes_opened: int
     """Bytes of the opening."""
 

@@ -25,12 +25,13 @@ from proofcompute.limits import GIB, MIB
 from proofcompute.messages import Challenge, Claim, Request, require_openable, row_bytes
 from proofcompute.messages.received import received
 from proofcompute.model import Model
+from proofcompute.soundness import with_collisions
 from proofcompute.verifier.cells import check_cell, check_head, opened_cells
 from proofcompute.verifier.claim import check_challenge, check_receipt, naming
 from proofcompute.verifier.frames import Frames, place
 from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
-from proofcompute.verifier.result import HASH_BITS, Verified
+from proofcompute.verifier.result import Verified
 
 __all__ = ["audit", "verify"]
 
@@ -140,7 +141,7 @@ def audit(
         outputs=max(o.shape[0] for o in claim.statement.outputs.values()),
         stop_reason=claim.receipt.stop_reason,
         node=claim.receipt.node,
-        soundness_bits=min(soundness, HASH_BITS),
+        soundness_bits=with_collisions(soundness),
         bytes_opened=size,
     )
 

@@ -110,7 +110,8 @@ class ProductKey:
     @property
     def soundness_bits(self) -> float:
         """-log2 of the probability that a false product passes in as many attempts as were made so far."""
-        bits = self.columns * math.log2(self.field.p) - math.log2(max(1, len(self.log.attempts)))
+        bits = self.columns * math.nextafter(math.log2(self.field.p), 0)  # binary64 may round it up
+        bits -= math.log2(max(1, len(self.log.attempts)))
         return min(bits, MOST_BITS)
 
     def check(self, a: Array, c: Array) -> ProductVerified:

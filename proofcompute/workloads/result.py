@@ -9,7 +9,8 @@ from proofcompute.workloads.floating import FloatBound
 __all__ = ["MOST_BITS", "ProductVerified"]
 
 MOST_BITS = 128.0
-"""No verification claims more, however many columns it used."""
+"""No check claims more, however many columns it used: they come from a seed by SHAKE-256, which is believed
+to hide it with twice as many bits, and not proved to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,8 @@ class ProductVerified:
     columns: int
     """k, independent random columns."""
     soundness_bits: float
-    """-log2 of the probability that a false claim was accepted."""
+    """-log2 of a bound on the probability that a false claim was accepted; of a claim that is committed,
+    against a node with 2^80 hash queries, so that it is below 97 (:mod:`proofcompute.soundness`)."""
     received: bool
     """Whether what was checked is the C that the verifier was given; False if it never was given any, so
     that what the node committed to holds, and nothing is said about what it sent to anybody."""

@@ -19,6 +19,7 @@ n, a false share f with at least 1 - (1 - f)^c.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
@@ -36,6 +37,7 @@ from proofcompute.errors import (
 from proofcompute.kernels import Array, Kernels
 from proofcompute.messages.received import received
 from proofcompute.messages.terms import Terms
+from proofcompute.soundness import with_collisions
 from proofcompute.wire import FrameReader
 from proofcompute.workloads.arrays import FLOATS, INTEGERS, matrix
 from proofcompute.workloads.claim import ProductClaim, Received, check_product_receipt
@@ -115,7 +117,8 @@ def _check_opening(
             bounds.append(bound)
     if not reader.ended():
         raise VerificationError(10, "the opening holds more than was asked for")
-    return evidence(used, challenge.rows, claim.receipt.c.rows, bounds, received=claim.received)
+    found = evidence(used, challenge.rows, claim.receipt.c.rows, bounds, received=claim.received)
+    return replace(found, soundness_bits=with_collisions(found.soundness_bits))
 
 
 def _checker(

@@ -103,7 +103,7 @@ def test_a_verifier_with_the_weights_needs_no_hints(files: Files, tmp_path: Path
     done("open", files.run, challenge, "-o", opening)
     found = done(*verify(files, files.model, challenge=challenge, opening=opening))
     assert found["complete"]
-    assert found["soundness_bits"] == 128
+    assert found["soundness_bits"] == 97
     assert opening.stat().st_size < files.opening.stat().st_size
     assert found["attempts"] is None
     assert "with the model file" in refused(*verify(files, files.model))

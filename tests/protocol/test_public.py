@@ -40,7 +40,7 @@ def test_an_honest_public_proof_passes() -> None:
     run, opening = public_run(sampling=synthetic.SAMPLED)
     result = check(run, opening)
     assert result.cells == CELLS
-    assert result.soundness_bits == pytest.approx(6 * 31 - 80, abs=1e-6)
+    assert result.soundness_bits == pytest.approx(-math.log2(2.0**-106 + 2.0**-97), abs=1e-6)
 
 
 def test_cells_do_not_depend_on_the_signature() -> None:

@@ -23,7 +23,7 @@ def test_an_honest_run_passes_a_full_audit(precision: str, suite: str) -> None:
         assert result.complete
         assert result.cells == 19 * 3 + 8  # 12 prompt and 8 generated tokens; the head runs from row 11 on
         assert result.detects_one == 1
-        assert result.soundness_bits == (128.0 if isinstance(holder, Model) else pytest.approx(62, abs=1e-6))
+        assert result.soundness_bits == (97.0 if isinstance(holder, Model) else pytest.approx(62, abs=1e-6))
 
 
 def test_a_key_survives_its_encoding() -> None:

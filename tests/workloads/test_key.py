@@ -69,7 +69,9 @@ def test_a_key_is_for_certain_types() -> None:
         key.check(a, product(a, b).astype(np.int64))
     for_wide = ProductKey(b, left="int16")
     assert for_wide.arithmetic == "GF(2^61 - 1)"
-    assert for_wide.check(wide, product(wide, b)).soundness_bits == pytest.approx(math.log2(P61))
+    found = for_wide.check(wide, product(wide, b)).soundness_bits
+    assert found == pytest.approx(math.log2(P61))
+    assert found < 61
     with_int64 = ProductKey(b, claim="int64")
     assert with_int64.check(a, product(a, b).astype(np.int64)).arithmetic == "GF(2^61 - 1)"
 
