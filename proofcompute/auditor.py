@@ -27,7 +27,7 @@ from proofcompute.messages import (
 )
 from proofcompute.model import Model
 from proofcompute.verifier import Key, Verified, replay
-from proofcompute.verifier.claim import check_receipt
+from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.verify import verify
 
 __all__ = ["CELLS", "Auditor", "Cells"]
@@ -136,7 +136,9 @@ class Auditor:
         """
         self._checker()
         if waited is not None:
-            require_within(waited, self.deadline(self.claim(request, receipt)))
+            claim = self.claim(request, receipt)
+            with naming(claim):
+                require_within(waited, self.deadline(claim))
         elif self.terms is not None:
             raise InputError("terms set a deadline: say how many seconds the opening took (waited)")
         stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening

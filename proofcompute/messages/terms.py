@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from proofcompute import hashing, wire
-from proofcompute.errors import InputError, VerificationError
+from proofcompute.errors import InputError, VerificationError, about
 from proofcompute.limits import MAX_TERMS
 from proofcompute.messages.signed import (
     MAX_SECONDS,
@@ -153,8 +153,9 @@ def check_terms(data: bytes, node: bytes | None = None) -> Terms:
     whoever they name), or name another version of the arithmetic (3).
     """
     terms = decoded(Terms.decode, data, "terms")
-    check_signer(terms, node)
-    check_numerics(terms.numerics)
+    with about(node=terms.node):
+        check_signer(terms, node)
+        check_numerics(terms.numerics)
     return terms
 
 

@@ -46,7 +46,7 @@ from proofcompute.signing import NodeIdentity
 from proofcompute.source import ComputeProducts, Source
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import Trace, group_seal, join_rows, trace_root
-from proofcompute.verifier import Key, Verified, check_receipt, keygen, verify
+from proofcompute.verifier import Key, Verified, check_card, check_receipt, keygen, verify
 from proofcompute.vocabulary import Vocabulary
 
 KERNELS: Kernels = NumpyKernels()
@@ -374,8 +374,12 @@ class Case:
     """Seconds until it had the opening."""
     evidence: bool = False
     """Whether the verifier wants evidence of what it accepts."""
+    card: bytes | None = None
+    """What somebody sent as the card of the model."""
 
     def verify(self, kernels: Kernels = KERNELS, progress: Callable[[int], None] | None = None) -> Verified:
+        if self.card is not None:
+            check_card(self.card, self.holder.card.model_id)
         claim = check_receipt(
             self.holder, self.request, self.receipt, self.node, terms=self.terms, retention=self.retention
         )

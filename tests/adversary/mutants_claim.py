@@ -102,6 +102,11 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         (never(C, "found.model_id != card.model_id"),),
         named("another model id"),
     ),
+    "model id of a card": Mutant(
+        (CLAIM + "check_card: 3: another model",),
+        (never(C, "card.model_id != model_id"),),
+        named("a card of another model"),
+    ),
     "version of the arithmetic": Mutant(
         (SIGNED + "check_numerics: 3: another version of the arithmetic, which cannot be checked",),
         (never(M, "numerics != NUMERICS"),),

@@ -30,6 +30,7 @@ from adversary.forger import (
     forge,
     honest,
     key,
+    model,
     request,
 )
 from proofcompute import wire
@@ -221,6 +222,7 @@ RECEIPTS: dict[str, tuple[Attack, int]] = {
     "signature of another receipt": (signature_of_another_receipt, 2),
     "a signature scheme that nobody knows": (_signed(scheme="ed448"), 1),
     "a signature scheme that is reserved": (_signed(scheme="eip712-secp256k1"), 1),
+    "a card of another model": (lambda: replace(case(honest()), card=model(1).card.encode()), 3),
     "another model id": (_signed(model_id=bytes(32)), 3),
     "another version of the arithmetic": (_signed(numerics=2), 3),
     "another hash suite": (another_suite, 4),

@@ -201,6 +201,21 @@ def test_a_rejection_says_what_it_is_about() -> None:
         assert caught.value.receipt_digest == receipt.digest
 
 
+def test_what_comes_too_late_and_terms_that_do_not_hold_name_their_node() -> None:
+    node = pc.Node(synthetic.model(), synthetic.NODE, device=synthetic.KERNELS)
+    auditor = pc.Auditor(synthetic.key(), device=synthetic.KERNELS, patience=5.0)
+    request = asked(nonce=bytes([11] * 32), node=node.public)
+    answer = node.answer(request)
+    challenge = auditor.challenge(request, answer.receipt)
+    with pytest.raises(VerificationError, match="deadline") as caught:
+        auditor.check(request, answer.receipt, challenge, b"", waited=5.1)
+    assert (caught.value.step, caught.value.node) == (10, node.public)
+    assert caught.value.receipt_digest == challenge.receipt_digest
+    with pytest.raises(VerificationError) as caught:
+        pc.check_terms(replace(TERMS, base=3).encode())
+    assert (caught.value.step, caught.value.node) == (2, synthetic.NODE.public)
+
+
 class Broken(io.RawIOBase):
     """Some bytes of an opening, then a connection that is gone."""
 
