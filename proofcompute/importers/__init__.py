@@ -1,10 +1,15 @@
 """Reading checkpoints: from somebody's file to a :class:`Checkpoint`, whatever the format."""
 
-from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
-from proofcompute.importers.decoder import PRECISIONS, compile_decoder
-from proofcompute.importers.gguf import open_gguf
-from proofcompute.importers.load import import_gguf
-from proofcompute.importers.located import packaged_smollm2
+from proofcompute.extras import lacking
+
+try:
+    from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
+    from proofcompute.importers.decoder import PRECISIONS, compile_decoder
+    from proofcompute.importers.gguf import open_gguf
+    from proofcompute.importers.load import import_gguf
+    from proofcompute.importers.located import packaged_smollm2
+except ModuleNotFoundError as e:
+    raise lacking(e, "importing a checkpoint") from e
 
 __all__ = [
     "PRECISIONS",

@@ -1,8 +1,13 @@
 """From text to tokens and back, and from messages to a prompt. Runs on the client's side only."""
 
-from proofcompute.tokens.prompt import Prompter, RequestOptions, chat_request, check_text, text_request
-from proofcompute.tokens.template import ChatTemplate, Message, Segment, render_chat
-from proofcompute.tokens.tokenizer import Tokenizer
+from proofcompute.extras import lacking
+
+try:
+    from proofcompute.tokens.prompt import Prompter, RequestOptions, chat_request, check_text, text_request
+    from proofcompute.tokens.template import ChatTemplate, Message, Segment, render_chat
+    from proofcompute.tokens.tokenizer import Tokenizer
+except ModuleNotFoundError as e:
+    raise lacking(e, "text as tokens") from e
 
 __all__ = [
     "ChatTemplate",
