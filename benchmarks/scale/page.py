@@ -191,6 +191,7 @@ def _again(r: dict[str, Any]) -> Iterator[str]:
         "$ python -m benchmarks.scale.page",
         "```",
         "",
+        "The file is written after each part; started again, the command goes on where it was interrupted.",
         "`--part NAME` measures one part anew. `make bench PYTEST_ARGS=benchmarks/test_scale.py` runs all.",
     )
 

@@ -76,7 +76,10 @@ def load() -> Busy:
     watch = Watch()
     time.sleep(_SAMPLE)
     found = watch.busy()
-    return Busy(round(os.getloadavg()[0], 2), 0.0) if found is None else found
+    if found is not None:
+        return found
+    average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows tells neither
+    return Busy(round(average, 2), 0.0)
 
 
 def cores() -> int:

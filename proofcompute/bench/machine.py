@@ -29,7 +29,7 @@ def machine(kernels: Kernels) -> Machine:
     return Machine(
         cpu=_cpu(),
         cores=cores(),
-        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        memory_gib=_memory(),
         system=f"{platform.system()} {platform.machine()}",
         versions=_versions(),
         backend=kernels.name,
@@ -55,6 +55,13 @@ def _package() -> str:
         name = path.relative_to(package).as_posix()
         whole.update(f"{name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
+
+
+def _memory() -> float:
+    """In GiB; 0 where the system does not say (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return 0.0
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
 
 
 def _cpu() -> str:

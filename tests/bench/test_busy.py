@@ -11,6 +11,7 @@ import pytest
 from bench.stub import Stub
 from proofcompute.bench import Results, Settings, busy, measure
 from proofcompute.bench.busy import Busy, Watch
+from proofcompute.bench.machine import machine
 from proofcompute.devices import kernels_for
 
 KERNELS = kernels_for("numpy")
@@ -113,3 +114,7 @@ def test_a_system_that_does_not_say(text: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(busy, "_SAMPLE", 0.0)
     monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 0.0, 0.0))
     assert busy.load() == Busy(1.5, 0.0)
+    monkeypatch.delattr(os, "getloadavg")
+    monkeypatch.delattr(os, "sysconf")
+    assert busy.load() == Busy(0.0, 0.0)
+    assert machine(KERNELS).memory_gib == 0.0
