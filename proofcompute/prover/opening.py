@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
-from proofcompute import merkle, wire
+from proofcompute import merkle
 from proofcompute.card import weight_leaf_rows, weight_tree
 from proofcompute.errors import Cell, FormatError, MismatchError
 from proofcompute.freivalds import claims, largest_squares
@@ -20,21 +20,19 @@ from proofcompute.leaves import Leaves
 from proofcompute.messages import (
     Challenge,
     GroupOpening,
-    OpeningEnd,
     OpeningHead,
     Part,
     Receipt,
     TableOpening,
     cut,
     encode_hint,
-    frame_digest,
-    frames_digest,
     require_openable,
 )
+from proofcompute.messages.frames import require_signer, write_frames
 from proofcompute.model import Model
 from proofcompute.placement import Placement
 from proofcompute.program import Span
-from proofcompute.signing import NodeIdentity, signature_holds
+from proofcompute.signing import NodeIdentity
 from proofcompute.source import Recorded, RecordProducts, Source
 from proofcompute.statement import Statement, draws
 from proofcompute.trace import split_rows
@@ -157,40 +155,41 @@ def open_cells(
     """
     if challenge.receipt_digest != receipt.digest:
         raise MismatchError("the challenge is for another receipt")
-    if receipt.node != identity.public or not signature_holds(
-        receipt.node, receipt.signed_digest, receipt.signature
-    ):
-        raise MismatchError(f"the receipt is not signed by this identity, {identity.public.hex()}")
+    require_signer(receipt, identity)
     for cell in challenge.cells:
         trace.statement.check_cell(cell)
+    tables, hints = challenge.tables, challenge.hints
+    require_openable(trace.statement.program, challenge.cells, tables=tables, hints=hints)
+    frames = _frames(model, trace, receipt, challenge, progress)
+    write_frames(stream, frames, receipt, challenge.digest, identity)
+
+
+def _frames(
+    model: Model,
+    trace: StoredTrace,
+    receipt: Receipt,
+    challenge: Challenge,
+    progress: Callable[[int], None] | None,
+) -> Iterator[bytes]:
+    """All frames of an opening but the closing one."""
     program, tables, hints = trace.statement.program, challenge.tables, challenge.hints
-    require_openable(program, challenge.cells, tables=tables, hints=hints)
-    digests: list[bytes] = []
-
-    def write(payload: bytes) -> None:
-        wire.write_frame(stream, payload)
-        digests.append(frame_digest(payload))
-
-    write(OpeningHead(receipt.digest, challenge.digest, tuple(trace.roots())).encode())
+    yield OpeningHead(receipt.digest, challenge.digest, tuple(trace.roots())).encode()
     placed = Placement(model.program, model.weights, trace.kernels)
     trees: dict[str, merkle.Tree] = {}
     for cell, need, proofs in _proved(trace, challenge):
         cuts = [cut(program, rows) for rows in need.groups]
         for long in cuts:
             for index in range(long.ahead):
-                write(trace.rows([long.piece(index)])[0])
+                yield trace.rows([long.piece(index)])[0]
         rows = trace.rows([short.here for short in cuts])
         part = Part(
             tuple(GroupOpening(data, proof) for data, proof in zip(rows, proofs, strict=True)),
             tuple(_table(model, t, trees, trace.kernels) for t in need.tables) if tables else (),
             _hints(model, placed, trace, need, cell) if hints else (),
         )
-        write(part.encode())
+        yield part.encode()
         if progress is not None:
             progress(cell.b - cell.a)
-    end = OpeningEnd(frames_digest(digests), receipt.scheme)
-    signature = identity.sign(end.signed_digest(receipt.digest, challenge.digest))
-    wire.write_frame(stream, end.signed(signature).encode())
 
 
 def _proved(

@@ -9,10 +9,10 @@ from proofcompute.errors import Cell, ExecutionError, FormatError, InputError, L
 from proofcompute.interpreter import GroupRows, Needs, needs, run
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Challenge, Claim, OpeningHead, Part, cut
+from proofcompute.messages.frames import Frames
 from proofcompute.program import Span
 from proofcompute.source import Source
 from proofcompute.trace import group_seal, trace_root
-from proofcompute.verifier.frames import Frames
 from proofcompute.verifier.holders import Holder
 from proofcompute.verifier.longrows import LongRows
 from proofcompute.verifier.sources import open_groups

@@ -24,10 +24,11 @@ from proofcompute.freivalds import DerivedColumns
 from proofcompute.hashing import Transcript
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Challenge, Claim, OpeningHead, Request, public_challenge
+from proofcompute.messages.frames import Frames
 from proofcompute.messages.received import received
 from proofcompute.model import Model
 from proofcompute.verifier.claim import check_receipt, naming
-from proofcompute.verifier.frames import Frames, frames_between
+from proofcompute.verifier.frames import frames_between
 from proofcompute.verifier.holders import PublicHolder
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit

@@ -23,12 +23,13 @@ from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Kernels
 from proofcompute.limits import GIB, MIB
 from proofcompute.messages import Challenge, Claim, Request, require_openable, row_bytes
+from proofcompute.messages.frames import Frames, place
 from proofcompute.messages.received import received
 from proofcompute.model import Model
 from proofcompute.soundness import with_collisions
 from proofcompute.verifier.cells import check_cell, check_head, opened_cells
 from proofcompute.verifier.claim import check_challenge, check_receipt, naming
-from proofcompute.verifier.frames import Frames, place
+from proofcompute.verifier.frames import frame_limits
 from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import Verified
@@ -180,11 +181,12 @@ def _check_opening(
                 progress(cell.b - cell.a)
         if tuple(checked) != challenge.cells:
             raise VerificationError(10, "a cell was not checked")
-        end = frames.close(claim, challenge)
+        end = frames.close(claim.receipt, challenge.digest)
     except VerificationError as e:
         if not watched:
             raise
-        raise frames.blame(e, claim, challenge) from e.__cause__
+        limits = frame_limits(claim, challenge)
+        raise frames.blame(e, claim.receipt, challenge.digest, limits) from e.__cause__
     if watched:
         frames.require_signed(end)
     return frames.count

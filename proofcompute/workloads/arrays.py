@@ -30,12 +30,12 @@ HALVES: Final = ("bfloat16", "float16")
 
 def rounded_to_half(c: Array) -> str:
     """The type of 16 bits that all elements of C [n, m] are numbers of, though C is wider; empty if none."""
-    narrow: Array = np.ascontiguousarray(c, np.float32)
-    if not np.array_equal(narrow, c):
-        return ""
-    if not (narrow.view(np.uint32) & 0xFFFF).any():
-        return "bfloat16"
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # what overflows is another number
+        narrow: Array = np.ascontiguousarray(c, np.float32)
+        if not np.array_equal(narrow, c):
+            return ""
+        if not (narrow.view(np.uint32) & 0xFFFF).any():
+            return "bfloat16"
         return "float16" if np.array_equal(narrow.astype(np.float16), narrow) else ""
 
 

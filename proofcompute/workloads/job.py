@@ -103,7 +103,7 @@ def prove_product(
         node=identity.public,
     )
     receipt = receipt.signed(identity.sign(receipt.signed_digest))
-    return ProductProof(request, receipt, a, c, a_tree, c_tree)
+    return ProductProof(request, receipt, a, c, identity, a_tree, c_tree)
 
 
 def _retention(identity: NodeIdentity, retention: int | None, terms: Terms | None) -> int:

@@ -20,7 +20,8 @@ from proofcompute.files import writing
 from proofcompute.given import StrPath, path_of
 from proofcompute.kernels import Array
 from proofcompute.limits import KIB
-from proofcompute.signing import signature_holds
+from proofcompute.messages.frames import require_signer, write_frames
+from proofcompute.signing import NodeIdentity
 from proofcompute.workloads.arrays import DTYPES
 from proofcompute.workloads.commitment import MatrixId, leaf_rows, named_tree
 from proofcompute.workloads.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
@@ -42,29 +43,33 @@ class ProductProof:
     receipt: ProductReceipt
     a: Array
     c: Array
+    identity: NodeIdentity = field(repr=False)
+    """Who signed the receipt, and signs openings."""
     _a_tree: merkle.Tree = field(repr=False)
     _c_tree: merkle.Tree = field(repr=False)
 
     def open_rows(self, challenge: ProductChallenge, stream: BinaryIO) -> None:
-        """Write the opening of a challenge, one frame for each range.
+        """Write the opening of a challenge, one frame for each range, and one in which the node signs them.
 
         MismatchError if it is for another receipt, FormatError if it asks for rows that do not exist,
-        LimitError if one range is larger than a part of an opening may be.
+        LimitError if one range is larger than a part of an opening may be. Nothing is written then.
         """
         challenge.check(self.request, self.receipt)
-        for first, end in challenge.ranges:
-            part = RowsPart(
-                leaf_rows(self.a[first:end]).tobytes(),
-                tuple(self._a_tree.range_proof(first, end)),
-                leaf_rows(self.c[first:end]).tobytes(),
-                tuple(self._c_tree.range_proof(first, end)),
-            )
-            wire.write_frame(stream, part.encode())
+        parts = (self._part(first, end).encode() for first, end in challenge.ranges)
+        write_frames(stream, parts, self.receipt, challenge.digest, self.identity)
+
+    def _part(self, first: int, end: int) -> RowsPart:
+        return RowsPart(
+            leaf_rows(self.a[first:end]).tobytes(),
+            tuple(self._a_tree.range_proof(first, end)),
+            leaf_rows(self.c[first:end]).tobytes(),
+            tuple(self._c_tree.range_proof(first, end)),
+        )
 
     def save(self, path: StrPath) -> None:
         """Write the proof to a file, readable by its owner only: A and C may be nobody else's business.
 
-        StorageError if the file system refuses.
+        The identity is not written. StorageError if the file system refuses.
         """
         with writing(path_of(path), 0o600) as stream:
             wire.write_frame(
@@ -75,11 +80,11 @@ class ProductProof:
                     stream.write(leaf_rows(x[first : first + _ROWS]).data)
 
     @staticmethod
-    def load(path: StrPath, *, device: str = "auto") -> ProductProof:
+    def load(path: StrPath, identity: NodeIdentity, *, device: str = "auto") -> ProductProof:
         """Read a proof that was saved, and hash it again.
 
         InputError if the file cannot be read, FormatError or LimitError if it is no proof, MismatchError if
-        its rows are not those that request and receipt name.
+        its rows are not those that request and receipt name, or ``identity`` did not sign it.
         """
         kernels = kernels_for(device)
         path = path_of(path)
@@ -93,9 +98,10 @@ class ProductProof:
                 a, c = (_rows(stream, m, path) for m in wanted)
         except OSError as e:
             raise InputError(f"cannot read product proof {path}: {e.strerror or e}") from e
+        require_signer(receipt, identity)
         a_tree = named_tree(a, "A", request.a, request.suite, kernels)
         c_tree = named_tree(c, "C", receipt.c, request.suite, kernels)
-        return ProductProof(request, receipt, a, c, a_tree, c_tree)
+        return ProductProof(request, receipt, a, c, identity, a_tree, c_tree)
 
 
 def _head(stream: BinaryIO, path: Path) -> tuple[ProductRequest, ProductReceipt]:
@@ -108,8 +114,6 @@ def _head(stream: BinaryIO, path: Path) -> tuple[ProductRequest, ProductReceipt]
     found = (receipt.c.dtype, receipt.c.rows, receipt.c.width)
     if (receipt.request_digest, receipt.suite, found) != (request.digest, request.suite, request.shape):
         raise FormatError(f"{path} holds the receipt of another request")
-    if not signature_holds(receipt.node, receipt.signed_digest, receipt.signature):
-        raise FormatError(f"{path} is damaged: the receipt is not signed")
     return request, receipt
 
 

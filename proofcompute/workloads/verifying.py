@@ -35,10 +35,9 @@ from proofcompute.errors import (
     about,
 )
 from proofcompute.kernels import Array, Kernels
-from proofcompute.messages.received import received
+from proofcompute.messages.frames import Frames
 from proofcompute.messages.terms import Terms
 from proofcompute.soundness import with_collisions
-from proofcompute.wire import FrameReader
 from proofcompute.workloads.arrays import FLOATS, INTEGERS, matrix
 from proofcompute.workloads.claim import ProductClaim, Received, check_product_receipt
 from proofcompute.workloads.commitment import MatrixId, named_tree, rows_from_leaves, rows_leaves
@@ -72,7 +71,8 @@ def verify_rows(
         request: the request as the verifier knows it.
         receipt: the node's receipt, encoded.
         challenge: the verifier's own challenge, drawn from the claim that :func:`check_product_receipt` gave.
-        opening: the node's opening; read frame by frame.
+        opening: the node's opening; read frame by frame. A rejection says whether the node signed what was
+            rejected (``VerificationError.attributable``).
         c: the C that was received [n, m]; or what ``MatrixId.of`` made of it; or
             :data:`~proofcompute.workloads.NOT_RECEIVED` of an auditor that never had it, and the result says
             so (``ProductVerified.received``).
@@ -95,30 +95,35 @@ def verify_rows(
     )
     found = claim.receipt
     with about(node=found.node, request_digest=request.digest, receipt_digest=found.digest):
-        return _check_opening(used, claim, challenge, received(opening), kernels)
+        try:
+            challenge.check(request, found)
+        except MismatchError as e:
+            raise VerificationError(6, str(e)) from e
+        used.log.attempt(request.nonce, request.digest)
+        bounds = _check_opening(used, claim, challenge, opening, kernels)
+    shown = evidence(used, challenge.rows, found.c.rows, bounds, received=claim.received)
+    return replace(shown, soundness_bits=with_collisions(shown.soundness_bits))
 
 
 def _check_opening(
     used: Checker, claim: ProductClaim, challenge: ProductChallenge, opening: BinaryIO, kernels: Kernels
-) -> ProductVerified:
-    """Steps 6 to 10."""
-    request = claim.request
-    try:
-        challenge.check(request, claim.receipt)
-    except MismatchError as e:
-        raise VerificationError(6, str(e)) from e
-    used.log.attempt(request.nonce, request.digest)
-    reader = FrameReader(opening)
+) -> list[FloatBound]:
+    """Steps 1, 2 and 7 to 10 of an opening."""
+    frames = Frames(opening, 1, watched=True)
     bounds: list[FloatBound] = []
-    for first, end in challenge.ranges:
-        rows_a, rows_c = _read_rows(claim, first, end, reader, kernels)
-        bound = used.test(rows_a, rows_c)  # 8
-        if bound is not None:
-            bounds.append(bound)
-    if not reader.ended():
-        raise VerificationError(10, "the opening holds more than was asked for")
-    found = evidence(used, challenge.rows, claim.receipt.c.rows, bounds, received=claim.received)
-    return replace(found, soundness_bits=with_collisions(found.soundness_bits))
+    try:
+        for first, end in challenge.ranges:
+            rows_a, rows_c = _read_rows(claim, first, end, frames, kernels)
+            bound = used.test(rows_a, rows_c)  # 8
+            if bound is not None:
+                bounds.append(bound)
+        closing = frames.close(claim.receipt, challenge.digest)
+    except VerificationError as e:
+        a, c = claim.request.a, claim.receipt.c
+        limits = [RowsPart.most(a, c, first, end) for first, end in challenge.ranges]
+        raise frames.blame(e, claim.receipt, challenge.digest, limits) from e.__cause__
+    frames.require_signed(closing)
+    return bounds
 
 
 def _checker(
@@ -142,15 +147,14 @@ def _checker(
 
 
 def _read_rows(
-    claim: ProductClaim, first: int, end: int, reader: FrameReader, kernels: Kernels
+    claim: ProductClaim, first: int, end: int, frames: Frames, kernels: Kernels
 ) -> tuple[Array, Array]:
     """Steps 1, 7 and 10 of one range: rows of A and of C that lie under their roots."""
     request, receipt = claim.request, claim.receipt
-    limit = RowsPart.most(request.a, receipt.c, first, end)
+    data = frames.part(RowsPart.most(request.a, receipt.c, first, end))
+    if data is None:
+        raise VerificationError(10, f"the opening lacks rows {first}..{end}")
     try:
-        data = reader.read(limit=limit, what="opening")
-        if data is None:
-            raise VerificationError(10, f"the opening lacks rows {first}..{end}")
         part = RowsPart.decode(data, request.a, receipt.c, first, end)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, f"rows {first}..{end}: {e}") from e

@@ -167,7 +167,7 @@ def token_edited() -> Case:
 
 # -- edits ---------------------------------------------------------------------------------------------------
 V, C, S, P = "verifier.verify", "verifier.claim", "verifier.sources", "verifier.public"
-L, F = "verifier.cells", "verifier.frames"
+L, F = "verifier.cells", "messages.frames"
 O, E = "messages.opening", "messages.closing"  # noqa: E741
 M, T = "messages.signed", "messages.terms"
 
@@ -216,7 +216,7 @@ EMPTY_HEAD = Edit(L, 'raise VerificationError(10, "the opening is empty")', "ret
 
 VERIFY = "verifier/verify:"
 CELLS = "verifier/cells:"
-FRAMES = "verifier/frames:"
+FRAMES = "messages/frames:"
 CLAIM = "verifier/claim:"
 SIGNED = "messages/signed:"
 TERMS = "messages/terms:"

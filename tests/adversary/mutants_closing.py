@@ -69,7 +69,7 @@ CLOSING_MUTANTS: dict[str, Mutant] = {
         (
             never(
                 F,
-                "not signature_holds(receipt.node, end.signed_digest(receipt.digest, challenge.digest), "
+                "not signature_holds(receipt.node, end.signed_digest(receipt.digest, challenge_digest), "
                 "end.signature)",
             ),
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from proofcompute.errors import (
     VerificationError,
 )
 from proofcompute.kernels import Array
+from proofcompute.messages.frames import write_frames
 from proofcompute.signing import NodeIdentity
 from proofcompute.workloads import (
     MatrixId,
@@ -70,7 +71,7 @@ def recommitted(honest: Job, c: Array, a: Array | None = None) -> Job:
     receipt = replace(honest.receipt, c=MatrixId.under(c, tree))
     receipt = receipt.signed(NODE.sign(receipt.signed_digest))
     a_tree = matrix_tree(a, honest.request.suite, KERNELS)
-    return Job(a, honest.b, honest.request, ProductProof(honest.request, receipt, a, c, a_tree, tree))
+    return Job(a, honest.b, honest.request, ProductProof(honest.request, receipt, a, c, NODE, a_tree, tree))
 
 
 def claim(j: Job) -> ProductClaim:
@@ -82,6 +83,20 @@ def opened(j: Job, challenge: ProductChallenge | None = None) -> bytes:
     stream = io.BytesIO()
     j.proof.open_rows(challenge or claim(j).all_rows(4), stream)
     return stream.getvalue()
+
+
+def closed(
+    j: Job, challenge: ProductChallenge, frames: Sequence[bytes], identity: NodeIdentity | None = None
+) -> bytes:
+    """Whatever frames, closed as the opening of a challenge."""
+    stream = io.BytesIO()
+    write_frames(stream, frames, j.receipt, challenge.digest, identity or j.proof.identity)
+    return stream.getvalue()
+
+
+def frames_of(j: Job, challenge: ProductChallenge) -> list[bytes]:
+    """The frames that open a challenge, whatever receipt it is for."""
+    return [j.proof._part(first, end).encode() for first, end in challenge.ranges]
 
 
 def audit(
@@ -96,7 +111,7 @@ def audit(
     node: bytes | None = None,
 ) -> ProductVerified:
     challenge = challenge or claim(j).all_rows(4)
-    data = opened(j, challenge) if opening is None else opening
+    data = closed(j, challenge, frames_of(j, challenge)) if opening is None else opening
     return verify_rows(
         j.b if b is None else b,
         request or j.request,

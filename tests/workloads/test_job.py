@@ -223,7 +223,7 @@ def test_a_proof_in_a_file(tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "proof"
     j.proof.save(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    again = ProductProof.load(path, device=DEVICE)
+    again = ProductProof.load(path, NODE, device=DEVICE)
     assert (again.request, again.receipt) == (j.request, j.receipt)
     assert (again.a.dtype, again.c.dtype) == (j.proof.a.dtype, j.proof.c.dtype)
     np.testing.assert_array_equal(again.c, j.proof.c)
@@ -237,18 +237,21 @@ def test_a_damaged_proof_is_refused(tmp_path: Path) -> None:
     for at in [*range(0, len(data), 7), len(data) - 1]:
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         with pytest.raises(InputError):
-            ProductProof.load(path, device=DEVICE)
+            ProductProof.load(path, NODE, device=DEVICE)
     for cut in (data[:-1], data + b"\0", data[:50], b""):
         path.write_bytes(cut)
         with pytest.raises(FormatError):
-            ProductProof.load(path, device=DEVICE)
+            ProductProof.load(path, NODE, device=DEVICE)
     other = tmp_path / "other"
     run("int16").proof.save(other)
     path.write_bytes(data[: -j.a.size] + other.read_bytes()[-j.a.size :])
     with pytest.raises(MismatchError, match="is not the matrix"):
-        ProductProof.load(path, device=DEVICE)
+        ProductProof.load(path, NODE, device=DEVICE)
+    path.write_bytes(data)
+    with pytest.raises(MismatchError, match="not signed by this identity"):
+        ProductProof.load(path, OTHER, device=DEVICE)
     with pytest.raises(InputError, match="cannot read"):
-        ProductProof.load(tmp_path / "none", device=DEVICE)
+        ProductProof.load(tmp_path / "none", NODE, device=DEVICE)
 
 
 def test_a_file_announces_no_more_than_it_holds(tmp_path: Path) -> None:
@@ -260,7 +263,7 @@ def test_a_file_announces_no_more_than_it_holds(tmp_path: Path) -> None:
     with path.open("wb") as stream:
         wire.write_frame(stream, wire.encode((kind, 1, job.request.encode(), job.receipt.encode())))
     with pytest.raises(FormatError, match="does not end with"):
-        ProductProof.load(path, device=DEVICE)
+        ProductProof.load(path, NODE, device=DEVICE)
 
 
 def test_retention_and_terms() -> None:

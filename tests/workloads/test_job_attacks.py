@@ -23,7 +23,22 @@ from proofcompute.workloads import (
     verify_rows,
 )
 from proofcompute.workloads.messages import RowsPart
-from workloads.jobs import DEVICE, KERNELS, NODE, OTHER, audit, claim, factors, opened, recommitted, run, step
+from workloads.jobs import (
+    DEVICE,
+    KERNELS,
+    NODE,
+    OTHER,
+    Job,
+    audit,
+    claim,
+    closed,
+    factors,
+    frames_of,
+    opened,
+    recommitted,
+    run,
+    step,
+)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "float64"])
@@ -179,56 +194,93 @@ def test_what_the_caller_gave_is_not_the_nodes_fault() -> None:
         check_product_receipt(j.request, j.receipt, NOT_RECEIVED)  # type: ignore[arg-type]
 
 
-def parts(data: bytes) -> list[bytes]:
-    stream, out = io.BytesIO(data), []
-    while (frame := wire.read_frame(stream, limit=1 << 20, what="test")) is not None:
-        out.append(frame)
-    return out
+CHALLENGE = ((0, 4), (4, 8), (8, 9))
 
 
-def joined(frames: list[bytes]) -> bytes:
-    stream = io.BytesIO()
-    for frame in frames:
-        wire.write_frame(stream, frame)
-    return stream.getvalue()
-
-
-def test_openings_are_whole_in_order_and_nothing_more() -> None:
+def opening_of(*change: int | bytes) -> tuple[Job, ProductChallenge, list[bytes]]:
+    """A job and its frames, some of them in another order or others in their stead."""
     j = run()
-    frames = parts(opened(j))
-    assert len(frames) == 3
+    asked = ProductChallenge(j.receipt.digest, CHALLENGE)
+    frames = frames_of(j, asked)
+    return j, asked, [frames[f] if isinstance(f, int) else f for f in change]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ((0, 1), 10),
+        ((), 10),
+        ((0, 1, 2, 2), 1),  # a part where the closing frame should be
+        ((1, 0, 2), 7),
+        ((0, 0, 2), 7),
+        ((0, 1, b""), 1),
+        ((0, 1, b"\x80"), 1),
+    ],
+)
+def test_openings_are_whole_and_in_order_and_whoever_signed_them_answers_for_it(
+    change: tuple[int | bytes, ...], expected: int
+) -> None:
+    j, asked, frames = opening_of(*change)
+    with pytest.raises(VerificationError) as caught:
+        audit(j, challenge=asked, opening=closed(j, asked, frames))
+    assert caught.value.step == expected
+    assert caught.value.attributable == (expected != 1 or len(frames) < 4)
+
+
+def test_openings_are_closed_by_the_node_and_nothing_follows() -> None:
+    j, asked, frames = opening_of(0, 1, 2)
+    data = closed(j, asked, frames)
+    assert data == opened(j, asked)
+    assert audit(j, challenge=asked, opening=data).complete
+    another = ProductChallenge(j.receipt.digest, ((0, 4), (4, 7), (7, 9)))
+    bare = io.BytesIO()
+    for frame in frames:
+        wire.write_frame(bare, frame)
     for wrong, expected in (
-        (frames[:-1], 10),
-        ([], 10),
-        ([*frames, frames[-1]], 10),
-        ([frames[1], frames[0], frames[2]], 7),
-        ([frames[0], frames[0], frames[2]], 7),
-        ([*frames[:2], b""], 1),
+        (bare.getvalue(), 10),
+        (data + b"\x40", 10),
+        (data[:-1], 1),
+        (b"\x01", 1),
+        (bytes.fromhex("5b7fffffffffffffff"), 1),
+        # a frame larger than its rows need is refused from its head
+        (bytes.fromhex("5a00010000") + bytes(1 << 16), 1),
+        (closed(j, asked, frames, OTHER), 2),
+        (closed(j, another, frames), 2),
+        (closed(run(), asked, frames), 2),
     ):
-        assert step(lambda f=wrong: audit(j, opening=joined(f))) == expected  # type: ignore[misc]
-    assert step(lambda: audit(j, opening=opened(j)[:-1])) == 1
-    assert step(lambda: audit(j, opening=b"\x01")) == 1
-    assert step(lambda: audit(j, opening=bytes.fromhex("5b7fffffffffffffff"))) == 1
-    assert step(lambda: audit(j, opening=opened(j) + b"\x40")) == 10
-    # a frame larger than its rows need is refused from its head
-    assert step(lambda: audit(j, opening=bytes.fromhex("5a00010000") + bytes(1 << 16))) == 1
+        with pytest.raises(VerificationError) as caught:
+            audit(j, challenge=asked, opening=wrong)
+        assert caught.value.step == expected
+        assert not caught.value.attributable
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_what_was_changed_on_the_way_is_not_the_nodes_doing(at: int) -> None:
+    j, asked, frames = opening_of(0, 1, 2)
+    data = closed(j, asked, frames)
+    middle = data.index(frames[at]) + len(frames[at]) // 2
+    with pytest.raises(VerificationError, match="not what the node signed") as caught:
+        audit(j, challenge=asked, opening=data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+    assert (caught.value.step, caught.value.attributable) == (2, False)
 
 
 def test_opened_rows_are_the_committed_ones() -> None:
     j = run()
     challenge = ProductChallenge(j.receipt.digest, ((4, 6),))
-    (frame,) = parts(opened(j, challenge))
+    (frame,) = frames_of(j, challenge)
     part = RowsPart.decode(frame, j.request.a, j.receipt.c, 4, 6)
 
     def flipped(data: bytes, i: int) -> bytes:
         return data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :]
 
+    def rejected(wrong: RowsPart) -> int:
+        data = closed(j, challenge, [wrong.encode()])
+        return step(lambda: audit(j, challenge=challenge, opening=data))
+
     for i in range(len(part.a)):
-        wrong = replace(part, a=flipped(part.a, i))
-        assert step(lambda p=wrong: audit(j, challenge=challenge, opening=joined([p.encode()]))) == 7  # type: ignore[misc]
+        assert rejected(replace(part, a=flipped(part.a, i))) == 7
     for i in range(len(part.c)):
-        wrong = replace(part, c=flipped(part.c, i))
-        assert step(lambda p=wrong: audit(j, challenge=challenge, opening=joined([p.encode()]))) == 7  # type: ignore[misc]
+        assert rejected(replace(part, c=flipped(part.c, i))) == 7
     for wrong, expected in (
         (replace(part, a_proof=part.a_proof[::-1]), 7),
         (replace(part, c_proof=part.c_proof[:-1]), 1),
@@ -237,4 +289,4 @@ def test_opened_rows_are_the_committed_ones() -> None:
         (replace(part, a=part.a + b"\0"), 1),
         (replace(part, a=b"", a_proof=()), 1),
     ):
-        assert step(lambda p=wrong: audit(j, challenge=challenge, opening=joined([p.encode()]))) == expected  # type: ignore[misc]
+        assert rejected(wrong) == expected

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from adversary.mutation import Edit, apply
+from proofcompute import wire
 from proofcompute.errors import VerificationError
 from proofcompute.field import P61
+from proofcompute.messages.closing import OpeningEnd, frames_digest
 from proofcompute.messages.terms import Terms
 from proofcompute.workloads import (
     ProductChallenge,
@@ -21,7 +23,20 @@ from proofcompute.workloads import (
     prove_product,
     verify_rows,
 )
-from workloads.jobs import DEVICE, NODE, OTHER, Job, audit, claim, factors, opened, recommitted, run
+from workloads.jobs import (
+    DEVICE,
+    NODE,
+    OTHER,
+    Job,
+    audit,
+    claim,
+    closed,
+    factors,
+    frames_of,
+    opened,
+    recommitted,
+    run,
+)
 
 Attack = Callable[[], ProductVerified]
 
@@ -78,7 +93,9 @@ def by_another() -> Attack:
     j = run(node=NODE.public)
     receipt = replace(j.receipt, node=OTHER.public)
     forged = replace_receipt(j, receipt.signed(OTHER.sign(receipt.signed_digest)))
-    return lambda: audit(forged)
+    asked = claim(forged).all_rows()
+    data = closed(forged, asked, frames_of(forged, asked), OTHER)
+    return lambda: audit(forged, challenge=asked, opening=data)
 
 
 def replayed() -> Attack:
@@ -121,8 +138,7 @@ def of_other_rows() -> Attack:
 def other_receipt() -> Attack:
     j = run()
     asked = claim(run()).all_rows()
-    data = opened(j, replace(asked, receipt_digest=j.receipt.digest))
-    return lambda: audit(j, challenge=asked, opening=data)
+    return lambda: audit(j, challenge=asked)
 
 
 def other_a() -> Attack:
@@ -137,7 +153,7 @@ def right_rows_of_a_wrong_c() -> Attack:
     j = run("int16")
     liar = recommitted(j, np.zeros_like(j.proof.c))
     asked = claim(liar).all_rows()
-    data = opened(replace_receipt(j, liar.receipt), asked)
+    data = closed(liar, asked, frames_of(j, asked))
     return lambda: audit(liar, challenge=asked, opening=data)
 
 
@@ -155,12 +171,35 @@ def modular() -> Attack:
     return lambda: audit(liar)
 
 
+def by_other_hands() -> Attack:
+    j = run()
+    asked = claim(j).all_rows()
+    data = closed(j, asked, frames_of(j, asked), OTHER)
+    return lambda: audit(j, challenge=asked, opening=data)
+
+
+def other_frames() -> Attack:
+    """The right rows, and the node's signature of something else: nobody could show what it sent."""
+    j = run()
+    asked = claim(j).all_rows()
+    frames = frames_of(j, asked)
+    end = OpeningEnd(frames_digest([bytes(32)]))
+    end = end.signed(NODE.sign(end.signed_digest(j.receipt.digest, asked.digest)))
+    stream = io.BytesIO()
+    for frame in (*frames, end.encode()):
+        wire.write_frame(stream, frame)
+    return lambda: audit(j, challenge=asked, opening=stream.getvalue())
+
+
 def more() -> Attack:
     j = run()
     data = opened(j) + b"\x40"
     return lambda: audit(j, opening=data)
 
 
+CLOSED = (
+    "not signature_holds(receipt.node, end.signed_digest(receipt.digest, challenge_digest), end.signature)"
+)
 SIGNED = "not signature_holds(message.node, message.signed_digest, message.signature)"
 TERMS = Terms.of(NODE, base=1, rate=1, retention=1)
 CLAIM, VERIFYING = "workloads.claim", "workloads.verifying"
@@ -211,7 +250,9 @@ MUTANTS = {
     "rows of C under their root": Mutant(7, (never(VERIFYING, "root != of.root"),), right_rows_of_a_wrong_c),
     "the product": Mutant(8, (never("workloads.key", "not self._holds(a, c)"),), wrong_product),
     "the range of C": Mutant(8, (never("workloads.key", "not in_range(c, self.field)"),), modular),
-    "nothing more": Mutant(10, (never(VERIFYING, "not reader.ended()"),), more),
+    "who closed the opening": Mutant(2, (never("messages.frames", CLOSED),), by_other_hands),
+    "what was closed": Mutant(2, (never("messages.frames", "not self._signed(end)"),), other_frames),
+    "nothing more": Mutant(10, (never("messages.frames", "not self._ended()"),), more),
 }
 
 
