@@ -65,6 +65,7 @@ SHARES: Final = {
     "commands: opening": 0.2,
     "commands: terms": 0.2,
     "commands: card": 0.2,
+    "product proof": 0.2,
 }
 """Shares of all tests; ``test_decoders`` adds them up."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 import synthetic
 from fuzz.harness import attempt, drive, survives
-from fuzz.mutate import mutant
+from fuzz.mutate import mutant, mutate_bytes
 from fuzz.test_verify import framed, mutated_opening
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.kernels import Array
@@ -77,6 +78,24 @@ def test_a_message(name: str) -> None:
     for data in make():
         assert decode(data).encode() == data
     drive(name, lambda rng: mutant(rng, make()), survives(decode, lambda found: found.encode()))
+
+
+def test_proof_files(tmp_path: Path) -> None:
+    """A file is refused, or is the same proof: every byte of it is bound by a signature or a root."""
+    path, again = tmp_path / "proof", tmp_path / "again"
+    job().save(path)
+    right = path.read_bytes()
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        found = attempt(lambda: ProductProof.load(path, synthetic.NODE, device=DEVICE), InputError)
+        assert isinstance(found, InputError) == (data != right)
+        if isinstance(found, ProductProof):
+            found.save(again)
+            assert again.read_bytes() == data
+
+    check(right)
+    drive("product proof", lambda rng: mutate_bytes(rng, right, []), check)
 
 
 def signed_again(rng: Random) -> bytes:
