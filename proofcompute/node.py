@@ -18,7 +18,7 @@ import numpy as np
 from proofcompute.card import ModelCard
 from proofcompute.devices import kernels_for
 from proofcompute.errors import ExecutionError, MismatchError
-from proofcompute.generation import Engine, Session
+from proofcompute.generation import Engine, Session, answer_text
 from proofcompute.kernels import Array, Kernels
 from proofcompute.limits import GIB
 from proofcompute.messages import Challenge, Receipt, Request, Terms
@@ -44,7 +44,7 @@ class Answer:
     tokens: tuple[int, ...]
     """Generated tokens; none where the program does not generate."""
     text: str
-    """Text of the tokens; empty where the model has no vocabulary."""
+    """Text of the tokens, up to the stop string that ended them; empty where the model has no vocabulary."""
     stop_reason: str
     rows: int
     """Rows of the trace."""
@@ -124,7 +124,7 @@ class Node:
         self.remember(receipt, trace)
         vocabulary, text = self.card.vocabulary, ""
         if vocabulary is not None:
-            text = vocabulary.text_bytes(session.answer).decode("utf-8", "replace")
+            text = answer_text(vocabulary, request.generation, session.answer, session.reason)
         return Answer(
             request=request,
             receipt=receipt.encode(),

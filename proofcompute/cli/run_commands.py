@@ -241,7 +241,7 @@ def _run(
     out: Output,
 ) -> None:
     """The run itself; ``signer`` is who signs and its file if it has one, None without a commitment."""
-    from proofcompute.generation import Engine
+    from proofcompute.generation import Engine, answer_text
     from proofcompute.prover import make_receipt
 
     asked.check(model.program, model.model_id)  # before the directory is touched
@@ -253,10 +253,12 @@ def _run(
     _generate(engine, session, directory, out)
     seconds = time.perf_counter() - start
     write_outputs(outputs, session.statement().outputs)
-    vocabulary = engine.vocabulary
+    vocabulary, answer = engine.vocabulary, None
+    if vocabulary is not None:
+        answer = answer_text(vocabulary, asked.generation, session.answer, session.reason)
     fields: dict[str, object] = {
         "run": str(directory.path),
-        "answer": vocabulary.text_bytes(session.answer).decode("utf-8", "replace") if vocabulary else None,
+        "answer": answer,
         "tokens": session.answer,
         "stop_reason": session.reason,
         "seconds": seconds,

@@ -171,6 +171,7 @@ class Verifier:
         return asked
 
     def _checked(self, found: Verified, request: Request, data: bytes) -> Checked:
+        from proofcompute.generation import answer_text
         from proofcompute.messages import Receipt
         from proofcompute.statement import rows_from_bytes
 
@@ -182,7 +183,7 @@ class Verifier:
         answer = None
         if card.vocabulary is not None and card.program.feedback:
             tokens = outputs[card.program.outputs[0]].tolist()
-            answer = card.vocabulary.text_bytes(tokens).decode("utf-8", "replace")
+            answer = answer_text(card.vocabulary, request.generation, tokens, receipt.stop_reason)
         return Checked(found, request, receipt, outputs, answer)
 
 

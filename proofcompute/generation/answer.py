@@ -12,6 +12,7 @@ import codecs
 from collections.abc import Iterable, Sequence
 
 from proofcompute.errors import InputError
+from proofcompute.messages import Generation
 from proofcompute.vocabulary import Vocabulary
 
 __all__ = ["AnswerText", "answer_text"]
@@ -70,8 +71,8 @@ def _open(text: bytes, stop: bytes) -> Iterable[int]:
 
 
 def answer_text(
-    vocabulary: Vocabulary, stops: Sequence[str], ids: Iterable[int], reason: str | None = None
+    vocabulary: Vocabulary, rule: Generation | None, ids: Iterable[int], reason: str | None = None
 ) -> str:
-    """What is shown of a whole answer. Raises as :class:`AnswerText`."""
-    shown = AnswerText(vocabulary, stops)
+    """What is shown of a whole answer to a request with ``rule``. Raises as :class:`AnswerText`."""
+    shown = AnswerText(vocabulary, rule.stops if rule is not None else ())
     return shown.push(*ids) + shown.finish(reason)

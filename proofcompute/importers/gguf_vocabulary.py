@@ -103,7 +103,7 @@ def read_vocabulary(metadata: Mapping[str, Value], notes: list[str] | None = Non
         for name, default in (("bos", 1), ("eos", 2), ("unknown", 0))
     )
     merges = fields.array("merges", str) if bpe else ()
-    _correct_marks(names, kinds, merges, bpe, notes)
+    _correct_marks(names, kinds, merges, bos, notes)
     ends = _end_ids(fields, eos, names, kinds)
     for i in ends:
         kinds[i] = CONTROL
@@ -144,7 +144,7 @@ def _word_rule(fields: Fields, notes: list[str]) -> str:
 
 
 def _correct_marks(
-    names: list[str], kinds: list[int], merges: Sequence[str], bpe: bool, notes: list[str]
+    names: list[str], kinds: list[int], merges: Sequence[str], bos: int | None, notes: list[str]
 ) -> None:
     """Make control tokens of the marks of a chat that the file has among its texts.
 
@@ -154,9 +154,9 @@ def _correct_marks(
     for i, (name, kind) in enumerate(zip(names, kinds, strict=True)):
         if not name.startswith(("<", "[")):
             continue
-        if kind == NORMAL and bpe:
+        if kind == NORMAL and merges:
             name = _letters(name)
-        if kind in (NORMAL, USER_DEFINED) and (_MARK.fullmatch(name) or name in _MARKS):
+        if kind in (NORMAL, USER_DEFINED) and (_MARK.fullmatch(name) or name in _MARKS or i == bos):
             marks[i] = name
     if marks:
         made = {left + right for left, _, right in (merge.partition(" ") for merge in merges)}

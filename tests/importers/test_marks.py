@@ -68,6 +68,16 @@ def test_marks_of_other_models(mark: str) -> None:
         assert (vocabulary.types[-1], vocabulary.tokens[-1]) == (CONTROL, mark.encode())
 
 
+def test_the_token_that_begins_a_text_is_a_control_token() -> None:
+    names = tokenizer_metadata()["tokenizer.ggml.tokens"]
+    changes = {
+        "tokenizer.ggml.tokens": [*names[:-1], "<s>"],
+        "tokenizer.ggml.token_type": [*types().value[:-1], NORMAL],
+    }
+    assert tiny_vocabulary(**changes, **{"tokenizer.ggml.bos_token_id": 299}).types[-1] == CONTROL
+    assert tiny_vocabulary(**changes).types[-1] == NORMAL
+
+
 def _alphabet() -> list[str]:
     names: list[str] = tokenizer_metadata()["tokenizer.ggml.tokens"]
     return names[3 : 3 + 256]

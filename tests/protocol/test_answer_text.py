@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import proofcompute
+import synthetic
 from proofcompute.errors import InputError
 from proofcompute.generation import AnswerText, answer_text, stop_reason
 from proofcompute.messages import Generation
@@ -47,7 +49,7 @@ def letter_by_letter(data: bytes, stops: list[str]) -> str:
 def test_equals_its_definition_in_any_pieces(tokens: list[int], stops: list[str]) -> None:
     answer, reason = until_stop(tokens, stops)
     expected = letter_by_letter(BYTES.text_bytes(answer), stops)
-    assert answer_text(BYTES, stops, answer, reason) == expected
+    assert answer_text(BYTES, Generation(99, stops=tuple(stops)), answer, reason) == expected
     shown = AnswerText(BYTES, stops)
     pieces = []
     for token in answer:
@@ -106,3 +108,18 @@ def test_an_unfinished_character() -> None:
     shown = AnswerText(BYTES)
     assert shown.push(0xF0, 0x9F) == ""
     assert shown.finish("length") == codecs.decode(b"\xf0\x9f", errors="replace")
+
+
+def test_a_nodes_answer_is_shown_up_to_its_stop_string() -> None:
+    """The tokens, which are proved, go on to the end of the stop string; the text does not."""
+    model = synthetic.model()
+    node = proofcompute.Node(model, device=synthetic.KERNELS)
+    plain = node.answer(synthetic.request(model, max_tokens=8))
+    printed = [t for t in plain.tokens if t < 128]
+    assert printed, "the model's answer has a letter of one byte"
+    stop = chr(printed[-1])
+    stopped = node.answer(synthetic.request(model, max_tokens=8, stops=(stop,)))
+    assert stopped.stop_reason == "stop"
+    assert stopped.tokens == plain.tokens[: plain.tokens.index(printed[-1]) + 1]
+    assert plain.text.startswith(stopped.text)
+    assert stop not in stopped.text
