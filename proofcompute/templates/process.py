@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -26,6 +27,8 @@ CPU_SECONDS: Final = 5
 MEMORY: Final = GIB
 """Address space of the rendering process."""
 _WALL_SECONDS: Final = 60
+_PASSED: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT")
+"""What the process learns of the environment: enough to start, and no secrets."""
 _WORKER: Final = Path(__file__).with_name("worker.py")
 _REPLY_BYTES: Final = 12
 """Most bytes of JSON for a character; authors and lengths take less than 8 MiB more."""
@@ -147,9 +150,14 @@ class Renderer:
         self._socket = ours
         # the interpreter and the script are ours; what is untrusted goes through the socket
         command = [sys.executable, "-P", str(_WORKER)]
+        environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603
-                command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL
+                command,
+                env=environment,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.DEVNULL,
             )
         self._end = weakref.finalize(self, _end, self._process, ours)
         _send(ours, json.dumps({"template": self._template, "memory": MEMORY}).encode(), until)

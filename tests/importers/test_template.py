@@ -198,6 +198,21 @@ def test_whoever_breaks_out_of_the_sandbox_can_only_give_nonsense(
     chat.close()
 
 
+def test_the_process_learns_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import json, os, sys\n"
+        "answer = json.dumps({'error': str(sorted(os.environ)), 'kind': 'fault'}).encode()\n"
+        "sys.stdout.buffer.write(len(answer).to_bytes(4, 'little') + answer)\n"
+    )
+    monkeypatch.setattr(process, "_WORKER", worker)
+    monkeypatch.setenv("SECRET_OF_SOMEBODY", "x")
+    with pytest.raises(FormatError) as caught:
+        render_chat("{{ messages[0].content }}", [Message("user", "x")])
+    assert "PATH" in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
 def test_a_worker_that_says_too_much_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = tmp_path / "worker.py"
     monkeypatch.setattr(process, "_WORKER", worker)
