@@ -159,6 +159,8 @@ def test_an_error_inside_a_capture_is_raised_as_it_is(cupy: Any, device: str) ->
     assert kernels.refused == []
 
 
+ROWS = ((0, 1, 2), (0, 5, 6))
+"""Rows that are not beside each other, and so are put together by a launch."""
 SPOILS: dict[str, Callable[[CudaKernels, Any], object]] = {
     "an upload": lambda kernels, x: kernels.array(floats("normal", 2, 2)),
     "a download": lambda kernels, x: kernels.host(x),
@@ -175,7 +177,7 @@ def test_a_step_that_cannot_be_captured_runs_plainly(cupy: Any, device: str, wha
     turns: list[Any] = []
 
     def step(places: Any) -> None:
-        turns.append(kernels.rope_rows((1 << 31,), [(0, 1, 2)]))
+        turns.append(kernels.rope_rows((1 << 31,), ROWS))
         out[...] = kernels.add(x, x)
         SPOILS[what](kernels, x)
 
@@ -188,7 +190,7 @@ def test_a_step_that_cannot_be_captured_runs_plainly(cupy: Any, device: str, wha
             with pytest.warns(RuntimeWarning, match="cannot be captured and runs one launch after the other"):
                 kernels.step(key, [(0, 4, 5)], step)
         assert kernels.host(out).tobytes() == (2 * floats("normal", 2, 2)).tobytes()
-        cos = kernels.rope_rows((1 << 31,), [(0, 1, 2)])[0]
+        cos = kernels.rope_rows((1 << 31,), ROWS)[0]
         assert kernels.host(turns[-1][0]).tobytes() == kernels.host(cos).tobytes()
     assert len(kernels.refused) == 1
 

@@ -122,6 +122,23 @@ def test_borrowed_memory_is_kept_until_it_was_read(cupy: Any, aside: bool) -> No
     assert all(set(block[: x.nbytes].tolist()) == {0xDD} for block in memory)  # and given back
 
 
+def test_borrowed_memory_is_kept_for_every_stream(cupy: Any) -> None:
+    """The main stream has done all of its work; the one beside it has not."""
+    kernels, x = CudaKernels(CupyDevice()), floats("normal", 3, 5)
+    foreign = Foreign(x)
+    foreign.stream.synchronize()
+    with kernels.aside():
+        borrowed = kernels.array(foreign)
+        out = kernels.add(borrowed, borrowed)
+    del foreign, borrowed
+    gc.collect()
+    for _ in range(2):
+        kernels.zeros((1,), np.uint8)
+        kernels.device._streams[0].synchronize()  # type: ignore[attr-defined]
+        gc.collect()
+    assert kernels.host(out).tobytes() == (x + x).tobytes()
+
+
 def test_arrays_elsewhere_are_refused(cupy: Any) -> None:
     kernels, x = CudaKernels(CupyDevice()), floats("normal", 3, 5)
     with pytest.raises(InputError, match="Foreign is not an array on a CUDA device"):

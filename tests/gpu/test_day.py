@@ -52,21 +52,26 @@ def test_all_steps_on_the_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_what_goes_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = [*EMULATED, "-o", str(tmp_path), "--only", "model"]
     assert main([*EMULATED, "-o", str(tmp_path), "--prepare"]) == run.OK
-    expected = json.loads((tmp_path / "expected.json").read_text())
+    (path,) = tmp_path.glob("expected-*.json")
+    expected = json.loads(path.read_text())
     assert len(expected) == 2
-    (tmp_path / "expected.json").write_text(json.dumps(dict.fromkeys(expected, "0" * 64)))
+    path.write_text(json.dumps(dict.fromkeys(expected, "0" * 64)))
     assert main(out) == run.BAD
     assert results(tmp_path)["model"]["status"] == "BAD"
     assert [row["bad"] for row in findings(tmp_path)] == [True, True]
-    (tmp_path / "expected.json").write_text("{")
+    path.write_text("{")
     assert main(out) == run.BAD
     assert results(tmp_path)["model"]["status"] == "FAILED"
-    (tmp_path / "expected.json").unlink()
+    path.unlink()
     monkeypatch.setattr(run, "STEPS", [replace(step, limit=0) for step in STEPS])
     assert main(out) == run.BAD
     assert results(tmp_path)["model"]["status"] == "TIME"
     monkeypatch.undo()
     assert main([*out, "--budget", "1"]) == run.LATE
+    monkeypatch.setattr(run, "_LEAST", 0)
+    assert main([*out, "--budget", "0.3"]) == run.LATE  # begun, and ended by the budget
+    assert results(tmp_path)["model"]["status"] == "not run"
+    monkeypatch.undo()
     assert main(out) == run.OK
 
 
@@ -92,6 +97,21 @@ def test_results_are_of_these_sources(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(run, "digest", lambda: "of others")
     assert run.run(settings, [], 100, again=False) == run.BAD
     assert json.loads((tmp_path / "results.json").read_text())["key"] != key
+
+
+def test_the_cpus_receipts_are_made_beside_the_first_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, made = Settings("cuda", True, tmp_path), []
+
+    def process(step: Any, limit: float, settings: Settings) -> dict[str, Any]:
+        made.append((step.name, settings.expected.exists()))
+        return {"status": "ok"}
+
+    monkeypatch.setattr(run, "lacking", list)
+    monkeypatch.setattr(run, "_process", process)
+    assert run.run(settings, ["environment", "model", "memcheck"], 200, again=False) == run.OK
+    assert made == [("environment", False), ("model", True), ("memcheck", True)]
 
 
 @rig

@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import proofcompute as pc
 from benchmarks.cost.shapes import MODELS
 from benchmarks.gpu.day.findings import Findings
 from benchmarks.gpu.day.plan import Settings
+from proofcompute import files
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import Matrix
@@ -102,7 +102,7 @@ def _answered(model: pc.Model, request: pc.Request, kernels: Any) -> tuple[str, 
 
 def _expected(settings: Settings, models: Any) -> dict[str, str]:
     """Digests of the CPU's receipts, by model id and request; computed once."""
-    path: Path = settings.out / "expected.json"
+    path = settings.expected
     found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     cpu = pc.kernels_for("numpy" if settings.few or settings.device == "emulated" else "cpu")
     for model, requests in models.values():
@@ -110,7 +110,7 @@ def _expected(settings: Settings, models: Any) -> dict[str, str]:
             name = f"{model.model_id.hex()}/{request.digest.hex()}"
             if name not in found:
                 found[name] = _answered(model, request, cpu)[0]
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    files.write_atomic(path, json.dumps(found, indent=1).encode() + b"\n")
     return found
 
 
@@ -132,5 +132,5 @@ def receipts(out: Findings, settings: Settings) -> None:
 def prepare(settings: Settings) -> int:
     """Compute the receipts to compare with, where no device is."""
     settings.out.mkdir(parents=True, exist_ok=True)
-    print(f"{len(_expected(settings, _models(settings)))} receipts in {settings.out / 'expected.json'}")
+    print(f"{len(_expected(settings, _models(settings)))} receipts in {settings.expected}")
     return 0

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.gpu.day.findings import Findings
 
-__all__ = ["STEPS", "Settings", "Step"]
+__all__ = ["REPOSITORY", "STEPS", "Settings", "Step", "digest"]
+
+
+REPOSITORY: Final = Path(__file__).parents[3]
+
+
+@cache
+def digest() -> str:
+    """Of the sources: what others have found does not count."""
+    found = hashlib.sha256()
+    for folder in ("cuda", "proofcompute", "benchmarks/gpu", "tests/kernel_cases", "tests/gpu"):
+        for path in sorted((REPOSITORY / folder).rglob("*")):
+            if path.suffix in (".py", ".cu", ".cuh"):
+                found.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -23,6 +39,11 @@ class Settings:
     """Only as much as shows that everything works."""
     out: Path
     """Where the run's files are."""
+
+    @property
+    def expected(self) -> Path:
+        """The file of the receipts to compare with; those of other sources may differ."""
+        return self.out / f"expected-{digest()}.json"
 
     def kernels(self, **options: Any) -> Any:
         """The backend on the first device, with options of ``CudaKernels``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -10,19 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TextIO
 
 from benchmarks.gpu.day.findings import Findings
-from benchmarks.gpu.day.plan import STEPS, Settings, Step
+from benchmarks.gpu.day.plan import REPOSITORY, STEPS, Settings, Step, digest
+from proofcompute.files import write_atomic
 
-__all__ = ["BAD", "LATE", "MISSING", "OK", "digest", "lacking", "one", "run"]
+__all__ = ["BAD", "LATE", "MISSING", "OK", "lacking", "one", "run"]
 
 OK, BAD, MISSING, LATE = 0, 1, 3, 4
 """Exit statuses: all is well; something differs or failed; there is no device; there was no time for all."""
 
-_REPOSITORY: Final = Path(__file__).parents[3]
+RESULTS: Final = "results.json"
+_NO_TIME: Final = "no time was left; run the command again"
 _LEAST: Final = 15
 """Seconds without which no step is begun."""
 
@@ -38,17 +39,6 @@ def lacking() -> list[str]:
     ]
     problem = probe().why_not([0])
     return [*found, problem] if problem else found
-
-
-def digest() -> str:
-    """Of the sources: results of others do not count."""
-    found = hashlib.sha256()
-    folders = ("cuda", "proofcompute", "benchmarks/gpu", "tests/kernel_cases", "tests/gpu")
-    for folder in folders:
-        for path in sorted((_REPOSITORY / folder).rglob("*")):
-            if path.suffix in (".py", ".cu", ".cuh"):
-                found.update(str(path.relative_to(_REPOSITORY)).encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()[:16]
 
 
 def one(step: Step, settings: Settings) -> int:
@@ -68,13 +58,51 @@ def run(settings: Settings, only: Sequence[str], budget: float, *, again: bool) 
         print("without a device, --device emulated runs the correctness steps on the host")
         return MISSING
     key = f"{digest()}-{settings.device}{'-few' if settings.few else ''}"
-    path = settings.out / "results.json"
+    path = settings.out / RESULTS
     known = json.loads(path.read_text()) if path.exists() and not again else {}
     results: dict[str, dict[str, Any]] = known["steps"] if known.get("key") == key else {}
     start = time.monotonic()
+    with _prepared(settings, done=results.get("model", {}).get("status") == "ok") as prepared:
+        late = _all(settings, only, start + budget, key, results, prepared)
+    print(f"findings: {settings.out / 'findings.jsonl'}")
+    if any(line["status"] not in ("ok", "not run") for line in results.values()):
+        return BAD
+    return LATE if late else OK
+
+
+@contextmanager
+def _prepared(settings: Settings, *, done: bool) -> Iterator[Callable[[float], None]]:
+    """The CPU's receipts, made beside the first steps; what is given waits for them until some time."""
+    process = None
+    if settings.device == "cuda" and not settings.expected.exists() and not done:
+        with (settings.out / "prepare.txt").open("w") as log:
+            process = _start(["--prepare"], settings, log)
+
+    def wait(until: float) -> None:
+        if process is not None:
+            with suppress(subprocess.TimeoutExpired):  # the step then computes what is missing
+                process.wait(max(0.0, until - time.monotonic()))
+
+    try:
+        yield wait
+    finally:
+        if process is not None and process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _all(
+    settings: Settings,
+    only: Sequence[str],
+    end: float,
+    key: str,
+    results: dict[str, dict[str, Any]],
+    prepared: Callable[[float], None],
+) -> bool:
+    """Run the steps that are wanted; whether there was no time for some."""
     late = False
     for step in STEPS:
-        left = budget - (time.monotonic() - start)
+        left = end - time.monotonic()
         if only and step.name not in only:
             continue
         if results.get(step.name, {}).get("status") == "ok":
@@ -84,43 +112,52 @@ def run(settings: Settings, only: Sequence[str], budget: float, *, again: bool) 
             results[step.name] = {"status": "not run", "why": "it needs a device"}
         elif left < _LEAST:
             late = True
-            results[step.name] = {"status": "not run", "why": "no time was left; run the command again"}
+            results[step.name] = {"status": "not run", "why": _NO_TIME}
         else:
-            results[step.name] = _process(step, min(step.limit, left), settings)
+            if step.name == "model":
+                prepared(time.monotonic() + min(step.limit, left - _LEAST))
+                left = end - time.monotonic()
+            ended = _process(step, min(step.limit, left), settings)
+            if ended["status"] == "TIME" and left < step.limit:  # it did not have what it may take
+                late, ended = True, {"status": "not run", "why": _NO_TIME}
+            results[step.name] = ended
         line = results[step.name]
         print(
             f"{step.name:<12} {line['status']:<8} {line.get('seconds', '')} {line.get('why', '')}", flush=True
         )
-        path.write_text(json.dumps({"key": key, "steps": results}, indent=1) + "\n")
-    print(f"findings: {settings.out / 'findings.jsonl'}")
-    if any(line["status"] not in ("ok", "not run") for line in results.values()):
-        return BAD
-    return LATE if late else OK
+        text = json.dumps({"key": key, "steps": results}, indent=1) + "\n"
+        write_atomic(settings.out / RESULTS, text.encode())
+    return late
 
 
-def _process(step: Step, limit: float, settings: Settings) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.gpu.day", "--step", step.name, "--out", str(settings.out)]
+def _start(what: list[str], settings: Settings, log: TextIO) -> subprocess.Popen[bytes]:
+    """This command once more, in a session of its own."""
+    command = [sys.executable, "-m", "benchmarks.gpu.day", *what, "--out", str(settings.out)]
     command += ["--device", settings.device, *(["--few"] if settings.few else [])]
-    paths = [str(_REPOSITORY), str(_REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": os.pathsep.join(p for p in paths if p),
     }
+    return subprocess.Popen(
+        command,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        cwd=REPOSITORY,
+        start_new_session=True,
+    )
+
+
+def _process(step: Step, limit: float, settings: Settings) -> dict[str, Any]:
     begin = time.monotonic()
     log = settings.out / "log.txt"
     with log.open("a") as file:
         file.write(f"\n== {step.name}, at most {limit:.0f} s\n")
         file.flush()
         at = file.tell()
-        process = subprocess.Popen(
-            command,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=_REPOSITORY,
-            start_new_session=True,
-        )
+        process = _start(["--step", step.name], settings, file)
         try:
             status = process.wait(limit)
             word = {OK: "ok", BAD: "BAD"}.get(status, f"FAILED {status}")

@@ -224,12 +224,8 @@ class CupyDevice:
         if self._lt is None:
             raise DeviceError(self.no_library)
         self._device.use()
-        if stream not in self._workspaces:  # each stream has its own; a graph's memory would not outlive it
-            pool, self._pool = self._pool, None
-            try:
-                self._workspaces[stream] = self._room(WORKSPACE, stream)
-            finally:
-                self._pool = pool
+        if stream not in self._workspaces:  # each stream has its own, since their products may overlap
+            self._workspaces[stream] = self._room(WORKSPACE, stream)
         product = Product(int(_address(q)), ldq, int(_address(w)), ldw, shape, int(_address(acc)))
         self._lt.run(product, self._workspaces[stream].ptr, WORKSPACE, self._streams[stream].ptr)
 
