@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -29,6 +30,8 @@ __all__ = [
 
 _PAUSE = 0.02
 """Seconds between two attempts to get a lock."""
+READER_SECONDS = 10.0
+"""How long a pipe is waited on until somebody reads from it."""
 _FAR = 1 << 40
 """Where a lock is put in a file on Windows: beyond the end of every file of ours that is locked."""
 
@@ -88,8 +91,21 @@ def destination(path: Path) -> tuple[Path, bool]:
 
 
 def _open_there(path: Path) -> BinaryIO:
-    """What is at ``path``, to write into; nothing is made."""
-    return open(os.open(path, os.O_WRONLY | getattr(os, "O_BINARY", 0)), "wb")
+    """What is at ``path``, to write into; nothing is made. OSError for a pipe that nobody comes to read."""
+    flags = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    give_up = time.monotonic() + READER_SECONDS
+    while True:
+        try:
+            fd = os.open(path, flags)
+        except OSError as e:
+            if e.errno != errno.ENXIO:
+                raise
+            if time.monotonic() >= give_up:
+                raise OSError(errno.ENXIO, "nobody reads what is written there") from e
+            time.sleep(_PAUSE)
+        else:
+            os.set_blocking(fd, True)
+            return open(fd, "wb")
 
 
 def _kind(mode: int) -> str:

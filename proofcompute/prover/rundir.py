@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO
 
 import numpy as np
@@ -95,6 +96,9 @@ class RunDirectory:
         odd = [p.name for p in self.path.iterdir() if p.name not in known and not p.name.startswith(".")]
         if odd:
             raise InputError(f"{self.path} holds {odd[0]}, which is no part of a run; choose another name")
+        links = [p.name for p in self.path.iterdir() if p.name in known and not S_ISREG(p.lstat().st_mode)]
+        if links:  # somebody else's file may be behind it
+            raise InputError(f"{self.path} holds {links[0]}, which is no plain file; choose another name")
         if self.receipt_path.exists():
             raise InputError(f"{self.path} holds a finished run; choose another name")
         kept = self.path / "request"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import proofcompute.files as files_module
 from cli.driver import Files, done, refused
 from proofcompute.cli.common import check_output, printable
 from proofcompute.errors import InputError, StorageError
@@ -98,6 +99,15 @@ def test_a_pipe_whose_reader_left(tmp_path: Path) -> None:
         write_atomic(pipe, bytes(1 << 20))
     thread.join()
     assert stat.S_ISFIFO(pipe.lstat().st_mode)
+
+
+def test_a_pipe_that_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waited on for a while, then an error: a command that hangs looks like one that works."""
+    monkeypatch.setattr(files_module, "READER_SECONDS", 0.1)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="nobody reads"):
+        write_atomic(tmp_path / "pipe", b"x")
+    assert os.listdir(tmp_path) == ["pipe"]
 
 
 def test_messages_and_files_do_not_mix(files: Files, tmp_path: Path) -> None:

@@ -151,7 +151,20 @@ def test_a_run_is_free_when_it_is_closed_refused_or_its_process_is_gone(tmp_path
         directory.close()
     (path / "tokens").unlink()
     (path / "tokens").mkdir()
-    with pytest.raises((InputError, StorageError)):
+    with pytest.raises(InputError, match="no plain file"):
         directory.begin(session.request)
     (path / "tokens").rmdir()
     assert RunDirectory(path).begin(session.request) == []
+
+
+@pytest.mark.parametrize("name", ["tokens", "request", "trace", "model"])
+def test_a_run_directory_of_a_stranger_leads_nowhere(tmp_path: Path, name: str) -> None:
+    """A link in it would have the node append to, or replace, a file of its own."""
+    session, path, precious = honest.session(), tmp_path / "run", tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    path.mkdir()
+    (path / name).symlink_to(precious)
+    with pytest.raises(InputError, match="no plain file"):
+        RunDirectory(path).begin(session.request)
+    assert precious.read_bytes() == b"precious"
+    assert os.listdir(path) == [name]
