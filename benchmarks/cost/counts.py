@@ -34,7 +34,7 @@ INSTRUCTIONS: Final = {
 GATHERED: Final = 1200
 """More instructions where a block's words come from several arrays: an assumption, some 75 for each of 16."""
 
-_SIGNATURE: Final = r'extern "C" __global__ void __launch_bounds__\([A-Z]+(?:, 1)?\)\s+%s\((.*?)\) \{'
+_SIGNATURE: Final = r'extern "C" __global__ void __launch_bounds__\([A-Z]+(?:, [12])?\)\s+%s\((.*?)\) \{'
 _MACRO: Final = r"#define %s\((\w+)\)((?:.*\\\n)*.*)"
 """A macro of one argument."""
 _DEVICE: Final[dict[str, tuple[tuple[str, bool | None], ...]]] = {

@@ -28,9 +28,9 @@ def everything(out: Findings, settings: Settings) -> None:
             check(out, settings)
 
 
-def _busy(k: CudaKernels) -> Any:
+def _busy(k: CudaKernels, size: int) -> Any:
     """Work that keeps the device's main stream behind the host."""
-    x = k.zeros((4096, 4096), np.float32)
+    x = k.zeros((size,), np.float32)
 
     def work() -> None:
         for _ in range(4):
@@ -86,8 +86,8 @@ def _many_checks(out: Findings, settings: Settings) -> None:
 def _uploads(out: Findings, settings: Settings) -> None:
     """Arrays that change as soon as they were taken."""
     k = settings.kernels()
-    device, work = k.device, _busy(k)
-    for size in (64, 4096, 65_536, 1 << 20, 1 << 26):
+    device, work = k.device, _busy(k, 64 if settings.few else 1 << 24)
+    for size in (64, 4096) if settings.few else (64, 4096, 65_536, 1 << 20, 1 << 26):
         wrong, times = 0, 6 if size == 1 << 26 else 40
         for i in range(times):
             work()
