@@ -60,7 +60,7 @@ class Node:
         retention: seconds for which every receipt promises that challenges are answered; by default those of
             the terms, or a week.
         terms: this node's signed terms, which every receipt names.
-        trace_bytes: most bytes of traces kept in memory.
+        trace_bytes: most bytes of traces kept in memory besides the newest one's; 0: no trace is kept.
 
     Not for several threads at once.
     """
@@ -111,7 +111,41 @@ class Node:
         Raises MismatchError or InputError if the request is not one for this model or node, ExecutionError if
         the arithmetic has no result.
         """
-        session = self._run(request, known, on_step)
+        session = self.run(request, known=known, on_step=on_step)
+        receipt = self.commit(session)
+        vocabulary, text = self.card.vocabulary, ""
+        if vocabulary is not None:
+            text = answer_text(vocabulary, request.generation, session.answer, session.reason)
+        return Answer(
+            request=request,
+            receipt=receipt.encode(),
+            outputs=session.statement().outputs,
+            tokens=tuple(session.answer),
+            text=text,
+            stop_reason=receipt.stop_reason,
+            rows=receipt.rows,
+        )
+
+    def run(
+        self,
+        request: Request,
+        *,
+        known: Sequence[int] = (),
+        on_step: Callable[[Session], None] | None = None,
+    ) -> Session:
+        """The first half of :meth:`answer`: compute, without a commitment."""
+        session = self.engine.add(request, known)
+        try:
+            while session.reason is None:
+                self.engine.step()
+                if on_step is not None:
+                    on_step(session)
+        finally:
+            self.engine.remove(session)  # one that failed or was interrupted must not run in later steps
+        return session
+
+    def commit(self, session: Session) -> Receipt:
+        """The second half of :meth:`answer`: hash the trace of a finished session, sign, keep the trace."""
         receipt = make_receipt(
             self.model,
             session,
@@ -120,20 +154,9 @@ class Node:
             retention=self.retention,
             terms=self.terms,
         )
-        trace = store(session, self.kernels)
-        self.remember(receipt, trace)
-        vocabulary, text = self.card.vocabulary, ""
-        if vocabulary is not None:
-            text = answer_text(vocabulary, request.generation, session.answer, session.reason)
-        return Answer(
-            request=request,
-            receipt=receipt.encode(),
-            outputs={name: np.asarray(rows) for name, rows in trace.statement.outputs.items()},
-            tokens=tuple(session.answer),
-            text=text,
-            stop_reason=receipt.stop_reason,
-            rows=receipt.rows,
-        )
+        if self.trace_bytes:
+            self.remember(receipt, store(session, self.kernels))
+        return receipt
 
     def open(
         self,
@@ -170,33 +193,21 @@ class Node:
         if (receipt.request_digest, receipt.model_id) != (request.digest, self.model.model_id):
             raise MismatchError("the receipt is not for this request and this model")
         answer = np.frombuffer(receipt.outputs[0][1], "<i4").tolist() if request.generation else []
-        session = self._run(request, answer, None)
+        session = self.run(request, known=answer)
         again = make_receipt(self.model, session, self.kernels, self.identity, retention=receipt.retention)
         if again.trace_root != receipt.trace_root:
             raise ExecutionError(
                 "computing this answer again gives another trace root: check this machine's memory and device"
             )
         trace = store(session, self.kernels)
-        self.remember(receipt, trace)
+        if self.trace_bytes:
+            self.remember(receipt, trace)
         return trace
 
     def remember(self, receipt: Receipt, trace: StoredTrace) -> None:
-        """Keep a trace, and forget the oldest ones beyond :attr:`trace_bytes`."""
+        """Keep a trace, and forget the oldest ones beyond :attr:`trace_bytes`; the newest one stays."""
         self._traces[receipt.digest] = trace
         self._traces.move_to_end(receipt.digest)
         kept = sum(t.nbytes for t in self._traces.values())
         while kept > self.trace_bytes and len(self._traces) > 1:
             kept -= self._traces.popitem(last=False)[1].nbytes
-
-    def _run(
-        self, request: Request, known: Sequence[int], on_step: Callable[[Session], None] | None
-    ) -> Session:
-        session = self.engine.add(request, known)
-        try:
-            while session.reason is None:
-                self.engine.step()
-                if on_step is not None:
-                    on_step(session)
-        finally:
-            self.engine.remove(session)  # one that failed or was interrupted must not run in later steps
-        return session

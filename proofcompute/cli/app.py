@@ -17,8 +17,9 @@ from proofcompute.cli import (
     device_commands,
     inspecting,
     model_commands,
+    node_commands,
     replay_command,
-    run_commands,
+    request_command,
     verify_commands,
 )
 from proofcompute.cli.common import complain, printable, rejection, tell_of_compilation
@@ -45,10 +46,10 @@ app.command("identity")(model_commands.identity)
 app.command("keygen")(model_commands.keygen)
 app.command("card")(card_commands.card)
 app.command("terms")(card_commands.terms)
-app.command("request")(run_commands.request)
-app.command("run")(run_commands.run)
+app.command("request")(request_command.request)
+app.command("run")(node_commands.run)
 app.command("challenge")(verify_commands.challenge)
-app.command("open")(run_commands.open_)
+app.command("open")(node_commands.open_)
 app.command("verify")(verify_commands.verify)
 app.command("replay")(replay_command.replay)
 app.command("verify-many")(verify_commands.verify_many)

@@ -70,7 +70,8 @@ def verify(
         progress: gets the number of rows of each cell checked.
         evidence: compare what was read with what the node signed though it is accepted. A rejection always
             says whether the node signed it (``VerificationError.attributable``), for which an opening that
-            can be read again is read twice, and one that cannot be is hashed as it comes.
+            can be read again is read twice, two attempts under the key, and one that cannot be is hashed as
+            it comes.
 
     Returns:
         What was covered, and how sure it is.
@@ -133,6 +134,7 @@ def audit(
             raise
         first = str(e)
     if again is not None and first:
+        holder.begin(request)  # an attempt of its own: whoever changes the opening meanwhile learns from it
         received(opening).seek(again)
         _reject(partial(check, progress=None, watched=True), first)
     return Verified(

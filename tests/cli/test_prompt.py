@@ -157,7 +157,7 @@ def test_one_text_is_one_stop_string(model: Model) -> None:
         made = text_request(model, "a", stops=stops)
         assert made.generation is not None
         assert made.generation.stops == ("END",)
-    with pytest.raises(InputError, match="stop strings are a tuple"):
+    with pytest.raises(InputError, match="stop strings must be a tuple"):
         Generation(9, stops="END")  # type: ignore[arg-type]
 
 

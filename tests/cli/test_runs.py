@@ -137,6 +137,8 @@ def test_the_answer_is_streamed_without_control_characters(files: Files, tmp_pat
     result = call("run", files.model, *words, "-o", run)
     assert result.status == 0
     shown, _, last = result.out.rstrip("\n").rpartition("\n")
+    assert "committed in" in last
+    shown, _, last = shown.rpartition("\n")
     assert "tokens in" in last
     assert "\N{REPLACEMENT CHARACTER}" in shown
     assert not any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in shown)

@@ -75,7 +75,7 @@ def test_a_trace_that_was_dropped_is_computed_again() -> None:
 
 
 def test_old_traces_are_forgotten_and_the_newest_stays() -> None:
-    prover = node(trace_bytes=0)
+    prover = node(trace_bytes=1)
     answers = [prover.answer(request(nonce=bytes([n] * 32))) for n in range(3)]
     assert len(prover._traces) == 1
     assert list(prover._traces) == [pc.Receipt.decode(answers[-1].receipt).digest]

@@ -1,0 +1,272 @@
+"""Commands of a node: ``run``, ``open``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proofcompute.cli.common import (
+    Device,
+    Json,
+    Out,
+    Output,
+    check_output,
+    command_line,
+    kernels,
+    load_model,
+    progress,
+    read_challenge,
+    read_prompt,
+    read_request,
+    read_terms,
+    size,
+)
+from proofcompute.cli.kinds import expect
+from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
+from proofcompute.cli.request_command import (
+    OF_THE_PROMPT,
+    Date,
+    MaxTokens,
+    MayOmit,
+    ModelFile,
+    Penalty,
+    PromptFile,
+    Raw,
+    Seed,
+    Stop,
+    Suite,
+    System,
+    Temperature,
+    TopK,
+    TopP,
+    build,
+    options_of,
+)
+from proofcompute.errors import InputError
+
+if TYPE_CHECKING:
+    from proofcompute.generation import Session
+    from proofcompute.messages import Request, Terms
+    from proofcompute.node import Node
+    from proofcompute.prover import RunDirectory
+
+__all__ = ["open_", "run"]
+
+
+def run(
+    context: typer.Context,
+    model: ModelFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the run.", show_default=False)],
+    request: Annotated[
+        Path | None, typer.Argument(metavar="REQUEST", help="Request file.", show_default=False)
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="What to ask, in place of REQUEST.")] = None,
+    prompt_file: PromptFile = None,
+    identity: Annotated[Path | None, typer.Option(help="The node's key pair; else a new one.")] = None,
+    no_commit: Annotated[
+        bool, typer.Option("--no-commit", help="Answer only; run again without this to commit.")
+    ] = False,
+    retention: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seconds for which challenges are answered (a week unless given)."),
+    ] = None,
+    terms: Annotated[
+        Path | None, typer.Option(metavar="TERMS", help="Your signed terms, which the receipt is to name.")
+    ] = None,
+    outputs: Outputs = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = 0.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    repetition_penalty: Penalty = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
+    system: System = None,
+    date: Date = None,
+    may_omit: MayOmit = False,
+    raw: Raw = False,
+    suite: Suite = "sha256",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Answer a request and write RUN/receipt, or with --prompt write RUN/request too.
+
+    An interrupted run goes on where it was when it is run again with the same request. The options from
+    --max-tokens on belong to --prompt.
+    """
+    what = read_prompt(prompt, prompt_file)
+    if (request is None) == (what is None):
+        raise InputError("give either a request file or --prompt")
+    check_outputs(outputs)
+    from proofcompute.node import Node
+    from proofcompute.prover import RunDirectory
+    from proofcompute.signing import NodeIdentity
+
+    if identity is not None:
+        expect(identity, "identity")
+    promised = None if terms is None else _terms(terms)
+    directory = RunDirectory(output)
+    if identity is not None:
+        signer = NodeIdentity.load(identity)
+    else:
+        signer = directory.own_identity() or NodeIdentity.new()
+    if what is not None and (output / "request").exists():
+        raise InputError(
+            f"{output} holds a run already; to go on with it give its request: {output / 'request'}"
+        )
+    loaded, out = load_model(model), Output(json)
+    if request is not None:
+        asked = read_request(request)
+    else:
+        options = options_of(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
+        asked = build(loaded, what or "", system, raw, date, may_omit, options)
+    if asked.node not in (b"", signer.public):
+        raise InputError(f"the request is for node {asked.node.hex()}; give its key pair with --identity")
+    asked.check(loaded.program, loaded.model_id)  # before the directory is touched
+    # the directory keeps the trace, not the node
+    node = Node(loaded, signer, device=kernels(device), retention=retention, terms=promised, trace_bytes=0)
+    try:
+        kept = directory.begin(asked)
+        directory.remember_model(model)
+        fields, session = _compute(node, asked, kept, directory, outputs, out)
+        if no_commit:
+            out.say("no commitment, no receipt")
+            out.result({**fields, "receipt": None})
+            return
+        directory.remember_identity(signer, identity)
+        out.result({**fields, **_commit(node, session, directory, out)})
+    except KeyboardInterrupt:
+        out.say()
+        if (output / "request").exists():
+            line = command_line(context, model, output / "request", leave_out=OF_THE_PROMPT)
+            out.say(f"interrupted; to go on: {line}")
+        raise
+    finally:
+        directory.close()
+
+
+def _terms(path: Path) -> Terms:
+    """The node's own terms."""
+    from proofcompute.messages import Terms
+
+    expect(path, "terms")
+    return Terms.decode(read_terms(path))
+
+
+def _compute(
+    node: Node,
+    asked: Request,
+    kept: Sequence[int],
+    directory: RunDirectory,
+    outputs: Path | None,
+    out: Output,
+) -> tuple[dict[str, object], Session]:
+    """Run a request; text appears as it is made, and each token is kept at once."""
+    from proofcompute.generation import AnswerText, answer_text
+
+    vocabulary, rule = node.card.vocabulary, asked.generation
+    text = AnswerText(vocabulary, rule.stops if rule else ()) if vocabulary else None
+    start, done, shown = time.perf_counter(), 0, 0
+
+    with progress("prompt") as advance:
+
+        def show(session: Session) -> None:
+            nonlocal done, shown
+            if not session.emitted:  # the bar is for the prompt; then the text moves
+                advance(session.done - done, session.prompt)
+                done = session.done
+            directory.log(session)
+            if text is not None:
+                out.say(text.push(*session.answer[shown:]), end="")
+            shown = len(session.answer)
+
+        session = node.run(asked, known=kept, on_step=show)
+    if text is not None:
+        out.say(text.finish(session.reason))
+    seconds = time.perf_counter() - start
+    write_outputs(outputs, session.statement().outputs)
+    out.say(f"{len(session.answer)} tokens in {seconds:.1f} s")
+    answer = None
+    if vocabulary is not None:
+        answer = answer_text(vocabulary, asked.generation, session.answer, session.reason)
+    fields: dict[str, object] = {
+        "run": str(directory.path),
+        "answer": answer,
+        "tokens": session.answer,
+        "stop_reason": session.reason,
+        "seconds": seconds,
+    }
+    return fields, session
+
+
+def _commit(node: Node, session: Session, directory: RunDirectory, out: Output) -> dict[str, object]:
+    """Sign the receipt of a run, and keep both."""
+    start = time.perf_counter()
+    receipt = node.commit(session)
+    directory.finish(session, receipt)
+    seconds, nbytes = time.perf_counter() - start, directory.receipt_path.stat().st_size
+    out.say(f"committed in {seconds:.1f} s; {directory.receipt_path}: {size(nbytes)}")
+    return {
+        "receipt": str(directory.receipt_path),
+        "receipt_bytes": nbytes,
+        "trace_root": receipt.trace_root.hex(),
+        "node": receipt.node.hex(),
+        "commit_seconds": seconds,
+    }
+
+
+def open_(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.", show_default=False)],
+    output: Out,
+    challenge: Annotated[
+        Path | None, typer.Argument(metavar="CHALLENGE", help="Challenge.", show_default=False)
+    ] = None,
+    public: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="In place of CHALLENGE: a public proof of N cells."),
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Model file, if it is not where the run had it.")] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="The node's key pair, if it is not where the run had it.")
+    ] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Open the cells that a challenge names, or those of a public proof, which follow from the receipt.
+
+    Whoever has the model file checks a public proof with verify-public, and needs no secret.
+    """
+    check_output(output)
+    if (challenge is None) == (public is None):
+        raise InputError("give either a challenge or --public")
+    from proofcompute.files import writing
+    from proofcompute.messages import Claim, public_challenge
+    from proofcompute.node import Node
+    from proofcompute.prover import RunDirectory
+    from proofcompute.signing import NodeIdentity
+
+    out, start = Output(json), time.perf_counter()
+    directory = RunDirectory(run)
+    if not run.is_dir():
+        raise InputError(f"{run} is not the directory of a run")
+    directory.receipt()  # whether the run is finished, before the model is read
+    given = None if challenge is None else read_challenge(challenge)
+    signer = directory.identity() if identity is None else NodeIdentity.load(identity)
+    path = directory.model_path() if model is None else model
+    if model is None and not path.exists():
+        raise InputError(f"the run's model {path} is gone; name the model file with --model")
+    loaded = load_model(path)
+    node = Node(loaded, signer, device=kernels(device))
+    trace, receipt = directory.stored(loaded, node.kernels)
+    node.remember(receipt, trace)
+    asked = public_challenge(Claim(receipt, trace.statement), public or 0) if given is None else given
+    rows = sum(c.b - c.a for c in asked.cells)
+    with progress("open", rows) as advance, writing(output) as stream:
+        node.open(directory.request(), receipt.encode(), asked, stream, progress=advance)
+    nbytes, seconds = output.stat().st_size, time.perf_counter() - start
+    out.say(f"{output}: {rows} cells, {size(nbytes)}, {seconds:.1f} s")
+    out.result({"opening": str(output), "cells": rows, "bytes": nbytes, "seconds": seconds})

@@ -1,0 +1,212 @@
+"""The command of a client: ``request``; and what else asks for something."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proofcompute.cli.common import (
+    Force,
+    Json,
+    Out,
+    Output,
+    check_output,
+    hex_bytes,
+    load_card,
+    read_prompt,
+)
+from proofcompute.errors import InputError
+
+if TYPE_CHECKING:
+    from proofcompute.card import HasCard
+    from proofcompute.messages import Request
+    from proofcompute.tokens import RequestOptions
+
+__all__ = [
+    "OF_THE_PROMPT",
+    "Date",
+    "MaxTokens",
+    "MayOmit",
+    "ModelFile",
+    "Penalty",
+    "PromptFile",
+    "Raw",
+    "Seed",
+    "Stop",
+    "Suite",
+    "System",
+    "Temperature",
+    "TopK",
+    "TopP",
+    "build",
+    "options_of",
+    "request",
+    "seed_bytes",
+]
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.", show_default=False)]
+MaxTokens = Annotated[int | None, typer.Option(help="Most tokens to generate (128 unless given).")]
+Temperature = Annotated[float, typer.Option(help="Divides the logits; 0 is the likeliest token.")]
+TopK = Annotated[int, typer.Option(help="Keep the K likeliest tokens; 0 keeps all.")]
+TopP = Annotated[float, typer.Option(help="Keep the likeliest tokens with this share of the mass.")]
+Penalty = Annotated[float, typer.Option(help="Weakens tokens that occurred before; 1 is off.")]
+Seed = Annotated[str | None, typer.Option(help="Sampler's seed: an integer or hex; random unless given.")]
+Stop = Annotated[list[str] | None, typer.Option(help="A text that ends the answer; may be repeated.")]
+Nonce = Annotated[str | None, typer.Option(help="32 bytes in hex, never used before; random unless given.")]
+Node = Annotated[str | None, typer.Option(metavar="PUBKEY", help="Public key (hex) of the node to ask.")]
+System = Annotated[str | None, typer.Option(help="What the system message says.")]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option("--prompt-file", metavar="FILE", help="What to ask, from a file; - is standard input."),
+]
+Date = Annotated[
+    datetime | None,
+    typer.Option(
+        metavar="DATE",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        help="What the chat template takes for now, as 2026-01-31 or 2026-01-31T12:00:00.",
+    ),
+]
+MayOmit = Annotated[
+    bool, typer.Option("--may-omit", help="The chat template may leave out messages and parts.")
+]
+Raw = Annotated[
+    bool,
+    typer.Option("--raw", help="No chat template; names of control tokens in the prompt are these."),
+]
+Suite = Annotated[str, typer.Option(help="Hash suite of the trace: sha256, keccak256 or blake3.")]
+OF_THE_PROMPT = (
+    "prompt",
+    "prompt_file",
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "seed",
+    "stop",
+    "system",
+    "raw",
+    "suite",
+)
+"""Parameters that say what to ask; a request file holds them."""
+
+
+def request(
+    model: ModelFile,
+    output: Out,
+    prompt: Annotated[str | None, typer.Option(help="What to ask.")] = None,
+    prompt_file: PromptFile = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = 0.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    repetition_penalty: Penalty = 1.0,
+    seed: Seed = None,
+    stop: Stop = None,
+    ignore_end: Annotated[
+        bool, typer.Option("--ignore-end", help="Go on after tokens that end a text.")
+    ] = False,
+    choice: Annotated[int, typer.Option(help="Which of several answers to ask for, 0 to 127.")] = 0,
+    nonce: Nonce = None,
+    node: Node = None,
+    system: System = None,
+    date: Date = None,
+    may_omit: MayOmit = False,
+    raw: Raw = False,
+    suite: Suite = "sha256",
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write a request. Keep it: a receipt is checked against it."""
+    check_output(output, keep=not force)
+    from proofcompute.files import write_atomic
+
+    what = read_prompt(prompt, prompt_file)
+    if what is None:
+        raise InputError("say what to ask: --prompt or --prompt-file (see: proofcompute request --help)")
+    options = options_of(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
+    options |= {"ignore_end": ignore_end, "choice": choice}
+    if nonce is not None:
+        options["nonce"] = hex_bytes(nonce, "the nonce")
+    if node is not None:
+        options["node"] = hex_bytes(node, "the node's public key")
+    made = build(load_card(model), what, system, raw, date, may_omit, options)
+    write_atomic(output, made.encode())
+    out, tokens = Output(json), len(made.inputs[0][1]) // 4
+    out.say(f"{output}: {tokens} prompt tokens, digest {made.digest.hex()}")
+    out.result(
+        {
+            "request": str(output),
+            "digest": made.digest.hex(),
+            "model_id": made.model_id.hex(),
+            "prompt_tokens": tokens,
+            "max_tokens": made.generation.max_tokens if made.generation else 0,
+            "text": made.text,
+            "nonce": made.nonce.hex(),
+        }
+    )
+
+
+def options_of(
+    max_tokens: int | None,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    repetition_penalty: float,
+    seed: str | None,
+    stop: list[str] | None,
+    suite: str,
+) -> RequestOptions:
+    """What was typed."""
+    from proofcompute.kernels import Sampling
+
+    return {
+        "max_tokens": max_tokens,
+        "sampling": Sampling(temperature, top_k, top_p, repetition_penalty),
+        "seed": None if seed is None else seed_bytes(seed),
+        "stops": tuple(stop or ()),
+        "suite": suite,
+    }
+
+
+def build(
+    model: HasCard,
+    prompt: str,
+    system: str | None,
+    raw: bool,
+    date: datetime | None,
+    may_omit: bool,
+    options: RequestOptions,
+) -> Request:
+    """The request for a prompt, in the chat template unless it is ``raw``."""
+    from proofcompute.tokens import Message, chat_request, text_request
+
+    if raw:
+        given = {"--system": system is not None, "--date": date is not None, "--may-omit": may_omit}
+        if wrong := [name for name, there in given.items() if there]:
+            raise InputError(f"{wrong[0]} belongs to the chat template, which --raw leaves out")
+        return text_request(model, prompt, special=True, **options)
+    if system is None:
+        return chat_request(model, prompt, date=date, may_omit=may_omit, **options)
+    if not prompt.strip():
+        raise InputError("the prompt is empty; say something")
+    talk = [Message("system", system), Message("user", prompt)]
+    return chat_request(model, talk, date=date, may_omit=may_omit, **options)
+
+
+def seed_bytes(text: str) -> bytes:
+    """The sampler's 32 bytes from what a person typed: a decimal integer, or hex (with 0x to be sure)."""
+    from proofcompute.hashing import Xof
+
+    if re.fullmatch(r"-?[0-9]+", text):
+        return Xof("sampler seed", b"integer", text.encode()).read(32)
+    try:
+        data = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise InputError(f"the seed {text[:40]!r} is neither an integer nor bytes in hex") from None
+    return Xof("sampler seed", b"bytes", data).read(32)
