@@ -53,8 +53,8 @@ def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
     if x.dtype.name in HALVES:
         raise InputError(
             f"{what} has elements of type {x.dtype}, of which no product is checked; widen A and B to "
-            "float32, which changes nothing, and claim the sums in float32: a C that was rounded to 16 bits "
-            "is off by more than a wrong product may be"
+            "float32, which changes nothing, and claim the sums in float32, as they were before they were "
+            "rounded to 16 bits"
         )
     if x.dtype.name not in allowed:
         raise InputError(f"{what} has elements of type {x.dtype}; give {' or '.join(allowed)}")
