@@ -78,5 +78,7 @@ def refuse_others(metadata: Mapping[str, Value], prefix: str, keys: Iterable[str
 def unused(metadata: Mapping[str, Value], architecture: str) -> tuple[str, ...]:
     """Keys that change nothing here and are not read, in the file's order."""
     read = ("general.architecture", "general.alignment", "general.name", "general.license", "general.type")
-    ours = (f"{architecture}.", "tokenizer.", "split.")
-    return tuple(k for k in metadata if k not in read and not k.startswith(ours))
+    ours = (f"{architecture}.", "tokenizer.ggml.", "split.")
+    return tuple(
+        k for k in metadata if k not in (*read, "tokenizer.chat_template") and not k.startswith(ours)
+    )

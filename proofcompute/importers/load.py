@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 
 from proofcompute.importers.decoder import compile_decoder
@@ -21,6 +22,9 @@ def import_gguf(
 ) -> Model:
     """The model of a GGUF file; see :func:`open_gguf` and :func:`compile_decoder` for what they raise.
 
-    ``progress`` gets (weights done, weights in all).
+    ``progress`` gets (weights done, weights in all). What was guessed or corrected is given as warnings.
     """
-    return compile_decoder(open_gguf(path), kernels, precision, progress)
+    checkpoint = open_gguf(path)
+    for note in checkpoint.notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    return compile_decoder(checkpoint, kernels, precision, progress)

@@ -331,7 +331,7 @@ def test_values_that_change_nothing_and_long_texts_do_not_refuse(tmp_path: Path)
     assert checkpoint.decoder == tiny_decoder()
     assert checkpoint.name == "n" * 1023 + "\u2026"
     assert len(checkpoint.licence) == 1024
-    assert checkpoint.unused == ("general.description", "somebody.note")
+    assert checkpoint.unused == ("general.description", "tokenizer.chat_templates", "somebody.note")
     assert checkpoint.notes == ()
 
 
