@@ -34,6 +34,17 @@ def test_devices() -> None:
     assert "auto    is cpu" in text
 
 
+def test_a_card_says_how_products_of_many_rows_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from proofcompute.backends.cuda import cublaslt
+
+    card = probing.CudaDevice("a card", 90, 1 << 34, "")
+    monkeypatch.setattr(probing, "probe", lambda: Probe((card,), 13000, "CuPy is missing"))
+    monkeypatch.setattr(cublaslt, "candidates", lambda name: iter(()))
+    said = done("devices")["devices"][2]["products"]
+    assert said.startswith("own kernels only: no libcublasLt for CUDA 13 or older; install")
+    assert f"products of many rows: {said}" in call("devices").out
+
+
 def test_cuda_fails_and_auto_does_not(files: Files, tmp_path: Path) -> None:
     message = refused("run", files.model, files.request, "-o", tmp_path / "run", "--device", "cuda")
     assert message.startswith("CUDA cannot be used: no NVIDIA driver is installed")

@@ -12,7 +12,7 @@ import synthetic
 from cuda_rig import why_not
 from cuda_rig.fake_cublaslt import FakeCublasLt
 from cuda_rig.fake_cupy import MemoryPointer, MemoryPool, Module, fake_cupy
-from cuda_rig.fake_streams import Event, Stream
+from cuda_rig.fake_streams import CUDARuntimeError, Event, Graph, Stream
 from gpu.workload import cases_of, differences
 from kernel_cases.data import Case
 from proofcompute.backends.cuda import CudaKernels, steps
@@ -66,6 +66,29 @@ def test_devices_that_are_not_there_or_too_old(cupy: Any, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(6, 1))
     with pytest.raises(DeviceError, match="sm_61"):
         CupyDevice()
+
+
+@pytest.mark.parametrize(("of", "call"), [(Stream, "synchronize"), (Graph, "launch")])
+def test_failures_of_queued_work_are_errors(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, of: Any, call: str
+) -> None:
+    device = CupyDevice()
+    x = device.zeros(4)
+    device.begin()
+    device.clear(x)
+    graph = device.end()
+
+    def failed(*arguments: object) -> None:
+        raise CUDARuntimeError(700)
+
+    def work() -> None:
+        device.replay(graph)
+        device.download(x, np.zeros(4, np.uint8))
+
+    work()
+    monkeypatch.setattr(of, call, failed)
+    with pytest.raises(DeviceError, match=r"^fake .*CUDA error 700"):
+        work()
 
 
 def test_sizes_are_compared(cupy: Any) -> None:

@@ -167,10 +167,13 @@ class CupyDevice:
         _fits(buffer, host.nbytes)
         self._now("a download")
         self._device.use()
-        if host.nbytes:
-            where = ctypes.c_void_p(host.ctypes.data)
-            _pointer(buffer).copy_to_host_async(where, host.nbytes, self._streams[stream])
-        self._streams[stream].synchronize()
+        try:
+            if host.nbytes:
+                where = ctypes.c_void_p(host.ctypes.data)
+                _pointer(buffer).copy_to_host_async(where, host.nbytes, self._streams[stream])
+            self._streams[stream].synchronize()
+        except self._failures as error:  # of any work that was queued before
+            raise DeviceError(f"{self.name} failed ({error})") from error
         self._lenders.sweep(self._events)
 
     def _events(self) -> list[Any]:
@@ -294,7 +297,10 @@ class CupyDevice:
 
     def replay(self, graph: Any) -> None:
         self._device.use()
-        graph[0].launch(self._streams[0])
+        try:
+            graph[0].launch(self._streams[0])
+        except self._failures as error:
+            raise DeviceError(f"{self.name} does not repeat a step ({error})") from error
 
     # -- other libraries -------------------------------------------------------------------------------
     def export(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
