@@ -23,8 +23,8 @@ __all__ = ["NOBODY", "TEMPLATE", "Authored", "authors_of", "common_author", "joi
 NOBODY: Final = "\x00"
 """Author of what an operation made that is not tracked."""
 TEMPLATE: Final = "\x01"
-"""Author of the template's own text, of roles, of the names of bos and eos, and of numbers."""
-_NEUTRAL: Final = (bool, int, float, type(None))
+"""Author of the template's own text, of roles, and of the names of bos and eos."""
+_NEUTRAL: Final = (bool, type(None))
 
 
 def message(i: int) -> str:
@@ -180,8 +180,8 @@ def authors_of(text: str) -> str:
 def common_author(values: Iterable[object]) -> str:
     """The author of what was made of ``values`` in a way that nobody followed.
 
-    If all texts among them have one and the same author, so has the result. Numbers change nothing; any other
-    thing (a list, an object, text that is not tracked) may hold anybody's words.
+    If all texts among them have one and the same author, so has the result. Any other thing (a list, an
+    object, text that is not tracked) may hold anybody's words, and a number may be made of them.
     """
     found: set[str] = set()
     for value in values:

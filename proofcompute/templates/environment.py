@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache, wraps
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from jinja2 import TemplateError, nodes
 from jinja2.compiler import CodeGenerator, Frame
@@ -34,6 +34,10 @@ from jinja2.utils import pass_environment
 from proofcompute.templates.authors import NOBODY, TEMPLATE, Authored, authors_of, common_author, join, shown
 
 __all__ = ["ChatEnvironment", "Refused", "compile_template"]
+
+
+_WITH_WIDTHS: Final = frozenset(("center", "indent", "replace", "truncate", "wordwrap"))
+"""Filters of texts that take numbers and do not print them."""
 
 
 class Refused(TemplateError):
@@ -104,7 +108,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             return self.now.strftime(format)
 
         del self.globals["lipsum"], self.filters["random"]
-        self.filters = {name: _authored(f) for name, f in self.filters.items()}
+        self.filters = {name: _authored(f, name in _WITH_WIDTHS) for name, f in self.filters.items()}
         self.filters |= {"tojson": _tojson, "join": _join}
         self.globals |= {"raise_exception": _raise_exception, "strftime_now": strftime_now}
 
@@ -132,13 +136,17 @@ def compile_template(source: str) -> tuple[ChatEnvironment, Template]:
     return environment, environment.from_string(source)
 
 
-def _authored(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose result has an author where all that went into it has the same."""
+def _authored(f: Callable[..., Any], widths: bool) -> Callable[..., Any]:
+    """A filter whose result has an author where all that went into it has the same.
+
+    With ``widths`` its numbers, but for the filtered value, are widths and counts: they print nothing.
+    """
     first = 1 if hasattr(f, "jinja_pass_arg") else 0
 
     @wraps(f)
     def filtered(*args: Any, **kwargs: Any) -> Any:
-        found, author = f(*args, **kwargs), common_author([*args[first:], *kwargs.values()])
+        found, given = f(*args, **kwargs), [*args[first:], *kwargs.values()]
+        author = common_author([v for i, v in enumerate(given) if not (i and widths and type(v) is int)])
         if type(found) is Authored:  # Jinja's own pieces in it, such as the spaces of an indentation
             return Authored(found, authors_of(found).replace(NOBODY, author))
         return Authored(found, author) if type(found) is str else found
@@ -181,7 +189,8 @@ def _tojson(
     parts: list[str] = []
     for i, piece in enumerate(pieces):
         if i % 2 == 0:
-            parts.append(Authored(piece, TEMPLATE))
+            # of the structure, numbers may be anybody's
+            parts.append(Authored(piece, "".join(NOBODY if c.isdigit() else TEMPLATE for c in piece)))
             continue
         text = texts[int(piece)]
         authors = (
