@@ -111,6 +111,7 @@ def test_the_librarys_product_is_captured(cupy: Any, library: FakeCublasLt, n: i
     kernels, key = CudaKernels(CupyDevice(), products="library"), Key()
     x, w = kernels.array(floats("mixed", n, 16)), kernels.weight(matrix(1, 8, 16, bias=False))
     out: Any = kernels.zeros((n, 8), np.float32)
+    library.products.clear()  # what was tried at the start
 
     def step(places: Any) -> None:
         out[...] = kernels.linear(x, w, 2)
@@ -131,7 +132,7 @@ def test_many_requests_decode_with_the_library(cupy: Any, library: FakeCublasLt)
     kernels = CudaKernels(CupyDevice(), products="library")
     _, found = run(m, [asked] * count, kernels)
     assert set(found) == {synthetic.prove(m, asked).receipt.encode()}
-    assert any(n == count for _, n, _ in library.products)
+    assert sum(n == count for _, n, _ in library.products) > 10
     assert kernels.refused == []
 
 

@@ -81,7 +81,7 @@ def test_what_it_does_not_take(m: int, d: int, offset: int) -> None:
 def test_failures_are_errors() -> None:
     with pytest.raises(DeviceError, match=r"cublasLtCreate of cuBLASLt 13\.1 fails \(cublasStatus_t 1\)"):
         bound(FakeCublasLt(starts=False))
-    fake = FakeCublasLt(algorithms=False)
+    fake = FakeCublasLt(algorithms=0)
     lt = bound(fake)
     with pytest.raises(DeviceError, match=r"no algorithm for \(32, 4, 8\)"):
         run(lt, 32, 4, 8)
@@ -115,8 +115,21 @@ def test_the_library_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
-@pytest.mark.parametrize("fake", [FakeCublasLt(starts=False), FakeCublasLt(algorithms=False), None])
-def test_without_it_products_are_our_kernels(cupy: Any, monkeypatch: pytest.MonkeyPatch, fake: Any) -> None:
+@pytest.mark.parametrize(
+    ("fake", "why"),
+    [
+        (None, "no libcublasLt"),
+        (FakeCublasLt(starts=False), "cublasLtCreate of cuBLASLt 13.1 fails (cublasStatus_t 1)"),
+        (FakeCublasLt(off=1), "cuBLASLt 13.1 computes another product of int8 matrices"),
+        (FakeCublasLt(algorithms=0), "cuBLASLt has no algorithm for (33, 8, 64)"),
+        (FakeCublasLt(algorithms=1), ""),
+    ],
+)
+def test_without_it_products_are_our_kernels(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, fake: Any, why: str
+) -> None:
+    """The last one computes what is tried at the start, and nothing else."""
+
     def find(driver: int | None) -> Any:
         if fake is None:
             raise DeviceError("no libcublasLt")
@@ -124,13 +137,11 @@ def test_without_it_products_are_our_kernels(cupy: Any, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(cupy_device, "find_cublaslt", find)
     device = CupyDevice()
+    assert (device.no_library, device.library) == (why, not why)
     kernels = CudaKernels(device)
     x, w = floats("mixed", 32, 16), matrix(1, 8, 16, bias=False)
     assert kernels.linear(x, w, 2).tobytes() == NumpyKernels().linear(x, w, 2).tobytes()
-    started = fake is not None and fake.starts
-    assert device.library == started
-    assert bool(device.no_library) != started
-    assert bool(kernels.routes.refused) == started
+    assert bool(kernels.routes.refused) == (not why)
 
 
 def test_devices_say_whether_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,15 @@ class Thing:
 
 
 class FakeCublasLt:
-    """In place of the shared library. ``algorithms`` = False: it knows none for any product."""
+    """In place of the shared library.
 
-    def __init__(self, version: int = 130100, *, algorithms: bool = True, starts: bool = True) -> None:
+    ``algorithms``: how many products it knows one for; ``off``: what is added to every accumulator.
+    """
+
+    def __init__(
+        self, version: int = 130100, *, algorithms: int = 1 << 30, starts: bool = True, off: int = 0
+    ) -> None:
+        self.off = off
         self.algorithms = algorithms
         self.starts = starts
         self.products: list[tuple[int, int, int]] = []
@@ -149,8 +155,9 @@ class FakeCublasLt:
         shapes, asked = self._shapes(*things), self._get(preference, "preference")
         if isinstance(shapes, int) or asked is None or wanted != 1:
             return shapes if isinstance(shapes, int) else INVALID_VALUE
-        ctypes.c_int.from_address(count).value = int(self.algorithms)
-        if self.algorithms:  # remembers what it was told, as an algorithm does
+        known, self.algorithms = self.algorithms > 0, self.algorithms - 1
+        ctypes.c_int.from_address(count).value = int(known)
+        if known:  # remembers what it was told, as an algorithm does
             aligned = [asked.attributes.get(i, 256) for i in (5, 6, 7, 8)]
             numbers = [*shapes[:3], *aligned, asked.attributes.get(1, 0)]
             ctypes.memmove(results, (ctypes.c_uint64 * 8)(*numbers), 64)
@@ -186,7 +193,7 @@ class FakeCublasLt:
             ctypes.memset(workspace, 0x5A, 64)  # which nobody else may be using
             left = matrix(a, k, m, lda, ctypes.c_int8).T.astype(np.int32)
             right = matrix(b, k, n, ldb, ctypes.c_int8).astype(np.int32)
-            matrix(d, m, n, ldc, ctypes.c_int32)[...] = left @ right
+            matrix(d, m, n, ldc, ctypes.c_int32)[...] = left @ right + self.off
 
         on.enqueue(work)
         return SUCCESS

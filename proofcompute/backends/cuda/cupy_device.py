@@ -74,15 +74,26 @@ class CupyDevice:
         self._peers: set[int] = set()
         self._workspaces: dict[int, Any] = {}
         self._lt: CublasLt | None = None
-        try:
-            self._lt = CublasLt(find_cublaslt(runtime.driverGetVersion() // 1000))
-            self.no_library = ""
-        except DeviceError as error:
-            self.no_library = str(error)
-        self.library = self._lt is not None
+        self.no_library = ""
         self._modules: dict[str, Any] = {}
         self._kernels: dict[str, Any] = {}
         self._kernel("add")  # whether there is machine code for the device, before any work is begun
+        try:
+            self._lt = CublasLt(find_cublaslt(runtime.driverGetVersion() // 1000))
+            self._try_library(self._lt.name)
+        except DeviceError as error:
+            self._lt, self.no_library = None, str(error)
+        self.library = self._lt is not None
+
+    def _try_library(self, name: str) -> None:
+        """DeviceError unless a small product is right: what is bound may be another library than was read."""
+        n, m, d = 33, 8, 64
+        q, w = (np.resize(np.arange(-127, 128, dtype=np.int8), (rows, d)) for rows in (n, m))
+        acc, found = self.allocate(4 * n * m), np.empty((n, m), np.int32)
+        self.gemm(self.upload(q), d, self.upload(w), d, (n, m, d), acc)
+        self.download(acc, found)
+        if found.tobytes() != (q.astype(np.int32) @ w.astype(np.int32).T).tobytes():
+            raise DeviceError(f"{name} computes another product of int8 matrices")
 
     def allocate(self, size: int, stream: int = 0) -> Buffer:
         self._device.use()
