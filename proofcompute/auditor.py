@@ -25,10 +25,11 @@ from proofcompute.messages import (
     draw_cells,
     require_within,
 )
+from proofcompute.messages.signed import one_signer
 from proofcompute.model import Model
 from proofcompute.verifier import Key, Verified, replay
 from proofcompute.verifier.claim import check_receipt, naming
-from proofcompute.verifier.verify import verify
+from proofcompute.verifier.verify import audit, holder_for
 
 __all__ = ["CELLS", "Auditor", "Cells"]
 
@@ -54,7 +55,8 @@ class Auditor:
         patience: the most seconds that this auditor waits for an opening, whatever terms allow.
 
     Verifications are counted in the key's own log (:attr:`attempts`), since each takes a little of its
-    soundness. Raises VerificationError if the terms do not hold (steps 1 to 3).
+    soundness. Raises VerificationError if the terms do not hold (steps 1 to 3), InputError for a node
+    or a patience that is none.
     """
 
     def __init__(
@@ -71,6 +73,9 @@ class Auditor:
         self.kernels = kernels_for(device) if isinstance(device, str) else device
         self.node = node
         self.retention = retention
+        if not patience >= 0:
+            raise InputError(f"an auditor waits 0 seconds or more, not {patience}")
+        one_signer(node)
         with about(model_id=self.card.model_id):
             self.terms = None if terms is None else check_terms(terms, node)
         self.patience = patience
@@ -132,26 +137,18 @@ class Auditor:
         rows of each cell checked.
 
         VerificationError if receipt or opening fail a step, or the opening came after :meth:`deadline`;
-        InputError if request and challenge are not this auditor's, or ``waited`` is missing.
+        InputError if request and challenge are not this auditor's, or ``waited`` is missing; MismatchError as
+        :meth:`claim`.
         """
-        self._checker()
-        if waited is not None:
-            claim = self.claim(request, receipt)
-            with naming(claim):
-                require_within(waited, self.deadline(claim))
-        elif self.terms is not None:
+        holder = holder_for(self._checker(), challenge)
+        if waited is None and self.terms is not None:
             raise InputError("terms set a deadline: say how many seconds the opening took (waited)")
         stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
-        return verify(
-            self._checker(),
-            request,
-            receipt,
-            challenge,
-            stream,
-            kernels=self.kernels,
-            node=self.node,
-            progress=progress,
-        )
+        claim = self.claim(request, receipt)  # whatever this auditor asks of a receipt, and not a part of it
+        with naming(claim):
+            if waited is not None:
+                require_within(waited, self.deadline(claim))
+            return audit(holder, request, claim, challenge, stream, kernels=self.kernels, progress=progress)
 
     def audit(
         self,

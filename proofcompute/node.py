@@ -22,6 +22,7 @@ from proofcompute.generation import Engine, Session, answer_text
 from proofcompute.kernels import Array, Kernels
 from proofcompute.limits import GIB
 from proofcompute.messages import Challenge, Receipt, Request, Terms
+from proofcompute.messages.frames import require_signer
 from proofcompute.model import Model
 from proofcompute.prover import RETENTION, StoredTrace, make_receipt, open_cells, store
 from proofcompute.signing import NodeIdentity
@@ -188,8 +189,7 @@ class Node:
         if kept is not None:
             self._traces.move_to_end(receipt.digest)
             return kept
-        if receipt.node != self.public:
-            raise MismatchError("the receipt was signed by another node")
+        require_signer(receipt, self.identity)  # before anything is computed for whoever made it up
         if (receipt.request_digest, receipt.model_id) != (request.digest, self.model.model_id):
             raise MismatchError("the receipt is not for this request and this model")
         answer = np.frombuffer(receipt.outputs[0][1], "<i4").tolist() if request.generation else []

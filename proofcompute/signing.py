@@ -81,6 +81,7 @@ class NodeIdentity:
         return NodeIdentity(secrets.token_bytes(32))
 
     @property
+    @sealed
     def public(self) -> bytes:
         """The public key, 32 bytes."""
         from Crypto.PublicKey import ECC
@@ -88,6 +89,7 @@ class NodeIdentity:
         key = ECC.construct(curve="Ed25519", seed=self.seed)
         return bytes(key.public_key().export_key(format="raw"))
 
+    @sealed
     def sign(self, digest: bytes) -> bytes:
         """Signature of a digest, 64 bytes."""
         from Crypto.PublicKey import ECC

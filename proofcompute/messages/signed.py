@@ -12,11 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Protocol, Self, TypedDict, TypeVar
+from typing import ClassVar, Final, Protocol, Self, TypedDict, TypeVar
 
 from proofcompute import hashing, wire
 from proofcompute.errors import (
     FormatError,
+    InputError,
     LimitError,
     MismatchError,
     UnsupportedError,
@@ -41,6 +42,7 @@ __all__ = [
     "decode_suite",
     "decode_tail",
     "decoded",
+    "one_signer",
     "require_addressed",
 ]
 
@@ -48,6 +50,8 @@ MAX_SECONDS = 2**32 - 1
 """The longest retention that a message can state."""
 MAX_NUMERICS = 2**32 - 1
 """The greatest version of the arithmetic that a message can state."""
+KEY: Final = 32
+"""Bytes of a node's public key, as requests name it."""
 TAIL = 6
 """Elements at the end of every receipt: numerics, terms, retention, scheme, node, signature."""
 
@@ -246,11 +250,26 @@ def decoded(decode: Callable[[bytes], _Message], data: bytes, what: str) -> _Mes
     return message
 
 
-def check_signer(message: SignedBy, *wanted: bytes | None) -> None:
-    """Step 2: the node is each of ``wanted`` (None and empty: any), and its signature holds."""
-    for key in wanted:
-        if key and key != message.node:
-            raise VerificationError(2, "signed by another node", expected=key.hex(), found=message.node.hex())
+def one_signer(node: bytes | None, *named: bytes | None) -> bytes | None:
+    """Who must have signed, as the verifier itself says in several places; None if it says so nowhere.
+
+    ``node`` is the caller's argument, ``named`` are the keys in its request and in the terms that it holds;
+    None and, in messages, empty stand for any. MismatchError if two differ: no node can satisfy that, so it
+    is no node's fault. InputError if ``node`` is no public key.
+    """
+    if node is not None and (type(node) is not bytes or len(node) != KEY):
+        raise InputError(f"a node's public key is {KEY} bytes")
+    keys = {key for key in (node, *named) if key}
+    if len(keys) > 1:
+        shown = ", ".join(sorted(key.hex() for key in keys))
+        raise MismatchError(f"request, terms and the node that you name are not of one node: {shown}")
+    return keys.pop() if keys else None
+
+
+def check_signer(message: SignedBy, wanted: bytes | None) -> None:
+    """Step 2: the node is the one ``wanted`` (None: any), and its signature holds."""
+    if wanted is not None and wanted != message.node:
+        raise VerificationError(2, "signed by another node", expected=wanted.hex(), found=message.node.hex())
     if not signature_holds(message.node, message.signed_digest, message.signature):
         raise VerificationError(2, "the node's signature does not hold")
 

@@ -23,6 +23,7 @@ from proofcompute.messages.signed import (
     decode_numerics,
     decode_signer,
     decoded,
+    one_signer,
 )
 from proofcompute.numerics import NUMERICS
 from proofcompute.signing import ED25519, NodeIdentity
@@ -150,11 +151,11 @@ def check_terms(data: bytes, node: bytes | None = None) -> Terms:
     """The terms that a node sent, once they hold.
 
     VerificationError if they do not decode (step 1), are not signed by ``node`` (2; None: by
-    whoever they name), or name another version of the arithmetic (3).
+    whoever they name), or name another version of the arithmetic (3); InputError if ``node`` is no key.
     """
     terms = decoded(Terms.decode, data, "terms")
     with about(node=terms.node):
-        check_signer(terms, node)
+        check_signer(terms, one_signer(node))
         check_numerics(terms.numerics)
     return terms
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from proofcompute import hashing, wire
 from proofcompute.attempts import RECORD, Attempt, FileLog, Log, MemoryLog, read_records, write_records
 from proofcompute.card import ModelCard
-from proofcompute.errors import FormatError, LimitError
+from proofcompute.errors import FormatError, InputError, LimitError, StorageError
 from proofcompute.field import P31
-from proofcompute.files import read_private, write_atomic
+from proofcompute.files import is_plain, read_private, write_atomic
 from proofcompute.freivalds import SecretColumns
 from proofcompute.given import StrPath, path_of
 from proofcompute.hashing import DIGEST
@@ -133,12 +134,17 @@ class Key:
 
         From then on a key that was in memory only counts its attempts in this file. A key that is in a file
         already stays with that one; what is written here is a copy, which begins with the same count.
-        StorageError if the file system refuses.
+        InputError if this key is at ``path`` already with a log of its own, which would be lost; StorageError
+        if the file system refuses.
         """
         path = path_of(path)
-        if isinstance(self.log, FileLog) and self.log.path == path.absolute():
+        if isinstance(self.log, FileLog) and _is_file(self.log.path, path):
             return  # it is there, with every attempt
         body = self.body()
+        if _begins(path, body):
+            raise InputError(
+                f"{path} is this key already, and counts its own attempts: load it, or choose another name"
+            )
 
         def written(attempts: Sequence[Attempt]) -> Log:
             records = write_records(attempts, body[-DIGEST:])
@@ -163,6 +169,25 @@ class Key:
         anchor = data[end - DIGEST : end]
         key.log = FileLog(path, end, anchor, data[end:])
         return key
+
+
+def _is_file(kept: Path, path: Path) -> bool:
+    """Whether both are names of one file, whatever links and detours are between."""
+    try:
+        return kept == path.absolute() or kept.samefile(path)
+    except OSError:
+        return False
+
+
+def _begins(path: Path, body: bytes) -> bool:
+    """Whether what is at ``path`` is a plain file that begins with ``body``."""
+    try:
+        if not path.exists() or not is_plain(path):
+            return False
+        with path.open("rb") as stream:
+            return stream.read(len(body)) == body
+    except OSError as e:
+        raise StorageError(f"cannot read {path}, which is to be replaced: {e.strerror or e}") from e
 
 
 def decode_body(data: bytes) -> tuple[Key, int]:

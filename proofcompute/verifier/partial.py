@@ -69,7 +69,8 @@ class PartialKey:
     entries: list[Entry] = field(repr=False)
     """Of the weights that are done, in program order."""
     _fd: int
-    _link: bytes
+    _link: bytes = field(repr=False)
+    """All of the first frame at first, which holds the seed."""
 
     @staticmethod
     @contextmanager

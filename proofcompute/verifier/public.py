@@ -19,12 +19,12 @@ from collections.abc import Callable
 from typing import BinaryIO, cast
 
 from proofcompute import wire
-from proofcompute.errors import FormatError, LimitError, VerificationError
+from proofcompute.errors import FormatError, InputError, LimitError, VerificationError
 from proofcompute.freivalds import DerivedColumns
 from proofcompute.hashing import Transcript
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Challenge, Claim, OpeningHead, Request, public_challenge
-from proofcompute.messages.frames import Frames
+from proofcompute.messages.frames import Frames, place
 from proofcompute.messages.received import received
 from proofcompute.model import Model
 from proofcompute.verifier.claim import check_receipt, naming
@@ -57,13 +57,16 @@ def verify_public(
     ``detects_share`` of the result hold for cells that the prover could not choose; here it may try receipts
     until the cells suit it, and ``grinding_bits`` says how many: hiding a share f takes about (1 - f)^-count.
 
-    Raises as :func:`proofcompute.verifier.verify`, and InputError if ``count`` is less than 1. If the trace
-    has no more cells than ``count``, the proof is of all of them.
+    Raises as :func:`proofcompute.verifier.verify`, and InputError if ``count`` is less than 1 or
+    ``opening`` cannot be read again. If the trace has no more cells than ``count``, the proof is of all of
+    them.
     """
     claim = check_receipt(model, request, receipt, node)
     with naming(claim):
         challenge = public_challenge(claim, count)
-        start = opening.tell()
+        start = place(opening)
+        if start is None:
+            raise InputError("a public proof is read twice: give a file or bytes, not a pipe")
         read = hashlib.blake2b(), hashlib.blake2b()
         absorbed, checked = (_watched(opening, state) for state in read)
         seed = transcript_seed(claim, challenge, absorbed)

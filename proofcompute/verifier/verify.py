@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO, Final, NoReturn
 
-from proofcompute.errors import Cell, InputError, VerificationError
+from proofcompute.errors import Cell, InputError, StorageError, VerificationError
 from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Kernels
 from proofcompute.limits import GIB, MIB
@@ -34,7 +34,7 @@ from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import Verified
 
-__all__ = ["audit", "verify"]
+__all__ = ["audit", "holder_for", "verify"]
 
 _LONG: Final = MIB
 """Bytes that cells open on average, from which they are checked beside one another."""
@@ -71,7 +71,7 @@ def verify(
         evidence: compare what was read with what the node signed though it is accepted. A rejection always
             says whether the node signed it (``VerificationError.attributable``), for which an opening that
             can be read again is read twice, two attempts under the key, and one that cannot be is hashed as
-            it comes.
+            it comes. Where a second attempt cannot be counted any more, the first rejection stands.
 
     Returns:
         What was covered, and how sure it is.
@@ -85,9 +85,7 @@ def verify(
             that of another request that was verified under this key.
         StorageError: the attempt cannot be counted in the key's file.
     """
-    holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
-    if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
-        raise InputError("the challenge asks for other openings than this key needs; make one for this key")
+    holder = holder_for(key, challenge)
     claim = check_receipt(holder.card, request, receipt, node)
     with naming(claim):
         return audit(
@@ -102,6 +100,14 @@ def verify(
         )
 
 
+def holder_for(key: Key | Model, challenge: Challenge) -> Holder:
+    """What checks products; InputError if the challenge was made for who holds something else."""
+    holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
+    if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
+        raise InputError("the challenge asks for other openings than this key needs; make one for this key")
+    return holder
+
+
 def audit(
     holder: Holder,
     request: Request,
@@ -111,7 +117,7 @@ def audit(
     *,
     kernels: Kernels,
     progress: Callable[[int], None] | None,
-    evidence: bool,
+    evidence: bool = False,
 ) -> Verified:
     """:func:`verify` for any holder, from step 6 on."""
     require_ieee()
@@ -126,17 +132,20 @@ def audit(
     beside = _long(claim, challenge) and most * kernels.lead() <= _BESIDE
     again = None if evidence else place(opening)
     check = partial(_check_opening, holder, claim, challenge, opening, kernels, beside=beside)
-    size, first = 0, ""
+    size, first = 0, None
     try:
         size = check(progress=progress, watched=again is None)
     except VerificationError as e:
         if again is None:
             raise
-        first = str(e)
-    if again is not None and first:
-        holder.begin(request)  # an attempt of its own: whoever changes the opening meanwhile learns from it
+        first = e
+    if again is not None and first is not None:
+        try:  # an attempt of its own: whoever changes the opening meanwhile learns from it
+            holder.begin(request)
+        except (InputError, StorageError):  # it cannot be counted, so it is not made; rejected it is
+            raise first from first.__cause__
         received(opening).seek(again)
-        _reject(partial(check, progress=None, watched=True), first)
+        _reject(partial(check, progress=None, watched=True), str(first))
     return Verified(
         cells=sum(c.b - c.a for c in challenge.cells),
         total=claim.statement.cells,

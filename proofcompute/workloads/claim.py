@@ -20,7 +20,7 @@ from proofcompute.hashing import Xof
 from proofcompute.kernels import Array
 from proofcompute.limits import MAX_CELL_ROWS
 from proofcompute.messages.challenge import distinct
-from proofcompute.messages.signed import check_numerics, check_request, check_signer, decoded
+from proofcompute.messages.signed import check_numerics, check_request, check_signer, decoded, one_signer
 from proofcompute.messages.terms import Terms, check_promise
 from proofcompute.workloads.commitment import MatrixId
 from proofcompute.workloads.messages import (
@@ -125,16 +125,15 @@ def check_product_receipt(
         The claim, from which rows are drawn.
 
     Raises VerificationError if the receipt fails a step or C is not the one that it names (step 5),
-    InputError if ``c`` is no matrix.
+    InputError if ``c`` is no matrix, or request, terms and ``node`` are of different nodes.
     """
-    if node is not None and len(node) != 32:
-        raise InputError(f"a node's public key has 32 bytes, not {len(node)}")
+    signer = one_signer(node, request.node, terms.node if terms is not None else None)
     if type(receipt) is not bytes:
         raise InputError("a receipt is given as the bytes that the node sent")
     with about(request_digest=request.digest):
         found = decoded(ProductReceipt.decode, receipt, "product receipt")  # 1
         with about(node=found.node, receipt_digest=found.digest):
-            check_signer(found, node, request.node, terms.node if terms is not None else None)  # 2
+            check_signer(found, signer)  # 2
             check_numerics(found.numerics)  # 3
             check_request(found, request)  # 4
             shape = (found.c.dtype, found.c.rows, found.c.width)

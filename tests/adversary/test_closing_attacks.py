@@ -30,10 +30,18 @@ from adversary.forger import (
 from adversary.hints import HINTS
 from adversary.openings import CELLS, OPENINGS
 from adversary.rows import ROWS_AND_PROOFS
-from proofcompute.errors import Cell, MismatchError, VerificationError
-from proofcompute.messages import OpeningEnd, frame_digest, frames_digest
+from proofcompute.errors import (
+    Cell,
+    LimitError,
+    MismatchError,
+    ProofcomputeError,
+    StorageError,
+    VerificationError,
+)
+from proofcompute.messages import OpeningEnd, Request, frame_digest, frames_digest
 from proofcompute.prover import open_cells
 from proofcompute.verifier import Verified, verify
+from proofcompute.verifier.holders import KeyHolder
 from proofcompute.wire import read_frame
 
 UNREADABLE = {
@@ -215,6 +223,28 @@ def test_an_opening_that_changes_while_it_is_read_is_nobody_s(cheats: bool) -> N
     error = judged(good, Grows(good.opening, len(good.opening) // 2))
     assert isinstance(error, VerificationError)
     assert (error.step, error.attributable) == (6, False)
+
+
+@pytest.mark.parametrize("error", [LimitError("the most"), StorageError("full")])
+def test_a_rejection_stands_where_a_second_look_cannot_be_counted(
+    error: ProofcomputeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node must not escape it because the key was used up, or its disk is full, in this very moment."""
+    attack = ATTACKS["a padding bit set"][0]()
+    expected, begin, calls = attack.rejection(), KeyHolder.begin, 0
+
+    def once(holder: KeyHolder, request: Request) -> float:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise error
+        return begin(holder, request)
+
+    monkeypatch.setattr(KeyHolder, "begin", once)
+    found = attack.rejection()
+    assert calls == 2
+    assert (found.step, str(found), found.attributable) == (expected.step, str(expected), False)
+    assert found.receipt_digest == expected.receipt_digest
 
 
 class Endless:

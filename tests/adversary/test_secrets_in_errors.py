@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -246,8 +246,9 @@ class Stops:
 def test_a_key_that_is_not_finished(tmp_path: Path) -> None:
     path, seed = tmp_path / "key", SEED
     secrets = secrets_of(keygen(model(), KERNELS, seed=seed).columns, model().program)
-    with PartialKey.begin(path, model().card, 2, seed):
-        pass
+    with PartialKey.begin(path, model().card, 2, seed) as begun:
+        assert not any(s in data for data in shown(begun) for s in secrets)
+    assert found(raised(lambda: write_key(Stops(0), KERNELS, path)), secrets) == []
     assert found(raised(lambda: write_key(Stops(3), KERNELS, path)), secrets) == []
     there = partial_path(path)
     with there.open("r+b") as file:
@@ -257,6 +258,22 @@ def test_a_key_that_is_not_finished(tmp_path: Path) -> None:
     with there.open("r+b") as file:
         file.write(b"\xff")
     assert found(raised(lambda: progress_of(there)), secrets) == []
+
+
+def test_a_node_that_cannot_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    from Crypto.PublicKey import ECC
+
+    node = NodeIdentity(SEED)
+    seen: list[BaseException] = [raised(lambda: node.sign(cast(bytes, "text")))]
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ECC, "construct", fail)
+    seen += [raised(lambda: node.sign(bytes(32))), raised(lambda: node.public)]
+    for error in seen:
+        assert found(error, [SEED]) == []
+        assert {f.f_code.co_name for f in frames(error)}.isdisjoint({"sign", "public", "new", "construct"})
 
 
 # -- sealed ------------------------------------------------------------------------------------------------

@@ -81,6 +81,26 @@ def test_a_key_that_was_saved_counts_in_its_file(tmp_path: Path) -> None:
     assert first.stat().st_mode & 0o777 == 0o600
 
 
+def test_saving_a_key_never_takes_attempts_away(path: Path) -> None:
+    """Under another name of its file, or over a copy that was used meanwhile."""
+    key, beside = Key.load(path), Key.load(path)
+    beside.log.attempt()  # which ``key`` has not read yet
+    soft, hard, copy = (path.with_name(name) for name in ("soft", "hard", "copy"))
+    soft.symlink_to(path)
+    hard.hardlink_to(path)
+    (path.parent / "sub").mkdir()
+    for name in (path, soft, hard, path.parent / "sub" / ".." / path.name):
+        key.save(name)
+        assert count(path) == 4
+    assert beside.log.attempt() == 5
+    shutil.copy2(path, copy)
+    assert Key.load(copy).log.attempt() == 6
+    for again in (key, Key.decode(path.read_bytes()), synthetic.key()):
+        with pytest.raises(InputError, match="counts its own attempts"):
+            again.save(copy)
+    assert (count(copy), count(path)) == (6, 5)
+
+
 def test_who_counted_in_memory_counts_in_the_file_from_then_on(tmp_path: Path) -> None:
     """A verification that began before the key was saved, in another thread."""
     key = synthetic.key()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_what_does_not_belong_together_is_the_callers_mistake() -> None:
     stranger = pc.Node(synthetic.model(), device=synthetic.KERNELS)
     with pytest.raises(pc.MismatchError, match="another node"):
         stranger.answer(asked)
-    with pytest.raises(pc.MismatchError, match="another node"):
+    with pytest.raises(pc.MismatchError, match="not signed by this identity"):
         stranger.open(replace(asked, node=b""), answer.receipt, challenge)
     with pytest.raises(pc.MismatchError, match="not for this request"):
         node().open(request(nonce=bytes(32)), answer.receipt, challenge)
@@ -180,6 +181,61 @@ def test_receipts_are_under_the_terms_that_the_auditor_holds() -> None:
         assert e.value.step == 5
     with pytest.raises(pc.InputError):
         node(terms=TERMS, retention=599).answer(asked)
+
+
+@pytest.mark.parametrize("holds", ["key", "model"])
+def test_what_is_asked_of_a_receipt_is_asked_before_its_cells_too(holds: str) -> None:
+    """Whether or not somebody measured how long the opening took."""
+    key, prover = pc.keygen(synthetic.model(), synthetic.KERNELS), node(retention=60)
+    held: pc.Key | pc.Model = key if holds == "key" else synthetic.model()
+    first, second = request(max_tokens=3), request(max_tokens=4)
+    answers = [prover.answer(asked) for asked in (first, second)]
+    challenges = [auditor(held).challenge(a.request, a.receipt, 3) for a in answers]
+    openings = [prover.open(a.request, a.receipt, c) for a, c in zip(answers, challenges, strict=True)]
+    for waited in (None, 1.0):
+        strict = auditor(held, retention=61)
+        with pytest.raises(pc.VerificationError, match="too short a time"):
+            strict.check(first, answers[0].receipt, challenges[0], openings[0], waited=waited)
+    verifier = auditor(held)
+    verifier.claim(first, answers[0].receipt)
+    with pytest.raises(pc.MismatchError, match="nonce"):
+        verifier.check(second, answers[1].receipt, challenges[1], openings[1])
+    assert key.log.attempts == []
+
+
+def test_an_auditor_that_names_two_nodes_blames_neither() -> None:
+    stranger, asked = pc.NodeIdentity(bytes([3] * 32)), request()
+    receipt = node().answer(asked).receipt
+    others = Terms.of(stranger, base=2, rate=10, retention=600).encode()
+    claims: tuple[dict[str, Any], ...] = ({"node": stranger.public}, {"terms": others})
+    for wanted in claims:
+        with pytest.raises(pc.MismatchError, match="not of one node"):
+            auditor(**wanted).claim(asked, receipt)
+        with pytest.raises(pc.VerificationError, match="another node") as e:
+            auditor(**wanted).claim(replace(asked, node=b""), receipt)
+        assert e.value.step == 2
+    wrong: tuple[dict[str, Any], ...] = ({"node": b"short"}, {"node": b""}, {"patience": float("nan")})
+    for bad in wrong:
+        with pytest.raises(pc.InputError):
+            auditor(**bad)
+
+
+@pytest.mark.parametrize("change", ["outputs", "no outputs", "root", "another node"])
+def test_a_receipt_that_somebody_made_up_costs_a_node_nothing(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request()
+    receipt = pc.Receipt.decode(node().answer(asked).receipt)
+    forged = {
+        "outputs": replace(receipt, outputs=((receipt.outputs[0][0], b"abc"),)),
+        "no outputs": replace(receipt, outputs=()),
+        "root": replace(receipt, trace_root=bytes(32)),
+        "another node": replace(receipt, node=bytes(32)),
+    }[change]
+    prover = node()
+    monkeypatch.setattr(prover, "run", lambda *_, **__: pytest.fail("it was computed"))
+    with pytest.raises(pc.MismatchError, match="not signed"):
+        prover.open(asked, forged.encode(), Challenge(forged.digest, (pc.Cell(0, 0, 1),)))
 
 
 def test_terms_of_another_node_or_changed_ones_are_rejected() -> None:

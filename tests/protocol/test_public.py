@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 import synthetic
 from adversary.mutants import Turncoat
-from proofcompute.errors import VerificationError
+from proofcompute.errors import InputError, VerificationError
 from proofcompute.messages import Claim, Receipt, public_challenge
 from proofcompute.verifier import Verified, verify_public
 from proofcompute.wire import decode, encode, read_frame, write_frame
@@ -41,6 +42,17 @@ def test_an_honest_public_proof_passes() -> None:
     result = check(run, opening)
     assert result.cells == CELLS
     assert result.soundness_bits == pytest.approx(-math.log2(2.0**-106 + 2.0**-97), abs=1e-6)
+
+
+def test_a_public_proof_from_a_pipe_is_the_callers_mistake() -> None:
+    run, opening = public_run()
+    reader, writer = os.pipe()
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream, pytest.raises(InputError, match="read twice"):
+        verify_public(
+            run.model, run.session.request, run.receipt.encode(), CELLS, stream, kernels=synthetic.KERNELS
+        )
+    assert check(run, opening).cells == CELLS
 
 
 def test_cells_do_not_depend_on_the_signature() -> None:

@@ -286,7 +286,18 @@ def test_retention_and_terms() -> None:
         prove(terms=Terms.of(NODE, base=0, rate=1, retention=2 * RETENTION)).receipt.retention
         == 2 * RETENTION
     )
-    assert step(lambda: check(kept, terms=Terms.of(OTHER, base=5, rate=3, retention=100))) == 2
+    others = Terms.of(OTHER, base=5, rate=3, retention=100)
+    for wanted in ({"terms": others}, {"node": OTHER.public}):  # no receipt for this request could be right
+        with pytest.raises(MismatchError, match="not of one node"):
+            check(kept, **wanted)
+    asked = product_request(a, b, device=DEVICE)
+    relayed = prove_product(asked, a, b, NODE, device=DEVICE)
+
+    def check_relayed(**wanted: Any) -> ProductClaim:
+        return check_product_receipt(asked, relayed.receipt.encode(), relayed.c, device=DEVICE, **wanted)
+
+    assert step(lambda: check_relayed(terms=others)) == 2
+    assert step(lambda: check_relayed(node=OTHER.public)) == 2
     for promise in ({"retention": 99, "terms": terms}, {"retention": 1 << 32}, {"retention": -1}):
         with pytest.raises(InputError, match="retention"):
             prove(**promise)
