@@ -137,12 +137,9 @@ class Node:
         """The first half of :meth:`answer`: compute, without a commitment."""
         session = self.engine.add(request, known)
         try:
-            while session.reason is None:
-                self.engine.step()
-                if on_step is not None:
-                    on_step(session)
+            self.engine.run(session, on_step)
         finally:
-            self.engine.remove(session)  # one that failed or was interrupted must not run in later steps
+            self.engine.remove(session)  # one that was interrupted must not run in later steps
         return session
 
     def commit(self, session: Session) -> Receipt:

@@ -3,105 +3,43 @@
 One step takes every request's pending rows (a piece of its prompt, or its last token), concatenates them and
 runs each segment once. Rows depend on earlier rows of their own request only, so what a request's trace holds
 does not depend on who else was in the step, nor on how its prompt was cut.
+
+A step that has no result (a value overflows, an index lies outside its table) does not say whose rows are at
+fault. So it is repeated with one session at a time: those that fail alone leave with their error, and the
+others go on as if nobody had been beside them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 
-from proofcompute.errors import InputError, MismatchError
+from proofcompute.errors import ExecutionError, InputError, MismatchError
+from proofcompute.generation.session import Session, SessionRows
 from proofcompute.generation.stop import stop_reason
 from proofcompute.interpreter import run
-from proofcompute.kernels import I32, U64, Array, Kernels, Sampling
+from proofcompute.kernels import I32, Kernels
 from proofcompute.messages import Generation, Request, require_addressed
 from proofcompute.model import Model
 from proofcompute.placement import Placement
 from proofcompute.program import Span
 from proofcompute.source import ComputeProducts, Products, Source
-from proofcompute.statement import Statement, draws
+from proofcompute.statement import draws
 from proofcompute.trace import Trace
 
-__all__ = ["Engine", "Session"]
+__all__ = ["Engine"]
 
 CHUNK = 256
 """Rows of one request in one step, at most."""
+_FAILURES: Final = (ExecutionError, InputError, MemoryError)
+"""What a session's own rows can bring about in a step; a DeviceError is nobody's."""
 
 
-@dataclass(eq=False)
-class Session:
-    """One request while it runs."""
-
-    number: int
-    request: Request
-    inputs: Mapping[str, Array]
-    prompt: int
-    """Rows of the input."""
-    trace: Trace
-    answer: list[int] = field(default_factory=list)
-    """Tokens generated so far (or, when a run is resumed, known from before)."""
-    outputs: dict[str, Array] = field(default_factory=dict)
-    """Output rows of a program that does not generate."""
-    draws: Array | None = None
-    """The random numbers of rows whose token is drawn, uint64 [capacity, 2]."""
-    done: int = 0
-    """Rows computed."""
-    emitted: int = 0
-    """Answer tokens computed; differs from the answer's length only while a resumed run catches up."""
-    reason: str | None = None
-    """Why it stopped; None while it runs."""
-
-    @property
-    def known(self) -> int:
-        """Rows whose public input is known."""
-        if self.request.generation is None:
-            return self.prompt
-        return min(self.prompt + len(self.answer), self.trace.capacity)
-
-    def statement(self) -> Statement:
-        """The public claim of a finished session."""
-        if self.reason is None:
-            raise InputError("the run is not finished")
-        program = self.trace.program
-        if program.feedback:
-            outputs: dict[str, Array] = {program.outputs[0]: np.array(self.answer, np.int32)}
-        else:
-            outputs = {name: self.trace.memory.host(rows) for name, rows in self.outputs.items()}
-        return self.request.statement(program, self.inputs, outputs)
-
-
-class _SessionRows:
-    """RowReader over the traces of running sessions."""
-
-    def __init__(self, kernels: Kernels) -> None:
-        self.sessions: dict[int, Session] = {}
-        self._kernels = kernels
-
-    def read(self, name: str, span: Span) -> Array:
-        return self.sessions[span.trace].trace.arrays[name][span.a : span.b]
-
-    def prefix(self, name: str, span: Span) -> Array:
-        return self.sessions[span.trace].trace.arrays[name][: span.b]
-
-    def write(self, name: str, span: Span, rows: Array) -> None:
-        session = self.sessions[span.trace]
-        buffer = session.trace.arrays.get(name)
-        if buffer is not None:
-            self._kernels.put(buffer, span.a, span.b, rows)
-        if name in session.outputs:
-            self._kernels.put(session.outputs[name], span.a, span.b, rows)
-
-    def sampling(self, trace: int) -> Sampling:
-        generation = self.sessions[trace].request.generation
-        return generation.sampling if generation else Sampling()
-
-    def draws(self, span: Span) -> U64:
-        rows = self.sessions[span.trace].draws
-        if rows is None:
-            raise InputError("this request draws no tokens")
-        return rows[span.a : span.b]
+_Failure = ExecutionError | InputError | MemoryError
+_Result = tuple[Sequence[Session], Sequence[Span], I32 | _Failure | None]
+"""Sessions, the rows that a step computed of each, and the tokens emitted; or why the only session failed."""
 
 
 class _Key:
@@ -129,7 +67,7 @@ class Engine:
         self.kernels = kernels
         self.chunk = chunk
         self.vocabulary = model.card.vocabulary
-        self._rows = _SessionRows(kernels)
+        self._rows = SessionRows(kernels)
         self._placed = Placement(model.program, model.weights, kernels)
         self._sources = [
             Source(self._rows, w, products or ComputeProducts(w.matrix)) for w in self._placed.weights
@@ -177,25 +115,59 @@ class Engine:
             self._decoding = [], _Key()
 
     def step(self) -> list[Session]:
-        """Run pending rows of every unfinished session; returns the sessions that got a token or finished."""
+        """Run pending rows of every unfinished session; returns those that got a token, finished or failed.
+
+        A session that fails is removed with its :attr:`Session.error`; the others do not notice.
+
+        Raises DeviceError if the device is at fault, and then every session is as it was.
+        """
         live = list(self._rows.sessions.values())
         if not live:
             return []
         spans = [Span(s.number, s.done, min(s.done + self.chunk, s.known)) for s in live]
-        for session in live:
-            session.trace.settle(session.request.suite, session.done)
-        key = self._key(live, spans)
-        tokens = self.kernels.step(
-            key, spans, lambda places: self._compute(live, [Span(*p) for p in places], hashing=key is None)
-        )
-        changed = self._advance(live, spans, tokens)
+        for some, part, result in self._results(live, spans):
+            if isinstance(result, _FAILURES):
+                self._fail(some[0], result)
+            else:
+                self._advance(some, part, result)
         for session in live:
             suite = session.request.suite
-            if session.reason is None:
+            if session.running:
                 session.trace.hash_ahead(suite, session.done, self.kernels)
-            elif self.kernels.ahead:
+                continue
+            self.remove(session)
+            if session.reason is not None and self.kernels.ahead:
                 session.trace.grow(suite, session.done, self.kernels)
-        return changed
+        return [s for s in live if s.emitted or not s.running]
+
+    def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
+        """What a step of all sessions gives or, if that fails, what steps of each one do."""
+        key = self._key(live, spans)
+        try:
+            return [(live, spans, self._run(live, spans, key))]
+        except _FAILURES as error:
+            if len(live) == 1:
+                return [(live, spans, error)]
+        results: list[_Result] = []
+        for session, span in zip(live, spans, strict=True):
+            one: tuple[list[Session], list[Span]] = [session], [span]
+            try:
+                results.append((*one, self._run(*one, None)))
+            except _FAILURES as error:
+                results.append((*one, error))
+        return results
+
+    def _run(self, live: Sequence[Session], spans: Sequence[Span], key: _Key | None) -> I32 | None:
+        """One step of some sessions; they do not get on with it yet, and it may be run again."""
+        for session in live:
+            session.trace.settle(session.request.suite, session.done)
+        return self.kernels.step(
+            key, spans, lambda places: self._compute(live, [Span(*p) for p in places], hashing=key is None)
+        )
+
+    def _fail(self, session: Session, error: _Failure) -> None:
+        session.reason = None  # tokens that go on after the end have found it
+        session.error = error.with_traceback(None)  # its frames hold arrays of the step
 
     def _key(self, live: list[Session], spans: Sequence[Span]) -> _Key | None:
         """The same for steps in which the same sessions decode one token each."""
@@ -230,9 +202,8 @@ class Engine:
                     session.trace.hash_segment(session.request.suite, index, span.b, self.kernels)
         return tokens
 
-    def _advance(self, live: Sequence[Session], spans: Sequence[Span], tokens: I32 | None) -> list[Session]:
-        changed, at = [], 0
-        program = self.model.program
+    def _advance(self, live: Sequence[Session], spans: Sequence[Span], tokens: I32 | None) -> None:
+        at, program = 0, self.model.program
         for session, span in zip(live, spans, strict=True):
             session.done = span.b
             if not program.feedback:
@@ -241,13 +212,11 @@ class Engine:
             else:
                 n = span.b - max(span.a, session.prompt - 1)
                 if n > 0 and tokens is not None:
-                    self._take(session, [int(t) for t in tokens[at : at + n]])
+                    try:
+                        self._take(session, [int(t) for t in tokens[at : at + n]])
+                    except MismatchError as error:
+                        self._fail(session, error)
                     at += n
-            if session.reason is not None:
-                self.remove(session)
-            if session.reason is not None or session.emitted:
-                changed.append(session)
-        return changed
 
     def _take(self, session: Session, tokens: Sequence[int]) -> None:
         generation = session.request.generation or Generation(1)
@@ -283,7 +252,14 @@ class Engine:
             session.draws[a:b] = draws(session.request.draw_seed, a, b)
 
     def run(self, session: Session, on_step: Callable[[Session], None] | None = None) -> None:
-        """Step until ``session`` is finished, calling ``on_step`` after each step in which it got tokens."""
+        """Step until ``session`` is finished, calling ``on_step`` after each step.
+
+        Raises the session's error if it fails: ExecutionError if the arithmetic has no result, MismatchError
+        if the tokens known from before are not those of its request.
+        """
         while session.reason is None:
-            if session in self.step() and on_step is not None:
+            self.step()
+            if session.error is not None:
+                raise session.error
+            if on_step is not None:
                 on_step(session)

@@ -139,10 +139,12 @@ def smoothed(checkpoint: Checkpoint, model: Model, kernels: Kernels, one_limb: b
     products = _Observed(ComputeProducts(model.matrix))
     engine = Engine(model, kernels, products=products)
     piece = min(PIECE, model.program.context)
+    sessions = []
     for a in range(0, len(tokens), piece):
         data = np.array(tokens[a : a + piece], "<i4").tobytes()
-        engine.add(Request(model.model_id, (("tokens", data),), bytes(32), Generation(1)))
-    engine.step()
+        sessions.append(engine.add(Request(model.model_id, (("tokens", data),), bytes(32), Generation(1))))
+    for session in sessions:
+        engine.run(session)
     scales: dict[str, _Scale] = {}
     for i in range(checkpoint.decoder.layers):
         scales |= _of_block(checkpoint, products.seen, i, one_limb)

@@ -79,12 +79,16 @@ def _run(
     answer = claim.statement.outputs[program.outputs[0]].tolist() if program.feedback else []
     # whoever is addressed, the verifier runs it for itself
     session = (engine := Engine(model, kernels, node=request.node)).add(request, answer)
+    before = 0
+
+    def on_step(session: Session) -> None:
+        nonlocal before
+        done, before = session.done - before, session.done
+        if progress is not None:
+            progress(done)
+
     try:
-        while session.reason is None:
-            before = session.done
-            engine.step()
-            if progress is not None:
-                progress(session.done - before)
+        engine.run(session, on_step)
     except MismatchError as e:  # request and answer fit the model: only a token can differ
         number = session.emitted + 1
         raise VerificationError(9, f"token {number} of the answer is not the one that the model gives") from e

@@ -78,7 +78,7 @@ def by_step(kernels: Kernels, model: Model, ran: list[Launched]) -> list[list[tu
     tokens = np.zeros(PROMPT, "<i4").tobytes()
     session = engine.add(Request(model.model_id, (("tokens", tokens),), bytes(32), Generation(ANSWER)))
     steps = []
-    while session.reason is None:
+    while session.running:
         ran.clear()
         engine.step()
         steps.append([plain(x) for x in ran if x.kernel in kernel_files()])

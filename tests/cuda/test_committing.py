@@ -153,23 +153,24 @@ def test_a_step_that_fails_is_run_again(count: int, monkeypatch: pytest.MonkeyPa
     """What was hashed beside it is hashed again, after it was written again."""
     monkeypatch.setattr(trace_module, "TOGETHER", 1)
     m = synthetic.model()
-    request = synthetic.request(m, "Hello, world", max_tokens=3)
     devices = [EmulatedDevice(name=f"device {i}") for i in range(count)]
     kernels: Any = CudaKernels(devices[0]) if count == 1 else SpreadKernels(devices)
     kernels.ahead = 1
-    engine = Engine(m, kernels)
-    session = engine.add(request)
-    matrix = m.weights["block.1.ffn.down"]
-    scale: Any = getattr(kernels, "parts", [kernels])[-1].weight(matrix).scale
-    whole = scale.host()
-    scale[...] = np.full_like(whole, np.nan)
-    with pytest.raises(NonFiniteError):
-        engine.step()
-    assert all("sha256_rows" in [name for name, _ in device.launches] for device in devices)
-    scale[...] = whole
-    engine.run(session)
-    receipt = make_receipt(m, session, kernels, synthetic.NODE).encode()
-    assert receipt == synthetic.prove(m, request).receipt.encode()
+    engine = Engine(m, kernels, chunk=6)
+    bad, fine = (engine.add(synthetic.request(m, p, max_tokens=3)) for p in ("a prompt", "Hello, world"))
+    engine.step()
+    for part in getattr(kernels, "parts", [kernels]):
+        part._on.join()  # rows that are being hashed may be written then
+    bad.trace.arrays["k_scale.1"][2] = np.float32(np.nan)
+    for device in devices:
+        device.launches.clear()
+    engine.step()
+    assert isinstance(bad.error, NonFiniteError)
+    for device in devices:  # by the step of both and by that of each
+        assert [name for name, _ in device.launches].count("sha256_rows") >= 3
+    engine.run(fine)
+    receipt = make_receipt(m, fine, kernels, synthetic.NODE).encode()
+    assert receipt == synthetic.prove(m, fine.request).receipt.encode()
 
 
 def test_trees_grow_beside_other_requests() -> None:
@@ -187,7 +188,7 @@ def test_trees_grow_beside_other_requests() -> None:
     kernels = CudaKernels(device)
     engine = Engine(m, kernels)
     short, long = (engine.add(synthetic.request(m, max_tokens=n)) for n in (2, 5))
-    while short.reason is None:
+    while short.running:
         engine.step()
     assert queued[-2:] == [("sha256_trees", 1), ("move_rows", 1)]
     engine.run(long)

@@ -49,7 +49,7 @@ def requests(m: Model, path: Path) -> list[Request]:
 def run(m: Model, path: Path, kernels: Kernels) -> list[Session]:
     engine = Engine(m, kernels)
     sessions = [engine.add(r) for r in requests(m, path)]
-    while any(s.reason is None for s in sessions):
+    while any(s.running for s in sessions):
         engine.step()
     return sessions
 

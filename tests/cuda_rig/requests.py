@@ -20,11 +20,11 @@ __all__ = ["overflowing", "run", "several"]
 def run(
     m: Model, requests: Sequence[Request], kernels: Kernels, chunk: int = 64
 ) -> tuple[list[Session], list[bytes]]:
-    """All requests at once: the finished sessions and their receipts."""
+    """All requests at once: the finished sessions and their receipts. Raises the error of one that fails."""
     engine = Engine(m, kernels, chunk=chunk)
     sessions = [engine.add(r) for r in requests]
-    while any(s.reason is None for s in sessions):
-        engine.step()
+    for session in sessions:
+        engine.run(session)
     return sessions, [make_receipt(m, s, kernels, synthetic.NODE).encode() for s in sessions]
 
 

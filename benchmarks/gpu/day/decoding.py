@@ -52,7 +52,7 @@ def decoding(out: Findings, settings: Settings) -> None:
         engine = Engine(model, k)
         sessions = [engine.add(asked(model, 4 if few else 64, tokens, ignore_end=True)) for _ in range(batch)]
         steps = []
-        while any(s.reason is None for s in sessions):
+        while any(s.running for s in sessions):
             begin = time.perf_counter()
             engine.step()
             steps.append(time.perf_counter() - begin)

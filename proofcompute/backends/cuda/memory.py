@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,7 @@ from proofcompute.backends.cuda.array import DeviceArray, Position, side_by_side
 from proofcompute.backends.cuda.launcher import Given, Launcher, i64
 from proofcompute.backends.cuda.placing import placed
 from proofcompute.backends.cuda.steps import Steps
-from proofcompute.errors import FormatError, InputError
+from proofcompute.errors import FormatError, InputError, ProofcomputeError
 from proofcompute.kernels import Array, Matrix, Place
 from proofcompute.numerics.memory import HOST
 
@@ -167,7 +167,8 @@ class DeviceMemory:
         """Inside, rows of rotary tables are looked up once: every layer asks for the same.
 
         Not for longer: a step's rows may be at positions that device memory names. A step that fails may be
-        run again, and then writes rows that are being hashed beside it: what follows waits for that.
+        run again, and then writes rows that are being hashed beside it: what follows waits for that. What its
+        other checks found is no other step's.
         """
         self._turns = {}
         done = False
@@ -178,6 +179,8 @@ class DeviceMemory:
             self._turns = None
             if not done:
                 self._on.join()
+                with suppress(ProofcomputeError):
+                    self.look()
 
     def look(self) -> None:
         """Raise the error of the first check that found something."""
