@@ -92,12 +92,16 @@ class _Known:
 
 @final
 class MemoryLog:
-    """The log of a key that is in no file."""
+    """The log of a key that is in no file: of the process that made it, and of none that is forked from it.
+
+    A forked process has a copy of key and log, and each would count its own half.
+    """
 
     def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
         self._known = _Known(attempts)
         self._lock = Lock()
         self._moved: Log | None = None
+        self._process = os.getpid()
 
     @property
     def attempts(self) -> Sequence[Attempt]:
@@ -106,6 +110,7 @@ class MemoryLog:
 
     def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
         """See Log."""
+        self._require_here()
         with self._lock:
             if self._moved is not None:
                 return self._moved.attempt(nonce, digest)
@@ -115,12 +120,20 @@ class MemoryLog:
     def move(self, place: Callable[[Sequence[Attempt]], Log]) -> Log:
         """The log that ``place`` makes of the attempts so far; it gets those that are made here from now on.
 
-        None is made in between, and none is lost by who still counts here.
+        None is made in between, and none is lost by who still counts here. StorageError in a forked process.
         """
+        self._require_here()
         with self._lock:
             if self._moved is None:
                 self._moved = place(self._known.attempts)
             return self._moved
+
+    def _require_here(self) -> None:
+        if self._moved is None and os.getpid() != self._process:
+            raise StorageError(
+                "this key counts its attempts in the memory of another process, which cannot see those made "
+                "here: save it to a file before processes are forked, or make a key in each"
+            )
 
 
 @final

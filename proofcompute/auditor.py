@@ -110,7 +110,7 @@ class Auditor:
 
         Fewer than ``cells`` are drawn if the trace has fewer. ``"all"`` is a full audit. ``seed`` is for
         tests: whoever knows it before the receipt knows the cells. Raises as :meth:`claim`, and InputError if
-        the auditor holds nothing to check cells with.
+        the auditor holds nothing to check cells with or a cell that is named does not exist.
         """
         claim, hints = self.claim(request, receipt), isinstance(self.holds, Key)
         self._checker()
@@ -118,6 +118,8 @@ class Auditor:
             named = draw_cells(claim, cells, seed)
         else:
             named = all_cells(claim) if cells == "all" else tuple(cells)
+        for cell in named:  # later it would be the node that cannot open one
+            claim.statement.check_cell(cell)
         return Challenge(claim.receipt.digest, named, hints=hints, tables=hints)
 
     def check(

@@ -22,7 +22,7 @@ from proofcompute.cli import (
     request_command,
     verify_commands,
 )
-from proofcompute.cli.common import complain, printable, rejection, tell_of_compilation
+from proofcompute.cli.common import complain, rejection, tell_of_compilation
 from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.supported import summary
 from proofcompute.version import __version__
@@ -120,7 +120,7 @@ def _text(error: Exception) -> str:
 
 
 def _report(as_json: bool, text: str, status: int, fields: dict[str, object] | None = None) -> int:
-    complain(printable(text))
+    complain(text)
     if as_json:
         print(json.dumps({**(fields or {}), "error": text}), flush=True)
     return status

@@ -74,7 +74,7 @@ def printable(text: str) -> str:
 
 def complain(text: str) -> None:
     """One message on standard error."""
-    print(f"proofcompute: {text}", file=sys.stderr, flush=True)
+    print(f"proofcompute: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class Output:

@@ -18,7 +18,6 @@ from proofcompute.cli.common import (
     command_line,
     complain,
     kernels,
-    printable,
     progress,
     size,
 )
@@ -42,7 +41,7 @@ def import_(
     start = time.perf_counter()
     checkpoint = open_gguf(source)
     for note in checkpoint.notes:
-        complain("note: " + printable(note))
+        complain(f"note: {note}")
     with progress("import") as advance:
         model = compile_decoder(checkpoint, kernels(device), precision, lambda done, total: advance(1, total))
     model.save(output)

@@ -15,7 +15,6 @@ from proofcompute.cli.common import (
     hex_bytes,
     kernels,
     load_model,
-    printable,
     progress,
     read_challenge,
     read_receipt,
@@ -302,7 +301,7 @@ def check_many(out: Output, verifier: Verifier, directories: Sequence[Path]) -> 
             state, text = "verified", f"{found.cells} of {found.total} cells"
             fields = _accepted(checked, verifier, time.perf_counter() - start, public=False)
         count[state] += 1
-        out.say(f"{directory}: {state.upper() if state == 'rejected' else state}: {printable(text)}")
+        out.say(f"{directory}: {state.upper() if state == 'rejected' else state}: {text}")
         out.result({"directory": str(directory), "state": state, **fields})
     out.say(", ".join(f"{number} {state}" for state, number in count.items()))
     out.result(count)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from proofcompute.errors import Cell, ExecutionError, FormatError, InputError, LimitError, VerificationError
+from proofcompute.errors import (
+    Cell,
+    DeviceError,
+    ExecutionError,
+    FormatError,
+    InputError,
+    LimitError,
+    VerificationError,
+)
 from proofcompute.interpreter import GroupRows, Needs, needs, run
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Challenge, Claim, OpeningHead, Part, cut
@@ -113,7 +121,10 @@ def check_cell(
     kernels: Kernels,
     opened: Opened,
 ) -> Cell:
-    """Steps 1 and 7 to 10 of one cell, which is returned."""
+    """Steps 1 and 7 to 10 of one cell, which is returned.
+
+    DeviceError if this backend has no room for a cell of this size: that says nothing about the node.
+    """
     part = _part(claim, challenge, opened)
     program, suite, cell, need = holder.card.program, claim.receipt.suite, opened.cell, opened.need
     try:
@@ -125,6 +136,8 @@ def check_cell(
         run(program, cell.segment, [span], Source(rows, weights, products), kernels)  # 8, 9
     except FormatError as e:
         raise VerificationError(7, str(e), cell=cell) from e
+    except LimitError as e:  # how large everything is follows from program and cell, not from what was opened
+        raise DeviceError(f"{cell} cannot be checked on this device: {e}") from e
     except (ExecutionError, InputError) as e:  # an operation may refuse what the node opened, too
         raise VerificationError(8, f"the arithmetic has no result: {e}", cell=cell) from e
     if products.made != len(need.sites):

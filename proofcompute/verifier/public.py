@@ -96,7 +96,7 @@ class _Watched:
     def read(self, size: int) -> bytes:
         """As the stream's."""
         data = self._stream.read(size)
-        self._state.update(data)
+        self._state.update(data or b"")  # None of a stream that does not wait, which is refused further out
         return data
 
 

@@ -84,6 +84,7 @@ def verify(
         MismatchError: the verifier's own weights are not those of the model id; or the request's nonce is
             that of another request that was verified under this key.
         StorageError: the attempt cannot be counted in the key's file.
+        DeviceError: the backend cannot compute a cell of this size, or not by IEEE 754.
     """
     holder = holder_for(key, challenge)
     claim = check_receipt(holder.card, request, receipt, node)

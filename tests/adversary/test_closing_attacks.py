@@ -32,6 +32,7 @@ from adversary.openings import CELLS, OPENINGS
 from adversary.rows import ROWS_AND_PROOFS
 from proofcompute.errors import (
     Cell,
+    DeviceError,
     LimitError,
     MismatchError,
     ProofcomputeError,
@@ -245,6 +246,19 @@ def test_a_rejection_stands_where_a_second_look_cannot_be_counted(
     assert calls == 2
     assert (found.step, str(found), found.attributable) == (expected.step, str(expected), False)
     assert found.receipt_digest == expected.receipt_digest
+
+
+def test_a_device_that_is_too_small_for_a_cell_blames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much an operation takes follows from program and cell: no node can cause that, nor be rejected."""
+    good = case(honest(), Cell(BLOCK_1, 4, 6))
+
+    def too_small(*_: object, **__: object) -> None:
+        raise LimitError("so many positions are too many here")
+
+    monkeypatch.setattr(type(KERNELS), "attention", too_small)
+    for stream in (io.BytesIO(good.opening), Once(good.opening)):
+        with pytest.raises(DeviceError, match="cannot be checked on this device"):
+            judged(good, stream)
 
 
 class Endless:

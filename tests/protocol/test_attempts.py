@@ -81,6 +81,27 @@ def test_a_key_that_was_saved_counts_in_its_file(tmp_path: Path) -> None:
     assert first.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_process_does_not_count_for_itself(tmp_path: Path) -> None:
+    """What is in memory would be counted in two places, each half of the whole; a file is one place."""
+    key = synthetic.key()
+    kept = synthetic.key()
+    kept.save(tmp_path / "key")
+    key.log.attempt()
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        for use in (key.log.attempt, lambda: key.save(tmp_path / "other")):
+            try:
+                use()
+            except StorageError:
+                refused += 1
+        kept.log.attempt()
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    assert (key.log.attempt(), kept.log.attempt()) == (2, 2)
+
+
 def test_saving_a_key_never_takes_attempts_away(path: Path) -> None:
     """Under another name of its file, or over a copy that was used meanwhile."""
     key, beside = Key.load(path), Key.load(path)

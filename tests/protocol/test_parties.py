@@ -203,6 +203,14 @@ def test_what_is_asked_of_a_receipt_is_asked_before_its_cells_too(holds: str) ->
     assert key.log.attempts == []
 
 
+@pytest.mark.parametrize("cell", [pc.Cell(99, 0, 1), pc.Cell(0, 5, 500), pc.Cell(-1, 0, 1), pc.Cell(0, 3, 3)])
+def test_a_challenge_names_cells_that_exist(cell: pc.Cell) -> None:
+    asked = request()
+    receipt = node().answer(asked).receipt
+    with pytest.raises(pc.InputError):
+        auditor().challenge(asked, receipt, [cell])
+
+
 def test_an_auditor_that_names_two_nodes_blames_neither() -> None:
     stranger, asked = pc.NodeIdentity(bytes([3] * 32)), request()
     receipt = node().answer(asked).receipt
