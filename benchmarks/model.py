@@ -8,13 +8,13 @@ from secrets import token_bytes
 import numpy as np
 
 from proofcompute.devices import kernels_for
-from proofcompute.generation import Engine, Session
+from proofcompute.generation import Session
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.importers.located import packaged_smollm2
-from proofcompute.kernels import Kernels
 from proofcompute.messages import Generation, Request
-from proofcompute.model import Model
+from proofcompute.node import Node
+from proofcompute.signing import NodeIdentity
 from proofcompute.tokens import Tokenizer
 
 __all__ = ["Bench"]
@@ -26,20 +26,18 @@ class Bench:
     """The demo model with everything that a benchmark runs on it."""
 
     def __init__(self, device: str, precision: str = "w8a16") -> None:
-        self.kernels: Kernels = kernels_for(device)
         checkpoint = open_gguf(packaged_smollm2())
-        self.model: Model = compile_decoder(checkpoint, self.kernels, precision)
+        kernels = kernels_for(device)
+        model = compile_decoder(checkpoint, kernels, precision)
+        self.node = Node(model, NodeIdentity(bytes(32)), device=kernels)
         self.tokens = Tokenizer(checkpoint.vocabulary).encode(ENGLISH.read_text(), special=False)
-        self.engine = Engine(self.model, self.kernels)
         self.run(8, 4)  # compile every kernel
 
     def request(self, prompt: int, count: int) -> Request:
         """The first ``prompt`` tokens of the English text, ``count`` tokens to generate."""
         data = np.array(self.tokens[:prompt], "<i4").tobytes()
-        return Request(self.model.model_id, (("tokens", data),), token_bytes(32), Generation(count))
+        return Request(self.node.card.model_id, (("tokens", data),), token_bytes(32), Generation(count))
 
     def run(self, prompt: int, count: int) -> Session:
         """Run a request to its end."""
-        session = self.engine.add(self.request(prompt, count))
-        self.engine.run(session)
-        return session
+        return self.node.run(self.request(prompt, count))

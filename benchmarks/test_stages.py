@@ -5,7 +5,6 @@ Run: ``make bench PYTEST_ARGS=benchmarks/test_stages.py`` (add ``-s`` for the ta
 
 from __future__ import annotations
 
-import io
 import time
 from typing import Any
 
@@ -13,15 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.model import Bench
+from proofcompute.auditor import Auditor
 from proofcompute.bench.timing import alternating, compared, phases
 from proofcompute.errors import Cell
 from proofcompute.generation import Session
-from proofcompute.messages import Challenge, Claim, Receipt, all_cells
-from proofcompute.prover import make_receipt, open_cells, store
-from proofcompute.signing import NodeIdentity
-from proofcompute.verifier import Verified, keygen, verify
-
-NODE = NodeIdentity(bytes(32))
+from proofcompute.messages import Challenge, Receipt
+from proofcompute.verifier import Verified, keygen
 
 
 class Timed:
@@ -47,35 +43,31 @@ def test_stages(bench: Bench, benchmark: Any) -> None:
     """One request of 64 prompt and 448 generated tokens, from key to full audit, which is benchmarked."""
     _compile(bench)
     timed = Timed()
-    key = timed("key generation", lambda: keygen(bench.model, bench.kernels), lambda k: len(k.encode()))
-    session = bench.engine.add(bench.request(64, 448))
-    timed("prefill 64", bench.engine.step)
-    timed(f"decode {448 - 1}", lambda: bench.engine.run(session), lambda _: 4 * len(session.answer))
+    node = bench.node
+    key = timed("key generation", lambda: keygen(node.model, node.kernels), lambda k: len(k.encode()))
+    request = bench.request(64, 448)
+    session = node.engine.add(request)
+    timed("prefill 64", node.engine.step)
+    timed(f"decode {448 - 1}", lambda: node.engine.run(session), lambda _: 4 * len(session.answer))
     receipt: Receipt = timed(
-        "commit and sign",
-        lambda: make_receipt(bench.model, session, bench.kernels, NODE),
-        lambda r: len(r.encode()),
+        "commit and sign", lambda: node.commit(session, keep=False), lambda r: len(r.encode())
     )
-    trace, request, data = store(session, bench.kernels), session.request, receipt.encode()
-    last = receipt.rows - 1
+    node.commit(session)  # its trace is kept, so that opening does not compute it again
+    auditor, data, last = Auditor(key, device=node.kernels), receipt.encode(), receipt.rows - 1
 
-    def opened(challenge: Challenge) -> io.BytesIO:
-        out = io.BytesIO()
-        open_cells(bench.model, trace, receipt, challenge, out, NODE)
-        out.seek(0)
-        return out
+    def opened(challenge: Challenge) -> bytes:
+        return node.open(request, receipt, challenge)
 
-    def check(challenge: Challenge, opening: io.BytesIO) -> Verified:
-        opening.seek(0)
-        return verify(key, request, data, challenge, opening, kernels=bench.kernels)
+    def check(challenge: Challenge, opening: bytes) -> Verified:
+        return auditor.check(request, data, challenge, opening)
 
     for name, segment in (("embedding", 0), ("block", 15), ("head", 31)):
-        one = Challenge(receipt.digest, (Cell(segment, last, last + 1),))
-        opening = timed(f"open one {name} cell", lambda c=one: opened(c), lambda o: len(o.getvalue()))
+        one = auditor.challenge(request, data, [Cell(segment, last, last + 1)])
+        opening = timed(f"open one {name} cell", lambda c=one: opened(c), len)
         check(one, opening)
         timed(f"verify one {name} cell", lambda c=one, o=opening: check(c, o))
-    every = Challenge(receipt.digest, all_cells(Claim(receipt, trace.statement)))
-    opening = timed("open all cells", lambda: opened(every), lambda o: len(o.getvalue()))
+    every = auditor.challenge(request, data, "all")
+    opening = timed("open all cells", lambda: opened(every), len)
     check(every, opening)
     _, _, ratio = compared(*alternating(lambda: bench.run(64, 448), lambda: check(every, opening), 3))
     verified = benchmark.pedantic(check, (every, opening), rounds=5)
@@ -88,14 +80,10 @@ def test_stages(bench: Bench, benchmark: Any) -> None:
 
 def _compile(bench: Bench) -> None:
     """Every stage once, on a few tokens."""
-    session = bench.run(8, 4)
-    receipt = make_receipt(bench.model, session, bench.kernels, NODE)
-    trace, out = store(session, bench.kernels), io.BytesIO()
-    every = Challenge(receipt.digest, all_cells(Claim(receipt, trace.statement)))
-    open_cells(bench.model, trace, receipt, every, out, NODE)
-    out.seek(0)
-    key = keygen(bench.model, bench.kernels)
-    verify(key, session.request, receipt.encode(), every, out, kernels=bench.kernels)
+    node, request = bench.node, bench.request(8, 4)
+    auditor = Auditor(keygen(node.model, node.kernels), device=node.kernels)
+    answer = node.answer(request)
+    auditor.audit(request, answer.receipt, lambda c: node.open(request, answer.receipt, c), "all")
 
 
 def test_commit_overhead_of_prefill(bench: Bench, benchmark: Any) -> None:
@@ -110,7 +98,7 @@ def test_commit_overhead_of_decode(bench: Bench, benchmark: Any) -> None:
 
 def _overhead(bench: Bench, benchmark: Any, prompt: int, count: int, rounds: int) -> None:
     def commit(session: Session) -> Receipt:
-        return make_receipt(bench.model, session, bench.kernels, NODE)
+        return bench.node.commit(session, keep=False)
 
     commit(bench.run(prompt, count))
     plain, _, overhead = compared(*phases(lambda: bench.run(prompt, count), commit, rounds))

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from proofcompute.modelfile import ModelFile
     from proofcompute.node import Answer, Node
     from proofcompute.program import Program
-    from proofcompute.prover import RunDirectory, StoredTrace, make_receipt, open_cells, store
+    from proofcompute.prover import RunDirectory, StoredTrace
     from proofcompute.signing import NodeIdentity
     from proofcompute.tokens import (
         Message,
@@ -119,7 +119,7 @@ _HOME = {
     "modelfile": ("ModelFile",),
     "program": ("Program",),
     "node": ("Answer", "Node"),
-    "prover": ("RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"),
+    "prover": ("RunDirectory", "StoredTrace"),
     "signing": ("NodeIdentity",),
     "tokens": ("Message", "Prompter", "Tokenizer", "chat_request", "check_text", "text_request"),
     "verifier": (
@@ -194,14 +194,11 @@ __all__ = [
     "import_gguf",
     "kernels_for",
     "keygen",
-    "make_receipt",
     "matmul",
-    "open_cells",
     "packaged_smollm2",
     "public_challenge",
     "replay",
     "require_within",
-    "store",
     "text_request",
     "verify",
     "verify_product",

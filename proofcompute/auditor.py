@@ -131,12 +131,14 @@ class Auditor:
         *,
         waited: float | None = None,
         progress: Callable[[int], None] | None = None,
+        evidence: bool = False,
     ) -> Verified:
         """Check what the node opened: all ten steps.
 
         ``waited`` is how long the whole opening took to come, in seconds, as this side measured it: an
         auditor that holds terms must say so. A stream is read frame by frame. ``progress`` gets the number of
-        rows of each cell checked.
+        rows of each cell checked. With ``evidence`` what is accepted is compared with what the node signed,
+        too; of what is rejected it is always said whether the node signed it.
 
         VerificationError if receipt or opening fail a step, or the opening came after :meth:`deadline`;
         InputError if request and challenge are not this auditor's, or ``waited`` is missing; MismatchError as
@@ -150,7 +152,16 @@ class Auditor:
         with naming(claim):
             if waited is not None:
                 require_within(waited, self.deadline(claim))
-            return audit(holder, request, claim, challenge, stream, kernels=self.kernels, progress=progress)
+            return audit(
+                holder,
+                request,
+                claim,
+                challenge,
+                stream,
+                kernels=self.kernels,
+                progress=progress,
+                evidence=evidence,
+            )
 
     def audit(
         self,

@@ -142,8 +142,13 @@ class Node:
             self.engine.remove(session)  # one that was interrupted must not run in later steps
         return session
 
-    def commit(self, session: Session) -> Receipt:
-        """The second half of :meth:`answer`: hash the trace of a finished session, sign, keep the trace."""
+    def commit(self, session: Session, *, keep: bool = True) -> Receipt:
+        """The second half of :meth:`answer`: hash the trace of a finished session, sign, keep the trace.
+
+        Without ``keep`` there is the receipt only, and opening it computes the trace again. Raises
+        MismatchError if the request addresses another node, InputError if the session is not finished, or the
+        terms are another node's or promise a longer retention than this node does.
+        """
         receipt = make_receipt(
             self.model,
             session,
@@ -152,14 +157,14 @@ class Node:
             retention=self.retention,
             terms=self.terms,
         )
-        if self.trace_bytes:
+        if keep and self.trace_bytes:
             self.remember(receipt, store(session, self.kernels))
         return receipt
 
     def open(
         self,
         request: Request,
-        receipt: bytes,
+        receipt: bytes | Receipt,
         challenge: Challenge,
         stream: BinaryIO | None = None,
         *,
@@ -167,14 +172,15 @@ class Node:
     ) -> bytes:
         """The opening of the cells that a challenge names.
 
-        With ``stream`` it is written there, frame by frame, and nothing is returned. ``progress`` gets the
-        number of rows opened by each part.
+        ``receipt`` is as :meth:`answer` or :meth:`commit` gave it. With ``stream`` the opening is written
+        there, frame by frame, and nothing is returned. ``progress`` gets the number of rows opened by each
+        part.
 
         Raises FormatError or LimitError if the receipt or a cell is not well formed, MismatchError if
         request, receipt and challenge do not belong together or another node signed, ExecutionError if
         computing the trace again gives another root: then this machine's own hardware or memory is at fault.
         """
-        decoded = Receipt.decode(receipt)
+        decoded = receipt if isinstance(receipt, Receipt) else Receipt.decode(receipt)
         out = io.BytesIO() if stream is None else stream
         trace = self.trace(request, decoded)
         open_cells(self.model, trace, decoded, challenge, out, self.identity, progress)

@@ -6,11 +6,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import BinaryIO
 
 import numpy as np
 
 from proofcompute.attempts import MemoryLog
-from proofcompute.generation import Engine, Session
+from proofcompute.auditor import Auditor
+from proofcompute.generation import Session
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.kernels import F32, Kernels, Sampling
@@ -21,17 +23,17 @@ from proofcompute.messages import (
     OpeningEnd,
     Receipt,
     Request,
-    all_cells,
     frame_digest,
     frames_digest,
 )
 from proofcompute.model import Model
+from proofcompute.node import Node
 from proofcompute.numerics import NumpyKernels
-from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
+from proofcompute.prover import StoredTrace
 from proofcompute.signing import NodeIdentity
-from proofcompute.verifier import Key, Verified, keygen, verify
+from proofcompute.verifier import Key, Verified, keygen
 from proofcompute.vocabulary import CONTROL, NORMAL, Vocabulary
-from proofcompute.wire import write_frame
+from proofcompute.wire import read_frame, write_frame
 
 KERNELS: Kernels = NumpyKernels()
 NODE = NodeIdentity(bytes(range(32)))
@@ -107,50 +109,90 @@ SAMPLED = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.9)), rep
 
 @dataclass
 class Run:
-    """An honest run, and what is needed to open and check it."""
+    """An honest answer, and the node that gave it."""
 
-    model: Model
+    node: Node
     session: Session
     receipt: Receipt
-    stored: StoredTrace
+
+    @property
+    def model(self) -> Model:
+        return self.node.model
+
+    @property
+    def request(self) -> Request:
+        return self.session.request
+
+    @property
+    def data(self) -> bytes:
+        """The receipt, encoded."""
+        return self.receipt.encode()
+
+    @property
+    def stored(self) -> StoredTrace:
+        return self.node.trace(self.request, self.receipt)
 
     @property
     def claim(self) -> Claim:
         return Claim(self.receipt, self.stored.statement)
 
 
-def prove(m: Model, r: Request, kernels: Kernels = KERNELS, *, chunk: int = 64) -> Run:
-    engine = Engine(m, kernels, node=NODE.public, chunk=chunk)
-    session = engine.add(r)
-    engine.run(session)
-    return Run(m, session, make_receipt(m, session, kernels, NODE), store(session, kernels))
+def node(m: Model, kernels: Kernels = KERNELS, *, chunk: int = 64) -> Node:
+    """A node that computes at most ``chunk`` rows of a prompt in a step."""
+    made = Node(m, NODE, device=kernels)
+    made.engine.chunk = chunk
+    return made
+
+
+def prove(m: Model, r: Request, kernels: Kernels = KERNELS) -> Run:
+    proving = node(m, kernels)
+    session = proving.run(r)
+    return Run(proving, session, proving.commit(session))
 
 
 def open_all(run: Run, challenge: Challenge) -> bytes:
-    out = io.BytesIO()
-    open_cells(run.model, run.stored, run.receipt, challenge, out, NODE)
-    return out.getvalue()
+    return run.node.open(run.request, run.receipt, challenge)
+
+
+def frames(opening: bytes) -> list[bytes]:
+    """The frames of an honest opening."""
+    stream, found = io.BytesIO(opening), list[bytes]()
+    while (frame := read_frame(stream, limit=1 << 24, what="honest opening")) is not None:
+        found.append(frame)
+    return found
 
 
 def closed(
-    frames: Sequence[bytes], receipt: Receipt, challenge: Challenge, identity: NodeIdentity = NODE
+    sent: Sequence[bytes],
+    receipt: Receipt,
+    challenge: Challenge,
+    identity: NodeIdentity = NODE,
+    signed: Sequence[bytes] | None = None,
 ) -> bytes:
-    """An opening of any frames, with a proper closing frame."""
-    end = OpeningEnd(frames_digest([frame_digest(f) for f in frames]))
+    """An opening of any frames, with a proper closing frame, or one that signs others."""
+    end = OpeningEnd(frames_digest([frame_digest(f) for f in (sent if signed is None else signed)]))
     signature = identity.sign(end.signed_digest(receipt.digest, challenge.digest))
     out = io.BytesIO()
-    for frame in (*frames, end.signed(signature).encode()):
+    for frame in (*sent, end.signed(signature).encode()):
         write_frame(out, frame)
     return out.getvalue()
 
 
 def challenge_all(run: Run, *, hints: bool = True) -> Challenge:
-    return Challenge(run.receipt.digest, all_cells(run.claim), hints=hints, tables=hints)
+    """Every cell of a run, for who holds a key; for who holds the model, without ``hints``."""
+    challenge = Auditor(run.model, device=KERNELS).challenge(run.request, run.data, "all")
+    return replace(challenge, hints=hints, tables=hints)
 
 
-def audit(k: Key | Model, run: Run, challenge: Challenge | None = None) -> Verified:
+def check(
+    holds: Key | Model, run: Run, challenge: Challenge, opening: bytes | BinaryIO, kernels: Kernels = KERNELS
+) -> Verified:
+    """What an auditor says of an opening."""
+    return Auditor(holds, device=kernels).check(run.request, run.data, challenge, opening)
+
+
+def audit(holds: Key | Model, run: Run, challenge: Challenge | None = None) -> Verified:
     """Open and verify every cell (or those of ``challenge``) of a run."""
     if challenge is None:
-        challenge = challenge_all(run, hints=isinstance(k, Key))
-    opening = io.BytesIO(open_all(run, challenge))
-    return verify(k, run.session.request, run.receipt.encode(), challenge, opening, kernels=KERNELS)
+        challenge = challenge_all(run, hints=isinstance(holds, Key))
+    return check(holds, run, challenge, open_all(run, challenge))

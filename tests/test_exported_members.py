@@ -17,8 +17,8 @@ Generation InputError Kernels Key LimitError Message MismatchError Model ModelCa
 NodeIdentity NonFiniteError ProductKey Program ProgramBuilder Prompter ProofcomputeError Receipt Request
 RunDirectory Sampling Session StorageError StoredTrace Terms Tokenizer UnsupportedError VerificationError
 Verified Vocabulary all_cells chat_request check_card check_receipt check_terms check_text count_cells
-draw_cells import_gguf kernels_for keygen make_receipt matmul open_cells packaged_smollm2 public_challenge
-replay require_within store text_request verify verify_product verify_public verify_rows warm_up
+draw_cells import_gguf kernels_for keygen matmul packaged_smollm2 public_challenge
+replay require_within text_request verify verify_product verify_public verify_rows warm_up
 write_key
 """.split()
 

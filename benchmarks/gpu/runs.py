@@ -8,22 +8,16 @@ from typing import Protocol
 from benchmarks.gpu.timing import Measurement, wait
 from proofcompute.bench.timing import alternating, compared
 from proofcompute.generation import Session
-from proofcompute.kernels import Kernels
 from proofcompute.messages import Receipt
-from proofcompute.model import Model
-from proofcompute.prover import make_receipt
-from proofcompute.signing import NodeIdentity
+from proofcompute.node import Node
 
 __all__ = ["Runner", "requests"]
-
-NODE = NodeIdentity(bytes(32))
 
 
 class Runner(Protocol):
     """A model on a device, such as :class:`benchmarks.model.Bench`."""
 
-    kernels: Kernels
-    model: Model
+    node: Node
 
     def run(self, prompt: int, count: int) -> Session:
         """Run a request to its end."""
@@ -45,10 +39,10 @@ def _run(runner: Runner, prompt: int, count: int, rounds: int) -> tuple[float, f
 
     def plain() -> None:
         runner.run(prompt, count)
-        wait(runner.kernels)
+        wait(runner.node.kernels)
 
     def committed() -> Receipt:
-        return make_receipt(runner.model, runner.run(prompt, count), runner.kernels, NODE)
+        return runner.node.commit(runner.run(prompt, count), keep=False)
 
     plain()
     committed()

@@ -202,11 +202,11 @@ class Block:
         run = s.finish(token_request(s.model, CONTEXT, 1))
         audit = s.open(run, (Cell(1, CONTEXT - 1, CONTEXT),))
         verify = s.verifier(run, audit)
-        session = s.engine.add(token_request(s.model, CONTEXT - 2 * rounds, 4 * rounds))
+        session = s.node.engine.add(token_request(s.model, CONTEXT - 2 * rounds, 4 * rounds))
         while not session.answer:
-            s.engine.step()
-        computing, checking = alternating(s.engine.step, verify, rounds)
-        s.engine.run(session)
+            s.node.engine.step()
+        computing, checking = alternating(s.node.engine.step, verify, rounds)
+        s.node.engine.run(session)
         return {
             "what": f"one cell at context {CONTEXT:,}, over one token through {self.blocks} blocks",
             "opening_bytes": len(audit.opening),

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from secrets import token_bytes
 
 import numpy as np
 
+from proofcompute.auditor import Auditor
 from proofcompute.bench.settings import Shape
 from proofcompute.card import Weight
 from proofcompute.errors import Cell
-from proofcompute.generation import Engine, Session
+from proofcompute.generation import Session
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.kernels import I32, Kernels, Matrix
 from proofcompute.messages import Challenge, Claim, Generation, Receipt, Request, all_cells
 from proofcompute.model import Model
+from proofcompute.node import Node
 from proofcompute.program import WeightSpec
-from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
+from proofcompute.prover import StoredTrace
 from proofcompute.signing import NodeIdentity
-from proofcompute.verifier import Key, Verified, keygen, verify
+from proofcompute.verifier import Key, Verified, keygen
 from proofcompute.workloads import ProgramBuilder
 
 __all__ = ["Audit", "Finished", "Subject", "network", "random_weight", "synthetic", "token_request"]
 
-_NODE = NodeIdentity(bytes(32))
 _SPREAD = np.sqrt((256**2 - 1) / 12)
 """Standard deviation of uniform int8 weights."""
 
@@ -131,11 +132,12 @@ class Subject:
 
     model: Model
     kernels: Kernels
-    engine: Engine = field(init=False)
+    node: Node = field(init=False)
     keys: dict[int, Key] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.model, self.kernels)
+        # each run holds its own trace, so the node need not keep more than the one it opens
+        self.node = Node(self.model, NodeIdentity(bytes(32)), device=self.kernels, trace_bytes=1)
 
     def key(self, columns: int = 2) -> Key:
         """The verifier's key with so many columns, made once."""
@@ -145,13 +147,11 @@ class Subject:
 
     def execute(self, request: Request) -> Session:
         """Run a request without committing."""
-        session = self.engine.add(request)
-        self.engine.run(session)
-        return session
+        return self.node.run(request)
 
     def commit(self, session: Session) -> Receipt:
         """Hash the trace of a finished run and sign."""
-        return make_receipt(self.model, session, self.kernels, _NODE)
+        return self.node.commit(session, keep=False)
 
     def finish(self, request: Request) -> Finished:
         """A committed run that can be opened."""
@@ -159,24 +159,19 @@ class Subject:
 
     def keep(self, session: Session) -> Finished:
         """Commit to a run, and keep what opening it needs."""
-        receipt = self.commit(session)
-        return Finished(session.request, receipt, store(session, self.kernels), receipt.encode())
+        receipt = self.node.commit(session)
+        stored = self.node.trace(session.request, receipt)
+        return Finished(session.request, receipt, stored, receipt.encode())
 
     def open(self, run: Finished, cells: tuple[Cell, ...] | None = None) -> Audit:
         """The opening of some cells, by default all of them."""
-        named = all_cells(run.claim) if cells is None else cells
-        challenge = Challenge(run.receipt.digest, named)
-        out = io.BytesIO()
-        open_cells(self.model, run.stored, run.receipt, challenge, out, _NODE)
-        return Audit(challenge, out.getvalue())
+        challenge = Challenge(run.receipt.digest, all_cells(run.claim) if cells is None else cells)
+        self.node.remember(run.receipt, run.stored)
+        return Audit(challenge, self.node.open(run.request, run.receipt, challenge))
 
     def verifier(self, run: Finished, audit: Audit, columns: int = 2) -> Callable[[], Verified]:
         """An action that verifies an audit from its bytes; it has run once, so everything is compiled."""
-        key = self.key(columns)
-
-        def check() -> Verified:
-            opening = io.BytesIO(audit.opening)
-            return verify(key, run.request, run.data, audit.challenge, opening, kernels=self.kernels)
-
+        auditor = Auditor(self.key(columns), device=self.kernels)
+        check = partial(auditor.check, run.request, run.data, audit.challenge, audit.opening)
         check()
         return check

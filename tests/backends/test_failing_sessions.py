@@ -19,7 +19,6 @@ from proofcompute.kernels import Kernels
 from proofcompute.messages import Request
 from proofcompute.model import Model
 from proofcompute.node import Node
-from proofcompute.prover import make_receipt
 from proofcompute.workloads import ProgramBuilder
 
 BACKENDS: dict[str, Callable[[], Any]] = {
@@ -46,7 +45,7 @@ def rows(m: Model, nonce: int, values: Any) -> Request:
 
 
 def receipt(m: Model, session: Session, kernels: Kernels) -> bytes:
-    return make_receipt(m, session, kernels, synthetic.NODE).encode()
+    return synthetic.node(m, kernels).commit(session, keep=False).encode()
 
 
 def alone(m: Model, request: Request) -> bytes:

@@ -23,7 +23,6 @@ from proofcompute.importers.decoder import compile_decoder
 from proofcompute.kernels import F32, Before, Kernels, Matrix
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
-from proofcompute.prover import make_receipt
 from proofcompute.source import ComputeProducts
 
 
@@ -95,7 +94,8 @@ def test_several_requests_in_one_step(led: list[bool]) -> None:
 def test_requests_come_and_go(led: list[bool]) -> None:
     m = synthetic.model()
     asked, kernels = several(m), NumbaKernels()
-    engine = Engine(m, kernels, chunk=8)
+    node = synthetic.node(m, kernels, chunk=8)
+    engine = node.engine
     sessions = [engine.add(asked[0])]
     for number in range(20):
         if number in (4, 6):
@@ -104,7 +104,7 @@ def test_requests_come_and_go(led: list[bool]) -> None:
     assert led
     for session, request in zip(sessions, asked, strict=True):
         alone = synthetic.prove(m, request)
-        assert make_receipt(m, session, kernels, synthetic.NODE).encode() == alone.receipt.encode()
+        assert node.commit(session, keep=False).encode() == alone.receipt.encode()
 
 
 def test_longer_than_a_block_of_angles(led: list[bool]) -> None:
@@ -161,7 +161,8 @@ def test_weights_that_were_not_placed_are_not_repeated(led: list[bool]) -> None:
     engine = Engine(m, kernels, products=ComputeProducts(copies.__getitem__))
     session = engine.add(synthetic.request(m))
     engine.run(session)
-    assert make_receipt(m, session, kernels, synthetic.NODE) == synthetic.prove(m, session.request).receipt
+    receipt = synthetic.node(m, kernels).commit(session, keep=False)
+    assert receipt == synthetic.prove(m, session.request).receipt
     assert not led
 
 

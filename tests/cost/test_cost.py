@@ -25,11 +25,9 @@ from benchmarks.cost.runs import (
 from benchmarks.cost.shapes import GPUS, MODELS
 from cuda_rig import EmulatedDevice, nvrtc, why_not
 from proofcompute.backends.cuda import Argument, Buffer, CudaKernels, Window, kernel_files
-from proofcompute.generation import Engine
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Generation, Request
 from proofcompute.model import Model
-from proofcompute.prover import make_receipt
 
 rig = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -74,8 +72,8 @@ def plain(launched: Launched) -> tuple[Any, ...]:
 
 def by_step(kernels: Kernels, model: Model, ran: list[Launched]) -> list[list[tuple[Any, ...]]]:
     """Launches of each step of one request, and of its commitment."""
-    engine = Engine(model, kernels, chunk=32)
-    tokens = np.zeros(PROMPT, "<i4").tobytes()
+    node = synthetic.node(model, kernels, chunk=32)
+    engine, tokens = node.engine, np.zeros(PROMPT, "<i4").tobytes()
     session = engine.add(Request(model.model_id, (("tokens", tokens),), bytes(32), Generation(ANSWER)))
     steps = []
     while session.running:
@@ -83,7 +81,7 @@ def by_step(kernels: Kernels, model: Model, ran: list[Launched]) -> list[list[tu
         engine.step()
         steps.append([plain(x) for x in ran if x.kernel in kernel_files()])
     ran.clear()
-    make_receipt(model, session, kernels, synthetic.NODE)
+    node.commit(session, keep=False)
     return [*steps, [plain(x) for x in ran if x.kernel in kernel_files()]]
 
 

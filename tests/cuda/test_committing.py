@@ -14,13 +14,11 @@ from cuda_rig import EmulatedDevice, why_not
 from proofcompute import trace as trace_module
 from proofcompute.backends.cuda import Argument, CudaKernels, SpreadKernels
 from proofcompute.errors import Cell, NonFiniteError
-from proofcompute.generation import Engine
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, compile_decoder, decoder_program
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Challenge
 from proofcompute.program import Program
-from proofcompute.prover import make_receipt
 from proofcompute.trace import Trace
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -127,7 +125,8 @@ def test_layers_are_hashed_while_later_ones_compute(prompt: int, monkeypatch: py
     device = Order()
     kernels = CudaKernels(device)
     kernels.ahead = 4
-    engine = Engine(m, kernels, chunk=12)
+    node = synthetic.node(m, kernels, chunk=12)
+    engine = node.engine
     session = engine.add(request)
     while not session.answer:
         device.queued.clear()
@@ -144,7 +143,7 @@ def test_layers_are_hashed_while_later_ones_compute(prompt: int, monkeypatch: py
         assert "hash" not in kinds[head:]
         assert kinds[:head].count("hash") >= 3
     engine.run(session)
-    receipt = make_receipt(m, session, kernels, synthetic.NODE).encode()
+    receipt = node.commit(session, keep=False).encode()
     assert receipt == synthetic.prove(m, request).receipt.encode()
 
 
@@ -156,7 +155,8 @@ def test_a_step_that_fails_is_run_again(count: int, monkeypatch: pytest.MonkeyPa
     devices = [EmulatedDevice(name=f"device {i}") for i in range(count)]
     kernels: Any = CudaKernels(devices[0]) if count == 1 else SpreadKernels(devices)
     kernels.ahead = 1
-    engine = Engine(m, kernels, chunk=6)
+    node = synthetic.node(m, kernels, chunk=6)
+    engine = node.engine
     bad, fine = (engine.add(synthetic.request(m, p, max_tokens=3)) for p in ("a prompt", "Hello, world"))
     engine.step()
     for part in getattr(kernels, "parts", [kernels]):
@@ -169,7 +169,7 @@ def test_a_step_that_fails_is_run_again(count: int, monkeypatch: pytest.MonkeyPa
     for device in devices:  # by the step of both and by that of each
         assert [name for name, _ in device.launches].count("sha256_rows") >= 3
     engine.run(fine)
-    receipt = make_receipt(m, fine, kernels, synthetic.NODE).encode()
+    receipt = node.commit(fine, keep=False).encode()
     assert receipt == synthetic.prove(m, fine.request).receipt.encode()
 
 
@@ -186,7 +186,8 @@ def test_trees_grow_beside_other_requests() -> None:
 
     device.launch = launch  # type: ignore[method-assign]
     kernels = CudaKernels(device)
-    engine = Engine(m, kernels)
+    node = synthetic.node(m, kernels)
+    engine = node.engine
     short, long = (engine.add(synthetic.request(m, max_tokens=n)) for n in (2, 5))
     while short.running:
         engine.step()
@@ -194,7 +195,7 @@ def test_trees_grow_beside_other_requests() -> None:
     engine.run(long)
     for session in (short, long):
         alone = synthetic.prove(m, session.request).receipt.encode()
-        assert make_receipt(m, session, kernels, synthetic.NODE).encode() == alone
+        assert node.commit(session, keep=False).encode() == alone
 
 
 def test_one_download_from_each_device() -> None:
@@ -202,13 +203,14 @@ def test_one_download_from_each_device() -> None:
     m = synthetic.model()
     devices = [EmulatedDevice(), EmulatedDevice(name="another")]
     kernels: Any = SpreadKernels(devices)
-    engine = Engine(m, kernels)
+    node = synthetic.node(m, kernels)
+    engine = node.engine
     session = engine.add(synthetic.request(m))
     engine.run(session)
     for device in devices:
         device.downloads.clear()
     expected = synthetic.prove(m, synthetic.request(m)).receipt.encode()
-    assert make_receipt(m, session, kernels, synthetic.NODE).encode() == expected
+    assert node.commit(session, keep=False).encode() == expected
     assert [len(device.downloads) for device in devices] == [1, 1]
     assert sum(sum(device.downloads) for device in devices) == 32 * len(m.program.committed)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.requests import overflowing, run
 from proofcompute.backends.cuda import CudaKernels
 from proofcompute.errors import Cell, NonFiniteError, VerificationError
-from proofcompute.generation import Engine
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Challenge
-from proofcompute.prover import RunDirectory, make_receipt
-from proofcompute.verifier import Verified, verify
+from proofcompute.prover import RunDirectory
+from proofcompute.verifier import Verified
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -26,10 +24,7 @@ CELLS = (Cell(0, 3, 9), Cell(1, 17, 18), Cell(2, 4, 7), Cell(3, 12, 19))
 
 
 def check(found: synthetic.Run, opening: bytes, kernels: Kernels) -> Verified:
-    challenge = Challenge(found.receipt.digest, CELLS)
-    stream = io.BytesIO(opening)
-    request, receipt = found.session.request, found.receipt.encode()
-    return verify(synthetic.key(), request, receipt, challenge, stream, kernels=kernels)
+    return synthetic.check(synthetic.key(), found, Challenge(found.receipt.digest, CELLS), opening, kernels)
 
 
 def test_a_verifier_on_a_device() -> None:
@@ -70,12 +65,12 @@ def test_the_operation_is_named_once() -> None:
         run(m, [synthetic.request(m)], CudaKernels(EmulatedDevice()))
     fine = synthetic.model()
     proved = synthetic.prove(fine, synthetic.request(fine))
-    held = replace(proved, model=m)
-    challenge = Challenge(held.receipt.digest, (Cell(1, 3, 4),))
+    challenge = Challenge(proved.receipt.digest, (Cell(1, 3, 4),))
     for kernels in (synthetic.KERNELS, CudaKernels(EmulatedDevice())):
-        stored = replace(held.stored, kernels=kernels, groups=[np.array(g) for g in held.stored.groups])
+        node, groups = synthetic.node(m, kernels), [np.array(g) for g in proved.stored.groups]
+        node.remember(proved.receipt, replace(proved.stored, kernels=kernels, groups=groups))
         with pytest.raises(NonFiniteError, match=r"^block\.0/[a-z._+]+: [^/]+$"):
-            synthetic.open_all(replace(held, stored=stored), challenge)
+            node.open(proved.request, proved.receipt, challenge)
 
 
 def test_a_run_is_written_to_a_directory_and_opened_from_it(tmp_path: Path) -> None:
@@ -83,18 +78,17 @@ def test_a_run_is_written_to_a_directory_and_opened_from_it(tmp_path: Path) -> N
     m = synthetic.model()
     request = synthetic.request(m, sampling=synthetic.SAMPLED)
     kernels = CudaKernels(EmulatedDevice(75, 1))
-    engine = Engine(m, kernels)
-    directory = RunDirectory(tmp_path / "run")
-    session = engine.add(request, directory.begin(request))
-    engine.run(session, directory.log)
-    receipt = make_receipt(m, session, kernels, synthetic.NODE)
+    node, directory = synthetic.node(m, kernels), RunDirectory(tmp_path / "run")
+    session = node.run(request, known=directory.begin(request), on_step=directory.log)
+    receipt = node.commit(session, keep=False)
     directory.finish(session, receipt)
     expected = synthetic.prove(m, request)
     assert receipt.encode() == expected.receipt.encode()
     trace = b"".join(group.tobytes() for group in expected.stored.groups)
     assert (tmp_path / "run" / "trace").read_bytes() == trace
     stored, receipt = directory.stored(m, kernels)
-    proved = synthetic.Run(m, session, receipt, stored)
+    node.remember(receipt, stored)
+    proved = synthetic.Run(node, session, receipt)
     challenge = Challenge(receipt.digest, CELLS)
     opening = synthetic.open_all(proved, challenge)
     assert opening == synthetic.open_all(expected, challenge)

@@ -9,17 +9,15 @@ import pytest
 
 import synthetic
 from cuda_rig import EmulatedDevice, why_not
+from cuda_rig.requests import together
 from model import real
 from proofcompute.backends.cuda import CudaKernels
 from proofcompute.devices import kernels_for
 from proofcompute.errors import Cell
-from proofcompute.generation import Engine, Session
 from proofcompute.importers import calibration
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.kernels import Kernels
 from proofcompute.messages import Request
 from proofcompute.model import Model
-from proofcompute.prover import StoredTrace, make_receipt, store
 from proofcompute.verifier import keygen
 
 pytestmark = [pytest.mark.model, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
@@ -46,35 +44,19 @@ def requests(m: Model, path: Path) -> list[Request]:
     return [plain, replace(sampled, generation=replace(sampled.generation, sampling=synthetic.SAMPLED))]
 
 
-def run(m: Model, path: Path, kernels: Kernels) -> list[Session]:
-    engine = Engine(m, kernels)
-    sessions = [engine.add(r) for r in requests(m, path)]
-    while any(s.running for s in sessions):
-        engine.step()
-    return sessions
-
-
 def test_receipts_are_the_cpus(smollm2_path: Path) -> None:
     m, cpu = truncated(smollm2_path), kernels_for("numpy")
     device = EmulatedDevice(90, 2)
-    cuda = CudaKernels(device)
-    here, there = run(m, smollm2_path, cpu), run(m, smollm2_path, cuda)
+    nodes = synthetic.node(m, cpu), synthetic.node(m, CudaKernels(device))
+    here, there = (together(node, requests(m, smollm2_path)) for node in nodes)
     assert len(device.downloads) == 4  # one for each step
     assert max(device.downloads) == 8 + 4 * len(here)  # a status and two tokens
     assert device.replays == 1
-    receipts = [make_receipt(m, s, cpu, synthetic.NODE) for s in here]
-    assert [make_receipt(m, s, cuda, synthetic.NODE).encode() for s in there] == [
-        r.encode() for r in receipts
-    ]
+    receipts = [nodes[0].commit(s) for s in here]
+    assert [nodes[1].commit(s) for s in there] == receipts
     assert [s.answer for s in here] == [s.answer for s in there]
-    opened(m, there[1], store(there[1], cuda))
-
-
-def opened(m: Model, session: Session, stored: StoredTrace) -> None:
-    """Cells of the last row, opened on the device, hold."""
-    receipt = make_receipt(m, session, stored.kernels, synthetic.NODE)
-    found = synthetic.Run(m, session, receipt, stored)
-    rows = receipt.rows
+    # cells of the last row, opened on the device, hold
+    found, rows = synthetic.Run(nodes[1], there[1], receipts[1]), receipts[1].rows
     cells = (Cell(LAYERS, rows - 1, rows), Cell(LAYERS + 1, rows - 1, rows))
     challenge = replace(synthetic.challenge_all(found), cells=cells)
     key = keygen(m, kernels_for("numpy"), seed=bytes(32))

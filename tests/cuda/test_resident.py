@@ -20,7 +20,6 @@ from proofcompute.importers.decoder import compile_decoder
 from proofcompute.kernels import Matrix
 from proofcompute.messages import Request
 from proofcompute.model import Model
-from proofcompute.prover import make_receipt
 from proofcompute.workloads import ProgramBuilder
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -38,7 +37,8 @@ def test_several_requests_in_one_step(capability: int, bucket: int, monkeypatch:
     _, expected = run(m, several(m), synthetic.KERNELS)
     device = EmulatedDevice(capability, 3)
     kernels = CudaKernels(device)
-    engine = Engine(m, kernels, chunk=16)
+    node = synthetic.node(m, kernels, chunk=16)
+    engine = node.engine
     sessions = [engine.add(r) for r in several(m)]
     while any(s.running for s in sessions):
         live = [s for s in sessions if s.reason is None]
@@ -52,7 +52,7 @@ def test_several_requests_in_one_step(capability: int, bucket: int, monkeypatch:
                 assert sum(device.uploads[before[1] :]) <= len(live) * (8 + 4 + 16)
     assert device.replays >= 3
     del device.downloads[:]
-    found = [make_receipt(m, s, kernels, synthetic.NODE).encode() for s in sessions]
+    found = [node.commit(s, keep=False).encode() for s in sessions]
     assert found == expected
     assert device.downloads == [32 * len(m.program.committed)] * len(sessions)  # the roots
 
@@ -63,7 +63,8 @@ def test_requests_come_and_go() -> None:
     asked = several(m)
     device = EmulatedDevice(90, 1)
     kernels = CudaKernels(device)
-    engine = Engine(m, kernels, chunk=8)
+    node = synthetic.node(m, kernels, chunk=8)
+    engine = node.engine
     sessions = [engine.add(asked[0])]
     for number in range(20):
         if number in (4, 6):
@@ -73,7 +74,7 @@ def test_requests_come_and_go() -> None:
     assert device.replays >= 3
     for session, request in zip(sessions, asked, strict=True):
         alone = synthetic.prove(m, request)
-        assert make_receipt(m, session, kernels, synthetic.NODE).encode() == alone.receipt.encode()
+        assert node.commit(session, keep=False).encode() == alone.receipt.encode()
 
 
 def windowed() -> Model:
@@ -113,10 +114,11 @@ def test_an_interrupted_run_is_taken_up() -> None:
     request = synthetic.request(m, sampling=synthetic.SAMPLED, max_tokens=7)
     whole = synthetic.prove(m, request)
     kernels = CudaKernels(EmulatedDevice())
-    engine = Engine(m, kernels)
+    node = synthetic.node(m, kernels)
+    engine = node.engine
     session = engine.add(request, whole.session.answer[:4])
     engine.run(session)
-    assert make_receipt(m, session, kernels, synthetic.NODE).encode() == whole.receipt.encode()
+    assert node.commit(session, keep=False).encode() == whole.receipt.encode()
     with pytest.raises(MismatchError):
         engine.run(engine.add(request, [*whole.session.answer[:3], 1]))
 

@@ -9,13 +9,12 @@ import pytest
 
 import synthetic
 from cuda_rig import EmulatedDevice, why_not
-from cuda_rig.requests import overflowing, run, several
+from cuda_rig.requests import overflowing, run, several, together
 from kernel_cases.data import floats
 from proofcompute.backends.cuda import CudaKernels, SpreadKernels
 from proofcompute.backends.cuda.spread import plan
 from proofcompute.errors import DeviceError, InputError, NonFiniteError
 from proofcompute.kernels import Matrix
-from proofcompute.prover import make_receipt, store
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -27,8 +26,10 @@ def test_segments_spread_over_devices(count: int) -> None:
     devices = [EmulatedDevice(90, i, name=f"emulated {i}") for i in range(count)]
     kernels: Any = SpreadKernels(devices)
     kernels.ahead = 5
-    sessions, receipts = run(m, several(m), kernels)
-    assert receipts == run(m, several(m), synthetic.KERNELS)[1]
+    node = synthetic.node(m, kernels)
+    sessions = together(node, several(m))
+    receipts = [node.commit(s) for s in sessions]
+    assert [r.encode() for r in receipts] == run(m, several(m), synthetic.KERNELS)[1]
     names = [{name for name, _ in d.launches} for d in devices]
     assert "take_rows" in names[0]
     assert "sample_best" in names[-1]
@@ -40,8 +41,7 @@ def test_segments_spread_over_devices(count: int) -> None:
     tied = m.matrix("embedding").q.nbytes * (count > 1)  # the first and the last segment both use it
     uploaded = [sum(n for n in d.uploads if n in matrices) for d in devices]
     assert sum(uploaded) == sum(matrices) + tied
-    receipt = make_receipt(m, sessions[0], kernels, synthetic.NODE)
-    found = synthetic.Run(m, sessions[0], receipt, store(sessions[0], kernels))
+    found = synthetic.Run(node, sessions[0], receipts[0])
     assert synthetic.audit(synthetic.key(), found).complete
 
 

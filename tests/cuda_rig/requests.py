@@ -8,24 +8,30 @@ from dataclasses import replace
 import numpy as np
 
 import synthetic
-from proofcompute.generation import Engine, Session
+from proofcompute.generation import Session
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Request
 from proofcompute.model import Model
-from proofcompute.prover import make_receipt
+from proofcompute.node import Node
 
-__all__ = ["overflowing", "run", "several"]
+__all__ = ["overflowing", "run", "several", "together"]
+
+
+def together(node: Node, requests: Sequence[Request]) -> list[Session]:
+    """All requests at once: the finished sessions. Raises the error of one that fails."""
+    sessions = [node.engine.add(r) for r in requests]
+    for session in sessions:
+        node.engine.run(session)
+    return sessions
 
 
 def run(
     m: Model, requests: Sequence[Request], kernels: Kernels, chunk: int = 64
 ) -> tuple[list[Session], list[bytes]]:
-    """All requests at once: the finished sessions and their receipts. Raises the error of one that fails."""
-    engine = Engine(m, kernels, chunk=chunk)
-    sessions = [engine.add(r) for r in requests]
-    for session in sessions:
-        engine.run(session)
-    return sessions, [make_receipt(m, s, kernels, synthetic.NODE).encode() for s in sessions]
+    """All requests at once: the finished sessions and their receipts."""
+    node = synthetic.node(m, kernels, chunk=chunk)
+    sessions = together(node, requests)
+    return sessions, [node.commit(s, keep=False).encode() for s in sessions]
 
 
 def several(m: Model) -> list[Request]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from functools import cache
 
@@ -14,7 +13,6 @@ from proofcompute.messages import Challenge, Generation, Request, Terms, public_
 from proofcompute.ops import encode_program
 from proofcompute.verifier import Key
 from proofcompute.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
-from proofcompute.wire import read_frame
 
 PUBLIC_CELLS = 3
 
@@ -89,15 +87,6 @@ def other_opening() -> bytes:
 @cache
 def public_opening() -> bytes:
     return synthetic.open_all(run(), public_challenge(run().claim, PUBLIC_CELLS))
-
-
-def frames(stream: bytes) -> list[bytes]:
-    """Payloads of the frames of an honest opening."""
-    reader = io.BytesIO(stream)
-    out: list[bytes] = []
-    while (frame := read_frame(reader, limit=1 << 24, what="honest opening")) is not None:
-        out.append(frame)
-    return out
 
 
 @cache

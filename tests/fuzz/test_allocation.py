@@ -38,9 +38,9 @@ DECODERS: dict[str, tuple[Callable[[], Sequence[bytes]], Callable[[bytes], objec
     "request": (honest.requests, Request.decode),
     "receipt": (honest.receipts, Receipt.decode),
     "challenge": (honest.challenges, Challenge.decode),
-    "opening head": (lambda: honest.frames(honest.opening())[:1], decode_head),
-    "opening part": (lambda: honest.frames(honest.opening())[3:4], decode_part),
-    "opening end": (lambda: honest.frames(honest.opening())[-1:], OpeningEnd.decode),
+    "opening head": (lambda: synthetic.frames(honest.opening())[:1], decode_head),
+    "opening part": (lambda: synthetic.frames(honest.opening())[3:4], decode_part),
+    "opening end": (lambda: synthetic.frames(honest.opening())[-1:], OpeningEnd.decode),
     "program": (honest.programs, decode_program),
     "vocabulary": (honest.vocabularies, Vocabulary.decode),
     "key": (lambda: (honest.key().encode(),), Key.decode),
@@ -126,7 +126,7 @@ def test_announced_lengths(name: str) -> None:
 def test_frames_that_announce_too_much() -> None:
     """The frame's size is compared with what can be needed, and memory follows what has arrived."""
     receipt = honest.run().receipt.encode()
-    frames = honest.frames(honest.opening())
+    frames = synthetic.frames(honest.opening())
     for number in range(4):
         for n in (1 << 20, MAX_OPENING_PART, MAX_OPENING_PART + 1, 1 << 40, (1 << 64) - 1):
             stream = framed(frames[:number]) + head(2, n) + bytes(2 * KIB)
@@ -140,7 +140,7 @@ def test_frames_that_announce_too_much() -> None:
 def test_a_part_that_fits_its_frame_but_not_its_cell() -> None:
     """A frame far larger than its cell needs is refused before it is read."""
     receipt = honest.run().receipt.encode()
-    frames = honest.frames(honest.opening())
+    frames = synthetic.frames(honest.opening())
     part = parse(frames[1])
     big = emit((((bytes(32 * MIB), part[0][0][1]), *part[0][1:]), *part[1:]))
     stream = io.BytesIO()

@@ -45,7 +45,7 @@ HONEST: dict[str, Any] = {
     "model card": (honest.cards, ModelCard.decode, ModelCard.encode),
     "challenge": (honest.challenges, Challenge.decode, Challenge.encode),
     "opening end": (
-        lambda: [honest.frames(o)[-1] for o in (honest.opening(), honest.other_opening())],
+        lambda: [synthetic.frames(o)[-1] for o in (honest.opening(), honest.other_opening())],
         OpeningEnd.decode,
         OpeningEnd.encode,
     ),
@@ -79,7 +79,7 @@ def test_errors_do_not_repeat_what_a_message_says(name: str) -> None:
 
 
 def test_the_first_frame_of_an_opening() -> None:
-    first = [honest.frames(o)[0] for o in (honest.opening(), honest.other_opening())]
+    first = [synthetic.frames(o)[0] for o in (honest.opening(), honest.other_opening())]
     groups = len(synthetic.model().program.committed)
     check = survives(lambda data: OpeningHead.decode(data, groups), OpeningHead.encode)
     check(first[0])
@@ -88,7 +88,7 @@ def test_the_first_frame_of_an_opening() -> None:
 
 def part_of(number: int) -> tuple[bytes, Needs]:
     cell = honest.challenge().cells[number]
-    return honest.frames(honest.opening())[1 + number], needs(honest.run().stored.statement, cell)
+    return synthetic.frames(honest.opening())[1 + number], needs(honest.run().stored.statement, cell)
 
 
 def test_parts_of_an_opening() -> None:

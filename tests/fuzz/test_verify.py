@@ -71,7 +71,7 @@ def mutated_opening(rng: Random, stream: bytes, other: bytes, public: bool = Fal
     changed = mutated_frames(rng, stream, other)
     if rng.random() < 0.5:
         return framed(changed)
-    last = honest.frames(stream)[-1]
+    last = synthetic.frames(stream)[-1]
     frames = changed[:-1] if changed and changed[-1] == last else changed
     return synthetic.closed(frames, honest.run().receipt, asked(public))
 
@@ -86,7 +86,7 @@ def asked(public: bool) -> Challenge:
 def signed_as_it_is(opening: bytes, public: bool) -> bool:
     """Whether the node signed these frames, told without the verifier."""
     try:
-        frames = honest.frames(opening)
+        frames = synthetic.frames(opening)
         end = OpeningEnd.decode(frames.pop())
     except (InputError, IndexError):
         return False
@@ -94,7 +94,7 @@ def signed_as_it_is(opening: bytes, public: bool) -> bool:
 
 
 def mutated_frames(rng: Random, stream: bytes, other: bytes) -> list[bytes]:
-    frames, strangers = honest.frames(stream), honest.frames(other)
+    frames, strangers = synthetic.frames(stream), synthetic.frames(other)
     i, j = rng.randrange(len(frames)), rng.randrange(len(frames))
     kind = rng.randrange(12)
     if kind == 0:
@@ -218,14 +218,16 @@ def recommitted(rng: Random) -> tuple[bytes, Challenge, bytes]:
     ]
     receipt = dataclasses.replace(run.receipt, trace_root=trace_root(stored.suite, seals))
     receipt = receipt.signed(synthetic.NODE.sign(receipt.signed_digest))
-    forged = synthetic.Run(run.model, run.session, receipt, stored)
+    liar = synthetic.node(run.model)
+    liar.remember(receipt, stored)
+    forged = synthetic.Run(liar, run.session, receipt)
     challenge = synthetic.challenge_all(forged)
     try:
         opening = synthetic.open_all(forged, challenge)
     except ProofcomputeError:  # its own arithmetic fails; it answers with hints of the honest run
-        known = honest.frames(synthetic.open_all(run, synthetic.challenge_all(run)))
+        known = synthetic.frames(synthetic.open_all(run, synthetic.challenge_all(run)))
         own = synthetic.challenge_all(forged, hints=False)
-        mine = honest.frames(synthetic.open_all(forged, own))
+        mine = synthetic.frames(synthetic.open_all(forged, own))
         head = emit((*parse(mine[0])[:3], challenge.digest, parse(mine[0])[4]))
         pairs = zip(mine[1:-1], known[1:-1], strict=True)
         parts = [emit((parse(m)[0], *parse(k)[1:])) for m, k in pairs]

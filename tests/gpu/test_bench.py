@@ -12,7 +12,7 @@ from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.kernels import QUICK
 from cuda_rig import EmulatedDevice, why_not
 from proofcompute.backends.cuda import CudaKernels
-from proofcompute.generation import Engine, Session
+from proofcompute.generation import Session
 from proofcompute.kernels import Kernels
 
 UNITS = {"hashing": "GB/s", "product": "TOPS", "Freivalds": "GB/s", "commit": "%"}
@@ -22,14 +22,10 @@ class Small:
     """A runner on the synthetic model."""
 
     def __init__(self, kernels: Kernels) -> None:
-        self.kernels = kernels
-        self.model = synthetic.model()
+        self.node = synthetic.node(synthetic.model(), kernels)
 
     def run(self, prompt: int, count: int) -> Session:
-        engine = Engine(self.model, self.kernels)
-        session = engine.add(synthetic.request(self.model, "x" * prompt, max_tokens=count))
-        engine.run(session)
-        return session
+        return self.node.run(synthetic.request(self.node.model, "x" * prompt, max_tokens=count))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,9 +20,8 @@ from kernel_cases.data import floats
 from model.real import english, model, request
 from proofcompute.backends.cuda.libraries import nvidia_folders
 from proofcompute.devices import device_arrays, kernels_for, survey
-from proofcompute.generation import Engine
 from proofcompute.kernels import Kernels
-from proofcompute.prover import make_receipt
+from proofcompute.node import Node
 from proofcompute.signing import NodeIdentity
 
 pytestmark = pytest.mark.gpu
@@ -85,13 +84,9 @@ def test_a_receipt_of_the_real_model_is_the_cpus(smollm2_path: Path) -> None:
     """Long enough for several chunks of prompt, repeated steps, and rows that are hashed meanwhile."""
     m = model(smollm2_path)
     asked = request(m, english(smollm2_path, 300), 100)
-    found = []
-    for kernels in (cuda(), kernels_for("cpu")):
-        engine = Engine(m, kernels)
-        session = engine.add(asked)
-        engine.run(session)
-        found.append(make_receipt(m, session, kernels, NodeIdentity(bytes(32))).encode())
-    assert found[0] == found[1]
+    nodes = (Node(m, NodeIdentity(bytes(32)), device=kernels) for kernels in (cuda(), kernels_for("cpu")))
+    there, here = (node.answer(asked).receipt for node in nodes)
+    assert there == here
 
 
 @pytest.mark.model

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from proofcompute.devices import kernels_for
-from proofcompute.generation import Engine, Session
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.importers.gguf import open_gguf
-from proofcompute.messages import Generation, Receipt, Request
+from proofcompute.messages import Generation, Request
 from proofcompute.model import Model
-from proofcompute.prover import StoredTrace, make_receipt, store
+from proofcompute.node import Answer, Node
 from proofcompute.signing import NodeIdentity
 from proofcompute.tokens import Tokenizer
 from proofcompute.verifier import Key, keygen
@@ -48,11 +47,8 @@ def request(m: Model, tokens: list[int], count: int) -> Request:
 
 
 @cache
-def long_run(path: Path, prompt: int = 480, count: int = 32) -> tuple[Session, Receipt, StoredTrace]:
+def long_run(path: Path, prompt: int = 480, count: int = 32) -> tuple[Node, Answer]:
     """A prompt of real English and a short answer, so that cells at row 500 exist."""
-    m, kernels = model(path), kernels_for("auto")
-    engine = Engine(m, kernels)
-    session = engine.add(request(m, english(path, prompt), count))
-    engine.run(session)
-    receipt = make_receipt(m, session, kernels, NODE)
-    return session, receipt, store(session, kernels)
+    m = model(path)
+    node = Node(m, NODE, device=kernels_for("auto"))
+    return node, node.answer(request(m, english(path, prompt), count))

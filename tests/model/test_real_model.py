@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +11,10 @@ import pytest
 
 from benchmarks.quality import canonical_logits, compare, float_logits
 from model import real
+from proofcompute.auditor import Auditor
 from proofcompute.devices import kernels_for
 from proofcompute.errors import Cell
 from proofcompute.generation import Engine
-from proofcompute.messages import Challenge
-from proofcompute.prover import open_cells
-from proofcompute.verifier import verify
 
 pytestmark = pytest.mark.model
 
@@ -66,19 +63,16 @@ def test_two_processes_compile_the_same_model_id(smollm2_path: Path) -> None:
 
 
 def test_sizes(smollm2_path: Path) -> None:
-    session, receipt, trace = real.long_run(smollm2_path)
-    m, key = real.model(smollm2_path), real.key(smollm2_path)
-    outputs = sum(len(data) for _, data in receipt.outputs)
-    assert len(receipt.encode()) - outputs <= 1024
-    assert len(key.encode()) <= 4_000_000
+    node, answer = real.long_run(smollm2_path)
+    auditor = Auditor(real.key(smollm2_path), device=node.kernels)
+    outputs = sum(rows.nbytes for rows in answer.outputs.values())
+    assert len(answer.receipt) - outputs <= 1024
+    assert len(real.key(smollm2_path).encode()) <= 4_000_000
     for segment, limit in ((1, 300_000), (30, 300_000), (31, 320_000)):
-        challenge = Challenge(receipt.digest, (Cell(segment, 500, 501),))
-        out = io.BytesIO()
-        open_cells(m, trace, receipt, challenge, out, real.NODE)
-        assert len(out.getvalue()) <= limit
-        out.seek(0)
-        result = verify(key, session.request, receipt.encode(), challenge, out, kernels=kernels_for("auto"))
-        assert result.cells == 1
+        challenge = auditor.challenge(answer.request, answer.receipt, [Cell(segment, 500, 501)])
+        opening = node.open(answer.request, answer.receipt, challenge)
+        assert len(opening) <= limit
+        assert auditor.check(answer.request, answer.receipt, challenge, opening).cells == 1
 
 
 def test_decoding_equals_one_pass(smollm2_path: Path) -> None:

@@ -24,7 +24,7 @@ from proofcompute.generation import Engine
 from proofcompute.ieee import require_ieee
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.messages import Challenge, public_challenge
-from proofcompute.verifier import keygen, verify, verify_public
+from proofcompute.verifier import keygen, verify_public
 from proofcompute.workloads import ProductKey, ProgramBuilder, float_bound, matmul, verify_product
 from proofcompute.workloads.floating import FloatCheck
 
@@ -59,12 +59,11 @@ def step() -> None:
 
 def check(kind: str) -> None:
     challenge, data = opening(kind)
-    request, receipt, stream = run().session.request, run().receipt.encode(), io.BytesIO(data)
     if kind == "public":
-        verify_public(synthetic.model(), request, receipt, 3, stream, kernels=synthetic.KERNELS)
+        stream = io.BytesIO(data)
+        verify_public(synthetic.model(), run().request, run().data, 3, stream, kernels=synthetic.KERNELS)
     else:
-        holder = synthetic.key() if kind == "key" else synthetic.model()
-        verify(holder, request, receipt, challenge, stream, kernels=synthetic.KERNELS)
+        synthetic.check(synthetic.key() if kind == "key" else synthetic.model(), run(), challenge, data)
 
 
 ENTRIES: dict[str, Callable[[], Any]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, cast
@@ -13,9 +12,9 @@ import pytest
 import synthetic
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.kernels import Kernels
-from proofcompute.messages import Challenge
-from proofcompute.prover import RunDirectory, open_cells
-from proofcompute.verifier import keygen, verify
+from proofcompute.node import Node
+from proofcompute.prover import RunDirectory
+from proofcompute.verifier import keygen
 
 
 class Strict:
@@ -52,32 +51,18 @@ def test_prover_and_verifier_compute_on_aligned_numbers(hints: bool, tmp_path: A
     m = compile_decoder(synthetic.checkpoint(3, decoder), synthetic.KERNELS, "w8a16")
     run = synthetic.prove(m, synthetic.request(m, "odd", max_tokens=4))
     directory = RunDirectory(tmp_path / "run")
-    directory.begin(run.session.request)
+    directory.begin(run.request)
     directory.finish(run.session, run.receipt)
-    kernels = Strict()
-    stored, _ = directory.stored(m, cast(Kernels, kernels))
-    for challenge in (
-        synthetic.challenge_all(run, hints=hints),
-        Challenge(
-            run.receipt.digest,
-            tuple(
-                c._replace(a=a, b=a + 1) for c in synthetic.challenge_all(run).cells for a in range(c.a, c.b)
-            ),
-            hints=hints,
-            tables=hints,
-        ),
-    ):
-        opening = io.BytesIO()
-        open_cells(m, stored, run.receipt, challenge, opening, synthetic.NODE)
-        opening.seek(0)
+    strict = Strict()
+    kernels = cast(Kernels, strict)
+    stored, receipt = directory.stored(m, kernels)
+    node = Node(m, synthetic.NODE, device=kernels)
+    node.remember(receipt, stored)
+    whole = synthetic.challenge_all(run, hints=hints)
+    rows = tuple(c._replace(a=a, b=a + 1) for c in whole.cells for a in range(c.a, c.b))
+    for challenge in (whole, replace(whole, cells=rows)):
         holder = keygen(m, synthetic.KERNELS, seed=bytes(32)) if hints else m
-        before = kernels.given
-        verify(
-            holder,
-            run.session.request,
-            run.receipt.encode(),
-            challenge,
-            opening,
-            kernels=cast(Kernels, kernels),
-        )
-        assert kernels.given > before
+        opening = node.open(run.request, receipt, challenge)
+        before = strict.given
+        synthetic.check(holder, run, challenge, opening, kernels)
+        assert strict.given > before

@@ -14,10 +14,9 @@ import proofcompute as pc
 import synthetic
 from proofcompute.errors import MismatchError, VerificationError
 from proofcompute.messages import Challenge, Generation, public_challenge
-from proofcompute.prover import make_receipt
 from proofcompute.signing import NodeIdentity
 from proofcompute.statement import draws
-from proofcompute.verifier import verify, verify_public
+from proofcompute.verifier import verify_public
 from proofcompute.workloads.job import product_request, prove_product
 
 STRANGER = NodeIdentity(bytes([1] * 32))
@@ -53,12 +52,10 @@ def test_every_choice_is_answered_with_its_own_draws() -> None:
     for found in runs:
         assert synthetic.audit(synthetic.key(), found).complete
     other = Challenge(runs[1].receipt.digest, pc.all_cells(runs[1].claim))
-    opening = io.BytesIO(synthetic.open_all(runs[1], other))
+    opening = synthetic.open_all(runs[1], other)
+    auditor = pc.Auditor(synthetic.key(), device=synthetic.KERNELS)
     with pytest.raises(VerificationError, match="another request") as caught:
-        verify(
-            synthetic.key(), runs[0].session.request, runs[1].receipt.encode(), other, opening,
-            kernels=synthetic.KERNELS,
-        )  # fmt: skip
+        auditor.check(runs[0].request, runs[1].data, other, opening)
     assert caught.value.step == 4
 
 
@@ -85,11 +82,12 @@ def test_penalties_are_bounded(penalty: float) -> None:
 
 # -- terms ---------------------------------------------------------------------------------------------------
 def test_terms_are_those_of_the_node_that_signs() -> None:
-    found = run()
-    receipt = make_receipt(
-        found.model, found.session, synthetic.KERNELS, synthetic.NODE, retention=3600, terms=TERMS
-    )
-    data = receipt.encode()
+    def node(terms: pc.Terms) -> pc.Node:
+        return pc.Node(
+            synthetic.model(), synthetic.NODE, device=synthetic.KERNELS, terms=terms, retention=3600
+        )
+
+    data = node(TERMS).answer(asked()).receipt
     assert (
         pc.check_receipt(synthetic.model(), asked(), data, terms=TERMS).receipt.terms_digest == TERMS.digest
     )
@@ -99,9 +97,7 @@ def test_terms_are_those_of_the_node_that_signs() -> None:
     assert caught.value.step == 2
     for wrong in (others, replace(TERMS, retention=3601)):
         with pytest.raises(pc.InputError, match="terms"):
-            make_receipt(
-                found.model, found.session, synthetic.KERNELS, synthetic.NODE, retention=3600, terms=wrong
-            )
+            node(wrong).answer(asked())
 
 
 @pytest.mark.parametrize(
@@ -156,7 +152,7 @@ def test_a_deadline_is_never_later_than_the_verifiers_own() -> None:
 @pytest.mark.parametrize("holder", [synthetic.model, synthetic.key, lambda: synthetic.model().card])
 def test_a_card_a_key_or_a_model_is_enough(holder: Callable[[], Any]) -> None:
     found = run()
-    claim = pc.check_receipt(holder(), asked(), found.receipt.encode(), retention=3600)
+    claim = pc.check_receipt(holder(), asked(), found.data, retention=3600)
     assert claim.receipt == found.receipt
     assert pc.count_cells(claim) == found.claim.statement.cells
     assert set(pc.draw_cells(claim, 10**9)) == {
@@ -168,7 +164,7 @@ def test_a_card_a_key_or_a_model_is_enough(holder: Callable[[], Any]) -> None:
 
 def test_the_callers_mistakes_come_before_the_nodes() -> None:
     """Whatever the receipt: with these arguments nothing could be said about it."""
-    right, model = run().receipt.encode(), synthetic.model()
+    right, model = run().data, synthetic.model()
     for data in (right, b"", right[:-1]):
         with pytest.raises(MismatchError, match="is for model"):
             pc.check_receipt(model, asked(model_id=bytes(32)), data)
@@ -182,7 +178,7 @@ def test_the_callers_mistakes_come_before_the_nodes() -> None:
 
 def test_a_rejection_says_what_it_is_about() -> None:
     found = run(node=synthetic.NODE.public)
-    request, receipt = found.session.request, found.receipt
+    request, receipt = found.request, found.receipt
     with pytest.raises(VerificationError) as caught:
         pc.check_receipt(synthetic.model(), request, b"\x80")
     assert (caught.value.node, caught.value.receipt_digest) == (None, None)
@@ -191,10 +187,7 @@ def test_a_rejection_says_what_it_is_about() -> None:
     challenge = synthetic.challenge_all(found)
     for opening in (b"", synthetic.open_all(found, challenge)[:-1]):
         with pytest.raises(VerificationError) as caught:
-            verify(
-                synthetic.key(), request, receipt.encode(), challenge, io.BytesIO(opening),
-                kernels=synthetic.KERNELS,
-            )  # fmt: skip
+            synthetic.check(synthetic.key(), found, challenge, opening)
         assert caught.value.node == synthetic.NODE.public
         assert caught.value.model_id == synthetic.model().model_id
         assert caught.value.request_digest == request.digest
@@ -265,10 +258,7 @@ def test_a_connection_that_breaks_is_a_rejection(stream: Any, error: OSError, sh
     opening = synthetic.open_all(found, challenge)
     broken = cast(BinaryIO, stream(opening[: int(share * len(opening))], error))
     with pytest.raises(VerificationError, match="could not be received") as caught:
-        verify(
-            synthetic.key(), found.session.request, found.receipt.encode(), challenge, broken,
-            kernels=synthetic.KERNELS,
-        )  # fmt: skip
+        synthetic.check(synthetic.key(), found, challenge, broken)
     assert caught.value.step == 10
     assert caught.value.receipt_digest == found.receipt.digest
 
@@ -283,10 +273,7 @@ class Waiting:
 def test_a_stream_that_does_not_wait_is_the_callers() -> None:
     found = run()
     with pytest.raises(pc.InputError, match="blocking"):
-        verify(
-            synthetic.key(), found.session.request, found.receipt.encode(), synthetic.challenge_all(found),
-            cast(BinaryIO, Waiting()), kernels=synthetic.KERNELS,
-        )  # fmt: skip
+        synthetic.check(synthetic.key(), found, synthetic.challenge_all(found), cast(BinaryIO, Waiting()))
 
 
 def test_a_public_proof_that_cannot_be_received_is_a_rejection() -> None:
@@ -295,7 +282,7 @@ def test_a_public_proof_that_cannot_be_received_is_a_rejection() -> None:
     stream = cast(BinaryIO, Broken(opening[:-9], ConnectionResetError("peer")))
     with pytest.raises(VerificationError, match="could not be received"):
         verify_public(
-            found.model, asked(), found.receipt.encode(), 3, stream, kernels=synthetic.KERNELS
+            found.model, asked(), found.data, 3, stream, kernels=synthetic.KERNELS
         )  # fmt: skip
 
 
@@ -303,13 +290,9 @@ def test_a_number_of_public_cells_that_is_none_is_the_callers() -> None:
     found, cells = run(), 10**6
     for count in (0, -1, cast(int, 1.5), cast(int, "3"), cast(int, None)):
         with pytest.raises(pc.InputError, match="ask for"):
-            verify_public(
-                found.model, asked(), found.receipt.encode(), count, io.BytesIO(), kernels=synthetic.KERNELS
-            )
+            verify_public(found.model, asked(), found.data, count, io.BytesIO(), kernels=synthetic.KERNELS)
     opening = io.BytesIO(synthetic.open_all(found, public_challenge(found.claim, cells)))
-    assert verify_public(
-        found.model, asked(), found.receipt.encode(), cells, opening, kernels=synthetic.KERNELS
-    ).complete
+    assert verify_public(found.model, asked(), found.data, cells, opening, kernels=synthetic.KERNELS).complete
 
 
 # -- whom a request addresses --------------------------------------------------------------------------------
@@ -322,7 +305,7 @@ def entries() -> dict[str, Callable[[], object]]:
     return {
         "an engine of another node": lambda: pc.Engine(m, synthetic.KERNELS, node=STRANGER.public).add(mine),
         "an engine of no node": lambda: pc.Engine(m, synthetic.KERNELS).add(mine),
-        "a receipt": lambda: make_receipt(m, done, synthetic.KERNELS, STRANGER),
+        "a receipt": lambda: pc.Node(m, STRANGER, device=synthetic.KERNELS).commit(done),
         "a node": lambda: pc.Node(m, STRANGER, device=synthetic.KERNELS).answer(mine),
         "a job": lambda: prove_product(job, a, b, STRANGER, device="numpy"),
     }

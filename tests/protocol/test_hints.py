@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 
 import synthetic
-from proofcompute import messages, wire
+from proofcompute import wire
+from proofcompute.auditor import Auditor
 from proofcompute.devices import kernels_for
 from proofcompute.errors import VerificationError
 from proofcompute.freivalds import claims, largest_squares
-from proofcompute.generation import Engine
 from proofcompute.hint import Claim
-from proofcompute.kernels import F32, I8, I32, Kernels, Matrix
+from proofcompute.kernels import F32, I8, I32, Matrix
 from proofcompute.limits import MAX_ACCUMULATOR
-from proofcompute.messages import Challenge, Request, all_cells, encode_hint, pack_set
+from proofcompute.messages import Receipt, Request, encode_hint, pack_set
 from proofcompute.model import Model
+from proofcompute.node import Node
 from proofcompute.numerics.bitpack import unpack
 from proofcompute.program import Site
-from proofcompute.prover import StoredTrace, make_receipt, open_cells
 from proofcompute.signing import NodeIdentity
 from proofcompute.source import Recorded
-from proofcompute.verifier import Verified, keygen, verify
+from proofcompute.verifier import Verified, keygen
 from proofcompute.workloads import ProgramBuilder
 
 FAST, SLOW = kernels_for("auto"), kernels_for("numpy")
@@ -102,18 +102,13 @@ def _flat(sign: float) -> Model:
 
 
 def _audit(model: Model, samples: F32, edit: Callable[[list[I32]], list[I32]] | None) -> Verified:
-    kernels: Kernels = FAST
     request = Request(model.model_id, (("x", samples.astype("<f4").tobytes()),), bytes(32))
-    engine = Engine(model, kernels)
-    session = engine.add(request)
-    engine.run(session)
-    receipt = make_receipt(model, session, kernels, NODE)
-    stored = StoredTrace(session.statement(), request.suite, [], kernels)
-    challenge = Challenge(receipt.digest, all_cells(messages.Claim(receipt, stored.statement)))
-    out = io.BytesIO()
-    open_cells(model, stored, receipt, challenge, out, NODE)
-    out.seek(0)
+    node, auditor = Node(model, NODE, device=FAST), Auditor(keygen(model, FAST, seed=bytes(32)), device=FAST)
+    receipt = node.answer(request).receipt
+    challenge = auditor.challenge(request, receipt, "all")
+    opening = node.open(request, receipt, challenge)
     if edit is not None:
+        out = io.BytesIO(opening)
         head, part = (wire.read_frame(out, limit=1 << 20, what="opening") for _ in range(2))
         assert head is not None
         assert part is not None
@@ -121,12 +116,10 @@ def _audit(model: Model, samples: F32, edit: Callable[[list[I32]], list[I32]] | 
         (sets,) = wire.as_list(hints, "hints", n=1)
         packed = [wire.as_bytes(s, "set") for s in wire.as_list(sets, "sets")]
         values = [unpack(s[1:], s[0], ROWS * OUT).reshape(ROWS, OUT) for s in packed]
-        changed = tuple(pack_set(v, kernels) for v in edit(values))
-        out = io.BytesIO(
-            synthetic.closed([head, wire.encode((groups, tables, (changed,)))], receipt, challenge, NODE)
-        )
-    key = keygen(model, kernels, seed=bytes(32))
-    return verify(key, request, receipt.encode(), challenge, out, kernels=kernels)
+        changed = tuple(pack_set(v, FAST) for v in edit(values))
+        frames = [head, wire.encode((groups, tables, (changed,)))]
+        opening = synthetic.closed(frames, Receipt.decode(receipt), challenge, NODE)
+    return auditor.check(request, receipt, challenge, opening)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import io
 import tracemalloc
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 import synthetic
 from adversary.forger import NODE, Forgery, _Rows, commit, unchanged
+from proofcompute.auditor import Auditor
 from proofcompute.devices import kernels_for
 from proofcompute.errors import Cell, VerificationError
 from proofcompute.importers.checkpoint import Decoder, Rope
@@ -31,11 +31,11 @@ from proofcompute.messages import (
 )
 from proofcompute.messages.pieces import PIECE
 from proofcompute.model import Model
+from proofcompute.node import Node
 from proofcompute.program import Span
-from proofcompute.prover import open_cells
 from proofcompute.source import ComputeProducts, Source
 from proofcompute.trace import Trace, group_seal, trace_root
-from proofcompute.verifier import keygen, verify
+from proofcompute.verifier import keygen
 
 WIDE = Decoder(
     layers=1,
@@ -94,7 +94,8 @@ def test_no_cell_is_too_long_to_be_opened() -> None:
 def test_a_node_that_committed_to_anything_is_rejected_in_cells_far_out() -> None:
     """Opening nothing is the node's fault wherever the cell is, and no mistake of the verifier's."""
     m, rows, kernels = model(), 100_000, kernels_for("auto")
-    key, asked = keygen(m, kernels), synthetic.request(m, "x" * rows, max_tokens=1)
+    auditor = Auditor(keygen(m, kernels), device=kernels)
+    asked = synthetic.request(m, "x" * rows, max_tokens=1)
     inputs = asked.check(m.program, m.model_id)
     statement = asked.statement(m.program, inputs, {"next": np.array([65], np.int32)})
     roots = tuple(bytes([i]) * 32 for i, _ in enumerate(m.program.committed))
@@ -116,9 +117,9 @@ def test_a_node_that_committed_to_anything_is_rejected_in_cells_far_out() -> Non
     for cell in (Cell(BLOCK, 31_775, 31_776), Cell(BLOCK, rows - 1, rows), *draw_cells(claim, 4), *pieces):
         challenge = Challenge(receipt.digest, (cell,))
         head = OpeningHead(receipt.digest, challenge.digest, roots).encode()
-        opening = io.BytesIO(synthetic.closed([head], receipt, challenge, NODE))
+        opening = synthetic.closed([head], receipt, challenge, NODE)
         with pytest.raises(VerificationError) as caught:
-            verify(key, asked, receipt.encode(), challenge, opening, kernels=kernels)
+            auditor.check(asked, receipt.encode(), challenge, opening)
         assert (caught.value.step, caught.value.cell, caught.value.attributable) == (10, cell, True)
 
 
@@ -130,21 +131,23 @@ def test_a_cell_with_a_prefix_longer_than_a_frame_is_checked(tmp_path: Path) -> 
     cell = Cell(BLOCK, rows - 1, rows)
     challenge = Challenge(forgery.receipt.digest, (cell,))
     path = tmp_path / "opening"
+    node = Node(model(), NODE, device=kernels)
+    node.remember(forgery.receipt, forgery.stored)
     with path.open("wb") as stream:
-        open_cells(model(), forgery.stored, forgery.receipt, challenge, stream, NODE)
+        node.open(forgery.request, forgery.receipt, challenge, stream)
     size = path.stat().st_size
     assert size > MAX_OPENING_PART
     (long,) = [c for g in _groups(cell, rows) if (c := cut(model().program, g)).ahead]
     assert long.ahead == -(-size // PIECE) - 1
-    key = keygen(model(), kernels)
+    auditor = Auditor(keygen(model(), kernels), device=kernels)
     request, receipt = forgery.request, forgery.receipt.encode()
-    del forgery
+    del forgery, node
     gc.collect()
     for evidence in (False, True):
         with path.open("rb") as stream:
             tracemalloc.start()
             try:
-                found = verify(key, request, receipt, challenge, stream, kernels=kernels, evidence=evidence)
+                found = auditor.check(request, receipt, challenge, stream, evidence=evidence)
                 most = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
@@ -156,7 +159,7 @@ def test_a_cell_with_a_prefix_longer_than_a_frame_is_checked(tmp_path: Path) -> 
         stream.seek(size // 2)
         stream.write(bytes([byte[0] ^ 1]))
     with path.open("rb") as stream, pytest.raises(VerificationError) as caught:
-        verify(key, request, receipt, challenge, stream, kernels=kernels)
+        auditor.check(request, receipt, challenge, stream)
     assert (caught.value.step, caught.value.attributable) == (2, False)
     assert isinstance(caught.value.__cause__, VerificationError)
     assert caught.value.__cause__.step == 7

@@ -146,6 +146,34 @@ def test_an_opening_is_read_from_a_stream_and_written_to_one() -> None:
     assert sum(seen) == 14
 
 
+def test_a_commitment_may_be_kept_or_not_and_is_opened_as_it_is() -> None:
+    prover, asked = node(), request()
+    session = prover.run(asked)
+    receipt = prover.commit(session, keep=False)
+    assert not prover._traces
+    assert prover.commit(session) == receipt
+    assert list(prover._traces) == [receipt.digest]
+    challenge = auditor().challenge(asked, receipt.encode())
+    opening = prover.open(asked, receipt, challenge)
+    assert opening == prover.open(asked, receipt.encode(), challenge)
+    assert node().open(asked, receipt, challenge) == opening
+
+
+def test_evidence_is_wanted_of_what_is_accepted_too() -> None:
+    """A node that signs other frames than it sent answers for nothing that it sent."""
+    prover, verifier, asked = node(), auditor(), request()
+    receipt = prover.commit(prover.run(asked))
+    challenge = verifier.challenge(asked, receipt.encode())
+    opening = prover.open(asked, receipt, challenge)
+    assert verifier.check(asked, receipt.encode(), challenge, opening, evidence=True)
+    *frames, _ = synthetic.frames(opening)
+    other = synthetic.closed(frames, receipt, challenge, signed=frames[:-1])
+    assert verifier.check(asked, receipt.encode(), challenge, other)
+    with pytest.raises(pc.VerificationError) as e:
+        verifier.check(asked, receipt.encode(), challenge, other, evidence=True)
+    assert (e.value.step, e.value.attributable) == (2, False)
+
+
 def test_audit_is_challenge_and_check() -> None:
     prover, verifier, asked = node(), auditor(), request()
     answer = prover.answer(asked)

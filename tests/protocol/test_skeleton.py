@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import synthetic
+from cuda_rig.requests import together
 from proofcompute.errors import VerificationError
-from proofcompute.generation import Engine
 from proofcompute.model import Model
-from proofcompute.prover import store
 from proofcompute.verifier import Key
 
 
@@ -52,12 +51,9 @@ def test_rows_do_not_depend_on_batching_or_chunks() -> None:
         synthetic.request(m, text, sampling=synthetic.SAMPLED) for text in ("a", "Hello there", "xyz" * 9)
     ]
     alone = [synthetic.prove(m, r) for r in requests]
-    engine = Engine(m, synthetic.KERNELS, chunk=5)
-    together = [engine.add(r) for r in requests]
-    for session in together:
-        engine.run(session)
-    for run, session in zip(alone, together, strict=True):
+    node = synthetic.node(m, chunk=5)
+    for run, session in zip(alone, together(node, requests), strict=True):
         assert session.answer == run.session.answer
-        again = store(session, synthetic.KERNELS)
+        again = node.trace(session.request, node.commit(session))
         for mine, theirs in zip(again.groups, run.stored.groups, strict=True):
             np.testing.assert_array_equal(mine, theirs)

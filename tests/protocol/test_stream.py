@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import synthetic
+from proofcompute.auditor import Auditor
 from proofcompute.bench.subject import Audit, Finished, Subject, network, sample_request
 from proofcompute.errors import Cell
-from proofcompute.verifier import Verified, verify
+from proofcompute.verifier import Verified
 
 SIZES = (16, 32, 64, 128, 256, 512)
 ROWS = 256
@@ -45,7 +46,7 @@ def ranges(count: int) -> tuple[Cell, ...]:
 def peak(subject: Subject, run: Finished, audit: Audit, path: Path) -> tuple[int, Verified]:
     """Most bytes that verifying takes at once, with the opening on disk."""
     path.write_bytes(audit.opening)
-    cells = itertools.count(1)
+    cells, auditor = itertools.count(1), Auditor(subject.key(), device=subject.kernels)
 
     def tidy(_: int) -> None:
         if not next(cells) % 16:
@@ -54,15 +55,7 @@ def peak(subject: Subject, run: Finished, audit: Audit, path: Path) -> tuple[int
     with path.open("rb") as stream:
         tracemalloc.start()
         try:
-            found = verify(
-                subject.key(),
-                run.request,
-                run.data,
-                audit.challenge,
-                stream,
-                kernels=subject.kernels,
-                progress=tidy,
-            )
+            found = auditor.check(run.request, run.data, audit.challenge, stream, progress=tidy)
             return tracemalloc.get_traced_memory()[1], found
         finally:
             tracemalloc.stop()

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from proofcompute.auditor import Auditor
 from proofcompute.devices import kernels_for
 from proofcompute.errors import FormatError, InputError, NonFiniteError, VerificationError
-from proofcompute.generation import Engine
 from proofcompute.kernels import F32, Array, Matrix
-from proofcompute.messages import Challenge, Claim, Request, all_cells
+from proofcompute.messages import Request
 from proofcompute.model import Model
+from proofcompute.node import Node
 from proofcompute.ops import decode_program, encode_program
-from proofcompute.prover import StoredTrace, make_receipt, open_cells
-from proofcompute.signing import NodeIdentity
-from proofcompute.verifier import Verified, keygen, verify
+from proofcompute.verifier import Verified, keygen
 from proofcompute.workloads import ProgramBuilder, Tensor
 
 DEVICE = "numpy"
 KERNELS = kernels_for(DEVICE)
-NODE = NodeIdentity(bytes(32))
 
 
 def normal(seed: int, *shape: int) -> F32:
@@ -45,21 +42,13 @@ def every_operation() -> Model:
 
 
 def prove(m: Model, has: Model, rows: int = 5) -> tuple[Verified, dict[str, Array]]:
+    """The answer of a node that has other weights than it claims, perhaps, and what an audit of it says."""
     inputs = tuple((n, normal(9, rows, s.shape[0]).tobytes()) for n, s in m.program.inputs)
     request = Request(m.model_id, inputs, bytes(32))
-    engine = Engine(has, KERNELS)
-    session = engine.add(request)
-    engine.run(session)
-    receipt = make_receipt(has, session, KERNELS, NODE)
-    groups = [session.trace.group(g, 0, rows) for g in range(len(m.program.committed))]
-    stored = StoredTrace(session.statement(), request.suite, groups, KERNELS)
-    challenge = Challenge(receipt.digest, all_cells(Claim(receipt, stored.statement)))
-    opening = io.BytesIO()
-    open_cells(has, stored, receipt, challenge, opening, NODE)
-    opening.seek(0)
-    key = keygen(m, KERNELS, seed=bytes(32))
-    result = verify(key, request, receipt.encode(), challenge, opening, kernels=KERNELS)
-    return result, dict(session.outputs)
+    node, auditor = Node(has, device=DEVICE), Auditor(keygen(m, KERNELS, seed=bytes(32)), device=DEVICE)
+    answer = node.answer(request)
+    result = auditor.audit(request, answer.receipt, lambda c: node.open(request, answer.receipt, c), "all")
+    return result, dict(answer.outputs)
 
 
 def test_every_operation_runs_and_is_audited() -> None:

@@ -11,7 +11,7 @@ from benchmarks.gpu.day.models import SMALL, asked, made_model
 from benchmarks.gpu.day.plan import Settings
 from proofcompute.generation import Engine
 from proofcompute.kernels import Matrix
-from proofcompute.prover import make_receipt
+from proofcompute.node import Node
 from proofcompute.signing import NodeIdentity
 
 __all__ = ["decoding"]
@@ -23,9 +23,10 @@ WARM = 4
 
 def decoding(out: Findings, settings: Settings) -> None:
     """Prefill plain and committed, then decoding at several batch sizes."""
-    k, node = settings.kernels(), NodeIdentity(bytes(32))
+    k = settings.kernels()
     few = settings.few
     model = made_model(SMALL if few else MODELS[SHAPE], shared=not few)
+    node = Node(model, NodeIdentity(bytes(32)), device=k)
     for weight in model.weights.values():
         if isinstance(weight, Matrix):
             k.weight(weight)
@@ -39,7 +40,7 @@ def decoding(out: Findings, settings: Settings) -> None:
                 begin = time.perf_counter()
                 engine.run(session)
                 if kind == "committed":
-                    make_receipt(model, session, k, node)
+                    node.commit(session, keep=False)
                 else:
                     k.look()
                 if turn:  # the first one measures ways
@@ -57,7 +58,7 @@ def decoding(out: Findings, settings: Settings) -> None:
             engine.step()
             steps.append(time.perf_counter() - begin)
         begin = time.perf_counter()
-        make_receipt(model, sessions[0], k, node)
+        node.commit(sessions[0], keep=False)
         sealed = time.perf_counter() - begin
         middle = sorted(steps[WARM:])[len(steps[WARM:]) // 2]
         first: dict[str, Any] = {
