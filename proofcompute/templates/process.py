@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from proofcompute.errors import FormatError
 from proofcompute.limits import GIB
 
-__all__ = ["Rendered", "Renderer", "TemplateFaultError", "TemplateRefusalError"]
+__all__ = ["Rendered", "Renderer", "TemplateFaultError", "TemplateLimitError", "TemplateRefusalError"]
 
 CPU_SECONDS: Final = 5
 """Processor time of one rendering; the worked examples take a thousandth of a second."""
@@ -42,9 +42,14 @@ class TemplateRefusalError(TemplateFaultError):
     """The template itself refuses the conversation."""
 
 
+class TemplateLimitError(FormatError):
+    """The template takes or gives too much."""
+
+
 _KINDS: Final[Mapping[str, type[FormatError]]] = {
     "refused": TemplateRefusalError,
     "fault": TemplateFaultError,
+    "limit": TemplateLimitError,
 }
 _NONSENSE: Final = "chat template: the rendering process gave nonsense"
 

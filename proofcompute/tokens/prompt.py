@@ -26,6 +26,7 @@ from proofcompute.given import given
 from proofcompute.kernels import Sampling
 from proofcompute.limits import MAX_TEXT
 from proofcompute.messages import Generation, Request
+from proofcompute.templates.process import TemplateLimitError
 from proofcompute.tokens.segments import Segment
 from proofcompute.tokens.template import ChatTemplate, Message
 from proofcompute.tokens.tokenizer import Tokenizer
@@ -110,7 +111,11 @@ class Prompter:
                     for token in (v.bos, v.eos)
                 )
                 self._chat = ChatTemplate(self._card.template, bos=bos, eos=eos)
-        segments = self._chat.render(conversation, date=date, may_omit=may_omit, max_output=self._most)
+        try:
+            segments = self._chat.render(conversation, date=date, may_omit=may_omit, max_output=self._most)
+        except TemplateLimitError:
+            self._require_fits(sum(len(m.content) for m in conversation))
+            raise
         return self._request(segments, options)
 
     def text(self, text: str, *, special: bool = False, **options: Unpack[RequestOptions]) -> Request:
@@ -147,16 +152,19 @@ class Prompter:
                 self._tokenizer = Tokenizer(self._vocabulary)
             return self._tokenizer
 
+    def _require_fits(self, count: int) -> None:
+        if count > self._most:
+            raise LimitError(
+                f"a prompt of {count} characters, where the context of {self._card.program.context} tokens "
+                f"holds at most {self._most}: shorten the prompt"
+            )
+
     def _request(self, segments: Sequence[Segment], options: RequestOptions) -> Request:
         if unknown := sorted(options.keys() - RequestOptions.__annotations__.keys()):
             raise InputError(f"a request has no option {unknown[0]}")
         card, program = self._card, self._card.program
         text = "".join(s.text for s in segments)
-        if len(text) > self._most:
-            raise LimitError(
-                f"a prompt of {len(text)} characters, where the context of {program.context} tokens holds "
-                f"at most {self._most}: shorten the prompt"
-            )
+        self._require_fits(len(text))
         tokenizer = self._tokenizer_for(text)
         tokens = tokenizer.encode_prompt(segments)
         most = options.get("max_tokens")

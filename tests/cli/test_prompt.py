@@ -149,6 +149,13 @@ def test_a_prompt_that_cannot_fit_is_refused_before_it_is_built(model: Model) ->
         chat_request(hostile, "x" * 1000)
     with pytest.raises(LimitError, match=f"holds at most {longest}: shorten the prompt"):
         text_request(model, "x" * (longest + 1))
+    half = "x" * (longest // 2 + 1)
+    for long in (half * 2, [Message("user", half), Message("assistant", half), Message("user", "go on")]):
+        with pytest.raises(LimitError, match=f"holds at most {longest}: shorten the prompt"):
+            chat_request(model, long)
+    last = Model(replace(model.card, template="{{ messages[-1].content }}"), model.weights)
+    talk = [Message("user", half * 3), Message("user", "hi")]
+    assert chat_request(last, talk, may_omit=True).text == "hi"  # what it leaves out need not fit
 
 
 # -- stop strings -------------------------------------------------------------------------------------------
