@@ -21,10 +21,10 @@ from proofcompute.errors import ExecutionError, MismatchError
 from proofcompute.generation import Engine, Session, answer_text
 from proofcompute.kernels import Array, Kernels
 from proofcompute.limits import GIB
-from proofcompute.messages import Challenge, Receipt, Request, Terms
+from proofcompute.messages import Challenge, Receipt, Request, Terms, retention_of
 from proofcompute.messages.frames import require_signer
 from proofcompute.model import Model
-from proofcompute.prover import RETENTION, StoredTrace, make_receipt, open_cells, store
+from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
 from proofcompute.signing import NodeIdentity
 
 __all__ = ["Answer", "Node"]
@@ -80,7 +80,7 @@ class Node:
         self.identity = NodeIdentity.new() if identity is None else identity
         self.kernels = kernels_for(device) if isinstance(device, str) else device
         self.terms = terms
-        self.retention = (terms.retention if terms else RETENTION) if retention is None else retention
+        self.retention = retention_of(self.public, terms, retention)
         self.trace_bytes = trace_bytes
         self.engine = Engine(model, self.kernels, node=self.public)
         self._traces: OrderedDict[bytes, StoredTrace] = OrderedDict()

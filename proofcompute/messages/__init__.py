@@ -20,9 +20,17 @@ from proofcompute.messages.pieces import CutRows, cut
 from proofcompute.messages.receipt import STOP_REASONS, Receipt
 from proofcompute.messages.request import Generation, Request
 from proofcompute.messages.signed import require_addressed
-from proofcompute.messages.terms import Terms, check_promise, check_terms, require_within
+from proofcompute.messages.terms import (
+    RETENTION,
+    Terms,
+    check_promise,
+    check_terms,
+    require_within,
+    retention_of,
+)
 
 __all__ = [
+    "RETENTION",
     "STOP_REASONS",
     "CellBytes",
     "Challenge",
@@ -53,5 +61,6 @@ __all__ = [
     "require_addressed",
     "require_openable",
     "require_within",
+    "retention_of",
     "row_bytes",
 ]

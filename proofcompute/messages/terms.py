@@ -28,7 +28,7 @@ from proofcompute.messages.signed import (
 from proofcompute.numerics import NUMERICS
 from proofcompute.signing import ED25519, NodeIdentity
 
-__all__ = ["Terms", "check_promise", "check_terms", "require_within"]
+__all__ = ["RETENTION", "Terms", "check_promise", "check_terms", "require_within", "retention_of"]
 
 KIND = "proofcompute terms"
 VERSION = 1
@@ -38,6 +38,8 @@ MAX_BASE = 24 * 3600
 """The longest time, in seconds, that a node may claim for an opening besides its rows."""
 MAX_RATE = 2**32 - 1
 """The most rows per second that terms can state."""
+RETENTION = 7 * 24 * 3600
+"""Seconds for which a node answers challenges unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,18 +122,20 @@ class Terms:
             raise InputError("a deadline is for no fewer than 0 rows, and its maximum for 0 seconds or more")
         return min(self.base + rows / self.rate, most)
 
-    def require_in_time(self, rows: int, waited: float, most: float) -> None:
-        """VerificationError (step 10) if an opening came ``waited`` seconds after its challenge, too late.
 
-        Args:
-            rows: rows of the trace that is opened.
-            waited: seconds from sending the challenge to having the whole opening, as the verifier measured
-                them; of an opening that never came, all that it waited.
-            most: the verifier's own maximum, in seconds.
+def retention_of(node: bytes, terms: Terms | None, seconds: int | None) -> int:
+    """The retention that the receipts of a node state: ``seconds`` or, if None, that of its terms, or a week.
 
-        InputError if a number is negative or none.
-        """
-        require_within(waited, self.deadline(rows, most))
+    InputError if the terms are another node's or promise longer, or it is no number that a receipt can state.
+    """
+    if terms is not None and terms.node != node:
+        raise InputError("the terms are another node's")
+    least = 0 if terms is None else terms.retention
+    found = (RETENTION if terms is None else least) if seconds is None else seconds
+    if type(found) is not int or not least <= found <= MAX_SECONDS:
+        promised = "" if terms is None else ", which begins with what the terms promise"
+        raise InputError(f"a retention of {found!r} seconds is outside {least}..{MAX_SECONDS}{promised}")
+    return found
 
 
 def require_within(waited: float, seconds: float) -> None:

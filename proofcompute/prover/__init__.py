@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from proofcompute.prover.answering import store
-from proofcompute.prover.commit import RETENTION, make_receipt
+from proofcompute.prover.commit import make_receipt
 from proofcompute.prover.opening import StoredTrace, open_cells
 from proofcompute.prover.rundir import RunDirectory
 
-__all__ = ["RETENTION", "RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"]
+__all__ = ["RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"]

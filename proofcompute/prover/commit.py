@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from proofcompute.errors import InputError
 from proofcompute.generation import Session
 from proofcompute.kernels import Kernels
-from proofcompute.messages import Receipt, Terms, require_addressed
+from proofcompute.messages import Receipt, Terms, require_addressed, retention_of
 from proofcompute.model import Model
 from proofcompute.signing import NodeIdentity
 from proofcompute.trace import trace_root
 
 __all__ = ["make_receipt"]
-
-RETENTION = 7 * 24 * 3600
-"""Seconds for which a node keeps a trace unless told otherwise."""
 
 
 def make_receipt(
@@ -24,19 +20,18 @@ def make_receipt(
     kernels: Kernels,
     identity: NodeIdentity,
     *,
-    retention: int = RETENTION,
+    retention: int | None = None,
     terms: Terms | None = None,
 ) -> Receipt:
     """Hash the committed rows of a finished session and sign the claim, under the node's terms if it has any.
 
-    Raises MismatchError if the request addresses another node, InputError if the terms promise a longer
-    retention than ``retention`` or are another node's.
+    Raises MismatchError if the request addresses another node, InputError if the terms are another node's or
+    promise a longer retention than ``retention``, which is theirs or a week if it is None.
 
     The trace is hashed here in one go and not token by token: rows of many positions hash in parallel lanes.
     """
     require_addressed(session.request, identity.public)
-    if terms is not None and (terms.node != identity.public or terms.retention > retention):
-        raise InputError("the terms are another node's, or promise a longer retention than the receipt")
+    kept = retention_of(identity.public, terms, retention)
     statement = session.statement()
     suite = session.request.suite
     seals = session.trace.seals(suite, statement.rows, kernels)
@@ -54,7 +49,7 @@ def make_receipt(
         stop_reason=session.reason or "",
         trace_root=trace_root(suite, seals),
         terms_digest=terms.digest if terms else b"",
-        retention=retention,
+        retention=kept,
         node=identity.public,
     )
     return receipt.signed(identity.sign(receipt.signed_digest))

@@ -14,8 +14,8 @@ import numpy as np
 from proofcompute.devices import kernels_for
 from proofcompute.errors import InputError, NonFiniteError
 from proofcompute.kernels import Array, Kernels
-from proofcompute.messages.signed import MAX_SECONDS, require_addressed
-from proofcompute.messages.terms import Terms
+from proofcompute.messages.signed import require_addressed
+from proofcompute.messages.terms import Terms, retention_of
 from proofcompute.signing import NodeIdentity
 from proofcompute.workloads.arrays import FLOATS, INTEGERS, matrix, shapes
 from proofcompute.workloads.commitment import MatrixId, matrix_tree, named_tree
@@ -23,10 +23,7 @@ from proofcompute.workloads.exact import multiply
 from proofcompute.workloads.messages import ProductReceipt, ProductRequest
 from proofcompute.workloads.proof import ProductProof
 
-__all__ = ["RETENTION", "matmul", "product_request", "prove_product"]
-
-RETENTION = 7 * 24 * 3600
-"""Seconds for which a node answers challenges unless told otherwise."""
+__all__ = ["matmul", "product_request", "prove_product"]
 
 
 def product_request(
@@ -87,7 +84,7 @@ def prove_product(
     promise a longer retention, NonFiniteError if a float product overflows.
     """
     require_addressed(request, identity.public)
-    kept = _retention(identity, retention, terms)
+    kept = retention_of(identity.public, terms, retention)
     kernels = kernels_for(device)
     a, b = _factors(a, b)
     a_tree = named_tree(a, "A", request.a, request.suite, kernels)
@@ -104,16 +101,6 @@ def prove_product(
     )
     receipt = receipt.signed(identity.sign(receipt.signed_digest))
     return ProductProof(request, receipt, a, c, identity, a_tree, c_tree)
-
-
-def _retention(identity: NodeIdentity, retention: int | None, terms: Terms | None) -> int:
-    promised = terms.retention if terms is not None else 0
-    kept = max(RETENTION, promised) if retention is None else retention
-    if not promised <= kept <= MAX_SECONDS:
-        raise InputError(f"a retention of {kept} seconds is outside {promised}..{MAX_SECONDS}")
-    if terms is not None and terms.node != identity.public:
-        raise InputError("the terms are another node's")
-    return kept
 
 
 def _given(c: Array, request: ProductRequest) -> Array:

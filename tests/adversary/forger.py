@@ -37,6 +37,7 @@ from proofcompute.messages import (
     cut,
     frame_digest,
     frames_digest,
+    require_within,
 )
 from proofcompute.model import Model
 from proofcompute.numerics import NumpyKernels
@@ -384,7 +385,7 @@ class Case:
             self.holder, self.request, self.receipt, self.node, terms=self.terms, retention=self.retention
         )
         if self.terms is not None:
-            self.terms.require_in_time(claim.statement.rows, self.waited, MOST)
+            require_within(self.waited, self.terms.deadline(claim.statement.rows, MOST))
         return verify(
             self.holder,
             self.request,

@@ -137,15 +137,15 @@ def test_a_deadline_is_never_later_than_the_verifiers_own() -> None:
     assert TERMS.deadline(0, 60) == 2
     assert TERMS.deadline(250, 60) == 4.5
     assert TERMS.deadline(10**6, 60) == 60
-    TERMS.require_in_time(250, 4.5, 60)
+    pc.require_within(4.5, TERMS.deadline(250, 60))
     for rows, waited, most in ((250, 4.6, 60.0), (10**6, 60.1, 60.0), (0, 2.1, 60.0)):
         with pytest.raises(VerificationError, match="no valid opening by the deadline") as caught:
-            TERMS.require_in_time(rows, waited, most)
+            pc.require_within(waited, TERMS.deadline(rows, most))
         assert caught.value.step == 10
     nan, inf = float("nan"), float("inf")
     for rows, waited, most in ((1, nan, 1.0), (1, -1.0, 1.0), (1, inf, 1.0), (-1, 1.0, 1.0), (1, 1.0, nan)):
         with pytest.raises(pc.InputError):
-            TERMS.require_in_time(rows, waited, most)
+            pc.require_within(waited, TERMS.deadline(rows, most))
 
 
 # -- who is to blame -----------------------------------------------------------------------------------------

@@ -207,8 +207,12 @@ def test_receipts_are_under_the_terms_that_the_auditor_holds() -> None:
         with pytest.raises(pc.VerificationError, match="other terms") as e:
             verifier.claim(asked, other.answer(asked).receipt)
         assert e.value.step == 5
-    with pytest.raises(pc.InputError):
-        node(terms=TERMS, retention=599).answer(asked)
+    for retention in (599, -1, 2**32, 1.5):
+        with pytest.raises(pc.InputError, match="retention"):
+            node(terms=TERMS, retention=retention)
+    for retention in (-1, 2**32):  # no receipt can state it
+        with pytest.raises(pc.InputError, match="retention"):
+            node(retention=retention)
 
 
 @pytest.mark.parametrize("holds", ["key", "model"])

@@ -18,7 +18,7 @@ from proofcompute.errors import (
     MismatchError,
     NonFiniteError,
 )
-from proofcompute.messages.terms import Terms
+from proofcompute.messages.terms import RETENTION, Terms, require_within
 from proofcompute.workloads import (
     NOT_RECEIVED,
     MatrixId,
@@ -34,7 +34,6 @@ from proofcompute.workloads import (
     prove_product,
     verify_rows,
 )
-from proofcompute.workloads.job import RETENTION
 from workloads.jobs import DEVICE, NODE, OTHER, Job, audit, claim, factors, opened, run, step
 
 
@@ -304,8 +303,8 @@ def test_retention_and_terms() -> None:
     with pytest.raises(InputError, match="another node's"):
         prove(terms=Terms.of(OTHER, base=5, rate=3, retention=100))
     rows = kept.receipt.c.rows
-    terms.require_in_time(rows, 8.0, 60.0)
-    assert step(lambda: terms.require_in_time(rows, 8.1, 60.0)) == 10
+    require_within(8.0, terms.deadline(rows, 60.0))
+    assert step(lambda: require_within(8.1, terms.deadline(rows, 60.0))) == 10
 
 
 def test_a_nonce_is_for_one_job_under_a_key() -> None:

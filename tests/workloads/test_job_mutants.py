@@ -214,7 +214,9 @@ MUTANTS = {
         ),
         unsigned,
     ),
-    "node addressed": Mutant(2, (never("messages.signed", "key and key != message.node"),), by_another),
+    "node addressed": Mutant(
+        2, (never("messages.signed", "wanted is not None and wanted != message.node"),), by_another
+    ),
     "version of the arithmetic": Mutant(
         3, (never("messages.signed", "numerics != NUMERICS"),), signed(numerics=77)
     ),
