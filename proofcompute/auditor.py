@@ -25,6 +25,7 @@ from proofcompute.messages import (
     draw_cells,
     require_within,
 )
+from proofcompute.messages.received import arriving
 from proofcompute.messages.signed import one_signer
 from proofcompute.model import Model
 from proofcompute.verifier import Key, Verified, replay
@@ -69,6 +70,8 @@ class Auditor:
         terms: bytes | None = None,
         patience: float = PATIENCE,
     ) -> None:
+        if not isinstance(holds, Key | Model | ModelCard):
+            raise InputError(f"an auditor holds a key, a model or a card, not {type(holds).__name__}")
         self.holds = holds
         self.kernels = kernels_for(device) if isinstance(device, str) else device
         self.node = node
@@ -135,8 +138,9 @@ class Auditor:
     ) -> Verified:
         """Check what the node opened: all ten steps.
 
-        ``waited`` is how long the whole opening took to come, in seconds, as this side measured it: an
-        auditor that holds terms must say so. A stream is read frame by frame. ``progress`` gets the number of
+        ``waited`` is how long the opening took to come, in seconds, as this side measured it: an auditor that
+        holds terms must say so. A stream is read frame by frame; of one that cannot be read again, because it
+        is still coming, the time that reads take is added. ``progress`` gets the number of
         rows of each cell checked. With ``evidence`` what is accepted is compared with what the node signed,
         too; of what is rejected it is always said whether the node signed it.
 
@@ -148,10 +152,14 @@ class Auditor:
         if waited is None and self.terms is not None:
             raise InputError("terms set a deadline: say how many seconds the opening took (waited)")
         stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
+        if not hasattr(stream, "read"):
+            raise InputError(f"an opening is bytes or a stream of bytes, not {type(opening).__name__}")
         claim = self.claim(request, receipt)  # whatever this auditor asks of a receipt, and not a part of it
         with naming(claim):
             if waited is not None:
-                require_within(waited, self.deadline(claim))
+                deadline = self.deadline(claim)
+                require_within(waited, deadline)
+                stream = arriving(stream, waited, deadline)
             return audit(
                 holder,
                 request,
@@ -174,7 +182,8 @@ class Auditor:
     ) -> Verified:
         """:meth:`challenge`, then :meth:`check` of what ``opened`` gets from the node, by the clock.
 
-        A stream that ``opened`` returns is taken to have come already.
+        Of a stream that ``opened`` returns, what its reads take counts too; that no single read lasts for
+        ever is for the stream to see to.
         """
         challenge, start = self.challenge(request, receipt, cells), time.monotonic()
         opening = opened(challenge)

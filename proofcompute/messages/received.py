@@ -6,11 +6,13 @@ What the caller opens on its own machine (a file that is not there) fails before
 from __future__ import annotations
 
 import io
+from time import monotonic
 from typing import BinaryIO, TypeVar, cast
 
 from proofcompute.errors import InputError, VerificationError
+from proofcompute.messages.terms import require_within
 
-__all__ = ["received"]
+__all__ = ["arriving", "received"]
 
 _T = TypeVar("_T")
 
@@ -55,6 +57,31 @@ class _Received:
     def seekable(self) -> bool:
         """Whether it can be read again."""
         return bool(getattr(self._stream, "seekable", bool)())
+
+
+class _Arriving:
+    """A stream that is still coming: the time that its reads take is the node's."""
+
+    def __init__(self, stream: BinaryIO, waited: float, deadline: float) -> None:
+        self._stream, self._waited, self._deadline = stream, waited, deadline
+
+    def read(self, size: int) -> bytes:
+        """As the stream's; VerificationError (step 10) once the deadline has passed."""
+        start = monotonic()
+        data = self._stream.read(size)
+        self._waited += monotonic() - start
+        require_within(self._waited, self._deadline)
+        return data
+
+
+def arriving(opening: BinaryIO, waited: float, deadline: float) -> BinaryIO:
+    """``opening``, which must have come after ``deadline`` seconds; ``waited`` have gone by.
+
+    What can be read again has come already. Of another one the time counts that reads take, and not what the
+    verifier does between them: a node that lets its bytes drip is as late as one that sends them at last.
+    """
+    here = bool(getattr(opening, "seekable", bool)())
+    return opening if here else cast(BinaryIO, _Arriving(opening, waited, deadline))
 
 
 _SOME = 1 << 16

@@ -57,7 +57,8 @@ def verify(
     """Check the opened cells of an untrusted node's receipt.
 
     Each call that gets as far as the opening is an attempt under the key, and counted in its log before any
-    product is looked at, whatever comes of it.
+    product is looked at, whatever comes of it. Terms, retention and deadlines are
+    :class:`proofcompute.auditor.Auditor`'s to look at.
 
     Args:
         key: a private verifier key; or the model itself, and then products are computed, not hinted.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pytest
@@ -243,6 +244,17 @@ def test_a_challenge_names_cells_that_exist(cell: pc.Cell) -> None:
         auditor().challenge(asked, receipt, [cell])
 
 
+def test_what_is_no_opening_and_no_holder_is_said(tmp_path: Path) -> None:
+    asked, prover = request(), node()
+    receipt = prover.answer(asked).receipt
+    challenge = auditor().challenge(asked, receipt)
+    for opening in ("text", bytearray(b"x"), tmp_path / "opening", None):
+        with pytest.raises(pc.InputError, match="an opening is bytes"):
+            auditor().check(asked, receipt, challenge, cast(bytes, opening))
+    with pytest.raises(pc.InputError, match="an auditor holds"):
+        auditor(cast(pc.Key, "key"))
+
+
 def test_an_auditor_that_names_two_nodes_blames_neither() -> None:
     stranger, asked = pc.NodeIdentity(bytes([3] * 32)), request()
     receipt = node().answer(asked).receipt
@@ -309,6 +321,44 @@ def test_an_opening_after_the_deadline_is_rejected() -> None:
     for impatient in (auditor(terms=TERMS.encode(), patience=1.0), auditor(patience=1.0)):
         with pytest.raises(pc.VerificationError, match="deadline"):
             impatient.check(asked, answer.receipt, challenge, opening, waited=1.5)
+
+
+class Drip:
+    """A connection on which each read takes a second, by a clock of its own."""
+
+    def __init__(self, data: bytes) -> None:
+        self._stream, self.now = io.BytesIO(data), 0.0
+
+    def read(self, size: int) -> bytes:
+        self.now += 1
+        return self._stream.read(size)
+
+
+@pytest.mark.parametrize("holds", ["key", "model"])
+def test_an_opening_that_drips_is_as_late_as_one_that_comes_at_last(
+    holds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = synthetic.key() if holds == "key" else synthetic.model()
+    asked, prover = request(), node()
+    answer = prover.answer(asked)
+    challenge = auditor(held).challenge(asked, answer.receipt, 8)
+    opening = prover.open(asked, answer.receipt, challenge)
+
+    def check(patience: float, waited: float | None) -> pc.Verified:
+        drip = Drip(opening)
+        monkeypatch.setattr("proofcompute.messages.received.monotonic", lambda: drip.now)
+        verifier = auditor(held, patience=patience)
+        return verifier.check(asked, answer.receipt, challenge, cast(BinaryIO, drip), waited=waited)
+
+    counted = Drip(opening)
+    auditor(held).check(asked, answer.receipt, challenge, cast(BinaryIO, counted))
+    reads = counted.now
+    assert check(reads + 5, 5.0).cells == 8
+    for patience in (reads + 4, reads / 2, 5.0):
+        with pytest.raises(pc.VerificationError, match="deadline") as e:
+            check(patience, 5.0)
+        assert (e.value.step, e.value.attributable) == (10, False)
+    assert check(0.0, None).cells == 8  # nobody measures
 
 
 @pytest.mark.parametrize("holds", ["key", "card", "model"])
