@@ -213,10 +213,9 @@ def _cheats(node: Node, auditor: Auditor, tokens: int, out: Output) -> list[dict
     rows: list[dict[str, Any]] = []
     with progress("cheats", len(CHEATS)) as advance:
         for cheat in CHEATS:
-            receipt, trace = cheat.run(node.model, request, node.kernels, node.identity)
-            node.remember(receipt, trace)
-            claim = auditor.claim(request, receipt.encode())
-            bad, total = bad_cells(node, auditor, request, receipt.encode()), count_cells(claim)
+            receipt = cheat.run(node, request).encode()
+            claim = auditor.claim(request, receipt)
+            bad, total = bad_cells(node, auditor, request, receipt), count_cells(claim)
             count = min(CELLS, total)
             rows.append(
                 {

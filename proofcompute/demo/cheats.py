@@ -2,7 +2,7 @@
 
 Each runs the whole protocol as an honest node would, but for the one thing in its description, and
 **recommits consistently**: the Merkle trees, the trace root and the signature fit the altered run. When cells
-are opened, the honest :func:`proofcompute.prover.open_cells` opens them with the true model, so product hints
+are opened, the honest :meth:`proofcompute.node.Node.open` opens them with the true model, so product hints
 are true products of the committed rows and every cell that can pass does pass: what is caught is exactly what
 no cheater can avoid.
 """
@@ -21,10 +21,10 @@ from proofcompute.interpreter import run
 from proofcompute.kernels import F32, U64, Array, Kernels, Matrix, Sampling
 from proofcompute.messages import Generation, Receipt, Request
 from proofcompute.model import Model
+from proofcompute.node import Node
 from proofcompute.ops import Add, Attention, Linear
-from proofcompute.program import Node, Span
-from proofcompute.prover import StoredTrace, make_receipt, store
-from proofcompute.signing import NodeIdentity
+from proofcompute.program import Node as Step
+from proofcompute.program import Span
 from proofcompute.source import ComputeProducts, Source
 from proofcompute.statement import draws
 from proofcompute.trace import Trace
@@ -34,8 +34,6 @@ __all__ = ["CHEATS", "WINDOW", "Cheat"]
 WINDOW = 4
 """Positions that the node with a shortened context looks at."""
 
-Claim = tuple[Receipt, StoredTrace]
-
 
 @dataclass(frozen=True)
 class Cheat:
@@ -44,12 +42,13 @@ class Cheat:
     name: str
     description: str
     """What the node does and what it gains."""
-    run: Callable[[Model, Request, Kernels, NodeIdentity], Claim]
-    """Answers a request of a language model; returns the receipt and what the node opens cells from."""
+    run: Callable[[Node, Request], Receipt]
+    """Answers a request of a language model; the node keeps the trace, to open cells of it."""
 
 
-def _cheaper_weights(model: Model, request: Request, kernels: Kernels, identity: NodeIdentity) -> Claim:
+def _cheaper_weights(node: Node, request: Request) -> Receipt:
     """Other weights of the same shape; tables stay true, since their rows are opened under the model id."""
+    model = node.model
     tables = {weight for plan in model.program.plans for weight, _ in plan.tables}
 
     def four_bits(w: Matrix) -> Matrix:
@@ -57,60 +56,61 @@ def _cheaper_weights(model: Model, request: Request, kernels: Kernels, identity:
         return replace(w, q=np.concatenate([high, np.zeros_like(w.q[1:])]))
 
     changed = {n: four_bits(w) for n, w in model.weights.items() if isinstance(w, Matrix) and n not in tables}
-    return _claim(model, request, _generate(_reweighted(model, changed), request, kernels), kernels, identity)
+    return _claim(node, request, _generate(_reweighted(model, changed), request, node.kernels))
 
 
-def _lower_precision(model: Model, request: Request, kernels: Kernels, identity: NodeIdentity) -> Claim:
+def _lower_precision(node: Node, request: Request) -> Receipt:
     """One limb of activations where the program says two."""
 
-    def coarse(node: Node) -> Node:
-        return replace(node, op=replace(node.op, limbs=1)) if isinstance(node.op, Linear) else node
+    def coarse(step: Step) -> Step:
+        return replace(step, op=replace(step.op, limbs=1)) if isinstance(step.op, Linear) else step
 
-    return _other_program(model, request, kernels, identity, coarse)
+    return _other_program(node, request, coarse)
 
 
-def _skipped_layer(model: Model, request: Request, kernels: Kernels, identity: NodeIdentity) -> Claim:
+def _skipped_layer(node: Node, request: Request) -> Receipt:
     """The middle block adds nothing: what it would add to its residual stream is taken as zero."""
+    model = node.model
     segments = [s for s in model.program.segments if any(isinstance(n.op, Attention) for n in s.nodes)]
-    nodes = segments[len(segments) // 2].nodes
-    added = {name for n in nodes if isinstance(n.op, Add) for name in n.inputs}
+    steps = segments[len(segments) // 2].nodes
+    added = {name for s in steps if isinstance(s.op, Add) for name in s.inputs}
     changed = {}
-    for node in nodes:
-        if isinstance(node.op, Linear) and added.intersection(node.outputs):
-            w = model.matrix(node.op.weight)
+    for step in steps:
+        if isinstance(step.op, Linear) and added.intersection(step.outputs):
+            w = model.matrix(step.op.weight)
             none = None if w.bias is None else np.zeros_like(w.bias)
-            changed[node.op.weight] = Matrix(np.zeros_like(w.q), w.scale, none)
-    return _claim(model, request, _generate(_reweighted(model, changed), request, kernels), kernels, identity)
+            changed[step.op.weight] = Matrix(np.zeros_like(w.q), w.scale, none)
+    return _claim(node, request, _generate(_reweighted(model, changed), request, node.kernels))
 
 
-def _shortened_context(model: Model, request: Request, kernels: Kernels, identity: NodeIdentity) -> Claim:
+def _shortened_context(node: Node, request: Request) -> Receipt:
     """Attention over the last WINDOW positions only."""
 
-    def short(node: Node) -> Node:
-        return replace(node, op=replace(node.op, window=WINDOW)) if isinstance(node.op, Attention) else node
+    def short(step: Step) -> Step:
+        return replace(step, op=replace(step.op, window=WINDOW)) if isinstance(step.op, Attention) else step
 
-    return _other_program(model, request, kernels, identity, short)
+    return _other_program(node, request, short)
 
 
-def _other_seed(model: Model, request: Request, kernels: Kernels, identity: NodeIdentity) -> Claim:
+def _other_seed(node: Node, request: Request) -> Receipt:
     """Tokens drawn with a seed of the node's choice, so that it can pick among answers."""
     asked = _generation(request)
     other = replace(asked, seed=bytes(b ^ 0xFF for b in asked.seed))
-    session = _generate(model, replace(request, generation=other), kernels)
-    return _claim(model, request, session, kernels, identity)
+    session = _generate(node.model, replace(request, generation=other), node.kernels)
+    return _claim(node, request, session)
 
 
-def _edited_answer(model: Model, request: Request, kernels: Kernels, identity: NodeIdentity) -> Claim:
+def _edited_answer(node: Node, request: Request) -> Receipt:
     """One token of the answer is another one, and the rest goes on from it honestly."""
-    session, _, _ = _edit(model, request, kernels)
-    return _claim(model, request, session, kernels, identity)
+    session, _, _ = _edit(node.model, request, node.kernels)
+    return _claim(node, request, session)
 
 
-def _edit_moved_back(model: Model, request: Request, kernels: Kernels, identity: NodeIdentity) -> Claim:
+def _edit_moved_back(node: Node, request: Request) -> Receipt:
     """As before, and the row that the head reads is altered so that the head gives the edited token."""
-    session, row, value = _edit(model, request, kernels)
-    session.trace.arrays[_head_input(model)][row] = value
-    return _claim(model, request, session, kernels, identity)
+    session, row, value = _edit(node.model, request, node.kernels)
+    session.trace.arrays[_head_input(node.model)][row] = value
+    return _claim(node, request, session)
 
 
 CHEATS: Sequence[Cheat] = (
@@ -139,17 +139,15 @@ def _generate(model: Model, request: Request, kernels: Kernels) -> Session:
     return session
 
 
-def _claim(
-    model: Model, request: Request, session: Session, kernels: Kernels, identity: NodeIdentity
-) -> Claim:
-    """Commit to a session's trace as if it were that of ``request`` on ``model``."""
-    trace = Trace(model.program, 0)
+def _claim(node: Node, request: Request, session: Session) -> Receipt:
+    """Commit to a session's trace as if it were that of ``request`` on the node's model."""
+    program = node.model.program
+    trace = Trace(program, 0)
     trace.arrays = session.trace.arrays
-    inputs = request.check(model.program, model.model_id)
+    inputs = request.check(program, node.model.model_id)
     prompt = next(iter(inputs.values())).shape[0]
-    reason = stop_reason(_generation(request), session.answer, model.card.vocabulary)
-    claimed = Session(0, request, inputs, prompt, trace, session.answer, reason=reason)
-    return make_receipt(model, claimed, kernels, identity), store(claimed, kernels)
+    reason = stop_reason(_generation(request), session.answer, node.card.vocabulary)
+    return node.commit(Session(0, request, inputs, prompt, trace, session.answer, reason=reason))
 
 
 def _reweighted(model: Model, changed: dict[str, Matrix]) -> Model:
@@ -158,22 +156,16 @@ def _reweighted(model: Model, changed: dict[str, Matrix]) -> Model:
     return Model(model.card, weights)
 
 
-def _other_program(
-    model: Model,
-    request: Request,
-    kernels: Kernels,
-    identity: NodeIdentity,
-    change: Callable[[Node], Node],
-) -> Claim:
+def _other_program(node: Node, request: Request, change: Callable[[Step], Step]) -> Receipt:
     """Run other operations than the program's on the same weights."""
+    true = node.card
     program = replace(
-        model.program,
-        segments=tuple(replace(s, nodes=tuple(map(change, s.nodes))) for s in model.program.segments),
+        true.program,
+        segments=tuple(replace(s, nodes=tuple(map(change, s.nodes))) for s in true.program.segments),
     )
-    true = model.card
-    liar = Model(ModelCard(program, true.tokenizer, true.template, true.roots), model.weights)
-    session = _generate(liar, replace(request, model_id=liar.model_id), kernels)
-    return _claim(model, request, session, kernels, identity)
+    liar = Model(ModelCard(program, true.tokenizer, true.template, true.roots), node.model.weights)
+    session = _generate(liar, replace(request, model_id=liar.model_id), node.kernels)
+    return _claim(node, request, session)
 
 
 def _head_input(model: Model) -> str:

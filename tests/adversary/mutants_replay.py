@@ -8,15 +8,14 @@ from functools import cache
 
 import numpy as np
 
+import synthetic
 from adversary.cheats import CHEATS
 from adversary.forger import KERNELS, NODE, Forgery, honest, model
 from adversary.mutants import Mutant, never
 from adversary.mutation import Edit
-from proofcompute.generation import Engine
 from proofcompute.kernels import F32
 from proofcompute.messages import Receipt, Request
 from proofcompute.model import Model
-from proofcompute.prover import make_receipt
 from proofcompute.verifier import Verified, replay
 from proofcompute.workloads import ProgramBuilder
 
@@ -60,10 +59,7 @@ def samples(value: float = 1.0) -> F32:
 def answered(x: F32) -> tuple[Request, Receipt]:
     """A request to the network, and its honest receipt."""
     asked = Request(network().model_id, (("x", x.astype("<f4").tobytes()),), bytes(32))
-    engine = Engine(network(), KERNELS)
-    session = engine.add(asked)
-    engine.run(session)
-    return asked, make_receipt(network(), session, KERNELS, NODE)
+    return asked, synthetic.prove(network(), asked).receipt
 
 
 def _network(x: F32, change: Callable[[Receipt], Receipt]) -> Replayed:

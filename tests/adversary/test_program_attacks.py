@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import synthetic
 from adversary.forger import KERNELS, NODE, Case, model, replace_groups
 from proofcompute.errors import FormatError, VerificationError
-from proofcompute.generation import Engine
 from proofcompute.kernels import F32, Matrix
 from proofcompute.messages import Challenge, Claim, Receipt, Request, all_cells
 from proofcompute.model import Model
 from proofcompute.ops import Linear, Relu
 from proofcompute.program import Committed, Node, Program, Segment, Spec, WeightSpec
-from proofcompute.prover import StoredTrace, make_receipt, open_cells
+from proofcompute.prover import StoredTrace
 from proofcompute.trace import group_seal, trace_root
 from proofcompute.verifier import keygen
 
@@ -44,20 +43,16 @@ def small_model() -> Model:
 
 
 def answered(m: Model, x: F32) -> tuple[Request, StoredTrace, Receipt]:
-    asked = Request(m.model_id, (("x", x.tobytes()),), bytes(32))
-    engine = Engine(m, KERNELS)
-    session = engine.add(asked)
-    engine.run(session)
-    statement = session.statement()
-    stored = StoredTrace(statement, asked.suite, [session.trace.group(0, 0, statement.rows)], KERNELS)
-    return asked, stored, make_receipt(m, session, KERNELS, NODE)
+    run = synthetic.prove(m, Request(m.model_id, (("x", x.tobytes()),), bytes(32)))
+    return run.request, run.stored, run.receipt
 
 
 def audit(m: Model, asked: Request, stored: StoredTrace, receipt: Receipt) -> Case:
     challenge = Challenge(receipt.digest, all_cells(Claim(receipt, stored.statement)))
-    out = io.BytesIO()
-    open_cells(m, stored, receipt, challenge, out, NODE)
-    return Case(keygen(m, KERNELS), asked, receipt.encode(), challenge, out.getvalue())
+    node = synthetic.node(m)
+    node.remember(receipt, stored)
+    opening = node.open(asked, receipt, challenge)
+    return Case(keygen(m, KERNELS), asked, receipt.encode(), challenge, opening)
 
 
 def test_a_tensor_that_is_committed_and_answered_is_compared_with_both() -> None:

@@ -29,9 +29,7 @@ def parties(precision: str = "w8a16") -> tuple[Node, Auditor]:
 def found(cheat: Cheat, asked: Request, precision: str = "w8a16") -> dict[Cell, VerificationError]:
     """Bad cells of a cheat, and why they are bad."""
     node, auditor = parties(precision)
-    receipt, trace = cheat.run(node.model, asked, node.kernels, node.identity)
-    node.remember(receipt, trace)
-    return bad_cells(node, auditor, asked, receipt.encode())
+    return bad_cells(node, auditor, asked, cheat.run(node, asked).encode())
 
 
 def counted(cheat: Cheat, sampling: Sampling = HOT, **request: object) -> tuple[Counter[int], int]:
@@ -39,8 +37,7 @@ def counted(cheat: Cheat, sampling: Sampling = HOT, **request: object) -> tuple[
     m = synthetic.model()
     asked = synthetic.request(m, "Hello, world", max_tokens=TOKENS, sampling=sampling, **request)
     node, auditor = parties()
-    receipt, trace = cheat.run(m, asked, node.kernels, node.identity)
-    node.remember(receipt, trace)
+    receipt = cheat.run(node, asked)
     bad = bad_cells(node, auditor, asked, receipt.encode())
     assert all(e.step == 9 and e.cell == c for c, e in bad.items())
     claim = auditor.claim(asked, receipt.encode())
@@ -92,9 +89,7 @@ def test_a_full_audit_catches_every_cheat() -> None:
     asked = synthetic.request(m, "Hello, world", max_tokens=TOKENS, sampling=HOT)
     node, auditor = parties()
     for cheat in CHEATS:
-        receipt, trace = cheat.run(m, asked, node.kernels, node.identity)
-        node.remember(receipt, trace)
-        data = receipt.encode()
+        data = cheat.run(node, asked).encode()
         asked_all = auditor.challenge(asked, data, "all")
         with pytest.raises(VerificationError) as e:
             auditor.check(asked, data, asked_all, node.open(asked, data, asked_all))
@@ -127,5 +122,5 @@ def test_only_language_models_can_be_cheated_with() -> None:
     asked = synthetic.request(m)
     object.__setattr__(asked, "generation", None)
     with pytest.raises(InputError, match="language models"):
-        BY_NAME["other sampler seed"].run(m, asked, synthetic.KERNELS, synthetic.NODE)
+        BY_NAME["other sampler seed"].run(synthetic.node(m), asked)
     assert isinstance(synthetic.request(m).generation, Generation)
