@@ -104,7 +104,7 @@ def test_requests_come_and_go(led: list[bool]) -> None:
     assert led
     for session, request in zip(sessions, asked, strict=True):
         alone = synthetic.prove(m, request)
-        assert node.commit(session, keep=False).encode() == alone.receipt.encode()
+        assert node.commit(session, keep=False).encode() == alone.data
 
 
 def test_longer_than_a_block_of_angles(led: list[bool]) -> None:

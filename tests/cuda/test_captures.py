@@ -131,7 +131,7 @@ def test_many_requests_decode_with_the_library(cupy: Any, library: FakeCublasLt)
     asked = synthetic.request(m, "ab", max_tokens=3)
     kernels = CudaKernels(CupyDevice(), products="library")
     _, found = run(m, [asked] * count, kernels)
-    assert set(found) == {synthetic.prove(m, asked).receipt.encode()}
+    assert set(found) == {synthetic.prove(m, asked).data}
     assert sum(n == count for _, n, _ in library.products) > 10
     assert kernels.refused == []
 

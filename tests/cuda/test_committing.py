@@ -144,7 +144,7 @@ def test_layers_are_hashed_while_later_ones_compute(prompt: int, monkeypatch: py
         assert kinds[:head].count("hash") >= 3
     engine.run(session)
     receipt = node.commit(session, keep=False).encode()
-    assert receipt == synthetic.prove(m, request).receipt.encode()
+    assert receipt == synthetic.prove(m, request).data
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -170,7 +170,7 @@ def test_a_step_that_fails_is_run_again(count: int, monkeypatch: pytest.MonkeyPa
         assert [name for name, _ in device.launches].count("sha256_rows") >= 3
     engine.run(fine)
     receipt = node.commit(fine, keep=False).encode()
-    assert receipt == synthetic.prove(m, fine.request).receipt.encode()
+    assert receipt == synthetic.prove(m, fine.request).data
 
 
 def test_trees_grow_beside_other_requests() -> None:
@@ -194,7 +194,7 @@ def test_trees_grow_beside_other_requests() -> None:
     assert queued[-2:] == [("sha256_trees", 1), ("move_rows", 1)]
     engine.run(long)
     for session in (short, long):
-        alone = synthetic.prove(m, session.request).receipt.encode()
+        alone = synthetic.prove(m, session.request).data
         assert node.commit(session, keep=False).encode() == alone
 
 
@@ -209,7 +209,7 @@ def test_one_download_from_each_device() -> None:
     engine.run(session)
     for device in devices:
         device.downloads.clear()
-    expected = synthetic.prove(m, synthetic.request(m)).receipt.encode()
+    expected = synthetic.prove(m, synthetic.request(m)).data
     assert node.commit(session, keep=False).encode() == expected
     assert [len(device.downloads) for device in devices] == [1, 1]
     assert sum(sum(device.downloads) for device in devices) == 32 * len(m.program.committed)

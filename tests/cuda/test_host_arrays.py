@@ -83,7 +83,7 @@ def test_a_run_is_written_to_a_directory_and_opened_from_it(tmp_path: Path) -> N
     receipt = node.commit(session, keep=False)
     directory.finish(session, receipt)
     expected = synthetic.prove(m, request)
-    assert receipt.encode() == expected.receipt.encode()
+    assert receipt.encode() == expected.data
     trace = b"".join(group.tobytes() for group in expected.stored.groups)
     assert (tmp_path / "run" / "trace").read_bytes() == trace
     stored, receipt = directory.stored(m, kernels)

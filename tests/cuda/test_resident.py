@@ -74,7 +74,7 @@ def test_requests_come_and_go() -> None:
     assert device.replays >= 3
     for session, request in zip(sessions, asked, strict=True):
         alone = synthetic.prove(m, request)
-        assert node.commit(session, keep=False).encode() == alone.receipt.encode()
+        assert node.commit(session, keep=False).encode() == alone.data
 
 
 def windowed() -> Model:
@@ -118,7 +118,7 @@ def test_an_interrupted_run_is_taken_up() -> None:
     engine = node.engine
     session = engine.add(request, whole.session.answer[:4])
     engine.run(session)
-    assert node.commit(session, keep=False).encode() == whole.receipt.encode()
+    assert node.commit(session, keep=False).encode() == whole.data
     with pytest.raises(MismatchError):
         engine.run(engine.add(request, [*whole.session.answer[:3], 1]))
 

@@ -96,7 +96,7 @@ def requests() -> tuple[bytes, ...]:
     plain = Request(m.model_id, (("x", bytes(8)), ("y", bytes(16))), bytes([1] * 32), suite="blake3")
     tokens = (("tokens", bytes(40)),)
     chat = Request(m.model_id, tokens, bytes([2] * 32), stops, "Grüße 👋", suite="keccak256")
-    return (run().session.request.encode(), plain.encode(), chat.encode())
+    return (run().request.encode(), plain.encode(), chat.encode())
 
 
 @cache

@@ -60,7 +60,7 @@ def test_mutants() -> None:
     for make, decode in DECODERS.values():  # what is made once is no cost of decoding
         for data in make():
             decode(data)
-    receipt = honest.run().receipt.encode()
+    receipt = honest.run().data
     check_private(receipt, honest.opening())
     check_public(receipt, honest.public_opening())
 
@@ -125,7 +125,7 @@ def test_announced_lengths(name: str) -> None:
 
 def test_frames_that_announce_too_much() -> None:
     """The frame's size is compared with what can be needed, and memory follows what has arrived."""
-    receipt = honest.run().receipt.encode()
+    receipt = honest.run().data
     frames = synthetic.frames(honest.opening())
     for number in range(4):
         for n in (1 << 20, MAX_OPENING_PART, MAX_OPENING_PART + 1, 1 << 40, (1 << 64) - 1):
@@ -139,7 +139,7 @@ def test_frames_that_announce_too_much() -> None:
 
 def test_a_part_that_fits_its_frame_but_not_its_cell() -> None:
     """A frame far larger than its cell needs is refused before it is read."""
-    receipt = honest.run().receipt.encode()
+    receipt = honest.run().data
     frames = synthetic.frames(honest.opening())
     part = parse(frames[1])
     big = emit((((bytes(32 * MIB), part[0][0][1]), *part[0][1:]), *part[1:]))

@@ -136,7 +136,7 @@ def repacked(rng: Random, frame: bytes) -> bytes:
 def never_accepted(made: tuple[bytes, bytes, bool]) -> None:
     """Receipt, opening, whether by the public check: accepted only if nothing was changed."""
     receipt, opening, public = made
-    right = (honest.run().receipt.encode(), honest.public_opening() if public else honest.opening())
+    right = (honest.run().data, honest.public_opening() if public else honest.opening())
     check = check_public if public else check_private
     result = attempt(lambda: check(receipt, opening), VerificationError)
     assert isinstance(result, Verified) == ((receipt, opening) == right)
@@ -147,12 +147,12 @@ def never_accepted(made: tuple[bytes, bytes, bool]) -> None:
 
 def test_the_honest_ones_are_accepted() -> None:
     for public, opening in ((False, honest.opening()), (True, honest.public_opening())):
-        never_accepted((honest.run().receipt.encode(), opening, public))
+        never_accepted((honest.run().data, opening, public))
 
 
 @pytest.mark.parametrize("public", [False, True], ids=["private", "public"])
 def test_mutated_openings(public: bool) -> None:
-    receipt = honest.run().receipt.encode()
+    receipt = honest.run().data
     stream = honest.public_opening() if public else honest.opening()
     drive(
         "public opening" if public else "verified opening",
@@ -312,7 +312,7 @@ def test_signed_terms() -> None:
 # -- the verifier's own material -------------------------------------------------------------------------
 def test_mutated_material_of_the_verifier() -> None:
     """A damaged key, request or challenge: VerificationError, or InputError, never anything raw."""
-    receipt, opening = honest.run().receipt.encode(), honest.opening()
+    receipt, opening = honest.run().data, honest.opening()
 
     def make(rng: Random) -> tuple[str, bytes]:
         what = rng.choice(("key", "request", "challenge"))

@@ -46,8 +46,8 @@ def receipts(kernels: Kernels, max_tokens: int = 24) -> list[tuple[bytes, bytes]
     ]
     return [
         (
-            synthetic.prove(model, request, kernels).receipt.encode(),
-            synthetic.prove(model, request).receipt.encode(),
+            synthetic.prove(model, request, kernels).data,
+            synthetic.prove(model, request).data,
         )
         for request in requests
     ]

@@ -29,8 +29,8 @@ def public_run(**changes: object) -> tuple[synthetic.Run, bytes]:
 def check(run: synthetic.Run, opening: bytes) -> Verified:
     return verify_public(
         run.model,
-        run.session.request,
-        run.receipt.encode(),
+        run.request,
+        run.data,
         CELLS,
         io.BytesIO(opening),
         kernels=synthetic.KERNELS,
@@ -49,9 +49,7 @@ def test_a_public_proof_from_a_pipe_is_the_callers_mistake() -> None:
     reader, writer = os.pipe()
     os.close(writer)
     with os.fdopen(reader, "rb") as stream, pytest.raises(InputError, match="read twice"):
-        verify_public(
-            run.model, run.session.request, run.receipt.encode(), CELLS, stream, kernels=synthetic.KERNELS
-        )
+        verify_public(run.model, run.request, run.data, CELLS, stream, kernels=synthetic.KERNELS)
     assert check(run, opening).cells == CELLS
 
 
@@ -107,8 +105,8 @@ def test_an_opening_without_end_is_not_read_to_its_end() -> None:
     with pytest.raises(VerificationError, match="holds more than was asked for"):
         verify_public(
             run.model,
-            run.session.request,
-            run.receipt.encode(),
+            run.request,
+            run.data,
             CELLS,
             stream,
             kernels=synthetic.KERNELS,
@@ -127,10 +125,8 @@ def test_columns_come_from_the_hints_that_are_checked() -> None:
     run, opening = public_run()
 
     def shown(first: bytes) -> Verified:
-        stream, request = Turncoat(first, opening), run.session.request
-        return verify_public(
-            run.model, request, run.receipt.encode(), CELLS, stream, kernels=synthetic.KERNELS
-        )
+        stream, request = Turncoat(first, opening), run.request
+        return verify_public(run.model, request, run.data, CELLS, stream, kernels=synthetic.KERNELS)
 
     assert shown(opening).cells == CELLS
     with pytest.raises(VerificationError, match="changed while it was read") as caught:

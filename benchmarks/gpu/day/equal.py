@@ -49,7 +49,7 @@ def batches(out: Findings, settings: Settings) -> None:
     """Many requests at once: steps are captured with products of either way."""
     model = synthetic.model()
     request = synthetic.request(model, "ab", max_tokens=4)
-    alone = synthetic.prove(model, request).receipt.encode()
+    alone = synthetic.prove(model, request).data
     ways = ("library",) if settings.few else ("kernel", "library", "measure")
     for products in ways:
         for count in (33,) if settings.device == "emulated" else (2, 32, 33, 36):
