@@ -12,8 +12,10 @@ from benchmarks.cost.shapes import LARGER, MODELS
 from benchmarks.scale.bandwidth import LayerChecks
 from proofcompute.bench.timing import in_turn, spread
 from proofcompute.devices import kernels_for
+from proofcompute.freivalds import soundness_bits
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.kernels import Kernels
+from proofcompute.soundness import shown
 
 SHAPES = {
     "8B": MODELS["Llama-3.1-8B"],
@@ -46,7 +48,7 @@ def row(name: str, decoder: Decoder, columns: int, kernels: Kernels, rounds: int
         "system": "ours",
         "model": f"{name}, {decoder.layers} layers",
         "columns": columns,
-        "passes": f"2^-{31 * columns}",
+        "passes": "2^-" + shown(soundness_bits(columns, 1)).removesuffix(" bits"),
         **{f"{what}_seconds": spread(found)["median"] for what, found in times.items()},
         "rounds": times,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofcompute.bench.timing import ratios, spread
+from proofcompute.soundness import shown
 
 __all__ = ["Table", "between", "percent", "size", "tables", "time"]
 
@@ -141,7 +142,7 @@ _FORMS = {
         ("k", "soundness", "key", "key made in", "verify all"),
         lambda x: (
             f"{x['columns']}",
-            f"{x['soundness_bits']:.1f} bits",
+            shown(x["soundness_bits"]),
             size(x["key_bytes"]),
             time(x["keygen_seconds"]),
             _verify(x),
