@@ -88,7 +88,7 @@ def test_penalty_is_applied_once_to_each_token() -> None:
 
 
 @pytest.mark.parametrize("field", ["temperature", "top_p", "repetition_penalty"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.1, 1e300, True, "1"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e300, True, "1"])
 def test_settings_are_refused(field: str, value: object) -> None:
     with pytest.raises(InputError, match=field):
         check_sampling(Sampling(**{field: value}))  # type: ignore[arg-type]
