@@ -91,6 +91,14 @@ def test_several_requests_in_one_step(led: list[bool]) -> None:
         led.clear()
 
 
+@pytest.mark.parametrize("count", [steps.FEW_ROWS, steps.FEW_ROWS + 1])
+def test_steps_are_repeated_where_products_go_row_by_row(count: int, led: list[bool]) -> None:
+    m = synthetic.model()
+    asked = [synthetic.request(m, "abc"[: 1 + i % 3], max_tokens=8) for i in range(count)]
+    assert run(m, asked, NumbaKernels())[1] == run(m, asked, synthetic.KERNELS)[1]
+    assert bool(led) == (count <= steps.FEW_ROWS)
+
+
 def test_requests_come_and_go(led: list[bool]) -> None:
     m = synthetic.model()
     asked, kernels = several(m), NumbaKernels()

@@ -26,7 +26,7 @@ from proofcompute.backends.numba.arguments import (
 )
 from proofcompute.backends.numba.checks import CpuChecks
 from proofcompute.backends.numba.modules import Module
-from proofcompute.backends.numba.steps import recorded
+from proofcompute.backends.numba.steps import FEW_ROWS, recorded
 from proofcompute.backends.numba.target import target
 from proofcompute.errors import DeviceError, ExecutionError, InputError, LimitError
 from proofcompute.kernels import (
@@ -51,8 +51,6 @@ from proofcompute.numerics.sampler import sample_rows
 __all__ = ["NumbaKernels"]
 
 # Measured on two Sapphire Rapids cores; none of these changes a result.
-_FEW_ROWS: Final = 7
-"""Up to this many rows a product goes through the matrix row by row."""
 _SPLIT_PRODUCTS: Final = 4_000_000
 """Products of a part that is worth a thread of the pool."""
 _SPLIT_ELEMENTS: Final = 50_000
@@ -119,7 +117,7 @@ class NumbaKernels(CpuChecks):
         p.widen(0, n, q, wide)
         out = np.empty((n, m), dtype=np.int32)
         w = w.reshape(1, m, d)
-        if n <= _FEW_ROWS:
+        if n <= FEW_ROWS:
             threads.split(p.product_few, m, _SPLIT_PRODUCTS // max(1, n * d), wide, w, out)
         else:
             for a in range(0, n, _BLOCK_ROWS):
@@ -164,7 +162,7 @@ class NumbaKernels(CpuChecks):
         k = self._linear
         q = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
         sx = self._quantised(x, limbs, q, before)
-        if n <= _FEW_ROWS:
+        if n <= FEW_ROWS:
             least = _SPLIT_PRODUCTS // max(1, n * d * w_limbs)
             threads.split(k.linear_few, m, least, q, sx, w.q, w.scale, bias, residual, out)
             return out
