@@ -94,10 +94,10 @@ class Model:
                 progress(spec.rows * spec.row_bytes)
         self._hashed.append(True)
 
-    def require_roots(self, hash_rows: HashRows) -> None:
+    def require_roots(self, hash_rows: HashRows, progress: Callable[[int], None] | None = None) -> None:
         """:meth:`check_roots`, unless this object is known to pass it."""
         if not self._hashed:
-            self.check_roots(hash_rows)
+            self.check_roots(hash_rows, progress)
 
     def save(self, path: StrPath) -> None:
         """Write the model file, whole or not at all."""

@@ -8,32 +8,23 @@ from typing import Annotated
 
 import typer
 
-from proofcompute.cli.common import (
-    Device,
-    Json,
-    Output,
-    complain,
-    hex_bytes,
-    kernels,
-    load_model,
-    progress,
-    read_receipt,
-    read_request,
-    rejection,
-)
+from proofcompute.cli.common import Device, Json, Output
+from proofcompute.cli.kinds import expect
+from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
+from proofcompute.cli.verify_commands import ReceiptFile, RequestFile, Signer, TermsFile, TokensOnly
 from proofcompute.errors import VerificationError
-from proofcompute.soundness import shown
 
 __all__ = ["replay"]
 
 
 def replay(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.", show_default=False)],
-    receipt: Annotated[
-        Path, typer.Argument(metavar="RECEIPT", help="The node's receipt.", show_default=False)
-    ],
-    request: Annotated[Path, typer.Option(help="Your request.", show_default=False)],
-    node: Annotated[str | None, typer.Option(metavar="PUBKEY", help="Who must have signed (hex).")] = None,
+    receipt: ReceiptFile,
+    request: RequestFile,
+    node: Signer = None,
+    terms: TermsFile = None,
+    tokens_only: TokensOnly = False,
+    outputs: Outputs = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -41,43 +32,16 @@ def replay(
 
     Exit status 0: it holds; 1: rejected; 2: your own files cannot be used or do not fit together.
     """
-    from proofcompute.verifier import replay as compute
+    from proofcompute.cli.verdicts import Verifier, accept, reject
 
-    start = time.perf_counter()
-    signer = None if node is None else hex_bytes(node, "the node's public key")
-    asked, held, backend = read_request(request), load_model(model), kernels(device)
-    asked.check(held.program, held.model_id)
-    out = Output(json)
+    start, out = time.perf_counter(), Output(json)
+    check_outputs(outputs)
+    expect(model, "model")
+    verifier = Verifier.of(model, device, node, tokens_only=tokens_only, terms=terms)
     try:
-        with progress("replay") as advance:
-            found = compute(
-                held, asked, read_receipt(receipt, asked), kernels=backend, node=signer, progress=advance
-            )
+        found = verifier.replay(request, receipt)
     except VerificationError as e:
-        complain(f"REJECTED: {e}")
-        out.result({**rejection(e), "seconds": time.perf_counter() - start})
+        reject(out, e, verifier, time.perf_counter() - start)
         raise typer.Exit(1) from e
-    seconds = time.perf_counter() - start
-    out.say("verified: computed again, every cell and the answer are the node's")
-    out.facts(
-        {
-            "rows": f"{found.rows}, in {seconds:.2f} s",
-            "soundness": shown(found.soundness_bits),
-            "node": found.node.hex(),
-        }
-    )
-    out.result(
-        {
-            "verified": True,
-            "cells": found.cells,
-            "total_cells": found.total,
-            "complete": found.complete,
-            "rows": found.rows,
-            "outputs": found.outputs,
-            "stop_reason": found.stop_reason,
-            "node": found.node.hex(),
-            "model_id": held.model_id.hex(),
-            "soundness_bits": found.soundness_bits,
-            "seconds": seconds,
-        }
-    )
+    write_outputs(outputs, found.outputs)
+    accept(out, found, verifier, time.perf_counter() - start)

@@ -111,7 +111,7 @@ class Verifier:
         holds = self.holds
         if isinstance(holds, Model):
             with progress("weights", sum(s.rows * s.row_bytes for s in holds.program.weights)) as advance:
-                holds.check_roots(self.auditor.kernels.hash_rows, advance)
+                holds.require_roots(self.auditor.kernels.hash_rows, advance)
 
     def check(
         self, request: Path, receipt: Path, challenge: Path, opening: Path, waited: float | None = None
@@ -154,6 +154,15 @@ class Verifier:
                 node=self.auditor.node,
                 progress=advance,
             )
+        return self._checked(found, asked, data)
+
+    def replay(self, request: Path, receipt: Path) -> Checked:
+        """Compute an answer again; what is held is the model. Raises as :meth:`check`."""
+        asked = self._request(request)
+        self.hash_weights()
+        with progress("replay") as advance:
+            data = read_receipt(receipt, asked)
+            found = self.auditor.replay(asked, data, progress=advance)
         return self._checked(found, asked, data)
 
     def _request(self, path: Path) -> Request:
@@ -225,7 +234,10 @@ def accept(
         for s in SHARES:
             facts[f"{s:.0%} altered"] = f"found with probability {found.detects_share(s):.4g}"
     facts["node"] = found.node.hex()
-    facts["opening"] = f"{size(found.bytes_opened)}, checked in {seconds:.2f} s"
+    if found.bytes_opened:
+        facts["opening"] = f"{size(found.bytes_opened)}, checked in {seconds:.2f} s"
+    else:
+        facts["rows"] = f"{found.rows}, computed again in {seconds:.2f} s"
     if checked.answer is not None:
         facts["answer"] = checked.answer
     out.facts(facts)
