@@ -23,6 +23,7 @@ from proofcompute.errors import (
     UnsupportedError,
     VerificationError,
 )
+from proofcompute.given import given
 from proofcompute.hashing import DIGEST
 from proofcompute.limits import MAX_NAME
 from proofcompute.numerics import NUMERICS
@@ -35,6 +36,7 @@ __all__ = [
     "Signed",
     "SignedBy",
     "Tail",
+    "check_named",
     "check_numerics",
     "check_request",
     "check_signer",
@@ -250,26 +252,29 @@ def decoded(decode: Callable[[bytes], _Message], data: bytes, what: str) -> _Mes
     return message
 
 
-def one_signer(node: bytes | None, *named: bytes | None) -> bytes | None:
-    """Who must have signed, as the verifier itself says in several places; None if it says so nowhere.
+def one_signer(node: bytes | None, named: bytes = b"") -> bytes | None:
+    """Who must have signed, as the verifier itself says in two places; None if it says so nowhere.
 
-    ``node`` is the caller's argument, ``named`` are the keys in its request and in the terms that it holds;
-    None and, in messages, empty stand for any. MismatchError if two differ: no node can satisfy that, so it
-    is no node's fault. InputError if ``node`` is no public key.
+    ``node`` is the caller's argument (None: any), ``named`` the key in its request (empty: any).
+    MismatchError if they differ: no node can satisfy that, so it is no node's fault. InputError if ``node``
+    is no public key.
     """
-    if node is not None and (type(node) is not bytes or len(node) != KEY):
-        raise InputError(f"a node's public key is {KEY} bytes")
-    keys = {key for key in (node, *named) if key}
-    if len(keys) > 1:
-        shown = ", ".join(sorted(key.hex() for key in keys))
-        raise MismatchError(f"request, terms and the node that you name are not of one node: {shown}")
-    return keys.pop() if keys else None
+    if node is not None and len(given(node, bytes, "a node's public key")) != KEY:
+        raise InputError(f"a node's public key has {KEY} bytes, not {len(node)}")
+    if node and named and node != named:
+        raise MismatchError(f"the request is for node {named.hex()}, not for {node.hex()}")
+    return node or named or None
+
+
+def check_named(message: SignedBy, wanted: bytes | None) -> None:
+    """Step 2, in part: the message names the node that is ``wanted`` (None: any)."""
+    if wanted is not None and wanted != message.node:
+        raise VerificationError(2, "signed by another node", expected=wanted.hex(), found=message.node.hex())
 
 
 def check_signer(message: SignedBy, wanted: bytes | None) -> None:
     """Step 2: the node is the one ``wanted`` (None: any), and its signature holds."""
-    if wanted is not None and wanted != message.node:
-        raise VerificationError(2, "signed by another node", expected=wanted.hex(), found=message.node.hex())
+    check_named(message, wanted)
     if not signature_holds(message.node, message.signed_digest, message.signature):
         raise VerificationError(2, "the node's signature does not hold")
 

@@ -18,6 +18,7 @@ from proofcompute.limits import MAX_TERMS
 from proofcompute.messages.signed import (
     MAX_SECONDS,
     Signed,
+    check_named,
     check_numerics,
     check_signer,
     decode_numerics,
@@ -28,7 +29,15 @@ from proofcompute.messages.signed import (
 from proofcompute.numerics import NUMERICS
 from proofcompute.signing import ED25519, NodeIdentity
 
-__all__ = ["RETENTION", "Terms", "check_promise", "check_terms", "require_within", "retention_of"]
+__all__ = [
+    "RETENTION",
+    "Terms",
+    "check_pair",
+    "check_promise",
+    "check_terms",
+    "require_within",
+    "retention_of",
+]
 
 KIND = "proofcompute terms"
 VERSION = 1
@@ -162,6 +171,17 @@ def check_terms(data: bytes, node: bytes | None = None) -> Terms:
         check_signer(terms, one_signer(node))
         check_numerics(terms.numerics)
     return terms
+
+
+def check_pair(terms: Terms | None, signer: bytes | None) -> bytes | None:
+    """Step 2, in part: terms are those of the node that must sign; who that is, with what they say.
+
+    They came from a node, and a receipt of another one is not to be judged by them.
+    """
+    if terms is None:
+        return signer
+    check_named(terms, signer)
+    return terms.node
 
 
 def check_promise(receipt: Signed, terms: Terms | None, retention: int) -> None:

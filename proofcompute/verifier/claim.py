@@ -10,6 +10,7 @@ from proofcompute.generation import check_answer
 from proofcompute.kernels import Array
 from proofcompute.messages import Challenge, Claim, Receipt, Request, Terms, check_promise
 from proofcompute.messages.signed import check_numerics, check_request, check_signer, decoded, one_signer
+from proofcompute.messages.terms import check_pair
 from proofcompute.statement import Statement, rows_from_bytes
 
 __all__ = ["check_card", "check_challenge", "check_receipt", "naming"]
@@ -51,16 +52,16 @@ def check_receipt(
         The claim, from which cells are drawn.
 
     Raises:
-        InputError: the caller's own request, model, node and terms do not fit together; whatever the receipt
-            says.
+        InputError: the caller's own request, model and node do not fit together; whatever the receipt says.
         VerificationError: the receipt fails one of the five steps.
     """
     card = model.card
     inputs = request.check(card.program, card.model_id)
-    signer = one_signer(node, request.node, terms.node if terms is not None else None)
+    signer = one_signer(node, request.node)
     if type(receipt) is not bytes:
         raise InputError("a receipt is given as the bytes that the node sent")
     with about(model_id=card.model_id, request_digest=request.digest):
+        signer = check_pair(terms, signer)  # 2
         found = decoded(Receipt.decode, receipt, "receipt")  # 1
         with about(node=found.node, receipt_digest=found.digest):
             check_signer(found, signer)  # 2

@@ -21,7 +21,7 @@ from proofcompute.kernels import Array
 from proofcompute.limits import MAX_CELL_ROWS
 from proofcompute.messages.challenge import distinct
 from proofcompute.messages.signed import check_numerics, check_request, check_signer, decoded, one_signer
-from proofcompute.messages.terms import Terms, check_promise
+from proofcompute.messages.terms import Terms, check_pair, check_promise
 from proofcompute.workloads.commitment import MatrixId
 from proofcompute.workloads.messages import (
     MAX_PART,
@@ -125,12 +125,13 @@ def check_product_receipt(
         The claim, from which rows are drawn.
 
     Raises VerificationError if the receipt fails a step or C is not the one that it names (step 5),
-    InputError if ``c`` is no matrix, or request, terms and ``node`` are of different nodes.
+    InputError if ``c`` is no matrix, or request and ``node`` name different nodes.
     """
-    signer = one_signer(node, request.node, terms.node if terms is not None else None)
+    signer = one_signer(node, request.node)
     if type(receipt) is not bytes:
         raise InputError("a receipt is given as the bytes that the node sent")
     with about(request_digest=request.digest):
+        signer = check_pair(terms, signer)  # 2
         found = decoded(ProductReceipt.decode, receipt, "product receipt")  # 1
         with about(node=found.node, receipt_digest=found.digest):
             check_signer(found, signer)  # 2

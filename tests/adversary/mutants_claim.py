@@ -82,14 +82,19 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     # step 2
     "node": Mutant(
-        (SIGNED + "check_signer: 2: signed by another node",),
+        (SIGNED + "check_named: 2: signed by another node",),
         (Edit(C, "one_signer(node, request.node", "one_signer(node, None"),),
         named("signed by another node than the request names"),
     ),
     "node that the verifier expects": Mutant(
-        (SIGNED + "check_signer: 2: signed by another node",),
+        (SIGNED + "check_named: 2: signed by another node",),
         (Edit(C, "one_signer(node, request.node", "one_signer(None, request.node"),),
         named("signed by another node than the verifier expects"),
+    ),
+    "node of the terms": Mutant(
+        (SIGNED + "check_named: 2: signed by another node",),
+        (Edit(C, "signer = check_pair(terms, signer)", "pass"),),
+        named("signed by another node than the terms"),
     ),
     "signature": Mutant(
         (SIGNED + "check_signer: 2: the node's signature does not hold",),

@@ -78,6 +78,12 @@ def signed_by_another_than_expected() -> Case:
     return replace(case(honest().signed(STRANGER)), node=honest().receipt.node)
 
 
+def under_terms_of_another() -> Case:
+    """The right answer, signed by somebody else, who names the terms that the verifier holds."""
+    forgery = honest().signed(STRANGER, terms_digest=TERMS.digest, retention=TERMS.retention)
+    return replace(case(forgery), terms=TERMS)
+
+
 def unsigned() -> Case:
     forgery = replace(honest(), receipt=honest().receipt.signed(bytes(64)))
     return case(forgery)
@@ -218,6 +224,7 @@ RECEIPTS: dict[str, tuple[Attack, int]] = {
     "empty receipt": (lambda: _receipt(lambda r: b""), 1),
     "signed by another node than the request names": (signed_by_another, 2),
     "signed by another node than the verifier expects": (signed_by_another_than_expected, 2),
+    "signed by another node than the terms": (under_terms_of_another, 2),
     "not signed": (unsigned, 2),
     "signature of another receipt": (signature_of_another_receipt, 2),
     "a signature scheme that nobody knows": (_signed(scheme="ed448"), 1),

@@ -259,10 +259,15 @@ def test_an_auditor_that_names_two_nodes_blames_neither() -> None:
     stranger, asked = pc.NodeIdentity(bytes([3] * 32)), request()
     receipt = node().answer(asked).receipt
     others = Terms.of(stranger, base=2, rate=10, retention=600).encode()
+    with pytest.raises(pc.MismatchError, match="is for node"):
+        auditor(node=stranger.public).claim(asked, receipt)
+    with pytest.raises(pc.VerificationError, match="another node") as e:
+        auditor(terms=others).claim(
+            asked, receipt
+        )  # they came from a node; who signed the receipt is not named
+    assert (e.value.step, e.value.node, e.value.receipt_digest) == (2, None, None)
     claims: tuple[dict[str, Any], ...] = ({"node": stranger.public}, {"terms": others})
     for wanted in claims:
-        with pytest.raises(pc.MismatchError, match="not of one node"):
-            auditor(**wanted).claim(asked, receipt)
         with pytest.raises(pc.VerificationError, match="another node") as e:
             auditor(**wanted).claim(replace(asked, node=b""), receipt)
         assert e.value.step == 2
