@@ -29,6 +29,8 @@ MEMORY: Final = GIB
 _WALL_SECONDS: Final = 60
 _PASSED: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT")
 """What the process learns of the environment: enough to start, and no secrets."""
+_FIXED: Final = {"TZ": "UTC", "PYTHONHASHSEED": "0"}
+"""What is the same on every machine: one conversation is one prompt."""
 _WORKER: Final = Path(__file__).with_name("worker.py")
 _REPLY_BYTES: Final = 12
 """Most bytes of JSON for a character; authors and lengths take less than 8 MiB more."""
@@ -155,7 +157,7 @@ class Renderer:
         self._socket = ours
         # the interpreter and the script are ours; what is untrusted goes through the socket
         command = [sys.executable, "-P", str(_WORKER)]
-        environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
+        environment = {name: os.environ[name] for name in _PASSED if name in os.environ} | _FIXED
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603
                 command,

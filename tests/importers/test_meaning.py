@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -262,5 +262,9 @@ def test_dates() -> None:
     source = "{{ strftime_now('%Y-%m-%d %H:%M') }} {{ messages[0].content }}"
     assert render_chat(source, USER, date=NOW)[0].text == "2024-07-26 12:30 "
     assert render_chat(source, USER, date=date(2020, 2, 29))[0].text == "2020-02-29 00:00 "
+    # whatever the machine's time zone: one conversation is one prompt
+    seconds = f"{NOW.replace(tzinfo=UTC).timestamp():.0f} "
+    source_of_seconds = "{{ strftime_now('%s') }} {{ messages[0].content }}"
+    assert render_chat(source_of_seconds, USER, date=NOW)[0].text == seconds
     today = render_chat(source, USER)[0].text
     assert abs(datetime.strptime(today, "%Y-%m-%d %H:%M ") - datetime.now()).days <= 1

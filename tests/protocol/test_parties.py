@@ -262,9 +262,8 @@ def test_an_auditor_that_names_two_nodes_blames_neither() -> None:
     with pytest.raises(pc.MismatchError, match="is for node"):
         auditor(node=stranger.public).claim(asked, receipt)
     with pytest.raises(pc.VerificationError, match="another node") as e:
-        auditor(terms=others).claim(
-            asked, receipt
-        )  # they came from a node; who signed the receipt is not named
+        auditor(terms=others).claim(asked, receipt)
+    # they came from a node; who signed the receipt is not named
     assert (e.value.step, e.value.node, e.value.receipt_digest) == (2, None, None)
     claims: tuple[dict[str, Any], ...] = ({"node": stranger.public}, {"terms": others})
     for wanted in claims:
