@@ -156,7 +156,7 @@ class FileLog:
         self._start = start
         self._known = _Known()
         self._link = anchor
-        self._lock = Lock()
+        self._lock, self._process = Lock(), os.getpid()
         self._take(records)
 
     @property
@@ -166,6 +166,10 @@ class FileLog:
 
     def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
         """See Log. FormatError if the records that others added are damaged."""
+        if (
+            self._process != os.getpid()
+        ):  # a thread that was in here when this process was forked is not in it
+            self._lock, self._process = Lock(), os.getpid()
         with self._lock:
             try:
                 with exclusive(self.path, "key", create=False, follow=True, wait=_PATIENCE) as fd:

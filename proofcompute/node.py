@@ -188,13 +188,13 @@ class Node:
 
     def trace(self, request: Request, receipt: Receipt) -> StoredTrace:
         """The trace of one of this node's answers: kept, or computed again. Raises as :meth:`open`."""
+        if (receipt.request_digest, receipt.model_id) != (request.digest, self.model.model_id):
+            raise MismatchError("the receipt is not for this request and this model")
         kept = self._traces.get(receipt.digest)
         if kept is not None:
             self._traces.move_to_end(receipt.digest)
             return kept
         require_signer(receipt, self.identity)  # before anything is computed for whoever made it up
-        if (receipt.request_digest, receipt.model_id) != (request.digest, self.model.model_id):
-            raise MismatchError("the receipt is not for this request and this model")
         answer = np.frombuffer(receipt.outputs[0][1], "<i4").tolist() if request.generation else []
         session = self.run(request, known=answer)
         again = make_receipt(self.model, session, self.kernels, self.identity, retention=receipt.retention)

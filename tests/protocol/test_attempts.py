@@ -102,6 +102,19 @@ def test_a_forked_process_does_not_count_for_itself(tmp_path: Path) -> None:
     assert (key.log.attempt(), kept.log.attempt()) == (2, 2)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_process_that_is_forked_during_an_attempt_does_not_wait_for_it(path: Path) -> None:
+    key = Key.load(path)
+    assert isinstance(key.log, FileLog)
+    with key.log._lock:  # as a thread has it that writes just now
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)  # in place of waiting for ever
+            os._exit(key.log.attempt())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+    assert key.log.attempt() == 5
+
+
 def test_saving_a_key_never_takes_attempts_away(path: Path) -> None:
     """Under another name of its file, or over a copy that was used meanwhile."""
     key, beside = Key.load(path), Key.load(path)
