@@ -35,7 +35,7 @@ from proofcompute.program import Span
 from proofcompute.signing import NodeIdentity
 from proofcompute.source import Recorded, RecordProducts, Source
 from proofcompute.statement import Statement, draws
-from proofcompute.trace import split_rows
+from proofcompute.trace import group_seal, split_rows, trace_root
 
 __all__ = ["StoredTrace", "open_cells"]
 
@@ -77,6 +77,12 @@ class StoredTrace:
         for numbers, forest in self._forests:
             found |= zip(numbers, forest.roots(), strict=True)
         return [found[group] for group in range(len(self.groups))]
+
+    def root(self) -> bytes:
+        """The trace root that a receipt names."""
+        program, rows = self.statement.program, self.statement.rows
+        seals = [group_seal(program, self.suite, i, rows, root) for i, root in enumerate(self.roots())]
+        return trace_root(self.suite, seals)
 
     def proofs(self, wanted: Sequence[GroupRows]) -> list[tuple[bytes, ...]]:
         """Range proofs of rows of groups; they leave the backend together."""

@@ -209,7 +209,8 @@ class RunDirectory:
     def stored(self, model: Model, kernels: Kernels) -> tuple[StoredTrace, Receipt]:
         """The trace of a finished run, mapped from its file, and its receipt.
 
-        Raises MismatchError if the run is of another model, FormatError if the files do not fit together.
+        Raises MismatchError if the run is of another model, FormatError if the files do not fit together or
+        the trace is not what the receipt commits to.
         """
         request, receipt, program = self.request(), self.receipt(), model.program
         inputs = request.check(program, model.model_id)
@@ -237,4 +238,7 @@ class RunDirectory:
         for w in widths:
             groups.append(flat[at : at + w * statement.rows].reshape(statement.rows, w))
             at += w * statement.rows
-        return StoredTrace(statement, request.suite, groups, kernels), receipt
+        trace = StoredTrace(statement, request.suite, groups, kernels)
+        if trace.root() != receipt.trace_root:  # to open it would accuse its own node
+            raise FormatError(f"{path} is damaged: it is not the trace that the receipt commits to")
+        return trace, receipt

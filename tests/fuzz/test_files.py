@@ -193,7 +193,7 @@ def test_run_directories(finished: Path) -> None:
         stored, receipt = found
         assert receipt.encode() == (finished / "receipt").read_bytes()
         assert directory.request().encode() == (finished / "request").read_bytes()
-        assert b"".join(g.tobytes() for g in stored.groups) == (finished / "trace").read_bytes()
+        assert b"".join(g.tobytes() for g in stored.groups) == genuine["trace"]
         assert receipt.rows == stored.statement.rows
         assert receipt.request_digest == directory.request().digest
 
@@ -214,6 +214,16 @@ def test_a_receipt_with_other_outputs_is_refused(finished: Path) -> None:
         (finished / "receipt").write_bytes(dataclasses.replace(receipt, outputs=outputs).encode())
         with pytest.raises(InputError):
             RunDirectory(finished).stored(synthetic.model(), synthetic.KERNELS)
+
+
+def test_a_damaged_trace_is_not_opened(finished: Path) -> None:
+    """Whoever signs an opening of it gives proof against its own node."""
+    trace = bytearray((finished / "trace").read_bytes())
+    trace[len(trace) // 2] ^= 1
+    (finished / "trace").unlink()
+    (finished / "trace").write_bytes(trace)
+    with pytest.raises(FormatError, match="trace is damaged"):
+        RunDirectory(finished).stored(synthetic.model(), synthetic.KERNELS)
 
 
 def test_interrupted_runs(tmp_path: Path) -> None:
