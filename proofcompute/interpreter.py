@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from proofcompute.errors import Cell, ExecutionError
@@ -11,6 +10,7 @@ from proofcompute.ieee import require_ieee
 from proofcompute.kernels import Array, Kernels
 from proofcompute.liveness import last_uses
 from proofcompute.ops.fused import fuse
+from proofcompute.parts import once_for_each
 from proofcompute.program import Program, SegmentPlan, Site, Span, Step
 from proofcompute.source import RowReader, Source
 from proofcompute.statement import Statement
@@ -56,7 +56,7 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
     return results
 
 
-@lru_cache(maxsize=4096)
+@once_for_each
 def _steps(plan: SegmentPlan) -> tuple[tuple[Step, tuple[str, ...]], ...]:
     """What is done, and which tensors are let go after each step."""
     steps = fuse(plan.steps)

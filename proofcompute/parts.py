@@ -8,11 +8,12 @@ describes one row.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -38,6 +39,7 @@ __all__ = [
     "Step",
     "WeightSpec",
     "check_name",
+    "once_for_each",
 ]
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -265,6 +267,22 @@ class SegmentPlan:
     def cell_rows(self) -> int:
         """Most rows of a cell."""
         return min(MAX_CELL_ROWS, MAX_CELL_MEMORY // max(1, self.row_memory))
+
+
+_T = TypeVar("_T")
+
+
+def once_for_each(f: Callable[[SegmentPlan], _T]) -> Callable[[SegmentPlan], _T]:
+    """``f``, called once for each plan; its results go with their plans, however many models there are."""
+    known: WeakKeyDictionary[SegmentPlan, _T] = WeakKeyDictionary()
+
+    @wraps(f)
+    def found(plan: SegmentPlan) -> _T:
+        if plan not in known:
+            known[plan] = f(plan)
+        return known[plan]
+
+    return found
 
 
 def check_name(name: str) -> None:

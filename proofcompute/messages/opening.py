@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -24,6 +23,7 @@ from proofcompute.kernels import F32, I8, I32, U32, Kernels, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_OPENING_PART
 from proofcompute.merkle import proof_length
 from proofcompute.messages.pieces import cut
+from proofcompute.parts import once_for_each
 from proofcompute.program import Program, Rows, SegmentPlan, Site
 from proofcompute.reader import Reader
 from proofcompute.source import Recorded
@@ -185,7 +185,7 @@ def _proof(reader: Reader, size: int, a: int, b: int) -> tuple[bytes, ...]:
     return reader.digests(proof_length(size, a, b), "Merkle proof")
 
 
-@lru_cache(maxsize=4096)
+@once_for_each
 def _most_sets(plan: SegmentPlan) -> tuple[tuple[int, int], ...]:
     """For each product of a segment: the most sets of its hint, and the most bits of one set for a row."""
     return tuple(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,6 +14,7 @@ import proofcompute as pc
 import synthetic
 from proofcompute import interpreter, liveness
 from proofcompute.errors import Cell, FormatError, LimitError
+from proofcompute.importers.decoder import compile_decoder
 from proofcompute.kernels import Sampling
 from proofcompute.limits import MAX_CELL_MEMORY, MAX_CELL_OPENING, MAX_CELL_ROWS, MAX_CONTRACTION, MIB
 from proofcompute.messages import most_bytes
@@ -166,11 +169,17 @@ def test_the_interpreter_lets_go_of_what_is_not_used_any_more(monkeypatch: pytes
         assert made <= set(let_go)
     monkeypatch.setattr(liveness, "last_uses", lambda steps: ((),) * len(steps))
     monkeypatch.setattr(interpreter, "last_uses", lambda steps: ((),) * len(steps))
-    interpreter._steps.cache_clear()
-    try:
-        assert synthetic.prove(m, synthetic.request(m)).receipt == whole.receipt
-    finally:
-        interpreter._steps.cache_clear()
+    again = compile_decoder(synthetic.checkpoint(), synthetic.KERNELS, "w8a16")
+    assert synthetic.prove(again, synthetic.request(again)).receipt == whole.receipt
+
+
+def test_nothing_is_kept_of_a_program_that_is_gone() -> None:
+    m = compile_decoder(synthetic.checkpoint(), synthetic.KERNELS, "w8a16")
+    synthetic.audit(synthetic.key(), synthetic.prove(m, synthetic.request(m)))
+    plans = [weakref.ref(plan) for plan in m.program.plans]
+    del m
+    gc.collect()
+    assert [plan() for plan in plans] == [None] * len(plans)
 
 
 # -- openings --------------------------------------------------------------------------------------------
