@@ -65,7 +65,8 @@ def test_a_node_and_a_verifier_need_no_extra(files: Path) -> None:
     assert "--tokens-only" in str(found["error"])
     status, found = base(*verify, "--tokens-only")
     assert (status, found["verified"], found["text"]) == (0, True, None)
-    assert base("replay", files / "model", run / "receipt", *request, *device)[0] == 0
+    replay = ("replay", files / "model", run / "receipt", *request, *device)
+    assert (base(*replay)[0], base(*replay, "--tokens-only")[0]) == (2, 0)
     assert base("inspect", run / "receipt")[0] == 0
 
 
