@@ -98,7 +98,7 @@ class Auditor:
         """What a receipt claims, once it passes steps 1 to 5.
 
         VerificationError if it does not, InputError if the request is not one for the model, MismatchError if
-        its nonce is that of another request: a node could answer it with the other one's receipt.
+        its nonce is that of another request, which this auditor saw or the key's log has: a nonce is for one.
         """
         if self._asked.setdefault(request.nonce, request.digest) != request.digest:
             raise MismatchError("this request has the nonce of another one; make a new request")
