@@ -5,60 +5,45 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from proofcompute.cli import (
-    bench_command,
-    card_commands,
-    demo,
-    device_commands,
-    inspecting,
-    model_commands,
-    node_commands,
-    replay_command,
-    request_command,
-    verify_commands,
-)
 from proofcompute.cli.common import complain, rejection, tell_of_compilation
 from proofcompute.errors import ProofcomputeError, VerificationError
-from proofcompute.supported import summary
 from proofcompute.version import __version__
 
-__all__ = ["app", "run"]
+__all__ = ["COMMANDS", "app", "run"]
 
 REJECTED, UNUSABLE, INTERRUPTED, NO_READER = 1, 2, 130, 141
 """Exit statuses other than 0; the last two are 128 plus the number of the signal, as shells have it."""
 
-app = typer.Typer(
-    name="proofcompute",
-    help="Check that an untrusted node's neural-network answer is exactly what the model gives.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("import", epilog=summary())(model_commands.import_)
-app.command("inspect", epilog=summary())(inspecting.inspect)
-app.command("identity")(model_commands.identity)
-app.command("keygen")(model_commands.keygen)
-app.command("card")(card_commands.card)
-app.command("terms")(card_commands.terms)
-app.command("request")(request_command.request)
-app.command("run")(node_commands.run)
-app.command("challenge")(verify_commands.challenge)
-app.command("open")(node_commands.open_)
-app.command("verify")(verify_commands.verify)
-app.command("replay")(replay_command.replay)
-app.command("verify-many")(verify_commands.verify_many)
-app.command("verify-public")(verify_commands.verify_public)
-app.command("devices")(device_commands.devices)
-app.command("warm-up")(device_commands.warm_up)
-app.command("cubins")(device_commands.cubins)
-app.command("demo")(demo.demo)
-app.command("bench")(bench_command.bench)
+COMMANDS: Mapping[str, str] = {
+    "import": "model_commands.import_",
+    "inspect": "inspecting.inspect",
+    "identity": "model_commands.identity",
+    "keygen": "model_commands.keygen",
+    "card": "card_commands.card",
+    "terms": "card_commands.terms",
+    "request": "request_command.request",
+    "run": "node_commands.run",
+    "challenge": "verify_commands.challenge",
+    "open": "node_commands.open_",
+    "verify": "verify_commands.verify",
+    "replay": "replay_command.replay",
+    "verify-many": "verify_commands.verify_many",
+    "verify-public": "verify_commands.verify_public",
+    "devices": "device_commands.devices",
+    "warm-up": "device_commands.warm_up",
+    "cubins": "device_commands.cubins",
+    "demo": "demo.demo",
+    "bench": "bench_command.bench",
+}
+"""The function of each command, in the order of the help."""
+SUPPORTED = ("import", "inspect")
+"""Commands whose help lists what can be imported."""
 
 
 def _version(value: bool) -> None:
@@ -67,13 +52,38 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Check that an untrusted node's neural-network answer is exactly what the model gives."""
+
+
+def app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The application with some commands.
+
+    Reading the options of all of them takes longer than many a command does, so that :func:`run` makes it
+    with the one that it needs.
+    """
+    made = typer.Typer(
+        name="proofcompute",
+        help="Check that an untrusted node's neural-network answer is exactly what the model gives.",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    made.callback()(_root)
+    for name in names:
+        module, function = COMMANDS[name].split(".")
+        epilog = None
+        if name in SUPPORTED:
+            from proofcompute.supported import summary
+
+            epilog = summary()
+        made.command(name, epilog=epilog)(getattr(import_module(f"proofcompute.cli.{module}"), function))
+    return made
 
 
 # Errors of usage share a base class that typer does not export by name; it is BadParameter's grandparent.
@@ -86,7 +96,9 @@ def run(argv: Sequence[str] | None) -> int:
     as_json = "--json" in args
     try:
         with tell_of_compilation():
-            status = app(args=args, prog_name="proofcompute", standalone_mode=False)
+            # a shell that completes a word names no command
+            names = args[:1] if args[:1] and args[0] in COMMANDS else COMMANDS
+            status = app(names)(args=args, prog_name="proofcompute", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except VerificationError as e:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cli.driver import Files, call, done, refused
-from proofcompute.cli.app import app
+from proofcompute.cli.app import COMMANDS
 from proofcompute.messages import Receipt, Request
 from proofcompute.workloads import ProgramBuilder
 
@@ -91,7 +91,6 @@ def test_a_name_that_says_no_format_is_refused_before_the_work(files: Files, tmp
 
 
 # -- help ------------------------------------------------------------------------------------------------
-COMMANDS = [str(c.name) for c in app.registered_commands]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
