@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 from proofcompute.card import ModelCard
 from proofcompute.devices import kernels_for
 from proofcompute.errors import Cell, InputError, MismatchError, about
+from proofcompute.given import given
 from proofcompute.kernels import Kernels
 from proofcompute.messages import (
     Challenge,
@@ -100,6 +101,7 @@ class Auditor:
         VerificationError if it does not, InputError if the request is not one for the model, MismatchError if
         its nonce is that of another request, which this auditor saw or the key's log has: a nonce is for one.
         """
+        given(request, Request, "a request")
         if self._asked.setdefault(request.nonce, request.digest) != request.digest:
             raise MismatchError("this request has the nonce of another one; make a new request")
         return check_receipt(
@@ -117,6 +119,8 @@ class Auditor:
         """
         claim, hints = self.claim(request, receipt), isinstance(self.holds, Key)
         self._checker()
+        if isinstance(cells, str) and cells != "all":
+            raise InputError(f'cells are a number, a list of cells, or "all", not {cells[:20]!r}')
         if isinstance(cells, int):
             named = draw_cells(claim, cells, seed)
         else:
@@ -148,9 +152,9 @@ class Auditor:
         InputError if request and challenge are not this auditor's, or ``waited`` is missing; MismatchError as
         :meth:`claim`.
         """
-        holder = holder_for(self._checker(), challenge)
+        holder = holder_for(self._checker(), given(challenge, Challenge, "a challenge"))
         if waited is None and self.terms is not None:
-            raise InputError("terms set a deadline: say how many seconds the opening took (waited)")
+            raise InputError("terms set a deadline: say how many seconds the opening took (waited, --waited)")
         stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
         if not hasattr(stream, "read"):
             raise InputError(f"an opening is bytes or a stream of bytes, not {type(opening).__name__}")

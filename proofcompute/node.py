@@ -19,6 +19,7 @@ from proofcompute.card import ModelCard
 from proofcompute.devices import kernels_for
 from proofcompute.errors import ExecutionError, MismatchError
 from proofcompute.generation import Engine, Session, answer_text
+from proofcompute.given import given
 from proofcompute.kernels import Array, Kernels
 from proofcompute.limits import GIB
 from proofcompute.messages import Challenge, Receipt, Request, Terms, retention_of
@@ -76,6 +77,11 @@ class Node:
         terms: Terms | None = None,
         trace_bytes: int = TRACE_BYTES,
     ) -> None:
+        given(model, Model, "a node's model")
+        if identity is not None:
+            given(identity, NodeIdentity, "a node's identity")
+        if terms is not None:
+            given(terms, Terms, "a node's own terms")
         self.model = model
         self.identity = NodeIdentity.new() if identity is None else identity
         self.kernels = kernels_for(device) if isinstance(device, str) else device
@@ -135,7 +141,7 @@ class Node:
         on_step: Callable[[Session], None] | None = None,
     ) -> Session:
         """The first half of :meth:`answer`: compute, without a commitment."""
-        session = self.engine.add(request, known)
+        session = self.engine.add(given(request, Request, "a request"), known)
         try:
             self.engine.run(session, on_step)
         finally:
@@ -180,7 +186,11 @@ class Node:
         request, receipt and challenge do not belong together or another node signed, ExecutionError if
         computing the trace again gives another root: then this machine's own hardware or memory is at fault.
         """
-        decoded = receipt if isinstance(receipt, Receipt) else Receipt.decode(receipt)
+        given(request, Request, "a request")
+        given(challenge, Challenge, "a challenge")
+        decoded = (
+            receipt if isinstance(receipt, Receipt) else Receipt.decode(given(receipt, bytes, "a receipt"))
+        )
         out = io.BytesIO() if stream is None else stream
         trace = self.trace(request, decoded)
         open_cells(self.model, trace, decoded, challenge, out, self.identity, progress)

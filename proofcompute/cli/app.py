@@ -98,11 +98,12 @@ def run(argv: Sequence[str] | None) -> int:
         with tell_of_compilation():
             # a shell that completes a word names no command
             names = args[:1] if args[:1] and args[0] in COMMANDS else COMMANDS
-            status = app(names)(args=args, prog_name="proofcompute", standalone_mode=False)
+            # releases of typer differ in whether they show the help where there are no arguments
+            status = app(names)(args=args or ["--help"], prog_name="proofcompute", standalone_mode=False)
         sys.stdout.flush()
-        return status if isinstance(status, int) else 0
+        return UNUSABLE if not args else status if isinstance(status, int) else 0
     except VerificationError as e:
-        return _report(as_json, str(e), REJECTED, rejection(e))
+        return _report(as_json, str(e), REJECTED, rejection(e), "REJECTED: ")
     except ProofcomputeError as e:
         return _report(as_json, str(e), UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):
@@ -119,7 +120,7 @@ def run(argv: Sequence[str] | None) -> int:
         return _report(as_json, f"not enough memory{f': {e}' if str(e) else ''}", UNUSABLE)
     except _USAGE as e:
         text = _text(e)
-        if not args or not text:
+        if not text:
             return UNUSABLE
         context = getattr(e, "ctx", None)
         command = "proofcompute" if context is None else context.command_path
@@ -131,8 +132,10 @@ def _text(error: Exception) -> str:
     return str(format_message() if format_message is not None else error)
 
 
-def _report(as_json: bool, text: str, status: int, fields: dict[str, object] | None = None) -> int:
-    complain(text)
+def _report(
+    as_json: bool, text: str, status: int, fields: dict[str, object] | None = None, mark: str = ""
+) -> int:
+    complain(mark + text)
     if as_json:
         print(json.dumps({**(fields or {}), "error": text}), flush=True)
     return status

@@ -253,6 +253,8 @@ def _run(path: Path) -> Facts:
 
     if not (path / "request").is_file():
         raise InputError(f"{path} is a directory, but not that of a run: it holds no request")
+    if kind_of(path / "model") == "model":  # of a run, that file holds a path
+        raise InputError(f"{path} is a directory, but not that of a run: it holds a model itself")
     run = RunDirectory(path)
     request, finished = run.request(), run.receipt_path.is_file()
     tokens = path / "tokens"

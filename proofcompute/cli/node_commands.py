@@ -32,7 +32,6 @@ from proofcompute.cli.request_command import (
     Date,
     MaxTokens,
     MayOmit,
-    ModelFile,
     Penalty,
     PromptFile,
     Raw,
@@ -59,7 +58,7 @@ __all__ = ["open_", "run"]
 
 def run(
     context: typer.Context,
-    model: ModelFile,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Directory of the run.", show_default=False)],
     request: Annotated[
         Path | None, typer.Argument(metavar="REQUEST", help="Request file.", show_default=False)
@@ -238,7 +237,8 @@ def open_(
 ) -> None:
     """Open the cells that a challenge names, or those of a public proof, which follow from the receipt.
 
-    Whoever has the model file checks a public proof with verify-public, and needs no secret.
+    Whoever has the model file checks a public proof with verify-public, and needs no secret. A trace that was
+    removed from the directory, to save room, is computed again.
     """
     check_output(output)
     if (challenge is None) == (public is None):
@@ -261,8 +261,13 @@ def open_(
         raise InputError(f"the run's model {path} is gone; name the model file with --model")
     loaded = load_model(path)
     node = Node(loaded, signer, device=kernels(device))
-    trace, receipt = directory.stored(loaded, node.kernels)
-    node.remember(receipt, trace)
+    if directory.has_trace:
+        trace, receipt = directory.stored(loaded, node.kernels)
+        node.remember(receipt, trace)
+    else:
+        out.say("the run's trace is gone: it is computed again")
+        receipt = directory.receipt()
+        trace = node.trace(directory.request(), receipt)
     asked = public_challenge(Claim(receipt, trace.statement), public or 0) if given is None else given
     rows = sum(c.b - c.a for c in asked.cells)
     with progress("open", rows) as advance, writing(output) as stream:

@@ -48,7 +48,9 @@ __all__ = [
     "seed_bytes",
 ]
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.", show_default=False)]
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Model file, card or key.", show_default=False)
+]
 MaxTokens = Annotated[int | None, typer.Option(help="Most tokens to generate (128 unless given).")]
 Temperature = Annotated[float, typer.Option(help="Divides the logits; 0 is the likeliest token.")]
 TopK = Annotated[int, typer.Option(help="Keep the K likeliest tokens; 0 keeps all.")]

@@ -164,8 +164,11 @@ def check_terms(data: bytes, node: bytes | None = None) -> Terms:
     """The terms that a node sent, once they hold.
 
     VerificationError if they do not decode (step 1), are not signed by ``node`` (2; None: by
-    whoever they name), or name another version of the arithmetic (3); InputError if ``node`` is no key.
+    whoever they name), or name another version of the arithmetic (3); InputError if ``node`` is no key,
+    or ``data`` no bytes.
     """
+    if type(data) is not bytes:
+        raise InputError(f"terms are given as the bytes that the node sent, not {type(data).__name__}")
     terms = decoded(Terms.decode, data, "terms")
     with about(node=terms.node):
         check_signer(terms, one_signer(node))

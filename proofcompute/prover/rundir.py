@@ -206,6 +206,11 @@ class RunDirectory:
             raise InputError(f"{self.path} has no receipt: the run was interrupted; run it again to resume")
         return Receipt.decode(read_limited(self.receipt_path, MAX_RECEIPT, "receipt"))
 
+    @property
+    def has_trace(self) -> bool:
+        """Whether the trace of a finished run is kept: it may be removed, and takes computing again then."""
+        return (self.path / "trace").exists()
+
     def stored(self, model: Model, kernels: Kernels) -> tuple[StoredTrace, Receipt]:
         """The trace of a finished run, mapped from its file, and its receipt.
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from proofcompute.card import HasCard, ModelCard
 from proofcompute.errors import InputError, VerificationError, about
 from proofcompute.generation import check_answer
+from proofcompute.given import given
 from proofcompute.kernels import Array
 from proofcompute.messages import Challenge, Claim, Receipt, Request, Terms, check_promise
 from proofcompute.messages.signed import check_numerics, check_request, check_signer, decoded, one_signer
@@ -19,8 +20,12 @@ __all__ = ["check_card", "check_challenge", "check_receipt", "naming"]
 def check_card(data: bytes, model_id: bytes) -> ModelCard:
     """The card that somebody sent, once it is that of a model id that one trusts.
 
-    VerificationError if it does not decode or holds a damaged vocabulary (step 1), or is another model's (3).
+    VerificationError if it does not decode or holds a damaged vocabulary (step 1), or is another model's (3);
+    InputError if card or id are no bytes.
     """
+    if type(data) is not bytes:
+        raise InputError(f"a card is given as the bytes that somebody sent, not {type(data).__name__}")
+    given(model_id, bytes, "the model id")
     with about(model_id=model_id):
         card = decoded(ModelCard.decode, data, "model card")
         if card.model_id != model_id:

@@ -42,6 +42,12 @@ def test_what_it_says_is_what_is_there(files: Files) -> None:
     assert done("inspect", files.model)["precision"] == "w8a16"
 
 
+def test_a_directory_with_a_request_and_a_model_is_no_run(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "request").write_bytes(files.request.read_bytes())
+    (tmp_path / "model").symlink_to(files.model)
+    assert "not that of a run" in refused("inspect", tmp_path)
+
+
 def test_terms_and_cards_are_shown(files: Files, tmp_path: Path) -> None:
     node, model = NodeIdentity.load(files.identity), Model.load(files.model)
     terms, card = tmp_path / "terms", tmp_path / "card"

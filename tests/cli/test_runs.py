@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -142,6 +143,15 @@ def test_the_answer_is_streamed_without_control_characters(files: Files, tmp_pat
     assert "tokens in" in last
     assert "\N{REPLACEMENT CHARACTER}" in shown
     assert not any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in shown)
+
+
+def test_a_trace_that_was_removed_is_computed_again(files: Files, tmp_path: Path) -> None:
+    run, before, after = tmp_path / "run", tmp_path / "before", tmp_path / "after"
+    shutil.copytree(files.run, run)
+    done("open", run, files.challenge, "-o", before)
+    (run / "trace").unlink()
+    done("open", run, files.challenge, "-o", after)
+    assert before.read_bytes() == after.read_bytes()
 
 
 def test_the_model_may_move(files: Files, tmp_path: Path) -> None:

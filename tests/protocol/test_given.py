@@ -13,7 +13,17 @@ import pytest
 
 import proofcompute
 import synthetic
-from proofcompute import Message, ModelCard, ModelFile, NodeIdentity, RunDirectory, Sampling
+from proofcompute import (
+    Message,
+    ModelCard,
+    ModelFile,
+    NodeIdentity,
+    RunDirectory,
+    Sampling,
+    Terms,
+    check_card,
+    check_terms,
+)
 from proofcompute.errors import InputError
 from proofcompute.given import given, path_of
 from proofcompute.messages import Generation, Request
@@ -119,6 +129,9 @@ REQUEST: dict[str, Any] = {"model_id": bytes(32), "inputs": (), "nonce": bytes(3
         lambda: chat_request(M, Message("user", "hi")),  # type: ignore[arg-type]
         lambda: chat_request(M, [Message("user", None)]),  # type: ignore[arg-type]
         lambda: chat_request(M, None),  # type: ignore[arg-type]
+        lambda: check_card(M.card, M.model_id),  # type: ignore[arg-type]
+        lambda: check_card(M.card.encode(), M.model_id.hex()),  # type: ignore[arg-type]
+        lambda: check_terms(Terms.of(NodeIdentity.new(), base=1, rate=1, retention=1)),  # type: ignore[arg-type]
     ],
 )
 def test_mistakes_are_input_errors(make: Callable[[], object]) -> None:
