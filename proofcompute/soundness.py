@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["COLLISION_BITS", "HASH_QUERIES", "shown", "with_collisions"]
+__all__ = ["COLLISION_BITS", "HASH_QUERIES", "floored", "shown", "with_collisions"]
 
 HASH_QUERIES: Final = 1 << 80
 """Hash queries that a prover is assumed to afford."""
@@ -35,4 +35,9 @@ def with_collisions(bits: float) -> float:
 
 def shown(bits: float) -> str:
     """Bits for people, rounded down: what is shown is no more than what holds."""
-    return f"{math.floor(bits * 100) / 100:.2f} bits"
+    return f"{floored(bits):.2f} bits"
+
+
+def floored(bits: float) -> float:
+    """Bits in hundredths, rounded down."""
+    return math.floor(bits * 100) / 100

@@ -16,7 +16,7 @@ from proofcompute.freivalds import soundness_bits
 from proofcompute.importers import import_gguf, packaged_smollm2
 from proofcompute.kernels import Kernels
 from proofcompute.messages import Request, count_cells, draw_cells
-from proofcompute.soundness import with_collisions
+from proofcompute.soundness import floored, with_collisions
 from proofcompute.verifier import keygen
 
 __all__ = ["Bench"]
@@ -130,7 +130,7 @@ class Bench:
             step=step,
             columns=columns,
             model=f"{_title(size, subject)} {precision}",
-            soundness_bits=with_collisions(soundness_bits(columns, 1)),
+            soundness_bits=floored(with_collisions(soundness_bits(columns, 1))),  # what is kept is rounded
             key_bytes=len(subject.key(columns).body()),
             keygen_seconds=median(making),
             verify_over_execute=median(ratios(beside, verify)),
