@@ -75,7 +75,7 @@ class _Arriving:
 
 
 def arriving(opening: BinaryIO, waited: float, deadline: float) -> BinaryIO:
-    """``opening``, which must have come after ``deadline`` seconds; ``waited`` have gone by.
+    """``opening``, which must have come within ``deadline`` seconds; ``waited`` have gone by.
 
     What can be read again has come already. Of another one the time counts that reads take, and not what the
     verifier does between them: a node that lets its bytes drip is as late as one that sends them at last.

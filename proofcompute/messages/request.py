@@ -58,7 +58,7 @@ class Generation:
         given(self.max_tokens, int, "max tokens")
         given(self.seed, bytes, "the sampling seed")
         given(self.ignore_end, bool, "ignore_end")
-        for stop in given(self.stops, tuple, "the stop strings"):
+        for stop in given(self.stops, tuple, "the stop strings"):  # each letter of a text would be one
             given(stop, str, "a stop string")
         if self.sampling.top_k > MAX_TOP_K:
             raise InputError(f"top_k {self.sampling.top_k} is greater than {MAX_TOP_K}; 0 keeps all tokens")
@@ -69,8 +69,6 @@ class Generation:
             raise InputError(f"max tokens {self.max_tokens} is outside 1..{MAX_ROWS}")
         if len(self.seed) != 32:
             raise FormatError("the sampling seed has 32 bytes")
-        if type(self.stops) is not tuple:  # each letter of a text would be one
-            raise InputError("stop strings are a tuple; give one as (text,)")
         if len(self.stops) > MAX_STOPS:
             raise LimitError(f"{len(self.stops)} stop strings, more than {MAX_STOPS}")
         for stop in self.stops:
