@@ -57,7 +57,8 @@ gpu-day: $(VENV)/dev $(VENV)/model ## all that needs a CUDA device, in eight min
 	@if $(BIN)/python -m benchmarks.gpu --cuda >/dev/null 2>&1; then $(MAKE) --no-print-directory $(VENV)/gpu; fi
 	$(BIN)/python -m benchmarks.gpu.day -o build/gpu-day $(DAY_ARGS)
 
-docs: $(VENV)/dev $(VENV)/model ## run the examples of README.md and docs/, and check their links
+docs: $(VENV)/dev $(VENV)/model ## build the site into build/site; run the examples of README.md and docs/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
 fuzz: $(VENV)/dev $(VENV)/model ## the property tests with many more examples, and the slow tests
