@@ -7,14 +7,14 @@ from secrets import token_bytes
 
 import numpy as np
 
-from proofcompute.devices import kernels_for
-from proofcompute.generation import Session
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.engine import Session
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.importers.located import packaged_smollm2
-from proofcompute.messages import Generation, Request
-from proofcompute.node import Node
-from proofcompute.signing import NodeIdentity
+from proofcompute.protocol.messages import Generation, Request
+from proofcompute.prover.node import Node
 from proofcompute.tokens import Tokenizer
 
 __all__ = ["Bench"]

@@ -20,7 +20,7 @@ from proofcompute.bench.busy import QUIET, STOLEN
 from proofcompute.bench.results import SCHEMA as RESULTS_SCHEMA
 from proofcompute.bench.results import SECTIONS
 from proofcompute.bench.tables import tables
-from proofcompute.files import write_atomic
+from proofcompute.encoding.files import write_atomic
 
 __all__ = ["DATA", "PAGE", "page"]
 

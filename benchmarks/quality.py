@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.command import entry, file, positive, say
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.encoding.files import write_atomic
+from proofcompute.engine import Engine
 from proofcompute.errors import InputError, ProofcomputeError
-from proofcompute.files import write_atomic
-from proofcompute.generation import Engine
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.decoder import PRECISIONS, compile_decoder
 from proofcompute.importers.gguf import open_gguf
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Generation, Request
-from proofcompute.model import Model
-from proofcompute.source import ComputeProducts
+from proofcompute.models.model import Model
+from proofcompute.program.source import ComputeProducts
+from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Tokenizer
 
 F32 = npt.NDArray[np.float32]

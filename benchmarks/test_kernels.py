@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proofcompute.devices import kernels_for
-from proofcompute.field import sample31
-from proofcompute.hashing import SUITES, Xof
-from proofcompute.kernels import Kernels, Matrix
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.commitments.hashing import SUITES, Xof
+from proofcompute.freivalds.field import sample31
 
 ROWS, WIDTH, CHANNELS, COLUMNS = 64, 576, 1536, 2
 

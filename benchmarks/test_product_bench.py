@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arrays import Array
 from proofcompute.bench.timing import alternating, compared
-from proofcompute.devices import kernels_for
-from proofcompute.kernels import Array
-from proofcompute.workloads import ProductKey, verify_product
-from proofcompute.workloads.exact import multiply
+from proofcompute.jobs import ProductKey, verify_product
+from proofcompute.jobs.exact import multiply
 
 Benchmark = Callable[..., Any]
 SIZES = (256, 1024, 2048)

@@ -15,8 +15,8 @@ import pytest
 
 from benchmarks.scale.bandwidth import all_layers, bandwidths
 from benchmarks.scale.block import PEAK, Block, Check, committing
-from proofcompute.devices import kernels_for
-from proofcompute.kernels import Kernels
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Kernels
 
 MODEL = "Llama-3.1-8B"
 ROUNDS = 3

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.model import Bench
-from proofcompute.auditor import Auditor
 from proofcompute.bench.timing import alternating, compared, phases
+from proofcompute.engine import Session
 from proofcompute.errors import Cell
-from proofcompute.generation import Session
-from proofcompute.messages import Challenge, Receipt
+from proofcompute.protocol.messages import Challenge, Receipt
 from proofcompute.verifier import Verified, keygen
+from proofcompute.verifier.auditor import Auditor
 
 
 class Timed:

@@ -42,7 +42,7 @@ __device__ __forceinline__ float from_ordered_bits(u32 b) {
   return from_bits((int)(b & 0x80000000u ? b ^ 0x80000000u : ~b));
 }
 
-// -- rule 2: transcendental functions (proofcompute/numerics/transcendental.py) ----------------------------
+// -- rule 2: transcendental functions (proofcompute/arithmetic/definition/transcendental.py) ---------------
 // e^x for every x. |x log2 e| < 152, so that the shifts below make normal factors.
 __device__ __forceinline__ float canonical_exp(float x) {
   x = x > 89.0f ? 89.0f : x;

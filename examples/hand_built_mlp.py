@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 import proofcompute as pc
-from proofcompute.kernels import F32, Matrix
-from proofcompute.model import Model
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import F32
+from proofcompute.models.model import Model
 
 WIDTH, HIDDEN, CLASSES = 16, 32, 3
 

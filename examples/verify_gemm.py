@@ -11,9 +11,9 @@ import io
 
 import numpy as np
 
+from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import VerificationError
-from proofcompute.signing import NodeIdentity
-from proofcompute.workloads import (
+from proofcompute.jobs import (
     ProductKey,
     check_product_receipt,
     matmul,

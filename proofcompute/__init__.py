@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from proofcompute.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from proofcompute.auditor import Auditor
-    from proofcompute.card import ModelCard
-    from proofcompute.devices import kernels_for, warm_up
+    from proofcompute.arithmetic.devices import kernels_for, warm_up
+    from proofcompute.arithmetic.kernels import Kernels, Sampling
+    from proofcompute.commitments.signing import NodeIdentity
+    from proofcompute.engine import Engine, Session
     from proofcompute.errors import (
         Cell,
         DeviceError,
@@ -33,29 +34,28 @@ if TYPE_CHECKING:
         UnsupportedError,
         VerificationError,
     )
-    from proofcompute.generation import AnswerText, Engine, Session
     from proofcompute.importers import import_gguf, packaged_smollm2
-    from proofcompute.kernels import Kernels, Sampling
-    from proofcompute.messages import (
+    from proofcompute.jobs import ProductKey, matmul, verify_product, verify_rows
+    from proofcompute.models.builder import ProgramBuilder
+    from proofcompute.models.card import ModelCard
+    from proofcompute.models.file import ModelFile
+    from proofcompute.models.model import Model
+    from proofcompute.models.vocabulary import Vocabulary
+    from proofcompute.program.program import Program
+    from proofcompute.protocol.answer import AnswerText
+    from proofcompute.protocol.cells import all_cells, count_cells, draw_cells, public_challenge
+    from proofcompute.protocol.claim import Claim
+    from proofcompute.protocol.messages import (
         Challenge,
-        Claim,
         Generation,
         Receipt,
         Request,
         Terms,
-        all_cells,
         check_terms,
-        count_cells,
-        draw_cells,
-        public_challenge,
         require_within,
     )
-    from proofcompute.model import Model
-    from proofcompute.modelfile import ModelFile
-    from proofcompute.node import Answer, Node
-    from proofcompute.program import Program
     from proofcompute.prover import RunDirectory, StoredTrace
-    from proofcompute.signing import NodeIdentity
+    from proofcompute.prover.node import Answer, Node
     from proofcompute.tokens import (
         Message,
         Prompter,
@@ -70,19 +70,28 @@ if TYPE_CHECKING:
         check_card,
         check_receipt,
         keygen,
-        replay,
         verify_public,
         write_key,
     )
+    from proofcompute.verifier.auditor import Auditor
+    from proofcompute.verifier.replay import replay
     from proofcompute.verifier.verify import verify
-    from proofcompute.vocabulary import Vocabulary
-    from proofcompute.workloads import ProductKey, ProgramBuilder, matmul, verify_product, verify_rows
 
 
 _HOME = {
-    "auditor": ("Auditor",),
-    "card": ("ModelCard",),
-    "devices": ("kernels_for", "warm_up"),
+    "arithmetic.devices": (
+        "kernels_for",
+        "warm_up",
+    ),
+    "arithmetic.kernels": (
+        "Kernels",
+        "Sampling",
+    ),
+    "commitments.signing": ("NodeIdentity",),
+    "engine": (
+        "Engine",
+        "Session",
+    ),
     "errors": (
         "Cell",
         "DeviceError",
@@ -98,43 +107,67 @@ _HOME = {
         "UnsupportedError",
         "VerificationError",
     ),
-    "generation": ("AnswerText", "Engine", "Session"),
-    "importers": ("import_gguf", "packaged_smollm2"),
-    "kernels": ("Kernels", "Sampling"),
-    "messages": (
+    "importers": (
+        "import_gguf",
+        "packaged_smollm2",
+    ),
+    "jobs": (
+        "ProductKey",
+        "matmul",
+        "verify_product",
+        "verify_rows",
+    ),
+    "models.builder": ("ProgramBuilder",),
+    "models.card": ("ModelCard",),
+    "models.file": ("ModelFile",),
+    "models.model": ("Model",),
+    "models.vocabulary": ("Vocabulary",),
+    "program.program": ("Program",),
+    "protocol.answer": ("AnswerText",),
+    "protocol.cells": (
+        "all_cells",
+        "count_cells",
+        "draw_cells",
+        "public_challenge",
+    ),
+    "protocol.claim": ("Claim",),
+    "protocol.messages": (
         "Challenge",
-        "Claim",
         "Generation",
         "Receipt",
         "Request",
         "Terms",
-        "all_cells",
         "check_terms",
-        "count_cells",
-        "draw_cells",
-        "public_challenge",
         "require_within",
     ),
-    "model": ("Model",),
-    "modelfile": ("ModelFile",),
-    "program": ("Program",),
-    "node": ("Answer", "Node"),
-    "prover": ("RunDirectory", "StoredTrace"),
-    "signing": ("NodeIdentity",),
-    "tokens": ("Message", "Prompter", "Tokenizer", "chat_request", "check_text", "text_request"),
+    "prover": (
+        "RunDirectory",
+        "StoredTrace",
+    ),
+    "prover.node": (
+        "Answer",
+        "Node",
+    ),
+    "tokens": (
+        "Message",
+        "Prompter",
+        "Tokenizer",
+        "chat_request",
+        "check_text",
+        "text_request",
+    ),
     "verifier": (
         "Key",
         "Verified",
         "check_card",
         "check_receipt",
         "keygen",
-        "replay",
         "verify_public",
         "write_key",
     ),
+    "verifier.auditor": ("Auditor",),
+    "verifier.replay": ("replay",),
     "verifier.verify": ("verify",),
-    "vocabulary": ("Vocabulary",),
-    "workloads": ("ProductKey", "ProgramBuilder", "matmul", "verify_product", "verify_rows"),
 }
 """Public names by the module that has them; the imports above say the same to type checkers."""
 

@@ -37,7 +37,7 @@ MAX_OPENING_PIECE: Final = 16 * MIB
 MAX_CELL_OPENING: Final = 4 * GIB
 """All frames of one cell of an opening together. No program has a cell of one row that opens more."""
 MAX_CELL_MEMORY: Final = 4 * GIB
-"""What the rows of one cell may take while their segment runs (:mod:`proofcompute.liveness`)."""
+"""What the rows of one cell may take while their segment runs (:mod:`proofcompute.program.liveness`)."""
 MAX_KEY: Final = 1 * GIB
 """A verifier's key, the log of its attempts apart."""
 MAX_ATTEMPTS: Final = 1 << 20

@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def missing_for_gpu() -> str:
     """What a test on a GPU lacks here, in words; empty if nothing."""
     # imported here, so that a mistake in the package does not stop the tests that do not need it
-    from proofcompute.backends.cuda.probe import probe
+    from proofcompute.arithmetic.backends.cuda.probe import probe
 
     return probe().why_not([0])
 

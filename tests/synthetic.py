@@ -10,15 +10,20 @@ from typing import BinaryIO
 
 import numpy as np
 
-from proofcompute.attempts import MemoryLog
-from proofcompute.auditor import Auditor
-from proofcompute.generation import Session
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Kernels, Sampling
+from proofcompute.arrays import F32
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding.wire import read_frame, write_frame
+from proofcompute.engine import Session
+from proofcompute.freivalds.attempts import MemoryLog
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.kernels import F32, Kernels, Sampling
-from proofcompute.messages import (
+from proofcompute.models.model import Model
+from proofcompute.models.vocabulary import CONTROL, NORMAL, Vocabulary
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import (
     Challenge,
-    Claim,
     Generation,
     OpeningEnd,
     Receipt,
@@ -26,14 +31,10 @@ from proofcompute.messages import (
     frame_digest,
     frames_digest,
 )
-from proofcompute.model import Model
-from proofcompute.node import Node
-from proofcompute.numerics import NumpyKernels
 from proofcompute.prover import StoredTrace
-from proofcompute.signing import NodeIdentity
+from proofcompute.prover.node import Node
 from proofcompute.verifier import Key, Verified, keygen
-from proofcompute.vocabulary import CONTROL, NORMAL, Vocabulary
-from proofcompute.wire import read_frame, write_frame
+from proofcompute.verifier.auditor import Auditor
 
 KERNELS: Kernels = NumpyKernels()
 NODE = NodeIdentity(bytes(range(32)))

@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from benchmarks.cost.device import Launched
-from proofcompute.backends.cuda import Buffer, Window, kernel_files, source
+from proofcompute.arithmetic.backends.cuda import Buffer, Window, kernel_files, source
 
 __all__ = ["INSTRUCTIONS", "Cost", "chain", "cost", "named", "parameters", "total"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from proofcompute.backends.cuda import Argument, Buffer, Device
-from proofcompute.kernels import Array
+from proofcompute.arithmetic.backends.cuda import Argument, Buffer, Device
+from proofcompute.arrays import Array
 
 __all__ = ["CountingDevice", "Launched", "Mark"]
 
@@ -40,7 +40,7 @@ class _Nowhere:
 
 
 class CountingDevice:
-    """A :class:`proofcompute.backends.cuda.Device`; what it downloads is zeros."""
+    """A :class:`proofcompute.arithmetic.backends.cuda.Device`; what it downloads is zeros."""
 
     def __init__(self, capability: int = 90, blocks: int = 1 << 20) -> None:
         self.name = "counting"

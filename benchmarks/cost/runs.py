@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.cost.device import CountingDevice, Launched, Mark
-from proofcompute.backends.cuda import CudaKernels
-from proofcompute.card import ModelCard, Weight
-from proofcompute.generation import Engine
+from proofcompute.arithmetic.backends.cuda import CudaKernels
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.engine import Engine
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
-from proofcompute.kernels import Matrix
-from proofcompute.messages import Generation, Request
-from proofcompute.model import Model
-from proofcompute.trace import Trace
+from proofcompute.models.card import ModelCard, Weight
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Generation, Request
+from proofcompute.protocol.trace import Trace
 
 __all__ = ["Commitment", "answered", "commitment", "decode_step", "placed_model", "prefill"]
 

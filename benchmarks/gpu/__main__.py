@@ -15,10 +15,10 @@ from benchmarks.gpu.plot import draw
 from benchmarks.gpu.runs import Runner, requests
 from benchmarks.gpu.timing import Measurement
 from benchmarks.model import Bench
-from proofcompute.backends.cuda import CudaKernels
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.backends.cuda import CudaKernels
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import ProofcomputeError
-from proofcompute.kernels import Kernels
 
 FORMAT = 1
 """Of the file."""
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None, runner: Callable[[], Runner] | None 
 
 def _cuda() -> int:
     """What the driver is for; an error where there is none, before anything is installed for it."""
-    from proofcompute.backends.cuda.probe import extra, probe
+    from proofcompute.arithmetic.backends.cuda.probe import extra, probe
 
     found = probe()
     if not found.devices:

@@ -9,7 +9,7 @@ import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
-from proofcompute.devices import survey
+from proofcompute.arithmetic.devices import survey
 
 __all__ = ["environment"]
 

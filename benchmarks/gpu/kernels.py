@@ -9,12 +9,12 @@ from functools import partial
 import numpy as np
 
 from benchmarks.gpu.timing import Measurement, seconds, wait
-from proofcompute import hashing
-from proofcompute.backends.cuda import CudaKernels
-from proofcompute.field import fold31, project31, sample31
-from proofcompute.hashing import SUITES, Xof
-from proofcompute.kernels import Kernels, Matrix
-from proofcompute.numerics import NumpyKernels
+from proofcompute.arithmetic.backends.cuda import CudaKernels
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.commitments import hashing
+from proofcompute.commitments.hashing import SUITES, Xof
+from proofcompute.freivalds.field import fold31, project31, sample31
 
 __all__ = ["FULL", "QUICK", "Sizes", "freivalds", "hashing_rates", "products", "vendor"]
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from benchmarks.gpu.timing import Measurement, wait
 from proofcompute.bench.timing import alternating, compared
-from proofcompute.generation import Session
-from proofcompute.messages import Receipt
-from proofcompute.node import Node
+from proofcompute.engine import Session
+from proofcompute.protocol.messages import Receipt
+from proofcompute.prover.node import Node
 
 __all__ = ["Runner", "requests"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from proofcompute.kernels import Kernels
+from proofcompute.arithmetic.kernels import Kernels
 
 __all__ = ["Measurement", "seconds", "wait"]
 

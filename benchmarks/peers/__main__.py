@@ -22,8 +22,8 @@ from typing import Any
 from benchmarks.command import UNUSABLE, directory, entry, say, warn
 from benchmarks.peers.cases import CASES, SYSTEMS, Case
 from benchmarks.peers.record import Record, conditions
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.busy import Watch, load
-from proofcompute.devices import kernels_for
 from proofcompute.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

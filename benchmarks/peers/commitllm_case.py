@@ -10,12 +10,11 @@ from typing import Any
 
 from benchmarks.cost.shapes import LARGER, MODELS
 from benchmarks.scale.bandwidth import LayerChecks
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.timing import in_turn, spread
-from proofcompute.devices import kernels_for
-from proofcompute.freivalds import soundness_bits
+from proofcompute.freivalds.soundness import shown, soundness_bits
 from proofcompute.importers.checkpoint import Decoder
-from proofcompute.kernels import Kernels
-from proofcompute.soundness import shown
 
 SHAPES = {
     "8B": MODELS["Llama-3.1-8B"],

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.subject import Subject, token_request
 from proofcompute.bench.timing import seconds
-from proofcompute.devices import kernels_for
 from proofcompute.importers import import_gguf, packaged_smollm2
-from proofcompute.model import Model
+from proofcompute.models.model import Model
 
 PREFILL, PROMPT, TOKENS, THREADS, ROUNDS = 512, 40, 200, 2, 5
 BATCH = 512

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.peers.whole import whole
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.settings import Shape
 from proofcompute.bench.subject import Subject, synthetic, token_request
-from proofcompute.devices import kernels_for
 
 SHAPE = Shape(layers=4, width=64, heads=4, kv_heads=4, ffn_width=171, vocabulary=65)
 TOKENS, ROUNDS = 64, 25

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from proofcompute.kernels import F32
+from proofcompute.arrays import F32
 
 __all__ = ["NETWORKS", "Network", "onnx_model"]
 

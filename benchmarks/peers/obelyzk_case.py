@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.peers.whole import whole
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.subject import Subject, token_request
-from proofcompute.devices import kernels_for
 from proofcompute.importers import import_gguf, packaged_smollm2
 
 TOKENS, ROUNDS = (1, 8, 16), 5

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.networks import NETWORKS, Network
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arrays import F32
 from proofcompute.bench.subject import Finished, Subject
 from proofcompute.bench.timing import in_turn, repeated
-from proofcompute.devices import kernels_for
-from proofcompute.kernels import F32
-from proofcompute.messages import Request
-from proofcompute.model import Model
-from proofcompute.workloads import ProgramBuilder
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Request
 
 __all__ = ["build", "measure", "run"]
 

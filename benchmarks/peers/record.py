@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.cases import CASES, SYSTEMS, Case
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.machine import code, machine
 from proofcompute.bench.results import rounded
+from proofcompute.encoding.files import write_atomic
 from proofcompute.errors import InputError
-from proofcompute.files import write_atomic
-from proofcompute.kernels import Kernels
 
 __all__ = ["Record", "conditions"]
 

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.subject import Subject, token_request
-from proofcompute.devices import kernels_for
-from proofcompute.generation import Session
+from proofcompute.engine import Session
 from proofcompute.importers import import_gguf, packaged_smollm2
-from proofcompute.messages import count_cells, draw_cells
+from proofcompute.protocol.cells import count_cells, draw_cells
 
 TOKENS, TOP, CELLS, ROUNDS = 32, 128, 8, 15
 

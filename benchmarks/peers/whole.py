@@ -7,7 +7,7 @@ from typing import Any
 
 from proofcompute.bench.subject import Subject
 from proofcompute.bench.timing import in_turn, repeated
-from proofcompute.messages import Request
+from proofcompute.protocol.messages import Request
 from proofcompute.verifier import keygen
 
 __all__ = ["whole"]

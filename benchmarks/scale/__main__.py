@@ -21,13 +21,13 @@ from benchmarks.command import directory, entry, positive, read_json, say, warn
 from benchmarks.scale.bandwidth import all_layers, bandwidths
 from benchmarks.scale.block import PEAK, Block, committing
 from benchmarks.scale.page import PARTS
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.busy import Watch, load
 from proofcompute.bench.machine import code, machine
 from proofcompute.bench.results import rounded
-from proofcompute.devices import kernels_for
+from proofcompute.encoding.files import write_atomic
 from proofcompute.errors import ExecutionError
-from proofcompute.files import write_atomic
-from proofcompute.kernels import Kernels
 
 MODEL = "Llama-3.1-8B"
 HERE = Path(__file__).parent

@@ -15,13 +15,14 @@ import numba
 import numpy as np
 
 from benchmarks.cost.shapes import MODELS
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import Array
 from proofcompute.bench.timing import seconds
-from proofcompute.field import P31
-from proofcompute.freivalds import claims
+from proofcompute.freivalds.claims import claims
+from proofcompute.freivalds.field import P31
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
-from proofcompute.kernels import Array, Kernels
-from proofcompute.messages import check_hint, pack_set
+from proofcompute.protocol.hints import check_hint, pack_set
 
 __all__ = ["LayerChecks", "all_layers", "bandwidths"]
 

@@ -15,16 +15,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.scale.models import blocks_apart, blocks_of
+from proofcompute.arithmetic.definition.bitpack import unpack
+from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.arrays import F32, I8, I32, U32, Array
 from proofcompute.bench.subject import Subject, token_request
 from proofcompute.bench.timing import alternating, compared, phases, seconds
+from proofcompute.commitments.hashing import SUITES
 from proofcompute.errors import Cell
-from proofcompute.freivalds import claims, derive, largest_squares, project_weight
-from proofcompute.hashing import SUITES
-from proofcompute.hint import Claim
-from proofcompute.kernels import F32, I8, I32, U32, Array, Kernels, Matrix
-from proofcompute.messages import all_cells, check_hint, pack_set
-from proofcompute.numerics.bitpack import unpack
-from proofcompute.program import Site
+from proofcompute.freivalds.claims import claims, largest_squares
+from proofcompute.freivalds.columns import derive, project_weight
+from proofcompute.freivalds.hint import Claim
+from proofcompute.freivalds.product import Site
+from proofcompute.protocol.cells import all_cells
+from proofcompute.protocol.hints import check_hint, pack_set
 
 __all__ = ["PEAK", "RIGHT_AFTER", "Block", "Check", "altered", "committing"]
 
@@ -68,14 +71,14 @@ class Check:
         self.cases = []
         for site, w in zip(block.sites, matrices, strict=True):
             # one seed for each block: no two have a column in common
-            s = derive(number.to_bytes(32), model.model_id, model.program.weight[site.weight], columns)
+            s = derive(number.to_bytes(32), model.model_id, site.weight, site.m, columns)
             x = rng.standard_normal((rows, site.d), np.float32)
             if peak:
                 x[:, 0] = peak
             q, sx = self.k.quantise(x, site.x_limbs)
-            squares = largest_squares(w, self.k)
+            squares = largest_squares(w.q, self.k)
             hint = [pack_set(self._values(q, w, c), self.k) for c in claims(site, q, squares, self.k)]
-            v = project_weight(w, s, self.k)
+            v = project_weight(w.q, s, self.k)
             self.cases.append(Case(site, x, w, q, hint, (s, v), squares, sx))
         self.sets = max(len(case.hint) for case in self.cases)
         assert self.check()

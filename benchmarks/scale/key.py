@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmarks.cost.shapes import MODELS
 from benchmarks.scale.models import Synthetic
-from proofcompute.card import ModelCard, Weight
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.models.card import ModelCard, Weight
 from proofcompute.verifier import Key, write_key
 
 __all__ = ["key_of"]

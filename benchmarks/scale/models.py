@@ -9,12 +9,12 @@ from hashlib import sha256
 import numpy as np
 
 from benchmarks.cost.shapes import MODELS
+from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.bench.subject import random_weight
-from proofcompute.card import ModelCard, Weight, weight_tree
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
-from proofcompute.kernels import Kernels, Matrix
-from proofcompute.model import Model
+from proofcompute.models.card import ModelCard, Weight, weight_tree
+from proofcompute.models.model import Model
 
 __all__ = ["Synthetic", "blocks_apart", "blocks_of"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.command import entry, file, read_json, say
 from proofcompute.bench.tables import Table
-from proofcompute.files import write_atomic
+from proofcompute.encoding.files import write_atomic
 
 __all__ = ["DATA", "PAGE", "PARTS", "page"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 import proofcompute
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.busy import cores
 from proofcompute.bench.results import Machine
-from proofcompute.kernels import Kernels
 
 __all__ = ["code", "machine"]
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import I32
 from proofcompute.errors import InputError
 from proofcompute.importers import import_gguf
 from proofcompute.importers.decoder import PRECISIONS
-from proofcompute.kernels import I32, Kernels
-from proofcompute.model import Model
-from proofcompute.modelfile import ModelFile
-from proofcompute.program import Program
+from proofcompute.models.file import ModelFile
+from proofcompute.models.model import Model
+from proofcompute.program.program import Program
 from proofcompute.tokens import Tokenizer
 
 __all__ = ["Own"]

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.machine import code, machine
 from proofcompute.bench.results import Results
 from proofcompute.bench.runner import plain
 from proofcompute.bench.settings import Settings
+from proofcompute.encoding.files import exclusive, read_limited, write_atomic
 from proofcompute.errors import InputError, LimitError
-from proofcompute.files import exclusive, read_limited, write_atomic
-from proofcompute.kernels import Kernels
 
 __all__ = ["RESULTS", "Record"]
 

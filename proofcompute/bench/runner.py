@@ -9,6 +9,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.busy import Busy, Watch, load
 from proofcompute.bench.machine import code, machine
 from proofcompute.bench.own import Own
@@ -18,7 +19,6 @@ from proofcompute.bench.settings import Lengths, Settings
 from proofcompute.bench.sweeps import Bench
 from proofcompute.errors import InputError
 from proofcompute.importers import packaged_smollm2
-from proofcompute.kernels import Kernels
 
 __all__ = ["measure", "plain", "planned"]
 

@@ -16,15 +16,16 @@ from functools import partial
 from math import prod
 from statistics import median
 
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.results import ScalingRow
 from proofcompute.bench.settings import Settings, Shape
 from proofcompute.bench.subject import Finished, Subject, network, sample_request, synthetic, token_request
 from proofcompute.bench.timing import exponent, in_turn
 from proofcompute.errors import Cell
-from proofcompute.kernels import Kernels
-from proofcompute.messages import all_cells
-from proofcompute.ops import Attention
-from proofcompute.program import Program, Site
+from proofcompute.freivalds.product import Site
+from proofcompute.program.operations import Attention
+from proofcompute.program.program import Program
+from proofcompute.protocol.cells import all_cells
 
 __all__ = ["SWEEPS", "checking", "computing", "scale"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proofcompute.bench.results import SECTIONS
+from proofcompute.commitments.hashing import SUITES
 from proofcompute.errors import InputError
-from proofcompute.hashing import SUITES
 from proofcompute.importers.decoder import PRECISIONS
 from proofcompute.limits import MAX_COLUMNS
 

@@ -10,22 +10,25 @@ from secrets import token_bytes
 
 import numpy as np
 
-from proofcompute.auditor import Auditor
+from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.arrays import I32
 from proofcompute.bench.settings import Shape
-from proofcompute.card import Weight
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.engine import Session
 from proofcompute.errors import Cell
-from proofcompute.generation import Session
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
-from proofcompute.kernels import I32, Kernels, Matrix
-from proofcompute.messages import Challenge, Claim, Generation, Receipt, Request, all_cells
-from proofcompute.model import Model
-from proofcompute.node import Node
-from proofcompute.program import WeightSpec
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.models.card import Weight
+from proofcompute.models.model import Model
+from proofcompute.program.types import WeightSpec
+from proofcompute.protocol.cells import all_cells
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Challenge, Generation, Receipt, Request
 from proofcompute.prover import StoredTrace
-from proofcompute.signing import NodeIdentity
+from proofcompute.prover.node import Node
 from proofcompute.verifier import Key, Verified, keygen
-from proofcompute.workloads import ProgramBuilder
+from proofcompute.verifier.auditor import Auditor
 
 __all__ = ["Audit", "Finished", "Subject", "network", "random_weight", "synthetic", "token_request"]
 

@@ -7,16 +7,16 @@ from functools import cache
 from statistics import median
 from typing import NamedTuple
 
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.own import Own
 from proofcompute.bench.results import BudgetRow, ColumnsRow, SizeRow, SuiteRow
 from proofcompute.bench.settings import OWN, SHAPES, Lengths, Settings
 from proofcompute.bench.subject import Subject, synthetic, token_request
 from proofcompute.bench.timing import alternating, phases, ratios, repeated
-from proofcompute.freivalds import soundness_bits
+from proofcompute.freivalds.soundness import floored, soundness_bits, with_collisions
 from proofcompute.importers import import_gguf, packaged_smollm2
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Request, count_cells, draw_cells
-from proofcompute.soundness import floored, with_collisions
+from proofcompute.protocol.cells import count_cells, draw_cells
+from proofcompute.protocol.messages import Request
 from proofcompute.verifier import keygen
 
 __all__ = ["Bench"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofcompute.bench.timing import ratios, spread
-from proofcompute.soundness import shown
+from proofcompute.freivalds.soundness import shown
 
 __all__ = ["Table", "between", "percent", "size", "tables", "time"]
 

@@ -79,7 +79,7 @@ def app(names: Iterable[str] = COMMANDS) -> typer.Typer:
         module, function = COMMANDS[name].split(".")
         epilog = None
         if name in SUPPORTED:
-            from proofcompute.supported import summary
+            from proofcompute.models.supported import summary
 
             epilog = summary()
         made.command(name, epilog=epilog)(getattr(import_module(f"proofcompute.cli.{module}"), function))

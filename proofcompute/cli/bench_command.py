@@ -14,8 +14,8 @@ from proofcompute.cli.kinds import kind_of
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
+    from proofcompute.arithmetic.kernels import Kernels
     from proofcompute.bench import Own, Record, Results, Settings
-    from proofcompute.kernels import Kernels
 
 __all__ = ["bench"]
 
@@ -157,7 +157,7 @@ def _lengths(text: str) -> tuple[Any, ...]:
 
 def _own(model: Path | None, prompt: str | None, prompt_file: Path | None) -> Own:
     from proofcompute.bench import Own
-    from proofcompute.files import read_limited
+    from proofcompute.encoding.files import read_limited
 
     if prompt is not None and prompt_file is not None:
         raise InputError("give --prompt or --prompt-file, not both")

@@ -62,9 +62,9 @@ def terms(
     json: Json = False,
 ) -> None:
     """Sign what a node promises about openings. Receipts of run --terms are under them."""
-    from proofcompute.files import write_atomic
-    from proofcompute.messages import Terms
-    from proofcompute.signing import NodeIdentity
+    from proofcompute.commitments.signing import NodeIdentity
+    from proofcompute.encoding.files import write_atomic
+    from proofcompute.protocol.messages import Terms
 
     check_output(output)
     expect(identity, "identity")

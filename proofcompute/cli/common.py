@@ -20,10 +20,10 @@ from proofcompute.errors import InputError, LimitError, VerificationError, about
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from proofcompute.card import ModelCard
-    from proofcompute.kernels import Kernels
-    from proofcompute.messages import Challenge, Request
-    from proofcompute.model import Model
+    from proofcompute.arithmetic.kernels import Kernels
+    from proofcompute.models.card import ModelCard
+    from proofcompute.models.model import Model
+    from proofcompute.protocol.messages import Challenge, Request
 
 __all__ = [
     "Advance",
@@ -147,7 +147,7 @@ def progress(title: str, total: int | None = None) -> Iterator[Advance]:
 @contextmanager
 def tell_of_compilation() -> Iterator[None]:
     """Say what is compiled while a command runs: a bar on a terminal, else one line, once."""
-    from proofcompute.compiling import watching
+    from proofcompute.arithmetic.compiling import watching
 
     told = False
 
@@ -170,7 +170,7 @@ def check_output(path: Path, *, keep: bool = False, plain: bool = False) -> None
     With ``keep`` a file that is there already stays: an identity, once lost, cannot be made again. With
     ``plain`` there is no writing into pipes and devices. None may be standard output, which is for messages.
     """
-    from proofcompute.files import destination
+    from proofcompute.encoding.files import destination
 
     try:
         place, into = destination(path)
@@ -255,7 +255,7 @@ def hex_bytes(text: str, what: str, length: int = 32) -> bytes:
 
 def kernels(device: str) -> Kernels:
     """The backend of a device; InputError or DeviceError if there is none."""
-    from proofcompute.devices import kernels_for
+    from proofcompute.arithmetic.devices import kernels_for
 
     return kernels_for(device)
 
@@ -263,7 +263,7 @@ def kernels(device: str) -> Kernels:
 def load_model(path: Path) -> Model:
     """A model file."""
     from proofcompute.cli.kinds import expect
-    from proofcompute.model import Model
+    from proofcompute.models.model import Model
 
     expect(path, "model")
     return Model.load(path)
@@ -271,12 +271,12 @@ def load_model(path: Path) -> Model:
 
 def load_card(path: Path) -> ModelCard:
     """The card in a model file, a key or a card file, without weights."""
-    from proofcompute.card import ModelCard
     from proofcompute.cli.kinds import expect, kind_of
+    from proofcompute.models.card import ModelCard
 
     kind = kind_of(path)
     if kind == "model":
-        from proofcompute.modelfile import ModelFile
+        from proofcompute.models.file import ModelFile
 
         return ModelFile.open(path).card
     if kind == "key":
@@ -304,9 +304,9 @@ def read_terms(path: Path) -> bytes:
 def read_request(path: Path) -> Request:
     """A request file."""
     from proofcompute.cli.kinds import expect
-    from proofcompute.files import read_limited
+    from proofcompute.encoding.files import read_limited
     from proofcompute.limits import MAX_REQUEST
-    from proofcompute.messages import Request
+    from proofcompute.protocol.messages import Request
 
     expect(path, "request")
     return Request.decode(read_limited(path, MAX_REQUEST, "request"))
@@ -315,9 +315,9 @@ def read_request(path: Path) -> Request:
 def read_challenge(path: Path) -> Challenge:
     """A challenge file."""
     from proofcompute.cli.kinds import expect
-    from proofcompute.files import read_limited
+    from proofcompute.encoding.files import read_limited
     from proofcompute.limits import MAX_CHALLENGE
-    from proofcompute.messages import Challenge
+    from proofcompute.protocol.messages import Challenge
 
     expect(path, "challenge")
     return Challenge.decode(read_limited(path, MAX_CHALLENGE, "challenge"))
@@ -341,7 +341,7 @@ def read_receipt(path: Path, request: Request) -> bytes:
 
 
 def _received(path: Path, limit: int, what: str) -> bytes:
-    from proofcompute.files import read_limited
+    from proofcompute.encoding.files import read_limited
 
     try:
         return read_limited(path, limit, what)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proofcompute.cli.common import Device, Json, Output, kernels, printable, progress, size
-from proofcompute.soundness import shown
+from proofcompute.freivalds.soundness import shown
 
 if TYPE_CHECKING:
-    from proofcompute.auditor import Auditor, Cells
-    from proofcompute.generation import Session
-    from proofcompute.kernels import Kernels, Sampling
-    from proofcompute.messages import Request
-    from proofcompute.node import Answer, Node
+    from proofcompute.arithmetic.kernels import Kernels, Sampling
+    from proofcompute.engine import Session
+    from proofcompute.protocol.messages import Request
+    from proofcompute.prover.node import Answer, Node
+    from proofcompute.verifier.auditor import Auditor, Cells
 
 __all__ = ["demo"]
 
@@ -51,7 +51,7 @@ def demo(
 def _prompts() -> list[tuple[str, Sampling]]:
     import numpy as np
 
-    from proofcompute.kernels import Sampling
+    from proofcompute.arithmetic.kernels import Sampling
 
     drawn = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.95)))
     return [
@@ -61,11 +61,11 @@ def _prompts() -> list[tuple[str, Sampling]]:
 
 
 def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Node, Auditor, dict[str, Any]]:
-    from proofcompute.auditor import Auditor
-    from proofcompute.freivalds import soundness_bits
+    from proofcompute.freivalds.soundness import soundness_bits
     from proofcompute.importers import import_gguf, packaged_smollm2
-    from proofcompute.node import Node
+    from proofcompute.prover.node import Node
     from proofcompute.verifier import keygen
+    from proofcompute.verifier.auditor import Auditor
 
     path = packaged_smollm2() if source is None else source
     _title(out, "The model, and a verifier's key")
@@ -132,7 +132,7 @@ def _answer(
 
 
 def _stream(node: Node, request: Request, out: Output) -> Answer:
-    from proofcompute.generation import AnswerText
+    from proofcompute.protocol.answer import AnswerText
 
     vocabulary, shown = node.card.vocabulary, 0
     decoder = AnswerText(vocabulary) if vocabulary else None
@@ -196,9 +196,9 @@ def _cell_sizes(node: Node, auditor: Auditor, answer: Answer, out: Output) -> di
 
 def _cheats(node: Node, auditor: Auditor, tokens: int, out: Output) -> list[dict[str, Any]]:
     """Every cheat, its bad cells, and how often they are found."""
-    from proofcompute.demo import CHEATS, bad_cells, detects, measured
-    from proofcompute.kernels import Sampling
-    from proofcompute.messages import count_cells
+    from proofcompute.arithmetic.kernels import Sampling
+    from proofcompute.protocol.cells import count_cells
+    from proofcompute.testing import CHEATS, bad_cells, detects, measured
     from proofcompute.tokens import text_request
 
     _title(out, "Nodes that cheat and commit to what they did")

@@ -16,7 +16,7 @@ __all__ = ["cubins", "devices", "warm_up"]
 
 def devices(json: Json = False) -> None:
     """List what can compute here; for CUDA, say what is missing."""
-    from proofcompute.devices import kernels_for, survey
+    from proofcompute.arithmetic.devices import kernels_for, survey
 
     out, found = Output(json), survey()
     width = max(len(report.description) for report in found)
@@ -46,7 +46,7 @@ def devices(json: Json = False) -> None:
 
 def warm_up(json: Json = False) -> None:
     """Compile the CPU's kernels now, so that no other command has to."""
-    from proofcompute.devices import warm_up as compile_all
+    from proofcompute.arithmetic.devices import warm_up as compile_all
 
     out, before = Output(json), 0
     with progress("warm-up") as advance:
@@ -73,7 +73,7 @@ def cubins(
 
     Where the node runs, set PROOFCOMPUTE_CUBINS to the directory: nothing is compiled there then.
     """
-    from proofcompute.devices import build_cubins
+    from proofcompute.arithmetic.devices import build_cubins
 
     architectures = [_architecture(text) for text in arch or ()]
     with progress("cubins") as advance:

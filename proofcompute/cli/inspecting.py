@@ -16,7 +16,7 @@ from proofcompute.errors import FormatError, InputError
 from proofcompute.limits import MAX_CARD, MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MAX_TERMS, MIB
 
 if TYPE_CHECKING:
-    from proofcompute.card import ModelCard
+    from proofcompute.models.card import ModelCard
 
 __all__ = ["inspect"]
 
@@ -40,7 +40,7 @@ def inspect(
 
 def _look(path: Path) -> tuple[str, Facts]:
     """Kind and contents of a file, or of what comes through a pipe, which is read once and whole."""
-    from proofcompute.files import is_plain, read_limited, require_plain
+    from proofcompute.encoding.files import is_plain, read_limited, require_plain
 
     piped = None if is_plain(path) else read_limited(path, MAX_PIPED, "file")
     kind = kind_of(path) if piped is None else kind_in(piped)
@@ -60,7 +60,7 @@ def _look(path: Path) -> tuple[str, Facts]:
 
 
 def _card(data: bytes) -> Facts:
-    from proofcompute.card import ModelCard
+    from proofcompute.models.card import ModelCard
 
     card = ModelCard.decode(data)
     return {"model_id": card.model_id.hex(), **_program(card), "bytes": len(data)}
@@ -80,8 +80,8 @@ def _program(card: ModelCard) -> Facts:
 
 
 def _terms(data: bytes) -> Facts:
-    from proofcompute.messages import Terms
-    from proofcompute.signing import signature_holds
+    from proofcompute.commitments.signing import signature_holds
+    from proofcompute.protocol.messages import Terms
 
     terms = Terms.decode(data)
     return {
@@ -124,7 +124,7 @@ def _model(path: Path) -> Facts:
 
 
 def _key(path: Path) -> Facts:
-    from proofcompute.freivalds import soundness_bits
+    from proofcompute.freivalds.soundness import soundness_bits
     from proofcompute.verifier import Key
 
     key = Key.load(path)
@@ -153,13 +153,13 @@ def _partial_key(path: Path) -> Facts:
 
 
 def _identity(path: Path) -> Facts:
-    from proofcompute.signing import NodeIdentity
+    from proofcompute.commitments.signing import NodeIdentity
 
     return {"public": NodeIdentity.load(path).public.hex()}
 
 
 def _request(data: bytes) -> Facts:
-    from proofcompute.messages import Request
+    from proofcompute.protocol.messages import Request
 
     request = Request.decode(data)
     facts: Facts = {
@@ -185,8 +185,8 @@ def _request(data: bytes) -> Facts:
 
 
 def _receipt(data: bytes) -> Facts:
-    from proofcompute.messages import Receipt
-    from proofcompute.signing import signature_holds
+    from proofcompute.commitments.signing import signature_holds
+    from proofcompute.protocol.messages import Receipt
 
     receipt = Receipt.decode(data)
     return {
@@ -208,7 +208,7 @@ def _receipt(data: bytes) -> Facts:
 
 
 def _challenge(data: bytes) -> Facts:
-    from proofcompute.messages import Challenge
+    from proofcompute.protocol.messages import Challenge
 
     challenge = Challenge.decode(data)
     return {
@@ -222,9 +222,9 @@ def _challenge(data: bytes) -> Facts:
 
 
 def _opening(stream: BinaryIO) -> Facts:
-    from proofcompute import wire
+    from proofcompute.encoding import wire
     from proofcompute.limits import MAX_OPENING_PART
-    from proofcompute.messages import OpeningEnd, OpeningHead
+    from proofcompute.protocol.messages import OpeningEnd, OpeningHead
 
     first = wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")
     if first is None:

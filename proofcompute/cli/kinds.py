@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from proofcompute.encoding.files import is_plain, require_plain
 from proofcompute.errors import InputError
-from proofcompute.files import is_plain, require_plain
 
 __all__ = ["MESSAGES", "expect", "kind_in", "kind_of"]
 

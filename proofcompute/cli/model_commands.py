@@ -63,7 +63,7 @@ def import_(
 def identity(output: Out, force: Force = False, json: Json = False) -> None:
     """Make a node's signing key (Ed25519) and print its public key."""
     check_output(output, keep=not force)
-    from proofcompute.signing import NodeIdentity
+    from proofcompute.commitments.signing import NodeIdentity
 
     key = NodeIdentity.new()
     key.save(output)
@@ -89,9 +89,8 @@ def keygen(
     check_output(output, keep=not force, plain=True)
     start = time.perf_counter()
     expect(model, "model")
-    from proofcompute.freivalds import soundness_bits
-    from proofcompute.modelfile import ModelFile
-    from proofcompute.soundness import shown
+    from proofcompute.freivalds.soundness import shown, soundness_bits
+    from proofcompute.models.file import ModelFile
     from proofcompute.verifier import write_key
 
     file = ModelFile.open(model)

@@ -48,10 +48,10 @@ from proofcompute.cli.request_command import (
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
-    from proofcompute.generation import Session
-    from proofcompute.messages import Request, Terms
-    from proofcompute.node import Node
+    from proofcompute.engine import Session
+    from proofcompute.protocol.messages import Request, Terms
     from proofcompute.prover import RunDirectory
+    from proofcompute.prover.node import Node
 
 __all__ = ["open_", "run"]
 
@@ -101,9 +101,9 @@ def run(
     if (request is None) == (what is None):
         raise InputError("give either a request file or --prompt")
     check_outputs(outputs)
-    from proofcompute.node import Node
+    from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.prover import RunDirectory
-    from proofcompute.signing import NodeIdentity
+    from proofcompute.prover.node import Node
 
     if identity is not None:
         expect(identity, "identity")
@@ -150,7 +150,7 @@ def run(
 
 def _terms(path: Path) -> Terms:
     """The node's own terms."""
-    from proofcompute.messages import Terms
+    from proofcompute.protocol.messages import Terms
 
     expect(path, "terms")
     return Terms.decode(read_terms(path))
@@ -165,7 +165,7 @@ def _compute(
     out: Output,
 ) -> tuple[dict[str, object], Session]:
     """Run a request; text appears as it is made, and each token is kept at once."""
-    from proofcompute.generation import AnswerText, answer_text
+    from proofcompute.protocol.answer import AnswerText, answer_text
 
     vocabulary, rule = node.card.vocabulary, asked.generation
     text = AnswerText(vocabulary, rule.stops if rule else ()) if vocabulary else None
@@ -243,11 +243,12 @@ def open_(
     check_output(output)
     if (challenge is None) == (public is None):
         raise InputError("give either a challenge or --public")
-    from proofcompute.files import writing
-    from proofcompute.messages import Claim, public_challenge
-    from proofcompute.node import Node
+    from proofcompute.commitments.signing import NodeIdentity
+    from proofcompute.encoding.files import writing
+    from proofcompute.protocol.cells import public_challenge
+    from proofcompute.protocol.claim import Claim
     from proofcompute.prover import RunDirectory
-    from proofcompute.signing import NodeIdentity
+    from proofcompute.prover.node import Node
 
     out, start = Output(json), time.perf_counter()
     directory = RunDirectory(run)

@@ -18,7 +18,7 @@ from proofcompute.cli.common import check_output
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
-    from proofcompute.kernels import Array
+    from proofcompute.arrays import Array
 
 __all__ = ["Outputs", "check_outputs", "write_outputs"]
 
@@ -48,7 +48,7 @@ def write_outputs(path: Path | None, outputs: Mapping[str, Array]) -> None:
         return
     import numpy as np
 
-    from proofcompute.files import writing
+    from proofcompute.encoding.files import writing
 
     arrays = {name: np.asarray(rows) for name, rows in outputs.items()}
     if path.suffix == ".npy" and len(arrays) != 1:

@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proofcompute.cli.common import (
-    Force,
-    Json,
-    Out,
-    Output,
-    check_output,
-    hex_bytes,
-    load_card,
-    read_prompt,
-)
+from proofcompute.cli.common import Force, Json, Out, Output, check_output, hex_bytes, load_card, read_prompt
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
-    from proofcompute.card import HasCard
-    from proofcompute.messages import Request
+    from proofcompute.models.card import HasCard
+    from proofcompute.protocol.messages import Request
     from proofcompute.tokens import RequestOptions
 
 __all__ = [
@@ -126,7 +117,7 @@ def request(
 ) -> None:
     """Write a request. Keep it: a receipt is checked against it."""
     check_output(output, keep=not force)
-    from proofcompute.files import write_atomic
+    from proofcompute.encoding.files import write_atomic
 
     what = read_prompt(prompt, prompt_file)
     if what is None:
@@ -165,7 +156,7 @@ def options_of(
     suite: str,
 ) -> RequestOptions:
     """What was typed."""
-    from proofcompute.kernels import Sampling
+    from proofcompute.arithmetic.kernels import Sampling
 
     return {
         "max_tokens": max_tokens,
@@ -203,7 +194,7 @@ def build(
 
 def seed_bytes(text: str) -> bytes:
     """The sampler's 32 bytes from what a person typed: a decimal integer, or hex (with 0x to be sure)."""
-    from proofcompute.hashing import Xof
+    from proofcompute.commitments.hashing import Xof
 
     if re.fullmatch(r"-?[0-9]+", text):
         return Xof("sampler seed", b"integer", text.encode()).read(32)

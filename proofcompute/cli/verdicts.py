@@ -25,14 +25,14 @@ from proofcompute.cli.common import (
 )
 from proofcompute.cli.kinds import expect, kind_of
 from proofcompute.errors import InputError, ProofcomputeError, UnsupportedError, VerificationError
-from proofcompute.soundness import shown
+from proofcompute.freivalds.soundness import shown
 
 if TYPE_CHECKING:
-    from proofcompute.auditor import Auditor
-    from proofcompute.kernels import Array
-    from proofcompute.messages import Receipt, Request
-    from proofcompute.model import Model
+    from proofcompute.arrays import Array
+    from proofcompute.models.model import Model
+    from proofcompute.protocol.messages import Receipt, Request
     from proofcompute.verifier import Key, Verified
+    from proofcompute.verifier.auditor import Auditor
 
 __all__ = ["Checked", "Verifier", "accept", "check_many", "held", "reject"]
 
@@ -73,7 +73,7 @@ class Verifier:
         tokens_only: bool = False,
     ) -> Verifier:
         """With the key at ``path``, or the model; VerificationError if terms of the node do not hold."""
-        from proofcompute.auditor import PATIENCE, Auditor
+        from proofcompute.verifier.auditor import PATIENCE, Auditor
 
         return Verifier(
             Auditor(
@@ -90,7 +90,7 @@ class Verifier:
     @property
     def holds(self) -> Key | Model:
         """The key or the model."""
-        from proofcompute.card import ModelCard
+        from proofcompute.models.card import ModelCard
 
         holds = self.auditor.holds
         if isinstance(holds, ModelCard):
@@ -106,7 +106,7 @@ class Verifier:
 
     def hash_weights(self) -> None:
         """Know, with a bar, that the weights of a model are those of its model id; a key has none."""
-        from proofcompute.model import Model
+        from proofcompute.models.model import Model
 
         holds = self.holds
         if isinstance(holds, Model):
@@ -135,7 +135,7 @@ class Verifier:
 
     def check_public(self, request: Path, receipt: Path, opening: Path, cells: int) -> Checked:
         """Check a public proof of so many cells; what is held is the model. Raises as :meth:`check`."""
-        from proofcompute.model import Model
+        from proofcompute.models.model import Model
         from proofcompute.verifier import verify_public
 
         if not isinstance(self.holds, Model):
@@ -179,9 +179,9 @@ class Verifier:
         return asked
 
     def _checked(self, found: Verified, request: Request, data: bytes) -> Checked:
-        from proofcompute.generation import answer_text
-        from proofcompute.messages import Receipt
-        from proofcompute.statement import rows_from_bytes
+        from proofcompute.protocol.answer import answer_text
+        from proofcompute.protocol.messages import Receipt
+        from proofcompute.protocol.statement import rows_from_bytes
 
         card, receipt = self.holds.card, Receipt.decode(data)
         outputs = {

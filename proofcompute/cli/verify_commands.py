@@ -8,19 +8,11 @@ from typing import Annotated
 
 import typer
 
-from proofcompute.cli.common import (
-    Device,
-    Json,
-    Out,
-    Output,
-    check_output,
-    read_receipt,
-    read_request,
-)
+from proofcompute.cli.common import Device, Json, Out, Output, check_output, read_receipt, read_request
 from proofcompute.cli.kinds import expect
 from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
+from proofcompute.encoding.files import require_plain
 from proofcompute.errors import InputError, VerificationError
-from proofcompute.files import require_plain
 
 __all__ = ["challenge", "verify", "verify_many", "verify_public"]
 
@@ -81,7 +73,7 @@ def challenge(
     if all_ and (cells is not None or seed is not None):
         raise InputError("--all leaves nothing to draw: give it without --cells and --seed")
     from proofcompute.cli.verdicts import Verifier
-    from proofcompute.files import write_atomic
+    from proofcompute.encoding.files import write_atomic
 
     asked = read_request(request)
     auditor = Verifier.of(key, "numpy", node, terms=terms, retention=retention, patience=patience).auditor

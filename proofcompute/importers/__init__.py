@@ -1,6 +1,6 @@
 """Reading checkpoints: from somebody's file to a :class:`Checkpoint`, whatever the format."""
 
-from proofcompute.extras import lacking
+from proofcompute.errors.extras import lacking
 
 try:
     from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes

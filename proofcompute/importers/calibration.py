@@ -27,16 +27,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from proofcompute.arithmetic.kernels import Before, Kernels, prepared
+from proofcompute.arrays import F32
+from proofcompute.engine import Engine
 from proofcompute.errors import UnsupportedError
-from proofcompute.generation import Engine
 from proofcompute.importers.checkpoint import Checkpoint, Decoder
 from proofcompute.importers.smoothing import SAMPLE, column_scales, total
-from proofcompute.kernels import F32, Before, Kernels, prepared
-from proofcompute.messages import Generation, Request
-from proofcompute.model import Model
-from proofcompute.source import ComputeProducts, Products
+from proofcompute.models.model import Model
+from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.program.source import ComputeProducts, Products
+from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Tokenizer
-from proofcompute.vocabulary import Vocabulary
 
 __all__ = ["calibration_tokens", "smoothed"]
 

@@ -29,10 +29,10 @@ from functools import cached_property
 
 import numpy as np
 
+from proofcompute.arithmetic.ieee import require_ieee
+from proofcompute.arrays import F32
 from proofcompute.errors import FormatError, InputError
-from proofcompute.ieee import require_ieee
-from proofcompute.kernels import F32
-from proofcompute.vocabulary import Vocabulary
+from proofcompute.models.vocabulary import Vocabulary
 
 __all__ = ["Checkpoint", "Decoder", "Rope", "tensor_shapes"]
 

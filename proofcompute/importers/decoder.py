@@ -11,18 +11,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proofcompute.card import ModelCard, Weight
+from proofcompute.arithmetic.definition import rope_frequencies
+from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.arrays import F32, I8, Array
+from proofcompute.encoding.wire import f32_bits
 from proofcompute.errors import UnsupportedError
 from proofcompute.importers.calibration import smoothed
 from proofcompute.importers.checkpoint import Checkpoint, Decoder
-from proofcompute.kernels import F32, I8, Array, Kernels, Matrix
 from proofcompute.limits import MAX_CONTEXT
-from proofcompute.model import Model
-from proofcompute.numerics import rope_frequencies
-from proofcompute.ops import Add, Attention, Embed, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Sample, Split
-from proofcompute.program import Committed, Node, Op, Program, Segment, Spec, WeightSpec
+from proofcompute.models.card import ModelCard, Weight
+from proofcompute.models.model import Model
+from proofcompute.program.operations import (
+    Add,
+    Attention,
+    Embed,
+    Gate,
+    Linear,
+    QuantiseHeads,
+    RmsNorm,
+    Rope,
+    Sample,
+    Split,
+)
+from proofcompute.program.program import Program
+from proofcompute.program.types import Committed, Node, Op, Segment, Spec, WeightSpec
 from proofcompute.version import __version__
-from proofcompute.wire import f32_bits
 
 __all__ = ["PRECISIONS", "Precision", "compile_decoder", "decoder_program"]
 

@@ -19,18 +19,18 @@ import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
+from proofcompute.arrays import F32
 from proofcompute.errors import FormatError, UnsupportedError
-from proofcompute.given import path_of
+from proofcompute.errors.arguments import path_of
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_metadata import check_kind, refuse_others, unused
 from proofcompute.importers.gguf_parts import Contents, Stored, read_parts
 from proofcompute.importers.gguf_scan import GgufTensor, Value
 from proofcompute.importers.gguf_vocabulary import read_chat_template, read_vocabulary
-from proofcompute.kernels import F32
 from proofcompute.limits import MAX_CONTEXT, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH
-from proofcompute.supported import STORAGE_TYPES
-from proofcompute.vocabulary import Vocabulary
+from proofcompute.models.supported import STORAGE_TYPES
+from proofcompute.models.vocabulary import Vocabulary
 
 __all__ = ["open_gguf", "stored_name"]
 

@@ -14,7 +14,7 @@ from typing import Final
 from proofcompute.errors import UnsupportedError
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_scan import Value
-from proofcompute.supported import ARCHITECTURES
+from proofcompute.models.supported import ARCHITECTURES
 
 __all__ = ["NEUTRAL", "check_kind", "refuse_others", "unused"]
 

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from proofcompute.encoding.files import require_plain
 from proofcompute.errors import FormatError, InputError
-from proofcompute.files import require_plain
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_scan import GgufHeader, GgufTensor, Value, scan_stream
 from proofcompute.importers.hashed_file import HashedFile, hashed

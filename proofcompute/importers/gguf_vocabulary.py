@@ -19,8 +19,8 @@ from proofcompute.errors import FormatError, LimitError, UnsupportedError
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_scan import Value
 from proofcompute.limits import MAX_TEMPLATE, MAX_VOCABULARY
-from proofcompute.supported import TOKENIZERS, WORD_RULES
-from proofcompute.vocabulary import BYTE, CONTROL, NORMAL, USER_DEFINED, Vocabulary, byte_alphabet
+from proofcompute.models.supported import TOKENIZERS, WORD_RULES
+from proofcompute.models.vocabulary import BYTE, CONTROL, NORMAL, USER_DEFINED, Vocabulary, byte_alphabet
 
 __all__ = ["read_chat_template", "read_vocabulary"]
 

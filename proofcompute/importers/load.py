@@ -6,10 +6,10 @@ import os
 import warnings
 from collections.abc import Callable
 
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.importers.gguf import open_gguf
-from proofcompute.kernels import Kernels
-from proofcompute.model import Model
+from proofcompute.models.model import Model
 
 __all__ = ["import_gguf"]
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.kernels import F32
+from proofcompute.arrays import F32
 
 __all__ = ["SAMPLE", "column_scales", "total"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proofcompute.generation import Session
-from proofcompute.kernels import Kernels
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.engine import Session
 from proofcompute.prover.opening import StoredTrace
 
 __all__ = ["store"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from proofcompute.generation import Session
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Receipt, Terms, require_addressed, retention_of
-from proofcompute.model import Model
-from proofcompute.signing import NodeIdentity
-from proofcompute.trace import trace_root
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.engine import Session
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Receipt, Terms, require_addressed, retention_of
+from proofcompute.protocol.trace import trace_root
 
 __all__ = ["make_receipt"]
 

@@ -10,32 +10,27 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
-from proofcompute import merkle
-from proofcompute.card import weight_leaf_rows, weight_tree
+from proofcompute.arithmetic.kernels import Kernels, Sampling
+from proofcompute.arrays import U8, U64, Array, Arrays
+from proofcompute.commitments import merkle
+from proofcompute.commitments.leaves import Leaves
+from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import Cell, FormatError, MismatchError
-from proofcompute.freivalds import claims, largest_squares
-from proofcompute.interpreter import GroupRows, Needs, TableRows, needs, run
-from proofcompute.kernels import U8, U64, Array, Kernels, Memory, Sampling
-from proofcompute.leaves import Leaves
-from proofcompute.messages import (
-    Challenge,
-    GroupOpening,
-    OpeningHead,
-    Part,
-    Receipt,
-    TableOpening,
-    cut,
-    encode_hint,
-    require_openable,
-)
-from proofcompute.messages.frames import require_signer, write_frames
-from proofcompute.model import Model
-from proofcompute.placement import Placement
-from proofcompute.program import Span
-from proofcompute.signing import NodeIdentity
-from proofcompute.source import Recorded, RecordProducts, Source
-from proofcompute.statement import Statement, draws
-from proofcompute.trace import group_seal, split_rows, trace_root
+from proofcompute.freivalds.claims import claims, largest_squares
+from proofcompute.models.card import weight_leaf_rows, weight_tree
+from proofcompute.models.model import Model
+from proofcompute.program.interpreter import run
+from proofcompute.program.placement import Placement
+from proofcompute.program.source import Recorded, RecordProducts, Source
+from proofcompute.program.types import Span
+from proofcompute.protocol.frames import require_signer, write_frames
+from proofcompute.protocol.hints import encode_hint
+from proofcompute.protocol.messages import Challenge, GroupOpening, OpeningHead, Part, Receipt, TableOpening
+from proofcompute.protocol.needs import GroupRows, Needs, TableRows, needs
+from proofcompute.protocol.openable import require_openable
+from proofcompute.protocol.pieces import cut
+from proofcompute.protocol.statement import Statement, draws
+from proofcompute.protocol.trace import group_seal, split_rows, trace_root
 
 __all__ = ["StoredTrace", "open_cells"]
 
@@ -53,7 +48,7 @@ class StoredTrace:
     groups: list[U8]
     """Leaf data [rows, width] of each committed group, in program order."""
     kernels: Kernels
-    homes: Sequence[Memory] = ()
+    homes: Sequence[Arrays] = ()
     """The part of the backend that holds each group; empty if all of it does."""
     _squares: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -107,7 +102,7 @@ class StoredTrace:
     def squares(self, model: Model, weight: str) -> tuple[int, ...]:
         """The largest squares of one of the model's matrices."""
         if weight not in self._squares:
-            self._squares[weight] = largest_squares(model.matrix(weight), self.kernels)
+            self._squares[weight] = largest_squares(model.matrix(weight).q, self.kernels)
         return self._squares[weight]
 
 

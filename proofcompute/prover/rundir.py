@@ -26,17 +26,18 @@ from typing import IO
 
 import numpy as np
 
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import U8, Array
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding.files import exclusive, read_limited, write_atomic, writing
+from proofcompute.engine import Session
 from proofcompute.errors import FormatError, InputError, StorageError
-from proofcompute.files import exclusive, read_limited, write_atomic, writing
-from proofcompute.generation import Session
-from proofcompute.given import StrPath, path_of
-from proofcompute.kernels import U8, Array, Kernels
+from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.limits import KIB, MAX_RECEIPT, MAX_REQUEST, MAX_ROWS
-from proofcompute.messages import Receipt, Request
-from proofcompute.model import Model
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Receipt, Request
+from proofcompute.protocol.statement import rows_from_bytes
 from proofcompute.prover.opening import StoredTrace
-from proofcompute.signing import NodeIdentity
-from proofcompute.statement import rows_from_bytes
 
 __all__ = ["RunDirectory"]
 

@@ -31,7 +31,15 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import pass_environment
 
-from proofcompute.templates.authors import NOBODY, TEMPLATE, Authored, authors_of, common_author, join, shown
+from proofcompute.templates.authors import (
+    NOBODY,
+    TEMPLATE,
+    Authored,
+    authors_of,
+    common_author,
+    join,
+    shown,
+)
 
 __all__ = ["ChatEnvironment", "Refused", "compile_template"]
 

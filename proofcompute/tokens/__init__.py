@@ -1,6 +1,6 @@
 """From text to tokens and back, and from messages to a prompt. Runs on the client's side only."""
 
-from proofcompute.extras import lacking
+from proofcompute.errors.extras import lacking
 
 try:
     from proofcompute.tokens.prompt import Prompter, RequestOptions, chat_request, check_text, text_request

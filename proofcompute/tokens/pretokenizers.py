@@ -1,4 +1,6 @@
-"""Rules that cut text into words before byte-pair merges; the table is in :mod:`proofcompute.supported`."""
+"""Rules that cut text into words before byte-pair merges; the table is in
+:mod:`proofcompute.models.supported`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from tokenizers import Regex
 from tokenizers.pre_tokenizers import ByteLevel, PreTokenizer, Sequence, Split
 
 from proofcompute.errors import UnsupportedError
-from proofcompute.supported import WORD_RULES
+from proofcompute.models.supported import WORD_RULES
 
 __all__ = ["IGNORE_MERGES", "pre_tokenizer"]
 

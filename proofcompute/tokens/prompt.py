@@ -20,17 +20,17 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 
-from proofcompute.card import HasCard, ModelCard
+from proofcompute.arithmetic.kernels import Sampling
 from proofcompute.errors import InputError, LimitError, MismatchError
-from proofcompute.given import given
-from proofcompute.kernels import Sampling
+from proofcompute.errors.arguments import given
 from proofcompute.limits import MAX_TEXT
-from proofcompute.messages import Generation, Request
+from proofcompute.models.card import HasCard, ModelCard
+from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.protocol.messages import Generation, Request
 from proofcompute.templates.process import TemplateLimitError
 from proofcompute.tokens.segments import Segment
 from proofcompute.tokens.template import ChatTemplate, Message
 from proofcompute.tokens.tokenizer import Tokenizer
-from proofcompute.vocabulary import Vocabulary
 
 __all__ = ["MAX_TOKENS", "Prompter", "RequestOptions", "chat_request", "check_text", "text_request"]
 

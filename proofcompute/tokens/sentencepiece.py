@@ -14,7 +14,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from proofcompute.errors import UnsupportedError
-from proofcompute.vocabulary import BYTE, Vocabulary
+from proofcompute.models.vocabulary import BYTE, Vocabulary
 
 __all__ = ["SentencePiece"]
 

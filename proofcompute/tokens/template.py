@@ -2,8 +2,8 @@
 
 A template is a Jinja text from the checkpoint. It works on the real contents in transformers' environment, so
 the text of the prompt is what ``apply_chat_template`` gives, letter by letter. Beside it stands who wrote
-each letter (:mod:`proofcompute.templates.authors`): what the template wrote may name control tokens, what a
-message said never does, and where nobody knows, the prompt is refused if it matters.
+each letter (:mod:`proofcompute.templates.authors`): what the template wrote may name control tokens,
+what a message said never does, and where nobody knows, the prompt is refused if it matters.
 
 Then every message is looked for. One of which nothing stands in the prompt, and in whose place another
 content would have given the same prompt, was dropped: templates without a system role, or that look at the

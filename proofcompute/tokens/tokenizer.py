@@ -21,11 +21,11 @@ from tokenizers.models import BPE
 
 from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError
 from proofcompute.limits import MAX_TEXT
+from proofcompute.models.vocabulary import CONTROL, USER_DEFINED, Vocabulary, byte_alphabet
 from proofcompute.tokens.names import Names, names_of
 from proofcompute.tokens.pretokenizers import IGNORE_MERGES, pre_tokenizer
 from proofcompute.tokens.segments import Segment
 from proofcompute.tokens.sentencepiece import SentencePiece
-from proofcompute.vocabulary import CONTROL, USER_DEFINED, Vocabulary, byte_alphabet
 
 __all__ = ["Tokenizer"]
 

@@ -6,7 +6,6 @@ from proofcompute.verifier.claim import check_card, check_receipt
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.keymaking import keygen, write_key
 from proofcompute.verifier.public import verify_public
-from proofcompute.verifier.replaying import replay
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import verify
 
@@ -16,7 +15,6 @@ __all__ = [
     "check_card",
     "check_receipt",
     "keygen",
-    "replay",
     "verify",
     "verify_public",
     "write_key",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import (
     Cell,
     DeviceError,
@@ -14,13 +15,15 @@ from proofcompute.errors import (
     LimitError,
     VerificationError,
 )
-from proofcompute.interpreter import GroupRows, Needs, needs, run
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Challenge, Claim, OpeningHead, Part, cut
-from proofcompute.messages.frames import Frames
-from proofcompute.program import Span
-from proofcompute.source import Source
-from proofcompute.trace import group_seal, trace_root
+from proofcompute.program.interpreter import run
+from proofcompute.program.source import Source
+from proofcompute.program.types import Span
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.frames import Frames
+from proofcompute.protocol.messages import Challenge, OpeningHead, Part
+from proofcompute.protocol.needs import GroupRows, Needs, needs
+from proofcompute.protocol.pieces import cut
+from proofcompute.protocol.trace import group_seal, trace_root
 from proofcompute.verifier.holders import Holder
 from proofcompute.verifier.longrows import LongRows
 from proofcompute.verifier.sources import open_groups

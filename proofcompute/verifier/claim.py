@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from proofcompute.card import HasCard, ModelCard
+from proofcompute.arrays import Array
 from proofcompute.errors import InputError, VerificationError, about
-from proofcompute.generation import check_answer
-from proofcompute.given import given
-from proofcompute.kernels import Array
-from proofcompute.messages import Challenge, Claim, Receipt, Request, Terms, check_promise
-from proofcompute.messages.signed import check_numerics, check_request, check_signer, decoded, one_signer
-from proofcompute.messages.terms import check_pair
-from proofcompute.statement import Statement, rows_from_bytes
+from proofcompute.errors.arguments import given
+from proofcompute.models.card import HasCard, ModelCard
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Challenge, Receipt, Request, Terms, check_promise
+from proofcompute.protocol.messages.signed import (
+    check_numerics,
+    check_request,
+    check_signer,
+    decoded,
+    one_signer,
+)
+from proofcompute.protocol.messages.terms import check_pair
+from proofcompute.protocol.statement import Statement, rows_from_bytes
+from proofcompute.protocol.stop import check_answer
 
 __all__ = ["check_card", "check_challenge", "check_receipt", "naming"]
 
@@ -50,7 +57,7 @@ def check_receipt(
         receipt: the node's receipt, encoded.
         node: public key that must have signed; None: the one in the request, or any if it names none.
         terms: those under which the node must have signed, once they passed
-            :func:`proofcompute.messages.check_terms`; None: any.
+            :func:`proofcompute.protocol.messages.check_terms`; None: any.
         retention: the least time, in seconds, for which the node must answer challenges.
 
     Returns:

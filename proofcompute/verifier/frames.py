@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proofcompute.interpreter import needs
-from proofcompute.messages import Challenge, OpeningHead, Part, cut
-from proofcompute.messages.claim import Claim
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Challenge, OpeningHead, Part
+from proofcompute.protocol.needs import needs
+from proofcompute.protocol.pieces import cut
 
 __all__ = ["frame_limits", "frames_between"]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from proofcompute.card import ModelCard
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import Cell
-from proofcompute.freivalds import DerivedColumns, soundness_bits
-from proofcompute.interpreter import Needs
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Part, Request
-from proofcompute.model import Model
-from proofcompute.soundness import HASH_QUERIES
-from proofcompute.source import ComputeProducts, WeightRows
+from proofcompute.freivalds.columns import DerivedColumns
+from proofcompute.freivalds.soundness import HASH_QUERIES, soundness_bits
+from proofcompute.models.card import ModelCard
+from proofcompute.models.model import Model
+from proofcompute.program.source import ComputeProducts, WeightRows
+from proofcompute.protocol.messages import Part, Request
+from proofcompute.protocol.needs import Needs
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.sources import HeldProducts, HintProducts, OpenedTables, open_tables
 
@@ -37,7 +37,7 @@ class Holder(Protocol):
         """Count this check of a request, before it looks at any product.
 
         Returns -log2 of the probability that a false product passes in it or passed in one before. Raises as
-        :meth:`proofcompute.attempts.Log.attempt`.
+        :meth:`proofcompute.freivalds.attempts.Log.attempt`.
         """
         ...
 

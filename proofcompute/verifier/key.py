@@ -4,8 +4,8 @@ A key holds everything that auditing a model takes without its weights: program,
 biases, weight vectors, the Merkle roots behind the model id, the secret seed of S, and V = W^T S for every
 weight matrix (:mod:`.keymaking` makes them). **The whole file is secret**: W is public, so V gives S away.
 
-A key also knows how often it was used (:mod:`proofcompute.attempts`). Its file is the key, which never
-changes, and then the log of its attempts, which only grows.
+A key also knows how often it was used (:mod:`proofcompute.freivalds.attempts`). Its file is the key, which
+never changes, and then the log of its attempts, which only grows.
 """
 
 from __future__ import annotations
@@ -16,19 +16,29 @@ from pathlib import Path
 
 import numpy as np
 
-from proofcompute import hashing, wire
-from proofcompute.attempts import RECORD, Attempt, FileLog, Log, MemoryLog, read_records, write_records
-from proofcompute.card import ModelCard
+from proofcompute.arrays import F32, U32
+from proofcompute.commitments import hashing
+from proofcompute.commitments.hashing import DIGEST
+from proofcompute.encoding import wire
+from proofcompute.encoding.files import is_plain, read_private, write_atomic
 from proofcompute.errors import FormatError, InputError, LimitError, StorageError
-from proofcompute.field import P31
-from proofcompute.files import is_plain, read_private, write_atomic
-from proofcompute.freivalds import SecretColumns
-from proofcompute.given import StrPath, path_of
-from proofcompute.hashing import DIGEST
-from proofcompute.kernels import F32, U32
+from proofcompute.errors.arguments import StrPath, path_of
+from proofcompute.errors.sealed import sealed
+from proofcompute.freivalds.attempts import (
+    RECORD,
+    Attempt,
+    FileLog,
+    Log,
+    MemoryLog,
+    read_records,
+    write_records,
+)
+from proofcompute.freivalds.columns import SecretColumns
+from proofcompute.freivalds.field import P31
 from proofcompute.limits import MAX_ATTEMPTS, MAX_COLUMNS, MAX_KEY
-from proofcompute.program import Program, WeightSpec
-from proofcompute.secrecy import sealed
+from proofcompute.models.card import ModelCard
+from proofcompute.program.program import Program
+from proofcompute.program.types import WeightSpec
 
 __all__ = ["LARGEST", "Entry", "Key", "MatrixEntry", "decode_body", "decode_entry", "encode_entry"]
 

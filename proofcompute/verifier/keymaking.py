@@ -10,15 +10,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from proofcompute.card import WeightReader
+from proofcompute.arithmetic.ieee import require_ieee
+from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.errors import InputError, MismatchError
-from proofcompute.freivalds import derive, largest_squares, project_weight
-from proofcompute.given import StrPath, path_of
-from proofcompute.ieee import require_ieee
-from proofcompute.kernels import Kernels, Matrix
+from proofcompute.errors.arguments import StrPath, path_of
+from proofcompute.errors.sealed import Secret, sealed
+from proofcompute.freivalds.claims import largest_squares
+from proofcompute.freivalds.columns import derive, project_weight
 from proofcompute.limits import MAX_COLUMNS
-from proofcompute.program import WeightSpec
-from proofcompute.secrecy import Secret, sealed
+from proofcompute.models.card import WeightReader
+from proofcompute.program.types import WeightSpec
 from proofcompute.verifier.key import Entry, Key, MatrixEntry
 from proofcompute.verifier.partial import SEED, PartialKey
 
@@ -36,7 +37,8 @@ def keygen(
     """Make a private key in memory.
 
     Args:
-        model: a :class:`~proofcompute.model.Model`, a :class:`~proofcompute.modelfile.ModelFile`, or anything
+        model: a :class:`~proofcompute.models.model.Model`, a :class:`~proofcompute.models.file.ModelFile`, or
+        anything
             that yields weights by name.
         kernels: backend.
         columns: k, Freivalds columns; the soundness error of one product row is p^-k.
@@ -104,5 +106,6 @@ def _entry(model: WeightReader, spec: WeightSpec, secret: Secret, columns: int, 
     model.card.check_root(spec, weight, kernels.hash_rows)
     if not isinstance(weight, Matrix):
         return weight
-    v = project_weight(weight, derive(secret.value, model.card.model_id, spec, columns), kernels)
-    return MatrixEntry(v, weight.scale, weight.bias, largest_squares(weight, kernels))
+    s = derive(secret.value, model.card.model_id, spec.name, spec.rows, columns)
+    v = project_weight(weight.q, s, kernels)
+    return MatrixEntry(v, weight.scale, weight.bias, largest_squares(weight.q, kernels))

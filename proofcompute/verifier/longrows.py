@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from proofcompute.hashing import DIGEST
-from proofcompute.interpreter import GroupRows
-from proofcompute.kernels import U8, Array, Kernels
-from proofcompute.program import Program
-from proofcompute.trace import group_leaves, split_rows
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import U8, Array
+from proofcompute.commitments.hashing import DIGEST
+from proofcompute.program.program import Program
+from proofcompute.protocol.needs import GroupRows
+from proofcompute.protocol.trace import group_leaves, split_rows
 
 __all__ = ["LongRows"]
 

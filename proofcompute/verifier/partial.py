@@ -24,13 +24,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proofcompute import hashing, wire
-from proofcompute.card import ModelCard
+from proofcompute.commitments import hashing
+from proofcompute.commitments.hashing import DIGEST
+from proofcompute.encoding import wire
+from proofcompute.encoding.files import check_private, exclusive, is_plain, read_limited, read_private
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, StorageError
-from proofcompute.files import check_private, exclusive, is_plain, read_limited, read_private
-from proofcompute.hashing import DIGEST
+from proofcompute.errors.sealed import sealed
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY
-from proofcompute.secrecy import sealed
+from proofcompute.models.card import ModelCard
 from proofcompute.verifier.key import LARGEST, Entry, decode_body, decode_entry, encode_entry
 
 __all__ = ["SEED", "PartialKey", "partial_path", "progress_of"]

@@ -5,7 +5,7 @@ in the receipt's body), the cells, and the frames of the opening that answer the
 are the columns S derived from it. A prover who changes anything gets fresh columns, so each attempt passes
 with probability at most p^-k. With k = 6 that is less than 2^-185.99 for one attempt, and than 2^-105.99 for
 2^80 hash queries; with so many, hashes collide with a probability of up to 2^-97, which is what limits a
-public proof (:mod:`proofcompute.soundness`): 96.99 bits.
+public proof (:mod:`proofcompute.freivalds.soundness`): 96.99 bits.
 
 Signatures stay outside the transcript: they could be varied at will. The head frame names the signed receipt,
 so its roots are absorbed instead of its bytes, and the closing frame is left out.
@@ -18,15 +18,17 @@ import io
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
-from proofcompute import wire
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.commitments.hashing import Transcript
+from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, LimitError, VerificationError
-from proofcompute.freivalds import DerivedColumns
-from proofcompute.hashing import Transcript
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Challenge, Claim, OpeningHead, Request, public_challenge
-from proofcompute.messages.frames import Frames, place
-from proofcompute.messages.received import received
-from proofcompute.model import Model
+from proofcompute.freivalds.columns import DerivedColumns
+from proofcompute.models.model import Model
+from proofcompute.protocol.cells import public_challenge
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.frames import Frames, place
+from proofcompute.protocol.messages import Challenge, OpeningHead, Request
+from proofcompute.protocol.received import received
 from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.frames import frames_between
 from proofcompute.verifier.holders import PublicHolder
@@ -71,7 +73,7 @@ def verify_public(
         absorbed, checked = (_watched(opening, state) for state in read)
         seed = transcript_seed(claim, challenge, absorbed)
         received(opening).seek(start)
-        columns = DerivedColumns(seed, model.model_id, COLUMNS, model.matrix, kernels)
+        columns = DerivedColumns(seed, model.model_id, COLUMNS, lambda name: model.matrix(name).q, kernels)
         found = audit(
             PublicHolder(model, columns),
             request,

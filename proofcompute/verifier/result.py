@@ -27,7 +27,7 @@ class Verified:
     """-log2 of a bound on the probability that a wrong cell among those checked was accepted.
 
     Against a node with 2^80 hash queries, whose chance of a collision limits it to 97
-    (:mod:`proofcompute.soundness`).
+    (:mod:`proofcompute.freivalds.soundness`).
     """
     bytes_opened: int
     """Bytes of the opening."""

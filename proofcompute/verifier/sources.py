@@ -8,19 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from proofcompute import hashing, merkle
-from proofcompute.card import MODEL_SUITE, ModelCard
+from proofcompute.arithmetic.kernels import Before, Kernels, Sampling
+from proofcompute.arrays import F32, I8, U8, U64, Array
+from proofcompute.commitments import hashing, merkle
 from proofcompute.errors import Cell, FormatError, VerificationError
-from proofcompute.freivalds import Columns, claims
-from proofcompute.hint import CheckedHint
-from proofcompute.interpreter import Needs, TableRows
-from proofcompute.kernels import F32, I8, U8, U64, Array, Before, Kernels, Sampling
-from proofcompute.messages import Part, check_hint
-from proofcompute.program import Program, Site, Span
-from proofcompute.secrecy import sealed
-from proofcompute.source import Products
-from proofcompute.statement import Statement, draws
-from proofcompute.trace import group_leaves, split_rows
+from proofcompute.errors.sealed import sealed
+from proofcompute.freivalds.claims import claims
+from proofcompute.freivalds.columns import Columns
+from proofcompute.freivalds.hint import CheckedHint
+from proofcompute.freivalds.product import Site
+from proofcompute.models.card import MODEL_SUITE, ModelCard
+from proofcompute.program.program import Program
+from proofcompute.program.source import Products
+from proofcompute.program.types import Span
+from proofcompute.protocol.hints import check_hint
+from proofcompute.protocol.messages import Part
+from proofcompute.protocol.needs import Needs, TableRows
+from proofcompute.protocol.statement import Statement, draws
+from proofcompute.protocol.trace import group_leaves, split_rows
 from proofcompute.verifier.longrows import LongRows
 
 __all__ = ["HeldProducts", "HintProducts", "OpenedRows", "OpenedTables", "open_groups", "open_tables"]
@@ -239,9 +244,9 @@ class HintProducts:
     @sealed
     def _checked(self, weight: str, q: I8, sx: F32, k: Kernels, residual: F32 | None) -> CheckedHint:
         """What is found of the next hint. Columns, projections and residuals are in here and nowhere else."""
-        site, spec = self.sites[self.made], self.program.weight[weight]
-        wanted = claims(site, q, self.columns.squares(spec), k)
-        columns = self.columns.s(spec), self.columns.v(spec)
+        site = self.sites[self.made]
+        wanted = claims(site, q, self.columns.squares(weight), k)
+        columns = self.columns.s(weight, site.m), self.columns.v(weight, site.m)
         return check_hint(
             self.hints[self.made], weight, q, wanted, columns, sx, self.scales[weight], k, residual
         )

@@ -18,15 +18,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO, Final, NoReturn
 
+from proofcompute.arithmetic.ieee import require_ieee
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import Cell, InputError, StorageError, VerificationError
-from proofcompute.ieee import require_ieee
-from proofcompute.kernels import Kernels
+from proofcompute.freivalds.soundness import with_collisions
 from proofcompute.limits import GIB, MIB
-from proofcompute.messages import Challenge, Claim, Request, require_openable, row_bytes
-from proofcompute.messages.frames import Frames, place
-from proofcompute.messages.received import received
-from proofcompute.model import Model
-from proofcompute.soundness import with_collisions
+from proofcompute.models.model import Model
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.frames import Frames, place
+from proofcompute.protocol.messages import Challenge, Request
+from proofcompute.protocol.openable import require_openable, row_bytes
+from proofcompute.protocol.received import received
 from proofcompute.verifier.cells import check_cell, check_head, opened_cells
 from proofcompute.verifier.claim import check_challenge, check_receipt, naming
 from proofcompute.verifier.frames import frame_limits
@@ -58,7 +60,7 @@ def verify(
 
     Each call that gets as far as the opening is an attempt under the key, and counted in its log before any
     product is looked at, whatever comes of it. Terms, retention and deadlines are
-    :class:`proofcompute.auditor.Auditor`'s to look at.
+    :class:`proofcompute.verifier.auditor.Auditor`'s to look at.
 
     Args:
         key: a private verifier key; or the model itself, and then products are computed, not hinted.

@@ -26,14 +26,15 @@ from adversary.forger import (
     model,
     request,
 )
+from proofcompute.arithmetic.kernels import Kernels, Matrix, Sampling
+from proofcompute.arrays import Array
 from proofcompute.errors import Cell
-from proofcompute.kernels import Array, Kernels, Matrix, Sampling
-from proofcompute.messages import Generation
-from proofcompute.model import Model
-from proofcompute.ops import Attention, Rope
-from proofcompute.program import Node, Span
-from proofcompute.source import Source
-from proofcompute.trace import split_rows
+from proofcompute.models.model import Model
+from proofcompute.program.operations import Attention, Rope
+from proofcompute.program.source import Source
+from proofcompute.program.types import Node, Span
+from proofcompute.protocol.messages import Generation
+from proofcompute.protocol.trace import split_rows
 
 SAMPLED = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.9)), repetition_penalty=1.25)
 OTHER_PROMPT = "HELLO; WORLD"

@@ -13,10 +13,11 @@ import pytest
 
 from adversary.forger import BLOCK_1, NODE, STRANGER, Attack, Case, Opening, case, honest
 from adversary.openings import CELLS
-from proofcompute import wire
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding import wire
 from proofcompute.errors import Cell, VerificationError
-from proofcompute.messages import OpeningEnd, frame_digest, frames_digest, pieces
-from proofcompute.signing import NodeIdentity
+from proofcompute.protocol import pieces
+from proofcompute.protocol.messages import OpeningEnd, frame_digest, frames_digest
 from proofcompute.verifier import Verified
 
 SMALL = 64

@@ -15,17 +15,24 @@ from functools import cache
 import numpy as np
 
 import synthetic
-from proofcompute import wire
-from proofcompute.attempts import MemoryLog
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Kernels, Sampling
+from proofcompute.arrays import U64, Array
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding import wire
 from proofcompute.errors import Cell, VerificationError
-from proofcompute.generation import stop_reason
+from proofcompute.freivalds.attempts import MemoryLog
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.interpreter import needs, run
-from proofcompute.kernels import U64, Array, Kernels, Sampling
-from proofcompute.messages import (
+from proofcompute.models.model import Model
+from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.program.interpreter import run
+from proofcompute.program.source import ComputeProducts, Source
+from proofcompute.program.types import Span
+from proofcompute.protocol.cells import all_cells
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import (
     Challenge,
-    Claim,
     Generation,
     OpeningEnd,
     OpeningHead,
@@ -33,22 +40,17 @@ from proofcompute.messages import (
     Receipt,
     Request,
     Terms,
-    all_cells,
-    cut,
     frame_digest,
     frames_digest,
     require_within,
 )
-from proofcompute.model import Model
-from proofcompute.numerics import NumpyKernels
-from proofcompute.program import Span
+from proofcompute.protocol.needs import needs
+from proofcompute.protocol.pieces import cut
+from proofcompute.protocol.statement import Statement, draws
+from proofcompute.protocol.stop import stop_reason
+from proofcompute.protocol.trace import Trace, group_seal, join_rows, trace_root
 from proofcompute.prover import StoredTrace, open_cells
-from proofcompute.signing import NodeIdentity
-from proofcompute.source import ComputeProducts, Source
-from proofcompute.statement import Statement, draws
-from proofcompute.trace import Trace, group_seal, join_rows, trace_root
 from proofcompute.verifier import Key, Verified, check_card, check_receipt, keygen, verify
-from proofcompute.vocabulary import Vocabulary
 
 KERNELS: Kernels = NumpyKernels()
 NODE = NodeIdentity(bytes(range(32)))

@@ -22,11 +22,11 @@ from adversary.forger import (
     model,
 )
 from adversary.openings import CELLS
+from proofcompute.arithmetic.definition.bitpack import unpack
+from proofcompute.arrays import F32, I32
 from proofcompute.errors import Cell
-from proofcompute.field import P31
-from proofcompute.kernels import F32, I32
-from proofcompute.messages import pack_set
-from proofcompute.numerics.bitpack import unpack
+from proofcompute.freivalds.field import P31
+from proofcompute.protocol.hints import pack_set
 
 TARGET = Cell(HEAD, ROWS - 1, ROWS)
 """The cell that makes the last answer token."""

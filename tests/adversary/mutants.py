@@ -30,10 +30,11 @@ from adversary.forger import (
     model,
 )
 from adversary.mutation import Edit
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import Array
 from proofcompute.errors import Cell
-from proofcompute.kernels import Array, Matrix
-from proofcompute.messages import public_challenge
-from proofcompute.model import Model
+from proofcompute.models.model import Model
+from proofcompute.protocol.cells import public_challenge
 from proofcompute.verifier import Verified, verify_public
 
 
@@ -167,9 +168,9 @@ def token_edited() -> Case:
 
 # -- edits ---------------------------------------------------------------------------------------------------
 V, C, S, P = "verifier.verify", "verifier.claim", "verifier.sources", "verifier.public"
-L, F = "verifier.cells", "messages.frames"
-O, E = "messages.opening", "messages.closing"  # noqa: E741
-M, T = "messages.signed", "messages.terms"
+L, F = "verifier.cells", "protocol.frames"
+O, E = "protocol.messages.opening", "protocol.messages.closing"  # noqa: E741
+M, T = "protocol.messages.signed", "protocol.messages.terms"
 
 
 def never(module: str, condition: str) -> Edit:
@@ -177,10 +178,10 @@ def never(module: str, condition: str) -> Edit:
     return Edit(module, f"if {condition}:", "if False:")
 
 
-SHORTEST_HEAD = Edit("wire", "if argument < _SMALLEST[announced]:", "if argument < 0:")
-SHORTEST_FRAME = Edit("wire", "if size < least:", "if size < 0:")
+SHORTEST_HEAD = Edit("encoding.wire", "if argument < _SMALLEST[announced]:", "if argument < 0:")
+SHORTEST_FRAME = Edit("encoding.wire", "if size < least:", "if size < 0:")
 CANONICAL_RECEIPT = never(M, "message.encode() != data")
-ANY_SCHEME = Edit("signing", "if name not in _SCHEMES:", "if (name := ED25519) is None:")
+ANY_SCHEME = Edit("commitments.signing", "if name not in _SCHEMES:", "if (name := ED25519) is None:")
 PART_SIZE = Edit(L, "frames.part(largest)", "frames.part(1 << 28)")
 PROOF_LENGTH = Edit(
     O,
@@ -188,16 +189,16 @@ PROOF_LENGTH = Edit(
     'tuple(bytes(reader.view("", 32)) for _ in range(reader.array_of_some(64, "")))',
 )
 PROOF_CUT = Edit(
-    "merkle",
+    "commitments.merkle",
     "[d for proof in proofs for d in proof]",
     "[d for r, proof in zip(ranges, proofs) for d in proof[: nodes_needed(size, *r)]]",
 )
 """What a proof has too much is not used."""
-RANGE_LENGTH = never("merkle", "len(proof) != expected")
-HINT_WIDTH = Edit(O, "if not data or not 1 <= data[0] <= _widest(claim.bound):", "if False:")
-HINT_MINIMAL = never(O, "_width(low, high) != bits")
-HINT_BOUND = never(O, "max(high, -low) > claim.bound")
-HINT_LENGTH = never("numerics.bitpack", "len(data) != size")
+RANGE_LENGTH = never("commitments.merkle", "len(proof) != expected")
+HINT_WIDTH = Edit("protocol.hints", "if not data or not 1 <= data[0] <= widest(claim.bound):", "if False:")
+HINT_MINIMAL = never("protocol.hints", "_width(low, high) != bits")
+HINT_BOUND = never("protocol.hints", "max(high, -low) > claim.bound")
+HINT_LENGTH = never("arithmetic.definition.bitpack", "len(data) != size")
 COUNT_PRODUCTS = never(L, "products.made != len(need.sites)")
 SKIP_MISSING = (
     Edit(L, 'raise VerificationError(10, "the opening lacks this cell", cell=cell)', "return None"),
@@ -216,15 +217,15 @@ EMPTY_HEAD = Edit(L, 'raise VerificationError(10, "the opening is empty")', "ret
 
 VERIFY = "verifier/verify:"
 CELLS = "verifier/cells:"
-FRAMES = "messages/frames:"
+FRAMES = "protocol/frames:"
 CLAIM = "verifier/claim:"
-SIGNED = "messages/signed:"
-TERMS = "messages/terms:"
+SIGNED = "protocol/messages/signed:"
+TERMS = "protocol/messages/terms:"
 SOURCES = "verifier/sources:"
 PUBLIC = "verifier/public:"
-OPENING = "messages/opening:check_hint: "
-STOP = "generation/stop:check_answer: "
+OPENING = "protocol/hints:check_hint: "
+STOP = "protocol/stop:check_answer: "
 OUTPUTS = CLAIM + "_check_outputs: 5: "
 CELL = CLAIM + "check_challenge: 6: str(e)"
-STATEMENT = "statement:Statement.check_cell: "
+STATEMENT = "protocol/statement:Statement.check_cell: "
 HINT = SOURCES + "HintProducts.linear: "

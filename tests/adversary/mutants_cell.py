@@ -44,7 +44,7 @@ from adversary.mutants import (
 )
 from adversary.mutation import Edit
 from adversary.openings import head_of_another_version
-from proofcompute import wire
+from proofcompute.encoding import wire
 
 
 def of_another_version(data: bytes) -> bytes:
@@ -106,7 +106,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
     "sets of a hint": Mutant(
         (HINT + "8: str(e)", OPENING + "hint of {}: {} sets of integers, not {}"),
         (
-            never(O, "len(packed) != len(wanted)"),
+            never("protocol.hints", "len(packed) != len(wanted)"),
             Edit(
                 O,
                 "for data, claim in zip(packed, wanted, strict=True):",
@@ -118,7 +118,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "padding of a hint": Mutant(
         (HINT + "8: str(e)",),
-        (never("numerics.bitpack", "spare and data[-1] >> (8 - spare)"),),
+        (never("arithmetic.definition.bitpack", "spare and data[-1] >> (8 - spare)"),),
         named("a padding bit set"),
     ),
     "product": Mutant(
@@ -130,7 +130,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (HINT + "8: the product check failed",),
         (
             Edit(
-                "numerics.hints",
+                "arithmetic.definition.hints",
                 "np.array_equal(projections, right)",
                 "np.array_equal(projections[:, :-1], right[:, :-1])",
             ),
@@ -141,7 +141,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (HINT + "8: the product check failed",),
         (
             Edit(
-                "numerics.hints",
+                "arithmetic.definition.hints",
                 "np.array_equal(projections, right)",
                 "projections.shape == right.shape",
             ),
@@ -155,7 +155,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     "arithmetic": Mutant(
         (CELLS + "check_cell: 8: the arithmetic has no result: {}",),
-        (never("numerics.attention", "(s < ZERO).any()"),),
+        (never("arithmetic.definition.attention", "(s < ZERO).any()"),),
         named("a negative key scale"),
     ),
     # step 9
@@ -211,7 +211,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
         context_of_one_row,
         setup=(
-            Edit("interpreter", "0 if prefix else cell.a", "cell.a"),
+            Edit("protocol.needs", "0 if prefix else cell.a", "cell.a"),
             Edit(
                 "prover.opening",
                 "return rows[span.a - first : span.b - first]",
@@ -268,7 +268,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
     # public proofs
     "public head": Mutant(
         (PUBLIC + "transcript_seed: 1: str(e)",),
-        (never("wire", "found != version"),),
+        (never("encoding.wire", "found != version"),),
         lambda: public(honest(), opening=of_another_version),
     ),
     "public hints are those hashed": Mutant(

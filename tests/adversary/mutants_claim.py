@@ -51,12 +51,12 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "receipt of another version": Mutant(
         (SIGNED + "decoded: 1: str(e)",),
-        (never("wire", "found != version"), CANONICAL_RECEIPT),
+        (never("encoding.wire", "found != version"), CANONICAL_RECEIPT),
         named("receipt of another version"),
     ),
     "opening of another version": Mutant(
         (CELLS + "check_head: 1: str(e)",),
-        (never("wire", "found != version"),),
+        (never("encoding.wire", "found != version"),),
         named("head of another version"),
     ),
     "frame in another encoding": Mutant(
@@ -136,20 +136,20 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "most tokens": Mutant(
         (OUTPUTS + "str(e)", STOP + "the answer has {} tokens where {} were allowed"),
-        (never("generation.stop", "len(tokens) > rule.max_tokens"),),
+        (never("protocol.stop", "len(tokens) > rule.max_tokens"),),
         named("answer longer than allowed"),
-        setup=(never("generation.stop", "reason is not None"),),
+        setup=(never("protocol.stop", "reason is not None"),),
     ),
     "late stop": Mutant(
         (OUTPUTS + "str(e)", STOP + "the answer goes on after token {}, where it had to stop ({})"),
-        (never("generation.stop", "reason is not None"),),
+        (never("protocol.stop", "reason is not None"),),
         named("answer goes on after its end"),
     ),
     "early stop": Mutant(
         (OUTPUTS + "str(e)", STOP + "the answer ends after token {}, where it had to go on"),
         (
             Edit(
-                "generation.stop",
+                "protocol.stop",
                 'raise FormatError(f"the answer ends after token {len(tokens)}, where it had to go on")',
                 'return "length"',
             ),
@@ -160,7 +160,7 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         (OUTPUTS + "str(e)",),
         (
             Edit(
-                "messages.request",
+                "protocol.messages.request",
                 "if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < size):",
                 "if False:",
             ),
@@ -175,12 +175,12 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "tokens that have a logit": Mutant(
         (OUTPUTS + "str(e)",),
-        (Edit("messages.request", "size = program.index_limits.get(name)", "size = 300"),),
+        (Edit("protocol.messages.request", "size = program.index_limits.get(name)", "size = 300"),),
         named("token without a logit"),
     ),
     "end tokens that are ignored": Mutant(
         (OUTPUTS + "str(e)", STOP + "the answer ends after token {}, where it had to go on"),
-        (Edit("generation.stop", "and not rule.ignore_end:", "and True:"),),
+        (Edit("protocol.stop", "and not rule.ignore_end:", "and True:"),),
         named("ended at an end token that is to be ignored"),
     ),
     "terms": Mutant(
@@ -208,7 +208,7 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "reserved signature scheme": Mutant(
         (SIGNED + "decoded: 1: str(e)",),
-        (never("signing", "name in _RESERVED"),),
+        (never("commitments.signing", "name in _RESERVED"),),
         named("a signature scheme that is reserved"),
         setup=(ANY_SCHEME,),
     ),
@@ -220,17 +220,21 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "segment of a cell": Mutant(
         (CELL, STATEMENT + "there is no segment {}"),
-        (never("statement", "not 0 <= cell.segment < len(self.first_rows)"),),
+        (never("protocol.statement", "not 0 <= cell.segment < len(self.first_rows)"),),
         named("a cell counted twice by a negative segment"),
     ),
     "rows of a cell": Mutant(
         (CELL, STATEMENT + "{}: rows are outside the trace"),
-        (never("statement", "not self.first_rows[cell.segment] <= cell.a < cell.b <= self.rows"),),
+        (never("protocol.statement", "not self.first_rows[cell.segment] <= cell.a < cell.b <= self.rows"),),
         named("a cell before the first row of its segment"),
     ),
     "size of a cell": Mutant(
         (CELL, STATEMENT + "{}: more than {} rows"),
-        (never("statement", "cell.b - cell.a > (most := self.program.plans[cell.segment].cell_rows)"),),
+        (
+            never(
+                "protocol.statement", "cell.b - cell.a > (most := self.program.plans[cell.segment].cell_rows)"
+            ),
+        ),
         named("a cell of too many rows"),
     ),
     "opening's challenge": Mutant(

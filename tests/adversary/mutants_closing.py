@@ -55,7 +55,7 @@ CLOSING_MUTANTS: dict[str, Mutant] = {
     ),
     "form of the closing frame": Mutant(
         (FRAMES + "_end: 1: str(e)",),
-        (never("wire", "found != version"),),
+        (never("encoding.wire", "found != version"),),
         named("a closing frame of another version"),
     ),
     "scheme of the closing frame": Mutant(

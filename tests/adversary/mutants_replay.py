@@ -13,13 +13,14 @@ from adversary.cheats import CHEATS
 from adversary.forger import KERNELS, NODE, Forgery, honest, model
 from adversary.mutants import Mutant, never
 from adversary.mutation import Edit
-from proofcompute.kernels import F32
-from proofcompute.messages import Receipt, Request
-from proofcompute.model import Model
-from proofcompute.verifier import Verified, replay
-from proofcompute.workloads import ProgramBuilder
+from proofcompute.arrays import F32
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Receipt, Request
+from proofcompute.verifier import Verified
+from proofcompute.verifier.replay import replay
 
-R = "verifier.replaying"
+R = "verifier.replay"
 REPLAY = "verifier/replaying:"
 RESULT = 'raise VerificationError(8, f"the arithmetic has no result: {e}") from e'
 
@@ -99,7 +100,7 @@ REPLAY_MUTANTS: dict[str, Mutant] = {
     ),
     "replayed tokens": Mutant(
         (REPLAY + "_run: 9: token {} of the answer is not the one that the model gives",),
-        (never("generation.loop", "session.answer[session.emitted] != token"),),
+        (never("engine.loop", "session.answer[session.emitted] != token"),),
         lambda: replayed(CHEATS["last answer token edited"].build()),
     ),
     "replayed outputs": Mutant(

@@ -74,15 +74,16 @@ def _unwrap(value: Any, module: types.ModuleType) -> Iterator[tuple[str, types.F
 # -- places ------------------------------------------------------------------------------------------------
 RAISED = {
     **{f"verifier/{f.name}": {"VerificationError"} for f in sorted((PACKAGE / "verifier").glob("*.py"))},
-    "messages/frames.py": {"VerificationError"},
-    "messages/opening.py": {"FormatError"},
-    "messages/signed.py": {"VerificationError"},
-    "messages/terms.py": {"VerificationError"},
-    "generation/stop.py": {"FormatError"},
-    "statement.py": {"FormatError", "LimitError"},
+    "protocol/frames.py": {"VerificationError"},
+    "protocol/hints.py": {"FormatError"},
+    "protocol/messages/opening.py": {"FormatError"},
+    "protocol/messages/signed.py": {"VerificationError"},
+    "protocol/messages/terms.py": {"VerificationError"},
+    "protocol/stop.py": {"FormatError"},
+    "protocol/statement.py": {"FormatError", "LimitError"},
 }
 """Files whose every ``raise`` of these errors needs a mutant."""
-SCOPE = {"statement.py": "Statement."}
+SCOPE = {"protocol/statement.py": "Statement."}
 """Where only a part of a file is meant: how the qualified names there begin."""
 
 

@@ -21,9 +21,9 @@ from adversary.forger import (
     honest,
     model,
 )
-from proofcompute import wire
+from proofcompute.arrays import Array
+from proofcompute.encoding import wire
 from proofcompute.errors import Cell
-from proofcompute.kernels import Array
 
 CELLS = (Cell(EMBEDDING, 3, 5), Cell(BLOCK_0, 4, 6), Cell(BLOCK_1, 9, 12), Cell(HEAD, 12, 14))
 

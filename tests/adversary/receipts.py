@@ -33,15 +33,16 @@ from adversary.forger import (
     model,
     request,
 )
-from proofcompute import wire
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.encoding import wire
 from proofcompute.errors import Cell
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.kernels import Matrix
 from proofcompute.limits import MAX_CELL_ROWS
-from proofcompute.messages import Challenge, GroupOpening, Receipt, Terms
-from proofcompute.model import Model
-from proofcompute.ops import Embed, Linear, Sample
-from proofcompute.program import Committed, Node, Program, Segment, Spec, WeightSpec
+from proofcompute.models.model import Model
+from proofcompute.program.operations import Embed, Linear, Sample
+from proofcompute.program.program import Program
+from proofcompute.program.types import Committed, Node, Segment, Spec, WeightSpec
+from proofcompute.protocol.messages import Challenge, GroupOpening, Receipt, Terms
 from proofcompute.verifier import keygen
 
 

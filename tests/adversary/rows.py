@@ -22,14 +22,15 @@ from adversary.forger import (
     key,
     model,
 )
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import Array
+from proofcompute.commitments.hashing import hash_rows
+from proofcompute.commitments.merkle import Tree
 from proofcompute.errors import Cell
-from proofcompute.hashing import hash_rows
-from proofcompute.interpreter import needs
-from proofcompute.kernels import Array, Matrix
-from proofcompute.merkle import Tree
-from proofcompute.messages import GroupOpening
-from proofcompute.numerics import NumpyKernels
-from proofcompute.trace import group_leaves, group_seal, trace_root
+from proofcompute.protocol.messages import GroupOpening
+from proofcompute.protocol.needs import needs
+from proofcompute.protocol.trace import group_leaves, group_seal, trace_root
 
 
 def _group(

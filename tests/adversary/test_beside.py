@@ -10,7 +10,7 @@ import pytest
 from adversary.attacks import ATTACKS
 from adversary.cheats import CHEATS
 from adversary.forger import BLOCK_0, BLOCK_1, Case, case, honest, single_cells
-from proofcompute.backends.numba import NumbaKernels, threads
+from proofcompute.arithmetic.backends.numba import NumbaKernels, threads
 from proofcompute.errors import Cell, InputError, VerificationError
 from proofcompute.verifier import Verified
 
@@ -77,7 +77,7 @@ def test_a_cell_that_no_opening_may_hold_is_the_challenge_s_fault(monkeypatch: p
     forgery = CHEATS["one layer skipped"].build()
     bad = case(forgery, Cell(BLOCK_1, 0, 1), Cell(BLOCK_1, 1, 17))
     assert isinstance(judged(bad), VerificationError)
-    openable = importlib.import_module("proofcompute.messages.openable")
+    openable = importlib.import_module("proofcompute.protocol.openable")
     for name in ("MAX_OPENING_PART", "MAX_CELL_OPENING"):
         with monkeypatch.context() as patch:
             patch.setattr(openable, name, 20_000)

@@ -15,10 +15,10 @@ import pytest
 
 from adversary.cheats import CHEATS, edit_rows
 from adversary.forger import BLOCK_0, Forgery, bad_cells, forge, honest, model, single_cells, step_of
+from proofcompute.arrays import Array
 from proofcompute.errors import Cell
-from proofcompute.kernels import Array
-from proofcompute.messages import draw_cells
-from proofcompute.model import Model
+from proofcompute.models.model import Model
+from proofcompute.protocol.cells import draw_cells
 from proofcompute.verifier import Verified
 
 TRIALS = 1000

@@ -20,8 +20,8 @@ from adversary.forger import (
     request,
     single_cells,
 )
+from proofcompute.arrays import Array
 from proofcompute.errors import Cell
-from proofcompute.kernels import Array
 
 
 @cache

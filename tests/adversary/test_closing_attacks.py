@@ -30,6 +30,7 @@ from adversary.forger import (
 from adversary.hints import HINTS
 from adversary.openings import CELLS, OPENINGS
 from adversary.rows import ROWS_AND_PROOFS
+from proofcompute.encoding.wire import read_frame
 from proofcompute.errors import (
     Cell,
     DeviceError,
@@ -39,11 +40,10 @@ from proofcompute.errors import (
     StorageError,
     VerificationError,
 )
-from proofcompute.messages import OpeningEnd, Request, frame_digest, frames_digest
+from proofcompute.protocol.messages import OpeningEnd, Request, frame_digest, frames_digest
 from proofcompute.prover import open_cells
 from proofcompute.verifier import Verified, verify
 from proofcompute.verifier.holders import KeyHolder
-from proofcompute.wire import read_frame
 
 UNREADABLE = {
     "nothing opened",

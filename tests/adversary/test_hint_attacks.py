@@ -12,17 +12,19 @@ import pytest
 from adversary.cheats import CHEATS
 from adversary.forger import KERNELS, NODE, Case, case, forge, honest, key, model, request
 from adversary.hints import HINTS, TARGET, hint_of, logits_of, packed_sets, with_hint
-from proofcompute import field
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.definition.bitpack import pack
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import I8, I32, U32
+from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import InputError, MismatchError
-from proofcompute.field import P31
-from proofcompute.freivalds import claims, derive, largest_squares, project_weight
-from proofcompute.hashing import Xof
-from proofcompute.hint import Claim, Hint
-from proofcompute.kernels import I8, I32, U32, Kernels, Matrix
-from proofcompute.model import Model
-from proofcompute.numerics import NumpyKernels
-from proofcompute.numerics.bitpack import pack
-from proofcompute.program import Site
+from proofcompute.freivalds import field
+from proofcompute.freivalds.claims import claims, largest_squares
+from proofcompute.freivalds.columns import derive, project_weight
+from proofcompute.freivalds.field import P31
+from proofcompute.freivalds.hint import Claim, Hint
+from proofcompute.freivalds.product import Site
+from proofcompute.models.model import Model
 from proofcompute.verifier import Key, keygen
 
 
@@ -40,7 +42,7 @@ def test_a_hint_forged_modulo_p_would_satisfy_the_product_check(name: str) -> No
     acc = hint_of(honest(), TARGET, 0)
     forged = acc.copy()
     forged[0, 0, 3] += P31 if forged[0, 0, 3] < 0 else -P31
-    s = key().columns.s(model().program.weight["embedding"])
+    s = key().columns.s("embedding", model().program.weight["embedding"].rows)
     np.testing.assert_array_equal(KERNELS.project(forged[0], s), KERNELS.project(acc[0], s))
 
 
@@ -65,9 +67,7 @@ def _small(
     rng = np.random.default_rng(5)
     q = rng.integers(-127, 128, (limbs, rows, 9), np.int8)
     w = rng.integers(-127, 128, (w_limbs, 7, 9), np.int8)
-    squares = (
-        largest_squares(Matrix(w, np.ones(7, np.float32)), KERNELS) if together else (1 << 60,) * w_limbs
-    )
+    squares = largest_squares(w, KERNELS) if together else (1 << 60,) * w_limbs
     made = claims(Site("w", 7, 9, limbs, w_limbs), q, squares, KERNELS)
     return q, np.stack([_true(q, w, c) for c in made]), w, made
 
@@ -139,7 +139,8 @@ def test_a_failed_product_check_says_where_and_nothing_else() -> None:
 def _secrets() -> list[int]:
     """Large numbers of the key for the product that fails: elements of S and V."""
     spec = model().program.weight["block.0.attention.qkv"]
-    return [int(x) for x in np.concatenate([key().columns.s(spec).ravel(), key().columns.v(spec).ravel()])]
+    s, v = key().columns.s(spec.name, spec.rows), key().columns.v(spec.name, spec.rows)
+    return [int(x) for x in np.concatenate([s.ravel(), v.ravel()])]
 
 
 def test_no_secret_is_shown_by_repr() -> None:
@@ -169,7 +170,7 @@ def test_a_key_of_another_model_forges_nothing_though_the_seed_is_the_same() -> 
 
 def _forged_under(stolen: Key) -> Case:
     """A wanted token's opening, with a hint whose error the one column of a key does not see."""
-    s = stolen.columns.s(model().program.weight["embedding"])[0].astype(object)
+    s = stolen.columns.s("embedding", model().program.weight["embedding"].rows)[0].astype(object)
     acc = hint_of(honest(), TARGET, 0)
     token = int(np.argsort(logits_of(acc))[-2])  # the runner-up
     forged = acc
@@ -201,7 +202,7 @@ def test_columns_are_drawn_for_each_matrix_and_key() -> None:
     """S is never shared: not between matrices, not between keys or models, not between columns."""
     specs = [w for w in model().program.weights if w.kind == "matrix"]
     drawn = {
-        derive(bytes([i] * 32), bytes([j] * 32), spec, 2)[c].tobytes()[:64]
+        derive(bytes([i] * 32), bytes([j] * 32), spec.name, spec.rows, 2)[c].tobytes()[:64]
         for i in (1, 2)
         for j in (1, 2)
         for spec in specs
@@ -307,8 +308,8 @@ def test_a_key_is_made_from_checked_weights_only() -> None:
     assert set(key().columns.projections) == {w.name for w in model().program.weights if w.kind == "matrix"}
     for name, v in key().columns.projections.items():
         spec = model().program.weight[name]
-        s = derive(bytes([7] * 32), model().model_id, spec, 2)
-        np.testing.assert_array_equal(project_weight(model().matrix(name), s, KERNELS), v)
+        s = derive(bytes([7] * 32), model().model_id, name, spec.rows, 2)
+        np.testing.assert_array_equal(project_weight(model().matrix(name).q, s, KERNELS), v)
     liar = Model(model().card, {**model().weights, "norm": model(1).weights["norm"]})
     with pytest.raises(MismatchError):
         keygen(liar, KERNELS)

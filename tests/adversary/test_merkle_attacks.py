@@ -20,9 +20,9 @@ from adversary.forger import (
     model,
 )
 from adversary.rows import ROWS_AND_PROOFS
-from proofcompute import hashing, merkle
+from proofcompute.commitments import hashing, merkle
 from proofcompute.errors import Cell
-from proofcompute.trace import group_leaves, group_seal, trace_root
+from proofcompute.protocol.trace import group_leaves, group_seal, trace_root
 
 
 @pytest.mark.parametrize("name", ROWS_AND_PROOFS)

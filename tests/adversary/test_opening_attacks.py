@@ -10,10 +10,10 @@ import pytest
 from adversary.cheats import CHEATS
 from adversary.forger import ROWS, Case, case, forge, honest, key, model, request, single_cells
 from adversary.openings import CELLS, OPENINGS
-from proofcompute import wire
+from proofcompute.encoding import wire
 from proofcompute.errors import Cell, InputError
-from proofcompute.interpreter import needs
-from proofcompute.messages import Part
+from proofcompute.protocol.messages import Part
+from proofcompute.protocol.needs import needs
 
 
 @pytest.mark.parametrize("name", OPENINGS)

@@ -9,14 +9,18 @@ import pytest
 
 import synthetic
 from adversary.forger import KERNELS, NODE, Case, model, replace_groups
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import F32
 from proofcompute.errors import FormatError, VerificationError
-from proofcompute.kernels import F32, Matrix
-from proofcompute.messages import Challenge, Claim, Receipt, Request, all_cells
-from proofcompute.model import Model
-from proofcompute.ops import Linear, Relu
-from proofcompute.program import Committed, Node, Program, Segment, Spec, WeightSpec
+from proofcompute.models.model import Model
+from proofcompute.program.operations import Linear, Relu
+from proofcompute.program.program import Program
+from proofcompute.program.types import Committed, Node, Segment, Spec, WeightSpec
+from proofcompute.protocol.cells import all_cells
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Challenge, Receipt, Request
+from proofcompute.protocol.trace import group_seal, trace_root
 from proofcompute.prover import StoredTrace
-from proofcompute.trace import group_seal, trace_root
 from proofcompute.verifier import keygen
 
 

@@ -9,14 +9,17 @@ import pytest
 
 from adversary.forger import BLOCK_0, NODE, ROWS, case, forge, honest, model, request
 from adversary.receipts import CHALLENGES, RECEIPTS
-from proofcompute import hashing, wire
+from proofcompute.commitments import hashing
+from proofcompute.encoding import wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, MismatchError, VerificationError
-from proofcompute.generation import check_answer, stop_reason
 from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_ROWS
-from proofcompute.messages import Challenge, Claim, Generation, Receipt, all_cells, challenge, draw_cells
-from proofcompute.model import Model
+from proofcompute.models.model import Model
+from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.protocol.cells import all_cells, draw_cells
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Challenge, Generation, Receipt, challenge
+from proofcompute.protocol.stop import check_answer, stop_reason
 from proofcompute.verifier import check_receipt
-from proofcompute.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize("name", RECEIPTS)

@@ -11,11 +11,11 @@ from adversary.cheats import CHEATS
 from adversary.forger import KERNELS, Case, case, forge, honest, model, request
 from adversary.mutants_replay import answered, network, samples
 from adversary.receipts import RECEIPTS
+from proofcompute.engine import Engine
 from proofcompute.errors import InputError, MismatchError, VerificationError
-from proofcompute.generation import Engine
-from proofcompute.messages import Request
-from proofcompute.model import Model
-from proofcompute.verifier import replay
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Request
+from proofcompute.verifier.replay import replay
 
 
 @pytest.mark.parametrize("name", CHEATS)

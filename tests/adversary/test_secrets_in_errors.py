@@ -14,14 +14,14 @@ import pytest
 
 from adversary.attacks import ATTACKS
 from adversary.forger import KERNELS, honest, key, model
-from proofcompute.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import ProofcomputeError, VerificationError
-from proofcompute.freivalds import SecretColumns
-from proofcompute.secrecy import Secret, sealed
-from proofcompute.signing import NodeIdentity
+from proofcompute.errors.sealed import Secret, sealed
+from proofcompute.freivalds.columns import SecretColumns
+from proofcompute.jobs import ProductKey
 from proofcompute.verifier import Key, keygen, write_key
 from proofcompute.verifier.partial import PartialKey, partial_path, progress_of
-from proofcompute.workloads import ProductKey
 from workloads import jobs
 
 SEED = hashlib.sha256(b"a seed that looks like nothing else").digest()
@@ -106,7 +106,7 @@ def secrets_of(columns: SecretColumns, program: Any) -> list[bytes]:
     out = [columns.seed, columns.seed.hex().encode(), repr(columns.seed).encode()]
     for spec in program.weights:
         if spec.kind == "matrix":
-            out += pieces(columns.s(spec)) + pieces(columns.v(spec))
+            out += pieces(columns.s(spec.name, spec.rows)) + pieces(columns.v(spec.name, spec.rows))
     return out
 
 
@@ -124,7 +124,7 @@ def raised(call: Callable[[], object]) -> BaseException:
 # -- the walk finds what is there --------------------------------------------------------------------------
 def test_the_walk_finds_secrets_where_they_are() -> None:
     spec = next(s for s in model().program.weights if s.kind == "matrix")
-    s = key().columns.s(spec)
+    s = key().columns.s(spec.name, spec.rows)
 
     def leaking(how: int) -> None:
         if how == 0:

@@ -29,8 +29,8 @@ class OnTheHost:
 
 def main() -> None:
     from kernel_cases import CASES, outcome
-    from proofcompute.backends.numba_cuda import DeviceArrays
-    from proofcompute.numerics import NumpyKernels
+    from proofcompute.arithmetic.backends.numba_cuda import DeviceArrays
+    from proofcompute.arithmetic.definition import NumpyKernels
 
     simulated, defined = OnTheHost(DeviceArrays()), NumpyKernels()
     compared: dict[str, list[bool]] = {}

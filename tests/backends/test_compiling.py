@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from proofcompute.backends.numba import cache, warm
-from proofcompute.backends.numba.cache import load
-from proofcompute.backends.numba.signatures import int64, void
-from proofcompute.compiling import compiling, watching
-from proofcompute.devices import warm_up
+from proofcompute.arithmetic.backends.numba import cache, warm
+from proofcompute.arithmetic.backends.numba.cache import load
+from proofcompute.arithmetic.backends.numba.signatures import int64, void
+from proofcompute.arithmetic.compiling import compiling, watching
+from proofcompute.arithmetic.devices import warm_up
 
 HOME = Path(cache.__file__).parent
 ROOT = HOME.parents[2]
@@ -60,7 +60,7 @@ def test_a_command_says_that_it_compiles(tmp_path: Path) -> None:
     """On standard error, once, when that is no terminal; and says nothing when there is nothing to do."""
     code = (
         "import sys\n"
-        "from proofcompute.compiling import compiling\n"
+        "from proofcompute.arithmetic.compiling import compiling\n"
         "from proofcompute.cli.common import tell_of_compilation\n"
         "with tell_of_compilation():\n"
         "    for i in range(int(sys.argv[1])):\n"

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from proofcompute import devices
-from proofcompute.backends.cuda import probe as probing
-from proofcompute.backends.cuda.probe import Probe, probe
-from proofcompute.devices import DEVICES, device_arrays, kernels_for, survey
+from proofcompute.arithmetic import devices
+from proofcompute.arithmetic.backends.cuda import probe as probing
+from proofcompute.arithmetic.backends.cuda.probe import Probe, probe
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.devices import DEVICES, device_arrays, kernels_for, survey
 from proofcompute.errors import DeviceError
-from proofcompute.numerics import NumpyKernels
 
 NO_DRIVER = "no NVIDIA driver is installed; install one, or use --device cpu"
 
@@ -159,7 +159,7 @@ def test_survey_names_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arrays_on_a_device_need_numba_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "proofcompute.backends.numba_cuda", None)
+    monkeypatch.setitem(sys.modules, "proofcompute.arithmetic.backends.numba_cuda", None)
     with pytest.raises(DeviceError, match=r"numba-cuda cannot be loaded.*proofcompute\[cuda12\]"):
         device_arrays()
 
@@ -167,7 +167,7 @@ def test_arrays_on_a_device_need_numba_cuda(monkeypatch: pytest.MonkeyPatch) -> 
 def test_compiler_switched_off() -> None:
     code = (
         "import os; os.environ['NUMBA_DISABLE_JIT'] = '1'\n"
-        "from proofcompute.devices import kernels_for; from proofcompute.errors import DeviceError\n"
+        "from proofcompute import DeviceError, kernels_for\n"
         "try: kernels_for('cpu')\n"
         "except DeviceError as error: assert '--device numpy' in str(error)\n"
         "else: raise SystemExit('no error')"

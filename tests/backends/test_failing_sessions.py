@@ -11,15 +11,15 @@ import pytest
 import synthetic
 from cuda_rig.device import EmulatedDevice
 from cuda_rig.requests import several
-from proofcompute.backends.cuda import CudaKernels, SpreadKernels
-from proofcompute.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.cuda import CudaKernels, SpreadKernels
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.engine import Engine, Session
 from proofcompute.errors import DeviceError, ExecutionError, InputError, MismatchError, NonFiniteError
-from proofcompute.generation import Engine, Session
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Request
-from proofcompute.model import Model
-from proofcompute.node import Node
-from proofcompute.workloads import ProgramBuilder
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Request
+from proofcompute.prover.node import Node
 
 BACKENDS: dict[str, Callable[[], Any]] = {
     "numpy": lambda: synthetic.KERNELS,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proofcompute.backends.filecache import cache_directory, load, store, trusted, user_cache
+from proofcompute.arithmetic.backends.filecache import cache_directory, load, store, trusted, user_cache
 
 
 def test_no_directory_without_a_place_or_a_key(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from kernel_cases.hints import true_hint
-from proofcompute.backends.numba import NumbaKernels
-from proofcompute.kernels import Kernels
-from proofcompute.numerics import NumpyKernels
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Kernels
 
 FAST, SLOW = NumbaKernels(), NumpyKernels()
 PAGE = mmap.PAGESIZE

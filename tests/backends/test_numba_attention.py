@@ -8,16 +8,16 @@ import numba
 import numpy as np
 import pytest
 
-from proofcompute.backends.numba import NumbaKernels
-from proofcompute.backends.numba.products import fill_panel
-from proofcompute.backends.numba.row import blocks, tree
-from proofcompute.backends.numba.scores import offsets_of_panel, score_tile, small_score_tile
-from proofcompute.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
-from proofcompute.backends.numba.vector import QUADS
-from proofcompute.backends.scalar.functions import exp, exp_below
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.products import fill_panel
+from proofcompute.arithmetic.backends.numba.row import blocks, tree
+from proofcompute.arithmetic.backends.numba.scores import offsets_of_panel, score_tile, small_score_tile
+from proofcompute.arithmetic.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
+from proofcompute.arithmetic.backends.numba.vector import QUADS
+from proofcompute.arithmetic.backends.scalar.functions import exp, exp_below
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.definition.trees import tree_sum
 from proofcompute.errors import NonFiniteError
-from proofcompute.numerics import NumpyKernels
-from proofcompute.numerics.trees import tree_sum
 
 FAST, SLOW = NumbaKernels(), NumpyKernels()
 

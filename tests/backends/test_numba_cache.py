@@ -11,14 +11,10 @@ from typing import Any
 
 import pytest
 
-from proofcompute.backends import filecache
-from proofcompute.backends.numba import cache, machine
-from proofcompute.backends.numba.cache import load, source_key
-from proofcompute.backends.numba.signatures import (
-    boolean,
-    float32,
-    int64,
-)
+from proofcompute.arithmetic.backends import filecache
+from proofcompute.arithmetic.backends.numba import cache, machine
+from proofcompute.arithmetic.backends.numba.cache import load, source_key
+from proofcompute.arithmetic.backends.numba.signatures import boolean, float32, int64
 from proofcompute.errors import DeviceError
 
 ROOT = Path(__file__).parents[2]
@@ -170,7 +166,7 @@ def test_what_is_loaded_needs_no_numba() -> None:
         "import sys\n"
         "{}"
         "import numpy as np\n"
-        "from proofcompute.backends.numba import NumbaKernels, crew, sampler\n"
+        "from proofcompute.arithmetic.backends.numba import NumbaKernels, crew, sampler\n"
         "k = NumbaKernels()\n"
         "x = (np.arange(2 * 300).reshape(2, 300) % 17 - 8).astype(np.float32)\n"
         "w = np.ones(300, np.float32)\n"
@@ -184,7 +180,7 @@ def test_what_is_loaded_needs_no_numba() -> None:
 
 def test_every_kernel_needs_only_symbols_of_python_and_the_c_library() -> None:
     """Anything of Numba's runtime would be missing in a process without it."""
-    from proofcompute.backends.numba import crew, hints, packing, rows, sampler, sha256  # noqa: F401
+    from proofcompute.arithmetic.backends.numba import crew, hints, packing, rows, sampler, sha256  # noqa: F401
 
     directory = cache.directory()
     assert directory is not None
@@ -223,7 +219,7 @@ def test_an_unknown_layout_of_arrays_is_an_error(field: str, monkeypatch: pytest
 def test_a_process_may_be_forked_while_a_thread_loads_code() -> None:
     code = (
         "import os, threading, time\n"
-        "from proofcompute.backends.numba import machine\n"
+        "from proofcompute.arithmetic.backends.numba import machine\n"
         "def load():\n"
         "    with machine._guard:\n"
         "        held.set(); time.sleep(0.3)\n"
@@ -238,7 +234,7 @@ def test_a_process_may_be_forked_while_a_thread_loads_code() -> None:
 
 
 def test_importing_the_package_does_not_import_numba() -> None:
-    code = "import sys, proofcompute, proofcompute.devices; assert 'numba' not in sys.modules"
+    code = "import sys, proofcompute, proofcompute.arithmetic.devices; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -246,7 +242,7 @@ def test_settings_of_numba_are_left_alone() -> None:
     code = (
         "import os; env = dict(os.environ)\n"
         "import numba; before = numba.config.CACHE_DIR, numba.config.THREADING_LAYER\n"
-        "from proofcompute.backends.numba import packing\n"
+        "from proofcompute.arithmetic.backends.numba import packing\n"
         "assert (numba.config.CACHE_DIR, numba.config.THREADING_LAYER) == before and dict(os.environ) == env"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -20,8 +20,8 @@ dispatcher = pytest.importorskip("numba.cuda.dispatcher")
 types = pytest.importorskip("numba.types")
 pytest.importorskip("nvidia.cu13", reason="the package nvidia-nvvm is not installed")
 
-from proofcompute.backends.numba_cuda import DeviceArrays, kernels  # noqa: E402
-from proofcompute.backends.scalar.rounded import plus, times  # noqa: E402
+from proofcompute.arithmetic.backends.numba_cuda import DeviceArrays, kernels  # noqa: E402
+from proofcompute.arithmetic.backends.scalar.rounded import plus, times  # noqa: E402
 
 TESTS = Path(__file__).parents[1]
 ARCHITECTURES = ((7, 5), (9, 0), (12, 0))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proofcompute.backends.numba.cache import kernel, load
-from proofcompute.backends.numba.signatures import (
+from proofcompute.arithmetic.backends.numba.cache import kernel, load
+from proofcompute.arithmetic.backends.numba.signatures import (
     Scalar,
     Signature,
     boolean,
@@ -215,7 +215,7 @@ def test_what_a_kernel_cannot_take_or_give(signature: Any) -> None:
 
 
 def test_kernels_refuse_other_types() -> None:
-    from proofcompute.backends.numba import sampler
+    from proofcompute.arithmetic.backends.numba import sampler
 
     with pytest.raises(TypeError):
         sampler._largest(np.zeros(3))  # binary64

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proofcompute import hashing
-from proofcompute.backends.numba import NumbaKernels
-from proofcompute.backends.numba.sha256 import LANES
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.sha256 import LANES
+from proofcompute.commitments import hashing
 from proofcompute.errors import InputError, UnsupportedError
 
 KERNELS = NumbaKernels()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from kernel_cases.hints import true_hint
-from proofcompute import field
-from proofcompute.backends.numba import NumbaKernels, field61, unpacking
-from proofcompute.backends.numba.vector import PERMUTES
+from proofcompute.arithmetic.backends.numba import NumbaKernels, field61, unpacking
+from proofcompute.arithmetic.backends.numba.vector import PERMUTES
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.errors import InputError
-from proofcompute.kernels import Matrix
-from proofcompute.numerics import NumpyKernels
+from proofcompute.freivalds import field
 
 FAST, SLOW = NumbaKernels(), NumpyKernels()
 

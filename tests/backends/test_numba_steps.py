@@ -15,15 +15,16 @@ import pytest
 
 import synthetic
 from cuda_rig.requests import overflowing, run, several
-from proofcompute.backends.numba import NumbaKernels, crew, steps, threads
-from proofcompute.backends.numba.commands import COMMAND
+from proofcompute.arithmetic.backends.numba import NumbaKernels, crew, steps, threads
+from proofcompute.arithmetic.backends.numba.commands import COMMAND
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Before, Kernels, Matrix
+from proofcompute.arrays import F32
+from proofcompute.engine import Engine
 from proofcompute.errors import NonFiniteError
-from proofcompute.generation import Engine
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.kernels import F32, Before, Kernels, Matrix
-from proofcompute.model import Model
-from proofcompute.numerics import NumpyKernels
-from proofcompute.source import ComputeProducts
+from proofcompute.models.model import Model
+from proofcompute.program.source import ComputeProducts
 
 
 @pytest.fixture

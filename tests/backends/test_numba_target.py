@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import synthetic
-from proofcompute.backends.numba import target
+from proofcompute.arithmetic.backends.numba import target
 
 TESTS = Path(__file__).resolve().parents[1]
 # Whatever is special to a processor is in here: attention, products, hints and their packing, hashing.

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from proofcompute.backends.numba import NumbaKernels, threads
+from proofcompute.arithmetic.backends.numba import NumbaKernels, threads
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.errors import NonFiniteError
-from proofcompute.kernels import Matrix
-from proofcompute.numerics import NumpyKernels
 
 KERNELS, SLOW = NumbaKernels(), NumpyKernels()
 RNG = np.random.default_rng(7)

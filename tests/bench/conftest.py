@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench import Lengths, Results, Settings, measure
 from proofcompute.bench.busy import Busy
-from proofcompute.devices import kernels_for
 
 TINY = Settings(
     sizes=("tiny",),

@@ -14,7 +14,7 @@ import markdown_blocks as markdown
 from benchmarks import page
 from benchmarks.peers import __main__ as command
 from benchmarks.peers.cases import CASES, SYSTEMS
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE, COMMANDS = markdown.blocks((ROOT / "docs" / "peers.md").read_text("utf-8"))

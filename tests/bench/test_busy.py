@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bench.stub import Stub
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench import Results, Settings, busy, measure
 from proofcompute.bench.busy import Busy, Watch
 from proofcompute.bench.machine import machine
-from proofcompute.devices import kernels_for
 
 KERNELS = kernels_for("numpy")
 ONE = Settings(sizes=("tiny",), precisions=("w8a8",), sections=("sizes",), rounds=1, quick=True)

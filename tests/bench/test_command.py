@@ -10,7 +10,7 @@ import pytest
 from cli.driver import call, done, refused
 from proofcompute.bench.results import SECTIONS
 from proofcompute.bench.settings import SHAPES
-from proofcompute.hashing import SUITES
+from proofcompute.commitments.hashing import SUITES
 from proofcompute.importers.decoder import PRECISIONS
 
 SMALL = (

@@ -19,10 +19,10 @@ from benchmarks.peers.ours_case import measure
 from benchmarks.peers.tables import FORMS, comparisons
 from benchmarks.peers.whole import whole
 from benchmarks.scale.bandwidth import LayerChecks
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.settings import SHAPES
 from proofcompute.bench.subject import Subject, token_request
 from proofcompute.bench.subject import synthetic as random_model
-from proofcompute.devices import kernels_for
 from proofcompute.importers.checkpoint import Decoder, Rope
 
 KERNELS = kernels_for("numpy")

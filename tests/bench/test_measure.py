@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench.conftest import TINY
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench import Results, measure, planned
 from proofcompute.bench.results import BudgetRow, ColumnsRow, Machine, ScalingRow, SizeRow, SuiteRow
 from proofcompute.bench.scaling import SWEEPS, checking, computing
@@ -27,9 +28,8 @@ from proofcompute.bench.timing import (
     repeated,
     spread,
 )
-from proofcompute.devices import kernels_for
 from proofcompute.errors import Cell, InputError
-from proofcompute.messages import all_cells
+from proofcompute.protocol.cells import all_cells
 
 KERNELS = kernels_for("numpy")
 

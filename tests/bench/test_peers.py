@@ -17,9 +17,9 @@ from benchmarks.peers.ours_case import build
 from benchmarks.peers.published import PUBLISHED
 from benchmarks.peers.record import Record, conditions
 from benchmarks.peers.tables import comparisons
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.subject import Subject
-from proofcompute.devices import kernels_for
-from proofcompute.messages import Request
+from proofcompute.protocol.messages import Request
 
 
 def test_our_program_computes_the_network() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from bench.stub import Stub
 from cli.driver import call, done, refused, start
-from proofcompute.files import exclusive
+from proofcompute.encoding.files import exclusive
 
 SMALL = ("--sizes", "tiny,small", "--precisions", "w8a8,w8a16", "--sections", "sizes", "--device", "numpy")
 ONE = ("--quick", "--sizes", "tiny", "--precisions", "w8a8", "--lengths", "6+2", "--device", "numpy")

@@ -214,7 +214,7 @@ def test_too_little_memory_accuses_nobody(
     def fail(*arguments: object, **named: object) -> None:
         raise error
 
-    monkeypatch.setattr("proofcompute.auditor.audit", fail)
+    monkeypatch.setattr("proofcompute.verifier.auditor.audit", fail)
     words = (key, files.receipt, files.challenge, files.opening, "--request", files.request)
     assert "not enough memory" in refused("verify", *words)
 
@@ -227,7 +227,7 @@ def test_a_fault_of_ours_accuses_nobody(
     def fail(*arguments: object, **named: object) -> None:
         raise RuntimeError("a kernel failed")
 
-    monkeypatch.setattr("proofcompute.auditor.audit", fail)
+    monkeypatch.setattr("proofcompute.verifier.auditor.audit", fail)
     words = (key, files.receipt, files.challenge, files.opening, "--request", files.request)
     assert main(arguments("verify", *words)) == FAULT
     assert "RuntimeError: a kernel failed" in capsys.readouterr().err

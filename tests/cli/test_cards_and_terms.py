@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli.driver import Files, call, done, refused
-from proofcompute.messages import Receipt, Request, Terms
-from proofcompute.signing import NodeIdentity
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.protocol.messages import Receipt, Request, Terms
 
 
 def rejected(*args: object) -> dict[str, object]:

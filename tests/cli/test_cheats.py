@@ -7,13 +7,14 @@ from collections import Counter
 import pytest
 
 import synthetic
-from proofcompute.auditor import Auditor
-from proofcompute.demo import CHEATS, Cheat, bad_cells, detects, measured
-from proofcompute.demo.cheats import WINDOW
+from proofcompute.arithmetic.kernels import Sampling
 from proofcompute.errors import Cell, InputError, VerificationError
-from proofcompute.kernels import Sampling
-from proofcompute.messages import Generation, Request, count_cells
-from proofcompute.node import Node
+from proofcompute.protocol.cells import count_cells
+from proofcompute.protocol.messages import Generation, Request
+from proofcompute.prover.node import Node
+from proofcompute.testing import CHEATS, Cheat, bad_cells, detects, measured
+from proofcompute.testing.cheats import WINDOW
+from proofcompute.verifier.auditor import Auditor
 
 PROMPT, TOKENS = 12, 8
 ROWS = PROMPT + TOKENS - 1

@@ -8,9 +8,9 @@ import pytest
 
 from cli.driver import Files, call, done, refused
 from cuda_rig import nvrtc
-from proofcompute import devices
-from proofcompute.backends.cuda import probe as probing
-from proofcompute.backends.cuda.probe import Probe
+from proofcompute.arithmetic import devices
+from proofcompute.arithmetic.backends.cuda import probe as probing
+from proofcompute.arithmetic.backends.cuda.probe import Probe
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_devices() -> None:
 
 
 def test_a_card_says_how_products_of_many_rows_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from proofcompute.backends.cuda import cublaslt
+    from proofcompute.arithmetic.backends.cuda import cublaslt
 
     card = probing.CudaDevice("a card", 90, 1 << 34, "")
     monkeypatch.setattr(probing, "probe", lambda: Probe((card,), 13000, "CuPy is missing"))
@@ -56,7 +56,7 @@ def test_cuda_fails_and_auto_does_not(files: Files, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(nvrtc.why_not()), reason=nvrtc.why_not() or "-")
 def test_cubins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proofcompute.backends.cuda import cubins
+    from proofcompute.arithmetic.backends.cuda import cubins
 
     monkeypatch.setattr(cubins, "FILES", ("add", "linear_mma"))
     found = done("cubins", "-o", tmp_path / "ahead", "--arch", "sm_75", "--arch", "sm_90")

@@ -13,9 +13,9 @@ import pytest
 from cli.driver import Files, call, done, refused
 from importers.tiny import write_tiny_gguf
 from proofcompute.cli.request_command import seed_bytes
-from proofcompute.messages import Challenge, Receipt, Request
-from proofcompute.model import Model
-from proofcompute.signing import NodeIdentity
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Challenge, Receipt, Request
 
 
 def verify(files: Files, key: Path, **changes: object) -> tuple[object, ...]:

@@ -9,9 +9,9 @@ import pytest
 
 from cli.driver import Files, call, done, refused, start
 from proofcompute.cli.kinds import kind_of
-from proofcompute.messages import Receipt, Request, Terms
-from proofcompute.model import Model
-from proofcompute.signing import NodeIdentity
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Receipt, Request, Terms
 from proofcompute.verifier import Key
 
 KINDS = ("gguf", "model", "key", "identity", "request", "receipt", "challenge", "opening", "run")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.driver import Files, call, done, limited, refused
-from proofcompute.modelfile import ModelFile
+from proofcompute.models.file import ModelFile
 from proofcompute.verifier import Key
 from proofcompute.verifier.partial import partial_path
 

@@ -13,8 +13,8 @@ import pytest
 
 from cli.driver import Files, call, done, refused
 from proofcompute.cli.app import COMMANDS
-from proofcompute.messages import Receipt, Request
-from proofcompute.workloads import ProgramBuilder
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.protocol.messages import Receipt, Request
 
 
 # -- prompts ---------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import proofcompute
 from cli.driver import Files, done, refused
 from importers.tiny import write_tiny_gguf
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError
-from proofcompute.messages import Generation, Request
-from proofcompute.model import Model
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Message, Prompter, chat_request, check_text, text_request
 from proofcompute.tokens.prompt import MAX_TOKENS
 

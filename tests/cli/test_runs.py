@@ -15,9 +15,9 @@ import pytest
 
 from cli.driver import Files, call, done, limited, refused, start
 from importers.tiny import write_tiny_gguf
-from proofcompute.messages import Receipt
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.protocol.messages import Receipt
 from proofcompute.prover import RunDirectory
-from proofcompute.signing import NodeIdentity
 
 LONG = ("--max-tokens", 200, "--temperature", 1.5, "--seed", 3)
 

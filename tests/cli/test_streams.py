@@ -12,14 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import proofcompute.files as files_module
 import pytest
 
-import proofcompute.files as files_module
 from cli.driver import Files, done, refused
 from proofcompute.cli.common import check_output, printable
+from proofcompute.encoding.files import write_atomic, writing
 from proofcompute.errors import InputError, StorageError
-from proofcompute.files import write_atomic, writing
-from proofcompute.messages import Challenge
+from proofcompute.protocol.messages import Challenge
 
 
 # -- outputs ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cli.driver import Files, call, done, refused
-from proofcompute.messages import Receipt
+from proofcompute.protocol.messages import Receipt
 
 
 # -- many ------------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofcompute import field
+from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import InputError
-from proofcompute.field import LIFT61, P31, P61
-from proofcompute.hashing import Xof
+from proofcompute.freivalds import field
+from proofcompute.freivalds.field import LIFT61, P31, P61
 from proofcompute.limits import MAX_ACCUMULATOR
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "field.json").read_text())

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofcompute import hashing
+from proofcompute.commitments import hashing
+from proofcompute.commitments.hashing import SUITES, Transcript, Xof
 from proofcompute.errors import FormatError, InputError, UnsupportedError
-from proofcompute.hashing import SUITES, Transcript, Xof
 
 TESTS = Path(__file__).parents[1]
 VECTORS = json.loads((TESTS / "vectors" / "hashing.json").read_text())
@@ -40,7 +40,8 @@ def test_the_oracle_imports_nothing_from_the_package() -> None:
 
 def test_importing_loads_no_hash_library() -> None:
     code = (
-        "import sys, proofcompute.hashing, proofcompute.wire, proofcompute.merkle, proofcompute.field\n"
+        "import sys, proofcompute.commitments.hashing, proofcompute.commitments.merkle\n"
+        "import proofcompute.encoding.wire, proofcompute.freivalds.field\n"
         "sys.exit(any(m in sys.modules for m in ('blake3', 'Crypto', 'cbor2')))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=TESTS.parent, check=True)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofcompute.errors import FormatError
-from proofcompute.hashing import SUITES, digest, hash_rows, tag
-from proofcompute.merkle import (
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.commitments.hashing import SUITES, digest, hash_rows, tag
+from proofcompute.commitments.merkle import (
     Forest,
     Tree,
     leaves,
@@ -25,7 +25,7 @@ from proofcompute.merkle import (
     root_from_range,
     roots_from_leaves,
 )
-from proofcompute.numerics import NumpyKernels
+from proofcompute.errors import FormatError
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "merkle.json").read_text())
 SIZE = 20

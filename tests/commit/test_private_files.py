@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import synthetic
-from proofcompute import files
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding import files
+from proofcompute.encoding.files import read_private
 from proofcompute.errors import InputError, LimitError
-from proofcompute.files import read_private
-from proofcompute.signing import NodeIdentity
 from proofcompute.verifier import Key
 from proofcompute.verifier.partial import progress_of
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from proofcompute import wire
+from proofcompute.encoding import wire
+from proofcompute.encoding.reader import Reader
 from proofcompute.errors import FormatError, InputError, LimitError
-from proofcompute.reader import Reader
 
 LIMIT = 1 << 20
 SHAPE: tuple[Any, ...] = ((b"rows", (bytes([1]) * 32, bytes([2]) * 32)), (b"", bytes(300)), ())

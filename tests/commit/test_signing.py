@@ -11,7 +11,7 @@ from Crypto.Math.Numbers import Integer
 from Crypto.Signature import eddsa
 
 from oracle.message_cases import ORDER, SMALL_ORDER
-from proofcompute.signing import NodeIdentity, _negated, signature_holds
+from proofcompute.commitments.signing import NodeIdentity, _negated, signature_holds
 
 P = 2**255 - 19
 BASE: Any = eddsa.import_public_key(b"\x58" + 31 * b"\x66").pointQ

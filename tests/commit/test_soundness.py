@@ -7,9 +7,14 @@ from fractions import Fraction
 
 import pytest
 
-from proofcompute.field import P31
-from proofcompute.freivalds import soundness_bits
-from proofcompute.soundness import COLLISION_BITS, HASH_QUERIES, shown, with_collisions
+from proofcompute.freivalds.field import P31
+from proofcompute.freivalds.soundness import (
+    COLLISION_BITS,
+    HASH_QUERIES,
+    shown,
+    soundness_bits,
+    with_collisions,
+)
 
 
 def bits(probability: Fraction) -> float:

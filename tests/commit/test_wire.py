@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofcompute import errors, wire
+from proofcompute import errors
+from proofcompute.encoding import wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, StorageError
 from proofcompute.limits import MAX_DEPTH, MAX_ITEMS, MIB
 

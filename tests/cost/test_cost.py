@@ -24,10 +24,10 @@ from benchmarks.cost.runs import (
 )
 from benchmarks.cost.shapes import GPUS, MODELS
 from cuda_rig import EmulatedDevice, nvrtc, why_not
-from proofcompute.backends.cuda import Argument, Buffer, CudaKernels, Window, kernel_files
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Generation, Request
-from proofcompute.model import Model
+from proofcompute.arithmetic.backends.cuda import Argument, Buffer, CudaKernels, Window, kernel_files
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Generation, Request
 
 rig = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

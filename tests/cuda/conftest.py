@@ -12,8 +12,8 @@ import pytest
 from cuda_rig.fake_cublaslt import FakeCublasLt
 from cuda_rig.fake_cupy import fake_cupy
 from cuda_rig.fake_streams import Capture, Device, Stream
-from proofcompute.backends.cuda import cubins, cupy_device
-from proofcompute.backends.cuda.cublaslt import find_cublaslt
+from proofcompute.arithmetic.backends.cuda import cubins, cupy_device
+from proofcompute.arithmetic.backends.cuda.cublaslt import find_cublaslt
 
 
 @pytest.fixture

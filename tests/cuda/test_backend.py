@@ -12,10 +12,10 @@ import pytest
 import synthetic
 from cuda_rig import ROOT, EmulatedDevice, sources, why_not
 from kernel_cases.data import draws, floats, int8s, scales
-from proofcompute.backends.cuda import FILES, Buffer, CudaKernels, kernel_files, source
-from proofcompute.backends.cuda.cupy_device import CupyDevice
+from proofcompute.arithmetic.backends.cuda import FILES, Buffer, CudaKernels, kernel_files, source
+from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
+from proofcompute.arithmetic.kernels import Sampling
 from proofcompute.errors import DeviceError, InputError, LimitError, UnsupportedError
-from proofcompute.kernels import Sampling
 
 rig = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -40,7 +40,7 @@ def test_headers_state_a_contract() -> None:
 def test_a_wheel_holds_the_sources() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert included == {"cuda": "proofcompute/backends/cuda/sources"}
+    assert included == {"cuda": "proofcompute/arithmetic/backends/cuda/sources"}
 
 
 def test_without_cupy_or_a_device_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

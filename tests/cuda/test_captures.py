@@ -15,10 +15,10 @@ from cuda_rig.fake_cupy import Memory, MemoryPool, PinnedMemory
 from cuda_rig.fake_streams import INVALIDATED, ISOLATION, UNJOINED, Capture, CUDARuntimeError, Event, Stream
 from cuda_rig.requests import run
 from kernel_cases.data import floats, matrix
-from proofcompute.backends.cuda import CudaKernels, faults
-from proofcompute.backends.cuda.cupy_device import CupyDevice
+from proofcompute.arithmetic.backends.cuda import CudaKernels, faults
+from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
+from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.errors import DeviceError, InputError, NonFiniteError
-from proofcompute.numerics import NumpyKernels
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

@@ -11,15 +11,15 @@ import pytest
 
 import synthetic
 from cuda_rig import EmulatedDevice, why_not
-from proofcompute import trace as trace_module
-from proofcompute.backends.cuda import Argument, CudaKernels, SpreadKernels
+from proofcompute.arithmetic.backends.cuda import Argument, CudaKernels, SpreadKernels
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import Cell, NonFiniteError
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, compile_decoder, decoder_program
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Challenge
-from proofcompute.program import Program
-from proofcompute.trace import Trace
+from proofcompute.program.program import Program
+from proofcompute.protocol import trace as trace_module
+from proofcompute.protocol.messages import Challenge
+from proofcompute.protocol.trace import Trace
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

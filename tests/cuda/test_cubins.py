@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cuda_rig import nvrtc as rig_nvrtc
-from proofcompute.backends.cuda import FILES, cubins, source
-from proofcompute.backends.cuda.cubins import VARIABLE, Cubins, build_cubins, files_for
-from proofcompute.backends.cuda.nvrtc import OPTIONS, Compiled, Nvrtc, find_nvrtc
+from proofcompute.arithmetic.backends.cuda import FILES, cubins, source
+from proofcompute.arithmetic.backends.cuda.cubins import VARIABLE, Cubins, build_cubins, files_for
+from proofcompute.arithmetic.backends.cuda.nvrtc import OPTIONS, Compiled, Nvrtc, find_nvrtc
 from proofcompute.errors import DeviceError, InputError, StorageError
 
 compiles = pytest.mark.skipif(bool(rig_nvrtc.why_not()), reason=rig_nvrtc.why_not() or "-")

@@ -13,12 +13,12 @@ from cuda_rig import why_not
 from cuda_rig.fake_cublaslt import FakeCublasLt
 from cuda_rig.fake_streams import Device, Stream
 from kernel_cases.data import floats, int8s, matrix
-from proofcompute import devices
-from proofcompute.backends.cuda import CudaKernels, cublaslt, cupy_device, probe
-from proofcompute.backends.cuda.cublaslt import CublasLt, Product, find_cublaslt
-from proofcompute.backends.cuda.cupy_device import CupyDevice
+from proofcompute.arithmetic import devices
+from proofcompute.arithmetic.backends.cuda import CudaKernels, cublaslt, cupy_device, probe
+from proofcompute.arithmetic.backends.cuda.cublaslt import CublasLt, Product, find_cublaslt
+from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
+from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.errors import DeviceError
-from proofcompute.numerics import NumpyKernels
 
 SCRATCH = np.zeros(1 << 12, np.uint8)
 

@@ -15,8 +15,8 @@ from cuda_rig.fake_cupy import MemoryPointer, MemoryPool, Module, fake_cupy
 from cuda_rig.fake_streams import CUDARuntimeError, Event, Graph, Stream
 from gpu.workload import cases_of, differences
 from kernel_cases.data import Case
-from proofcompute.backends.cuda import CudaKernels, steps
-from proofcompute.backends.cuda.cupy_device import CupyDevice
+from proofcompute.arithmetic.backends.cuda import CudaKernels, steps
+from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
 from proofcompute.errors import DeviceError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")

@@ -12,7 +12,7 @@ from benchmarks.gpu.day import faults
 from benchmarks.gpu.day.findings import Findings
 from benchmarks.gpu.day.plan import Settings
 from cuda_rig import why_not
-from proofcompute.backends.cuda import probe
+from proofcompute.arithmetic.backends.cuda import probe
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

@@ -11,10 +11,10 @@ import pytest
 import synthetic
 from cuda_rig import EmulatedDevice, why_not
 from kernel_cases.data import floats, scales
-from proofcompute.backends.cuda import CudaKernels
+from proofcompute.arithmetic.backends.cuda import CudaKernels
+from proofcompute.arithmetic.definition.memory import HOST
+from proofcompute.engine import Engine
 from proofcompute.errors import DeviceError, InputError
-from proofcompute.generation import Engine
-from proofcompute.numerics.memory import HOST
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

@@ -14,8 +14,8 @@ from cuda_rig.fake_cupy import Foreign, MemoryPool
 from cuda_rig.fake_streams import CUDARuntimeError, Device, Stream
 from cuda_rig.requests import run, several
 from kernel_cases.data import floats
-from proofcompute.backends.cuda import CudaKernels, SpreadKernels, staging
-from proofcompute.backends.cuda.cupy_device import CupyDevice
+from proofcompute.arithmetic.backends.cuda import CudaKernels, SpreadKernels, staging
+from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
 from proofcompute.errors import DeviceError, InputError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")

@@ -11,10 +11,10 @@ import pytest
 import synthetic
 from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.requests import overflowing, run
-from proofcompute.backends.cuda import CudaKernels
+from proofcompute.arithmetic.backends.cuda import CudaKernels
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import Cell, NonFiniteError, VerificationError
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Challenge
+from proofcompute.protocol.messages import Challenge
 from proofcompute.prover import RunDirectory
 from proofcompute.verifier import Verified
 

@@ -14,9 +14,9 @@ from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.device import ORDERS
 from kernel_cases import CASES, METHODS, Case, outcome
 from kernel_cases.data import draws, floats
-from proofcompute.backends.cuda import CudaKernels, products
-from proofcompute.kernels import Sampling
-from proofcompute.numerics import NumpyKernels
+from proofcompute.arithmetic.backends.cuda import CudaKernels, products
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Sampling
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

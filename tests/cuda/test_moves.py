@@ -10,8 +10,8 @@ import pytest
 
 from cuda_rig import EmulatedDevice, why_not
 from kernel_cases.data import floats, int8s
-from proofcompute.backends.cuda import Buffer, CudaKernels
-from proofcompute.backends.cuda.moves import MOST, Move, conflict
+from proofcompute.arithmetic.backends.cuda import Buffer, CudaKernels
+from proofcompute.arithmetic.backends.cuda.moves import MOST, Move, conflict
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

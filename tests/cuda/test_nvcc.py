@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proofcompute.backends.cuda import FILES, source
-from proofcompute.backends.cuda.nvrtc import OPTIONS
+from proofcompute.arithmetic.backends.cuda import FILES, source
+from proofcompute.arithmetic.backends.cuda.nvrtc import OPTIONS
 
 NVCC = shutil.which("nvcc")
 pytestmark = pytest.mark.skipif(NVCC is None, reason="nvcc is not installed")

@@ -15,7 +15,7 @@ import pytest
 
 from cuda_rig import nvrtc
 from cuda_rig.pin import ARCHITECTURES, PINNED, files_for, measure_instructions, measure_use, ptx_operations
-from proofcompute.backends.cuda import kernel_files
+from proofcompute.arithmetic.backends.cuda import kernel_files
 
 pytestmark = pytest.mark.skipif(bool(nvrtc.why_not()), reason=nvrtc.why_not() or "-")
 disassembled = pytest.mark.skipif(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cuda_rig import EmulatedDevice, why_not
-from proofcompute.backends.cuda import Buffer
-from proofcompute.backends.cuda.moves import Move, launch_arguments
+from proofcompute.arithmetic.backends.cuda import Buffer
+from proofcompute.arithmetic.backends.cuda.moves import Move, launch_arguments
 from proofcompute.errors import DeviceError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")

@@ -11,13 +11,13 @@ import synthetic
 from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.requests import together
 from model import real
-from proofcompute.backends.cuda import CudaKernels
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.backends.cuda import CudaKernels
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.errors import Cell
 from proofcompute.importers import calibration
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.messages import Request
-from proofcompute.model import Model
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Request
 from proofcompute.verifier import keygen
 
 pytestmark = [pytest.mark.model, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]

@@ -13,14 +13,14 @@ import synthetic
 from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.requests import overflowing, run, several
 from kernel_cases.data import floats, int8s
-from proofcompute.backends.cuda import CudaKernels, faults, steps
+from proofcompute.arithmetic.backends.cuda import CudaKernels, faults, steps
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.engine import Engine
 from proofcompute.errors import DeviceError, FormatError, MismatchError, NonFiniteError
-from proofcompute.generation import Engine
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.kernels import Matrix
-from proofcompute.messages import Request
-from proofcompute.model import Model
-from proofcompute.workloads import ProgramBuilder
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Request
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

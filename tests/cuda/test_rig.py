@@ -9,7 +9,7 @@ import pytest
 
 from cuda_rig import EmulatedDevice, build, why_not
 from cuda_rig.device import ORDERS
-from proofcompute.backends.cuda import Argument, Buffer
+from proofcompute.arithmetic.backends.cuda import Argument, Buffer
 from proofcompute.errors import DeviceError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")

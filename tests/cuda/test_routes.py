@@ -9,9 +9,9 @@ import pytest
 
 from cuda_rig import EmulatedDevice, why_not
 from kernel_cases.data import floats, matrix
-from proofcompute.backends.cuda import CudaKernels
+from proofcompute.arithmetic.backends.cuda import CudaKernels
+from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.errors import DeviceError, InputError
-from proofcompute.numerics import NumpyKernels
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

@@ -11,10 +11,10 @@ import synthetic
 from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.requests import overflowing, run, several, together
 from kernel_cases.data import floats
-from proofcompute.backends.cuda import CudaKernels, SpreadKernels
-from proofcompute.backends.cuda.spread import plan
+from proofcompute.arithmetic.backends.cuda import CudaKernels, SpreadKernels
+from proofcompute.arithmetic.backends.cuda.spread import plan
+from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.errors import DeviceError, InputError, NonFiniteError
-from proofcompute.kernels import Matrix
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from proofcompute.backends.cuda.sources import FILES, KERNEL
+from proofcompute.arithmetic.backends.cuda.sources import FILES, KERNEL
 
 __all__ = ["ROOT", "VARIANTS", "build", "sources", "why_not"]
 

@@ -20,9 +20,9 @@ import numpy as np
 
 from cuda_rig.build import build
 from cuda_rig.order import Order, Uses
-from proofcompute.backends.cuda.device import Argument, Buffer, Device, Window
+from proofcompute.arithmetic.backends.cuda.device import Argument, Buffer, Device, Window
+from proofcompute.arrays import Array
 from proofcompute.errors import DeviceError, InputError
-from proofcompute.kernels import Array
 
 __all__ = ["ORDERS", "EmulatedDevice"]
 
@@ -52,7 +52,7 @@ class _Memory:
 
 
 class EmulatedDevice:
-    """A :class:`proofcompute.backends.cuda.Device` without hardware.
+    """A :class:`proofcompute.arithmetic.backends.cuda.Device` without hardware.
 
     ``launches`` lists every launch that ran, with its grid; ``downloads`` and ``uploads`` the sizes in bytes
     of what crossed. ``memory`` bounds what may be allocated at a time. ``blas``: whether there is a vendor's

@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from proofcompute.backends.cuda import nvrtc
-from proofcompute.backends.cuda.libraries import nvidia_folders
-from proofcompute.backends.cuda.nvrtc import OPTIONS, Nvrtc, find_nvrtc
-from proofcompute.backends.cuda.sources import source
+from proofcompute.arithmetic.backends.cuda import nvrtc
+from proofcompute.arithmetic.backends.cuda.libraries import nvidia_folders
+from proofcompute.arithmetic.backends.cuda.nvrtc import OPTIONS, Nvrtc, find_nvrtc
+from proofcompute.arithmetic.backends.cuda.sources import source
 from proofcompute.errors import DeviceError
 
 __all__ = ["Compiled", "Used", "compiled", "disassembly", "version", "why_no_disassembler", "why_not"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cuda_rig import nvrtc
-from proofcompute.backends.cuda.cubins import files_for
+from proofcompute.arithmetic.backends.cuda.cubins import files_for
 
 __all__ = ["ARCHITECTURES", "PINNED", "files_for", "measure_instructions", "measure_use", "ptx_operations"]
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 import synthetic
-from proofcompute.generation import Session
-from proofcompute.kernels import Kernels
-from proofcompute.messages import Request
-from proofcompute.model import Model
-from proofcompute.node import Node
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.engine import Session
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Request
+from proofcompute.prover.node import Node
 
 __all__ = ["overflowing", "run", "several", "together"]
 

@@ -8,8 +8,8 @@ import pytest
 from gguf.constants import GGMLQuantizationType
 
 from cli.driver import call
-from proofcompute import supported
 from proofcompute.importers.decoder import PRECISIONS
+from proofcompute.models import supported
 from proofcompute.tokens.pretokenizers import IGNORE_MERGES, pre_tokenizer
 
 PAGE = Path(__file__).parents[2] / "docs" / "supported.md"
@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "supported.md"
 
 def test_the_page_is_made_from_the_tables() -> None:
     assert PAGE.read_text("utf-8") == supported.page(), (
-        "run: python -m proofcompute.supported > docs/supported.md"
+        "run: python -m proofcompute.models.supported > docs/supported.md"
     )
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from functools import cache
 
 import synthetic
-from proofcompute.attempts import MemoryLog
+from proofcompute.engine import Engine, Session
 from proofcompute.errors import Cell
-from proofcompute.generation import Engine, Session
-from proofcompute.messages import Challenge, Generation, Request, Terms, public_challenge
-from proofcompute.ops import encode_program
+from proofcompute.freivalds.attempts import MemoryLog
+from proofcompute.models.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
+from proofcompute.program.operations import encode_program
+from proofcompute.protocol.cells import public_challenge
+from proofcompute.protocol.messages import Challenge, Generation, Request, Terms
 from proofcompute.verifier import Key
-from proofcompute.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
 PUBLIC_CELLS = 3
 

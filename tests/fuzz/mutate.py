@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any, TypeAlias
 
-from proofcompute import wire
+from proofcompute.encoding import wire
 
 Tree: TypeAlias = Any
 """What ``wire.decode`` gives (int, bytes, str, tuple), and :class:`Raw`."""

@@ -14,14 +14,15 @@ from fuzz import honest
 from fuzz.harness import allowed, drive, peak
 from fuzz.mutate import Raw, emit, get, head, mutant, parse, paths, put
 from fuzz.test_verify import check_private, check_public, framed, mutated_opening
-from proofcompute import hashing, wire
+from proofcompute.commitments import hashing
+from proofcompute.encoding import wire
 from proofcompute.errors import InputError, VerificationError
-from proofcompute.interpreter import needs
 from proofcompute.limits import KIB, MAX_OPENING_PART, MIB
-from proofcompute.messages import Challenge, OpeningEnd, OpeningHead, Part, Receipt, Request
-from proofcompute.ops import decode_program
+from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.program.operations import decode_program
+from proofcompute.protocol.messages import Challenge, OpeningEnd, OpeningHead, Part, Receipt, Request
+from proofcompute.protocol.needs import needs
 from proofcompute.verifier import Key
-from proofcompute.vocabulary import Vocabulary
 
 
 def decode_head(data: bytes) -> OpeningHead:

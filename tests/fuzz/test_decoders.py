@@ -13,30 +13,22 @@ import synthetic
 from fuzz import honest
 from fuzz.harness import LONG, SHARES, drive, survives
 from fuzz.mutate import Tree, emit, get, mutant, mutate_bytes, mutate_tree, parse, paths, put
-from proofcompute import hashing, wire
-from proofcompute.attempts import RECORD, write_records
-from proofcompute.card import ModelCard
+from proofcompute.arithmetic.definition.bitpack import unpack
+from proofcompute.commitments import hashing
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding import wire
 from proofcompute.errors import InputError
-from proofcompute.field import P31
-from proofcompute.hint import Claim
-from proofcompute.interpreter import Needs, needs
-from proofcompute.messages import (
-    Challenge,
-    OpeningEnd,
-    OpeningHead,
-    Part,
-    Receipt,
-    Request,
-    Terms,
-    check_hint,
-    pack_set,
-)
-from proofcompute.numerics.bitpack import unpack
-from proofcompute.ops import decode_program, encode_program
-from proofcompute.program import Site
-from proofcompute.signing import NodeIdentity
+from proofcompute.freivalds.attempts import RECORD, write_records
+from proofcompute.freivalds.field import P31
+from proofcompute.freivalds.hint import Claim
+from proofcompute.freivalds.product import Site
+from proofcompute.models.card import ModelCard
+from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.program.operations import decode_program, encode_program
+from proofcompute.protocol.hints import check_hint, pack_set
+from proofcompute.protocol.messages import Challenge, OpeningEnd, OpeningHead, Part, Receipt, Request, Terms
+from proofcompute.protocol.needs import Needs, needs
 from proofcompute.verifier import Key
-from proofcompute.vocabulary import Vocabulary
 
 HONEST: dict[str, Any] = {
     "request": (honest.requests, Request.decode, Request.encode),

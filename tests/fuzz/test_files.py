@@ -17,8 +17,8 @@ from fuzz.harness import attempt, drive
 from fuzz.mutate import BOUNDARIES, mutant, mutate_bytes
 from proofcompute.errors import FormatError, InputError, MismatchError, ProofcomputeError
 from proofcompute.limits import KIB
-from proofcompute.messages import Receipt
-from proofcompute.model import Model
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Receipt
 from proofcompute.prover import RunDirectory, make_receipt
 
 DTYPES = (

@@ -11,8 +11,8 @@ import pytest
 
 from oracle import make_message_vectors
 from proofcompute import errors
-from proofcompute.messages import Challenge, OpeningHead, Receipt, Request, Terms
-from proofcompute.signing import signature_holds
+from proofcompute.commitments.signing import signature_holds
+from proofcompute.protocol.messages import Challenge, OpeningHead, Receipt, Request, Terms
 
 FILE = Path(__file__).parents[1] / "vectors" / "messages.json"
 VECTORS = json.loads(FILE.read_text())

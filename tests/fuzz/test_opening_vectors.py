@@ -10,8 +10,8 @@ import pytest
 
 from oracle import make_opening_vectors
 from proofcompute import errors
-from proofcompute.messages import OpeningEnd, frame_digest, frames_digest
-from proofcompute.signing import signature_holds
+from proofcompute.commitments.signing import signature_holds
+from proofcompute.protocol.messages import OpeningEnd, frame_digest, frames_digest
 
 FILE = Path(__file__).parents[1] / "vectors" / "openings.json"
 VECTORS = json.loads(FILE.read_text())

@@ -16,13 +16,13 @@ import synthetic
 from fuzz.harness import attempt, drive, survives
 from fuzz.mutate import mutant, mutate_bytes
 from fuzz.test_verify import framed, mutated_opening
+from proofcompute.arrays import Array
 from proofcompute.errors import InputError, VerificationError
-from proofcompute.kernels import Array
-from proofcompute.workloads.job import product_request, prove_product
-from proofcompute.workloads.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
-from proofcompute.workloads.proof import ProductProof
-from proofcompute.workloads.result import ProductVerified
-from proofcompute.workloads.verifying import verify_rows
+from proofcompute.jobs.job import product_request, prove_product
+from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
+from proofcompute.jobs.proof import ProductProof
+from proofcompute.jobs.result import ProductVerified
+from proofcompute.jobs.verifying import verify_rows
 
 DEVICE = "numpy"
 

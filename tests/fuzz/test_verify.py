@@ -19,21 +19,15 @@ from fuzz import honest
 from fuzz.harness import attempt, drive
 from fuzz.mutate import emit, mutant, mutate_bytes, mutate_tree, parse, put
 from fuzz.test_decoders import mutated_key
-from proofcompute import hashing, wire
+from proofcompute.arithmetic.definition.bitpack import unpack
+from proofcompute.commitments import hashing
+from proofcompute.encoding import wire
 from proofcompute.errors import InputError, ProofcomputeError, VerificationError
 from proofcompute.limits import MAX_RECEIPT
-from proofcompute.messages import (
-    Challenge,
-    OpeningEnd,
-    Receipt,
-    Request,
-    check_terms,
-    draw_cells,
-    public_challenge,
-)
-from proofcompute.numerics.bitpack import unpack
+from proofcompute.protocol.cells import draw_cells, public_challenge
+from proofcompute.protocol.messages import Challenge, OpeningEnd, Receipt, Request, check_terms
+from proofcompute.protocol.trace import group_seal, trace_root
 from proofcompute.prover import StoredTrace
-from proofcompute.trace import group_seal, trace_root
 from proofcompute.verifier import Key, Verified, check_receipt, verify, verify_public
 
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493

@@ -11,9 +11,9 @@ import synthetic
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.kernels import QUICK
 from cuda_rig import EmulatedDevice, why_not
-from proofcompute.backends.cuda import CudaKernels
-from proofcompute.generation import Session
-from proofcompute.kernels import Kernels
+from proofcompute.arithmetic.backends.cuda import CudaKernels
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.engine import Session
 
 UNITS = {"hashing": "GB/s", "product": "TOPS", "Freivalds": "GB/s", "commit": "%"}
 
@@ -59,7 +59,7 @@ def test_measures_on_the_emulated_device() -> None:
 def test_without_a_device_the_command_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from proofcompute.backends.cuda import probe as probing
+    from proofcompute.arithmetic.backends.cuda import probe as probing
 
     monkeypatch.setattr(probing, "probe", lambda: probing.Probe((), 0, "no driver"))
     assert gpu.main(["-o", str(tmp_path / "x.json")]) == 2

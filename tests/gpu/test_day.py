@@ -14,7 +14,7 @@ from benchmarks.gpu.day.__main__ import main
 from benchmarks.gpu.day.findings import Findings
 from benchmarks.gpu.day.plan import STEPS, Settings
 from cuda_rig import why_not
-from proofcompute.backends.cuda import probe
+from proofcompute.arithmetic.backends.cuda import probe
 
 rig = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 EMULATED = ["--device", "emulated", "--few"]

@@ -9,9 +9,9 @@ from gpu.test_gpu import ON_ARRAYS
 from gpu.workload import cases_of, differences, everything
 from kernel_cases import METHODS
 from kernel_cases.data import Case
-from proofcompute.backends.cuda import CudaKernels
-from proofcompute.kernels import F32
-from proofcompute.numerics import NumpyKernels
+from proofcompute.arithmetic.backends.cuda import CudaKernels
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arrays import F32
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -40,6 +40,8 @@ def test_a_selection_is_spread() -> None:
 
 
 def test_every_method_of_device_arrays_is_checked() -> None:
-    arrays = pytest.importorskip("proofcompute.backends.numba_cuda", reason="numba-cuda is not installed")
+    arrays = pytest.importorskip(
+        "proofcompute.arithmetic.backends.numba_cuda", reason="numba-cuda is not installed"
+    )
     methods = {m for m in METHODS if hasattr(arrays.DeviceArrays, m)}
     assert methods == set(ON_ARRAYS)

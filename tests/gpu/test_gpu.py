@@ -18,11 +18,11 @@ from gpu.workload import cases_of, differences, receipts
 from kernel_cases import METHODS
 from kernel_cases.data import floats
 from model.real import english, model, request
-from proofcompute.backends.cuda.libraries import nvidia_folders
-from proofcompute.devices import device_arrays, kernels_for, survey
-from proofcompute.kernels import Kernels
-from proofcompute.node import Node
-from proofcompute.signing import NodeIdentity
+from proofcompute.arithmetic.backends.cuda.libraries import nvidia_folders
+from proofcompute.arithmetic.devices import device_arrays, kernels_for, survey
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.prover.node import Node
 
 pytestmark = pytest.mark.gpu
 
@@ -42,8 +42,8 @@ def test_equals_the_definition(method: str) -> None:
 
 
 def test_the_route_without_tensor_cores() -> None:
-    from proofcompute.backends.cuda import CudaKernels
-    from proofcompute.backends.cuda.cupy_device import CupyDevice
+    from proofcompute.arithmetic.backends.cuda import CudaKernels
+    from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
 
     device = CupyDevice()
     device.capability = 75  # what chooses the route; the machine code is the device's own

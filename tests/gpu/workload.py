@@ -15,8 +15,8 @@ from typing import Any
 import synthetic
 from kernel_cases import CASES, METHODS, outcome
 from kernel_cases.data import Case
-from proofcompute.kernels import Kernels
-from proofcompute.numerics import NumpyKernels
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Kernels
 
 PER_METHOD = 4
 
@@ -66,8 +66,8 @@ def everything(kernels: Kernels, say: Callable[[str], object] = print, most: int
 
 
 if __name__ == "__main__":
-    from proofcompute.backends.cuda import CudaKernels
-    from proofcompute.backends.cuda.cupy_device import CupyDevice
+    from proofcompute.arithmetic.backends.cuda import CudaKernels
+    from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
 
     count = int(sys.argv[1]) if len(sys.argv) > 1 else PER_METHOD
     raise SystemExit(1 if everything(CudaKernels(CupyDevice(pooled=False)), most=count) else 0)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import synthetic
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arrays import F32
 from proofcompute.errors import NonFiniteError
 from proofcompute.importers import calibration
 from proofcompute.importers.checkpoint import Checkpoint, Decoder
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.importers.smoothing import SAMPLE, column_scales, total
-from proofcompute.kernels import F32
-from proofcompute.vocabulary import NORMAL, Vocabulary
+from proofcompute.models.vocabulary import NORMAL, Vocabulary
 
 WIDE = replace(synthetic.DECODER, qkv_bias=True, tied=False, kv_heads=2, heads=4)
 

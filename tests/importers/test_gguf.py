@@ -25,7 +25,7 @@ from proofcompute.errors import (
     UnsupportedError,
 )
 from proofcompute.importers import located, open_gguf, packaged_smollm2
-from proofcompute.supported import STORAGE_TYPES
+from proofcompute.models.supported import STORAGE_TYPES
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tied": {},

@@ -13,8 +13,8 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 
 from proofcompute.errors import UnsupportedError
 from proofcompute.importers import open_gguf
+from proofcompute.models.vocabulary import Vocabulary, byte_alphabet
 from proofcompute.tokens import Tokenizer
-from proofcompute.vocabulary import Vocabulary, byte_alphabet
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 

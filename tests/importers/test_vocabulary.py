@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofcompute import wire
+from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError
 from proofcompute.limits import MAX_TOKEN, MAX_TOKENIZER
-from proofcompute.tokens import Tokenizer
-from proofcompute.vocabulary import (
+from proofcompute.models.vocabulary import (
     BYTE,
     CONTROL,
     NORMAL,
@@ -24,6 +23,7 @@ from proofcompute.vocabulary import (
     Vocabulary,
     byte_alphabet,
 )
+from proofcompute.tokens import Tokenizer
 
 BPE = Vocabulary(
     kind="bpe",
@@ -152,10 +152,10 @@ def test_refuses_inconsistency(name: str) -> None:
 
 
 def test_limits_on_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proofcompute.vocabulary.MAX_VOCABULARY", 10)
+    monkeypatch.setattr("proofcompute.models.vocabulary.MAX_VOCABULARY", 10)
     with pytest.raises(LimitError, match="11 tokens"):
         dataclasses.replace(BPE)
-    monkeypatch.setattr("proofcompute.vocabulary.MAX_VOCABULARY", 11)
+    monkeypatch.setattr("proofcompute.models.vocabulary.MAX_VOCABULARY", 11)
     with pytest.raises(LimitError, match="12 merges"):
         dataclasses.replace(BPE, merges=((1, 2),) * 12)
 

@@ -12,7 +12,7 @@ from gguf.constants import GGMLQuantizationType
 from importers.gguf_writer import ARRAY, F32, GgufFile, Stored, Typed
 from proofcompute.importers.checkpoint import Decoder, Rope, tensor_shapes
 from proofcompute.importers.gguf import stored_name
-from proofcompute.vocabulary import CONTROL, NORMAL, USER_DEFINED, byte_alphabet
+from proofcompute.models.vocabulary import CONTROL, NORMAL, USER_DEFINED, byte_alphabet
 
 CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 USER = "<tool>"

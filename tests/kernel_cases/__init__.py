@@ -1,4 +1,4 @@
-"""Cases for every method of ``proofcompute.kernels.Kernels``, through which each backend is run.
+"""Cases for every method of ``proofcompute.arithmetic.kernels.Kernels``, through which each backend is run.
 
 ``CASES`` is the list; ``outcome(kernels, case)`` gives what a backend makes of one, as a value that can be
 compared: dtype, shape and bytes of each result, or the type of the error raised. Two backends are equal if
@@ -13,8 +13,8 @@ import numpy as np
 
 from kernel_cases import attending, checks, hints, moving, opened, products, rows, sampling
 from kernel_cases.data import Case
+from proofcompute.arithmetic.kernels import Matrix, Norm
 from proofcompute.errors import ProofcomputeError
-from proofcompute.kernels import Matrix, Norm
 
 __all__ = ["CASES", "METHODS", "Case", "outcome"]
 

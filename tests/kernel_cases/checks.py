@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kernel_cases.data import Case, columns, floats, full, int8s, int32s, integers, octets, rng_of
 from proofcompute.errors import InputError, UnsupportedError
-from proofcompute.field import P31, P61
+from proofcompute.freivalds.field import P31, P61
 
 
 def _tags(count: int, size: int) -> list[bytes]:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import F32, I8
 from proofcompute.errors import ProofcomputeError
-from proofcompute.field import P31
-from proofcompute.kernels import F32, I8, Matrix
+from proofcompute.freivalds.field import P31
 
 Args = tuple[Any, ...]
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from kernel_cases.data import Case, columns, floats, full, int8s, octets, scales
-from proofcompute import field, freivalds
+from proofcompute.arithmetic.definition import NumpyKernels, bitpack
 from proofcompute.errors import FormatError, InputError
-from proofcompute.field import P31
-from proofcompute.hint import Claim, Hint
-from proofcompute.numerics import NumpyKernels, bitpack
-from proofcompute.program import Site
+from proofcompute.freivalds import field
+from proofcompute.freivalds.claims import claims as freivalds_claims
+from proofcompute.freivalds.field import P31
+from proofcompute.freivalds.hint import Claim, Hint
+from proofcompute.freivalds.product import Site
 
 
 def cases() -> Iterator[Case]:
@@ -125,7 +126,7 @@ def _product(n: int, d: int, limbs: int, w_limbs: int, together: bool, wrong: bo
     """A product of m = 37 channels."""
     q, w = int8s(limbs, n, d), int8s(w_limbs, 37, d)
     squares = [1 if together else 1 << 60] * w_limbs
-    claims = freivalds.claims(Site("w", 37, d, limbs, w_limbs), q, squares, NumpyKernels())
+    claims = freivalds_claims(Site("w", 37, d, limbs, w_limbs), q, squares, NumpyKernels())
     s = columns(2, 37)
     sets = []
     for c in claims:

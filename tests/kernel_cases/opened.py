@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kernel_cases.data import Case, floats, octets
+from proofcompute.commitments.hashing import nodes_needed
 from proofcompute.errors import InputError, UnsupportedError
-from proofcompute.hashing import nodes_needed
 
 _EDGES = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4028235e38, -3.4028235e38)
 

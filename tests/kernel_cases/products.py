@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernel_cases.data import KINDS, SHAPES, Args, Case, floats, full, int8s, matrix, rng_of, scales, spoilt
+from proofcompute.arithmetic.kernels import Gated, Norm
+from proofcompute.arrays import F32
 from proofcompute.errors import NonFiniteError
-from proofcompute.kernels import F32, Gated, Norm
 
 
 def cases() -> Iterator[Case]:

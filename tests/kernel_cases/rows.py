@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernel_cases.data import KINDS, SHAPES, Case, floats, int8s, spoilt
+from proofcompute.arrays import F32
 from proofcompute.errors import InputError, NonFiniteError
-from proofcompute.kernels import F32
 
 ROW_KINDS = (*KINDS, "unbounded")
 

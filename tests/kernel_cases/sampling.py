@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernel_cases.data import Args, Case, draws, floats, rng_of, spoilt
+from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arrays import F32
 from proofcompute.errors import InputError, NonFiniteError
-from proofcompute.kernels import F32, Sampling
 
 
 def _logits(v: int, kind: str = "spread") -> F32:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.importers.gguf import open_gguf
-from proofcompute.messages import Generation, Request
-from proofcompute.model import Model
-from proofcompute.node import Answer, Node
-from proofcompute.signing import NodeIdentity
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Generation, Request
+from proofcompute.prover.node import Answer, Node
 from proofcompute.tokens import Tokenizer
 from proofcompute.verifier import Key, keygen
 

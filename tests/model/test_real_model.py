@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks.quality import canonical_logits, compare, float_logits
 from model import real
-from proofcompute.auditor import Auditor
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.engine import Engine
 from proofcompute.errors import Cell
-from proofcompute.generation import Engine
+from proofcompute.verifier.auditor import Auditor
 
 pytestmark = pytest.mark.model
 
@@ -50,7 +50,7 @@ def test_quality(
 
 def test_two_processes_compile_the_same_model_id(smollm2_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from proofcompute.devices import kernels_for;"
+        "import sys; from pathlib import Path; from proofcompute.arithmetic.devices import kernels_for;"
         "from proofcompute.importers.gguf import open_gguf;"
         "from proofcompute.importers.decoder import compile_decoder;"
         "c = open_gguf(Path(sys.argv[1]));"

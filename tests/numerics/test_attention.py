@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from proofcompute.arithmetic.definition.attention import allowed_positions, attention, mix, softmax_terms
+from proofcompute.arrays import F32
 from proofcompute.errors import EmptyRowError, InputError, NonFiniteError
-from proofcompute.kernels import F32
-from proofcompute.numerics.attention import allowed_positions, attention, mix, softmax_terms
 
 H, HK, DH, T = 4, 2, 8, 50
 SCALE = np.float32(0.35355338)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proofcompute.arithmetic.definition.bitpack import pack, packed_size, unpack
 from proofcompute.errors import FormatError, InputError
-from proofcompute.numerics.bitpack import pack, packed_size, unpack
 
 
 @given(st.integers(1, 32), st.data())

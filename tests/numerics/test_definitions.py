@@ -9,10 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proofcompute.arithmetic.definition import (
+    NumpyKernels,
+    canonical_max,
+    check_platform,
+    elementwise,
+    to_int32,
+    tree_sum,
+)
+from proofcompute.arithmetic.definition.products import LARGEST, linear, product, quantise, rescale
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import F32
 from proofcompute.errors import DeviceError, InputError, LimitError, NonFiniteError
-from proofcompute.kernels import F32, Matrix, product_sets
-from proofcompute.numerics import NumpyKernels, canonical_max, check_platform, elementwise, to_int32, tree_sum
-from proofcompute.numerics.products import LARGEST, linear, product, quantise, rescale
+from proofcompute.freivalds.product import product_sets
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

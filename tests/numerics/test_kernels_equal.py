@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kernel_cases import CASES, METHODS, Case, outcome
-from proofcompute.kernels import Kernels
-from proofcompute.numerics import NumpyKernels
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Kernels
 
 FAST = ["numba"]
 PLACES = set("array host local weight zeros put rope_rows step spread lead each aside".split())
@@ -20,7 +20,7 @@ PLACES = set("array host local weight zeros put rope_rows step spread lead each 
 @cache
 def backend(name: str) -> Any:
     if name == "numba":
-        from proofcompute.backends.numba import NumbaKernels
+        from proofcompute.arithmetic.backends.numba import NumbaKernels
 
         return NumbaKernels()
     return NumpyKernels()
@@ -68,7 +68,7 @@ def test_states_its_name(name: str) -> None:
 
 def test_hints_in_parts_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many threads as rows: no part may depend on the rows of others."""
-    from proofcompute.backends.numba import hints, threads
+    from proofcompute.arithmetic.backends.numba import hints, threads
 
     monkeypatch.setattr(hints, "_PART", 1)
     monkeypatch.setattr(threads, "size", lambda: 12)

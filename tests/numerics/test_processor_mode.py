@@ -17,16 +17,18 @@ import proofcompute as pc
 import synthetic
 from numerics import processor_mode
 from numerics.processor_mode import NAMES, mode
-from proofcompute import numerics
-from proofcompute.backends.numba import NumbaKernels, threads
+from proofcompute.arithmetic import definition as numerics
+from proofcompute.arithmetic.backends.numba import NumbaKernels, threads
+from proofcompute.arithmetic.ieee import require_ieee
+from proofcompute.engine import Engine
 from proofcompute.errors import DeviceError
-from proofcompute.generation import Engine
-from proofcompute.ieee import require_ieee
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.messages import Challenge, public_challenge
+from proofcompute.jobs import ProductKey, float_bound, matmul, verify_product
+from proofcompute.jobs.floating import FloatCheck
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.protocol.cells import public_challenge
+from proofcompute.protocol.messages import Challenge
 from proofcompute.verifier import keygen, verify_public
-from proofcompute.workloads import ProductKey, ProgramBuilder, float_bound, matmul, verify_product
-from proofcompute.workloads.floating import FloatCheck
 
 pytestmark = pytest.mark.skipif(not NAMES, reason="nobody has said how to change this processor's mode")
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proofcompute.arithmetic.definition import check_sampling
+from proofcompute.arithmetic.definition.sampler import penalise, sample, weights
+from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arrays import F32
 from proofcompute.errors import InputError
-from proofcompute.kernels import F32, Sampling
-from proofcompute.numerics import check_sampling
-from proofcompute.numerics.sampler import penalise, sample, weights
 
 NONE = np.zeros(0, dtype=np.int64)
 DRAWS = st.integers(0, 2**128 - 1) | st.sampled_from([0, 2**128 - 1])

@@ -9,10 +9,21 @@ import mpmath
 import numpy as np
 import pytest
 
-from proofcompute import numerics
+from proofcompute.arithmetic import definition as numerics
+from proofcompute.arithmetic.definition import (
+    cos,
+    erf,
+    exp,
+    log,
+    power,
+    rope_frequencies,
+    rope_table,
+    sigmoid,
+    sin,
+    tanh,
+)
+from proofcompute.arrays import F32
 from proofcompute.errors import ExecutionError
-from proofcompute.kernels import F32
-from proofcompute.numerics import cos, erf, exp, log, power, rope_frequencies, rope_table, sigmoid, sin, tanh
 
 BOUND = 2.0
 

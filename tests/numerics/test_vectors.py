@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from kernel_cases.data import draws
-from proofcompute import numerics
+from proofcompute.arithmetic import definition as numerics
+from proofcompute.arithmetic.definition import NumpyKernels, tree_sum
+from proofcompute.arithmetic.definition.bitpack import unpack
+from proofcompute.arithmetic.kernels import Matrix, Sampling
+from proofcompute.arrays import F32
 from proofcompute.errors import ExecutionError, FormatError
-from proofcompute.kernels import F32, Matrix, Sampling
-from proofcompute.numerics import NumpyKernels, tree_sum
-from proofcompute.numerics.bitpack import unpack
 
 TESTS = Path(__file__).parents[1]
 VECTORS = TESTS / "vectors" / "numerics.json"

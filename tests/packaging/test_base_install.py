@@ -13,7 +13,7 @@ import pytest
 
 import synthetic
 from cuda_rig import ROOT
-from proofcompute.extras import EXTRA_OF, lacking
+from proofcompute.errors.extras import EXTRA_OF, lacking
 from proofcompute.verifier import write_key
 
 EXTRA = ("tokenizers", "gguf", "jinja2", "huggingface_hub", "requests", "matplotlib")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from cuda_rig import ROOT, sources
-from proofcompute.backends.cuda import FILES, kernel_files, source
+from proofcompute.arithmetic.backends.cuda import FILES, kernel_files, source
 
 pytest.importorskip("hatchling", reason="hatchling is not installed (extra test)")
 pytest.importorskip("editables", reason="editables is not installed (extra test)")
@@ -85,7 +85,7 @@ def check(home: Path, install: Path, *addsitedir: Path) -> str:
 
 def test_a_wheel_holds_the_sources_once(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    inside = "proofcompute/backends/cuda/sources/"
+    inside = "proofcompute/arithmetic/backends/cuda/sources/"
     assert sorted(n.removeprefix(inside) for n in names if n.startswith(inside)) == sorted(sources())
     assert [n for n in names if n.endswith((".cu", ".cuh")) and not n.startswith(inside)] == []
     assert [n for n in names if n.startswith(("tests/", "benchmarks/"))] == []

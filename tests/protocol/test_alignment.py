@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import synthetic
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.kernels import Kernels
-from proofcompute.node import Node
 from proofcompute.prover import RunDirectory
+from proofcompute.prover.node import Node
 from proofcompute.verifier import keygen
 
 

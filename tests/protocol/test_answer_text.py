@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import proofcompute
 import synthetic
 from proofcompute.errors import InputError
-from proofcompute.generation import AnswerText, answer_text, stop_reason
-from proofcompute.messages import Generation
-from proofcompute.vocabulary import CONTROL, NORMAL, Vocabulary
+from proofcompute.models.vocabulary import CONTROL, NORMAL, Vocabulary
+from proofcompute.protocol.answer import AnswerText, answer_text
+from proofcompute.protocol.messages import Generation
+from proofcompute.protocol.stop import stop_reason
 
 BYTES = Vocabulary(
     kind="bpe",

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import synthetic
-from proofcompute import attempts
-from proofcompute.attempts import RECORD, FileLog, MemoryLog, read_records, write_records
+from proofcompute.encoding.files import exclusive
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, StorageError
-from proofcompute.files import exclusive
+from proofcompute.freivalds import attempts
+from proofcompute.freivalds.attempts import RECORD, FileLog, MemoryLog, read_records, write_records
 from proofcompute.verifier import Key
 from proofcompute.verifier.partial import _is_finished
 

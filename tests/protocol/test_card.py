@@ -9,7 +9,7 @@ import pytest
 
 import proofcompute as pc
 import synthetic
-from proofcompute import wire
+from proofcompute.encoding import wire
 from proofcompute.verifier import check_card
 
 

@@ -12,12 +12,13 @@ import pytest
 
 import proofcompute as pc
 import synthetic
+from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import MismatchError, VerificationError
-from proofcompute.messages import Challenge, Generation, public_challenge
-from proofcompute.signing import NodeIdentity
-from proofcompute.statement import draws
+from proofcompute.jobs.job import product_request, prove_product
+from proofcompute.protocol.cells import public_challenge
+from proofcompute.protocol.messages import Challenge, Generation
+from proofcompute.protocol.statement import draws
 from proofcompute.verifier import verify_public
-from proofcompute.workloads.job import product_request, prove_product
 
 STRANGER = NodeIdentity(bytes([1] * 32))
 TERMS = pc.Terms.of(synthetic.NODE, base=2, rate=100, retention=3600)
@@ -63,7 +64,7 @@ def test_end_tokens_can_be_ignored() -> None:
     """The run goes on after one, and stops where it does otherwise: at a stop string or at the length."""
     vocabulary = synthetic.vocabulary()
     rule = Generation(4, stops=("ab",), ignore_end=True)
-    from proofcompute.generation import check_answer, stop_reason
+    from proofcompute.protocol.stop import check_answer, stop_reason
 
     assert stop_reason(rule, [257], vocabulary) is None
     assert stop_reason(replace(rule, ignore_end=False), [257], vocabulary) == "end"

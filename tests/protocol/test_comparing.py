@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from proofcompute.errors import Cell, VerificationError
-from proofcompute.program import Span
-from proofcompute.statement import Statement
+from proofcompute.program.types import Span
+from proofcompute.protocol.statement import Statement
 from proofcompute.verifier.sources import OpenedRows
 
 NAN = np.float32(np.nan)

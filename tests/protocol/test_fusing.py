@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import synthetic
-from proofcompute import interpreter
+from proofcompute.engine import Engine
 from proofcompute.errors import NonFiniteError
-from proofcompute.generation import Engine
-from proofcompute.ops import Add, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Split
-from proofcompute.ops.fused import FusedHeads, FusedLinear, fuse
-from proofcompute.program import Op, Step
+from proofcompute.program import interpreter
+from proofcompute.program.operations import Add, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Split
+from proofcompute.program.operations.fused import FusedHeads, FusedLinear, fuse
+from proofcompute.program.types import Op, Step
 
 
 def step(name: str, op: Op, inputs: str, outputs: str, kept: str = "") -> Step:

@@ -25,9 +25,9 @@ from proofcompute import (
     check_terms,
 )
 from proofcompute.errors import InputError
-from proofcompute.given import given, path_of
-from proofcompute.messages import Generation, Request
-from proofcompute.model import Model
+from proofcompute.errors.arguments import given, path_of
+from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import chat_request, text_request
 from proofcompute.verifier import Key, write_key
 

@@ -10,23 +10,25 @@ import numpy as np
 import pytest
 
 import synthetic
-from proofcompute import wire
-from proofcompute.auditor import Auditor
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.definition.bitpack import unpack
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import F32, I8, I32
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding import wire
 from proofcompute.errors import VerificationError
-from proofcompute.freivalds import claims, largest_squares
-from proofcompute.hint import Claim
-from proofcompute.kernels import F32, I8, I32, Matrix
+from proofcompute.freivalds.claims import claims, largest_squares
+from proofcompute.freivalds.hint import Claim
+from proofcompute.freivalds.product import Site
 from proofcompute.limits import MAX_ACCUMULATOR
-from proofcompute.messages import Receipt, Request, encode_hint, pack_set
-from proofcompute.model import Model
-from proofcompute.node import Node
-from proofcompute.numerics.bitpack import unpack
-from proofcompute.program import Site
-from proofcompute.signing import NodeIdentity
-from proofcompute.source import Recorded
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.models.model import Model
+from proofcompute.program.source import Recorded
+from proofcompute.protocol.hints import encode_hint, pack_set
+from proofcompute.protocol.messages import Receipt, Request
+from proofcompute.prover.node import Node
 from proofcompute.verifier import Verified, keygen
-from proofcompute.workloads import ProgramBuilder
+from proofcompute.verifier.auditor import Auditor
 
 FAST, SLOW = kernels_for("auto"), kernels_for("numpy")
 WIDTH, OUT, ROWS = 600, 5, 3
@@ -68,8 +70,8 @@ def test_claims_add_up_to_the_product(d: int, w_limbs: int) -> None:
         q = rng.integers(-spread, spread + 1, (2, 3, d)).astype(np.int8)
         w = Matrix(rng.integers(-128, 128, (w_limbs, 4, d)).astype(np.int8), np.ones(4, np.float32))
         site = Site("w", 4, d, 2, w_limbs)
-        squares = largest_squares(w, FAST)
-        assert squares == largest_squares(w, SLOW)
+        squares = largest_squares(w.q, FAST)
+        assert squares == largest_squares(w.q, SLOW)
         assert squares == tuple(int((limb.astype(np.int64) ** 2).sum(axis=1).max()) for limb in w.q)
         made = claims(site, q, squares, FAST)
         assert made == claims(site, q, squares, SLOW)
@@ -87,7 +89,7 @@ def _whole(limbs: I8) -> np.ndarray:
 
 
 def _accumulators(q: I8, w: Matrix) -> I32:
-    from proofcompute.kernels import product_sets
+    from proofcompute.freivalds.product import product_sets
 
     sets = product_sets(q.shape[2], len(q), len(w.q))
     return np.stack([FAST.product(q[i, :, a:b].copy(), w.q[j, :, a:b].copy()) for a, b, i, j, _ in sets])

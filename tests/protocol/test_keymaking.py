@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import synthetic
-from proofcompute import wire
-from proofcompute.card import Weight
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, MismatchError
-from proofcompute.kernels import Matrix
-from proofcompute.modelfile import ModelFile
+from proofcompute.models.card import Weight
+from proofcompute.models.file import ModelFile
 from proofcompute.verifier import Key, keygen, write_key
 from proofcompute.verifier.partial import PartialKey, partial_path
 from protocol.unfinished_keys import SEED, WEIGHTS, Reader, Stopped, interrupted, make

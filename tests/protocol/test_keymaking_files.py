@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import synthetic
-from proofcompute.card import Weight
 from proofcompute.errors import InputError, StorageError
+from proofcompute.models.card import Weight
 from proofcompute.verifier import keygen
 from proofcompute.verifier.partial import partial_path
 from protocol.unfinished_keys import SEED, WEIGHTS, Reader, interrupted, make

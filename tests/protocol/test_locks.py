@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fuzz import honest
+from proofcompute.encoding.files import exclusive
 from proofcompute.errors import InputError, StorageError
-from proofcompute.files import exclusive
 from proofcompute.prover import RunDirectory
 
 HOLD = """
@@ -107,7 +107,7 @@ def test_a_system_without_the_modules_of_posix_imports_everything() -> None:
     """They are asked for where they are needed, and by nothing else."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('fcntl', 'grp', 'pwd', 'resource')))\n"
-        "import proofcompute, proofcompute.cli.app, proofcompute.workloads, proofcompute.importers\n"
+        "import proofcompute, proofcompute.cli.app, proofcompute.jobs, proofcompute.importers\n"
         "[getattr(proofcompute, name) for name in proofcompute.__all__]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

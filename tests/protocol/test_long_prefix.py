@@ -12,30 +12,25 @@ import pytest
 
 import synthetic
 from adversary.forger import NODE, Forgery, _Rows, commit, unchanged
-from proofcompute.auditor import Auditor
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.errors import Cell, VerificationError
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.interpreter import GroupRows, run
 from proofcompute.limits import MAX_OPENING_PART, MIB
-from proofcompute.messages import (
-    Challenge,
-    Claim,
-    OpeningHead,
-    Receipt,
-    all_cells,
-    cut,
-    draw_cells,
-    most_bytes,
-)
-from proofcompute.messages.pieces import PIECE
-from proofcompute.model import Model
-from proofcompute.node import Node
-from proofcompute.program import Span
-from proofcompute.source import ComputeProducts, Source
-from proofcompute.trace import Trace, group_seal, trace_root
+from proofcompute.models.model import Model
+from proofcompute.program.interpreter import run
+from proofcompute.program.source import ComputeProducts, Source
+from proofcompute.program.types import Span
+from proofcompute.protocol.cells import all_cells, draw_cells
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Challenge, OpeningHead, Receipt
+from proofcompute.protocol.needs import GroupRows
+from proofcompute.protocol.openable import most_bytes
+from proofcompute.protocol.pieces import PIECE, cut
+from proofcompute.protocol.trace import Trace, group_seal, trace_root
+from proofcompute.prover.node import Node
 from proofcompute.verifier import keygen
+from proofcompute.verifier.auditor import Auditor
 
 WIDE = Decoder(
     layers=1,

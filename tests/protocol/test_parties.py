@@ -11,9 +11,9 @@ import pytest
 
 import proofcompute as pc
 import synthetic
-from proofcompute.auditor import Cells
-from proofcompute.kernels import Matrix
-from proofcompute.messages import Challenge
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.protocol.messages import Challenge
+from proofcompute.verifier.auditor import Cells
 from protocol.parties import auditor, node, request
 
 

@@ -9,8 +9,10 @@ import pytest
 import synthetic
 from proofcompute.bench.subject import Finished, Subject, network, sample_request
 from proofcompute.limits import MAX_CELL_ROWS, MIB
-from proofcompute.messages import all_cells, challenge, row_bytes
-from proofcompute.workloads import ProgramBuilder
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.protocol.cells import all_cells
+from proofcompute.protocol.messages import challenge
+from proofcompute.protocol.openable import row_bytes
 
 ROWS = 600
 

@@ -12,16 +12,17 @@ import pytest
 
 import proofcompute as pc
 import synthetic
-from proofcompute import interpreter, liveness
+from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.encoding.wire import f32_bits
 from proofcompute.errors import Cell, FormatError, LimitError
 from proofcompute.importers.decoder import compile_decoder
-from proofcompute.kernels import Sampling
 from proofcompute.limits import MAX_CELL_MEMORY, MAX_CELL_OPENING, MAX_CELL_ROWS, MAX_CONTRACTION, MIB
-from proofcompute.messages import most_bytes
-from proofcompute.ops import Add, Attention, Linear, QuantiseHeads, Relu
-from proofcompute.program import Committed, Node, Op, Program, Segment, Spec, WeightSpec
-from proofcompute.statement import Statement
-from proofcompute.wire import f32_bits
+from proofcompute.program import interpreter, liveness
+from proofcompute.program.operations import Add, Attention, Linear, QuantiseHeads, Relu
+from proofcompute.program.program import Program
+from proofcompute.program.types import Committed, Node, Op, Segment, Spec, WeightSpec
+from proofcompute.protocol.openable import most_bytes
+from proofcompute.protocol.statement import Statement
 
 ONE = f32_bits(1.0)
 Nodes = list[tuple[Op, tuple[str, ...], tuple[str, ...]]]

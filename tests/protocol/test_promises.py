@@ -11,7 +11,7 @@ import pytest
 
 import proofcompute as pc
 import synthetic
-from proofcompute.messages import Challenge, Terms
+from proofcompute.protocol.messages import Challenge, Terms
 from protocol.parties import auditor, node, request
 
 TERMS = Terms.of(synthetic.NODE, base=2, rate=10, retention=600)
@@ -168,7 +168,7 @@ def test_an_opening_that_drips_is_as_late_as_one_that_comes_at_last(
 
     def check(patience: float, waited: float | None) -> pc.Verified:
         drip = Drip(opening)
-        monkeypatch.setattr("proofcompute.messages.received.monotonic", lambda: drip.now)
+        monkeypatch.setattr("proofcompute.protocol.received.monotonic", lambda: drip.now)
         verifier = auditor(held, patience=patience)
         return verifier.check(asked, answer.receipt, challenge, cast(BinaryIO, drip), waited=waited)
 

@@ -12,10 +12,12 @@ import pytest
 
 import synthetic
 from adversary.mutants import Turncoat
+from proofcompute.encoding.wire import decode, encode, read_frame, write_frame
 from proofcompute.errors import InputError, VerificationError
-from proofcompute.messages import Claim, Receipt, public_challenge
+from proofcompute.protocol.cells import public_challenge
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Receipt
 from proofcompute.verifier import Verified, verify_public
-from proofcompute.wire import decode, encode, read_frame, write_frame
 
 CELLS = 12
 

@@ -8,7 +8,7 @@ import pytest
 import synthetic
 from cuda_rig.requests import together
 from proofcompute.errors import VerificationError
-from proofcompute.model import Model
+from proofcompute.models.model import Model
 from proofcompute.verifier import Key
 
 

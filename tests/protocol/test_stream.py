@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import synthetic
-from proofcompute.auditor import Auditor
 from proofcompute.bench.subject import Audit, Finished, Subject, network, sample_request
 from proofcompute.errors import Cell
 from proofcompute.verifier import Verified
+from proofcompute.verifier.auditor import Auditor
 
 SIZES = (16, 32, 64, 128, 256, 512)
 ROWS = 256

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import synthetic
-from proofcompute.card import ModelCard, Weight, WeightReader
+from proofcompute.models.card import ModelCard, Weight, WeightReader
 from proofcompute.verifier import Key, write_key
 from proofcompute.verifier.partial import partial_path
 

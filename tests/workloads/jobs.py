@@ -9,14 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from proofcompute.devices import kernels_for
-from proofcompute.errors import (
-    VerificationError,
-)
-from proofcompute.kernels import Array
-from proofcompute.messages.frames import write_frames
-from proofcompute.signing import NodeIdentity
-from proofcompute.workloads import (
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arrays import Array
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.errors import VerificationError
+from proofcompute.jobs import (
     MatrixId,
     ProductChallenge,
     ProductClaim,
@@ -29,8 +26,9 @@ from proofcompute.workloads import (
     prove_product,
     verify_rows,
 )
-from proofcompute.workloads.claim import Received
-from proofcompute.workloads.commitment import matrix_tree
+from proofcompute.jobs.claim import Received
+from proofcompute.jobs.commitment import matrix_tree
+from proofcompute.protocol.frames import write_frames
 
 DEVICE = "numpy"
 KERNELS = kernels_for(DEVICE)

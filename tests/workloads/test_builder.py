@@ -8,16 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from proofcompute.auditor import Auditor
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import F32, Array
 from proofcompute.errors import FormatError, InputError, NonFiniteError, VerificationError
-from proofcompute.kernels import F32, Array, Matrix
-from proofcompute.messages import Request
-from proofcompute.model import Model
-from proofcompute.node import Node
-from proofcompute.ops import decode_program, encode_program
+from proofcompute.models.builder import ProgramBuilder, Tensor
+from proofcompute.models.model import Model
+from proofcompute.program.operations import decode_program, encode_program
+from proofcompute.protocol.messages import Request
+from proofcompute.prover.node import Node
 from proofcompute.verifier import Verified, keygen
-from proofcompute.workloads import ProgramBuilder, Tensor
+from proofcompute.verifier.auditor import Auditor
 
 DEVICE = "numpy"
 KERNELS = kernels_for(DEVICE)

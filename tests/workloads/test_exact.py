@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arrays import Array
 from proofcompute.errors import InputError, LimitError, VerificationError
-from proofcompute.field import P31, P61
-from proofcompute.kernels import Array
-from proofcompute.workloads import verify_product
-from proofcompute.workloads.arrays import DTYPES, result_dtype
-from proofcompute.workloads.exact import multiply
+from proofcompute.freivalds.field import P31, P61
+from proofcompute.jobs import verify_product
+from proofcompute.jobs.arrays import DTYPES, result_dtype
+from proofcompute.jobs.exact import multiply
 
 DEVICES = ("cpu", "numpy")
 TYPES = ("int8", "int16", "int32")
@@ -223,8 +223,8 @@ def test_soundness_bits() -> None:
 
 def test_columns_are_drawn_afresh_unless_a_test_fixes_them() -> None:
     # C is wrong by a vector that the fixed columns do not see, so only fresh ones can reject it.
-    from proofcompute.field import sample61
-    from proofcompute.hashing import Xof
+    from proofcompute.commitments.hashing import Xof
+    from proofcompute.freivalds.field import sample61
 
     seed = bytes(32)
     s = [int(v) for v in sample61(Xof("product", seed), (1, 2))[0]]

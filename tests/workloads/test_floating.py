@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proofcompute.arrays import Array
 from proofcompute.errors import InputError, LimitError, VerificationError
-from proofcompute.kernels import Array
-from proofcompute.workloads import FloatBound, float_bound, verify_product
+from proofcompute.jobs import FloatBound, float_bound, verify_product
 
 TYPES = ("float32", "float64")
 

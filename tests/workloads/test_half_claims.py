@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from proofcompute.errors import InputError, VerificationError
-from proofcompute.workloads import verify_product
-from proofcompute.workloads.arrays import rounded_to_half
+from proofcompute.jobs import verify_product
+from proofcompute.jobs.arrays import rounded_to_half
 
 
 def test_types_of_16_bits_are_refused_with_what_to_do() -> None:

@@ -10,16 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proofcompute import wire
-from proofcompute.errors import (
-    FormatError,
-    InputError,
-    LimitError,
-    MismatchError,
-    NonFiniteError,
-)
-from proofcompute.messages.terms import RETENTION, Terms, require_within
-from proofcompute.workloads import (
+from proofcompute.encoding import wire
+from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, NonFiniteError
+from proofcompute.jobs import (
     NOT_RECEIVED,
     MatrixId,
     ProductChallenge,
@@ -34,6 +27,7 @@ from proofcompute.workloads import (
     prove_product,
     verify_rows,
 )
+from proofcompute.protocol.messages.terms import RETENTION, Terms, require_within
 from workloads.jobs import DEVICE, NODE, OTHER, Job, audit, claim, factors, opened, run, step
 
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from proofcompute import wire
+from proofcompute.arrays import Array
+from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, MismatchError, VerificationError
-from proofcompute.field import P61
-from proofcompute.kernels import Array
-from proofcompute.workloads import (
+from proofcompute.freivalds.field import P61
+from proofcompute.jobs import (
     NOT_RECEIVED,
     MatrixId,
     ProductChallenge,
@@ -22,7 +22,7 @@ from proofcompute.workloads import (
     product_request,
     verify_rows,
 )
-from proofcompute.workloads.messages import RowsPart
+from proofcompute.jobs.messages import RowsPart
 from workloads.jobs import (
     DEVICE,
     KERNELS,

@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofcompute.errors import (
-    FormatError,
-    InputError,
-)
-from proofcompute.workloads import (
-    MatrixId,
-    ProductChallenge,
-    ProductReceipt,
-    ProductRequest,
-)
-from proofcompute.workloads.commitment import leaf_rows, rows_from_leaves
+from proofcompute.errors import FormatError, InputError
+from proofcompute.jobs import MatrixId, ProductChallenge, ProductReceipt, ProductRequest
+from proofcompute.jobs.commitment import leaf_rows, rows_from_leaves
 from workloads.jobs import NODE, claim, run
 
 

@@ -11,18 +11,12 @@ import numpy as np
 import pytest
 
 from adversary.mutation import Edit, apply
-from proofcompute import wire
+from proofcompute.encoding import wire
 from proofcompute.errors import VerificationError
-from proofcompute.field import P61
-from proofcompute.messages.closing import OpeningEnd, frames_digest
-from proofcompute.messages.terms import Terms
-from proofcompute.workloads import (
-    ProductChallenge,
-    ProductVerified,
-    matmul,
-    prove_product,
-    verify_rows,
-)
+from proofcompute.freivalds.field import P61
+from proofcompute.jobs import ProductChallenge, ProductVerified, matmul, prove_product, verify_rows
+from proofcompute.protocol.messages.closing import OpeningEnd, frames_digest
+from proofcompute.protocol.messages.terms import Terms
 from workloads.jobs import (
     DEVICE,
     NODE,
@@ -202,25 +196,24 @@ CLOSED = (
 )
 SIGNED = "not signature_holds(message.node, message.signed_digest, message.signature)"
 TERMS = Terms.of(NODE, base=1, rate=1, retention=1)
-CLAIM, VERIFYING = "workloads.claim", "workloads.verifying"
+CLAIM, VERIFYING = "jobs.claim", "jobs.verifying"
+SIGNED, TERMED = "protocol.messages.signed", "protocol.messages.terms"
 MUTANTS = {
     "signature": Mutant(
         2,
         (
             never(
-                "messages.signed",
+                SIGNED,
                 "not signature_holds(message.node, message.signed_digest, message.signature)",
             ),
         ),
         unsigned,
     ),
     "node addressed": Mutant(
-        2, (never("messages.signed", "wanted is not None and wanted != message.node"),), by_another
+        2, (never(SIGNED, "wanted is not None and wanted != message.node"),), by_another
     ),
-    "version of the arithmetic": Mutant(
-        3, (never("messages.signed", "numerics != NUMERICS"),), signed(numerics=77)
-    ),
-    "request": Mutant(4, (never("messages.signed", "receipt.request_digest != request.digest"),), replayed),
+    "version of the arithmetic": Mutant(3, (never(SIGNED, "numerics != NUMERICS"),), signed(numerics=77)),
+    "request": Mutant(4, (never(SIGNED, "receipt.request_digest != request.digest"),), replayed),
     "shape of C": Mutant(
         5,
         (never(CLAIM, "shape != request.shape"),),
@@ -243,18 +236,18 @@ MUTANTS = {
     "that it is looked at": Mutant(
         5, (never(CLAIM, "c is not NOT_RECEIVED"),), sends(lambda j: np.zeros_like(j.proof.c))
     ),
-    "retention": Mutant(5, (never("messages.signed", "self.retention < seconds"),), kept(retention=11)),
-    "terms": Mutant(5, (never("messages.terms", "receipt.terms_digest != terms.digest"),), kept(terms=TERMS)),
+    "retention": Mutant(5, (never(SIGNED, "self.retention < seconds"),), kept(retention=11)),
+    "terms": Mutant(5, (never(TERMED, "receipt.terms_digest != terms.digest"),), kept(terms=TERMS)),
     "challenge's receipt": Mutant(
-        6, (never("workloads.messages", "self.receipt_digest != receipt.digest"),), other_receipt
+        6, (never("jobs.messages", "self.receipt_digest != receipt.digest"),), other_receipt
     ),
     "rows of A under their root": Mutant(7, (never(VERIFYING, "root != of.root"),), other_a),
     "rows of C under their root": Mutant(7, (never(VERIFYING, "root != of.root"),), right_rows_of_a_wrong_c),
-    "the product": Mutant(8, (never("workloads.key", "not self._holds(a, c)"),), wrong_product),
-    "the range of C": Mutant(8, (never("workloads.key", "not in_range(c, self.field)"),), modular),
-    "who closed the opening": Mutant(2, (never("messages.frames", CLOSED),), by_other_hands),
-    "what was closed": Mutant(2, (never("messages.frames", "not self._signed(end)"),), other_frames),
-    "nothing more": Mutant(10, (never("messages.frames", "not self._ended()"),), more),
+    "the product": Mutant(8, (never("jobs.key", "not self._holds(a, c)"),), wrong_product),
+    "the range of C": Mutant(8, (never("jobs.key", "not in_range(c, self.field)"),), modular),
+    "who closed the opening": Mutant(2, (never("protocol.frames", CLOSED),), by_other_hands),
+    "what was closed": Mutant(2, (never("protocol.frames", "not self._signed(end)"),), other_frames),
+    "nothing more": Mutant(10, (never("protocol.frames", "not self._ended()"),), more),
 }
 
 

@@ -8,12 +8,12 @@ import pickle
 import numpy as np
 import pytest
 
-from proofcompute.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arrays import Array
 from proofcompute.errors import InputError, LimitError, VerificationError
-from proofcompute.field import P31, P61
-from proofcompute.kernels import Array
-from proofcompute.workloads import ProductKey
-from proofcompute.workloads.exact import multiply
+from proofcompute.freivalds.field import P31, P61
+from proofcompute.jobs import ProductKey
+from proofcompute.jobs.exact import multiply
 
 
 def integers(seed: int, dtype: str, *shape: int) -> Array:

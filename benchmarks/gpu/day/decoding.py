@@ -9,10 +9,10 @@ from benchmarks.cost.shapes import MODELS
 from benchmarks.gpu.day.findings import Findings
 from benchmarks.gpu.day.models import SMALL, asked, made_model
 from benchmarks.gpu.day.plan import Settings
-from proofcompute.generation import Engine
-from proofcompute.kernels import Matrix
-from proofcompute.node import Node
-from proofcompute.signing import NodeIdentity
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.engine import Engine
+from proofcompute.prover.node import Node
 
 __all__ = ["decoding"]
 

@@ -13,8 +13,8 @@ from cuda_rig.requests import run
 from gpu.workload import cases_of, differences
 from gpu.workload import receipts as made
 from kernel_cases import METHODS
-from proofcompute.kernels import Matrix, Sampling
-from proofcompute.numerics import NumpyKernels
+from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arithmetic.kernels import Matrix, Sampling
 
 __all__ = ["batches", "kernels", "large", "receipts"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.gpu.day.findings import Findings
 from benchmarks.gpu.day.plan import Settings
 from gpu.workload import receipts
-from proofcompute.backends.cuda import CudaKernels, SpreadKernels, faults
+from proofcompute.arithmetic.backends.cuda import CudaKernels, SpreadKernels, faults
 
 __all__ = ["everything"]
 
@@ -119,7 +119,7 @@ def _foreign(out: Findings, settings: Settings) -> None:
 
 
 def _unpooled(out: Findings, settings: Settings) -> None:
-    from proofcompute.backends.cuda.cupy_device import CupyDevice
+    from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
 
     k = CudaKernels(CupyDevice(pooled=False))
     wrong = sum(found != expected for found, expected in receipts(k, 6))
@@ -128,8 +128,8 @@ def _unpooled(out: Findings, settings: Settings) -> None:
 
 def _devices(out: Findings, settings: Settings) -> None:
     """A model spread over two devices, where there are two."""
-    from proofcompute.backends.cuda.cupy_device import CupyDevice
-    from proofcompute.backends.cuda.probe import probe
+    from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
+    from proofcompute.arithmetic.backends.cuda.probe import probe
 
     if len(probe().devices) < 2:
         out.say("one device: nothing is spread")

@@ -45,7 +45,7 @@ def environment(out: Findings, settings: Settings) -> None:
 
 
 def _build(given: tuple[str, int, int]) -> None:
-    from proofcompute.backends.cuda.cubins import Cubins
+    from proofcompute.arithmetic.backends.cuda.cubins import Cubins
 
     file, capability, driver = given
     Cubins(capability, driver).get(file)
@@ -53,9 +53,9 @@ def _build(given: tuple[str, int, int]) -> None:
 
 def cubins(out: Findings, settings: Settings) -> None:
     """Machine code for every file, loaded by the driver; registers and memory against the pinned ones."""
-    from proofcompute.backends.cuda.cubins import files_for
-    from proofcompute.backends.cuda.probe import probe
-    from proofcompute.backends.cuda.sources import kernel_files
+    from proofcompute.arithmetic.backends.cuda.cubins import files_for
+    from proofcompute.arithmetic.backends.cuda.probe import probe
+    from proofcompute.arithmetic.backends.cuda.sources import kernel_files
 
     found = probe()
     capability = found.devices[0].capability

@@ -14,10 +14,10 @@ import proofcompute as pc
 from benchmarks.cost.shapes import MODELS
 from benchmarks.gpu.day.findings import Findings
 from benchmarks.gpu.day.plan import Settings
-from proofcompute import files
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.encoding import files
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
-from proofcompute.kernels import Matrix
 
 __all__ = ["SMALL", "asked", "made_model", "prepare", "receipts"]
 

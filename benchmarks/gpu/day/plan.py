@@ -47,7 +47,7 @@ class Settings:
 
     def kernels(self, **options: Any) -> Any:
         """The backend on the first device, with options of ``CudaKernels``."""
-        from proofcompute.backends.cuda import CudaKernels
+        from proofcompute.arithmetic.backends.cuda import CudaKernels
 
         return CudaKernels(self.bare(), **options)
 
@@ -57,7 +57,7 @@ class Settings:
             from cuda_rig import EmulatedDevice
 
             return EmulatedDevice(blas=True)
-        from proofcompute.backends.cuda.cupy_device import CupyDevice
+        from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
 
         return CupyDevice()
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 
 from benchmarks.gpu.day.findings import Findings
 from benchmarks.gpu.day.plan import REPOSITORY, STEPS, Settings, Step, digest
-from proofcompute.files import write_atomic
+from proofcompute.encoding.files import write_atomic
 
 __all__ = ["BAD", "LATE", "MISSING", "OK", "lacking", "one", "run"]
 
@@ -30,7 +30,7 @@ _LEAST: Final = 15
 
 def lacking() -> list[str]:
     """What is missing to run on a device, each with what to do; empty if nothing is."""
-    from proofcompute.backends.cuda.probe import probe
+    from proofcompute.arithmetic.backends.cuda.probe import probe
 
     found = [
         f"the Python package {name} is missing; make gpu-day installs it"

@@ -1,0 +1,1 @@
+"""The canonical arithmetic: its definition, the protocol of backends, the backends, and devices."""

@@ -1,0 +1,80 @@
+"""Freivalds' projections and packing on the device."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.cuda.array import DeviceArray
+from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32, i64
+from proofcompute.arithmetic.definition.bitpack import check_packed, packed_size
+from proofcompute.arrays import I32
+from proofcompute.errors import InputError, LimitError
+from proofcompute.freivalds.field import P31, P61
+from proofcompute.limits import MAX_WIDTH
+
+__all__ = ["fold31", "pack", "project31", "project61", "unpack"]
+
+_GRID_Y: Final = 65535
+
+
+def _check(
+    y: Given, s: Given, widths: tuple[int, ...], residue: type[np.generic], p: int, terms: int
+) -> None:
+    """InputError as :mod:`proofcompute.freivalds.field` raises it; LimitError beyond the kernels' sums.
+
+    Columns on the device are ours, and were checked when they were made.
+    """
+    if y.ndim != 2 or y.dtype.kind != "i" or y.itemsize not in widths:
+        raise InputError(f"expected a matrix of integers of {widths} bytes, not {y.dtype} {list(y.shape)}")
+    if s.ndim != 2 or s.dtype != residue or s.shape[1] != terms:
+        raise InputError(f"expected columns [k, {terms}], not {s.dtype} {list(s.shape)}")
+    if isinstance(s, np.ndarray) and s.size and int(s.max()) >= p:
+        raise InputError("a column holds a value that is not a canonical residue")
+    if terms > MAX_WIDTH or len(s) > _GRID_Y:
+        raise LimitError(f"a projection of {terms} elements onto {len(s)} columns")
+
+
+def project31(on: Launcher, y: Given, s: Given) -> DeviceArray:
+    """:func:`proofcompute.freivalds.field.project31`."""
+    _check(y, s, (1, 2, 4), np.uint32, P31, y.shape[-1])
+    (n, m), k = y.shape, len(s)
+    out = on.new(np.uint32, n, k)
+    on.blocks("project31", (n, k), on.array(y), i32(y.itemsize), on.array(s), i64(m), out)
+    return out
+
+
+def project61(on: Launcher, y: Given, s: Given) -> DeviceArray:
+    """:func:`proofcompute.freivalds.field.project61`."""
+    _check(y, s, (1, 2, 4, 8), np.uint64, P61, y.shape[-1])
+    (n, m), k = y.shape, len(s)
+    out = on.new(np.uint64, n, k)
+    on.blocks("project61", (n, k), on.array(y), i32(y.itemsize), on.array(s), i64(m), out)
+    return out
+
+
+def fold31(on: Launcher, w: Given, s: Given) -> DeviceArray:
+    """:func:`proofcompute.freivalds.field.fold31` of an int8 matrix."""
+    _check(w, s, (1,), np.uint32, P31, len(w))
+    (m, d), k = w.shape, len(s)
+    out = on.new(np.uint32, k, d)
+    on.blocks("fold31", (-(-d // 256), k), on.array(w), on.array(s), i64(m), i64(d), out)
+    return out
+
+
+def pack(on: Launcher, values: Given, bits: int) -> bytes:
+    """:func:`proofcompute.arithmetic.definition.bitpack.pack`; what else is pending is looked at as well."""
+    flat = on.array(values if values.dtype == np.int32 else values.astype(np.int32)).reshape(-1)
+    size = packed_size(bits, flat.size)
+    data, status = on.new(np.uint8, size), on.fault((1, InputError, f"a value does not fit {bits} bits"))
+    on.over("pack", size, flat, i64(flat.size), i32(bits), i64(size), data, status)
+    return data.tobytes()
+
+
+def unpack(on: Launcher, data: bytes | memoryview, bits: int, count: int) -> I32:
+    """:func:`proofcompute.arithmetic.definition.bitpack.unpack`."""
+    check_packed(data, bits, count)
+    values, packed = on.new(np.int32, count), on.array(np.frombuffer(data, dtype=np.uint8))
+    on.over("unpack", count, packed, i64(count), i32(bits), values)
+    return on.fetch(values)

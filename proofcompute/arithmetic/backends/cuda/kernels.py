@@ -1,0 +1,333 @@
+"""The CUDA backend: checks shapes, and launches kernels in order.
+
+Every kernel's contract stands in the header of its ``.cu`` file; what must hold there is checked here.
+Methods are written for arrays on the device, and take NumPy arrays too (:func:`placed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, final
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.cuda import attending, checks, committing, products, sampling
+from proofcompute.arithmetic.backends.cuda.array import DeviceArray
+from proofcompute.arithmetic.backends.cuda.device import Device
+from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32, i64
+from proofcompute.arithmetic.backends.cuda.memory import DeviceMemory
+from proofcompute.arithmetic.backends.cuda.placing import placed
+from proofcompute.arithmetic.backends.cuda.routes import Routes
+from proofcompute.arithmetic.definition import hints
+from proofcompute.arithmetic.definition.groups import check_groups
+from proofcompute.arithmetic.definition.products import largest_square
+from proofcompute.arithmetic.definition.rows import head_width, is_settled
+from proofcompute.arithmetic.definition.sampler import check_rows
+from proofcompute.arithmetic.kernels import Before, Gated, Matrix, Norm, Sampling
+from proofcompute.arrays import U8
+from proofcompute.commitments import hashing
+from proofcompute.errors import InputError, LimitError, NonFiniteError
+from proofcompute.freivalds.hint import CheckedHint, Hint
+from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
+
+__all__ = ["CudaKernels"]
+
+_GRID_Y: Final = 65535
+
+
+def _need(condition: bool, what: str, *arrays: Given) -> None:
+    if not condition:
+        raise InputError(
+            f"{what} of shapes {', '.join(str(list(a.shape)) for a in arrays)} do not fit together"
+        )
+
+
+def _prepared_width(x: Given, before: Before) -> int:
+    """Elements of a row after ``before``."""
+    _, d = x.shape
+    if isinstance(before, Norm):
+        _need(before.weight.shape == (d,), "rows and weights", x, before.weight)
+    _need(not isinstance(before, Gated) or d % 2 == 0, "halves", x)
+    return d // 2 if isinstance(before, Gated) else int(d)
+
+
+def _width(x: Given) -> None:
+    if x.shape[-1] > MAX_WIDTH:
+        raise LimitError(f"a row of {x.shape[-1]} elements; at most {MAX_WIDTH}")
+
+
+def _turns(cos: Given, sin: Given, n: int, dh: int) -> None:
+    _need(cos.shape == sin.shape and len(cos) == n, "tables", cos, sin)
+    if 2 * cos.shape[1] > dh:
+        raise InputError(f"a rotation of {2 * cos.shape[1]} elements does not fit a head of {dh}")
+
+
+def _head(width: int, heads: int) -> int:
+    if heads < 1 or width % heads:
+        raise InputError(f"a row of {width} does not divide into {heads} heads")
+    return width // heads
+
+
+@final
+class CudaKernels(DeviceMemory):
+    """Canonical arithmetic on a CUDA device, byte for byte
+    :class:`proofcompute.arithmetic.definition.NumpyKernels`.
+
+    Raises the same errors, and DeviceError where the device fails. ``scratch`` bounds, in bytes, the scores
+    that attention keeps at a time (more where a single row needs more). ``products`` is one of
+    :data:`proofcompute.arithmetic.backends.cuda.routes.ROUTES`. One thread at a time may use it.
+    """
+
+    name: str = "cuda"
+
+    def __init__(self, device: Device, scratch: int = 256 * MIB, products: str = "measure") -> None:
+        super().__init__(Launcher(device))
+        self.device = device
+        self._scratch = scratch
+        self.routes = Routes(self._on, products)
+
+    # -- products ------------------------------------------------------------------------------------
+    @placed
+    def quantise(self, x: Given, limbs: int, before: Before = None) -> Any:
+        _prepared_width(x, before)
+        return products.quantise_prepared(self._on, self._on.array(x), limbs, before)
+
+    @placed
+    def product(self, q: Given, w: Given) -> Any:
+        (n, d), m = q.shape, len(w)
+        _need(w.shape == (m, d), "factors", q, w)
+        if d > MAX_CONTRACTION:
+            raise LimitError(f"a contraction of {d} in one accumulator; at most {MAX_CONTRACTION}")
+        products.rows_fit(n)
+        on = self._on
+        acc = on.new(np.int32, n, m)
+        products.multiply(on, on.array(q).buffer, d, on.array(w).buffer, d, n, m, d, acc.buffer)
+        return acc
+
+    @placed
+    def rescale(self, acc: Given, shifts: Sequence[int], sx: Given, sw: Given, bias: Given | None) -> Any:
+        sets, n, m = acc.shape
+        fits = len(shifts) == sets and sx.shape == (n,) and sw.shape == (m,)
+        _need(fits, "accumulators and scales", acc, sx, sw)
+        if bias is not None:
+            _need(bias.shape == (m,), "accumulators and bias", acc, bias)
+            bias = self._on.array(bias)
+        on = self._on
+        return products.rescale(on, on.array(acc), shifts, on.array(sx), on.array(sw), bias)
+
+    @placed
+    def linear(
+        self, x: Given, w: Matrix, limbs: int, before: Before = None, residual: Given | None = None
+    ) -> Any:
+        n, d = len(x), _prepared_width(x, before)
+        _, m, width = w.q.shape
+        _need(width == d and w.scale.shape == (m,), "rows, weights and scales", x, w.q, w.scale)
+        if w.bias is not None:
+            _need(w.bias.shape == (m,), "weights and bias", w.q, w.bias)
+        if residual is not None:
+            _need(residual.shape == (n, m), "product and residual", x, w.q, residual)
+        products.rows_fit(n)
+        return products.linear(self._on, self.routes, x, self.weight(w), limbs, before, residual)
+
+    # -- rows ----------------------------------------------------------------------------------------
+    @placed
+    def embed(self, q: Given, s: Given) -> Any:
+        _need(s.shape == q.shape[:1], "rows and scales", q, s)
+        on, (n, d) = self._on, q.shape
+        out = on.new(np.float32, n, d)
+        on.over("embed", n * d, on.array(q), on.array(s), i64(n), i64(d), out)
+        return out
+
+    @placed
+    def rms_norm(self, x: Given, w: Given, eps: np.float32) -> Any:
+        _need(w.shape == x.shape[1:], "rows and weights", x, w)
+        _width(x)
+        on, (n, d) = self._on, x.shape
+        out = on.new(np.float32, n, d)
+        on.blocks("rms_norm", (n,), on.array(x), on.array(w), i32(d), np.float32(eps), out)
+        return out
+
+    @placed
+    def layer_norm(self, x: Given, w: Given, b: Given, eps: np.float32) -> Any:
+        _need(w.shape == x.shape[1:] and b.shape == w.shape, "rows, weights and bias", x, w, b)
+        _width(x)
+        on, (n, d) = self._on, x.shape
+        out = on.new(np.float32, n, d)
+        rows = on.array(x), on.array(w), on.array(b)
+        on.blocks("layer_norm", (n,), *rows, i32(d), np.float32(eps), out)
+        return out
+
+    @placed
+    def rope(self, x: Given, cos: Given, sin: Given, heads: int, interleaved: bool) -> Any:
+        n, width = x.shape
+        dh = _head(width, heads)
+        _turns(cos, sin, n, dh)
+        on, r = self._on, cos.shape[1]
+        out = on.new(np.float32, n, width)
+        sizes = (i64(n), i32(heads), i32(dh), i32(r), i32(bool(interleaved)))
+        on.over("rope", n * width, on.array(x), on.array(cos), on.array(sin), *sizes, out)
+        return out
+
+    @placed
+    def quantise_heads(self, x: Given, heads: int) -> Any:
+        n, width = x.shape
+        dh = _head(width, heads)
+        q, scale = products.quantise(self._on, self._on.array(x).reshape(n * heads, dh), 1)
+        return q.reshape(n, heads, dh), scale.reshape(n, heads)
+
+    @placed
+    def heads(self, x: Given, cos: Given, sin: Given, heads: int, kv_heads: int, interleaved: bool) -> Any:
+        n, width = x.shape
+        dh = head_width(width, heads, kv_heads)
+        _turns(cos, sin, n, dh)
+        on, r = self._on, cos.shape[1]
+        queries = on.new(np.float32, n, heads * dh)
+        keys, key_scales = on.new(np.int8, n, kv_heads, dh), on.new(np.float32, n, kv_heads)
+        values, value_scales = on.new(np.int8, n, kv_heads, dh), on.new(np.float32, n, kv_heads)
+        status = on.fault((1, NonFiniteError, "an input of the quantiser must be finite"))
+        sizes = (i32(heads), i32(kv_heads), i32(dh), i32(r), i32(bool(interleaved)))
+        rows = (on.array(x), on.array(cos), on.array(sin))
+        made = (queries, keys, key_scales, values, value_scales)
+        on.blocks("heads", (n * (heads + 2 * kv_heads),), *rows, *sizes, *made, status)
+        return made
+
+    @placed
+    def attention(
+        self,
+        q: Given,
+        kq: Given,
+        ks: Given,
+        vq: Given,
+        vs: Given,
+        first: int,
+        scale: np.float32,
+        window: int,
+    ) -> Any:
+        (n, width), (have, kv_heads, dh) = q.shape, kq.shape
+        if first < 0 or window < 0 or have < first + n or dh == 0 or kv_heads == 0 or width % (kv_heads * dh):
+            raise InputError(f"attention of q {list(q.shape)} from row {first} over keys {list(kq.shape)}")
+        fits = vq.shape == kq.shape and ks.shape == (have, kv_heads) == vs.shape
+        _need(fits, "keys and values", kq, ks, vq, vs)
+        if dh > MAX_CONTRACTION or width // dh > _GRID_Y or first + n > MAX_WIDTH:
+            raise LimitError(f"attention of {width // dh} heads of {dh} over {first + n} positions")
+        on = self._on
+        if n == 0 or width == 0:
+            return on.new(np.float32, n, width)
+        keys, values = (on.array(kq), on.array(ks)), (on.array(vq), on.array(vs))
+        attending.check_scales(on, keys[1], values[1], first, n, window)
+        queries = products.quantise(on, on.array(q).reshape(-1, dh), 1)
+        shape = (n, width // dh)
+        return attending.attend(on, queries, shape, keys, values, first, scale, window, self._scratch)
+
+    @placed
+    def gate(self, x: Given) -> Any:
+        on, (n, width) = self._on, x.shape
+        _need(width % 2 == 0, "halves", x)
+        out = on.new(np.float32, n, width // 2)
+        on.over("gate", n * width // 2, on.array(x), i64(n), i64(width // 2), out)
+        return out
+
+    def _elementwise(self, kernel: str, *inputs: Given) -> DeviceArray:
+        on, x = self._on, inputs[0]
+        out = on.new(np.float32, *x.shape)
+        on.over(kernel, x.size, *map(on.array, inputs), i64(x.size), out)
+        return out
+
+    @placed
+    def gelu(self, x: Given) -> Any:
+        return self._elementwise("gelu", x)
+
+    @placed
+    def relu(self, x: Given) -> Any:
+        return self._elementwise("relu", x)
+
+    @placed
+    def add(self, x: Given, y: Given) -> Any:
+        _need(x.shape == y.shape, "summands", x, y)
+        return self._elementwise("add", x, y)
+
+    @placed
+    def settle(self, x: Given) -> Any:
+        on = self._on
+        out = on.new(np.float32, *x.shape)
+        status = on.fault((1, NonFiniteError, "a committed value must be finite"))
+        on.over("settle", x.size, on.array(x), i64(x.size), out, status)
+        return out
+
+    @placed
+    def sample(self, logits: Given, history: Given, first: int, how: Sampling, draws: Given) -> Any:
+        check_rows(logits, history, first, draws)
+        on = self._on
+        return sampling.sample(on, on.array(logits), on.array(history), first, how, on.array(draws))
+
+    # -- commitments and checks ----------------------------------------------------------------------
+    @placed
+    def hash_rows(self, suite: str, prefix: bytes, rows: Given) -> Any:
+        if suite not in hashing.SUITES or rows.ndim != 2 or rows.dtype != np.uint8:
+            return hashing.hash_rows(suite, prefix, rows)  # raises
+        return committing.hash_rows(self._on, suite, prefix, self._on.array(rows))
+
+    @placed
+    def hash_groups(
+        self,
+        suite: str,
+        prefix: bytes,
+        tags: Sequence[bytes],
+        groups: Sequence[Sequence[Given]],
+        out: Any = None,
+        row: int = 0,
+    ) -> Any:
+        check_groups(tags, groups, out, row)
+        hashing.digest(suite, b"")  # raises where there is no such suite
+        digests = committing.hash_groups(
+            self._on, suite, prefix, tags, groups, out if isinstance(out, DeviceArray) else None, row
+        )
+        if isinstance(out, np.ndarray):
+            out[:, row : row + digests.shape[1]] = self.host(digests)
+            return out
+        return digests
+
+    @placed
+    def hash_trees(self, suite: str, prefix: bytes, leaves: Given, size: int) -> Any:
+        known = suite in hashing.SUITES and leaves.ndim == 3 and leaves.shape[2] == hashing.DIGEST
+        if not known or leaves.dtype != np.uint8 or not 1 <= size <= leaves.shape[1]:
+            return hashing.hash_trees(suite, prefix, leaves, size)  # raises
+        return committing.hash_trees(self._on, suite, prefix, self._on.array(leaves), size)
+
+    def hash_ranges(
+        self,
+        suite: str,
+        prefix: bytes,
+        size: int,
+        ranges: Sequence[tuple[int, int]],
+        leaves: Given,
+        given: Given,
+    ) -> U8:
+        known, others = self.host(leaves), self.host(given)
+        return hashing.hash_ranges(suite, prefix, size, ranges, known, others, self.hash_rows)
+
+    def is_settled(self, x: Given) -> bool:
+        return is_settled(self.host(x))  # rows that arrived in a message
+
+    @placed
+    def project(self, y: Given, s: Given) -> Any:
+        return checks.project31(self._on, y, s)
+
+    @placed
+    def fold(self, w: Given, s: Given) -> Any:
+        return checks.fold31(self._on, w, s)
+
+    @placed
+    def project61(self, y: Given, s: Given) -> Any:
+        return checks.project61(self._on, y, s)
+
+    def pack(self, values: Given, bits: int) -> bytes:
+        return checks.pack(self._on, values, bits)
+
+    def largest_square(self, q: Given) -> int:
+        return largest_square(self.host(q))  # the rows of a cell, or a weight matrix once
+
+    def check_hint(self, hint: Hint) -> CheckedHint:
+        unpack = partial(checks.unpack, self._on)
+        return hints.check_hint(self, unpack, hint)

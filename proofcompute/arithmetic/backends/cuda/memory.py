@@ -1,0 +1,200 @@
+"""The memory part of the backend: arrays stay on the device, and decoding steps are captured and repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from proofcompute.arithmetic.backends.cuda.array import DeviceArray, Position, side_by_side
+from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i64
+from proofcompute.arithmetic.backends.cuda.placing import placed
+from proofcompute.arithmetic.backends.cuda.steps import Steps
+from proofcompute.arithmetic.definition.memory import HOST
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import Array, Place
+from proofcompute.errors import FormatError, InputError, ProofcomputeError
+
+__all__ = ["DeviceMemory"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_LONGEST: Final = 1 << 20
+"""Positions that tables may have without need: angles end there."""
+_AHEAD: Final = 64
+"""Finished rows that are hashed beside the next tokens' compute: one thread hashes one row."""
+
+
+class DeviceMemory:
+    """:class:`proofcompute.arrays.Memory` of arrays on one device."""
+
+    ahead: int = _AHEAD
+
+    def __init__(self, on: Launcher) -> None:
+        self._on = on
+        self._steps = Steps(on)
+        self._weights: WeakKeyDictionary[Matrix, Matrix] = WeakKeyDictionary()
+        self._angles: dict[tuple[int, ...], tuple[DeviceArray, DeviceArray]] = {}
+        self._turns: dict[Any, tuple[Any, Any]] | None = None
+
+    @property
+    def operation(self) -> str:
+        """What runs now."""
+        return self._on.operation
+
+    @operation.setter
+    def operation(self, value: str) -> None:
+        self._on.operation = value
+
+    def array(self, x: Any) -> Any:
+        return self._on.array(x)
+
+    def local(self, x: Any) -> Any:
+        return self._on.array(x) if isinstance(x, DeviceArray) else x
+
+    def host(self, x: Any) -> Array:
+        return self._on.fetch(x) if isinstance(x, DeviceArray) else x
+
+    def weight(self, w: Matrix) -> Matrix:
+        placed: Any = w.q
+        if isinstance(placed, DeviceArray):
+            return w
+        found = self._weights.get(w)
+        if found is None:
+            bias = None if w.bias is None else self.array(w.bias)
+            found = self._weights[w] = Matrix(self.array(w.q), self.array(w.scale), bias)
+        return found
+
+    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+        return self._on.zeros(dtype, *shape)
+
+    @placed
+    def join(self, parts: Sequence[Given]) -> Any:
+        on = self._on
+        arrays = [on.array(p) for p in parts]
+        if len(arrays) == 1:
+            return arrays[0]
+        first = arrays[0]
+        if any((a.dtype, a.shape[1:]) != (first.dtype, first.shape[1:]) for a in arrays):
+            raise InputError("only arrays of one type and row shape are joined")
+        out = on.new(first.dtype, sum(map(len, arrays)), *first.shape[1:])
+        at = 0
+        for a in arrays:
+            on.columns(a.buffer, a.nbytes, out.buffer.part(at, a.nbytes), a.nbytes, 1, a.nbytes)
+            at += a.nbytes
+        return out
+
+    def put(self, x: Any, a: int, b: int, rows: Any) -> None:
+        x[a:b] = rows
+
+    @placed
+    def cut(self, x: Given, a: int, b: int) -> Any:
+        on, x = self._on, self._on.array(x)
+        n, d = x.shape
+        if not 0 <= a <= b <= d:
+            raise InputError(f"columns {a}..{b} of {d}")
+        if (a, b) == (0, d):
+            return x
+        out = on.new(x.dtype, n, b - a)
+        if n:
+            size = x.itemsize
+            start = x.buffer.part(a * size, x.nbytes - a * size)
+            on.columns(start, d * size, out.buffer, (b - a) * size, n, (b - a) * size)
+        return out
+
+    @placed
+    def beside(self, parts: Sequence[Given]) -> Any:
+        on = self._on
+        arrays = [on.array(p) for p in parts]
+        n, width = len(arrays[0]), sum(a.row_bytes for a in arrays)
+        if any(len(a) != n for a in arrays):
+            raise InputError("only arrays of as many rows are set side by side")
+        if len(arrays) == 1:
+            return DeviceArray(on, arrays[0].buffer, np.uint8, (n, width))
+        return side_by_side(on, arrays)
+
+    @placed
+    def take(self, table: Given, ids: Given) -> Any:
+        on, table = self._on, self._on.array(table)
+        if ids.dtype != np.int32:
+            ids = np.clip(ids, -1, np.iinfo(np.int32).max).astype(np.int32)
+        ids = on.array(ids)
+        out = on.new(table.dtype, *ids.shape, *table.shape[1:])
+        status = on.fault((1, FormatError, "an index is outside its table"))
+        sizes = (i64(len(table)), i64(table.row_bytes))
+        on.over("take_rows", out.nbytes, table, *sizes, ids, i64(ids.size), out, status)
+        return out
+
+    def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[Any, Any]:
+        key = freqs, tuple(places)
+        known = None if self._turns is None else self._turns.get(key)
+        if known is None:
+            last = max((b.limit if isinstance(b, Position) else int(b)) for _, _, b in places)
+            cos, sin = self._table(freqs, last)
+            rows = [slice(a, b) for _, a, b in places]
+            known = self.join([cos[r] for r in rows]), self.join([sin[r] for r in rows])
+            if self._turns is not None:
+                self._turns[key] = known
+        return known
+
+    def _table(self, freqs: tuple[int, ...], rows: int) -> tuple[DeviceArray, DeviceArray]:
+        """Cosines and sines of positions 0..rows at least, made anew where there are too few."""
+        known = self._angles.get(freqs)
+        if known is None or len(known[0]) < rows:
+            whole = max(rows, min(_LONGEST, 1 << max(9, (rows - 1).bit_length())))
+            cos, sin = HOST.rope_rows(freqs, [(0, 0, whole)])
+            known = self._angles[freqs] = self._on.array(cos), self._on.array(sin)
+        return known
+
+    def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
+        def afresh(given: Sequence[Place]) -> Any:
+            self._turns = {}  # a step that could not be captured left arrays that were never computed
+            return f(given)
+
+        with self.one_step():
+            return self._steps.run(key, places, afresh)
+
+    @property
+    def refused(self) -> Sequence[str]:
+        """Why steps could not be captured; empty if all could."""
+        return self._steps.refused
+
+    @contextmanager
+    def one_step(self) -> Iterator[None]:
+        """Inside, rows of rotary tables are looked up once: every layer asks for the same.
+
+        Not for longer: a step's rows may be at positions that device memory names. A step that fails may be
+        run again, and then writes rows that are being hashed beside it: what follows waits for that. What its
+        other checks found is no other step's.
+        """
+        self._turns = {}
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            self._turns = None
+            if not done:
+                self._on.join()
+                with suppress(ProofcomputeError):
+                    self.look()
+
+    def look(self) -> None:
+        """Raise the error of the first check that found something."""
+        self._on.faults.look()
+
+    def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
+        return [self] * len(sizes)
+
+    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+        return HOST.each(f, items)
+
+    def lead(self) -> int:
+        return HOST.lead()
+
+    def aside(self) -> AbstractContextManager[None]:
+        return self._on.aside()

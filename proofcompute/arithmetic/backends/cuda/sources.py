@@ -1,0 +1,85 @@
+"""The ``.cu`` sources: where they are, and which kernels each holds.
+
+They live in ``cuda/`` at the top of the repository and are installed beside this module, so that a checkout,
+an editable install and a wheel (zipped or not) all find them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from proofcompute.errors import DeviceError
+
+__all__ = ["FILES", "KERNEL", "kernel_files", "source"]
+
+FILES: Final = (
+    "add",
+    "attention",
+    "blake3",
+    "embed",
+    "fold",
+    "gate",
+    "gelu",
+    "heads",
+    "keccak256",
+    "layer_norm",
+    "linear_few",
+    "linear_mma",
+    "move",
+    "pack",
+    "product",
+    "project",
+    "quantise",
+    "relu",
+    "report",
+    "rescale",
+    "rms_norm",
+    "rope",
+    "sample",
+    "settle",
+    "sha256",
+    "take",
+)
+"""The names of the ``.cu`` files."""
+
+_INCLUDE: Final = re.compile(r'^#include "([a-z0-9_]+\.cuh)"$', re.MULTILINE)
+KERNEL: Final = re.compile(
+    r'^extern "C" __global__ void __launch_bounds__\([A-Z]+(?:, [12])?\)\s+([a-z0-9_]+)\(', re.MULTILINE
+)
+"""Matches the head of a kernel; the group is its name."""
+
+
+def _read(name: str) -> str:
+    installed = resources.files("proofcompute.arithmetic.backends.cuda").joinpath("sources", name)
+    if installed.is_file():
+        return installed.read_text(encoding="utf-8")
+    checkout = Path(__file__).parents[4] / "cuda" / name
+    try:
+        return checkout.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DeviceError(f"the CUDA source {name} is missing; reinstall proofcompute ({error})") from error
+
+
+@cache
+def source(file: str) -> str:
+    """The text of ``cuda/<file>.cu`` with its headers in place of their includes. DeviceError if missing."""
+    seen: set[str] = set()
+
+    def header(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in seen:
+            return ""
+        seen.add(name)
+        return _INCLUDE.sub(header, _read(name).replace("#pragma once\n", ""))
+
+    return _INCLUDE.sub(header, _read(f"{file}.cu"))
+
+
+@cache
+def kernel_files() -> dict[str, str]:
+    """The file of every kernel, by the kernel's name."""
+    return {kernel: file for file in FILES for kernel in KERNEL.findall(source(file))}

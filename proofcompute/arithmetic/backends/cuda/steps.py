@@ -1,0 +1,119 @@
+"""Steps: run once, captured as a graph, then repeated; one small download at the end of each.
+
+What cannot be captured runs as it did the first time, one launch after the other: slower, the same bytes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.cuda.array import DeviceArray, Position
+from proofcompute.arithmetic.backends.cuda.device import Buffer
+from proofcompute.arithmetic.backends.cuda.faults import Fault
+from proofcompute.arithmetic.backends.cuda.launcher import Launcher
+from proofcompute.arrays import Array, Place
+from proofcompute.errors import DeviceError
+
+__all__ = ["Steps"]
+
+_BUCKET: Final = 512
+"""Rows by which the sizes of a captured step grow: launches of one graph cover this many positions."""
+
+Compute = Callable[[Sequence[Place]], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Graph:
+    """A captured step."""
+
+    handle: Any
+    """The device's."""
+    report: DeviceArray
+    """int32 [2 + n]: what ``cuda/report.cu`` writes."""
+    checks: Sequence[Fault]
+    """What its status words mean, in order."""
+    uses: Sequence[Buffer]
+    """Memory from outside that it touches."""
+
+
+class _Kept:
+    """What belongs to one key."""
+
+    def __init__(self, on: Launcher, places: Sequence[Place]) -> None:
+        self.names = [(number, b - a) for number, a, b in places]
+        self.words = on.zeros(np.int64, len(places))
+        self.graphs: dict[int, _Graph | None] = {}
+        """By bucket; None where the step ran once and is captured the next time."""
+        self.plain: set[int] = set()
+        """Buckets whose step cannot be captured."""
+
+
+@final
+class Steps:
+    """Runs steps on one device's main stream."""
+
+    def __init__(self, on: Launcher) -> None:
+        self._on = on
+        self.refused: list[str] = []
+        """Why steps could not be captured."""
+        self._kept: WeakKeyDictionary[object, _Kept] = WeakKeyDictionary()
+
+    def run(self, key: object, places: Sequence[Place], f: Compute) -> Array | None:
+        """See :class:`proofcompute.arrays.Memory`."""
+        on = self._on
+        on.faults.look()  # nothing of what came before is this step's
+        if key is None:
+            return self._finish(f(places))
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._kept[key] = _Kept(on, places)
+        if kept.names != [(number, b - a) for number, a, b in places]:
+            raise DeviceError("a step of other requests under the same key")
+        on.write(kept.words.buffer, np.array([a for _, a, _ in places], np.int64))
+        bucket = (max(b for _, _, b in places) - 1) // _BUCKET
+        limit = (bucket + 1) * _BUCKET
+        words = [kept.words.buffer.part(8 * i, 8) for i in range(len(places))]
+        placed = [
+            (number, Position(a, word, limit), Position(b, word, limit))
+            for (number, a, b), word in zip(places, words, strict=True)
+        ]
+        if bucket not in kept.graphs:
+            kept.graphs[bucket] = None  # the first run loads kernels and uploads constants
+            return self._finish(f(placed))
+        graph = kept.graphs[bucket]
+        if graph is None and bucket not in kept.plain:
+            graph = kept.graphs[bucket] = self._captured(placed, f)
+        if graph is None:
+            kept.plain.add(bucket)
+            return self._finish(f(placed))
+        on.device.replay(graph.handle)
+        return self._outcome(graph.report, graph.checks)
+
+    def _captured(self, places: Sequence[Place], f: Compute) -> _Graph | None:
+        """The step as a graph; None, and a warning, if the device does not make one."""
+        on = self._on
+        try:
+            with on.capture() as capture:
+                report, checks = on.faults.report(f(places))
+        except DeviceError as error:
+            why = f"a step cannot be captured and runs one launch after the other: {error}"
+            self.refused.append(why)
+            warnings.warn(why, RuntimeWarning, stacklevel=2)
+            return None
+        return _Graph(capture.graph, report, checks, list(capture.uses.values()))
+
+    def _finish(self, tokens: DeviceArray | None) -> Array | None:
+        found = self._outcome(*self._on.faults.report(tokens))
+        return None if tokens is None else found
+
+    def _outcome(self, report: DeviceArray, checks: Sequence[Fault]) -> Array:
+        host = self._on.read(report)
+        if host[0]:
+            raise checks[int(host[0]) - 1].error(int(host[1]))
+        return host[2:]

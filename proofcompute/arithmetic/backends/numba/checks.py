@@ -1,0 +1,82 @@
+"""The part of the CPU backend that commits and checks: hashes, projections, packed integers, hints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.numba import threads
+from proofcompute.arithmetic.backends.numba.memory import CpuMemory
+from proofcompute.arithmetic.backends.numba.modules import Module
+from proofcompute.arrays import F32, I8, I32, U8, U32, Array
+from proofcompute.commitments import hashing
+from proofcompute.freivalds.hint import CheckedHint, Hint
+
+__all__ = ["CpuChecks"]
+
+_SPLIT_BYTES: Final = 200_000
+"""Bytes hashed by a part that is worth a thread of the pool."""
+_FEW_HASHES: Final = 3
+"""Up to this many rows are hashed one by one."""
+_LONG_RANGE: Final = 6144
+"""Leaves of which one level of nodes is worth several threads."""
+_LONG_PREFIX: Final = 1024
+"""Longer prefixes are hashed one by one, which bounds the memory for them."""
+
+
+class CpuChecks(CpuMemory):
+    """Commitments and checks of a backend, compiled when they are first used."""
+
+    _field = Module("field")
+    _hints = Module("hints")
+    _packing = Module("packing")
+    _opened = Module("opened")
+
+    def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
+        fast = suite == "sha256" and rows.ndim == 2 and rows.dtype == np.uint8 and len(prefix) <= _LONG_PREFIX
+        if not fast or len(rows) <= _FEW_HASHES:
+            return hashing.hash_rows(suite, prefix, rows)
+        from proofcompute.arithmetic.backends.numba import sha256
+
+        out = np.empty((len(rows), hashing.DIGEST), dtype=np.uint8)
+        head = np.frombuffer(prefix, dtype=np.uint8)
+        lanes = sha256.LANES
+        least = _SPLIT_BYTES // (lanes * (rows.shape[1] + len(prefix) + 64))
+        rows = np.ascontiguousarray(rows)
+        threads.split(sha256.hash_groups, -(-len(rows) // lanes), least, head, rows, out)
+        return out
+
+    def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
+        return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
+
+    def hash_ranges(
+        self, suite: str, prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8
+    ) -> U8:
+        if suite != "sha256" or len(leaves) > _LONG_RANGE or len(prefix) != 1:
+            return hashing.hash_ranges(suite, prefix, size, ranges, leaves, given, self.hash_rows)
+        return self._opened.hash_ranges(prefix, size, ranges, leaves, given)  # type: ignore[no-any-return]
+
+    def is_settled(self, x: F32) -> bool:
+        return self._opened.is_settled(x)  # type: ignore[no-any-return]
+
+    def project(self, y: I32 | I8, s: U32) -> U32:
+        return self._field.project(y, s)  # type: ignore[no-any-return]
+
+    def fold(self, w: I8, s: U32) -> U32:
+        return self._field.fold(w, s)  # type: ignore[no-any-return]
+
+    def project61(self, y: Array, s: Array) -> Array:
+        from proofcompute.arithmetic.backends.numba import field61
+
+        return field61.project61(y, s)
+
+    def pack(self, values: I32, bits: int) -> bytes:
+        return self._packing.pack(values, bits)  # type: ignore[no-any-return]
+
+    def largest_square(self, q: I8) -> int:
+        return self._hints.largest_square(q)  # type: ignore[no-any-return]
+
+    def check_hint(self, hint: Hint) -> CheckedHint:
+        return self._hints.check_hint(hint)  # type: ignore[no-any-return]

@@ -1,0 +1,263 @@
+"""Short vectors in LLVM IR: the few operations that loops over arrays cannot be trusted to become.
+
+Numba has no vector types, and LLVM's loop vectoriser does not find a matrix kernel that keeps its sums in
+registers. The functions here emit IR on generic vectors, so the result is
+the same on every machine; LLVM turns :func:`multiply_add` into ``vpdpwssd`` or ``vpmaddwd`` on x86-64 and
+into widening multiplications elsewhere, and splits or joins vectors to fit the registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from llvmlite import ir
+
+from proofcompute.arithmetic.backends.numba.target import has
+
+__all__ = [
+    "BYTE",
+    "FLOAT",
+    "LANES",
+    "LONG",
+    "PERMUTES",
+    "QUADS",
+    "SHORT",
+    "WIDE_REGISTERS",
+    "WORD",
+    "constant",
+    "funnel",
+    "greater",
+    "half",
+    "insert",
+    "interleave",
+    "join",
+    "larger",
+    "load",
+    "loop",
+    "multiply_add",
+    "multiply_add_bytes",
+    "offset",
+    "permute",
+    "pointer",
+    "prefetch",
+    "reduced",
+    "splat",
+    "store",
+    "total",
+    "transpose",
+    "vector",
+]
+
+BYTE: Final = ir.IntType(8)
+SHORT: Final = ir.IntType(16)
+WORD: Final = ir.IntType(32)
+LONG: Final = ir.IntType(64)
+FLOAT: Final = ir.FloatType()
+
+LANES: Final = 16
+"""32-bit lanes of a vector: one AVX-512 register, two of AVX2, four of NEON."""
+
+
+WIDE_REGISTERS: Final = has("avx512bw")
+"""Whether 32 vectors of 16 lanes fit in registers. Chooses block sizes; no result depends on it."""
+
+PERMUTES: Final = 16 if has("avx512f") else 8 if has("avx2") else 0
+"""Most lanes that :func:`permute` takes, 16 or 8; 0 where the target has no such instruction."""
+
+QUADS: Final = has("avx512vnni")
+"""Whether :func:`multiply_add_bytes` exists, which is another."""
+
+Value = Any
+"""An IR value; llvmlite is untyped."""
+
+
+def vector(element: Value, n: int) -> Value:
+    """The type of ``n`` elements."""
+    return ir.VectorType(element, n)
+
+
+def insert(module: Any, kind: Value, name: str) -> Value:
+    """The function ``name`` of a module, declared if it is not there yet."""
+    found = module.globals.get(name)
+    return ir.Function(module, kind, name) if found is None else found
+
+
+def pointer(context: Any, builder: Any, array_type: Any, array: Value) -> Value:
+    """The address of an array's first element."""
+    return context.make_array(array_type)(context, builder, array).data
+
+
+def offset(builder: Any, a: Value, b: Value, times: int = 1) -> Value:
+    """The index ``a + b * times``; ``b`` may be a Python int."""
+    if isinstance(b, int):
+        return builder.add(a, LONG(b * times))
+    return builder.add(a, builder.mul(b, LONG(times)))
+
+
+def _place(builder: Any, base: Value, index: Value, element: Value, kind: Value) -> Value:
+    start = builder.bitcast(base, ir.PointerType(element))
+    return builder.bitcast(builder.gep(start, [index]), ir.PointerType(kind))
+
+
+def load(builder: Any, base: Value, index: Value, element: Value, n: int) -> Value:
+    """``n`` elements from ``base[index]`` on, of any alignment that one element may have."""
+    return builder.load(_place(builder, base, index, element, vector(element, n)), align=element.width // 8)
+
+
+def store(builder: Any, value: Value, base: Value, index: Value, element: Value) -> None:
+    """A vector of elements to ``base[index]`` and after."""
+    builder.store(value, _place(builder, base, index, element, value.type), align=element.width // 8)
+
+
+def prefetch(builder: Any, base: Value, index: Value) -> None:
+    """Ask for the cache line of byte ``base[index]``, into the second level; a hint never faults."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(BYTE), WORD, WORD, WORD])
+    function = insert(builder.module, kind, "llvm.prefetch.p0")
+    place = _place(builder, base, index, BYTE, BYTE)
+    builder.call(function, [place, WORD(0), WORD(2), WORD(1)])  # to read, level 2, data
+
+
+def constant(element: Value, n: int, value: int) -> Value:
+    """The same number in all ``n`` lanes."""
+    return ir.Constant(vector(element, n), [element(value)] * n)
+
+
+def _shuffle(builder: Any, a: Value, b: Value, lanes: Sequence[int]) -> Value:
+    mask = ir.Constant(vector(WORD, len(lanes)), [WORD(i) for i in lanes])
+    return builder.shuffle_vector(a, b, mask)
+
+
+def splat(builder: Any, value: Value, n: int) -> Value:
+    """A scalar in all ``n`` lanes."""
+    kind = vector(value.type, n)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, WORD(0))
+    return _shuffle(builder, one, ir.Constant(kind, ir.Undefined), [0] * n)
+
+
+def multiply_add(builder: Any, sums: Value, a: Value, b: Value) -> Value:
+    """``sums[i] + a[2i] b[2i] + a[2i+1] b[2i+1]``: int16 pairs to int32 lanes; wraps."""
+    n = sums.type.count
+    wide = vector(WORD, 2 * n)
+    products = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
+    even = _shuffle(builder, products, products, range(0, 2 * n, 2))
+    odd = _shuffle(builder, products, products, range(1, 2 * n, 2))
+    return builder.add(sums, builder.add(even, odd))
+
+
+def multiply_add_bytes(builder: Any, sums: Value, a: Value, b: Value) -> Value:
+    """``sums[i]`` + the sum of ``a[4i + e] b[4i + e]`` over e < 4, in 16 lanes; wraps; only where ``QUADS``.
+
+    a holds unsigned bytes and b signed ones, each as int32 lanes.
+    """
+    kind = ir.FunctionType(sums.type, [sums.type] * 3)
+    function = insert(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
+    return builder.call(function, [sums, a, b])
+
+
+def larger(builder: Any, a: Value, b: Value) -> Value:
+    """The larger of two unsigned numbers, lane by lane."""
+    return builder.select(builder.icmp_unsigned(">", a, b), a, b)
+
+
+def interleave(builder: Any, a: Value, b: Value) -> tuple[Value, Value]:
+    """a0 b0 a1 b1 ... as its lower and its upper half."""
+    n = a.type.count
+    order = [i for pair in zip(range(n), range(n, 2 * n), strict=True) for i in pair]
+    return _shuffle(builder, a, b, order[:n]), _shuffle(builder, a, b, order[n:])
+
+
+def join(builder: Any, a: Value, b: Value) -> Value:
+    """The lanes of a, then those of b."""
+    return _shuffle(builder, a, b, range(2 * a.type.count))
+
+
+def transpose(builder: Any, rows: Sequence[Value]) -> list[Value]:
+    """n vectors of n lanes, n a power of two, as a matrix transposed.
+
+    Interleaving row i with row i + n/2 rotates the bits of the index (row, lane) by one place; log2 n times
+    exchange row and lane.
+    """
+    n = len(rows)
+    for _ in range(n.bit_length() - 1):
+        pairs = (interleave(builder, rows[i], rows[i + n // 2]) for i in range(n // 2))
+        rows = [row for pair in pairs for row in pair]
+    return list(rows)
+
+
+def permute(builder: Any, data: Value, index: Value) -> Value:
+    """int32 ``data[index[i]]``, for the lowest bits of the indices, of 16 or 8 lanes (``PERMUTES``)."""
+    name = {16: "llvm.x86.avx512.permvar.si.512", 8: "llvm.x86.avx2.permd"}[data.type.count]
+    function = insert(builder.module, ir.FunctionType(data.type, [data.type] * 2), name)
+    return builder.call(function, [data, index])
+
+
+def funnel(builder: Any, high: Value, low: Value, amount: Value) -> Value:
+    """The lower half of ``(2^32 high + low) >> amount`` of int32 lanes, amounts below 32."""
+    name = f"llvm.fshr.v{low.type.count}i32"
+    kind = ir.FunctionType(low.type, [low.type] * 3)
+    function = insert(builder.module, kind, name)
+    return builder.call(function, [high, low, amount])
+
+
+def half(builder: Any, x: Value) -> Value:
+    """The lower half of the lanes."""
+    return _shuffle(builder, x, x, range(x.type.count // 2))
+
+
+def greater(builder: Any, a: Value, b: Value) -> Value:
+    """The larger of two floats, lane by lane; of equal ones or with NaN b."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def reduced(builder: Any, f: Callable[[Any, Value, Value], Value], vectors: Sequence[Value]) -> Value:
+    """One number of all lanes of vectors, powers of two both: f of lower and upper half till one is left."""
+    while len(vectors) > 1:
+        n = len(vectors) // 2
+        vectors = [f(builder, low, high) for low, high in zip(vectors[:n], vectors[n:], strict=True)]
+    lanes = vectors[0]
+    n = lanes.type.count
+    while n > 1:
+        n //= 2
+        lanes = f(builder, half(builder, lanes), _shuffle(builder, lanes, lanes, range(n, 2 * n)))
+    return builder.extract_element(lanes, WORD(0))
+
+
+def total(builder: Any, lanes: Value) -> Value:
+    """The sum of int32 or int64 lanes as one int64; wraps."""
+    n = lanes.type.count
+    wide = vector(LONG, n)
+    name = f"llvm.vector.reduce.add.v{n}i64"
+    function = insert(builder.module, ir.FunctionType(LONG, [wide]), name)
+    return builder.call(function, [lanes if lanes.type == wide else builder.sext(lanes, wide)])
+
+
+def loop(
+    builder: Any,
+    count: Value,
+    start: Sequence[Value],
+    body: Callable[[Value, list[Value]], Sequence[Value]],
+) -> list[Value]:
+    """``state = start; for i in range(count): state = body(i, state)``, the state kept in registers."""
+    before = builder.block
+    head = builder.append_basic_block("loop.head")
+    inside = builder.append_basic_block("loop.body")
+    after = builder.append_basic_block("loop.after")
+    builder.branch(head)
+    builder.position_at_end(head)
+    i = builder.phi(LONG)
+    i.add_incoming(LONG(0), before)
+    state = []
+    for value in start:
+        phi = builder.phi(value.type)
+        phi.add_incoming(value, before)
+        state.append(phi)
+    builder.cbranch(builder.icmp_signed("<", i, count), inside, after)
+    builder.position_at_end(inside)
+    after_body = body(i, list(state))
+    i.add_incoming(builder.add(i, LONG(1)), builder.block)
+    for phi, value in zip(state, after_body, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return state

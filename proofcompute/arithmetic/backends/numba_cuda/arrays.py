@@ -1,0 +1,154 @@
+"""Kernels on arrays that lie on the device: shapes are checked, results are new device arrays."""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+import numpy as np
+from numba import cuda
+
+from proofcompute.arithmetic.backends.numba_cuda import kernels
+from proofcompute.arithmetic.backends.numba_cuda.kernels import BLOCKS, THREADS
+from proofcompute.errors import DeviceError, InputError, LimitError, NonFiniteError
+from proofcompute.freivalds.field import P31, P61
+from proofcompute.limits import MAX_WIDTH
+
+__all__ = ["DeviceArrays"]
+
+_GRID_Y: Final = 65535
+
+
+@final
+class DeviceArrays:
+    """A part of :class:`proofcompute.arithmetic.kernels.Kernels` on arrays of the current CUDA device, byte
+    for byte.
+
+    Arguments have ``__cuda_array_interface__`` (CuPy, PyTorch, JAX, Numba) and are read where they lie; NumPy
+    arrays are copied to the device. Results are Numba device arrays, which those libraries take without a
+    copy; ``copy_to_host()`` gives NumPy. InputError for wrong shapes or types, DeviceError without a device.
+    """
+
+    name = "numba-cuda"
+
+    def __init__(self) -> None:
+        if not cuda.is_available():
+            raise DeviceError("Numba finds no CUDA driver or device; use --device cpu")
+        self._compiled = {kernel.__name__: cuda.jit(kernel) for kernel in kernels.KERNELS}
+
+    def _on(self, array: Any, dimensions: int, *types: str) -> Any:
+        """``array`` on the device, C-contiguous."""
+        there = cuda.as_cuda_array(array) if hasattr(array, "__cuda_array_interface__") else None
+        found = array if there is None else there
+        if found.ndim != dimensions or found.dtype.name not in types:
+            raise InputError(
+                f"expected {' or '.join(types)} in {dimensions} dimensions, "
+                f"not {found.dtype} {list(found.shape)}"
+            )
+        if there is None:
+            return cuda.to_device(np.ascontiguousarray(array))
+        if not there.is_c_contiguous():
+            raise InputError("an array on the device must be C-contiguous")
+        return there
+
+    def _over(self, kernel: str, count: int, *arguments: Any) -> None:
+        """A grid-stride launch over ``count`` elements."""
+        if count:
+            self._compiled[kernel][min(-(-count // THREADS), BLOCKS), THREADS](*arguments)
+
+    def _elementwise(self, kernel: str, *inputs: Any) -> Any:
+        arrays = [self._on(x, 2, "float32") for x in inputs]
+        shape = arrays[0].shape
+        if any(x.shape != shape for x in arrays):
+            raise InputError(f"summands of shapes {[list(x.shape) for x in arrays]} do not fit together")
+        out = cuda.device_array(shape, np.float32)
+        self._over(kernel, out.size, *(x.reshape(out.size) for x in arrays), out.reshape(out.size))
+        return out
+
+    # -- elementwise -----------------------------------------------------------------------------------------
+    def embed(self, q: Any, s: Any) -> Any:
+        q, s = self._on(q, 2, "int8"), self._on(s, 1, "float32")
+        if s.shape != q.shape[:1]:
+            raise InputError(f"{list(s.shape)} scales for rows {list(q.shape)}")
+        out = cuda.device_array(q.shape, np.float32)
+        self._over("embed", out.size, q, s, out)
+        return out
+
+    def gate(self, x: Any) -> Any:
+        x = self._on(x, 2, "float32")
+        if x.shape[1] % 2:
+            raise InputError(f"rows of {x.shape[1]} have no halves")
+        out = cuda.device_array((x.shape[0], x.shape[1] // 2), np.float32)
+        self._over("gate", out.size, x, out)
+        return out
+
+    def gelu(self, x: Any) -> Any:
+        return self._elementwise("gelu", x)
+
+    def relu(self, x: Any) -> Any:
+        return self._elementwise("relu", x)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return self._elementwise("add", x, y)
+
+    def settle(self, x: Any) -> Any:
+        x, status = self._on(x, 2, "float32"), cuda.to_device(np.zeros(1, dtype=np.int32))
+        out = cuda.device_array(x.shape, np.float32)
+        self._over("settle", out.size, x.reshape(out.size), out.reshape(out.size), status)
+        if status.copy_to_host()[0]:
+            raise NonFiniteError("a committed value must be finite")
+        return out
+
+    def rms_norm(self, x: Any, w: Any, eps: np.float32) -> Any:
+        x, w = self._on(x, 2, "float32"), self._on(w, 1, "float32")
+        n, d = x.shape
+        if w.shape != (d,):
+            raise InputError(f"{list(w.shape)} weights for rows {list(x.shape)}")
+        if d > MAX_WIDTH:
+            raise LimitError(f"a row of {d} elements; at most {MAX_WIDTH}")
+        out = cuda.device_array((n, d), np.float32)
+        if n:
+            level = cuda.device_array((n, 1 << max(0, d - 1).bit_length()), np.float32)
+            self._compiled["rms_norm"][n, THREADS](x, w, np.float32(eps), level, out)
+        return out
+
+    # -- Freivalds -------------------------------------------------------------------------------------------
+    def project(self, y: Any, s: Any) -> Any:
+        """proofcompute.freivalds.field.project31. The columns must be canonical residues."""
+        return self._project("project31", self._on(y, 2, "int8", "int16", "int32"), s, np.dtype(np.uint32))
+
+    def project61(self, y: Any, s: Any) -> Any:
+        """proofcompute.freivalds.field.project61. The columns must be canonical residues."""
+        y = self._on(y, 2, "int8", "int16", "int32", "int64")
+        return self._project("project61", y, s, np.dtype(np.uint64))
+
+    def _project(self, kernel: str, y: Any, s: Any, word: np.dtype[Any]) -> Any:
+        s = self._columns(s, y.shape[1], word)
+        out = cuda.device_array((y.shape[0], s.shape[0]), word)
+        if out.size:
+            self._compiled[kernel][(y.shape[0], s.shape[0]), THREADS](y, s, out)
+        return out
+
+    def fold(self, w: Any, s: Any) -> Any:
+        """proofcompute.freivalds.field.fold31 of int8 weights. The columns must be canonical residues."""
+        return self._fold("fold31", self._on(w, 2, "int8"), s, np.dtype(np.uint32))
+
+    def fold61(self, w: Any, s: Any) -> Any:
+        """proofcompute.freivalds.field.fold61. The columns must be canonical residues."""
+        return self._fold("fold61", self._on(w, 2, "int8", "int16", "int32", "int64"), s, np.dtype(np.uint64))
+
+    def _fold(self, kernel: str, w: Any, s: Any, word: np.dtype[Any]) -> Any:
+        s = self._columns(s, w.shape[0], word)
+        out = cuda.device_array((s.shape[0], w.shape[1]), word)
+        self._over(kernel, out.size, w, s, out)
+        return out
+
+    def _columns(self, s: Any, m: int, word: np.dtype[Any]) -> Any:
+        """Columns [k, m] on the device; InputError unless they fit."""
+        if isinstance(s, np.ndarray) and s.size and int(s.max()) >= (P31 if word.itemsize == 4 else P61):
+            raise InputError("a column holds a value that is not a canonical residue")
+        s = self._on(s, 2, word.name)
+        if s.shape[1] != m:
+            raise InputError(f"columns {list(s.shape)} where [k, {m}] are needed")
+        if s.shape[0] > _GRID_Y or m > MAX_WIDTH:
+            raise LimitError(f"columns {list(s.shape)}; at most {_GRID_Y} of {MAX_WIDTH}")
+        return s

@@ -1,0 +1,77 @@
+"""Rule 1 in one number: each float operation with one rounding, on every target.
+
+``plus(a, b)`` is a + b where the compiler leaves a sum alone: in plain Python on NumPy scalars, and in Numba
+for the CPU. Numba for CUDA contracts a * b + c into one fused multiply-add, so there
+:mod:`proofcompute.arithmetic.backends.numba_cuda` gives these five names a meaning of their own. Every float
+operation of :mod:`.functions` that rounds goes through them; comparison, negation and bit patterns are exact
+anyhow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+__all__ = ["OPTIONS", "minus", "over", "plus", "register", "root", "shared", "times"]
+
+OPTIONS: Final = {"nogil": True, "error_model": "numpy", "fastmath": False}
+"""How Numba compiles everything here and in the CPU backend."""
+_INLINED: Final = {**OPTIONS, "forceinline": True}
+"""A call that is left would keep LLVM from making vectors of the loop around it."""
+_rounding: Final[list[Callable[..., Any]]] = []
+_shared: Final[list[Callable[..., Any]]] = []
+"""Functions that Numba has not been told of yet: it is not imported before something is compiled."""
+
+
+def shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that kernels of either target call, compiled into each of them; plain Python elsewhere."""
+    _shared.append(function)
+    return function
+
+
+def register() -> None:
+    """Tell Numba of everything that is :func:`shared`; to be called before it compiles."""
+    from numba.extending import overload, register_jitable
+
+    while _shared:
+        register_jitable(**_INLINED)(_shared.pop())
+    while _rounding:
+        _on_the_cpu(_rounding.pop(), overload)
+
+
+def plus(a: Any, b: Any) -> Any:
+    """a + b."""
+    return a + b
+
+
+def minus(a: Any, b: Any) -> Any:
+    """a - b."""
+    return a - b
+
+
+def times(a: Any, b: Any) -> Any:
+    """a b."""
+    return a * b
+
+
+def over(a: Any, b: Any) -> Any:
+    """a / b."""
+    return a / b
+
+
+def root(a: Any) -> Any:
+    """The square root of a."""
+    return np.sqrt(a)
+
+
+def _on_the_cpu(function: Callable[..., Any], overload: Callable[..., Any]) -> None:
+    """In code for the CPU, ``function`` is itself."""
+
+    @overload(function, jit_options=_INLINED, strict=False, target="cpu")
+    def choose(*types: Any) -> Callable[..., Any]:
+        return function
+
+
+_rounding.extend((plus, minus, times, over, root))

@@ -1,0 +1,68 @@
+"""A product's hint: packed sets of integers, read, checked and turned into floats (design, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import I8, I32, U32
+from proofcompute.errors import InputError
+from proofcompute.freivalds.field import P31
+from proofcompute.freivalds.hint import CheckedHint, Claim, Hint, Packed
+
+__all__ = ["check_hint", "check_sets"]
+
+
+def check_sets(hint: Hint) -> tuple[int, int]:
+    """Rows n and columns m of the sets; InputError unless all shapes fit, nothing is empty, and a single set
+    has no shift.
+    """
+    q, claims, sets, s, v, sx, sw, bias, residual = hint
+    (limbs, n, d), k, m = q.shape, len(s), sw.size
+    good = sx.shape == (n,) and sw.shape == (m,) and s.shape == (k, m) and v.shape == (len(v), k, d)
+    good = good and (bias is None or bias.shape == (m,)) and (residual is None or residual.shape == (n, m))
+    good = good and min(n, m, k) > 0 and 0 < len(sets) == len(claims)
+    good = good and (len(claims) > 1 or claims[0].shift == 0)  # what is not added up is not shifted
+    for start, stop, which, w_limb, _, _ in claims:
+        good = good and 0 <= start < stop <= d and 0 <= w_limb < len(v)
+        good = good and (which == (0, 1) or len(which) == 1) and 0 <= which[0] <= which[-1] < limbs
+    if good:
+        return n, m
+    raise InputError(
+        f"{len(sets)} sets for {len(claims)} claims of rows {list(q.shape)}, scales {list(sx.shape)} and "
+        f"{list(sw.shape)}, columns {list(s.shape)} and {list(v.shape)}"
+    )
+
+
+def _claimed(k: Kernels, q: I8, claims: Sequence[Claim], v: U32) -> U32:
+    """What each set's projection is if its claim is true: X V, [sets, n, k]; q and v as in a hint."""
+    n, d = q.shape[1:]
+    found = []
+    for a, b, limbs, w_limb, *_ in claims:
+        columns = v[w_limb]
+        rows = q if len(limbs) == len(q) else q[limbs[0] : limbs[-1] + 1]
+        if b - a < d:
+            columns, rows = np.ascontiguousarray(columns[:, a:b]), np.ascontiguousarray(rows[:, :, a:b])
+        # all limbs in one call, so that the columns are read once
+        whole = k.host(k.project(rows.reshape(len(limbs) * n, b - a), columns))
+        if len(limbs) == 2:
+            whole = ((whole[:n].astype(np.int64) * 256 + whole[n:]) % P31).astype(np.uint32)
+        found.append(whole)
+    return np.stack(found)
+
+
+def check_hint(k: Kernels, unpack: Callable[[Packed, int, int], I32], hint: Hint) -> CheckedHint:
+    """See :meth:`proofcompute.freivalds.checks.Checks.check_hint`; step after step, by functions of ``k``."""
+    n, m = check_sets(hint)
+    q, claims, sets, s, v, sx, sw, bias, residual = hint
+    values = np.stack([unpack(data, bits, n * m).reshape(n, m) for bits, data in sets])
+    limits = [(int(x.min()), int(x.max())) for x in values]
+    projections = np.stack([k.host(k.project(x, s)) for x in values])
+    if any(c.stop - c.start < q.shape[2] for c in claims):
+        q = k.host(q)
+    right = _claimed(k, q, claims, v)
+    holds = bool(np.array_equal(projections, right))
+    y = k.rescale(values, [c.shift for c in claims], sx, sw, bias)
+    return CheckedHint(limits, holds, y if residual is None else k.add(residual, y))

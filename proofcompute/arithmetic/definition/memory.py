@@ -1,0 +1,129 @@
+"""The memory part of a backend that computes on NumPy arrays: nothing moves, and a step is a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from proofcompute.arithmetic.definition.rotary import rope_table
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import F32, I32, U8, Array, Place
+from proofcompute.errors import FormatError
+
+__all__ = ["HOST", "HostMemory"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_BLOCK: Final = 512
+"""Positions in one cached piece of a rotary table."""
+_ASIDE: Final = nullcontext()
+
+
+@lru_cache(maxsize=64)
+def _table(freqs: tuple[int, ...], block: int) -> tuple[F32, F32]:
+    """Cosines and sines of positions block*512.. for frequencies given as bit patterns, [512, r] each."""
+    positions = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.int64)
+    return rope_table(positions, np.array(freqs, np.uint32).view(np.float32))
+
+
+@lru_cache(maxsize=8)  # every layer of a step asks for the same rows
+def _rope_rows(freqs: tuple[int, ...], places: tuple[Place, ...]) -> tuple[F32, F32]:
+    cos: list[F32] = []
+    sin: list[F32] = []
+    for _, first, last in places:
+        for block in range(first // _BLOCK, (last - 1) // _BLOCK + 1):
+            whole_cos, whole_sin = _table(freqs, block)
+            a, b = max(first - block * _BLOCK, 0), min(last - block * _BLOCK, _BLOCK)
+            cos.append(whole_cos[a:b])
+            sin.append(whole_sin[a:b])
+    return np.concatenate(cos), np.concatenate(sin)
+
+
+class HostMemory:
+    """:class:`proofcompute.arrays.Memory` of NumPy arrays."""
+
+    operation: str = ""
+    ahead: int = 0
+
+    def array(self, x: Any) -> Array:
+        """``x`` itself, or the memory of another library's array on the CPU (DLPack)."""
+        return x if isinstance(x, np.ndarray) else np.from_dlpack(x)
+
+    def local(self, x: Array) -> Array:
+        """``x`` itself."""
+        return x
+
+    def host(self, x: Array) -> Array:
+        """``x`` itself."""
+        return x
+
+    def weight(self, w: Matrix) -> Matrix:
+        """``w`` itself."""
+        return w
+
+    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """A new array of zeros."""
+        return np.zeros(shape, dtype)
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Arrays one after the other, along their first axis."""
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def put(self, x: Array, a: int, b: int, rows: Array) -> None:
+        """``x[a:b] = rows``."""
+        x[a:b] = rows
+
+    def cut(self, x: Array, a: int, b: int) -> Array:
+        """Columns a..b of [n, d], contiguous."""
+        return np.ascontiguousarray(x[:, a:b])
+
+    def beside(self, parts: Sequence[Array]) -> U8:
+        """The bytes of the rows of all parts side by side, uint8 [n, width]."""
+        n = len(parts[0])
+        rows = [np.ascontiguousarray(p).reshape(n, -1).view(np.uint8) if n else _no_rows(p) for p in parts]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+
+    def take(self, table: Array, ids: Array) -> Array:
+        """Rows of a table by number; FormatError if there is no such row."""
+        if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < len(table)):
+            raise FormatError("an index is outside its table")
+        return table[ids]
+
+    def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[F32, F32]:
+        """Cosines and sines of the positions of all places, one after the other: [n, r] each."""
+        return _rope_rows(freqs, tuple(places))
+
+    def step(
+        self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], I32 | None]
+    ) -> I32 | None:
+        """``f(places)``."""
+        return f(places)
+
+    def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
+        """Itself for every segment."""
+        return [self] * len(sizes)
+
+    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+        """One after the other."""
+        return map(f, items)
+
+    def lead(self) -> int:
+        """One."""
+        return 1
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Nothing: work is done when it is asked for."""
+        return _ASIDE
+
+
+HOST: Final = HostMemory()
+"""For arrays that are not a backend's."""
+
+
+def _no_rows(part: Array) -> U8:
+    return np.zeros((0, part[:0].itemsize * int(np.prod(part.shape[1:], dtype=np.int64))), np.uint8)

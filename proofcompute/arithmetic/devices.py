@@ -1,0 +1,198 @@
+"""Choosing a compute backend by name; the only module that imports backends, and only when asked."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from proofcompute.arithmetic.compiling import watching
+from proofcompute.arithmetic.ieee import require_ieee
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.errors import DeviceError
+from proofcompute.errors.arguments import StrPath, path_of
+
+if TYPE_CHECKING:
+    from proofcompute.arithmetic.backends.numba_cuda import DeviceArrays
+
+__all__ = [
+    "DEVICES",
+    "DeviceReport",
+    "build_cubins",
+    "device_arrays",
+    "kernels_for",
+    "survey",
+    "warm_up",
+]
+
+DEVICES: Final = ("auto", "cpu", "numpy", "cuda")
+"""What ``--device`` accepts."""
+
+_made: Final[dict[str, Kernels]] = {}
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """A device that could compute, and whether it can."""
+
+    device: str
+    """The word for ``--device``."""
+    description: str
+    """For people."""
+    problem: str
+    """Why it cannot be used, and what to do; empty if it can."""
+    fields: dict[str, object]
+    """For programs: architecture, memory and the like."""
+
+
+def _make(device: str, ordinals: Sequence[int]) -> Kernels:
+    if device == "numpy":
+        from proofcompute.arithmetic.definition import NumpyKernels
+
+        return NumpyKernels()
+    if device == "cuda":
+        from proofcompute.arithmetic.backends.cuda.probe import probe
+
+        if problem := probe().why_not(ordinals):
+            raise DeviceError(f"CUDA cannot be used: {problem}")
+        from proofcompute.arithmetic.backends.cuda import CudaKernels, SpreadKernels
+        from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
+
+        if len(ordinals) == 1:
+            return CudaKernels(CupyDevice(ordinals[0]))
+        return cast(Kernels, SpreadKernels([CupyDevice(n) for n in ordinals]))
+    try:
+        from proofcompute.arithmetic.backends.numba import NumbaKernels
+    except ImportError as error:
+        raise DeviceError(f"Numba cannot be loaded ({error}); use --device numpy") from error
+    return NumbaKernels()
+
+
+def kernels_for(device: str) -> Kernels:
+    """The backend for "auto", "cpu" (Numba), "numpy" (the slow definition) or "cuda"; made once per process.
+
+    "auto" is the first CUDA device where that can be used, else the CPU. "cuda" is the first CUDA device,
+    "cuda:1" the second, and "cuda:0,1" spreads a model's segments over both. Raises DeviceError for any other
+    name, and where the backend cannot run on this machine: for "cuda" it says what is missing. DeviceError
+    too where this thread's floats are not those of IEEE 754.
+    """
+    require_ieee()
+    kind, _, numbers = device.partition(":")
+    ordinals = [int(n) if n.isdecimal() else -1 for n in (numbers or "0").split(",")]
+    wrong = kind not in DEVICES or (":" in device and (kind != "cuda" or not numbers))
+    if wrong or min(ordinals) < 0 or len(set(ordinals)) < len(ordinals):
+        raise DeviceError(f"unknown device {device!r}; use one of {', '.join(DEVICES)}, cuda:1, cuda:0,1")
+    if kind == "cuda":
+        device = "cuda:" + ",".join(map(str, ordinals))  # one backend for all names of a device
+    if device in _made:
+        return _made[device]
+    if kind == "auto":
+        try:
+            _made["auto"] = kernels_for("cuda")
+        except DeviceError:
+            _made["auto"] = kernels_for("cpu")
+    else:
+        _made[device] = _make(kind, ordinals)
+    return _made[device]
+
+
+def warm_up(progress: Callable[[int, int], None] | None = None) -> int:
+    """Compile every kernel of the CPU backend that the user's cache lacks; how many those were.
+
+    Without it, each kernel is compiled when it is first needed: a minute or two in all, once for each version
+    of this package and kind of processor. ``progress(done, total)`` is called before the first kernel and
+    after each. DeviceError where Numba cannot be used.
+    """
+    kernels_for("cpu")
+    from proofcompute.arithmetic.backends.numba.warm import kernels_left, load_all
+
+    total, done = kernels_left(), 0
+
+    @contextmanager
+    def watch(name: str, left: int) -> Iterator[None]:
+        nonlocal done
+        yield
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    if progress is not None:
+        progress(0, total)
+    with watching(watch):
+        load_all()
+    return done
+
+
+def survey() -> list[DeviceReport]:
+    """Every device there is, and for CUDA, if there is none, what is missing."""
+    return [_cpu(), DeviceReport("numpy", "the slow definition, in NumPy", "", {}), *_cuda()]
+
+
+def _cpu() -> DeviceReport:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fields: dict[str, object] = {"machine": platform.machine(), "cores": cores}
+    try:
+        import numba
+    except ImportError as error:
+        return DeviceReport("cpu", "Numba", f"Numba cannot be loaded ({error}); use --device numpy", fields)
+    fields["numba"] = numba.__version__
+    return DeviceReport("cpu", f"{platform.machine()}, {cores} cores, Numba {numba.__version__}", "", fields)
+
+
+def _cuda() -> list[DeviceReport]:
+    from proofcompute.arithmetic.backends.cuda import cublaslt
+    from proofcompute.arithmetic.backends.cuda.probe import probe
+
+    found = probe()
+    if not found.devices:
+        return [DeviceReport("cuda", "none", found.why_not([0]), {"driver": found.driver})]
+    try:
+        products = cublaslt.version(cublaslt.find_cublaslt(found.driver // 1000))
+    except DeviceError as error:
+        products = f"own kernels only: {error}"
+    return [
+        DeviceReport(
+            f"cuda:{ordinal}" if ordinal else "cuda",
+            f"{device.name}, sm_{device.capability}, {device.memory / 2**30:.0f} GiB",
+            found.why_not([ordinal]),
+            {
+                "ordinal": ordinal,
+                "name": device.name,
+                "architecture": f"sm_{device.capability}",
+                "memory": device.memory,
+                "driver": found.driver,
+                "products": products,
+            },
+        )
+        for ordinal, device in enumerate(found.devices)
+    ]
+
+
+def build_cubins(
+    directory: StrPath, architectures: Sequence[int] = (), done: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """Compile the CUDA kernels into ``directory`` for the architectures (all the usual ones if empty).
+
+    Architectures are compute capabilities times 10. No device is needed; the environment variable
+    PROOFCOMPUTE_CUBINS then names the directory where the node runs. ``done(steps, total)`` is told of every
+    file. InputError for an architecture that is too old, DeviceError without NVRTC or for one that it does
+    not know, StorageError if the file system refuses.
+    """
+    from proofcompute.arithmetic.backends.cuda import cubins
+
+    return cubins.build_cubins(path_of(directory), architectures or cubins.ARCHITECTURES, done)
+
+
+def device_arrays() -> DeviceArrays:
+    """Operations on arrays that lie on the CUDA device in another library. DeviceError where it cannot be."""
+    try:
+        from proofcompute.arithmetic.backends.numba_cuda import DeviceArrays
+    except ImportError as error:
+        raise DeviceError(
+            f"numba-cuda cannot be loaded ({error}); install proofcompute[cuda12] or proofcompute[cuda13]"
+        ) from error
+    return DeviceArrays()

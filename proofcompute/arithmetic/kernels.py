@@ -1,0 +1,246 @@
+"""What a compute backend is: row-wise functions of canonical arithmetic (design, section 3).
+
+The NumPy backend (:class:`proofcompute.arithmetic.definition.NumpyKernels`) *defines* every function here;
+any other backend equals it byte for byte. Arrays are NumPy arrays on a CPU backend and opaque elsewhere;
+shapes are written ``[n, d]`` with rows first. Inputs are C-contiguous and never modified; results are new
+arrays.
+
+An opaque array has ``shape``, ``dtype``, ``size``, ``ndim`` and ``len``; it can be sliced and assigned to by
+leading rows, reshaped, viewed with another element type, copied, and asked for its bytes. All else goes
+through :class:`proofcompute.arrays.Arrays`. A function's results are where its first array is. Where that is
+NumPy's memory, errors are raised at once; where it is a device's, what was found wrong is raised, with the
+operation's name, by the first of ``step``, ``host`` and ``tobytes`` that follows.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from proofcompute.arrays import F32, I8, I32, U64, Arrays, Place
+from proofcompute.commitments.hasher import Hasher
+from proofcompute.freivalds.checks import Checks
+
+__all__ = [
+    "Arithmetic",
+    "Before",
+    "Gated",
+    "Kernels",
+    "Matrix",
+    "Norm",
+    "Sampling",
+    "prepared",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A quantised weight matrix: row j holds output channel j."""
+
+    q: I8
+    """[limbs, m, d] int8; limb 0 is the high one when there are two."""
+    scale: F32
+    """[m] float32, one scale per output channel."""
+    bias: F32 | None = None
+    """[m] float32, added last; None where the layer has none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """The rows of a product are those of its input after an RMS norm."""
+
+    weight: F32
+    """[d] float32."""
+    eps: np.float32
+
+
+@dataclass(frozen=True)
+class Gated:
+    """The rows of a product are those of its input [n, 2 d] after the gate."""
+
+
+Before = Norm | Gated | None
+"""What happens to the rows just before they are quantised for a product."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen; a public input of the head segment."""
+
+    temperature: float = 0.0
+    """Divides the logits; 0 means argmax and ignores top_k and top_p. A binary32 value."""
+    top_k: int = 0
+    """Keep the k highest logits; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the shortest prefix, in descending order, with at least this share of the mass. Binary32."""
+    repetition_penalty: float = 1.0
+    """Divides positive and multiplies other logits of tokens that occurred before. Binary32."""
+
+    def __post_init__(self) -> None:
+        """Numbers are rounded to the nearest binary32, which is what a request states: 0.7 is that of 0.7."""
+        for name in ("temperature", "top_p", "repetition_penalty"):
+            object.__setattr__(self, name, _nearest(getattr(self, name)))
+        top_k: object = self.top_k
+        if isinstance(top_k, np.integer):
+            object.__setattr__(self, "top_k", int(top_k))
+
+
+def _nearest(value: float) -> float:
+    """The nearest binary32 number; what has none, or is no number, stays, and is refused by name later."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+        return value
+    try:
+        found: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return value
+    return found
+
+
+class Arithmetic(Protocol):
+    """Row-wise functions of the canonical arithmetic."""
+
+    # -- products ------------------------------------------------------------------------------------
+    def quantise(self, x: F32, limbs: int, before: Before = None) -> tuple[I8, F32]:
+        """Rows [n, d], after ``before``, to int8 limbs [limbs, n, d] (high first) and scales [n]; fused.
+
+        Raises NonFiniteError if any element is NaN or infinite.
+        """
+        ...
+
+    def product(self, q: I8, w: I8) -> I32:
+        """q [n, d] times the rows of w [m, d], d <= MAX_CONTRACTION: int32 [n, m]."""
+        ...
+
+    def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
+        """Accumulator sets [sets, n, m] to float32 [n, m].
+
+        f32(sum of acc[i] << shifts[i], in int64) * (sx[t] * sw[j]), then + bias[j].
+        """
+        ...
+
+    def linear(
+        self, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
+    ) -> F32:
+        """``before``, quantise, product for every set, rescale, residual [n, m] + y; fused.
+
+        Equal to the functions in sequence: ``prepared``, ``quantise``, ``product``, ``rescale``, ``add``.
+        """
+        ...
+
+    # -- rows ----------------------------------------------------------------------------------------
+    def embed(self, q: I8, s: F32) -> F32:
+        """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
+        ...
+
+    def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
+        """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
+        ...
+
+    def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
+        """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
+        ...
+
+    def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[F32, F32]:
+        """Cosines and sines of the positions of all places, one after the other: [n, r] each.
+
+        ``freqs`` are r binary32 bit patterns; the angle is f32(position) * frequency, rounded once.
+        """
+        ...
+
+    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
+        """Rotate each head of rows [n, heads * dh] by tables [n, r], 2 r <= dh; the rest is copied.
+
+        Pair i of a head is (2i, 2i+1) if interleaved, else (i, i + r).
+        (a, b) becomes (a*cos - b*sin, a*sin + b*cos).
+        """
+        ...
+
+    def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
+        """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
+        ...
+
+    def heads(
+        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
+    ) -> tuple[F32, I8, F32, I8, F32]:
+        """Queries, keys and values side by side in rows [n, (heads + 2 kv_heads) * dh], for attention.
+
+        ``rope`` of the queries [n, heads * dh]; ``rope`` and then ``quantise_heads`` of the keys;
+        ``quantise_heads`` of the values; fused.
+        """
+        ...
+
+    def attention(
+        self,
+        q: F32,
+        kq: I8,
+        ks: F32,
+        vq: I8,
+        vs: F32,
+        first: int,
+        scale: np.float32,
+        window: int,
+    ) -> F32:
+        """Causal attention of rows first..first+n over a prefix of t >= first + n rows.
+
+        q [n, h * dh] float32; kq, vq [t, hk, dh] int8; ks, vs [t, hk] float32; h a multiple of hk. Row
+        first+i may see positions max(0, first+i+1-window)..first+i (window 0: all from 0). Scores, softmax
+        and mix as in design, section 3, rule 6. Returns [n, h * dh].
+        """
+        ...
+
+    def gate(self, x: F32) -> F32:
+        """Rows [n, 2 f], g first and u second: g / (1 + exp(-g)) * u, [n, f]."""
+        ...
+
+    def gelu(self, x: F32) -> F32:
+        """0.5 * x * (1 + erf(x / sqrt 2)), as numerics defines it."""
+        ...
+
+    def relu(self, x: F32) -> F32:
+        """x where x > 0, else +0."""
+        ...
+
+    def add(self, x: F32, y: F32) -> F32:
+        """x + y."""
+        ...
+
+    def settle(self, x: F32) -> F32:
+        """x + (+0.0), which turns -0 into +0; NonFiniteError if any element is not finite."""
+        ...
+
+    def is_settled(self, x: F32) -> bool:
+        """Whether ``settle`` would succeed and change no bit: every element is finite, and none is -0."""
+        ...
+
+    def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
+        """The next tokens of rows first..first+n: logits [n, v]; int32 [n].
+
+        Row first+i has seen tokens 0..first+i of history [t], t >= first + n. Its draw is the 128-bit integer
+        of draws [n, 2], the low half first; temperature 0 ignores it.
+        """
+        ...
+
+
+class Kernels(Arrays, Arithmetic, Hasher, Checks, Protocol):
+    """All that a backend is."""
+
+    name: str
+
+    def weight(self, w: Matrix) -> Matrix:
+        """A weight matrix with arrays of this backend; made once for each matrix."""
+        ...
+
+    def spread(self, sizes: Sequence[int]) -> Sequence[Kernels]:
+        """Which backend runs each segment, given the bytes of each one's weights: itself, or a part of it."""
+        ...
+
+
+def prepared(before: Before, x: F32, k: Kernels) -> F32:
+    """The rows that a product quantises."""
+    if before is None:
+        return x
+    return k.gate(x) if isinstance(before, Gated) else k.rms_norm(x, before.weight, before.eps)

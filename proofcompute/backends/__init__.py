@@ -1,4 +1,0 @@
-"""Compute backends: fast implementations of :class:`proofcompute.kernels.Kernels`.
-
-Only :mod:`proofcompute.devices` imports them.
-"""

@@ -1,0 +1,116 @@
+"""The leaves of a trace, hashed as its rows become final, and the trees over them (design, section 5).
+
+Leaves of all groups in one memory lie in one array, those that are hashed alike beside each other, so that
+one call hashes many of them into their places and one more makes all trees.
+
+Rows that a step wrote count as final when it has succeeded. What is hashed before (while later segments of
+the same step run) is forgotten if it does not: its leaves are written over by the next attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from proofcompute.arrays import U8, Array, Arrays
+from proofcompute.commitments import hashing, merkle
+from proofcompute.commitments.hasher import HasherOfArrays
+
+__all__ = ["Leaves"]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a group's leaves are."""
+
+    home: int
+    """Number of the memory."""
+    index: int
+    """Among the groups of that memory."""
+    kind: int
+    """Groups of a kind have the same shapes and types."""
+
+
+@final
+class Leaves:
+    """Leaves of groups of rows, as many in each, in one suite."""
+
+    def __init__(
+        self, names: Sequence[str], suite: str, parts: Sequence[Sequence[Array]], homes: Sequence[Arrays]
+    ) -> None:
+        """For each group its name, the arrays whose rows side by side are its own, and their memory."""
+        self.suite = suite
+        self._parts = parts
+        self._tags = [hashing.tag(suite, "rows", name) for name in names]
+        self._homes = list({id(home): home for home in homes}.values())
+        numbers = {id(home): number for number, home in enumerate(self._homes)}
+        kinds: dict[Any, list[int]] = {}
+        for group, (arrays, home) in enumerate(zip(parts, homes, strict=True)):
+            alike = tuple((x.shape[1:], x.dtype) for x in arrays)
+            kinds.setdefault((numbers[id(home)], alike), []).append(group)
+        self._members: list[list[int]] = [[] for _ in self._homes]
+        """The groups in each memory, in the order of their leaves."""
+        self._places: dict[int, _Place] = {}
+        for kind, ((where, _), groups) in enumerate(kinds.items()):
+            for group in groups:
+                self._places[group] = _Place(where, len(self._members[where]), kind)
+                self._members[where].append(group)
+        self._storage: dict[int, U8] = {}
+        self._hashed = [0] * len(parts)
+
+    def _leaves(self, where: int) -> U8:
+        """The leaves of all groups in a memory, [groups, rows, 32]."""
+        if where not in self._storage:
+            memory, shape = (
+                self._homes[where],
+                (len(self._members[where]), len(self._parts[0][0]), hashing.DIGEST),
+            )
+            memory.operation = f"leaves of {shape[0]} groups"
+            self._storage[where] = memory.zeros(shape, np.uint8)
+            memory.operation = ""
+        return self._storage[where]
+
+    def missing(self, group: int, rows: int) -> int:
+        """How many of the first ``rows`` rows of a group are not hashed."""
+        return max(0, rows - self._hashed[group])
+
+    def settle(self, rows: int) -> None:
+        """The first ``rows`` rows are final, and no others: what is hashed of them is forgotten."""
+        self._hashed = [min(done, rows) for done in self._hashed]
+
+    def hash(self, groups: Iterable[int], rows: int, kernels: HasherOfArrays) -> None:
+        """Hash what is missing of the first ``rows`` rows of groups."""
+        for run in self._runs(g for g in groups if self.missing(g, rows)):
+            first, place = self._hashed[run[0]], self._places[run[0]]
+            parts = [[part[first:rows] for part in self._parts[g]] for g in run]
+            out = self._leaves(place.home)[place.index : place.index + len(run)]
+            tags = [self._tags[g] for g in run]
+            merkle.leaves_of_groups(self.suite, tags, parts, kernels, out, first)
+            for g in run:
+                self._hashed[g] = rows
+
+    def _runs(self, groups: Iterable[int]) -> Iterator[list[int]]:
+        """Groups that one call hashes: of one kind, beside each other, hashed up to the same row."""
+        run: list[int] = []
+        for g in sorted(groups, key=lambda g: (self._places[g].home, self._places[g].index)):
+            here = self._places[g]
+            if run:
+                last = self._places[run[-1]]
+                beside = (last.kind, last.index + 1) == (here.kind, here.index)
+                if not beside or self._hashed[run[-1]] != self._hashed[g]:
+                    yield run
+                    run = []
+            run.append(g)
+        if run:
+            yield run
+
+    def forests(self, rows: int, kernels: HasherOfArrays) -> list[tuple[list[int], merkle.Forest]]:
+        """The trees over the first ``rows`` rows, and the groups of each forest's trees in order."""
+        self.hash(range(len(self._parts)), rows, kernels)
+        return [
+            (members, merkle.Forest(self.suite, self._leaves(where), rows, kernels))
+            for where, members in enumerate(self._members)
+        ]

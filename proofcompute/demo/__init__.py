@@ -1,8 +1,0 @@
-"""Cheating nodes, and how surely an audit finds them: what ``proofcompute demo`` shows."""
-
-from __future__ import annotations
-
-from proofcompute.demo.cheats import CHEATS, Cheat
-from proofcompute.demo.trial import bad_cells, detects, measured
-
-__all__ = ["CHEATS", "Cheat", "bad_cells", "detects", "measured"]

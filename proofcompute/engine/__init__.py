@@ -1,0 +1,8 @@
+"""The engine: runs programs, many requests in one step, and generates tokens."""
+
+from __future__ import annotations
+
+from proofcompute.engine.loop import Engine
+from proofcompute.engine.session import Session
+
+__all__ = ["Engine", "Session"]

@@ -1,0 +1,266 @@
+"""The engine: runs requests through a program, several in one step (design, section 4).
+
+One step takes every request's pending rows (a piece of its prompt, or its last token), concatenates them and
+runs each segment once. Rows depend on earlier rows of their own request only, so what a request's trace holds
+does not depend on who else was in the step, nor on how its prompt was cut.
+
+A step that has no result (a value overflows, an index lies outside its table) does not say whose rows are at
+fault. So it is repeated with one session at a time: those that fail alone leave with their error, and the
+others go on as if nobody had been beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import I32
+from proofcompute.engine.session import Session, SessionRows
+from proofcompute.errors import ExecutionError, InputError, MismatchError
+from proofcompute.models.model import Model
+from proofcompute.program.interpreter import run
+from proofcompute.program.placement import Placement
+from proofcompute.program.source import ComputeProducts, Products, Source
+from proofcompute.program.types import Span
+from proofcompute.protocol.messages import Generation, Request, require_addressed
+from proofcompute.protocol.statement import draws
+from proofcompute.protocol.stop import stop_reason
+from proofcompute.protocol.trace import Trace
+
+__all__ = ["Engine"]
+
+CHUNK = 256
+"""Rows of one request in one step, at most."""
+_FAILURES: Final = (ExecutionError, InputError, MemoryError)
+"""What a session's own rows can bring about in a step; a DeviceError is nobody's."""
+
+
+_Failure = ExecutionError | InputError | MemoryError
+_Result = tuple[Sequence[Session], Sequence[Span], I32 | _Failure | None]
+"""Sessions, the rows that a step computed of each, and the tokens emitted; or why the only session failed."""
+
+
+class _Key:
+    """Under which a backend keeps what it repeats; kept as long as this lives."""
+
+
+class Engine:
+    """Runs requests against one model."""
+
+    def __init__(
+        self,
+        model: Model,
+        kernels: Kernels,
+        *,
+        node: bytes = b"",
+        chunk: int = CHUNK,
+        products: Products | None = None,
+    ) -> None:
+        """``node`` is the public key for which it answers: what is addressed to another one is refused.
+
+        ``products`` replaces the plain computation of products from the model's weights.
+        """
+        self.model = model
+        self.node = node
+        self.kernels = kernels
+        self.chunk = chunk
+        self.vocabulary = model.card.vocabulary
+        self._rows = SessionRows(kernels)
+        self._placed = Placement(model.program, model.weights, kernels)
+        self._sources = [
+            Source(self._rows, w, products or ComputeProducts(w.matrix)) for w in self._placed.weights
+        ]
+        self._count = 0
+        self._decoding: tuple[list[Session], _Key] = ([], _Key())
+
+    def add(self, request: Request, answer: Sequence[int] = ()) -> Session:
+        """Begin a request; ``answer`` holds tokens known from an interrupted run, or all of a finished one.
+
+        A whole answer takes no row beyond those that its trace has, in memory or in time.
+
+        Raises MismatchError or InputError if the request is not one for this model and this node.
+        """
+        require_addressed(request, self.node)
+        program, generation = self.model.program, request.generation
+        inputs = request.check(program, self.model.model_id)
+        most = generation.max_tokens if generation else 0
+        if len(answer) > most:
+            raise MismatchError("more tokens were kept of the interrupted run than its request allows")
+        if generation and stop_reason(generation, answer, self.vocabulary) is not None:
+            most = len(answer)
+        prompt = next(iter(inputs.values())).shape[0]
+        capacity = prompt + (most - 1 if generation else 0)
+        trace = Trace(program, capacity, self.kernels, self._placed.homes)
+        session = Session(self._count, request, inputs, prompt, trace, list(answer))
+        for name, rows in inputs.items():
+            session.trace.arrays[name][:prompt] = rows
+        if request.generation is None:
+            for name in program.outputs:
+                spec = program.specs[name]
+                home = self._placed.homes[name]
+                session.outputs[name] = home.zeros((prompt, *spec.shape), spec.numpy)
+        else:
+            session.draws = self._placed.homes[program.outputs[0]].zeros((capacity, 2), np.uint64)
+            self._draw(session, prompt - 1, prompt)
+            self._feed(session, prompt, answer)
+        self._count += 1
+        self._rows.sessions[session.number] = session
+        return session
+
+    def remove(self, session: Session) -> None:
+        """Forget a session, finished or not; between steps only."""
+        if self._rows.sessions.pop(session.number, None) is not None:
+            self._decoding = [], _Key()
+
+    def step(self) -> list[Session]:
+        """Run pending rows of every unfinished session; returns those that got a token, finished or failed.
+
+        A session that fails is removed with its :attr:`Session.error`; the others do not notice.
+
+        Raises DeviceError if the device is at fault, and then every session is as it was.
+        """
+        live = list(self._rows.sessions.values())
+        if not live:
+            return []
+        spans = [Span(s.number, s.done, min(s.done + self.chunk, s.known)) for s in live]
+        for some, part, result in self._results(live, spans):
+            if isinstance(result, _FAILURES):
+                self._fail(some[0], result)
+            else:
+                self._advance(some, part, result)
+        for session in live:
+            suite = session.request.suite
+            if session.running:
+                session.trace.hash_ahead(suite, session.done, self.kernels)
+                continue
+            self.remove(session)
+            if session.reason is not None and self.kernels.ahead:
+                session.trace.grow(suite, session.done, self.kernels)
+        return [s for s in live if s.emitted or not s.running]
+
+    def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
+        """What a step of all sessions gives or, if that fails, what steps of each one do."""
+        key = self._key(live, spans)
+        try:
+            return [(live, spans, self._run(live, spans, key))]
+        except _FAILURES as error:
+            if len(live) == 1:
+                return [(live, spans, error)]
+        results: list[_Result] = []
+        for session, span in zip(live, spans, strict=True):
+            one: tuple[list[Session], list[Span]] = [session], [span]
+            try:
+                results.append((*one, self._run(*one, None)))
+            except _FAILURES as error:
+                results.append((*one, error))
+        return results
+
+    def _run(self, live: Sequence[Session], spans: Sequence[Span], key: _Key | None) -> I32 | None:
+        """One step of some sessions; they do not get on with it yet, and it may be run again."""
+        for session in live:
+            session.trace.settle(session.request.suite, session.done)
+        return self.kernels.step(
+            key, spans, lambda places: self._compute(live, [Span(*p) for p in places], hashing=key is None)
+        )
+
+    def _fail(self, session: Session, error: _Failure) -> None:
+        session.reason = None  # tokens that go on after the end have found it
+        session.error = error.with_traceback(None)  # its frames hold arrays of the step
+
+    def _key(self, live: list[Session], spans: Sequence[Span]) -> _Key | None:
+        """The same for steps in which the same sessions decode one token each."""
+        if any(p.b - p.a != 1 or p.a < s.prompt for p, s in zip(spans, live, strict=True)):
+            return None
+        if self._decoding[0] != live:
+            self._decoding = live, _Key()
+        return self._decoding[1]
+
+    def _compute(self, live: Sequence[Session], spans: Sequence[Span], *, hashing: bool) -> I32 | None:
+        """Run every segment on the rows of ``spans``; the tokens emitted, if the program emits them.
+
+        ``hashing``: what segments write may be hashed beside those that follow.
+        """
+        tokens: I32 | None = None
+        program = self.model.program
+        cuts: dict[bool, list[Span]] = {}  # segments that emit tokens begin at a later row than the others
+        for index, plan in enumerate(program.plans):
+            emits = bool(plan.emits)
+            if emits not in cuts:
+                cuts[emits] = [
+                    Span(p.trace, first, p.b)
+                    for p, s in zip(spans, live, strict=True)
+                    if (first := max(p.a, program.first_row(index, s.prompt))) < p.b
+                ]
+            if cuts[emits]:
+                out = run(program, index, cuts[emits], self._sources[index], self._placed.kernels[index])
+                if plan.emits and program.feedback:
+                    tokens = out[program.outputs[0]]
+            if hashing:
+                for session, span in zip(live, spans, strict=True):
+                    session.trace.hash_segment(session.request.suite, index, span.b, self.kernels)
+        return tokens
+
+    def _advance(self, live: Sequence[Session], spans: Sequence[Span], tokens: I32 | None) -> None:
+        at, program = 0, self.model.program
+        for session, span in zip(live, spans, strict=True):
+            session.done = span.b
+            if not program.feedback:
+                if session.done == session.prompt:
+                    session.reason = "complete"
+            else:
+                n = span.b - max(span.a, session.prompt - 1)
+                if n > 0 and tokens is not None:
+                    try:
+                        self._take(session, [int(t) for t in tokens[at : at + n]])
+                    except MismatchError as error:
+                        self._fail(session, error)
+                    at += n
+
+    def _take(self, session: Session, tokens: Sequence[int]) -> None:
+        generation = session.request.generation or Generation(1)
+        for token in tokens:
+            if session.emitted < len(session.answer):
+                if session.answer[session.emitted] != token:
+                    raise MismatchError(
+                        "the tokens kept of the interrupted run are not this request's; start anew"
+                    )
+            else:
+                session.answer.append(token)
+                self._feed(session, session.prompt + session.emitted, [token])
+            session.emitted += 1
+            session.reason = stop_reason(generation, session.answer[: session.emitted], self.vocabulary)
+            if session.reason is not None:
+                if session.emitted < len(session.answer):
+                    raise MismatchError(
+                        "the tokens kept of the interrupted run go on after its end; start anew"
+                    )
+                return
+
+    def _feed(self, session: Session, row: int, tokens: Sequence[int]) -> None:
+        buffer = session.trace.arrays[self.model.program.inputs[0][0]]
+        room = max(0, min(len(tokens), session.trace.capacity - row))
+        if room:
+            buffer[row : row + room] = tokens[:room]
+            self._draw(session, row, row + room)
+
+    def _draw(self, session: Session, a: int, b: int) -> None:
+        """Provide the random numbers of rows a..b where the request's settings use any."""
+        generation = session.request.generation
+        if generation and generation.sampling.temperature and session.draws is not None:
+            session.draws[a:b] = draws(session.request.draw_seed, a, b)
+
+    def run(self, session: Session, on_step: Callable[[Session], None] | None = None) -> None:
+        """Step until ``session`` is finished, calling ``on_step`` after each step.
+
+        Raises the session's error if it fails: ExecutionError if the arithmetic has no result, MismatchError
+        if the tokens known from before are not those of its request.
+        """
+        while session.reason is None:
+            self.step()
+            if session.error is not None:
+                raise session.error
+            if on_step is not None:
+                on_step(session)

@@ -1,0 +1,106 @@
+"""A session: one request while it runs, and the rows of those that run together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Kernels, Sampling
+from proofcompute.arrays import U64, Array
+from proofcompute.errors import ExecutionError, InputError
+from proofcompute.program.types import Span
+from proofcompute.protocol.messages import Request
+from proofcompute.protocol.statement import Statement
+from proofcompute.protocol.trace import Trace
+
+__all__ = ["Session", "SessionRows"]
+
+
+@dataclass(eq=False)
+class Session:
+    """One request while it runs."""
+
+    number: int
+    request: Request
+    inputs: Mapping[str, Array]
+    prompt: int
+    """Rows of the input."""
+    trace: Trace
+    answer: list[int] = field(default_factory=list)
+    """Tokens generated so far (or, when a run is resumed, known from before)."""
+    outputs: dict[str, Array] = field(default_factory=dict)
+    """Output rows of a program that does not generate."""
+    draws: Array | None = None
+    """The random numbers of rows whose token is drawn, uint64 [capacity, 2]."""
+    done: int = 0
+    """Rows computed."""
+    emitted: int = 0
+    """Answer tokens computed; differs from the answer's length only while a resumed run catches up."""
+    reason: str | None = None
+    """Why it stopped; None while it runs, and if it failed."""
+    error: ExecutionError | InputError | MemoryError | None = None
+    """Why it failed."""
+
+    @property
+    def running(self) -> bool:
+        """Whether steps go on with it: it has neither stopped nor failed."""
+        return self.reason is None and self.error is None
+
+    @property
+    def known(self) -> int:
+        """Rows whose public input is known."""
+        if self.request.generation is None:
+            return self.prompt
+        return min(self.prompt + len(self.answer), self.trace.capacity)
+
+    def statement(self) -> Statement:
+        """The public claim of a finished session."""
+        if self.error is not None:
+            raise InputError(f"the run failed: {self.error}")
+        if self.reason is None:
+            raise InputError("the run is not finished")
+        program = self.trace.program
+        if program.feedback:
+            outputs: dict[str, Array] = {program.outputs[0]: np.array(self.answer, np.int32)}
+        else:
+            outputs = {name: self.trace.memory.host(rows) for name, rows in self.outputs.items()}
+        return self.request.statement(program, self.inputs, outputs)
+
+
+class SessionRows:
+    """RowReader over the traces of running sessions."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self.sessions: dict[int, Session] = {}
+        self._kernels = kernels
+
+    def read(self, name: str, span: Span) -> Array:
+        """See :class:`proofcompute.program.source.RowReader`."""
+        return self.sessions[span.trace].trace.arrays[name][span.a : span.b]
+
+    def prefix(self, name: str, span: Span) -> Array:
+        """See :class:`proofcompute.program.source.RowReader`."""
+        return self.sessions[span.trace].trace.arrays[name][: span.b]
+
+    def write(self, name: str, span: Span, rows: Array) -> None:
+        """See :class:`proofcompute.program.source.RowReader`."""
+        session = self.sessions[span.trace]
+        buffer = session.trace.arrays.get(name)
+        if buffer is not None:
+            self._kernels.put(buffer, span.a, span.b, rows)
+        if name in session.outputs:
+            self._kernels.put(session.outputs[name], span.a, span.b, rows)
+
+    def sampling(self, trace: int) -> Sampling:
+        """See :class:`proofcompute.program.source.RowReader`."""
+        generation = self.sessions[trace].request.generation
+        return generation.sampling if generation else Sampling()
+
+    def draws(self, span: Span) -> U64:
+        """See :class:`proofcompute.program.source.RowReader`."""
+        rows = self.sessions[span.trace].draws
+        if rows is None:
+            raise InputError("this request draws no tokens")
+        return rows[span.a : span.b]

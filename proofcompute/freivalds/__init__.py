@@ -1,0 +1,1 @@
+"""Freivalds' check of matrix products: field, columns, claims, hints, and how sure it is."""

@@ -1,0 +1,99 @@
+"""Random columns S of Freivalds' check, and the projections V = W^T S of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from proofcompute.arrays import I8, U32
+from proofcompute.commitments.hashing import Xof
+from proofcompute.freivalds.checks import Checks
+from proofcompute.freivalds.claims import largest_squares
+from proofcompute.freivalds.field import sample31
+
+__all__ = ["Columns", "DerivedColumns", "SecretColumns", "derive", "project_weight"]
+
+
+class Columns(Protocol):
+    """Random columns S and projections V of the weights."""
+
+    def s(self, weight: str, m: int) -> U32:
+        """S of a weight matrix [m, d], transposed: [k, m]."""
+        ...
+
+    def v(self, weight: str, m: int) -> U32:
+        """V of each limb of a weight matrix [m, d], transposed: [limbs, k, d]."""
+        ...
+
+    def squares(self, weight: str) -> Sequence[int]:
+        """The largest sum of squares of a row, for each limb of a weight matrix."""
+        ...
+
+
+def derive(seed: bytes, model_id: bytes, weight: str, m: int, k: int) -> U32:
+    """S of one weight matrix of a model from a seed, [k, m]: SHAKE-256, rejection sampling.
+
+    Weights of other models, and of other names, have unrelated columns under the same seed.
+    """
+    return sample31(Xof("freivalds", seed, model_id, weight.encode()), (k, m))
+
+
+def project_weight(limbs: I8, s: U32, kernels: Checks) -> U32:
+    """V = W^T S for each limb [m, d] of a weight matrix [limbs, m, d]: [limbs, k, d]."""
+    return np.stack([kernels.fold(limb, s) for limb in limbs])
+
+
+@dataclass(frozen=True, eq=False)
+class SecretColumns:
+    """Columns of a private key: S from the secret seed, V from the key file."""
+
+    # Left out of repr, so that no log and no traceback shows a secret.
+    seed: bytes = field(repr=False)
+    model_id: bytes
+    k: int
+    projections: Mapping[str, U32] = field(repr=False)
+    largest: Mapping[str, tuple[int, ...]]
+    """See ``squares``; from the weights, and no secret."""
+    _derived: dict[str, U32] = field(default_factory=dict, repr=False)
+
+    def s(self, weight: str, m: int) -> U32:
+        """See Columns."""
+        if weight not in self._derived:
+            self._derived[weight] = derive(self.seed, self.model_id, weight, m, self.k)
+        return self._derived[weight]
+
+    def v(self, weight: str, m: int) -> U32:
+        """See Columns."""
+        return self.projections[weight]
+
+    def squares(self, weight: str) -> Sequence[int]:
+        """See Columns."""
+        return self.largest[weight]
+
+
+@dataclass(frozen=True, eq=False)
+class DerivedColumns:
+    """Columns of a public proof: S hashed from a transcript that holds every hint, V from the weights."""
+
+    seed: bytes
+    """Output of the transcript; whoever chose a hint could not know it."""
+    model_id: bytes
+    k: int
+    limbs: Callable[[str], I8]
+    """The limbs [limbs, m, d] of a weight matrix by name."""
+    kernels: Checks
+
+    def s(self, weight: str, m: int) -> U32:
+        """See Columns."""
+        return derive(self.seed, self.model_id, weight, m, self.k)
+
+    def v(self, weight: str, m: int) -> U32:
+        """See Columns."""
+        return project_weight(self.limbs(weight), self.s(weight, m), self.kernels)
+
+    def squares(self, weight: str) -> Sequence[int]:
+        """See Columns."""
+        return largest_squares(self.limbs(weight), self.kernels)

@@ -1,0 +1,63 @@
+"""A product's hint: what it claims, what it is checked with, and what a backend finds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["CheckedHint", "Claim", "Hint", "Packed"]
+
+Packed: TypeAlias = bytes | memoryview
+"""Integers packed to the bits they need."""
+
+
+class Claim(NamedTuple):
+    """One set of integers [n, m] of a hint: columns start..stop of X times those of one limb of W."""
+
+    start: int
+    stop: int
+    limbs: tuple[int, ...]
+    """Limbs of X, high before low: one, or both taken together."""
+    w_limb: int
+    shift: int
+    """The product is the sum of all sets, each shifted left by this."""
+    bound: int
+    """No value is larger than this in absolute value; below 2^30."""
+
+
+class Hint(NamedTuple):
+    """One product of n rows with m channels as a prover sent it, and what pins it down."""
+
+    q: npt.NDArray[np.int8]
+    """The rows, [limbs, n, d]."""
+    claims: Sequence[Claim]
+    sets: Sequence[tuple[int, Packed]]
+    """For each claim its integers [n, m], packed, their bits first."""
+    s: npt.NDArray[np.uint32]
+    """Random columns, [k, m]."""
+    v: npt.NDArray[np.uint32]
+    """Projections of the weights, [w_limbs, k, d]."""
+    sx: npt.NDArray[np.float32]
+    """Scales of the rows, [n]."""
+    sw: npt.NDArray[np.float32]
+    """Scales of the channels, [m]."""
+    bias: npt.NDArray[np.float32] | None
+    """Of the channels, [m]."""
+    residual: npt.NDArray[np.float32] | None
+    """What the product is added to last, [n, m]."""
+
+
+class CheckedHint(NamedTuple):
+    """What :meth:`proofcompute.arithmetic.kernels.Kernels.check_hint` finds. All of it is of use together
+    only.
+    """
+
+    limits: Sequence[tuple[int, int]]
+    """The least and the greatest value of each set."""
+    holds: bool
+    """Whether every set is the product that it claims to be, if its values are within their bounds."""
+    y: npt.NDArray[np.float32]
+    """The product as float32, and what it is added to: [n, m]."""

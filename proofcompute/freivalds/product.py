@@ -1,0 +1,46 @@
+"""A product that is checked: its shape, and the accumulators that it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from proofcompute.limits import MAX_CONTRACTION
+
+__all__ = ["Site", "product_sets"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One matrix product inside an operation: rows of x times a weight matrix."""
+
+    weight: str
+    """Name of the weight matrix."""
+    m: int
+    """Output channels."""
+    d: int
+    """Contraction length."""
+    x_limbs: int
+    w_limbs: int
+
+    @property
+    def bound(self) -> int:
+        """No accumulator of this product is larger than this in absolute value."""
+        return min(self.d, MAX_CONTRACTION) * 128 * 128
+
+
+@cache
+def product_sets(d: int, x_limbs: int, w_limbs: int) -> tuple[tuple[int, int, int, int, int], ...]:
+    """The accumulator sets of a product of contraction length ``d``, in canonical order.
+
+    Returns ``(start, stop, x_limb, w_limb, shift)``: columns ``start..stop`` of limb ``x_limb``
+    times those of limb ``w_limb`` give one int32 accumulator set; the value of the product is the sum of
+    ``set << shift`` in int64, where a high limb counts 256 times a low one. Parts come first, then limbs of
+    x, then limbs of w, high before low (design, section 3, rule 5).
+    """
+    return tuple(
+        (a, min(a + MAX_CONTRACTION, d), i, j, 8 * ((x_limbs - 1 - i) + (w_limbs - 1 - j)))
+        for a in range(0, d, MAX_CONTRACTION)
+        for i in range(x_limbs)
+        for j in range(w_limbs)
+    )

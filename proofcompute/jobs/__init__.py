@@ -1,0 +1,41 @@
+"""Products of matrices without a model: exact and bounded checks, and GEMM jobs between parties.
+
+=======================================  ==================================================================
+:func:`verify_product`                   is this C the product of A and B? For far less than computing it
+:class:`ProductKey`                      the same for many A and one secret projection of B
+:func:`matmul`, :func:`verify_rows`      between parties: a signed receipt, and rows opened on demand
+=======================================  ==================================================================
+"""
+
+from __future__ import annotations
+
+from proofcompute.jobs.claim import NOT_RECEIVED, ProductClaim, check_product_receipt
+from proofcompute.jobs.commitment import MatrixId
+from proofcompute.jobs.floating import FloatBound
+from proofcompute.jobs.job import matmul, product_request, prove_product
+from proofcompute.jobs.key import ProductKey
+from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, ProductRequest
+from proofcompute.jobs.product import float_bound, verify_product
+from proofcompute.jobs.proof import ProductProof
+from proofcompute.jobs.result import ProductVerified
+from proofcompute.jobs.verifying import verify_rows
+
+__all__ = [
+    "NOT_RECEIVED",
+    "FloatBound",
+    "MatrixId",
+    "ProductChallenge",
+    "ProductClaim",
+    "ProductKey",
+    "ProductProof",
+    "ProductReceipt",
+    "ProductRequest",
+    "ProductVerified",
+    "check_product_receipt",
+    "float_bound",
+    "matmul",
+    "product_request",
+    "prove_product",
+    "verify_product",
+    "verify_rows",
+]

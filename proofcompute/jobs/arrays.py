@@ -1,0 +1,84 @@
+"""Matrices as callers give them: what is accepted, and in which form the rest of the package sees them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.arrays import Array
+from proofcompute.errors import InputError, LimitError
+from proofcompute.limits import MAX_WIDTH
+
+__all__ = ["DTYPES", "FLOATS", "INTEGERS", "SHORT_CONTRACTION", "matrix", "result_dtype", "shapes"]
+
+INTEGERS: Final = ("int8", "int16", "int32")
+"""Element types of the factors of an exact product, in any combination."""
+FLOATS: Final = ("float32", "float64")
+"""Element types of a product with a rounding bound; both factors and the product have the same."""
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
+    name: np.dtype(name).newbyteorder("<") for name in (*INTEGERS, "int64", *FLOATS)
+}
+"""Names of all element types and their little-endian encodings."""
+SHORT_CONTRACTION: Final = (1 << 16) - 1
+"""Longest contraction of int8 by int8 whose result is int32: 65535 * 128 * 128 is below 2^30."""
+
+
+HALVES: Final = ("bfloat16", "float16")
+"""Types of 16 bits, whose sums are made in float32."""
+
+
+def rounded_to_half(c: Array) -> str:
+    """The type of 16 bits that all elements of C [n, m] are numbers of, though C is wider; empty if none."""
+    with np.errstate(over="ignore"):  # what overflows is another number
+        narrow: Array = np.ascontiguousarray(c, np.float32)
+        if not np.array_equal(narrow, c):
+            return ""
+        if not (narrow.view(np.uint32) & 0xFFFF).any():
+            return "bfloat16"
+        return "float16" if np.array_equal(narrow.astype(np.float16), narrow) else ""
+
+
+def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
+    """``x`` as a C-contiguous matrix in native byte order; copied only if it is not one already.
+
+    InputError unless it is a NumPy array with two axes and one of the ``allowed`` element types; LimitError
+    if an axis is longer than MAX_WIDTH.
+    """
+    if not isinstance(x, np.ndarray) or x.ndim != 2:
+        found = f"an array of shape {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise InputError(f"{what} is {found}; give a NumPy array with rows and columns")
+    if isinstance(x, np.ma.MaskedArray):
+        raise InputError(f"{what} is a masked array; fill it first")
+    if x.dtype.name in HALVES:
+        raise InputError(
+            f"{what} has elements of type {x.dtype}, of which no product is checked; widen A and B to "
+            "float32, which changes nothing, and claim the sums in float32, as they were before they were "
+            "rounded to 16 bits"
+        )
+    if x.dtype.name not in allowed:
+        raise InputError(f"{what} has elements of type {x.dtype}; give {' or '.join(allowed)}")
+    if max(x.shape) > MAX_WIDTH:
+        raise LimitError(f"{what} of shape {list(x.shape)} has an axis longer than {MAX_WIDTH}")
+    return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
+
+
+def shapes(a: Array, b: Array) -> tuple[int, int, int]:
+    """n, d, m of A [n, d] and B [d, m]; InputError if they cannot be multiplied."""
+    (n, d), (rows, m) = a.shape, b.shape
+    if rows != d:
+        raise InputError(f"A {list(a.shape)} and B {list(b.shape)} do not fit: A's columns are B's rows")
+    return n, d, m
+
+
+def result_dtype(a: str, b: str, d: int) -> str:
+    """Element type of the product of element types ``a`` and ``b`` over a contraction of length ``d``.
+
+    int8 by int8 is int32 up to SHORT_CONTRACTION; other integers are int64; floats stay what they are.
+    InputError for a combination that is not supported.
+    """
+    if a in FLOATS or b in FLOATS:
+        if a != b:
+            raise InputError(f"{a} by {b}: convert the factors to the same type first")
+        return a
+    return "int32" if a == b == "int8" and d <= SHORT_CONTRACTION else "int64"

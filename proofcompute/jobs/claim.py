@@ -1,0 +1,168 @@
+"""What the receipt of a GEMM job claims, and what it has to do with the C that was received (steps 1 to 5).
+
+A node commits to C in its receipt, and it sends C. Nothing makes the two the same but this check: without it
+a node could commit to the right product, send zeros, and open every row to everybody's satisfaction.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal
+
+import numpy as np
+
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arrays import Array
+from proofcompute.commitments.hashing import Xof
+from proofcompute.errors import InputError, LimitError, VerificationError, about
+from proofcompute.jobs.commitment import MatrixId
+from proofcompute.jobs.messages import MAX_PART, MAX_RANGES, ProductChallenge, ProductReceipt, ProductRequest
+from proofcompute.limits import MAX_CELL_ROWS
+from proofcompute.protocol.cells import distinct
+from proofcompute.protocol.messages.signed import (
+    check_numerics,
+    check_request,
+    check_signer,
+    decoded,
+    one_signer,
+)
+from proofcompute.protocol.messages.terms import Terms, check_pair, check_promise
+
+__all__ = ["NOT_RECEIVED", "ProductClaim", "Received", "check_product_receipt"]
+
+
+class _Nothing(Enum):
+    """The type of :data:`NOT_RECEIVED`."""
+
+    NOT_RECEIVED = "not received"
+
+
+NOT_RECEIVED: Final = _Nothing.NOT_RECEIVED
+"""Says that the verifier never had C: it audits what a node committed to, whatever that sent to others."""
+Received = Array | MatrixId | Literal[_Nothing.NOT_RECEIVED]
+"""The C that was received, or what :meth:`MatrixId.of` makes of it, or NOT_RECEIVED."""
+
+
+@dataclass(frozen=True)
+class ProductClaim:
+    """A receipt that passed steps 1 to 5: its C has the type and shape of the product."""
+
+    request: ProductRequest
+    receipt: ProductReceipt
+    received: bool
+    """Whether the C that was received is the one that the node signed."""
+
+    def all_rows(self, step: int = MAX_CELL_ROWS) -> ProductChallenge:
+        """Every row, in ranges of ``step``, or fewer where rows are long.
+
+        LimitError if they are more than a challenge may name.
+        """
+        n = self.receipt.c.rows
+        step = min(step, self._most())
+        if step < 1:
+            raise InputError("a range has at least one row")
+        if -(-n // step) > MAX_RANGES:  # nothing is listed before this
+            raise LimitError(f"{n} rows by {step} are more than {MAX_RANGES} ranges; take larger ones")
+        return ProductChallenge(self.receipt.digest, tuple((a, min(a + step, n)) for a in range(0, n, step)))
+
+    def draw(self, count: int) -> ProductChallenge:
+        """``count`` distinct rows, uniform, from the operating system's randomness; at most all of them.
+
+        InputError if it is less than 1, or as many may need more ranges than a challenge names.
+        """
+        n = self.receipt.c.rows
+        if count < 1 or min(count, n) > MAX_RANGES:
+            raise InputError(f"{count} rows cannot be drawn: ask for 1 to {MAX_RANGES}")
+        if count >= n:
+            return self.all_rows()
+        xof = Xof("product rows", secrets.token_bytes(32), self.receipt.signed_digest)
+        return ProductChallenge(self.receipt.digest, _joined(distinct(xof, n, count), self._most()))
+
+    def _most(self) -> int:
+        """Rows of a range that an honest node can open: those of a cell, or what a part may hold."""
+        row = self.request.a.row_bytes + self.receipt.c.row_bytes
+        return min(MAX_CELL_ROWS, MAX_PART // row)
+
+
+def _joined(rows: Iterable[int], most: int) -> tuple[tuple[int, int], ...]:
+    """Ascending rows as ranges of at most ``most``."""
+    ranges: list[tuple[int, int]] = []
+    for row in rows:
+        if ranges and ranges[-1][1] == row and row - ranges[-1][0] < most:
+            ranges[-1] = (ranges[-1][0], row + 1)
+        else:
+            ranges.append((row, row + 1))
+    return tuple(ranges)
+
+
+def check_product_receipt(
+    request: ProductRequest,
+    receipt: bytes,
+    c: Received,
+    *,
+    node: bytes | None = None,
+    terms: Terms | None = None,
+    retention: int = 0,
+    device: str = "auto",
+) -> ProductClaim:
+    """Check all of a node's receipt that needs no opening: steps 1 to 5 of :mod:`.verifying`.
+
+    Args:
+        request: the request as the verifier knows it.
+        receipt: the node's receipt, encoded.
+        c: the C that was received, which is hashed here; or its :class:`MatrixId`, never that in the receipt;
+            or NOT_RECEIVED.
+        node: public key that must have signed; None: the one in the request, or any if it names none.
+        terms: those under which the node must have signed, checked before
+            (:func:`proofcompute.protocol.messages.terms.check_terms`); None: any.
+        retention: the least time, in seconds, for which the node must answer challenges.
+        device: backend.
+
+    Returns:
+        The claim, from which rows are drawn.
+
+    Raises VerificationError if the receipt fails a step or C is not the one that it names (step 5),
+    InputError if ``c`` is no matrix, or request and ``node`` name different nodes.
+    """
+    signer = one_signer(node, request.node)
+    if type(receipt) is not bytes:
+        raise InputError("a receipt is given as the bytes that the node sent")
+    with about(request_digest=request.digest):
+        signer = check_pair(terms, signer)  # 2
+        found = decoded(ProductReceipt.decode, receipt, "product receipt")  # 1
+        with about(node=found.node, receipt_digest=found.digest):
+            check_signer(found, signer)  # 2
+            check_numerics(found.numerics)  # 3
+            check_request(found, request)  # 4
+            shape = (found.c.dtype, found.c.rows, found.c.width)
+            if shape != request.shape:
+                raise VerificationError(5, "wrong type or shape of C", expected=request.shape, found=shape)
+            if c is not NOT_RECEIVED:
+                _check_received(found, c, device)
+            check_promise(found, terms, retention)  # 5
+    return ProductClaim(request, found, c is not NOT_RECEIVED)
+
+
+def _check_received(receipt: ProductReceipt, c: Array | MatrixId, device: str) -> None:
+    """Step 5: what was received is what the node signed."""
+    if not isinstance(c, MatrixId):
+        given: object = c
+        if not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):
+            what = type(given).__name__
+            raise InputError(f"C is {what}; give the NumPy array that was received, or its MatrixId")
+        named = receipt.c
+        if (c.dtype.name, *c.shape) != (named.dtype, named.rows, named.width):
+            raise VerificationError(
+                5,
+                "the C received has another type or shape than the one signed",
+                expected=(named.dtype, named.rows, named.width),
+                found=(c.dtype.name, *c.shape),
+            )
+        c = MatrixId.of(c, receipt.suite, kernels_for(device))
+    if c != receipt.c:
+        raise VerificationError(
+            5, "the C received is not the one signed", expected=receipt.c.root.hex(), found=c.root.hex()
+        )

@@ -1,0 +1,101 @@
+"""A matrix as messages name it: type, shape, and the Merkle root of its rows.
+
+A leaf is one row, little-endian (:mod:`proofcompute.commitments.merkle`), under a tag of the element type.
+What role the matrix plays is not part of it: the product of one job can be a factor of the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import U8, Array
+from proofcompute.commitments import hashing, merkle
+from proofcompute.encoding import wire
+from proofcompute.errors import FormatError, InputError, MismatchError
+from proofcompute.jobs.arrays import DTYPES
+from proofcompute.limits import MAX_NAME, MAX_WIDTH
+
+__all__ = ["MatrixId", "leaf_rows", "matrix_tree", "named_tree", "rows_from_leaves", "rows_leaves"]
+
+
+def leaf_rows(x: Array) -> U8:
+    """Rows of a matrix as bytes, little-endian, uint8 [n, row bytes]; without a copy where possible."""
+    little = np.ascontiguousarray(x, DTYPES[x.dtype.name])
+    return little.reshape(-1).view(np.uint8).reshape(len(x), -1)
+
+
+def rows_from_leaves(data: bytes, dtype: str, rows: int, width: int) -> Array:
+    """The inverse of :func:`leaf_rows`, native byte order; FormatError if the length is wrong."""
+    little = DTYPES[dtype]
+    if len(data) != rows * width * little.itemsize:
+        raise FormatError(f"{rows} rows of {width} {dtype} are not {len(data)} bytes")
+    return np.frombuffer(data, little).reshape(rows, width).astype(dtype, copy=False)
+
+
+def rows_leaves(suite: str, dtype: str, rows: U8, kernels: Kernels) -> U8:
+    """Merkle leaves of rows of bytes, uint8 [n, 32]."""
+    return merkle.leaves(suite, hashing.tag(suite, "matrix", dtype), rows, kernels.hash_rows)
+
+
+def matrix_tree(x: Array, suite: str, kernels: Kernels) -> merkle.Tree:
+    """Merkle tree over the rows of a matrix with at least one row and column; InputError without."""
+    if 0 in x.shape:
+        raise InputError(f"a matrix of shape {list(x.shape)} has nothing to commit to")
+    return merkle.Tree(suite, rows_leaves(suite, x.dtype.name, leaf_rows(x), kernels), kernels.hash_rows)
+
+
+def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: Kernels) -> merkle.Tree:
+    """The tree of a matrix, once it is the one that a message names; MismatchError if it is not."""
+    tree = matrix_tree(x, suite, kernels)
+    if MatrixId.under(x, tree) != wanted:
+        raise MismatchError(f"{what} is not the matrix that was named")
+    return tree
+
+
+@dataclass(frozen=True)
+class MatrixId:
+    """What binds a matrix; part of requests and receipts."""
+
+    dtype: str
+    rows: int
+    width: int
+    """Elements of one row."""
+    root: bytes
+    """Merkle root of the rows, 32 bytes; with the number of rows it binds them all."""
+
+    @staticmethod
+    def of(x: Array, suite: str, kernels: Kernels) -> MatrixId:
+        """That of a matrix; InputError if it is empty."""
+        return MatrixId.under(x, matrix_tree(x, suite, kernels))
+
+    @staticmethod
+    def under(x: Array, tree: merkle.Tree) -> MatrixId:
+        """That of a matrix whose tree is there already."""
+        rows, width = x.shape
+        return MatrixId(x.dtype.name, rows, width, tree.root)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.width * DTYPES[self.dtype].itemsize
+
+    def value(self) -> tuple[wire.Value, ...]:
+        """For encoding."""
+        return (self.dtype, self.rows, self.width, self.root)
+
+    @staticmethod
+    def from_value(value: wire.Value, what: str) -> MatrixId:
+        """From a decoded value; FormatError or LimitError if it is none."""
+        dtype, rows, width, root = wire.as_list(value, what, n=4)
+        name = wire.as_str(dtype, f"{what}: element type", MAX_NAME)
+        if name not in DTYPES:
+            raise FormatError(f"{what}: element type {name!r} is none of {', '.join(DTYPES)}")
+        return MatrixId(
+            name,
+            wire.as_int(rows, f"{what}: rows", 1, MAX_WIDTH),
+            wire.as_int(width, f"{what}: width", 1, MAX_WIDTH),
+            wire.as_bytes(root, f"{what}: root", 32),
+        )

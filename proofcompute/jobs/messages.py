@@ -1,0 +1,214 @@
+"""Messages of a GEMM job: request, signed receipt, challenge, and one part of an opening.
+
+The same shape as those of a model's run (design, section 7): the client names A and B, the node answers with
+C and a signed receipt, the verifier draws rows after the receipt, and the node opens them. Deterministic CBOR
+throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from proofcompute.commitments import hashing
+from proofcompute.commitments.merkle import proof_length
+from proofcompute.encoding import wire
+from proofcompute.errors import FormatError, InputError, LimitError, MismatchError
+from proofcompute.jobs.arrays import FLOATS, INTEGERS, result_dtype
+from proofcompute.jobs.commitment import MatrixId
+from proofcompute.limits import KIB, MAX_CHALLENGE, MAX_WIDTH, MIB
+from proofcompute.protocol.messages.signed import TAIL, Signed, decode_suite, decode_tail
+
+__all__ = ["MAX_PART", "MAX_RANGES", "ProductChallenge", "ProductReceipt", "ProductRequest", "RowsPart"]
+
+VERSION = 1
+MAX_MESSAGE = 4 * KIB
+"""An encoded request or receipt; neither holds any element of a matrix."""
+MAX_PART = 256 * MIB
+"""Rows of A and C in one part of an opening, in bytes; a challenge must ask for smaller ranges."""
+MAX_RANGES = 1 << 18
+"""Ranges of rows of one challenge."""
+
+
+@dataclass(frozen=True)
+class ProductRequest:
+    """A client asks for A B. It keeps the request; the digest binds the receipt."""
+
+    a: MatrixId
+    b: MatrixId
+    nonce: bytes
+    """32 bytes that the client never used before: no receipt can be replayed."""
+    node: bytes = b""
+    """Ed25519 public key of the node addressed, or empty for any node."""
+    suite: str = "sha256"
+    """Hash suite of the job."""
+
+    def __post_init__(self) -> None:
+        decode_suite(self.suite)
+        if len(self.nonce) != 32 or len(self.node) not in (0, 32):
+            raise FormatError("a nonce has 32 bytes, and a node's key 32 or none")
+        if self.a.width != self.b.rows:
+            raise FormatError(f"A has {self.a.width} columns where B has {self.b.rows} rows")
+        for what, x in (("A", self.a), ("B", self.b)):
+            if x.dtype not in (*INTEGERS, *FLOATS):
+                raise FormatError(f"{what} has elements of type {x.dtype}, which are not multiplied here")
+        try:
+            result_dtype(self.a.dtype, self.b.dtype, self.a.width)
+        except InputError as e:
+            raise FormatError(str(e)) from e
+
+    @property
+    def shape(self) -> tuple[str, int, int]:
+        """Element type, rows and columns of the product."""
+        return result_dtype(self.a.dtype, self.b.dtype, self.a.width), self.a.rows, self.b.width
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        kind = "proofcompute product request"
+        return wire.encode((kind, VERSION, self.suite, self.a.value(), self.b.value(), self.nonce, self.node))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What a receipt refers to this request by, 32 bytes."""
+        return hashing.message_digest(self.suite, "product request", self.encode())
+
+    @staticmethod
+    def decode(data: bytes) -> ProductRequest:
+        """The request that ``data`` encodes; FormatError or LimitError otherwise."""
+        what = "product request"
+        top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what, n=7)
+        wire.check_head(top, "proofcompute product request", VERSION)
+        return ProductRequest(
+            a=MatrixId.from_value(top[3], "A"),
+            b=MatrixId.from_value(top[4], "B"),
+            nonce=wire.as_bytes(top[5], "nonce", 32),
+            node=wire.as_bytes(top[6], "node key", max_size=32),
+            suite=decode_suite(top[2]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductReceipt(Signed):
+    """A node's signed claim: C is the product that the request asks for."""
+
+    WHAT: ClassVar[str] = "product receipt"
+    VERSION: ClassVar[int] = 2
+
+    c: MatrixId
+
+    def _claims(self) -> tuple[wire.Value, ...]:
+        return (self.request_digest, self.c.value())
+
+    @staticmethod
+    def decode(data: bytes) -> ProductReceipt:
+        """The receipt that ``data`` encodes; FormatError, LimitError or UnsupportedError otherwise."""
+        what, n = ProductReceipt.WHAT, 5 + TAIL
+        top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what, n=n)
+        wire.check_head(top, f"proofcompute {what}", ProductReceipt.VERSION)
+        return ProductReceipt(
+            suite=decode_suite(top[2]),
+            request_digest=wire.as_bytes(top[3], "request digest", 32),
+            c=MatrixId.from_value(top[4], "C"),
+            **decode_tail(top[5:]),
+        )
+
+
+@dataclass(frozen=True)
+class ProductChallenge:
+    """Rows of C to open, drawn after the receipt."""
+
+    receipt_digest: bytes
+    ranges: tuple[tuple[int, int], ...]
+    """Rows a (inclusive) to b (exclusive), ascending and without overlap; at least one."""
+
+    def __post_init__(self) -> None:
+        if len(self.receipt_digest) != 32:
+            raise FormatError("a receipt's digest has 32 bytes")
+        if not self.ranges:
+            raise InputError("a challenge asks for at least one row")
+        if len(self.ranges) > MAX_RANGES:
+            raise InputError(f"a challenge asks for at most {MAX_RANGES} ranges of rows")
+        end = 0
+        for a, b in self.ranges:
+            if not end <= a < b <= MAX_WIDTH:
+                raise FormatError(f"challenge: rows {a}..{b} are empty, overlap or are not in order")
+            end = b
+
+    @property
+    def rows(self) -> int:
+        """Rows asked for."""
+        return sum(b - a for a, b in self.ranges)
+
+    def check(self, request: ProductRequest, receipt: ProductReceipt) -> None:
+        """That it asks for rows which this receipt has, and in parts that an opening may hold.
+
+        MismatchError if it is for another receipt, FormatError or LimitError if not.
+        """
+        if self.receipt_digest != receipt.digest:
+            raise MismatchError("the challenge is for another receipt")
+        for first, end in self.ranges:
+            if end > receipt.c.rows:
+                raise FormatError(f"the challenge asks for row {end - 1}; C has {receipt.c.rows} rows")
+            if (end - first) * (request.a.row_bytes + receipt.c.row_bytes) > MAX_PART:
+                text = f"rows {first}..{end} are more than {MAX_PART} bytes"
+                raise LimitError(f"{text}; ask for smaller ranges")
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        return wire.encode(("proofcompute product challenge", VERSION, self.receipt_digest, self.ranges))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What an opening refers to this challenge by, 32 bytes."""
+        return hashing.message_digest("sha256", "product challenge", self.encode())
+
+    @staticmethod
+    def decode(data: bytes) -> ProductChallenge:
+        """The challenge that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
+        what = "product challenge"
+        top = wire.as_list(wire.decode(data, limit=MAX_CHALLENGE, what=what), what, n=4)
+        wire.check_head(top, "proofcompute product challenge", VERSION)
+        ranges = []
+        for value in wire.as_list(top[3], "ranges", max_n=MAX_RANGES):
+            a, b = wire.as_list(value, "range", n=2)
+            ranges.append((wire.as_int(a, "first row", 0, MAX_WIDTH), wire.as_int(b, "end", 0, MAX_WIDTH)))
+        return ProductChallenge(wire.as_bytes(top[2], "receipt digest", 32), tuple(ranges))
+
+
+@dataclass(frozen=True)
+class RowsPart:
+    """One range of rows of A and of C with their range proofs; one frame of an opening."""
+
+    a: bytes
+    a_proof: tuple[bytes, ...]
+    c: bytes
+    c_proof: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        return wire.encode((self.a, self.a_proof, self.c, self.c_proof))
+
+    @staticmethod
+    def most(a: MatrixId, c: MatrixId, first: int, end: int) -> int:
+        """Most bytes of an encoded part for rows first..end: their own, and 64 for each head and digest."""
+        nodes = proof_length(a.rows, first, end) + proof_length(c.rows, first, end)
+        return (end - first) * (a.row_bytes + c.row_bytes) + 64 * (nodes + 5)
+
+    @staticmethod
+    def decode(data: bytes | memoryview, a: MatrixId, c: MatrixId, first: int, end: int) -> RowsPart:
+        """The part for rows first..end of A and C; FormatError or LimitError unless it is exactly that."""
+        what = "opened rows"
+        top = wire.as_list(wire.decode(data, limit=RowsPart.most(a, c, first, end), what=what), what, n=4)
+        n = end - first
+        return RowsPart(
+            wire.as_bytes(top[0], "rows of A", n * a.row_bytes),
+            _proof(top[1], a.rows, first, end),
+            wire.as_bytes(top[2], "rows of C", n * c.row_bytes),
+            _proof(top[3], c.rows, first, end),
+        )
+
+
+def _proof(value: wire.Value, size: int, first: int, end: int) -> tuple[bytes, ...]:
+    nodes = wire.as_list(value, "range proof", n=proof_length(size, first, end))
+    return tuple(wire.as_bytes(node, "node of a range proof", 32) for node in nodes)

@@ -1,0 +1,77 @@
+"""One call for one product: :func:`verify_product`, and what a float check catches: :func:`float_bound`."""
+
+from __future__ import annotations
+
+from proofcompute.arrays import Array
+from proofcompute.errors import InputError
+from proofcompute.jobs.arrays import FLOATS, INTEGERS, matrix, result_dtype, shapes
+from proofcompute.jobs.floating import FloatBound, FloatCheck
+from proofcompute.jobs.key import checker, evidence
+from proofcompute.jobs.result import ProductVerified
+
+__all__ = ["float_bound", "verify_product"]
+
+
+def verify_product(
+    a: Array,
+    b: Array,
+    c: Array,
+    *,
+    columns: int | None = None,
+    roundings: int | None = None,
+    seed: bytes | None = None,
+    device: str = "auto",
+) -> ProductVerified:
+    """Verify that C = A B for far less than it takes to compute it: (n d + d m + n m) k.
+
+    The random columns are drawn here, after C is there, from the operating system's randomness, and are
+    thrown away: whoever made C could not know them.
+
+    Args:
+        a: A [n, d], int8, int16, int32 (exact) or float32, float64 (with a rounding bound).
+        b: B [d, m]; integers in any combination with A, floats of A's type.
+        c: C [n, m], the claim: int32 or int64 for integers, otherwise of the factors' type.
+        columns: k. Integers: 1 to 8, by default 2 in GF(2^31 - 1) and 1 in GF(2^61 - 1); a false C passes
+            with probability p^-k (:mod:`proofcompute.jobs.exact`). Floats: 1 to 256, by default 40; a C
+            that is off by more than :func:`float_bound` passes with probability 2^-k
+            (:mod:`proofcompute.jobs.floating`).
+        roundings: floats only: the most roundings that one product passes on an honest machine on its way
+            into the sum; d if not given, which holds for sums in any order.
+        seed: 32 bytes in place of the randomness, for tests only.
+        device: backend.
+
+    Returns:
+        What was checked, and how sure it is.
+
+    Raises:
+        VerificationError: C is not the product (step 8; nothing else is said).
+        InputError: shapes or types do not fit, or A or B holds a NaN or an infinity.
+        LimitError: d max|A| max|B| reaches 2^60, or an axis is too long.
+    """
+    a, b = matrix(a, "A", (*INTEGERS, *FLOATS)), matrix(b, "B", (*INTEGERS, *FLOATS))
+    n, d, m = shapes(a, b)
+    natural = result_dtype(a.dtype.name, b.dtype.name, d)
+    c = matrix(c, "C", (natural,) if natural in FLOATS else ("int32", "int64"))
+    if c.shape != (n, m):
+        raise InputError(f"C {list(c.shape)} is not of the shape [{n}, {m}] of the product")
+    used = checker(
+        b, a.dtype.name, c.dtype.name, columns=columns, roundings=roundings, seed=seed, device=device
+    )
+    used.log.attempt()
+    bound = used.test(a, c)
+    return evidence(used, n, n, [] if bound is None else [bound], received=True)
+
+
+def float_bound(
+    a: Array, b: Array, *, columns: int | None = None, roundings: int | None = None
+) -> FloatBound:
+    """What :func:`verify_product` accepts and catches for A [n, d] and B [d, m], both float32 or float64.
+
+    A claim with an element in row i that is off by more than ``caught[i]`` is rejected with probability at
+    least ``1 - 2**-columns``. An honest product is rejected with probability at most 2^-40. Arguments and
+    errors as for :func:`verify_product`; derivation: :mod:`proofcompute.jobs.floating`.
+    """
+    a, b = matrix(a, "A", FLOATS), matrix(b, "B", FLOATS)
+    _, d, _ = shapes(a, b)
+    result_dtype(a.dtype.name, b.dtype.name, d)
+    return FloatCheck(b, columns, roundings).bound(a)

@@ -1,0 +1,130 @@
+"""What a node keeps of a GEMM job, in memory or in a file.
+
+The file has one frame, ``["proofcompute product proof", 1, request, receipt]``, and after it the rows of A
+and of C, little-endian, nothing else. Trees are made again from the rows when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arrays import Array
+from proofcompute.commitments import merkle
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding import wire
+from proofcompute.encoding.files import writing
+from proofcompute.errors import FormatError, InputError
+from proofcompute.errors.arguments import StrPath, path_of
+from proofcompute.jobs.arrays import DTYPES
+from proofcompute.jobs.commitment import MatrixId, leaf_rows, named_tree
+from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
+from proofcompute.limits import KIB
+from proofcompute.protocol.frames import require_signer, write_frames
+
+__all__ = ["ProductProof"]
+
+KIND = "proofcompute product proof"
+VERSION = 1
+_MAX_HEAD = 16 * KIB
+_ROWS = 1 << 10
+"""Rows that are written at a time, so that a file takes no second copy of a matrix."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProductProof:
+    """What a node keeps of a job: the receipt for the client, and what it takes to open rows."""
+
+    request: ProductRequest
+    receipt: ProductReceipt
+    a: Array
+    c: Array
+    identity: NodeIdentity = field(repr=False)
+    """Who signed the receipt, and signs openings."""
+    _a_tree: merkle.Tree = field(repr=False)
+    _c_tree: merkle.Tree = field(repr=False)
+
+    def open_rows(self, challenge: ProductChallenge, stream: BinaryIO) -> None:
+        """Write the opening of a challenge, one frame for each range, and one in which the node signs them.
+
+        MismatchError if it is for another receipt, FormatError if it asks for rows that do not exist,
+        LimitError if one range is larger than a part of an opening may be. Nothing is written then.
+        """
+        challenge.check(self.request, self.receipt)
+        parts = (self._part(first, end).encode() for first, end in challenge.ranges)
+        write_frames(stream, parts, self.receipt, challenge.digest, self.identity)
+
+    def _part(self, first: int, end: int) -> RowsPart:
+        return RowsPart(
+            leaf_rows(self.a[first:end]).tobytes(),
+            tuple(self._a_tree.range_proof(first, end)),
+            leaf_rows(self.c[first:end]).tobytes(),
+            tuple(self._c_tree.range_proof(first, end)),
+        )
+
+    def save(self, path: StrPath) -> None:
+        """Write the proof to a file, readable by its owner only: A and C may be nobody else's business.
+
+        The identity is not written. StorageError if the file system refuses.
+        """
+        with writing(path_of(path), 0o600) as stream:
+            wire.write_frame(
+                stream, wire.encode((KIND, VERSION, self.request.encode(), self.receipt.encode()))
+            )
+            for x in (self.a, self.c):
+                for first in range(0, len(x), _ROWS):
+                    stream.write(leaf_rows(x[first : first + _ROWS]).data)
+
+    @staticmethod
+    def load(path: StrPath, identity: NodeIdentity, *, device: str = "auto") -> ProductProof:
+        """Read a proof that was saved, and hash it again.
+
+        InputError if the file cannot be read, FormatError or LimitError if it is no proof, MismatchError if
+        its rows are not those that request and receipt name, or ``identity`` did not sign it.
+        """
+        kernels = kernels_for(device)
+        path = path_of(path)
+        try:
+            with path.open("rb") as stream:
+                request, receipt = _head(stream, path)
+                wanted = (request.a, receipt.c)
+                left = os.fstat(stream.fileno()).st_size - stream.tell()
+                if left != sum(m.rows * m.row_bytes for m in wanted):  # before anything is allocated
+                    raise FormatError(f"{path} is damaged: it does not end with its matrices")
+                a, c = (_rows(stream, m, path) for m in wanted)
+        except OSError as e:
+            raise InputError(f"cannot read product proof {path}: {e.strerror or e}") from e
+        require_signer(receipt, identity)
+        a_tree = named_tree(a, "A", request.a, request.suite, kernels)
+        c_tree = named_tree(c, "C", receipt.c, request.suite, kernels)
+        return ProductProof(request, receipt, a, c, identity, a_tree, c_tree)
+
+
+def _head(stream: BinaryIO, path: Path) -> tuple[ProductRequest, ProductReceipt]:
+    what = "product proof"
+    data = wire.read_frame(stream, limit=_MAX_HEAD, what=what)
+    top = wire.as_list(wire.decode(data or b"", limit=_MAX_HEAD, what=what), what, n=4)
+    wire.check_head(top, KIND, VERSION)
+    request = ProductRequest.decode(wire.as_bytes(top[2], "request"))
+    receipt = ProductReceipt.decode(wire.as_bytes(top[3], "receipt"))
+    found = (receipt.c.dtype, receipt.c.rows, receipt.c.width)
+    if (receipt.request_digest, receipt.suite, found) != (request.digest, request.suite, request.shape):
+        raise FormatError(f"{path} holds the receipt of another request")
+    return request, receipt
+
+
+def _rows(stream: BinaryIO, named: MatrixId, path: Path) -> Array:
+    out = np.empty((named.rows, named.width), DTYPES[named.dtype])
+    view = out.data.cast("B")
+    done = 0
+    while done < len(view):
+        read = stream.readinto(view[done:])  # type: ignore[attr-defined]
+        if not read:
+            raise FormatError(f"{path} ends inside a matrix")
+        done += read
+    return out.astype(named.dtype, copy=False)

@@ -1,0 +1,1 @@
+"""Models: cards, weights, files, vocabularies, and what checkpoints can be read."""

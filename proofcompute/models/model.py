@@ -1,0 +1,124 @@
+"""Compiled models in memory: a program, its quantised weights, and the id that binds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import F32, I8, Array
+from proofcompute.commitments import hashing
+from proofcompute.errors import FormatError
+from proofcompute.errors.arguments import StrPath, path_of
+from proofcompute.models.card import HashRows, ModelCard, Weight, check_weight, weight_tree
+from proofcompute.models.file import ModelFile, write_model
+from proofcompute.program.program import Program
+
+__all__ = ["Model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A compiled model with its weights in memory."""
+
+    card: ModelCard
+    weights: Mapping[str, Weight]
+    manifest: Mapping[str, str] = field(default_factory=dict)
+    """Provenance: checkpoint digest, importer version, name, licence. Not part of the model id."""
+    _hashed: list[bool] = field(default_factory=list, repr=False)
+    """Not empty once every weight row is known to lie under the model id."""
+
+    @property
+    def program(self) -> Program:
+        """The program."""
+        return self.card.program
+
+    @property
+    def template(self) -> str:
+        """Chat template (Jinja), empty if there is none."""
+        return self.card.template
+
+    @property
+    def model_id(self) -> bytes:
+        """The id, 32 bytes."""
+        return self.card.model_id
+
+    def weight(self, name: str) -> Weight:
+        """A weight tensor by name (WeightReader)."""
+        return self.weights[name]
+
+    def matrix(self, name: str) -> Matrix:
+        """A weight matrix by name."""
+        w = self.weights[name]
+        if not isinstance(w, Matrix):
+            raise FormatError(f"weight {name} is not a matrix")
+        return w
+
+    def vector(self, name: str) -> F32:
+        """A weight vector by name (WeightRows)."""
+        w = self.weights[name]
+        if isinstance(w, Matrix):
+            raise FormatError(f"weight {name} is not a vector")
+        return w
+
+    def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
+        """Rows of a one-limb matrix (WeightRows); FormatError if an index is outside it."""
+        w = self.matrix(name)
+        if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < w.scale.shape[0]):
+            raise FormatError(f"an index is outside table {name}")
+        return w.q[0, ids], w.scale[ids]
+
+    @staticmethod
+    def build(
+        program: Program,
+        weights: Mapping[str, Weight],
+        hash_rows: HashRows = hashing.hash_rows,
+        *,
+        tokenizer: bytes = b"",
+        template: str = "",
+        manifest: Mapping[str, str] | None = None,
+    ) -> Model:
+        """Check weights against the program, hash them, and return the model.
+
+        Raises FormatError if a weight is missing, superfluous, of the wrong shape or type, or not finite.
+        """
+        check_weights(program, weights)
+        roots = tuple(weight_tree(s, weights[s.name], hash_rows).root for s in program.weights)
+        card = ModelCard(program, tokenizer, template, roots)
+        return Model(card, weights, dict(manifest or {}), [True])
+
+    def check_roots(self, hash_rows: HashRows, progress: Callable[[int], None] | None = None) -> None:
+        """MismatchError unless every weight row is under the model id. ``progress`` gets bytes hashed."""
+        for spec in self.program.weights:
+            self.card.check_root(spec, self.weights[spec.name], hash_rows)
+            if progress is not None:
+                progress(spec.rows * spec.row_bytes)
+        self._hashed.append(True)
+
+    def require_roots(self, hash_rows: HashRows, progress: Callable[[int], None] | None = None) -> None:
+        """:meth:`check_roots`, unless this object is known to pass it."""
+        if not self._hashed:
+            self.check_roots(hash_rows, progress)
+
+    def save(self, path: StrPath) -> None:
+        """Write the model file, whole or not at all."""
+        write_model(path_of(path), self.card, self.manifest, self.weights)
+
+    @staticmethod
+    def load(path: StrPath) -> Model:
+        """Read a model file whole.
+
+        Raises InputError or FormatError if it is not one. Weight rows are not hashed here: a prover trusts
+        its own file, and every verifier calls :meth:`check_roots` or :meth:`require_roots`.
+        """
+        file = ModelFile.open(path)
+        return Model(file.card, file.weights(), file.manifest)
+
+
+def check_weights(program: Program, weights: Mapping[str, Weight]) -> None:
+    """FormatError unless exactly the program's weights are there, of the right types, and finite."""
+    if set(weights) != set(program.weight):
+        odd = sorted(set(weights) ^ set(program.weight))
+        raise FormatError(f"weights and program differ in {', '.join(odd[:5])}")
+    for s in program.weights:
+        check_weight(s, weights[s.name])

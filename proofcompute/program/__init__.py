@@ -1,0 +1,1 @@
+"""Programs: a model as data, its operations, and the one interpreter that runs them."""

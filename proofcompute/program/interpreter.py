@@ -1,0 +1,79 @@
+"""The one interpreter (design, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from proofcompute.arithmetic.ieee import require_ieee
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import Array
+from proofcompute.errors import ExecutionError
+from proofcompute.program.liveness import last_uses
+from proofcompute.program.operations.fused import fuse
+from proofcompute.program.program import Program
+from proofcompute.program.source import RowReader, Source
+from proofcompute.program.types import SegmentPlan, Span, Step, once_for_each
+
+__all__ = ["run"]
+
+
+def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: Kernels) -> dict[str, Array]:
+    """Execute a segment on the rows of ``spans`` and return the tensors that it writes or emits.
+
+    Every committed float tensor is settled (-0 becomes +0, non-finite is an error) and handed to
+    ``src.rows.write`` before any later operation reads a prefix of it.
+
+    Raises ExecutionError naming segment and operation where the arithmetic has no result, DeviceError where
+    this thread's floats are not those of IEEE 754.
+    """
+    require_ieee()
+    rows = src.rows
+    values: dict[str, Array] = {}
+    results: dict[str, Array] = {}
+    for (where, op, inputs, outputs), last in _steps(program.plans[segment]):
+        ins: list[Any] = []
+        for name, prefix in inputs:
+            if prefix:
+                ins.append([k.local(rows.prefix(name, s)) for s in spans])
+                continue
+            if name not in values:
+                values[name] = _gather(rows, name, spans, k)
+            ins.append(values[name])
+        k.operation = where
+        try:
+            outs = op.run(ins, spans, src, k)
+            for (name, kept, settled), out in zip(outputs, outs, strict=True):
+                if kept:
+                    out = k.settle(out) if settled else out
+                    results[name] = out
+                    _scatter(rows, name, spans, out)
+                values[name] = out
+            for name in last:
+                values.pop(name, None)
+        except ExecutionError as e:
+            raise type(e)(f"{where}: {e}") from e
+    return results
+
+
+@once_for_each
+def _steps(plan: SegmentPlan) -> tuple[tuple[Step, tuple[str, ...]], ...]:
+    """What is done, and which tensors are let go after each step."""
+    steps = fuse(plan.steps)
+    return tuple(zip(steps, last_uses(steps), strict=True))
+
+
+def _gather(rows: RowReader, name: str, spans: Sequence[Span], k: Kernels) -> Array:
+    if len(spans) == 1:
+        return k.local(rows.read(name, spans[0]))
+    return k.join([k.local(rows.read(name, s)) for s in spans])
+
+
+def _scatter(rows: RowReader, name: str, spans: Sequence[Span], out: Array) -> None:
+    if len(spans) == 1:
+        rows.write(name, spans[0], out)
+        return
+    at = 0
+    for s in spans:
+        rows.write(name, s, out[at : at + s.b - s.a])
+        at += s.b - s.a

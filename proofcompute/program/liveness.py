@@ -1,0 +1,57 @@
+"""How much memory a segment takes while it runs, from its plan (design, section 4).
+
+A program from outside may have many operations and wide rows, and whoever checks or runs it must know what it
+takes before anything is computed. Counted for each row of a cell, with what is alive at the same time: what
+a segment reads and makes, from its first use to its last (the interpreter drops it then), what it commits and
+emits to the end, and, while a product runs, the limbs of its rows and its accumulators. What is read of
+earlier rows is bounded by what a cell opens (MAX_CELL_OPENING). A backend's blocks of scratch are of fixed
+size, and fused operations may keep an input a step longer or leave an intermediate out; neither is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from proofcompute.freivalds.product import Site, product_sets
+from proofcompute.program.types import Spec, Step
+
+__all__ = ["last_uses", "row_memory"]
+
+
+def _names(step: Step) -> dict[str, None]:
+    """What a step uses row by row, and what it makes; prefixes are read elsewhere."""
+    return dict.fromkeys((*(n for n, prefix in step.inputs if not prefix), *(n for n, *_ in step.outputs)))
+
+
+def last_uses(steps: Sequence[Step]) -> tuple[tuple[str, ...], ...]:
+    """For each step the tensors that no later one uses row by row."""
+    seen: set[str] = set()
+    out: list[tuple[str, ...]] = []
+    for step in reversed(steps):
+        names = _names(step)
+        out.append(tuple(n for n in names if n not in seen))
+        seen.update(names)
+    return tuple(reversed(out))
+
+
+def row_memory(steps: Sequence[Step], sites: Sequence[Sequence[Site]], specs: Mapping[str, Spec]) -> int:
+    """The most bytes that are alive at once for each row of a cell; ``sites`` are those of each step."""
+    alive: set[str] = set()
+    results: set[str] = set()
+    now = most = 0
+    for step, products, last in zip(steps, sites, last_uses(steps), strict=True):
+        fresh = _names(step).keys() - alive
+        alive |= fresh
+        now += sum(specs[n].nbytes for n in fresh)
+        most = max(most, now + sum(map(_product, products)))
+        results.update(n for n, kept, _ in step.outputs if kept)
+        gone = {n for n in last if n not in results}
+        alive -= gone
+        now -= sum(specs[n].nbytes for n in gone)
+    return most
+
+
+def _product(site: Site) -> int:
+    """Limbs of a row, and its accumulators."""
+    sets = len(product_sets(site.d, site.x_limbs, site.w_limbs))
+    return site.x_limbs * site.d + 4 * sets * site.m

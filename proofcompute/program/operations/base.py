@@ -1,0 +1,81 @@
+"""What most operations have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+
+from proofcompute.errors import FormatError
+from proofcompute.freivalds.product import Site
+from proofcompute.program.types import Rows, Spec, WeightSpec
+
+__all__ = ["Pointwise", "f32_rows", "from_bits", "matrix", "need", "vector"]
+
+
+def need(ok: bool, what: str) -> None:
+    """FormatError with ``what`` unless ``ok``."""
+    if not ok:
+        raise FormatError(what)
+
+
+@lru_cache(maxsize=4096)
+def from_bits(bits: int, what: str) -> np.float32:
+    """The finite binary32 value with these bits."""
+    need(0 <= bits < 1 << 32, f"{what}: {bits} is not a binary32 bit pattern")
+    value = np.array(bits, np.uint32).view(np.float32)[()]
+    need(bool(np.isfinite(value)), f"{what}: not finite")
+    return np.float32(value)
+
+
+def vector(weights: Mapping[str, WeightSpec], name: str, width: int) -> None:
+    """FormatError unless ``name`` is a weight vector of this length."""
+    w = weights.get(name)
+    need(w is not None and w.kind == "vector" and w.width == width, f"{name}: no vector of {width} elements")
+
+
+def matrix(weights: Mapping[str, WeightSpec], name: str) -> WeightSpec:
+    """The weight matrix of this name; FormatError if there is none."""
+    w = weights.get(name)
+    if w is None or w.kind != "matrix":
+        raise FormatError(f"{name}: no weight matrix of this name")
+    return w
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """Defaults of an operation whose row t depends on row t of every input and which makes no product."""
+
+    settled: ClassVar[bool] = False
+    """See Op."""
+
+    def reads(self) -> Sequence[Rows]:
+        """One input, row by row."""
+        return (Rows.SAME,)
+
+    def sites(self, weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
+        """No products."""
+        return ()
+
+    def table(self) -> str | None:
+        """No table."""
+        return None
+
+    def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
+        """No indices."""
+        return {}
+
+
+def f32_rows(ins: Sequence[Spec], what: str, count: int = 1) -> int:
+    """Width of the float32 rows that all ``count`` inputs are; FormatError otherwise."""
+    need(
+        len(ins) == count
+        and all(s == ins[0] for s in ins)
+        and ins[0].dtype == "f32"
+        and len(ins[0].shape) == 1,
+        f"{what}: needs {count} float32 input(s) of equal width",
+    )
+    return ins[0].shape[0]

@@ -1,0 +1,174 @@
+"""Fusing: which neighbouring operations of a segment run as one function of a backend.
+
+A program says what is computed and is hashed into the model id; how many calls that takes is nobody's
+business. :func:`fuse` replaces steps by fused ones with the same inputs, outputs and products in the same
+order, where the tensors in between are read nowhere else and are not committed. Prover and verifier run the
+same fused steps: where a product is a hint, what stands before and after it is computed around the check.
+
+=============================================  ==========================================
+steps                                          become one
+=============================================  ==========================================
+[RmsNorm or Gate], Linear, [Add]               ``Products.linear`` with ``before`` and ``residual``
+Split in three, two Rope, two QuantiseHeads    ``Kernels.heads``
+=============================================  ==========================================
+
+Classes are compared by identity: what a subclass computes is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from proofcompute.arithmetic.kernels import Before, Gated, Kernels, Norm
+from proofcompute.arrays import Array
+from proofcompute.program.operations.attention import QuantiseHeads, Rope
+from proofcompute.program.operations.base import from_bits
+from proofcompute.program.operations.linear import Linear
+from proofcompute.program.operations.pointwise import Add, Gate, RmsNorm, Split
+from proofcompute.program.source import Source
+from proofcompute.program.types import Span, Step
+
+__all__ = ["FusedHeads", "FusedLinear", "fuse"]
+
+
+@dataclass(frozen=True)
+class FusedLinear:
+    """A product with what prepares its rows and what is added to its result."""
+
+    linear: Linear
+    before: RmsNorm | Gate | None
+    residual: bool
+    """Whether a second input is added to the result."""
+
+    def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
+        """Inputs: the rows, then the residual if there is one."""
+        before: Before = None
+        if isinstance(self.before, RmsNorm):
+            before = Norm(src.weights.vector(self.before.weight), from_bits(self.before.eps, "rms norm eps"))
+        elif self.before is not None:
+            before = Gated()
+        rest = ins[1] if self.residual else None
+        weight, limbs = self.linear.weight, self.linear.limbs
+        return (src.products.linear(weight, ins[0], limbs, k, before=before, residual=rest),)
+
+
+@dataclass(frozen=True)
+class FusedHeads:
+    """Queries, keys and values of one row, turned and quantised."""
+
+    queries: Rope
+    keys: Rope
+
+    def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
+        """One input; outputs: queries, keys, key scales, values, value scales."""
+        cos, sin = k.rope_rows(self.queries.freqs, spans)
+        return k.heads(ins[0], cos, sin, self.queries.heads, self.keys.heads, bool(self.keys.interleaved))
+
+
+class _Uses(NamedTuple):
+    """Who reads each tensor inside a segment, for those that nothing else can read."""
+
+    readers: dict[str, list[int]]
+    """Positions of the steps that read a tensor."""
+    private: frozenset[str]
+    """Tensors read by exactly one step, once, and neither committed nor emitted."""
+
+    def only_reader(self, name: str) -> int | None:
+        """Position of the one step that reads a private tensor."""
+        return self.readers[name][0] if name in self.private else None
+
+
+def _uses(steps: Sequence[Step]) -> _Uses:
+    readers: dict[str, list[int]] = {}
+    times: Counter[str] = Counter()
+    for i, step in enumerate(steps):
+        for name, _ in step.inputs:
+            readers.setdefault(name, []).append(i)
+            times[name] += 1
+    private = {n for step in steps for n, kept, _ in step.outputs if not kept and times[n] == 1}
+    return _Uses(readers, frozenset(private))
+
+
+def fuse(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps of a segment with neighbours fused; the results, and the order of products, stay the same."""
+    uses = _uses(steps)
+    made = {name: i for i, step in enumerate(steps) for name, *_ in step.outputs}
+    replaced: dict[int, Step | None] = {}
+    for i, step in enumerate(steps):
+        found = None
+        if type(step.op) is Linear:
+            found = _around_linear(i, step.op, steps, uses, made)
+        elif type(step.op) is Split:
+            found = _heads(i, step.op.widths, steps, uses)
+        if found is not None and not replaced.keys() & found.keys():
+            replaced.update(found)
+    kept = (replaced.get(i, step) for i, step in enumerate(steps))
+    return tuple(step for step in kept if step is not None)
+
+
+def _around_linear(
+    i: int, linear: Linear, steps: Sequence[Step], uses: _Uses, made: dict[str, int]
+) -> dict[int, Step | None] | None:
+    step = steps[i]
+    (x, _), where, outputs = step.inputs[0], step.name, step.outputs
+    out: dict[int, Step | None] = {}
+    before: RmsNorm | Gate | None = None
+    inputs = step.inputs
+    first = made.get(x)
+    if first is not None and uses.only_reader(x) == i:
+        op = steps[first].op
+        if type(op) is RmsNorm or type(op) is Gate:
+            before, inputs, where = op, steps[first].inputs, f"{steps[first].name}+{_short(where)}"
+            out[first] = None
+    last = uses.only_reader(outputs[0][0])
+    if last is not None and type(steps[last].op) is Add:
+        names = [n for n, _ in steps[last].inputs]
+        other = steps[last].inputs[1 - names.index(outputs[0][0])]
+        if made.get(other[0], -1) < i:  # else the residual does not exist yet
+            inputs, outputs = (*inputs, other), steps[last].outputs
+            where = f"{where}+{_short(steps[last].name)}"
+            out[last] = None
+    if not out:
+        return None
+    out[i] = Step(where, FusedLinear(linear, before, len(inputs) == 2), inputs, outputs)
+    return out
+
+
+def _heads(
+    i: int, widths: Sequence[int], steps: Sequence[Step], uses: _Uses
+) -> dict[int, Step | None] | None:
+    split = steps[i]
+    if len(split.outputs) != 3:
+        return None
+    found = [uses.only_reader(name) for name, *_ in split.outputs]
+    if None in found:
+        return None
+    q, turned, v = (steps[j] for j in found if j is not None)
+    if not (type(q.op) is Rope and type(turned.op) is Rope and type(v.op) is QuantiseHeads):
+        return None
+    last = uses.only_reader(turned.outputs[0][0])
+    if last is None:
+        return None
+    k = steps[last]
+    heads, kv_heads = q.op.heads, turned.op.heads
+    same = (
+        type(k.op) is QuantiseHeads
+        and k.op.heads == v.op.heads == kv_heads
+        and (q.op.freqs, q.op.interleaved) == (turned.op.freqs, turned.op.interleaved)
+        and widths[1] == widths[2]
+        and widths[0] * kv_heads == widths[1] * heads
+    )
+    if not same:
+        return None
+    where = "+".join([split.name, *(_short(s.name) for s in (q, turned, k, v))])
+    out: dict[int, Step | None] = {j: None for j in (*found, last) if j is not None}
+    out[i] = Step(where, FusedHeads(q.op, turned.op), split.inputs, (*q.outputs, *k.outputs, *v.outputs))
+    return out
+
+
+def _short(name: str) -> str:
+    """A step's name without its segment's."""
+    return name.split("/", 1)[-1]

@@ -1,0 +1,55 @@
+"""Which backend runs each segment, and where weights and committed tensors therefore are.
+
+A backend of one device runs all segments. One of several devices gives consecutive segments to each of them,
+so that only the rows that cross such a border are copied from device to device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cached_property
+from typing import Any
+
+from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.arrays import F32
+from proofcompute.program.program import Program
+from proofcompute.program.source import PlacedWeights
+from proofcompute.program.types import Segment
+
+__all__ = ["Placement"]
+
+
+def _names(program: Program, segment: Segment) -> set[str]:
+    """The weights that a segment's operations name."""
+    named: set[str] = set()
+    for node in segment.nodes:
+        op: Any = node.op
+        values = (getattr(op, f.name) for f in fields(op))
+        named.update(v for v in values if isinstance(v, str) and v in program.weight)
+    return named
+
+
+class Placement:
+    """A program and its weights on a backend."""
+
+    def __init__(self, program: Program, weights: Mapping[str, Matrix | F32], kernels: Kernels) -> None:
+        self.program = program
+        names = [_names(program, s) for s in program.segments]
+        sizes = [sum(program.weight[n].rows * program.weight[n].row_bytes for n in ns) for ns in names]
+        self.kernels: list[Kernels] = list(kernels.spread(sizes))
+        """The backend of each segment."""
+        needed: dict[Kernels, set[str]] = {}
+        for k, ns in zip(self.kernels, names, strict=True):
+            needed.setdefault(k, set()).update(ns)
+        placed = {k: PlacedWeights({n: weights[n] for n in sorted(ns)}, k) for k, ns in needed.items()}
+        self.weights = [placed[k] for k in self.kernels]
+        """The weights of each segment, on its backend."""
+
+    @cached_property
+    def homes(self) -> dict[str, Kernels]:
+        """The backend of each committed tensor and public output; public inputs are the first segment's."""
+        homes = {name: self.kernels[0] for name, _ in self.program.inputs}
+        for plan, k in zip(self.program.plans, self.kernels, strict=True):
+            homes |= dict.fromkeys((*plan.writes, *plan.emits), k)
+        return homes

@@ -1,0 +1,287 @@
+"""Programs: a model as data (design, section 4).
+
+A program is a list of **segments** of operations (:mod:`proofcompute.program.types`). Tensors named in a
+:class:`Committed` group cross segment boundaries and are committed by the prover, one Merkle tree for each
+group; what is not committed lives inside its segment and is recomputed at audit time. Public tensors (inputs
+and outputs) travel in the request and the receipt.
+
+A program with ``feedback`` is autoregressive: its one output is appended to its one input, row t of the
+output being row t + 1 of the input. Such outputs exist from the last row of the prompt on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, chain, pairwise
+
+from proofcompute.errors import FormatError, LimitError
+from proofcompute.freivalds.product import Site, product_sets
+from proofcompute.limits import (
+    KIB,
+    MAX_ACCUMULATOR,
+    MAX_CELL_MEMORY,
+    MAX_CELL_OPENING,
+    MAX_OPENING_PART,
+    MAX_OPENING_PIECE,
+    MAX_OPERATIONS,
+    MAX_SEGMENTS,
+    MAX_WEIGHTS,
+)
+from proofcompute.program.liveness import row_memory
+from proofcompute.program.types import (
+    Committed,
+    Node,
+    Op,
+    Piece,
+    Rows,
+    Segment,
+    SegmentPlan,
+    Span,
+    Spec,
+    Step,
+    WeightSpec,
+    check_name,
+)
+
+__all__ = [
+    "Committed",
+    "Node",
+    "Op",
+    "Program",
+    "Rows",
+    "Segment",
+    "SegmentPlan",
+    "Site",
+    "Span",
+    "Spec",
+    "Step",
+    "WeightSpec",
+]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole computation. Construction checks it; a Program that exists is well formed."""
+
+    inputs: tuple[tuple[str, Spec], ...]
+    """Public tensors from the request."""
+    outputs: tuple[str, ...]
+    """Public tensors in the receipt."""
+    feedback: bool
+    """Whether the output is fed back into the input (see the module's text)."""
+    context: int
+    """Most rows of one request."""
+    weights: tuple[WeightSpec, ...]
+    committed: tuple[Committed, ...]
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        for what, n, limit in (
+            ("segments", len(self.segments), MAX_SEGMENTS),
+            ("operations", sum(len(s.nodes) for s in self.segments), MAX_OPERATIONS),
+            ("weights", len(self.weights), MAX_WEIGHTS),
+        ):
+            if n > limit:
+                raise LimitError(f"program has {n} {what}, more than {limit}")
+        if not (self.inputs and self.outputs and self.segments and self.context >= 1):
+            raise FormatError("a program needs inputs, outputs, segments and a context length")
+        for what, names in (
+            ("weight", [w.name for w in self.weights]),
+            ("segment", [s.name for s in self.segments]),
+            ("committed group", [c.name for c in self.committed]),
+            ("committed tensor", [t for c in self.committed for t in c.tensors]),
+            ("output", list(self.outputs)),
+        ):
+            for name in names:
+                check_name(name)
+            if len(set(names)) != len(names):
+                raise FormatError(f"program has two {what}s of one name")
+        if self.feedback and (
+            len(self.inputs) != 1 or len(self.outputs) != 1 or self.inputs[0][1] != Spec("i32", ())
+        ):
+            raise FormatError("an autoregressive program has one int32 input and one output")
+        _ = self._analysed  # infers every type; FormatError if one does not fit
+        for plan in self.plans:
+            self._check_openable(plan)
+
+    def _check_openable(self, plan: SegmentPlan) -> None:
+        """LimitError where the last row of the longest request could not be audited, whatever it costs."""
+        groups = [(self.group_bytes(g), prefix) for g, prefix in plan.groups]
+        besides = sum(self.weight[name].row_bytes for name, _ in plan.tables)
+        besides += sum(4 * s.m * len(product_sets(s.d, s.x_limbs, s.w_limbs)) for s in plan.sites)
+        besides += 8 * KIB * (len(groups) + len(plan.tables) + len(plan.sites))  # heads and proofs
+        whole = besides + sum(self.context * row if prefix else row for row, prefix in groups)
+        # Long prefixes go ahead of the part, all but a piece.
+        long = [min(self.context * row, max(MAX_OPENING_PIECE, row)) for row, prefix in groups if prefix]
+        part = besides + sum(long) + sum(row for row, prefix in groups if not prefix)
+        if whole > MAX_CELL_OPENING or part > MAX_OPENING_PART:
+            raise LimitError(
+                f"{plan.name}: a row may open {whole} bytes with the rows before it, {part} of them in one "
+                f"frame, more than {MAX_CELL_OPENING} or {MAX_OPENING_PART}; nobody could audit it"
+            )
+
+    @cached_property
+    def weight(self) -> dict[str, WeightSpec]:
+        """Weights by name."""
+        return {w.name: w for w in self.weights}
+
+    @cached_property
+    def index_limits(self) -> dict[str, int]:
+        """The number that every element of a public tensor of indices must be below, by tensor.
+
+        The least of the numbers of rows of the tables that it is looked up in and of logits that it is
+        sampled with: a token that some table has may have no logit.
+        """
+        limits: dict[str, int] = {}
+        for node in (node for segment in self.segments for node in segment.nodes):
+            found = node.op.indices([self.specs[n] for n in node.inputs], self.weight)
+            for at, limit in found.items():
+                name = node.inputs[at]
+                limits[name] = min(limit, limits.get(name, limit))
+        return limits
+
+    @cached_property
+    def group_of(self) -> dict[str, int]:
+        """Index of the committed group that a tensor belongs to."""
+        return {t: i for i, c in enumerate(self.committed) for t in c.tensors}
+
+    @cached_property
+    def _output_names(self) -> frozenset[str]:
+        return frozenset(self.outputs)  # a hostile program may have many: looked up, never searched
+
+    def group_bytes(self, group: int) -> int:
+        """Bytes of one leaf of a committed group."""
+        return self._group_bytes[group]
+
+    def layout(self, group: int) -> tuple[Piece, ...]:
+        """How one leaf of a committed group is made of rows of its tensors, in order."""
+        return self._layouts[group]
+
+    @cached_property
+    def _layouts(self) -> tuple[tuple[Piece, ...], ...]:
+        layouts = []
+        for group in self.committed:
+            ends = [0, *accumulate(self.specs[t].nbytes for t in group.tensors)]
+            pieces = zip(group.tensors, pairwise(ends), strict=True)
+            layouts.append(
+                tuple(Piece(t, a, b, self.specs[t].numpy, self.specs[t].shape) for t, (a, b) in pieces)
+            )
+        return tuple(layouts)
+
+    @cached_property
+    def _group_bytes(self) -> tuple[int, ...]:
+        return tuple(sum(self.specs[t].nbytes for t in group.tensors) for group in self.committed)
+
+    @property
+    def specs(self) -> dict[str, Spec]:
+        """Type of every tensor, by name."""
+        return self._analysed[0]
+
+    @property
+    def plans(self) -> tuple[SegmentPlan, ...]:
+        """One plan for each segment."""
+        return self._analysed[1]
+
+    @cached_property
+    def _analysed(self) -> tuple[dict[str, Spec], tuple[SegmentPlan, ...]]:
+        specs: dict[str, Spec] = {}
+        public: set[str] = set()
+        for name, spec in self.inputs:
+            check_name(name)
+            if name in specs or name in self.group_of:
+                raise FormatError(f"input {name} is defined twice")
+            specs[name] = spec
+            public.add(name)
+        plans = tuple(self._plan(i, seg, specs, public) for i, seg in enumerate(self.segments))
+        written = {t for p in plans for t in p.writes}
+        emitted = {t for p in plans for t in p.emits}
+        if set(self.group_of) != written or set(self.outputs) != emitted:
+            raise FormatError("a committed tensor or an output is not produced by any segment")
+        writer = {t: p.index for p in plans for t in p.writes}
+        for group in self.committed:
+            if len({writer[t] for t in group.tensors}) != 1:
+                raise FormatError(f"committed group {group.name} is not written by exactly one segment")
+        if self.feedback and any(p.writes for p in plans if p.emits):
+            # It starts at the prompt's last row, so rows before would be committed and belong to no cell.
+            raise FormatError("an autoregressive program's last segment commits a tensor")
+        if self.feedback and specs[self.outputs[0]] != self.inputs[0][1]:
+            raise FormatError("the output that is fed back has another type than the input")
+        return specs, plans
+
+    def _plan(self, index: int, seg: Segment, specs: dict[str, Spec], public: set[str]) -> SegmentPlan:
+        local: set[str] = set()
+        reads: dict[str, Rows] = {}
+        sites: list[tuple[Site, ...]] = []
+        tables: list[tuple[str, str]] = []
+        steps: list[Step] = []
+        for node in seg.nodes:
+            where = f"{seg.name}/{node.name}"
+            modes = tuple(node.op.reads())
+            if len(modes) != len(node.inputs):
+                raise FormatError(f"{where}: {len(node.inputs)} inputs where {len(modes)} are read")
+            for name, mode in zip(node.inputs, modes, strict=True):
+                committed = name in self.group_of and name in specs
+                if not (name in local or committed or name in public):
+                    raise FormatError(f"{where}: reads {name}, which no earlier cut provides")
+                if mode is Rows.PREFIX and not (committed or name in public):
+                    raise FormatError(f"{where}: reads a prefix of {name}, which is not committed")
+                if name not in public and (name not in local or mode is Rows.PREFIX):
+                    if reads.get(name) is not Rows.PREFIX:
+                        reads[name] = mode
+            table = node.op.table()
+            if table is not None:
+                tables.append((table, node.inputs[0]))
+            ins = [specs[n] for n in node.inputs]
+            outs = node.op.infer(ins, self.weight)
+            for at in node.op.indices(ins, self.weight):
+                if node.inputs[at] not in public:
+                    raise FormatError(f"{where}: chooses by {node.inputs[at]}, which is not public")
+            if len(outs) != len(node.outputs):
+                raise FormatError(f"{where}: {len(node.outputs)} outputs where {len(outs)} are made")
+            for name, spec in zip(node.outputs, outs, strict=True):
+                check_name(name)
+                if name in specs:
+                    raise FormatError(f"{where}: tensor {name} is defined twice")
+                specs[name] = spec
+                local.add(name)
+            sites.append(tuple(node.op.sites(self.weight)))
+            kept = [n in self.group_of or n in self._output_names for n in node.outputs]
+            floats = [s.dtype == "f32" and not node.op.settled for s in outs]
+            steps.append(
+                Step(
+                    where,
+                    node.op,
+                    tuple(zip(node.inputs, [m is Rows.PREFIX for m in modes], strict=True)),
+                    tuple((n, k, k and f) for n, k, f in zip(node.outputs, kept, floats, strict=True)),
+                )
+            )
+        products = tuple(chain.from_iterable(sites))
+        for site in products:
+            if site.bound >= MAX_ACCUMULATOR:
+                raise FormatError(f"{seg.name}: accumulators of {site.weight} may reach 2^30")
+        produced = [n for node in seg.nodes for n in node.outputs]
+        writes = tuple(n for n in produced if n in self.group_of)
+        touched = (*reads.items(), *((n, Rows.SAME) for n in writes))
+        prefixed = {self.group_of[n] for n, mode in touched if mode is Rows.PREFIX}
+        memory = row_memory(steps, sites, specs)
+        if memory > MAX_CELL_MEMORY:
+            raise LimitError(
+                f"{seg.name}: a row takes {memory} bytes of memory, more than {MAX_CELL_MEMORY}; cut it"
+            )
+        return SegmentPlan(
+            index,
+            seg.name,
+            tuple(reads.items()),
+            writes,
+            tuple(n for n in produced if n in self._output_names),
+            tuple((g, g in prefixed) for g in sorted({self.group_of[n] for n, _ in touched})),
+            products,
+            tuple(tables),
+            tuple(steps),
+            memory,
+        )
+
+    def first_row(self, segment: int, prompt: int) -> int:
+        """First row at which a segment runs, for a request whose input has ``prompt`` rows."""
+        return prompt - 1 if self.feedback and self.plans[segment].emits else 0

@@ -1,0 +1,1 @@
+"""What prover and verifier share: messages, statements, traces, needs, cells, and the stop rule."""

@@ -1,0 +1,125 @@
+"""Which cells are asked for: all of them, some drawn at random, or those that a receipt's hash gives.
+
+Cells are drawn from a claim, never from a receipt alone: which there are follows from program, request and
+answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from proofcompute.commitments.hashing import Xof
+from proofcompute.errors import Cell, InputError, LimitError
+from proofcompute.limits import MAX_CELLS, MIB
+from proofcompute.program.program import Program
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Challenge
+from proofcompute.protocol.openable import most_bytes, row_bytes
+from proofcompute.protocol.statement import Statement
+
+__all__ = ["all_cells", "count_cells", "distinct", "draw_cells", "public_challenge"]
+
+_PIECE = 32 * MIB
+"""Bytes that a piece of :func:`all_cells` opens at most, prefixes and table rows apart; one row may
+take more."""
+
+
+def count_cells(claim: Claim) -> int:
+    """Single-row cells of a claim's trace."""
+    return claim.statement.cells
+
+
+def all_cells(claim: Claim) -> tuple[Cell, ...]:
+    """Every cell, in pieces of many rows.
+
+    Pieces are as long as keeps the parts of an opening small, MAX_CELL_ROWS at most: fewer pieces are checked
+    sooner, and open less of the prefixes that attention reads.
+
+    LimitError if they are more than a challenge may name.
+    """
+    statement = claim.statement
+    firsts = statement.first_rows
+    steps = [_longest(statement.program, segment, statement.rows) for segment in range(len(firsts))]
+    pieces = list(zip(range(len(firsts)), firsts, steps, strict=True))
+    count = sum(-(-(statement.rows - first) // step) for _, first, step in pieces)
+    if count > MAX_CELLS:  # nothing is listed before this
+        raise LimitError(f"a full audit of this receipt has {count} cells, more than {MAX_CELLS}")
+    return tuple(
+        Cell(segment, a, min(a + step, statement.rows))
+        for segment, first, step in pieces
+        for a in range(first, statement.rows, step)
+    )
+
+
+def _longest(program: Program, segment: int, rows: int) -> int:
+    """Rows of a piece of one segment, in a trace of so many rows."""
+    size = max(1, row_bytes(program, segment))  # a row may open nothing
+    step = max(1, min(program.plans[segment].cell_rows, _PIECE // size))
+    while step > 1 and not most_bytes(program, segment, min(step, rows), rows, tables=True, hints=True).fits:
+        step //= 2  # what is left of the limit after a prefix that nearly reaches it
+    return step
+
+
+def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cell, ...]:
+    """``count`` distinct single-row cells, uniform over all; every one if there are not more.
+
+    How many there are depends on the answer, which the node gives: asking for more than that is no mistake of
+    the caller's. InputError if ``count`` is less than 1, or as many are more than MAX_CELLS.
+
+    Randomness is the operating system's unless ``seed`` is given, which is for tests and for derivation by
+    hashing: a verifier whose seed is known before the receipt audits nothing.
+    """
+    total = claim.statement.cells
+    if (
+        type(count) is not int or not 1 <= count or min(count, total) > MAX_CELLS
+    ):  # nothing is listed before this
+        raise InputError(f"{count} cells cannot be drawn: ask for 1 to {MAX_CELLS}")
+    if count >= total:
+        return _cells_at(claim.statement, range(total))
+    fresh = secrets.token_bytes(32) if seed is None else seed
+    xof = Xof("cells", fresh, claim.receipt.signed_digest)
+    return _cells_at(claim.statement, distinct(xof, total, count))
+
+
+def public_challenge(claim: Claim, count: int) -> Challenge:
+    """The challenge of a public proof: ``count`` cells drawn by hashing the receipt without its signature.
+
+    A prover can try receipt after receipt until the cells suit it (design, section 8): hiding an altered
+    share f of cells from c of them costs about (1 - f)^-c attempts. Raises as :func:`draw_cells`.
+    """
+    cells = draw_cells(claim, count, b"public")
+    return Challenge(claim.receipt.digest, cells, hints=True, tables=False)
+
+
+def distinct(xof: Xof, total: int, count: int) -> Sequence[int]:
+    """``count`` of the numbers below ``total``, ascending, every choice as likely as every other.
+
+    Robert Floyd's sampling, each draw by rejection so that it is exactly uniform.
+    """
+    chosen: set[int] = set()
+    for top in range(total - count, total):
+        pick = _below(xof, top + 1)
+        chosen.add(top if pick in chosen else pick)
+    return sorted(chosen)
+
+
+def _below(xof: Xof, n: int) -> int:
+    limit = (1 << 64) - (1 << 64) % n
+    while True:
+        word = int.from_bytes(xof.read(8), "little")
+        if word < limit:
+            return word % n
+
+
+def _cells_at(statement: Statement, indices: Sequence[int]) -> tuple[Cell, ...]:
+    cells: list[Cell] = []
+    segment, start = 0, 0
+    firsts = statement.first_rows
+    for index in indices:
+        while index - start >= statement.rows - firsts[segment]:
+            start += statement.rows - firsts[segment]
+            segment += 1
+        row = firsts[segment] + index - start
+        cells.append(Cell(segment, row, row + 1))
+    return tuple(cells)

@@ -1,0 +1,182 @@
+"""The frames of an opening as a verifier reads them, and whether the node signed them.
+
+An accepted opening has no freedom: its receipt, its challenge and what each cell needs determine every byte,
+but for the error of Freivalds' check and collisions of the hash functions.
+
+- How many frames there are, and how many bytes each has that is no part, follows from statement and
+  challenge; so does every length and count inside a part, and encodings are canonical.
+- Roots hash to the trace root; rows and digests of proofs hash to the roots, table rows to the model id.
+- The sets of a hint are those that rows and key say, each value is the product's (step 8), and its width and
+  padding follow from the values.
+
+So two accepted openings of one challenge are equal, and what their frames hash to is known: that the digest
+in the closing frame is that of the frames need not be looked at. It matters where an opening is *rejected*:
+then frames are hashed, and a rejection is the node's doing beyond doubt only if it signed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO, Final
+
+from proofcompute.commitments.signing import NodeIdentity, signature_holds
+from proofcompute.encoding.wire import FrameReader, write_frame
+from proofcompute.errors import FormatError, LimitError, MismatchError, UnsupportedError, VerificationError
+from proofcompute.limits import MAX_OPENING_PART
+from proofcompute.protocol.messages.closing import OpeningEnd, frame_digest, frames_digest
+from proofcompute.protocol.messages.signed import Signed
+from proofcompute.protocol.received import received
+
+__all__ = ["Frames", "place", "require_signer", "write_frames"]
+
+_HEAD: Final = 9
+"""Bytes that the head of a frame has at most."""
+
+
+def require_signer(receipt: Signed, identity: NodeIdentity) -> None:
+    """MismatchError unless a receipt is signed by this node, which alone may close its openings."""
+    if receipt.node != identity.public or not signature_holds(
+        receipt.node, receipt.signed_digest, receipt.signature
+    ):
+        raise MismatchError(f"the receipt is not signed by this identity, {identity.public.hex()}")
+
+
+def write_frames(
+    stream: BinaryIO,
+    payloads: Iterable[bytes],
+    receipt: Signed,
+    challenge_digest: bytes,
+    identity: NodeIdentity,
+) -> None:
+    """Write frames as they come, and the node's signature over them as the last one."""
+    digests: list[bytes] = []
+    for payload in payloads:
+        write_frame(stream, payload)
+        digests.append(frame_digest(payload))
+    end = OpeningEnd(frames_digest(digests), receipt.scheme)
+    signature = identity.sign(end.signed_digest(receipt.digest, challenge_digest))
+    write_frame(stream, end.signed(signature).encode())
+
+
+class Frames:
+    """Reads an opening frame by frame; nothing else reads from its stream."""
+
+    def __init__(self, stream: BinaryIO, kept: int, *, watched: bool) -> None:
+        """A part's view holds until ``kept`` more parts were read; ``watched``: frames are hashed."""
+        stream = received(stream)
+        self._pieces, self._parts = FrameReader(stream), FrameReader(stream, kept)
+        self._digests: list[bytes] = []
+        self._last = b""
+        self._whole = True
+        self.watched = watched
+
+    @property
+    def count(self) -> int:
+        """Bytes read so far."""
+        return self._pieces.count + self._parts.count
+
+    def piece(self, limit: int) -> memoryview | None:
+        """A frame of at most ``limit`` bytes, whose view holds until the next piece.
+
+        None if there is no other: the stream ended, or this is its closing frame.
+        """
+        return _but_end(self._next(self._pieces, max(limit, OpeningEnd.LARGEST)))
+
+    def part(self, limit: int) -> memoryview | None:
+        """A frame that is kept longer."""
+        return _but_end(self._next(self._parts, max(limit, OpeningEnd.LARGEST)))
+
+    def _next(self, reader: FrameReader, limit: int) -> memoryview | None:
+        self._whole = False  # unless this comes to its end
+        try:
+            frame = reader.read(limit=limit, what="opening")
+        except (FormatError, LimitError) as e:
+            raise VerificationError(1, str(e)) from e
+        self._whole = True
+        if self.watched and frame is not None:
+            self._digests.append(frame_digest(frame))
+            self._last = bytes(frame) if len(frame) <= OpeningEnd.LARGEST else b""
+        return frame
+
+    def close(self, receipt: Signed, challenge_digest: bytes) -> OpeningEnd:
+        """Steps 1, 2 and 10 of the closing frame: it is there, the node's, and the last one."""
+        frame = self.closing()
+        if frame is None:
+            raise VerificationError(10, "the opening lacks its closing frame")
+        end = _end(frame, receipt, challenge_digest)
+        if not self._ended():
+            raise VerificationError(10, "the opening holds more than was asked for")
+        return end
+
+    def closing(self) -> memoryview | None:
+        """The bytes of what should be the closing frame, or None at the end."""
+        return self._next(self._pieces, OpeningEnd.LARGEST)
+
+    def _ended(self) -> bool:
+        self._whole = False
+        self._whole = self._pieces.ended()
+        return self._whole
+
+    def require_signed(self, end: OpeningEnd) -> None:
+        """Step 2: the frames that were read are those that the node signed. For watched ones."""
+        if not self._signed(end):
+            raise VerificationError(2, "the opening is not what the node signed")
+
+    def _signed(self, end: OpeningEnd) -> bool:
+        return end.frames == frames_digest(self._digests[:-1])
+
+    def blame(
+        self, error: VerificationError, receipt: Signed, challenge_digest: bytes, limits: Sequence[int]
+    ) -> VerificationError:
+        """What is to be said of watched frames that were rejected for ``error``.
+
+        ``limits`` are the most bytes of each frame before the closing one that the challenge takes.
+        Reads on to the end, but no more frames and bytes than these. If the last frame closes
+        the opening, ``error`` is the node's doing if it signed these frames, and else they are reported as
+        changed (step 2). Without a closing frame ``error`` stands, and says nothing about the node.
+        """
+        frames, size = len(limits) + 1, sum(limits) + OpeningEnd.LARGEST + _HEAD * (len(limits) + 1)
+        try:
+            while self._whole and len(self._digests) < frames and self.count < size:
+                if self._next(self._pieces, min(MAX_OPENING_PART, size - self.count)) is None:
+                    break
+            if not (self._whole and self._ended()):
+                return error
+            end = _end(self._last, receipt, challenge_digest)
+        except VerificationError:
+            return error
+        if self._signed(end):
+            error.attributable = True
+            return error
+        raise VerificationError(
+            2, f"the opening is not what the node signed; as it is, it fails {error}", cell=error.cell
+        ) from error
+
+
+def _end(frame: bytes | memoryview, receipt: Signed, challenge_digest: bytes) -> OpeningEnd:
+    """Steps 1 and 2 of the closing frame."""
+    try:
+        end = OpeningEnd.decode(frame)
+    except (FormatError, LimitError, UnsupportedError) as e:
+        raise VerificationError(1, str(e)) from e
+    if end.scheme != receipt.scheme:
+        raise VerificationError(2, "the opening is signed by another scheme than the receipt")
+    if not signature_holds(receipt.node, end.signed_digest(receipt.digest, challenge_digest), end.signature):
+        raise VerificationError(2, "the node's signature of the opening does not hold")
+    return end
+
+
+def _but_end(frame: memoryview | None) -> memoryview | None:
+    """A frame, unless it is a closing one."""
+    if frame is not None and len(frame) <= OpeningEnd.LARGEST:
+        try:
+            OpeningEnd.decode(frame)
+        except (FormatError, LimitError, UnsupportedError):
+            return frame
+        return None
+    return frame
+
+
+def place(stream: BinaryIO) -> int | None:
+    """Where a stream is, if it can be read again from there."""
+    return stream.tell() if getattr(stream, "seekable", bool)() else None

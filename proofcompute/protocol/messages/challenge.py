@@ -1,0 +1,74 @@
+"""Challenge: the cells that a verifier asks a node to open (design, section 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from proofcompute.commitments import hashing
+from proofcompute.encoding import wire
+from proofcompute.errors import Cell, FormatError, InputError
+from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_CHALLENGE, MAX_ROWS, MAX_SEGMENTS
+
+__all__ = ["Challenge"]
+
+KIND = "proofcompute challenge"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """Cells to open, drawn after the receipt."""
+
+    receipt_digest: bytes
+    cells: tuple[Cell, ...]
+    """In order of segment and row, without overlap."""
+    hints: bool = True
+    """Whether product hints are wanted; a verifier that holds the weights computes products itself."""
+    tables: bool = True
+    """Whether rows of weight tables are wanted."""
+
+    def __post_init__(self) -> None:
+        if not self.cells:
+            raise InputError("a challenge names at least one cell")
+        if len(self.cells) > MAX_CELLS:
+            raise InputError(f"a challenge names at most {MAX_CELLS} cells")
+        last = (-1, 0)
+        for cell in self.cells:
+            if not (0 <= cell.a < cell.b <= MAX_ROWS and cell.b - cell.a <= MAX_CELL_ROWS):
+                raise FormatError(f"challenge: {cell} is empty or larger than {MAX_CELL_ROWS} rows")
+            if (cell.segment, cell.a) < last:
+                raise FormatError("challenge: cells overlap or are not in order")
+            last = (cell.segment, cell.b)
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        cells = [tuple(c) for c in self.cells]
+        return wire.encode((KIND, VERSION, self.receipt_digest, cells, int(self.hints), int(self.tables)))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What an opening refers to this challenge by, 32 bytes."""
+        return hashing.message_digest("sha256", "challenge", self.encode())
+
+    @staticmethod
+    def decode(data: bytes) -> Challenge:
+        """The challenge that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
+        top = wire.as_list(wire.decode(data, limit=MAX_CHALLENGE, what="challenge"), "challenge", n=6)
+        wire.check_head(top, KIND, VERSION)
+        cells = []
+        for v in wire.as_list(top[3], "cells", max_n=MAX_CELLS):
+            s, a, b = wire.as_list(v, "cell", n=3)
+            cells.append(
+                Cell(
+                    wire.as_int(s, "segment", 0, MAX_SEGMENTS),
+                    wire.as_int(a, "first row", 0, MAX_ROWS),
+                    wire.as_int(b, "end row", 0, MAX_ROWS),
+                )
+            )
+        return Challenge(
+            receipt_digest=wire.as_bytes(top[2], "receipt digest", 32),
+            cells=tuple(cells),
+            hints=bool(wire.as_int(top[4], "hints", 0, 1)),
+            tables=bool(wire.as_int(top[5], "tables", 0, 1)),
+        )

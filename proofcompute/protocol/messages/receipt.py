@@ -1,0 +1,68 @@
+"""Receipt: what a node answers and signs (design, section 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, final
+
+from proofcompute.encoding import wire
+from proofcompute.errors import FormatError
+from proofcompute.limits import MAX_NAME, MAX_RECEIPT, MAX_ROWS
+from proofcompute.protocol.messages.request import named_bytes
+from proofcompute.protocol.messages.signed import TAIL, Signed, decode_suite, decode_tail
+
+__all__ = ["STOP_REASONS", "Receipt"]
+
+STOP_REASONS = ("complete", "end", "stop", "length")
+"""``complete`` for programs that do not generate; end token, stop string, or length for those that do."""
+_OWN: Final = 9
+"""Elements before the tail that all receipts have."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Receipt(Signed):
+    """A node's signed claim about one run. Under 1 KiB besides the outputs."""
+
+    WHAT: ClassVar[str] = "receipt"
+    VERSION: ClassVar[int] = 2
+
+    model_id: bytes
+    outputs: tuple[tuple[str, bytes], ...]
+    """Rows of each public output, little-endian; for a language model the generated tokens."""
+    rows: int
+    """Rows of the trace."""
+    stop_reason: str
+    trace_root: bytes
+
+    def _claims(self) -> tuple[wire.Value, ...]:
+        return (
+            self.model_id,
+            self.request_digest,
+            self.outputs,
+            self.rows,
+            self.stop_reason,
+            self.trace_root,
+        )
+
+    @staticmethod
+    def decode(data: bytes) -> Receipt:
+        """The receipt that ``data`` encodes.
+
+        FormatError or LimitError if it is none, UnsupportedError if its signature scheme is reserved.
+        """
+        top = wire.as_list(wire.decode(data, limit=MAX_RECEIPT, what="receipt"), "receipt", n=_OWN + TAIL)
+        wire.check_head(top, f"proofcompute {Receipt.WHAT}", Receipt.VERSION)
+        reason = wire.as_str(top[7], "stop reason", MAX_NAME)
+        if reason not in STOP_REASONS:
+            raise FormatError(f"receipt: stop reason {reason!r} is none of {', '.join(STOP_REASONS)}")
+        return Receipt(
+            suite=decode_suite(top[2]),
+            model_id=wire.as_bytes(top[3], "model id", 32),
+            request_digest=wire.as_bytes(top[4], "request digest", 32),
+            outputs=tuple(named_bytes(v, "output") for v in wire.as_list(top[5], "outputs", max_n=64)),
+            rows=wire.as_int(top[6], "rows", 1, MAX_ROWS),
+            stop_reason=reason,
+            trace_root=wire.as_bytes(top[8], "trace root", 32),
+            **decode_tail(top[_OWN:]),
+        )

@@ -1,0 +1,54 @@
+"""The one list of what a cell needs (design, section 4)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from proofcompute.errors import Cell
+from proofcompute.freivalds.product import Site
+from proofcompute.program.types import SegmentPlan
+from proofcompute.protocol.statement import Statement
+
+__all__ = ["GroupRows", "Needs", "TableRows", "needs"]
+
+
+class GroupRows(NamedTuple):
+    """Rows of one committed group that must be opened."""
+
+    group: int
+    a: int
+    b: int
+
+
+class TableRows(NamedTuple):
+    """Rows of one weight matrix that must be opened, ascending and distinct."""
+
+    weight: str
+    ids: tuple[int, ...]
+
+
+class Needs(NamedTuple):
+    """All that an opening of one cell holds, in this order."""
+
+    plan: SegmentPlan
+    groups: tuple[GroupRows, ...]
+    tables: tuple[TableRows, ...]
+    sites: tuple[Site, ...]
+
+
+def needs(statement: Statement, cell: Cell) -> Needs:
+    """What must be opened so that ``cell`` can be checked: committed rows, table rows, products.
+
+    The prover opens exactly this and the verifier loops over exactly this. The groups are those read (rows
+    a..b, or 0..b where an operation reads a prefix) and those written (rows a..b), in program order.
+    """
+    plan = statement.program.plans[cell.segment]
+    tables: dict[str, set[int]] = {}
+    for weight, tensor in plan.tables:
+        tables.setdefault(weight, set()).update(int(i) for i in statement.inputs[tensor][cell.a : cell.b])
+    return Needs(
+        plan,
+        tuple([GroupRows(g, 0 if prefix else cell.a, cell.b) for g, prefix in plan.groups]),
+        tuple(TableRows(w, tuple(sorted(ids))) for w, ids in tables.items()),
+        plan.sites,
+    )

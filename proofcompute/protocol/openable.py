@@ -1,0 +1,90 @@
+"""Whether a cell can be opened at all: what its frames take at most, reckoned before any is made or read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from proofcompute.errors import Cell, InputError
+from proofcompute.freivalds.product import product_sets
+from proofcompute.limits import MAX_CELL_OPENING, MAX_OPENING_PART
+from proofcompute.program.program import Program
+from proofcompute.program.types import Rows
+from proofcompute.protocol.messages.opening import Part
+from proofcompute.protocol.needs import GroupRows, Needs, TableRows
+from proofcompute.protocol.pieces import cut
+
+__all__ = ["CellBytes", "most_bytes", "require_openable", "row_bytes"]
+
+_PROOF: Final = 2 * 63 * (9 + 32)
+"""Bytes that no proof of a range exceeds."""
+
+
+class CellBytes(NamedTuple):
+    """What the frames of a cell take at most, in bytes."""
+
+    ahead: int
+    """The pieces of long rows."""
+    part: int
+    """The part."""
+
+    @property
+    def total(self) -> int:
+        """All frames."""
+        return self.ahead + self.part
+
+    @property
+    def fits(self) -> bool:
+        """Whether that is within the limits."""
+        return self.part <= MAX_OPENING_PART and self.total <= MAX_CELL_OPENING
+
+
+def most_bytes(
+    program: Program, segment: int, rows: int, end: int, *, tables: bool, hints: bool
+) -> CellBytes:
+    """The most that a cell of so many rows takes that ends at row ``end`` or before.
+
+    Whatever the rows of tables are that it looks up, and however long its trace goes on.
+    """
+    plan = program.plans[segment]
+    lookups = [weight for weight, _ in plan.tables]
+    need = Needs(
+        plan,
+        tuple(GroupRows(g, 0 if prefix else end - rows, end) for g, prefix in plan.groups),
+        tuple(
+            TableRows(w, (0,) * min(program.weight[w].rows, rows * lookups.count(w))) for w in set(lookups)
+        ),
+        plan.sites,
+    )
+    part = Part.largest(program, need, end, rows, tables=tables, hints=hints)
+    cuts = [cut(program, g) for g in need.groups]
+    ahead = sum(c.ahead * c.step * program.group_bytes(c.here.group) for c in cuts)
+    return CellBytes(ahead, part + _PROOF * len(cuts))
+
+
+def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, hints: bool) -> int:
+    """The most bytes that one of the cells takes; InputError if that is more than a cell may have."""
+    ends: dict[tuple[int, int], Cell] = {}
+    for cell in cells:
+        kind = cell.segment, cell.b - cell.a
+        if kind not in ends or ends[kind].b < cell.b:
+            ends[kind] = cell
+    largest = 0
+    for (segment, rows), cell in ends.items():
+        most = most_bytes(program, segment, rows, cell.b, tables=tables, hints=hints)
+        if not most.fits:
+            raise InputError(
+                f"{cell} may open {most.total} bytes, {most.part} of them in one frame; "
+                f"a cell may have {MAX_CELL_OPENING}, a frame {MAX_OPENING_PART}: ask for fewer rows"
+            )
+        largest = max(largest, most.total)
+    return largest
+
+
+def row_bytes(program: Program, segment: int) -> int:
+    """Bytes that a cell of one row opens at most, rows of prefixes and of weight tables apart."""
+    plan = program.plans[segment]
+    names = (*(n for n, mode in plan.reads if mode is Rows.SAME), *plan.writes)
+    rows = sum(program.group_bytes(g) for g in {program.group_of[n] for n in names})
+    sets = sum(site.m * len(product_sets(site.d, site.x_limbs, site.w_limbs)) for site in plan.sites)
+    return rows + 4 * sets

@@ -1,0 +1,86 @@
+"""What an execution claims in public: the program, its inputs, its outputs (design, section 7).
+
+Request and receipt together make a :class:`Statement`; both sides derive from it how many rows there are,
+where each segment's rows start, which cells exist, and the values of public tensors on every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arrays import U64, Array
+from proofcompute.commitments.hashing import Xof
+from proofcompute.errors import Cell, FormatError, LimitError
+from proofcompute.limits import MAX_ROWS
+from proofcompute.program.program import Program
+from proofcompute.program.types import Spec
+
+__all__ = ["Statement", "draws", "rows_from_bytes"]
+
+
+def draws(seed: bytes, a: int, b: int) -> U64:
+    """The 128-bit random numbers of rows a..b: SHAKE-256 of the client's seed and the row, little-endian.
+
+    uint64 [b - a, 2], the low half first.
+    """
+    data = b"".join(Xof("draw", seed, row.to_bytes(8, "little")).read(16) for row in range(a, b))
+    return np.frombuffer(data, "<u8").reshape(-1, 2)
+
+
+def rows_from_bytes(spec: Spec, data: bytes, what: str) -> Array:
+    """Rows of a tensor from their little-endian bytes, [n, *shape]; FormatError if the length is wrong."""
+    if len(data) % spec.nbytes:
+        raise FormatError(f"{what}: {len(data)} bytes are not whole rows of {spec.nbytes}")
+    n = len(data) // spec.nbytes
+    if n > MAX_ROWS:
+        raise LimitError(f"{what}: {n} rows, more than {MAX_ROWS}")
+    rows: Array = np.frombuffer(data, spec.numpy).reshape((n, *spec.shape))
+    if spec.dtype == "f32" and not np.isfinite(rows).all():
+        raise FormatError(f"{what}: holds a number that is not finite")
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """Public facts of one request and its answer."""
+
+    program: Program
+    prompt: int
+    """Rows of the input that the request gave."""
+    rows: int
+    """Rows of the whole trace: the prompt's, and one for each fed back output."""
+    inputs: Mapping[str, Array]
+    """Public inputs on every row, fed back outputs included."""
+    outputs: Mapping[str, Array]
+    """Public outputs, from :meth:`first_row` of the segment that emits them on."""
+    sampling: Sampling
+    seed: bytes
+
+    @cached_property
+    def first_rows(self) -> tuple[int, ...]:
+        """First row of each segment."""
+        return tuple(self.program.first_row(i, self.prompt) for i in range(len(self.program.segments)))
+
+    @property
+    def cells(self) -> int:
+        """Single-row cells that exist."""
+        return sum(self.rows - first for first in self.first_rows)
+
+    def check_cell(self, cell: Cell) -> None:
+        """FormatError unless the cell exists and is no larger than one cell may be."""
+        if not 0 <= cell.segment < len(self.first_rows):
+            raise FormatError(f"there is no segment {cell.segment}")
+        if not self.first_rows[cell.segment] <= cell.a < cell.b <= self.rows:
+            raise FormatError(f"{cell}: rows are outside the trace")
+        if cell.b - cell.a > (most := self.program.plans[cell.segment].cell_rows):
+            raise LimitError(f"{cell}: more than {most} rows")
+
+    def emitted(self, name: str, segment: int, a: int, b: int) -> Array:
+        """Rows a..b of a public output."""
+        first = self.first_rows[segment]
+        return self.outputs[name][a - first : b - first]

@@ -1,0 +1,169 @@
+"""A trace: the committed tensors of one request, row by row (design, sections 4 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.arithmetic.definition.memory import HOST
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import U8, Array, Arrays
+from proofcompute.commitments import hashing, merkle
+from proofcompute.commitments.leaves import Leaves
+from proofcompute.program.program import Program
+
+__all__ = ["Trace", "group_leaves", "group_seal", "join_rows", "split_rows", "trace_root"]
+
+HashRows = Callable[[str, bytes, U8], U8]
+
+TOGETHER: Final = 4096
+"""Rows of all groups from which the segments of a step are hashed without waiting for more of them.
+
+One thread hashes a row, and a launch takes as long as a row does however few there are: too few segments at a
+time would take longer to hash than to compute.
+"""
+
+
+def join_rows(
+    program: Program, group: int, arrays: dict[str, Array], a: int, b: int, memory: Arrays = HOST
+) -> U8:
+    """Leaf data of rows a..b of a group: the little-endian rows of its tensors side by side, [b-a, w]."""
+    return memory.beside([arrays[name][a:b] for name in program.committed[group].tensors])
+
+
+def split_rows(program: Program, group: int, data: U8, memory: Arrays = HOST) -> dict[str, Array]:
+    """The inverse of :func:`join_rows`: arrays [n, *shape] by tensor name, views if they can be.
+
+    Bytes of a message lie anywhere, and compiled code takes each number to lie where its type may.
+    """
+    out: dict[str, Array] = {}
+    for name, a, b, dtype, shape in program.layout(group):
+        flat = memory.cut(data, a, b).reshape(-1).view(dtype)
+        rows: Any = flat.reshape((data.shape[0], *shape))
+        out[name] = rows.copy() if isinstance(rows, np.ndarray) and not rows.flags.aligned else rows
+    return out
+
+
+def group_leaves(program: Program, suite: str, group: int, rows: U8, hash_rows: HashRows) -> U8:
+    """Merkle leaves of a group's leaf data, [n, 32]."""
+    tag = hashing.tag(suite, "rows", program.committed[group].name)
+    return merkle.leaves(suite, tag, rows, hash_rows)
+
+
+def group_seal(program: Program, suite: str, group: int, size: int, root: bytes) -> bytes:
+    """The sealed root of one group: binds its name and its number of rows."""
+    return hashing.seal(suite, "rows", program.committed[group].name, size, root)
+
+
+def trace_root(suite: str, seals: list[bytes]) -> bytes:
+    """Digest over the sealed roots of all committed groups, in program order."""
+    return hashing.message_digest(suite, "trace", b"".join(seals))
+
+
+class Trace:
+    """Growing buffers of committed and public tensors of one request, and their Merkle trees."""
+
+    def __init__(
+        self,
+        program: Program,
+        capacity: int,
+        memory: Arrays = HOST,
+        homes: Mapping[str, Arrays] | None = None,
+    ) -> None:
+        """``homes`` says which part of a backend with several devices holds a tensor."""
+        self.program = program
+        self.capacity = capacity
+        self.memory = memory
+        self.arrays: dict[str, Array] = {}
+        self._homes = homes or {}
+        for name in (*program.group_of, *(n for n, _ in program.inputs)):
+            spec = program.specs[name]
+            memory = self._homes.get(name, self.memory)
+            memory.operation = f"{capacity} rows of {name}"
+            self.arrays[name] = memory.zeros((capacity, *spec.shape), spec.numpy)
+            memory.operation = ""
+        self._leaves: Leaves | None = None
+        self._forests: tuple[int, list[tuple[list[int], merkle.Forest]]] | None = None
+        """The trees, and over how many rows."""
+        self._waiting: list[int] = []
+        """Groups that the step which runs now has written and nobody has hashed yet."""
+
+    @cached_property
+    def _written(self) -> list[list[int]]:
+        """The groups that each segment writes as a whole."""
+        groups = [set(group.tensors) for group in self.program.committed]
+        return [[i for i, g in enumerate(groups) if g <= set(p.writes)] for p in self.program.plans]
+
+    @property
+    def homes(self) -> list[Arrays]:
+        """The memory of each committed group."""
+        return [self._homes.get(group.tensors[0], self.memory) for group in self.program.committed]
+
+    def group(self, index: int, a: int, b: int) -> U8:
+        """Leaf data of rows a..b of a committed group."""
+        return join_rows(self.program, index, self.arrays, a, b, self.homes[index])
+
+    def _leaves_in(self, suite: str) -> Leaves:
+        if self._leaves is None or self._leaves.suite != suite:
+            committed = self.program.committed
+            parts = [[self.arrays[name] for name in group.tensors] for group in committed]
+            self._leaves = Leaves([group.name for group in committed], suite, parts, self.homes)
+            self._forests = None
+        return self._leaves
+
+    # -- beside a step ---------------------------------------------------------------------------------
+    def hash_segment(self, suite: str, segment: int, rows: int, kernels: Kernels) -> None:
+        """A segment of the step that runs now has written its groups up to row ``rows``: hash them beside the
+        segments that follow, those of several segments together.
+        """
+        if not self.memory.ahead:
+            return
+        leaves = self._leaves_in(suite)
+        written = self._written
+        self._waiting += [g for g in written[segment] if leaves.missing(g, rows) >= self.memory.ahead]
+        last = not any(written[segment + 1 :])
+        if self._waiting and (last or sum(leaves.missing(g, rows) for g in self._waiting) >= TOGETHER):
+            with self.memory.aside():
+                leaves.hash(self._waiting, rows, kernels)
+            self._waiting = []
+
+    def settle(self, suite: str, rows: int) -> None:
+        """The first ``rows`` rows are final; others may be written again."""
+        self._waiting = []
+        if self._leaves is not None:
+            self._leaves_in(suite).settle(rows)
+
+    def hash_ahead(self, suite: str, rows: int, kernels: Kernels) -> None:
+        """Hash the leaves of finished rows, in the request's suite, beside what is computed next.
+
+        Does nothing until as many rows are finished as the backend finds worth it.
+        """
+        ahead = self.memory.ahead
+        if not ahead:
+            return
+        leaves = self._leaves_in(suite)
+        worth = [g for g in range(len(self.program.committed)) if leaves.missing(g, rows) >= ahead]
+        if worth:
+            with self.memory.aside():
+                leaves.hash(worth, rows, kernels)
+
+    # -- when all rows are there -----------------------------------------------------------------------
+    def grow(self, suite: str, rows: int, kernels: Kernels) -> list[tuple[list[int], merkle.Forest]]:
+        """The trees over the first ``rows`` rows, made beside what is computed next, and their groups."""
+        leaves = self._leaves_in(suite)
+        if self._forests is None or self._forests[0] != rows:
+            with self.memory.aside():
+                self._forests = rows, leaves.forests(rows, kernels)
+        return self._forests[1]
+
+    def seals(self, suite: str, rows: int, kernels: Kernels) -> list[bytes]:
+        """Sealed roots of all groups, over their first ``rows`` rows, as they are now unless hashed ahead."""
+        if not self.memory.ahead:
+            self._leaves = None
+        roots: dict[int, bytes] = {}
+        for numbers, forest in self.grow(suite, rows, kernels):
+            roots |= zip(numbers, forest.roots(), strict=True)
+        return [group_seal(self.program, suite, i, rows, roots[i]) for i in range(len(roots))]

@@ -1,0 +1,228 @@
+"""A node: answers requests with signed receipts, and opens cells of its answers when it is challenged.
+
+The computation is deterministic, so a trace need not be kept: it is rebuilt from the request and the receipt,
+in a fraction of the time that generating took. A node keeps the traces of its newest answers in memory, since
+most challenges come right after the answer, and computes older ones again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+import numpy as np
+
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import Array
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.engine import Engine, Session
+from proofcompute.errors import ExecutionError, MismatchError
+from proofcompute.errors.arguments import given
+from proofcompute.limits import GIB
+from proofcompute.models.card import ModelCard
+from proofcompute.models.model import Model
+from proofcompute.protocol.answer import answer_text
+from proofcompute.protocol.frames import require_signer
+from proofcompute.protocol.messages import Challenge, Receipt, Request, Terms, retention_of
+from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
+
+__all__ = ["Answer", "Node"]
+
+TRACE_BYTES: Final = GIB
+"""Bytes of traces that a node keeps in memory unless told otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a node sends back."""
+
+    request: Request
+    receipt: bytes
+    """The signed receipt, encoded: what the client keeps and an auditor checks."""
+    outputs: Mapping[str, Array]
+    """Rows of each public output, [n, *shape]."""
+    tokens: tuple[int, ...]
+    """Generated tokens; none where the program does not generate."""
+    text: str
+    """Text of the tokens, up to the stop string that ended them; empty where the model has no vocabulary."""
+    stop_reason: str
+    rows: int
+    """Rows of the trace."""
+
+
+class Node:
+    """The node's side of the protocol for one model.
+
+    Args:
+        model: the model served, weights included.
+        identity: the key that signs; one made up for the occasion if there is none.
+        device: name of a device (``auto``, ``cpu``, ``cuda``, ``numpy``), or a backend.
+        retention: seconds for which every receipt promises that challenges are answered; by default those of
+            the terms, or a week.
+        terms: this node's signed terms, which every receipt names.
+        trace_bytes: most bytes of traces kept in memory besides the newest one's; 0: no trace is kept.
+
+    Not for several threads at once.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        identity: NodeIdentity | None = None,
+        *,
+        device: str | Kernels = "auto",
+        retention: int | None = None,
+        terms: Terms | None = None,
+        trace_bytes: int = TRACE_BYTES,
+    ) -> None:
+        given(model, Model, "a node's model")
+        if identity is not None:
+            given(identity, NodeIdentity, "a node's identity")
+        if terms is not None:
+            given(terms, Terms, "a node's own terms")
+        self.model = model
+        self.identity = NodeIdentity.new() if identity is None else identity
+        self.kernels = kernels_for(device) if isinstance(device, str) else device
+        self.terms = terms
+        self.retention = retention_of(self.public, terms, retention)
+        self.trace_bytes = trace_bytes
+        self.engine = Engine(model, self.kernels, node=self.public)
+        self._traces: OrderedDict[bytes, StoredTrace] = OrderedDict()
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the model served."""
+        return self.model.card
+
+    @property
+    def public(self) -> bytes:
+        """The node's public key, 32 bytes: what a request addresses."""
+        return self.identity.public
+
+    def answer(
+        self,
+        request: Request,
+        *,
+        known: Sequence[int] = (),
+        on_step: Callable[[Session], None] | None = None,
+    ) -> Answer:
+        """Run a request, commit to its trace and sign.
+
+        Args:
+            request: what to compute; it must be for this model, and for this node or any.
+            known: tokens of the answer that are known from an interrupted run.
+            on_step: called with the running session after each step.
+
+        Raises MismatchError or InputError if the request is not one for this model or node, ExecutionError if
+        the arithmetic has no result.
+        """
+        session = self.run(request, known=known, on_step=on_step)
+        receipt = self.commit(session)
+        vocabulary, text = self.card.vocabulary, ""
+        if vocabulary is not None:
+            text = answer_text(vocabulary, request.generation, session.answer, session.reason)
+        return Answer(
+            request=request,
+            receipt=receipt.encode(),
+            outputs=session.statement().outputs,
+            tokens=tuple(session.answer),
+            text=text,
+            stop_reason=receipt.stop_reason,
+            rows=receipt.rows,
+        )
+
+    def run(
+        self,
+        request: Request,
+        *,
+        known: Sequence[int] = (),
+        on_step: Callable[[Session], None] | None = None,
+    ) -> Session:
+        """The first half of :meth:`answer`: compute, without a commitment."""
+        session = self.engine.add(given(request, Request, "a request"), known)
+        try:
+            self.engine.run(session, on_step)
+        finally:
+            self.engine.remove(session)  # one that was interrupted must not run in later steps
+        return session
+
+    def commit(self, session: Session, *, keep: bool = True) -> Receipt:
+        """The second half of :meth:`answer`: hash the trace of a finished session, sign, keep the trace.
+
+        Without ``keep`` there is the receipt only, and opening it computes the trace again. Raises
+        MismatchError if the request addresses another node, InputError if the session is not finished, or the
+        terms are another node's or promise a longer retention than this node does.
+        """
+        receipt = make_receipt(
+            self.model,
+            session,
+            self.kernels,
+            self.identity,
+            retention=self.retention,
+            terms=self.terms,
+        )
+        if keep and self.trace_bytes:
+            self.remember(receipt, store(session, self.kernels))
+        return receipt
+
+    def open(
+        self,
+        request: Request,
+        receipt: bytes | Receipt,
+        challenge: Challenge,
+        stream: BinaryIO | None = None,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> bytes:
+        """The opening of the cells that a challenge names.
+
+        ``receipt`` is as :meth:`answer` or :meth:`commit` gave it. With ``stream`` the opening is written
+        there, frame by frame, and nothing is returned. ``progress`` gets the number of rows opened by each
+        part.
+
+        Raises FormatError or LimitError if the receipt or a cell is not well formed, MismatchError if
+        request, receipt and challenge do not belong together or another node signed, ExecutionError if
+        computing the trace again gives another root: then this machine's own hardware or memory is at fault.
+        """
+        given(request, Request, "a request")
+        given(challenge, Challenge, "a challenge")
+        decoded = (
+            receipt if isinstance(receipt, Receipt) else Receipt.decode(given(receipt, bytes, "a receipt"))
+        )
+        out = io.BytesIO() if stream is None else stream
+        trace = self.trace(request, decoded)
+        open_cells(self.model, trace, decoded, challenge, out, self.identity, progress)
+        return out.getvalue() if isinstance(out, io.BytesIO) and stream is None else b""
+
+    def trace(self, request: Request, receipt: Receipt) -> StoredTrace:
+        """The trace of one of this node's answers: kept, or computed again. Raises as :meth:`open`."""
+        if (receipt.request_digest, receipt.model_id) != (request.digest, self.model.model_id):
+            raise MismatchError("the receipt is not for this request and this model")
+        kept = self._traces.get(receipt.digest)
+        if kept is not None:
+            self._traces.move_to_end(receipt.digest)
+            return kept
+        require_signer(receipt, self.identity)  # before anything is computed for whoever made it up
+        answer = np.frombuffer(receipt.outputs[0][1], "<i4").tolist() if request.generation else []
+        session = self.run(request, known=answer)
+        again = make_receipt(self.model, session, self.kernels, self.identity, retention=receipt.retention)
+        if again.trace_root != receipt.trace_root:
+            raise ExecutionError(
+                "computing this answer again gives another trace root: check this machine's memory and device"
+            )
+        trace = store(session, self.kernels)
+        if self.trace_bytes:
+            self.remember(receipt, trace)
+        return trace
+
+    def remember(self, receipt: Receipt, trace: StoredTrace) -> None:
+        """Keep a trace, and forget the oldest ones beyond :attr:`trace_bytes`; the newest one stays."""
+        self._traces[receipt.digest] = trace
+        self._traces.move_to_end(receipt.digest)
+        kept = sum(t.nbytes for t in self._traces.values())
+        while kept > self.trace_bytes and len(self._traces) > 1:
+            kept -= self._traces.popitem(last=False)[1].nbytes

@@ -1,0 +1,214 @@
+"""An auditor: checks receipts, draws challenges, and checks what a node opens.
+
+What it can check follows from what it holds. A **card** is enough for the receipt alone (steps 1 to 5 of
+:mod:`proofcompute.verifier.verify`). A secret **key** checks opened cells without weights. The **model**
+itself checks opened cells without hints, and can run a whole request again.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, Literal
+
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.errors import Cell, InputError, MismatchError, about
+from proofcompute.errors.arguments import given
+from proofcompute.models.card import ModelCard
+from proofcompute.models.model import Model
+from proofcompute.protocol.cells import all_cells, draw_cells
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Challenge, Request, check_terms, require_within
+from proofcompute.protocol.messages.signed import one_signer
+from proofcompute.protocol.received import arriving
+from proofcompute.verifier import Key, Verified
+from proofcompute.verifier.claim import check_receipt, naming
+from proofcompute.verifier.replay import replay
+from proofcompute.verifier.verify import audit, holder_for
+
+__all__ = ["CELLS", "Auditor", "Cells"]
+
+CELLS = 16
+"""Cells that are drawn unless told otherwise."""
+
+PATIENCE = 600.0
+"""Seconds that an auditor waits for an opening unless told otherwise."""
+
+Cells = int | Sequence[Cell] | Literal["all"]
+"""How many cells to draw, which cells, or all of them."""
+
+
+class Auditor:
+    """The verifier's side of the protocol for one model.
+
+    Args:
+        holds: a key, the model, or its card.
+        device: name of a device (``auto``, ``cpu``, ``cuda``, ``numpy``), or a backend.
+        node: public key that must have signed; None: the one in the request, or any if it names none.
+        retention: seconds for which a receipt must promise that challenges are answered.
+        terms: the node's signed terms, encoded; receipts must be under them, and openings come in their time.
+        patience: the most seconds that this auditor waits for an opening, whatever terms allow.
+
+    Verifications are counted in the key's own log (:attr:`attempts`), since each takes a little of its
+    soundness. Raises VerificationError if the terms do not hold (steps 1 to 3), InputError for a node
+    or a patience that is none.
+    """
+
+    def __init__(
+        self,
+        holds: Key | Model | ModelCard,
+        *,
+        device: str | Kernels = "auto",
+        node: bytes | None = None,
+        retention: int = 0,
+        terms: bytes | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        if not isinstance(holds, Key | Model | ModelCard):
+            raise InputError(f"an auditor holds a key, a model or a card, not {type(holds).__name__}")
+        self.holds = holds
+        self.kernels = kernels_for(device) if isinstance(device, str) else device
+        self.node = node
+        self.retention = retention
+        if not patience >= 0:
+            raise InputError(f"an auditor waits 0 seconds or more, not {patience}")
+        one_signer(node)
+        with about(model_id=self.card.model_id):
+            self.terms = None if terms is None else check_terms(terms, node)
+        self.patience = patience
+        self._asked = dict(holds.log.attempts) if isinstance(holds, Key) else {}
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the model audited: requests are made from it."""
+        return self.holds.card
+
+    @property
+    def attempts(self) -> int:
+        """Verifications made so far under the key, by whomever; 0 of who holds no key."""
+        return len(self.holds.log.attempts) if isinstance(self.holds, Key) else 0
+
+    def claim(self, request: Request, receipt: bytes) -> Claim:
+        """What a receipt claims, once it passes steps 1 to 5.
+
+        VerificationError if it does not, InputError if the request is not one for the model, MismatchError if
+        its nonce is that of another request, which this auditor saw or the key's log has: a nonce is for one.
+        """
+        given(request, Request, "a request")
+        if self._asked.setdefault(request.nonce, request.digest) != request.digest:
+            raise MismatchError("this request has the nonce of another one; make a new request")
+        return check_receipt(
+            self.holds, request, receipt, self.node, terms=self.terms, retention=self.retention
+        )
+
+    def challenge(
+        self, request: Request, receipt: bytes, cells: Cells = CELLS, *, seed: bytes | None = None
+    ) -> Challenge:
+        """The cells that the node must open, drawn with the operating system's randomness.
+
+        Fewer than ``cells`` are drawn if the trace has fewer. ``"all"`` is a full audit. ``seed`` is for
+        tests: whoever knows it before the receipt knows the cells. Raises as :meth:`claim`, and InputError if
+        the auditor holds nothing to check cells with or a cell that is named does not exist.
+        """
+        claim, hints = self.claim(request, receipt), isinstance(self.holds, Key)
+        self._checker()
+        if isinstance(cells, str) and cells != "all":
+            raise InputError(f'cells are a number, a list of cells, or "all", not {cells[:20]!r}')
+        if isinstance(cells, int):
+            named = draw_cells(claim, cells, seed)
+        else:
+            named = all_cells(claim) if cells == "all" else tuple(cells)
+        for cell in named:  # later it would be the node that cannot open one
+            claim.statement.check_cell(cell)
+        return Challenge(claim.receipt.digest, named, hints=hints, tables=hints)
+
+    def check(
+        self,
+        request: Request,
+        receipt: bytes,
+        challenge: Challenge,
+        opening: bytes | BinaryIO,
+        *,
+        waited: float | None = None,
+        progress: Callable[[int], None] | None = None,
+        evidence: bool = False,
+    ) -> Verified:
+        """Check what the node opened: all ten steps.
+
+        ``waited`` is how long the opening took to come, in seconds, as this side measured it: an auditor that
+        holds terms must say so. A stream is read frame by frame; of one that cannot be read again, because it
+        is still coming, the time that reads take is added. ``progress`` gets the number of
+        rows of each cell checked. With ``evidence`` what is accepted is compared with what the node signed,
+        too; of what is rejected it is always said whether the node signed it.
+
+        VerificationError if receipt or opening fail a step, or the opening came after :meth:`deadline`;
+        InputError if request and challenge are not this auditor's, or ``waited`` is missing; MismatchError as
+        :meth:`claim`.
+        """
+        holder = holder_for(self._checker(), given(challenge, Challenge, "a challenge"))
+        if waited is None and self.terms is not None:
+            raise InputError("terms set a deadline: say how many seconds the opening took (waited, --waited)")
+        stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
+        if not hasattr(stream, "read"):
+            raise InputError(f"an opening is bytes or a stream of bytes, not {type(opening).__name__}")
+        claim = self.claim(request, receipt)  # whatever this auditor asks of a receipt, and not a part of it
+        with naming(claim):
+            if waited is not None:
+                deadline = self.deadline(claim)
+                require_within(waited, deadline)
+                stream = arriving(stream, waited, deadline)
+            return audit(
+                holder,
+                request,
+                claim,
+                challenge,
+                stream,
+                kernels=self.kernels,
+                progress=progress,
+                evidence=evidence,
+            )
+
+    def audit(
+        self,
+        request: Request,
+        receipt: bytes,
+        opened: Callable[[Challenge], bytes | BinaryIO],
+        cells: Cells = CELLS,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Verified:
+        """:meth:`challenge`, then :meth:`check` of what ``opened`` gets from the node, by the clock.
+
+        Of a stream that ``opened`` returns, what its reads take counts too; that no single read lasts for
+        ever is for the stream to see to.
+        """
+        challenge, start = self.challenge(request, receipt, cells), time.monotonic()
+        opening = opened(challenge)
+        waited = time.monotonic() - start
+        return self.check(request, receipt, challenge, opening, waited=waited, progress=progress)
+
+    def replay(
+        self, request: Request, receipt: bytes, *, progress: Callable[[int], None] | None = None
+    ) -> Verified:
+        """Check a receipt by computing all of it again, with nothing more from the node.
+
+        ``progress`` gets the number of rows that each step computed. VerificationError if the receipt is not
+        what the model gives, InputError if the auditor does not hold the model.
+        """
+        if not isinstance(self.holds, Model):
+            raise InputError("only who holds the model can compute an answer again")
+        self.claim(request, receipt)
+        return replay(self.holds, request, receipt, kernels=self.kernels, node=self.node, progress=progress)
+
+    def deadline(self, claim: Claim) -> float:
+        """Seconds from the challenge in which the node must have opened cells of this claim."""
+        if self.terms is None:
+            return self.patience
+        return self.terms.deadline(claim.receipt.rows, self.patience)
+
+    def _checker(self) -> Key | Model:
+        if isinstance(self.holds, ModelCard):
+            raise InputError("a card checks receipts only: cells take a key (keygen) or the model")
+        return self.holds

@@ -1,0 +1,109 @@
+"""Replay: whoever holds the weights runs the request again, and compares one digest.
+
+The computation has one right result, so no challenge and no opening is needed: the answer's tokens are fed in
+at once instead of being generated one by one, every row is computed, and the trace root must be that of the
+receipt. This finds any altered cell with certainty (up to collisions of the hash), needs nothing more from
+the node, and takes a fraction of what generating took, since many rows run in one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.engine import Engine, Session
+from proofcompute.errors import ExecutionError, MismatchError, VerificationError
+from proofcompute.freivalds.soundness import COLLISION_BITS
+from proofcompute.models.model import Model
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Request
+from proofcompute.protocol.trace import trace_root
+from proofcompute.verifier.claim import check_receipt, naming
+from proofcompute.verifier.result import Verified
+
+__all__ = ["replay"]
+
+
+def replay(
+    model: Model,
+    request: Request,
+    receipt: bytes,
+    *,
+    kernels: Kernels,
+    node: bytes | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Verified:
+    """Check a receipt by computing all of it again.
+
+    Args:
+        model: the model itself, weights included.
+        request: the request as the verifier knows it.
+        receipt: the node's receipt, encoded.
+        kernels: backend.
+        node: public key that must have signed; None: the one in the request, or any if it names none.
+        progress: gets the number of rows that each step computed.
+
+    Returns:
+        Evidence about every cell.
+
+    Raises:
+        VerificationError: the receipt fails one of steps 1 to 5, the arithmetic has no result (8), the model
+            gives another answer (9), or the trace has another root (7).
+        InputError: the request is not one for this model.
+        MismatchError: the weights are not those of the model id.
+    """
+    claim = check_receipt(model, request, receipt, node)
+    model.require_roots(kernels.hash_rows)
+    with naming(claim):
+        session = _run(model, request, claim, kernels, progress)
+        _compare(claim, session, kernels)
+    statement = claim.statement
+    return Verified(
+        cells=statement.cells,
+        total=statement.cells,
+        rows=statement.rows,
+        outputs=max(o.shape[0] for o in statement.outputs.values()),
+        stop_reason=claim.receipt.stop_reason,
+        node=claim.receipt.node,
+        soundness_bits=COLLISION_BITS,
+        bytes_opened=0,
+    )
+
+
+def _run(
+    model: Model, request: Request, claim: Claim, kernels: Kernels, progress: Callable[[int], None] | None
+) -> Session:
+    """The request's session, run to its end with the receipt's tokens."""
+    program = model.program
+    answer = claim.statement.outputs[program.outputs[0]].tolist() if program.feedback else []
+    # whoever is addressed, the verifier runs it for itself
+    session = (engine := Engine(model, kernels, node=request.node)).add(request, answer)
+    before = 0
+
+    def on_step(session: Session) -> None:
+        nonlocal before
+        done, before = session.done - before, session.done
+        if progress is not None:
+            progress(done)
+
+    try:
+        engine.run(session, on_step)
+    except MismatchError as e:  # request and answer fit the model: only a token can differ
+        number = session.emitted + 1
+        raise VerificationError(9, f"token {number} of the answer is not the one that the model gives") from e
+    except ExecutionError as e:
+        raise VerificationError(8, f"the arithmetic has no result: {e}") from e
+    return session
+
+
+def _compare(claim: Claim, session: Session, kernels: Kernels) -> None:
+    """The outputs (step 9) and the root of the trace (7)."""
+    receipt, found = claim.receipt, session.statement()
+    for name, data in receipt.outputs:
+        if np.ascontiguousarray(found.outputs[name], found.program.specs[name].numpy).tobytes() != data:
+            raise VerificationError(9, "the model gives another output", operation=name)
+    root = trace_root(receipt.suite, session.trace.seals(receipt.suite, found.rows, kernels))
+    if root != receipt.trace_root:
+        raise VerificationError(7, "another trace root", expected=root.hex(), found=receipt.trace_root.hex())
