@@ -108,7 +108,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (
             never("protocol.hints", "len(packed) != len(wanted)"),
             Edit(
-                O,
+                "protocol.hints",
                 "for data, claim in zip(packed, wanted, strict=True):",
                 "for data, claim in zip(packed[-len(wanted) :], wanted):",
             ),

@@ -21,7 +21,7 @@ from proofcompute.verifier import Verified
 from proofcompute.verifier.replay import replay
 
 R = "verifier.replay"
-REPLAY = "verifier/replaying:"
+REPLAY = "verifier/replay:"
 RESULT = 'raise VerificationError(8, f"the arithmetic has no result: {e}") from e'
 
 

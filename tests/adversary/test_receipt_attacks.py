@@ -17,7 +17,7 @@ from proofcompute.models.model import Model
 from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge, Generation, Receipt, challenge
+from proofcompute.protocol.messages import Challenge, Generation, Receipt
 from proofcompute.protocol.stop import check_answer, stop_reason
 from proofcompute.verifier import check_receipt
 
@@ -127,7 +127,7 @@ def test_a_receipt_cannot_make_the_verifier_list_cells_without_end(monkeypatch: 
     for count in (0, -1, MAX_CELLS + 1):
         with pytest.raises(InputError):
             draw_cells(huge, count)
-    monkeypatch.setattr(challenge, "_PIECE", 1)
+    monkeypatch.setattr(cells_module, "_PIECE", 1)
     with pytest.raises(LimitError):
         all_cells(huge)
 

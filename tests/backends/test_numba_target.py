@@ -16,7 +16,7 @@ TESTS = Path(__file__).resolve().parents[1]
 # Whatever is special to a processor is in here: attention, products, hints and their packing, hashing.
 PROGRAM = """
 import synthetic
-from proofcompute.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba import NumbaKernels
 synthetic.KERNELS = k = NumbaKernels()
 m = synthetic.model()
 run = synthetic.prove(m, synthetic.request(m, prompt="Hello, world, of many rows" * 2), k)
@@ -75,10 +75,10 @@ def test_a_feature_that_the_processor_lacks_is_refused_in_words() -> None:
 def test_another_target_in_the_middle_is_refused_in_words() -> None:
     code = """
 import os
-from proofcompute.backends.numba import NumbaKernels, cache, target
+from proofcompute.arithmetic.backends.numba import NumbaKernels, cache, target
 NumbaKernels()
 os.environ["NUMBA_CPU_NAME"] = "generic"
-from proofcompute.backends.numba import signatures as types
+from proofcompute.arithmetic.backends.numba import signatures as types
 cache.load(lambda a: None, (types.void(types.int64),), None)
 """
     done = started(code)
@@ -108,7 +108,7 @@ def test_what_a_list_of_features_allows(features: str, feature: str, expected: b
 def test_the_default_is_the_processor_at_hand() -> None:
     code = """
 from llvmlite import binding
-from proofcompute.backends.numba import target
+from proofcompute.arithmetic.backends.numba import target
 host = binding.get_host_cpu_features()
 for feature in ("avx2", "avx512f", "avx512bw", "avx512vnni"):
     assert target.has(feature) == bool(host.get(feature, False)), feature

@@ -295,7 +295,7 @@ def last():
 
 atexit.register(last)  # so early that it is called after all others
 import numpy as np
-from proofcompute.backends.numba import field, threads
+from proofcompute.arithmetic.backends.numba import field, threads
 
 y, s = np.ones((64, 64), np.int8), np.ones((2, 64), np.uint32)
 halves = field.in_halves(s)

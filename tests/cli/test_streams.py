@@ -12,9 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import proofcompute.files as files_module
 import pytest
 
+import proofcompute.encoding.files as files_module
 from cli.driver import Files, done, refused
 from proofcompute.cli.common import check_output, printable
 from proofcompute.encoding.files import write_atomic, writing

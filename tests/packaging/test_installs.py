@@ -28,7 +28,7 @@ import hashlib, site, sys
 if sys.argv[1:]:
     site.addsitedir(sys.argv[1])  # as Python does at start, for the .pth file of an editable install
 import proofcompute
-from proofcompute.backends.cuda import FILES, kernel_files, source
+from proofcompute.arithmetic.backends.cuda import FILES, kernel_files, source
 print(proofcompute.__file__)
 print(len(kernel_files()))
 print(hashlib.sha256("".join(map(source, FILES)).encode()).hexdigest())

@@ -20,7 +20,7 @@ from proofcompute.prover import RunDirectory
 HOLD = """
 import sys, time
 from pathlib import Path
-from proofcompute.files import exclusive
+from proofcompute.encoding.files import exclusive
 with exclusive(Path(sys.argv[1]), "file"):
     print("held", flush=True)
     time.sleep(600)

@@ -10,8 +10,8 @@ import synthetic
 from proofcompute.bench.subject import Finished, Subject, network, sample_request
 from proofcompute.limits import MAX_CELL_ROWS, MIB
 from proofcompute.models.builder import ProgramBuilder
+from proofcompute.protocol import cells as cells_module
 from proofcompute.protocol.cells import all_cells
-from proofcompute.protocol.messages import challenge
 from proofcompute.protocol.openable import row_bytes
 
 ROWS = 600
@@ -29,7 +29,7 @@ def run() -> Finished:
 
 @pytest.mark.parametrize("largest", [1, 10_000, 100_000, 32 * MIB])
 def test_pieces_cover_every_cell_once(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(challenge, "_PIECE", largest)
+    monkeypatch.setattr(cells_module, "_PIECE", largest)
     program = subject().model.program
     cells = all_cells(run().claim)
     rows = [(c.segment, row) for c in cells for row in range(c.a, c.b)]
