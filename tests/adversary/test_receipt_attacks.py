@@ -15,6 +15,7 @@ from proofcompute.errors import Cell, FormatError, InputError, LimitError, Misma
 from proofcompute.limits import MAX_CELL_ROWS, MAX_CELLS, MAX_ROWS
 from proofcompute.models.model import Model
 from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.protocol import cells as cells_module
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge, Generation, Receipt
