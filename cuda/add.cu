@@ -1,4 +1,4 @@
-// add: x + y (design, section 3, rule 6).
+// add: x + y (docs/spec/programs.md#split-add).
 //
 //   x, y, out [count] float32
 //

@@ -1,4 +1,4 @@
-// attention_*: causal attention over int8 keys and values (design, section 3, rule 6), in four kernels that
+// attention_*: causal attention over int8 keys and values (docs/spec/programs.md#attention), in four kernels that
 // keep one binary32 score for each (row, head, visible position) of a batch of rows, and nothing quadratic.
 //
 //   q8 [n, h, dh] int8, sq [n, h] float32     queries, quantised by quantise_rows

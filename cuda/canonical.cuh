@@ -1,4 +1,5 @@
-// Canonical arithmetic on the device (design, section 3): one IEEE rounding for each operation.
+// Canonical arithmetic on the device: one IEEE rounding for each operation
+// (docs/spec/arithmetic.md#elementwise-operations).
 //
 // What every .cu file here includes. It compiles with nvcc and NVRTC (with --fmad=false) and, behind a header
 // that supplies the CUDA words, with g++ (with -ffp-contract=off).

@@ -1,4 +1,4 @@
-// embed: table rows times their scales (design, section 3, rule 6).
+// embed: table rows times their scales (docs/spec/programs.md#embed).
 //
 //   q [n, d] int8      s [n] float32      out [n, d] float32 = f32(q) * s[row]
 //

@@ -1,4 +1,5 @@
-// fold31: the rows of a weight matrix combined by residues, V = W^T S (design, section 6; field.fold31).
+// fold31: the rows of a weight matrix combined by residues, V = W^T S
+// (docs/spec/freivalds.md#columns; field.fold31).
 //
 //   w [m, d] int8      s [k, m] uint32 below 2^31 - 1      out [k, d] uint32 canonical residues
 //

@@ -1,4 +1,4 @@
-// gate: g / (1 + exp(-g)) * u of rows that hold g and then u (design, section 3, rule 6).
+// gate: g / (1 + exp(-g)) * u of rows that hold g and then u (docs/spec/programs.md#gate-gelu-relu).
 //
 //   x [n, 2 f] float32      out [n, f] float32
 //

@@ -1,4 +1,4 @@
-// gelu: (0.5 x) (1 + erf(x SQRT_HALF)), SQRT_HALF = 0x3f3504f3 (design, section 3, rule 6).
+// gelu: (0.5 x) (1 + erf(x SQRT_HALF)), SQRT_HALF = 0x3f3504f3 (docs/spec/programs.md#gate-gelu-relu).
 //
 //   x, out [count] float32
 //

@@ -1,4 +1,5 @@
-// heads: what attention needs of a row of queries, keys and values side by side (design, section 3, rule 6).
+// heads: what attention needs of a row of queries, keys and values side by side
+// (docs/spec/programs.md#quantiseheads).
 //
 //   x [n, (h + 2 hk) dh] float32          cosine, sine [n, r] float32, 2 r <= dh
 //   queries [n, h, dh] float32, rotated   kq, vq [n, hk, dh] int8   ks, vs [n, hk] float32

@@ -1,4 +1,5 @@
-// layer_norm: c = x - tree(x) / d; c / sqrt(tree(c * c) / d + eps) * w + b (design, section 3, rule 6).
+// layer_norm: c = x - tree(x) / d; c / sqrt(tree(c * c) / d + eps) * w + b
+// (docs/spec/programs.md#rmsnorm-and-layernorm).
 //
 //   x, out [n, d] float32      w, b [d] float32
 //

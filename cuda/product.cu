@@ -1,4 +1,5 @@
-// product_plain, product_dp4a: int8 rows times int8 rows, accumulated in int32 (design, section 3, rule 5).
+// product_plain, product_dp4a: int8 rows times int8 rows, accumulated in int32
+// (docs/spec/arithmetic.md#products).
 //
 //   q [n, d] int8, rows ldq bytes apart      w [m, d] int8, rows ldw bytes apart      acc [n, m] int32
 //

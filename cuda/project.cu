@@ -1,4 +1,4 @@
-// project31, project61: Freivalds projections (design, section 6; proofcompute/field.py).
+// project31, project61: Freivalds projections (docs/spec/freivalds.md#checking-a-hint).
 //
 //   y [n, m] int8 to int32 (project31) or int8 to int64 (project61), `size` bytes each
 //   s [k, m] residues: uint32 below 2^31 - 1, or uint64 below 2^61 - 1

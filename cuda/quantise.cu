@@ -1,5 +1,5 @@
-// quantise_rows, quantise_normed, quantise_gated: rows of binary32 to one or two int8 limbs and a scale (design,
-// section 3, rule 5), as they are, after an RMS norm, or after a gate.
+// quantise_rows, quantise_normed, quantise_gated: rows of binary32 to one or two int8 limbs and a scale
+// (docs/spec/arithmetic.md#quantising), as they are, after an RMS norm, or after a gate.
 //
 //   x      [n, d] float32; for quantise_gated [n, 2 d], g first and u second
 //   weight [d] float32, of the norm

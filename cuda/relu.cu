@@ -1,4 +1,4 @@
-// relu: x where x > 0, else +0 (for a NaN too) (design, section 3, rule 6).
+// relu: x where x > 0, else +0 (for a NaN too) (docs/spec/programs.md#gate-gelu-relu).
 //
 //   x, out [count] float32
 //

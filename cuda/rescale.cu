@@ -1,4 +1,4 @@
-// rescale: int32 accumulator sets to float32 (design, section 3, rule 5).
+// rescale: int32 accumulator sets to float32 (docs/spec/arithmetic.md#rescaling).
 //
 //   acc [sets, n, m] int32    shifts [sets] int32, 0..32    sx [n], sw [m] float32    bias [m] float32, or null
 //   out [n, m] float32 = f32(sum of acc[i] << shifts[i], in int64) * (sx[t] * sw[j]), then + bias[j]

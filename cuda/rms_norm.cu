@@ -1,4 +1,4 @@
-// rms_norm: x / sqrt(tree(x * x) / d + eps) * w (design, section 3, rule 6).
+// rms_norm: x / sqrt(tree(x * x) / d + eps) * w (docs/spec/programs.md#rmsnorm-and-layernorm).
 //
 //   x, out [n, d] float32      w [d] float32
 //

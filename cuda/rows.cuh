@@ -27,7 +27,7 @@ __device__ __forceinline__ float rotated(const float* head, int c, int r, bool i
                 : minus(times(a, cosine[pair]), times(b, sine[pair]));
 }
 
-// A row of term(0) .. term(d - 1) to one or two int8 limbs and a scale (design, section 3, rule 5), by a block.
+// A row of term(0) .. term(d - 1) to one or two int8 limbs and a scale (docs/spec/arithmetic.md#quantising), by a block.
 // Terms are evaluated twice. status is set to 1 if one is NaN or infinite.
 template <typename Term>
 __device__ __forceinline__ void quantise_row(const Term& term, int d, int limbs, i8* high, i8* low, float* scale,

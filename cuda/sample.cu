@@ -1,4 +1,4 @@
-// sample_*: choosing the next token with integer sums (design, section 3, rule 6; numerics/sampler.py).
+// sample_*: choosing the next token with integer sums (docs/spec/programs.md#sampler; numerics/sampler.py).
 //
 //   logits, x [v] float32, 1 <= v <= 2^20      seen [v, up to a multiple of 4] bytes, zero at the start
 //   keys, weights [v] uint64                   best one uint64, zero at the start

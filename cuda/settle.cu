@@ -1,4 +1,4 @@
-// settle: x + (+0.0), which turns -0 into +0 (design, section 3, rule 6).
+// settle: x + (+0.0), which turns -0 into +0 (docs/spec/arithmetic.md#committed-values).
 //
 //   x, out [count] float32      status one int32; set to 1 if an element is NaN or infinite, else left alone
 //

@@ -1,4 +1,5 @@
-"""Whether the thread that asks computes with floats as IEEE 754 says (design, section 3, rule 1).
+"""Whether the thread that asks computes with floats as IEEE 754 says
+(docs/spec/arithmetic.md#elementwise-operations).
 
 A processor rounds to nearest even and keeps subnormal numbers until somebody tells it otherwise: a library
 built with ``-ffast-math`` does so when it is loaded, others call ``fesetround`` and forget. The setting

@@ -1,4 +1,4 @@
-"""What a compute backend is: row-wise functions of canonical arithmetic (design, section 3).
+"""What a compute backend is: row-wise functions of canonical arithmetic (docs/spec/arithmetic.md).
 
 The NumPy backend (:class:`proofcompute.arithmetic.definition.NumpyKernels`) *defines* every function here;
 any other backend equals it byte for byte. Arrays are NumPy arrays on a CPU backend and opaque elsewhere;
@@ -188,7 +188,7 @@ class Arithmetic(Protocol):
 
         q [n, h * dh] float32; kq, vq [t, hk, dh] int8; ks, vs [t, hk] float32; h a multiple of hk. Row
         first+i may see positions max(0, first+i+1-window)..first+i (window 0: all from 0). Scores, softmax
-        and mix as in design, section 3, rule 6. Returns [n, h * dh].
+        and mix as in docs/spec/programs.md#operations. Returns [n, h * dh].
         """
         ...
 

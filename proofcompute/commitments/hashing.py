@@ -14,9 +14,9 @@ byte  rest                                          result
 0x70  "roofcompute/v1", suite, kind, name           :func:`tag`
 ====  ============================================  =======================================
 
-Randomness is SHAKE-256 (FIPS 202) under every suite: its capacity of 512 bits leaves room beyond the
-2^80 hash queries that design, section 8 grants a grinder. Inputs are length-prefixed, so different lists of
-parts are different byte strings.
+Randomness is SHAKE-256 (FIPS 202) under every suite: its capacity of 512 bits leaves room beyond the 2^80
+hash queries that docs/spec/freivalds.md#soundness grants a grinder. Inputs are length-prefixed, so different
+lists of parts are different byte strings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The leaves of a trace, hashed as its rows become final, and the trees over them (design, section 5).
+"""The leaves of a trace, hashed as its rows become final, and the trees over them
+(docs/spec/commitments.md#trace-root).
 
 Leaves of all groups in one memory lie in one array, those that are hashed alike beside each other, so that
 one call hashes many of them into their places and one more makes all trees.

@@ -1,4 +1,5 @@
-"""Reading messages whose shape is known beforehand, without a tree of values (design, section 7).
+"""Reading messages whose shape is known beforehand, without a tree of values
+(docs/spec/messages.md#encoding).
 
 What a part of an opening holds follows from its cell. A part of one row has some sixty items, and reading
 them into a tree, then comparing its shape, took several times as long.

@@ -1,4 +1,4 @@
-"""Deterministic CBOR: the one encoding of every message (design, section 7).
+"""Deterministic CBOR: the one encoding of every message (docs/spec/messages.md#encoding).
 
 A value is an integer from -2^64 to 2^64 - 1, a byte string, a text string, or an array of values; nothing
 else of RFC 8949 exists here. Encodings follow its core deterministic requirements (section 4.2.1): every

@@ -1,4 +1,4 @@
-"""The engine: runs requests through a program, several in one step (design, section 4).
+"""The engine: runs requests through a program, several in one step (docs/spec/programs.md#execution).
 
 One step takes every request's pending rows (a piece of its prompt, or its last token), concatenates them and
 runs each segment once. Rows depend on earlier rows of their own request only, so what a request's trace holds

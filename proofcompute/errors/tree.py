@@ -78,7 +78,7 @@ class MismatchError(InputError):
 
 
 class ExecutionError(ProofcomputeError):
-    """The canonical arithmetic has no result for these values (design, section 3)."""
+    """The canonical arithmetic has no result for these values (docs/spec/arithmetic.md)."""
 
 
 class NonFiniteError(ExecutionError):
@@ -98,10 +98,10 @@ class DeviceError(ProofcomputeError):
 
 
 class VerificationError(ProofcomputeError):
-    """An untrusted message failed a step of the verification (design, section 7).
+    """An untrusted message failed a step of the verification (docs/spec/verification.md#the-ten-steps).
 
     A failed product check carries the step, the cell and the operation and nothing else: no value, no
-    residual, no column, since those would reveal the secret vectors (design, section 6).
+    residual, no column, since those would reveal the secret vectors (docs/spec/freivalds.md#secrecy).
     """
 
     def __init__(

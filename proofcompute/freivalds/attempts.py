@@ -1,4 +1,4 @@
-"""How often a secret key was used, and for what: the log of its attempts (design, section 6).
+"""How often a secret key was used, and for what: the log of its attempts (docs/spec/freivalds.md#attempts).
 
 Over q adaptive attempts under one key a false product is accepted with probability at most q p^-k, so the
 number of attempts belongs to the key as much as its columns do. A key in memory has a :class:`MemoryLog`; a

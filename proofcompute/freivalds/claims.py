@@ -1,4 +1,4 @@
-r"""Freivalds' check of matrix products over GF(2^31 - 1) (design, section 6).
+r"""Freivalds' check of matrix products over GF(2^31 - 1) (docs/spec/freivalds.md).
 
 Claim Y = X W^T with X int8 [n, d], W int8 [m, d], Y int32 [n, m]. Draw S uniform in GF(p)^(m x k), keep
 V = W^T S. Accept if Y S = X V over GF(p). If row t of Y is wrong, its difference D from the true row is a

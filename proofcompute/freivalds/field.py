@@ -1,4 +1,4 @@
-"""Arithmetic of Freivalds' check over GF(2^31 - 1) and GF(2^61 - 1) (design, section 6).
+"""Arithmetic of Freivalds' check over GF(2^31 - 1) and GF(2^61 - 1) (docs/spec/freivalds.md#the-check).
 
 **The check.** Let X be an integer matrix [n, d] and W [d, m], known to the verifier, and Y [n, m] a claim
 for X W. Draw S uniformly from GF(p)^(m x k) and accept if Y S = X (W S) over GF(p).

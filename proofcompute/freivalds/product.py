@@ -36,7 +36,7 @@ def product_sets(d: int, x_limbs: int, w_limbs: int) -> tuple[tuple[int, int, in
     Returns ``(start, stop, x_limb, w_limb, shift)``: columns ``start..stop`` of limb ``x_limb``
     times those of limb ``w_limb`` give one int32 accumulator set; the value of the product is the sum of
     ``set << shift`` in int64, where a high limb counts 256 times a low one. Parts come first, then limbs of
-    x, then limbs of w, high before low (design, section 3, rule 5).
+    x, then limbs of w, high before low (docs/spec/arithmetic.md#products).
     """
     return tuple(
         (a, min(a + MAX_CONTRACTION, d), i, j, 8 * ((x_limbs - 1 - i) + (w_limbs - 1 - j)))

@@ -1,4 +1,4 @@
-"""How sure a verification is: what may still have gone wrong, as bits (design, section 6).
+"""How sure a verification is: what may still have gone wrong, as bits (docs/spec/freivalds.md#soundness).
 
 *Bits* are -log2 of a bound on the probability that something false was accepted. Two things may go wrong:
 

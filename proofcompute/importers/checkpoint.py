@@ -1,4 +1,4 @@
-"""What a checkpoint is, whatever file it came from (design, section 10: importers).
+"""What a checkpoint is, whatever file it came from.
 
 A reader (:func:`proofcompute.importers.gguf.open_gguf`, later safetensors) describes the network as a
 :class:`Decoder` and hands out its weights by canonical names; what compiles a program sees nothing else.

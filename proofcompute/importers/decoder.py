@@ -1,7 +1,7 @@
 """Compile a decoder-only transformer: a checkpoint's description and floats to a program and int8 weights.
 
 Nothing here knows which file format the checkpoint came from. Compilation uses canonical arithmetic only, so
-the same checkpoint gives the same model id on every machine (design, section 3, rule 8).
+the same checkpoint gives the same model id on every machine (docs/spec/arithmetic.md#compiled-models).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of products with one right factor B (design, section 6).
+"""Checks of products with one right factor B (docs/spec/freivalds.md#jobs-of-integers).
 
 :class:`ProductKey` is for integers and may be kept: B is projected once, d m k, and each product with another
 A then costs n (d + m) k, as for the linear layers of F. Tramer and D. Boneh, "Slalom" (ICLR 2019). **It is

@@ -1,8 +1,8 @@
 """Messages of a GEMM job: request, signed receipt, challenge, and one part of an opening.
 
-The same shape as those of a model's run (design, section 7): the client names A and B, the node answers with
-C and a signed receipt, the verifier draws rows after the receipt, and the node opens them. Deterministic CBOR
-throughout.
+The same shape as those of a model's run (docs/spec/messages.md#jobs): the client names A and B, the node
+answers with C and a signed receipt, the verifier draws rows after the receipt, and the node opens them.
+Deterministic CBOR throughout.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The verifier's side of a GEMM job.
 
-The steps carry the numbers of the verification of a model's run (design, section 7):
+The steps carry the numbers of the verification of a model's run (docs/spec/verification.md#jobs):
 
 1. receipt and opening decode, versions and limits hold;
 2. the node's key is the one addressed, and its signatures of the receipt and of the opening hold;

@@ -10,7 +10,7 @@
     model = b.model()
 
 A builder is a convenience: what it makes is an ordinary :class:`~proofcompute.program.program.Program` and
-the quantised weights that go with it (design, sections 3 and 4). Rows are samples, every tensor is float32,
+the quantised weights that go with it (docs/spec/programs.md). Rows are samples, every tensor is float32,
 and each row depends on the same row of the inputs only. Operations between two cuts form a segment; the
 tensors named at a cut are committed, and only those and the inputs can be used after it. An audit opens rows
 at cuts and recomputes what lies between, so cut where few numbers are alive.

@@ -1,4 +1,4 @@
-"""Model cards: what a model id binds, without the weights (design, section 5).
+"""Model cards: what a model id binds, without the weights (docs/spec/commitments.md#model-card).
 
 The **model id** is a digest over the program, the tokenizer, the chat template and the sealed Merkle root of
 every weight tensor (a leaf of a matrix: the int8 limbs of a row, its scale, its bias), always in SHA-256. The

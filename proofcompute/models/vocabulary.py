@@ -1,7 +1,7 @@
 """The tokens of a model: a part of the model id, so two people must encode it to the same bytes.
 
 Only what tokens *are* lives here; turning text into tokens is :mod:`proofcompute.tokens`. The verifier needs
-this module alone: end tokens and output bytes decide when a generation stops (design, section 4).
+this module alone: end tokens and output bytes decide when a generation stops (docs/spec/vocabulary.md).
 
 Encoding: the deterministic CBOR array ``[1, kind, pre, joined, lengths, types, merges, scores, bos, eos,
 unknown, ends, add_bos, add_space]``. ``joined`` is the tokens' bytes one after the other; ``lengths`` one u16

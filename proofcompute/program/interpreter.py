@@ -1,4 +1,4 @@
-"""The one interpreter (design, section 2)."""
+"""The one interpreter (docs/spec/programs.md#execution)."""
 
 from __future__ import annotations
 

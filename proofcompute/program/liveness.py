@@ -1,4 +1,4 @@
-"""How much memory a segment takes while it runs, from its plan (design, section 4).
+"""How much memory a segment takes while it runs, from its plan (docs/spec/programs.md#limits).
 
 A program from outside may have many operations and wide rows, and whoever checks or runs it must know what it
 takes before anything is computed. Counted for each row of a cell, with what is alive at the same time: what

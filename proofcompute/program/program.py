@@ -1,4 +1,4 @@
-"""Programs: a model as data (design, section 4).
+"""Programs: a model as data (docs/spec/programs.md).
 
 A program is a list of **segments** of operations (:mod:`proofcompute.program.types`). Tensors named in a
 :class:`Committed` group cross segment boundaries and are committed by the prover, one Merkle tree for each

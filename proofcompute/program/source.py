@@ -1,4 +1,4 @@
-"""The three things that come from outside a segment (design, section 2).
+"""The three things that come from outside a segment (docs/spec/programs.md#sources).
 
 Prover and verifier run the same interpreter over the same operations and differ in their :class:`Source`
 only: where committed rows come from, where weight rows come from, and how a matrix product is made.

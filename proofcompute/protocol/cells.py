@@ -85,8 +85,9 @@ def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cel
 def public_challenge(claim: Claim, count: int) -> Challenge:
     """The challenge of a public proof: ``count`` cells drawn by hashing the receipt without its signature.
 
-    A prover can try receipt after receipt until the cells suit it (design, section 8): hiding an altered
-    share f of cells from c of them costs about (1 - f)^-c attempts. Raises as :func:`draw_cells`.
+    A prover can try receipt after receipt until the cells suit it (docs/spec/verification.md#public-proofs):
+    hiding an altered share f of cells from c of them costs about (1 - f)^-c attempts. Raises as
+    :func:`draw_cells`.
     """
     cells = draw_cells(claim, count, b"public")
     return Challenge(claim.receipt.digest, cells, hints=True, tables=False)

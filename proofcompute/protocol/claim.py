@@ -1,4 +1,6 @@
-"""What a receipt claims once it has passed the steps that need no opening (design, section 7)."""
+"""What a receipt claims once it has passed the steps that need no opening
+(docs/spec/verification.md#the-receipt).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one list of what a cell needs (design, section 4)."""
+"""The one list of what a cell needs (docs/spec/programs.md#needs)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What an execution claims in public: the program, its inputs, its outputs (design, section 7).
+"""What an execution claims in public: the program, its inputs, its outputs
+(docs/spec/verification.md#the-receipt).
 
 Request and receipt together make a :class:`Statement`; both sides derive from it how many rows there are,
 where each segment's rows start, which cells exist, and the values of public tensors on every row.

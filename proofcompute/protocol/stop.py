@@ -1,4 +1,6 @@
-"""When a generation stops: one pure function, used by generation and by verification (design, section 4)."""
+"""When a generation stops: one pure function, used by generation and by verification
+(docs/spec/vocabulary.md#stop-rule).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace: the committed tensors of one request, row by row (design, sections 4 and 5)."""
+"""A trace: the committed tensors of one request, row by row (docs/spec/commitments.md#trace-root)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node's side: commit, sign, keep, open (design, sections 4 to 7)."""
+"""The node's side: commit, sign, keep, open (docs/spec/messages.md)."""
 
 from __future__ import annotations
 

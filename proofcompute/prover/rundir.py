@@ -1,4 +1,4 @@
-"""A run's directory: what a node keeps of one request (design, section 7).
+"""A run's directory: what a node keeps of one request (docs/spec/messages.md#run-directory).
 
 ===========  =======================================================================================
 ``request``  the request, canonical

@@ -1,4 +1,4 @@
-"""Nodes that cheat and then commit to what they did (design, section 9).
+"""Nodes that cheat and then commit to what they did (docs/spec/adversary.md).
 
 Each runs the whole protocol as an honest node would, but for the one thing in its description, and
 **recommits consistently**: the Merkle trees, the trace root and the signature fit the altered run. When cells

@@ -1,4 +1,4 @@
-"""The verifier's side: keys, and the ten numbered steps (design, sections 6 and 7)."""
+"""The verifier's side: keys, and the ten numbered steps (docs/spec/verification.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a verifier may hold, and the sources that follow from it (design, section 2)."""
+"""What a verifier may hold, and the sources that follow from it
+(docs/spec/verification.md#who-can-verify-what).
+"""
 
 from __future__ import annotations
 

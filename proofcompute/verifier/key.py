@@ -1,4 +1,4 @@
-"""Verifier keys (design, section 6).
+"""Verifier keys (docs/spec/freivalds.md#key-file).
 
 A key holds everything that auditing a model takes without its weights: program, tokenizer, weight scales and
 biases, weight vectors, the Merkle roots behind the model id, the secret seed of S, and V = W^T S for every

@@ -1,4 +1,5 @@
-"""Making verifier keys: every weight row checked against the model id, then V = W^T S (design, section 6).
+"""Making verifier keys: every weight row checked against the model id, then V = W^T S
+(docs/spec/freivalds.md#key-file).
 
 Weights are asked for one at a time and dropped, so memory is that of the largest one, whatever the size of
 the model. :func:`write_key` keeps what is done in a file beside the key, ``KEY.partial``, and goes on from

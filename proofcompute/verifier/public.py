@@ -1,4 +1,4 @@
-"""Public proofs: no secret, anybody who has the weights may check (design, section 8).
+"""Public proofs: no secret, anybody who has the weights may check (docs/spec/verification.md#public-proofs).
 
 The transcript absorbs version, suite, model id, request, outputs, row count, stop reason and trace root (all
 in the receipt's body), the cells, and the frames of the opening that answer them, hints included; only then

@@ -1,4 +1,4 @@
-"""What a successful verification is evidence of (design, section 7)."""
+"""What a successful verification is evidence of (docs/spec/verification.md#what-acceptance-says)."""
 
 from __future__ import annotations
 

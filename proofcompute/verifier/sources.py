@@ -1,4 +1,4 @@
-"""A verifier's sources: opened rows, key material, checked hints (design, sections 2 and 6)."""
+"""A verifier's sources: opened rows, key material, checked hints (docs/spec/verification.md#the-opening)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ten verification steps (design, section 7).
+"""The ten verification steps (docs/spec/verification.md#the-ten-steps).
 
 1. Receipt and opening decode, versions and limits hold.
 2. The node's key is the one addressed, and its signature holds.

@@ -1,4 +1,5 @@
-"""Cheating provers of design, section 9, each of which recommits; the table :data:`CHEATS` is run by tests.
+"""Cheating provers of docs/spec/adversary.md, each of which recommits; the table :data:`CHEATS` is run by
+tests.
 
 A cheat states which cells an audit must reject. Opened with the true weights' products, their outputs are not
 what their inputs give (step 9). Opened with the products that the prover really made (``own``), its hints are

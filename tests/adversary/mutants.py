@@ -1,4 +1,4 @@
-"""What a mutant is, how checks are removed, and attacks that only mutants need (design, section 9).
+"""What a mutant is, how checks are removed, and attacks that only mutants need (docs/spec/adversary.md).
 
 A check that another one also covers is listed with ``setup``: the edits that take the other protection away
 first, so that this check is what stands between the attack and acceptance. The checks of the verifier's own

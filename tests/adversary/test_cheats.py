@@ -1,4 +1,4 @@
-"""Every cheat of design, section 9, by a prover that recommits, against a full audit and cell by cell."""
+"""Every cheat (docs/spec/adversary.md), by a prover that recommits, against a full audit and cell by cell."""
 
 from __future__ import annotations
 

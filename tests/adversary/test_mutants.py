@@ -1,4 +1,4 @@
-"""Every check of the ten steps matters: without it, a named attack passes (design, section 9)."""
+"""Every check of the ten steps matters: without it, a named attack passes (docs/spec/adversary.md)."""
 
 from __future__ import annotations
 

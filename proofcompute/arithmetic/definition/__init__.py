@@ -1,4 +1,5 @@
-"""The canonical arithmetic in NumPy (design, section 3): slow, obvious, and the definition of every result.
+"""The canonical arithmetic in NumPy (docs/spec/arithmetic.md): slow, obvious, and the definition of every
+result.
 
 Every other backend equals :class:`NumpyKernels` byte for byte.
 """

@@ -1,4 +1,5 @@
-"""Rule 6 of the canonical arithmetic (design, section 3): causal attention over quantised keys and values.
+"""Rule 6 of the canonical arithmetic (docs/spec/programs.md#attention): causal attention over quantised keys
+and values.
 
 For query row t (absolute position), head h and its key-value head g, over the positions j that t may see:
 

@@ -1,4 +1,5 @@
-"""Rule 1 of the canonical arithmetic (design, section 3): one IEEE rounding for each operation.
+"""Rule 1 of the canonical arithmetic (docs/spec/arithmetic.md#elementwise-operations): one IEEE rounding for
+each operation.
 
 NumPy's add, subtract, multiply, divide, sqrt, rint and floor on binary32 arrays are single IEEE operations,
 rounded to nearest even, each with its own rounding. :func:`check_platform` tests what could still differ

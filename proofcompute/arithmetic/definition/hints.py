@@ -1,4 +1,6 @@
-"""A product's hint: packed sets of integers, read, checked and turned into floats (design, section 6)."""
+"""A product's hint: packed sets of integers, read, checked and turned into floats
+(docs/spec/freivalds.md#checking-a-hint).
+"""
 
 from __future__ import annotations
 

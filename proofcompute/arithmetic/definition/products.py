@@ -1,4 +1,4 @@
-"""Rule 5 of the canonical arithmetic (design, section 3): quantised rows and integer products.
+"""Rule 5 of the canonical arithmetic (docs/spec/arithmetic.md#products): quantised rows and integer products.
 
 One limb holds -127..127. Two balanced limbs hold -32639..32639 as 256 * hi + lo with -128 <= hi, lo <= 127:
 hi = (q + 128) >> 8 is the nearest multiple, so lo = q - 256 * hi lies in -128..127, and 32639 = 127 * 257 is

@@ -1,4 +1,5 @@
-"""Rule 6 of the canonical arithmetic (design, section 3): the row-wise operations of a transformer.
+"""Rule 6 of the canonical arithmetic (docs/spec/programs.md#operations): the row-wise operations of a
+transformer.
 
 Formulas are evaluated left to right as written, one rounding for each operation; n below is the length of a
 row as binary32 (exact, since rows are limited to 2^24 elements).

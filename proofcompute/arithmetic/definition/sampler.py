@@ -1,4 +1,5 @@
-"""Rule 6 of the canonical arithmetic (design, section 3): choosing the next token with integer sums.
+"""Rule 6 of the canonical arithmetic (docs/spec/programs.md#sampler): choosing the next token with integer
+sums.
 
 1. Repetition penalty (if not 1): the logit of each token that occurred before is divided by the penalty
    if it is greater than 0, else multiplied by it, once however often the token occurred.

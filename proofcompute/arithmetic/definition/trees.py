@@ -1,4 +1,5 @@
-"""Rules 3 and 4 of the canonical arithmetic (design, section 3): sums and maxima along the last axis.
+"""Rules 3 and 4 of the canonical arithmetic (docs/spec/arithmetic.md#sums): sums and maxima along the last
+axis.
 
 **Halving tree.** Extend a row with zeros to a power of two, add the upper half to the lower half until one
 number is left, then add +0.0. Extending a row of P numbers to 2P adds P zeros in the first halving, which

@@ -1,4 +1,4 @@
-"""The operations of programs, and their canonical encoding (design, sections 3 and 4)."""
+"""The operations of programs, and their canonical encoding (docs/spec/programs.md#operations)."""
 
 from __future__ import annotations
 

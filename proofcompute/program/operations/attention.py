@@ -1,4 +1,4 @@
-"""Rotary positions, int8 keys and values, causal attention (design, section 3, rule 6)."""
+"""Rotary positions, int8 keys and values, causal attention (docs/spec/programs.md#attention)."""
 
 from __future__ import annotations
 

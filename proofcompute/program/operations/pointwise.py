@@ -1,4 +1,4 @@
-"""Operations on single rows: norms, activations, residuals, slices (design, section 3, rule 6)."""
+"""Operations on single rows: norms, activations, residuals, slices (docs/spec/programs.md#operations)."""
 
 from __future__ import annotations
 

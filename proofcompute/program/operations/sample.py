@@ -1,4 +1,4 @@
-"""The canonical sampler as an operation (design, section 3, rule 6)."""
+"""The canonical sampler as an operation (docs/spec/programs.md#sampler)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages between client, node and verifier (design, section 7)."""
+"""The messages between client, node and verifier (docs/spec/messages.md)."""
 
 from __future__ import annotations
 

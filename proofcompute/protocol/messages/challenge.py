@@ -1,4 +1,4 @@
-"""Challenge: the cells that a verifier asks a node to open (design, section 7)."""
+"""Challenge: the cells that a verifier asks a node to open (docs/spec/messages.md)."""
 
 from __future__ import annotations
 

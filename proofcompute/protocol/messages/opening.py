@@ -1,4 +1,5 @@
-"""Opening: committed rows, table rows and product hints of the cells of a challenge (design, section 7).
+"""Opening: committed rows, table rows and product hints of the cells of a challenge
+(docs/spec/messages.md#opening).
 
 An opening is a sequence of frames (one CBOR byte string each), so that both sides stream it: first a head
 with the sealed roots' Merkle roots; then for each cell, in the challenge's order, the rows that are too long

@@ -1,4 +1,4 @@
-"""Receipt: what a node answers and signs (design, section 7)."""
+"""Receipt: what a node answers and signs (docs/spec/messages.md#receipt)."""
 
 from __future__ import annotations
 

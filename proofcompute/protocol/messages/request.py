@@ -1,4 +1,4 @@
-"""Request: what a client asks a node to compute (design, section 7)."""
+"""Request: what a client asks a node to compute (docs/spec/messages.md#request)."""
 
 from __future__ import annotations
 

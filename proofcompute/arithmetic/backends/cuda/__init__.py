@@ -1,4 +1,4 @@
-"""The CUDA backend: kernels from ``cuda/*.cu``, launched through a thin device (design, section 10).
+"""The CUDA backend: kernels from ``cuda/*.cu``, launched through a thin device.
 
 :class:`CudaKernels` implements :class:`proofcompute.arithmetic.kernels.Kernels` with launches only; what it
 launches on is a :class:`Device`: CuPy on hardware, and in the tests an emulation that runs the same sources.
