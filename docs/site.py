@@ -71,7 +71,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if path not in shown:
             kept.append(file(path))
             kept[-1].inclusion = InclusionLevel.NOT_IN_NAV
-    return Files([*kept, *map(file, shown)])
+    styles = [c for c in config.extra_css if (ROOT / c).is_file()]  # others are made by plugins
+    return Files([*kept, *map(file, [*shown, *styles])])
 
 
 class Roles(griffe.Extension):

@@ -39,8 +39,7 @@ def keygen(
 
     Args:
         model: a :class:`~proofcompute.models.model.Model`, a :class:`~proofcompute.models.file.ModelFile`, or
-        anything
-            that yields weights by name.
+            anything that yields weights by name.
         kernels: backend.
         columns: k, Freivalds columns; the soundness error of one product row is p^-k.
         seed: 32 secret bytes; the operating system's randomness unless a test says otherwise.

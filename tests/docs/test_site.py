@@ -92,3 +92,9 @@ def test_every_public_name_is_described_once() -> None:
     text = "\n".join(p.read_text("utf-8") for p in ROOT.glob("docs/api/*.md"))
     described = re.findall(r"^::: proofcompute\.(\w+)$", text, re.MULTILINE)
     assert sorted(described) == sorted(proofcompute.__all__)
+
+
+def test_the_first_page_is_short() -> None:
+    """About 900 words; what takes more has a page of its own."""
+    text = re.sub(r"\]\([^)]*\)|[|`*#>-]+", " ", (ROOT / "README.md").read_text("utf-8"))
+    assert sum(bool(re.search(r"\w", word)) for word in text.split()) < 1_000
