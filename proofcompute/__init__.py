@@ -16,7 +16,8 @@ from proofcompute.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from proofcompute.arithmetic.devices import kernels_for, warm_up
-    from proofcompute.arithmetic.kernels import Kernels, Sampling
+    from proofcompute.arithmetic.kernels import Kernels
+    from proofcompute.arithmetic.sampling import Sampling
     from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.engine import Engine, Session
     from proofcompute.errors import (
@@ -83,10 +84,8 @@ _HOME = {
         "kernels_for",
         "warm_up",
     ),
-    "arithmetic.kernels": (
-        "Kernels",
-        "Sampling",
-    ),
+    "arithmetic.kernels": ("Kernels",),
+    "arithmetic.sampling": ("Sampling",),
     "commitments.signing": ("NodeIdentity",),
     "engine": (
         "Engine",

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import numpy as np
 
 from proofcompute.arithmetic.definition import NumpyKernels
-from proofcompute.arithmetic.kernels import Kernels, Sampling
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.wire import read_frame, write_frame

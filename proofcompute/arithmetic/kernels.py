@@ -14,13 +14,13 @@ operation's name, by the first of ``step``, ``host`` and ``tobytes`` that follow
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I32, U64, Arrays, Place
 from proofcompute.commitments.hasher import Hasher
 from proofcompute.freivalds.checks import Checks
@@ -32,7 +32,6 @@ __all__ = [
     "Kernels",
     "Matrix",
     "Norm",
-    "Sampling",
     "prepared",
 ]
 
@@ -65,39 +64,6 @@ class Gated:
 
 Before = Norm | Gated | None
 """What happens to the rows just before they are quantised for a product."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen; a public input of the head segment."""
-
-    temperature: float = 0.0
-    """Divides the logits; 0 means argmax and ignores top_k and top_p. A binary32 value."""
-    top_k: int = 0
-    """Keep the k highest logits; 0 keeps all."""
-    top_p: float = 1.0
-    """Keep the shortest prefix, in descending order, with at least this share of the mass. Binary32."""
-    repetition_penalty: float = 1.0
-    """Divides positive and multiplies other logits of tokens that occurred before. Binary32."""
-
-    def __post_init__(self) -> None:
-        """Numbers are rounded to the nearest binary32, which is what a request states: 0.7 is that of 0.7."""
-        for name in ("temperature", "top_p", "repetition_penalty"):
-            object.__setattr__(self, name, _nearest(getattr(self, name)))
-        top_k: object = self.top_k
-        if isinstance(top_k, np.integer):
-            object.__setattr__(self, "top_k", int(top_k))
-
-
-def _nearest(value: float) -> float:
-    """The nearest binary32 number; what has none, or is no number, stays, and is refused by name later."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
-        return value
-    try:
-        found: float = struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:
-        return value
-    return found
 
 
 class Arithmetic(Protocol):

@@ -12,7 +12,8 @@ from proofcompute.cli.common import Device, Json, Output, kernels, printable, pr
 from proofcompute.freivalds.soundness import shown
 
 if TYPE_CHECKING:
-    from proofcompute.arithmetic.kernels import Kernels, Sampling
+    from proofcompute.arithmetic.kernels import Kernels
+    from proofcompute.arithmetic.sampling import Sampling
     from proofcompute.engine import Session
     from proofcompute.protocol.messages import Request
     from proofcompute.prover.node import Answer, Node
@@ -51,7 +52,7 @@ def demo(
 def _prompts() -> list[tuple[str, Sampling]]:
     import numpy as np
 
-    from proofcompute.arithmetic.kernels import Sampling
+    from proofcompute.arithmetic.sampling import Sampling
 
     drawn = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.95)))
     return [
@@ -196,7 +197,7 @@ def _cell_sizes(node: Node, auditor: Auditor, answer: Answer, out: Output) -> di
 
 def _cheats(node: Node, auditor: Auditor, tokens: int, out: Output) -> list[dict[str, Any]]:
     """Every cheat, its bad cells, and how often they are found."""
-    from proofcompute.arithmetic.kernels import Sampling
+    from proofcompute.arithmetic.sampling import Sampling
     from proofcompute.protocol.cells import count_cells
     from proofcompute.testing import CHEATS, bad_cells, detects, measured
     from proofcompute.tokens import text_request

@@ -156,7 +156,7 @@ def options_of(
     suite: str,
 ) -> RequestOptions:
     """What was typed."""
-    from proofcompute.arithmetic.kernels import Sampling
+    from proofcompute.arithmetic.sampling import Sampling
 
     return {
         "max_tokens": max_tokens,

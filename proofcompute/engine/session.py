@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels, Sampling
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U64, Array
 from proofcompute.errors import ExecutionError, InputError
 from proofcompute.program.types import Span

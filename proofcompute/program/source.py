@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from proofcompute.arithmetic.kernels import Before, Kernels, Matrix, Sampling
+from proofcompute.arithmetic.kernels import Before, Kernels, Matrix
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I32, U64, Array
 from proofcompute.freivalds.product import product_sets
 from proofcompute.program.types import Span

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U64, Array
 from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import Cell, FormatError, LimitError

@@ -10,7 +10,8 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels, Sampling
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U8, U64, Array, Arrays
 from proofcompute.commitments import merkle
 from proofcompute.commitments.leaves import Leaves

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels, Matrix, Sampling
+from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, U64, Array
 from proofcompute.engine import Engine, Session
 from proofcompute.errors import ExecutionError, InputError

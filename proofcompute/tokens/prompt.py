@@ -20,7 +20,7 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.errors import InputError, LimitError, MismatchError
 from proofcompute.errors.arguments import given
 from proofcompute.limits import MAX_TEXT

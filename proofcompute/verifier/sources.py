@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Before, Kernels, Sampling
+from proofcompute.arithmetic.kernels import Before, Kernels
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, U8, U64, Array
 from proofcompute.commitments import hashing, merkle
 from proofcompute.errors import Cell, FormatError, VerificationError

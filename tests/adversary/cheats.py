@@ -27,7 +27,8 @@ from adversary.forger import (
     model,
     request,
 )
-from proofcompute.arithmetic.kernels import Kernels, Matrix, Sampling
+from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import Array
 from proofcompute.errors import Cell
 from proofcompute.models.model import Model

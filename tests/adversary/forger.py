@@ -16,7 +16,8 @@ import numpy as np
 
 import synthetic
 from proofcompute.arithmetic.definition import NumpyKernels
-from proofcompute.arithmetic.kernels import Kernels, Sampling
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U64, Array
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire

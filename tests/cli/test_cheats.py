@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 import synthetic
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.errors import Cell, InputError, VerificationError
 from proofcompute.protocol.cells import count_cells
 from proofcompute.protocol.messages import Generation, Request

@@ -14,7 +14,7 @@ from cuda_rig import ROOT, EmulatedDevice, sources, why_not
 from kernel_cases.data import draws, floats, int8s, scales
 from proofcompute.arithmetic.backends.cuda import FILES, Buffer, CudaKernels, kernel_files, source
 from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.errors import DeviceError, InputError, LimitError, UnsupportedError
 
 rig = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")

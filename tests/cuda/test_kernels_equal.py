@@ -16,7 +16,7 @@ from kernel_cases import CASES, METHODS, Case, outcome
 from kernel_cases.data import draws, floats
 from proofcompute.arithmetic.backends.cuda import CudaKernels, products
 from proofcompute.arithmetic.definition import NumpyKernels
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 

@@ -18,7 +18,8 @@ from cuda_rig import EmulatedDevice, build, coverage, sources, why_not
 from kernel_cases import CASES, METHODS, outcome
 from kernel_cases.data import draws, floats, int8s, matrix, scales
 from proofcompute.arithmetic.backends.cuda import Argument, CudaKernels, kernel_files
-from proofcompute.arithmetic.kernels import Gated, Norm, Sampling
+from proofcompute.arithmetic.kernels import Gated, Norm
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.errors import InputError, NonFiniteError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernel_cases.data import Args, Case, draws, floats, rng_of, spoilt
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32
 from proofcompute.errors import InputError, NonFiniteError
 

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofcompute.arithmetic.definition import check_sampling
 from proofcompute.arithmetic.definition.sampler import penalise, sample, weights
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling, check_sampling
 from proofcompute.arrays import F32
 from proofcompute.errors import InputError
 

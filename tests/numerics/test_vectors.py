@@ -17,7 +17,8 @@ from kernel_cases.data import draws
 from proofcompute.arithmetic import definition as numerics
 from proofcompute.arithmetic.definition import NumpyKernels, tree_sum
 from proofcompute.arithmetic.definition.bitpack import unpack
-from proofcompute.arithmetic.kernels import Matrix, Sampling
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32
 from proofcompute.errors import ExecutionError, FormatError
 

@@ -12,7 +12,7 @@ import pytest
 
 import proofcompute as pc
 import synthetic
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.encoding.wire import f32_bits
 from proofcompute.errors import Cell, FormatError, LimitError
 from proofcompute.importers.decoder import compile_decoder

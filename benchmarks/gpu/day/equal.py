@@ -14,7 +14,8 @@ from gpu.workload import cases_of, differences
 from gpu.workload import receipts as made
 from kernel_cases import METHODS
 from proofcompute.arithmetic.definition import NumpyKernels
-from proofcompute.arithmetic.kernels import Matrix, Sampling
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arithmetic.sampling import Sampling
 
 __all__ = ["batches", "kernels", "large", "receipts"]
 

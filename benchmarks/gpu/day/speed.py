@@ -10,7 +10,8 @@ import numpy as np
 from benchmarks.gpu.day.findings import Findings
 from benchmarks.gpu.day.plan import Settings
 from benchmarks.gpu.kernels import FULL, QUICK, freivalds, hashing_rates
-from proofcompute.arithmetic.kernels import Matrix, Sampling
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arithmetic.sampling import Sampling
 
 __all__ = ["ceilings", "parts", "products"]
 

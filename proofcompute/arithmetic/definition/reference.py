@@ -11,7 +11,8 @@ from proofcompute.arithmetic.definition import bitpack, hints, products, rows, s
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.memory import HostMemory
-from proofcompute.arithmetic.kernels import Before, Matrix, Sampling, prepared
+from proofcompute.arithmetic.kernels import Before, Matrix, prepared
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I16, I32, I64, U8, U32, U64, Array
 from proofcompute.commitments import hashing
 from proofcompute.freivalds import field

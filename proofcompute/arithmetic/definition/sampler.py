@@ -27,41 +27,15 @@ import numpy as np
 from proofcompute.arithmetic.definition.elementwise import ZERO, quiet, require_finite
 from proofcompute.arithmetic.definition.transcendental import exp
 from proofcompute.arithmetic.definition.trees import canonical_max
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling, check_sampling
 from proofcompute.arrays import F32, I32, I64, U64
 from proofcompute.errors import InputError
 
-__all__ = ["DRAW_BITS", "check_rows", "check_sampling", "penalise", "sample", "sample_rows", "weights"]
+__all__ = ["DRAW_BITS", "check_rows", "penalise", "sample", "sample_rows", "weights"]
 
 DRAW_BITS: Final = 128
 _TWO_30: Final = np.float32(1073741824.0)
 Sample: TypeAlias = Callable[[F32, I32 | I64, Sampling, int], int]
-
-
-def _is_binary32(x: float) -> bool:
-    # Compared with the largest binary32 before converting, which could overflow.
-    return abs(x) <= 3.4028234663852886e38 and float(np.float32(x)) == x
-
-
-def check_sampling(how: Sampling) -> None:
-    """Raises InputError, naming the field, unless ``how`` is usable.
-
-    All but top_k must be finite binary32 values: temperature at least 0, 0 < top_p <= 1,
-    repetition_penalty greater than 0. top_k is an integer of at least 0.
-    """
-    for name in ("temperature", "top_p", "repetition_penalty"):
-        value: object = getattr(how, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_binary32(value):
-            raise InputError(f"{name} must be a finite binary32 number, not {value!r}")
-    if how.temperature < 0:
-        raise InputError(f"temperature must be at least 0, not {how.temperature}")
-    if not 0 < how.top_p <= 1:
-        raise InputError(f"top_p must be greater than 0 and at most 1, not {how.top_p}")
-    if how.repetition_penalty <= 0:
-        raise InputError(f"repetition_penalty must be greater than 0, not {how.repetition_penalty}")
-    top_k: object = how.top_k
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 0:
-        raise InputError(f"top_k must be an integer of at least 0, not {top_k!r}")
 
 
 @quiet

@@ -8,8 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from proofcompute.arithmetic.definition import check_sampling
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling, check_sampling
 from proofcompute.arrays import Array
 from proofcompute.commitments.hashing import Xof, message_digest
 from proofcompute.encoding import wire

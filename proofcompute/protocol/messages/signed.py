@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Final, Protocol, Self, TypedDict, TypeVar
 
-from proofcompute.arithmetic.definition import NUMERICS
+from proofcompute.arithmetic.version import NUMERICS
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.commitments.signing import ED25519, scheme_of, signature_holds

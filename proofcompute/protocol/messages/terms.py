@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from proofcompute.arithmetic.definition import NUMERICS
+from proofcompute.arithmetic.version import NUMERICS
 from proofcompute.commitments import hashing
 from proofcompute.commitments.signing import ED25519, NodeIdentity
 from proofcompute.encoding import wire

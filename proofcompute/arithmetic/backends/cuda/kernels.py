@@ -24,7 +24,8 @@ from proofcompute.arithmetic.definition.groups import check_groups
 from proofcompute.arithmetic.definition.products import largest_square
 from proofcompute.arithmetic.definition.rows import head_width, is_settled
 from proofcompute.arithmetic.definition.sampler import check_rows
-from proofcompute.arithmetic.kernels import Before, Gated, Matrix, Norm, Sampling
+from proofcompute.arithmetic.kernels import Before, Gated, Matrix, Norm
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U8
 from proofcompute.commitments import hashing
 from proofcompute.errors import InputError, LimitError, NonFiniteError

@@ -6,8 +6,7 @@ import numpy as np
 
 from proofcompute.arithmetic.backends.cuda.array import DeviceArray, Position
 from proofcompute.arithmetic.backends.cuda.launcher import Launcher, i32, i64
-from proofcompute.arithmetic.definition.sampler import check_sampling
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling, check_sampling
 from proofcompute.errors import InputError, LimitError, NonFiniteError
 from proofcompute.limits import MAX_VOCABULARY
 

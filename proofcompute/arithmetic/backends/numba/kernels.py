@@ -32,7 +32,8 @@ from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.rows import head_width
 from proofcompute.arithmetic.definition.sampler import sample_rows
-from proofcompute.arithmetic.kernels import Before, Gated, Matrix, Sampling
+from proofcompute.arithmetic.kernels import Before, Gated, Matrix
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I32, U8, U64, Array, Place
 from proofcompute.errors import DeviceError, ExecutionError, InputError, LimitError
 from proofcompute.limits import MAX_CONTRACTION

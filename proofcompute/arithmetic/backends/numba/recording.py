@@ -18,7 +18,8 @@ import numpy as np
 from proofcompute.arithmetic.backends.numba import threads
 from proofcompute.arithmetic.backends.numba.arguments import preparation
 from proofcompute.arithmetic.definition.memory import HOST
-from proofcompute.arithmetic.kernels import Before, Matrix, Sampling
+from proofcompute.arithmetic.kernels import Before, Matrix
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I64, Array, Place
 
 __all__ = ["Plan", "Recording", "Sampled", "address"]

@@ -20,8 +20,8 @@ from proofcompute.arithmetic.backends.scalar.functions import (
     from_ordered_bits,
     ordered_bits,
 )
-from proofcompute.arithmetic.definition.sampler import DRAW_BITS, check_sampling, penalise
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.definition.sampler import DRAW_BITS, penalise
+from proofcompute.arithmetic.sampling import Sampling, check_sampling
 from proofcompute.arrays import F32, I32, I64
 from proofcompute.errors import InputError, NonFiniteError
 

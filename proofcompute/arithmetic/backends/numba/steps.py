@@ -17,7 +17,7 @@ from proofcompute.arithmetic.backends.numba import threads
 from proofcompute.arithmetic.backends.numba.recording import Plan, Recording, address
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.ieee import require_ieee
-from proofcompute.arithmetic.kernels import Sampling
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I32, U64, Array, Place
 
 __all__ = ["FEW_ROWS", "Steps", "recorded"]
