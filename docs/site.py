@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("*.md", "docs/**/*.md")
 LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]+)")
 ROLE = re.compile(r":(?:attr|class|exc|func|meth|mod):`~?([^`]+)`")
+CITED = re.compile(r"(?<![\w/`])docs/([\w/-]+\.md)(#[\w-]+)?")
 
 
 def pages(folder: str = "") -> list[str]:
@@ -75,14 +76,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return Files([*kept, *map(file, [*shown, *styles])])
 
 
-class Roles(griffe.Extension):
-    """Shows what docstrings refer to in the manner of Sphinx as code."""
+class Docstrings(griffe.Extension):
+    """Shows what docstrings refer to in the manner of Sphinx as code, and the pages that they cite as links."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite one docstring."""
         if obj.docstring is not None:
-            obj.docstring.value = ROLE.sub(_as_code, obj.docstring.value)
+            text = ROLE.sub(_as_code, obj.docstring.value)
+            obj.docstring.value = CITED.sub(_as_link, text)
 
 
 def _as_code(role: re.Match[str]) -> str:
     return f"`{role[1].removeprefix('proofcompute.')}`"
+
+
+def _as_link(cited: re.Match[str]) -> str:
+    page, anchor = cited[1], cited[2] or ""
+    return f"[{page.removesuffix('.md')}](../{page}{anchor})"  # from a page of docs/api

@@ -37,7 +37,7 @@ def test_quality(
     divergence: float,
     agreement: float,
 ) -> None:
-    """Half a percent and two percent of perplexity; the figures are in the README."""
+    """Half a percent and two percent of perplexity; the figures are in docs/measurements.md."""
     tokens, logits = reference
     assert len(tokens) == 2048
     kernels = kernels_for("auto")
