@@ -77,7 +77,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 class Docstrings(griffe.Extension):
-    """Shows what docstrings refer to in the manner of Sphinx as code, and the pages that they cite as links."""
+    """Shows names that docstrings refer to in Sphinx's manner as code, and pages that they cite as links."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite one docstring."""
