@@ -46,15 +46,8 @@ if TYPE_CHECKING:
     from proofcompute.protocol.answer import AnswerText
     from proofcompute.protocol.cells import all_cells, count_cells, draw_cells, public_challenge
     from proofcompute.protocol.claim import Claim
-    from proofcompute.protocol.messages import (
-        Challenge,
-        Generation,
-        Receipt,
-        Request,
-        Terms,
-        check_terms,
-        require_within,
-    )
+    from proofcompute.protocol.messages import Challenge, Generation, Receipt, Request, Terms
+    from proofcompute.protocol.promises import check_terms, require_within
     from proofcompute.prover import RunDirectory, StoredTrace
     from proofcompute.prover.node import Answer, Node
     from proofcompute.tokens import (
@@ -136,6 +129,8 @@ _HOME = {
         "Receipt",
         "Request",
         "Terms",
+    ),
+    "protocol.promises": (
         "check_terms",
         "require_within",
     ),

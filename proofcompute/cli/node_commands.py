@@ -102,6 +102,7 @@ def run(
         raise InputError("give either a request file or --prompt")
     check_outputs(outputs)
     from proofcompute.commitments.signing import NodeIdentity
+    from proofcompute.protocol.requests import inputs_of
     from proofcompute.prover import RunDirectory
     from proofcompute.prover.node import Node
 
@@ -125,7 +126,7 @@ def run(
         asked = build(loaded, what or "", system, raw, date, may_omit, options)
     if asked.node not in (b"", signer.public):
         raise InputError(f"the request is for node {asked.node.hex()}; give its key pair with --identity")
-    asked.check(loaded.program, loaded.model_id)  # before the directory is touched
+    inputs_of(asked, loaded.program, loaded.model_id)  # before the directory is touched
     # the directory keeps the trace, not the node
     node = Node(loaded, signer, device=kernels(device), retention=retention, terms=promised, trace_bytes=0)
     try:

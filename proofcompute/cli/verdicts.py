@@ -166,8 +166,10 @@ class Verifier:
         return self._checked(found, asked, data)
 
     def _request(self, path: Path) -> Request:
+        from proofcompute.protocol.requests import inputs_of
+
         asked, card = read_request(path), self.holds.card
-        asked.check(card.program, card.model_id)
+        inputs_of(asked, card.program, card.model_id)
         if asked.text and not self.tokens_only:
             try:
                 from proofcompute.tokens import check_text

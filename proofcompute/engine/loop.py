@@ -25,7 +25,9 @@ from proofcompute.program.interpreter import run
 from proofcompute.program.placement import Placement
 from proofcompute.program.source import ComputeProducts, Products, Source
 from proofcompute.program.types import Span
-from proofcompute.protocol.messages import Generation, Request, require_addressed
+from proofcompute.protocol.messages import Generation, Request
+from proofcompute.protocol.receipts import require_addressed
+from proofcompute.protocol.requests import inputs_of
 from proofcompute.protocol.statement import draws
 from proofcompute.protocol.stop import stop_reason
 from proofcompute.protocol.trace import Trace
@@ -85,7 +87,7 @@ class Engine:
         """
         require_addressed(request, self.node)
         program, generation = self.model.program, request.generation
-        inputs = request.check(program, self.model.model_id)
+        inputs = inputs_of(request, program, self.model.model_id)
         most = generation.max_tokens if generation else 0
         if len(answer) > most:
             raise MismatchError("more tokens were kept of the interrupted run than its request allows")

@@ -13,6 +13,7 @@ from proofcompute.arrays import U64, Array
 from proofcompute.errors import ExecutionError, InputError
 from proofcompute.program.types import Span
 from proofcompute.protocol.messages import Request
+from proofcompute.protocol.requests import statement_of
 from proofcompute.protocol.statement import Statement
 from proofcompute.protocol.trace import Trace
 
@@ -67,7 +68,7 @@ class Session:
             outputs: dict[str, Array] = {program.outputs[0]: np.array(self.answer, np.int32)}
         else:
             outputs = {name: self.trace.memory.host(rows) for name, rows in self.outputs.items()}
-        return self.request.statement(program, self.inputs, outputs)
+        return statement_of(self.request, program, self.inputs, outputs)
 
 
 class SessionRows:

@@ -22,14 +22,9 @@ from proofcompute.jobs.commitment import MatrixId
 from proofcompute.jobs.messages import MAX_PART, MAX_RANGES, ProductChallenge, ProductReceipt, ProductRequest
 from proofcompute.limits import MAX_CELL_ROWS
 from proofcompute.protocol.cells import distinct
-from proofcompute.protocol.messages.signed import (
-    check_numerics,
-    check_request,
-    check_signer,
-    decoded,
-    one_signer,
-)
-from proofcompute.protocol.messages.terms import Terms, check_pair, check_promise
+from proofcompute.protocol.messages.terms import Terms
+from proofcompute.protocol.promises import check_pair, check_promise
+from proofcompute.protocol.receipts import check_numerics, check_request, check_signer, decoded, one_signer
 
 __all__ = ["NOT_RECEIVED", "ProductClaim", "Received", "check_product_receipt"]
 
@@ -117,7 +112,7 @@ def check_product_receipt(
             or NOT_RECEIVED.
         node: public key that must have signed; None: the one in the request, or any if it names none.
         terms: those under which the node must have signed, checked before
-            (:func:`proofcompute.protocol.messages.terms.check_terms`); None: any.
+            (:func:`proofcompute.protocol.promises.check_terms`); None: any.
         retention: the least time, in seconds, for which the node must answer challenges.
         device: backend.
 

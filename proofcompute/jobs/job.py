@@ -21,8 +21,9 @@ from proofcompute.jobs.commitment import MatrixId, matrix_tree, named_tree
 from proofcompute.jobs.exact import multiply
 from proofcompute.jobs.messages import ProductReceipt, ProductRequest
 from proofcompute.jobs.proof import ProductProof
-from proofcompute.protocol.messages.signed import require_addressed
-from proofcompute.protocol.messages.terms import Terms, retention_of
+from proofcompute.protocol.messages.terms import Terms
+from proofcompute.protocol.promises import retention_of
+from proofcompute.protocol.receipts import require_addressed
 
 __all__ = ["matmul", "product_request", "prove_product"]
 

@@ -10,9 +10,9 @@ from proofcompute.freivalds.product import product_sets
 from proofcompute.limits import MAX_CELL_OPENING, MAX_OPENING_PART
 from proofcompute.program.program import Program
 from proofcompute.program.types import Rows
-from proofcompute.protocol.messages.opening import Part
 from proofcompute.protocol.needs import GroupRows, Needs, TableRows
 from proofcompute.protocol.pieces import cut
+from proofcompute.protocol.shapes import part_shape
 
 __all__ = ["CellBytes", "most_bytes", "require_openable", "row_bytes"]
 
@@ -56,7 +56,7 @@ def most_bytes(
         ),
         plan.sites,
     )
-    part = Part.largest(program, need, end, rows, tables=tables, hints=hints)
+    part = part_shape(program, need, end, rows, tables=tables, hints=hints).largest
     cuts = [cut(program, g) for g in need.groups]
     ahead = sum(c.ahead * c.step * program.group_bytes(c.here.group) for c in cuts)
     return CellBytes(ahead, part + _PROOF * len(cuts))

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import BinaryIO, TypeVar, cast
 
 from proofcompute.errors import InputError, VerificationError
-from proofcompute.protocol.messages.terms import require_within
+from proofcompute.protocol.promises import require_within
 
 __all__ = ["arriving", "received"]
 

@@ -8,7 +8,9 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Session
 from proofcompute.models.model import Model
-from proofcompute.protocol.messages import Receipt, Terms, require_addressed, retention_of
+from proofcompute.protocol.messages import Receipt, Terms
+from proofcompute.protocol.promises import retention_of
+from proofcompute.protocol.receipts import require_addressed
 from proofcompute.protocol.trace import trace_root
 
 __all__ = ["make_receipt"]

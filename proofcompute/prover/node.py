@@ -27,7 +27,8 @@ from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
 from proofcompute.protocol.answer import answer_text
 from proofcompute.protocol.frames import require_signer
-from proofcompute.protocol.messages import Challenge, Receipt, Request, Terms, retention_of
+from proofcompute.protocol.messages import Challenge, Receipt, Request, Terms
+from proofcompute.protocol.promises import retention_of
 from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
 
 __all__ = ["Answer", "Node"]

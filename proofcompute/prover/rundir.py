@@ -36,6 +36,7 @@ from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.limits import KIB, MAX_RECEIPT, MAX_REQUEST, MAX_ROWS
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Receipt, Request
+from proofcompute.protocol.requests import inputs_of, statement_of
 from proofcompute.protocol.statement import rows_from_bytes
 from proofcompute.prover.opening import StoredTrace
 
@@ -219,7 +220,7 @@ class RunDirectory:
         the trace is not what the receipt commits to.
         """
         request, receipt, program = self.request(), self.receipt(), model.program
-        inputs = request.check(program, model.model_id)
+        inputs = inputs_of(request, program, model.model_id)
         if (receipt.request_digest, receipt.suite) != (request.digest, request.suite):
             raise FormatError(f"{self.path}: the receipt is not that of the request beside it")
         if tuple(n for n, _ in receipt.outputs) != program.outputs:
@@ -228,7 +229,7 @@ class RunDirectory:
             name: rows_from_bytes(program.specs[name], data, f"output {name}")
             for name, data in receipt.outputs
         }
-        statement = request.statement(program, inputs, outputs)
+        statement = statement_of(request, program, inputs, outputs)
         if receipt.rows != statement.rows:
             raise FormatError(f"{self.receipt_path} states {receipt.rows} rows for {statement.rows}")
         widths = [program.group_bytes(g) for g in range(len(program.committed))]

@@ -27,6 +27,7 @@ from proofcompute.program.source import ComputeProducts, Source
 from proofcompute.program.types import Node as Step
 from proofcompute.program.types import Span
 from proofcompute.protocol.messages import Generation, Receipt, Request
+from proofcompute.protocol.requests import inputs_of
 from proofcompute.protocol.statement import draws
 from proofcompute.protocol.stop import stop_reason
 from proofcompute.protocol.trace import Trace
@@ -147,7 +148,7 @@ def _claim(node: Node, request: Request, session: Session) -> Receipt:
     program = node.model.program
     trace = Trace(program, 0)
     trace.arrays = session.trace.arrays
-    inputs = request.check(program, node.model.model_id)
+    inputs = inputs_of(request, program, node.model.model_id)
     prompt = next(iter(inputs.values())).shape[0]
     reason = stop_reason(_generation(request), session.answer, node.card.vocabulary)
     return node.commit(Session(0, request, inputs, prompt, trace, session.answer, reason=reason))

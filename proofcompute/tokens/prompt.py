@@ -27,6 +27,7 @@ from proofcompute.limits import MAX_TEXT
 from proofcompute.models.card import HasCard, ModelCard
 from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.protocol.messages import Generation, Request
+from proofcompute.protocol.requests import inputs_of
 from proofcompute.templates.process import TemplateLimitError
 from proofcompute.tokens.segments import Segment
 from proofcompute.tokens.template import ChatTemplate, Message
@@ -187,7 +188,7 @@ class Prompter:
             suite=options.get("suite", "sha256"),
             choice=options.get("choice", 0),
         )
-        request.check(program, card.model_id)
+        inputs_of(request, program, card.model_id)
         return request
 
 

@@ -20,8 +20,9 @@ from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge, Request, check_terms, require_within
-from proofcompute.protocol.messages.signed import one_signer
+from proofcompute.protocol.messages import Challenge, Request
+from proofcompute.protocol.promises import check_terms, require_within
+from proofcompute.protocol.receipts import one_signer
 from proofcompute.protocol.received import arriving
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.claim import check_receipt, naming

@@ -20,9 +20,10 @@ from proofcompute.program.source import Source
 from proofcompute.program.types import Span
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.frames import Frames
-from proofcompute.protocol.messages import Challenge, OpeningHead, Part
+from proofcompute.protocol.messages import Challenge, OpeningHead, Part, PartShape
 from proofcompute.protocol.needs import GroupRows, Needs, needs
 from proofcompute.protocol.pieces import cut
+from proofcompute.protocol.shapes import part_shape
 from proofcompute.protocol.trace import group_seal, trace_root
 from proofcompute.verifier.holders import Holder
 from proofcompute.verifier.longrows import LongRows
@@ -55,6 +56,7 @@ class Opened:
 
     cell: Cell
     need: Needs
+    shape: PartShape
     ahead: Mapping[int, LongRows]
     """Rows that came in frames of their own, by group; the part has the rest of them."""
     frame: memoryview | VerificationError | None
@@ -67,15 +69,15 @@ def opened_cells(claim: Claim, challenge: Challenge, frames: Frames, kernels: Ke
     for cell in challenge.cells:
         need = needs(claim.statement, cell)
         program, size, rows = claim.statement.program, claim.statement.rows, cell.b - cell.a
-        largest = Part.largest(program, need, size, rows, tables=tables, hints=hints)
+        shape = part_shape(program, need, size, rows, tables=tables, hints=hints)
         frame: memoryview | VerificationError | None
         ahead: dict[int, LongRows] = {}
         try:
             whole = all(_ahead(claim, g, ahead, frames, kernels) for g in need.groups)
-            frame = frames.part(largest) if whole else None
+            frame = frames.part(shape.largest) if whole else None
         except VerificationError as e:
             frame = e
-        yield Opened(cell, need, ahead, frame)
+        yield Opened(cell, need, shape, ahead, frame)
         if isinstance(frame, VerificationError):
             return
 
@@ -101,17 +103,15 @@ def _ahead(
     return True
 
 
-def _part(claim: Claim, challenge: Challenge, opened: Opened) -> Part:
+def _part(opened: Opened) -> Part:
     """Step 1 of one cell's part: exactly what is needed, in canonical form."""
     frame, cell = opened.frame, opened.cell
     if frame is None:
         raise VerificationError(10, "the opening lacks this cell", cell=cell)
     if isinstance(frame, VerificationError):
         raise frame
-    program, size = claim.statement.program, claim.statement.rows
-    tables, hints = challenge.tables, challenge.hints
     try:
-        return Part.decode(frame, program, opened.need, size, tables=tables, hints=hints)
+        return Part.decode(frame, opened.shape)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e), cell=cell) from e
 
@@ -119,7 +119,6 @@ def _part(claim: Claim, challenge: Challenge, opened: Opened) -> Part:
 def check_cell(
     holder: Holder,
     claim: Claim,
-    challenge: Challenge,
     roots: tuple[bytes, ...],
     kernels: Kernels,
     opened: Opened,
@@ -128,7 +127,7 @@ def check_cell(
 
     DeviceError if this backend has no room for a cell of this size: that says nothing about the node.
     """
-    part = _part(claim, challenge, opened)
+    part = _part(opened)
     program, suite, cell, need = holder.card.program, claim.receipt.suite, opened.cell, opened.need
     try:
         rows = open_groups(  # 7

@@ -9,15 +9,10 @@ from proofcompute.errors import InputError, VerificationError, about
 from proofcompute.errors.arguments import given
 from proofcompute.models.card import HasCard, ModelCard
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge, Receipt, Request, Terms, check_promise
-from proofcompute.protocol.messages.signed import (
-    check_numerics,
-    check_request,
-    check_signer,
-    decoded,
-    one_signer,
-)
-from proofcompute.protocol.messages.terms import check_pair
+from proofcompute.protocol.messages import Challenge, Receipt, Request, Terms
+from proofcompute.protocol.promises import check_pair, check_promise
+from proofcompute.protocol.receipts import check_numerics, check_request, check_signer, decoded, one_signer
+from proofcompute.protocol.requests import inputs_of, statement_of
 from proofcompute.protocol.statement import Statement, rows_from_bytes
 from proofcompute.protocol.stop import check_answer
 
@@ -57,7 +52,7 @@ def check_receipt(
         receipt: the node's receipt, encoded.
         node: public key that must have signed; None: the one in the request, or any if it names none.
         terms: those under which the node must have signed, once they passed
-            :func:`proofcompute.protocol.messages.check_terms`; None: any.
+            :func:`proofcompute.protocol.promises.check_terms`; None: any.
         retention: the least time, in seconds, for which the node must answer challenges.
 
     Returns:
@@ -68,7 +63,7 @@ def check_receipt(
         VerificationError: the receipt fails one of the five steps.
     """
     card = model.card
-    inputs = request.check(card.program, card.model_id)
+    inputs = inputs_of(request, card.program, card.model_id)
     signer = one_signer(node, request.node)
     if type(receipt) is not bytes:
         raise InputError("a receipt is given as the bytes that the node sent")
@@ -110,7 +105,7 @@ def _check_outputs(
     reason = "complete"
     try:
         outputs = {n: rows_from_bytes(program.specs[n], data, f"output {n}") for n, data in receipt.outputs}
-        statement = request.statement(program, inputs, outputs)
+        statement = statement_of(request, program, inputs, outputs)
         if request.generation is not None:
             answer = [int(t) for t in outputs[program.outputs[0]]]
             reason = check_answer(request.generation, answer, card.vocabulary)

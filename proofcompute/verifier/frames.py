@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge, OpeningHead, Part
+from proofcompute.protocol.messages import Challenge, OpeningHead
 from proofcompute.protocol.needs import needs
 from proofcompute.protocol.pieces import cut
+from proofcompute.protocol.shapes import part_shape
 
 __all__ = ["frame_limits", "frames_between"]
 
@@ -22,7 +23,8 @@ def frames_between(claim: Claim, challenge: Challenge) -> Iterator[tuple[str, in
             for _ in range(long.ahead):
                 yield "rows", long.step * program.group_bytes(g.group)
         tables, hints = challenge.tables, challenge.hints
-        yield "part", Part.largest(program, need, size, cell.b - cell.a, tables=tables, hints=hints)
+        shape = part_shape(program, need, size, cell.b - cell.a, tables=tables, hints=hints)
+        yield "part", shape.largest
 
 
 def frame_limits(claim: Claim, challenge: Challenge) -> list[int]:

@@ -187,7 +187,7 @@ def _check_opening(
     frames = Frames(opening, kernels.lead(), watched=watched)
     try:
         roots = check_head(claim, challenge, frames)
-        check = partial(check_cell, holder, claim, challenge, roots, kernels)
+        check = partial(check_cell, holder, claim, roots, kernels)
         opened = opened_cells(claim, challenge, frames, kernels)
         checked: list[Cell] = []
         for cell in kernels.each(check, opened) if beside else map(check, opened):

@@ -43,10 +43,12 @@ from proofcompute.protocol.messages import (
     Terms,
     frame_digest,
     frames_digest,
-    require_within,
 )
 from proofcompute.protocol.needs import needs
 from proofcompute.protocol.pieces import cut
+from proofcompute.protocol.promises import require_within
+from proofcompute.protocol.requests import inputs_of
+from proofcompute.protocol.shapes import part_shape
 from proofcompute.protocol.statement import Statement, draws
 from proofcompute.protocol.stop import stop_reason
 from proofcompute.protocol.trace import Trace, group_seal, join_rows, trace_root
@@ -225,7 +227,7 @@ def forge(
     generation = asked.generation
     assert generation is not None
     vocabulary = Vocabulary.decode(claims.card.tokenizer)
-    inputs = asked.check(claims.program, claims.model_id)
+    inputs = inputs_of(asked, claims.program, claims.model_id)
     given = [int(t) for t in (inputs["tokens"] if prompt is None else prompt)]
     program = runs.program
     trace = Trace(program, claims.program.context)
@@ -257,7 +259,7 @@ def commit(
 ) -> Forgery:
     """Commit a trace and sign a receipt for it, whatever it holds."""
     program = claims.program
-    inputs = asked.check(program, claims.model_id)
+    inputs = inputs_of(asked, program, claims.model_id)
     prompt = inputs["tokens"]
     rows = len(prompt) + len(answer) - 1
     tokens = np.concatenate([prompt, np.array(answer[:-1], np.int32)])
@@ -309,11 +311,14 @@ class Opening:
             parts.append(
                 Part.decode(
                     frame(stream),
-                    program,
-                    need,
-                    statement.rows,
-                    tables=challenge.tables,
-                    hints=challenge.hints,
+                    part_shape(
+                        program,
+                        need,
+                        statement.rows,
+                        cell.b - cell.a,
+                        tables=challenge.tables,
+                        hints=challenge.hints,
+                    ),
                 )
             )
         end = OpeningEnd.decode(frame(stream))

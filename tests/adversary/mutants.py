@@ -170,7 +170,7 @@ def token_edited() -> Case:
 V, C, S, P = "verifier.verify", "verifier.claim", "verifier.sources", "verifier.public"
 L, F = "verifier.cells", "protocol.frames"
 O, E = "protocol.messages.opening", "protocol.messages.closing"  # noqa: E741
-M, T = "protocol.messages.signed", "protocol.messages.terms"
+M, T, R = "protocol.receipts", "protocol.promises", "protocol.requests"
 
 
 def never(module: str, condition: str) -> Edit:
@@ -182,10 +182,10 @@ SHORTEST_HEAD = Edit("encoding.wire", "if argument < _SMALLEST[announced]:", "if
 SHORTEST_FRAME = Edit("encoding.wire", "if size < least:", "if size < 0:")
 CANONICAL_RECEIPT = never(M, "message.encode() != data")
 ANY_SCHEME = Edit("commitments.signing", "if name not in _SCHEMES:", "if (name := ED25519) is None:")
-PART_SIZE = Edit(L, "frames.part(largest)", "frames.part(1 << 28)")
+PART_SIZE = Edit(L, "frames.part(shape.largest)", "frames.part(1 << 28)")
 PROOF_LENGTH = Edit(
     O,
-    'reader.digests(proof_length(size, a, b), "Merkle proof")',
+    'reader.digests(group.proof, "Merkle proof")',
     'tuple(bytes(reader.view("", 32)) for _ in range(reader.array_of_some(64, "")))',
 )
 PROOF_CUT = Edit(
@@ -204,8 +204,8 @@ SKIP_MISSING = (
     Edit(L, 'raise VerificationError(10, "the opening lacks this cell", cell=cell)', "return None"),
     Edit(
         L,
-        "part = _part(claim, challenge, opened)",
-        "if (part := _part(claim, challenge, opened)) is None: return opened.cell",
+        "part = _part(opened)",
+        "if (part := _part(opened)) is None: return opened.cell",
     ),
 )
 CLOSED = Edit(
@@ -219,8 +219,8 @@ VERIFY = "verifier/verify:"
 CELLS = "verifier/cells:"
 FRAMES = "protocol/frames:"
 CLAIM = "verifier/claim:"
-SIGNED = "protocol/messages/signed:"
-TERMS = "protocol/messages/terms:"
+RECEIPTS = "protocol/receipts:"
+PROMISES = "protocol/promises:"
 SOURCES = "verifier/sources:"
 PUBLIC = "verifier/public:"
 OPENING = "protocol/hints:check_hint: "

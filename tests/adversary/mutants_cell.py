@@ -27,7 +27,6 @@ from adversary.mutants import (
     F,
     L,
     Mutant,
-    O,
     P,
     S,
     V,
@@ -249,7 +248,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
         hint_left_out,
         setup=(
-            Edit(O, "most = _most_sets(need.plan) if", "most = _most_sets(need.plan)[:-1] if"),
+            Edit("protocol.shapes", "_most_sets(need.plan) if hints", "_most_sets(need.plan)[:-1] if hints"),
             COUNT_PRODUCTS,
         ),
     ),

@@ -12,20 +12,21 @@ from adversary.mutants import (
     HINT_LENGTH,
     OUTPUTS,
     PART_SIZE,
+    PROMISES,
     PROOF_CUT,
     PROOF_LENGTH,
     RANGE_LENGTH,
+    RECEIPTS,
     SHORTEST_FRAME,
     SHORTEST_HEAD,
-    SIGNED,
     STATEMENT,
     STOP,
-    TERMS,
     C,
     L,
     M,
     Mutant,
     O,
+    R,
     T,
     named,
     never,
@@ -39,18 +40,18 @@ ANOTHER_REQUEST = (
 CLAIM_MUTANTS: dict[str, Mutant] = {
     # step 1
     "receipt in another encoding": Mutant(
-        (SIGNED + "decoded: 1: str(e)",),
+        (RECEIPTS + "decoded: 1: str(e)",),
         (SHORTEST_HEAD, CANONICAL_RECEIPT),
         named("receipt in a longer encoding"),
     ),
     "receipt that decodes, but not to what was sent": Mutant(
-        (SIGNED + "decoded: 1: str(e)",),
+        (RECEIPTS + "decoded: 1: str(e)",),
         (CANONICAL_RECEIPT,),
         named("receipt in a longer encoding"),
         setup=(SHORTEST_HEAD,),
     ),
     "receipt of another version": Mutant(
-        (SIGNED + "decoded: 1: str(e)",),
+        (RECEIPTS + "decoded: 1: str(e)",),
         (never("encoding.wire", "found != version"), CANONICAL_RECEIPT),
         named("receipt of another version"),
     ),
@@ -71,7 +72,7 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "rows of another width": Mutant(
         (CELLS + "_part: 1: str(e)",),
-        (Edit(O, '"rows", program.group_bytes(g.group) * (here.b - here.a)', '"rows"'),),
+        (Edit(O, '"rows", group.size', '"rows"'),),
         named("rows with more bytes than they have"),
     ),
     "part larger than needed": Mutant(
@@ -82,22 +83,22 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     # step 2
     "node": Mutant(
-        (SIGNED + "check_named: 2: signed by another node",),
+        (RECEIPTS + "check_named: 2: signed by another node",),
         (Edit(C, "one_signer(node, request.node", "one_signer(node, None"),),
         named("signed by another node than the request names"),
     ),
     "node that the verifier expects": Mutant(
-        (SIGNED + "check_named: 2: signed by another node",),
+        (RECEIPTS + "check_named: 2: signed by another node",),
         (Edit(C, "one_signer(node, request.node", "one_signer(None, request.node"),),
         named("signed by another node than the verifier expects"),
     ),
     "node of the terms": Mutant(
-        (SIGNED + "check_named: 2: signed by another node",),
+        (RECEIPTS + "check_named: 2: signed by another node",),
         (Edit(C, "signer = check_pair(terms, signer)", "pass"),),
         named("signed by another node than the terms"),
     ),
     "signature": Mutant(
-        (SIGNED + "check_signer: 2: the node's signature does not hold",),
+        (RECEIPTS + "check_signer: 2: the node's signature does not hold",),
         (never(M, "not signature_holds(message.node, message.signed_digest, message.signature)"),),
         named("signature of another receipt"),
     ),
@@ -113,18 +114,18 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         named("a card of another model"),
     ),
     "version of the arithmetic": Mutant(
-        (SIGNED + "check_numerics: 3: another version of the arithmetic, which cannot be checked",),
+        (RECEIPTS + "check_numerics: 3: another version of the arithmetic, which cannot be checked",),
         (never(M, "numerics != NUMERICS"),),
         named("another version of the arithmetic"),
     ),
     # step 4
     "hash suite": Mutant(
-        (SIGNED + "check_request: 4: another hash suite",),
+        (RECEIPTS + "check_request: 4: another hash suite",),
         (never(M, "receipt.suite != request.suite"),),
         named("another hash suite"),
     ),
     "request digest": Mutant(
-        (SIGNED + ANOTHER_REQUEST,),
+        (RECEIPTS + ANOTHER_REQUEST,),
         (never(M, "receipt.request_digest != request.digest"),),
         named("replayed receipt"),
     ),
@@ -160,7 +161,7 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         (OUTPUTS + "str(e)",),
         (
             Edit(
-                "protocol.messages.request",
+                R,
                 "if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < size):",
                 "if False:",
             ),
@@ -175,7 +176,7 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
     ),
     "tokens that have a logit": Mutant(
         (OUTPUTS + "str(e)",),
-        (Edit("protocol.messages.request", "size = program.index_limits.get(name)", "size = 300"),),
+        (Edit(R, "size = program.index_limits.get(name)", "size = 300"),),
         named("token without a logit"),
     ),
     "end tokens that are ignored": Mutant(
@@ -184,30 +185,30 @@ CLAIM_MUTANTS: dict[str, Mutant] = {
         named("ended at an end token that is to be ignored"),
     ),
     "terms": Mutant(
-        (TERMS + "check_promise: 5: under other terms",),
+        (PROMISES + "check_promise: 5: under other terms",),
         (never(T, "receipt.terms_digest != terms.digest"),),
         named("under other terms"),
     ),
     "retention of the terms": Mutant(
-        (SIGNED + "Signed.require_retention: 5: the trace is kept too short a time",),
-        (Edit(T, "receipt.require_retention(terms.retention)", "pass"),),
+        (PROMISES + "require_retention: 5: the trace is kept too short a time",),
+        (Edit(T, "require_retention(receipt, terms.retention)", "pass"),),
         named("kept for less than its terms say"),
     ),
     "retention that is wanted": Mutant(
-        (SIGNED + "Signed.require_retention: 5: the trace is kept too short a time",),
-        (never(M, "self.retention < seconds"),),
+        (PROMISES + "require_retention: 5: the trace is kept too short a time",),
+        (never(T, "receipt.retention < seconds"),),
         named("kept for less than is wanted"),
     ),
     "deadline": Mutant(
-        (TERMS + "require_within: 10: no valid opening by the deadline",),
+        (PROMISES + "require_within: 10: no valid opening by the deadline",),
         (never(T, "waited > seconds"),),
         named("opened after the deadline of the terms"),
     ),
     "signature scheme": Mutant(
-        (SIGNED + "decoded: 1: str(e)",), (ANY_SCHEME,), named("a signature scheme that nobody knows")
+        (RECEIPTS + "decoded: 1: str(e)",), (ANY_SCHEME,), named("a signature scheme that nobody knows")
     ),
     "reserved signature scheme": Mutant(
-        (SIGNED + "decoded: 1: str(e)",),
+        (RECEIPTS + "decoded: 1: str(e)",),
         (never("commitments.signing", "name in _RESERVED"),),
         named("a signature scheme that is reserved"),
         setup=(ANY_SCHEME,),

@@ -77,8 +77,8 @@ RAISED = {
     "protocol/frames.py": {"VerificationError"},
     "protocol/hints.py": {"FormatError"},
     "protocol/messages/opening.py": {"FormatError"},
-    "protocol/messages/signed.py": {"VerificationError"},
-    "protocol/messages/terms.py": {"VerificationError"},
+    "protocol/promises.py": {"VerificationError"},
+    "protocol/receipts.py": {"VerificationError"},
     "protocol/stop.py": {"FormatError"},
     "protocol/statement.py": {"FormatError", "LimitError"},
 }

@@ -12,8 +12,8 @@ from adversary.forger import ROWS, Case, case, forge, honest, key, model, reques
 from adversary.openings import CELLS, OPENINGS
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell, InputError
-from proofcompute.protocol.messages import Part
 from proofcompute.protocol.needs import needs
+from proofcompute.protocol.shapes import part_shape
 
 
 @pytest.mark.parametrize("name", OPENINGS)
@@ -52,7 +52,7 @@ def test_a_part_is_never_larger_than_what_is_needed() -> None:
         opening = forgery.open(challenge)
         for cell, part in zip(challenge.cells, opening.parts, strict=True):
             need = needs(forgery.statement, cell)
-            largest = Part.largest(
+            shape = part_shape(
                 m.program,
                 need,
                 ROWS,
@@ -60,7 +60,7 @@ def test_a_part_is_never_larger_than_what_is_needed() -> None:
                 tables=challenge.tables,
                 hints=challenge.hints,
             )
-            assert len(part.encode()) <= largest <= 3 * len(part.encode()) + 1000
+            assert len(part.encode()) <= shape.largest <= 3 * len(part.encode()) + 1000
 
 
 def test_a_reader_that_gives_single_bytes_changes_nothing() -> None:

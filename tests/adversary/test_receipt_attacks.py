@@ -19,6 +19,7 @@ from proofcompute.protocol import cells as cells_module
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge, Generation, Receipt
+from proofcompute.protocol.promises import require_retention
 from proofcompute.protocol.stop import check_answer, stop_reason
 from proofcompute.verifier import check_receipt
 
@@ -74,9 +75,9 @@ def test_a_trace_that_is_not_kept_is_refused_before_cells_are_drawn() -> None:
         forgery = honest().signed(retention=seconds)
         assert case(forgery, Cell(BLOCK_0, 3, 5)).verify().cells == 2  # nothing else is wrong with it
         with pytest.raises(VerificationError, match="too short a time") as caught:
-            forgery.receipt.require_retention(least)
+            require_retention(forgery.receipt, least)
         assert (caught.value.step, caught.value.expected, caught.value.found) == (5, least, seconds)
-        forgery.receipt.require_retention(seconds)
+        require_retention(forgery.receipt, seconds)
 
 
 def test_bytes_of_a_node_key_that_is_no_point_are_no_signature() -> None:

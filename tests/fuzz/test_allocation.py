@@ -22,6 +22,7 @@ from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.program.operations import decode_program
 from proofcompute.protocol.messages import Challenge, OpeningEnd, OpeningHead, Part, Receipt, Request
 from proofcompute.protocol.needs import needs
+from proofcompute.protocol.shapes import part_shape
 from proofcompute.verifier import Key
 
 
@@ -31,8 +32,10 @@ def decode_head(data: bytes) -> OpeningHead:
 
 def decode_part(data: bytes) -> Part:
     statement = honest.run().stored.statement
-    need = needs(statement, honest.challenge().cells[2])
-    return Part.decode(data, statement.program, need, statement.rows, tables=True, hints=True)
+    cell = honest.challenge().cells[2]
+    need = needs(statement, cell)
+    shape = part_shape(statement.program, need, statement.rows, cell.b - cell.a, tables=True, hints=True)
+    return Part.decode(data, shape)
 
 
 DECODERS: dict[str, tuple[Callable[[], Sequence[bytes]], Callable[[bytes], object]]] = {

@@ -25,7 +25,8 @@ from proofcompute.encoding import wire
 from proofcompute.errors import InputError, ProofcomputeError, VerificationError
 from proofcompute.limits import MAX_RECEIPT
 from proofcompute.protocol.cells import draw_cells, public_challenge
-from proofcompute.protocol.messages import Challenge, OpeningEnd, Receipt, Request, check_terms
+from proofcompute.protocol.messages import Challenge, OpeningEnd, Receipt, Request
+from proofcompute.protocol.promises import check_terms
 from proofcompute.protocol.trace import group_seal, trace_root
 from proofcompute.prover import StoredTrace
 from proofcompute.verifier import Key, Verified, check_receipt, verify, verify_public

@@ -27,6 +27,7 @@ from proofcompute.protocol.messages import Challenge, OpeningHead, Receipt
 from proofcompute.protocol.needs import GroupRows
 from proofcompute.protocol.openable import most_bytes
 from proofcompute.protocol.pieces import PIECE, cut
+from proofcompute.protocol.requests import inputs_of, statement_of
 from proofcompute.protocol.trace import Trace, group_seal, trace_root
 from proofcompute.prover.node import Node
 from proofcompute.verifier import keygen
@@ -91,8 +92,8 @@ def test_a_node_that_committed_to_anything_is_rejected_in_cells_far_out() -> Non
     m, rows, kernels = model(), 100_000, kernels_for("auto")
     auditor = Auditor(keygen(m, kernels), device=kernels)
     asked = synthetic.request(m, "x" * rows, max_tokens=1)
-    inputs = asked.check(m.program, m.model_id)
-    statement = asked.statement(m.program, inputs, {"next": np.array([65], np.int32)})
+    inputs = inputs_of(asked, m.program, m.model_id)
+    statement = statement_of(asked, m.program, inputs, {"next": np.array([65], np.int32)})
     roots = tuple(bytes([i]) * 32 for i, _ in enumerate(m.program.committed))
     seals = [group_seal(m.program, asked.suite, i, rows, root) for i, root in enumerate(roots)]
     receipt = Receipt(

@@ -27,7 +27,8 @@ from proofcompute.jobs import (
     prove_product,
     verify_rows,
 )
-from proofcompute.protocol.messages.terms import RETENTION, Terms, require_within
+from proofcompute.protocol.messages.terms import Terms
+from proofcompute.protocol.promises import RETENTION, require_within
 from workloads.jobs import DEVICE, NODE, OTHER, Job, audit, claim, factors, opened, run, step
 
 

@@ -194,26 +194,21 @@ def more() -> Attack:
 CLOSED = (
     "not signature_holds(receipt.node, end.signed_digest(receipt.digest, challenge_digest), end.signature)"
 )
-SIGNED = "not signature_holds(message.node, message.signed_digest, message.signature)"
+SIGNER = "not signature_holds(message.node, message.signed_digest, message.signature)"
 TERMS = Terms.of(NODE, base=1, rate=1, retention=1)
 CLAIM, VERIFYING = "jobs.claim", "jobs.verifying"
-SIGNED, TERMED = "protocol.messages.signed", "protocol.messages.terms"
+RECEIPTS, PROMISES = "protocol.receipts", "protocol.promises"
 MUTANTS = {
     "signature": Mutant(
         2,
-        (
-            never(
-                SIGNED,
-                "not signature_holds(message.node, message.signed_digest, message.signature)",
-            ),
-        ),
+        (never(RECEIPTS, SIGNER),),
         unsigned,
     ),
     "node addressed": Mutant(
-        2, (never(SIGNED, "wanted is not None and wanted != message.node"),), by_another
+        2, (never(RECEIPTS, "wanted is not None and wanted != message.node"),), by_another
     ),
-    "version of the arithmetic": Mutant(3, (never(SIGNED, "numerics != NUMERICS"),), signed(numerics=77)),
-    "request": Mutant(4, (never(SIGNED, "receipt.request_digest != request.digest"),), replayed),
+    "version of the arithmetic": Mutant(3, (never(RECEIPTS, "numerics != NUMERICS"),), signed(numerics=77)),
+    "request": Mutant(4, (never(RECEIPTS, "receipt.request_digest != request.digest"),), replayed),
     "shape of C": Mutant(
         5,
         (never(CLAIM, "shape != request.shape"),),
@@ -236,8 +231,8 @@ MUTANTS = {
     "that it is looked at": Mutant(
         5, (never(CLAIM, "c is not NOT_RECEIVED"),), sends(lambda j: np.zeros_like(j.proof.c))
     ),
-    "retention": Mutant(5, (never(SIGNED, "self.retention < seconds"),), kept(retention=11)),
-    "terms": Mutant(5, (never(TERMED, "receipt.terms_digest != terms.digest"),), kept(terms=TERMS)),
+    "retention": Mutant(5, (never(PROMISES, "receipt.retention < seconds"),), kept(retention=11)),
+    "terms": Mutant(5, (never(PROMISES, "receipt.terms_digest != terms.digest"),), kept(terms=TERMS)),
     "challenge's receipt": Mutant(
         6, (never("jobs.messages", "self.receipt_digest != receipt.digest"),), other_receipt
     ),

@@ -5,30 +5,28 @@ An opening is a sequence of frames (one CBOR byte string each), so that both sid
 with the sealed roots' Merkle roots; then for each cell, in the challenge's order, the rows that are too long
 for one frame (:mod:`.pieces`) and a part with all the rest; at last the node's signature over all of it
 (:mod:`.closing`). What frames hold, and in which order, follows from
-:func:`proofcompute.protocol.needs.needs`; they never say so themselves.
+:func:`proofcompute.protocol.needs.needs`; they never say so themselves. So a part is read against its
+:class:`PartShape`, which its reader works out beforehand (:func:`proofcompute.protocol.shapes.part_shape`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from proofcompute.commitments.merkle import proof_length
 from proofcompute.encoding import wire
 from proofcompute.encoding.reader import Reader
-from proofcompute.freivalds.product import product_sets
 from proofcompute.limits import MAX_OPENING_PART
-from proofcompute.program.program import Program
-from proofcompute.program.types import SegmentPlan, once_for_each
-from proofcompute.protocol.hints import widest
-from proofcompute.protocol.needs import Needs
-from proofcompute.protocol.pieces import cut
 
 __all__ = [
     "GroupOpening",
+    "GroupShape",
+    "HintShape",
     "OpeningHead",
     "Part",
+    "PartShape",
     "TableOpening",
+    "TableShape",
 ]
 
 Raw: TypeAlias = "bytes | memoryview"
@@ -65,6 +63,58 @@ class OpeningHead:
             wire.as_bytes(top[3], "challenge digest", 32),
             tuple(wire.as_bytes(r, "root", 32) for r in wire.as_list(top[4], "roots", n=groups)),
         )
+
+
+class GroupShape(NamedTuple):
+    """What a part holds of one committed group."""
+
+    size: int
+    """Bytes of the rows."""
+    proof: int
+    """Digests of their range proof."""
+
+
+class TableShape(NamedTuple):
+    """What a part holds of one weight table."""
+
+    size: int
+    """Bytes of each row."""
+    proofs: tuple[int, ...]
+    """For each row the digests of its Merkle proof."""
+
+
+class HintShape(NamedTuple):
+    """What a part may hold of one product: how many sets there are, and their widths, it says itself."""
+
+    sets: int
+    """Sets at most."""
+    size: int
+    """Bytes of a packed set at most."""
+
+
+class PartShape(NamedTuple):
+    """What a part holds, byte for byte, but for the sets of its hints; known before any of it is read."""
+
+    groups: tuple[GroupShape, ...]
+    tables: tuple[TableShape, ...]
+    hints: tuple[HintShape, ...]
+
+    @property
+    def largest(self) -> int:
+        """Bytes that no part of this shape exceeds."""
+        digests, data, items = 0, 0, 3
+        for group in self.groups:
+            digests += group.proof
+            data += group.size
+            items += 3
+        for table in self.tables:
+            digests += sum(table.proofs)
+            data += table.size * len(table.proofs)
+            items += 1 + 3 * len(table.proofs)
+        for hint in self.hints:
+            data += hint.sets * hint.size
+            items += 1 + hint.sets
+        return 9 + 9 * (items + digests) + 32 * digests + data  # a head takes at most 9 bytes
 
 
 @dataclass(frozen=True)
@@ -104,75 +154,34 @@ class Part:
         )
 
     @staticmethod
-    def largest(program: Program, need: Needs, size: int, rows: int, *, tables: bool, hints: bool) -> int:
-        """Bytes that no part of ``need`` exceeds, for a cell of ``rows`` rows in a trace of ``size``.
+    def decode(data: bytes | memoryview, shape: PartShape) -> Part:
+        """The part that ``data`` encodes, exactly of this shape; FormatError or LimitError otherwise.
 
-        Known before anything of the part is read.
-        """
-        digests, data, items = 0, 0, 3
-        for g in need.groups:
-            digests += proof_length(size, g.a, g.b)
-            here = cut(program, g).here
-            data += program.group_bytes(g.group) * (here.b - here.a)
-            items += 3
-        for t in need.tables if tables else ():
-            spec = program.weight[t.weight]
-            digests += sum(proof_length(spec.rows, i, i + 1) for i in t.ids)
-            data += spec.row_bytes * len(t.ids)
-            items += 1 + 3 * len(t.ids)
-        for sets, bits in _most_sets(need.plan) if hints else ():
-            data += sets * (2 + rows * bits // 8)
-            items += 1 + sets
-        return 9 + 9 * (items + digests) + 32 * digests + data  # a head takes at most 9 bytes
-
-    @staticmethod
-    def decode(
-        data: bytes | memoryview, program: Program, need: Needs, size: int, *, tables: bool, hints: bool
-    ) -> Part:
-        """The part that ``data`` encodes, exactly as ``need`` lists it; FormatError otherwise.
-
-        ``size`` is the number of rows of the trace; every length is fixed by what is needed before a row is
-        hashed, but for the sets of a hint (:func:`proofcompute.protocol.hints.check_hint`). Rows and sets are
-        views of ``data``.
+        Every length is fixed by the shape before a row is hashed, but for the sets of a hint, which
+        :func:`proofcompute.protocol.hints.check_hint` looks at. Rows and sets are views of ``data``.
         """
         reader = Reader(data, limit=MAX_OPENING_PART, what="opening part")
         reader.array(3, "opening part")
-        reader.array(len(need.groups), "opened groups")
+        reader.array(len(shape.groups), "opened groups")
         groups = []
-        for g in need.groups:
+        for group in shape.groups:
             reader.array(2, "opened group")
-            here = cut(program, g).here
-            rows = reader.view("rows", program.group_bytes(g.group) * (here.b - here.a))
-            groups.append(GroupOpening(rows, _proof(reader, size, g.a, g.b)))
-        wanted = need.tables if tables else ()
-        reader.array(len(wanted), "opened tables")
-        opened_tables = []
-        for t in wanted:
-            spec, opened = program.weight[t.weight], []
-            reader.array(len(t.ids), "table rows")
-            for i in t.ids:
+            rows = reader.view("rows", group.size)
+            groups.append(GroupOpening(rows, reader.digests(group.proof, "Merkle proof")))
+        reader.array(len(shape.tables), "opened tables")
+        tables = []
+        for table in shape.tables:
+            opened = []
+            reader.array(len(table.proofs), "table rows")
+            for proof in table.proofs:
                 reader.array(2, "table row")
-                row = reader.view("table row", spec.row_bytes)
-                opened.append(TableOpening(row, _proof(reader, spec.rows, i, i + 1)))
-            opened_tables.append(tuple(opened))
-        most = _most_sets(need.plan) if hints else ()
-        reader.array(len(most), "hints")
-        found = []
-        for sets, _ in most:
-            count = reader.array_of_some(sets, "hint")
-            found.append(tuple([reader.view("set of a hint") for _ in range(count)]))
+                row = reader.view("table row", table.size)
+                opened.append(TableOpening(row, reader.digests(proof, "Merkle proof")))
+            tables.append(tuple(opened))
+        reader.array(len(shape.hints), "hints")
+        hints = []
+        for hint in shape.hints:
+            count = reader.array_of_some(hint.sets, "hint")
+            hints.append(tuple([reader.view("set of a hint") for _ in range(count)]))
         reader.end()
-        return Part(tuple(groups), tuple(opened_tables), tuple(found))
-
-
-def _proof(reader: Reader, size: int, a: int, b: int) -> tuple[bytes, ...]:
-    return reader.digests(proof_length(size, a, b), "Merkle proof")
-
-
-@once_for_each
-def _most_sets(plan: SegmentPlan) -> tuple[tuple[int, int], ...]:
-    """For each product of a segment: the most sets of its hint, and the most bits of one set for a row."""
-    return tuple(
-        (len(product_sets(site.d, site.x_limbs, site.w_limbs)), widest(site.bound) * site.m)
-        for site in plan.sites
-    )
+        return Part(tuple(groups), tuple(tables), tuple(hints))

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-
 from proofcompute.arithmetic.sampling import Sampling, check_sampling
-from proofcompute.arrays import Array
 from proofcompute.commitments.hashing import Xof, message_digest
 from proofcompute.encoding import wire
-from proofcompute.errors import FormatError, InputError, LimitError, MismatchError
+from proofcompute.errors import FormatError, InputError, LimitError
 from proofcompute.errors.arguments import given
 from proofcompute.limits import MAX_CHOICES, MAX_NAME, MAX_REQUEST, MAX_ROWS, MAX_STOP, MAX_STOPS, MAX_TEXT
-from proofcompute.program.program import Program
 from proofcompute.protocol.messages.signed import decode_suite
-from proofcompute.protocol.statement import Statement, rows_from_bytes
 
 __all__ = ["Generation", "Request"]
 
@@ -167,71 +161,6 @@ class Request:
         """
         seed = self.generation.seed if self.generation else bytes(32)
         return Xof("choice", seed, self.choice.to_bytes(8, "little")).read(32) if self.choice else seed
-
-    def check(self, program: Program, model_id: bytes) -> dict[str, Array]:
-        """The input rows by name, once they fit the program.
-
-        Raises MismatchError for another model, InputError for anything that the program cannot run.
-        """
-        if self.model_id != model_id:
-            raise MismatchError(
-                f"the request is for model {self.model_id.hex()}, not {model_id.hex()}: "
-                "make one for this model"
-            )
-        if [n for n, _ in self.inputs] != [n for n, _ in program.inputs]:
-            raise InputError(f"the program's inputs are {', '.join(n for n, _ in program.inputs)}")
-        arrays = {
-            name: rows_from_bytes(spec, data, f"input {name}")
-            for (name, spec), (_, data) in zip(program.inputs, self.inputs, strict=True)
-        }
-        rows = {a.shape[0] for a in arrays.values()}
-        if rows == {0}:
-            raise InputError("the prompt is empty; give at least one token or row")
-        if len(rows) != 1:
-            raise InputError("the inputs have different numbers of rows")
-        (prompt,) = rows
-        if program.feedback != (self.generation is not None):
-            raise InputError("generation settings belong to language models, and only to them")
-        longest = prompt + (self.generation.max_tokens - 1 if self.generation else 0)
-        if longest > program.context:
-            raise InputError(
-                f"{prompt} prompt rows and the answer need {longest} rows, "
-                f"but the context holds {program.context}: "
-                "shorten the prompt or ask for fewer tokens"
-            )
-        _check_indices(program, arrays)
-        return arrays
-
-    def statement(
-        self, program: Program, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
-    ) -> Statement:
-        """Request and answer as one statement. ``inputs`` come from :meth:`check`.
-
-        Raises FormatError if an output row count is impossible.
-        """
-        prompt = next(iter(inputs.values())).shape[0]
-        full = dict(inputs)
-        rows = prompt
-        if program.feedback:
-            (name, _), answer = program.inputs[0], outputs[program.outputs[0]]
-            if answer.shape[0] < 1:
-                raise FormatError("the answer is empty")
-            rows = prompt + answer.shape[0] - 1
-            _check_indices(program, {name: answer})  # the last one too, though no row reads it
-            full[name] = np.concatenate([inputs[name], answer[:-1]])
-        elif any(o.shape[0] != prompt for o in outputs.values()):
-            raise FormatError("an output has another number of rows than the input")
-        g = self.generation or Generation(1)
-        return Statement(program, prompt, rows, full, outputs, g.sampling, self.draw_seed)
-
-
-def _check_indices(program: Program, arrays: Mapping[str, Array]) -> None:
-    for name, ids in arrays.items():
-        size = program.index_limits.get(name)
-        if size is None:
-            continue
-        if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < size):
-            raise InputError(f"{name} holds an index outside 0..{size - 1}")
 
 
 def _generation(value: wire.Value) -> Generation | None:

@@ -8,7 +8,6 @@ terms allow by a maximum of its own.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,29 +15,11 @@ from proofcompute.arithmetic.version import NUMERICS
 from proofcompute.commitments import hashing
 from proofcompute.commitments.signing import ED25519, NodeIdentity
 from proofcompute.encoding import wire
-from proofcompute.errors import InputError, VerificationError, about
+from proofcompute.errors import InputError
 from proofcompute.limits import MAX_TERMS
-from proofcompute.protocol.messages.signed import (
-    MAX_SECONDS,
-    Signed,
-    check_named,
-    check_numerics,
-    check_signer,
-    decode_numerics,
-    decode_signer,
-    decoded,
-    one_signer,
-)
+from proofcompute.protocol.messages.signed import MAX_SECONDS, decode_numerics, decode_signer
 
-__all__ = [
-    "RETENTION",
-    "Terms",
-    "check_pair",
-    "check_promise",
-    "check_terms",
-    "require_within",
-    "retention_of",
-]
+__all__ = ["Terms"]
 
 KIND = "proofcompute terms"
 VERSION = 1
@@ -48,8 +29,6 @@ MAX_BASE = 24 * 3600
 """The longest time, in seconds, that a node may claim for an opening besides its rows."""
 MAX_RATE = 2**32 - 1
 """The most rows per second that terms can state."""
-RETENTION = 7 * 24 * 3600
-"""Seconds for which a node answers challenges unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +87,7 @@ class Terms:
     def decode(data: bytes) -> Terms:
         """The terms that ``data`` encodes; FormatError, LimitError or UnsupportedError otherwise.
 
-        They are worth nothing until :func:`check_terms`.
+        They are worth nothing until :func:`proofcompute.protocol.promises.check_terms`.
         """
         top = wire.as_list(wire.decode(data, limit=MAX_TERMS, what="terms"), "terms", n=9)
         wire.check_head(top, KIND, VERSION)
@@ -131,73 +110,3 @@ class Terms:
         if rows < 0 or not most >= 0:
             raise InputError("a deadline is for no fewer than 0 rows, and its maximum for 0 seconds or more")
         return min(self.base + rows / self.rate, most)
-
-
-def retention_of(node: bytes, terms: Terms | None, seconds: int | None) -> int:
-    """The retention that the receipts of a node state: ``seconds`` or, if None, that of its terms, or a week.
-
-    InputError if the terms are another node's or promise longer, or it is no number that a receipt can state.
-    """
-    if terms is not None and terms.node != node:
-        raise InputError("the terms are another node's")
-    least = 0 if terms is None else terms.retention
-    found = (RETENTION if terms is None else least) if seconds is None else seconds
-    if type(found) is not int or not least <= found <= MAX_SECONDS:
-        promised = "" if terms is None else ", which begins with what the terms promise"
-        raise InputError(f"a retention of {found!r} seconds is outside {least}..{MAX_SECONDS}{promised}")
-    return found
-
-
-def require_within(waited: float, seconds: float) -> None:
-    """VerificationError (step 10) if ``waited`` seconds for an opening are more than ``seconds``.
-
-    InputError if the time waited is negative or none.
-    """
-    if not (math.isfinite(waited) and waited >= 0):
-        raise InputError(f"{waited} seconds are no time that was measured")
-    if waited > seconds:
-        raise VerificationError(
-            10, "no valid opening by the deadline", expected=f"{seconds:.3f} s", found=f"{waited:.3f} s"
-        )
-
-
-def check_terms(data: bytes, node: bytes | None = None) -> Terms:
-    """The terms that a node sent, once they hold.
-
-    VerificationError if they do not decode (step 1), are not signed by ``node`` (2; None: by
-    whoever they name), or name another version of the arithmetic (3); InputError if ``node`` is no key,
-    or ``data`` no bytes.
-    """
-    if type(data) is not bytes:
-        raise InputError(f"terms are given as the bytes that the node sent, not {type(data).__name__}")
-    terms = decoded(Terms.decode, data, "terms")
-    with about(node=terms.node):
-        check_signer(terms, one_signer(node))
-        check_numerics(terms.numerics)
-    return terms
-
-
-def check_pair(terms: Terms | None, signer: bytes | None) -> bytes | None:
-    """Step 2, in part: terms are those of the node that must sign; who that is, with what they say.
-
-    They came from a node, and a receipt of another one is not to be judged by them.
-    """
-    if terms is None:
-        return signer
-    check_named(terms, signer)
-    return terms.node
-
-
-def check_promise(receipt: Signed, terms: Terms | None, retention: int) -> None:
-    """Step 5, in part: a receipt is under the terms that the verifier holds, and kept for long enough.
-
-    ``terms`` have passed :func:`check_terms`; with None any will do. ``retention`` is what the verifier
-    wants, in seconds.
-    """
-    if terms is not None:
-        if receipt.terms_digest != terms.digest:
-            raise VerificationError(
-                5, "under other terms", expected=terms.digest.hex(), found=receipt.terms_digest.hex()
-            )
-        receipt.require_retention(terms.retention)
-    receipt.require_retention(retention)

@@ -1,0 +1,49 @@
+"""The shape of a part of an opening: how long everything in it is, from what its cell needs."""
+
+from __future__ import annotations
+
+from proofcompute.commitments.merkle import proof_length
+from proofcompute.freivalds.product import product_sets
+from proofcompute.program.program import Program
+from proofcompute.program.types import SegmentPlan, once_for_each
+from proofcompute.protocol.hints import widest
+from proofcompute.protocol.messages.opening import GroupShape, HintShape, PartShape, TableShape
+from proofcompute.protocol.needs import GroupRows, Needs, TableRows
+from proofcompute.protocol.pieces import cut
+
+__all__ = ["part_shape"]
+
+
+def part_shape(
+    program: Program, need: Needs, size: int, rows: int, *, tables: bool, hints: bool
+) -> PartShape:
+    """The shape of the part of ``need``, for a cell of ``rows`` rows in a trace of ``size``.
+
+    ``tables`` and ``hints`` are what the challenge asks for.
+    """
+    wanted, products = need.tables if tables else (), _most_sets(need.plan) if hints else ()
+    return PartShape(
+        tuple([_group(program, group, size) for group in need.groups]),
+        tuple([_table(program, table) for table in wanted]),
+        tuple([HintShape(sets, 2 + rows * bits // 8) for sets, bits in products]),
+    )
+
+
+def _group(program: Program, group: GroupRows, size: int) -> GroupShape:
+    here = cut(program, group).here
+    rows = program.group_bytes(group.group) * (here.b - here.a)
+    return GroupShape(rows, proof_length(size, group.a, group.b))
+
+
+def _table(program: Program, table: TableRows) -> TableShape:
+    spec = program.weight[table.weight]
+    return TableShape(spec.row_bytes, tuple([proof_length(spec.rows, i, i + 1) for i in table.ids]))
+
+
+@once_for_each
+def _most_sets(plan: SegmentPlan) -> tuple[tuple[int, int], ...]:
+    """For each product of a segment: the most sets of its hint, and the most bits of one set for a row."""
+    return tuple(
+        (len(product_sets(site.d, site.x_limbs, site.w_limbs)), widest(site.bound) * site.m)
+        for site in plan.sites
+    )
