@@ -3,8 +3,8 @@
 
 An opening is a sequence of frames (one CBOR byte string each), so that both sides stream it: first a head
 with the sealed roots' Merkle roots; then for each cell, in the challenge's order, the rows that are too long
-for one frame (:mod:`.pieces`) and a part with all the rest; at last the node's signature over all of it
-(:mod:`.closing`). What frames hold, and in which order, follows from
+for one frame (:mod:`proofcompute.protocol.pieces`) and a part with all the rest; at last the node's signature
+over all of it (:mod:`.closing`). What frames hold, and in which order, follows from
 :func:`proofcompute.protocol.needs.needs`; they never say so themselves. So a part is read against its
 :class:`PartShape`, which its reader works out beforehand (:func:`proofcompute.protocol.shapes.part_shape`).
 """
