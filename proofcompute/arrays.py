@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,13 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-Place: TypeAlias = tuple[int, int, int]
-"""A request's number and its rows a..b (:class:`proofcompute.program.types.Span` is one)."""
+class Span(NamedTuple):
+    """Rows ``a`` (inclusive) to ``b`` (exclusive) of one request's trace."""
+
+    trace: int
+    """The request's number."""
+    a: int
+    b: int
 
 
 class Arrays(Protocol):
@@ -39,7 +44,7 @@ class Arrays(Protocol):
         ...
 
     def local(self, x: Array) -> Array:
-        """An array of another part of this backend (``spread``) as one of this part; others as they are."""
+        """An array of another part of this backend (``partition``) as one of this part; others unchanged."""
         ...
 
     def host(self, x: Array) -> Array:
@@ -50,38 +55,38 @@ class Arrays(Protocol):
         """A new array of zeros."""
         ...
 
-    def join(self, parts: Sequence[Array]) -> Array:
+    def concatenate(self, parts: Sequence[Array]) -> Array:
         """Arrays one after the other, along their first axis."""
         ...
 
-    def put(self, x: Array, a: int, b: int, rows: Array) -> None:
+    def write_rows(self, x: Array, a: int, b: int, rows: Array) -> None:
         """Make rows a..b of an array that ``zeros`` returned those given."""
         ...
 
-    def cut(self, x: Array, a: int, b: int) -> Array:
+    def slice_columns(self, x: Array, a: int, b: int) -> Array:
         """Columns a..b of [n, d]."""
         ...
 
-    def beside(self, parts: Sequence[Array]) -> U8:
+    def row_bytes(self, parts: Sequence[Array]) -> U8:
         """The bytes of the rows of all parts side by side, uint8 [n, width]."""
         ...
 
-    def take(self, table: Array, ids: Array) -> Array:
+    def gather(self, table: Array, ids: Array) -> Array:
         """Rows of a table by int32 number; FormatError if there is no such row."""
         ...
 
     def step(
-        self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], I32 | None]
+        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], I32 | None]
     ) -> I32 | None:
-        """``f(places)`` with its int32 result on the host, once everything that it checks was looked at.
+        """``f(spans)`` with its int32 result on the host, once everything that it checks was looked at.
 
-        Under one key that is not None, ``f`` always does the same but for the positions of ``places``, all of
-        the same numbers and sizes: a device may keep its launches and repeat them. Nothing is kept beyond the
-        key's life.
+        Under one ``capture`` that is not None, ``f`` always does the same but for the positions of ``spans``,
+        all of the same numbers and sizes: a device may keep its launches and repeat them. Nothing is kept
+        beyond the life of ``capture``.
         """
         ...
 
-    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    def map(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
         """``f`` of each item, in order, some perhaps at the same time on several threads.
 
         Items are taken on the caller's thread. What a call raises is raised in its place, and what taking an
@@ -89,10 +94,10 @@ class Arrays(Protocol):
         """
         ...
 
-    def lead(self) -> int:
-        """Most items that :meth:`each` has taken at any time before it returned their results; at least 1."""
+    def map_depth(self) -> int:
+        """Most items that :meth:`map` has taken at any time before it returned their results; at least 1."""
         ...
 
-    def aside(self) -> AbstractContextManager[None]:
+    def side_stream(self) -> AbstractContextManager[None]:
         """Inside, work is queued to run beside what is queued outside later on, but after what was before."""
         ...

@@ -18,8 +18,8 @@ from benchmarks.cost.shapes import MODELS
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
 from proofcompute.bench.timing import seconds
-from proofcompute.freivalds.claims import claims
 from proofcompute.freivalds.field import P31
+from proofcompute.freivalds.sets import hint_sets
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.protocol.hints import check_hint, pack_set
@@ -94,7 +94,7 @@ class LayerChecks:
             for site in plan.sites:
                 q = rng.integers(-127, 128, (1, rows, site.d), np.int8)
                 # a long contraction comes in parts, each with integers of its own
-                most = [min(1 << 21, claim.bound) for claim in claims(site, q, (), k)]
+                most = [min(1 << 21, claim.bound) for claim in hint_sets(site, q, (), k)]
                 hint = [pack_set(rng.integers(-n, n, (rows, site.m), np.int32), k) for n in most]
                 s = rng.integers(0, P31, (columns, site.m)).astype(np.uint32)
                 v = rng.integers(0, P31, (1, columns, site.d)).astype(np.uint32)
@@ -109,7 +109,7 @@ class LayerChecks:
         """Every product of every block; whether any check passed, which random hints do not."""
         passed = False
         for (site, hint), (q, s, v, sw) in zip(self.sites, self.cases, strict=True):
-            wanted = claims(site, q, (), self.k)
+            wanted = hint_sets(site, q, (), self.k)
             checked = check_hint(hint, site.weight, q, wanted, (s, v), self.sx, (sw, None), self.k)
             passed |= checked.holds
         return passed

@@ -22,10 +22,10 @@ from proofcompute.bench.subject import Subject, token_request
 from proofcompute.bench.timing import alternating, compared, phases, seconds
 from proofcompute.commitments.hashing import SUITES
 from proofcompute.errors import Cell
-from proofcompute.freivalds.claims import claims, largest_squares
 from proofcompute.freivalds.columns import derive, project_weight
-from proofcompute.freivalds.hint import Claim
+from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site
+from proofcompute.freivalds.sets import hint_sets, largest_squares
 from proofcompute.protocol.cells import all_cells
 from proofcompute.protocol.hints import check_hint, pack_set
 
@@ -77,7 +77,7 @@ class Check:
                 x[:, 0] = peak
             q, sx = self.k.quantise(x, site.x_limbs)
             squares = largest_squares(w.q, self.k)
-            hint = [pack_set(self._values(q, w, c), self.k) for c in claims(site, q, squares, self.k)]
+            hint = [pack_set(self._values(q, w, c), self.k) for c in hint_sets(site, q, squares, self.k)]
             v = project_weight(w.q, s, self.k)
             self.cases.append(Case(site, x, w, q, hint, (s, v), squares, sx))
         self.sets = max(len(case.hint) for case in self.cases)
@@ -87,7 +87,7 @@ class Check:
             assert not self.check()
             case.hint[-1] = right
 
-    def _values(self, q: I8, w: Matrix, claim: Claim) -> I32:
+    def _values(self, q: I8, w: Matrix, claim: HintSet) -> I32:
         a, b = claim.start, claim.stop
         limb = np.ascontiguousarray(w.q[claim.w_limb][:, a:b])
         values = np.zeros((q.shape[1], len(limb)), np.int32)
@@ -99,7 +99,7 @@ class Check:
         """All product checks, from the packed hints to the products as floats, as an audit makes them."""
         good = True
         for c in self.cases:
-            wanted = claims(c.site, c.q, c.squares, self.k)
+            wanted = hint_sets(c.site, c.q, c.squares, self.k)
             scales = c.w.scale, c.w.bias
             good &= check_hint(c.hint, c.site.weight, c.q, wanted, c.columns, c.sx, scales, self.k).holds
         return good

@@ -21,17 +21,17 @@ from typing import Protocol
 import numpy as np
 
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I8, I32, U64, Arrays, Place
+from proofcompute.arrays import F32, I8, I32, U64, Arrays, Span
 from proofcompute.commitments.hasher import Hasher
 from proofcompute.freivalds.checks import Checks
 
 __all__ = [
     "Arithmetic",
-    "Before",
-    "Gated",
+    "GatePrologue",
     "Kernels",
     "Matrix",
-    "Norm",
+    "NormPrologue",
+    "Prologue",
     "prepared",
 ]
 
@@ -49,7 +49,7 @@ class Matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class Norm:
+class NormPrologue:
     """The rows of a product are those of its input after an RMS norm."""
 
     weight: F32
@@ -58,11 +58,11 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Gated:
+class GatePrologue:
     """The rows of a product are those of its input [n, 2 d] after the gate."""
 
 
-Before = Norm | Gated | None
+Prologue = NormPrologue | GatePrologue | None
 """What happens to the rows just before they are quantised for a product."""
 
 
@@ -70,8 +70,8 @@ class Arithmetic(Protocol):
     """Row-wise functions of the canonical arithmetic."""
 
     # -- products ------------------------------------------------------------------------------------
-    def quantise(self, x: F32, limbs: int, before: Before = None) -> tuple[I8, F32]:
-        """Rows [n, d], after ``before``, to int8 limbs [limbs, n, d] (high first) and scales [n]; fused.
+    def quantise(self, x: F32, limbs: int, prologue: Prologue = None) -> tuple[I8, F32]:
+        """Rows [n, d], after ``prologue``, to int8 limbs [limbs, n, d] (high first) and scales [n]; fused.
 
         Raises NonFiniteError if any element is NaN or infinite.
         """
@@ -89,9 +89,9 @@ class Arithmetic(Protocol):
         ...
 
     def linear(
-        self, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
+        self, x: F32, w: Matrix, limbs: int, prologue: Prologue = None, residual: F32 | None = None
     ) -> F32:
-        """``before``, quantise, product for every set, rescale, residual [n, m] + y; fused.
+        """``prologue``, quantise, product for every set, rescale, residual [n, m] + y; fused.
 
         Equal to the functions in sequence: ``prepared``, ``quantise``, ``product``, ``rescale``, ``add``.
         """
@@ -110,8 +110,8 @@ class Arithmetic(Protocol):
         """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
         ...
 
-    def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[F32, F32]:
-        """Cosines and sines of the positions of all places, one after the other: [n, r] each.
+    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
+        """Cosines and sines of the positions of all spans, one after the other: [n, r] each.
 
         ``freqs`` are r binary32 bit patterns; the angle is f32(position) * frequency, rounded once.
         """
@@ -200,13 +200,13 @@ class Kernels(Arrays, Arithmetic, Hasher, Checks, Protocol):
         """A weight matrix with arrays of this backend; made once for each matrix."""
         ...
 
-    def spread(self, sizes: Sequence[int]) -> Sequence[Kernels]:
+    def partition(self, sizes: Sequence[int]) -> Sequence[Kernels]:
         """Which backend runs each segment, given the bytes of each one's weights: itself, or a part of it."""
         ...
 
 
-def prepared(before: Before, x: F32, k: Kernels) -> F32:
+def prepared(prologue: Prologue, x: F32, k: Kernels) -> F32:
     """The rows that a product quantises."""
-    if before is None:
+    if prologue is None:
         return x
-    return k.gate(x) if isinstance(before, Gated) else k.rms_norm(x, before.weight, before.eps)
+    return k.gate(x) if isinstance(prologue, GatePrologue) else k.rms_norm(x, prologue.weight, prologue.eps)

@@ -29,8 +29,8 @@ class Hasher(Protocol):
         """Digests of prefix + tag + row for the n rows of each of g groups: [g, n, 32].
 
         Group i has ``tags[i]`` in front of each of its rows, which are those of its parts side by side
-        (``beside``). Where ``out`` is given, [g, >= row + n, 32], they become its rows row..row+n, and it is
-        returned. InputError unless groups are alike and fit
+        (``row_bytes``). Where ``out`` is given, [g, >= row + n, 32], they become its rows row..row+n, and it
+        is returned. InputError unless groups are alike and fit
         (:mod:`proofcompute.arithmetic.definition.groups`).
         """
         ...

@@ -24,7 +24,7 @@ __all__ = ["Leaves"]
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Slot:
     """Where a group's leaves are."""
 
     home: int
@@ -54,10 +54,10 @@ class Leaves:
             kinds.setdefault((numbers[id(home)], alike), []).append(group)
         self._members: list[list[int]] = [[] for _ in self._homes]
         """The groups in each memory, in the order of their leaves."""
-        self._places: dict[int, _Place] = {}
+        self._slots: dict[int, _Slot] = {}
         for kind, ((where, _), groups) in enumerate(kinds.items()):
             for group in groups:
-                self._places[group] = _Place(where, len(self._members[where]), kind)
+                self._slots[group] = _Slot(where, len(self._members[where]), kind)
                 self._members[where].append(group)
         self._storage: dict[int, U8] = {}
         self._hashed = [0] * len(parts)
@@ -78,14 +78,14 @@ class Leaves:
         """How many of the first ``rows`` rows of a group are not hashed."""
         return max(0, rows - self._hashed[group])
 
-    def settle(self, rows: int) -> None:
+    def finalise(self, rows: int) -> None:
         """The first ``rows`` rows are final, and no others: what is hashed of them is forgotten."""
         self._hashed = [min(done, rows) for done in self._hashed]
 
     def hash(self, groups: Iterable[int], rows: int, kernels: HasherOfArrays) -> None:
         """Hash what is missing of the first ``rows`` rows of groups."""
         for run in self._runs(g for g in groups if self.missing(g, rows)):
-            first, place = self._hashed[run[0]], self._places[run[0]]
+            first, place = self._hashed[run[0]], self._slots[run[0]]
             parts = [[part[first:rows] for part in self._parts[g]] for g in run]
             out = self._leaves(place.home)[place.index : place.index + len(run)]
             tags = [self._tags[g] for g in run]
@@ -96,10 +96,10 @@ class Leaves:
     def _runs(self, groups: Iterable[int]) -> Iterator[list[int]]:
         """Groups that one call hashes: of one kind, beside each other, hashed up to the same row."""
         run: list[int] = []
-        for g in sorted(groups, key=lambda g: (self._places[g].home, self._places[g].index)):
-            here = self._places[g]
+        for g in sorted(groups, key=lambda g: (self._slots[g].home, self._slots[g].index)):
+            here = self._slots[g]
             if run:
-                last = self._places[run[-1]]
+                last = self._slots[run[-1]]
                 beside = (last.kind, last.index + 1) == (here.kind, here.index)
                 if not beside or self._hashed[run[-1]] != self._hashed[g]:
                     yield run

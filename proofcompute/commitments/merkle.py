@@ -168,7 +168,7 @@ class Forest:
         self._nodes = kernels.hash_trees(suite, _NODE, leaves, size) if size else leaves
         trees, m, _ = self._nodes.shape
         flat = self._nodes.reshape(trees, m * DIGEST)
-        self._roots = kernels.cut(flat, (m - 1) * DIGEST, m * DIGEST) if size else flat
+        self._roots = kernels.slice_columns(flat, (m - 1) * DIGEST, m * DIGEST) if size else flat
 
     def roots(self) -> list[bytes]:
         """The root of each tree. All leave the backend together."""
@@ -186,7 +186,7 @@ class Forest:
         trees, m, _ = self._nodes.shape
         paths = [[tree * m + i for i in _path(self.size, a, b)] for tree, a, b in ranges]
         ids = np.array([i for path in paths for i in path], np.int64)
-        taken = self._kernels.host(self._kernels.take(self._nodes.reshape(trees * m, DIGEST), ids))
+        taken = self._kernels.host(self._kernels.gather(self._nodes.reshape(trees * m, DIGEST), ids))
         rest = iter(taken)
         return [[next(rest).tobytes() for _ in path] for path in paths]
 

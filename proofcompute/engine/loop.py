@@ -17,14 +17,13 @@ from typing import Final
 import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import I32
+from proofcompute.arrays import I32, Span
 from proofcompute.engine.session import Session, SessionRows
 from proofcompute.errors import ExecutionError, InputError, MismatchError
 from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run
 from proofcompute.program.placement import Placement
 from proofcompute.program.source import ComputeProducts, Products, Source
-from proofcompute.program.types import Span
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.protocol.receipts import require_addressed
 from proofcompute.protocol.requests import inputs_of
@@ -45,8 +44,8 @@ _Result = tuple[Sequence[Session], Sequence[Span], I32 | _Failure | None]
 """Sessions, the rows that a step computed of each, and the tokens emitted; or why the only session failed."""
 
 
-class _Key:
-    """Under which a backend keeps what it repeats; kept as long as this lives."""
+class CaptureKey:
+    """A backend keeps what it repeats under one of these, as long as it lives."""
 
 
 class Engine:
@@ -76,7 +75,7 @@ class Engine:
             Source(self._rows, w, products or ComputeProducts(w.matrix)) for w in self._placed.weights
         ]
         self._count = 0
-        self._decoding: tuple[list[Session], _Key] = ([], _Key())
+        self._decoding: tuple[list[Session], CaptureKey] = ([], CaptureKey())
 
     def add(self, request: Request, answer: Sequence[int] = ()) -> Session:
         """Begin a request; ``answer`` holds tokens known from an interrupted run, or all of a finished one.
@@ -115,7 +114,7 @@ class Engine:
     def remove(self, session: Session) -> None:
         """Forget a session, finished or not; between steps only."""
         if self._rows.sessions.pop(session.number, None) is not None:
-            self._decoding = [], _Key()
+            self._decoding = [], CaptureKey()
 
     def step(self) -> list[Session]:
         """Run pending rows of every unfinished session; returns those that got a token, finished or failed.
@@ -145,9 +144,9 @@ class Engine:
 
     def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
         """What a step of all sessions gives or, if that fails, what steps of each one do."""
-        key = self._key(live, spans)
+        capture = self._capture(live, spans)
         try:
-            return [(live, spans, self._run(live, spans, key))]
+            return [(live, spans, self._run(live, spans, capture))]
         except _FAILURES as error:
             if len(live) == 1:
                 return [(live, spans, error)]
@@ -160,24 +159,24 @@ class Engine:
                 results.append((*one, error))
         return results
 
-    def _run(self, live: Sequence[Session], spans: Sequence[Span], key: _Key | None) -> I32 | None:
+    def _run(self, live: Sequence[Session], spans: Sequence[Span], capture: CaptureKey | None) -> I32 | None:
         """One step of some sessions; they do not get on with it yet, and it may be run again."""
         for session in live:
-            session.trace.settle(session.request.suite, session.done)
+            session.trace.finalise(session.request.suite, session.done)
         return self.kernels.step(
-            key, spans, lambda places: self._compute(live, [Span(*p) for p in places], hashing=key is None)
+            capture, spans, lambda some: self._compute(live, some, hashing=capture is None)
         )
 
     def _fail(self, session: Session, error: _Failure) -> None:
         session.reason = None  # tokens that go on after the end have found it
         session.error = error.with_traceback(None)  # its frames hold arrays of the step
 
-    def _key(self, live: list[Session], spans: Sequence[Span]) -> _Key | None:
+    def _capture(self, live: list[Session], spans: Sequence[Span]) -> CaptureKey | None:
         """The same for steps in which the same sessions decode one token each."""
         if any(p.b - p.a != 1 or p.a < s.prompt for p, s in zip(spans, live, strict=True)):
             return None
         if self._decoding[0] != live:
-            self._decoding = live, _Key()
+            self._decoding = live, CaptureKey()
         return self._decoding[1]
 
     def _compute(self, live: Sequence[Session], spans: Sequence[Span], *, hashing: bool) -> I32 | None:

@@ -9,9 +9,8 @@ import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import U64, Array
+from proofcompute.arrays import U64, Array, Span
 from proofcompute.errors import ExecutionError, InputError
-from proofcompute.program.types import Span
 from proofcompute.protocol.messages import Request
 from proofcompute.protocol.requests import statement_of
 from proofcompute.protocol.statement import Statement
@@ -91,9 +90,9 @@ class SessionRows:
         session = self.sessions[span.trace]
         buffer = session.trace.arrays.get(name)
         if buffer is not None:
-            self._kernels.put(buffer, span.a, span.b, rows)
+            self._kernels.write_rows(buffer, span.a, span.b, rows)
         if name in session.outputs:
-            self._kernels.put(session.outputs[name], span.a, span.b, rows)
+            self._kernels.write_rows(session.outputs[name], span.a, span.b, rows)
 
     def sampling(self, trace: int) -> Sampling:
         """See :class:`proofcompute.program.source.RowReader`."""

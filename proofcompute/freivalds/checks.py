@@ -40,9 +40,9 @@ class Checks(Protocol):
         ...
 
     def check_hint(self, hint: Hint) -> CheckedHint:
-        """Unpack the sets of integers, find their limits, check and rescale them; fused.
+        """Unpack the sets of integers, find their extremes, check and rescale them; fused.
 
-        A set holds if its projection by s equals that of the columns and limbs of q that it claims by v. All
+        A set holds if its projection by s equals that of the columns and limbs of q that it names by v. All
         sets, rows and columns are evaluated whatever fails, so that time says nothing about which one did.
         There is at least one set, row and column. FormatError on a wrong length or padding that is not zero.
         """

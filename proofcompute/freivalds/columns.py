@@ -11,8 +11,8 @@ import numpy as np
 from proofcompute.arrays import I8, U32
 from proofcompute.commitments.hashing import Xof
 from proofcompute.freivalds.checks import Checks
-from proofcompute.freivalds.claims import largest_squares
 from proofcompute.freivalds.field import sample31
+from proofcompute.freivalds.sets import largest_squares
 
 __all__ = ["Columns", "DerivedColumns", "SecretColumns", "derive", "project_weight"]
 

@@ -1,4 +1,4 @@
-"""A product's hint: what it claims, what it is checked with, and what a backend finds of it."""
+"""A product's hint: its sets of integers, what they are checked with, and what a backend finds of it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CheckedHint", "Claim", "Hint", "Packed"]
+__all__ = ["CheckedHint", "Hint", "HintSet", "Packed"]
 
 Packed: TypeAlias = bytes | memoryview
 """Integers packed to the bits they need."""
 
 
-class Claim(NamedTuple):
+class HintSet(NamedTuple):
     """One set of integers [n, m] of a hint: columns start..stop of X times those of one limb of W."""
 
     start: int
@@ -33,9 +33,9 @@ class Hint(NamedTuple):
 
     q: npt.NDArray[np.int8]
     """The rows, [limbs, n, d]."""
-    claims: Sequence[Claim]
-    sets: Sequence[tuple[int, Packed]]
-    """For each claim its integers [n, m], packed, their bits first."""
+    sets: Sequence[HintSet]
+    packed: Sequence[tuple[int, Packed]]
+    """For each set the bits of an integer, and its integers [n, m], packed."""
     s: npt.NDArray[np.uint32]
     """Random columns, [k, m]."""
     v: npt.NDArray[np.uint32]
@@ -55,9 +55,9 @@ class CheckedHint(NamedTuple):
     only.
     """
 
-    limits: Sequence[tuple[int, int]]
+    extremes: Sequence[tuple[int, int]]
     """The least and the greatest value of each set."""
     holds: bool
-    """Whether every set is the product that it claims to be, if its values are within their bounds."""
+    """Whether every set is the product that it should be, if its values are within their bounds."""
     y: npt.NDArray[np.float32]
     """The product as float32, and what it is added to: [n, m]."""

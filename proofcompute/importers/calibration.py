@@ -27,7 +27,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.arithmetic.kernels import Before, Kernels, prepared
+from proofcompute.arithmetic.kernels import Kernels, Prologue, prepared
 from proofcompute.arrays import F32
 from proofcompute.engine import Engine
 from proofcompute.errors import UnsupportedError
@@ -94,11 +94,11 @@ class _Observed:
         limbs: int,
         k: Kernels,
         *,
-        before: Before = None,
+        prologue: Prologue = None,
         residual: F32 | None = None,
     ) -> F32:
         """See Products."""
-        given = prepared(before, x, k)
+        given = prepared(prologue, x, k)
         rows = k.host(given)
         wide = rows.astype(np.float64)
         energy = np.asarray(total(wide * wide)) / len(rows)

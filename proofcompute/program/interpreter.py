@@ -7,13 +7,13 @@ from typing import Any
 
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import Array
+from proofcompute.arrays import Array, Span
 from proofcompute.errors import ExecutionError
 from proofcompute.program.liveness import last_uses
 from proofcompute.program.operations.fused import fuse
 from proofcompute.program.program import Program
 from proofcompute.program.source import RowReader, Source
-from proofcompute.program.types import SegmentPlan, Span, Step, once_for_each
+from proofcompute.program.types import SegmentPlan, Step, cached_per_plan
 
 __all__ = ["run"]
 
@@ -38,7 +38,7 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
                 ins.append([k.local(rows.prefix(name, s)) for s in spans])
                 continue
             if name not in values:
-                values[name] = _gather(rows, name, spans, k)
+                values[name] = _read(rows, name, spans, k)
             ins.append(values[name])
         k.operation = where
         try:
@@ -47,7 +47,7 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
                 if kept:
                     out = k.settle(out) if settled else out
                     results[name] = out
-                    _scatter(rows, name, spans, out)
+                    _write(rows, name, spans, out)
                 values[name] = out
             for name in last:
                 values.pop(name, None)
@@ -56,20 +56,20 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
     return results
 
 
-@once_for_each
+@cached_per_plan
 def _steps(plan: SegmentPlan) -> tuple[tuple[Step, tuple[str, ...]], ...]:
     """What is done, and which tensors are let go after each step."""
     steps = fuse(plan.steps)
     return tuple(zip(steps, last_uses(steps), strict=True))
 
 
-def _gather(rows: RowReader, name: str, spans: Sequence[Span], k: Kernels) -> Array:
+def _read(rows: RowReader, name: str, spans: Sequence[Span], k: Kernels) -> Array:
     if len(spans) == 1:
         return k.local(rows.read(name, spans[0]))
-    return k.join([k.local(rows.read(name, s)) for s in spans])
+    return k.concatenate([k.local(rows.read(name, s)) for s in spans])
 
 
-def _scatter(rows: RowReader, name: str, spans: Sequence[Span], out: Array) -> None:
+def _write(rows: RowReader, name: str, spans: Sequence[Span], out: Array) -> None:
     if len(spans) == 1:
         rows.write(name, spans[0], out)
         return

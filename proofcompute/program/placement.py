@@ -37,7 +37,7 @@ class Placement:
         self.program = program
         names = [_names(program, s) for s in program.segments]
         sizes = [sum(program.weight[n].rows * program.weight[n].row_bytes for n in ns) for ns in names]
-        self.kernels: list[Kernels] = list(kernels.spread(sizes))
+        self.kernels: list[Kernels] = list(kernels.partition(sizes))
         """The backend of each segment."""
         needed: dict[Kernels, set[str]] = {}
         for k, ns in zip(self.kernels, names, strict=True):

@@ -31,13 +31,12 @@ from proofcompute.limits import (
 from proofcompute.program.liveness import row_memory
 from proofcompute.program.types import (
     Committed,
+    LeafField,
     Node,
     Op,
-    Piece,
-    Rows,
+    Reads,
     Segment,
     SegmentPlan,
-    Span,
     Spec,
     Step,
     WeightSpec,
@@ -49,11 +48,10 @@ __all__ = [
     "Node",
     "Op",
     "Program",
-    "Rows",
+    "Reads",
     "Segment",
     "SegmentPlan",
     "Site",
-    "Span",
     "Spec",
     "Step",
     "WeightSpec",
@@ -154,18 +152,18 @@ class Program:
         """Bytes of one leaf of a committed group."""
         return self._group_bytes[group]
 
-    def layout(self, group: int) -> tuple[Piece, ...]:
+    def layout(self, group: int) -> tuple[LeafField, ...]:
         """How one leaf of a committed group is made of rows of its tensors, in order."""
         return self._layouts[group]
 
     @cached_property
-    def _layouts(self) -> tuple[tuple[Piece, ...], ...]:
+    def _layouts(self) -> tuple[tuple[LeafField, ...], ...]:
         layouts = []
         for group in self.committed:
             ends = [0, *accumulate(self.specs[t].nbytes for t in group.tensors)]
             pieces = zip(group.tensors, pairwise(ends), strict=True)
             layouts.append(
-                tuple(Piece(t, a, b, self.specs[t].numpy, self.specs[t].shape) for t, (a, b) in pieces)
+                tuple(LeafField(t, a, b, self.specs[t].numpy, self.specs[t].shape) for t, (a, b) in pieces)
             )
         return tuple(layouts)
 
@@ -211,7 +209,7 @@ class Program:
 
     def _plan(self, index: int, seg: Segment, specs: dict[str, Spec], public: set[str]) -> SegmentPlan:
         local: set[str] = set()
-        reads: dict[str, Rows] = {}
+        reads: dict[str, Reads] = {}
         sites: list[tuple[Site, ...]] = []
         tables: list[tuple[str, str]] = []
         steps: list[Step] = []
@@ -224,10 +222,10 @@ class Program:
                 committed = name in self.group_of and name in specs
                 if not (name in local or committed or name in public):
                     raise FormatError(f"{where}: reads {name}, which no earlier cut provides")
-                if mode is Rows.PREFIX and not (committed or name in public):
+                if mode is Reads.PREFIX and not (committed or name in public):
                     raise FormatError(f"{where}: reads a prefix of {name}, which is not committed")
-                if name not in public and (name not in local or mode is Rows.PREFIX):
-                    if reads.get(name) is not Rows.PREFIX:
+                if name not in public and (name not in local or mode is Reads.PREFIX):
+                    if reads.get(name) is not Reads.PREFIX:
                         reads[name] = mode
             table = node.op.table()
             if table is not None:
@@ -252,7 +250,7 @@ class Program:
                 Step(
                     where,
                     node.op,
-                    tuple(zip(node.inputs, [m is Rows.PREFIX for m in modes], strict=True)),
+                    tuple(zip(node.inputs, [m is Reads.PREFIX for m in modes], strict=True)),
                     tuple((n, k, k and f) for n, k, f in zip(node.outputs, kept, floats, strict=True)),
                 )
             )
@@ -262,8 +260,8 @@ class Program:
                 raise FormatError(f"{seg.name}: accumulators of {site.weight} may reach 2^30")
         produced = [n for node in seg.nodes for n in node.outputs]
         writes = tuple(n for n in produced if n in self.group_of)
-        touched = (*reads.items(), *((n, Rows.SAME) for n in writes))
-        prefixed = {self.group_of[n] for n, mode in touched if mode is Rows.PREFIX}
+        touched = (*reads.items(), *((n, Reads.SAME) for n in writes))
+        prefixed = {self.group_of[n] for n, mode in touched if mode is Reads.PREFIX}
         memory = row_memory(steps, sites, specs)
         if memory > MAX_CELL_MEMORY:
             raise LimitError(

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from proofcompute.arithmetic.kernels import Before, Kernels, Matrix
+from proofcompute.arithmetic.kernels import Kernels, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I8, I32, U64, Array
+from proofcompute.arrays import F32, I8, I32, U64, Array, Span
 from proofcompute.freivalds.product import product_sets
-from proofcompute.program.types import Span
 
 __all__ = [
     "ComputeProducts",
@@ -74,12 +73,12 @@ class Products(Protocol):
         limbs: int,
         k: Kernels,
         *,
-        before: Before = None,
+        prologue: Prologue = None,
         residual: F32 | None = None,
     ) -> F32:
         """Rows of x [n, d] times weight matrix [m, d], quantised with ``limbs`` limbs: [n, m].
 
-        ``before`` is done to x first, ``residual`` [n, m] is added last.
+        ``prologue`` is done to x first, ``residual`` [n, m] is added last.
         """
         ...
 
@@ -106,11 +105,11 @@ class ComputeProducts:
         limbs: int,
         k: Kernels,
         *,
-        before: Before = None,
+        prologue: Prologue = None,
         residual: F32 | None = None,
     ) -> F32:
         """See Products."""
-        return k.linear(x, self.matrix(weight), limbs, before, residual)
+        return k.linear(x, self.matrix(weight), limbs, prologue, residual)
 
 
 class Recorded(NamedTuple):
@@ -136,15 +135,17 @@ class RecordProducts:
         limbs: int,
         k: Kernels,
         *,
-        before: Before = None,
+        prologue: Prologue = None,
         residual: F32 | None = None,
     ) -> F32:
         """See Products."""
         w = self.matrix(weight)
-        q, sx = k.quantise(x, limbs, before)
+        q, sx = k.quantise(x, limbs, prologue)
         sets = product_sets(q.shape[2], limbs, w.q.shape[0])
-        products = [k.product(k.cut(q[i], a, b), k.cut(w.q[j], a, b)) for a, b, i, j, _ in sets]
-        acc = k.join(products).reshape(len(sets), *products[0].shape)
+        products = [
+            k.product(k.slice_columns(q[i], a, b), k.slice_columns(w.q[j], a, b)) for a, b, i, j, _ in sets
+        ]
+        acc = k.concatenate(products).reshape(len(sets), *products[0].shape)
         self.recorded.append(Recorded(q, acc))
         y = k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)
         return y if residual is None else k.add(residual, y)
@@ -176,4 +177,4 @@ class PlacedWeights:
     def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
         """See WeightRows; FormatError if an index is outside the table."""
         w = self._matrices[name]
-        return self._k.take(w.q[0], ids), self._k.take(w.scale, ids)
+        return self._k.gather(w.q[0], ids), self._k.gather(w.scale, ids)

@@ -23,24 +23,23 @@ from proofcompute.limits import MAX_CELL_MEMORY, MAX_CELL_ROWS, MAX_NAME, MAX_WI
 
 if TYPE_CHECKING:
     from proofcompute.arithmetic.kernels import Kernels
-    from proofcompute.arrays import Array
+    from proofcompute.arrays import Array, Span
 
 __all__ = [
     "DTYPES",
     "Committed",
+    "LeafField",
     "Node",
     "Op",
-    "Piece",
-    "Rows",
+    "Reads",
     "Runs",
     "Segment",
     "SegmentPlan",
-    "Span",
     "Spec",
     "Step",
     "WeightSpec",
+    "cached_per_plan",
     "check_name",
-    "once_for_each",
 ]
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -52,15 +51,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 """Names of element types and their little-endian encodings."""
 
 
-class Span(NamedTuple):
-    """Rows ``a`` (inclusive) to ``b`` (exclusive) of one request's trace."""
-
-    trace: int
-    a: int
-    b: int
-
-
-class Rows(Enum):
+class Reads(Enum):
     """How rows of an operation's output depend on rows of one of its inputs."""
 
     SAME = "same"
@@ -143,7 +134,7 @@ class Op(Protocol):
         """Types of the outputs; FormatError if the inputs, attributes or weights do not fit."""
         ...
 
-    def reads(self) -> Sequence[Rows]:
+    def reads(self) -> Sequence[Reads]:
         """How output rows depend on each input."""
         ...
 
@@ -190,7 +181,7 @@ class Committed:
     tensors: tuple[str, ...]
 
 
-class Piece(NamedTuple):
+class LeafField(NamedTuple):
     """Where the row of one tensor is in a leaf of its group."""
 
     tensor: str
@@ -228,7 +219,7 @@ class SegmentPlan:
 
     index: int
     name: str
-    reads: tuple[tuple[str, Rows], ...]
+    reads: tuple[tuple[str, Reads], ...]
     """Committed tensors read from outside, or of this segment's own earlier rows; PREFIX wins over SAME."""
     writes: tuple[str, ...]
     """Committed tensors produced."""
@@ -254,7 +245,7 @@ class SegmentPlan:
 _T = TypeVar("_T")
 
 
-def once_for_each(f: Callable[[SegmentPlan], _T]) -> Callable[[SegmentPlan], _T]:
+def cached_per_plan(f: Callable[[SegmentPlan], _T]) -> Callable[[SegmentPlan], _T]:
     """``f``, called once for each plan; its results go with their plans, however many models there are."""
     known: WeakKeyDictionary[SegmentPlan, _T] = WeakKeyDictionary()
 

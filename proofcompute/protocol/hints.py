@@ -9,7 +9,7 @@ import numpy as np
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import F32, I8, I32, U32
 from proofcompute.errors import FormatError
-from proofcompute.freivalds.hint import CheckedHint, Claim, Hint, Packed
+from proofcompute.freivalds.hint import CheckedHint, Hint, HintSet, Packed
 from proofcompute.freivalds.product import Site, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR
 from proofcompute.program.source import Recorded
@@ -17,7 +17,7 @@ from proofcompute.program.source import Recorded
 __all__ = ["check_hint", "encode_hint", "pack_set", "widest"]
 
 
-def encode_hint(made: Recorded, site: Site, wanted: Sequence[Claim], kernels: Kernels) -> tuple[bytes, ...]:
+def encode_hint(made: Recorded, site: Site, wanted: Sequence[HintSet], kernels: Kernels) -> tuple[bytes, ...]:
     """The packed sets of one product: for each one byte with the width in bits, then the packed values.
 
     The width is the least that holds every value of the set, so that the encoding is canonical.
@@ -49,7 +49,7 @@ def check_hint(
     packed: Sequence[Packed],
     weight: str,
     q: I8,
-    wanted: Sequence[Claim],
+    wanted: Sequence[HintSet],
     columns: tuple[U32, U32],
     sx: F32,
     scales: tuple[F32, F32 | None],
@@ -70,7 +70,7 @@ def check_hint(
             raise FormatError(f"hint of {weight}: width outside 1..{widest(claim.bound)} bits")
         sets.append((data[0], memoryview(data)[1:]))
     found = kernels.check_hint(Hint(q, wanted, sets, *columns, sx, *scales, residual))
-    for (bits, _), (low, high), claim in zip(sets, found.limits, wanted, strict=True):
+    for (bits, _), (low, high), claim in zip(sets, found.extremes, wanted, strict=True):
         if _width(low, high) != bits:
             raise FormatError(f"hint of {weight}: more bits than its values need")
         if max(high, -low) > claim.bound:

@@ -9,7 +9,7 @@ from proofcompute.errors import Cell, InputError
 from proofcompute.freivalds.product import product_sets
 from proofcompute.limits import MAX_CELL_OPENING, MAX_OPENING_PART
 from proofcompute.program.program import Program
-from proofcompute.program.types import Rows
+from proofcompute.program.types import Reads
 from proofcompute.protocol.needs import GroupRows, Needs, TableRows
 from proofcompute.protocol.pieces import cut
 from proofcompute.protocol.shapes import part_shape
@@ -84,7 +84,7 @@ def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, h
 def row_bytes(program: Program, segment: int) -> int:
     """Bytes that a cell of one row opens at most, rows of prefixes and of weight tables apart."""
     plan = program.plans[segment]
-    names = (*(n for n, mode in plan.reads if mode is Rows.SAME), *plan.writes)
+    names = (*(n for n, mode in plan.reads if mode is Reads.SAME), *plan.writes)
     rows = sum(program.group_bytes(g) for g in {program.group_of[n] for n in names})
     sets = sum(site.m * len(product_sets(site.d, site.x_limbs, site.w_limbs)) for site in plan.sites)
     return rows + 4 * sets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from proofcompute.commitments.merkle import proof_length
 from proofcompute.freivalds.product import product_sets
 from proofcompute.program.program import Program
-from proofcompute.program.types import SegmentPlan, once_for_each
+from proofcompute.program.types import SegmentPlan, cached_per_plan
 from proofcompute.protocol.hints import widest
 from proofcompute.protocol.messages.opening import GroupShape, HintShape, PartShape, TableShape
 from proofcompute.protocol.needs import GroupRows, Needs, TableRows
@@ -40,7 +40,7 @@ def _table(program: Program, table: TableRows) -> TableShape:
     return TableShape(spec.row_bytes, tuple([proof_length(spec.rows, i, i + 1) for i in table.ids]))
 
 
-@once_for_each
+@cached_per_plan
 def _most_sets(plan: SegmentPlan) -> tuple[tuple[int, int], ...]:
     """For each product of a segment: the most sets of its hint, and the most bits of one set for a row."""
     return tuple(

@@ -31,7 +31,7 @@ def join_rows(
     program: Program, group: int, arrays: dict[str, Array], a: int, b: int, memory: Arrays = HOST
 ) -> U8:
     """Leaf data of rows a..b of a group: the little-endian rows of its tensors side by side, [b-a, w]."""
-    return memory.beside([arrays[name][a:b] for name in program.committed[group].tensors])
+    return memory.row_bytes([arrays[name][a:b] for name in program.committed[group].tensors])
 
 
 def split_rows(program: Program, group: int, data: U8, memory: Arrays = HOST) -> dict[str, Array]:
@@ -41,7 +41,7 @@ def split_rows(program: Program, group: int, data: U8, memory: Arrays = HOST) ->
     """
     out: dict[str, Array] = {}
     for name, a, b, dtype, shape in program.layout(group):
-        flat = memory.cut(data, a, b).reshape(-1).view(dtype)
+        flat = memory.slice_columns(data, a, b).reshape(-1).view(dtype)
         rows: Any = flat.reshape((data.shape[0], *shape))
         out[name] = rows.copy() if isinstance(rows, np.ndarray) and not rows.flags.aligned else rows
     return out
@@ -126,15 +126,15 @@ class Trace:
         self._waiting += [g for g in written[segment] if leaves.missing(g, rows) >= self.memory.ahead]
         last = not any(written[segment + 1 :])
         if self._waiting and (last or sum(leaves.missing(g, rows) for g in self._waiting) >= TOGETHER):
-            with self.memory.aside():
+            with self.memory.side_stream():
                 leaves.hash(self._waiting, rows, kernels)
             self._waiting = []
 
-    def settle(self, suite: str, rows: int) -> None:
+    def finalise(self, suite: str, rows: int) -> None:
         """The first ``rows`` rows are final; others may be written again."""
         self._waiting = []
         if self._leaves is not None:
-            self._leaves_in(suite).settle(rows)
+            self._leaves_in(suite).finalise(rows)
 
     def hash_ahead(self, suite: str, rows: int, kernels: Kernels) -> None:
         """Hash the leaves of finished rows, in the request's suite, beside what is computed next.
@@ -147,7 +147,7 @@ class Trace:
         leaves = self._leaves_in(suite)
         worth = [g for g in range(len(self.program.committed)) if leaves.missing(g, rows) >= ahead]
         if worth:
-            with self.memory.aside():
+            with self.memory.side_stream():
                 leaves.hash(worth, rows, kernels)
 
     # -- when all rows are there -----------------------------------------------------------------------
@@ -155,7 +155,7 @@ class Trace:
         """The trees over the first ``rows`` rows, made beside what is computed next, and their groups."""
         leaves = self._leaves_in(suite)
         if self._forests is None or self._forests[0] != rows:
-            with self.memory.aside():
+            with self.memory.side_stream():
                 self._forests = rows, leaves.forests(rows, kernels)
         return self._forests[1]
 

@@ -12,18 +12,17 @@ import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import U8, U64, Array, Arrays
+from proofcompute.arrays import U8, U64, Array, Arrays, Span
 from proofcompute.commitments import merkle
 from proofcompute.commitments.leaves import Leaves
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import Cell, FormatError, MismatchError
-from proofcompute.freivalds.claims import claims, largest_squares
+from proofcompute.freivalds.sets import hint_sets, largest_squares
 from proofcompute.models.card import weight_leaf_rows, weight_tree
 from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run
 from proofcompute.program.placement import Placement
 from proofcompute.program.source import Recorded, RecordProducts, Source
-from proofcompute.program.types import Span
 from proofcompute.protocol.frames import require_signer, write_frames
 from proofcompute.protocol.hints import encode_hint
 from proofcompute.protocol.messages import Challenge, GroupOpening, OpeningHead, Part, Receipt, TableOpening
@@ -95,7 +94,7 @@ class StoredTrace:
         parts = [self.groups[rows.group][rows.a : rows.b].reshape(-1) for rows in wanted]
         if all(isinstance(part, np.ndarray) for part in parts):
             return [part.tobytes() for part in parts]
-        whole, ends = self.kernels.host(self.kernels.join(parts)), [0]
+        whole, ends = self.kernels.host(self.kernels.concatenate(parts)), [0]
         for part in parts:
             ends.append(ends[-1] + part.size)
         return [whole[a:b].tobytes() for a, b in pairwise(ends)]
@@ -230,6 +229,6 @@ def _hints(
     if len(recorded) != len(sites):
         raise FormatError(f"{cell}: {len(recorded)} products were made where {len(sites)} are needed")
     return tuple(
-        encode_hint(made, site, claims(site, made.q, trace.squares(model, site.weight), k), k)
+        encode_hint(made, site, hint_sets(site, made.q, trace.squares(model, site.weight), k), k)
         for made, site in zip(recorded, sites, strict=True)
     )

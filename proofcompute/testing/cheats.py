@@ -16,7 +16,7 @@ import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, U64, Array
+from proofcompute.arrays import F32, U64, Array, Span
 from proofcompute.engine import Engine, Session
 from proofcompute.errors import ExecutionError, InputError
 from proofcompute.models.card import ModelCard, Weight
@@ -25,7 +25,6 @@ from proofcompute.program.interpreter import run
 from proofcompute.program.operations import Add, Attention, Linear
 from proofcompute.program.source import ComputeProducts, Source
 from proofcompute.program.types import Node as Step
-from proofcompute.program.types import Span
 from proofcompute.protocol.messages import Generation, Receipt, Request
 from proofcompute.protocol.requests import inputs_of
 from proofcompute.protocol.statement import draws

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import Span
 from proofcompute.errors import (
     Cell,
     DeviceError,
@@ -17,7 +18,6 @@ from proofcompute.errors import (
 )
 from proofcompute.program.interpreter import run
 from proofcompute.program.source import Source
-from proofcompute.program.types import Span
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.frames import Frames
 from proofcompute.protocol.messages import Challenge, OpeningHead, Part, PartShape

@@ -16,8 +16,8 @@ from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.errors import InputError, MismatchError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.errors.sealed import Secret, sealed
-from proofcompute.freivalds.claims import largest_squares
 from proofcompute.freivalds.columns import derive, project_weight
+from proofcompute.freivalds.sets import largest_squares
 from proofcompute.limits import MAX_COLUMNS
 from proofcompute.models.card import WeightReader
 from proofcompute.program.types import WeightSpec

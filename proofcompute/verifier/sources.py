@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Before, Kernels
+from proofcompute.arithmetic.kernels import Kernels, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I8, U8, U64, Array
+from proofcompute.arrays import F32, I8, U8, U64, Array, Span
 from proofcompute.commitments import hashing, merkle
 from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.errors.sealed import sealed
-from proofcompute.freivalds.claims import claims
 from proofcompute.freivalds.columns import Columns
 from proofcompute.freivalds.hint import CheckedHint
 from proofcompute.freivalds.product import Site
+from proofcompute.freivalds.sets import hint_sets
 from proofcompute.models.card import MODEL_SUITE, ModelCard
 from proofcompute.program.program import Program
 from proofcompute.program.source import Products
-from proofcompute.program.types import Span
 from proofcompute.protocol.hints import check_hint
 from proofcompute.protocol.messages import Part
 from proofcompute.protocol.needs import Needs, TableRows
@@ -198,12 +197,12 @@ class HeldProducts:
         limbs: int,
         k: Kernels,
         *,
-        before: Before = None,
+        prologue: Prologue = None,
         residual: F32 | None = None,
     ) -> F32:
         """See Products."""
         self.made += 1
-        return self.products.linear(weight, x, limbs, k, before=before, residual=residual)
+        return self.products.linear(weight, x, limbs, k, prologue=prologue, residual=residual)
 
 
 @dataclass(eq=False)
@@ -226,13 +225,13 @@ class HintProducts:
         limbs: int,
         k: Kernels,
         *,
-        before: Before = None,
+        prologue: Prologue = None,
         residual: F32 | None = None,
     ) -> F32:
         """See Products. VerificationError without any value of the failed product: those would leak S."""
         if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
             raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
-        q, sx = k.quantise(x, limbs, before)
+        q, sx = k.quantise(x, limbs, prologue)
         try:
             found = self._checked(weight, q, sx, k, residual)
         except FormatError as e:
@@ -246,7 +245,7 @@ class HintProducts:
     def _checked(self, weight: str, q: I8, sx: F32, k: Kernels, residual: F32 | None) -> CheckedHint:
         """What is found of the next hint. Columns, projections and residuals are in here and nowhere else."""
         site = self.sites[self.made]
-        wanted = claims(site, q, self.columns.squares(weight), k)
+        wanted = hint_sets(site, q, self.columns.squares(weight), k)
         columns = self.columns.s(weight, site.m), self.columns.v(weight, site.m)
         return check_hint(
             self.hints[self.made], weight, q, wanted, columns, sx, self.scales[weight], k, residual

@@ -133,7 +133,7 @@ def audit(
     soundness = holder.begin(request)
     if soundness <= 0:
         raise InputError("this key was used so often that its checks prove nothing; make a new key")
-    beside = _long(claim, challenge) and most * kernels.lead() <= _BESIDE
+    beside = _long(claim, challenge) and most * kernels.map_depth() <= _BESIDE
     again = None if evidence else place(opening)
     check = partial(_check_opening, holder, claim, challenge, opening, kernels, beside=beside)
     size, first = 0, None
@@ -184,13 +184,13 @@ def _check_opening(
     watched: bool,
 ) -> int:
     """Steps 1, 2 and 6 to 10 of an opening, frame after frame; returns its bytes."""
-    frames = Frames(opening, kernels.lead(), watched=watched)
+    frames = Frames(opening, kernels.map_depth(), watched=watched)
     try:
         roots = check_head(claim, challenge, frames)
         check = partial(check_cell, holder, claim, roots, kernels)
         opened = opened_cells(claim, challenge, frames, kernels)
         checked: list[Cell] = []
-        for cell in kernels.each(check, opened) if beside else map(check, opened):
+        for cell in kernels.map(check, opened) if beside else map(check, opened):
             checked.append(cell)
             if progress is not None:
                 progress(cell.b - cell.a)

@@ -29,12 +29,12 @@ from adversary.forger import (
 )
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import Array
+from proofcompute.arrays import Array, Span
 from proofcompute.errors import Cell
 from proofcompute.models.model import Model
 from proofcompute.program.operations import Attention, Rope
 from proofcompute.program.source import Source
-from proofcompute.program.types import Node, Span
+from proofcompute.program.types import Node
 from proofcompute.protocol.messages import Generation
 from proofcompute.protocol.trace import split_rows
 

@@ -18,7 +18,7 @@ import synthetic
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import U64, Array
+from proofcompute.arrays import U64, Array, Span
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell, VerificationError
@@ -29,7 +29,6 @@ from proofcompute.models.model import Model
 from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.program.interpreter import run
 from proofcompute.program.source import ComputeProducts, Source
-from proofcompute.program.types import Span
 from proofcompute.protocol.cells import all_cells
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import (

@@ -214,8 +214,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(
                 "prover.opening",
                 "return rows[span.a - first : span.b - first]",
-                "return self.kernels.join([self.kernels.zeros((first, *rows.shape[1:]), rows.dtype), rows])"
-                "[span.a : span.b]",
+                "return self.kernels.concatenate("
+                "[self.kernels.zeros((first, *rows.shape[1:]), rows.dtype), rows])[span.a : span.b]",
             ),
         ),
         together=True,

@@ -65,7 +65,7 @@ def test_cells_that_take_much_memory_are_not_checked_beside_one_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     good = case(honest(), Cell(BLOCK_0, 0, 8), Cell(BLOCK_1, 0, 8))
-    monkeypatch.setattr(KERNELS, "each", None)
+    monkeypatch.setattr(KERNELS, "map", None)
     with pytest.raises(TypeError):
         judged(good)
     monkeypatch.setattr(VERIFY, "_BESIDE", 1000)

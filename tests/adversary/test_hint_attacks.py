@@ -19,11 +19,11 @@ from proofcompute.arrays import I8, I32, U32
 from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import InputError, MismatchError
 from proofcompute.freivalds import field
-from proofcompute.freivalds.claims import claims, largest_squares
 from proofcompute.freivalds.columns import derive, project_weight
 from proofcompute.freivalds.field import P31
-from proofcompute.freivalds.hint import Claim, Hint
+from proofcompute.freivalds.hint import Hint, HintSet
 from proofcompute.freivalds.product import Site
+from proofcompute.freivalds.sets import hint_sets, largest_squares
 from proofcompute.models.model import Model
 from proofcompute.verifier import Key, keygen
 
@@ -59,7 +59,7 @@ class Counting(NumpyKernels):
 
 def _small(
     together: bool, rows: int = 3, limbs: int = 2, w_limbs: int = 2
-) -> tuple[I8, I32, I8, tuple[Claim, ...]]:
+) -> tuple[I8, I32, I8, tuple[HintSet, ...]]:
     """Limbs of rows [limbs, n, 9], all true sets, limbs of weights [w_limbs, 7, 9], the claims.
 
     Limbs of the rows have one set together, or (as if the weights could be larger) one each.
@@ -68,16 +68,16 @@ def _small(
     q = rng.integers(-127, 128, (limbs, rows, 9), np.int8)
     w = rng.integers(-127, 128, (w_limbs, 7, 9), np.int8)
     squares = largest_squares(w, KERNELS) if together else (1 << 60,) * w_limbs
-    made = claims(Site("w", 7, 9, limbs, w_limbs), q, squares, KERNELS)
+    made = hint_sets(Site("w", 7, 9, limbs, w_limbs), q, squares, KERNELS)
     return q, np.stack([_true(q, w, c) for c in made]), w, made
 
 
-def _true(q: I8, w: I8, claim: Claim) -> I32:
+def _true(q: I8, w: I8, claim: HintSet) -> I32:
     rows = sum(q[i].astype(np.int32) * 256**n for n, i in enumerate(reversed(claim.limbs)))
     return np.asarray(rows @ w[claim.w_limb].astype(np.int32).T, np.int32)
 
 
-def _holds(q: I8, values: I32, made: tuple[Claim, ...], s: U32, v: U32, kernels: Kernels = KERNELS) -> bool:
+def _holds(q: I8, values: I32, made: tuple[HintSet, ...], s: U32, v: U32, kernels: Kernels = KERNELS) -> bool:
     n, m = values.shape[1:]
     sets = [(32, pack(y, 32)) for y in values]
     ones = np.ones(n, np.float32), np.ones(m, np.float32)

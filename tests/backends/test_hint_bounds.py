@@ -45,8 +45,8 @@ def _read_all(rng: np.random.Generator) -> None:
         made = true_hint([(bits, data) for data in sets], n, m, columns, bias=True)
 
         def read(k: Kernels, sets: list[bytes] | list[memoryview]) -> tuple[object, ...]:
-            found = k.check_hint(made._replace(sets=[(bits, d) for d in sets]))  # noqa: B023
-            return found.limits, found.holds, found.y.tobytes()
+            found = k.check_hint(made._replace(packed=[(bits, d) for d in sets]))  # noqa: B023
+            return found.extremes, found.holds, found.y.tobytes()
 
         found = read(FAST, [g.data for g in guarded])
         assert found == read(SLOW, sets), (bits, n, m)

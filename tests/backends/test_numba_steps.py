@@ -18,8 +18,8 @@ from cuda_rig.requests import overflowing, run, several
 from proofcompute.arithmetic.backends.numba import NumbaKernels, crew, steps, threads
 from proofcompute.arithmetic.backends.numba.commands import COMMAND
 from proofcompute.arithmetic.definition import NumpyKernels
-from proofcompute.arithmetic.kernels import Before, Kernels, Matrix
-from proofcompute.arrays import F32
+from proofcompute.arithmetic.kernels import Kernels, Matrix, Prologue
+from proofcompute.arrays import F32, Span
 from proofcompute.engine import Engine
 from proofcompute.errors import NonFiniteError
 from proofcompute.importers.decoder import compile_decoder
@@ -139,10 +139,10 @@ class _Products:
         limbs: int,
         k: Kernels,
         *,
-        before: Before = None,
+        prologue: Prologue = None,
         residual: F32 | None = None,
     ) -> F32:
-        return self._plain.linear(weight, self._change(x), limbs, k, before=before, residual=residual)
+        return self._plain.linear(weight, self._change(x), limbs, k, prologue=prologue, residual=residual)
 
 
 def test_what_the_backend_did_not_see_is_not_repeated(led: list[bool]) -> None:
@@ -188,7 +188,7 @@ def test_an_error_is_that_of_the_plain_step(
         m = Model(m.card, {**m.weights, place: replace(m.matrix(place), scale=scale)})
         engine = Engine(m, NumbaKernels())
         if not repeats:
-            monkeypatch.setattr(engine, "_key", lambda *_: None)
+            monkeypatch.setattr(engine, "_capture", lambda *_: None)
         session = engine.add(synthetic.request(m, max_tokens=20))
         for _ in range(6):
             engine.step()
@@ -239,7 +239,7 @@ def test_a_step_is_recorded_while_other_threads_make_arrays() -> None:
         for _ in range(10):
             key = Key()
             for _ in range(2):
-                assert kernels.step(key, ((0, 1, 2),), lambda _: None) is None
+                assert kernels.step(key, [Span(0, 1, 2)], lambda _: None) is None
     finally:
         sys.setswitchinterval(interval)
         ended.set()

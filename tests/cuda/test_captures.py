@@ -18,6 +18,7 @@ from kernel_cases.data import floats, matrix
 from proofcompute.arithmetic.backends.cuda import CudaKernels, faults
 from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
 from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arrays import Span
 from proofcompute.errors import DeviceError, InputError, NonFiniteError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -113,12 +114,12 @@ def test_the_librarys_product_is_captured(cupy: Any, library: FakeCublasLt, n: i
     out: Any = kernels.zeros((n, 8), np.float32)
     library.products.clear()  # what was tried at the start
 
-    def step(places: Any) -> None:
+    def step(spans: Any) -> None:
         out[...] = kernels.linear(x, w, 2)
 
     for i in range(4):
         out[...] = 0
-        kernels.step(key, [(0, 3 + i, 4 + i)], step)
+        kernels.step(key, [Span(0, 3 + i, 4 + i)], step)
         expected = NumpyKernels().linear(floats("mixed", n, 16), matrix(1, 8, 16, bias=False), 2)
         assert kernels.host(out).tobytes() == expected.tobytes()
         assert len(library.products) == 2 * (i + 1)  # one for each limb
@@ -143,24 +144,24 @@ def test_an_error_inside_a_capture_is_raised_as_it_is(cupy: Any, device: str) ->
     x = kernels.array(floats("normal", 4, 4))
     broken = [False]
 
-    def step(places: Any) -> None:
+    def step(spans: Any) -> None:
         kernels.settle(x)
         if broken[0]:
             raise InputError("something else")
 
-    kernels.step(key, [(0, 3, 4)], step)
+    kernels.step(key, [Span(0, 3, 4)], step)
     broken[0] = True
     for _ in range(2):
         with pytest.raises(InputError, match="something else"):
-            kernels.step(key, [(0, 4, 5)], step)
+            kernels.step(key, [Span(0, 4, 5)], step)
         assert kernels.host(kernels.add(x, x)).shape == (4, 4)  # nothing is captured any more
     broken[0] = False
     for i in range(3):
-        kernels.step(key, [(0, 5 + i, 6 + i)], step)
+        kernels.step(key, [Span(0, 5 + i, 6 + i)], step)
     assert kernels.refused == []
 
 
-ROWS = ((0, 1, 2), (0, 5, 6))
+ROWS = (Span(0, 1, 2), Span(0, 5, 6))
 """Rows that are not beside each other, and so are put together by a launch."""
 SPOILS: dict[str, Callable[[CudaKernels, Any], object]] = {
     "an upload": lambda kernels, x: kernels.array(floats("normal", 2, 2)),
@@ -177,19 +178,19 @@ def test_a_step_that_cannot_be_captured_runs_plainly(cupy: Any, device: str, wha
     x, out = kernels.array(floats("normal", 2, 2)), kernels.zeros((2, 2), np.float32)
     turns: list[Any] = []
 
-    def step(places: Any) -> None:
+    def step(spans: Any) -> None:
         turns.append(kernels.rope_rows((1 << 31,), ROWS))
         out[...] = kernels.add(x, x)
         SPOILS[what](kernels, x)
 
-    kernels.step(key, [(0, 3, 4)], step)
+    kernels.step(key, [Span(0, 3, 4)], step)
     for i in range(4):
         out[...] = 0
         if i:
-            kernels.step(key, [(0, 4 + i, 5 + i)], step)
+            kernels.step(key, [Span(0, 4 + i, 5 + i)], step)
         else:
             with pytest.warns(RuntimeWarning, match="cannot be captured and runs one launch after the other"):
-                kernels.step(key, [(0, 4, 5)], step)
+                kernels.step(key, [Span(0, 4, 5)], step)
         assert kernels.host(out).tobytes() == (2 * floats("normal", 2, 2)).tobytes()
         cos = kernels.rope_rows((1 << 31,), ROWS)[0]
         assert kernels.host(turns[-1][0]).tobytes() == kernels.host(cos).tobytes()
@@ -238,14 +239,14 @@ def test_more_checks_than_words(
     kernels, key = CudaKernels(DEVICES[device]()), Key()
     rows: Any = kernels.array(np.zeros((7, 4), np.float32))
 
-    def step(places: Any) -> None:
+    def step(spans: Any) -> None:
         for i in range(7):
             kernels.operation = f"operation {i}"
             kernels.settle(rows[i : i + 1])
         kernels.operation = ""
 
     for i in range(4):
-        kernels.step(key, [(0, 3 + i, 4 + i)], step)
+        kernels.step(key, [Span(0, 3 + i, 4 + i)], step)
     assert kernels.refused == []
     if bad is None:
         return
@@ -253,14 +254,14 @@ def test_more_checks_than_words(
         rows[i : i + 1] = np.full((1, 4), np.inf, np.float32)
     for owner in (key, None):
         with pytest.raises(NonFiniteError, match=f"operation {min(bad, 5)}: a committed value"):
-            kernels.step(owner, [(0, 7, 8)], step)
+            kernels.step(owner, [Span(0, 7, 8)], step)
     step(None)
     with pytest.raises(NonFiniteError, match=f"operation {min(bad, 5)}: a committed value"):
         kernels.look()
     rows[...] = 0
     step(None)
     kernels.look()
-    kernels.step(key, [(0, 8, 9)], step)
+    kernels.step(key, [Span(0, 8, 9)], step)
 
 
 def test_memory_without_a_pool_ends_where_it_ends(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

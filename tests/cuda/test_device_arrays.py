@@ -108,9 +108,9 @@ def test_arrays_on_the_device() -> None:
         lambda: x.view(np.complex128),
         lambda: x.__setitem__(slice(0, 2), kernels.array(host[:1])),
         lambda: x.__setitem__(slice(0, 1), kernels.array(host[:1].astype(np.int64))),
-        lambda: kernels.join([x, kernels.array(host.astype(np.int64))]),
-        lambda: kernels.beside([x, x[:2]]),
-        lambda: kernels.cut(kernels.array(scales(2, 3)), 1, 4),
+        lambda: kernels.concatenate([x, kernels.array(host.astype(np.int64))]),
+        lambda: kernels.row_bytes([x, x[:2]]),
+        lambda: kernels.slice_columns(kernels.array(scales(2, 3)), 1, 4),
     ]
     for call in wrong:
         with pytest.raises(InputError):

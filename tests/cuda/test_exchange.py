@@ -56,7 +56,7 @@ def test_arrays_of_the_second_stream_leave_behind_its_work(cupy: Any, emulated: 
     kernels = CudaKernels(EmulatedDevice() if emulated else CupyDevice())
     rows = kernels.array(np.arange(64, dtype=np.uint8).reshape(2, 32))
     expected = kernels.host(kernels.hash_rows("sha256", b"p", rows)).tobytes()
-    with kernels.aside():
+    with kernels.side_stream():
         beside = kernels.hash_rows("sha256", b"p", rows)
     exported: Any = kernels._on.exported(beside)
     assert (exported if emulated else exported.get()).tobytes() == expected
@@ -85,7 +85,7 @@ def test_arrays_of_other_libraries_are_waited_for(cupy: Any, interface: str, asi
     kernels, x = CudaKernels(CupyDevice()), floats("normal", 3, 5)
     foreign = Foreign(x, interface=interface)
     if aside:
-        with kernels.aside():
+        with kernels.side_stream():
             out = kernels.add(kernels.array(foreign), kernels.array(foreign))
     else:
         out = kernels.add(kernels.array(foreign), kernels.array(foreign))
@@ -103,7 +103,7 @@ def test_borrowed_memory_is_kept_until_it_was_read(cupy: Any, aside: bool) -> No
         foreign = Foreign(x)
         memory.append(foreign.memory.bytes)
         if aside:
-            with kernels.aside():
+            with kernels.side_stream():
                 borrowed = kernels.array(foreign)
                 outs.append(kernels.add(borrowed, borrowed))
         else:
@@ -127,7 +127,7 @@ def test_borrowed_memory_is_kept_for_every_stream(cupy: Any) -> None:
     kernels, x = CudaKernels(CupyDevice()), floats("normal", 3, 5)
     foreign = Foreign(x)
     foreign.stream.synchronize()
-    with kernels.aside():
+    with kernels.side_stream():
         borrowed = kernels.array(foreign)
         out = kernels.add(borrowed, borrowed)
     del foreign, borrowed

@@ -26,7 +26,7 @@ def test_moves_that_do_not_touch_are_one_launch() -> None:
     kernels = CudaKernels(device)
     host = int8s(5, 24)
     x = kernels.array(host)
-    parts = [kernels.cut(x, a, a + 1) for a in range(11)]
+    parts = [kernels.slice_columns(x, a, a + 1) for a in range(11)]
     assert moves(device) == [MOST]
     for a, part in enumerate(parts):
         assert part.tobytes() == host[:, a : a + 1].tobytes()
@@ -38,9 +38,9 @@ def test_order_is_kept_where_it_matters() -> None:
     kernels = CudaKernels(device)
     host = floats("normal", 6, 4)
     x: Any = kernels.array(host)
-    first = kernels.join([x[0:1], x[1:2]])
-    second = kernels.join([first, x[2:3]])  # reads what was written
-    third = kernels.join([second, first])
+    first = kernels.concatenate([x[0:1], x[1:2]])
+    second = kernels.concatenate([first, x[2:3]])  # reads what was written
+    third = kernels.concatenate([second, first])
     assert moves(device) == [2, 2]
     assert third.tobytes() == np.concatenate([host[:3], host[:2]]).tobytes()
     assert moves(device) == [2, 2, 2]
@@ -53,7 +53,7 @@ def test_order_is_kept_where_it_matters() -> None:
         lambda k, x, y: y.copy(),
         lambda k, x, y: x.__setitem__(slice(0, 1), np.zeros((1, 4), np.float32)),
         lambda k, x, y: k.host(y),
-        lambda k, x, y: k.aside().__enter__(),
+        lambda k, x, y: k.side_stream().__enter__(),
         lambda k, x, y: np.from_dlpack(y),
         lambda k, x, y: k.zeros((1,), np.int8),
         lambda k, x, y: k._on.device.replay([]),
@@ -65,7 +65,7 @@ def test_moves_are_made_before_anything_else(then: Callable[[Any, Any, Any], obj
     kernels = CudaKernels(device)
     host = floats("normal", 3, 4)
     x: Any = kernels.array(host)
-    y = kernels.join([x[0:1], x[2:3]])
+    y = kernels.concatenate([x[0:1], x[2:3]])
     assert moves(device) == []
     then(kernels, x, y)
     assert moves(device) == [2]
@@ -85,8 +85,8 @@ def test_moves_beside_the_main_stream_stay_there() -> None:
         inner(kernel, grid, threads, arguments, stream)
 
     device.launch = launch  # type: ignore[method-assign]
-    with kernels.aside():
-        y = kernels.cut(x, 1, 3)
+    with kernels.side_stream():
+        y = kernels.slice_columns(x, 1, 3)
     assert streams == [1]
     assert y.tobytes() == np.ascontiguousarray(host[:, 1:3]).tobytes()
 

@@ -15,6 +15,7 @@ from cuda_rig.requests import overflowing, run, several
 from kernel_cases.data import floats, int8s
 from proofcompute.arithmetic.backends.cuda import CudaKernels, faults, steps
 from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import Span
 from proofcompute.engine import Engine
 from proofcompute.errors import DeviceError, FormatError, MismatchError, NonFiniteError
 from proofcompute.importers.decoder import compile_decoder
@@ -218,7 +219,7 @@ def test_a_missing_event_is_caught(missing: int) -> None:
 
 def test_work_beside_the_main_stream_has_none_beside_it() -> None:
     kernels = CudaKernels(EmulatedDevice())
-    with kernels.aside(), pytest.raises(DeviceError, match="no work beside it"), kernels.aside():
+    with kernels.side_stream(), pytest.raises(DeviceError, match="no work beside it"), kernels.side_stream():
         pass
 
 
@@ -262,14 +263,14 @@ def test_nothing_found_is_lost() -> None:
     assert kernels.host(fine).shape == (1, 2)  # it was looked at
     kernels.settle(bad)
     with pytest.raises(NonFiniteError):
-        kernels.step(None, [(0, 0, 1)], lambda places: None)
+        kernels.step(None, [Span(0, 0, 1)], lambda spans: None)
     kernels.settle(bad)
     with pytest.raises(NonFiniteError):
         kernels.settle(floats("normal", 1, 2))  # a call from the host looks at everything
     kernels.settle(bad)
     with pytest.raises(NonFiniteError):
         fine.tobytes()
-    kernels.take(kernels.array(int8s(3, 4)), np.array([3], np.int32))
+    kernels.gather(kernels.array(int8s(3, 4)), np.array([3], np.int32))
     with pytest.raises(FormatError, match="outside its table"):
         kernels.host(fine)
 
@@ -296,9 +297,9 @@ def test_one_key_is_for_one_set_of_requests() -> None:
         pass
 
     kernels, key = CudaKernels(EmulatedDevice()), Key()
-    kernels.step(key, [(0, 3, 4)], lambda places: None)
+    kernels.step(key, [Span(0, 3, 4)], lambda spans: None)
     with pytest.raises(DeviceError, match="other requests"):
-        kernels.step(key, [(1, 4, 5)], lambda places: None)
+        kernels.step(key, [Span(1, 4, 5)], lambda spans: None)
 
 
 def test_no_copy_to_or_from_the_host_is_captured() -> None:
@@ -315,9 +316,9 @@ def test_no_copy_to_or_from_the_host_is_captured() -> None:
         kernels, key = CudaKernels(EmulatedDevice()), Key()
         x = kernels.array(floats("normal", 2, 2))
 
-        def step(places: Any, call: Any = call, kernels: CudaKernels = kernels, x: Any = x) -> None:
+        def step(spans: Any, call: Any = call, kernels: CudaKernels = kernels, x: Any = x) -> None:
             call(kernels, x)
 
-        kernels.step(key, [(0, 3, 4)], step)
+        kernels.step(key, [Span(0, 3, 4)], step)
         with pytest.warns(RuntimeWarning, match="while a graph is made"):
-            kernels.step(key, [(0, 4, 5)], step)
+            kernels.step(key, [Span(0, 4, 5)], step)

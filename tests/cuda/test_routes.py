@@ -11,6 +11,7 @@ from cuda_rig import EmulatedDevice, why_not
 from kernel_cases.data import floats, matrix
 from proofcompute.arithmetic.backends.cuda import CudaKernels
 from proofcompute.arithmetic.definition import NumpyKernels
+from proofcompute.arrays import Span
 from proofcompute.errors import DeviceError, InputError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -87,11 +88,11 @@ def test_nothing_is_measured_while_a_step_is_captured() -> None:
     x, w = kernels.array(floats("mixed", 32, 16)), kernels.weight(matrix(1, 8, 16, bias=False))
     out: Any = kernels.zeros((32, 8), np.float32)
 
-    def step(places: Any) -> None:
+    def step(spans: Any) -> None:
         out[...] = kernels.linear(x, w, 1)
 
-    kernels.step(key, [(0, 1, 2)], lambda places: None)
-    kernels.step(key, [(0, 2, 3)], step)
+    kernels.step(key, [Span(0, 1, 2)], lambda spans: None)
+    kernels.step(key, [Span(0, 2, 3)], step)
     assert "gemm" not in names(device)
     assert kernels.routes.chosen == {}
 

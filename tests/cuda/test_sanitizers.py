@@ -18,8 +18,9 @@ from cuda_rig import EmulatedDevice, build, coverage, sources, why_not
 from kernel_cases import CASES, METHODS, outcome
 from kernel_cases.data import draws, floats, int8s, matrix, scales
 from proofcompute.arithmetic.backends.cuda import Argument, CudaKernels, kernel_files
-from proofcompute.arithmetic.kernels import Gated, Norm
+from proofcompute.arithmetic.kernels import GatePrologue, NormPrologue
 from proofcompute.arithmetic.sampling import Sampling
+from proofcompute.arrays import Span
 from proofcompute.errors import InputError, NonFiniteError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -56,8 +57,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     outcome(kernels, case)
             for n in (2, 5):  # few rows, and more
                 x, w, rest = floats("mixed", n, 70), matrix(2, 9, 70, bias=True), floats("normal", n, 9)
-                kernels.linear(x, w, 2, Norm(floats("normal", 70), np.float32(1e-5)), rest)
-                kernels.linear(floats("normal", n, 140), w, 1, Gated(), rest)
+                kernels.linear(x, w, 2, NormPrologue(floats("normal", 70), np.float32(1e-5)), rest)
+                kernels.linear(floats("normal", n, 140), w, 1, GatePrologue(), rest)
                 kernels.linear(x, w, 2)
             for n, limbs, of in ((1, 1, 1), (2, 2, 1), (3, 1, 2), (4, 2, 2)):  # rows at multiples of 16
                 kernels.linear(floats("mixed", n, 80), matrix(of, 9, 80, bias=True), limbs)
@@ -87,7 +88,7 @@ def _plain_product(device: EmulatedDevice) -> None:
 
 
 def _steps(kernels: CudaKernels) -> None:
-    """What only a step launches, rows at places that device memory names for one; and what is found wrong."""
+    """What only a step launches, rows at spans that device memory names for one; and what is found wrong."""
 
     class Key:
         pass
@@ -98,17 +99,17 @@ def _steps(kernels: CudaKernels) -> None:
     none = kernels.zeros((1, 2), np.uint64)
     keys, ks = kernels.array(int8s(9, 1, 4)), kernels.array(scales(9, 1))
 
-    def step(places: Any) -> Any:
-        ((_, a, b),) = places
+    def step(spans: Any) -> Any:
+        ((_, a, b),) = spans
         x[a:b] = x[:1]
         rows = kernels.attention(table[a:b], keys[:b], ks[:b], keys[:b], ks[:b], a, np.float32(1), 3)
         table[a:b] = kernels.settle(rows)
         return kernels.sample(logits, history[:b], a, Sampling(), none)
 
-    kernels.step(Key(), [(0, 5, 6)], step)
+    kernels.step(Key(), [Span(0, 5, 6)], step)
     table[5:6] = np.full((1, 4), np.nan, np.float32)
     with pytest.raises(NonFiniteError):
-        kernels.step(Key(), [(0, 5, 6)], step)
+        kernels.step(Key(), [Span(0, 5, 6)], step)
     with pytest.raises(InputError):
         kernels.sample(floats("normal", 1, 33), np.array([33], np.int32), 0, Sampling(1.0), draws(0))
 

@@ -20,7 +20,7 @@ from proofcompute.encoding import wire
 from proofcompute.errors import InputError
 from proofcompute.freivalds.attempts import RECORD, write_records
 from proofcompute.freivalds.field import P31
-from proofcompute.freivalds.hint import Claim
+from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site
 from proofcompute.models.card import ModelCard
 from proofcompute.models.vocabulary import Vocabulary
@@ -153,7 +153,7 @@ def test_hints() -> None:
     def check(made: tuple[int, tuple[bytes, ...]]) -> None:
         number, sets = made
         site, rows, _ = known[number]
-        wanted = [Claim(0, site.d, (i,), 0, 8 * (1 - i), site.bound) for i in range(len(known[number][2]))]
+        wanted = [HintSet(0, site.d, (i,), 0, 8 * (1 - i), site.bound) for i in range(len(known[number][2]))]
         columns, scale = np.ones((1, site.m), np.uint32), np.ones(site.m, np.float32)
         try:
             found = check_hint(
@@ -170,7 +170,7 @@ def test_hints() -> None:
             return
         values = [unpack(data[1:], data[0], rows * site.m).reshape(rows, site.m) for data in sets]
         assert tuple(pack_set(v, synthetic.KERNELS) for v in values) == sets
-        assert found.limits == [(v.min(), v.max()) for v in values]
+        assert found.extremes == [(v.min(), v.max()) for v in values]
         assert max(int(np.abs(v.astype(np.int64)).max()) for v in values) <= site.bound
         assert found.holds == all((v.astype(np.int64).sum(axis=1) % P31 == 0).all() for v in values)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from kernel_cases import attending, checks, hints, moving, opened, products, rows, sampling
 from kernel_cases.data import Case
-from proofcompute.arithmetic.kernels import Matrix, Norm
+from proofcompute.arithmetic.kernels import Matrix, NormPrologue
 from proofcompute.errors import ProofcomputeError
 
 __all__ = ["CASES", "METHODS", "Case", "outcome"]
@@ -46,7 +46,7 @@ def _plain(value: object) -> object:
         return tuple(map(_plain, value))
     if isinstance(value, Matrix):
         return _plain((value.q, value.scale, value.bias))
-    if isinstance(value, Norm):
+    if isinstance(value, NormPrologue):
         return _plain((value.weight, value.eps))
     return value
 

@@ -11,10 +11,10 @@ from kernel_cases.data import Case, columns, floats, full, int8s, octets, scales
 from proofcompute.arithmetic.definition import NumpyKernels, bitpack
 from proofcompute.errors import FormatError, InputError
 from proofcompute.freivalds import field
-from proofcompute.freivalds.claims import claims as freivalds_claims
 from proofcompute.freivalds.field import P31
-from proofcompute.freivalds.hint import Claim, Hint
+from proofcompute.freivalds.hint import Hint, HintSet
 from proofcompute.freivalds.product import Site
+from proofcompute.freivalds.sets import hint_sets
 
 
 def cases() -> Iterator[Case]:
@@ -58,12 +58,12 @@ def cases() -> Iterator[Case]:
                     f"product-{n}x{d}-{limbs}{together}-{w_limbs}-{false}",
                     lambda a=(n, d, limbs, w_limbs, together, false): _product(*a),
                 )
-    yield Case("check_hint", "claims", lambda: _changed(claims=[]), InputError)
+    yield Case("check_hint", "claims", lambda: _changed(sets=[]), InputError)
     for start, stop, which, limb in ((0, 4, (0,), 0), (2, 2, (0,), 0), (0, 3, (1,), 0), (0, 3, (0,), 1),
                                      (0, 3, (0, 1), 0), (-1, 3, (0,), 0), (0, 3, (0,), -1)):  # fmt: skip
-        claim = Claim(start, stop, which, limb, 0, 9)
-        yield Case("check_hint", f"{claim}", lambda c=claim: _changed(claims=[c]), InputError)
-    yield Case("check_hint", "shift", lambda: _changed(claims=[Claim(0, 3, (0,), 0, 8, 9)]), InputError)
+        claim = HintSet(start, stop, which, limb, 0, 9)
+        yield Case("check_hint", f"{claim}", lambda c=claim: _changed(sets=[c]), InputError)
+    yield Case("check_hint", "shift", lambda: _changed(sets=[HintSet(0, 3, (0,), 0, 8, 9)]), InputError)
     for name, array in (("s", columns(2, 5)), ("s", columns(1, 4)), ("v", columns(2, 3)),
                         ("v", np.zeros((1, 2, 4), np.uint32)), ("v", np.zeros((1, 3, 3), np.uint32)),
                         ("v", np.full((1, 2, 3), P31, np.uint32)), ("s", np.full((2, 4), P31, np.uint32)),
@@ -100,7 +100,7 @@ def true_hint(sets: list[tuple[int, bytes]], n: int, m: int, k: int = 2, bias: b
             v[i] = field.project31(bitpack.unpack(cut, bits, n * m).reshape(n, m), s).T
     q = np.zeros((1, n, d), np.int8)
     q[0, range(n), range(n)] = 1
-    claims = [Claim(0, d, (0,), i, shift, 0) for i, shift in enumerate(shifts)]
+    claims = [HintSet(0, d, (0,), i, shift, 0) for i, shift in enumerate(shifts)]
     residual = floats("mixed", n, m) if len(sets) % 2 == 0 else None
     return Hint(q, claims, sets, s, v, scales(n), scales(m), floats("mixed", m) if bias else None, residual)
 
@@ -126,7 +126,7 @@ def _product(n: int, d: int, limbs: int, w_limbs: int, together: bool, wrong: bo
     """A product of m = 37 channels."""
     q, w = int8s(limbs, n, d), int8s(w_limbs, 37, d)
     squares = [1 if together else 1 << 60] * w_limbs
-    claims = freivalds_claims(Site("w", 37, d, limbs, w_limbs), q, squares, NumpyKernels())
+    claims = hint_sets(Site("w", 37, d, limbs, w_limbs), q, squares, NumpyKernels())
     s = columns(2, 37)
     sets = []
     for c in claims:

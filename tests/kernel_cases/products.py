@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernel_cases.data import KINDS, SHAPES, Args, Case, floats, full, int8s, matrix, rng_of, scales, spoilt
-from proofcompute.arithmetic.kernels import Gated, Norm
+from proofcompute.arithmetic.kernels import GatePrologue, NormPrologue
 from proofcompute.arrays import F32
 from proofcompute.errors import NonFiniteError
 
@@ -132,16 +132,16 @@ def _fused(
     largest: bool = False,
 ) -> Args:
     """Arguments of a product with something before it, and a residual or none."""
-    x, limbs, before = _prepared(n, d, limbs, how, kind, largest)
-    return x, matrix(1, m, d, bias=m > 4), limbs, before, floats("mixed", n, m) if rest else None
+    x, limbs, prologue = _prepared(n, d, limbs, how, kind, largest)
+    return x, matrix(1, m, d, bias=m > 4), limbs, prologue, floats("mixed", n, m) if rest else None
 
 
 def _prepared(n: int, d: int, limbs: int, how: str, kind: str = "mixed", largest: bool = False) -> Args:
     """Arguments of the quantiser with something before it."""
     x = floats(kind, n, 2 * d if how == "gate" else d)
     weight = np.full(d, 3e38, np.float32) if largest else floats("normal", d)
-    norm = Norm(weight, np.float32(1e-5))
-    return x, limbs, {"none": None, "norm": norm, "gate": Gated()}[how]
+    norm = NormPrologue(weight, np.float32(1e-5))
+    return x, limbs, {"none": None, "norm": norm, "gate": GatePrologue()}[how]
 
 
 def _largest(a: float) -> F32:

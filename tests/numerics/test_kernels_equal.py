@@ -13,7 +13,9 @@ from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Kernels
 
 FAST = ["numba"]
-PLACES = set("array host local weight zeros put rope_rows step spread lead each aside".split())
+PLACES = set(
+    "array host local weight zeros write_rows rope_rows step partition map_depth map side_stream".split()
+)
 """Functions of where arrays are: a backend's own tests run them."""
 
 

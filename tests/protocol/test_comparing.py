@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from proofcompute.arrays import Span
 from proofcompute.errors import Cell, VerificationError
-from proofcompute.program.types import Span
 from proofcompute.protocol.statement import Statement
 from proofcompute.verifier.sources import OpenedRows
 

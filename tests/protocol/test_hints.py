@@ -17,9 +17,9 @@ from proofcompute.arrays import F32, I8, I32
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
 from proofcompute.errors import VerificationError
-from proofcompute.freivalds.claims import claims, largest_squares
-from proofcompute.freivalds.hint import Claim
+from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site
+from proofcompute.freivalds.sets import hint_sets, largest_squares
 from proofcompute.limits import MAX_ACCUMULATOR
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model
@@ -44,12 +44,12 @@ def test_limbs_are_together_up_to_the_bound_and_apart_beyond_it() -> None:
     length = 32639**2 * d
     most = ((1 << 60) - 1) // length
     for squares in (0, 1, most, most + 1):
-        made = claims(Site("w", 3, d, 2, 1), q, (squares,), FAST)
+        made = hint_sets(Site("w", 3, d, 2, 1), q, (squares,), FAST)
         if squares <= most:
-            assert made == (Claim(0, d, (0, 1), 0, 0, math.isqrt(length * squares)),)
+            assert made == (HintSet(0, d, (0, 1), 0, 0, math.isqrt(length * squares)),)
             assert made[0].bound < MAX_ACCUMULATOR
         else:
-            assert made == (Claim(0, d, (0,), 0, 8, d << 14), Claim(0, d, (1,), 0, 0, d << 14))
+            assert made == (HintSet(0, d, (0,), 0, 8, d << 14), HintSet(0, d, (1,), 0, 0, d << 14))
 
 
 def test_the_row_that_is_largest_decides() -> None:
@@ -57,9 +57,9 @@ def test_the_row_that_is_largest_decides() -> None:
     q[0, 1] = 127
     rows = 256 * 127
     squares = (1 << 60) // (8 * rows * rows) + 1
-    assert len(claims(Site("w", 3, 8, 2, 1), q, (squares,), FAST)) == 2
+    assert len(hint_sets(Site("w", 3, 8, 2, 1), q, (squares,), FAST)) == 2
     q[0, 1, 0] = 0
-    assert len(claims(Site("w", 3, 8, 2, 1), q, (squares,), FAST)) == 1
+    assert len(hint_sets(Site("w", 3, 8, 2, 1), q, (squares,), FAST)) == 1
 
 
 @pytest.mark.parametrize("w_limbs", [1, 2])
@@ -73,8 +73,8 @@ def test_claims_add_up_to_the_product(d: int, w_limbs: int) -> None:
         squares = largest_squares(w.q, FAST)
         assert squares == largest_squares(w.q, SLOW)
         assert squares == tuple(int((limb.astype(np.int64) ** 2).sum(axis=1).max()) for limb in w.q)
-        made = claims(site, q, squares, FAST)
-        assert made == claims(site, q, squares, SLOW)
+        made = hint_sets(site, q, squares, FAST)
+        assert made == hint_sets(site, q, squares, SLOW)
         total = np.zeros((3, 4), np.int64)
         hint = encode_hint(Recorded(q, _accumulators(q, w)), site, made, FAST)
         for data, claim in zip(hint, made, strict=True):

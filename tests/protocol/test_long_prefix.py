@@ -13,6 +13,7 @@ import pytest
 import synthetic
 from adversary.forger import NODE, Forgery, _Rows, commit, unchanged
 from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arrays import Span
 from proofcompute.errors import Cell, VerificationError
 from proofcompute.importers.checkpoint import Decoder, Rope
 from proofcompute.importers.decoder import compile_decoder
@@ -20,7 +21,6 @@ from proofcompute.limits import MAX_OPENING_PART, MIB
 from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run
 from proofcompute.program.source import ComputeProducts, Source
-from proofcompute.program.types import Span
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge, OpeningHead, Receipt

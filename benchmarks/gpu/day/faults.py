@@ -15,7 +15,7 @@ from proofcompute.arithmetic.backends.cuda import CudaKernels, SpreadKernels, fa
 __all__ = ["everything"]
 
 
-class _Key:
+class _CaptureKey:
     """Something that steps belong to."""
 
 
@@ -45,7 +45,7 @@ def _beside(out: Findings, settings: Settings) -> None:
     n, width = (4, 64) if settings.device == "emulated" else (4096, 16384)
     rows = k.array(np.random.default_rng(2).integers(0, 256, (n, width), np.uint8))
     expected = k.host(k.hash_rows("sha256", b"p", rows)).tobytes()
-    with k.aside():
+    with k.side_stream():
         made = k.hash_rows("sha256", b"p", rows)
     exported: Any = k._on.exported(made)
     found = exported if settings.device == "emulated" else exported.get()
@@ -54,7 +54,7 @@ def _beside(out: Findings, settings: Settings) -> None:
 
 def _spoilt(out: Findings, settings: Settings) -> None:
     """A step that cannot be captured runs plainly, again and again, with the same results."""
-    k, key = settings.kernels(), _Key()
+    k, key = settings.kernels(), _CaptureKey()
     x = k.array(np.arange(6, dtype=np.float32).reshape(2, 3))
     y = k.zeros((2, 3), np.float32)
 

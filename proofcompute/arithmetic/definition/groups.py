@@ -51,5 +51,5 @@ def hashed_groups(
     if out is None:
         out, row = np.empty((len(groups), n, DIGEST), np.uint8), 0
     for to, tag, parts in zip(out, tags, groups, strict=True):
-        to[row : row + n] = k.hash_rows(suite, prefix + tag, k.beside(parts))
+        to[row : row + n] = k.hash_rows(suite, prefix + tag, k.row_bytes(parts))
     return out

@@ -12,7 +12,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8, I32, U32
 from proofcompute.errors import InputError
 from proofcompute.freivalds.field import P31
-from proofcompute.freivalds.hint import CheckedHint, Claim, Hint, Packed
+from proofcompute.freivalds.hint import CheckedHint, Hint, HintSet, Packed
 
 __all__ = ["check_hint", "check_sets"]
 
@@ -21,28 +21,28 @@ def check_sets(hint: Hint) -> tuple[int, int]:
     """Rows n and columns m of the sets; InputError unless all shapes fit, nothing is empty, and a single set
     has no shift.
     """
-    q, claims, sets, s, v, sx, sw, bias, residual = hint
+    q, sets, packed, s, v, sx, sw, bias, residual = hint
     (limbs, n, d), k, m = q.shape, len(s), sw.size
     good = sx.shape == (n,) and sw.shape == (m,) and s.shape == (k, m) and v.shape == (len(v), k, d)
     good = good and (bias is None or bias.shape == (m,)) and (residual is None or residual.shape == (n, m))
-    good = good and min(n, m, k) > 0 and 0 < len(sets) == len(claims)
-    good = good and (len(claims) > 1 or claims[0].shift == 0)  # what is not added up is not shifted
-    for start, stop, which, w_limb, _, _ in claims:
+    good = good and min(n, m, k) > 0 and 0 < len(packed) == len(sets)
+    good = good and (len(sets) > 1 or sets[0].shift == 0)  # what is not added up is not shifted
+    for start, stop, which, w_limb, _, _ in sets:
         good = good and 0 <= start < stop <= d and 0 <= w_limb < len(v)
         good = good and (which == (0, 1) or len(which) == 1) and 0 <= which[0] <= which[-1] < limbs
     if good:
         return n, m
     raise InputError(
-        f"{len(sets)} sets for {len(claims)} claims of rows {list(q.shape)}, scales {list(sx.shape)} and "
-        f"{list(sw.shape)}, columns {list(s.shape)} and {list(v.shape)}"
+        f"{len(packed)} lists of integers for {len(sets)} sets of rows {list(q.shape)}, "
+        f"scales {list(sx.shape)} and {list(sw.shape)}, columns {list(s.shape)} and {list(v.shape)}"
     )
 
 
-def _claimed(k: Kernels, q: I8, claims: Sequence[Claim], v: U32) -> U32:
-    """What each set's projection is if its claim is true: X V, [sets, n, k]; q and v as in a hint."""
+def _expected(k: Kernels, q: I8, sets: Sequence[HintSet], v: U32) -> U32:
+    """What each set's projection is if it is the product: X V, [sets, n, k]; q and v as in a hint."""
     n, d = q.shape[1:]
     found = []
-    for a, b, limbs, w_limb, *_ in claims:
+    for a, b, limbs, w_limb, *_ in sets:
         columns = v[w_limb]
         rows = q if len(limbs) == len(q) else q[limbs[0] : limbs[-1] + 1]
         if b - a < d:
@@ -58,13 +58,13 @@ def _claimed(k: Kernels, q: I8, claims: Sequence[Claim], v: U32) -> U32:
 def check_hint(k: Kernels, unpack: Callable[[Packed, int, int], I32], hint: Hint) -> CheckedHint:
     """See :meth:`proofcompute.freivalds.checks.Checks.check_hint`; step after step, by functions of ``k``."""
     n, m = check_sets(hint)
-    q, claims, sets, s, v, sx, sw, bias, residual = hint
-    values = np.stack([unpack(data, bits, n * m).reshape(n, m) for bits, data in sets])
-    limits = [(int(x.min()), int(x.max())) for x in values]
+    q, sets, packed, s, v, sx, sw, bias, residual = hint
+    values = np.stack([unpack(data, bits, n * m).reshape(n, m) for bits, data in packed])
+    extremes = [(int(x.min()), int(x.max())) for x in values]
     projections = np.stack([k.host(k.project(x, s)) for x in values])
-    if any(c.stop - c.start < q.shape[2] for c in claims):
+    if any(c.stop - c.start < q.shape[2] for c in sets):
         q = k.host(q)
-    right = _claimed(k, q, claims, v)
+    right = _expected(k, q, sets, v)
     holds = bool(np.array_equal(projections, right))
-    y = k.rescale(values, [c.shift for c in claims], sx, sw, bias)
-    return CheckedHint(limits, holds, y if residual is None else k.add(residual, y))
+    y = k.rescale(values, [c.shift for c in sets], sx, sw, bias)
+    return CheckedHint(extremes, holds, y if residual is None else k.add(residual, y))

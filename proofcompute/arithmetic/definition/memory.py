@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from proofcompute.arithmetic.definition.rotary import rope_table
 from proofcompute.arithmetic.kernels import Matrix
-from proofcompute.arrays import F32, I32, U8, Array, Place
+from proofcompute.arrays import F32, I32, U8, Array, Span
 from proofcompute.errors import FormatError
 
 __all__ = ["HOST", "HostMemory"]
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 _BLOCK: Final = 512
 """Positions in one cached piece of a rotary table."""
-_ASIDE: Final = nullcontext()
+_NOTHING: Final = nullcontext()
 
 
 @lru_cache(maxsize=64)
@@ -32,10 +32,10 @@ def _table(freqs: tuple[int, ...], block: int) -> tuple[F32, F32]:
 
 
 @lru_cache(maxsize=8)  # every layer of a step asks for the same rows
-def _rope_rows(freqs: tuple[int, ...], places: tuple[Place, ...]) -> tuple[F32, F32]:
+def _rope_rows(freqs: tuple[int, ...], spans: tuple[Span, ...]) -> tuple[F32, F32]:
     cos: list[F32] = []
     sin: list[F32] = []
-    for _, first, last in places:
+    for _, first, last in spans:
         for block in range(first // _BLOCK, (last - 1) // _BLOCK + 1):
             whole_cos, whole_sin = _table(freqs, block)
             a, b = max(first - block * _BLOCK, 0), min(last - block * _BLOCK, _BLOCK)
@@ -45,7 +45,7 @@ def _rope_rows(freqs: tuple[int, ...], places: tuple[Place, ...]) -> tuple[F32, 
 
 
 class HostMemory:
-    """:class:`proofcompute.arrays.Memory` of NumPy arrays."""
+    """:class:`proofcompute.arrays.Arrays` of NumPy arrays."""
 
     operation: str = ""
     ahead: int = 0
@@ -70,55 +70,55 @@ class HostMemory:
         """A new array of zeros."""
         return np.zeros(shape, dtype)
 
-    def join(self, parts: Sequence[Array]) -> Array:
+    def concatenate(self, parts: Sequence[Array]) -> Array:
         """Arrays one after the other, along their first axis."""
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def put(self, x: Array, a: int, b: int, rows: Array) -> None:
+    def write_rows(self, x: Array, a: int, b: int, rows: Array) -> None:
         """``x[a:b] = rows``."""
         x[a:b] = rows
 
-    def cut(self, x: Array, a: int, b: int) -> Array:
+    def slice_columns(self, x: Array, a: int, b: int) -> Array:
         """Columns a..b of [n, d], contiguous."""
         return np.ascontiguousarray(x[:, a:b])
 
-    def beside(self, parts: Sequence[Array]) -> U8:
+    def row_bytes(self, parts: Sequence[Array]) -> U8:
         """The bytes of the rows of all parts side by side, uint8 [n, width]."""
         n = len(parts[0])
         rows = [np.ascontiguousarray(p).reshape(n, -1).view(np.uint8) if n else _no_rows(p) for p in parts]
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
 
-    def take(self, table: Array, ids: Array) -> Array:
+    def gather(self, table: Array, ids: Array) -> Array:
         """Rows of a table by number; FormatError if there is no such row."""
         if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < len(table)):
             raise FormatError("an index is outside its table")
         return table[ids]
 
-    def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[F32, F32]:
-        """Cosines and sines of the positions of all places, one after the other: [n, r] each."""
-        return _rope_rows(freqs, tuple(places))
+    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
+        """Cosines and sines of the positions of all spans, one after the other: [n, r] each."""
+        return _rope_rows(freqs, tuple(spans))
 
     def step(
-        self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], I32 | None]
+        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], I32 | None]
     ) -> I32 | None:
-        """``f(places)``."""
-        return f(places)
+        """``f(spans)``."""
+        return f(spans)
 
-    def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
+    def partition(self, sizes: Sequence[int]) -> Sequence[Any]:
         """Itself for every segment."""
         return [self] * len(sizes)
 
-    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    def map(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
         """One after the other."""
         return map(f, items)
 
-    def lead(self) -> int:
+    def map_depth(self) -> int:
         """One."""
         return 1
 
-    def aside(self) -> AbstractContextManager[None]:
+    def side_stream(self) -> AbstractContextManager[None]:
         """Nothing: work is done when it is asked for."""
-        return _ASIDE
+        return _NOTHING
 
 
 HOST: Final = HostMemory()

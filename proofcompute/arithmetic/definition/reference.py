@@ -11,7 +11,7 @@ from proofcompute.arithmetic.definition import bitpack, hints, products, rows, s
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.memory import HostMemory
-from proofcompute.arithmetic.kernels import Before, Matrix, prepared
+from proofcompute.arithmetic.kernels import Matrix, Prologue, prepared
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I16, I32, I64, U8, U32, U64, Array
 from proofcompute.commitments import hashing
@@ -33,9 +33,9 @@ class NumpyKernels(HostMemory):
         check_platform()
 
     # -- products ------------------------------------------------------------------------------------
-    def quantise(self, x: F32, limbs: int, before: Before = None) -> tuple[I8, F32]:
+    def quantise(self, x: F32, limbs: int, prologue: Prologue = None) -> tuple[I8, F32]:
         """:func:`proofcompute.arithmetic.definition.products.quantise` of the prepared rows."""
-        return products.quantise(prepared(before, x, self), limbs)
+        return products.quantise(prepared(prologue, x, self), limbs)
 
     def product(self, q: I8, w: I8) -> I32:
         """:func:`proofcompute.arithmetic.definition.products.product`."""
@@ -46,10 +46,10 @@ class NumpyKernels(HostMemory):
         return products.rescale(acc, shifts, sx, sw, bias)
 
     def linear(
-        self, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
+        self, x: F32, w: Matrix, limbs: int, prologue: Prologue = None, residual: F32 | None = None
     ) -> F32:
         """:func:`.products.linear` of the prepared rows, then the residual."""
-        y = products.linear(prepared(before, x, self), w, limbs)
+        y = products.linear(prepared(prologue, x, self), w, limbs)
         return y if residual is None else rows.add(residual, y)
 
     # -- rows ----------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import F32, Array
+from proofcompute.arrays import F32, Array, Span
 from proofcompute.limits import MAX_CONTRACTION
 from proofcompute.program.operations.base import Pointwise, f32_rows, from_bits, need
 from proofcompute.program.source import Source
-from proofcompute.program.types import Rows, Span, Spec, WeightSpec
+from proofcompute.program.types import Reads, Spec, WeightSpec
 
 __all__ = ["Attention", "QuantiseHeads", "Rope"]
 
@@ -94,9 +94,9 @@ class Attention(Pointwise):
         from_bits(self.scale, "attention scale")
         return (ins[0],)
 
-    def reads(self) -> Sequence[Rows]:
+    def reads(self) -> Sequence[Reads]:
         """Own query; all rows up to the own one of keys and values."""
-        return (Rows.SAME, Rows.PREFIX, Rows.PREFIX, Rows.PREFIX, Rows.PREFIX)
+        return (Reads.SAME, Reads.PREFIX, Reads.PREFIX, Reads.PREFIX, Reads.PREFIX)
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
@@ -117,4 +117,4 @@ class Attention(Pointwise):
                 )
             )
             row += n
-        return (k.join(out),)
+        return (k.concatenate(out),)

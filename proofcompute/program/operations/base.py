@@ -11,7 +11,7 @@ import numpy as np
 
 from proofcompute.errors import FormatError
 from proofcompute.freivalds.product import Site
-from proofcompute.program.types import Rows, Spec, WeightSpec
+from proofcompute.program.types import Reads, Spec, WeightSpec
 
 __all__ = ["Pointwise", "f32_rows", "from_bits", "matrix", "need", "vector"]
 
@@ -52,9 +52,9 @@ class Pointwise:
     settled: ClassVar[bool] = False
     """See Op."""
 
-    def reads(self) -> Sequence[Rows]:
+    def reads(self) -> Sequence[Reads]:
         """One input, row by row."""
-        return (Rows.SAME,)
+        return (Reads.SAME,)
 
     def sites(self, weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
         """No products."""

@@ -8,7 +8,7 @@ same fused steps: where a product is a hint, what stands before and after it is 
 =============================================  ==========================================
 steps                                          become one
 =============================================  ==========================================
-[RmsNorm or Gate], Linear, [Add]               ``Products.linear`` with ``before`` and ``residual``
+[RmsNorm or Gate], Linear, [Add]               ``Products.linear`` with ``prologue`` and ``residual``
 Split in three, two Rope, two QuantiseHeads    ``Kernels.heads``
 =============================================  ==========================================
 
@@ -22,14 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from proofcompute.arithmetic.kernels import Before, Gated, Kernels, Norm
-from proofcompute.arrays import Array
+from proofcompute.arithmetic.kernels import GatePrologue, Kernels, NormPrologue, Prologue
+from proofcompute.arrays import Array, Span
 from proofcompute.program.operations.attention import QuantiseHeads, Rope
 from proofcompute.program.operations.base import from_bits
 from proofcompute.program.operations.linear import Linear
 from proofcompute.program.operations.pointwise import Add, Gate, RmsNorm, Split
 from proofcompute.program.source import Source
-from proofcompute.program.types import Span, Step
+from proofcompute.program.types import Step
 
 __all__ = ["FusedHeads", "FusedLinear", "fuse"]
 
@@ -39,20 +39,21 @@ class FusedLinear:
     """A product with what prepares its rows and what is added to its result."""
 
     linear: Linear
-    before: RmsNorm | Gate | None
+    prologue: RmsNorm | Gate | None
     residual: bool
     """Whether a second input is added to the result."""
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Inputs: the rows, then the residual if there is one."""
-        before: Before = None
-        if isinstance(self.before, RmsNorm):
-            before = Norm(src.weights.vector(self.before.weight), from_bits(self.before.eps, "rms norm eps"))
-        elif self.before is not None:
-            before = Gated()
+        prologue: Prologue = None
+        if isinstance(self.prologue, RmsNorm):
+            weight = src.weights.vector(self.prologue.weight)
+            prologue = NormPrologue(weight, from_bits(self.prologue.eps, "rms norm eps"))
+        elif self.prologue is not None:
+            prologue = GatePrologue()
         rest = ins[1] if self.residual else None
-        weight, limbs = self.linear.weight, self.linear.limbs
-        return (src.products.linear(weight, ins[0], limbs, k, before=before, residual=rest),)
+        name, limbs = self.linear.weight, self.linear.limbs
+        return (src.products.linear(name, ins[0], limbs, k, prologue=prologue, residual=rest),)
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,13 @@ def _around_linear(
     step = steps[i]
     (x, _), where, outputs = step.inputs[0], step.name, step.outputs
     out: dict[int, Step | None] = {}
-    before: RmsNorm | Gate | None = None
+    prologue: RmsNorm | Gate | None = None
     inputs = step.inputs
     first = made.get(x)
     if first is not None and uses.only_reader(x) == i:
         op = steps[first].op
         if type(op) is RmsNorm or type(op) is Gate:
-            before, inputs, where = op, steps[first].inputs, f"{steps[first].name}+{_short(where)}"
+            prologue, inputs, where = op, steps[first].inputs, f"{steps[first].name}+{_short(where)}"
             out[first] = None
     last = uses.only_reader(outputs[0][0])
     if last is not None and type(steps[last].op) is Add:
@@ -133,7 +134,7 @@ def _around_linear(
             out[last] = None
     if not out:
         return None
-    out[i] = Step(where, FusedLinear(linear, before, len(inputs) == 2), inputs, outputs)
+    out[i] = Step(where, FusedLinear(linear, prologue, len(inputs) == 2), inputs, outputs)
     return out
 
 

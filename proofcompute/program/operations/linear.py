@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import F32, Array
+from proofcompute.arrays import F32, Array, Span
 from proofcompute.freivalds.product import Site
 from proofcompute.program.operations.base import Pointwise, f32_rows, matrix, need
 from proofcompute.program.source import Source
-from proofcompute.program.types import Span, Spec, WeightSpec
+from proofcompute.program.types import Spec, WeightSpec
 
 __all__ = ["Embed", "Linear"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import F32, Array
+from proofcompute.arrays import F32, Array, Span
 from proofcompute.program.operations.base import Pointwise, f32_rows, from_bits, need, vector
 from proofcompute.program.source import Source
-from proofcompute.program.types import Rows, Span, Spec, WeightSpec
+from proofcompute.program.types import Reads, Spec, WeightSpec
 
 __all__ = ["Add", "Gate", "Gelu", "LayerNorm", "Relu", "RmsNorm", "Split"]
 
@@ -108,9 +108,9 @@ class Add(Pointwise):
         f32_rows(ins, "add", 2)
         return (ins[0],)
 
-    def reads(self) -> Sequence[Rows]:
+    def reads(self) -> Sequence[Reads]:
         """Two inputs, row by row."""
-        return (Rows.SAME, Rows.SAME)
+        return (Reads.SAME, Reads.SAME)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
@@ -135,6 +135,6 @@ class Split(Pointwise):
         """See the class."""
         x, a, parts = ins[0], 0, []
         for width in self.widths:
-            parts.append(k.cut(x, a, a + width))
+            parts.append(k.slice_columns(x, a, a + width))
             a += width
         return parts

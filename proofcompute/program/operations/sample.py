@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import Array
+from proofcompute.arrays import Array, Span
 from proofcompute.program.operations.base import Pointwise, f32_rows, need
 from proofcompute.program.source import Source
-from proofcompute.program.types import Rows, Span, Spec, WeightSpec
+from proofcompute.program.types import Reads, Spec, WeightSpec
 
 __all__ = ["Sample"]
 
@@ -25,9 +25,9 @@ class Sample(Pointwise):
         need(len(ins) == 2 and ins[1] == Spec("i32", ()), "sample: needs logits and tokens")
         return (ins[1],)
 
-    def reads(self) -> Sequence[Rows]:
+    def reads(self) -> Sequence[Reads]:
         """Own logits, all tokens up to the row."""
-        return (Rows.SAME, Rows.PREFIX)
+        return (Reads.SAME, Reads.PREFIX)
 
     def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
         """Tokens so far: each has a logit."""
@@ -42,4 +42,4 @@ class Sample(Pointwise):
             rows = logits[at : at + s.b - s.a]
             at += s.b - s.a
             tokens.append(k.sample(rows, history, s.a, src.rows.sampling(s.trace), src.rows.draws(s)))
-        return (k.join(tokens),)
+        return (k.concatenate(tokens),)

@@ -24,7 +24,7 @@ from proofcompute.arithmetic.definition.groups import check_groups
 from proofcompute.arithmetic.definition.products import largest_square
 from proofcompute.arithmetic.definition.rows import head_width, is_settled
 from proofcompute.arithmetic.definition.sampler import check_rows
-from proofcompute.arithmetic.kernels import Before, Gated, Matrix, Norm
+from proofcompute.arithmetic.kernels import GatePrologue, Matrix, NormPrologue, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U8
 from proofcompute.commitments import hashing
@@ -44,13 +44,13 @@ def _need(condition: bool, what: str, *arrays: Given) -> None:
         )
 
 
-def _prepared_width(x: Given, before: Before) -> int:
-    """Elements of a row after ``before``."""
+def _prepared_width(x: Given, prologue: Prologue) -> int:
+    """Elements of a row after ``prologue``."""
     _, d = x.shape
-    if isinstance(before, Norm):
-        _need(before.weight.shape == (d,), "rows and weights", x, before.weight)
-    _need(not isinstance(before, Gated) or d % 2 == 0, "halves", x)
-    return d // 2 if isinstance(before, Gated) else int(d)
+    if isinstance(prologue, NormPrologue):
+        _need(prologue.weight.shape == (d,), "rows and weights", x, prologue.weight)
+    _need(not isinstance(prologue, GatePrologue) or d % 2 == 0, "halves", x)
+    return d // 2 if isinstance(prologue, GatePrologue) else int(d)
 
 
 def _width(x: Given) -> None:
@@ -90,9 +90,9 @@ class CudaKernels(DeviceMemory):
 
     # -- products ------------------------------------------------------------------------------------
     @placed
-    def quantise(self, x: Given, limbs: int, before: Before = None) -> Any:
-        _prepared_width(x, before)
-        return products.quantise_prepared(self._on, self._on.array(x), limbs, before)
+    def quantise(self, x: Given, limbs: int, prologue: Prologue = None) -> Any:
+        _prepared_width(x, prologue)
+        return products.quantise_prepared(self._on, self._on.array(x), limbs, prologue)
 
     @placed
     def product(self, q: Given, w: Given) -> Any:
@@ -119,9 +119,9 @@ class CudaKernels(DeviceMemory):
 
     @placed
     def linear(
-        self, x: Given, w: Matrix, limbs: int, before: Before = None, residual: Given | None = None
+        self, x: Given, w: Matrix, limbs: int, prologue: Prologue = None, residual: Given | None = None
     ) -> Any:
-        n, d = len(x), _prepared_width(x, before)
+        n, d = len(x), _prepared_width(x, prologue)
         _, m, width = w.q.shape
         _need(width == d and w.scale.shape == (m,), "rows, weights and scales", x, w.q, w.scale)
         if w.bias is not None:
@@ -129,7 +129,7 @@ class CudaKernels(DeviceMemory):
         if residual is not None:
             _need(residual.shape == (n, m), "product and residual", x, w.q, residual)
         products.rows_fit(n)
-        return products.linear(self._on, self.routes, x, self.weight(w), limbs, before, residual)
+        return products.linear(self._on, self.routes, x, self.weight(w), limbs, prologue, residual)
 
     # -- rows ----------------------------------------------------------------------------------------
     @placed

@@ -256,7 +256,7 @@ class Launcher:
             self._lent.append(buffer)  # must not be given to somebody else before the work beside is done
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def side_stream(self) -> Iterator[None]:
         """Inside, work goes to the second stream, behind what the main one was given so far."""
         device = self.device
         if self._beside is None:

@@ -16,7 +16,7 @@ from proofcompute.arithmetic.backends.cuda.placing import placed
 from proofcompute.arithmetic.backends.cuda.steps import Steps
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.kernels import Matrix
-from proofcompute.arrays import Array, Place
+from proofcompute.arrays import Array, Span
 from proofcompute.errors import FormatError, InputError, ProofcomputeError
 
 __all__ = ["DeviceMemory"]
@@ -30,7 +30,7 @@ _AHEAD: Final = 64
 
 
 class DeviceMemory:
-    """:class:`proofcompute.arrays.Memory` of arrays on one device."""
+    """:class:`proofcompute.arrays.Arrays` of arrays on one device."""
 
     ahead: int = _AHEAD
 
@@ -73,7 +73,7 @@ class DeviceMemory:
         return self._on.zeros(dtype, *shape)
 
     @placed
-    def join(self, parts: Sequence[Given]) -> Any:
+    def concatenate(self, parts: Sequence[Given]) -> Any:
         on = self._on
         arrays = [on.array(p) for p in parts]
         if len(arrays) == 1:
@@ -88,11 +88,11 @@ class DeviceMemory:
             at += a.nbytes
         return out
 
-    def put(self, x: Any, a: int, b: int, rows: Any) -> None:
+    def write_rows(self, x: Any, a: int, b: int, rows: Any) -> None:
         x[a:b] = rows
 
     @placed
-    def cut(self, x: Given, a: int, b: int) -> Any:
+    def slice_columns(self, x: Given, a: int, b: int) -> Any:
         on, x = self._on, self._on.array(x)
         n, d = x.shape
         if not 0 <= a <= b <= d:
@@ -107,7 +107,7 @@ class DeviceMemory:
         return out
 
     @placed
-    def beside(self, parts: Sequence[Given]) -> Any:
+    def row_bytes(self, parts: Sequence[Given]) -> Any:
         on = self._on
         arrays = [on.array(p) for p in parts]
         n, width = len(arrays[0]), sum(a.row_bytes for a in arrays)
@@ -118,7 +118,7 @@ class DeviceMemory:
         return side_by_side(on, arrays)
 
     @placed
-    def take(self, table: Given, ids: Given) -> Any:
+    def gather(self, table: Given, ids: Given) -> Any:
         on, table = self._on, self._on.array(table)
         if ids.dtype != np.int32:
             ids = np.clip(ids, -1, np.iinfo(np.int32).max).astype(np.int32)
@@ -129,14 +129,14 @@ class DeviceMemory:
         on.over("take_rows", out.nbytes, table, *sizes, ids, i64(ids.size), out, status)
         return out
 
-    def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[Any, Any]:
-        key = freqs, tuple(places)
+    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[Any, Any]:
+        key = freqs, tuple(spans)
         known = None if self._turns is None else self._turns.get(key)
         if known is None:
-            last = max((b.limit if isinstance(b, Position) else int(b)) for _, _, b in places)
+            last = max((b.limit if isinstance(b, Position) else int(b)) for _, _, b in spans)
             cos, sin = self._table(freqs, last)
-            rows = [slice(a, b) for _, a, b in places]
-            known = self.join([cos[r] for r in rows]), self.join([sin[r] for r in rows])
+            rows = [slice(a, b) for _, a, b in spans]
+            known = self.concatenate([cos[r] for r in rows]), self.concatenate([sin[r] for r in rows])
             if self._turns is not None:
                 self._turns[key] = known
         return known
@@ -146,17 +146,19 @@ class DeviceMemory:
         known = self._angles.get(freqs)
         if known is None or len(known[0]) < rows:
             whole = max(rows, min(_LONGEST, 1 << max(9, (rows - 1).bit_length())))
-            cos, sin = HOST.rope_rows(freqs, [(0, 0, whole)])
+            cos, sin = HOST.rope_rows(freqs, [Span(0, 0, whole)])
             known = self._angles[freqs] = self._on.array(cos), self._on.array(sin)
         return known
 
-    def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
-        def afresh(given: Sequence[Place]) -> Any:
+    def step(
+        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], Any]
+    ) -> Array | None:
+        def afresh(given: Sequence[Span]) -> Any:
             self._turns = {}  # a step that could not be captured left arrays that were never computed
             return f(given)
 
         with self.one_step():
-            return self._steps.run(key, places, afresh)
+            return self._steps.run(capture, spans, afresh)
 
     @property
     def refused(self) -> Sequence[str]:
@@ -187,14 +189,14 @@ class DeviceMemory:
         """Raise the error of the first check that found something."""
         self._on.faults.look()
 
-    def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
+    def partition(self, sizes: Sequence[int]) -> Sequence[Any]:
         return [self] * len(sizes)
 
-    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-        return HOST.each(f, items)
+    def map(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+        return HOST.map(f, items)
 
-    def lead(self) -> int:
-        return HOST.lead()
+    def map_depth(self) -> int:
+        return HOST.map_depth()
 
-    def aside(self) -> AbstractContextManager[None]:
-        return self._on.aside()
+    def side_stream(self) -> AbstractContextManager[None]:
+        return self._on.side_stream()

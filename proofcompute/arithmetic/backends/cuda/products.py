@@ -12,7 +12,7 @@ from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arithmetic.backends.cuda.device import Buffer
 from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.arithmetic.backends.cuda.routes import Routes
-from proofcompute.arithmetic.kernels import Before, Gated, Matrix, Norm
+from proofcompute.arithmetic.kernels import GatePrologue, Matrix, NormPrologue, Prologue
 from proofcompute.errors import InputError, LimitError, NonFiniteError
 from proofcompute.freivalds.product import product_sets
 from proofcompute.limits import MAX_WIDTH
@@ -73,12 +73,12 @@ def quantise_gated(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArra
 
 
 def quantise_prepared(
-    on: Launcher, x: DeviceArray, limbs: int, before: Before
+    on: Launcher, x: DeviceArray, limbs: int, prologue: Prologue
 ) -> tuple[DeviceArray, DeviceArray]:
-    """:func:`quantise` of the rows after ``before``."""
-    if isinstance(before, Norm):
-        return quantise_normed(on, x, on.array(before.weight), before.eps, limbs)
-    return quantise_gated(on, x, limbs) if isinstance(before, Gated) else quantise(on, x, limbs)
+    """:func:`quantise` of the rows after ``prologue``."""
+    if isinstance(prologue, NormPrologue):
+        return quantise_normed(on, x, on.array(prologue.weight), prologue.eps, limbs)
+    return quantise_gated(on, x, limbs) if isinstance(prologue, GatePrologue) else quantise(on, x, limbs)
 
 
 def multiply(
@@ -106,13 +106,13 @@ def rescale(
 
 
 def linear(
-    on: Launcher, routes: Routes, x: Given, w: Matrix, limbs: int, before: Before, residual: Given | None
+    on: Launcher, routes: Routes, x: Given, w: Matrix, limbs: int, prologue: Prologue, residual: Given | None
 ) -> DeviceArray:
     """Rows times a matrix on the device, with what stands before and after: float32 [n, m]."""
     x = on.array(x)
     w_limbs, m, d = w.q.shape
     n = len(x)
-    q, sx = quantise_prepared(on, x, limbs, before)
+    q, sx = quantise_prepared(on, x, limbs, prologue)
     rest = None if residual is None else on.array(residual)
     weights: Any = w.q
     scales: Any = w.scale

@@ -12,7 +12,7 @@ from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arithmetic.backends.cuda.device import Device
 from proofcompute.arithmetic.backends.cuda.kernels import CudaKernels
 from proofcompute.arithmetic.backends.cuda.placing import leading
-from proofcompute.arrays import Array, Place
+from proofcompute.arrays import Array, Span
 from proofcompute.errors import DeviceError
 
 __all__ = ["SpreadKernels", "plan"]
@@ -65,28 +65,30 @@ class SpreadKernels:
                 return self._by_device[id(first.on.device)]
         return self.parts[0]
 
-    def spread(self, sizes: Sequence[int]) -> list[CudaKernels]:
-        """See :class:`proofcompute.arrays.Memory`."""
+    def partition(self, sizes: Sequence[int]) -> list[CudaKernels]:
+        """See :class:`proofcompute.arrays.Arrays`."""
         return [self.parts[i] for i in plan(sizes, len(self.parts))]
 
-    def step(self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], Any]) -> Array | None:
-        """See :class:`proofcompute.arrays.Memory`."""
+    def step(
+        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], Any]
+    ) -> Array | None:
+        """See :class:`proofcompute.arrays.Arrays`."""
         with ExitStack() as stack:
             for part in self.parts:
                 part.look()
                 stack.enter_context(part.one_step())
-            tokens = f(places)
+            tokens = f(spans)
             for part in self.parts:  # in the order of segments: the first that found something is the cause
                 part.look()
             return np.asarray(self.host(tokens)) if tokens is not None else None
 
-    def aside(self) -> AbstractContextManager[None]:
-        """See :class:`proofcompute.arrays.Memory`."""
-        return self._aside()
+    def side_stream(self) -> AbstractContextManager[None]:
+        """See :class:`proofcompute.arrays.Arrays`."""
+        return self._side_streams()
 
     @contextmanager
-    def _aside(self) -> Iterator[None]:
+    def _side_streams(self) -> Iterator[None]:
         with ExitStack() as stack:
             for part in self.parts:
-                stack.enter_context(part.aside())
+                stack.enter_context(part.side_stream())
             yield

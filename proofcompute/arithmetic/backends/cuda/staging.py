@@ -26,7 +26,7 @@ _ALIGNED: Final = 64
 
 
 @dataclass(eq=False)
-class _Segment:
+class _Buffer:
     """A part of the ring."""
 
     memory: Any
@@ -48,14 +48,14 @@ class Staging:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        self._ring: list[_Segment] = []
+        self._ring: list[_Buffer] = []
         self._now = 0
 
     def copy(self, host: Array, target: Any, stream: Any) -> None:
         """Queue a copy of a C-contiguous array's bytes to CuPy's pointer ``target`` on CuPy's ``stream``."""
         if not self._ring:
             pinned = self._cupy.cuda.alloc_pinned_memory
-            self._ring = [_Segment(pinned(SEGMENT)) for _ in range(SEGMENTS)]
+            self._ring = [_Buffer(pinned(SEGMENT)) for _ in range(SEGMENTS)]
         data, at = host.reshape(-1).view(np.uint8), 0
         while at < data.size:
             segment = self._ring[self._now]
@@ -69,7 +69,7 @@ class Staging:
             (target + at).copy_from_host_async(where, size, stream)
             at += size
 
-    def _next(self) -> _Segment:
+    def _next(self) -> _Buffer:
         """Leave the current segment; the next one, once nothing reads it any more."""
         left = self._ring[self._now]
         left.events = [stream.record() for stream in left.streams.values()]

@@ -17,7 +17,7 @@ from proofcompute.arithmetic.backends.cuda.array import DeviceArray, Position
 from proofcompute.arithmetic.backends.cuda.device import Buffer
 from proofcompute.arithmetic.backends.cuda.faults import Fault
 from proofcompute.arithmetic.backends.cuda.launcher import Launcher
-from proofcompute.arrays import Array, Place
+from proofcompute.arrays import Array, Span
 from proofcompute.errors import DeviceError
 
 __all__ = ["Steps"]
@@ -25,7 +25,7 @@ __all__ = ["Steps"]
 _BUCKET: Final = 512
 """Rows by which the sizes of a captured step grow: launches of one graph cover this many positions."""
 
-Compute = Callable[[Sequence[Place]], Any]
+Compute = Callable[[Sequence[Span]], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +43,11 @@ class _Graph:
 
 
 class _Kept:
-    """What belongs to one key."""
+    """What belongs to one capture."""
 
-    def __init__(self, on: Launcher, places: Sequence[Place]) -> None:
-        self.names = [(number, b - a) for number, a, b in places]
-        self.words = on.zeros(np.int64, len(places))
+    def __init__(self, on: Launcher, spans: Sequence[Span]) -> None:
+        self.names = [(number, b - a) for number, a, b in spans]
+        self.words = on.zeros(np.int64, len(spans))
         self.graphs: dict[int, _Graph | None] = {}
         """By bucket; None where the step ran once and is captured the next time."""
         self.plain: set[int] = set()
@@ -64,24 +64,24 @@ class Steps:
         """Why steps could not be captured."""
         self._kept: WeakKeyDictionary[object, _Kept] = WeakKeyDictionary()
 
-    def run(self, key: object, places: Sequence[Place], f: Compute) -> Array | None:
-        """See :class:`proofcompute.arrays.Memory`."""
+    def run(self, capture: object, spans: Sequence[Span], f: Compute) -> Array | None:
+        """See :class:`proofcompute.arrays.Arrays`."""
         on = self._on
         on.faults.look()  # nothing of what came before is this step's
-        if key is None:
-            return self._finish(f(places))
-        kept = self._kept.get(key)
+        if capture is None:
+            return self._finish(f(spans))
+        kept = self._kept.get(capture)
         if kept is None:
-            kept = self._kept[key] = _Kept(on, places)
-        if kept.names != [(number, b - a) for number, a, b in places]:
-            raise DeviceError("a step of other requests under the same key")
-        on.write(kept.words.buffer, np.array([a for _, a, _ in places], np.int64))
-        bucket = (max(b for _, _, b in places) - 1) // _BUCKET
+            kept = self._kept[capture] = _Kept(on, spans)
+        if kept.names != [(number, b - a) for number, a, b in spans]:
+            raise DeviceError("a step of other requests under the same capture")
+        on.write(kept.words.buffer, np.array([a for _, a, _ in spans], np.int64))
+        bucket = (max(b for _, _, b in spans) - 1) // _BUCKET
         limit = (bucket + 1) * _BUCKET
-        words = [kept.words.buffer.part(8 * i, 8) for i in range(len(places))]
+        words = [kept.words.buffer.part(8 * i, 8) for i in range(len(spans))]
         placed = [
-            (number, Position(a, word, limit), Position(b, word, limit))
-            for (number, a, b), word in zip(places, words, strict=True)
+            Span(number, Position(a, word, limit), Position(b, word, limit))
+            for (number, a, b), word in zip(spans, words, strict=True)
         ]
         if bucket not in kept.graphs:
             kept.graphs[bucket] = None  # the first run loads kernels and uploads constants
@@ -95,12 +95,12 @@ class Steps:
         on.device.replay(graph.handle)
         return self._outcome(graph.report, graph.checks)
 
-    def _captured(self, places: Sequence[Place], f: Compute) -> _Graph | None:
+    def _captured(self, spans: Sequence[Span], f: Compute) -> _Graph | None:
         """The step as a graph; None, and a warning, if the device does not make one."""
         on = self._on
         try:
             with on.capture() as capture:
-                report, checks = on.faults.report(f(places))
+                report, checks = on.faults.report(f(spans))
         except DeviceError as error:
             why = f"a step cannot be captured and runs one launch after the other: {error}"
             self.refused.append(why)

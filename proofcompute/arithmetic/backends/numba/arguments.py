@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.arithmetic.definition.products import LARGEST
-from proofcompute.arithmetic.kernels import Before, Gated, Norm
+from proofcompute.arithmetic.kernels import GatePrologue, NormPrologue, Prologue
 from proofcompute.arrays import F32, Array
 from proofcompute.errors import InputError, NonFiniteError
 
@@ -43,23 +43,23 @@ def rotation(cos: F32, sin: F32, n: int, dh: int) -> None:
         raise InputError(f"{2 * cos.shape[1]} rotated elements do not fit a head of {dh}")
 
 
-def quantised(x: F32, limbs: int, before: Before) -> int:
-    """Elements that are quantised of each row [n, width] after ``before``; InputError unless they fit."""
+def quantised(x: F32, limbs: int, prologue: Prologue) -> int:
+    """Elements that are quantised of each row [n, width] after ``prologue``; InputError unless they fit."""
     if limbs not in LARGEST:
         raise InputError(f"a row has one or two limbs, not {limbs}")
     width = int(x.shape[1])
-    if isinstance(before, Norm):
-        need(before.weight.shape == (width,), "rows and weights", x, before.weight)
-    if not isinstance(before, Gated):
+    if isinstance(prologue, NormPrologue):
+        need(prologue.weight.shape == (width,), "rows and weights", x, prologue.weight)
+    if not isinstance(prologue, GatePrologue):
         return width
     need(width % 2 == 0, "halves", x)
     return width // 2
 
 
-def preparation(linear: Any, before: Before) -> tuple[int, F32, np.float32]:
+def preparation(linear: Any, prologue: Prologue) -> tuple[int, F32, np.float32]:
     """What happens to the rows of a product first, as kernels take it."""
-    if before is None:
+    if prologue is None:
         return linear.PLAIN, NO_BIAS, _ZERO
-    if isinstance(before, Gated):
+    if isinstance(prologue, GatePrologue):
         return linear.GATED, NO_BIAS, _ZERO
-    return linear.NORM, before.weight, np.float32(before.eps)
+    return linear.NORM, prologue.weight, np.float32(prologue.eps)

@@ -299,15 +299,15 @@ def _check(
 
 def check_hint(hint: Hint) -> CheckedHint:
     """See :meth:`proofcompute.arithmetic.kernels.Kernels.check_hint`."""
-    q, claims, sets, s, v, sx, sw, bias, residual = hint
-    n, m, count = q.shape[1], sw.size, len(sets)
+    q, sets, packed, s, v, sx, sw, bias, residual = hint
+    n, m, count = q.shape[1], sw.size, len(packed)
     v = np.ascontiguousarray(v)
     # an empty bias would be none to a kernel, and it knows limbs by the first and their number
-    known = 0 < count == len(claims) and (bias is None or bias.size > 0)
+    known = 0 < count == len(sets) and (bias is None or bias.size > 0)
     known &= (residual is None or residual.size > 0) and v.ndim == 3 and v.size > 0
     held = []  # alive as long as their addresses are used
     table: list[int] = []
-    for (bits, data), (start, stop, limbs, w_limb, shift, _) in zip(sets, claims, strict=False):
+    for (bits, data), (start, stop, limbs, w_limb, shift, _) in zip(packed, sets, strict=False):
         x = np.frombuffer(data, np.uint8)
         held.append(x)
         known &= len(limbs) == 1 or limbs == (0, 1)
@@ -328,11 +328,11 @@ def check_hint(hint: Hint) -> CheckedHint:
 
     if not (known and threads.split(part, n, _PART // max(1, count * m))):
         rows, columns = check_sets(hint)
-        for bits, data in sets:
+        for bits, data in packed:
             check_packed(data, bits, rows * columns)
         raise not_canonical()  # all else is as it should be
-    limits = [(min(x[2 * i] for x in parts), max(x[2 * i + 1] for x in parts)) for i in range(count)]
-    return CheckedHint(limits, not any(x[-1] for x in parts), out)
+    extremes = [(min(x[2 * i] for x in parts), max(x[2 * i + 1] for x in parts)) for i in range(count)]
+    return CheckedHint(extremes, not any(x[-1] for x in parts), out)
 
 
 @helper

@@ -32,9 +32,9 @@ from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.rows import head_width
 from proofcompute.arithmetic.definition.sampler import sample_rows
-from proofcompute.arithmetic.kernels import Before, Gated, Matrix
+from proofcompute.arithmetic.kernels import GatePrologue, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I8, I32, U8, U64, Array, Place
+from proofcompute.arrays import F32, I8, I32, U8, U64, Array, Span
 from proofcompute.errors import DeviceError, ExecutionError, InputError, LimitError
 from proofcompute.limits import MAX_CONTRACTION
 
@@ -75,24 +75,24 @@ class NumbaKernels(CpuChecks):
     _attention = Module("attention")
 
     # -- products ------------------------------------------------------------------------------------
-    def _quantised(self, x: F32, limbs: int, q: Array, before: Before = None) -> F32:
+    def _quantised(self, x: F32, limbs: int, q: Array, prologue: Prologue = None) -> F32:
         """Prepared rows into q int16 [>= n, >= d]; their scales."""
-        need(q.shape[1] >= quantised(x, limbs, before), "rows and their integers", x, q)
+        need(q.shape[1] >= quantised(x, limbs, prologue), "rows and their integers", x, q)
         n, width = x.shape
         scales = np.empty(n, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
-        how = preparation(self._linear, before)
+        how = preparation(self._linear, prologue)
         good = threads.split(self._linear.quantise_rows, n, least, x, *how, limbs, q, scales)
         finite(good, "an input of the quantiser")
         return scales
 
-    def quantise(self, x: F32, limbs: int, before: Before = None) -> tuple[I8, F32]:
-        """Rows [n, d], after ``before``, to int8 limbs [limbs, n, d] and scales [n]."""
+    def quantise(self, x: F32, limbs: int, prologue: Prologue = None) -> tuple[I8, F32]:
+        """Rows [n, d], after ``prologue``, to int8 limbs [limbs, n, d] and scales [n]."""
         n, width = x.shape
-        q = np.empty((limbs, n, quantised(x, limbs, before)), dtype=np.int8)
+        q = np.empty((limbs, n, quantised(x, limbs, prologue)), dtype=np.int8)
         scales = np.empty(n, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
-        how = preparation(self._linear, before)
+        how = preparation(self._linear, prologue)
         good = threads.split(self._linear.limbs_of_rows, n, least, x, *how, q, scales)
         finite(good, "an input of the quantiser")
         return q, scales
@@ -137,13 +137,13 @@ class NumbaKernels(CpuChecks):
 
     @recorded
     def linear(
-        self, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
+        self, x: F32, w: Matrix, limbs: int, prologue: Prologue = None, residual: F32 | None = None
     ) -> F32:
-        """``before``, quantise, product for every set, rescale, residual + y; fused."""
+        """``prologue``, quantise, product for every set, rescale, residual + y; fused."""
         n, width = x.shape
         w_limbs, m, d = w.q.shape
         bias = NO_BIAS if w.bias is None else w.bias
-        fits = width == (2 * d if isinstance(before, Gated) else d) and w.scale.shape == (m,)
+        fits = width == (2 * d if isinstance(prologue, GatePrologue) else d) and w.scale.shape == (m,)
         need(fits and (w.bias is None or bias.shape == (m,)), "rows, weights, scales and bias", x, w.q, bias)
         if residual is None:
             residual = NO_RESIDUAL
@@ -152,7 +152,7 @@ class NumbaKernels(CpuChecks):
         out = np.empty((n, m), dtype=np.float32)
         k = self._linear
         q = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
-        sx = self._quantised(x, limbs, q, before)
+        sx = self._quantised(x, limbs, q, prologue)
         if n <= FEW_ROWS:
             least = _SPLIT_PRODUCTS // max(1, n * d * w_limbs)
             threads.split(k.linear_few, m, least, q, sx, w.q, w.scale, bias, residual, out)
@@ -307,9 +307,9 @@ class NumbaKernels(CpuChecks):
         return sample_rows(sampler.sample, logits, history, first, how, draws)
 
     def step(
-        self, key: object, places: Sequence[Place], f: Callable[[Sequence[Place]], I32 | None]
+        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], I32 | None]
     ) -> I32 | None:
-        return self.steps.run(key, places, f, self.sample)
+        return self.steps.run(capture, spans, f, self.sample)
 
     def hash_groups(
         self,

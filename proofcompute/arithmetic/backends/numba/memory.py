@@ -12,7 +12,7 @@ from proofcompute.arithmetic.backends.numba import threads
 from proofcompute.arithmetic.backends.numba.steps import Steps, recorded
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.kernels import Matrix
-from proofcompute.arrays import F32, U8, Array, Place
+from proofcompute.arrays import F32, U8, Array, Span
 
 __all__ = ["CpuMemory"]
 
@@ -21,7 +21,7 @@ _R = TypeVar("_R")
 
 
 class CpuMemory:
-    """:class:`proofcompute.arrays.Memory` of NumPy arrays, but for ``step``."""
+    """:class:`proofcompute.arrays.Arrays` of NumPy arrays, but for ``step``."""
 
     operation: str = ""
     ahead: int = 0
@@ -49,35 +49,35 @@ class CpuMemory:
         return self.steps.buffer(HOST.zeros(shape, dtype))
 
     @recorded
-    def put(self, x: Array, a: int, b: int, rows: Array) -> None:
-        HOST.put(x, a, b, rows)
+    def write_rows(self, x: Array, a: int, b: int, rows: Array) -> None:
+        HOST.write_rows(x, a, b, rows)
 
     @recorded
-    def join(self, parts: Sequence[Array]) -> Array:
-        return HOST.join(parts)
+    def concatenate(self, parts: Sequence[Array]) -> Array:
+        return HOST.concatenate(parts)
 
-    def cut(self, x: Array, a: int, b: int) -> Array:
-        return HOST.cut(x, a, b)
+    def slice_columns(self, x: Array, a: int, b: int) -> Array:
+        return HOST.slice_columns(x, a, b)
 
-    def beside(self, parts: Sequence[Array]) -> U8:
-        return HOST.beside(parts)
+    def row_bytes(self, parts: Sequence[Array]) -> U8:
+        return HOST.row_bytes(parts)
 
     @recorded
-    def take(self, table: Array, ids: Array) -> Array:
-        return HOST.take(table, ids)
+    def gather(self, table: Array, ids: Array) -> Array:
+        return HOST.gather(table, ids)
 
-    def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[F32, F32]:
+    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
         recording = self.steps.recording
-        return (recording.rope_rows if recording else HOST.rope_rows)(freqs, places)
+        return (recording.rope_rows if recording else HOST.rope_rows)(freqs, spans)
 
-    def spread(self, sizes: Sequence[int]) -> Sequence[Any]:
+    def partition(self, sizes: Sequence[int]) -> Sequence[Any]:
         return [self] * len(sizes)
 
-    def each(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    def map(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
         return threads.each(f, items)
 
-    def lead(self) -> int:
+    def map_depth(self) -> int:
         return threads.lead()
 
-    def aside(self) -> AbstractContextManager[None]:
-        return HOST.aside()
+    def side_stream(self) -> AbstractContextManager[None]:
+        return HOST.side_stream()

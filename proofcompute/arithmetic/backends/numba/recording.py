@@ -18,9 +18,9 @@ import numpy as np
 from proofcompute.arithmetic.backends.numba import threads
 from proofcompute.arithmetic.backends.numba.arguments import preparation
 from proofcompute.arithmetic.definition.memory import HOST
-from proofcompute.arithmetic.kernels import Before, Matrix
+from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I64, Array, Place
+from proofcompute.arrays import F32, I64, Array, Span
 
 __all__ = ["Plan", "Recording", "Sampled", "address"]
 
@@ -55,7 +55,7 @@ class Plan:
     """A recorded step."""
 
     commands: Array
-    places: tuple[Place, ...]
+    spans: tuple[Span, ...]
     """Where it was recorded."""
     room: int
     """How many rows later it may be carried out."""
@@ -67,20 +67,20 @@ class Plan:
     kept: Sequence[Array]
     """What commands name by address."""
 
-    def later(self, places: Sequence[Place]) -> int | None:
+    def later(self, spans: Sequence[Span]) -> int | None:
         """How many rows after the recorded ones these are; None if they are others, or too far."""
-        if len(places) != len(self.places):
+        if len(spans) != len(self.spans):
             return None
-        later = places[0][1] - self.places[0][1]
-        moved = tuple((number, a + later, b + later) for number, a, b in self.places)
-        return later if tuple(places) == moved and 0 <= later <= self.room else None
+        later = spans[0][1] - self.spans[0][1]
+        moved = tuple((number, a + later, b + later) for number, a, b in self.spans)
+        return later if tuple(spans) == moved and 0 <= later <= self.room else None
 
 
 @dataclass(eq=False)
 class Recording:
-    """The commands of a step while it runs for the first time under its key."""
+    """The commands of a step while it runs for the first time under its capture."""
 
-    places: tuple[Place, ...]
+    spans: tuple[Span, ...]
     constants: Mapping[int, Array]
     """Weights by address."""
     buffers: Mapping[int, Array]
@@ -105,19 +105,19 @@ class Recording:
         except _Unknown:
             self.possible = False
 
-    def rope_rows(self, freqs: tuple[int, ...], places: Sequence[Place]) -> tuple[F32, F32]:
-        """See :class:`proofcompute.arrays.Memory`; in memory of the plan's own, filled in for each step."""
-        if tuple(places) != self.places:
-            return HOST.rope_rows(freqs, places)
+    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
+        """See :class:`proofcompute.arrays.Arrays`; in memory of the plan's own, filled in for each step."""
+        if tuple(spans) != self.spans:
+            return HOST.rope_rows(freqs, spans)
         if freqs not in self.turns:
-            cos, sin = (np.array(table) for table in HOST.rope_rows(freqs, places))
+            cos, sin = (np.array(table) for table in HOST.rope_rows(freqs, spans))
             self.turns[freqs] = cos, sin
             self.made |= {address(cos): cos, address(sin): sin}
         return self.turns[freqs]
 
     def plan(self, tokens: Array | None) -> Plan | None:
         """The commands so far, if they and the sampler are all of a step that emitted ``tokens``."""
-        if not self.possible or not self.sampled or tokens is None or len(tokens) != len(self.places):
+        if not self.possible or not self.sampled or tokens is None or len(tokens) != len(self.spans):
             return None
         from proofcompute.arithmetic.backends.numba.commands import COMMAND
         from proofcompute.arithmetic.backends.numba.crew import shared_words
@@ -129,7 +129,7 @@ class Recording:
         kept = [*self.made.values(), *self.used.values()]
         seats = threads.size()
         words = shared_words(seats)
-        return Plan(commands, self.places, self.room, self.turns, self.sampled, words, seats, kept)
+        return Plan(commands, self.spans, self.room, self.turns, self.sampled, words, seats, kept)
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -164,7 +164,7 @@ class Recording:
         found = self._buffer(x)
         if found is None and any(start <= at < start + known.nbytes for start, known in self.made.items()):
             return at, 0
-        if found is None or all((row := found[1]) != a or len(x) != b - a for _, a, b in self.places):
+        if found is None or all((row := found[1]) != a or len(x) != b - a for _, a, b in self.spans):
             raise _Unknown
         buffer, row = found
         self.room = min(self.room, len(buffer) - row - len(x))
@@ -182,7 +182,7 @@ class Recording:
     def _prefix(self, x: Array, rows: int) -> Array:
         """The buffer of which x holds the first ``rows`` rows."""
         found = self._buffer(x)
-        if found is None or found[1] != 0 or len(x) != rows or rows not in {b for *_, b in self.places}:
+        if found is None or found[1] != 0 or len(x) != rows or rows not in {b for *_, b in self.spans}:
             raise _Unknown
         self.room = min(self.room, len(found[0]) - rows)
         return found[0]
@@ -197,26 +197,26 @@ class Recording:
         self.commands.append({"kind": getattr(commands, kind), **values})
 
     # -- calls -------------------------------------------------------------------------------------------
-    def _put(self, result: None, target: Array, a: int, b: int, rows: Array) -> None:
+    def _write_rows(self, result: None, target: Array, a: int, b: int, rows: Array) -> None:
         x, x_step = self._rows(rows)
         out, out_step = self._rows(target[a:b])
         if not out_step or rows.dtype != target.dtype or rows.shape != target[a:b].shape:
             raise _Unknown
         self._add("COPY", x=x, x_step=x_step, out=out, out_step=out_step, n=rows.nbytes)
 
-    def _join(self, result: Array, parts: Sequence[Array]) -> None:
+    def _concatenate(self, result: Array, parts: Sequence[Array]) -> None:
         if len(parts) == 1:
             return
         try:
-            places = [self._rows(part) for part in parts]
+            found = [self._rows(part) for part in parts]
         except _Unknown:
             return  # tokens, say
         at = self._made(result)
-        for part, (x, step) in zip(parts, places, strict=True):
+        for part, (x, step) in zip(parts, found, strict=True):
             self._add("COPY", x=x, x_step=step, out=at, n=part.nbytes)
             at += part.nbytes
 
-    def _take(self, result: Array, table: Array, ids: Array) -> None:
+    def _gather(self, result: Array, table: Array, ids: Array) -> None:
         if ids.dtype != np.int32 or ids.ndim != 1:
             raise _Unknown
         at, step = self._rows(ids)
@@ -274,13 +274,19 @@ class Recording:
         self._add("ATTENTION", x=self._fixed(q), **cached, **sizes, **how, out=self._made(result))
 
     def _linear(
-        self, result: F32, x: F32, w: Matrix, limbs: int, before: Before = None, residual: F32 | None = None
+        self,
+        result: F32,
+        x: F32,
+        w: Matrix,
+        limbs: int,
+        prologue: Prologue = None,
+        residual: F32 | None = None,
     ) -> None:
         from proofcompute.arithmetic.backends.numba import linear
         from proofcompute.arithmetic.backends.numba.crew import MOST_UNITS
 
         (w_limbs, m, d), n = w.q.shape, len(x)
-        mode, weight, eps = preparation(linear, before)
+        mode, weight, eps = preparation(linear, prologue)
         at, step = self._rows(x)
         rest, rest_step = (0, 0) if residual is None else self._rows(residual)
         q, scale = np.empty((n, d), np.int16), np.empty(n, np.float32)

@@ -18,7 +18,7 @@ from proofcompute.arithmetic.backends.numba.recording import Plan, Recording, ad
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I32, U64, Array, Place
+from proofcompute.arrays import F32, I32, U64, Array, Span
 
 __all__ = ["FEW_ROWS", "Steps", "recorded"]
 
@@ -29,7 +29,7 @@ Commands know no other products. Steps of more rows, which products by panels ar
 one of 32 requests took twice as long repeated as plain.
 """
 
-Compute = Callable[[Sequence[Place]], I32 | None]
+Compute = Callable[[Sequence[Span]], I32 | None]
 Sample = Callable[[F32, I32, int, Sampling, U64], I32]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -87,7 +87,7 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(eq=False)
 class _Kept:
-    """What belongs to one key."""
+    """What belongs to one capture."""
 
     tried: bool = False
     """Whether it was recorded, be it in vain."""
@@ -138,40 +138,40 @@ class Steps:
             self._buffers[address(x)] = x
         return x
 
-    def run(self, key: object, places: Sequence[Place], f: Compute, sample: Sample) -> I32 | None:
-        """See :class:`proofcompute.arrays.Memory`."""
-        if key is None or len(places) > FEW_ROWS:
-            return f(places)
-        kept = self._kept.get(key)
+    def run(self, capture: object, spans: Sequence[Span], f: Compute, sample: Sample) -> I32 | None:
+        """See :class:`proofcompute.arrays.Arrays`."""
+        if capture is None or len(spans) > FEW_ROWS:
+            return f(spans)
+        kept = self._kept.get(capture)
         if kept is None:
-            self._kept[key] = _Kept()
-            return f(places)
+            self._kept[capture] = _Kept()
+            return f(spans)
         if not kept.tried:
             kept.tried = True
-            return self._record(kept, places, f)
+            return self._record(kept, spans, f)
         require_ieee()  # commands do not pass by the interpreter
-        found = None if kept.plan is None else self._repeat(kept, kept.plan, places, sample)
-        return f(places) if found is None else found
+        found = None if kept.plan is None else self._repeat(kept, kept.plan, spans, sample)
+        return f(spans) if found is None else found
 
-    def _record(self, kept: _Kept, places: Sequence[Place], f: Compute) -> I32 | None:
+    def _record(self, kept: _Kept, spans: Sequence[Span], f: Compute) -> I32 | None:
         constants, buffers = _living(self._constants), _living(self._buffers)
-        recording = self._local.recording = Recording(tuple(places), constants, buffers)
+        recording = self._local.recording = Recording(tuple(spans), constants, buffers)
         try:
-            tokens = f(places)
+            tokens = f(spans)
         finally:
             self._local.recording = None
         kept.plan = recording.plan(tokens)
         return tokens
 
-    def _repeat(self, kept: _Kept, plan: Plan, places: Sequence[Place], sample: Sample) -> I32 | None:
+    def _repeat(self, kept: _Kept, plan: Plan, spans: Sequence[Span], sample: Sample) -> I32 | None:
         """The step's tokens; None where it must be run as it is, be it to raise its error."""
         from proofcompute.arithmetic.backends.numba.crew import lead
 
-        later = plan.later(places)
+        later = plan.later(spans)
         if later is None:
             return None
         for freqs, tables in plan.turns.items():
-            for table, rows in zip(tables, HOST.rope_rows(freqs, places), strict=True):
+            for table, rows in zip(tables, HOST.rope_rows(freqs, spans), strict=True):
                 table[...] = rows
         kept.call_crew(plan)
         if not lead(plan.commands, later, plan.words, plan.seats):

@@ -214,7 +214,7 @@ def lead() -> int:
 
 
 def each(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-    """See :meth:`proofcompute.arrays.Memory.each`."""
+    """See :meth:`proofcompute.arrays.Arrays.map`."""
     if size() == 1 or hasattr(_here, "item"):
         yield from map(function, items)
         return

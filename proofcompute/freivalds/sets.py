@@ -1,14 +1,14 @@
 r"""Freivalds' check of matrix products over GF(2^31 - 1) (docs/spec/freivalds.md).
 
-Claim Y = X W^T with X int8 [n, d], W int8 [m, d], Y int32 [n, m]. Draw S uniform in GF(p)^(m x k), keep
+Statement: Y = X W^T with X int8 [n, d], W int8 [m, d], Y int32 [n, m]. Draw S uniform in GF(p)^(m x k), keep
 V = W^T S. Accept if Y S = X V over GF(p). If row t of Y is wrong, its difference D from the true row is a
 non-zero vector mod p: both accumulators are smaller than 2^30 in absolute value, so they differ by less than
 2^31 - 1 = p and D cannot vanish mod p. D S = 0 then holds with probability p^-1 for each independent column,
 p^-k for all (Freivalds 1977). With k = 2 this is 2^-62 (1 - 2^-31)^-2, that is less than 2^-61.99.
 
-What is claimed about a product (:func:`claims`): for each part of a long contraction and each limb of W, one
-set Y. Where X has two limbs, X = 256 X1 + X0, the set is that of both together: Y = X W^T is linear in X. By
-Cauchy and Schwarz |y_tj| <= |x_t| |w_j|, so it is below 2^30 if max_t |x_t|^2 max_j |w_j|^2 < 2^60. Prover
+What a hint holds of a product (:func:`hint_sets`): for each part of a long contraction and each limb of W,
+one set Y. Where X has two limbs, X = 256 X1 + X0, the set is that of both together: Y = X W^T is linear in X.
+By Cauchy and Schwarz |y_tj| <= |x_t| |w_j|, so it is below 2^30 if max_t |x_t|^2 max_j |w_j|^2 < 2^60. Prover
 and verifier both know the two maxima: the first from the rows in front of the product, the second from the
 weights or the key. Where they are too large, each limb of X has a set of its own, below 2^30 by the bound on
 int8 products. So D above is smaller than p in either case, whatever the prover sends.
@@ -28,18 +28,18 @@ import numpy as np
 
 from proofcompute.arrays import I8, Arrays
 from proofcompute.freivalds.checks import Checks
-from proofcompute.freivalds.hint import Claim
+from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_CONTRACTION
 
-__all__ = ["claims", "largest_squares"]
+__all__ = ["hint_sets", "largest_squares"]
 
 
 class ArraysAndChecks(Arrays, Checks, Protocol):
-    """What claims of rows on a backend take."""
+    """What the sets of rows on a backend take."""
 
 
-def claims(site: Site, q: I8, squares: Sequence[int], kernels: ArraysAndChecks) -> tuple[Claim, ...]:
+def hint_sets(site: Site, q: I8, squares: Sequence[int], kernels: ArraysAndChecks) -> tuple[HintSet, ...]:
     """What a hint of one product holds, in canonical order: parts, then limbs of W, then limbs of X.
 
     Args:
@@ -58,17 +58,17 @@ def claims(site: Site, q: I8, squares: Sequence[int], kernels: ArraysAndChecks) 
         for j in range(site.w_limbs):
             shift = 8 * (site.w_limbs - 1 - j)
             if (bound := math.isqrt(largest * squares[j])) < MAX_ACCUMULATOR:
-                out.append(Claim(start, stop, (0, 1), j, shift, bound))
+                out.append(HintSet(start, stop, (0, 1), j, shift, bound))
             else:
-                out.append(Claim(start, stop, (0,), j, shift + 8, site.bound))
-                out.append(Claim(start, stop, (1,), j, shift, site.bound))
+                out.append(HintSet(start, stop, (0,), j, shift + 8, site.bound))
+                out.append(HintSet(start, stop, (1,), j, shift, site.bound))
     return tuple(out)
 
 
 @lru_cache(maxsize=4096)
-def _of_one_limb(site: Site) -> tuple[Claim, ...]:
+def _of_one_limb(site: Site) -> tuple[HintSet, ...]:
     sets = product_sets(site.d, 1, site.w_limbs)
-    return tuple(Claim(start, stop, (0,), j, shift, site.bound) for start, stop, _, j, shift in sets)
+    return tuple(HintSet(start, stop, (0,), j, shift, site.bound) for start, stop, _, j, shift in sets)
 
 
 def largest_squares(limbs: I8, kernels: Checks) -> tuple[int, ...]:
