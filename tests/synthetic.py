@@ -15,7 +15,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.encoding.wire import read_frame, write_frame
+from proofcompute.encoding.frames import read_frame, write_frame
 from proofcompute.engine import Session
 from proofcompute.freivalds.attempts import MemoryLog
 from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes

@@ -223,16 +223,17 @@ def _challenge(data: bytes) -> Facts:
 
 def _opening(stream: BinaryIO) -> Facts:
     from proofcompute.encoding import wire
+    from proofcompute.encoding.frames import read_frame
     from proofcompute.limits import MAX_OPENING_PART
     from proofcompute.protocol.messages import OpeningEnd, OpeningHead
 
-    first = wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")
+    first = read_frame(stream, limit=MAX_OPENING_PART, what="opening")
     if first is None:
         raise FormatError("the opening is empty")
     fields = wire.as_list(wire.decode(first, limit=MAX_OPENING_PART, what="opening"), "opening", n=5)
     head = OpeningHead.decode(first, len(wire.as_list(fields[4], "roots")))
     sizes, last = [len(first)], b""
-    while (frame := wire.read_frame(stream, limit=MAX_OPENING_PART, what="opening")) is not None:
+    while (frame := read_frame(stream, limit=MAX_OPENING_PART, what="opening")) is not None:
         sizes.append(len(frame))
         last = frame
     end = OpeningEnd.decode(last)

@@ -19,6 +19,7 @@ from proofcompute.commitments import merkle
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
 from proofcompute.encoding.files import writing
+from proofcompute.encoding.frames import read_frame, write_frame
 from proofcompute.errors import FormatError, InputError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.jobs.arrays import DTYPES
@@ -73,9 +74,7 @@ class ProductProof:
         The identity is not written. StorageError if the file system refuses.
         """
         with writing(path_of(path), 0o600) as stream:
-            wire.write_frame(
-                stream, wire.encode((KIND, VERSION, self.request.encode(), self.receipt.encode()))
-            )
+            write_frame(stream, wire.encode((KIND, VERSION, self.request.encode(), self.receipt.encode())))
             for x in (self.a, self.c):
                 for first in range(0, len(x), _ROWS):
                     stream.write(leaf_rows(x[first : first + _ROWS]).data)
@@ -107,7 +106,7 @@ class ProductProof:
 
 def _head(stream: BinaryIO, path: Path) -> tuple[ProductRequest, ProductReceipt]:
     what = "product proof"
-    data = wire.read_frame(stream, limit=_MAX_HEAD, what=what)
+    data = read_frame(stream, limit=_MAX_HEAD, what=what)
     top = wire.as_list(wire.decode(data or b"", limit=_MAX_HEAD, what=what), what, n=4)
     wire.check_head(top, KIND, VERSION)
     request = ProductRequest.decode(wire.as_bytes(top[2], "request"))

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import BinaryIO, Final
 
 from proofcompute.commitments.signing import NodeIdentity, signature_holds
-from proofcompute.encoding.wire import FrameReader, write_frame
+from proofcompute.encoding.frames import FrameReader, write_frame
 from proofcompute.errors import FormatError, LimitError, MismatchError, UnsupportedError, VerificationError
 from proofcompute.limits import MAX_OPENING_PART
 from proofcompute.protocol.messages.closing import OpeningEnd, frame_digest, frames_digest

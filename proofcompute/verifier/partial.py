@@ -28,6 +28,7 @@ from proofcompute.commitments import hashing
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.encoding import wire
 from proofcompute.encoding.files import check_private, exclusive, is_plain, read_limited, read_private
+from proofcompute.encoding.frames import read_frame, write_frame
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, StorageError
 from proofcompute.errors.sealed import sealed
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY
@@ -175,7 +176,7 @@ def _frames(data: bytes) -> tuple[list[bytes], int]:
     stream, frames, end = io.BytesIO(data), [], 0
     while end < len(data):
         try:
-            payload = wire.read_frame(stream, limit=MAX_KEY, what="frame")
+            payload = read_frame(stream, limit=MAX_KEY, what="frame")
         except FormatError:
             if stream.tell() < len(data):
                 raise
@@ -191,7 +192,7 @@ def _linked(link: bytes, encoded: tuple[wire.Value, ...]) -> bytes:
 
 def _append(path: Path, fd: int, payload: bytes) -> None:
     frame = io.BytesIO()
-    wire.write_frame(frame, payload)
+    write_frame(frame, payload)
     data = frame.getbuffer()
     try:
         if os.write(fd, data) != len(data):

@@ -20,7 +20,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U64, Array, Span
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.encoding import wire
+from proofcompute.encoding.frames import read_frame, write_frame
 from proofcompute.errors import Cell, VerificationError
 from proofcompute.freivalds.attempts import MemoryLog
 from proofcompute.importers.checkpoint import Decoder, Rope
@@ -352,7 +352,7 @@ class Opening:
 
 
 def frame(stream: io.BytesIO) -> bytes:
-    data = wire.read_frame(stream, limit=LIMIT, what="opening")
+    data = read_frame(stream, limit=LIMIT, what="opening")
     assert data is not None
     return data
 
@@ -360,7 +360,7 @@ def frame(stream: io.BytesIO) -> bytes:
 def join_frames(frames: Sequence[bytes]) -> bytes:
     out = io.BytesIO()
     for payload in frames:
-        wire.write_frame(out, payload)
+        write_frame(out, payload)
     return out.getvalue()
 
 

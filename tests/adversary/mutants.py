@@ -178,8 +178,8 @@ def never(module: str, condition: str) -> Edit:
     return Edit(module, f"if {condition}:", "if False:")
 
 
-SHORTEST_HEAD = Edit("encoding.wire", "if argument < _SMALLEST[announced]:", "if argument < 0:")
-SHORTEST_FRAME = Edit("encoding.wire", "if size < least:", "if size < 0:")
+SHORTEST_HEAD = Edit("encoding.wire", "if argument < SMALLEST[announced]:", "if argument < 0:")
+SHORTEST_FRAME = Edit("encoding.frames", "if size < least:", "if size < 0:")
 CANONICAL_RECEIPT = never(M, "message.encode() != data")
 ANY_SCHEME = Edit("commitments.signing", "if name not in _SCHEMES:", "if (name := ED25519) is None:")
 PART_SIZE = Edit(L, "frames.part(shape.largest)", "frames.part(1 << 28)")

@@ -43,13 +43,13 @@ from adversary.mutants import (
 )
 from adversary.mutation import Edit
 from adversary.openings import head_of_another_version
-from proofcompute.encoding import wire
+from proofcompute.encoding.frames import read_frame
 
 
 def of_another_version(data: bytes) -> bytes:
     """An opening whose head is of another version."""
     stream = io.BytesIO(data)
-    frames = [frame(stream), *iter(lambda: wire.read_frame(stream, limit=LIMIT, what=""), None)]
+    frames = [frame(stream), *iter(lambda: read_frame(stream, limit=LIMIT, what=""), None)]
     return join_frames(head_of_another_version(frames))
 
 

@@ -30,7 +30,7 @@ from adversary.forger import (
 from adversary.hints import HINTS
 from adversary.openings import CELLS, OPENINGS
 from adversary.rows import ROWS_AND_PROOFS
-from proofcompute.encoding.wire import read_frame
+from proofcompute.encoding.frames import read_frame
 from proofcompute.errors import (
     Cell,
     DeviceError,

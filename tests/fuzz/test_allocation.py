@@ -15,7 +15,7 @@ from fuzz.harness import allowed, drive, peak
 from fuzz.mutate import Raw, emit, get, head, mutant, parse, paths, put
 from fuzz.test_verify import check_private, check_public, framed, mutated_opening
 from proofcompute.commitments import hashing
-from proofcompute.encoding import wire
+from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.limits import KIB, MAX_OPENING_PART, MIB
 from proofcompute.models.vocabulary import Vocabulary
@@ -148,8 +148,8 @@ def test_a_part_that_fits_its_frame_but_not_its_cell() -> None:
     part = parse(frames[1])
     big = emit((((bytes(32 * MIB), part[0][0][1]), *part[0][1:]), *part[1:]))
     stream = io.BytesIO()
-    wire.write_frame(stream, frames[0])
-    wire.write_frame(stream, big)
+    write_frame(stream, frames[0])
+    write_frame(stream, big)
     data = stream.getvalue()
     used = peak(lambda: rejected(lambda: check_private(receipt, data)))
     assert used < 4 * MIB

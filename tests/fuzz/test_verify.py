@@ -21,7 +21,7 @@ from fuzz.mutate import emit, mutant, mutate_bytes, mutate_tree, parse, put
 from fuzz.test_decoders import mutated_key
 from proofcompute.arithmetic.definition.bitpack import unpack
 from proofcompute.commitments import hashing
-from proofcompute.encoding import wire
+from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import InputError, ProofcomputeError, VerificationError
 from proofcompute.limits import MAX_RECEIPT
 from proofcompute.protocol.cells import draw_cells, public_challenge
@@ -52,7 +52,7 @@ def check_public(receipt: bytes, opening: bytes) -> Verified:
 def framed(frames: Sequence[bytes]) -> bytes:
     out = io.BytesIO()
     for frame in frames:
-        wire.write_frame(out, frame)
+        write_frame(out, frame)
     return out.getvalue()
 
 

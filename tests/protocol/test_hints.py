@@ -16,6 +16,7 @@ from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import F32, I8, I32
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
+from proofcompute.encoding.frames import read_frame
 from proofcompute.errors import VerificationError
 from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site
@@ -111,7 +112,7 @@ def _audit(model: Model, samples: F32, edit: Callable[[list[I32]], list[I32]] | 
     opening = node.open(request, receipt, challenge)
     if edit is not None:
         out = io.BytesIO(opening)
-        head, part = (wire.read_frame(out, limit=1 << 20, what="opening") for _ in range(2))
+        head, part = (read_frame(out, limit=1 << 20, what="opening") for _ in range(2))
         assert head is not None
         assert part is not None
         groups, tables, hints = wire.as_list(wire.decode(part, limit=1 << 20, what="part"), "part", n=3)

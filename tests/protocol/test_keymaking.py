@@ -12,7 +12,7 @@ import pytest
 
 import synthetic
 from proofcompute.arithmetic.kernels import Matrix
-from proofcompute.encoding import wire
+from proofcompute.encoding.frames import read_frame, write_frame
 from proofcompute.errors import FormatError, InputError, MismatchError
 from proofcompute.models.card import Weight
 from proofcompute.models.file import ModelFile
@@ -172,12 +172,12 @@ def test_damage_never_becomes_a_key(path: Path) -> None:
 def test_frames_in_another_order_are_refused(path: Path) -> None:
     stream = io.BytesIO(interrupted(path))
     frames = []
-    while (frame := wire.read_frame(stream, limit=1 << 20, what="frame")) is not None:
+    while (frame := read_frame(stream, limit=1 << 20, what="frame")) is not None:
         frames.append(frame)
     for order in ([0, 2, 1], [0, 1, 1], [1, 2, 3], [0, 2]):
         out = io.BytesIO()
         for i in order:
-            wire.write_frame(out, frames[i])
+            write_frame(out, frames[i])
         partial_path(path).write_bytes(out.getvalue())
         with pytest.raises(FormatError, match="damaged"):
             make(path, Reader())

@@ -12,7 +12,8 @@ import pytest
 
 import synthetic
 from adversary.mutants import Turncoat
-from proofcompute.encoding.wire import decode, encode, read_frame, write_frame
+from proofcompute.encoding.frames import read_frame, write_frame
+from proofcompute.encoding.wire import decode, encode
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.claim import Claim

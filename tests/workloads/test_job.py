@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from proofcompute.encoding import wire
+from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, NonFiniteError
 from proofcompute.jobs import (
     NOT_RECEIVED,
@@ -255,7 +256,7 @@ def test_a_file_announces_no_more_than_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "proof"
     kind = "proofcompute product proof"
     with path.open("wb") as stream:
-        wire.write_frame(stream, wire.encode((kind, 1, job.request.encode(), job.receipt.encode())))
+        write_frame(stream, wire.encode((kind, 1, job.request.encode(), job.receipt.encode())))
     with pytest.raises(FormatError, match="does not end with"):
         ProductProof.load(path, NODE, device=DEVICE)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from proofcompute.arrays import Array
-from proofcompute.encoding import wire
+from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import FormatError, InputError, MismatchError, VerificationError
 from proofcompute.freivalds.field import P61
 from proofcompute.jobs import (
@@ -235,7 +235,7 @@ def test_openings_are_closed_by_the_node_and_nothing_follows() -> None:
     another = ProductChallenge(j.receipt.digest, ((0, 4), (4, 7), (7, 9)))
     bare = io.BytesIO()
     for frame in frames:
-        wire.write_frame(bare, frame)
+        write_frame(bare, frame)
     for wrong, expected in (
         (bare.getvalue(), 10),
         (data + b"\x40", 10),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from adversary.mutation import Edit, apply
-from proofcompute.encoding import wire
+from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import VerificationError
 from proofcompute.freivalds.field import P61
 from proofcompute.jobs import ProductChallenge, ProductVerified, matmul, prove_product, verify_rows
@@ -181,7 +181,7 @@ def other_frames() -> Attack:
     end = end.signed(NODE.sign(end.signed_digest(j.receipt.digest, asked.digest)))
     stream = io.BytesIO()
     for frame in (*frames, end.encode()):
-        wire.write_frame(stream, frame)
+        write_frame(stream, frame)
     return lambda: audit(j, challenge=asked, opening=stream.getvalue())
 
 

@@ -1,0 +1,134 @@
+"""Frames: one CBOR byte string each in a stream; a file or a connection is a sequence of them."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from typing import BinaryIO, Final, cast
+
+import numpy as np
+
+from proofcompute.encoding.wire import BYTES, SMALLEST
+from proofcompute.errors import FormatError, LimitError, StorageError
+from proofcompute.limits import MIB
+
+__all__ = ["FrameReader", "read_frame", "write_frame"]
+
+_CHUNK: Final = MIB // 4
+"""A frame's payload is read in pieces of this size, so memory follows what has really arrived."""
+
+
+def write_frame(stream: BinaryIO, payload: bytes | bytearray | memoryview) -> None:
+    """Write ``payload`` as one byte string, without copying it.
+
+    StorageError if the stream takes only a part, as an unbuffered one may; its own errors pass through.
+    """
+    for part in (_frame_head(memoryview(payload).nbytes), payload):
+        if stream.write(part) != memoryview(part).nbytes:
+            raise StorageError("the stream took only a part of a frame; it must be buffered")
+
+
+def _frame_head(n: int) -> bytes:
+    if n < 24:
+        return bytes([BYTES << 5 | n])
+    extra = next(i for i in range(4) if n < 1 << (8 << i))
+    return bytes([BYTES << 5 | 24 + extra]) + n.to_bytes(1 << extra, "big")
+
+
+class FrameReader:
+    """Reads the frames of a stream into ``kept`` buffers in turn, each as large as the longest it has held.
+
+    A buffer grows as bytes arrive, not as they are announced. A stream that lies in memory is not copied.
+    """
+
+    def __init__(self, stream: BinaryIO, kept: int = 1) -> None:
+        self._stream = stream
+        self._buffers = deque(np.empty(0, np.uint8) for _ in range(kept))
+        self.count = 0
+        """Bytes read so far."""
+
+    def read(self, *, limit: int, what: str) -> memoryview | None:
+        """:func:`read_frame`; the payload is a view, which holds until ``kept`` more frames were read."""
+        size = self._head(limit, what)
+        if size is None:
+            return None
+        if type(self._stream) is io.BytesIO:
+            return self._held(size, what)
+        buffer, done = self._buffers[0], 0
+        while done < size:
+            if done == len(buffer):
+                larger = np.empty(min(size, max(_CHUNK, 2 * done)), np.uint8)
+                larger[:done] = buffer
+                self._buffers[0] = buffer = larger
+            found = self._into(buffer.data[done:size])
+            if not found:
+                raise FormatError(f"{what}: the stream ends inside a frame")
+            done += found
+        self._buffers.rotate(-1)
+        return buffer.data[:size].toreadonly()
+
+    def ended(self) -> bool:
+        """Whether nothing is left of the stream; reads a byte if there is one."""
+        return not self._some(1)
+
+    def _held(self, size: int, what: str) -> memoryview:
+        """The next bytes of a stream in memory, where they are."""
+        at = self._stream.tell()
+        # Shared with the stream, which copies before it changes; getbuffer() would keep it from being closed.
+        payload = memoryview(cast(io.BytesIO, self._stream).getvalue())[at : at + size]
+        self._stream.seek(at + len(payload))
+        self.count += len(payload)
+        if len(payload) < size:
+            raise FormatError(f"{what}: the stream ends inside a frame")
+        return payload
+
+    def _into(self, target: memoryview) -> int:
+        """Read some bytes, and say how many."""
+        read_into = getattr(self._stream, "readinto", None)
+        if read_into is None:  # a stream that has only what BinaryIO asks for
+            data = self._some(min(len(target), _CHUNK))
+            target[: len(data)] = data
+            return len(data)
+        found = int(read_into(target) or 0)
+        self.count += found
+        return found
+
+    def _some(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self.count += len(data)
+        return data
+
+    def _head(self, limit: int, what: str) -> int | None:
+        first = self._some(1)
+        if not first:
+            return None
+        major, size = first[0] >> 5, first[0] & 31
+        if major != BYTES:
+            raise FormatError(f"{what}: a frame is a byte string, not CBOR major type {major}")
+        if size >= 24:
+            if size > 27:
+                raise FormatError(f"{what}: indefinite or reserved length")
+            least = SMALLEST[size]
+            argument = b""
+            while len(argument) < 1 << (size - 24):
+                part = self._some((1 << (size - 24)) - len(argument))
+                if not part:
+                    raise FormatError(f"{what}: the stream ends inside a frame")
+                argument += part
+            size = int.from_bytes(argument, "big")
+            if size < least:
+                raise FormatError(f"{what}: a head is not in its shortest form")
+        if size > limit:
+            raise LimitError(f"{what}: a frame of {size} bytes, at most {limit} are allowed")
+        return size
+
+
+def read_frame(stream: BinaryIO, *, limit: int, what: str) -> bytes | None:
+    """The payload of the next frame, or None if the stream ended cleanly before it.
+
+    ``limit`` is the greatest allowed payload in bytes, compared with the announced length before anything
+    is read. Raises LimitError above it; FormatError for anything but the shortest head of a byte string, or
+    if the stream ends inside the frame. Errors of the stream pass through.
+    """
+    found = FrameReader(stream).read(limit=limit, what=what)
+    return None if found is None else bytes(found)
