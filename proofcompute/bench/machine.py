@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-import proofcompute
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.busy import cores
 from proofcompute.bench.results import Machine
+from proofcompute.version import __version__
 
 __all__ = ["code", "machine"]
 
@@ -49,7 +49,7 @@ def code(others: Iterable[tuple[str, Path]] = ()) -> str:
 @cache
 def _package() -> str:
     """A digest over this package's sources: those that this process has loaded."""
-    package = Path(proofcompute.__file__).parent
+    package = Path(__file__).parents[1]
     whole = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
@@ -74,7 +74,7 @@ def _cpu() -> str:
 
 
 def _versions() -> dict[str, str]:
-    out = {"proofcompute": proofcompute.__version__, "python": platform.python_version()}
+    out = {"proofcompute": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             out[name] = version(name)
