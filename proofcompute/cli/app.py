@@ -1,4 +1,4 @@
-"""The commands in one application, and what becomes of errors."""
+"""The application: all commands, and how errors become messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Annotated
 
 import typer
 
-from proofcompute.cli.common import complain, rejection, tell_of_compilation
+from proofcompute.cli.console import complain, rejection
+from proofcompute.cli.progress import tell_of_compilation
 from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.version import __version__
 
 __all__ = ["COMMANDS", "app", "run"]
 
 REJECTED, UNUSABLE, INTERRUPTED, NO_READER = 1, 2, 130, 141
-"""Exit statuses other than 0; the last two are 128 plus the number of the signal, as shells have it."""
+"""Exit statuses other than 0; the last two are 128 plus the signal's number, as in shells."""
 
 COMMANDS: Mapping[str, str] = {
     "import": "model_commands.import_",
@@ -61,10 +62,10 @@ def _root(
 
 
 def app(names: Iterable[str] = COMMANDS) -> typer.Typer:
-    """The application with some commands.
+    """Make the application with the named commands.
 
-    Reading the options of all of them takes longer than many a command does, so that :func:`run` makes it
-    with the one that it needs.
+    Importing all commands takes longer than running many of them, so :func:`run` includes only the one it
+    needs.
     """
     made = typer.Typer(
         name="proofcompute",
@@ -86,19 +87,19 @@ def app(names: Iterable[str] = COMMANDS) -> typer.Typer:
     return made
 
 
-# Errors of usage share a base class that typer does not export by name; it is BadParameter's grandparent.
+# typer does not export the base class of usage errors; it is BadParameter's grandparent
 _USAGE: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Run one command; every foreseeable error becomes one message and an exit status, never a traceback."""
+    """Run one command; turn every foreseeable error into one message, without a traceback, and a status."""
     args = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in args
     try:
         with tell_of_compilation():
-            # a shell that completes a word names no command
+            # a shell that asks for completions passes no command
             names = args[:1] if args[:1] and args[0] in COMMANDS else COMMANDS
-            # releases of typer differ in whether they show the help where there are no arguments
+            # only some releases of typer show the help without arguments, so it is asked for
             status = app(names)(args=args or ["--help"], prog_name="proofcompute", standalone_mode=False)
         sys.stdout.flush()
         return UNUSABLE if not args else status if isinstance(status, int) else 0
@@ -108,14 +109,16 @@ def run(argv: Sequence[str] | None) -> int:
         return _report(as_json, str(e), UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):
         return _report(as_json, "interrupted", INTERRUPTED)
-    except SystemExit as e:  # typer's way to say that nobody reads its output; 1 means something else here
-        return 0 if not e.code else NO_READER if e.code == 1 else UNUSABLE  # 0: a completion for the shell
+    except SystemExit as e:
+        # typer exits with 0 after a completion for the shell, and with 1, which means a rejection here, when
+        # nobody reads its output
+        return 0 if not e.code else NO_READER if e.code == 1 else UNUSABLE
     except BrokenPipeError:
-        # nobody reads on; Python would complain once more when it closes the stream
+        # without this, Python would report the broken pipe once more when it closes the stream
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
     except OSError as e:
-        return _report(as_json, f"the system refuses: {e}", UNUSABLE)
+        return _report(as_json, f"the operating system reports: {e}", UNUSABLE)
     except MemoryError as e:
         return _report(as_json, f"not enough memory{f': {e}' if str(e) else ''}", UNUSABLE)
     except _USAGE as e:

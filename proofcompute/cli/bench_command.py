@@ -1,4 +1,4 @@
-"""``bench``: what proving and verifying cost on this machine, as figures, JSON and plots."""
+"""The command ``bench``: measures what proving and verifying cost on this machine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proofcompute.cli.common import Device, Json, Output, complain, kernels, progress
-from proofcompute.cli.kinds import kind_of
+from proofcompute.cli.console import Output, complain
+from proofcompute.cli.options import Device, Json, kernels
+from proofcompute.cli.progress import progress
+from proofcompute.encoding.kinds import kind_of
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,43 +28,41 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: under 20 s once compiled.")] = False,
     sizes: Annotated[str, typer.Option(help="Models: tiny, small, medium, large, demo.")] = "",
     model: Annotated[
-        Path | None, typer.Option(help="A model file or checkpoint (GGUF) of your own, in place of --sizes.")
+        Path | None, typer.Option(help="A model file or checkpoint (GGUF) of your own, instead of --sizes.")
     ] = None,
-    precisions: Annotated[str, typer.Option(help="w8a8, w8a16, w16a16.")] = "",
+    precisions: Annotated[str, typer.Option(help="Precisions: w8a8, w8a16, w16a16.")] = "",
     prompt: Annotated[
-        str | None, typer.Option(help="A prompt of your own, in place of random tokens.")
+        str | None, typer.Option(help="A prompt of your own, instead of random tokens.")
     ] = None,
     prompt_file: Annotated[Path | None, typer.Option(help="A file with the prompt.")] = None,
     lengths: Annotated[
         str,
-        typer.Option(
-            help="Tokens of the prompt + tokens generated, for instance 64+448; several may be given."
-        ),
+        typer.Option(help="Prompt tokens + generated tokens, for instance 64+448; several may be given."),
     ] = "",
     suites: Annotated[str, typer.Option(help="Hash suites: sha256, keccak256, blake3.")] = "",
     columns: Annotated[str, typer.Option(help="Numbers of Freivalds columns.")] = "",
-    budgets: Annotated[str, typer.Option(help="Cells of sampled audits.")] = "",
-    sections: Annotated[str, typer.Option(help="sizes, suites, columns, budgets, scaling.")] = "",
-    rounds: Annotated[int, typer.Option(help="Measurements behind each median; 0: as usual.")] = 0,
+    budgets: Annotated[str, typer.Option(help="Numbers of cells of sampled audits.")] = "",
+    sections: Annotated[str, typer.Option(help="Sections: sizes, suites, columns, budgets, scaling.")] = "",
+    rounds: Annotated[int, typer.Option(help="Measurements per median; 0 keeps the default.")] = 0,
     note: Annotated[str, typer.Option(help="A remark about the machine, kept in the results.")] = "",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Directory for results.json and plots; made if absent."),
+        typer.Option("-o", "--output", help="Directory for results.json and plots; created if absent."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace results that are in the directory already.")
+        bool, typer.Option("--force", help="Replace results that the directory already holds.")
     ] = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Measure committing, opening and verifying against running, on random models or on your own.
+    """Measure committing, opening and verifying against running, on random models or your own.
 
     Sections: sizes (models and precisions), suites (hash suites), columns (Freivalds columns k), budgets
-    (audits of few cells to all), scaling (how verification grows with rows, width, context, layers and
-    cells; not with --model). Lists take commas. -o writes results.json, which holds every round, after each
-    measurement: interrupted, the same command goes on. With the extra bench it also writes plots: overhead
-    against size, verifying against running, opening bytes against cells, detection against cost, and growth.
-    When others use the machine, it says so, and the results do too.
+    (audits of a few cells up to all), scaling (how verification grows with rows, width, context, layers and
+    cells; not with --model). Lists are separated by commas. -o writes results.json, which holds every round,
+    after each measurement, so the same command continues after an interruption. With the extra bench it also
+    writes plots: overhead against size, verifying against running, opening bytes against cells, detection
+    against cost, and growth. If other processes use the machine, the output and the results say so.
     """
     out = Output(json)
     from proofcompute.bench import Record
@@ -86,7 +86,7 @@ def bench(
     with nullcontext() if record is None else record.alone():
         kept = None if record is None or force else record.kept(settings, backend)
         if kept is not None and kept.complete and not kept.left_out:
-            out.say("all of it was measured before; --force measures anew")
+            out.say("everything has been measured already; --force measures it again")
             results = kept
         else:
             results = _measure(settings, backend, command, note, own, kept, record, out)
@@ -103,7 +103,7 @@ def _measure(
     record: Record | None,
     out: Output,
 ) -> Results:
-    """Measure what is left, step by step."""
+    """Measure what ``kept`` does not hold yet, step by step."""
     from proofcompute.bench import measure, planned
 
     total, done = planned(settings, backend), 0
@@ -112,10 +112,10 @@ def _measure(
         nonlocal done
         done += 1
         out.say(f"{done}/{total} {name}")
-        advance(1 if done > 1 else 0)  # the step before is over
+        advance(1 if done > 1 else 0)  # a step begins when the one before has ended
 
     try:
-        # people read the lines above; a program's caller gets a bar
+        # people read the lines above; with --json, which prints none, there is a bar
         with progress("bench", total) if out.as_json else nullcontext(_no_bar) as advance:
             return measure(
                 settings,
@@ -130,12 +130,12 @@ def _measure(
             )
     except KeyboardInterrupt:
         if record is not None and record.path.exists():
-            complain(f"{record.path} keeps what was measured; the same command goes on from there")
+            complain(f"{record.path} keeps what was measured; the same command continues from there")
         raise
 
 
 def _no_bar(steps: int, total: int | None = None) -> None:
-    """Nothing to move."""
+    """Do nothing: there is no bar."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -146,7 +146,7 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
     try:
         return tuple(int(w) for w in _words(text))
     except ValueError:
-        raise InputError(f"{option} takes whole numbers with commas between, not {text!r}") from None
+        raise InputError(f"{option} takes whole numbers separated by commas, not {text!r}") from None
 
 
 def _lengths(text: str) -> tuple[Any, ...]:
@@ -162,9 +162,8 @@ def _own(model: Path | None, prompt: str | None, prompt_file: Path | None) -> Ow
     if prompt is not None and prompt_file is not None:
         raise InputError("give --prompt or --prompt-file, not both")
     if model is not None and (kind := kind_of(model)) not in ("gguf", "model"):
-        raise InputError(
-            f"{model} is {f'of kind {kind}' if kind else 'no file of ours'}; needed: a model, or GGUF"
-        )
+        found = f"of kind {kind}" if kind else "of no known kind"
+        raise InputError(f"{model} is {found}; --model takes a model file or a checkpoint (GGUF)")
     if prompt_file is not None:
         try:
             prompt = read_limited(prompt_file, _MAX_PROMPT, "prompt").decode("utf-8")
@@ -181,11 +180,11 @@ def _settings(quick: bool, changes: dict[str, Any], own: Own) -> Settings:
     named = dict(changes)
     if own.file is not None:
         if "sizes" in changes:
-            raise InputError("--model takes the place of --sizes; give one of them")
+            raise InputError("--model replaces --sizes; give only one of them")
         if own.fixed_precision:
             if changes.get("precisions", (own.fixed_precision,)) != (own.fixed_precision,):
                 raise InputError(
-                    f"{own.file} is compiled at {own.fixed_precision}; --precisions wants a checkpoint"
+                    f"{own.file} is compiled at {own.fixed_precision}; --precisions needs a checkpoint"
                 )
             named["precisions"] = (own.fixed_precision,)
         named |= {"sizes": (OWN,), "model": own.model_digest}
@@ -197,7 +196,7 @@ def _settings(quick: bool, changes: dict[str, Any], own: Own) -> Settings:
 
 
 def _command(quick: bool, device: str, changes: dict[str, Any], own: Own) -> str:
-    """How to measure again; names of files and prompts are their owner's business."""
+    """Return the command that measures this again, without prompts and names of files, which are private."""
     words = ["proofcompute bench", *(["--quick"] if quick else [])]
     words += ["--model FILE"] * (own.file is not None) + ["--prompt TEXT"] * (own.prompt is not None)
     for name, value in changes.items():
@@ -209,7 +208,7 @@ def _command(quick: bool, device: str, changes: dict[str, Any], own: Own) -> str
 
 
 def _finish(results: Results, record: Record | None, out: Output) -> None:
-    """Plots beside the results, tables for people, JSON for programs."""
+    """Draw plots beside the results, and print tables or JSON."""
     if record is not None:
         from proofcompute.bench import plots
 
@@ -229,8 +228,8 @@ def _show(results: Results, out: Output) -> None:
 
     load = results.load
     out.say(
-        f"\n{results.machine.cpu}, {results.machine.cores} cores, of which others used {load.around} before "
-        f"or after, and up to {load.during} during a step"
+        f"\n{results.machine.cpu}, {results.machine.cores} cores; other processes used {load.around} of them "
+        f"before or after, and up to {load.during} during a step"
     )
     if complaint := Busy(max(load.around, load.during), load.stolen).complaint(
         "before, after or during a step"
@@ -242,4 +241,4 @@ def _show(results: Results, out: Output) -> None:
     for text in results.left_out:
         out.say(f"left out: {text}")
     rounds = results.settings["rounds"]
-    out.say(f"\n{rounds} rounds; {results.seconds:.0f} s; again: {results.command}")
+    out.say(f"\n{rounds} rounds; {results.seconds:.0f} s; to repeat: {results.command}")

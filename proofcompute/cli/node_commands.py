@@ -9,24 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proofcompute.cli.common import (
-    Device,
-    Json,
-    Out,
-    Output,
+from proofcompute.cli.console import Output, size
+from proofcompute.cli.files import (
     check_output,
-    command_line,
-    kernels,
     load_model,
-    progress,
     read_challenge,
     read_prompt,
     read_request,
     read_terms,
-    size,
 )
 from proofcompute.cli.kinds import expect
+from proofcompute.cli.options import Device, Force, Json, Out, command_line, kernels
 from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
+from proofcompute.cli.progress import progress
 from proofcompute.cli.request_command import (
     OF_THE_PROMPT,
     Date,
@@ -63,18 +58,20 @@ def run(
     request: Annotated[
         Path | None, typer.Argument(metavar="REQUEST", help="Request file.", show_default=False)
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="What to ask, in place of REQUEST.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A prompt, instead of REQUEST.")] = None,
     prompt_file: PromptFile = None,
-    identity: Annotated[Path | None, typer.Option(help="The node's key pair; else a new one.")] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="The node's key pair; a new one unless given.")
+    ] = None,
     no_commit: Annotated[
-        bool, typer.Option("--no-commit", help="Answer only; run again without this to commit.")
+        bool, typer.Option("--no-commit", help="Only answer; run again without this to commit.")
     ] = False,
     retention: Annotated[
         int | None,
-        typer.Option(min=0, help="Seconds for which challenges are answered (a week unless given)."),
+        typer.Option(min=0, help="Seconds for which challenges are answered; a week unless given."),
     ] = None,
     terms: Annotated[
-        Path | None, typer.Option(metavar="TERMS", help="Your signed terms, which the receipt is to name.")
+        Path | None, typer.Option(metavar="TERMS", help="Your signed terms, for the receipt to name.")
     ] = None,
     outputs: Outputs = None,
     max_tokens: MaxTokens = None,
@@ -92,9 +89,9 @@ def run(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Answer a request and write RUN/receipt, or with --prompt write RUN/request too.
+    """Answer a request and write RUN/receipt; with --prompt, write RUN/request too.
 
-    An interrupted run goes on where it was when it is run again with the same request. The options from
+    An interrupted run continues where it was when it is run again with the same request. The options from
     --max-tokens on belong to --prompt.
     """
     what = read_prompt(prompt, prompt_file)
@@ -116,7 +113,7 @@ def run(
         signer = directory.own_identity() or NodeIdentity.new()
     if what is not None and (output / "request").exists():
         raise InputError(
-            f"{output} holds a run already; to go on with it give its request: {output / 'request'}"
+            f"{output} holds a run already; to continue it, give its request: {output / 'request'}"
         )
     loaded, out = load_model(model), Output(json)
     if request is not None:
@@ -126,15 +123,15 @@ def run(
         asked = build(loaded, what or "", system, raw, date, may_omit, options)
     if asked.node not in (b"", signer.public):
         raise InputError(f"the request is for node {asked.node.hex()}; give its key pair with --identity")
-    inputs_of(asked, loaded.program, loaded.model_id)  # before the directory is touched
-    # the directory keeps the trace, not the node
+    inputs_of(asked, loaded.program, loaded.model_id)  # before anything is written to the directory
+    # the directory keeps the trace, so the node need not
     node = Node(loaded, signer, device=kernels(device), retention=retention, terms=promised, trace_bytes=0)
     try:
         kept = directory.begin(asked)
         directory.remember_model(model)
         fields, session = _compute(node, asked, kept, directory, outputs, out)
         if no_commit:
-            out.say("no commitment, no receipt")
+            out.say("nothing was committed, so there is no receipt")
             out.result({**fields, "receipt": None})
             return
         directory.remember_identity(signer, identity)
@@ -143,14 +140,14 @@ def run(
         out.say()
         if (output / "request").exists():
             line = command_line(context, model, output / "request", leave_out=OF_THE_PROMPT)
-            out.say(f"interrupted; to go on: {line}")
+            out.say(f"interrupted; to continue: {line}")
         raise
     finally:
         directory.close()
 
 
 def _terms(path: Path) -> Terms:
-    """The node's own terms."""
+    """Read the node's own terms."""
     from proofcompute.protocol.messages import Terms
 
     expect(path, "terms")
@@ -165,7 +162,7 @@ def _compute(
     outputs: Path | None,
     out: Output,
 ) -> tuple[dict[str, object], Session]:
-    """Run a request; text appears as it is made, and each token is kept at once."""
+    """Run a request; text appears as it is generated, and each token is stored at once."""
     from proofcompute.protocol.answer import AnswerText, answer_text
 
     vocabulary, rule = node.card.vocabulary, asked.generation
@@ -176,7 +173,7 @@ def _compute(
 
         def show(session: Session) -> None:
             nonlocal done, shown
-            if not session.emitted:  # the bar is for the prompt; then the text moves
+            if not session.emitted:  # the bar shows the prompt; after that, the text shows progress
                 advance(session.done - done, session.prompt)
                 done = session.done
             directory.log(session)
@@ -204,7 +201,7 @@ def _compute(
 
 
 def _commit(node: Node, session: Session, directory: RunDirectory, out: Output) -> dict[str, object]:
-    """Sign the receipt of a run, and keep both."""
+    """Sign the receipt of a run, and store receipt and trace in the directory."""
     start = time.perf_counter()
     receipt = node.commit(session)
     directory.finish(session, receipt)
@@ -223,25 +220,26 @@ def open_(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.", show_default=False)],
     output: Out,
     challenge: Annotated[
-        Path | None, typer.Argument(metavar="CHALLENGE", help="Challenge.", show_default=False)
+        Path | None, typer.Argument(metavar="CHALLENGE", help="The challenge.", show_default=False)
     ] = None,
     public: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="In place of CHALLENGE: a public proof of N cells."),
+        typer.Option(min=1, metavar="N", help="Make a public proof of N cells, instead of CHALLENGE."),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="Model file, if it is not where the run had it.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Model file, if it has moved since the run.")] = None,
     identity: Annotated[
-        Path | None, typer.Option(help="The node's key pair, if it is not where the run had it.")
+        Path | None, typer.Option(help="The node's key pair, if it has moved since the run.")
     ] = None,
+    force: Force = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Open the cells that a challenge names, or those of a public proof, which follow from the receipt.
 
-    Whoever has the model file checks a public proof with verify-public, and needs no secret. A trace that was
-    removed from the directory, to save room, is computed again.
+    Anybody with the model file can check a public proof with verify-public; it takes no secret. If the trace
+    was removed from the directory to save space, it is computed again.
     """
-    check_output(output)
+    check_output(output, force=force)
     if (challenge is None) == (public is None):
         raise InputError("give either a challenge or --public")
     from proofcompute.commitments.signing import NodeIdentity
@@ -255,7 +253,7 @@ def open_(
     directory = RunDirectory(run)
     if not run.is_dir():
         raise InputError(f"{run} is not the directory of a run")
-    directory.receipt()  # whether the run is finished, before the model is read
+    directory.receipt()  # raises if the run is not finished, before the model is read
     given = None if challenge is None else read_challenge(challenge)
     signer = directory.identity() if identity is None else NodeIdentity.load(identity)
     path = directory.model_path() if model is None else model
@@ -267,7 +265,7 @@ def open_(
         trace, receipt = directory.stored(loaded, node.kernels)
         node.remember(receipt, trace)
     else:
-        out.say("the run's trace is gone: it is computed again")
+        out.say("the run's trace is gone; computing it again")
         receipt = directory.receipt()
         trace = node.trace(directory.request(), receipt)
     asked = public_challenge(Claim(receipt, trace.statement), public or 0) if given is None else given

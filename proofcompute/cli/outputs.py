@@ -1,7 +1,7 @@
-"""Outputs of a program as a file for other programs: ``--outputs FILE``.
+"""The option ``--outputs FILE``: writes a program's outputs to a file that other programs can read.
 
-What the file is follows from its name: ``.npz`` holds one NumPy array of every output by its name, ``.npy``
-the array of the only one, ``.json`` an object of nested lists. Rows come first, [n, *shape].
+The name's ending gives the format: ``.npz`` holds a NumPy array for each output, under its name; ``.npy`` the
+array of a single output; ``.json`` an object of nested lists. The first axis is the rows: [n, *shape].
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proofcompute.cli.common import check_output
+from proofcompute.cli.files import check_output
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,23 +26,25 @@ SUFFIXES = (".npz", ".npy", ".json")
 
 Outputs = Annotated[
     Path | None,
-    typer.Option("--outputs", metavar="FILE", help="Write the outputs here too: .npz, .npy or .json."),
+    typer.Option(
+        "--outputs", metavar="FILE", help="Also write the outputs to this file: .npz, .npy or .json."
+    ),
 ]
 
 
 def check_outputs(path: Path | None) -> None:
-    """InputError unless outputs may be written there; called before any long work."""
+    """Check, before any long work, that outputs may be written at ``path``; InputError if not."""
     if path is None:
         return
-    check_output(path)
+    check_output(path, force=True)
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: outputs are written as {', '.join(SUFFIXES)}")
 
 
 def write_outputs(path: Path | None, outputs: Mapping[str, Array]) -> None:
-    """Write rows of outputs by name, [n, *shape]; nothing without a path.
+    """Write the rows of each output, [n, *shape], to ``path``; do nothing without a path.
 
-    InputError where the file holds one array and there are several.
+    Raises InputError if ``path`` ends in .npy and there is not exactly one output.
     """
     if path is None:
         return
@@ -60,7 +62,7 @@ def write_outputs(path: Path | None, outputs: Mapping[str, Array]) -> None:
         elif path.suffix == ".npy":
             np.save(stream, next(iter(arrays.values())), allow_pickle=False)
         else:
-            with zipfile.ZipFile(stream, "w") as archive:  # numpy.savez takes no output called "file"
+            with zipfile.ZipFile(stream, "w") as archive:  # numpy.savez cannot store an output named "file"
                 for name, rows in arrays.items():
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                         np.lib.format.write_array(entry, rows, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""The command of a verifier that holds the model: ``replay``."""
+"""The command ``replay``, for a verifier that holds the model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from proofcompute.cli.common import Device, Json, Output
+from proofcompute.cli.console import Output
 from proofcompute.cli.kinds import expect
+from proofcompute.cli.options import Device, Json
 from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
 from proofcompute.cli.verify_commands import ReceiptFile, RequestFile, Signer, TermsFile, TokensOnly
 from proofcompute.errors import VerificationError
@@ -28,11 +29,12 @@ def replay(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Check a receipt by computing all of it again; nothing more is needed from the node.
+    """Check a receipt by computing the whole answer again; this needs nothing more from the node.
 
     Exit status 0: it holds; 1: rejected; 2: your own files cannot be used or do not fit together.
     """
-    from proofcompute.cli.verdicts import Verifier, accept, reject
+    from proofcompute.cli.verdicts import accept, reject
+    from proofcompute.cli.verifying import Verifier
 
     start, out = time.perf_counter(), Output(json)
     check_outputs(outputs)

@@ -1,4 +1,4 @@
-"""The command of a client: ``request``; and what else asks for something."""
+"""The command ``request``, and the options and functions that make requests for other commands too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proofcompute.cli.common import Force, Json, Out, Output, check_output, hex_bytes, load_card, read_prompt
+from proofcompute.cli.console import Output
+from proofcompute.cli.files import check_output, load_card, read_prompt
+from proofcompute.cli.options import Force, Json, Out, hex_bytes
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,34 +44,38 @@ __all__ = [
 ModelFile = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model file, card or key.", show_default=False)
 ]
-MaxTokens = Annotated[int | None, typer.Option(help="Most tokens to generate (128 unless given).")]
-Temperature = Annotated[float, typer.Option(help="Divides the logits; 0 is the likeliest token.")]
+MaxTokens = Annotated[int | None, typer.Option(help="The most tokens to generate; 128 unless given.")]
+Temperature = Annotated[float, typer.Option(help="Divides the logits; 0 takes the likeliest token.")]
 TopK = Annotated[int, typer.Option(help="Keep the K likeliest tokens; 0 keeps all.")]
-TopP = Annotated[float, typer.Option(help="Keep the likeliest tokens with this share of the mass.")]
-Penalty = Annotated[float, typer.Option(help="Weakens tokens that occurred before; 1 is off.")]
-Seed = Annotated[str | None, typer.Option(help="Sampler's seed: an integer or hex; random unless given.")]
+TopP = Annotated[float, typer.Option(help="Keep the likeliest tokens that have this probability together.")]
+Penalty = Annotated[float, typer.Option(help="Makes tokens that occurred before less likely; 1 is off.")]
+Seed = Annotated[
+    str | None, typer.Option(help="Seed of the sampler: an integer or hex; random unless given.")
+]
 Stop = Annotated[list[str] | None, typer.Option(help="A text that ends the answer; may be repeated.")]
-Nonce = Annotated[str | None, typer.Option(help="32 bytes in hex, never used before; random unless given.")]
+Nonce = Annotated[
+    str | None, typer.Option(help="32 bytes in hex that were never used before; random unless given.")
+]
 Node = Annotated[str | None, typer.Option(metavar="PUBKEY", help="Public key (hex) of the node to ask.")]
-System = Annotated[str | None, typer.Option(help="What the system message says.")]
+System = Annotated[str | None, typer.Option(help="Text of the system message.")]
 PromptFile = Annotated[
     Path | None,
-    typer.Option("--prompt-file", metavar="FILE", help="What to ask, from a file; - is standard input."),
+    typer.Option("--prompt-file", metavar="FILE", help="A file that holds the prompt; - is standard input."),
 ]
 Date = Annotated[
     datetime | None,
     typer.Option(
         metavar="DATE",
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
-        help="What the chat template takes for now, as 2026-01-31 or 2026-01-31T12:00:00.",
+        help="Date for the chat template, as 2026-01-31 or 2026-01-31T12:00:00.",
     ),
 ]
 MayOmit = Annotated[
-    bool, typer.Option("--may-omit", help="The chat template may leave out messages and parts.")
+    bool, typer.Option("--may-omit", help="Let the chat template leave out messages and parts.")
 ]
 Raw = Annotated[
     bool,
-    typer.Option("--raw", help="No chat template; names of control tokens in the prompt are these."),
+    typer.Option("--raw", help="Use no chat template; the prompt may name control tokens."),
 ]
 Suite = Annotated[str, typer.Option(help="Hash suite of the trace: sha256, keccak256 or blake3.")]
 OF_THE_PROMPT = (
@@ -86,13 +92,13 @@ OF_THE_PROMPT = (
     "raw",
     "suite",
 )
-"""Parameters that say what to ask; a request file holds them."""
+"""Parameters that a request file holds; they are not repeated when a run continues from its request."""
 
 
 def request(
     model: ModelFile,
     output: Out,
-    prompt: Annotated[str | None, typer.Option(help="What to ask.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="The prompt.")] = None,
     prompt_file: PromptFile = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = 0.0,
@@ -102,9 +108,11 @@ def request(
     seed: Seed = None,
     stop: Stop = None,
     ignore_end: Annotated[
-        bool, typer.Option("--ignore-end", help="Go on after tokens that end a text.")
+        bool, typer.Option("--ignore-end", help="Continue after tokens that end an answer.")
     ] = False,
-    choice: Annotated[int, typer.Option(help="Which of several answers to ask for, 0 to 127.")] = 0,
+    choice: Annotated[
+        int, typer.Option(help="Which of several answers to one prompt to ask for, 0 to 127.")
+    ] = 0,
     nonce: Nonce = None,
     node: Node = None,
     system: System = None,
@@ -115,13 +123,13 @@ def request(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Write a request. Keep it: a receipt is checked against it."""
-    check_output(output, keep=not force)
+    """Write a request. Keep it: the receipt is checked against it."""
+    check_output(output, force=force)
     from proofcompute.encoding.files import write_atomic
 
     what = read_prompt(prompt, prompt_file)
     if what is None:
-        raise InputError("say what to ask: --prompt or --prompt-file (see: proofcompute request --help)")
+        raise InputError("give --prompt or --prompt-file (see: proofcompute request --help)")
     options = options_of(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
     options |= {"ignore_end": ignore_end, "choice": choice}
     if nonce is not None:
@@ -155,7 +163,7 @@ def options_of(
     stop: list[str] | None,
     suite: str,
 ) -> RequestOptions:
-    """What was typed."""
+    """Return the options of a request from the values of the command's options."""
     from proofcompute.arithmetic.sampling import Sampling
 
     return {
@@ -176,7 +184,7 @@ def build(
     may_omit: bool,
     options: RequestOptions,
 ) -> Request:
-    """The request for a prompt, in the chat template unless it is ``raw``."""
+    """Make the request for a prompt, with the chat template unless it is ``raw``."""
     from proofcompute.tokens import Message, chat_request, text_request
 
     if raw:
@@ -187,13 +195,13 @@ def build(
     if system is None:
         return chat_request(model, prompt, date=date, may_omit=may_omit, **options)
     if not prompt.strip():
-        raise InputError("the prompt is empty; say something")
+        raise InputError("the prompt is empty")
     talk = [Message("system", system), Message("user", prompt)]
     return chat_request(model, talk, date=date, may_omit=may_omit, **options)
 
 
 def seed_bytes(text: str) -> bytes:
-    """The sampler's 32 bytes from what a person typed: a decimal integer, or hex (with 0x to be sure)."""
+    """Derive the sampler's seed, 32 bytes, from a decimal integer or from hex, which 0x may introduce."""
     from proofcompute.commitments.hashing import Xof
 
     if re.fullmatch(r"-?[0-9]+", text):

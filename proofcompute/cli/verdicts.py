@@ -1,224 +1,27 @@
-"""What the commands that verify share: files checked under one key, and what is said of the outcome."""
+"""What the commands that verify print: verdicts, for people and as JSON."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
-from proofcompute.cli.common import (
-    Output,
-    complain,
-    hex_bytes,
-    kernels,
-    load_model,
-    progress,
-    read_challenge,
-    read_receipt,
-    read_request,
-    read_terms,
-    rejection,
-    size,
-)
-from proofcompute.cli.kinds import expect, kind_of
-from proofcompute.errors import InputError, ProofcomputeError, UnsupportedError, VerificationError
+from proofcompute.cli.console import Output, complain, rejection, size
+from proofcompute.cli.verifying import Checked, Verifier
+from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.freivalds.soundness import shown
 
-if TYPE_CHECKING:
-    from proofcompute.arrays import Array
-    from proofcompute.models.model import Model
-    from proofcompute.protocol.messages import Receipt, Request
-    from proofcompute.verifier import Key, Verified
-    from proofcompute.verifier.auditor import Auditor
-
-__all__ = ["Checked", "Verifier", "accept", "check_many", "held", "reject"]
+__all__ = ["accept", "check_many", "reject"]
 
 SHARES = (0.01, 0.1)
 """Shares of altered cells for which the probability of detection is stated."""
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What held: the evidence, and what it is about."""
-
-    evidence: Verified
-    request: Request
-    receipt: Receipt
-    outputs: Mapping[str, Array]
-    """Rows of each output by name, [n, *shape]."""
-    answer: str | None
-    """Text of the answer, of programs that generate text."""
-
-
-@dataclass(frozen=True)
-class Verifier:
-    """An auditor that works on files."""
-
-    auditor: Auditor
-    tokens_only: bool = False
-    """Whether the text of a request is neither compared with its tokens nor shown."""
-
-    @staticmethod
-    def of(
-        path: Path,
-        device: str,
-        node: str | None,
-        *,
-        terms: Path | None = None,
-        retention: int = 0,
-        patience: float | None = None,
-        tokens_only: bool = False,
-    ) -> Verifier:
-        """With the key at ``path``, or the model; VerificationError if terms of the node do not hold."""
-        from proofcompute.verifier.auditor import PATIENCE, Auditor
-
-        return Verifier(
-            Auditor(
-                held(path),
-                device=kernels(device),
-                node=None if node is None else hex_bytes(node, "the node's public key"),
-                terms=None if terms is None else read_terms(terms),
-                retention=retention,
-                patience=PATIENCE if patience is None else patience,
-            ),
-            tokens_only,
-        )
-
-    @property
-    def holds(self) -> Key | Model:
-        """The key or the model."""
-        from proofcompute.models.card import ModelCard
-
-        holds = self.auditor.holds
-        if isinstance(holds, ModelCard):
-            raise InputError("a card checks no cells")
-        return holds
-
-    @property
-    def attempts(self) -> int | None:
-        """Verifications made under the key so far; a model needs no count."""
-        from proofcompute.verifier import Key
-
-        return self.auditor.attempts if isinstance(self.holds, Key) else None
-
-    def hash_weights(self) -> None:
-        """Know, with a bar, that the weights of a model are those of its model id; a key has none."""
-        from proofcompute.models.model import Model
-
-        holds = self.holds
-        if isinstance(holds, Model):
-            with progress("weights", sum(s.rows * s.row_bytes for s in holds.program.weights)) as advance:
-                holds.require_roots(self.auditor.kernels.hash_rows, advance)
-
-    def check(
-        self, request: Path, receipt: Path, challenge: Path, opening: Path, waited: float | None = None
-    ) -> Checked:
-        """Check an opening. VerificationError if the node is rejected, InputError for what is the user's."""
-        from proofcompute.verifier import Key
-
-        asked, cells = self._request(request), read_challenge(challenge)
-        self.hash_weights()
-        if cells.hints != isinstance(self.holds, Key):
-            raise InputError(
-                "the challenge is for a verifier with a key; make one with the model file"
-                if cells.hints
-                else "the challenge is for a verifier that holds the model; make one with the key"
-            )
-        total = sum(c.b - c.a for c in cells.cells)
-        with _opened(opening) as stream, progress("verify", total) as advance:
-            data = read_receipt(receipt, asked)
-            found = self.auditor.check(asked, data, cells, stream, waited=waited, progress=advance)
-        return self._checked(found, asked, data)
-
-    def check_public(self, request: Path, receipt: Path, opening: Path, cells: int) -> Checked:
-        """Check a public proof of so many cells; what is held is the model. Raises as :meth:`check`."""
-        from proofcompute.models.model import Model
-        from proofcompute.verifier import verify_public
-
-        if not isinstance(self.holds, Model):
-            raise InputError("a public proof is checked with the model file")
-        asked = self._request(request)
-        self.hash_weights()
-        with _opened(opening) as stream, progress("verify", cells) as advance:
-            data = read_receipt(receipt, asked)
-            found = verify_public(
-                self.holds,
-                asked,
-                data,
-                cells,
-                stream,
-                kernels=self.auditor.kernels,
-                node=self.auditor.node,
-                progress=advance,
-            )
-        return self._checked(found, asked, data)
-
-    def replay(self, request: Path, receipt: Path) -> Checked:
-        """Compute an answer again; what is held is the model. Raises as :meth:`check`."""
-        asked = self._request(request)
-        self.hash_weights()
-        with progress("replay") as advance:
-            data = read_receipt(receipt, asked)
-            found = self.auditor.replay(asked, data, progress=advance)
-        return self._checked(found, asked, data)
-
-    def _request(self, path: Path) -> Request:
-        from proofcompute.protocol.requests import inputs_of
-
-        asked, card = read_request(path), self.holds.card
-        inputs_of(asked, card.program, card.model_id)
-        if asked.text and not self.tokens_only:
-            try:
-                from proofcompute.tokens import check_text
-            except UnsupportedError as e:
-                raise UnsupportedError(
-                    f"{e}; or pass --tokens-only, and the request's text is neither checked nor shown"
-                ) from e
-            check_text(card, asked)
-        return asked
-
-    def _checked(self, found: Verified, request: Request, data: bytes) -> Checked:
-        from proofcompute.protocol.answer import answer_text
-        from proofcompute.protocol.messages import Receipt
-        from proofcompute.protocol.statement import rows_from_bytes
-
-        card, receipt = self.holds.card, Receipt.decode(data)
-        outputs = {
-            name: rows_from_bytes(card.program.specs[name], rows, f"output {name}")
-            for name, rows in receipt.outputs
-        }
-        answer = None
-        if card.vocabulary is not None and card.program.feedback:
-            tokens = outputs[card.program.outputs[0]].tolist()
-            answer = answer_text(card.vocabulary, request.generation, tokens, receipt.stop_reason)
-        return Checked(found, request, receipt, outputs, answer)
-
-
-def held(path: Path) -> Key | Model:
-    """The key, or the model with weights that nobody has checked yet."""
-    from proofcompute.verifier import Key
-
-    if kind_of(path) == "model":
-        return load_model(path)
-    expect(path, "key")
-    return Key.load(path)
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as e:
-        raise InputError(f"cannot read opening {path}: {e.strerror or e}") from e
-
-
-# -- what is said ----------------------------------------------------------------------------------------
 def accept(
     out: Output, checked: Checked, verifier: Verifier, seconds: float, *, public: bool = False
 ) -> None:
-    """What was checked, and how sure that makes whom."""
+    """Print what was checked, and with what soundness and probability of detection."""
     found = checked.evidence
     work = {s: found.grinding_bits(s) for s in SHARES} if public else {}
     out.say("verified: every cell asked for was checked and holds")
@@ -267,7 +70,7 @@ def _accepted(checked: Checked, verifier: Verifier, seconds: float, *, public: b
         "answer": checked.answer,
         "seconds": seconds,
     }
-    if public:  # cells that the prover could choose are found by no probability
+    if public:  # no probability holds for cells that the prover could choose
         del fields["detects_one"], fields["detects_shares"]
         bits = {s: found.grinding_bits(s) for s in SHARES}
         fields["grinding_bits"] = {str(s): b if math.isfinite(b) else None for s, b in bits.items()}
@@ -275,13 +78,13 @@ def _accepted(checked: Checked, verifier: Verifier, seconds: float, *, public: b
 
 
 def reject(out: Output, error: VerificationError, verifier: Verifier, seconds: float) -> None:
-    """What failed."""
+    """Print a rejection."""
     complain(f"REJECTED: {error}")
     out.result(_rejected(error, verifier, seconds))
 
 
 def _rejected(error: VerificationError, verifier: Verifier, seconds: float) -> dict[str, object]:
-    """Without anything that would tell about the secret columns (the error holds nothing)."""
+    """Return the JSON fields of a rejection; nothing in them depends on the secret columns."""
     return {
         **rejection(error),
         "cells": 0,
@@ -292,9 +95,9 @@ def _rejected(error: VerificationError, verifier: Verifier, seconds: float) -> d
 
 
 def check_many(out: Output, verifier: Verifier, directories: Sequence[Path]) -> dict[str, int]:
-    """Check the files of each directory; what is wrong with one does not keep the others from being checked.
+    """Check the files of each directory; an error in one does not keep the others from being checked.
 
-    Returns the numbers of directories that were "verified", "rejected" and "unusable".
+    Returns the numbers of directories that are "verified", "rejected" and "unusable".
     """
     count = {"verified": 0, "rejected": 0, "unusable": 0}
     for directory in directories:

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from proofcompute.cli.common import Device, Json, Out, Output, check_output, read_receipt, read_request
+from proofcompute.cli.console import Output
+from proofcompute.cli.files import check_output, read_receipt, read_request
 from proofcompute.cli.kinds import expect
+from proofcompute.cli.options import Device, Force, Json, Out
 from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
 from proofcompute.encoding.files import require_plain
 from proofcompute.errors import InputError, VerificationError
@@ -17,13 +19,13 @@ from proofcompute.errors import InputError, VerificationError
 __all__ = ["challenge", "verify", "verify_many", "verify_public"]
 
 CELLS = 16
-"""Cells that a challenge names unless told otherwise."""
+"""Number of cells of a challenge by default."""
 
 ReceiptFile = Annotated[
     Path, typer.Argument(metavar="RECEIPT", help="The node's receipt.", show_default=False)
 ]
 OpeningFile = Annotated[
-    Path, typer.Argument(metavar="OPENING", help="What the node opened.", show_default=False)
+    Path, typer.Argument(metavar="OPENING", help="The node's opening.", show_default=False)
 ]
 KeyFile = Annotated[
     Path, typer.Argument(metavar="KEY", help="Verifier's key, or the model file.", show_default=False)
@@ -31,21 +33,22 @@ KeyFile = Annotated[
 RequestFile = Annotated[Path, typer.Option("--request", help="Your request.", show_default=False)]
 TermsFile = Annotated[
     Path | None,
-    typer.Option("--terms", metavar="TERMS", help="The node's signed terms: receipts must be under them."),
+    typer.Option("--terms", metavar="TERMS", help="The node's signed terms; the receipt must name them."),
 ]
 Patience = Annotated[
     float | None,
     typer.Option(
-        "--patience", min=0, metavar="SECONDS", help="Longest wait for an opening (600 unless given)."
+        "--patience", min=0, metavar="SECONDS", help="The longest wait for an opening; 600 unless given."
     ),
 ]
-Signer = Annotated[str | None, typer.Option("--node", metavar="PUBKEY", help="Who must have signed (hex).")]
+Signer = Annotated[
+    str | None,
+    typer.Option("--node", metavar="PUBKEY", help="Public key (hex) of the node that must have signed."),
+]
 
 TokensOnly = Annotated[
     bool,
-    typer.Option(
-        "--tokens-only", help="Leave the text of the request aside: it is not checked against its tokens."
-    ),
+    typer.Option("--tokens-only", help="Ignore the request's text: do not check it against the tokens."),
 ]
 
 
@@ -55,24 +58,27 @@ def challenge(
     output: Out,
     request: RequestFile,
     node: Signer = None,
-    cells: Annotated[int | None, typer.Option(help=f"Cells to draw ({CELLS} unless given).")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every cell: a full audit.")] = False,
-    seed: Annotated[str | None, typer.Option(help="Draw from this hex seed: for tests only.")] = None,
+    cells: Annotated[int | None, typer.Option(help=f"Number of cells to draw; {CELLS} unless given.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Choose every cell: a full audit.")] = False,
+    seed: Annotated[
+        str | None, typer.Option(help="Draw the cells from this seed (hex); for tests only.")
+    ] = None,
     retention: Annotated[
-        int, typer.Option(min=0, help="Refuse a receipt whose trace is kept for fewer seconds.")
+        int, typer.Option(min=0, help="Reject a receipt whose trace is kept for fewer seconds.")
     ] = 0,
     terms: TermsFile = None,
     patience: Patience = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Check a receipt, and choose the cells that the node must open.
 
     Exit status 0: the receipt holds so far; 1: it is rejected; 2: your own files cannot be used.
     """
-    check_output(output)
+    check_output(output, force=force)
     if all_ and (cells is not None or seed is not None):
-        raise InputError("--all leaves nothing to draw: give it without --cells and --seed")
-    from proofcompute.cli.verdicts import Verifier
+        raise InputError("--all chooses every cell; give it without --cells and --seed")
+    from proofcompute.cli.verifying import Verifier
     from proofcompute.encoding.files import write_atomic
 
     asked = read_request(request)
@@ -112,7 +118,7 @@ def verify(
     terms: TermsFile = None,
     waited: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="How long the opening took to come, from the challenge."),
+        typer.Option(min=0, metavar="SECONDS", help="Seconds from the challenge until the opening came."),
     ] = None,
     patience: Patience = None,
     outputs: Outputs = None,
@@ -124,7 +130,8 @@ def verify(
 
     Exit status 0: they hold; 1: rejected; 2: your own files cannot be used or do not fit together.
     """
-    from proofcompute.cli.verdicts import Verifier, accept, reject
+    from proofcompute.cli.verdicts import accept, reject
+    from proofcompute.cli.verifying import Verifier
 
     start, out = time.perf_counter(), Output(json)
     check_outputs(outputs)
@@ -143,7 +150,9 @@ def verify_many(
     directories: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR...", help="Each holds: request, receipt, challenge, opening.", show_default=False
+            metavar="DIR...",
+            help="Directories with request, receipt, challenge and opening.",
+            show_default=False,
         ),
     ],
     node: Signer = None,
@@ -151,12 +160,13 @@ def verify_many(
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
-    """Check many receipts and openings under one key: a line for each directory, then a summary.
+    """Check many receipts and openings under one key; print a line for each directory, then a summary.
 
     With --json each line is an object, the last one with the numbers of directories. Exit status 0: all hold;
-    1: at least one was rejected; 2: none was, but the files of at least one cannot be used.
+    1: at least one was rejected; 2: none was rejected, but the files of at least one cannot be used.
     """
-    from proofcompute.cli.verdicts import Verifier, check_many
+    from proofcompute.cli.verdicts import check_many
+    from proofcompute.cli.verifying import Verifier
 
     verifier = Verifier.of(key, device, node, tokens_only=tokens_only)
     count = check_many(Output(json), verifier, directories)
@@ -168,7 +178,7 @@ def verify_public(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The model file.", show_default=False)],
     receipt: ReceiptFile,
     opening: OpeningFile,
-    cells: Annotated[int, typer.Option(min=1, metavar="N", help="Cells that the proof must open.")],
+    cells: Annotated[int, typer.Option(min=1, metavar="N", help="Number of cells that the proof must open.")],
     request: RequestFile,
     node: Signer = None,
     outputs: Outputs = None,
@@ -176,12 +186,13 @@ def verify_public(
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
-    """Check a public proof: a receipt and what "open --public N" wrote. No secret is needed.
+    """Check a public proof: a receipt and the output of "open --public N". No secret is needed.
 
-    The cells follow from the receipt, so a node may try receipts until they suit it: the audit says how many
-    bits of work hiding a share of altered cells takes. Exit status as for verify.
+    The cells follow from the receipt, so a node can try receipts until they suit it. The result states the
+    work, in bits, that it takes to hide a share of altered cells. The exit statuses are those of verify.
     """
-    from proofcompute.cli.verdicts import Verifier, accept, reject
+    from proofcompute.cli.verdicts import accept, reject
+    from proofcompute.cli.verifying import Verifier
 
     start, out = time.perf_counter(), Output(json)
     check_outputs(outputs)
@@ -201,4 +212,4 @@ def _seed(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise InputError("the seed of a challenge is written in hex") from None
+        raise InputError("the seed of a challenge is not hexadecimal") from None

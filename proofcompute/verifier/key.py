@@ -21,6 +21,7 @@ from proofcompute.commitments import hashing
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.encoding import wire
 from proofcompute.encoding.files import is_plain, read_private, write_atomic
+from proofcompute.encoding.kinds import kind_of
 from proofcompute.errors import FormatError, InputError, LimitError, StorageError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.errors.sealed import sealed
@@ -171,9 +172,13 @@ class Key:
     def load(path: StrPath) -> Key:
         """Read a key file, which may be read-only until the key is used.
 
-        InputError if others may read it, FormatError if it is damaged.
+        Raises InputError if it is recognised as a file of another kind or if others may read it, FormatError
+        if it is damaged.
         """
         path = path_of(path)
+        found = kind_of(path)
+        if found not in (None, "key"):
+            raise InputError(f"{path} is of kind {found}; a verifier's key is needed")
         data = read_private(path, LARGEST, "key")
         key, end = decode_body(data)
         anchor = data[end - DIGEST : end]

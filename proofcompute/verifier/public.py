@@ -118,9 +118,14 @@ def transcript_seed(claim: Claim, challenge: Challenge, opening: BinaryIO) -> by
     if first is None:
         raise VerificationError(10, "the opening is empty")
     try:
-        transcript.absorb("roots", b"".join(OpeningHead.decode(first, groups).roots))
+        head = OpeningHead.decode(first, groups)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e)) from e
+    if head.receipt_digest == claim.receipt.digest and head.challenge_digest != challenge.digest:
+        # the audit rejects it too, but the frames of other cells would first exceed their limits here
+        count = sum(c.b - c.a for c in challenge.cells)
+        raise VerificationError(6, f"the proof does not open the {count} cells that it should")
+    transcript.absorb("roots", b"".join(head.roots))
     for label, limit in frames_between(claim, challenge):  # what is missing or left over, the audit rejects
         frame = frames.piece(limit)
         if frame is None:

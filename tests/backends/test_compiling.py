@@ -61,7 +61,7 @@ def test_a_command_says_that_it_compiles(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from proofcompute.arithmetic.compiling import compiling\n"
-        "from proofcompute.cli.common import tell_of_compilation\n"
+        "from proofcompute.cli.progress import tell_of_compilation\n"
         "with tell_of_compilation():\n"
         "    for i in range(int(sys.argv[1])):\n"
         "        with compiling('rows.hash', 44 - i): pass\n"
@@ -81,11 +81,11 @@ def test_a_command_says_that_it_compiles(tmp_path: Path) -> None:
 
 def test_a_bar_within_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal, compilation shows in the bar of whatever needed it."""
-    from proofcompute.cli import common
+    from proofcompute.cli import progress
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with common.tell_of_compilation(), common.progress("import", 3) as advance:
-        (bar,) = common._bars
+    with progress.tell_of_compilation(), progress.progress("import", 3) as advance:
+        (bar,) = progress._bars
         advance(1)
         with compiling("rows.hash", 7):
             assert [task.description for task in bar.tasks] == [
@@ -93,4 +93,4 @@ def test_a_bar_within_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
                 "compiling rows.hash, at most 7 left",
             ]
         assert [task.description for task in bar.tasks] == ["import"]
-    assert not common._bars
+    assert not progress._bars

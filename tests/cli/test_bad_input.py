@@ -12,7 +12,7 @@ from cli.driver import Files, arguments, call, done, refused, start
 from importers.gguf_writer import GgufFile
 from importers.tiny import tiny_file
 from proofcompute.cli import FAULT, main
-from proofcompute.errors import StorageError
+from proofcompute.errors import InputError, StorageError
 from proofcompute.verifier import Key
 
 
@@ -158,6 +158,8 @@ def test_a_file_of_another_kind_is_named(files: Files, tmp_path: Path) -> None:
         assert f"kind {found}" in message
         assert wanted in message
     assert not out.exists()
+    with pytest.raises(InputError, match="is of kind model; a verifier's key is needed"):
+        Key.load(files.model)
 
 
 def test_cells_that_cannot_be_drawn(files: Files, tmp_path: Path) -> None:
@@ -233,11 +235,21 @@ def test_a_fault_of_ours_accuses_nobody(
     assert "RuntimeError: a kernel failed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("what", ["request", "keygen", "identity"])
-def test_what_cannot_be_made_again_is_not_replaced_in_silence(
-    files: Files, tmp_path: Path, what: str
-) -> None:
-    words = {"request": (files.model, "--prompt", "other"), "keygen": (files.model,), "identity": ()}[what]
+@pytest.mark.parametrize(
+    "what", ["import", "keygen", "identity", "card", "terms", "request", "challenge", "open"]
+)
+def test_no_command_replaces_a_file_without_being_told(files: Files, tmp_path: Path, what: str) -> None:
+    commands: dict[str, tuple[object, ...]] = {
+        "import": (files.gguf,),
+        "keygen": (files.model,),
+        "identity": (),
+        "card": (files.model,),
+        "terms": ("--identity", files.identity, "--rate", 100),
+        "request": (files.model, "--prompt", "other"),
+        "challenge": (files.key, files.receipt, "--request", files.request),
+        "open": (files.run, files.challenge),
+    }
+    words = commands[what]
     out = tmp_path / "file"
     out.write_bytes(b"precious")
     assert "--force" in refused(what, *words, "-o", out)

@@ -39,14 +39,14 @@ def test_a_card_that_somebody_sent_is_checked(files: Files, tmp_path: Path) -> N
     assert "--model-id" in refused("card", card, "-o", out)
     assert done("card", card, "--model-id", trusted, "-o", out)["model_id"] == trusted
     out.unlink()
-    found = rejected("card", card, "--model-id", "00" * 32, "-o", out)
+    found = rejected("card", card, "--model-id", "00" * 32, "-o", out, "--force")
     assert found["step"] == 3
     data = bytearray(card.read_bytes())
     data[len(data) // 2] ^= 1
     card.write_bytes(data)
-    assert rejected("card", card, "--model-id", trusted, "-o", out)["model_id"] == trusted
+    assert rejected("card", card, "--model-id", trusted, "-o", out, "--force")["model_id"] == trusted
     assert not out.exists()
-    assert trusted in refused("card", files.model, "--model-id", "00" * 32, "-o", out)
+    assert trusted in refused("card", files.model, "--model-id", "00" * 32, "-o", out, "--force")
     assert not out.exists()
 
 

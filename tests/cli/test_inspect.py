@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cli.driver import Files, call, done, refused, start
-from proofcompute.cli.kinds import kind_of
 from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.encoding.kinds import kind_of
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Receipt, Request, Terms
 from proofcompute.verifier import Key

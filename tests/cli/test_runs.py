@@ -187,13 +187,12 @@ def test_a_run_can_be_opened_by_who_signed_it(files: Files, tmp_path: Path) -> N
     assert not (run / "signer").exists()
     assert done("inspect", run / "receipt")["node"] == done("inspect", run / "identity")["public"]
     done("open", run, challenge, "-o", out)
-    assert "not signed by this identity" in refused(
-        "open", run, challenge, "-o", out, "--identity", files.identity
-    )
+    again = ("open", run, challenge, "-o", out, "--force")
+    assert "not signed by this identity" in refused(*again, "--identity", files.identity)
     (run / "identity").chmod(0o644)
-    assert "identity" in refused("open", run, challenge, "-o", out)
+    assert "identity" in refused(*again)
     (run / "identity").unlink()
-    assert "--identity" in refused("open", run, challenge, "-o", out)
+    assert "--identity" in refused(*again)
 
 
 def test_a_key_pair_of_a_node_is_not_copied_into_its_runs(files: Files, tmp_path: Path) -> None:
@@ -206,8 +205,8 @@ def test_a_key_pair_of_a_node_is_not_copied_into_its_runs(files: Files, tmp_path
     done("challenge", files.key, run / "receipt", "--request", run / "request", "-o", challenge)
     done("open", run, challenge, "-o", out)
     identity.rename(tmp_path / "moved")
-    assert "--identity" in refused("open", run, challenge, "-o", out)
-    done("open", run, challenge, "-o", out, "--identity", tmp_path / "moved")
+    assert "--identity" in refused("open", run, challenge, "-o", out, "--force")
+    done("open", run, challenge, "-o", out, "--force", "--identity", tmp_path / "moved")
 
 
 def test_a_disk_that_fills_up_while_tokens_are_written(files: Files, tmp_path: Path) -> None:

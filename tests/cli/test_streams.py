@@ -16,7 +16,8 @@ import pytest
 
 import proofcompute.encoding.files as files_module
 from cli.driver import Files, done, refused
-from proofcompute.cli.common import check_output, printable
+from proofcompute.cli.console import printable
+from proofcompute.cli.files import check_output
 from proofcompute.encoding.files import write_atomic, writing
 from proofcompute.errors import InputError, StorageError
 from proofcompute.protocol.messages import Challenge
@@ -84,7 +85,7 @@ def test_what_takes_no_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
             with pytest.raises((InputError, StorageError), match=word):
                 write_atomic(tmp_path / name, b"new")
             with pytest.raises(InputError, match=word):
-                check_output(tmp_path / name)
+                check_output(tmp_path / name, force=False)
             assert (tmp_path / name).lstat() == before
 
 

@@ -67,7 +67,8 @@ def test_a_public_proof(files: Files, tmp_path: Path) -> None:
     # fewer or more cells than it opens are another proof
     for cells in (3, 5):
         result = call(*verify, "--cells", cells, "--json")
-        assert (result.status, result.json["verified"]) == (1, False)
+        assert (result.status, result.json["verified"], result.json["step"]) == (1, False, 6)
+        assert f"the proof does not open the {cells} cells" in result.json["error"]
     data = bytearray(proof.read_bytes())
     data[len(data) // 2] ^= 1
     proof.write_bytes(data)

@@ -72,7 +72,7 @@ def test_receipts(files: Files, tmp_path: Path) -> None:
     sent.write_bytes(honest)
     asked = ("--request", files.request)
     commands = (
-        judged(files, sent, honest, "challenge", files.key, sent, *asked, "-o", out),
+        judged(files, sent, honest, "challenge", files.key, sent, *asked, "-o", out, "--force"),
         judged(files, sent, honest, "verify", files.key, sent, files.challenge, files.opening, *asked),
         judged(files, sent, honest, "replay", files.model, sent, *asked, "--device", "numpy"),
     )
@@ -97,8 +97,8 @@ def test_openings(files: Files, tmp_path: Path) -> None:
 def test_terms(files: Files, tmp_path: Path) -> None:
     honest, sent, out = (files.home / "terms").read_bytes(), tmp_path / "terms", tmp_path / "challenge"
     sent.write_bytes(honest)
-    words = ("challenge", files.key, files.receipt, "--request", files.request, "--terms", sent, "-o", out)
-    check = judged(files, sent, honest, *words)
+    words = ("challenge", files.key, files.receipt, "--request", files.request, "--terms", sent)
+    check = judged(files, sent, honest, *words, "-o", out, "--force")
     drive("commands: terms", lambda rng: mutant(rng, [honest]), check)
 
 
@@ -106,5 +106,5 @@ def test_cards(files: Files, tmp_path: Path) -> None:
     honest, sent, out = (files.home / "card").read_bytes(), tmp_path / "card", tmp_path / "mine"
     sent.write_bytes(honest)
     model_id = done("inspect", files.model)["model_id"]
-    check = judged(files, sent, honest, "card", sent, "--model-id", model_id, "-o", out)
+    check = judged(files, sent, honest, "card", sent, "--model-id", model_id, "-o", out, "--force")
     drive("commands: card", lambda rng: mutant(rng, [honest]), check)

@@ -1,0 +1,61 @@
+"""Options that several commands have, and the conversion of what was typed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Container
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proofcompute.errors import InputError
+
+if TYPE_CHECKING:
+    from proofcompute.arithmetic.kernels import Kernels
+
+__all__ = ["Device", "Force", "Json", "Out", "command_line", "hex_bytes", "kernels"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
+Out = Annotated[Path, typer.Option("-o", "--output", help="File to write.", show_default=False)]
+Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or numpy (slow).")]
+
+
+def command_line(context: typer.Context, *words: object, leave_out: Container[str] = ()) -> str:
+    """Return the shell command that runs the command again: ``words``, then the options that were typed.
+
+    ``leave_out`` names the parameters whose options only apply to the first run.
+    """
+    line = [*context.command_path.split(), *map(str, words)]
+    for option in context.command.params:
+        name, value = str(option.name), context.params.get(str(option.name))
+        source = context.get_parameter_source(name)
+        if option.param_type_name != "option" or name in leave_out or source is None:
+            continue
+        if source.name != "COMMANDLINE":
+            continue
+        if isinstance(value, bool):
+            line.append(option.opts[-1])
+        else:
+            for each in value if isinstance(value, tuple | list) else (value,):
+                line += [option.opts[0], str(each)]
+    return shlex.join(line)
+
+
+def hex_bytes(text: str, what: str, length: int = 32) -> bytes:
+    """Return the bytes that hexadecimal digits stand for; InputError unless they are ``length`` bytes."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        raise InputError(f"{what} is not hexadecimal") from None
+    if len(data) != length:
+        raise InputError(f"{what} has {len(data)} bytes where {length} are needed ({2 * length} digits)")
+    return data
+
+
+def kernels(device: str) -> Kernels:
+    """Return the backend of a device; InputError or DeviceError if there is none."""
+    from proofcompute.arithmetic.devices import kernels_for
+
+    return kernels_for(device)

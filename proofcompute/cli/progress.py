@@ -1,0 +1,76 @@
+"""Progress bars, which appear on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from proofcompute.cli.console import complain
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["Advance", "progress", "tell_of_compilation"]
+
+
+class Advance(Protocol):
+    """A function that moves a progress bar."""
+
+    def __call__(self, steps: int, total: int | None = None) -> None:
+        """Move the bar by ``steps``; ``total`` is the number of all steps, once it is known."""
+        ...
+
+
+def _no_bar(steps: int, total: int | None = None) -> None:
+    """Do nothing: without a terminal there is no bar."""
+
+
+_bars: list[Progress] = []
+"""The bar that is on the terminal, if any. All tasks share it, because two bars would garble each other."""
+
+
+@contextmanager
+def progress(title: str, total: int | None = None) -> Iterator[Advance]:
+    """Show a progress bar while the block runs, if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield _no_bar
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with ExitStack() as stack:
+        if not _bars:
+            bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            _bars.append(stack.enter_context(bar))
+            stack.callback(_bars.clear)
+        bar = _bars[0]
+        task = bar.add_task(title, total=total)
+        stack.callback(bar.remove_task, task)
+
+        def advance(steps: int, total: int | None = None) -> None:
+            bar.update(task, advance=steps, total=total)
+
+        yield advance
+
+
+@contextmanager
+def tell_of_compilation() -> Iterator[None]:
+    """Report the kernels that are compiled while the block runs: in a bar on a terminal, else in one line."""
+    from proofcompute.arithmetic.compiling import watching
+
+    told = False
+
+    @contextmanager
+    def watch(name: str, left: int) -> Iterator[None]:
+        nonlocal told
+        if not told and not sys.stderr.isatty():
+            complain(f"compiling kernels for this machine, at most {left}; this takes a minute or two, once")
+        told = True
+        with progress(f"compiling {name}, at most {left} left"):
+            yield
+
+    with watching(watch):
+        yield

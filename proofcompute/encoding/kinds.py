@@ -1,0 +1,58 @@
+"""Recognises the kind of a file by its first bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from proofcompute.encoding.files import is_plain
+from proofcompute.errors import InputError
+
+__all__ = ["MESSAGES", "kind_in", "kind_of"]
+
+MESSAGES: Final = {
+    "proofcompute verifier key": "key",
+    "proofcompute interrupted key": "interrupted key",
+    "proofcompute request": "request",
+    "proofcompute receipt": "receipt",
+    "proofcompute challenge": "challenge",
+    "proofcompute identity": "identity",
+    "proofcompute opening": "opening",
+    "proofcompute model card": "card",
+    "proofcompute terms": "terms",
+}
+"""The text with which each kind of file begins, as the first element of a short CBOR array."""
+
+_FRAMED: Final = ("opening", "interrupted key")
+_HEAD: Final = 64
+
+
+def kind_of(path: Path) -> str | None:
+    """Return ``gguf``, ``model``, a value of :data:`MESSAGES`, or None; InputError if it cannot be read.
+
+    This is a guess from the first bytes; a decoder still has to check the whole file. The kind of a pipe, or
+    of whatever else can be read only once, is None, and nothing is read from it.
+    """
+    if not is_plain(path):
+        return None
+    try:
+        with path.open("rb") as stream:
+            return kind_in(stream.read(_HEAD))
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror or e}") from e
+
+
+def kind_in(data: bytes) -> str | None:
+    """Return the kind of a file that begins with these bytes, as :func:`kind_of` does."""
+    head = data[:_HEAD]
+    if head.startswith(b"GGUF"):
+        return "gguf"
+    if head[8:9] == b"{":  # safetensors: the header's length in 8 bytes, then JSON
+        return "model"
+    for text, kind in MESSAGES.items():
+        # an array of up to 23 elements (in a file of frames, inside the head of the first), then a text
+        name = bytes([0x60 + len(text)]) if len(text) < 24 else bytes([0x78, len(text)])
+        at = head.find(name + text.encode())
+        if at == 1 or (kind in _FRAMED and 1 <= at <= 6):
+            return kind
+    return None
