@@ -27,7 +27,7 @@ def partial(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         m.setattr(ModelFile, "weight", weight)
         result = call("keygen", files.model, "-o", path, "--columns", 3)
     assert result.status == 130
-    assert f"to go on: proofcompute keygen {files.model} -o {path} --columns 3" in result.out
+    assert f"to continue: proofcompute keygen {files.model} -o {path} --columns 3" in result.out
     assert not path.exists()
     return path
 

@@ -55,7 +55,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     out, err = process.communicate()
     assert process.returncode == 130, err
     assert b"Traceback" not in err
-    again = out.decode().partition("to go on: ")[2].splitlines()[0]
+    again = out.decode().partition("to continue: ")[2].splitlines()[0]
     options = ["-o", str(run), "--retention", "60", "--device", "numpy"]
     assert shlex.split(again) == ["proofcompute", "run", str(model), str(run / "request"), *options]
     assert not (run / "receipt").exists()
@@ -100,7 +100,7 @@ def test_another_request_does_not_go_on_with_a_run(files: Files, long_request: P
     run.mkdir()
     (run / "request").write_bytes(long_request.read_bytes())
     assert "another request" in refused("run", files.model, files.request, "-o", run)
-    assert "go on" in refused("run", files.model, "--prompt", "the", "-o", run)
+    assert "to continue it" in refused("run", files.model, "--prompt", "the", "-o", run)
 
 
 def test_a_finished_run_is_not_overwritten(files: Files) -> None:
