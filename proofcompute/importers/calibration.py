@@ -27,7 +27,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.arithmetic.kernels import Kernels, Prologue, prepared
+from proofcompute.arithmetic.kernels import Kernels, prepared
 from proofcompute.arrays import F32
 from proofcompute.engine import Engine
 from proofcompute.errors import UnsupportedError
@@ -35,7 +35,7 @@ from proofcompute.importers.checkpoint import Checkpoint, Decoder
 from proofcompute.importers.smoothing import SAMPLE, column_scales, total
 from proofcompute.models.model import Model
 from proofcompute.models.vocabulary import Vocabulary
-from proofcompute.program.source import ComputeProducts, Products
+from proofcompute.program.source import ComputeProducts, LinearCall, Products
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Tokenizer
 
@@ -87,23 +87,14 @@ class _Observed:
     products: Products
     seen: dict[str, _Seen] = field(default_factory=dict)
 
-    def linear(
-        self,
-        weight: str,
-        x: F32,
-        limbs: int,
-        k: Kernels,
-        *,
-        prologue: Prologue = None,
-        residual: F32 | None = None,
-    ) -> F32:
+    def linear(self, call: LinearCall, k: Kernels) -> F32:
         """See Products."""
-        given = prepared(prologue, x, k)
+        given = prepared(call.prologue, call.x, k)
         rows = k.host(given)
         wide = rows.astype(np.float64)
         energy = np.asarray(total(wide * wide)) / len(rows)
-        self.seen[weight] = _Seen(energy, rows[:: -(-len(rows) // ROWS)].copy())
-        return self.products.linear(weight, given, limbs, k, residual=residual)
+        self.seen[call.weight] = _Seen(energy, rows[:: -(-len(rows) // ROWS)].copy())
+        return self.products.linear(call._replace(x=given, prologue=None), k)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from proofcompute.freivalds.product import product_sets
 
 __all__ = [
     "ComputeProducts",
+    "LinearCall",
     "PlacedWeights",
     "Products",
     "RecordProducts",
@@ -63,23 +64,26 @@ class WeightRows(Protocol):
         ...
 
 
+class LinearCall(NamedTuple):
+    """One product of rows with a weight matrix [m, d], with what stands before and after it."""
+
+    weight: str
+    """Name of the matrix."""
+    x: F32
+    """Rows, [n, d]; [n, 2 d] in front of a gate."""
+    limbs: int
+    """Limbs of the quantised rows, 1 or 2."""
+    prologue: Prologue = None
+    """What is done to the rows first."""
+    residual: F32 | None = None
+    """What the product is added to last, [n, m]."""
+
+
 class Products(Protocol):
     """How x times a weight matrix is made: computed, or taken as a hint and checked."""
 
-    def linear(
-        self,
-        weight: str,
-        x: F32,
-        limbs: int,
-        k: Kernels,
-        *,
-        prologue: Prologue = None,
-        residual: F32 | None = None,
-    ) -> F32:
-        """Rows of x [n, d] times weight matrix [m, d], quantised with ``limbs`` limbs: [n, m].
-
-        ``prologue`` is done to x first, ``residual`` [n, m] is added last.
-        """
+    def linear(self, call: LinearCall, k: Kernels) -> F32:
+        """The product that ``call`` describes, float32 [n, m]."""
         ...
 
 
@@ -98,18 +102,9 @@ class ComputeProducts:
 
     matrix: Callable[[str], Matrix]
 
-    def linear(
-        self,
-        weight: str,
-        x: F32,
-        limbs: int,
-        k: Kernels,
-        *,
-        prologue: Prologue = None,
-        residual: F32 | None = None,
-    ) -> F32:
+    def linear(self, call: LinearCall, k: Kernels) -> F32:
         """See Products."""
-        return k.linear(x, self.matrix(weight), limbs, prologue, residual)
+        return k.linear(call.x, self.matrix(call.weight), call.limbs, call.prologue, call.residual)
 
 
 class Recorded(NamedTuple):
@@ -128,27 +123,18 @@ class RecordProducts:
     matrix: Callable[[str], Matrix]
     recorded: list[Recorded]
 
-    def linear(
-        self,
-        weight: str,
-        x: F32,
-        limbs: int,
-        k: Kernels,
-        *,
-        prologue: Prologue = None,
-        residual: F32 | None = None,
-    ) -> F32:
+    def linear(self, call: LinearCall, k: Kernels) -> F32:
         """See Products."""
-        w = self.matrix(weight)
-        q, sx = k.quantise(x, limbs, prologue)
-        sets = product_sets(q.shape[2], limbs, w.q.shape[0])
+        w = self.matrix(call.weight)
+        q, sx = k.quantise(call.x, call.limbs, call.prologue)
+        sets = product_sets(q.shape[2], call.limbs, w.q.shape[0])
         products = [
             k.product(k.slice_columns(q[i], a, b), k.slice_columns(w.q[j], a, b)) for a, b, i, j, _ in sets
         ]
         acc = k.concatenate(products).reshape(len(sets), *products[0].shape)
         self.recorded.append(Recorded(q, acc))
         y = k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)
-        return y if residual is None else k.add(residual, y)
+        return y if call.residual is None else k.add(call.residual, y)
 
 
 class PlacedWeights:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels, Prologue
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, U8, U64, Array, Span
 from proofcompute.commitments import hashing, merkle
@@ -20,7 +20,7 @@ from proofcompute.freivalds.product import Site
 from proofcompute.freivalds.sets import hint_sets
 from proofcompute.models.card import MODEL_SUITE, ModelCard
 from proofcompute.program.program import Program
-from proofcompute.program.source import Products
+from proofcompute.program.source import LinearCall, Products
 from proofcompute.protocol.hints import check_hint
 from proofcompute.protocol.messages import Part
 from proofcompute.protocol.needs import Needs, TableRows
@@ -190,19 +190,10 @@ class HeldProducts:
     made: int = 0
     """Products computed so far."""
 
-    def linear(
-        self,
-        weight: str,
-        x: F32,
-        limbs: int,
-        k: Kernels,
-        *,
-        prologue: Prologue = None,
-        residual: F32 | None = None,
-    ) -> F32:
+    def linear(self, call: LinearCall, k: Kernels) -> F32:
         """See Products."""
         self.made += 1
-        return self.products.linear(weight, x, limbs, k, prologue=prologue, residual=residual)
+        return self.products.linear(call, k)
 
 
 @dataclass(eq=False)
@@ -218,22 +209,14 @@ class HintProducts:
     made: int = 0
     """Products checked so far."""
 
-    def linear(
-        self,
-        weight: str,
-        x: F32,
-        limbs: int,
-        k: Kernels,
-        *,
-        prologue: Prologue = None,
-        residual: F32 | None = None,
-    ) -> F32:
+    def linear(self, call: LinearCall, k: Kernels) -> F32:
         """See Products. VerificationError without any value of the failed product: those would leak S."""
+        weight = call.weight
         if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
             raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
-        q, sx = k.quantise(x, limbs, prologue)
+        q, sx = k.quantise(call.x, call.limbs, call.prologue)
         try:
-            found = self._checked(weight, q, sx, k, residual)
+            found = self._checked(weight, q, sx, k, call.residual)
         except FormatError as e:
             raise VerificationError(8, str(e), cell=self.cell, operation=weight) from e
         if not found.holds:

@@ -18,13 +18,13 @@ from cuda_rig.requests import overflowing, run, several
 from proofcompute.arithmetic.backends.numba import NumbaKernels, crew, steps, threads
 from proofcompute.arithmetic.backends.numba.commands import COMMAND
 from proofcompute.arithmetic.definition import NumpyKernels
-from proofcompute.arithmetic.kernels import Kernels, Matrix, Prologue
+from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32, Span
 from proofcompute.engine import Engine
 from proofcompute.errors import NonFiniteError
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.models.model import Model
-from proofcompute.program.source import ComputeProducts
+from proofcompute.program.source import ComputeProducts, LinearCall
 
 
 @pytest.fixture
@@ -132,17 +132,8 @@ class _Products:
         self._plain = ComputeProducts(m.matrix)
         self._change = change
 
-    def linear(
-        self,
-        weight: str,
-        x: F32,
-        limbs: int,
-        k: Kernels,
-        *,
-        prologue: Prologue = None,
-        residual: F32 | None = None,
-    ) -> F32:
-        return self._plain.linear(weight, self._change(x), limbs, k, prologue=prologue, residual=residual)
+    def linear(self, call: LinearCall, k: Kernels) -> F32:
+        return self._plain.linear(call._replace(x=self._change(call.x)), k)
 
 
 def test_what_the_backend_did_not_see_is_not_repeated(led: list[bool]) -> None:

@@ -28,7 +28,7 @@ from proofcompute.program.operations.attention import QuantiseHeads, Rope
 from proofcompute.program.operations.base import from_bits
 from proofcompute.program.operations.linear import Linear
 from proofcompute.program.operations.pointwise import Add, Gate, RmsNorm, Split
-from proofcompute.program.source import Source
+from proofcompute.program.source import LinearCall, Source
 from proofcompute.program.types import Step
 
 __all__ = ["FusedHeads", "FusedLinear", "fuse"]
@@ -52,8 +52,8 @@ class FusedLinear:
         elif self.prologue is not None:
             prologue = GatePrologue()
         rest = ins[1] if self.residual else None
-        name, limbs = self.linear.weight, self.linear.limbs
-        return (src.products.linear(name, ins[0], limbs, k, prologue=prologue, residual=rest),)
+        call = LinearCall(self.linear.weight, ins[0], self.linear.limbs, prologue, rest)
+        return (src.products.linear(call, k),)
 
 
 @dataclass(frozen=True)

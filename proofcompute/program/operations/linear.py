@@ -10,7 +10,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import F32, Array, Span
 from proofcompute.freivalds.product import Site
 from proofcompute.program.operations.base import Pointwise, f32_rows, matrix, need
-from proofcompute.program.source import Source
+from proofcompute.program.source import LinearCall, Source
 from proofcompute.program.types import Spec, WeightSpec
 
 __all__ = ["Embed", "Linear"]
@@ -39,7 +39,7 @@ class Linear(Pointwise):
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """See the class."""
-        return (src.products.linear(self.weight, ins[0], self.limbs, k),)
+        return (src.products.linear(LinearCall(self.weight, ins[0], self.limbs), k),)
 
 
 @dataclass(frozen=True)
