@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import U64, Array, Span
+from proofcompute.arrays import U64, Array, Arrays, Span
 from proofcompute.errors import ExecutionError, InputError
 from proofcompute.protocol.messages import Request
 from proofcompute.protocol.requests import statement_of
@@ -73,9 +72,9 @@ class Session:
 class SessionRows:
     """RowReader over the traces of running sessions."""
 
-    def __init__(self, kernels: Kernels) -> None:
+    def __init__(self, arrays: Arrays) -> None:
         self.sessions: dict[int, Session] = {}
-        self._kernels = kernels
+        self._arrays = arrays
 
     def read(self, name: str, span: Span) -> Array:
         """See :class:`proofcompute.program.source.RowReader`."""
@@ -90,9 +89,9 @@ class SessionRows:
         session = self.sessions[span.trace]
         buffer = session.trace.arrays.get(name)
         if buffer is not None:
-            self._kernels.write_rows(buffer, span.a, span.b, rows)
+            self._arrays.write_rows(buffer, span.a, span.b, rows)
         if name in session.outputs:
-            self._kernels.write_rows(session.outputs[name], span.a, span.b, rows)
+            self._arrays.write_rows(session.outputs[name], span.a, span.b, rows)
 
     def sampling(self, trace: int) -> Sampling:
         """See :class:`proofcompute.program.source.RowReader`."""

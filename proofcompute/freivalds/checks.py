@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from proofcompute.arrays import I8, I16, I32, I64, U32, U64
+from proofcompute.arrays import I8, I16, I32, I64, U32, U64, Arrays
 from proofcompute.freivalds.hint import CheckedHint, Hint
 
-__all__ = ["Checks"]
+__all__ = ["ArraysAndChecks", "Checks"]
 
 
 class Checks(Protocol):
@@ -47,3 +47,7 @@ class Checks(Protocol):
         There is at least one set, row and column. FormatError on a wrong length or padding that is not zero.
         """
         ...
+
+
+class ArraysAndChecks(Arrays, Checks, Protocol):
+    """A backend as hints of rows want it: it checks, and its arrays may be a device's."""

@@ -22,21 +22,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 
-from proofcompute.arrays import I8, Arrays
-from proofcompute.freivalds.checks import Checks
+from proofcompute.arrays import I8
+from proofcompute.freivalds.checks import ArraysAndChecks, Checks
 from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_CONTRACTION
 
 __all__ = ["hint_sets", "largest_squares"]
-
-
-class ArraysAndChecks(Arrays, Checks, Protocol):
-    """What the sets of rows on a backend take."""
 
 
 def hint_sets(site: Site, q: I8, squares: Sequence[int], kernels: ArraysAndChecks) -> tuple[HintSet, ...]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import U8, Array
 from proofcompute.commitments import hashing, merkle
+from proofcompute.commitments.hasher import Hasher
 from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, MismatchError
 from proofcompute.jobs.arrays import DTYPES
@@ -35,19 +35,19 @@ def rows_from_leaves(data: bytes, dtype: str, rows: int, width: int) -> Array:
     return np.frombuffer(data, little).reshape(rows, width).astype(dtype, copy=False)
 
 
-def rows_leaves(suite: str, dtype: str, rows: U8, kernels: Kernels) -> U8:
+def rows_leaves(suite: str, dtype: str, rows: U8, kernels: Hasher) -> U8:
     """Merkle leaves of rows of bytes, uint8 [n, 32]."""
     return merkle.leaves(suite, hashing.tag(suite, "matrix", dtype), rows, kernels.hash_rows)
 
 
-def matrix_tree(x: Array, suite: str, kernels: Kernels) -> merkle.Tree:
+def matrix_tree(x: Array, suite: str, kernels: Hasher) -> merkle.Tree:
     """Merkle tree over the rows of a matrix with at least one row and column; InputError without."""
     if 0 in x.shape:
         raise InputError(f"a matrix of shape {list(x.shape)} has nothing to commit to")
     return merkle.Tree(suite, rows_leaves(suite, x.dtype.name, leaf_rows(x), kernels), kernels.hash_rows)
 
 
-def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: Kernels) -> merkle.Tree:
+def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: Hasher) -> merkle.Tree:
     """The tree of a matrix, once it is the one that a message names; MismatchError if it is not."""
     tree = matrix_tree(x, suite, kernels)
     if MatrixId.under(x, tree) != wanted:
@@ -67,7 +67,7 @@ class MatrixId:
     """Merkle root of the rows, 32 bytes; with the number of rows it binds them all."""
 
     @staticmethod
-    def of(x: Array, suite: str, kernels: Kernels) -> MatrixId:
+    def of(x: Array, suite: str, kernels: Hasher) -> MatrixId:
         """That of a matrix; InputError if it is empty."""
         return MatrixId.under(x, matrix_tree(x, suite, kernels))
 

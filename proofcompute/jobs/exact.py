@@ -24,10 +24,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arithmetic.kernels import Arithmetic
 from proofcompute.arrays import I64, Array
 from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import LimitError
+from proofcompute.freivalds.checks import Checks
 from proofcompute.freivalds.field import LIFT61, P31, P61, sample31, sample61
 from proofcompute.jobs.arrays import SHORT_CONTRACTION, result_dtype
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_CONTRACTION
@@ -53,15 +54,15 @@ class Field:
     columns: int
     """Columns by default: an error of at most 2^-61.99, or of 2^-60.99 with one column of the larger."""
     sample: Callable[[Xof, tuple[int, int]], Array]
-    project: Callable[[Kernels, Array, Array], Array]
+    project: Callable[[Checks, Array, Array], Array]
     """Integers [n, m] times residues [k, m]: residues [n, k]."""
 
 
-def _project31(kernels: Kernels, y: Array, s: Array) -> Array:
+def _project31(kernels: Checks, y: Array, s: Array) -> Array:
     return kernels.project(y, s)
 
 
-def _project61(kernels: Kernels, y: Array, s: Array) -> Array:
+def _project61(kernels: Checks, y: Array, s: Array) -> Array:
     return kernels.project61(y, s)
 
 
@@ -95,7 +96,7 @@ def check_bound(d: int, largest_a: int, largest_b: int) -> None:
 
 
 # -- computing -------------------------------------------------------------------------------------------
-def multiply(a: Array, b: Array, kernels: Kernels) -> Array:
+def multiply(a: Array, b: Array, kernels: Arithmetic) -> Array:
     """A B exactly, [n, m] of the element type that ``result_dtype`` gives.
 
     LimitError as :func:`check_bound`. Shapes and types are the caller's business.

@@ -28,6 +28,7 @@ from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
 from proofcompute.commitments import merkle
+from proofcompute.commitments.hasher import Hasher
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, VerificationError, about
 from proofcompute.freivalds.soundness import with_collisions
 from proofcompute.jobs.arrays import FLOATS, INTEGERS, matrix
@@ -141,7 +142,7 @@ def _checker(
 
 
 def _read_rows(
-    claim: ProductClaim, first: int, end: int, frames: Frames, kernels: Kernels
+    claim: ProductClaim, first: int, end: int, frames: Frames, kernels: Hasher
 ) -> tuple[Array, Array]:
     """Steps 1, 7 and 10 of one range: rows of A and of C that lie under their roots."""
     request, receipt = claim.request, claim.receipt
@@ -164,7 +165,7 @@ def _under(
     end: int,
     data: bytes,
     proof: tuple[bytes, ...],
-    kernels: Kernels,
+    kernels: Hasher,
 ) -> Array:
     """Step 7 for the rows of one matrix."""
     rows = np.frombuffer(data, np.uint8).reshape(end - first, of.row_bytes)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import F32, I8, I32, U32
 from proofcompute.errors import FormatError
+from proofcompute.freivalds.checks import ArraysAndChecks, Checks
 from proofcompute.freivalds.hint import CheckedHint, Hint, HintSet, Packed
 from proofcompute.freivalds.product import Site, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR
@@ -17,7 +17,9 @@ from proofcompute.program.source import Recorded
 __all__ = ["check_hint", "encode_hint", "pack_set", "widest"]
 
 
-def encode_hint(made: Recorded, site: Site, wanted: Sequence[HintSet], kernels: Kernels) -> tuple[bytes, ...]:
+def encode_hint(
+    made: Recorded, site: Site, wanted: Sequence[HintSet], kernels: ArraysAndChecks
+) -> tuple[bytes, ...]:
     """The packed sets of one product: for each one byte with the width in bits, then the packed values.
 
     The width is the least that holds every value of the set, so that the encoding is canonical.
@@ -39,7 +41,7 @@ def _together(limbs: Sequence[I32]) -> I32:
     return value
 
 
-def pack_set(values: I32, kernels: Kernels) -> bytes:
+def pack_set(values: I32, kernels: Checks) -> bytes:
     """One set of a hint, packed."""
     bits = _width(int(values.min()), int(values.max()))
     return bytes([bits]) + kernels.pack(np.ascontiguousarray(values).reshape(-1), bits)
@@ -53,7 +55,7 @@ def check_hint(
     columns: tuple[U32, U32],
     sx: F32,
     scales: tuple[F32, F32 | None],
-    kernels: Kernels,
+    kernels: Checks,
     residual: F32 | None = None,
 ) -> CheckedHint:
     """A product's hint: FormatError unless it has the claimed sets, canonical and within bounds.

@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.arithmetic.definition.memory import HOST
-from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import U8, Array, Arrays
 from proofcompute.commitments import hashing, merkle
+from proofcompute.commitments.hasher import HasherOfArrays
 from proofcompute.commitments.leaves import Leaves
 from proofcompute.program.program import Program
 
@@ -115,7 +115,7 @@ class Trace:
         return self._leaves
 
     # -- beside a step ---------------------------------------------------------------------------------
-    def hash_segment(self, suite: str, segment: int, rows: int, kernels: Kernels) -> None:
+    def hash_segment(self, suite: str, segment: int, rows: int, kernels: HasherOfArrays) -> None:
         """A segment of the step that runs now has written its groups up to row ``rows``: hash them beside the
         segments that follow, those of several segments together.
         """
@@ -136,7 +136,7 @@ class Trace:
         if self._leaves is not None:
             self._leaves_in(suite).finalise(rows)
 
-    def hash_ahead(self, suite: str, rows: int, kernels: Kernels) -> None:
+    def hash_ahead(self, suite: str, rows: int, kernels: HasherOfArrays) -> None:
         """Hash the leaves of finished rows, in the request's suite, beside what is computed next.
 
         Does nothing until as many rows are finished as the backend finds worth it.
@@ -151,7 +151,7 @@ class Trace:
                 leaves.hash(worth, rows, kernels)
 
     # -- when all rows are there -----------------------------------------------------------------------
-    def grow(self, suite: str, rows: int, kernels: Kernels) -> list[tuple[list[int], merkle.Forest]]:
+    def grow(self, suite: str, rows: int, kernels: HasherOfArrays) -> list[tuple[list[int], merkle.Forest]]:
         """The trees over the first ``rows`` rows, made beside what is computed next, and their groups."""
         leaves = self._leaves_in(suite)
         if self._forests is None or self._forests[0] != rows:
@@ -159,7 +159,7 @@ class Trace:
                 self._forests = rows, leaves.forests(rows, kernels)
         return self._forests[1]
 
-    def seals(self, suite: str, rows: int, kernels: Kernels) -> list[bytes]:
+    def seals(self, suite: str, rows: int, kernels: HasherOfArrays) -> list[bytes]:
         """Sealed roots of all groups, over their first ``rows`` rows, as they are now unless hashed ahead."""
         if not self.memory.ahead:
             self._leaves = None

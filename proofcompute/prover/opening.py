@@ -14,6 +14,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U8, U64, Array, Arrays, Span
 from proofcompute.commitments import merkle
+from proofcompute.commitments.hasher import Hasher
 from proofcompute.commitments.leaves import Leaves
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import Cell, FormatError, MismatchError
@@ -109,7 +110,7 @@ class StoredTrace:
 class _StoredRows:
     """RowReader over the rows that one cell needs."""
 
-    def __init__(self, trace: StoredTrace, need: Needs, kernels: Kernels) -> None:
+    def __init__(self, trace: StoredTrace, need: Needs, kernels: Arrays) -> None:
         self.statement = trace.statement
         self.kernels = kernels
         self.arrays: dict[str, tuple[int, Array]] = {}
@@ -206,7 +207,7 @@ def _proved(
 
 
 def _table(
-    model: Model, table: TableRows, trees: dict[str, merkle.Tree], kernels: Kernels
+    model: Model, table: TableRows, trees: dict[str, merkle.Tree], kernels: Hasher
 ) -> tuple[TableOpening, ...]:
     spec, weight = model.program.weight[table.weight], model.weights[table.weight]
     if table.weight not in trees:

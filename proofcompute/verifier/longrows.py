@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import U8, Array
+from proofcompute.commitments.hasher import Hasher
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.program.program import Program
 from proofcompute.protocol.needs import GroupRows
@@ -29,7 +29,7 @@ class LongRows:
     arrays: dict[str, Array]
     """Rows [b - a, ...] of each of the group's tensors."""
 
-    def __init__(self, program: Program, suite: str, rows: GroupRows, kernels: Kernels) -> None:
+    def __init__(self, program: Program, suite: str, rows: GroupRows, kernels: Hasher) -> None:
         self._program, self._suite, self._rows, self._kernels = program, suite, rows, kernels
         self._done = 0
         n, layout = rows.b - rows.a, program.layout(rows.group)

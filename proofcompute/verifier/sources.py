@@ -12,8 +12,10 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, U8, U64, Array, Span
 from proofcompute.commitments import hashing, merkle
+from proofcompute.commitments.hasher import Hasher
 from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.errors.sealed import sealed
+from proofcompute.freivalds.checks import ArraysAndChecks
 from proofcompute.freivalds.columns import Columns
 from proofcompute.freivalds.hint import CheckedHint
 from proofcompute.freivalds.product import Site
@@ -158,7 +160,7 @@ class OpenedTables:
 
 
 def open_tables(
-    card: ModelCard, wanted: Sequence[TableRows], part: Part, cell: Cell, kernels: Kernels
+    card: ModelCard, wanted: Sequence[TableRows], part: Part, cell: Cell, kernels: Hasher
 ) -> dict[str, tuple[Array, I8, F32]]:
     """Step 7 for weight rows: each lies under the model id."""
     program = card.program
@@ -225,7 +227,7 @@ class HintProducts:
         return found.y
 
     @sealed
-    def _checked(self, weight: str, q: I8, sx: F32, k: Kernels, residual: F32 | None) -> CheckedHint:
+    def _checked(self, weight: str, q: I8, sx: F32, k: ArraysAndChecks, residual: F32 | None) -> CheckedHint:
         """What is found of the next hint. Columns, projections and residuals are in here and nowhere else."""
         site = self.sites[self.made]
         wanted = hint_sets(site, q, self.columns.squares(weight), k)
