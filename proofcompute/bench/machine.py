@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from proofcompute.arithmetic.devices import cpu_threads
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.busy import cores
 from proofcompute.bench.results import Machine
@@ -84,11 +85,7 @@ def _versions() -> dict[str, str]:
 
 
 def _threads(kernels: Kernels) -> int:
-    if kernels.name == "numpy":
-        return 1
-    import numba
-
-    return int(numba.get_num_threads())
+    return 1 if kernels.name == "numpy" else cpu_threads()
 
 
 def _blas() -> str:

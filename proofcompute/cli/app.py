@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from proofcompute.cli.console import complain, rejection
-from proofcompute.cli.progress import tell_of_compilation
+from proofcompute.cli.progress import tell_of_compilation, tell_of_warnings
 from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.version import __version__
 
@@ -96,7 +96,7 @@ def run(argv: Sequence[str] | None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in args
     try:
-        with tell_of_compilation():
+        with tell_of_compilation(), tell_of_warnings():
             # a shell that asks for completions passes no command
             names = args[:1] if args[:1] and args[0] in COMMANDS else COMMANDS
             # only some releases of typer show the help without arguments, so it is asked for

@@ -27,7 +27,7 @@ def devices(json: Json = False) -> None:
         out.say(f"{report.device:<6}  {report.description:<{width}}  {state}")
         if products := report.fields.get("products"):
             out.say(f"        products of many rows: {products}")
-    chosen = "cuda" if kernels_for("auto").name == "cuda" else "cpu"
+    chosen = {"cuda": "cuda", "numpy": "numpy"}.get(kernels_for("auto").name, "cpu")
     out.say(f"auto    is {chosen}")
     out.result(
         {
@@ -47,7 +47,7 @@ def devices(json: Json = False) -> None:
 
 
 def warm_up(json: Json = False) -> None:
-    """Compile the kernels for the CPU now, so that no other command has to."""
+    """Compile the kernels for the CPU that this install lacks now, so that no other command has to."""
     from proofcompute.arithmetic.devices import warm_up as compile_all
 
     out, before = Output(json), 0

@@ -12,7 +12,7 @@ from proofcompute.cli.console import complain
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Advance", "progress", "tell_of_compilation"]
+__all__ = ["Advance", "progress", "tell_of_compilation", "tell_of_warnings"]
 
 
 class Advance(Protocol):
@@ -61,16 +61,34 @@ def tell_of_compilation() -> Iterator[None]:
     """Report the kernels that are compiled while the block runs: in a bar on a terminal, else in one line."""
     from proofcompute.arithmetic.compiling import watching
 
-    told = False
+    first = 0
 
     @contextmanager
     def watch(name: str, left: int) -> Iterator[None]:
-        nonlocal told
-        if not told and not sys.stderr.isatty():
+        nonlocal first
+        if not first and not sys.stderr.isatty():
             complain(f"compiling kernels for this machine, at most {left}; this takes a minute or two, once")
-        told = True
-        with progress(f"compiling {name}, at most {left} left"):
+        first = first or left
+        with progress(f"compiling {name}, at most {left} left") as advance:
+            advance(first - left, first)
             yield
 
     with watching(watch):
         yield
+
+
+@contextmanager
+def tell_of_warnings() -> Iterator[None]:
+    """Print what the library warns of while the block runs."""
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            complain(record.getMessage())
+
+    log, handler = logging.getLogger("proofcompute"), Handler(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

@@ -104,7 +104,8 @@ def _open_there(path: Path) -> BinaryIO:
                 raise OSError(errno.ENXIO, "nobody reads what is written there") from e
             time.sleep(_PAUSE)
         else:
-            os.set_blocking(fd, True)
+            if hasattr(os, "O_NONBLOCK"):
+                os.set_blocking(fd, True)
             return open(fd, "wb")
 
 
@@ -122,7 +123,9 @@ def _kind(mode: int) -> str:
 
 def _sync(path: Path) -> None:
     """Return when a file's bytes, or the names in a directory, are on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Windows flushes only what is open for writing
+    mode = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
+    fd = os.open(path, mode | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     try:
         os.fsync(fd)
     finally:
@@ -276,6 +279,8 @@ def _try_lock(fd: int, name: str) -> bool:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except ModuleNotFoundError as e:
+        raise StorageError(f"cannot lock {name}: Python has no module {e.name} on this system") from e
     except OSError as e:
         raise StorageError(f"cannot lock {name}: {e.strerror or e}") from e
     return True

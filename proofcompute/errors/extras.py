@@ -6,10 +6,15 @@ from typing import Final
 
 from proofcompute.errors import UnsupportedError
 
-__all__ = ["EXTRA_OF", "lacking"]
+__all__ = ["EXTRA_OF", "install", "lacking"]
 
-EXTRA_OF: Final = {"gguf": "models", "jinja2": "models", "tokenizers": "models"}
+EXTRA_OF: Final = {"gguf": "models", "jinja2": "models", "numba": "jit", "tokenizers": "models"}
 """The extra that brings a package."""
+
+
+def install(package: str) -> str:
+    """What to type to get a package."""
+    return f"pip install 'proofcompute[{EXTRA_OF[package]}]'"
 
 
 def lacking(error: ModuleNotFoundError, what: str) -> Exception:
@@ -20,7 +25,4 @@ def lacking(error: ModuleNotFoundError, what: str) -> Exception:
     package = (error.name or "").partition(".")[0]
     if package not in EXTRA_OF:
         return error
-    extra = EXTRA_OF[package]
-    return UnsupportedError(
-        f"{what} takes {package}, which is not installed: pip install 'proofcompute[{extra}]'"
-    )
+    return UnsupportedError(f"{what} takes {package}, which is not installed: {install(package)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import socket
@@ -17,7 +18,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
-from proofcompute.errors import FormatError
+from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.limits import GIB
 
 __all__ = ["Rendered", "Renderer", "TemplateFaultError", "TemplateLimitError", "TemplateRefusalError"]
@@ -153,6 +154,11 @@ class Renderer:
     def _started(self, until: float) -> socket.socket:
         if self._socket is not None:
             return self._socket
+        if importlib.util.find_spec("resource") is None:
+            raise UnsupportedError(
+                "a chat template needs a system that limits what a process may take, which Windows does not; "
+                "make the request elsewhere, or without the template (--raw)"
+            )
         ours, theirs = socket.socketpair()
         self._socket = ours
         # the interpreter and the script are ours; what is untrusted goes through the socket

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -77,6 +78,48 @@ def test_a_command_says_that_it_compiles(tmp_path: Path) -> None:
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == lines
         assert ("at most 44" in done.stderr) == bool(lines)
+
+
+def test_a_library_warns_once_and_logs_each_kernel() -> None:
+    """Where nobody watches, logging says it: a warning, which Python prints even if nothing was set up."""
+    code = (
+        "import logging, sys\n"
+        "from proofcompute.arithmetic.compiling import compiling, watching\n"
+        "if sys.argv[1:]: logging.basicConfig(level=logging.INFO)\n"
+        "for i in range(3):\n"
+        "    with compiling('rows.hash', 44 - i): pass\n"
+    )
+    for words, lines in (((), 1), (("all",), 4)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert len(done.stderr.splitlines()) == lines
+        assert "compiling kernels for this machine, at most 44" in done.stderr
+        assert done.stderr.count("compiling rows.hash") == lines - 1
+
+
+def test_every_command_is_watched_and_tells_of_warnings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from proofcompute.cli import app, main
+
+    def command(*arguments: object, **named: object) -> int:
+        with compiling("rows.hash", 7):
+            logging.getLogger("proofcompute.somewhere").warning("a warning")
+        return 0
+
+    monkeypatch.setattr(app, "app", lambda names: command)
+    for name in app.COMMANDS:
+        assert main([name]) == 0
+        said = capsys.readouterr().err.splitlines()
+        assert [line.partition(",")[0] for line in said] == [
+            "proofcompute: compiling kernels for this machine",
+            "proofcompute: a warning",
+        ]
 
 
 def test_a_bar_within_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,7 @@ from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.arithmetic.backends.numba.products import fill_panel
 from proofcompute.arithmetic.backends.numba.row import blocks, tree
 from proofcompute.arithmetic.backends.numba.scores import offsets_of_panel, score_tile, small_score_tile
-from proofcompute.arithmetic.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
-from proofcompute.arithmetic.backends.numba.vector import QUADS
+from proofcompute.arithmetic.backends.numba.shapes import QUADS, SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
 from proofcompute.arithmetic.backends.scalar.functions import exp, exp_below
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.definition.trees import tree_sum

@@ -13,7 +13,8 @@ import pytest
 
 from proofcompute.arithmetic.backends import filecache
 from proofcompute.arithmetic.backends.numba import cache, machine
-from proofcompute.arithmetic.backends.numba.cache import load, source_key
+from proofcompute.arithmetic.backends.numba.cache import load
+from proofcompute.arithmetic.backends.numba.library import source_key
 from proofcompute.arithmetic.backends.numba.signatures import boolean, float32, int64
 from proofcompute.errors import DeviceError
 

@@ -10,7 +10,7 @@ import pytest
 
 from kernel_cases.hints import true_hint
 from proofcompute.arithmetic.backends.numba import NumbaKernels, field61, unpacking
-from proofcompute.arithmetic.backends.numba.vector import PERMUTES
+from proofcompute.arithmetic.backends.numba.shapes import PERMUTES
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.errors import InputError

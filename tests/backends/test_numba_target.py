@@ -46,7 +46,7 @@ def root() -> str:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"NUMBA_CPU_NAME": "generic"},
+        pytest.param({"NUMBA_CPU_NAME": "generic"}, marks=pytest.mark.slow),
         pytest.param(
             {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}, marks=pytest.mark.slow
         ),

@@ -19,6 +19,7 @@ import pytest
 
 from cuda_rig import ROOT, sources
 from proofcompute.arithmetic.backends.cuda import FILES, kernel_files, source
+from proofcompute.arithmetic.backends.numba.library import PLACE
 
 pytest.importorskip("hatchling", reason="hatchling is not installed (extra test)")
 pytest.importorskip("editables", reason="editables is not installed (extra test)")
@@ -89,6 +90,24 @@ def test_a_wheel_holds_the_sources_once(wheel: Path) -> None:
     assert sorted(n.removeprefix(inside) for n in names if n.startswith(inside)) == sorted(sources())
     assert [n for n in names if n.endswith((".cu", ".cuh")) and not n.startswith(inside)] == []
     assert [n for n in names if n.startswith(("tests/", "benchmarks/"))] == []
+
+
+def test_a_wheel_of_python_alone_is_for_every_system(wheel: Path) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".so")]
+
+
+def test_a_wheel_with_kernels_says_for_which_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels lie where they are looked for; an editable install has none."""
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "level-digest.so").write_bytes(b"code")
+    monkeypatch.setenv("PROOFCOMPUTE_WHEEL_KERNELS", str(tmp_path / "kernels"))
+    made = built("wheel", tmp_path / "dist")
+    assert made.name.endswith("-py3-none-manylinux_2_17_x86_64.whl")
+    (inside,) = (n for n in zipfile.ZipFile(made).namelist() if n.endswith(".so"))
+    assert ROOT / inside == PLACE / "level-digest.so"
+    editable = built("wheel:editable", tmp_path / "editable")
+    assert editable.name.endswith("-py3-none-any.whl")
 
 
 def test_an_installed_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -12,15 +12,12 @@ from typing import Any, Final
 from llvmlite import ir
 
 from proofcompute.arithmetic.backends.numba import signatures as types
-from proofcompute.arithmetic.backends.numba.cache import external, intrinsic
+from proofcompute.arithmetic.backends.numba.cache import intrinsic
 from proofcompute.arithmetic.backends.numba.vector import insert, pointer
 
-__all__ = ["add", "exchange", "load", "pause", "store", "yield_processor"]
+__all__ = ["add", "exchange", "load", "pause", "store"]
 
 _ALIGN: Final = 8
-
-yield_processor: Final = external("sched_yield", types.int32())
-"""Lets another thread run, of whatever process (POSIX)."""
 
 
 def _word(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -20,14 +20,11 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.arithmetic.backends.numba import signatures as types
-from proofcompute.arithmetic.backends.numba.blocks import BLOCK
-from proofcompute.arithmetic.backends.numba.cache import helper, kernel
+from proofcompute.arithmetic.backends.numba.cache import emitted, helper, kernel
 from proofcompute.arithmetic.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles
 from proofcompute.arithmetic.backends.numba.row import blocks, quantise_into
-from proofcompute.arithmetic.backends.numba.scores import offsets_of_panel, score_tile, small_score_tile
+from proofcompute.arithmetic.backends.numba.shapes import BLOCK, QUADS, SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
 from proofcompute.arithmetic.backends.numba.signatures import read, write
-from proofcompute.arithmetic.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS, interleave_rows
-from proofcompute.arithmetic.backends.numba.vector import QUADS
 from proofcompute.arithmetic.backends.numba.weights import all_finite, weigh
 from proofcompute.arithmetic.backends.scalar.functions import FINITE_BITS, LARGEST, absolute_bits
 
@@ -39,6 +36,11 @@ NEGATIVE: Final = 2
 
 _ZERO: Final = np.float32(0)
 _ONE_LIMB: Final = np.float32(127)
+
+offsets_of_panel, score_tile, small_score_tile = (
+    emitted("scores", name) for name in ("offsets_of_panel", "score_tile", "small_score_tile")
+)
+interleave_rows = emitted("tile", "interleave_rows")
 
 _QUERY: Final = np.uint8 if QUADS else np.int16
 """What a tile of scores takes, which says how keys lie in a panel, and what is added to q to make it so."""

@@ -6,15 +6,15 @@ it then end with no elements left to do one by one, which would take as long as 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from llvmlite import ir
 
 from proofcompute.arithmetic.backends.numba import signatures as types
 from proofcompute.arithmetic.backends.numba.cache import intrinsic
+from proofcompute.arithmetic.backends.numba.shapes import BLOCK, LANES
 from proofcompute.arithmetic.backends.numba.vector import (
     FLOAT,
-    LANES,
     LONG,
     WORD,
     greater,
@@ -28,10 +28,7 @@ from proofcompute.arithmetic.backends.numba.vector import (
     vector,
 )
 
-__all__ = ["BLOCK", "end_block", "largest", "sum_of_block"]
-
-BLOCK: Final = 4 * LANES
-"""Elements of a block."""
+__all__ = ["end_block", "largest", "sum_of_block"]
 
 
 @intrinsic

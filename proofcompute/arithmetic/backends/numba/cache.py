@@ -1,4 +1,6 @@
-"""Kernels: compiled once with Numba, kept as machine code, and from then on used without Numba.
+"""Kernels: taken from a library compiled ahead, or compiled once with Numba and kept as machine code.
+
+Kept code is used without Numba. :mod:`.library` is looked at first.
 
 The *directory* of the cache is named by a digest of every source of this package, of the scalar definitions
 that it takes constants from, of the versions of Numba, llvmlite, NumPy and Python, and of the CPU that code
@@ -15,17 +17,19 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
-import llvmlite
 import numpy as np
 
 from proofcompute.arithmetic.backends import filecache
 from proofcompute.arithmetic.backends.numba import machine
+from proofcompute.arithmetic.backends.numba.library import SOURCES, library, source_key
 from proofcompute.arithmetic.backends.numba.signatures import (
     Rows,
     Signature,
@@ -39,11 +43,14 @@ from proofcompute.arithmetic.backends.numba.target import SETTINGS, settings, ta
 from proofcompute.arithmetic.backends.scalar.rounded import OPTIONS, register
 from proofcompute.arithmetic.compiling import compiling
 from proofcompute.errors import DeviceError
+from proofcompute.errors.extras import install
 
 __all__ = [
     "KERNELS",
     "Later",
+    "collecting",
     "directory",
+    "emitted",
     "external",
     "function_of_numba",
     "helper",
@@ -51,37 +58,34 @@ __all__ = [
     "kernel",
     "left",
     "load",
-    "source_key",
+    "require_code",
+    "without_code",
 ]
 
-_BACKENDS: Final = Path(__file__).parents[1]
-_SOURCES: Final = (_BACKENDS / "numba", _BACKENDS / "scalar", _BACKENDS.parent / "definition")
 KERNELS: Final = 44
 """How many kernels there are, so that it can be said how many are left."""
 _loaded: Final[dict[str, Callable[..., Any]]] = {}
 """What each entry was made of."""
+Collector = Callable[[Callable[..., Any], tuple[Signature, ...], str], None]
+"""Gets a function, its signatures, and the symbol of its entry."""
+_collectors: Final[list[Collector]] = []
 
 
-def source_key(directories: Iterable[Path], machine: Iterable[str]) -> str | None:
-    """A digest of every .py file in ``directories`` and of the words in ``machine``, or None.
+def without_code() -> str:
+    """What to say where there is neither code for this processor nor a compiler; else nothing."""
+    if library() is not None or all(map(importlib.util.find_spec, ("numba", "llvmlite"))):
+        return ""
+    return f"this install has no kernels for this processor, nor Numba to compile them: {install('numba')}"
 
-    None where a source cannot be read, such as inside a zip archive.
-    """
-    state = hashlib.sha256()
-    try:
-        for directory in directories:
-            files = sorted(directory.glob("*.py"))
-            if not files:
-                return None
-            for file in files:
-                data = file.read_bytes()
-                state.update(f"{file.name}\0{len(data)}\0".encode())
-                state.update(data)
-    except OSError:
-        return None
-    for word in machine:
-        state.update(f"{len(word)}\0{word}".encode())
-    return state.hexdigest()[:32]
+
+def require_code() -> None:
+    """DeviceError unless there is code of the kernels for this processor, or a compiler to make it."""
+    if library() is not None:
+        return
+    if problem := without_code():
+        raise DeviceError(f"{problem}, or use --device numpy")
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        raise DeviceError("Numba cannot compile here (NUMBA_DISABLE_JIT is set?); use --device numpy")
 
 
 def _version_of_numba() -> str:
@@ -98,10 +102,12 @@ def _version_of_numba() -> str:
 @cache
 def directory() -> Path | None:
     """Where compiled code is kept; None if it cannot be kept."""
+    import llvmlite
+
     words = [_version_of_numba(), llvmlite.__version__, np.__version__, sys.version, *target()]
     words += settings()
     words += [SETTINGS.read_bytes().hex()] if SETTINGS.is_file() else []
-    return filecache.cache_directory(filecache.user_cache(), "numba", source_key(_SOURCES, words))
+    return filecache.cache_directory(filecache.user_cache(), "numba", source_key(SOURCES, words))
 
 
 class Later:
@@ -159,6 +165,20 @@ def function_of_numba(name: str) -> Any:
     return Later(lambda: getattr(importlib.import_module("numba"), name))
 
 
+def emitted(module: str, name: str, *arguments: object, **named: object) -> Any:
+    """The intrinsic ``name`` of a module that emits IR, or what that name makes of some arguments.
+
+    The module, and llvmlite with it, is imported when Numba asks for the intrinsic, which it never does where
+    code is kept.
+    """
+
+    def make() -> Any:
+        found = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+        return (found(*arguments, **named) if arguments else found).made
+
+    return Later(make)
+
+
 def external(symbol: str, signature: Signature) -> Any:
     """A C function that this process has."""
 
@@ -178,21 +198,29 @@ def _check(signature: Signature) -> None:
         raise TypeError(f"a kernel cannot return {signature.returns}")
 
 
+def _symbol(function: Callable[..., Any], signatures: tuple[Signature, ...]) -> str:
+    """The name of a kernel's entry.
+
+    TypeError for another function of the same name and signatures, which would get the first one's code.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    described = "\0".join((name, *map(repr, signatures)))
+    symbol = f"proofcompute_{hashlib.sha256(described.encode()).hexdigest()[:32]}"
+    if _loaded.setdefault(symbol, function) is not function:
+        raise TypeError(f"there is another kernel {name} with these signatures")
+    return symbol
+
+
 def load(
     function: Callable[..., Any], signatures: tuple[Signature, ...], place: Path | None
 ) -> tuple[Callable[..., Any], bool]:
     """A kernel, and whether its code was in ``place``; if not, it is compiled and kept there.
 
     DeviceError where it cannot be compiled, or the process lacks a symbol that its code needs. TypeError for
-    another function of the same name and signatures, which would get the first one's code.
+    another function of the same name and signatures.
     """
-    name = f"{function.__module__}.{function.__qualname__}"
-    described = "\0".join((name, *map(repr, signatures)))
-    digest = hashlib.sha256(described.encode()).hexdigest()[:32]
-    symbol = f"proofcompute_{digest}"
-    if _loaded.setdefault(symbol, function) is not function:
-        raise TypeError(f"there is another kernel {name} with these signatures")
-    file = None if place is None else place / f"{digest}.kernel"
+    symbol = _symbol(function, signatures)
+    file = None if place is None else place / f"{symbol.partition('_')[2]}.kernel"
     body = None if file is None else filecache.load(file)
     hit = body is not None
     if body is None:
@@ -203,8 +231,11 @@ def load(
     head, _, code = body.partition(b"\n")
     if lacking := machine.missing(json.loads(head)):
         raise DeviceError(f"this process has no {', '.join(lacking)}; use --device numpy")
-    doc = function.__doc__ or ""
-    return machine.function(code, symbol, function.__name__, function.__module__, doc), hit
+    return machine.function(code, symbol, *_names(function)), hit
+
+
+def _names(function: Callable[..., Any]) -> tuple[str, str, str]:
+    return function.__name__, function.__module__, function.__doc__ or ""
 
 
 def left(place: Path | None) -> int:
@@ -221,8 +252,18 @@ def _compiled(function: Callable[..., Any], signatures: tuple[Signature, ...], s
     return body
 
 
+@contextmanager
+def collecting(collector: Collector) -> Iterator[None]:
+    """Kernels that are defined within the block go to ``collector``, and cannot be called."""
+    _collectors.append(collector)
+    try:
+        yield
+    finally:
+        _collectors.remove(collector)
+
+
 def kernel(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a function for exactly these signatures, now, or load it from the cache.
+    """Compile a function for exactly these signatures, now, or take its code from where it is kept.
 
     Arguments of other types are a TypeError: nothing is ever compiled again for a stray float64.
     """
@@ -230,6 +271,15 @@ def kernel(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..
         _check(signature)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        return load(function, signatures, directory())[0]
+        if _collectors:
+            _collectors[-1](function, signatures, _symbol(function, signatures))
+            return function
+        ahead = library()
+        if ahead is None:
+            return load(function, signatures, directory())[0]
+        address = ahead.address(_symbol(function, signatures))
+        if address is None:
+            raise DeviceError(f"{ahead.path} has no kernel {function.__name__}; use --device numpy")
+        return machine.bound(address, *_names(function))
 
     return decorate

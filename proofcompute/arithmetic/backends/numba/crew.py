@@ -20,9 +20,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.numba import atomic
 from proofcompute.arithmetic.backends.numba import signatures as types
-from proofcompute.arithmetic.backends.numba.cache import helper, kernel
+from proofcompute.arithmetic.backends.numba.cache import emitted, external, helper, kernel
 from proofcompute.arithmetic.backends.numba.commands import COMMANDS, begin, unit
 from proofcompute.arithmetic.backends.numba.signatures import write
 from proofcompute.arrays import I64
@@ -48,6 +47,12 @@ _LOOKS: Final = 200
 _PATIENCE: Final = 10_000
 """Looks, some ms, after which a follower goes."""
 
+_load, _store, _add, _exchange, _pause = (
+    emitted("atomic", name) for name in ("load", "store", "add", "exchange", "pause")
+)
+_yield_processor: Final = external("sched_yield", types.int32())
+"""Lets another thread run, of whatever process (POSIX)."""
+
 
 def shared_words(seats: int) -> I64:
     """The words that so many threads share."""
@@ -63,16 +68,16 @@ def _take_part(e: Any, later: Any, words: Any, number: Any, seat: Any, seats: An
         first = e.units * part // seats
         count = e.units * (part + 1) // seats - first
         while True:
-            taken = atomic.load(words, word)
+            taken = _load(words, word)
             if taken >> _BITS != number:
                 return
             i = taken & _MASK
             if i >= count:
                 break
-            if atomic.exchange(words, word, taken, taken + 1):
+            if _exchange(words, word, taken, taken + 1):
                 if not unit(e, later, first + i):
-                    atomic.store(words, _WRONG, 1)
-                atomic.add(words, _DONE, 1)
+                    _store(words, _WRONG, 1)
+                _add(words, _DONE, 1)
 
 
 @kernel(types.boolean(COMMANDS, types.int64, write(types.int64, 1), types.int64))
@@ -82,7 +87,7 @@ def lead(commands: Any, later: Any, words: Any, seats: Any) -> Any:
     One thread at a time may lead with the same words.
     """
     number = words[_NUMBER]
-    atomic.store(words, _LATER, later)
+    _store(words, _LATER, later)
     for c in range(commands.size):
         e = commands[c]
         if not begin(e, later):
@@ -91,21 +96,21 @@ def lead(commands: Any, later: Any, words: Any, seats: Any) -> Any:
             continue
         number += 1
         for part in range(seats):  # closed: no unit is left of any command
-            atomic.store(words, _TAKEN + part * _STRIDE, number << _BITS | _MASK)
-        atomic.store(words, _COMMAND, c)
-        atomic.store(words, _DONE, 0)
-        atomic.store(words, _WRONG, 0)
+            _store(words, _TAKEN + part * _STRIDE, number << _BITS | _MASK)
+        _store(words, _COMMAND, c)
+        _store(words, _DONE, 0)
+        _store(words, _WRONG, 0)
         for part in range(seats):
-            atomic.store(words, _TAKEN + part * _STRIDE, number << _BITS)
-        atomic.store(words, _NUMBER, number)
+            _store(words, _TAKEN + part * _STRIDE, number << _BITS)
+        _store(words, _NUMBER, number)
         _take_part(e, later, words, number, 0, seats)
         looks = 0
-        while atomic.load(words, _DONE) != e.units:
+        while _load(words, _DONE) != e.units:
             looks += 1
-            atomic.pause()
+            _pause()
             if looks > _LOOKS:
-                atomic.yield_processor()
-        if atomic.load(words, _WRONG):
+                _yield_processor()
+        if _load(words, _WRONG):
             return False
     return True
 
@@ -116,17 +121,17 @@ def follow(commands: Any, words: Any, seat: Any, seats: Any) -> None:
 
     ``seat`` is 1 or more, and no other follower's.
     """
-    last = atomic.load(words, _NUMBER)
+    last = _load(words, _NUMBER)
     looks = 0
     while looks < _PATIENCE:
-        number = atomic.load(words, _NUMBER)
+        number = _load(words, _NUMBER)
         if number == last:
             looks += 1
-            atomic.pause()
+            _pause()
             if looks > _LOOKS:
-                atomic.yield_processor()
+                _yield_processor()
             continue
         last = number
         looks = 0
-        c = atomic.load(words, _COMMAND)
-        _take_part(commands[c], atomic.load(words, _LATER), words, number, seat, seats)
+        c = _load(words, _COMMAND)
+        _take_part(commands[c], _load(words, _LATER), words, number, seat, seats)

@@ -19,12 +19,12 @@ from typing import Any, Final
 
 from proofcompute.arithmetic.backends.numba import signatures as types
 from proofcompute.arithmetic.backends.numba.cache import intrinsic
+from proofcompute.arithmetic.backends.numba.shapes import CHUNK, COMBINED_PAIRS, LANES, STEP, STRIP
 from proofcompute.arithmetic.backends.numba.vector import (
     BYTE,
-    LANES,
+    ELEMENTS,
     LONG,
     SHORT,
-    WIDE_REGISTERS,
     WORD,
     constant,
     interleave,
@@ -41,20 +41,7 @@ from proofcompute.arithmetic.backends.numba.vector import (
     vector,
 )
 
-__all__ = ["CHUNK", "DEEP", "LANES", "PAIRS", "ROWS", "STEP", "STRIP", "combine", "dot", "dot_bytes"]
-
-STEP: Final = 2 * LANES
-"""Elements of a row that one step takes."""
-ROWS: Final = 4 if WIDE_REGISTERS else 2
-"""Rows that share what is loaded of the columns."""
-DEEP: Final = 128
-"""Most steps, or pairs of rows, whose products in halves fit 32 bits."""
-PAIRS: Final = 8
-"""Pairs of rows that :func:`combine` should take: so many further on, rows are asked for in advance."""
-STRIP: Final = 4 * LANES
-"""Elements of each of them: one cache line."""
-CHUNK: Final = 1 << 10
-"""Elements of each of them whose sums are kept in the first level of the cache."""
+__all__ = ["combine", "dot", "dot_bytes"]
 
 _HALF: Final = LANES // 2
 _LINE: Final = 64
@@ -90,12 +77,13 @@ def _longs(b: Any, base: Any, index: Any, element: Any, spread: bool) -> list[An
     return [x for pair in both for x in (b.ashr(b.shl(pair, shift), shift), b.ashr(pair, shift))]
 
 
-def dot(element: Any, columns: int, rows: int, *, near: bool = False, small: bool = False) -> Any:
-    """The intrinsic below for int8 or int32 rows, one column or two, and so many rows.
+def dot(name: str, columns: int, rows: int, *, near: bool = False, small: bool = False) -> Any:
+    """The intrinsic below for "int8" or "int32" rows, one column or two, and so many rows.
 
     Rows that lie ``near``, in a cache, are not asked for in advance. Where int32 elements are so ``small``
     that all products of a call sum to an int64, T alone says it all, as it does for int8.
     """
+    element = ELEMENTS[name]
     words = element is WORD
     size = element.width // 8
     kept = 2 if words and not small else 1
@@ -215,7 +203,7 @@ def combine(columns: int) -> Any:
         def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
             w, s, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 4, 7))
             at, d, pairs, first, m, to = (args[i] for i in (1, 2, 3, 5, 6, 8))
-            ahead = b.mul(d, LONG(2 * PAIRS))
+            ahead = b.mul(d, LONG(2 * COMBINED_PAIRS))
 
             def body(j: Any, sums: list[Any]) -> list[Any]:
                 rows = []

@@ -50,9 +50,16 @@ _LEVEL: Final = 2
 
 @global_compiler_lock
 def compile_kernel(
-    function: Callable[..., Any], signatures: Sequence[Signature], options: dict[str, Any], symbol: str
+    function: Callable[..., Any],
+    signatures: Sequence[Signature],
+    options: dict[str, Any],
+    symbol: str,
+    *,
+    shared: bool = False,
 ) -> tuple[bytes, list[str]]:
     """The object file with the entry ``symbol``, and the symbols that it needs.
+
+    If ``shared``, a linker can make it a part of a shared library; else it is for LLVM's loader.
 
     DeviceError where Numba does not compile, or keeps its arrays in another way than :mod:`.runtime`.
     """
@@ -97,7 +104,14 @@ def compile_kernel(
         for f in (*linked.functions, *linked.global_variables)
         if f.is_declaration and not f.name.startswith("llvm.")
     ]
-    return machine.emit_object(linked), needed
+    return (_for_libraries() if shared else machine).emit_object(linked), needed
+
+
+def _for_libraries() -> Any:
+    """LLVM's target machine for code that may lie anywhere, and calls what the system's loader finds."""
+    triple, cpu, features = target()
+    made = binding.Target.from_triple(triple)
+    return made.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small")
 
 
 def _run(module: Any, machine: Any, level: int | None) -> None:

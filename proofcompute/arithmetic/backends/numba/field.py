@@ -12,21 +12,17 @@ import numpy as np
 
 from proofcompute.arithmetic.backends.numba import signatures as types
 from proofcompute.arithmetic.backends.numba import threads
-from proofcompute.arithmetic.backends.numba.cache import helper, kernel
-from proofcompute.arithmetic.backends.numba.dots import (
+from proofcompute.arithmetic.backends.numba.cache import emitted, helper, kernel
+from proofcompute.arithmetic.backends.numba.shapes import (
     CHUNK,
+    COMBINED_PAIRS,
     DEEP,
     LANES,
-    PAIRS,
     ROWS,
     STEP,
     STRIP,
-    combine,
-    dot,
-    dot_bytes,
 )
 from proofcompute.arithmetic.backends.numba.signatures import read, write
-from proofcompute.arithmetic.backends.numba.vector import BYTE, WORD
 from proofcompute.arithmetic.backends.scalar.field31 import P, balanced, residue
 from proofcompute.arithmetic.backends.scalar.field31 import total as total_of
 from proofcompute.arrays import I16, U32, Array
@@ -65,11 +61,11 @@ def _halve(a: Any, b: Any, s: Any, out: Any) -> Any:
     return np.int64(most) < P
 
 
-def _wide(element: Any) -> Any:
+def _wide(element: str) -> Any:
     """The function below for rows of int8 or int32."""
-    one_row_one, one_row_two = dot(element, 1, 1), dot(element, 2, 1)
-    two_rows = dot(element, 2, 2)
-    rows_one, rows_two = dot(element, 1, ROWS), dot(element, 2, ROWS)
+    one_row_one, one_row_two = emitted("dots", "dot", element, 1, 1), emitted("dots", "dot", element, 2, 1)
+    two_rows = emitted("dots", "dot", element, 2, 2)
+    rows_one, rows_two = emitted("dots", "dot", element, 1, ROWS), emitted("dots", "dot", element, 2, ROWS)
 
     @helper
     def project(a: Any, b: Any, y: Any, s: Any, out: Any) -> Any:
@@ -90,10 +86,10 @@ def _wide(element: Any) -> Any:
                 columns = min(2, k - c)
                 if rows == ROWS and columns == 2:
                     rows_two(y, t * m, m, s, c * m, steps, sums, seen)
-                elif rows == 2:
-                    two_rows(y, t * m, m, s, c * m, steps, sums, seen)
                 elif rows == ROWS:
                     rows_one(y, t * m, m, s, c * m, steps, sums, seen)
+                elif rows == 2:
+                    two_rows(y, t * m, m, s, c * m, steps, sums, seen)
                 elif columns == 2:
                     one_row_two(y, t * m, m, s, c * m, steps, sums, seen)
                 else:
@@ -112,7 +108,7 @@ def _wide(element: Any) -> Any:
     return project
 
 
-few_bytes: Final = _wide(BYTE)
+few_bytes: Final = _wide("int8")
 """The same as part of another kernel."""
 
 
@@ -125,10 +121,10 @@ def _kernel(rows: Any, number: Any) -> Any:
     return project
 
 
-_project_words, _project_few_bytes = _kernel(_wide(WORD), _i32), _kernel(few_bytes, _i8)
+_project_words, _project_few_bytes = _kernel(_wide("int32"), _i32), _kernel(few_bytes, _i8)
 
-_one_row_one, _one_row_two = dot_bytes(1, 1), dot_bytes(2, 1)
-_rows_one, _rows_two = dot_bytes(1, ROWS), dot_bytes(2, ROWS)
+_one_row_one, _one_row_two = emitted("dots", "dot_bytes", 1, 1), emitted("dots", "dot_bytes", 2, 1)
+_rows_one, _rows_two = emitted("dots", "dot_bytes", 1, ROWS), emitted("dots", "dot_bytes", 2, ROWS)
 
 
 @helper
@@ -170,7 +166,7 @@ def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
     many_bytes(a, b, y, s, out)
 
 
-_combine_one, _combine_two = combine(1), combine(2)
+_combine_one, _combine_two = emitted("dots", "combine", 1), emitted("dots", "combine", 2)
 
 
 @helper
@@ -184,8 +180,8 @@ def _fold_chunk(w: Any, s: Any, j: Any, last: Any, at: Any, end: Any, sums: Any,
     for c in range(0, k, 2):
         columns = min(2, k - c)
         sums[:] = 0
-        for r in range(j, j + even, 2 * PAIRS):
-            pairs = min(PAIRS, (j + even - r) // 2)
+        for r in range(j, j + even, 2 * COMBINED_PAIRS):
+            pairs = min(COMBINED_PAIRS, (j + even - r) // 2)
             for i in range(0, whole, STRIP):
                 place, first = r * d + at + i, 2 * c * m + r
                 if columns == 2:

@@ -14,13 +14,12 @@ import numpy as np
 from proofcompute.arithmetic.backends.numba import signatures as types
 from proofcompute.arithmetic.backends.numba import threads
 from proofcompute.arithmetic.backends.numba.arguments import NO_BIAS, NO_RESIDUAL
-from proofcompute.arithmetic.backends.numba.cache import helper, kernel
-from proofcompute.arithmetic.backends.numba.dots import dot
+from proofcompute.arithmetic.backends.numba.cache import emitted, helper, kernel
 from proofcompute.arithmetic.backends.numba.field import MANY, few_bytes, in_halves, many_bytes, not_canonical
 from proofcompute.arithmetic.backends.numba.products import scaled
+from proofcompute.arithmetic.backends.numba.shapes import LANES
 from proofcompute.arithmetic.backends.numba.signatures import read, write
 from proofcompute.arithmetic.backends.numba.unpacking import ask, byte, unpack
-from proofcompute.arithmetic.backends.numba.vector import LANES, WORD
 from proofcompute.arithmetic.backends.scalar.field31 import P, residue
 from proofcompute.arithmetic.backends.scalar.field31 import total as total_of
 from proofcompute.arithmetic.definition.bitpack import check_packed
@@ -67,8 +66,8 @@ def _address(x: Any) -> Any:
     return x.ctypes.data
 
 
-_dot_one, _dot_two = dot(WORD, 1, 1, near=True), dot(WORD, 2, 1, near=True)
-_small_one, _small_two = (dot(WORD, n, 1, near=True, small=True) for n in (1, 2))
+_dot_one, _dot_two = (emitted("dots", "dot", "int32", n, 1, near=True) for n in (1, 2))
+_small_one, _small_two = (emitted("dots", "dot", "int32", n, 1, near=True, small=True) for n in (1, 2))
 
 
 @helper

@@ -6,7 +6,6 @@ imported, and so compiled or loaded from the cache, when the first of their func
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, final
@@ -24,6 +23,7 @@ from proofcompute.arithmetic.backends.numba.arguments import (
     rotation,
     up,
 )
+from proofcompute.arithmetic.backends.numba.cache import require_code
 from proofcompute.arithmetic.backends.numba.checks import CpuChecks
 from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.steps import FEW_ROWS, recorded
@@ -57,7 +57,8 @@ class NumbaKernels(CpuChecks):
     :class:`proofcompute.arithmetic.definition.NumpyKernels`.
 
     Raises the same errors. DeviceError on construction where this machine's binary32 is not the canonical
-    one, Numba's compiler is switched off, or told to use what this processor does not have.
+    one, where there are no kernels for it and no compiler, or where that is switched off, or told to use what
+    this processor does not have.
     """
 
     name: str = "numba"
@@ -65,8 +66,9 @@ class NumbaKernels(CpuChecks):
     def __init__(self) -> None:
         super().__init__()
         check_platform()
-        if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" or sys.byteorder != "little":
-            raise DeviceError("Numba cannot compile here (NUMBA_DISABLE_JIT is set?); use --device numpy")
+        if sys.byteorder != "little":
+            raise DeviceError("compiled kernels need a little-endian processor; use --device numpy")
+        require_code()
         target()
 
     _products = Module("products")

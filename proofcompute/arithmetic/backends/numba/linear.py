@@ -14,8 +14,8 @@ from proofcompute.arithmetic.backends.numba import signatures as types
 from proofcompute.arithmetic.backends.numba.cache import helper, kernel
 from proofcompute.arithmetic.backends.numba.products import PANEL_PAIRS, scaled, sum_of_channel, sums_of_panel
 from proofcompute.arithmetic.backends.numba.row import blocks, gate_into, norm_into, quantise_into
+from proofcompute.arithmetic.backends.numba.shapes import TILE_COLUMNS
 from proofcompute.arithmetic.backends.numba.signatures import read, write
-from proofcompute.arithmetic.backends.numba.tile import TILE_COLUMNS
 
 __all__ = [
     "GATED",

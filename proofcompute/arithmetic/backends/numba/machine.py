@@ -1,8 +1,9 @@
 """Machine code of kernels, made into functions of Python without Numba.
 
-A kernel's code is an object file with one function in it that Python can call (:mod:`.entry` makes it, and
-it checks all arguments). LLVM puts it into memory. Every symbol that it needs must be one that this process
-has: LLVM ends the process over one that is missing, so they are looked for first.
+A kernel's code has one function in it that Python can call (:mod:`.entry` makes it, and it checks all
+arguments). It comes from a library that was compiled ahead, or from an object file, which LLVM puts into
+memory. Every symbol that an object file needs must be one that this process has: LLVM ends the process over
+one that is missing, so they are looked for first.
 
 The entry function reads the fields of NumPy's arrays (``PyArrayObject_fields`` and the first fields of
 ``PyArray_Descr`` in NumPy's public headers). Before the first of them is used, it is looked whether some
@@ -19,11 +20,10 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import binding
 
 from proofcompute.errors import DeviceError
 
-__all__ = ["Fields", "function", "missing"]
+__all__ = ["Fields", "bound", "function", "missing"]
 
 _FASTCALL: Final = 0x80
 """``METH_FASTCALL`` of Python's C API."""
@@ -76,19 +76,23 @@ _kept: Final[list[object]] = []
 """What functions refer to, as long as the process lives."""
 _guard: Final = threading.Lock()
 # A process that is forked while a thread of its parent loads code would wait for that thread for ever.
-os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
 
 
 def missing(symbols: Sequence[str]) -> list[str]:
     """Those of the symbols that this process does not have."""
+    from llvmlite import binding
+
     _start()
     return [name for name in symbols if binding.address_of_symbol(name) is None]
 
 
 @cache
 def _start() -> Any:
-    """LLVM's engine; DeviceError where arrays are not laid out as the code believes."""
-    _check_fields()
+    """LLVM's engine."""
+    from llvmlite import binding
+
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     machine = binding.Target.from_default_triple().create_target_machine(jit=True)
@@ -125,16 +129,29 @@ def _check_fields() -> None:
             raise DeviceError("NumPy's arrays are laid out in an unknown way here; use --device numpy")
 
 
+@cache
+def _fields_fit() -> None:
+    _check_fields()
+
+
+def bound(address: int, name: str, module: str, doc: str) -> Callable[..., Any]:
+    """The entry at an address as a function of Python; DeviceError where arrays are laid out otherwise."""
+    _fields_fit()
+    method = _Method(name.encode(), address, _FASTCALL, doc.encode())
+    _kept.append(method)
+    made: Callable[..., Any] = _new(ctypes.addressof(method), _SELF, module)
+    return made
+
+
 def function(code: bytes, symbol: str, name: str, module: str, doc: str) -> Callable[..., Any]:
     """The function ``symbol`` in an object file, whose symbols are all here, under a name of Python."""
+    from llvmlite import binding
+
     with _guard:
         engine = _start()
         engine.add_object_file(binding.ObjectFileRef.from_data(code))
         engine.finalize_object()
         address = engine.get_function_address(symbol)
-        if not address:
-            raise DeviceError(f"the machine code of {name} lacks its entry")
-        method = _Method(name.encode(), address, _FASTCALL, doc.encode())
-        _kept.append(method)
-    made: Callable[..., Any] = _new(ctypes.addressof(method), _SELF, module)
-    return made
+    if not address:
+        raise DeviceError(f"the machine code of {name} lacks its entry")
+    return bound(address, name, module, doc)

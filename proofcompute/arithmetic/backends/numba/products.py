@@ -14,20 +14,16 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.arithmetic.backends.numba import signatures as types
-from proofcompute.arithmetic.backends.numba.cache import helper, kernel
-from proofcompute.arithmetic.backends.numba.signatures import read, write
-from proofcompute.arithmetic.backends.numba.tile import (
+from proofcompute.arithmetic.backends.numba.cache import emitted, helper, kernel
+from proofcompute.arithmetic.backends.numba.shapes import (
     DOT_COLUMNS,
-    PAIRS,
     SMALL_ROWS,
     STEP,
     TILE_COLUMNS,
+    TILE_PAIRS,
     TILE_ROWS,
-    dot,
-    small_tile,
-    tile,
-    transpose_block,
 )
+from proofcompute.arithmetic.backends.numba.signatures import read, write
 
 __all__ = [
     "PANEL_PAIRS",
@@ -42,9 +38,13 @@ __all__ = [
     "widen",
 ]
 
-PANEL_PAIRS: Final = PAIRS
+PANEL_PAIRS: Final = TILE_PAIRS
 """Pairs of columns that a panel holds."""
 _HALF: Final = TILE_COLUMNS // 2
+
+dot, tile, small_tile, transpose_block = (
+    emitted("tile", name) for name in ("dot", "tile", "small_tile", "transpose_block")
+)
 
 _f32, _i8, _i16, _i32, _i64 = types.float32, types.int8, types.int16, types.int32, types.int64
 

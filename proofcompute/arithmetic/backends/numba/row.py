@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.numba.blocks import BLOCK, sum_of_block
-from proofcompute.arithmetic.backends.numba.cache import helper
+from proofcompute.arithmetic.backends.numba.cache import emitted, helper
+from proofcompute.arithmetic.backends.numba.shapes import BLOCK
 from proofcompute.arithmetic.backends.scalar.functions import (
     FINITE_BITS,
     absolute_bits,
@@ -35,6 +35,8 @@ __all__ = [
     "settle_into",
     "tree",
 ]
+
+sum_of_block = emitted("blocks", "sum_of_block")
 
 _ZERO: Final = np.float32(0)
 _LEVELS: Final = np.float32(127)

@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from proofcompute.arithmetic.backends.numba import signatures as types
 from proofcompute.arithmetic.backends.numba.cache import intrinsic
-from proofcompute.arithmetic.backends.numba.tile import SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
+from proofcompute.arithmetic.backends.numba.shapes import LANES, SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
 from proofcompute.arithmetic.backends.numba.vector import (
     BYTE,
     FLOAT,
-    LANES,
     SHORT,
     WORD,
     constant,

@@ -1,4 +1,7 @@
-"""The processor that Numba generates code for, which settings may make another than the one it runs on.
+"""The processor that code is for, which is not always the one that it runs on.
+
+Kernels that were compiled ahead are for a level of processors (:mod:`.levels`). Where kernels are compiled
+when they are used, it is the processor at hand, unless settings of Numba say otherwise.
 
 ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` make code that suits several machines; LLVM then ends the
 process over an instruction that this target lacks, whatever the processor has. So whoever emits such an
@@ -13,17 +16,16 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from llvmlite import binding
-
+from proofcompute.arithmetic.backends.numba.levels import Level
+from proofcompute.arithmetic.backends.numba.library import OTHER_CODE, library
 from proofcompute.errors import DeviceError
 
-__all__ = ["SETTINGS", "has", "settings", "target"]
+__all__ = ["SETTINGS", "aim", "has", "settings", "target"]
 
 SETTINGS: Final = Path(".numba_config.yaml")
 """More settings, which Numba takes from the directory that a process is started in."""
 _HARMLESS: Final = frozenset(("NUMBA_NUM_THREADS",))
 """Settings of Numba that change no code."""
-_DECISIVE: Final = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
 _BELOW: Final = ("sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "avx", "f16c", "fma", "avx2", "avx512f")
 """What LLVM switches off more with: of these, each of ours needs those before it and no other."""
 
@@ -34,14 +36,29 @@ def settings() -> list[str]:
     return sorted(f"{name}={os.environ[name]}" for name in names if name.startswith("NUMBA_"))
 
 
+_aimed: Final[list[Level]] = []
+
+
+def aim(level: Level) -> None:
+    """Code is for this level, in a process that compiles kernels for others and runs none of them."""
+    target.cache_clear()
+    _aimed[:] = [level]
+
+
 @cache
 def target() -> tuple[str, str, str]:
-    """Triple, processor and features of the code that is generated.
+    """Triple, processor and features of the code that is generated, or was.
 
     DeviceError where settings name a feature that this processor does not have: such code could not run.
     """
+    if _aimed:
+        return _aimed[0].target
+    if (ahead := library()) is not None:
+        return ahead.level.target
+    from llvmlite import binding
+
     host = binding.get_host_cpu_features()
-    if not (any(name in os.environ for name in _DECISIVE) or SETTINGS.is_file() or "numba" in sys.modules):
+    if not (any(name in os.environ for name in OTHER_CODE) or SETTINGS.is_file() or "numba" in sys.modules):
         return binding.get_process_triple(), binding.get_host_cpu_name(), host.flatten()
     from numba.core.registry import cpu_target
 

@@ -15,12 +15,11 @@ from typing import Any, Final
 
 from proofcompute.arithmetic.backends.numba import signatures as types
 from proofcompute.arithmetic.backends.numba.cache import intrinsic
+from proofcompute.arithmetic.backends.numba.shapes import LANES, SMALL_ROWS, STEP, TILE_COLUMNS, TILE_ROWS
 from proofcompute.arithmetic.backends.numba.vector import (
     BYTE,
-    LANES,
     LONG,
     SHORT,
-    WIDE_REGISTERS,
     WORD,
     constant,
     interleave,
@@ -37,35 +36,11 @@ from proofcompute.arithmetic.backends.numba.vector import (
     vector,
 )
 
-__all__ = [
-    "DOT_COLUMNS",
-    "PAIRS",
-    "SMALL_ROWS",
-    "STEP",
-    "TILE_COLUMNS",
-    "TILE_ROWS",
-    "dot",
-    "interleave_rows",
-    "small_tile",
-    "tile",
-    "transpose_block",
-]
+__all__ = ["dot", "interleave_rows", "small_tile", "tile", "transpose_block"]
 
-STEP: Final = 2 * LANES
-"""Columns that one step of :func:`dot` takes."""
-PAIRS: Final = 256
-"""Most steps between two additions to int64."""
-DOT_COLUMNS: Final = PAIRS * STEP
-"""Most columns of one call of :func:`dot`."""
 _CHAINS: Final = 4
 """Sums that :func:`dot` keeps side by side, since one takes several cycles to follow another."""
-_VECTORS: Final = 2
-TILE_COLUMNS: Final = _VECTORS * LANES
-"""Output columns of a tile, and the width of a panel."""
-TILE_ROWS: Final = 12 if WIDE_REGISTERS else 3
-"""Rows of a tile; its sums fill most of the registers."""
-SMALL_ROWS: Final = 4 if WIDE_REGISTERS else 3
-"""Rows of a small tile; divides TILE_ROWS."""
+_VECTORS: Final = TILE_COLUMNS // LANES
 _ZERO: Final = constant(WORD, LANES, 0)
 
 
@@ -73,9 +48,9 @@ _ZERO: Final = constant(WORD, LANES, 0)
 def dot(context: Any, q: Any, at: Any, w: Any, first: Any, steps: Any) -> Any:
     """The sum of q[at + i] * w[first + i] over i < 32 steps, as int64.
 
-    q int16, w int8, indices in elements of the flat arrays; steps <= PAIRS. Rows of a matrix are taken one
-    after the other: a single sequential stream is what the processor fetches ahead best, measured at twice
-    the speed of four rows at a time.
+    q int16, w int8, indices in elements of the flat arrays; steps <= TILE_PAIRS. Rows of a matrix are taken
+    one after the other: a single sequential stream is what the processor fetches ahead best, measured at
+    twice the speed of four rows at a time.
     """
     signature = types.int64(q, types.intp, w, types.intp, types.intp)
 
@@ -139,7 +114,7 @@ tile = _tile(TILE_ROWS)
 
     out[to + r C + c] += sum over i < pairs, e < 2 of q[at + r stride + 2i + e] * panel[(i C + c) 2 + e]
 
-q and panel int16, out int64, indices in elements of the flat arrays; pairs <= PAIRS."""
+q and panel int16, out int64, indices in elements of the flat arrays; pairs <= TILE_PAIRS."""
 small_tile = _tile(SMALL_ROWS)
 """The same for r < SMALL_ROWS."""
 

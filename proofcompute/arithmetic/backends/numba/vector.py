@@ -13,17 +13,12 @@ from typing import Any, Final
 
 from llvmlite import ir
 
-from proofcompute.arithmetic.backends.numba.target import has
-
 __all__ = [
     "BYTE",
+    "ELEMENTS",
     "FLOAT",
-    "LANES",
     "LONG",
-    "PERMUTES",
-    "QUADS",
     "SHORT",
-    "WIDE_REGISTERS",
     "WORD",
     "constant",
     "funnel",
@@ -54,19 +49,8 @@ SHORT: Final = ir.IntType(16)
 WORD: Final = ir.IntType(32)
 LONG: Final = ir.IntType(64)
 FLOAT: Final = ir.FloatType()
-
-LANES: Final = 16
-"""32-bit lanes of a vector: one AVX-512 register, two of AVX2, four of NEON."""
-
-
-WIDE_REGISTERS: Final = has("avx512bw")
-"""Whether 32 vectors of 16 lanes fit in registers. Chooses block sizes; no result depends on it."""
-
-PERMUTES: Final = 16 if has("avx512f") else 8 if has("avx2") else 0
-"""Most lanes that :func:`permute` takes, 16 or 8; 0 where the target has no such instruction."""
-
-QUADS: Final = has("avx512vnni")
-"""Whether :func:`multiply_add_bytes` exists, which is another."""
+ELEMENTS: Final = {"int8": BYTE, "int32": WORD}
+"""Types of integers by name."""
 
 Value = Any
 """An IR value; llvmlite is untyped."""

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Final
 
 from proofcompute.arithmetic.backends.numba.cache import directory, left
+from proofcompute.arithmetic.backends.numba.library import library
 
 __all__ = ["MODULES", "kernels_left", "load_all"]
 
@@ -28,7 +29,7 @@ MODULES: Final = (
 
 def kernels_left() -> int:
     """How many kernels would have to be compiled."""
-    return left(directory())
+    return 0 if library() is not None else left(directory())
 
 
 def load_all() -> None:

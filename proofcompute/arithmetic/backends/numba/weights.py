@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.numba.blocks import end_block, largest
-from proofcompute.arithmetic.backends.numba.cache import helper
+from proofcompute.arithmetic.backends.numba.cache import emitted, helper
 from proofcompute.arithmetic.backends.numba.row import blocks, tree
 from proofcompute.arithmetic.backends.scalar.functions import (
     FINITE_BITS,
@@ -24,6 +23,8 @@ from proofcompute.arithmetic.backends.scalar.functions import (
 )
 
 __all__ = ["all_finite", "weigh"]
+
+end_block, largest = emitted("blocks", "end_block"), emitted("blocks", "largest")
 
 _ZERO: Final = np.float32(0)
 _NEVER: Final = np.float32(-np.inf)
