@@ -1,4 +1,4 @@
-"""Arrays of a backend: their types, and what every backend offers to make, move and wait for them."""
+"""Array types, and the protocol by which a backend makes, moves and synchronises its arrays."""
 
 from __future__ import annotations
 
@@ -32,72 +32,75 @@ class Span(NamedTuple):
 
 
 class Arrays(Protocol):
-    """Where a backend's arrays are, and how they get there."""
+    """The part of a backend that stores arrays and schedules work on them."""
 
     operation: str
-    """What runs now, which the interpreter sets: errors that are found later name it."""
+    """The operation that runs now. The interpreter sets it, and errors that are found later name it."""
     ahead: int
-    """Finished rows from which hashing them ahead of the end is worth it; 0: never."""
+    """Number of finished rows from which it pays to hash them before the request ends; 0 means never."""
 
     def array(self, x: Any) -> Array:
-        """A NumPy array, or anything that exchanges arrays (DLPack), as an array of this backend."""
+        """Return a NumPy array, or any object that supports DLPack, as an array of this backend."""
         ...
 
     def local(self, x: Array) -> Array:
-        """An array of another part of this backend (``partition``) as one of this part; others unchanged."""
+        """Return an array of another part of this backend (see ``partition``) as one of this part.
+
+        Other arrays are returned unchanged.
+        """
         ...
 
     def host(self, x: Array) -> Array:
-        """An array of this backend as a NumPy array."""
+        """Return an array of this backend as a NumPy array."""
         ...
 
     def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """A new array of zeros."""
+        """Return a new array of zeros."""
         ...
 
     def concatenate(self, parts: Sequence[Array]) -> Array:
-        """Arrays one after the other, along their first axis."""
+        """Concatenate arrays along their first axis."""
         ...
 
     def write_rows(self, x: Array, a: int, b: int, rows: Array) -> None:
-        """Make rows a..b of an array that ``zeros`` returned those given."""
+        """Overwrite rows a..b of an array that ``zeros`` returned."""
         ...
 
     def slice_columns(self, x: Array, a: int, b: int) -> Array:
-        """Columns a..b of [n, d]."""
+        """Return columns a..b of [n, d]."""
         ...
 
     def row_bytes(self, parts: Sequence[Array]) -> U8:
-        """The bytes of the rows of all parts side by side, uint8 [n, width]."""
+        """Return the bytes of the rows of all parts side by side, uint8 [n, width]."""
         ...
 
     def gather(self, table: Array, ids: Array) -> Array:
-        """Rows of a table by int32 number; FormatError if there is no such row."""
+        """Return rows of a table by their int32 numbers. Raises FormatError if a row does not exist."""
         ...
 
     def step(
         self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], I32 | None]
     ) -> I32 | None:
-        """``f(spans)`` with its int32 result on the host, once everything that it checks was looked at.
+        """Run ``f(spans)``, wait for all of its checks, and return its int32 result on the host.
 
-        Under one ``capture`` that is not None, ``f`` always does the same but for the positions of ``spans``,
-        all of the same numbers and sizes: a device may keep its launches and repeat them. Nothing is kept
-        beyond the life of ``capture``.
+        Calls with the same ``capture`` (not None) must do the same work on spans of the same numbers and
+        sizes; only the positions may differ. A device may therefore record its launches and repeat them.
+        Nothing is kept beyond the lifetime of ``capture``.
         """
         ...
 
     def map(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-        """``f`` of each item, in order, some perhaps at the same time on several threads.
+        """Yield ``f`` of each item in order; several calls may run at the same time on other threads.
 
-        Items are taken on the caller's thread. What a call raises is raised in its place, and what taking an
-        item raises at once; in either case after every call that began has ended.
+        Items are taken from the iterable on the caller's thread. An error of a call is raised in place of its
+        result, and an error of the iterable at once; in both cases all calls that began have ended before.
         """
         ...
 
     def map_depth(self) -> int:
-        """Most items that :meth:`map` has taken at any time before it returned their results; at least 1."""
+        """Return how many items :meth:`map` takes ahead of the results it has returned; at least 1."""
         ...
 
     def side_stream(self) -> AbstractContextManager[None]:
-        """Inside, work is queued to run beside what is queued outside later on, but after what was before."""
+        """Queue the work of a block so that it runs after all earlier work and beside later work."""
         ...

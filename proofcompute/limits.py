@@ -37,11 +37,12 @@ MAX_OPENING_PIECE: Final = 16 * MIB
 MAX_CELL_OPENING: Final = 4 * GIB
 """All frames of one cell of an opening together. No program has a cell of one row that opens more."""
 MAX_CELL_MEMORY: Final = 4 * GIB
-"""What the rows of one cell may take while their segment runs (:mod:`proofcompute.program.liveness`)."""
+"""Memory that the rows of one cell may use while their segment runs
+(:mod:`proofcompute.program.liveness`)."""
 MAX_KEY: Final = 1 * GIB
 """A verifier's key, the log of its attempts apart."""
 MAX_ATTEMPTS: Final = 1 << 20
-"""Attempts under one key, each a record of its log; they cost 20 bits of soundness."""
+"""Attempts under one key. Each is a record of its log; together they cost 20 bits of soundness."""
 MAX_PROGRAM: Final = 64 * MIB
 """An encoded program."""
 MAX_SEGMENTS: Final = 1 << 12
@@ -67,7 +68,7 @@ MAX_CARD: Final = 256 * MIB
 MAX_TEXT: Final = 16 * MIB
 """A prompt."""
 MAX_CHOICES: Final = 128
-"""Choices that one question can be asked with."""
+"""Alternative answers (choices) that can be requested for one question."""
 MAX_STOPS: Final = 16
 """Stop strings of one request."""
 MAX_STOP: Final = 256

@@ -1,4 +1,4 @@
-"""The version of this library: a module of its own, so that any layer may read it."""
+"""The version of this library, in a module of its own so that every layer can read it."""
 
 from __future__ import annotations
 

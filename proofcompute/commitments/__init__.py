@@ -1,1 +1,1 @@
-"""Commitments: hash suites, Merkle trees, the leaves of a trace, and signatures."""
+"""Commitments: hash suites, Merkle trees, the leaves of a trace, and node signatures."""

@@ -1,4 +1,4 @@
-"""The hashing part of a backend: rows, groups of rows, and trees over their digests."""
+"""Define the protocol by which a backend hashes rows, groups of rows, and trees over their digests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Hasher", "HasherOfArrays"]
 
 
 class Hasher(Protocol):
-    """Hashes many rows at once; :mod:`proofcompute.commitments.hashing` defines what comes out."""
+    """Hash many rows at once; :mod:`proofcompute.commitments.hashing` defines the results."""
 
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
-        """Digest of prefix + row for each row of [n, w] bytes: [n, 32]."""
+        """Return the digest of prefix + row for each row of [n, w] bytes: [n, 32]."""
         ...
 
     def hash_groups(
@@ -26,31 +26,27 @@ class Hasher(Protocol):
         out: U8 | None = None,
         row: int = 0,
     ) -> U8:
-        """Digests of prefix + tag + row for the n rows of each of g groups: [g, n, 32].
+        """Return the digests of prefix + tag + row for the n rows of each of g groups: [g, n, 32].
 
-        Group i has ``tags[i]`` in front of each of its rows, which are those of its parts side by side
-        (``row_bytes``). Where ``out`` is given, [g, >= row + n, 32], they become its rows row..row+n, and it
-        is returned. InputError unless groups are alike and fit
-        (:mod:`proofcompute.arithmetic.definition.groups`).
+        ``tags[i]`` precedes each row of group i; a row consists of the rows of the group's parts side by side
+        (``row_bytes``). If ``out`` [g, >= row + n, 32] is given, the digests are written to its rows
+        row..row+n, and it is returned. Raises InputError unless all groups have the same shapes and types.
         """
         ...
 
     def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
-        """All nodes of t trees: see :func:`proofcompute.commitments.hashing.hash_trees`. ``prefix`` is one
-        byte.
-        """
+        """Return all nodes of t trees, as :func:`.hashing.hash_trees` does. ``prefix`` is one byte."""
         ...
 
     def hash_ranges(
         self, suite: str, prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8
     ) -> U8:
-        """Roots of t trees of which some leaves are known: see
-        :func:`proofcompute.commitments.hashing.hash_ranges`.
+        """Return the roots of t trees from ranges of their leaves, as :func:`.hashing.hash_ranges` does.
 
-        ``prefix`` is one byte. On the host.
+        ``prefix`` is one byte. All arrays are on the host.
         """
         ...
 
 
 class HasherOfArrays(Arrays, Hasher, Protocol):
-    """A backend as growing trees want it: it hashes, and its arrays may be a device's."""
+    """A backend that hashes arrays of its own, which may lie on a device."""

@@ -1,8 +1,8 @@
-"""Hash suites, domain tags, and the extendable-output functions behind every random draw.
+"""Define the hash suites, the domain tags, and the extendable-output functions behind every random draw.
 
 A *suite* is one of SHA-256 (FIPS 180-4; the default), Keccak-256 (the original padding byte 0x01 that
-Ethereum contracts compute, not SHA3-256 of FIPS 202) and BLAKE3. All give 32 bytes. What is hashed is told
-apart by its first byte, so no digest of one kind is a digest of another:
+Ethereum contracts compute, not SHA3-256 of FIPS 202) and BLAKE3. All digests have 32 bytes. The first
+byte of the hashed data says which kind of data it is, so no digest of one kind is one of another:
 
 ====  ============================================  =======================================
 byte  rest                                          result
@@ -56,7 +56,7 @@ __all__ = [
 
 U8 = npt.NDArray[np.uint8]
 HashRows: TypeAlias = Callable[[str, bytes, U8], U8]
-"""``hash_rows(suite, prefix, rows)``: the defining one, or a backend's."""
+"""The type of ``hash_rows(suite, prefix, rows)``: the definition, or a backend's function."""
 
 SUITES: Final = ("sha256", "keccak256", "blake3")
 """Names of the hash suites; the first is the default."""
@@ -72,7 +72,7 @@ def _sha256(data: bytes) -> bytes:
 
 
 def _keccak256(data: bytes) -> bytes:
-    from Crypto.Hash import keccak  # loaded only where it is used: it would slow down every import
+    from Crypto.Hash import keccak  # imported here because it would slow down every start
 
     return bytes(keccak.new(data=data, digest_bits=256).digest())
 
@@ -98,14 +98,15 @@ def _function(suite: str) -> Callable[[bytes], bytes]:
 
 
 def digest(suite: str, data: bytes) -> bytes:
-    """The 32-byte digest of ``data``. UnsupportedError for an unknown suite."""
+    """Return the 32-byte digest of ``data``. Raises UnsupportedError for an unknown suite."""
     return _function(suite)(data)
 
 
 def hash_rows(suite: str, prefix: bytes, rows: U8) -> U8:
-    """Digest of ``prefix + row`` for each row of uint8 [n, w]: uint8 [n, 32]. Defines every fast version.
+    """Return the digest of ``prefix + row`` for each row of uint8 [n, w]: uint8 [n, 32].
 
-    UnsupportedError for an unknown suite, InputError unless ``rows`` is a uint8 matrix.
+    This is the definition of every fast version. Raises UnsupportedError for an unknown suite, InputError
+    unless ``rows`` is a uint8 matrix.
     """
     function = _function(suite)
     if rows.ndim != 2 or rows.dtype != np.uint8:
@@ -115,8 +116,9 @@ def hash_rows(suite: str, prefix: bytes, rows: U8) -> U8:
 
 
 def parents(suite: str, prefix: bytes, nodes: U8, hashed: HashRows = hash_rows) -> U8:
-    """The level above in t trees: digests of prefix + left + right of pairs from the left, a lone last node
-    unchanged. Nodes are [t, n, 32], n >= 1; the result is [t, ceil(n / 2), 32].
+    """Return the next level of t trees: nodes [t, n, 32], n >= 1, become [t, ceil(n / 2), 32].
+
+    Pairs from the left become the digest of prefix + left + right; a lone last node moves up unchanged.
     """
     trees, n, _ = nodes.shape
     if n == 1:
@@ -128,9 +130,11 @@ def parents(suite: str, prefix: bytes, nodes: U8, hashed: HashRows = hash_rows) 
 
 
 def hash_trees(suite: str, prefix: bytes, leaves: U8, size: int, hashed: HashRows = hash_rows) -> U8:
-    """All nodes of t trees over the first ``size`` >= 1 of their leaves, [t, >= size, 32]: [t, m, 32].
+    """Return all m nodes of t trees over the first ``size`` >= 1 of their leaves [t, >= size, 32]: [t, m,
+    32].
 
-    Level after level (:func:`parents`), the leaves first and the root last. InputError for other leaves.
+    The nodes come level after level (:func:`parents`), leaves first and the root last. Raises InputError if
+    the leaves have another shape or type.
     """
     if leaves.ndim != 3 or leaves.shape[2] != DIGEST or leaves.dtype != np.uint8:
         raise InputError(
@@ -145,8 +149,10 @@ def hash_trees(suite: str, prefix: bytes, leaves: U8, size: int, hashed: HashRow
 
 
 def climb(size: int, a: int, b: int) -> Iterator[tuple[int, int, int | None, int | None]]:
-    """The way from leaves a..b of a tree of ``size`` to its root: for each level below the root the nodes
-    lo..hi that are known, and those that are needed left and right of them (None: none).
+    """Walk from leaves a..b of a tree of ``size`` leaves to its root.
+
+    Yields for each level below the root the known nodes lo..hi, and the numbers of the nodes that are needed
+    to the left and to the right of them (None if none is needed).
     """
     lo, hi = a, b
     while size > 1:
@@ -165,11 +171,11 @@ def hash_ranges(
     given: U8,
     hashed: HashRows = hash_rows,
 ) -> U8:
-    """The roots of t >= 1 trees of ``size`` leaves, of each of which leaves a..b are known: [t, 32].
+    """Return the roots of t >= 1 trees of ``size`` leaves, given leaves a..b of each and its proof: [t, 32].
 
-    ``ranges`` are a and b of each tree, ``leaves`` [sum of b - a, 32] those of all trees one after the other,
-    ``given`` the nodes that :func:`climb` needs besides, in its order, likewise. InputError unless there are
-    as many of either as that takes, uint8, and 0 <= a < b <= size.
+    ``ranges`` holds a and b of each tree. ``leaves`` [sum of b - a, 32] are the known leaves of all trees,
+    one tree after the other. ``given`` are the further nodes that :func:`climb` asks for, in its order.
+    Raises InputError unless both are uint8 and complete, and 0 <= a < b <= size.
     """
     _function(suite)  # raises where there is no such suite
     check_ranges(size, ranges, leaves, given)
@@ -192,7 +198,7 @@ def hash_ranges(
 
 
 def check_ranges(size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8) -> None:
-    """InputError unless :func:`hash_ranges` has a root for these."""
+    """Raise InputError unless these are valid arguments of :func:`hash_ranges`."""
     if not ranges or any(not 0 <= a < b <= size for a, b in ranges):
         raise InputError(f"leaves {list(ranges)} are not ranges of trees of {size}")
     known = sum(b - a for a, b in ranges)
@@ -204,9 +210,9 @@ def check_ranges(size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given
             )
 
 
-@lru_cache(maxsize=1 << 12)  # each is asked for at several steps of a verification
+@lru_cache(maxsize=1 << 12)  # a verification asks for each several times
 def nodes_needed(size: int, a: int, b: int) -> int:
-    """Nodes that :func:`climb` needs besides the leaves a..b."""
+    """Return how many nodes :func:`climb` needs besides the leaves a..b."""
     return sum((left is not None) + (right is not None) for _, _, left, right in climb(size, a, b))
 
 
@@ -219,10 +225,11 @@ def _utf8(text: str, what: str) -> bytes:
 
 
 def tag(suite: str, kind: str, name: str) -> bytes:
-    """The 32-byte domain tag of a tensor or message, in the suite's own digest.
+    """Return the 32-byte domain tag of a tensor or message, hashed by the suite itself.
 
-    Digest of "proofcompute/v1", suite, kind and name joined by NUL. Neither a suite nor a kind contains a
-    NUL (FormatError) and the name comes last, so the joined text determines all three.
+    It is the digest of "proofcompute/v1", suite, kind and name joined by NUL. Neither a suite nor a kind
+    contains a NUL (a kind that does raises FormatError) and the name comes last, so the joined text
+    determines all three.
     """
     _function(suite)  # raises where there is no such suite
     return _tag(suite, kind, name)
@@ -237,9 +244,9 @@ def _tag(suite: str, kind: str, name: str) -> bytes:
 
 
 def seal(suite: str, kind: str, name: str, size: int, root: bytes) -> bytes:
-    """The root of a named tensor: digest(0x02, tag, size as u64 little-endian, root of its tree).
+    """Return the root of a named tensor: digest(0x02, tag, size as u64 little-endian, root of its tree).
 
-    ``size`` is the number of leaves, 0..2^64 - 1, and ``root`` 32 bytes; FormatError otherwise.
+    ``size`` is the number of leaves, 0..2^64 - 1; ``root`` has 32 bytes. Raises FormatError otherwise.
     """
     if not 0 <= size < 1 << 64:
         raise FormatError(f"a tree of {size} leaves cannot be sealed")
@@ -249,12 +256,12 @@ def seal(suite: str, kind: str, name: str, size: int, root: bytes) -> bytes:
 
 
 def message_digest(suite: str, kind: str, encoded: bytes) -> bytes:
-    """The digest by which one message refers to another: digest(0x03, tag(kind, ""), encoded)."""
+    """Return the digest by which other messages refer to one: digest(0x03, tag(kind, ""), encoded)."""
     return digest(suite, _MESSAGE + tag(suite, kind, "") + encoded)
 
 
 def large_digest(kind: str, data: bytes | memoryview) -> bytes:
-    """:func:`message_digest` in BLAKE3, of a message too large to be copied."""
+    """Return :func:`message_digest` in BLAKE3 without copying the message."""
     from blake3 import blake3
 
     state = blake3(_MESSAGE + tag("blake3", kind, ""))
@@ -269,10 +276,10 @@ def _prefixed(part: bytes) -> bytes:
 
 @final
 class Xof:
-    """A stream of bytes determined by a domain and a list of parts.
+    """A stream of bytes that a domain and a list of parts determine.
 
-    SHAKE-256 of "proofcompute/v1/xof", the domain and the parts, each preceded by its length as u64
-    little-endian. ``Xof(d, a, b)`` and ``Xof(d, a + b)`` are unrelated streams.
+    The stream is SHAKE-256 of "proofcompute/v1/xof", the domain and the parts, each preceded by its length as
+    u64 little-endian. ``Xof(d, a, b)`` and ``Xof(d, a + b)`` are unrelated streams.
     """
 
     __slots__ = ("_shake",)
@@ -287,7 +294,7 @@ class Xof:
         self._shake: SHAKE256_XOF = shake
 
     def read(self, n: int) -> bytes:
-        """The next ``n`` bytes. ``read(a)`` then ``read(b)`` gives the bytes of ``read(a + b)``."""
+        """Return the next ``n`` bytes; ``read(a)`` and then ``read(b)`` gives the bytes of ``read(a + b)``."""
         if n < 0:
             raise InputError(f"cannot read {n} bytes")
         return bytes(self._shake.read(n)) if n else b""
@@ -295,7 +302,7 @@ class Xof:
 
 @final
 class Transcript:
-    """Fiat-Shamir: what is absorbed first determines every challenge drawn later.
+    """A Fiat-Shamir transcript: everything absorbed determines the challenges that are drawn later.
 
     The state is SHAKE-256 over a sequence of length-prefixed entries, "proofcompute/v1/transcript" and the
     domain first. Absorbing appends "absorb", the label and the data. Drawing appends "challenge" and the
@@ -310,13 +317,13 @@ class Transcript:
         self._state.update(_prefixed(_utf8(domain, "domain")))
 
     def absorb(self, label: str, data: bytes | memoryview) -> None:
-        """Bind ``data`` under ``label``; the data is not copied."""
+        """Absorb ``data`` under ``label`` without copying it."""
         self._state.update(_prefixed(b"absorb") + _prefixed(_utf8(label, "label")))
         self._state.update(len(data).to_bytes(8, "little"))
         self._state.update(data)
 
     def challenge(self, label: str) -> Xof:
-        """A stream that depends on all of the transcript so far; two draws in a row differ."""
+        """Draw a stream that depends on the whole transcript so far; two draws in a row differ."""
         name = _utf8(label, "label")
         self._state.update(_prefixed(b"challenge") + _prefixed(name))
         return Xof("transcript", name, self._state.digest(64))

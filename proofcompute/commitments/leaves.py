@@ -25,7 +25,7 @@ __all__ = ["Leaves"]
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where a group's leaves are."""
+    """The position of a group's leaves."""
 
     home: int
     """Number of the memory."""

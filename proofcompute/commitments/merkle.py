@@ -1,4 +1,4 @@
-"""Merkle trees of RFC 9162, section 2.1, with proofs for ranges of leaves.
+"""Build Merkle trees of RFC 9162, section 2.1, and make and check proofs for ranges of leaves.
 
 A leaf is H(0x00 || tag || row), where the 32-byte tag names the tensor
 (:func:`proofcompute.commitments.hashing.tag`); a node is H(0x01 || left || right); the root of the empty tree
@@ -59,11 +59,14 @@ U8 = npt.NDArray[np.uint8]
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
 _MAX_SIZE: Final = 1 << 63
-"""Leaves of any tree: a u64 holds the size, and no range arithmetic is in doubt."""
+"""Most leaves of a tree, so that a u64 holds the size and index arithmetic cannot overflow."""
 
 
 def leaves(suite: str, tag: bytes, rows: U8, hash_rows: HashRows) -> U8:
-    """The leaves of rows, uint8 [n, w], under a 32-byte tag: uint8 [n, 32]. FormatError for another tag."""
+    """Return the leaves of rows uint8 [n, w] under a 32-byte tag: uint8 [n, 32].
+
+    Raises FormatError for a tag of another length.
+    """
     _check_tag(tag)
     return hash_rows(suite, _LEAF + tag, rows)
 
@@ -76,9 +79,9 @@ def leaves_of_groups(
     out: U8 | None = None,
     row: int = 0,
 ) -> U8:
-    """The leaves of groups that are alike, each under its tag: ``Hasher.hash_groups``.
+    """Return the leaves of groups of equal shapes, each under its tag (see ``Hasher.hash_groups``).
 
-    FormatError for a tag that has not 32 bytes.
+    Raises FormatError for a tag that does not have 32 bytes.
     """
     for tag in tags:
         _check_tag(tag)
@@ -105,13 +108,16 @@ def _check_range(size: int, a: int, b: int) -> None:
 
 
 def proof_length(size: int, a: int, b: int) -> int:
-    """Digests in the proof for leaves a..b of a tree of ``size``. FormatError unless 0 <= a < b <= size."""
+    """Return the number of digests in the proof for leaves a..b of a tree of ``size`` leaves.
+
+    Raises FormatError unless 0 <= a < b <= size.
+    """
     _check_range(size, a, b)
     return nodes_needed(size, a, b)
 
 
 def _path(size: int, a: int, b: int) -> list[int]:
-    """The numbers of the nodes in the proof for leaves a..b."""
+    """Return the numbers of the nodes in the proof for leaves a..b."""
     found, first, level = [], 0, size
     for _, _, left, right in climb(size, a, b):
         found += [first + i for i in (left, right) if i is not None]
@@ -121,7 +127,7 @@ def _path(size: int, a: int, b: int) -> list[int]:
 
 @final
 class Tree:
-    """A tree with all its nodes kept: 64 bytes per leaf."""
+    """A tree that keeps all its nodes: 64 bytes per leaf."""
 
     __slots__ = ("_nodes", "root", "size")
 
@@ -131,22 +137,25 @@ class Tree:
     """Number of leaves."""
 
     def __init__(self, suite: str, leaves: U8, hash_rows: HashRows) -> None:
-        """Over leaf hashes, uint8 [n, 32], n >= 0. FormatError for another shape or dtype."""
+        """Build the tree over leaf hashes uint8 [n, 32], n >= 0.
+
+        Raises FormatError for another shape or dtype.
+        """
         _check_leaves(leaves, None)
         self.size = len(leaves)
-        # A copy: a caller's buffer may change later.
+        # The nodes are a copy, because the caller's buffer may change later.
         self._nodes = hash_trees(suite, _NODE, leaves[None], self.size, hash_rows)[0] if self.size else leaves
         self.root = self._nodes[-1].tobytes() if self.size else digest(suite, b"")
 
     def range_proof(self, a: int, b: int) -> list[bytes]:
-        """The proof for leaves a..b. FormatError unless 0 <= a < b <= size."""
+        """Return the proof for leaves a..b. Raises FormatError unless 0 <= a < b <= size."""
         _check_range(self.size, a, b)
         return [self._nodes[i].tobytes() for i in _path(self.size, a, b)]
 
 
 @final
 class Forest:
-    """Trees of equally many leaves, all their nodes kept by a backend: 64 bytes per leaf."""
+    """Trees of equally many leaves whose nodes a backend keeps: 64 bytes per leaf."""
 
     __slots__ = ("_kernels", "_nodes", "_roots", "_suite", "size")
 
@@ -154,8 +163,10 @@ class Forest:
     """Number of leaves of each tree."""
 
     def __init__(self, suite: str, leaves: U8, size: int, kernels: HasherOfArrays) -> None:
-        """Over the first ``size`` >= 0 of the leaf hashes of each of t >= 1 trees, uint8 [t, >= size, 32] of
-        the backend. FormatError for another shape or dtype, or for fewer leaves.
+        """Build t >= 1 trees over the first ``size`` >= 0 leaf hashes of each, uint8 [t, >= size, 32].
+
+        The leaves are an array of the backend. Raises FormatError for another shape or dtype, or for fewer
+        leaves.
         """
         if leaves.ndim != 3 or leaves.shape[2] != DIGEST or leaves.dtype != np.uint8:
             raise FormatError(
@@ -171,15 +182,15 @@ class Forest:
         self._roots = kernels.slice_columns(flat, (m - 1) * DIGEST, m * DIGEST) if size else flat
 
     def roots(self) -> list[bytes]:
-        """The root of each tree. All leave the backend together."""
+        """Return the root of each tree. One transfer brings them all from the backend."""
         if not self.size:
             return [digest(self._suite, b"")] * len(self._nodes)
         return [root.tobytes() for root in self._kernels.host(self._roots)]
 
     def range_proofs(self, ranges: Sequence[tuple[int, int, int]]) -> list[list[bytes]]:
-        """The proof of each of (tree, a, b), for leaves a..b. All leave the backend together.
+        """Return the proof for leaves a..b of each (tree, a, b). One transfer brings them all.
 
-        FormatError unless 0 <= a < b <= size.
+        Raises FormatError unless 0 <= a < b <= size.
         """
         for _, a, b in ranges:
             _check_range(self.size, a, b)
@@ -207,9 +218,9 @@ def roots_from_leaves(
     proofs: Sequence[Sequence[bytes]],
     hash_rows: HashRows,
 ) -> list[bytes]:
-    """:func:`root_from_range` of n >= 1 single leaves, uint8 [n, 32], each with its proof; level by level.
+    """Compute :func:`root_from_range` for n >= 1 single leaves uint8 [n, 32], each with its proof.
 
-    Raises the same, before anything is hashed.
+    All proofs are hashed together, level by level. Raises the same errors before anything is hashed.
     """
     _check_leaves(leaves, len(indices))
     for i, proof in zip(indices, proofs, strict=True):
@@ -233,7 +244,7 @@ def roots_from_leaves(
 def root_from_range(
     suite: str, size: int, a: int, b: int, leaves: U8, proof: Sequence[bytes], hash_rows: HashRows
 ) -> bytes:
-    """The root of the tree of ``size`` leaves in which leaves a..b are ``leaves``, uint8 [b - a, 32].
+    """Return the root of the tree of ``size`` leaves in which leaves a..b are ``leaves`` uint8 [b - a, 32].
 
     The caller compares it with the committed root. Raises FormatError, before anything is hashed, unless 0
     <= a < b <= size, there are b - a leaves, and the proof has ``proof_length(size, a, b)`` digests of 32
@@ -251,9 +262,9 @@ def roots_from_ranges(
     proofs: Sequence[Sequence[bytes]],
     hashed: Callable[[str, bytes, int, Sequence[tuple[int, int]], U8, U8], U8],
 ) -> list[bytes]:
-    """:func:`root_from_range` of n >= 1 trees of one size, together; by ``Hasher.hash_ranges``.
+    """Compute :func:`root_from_range` for n >= 1 trees of one size in one call of ``Hasher.hash_ranges``.
 
-    Raises the same, before anything is hashed.
+    Raises the same errors before anything is hashed.
     """
     for (a, b), known, proof in zip(ranges, leaves, proofs, strict=True):
         _check_proof(size, a, b, proof)

@@ -1,4 +1,6 @@
-"""Node identities: Ed25519 key pairs (RFC 8032); the curve's arithmetic is pycryptodome's.
+"""Sign and check signatures with node identities: Ed25519 key pairs (RFC 8032).
+
+The curve arithmetic is pycryptodome's.
 
 Every node and every verifier must come to the same verdict about a signature (R, S) of a digest M under a key
 A, a contract on some chain included; RFC 8032 leaves a choice. With B the base point of order L and
@@ -8,12 +10,12 @@ k = SHA-512(R || A || M) mod L, a signature holds here if
 2. 0 <= S < L;
 3. the encoding of S B - k A is R, byte for byte: the equation without the cofactor.
 
-R is then canonical and without a torsion part, and S B = R + k A holds, and with it 8 S B = 8 R + 8 k A: what
-is accepted here, every implementation of either equation accepts. The other way round, a node that puts a
-torsion part into A or R, so that verifiers disagree about what it signed, is refused. Under a key of order L
-one signature fits one digest only (up to collisions of SHA-512), and one digest's signature fits no second
-key. What a node may always do is sign a digest twice, with two R: a signature is no identifier.
-(Chalkias, Garillot and Nikolaenko 2020, "Taming the many EdDSAs", eprint 2020/1244.)
+R is then canonical and has no torsion part, and S B = R + k A holds, and with it 8 S B = 8 R + 8 k A, so
+every implementation of either equation accepts what is accepted here. Conversely, a node that puts a torsion
+part into A or R, so that verifiers would disagree about its signature, is refused. Under a key of order L one
+signature fits one digest only (up to collisions of SHA-512), and one digest's signature fits no second key. A
+node can always sign a digest twice, with two R, so a signature is not an identifier. (Chalkias, Garillot and
+Nikolaenko 2020, "Taming the many EdDSAs", eprint 2020/1244.)
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ KIND = "proofcompute identity"
 VERSION = 1
 
 ED25519: Final = "ed25519"
-"""The signature scheme that this module describes."""
+"""The name of the signature scheme that this module implements."""
 
 
 class Scheme(NamedTuple):
-    """The sizes that a signature scheme's messages have."""
+    """The sizes of keys and signatures in a signature scheme."""
 
     key: int
     """Bytes of a public key."""
@@ -50,11 +52,14 @@ class Scheme(NamedTuple):
 
 _SCHEMES: Final = {ED25519: Scheme(32, 64)}
 _RESERVED: Final = ("eip712-secp256k1",)
-"""Names that messages may come to hold, and that nothing here can check."""
+"""Names that later versions may use; this version cannot check their signatures."""
 
 
 def scheme_of(name: str) -> Scheme:
-    """A scheme by its name; UnsupportedError for a reserved one, FormatError for any other."""
+    """Return a scheme by its name.
+
+    Raises UnsupportedError for a reserved name, FormatError for any other unknown name.
+    """
     if name in _RESERVED:
         raise UnsupportedError(f"signature scheme {name!r} is not supported by this version")
     if name not in _SCHEMES:
@@ -77,7 +82,7 @@ class NodeIdentity:
 
     @staticmethod
     def new() -> NodeIdentity:
-        """A fresh key from the operating system's randomness."""
+        """Make a fresh key from the operating system's randomness."""
         return NodeIdentity(secrets.token_bytes(32))
 
     @property
@@ -91,7 +96,7 @@ class NodeIdentity:
 
     @sealed
     def sign(self, digest: bytes) -> bytes:
-        """Signature of a digest, 64 bytes."""
+        """Return the signature of a digest, 64 bytes."""
         from Crypto.PublicKey import ECC
         from Crypto.Signature import eddsa
 
@@ -100,13 +105,13 @@ class NodeIdentity:
 
     @sealed
     def save(self, path: StrPath) -> None:
-        """Write the secret key file, readable by its owner only."""
+        """Write the secret key to a file that only its owner can read."""
         write_atomic(path_of(path), wire.encode((KIND, VERSION, self.seed)), 0o600)
 
     @staticmethod
     @sealed
     def load(path: StrPath) -> NodeIdentity:
-        """Read a key file; InputError if others may read it, FormatError if it is not one."""
+        """Read a key file. Raises InputError if others may read it, FormatError if it is not a key file."""
         data = read_private(path_of(path), 1024, "identity")
         top = wire.as_list(wire.decode(data, limit=1024, what="identity"), "identity", n=3)
         if top[0] != KIND or top[1] != VERSION:
@@ -115,9 +120,9 @@ class NodeIdentity:
 
 
 def signature_holds(public: bytes, digest: bytes, signature: bytes) -> bool:
-    """Whether ``signature`` is that of ``digest`` under an Ed25519 public key; False for a malformed key.
+    """Return whether ``signature`` signs ``digest`` under an Ed25519 public key; False for a malformed key.
 
-    See the module for the equation, and for the keys that are refused.
+    The module's docstring states the equation and which keys are refused.
     """
     from Crypto.Math.Numbers import Integer
 
@@ -134,7 +139,7 @@ def signature_holds(public: bytes, digest: bytes, signature: bytes) -> bool:
 
 @lru_cache(maxsize=1024)
 def _negated(public: bytes) -> Any:
-    """-A, or None for a key that is refused. Of public values only, and kept: it costs half of a check."""
+    """Return -A, or None for a refused key. The cache holds public values only and halves a check's cost."""
     from Crypto.Math.Numbers import Integer
 
     try:
@@ -152,7 +157,7 @@ def _base() -> Any:
 
 
 def _point(encoded: bytes) -> Any:
-    """A point of the curve; ValueError unless ``encoded`` is its canonical encoding."""
+    """Return a point of the curve. Raises ValueError unless ``encoded`` is its canonical encoding."""
     from Crypto.Signature import eddsa
 
     key = eddsa.import_public_key(encoded)

@@ -1,4 +1,4 @@
-"""Errors: the tree of them, what callers give, missing packages, and secrets that errors must not show."""
+"""The error tree, checks of callers' arguments, missing packages, and secrets kept out of errors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What callers of the library give: checked where it comes in, so that a mistake is named there.
+"""Check the types of arguments where callers pass them in, so that a mistake is reported at its source.
 
-Annotations are for type checkers; whoever comes from another library, or from JSON, runs without one. A value
-of a type that nothing can be made of is an InputError that says what to give.
+Annotations help only those who run a type checker; arguments that come from another library or from JSON are
+checked by nobody else. A value of the wrong type raises an InputError that says what to pass.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from proofcompute.errors import InputError
 __all__ = ["StrPath", "given", "path_of"]
 
 StrPath = str | os.PathLike[str]
-"""A path, as every function of Python's own takes it."""
+"""A path as the functions of Python's standard library accept it."""
 
 _T = TypeVar("_T")
 
 
 def path_of(value: StrPath, what: str = "path") -> Path:
-    """A path; InputError if ``value`` is neither text nor os.PathLike."""
+    """Return ``value`` as a path. Raises InputError if it is neither text nor os.PathLike."""
     if isinstance(value, str) or hasattr(value, "__fspath__"):
         text: object = os.fspath(value)
         if isinstance(text, str):
@@ -30,7 +30,10 @@ def path_of(value: StrPath, what: str = "path") -> Path:
 
 
 def given(value: object, kind: type[_T], what: str) -> _T:
-    """``value``, if it is of this type; InputError naming ``what`` otherwise. A bool is no integer here."""
+    """Return ``value`` if it has type ``kind``; a bool does not count as an integer.
+
+    Raises InputError, which names ``what``, otherwise.
+    """
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     raise InputError(f"{what} must be {_NAMES.get(kind, kind.__name__)}, not {type(value).__name__}")

@@ -1,12 +1,13 @@
-"""Keeping secrets out of errors.
+"""Keep secrets out of errors.
 
-A traceback keeps the frames of all functions that an error passed through, and with them their locals. Crash
-reports, test runners and pretty printers show those to people, send them to services and write them to logs.
-So an error must not pass through a frame that holds a part of a key: a function that works with secrets is
-:func:`sealed`. What it raises is raised again one frame further out, with nothing of what lies inside.
-Objects that hold secrets leave them out of their ``repr``, since they stand in the frames of callers.
+A traceback keeps the frames of all functions that an error passed through, together with their local
+variables. Crash reports, test runners and pretty printers show these to people, send them to services and
+write them to logs. So an error must never pass through a frame that holds part of a key: functions that work
+with secrets are :func:`sealed`. Their errors are raised again one frame further out, without the frames
+inside. Objects that hold secrets leave them out of their ``repr``, because they appear in callers' frames.
 
-Lost is where inside a sealed function something went wrong; its own error says so only in its text.
+The price is that a traceback does not show where inside a sealed function an error arose; only the error's
+own text can say so.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Secret:
-    """Bytes that no ``repr`` shows."""
+    """Bytes that do not appear in any ``repr``."""
 
     value: bytes = field(repr=False)
 
 
 def sealed(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Decorator: no error that leaves the function leads to its frame, its arguments, or frames inside."""
+    """Decorate a function so that its errors give no access to its frame, its arguments or inner frames."""
 
     @wraps(function)
     def call(*arguments: _P.args, **named: _P.kwargs) -> _T:
@@ -46,16 +47,16 @@ def sealed(function: Callable[_P, _T]) -> Callable[_P, _T]:
 def _outcome(
     function: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs
 ) -> tuple[tuple[_T, ...], BaseException | None]:
-    """What a function returned, or what it raised, without tracebacks."""
+    """Call a function and return its result, or the error it raised without its tracebacks."""
     try:
         return (function(*arguments, **named),), None
-    except BaseException as e:  # noqa: BLE001 - whoever called raises it again, an interrupt too
+    except BaseException as e:  # noqa: BLE001 - the caller raises it again, even an interrupt
         _strip(e)
         return (), e
 
 
 def _strip(error: BaseException) -> None:
-    """Take the tracebacks away from an error and from those behind it."""
+    """Remove the tracebacks of an error and of all errors that it refers to."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:

@@ -1,4 +1,4 @@
-"""Every error that proofcompute raises, as one tree.
+"""Define every error that proofcompute raises, in one tree.
 
 ::
 
@@ -54,15 +54,15 @@ class Cell(NamedTuple):
 
 
 class ProofcomputeError(Exception):
-    """The root: catching it catches all that the library raises on purpose."""
+    """The root of the tree: catching it catches everything that the library raises on purpose."""
 
 
 class InputError(ProofcomputeError):
-    """What the caller gave cannot be used; the text says what was wrong and what to do."""
+    """An argument cannot be used; the text says what is wrong with it and what to do."""
 
 
 class FormatError(InputError):
-    """Bytes that are not the canonical encoding of what they claim to be."""
+    """Some bytes are not the canonical encoding of what they claim to be."""
 
 
 class LimitError(InputError):
@@ -70,11 +70,11 @@ class LimitError(InputError):
 
 
 class UnsupportedError(InputError):
-    """Well formed, but not something that this version can do; the text names it."""
+    """The input is well formed, but this version cannot handle it; the text names what is missing."""
 
 
 class MismatchError(InputError):
-    """Two things that do not belong together, such as a key and another model."""
+    """Two arguments do not belong together, such as a key and another model."""
 
 
 class ExecutionError(ProofcomputeError):
@@ -82,15 +82,15 @@ class ExecutionError(ProofcomputeError):
 
 
 class NonFiniteError(ExecutionError):
-    """A NaN or an infinity where a finite number is required."""
+    """A NaN or an infinity appeared where a finite number is required."""
 
 
 class EmptyRowError(ExecutionError):
-    """A softmax row in which no position is allowed."""
+    """A row of a softmax has no allowed position."""
 
 
 class StorageError(ProofcomputeError):
-    """The file system refused; nothing is left under the final name."""
+    """The file system refused an operation; nothing is left under the final name."""
 
 
 class DeviceError(ProofcomputeError):
@@ -128,7 +128,7 @@ class VerificationError(ProofcomputeError):
         self.found = found
         """The value found, where it is not secret."""
         self.attributable = attributable
-        """Whether the node signed the rejected opening as it was read: nobody else can have made it."""
+        """Whether the node signed the rejected opening as it was read, so that nobody else made it."""
         self.node: bytes | None = None
         """Public key of the node that the receipt names, once it is known."""
         self.model_id: bytes | None = None
@@ -151,7 +151,7 @@ def about(
     request_digest: bytes | None = None,
     receipt_digest: bytes | None = None,
 ) -> Iterator[None]:
-    """A VerificationError that is raised within says what it is about; what it knows already stays."""
+    """Add to a VerificationError raised inside the block what it is about; attributes already set stay."""
     try:
         yield
     except VerificationError as e:
