@@ -294,7 +294,7 @@ class Xof:
         self._shake: SHAKE256_XOF = shake
 
     def read(self, n: int) -> bytes:
-        """Return the next ``n`` bytes; ``read(a)`` and then ``read(b)`` gives the bytes of ``read(a + b)``."""
+        """Return the next ``n`` bytes; ``read(a)``, then ``read(b)``, gives the bytes of ``read(a + b)``."""
         if n < 0:
             raise InputError(f"cannot read {n} bytes")
         return bytes(self._shake.read(n)) if n else b""
