@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from adversary.cheats import CHEATS
-from adversary.forger import LIMIT, frame, honest, join_frames
+from adversary.forger import LIMIT, forge, frame, honest, join_frames
 from adversary.mutants import (
     CELLS,
     CLOSED,
@@ -28,6 +29,7 @@ from adversary.mutants import (
     L,
     Mutant,
     P,
+    PublicCase,
     S,
     V,
     a_layer_left_out,
@@ -44,6 +46,7 @@ from adversary.mutants import (
 from adversary.mutation import Edit
 from adversary.openings import head_of_another_version
 from proofcompute.encoding.frames import read_frame
+from proofcompute.protocol.cells import public_challenge
 
 
 def of_another_version(data: bytes) -> bytes:
@@ -51,6 +54,16 @@ def of_another_version(data: bytes) -> bytes:
     stream = io.BytesIO(data)
     frames = [frame(stream), *iter(lambda: read_frame(stream, limit=LIMIT, what=""), None)]
     return join_frames(head_of_another_version(frames))
+
+
+def of_another_challenge() -> PublicCase:
+    """A public proof whose head names another challenge than the receipt gives."""
+    proof = public(forge())
+    challenge = public_challenge(proof.forgery.claim, proof.count)
+    opening = proof.forgery.open(challenge)
+    answers = (opening.head.receipt_digest, challenge.digest)
+    head = replace(opening.head, challenge_digest=bytes(32))
+    return replace(proof, opening=replace(opening, head=head, answers=answers).encode())
 
 
 CELL_MUTANTS: dict[str, Mutant] = {
@@ -243,7 +256,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(
                 S,
                 'raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)',
-                "return np.zeros((len(x), self.program.weight[weight].rows), np.float32) + residual",
+                "return np.zeros((len(call.x), self.sites[0].m), np.float32) + call.residual",
             ),
         ),
         hint_left_out,
@@ -269,6 +282,20 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (PUBLIC + "transcript_seed: 1: str(e)",),
         (never("encoding.wire", "found != version"),),
         lambda: public(honest(), opening=of_another_version),
+    ),
+    "public challenge": Mutant(
+        (PUBLIC + "transcript_seed: 6: the proof does not open the {} cells that it should",),
+        (
+            never(
+                P, "head.receipt_digest == claim.receipt.digest and head.challenge_digest != challenge.digest"
+            ),
+        ),
+        of_another_challenge,
+        setup=(
+            never(
+                L, "head.receipt_digest != claim.receipt.digest or head.challenge_digest != challenge.digest"
+            ),
+        ),
     ),
     "public hints are those hashed": Mutant(
         (PUBLIC + "verify_public: 6: the opening was changed while it was read",),
