@@ -31,6 +31,8 @@ __all__ = [
     "warm_up",
 ]
 
+_log = logging.getLogger(__name__)
+
 DEVICES: Final = ("auto", "cpu", "numpy", "cuda")
 """What ``--device`` accepts."""
 
@@ -99,10 +101,12 @@ def kernels_for(device: str) -> Kernels:
     if kind == "auto":
         try:
             _made["auto"] = kernels_for("cuda")
-        except DeviceError:
+        except DeviceError as error:
+            _log.info("device auto is the CPU: %s", error)
             _made["auto"] = kernels_for("cpu")
     else:
         _made[device] = _make(kind, ordinals)
+        _log.info("device %s is used", device)
     return _made[device]
 
 

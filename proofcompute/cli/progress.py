@@ -79,14 +79,17 @@ def tell_of_compilation() -> Iterator[None]:
 
 @contextmanager
 def tell_of_warnings() -> Iterator[None]:
-    """Print what the library warns of while the block runs."""
+    """Print what the library warns of while the block runs, but for what commands report themselves."""
     import logging
+
+    from proofcompute.logs import SERVICES
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             complain(record.getMessage())
 
     log, handler = logging.getLogger("proofcompute"), Handler(logging.WARNING)
+    handler.addFilter(lambda record: record.name not in SERVICES)
     log.addHandler(handler)
     try:
         yield

@@ -28,8 +28,11 @@ from proofcompute.commitments.hashing import DIGEST
 from proofcompute.encoding.files import exclusive
 from proofcompute.errors import FormatError, LimitError, MismatchError, StorageError
 from proofcompute.limits import MAX_ATTEMPTS
+from proofcompute.logs import service_log
 
 __all__ = ["RECORD", "Attempt", "FileLog", "Log", "MemoryLog", "read_records", "write_records"]
+
+_log = service_log(__name__)
 
 LINK: Final = 8
 RECORD: Final = 2 * DIGEST + LINK
@@ -87,6 +90,7 @@ class _Known:
                 "answer it with the old receipt; make a new request"
             )
         if len(self.attempts) >= MAX_ATTEMPTS:
+            _log.warning("a key was used %d times, which is the most: it checks nothing more", MAX_ATTEMPTS)
             raise LimitError(f"this key was used {MAX_ATTEMPTS} times, which is the most; make a new one")
 
 

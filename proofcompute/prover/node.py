@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -20,9 +21,10 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Engine, Session
-from proofcompute.errors import ExecutionError, MismatchError
+from proofcompute.errors import ExecutionError, InputError, MismatchError, ProofcomputeError
 from proofcompute.errors.arguments import given
 from proofcompute.limits import GIB
+from proofcompute.logs import service_log, short
 from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
 from proofcompute.protocol.answer import answer_text
@@ -32,6 +34,8 @@ from proofcompute.protocol.promises import retention_of
 from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
 
 __all__ = ["Answer", "Node"]
+
+_log = service_log(__name__)
 
 TRACE_BYTES: Final = GIB
 """Bytes of traces that a node keeps in memory unless told otherwise."""
@@ -144,7 +148,13 @@ class Node:
         on_step: Callable[[Session], None] | None = None,
     ) -> Session:
         """The first half of :meth:`answer`: compute, without a commitment."""
-        session = self.engine.add(given(request, Request, "a request"), known)
+        with _logged("request", given(request, Request, "a request").digest):
+            return self._run(request, known, on_step)
+
+    def _run(
+        self, request: Request, known: Sequence[int], on_step: Callable[[Session], None] | None = None
+    ) -> Session:
+        session = self.engine.add(request, known)
         try:
             self.engine.run(session, on_step)
         finally:
@@ -158,13 +168,22 @@ class Node:
         MismatchError if the request addresses another node, InputError if the session is not finished, or the
         terms are another node's or promise a longer retention than this node does.
         """
-        receipt = make_receipt(
-            self.model,
-            session,
-            self.kernels,
-            self.identity,
-            retention=self.retention,
-            terms=self.terms,
+        asked = session.request.digest
+        with _logged("request", asked):
+            receipt = make_receipt(
+                self.model,
+                session,
+                self.kernels,
+                self.identity,
+                retention=self.retention,
+                terms=self.terms,
+            )
+        _log.info(
+            "answered request %s with receipt %s: %d rows, ended by %s",
+            short(asked),
+            short(receipt.digest),
+            receipt.rows,
+            receipt.stop_reason,
         )
         if keep and self.trace_bytes:
             self.remember(receipt, store(session, self.kernels))
@@ -195,8 +214,15 @@ class Node:
             receipt if isinstance(receipt, Receipt) else Receipt.decode(given(receipt, bytes, "a receipt"))
         )
         out = io.BytesIO() if stream is None else stream
-        trace = self.trace(request, decoded)
-        open_cells(self.model, trace, decoded, challenge, out, self.identity, progress)
+        with _logged("challenge", challenge.digest):
+            trace = self.trace(request, decoded)
+            open_cells(self.model, trace, decoded, challenge, out, self.identity, progress)
+        _log.info(
+            "opened %d cells of receipt %s for challenge %s",
+            sum(cell.b - cell.a for cell in challenge.cells),
+            short(decoded.digest),
+            short(challenge.digest),
+        )
         return out.getvalue() if isinstance(out, io.BytesIO) and stream is None else b""
 
     def trace(self, request: Request, receipt: Receipt) -> StoredTrace:
@@ -209,7 +235,8 @@ class Node:
             return kept
         require_signer(receipt, self.identity)  # before anything is computed for whoever made it up
         answer = np.frombuffer(receipt.outputs[0][1], "<i4").tolist() if request.generation else []
-        session = self.run(request, known=answer)
+        _log.info("computing the trace of receipt %s again: it is not in memory", short(receipt.digest))
+        session = self._run(request, answer)
         again = make_receipt(self.model, session, self.kernels, self.identity, retention=receipt.retention)
         if again.trace_root != receipt.trace_root:
             raise ExecutionError(
@@ -227,3 +254,19 @@ class Node:
         kept = sum(t.nbytes for t in self._traces.values())
         while kept > self.trace_bytes and len(self._traces) > 1:
             kept -= self._traces.popitem(last=False)[1].nbytes
+
+
+@contextmanager
+def _logged(what: str, digest: bytes) -> Iterator[None]:
+    """Log that a request is not answered, or a challenge not opened: the level says whose fault it is.
+
+    The text of the error is not logged, since it may name a token of the prompt.
+    """
+    try:
+        yield
+    except InputError as e:
+        _log.warning("%s %s is refused: %s", what, short(digest), type(e).__name__)
+        raise
+    except ProofcomputeError as e:
+        _log.error("%s %s failed: %s", what, short(digest), type(e).__name__)
+        raise

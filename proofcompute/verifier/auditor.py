@@ -26,6 +26,7 @@ from proofcompute.protocol.receipts import one_signer
 from proofcompute.protocol.received import arriving
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.claim import check_receipt, naming
+from proofcompute.verifier.verdicts import accepted, rejections_logged
 from proofcompute.verifier.verify import audit, holder_for
 
 __all__ = ["CELLS", "Auditor", "Cells"]
@@ -96,6 +97,10 @@ class Auditor:
         VerificationError if it does not, InputError if the request is not one for the model, MismatchError if
         its nonce is that of another request, which this auditor saw or the key's log has: a nonce is for one.
         """
+        with rejections_logged(request):
+            return self._claim(request, receipt)
+
+    def _claim(self, request: Request, receipt: bytes) -> Claim:
         given(request, Request, "a request")
         if self._asked.setdefault(request.nonce, request.digest) != request.digest:
             raise MismatchError("this request has the nonce of another one; make a new request")
@@ -153,22 +158,24 @@ class Auditor:
         stream = io.BytesIO(opening) if isinstance(opening, bytes) else opening
         if not hasattr(stream, "read"):
             raise InputError(f"an opening is bytes or a stream of bytes, not {type(opening).__name__}")
-        claim = self.claim(request, receipt)  # whatever this auditor asks of a receipt, and not a part of it
-        with naming(claim):
-            if waited is not None:
-                deadline = self.deadline(claim)
-                require_within(waited, deadline)
-                stream = arriving(stream, waited, deadline)
-            return audit(
-                holder,
-                request,
-                claim,
-                challenge,
-                stream,
-                kernels=self.kernels,
-                progress=progress,
-                evidence=evidence,
-            )
+        with rejections_logged(request):
+            claim = self._claim(request, receipt)  # whatever this auditor asks of a receipt
+            with naming(claim):
+                if waited is not None:
+                    deadline = self.deadline(claim)
+                    require_within(waited, deadline)
+                    stream = arriving(stream, waited, deadline)
+                found = audit(
+                    holder,
+                    request,
+                    claim,
+                    challenge,
+                    stream,
+                    kernels=self.kernels,
+                    progress=progress,
+                    evidence=evidence,
+                )
+        return accepted(request, found)
 
     def audit(
         self,

@@ -33,6 +33,7 @@ from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.frames import frames_between
 from proofcompute.verifier.holders import PublicHolder
 from proofcompute.verifier.result import Verified
+from proofcompute.verifier.verdicts import accepted, rejections_logged
 from proofcompute.verifier.verify import audit
 
 __all__ = ["COLUMNS", "verify_public"]
@@ -63,30 +64,33 @@ def verify_public(
     ``opening`` cannot be read again. If the trace has no more cells than ``count``, the proof is of all of
     them.
     """
-    claim = check_receipt(model, request, receipt, node)
-    with naming(claim):
-        challenge = public_challenge(claim, count)
-        start = place(opening)
-        if start is None:
-            raise InputError("a public proof is read twice: give a file or bytes, not a pipe")
-        read = hashlib.blake2b(), hashlib.blake2b()
-        absorbed, checked = (_watched(opening, state) for state in read)
-        seed = transcript_seed(claim, challenge, absorbed)
-        received(opening).seek(start)
-        columns = DerivedColumns(seed, model.model_id, COLUMNS, lambda name: model.matrix(name).q, kernels)
-        found = audit(
-            PublicHolder(model, columns),
-            request,
-            claim,
-            challenge,
-            checked,
-            kernels=kernels,
-            progress=progress,
-            evidence=evidence,
-        )
-        if read[0].digest() != read[1].digest():
-            raise VerificationError(6, "the opening was changed while it was read")
-    return found
+    with rejections_logged(request):
+        claim = check_receipt(model, request, receipt, node)
+        with naming(claim):
+            challenge = public_challenge(claim, count)
+            start = place(opening)
+            if start is None:
+                raise InputError("a public proof is read twice: give a file or bytes, not a pipe")
+            read = hashlib.blake2b(), hashlib.blake2b()
+            absorbed, checked = (_watched(opening, state) for state in read)
+            seed = transcript_seed(claim, challenge, absorbed)
+            received(opening).seek(start)
+            columns = DerivedColumns(
+                seed, model.model_id, COLUMNS, lambda name: model.matrix(name).q, kernels
+            )
+            found = audit(
+                PublicHolder(model, columns),
+                request,
+                claim,
+                challenge,
+                checked,
+                kernels=kernels,
+                progress=progress,
+                evidence=evidence,
+            )
+            if read[0].digest() != read[1].digest():
+                raise VerificationError(6, "the opening was changed while it was read")
+    return accepted(request, found)
 
 
 class _Watched:

@@ -35,6 +35,7 @@ from proofcompute.verifier.frames import frame_limits
 from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
 from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import Verified
+from proofcompute.verifier.verdicts import accepted, rejections_logged
 
 __all__ = ["audit", "holder_for", "verify"]
 
@@ -90,18 +91,20 @@ def verify(
         DeviceError: the backend cannot compute a cell of this size, or not by IEEE 754.
     """
     holder = holder_for(key, challenge)
-    claim = check_receipt(holder.card, request, receipt, node)
-    with naming(claim):
-        return audit(
-            holder,
-            request,
-            claim,
-            challenge,
-            opening,
-            kernels=kernels,
-            progress=progress,
-            evidence=evidence,
-        )
+    with rejections_logged(request):
+        claim = check_receipt(holder.card, request, receipt, node)
+        with naming(claim):
+            found = audit(
+                holder,
+                request,
+                claim,
+                challenge,
+                opening,
+                kernels=kernels,
+                progress=progress,
+                evidence=evidence,
+            )
+    return accepted(request, found)
 
 
 def holder_for(key: Key | Model, challenge: Challenge) -> Holder:
