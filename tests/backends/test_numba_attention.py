@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 
 from proofcompute.arithmetic.backends.numba import NumbaKernels
-from proofcompute.arithmetic.backends.numba.products import fill_panel
 from proofcompute.arithmetic.backends.numba.row import blocks, tree
-from proofcompute.arithmetic.backends.numba.scores import offsets_of_panel, score_tile, small_score_tile
-from proofcompute.arithmetic.backends.numba.shapes import QUADS, SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
 from proofcompute.arithmetic.backends.scalar.functions import exp, exp_below
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.definition.trees import tree_sum
@@ -79,40 +76,6 @@ def test_scores_are_looked_at_where_their_bound_is_not_finite() -> None:
         FAST.attention(*args)
     with pytest.raises(NonFiniteError):
         SLOW.attention(*args)
-
-
-@pytest.mark.parametrize("quads", [False, QUADS])
-@pytest.mark.parametrize("rows", [TILE_ROWS, SMALL_ROWS])
-def test_scores_of_a_panel(rows: int, quads: bool) -> None:
-    part = 4 if quads else 2
-    function = score_tile if rows == TILE_ROWS else small_score_tile
-
-    @numba.njit  # type: ignore[untyped-decorator]
-    def scores(q: Any, w: Any, count: Any, panel: Any, sq: Any, s: Any, out: Any) -> None:
-        offsets = np.empty(TILE_COLUMNS, np.int32)
-        steps = fill_panel(w, 0, w.shape[1], count, w.shape[1], panel)
-        offsets_of_panel(panel, 0, steps, offsets, 0)
-        width = out.shape[1]
-        function(q, 0, q.shape[1], panel, 0, steps, offsets, sq, 0, s, 0, np.float32(0.3), out, 0, width)
-
-    for dh in (1, 2, 31, 32, 33, 64, 100):
-        for count in (1, 16, 20, TILE_COLUMNS):
-            steps = -(-dh // part)
-            random = rng(dh, count)
-            x = random.integers(-127, 128, (rows, steps * part))
-            x[:, ::2] = 127
-            w = random.integers(-128, 128, (count, dh)).astype(np.int8)
-            w[:, ::3] = -128
-            sq, s = random.random(rows, np.float32), random.random(TILE_COLUMNS, np.float32)
-            out = np.full((rows, TILE_COLUMNS + 3), np.nan, np.float32)
-            q = (x + 128).astype(np.uint8) if quads else x.astype(np.int16)
-            panel = np.empty((steps, TILE_COLUMNS, part), np.int8 if quads else np.int16)
-            scores(q, w, count, panel, sq, s, out)
-            acc = np.zeros((rows, TILE_COLUMNS), np.int64)
-            acc[:, :count] = x[:, :dh] @ w.astype(np.int64).T
-            wanted = acc.astype(np.float32) * (sq[:, np.newaxis] * s) * np.float32(0.3)
-            assert out[:, :TILE_COLUMNS].tobytes() == wanted.tobytes()
-            assert np.isnan(out[:, TILE_COLUMNS:]).all()
 
 
 def test_trees_of_every_length() -> None:

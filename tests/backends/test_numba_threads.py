@@ -298,7 +298,7 @@ import numpy as np
 from proofcompute.arithmetic.backends.numba import field, threads
 
 y, s = np.ones((64, 64), np.int8), np.ones((2, 64), np.uint32)
-halves = field.in_halves(s)
+halves = field._in_halves(s)
 out = np.zeros((64, 2), np.uint32)
 threads.size = lambda: 2
 threads.limit = lambda: 2

@@ -141,21 +141,20 @@ def test_recorded_steps_notice_a_mode_that_came_later() -> None:
 def test_a_thread_that_helps_is_not_started_in_another_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "size", lambda: 2)
     monkeypatch.setattr(threads, "limit", lambda: 2)
-    helpers = threads._Helpers()
-    monkeypatch.setattr(threads, "_helpers", helpers)
+    helpers = threads.Pool("proofcompute-part", 1)
+    monkeypatch.setattr(threads, "_parts", helpers)
     with mode("both"), pytest.raises(DeviceError):
         threads.split(lambda a, b: None, 8, 1)
-    assert helpers._threads == []
+    assert helpers._threads is None
 
 
 def test_a_thread_that_helps_in_another_mode_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "size", lambda: 2)
     monkeypatch.setattr(threads, "limit", lambda: 2)
-    helpers = threads._Helpers()
-    monkeypatch.setattr(threads, "_helpers", helpers)
+    helpers = threads.Pool("proofcompute-part", 1)
     with mode("both"), monkeypatch.context() as unseen:
         unseen.setattr(threads, "require_ieee", lambda: None)
-        helpers._start(1)  # it inherits the mode
+        helpers.submit(lambda: None).result()  # its thread inherits the mode
     come = threading.Event()
     caller = threading.get_ident()
 
@@ -165,11 +164,10 @@ def test_a_thread_that_helps_in_another_mode_is_noticed(monkeypatch: pytest.Monk
 
     work = threads._Work(part, 6, 6, ())
     monkeypatch.setattr(threads._Work, "_leave", _then(threads._Work._leave, come.set))
-    helpers.call(1, work)
+    helpers.submit(work.help)
     work.take()
     work.close()
     assert isinstance(work.error, DeviceError)
-    helpers.stop()
 
 
 def _then(first: Callable[..., None], second: Callable[[], None]) -> Callable[..., None]:

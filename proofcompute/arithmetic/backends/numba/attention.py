@@ -20,10 +20,10 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.arithmetic.backends.numba import signatures as types
-from proofcompute.arithmetic.backends.numba.cache import emitted, helper, kernel
+from proofcompute.arithmetic.backends.numba.cache import helper, kernel
 from proofcompute.arithmetic.backends.numba.products import PANEL_PAIRS, fill_panel, multiply_tiles
 from proofcompute.arithmetic.backends.numba.row import blocks, quantise_into
-from proofcompute.arithmetic.backends.numba.shapes import BLOCK, QUADS, SMALL_ROWS, TILE_COLUMNS, TILE_ROWS
+from proofcompute.arithmetic.backends.numba.shapes import BLOCK, SMALL_ROWS, TILE_COLUMNS
 from proofcompute.arithmetic.backends.numba.signatures import read, write
 from proofcompute.arithmetic.backends.numba.weights import all_finite, weigh
 from proofcompute.arithmetic.backends.scalar.functions import FINITE_BITS, LARGEST, absolute_bits
@@ -36,17 +36,6 @@ NEGATIVE: Final = 2
 
 _ZERO: Final = np.float32(0)
 _ONE_LIMB: Final = np.float32(127)
-
-offsets_of_panel, score_tile, small_score_tile = (
-    emitted("scores", name) for name in ("offsets_of_panel", "score_tile", "small_score_tile")
-)
-interleave_rows = emitted("tile", "interleave_rows")
-
-_QUERY: Final = np.uint8 if QUADS else np.int16
-"""What a tile of scores takes, which says how keys lie in a panel, and what is added to q to make it so."""
-_KEY: Final = np.int8 if QUADS else np.int16
-_PART: Final = 4 if QUADS else 2
-_OFFSET: Final = 128 if QUADS else 0
 
 _STRIP: Final = 12
 """Rows of a strip; a multiple of every tile's rows."""
@@ -86,43 +75,49 @@ def _up(n: Any, step: Any) -> Any:
 def _fill_values(v: Any, first: Any, stride: Any, count: Any, columns: Any, panel: Any) -> None:
     """panel[i, c, e] = v[first + (2i + e) stride + c] for 2i + e < count and c < columns, else 0."""
     flat = v.reshape(v.size)
-    whole = count // 2 if columns == TILE_COLUMNS else 0
-    for i in range(whole):
-        interleave_rows(v, first + 2 * i * stride, stride, panel, i * 2 * TILE_COLUMNS)
-    for i in range(whole, (count + 1) // 2):
-        for c in range(TILE_COLUMNS):
-            for e in range(2):
-                inside = c < columns and 2 * i + e < count
-                panel[i, c, e] = flat[first + (2 * i + e) * stride + c] if inside else 0
+    for i in range((count + 1) // 2):
+        to = panel[i].reshape(2 * TILE_COLUMNS)
+        if columns < TILE_COLUMNS or 2 * i + 1 == count:
+            to[:] = 0
+        start = first + 2 * i * stride
+        low = flat[start : start + columns]
+        if 2 * i + 1 < count:
+            high = flat[start + stride : start + stride + columns]
+            for c in range(columns):
+                to[2 * c] = low[c]
+                to[2 * c + 1] = high[c]
+        else:
+            for c in range(columns):
+                to[2 * c] = low[c]
 
 
 @helper
-def _fill_keys(kq: Any, j: Any, g: Any, count: Any, panel: Any, offsets: Any) -> None:
-    """Keys j..j+count of head g to a panel, and the offsets that go with it."""
+def _fill_keys(kq: Any, j: Any, g: Any, count: Any, panel: Any) -> None:
+    """Keys j..j+count of head g to a panel."""
     _, kv_heads, dh = kq.shape
-    steps = fill_panel(kq, (j * kv_heads + g) * dh, kv_heads * dh, count, dh, panel)
-    offsets_of_panel(panel, 0, steps, offsets, 0)
+    fill_panel(kq, (j * kv_heads + g) * dh, kv_heads * dh, count, dh, panel)
 
 
 @helper
 def _score(
-    q8: Any, sq: Any, a: Any, b: Any, panel: Any, offsets: Any, keys: Any, scale: Any, out: Any, to: Any
+    qi: Any, sq: Any, a: Any, b: Any, panel: Any, keys: Any, scale: Any, sums: Any, out: Any, to: Any
 ) -> None:
-    """out[r - a, to + c] = (f32(q8[r] . key c) * (sq[r] * keys[c])) * scale for the keys of a panel."""
-    steps = panel.shape[0]
-    stride = q8.shape[1]
-    width = out.shape[1]
-    r = a
-    while r + TILE_ROWS <= b:
-        at = to + (r - a) * width
-        score_tile(q8, r * stride, stride, panel, 0, steps, offsets, sq, r, keys, 0, scale, out, at, width)
-        r += TILE_ROWS
-    while r < b:
-        at = to + (r - a) * width
-        small_score_tile(
-            q8, r * stride, stride, panel, 0, steps, offsets, sq, r, keys, 0, scale, out, at, width
-        )
-        r += SMALL_ROWS
+    """out[r - a, to + c] = (f32(qi[r] . key c) * (sq[r] * keys[c])) * scale for the keys of a panel.
+
+    A product of one limb each fits int32 whatever the width of a head is.
+    """
+    width = qi.shape[1]
+    sums[:] = 0
+    for i in range(0, panel.shape[0], PANEL_PAIRS):
+        pairs = min(PANEL_PAIRS, panel.shape[0] - i)
+        multiply_tiles(qi, a * width + 2 * i, width, b - a, panel[i:], pairs, sums)
+    scales = keys[:TILE_COLUMNS]
+    for r in range(b - a):
+        row = sums[r]
+        factor = sq[a + r]
+        scores = out[r, to : to + TILE_COLUMNS]
+        for c in range(scores.size):
+            scores[c] = np.float32(np.int32(row[c])) * (factor * scales[c]) * scale
 
 
 @helper
@@ -157,18 +152,13 @@ def attend_unit(
     reach = first + t0 + (rows - 1) // group + 1 - lo
     width = blocks(reach + BLOCK)
 
-    part = _PART
-    q8 = np.empty((_up(rows, SMALL_ROWS), _up(dh, part)), _QUERY)
-    sq = np.empty(q8.shape[0], np.float32)
-    scratch = np.empty(dh, np.int16)
+    qi = np.empty((_up(rows, SMALL_ROWS), _up(dh, 2)), np.int16)
+    sq = np.empty(rows, np.float32)
     for r in range(rows):
         h = g * group + r % group
-        sq[r] = quantise_into(q[t0 + r // group, h * dh : (h + 1) * dh], _ONE_LIMB, scratch)
+        sq[r] = quantise_into(q[t0 + r // group, h * dh : (h + 1) * dh], _ONE_LIMB, qi[r])
         if sq[r] < _ZERO:
             return False
-        to = q8[r]
-        for i in range(dh):
-            to[i] = _QUERY(scratch[i] + _OFFSET)
 
     keys = np.zeros(width, np.float32)
     values = np.zeros(width, np.float32)
@@ -183,13 +173,12 @@ def attend_unit(
     tiles = (reach + TILE_COLUMNS - 1) // TILE_COLUMNS
     chunks = (reach + _CHUNK - 1) // _CHUNK
     strands = (dh + TILE_COLUMNS - 1) // TILE_COLUMNS
-    key_panels = np.empty((tiles if kept else 1, q8.shape[1] // part, TILE_COLUMNS, part), _KEY)
-    offsets = np.empty((key_panels.shape[0], TILE_COLUMNS), np.int32)
+    key_panels = np.empty((tiles if kept else 1, qi.shape[1] // 2, TILE_COLUMNS, 2), np.int16)
     value_panels = np.empty((chunks * strands if kept else 1, PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
     if kept:
         for i in range(tiles):
             j = i * TILE_COLUMNS
-            _fill_keys(kq, lo + j, g, min(TILE_COLUMNS, reach - j), key_panels[i], offsets[i])
+            _fill_keys(kq, lo + j, g, min(TILE_COLUMNS, reach - j), key_panels[i])
         for i in range(chunks * strands):
             j, c = i // strands * _CHUNK, i % strands * TILE_COLUMNS
             start = ((lo + j) * kv_heads + g) * dh + c
@@ -212,8 +201,8 @@ def attend_unit(
         for j in range(left, right, TILE_COLUMNS):
             i = j // TILE_COLUMNS if kept else 0
             if not kept:
-                _fill_keys(kq, lo + j, g, min(TILE_COLUMNS, right - j), key_panels[i], offsets[i])
-            _score(q8, sq, r0, r1, key_panels[i], offsets[i], keys[j:], scale, scores, j)
+                _fill_keys(kq, lo + j, g, min(TILE_COLUMNS, right - j), key_panels[i])
+            _score(qi, sq, r0, r1, key_panels[i], keys[j:], scale, sums, scores, j)
 
         for r in range(r1 - r0):
             t = first + t0 + (r0 + r) // group

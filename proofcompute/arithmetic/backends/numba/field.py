@@ -29,13 +29,13 @@ from proofcompute.arrays import I16, U32, Array
 from proofcompute.errors import InputError
 from proofcompute.freivalds.field import P31
 
-__all__ = ["MANY", "few_bytes", "fold", "in_halves", "many_bytes", "not_canonical", "project"]
+__all__ = ["few_bytes", "fold", "not_canonical", "project"]
 
 _TYPES: Final = (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32))
 _U32: Final = np.dtype(np.uint32)
 _PART: Final = 2_000_000
 """Products of a part that is worth a thread."""
-MANY: Final = 8
+_MANY: Final = 8
 """Rows of int8 from which putting the columns in halves is worth it."""
 _PARTS_EACH: Final = 3
 """Parts of a large fold for each thread, each with sums of its own."""
@@ -127,8 +127,8 @@ _one_row_one, _one_row_two = emitted("dots", "dot_bytes", 1, 1), emitted("dots",
 _rows_one, _rows_two = emitted("dots", "dot_bytes", 1, ROWS), emitted("dots", "dot_bytes", 2, ROWS)
 
 
-@helper
-def many_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
+@kernel(types.void(_i64, _i64, read(_i8, 2), read(_i16, 3), write(_u32, 2)))
+def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
     """Rows a..b of out [n, k] for y int8 [n, m] and columns in halves [k, 2, m]."""
     k, _, m = s.shape
     whole = m // STEP * STEP
@@ -158,12 +158,6 @@ def many_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
                         high += x * np.int64(s[c + e, 1, j])
                     out[t + r, c + e] = residue(residue(low) + residue(high) * np.int64(1 << 16))
         t += rows
-
-
-@kernel(types.void(_i64, _i64, read(_i8, 2), read(_i16, 3), write(_u32, 2)))
-def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
-    """:func:`many_bytes`."""
-    many_bytes(a, b, y, s, out)
 
 
 _combine_one, _combine_two = emitted("dots", "combine", 1), emitted("dots", "combine", 2)
@@ -226,7 +220,7 @@ def not_canonical() -> InputError:
     return InputError("a column holds a value that is not a canonical residue")
 
 
-def in_halves(s: U32) -> I16:
+def _in_halves(s: U32) -> I16:
     """Columns s [k, m], balanced, as low + 2^16 high: [k, 2, m]. InputError if one is not canonical."""
     out = np.empty((len(s), 2, s.shape[1]), dtype=np.int16)
     if not _halve(0, len(s), s, out):
@@ -243,8 +237,8 @@ def project(y: Array, s: U32) -> U32:
     n, size = len(y), y.dtype.itemsize
     out = np.empty((n, len(s)), dtype=np.uint32)
     least = _PART // max(1, s.size)
-    if size == 1 and n >= MANY:
-        threads.split(_project_bytes, n, least, y, in_halves(s), out)
+    if size == 1 and n >= _MANY:
+        threads.split(_project_bytes, n, least, y, _in_halves(s), out)
         return out
     if size == 2:
         y = y.astype(np.int32)
@@ -264,6 +258,6 @@ def fold(w: Array, s: U32) -> U32:
         return np.ascontiguousarray(project(np.ascontiguousarray(w.T), s).T)
     parts = _PARTS_EACH * threads.size() if threads.size() > 1 and w.size * len(s) >= 8 * _PART else 1
     sums = np.empty((parts, len(s), 2, w.shape[1]), dtype=np.int64)
-    threads.split(_fold_parts, parts, 1, w, in_halves(s), sums)
+    threads.split(_fold_parts, parts, 1, w, _in_halves(s), sums)
     low, high = np.moveaxis(sums.sum(axis=0) % P31, 1, 0)
     return np.asarray((low + (high << 16)) % P31, dtype=np.uint32)

@@ -15,7 +15,7 @@ from proofcompute.arithmetic.backends.numba import signatures as types
 from proofcompute.arithmetic.backends.numba import threads
 from proofcompute.arithmetic.backends.numba.arguments import NO_BIAS, NO_RESIDUAL
 from proofcompute.arithmetic.backends.numba.cache import emitted, helper, kernel
-from proofcompute.arithmetic.backends.numba.field import MANY, few_bytes, in_halves, many_bytes, not_canonical
+from proofcompute.arithmetic.backends.numba.field import few_bytes, not_canonical
 from proofcompute.arithmetic.backends.numba.products import scaled
 from proofcompute.arithmetic.backends.numba.shapes import LANES
 from proofcompute.arithmetic.backends.numba.signatures import read, write
@@ -47,7 +47,6 @@ _BLOCK: Final = 16
 """Rows of which the largest sum of squares is taken at a time."""
 _COLUMNS: Final = 9
 """Of a table of sets, see :func:`_check`."""
-_NO_HALVES: Final = np.zeros((0, 0, 0, 0), np.int16)
 
 _i64, _i32, _i16, _i8, _u8, _u32, _f32 = (
     types.int64,
@@ -197,7 +196,7 @@ def _fits(sets: Any, s: Any, sx: Any, sw: Any, bias: Any, residual: Any, q: Any,
 
 
 @helper
-def _claim(a: Any, b: Any, claim: Any, q: Any, v: Any, halves: Any, right: Any) -> Any:
+def _claim(a: Any, b: Any, claim: Any, q: Any, v: Any, right: Any) -> Any:
     """right [n, k] = what a set (of a table of :func:`_check`) is for rows a..b, if it is as claimed.
 
     False if v holds a value that is not a canonical residue.
@@ -221,10 +220,7 @@ def _claim(a: Any, b: Any, claim: Any, q: Any, v: Any, halves: Any, right: Any) 
             good &= few_bytes(limb * n + a, limb * n + b, piece, columns, found)
     else:
         piece = rows[first * n : (first + some) * n]
-        if halves.size:
-            for limb in range(some):
-                many_bytes(limb * n + a, limb * n + b, piece, halves[w_limb], found)
-        elif b - a == n:  # the two limbs of one row go together
+        if b - a == n:  # the two limbs of one row go together
             good &= few_bytes(0, some * n, piece, v[w_limb], found)
         else:
             for limb in range(some):
@@ -250,7 +246,6 @@ def _claim(a: Any, b: Any, claim: Any, q: Any, v: Any, halves: Any, right: Any) 
         read(_f32, 2),
         read(_i8, 3),
         read(_u32, 3),
-        read(_i16, 4),
         write(_i64, 1),
         write(_f32, 2),
     )
@@ -266,15 +261,14 @@ def _check(
     residual: Any,
     q: Any,
     v: Any,
-    halves: Any,
     found: Any,
     out: Any,
 ) -> Any:
     """Rows a..b of out [n, m]; found = the least and greatest value of each set, then whether one differs.
 
     ``table`` [_COLUMNS sets] has of each set the address and the bytes of its values, their bits, and of its
-    claim the shift, the first limb, how many limbs, the limb of W, and the columns from and to. ``halves``
-    [w_limbs, k, 2, d] are v in halves, or empty. False if anything does not fit or a column is not canonical.
+    claim the shift, the first limb, how many limbs, the limb of W, and the columns from and to. False
+    if anything does not fit or a column is not canonical.
     """
     count = table.size // _COLUMNS
     sets = table.reshape((count, _COLUMNS))
@@ -288,7 +282,7 @@ def _check(
     different = np.uint32(0)
     for i in range(count):
         found[2 * i], found[2 * i + 1] = limits[i, 0], limits[i, 1]
-        good &= _claim(a, b, sets[i], q, v, halves, right)
+        good &= _claim(a, b, sets[i], q, v, right)
         for t in range(a, b):
             for c in range(k):
                 different |= left[i, t, c] ^ right[t, c]
@@ -312,16 +306,13 @@ def check_hint(hint: Hint) -> CheckedHint:
         known &= len(limbs) == 1 or limbs == (0, 1)
         table += (_address(x), x.size, bits, shift, limbs[0], len(limbs), w_limb, start, stop)
     out = np.empty((n, m), np.float32)
-    halves = _NO_HALVES
-    if known and n >= MANY:  # as one matrix
-        halves = in_halves(v.reshape(-1, v.shape[2])).reshape(*v.shape[:2], 2, v.shape[2])
     places = np.array(table, np.int64)
     bias, residual = NO_BIAS if bias is None else bias, NO_RESIDUAL if residual is None else residual
     parts: list[list[int]] = []
 
     def part(a: int, b: int) -> bool:
         found = np.empty(2 * count + 1, np.int64)
-        good = _check(a, b, places, s, sx, sw, bias, residual, q, v, halves, found, out)
+        good = _check(a, b, places, s, sx, sw, bias, residual, q, v, found, out)
         parts.append(found.tolist())
         return bool(good)
 

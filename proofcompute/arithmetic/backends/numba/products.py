@@ -80,27 +80,25 @@ def sum_of_channel(q: Any, t: Any, w: Any, j: Any) -> Any:
 
 @helper
 def fill_panel(w: Any, first: Any, stride: Any, count: Any, columns: Any, panel: Any) -> Any:
-    """panel[i, c, e] = w[first + c stride + P i + e] for c < count and P i + e < columns, else 0.
+    """panel[i, c, e] = w[first + c stride + 2i + e] for c < count and 2i + e < columns, else 0.
 
-    w int8, flat index; panel int16 [., TILE_COLUMNS, P = 2] or int8 [., TILE_COLUMNS, P = 4]. Returns the
-    steps i filled.
+    w int8, flat index; panel int16 [., TILE_COLUMNS, 2]. Returns the pairs i filled.
     """
-    part = panel.shape[2]
-    steps = (columns + part - 1) // part
+    pairs = (columns + 1) // 2
     flat = w.reshape(w.size)
     for half in range(0, TILE_COLUMNS, _HALF):
         done = 0
         if count >= half + _HALF:
             while done + STEP <= columns:
-                to = (done // part * TILE_COLUMNS + half) * part
+                to = done * TILE_COLUMNS + 2 * half
                 transpose_block(w, first + half * stride + done, stride, panel, to)
                 done += STEP
-        for i in range(done // part, steps):
+        for i in range(done // 2, pairs):
             for c in range(half, half + _HALF):
-                for e in range(part):
-                    inside = c < count and part * i + e < columns
-                    panel[i, c, e] = flat[first + c * stride + part * i + e] if inside else 0
-    return steps
+                for e in range(2):
+                    inside = c < count and 2 * i + e < columns
+                    panel[i, c, e] = flat[first + c * stride + 2 * i + e] if inside else 0
+    return pairs
 
 
 @helper

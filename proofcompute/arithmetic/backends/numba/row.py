@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.numba.cache import emitted, helper
+from proofcompute.arithmetic.backends.numba.cache import helper
 from proofcompute.arithmetic.backends.numba.shapes import BLOCK
 from proofcompute.arithmetic.backends.scalar.functions import (
     FINITE_BITS,
@@ -35,8 +35,6 @@ __all__ = [
     "settle_into",
     "tree",
 ]
-
-sum_of_block = emitted("blocks", "sum_of_block")
 
 _ZERO: Final = np.float32(0)
 _LEVELS: Final = np.float32(127)
@@ -67,14 +65,14 @@ def tree(level: Any, n: Any) -> Any:
     padded = blocks(n)
     level[n:padded] = _ZERO
     width = power_of_two(padded)
-    while width > BLOCK:
+    while width > 1:
         width //= 2
         low = level[: padded - width]
         high = level[width:padded]
         for i in range(padded - width):
             low[i] = low[i] + high[i]
         padded = width
-    return sum_of_block(level) + _ZERO
+    return level[0] + _ZERO
 
 
 @helper

@@ -17,7 +17,6 @@ __all__ = [
     "DOT_COLUMNS",
     "LANES",
     "PERMUTES",
-    "QUADS",
     "ROWS",
     "SMALL_ROWS",
     "STEP",
@@ -35,8 +34,6 @@ WIDE_REGISTERS: Final = has("avx512bw")
 """Whether 32 vectors of 16 lanes fit in registers."""
 PERMUTES: Final = 16 if has("avx512f") else 8 if has("avx2") else 0
 """Most lanes whose 32-bit values can be permuted, 16 or 8; 0 where the target has no such instruction."""
-QUADS: Final = has("avx512vnni")
-"""Whether four products of bytes can be added to a lane at once."""
 
 # -- rows ------------------------------------------------------------------------------------------------
 BLOCK: Final = 4 * LANES

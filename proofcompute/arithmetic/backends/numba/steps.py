@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Final, TypeVar, cast, final
@@ -48,41 +48,16 @@ def recorded(method: Method) -> Method:
     return cast(Method, call)
 
 
-class _Crew:
-    """Threads that follow. They are not those of :mod:`.threads`, which would wait for them."""
-
-    def __init__(self) -> None:
-        self.guard = threading.Lock()
-        self.pool: ThreadPoolExecutor | None = None
-        self.process = 0
-
-    def submit(self, *arguments: Any) -> Future[None]:
-        """Let a thread follow, now or when one has gone."""
-        from proofcompute.arithmetic.backends.numba.crew import follow
-
-        with self.guard:
-            if self.pool is None or self.process != os.getpid():  # threads stay in the parent
-                seats = max(1, threads.limit() - 1)
-                self.pool, self.process = ThreadPoolExecutor(seats, "proofcompute-crew"), os.getpid()
-            require_ieee()  # which a new thread inherits
-            return self.pool.submit(_follow, follow, *arguments)
-
-
-def _follow(follow: Callable[..., None], *arguments: Any) -> None:
+def _follow(*arguments: Any) -> None:
     """Help, unless this thread would compute in another way: a leader needs nobody."""
+    from proofcompute.arithmetic.backends.numba.crew import follow
+
     require_ieee()
     follow(*arguments)
 
 
-_crew: Final = _Crew()
-
-
-def _in_child() -> None:
-    _crew.guard = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+_crew: Final = threads.Pool("proofcompute-crew", 1)
+"""Threads that follow; no others, which would wait for them."""
 
 
 @dataclass(eq=False)
@@ -101,9 +76,9 @@ class _Kept:
             self.process, self.followers = os.getpid(), []
         for seat in range(1, plan.seats):
             if seat > len(self.followers):
-                self.followers.append(_crew.submit(plan.commands, plan.words, seat, plan.seats))
+                self.followers.append(_crew.submit(_follow, plan.commands, plan.words, seat, plan.seats))
             elif self.followers[seat - 1].done():
-                self.followers[seat - 1] = _crew.submit(plan.commands, plan.words, seat, plan.seats)
+                self.followers[seat - 1] = _crew.submit(_follow, plan.commands, plan.words, seat, plan.seats)
 
 
 def _living(known: WeakValueDictionary[int, Array]) -> dict[int, Array]:

@@ -1,9 +1,8 @@
 """Work on several cores, by Python threads.
 
 :func:`split` runs a kernel, which takes a range of units, on parts of the range: outside the interpreter's
-lock, each thread taking the next part when it has done one. A helper that sleeps is woken by one lock, which
-costs a third of what a future of a pool does; still some 50 us pass until it runs, so this is for work of
-more than that, and the commands of a repeated step go to :mod:`.crew`.
+lock, each thread taking the next part when it has done one. Some 50 us pass until a thread that sleeps runs,
+so this is for work of more than that, and the commands of a repeated step go to :mod:`.crew`.
 
 :func:`each` runs longer pieces of work, with Python between their kernels, beside one another. Inside one of
 them nothing is split again.
@@ -11,7 +10,7 @@ them nothing is split again.
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import itertools
 import os
 import sys
@@ -20,12 +19,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from proofcompute.arithmetic.ieee import require_ieee
 
-__all__ = ["each", "lead", "limit", "size", "split"]
+__all__ = ["Pool", "each", "lead", "limit", "size", "split"]
 
 _PARTS_EACH: Final = 3
 """Parts for each thread, where there is enough to do."""
@@ -92,64 +90,18 @@ class _Work:
             self._left.release()
 
 
-class _Helpers:
-    """Threads beside the callers of :func:`split`, started when they are first needed."""
+class Pool:
+    """Threads, started when they are first needed."""
 
-    def __init__(self) -> None:
-        self.forget()
+    def __init__(self, name: str, callers: int) -> None:
+        """``callers`` are the cores that those who call keep busy themselves."""
+        self._name, self._callers = name, callers
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin)
 
-    def forget(self) -> None:
-        """In a child process: the threads stayed in the parent."""
-        self._works: SimpleQueue[_Work | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._stopped = False
-        self._guard = threading.Lock()
-
-    def call(self, most: int, work: _Work) -> None:
-        """Let threads help, at most so many."""
-        count = min(most, limit() - 1)  # the caller takes parts too
-        if len(self._threads) < count:
-            self._start(count)
-        for _ in range(count):
-            self._works.put(work)
-
-    def _start(self, count: int) -> None:
-        with self._guard:
-            require_ieee()  # which a new thread inherits
-            while len(self._threads) < count and not self._stopped:
-                thread = threading.Thread(
-                    target=_help, args=(self._works,), name="proofcompute-part", daemon=True
-                )
-                thread.start()
-                self._threads.append(thread)
-
-    def stop(self) -> None:
-        """At the end of the process, which could not end well while a thread is in a kernel."""
-        with self._guard:
-            self._stopped = True
-            for _ in self._threads:
-                self._works.put(None)
-        for thread in self._threads:
-            thread.join()
-
-
-def _help(works: SimpleQueue[_Work | None]) -> None:
-    while True:
-        work = works.get()
-        if work is None:
-            return
-        work.help()
-        del work  # and the arrays that it holds
-
-
-class _Pool:
-    """Threads for longer pieces of work, started when they are first needed."""
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """In a child process: the threads stayed in the parent."""
+    def _begin(self) -> None:
+        """At first, and in a child process: the threads stayed in the parent."""
         self._threads: ThreadPoolExecutor | None = None
         self._guard = threading.Lock()
 
@@ -158,23 +110,14 @@ class _Pool:
         with self._guard:
             require_ieee()  # which a new thread inherits
             if self._threads is None:
-                self._threads = ThreadPoolExecutor(limit(), "proofcompute-item")
+                self._threads = ThreadPoolExecutor(max(1, limit() - self._callers), self._name)
         return self._threads.submit(f, *arguments)
 
 
-_items: Final = _Pool()
+_items: Final = Pool("proofcompute-item", 0)
+_parts: Final = Pool("proofcompute-part", 1)
+"""Other threads than those of items: an item never waits for a part behind another item."""
 _here: Final = threading.local()
-_helpers: Final = _Helpers()
-atexit.register(_helpers.stop)  # threads that are no daemons would keep the process from getting there
-
-
-def _in_child() -> None:
-    _helpers.forget()
-    _items.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
 
 
 @cache
@@ -196,7 +139,9 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
     parts = min(_PARTS_EACH * size(), units // least)
     work = _Work(function, units, parts, arguments)
     try:
-        _helpers.call(min(size(), parts) - 1, work)
+        with contextlib.suppress(RuntimeError):  # no thread can be had any more: this one takes all parts
+            for _ in range(min(size(), parts, limit()) - 1):
+                _parts.submit(work.help)
         work.take()
     finally:
         try:

@@ -22,8 +22,6 @@ from proofcompute.arithmetic.backends.numba.vector import (
     SHORT,
     WORD,
     constant,
-    interleave,
-    join,
     load,
     loop,
     multiply_add,
@@ -36,7 +34,7 @@ from proofcompute.arithmetic.backends.numba.vector import (
     vector,
 )
 
-__all__ = ["dot", "interleave_rows", "small_tile", "tile", "transpose_block"]
+__all__ = ["dot", "small_tile", "tile", "transpose_block"]
 
 _CHAINS: Final = 4
 """Sums that :func:`dot` keeps side by side, since one takes several cycles to follow another."""
@@ -121,45 +119,19 @@ small_tile = _tile(SMALL_ROWS)
 
 @intrinsic
 def transpose_block(context: Any, w: Any, first: Any, stride: Any, panel: Any, to: Any) -> Any:
-    """panel[to + (i C + c) P + e] = w[first + c stride + P i + e] for c < 16, P i + e < 32, C = TILE_COLUMNS.
+    """panel[to + (i C + c) 2 + e] = w[first + c stride + 2i + e] for c < 16, 2i + e < 32, C = TILE_COLUMNS.
 
-    w int8, flat; P is 2 for a panel of int16, 4 for one of int8: 16 rows of 32 columns as one half of the
-    rows of a panel.
+    w int8, panel int16, flat: 16 rows of 32 columns become one half of the rows of a panel.
     """
     signature = types.void(w, types.intp, types.intp, panel, types.intp)
-    quads = panel.dtype == types.real(types.int8)
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         w, panel = (pointer(context, b, sig.args[i], args[i]) for i in (0, 3))
         first, stride, to = (args[i] for i in (1, 2, 4))
         rows = [load(b, w, offset(b, first, stride, c), BYTE, STEP) for c in range(LANES)]
-        if quads:
-            words = [b.bitcast(row, vector(WORD, STEP // 4)) for row in rows]
-            halves = (transpose(b, words[i : i + STEP // 4]) for i in range(0, LANES, STEP // 4))
-            for i, (low, high) in enumerate(zip(*halves, strict=True)):
-                part = b.bitcast(join(b, low, high), vector(BYTE, 4 * LANES))
-                store(b, part, panel, offset(b, to, i * 4 * TILE_COLUMNS), BYTE)
-            return context.get_dummy_value()
         for i, row in enumerate(transpose(b, [b.bitcast(row, vector(SHORT, LANES)) for row in rows])):
             wide = b.sext(b.bitcast(row, vector(BYTE, STEP)), vector(SHORT, STEP))
             store(b, wide, panel, offset(b, to, i * 2 * TILE_COLUMNS), SHORT)
-        return context.get_dummy_value()
-
-    return signature, code
-
-
-@intrinsic
-def interleave_rows(context: Any, v: Any, first: Any, stride: Any, panel: Any, to: Any) -> Any:
-    """panel[to + 2c + e] = v[first + e stride + c], c < TILE_COLUMNS and e < 2; v int8, panel int16, flat."""
-    signature = types.void(v, types.intp, types.intp, panel, types.intp)
-
-    def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
-        v, panel = (pointer(context, b, sig.args[i], args[i]) for i in (0, 3))
-        first, stride, to = (args[i] for i in (1, 2, 4))
-        rows = [load(b, v, offset(b, first, stride, e), BYTE, TILE_COLUMNS) for e in range(2)]
-        for i, row in enumerate(interleave(b, *rows)):
-            wide = b.sext(row, vector(SHORT, TILE_COLUMNS))
-            store(b, wide, panel, offset(b, to, i * TILE_COLUMNS), SHORT)
         return context.get_dummy_value()
 
     return signature, code

@@ -16,27 +16,22 @@ from llvmlite import ir
 __all__ = [
     "BYTE",
     "ELEMENTS",
-    "FLOAT",
     "LONG",
     "SHORT",
     "WORD",
     "constant",
     "funnel",
-    "greater",
     "half",
     "insert",
     "interleave",
-    "join",
     "larger",
     "load",
     "loop",
     "multiply_add",
-    "multiply_add_bytes",
     "offset",
     "permute",
     "pointer",
     "prefetch",
-    "reduced",
     "splat",
     "store",
     "total",
@@ -48,7 +43,6 @@ BYTE: Final = ir.IntType(8)
 SHORT: Final = ir.IntType(16)
 WORD: Final = ir.IntType(32)
 LONG: Final = ir.IntType(64)
-FLOAT: Final = ir.FloatType()
 ELEMENTS: Final = {"int8": BYTE, "int32": WORD}
 """Types of integers by name."""
 
@@ -129,16 +123,6 @@ def multiply_add(builder: Any, sums: Value, a: Value, b: Value) -> Value:
     return builder.add(sums, builder.add(even, odd))
 
 
-def multiply_add_bytes(builder: Any, sums: Value, a: Value, b: Value) -> Value:
-    """``sums[i]`` + the sum of ``a[4i + e] b[4i + e]`` over e < 4, in 16 lanes; wraps; only where ``QUADS``.
-
-    a holds unsigned bytes and b signed ones, each as int32 lanes.
-    """
-    kind = ir.FunctionType(sums.type, [sums.type] * 3)
-    function = insert(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-    return builder.call(function, [sums, a, b])
-
-
 def larger(builder: Any, a: Value, b: Value) -> Value:
     """The larger of two unsigned numbers, lane by lane."""
     return builder.select(builder.icmp_unsigned(">", a, b), a, b)
@@ -149,11 +133,6 @@ def interleave(builder: Any, a: Value, b: Value) -> tuple[Value, Value]:
     n = a.type.count
     order = [i for pair in zip(range(n), range(n, 2 * n), strict=True) for i in pair]
     return _shuffle(builder, a, b, order[:n]), _shuffle(builder, a, b, order[n:])
-
-
-def join(builder: Any, a: Value, b: Value) -> Value:
-    """The lanes of a, then those of b."""
-    return _shuffle(builder, a, b, range(2 * a.type.count))
 
 
 def transpose(builder: Any, rows: Sequence[Value]) -> list[Value]:
@@ -187,24 +166,6 @@ def funnel(builder: Any, high: Value, low: Value, amount: Value) -> Value:
 def half(builder: Any, x: Value) -> Value:
     """The lower half of the lanes."""
     return _shuffle(builder, x, x, range(x.type.count // 2))
-
-
-def greater(builder: Any, a: Value, b: Value) -> Value:
-    """The larger of two floats, lane by lane; of equal ones or with NaN b."""
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
-def reduced(builder: Any, f: Callable[[Any, Value, Value], Value], vectors: Sequence[Value]) -> Value:
-    """One number of all lanes of vectors, powers of two both: f of lower and upper half till one is left."""
-    while len(vectors) > 1:
-        n = len(vectors) // 2
-        vectors = [f(builder, low, high) for low, high in zip(vectors[:n], vectors[n:], strict=True)]
-    lanes = vectors[0]
-    n = lanes.type.count
-    while n > 1:
-        n //= 2
-        lanes = f(builder, half(builder, lanes), _shuffle(builder, lanes, lanes, range(n, 2 * n)))
-    return builder.extract_element(lanes, WORD(0))
 
 
 def total(builder: Any, lanes: Value) -> Value:

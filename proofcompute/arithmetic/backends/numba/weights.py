@@ -1,8 +1,8 @@
 """Scores of attention to weights: softmax, the values' scales, two limbs (numerics.attention, steps 3 and 4).
 
-Loops take whole blocks. Behind the last score that a row may see stands -infinity, which is never the maximum
-and whose exponential is +0. Scores that are -0 and +0 may take each other's place as the maximum: x minus
-either is a zero or x, and exp of both zeros is 1.
+Loops take whole blocks of a row, since the elements left over behind the last whole vector would be done one
+by one. Behind the last score that a row may see stands -infinity, which is never the maximum and whose
+exponential is +0.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.numba.cache import emitted, helper
+from proofcompute.arithmetic.backends.numba.cache import helper
 from proofcompute.arithmetic.backends.numba.row import blocks, tree
 from proofcompute.arithmetic.backends.scalar.functions import (
     FINITE_BITS,
     LARGEST,
+    LOWEST_BITS,
     absolute_bits,
     exp_below,
     from_bits,
+    from_ordered_bits,
+    ordered_bits,
     round_even,
 )
 
 __all__ = ["all_finite", "weigh"]
-
-end_block, largest = emitted("blocks", "end_block"), emitted("blocks", "largest")
 
 _ZERO: Final = np.float32(0)
 _NEVER: Final = np.float32(-np.inf)
@@ -39,6 +40,16 @@ def all_finite(x: Any) -> Any:
         bits = absolute_bits(x[i])
         size = bits if bits > size else size
     return size < FINITE_BITS
+
+
+@helper
+def _largest(e: Any) -> Any:
+    """The largest of scores, none of them NaN."""
+    top = LOWEST_BITS
+    for i in range(e.size):
+        bits = ordered_bits(e[i])
+        top = bits if bits > top else top
+    return from_ordered_bits(top)
 
 
 @helper
@@ -81,8 +92,8 @@ def weigh(
     for r in range(rows):
         a, n = starts[r], counts[r]
         e = scores[r, a : a + blocks(n)]
-        end_block(e, n, _NEVER)
-        factors[r] = largest(e)
+        e[n:] = _NEVER
+        factors[r] = _largest(e)
     for r in range(rows):
         a, b = starts[r], starts[r] + blocks(counts[r])
         factors[r], totals[r] = _softmax(scores[r, a:b], factors[r], s[a:b], level)
