@@ -1,4 +1,4 @@
-"""Reading checkpoints: from somebody's file to a :class:`Checkpoint`, whatever the format."""
+"""Opens checkpoints, whatever their format, as a :class:`Checkpoint`, and compiles them into models."""
 
 from proofcompute.errors.extras import lacking
 

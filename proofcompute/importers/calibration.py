@@ -1,10 +1,10 @@
-"""A checkpoint whose weights quantise better: scales of :mod:`.smoothing`, chosen on a short text, folded in.
+"""Makes a checkpoint's weights quantise better: folds in scales of :mod:`.smoothing`, chosen on a short text.
 
-The checkpoint is first compiled as it is; the canonical engine then reads ``calibration.txt``, which is part
-of this package, and the inputs of every product are looked at. Each step is canonical and the text is fixed,
+The checkpoint is first compiled as it is. The canonical engine then reads ``calibration.txt``, which is part
+of this package, while the inputs of every product are recorded. Each step is canonical and the text is fixed,
 so the same checkpoint gives the same model on every machine.
 
-Where the division by s goes, for the four products of a block:
+This table shows what absorbs the division by s, for the four products of a block:
 
 =============  ======================================================
 ``qkv``        the weights of the norm before it
@@ -14,7 +14,7 @@ Where the division by s goes, for the four products of a block:
 ``down``       the rows of ``up``: the gate is linear in them
 =============  ======================================================
 
-The head is left alone: it may be the embedding too.
+The head is not scaled, because it may be the embedding too.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from proofcompute.tokens import Tokenizer
 __all__ = ["calibration_tokens", "smoothed"]
 
 TOKENS: Final = 1024
-"""Most tokens read."""
+"""The most tokens that are read."""
 PIECE: Final = 256
-"""Tokens of one piece of text, which is read by itself from position 0."""
+"""Tokens of one piece of the text; each piece is a request of its own and begins at position 0."""
 ROWS: Final = 128
-"""Activations kept of each product, evenly spread, where the scales depend on single rows."""
+"""The most rows of activations kept for each product, evenly spread; scales for one limb depend on them."""
 
 
 def calibration_tokens(vocabulary: Vocabulary) -> list[int]:
-    """The first tokens of the text; paragraphs that the vocabulary cannot express are left out.
+    """Return the first tokens of the text, without the paragraphs that the vocabulary cannot express.
 
-    Empty where this version cannot tokenise for the vocabulary at all: then nothing is scaled.
+    The list is empty, and nothing is scaled, if this version does not support the vocabulary at all.
     """
     text = resources.files("proofcompute.importers").joinpath("calibration.txt").read_text(encoding="utf-8")
     try:
@@ -72,23 +72,23 @@ def calibration_tokens(vocabulary: Vocabulary) -> list[int]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Inputs of one product."""
+    """Statistics of one product's inputs."""
 
     energy: npt.NDArray[np.float64]
     """Mean square of each column, [d]."""
     rows: F32
-    """A sample, [t, d]."""
+    """A sample of the rows, [t, d]."""
 
 
 @dataclass
 class _Observed:
-    """Products that are computed, with a look at their inputs."""
+    """Products that are computed and whose inputs are recorded."""
 
     products: Products
     seen: dict[str, _Seen] = field(default_factory=dict)
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
-        """See Products."""
+        """Compute a product, as Products does, and record its inputs."""
         given = prepared(call.prologue, call.x, k)
         rows = k.host(given)
         wide = rows.astype(np.float64)
@@ -99,13 +99,15 @@ class _Observed:
 
 @dataclass(frozen=True)
 class _Scale:
-    """What the values of one tensor are multiplied and divided by."""
+    """Scales of one tensor."""
 
     columns: F32 | None = None
+    """Factors of its columns, or None."""
     rows: F32 | None = None
+    """Divisors of its rows, or None."""
 
     def apply(self, values: F32, a: int, b: int) -> F32:
-        """Rows a..b of the tensor, scaled."""
+        """Scale ``values``, which are rows a..b of the tensor."""
         if self.columns is not None:
             values = values * self.columns
         if self.rows is not None:
@@ -115,15 +117,15 @@ class _Scale:
 
 
 def smoothed(checkpoint: Checkpoint, model: Model, kernels: Kernels, one_limb: bool) -> Checkpoint:
-    """The same network with scales folded in.
+    """Return the same network with scales folded in.
 
     Args:
         checkpoint: the weights.
-        model: the checkpoint compiled as it is; its roots are not looked at.
-        kernels: backend; any gives the same result.
+        model: the checkpoint compiled as it is; its roots are not used.
+        kernels: the backend; every backend gives the same result.
         one_limb: whether activations have one limb in products.
 
-    Raises what running the model raises.
+    Raises the errors of running the model.
     """
     tokens = calibration_tokens(checkpoint.vocabulary)
     if not tokens:
@@ -139,7 +141,7 @@ def smoothed(checkpoint: Checkpoint, model: Model, kernels: Kernels, one_limb: b
         engine.run(session)
     scales: dict[str, _Scale] = {}
     for i in range(checkpoint.decoder.layers):
-        scales |= _of_block(checkpoint, products.seen, i, one_limb)
+        scales |= _block_scales(checkpoint, products.seen, i, one_limb)
 
     def read_rows(name: str, a: int, b: int) -> F32:
         values = checkpoint.read_rows(name, a, b)
@@ -148,7 +150,10 @@ def smoothed(checkpoint: Checkpoint, model: Model, kernels: Kernels, one_limb: b
     return replace(checkpoint, read_rows=read_rows)
 
 
-def _of_block(checkpoint: Checkpoint, seen: Mapping[str, _Seen], i: int, one_limb: bool) -> dict[str, _Scale]:
+def _block_scales(
+    checkpoint: Checkpoint, seen: Mapping[str, _Seen], i: int, one_limb: bool
+) -> dict[str, _Scale]:
+    """Return the scales of the tensors of block ``i``, by canonical name."""
     layer, block = f"layers.{i}", f"block.{i}"
     out: dict[str, _Scale] = {}
 
@@ -177,7 +182,7 @@ def _of_block(checkpoint: Checkpoint, seen: Mapping[str, _Seen], i: int, one_lim
 
 
 def _value_scales(checkpoint: Checkpoint, x: _Seen, i: int, one_limb: bool) -> F32:
-    """Scales [kv_heads * head_dim] of the columns of values, from all query heads that mix them."""
+    """Return scales [kv_heads * head_dim] for the columns of values, from all query heads that mix them."""
     d = checkpoint.decoder
     w = _by_query(_sample(checkpoint, [f"layers.{i}.attention.o"]), d)
     rows = _by_query(x.rows, d) if one_limb else None
@@ -186,13 +191,13 @@ def _value_scales(checkpoint: Checkpoint, x: _Seen, i: int, one_limb: bool) -> F
 
 
 def _by_query(x: F32, d: Decoder) -> F32:
-    """Rows [n, heads * head_dim] as n * (heads / kv_heads) rows [., kv_heads * head_dim]."""
+    """Reshape rows [n, heads * head_dim] to [n * heads / kv_heads, kv_heads * head_dim]."""
     parts = x.reshape(len(x), d.kv_heads, -1, d.head_dim).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(parts).reshape(-1, d.kv_heads * d.head_dim)
 
 
 def _sample(checkpoint: Checkpoint, names: Sequence[str]) -> F32:
-    """At most SAMPLE rows, evenly spread, of matrices on top of each other."""
+    """Return at most SAMPLE rows, evenly spread, of matrices stacked on top of each other."""
     counts = {n: checkpoint.shapes[n][0] for n in names}
     step = -(-sum(counts.values()) // SAMPLE)
     chunk = step * max(1, SAMPLE // step)

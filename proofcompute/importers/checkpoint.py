@@ -1,10 +1,10 @@
-"""What a checkpoint is, whatever file it came from.
+"""Defines what a checkpoint is, whatever the format of its file.
 
-A reader (:func:`proofcompute.importers.gguf.open_gguf`, later safetensors) describes the network as a
-:class:`Decoder` and hands out its weights by canonical names; what compiles a program sees nothing else.
+A reader, such as :func:`proofcompute.importers.gguf.open_gguf`, describes the network as a :class:`Decoder`
+and returns its weights by canonical names. The compiler sees nothing else.
 
-Canonical names and shapes, for ``L`` layers, width ``d``, ``h`` heads and ``g`` key/value heads of ``c``
-columns each, feed-forward width ``f`` and ``v`` tokens; matrices are ``[out, in]``, so ``y = W x``:
+These are the canonical names and shapes, for ``L`` layers, width ``d``, ``h`` heads and ``g`` key/value heads
+of ``c`` columns each, feed-forward width ``f`` and ``v`` tokens; matrices are ``[out, in]``, so ``y = W x``:
 
 ======================================  ==================
 ``embedding``                           ``[v, d]``
@@ -12,12 +12,12 @@ columns each, feed-forward width ``f`` and ``v`` tokens; matrices are ``[out, in
 ``layers.i.attention.q``                ``[h c, d]``
 ``layers.i.attention.k``, ``.v``        ``[g c, d]``
 ``layers.i.attention.o``                ``[d, h c]``
-``layers.i.attention.q.bias``           ``[h c]``, with ``qkv_bias`` only; likewise ``.k``, ``.v``
+``layers.i.attention.q.bias``           ``[h c]``, only with ``qkv_bias``; likewise ``.k``, ``.v``
 ``layers.i.ffn.norm``                   ``[d]``
 ``layers.i.ffn.gate``, ``.up``          ``[f, d]``
 ``layers.i.ffn.down``                   ``[d, f]``
 ``norm``                                ``[d]``
-``head``                                ``[v, d]``, absent where ``tied``
+``head``                                ``[v, d]``, absent if ``tied``
 ======================================  ==================
 """
 
@@ -41,13 +41,13 @@ __all__ = ["Checkpoint", "Decoder", "Rope", "tensor_shapes"]
 class Rope:
     """Rotary position embedding (Su et al. 2021, arXiv:2104.09864) of queries and keys.
 
-    Pair i of position t turns by the angle ``t * base ** (-2 i / dimensions) / factors[i]``.
+    Pair i of position t is rotated by the angle ``t * base ** (-2 i / dimensions) / factors[i]``.
     """
 
     base: float
     """The frequency base; a binary32 value."""
     dimensions: int
-    """Leading columns of each head that are rotated; even."""
+    """Number of leading columns of each head that are rotated; even."""
     interleaved: bool
     """True: pair i is columns 2i and 2i + 1; False: columns i and i + dimensions / 2."""
     factors: tuple[float, ...] | None = None
@@ -71,7 +71,7 @@ class Decoder:
     ffn_width: int
     """Columns inside the feed-forward layer."""
     context: int
-    """Positions that the model was made for."""
+    """The most positions that the model supports."""
     vocabulary: int
     """Number of tokens."""
     eps: float
@@ -79,19 +79,19 @@ class Decoder:
     rope: Rope
     """Position embedding."""
     tied: bool
-    """The embedding is also the head."""
+    """Whether the embedding is also the head."""
     qkv_bias: bool = False
-    """Queries, keys and values have a bias."""
+    """Whether queries, keys and values have a bias."""
     norm: str = "rms"
-    """Kind of norm; only "rms" exists."""
+    """Kind of norm; only "rms" is supported."""
     activation: str = "silu"
-    """What the gate goes through; only "silu" exists."""
+    """Activation function of the gate; only "silu" is supported."""
     window: int = 0
-    """Attention reaches this many positions back; 0 means all of them, the only value today."""
+    """Number of positions that attention reaches back; 0, the only supported value, means all of them."""
 
 
 def tensor_shapes(decoder: Decoder) -> dict[str, tuple[int, ...]]:
-    """Canonical name -> shape of every weight of ``decoder``, in the order of the computation."""
+    """Return canonical name -> shape of every weight of ``decoder``, in the order of the computation."""
     d, f = decoder.width, decoder.ffn_width
     q, kv = decoder.heads * decoder.head_dim, decoder.kv_heads * decoder.head_dim
     shapes: dict[str, tuple[int, ...]] = {"embedding": (decoder.vocabulary, d)}
@@ -122,30 +122,30 @@ class Checkpoint:
     vocabulary: Vocabulary
     """Its tokens."""
     chat_template: str | None
-    """Jinja text that turns messages into a prompt; None where the file has none. Untrusted."""
+    """Jinja template that turns messages into a prompt; None if the file has none. Untrusted."""
     name: str
-    """What the file calls the model; may be empty. Untrusted."""
+    """Name of the model in the file; may be empty. Untrusted."""
     licence: str
-    """What the file says about its licence; may be empty. Untrusted."""
+    """Licence stated in the file; may be empty. Untrusted."""
     digest: bytes
-    """SHA-256 of the whole file; of a checkpoint in parts, SHA-256 of their digests."""
+    """SHA-256 of the whole file, 32 bytes; for a split checkpoint, SHA-256 of its parts' digests."""
     read_rows: Callable[[str, int, int], F32]
-    """Rows a..b of a tensor that exists; the format's reader. Use :meth:`tensor` and :meth:`rows`."""
+    """The format's reader of rows a..b of a tensor; call :meth:`tensor` or :meth:`rows` instead."""
     notes: tuple[str, ...] = ()
-    """What was guessed or corrected, in sentences for whoever imports it."""
+    """Guesses and corrections that were made, in sentences for the user."""
     unused: tuple[str, ...] = ()
     """Metadata keys that change nothing and were not read. Untrusted."""
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Canonical name -> shape of every tensor that :meth:`tensor` gives."""
+        """Canonical name -> shape of every tensor."""
         return tensor_shapes(self.decoder)
 
     def tensor(self, name: str) -> F32:
-        """The whole tensor, float32 and C-contiguous, shaped as in the table above.
+        """Return a whole tensor, float32 and C-contiguous, with the shape in the table above.
 
         Raises:
-            InputError: no such tensor.
+            InputError: there is no such tensor.
             FormatError: a weight is NaN or infinite.
             MismatchError: the file has changed since it was opened.
             StorageError: the file cannot be read.
@@ -153,10 +153,10 @@ class Checkpoint:
         return self.rows(name, 0, self._shape(name)[0])
 
     def rows(self, name: str, a: int, b: int) -> F32:
-        """Rows ``a`` to ``b`` (exclusive) of a tensor, so that a large one need not be in memory at once.
+        """Return rows a..b of a tensor, so that a large one need not be in memory at once.
 
-        Raises as :meth:`tensor`, InputError for rows that the tensor does not have, and DeviceError where
-        this thread's floats are not those of IEEE 754, as dequantising takes arithmetic.
+        Raises as :meth:`tensor`; InputError also for rows that the tensor does not have, and DeviceError if
+        this thread's floating-point mode is not that of IEEE 754, on which dequantising depends.
         """
         require_ieee()
         shape = self._shape(name)

@@ -1,7 +1,7 @@
-"""Compile a decoder-only transformer: a checkpoint's description and floats to a program and int8 weights.
+"""Compiles a decoder-only transformer: turns a checkpoint into a program and quantised weights.
 
-Nothing here knows which file format the checkpoint came from. Compilation uses canonical arithmetic only, so
-the same checkpoint gives the same model id on every machine (docs/spec/arithmetic.md#compiled-models).
+Nothing here depends on the checkpoint's file format. Compilation uses canonical arithmetic only, so the same
+checkpoint gives the same model id on every machine (docs/spec/arithmetic.md#compiled-models).
 """
 
 from __future__ import annotations
@@ -42,16 +42,20 @@ __all__ = ["PRECISIONS", "Precision", "compile_decoder", "decoder_program"]
 
 @dataclass(frozen=True)
 class Precision:
-    """Limbs of weights, and of activations in the blocks.
+    """Numbers of limbs of weights and activations.
 
-    The head's activations always have two: it runs once for a generated token, and one limb costs more there
-    than in a whole block.
+    The head's activations always have two limbs: the head runs once per generated token, and one limb loses
+    more accuracy there than in a whole block.
     """
 
     name: str
+    """The name, such as w8a16."""
     w_limbs: int
+    """Limbs of the weights."""
     x_limbs: int
+    """Limbs of the activations in the blocks."""
     head_limbs: int = 2
+    """Limbs of the head's activations."""
 
 
 PRECISIONS: Mapping[str, Precision] = {
@@ -64,7 +68,10 @@ ROWS_AT_ONCE = 4096
 
 
 def decoder_program(d: Decoder, precision: Precision) -> Program:
-    """The program of a Llama-like decoder: an embedding segment, one for each block, a head segment."""
+    """Return the program of a Llama-like decoder: an embedding segment, a segment per block, a head segment.
+
+    Raises UnsupportedError for another norm or activation.
+    """
     if d.norm != "rms" or d.activation != "silu":
         raise UnsupportedError(f"a decoder with {d.norm} norm and {d.activation} activation")
     weights = _weight_specs(d, precision)
@@ -160,16 +167,16 @@ def compile_decoder(
 ) -> Model:
     """Quantise a checkpoint's weights and return the model, hashed.
 
-    One-limb weights are scaled first (:mod:`.calibration`), which takes running the model on a short text.
+    One-limb weights are scaled first (:mod:`.calibration`), which runs the model on a short text.
 
     Args:
         checkpoint: description and weights.
-        kernels: backend; any gives the same model id.
+        kernels: the backend; every backend gives the same model id.
         precision: one of :data:`PRECISIONS`.
-        progress: gets (weights quantised, weights to quantise in all).
+        progress: called with (weights quantised, all weights to quantise).
 
-    Raises UnsupportedError for an unknown precision or a decoder this version cannot express, and whatever
-    reading the checkpoint raises.
+    Raises UnsupportedError for an unknown precision or a decoder that this version cannot express, and the
+    errors of reading the checkpoint.
     """
     if precision not in PRECISIONS:
         raise UnsupportedError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
@@ -229,7 +236,7 @@ def _weight(checkpoint: Checkpoint, spec: WeightSpec, kernels: Kernels) -> Weigh
 
 
 def _sources(checkpoint: Checkpoint, name: str) -> list[str]:
-    """Canonical checkpoint tensors that a weight of the program stacks."""
+    """Return the canonical names of the checkpoint's tensors that make up a weight of the program."""
     if name == "head" and checkpoint.decoder.tied:
         return ["embedding"]
     base = name.replace("block.", "layers.", 1)

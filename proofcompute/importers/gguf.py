@@ -1,12 +1,11 @@
-"""Opening a GGUF file as a :class:`Checkpoint`, for the architectures "llama" and "qwen2".
+"""Opens a GGUF file as a :class:`Checkpoint`, for the architectures "llama" and "qwen2".
 
-The names of metadata keys and tensors are those of the GGUF specification and of llama.cpp. Whatever in the
-file could change the arithmetic and is not understood (another architecture, an ``<architecture>.*`` key, a
-tensor, a kind of rope scaling) is refused by name: nothing is skipped silently.
+The names of metadata keys and tensors are those of the GGUF specification and of llama.cpp. The reader
+refuses by name whatever it does not understand and could change the arithmetic: another architecture, an
+``<architecture>.*`` key, a tensor, a kind of rope scaling. It skips nothing silently.
 
-Two facts about these files: matrices are stored ``[out, in]`` (ggml writes the axes in reverse), and the
-"llama" converter permutes the rows of q and k so that rotary pairs are neighbours, while "qwen2" keeps the
-halves apart.
+In these files matrices are stored ``[out, in]`` (ggml writes the axes in reverse). The "llama" converter
+permutes the rows of q and k so that rotary pairs are neighbours; "qwen2" keeps the halves apart.
 """
 
 from __future__ import annotations
@@ -57,15 +56,15 @@ _OTHER_NAMES: Final = {
 
 
 def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
-    """Open the file at ``path``, the first part of a split checkpoint or all of it.
+    """Open the checkpoint whose only or first file is at ``path``.
 
-    Its header is read and checked now (the architecture first, then the tokenizer), weights when they are
+    The header is read and checked at once (the architecture first, then the tokenizer), weights when they are
     asked for.
 
     Raises:
-        FormatError: not a well-formed GGUF file, or one in which something is missing or does not fit.
-        LimitError: larger in some respect than this library allows.
-        UnsupportedError: an architecture, storage type, tokenizer or option that is not implemented.
+        FormatError: the file is not well-formed GGUF, or something in it is missing or does not fit.
+        LimitError: it exceeds one of this library's limits.
+        UnsupportedError: its architecture, storage type, tokenizer or an option is not implemented.
         StorageError: it cannot be read.
         InputError: it is a pipe, a device or a later part, or a later part is missing.
     """
@@ -134,7 +133,7 @@ def _read_rope(contents: Contents, fields: Fields, architecture: str, head_dim: 
     scaling = fields.text("rope.scaling.type", "none")
     if scaling not in ("none", "linear"):
         raise UnsupportedError(f"rope scaling of type {scaling!r} is not supported")
-    # these describe how the model was trained; linear scaling does not use them
+    # these keys describe the training; linear scaling does not use them
     fields.integer("rope.scaling.original_context_length", 0, MAX_CONTEXT, 0)
     fields.flag("rope.scaling.finetuned", default=False)
     factor = fields.positive("rope.scaling.factor", 1.0)
@@ -161,8 +160,8 @@ def _read_rope(contents: Contents, fields: Fields, architecture: str, head_dim: 
 
 
 def _match_tensors(contents: Contents, decoder: Decoder) -> Mapping[str, Stored]:
-    """Canonical name -> tensor; every tensor of the decoder is there, fits, and there are no others."""
-    # each layer has tensors of its own, so this bounds what is built next by the size of the file
+    """Return canonical name -> tensor; raise unless these are exactly the decoder's tensors and shapes."""
+    # each layer has tensors of its own, so the size of the file bounds what is built next
     if decoder.layers > len(contents.tensors):
         raise FormatError(f"{decoder.layers} layers, but only {len(contents.tensors)} tensors")
     found: dict[str, Stored] = {}
@@ -179,7 +178,7 @@ def _match_tensors(contents: Contents, decoder: Decoder) -> Mapping[str, Stored]
 
 
 def stored_name(name: str) -> str:
-    """The file's name of the tensor with the canonical name ``name``."""
+    """Return the name that a GGUF file gives to the tensor with the canonical name ``name``."""
     if name in _OTHER_NAMES:
         return _OTHER_NAMES[name]
     _, layer, rest = name.split(".", 2)
@@ -194,7 +193,7 @@ def _check(tensor: GgufTensor, shape: tuple[int, ...]) -> None:
 
 
 def _read_rows(stored: Stored, a: int, b: int) -> F32:
-    """Rows a..b in float32. A vector counts as many rows, but its storage blocks may span several."""
+    """Return rows a..b in float32. A vector has a row per element, but one storage block may span several."""
     file, tensor = stored
     vector = len(tensor.shape) == 1
     row_bytes = tensor.nbytes if vector else tensor.nbytes // tensor.shape[0]
@@ -202,7 +201,7 @@ def _read_rows(stored: Stored, a: int, b: int) -> F32:
     if count == 0:
         return np.zeros((0, *tensor.shape[1:]), np.float32)
     raw = np.frombuffer(file.read(tensor.offset + first * row_bytes, count * row_bytes), np.uint8)
-    with np.errstate(all="ignore"):  # what is not finite is refused by the caller, by name
+    with np.errstate(all="ignore"):  # the caller refuses values that are not finite
         weights = dequantize(raw.reshape(count, row_bytes), GGMLQuantizationType[tensor.type])
     rows: F32 = np.ascontiguousarray(weights, np.float32)
     return rows.reshape(-1)[a:b] if vector else rows.reshape(count, *tensor.shape[1:])

@@ -1,4 +1,4 @@
-"""Typed access to GGUF metadata; the errors name the key, and what nobody asked for can be listed."""
+"""Reads GGUF metadata with types; errors name the key, and keys that were never read can be listed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _NAMES = {str: "text", int: "an integer", float: "a float", bool: "a bool", tupl
 class Fields:
     """The metadata entries whose keys begin with ``prefix``; every method takes the rest of the key.
 
-    A ``default`` of None makes the key mandatory. All methods raise FormatError for a key that is missing or
-    holds another type.
+    A ``default`` of None makes the key mandatory. All methods raise FormatError if the key is missing or its
+    value has another type.
     """
 
     def __init__(self, metadata: Mapping[str, Value], prefix: str) -> None:
@@ -29,27 +29,27 @@ class Fields:
         self._read: set[str] = set()
 
     def unread(self) -> list[str]:
-        """Keys with the prefix that no method has been asked for."""
+        """Return the keys with the prefix that no method has read."""
         return [k for k in self._metadata if k.startswith(self._prefix) and k not in self._read]
 
     def has(self, key: str) -> bool:
-        """Whether the key is there; does not count as reading it."""
+        """Return whether the key exists; this does not count as reading it."""
         return self._prefix + key in self._metadata
 
     def text(self, key: str, default: str | None = None, *, limit: int = 1 << 10) -> str:
-        """A string of at most ``limit`` characters; LimitError beyond."""
+        """Return a string; LimitError if it has more than ``limit`` characters."""
         found = self._get(key, str, default)
         if len(found) > limit:
             raise LimitError(f"{self._prefix}{key} has {len(found)} characters, the limit is {limit}")
         return found
 
     def description(self, key: str, *, limit: int = 1 << 10) -> str:
-        """A string for people, cut after ``limit`` characters; may be missing."""
+        """Return a string for people, cut to ``limit`` characters; empty if the key is missing."""
         found = self._get(key, str, "")
         return found if len(found) <= limit else found[: limit - 1] + "\u2026"
 
     def integer(self, key: str, lo: int, hi: int, default: int | None = None) -> int:
-        """An integer between ``lo`` and ``hi``, both inclusive; LimitError above ``hi``."""
+        """Return an integer; FormatError if it is below ``lo``, LimitError if it is above ``hi``."""
         found = self._get(key, int, default)
         if found < lo:
             raise FormatError(f"{self._prefix}{key} is {found}, less than {lo}")
@@ -58,7 +58,7 @@ class Fields:
         return found
 
     def positive(self, key: str, default: float | None = None) -> float:
-        """A number that is positive and finite in binary32, rounded to it."""
+        """Return a number rounded to binary32; FormatError unless that is positive and finite."""
         found = self._get(key, float, default)
         with np.errstate(over="ignore"):
             rounded = float(np.float32(found))
@@ -67,11 +67,11 @@ class Fields:
         return rounded
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """A bool."""
+        """Return a bool."""
         return self._get(key, bool, default)
 
     def array(self, key: str, kind: type[T], default: tuple[T, ...] | None = None) -> tuple[T, ...]:
-        """An array with elements of one type."""
+        """Return an array; FormatError unless all elements are of the type ``kind``."""
         self._read.add(self._prefix + key)
         found = self._metadata.get(self._prefix + key, default)
         if found is None:

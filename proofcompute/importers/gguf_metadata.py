@@ -1,9 +1,9 @@
-"""Which metadata of a GGUF file matter: what must have its neutral value, and what is merely not used.
+"""Tells which metadata of a GGUF file matter: which must have a neutral value, and which are not used.
 
-Names are those of the GGUF specification and of llama.cpp (``llama-arch.cpp``). Keys of the architecture are
-read, or refused by name unless they have a value that changes nothing; keys of the tokenizer likewise. All
-other keys that llama.cpp gives a meaning are refused where that meaning is not ours (an adapter, a
-projector), and what nobody gives one (descriptions, notes of tools) is listed as not used.
+Names are those of the GGUF specification and of llama.cpp (``llama-arch.cpp``). Keys of the architecture and
+of the tokenizer are either read or refused by name, unless they have a value that changes nothing. Keys that
+mark the file as something other than a model (an adapter, a projector) are refused. Keys without a meaning
+(descriptions, notes of tools) are listed as not used.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ NEUTRAL: Final[Mapping[str, tuple[Value, ...]]] = {
     "tensor_data_layout": ("Meta AI original pth",),
 }
 """Key of an architecture, without its prefix -> values with which it changes nothing in these networks."""
-_MEANT: Final = ("adapter.", "clip.", "controlvector.", "imatrix.")
-"""Namespaces of files that are no models of their own."""
+_NO_MODEL: Final = ("adapter.", "clip.", "controlvector.", "imatrix.")
+"""Prefixes of keys in files that are no complete models."""
 
 
 def check_kind(metadata: Mapping[str, Value]) -> str:
-    """The architecture; UnsupportedError if it is another one, or the file is no model of its own."""
+    """Return the architecture; UnsupportedError if it is not supported or the file is no complete model."""
     general = Fields(metadata, "general.")
     kind = general.text("type", "model")
     if kind != "model":
-        raise UnsupportedError(f"a file of type {kind!r} is no model")
+        raise UnsupportedError(f"a file of type {kind!r} is not a model")
     architecture = general.text("architecture")
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise UnsupportedError(f"architecture {architecture!r} is not supported; supported are {known}")
     for key in metadata:
-        if key.startswith(_MEANT):
-            raise UnsupportedError(f"metadata key {key!r} is not of a model's file")
+        if key.startswith(_NO_MODEL):
+            raise UnsupportedError(f"metadata key {key!r} does not belong in a model's file")
     return architecture
 
 
 def refuse_others(metadata: Mapping[str, Value], prefix: str, keys: Iterable[str], what: str) -> None:
-    """UnsupportedError for one of ``keys`` that has not its neutral value."""
+    """Raise UnsupportedError for the first of ``keys`` that does not have a neutral value."""
     for key in keys:
         neutral = NEUTRAL.get(key.removeprefix(prefix))
         if neutral is None:
@@ -76,7 +76,7 @@ def refuse_others(metadata: Mapping[str, Value], prefix: str, keys: Iterable[str
 
 
 def unused(metadata: Mapping[str, Value], architecture: str) -> tuple[str, ...]:
-    """Keys that change nothing here and are not read, in the file's order."""
+    """Return the keys that change nothing here and are not read, in the file's order."""
     read = ("general.architecture", "general.alignment", "general.name", "general.license", "general.type")
     ours = (f"{architecture}.", "tokenizer.ggml.", "split.")
     return tuple(

@@ -1,11 +1,12 @@
-"""A GGUF checkpoint in one file, or split into parts that lie beside one another.
+"""Reads a GGUF checkpoint that is one file, or split into parts in one directory.
 
-``gguf-split`` names them ``NAME-00001-of-00003.gguf`` and so on. The first part holds the metadata; each says
-which of how many it is (``split.no`` from 0, ``split.count``), and how many tensors there are in all. The
-others are found by their names; a later part may repeat metadata, never add to it or say otherwise.
+``gguf-split`` names the parts ``NAME-00001-of-00003.gguf`` and so on. The first part holds the metadata. Each
+part states its number (``split.no`` from 0), the number of parts (``split.count``), and the number of tensors
+in all. The later parts are found by their names; they may repeat metadata, but neither add to nor contradict
+it.
 
-The digest of a checkpoint is the SHA-256 of its file; of several parts, the SHA-256 of their digests, one
-after the other.
+The digest of a checkpoint in one file is the SHA-256 of that file; of a split checkpoint, the SHA-256 of the
+parts' digests, concatenated.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from proofcompute.importers.hashed_file import HashedFile, hashed
 __all__ = ["Contents", "Stored", "read_parts"]
 
 MAX_PARTS: Final = 1 << 10
-"""Files of one checkpoint."""
+"""The most files of one checkpoint."""
 
 
 class Stored(NamedTuple):
@@ -39,22 +40,22 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """All that the files of a checkpoint say."""
+    """Everything that the headers of a checkpoint's files hold."""
 
     metadata: Mapping[str, Value]
     """Key -> value, of the first file."""
     tensors: Mapping[str, Stored]
     """Name -> tensor, of all files."""
     digest: bytes
-    """As the module's docstring says."""
+    """The checkpoint's digest, 32 bytes, as in the module's docstring."""
 
 
 def read_parts(path: Path, check: Callable[[Mapping[str, Value]], None]) -> Contents:
     """Read the checkpoint whose only or first file is at ``path``.
 
-    ``check`` sees the metadata as soon as they are read, before the long rest of the file is. Raises what it
-    raises, and FormatError, LimitError, UnsupportedError or StorageError; InputError for a later part or a
-    missing one.
+    ``check`` gets the metadata as soon as they are read, before the long rest of the file. Raises its errors,
+    and FormatError, LimitError, UnsupportedError or StorageError; InputError if ``path`` is a later part, or
+    if a later part is missing.
     """
     count = 1
 
@@ -66,8 +67,8 @@ def read_parts(path: Path, check: Callable[[Mapping[str, Value]], None]) -> Cont
                 f"{path.name} is part {number + 1} of {count} of a split checkpoint; give part 1, "
                 f"{_sibling(path, 1, count).name}, and the others are found beside it"
             )
-        for k in range(2, count + 1):  # all are there before a long reading begins
-            _found(_sibling(path, k, count), k, count)
+        for k in range(2, count + 1):  # check that all exist before a long read begins
+            _require_part(_sibling(path, k, count), k, count)
         check(header.metadata)
 
     header, file = _read(path, first)
@@ -85,7 +86,7 @@ def read_parts(path: Path, check: Callable[[Mapping[str, Value]], None]) -> Cont
     total = Fields(header.metadata, "split.").integer("tensors.count", 0, 1 << 31, len(tensors))
     if total != len(tensors):
         raise FormatError(
-            f"{path.name}: {total} tensors are announced in {count} parts, which have {len(tensors)}"
+            f"{path.name}: the header announces {total} tensors in {count} parts, which have {len(tensors)}"
         )
     digest = digests[0] if count == 1 else hashlib.sha256(b"".join(digests)).digest()
     return Contents(header.metadata, tensors, digest)
@@ -102,7 +103,7 @@ def _read(path: Path, check: Callable[[GgufHeader], None]) -> tuple[GgufHeader, 
 
 
 def _numbers(header: GgufHeader, path: Path) -> tuple[int, int]:
-    """Which part it is, from 0, and how many there are."""
+    """Return the number of a part, from 0, and the number of parts."""
     fields = Fields(header.metadata, "split.")
     count = fields.integer("count", 0, MAX_PARTS, 0) or 1
     number = fields.integer("no", 0, MAX_PARTS - 1, 0)
@@ -121,16 +122,16 @@ def _check_part(header: GgufHeader, first: GgufHeader, path: Path, number: int, 
 
 
 def _sibling(path: Path, k: int, count: int) -> Path:
-    """Where part ``k``, from 1, must be."""
+    """Return the path that part ``k``, from 1, must have."""
     match = re.fullmatch(r"(.*)-[0-9]{5}-of-[0-9]{5}\.gguf", path.name)
     if match is None:
         raise InputError(
-            f"{path.name} is a part of {count} of a split checkpoint, but is not named "
-            f"NAME-00001-of-{count:05}.gguf, so the others cannot be found; name the parts so, or join them"
+            f"{path.name} is one of {count} parts of a split checkpoint, but is not named "
+            f"NAME-00001-of-{count:05}.gguf, so the others cannot be found; rename the parts, or join them"
         )
     return path.with_name(f"{match[1]}-{k:05}-of-{count:05}.gguf")
 
 
-def _found(path: Path, k: int, count: int) -> None:
+def _require_part(path: Path, k: int, count: int) -> None:
     if not path.exists():
         raise InputError(f"part {k} of {count} is missing: {path}")

@@ -1,15 +1,16 @@
-"""A bounded scan of a GGUF file's header: nothing in the file is believed before it has been checked.
+"""Scans a GGUF file's header within limits; no value of the file is used before it has been checked.
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian. A header
-is the magic, a version, two counts, metadata (key, type, value) and tensor descriptions; the tensors' bytes
-follow, each at a multiple of ``general.alignment`` from the first aligned position after the header.
+The format is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3,
+little-endian. A header consists of the magic, a version, two counts, metadata (key, type, value) and tensor
+descriptions. The tensors' bytes follow, each tensor at a multiple of ``general.alignment`` from the first
+aligned position after the header.
 
-Every count and length is compared with a limit and with what is left of the file before anything is allocated
-or looped over, so time and memory are linear in the size of the header: at most :data:`MAX_HEADER` bytes and
+Every count and length is compared with a limit and with the rest of the file before anything is allocated or
+looped over, so time and memory are linear in the size of the header: at most :data:`MAX_HEADER` bytes and
 :data:`MAX_ELEMENTS` array elements. Measured with ``tracemalloc``, memory stays under 64 times the header's
-size plus 1 MiB (an int32 in an array is the worst: 4 bytes in the file, 40 in memory).
+size plus 1 MiB (the worst case is an int32 in an array: 4 bytes in the file, 40 in memory).
 
-The reader of the ``gguf`` package is made for files that one trusts, and is never given a file here.
+The reader of the ``gguf`` package is not used, because it is made for trusted files.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ from proofcompute.limits import MAX_NAME, MAX_WEIGHTS, MIB
 __all__ = ["GgufHeader", "GgufTensor", "Value", "scan", "scan_stream"]
 
 MAX_HEADER: Final = 64 * MIB
-"""The header; that of a model with 256,000 tokens takes 15 MiB."""
+"""The most bytes of a header; that of a model with 256,000 tokens takes 15 MiB."""
 MAX_KEYS: Final = 1 << 12
-"""Metadata entries."""
+"""The most metadata entries."""
 MAX_ELEMENTS: Final = 1 << 22
-"""Elements of all metadata arrays together, nested arrays included."""
+"""The most elements of all metadata arrays together, nested arrays included."""
 MAX_STRING: Final = 4 * MIB
-"""One metadata string."""
+"""The most bytes of one metadata string."""
 MAX_NESTING: Final = 4
-"""Arrays within arrays."""
+"""The greatest depth of arrays within arrays."""
 MAX_DIMENSIONS: Final = 4
-"""Axes of a tensor, as in ggml."""
+"""The most axes of a tensor, as in ggml."""
 DEFAULT_ALIGNMENT: Final = 32
 
 Value: TypeAlias = "bool | int | float | str | tuple[Value, ...]"
-"""What a metadata entry holds; binary32 values come as the equal Python float."""
+"""The value of a metadata entry; a binary32 value becomes the equal Python float."""
 
 _SCALARS: Final[Mapping[int, str]] = {
     0: "<B",
@@ -68,14 +69,14 @@ _LEAST_SIZE: Final[Mapping[int, int]] = {
     _STRING: 8,
     _ARRAY: 12,
 }
-"""Value type -> bytes that one value takes at least."""
+"""Value type -> the fewest bytes that one value takes."""
 _LEAST_KEY: Final = 8 + 1 + 4 + 1
 _LEAST_TENSOR: Final = 8 + 1 + 4 + 8 + 4 + 8
 
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """Where one tensor lies and how it is stored."""
+    """Position and storage type of one tensor."""
 
     name: str
     """Its name in the file."""
@@ -91,16 +92,16 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """All that the header of a GGUF file says."""
+    """The contents of a GGUF file's header."""
 
     version: int
-    """2 or 3."""
+    """Version of the format, 2 or 3."""
     metadata: Mapping[str, Value]
     """Key -> value, in the file's order."""
     tensors: Mapping[str, GgufTensor]
     """Name -> tensor, in the file's order."""
     data_start: int
-    """Where the tensors' bytes begin."""
+    """Offset at which the tensors' bytes begin."""
 
 
 def scan(path: str | os.PathLike[str]) -> GgufHeader:
@@ -108,8 +109,8 @@ def scan(path: str | os.PathLike[str]) -> GgufHeader:
 
     Raises:
         FormatError: it is not a well-formed GGUF file.
-        LimitError: it is larger in some respect than this module allows.
-        UnsupportedError: another version or byte order, or an unknown type of tensor.
+        LimitError: it exceeds one of this module's limits.
+        UnsupportedError: it has another version or byte order, or a tensor of an unknown type.
         StorageError: it cannot be read.
     """
     try:
@@ -143,7 +144,7 @@ def scan_stream(file: BinaryIO, size: int, what: str) -> GgufHeader:
 
 
 class _Reader:
-    """Takes bytes off the front; knows how many are left."""
+    """Reads a header from front to back, and checks every length against the bytes that are left."""
 
     def __init__(self, file: BinaryIO, size: int, what: str) -> None:
         self._file = file
@@ -160,7 +161,7 @@ class _Reader:
         return LimitError(f"{self._what}: {text}")
 
     def need(self, n: int, text: str) -> None:
-        """Refuse to go on unless ``n`` more bytes are there."""
+        """Raise unless ``n`` more bytes are left."""
         if n > self._end - self.at:
             if self._truncated:
                 raise self.wrong(f"ends inside its header ({text})")
@@ -169,13 +170,13 @@ class _Reader:
     def take(self, n: int, text: str) -> bytes:
         self.need(n, text)
         data = self._file.read(n)
-        if len(data) != n:  # it shrank meanwhile
+        if len(data) != n:  # the file has shrunk since it was opened
             raise self.wrong(f"ends inside its header ({text})")
         self.at += n
         return data
 
     def count(self, n: int, limit: int, least: int, text: str) -> int:
-        """``n`` if so many items, of ``least`` bytes or more each, are allowed and can still follow."""
+        """Return ``n``; raise if so many items, of ``least`` bytes or more, exceed ``limit`` or the rest."""
         if n > limit:
             raise self.too_much(f"{n} {text}, the limit is {limit}")
         self.need(n * least, text)
@@ -195,7 +196,7 @@ class _Reader:
             raise self.wrong(f"{text} is not valid UTF-8") from None
 
     def elements(self, n: int, least: int) -> int:
-        """``n`` if so many more array elements are allowed and can still follow."""
+        """Return ``n``; raise if ``n`` more array elements exceed the limit or the bytes left."""
         self._elements += self.count(n, MAX_ELEMENTS - self._elements, least, "array elements")
         return n
 
@@ -258,7 +259,7 @@ def _read_numbers(reader: _Reader, kind: int, n: int, key: str) -> tuple[Value, 
 
 
 def _read_tensor(reader: _Reader, alignment: int) -> GgufTensor:
-    """One description; its offset is still relative to the data."""
+    """Read one tensor description; its offset is still relative to the first tensor's bytes."""
     name = reader.string(MAX_NAME, "a tensor name")
     if not name:
         raise reader.wrong("a tensor name is empty")

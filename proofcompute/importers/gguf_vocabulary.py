@@ -1,9 +1,9 @@
-"""The vocabulary in a GGUF file's metadata (``tokenizer.*``), for "gpt2" and "llama" tokenizers.
+"""Reads the vocabulary in a GGUF file's metadata (``tokenizer.*``), for "gpt2" and "llama" tokenizers.
 
-What llama.cpp assumes where a key is missing is assumed here, and noted. Keys that only name further special
-tokens (fill-in-the-middle, padding, separators) change nothing in a text's encoding and are not read; a key
-that would change it and is not implemented is refused by name. Marks of a chat that a file has among its
-texts are made control tokens, as in llama.cpp.
+If a key is missing, the default of llama.cpp is used and noted. Keys that only name further special tokens
+(fill-in-the-middle, padding, separators) do not change how a text is encoded and are not read. A key that
+would change it and is not implemented is refused by name. Chat markers that a file lists as ordinary text
+become control tokens, as in llama.cpp.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _END_NAMES: Final = frozenset(
         "<end_of_turn>",
     )
 )
-"""Names of tokens after which no model goes on with its answer; files declare only some of them as ends."""
+"""Names of tokens that end an answer in every model; files declare only some of them as ends."""
 _MARK: Final = re.compile(r"<[|\uff5c][^|\uff5c<>\s]+[|\uff5c]>")
-"""How marks of a chat are written: <|name|>, with the full-width bars of some models too."""
+"""The usual form of chat markers: <|name|>, or the same with the full-width bars of some models."""
 _MARKS: Final = frozenset(
     (
         "<start_of_turn>",
@@ -55,26 +55,25 @@ _MARKS: Final = frozenset(
         "[/TOOL_RESULTS]",
     )
 )
-"""Marks of published models that are written otherwise."""
+"""Chat markers of published models that have another form."""
 _SHOWN: Final = 8
-"""Names that a note lists."""
+"""The most names that a note lists."""
 _HARMLESS: Final = frozenset(("scores", "merges", "pre", "token_type_count", "added_tokens"))
-"""Keys that mean nothing to the tokenizers that do not read them."""
+"""Keys that have no effect on a tokenizer that does not read them."""
 _NEUTRAL: Final[Mapping[str, tuple[Value, ...]]] = {
     "remove_extra_whitespaces": (False,),
     "escape_whitespaces": (True,),
     "precompiled_charsmap": ((), ""),
 }
-"""Keys that change nothing with these values."""
+"""Values with which these keys change nothing."""
 _SPACE: Final = "\u2581"
-"""How SentencePiece writes a space."""
+"""SentencePiece's letter for a space."""
 
 
 def read_vocabulary(metadata: Mapping[str, Value], notes: list[str] | None = None) -> Vocabulary:
-    """The vocabulary that ``metadata`` describes; ``notes`` gets a sentence for all that was guessed or
-    corrected.
+    """Return the vocabulary that ``metadata`` describes; append to ``notes`` what was guessed or corrected.
 
-    Raises FormatError or LimitError for what is missing or wrong, UnsupportedError for another kind.
+    Raises FormatError or LimitError if something is missing or wrong, UnsupportedError for another kind.
     """
     notes = [] if notes is None else notes
     fields = Fields(metadata, "tokenizer.ggml.")
@@ -89,7 +88,7 @@ def read_vocabulary(metadata: Mapping[str, Value], notes: list[str] | None = Non
             raise UnsupportedError(f"tokenizer.ggml.{key} is not supported with the tokenizer {model!r}")
     names = list(fields.array("tokens", str))
     if bpe and not fields.has("token_type"):
-        notes.append("the file has no token types: all tokens are taken as text, but for the marks of a chat")
+        notes.append("the file has no token types: all tokens are taken as text, except chat markers")
         kinds = [NORMAL] * len(names)
     else:
         kinds = list(fields.array("token_type", int))
@@ -133,8 +132,8 @@ def read_vocabulary(metadata: Mapping[str, Value], notes: list[str] | None = Non
 def _word_rule(fields: Fields, notes: list[str]) -> str:
     if not fields.has("pre"):
         notes.append(
-            "the file names no pre-tokenizer (it is older than the key): 'default' is taken, as by "
-            "llama.cpp, which may cut words otherwise than the model has learnt"
+            "the file names no pre-tokenizer (it is older than that key): 'default' is used, as in "
+            "llama.cpp, and may split words otherwise than in the model's training"
         )
     name = fields.text("pre", "default")
     if name not in WORD_RULES:
@@ -146,9 +145,10 @@ def _word_rule(fields: Fields, notes: list[str]) -> str:
 def _correct_marks(
     names: list[str], kinds: list[int], merges: Sequence[str], bos: int | None, notes: list[str]
 ) -> None:
-    """Make control tokens of the marks of a chat that the file has among its texts.
+    """Make control tokens of the chat markers that the file lists as text.
 
-    A mark that is text is either letters in the prompt or, user-defined, found in what anybody says.
+    As text, a marker would be mere letters in the prompt; as a user-defined token, it would be recognised in
+    the content of messages too.
     """
     marks = {}
     for i, (name, kind) in enumerate(zip(names, kinds, strict=True)):
@@ -161,16 +161,16 @@ def _correct_marks(
     if marks:
         made = {left + right for left, _, right in (merge.partition(" ") for merge in merges)}
         if words := [name for i, name in marks.items() if names[i] in made]:
-            notes.append("the tokenizer makes marks of a chat out of letters: " + _few(words))
+            notes.append("the tokenizer makes chat markers out of letters: " + _few(words))
         marks = {i: name for i, name in marks.items() if names[i] not in made}
     for i, name in marks.items():
         names[i], kinds[i] = name, CONTROL
     if marks:
-        notes.append("typed as text in the file, and taken as control tokens: " + _few(list(marks.values())))
+        notes.append("listed as text in the file, and used as control tokens: " + _few(list(marks.values())))
 
 
 def _letters(name: str) -> str:
-    """What a token of byte-level BPE prints, or its name where that is no text."""
+    """Return the text that a token of byte-level BPE prints, or its name if that is not UTF-8."""
     try:
         return _bpe_token(0, name, NORMAL).decode()
     except (FormatError, UnicodeDecodeError):
@@ -185,7 +185,7 @@ def _note_user_defined(template: str, names: Sequence[str], kinds: Sequence[int]
     ]
     if found:
         notes.append(
-            "user-defined tokens of the chat template, which what anybody says may hold too: " + _few(found)
+            "user-defined tokens of the chat template, which messages may contain too: " + _few(found)
         )
 
 
@@ -194,7 +194,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _refuse_unknown(metadata: Mapping[str, Value], fields: Fields) -> None:
-    """UnsupportedError for a key that could change the tokens of a text and is not known."""
+    """Raise UnsupportedError for an unknown key, which could change the tokens of a text."""
     for key in fields.unread():
         name = key.removeprefix("tokenizer.ggml.")
         if name in _HARMLESS or name.endswith("_token_id") or metadata[key] in _NEUTRAL.get(name, ()):
@@ -203,7 +203,7 @@ def _refuse_unknown(metadata: Mapping[str, Value], fields: Fields) -> None:
 
 
 def read_chat_template(metadata: Mapping[str, Value]) -> str | None:
-    """The default chat template, or None. Raises FormatError, LimitError."""
+    """Return the default chat template, or None. Raises FormatError or LimitError."""
     template = Fields(metadata, "tokenizer.").text("chat_template", "", limit=MAX_TEMPLATE)
     return template or None
 

@@ -1,9 +1,9 @@
-"""A file of which only those bytes are ever used that were hashed.
+"""Reads a file so that only bytes that were hashed are ever used.
 
-A file may be changed between its digest and its weights: replaced, cut, or written in place, its time of
-change put back or not set at all, as by whoever has it mapped into memory. So nothing about the file is
-believed later. While it is read once, from front to back, each piece of it gets a digest of its own (BLAKE3),
-and whatever is read again is read in whole pieces and compared. What is parsed comes from that same pass.
+A file may change after its digest was computed: it may be replaced, truncated, or written in place without a
+new time of modification, for instance through a memory mapping. So each piece of the file gets a digest of
+its own (BLAKE3) while it is read once, from front to back. The header is parsed in that same pass. Later
+reads are of whole pieces, whose digests are compared.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from proofcompute.limits import KIB
 __all__ = ["PIECE", "HashedFile", "hashed"]
 
 PIECE: Final = 256 * KIB
-"""Bytes of a piece: a checkpoint of 40 GB has digests of 5 MB."""
+"""Bytes of a piece; the digests of a checkpoint of 40 GB take 5 MB."""
 
 _T = TypeVar("_T")
 
@@ -40,9 +40,9 @@ class HashedFile:
     _pieces: tuple[bytes, ...] = field(repr=False)
 
     def read(self, offset: int, n: int) -> memoryview:
-        """``n`` bytes from ``offset`` on, as they were.
+        """Return the ``n`` bytes from ``offset`` on that were hashed.
 
-        MismatchError if they are others now, StorageError if the file cannot be read.
+        Raises MismatchError if they have changed since, StorageError if the file cannot be read.
         """
         first, last = offset // PIECE, -(-(offset + n) // PIECE)
         start, stop = first * PIECE, min(last * PIECE, self.size)
@@ -60,7 +60,7 @@ class HashedFile:
 
 
 class _Pass(io.RawIOBase):
-    """A file read once, from front to back, and hashed as it is."""
+    """A stream that reads a file once, from front to back, and hashes what it reads."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -82,7 +82,7 @@ class _Pass(io.RawIOBase):
         return n
 
     def finish(self) -> None:
-        """To the end of the file."""
+        """Read and hash the file to its end."""
         while self._next():
             pass
 
@@ -96,10 +96,10 @@ class _Pass(io.RawIOBase):
 
 
 def hashed(path: Path, parse: Callable[[BinaryIO, int], _T]) -> tuple[_T, HashedFile]:
-    """What ``parse(stream, size)`` makes of the file's beginning, and the file, read once to its end.
+    """Return the result of ``parse(stream, size)`` for the file's beginning, and the file, hashed to its end.
 
-    MismatchError if the file grew or shrank meanwhile, StorageError if it cannot be read; and what ``parse``
-    raises.
+    Raises MismatchError if the file grew or shrank meanwhile, StorageError if it cannot be read, and the
+    errors of ``parse``.
     """
     try:
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""From a checkpoint file to a compiled model in one call."""
+"""Compiles a checkpoint file into a model in one call."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def import_gguf(
     precision: str = "w8a16",
     progress: Callable[[int, int], None] | None = None,
 ) -> Model:
-    """The model of a GGUF file; see :func:`open_gguf` and :func:`compile_decoder` for what they raise.
+    """Compile a GGUF file into a model. Raises as :func:`open_gguf` and :func:`compile_decoder`.
 
-    ``progress`` gets (weights done, weights in all). What was guessed or corrected is given as warnings.
+    ``progress`` is called with (weights done, all weights). Guesses and corrections are issued as warnings.
     """
     checkpoint = open_gguf(path)
     for note in checkpoint.notes:

@@ -1,4 +1,4 @@
-"""Finding the demo model, a file inside an installed package that is never imported."""
+"""Finds the demo model, a file inside an installed package that is never imported."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ VARIABLE: Final = "PROOFCOMPUTE_SMOLLM2"
 
 
 def packaged_smollm2() -> Path:
-    """The GGUF file of SmolLM2-135M-Instruct: the file that VARIABLE names, or that of the package.
+    """Return the GGUF file of SmolLM2-135M-Instruct: the one that VARIABLE names, or that of the package.
 
-    Raises InputError, with the command to run, if there is none.
+    Raises InputError, with the command that installs it, if there is none.
     """
     if named := os.environ.get(VARIABLE):
         path = Path(named)

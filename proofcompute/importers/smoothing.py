@@ -1,21 +1,21 @@
-r"""Column scales that make a product lose less when it is quantised.
+r"""Chooses column scales that reduce the error of a quantised product.
 
-For s > 0, W x = (W diag(s)) (diag(1/s) x). Where the division can be folded into what makes x (a norm's
-weights, the rows of another matrix), s is free, and it decides how the error is spread: a row of W is
-quantised with a step of max_j |w_j s_j| / 127, so that a column with large activations wants a large s to
-have its weights rounded finely; where the activations have one limb too, a large s also keeps that column
-from setting their step (Xiao et al. 2023, arXiv:2211.10438; Lin et al. 2024, arXiv:2306.00978). With rounding
-errors taken as independent and uniform, the squared error of W x is in proportion to
+For s > 0, W x = (W diag(s)) (diag(1/s) x). If the division can be folded into what makes x (a norm's weights,
+the rows of another matrix), s is free, and it decides how the error is distributed: a row of W is quantised
+with a step of max_j |w_j s_j| / 127, so a column with large activations needs a large s for its weights to be
+rounded finely; if the activations have one limb too, a large s also keeps that column from determining their
+step (Xiao et al. 2023, arXiv:2211.10438; Lin et al. 2024, arXiv:2306.00978). If rounding errors are taken as
+independent and uniform, the squared error of W x is proportional to
 
     f(s) = sum_r max_j (|w_rj| s_j)^2 * sum_j h_j / s_j^2
          + mean_t max_j (|x_tj| / s_j)^2 * sum_rj (w_rj s_j)^2        (one limb only)
 
 where h_j is the mean square of column j of x. :func:`column_scales` descends on log s by subgradients with
-the step sizes of Adam (Kingma, Ba 2015, arXiv:1412.6980), a fixed number of steps, and returns the best s
-that it met.
+the step sizes of Adam (Kingma, Ba 2015, arXiv:1412.6980) for a fixed number of steps, and returns the best s
+that it found.
 
-Two people must get the same model id, so everything here is canonical: binary64, one IEEE rounding for each
-operation, sums by halving, except those of ``numpy.bincount``, which adds in the order of the rows.
+Two people must get the same model id, so everything here is canonical: binary64, one IEEE rounding per
+operation, and sums by halving, except those of ``numpy.bincount``, which adds in the order of the rows.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ F64 = npt.NDArray[np.float64]
 
 STEPS: Final = 40
 RATE: Final = 0.1
-"""Largest change of log s in the first step; it falls linearly."""
+"""The largest change of log s in the first step; it decreases linearly."""
 SAMPLE: Final = 1024
-"""Rows of a matrix that the scales are chosen by, evenly spread, where it has more."""
+"""The most rows of a matrix, evenly spread, by which its scales are chosen."""
 
 
 def total(x: Any) -> Any:
-    """Sum over the first axis by halving: [n, ...] to [...]; 0 for n = 0."""
+    """Return the sum over the first axis by halving, [n, ...] to [...]; 0 for n = 0."""
     level = np.asarray(x, np.float64)
     while len(level) > 1:
         half = (len(level) + 1) // 2
@@ -49,14 +49,12 @@ def total(x: Any) -> Any:
 
 
 def column_scales(w: F32, energy: F64, rows: F32 | None) -> F32:
-    """Scales s [d] for a matrix.
+    """Return scales s [d] for a matrix: all ones if the descent finds nothing better or overflows.
 
     Args:
         w: the matrix, or a sample of its rows, [m, d].
         energy: h, the mean square of each column of the activations, [d].
-        rows: a sample of activations [t, d] where they will have one limb; None where two.
-
-    All ones where the descent finds nothing better, or its numbers overflow.
+        rows: a sample of activations [t, d] if they will have one limb, else None.
     """
     weights = np.abs(w).astype(np.float64)
     squares = total(weights * weights)
@@ -82,7 +80,7 @@ def column_scales(w: F32, energy: F64, rows: F32 | None) -> F32:
 
 
 def _error(weights: F64, squares: F64, energy: F64, samples: F64 | None, s: F64) -> tuple[float, F64]:
-    """f(s) and its derivative by log s."""
+    """Return f(s) and its derivative with respect to log s, [d]."""
     d = len(s)
     top, at = _largest(weights * s)
     noise = energy / (s * s)
@@ -99,7 +97,7 @@ def _error(weights: F64, squares: F64, energy: F64, samples: F64 | None, s: F64)
 
 
 def _largest(x: F64) -> tuple[F64, npt.NDArray[np.intp]]:
-    """Squares of the largest elements of the rows of x, and where they are."""
+    """Return the square of the largest element of each row of x, and its column."""
     at = x.argmax(axis=1)
     top = x[np.arange(len(x)), at]
     return top * top, at

@@ -1,6 +1,6 @@
-"""Rendering chat templates as transformers does, in a process that can do no harm, knowing who wrote what.
+"""Renders chat templates as transformers does, in a sandboxed process, and tracks who wrote each character.
 
 Templates are strangers' programs and contents are strangers' texts. :mod:`.authors` tracks who wrote each
-character, :mod:`.environment` is transformers' environment over such texts, :mod:`.worker` the sandboxed
+character, :mod:`.environment` is transformers' environment for such texts, :mod:`.worker` the sandboxed
 process and :mod:`.process` its parent's side. This file imports nothing, so that the process starts quickly.
 """

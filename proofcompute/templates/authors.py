@@ -1,16 +1,15 @@
-"""Text that knows, character by character, who wrote it.
+"""Tracks, character by character, who wrote a text.
 
-A template works on the real contents, so whatever it compares, searches, splits or trims comes out as it
-would anywhere else. Beside each character stands its **author**: the template, one of the messages, or nobody
-known. Only what is known to be the template's may become a control token, so every operation that is not
-listed here errs on the safe side: its result has no known author, unless all that went into it has one and
-the same.
+A template works on the real contents, so comparing, searching, splitting and trimming give the usual results.
+Each character has an **author**: the template, one of the messages, or nobody known. Only text that is known
+to be the template's may become a control token, so every operation that is not listed here errs on the safe
+side: its result has no known author, unless all its operands have the same one.
 
-Authors are kept as a text of the same length, one letter for each character: slices, concatenations and joins
-are then the same operation on both.
+Authors are stored as a text of the same length, one letter per character, so slices, concatenations and joins
+are the same operation on both.
 """
 
-# ruff: noqa: D102  # the methods of str do what they do there
+# ruff: noqa: D102  # the methods of str need no other documentation
 
 from __future__ import annotations
 
@@ -18,28 +17,28 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, SupportsIndex
 
-__all__ = ["NOBODY", "TEMPLATE", "Authored", "authors_of", "common_author", "join", "message"]
+__all__ = ["NOBODY", "TEMPLATE", "Authored", "authors_of", "common_author", "join", "message_author"]
 
 NOBODY: Final = "\x00"
-"""Author of what an operation made that is not tracked."""
+"""Author of the result of an operation that is not tracked."""
 TEMPLATE: Final = "\x01"
 """Author of the template's own text, of roles, and of the names of bos and eos."""
 _NEUTRAL: Final = (bool, type(None))
 
 
-def message(i: int) -> str:
-    """The author of what message ``i`` says."""
+def message_author(i: int) -> str:
+    """Return the author of the content of message ``i``."""
     return chr(2 + i)
 
 
 class Authored(str):
-    """A text and the author of each character; all else is as with ``str``."""
+    """A text with the author of each character; otherwise it behaves like ``str``."""
 
     __slots__ = ("_authors",)
     _authors: str
 
     def __new__(cls, text: str = "", authors: str = "") -> Authored:
-        """``authors`` is as long as ``text``, or one letter for all of it; anything else: nobody known."""
+        """Make a text by ``authors``: a letter per character, or one for all; else nobody is known."""
         made = super().__new__(cls, text)
         n = len(text)
         made._authors = authors if len(authors) == n else (authors if len(authors) == 1 else NOBODY) * n
@@ -120,7 +119,7 @@ class Authored(str):
         return a, b, c
 
     def _placed(self, pieces: list[str], sep: str | None) -> list[Authored]:
-        """Pieces that stand in this text one after the other, with ``sep`` (None: white space) between."""
+        """Return consecutive pieces of this text, between which is ``sep`` (None: white space)."""
         found, at = [], 0
         for piece in pieces:
             at = str.find(self, piece, at) if sep is None else at
@@ -134,7 +133,7 @@ class Authored(str):
         return Authored(str.join(self, parts), self._authors.join(map(authors_of, parts)))
 
     def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> Authored:
-        """What comes in the place of a message's words counts as that message's, whoever wrote it."""
+        """Replace ``old``; what replaces a message's words counts as that message's, whoever wrote it."""
         if not old:
             return Authored(str.replace(self, old, new, count), common_author([self, new]))
         first, *rest = self.split(old, count)
@@ -164,7 +163,7 @@ class Authored(str):
         return self._letterwise(str.casefold)
 
     def _letterwise(self, change: Any) -> Authored:
-        """The author of a letter stays; of one that becomes several letters, all have that author."""
+        """Apply ``change``; if a letter becomes several, all of them have its author."""
         text: str = change(self)
         authors = self._authors
         if len(text) != len(self):
@@ -173,15 +172,15 @@ class Authored(str):
 
 
 def authors_of(text: str) -> str:
-    """The author of each character of ``text``."""
+    """Return the author of each character of ``text``."""
     return text._authors if isinstance(text, Authored) else NOBODY * len(text)
 
 
 def common_author(values: Iterable[object]) -> str:
-    """The author of what was made of ``values`` in a way that nobody followed.
+    """Return the author of a result that was made from ``values`` by an operation that is not tracked.
 
-    If all texts among them have one and the same author, so has the result. Any other thing (a list, an
-    object, text that is not tracked) may hold anybody's words, and a number may be made of them.
+    If all texts among them have the same author, so has the result. Any other object (a list, a text that is
+    not tracked) may hold anybody's words, and a number may be made of them.
     """
     found: set[str] = set()
     for value in values:
@@ -193,11 +192,11 @@ def common_author(values: Iterable[object]) -> str:
 
 
 def shown(value: object) -> Authored:
-    """``str(value)``, as a template prints it."""
+    """Return ``str(value)``, as a template prints it."""
     text = str(value)
     return text if isinstance(text, Authored) else Authored(text, common_author([value]))
 
 
 def join(parts: Iterable[str]) -> Authored:
-    """All parts, one after the other."""
+    """Return all parts, one after the other."""
     return Authored().join(parts)

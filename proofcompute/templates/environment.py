@@ -1,14 +1,14 @@
-"""The Jinja environment in which transformers renders chat templates, over texts that know their authors.
+"""Provides the Jinja environment in which transformers renders chat templates, for texts with authors.
 
-What a template of a published model may rely on (transformers, ``chat_template_utils.py``): the immutable
+It has what a published model's template may rely on (transformers, ``chat_template_utils.py``): the immutable
 sandbox, ``trim_blocks``, ``lstrip_blocks``, loop controls, ``{% generation %}`` blocks (which mark an
-assistant's words for training and print what is in them), ``tojson`` without escapes and with the arguments
-of ``json.dumps``, ``raise_exception``, ``strftime_now``. Missing on purpose: ``lipsum`` and ``random``, since
-one conversation is one prompt; and the clock: ``strftime_now`` tells the date that was given with the
+assistant's words for training and print their content), ``tojson`` without escapes and with the arguments of
+``json.dumps``, ``raise_exception``, ``strftime_now``. It lacks ``lipsum`` and ``random``, because one
+conversation must give one prompt, and the clock: ``strftime_now`` formats the date that was given with the
 conversation.
 
-The compiler is told to wrap each constant of the template as the template's own text and to join pieces by
-:func:`.authors.join`. Filters and calls run as they are; what they return is given an author afterwards.
+The compiler wraps each constant of the template as the template's own text and joins pieces with
+:func:`.authors.join`. Filters and calls run unchanged; their results are given an author afterwards.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = ["ChatEnvironment", "Refused", "compile_template"]
 
 
 _WITH_WIDTHS: Final = frozenset(("center", "indent", "replace", "truncate", "wordwrap"))
-"""Filters of texts that take numbers and do not print them."""
+"""Filters that take numbers without printing them."""
 
 
 class Refused(TemplateError):
@@ -53,7 +53,7 @@ class Refused(TemplateError):
 
 
 class _Generation(Extension):
-    """``{% generation %}...{% endgeneration %}`` prints what is in it."""
+    """The block ``{% generation %}...{% endgeneration %}``, which prints its content."""
 
     tags = {"generation"}  # noqa: RUF012  # Jinja's own type
 
@@ -97,7 +97,7 @@ class _Generator(CodeGenerator):
 
 
 class ChatEnvironment(ImmutableSandboxedEnvironment):
-    """Transformers' environment; ``now`` is what ``strftime_now`` tells."""
+    """The environment of transformers; ``now`` is the time that ``strftime_now`` formats."""
 
     code_generator_class = _Generator
     concat = staticmethod(join)  # Jinja's own hook for joining pieces
@@ -122,11 +122,11 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     @staticmethod
     def own(text: str) -> Authored:
-        """A constant of the template."""
+        """Mark a constant as the template's text."""
         return Authored(text, TEMPLATE)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call something from a template; a text that it returns is given an author."""
+        """Call an object from a template; a text that it returns is given an author."""
         found = super().call(__context, __obj, *args, **kwargs)
         method = getattr(__obj, "__wrapped__", None)  # the sandbox wraps str.format and format_map
         if method is not None and type(found) is Authored:
@@ -139,15 +139,15 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
 @lru_cache(maxsize=1)
 def compile_template(source: str) -> tuple[ChatEnvironment, Template]:
-    """The template of ``source`` in an environment of its own. Raises what Jinja raises."""
+    """Compile the template ``source`` in an environment of its own. Raises Jinja's errors."""
     environment = ChatEnvironment()
     return environment, environment.from_string(source)
 
 
 def _authored(f: Callable[..., Any], widths: bool) -> Callable[..., Any]:
-    """A filter whose result has an author where all that went into it has the same.
+    """Wrap a filter so that its result has an author if all its operands have the same.
 
-    With ``widths`` its numbers, but for the filtered value, are widths and counts: they print nothing.
+    With ``widths``, its numbers except the filtered value are widths and counts, which are not printed.
     """
     first = 1 if hasattr(f, "jinja_pass_arg") else 0
 
@@ -155,7 +155,7 @@ def _authored(f: Callable[..., Any], widths: bool) -> Callable[..., Any]:
     def filtered(*args: Any, **kwargs: Any) -> Any:
         found, given = f(*args, **kwargs), [*args[first:], *kwargs.values()]
         author = common_author([v for i, v in enumerate(given) if not (i and widths and type(v) is int)])
-        if type(found) is Authored:  # Jinja's own pieces in it, such as the spaces of an indentation
+        if type(found) is Authored:  # it may contain pieces by Jinja, such as the spaces of an indentation
             return Authored(found, authors_of(found).replace(NOBODY, author))
         return Authored(found, author) if type(found) is str else found
 
@@ -166,11 +166,11 @@ def _authored(f: Callable[..., Any], widths: bool) -> Callable[..., Any]:
 def _join(environment: ChatEnvironment, value: Any, d: str = "", attribute: Any = None) -> Authored:
     if attribute is not None:
         value = map(make_attrgetter(environment, attribute), value)
-    return Authored(d, authors_of(d)).join(map(shown, value))  # texts that are Markup have no author
+    return Authored(d, authors_of(d)).join(map(shown, value))  # a text that is Markup has no author
 
 
 def _raise_exception(message: object) -> NoReturn:
-    """What a template calls to refuse a conversation."""
+    """Refuse the conversation; templates call this."""
     raise Refused(str(message)[:1000])
 
 
@@ -181,7 +181,7 @@ def _tojson(
     separators: Any = None,
     sort_keys: bool = False,
 ) -> Authored:
-    """``json.dumps``; what stands between the texts in it is the template's, texts keep their authors."""
+    """Return ``json.dumps``; texts in it keep their authors, and the template is the author of the rest."""
 
     def dump(thing: Any) -> str:
         return json.dumps(
@@ -197,7 +197,7 @@ def _tojson(
     parts: list[str] = []
     for i, piece in enumerate(pieces):
         if i % 2 == 0:
-            # of the structure, numbers may be anybody's
+            # the structure is the template's, but its numbers may be anybody's
             parts.append(Authored(piece, "".join(NOBODY if c.isdigit() else TEMPLATE for c in piece)))
             continue
         text = texts[int(piece)]
@@ -211,11 +211,11 @@ def _tojson(
 
 
 class _NotFollowedError(Exception):
-    """A key that is not the template's."""
+    """The value has a key that is not the template's, so its authors cannot be tracked."""
 
 
 def _hollow(value: Any, mark: str, texts: list[str]) -> Any:
-    """``value`` with a stand-in for each text that is no key; the texts go to ``texts``."""
+    """Return ``value`` with a placeholder for each text that is no key; append the texts to ``texts``."""
     if isinstance(value, str):
         texts.append(value)
         return f"{mark}{len(texts) - 1}."

@@ -1,4 +1,4 @@
-"""The parent's side of the rendering process: started when it is needed, ended when it takes too long."""
+"""Manages the rendering process: starts it when needed, and ends it when it takes too long."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from proofcompute.limits import GIB
 __all__ = ["Rendered", "Renderer", "TemplateFaultError", "TemplateLimitError", "TemplateRefusalError"]
 
 CPU_SECONDS: Final = 5
-"""Processor time of one rendering; the worked examples take a thousandth of a second."""
+"""Processor time that one rendering may take; the usual templates take a thousandth of a second."""
 MEMORY: Final = GIB
-"""Address space of the rendering process."""
+"""Bytes of address space that the rendering process may have."""
 _WALL_SECONDS: Final = 60
 _PASSED: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT")
-"""What the process learns of the environment: enough to start, and no secrets."""
+"""Environment variables that the process gets: enough to start, and no secrets."""
 _FIXED: Final = {"TZ": "UTC", "PYTHONHASHSEED": "0"}
-"""What is the same on every machine: one conversation is one prompt."""
+"""Environment variables that are the same on every machine, so that one conversation gives one prompt."""
 _WORKER: Final = Path(__file__).with_name("worker.py")
 _REPLY_BYTES: Final = 12
-"""Most bytes of JSON for a character; authors and lengths take less than 8 MiB more."""
+"""The most bytes of JSON per character; authors and lengths take less than 8 MiB more."""
 
 
 class TemplateFaultError(FormatError):
@@ -46,7 +46,7 @@ class TemplateRefusalError(TemplateFaultError):
 
 
 class TemplateLimitError(FormatError):
-    """The template takes or gives too much."""
+    """The template takes too much time or memory, or its output is too long."""
 
 
 _KINDS: Final[Mapping[str, type[FormatError]]] = {
@@ -54,11 +54,11 @@ _KINDS: Final[Mapping[str, type[FormatError]]] = {
     "fault": TemplateFaultError,
     "limit": TemplateLimitError,
 }
-_NONSENSE: Final = "chat template: the rendering process gave nonsense"
+_NONSENSE: Final = "chat template: the rendering process gave an invalid answer"
 
 
 class Rendered(NamedTuple):
-    """What a template gave."""
+    """The output of a template."""
 
     text: str
     """The prompt."""
@@ -67,10 +67,10 @@ class Rendered(NamedTuple):
 
 
 class Renderer:
-    """One template in a process of its own, which serves any number of conversations, one at a time.
+    """One template in a process of its own, which renders any number of conversations, one at a time.
 
-    The process is started by the first conversation, and again by the next one after it was ended. Use it in
-    a ``with`` statement or call :meth:`close`; threads may share it.
+    The first conversation starts the process, as does the next one after it ended. Use this in a ``with``
+    statement or call :meth:`close`; threads may share it.
     """
 
     def __init__(self, template: str) -> None:
@@ -89,11 +89,12 @@ class Renderer:
         max_output: int,
         parts: bool = False,
     ) -> Rendered:
-        """The prompt for ``messages`` (role, content), with who wrote what.
+        """Return the prompt for ``messages`` (role, content), with its authors.
 
-        ``variables`` are the template's besides messages, tools and documents; ``parts`` gives contents as
-        lists of one text part. Raises TemplateRefusalError if the template refuses, and FormatError if it is
-        wrong, gives more than ``max_output`` characters, or takes too much time or memory.
+        ``variables`` are the template's variables besides messages, tools and documents; with ``parts``, each
+        content is a list of one text part. Raises TemplateRefusalError if the template refuses, and
+        FormatError if it is wrong, gives more than ``max_output`` characters, or takes too much time or
+        memory.
         """
         job = {
             "messages": messages,
@@ -109,7 +110,7 @@ class Renderer:
             case {"error": str(text), "kind": str(kind)}:
                 raise _KINDS.get(kind, FormatError)(f"chat template: {text}")
             case {"text": str(text), "authors": str(authors), "lengths": list(lengths)}:
-                # whoever broke out of the sandbox may answer anything
+                # a template that broke out of the sandbox could answer anything
                 if len(authors) == len(lengths) and all(type(n) is int and n > 0 for n in lengths):
                     if sum(lengths) == len(text) <= max_output:
                         return Rendered(text, tuple(zip(authors, lengths, strict=True)))
@@ -129,7 +130,7 @@ class Renderer:
         self.close()
 
     def _ask(self, job: bytes, limit: int) -> object:
-        """One exchange; whatever goes wrong ends the process."""
+        """Send one job and return the answer; any error ends the process."""
         until = time.monotonic() + _WALL_SECONDS
         done = False
         try:
@@ -161,7 +162,7 @@ class Renderer:
             )
         ours, theirs = socket.socketpair()
         self._socket = ours
-        # the interpreter and the script are ours; what is untrusted goes through the socket
+        # the interpreter and the script are trusted; untrusted data goes through the socket
         command = [sys.executable, "-P", str(_WORKER)]
         environment = {name: os.environ[name] for name in _PASSED if name in os.environ} | _FIXED
         with theirs:
@@ -177,7 +178,7 @@ class Renderer:
         return ours
 
     def _death(self) -> str:
-        """Why the process is gone."""
+        """Return why the process has ended."""
         process = self._process
         if process is None:
             return "the rendering process cannot be started"

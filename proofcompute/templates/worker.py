@@ -1,16 +1,14 @@
-"""Renders one chat template in a process of its own; run as a script by
-:mod:`proofcompute.templates.process`.
+"""Renders one chat template in a process of its own; :mod:`proofcompute.templates.process` runs this script.
 
 The template comes from a stranger's file. Jinja's immutable sandbox keeps it from Python's internals, but not
-from looping or from building huge strings, so the operating system limits this process: processor time for
-each conversation, memory, no further files or sockets. It imports two small files of the package and starts
-quickly.
+from looping or from building huge strings, so the operating system limits this process: its processor time
+per conversation, its memory, and it can open no further files or sockets. It imports two small files of the
+package and starts quickly.
 
-On standard input and output stand messages: four bytes with the length, then JSON. The first is ``{template,
+Messages on standard input and output are four bytes with the length, then JSON. The first is ``{template,
 memory}``; each further one is a conversation, ``{messages, parts, variables, date, max_output,
-cpu_seconds}``. It is answered by ``{text, authors, lengths}``, an author and a length for each run of
-characters, or by ``{error, kind}``, the kind being ``refused`` (by the template itself), ``limit`` or
-``fault``.
+cpu_seconds}``. The answer is ``{text, authors, lengths}``, an author and a length for each run of characters,
+or ``{error, kind}``, where the kind is ``refused`` (by the template itself), ``limit`` or ``fault``.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from jinja2 import Template, TemplateError
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from proofcompute.templates.authors import TEMPLATE, Authored, authors_of, join, message
+from proofcompute.templates.authors import TEMPLATE, Authored, authors_of, join, message_author
 from proofcompute.templates.environment import ChatEnvironment, Refused, compile_template
 
 _TEMPLATE_FAULTS: Final = (
@@ -42,7 +40,7 @@ _TEMPLATE_FAULTS: Final = (
     TypeError,
     ValueError,
 )
-"""What expressions and filters raise; anything else ends the process, which is a refusal without words."""
+"""The errors of expressions and filters; any other error ends the process, which refuses the conversation."""
 
 
 class _TooLongError(TemplateError):
@@ -50,9 +48,9 @@ class _TooLongError(TemplateError):
 
 
 _MAX_RUNS: Final = 1 << 18
-"""Changes of the author within one prompt."""
+"""The most runs of characters by one author in a prompt."""
 _LATER: Final = ("jinja2.debug", "encodings.unicode_escape", "unicodedata", "pprint", "textwrap")
-"""What Jinja imports when it is first needed; by then no file can be opened."""
+"""Modules that Jinja imports on first use; they are imported before opening files becomes impossible."""
 
 
 def _limit_process(memory: int) -> None:
@@ -64,7 +62,7 @@ def _limit_process(memory: int) -> None:
 
 
 def _limit_time(seconds: int) -> None:
-    """The process is ended after so many more seconds of processor time."""
+    """Let the system end the process after ``seconds`` more of processor time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     until, hard = (
         math.ceil(used.ru_utime + used.ru_stime) + seconds,
@@ -78,13 +76,13 @@ def _own(text: str) -> Authored:
 
 
 def _messages(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The conversation as a template sees it: contents as texts, or as lists of one part each."""
+    """Return the conversation as the template sees it: contents are texts, or lists of one part each."""
     found: list[dict[str, Any]] = []
     for i, (role, content) in enumerate(job["messages"]):
-        said: Any = Authored(content, message(i))
+        authored: Any = Authored(content, message_author(i))
         if job["parts"]:
-            said = [{_own("type"): _own("text"), _own("text"): said}]
-        found.append({_own("role"): _own(role), _own("content"): said})
+            authored = [{_own("type"): _own("text"), _own("text"): authored}]
+        found.append({_own("role"): _own(role), _own("content"): authored})
     return found
 
 
@@ -103,7 +101,7 @@ def _render(environment: ChatEnvironment, template: Template, job: dict[str, Any
         authors.append(run[1])
         lengths.append(run.end() - run.start())
         if len(authors) > _MAX_RUNS:
-            raise _TooLongError(f"it takes more than {_MAX_RUNS} turns between its own words and others'")
+            raise _TooLongError(f"its output changes its author more than {_MAX_RUNS} times")
     return {"text": text, "authors": "".join(authors), "lengths": lengths}
 
 

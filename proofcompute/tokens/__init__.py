@@ -1,10 +1,10 @@
-"""From text to tokens and back, and from messages to a prompt. Runs on the client's side only."""
+"""Converts text to tokens and back, and messages to prompts. This runs on the client's side only."""
 
 from proofcompute.errors.extras import lacking
 
 try:
     from proofcompute.tokens.prompt import Prompter, RequestOptions, chat_request, check_text, text_request
-    from proofcompute.tokens.template import ChatTemplate, Message, Segment, render_chat
+    from proofcompute.tokens.template import ChatTemplate, Message, PromptText, render_chat
     from proofcompute.tokens.tokenizer import Tokenizer
 except ModuleNotFoundError as e:
     raise lacking(e, "text as tokens") from e
@@ -12,9 +12,9 @@ except ModuleNotFoundError as e:
 __all__ = [
     "ChatTemplate",
     "Message",
+    "PromptText",
     "Prompter",
     "RequestOptions",
-    "Segment",
     "Tokenizer",
     "chat_request",
     "check_text",

@@ -1,8 +1,8 @@
-"""Finding the names of tokens in a text: leftmost first, longest first, in time linear in the text.
+"""Finds the names of tokens in a text: leftmost first, longest first, in time linear in the text.
 
-The automaton is that of the ``tokenizers`` library (Aho and Corasick 1975), given nothing but the names: with
-names chosen to be slow, such as a thousand that begin alike, trying one after the other takes a thousand
-times longer.
+The automaton is that of the ``tokenizers`` library (Aho and Corasick 1975), built from the names alone.
+Trying one name after the other would take a thousand times longer for names chosen to be slow, such as a
+thousand with a common beginning.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from proofcompute.limits import MIB
 __all__ = ["Names", "names_of"]
 
 MAX_NAMES: Final = 2 * MIB
-"""Characters of all names together; real vocabularies have up to 0.1 million."""
+"""The most characters of all names together; real vocabularies have up to 0.1 million."""
 _OTHER: Final = ""
-"""What the automaton calls the text between names."""
+"""The automaton's token for the text between names."""
 
 
 def names_of(tokens: Sequence[bytes], types: bytes, kind: int) -> dict[str, int]:
-    """Name -> id of each token of type ``kind``; of two with the same name, the first."""
+    """Return name -> id of each token of type ``kind``; if two have the same name, the first one counts."""
     found: dict[str, int] = {}
     for i in [i for i, its_kind in enumerate(types) if its_kind == kind]:
         name = tokens[i].decode("utf-8", "replace")
@@ -35,7 +35,7 @@ def names_of(tokens: Sequence[bytes], types: bytes, kind: int) -> dict[str, int]
 
 
 class Names:
-    """Finds ``names`` (name -> id). Raises LimitError for more than MAX_NAMES characters."""
+    """Finds ``names`` (name -> id). Raises LimitError if they have more than MAX_NAMES characters."""
 
     def __init__(self, names: Mapping[str, int]) -> None:
         if (size := sum(map(len, names))) > MAX_NAMES:
@@ -45,7 +45,7 @@ class Names:
         self._finder.add_tokens([tokenizers.AddedToken(name, normalized=False) for name in names])
 
     def spans(self, text: str) -> Iterator[tuple[int, int, int]]:
-        """Start, end and id of each name in ``text``."""
+        """Yield start, end and id of each name in ``text``."""
         if not self._ids:
             return
         found = self._finder.encode(text, add_special_tokens=False)
@@ -54,7 +54,7 @@ class Names:
                 yield start, end, self._ids[number - 1]
 
     def split(self, text: str) -> Iterator[str | int]:
-        """The pieces of ``text``: a name becomes its token, the text between stays unless it is empty."""
+        """Yield the pieces of ``text``: the token of each name, and the texts between that are not empty."""
         done = 0
         for start, end, token in self.spans(text):
             if done < start:

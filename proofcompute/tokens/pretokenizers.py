@@ -1,6 +1,4 @@
-"""Rules that cut text into words before byte-pair merges; the table is in
-:mod:`proofcompute.models.supported`.
-"""
+"""Splits text into words before byte-pair merges; the rules are in :mod:`proofcompute.models.supported`."""
 
 from __future__ import annotations
 
@@ -15,11 +13,11 @@ from proofcompute.models.supported import WORD_RULES
 __all__ = ["IGNORE_MERGES", "pre_tokenizer"]
 
 IGNORE_MERGES: Final = frozenset(("llama-bpe", "llama3", "llama-v3"))
-"""Rules whose models take a word that is a token as that token, whatever the merges say."""
+"""Rules of models for which a word that is a token becomes that token, whatever the merges give."""
 
 
 def pre_tokenizer(name: str) -> PreTokenizer:
-    """The rule called ``name``, ending in the byte-level alphabet. Raises UnsupportedError."""
+    """Return the rule ``name``, followed by the byte-level alphabet; UnsupportedError if it is unknown."""
     rules = WORD_RULES.get(name)
     if rules is None:
         known = ", ".join(sorted(WORD_RULES))

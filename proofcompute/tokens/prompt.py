@@ -1,12 +1,12 @@
-"""From a prompt or a conversation to a :class:`Request`, in one place.
+"""Makes a :class:`Request` from a prompt or a conversation.
 
-``Request.text`` is either the exact text behind the tokens or empty. It is kept only where a rule that needs
-no template gives the request's tokens back from it: tokenise the whole text, names of control tokens counting
-as control tokens, bos first if the vocabulary wants one (:func:`check_text`). A prompt that contains the name
-of a control token as mere letters has no such text, so its request carries the tokens alone.
+``Request.text`` is either the exact text behind the tokens or empty. It is set only if a rule that needs no
+template turns it back into the request's tokens: tokenise the whole text, with names of control tokens as
+control tokens, and bos first if the vocabulary asks for it (:func:`check_text`). A prompt that contains the
+name of a control token as mere letters has no such text, so its request carries the tokens alone.
 
-Model files are strangers'. What a template may give and what is tokenised is bounded first: a token stands
-for no more bytes than the longest one has, so a longer text cannot fit the context.
+Model files come from strangers, so the length of a template's output and of a text is bounded before it is
+tokenised: no token has more bytes than the longest one, so a longer text cannot fit the context.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.protocol.requests import inputs_of
 from proofcompute.templates.process import TemplateLimitError
-from proofcompute.tokens.segments import Segment
+from proofcompute.tokens.prompt_text import PromptText
 from proofcompute.tokens.template import ChatTemplate, Message
 from proofcompute.tokens.tokenizer import Tokenizer
 
 __all__ = ["MAX_TOKENS", "Prompter", "RequestOptions", "chat_request", "check_text", "text_request"]
 
 MAX_TOKENS = 128
-"""Most tokens to generate unless told otherwise; fewer where the context ends before."""
+"""The default of the most tokens to generate; fewer if the context ends before."""
 
 
 class RequestOptions(TypedDict, total=False):
-    """What a request says besides its prompt; everything may be left out."""
+    """The fields of a request besides its prompt; all are optional."""
 
     max_tokens: int | None
-    """Most tokens to generate; None: MAX_TOKENS, or as many as the context has room for."""
+    """The most tokens to generate; None: MAX_TOKENS, or as many as the context has room for."""
     sampling: Sampling
-    """How tokens are chosen; greedily unless told otherwise."""
+    """How tokens are chosen; greedily by default."""
     seed: bytes | None
-    """The sampler's 32 bytes; None: from the operating system."""
+    """The sampler's seed, 32 bytes; None: from the operating system."""
     stops: str | Sequence[str]
     """Strings that end the answer, or one such string."""
     ignore_end: bool
-    """Whether tokens that end a text end the answer no more than others."""
+    """Whether the answer continues after tokens that end an answer."""
     choice: int
-    """Which of several answers to one question this asks for, 0 to 127."""
+    """Which of several answers to one prompt is asked for, 0 to 127."""
     nonce: bytes | None
-    """32 bytes never used before; None: from the operating system."""
+    """32 bytes that were never used before; None: from the operating system."""
     node: bytes
     """Public key of the node that must answer; empty for any."""
     suite: str
@@ -63,10 +63,10 @@ class RequestOptions(TypedDict, total=False):
 
 
 class Prompter:
-    """Makes requests for one model: its tokenizer and its template's process are kept from one to the next.
+    """Makes requests for one model, and keeps the tokenizer and the template's process between them.
 
     Use it in a ``with`` statement or call :meth:`close`; threads may share it. Raises InputError if the model
-    is no language model.
+    is not a language model.
     """
 
     def __init__(self, model: HasCard) -> None:
@@ -87,21 +87,22 @@ class Prompter:
         may_omit: bool = False,
         **options: Unpack[RequestOptions],
     ) -> Request:
-        """A request whose prompt is a conversation in the model's chat template.
+        """Make a request whose prompt is a conversation in the model's chat template.
 
         Args:
-            conversation: messages, the last usually the user's; or what the user says, as one text.
-            date: what the template takes for today, or for now if it has a time; None: now.
-            may_omit: the template may leave out messages and parts of them, which is an error otherwise.
+            conversation: messages, the last usually the user's; or the user's only message, as a text.
+            date: the date that the template sees as today, or as now if it has a time; None: now.
+            may_omit: whether the template may leave out messages and parts of them; otherwise that is an
+                error.
             options: see :class:`RequestOptions`.
 
-        Contents of messages never become control tokens. Raises InputError (FormatError, LimitError) if there
-        is nothing to say, if the model has no template or refuses the conversation, if something of a message
-        is not in the prompt, or if the context is too short.
+        Contents of messages never become control tokens. Raises InputError (FormatError, LimitError) if the
+        prompt is empty, if the model has no template or the template refuses the conversation, if a part of a
+        message is not in the prompt, or if the context is too short.
         """
         if isinstance(conversation, str):
             if not conversation.strip():
-                raise InputError("the prompt is empty; say something")
+                raise InputError("the prompt is empty")
             conversation = [Message("user", conversation)]
         conversation = _messages(conversation)
         with self._lock:
@@ -113,22 +114,22 @@ class Prompter:
                 )
                 self._chat = ChatTemplate(self._card.template, bos=bos, eos=eos)
         try:
-            segments = self._chat.render(conversation, date=date, may_omit=may_omit, max_output=self._most)
+            texts = self._chat.render(conversation, date=date, may_omit=may_omit, max_output=self._most)
         except TemplateLimitError:
             self._require_fits(sum(len(m.content) for m in conversation))
             raise
-        return self._request(segments, options)
+        return self._request(texts, options)
 
     def text(self, text: str, *, special: bool = False, **options: Unpack[RequestOptions]) -> Request:
-        """A request whose prompt is a text as it stands, without a chat template.
+        """Make a request whose prompt is a text as it stands, without a chat template.
 
-        With ``special``, names of control tokens in the text become these tokens: for text written by whoever
-        makes the request, never for text from outside. Raises InputError (FormatError, LimitError) if the
-        text is empty or the context too short.
+        With ``special``, names of control tokens in the text become these tokens; use this for text of your
+        own, never for text from outside. Raises InputError (FormatError, LimitError) if the text is empty or
+        the context is too short.
         """
         if not given(text, str, "the prompt"):
-            raise InputError("the prompt is empty; say something")
-        return self._request([Segment(text, special)], options)
+            raise InputError("the prompt is empty")
+        return self._request([PromptText(text, special)], options)
 
     def close(self) -> None:
         """End the template's process."""
@@ -144,7 +145,10 @@ class Prompter:
         self.close()
 
     def _tokenizer_for(self, text: str) -> Tokenizer:
-        """The first prompt has a tokenizer of its own, ready ten times as soon; all others share one."""
+        """Return a tokenizer for ``text``.
+
+        The first prompt gets one for this text alone, which is made ten times faster; all others share one.
+        """
         with self._lock:
             self._prompts += 1
             if self._prompts == 1:
@@ -156,18 +160,18 @@ class Prompter:
     def _require_fits(self, count: int) -> None:
         if count > self._most:
             raise LimitError(
-                f"a prompt of {count} characters, where the context of {self._card.program.context} tokens "
-                f"holds at most {self._most}: shorten the prompt"
+                f"the prompt has {count} characters, but the context of {self._card.program.context} tokens "
+                f"holds at most {self._most}; shorten the prompt"
             )
 
-    def _request(self, segments: Sequence[Segment], options: RequestOptions) -> Request:
+    def _request(self, texts: Sequence[PromptText], options: RequestOptions) -> Request:
         if unknown := sorted(options.keys() - RequestOptions.__annotations__.keys()):
             raise InputError(f"a request has no option {unknown[0]}")
         card, program = self._card, self._card.program
-        text = "".join(s.text for s in segments)
+        text = "".join(t.text for t in texts)
         self._require_fits(len(text))
         tokenizer = self._tokenizer_for(text)
-        tokens = tokenizer.encode_prompt(segments)
+        tokens = tokenizer.encode_prompt(texts)
         most = options.get("max_tokens")
         if most is None:
             most = max(1, min(MAX_TOKENS, program.context - len(tokens) + 1))
@@ -193,7 +197,7 @@ class Prompter:
 
 
 def _messages(value: object) -> list[Message]:
-    """The messages; InputError for other libraries' ways to write them, whose meanings are not all ours."""
+    """Return the messages; InputError for other libraries' message types, whose meanings differ."""
     if isinstance(value, Message) or not isinstance(value, Sequence):
         raise InputError(f"a conversation must be text or a list of Message, not {type(value).__name__}")
     messages = [given(m, Message, "each message of a conversation") for m in value]
@@ -211,7 +215,7 @@ def chat_request(
     may_omit: bool = False,
     **options: Unpack[RequestOptions],
 ) -> Request:
-    """One request by :meth:`Prompter.chat`, for the model asked, or its card, or a key for it."""
+    """Make one request with :meth:`Prompter.chat`; ``model`` may also be its card, or a key for it."""
     with Prompter(model) as prompter:
         return prompter.chat(conversation, date=date, may_omit=may_omit, **options)
 
@@ -219,19 +223,19 @@ def chat_request(
 def text_request(
     model: HasCard, text: str, *, special: bool = False, **options: Unpack[RequestOptions]
 ) -> Request:
-    """One request by :meth:`Prompter.text`, for the model asked, or its card, or a key for it."""
+    """Make one request with :meth:`Prompter.text`; ``model`` may also be its card, or a key for it."""
     with Prompter(model) as prompter:
         return prompter.text(text, special=special, **options)
 
 
 def check_text(model: HasCard, request: Request) -> None:
-    """MismatchError unless a request's text, if it has one, is what its tokens say."""
+    """Raise MismatchError if a request has a text that does not become its tokens."""
     if not request.text:
         return
     tokenizer = Tokenizer(_vocabulary(model.card), only=request.text)
     if _bytes(_retokenised(tokenizer, request.text)) != dict(request.inputs)[model.card.program.inputs[0][0]]:
         raise MismatchError(
-            "the request's text is not what its tokens say, so the answer would not be to this text; "
+            "the request's text does not become its tokens, so the answer would not be to this text; "
             "make the request again"
         )
 
@@ -243,11 +247,11 @@ def _vocabulary(card: ModelCard) -> Vocabulary:
 
 
 def _retokenised(tokenizer: Tokenizer, text: str) -> list[int]:
-    return tokenizer.encode_prompt([Segment(text, trusted=True)])
+    return tokenizer.encode_prompt([PromptText(text, trusted=True)])
 
 
 def _stops(stops: str | Sequence[str], tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Stop strings as a tuple. InputError for one with a control token's name in it: it would not match."""
+    """Return stop strings as a tuple; InputError for one that names a control token and so never matches."""
     found = (stops,) if isinstance(stops, str) else tuple(stops)
     for stop in found:
         for name in tokenizer.control_names(stop):

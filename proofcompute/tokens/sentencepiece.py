@@ -1,10 +1,11 @@
-"""SentencePiece's BPE with scores and byte fallback (Kudo and Richardson 2018, arXiv:1808.06226; Llama 2).
+"""Encodes text with SentencePiece's BPE: scores and byte fallback (Kudo, Richardson 2018, arXiv:1808.06226).
 
-The text is one word. Of all neighbours whose joined text is a token, the pair with the highest score (the
-leftmost of several) is joined, until none is left; a character that is no token becomes its UTF-8 bytes. A
-heap makes that O(n log n) in the length of the text.
+The text is one word. Of all neighbouring pieces whose joined text is a token, the pair with the highest score
+(the leftmost of several) is joined, until there is none. A character that is not a token becomes its UTF-8
+bytes. A heap makes this O(n log n) in the length of the text.
 
-A space in the text is the space of a token (written U+2581 in the model's file); a U+2581 in the text is not.
+A space in the text matches a space in a token (written U+2581 in the model's file); a U+2581 in the text does
+not.
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ class SentencePiece:
         self._bytes = {token[0]: i for i, (token, kind) in both if kind == BYTE}
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of ``text``. Raises UnsupportedError for a byte that no token can express."""
-        # a piece that was joined into its left neighbour becomes b""; after[i] is the next one alive
+        """Return the tokens of ``text``; UnsupportedError for a byte that no token can express."""
+        # a piece that was joined into its left neighbour becomes b""; before[i] and after[i] are the
+        # neighbours of piece i that are left
         pieces = [letter.encode() for letter in text]
         n = len(pieces)
         before, after = list(range(-1, n - 1)), list(range(1, n + 1))
 
         def pair(left: int) -> tuple[float, int, bytes] | None:
-            """How urgent joining ``left`` with its successor is, None if that gives no token."""
+            """Return the heap's entry for joining ``left`` with its successor; None if that is no token."""
             right = after[left]
             token = self._ids.get(joined := pieces[left] + pieces[right]) if right < n else None
             return None if token is None else (-self._scores[token], left, joined)
@@ -46,7 +48,7 @@ class SentencePiece:
         while heap:
             _, left, joined = heappop(heap)
             right = after[left]
-            # stale if either was joined meanwhile: then the two no longer give that text
+            # the entry is stale if either was joined meanwhile: then the two no longer give that text
             if not pieces[left] or right >= n or pieces[left] + pieces[right] != joined:
                 continue
             pieces[left], pieces[right] = joined, b""

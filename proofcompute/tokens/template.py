@@ -1,16 +1,16 @@
-"""Chat templates: from messages to the segments of a prompt, on the client's side only (docs/prompts.md).
+"""Applies chat templates: turns messages into the texts of a prompt, on the client's side (docs/prompts.md).
 
 A template is a Jinja text from the checkpoint. It works on the real contents in transformers' environment, so
-the text of the prompt is what ``apply_chat_template`` gives, letter by letter. Beside it stands who wrote
-each letter (:mod:`proofcompute.templates.authors`): what the template wrote may name control tokens,
-what a message said never does, and where nobody knows, the prompt is refused if it matters.
+the prompt's text equals that of ``apply_chat_template``, letter by letter. The author of each letter is
+tracked (:mod:`proofcompute.templates.authors`): the template's text may name control tokens, a message's text
+never does, and if the author is unknown, the prompt is refused if it matters.
 
-Then every message is looked for. One of which nothing stands in the prompt, and in whose place another
-content would have given the same prompt, was dropped: templates without a system role, or that look at the
-first message only, do that in silence. Some templates take contents as lists of parts and drop texts; they
-are given parts then. A message of which something is missing was cut. Templates cut thoughts from earlier
-answers, as is meant; from what a user, a system or a tool said, nothing may be missing but white space,
-unless the caller allows it.
+Then every message is searched for in the prompt. A message was dropped if no letter of it is in the prompt
+and another content in its place would have given the same prompt; templates without a system role, or that
+read the first message only, drop messages silently. Some templates expect contents as lists of parts and drop
+texts; they get parts then. A message was cut if some of its letters are missing. Templates may cut thoughts
+from earlier answers; of a user's, system's or tool's message nothing but white space may be missing, unless
+the caller allows it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from typing import Final, NamedTuple
 
 from proofcompute.errors import FormatError, InputError, LimitError
 from proofcompute.limits import KIB, MAX_TEMPLATE, MAX_TEXT
-from proofcompute.templates.authors import NOBODY, TEMPLATE, message
+from proofcompute.templates.authors import NOBODY, TEMPLATE, message_author
 from proofcompute.templates.process import Rendered, Renderer, TemplateFaultError, TemplateRefusalError
-from proofcompute.tokens.segments import Segment
+from proofcompute.tokens.prompt_text import PromptText
 
-__all__ = ["ChatTemplate", "Message", "Segment", "render_chat"]
+__all__ = ["ChatTemplate", "Message", "PromptText", "render_chat"]
 
 ROLES: Final = ("system", "user", "assistant", "tool")
 MAX_MESSAGES: Final = 1 << 10
 OWN_TEXT: Final = 256 * KIB
-"""Characters that a template may write of its own; published ones write some thousands."""
+"""The most characters of a template's own in a prompt; published templates write some thousands."""
 GROWTH: Final = 8
-"""How many times as long contents may become; JSON can make six characters of one."""
+"""The largest factor by which contents may grow; JSON can make six characters of one."""
 MAX_PROBES: Final = 16
-"""Messages without a trace in the prompt that are looked into one by one."""
+"""The most messages without a letter in the prompt that are examined one by one."""
 
 
 class Message(NamedTuple):
@@ -46,23 +46,23 @@ class Message(NamedTuple):
     role: str
     """One of :data:`ROLES`."""
     content: str
-    """What was said."""
+    """The text of the message."""
 
 
 class ChatTemplate:
-    """A chat template with its rendering process, which is started by the first conversation and kept.
+    """A chat template with its rendering process, which the first conversation starts and later ones reuse.
 
-    ``bos`` and ``eos`` are the names of these tokens, empty where a model has none: a template then finds
-    them undefined. Use it in a ``with`` statement or call :meth:`close`; threads may share it.
+    ``bos`` and ``eos`` are the names of these tokens, empty if a model has none; they are then undefined in
+    the template. Call :meth:`close` at the end; threads may share it.
 
-    Raises InputError without a template, LimitError for one of more than MAX_TEMPLATE characters.
+    Raises InputError if there is no template, LimitError if it has more than MAX_TEMPLATE characters.
     """
 
     def __init__(self, template: str | None, *, bos: str = "", eos: str = "") -> None:
         if not template:
             raise InputError("the checkpoint has no chat template; give a raw prompt instead of messages")
         if len(template) > MAX_TEMPLATE:
-            raise LimitError(f"a chat template of {len(template)} characters, the limit is {MAX_TEMPLATE}")
+            raise LimitError(f"the chat template has {len(template)} characters, the limit is {MAX_TEMPLATE}")
         self._renderer = Renderer(template)
         named = {"bos_token": bos, "eos_token": eos}
         self._variables: dict[str, object] = {k: v for k, v in named.items() if v}
@@ -75,21 +75,20 @@ class ChatTemplate:
         date: Date | None = None,
         may_omit: bool = False,
         max_output: int = MAX_TEXT,
-    ) -> tuple[Segment, ...]:
-        """The prompt for ``messages``; its text is that of all segments, one after the other.
+    ) -> tuple[PromptText, ...]:
+        """Return the prompt for ``messages`` as texts, to be read one after the other.
 
         Args:
             messages: the conversation.
-            add_generation_prompt: the prompt ends where the assistant's answer begins.
-            date: what the template takes for today, or for now if it has a time; None: now.
-            may_omit: the template may drop and cut messages as it likes.
-            max_output: most characters of the prompt; never more than OWN_TEXT and GROWTH times the contents.
+            add_generation_prompt: whether the prompt ends where the assistant's answer begins.
+            date: the date that the template sees as today, or as now if it has a time; None: now.
+            may_omit: whether the template may drop and cut messages.
+            max_output: the most characters of the prompt; OWN_TEXT plus GROWTH times the contents at most.
 
         Raises:
-            InputError: no messages, a role that is not in ROLES, or a message that was dropped or cut.
+            InputError: there are no messages, a role is not in ROLES, or a message was dropped or cut.
             FormatError: the template is wrong, refuses the conversation, or takes too much time or memory; or
-                a
-                content has lone surrogates.
+                a content has lone surrogates.
             LimitError: the conversation is too large.
         """
         max_output = min(max_output, OWN_TEXT + GROWTH * _check(messages))
@@ -99,13 +98,13 @@ class ChatTemplate:
         def rendered(talk: Sequence[Message], *, parts: bool = False) -> Rendered:
             return self._renderer.render(talk, variables, date=when, max_output=max_output, parts=parts)
 
-        def shapes_it(i: int, found: Rendered) -> bool:
-            """Whether the prompt would be another one if message ``i`` said something else."""
+        def matters(i: int, found: Rendered) -> bool:
+            """Return whether the prompt would differ if message ``i`` had another content."""
             other = [*messages]
             other[i] = Message(messages[i].role, secrets.token_hex(8))
             try:
                 return rendered(other).text != found.text
-            except FormatError:  # the template looked at it and stumbled
+            except FormatError:  # the template read the content and failed
                 return True
 
         found: Rendered | None = None
@@ -114,7 +113,7 @@ class ChatTemplate:
         try:
             found = rendered(messages)
             missing = [] if may_omit else _missing(found, messages)
-            dropped = missing[MAX_PROBES:] or [i for i in missing if not shapes_it(i, found)]
+            dropped = missing[MAX_PROBES:] or [i for i in missing if not matters(i, found)]
         except TemplateRefusalError:
             raise
         except TemplateFaultError as e:
@@ -130,12 +129,12 @@ class ChatTemplate:
             raise failure or AssertionError("a rendering fails with an error")
         if dropped:
             raise InputError(
-                f"the chat template leaves out message {dropped[0] + 1} ({messages[dropped[0]].role}): it "
-                "has no place for it; join it to another message, or allow messages to be left out"
+                f"the chat template leaves out message {dropped[0] + 1} ({messages[dropped[0]].role}), for "
+                "which it has no place; join it to another message, or allow messages to be left out"
             )
         if not may_omit:
             _check_whole(found, messages)
-        return _segments(found)
+        return _texts(found)
 
     def close(self) -> None:
         """End the rendering process."""
@@ -151,8 +150,8 @@ def render_chat(
     add_generation_prompt: bool = True,
     date: Date | None = None,
     may_omit: bool = False,
-) -> tuple[Segment, ...]:
-    """The prompt for one conversation; see :class:`ChatTemplate` for arguments and errors."""
+) -> tuple[PromptText, ...]:
+    """Return the prompt for one conversation; see :class:`ChatTemplate` for arguments and errors."""
     chat = ChatTemplate(template, bos=bos, eos=eos)
     try:
         return chat.render(
@@ -163,7 +162,7 @@ def render_chat(
 
 
 def _check(messages: Sequence[Message]) -> int:
-    """The characters of all messages, once they are a conversation."""
+    """Check that messages are a conversation, and return the number of their characters."""
     if not messages:
         raise InputError("a conversation needs at least one message")
     if len(messages) > MAX_MESSAGES:
@@ -185,14 +184,14 @@ def _moment(date: Date) -> datetime:
 
 
 def _missing(found: Rendered, messages: Sequence[Message]) -> list[int]:
-    """The messages that say something of which nothing stands in the prompt."""
+    """Return the indices of messages that have letters, none of which is in the prompt."""
     amounts = _amounts(found, len(messages))
     return [i for i, m in enumerate(messages) if m.content.strip() and not amounts[i]]
 
 
 def _amounts(found: Rendered, n: int) -> list[int]:
-    """How many letters each message wrote into the prompt, white space not counted."""
-    codes, amounts, at = {message(i): i for i in range(n)}, [0] * n, 0
+    """Return how many letters of the prompt each message wrote, without white space."""
+    codes, amounts, at = {message_author(i): i for i in range(n)}, [0] * n, 0
     for author, length in found.authors:
         if author in codes:
             amounts[codes[author]] += _letters(found.text[at : at + length])
@@ -205,7 +204,7 @@ def _letters(text: str) -> int:
 
 
 def _check_whole(found: Rendered, messages: Sequence[Message]) -> None:
-    """InputError if something is missing of what anybody but the assistant said."""
+    """Raise InputError if a part of a message is missing that is not the assistant's."""
     for i, (m, amount) in enumerate(zip(messages, _amounts(found, len(messages)), strict=True)):
         if m.role != "assistant" and 0 < amount < _letters(m.content):
             raise InputError(
@@ -214,10 +213,10 @@ def _check_whole(found: Rendered, messages: Sequence[Message]) -> None:
             )
 
 
-def _segments(found: Rendered) -> tuple[Segment, ...]:
-    segments, at = [], 0
+def _texts(found: Rendered) -> tuple[PromptText, ...]:
+    texts, at = [], 0
     for author, length in found.authors:
         text = found.text[at : at + length]
-        segments.append(Segment(text, trusted=author == TEMPLATE, doubtful=author == NOBODY))
+        texts.append(PromptText(text, trusted=author == TEMPLATE, doubtful=author == NOBODY))
         at += length
-    return tuple(segments)
+    return tuple(texts)

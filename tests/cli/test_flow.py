@@ -293,7 +293,7 @@ def test_a_text_that_its_tokens_do_not_say_is_refused(files: Files, key: Path, t
     request = Request.decode(files.request.read_bytes())
     lie = tmp_path / "request"
     lie.write_bytes(replace(request, text=request.text.replace("world", "moon")).encode())
-    assert "not what its tokens say" in refused(*verify(files, key, request=lie))
+    assert "text does not become its tokens" in refused(*verify(files, key, request=lie))
 
 
 def test_a_model_file_whose_weights_were_exchanged_is_refused(files: Files, tmp_path: Path) -> None:

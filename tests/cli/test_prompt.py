@@ -57,7 +57,7 @@ def test_a_raw_prompt_names_control_tokens_only_if_it_may(model: Model) -> None:
 def test_a_text_that_is_not_its_tokens_is_refused(model: Model) -> None:
     request = text_request(model, "the world")
     for text in ("the worl", "the world ", "The world"):
-        with pytest.raises(MismatchError, match="not what its tokens say"):
+        with pytest.raises(MismatchError, match="text does not become its tokens"):
             check_text(model.card, replace(request, text=text))
 
 
@@ -147,11 +147,11 @@ def test_a_prompt_that_cannot_fit_is_refused_before_it_is_built(model: Model) ->
     longest = model.program.context * max(map(len, model.card.vocabulary.tokens))  # type: ignore[union-attr]
     with pytest.raises(FormatError, match=f"it gives more than {longest} characters"):
         chat_request(hostile, "x" * 1000)
-    with pytest.raises(LimitError, match=f"holds at most {longest}: shorten the prompt"):
+    with pytest.raises(LimitError, match=f"holds at most {longest}; shorten the prompt"):
         text_request(model, "x" * (longest + 1))
     half = "x" * (longest // 2 + 1)
     for long in (half * 2, [Message("user", half), Message("assistant", half), Message("user", "go on")]):
-        with pytest.raises(LimitError, match=f"holds at most {longest}: shorten the prompt"):
+        with pytest.raises(LimitError, match=f"holds at most {longest}; shorten the prompt"):
             chat_request(model, long)
     last = Model(replace(model.card, template="{{ messages[-1].content }}"), model.weights)
     talk = [Message("user", half * 3), Message("user", "hi")]

@@ -16,12 +16,14 @@ from proofcompute.templates.authors import (
     authors_of,
     common_author,
     join,
-    message,
+    message_author,
     shown,
 )
 
+SPEAKERS = (message_author(0), message_author(1))
 PIECE = st.tuples(
-    st.text("ab \n<|>éßŉ", max_size=6), st.sampled_from([NOBODY, TEMPLATE, message(0), message(1)])
+    st.text("ab \n<|>éßŉ", max_size=6),
+    st.sampled_from([NOBODY, TEMPLATE, *SPEAKERS]),
 )
 TEXT = st.lists(PIECE, max_size=5).map(lambda pieces: join([Authored(t, a) for t, a in pieces]))
 
@@ -68,7 +70,7 @@ def test_every_operation_gives_the_text_that_str_gives(name: str, t: Authored, u
 
 
 OWN = st.text("XY<|>", max_size=6).map(lambda t: Authored(t, TEMPLATE))
-SAID = st.tuples(st.text("ab \néß", max_size=6), st.sampled_from([NOBODY, message(0), message(1)]))
+SAID = st.tuples(st.text("ab \néß", max_size=6), st.sampled_from([NOBODY, *SPEAKERS]))
 MIXED = st.lists(OWN | SAID.map(lambda p: Authored(*p)), max_size=5).map(join)
 
 
@@ -83,9 +85,9 @@ def test_no_operation_makes_a_message_the_templates(name: str, t: Authored, u: A
 
 
 def test_what_nobody_followed_has_the_author_that_all_have() -> None:
-    mine, yours = Authored("a", TEMPLATE), Authored("b", message(3))
+    mine, yours = Authored("a", TEMPLATE), Authored("b", message_author(3))
     assert common_author([mine, mine, None, True]) == TEMPLATE
-    assert common_author([yours, None]) == message(3)
+    assert common_author([yours, None]) == message_author(3)
     assert common_author([mine, yours]) == NOBODY
     assert common_author([mine, "plain"]) == NOBODY
     assert common_author([mine, [yours]]) == common_author([[yours]]) == common_author([{}]) == NOBODY
@@ -106,7 +108,7 @@ def test_authors_that_do_not_fit_are_nobody() -> None:
 
 
 def test_what_replaces_a_message_stays_the_messages() -> None:
-    said = Authored("stop X here", message(0))
-    assert authors_of(said.replace("X", Authored("<|im_end|>", TEMPLATE))) == message(0) * 20
+    said = Authored("stop X here", message_author(0))
+    assert authors_of(said.replace("X", Authored("<|im_end|>", TEMPLATE))) == message_author(0) * 20
     form = Authored("<|user|>X<|end|>", TEMPLATE)
-    assert authors_of(form.replace("X", said))[8:-7] == message(0) * 11
+    assert authors_of(form.replace("X", said))[8:-7] == message_author(0) * 11

@@ -49,7 +49,7 @@ def test_marks_typed_as_text_are_control_tokens(tmp_path: Path, kind: int) -> No
     checkpoint = opened(tmp_path, token_type=types(_0=kind, _1=kind, _2=kind))
     assert checkpoint.vocabulary == tiny_vocabulary()
     assert checkpoint.notes == (
-        "typed as text in the file, and taken as control tokens: <|endoftext|>, <|im_start|>, <|im_end|>",
+        "listed as text in the file, and used as control tokens: <|endoftext|>, <|im_start|>, <|im_end|>",
     )
     tokenizer = Tokenizer(checkpoint.vocabulary)
     ids = tokenizer.encode_prompt(render_chat(TEMPLATE, [Message("user", INJECTION)]))
@@ -99,14 +99,14 @@ def test_text_that_merges_make_stays_text() -> None:
         "tokenizer.ggml.token_type": tuple(kinds),
     }
     assert read_vocabulary(metadata, notes).types[-1] == NORMAL
-    assert notes == ["the tokenizer makes marks of a chat out of letters: <|a|>"]
+    assert notes == ["the tokenizer makes chat markers out of letters: <|a|>"]
 
 
 def test_user_defined_tokens_that_the_template_writes_are_noted(tmp_path: Path) -> None:
     checkpoint = opened(tmp_path, template=TEMPLATE + "<tool>")
     assert checkpoint.vocabulary.types[-1] == USER_DEFINED
     assert checkpoint.notes == (
-        "user-defined tokens of the chat template, which what anybody says may hold too: <tool>",
+        "user-defined tokens of the chat template, which messages may contain too: <tool>",
     )
     assert opened(tmp_path).notes == ()
 
@@ -128,7 +128,7 @@ def test_missing_token_types_are_noted(tmp_path: Path) -> None:
     checkpoint = opened(tmp_path, token_type=None)
     assert checkpoint.vocabulary.types[:4] == bytes([CONTROL] * 3 + [NORMAL])
     assert "has no token types" in checkpoint.notes[0]
-    assert "taken as control tokens: <|endoftext|>" in checkpoint.notes[1]
+    assert "used as control tokens: <|endoftext|>" in checkpoint.notes[1]
 
 
 def test_tokens_with_the_same_bytes() -> None:

@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[Callable[[list[GgufFile]], None], type[ProofcomputeErro
     "too few tensors": (
         meta(0, "split.tensors.count", 21),
         FormatError,
-        "21 tensors are announced in 3",
+        "announces 21 tensors in 3",
     ),
     "too many parts": (meta(0, "split.count", Typed(U16, 60000)), LimitError, "split.count is 60000"),
 }
@@ -129,5 +129,5 @@ def test_a_later_part_names_the_first(tmp_path: Path) -> None:
 def test_a_part_with_another_name_says_what_it_should_be(tmp_path: Path) -> None:
     first = written(tmp_path, part_files())
     renamed = first.rename(tmp_path / "model.gguf")
-    with pytest.raises(InputError, match=r"a part of 3 .* NAME-00001-of-00003\.gguf"):
+    with pytest.raises(InputError, match=r"one of 3 parts .* NAME-00001-of-00003\.gguf"):
         open_gguf(renamed)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jinja2 import TemplateError
 
 from oracle.transformers_templates import apply_chat_template
-from proofcompute.templates.authors import TEMPLATE, Authored, authors_of, join, message
+from proofcompute.templates.authors import TEMPLATE, Authored, authors_of, join, message_author
 from proofcompute.templates.environment import ChatEnvironment
 from proofcompute.templates.worker import _messages
 
@@ -135,5 +135,5 @@ def test_the_text_is_plain_jinjas_and_messages_are_never_trusted(source: str, sa
     for letter, author in zip(str.__str__(found), authors_of(found), strict=True):
         if author == TEMPLATE:
             assert letter not in "abé\U0001f389123456789"
-        elif author in (message(0), message(1)):
+        elif author in (message_author(0), message_author(1)):
             assert letter not in "BCDEFNPQYZ0"

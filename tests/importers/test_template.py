@@ -14,7 +14,7 @@ from proofcompute.errors import FormatError, InputError, LimitError
 from proofcompute.importers import open_gguf
 from proofcompute.limits import MAX_TEMPLATE, MAX_TEXT
 from proofcompute.templates import process
-from proofcompute.tokens import ChatTemplate, Message, Segment, Tokenizer, render_chat
+from proofcompute.tokens import ChatTemplate, Message, PromptText, Tokenizer, render_chat
 
 LLAMA3 = (
     "{% for m in messages %}{% set content = '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n'"
@@ -34,20 +34,20 @@ TALK = [
 NOW = datetime(2024, 7, 26, 12, 30)  # templates know no zones
 
 
-def text(segments: tuple[Segment, ...]) -> str:
-    return "".join(s.text for s in segments)
+def text(texts: tuple[PromptText, ...]) -> str:
+    return "".join(s.text for s in texts)
 
 
 @pytest.mark.parametrize("source", [TEMPLATE, LLAMA3], ids=["chatml", "llama3"])
 @pytest.mark.parametrize("ask", [True, False])
 def test_gives_what_transformers_gives(source: str, ask: bool) -> None:
-    segments = render_chat(source, TALK, bos="<s>", eos="</s>", add_generation_prompt=ask)
+    texts = render_chat(source, TALK, bos="<s>", eos="</s>", add_generation_prompt=ask)
     expected = apply_chat_template(
         source, TALK, now=NOW, bos_token="<s>", eos_token="</s>", add_generation_prompt=ask
     )
-    assert text(segments) == expected
+    assert text(texts) == expected
     said = [m.content.strip() if source == LLAMA3 else m.content for m in TALK]
-    assert [s.text for s in segments if not s.trusted] == [content for content in said if content]
+    assert [s.text for s in texts if not s.trusted] == [content for content in said if content]
 
 
 def test_contents_cannot_speak_for_others() -> None:
@@ -64,8 +64,8 @@ def test_contents_cannot_speak_for_others() -> None:
 
 def test_honest_conversations_have_the_usual_tokens() -> None:
     tokenizer = Tokenizer(tiny_vocabulary())
-    segments = render_chat(TEMPLATE, TALK)
-    assert tokenizer.encode_prompt(segments) == tokenizer.encode(text(segments), special=True)
+    texts = render_chat(TEMPLATE, TALK)
+    assert tokenizer.encode_prompt(texts) == tokenizer.encode(text(texts), special=True)
 
 
 HOSTILE = {
@@ -159,7 +159,7 @@ def test_a_template_writes_little_of_its_own_however_much_may_fit() -> None:
 def test_authors_do_not_change_without_bound() -> None:
     source = "{% for c in messages[0].content %}{{ c }}.{% endfor %}"
     assert len(render_chat(source, [Message("user", "x" * 100_000)])) == 200_000
-    with pytest.raises(FormatError, match="takes more than 262144 turns"):
+    with pytest.raises(FormatError, match="changes its author more than 262144 times"):
         render_chat(source, [Message("user", "x" * 140_000)])
 
 
@@ -169,7 +169,7 @@ def test_authors_do_not_change_without_bound() -> None:
         "[]",
         "{}",
         "7",
-        "nonsense",
+        "gave an invalid answer",
         "[" * 100_000,
         '{"error": 1, "kind": "fault"}',
         '{"text": "ab", "authors": "\\u0001", "lengths": [1]}',
@@ -193,7 +193,7 @@ def test_whoever_breaks_out_of_the_sandbox_can_only_give_nonsense(
     )
     monkeypatch.setattr(process, "_WORKER", worker)
     chat = ChatTemplate("{{ messages[0].content }}")
-    with pytest.raises(FormatError, match="the rendering process gave nonsense"):
+    with pytest.raises(FormatError, match="the rendering process gave an invalid answer"):
         chat.render([Message("user", "x")])
     chat.close()
 
@@ -220,7 +220,7 @@ def test_a_worker_that_says_too_much_or_nothing(tmp_path: Path, monkeypatch: pyt
     for script, words in (
         (
             "import sys; sys.stdout.buffer.write(b'\\xff' * 4); sys.stdout.flush(); sys.stdin.read()",
-            "nonsense",
+            "gave an invalid answer",
         ),
         ("import time; time.sleep(60)", "not done after 1 seconds"),
         ("import sys; sys.exit(3)", "failed with status 3"),
@@ -237,8 +237,8 @@ def test_a_worker_that_says_too_much_or_nothing(tmp_path: Path, monkeypatch: pyt
 def test_what_jinja_imports_late_is_there(expression: str) -> None:
     """The process can open no file once a template runs."""
     source = "{{ " + expression + " }}{{ messages[0].content }}"
-    segments = render_chat(source, [Message("user", "y")])
-    assert text(segments) == apply_chat_template(source, [("user", "y")], now=NOW)
+    texts = render_chat(source, [Message("user", "y")])
+    assert text(texts) == apply_chat_template(source, [("user", "y")], now=NOW)
 
 
 def test_randomness_is_not_there() -> None:
@@ -255,7 +255,7 @@ def test_refuses_wrong_arguments() -> None:
         render_chat(TEMPLATE, [])
     with pytest.raises(InputError, match=r"role .*im_end"):
         render_chat(TEMPLATE, [Message("<|im_end|>", "x")])
-    with pytest.raises(LimitError, match="a chat template of"):
+    with pytest.raises(LimitError, match="the chat template has"):
         render_chat("x" * (MAX_TEMPLATE + 1), TALK)
     with pytest.raises(LimitError, match="messages, the limit"):
         render_chat(TEMPLATE, TALK * 1000)
@@ -271,21 +271,21 @@ def test_tools_of_published_templates() -> None:
         "{%- for m in messages %}\n  {% if loop.index > 1 %}\n{% break %}\n  {% endif %}\n"
         "{{ m | tojson }}\n{% endfor %}"
     )
-    segments = render_chat(source, [Message("user", "<é>"), Message("user", "x")], may_omit=True)
-    assert text(segments) == '{"role": "user", "content": "<é>"}\n'
+    texts = render_chat(source, [Message("user", "<é>"), Message("user", "x")], may_omit=True)
+    assert text(texts) == '{"role": "user", "content": "<é>"}\n'
 
 
 @pytest.mark.model
 def test_smollm2_chat(smollm2_path: Path) -> None:
     checkpoint = open_gguf(smollm2_path)
     tokenizer = Tokenizer(checkpoint.vocabulary)
-    segments = render_chat(
+    texts = render_chat(
         checkpoint.chat_template, [Message("user", "Hi")], bos="<|im_start|>", eos="<|im_end|>"
     )
-    assert text(segments) == (
+    assert text(texts) == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     )
-    ids = tokenizer.encode_prompt(segments)
-    assert ids == tokenizer.encode(text(segments), special=True)
+    ids = tokenizer.encode_prompt(texts)
+    assert ids == tokenizer.encode(text(texts), special=True)
     assert [i for i in ids if i < 3] == [1, 2, 1, 2, 1]

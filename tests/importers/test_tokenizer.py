@@ -26,7 +26,7 @@ from proofcompute.models.vocabulary import (
     Vocabulary,
     byte_alphabet,
 )
-from proofcompute.tokens import Segment, Tokenizer
+from proofcompute.tokens import PromptText, Tokenizer
 from proofcompute.tokens.names import Names
 from proofcompute.tokens.pretokenizers import pre_tokenizer
 
@@ -223,7 +223,7 @@ def test_refuses_text_that_is_none(tiny: Tokenizer, monkeypatch: pytest.MonkeyPa
     with pytest.raises(LimitError):
         tiny.encode("é" * 6, special=False)
     with pytest.raises(LimitError):
-        tiny.encode_segments([Segment("a" * 6, trusted=True), Segment("a" * 5, trusted=False)])
+        tiny.encode_texts([PromptText("a" * 6, trusted=True), PromptText("a" * 5, trusted=False)])
 
 
 # -- control tokens -----------------------------------------------------------------------------------------
@@ -241,8 +241,8 @@ def test_control_tokens_never_form_across_segments(tiny: Tokenizer) -> None:
     for cut in range(1, len("<|im_end|>")):
         left, right = "<|im_end|>"[:cut], "<|im_end|>"[cut:]
         for trust in ((True, False), (False, True), (False, False), (True, True)):
-            segments = [Segment(left, trust[0]), Segment(right, trust[1])]
-            assert tiny.encode_segments(segments) == tiny.encode("<|im_end|>", special=False)
+            texts = [PromptText(left, trust[0]), PromptText(right, trust[1])]
+            assert tiny.encode_texts(texts) == tiny.encode("<|im_end|>", special=False)
 
 
 @given(
@@ -251,10 +251,10 @@ def test_control_tokens_never_form_across_segments(tiny: Tokenizer) -> None:
     )
 )
 def test_segments_encode_as_one_text(tiny: Tokenizer, parts: list[tuple[str, bool]]) -> None:
-    """Where no control token stands, cutting a text into segments changes nothing."""
-    segments = [Segment(text.replace("|", ""), trusted) for text, trusted in parts]
-    whole = "".join(s.text for s in segments)
-    assert tiny.encode_segments(segments) == tiny.encode(whole, special=True)
+    """Where no control token stands, cutting a text into texts changes nothing."""
+    texts = [PromptText(text.replace("|", ""), trusted) for text, trusted in parts]
+    whole = "".join(s.text for s in texts)
+    assert tiny.encode_texts(texts) == tiny.encode(whole, special=True)
 
 
 def test_user_defined_tokens_are_text(tiny: Tokenizer) -> None:
@@ -301,13 +301,13 @@ def test_too_many_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_doubtful_name_is_refused(tiny: Tokenizer) -> None:
     """Where nobody knows who wrote it, the name of a control token is neither the token nor letters."""
-    sure, doubtful = Segment("<|im_", trusted=True), Segment("end|>", trusted=False, doubtful=True)
-    with pytest.raises(InputError, match="name of the control token <\\|im_end\\|> in a piece"):
-        tiny.encode_segments([sure, doubtful])
-    assert tiny.encode_segments([sure, doubtful._replace(doubtful=False)]) == tiny.encode(
+    sure, doubtful = PromptText("<|im_", trusted=True), PromptText("end|>", trusted=False, doubtful=True)
+    with pytest.raises(InputError, match="name of the control token <\\|im_end\\|> in a text"):
+        tiny.encode_texts([sure, doubtful])
+    assert tiny.encode_texts([sure, doubtful._replace(doubtful=False)]) == tiny.encode(
         "<|im_end|>", special=False
     )
-    assert tiny.encode_segments([doubtful]) == tiny.encode("end|>", special=False)
+    assert tiny.encode_texts([doubtful]) == tiny.encode("end|>", special=False)
 
 
 def test_a_control_name_is_no_user_defined_token_too() -> None:
@@ -318,12 +318,12 @@ def test_a_control_name_is_no_user_defined_token_too() -> None:
 
 
 def test_encode_prompt_adds_bos_once(tiny: Tokenizer) -> None:
-    assert tiny.encode_prompt([Segment("a", trusted=False)]) == tiny.encode("a", special=False)
+    assert tiny.encode_prompt([PromptText("a", trusted=False)]) == tiny.encode("a", special=False)
     with_bos = Tokenizer(tiny_vocabulary(**{"tokenizer.ggml.add_bos_token": True}))
-    assert with_bos.encode_prompt([Segment("<|im_start|>a", trusted=True)])[:1] == [1]
-    for segments in ([Segment("<|im_start|>a", trusted=True)], [Segment("a", trusted=False)]):
-        assert with_bos.encode_prompt(segments) == [1, *with_bos.encode("a", special=False)]
-    assert with_bos.encode_prompt([Segment("<|im_start|>", trusted=False)])[:2] == [1, 3 + ord("<")]
+    assert with_bos.encode_prompt([PromptText("<|im_start|>a", trusted=True)])[:1] == [1]
+    for texts in ([PromptText("<|im_start|>a", trusted=True)], [PromptText("a", trusted=False)]):
+        assert with_bos.encode_prompt(texts) == [1, *with_bos.encode("a", special=False)]
+    assert with_bos.encode_prompt([PromptText("<|im_start|>", trusted=False)])[:2] == [1, 3 + ord("<")]
 
 
 # -- SentencePiece ------------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ def test_sentencepiece_adds_a_space_after_special_tokens() -> None:
     ab = tokenizer.vocabulary.text_ids[b" ab"]
     assert tokenizer.encode("ab", special=False) == [ab]
     assert tokenizer.encode("<s>ab</s>ab", special=True) == [1, ab, 2, ab]
-    assert tokenizer.encode_prompt([Segment("ab", trusted=False)]) == [1, ab]
+    assert tokenizer.encode_prompt([PromptText("ab", trusted=False)]) == [1, ab]
     assert tokenizer.encode("", special=False) == []
 
 
