@@ -1,9 +1,10 @@
-"""Products of matrices without a model: exact and bounded checks, and GEMM jobs between parties.
+"""Verifies products of matrices without a model: exact and bounded checks, and GEMM jobs between parties.
 
 =======================================  ==================================================================
-:func:`verify_product`                   is this C the product of A and B? For far less than computing it
-:class:`ProductKey`                      the same for many A and one secret projection of B
-:func:`matmul`, :func:`verify_rows`      between parties: a signed receipt, and rows opened on demand
+:func:`verify_product`                   checks that C is the product of A and B, for far less than computing
+                                         it
+:class:`ProductKey`                      checks products of many A with one B, which is projected once
+:func:`matmul`, :func:`verify_rows`      a job between parties: a signed receipt, and rows opened on demand
 =======================================  ==================================================================
 """
 

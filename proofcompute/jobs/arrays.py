@@ -1,4 +1,4 @@
-"""Matrices as callers give them: what is accepted, and in which form the rest of the package sees them."""
+"""Checks the matrices that callers give, and converts them to the form that the package uses."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SHORT_CONTRACTION: Final = (1 << 16) - 1
 
 
 HALVES: Final = ("bfloat16", "float16")
-"""Types of 16 bits, whose sums are made in float32."""
+"""Floats of 16 bits, whose sums are computed in float32."""
 
 
 def rounded_to_half(c: Array) -> str:
-    """The type of 16 bits that all elements of C [n, m] are numbers of, though C is wider; empty if none."""
-    with np.errstate(over="ignore"):  # what overflows is another number
+    """Return the 16-bit type that holds every element of C [n, m], though C is wider; empty if none does."""
+    with np.errstate(over="ignore"):  # an element that overflows differs, which the comparison finds
         narrow: Array = np.ascontiguousarray(c, np.float32)
         if not np.array_equal(narrow, c):
             return ""
@@ -40,10 +40,10 @@ def rounded_to_half(c: Array) -> str:
 
 
 def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
-    """``x`` as a C-contiguous matrix in native byte order; copied only if it is not one already.
+    """Return ``x`` as a C-contiguous matrix in native byte order, without a copy if it is one already.
 
-    InputError unless it is a NumPy array with two axes and one of the ``allowed`` element types; LimitError
-    if an axis is longer than MAX_WIDTH.
+    Raises InputError unless it is a NumPy array with two axes and one of the ``allowed`` element types;
+    LimitError if an axis is longer than MAX_WIDTH.
     """
     if not isinstance(x, np.ndarray) or x.ndim != 2:
         found = f"an array of shape {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
@@ -53,7 +53,7 @@ def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
     if x.dtype.name in HALVES:
         raise InputError(
             f"{what} has elements of type {x.dtype}, of which no product is checked; widen A and B to "
-            "float32, which changes nothing, and claim the sums in float32, as they were before they were "
+            "float32, which changes no value, and claim the sums in float32, as they were before they were "
             "rounded to 16 bits"
         )
     if x.dtype.name not in allowed:
@@ -64,21 +64,23 @@ def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
 
 
 def shapes(a: Array, b: Array) -> tuple[int, int, int]:
-    """n, d, m of A [n, d] and B [d, m]; InputError if they cannot be multiplied."""
+    """Return n, d, m of A [n, d] and B [d, m]; InputError if they cannot be multiplied."""
     (n, d), (rows, m) = a.shape, b.shape
     if rows != d:
-        raise InputError(f"A {list(a.shape)} and B {list(b.shape)} do not fit: A's columns are B's rows")
+        raise InputError(
+            f"A {list(a.shape)} and B {list(b.shape)} do not fit: A needs as many columns as B rows"
+        )
     return n, d, m
 
 
 def result_dtype(a: str, b: str, d: int) -> str:
-    """Element type of the product of element types ``a`` and ``b`` over a contraction of length ``d``.
+    """Return the element type of the product of types ``a`` and ``b`` over a contraction of length ``d``.
 
-    int8 by int8 is int32 up to SHORT_CONTRACTION; other integers are int64; floats stay what they are.
+    int8 by int8 gives int32 up to SHORT_CONTRACTION, other integers int64, floats their own type. Raises
     InputError for a combination that is not supported.
     """
     if a in FLOATS or b in FLOATS:
         if a != b:
-            raise InputError(f"{a} by {b}: convert the factors to the same type first")
+            raise InputError(f"the factors are {a} and {b}; convert them to the same type first")
         return a
     return "int32" if a == b == "int8" and d <= SHORT_CONTRACTION else "int64"

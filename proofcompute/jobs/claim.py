@@ -1,7 +1,7 @@
-"""What the receipt of a GEMM job claims, and what it has to do with the C that was received (steps 1 to 5).
+"""Checks the receipt of a GEMM job, and that its C is the one that was received (steps 1 to 5).
 
-A node commits to C in its receipt, and it sends C. Nothing makes the two the same but this check: without it
-a node could commit to the right product, send zeros, and open every row to everybody's satisfaction.
+A node commits to C in its receipt, and it sends C. Only this check makes sure that the two are the same:
+without it, a node could commit to the right product, send zeros, and pass every audit.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class _Nothing(Enum):
 
 
 NOT_RECEIVED: Final = _Nothing.NOT_RECEIVED
-"""Says that the verifier never had C: it audits what a node committed to, whatever that sent to others."""
+"""Stands for C if the verifier never had it: it audits what the node committed to, not what it sent."""
 Received = Array | MatrixId | Literal[_Nothing.NOT_RECEIVED]
-"""The C that was received, or what :meth:`MatrixId.of` makes of it, or NOT_RECEIVED."""
+"""The C that was received, its :meth:`MatrixId.of`, or NOT_RECEIVED."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class ProductClaim:
     request: ProductRequest
     receipt: ProductReceipt
     received: bool
-    """Whether the C that was received is the one that the node signed."""
+    """Whether a C was received, which is then the one that the node signed."""
 
     def all_rows(self, step: int = MAX_CELL_ROWS) -> ProductChallenge:
-        """Every row, in ranges of ``step``, or fewer where rows are long.
+        """Return a challenge of every row, in ranges of ``step`` rows, or fewer if rows are long.
 
-        LimitError if they are more than a challenge may name.
+        Raises LimitError if these are more ranges than a challenge may name.
         """
         n = self.receipt.c.rows
         step = min(step, self._most())
@@ -64,9 +64,10 @@ class ProductClaim:
         return ProductChallenge(self.receipt.digest, tuple((a, min(a + step, n)) for a in range(0, n, step)))
 
     def draw(self, count: int) -> ProductChallenge:
-        """``count`` distinct rows, uniform, from the operating system's randomness; at most all of them.
+        """Draw ``count`` distinct rows uniformly, from the operating system's randomness; all if fewer exist.
 
-        InputError if it is less than 1, or as many may need more ranges than a challenge names.
+        Raises InputError if ``count`` is less than 1, or so many rows may need more ranges than a challenge
+        may name.
         """
         n = self.receipt.c.rows
         if count < 1 or min(count, n) > MAX_RANGES:
@@ -77,13 +78,13 @@ class ProductClaim:
         return ProductChallenge(self.receipt.digest, _joined(distinct(xof, n, count), self._most()))
 
     def _most(self) -> int:
-        """Rows of a range that an honest node can open: those of a cell, or what a part may hold."""
+        """Return the most rows of a range: those of a cell, or as many as one part of an opening may hold."""
         row = self.request.a.row_bytes + self.receipt.c.row_bytes
         return min(MAX_CELL_ROWS, MAX_PART // row)
 
 
 def _joined(rows: Iterable[int], most: int) -> tuple[tuple[int, int], ...]:
-    """Ascending rows as ranges of at most ``most``."""
+    """Join ascending rows into ranges of at most ``most`` rows."""
     ranges: list[tuple[int, int]] = []
     for row in rows:
         if ranges and ranges[-1][1] == row and row - ranges[-1][0] < most:
@@ -103,28 +104,28 @@ def check_product_receipt(
     retention: int = 0,
     device: str = "auto",
 ) -> ProductClaim:
-    """Check all of a node's receipt that needs no opening: steps 1 to 5 of :mod:`.verifying`.
+    """Check everything about a node's receipt that needs no opening: steps 1 to 5 of :mod:`.verifying`.
 
     Args:
         request: the request as the verifier knows it.
         receipt: the node's receipt, encoded.
-        c: the C that was received, which is hashed here; or its :class:`MatrixId`, never that in the receipt;
-            or NOT_RECEIVED.
-        node: public key that must have signed; None: the one in the request, or any if it names none.
-        terms: those under which the node must have signed, checked before
+        c: the C that was received, which is hashed here; or its :class:`MatrixId`, but never the one in the
+            receipt; or NOT_RECEIVED.
+        node: the public key that must have signed; None: the one in the request, or any if it names none.
+        terms: the terms that the receipt must name, already checked
             (:func:`proofcompute.protocol.promises.check_terms`); None: any.
-        retention: the least time, in seconds, for which the node must answer challenges.
-        device: backend.
+        retention: the least number of seconds for which the node must answer challenges.
+        device: the backend.
 
     Returns:
         The claim, from which rows are drawn.
 
     Raises VerificationError if the receipt fails a step or C is not the one that it names (step 5),
-    InputError if ``c`` is no matrix, or request and ``node`` name different nodes.
+    InputError if ``c`` is not a matrix, or if request and ``node`` name different nodes.
     """
     signer = one_signer(node, request.node)
     if type(receipt) is not bytes:
-        raise InputError("a receipt is given as the bytes that the node sent")
+        raise InputError("the receipt must be the bytes that the node sent")
     with about(request_digest=request.digest):
         signer = check_pair(terms, signer)  # 2
         found = decoded(ProductReceipt.decode, receipt, "product receipt")  # 1
@@ -142,7 +143,7 @@ def check_product_receipt(
 
 
 def _check_received(receipt: ProductReceipt, c: Array | MatrixId, device: str) -> None:
-    """Step 5: what was received is what the node signed."""
+    """Check that the C that was received is the one that the node signed (step 5)."""
     if not isinstance(c, MatrixId):
         given: object = c
         if not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):

@@ -1,7 +1,7 @@
-"""A matrix as messages name it: type, shape, and the Merkle root of its rows.
+"""Commits to matrices: messages name a matrix by its type, its shape and the Merkle root of its rows.
 
 A leaf is one row, little-endian (:mod:`proofcompute.commitments.merkle`), under a tag of the element type.
-What role the matrix plays is not part of it: the product of one job can be a factor of the next.
+The commitment does not depend on the matrix's role: the product of one job can be a factor of the next.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["MatrixId", "leaf_rows", "matrix_tree", "named_tree", "rows_from_leav
 
 
 def leaf_rows(x: Array) -> U8:
-    """Rows of a matrix as bytes, little-endian, uint8 [n, row bytes]; without a copy where possible."""
+    """Return rows of a matrix as little-endian bytes, uint8 [n, row bytes], without a copy if possible."""
     little = np.ascontiguousarray(x, DTYPES[x.dtype.name])
     return little.reshape(-1).view(np.uint8).reshape(len(x), -1)
 
 
 def rows_from_leaves(data: bytes, dtype: str, rows: int, width: int) -> Array:
-    """The inverse of :func:`leaf_rows`, native byte order; FormatError if the length is wrong."""
+    """Invert :func:`leaf_rows`, in native byte order; FormatError if the length is wrong."""
     little = DTYPES[dtype]
     if len(data) != rows * width * little.itemsize:
         raise FormatError(f"{rows} rows of {width} {dtype} are not {len(data)} bytes")
@@ -36,19 +36,19 @@ def rows_from_leaves(data: bytes, dtype: str, rows: int, width: int) -> Array:
 
 
 def rows_leaves(suite: str, dtype: str, rows: U8, kernels: Hasher) -> U8:
-    """Merkle leaves of rows of bytes, uint8 [n, 32]."""
+    """Return the Merkle leaves of rows of bytes, uint8 [n, 32]."""
     return merkle.leaves(suite, hashing.tag(suite, "matrix", dtype), rows, kernels.hash_rows)
 
 
 def matrix_tree(x: Array, suite: str, kernels: Hasher) -> merkle.Tree:
-    """Merkle tree over the rows of a matrix with at least one row and column; InputError without."""
+    """Return the Merkle tree over the rows of a matrix; InputError if it has no rows or columns."""
     if 0 in x.shape:
         raise InputError(f"a matrix of shape {list(x.shape)} has nothing to commit to")
     return merkle.Tree(suite, rows_leaves(suite, x.dtype.name, leaf_rows(x), kernels), kernels.hash_rows)
 
 
 def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: Hasher) -> merkle.Tree:
-    """The tree of a matrix, once it is the one that a message names; MismatchError if it is not."""
+    """Return the tree of a matrix; MismatchError if it is not the matrix that a message names."""
     tree = matrix_tree(x, suite, kernels)
     if MatrixId.under(x, tree) != wanted:
         raise MismatchError(f"{what} is not the matrix that was named")
@@ -57,38 +57,40 @@ def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: Hashe
 
 @dataclass(frozen=True)
 class MatrixId:
-    """What binds a matrix; part of requests and receipts."""
+    """The commitment to a matrix, which requests and receipts contain."""
 
     dtype: str
+    """Element type."""
     rows: int
+    """Number of rows."""
     width: int
-    """Elements of one row."""
+    """Number of elements of one row."""
     root: bytes
-    """Merkle root of the rows, 32 bytes; with the number of rows it binds them all."""
+    """Merkle root of the rows, 32 bytes; with the number of rows it binds all of them."""
 
     @staticmethod
     def of(x: Array, suite: str, kernels: Hasher) -> MatrixId:
-        """That of a matrix; InputError if it is empty."""
+        """Commit to a matrix; InputError if it is empty."""
         return MatrixId.under(x, matrix_tree(x, suite, kernels))
 
     @staticmethod
     def under(x: Array, tree: merkle.Tree) -> MatrixId:
-        """That of a matrix whose tree is there already."""
+        """Return the commitment to a matrix, given its tree."""
         rows, width = x.shape
         return MatrixId(x.dtype.name, rows, width, tree.root)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
+        """Number of bytes of one row."""
         return self.width * DTYPES[self.dtype].itemsize
 
     def value(self) -> tuple[wire.Value, ...]:
-        """For encoding."""
+        """Return the value to encode."""
         return (self.dtype, self.rows, self.width, self.root)
 
     @staticmethod
     def from_value(value: wire.Value, what: str) -> MatrixId:
-        """From a decoded value; FormatError or LimitError if it is none."""
+        """Return the commitment in a decoded value; FormatError or LimitError if it is malformed."""
         dtype, rows, width, root = wire.as_list(value, what, n=4)
         name = wire.as_str(dtype, f"{what}: element type", MAX_NAME)
         if name not in DTYPES:

@@ -1,4 +1,4 @@
-"""Exact products of integers: which field checks them, and how they are computed here.
+"""Chooses the field that checks an exact product of integers, and computes such products.
 
 The claim is C = A B *over the integers*, A [n, d], B [d, m]. Freivalds' check compares residues, so the claim
 must be the only integer matrix within a bound that has its residues (:mod:`proofcompute.freivalds.field`):
@@ -7,12 +7,12 @@ must be the only integer matrix within a bound that has its residues (:mod:`proo
 factors, C                  field           bound
 ==========================  ==============  =============================================================
 int8, int8, int32           GF(2^31 - 1)    |C| < 2^30; holds for A B whenever d <= 65535, by its types
-all else: int8/16/32,       GF(2^61 - 1)    |C| < 2^60; proved for A B as d max|A| max|B| < 2^60, from the
-int32 or int64                              shape and the largest elements that are there
+all else: int8/16/32,       GF(2^61 - 1)    |C| < 2^60; proved for A B by d max|A| max|B| < 2^60, from the
+int32 or int64                              shape and the largest elements
 ==========================  ==============  =============================================================
 
-C's own range is checked before its residues are taken. If both |C| and |A B| are at most B, and 2 B < p, then
-equal residues are equal integers. Two int8 matrices with a longer contraction, or with C in int64, are simply
+The range of C is checked before its residues are taken. If both |C| and |A B| are at most L, and 2 L < p,
+then equal residues mean equal integers. Two int8 matrices with a longer contraction, or with C in int64, are
 checked in the larger field.
 """
 
@@ -36,11 +36,11 @@ from proofcompute.limits import MAX_ACCUMULATOR, MAX_CONTRACTION
 __all__ = ["FIELD31", "FIELD61", "Field", "check_bound", "field_for", "in_range", "magnitude", "multiply"]
 
 _EXACT: Final = 1 << 53
-"""Integers up to here are exact in binary64, and so are sums that never leave the range."""
+"""Integers up to this are exact in binary64, and so are sums that stay within it."""
 _PART: Final = 1 << 22
 """Contraction of one binary64 product of 16-bit limbs: 2^22 * 2^15 * 2^15 < 2^53."""
 _BLOCK: Final = 1 << 22
-"""Elements of a temporary block of rows."""
+"""The most elements of a temporary block of rows."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,13 @@ class Field:
     name: str
     p: int
     largest: int
-    """Greatest absolute value of an element of C for which the lift is unique."""
+    """The greatest absolute value of an element of C for which the lift is unique."""
     columns: int
-    """Columns by default: an error of at most 2^-61.99, or of 2^-60.99 with one column of the larger."""
+    """Default number of columns; the soundness error is 2^-61.99, or 2^-60.99 in the larger field."""
     sample: Callable[[Xof, tuple[int, int]], Array]
+    """Draws residues of the given shape from a stream."""
     project: Callable[[Checks, Array, Array], Array]
-    """Integers [n, m] times residues [k, m]: residues [n, k]."""
+    """Multiplies integers [n, m] by residues [k, m], to residues [n, k]."""
 
 
 def _project31(kernels: Checks, y: Array, s: Array) -> Array:
@@ -71,22 +72,22 @@ FIELD61: Final = Field("GF(2^61 - 1)", P61, LIFT61, 1, sample61, _project61)
 
 
 def field_for(a: str, b: str, c: str, d: int) -> Field:
-    """The field that checks factors of element types ``a`` and ``b`` against a claim of type ``c``."""
+    """Return the field that checks a claim of type ``c`` for factors of element types ``a`` and ``b``."""
     return FIELD31 if a == b == "int8" and c == "int32" and d <= SHORT_CONTRACTION else FIELD61
 
 
 def magnitude(x: Array) -> int:
-    """Greatest absolute value of an integer matrix, as a Python integer; 0 if it is empty."""
+    """Return the greatest absolute value of an integer matrix as a Python integer; 0 if it is empty."""
     return max(-int(x.min()), int(x.max())) if x.size else 0
 
 
 def in_range(c: Array, field: Field) -> bool:
-    """Whether every element of a claim lies where the lift is unique."""
+    """Return whether every element of a claim lies where the lift is unique."""
     return magnitude(c) <= field.largest
 
 
 def check_bound(d: int, largest_a: int, largest_b: int) -> None:
-    """LimitError unless d * largest_a * largest_b < 2^60, which bounds every partial sum of the product."""
+    """Raise LimitError unless d * largest_a * largest_b < 2^60, which bounds the product's partial sums."""
     bound = d * largest_a * largest_b
     if bound > LIFT61:
         raise LimitError(
@@ -108,7 +109,7 @@ def multiply(a: Array, b: Array, kernels: Arithmetic) -> Array:
         out = np.zeros((len(a), len(w)), out_type)
         for i in range(0, d, MAX_CONTRACTION):
             part = slice(i, i + MAX_CONTRACTION)
-            # below 2^29 a part: two fit int32, and more than two go to int64
+            # each part is below 2^29: two parts fit int32, and more have an int64 result
             out += kernels.product(np.ascontiguousarray(a[:, part]), np.ascontiguousarray(w[:, part]))
         return out
     largest_a, largest_b = magnitude(a), magnitude(b)
@@ -128,7 +129,7 @@ def _whole(x: Array) -> list[tuple[int, Any]]:
 
 
 def _halves(x: Array) -> list[tuple[int, Any]]:
-    """x = 2^16 high + low with both in -2^15..2^15, as (shift, binary64 limb); zero limbs are left out."""
+    """Split x = 2^16 high + low, both in -2^15..2^15, into (shift, binary64 limb); leave out zero limbs."""
     wide = x.astype(np.int64)
     high = (wide + (1 << 15)) >> 16
     low = wide - (high << 16)
@@ -136,10 +137,10 @@ def _halves(x: Array) -> list[tuple[int, Any]]:
 
 
 def _combine(left: list[tuple[int, Any]], right: list[tuple[int, Any]]) -> I64:
-    """Sum of the shifted products of limbs.
+    """Return the sum of the shifted products of limbs.
 
-    Every sum inside a product of limbs is an integer of at most 2^53 in absolute value, in whatever order it
-    is formed and with or without fused operations, hence exact in binary64. Shifted sums may wrap modulo
+    Every partial sum of a product of limbs is an integer of at most 2^53 in absolute value, in any order of
+    summation and with or without fused operations, hence exact in binary64. Shifted sums may wrap modulo
     2^64; the true result is below 2^60 in absolute value, so the wrapped result is the true one.
     """
     total: Any = np.int64(0)

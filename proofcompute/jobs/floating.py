@@ -1,10 +1,10 @@
-r"""Products of floats: a check with a derived bound, outside the canonical arithmetic.
+r"""Checks products of floats with a derived bound, outside the canonical arithmetic.
 
-Claim: C is A B as some machine rounds it, A [n, d], B [d, m], all binary32 or all binary64, unit roundoff u =
-2^-24 or 2^-53, smallest normal number w. *Honest* is every C in which each of the d products passes at most h
-roundings on its way into its element, its own included, and underflow is gradual or flushed to zero. Sums in
-any order, with or without fused operations, have h <= d, which is the default; a machine that sums in a tree
-or in lanes has less, and whoever knows its h gets a bound that is tighter by h / d.
+The claim is that C is A B as some machine rounds it, A [n, d], B [d, m], all binary32 or all binary64, with
+unit roundoff u = 2^-24 or 2^-53 and smallest normal number w. A C is *honest* if each of the d products
+passes at most h roundings on its way into its element, its own included, and underflow is gradual or flushed
+to zero. Sums in any order, with or without fused operations, have h <= d, which is the default; a machine
+that sums in a tree or in lanes has a smaller h, which gives a bound that is tighter by h / d.
 
 Write E = C - A B, v = 2^-53, gamma(n) = n u / (1 - n u), gamma'(n) = n v / (1 - n v); norms are over the m
 columns, g_i = sum_k |A_ik| |B_k|_1 and q_i = sum_k |A_ik| |B_k|_2, B_k being row k of B.
@@ -14,22 +14,22 @@ Numerical Algorithms", 2nd ed. (SIAM 2002), section 3.5; each of at most 2 d - 1
 to underflow (section 2.1), carried on by factors of at most 1 + gamma(h) <= 4/3. Hence |E_i|_1 <= gamma(h)
 g_i + 3 d m w and, by the triangle inequality over k, |E_i|_2 <= gamma(h) q_i + 3 d m w.
 
-*The check* (R. Freivalds, IFIP Congress 1977, here over {-1, 1}). After C is there, draw k independent
-uniform columns s in {-1, 1}^m. In binary64, with gradual underflow, compute x = B s, y = A x, z = C s and r =
-z - y, with sums of n terms in pieces of 128, so that a term passes at most r(n) = min(n, 128) + n // 128
-roundings. With Higham, Lemma 3.3, and p = gamma'(r(m)), p' = gamma'(r(m) + r(d)),
+*The check* (R. Freivalds, IFIP Congress 1977, here over {-1, 1}). Once C is known, draw k independent uniform
+columns s in {-1, 1}^m. In binary64, with gradual underflow, compute x = B s, y = A x, z = C s and r = z - y,
+with sums of n terms in pieces of 128, so that a term passes at most r(n) = min(n, 128) + n // 128 roundings.
+By Higham, Lemma 3.3, with p = gamma'(r(m)) and p' = gamma'(r(m) + r(d)),
 
     |z - C s|_i <= p |C_i|_1,     |y - A B s|_i <= p' g_i + 2 d w.
 
-Accept if |r_i| <= t_i for all rows and columns, where L = sqrt(2 ln(2^65 k)) < 16 and
+The check accepts if |r_i| <= t_i for all rows and columns, where L = sqrt(2 ln(2^65 k)) < 16 and
 
     t_i = (1 + 2^-20) (gamma(h) min(g_i, L q_i) + (p (1 + gamma(h)) + p') g_i) + 64 d m w.
 
-*Completeness:* an honest C does not depend on s. So |E s|_i <= L |E_i|_2 but for a probability of at most 2
-exp(-L^2 / 2) = 2^-64 / k (W. Hoeffding, JASA 58 (1963), theorem 2); and |E s|_i <= |E_i|_1 always. With
+*Completeness:* an honest C does not depend on s. So |E s|_i <= L |E_i|_2 except with probability at most 2
+exp(-L^2 / 2) = 2^-64 / k (W. Hoeffding, JASA 58 (1963), theorem 2), and |E s|_i <= |E_i|_1 always. With
 |C_i|_1 <= g_i + |E_i|_1 the three errors add up to t_i; the factor 1 + 2^-20 covers the last subtraction, the
 rounding of t_i, and that the computed g_i and q_i may be too small by a factor of 1 - 2^-29. An honest
-product of up to 2^24 rows is rejected with a probability of at most 2^-40, over the signs.
+product of up to 2^24 rows is rejected with probability at most 2^-40 over the signs.
 
 *Soundness:* let M = max_j |E_ij|, reached at j = c. If a column s is accepted, then, as |C_i|_1 <= g_i + m M,
 
@@ -42,13 +42,13 @@ With m <= 2^22 we have m p < 2^-15, and then M <= R / (1 - m p) <= T_i,
 
 So a claim with an element that is off by more than T_i in row i passes one column with probability at most
 1/2, and all k with probability at most 2^-k. Smaller errors may pass. T_i is close to t_i for binary32, and
-larger (1.5 times at d = m = 1024) for binary64, where the check rounds as the honest machine does. It grows
-with h and with the square root of m: for standard normal factors and n = d = m = 1024 in binary32, where
-elements of C have a standard deviation of 32, T_i is about 16 with h = d and about 1 with h = 64. A tolerance
-for every machine is a wide one; products that have to be exact should be integers.
+larger (1.5 times at d = m = 1024) for binary64, where the check rounds as much as the honest machine. It
+grows with h and with the square root of m: for standard normal factors and n = d = m = 1024 in binary32,
+where elements of C have a standard deviation of 32, T_i is about 16 with h = d and about 1 with h = 64. A
+tolerance for every machine is a wide one; products that have to be exact should be integers.
 
-Signs are fresh for every check. Whether errors near the threshold pass depends on the signs, so signs in use
-for several checks would become known bit by bit; there is no reusable key for floats.
+Signs are fresh for every check. Whether errors near the threshold pass depends on the signs, so signs that
+were used for several checks would become known bit by bit. There is no reusable key for floats.
 """
 
 from __future__ import annotations
@@ -75,35 +75,35 @@ __all__ = ["COLUMNS", "MAX_FLOAT_AXIS", "MAX_SIGNS", "FloatBound", "FloatCheck"]
 F64 = npt.NDArray[np.float64]
 
 COLUMNS: Final = 40
-"""Columns of signs by default: what is caught is missed with probability 2^-40."""
+"""Default number of columns of signs; an error above the bound is missed with probability 2^-40."""
 MAX_SIGNS: Final = 256
-"""Most columns of signs."""
+"""The most columns of signs."""
 MAX_FLOAT_AXIS: Final = 1 << 22
-"""Longest axis of B for which the constants of the module's text hold."""
+"""Longest axis of B for which the constants in the module's docstring hold."""
 _BLOCK: Final = 1 << 16
-"""Elements converted to binary64 at a time: half a mebibyte stays in the cache."""
+"""Elements that are converted to binary64 at a time: half a mebibyte, which stays in the cache."""
 _PIECE: Final = 128
-"""Terms of a sum left to BLAS, in whatever order."""
+"""Terms of a sum that BLAS adds, in any order."""
 _V: Final = 2.0**-53
 
 
 @dataclass(frozen=True, eq=False)
 class FloatBound:
-    """What a check of a float product accepts and catches, for each row of C (see the module's text)."""
+    """The errors that a check of a float product accepts and catches, per row of C (see the module)."""
 
     tolerance: F64
-    """t_i [n]: greatest |(C s - A B s)_i| accepted."""
+    """t_i [n]: the greatest |(C s - A B s)_i| that is accepted."""
     caught: F64
-    """T_i [n]: if an element of row i is off by more, one column of signs catches it with probability 1/2."""
+    """T_i [n]: one column catches an element of row i that is off by more, with probability 1/2."""
 
     @property
     def smallest(self) -> float:
-        """An error above this, in any element of any row, is caught; 0 for a matrix without rows."""
+        """The largest of :attr:`caught`: an error above this is caught in any row; 0 without rows."""
         return float(self.caught.max()) if self.caught.size else 0.0
 
     @staticmethod
     def probability(columns: int) -> float:
-        """Least probability with which ``columns`` columns catch such an error: 1 - 2^-columns."""
+        """Return the least probability with which ``columns`` columns catch such an error: 1 - 2^-columns."""
         return 1.0 - 2.0**-columns
 
 
@@ -112,12 +112,12 @@ def _gamma(n: int, u: float) -> float:
 
 
 def _roundings(n: int) -> int:
-    """Most roundings of one term of a sum of n as :func:`_times` forms it."""
+    """Return the most roundings of one term of a sum of n that :func:`_times` computes."""
     return min(n, _PIECE) + n // _PIECE
 
 
 def _times(x: F64, s: F64) -> F64:
-    """x s, summed in pieces."""
+    """Return x s, summed in pieces."""
     out = np.zeros((len(x), s.shape[1]))
     for j in range(0, x.shape[1], _PIECE):
         out += x[:, j : j + _PIECE] @ s[j : j + _PIECE]
@@ -125,9 +125,9 @@ def _times(x: F64, s: F64) -> F64:
 
 
 def _norms(x: F64) -> F64:
-    """|row|_1 and |row|_2 of each row, [n, 2].
+    """Return |row|_1 and |row|_2 of each row, [n, 2].
 
-    Rows are scaled, so that no square under- or overflows; one ulp covers the rounding of a subnormal norm.
+    Rows are scaled so that no square under- or overflows; one ulp covers the rounding of a subnormal norm.
     """
     if x.shape[1] == 0:
         return np.zeros((len(x), 2))
@@ -145,7 +145,7 @@ class FloatCheck:
     Args:
         b: B, float32 or float64.
         columns: k, 1 to MAX_SIGNS; COLUMNS if None.
-        roundings: h of the module's text; d if None or larger.
+        roundings: h in the module's docstring; d if None or larger.
         seed: 32 bytes for tests; the operating system's randomness if None.
 
     Raises InputError if B holds a number that is not finite or an argument is out of range, LimitError for an
@@ -183,9 +183,9 @@ class FloatCheck:
         return float(self.columns)
 
     def bound(self, a: Array) -> FloatBound:
-        """What is accepted and what is caught for each row of A [n, d].
+        """Return the errors that are accepted and caught, for each row of A [n, d].
 
-        InputError if A holds a number that is not finite; LimitError if |A| |B| overflows binary64.
+        Raises InputError if A holds a number that is not finite; LimitError if |A| |B| overflows binary64.
         """
         return self._bound(_by_rows(a, "A", 2, lambda x: np.abs(x) @ self._sizes))
 
@@ -206,10 +206,10 @@ class FloatCheck:
         return FloatBound(tolerance, caught)
 
     def test(self, a: Array, c: Array) -> FloatBound:
-        """Check C [n, m] for the rows A [n, d], and return what the check catches.
+        """Check C [n, m] for the rows A [n, d], and return the errors that the check catches.
 
-        VerificationError (step 8) if an element of C is not finite or a row is off by too much; it does not
-        say which. Raises as :meth:`bound` for A.
+        Raises VerificationError (step 8) if an element of C is not finite or a row is off by too much,
+        without telling which. Raises as :meth:`bound` for A.
         """
         k = self.columns
         both = _by_rows(a, "A", k + 2, lambda x: np.hstack([_times(x, self._x), np.abs(x) @ self._sizes]))
@@ -219,7 +219,7 @@ class FloatCheck:
             accepted = np.abs(z - both[:, :k]) <= bound.tolerance[:, np.newaxis]  # False for NaN
         if not bool(accepted.all()):
             half = rounded_to_half(c)
-            hint = f"; all of C are {half} numbers: if it was rounded to them, claim the sums before that"
+            hint = f"; all of C are {half} numbers: if it was rounded to {half}, claim the sums before that"
             raise VerificationError(
                 8,
                 f"C is not the product of A and B within rounding{hint if half else ''}",
@@ -229,7 +229,7 @@ class FloatCheck:
 
 
 def _by_rows(x: Array, what: str | None, width: int, f: Callable[[F64], F64]) -> F64:
-    """``f`` of blocks of rows in binary64, [n, width]; ``what`` names x in errors, None for a claim."""
+    """Apply ``f`` to blocks of rows in binary64, [n, width]; ``what`` names x in errors, None for a claim."""
     require_ieee()
     _require_blas(os.getpid())
     out = np.empty((len(x), width))
@@ -247,11 +247,10 @@ def _by_rows(x: Array, what: str | None, width: int, f: Callable[[F64], F64]) ->
 
 @lru_cache(maxsize=1)
 def _require_blas(process: int) -> None:
-    """DeviceError unless the threads of NumPy's BLAS, which a process has of its own, are as IEEE 754 says.
+    """Raise DeviceError unless the threads of NumPy's BLAS in this process compute as IEEE 754 says.
 
-    They have the mode of the thread that started them, and no other code runs in them, so they are asked
-    once, by the sums of :mod:`proofcompute.arithmetic.ieee`, side by side in a product that is shared out to
-    all.
+    They have the mode of the thread that started them, and no other code runs in them, so one test is enough:
+    the sums of :mod:`proofcompute.arithmetic.ieee`, in a product that is distributed over all threads.
     """
     x, y = np.zeros((512, 128)), np.zeros((128, 510))
     x[:, :2] = 1.0, 0.5
@@ -264,7 +263,7 @@ def _require_blas(process: int) -> None:
 
 
 def _signs(seed: bytes, m: int, columns: int) -> F64:
-    """Uniform signs [m, columns] as binary64, from the bits of SHAKE-256, least significant first."""
+    """Draw uniform signs [m, columns] as binary64 from the bits of SHAKE-256, least significant first."""
     count = m * columns
     data = np.frombuffer(Xof("product signs", seed).read(-(-count // 8)), np.uint8)
     bits: Any = np.unpackbits(data, count=count, bitorder="little")

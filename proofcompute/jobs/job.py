@@ -1,8 +1,7 @@
-"""The node's side of a GEMM job, and the client's request: commit, sign, open.
+"""Makes a GEMM job's request (the client) and its product, commitment and receipt (the node).
 
-The node returns C and a small signed receipt; the verifier asks for some rows of C, or all, and checks them
-against rows of A that lie under the root the client named, and against B through its key
-(:mod:`.verifying`).
+The node returns C and a small signed receipt. The verifier asks for some or all rows of C, and checks them
+against rows of A under the root that the client named, and against B through its key (:mod:`.verifying`).
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def product_request(
     suite: str = "sha256",
     device: str = "auto",
 ) -> ProductRequest:
-    """The request for A B, A [n, d] and B [d, m], with a fresh nonce unless one is given.
+    """Make the request for A B, A [n, d] and B [d, m], with a fresh nonce unless one is given.
 
     Raises InputError if types or shapes do not fit or a matrix is empty.
     """
@@ -69,21 +68,21 @@ def prove_product(
     Integers are multiplied exactly. Floats are multiplied by NumPy in their own precision.
 
     Args:
-        request: the client's.
+        request: the client's request.
         a: A [n, d].
         b: B [d, m].
-        identity: who signs.
-        c: the product [n, m], computed elsewhere, of the type that :attr:`ProductRequest.shape` says; what
-            CuPy or another library made is given as a NumPy array. **It is not checked**: a C that is not the
-            product, or for floats too far from it, will be rejected, with the node's signature under it
-            (:func:`verify_product` tells before).
+        identity: the node's signing key.
+        c: the product [n, m], if it was computed elsewhere, of the type in :attr:`ProductRequest.shape`;
+            convert an array of CuPy or another library to NumPy. **It is not checked**: a C that is not the
+            product, or for floats too far from it, will be rejected with the node's signature under it
+            (check it with :func:`verify_product` first).
         retention: seconds for which challenges are answered; by default those of the terms, or a week.
-        terms: the node's, if it has any.
-        device: backend.
+        terms: the node's terms, if it has any.
+        device: the backend.
 
-    Raises MismatchError if A or B is not the one in the request or another node is addressed, InputError as
-    :func:`verify_product`, or if ``c`` is of another type or shape or the terms are another node's or
-    promise a longer retention, NonFiniteError if a float product overflows.
+    Raises MismatchError if A or B is not the one in the request or another node is addressed; InputError as
+    :func:`verify_product`, or if ``c`` has another type or shape, or the terms are another node's or promise
+    a longer retention; NonFiniteError if a float product overflows.
     """
     require_addressed(request, identity.public)
     kept = retention_of(identity.public, terms, retention)
@@ -136,10 +135,10 @@ def matmul(
     identity: NodeIdentity | None = None,
     device: str = "auto",
 ) -> tuple[Array, ProductProof]:
-    """C = A B and the proof that goes with it; C is int32, int64 or of the floats' type (``result_dtype``).
+    """Return C = A B and its proof; C is int32, int64 or of the factors' float type (``result_dtype``).
 
-    ``request`` is the client's; without one a request with a fresh nonce is made up. ``identity`` is the
-    node's; without one a new key signs, which says nothing about who did. Raises as :func:`prove_product`.
+    ``request`` is the client's request; without one, a request with a fresh nonce is made. ``identity`` is
+    the node's signing key; without one a new key signs, which names nobody. Raises as :func:`prove_product`.
     """
     proof = prove_product(
         request or product_request(a, b, device=device),

@@ -1,12 +1,12 @@
-"""Checks of products with one right factor B (docs/spec/freivalds.md#jobs-of-integers).
+"""Checks products with one right factor B (docs/spec/freivalds.md#jobs-of-integers).
 
-:class:`ProductKey` is for integers and may be kept: B is projected once, d m k, and each product with another
-A then costs n (d + m) k, as for the linear layers of F. Tramer and D. Boneh, "Slalom" (ICLR 2019). **It is
-secret**: B is known to the prover, so V = B S gives S away. It lives in memory only.
+:class:`ProductKey` is for integers and can be used many times: B is projected once, which costs d m k, and
+each product with another A then costs n (d + m) k, as for the linear layers of F. Tramer and D. Boneh,
+"Slalom" (ICLR 2019). **It is secret**: the prover knows B, so V = B S reveals S. It exists in memory only.
 
-Over q products that a prover chooses adaptively under one key, at most q p^-k is the probability that any
-false one passes: until the first false one passes, every answer (true: accepted, false: rejected) is one that
-the prover can predict, so the answers tell it nothing. ``soundness_bits`` subtracts log2 q.
+If a prover chooses q products adaptively under one key, any false one passes with probability at most q p^-k:
+until the first false product passes, the prover can predict every verdict (true: accepted, false: rejected),
+so the verdicts tell it nothing. ``soundness_bits`` subtracts log2 q.
 """
 
 from __future__ import annotations
@@ -45,15 +45,14 @@ class ProductKey:
 
     Args:
         b: B [d, m], int8, int16 or int32.
-        left: element type of the left factors to come; that of B unless stated.
-        claim: element type of the products to come, int32 or int64; what :func:`matmul` makes unless stated.
+        left: element type of the left factors; by default that of B.
+        claim: element type of the products, int32 or int64; by default that of :func:`matmul`.
         columns: k, 1 to MAX_COLUMNS; by default 2 in GF(2^31 - 1) and 1 in GF(2^61 - 1).
-        suite: hash suite in which to recognise B in requests (:func:`verify_rows`); None if that is not
-            wanted.
+        suite: hash suite in which B is recognised in requests (:func:`verify_rows`); None if it need not be.
         seed: 32 secret bytes for tests; the operating system's randomness otherwise.
-        device: backend.
+        device: the backend.
 
-    Raises InputError for anything else.
+    Raises InputError if an argument has another type or is out of range.
     """
 
     def __init__(
@@ -70,11 +69,11 @@ class ProductKey:
         b = matrix(b, "B", INTEGERS)
         self.d, self.m = b.shape
         if left is not None and left not in INTEGERS:
-            raise InputError(f"left factors of type {left}; a key is for {' or '.join(INTEGERS)}")
+            raise InputError(f"the left factors are {left}; a key is for {' or '.join(INTEGERS)}")
         left = left or b.dtype.name
         claim = claim or result_dtype(left, b.dtype.name, self.d)
         if claim not in _CLAIMS:
-            raise InputError(f"products of type {claim}; a claim is {' or '.join(_CLAIMS)}")
+            raise InputError(f"the products are {claim}; a claim is {' or '.join(_CLAIMS)}")
         self.dtypes: tuple[str, str, str] = (left, b.dtype.name, claim)
         self.field: Field = field_for(left, b.dtype.name, claim, self.d)
         self.columns = self.field.columns if columns is None else columns
@@ -83,16 +82,16 @@ class ProductKey:
         if seed is not None and len(seed) != 32:
             raise InputError("a key's seed has 32 bytes")
         self.log: Log = MemoryLog()
-        """Its attempts, failed ones included."""
+        """The attempts under this key, failed ones included."""
         self._kernels: Kernels = kernels_for(device)
         self.identity = None if suite is None else MatrixId.of(b, suite, self._kernels)
-        """B as requests name it, if a hash suite was given."""
+        """The commitment to B by which requests name it; None without a hash suite."""
         self._largest = magnitude(b)
         self._draw(b, seed)
 
     @sealed
     def _draw(self, b: Array, seed: bytes | None) -> None:
-        """The columns, from the seed or a new one, and the projections of B."""
+        """Draw the columns from the seed, or a new one, and project B."""
         xof = Xof("product", secrets.token_bytes(32) if seed is None else seed)
         self._s = self.field.sample(xof, (self.columns, self.m))
         self._v = np.ascontiguousarray(self.field.project(self._kernels, b, self._s).T)
@@ -110,16 +109,16 @@ class ProductKey:
 
     @property
     def soundness_bits(self) -> float:
-        """-log2 of the probability that a false product passes in as many attempts as were made so far."""
-        bits = self.columns * math.nextafter(math.log2(self.field.p), 0)  # binary64 may round it up
+        """-log2 of the probability that a false product passed in any of the attempts so far."""
+        bits = self.columns * math.nextafter(math.log2(self.field.p), 0)  # binary64 may round log2 up
         bits -= math.log2(max(1, len(self.log.attempts)))
         return min(bits, MOST_BITS)
 
     def check(self, a: Array, c: Array) -> ProductVerified:
         """Verify that C [n, m] = A B over the integers, for A [n, d] of the key's types.
 
-        Raises VerificationError (step 8, without saying which row) if it is not, InputError for other
-        shapes or types, LimitError if d max|A| max|B| reaches 2^60 or the key was used MAX_ATTEMPTS times.
+        Raises VerificationError (step 8, without telling which row) if it is not, InputError for other shapes
+        or types, LimitError if d max|A| max|B| reaches 2^60 or the key was used MAX_ATTEMPTS times.
         """
         a, c = matrix(a, "A", self.dtypes[:1]), matrix(c, "C", self.dtypes[2:])
         if a.shape[1] != self.d or c.shape != (len(a), self.m):
@@ -129,7 +128,10 @@ class ProductKey:
         return evidence(self, len(a), len(a), [], received=True)
 
     def test(self, a: Array, c: Array) -> None:
-        """One part of an attempt: rows of A and C, already of the right form. See :meth:`check`."""
+        """Check some rows of A and C, whose types and shapes are right, as a part of an attempt.
+
+        Raises as :meth:`check`.
+        """
         check_bound(self.d, magnitude(a), self._largest)
         if not in_range(c, self.field):
             raise VerificationError(8, "C holds a number that no such product has", operation="product")
@@ -138,7 +140,7 @@ class ProductKey:
 
     @sealed
     def _holds(self, a: Array, c: Array) -> bool:
-        """Whether C S = A V. Projections of the claim are in here and nowhere else."""
+        """Return whether C S = A V. The projections of the claim exist nowhere else."""
         left = self.field.project(self._kernels, c, self._s)
         right = self.field.project(self._kernels, a, self._v)
         return bool(np.array_equal(left, right))
@@ -146,7 +148,7 @@ class ProductKey:
 
 @final
 class _FloatChecker:
-    """The same for floats, for one claim only."""
+    """Checks one claim about a product of floats."""
 
     arithmetic = "binary64 with signs"
 
@@ -178,18 +180,21 @@ def checker(
     seed: bytes | None,
     device: str,
 ) -> Checker:
-    """Fresh columns for one claim of element type ``claim`` about A (``left``) times B; types are right."""
+    """Draw fresh columns for one claim of type ``claim`` about A (of type ``left``) times B.
+
+    The types have been checked. Raises InputError if ``roundings`` is given for integers.
+    """
     if b.dtype.name in FLOATS:
         return _FloatChecker(b, columns, roundings, seed)
     if roundings is not None:
-        raise InputError("products of integers are exact; roundings belong to floats")
+        raise InputError("products of integers are exact; roundings are for floats")
     return ProductKey(b, left=left, claim=claim, columns=columns, seed=seed, device=device)
 
 
 def evidence(
     used: Checker, rows: int, total: int, bounds: Sequence[FloatBound], *, received: bool
 ) -> ProductVerified:
-    """What a check that passed shows; ``bounds`` are those of the parts of a float product, in order."""
+    """Return the evidence of a check that passed; ``bounds`` are those of the parts of a float product."""
     bound = None
     if isinstance(used, _FloatChecker):
         bound = FloatBound(

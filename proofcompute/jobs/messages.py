@@ -1,8 +1,8 @@
-"""Messages of a GEMM job: request, signed receipt, challenge, and one part of an opening.
+"""Defines the messages of a GEMM job: request, signed receipt, challenge, and one part of an opening.
 
-The same shape as those of a model's run (docs/spec/messages.md#jobs): the client names A and B, the node
-answers with C and a signed receipt, the verifier draws rows after the receipt, and the node opens them.
-Deterministic CBOR throughout.
+They resemble those of a model's run (docs/spec/messages.md#jobs): the client names A and B, the node answers
+with C and a signed receipt, the verifier draws rows after the receipt, and the node opens them. All are
+deterministic CBOR.
 """
 
 from __future__ import annotations
@@ -24,23 +24,25 @@ __all__ = ["MAX_PART", "MAX_RANGES", "ProductChallenge", "ProductReceipt", "Prod
 
 VERSION = 1
 MAX_MESSAGE = 4 * KIB
-"""An encoded request or receipt; neither holds any element of a matrix."""
+"""The most bytes of an encoded request or receipt; neither holds an element of a matrix."""
 MAX_PART = 256 * MIB
-"""Rows of A and C in one part of an opening, in bytes; a challenge must ask for smaller ranges."""
+"""The most bytes of rows of A and C in one part of an opening; a challenge must ask for smaller ranges."""
 MAX_RANGES = 1 << 18
-"""Ranges of rows of one challenge."""
+"""The most ranges of rows of one challenge."""
 
 
 @dataclass(frozen=True)
 class ProductRequest:
-    """A client asks for A B. It keeps the request; the digest binds the receipt."""
+    """A client's request for A B. The client keeps it; its digest is in the receipt."""
 
     a: MatrixId
+    """The left factor."""
     b: MatrixId
+    """The right factor."""
     nonce: bytes
-    """32 bytes that the client never used before: no receipt can be replayed."""
+    """32 bytes that the client never used before, so that no receipt can be replayed."""
     node: bytes = b""
-    """Ed25519 public key of the node addressed, or empty for any node."""
+    """Ed25519 public key of the node that is addressed, or empty for any node."""
     suite: str = "sha256"
     """Hash suite of the job."""
 
@@ -49,7 +51,7 @@ class ProductRequest:
         if len(self.nonce) != 32 or len(self.node) not in (0, 32):
             raise FormatError("a nonce has 32 bytes, and a node's key 32 or none")
         if self.a.width != self.b.rows:
-            raise FormatError(f"A has {self.a.width} columns where B has {self.b.rows} rows")
+            raise FormatError(f"A has {self.a.width} columns, but B has {self.b.rows} rows")
         for what, x in (("A", self.a), ("B", self.b)):
             if x.dtype not in (*INTEGERS, *FLOATS):
                 raise FormatError(f"{what} has elements of type {x.dtype}, which are not multiplied here")
@@ -70,12 +72,12 @@ class ProductRequest:
 
     @cached_property
     def digest(self) -> bytes:
-        """What a receipt refers to this request by, 32 bytes."""
+        """The digest by which a receipt names this request, 32 bytes."""
         return hashing.message_digest(self.suite, "product request", self.encode())
 
     @staticmethod
     def decode(data: bytes) -> ProductRequest:
-        """The request that ``data`` encodes; FormatError or LimitError otherwise."""
+        """Return the request that ``data`` encodes; FormatError or LimitError if it is malformed."""
         what = "product request"
         top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what, n=7)
         wire.check_head(top, "proofcompute product request", VERSION)
@@ -90,19 +92,20 @@ class ProductRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductReceipt(Signed):
-    """A node's signed claim: C is the product that the request asks for."""
+    """A node's signed claim that C is the product that the request asks for."""
 
     WHAT: ClassVar[str] = "product receipt"
     VERSION: ClassVar[int] = 2
 
     c: MatrixId
+    """The product."""
 
     def _claims(self) -> tuple[wire.Value, ...]:
         return (self.request_digest, self.c.value())
 
     @staticmethod
     def decode(data: bytes) -> ProductReceipt:
-        """The receipt that ``data`` encodes; FormatError, LimitError or UnsupportedError otherwise."""
+        """Return the receipt that ``data`` encodes; FormatError, LimitError or UnsupportedError otherwise."""
         what, n = ProductReceipt.WHAT, 5 + TAIL
         top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what, n=n)
         wire.check_head(top, f"proofcompute {what}", ProductReceipt.VERSION)
@@ -116,11 +119,12 @@ class ProductReceipt(Signed):
 
 @dataclass(frozen=True)
 class ProductChallenge:
-    """Rows of C to open, drawn after the receipt."""
+    """The rows of C to open, drawn after the receipt."""
 
     receipt_digest: bytes
+    """Digest of the receipt, 32 bytes."""
     ranges: tuple[tuple[int, int], ...]
-    """Rows a (inclusive) to b (exclusive), ascending and without overlap; at least one."""
+    """Ranges of rows a..b, ascending and without overlap; at least one."""
 
     def __post_init__(self) -> None:
         if len(self.receipt_digest) != 32:
@@ -137,13 +141,14 @@ class ProductChallenge:
 
     @property
     def rows(self) -> int:
-        """Rows asked for."""
+        """The number of rows asked for."""
         return sum(b - a for a, b in self.ranges)
 
     def check(self, request: ProductRequest, receipt: ProductReceipt) -> None:
-        """That it asks for rows which this receipt has, and in parts that an opening may hold.
+        """Check that the receipt has the rows asked for, and that an opening may hold the parts.
 
-        MismatchError if it is for another receipt, FormatError or LimitError if not.
+        Raises MismatchError if the challenge is for another receipt, FormatError if it has no such rows,
+        LimitError if a range is too large.
         """
         if self.receipt_digest != receipt.digest:
             raise MismatchError("the challenge is for another receipt")
@@ -160,12 +165,12 @@ class ProductChallenge:
 
     @cached_property
     def digest(self) -> bytes:
-        """What an opening refers to this challenge by, 32 bytes."""
+        """The digest by which an opening names this challenge, 32 bytes."""
         return hashing.message_digest("sha256", "product challenge", self.encode())
 
     @staticmethod
     def decode(data: bytes) -> ProductChallenge:
-        """The challenge that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
+        """Return the challenge that ``data`` encodes; FormatError, InputError or LimitError if malformed."""
         what = "product challenge"
         top = wire.as_list(wire.decode(data, limit=MAX_CHALLENGE, what=what), what, n=4)
         wire.check_head(top, "proofcompute product challenge", VERSION)
@@ -178,12 +183,16 @@ class ProductChallenge:
 
 @dataclass(frozen=True)
 class RowsPart:
-    """One range of rows of A and of C with their range proofs; one frame of an opening."""
+    """One range of rows of A and of C with their range proofs: one frame of an opening."""
 
     a: bytes
+    """Rows of A, little-endian."""
     a_proof: tuple[bytes, ...]
+    """Range proof of the rows of A."""
     c: bytes
+    """Rows of C, little-endian."""
     c_proof: tuple[bytes, ...]
+    """Range proof of the rows of C."""
 
     def encode(self) -> bytes:
         """Canonical bytes."""
@@ -191,13 +200,13 @@ class RowsPart:
 
     @staticmethod
     def most(a: MatrixId, c: MatrixId, first: int, end: int) -> int:
-        """Most bytes of an encoded part for rows first..end: their own, and 64 for each head and digest."""
+        """Return the most bytes of an encoded part for rows first..end, with 64 for each head and digest."""
         nodes = proof_length(a.rows, first, end) + proof_length(c.rows, first, end)
         return (end - first) * (a.row_bytes + c.row_bytes) + 64 * (nodes + 5)
 
     @staticmethod
     def decode(data: bytes | memoryview, a: MatrixId, c: MatrixId, first: int, end: int) -> RowsPart:
-        """The part for rows first..end of A and C; FormatError or LimitError unless it is exactly that."""
+        """Return the part for rows first..end of A and C; FormatError or LimitError for anything else."""
         what = "opened rows"
         top = wire.as_list(wire.decode(data, limit=RowsPart.most(a, c, first, end), what=what), what, n=4)
         n = end - first

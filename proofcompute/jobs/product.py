@@ -1,4 +1,4 @@
-"""One call for one product: :func:`verify_product`, and what a float check catches: :func:`float_bound`."""
+"""Verifies one product in one call (:func:`verify_product`), and computes the bound of a float check."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def verify_product(
     seed: bytes | None = None,
     device: str = "auto",
 ) -> ProductVerified:
-    """Verify that C = A B for far less than it takes to compute it: (n d + d m + n m) k.
+    """Verify that C = A B at a cost of (n d + d m + n m) k, far less than that of computing it.
 
-    The random columns are drawn here, after C is there, from the operating system's randomness, and are
-    thrown away: whoever made C could not know them.
+    The random columns are drawn here, after C is given, from the operating system's randomness, and are
+    discarded, so nobody who made C could know them.
 
     Args:
         a: A [n, d], int8, int16, int32 (exact) or float32, float64 (with a rounding bound).
@@ -35,16 +35,16 @@ def verify_product(
             with probability p^-k (:mod:`proofcompute.jobs.exact`). Floats: 1 to 256, by default 40; a C
             that is off by more than :func:`float_bound` passes with probability 2^-k
             (:mod:`proofcompute.jobs.floating`).
-        roundings: floats only: the most roundings that one product passes on an honest machine on its way
-            into the sum; d if not given, which holds for sums in any order.
-        seed: 32 bytes in place of the randomness, for tests only.
-        device: backend.
+        roundings: floats only: the most roundings that one product passes on its way into the sum on an
+            honest machine; by default d, which holds for sums in any order.
+        seed: 32 bytes instead of the randomness, for tests only.
+        device: the backend.
 
     Returns:
-        What was checked, and how sure it is.
+        The evidence: what was checked, with what soundness error.
 
     Raises:
-        VerificationError: C is not the product (step 8; nothing else is said).
+        VerificationError: C is not the product (step 8; no other detail is given).
         InputError: shapes or types do not fit, or A or B holds a NaN or an infinity.
         LimitError: d max|A| max|B| reaches 2^60, or an axis is too long.
     """
@@ -53,7 +53,7 @@ def verify_product(
     natural = result_dtype(a.dtype.name, b.dtype.name, d)
     c = matrix(c, "C", (natural,) if natural in FLOATS else ("int32", "int64"))
     if c.shape != (n, m):
-        raise InputError(f"C {list(c.shape)} is not of the shape [{n}, {m}] of the product")
+        raise InputError(f"C {list(c.shape)} does not have the product's shape [{n}, {m}]")
     used = checker(
         b, a.dtype.name, c.dtype.name, columns=columns, roundings=roundings, seed=seed, device=device
     )
@@ -65,7 +65,7 @@ def verify_product(
 def float_bound(
     a: Array, b: Array, *, columns: int | None = None, roundings: int | None = None
 ) -> FloatBound:
-    """What :func:`verify_product` accepts and catches for A [n, d] and B [d, m], both float32 or float64.
+    """Return the errors that :func:`verify_product` accepts and catches for float factors A [n, d], B [d, m].
 
     A claim with an element in row i that is off by more than ``caught[i]`` is rejected with probability at
     least ``1 - 2**-columns``. An honest product is rejected with probability at most 2^-40. Arguments and

@@ -1,7 +1,7 @@
-"""What a node keeps of a GEMM job, in memory or in a file.
+"""Keeps a node's data of a GEMM job, in memory or in a file, and opens rows.
 
-The file has one frame, ``["proofcompute product proof", 1, request, receipt]``, and after it the rows of A
-and of C, little-endian, nothing else. Trees are made again from the rows when it is read.
+The file has one frame, ``["proofcompute product proof", 1, request, receipt]``, then the rows of A and of C,
+little-endian, and nothing else. The trees are computed again from the rows when it is read.
 """
 
 from __future__ import annotations
@@ -34,27 +34,31 @@ KIND = "proofcompute product proof"
 VERSION = 1
 _MAX_HEAD = 16 * KIB
 _ROWS = 1 << 10
-"""Rows that are written at a time, so that a file takes no second copy of a matrix."""
+"""Rows that are written at a time, so that writing needs no second copy of a matrix."""
 
 
 @dataclass(frozen=True, eq=False)
 class ProductProof:
-    """What a node keeps of a job: the receipt for the client, and what it takes to open rows."""
+    """A node's data of a job: the receipt for the client, and everything that is needed to open rows."""
 
     request: ProductRequest
+    """The client's request."""
     receipt: ProductReceipt
+    """The signed receipt."""
     a: Array
+    """The left factor, [n, d]."""
     c: Array
+    """The product, [n, m]."""
     identity: NodeIdentity = field(repr=False)
-    """Who signed the receipt, and signs openings."""
+    """The key that signed the receipt and signs openings."""
     _a_tree: merkle.Tree = field(repr=False)
     _c_tree: merkle.Tree = field(repr=False)
 
     def open_rows(self, challenge: ProductChallenge, stream: BinaryIO) -> None:
-        """Write the opening of a challenge, one frame for each range, and one in which the node signs them.
+        """Write the opening of a challenge: a frame for each range, and a last one with the node's signature.
 
-        MismatchError if it is for another receipt, FormatError if it asks for rows that do not exist,
-        LimitError if one range is larger than a part of an opening may be. Nothing is written then.
+        Raises MismatchError if the challenge is for another receipt, FormatError if it asks for rows that do
+        not exist, LimitError if a range is larger than a part of an opening may be; nothing is written then.
         """
         challenge.check(self.request, self.receipt)
         parts = (self._part(first, end).encode() for first, end in challenge.ranges)
@@ -69,9 +73,9 @@ class ProductProof:
         )
 
     def save(self, path: StrPath) -> None:
-        """Write the proof to a file, readable by its owner only: A and C may be nobody else's business.
+        """Write the proof to a file that only its owner may read, because A and C may be private.
 
-        The identity is not written. StorageError if the file system refuses.
+        The identity is not written. Raises StorageError if the file system refuses.
         """
         with writing(path_of(path), 0o600) as stream:
             write_frame(stream, wire.encode((KIND, VERSION, self.request.encode(), self.receipt.encode())))
@@ -81,10 +85,11 @@ class ProductProof:
 
     @staticmethod
     def load(path: StrPath, identity: NodeIdentity, *, device: str = "auto") -> ProductProof:
-        """Read a proof that was saved, and hash it again.
+        """Read a proof that was saved, and hash its rows again.
 
-        InputError if the file cannot be read, FormatError or LimitError if it is no proof, MismatchError if
-        its rows are not those that request and receipt name, or ``identity`` did not sign it.
+        Raises InputError if the file cannot be read, FormatError or LimitError if it is malformed,
+        MismatchError if its rows are not those that request and receipt name, or ``identity`` did not sign
+        it.
         """
         kernels = kernels_for(device)
         path = path_of(path)

@@ -1,4 +1,4 @@
-"""What a successful check of a product is evidence of."""
+"""Defines the evidence that a successful check of a product gives."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from proofcompute.jobs.floating import FloatBound
 __all__ = ["MOST_BITS", "ProductVerified"]
 
 MOST_BITS = 128.0
-"""No check claims more, however many columns it used: they come from a seed by SHAKE-256, which is believed
-to hide it with twice as many bits, and not proved to."""
+"""The most bits that a check claims, whatever its columns: they come from a seed by SHAKE-256, whose 256
+bits of security are believed, not proved."""
 
 
 @dataclass(frozen=True, eq=False)
 class ProductVerified:
-    """Evidence, never a bare bool: what was covered, and how sure it is.
+    """Evidence of a check: what it covered, and with what soundness error.
 
-    For integers: every checked row of C is that of A B, exactly, but for a probability of 2^-soundness_bits.
-    For floats: no element of a checked row is off by more than ``bound`` says, but for that probability.
+    For integers, every checked row of C is exactly that of A B, except with probability 2^-soundness_bits.
+    For floats, no element of a checked row is off by more than ``bound``, except with that probability.
     """
 
     rows: int
-    """Rows of C checked."""
+    """Number of rows of C that were checked."""
     total: int
-    """Rows of C."""
+    """Number of all rows of C."""
     contraction: int
     """d, the number of products in one element."""
     width: int
@@ -34,16 +34,16 @@ class ProductVerified:
     arithmetic: str
     """``GF(2^31 - 1)``, ``GF(2^61 - 1)``, or ``binary64 with signs``."""
     columns: int
-    """k, independent random columns."""
+    """k, the number of independent random columns."""
     soundness_bits: float
-    """-log2 of a bound on the probability that a false claim was accepted; of a claim that is committed,
-    against a node with 2^80 hash queries, so that it is below 97
+    """-log2 of a bound on the probability that a false claim was accepted. For a claim that is committed, the
+    bound is against a node with 2^80 hash queries, so it is below 97 bits
     (:mod:`proofcompute.freivalds.soundness`)."""
     received: bool
-    """Whether what was checked is the C that the verifier was given; False if it never was given any, so
-    that what the node committed to holds, and nothing is said about what it sent to anybody."""
+    """Whether the C that was checked is the one that the verifier received. If False, the verifier received
+    none: the committed C holds, but the node may have sent another one."""
     bound: FloatBound | None = None
-    """For floats: what was accepted and what would have been caught, for each checked row."""
+    """For floats, the errors that were accepted and those that would have been caught, per checked row."""
 
     @property
     def complete(self) -> bool:

@@ -1,20 +1,20 @@
-"""The verifier's side of a GEMM job.
+"""Verifies opened rows of a GEMM job.
 
-The steps carry the numbers of the verification of a model's run (docs/spec/verification.md#jobs):
+The steps have the numbers of the verification of a model's run (docs/spec/verification.md#jobs):
 
 1. receipt and opening decode, versions and limits hold;
-2. the node's key is the one addressed, and its signatures of the receipt and of the opening hold;
+2. the node's key is the one addressed, and its signatures on the receipt and on the opening hold;
 3. B is the matrix that the request names, and the version of the arithmetic is the one defined here;
 4. the request digest is that of the request the verifier holds;
-5. type and shape of C are those of the product, the C received is the one signed, and kept for long enough;
+5. type and shape of C are those of the product, the C received is the one signed, and it is kept long enough;
 6. the challenge belongs to this receipt, and its rows exist;
 7. every opened row of A and of C is under its root;
 8. the product check of those rows holds;
-9. (nothing is recomputed and compared here);
+9. (a job has no step 9: nothing is recomputed and compared);
 10. every range asked for was opened and checked, and nothing else was sent.
 
-What sampling can do is what it can do for a model's run: c of n rows catch one false row with probability c /
-n, a false share f with at least 1 - (1 - f)^c.
+Sampling detects as much as for a model's run: c of n rows catch one false row with probability c / n, and a
+false share f with probability at least 1 - (1 - f)^c.
 """
 
 from __future__ import annotations
@@ -59,29 +59,29 @@ def verify_rows(
     roundings: int | None = None,
     device: str = "auto",
 ) -> ProductVerified:
-    """Check opened rows of an untrusted node's product, and that it is the C that was received.
+    """Check opened rows of an untrusted node's product, and that this product is the C that was received.
 
     Args:
         b: B itself, or a key made from it with the request's hash suite (integers only).
         request: the request as the verifier knows it.
         receipt: the node's receipt, encoded.
-        challenge: the verifier's own challenge, drawn from the claim that :func:`check_product_receipt` gave.
-        opening: the node's opening; read frame by frame. A rejection says whether the node signed what was
-            rejected (``VerificationError.attributable``).
-        c: the C that was received [n, m]; or what ``MatrixId.of`` made of it; or
-            :data:`~proofcompute.jobs.NOT_RECEIVED` of an auditor that never had it, and the result says
-            so (``ProductVerified.received``).
-        node: public key that must have signed; None: the one in the request, or any if it names none.
-        terms: those under which the node must have signed, checked before; None: any.
-        retention: the least time, in seconds, for which the node must answer challenges.
-        columns: k where ``b`` is a matrix; a key has its own.
+        challenge: the verifier's own challenge, drawn from the claim of :func:`check_product_receipt`.
+        opening: the node's opening, which is read frame by frame. A rejection tells whether the node signed
+            what was rejected (``VerificationError.attributable``).
+        c: the C that was received [n, m]; or its ``MatrixId.of``; or
+            :data:`~proofcompute.jobs.NOT_RECEIVED` if the auditor never had it, which the result states
+            (``ProductVerified.received``).
+        node: the public key that must have signed; None: the one in the request, or any if it names none.
+        terms: the terms that the receipt must name, already checked; None: any.
+        retention: the least number of seconds for which the node must answer challenges.
+        columns: k if ``b`` is a matrix; a key has its own.
         roundings: for floats, as in :func:`verify_product`.
-        device: backend.
+        device: the backend.
 
     Raises:
         VerificationError: receipt, C or opening fail a step.
-        InputError: the verifier's own B, request and challenge do not belong together, or the request's nonce
-            is that of another one that was verified under this key.
+        InputError: the verifier's own B, request and challenge do not belong together, or another request
+            with this nonce was verified under this key.
     """
     kernels = kernels_for(device)
     used = _checker(b, request, columns, roundings, device, kernels)  # 3
@@ -103,7 +103,7 @@ def verify_rows(
 def _check_opening(
     used: Checker, claim: ProductClaim, challenge: ProductChallenge, opening: BinaryIO, kernels: Kernels
 ) -> list[FloatBound]:
-    """Steps 1, 2 and 7 to 10 of an opening."""
+    """Check an opening: steps 1, 2 and 7 to 10."""
     frames = Frames(opening, 1, watched=True)
     bounds: list[FloatBound] = []
     try:
@@ -132,7 +132,7 @@ def _checker(
     wanted = request.shape[0]
     if isinstance(b, ProductKey):
         if columns is not None or roundings is not None:
-            raise InputError("a key has its own columns, and is for integers")
+            raise InputError("a key has its own columns, and is for integers, which have no roundings")
         if b.identity != request.b or b.dtypes != (request.a.dtype, request.b.dtype, wanted):
             raise MismatchError("the key was not made for such a product with this B and this hash suite")
         return b
@@ -144,7 +144,7 @@ def _checker(
 def _read_rows(
     claim: ProductClaim, first: int, end: int, frames: Frames, kernels: Hasher
 ) -> tuple[Array, Array]:
-    """Steps 1, 7 and 10 of one range: rows of A and of C that lie under their roots."""
+    """Return the rows of A and of C of one range, checked to lie under their roots (steps 1, 7 and 10)."""
     request, receipt = claim.request, claim.receipt
     data = frames.part(RowsPart.most(request.a, receipt.c, first, end))
     if data is None:
@@ -167,7 +167,7 @@ def _under(
     proof: tuple[bytes, ...],
     kernels: Hasher,
 ) -> Array:
-    """Step 7 for the rows of one matrix."""
+    """Return rows of one matrix; raise unless they lie under its root (step 7)."""
     rows = np.frombuffer(data, np.uint8).reshape(end - first, of.row_bytes)
     leaves = rows_leaves(suite, of.dtype, rows, kernels)
     root = merkle.root_from_range(suite, of.rows, first, end, leaves, proof, kernels.hash_rows)

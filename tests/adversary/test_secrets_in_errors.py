@@ -14,6 +14,7 @@ import pytest
 
 from adversary.attacks import ATTACKS
 from adversary.forger import KERNELS, honest, key, model
+from jobs import cases as jobs
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import ProofcomputeError, VerificationError
@@ -22,7 +23,6 @@ from proofcompute.freivalds.columns import SecretColumns
 from proofcompute.jobs import ProductKey
 from proofcompute.verifier import Key, keygen, write_key
 from proofcompute.verifier.partial import PartialKey, partial_path, progress_of
-from workloads import jobs
 
 SEED = hashlib.sha256(b"a seed that looks like nothing else").digest()
 

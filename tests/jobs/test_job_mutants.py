@@ -11,13 +11,7 @@ import numpy as np
 import pytest
 
 from adversary.mutation import Edit, apply
-from proofcompute.encoding.frames import write_frame
-from proofcompute.errors import VerificationError
-from proofcompute.freivalds.field import P61
-from proofcompute.jobs import ProductChallenge, ProductVerified, matmul, prove_product, verify_rows
-from proofcompute.protocol.messages.closing import OpeningEnd, frames_digest
-from proofcompute.protocol.messages.terms import Terms
-from workloads.jobs import (
+from jobs.cases import (
     DEVICE,
     NODE,
     OTHER,
@@ -31,6 +25,12 @@ from workloads.jobs import (
     recommitted,
     run,
 )
+from proofcompute.encoding.frames import write_frame
+from proofcompute.errors import VerificationError
+from proofcompute.freivalds.field import P61
+from proofcompute.jobs import ProductChallenge, ProductVerified, matmul, prove_product, verify_rows
+from proofcompute.protocol.messages.closing import OpeningEnd, frames_digest
+from proofcompute.protocol.messages.terms import Terms
 
 Attack = Callable[[], ProductVerified]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.cases import DEVICE, NODE, OTHER, Job, audit, claim, factors, opened, run, step
 from proofcompute.encoding import wire
 from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, NonFiniteError
@@ -30,7 +31,6 @@ from proofcompute.jobs import (
 )
 from proofcompute.protocol.messages.terms import Terms
 from proofcompute.protocol.promises import RETENTION, require_within
-from workloads.jobs import DEVICE, NODE, OTHER, Job, audit, claim, factors, opened, run, step
 
 
 # -- honest ----------------------------------------------------------------------------------------------

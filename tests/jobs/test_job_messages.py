@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.cases import NODE, claim, run
 from proofcompute.errors import FormatError, InputError
 from proofcompute.jobs import MatrixId, ProductChallenge, ProductReceipt, ProductRequest
 from proofcompute.jobs.commitment import leaf_rows, rows_from_leaves
-from workloads.jobs import NODE, claim, run
 
 
 def test_messages_survive_their_encoding() -> None:

@@ -9,21 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from proofcompute.arrays import Array
-from proofcompute.encoding.frames import write_frame
-from proofcompute.errors import FormatError, InputError, MismatchError, VerificationError
-from proofcompute.freivalds.field import P61
-from proofcompute.jobs import (
-    NOT_RECEIVED,
-    MatrixId,
-    ProductChallenge,
-    check_product_receipt,
-    matmul,
-    product_request,
-    verify_rows,
-)
-from proofcompute.jobs.messages import RowsPart
-from workloads.jobs import (
+from jobs.cases import (
     DEVICE,
     KERNELS,
     NODE,
@@ -39,6 +25,20 @@ from workloads.jobs import (
     run,
     step,
 )
+from proofcompute.arrays import Array
+from proofcompute.encoding.frames import write_frame
+from proofcompute.errors import FormatError, InputError, MismatchError, VerificationError
+from proofcompute.freivalds.field import P61
+from proofcompute.jobs import (
+    NOT_RECEIVED,
+    MatrixId,
+    ProductChallenge,
+    check_product_receipt,
+    matmul,
+    product_request,
+    verify_rows,
+)
+from proofcompute.jobs.messages import RowsPart
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "float64"])
