@@ -1,1 +1,1 @@
-"""Models: cards, weights, files, vocabularies, and what checkpoints can be read."""
+"""Represents models: cards, weights, files, vocabularies, and the list of supported checkpoints."""

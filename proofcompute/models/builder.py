@@ -1,4 +1,4 @@
-"""Programs written by hand, operation by operation.
+"""Builds programs by hand, operation by operation.
 
 ::
 
@@ -9,11 +9,11 @@
     b.output(b.linear(h, w2, name="y"))
     model = b.model()
 
-A builder is a convenience: what it makes is an ordinary :class:`~proofcompute.program.program.Program` and
-the quantised weights that go with it (docs/spec/programs.md). Rows are samples, every tensor is float32,
-and each row depends on the same row of the inputs only. Operations between two cuts form a segment; the
-tensors named at a cut are committed, and only those and the inputs can be used after it. An audit opens rows
-at cuts and recomputes what lies between, so cut where few numbers are alive.
+A builder makes an ordinary :class:`~proofcompute.program.program.Program` and its quantised weights
+(docs/spec/programs.md). Rows are samples, every tensor is float32, and each row depends on the same row of
+the inputs only. The operations between two cuts form a segment; the tensors named at a cut are committed, and
+only these and the inputs can be used after it. An audit opens rows at cuts and recomputes the operations
+between them, so cut where few numbers are alive.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Tensor:
 
     name: str
     width: int
-    """Elements of one row."""
+    """Number of elements of one row."""
 
 
 @final
@@ -53,11 +53,11 @@ class ProgramBuilder:
     """Collects operations and weights, then makes the program and the model.
 
     Args:
-        context: most rows of one request.
-        device: backend that quantises the weights; the result does not depend on it.
+        context: the most rows of one request.
+        device: the backend that quantises the weights; the result does not depend on it.
 
-    Every operation takes a ``name`` for its result and gives one if there is none. Methods raise InputError
-    (FormatError among them) if a tensor, a weight or a name does not fit.
+    Every operation takes a ``name`` for its result, or generates one. Methods raise InputError (of which
+    FormatError is one kind) if a tensor, a weight or a name does not fit.
     """
 
     def __init__(self, *, context: int = MAX_ROWS, device: str = "auto") -> None:
@@ -72,18 +72,18 @@ class ProgramBuilder:
         self._nodes: list[Node] = []
         self._names: set[str] = set()
         self._usable: set[Tensor] = set()
-        """Inputs, committed tensors, and those of the segment at hand."""
+        """Inputs, committed tensors, and tensors of the current segment."""
         self._count = 0
 
     # -- tensors -------------------------------------------------------------------------------------
     def input(self, name: str, width: int) -> Tensor:
-        """A public input: rows of ``width`` float32."""
+        """Declare a public input, whose rows have ``width`` float32 elements."""
         tensor = self._new(name, width)
         self._inputs.append(tensor)
         return tensor
 
     def output(self, x: Tensor) -> None:
-        """Make ``x``, the result of an operation of this segment, a public output under its own name."""
+        """Make ``x``, the result of an operation of the current segment, a public output under its name."""
         self._made_here(x)
         if x.name in self._outputs:
             raise InputError(f"{x.name} is an output already")
@@ -111,7 +111,7 @@ class ProgramBuilder:
         weight_limbs: int = 1,
         name: str | None = None,
     ) -> Tensor:
-        """x W^T + bias for W [out, x.width] and bias [out], both float32 and quantised here, row by row.
+        """Add x W^T + bias for W [out, x.width] and bias [out], both float32; W is quantised row by row.
 
         ``limbs`` of the activations and ``weight_limbs`` of the weights are 1 (8 bits) or 2 (16 bits).
         Raises NonFiniteError if a weight is not finite.
@@ -119,7 +119,9 @@ class ProgramBuilder:
         w = self._floats(weight, "a weight", 2)
         b = None if bias is None else self._floats(bias, "a bias", 1)
         if w.shape[1] != x.width or (b is not None and b.shape != w.shape[:1]):
-            raise InputError(f"weights {list(w.shape)} do not fit rows of {x.width}, or the bias not them")
+            raise InputError(
+                f"weights {list(w.shape)} do not fit rows of {x.width}, or the bias does not fit"
+            )
         require_ieee()
         q, scale = self._kernels.quantise(w, weight_limbs)
         tensor = self._result("linear", w.shape[0], (x,), name)
@@ -131,7 +133,7 @@ class ProgramBuilder:
     def layer_norm(
         self, x: Tensor, weight: Array, bias: Array, *, eps: float = 1e-5, name: str | None = None
     ) -> Tensor:
-        """(x - mean) / sqrt(variance + eps) * weight + bias, over each row."""
+        """Add (x - mean) / sqrt(variance + eps) * weight + bias, over each row."""
         scale, shift = self._vector(x, weight), self._vector(x, bias)
         tensor = self._result("layer_norm", x.width, (x,), name)
         names = (f"{tensor.name}.weight", f"{tensor.name}.bias")
@@ -140,31 +142,31 @@ class ProgramBuilder:
         return self._node(tensor, LayerNorm(*names, f32_bits(eps)), x)
 
     def rms_norm(self, x: Tensor, weight: Array, *, eps: float = 1e-5, name: str | None = None) -> Tensor:
-        """x / sqrt(mean of squares + eps) * weight, over each row."""
+        """Add x / sqrt(mean of squares + eps) * weight, over each row."""
         scale = self._vector(x, weight)
         tensor = self._result("rms_norm", x.width, (x,), name)
         self._keep_vector(f"{tensor.name}.weight", scale)
         return self._node(tensor, RmsNorm(f"{tensor.name}.weight", f32_bits(eps)), x)
 
     def relu(self, x: Tensor, *, name: str | None = None) -> Tensor:
-        """x where it is positive, else 0."""
+        """Add max(x, 0)."""
         return self._node(self._result("relu", x.width, (x,), name), Relu(), x)
 
     def gelu(self, x: Tensor, *, name: str | None = None) -> Tensor:
-        """x / 2 (1 + erf(x / sqrt 2))."""
+        """Add x / 2 (1 + erf(x / sqrt 2))."""
         return self._node(self._result("gelu", x.width, (x,), name), Gelu(), x)
 
     def gate(self, x: Tensor, *, name: str | None = None) -> Tensor:
-        """silu(first half of the row) * second half."""
+        """Add silu(first half of the row) * second half."""
         return self._node(self._result("gate", x.width // 2, (x,), name), Gate(), x)
 
     def add(self, x: Tensor, y: Tensor, *, name: str | None = None) -> Tensor:
-        """x + y."""
+        """Add x + y."""
         return self._node(self._result("add", x.width, (x, y), name), Add(), x, y)
 
     # -- results -------------------------------------------------------------------------------------
     def program(self) -> Program:
-        """The program so far; FormatError if it is not whole, for instance without an output."""
+        """Return the program so far; FormatError if it is incomplete, for instance without an output."""
         last = (Segment(self._segment_name(), tuple(self._nodes)),) if self._nodes else ()
         return Program(
             inputs=tuple((t.name, Spec("f32", (t.width,))) for t in self._inputs),
@@ -177,7 +179,7 @@ class ProgramBuilder:
         )
 
     def model(self) -> Model:
-        """The model: the program and its weights, hashed into a model id."""
+        """Return the model: the program and its weights, hashed into a model id."""
         return Model.build(
             self.program(), self._weights, self._kernels.hash_rows, manifest={"origin": "built by hand"}
         )
@@ -202,19 +204,19 @@ class ProgramBuilder:
     def _new(self, name: str, width: int) -> Tensor:
         if name in self._names:
             raise InputError(f"there is already a tensor {name}")
-        Spec("f32", (width,))  # LimitError for a width that no row has
+        Spec("f32", (width,))  # raises LimitError for a width that no row may have
         tensor = Tensor(name, width)
         self._names.add(name)
         self._usable.add(tensor)
         return tensor
 
     def _result(self, kind: str, width: int, ins: tuple[Tensor, ...], name: str | None) -> Tensor:
-        """The tensor that an operation makes, once its inputs are known to be usable here."""
+        """Return the tensor of an operation's result; InputError if an input cannot be used here."""
         for x in ins:
             if x not in self._usable:
                 raise InputError(f"{x.name} is neither an input nor made here nor committed at a cut")
             if x.width != ins[0].width:
-                raise InputError(f"{kind}: rows of {ins[0].width} and of {x.width}")
+                raise InputError(f"{kind}: rows of {ins[0].width} and of {x.width} elements do not fit")
         self._count += 1
         return self._new(name or f"{kind}.{self._count}", width)
 
@@ -235,7 +237,7 @@ class ProgramBuilder:
     @staticmethod
     def _floats(values: object, what: str, axes: int) -> F32:
         if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.ndim != axes:
-            raise InputError(f"{what} is a float32 array with {axes} axes")
+            raise InputError(f"{what} must be a float32 array with {axes} axes")
         if 0 in values.shape:
             raise InputError(f"{what} of shape {list(values.shape)} is empty")
         return np.ascontiguousarray(values, dtype=np.float32)

@@ -1,9 +1,9 @@
-"""Model cards: what a model id binds, without the weights (docs/spec/commitments.md#model-card).
+"""Defines model cards: all that a model id binds but the weights (docs/spec/commitments.md#model-card).
 
 The **model id** is a digest over the program, the tokenizer, the chat template and the sealed Merkle root of
-every weight tensor (a leaf of a matrix: the int8 limbs of a row, its scale, its bias), always in SHA-256. The
-manifest (checkpoint digest, importer version) stands beside it and is not part of it: only recompiling the
-checkpoint links the two.
+every weight tensor (a leaf of a matrix holds the int8 limbs of a row, its scale and its bias), always in
+SHA-256. The manifest (checkpoint digest, importer version) is not part of it: only recompiling the checkpoint
+links the two.
 
 A card is all that a client needs to make requests and to check receipts: 0.8 MB for a vocabulary of 50,000
 tokens. It may come from anybody, since it hashes to the model id.
@@ -47,14 +47,14 @@ __all__ = [
 KIND = "proofcompute model card"
 VERSION = 1
 MODEL_SUITE = "sha256"
-"""Hash suite of model ids: one id for one model."""
+"""Hash suite of model ids; it is fixed, so that a model has one id."""
 
 Weight = Matrix | F32
 HashRows = Callable[[str, bytes, U8], U8]
 
 
 def weight_leaf_rows(spec: WeightSpec, weight: Weight, a: int, b: int) -> U8:
-    """Leaf data of rows a..b of a weight tensor, [b - a, row_bytes]."""
+    """Return the leaf data of rows a..b of a weight tensor, uint8 [b - a, row_bytes]."""
     if not isinstance(weight, Matrix):
         return np.ascontiguousarray(weight, "<f4").view(np.uint8).reshape(1, -1)
     parts = [np.ascontiguousarray(limb[a:b]).view(np.uint8) for limb in weight.q]
@@ -65,7 +65,7 @@ def weight_leaf_rows(spec: WeightSpec, weight: Weight, a: int, b: int) -> U8:
 
 
 def weight_tree(spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> merkle.Tree:
-    """Merkle tree over the rows of a weight tensor."""
+    """Return the Merkle tree over the rows of a weight tensor."""
     tag = hashing.tag(MODEL_SUITE, "weight", spec.name)
     step = max(1, (1 << 24) // spec.row_bytes)
     leaves = [
@@ -78,35 +78,36 @@ def weight_tree(spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> merkle
 
 
 def weight_seal(spec: WeightSpec, root: bytes) -> bytes:
-    """The sealed root of a weight tensor."""
+    """Return the sealed root of a weight tensor, 32 bytes."""
     return hashing.seal(MODEL_SUITE, "weight", spec.name, spec.rows, root)
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model id is made of: all of a model but its weights."""
+    """All of a model except its weights; the model id is the digest of a card."""
 
     program: Program
+    """The program."""
     tokenizer: bytes
-    """Canonical vocabulary, empty if the program has none."""
+    """Canonical vocabulary; empty if the program has none."""
     template: str
-    """Chat template (Jinja), empty if there is none."""
+    """Chat template (Jinja); empty if there is none."""
     roots: tuple[bytes, ...]
     """Merkle root of each weight tensor, in program order."""
 
     @property
     def card(self) -> ModelCard:
-        """Itself: a model, a key and a card are asked alike (:class:`HasCard`)."""
+        """The card itself, so that models, keys and cards have the same attribute (:class:`HasCard`)."""
         return self
 
     @cached_property
     def vocabulary(self) -> Vocabulary | None:
-        """The tokens, None if the program has none; FormatError if they are damaged."""
+        """The vocabulary; None if the program has none, FormatError if it is damaged."""
         return Vocabulary.decode(self.tokenizer) if self.tokenizer else None
 
     @cached_property
     def model_id(self) -> bytes:
-        """The id, 32 bytes."""
+        """The model id, 32 bytes."""
         if len(self.roots) != len(self.program.weights):
             raise FormatError("a model has one root for each weight tensor")
         parts = [
@@ -118,12 +119,12 @@ class ModelCard:
         return hashing.message_digest(MODEL_SUITE, "model", b"".join(parts))
 
     def value(self) -> tuple[wire.Value, ...]:
-        """The four fields as other messages hold them."""
+        """Return the four fields as other messages contain them."""
         return (encode_program(self.program), self.tokenizer, self.template, self.roots)
 
     @staticmethod
     def from_value(value: wire.Value, what: str) -> ModelCard:
-        """The inverse of :meth:`value`; FormatError, LimitError or UnsupportedError if it is not one."""
+        """Invert :meth:`value`; FormatError, LimitError or UnsupportedError if ``value`` is malformed."""
         fields = wire.as_list(value, what, n=4)
         program = decode_program(wire.as_bytes(fields[0], "program", max_size=MAX_PROGRAM))
         roots = wire.as_list(fields[3], "roots", n=len(program.weights))
@@ -135,15 +136,15 @@ class ModelCard:
         )
 
     def encode(self) -> bytes:
-        """Canonical bytes."""
+        """Return the canonical bytes."""
         return wire.encode((KIND, VERSION, self.value()))
 
     @staticmethod
     def decode(data: bytes) -> ModelCard:
-        """The card that ``data`` encodes, with its vocabulary decoded.
+        """Return the card that ``data`` encodes, with its vocabulary decoded.
 
-        Raises FormatError, LimitError or UnsupportedError if it is none. A card that somebody sent counts for
-        nothing until it hashes to a model id that one trusts: :func:`proofcompute.verifier.check_card`.
+        Raises FormatError, LimitError or UnsupportedError if it is malformed. A card that somebody sent
+        proves nothing until :func:`proofcompute.verifier.check_card` has compared it with a trusted model id.
         """
         top = wire.as_list(wire.decode(data, limit=MAX_CARD, what="model card"), "model card", n=3)
         wire.check_head(top, KIND, VERSION)
@@ -159,13 +160,14 @@ class ModelCard:
 
     @staticmethod
     def load(path: StrPath) -> ModelCard:
-        """Read a card file of one's own; InputError if it cannot be read, and as :meth:`decode`."""
+        """Read a card file of your own; InputError if it cannot be read. Raises as :meth:`decode`."""
         return ModelCard.decode(read_limited(path_of(path), MAX_CARD, "model card"))
 
     def check_root(self, spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> None:
-        """MismatchError unless every row of the weight tensor ``spec`` is under the model id.
+        """Raise MismatchError unless every row of the weight tensor ``spec`` is under the model id.
 
-        FormatError if it is not of the stated shape and type: what is used must be what is hashed here.
+        Raises FormatError if it does not have the stated shape and type, because the bytes that are used must
+        be those that are hashed here.
         """
         check_weight(spec, weight)
         if weight_tree(spec, weight, hash_rows).root != self.root_of[spec.name]:
@@ -178,7 +180,7 @@ class ModelCard:
 
 
 class HasCard(Protocol):
-    """Whatever knows its model's card: a model, its file, a verifier's key, or the card itself."""
+    """An object with a model's card: a model, its file, a verifier's key, or the card itself."""
 
     @property
     def card(self) -> ModelCard:
@@ -187,20 +189,20 @@ class HasCard(Protocol):
 
 
 class WeightReader(Protocol):
-    """A model whose weights are read one at a time: in memory, in a file, or made as they are asked for."""
+    """A model whose weights are read one at a time, from memory, from a file, or from a generator."""
 
     @property
     def card(self) -> ModelCard:
-        """What the weights must be."""
+        """The card that the weights belong to."""
         ...
 
     def weight(self, name: str) -> Weight:
-        """A weight tensor by name, of the shape and type that the program states. The caller drops it."""
+        """Return a weight tensor by name, with the shape and type that the program states."""
         ...
 
 
 def check_weight(s: WeightSpec, w: Weight) -> None:
-    """FormatError unless a weight tensor is of the shape and type that the program states, and finite."""
+    """Raise FormatError unless a weight tensor is finite and has the shape and type the program states."""
     if isinstance(w, Matrix):
         ok = (
             s.kind == "matrix"
@@ -216,6 +218,6 @@ def check_weight(s: WeightSpec, w: Weight) -> None:
         ok = s.kind == "vector" and w.dtype == np.float32 and w.shape == (s.width,)
         floats = [w]
     if not ok:
-        raise FormatError(f"weight {s.name} has not the shape or type that the program states")
+        raise FormatError(f"weight {s.name} does not have the shape and type that the program states")
     if not all(np.isfinite(f).all() for f in floats):
         raise FormatError(f"weight {s.name} holds a number that is not finite")

@@ -1,9 +1,9 @@
-"""Model files: a safetensors container with a program and its weights.
+"""Reads and writes model files: safetensors containers with a program and its weights.
 
-Weights by name, ``program``, ``tokenizer``, ``template`` and ``roots`` as bytes, the manifest as JSON
-metadata. A weight is read when it is asked for, so that a model that does not fit in memory can be looked
-through; the file is opened anew each time, since what was read through a mapping counts as this process's
-memory until that is closed.
+A file holds the weights by name, ``program``, ``tokenizer``, ``template`` and ``roots`` as bytes, and the
+manifest as JSON metadata. A weight is read when it is asked for, so a model need not fit in memory. The file
+is opened again each time, because memory that was read through a mapping counts as this process's own until
+the mapping is closed.
 """
 
 from __future__ import annotations
@@ -31,28 +31,30 @@ from proofcompute.program.program import Program
 __all__ = ["ModelFile", "write_model"]
 
 _ALIGN: Final = 64
-"""Bytes to a multiple of which each array of a loaded model is placed."""
+"""Alignment, in bytes, of each array of a loaded model."""
 _PARTS: Final = {
     "program": MAX_PROGRAM,
     "tokenizer": MAX_TOKENIZER,
     "template": MAX_TEMPLATE,
     "roots": DIGEST * MAX_WEIGHTS,
 }
-"""What a model file holds besides weights, and the most bytes of each."""
+"""The parts of a model file besides weights, and the most bytes of each."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelFile:
-    """A model file, its weights left on disk."""
+    """A model file whose weights stay on disk."""
 
     path: Path
+    """Path of the file."""
     card: ModelCard
+    """The model's card."""
     manifest: Mapping[str, str]
     """Provenance; not part of the model id."""
 
     @staticmethod
     def open(path: StrPath) -> ModelFile:
-        """Read all but the weights; InputError or FormatError if it is not a model file.
+        """Read everything but the weights; InputError or FormatError if it is not a model file.
 
         Weight rows are not hashed here: a prover trusts its own file, and every verifier checks them against
         the model id.
@@ -84,7 +86,7 @@ class ModelFile:
         return ModelFile(path, card, manifest)
 
     def weight(self, name: str) -> Weight:
-        """A weight tensor by name; FormatError if it is not of the shape and type that the program states."""
+        """Return a weight tensor by name; FormatError if its shape or type is not what the program states."""
         spec = self.card.program.weight[name]
         with _opened(self.path) as stored:
             if spec.kind == "vector":
@@ -96,9 +98,10 @@ class ModelFile:
         return weight
 
     def weights(self) -> dict[str, Weight]:
-        """All weights, in one block of memory.
+        """Return all weights, in one block of memory.
 
-        NumPy asks for large pages for a block, not for many arrays: weights are read 15 % faster from it.
+        NumPy asks for large pages for one block, but not for many arrays; reading weights from it is 15 %
+        faster.
         """
         specs = self.card.program.weights
         block = np.empty(self.path.stat().st_size + 3 * _ALIGN * len(specs), np.uint8)
@@ -160,7 +163,7 @@ def _tensors(program: Program) -> Iterator[str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The container; whatever its reader raises becomes an InputError or a FormatError."""
+    """Open the container; its reader's errors become InputError or FormatError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -176,9 +179,9 @@ def _manifest(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
     try:
         manifest = json.loads(metadata["proofcompute"])
     except (KeyError, ValueError, RecursionError) as e:
-        raise FormatError(f"{path} is not a model file of ours; make one with 'proofcompute import'") from e
+        raise FormatError(f"{path} is not a proofcompute model; make one with 'proofcompute import'") from e
     if not (isinstance(manifest, dict) and all(isinstance(v, str) for v in manifest.values())):
-        raise FormatError(f"{path}: the manifest is not a list of texts")
+        raise FormatError(f"{path}: the manifest does not map names to texts")
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""Compiled models in memory: a program, its quantised weights, and the id that binds them."""
+"""Holds a compiled model in memory: a program, its quantised weights, and the id that binds them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ class Model:
     """A compiled model with its weights in memory."""
 
     card: ModelCard
+    """All of the model except its weights."""
     weights: Mapping[str, Weight]
+    """Weight tensors by name."""
     manifest: Mapping[str, str] = field(default_factory=dict)
     """Provenance: checkpoint digest, importer version, name, licence. Not part of the model id."""
     _hashed: list[bool] = field(default_factory=list, repr=False)
-    """Not empty once every weight row is known to lie under the model id."""
+    """Not empty once every weight row has been checked against the model id."""
 
     @property
     def program(self) -> Program:
@@ -35,34 +37,34 @@ class Model:
 
     @property
     def template(self) -> str:
-        """Chat template (Jinja), empty if there is none."""
+        """Chat template (Jinja); empty if there is none."""
         return self.card.template
 
     @property
     def model_id(self) -> bytes:
-        """The id, 32 bytes."""
+        """The model id, 32 bytes."""
         return self.card.model_id
 
     def weight(self, name: str) -> Weight:
-        """A weight tensor by name (WeightReader)."""
+        """Return a weight tensor by name (WeightReader)."""
         return self.weights[name]
 
     def matrix(self, name: str) -> Matrix:
-        """A weight matrix by name."""
+        """Return a weight matrix by name; FormatError if it is a vector."""
         w = self.weights[name]
         if not isinstance(w, Matrix):
             raise FormatError(f"weight {name} is not a matrix")
         return w
 
     def vector(self, name: str) -> F32:
-        """A weight vector by name (WeightRows)."""
+        """Return a weight vector by name (WeightRows); FormatError if it is a matrix."""
         w = self.weights[name]
         if isinstance(w, Matrix):
             raise FormatError(f"weight {name} is not a vector")
         return w
 
     def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
-        """Rows of a one-limb matrix (WeightRows); FormatError if an index is outside it."""
+        """Return rows of a one-limb matrix (WeightRows); FormatError if an index is out of range."""
         w = self.matrix(name)
         if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < w.scale.shape[0]):
             raise FormatError(f"an index is outside table {name}")
@@ -80,7 +82,7 @@ class Model:
     ) -> Model:
         """Check weights against the program, hash them, and return the model.
 
-        Raises FormatError if a weight is missing, superfluous, of the wrong shape or type, or not finite.
+        Raises FormatError if a weight is missing, superfluous, not finite, or has the wrong shape or type.
         """
         check_weights(program, weights)
         roots = tuple(weight_tree(s, weights[s.name], hash_rows).root for s in program.weights)
@@ -88,7 +90,10 @@ class Model:
         return Model(card, weights, dict(manifest or {}), [True])
 
     def check_roots(self, hash_rows: HashRows, progress: Callable[[int], None] | None = None) -> None:
-        """MismatchError unless every weight row is under the model id. ``progress`` gets bytes hashed."""
+        """Raise MismatchError unless every weight row is under the model id.
+
+        ``progress`` is called with the number of bytes hashed since the last call.
+        """
         for spec in self.program.weights:
             self.card.check_root(spec, self.weights[spec.name], hash_rows)
             if progress is not None:
@@ -96,7 +101,7 @@ class Model:
         self._hashed.append(True)
 
     def require_roots(self, hash_rows: HashRows, progress: Callable[[int], None] | None = None) -> None:
-        """:meth:`check_roots`, unless this object is known to pass it."""
+        """Call :meth:`check_roots`, unless this object has passed it before."""
         if not self._hashed:
             self.check_roots(hash_rows, progress)
 
@@ -106,7 +111,7 @@ class Model:
 
     @staticmethod
     def load(path: StrPath) -> Model:
-        """Read a model file whole.
+        """Read a whole model file.
 
         Raises InputError or FormatError if it is not one. Weight rows are not hashed here: a prover trusts
         its own file, and every verifier calls :meth:`check_roots` or :meth:`require_roots`.
@@ -116,7 +121,7 @@ class Model:
 
 
 def check_weights(program: Program, weights: Mapping[str, Weight]) -> None:
-    """FormatError unless exactly the program's weights are there, of the right types, and finite."""
+    """Raise FormatError unless exactly the program's weights are there, finite and of the right types."""
     if set(weights) != set(program.weight):
         odd = sorted(set(weights) ^ set(program.weight))
         raise FormatError(f"weights and program differ in {', '.join(odd[:5])}")

@@ -1,10 +1,10 @@
-r"""What checkpoints can be read, as tables; the help of ``import`` and docs/supported.md come from here.
+r"""Lists the checkpoints that can be read; the help of ``import`` and docs/supported.md are made from it.
 
-The rules that cut text into words before byte-pair merges are regular expressions, by the names GGUF files
-give them (``tokenizer.ggml.pre``). Sources: the expressions are facts of the models' published
-``tokenizer.json`` files; which GGUF name means which, and that "default" means the one listed here, are facts
-of llama.cpp's ``llama-vocab.cpp``. Each expression cuts every piece that the one before it left; matches and
-the text between them both stay. ``\p{N}`` and ``\p{L}`` are Unicode's numbers and letters.
+The rules that split text into words before byte-pair merges are regular expressions, by the names that GGUF
+files give them (``tokenizer.ggml.pre``). The expressions are those of the models' published
+``tokenizer.json`` files; the meaning of each GGUF name, "default" included, is that in llama.cpp's
+``llama-vocab.cpp``. Each expression splits the pieces that the one before it left, into its matches and the
+text between them. ``\p{N}`` and ``\p{L}`` are Unicode's numbers and letters.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
     "llama": "Llama 2 and 3, SmolLM, Mistral without a sliding window, and others of their kind",
     "qwen2": "Qwen 2 and 2.5",
 }
-"""``general.architecture`` -> the models that have it, dense decoders with RMS norm and gated SiLU."""
+"""``general.architecture`` -> its models; all are dense decoders with RMS norm and gated SiLU."""
 STORAGE_TYPES: Final = tuple(
     "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S "
     "IQ1_S IQ1_M IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4".split()
 )
-"""Storage types of weights that become float32 before they are quantised anew."""
+"""Storage types of weights; weights are converted to float32 before they are quantised."""
 TOKENIZERS: Final[Mapping[str, str]] = {
     "gpt2": "byte-level BPE with ranked merges, with one of the rules for words below",
     "llama": "SentencePiece BPE with scores and byte fallback",
@@ -42,7 +42,7 @@ _DIGIT: Final = r"\p{N}"
 
 
 def _cl100k(digits: str) -> str:
-    """The words of tiktoken's cl100k_base, with another rule for runs of digits."""
+    """Return the word rule of tiktoken's cl100k_base with another rule for runs of digits."""
     return (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
         + digits
@@ -65,7 +65,7 @@ WORD_RULES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def summary() -> str:
-    """What can be imported, in a paragraph."""
+    """Return a paragraph about what can be imported."""
     return (
         "Supported are GGUF files (versions 2 and 3, whole or in parts) of the architectures "
         f"{_list(ARCHITECTURES)}, with tokenizers {_list(TOKENIZERS)}, rules for words "
@@ -74,7 +74,7 @@ def summary() -> str:
 
 
 def page() -> str:
-    """docs/supported.md."""
+    """Return the text of docs/supported.md."""
     lines = [
         "# What can be imported",
         "",

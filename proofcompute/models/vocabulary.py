@@ -1,13 +1,13 @@
-"""The tokens of a model: a part of the model id, so two people must encode it to the same bytes.
+"""Defines vocabularies, which are part of the model id, and their canonical encoding.
 
-Only what tokens *are* lives here; turning text into tokens is :mod:`proofcompute.tokens`. The verifier needs
-this module alone: end tokens and output bytes decide when a generation stops (docs/spec/vocabulary.md).
+This module defines what tokens *are*; :mod:`proofcompute.tokens` turns text into tokens. A verifier needs
+this module alone: end tokens and the bytes of tokens decide when an answer stops (docs/spec/vocabulary.md).
 
-Encoding: the deterministic CBOR array ``[1, kind, pre, joined, lengths, types, merges, scores, bos, eos,
-unknown, ends, add_bos, add_space]``. ``joined`` is the tokens' bytes one after the other; ``lengths`` one u16
-per token; ``types`` one byte per token; ``merges`` two u24 token ids per merge; ``scores`` one binary32 per
-token or nothing; ``ends`` one u24 per id, ascending. Numbers are little-endian; an absent id is -1; flags are
-0 or 1. Fixed widths leave one encoding per vocabulary; 49,152 tokens with their merges take 0.8 MB.
+The encoding is the deterministic CBOR array ``[1, kind, pre, joined, lengths, types, merges, scores, bos,
+eos, unknown, ends, add_bos, add_space]``. ``joined`` holds the tokens' bytes, concatenated; ``lengths`` one
+u16 per token; ``types`` one byte per token; ``merges`` two u24 token ids per merge; ``scores`` one binary32
+per token or nothing; ``ends`` one u24 per id, ascending. Numbers are little-endian; an absent id is -1; flags
+are 0 or 1. Fixed widths give each vocabulary one encoding; 49,152 tokens with their merges take 0.8 MB.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ _SILENT: Final = frozenset((UNKNOWN, CONTROL, UNUSED))
 
 
 def byte_alphabet() -> str:
-    """The printable character that byte-level BPE writes for each of the 256 bytes, in their order.
+    """Return the printable character that byte-level BPE writes for each of the 256 bytes, in order.
 
-    Bytes that Latin-1 prints stand for themselves, the others for U+0100 upwards (GPT-2).
+    Bytes that are printable in Latin-1 stand for themselves; the others are written as U+0100 upwards
+    (GPT-2).
     """
     plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     spare = iter(range(0x100, 0x200))
@@ -70,29 +71,29 @@ class Vocabulary:
     kind: str
     """One of :data:`KINDS`."""
     pre: str
-    """Name of the rule that cuts text into words before merging, such as "smollm"; "" for "spm"."""
+    """Name of the rule that splits text into words before merging, such as "smollm"; "" for "spm"."""
     tokens: tuple[bytes, ...]
-    """Bytes of each token: what a text token prints, and the name of a control, unknown or unused one.
+    """Bytes of each token: the text that it prints, or the name of a control, unknown or unused token.
 
-    Several may have the same: a text is written with the first of them, and all print it."""
+    Several tokens may have the same bytes: a text is encoded with the first of them, and all print it."""
     types: bytes
     """Type of each token, :data:`NORMAL` to :data:`BYTE`."""
     merges: tuple[tuple[int, int], ...] = ()
-    """Pairs of token ids that merge into one token, first merges first; "bpe" only."""
+    """Pairs of token ids that merge into one token, in order of rank; "bpe" only."""
     scores: tuple[int, ...] = ()
-    """Score of each token as a binary32 bit pattern, higher merges first; "spm" only."""
+    """Score of each token as a binary32 bit pattern, the highest merges first; "spm" only."""
     bos: int | None = None
     """The token that begins a text."""
     eos: int | None = None
     """The token that ends a text."""
     unknown: int | None = None
-    """The token for what cannot be written otherwise."""
+    """The token for text that no other token can express."""
     end_ids: tuple[int, ...] = ()
-    """Control tokens that end a generation (end of text, turn or message), ascending; contains ``eos``."""
+    """Control tokens that end an answer (end of text, turn or message), ascending; contains ``eos``."""
     add_bos: bool = False
-    """A prompt begins with ``bos``."""
+    """Whether a prompt begins with ``bos``."""
     add_space: bool = False
-    """A prompt's text gets a space in front; "spm" only."""
+    """Whether a space is put in front of a prompt's text; "spm" only."""
 
     def __post_init__(self) -> None:
         n = len(self.tokens)
@@ -173,18 +174,20 @@ class Vocabulary:
 
     @cached_property
     def text_ids(self) -> dict[bytes, int]:
-        """Bytes -> id of every token of type normal, the first of several with the same; read-only."""
+        """Bytes -> id of every token of type normal; of several with the same bytes, the first. Read-only."""
         normal = [kind == NORMAL for kind in self.types]
         texts, ids = list(compress(self.tokens, normal)), list(compress(count(), normal))
-        return dict(zip(reversed(texts), reversed(ids), strict=True))  # the first comes last and stays
+        return dict(
+            zip(reversed(texts), reversed(ids), strict=True)
+        )  # of equal keys, the last in this reversed order stays
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Control and unknown tokens: they print nothing, and text from outside never becomes one of them."""
+        """Control and unknown tokens, which print nothing and which text from outside never becomes."""
         return frozenset(i for i, kind in enumerate(self.types) if kind in (CONTROL, UNKNOWN))
 
     def text_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes that ``ids`` print: stop strings are searched in them and the answer is read from them.
+        """Return the bytes that ``ids`` print, in which stop strings are searched.
 
         Special and unused tokens print nothing. The result need not be valid UTF-8. Raises InputError for an
         id outside the vocabulary.
@@ -199,7 +202,7 @@ class Vocabulary:
         return b"".join(parts)
 
     def encode(self) -> bytes:
-        """The canonical encoding, as the module's docstring describes it."""
+        """Return the canonical encoding, which the module's docstring describes."""
         encoded = wire.encode(
             [
                 VERSION,
@@ -221,9 +224,9 @@ class Vocabulary:
 
     @staticmethod
     def decode(data: bytes) -> Vocabulary:
-        """Read what :meth:`encode` wrote.
+        """Invert :meth:`encode`.
 
-        Raises FormatError or LimitError for anything else, UnsupportedError for another version.
+        Raises FormatError or LimitError for any other data, UnsupportedError for another version.
         """
         fields = wire.as_list(wire.decode(data, limit=MAX_TOKENIZER, what="vocabulary"), "vocabulary")
         if not fields or fields[0] != VERSION:
