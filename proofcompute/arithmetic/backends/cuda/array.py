@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 import numpy.typing as npt
 
-from proofcompute.arithmetic.backends.cuda.device import Buffer
+from proofcompute.arithmetic.backends.cuda.device import Argument, Buffer, Device
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError
 
-if TYPE_CHECKING:
-    from proofcompute.arithmetic.backends.cuda.launcher import Launcher
-
-__all__ = ["DeviceArray", "Position", "side_by_side"]
+__all__ = ["DeviceArray", "Position", "Queue", "side_by_side"]
 
 
 @final
@@ -38,6 +35,65 @@ class Position(int):
         return self
 
 
+class Queue(Protocol):
+    """What arrays and status words ask of the launcher to whose device they belong."""
+
+    @property
+    def device(self) -> Device:
+        """The device, to which everything is queued that was asked for so far."""
+        ...
+
+    def new(self, dtype: npt.DTypeLike, *shape: int) -> DeviceArray:
+        """An array with undefined contents."""
+        ...
+
+    def zeros(self, dtype: npt.DTypeLike, *shape: int) -> DeviceArray:
+        """An array of zeros."""
+        ...
+
+    def array(self, x: Any) -> DeviceArray:
+        """``x`` on this device."""
+        ...
+
+    def write(self, buffer: Buffer, host: Array) -> None:
+        """Fill a buffer from the host."""
+        ...
+
+    def copy(self, source: Buffer, target: Buffer) -> None:
+        """Copy bytes on the device."""
+        ...
+
+    def columns(
+        self, source: Buffer, pitch: int, target: Buffer, to_pitch: int, rows: int, width: int
+    ) -> None:
+        """Copy ``width`` bytes of each row; rows are ``pitch`` and ``to_pitch`` bytes apart."""
+        ...
+
+    def move(
+        self,
+        source: DeviceArray,
+        target: DeviceArray,
+        rows: int,
+        *,
+        from_row: Position | None = None,
+        to_row: Position | None = None,
+    ) -> None:
+        """Copy whole rows from or to a row that device memory names."""
+        ...
+
+    def blocks(self, kernel: str, grid: tuple[int, ...], *arguments: Argument | DeviceArray) -> None:
+        """Launch a kernel on a grid."""
+        ...
+
+    def fetch(self, x: DeviceArray) -> Array:
+        """The values of an array, once everything checked so far was looked at."""
+        ...
+
+    def exported(self, x: DeviceArray) -> Any:
+        """``x`` as an array of the library behind the device, on the same memory."""
+        ...
+
+
 @final
 class DeviceArray:
     """A C-contiguous array in a device's memory (:mod:`proofcompute.arithmetic.kernels` says what it can do).
@@ -47,7 +103,7 @@ class DeviceArray:
 
     __slots__ = ("__weakref__", "buffer", "dtype", "on", "shape")
 
-    def __init__(self, on: Launcher, buffer: Buffer, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+    def __init__(self, on: Queue, buffer: Buffer, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
         self.on = on
         self.buffer = buffer
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -171,7 +227,7 @@ class DeviceArray:
         return int(kind), int(number)
 
 
-def side_by_side(on: Launcher, parts: Sequence[DeviceArray]) -> DeviceArray:
+def side_by_side(on: Queue, parts: Sequence[DeviceArray]) -> DeviceArray:
     """The bytes of the rows of all parts beside each other, uint8 [n, width]."""
     n, width, at = len(parts[0]), sum(part.row_bytes for part in parts), 0
     out = on.new(np.uint8, n, width)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.cuda.array import DeviceArray
+from proofcompute.arithmetic.backends.cuda.array import DeviceArray, Queue
 from proofcompute.arithmetic.backends.cuda.device import Buffer
 from proofcompute.errors import DeviceError, ExecutionError, ProofcomputeError
-
-if TYPE_CHECKING:
-    from proofcompute.arithmetic.backends.cuda.launcher import Launcher
 
 __all__ = ["WORDS", "Fault", "Faults", "Kind"]
 
@@ -53,7 +50,7 @@ class Faults:
     thing that was found, and they are used again. Nothing is downloaded for that, so it can be captured.
     """
 
-    def __init__(self, on: Launcher) -> None:
+    def __init__(self, on: Queue) -> None:
         self._on = on
         self._whole = on.zeros(np.int32, _FOUND + WORDS).buffer
         self.found = self._whole.part(0, 4 * _FOUND)
