@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from proofcompute.arrays import U8, Array, Arrays
+import numpy as np
 
-__all__ = ["Hasher", "HasherOfArrays"]
+from proofcompute.arrays import U8, Array, Arrays
+from proofcompute.commitments.hashing import DIGEST, require_suite
+from proofcompute.errors import InputError
+
+__all__ = ["Hasher", "HasherOfArrays", "check_groups"]
 
 
 class Hasher(Protocol):
@@ -30,7 +34,7 @@ class Hasher(Protocol):
 
         ``tags[i]`` precedes each row of group i; a row consists of the rows of the group's parts side by side
         (``row_bytes``). If ``out`` [g, >= row + n, 32] is given, the digests are written to its rows
-        row..row+n, and it is returned. Raises InputError unless all groups have the same shapes and types.
+        row..row+n, and it is returned. Raises as :func:`check_groups`.
         """
         ...
 
@@ -50,3 +54,26 @@ class Hasher(Protocol):
 
 class HasherOfArrays(Arrays, Hasher, Protocol):
     """A backend that hashes arrays of its own, which may lie on a device."""
+
+
+def check_groups(
+    suite: str, tags: Sequence[bytes], groups: Sequence[Sequence[Array]], out: U8 | None = None, row: int = 0
+) -> None:
+    """Check the arguments of ``hash_groups``, for every backend.
+
+    Raises UnsupportedError for an unknown suite, and InputError unless there are groups, all of the same
+    shapes and types, with a tag of one length each, and ``out`` has room for their digests from ``row`` on.
+    """
+    require_suite(suite)
+    kinds = {tuple((p.shape, p.dtype) for p in parts) for parts in groups}
+    rows = {shape[0] for kind in kinds for shape, _ in kind}
+    if len(tags) != len(groups) or len({len(t) for t in tags}) != 1 or len(kinds) != 1 or len(rows) != 1:
+        raise InputError(
+            "groups that are hashed together have tags of one length and the same shapes and types"
+        )
+    if out is None:
+        return
+    (n,) = rows
+    fits = out.ndim == 3 and out.dtype == np.uint8 and (len(out), out.shape[2]) == (len(groups), DIGEST)
+    if not fits or not 0 <= row <= out.shape[1] - n:
+        raise InputError(f"no room for digests of {len(groups)} groups of {n} rows in {list(out.shape)}")

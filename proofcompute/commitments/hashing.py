@@ -40,7 +40,9 @@ __all__ = [
     "HashRows",
     "Transcript",
     "Xof",
+    "check_leaves",
     "check_ranges",
+    "check_rows",
     "climb",
     "digest",
     "hash_ranges",
@@ -50,6 +52,7 @@ __all__ = [
     "message_digest",
     "nodes_needed",
     "parents",
+    "require_suite",
     "seal",
     "tag",
 ]
@@ -97,9 +100,25 @@ def _function(suite: str) -> Callable[[bytes], bytes]:
         raise UnsupportedError(f"hash suite {suite!r}; this version has {', '.join(SUITES)}") from None
 
 
+def require_suite(suite: str) -> None:
+    """Raise UnsupportedError unless this version has the suite."""
+    _function(suite)
+
+
 def digest(suite: str, data: bytes) -> bytes:
     """Return the 32-byte digest of ``data``. Raises UnsupportedError for an unknown suite."""
     return _function(suite)(data)
+
+
+def check_rows(suite: str, rows: U8) -> Callable[[bytes], bytes]:
+    """Check the arguments of ``hash_rows``, for every backend, and return the suite's function.
+
+    Raises UnsupportedError for an unknown suite, and InputError unless rows are uint8 [n, w].
+    """
+    function = _function(suite)
+    if rows.ndim != 2 or rows.dtype != np.uint8:
+        raise InputError(f"rows to hash are uint8 [n, w], not {rows.dtype} {list(rows.shape)}")
+    return function
 
 
 def hash_rows(suite: str, prefix: bytes, rows: U8) -> U8:
@@ -108,9 +127,7 @@ def hash_rows(suite: str, prefix: bytes, rows: U8) -> U8:
     This is the definition of every fast version. Raises UnsupportedError for an unknown suite, InputError
     unless ``rows`` is a uint8 matrix.
     """
-    function = _function(suite)
-    if rows.ndim != 2 or rows.dtype != np.uint8:
-        raise InputError(f"rows to hash are uint8 [n, w], not {rows.dtype} {list(rows.shape)}")
+    function = check_rows(suite, rows)
     digests = bytearray().join([function(prefix + row.tobytes()) for row in rows])
     return np.frombuffer(digests, np.uint8).reshape(len(rows), DIGEST)
 
@@ -129,19 +146,29 @@ def parents(suite: str, prefix: bytes, nodes: U8, hashed: HashRows = hash_rows) 
     return np.concatenate((above, nodes[:, paired:]), axis=1) if n % 2 else above
 
 
-def hash_trees(suite: str, prefix: bytes, leaves: U8, size: int, hashed: HashRows = hash_rows) -> U8:
-    """Return all m nodes of t trees over the first ``size`` >= 1 of their leaves [t, >= size, 32]: [t, m,
-    32].
+def check_leaves(suite: str, leaves: U8, size: int) -> None:
+    """Check the arguments of ``hash_trees``, for every backend.
 
-    The nodes come level after level (:func:`parents`), leaves first and the root last. Raises InputError if
-    the leaves have another shape or type.
+    Raises UnsupportedError for an unknown suite, and InputError unless each tree has at least ``size`` >= 1
+    leaves.
     """
+    require_suite(suite)
     if leaves.ndim != 3 or leaves.shape[2] != DIGEST or leaves.dtype != np.uint8:
         raise InputError(
             f"leaves of trees are uint8 [t, n, {DIGEST}], not {leaves.dtype} {list(leaves.shape)}"
         )
     if not 1 <= size <= leaves.shape[1]:
         raise InputError(f"trees over {size} of {leaves.shape[1]} leaves")
+
+
+def hash_trees(suite: str, prefix: bytes, leaves: U8, size: int, hashed: HashRows = hash_rows) -> U8:
+    """Return all m nodes of t trees over the first ``size`` >= 1 of their leaves [t, >= size, 32]: [t, m,
+    32].
+
+    The nodes come level after level (:func:`parents`), leaves first and the root last. Raises as
+    :func:`check_leaves`.
+    """
+    check_leaves(suite, leaves, size)
     levels = [leaves[:, :size]]
     while levels[-1].shape[1] > 1:
         levels.append(parents(suite, prefix, levels[-1], hashed))
@@ -177,7 +204,7 @@ def hash_ranges(
     one tree after the other. ``given`` are the further nodes that :func:`climb` asks for, in its order.
     Raises InputError unless both are uint8 and complete, and 0 <= a < b <= size.
     """
-    _function(suite)  # raises where there is no such suite
+    require_suite(suite)
     check_ranges(size, ranges, leaves, given)
     roots = bytearray()
     done = used = 0
@@ -231,7 +258,7 @@ def tag(suite: str, kind: str, name: str) -> bytes:
     contains a NUL (a kind that does raises FormatError) and the name comes last, so the joined text
     determines all three.
     """
-    _function(suite)  # raises where there is no such suite
+    require_suite(suite)
     return _tag(suite, kind, name)
 
 

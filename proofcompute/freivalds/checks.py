@@ -50,4 +50,4 @@ class Checks(Protocol):
 
 
 class ArraysAndChecks(Arrays, Checks, Protocol):
-    """A backend as hints of rows want it: it checks, and its arrays may be a device's."""
+    """A backend that checks hints of arrays of its own, which may lie on a device."""

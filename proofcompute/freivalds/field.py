@@ -39,9 +39,11 @@ __all__ = [
     "P31",
     "P61",
     "add61",
+    "check_columns",
     "fold31",
     "fold61",
     "mul61",
+    "not_canonical",
     "project31",
     "project61",
     "residues31",
@@ -60,8 +62,35 @@ LIFT61: Final = (1 << 60) - 1
 """Greatest absolute value of a product for which the lift from GF(P61) is unique."""
 _BLOCK: Final = 1 << 15
 """Terms summed between two reductions; also bounds the size of temporary arrays."""
-_WIDTHS31: Final = frozenset({"int8", "int16", "int32"})
-_WIDTHS61: Final = frozenset({"int8", "int16", "int32", "int64"})
+_INTEGERS: Final = tuple(np.dtype(name) for name in ("int8", "int16", "int32", "int64"))
+_TYPES: Final = {P31: (_INTEGERS[:3], np.dtype(np.uint32)), P61: (_INTEGERS, np.dtype(np.uint64))}
+"""Of each field: the integers that it projects, and its residues."""
+
+
+def check_columns(y: Any, s: Any, axis: int, p: int) -> None:
+    """Check the arguments of a projection or a fold, for every backend.
+
+    Raises InputError unless y is a matrix of signed integers (of at most 32 bits over GF(P31)), and columns s
+    [k, terms] have the type of residues of GF(p), one for each element along ``axis`` of y: 1 to project, 0
+    to fold. Whether they are canonical is not looked at.
+    """
+    integers, residue = _TYPES[p]
+    if y.ndim != 2 or y.dtype not in integers:
+        names = ", ".join(map(str, integers))
+        raise InputError(f"expected a matrix of {names}, not {y.dtype} {list(y.shape)}")
+    if s.ndim != 2 or s.dtype != residue or s.shape[1] != y.shape[axis]:
+        raise InputError(f"expected columns {residue} [k, {y.shape[axis]}], not {s.dtype} {list(s.shape)}")
+
+
+def not_canonical() -> InputError:
+    """Return the error for columns that hold something else than residues 0..p - 1."""
+    return InputError("a column holds a value that is not a canonical residue")
+
+
+def _check(y: Ints, s: Ints, axis: int, p: int) -> None:
+    check_columns(y, s, axis, p)
+    if s.size and int(s.max()) >= p:
+        raise not_canonical()
 
 
 # -- uniform residues ------------------------------------------------------------------------------------
@@ -107,7 +136,7 @@ def project31(y: Ints, s: U32) -> U32:
     *Exact:* y = 2^16 h + l with 0 <= l < 2^16 and |h| <= 2^15. A term of h . s or l . s is below 2^16 2^31 in
     absolute value, and 2^15 of them below 2^62, inside int64. The combination is below 2^31 2^16 + 2 2^31.
     """
-    _check(y, s, _WIDTHS31, "uint32", P31)
+    _check(y, s, 1, P31)
     out = np.zeros((len(y), len(s)), dtype=np.int64)
     for a in range(0, y.shape[1], _BLOCK):
         block = y[:, a : a + _BLOCK].astype(np.int64)
@@ -123,7 +152,7 @@ def fold31(w: Ints, s: U32) -> U32:
 
     w holds output channels in rows, so this is V = W S in the layout of s. InputError as ``project31``.
     """
-    _check(w.T, s, _WIDTHS31, "uint32", P31)
+    _check(w, s, 0, P31)
     out = np.zeros((len(s), w.shape[1]), dtype=np.int64)
     for a in range(0, len(w), _BLOCK):
         part = project31(w[a : a + _BLOCK].T, s[:, a : a + _BLOCK])
@@ -183,7 +212,7 @@ def project61(y: Ints, s: U64) -> U64:
     ``project61(y, s) == project61(x, project61(w, s).T)``. InputError for other dtypes or shapes, or s >=
     P61.
     """
-    _check(y, s, _WIDTHS61, "uint64", P61)
+    _check(y, s, 1, P61)
     out = np.zeros((len(y), len(s)), dtype=np.uint64)
     for a in range(0, y.shape[1], _BLOCK):
         for t in range(len(y)):  # row by row: temporary arrays stay below a megabyte
@@ -198,17 +227,8 @@ def fold61(w: Ints, s: U64) -> U64:
 
     InputError as ``project61``.
     """
-    _check(w.T, s, _WIDTHS61, "uint64", P61)
+    _check(w, s, 0, P61)
     out = np.zeros((len(s), w.shape[1]), dtype=np.uint64)
     for i in range(len(w)):
         out = add61(out, mul61(residues61(w[i])[None, :], s[:, i, None]))
     return out
-
-
-def _check(y: Ints, s: Ints, widths: frozenset[str], residue: str, p: int) -> None:
-    if y.ndim != 2 or y.dtype.name not in widths:
-        raise InputError(f"expected a matrix of {', '.join(sorted(widths))}, not {y.dtype} {list(y.shape)}")
-    if s.ndim != 2 or s.dtype.name != residue or s.shape[1] != y.shape[1]:
-        raise InputError(f"expected columns {residue} [k, {y.shape[1]}], not {s.dtype} {list(s.shape)}")
-    if s.size and int(s.max()) >= p:
-        raise InputError("a column holds a value that is not a canonical residue")

@@ -1,8 +1,9 @@
 """Cases for every method of ``proofcompute.arithmetic.kernels.Kernels``, through which each backend is run.
 
 ``CASES`` is the list; ``outcome(kernels, case)`` gives what a backend makes of one, as a value that can be
-compared: dtype, shape and bytes of each result, or the type of the error raised. Two backends are equal if
-their outcomes are equal for every case. NaNs are compared as NaNs: their sign and payload are not defined.
+compared: dtype, shape and bytes of each result, or the type of the error raised, with its text where the
+caller is at fault. Two backends are equal if their outcomes are equal for every case. NaNs are compared as
+NaNs: their sign and payload are not defined.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from kernel_cases import attending, checks, hints, moving, opened, products, rows, sampling
+from kernel_cases import attending, checks, contracts, hints, moving, opened, products, rows, sampling
 from kernel_cases.data import Case
 from proofcompute.arithmetic.kernels import Matrix, NormPrologue
-from proofcompute.errors import ProofcomputeError
+from proofcompute.errors import FormatError, InputError, LimitError, ProofcomputeError
 
 __all__ = ["CASES", "METHODS", "Case", "outcome"]
 
@@ -31,7 +32,8 @@ def outcome(kernels: Any, case: Case) -> object:
         made = getattr(kernels, case.method)(*args)
         result = _plain(made)
     except ProofcomputeError as error:
-        result = ("raises", type(error).__name__)
+        text = str(error) if isinstance(error, InputError | LimitError | FormatError) else ""
+        result = ("raises", type(error).__name__, text)
     after = [b if a is made else _plain(a) for a, b in zip(args, before, strict=True)]
     assert after == before, "an argument was modified"
     return result
@@ -61,5 +63,6 @@ CASES: list[Case] = [
     *opened.ranges(),
     *opened.settled(),
     *moving.cases(),
+    *contracts.cases(),
 ]
 METHODS: tuple[str, ...] = tuple(sorted({case.method for case in CASES}))

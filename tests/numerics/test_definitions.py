@@ -160,7 +160,7 @@ def test_one_accumulator_holds_the_longest_contraction_and_no_more() -> None:
 
 def test_rescale_wants_a_shift_for_each_set() -> None:
     acc = np.zeros((2, 1, 1), dtype=np.int32)
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(InputError, match="1 shifts for 2 sets"):
         rescale(acc, [8], _f(1), _f(1), None)
 
 

@@ -25,12 +25,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.definition.elementwise import ZERO, quiet, require_finite
 from proofcompute.arithmetic.definition.products import LARGEST, limbs_of, product, quantise_heads
 from proofcompute.arithmetic.definition.transcendental import exp
 from proofcompute.arithmetic.definition.trees import canonical_max, tree_sum
 from proofcompute.arrays import F32, I8, I64
-from proofcompute.errors import EmptyRowError, ExecutionError, InputError
+from proofcompute.errors import EmptyRowError, ExecutionError
 from proofcompute.freivalds.product import product_sets
 
 __all__ = ["allowed_positions", "attention", "mix", "softmax_terms"]
@@ -100,10 +101,8 @@ def attention(q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.fl
     NonFiniteError if q, a visible scale or an allowed score is not finite, ExecutionError if a visible scale
     is negative.
     """
-    n, width = q.shape
-    have, kv_heads, dh = kq.shape
-    if first < 0 or window < 0 or have < first + n or dh == 0 or width % (kv_heads * dh):
-        raise InputError(f"attention of q {list(q.shape)} from row {first} over keys {list(kq.shape)}")
+    n, kv_heads, dh = contracts.attention(q, kq, ks, vq, vs, first, window)
+    width = q.shape[1]
     if n == 0:
         return np.zeros((0, width), dtype=np.float32)
     t, heads = first + n, width // dh

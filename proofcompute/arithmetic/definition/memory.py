@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.definition.rotary import rope_table
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import F32, I32, U8, Array, Span
@@ -72,7 +73,10 @@ class HostMemory:
 
     def concatenate(self, parts: Sequence[Array]) -> Array:
         """Arrays one after the other, along their first axis."""
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if len(parts) == 1:
+            return parts[0]
+        contracts.concatenate(parts)
+        return np.concatenate(parts)
 
     def write_rows(self, x: Array, a: int, b: int, rows: Array) -> None:
         """``x[a:b] = rows``."""
@@ -80,11 +84,12 @@ class HostMemory:
 
     def slice_columns(self, x: Array, a: int, b: int) -> Array:
         """Columns a..b of [n, d], contiguous."""
+        contracts.slice_columns(x, a, b)
         return np.ascontiguousarray(x[:, a:b])
 
     def row_bytes(self, parts: Sequence[Array]) -> U8:
         """The bytes of the rows of all parts side by side, uint8 [n, width]."""
-        n = len(parts[0])
+        n = contracts.row_bytes(parts)
         rows = [np.ascontiguousarray(p).reshape(n, -1).view(np.uint8) if n else _no_rows(p) for p in parts]
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
 

@@ -18,12 +18,11 @@ from typing import Final
 
 import numpy as np
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.definition.elementwise import ZERO, quiet, require_finite
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import F32, I8, I32, I64
-from proofcompute.errors import InputError, LimitError
 from proofcompute.freivalds.product import product_sets
-from proofcompute.limits import MAX_CONTRACTION
 
 __all__ = [
     "LARGEST",
@@ -61,8 +60,7 @@ def quantise(x: F32, limbs: int) -> tuple[I8, F32]:
     overflows) q = 0 and s = +0. Raises NonFiniteError if any element is NaN or infinite, InputError if limbs
     is not 1 or 2.
     """
-    if limbs not in LARGEST:
-        raise InputError(f"a row has one or two limbs, not {limbs}")
+    contracts.quantise(x, limbs, None)
     require_finite(x, "an input of the quantiser")
     largest = LARGEST[limbs]
     a = np.max(np.abs(x), axis=1, initial=ZERO)
@@ -74,9 +72,9 @@ def quantise(x: F32, limbs: int) -> tuple[I8, F32]:
 
 def quantise_heads(x: F32, heads: int) -> tuple[I8, F32]:
     """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
-    n, width = x.shape
-    q, s = quantise(x.reshape(n * heads, width // heads), 1)
-    return q[0].reshape(n, heads, width // heads), s.reshape(n, heads)
+    n, dh = contracts.quantise_heads(x, heads)
+    q, s = quantise(x.reshape(n * heads, dh), 1)
+    return q[0].reshape(n, heads, dh), s.reshape(n, heads)
 
 
 def largest_square(q: I8) -> int:
@@ -84,8 +82,7 @@ def largest_square(q: I8) -> int:
 
     At most d 2^30, 0 if there are no rows. InputError unless there are one or two limbs.
     """
-    if q.ndim != 3 or q.dtype != np.int8 or len(q) not in LARGEST:
-        raise InputError(f"expected one or two int8 limbs of rows, not {q.dtype} {list(q.shape)}")
+    contracts.largest_square(q)
     largest = 0
     step = max(1, _SQUARED // max(1, q.shape[2]))
     for a in range(0, q.shape[1], step):
@@ -98,8 +95,7 @@ def largest_square(q: I8) -> int:
 
 def product(q: I8, w: I8) -> I32:
     """q [n, d] times the rows of w [m, d]: int32 [n, m]. LimitError if d > MAX_CONTRACTION."""
-    if q.shape[1] > MAX_CONTRACTION:
-        raise LimitError(f"a contraction of {q.shape[1]} in one accumulator; at most {MAX_CONTRACTION}")
+    contracts.product(q, w)
     # Integer sums are associative, so the order in which einsum adds is of no consequence.
     sums: I32 = np.einsum("nd,md->nm", q.astype(np.int32), w.astype(np.int32))
     return sums
@@ -111,6 +107,7 @@ def rescale(acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None)
 
     f32(sum of acc[i] << shifts[i], in int64) * (sx[t] * sw[j]), then + bias[j].
     """
+    contracts.rescale(acc, shifts, sx, sw, bias)
     total: I64 = np.zeros(acc.shape[1:], dtype=np.int64)
     for part, shift in zip(acc, shifts, strict=True):
         total += part.astype(np.int64) << np.int64(shift)

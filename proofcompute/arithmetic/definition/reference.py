@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.definition import attention as attending
 from proofcompute.arithmetic.definition import bitpack, hints, products, rows, sampler
 from proofcompute.arithmetic.definition.elementwise import check_platform
@@ -35,6 +36,7 @@ class NumpyKernels(HostMemory):
     # -- products ------------------------------------------------------------------------------------
     def quantise(self, x: F32, limbs: int, prologue: Prologue = None) -> tuple[I8, F32]:
         """:func:`proofcompute.arithmetic.definition.products.quantise` of the prepared rows."""
+        contracts.quantise(x, limbs, prologue)
         return products.quantise(prepared(prologue, x, self), limbs)
 
     def product(self, q: I8, w: I8) -> I32:
@@ -49,6 +51,7 @@ class NumpyKernels(HostMemory):
         self, x: F32, w: Matrix, limbs: int, prologue: Prologue = None, residual: F32 | None = None
     ) -> F32:
         """:func:`.products.linear` of the prepared rows, then the residual."""
+        contracts.linear(x, w, limbs, prologue, residual)
         y = products.linear(prepared(prologue, x, self), w, limbs)
         return y if residual is None else rows.add(residual, y)
 
@@ -77,7 +80,8 @@ class NumpyKernels(HostMemory):
         self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
     ) -> tuple[F32, I8, F32, I8, F32]:
         """``rope`` and ``quantise_heads`` of the parts of a row."""
-        q, k, v = rows.parts(x, heads, kv_heads)
+        _, dh = contracts.heads(x, cos, sin, heads, kv_heads)
+        q, k, v = rows.parts(x, dh, heads, kv_heads)
         turned = rows.rope(k, cos, sin, kv_heads, interleaved)
         return (
             rows.rope(q, cos, sin, heads, interleaved),

@@ -11,11 +11,11 @@ from typing import Final
 
 import numpy as np
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.definition.elementwise import ONE, ZERO, quiet, require_finite
 from proofcompute.arithmetic.definition.transcendental import HALF, erf, exp
 from proofcompute.arithmetic.definition.trees import tree_sum
 from proofcompute.arrays import F32, I8
-from proofcompute.errors import InputError
 
 __all__ = [
     "SQRT_HALF",
@@ -23,7 +23,6 @@ __all__ = [
     "embed",
     "gate",
     "gelu",
-    "head_width",
     "layer_norm",
     "parts",
     "relu",
@@ -39,6 +38,7 @@ SQRT_HALF: Final = np.uint32(0x3F3504F3).view(np.float32)
 @quiet
 def embed(q: I8, s: F32) -> F32:
     """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
+    contracts.embed(q, s)
     return q.astype(np.float32) * s[:, np.newaxis]
 
 
@@ -52,12 +52,14 @@ def _root_mean_square(x: F32, eps: np.float32) -> F32:
 @quiet
 def rms_norm(x: F32, w: F32, eps: np.float32) -> F32:
     """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
+    contracts.rms_norm(x, w)
     return x / _root_mean_square(x, eps) * w
 
 
 @quiet
 def layer_norm(x: F32, w: F32, b: F32, eps: np.float32) -> F32:
     """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b, rows of [n, d], w and b [d]."""
+    contracts.layer_norm(x, w, b)
     c: F32 = x - (tree_sum(x) / np.float32(x.shape[1]))[:, np.newaxis]
     return c / _root_mean_square(c, eps) * w + b
 
@@ -67,12 +69,10 @@ def rope(x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
     """Rotate each head of rows [n, heads * dh] by tables [n, r], 2 r <= dh; the rest is copied.
 
     Pair i of a head is (2i, 2i+1) if interleaved, else (i, i + r). (a, b) becomes
-    (a*cos - b*sin, a*sin + b*cos), two products and one sum each. InputError if 2 r > dh.
+    (a*cos - b*sin, a*sin + b*cos), two products and one sum each.
     """
-    n, width = x.shape
-    dh, r = width // heads, cos.shape[1]
-    if 2 * r > dh:
-        raise InputError(f"a rotation of {2 * r} elements does not fit a head of {dh}")
+    n, dh = contracts.rope(x, cos, sin, heads)
+    r = cos.shape[1]
     out = x.reshape(n, heads, dh).copy()
     first, second = (
         (slice(0, 2 * r, 2), slice(1, 2 * r, 2)) if interleaved else (slice(0, r), slice(r, 2 * r))
@@ -81,13 +81,13 @@ def rope(x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
     c, s = cos[:, np.newaxis, :], sin[:, np.newaxis, :]
     out[:, :, first] = a * c - b * s
     out[:, :, second] = a * s + b * c
-    return out.reshape(n, width)
+    return out.reshape(x.shape)
 
 
 @quiet
 def gate(x: F32) -> F32:
     """Rows [n, 2 f], g first and u second: g / (1 + exp(-g)) * u, [n, f]."""
-    f = x.shape[1] // 2
+    _, f = contracts.gate(x)
     g, u = x[:, :f], x[:, f:]
     return g / (ONE + exp(-g)) * u
 
@@ -105,7 +105,8 @@ def relu(x: F32) -> F32:
 
 @quiet
 def add(x: F32, y: F32) -> F32:
-    """x + y."""
+    """x + y, of one shape."""
+    contracts.add(x, y)
     return x + y
 
 
@@ -120,19 +121,7 @@ def is_settled(x: F32) -> bool:
     return bool(np.isfinite(x).all()) and not bool((x.view(np.uint32) == 0x80000000).any())
 
 
-def parts(x: F32, heads: int, kv_heads: int) -> tuple[F32, F32, F32]:
-    """Queries [n, heads * dh], keys and values [n, kv_heads * dh] that stand side by side in rows of x.
-
-    InputError if the rows are not heads + 2 kv_heads heads.
-    """
-    head = head_width(x.shape[1], heads, kv_heads)
-    a, b = heads * head, (heads + kv_heads) * head
+def parts(x: F32, dh: int, heads: int, kv_heads: int) -> tuple[F32, F32, F32]:
+    """Queries [n, heads * dh], keys and values [n, kv_heads * dh] that stand side by side in rows of x."""
+    a, b = heads * dh, (heads + kv_heads) * dh
     return x[:, :a], x[:, a:b], x[:, b:]
-
-
-def head_width(width: int, heads: int, kv_heads: int) -> int:
-    """Columns of one head of a row of heads + 2 kv_heads of them; InputError if it does not divide."""
-    count = heads + 2 * kv_heads
-    if heads < 1 or kv_heads < 1 or width % count:
-        raise InputError(f"a row of {width} does not divide into {heads} + 2 * {kv_heads} heads")
-    return width // count

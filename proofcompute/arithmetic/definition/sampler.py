@@ -24,6 +24,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.definition.elementwise import ZERO, quiet, require_finite
 from proofcompute.arithmetic.definition.transcendental import exp
 from proofcompute.arithmetic.definition.trees import canonical_max
@@ -31,7 +32,7 @@ from proofcompute.arithmetic.sampling import Sampling, check_sampling
 from proofcompute.arrays import F32, I32, I64, U64
 from proofcompute.errors import InputError
 
-__all__ = ["DRAW_BITS", "check_rows", "penalise", "sample", "sample_rows", "weights"]
+__all__ = ["DRAW_BITS", "penalise", "sample", "sample_rows", "weights"]
 
 DRAW_BITS: Final = 128
 _TWO_30: Final = np.float32(1073741824.0)
@@ -88,22 +89,12 @@ def sample(logits: F32, history: I32 | I64, how: Sampling, draw: int) -> int:
     return int(order[int(np.searchsorted(sums, r, side="right"))])
 
 
-def check_rows(logits: F32, history: I32, first: int, draws: U64) -> None:
-    """InputError unless logits [n, v], history [t] and draws [n, 2] fit rows first..first+n, first >= -1."""
-    n = len(logits)
-    if logits.ndim != 2 or first < -1 or len(history) < first + n or draws.shape != (n, 2):
-        raise InputError(
-            f"logits {list(logits.shape)} from row {first}, {len(history)} tokens, draws {list(draws.shape)}"
-        )
-
-
 def sample_rows(one: Sample, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
     """``one`` (this module's :func:`sample`, or one that is equal) for each row: int32 [n].
 
     Row i has seen history[: first + i + 1]; its draw is draws[i, 0] + 2^64 draws[i, 1].
     """
-    check_rows(logits, history, first, draws)
-    tokens = np.empty(len(logits), np.int32)
+    tokens = np.empty(contracts.sample(logits, history, first, draws), np.int32)
     for i, row in enumerate(logits):
         low, high = draws[i]
         tokens[i] = one(row, history[: first + i + 1], how, int(low) | int(high) << 64)

@@ -11,7 +11,7 @@ from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32,
 from proofcompute.arithmetic.definition.bitpack import check_packed, packed_size
 from proofcompute.arrays import I32
 from proofcompute.errors import InputError, LimitError
-from proofcompute.freivalds.field import P31, P61
+from proofcompute.freivalds.field import P31, P61, check_columns, not_canonical
 from proofcompute.limits import MAX_WIDTH
 
 __all__ = ["fold31", "pack", "project31", "project61", "unpack"]
@@ -19,26 +19,22 @@ __all__ = ["fold31", "pack", "project31", "project61", "unpack"]
 _GRID_Y: Final = 65535
 
 
-def _check(
-    y: Given, s: Given, widths: tuple[int, ...], residue: type[np.generic], p: int, terms: int
-) -> None:
+def _check(y: Given, s: Given, axis: int, p: int) -> None:
     """InputError as :mod:`proofcompute.freivalds.field` raises it; LimitError beyond the kernels' sums.
 
     Columns on the device are ours, and were checked when they were made.
     """
-    if y.ndim != 2 or y.dtype.kind != "i" or y.itemsize not in widths:
-        raise InputError(f"expected a matrix of integers of {widths} bytes, not {y.dtype} {list(y.shape)}")
-    if s.ndim != 2 or s.dtype != residue or s.shape[1] != terms:
-        raise InputError(f"expected columns [k, {terms}], not {s.dtype} {list(s.shape)}")
+    check_columns(y, s, axis, p)
     if isinstance(s, np.ndarray) and s.size and int(s.max()) >= p:
-        raise InputError("a column holds a value that is not a canonical residue")
-    if terms > MAX_WIDTH or len(s) > _GRID_Y:
-        raise LimitError(f"a projection of {terms} elements onto {len(s)} columns")
+        raise not_canonical()
+    k, terms = s.shape
+    if terms > MAX_WIDTH or k > _GRID_Y:
+        raise LimitError(f"a projection of {terms} elements onto {k} columns")
 
 
 def project31(on: Launcher, y: Given, s: Given) -> DeviceArray:
     """:func:`proofcompute.freivalds.field.project31`."""
-    _check(y, s, (1, 2, 4), np.uint32, P31, y.shape[-1])
+    _check(y, s, 1, P31)
     (n, m), k = y.shape, len(s)
     out = on.new(np.uint32, n, k)
     on.blocks("project31", (n, k), on.array(y), i32(y.itemsize), on.array(s), i64(m), out)
@@ -47,7 +43,7 @@ def project31(on: Launcher, y: Given, s: Given) -> DeviceArray:
 
 def project61(on: Launcher, y: Given, s: Given) -> DeviceArray:
     """:func:`proofcompute.freivalds.field.project61`."""
-    _check(y, s, (1, 2, 4, 8), np.uint64, P61, y.shape[-1])
+    _check(y, s, 1, P61)
     (n, m), k = y.shape, len(s)
     out = on.new(np.uint64, n, k)
     on.blocks("project61", (n, k), on.array(y), i32(y.itemsize), on.array(s), i64(m), out)
@@ -56,7 +52,9 @@ def project61(on: Launcher, y: Given, s: Given) -> DeviceArray:
 
 def fold31(on: Launcher, w: Given, s: Given) -> DeviceArray:
     """:func:`proofcompute.freivalds.field.fold31` of an int8 matrix."""
-    _check(w, s, (1,), np.uint32, P31, len(w))
+    _check(w, s, 0, P31)
+    if w.itemsize != 1:
+        raise InputError(f"the device folds int8, and not {w.dtype}")
     (m, d), k = w.shape, len(s)
     out = on.new(np.uint32, k, d)
     on.blocks("fold31", (-(-d // 256), k), on.array(w), on.array(s), i64(m), i64(d), out)

@@ -1,6 +1,7 @@
-"""The CUDA backend: checks shapes, and launches kernels in order.
+"""The CUDA backend: launches kernels in order.
 
-Every kernel's contract stands in the header of its ``.cu`` file; what must hold there is checked here.
+Every kernel's contract stands in the header of its ``.cu`` file. What must hold there is checked here: shapes
+by :mod:`proofcompute.arithmetic.contracts`, and what only a device limits.
 Methods are written for arrays on the device, and take NumPy arrays too (:func:`placed`).
 """
 
@@ -12,6 +13,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.backends.cuda import attending, checks, committing, products, sampling
 from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arithmetic.backends.cuda.device import Device
@@ -20,54 +22,25 @@ from proofcompute.arithmetic.backends.cuda.memory import DeviceMemory
 from proofcompute.arithmetic.backends.cuda.placing import placed
 from proofcompute.arithmetic.backends.cuda.routes import Routes
 from proofcompute.arithmetic.definition import hints
-from proofcompute.arithmetic.definition.groups import check_groups
 from proofcompute.arithmetic.definition.products import largest_square
-from proofcompute.arithmetic.definition.rows import head_width, is_settled
-from proofcompute.arithmetic.definition.sampler import check_rows
-from proofcompute.arithmetic.kernels import GatePrologue, Matrix, NormPrologue, Prologue
+from proofcompute.arithmetic.definition.rows import is_settled
+from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U8
 from proofcompute.commitments import hashing
-from proofcompute.errors import InputError, LimitError, NonFiniteError
+from proofcompute.commitments.hasher import check_groups
+from proofcompute.errors import LimitError, NonFiniteError
 from proofcompute.freivalds.hint import CheckedHint, Hint
-from proofcompute.limits import MAX_CONTRACTION, MAX_WIDTH, MIB
+from proofcompute.limits import MAX_WIDTH, MIB
 
 __all__ = ["CudaKernels"]
 
 _GRID_Y: Final = 65535
 
 
-def _need(condition: bool, what: str, *arrays: Given) -> None:
-    if not condition:
-        raise InputError(
-            f"{what} of shapes {', '.join(str(list(a.shape)) for a in arrays)} do not fit together"
-        )
-
-
-def _prepared_width(x: Given, prologue: Prologue) -> int:
-    """Elements of a row after ``prologue``."""
-    _, d = x.shape
-    if isinstance(prologue, NormPrologue):
-        _need(prologue.weight.shape == (d,), "rows and weights", x, prologue.weight)
-    _need(not isinstance(prologue, GatePrologue) or d % 2 == 0, "halves", x)
-    return d // 2 if isinstance(prologue, GatePrologue) else int(d)
-
-
 def _width(x: Given) -> None:
     if x.shape[-1] > MAX_WIDTH:
         raise LimitError(f"a row of {x.shape[-1]} elements; at most {MAX_WIDTH}")
-
-
-def _turns(cos: Given, sin: Given, n: int, dh: int) -> None:
-    _need(cos.shape == sin.shape and len(cos) == n, "tables", cos, sin)
-    if 2 * cos.shape[1] > dh:
-        raise InputError(f"a rotation of {2 * cos.shape[1]} elements does not fit a head of {dh}")
-
-
-def _head(width: int, heads: int) -> int:
-    if heads < 1 or width % heads:
-        raise InputError(f"a row of {width} does not divide into {heads} heads")
-    return width // heads
 
 
 @final
@@ -91,15 +64,12 @@ class CudaKernels(DeviceMemory):
     # -- products ------------------------------------------------------------------------------------
     @placed
     def quantise(self, x: Given, limbs: int, prologue: Prologue = None) -> Any:
-        _prepared_width(x, prologue)
+        contracts.quantise(x, limbs, prologue)
         return products.quantise_prepared(self._on, self._on.array(x), limbs, prologue)
 
     @placed
     def product(self, q: Given, w: Given) -> Any:
-        (n, d), m = q.shape, len(w)
-        _need(w.shape == (m, d), "factors", q, w)
-        if d > MAX_CONTRACTION:
-            raise LimitError(f"a contraction of {d} in one accumulator; at most {MAX_CONTRACTION}")
+        n, m, d = contracts.product(q, w)
         products.rows_fit(n)
         on = self._on
         acc = on.new(np.int32, n, m)
@@ -108,52 +78,39 @@ class CudaKernels(DeviceMemory):
 
     @placed
     def rescale(self, acc: Given, shifts: Sequence[int], sx: Given, sw: Given, bias: Given | None) -> Any:
-        sets, n, m = acc.shape
-        fits = len(shifts) == sets and sx.shape == (n,) and sw.shape == (m,)
-        _need(fits, "accumulators and scales", acc, sx, sw)
-        if bias is not None:
-            _need(bias.shape == (m,), "accumulators and bias", acc, bias)
-            bias = self._on.array(bias)
+        contracts.rescale(acc, shifts, sx, sw, bias)
         on = self._on
+        bias = None if bias is None else on.array(bias)
         return products.rescale(on, on.array(acc), shifts, on.array(sx), on.array(sw), bias)
 
     @placed
     def linear(
         self, x: Given, w: Matrix, limbs: int, prologue: Prologue = None, residual: Given | None = None
     ) -> Any:
-        n, d = len(x), _prepared_width(x, prologue)
-        _, m, width = w.q.shape
-        _need(width == d and w.scale.shape == (m,), "rows, weights and scales", x, w.q, w.scale)
-        if w.bias is not None:
-            _need(w.bias.shape == (m,), "weights and bias", w.q, w.bias)
-        if residual is not None:
-            _need(residual.shape == (n, m), "product and residual", x, w.q, residual)
+        n, _, _ = contracts.linear(x, w, limbs, prologue, residual)
         products.rows_fit(n)
         return products.linear(self._on, self.routes, x, self.weight(w), limbs, prologue, residual)
 
     # -- rows ----------------------------------------------------------------------------------------
     @placed
     def embed(self, q: Given, s: Given) -> Any:
-        _need(s.shape == q.shape[:1], "rows and scales", q, s)
-        on, (n, d) = self._on, q.shape
+        on, (n, d) = self._on, contracts.embed(q, s)
         out = on.new(np.float32, n, d)
         on.over("embed", n * d, on.array(q), on.array(s), i64(n), i64(d), out)
         return out
 
     @placed
     def rms_norm(self, x: Given, w: Given, eps: np.float32) -> Any:
-        _need(w.shape == x.shape[1:], "rows and weights", x, w)
+        on, (n, d) = self._on, contracts.rms_norm(x, w)
         _width(x)
-        on, (n, d) = self._on, x.shape
         out = on.new(np.float32, n, d)
         on.blocks("rms_norm", (n,), on.array(x), on.array(w), i32(d), np.float32(eps), out)
         return out
 
     @placed
     def layer_norm(self, x: Given, w: Given, b: Given, eps: np.float32) -> Any:
-        _need(w.shape == x.shape[1:] and b.shape == w.shape, "rows, weights and bias", x, w, b)
+        on, (n, d) = self._on, contracts.layer_norm(x, w, b)
         _width(x)
-        on, (n, d) = self._on, x.shape
         out = on.new(np.float32, n, d)
         rows = on.array(x), on.array(w), on.array(b)
         on.blocks("layer_norm", (n,), *rows, i32(d), np.float32(eps), out)
@@ -161,10 +118,8 @@ class CudaKernels(DeviceMemory):
 
     @placed
     def rope(self, x: Given, cos: Given, sin: Given, heads: int, interleaved: bool) -> Any:
-        n, width = x.shape
-        dh = _head(width, heads)
-        _turns(cos, sin, n, dh)
-        on, r = self._on, cos.shape[1]
+        n, dh = contracts.rope(x, cos, sin, heads)
+        on, r, width = self._on, cos.shape[1], heads * dh
         out = on.new(np.float32, n, width)
         sizes = (i64(n), i32(heads), i32(dh), i32(r), i32(bool(interleaved)))
         on.over("rope", n * width, on.array(x), on.array(cos), on.array(sin), *sizes, out)
@@ -172,16 +127,13 @@ class CudaKernels(DeviceMemory):
 
     @placed
     def quantise_heads(self, x: Given, heads: int) -> Any:
-        n, width = x.shape
-        dh = _head(width, heads)
+        n, dh = contracts.quantise_heads(x, heads)
         q, scale = products.quantise(self._on, self._on.array(x).reshape(n * heads, dh), 1)
         return q.reshape(n, heads, dh), scale.reshape(n, heads)
 
     @placed
     def heads(self, x: Given, cos: Given, sin: Given, heads: int, kv_heads: int, interleaved: bool) -> Any:
-        n, width = x.shape
-        dh = head_width(width, heads, kv_heads)
-        _turns(cos, sin, n, dh)
+        n, dh = contracts.heads(x, cos, sin, heads, kv_heads)
         on, r = self._on, cos.shape[1]
         queries = on.new(np.float32, n, heads * dh)
         keys, key_scales = on.new(np.int8, n, kv_heads, dh), on.new(np.float32, n, kv_heads)
@@ -205,12 +157,9 @@ class CudaKernels(DeviceMemory):
         scale: np.float32,
         window: int,
     ) -> Any:
-        (n, width), (have, kv_heads, dh) = q.shape, kq.shape
-        if first < 0 or window < 0 or have < first + n or dh == 0 or kv_heads == 0 or width % (kv_heads * dh):
-            raise InputError(f"attention of q {list(q.shape)} from row {first} over keys {list(kq.shape)}")
-        fits = vq.shape == kq.shape and ks.shape == (have, kv_heads) == vs.shape
-        _need(fits, "keys and values", kq, ks, vq, vs)
-        if dh > MAX_CONTRACTION or width // dh > _GRID_Y or first + n > MAX_WIDTH:
+        n, _, dh = contracts.attention(q, kq, ks, vq, vs, first, window)
+        width = q.shape[1]
+        if width // dh > _GRID_Y or first + n > MAX_WIDTH:
             raise LimitError(f"attention of {width // dh} heads of {dh} over {first + n} positions")
         on = self._on
         if n == 0 or width == 0:
@@ -223,10 +172,9 @@ class CudaKernels(DeviceMemory):
 
     @placed
     def gate(self, x: Given) -> Any:
-        on, (n, width) = self._on, x.shape
-        _need(width % 2 == 0, "halves", x)
-        out = on.new(np.float32, n, width // 2)
-        on.over("gate", n * width // 2, on.array(x), i64(n), i64(width // 2), out)
+        on, (n, f) = self._on, contracts.gate(x)
+        out = on.new(np.float32, n, f)
+        on.over("gate", n * f, on.array(x), i64(n), i64(f), out)
         return out
 
     def _elementwise(self, kernel: str, *inputs: Given) -> DeviceArray:
@@ -245,7 +193,7 @@ class CudaKernels(DeviceMemory):
 
     @placed
     def add(self, x: Given, y: Given) -> Any:
-        _need(x.shape == y.shape, "summands", x, y)
+        contracts.add(x, y)
         return self._elementwise("add", x, y)
 
     @placed
@@ -258,15 +206,14 @@ class CudaKernels(DeviceMemory):
 
     @placed
     def sample(self, logits: Given, history: Given, first: int, how: Sampling, draws: Given) -> Any:
-        check_rows(logits, history, first, draws)
+        contracts.sample(logits, history, first, draws)
         on = self._on
         return sampling.sample(on, on.array(logits), on.array(history), first, how, on.array(draws))
 
     # -- commitments and checks ----------------------------------------------------------------------
     @placed
     def hash_rows(self, suite: str, prefix: bytes, rows: Given) -> Any:
-        if suite not in hashing.SUITES or rows.ndim != 2 or rows.dtype != np.uint8:
-            return hashing.hash_rows(suite, prefix, rows)  # raises
+        hashing.check_rows(suite, rows)
         return committing.hash_rows(self._on, suite, prefix, self._on.array(rows))
 
     @placed
@@ -279,8 +226,7 @@ class CudaKernels(DeviceMemory):
         out: Any = None,
         row: int = 0,
     ) -> Any:
-        check_groups(tags, groups, out, row)
-        hashing.digest(suite, b"")  # raises where there is no such suite
+        check_groups(suite, tags, groups, out, row)
         digests = committing.hash_groups(
             self._on, suite, prefix, tags, groups, out if isinstance(out, DeviceArray) else None, row
         )
@@ -291,9 +237,7 @@ class CudaKernels(DeviceMemory):
 
     @placed
     def hash_trees(self, suite: str, prefix: bytes, leaves: Given, size: int) -> Any:
-        known = suite in hashing.SUITES and leaves.ndim == 3 and leaves.shape[2] == hashing.DIGEST
-        if not known or leaves.dtype != np.uint8 or not 1 <= size <= leaves.shape[1]:
-            return hashing.hash_trees(suite, prefix, leaves, size)  # raises
+        hashing.check_leaves(suite, leaves, size)
         return committing.hash_trees(self._on, suite, prefix, self._on.array(leaves), size)
 
     def hash_ranges(

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.backends.cuda.array import DeviceArray, Position, side_by_side
 from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i64
 from proofcompute.arithmetic.backends.cuda.placing import placed
@@ -17,7 +18,7 @@ from proofcompute.arithmetic.backends.cuda.steps import Steps
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import Array, Span
-from proofcompute.errors import FormatError, InputError, ProofcomputeError
+from proofcompute.errors import FormatError, ProofcomputeError
 
 __all__ = ["DeviceMemory"]
 
@@ -74,13 +75,12 @@ class DeviceMemory:
 
     @placed
     def concatenate(self, parts: Sequence[Given]) -> Any:
+        contracts.concatenate(parts)
         on = self._on
         arrays = [on.array(p) for p in parts]
         if len(arrays) == 1:
             return arrays[0]
         first = arrays[0]
-        if any((a.dtype, a.shape[1:]) != (first.dtype, first.shape[1:]) for a in arrays):
-            raise InputError("only arrays of one type and row shape are joined")
         out = on.new(first.dtype, sum(map(len, arrays)), *first.shape[1:])
         at = 0
         for a in arrays:
@@ -94,9 +94,7 @@ class DeviceMemory:
     @placed
     def slice_columns(self, x: Given, a: int, b: int) -> Any:
         on, x = self._on, self._on.array(x)
-        n, d = x.shape
-        if not 0 <= a <= b <= d:
-            raise InputError(f"columns {a}..{b} of {d}")
+        n, d = contracts.slice_columns(x, a, b)
         if (a, b) == (0, d):
             return x
         out = on.new(x.dtype, n, b - a)
@@ -108,11 +106,9 @@ class DeviceMemory:
 
     @placed
     def row_bytes(self, parts: Sequence[Given]) -> Any:
-        on = self._on
+        on, n = self._on, contracts.row_bytes(parts)
         arrays = [on.array(p) for p in parts]
-        n, width = len(arrays[0]), sum(a.row_bytes for a in arrays)
-        if any(len(a) != n for a in arrays):
-            raise InputError("only arrays of as many rows are set side by side")
+        width = sum(a.row_bytes for a in arrays)
         if len(arrays) == 1:
             return DeviceArray(on, arrays[0].buffer, np.uint8, (n, width))
         return side_by_side(on, arrays)

@@ -13,7 +13,7 @@ from proofcompute.arithmetic.backends.cuda.device import Buffer
 from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.arithmetic.backends.cuda.routes import Routes
 from proofcompute.arithmetic.kernels import GatePrologue, Matrix, NormPrologue, Prologue
-from proofcompute.errors import InputError, LimitError, NonFiniteError
+from proofcompute.errors import LimitError, NonFiniteError
 from proofcompute.freivalds.product import product_sets
 from proofcompute.limits import MAX_WIDTH
 
@@ -37,8 +37,6 @@ def rows_fit(n: int) -> None:
 
 def _quantised(on: Launcher, n: int, d: int, limbs: int) -> tuple[DeviceArray, DeviceArray, Buffer]:
     """Room for quantised rows and their scales, and a status word."""
-    if limbs not in (1, 2):
-        raise InputError(f"a row has one or two limbs, not {limbs}")
     if d > MAX_WIDTH:
         raise LimitError(f"a row of {d} elements; at most {MAX_WIDTH}")
     status = on.fault((1, NonFiniteError, "an input of the quantiser must be finite"))

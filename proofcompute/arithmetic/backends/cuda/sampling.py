@@ -22,8 +22,6 @@ def sample(
     """
     check_sampling(how)
     n, v = logits.shape
-    if v == 0:
-        raise InputError("there are no logits to choose from")
     if v > MAX_VOCABULARY:
         raise LimitError(f"{v} logits; at most {MAX_VOCABULARY}")
     at, add, most = (first.word, 0, first.limit - 1) if isinstance(first, Position) else (None, first, first)

@@ -26,13 +26,10 @@ from proofcompute.arithmetic.backends.numba.signatures import read, write
 from proofcompute.arithmetic.backends.scalar.field31 import P, balanced, residue
 from proofcompute.arithmetic.backends.scalar.field31 import total as total_of
 from proofcompute.arrays import I16, U32, Array
-from proofcompute.errors import InputError
-from proofcompute.freivalds.field import P31
+from proofcompute.freivalds.field import P31, check_columns, not_canonical
 
-__all__ = ["few_bytes", "fold", "not_canonical", "project"]
+__all__ = ["few_bytes", "fold", "project"]
 
-_TYPES: Final = (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32))
-_U32: Final = np.dtype(np.uint32)
 _PART: Final = 2_000_000
 """Products of a part that is worth a thread."""
 _MANY: Final = 8
@@ -207,19 +204,6 @@ def _fold_parts(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
                 _fold_chunk(w, s, j, min(j + 2 * DEEP, last), at, min(at + CHUNK, d), sums, out[part])
 
 
-def _check(y: Array, s: U32, m: int) -> None:
-    """InputError unless the shapes and types are as they should be."""
-    if y.ndim != 2 or y.dtype not in _TYPES:
-        raise InputError(f"expected a matrix of int8, int16 or int32, not {y.dtype} {list(y.shape)}")
-    if s.ndim != 2 or s.dtype != _U32 or s.shape[1] != m:
-        raise InputError(f"expected columns uint32 [k, {m}], not {s.dtype} {list(s.shape)}")
-
-
-def not_canonical() -> InputError:
-    """What to raise for columns that hold something else than residues."""
-    return InputError("a column holds a value that is not a canonical residue")
-
-
 def _in_halves(s: U32) -> I16:
     """Columns s [k, m], balanced, as low + 2^16 high: [k, 2, m]. InputError if one is not canonical."""
     out = np.empty((len(s), 2, s.shape[1]), dtype=np.int16)
@@ -233,7 +217,7 @@ def project(y: Array, s: U32) -> U32:
 
     InputError for other types or shapes, or s >= P31.
     """
-    _check(y, s, y.shape[-1])
+    check_columns(y, s, 1, P31)
     n, size = len(y), y.dtype.itemsize
     out = np.empty((n, len(s)), dtype=np.uint32)
     least = _PART // max(1, s.size)
@@ -253,7 +237,7 @@ def fold(w: Array, s: U32) -> U32:
 
     InputError as :func:`project`.
     """
-    _check(w, s, len(w))
+    check_columns(w, s, 0, P31)
     if w.dtype != np.int8:
         return np.ascontiguousarray(project(np.ascontiguousarray(w.T), s).T)
     parts = _PARTS_EACH * threads.size() if threads.size() > 1 and w.size * len(s) >= 8 * _PART else 1

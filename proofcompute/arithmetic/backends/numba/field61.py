@@ -33,8 +33,7 @@ from proofcompute.arithmetic.backends.scalar.field61 import (
     total,
 )
 from proofcompute.arrays import Array
-from proofcompute.errors import InputError
-from proofcompute.freivalds.field import P61, add61
+from proofcompute.freivalds.field import P61, add61, check_columns, not_canonical
 
 __all__ = ["fold61", "project61"]
 
@@ -137,22 +136,15 @@ def _fold(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
                     to[i] = add(to[i], multiply(residue(row[i]), factor))
 
 
-def _check(y: Array, s: U64, m: int) -> None:
-    if y.ndim != 2 or y.dtype.name not in ("int8", "int16", "int32", "int64"):
-        raise InputError(f"expected a matrix of int8 to int64, not {y.dtype} {list(y.shape)}")
-    if s.ndim != 2 or s.dtype != np.uint64 or s.shape[1] != m:
-        raise InputError(f"expected columns uint64 [k, {m}], not {s.dtype} {list(s.shape)}")
-
-
 def project61(y: Array, s: U64) -> U64:
     """y int8 to int64 [n, m] times the columns s [k, m] of residues: residues [n, k], uint64.
 
     Both C-contiguous. InputError for other types or shapes, or s >= P61.
     """
-    _check(y, s, y.shape[-1])
+    check_columns(y, s, 1, P61)
     cut = np.empty((len(s), 2, s.shape[1]), dtype=np.uint32)
     if not _cut(0, len(s), s, cut):
-        raise InputError("a column holds a value that is not a canonical residue")
+        raise not_canonical()
     out = np.empty((len(y), len(s)), dtype=np.uint64)
     function = _project_long if y.dtype == np.int64 else _project_short
     threads.split(function, len(y), _PART // max(1, y.shape[1] * len(s)), y, cut, out)
@@ -164,9 +156,9 @@ def fold61(w: Array, s: U64) -> U64:
 
     Both C-contiguous. InputError as :func:`project61`.
     """
-    _check(w, s, len(w))
+    check_columns(w, s, 0, P61)
     if s.size and int(s.max()) >= P61:
-        raise InputError("a column holds a value that is not a canonical residue")
+        raise not_canonical()
     parts = threads.size() if w.size * len(s) >= 2 * _PART else 1
     sums = np.empty((parts, len(s), w.shape[1]), dtype=np.uint64)
     threads.split(_fold, parts, 1, w, s, sums)

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.backends.numba import signatures as types
 from proofcompute.arithmetic.backends.numba import threads
 from proofcompute.arithmetic.backends.numba.arguments import NO_BIAS, NO_RESIDUAL
 from proofcompute.arithmetic.backends.numba.cache import emitted, helper, kernel
-from proofcompute.arithmetic.backends.numba.field import few_bytes, not_canonical
+from proofcompute.arithmetic.backends.numba.field import few_bytes
 from proofcompute.arithmetic.backends.numba.products import scaled
 from proofcompute.arithmetic.backends.numba.shapes import LANES
 from proofcompute.arithmetic.backends.numba.signatures import read, write
@@ -24,9 +25,8 @@ from proofcompute.arithmetic.backends.scalar.field31 import P, residue
 from proofcompute.arithmetic.backends.scalar.field31 import total as total_of
 from proofcompute.arithmetic.definition.bitpack import check_packed
 from proofcompute.arithmetic.definition.hints import check_sets
-from proofcompute.arithmetic.definition.products import LARGEST
 from proofcompute.arrays import I8
-from proofcompute.errors import InputError
+from proofcompute.freivalds.field import not_canonical
 from proofcompute.freivalds.hint import CheckedHint, Hint
 
 __all__ = ["check_hint", "largest_square"]
@@ -360,8 +360,7 @@ def _each_largest(a: Any, b: Any, q: Any, out: Any) -> None:
 
 def largest_square(q: I8) -> int:
     """See :meth:`proofcompute.arithmetic.kernels.Kernels.largest_square`."""
-    if q.ndim != 3 or q.dtype != np.int8 or len(q) not in LARGEST:
-        raise InputError(f"expected one or two int8 limbs of rows, not {q.dtype} {list(q.shape)}")
+    contracts.largest_square(q)
     q = np.ascontiguousarray(q)
     least = _SQUARES // (_BLOCK * max(1, q.shape[2])) + 1
     blocks = -(-q.shape[1] // _BLOCK)

@@ -1,7 +1,8 @@
-"""The CPU backend: checks shapes, allocates results, and chooses a kernel and the number of threads.
+"""The CPU backend: allocates results, and chooses a kernel and the number of threads.
 
-Compiled code does not check bounds, so every shape is checked here before it runs. Modules of kernels are
-imported, and so compiled or loaded from the cache, when the first of their functions is called.
+Compiled code does not check bounds, so every shape is checked (:mod:`proofcompute.arithmetic.contracts`)
+before it runs. Modules of kernels are imported, and so compiled or loaded from the cache, when the first of
+their functions is called.
 """
 
 from __future__ import annotations
@@ -12,15 +13,13 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.backends.numba import threads
 from proofcompute.arithmetic.backends.numba.arguments import (
     NO_BIAS,
     NO_RESIDUAL,
     finite,
-    need,
     preparation,
-    quantised,
-    rotation,
     up,
 )
 from proofcompute.arithmetic.backends.numba.cache import require_code
@@ -30,13 +29,11 @@ from proofcompute.arithmetic.backends.numba.steps import FEW_ROWS, recorded
 from proofcompute.arithmetic.backends.numba.target import target
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
-from proofcompute.arithmetic.definition.rows import head_width
 from proofcompute.arithmetic.definition.sampler import sample_rows
-from proofcompute.arithmetic.kernels import GatePrologue, Matrix, Prologue
+from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I32, U8, U64, Array, Span
-from proofcompute.errors import DeviceError, ExecutionError, InputError, LimitError
-from proofcompute.limits import MAX_CONTRACTION
+from proofcompute.errors import DeviceError, ExecutionError
 
 __all__ = ["NumbaKernels"]
 
@@ -77,9 +74,8 @@ class NumbaKernels(CpuChecks):
     _attention = Module("attention")
 
     # -- products ------------------------------------------------------------------------------------
-    def _quantised(self, x: F32, limbs: int, q: Array, prologue: Prologue = None) -> F32:
+    def _quantised(self, x: F32, limbs: int, q: Array, prologue: Prologue) -> F32:
         """Prepared rows into q int16 [>= n, >= d]; their scales."""
-        need(q.shape[1] >= quantised(x, limbs, prologue), "rows and their integers", x, q)
         n, width = x.shape
         scales = np.empty(n, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
@@ -90,10 +86,10 @@ class NumbaKernels(CpuChecks):
 
     def quantise(self, x: F32, limbs: int, prologue: Prologue = None) -> tuple[I8, F32]:
         """Rows [n, d], after ``prologue``, to int8 limbs [limbs, n, d] and scales [n]."""
-        n, width = x.shape
-        q = np.empty((limbs, n, quantised(x, limbs, prologue)), dtype=np.int8)
+        n, d = contracts.quantise(x, limbs, prologue)
+        q = np.empty((limbs, n, d), dtype=np.int8)
         scales = np.empty(n, dtype=np.float32)
-        least = _SPLIT_ELEMENTS // max(1, width)
+        least = _SPLIT_ELEMENTS // max(1, x.shape[1])
         how = preparation(self._linear, prologue)
         good = threads.split(self._linear.limbs_of_rows, n, least, x, *how, q, scales)
         finite(good, "an input of the quantiser")
@@ -101,10 +97,7 @@ class NumbaKernels(CpuChecks):
 
     def product(self, q: I8, w: I8) -> I32:
         """q [n, d] times the rows of w [m, d]: int32 [n, m]."""
-        (n, d), m = q.shape, len(w)
-        need(w.shape == (m, d), "factors", q, w)
-        if d > MAX_CONTRACTION:
-            raise LimitError(f"a contraction of {d} in one accumulator; at most {MAX_CONTRACTION}")
+        n, m, d = contracts.product(q, w)
         p = self._products
         wide = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
         p.widen(0, n, q, wide)
@@ -126,11 +119,8 @@ class NumbaKernels(CpuChecks):
 
     def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
         """Accumulator sets [sets, n, m] to float32 [n, m]."""
-        sets, n, m = acc.shape
+        sets, n, m = contracts.rescale(acc, shifts, sx, sw, bias)
         bias = NO_BIAS if bias is None else bias
-        fits = len(shifts) == sets and sx.shape == (n,) and sw.shape == (m,)
-        need(fits, "accumulators and scales", acc, sx, sw)
-        need(bias is NO_BIAS or bias.shape == (m,), "accumulators and bias", acc, bias)
         out = np.empty((n, m), dtype=np.float32)
         amounts = np.array(shifts, dtype=np.int64)
         least = _SPLIT_ELEMENTS // max(1, sets * m)
@@ -142,21 +132,15 @@ class NumbaKernels(CpuChecks):
         self, x: F32, w: Matrix, limbs: int, prologue: Prologue = None, residual: F32 | None = None
     ) -> F32:
         """``prologue``, quantise, product for every set, rescale, residual + y; fused."""
-        n, width = x.shape
-        w_limbs, m, d = w.q.shape
+        n, m, d = contracts.linear(x, w, limbs, prologue, residual)
         bias = NO_BIAS if w.bias is None else w.bias
-        fits = width == (2 * d if isinstance(prologue, GatePrologue) else d) and w.scale.shape == (m,)
-        need(fits and (w.bias is None or bias.shape == (m,)), "rows, weights, scales and bias", x, w.q, bias)
-        if residual is None:
-            residual = NO_RESIDUAL
-        else:
-            need(residual.shape == (n, m), "summands", residual, w.q)
+        residual = NO_RESIDUAL if residual is None else residual
         out = np.empty((n, m), dtype=np.float32)
         k = self._linear
         q = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
         sx = self._quantised(x, limbs, q, prologue)
         if n <= FEW_ROWS:
-            least = _SPLIT_PRODUCTS // max(1, n * d * w_limbs)
+            least = _SPLIT_PRODUCTS // max(1, n * d * len(w.q))
             threads.split(k.linear_few, m, least, q, sx, w.q, w.scale, bias, residual, out)
             return out
         for a in range(0, n, _BLOCK_ROWS):
@@ -169,47 +153,40 @@ class NumbaKernels(CpuChecks):
     @recorded
     def embed(self, q: I8, s: F32) -> F32:
         """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
-        need(s.shape == q.shape[:1], "rows and scales", q, s)
-        out = np.empty(q.shape, dtype=np.float32)
-        threads.split(self._rows.embed, len(q), _SPLIT_ELEMENTS // max(1, q.shape[1]), q, s, out)
+        n, d = contracts.embed(q, s)
+        out = np.empty((n, d), dtype=np.float32)
+        threads.split(self._rows.embed, n, _SPLIT_ELEMENTS // max(1, d), q, s, out)
         return out
 
     def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
         """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
-        need(w.shape == x.shape[1:], "rows and weights", x, w)
-        out = np.empty(x.shape, dtype=np.float32)
-        threads.split(
-            self._rows.rms_norm, len(x), _SPLIT_ELEMENTS // max(1, x.shape[1]), x, w, np.float32(eps), out
-        )
+        n, d = contracts.rms_norm(x, w)
+        out = np.empty((n, d), dtype=np.float32)
+        threads.split(self._rows.rms_norm, n, _SPLIT_ELEMENTS // max(1, d), x, w, np.float32(eps), out)
         return out
 
     def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
         """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
-        need(w.shape == x.shape[1:] and b.shape == w.shape, "rows, weights and bias", x, w, b)
-        out = np.empty(x.shape, dtype=np.float32)
-        least = _SPLIT_ELEMENTS // max(1, x.shape[1])
-        threads.split(self._rows.layer_norm, len(x), least, x, w, b, np.float32(eps), out)
+        n, d = contracts.layer_norm(x, w, b)
+        out = np.empty((n, d), dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, d)
+        threads.split(self._rows.layer_norm, n, least, x, w, b, np.float32(eps), out)
         return out
 
     def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
         """Rotate each head of rows [n, heads * dh] by tables [n, r], 2 r <= dh; the rest is copied."""
-        n, width = x.shape
-        if heads < 1 or width % heads:
-            raise InputError(f"a row of {width} does not divide into {heads} heads")
-        rotation(cos, sin, n, width // heads)
-        out = np.empty(x.shape, dtype=np.float32)
-        least = _SPLIT_ELEMENTS // max(1, width)
+        n, dh = contracts.rope(x, cos, sin, heads)
+        out = np.empty((n, heads * dh), dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, heads * dh)
         threads.split(self._rows.rope, n, least, x, cos, sin, heads, bool(interleaved), out)
         return out
 
     def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
         """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
-        n, width = x.shape
-        if heads < 1 or width % heads:
-            raise InputError(f"a row of {width} does not divide into {heads} heads")
-        q = np.empty((n, heads, width // heads), dtype=np.int8)
+        n, dh = contracts.quantise_heads(x, heads)
+        q = np.empty((n, heads, dh), dtype=np.int8)
         scales = np.empty((n, heads), dtype=np.float32)
-        least = _SPLIT_ELEMENTS // max(1, width)
+        least = _SPLIT_ELEMENTS // max(1, heads * dh)
         good = threads.split(self._rows.quantise_heads, n, least, x, heads, q, scales)
         finite(good, "an input of the quantiser")
         return q, scales
@@ -219,13 +196,11 @@ class NumbaKernels(CpuChecks):
         self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
     ) -> tuple[F32, I8, F32, I8, F32]:
         """Rows of queries, keys and values side by side, as attention reads them; fused."""
-        n, width = x.shape
-        dh = head_width(width, heads, kv_heads)
-        rotation(cos, sin, n, dh)
+        n, dh = contracts.heads(x, cos, sin, heads, kv_heads)
         q = np.empty((n, heads * dh), dtype=np.float32)
         kq, vq = (np.empty((n, kv_heads, dh), dtype=np.int8) for _ in range(2))
         ks, vs = (np.empty((n, kv_heads), dtype=np.float32) for _ in range(2))
-        least = _SPLIT_ELEMENTS // max(1, width)
+        least = _SPLIT_ELEMENTS // max(1, x.shape[1])
         out = (q, kq, ks, vq, vs)
         good = threads.split(self._rows.heads, n, least, x, cos, sin, bool(interleaved), *out)
         finite(good, "an input of the quantiser")
@@ -236,14 +211,8 @@ class NumbaKernels(CpuChecks):
         self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
     ) -> F32:
         """Causal attention of rows first..first+n over a prefix of t >= first + n rows."""
-        n, width = q.shape
-        have, kv_heads, dh = kq.shape
-        if first < 0 or window < 0 or have < first + n or dh == 0 or kv_heads == 0 or width % (kv_heads * dh):
-            raise InputError(f"attention of q {list(q.shape)} from row {first} over keys {list(kq.shape)}")
-        fits = vq.shape == kq.shape and ks.shape == (have, kv_heads) == vs.shape
-        need(fits, "keys, values and scales", kq, ks, vq, vs)
-        if dh > MAX_CONTRACTION:
-            raise LimitError(f"a contraction of {dh} in one accumulator; at most {MAX_CONTRACTION}")
+        n, kv_heads, dh = contracts.attention(q, kq, ks, vq, vs, first, window)
+        width = q.shape[1]
         out = np.empty((n, width), dtype=np.float32)
         if n == 0 or width == 0:
             return out
@@ -266,10 +235,9 @@ class NumbaKernels(CpuChecks):
 
     def gate(self, x: F32) -> F32:
         """Rows [n, 2 f], g first and u second: g / (1 + exp(-g)) * u, [n, f]."""
-        n, width = x.shape
-        out = np.empty((n, width // 2), dtype=np.float32)
-        need(width % 2 == 0, "halves", x)
-        threads.split(self._rows.gate, n, _SPLIT_ELEMENTS // max(1, width), x, out)
+        n, f = contracts.gate(x)
+        out = np.empty((n, f), dtype=np.float32)
+        threads.split(self._rows.gate, n, _SPLIT_ELEMENTS // max(1, 2 * f), x, out)
         return out
 
     def _each(self, function: Callable[..., Any], *inputs: F32) -> tuple[F32, bool]:
@@ -291,7 +259,7 @@ class NumbaKernels(CpuChecks):
 
     def add(self, x: F32, y: F32) -> F32:
         """x + y, of equal shapes."""
-        need(x.shape == y.shape, "summands", x, y)
+        contracts.add(x, y)
         return self._each(self._rows.add, x, y)[0]
 
     @recorded

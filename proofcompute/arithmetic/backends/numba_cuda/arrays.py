@@ -7,10 +7,11 @@ from typing import Any, Final, final
 import numpy as np
 from numba import cuda
 
+from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.backends.numba_cuda import kernels
 from proofcompute.arithmetic.backends.numba_cuda.kernels import BLOCKS, THREADS
 from proofcompute.errors import DeviceError, InputError, LimitError, NonFiniteError
-from proofcompute.freivalds.field import P31, P61
+from proofcompute.freivalds.field import P31, P61, check_columns, not_canonical
 from proofcompute.limits import MAX_WIDTH
 
 __all__ = ["DeviceArrays"]
@@ -58,8 +59,8 @@ class DeviceArrays:
     def _elementwise(self, kernel: str, *inputs: Any) -> Any:
         arrays = [self._on(x, 2, "float32") for x in inputs]
         shape = arrays[0].shape
-        if any(x.shape != shape for x in arrays):
-            raise InputError(f"summands of shapes {[list(x.shape) for x in arrays]} do not fit together")
+        for x in arrays[1:]:
+            contracts.add(arrays[0], x)
         out = cuda.device_array(shape, np.float32)
         self._over(kernel, out.size, *(x.reshape(out.size) for x in arrays), out.reshape(out.size))
         return out
@@ -67,17 +68,14 @@ class DeviceArrays:
     # -- elementwise -----------------------------------------------------------------------------------------
     def embed(self, q: Any, s: Any) -> Any:
         q, s = self._on(q, 2, "int8"), self._on(s, 1, "float32")
-        if s.shape != q.shape[:1]:
-            raise InputError(f"{list(s.shape)} scales for rows {list(q.shape)}")
+        contracts.embed(q, s)
         out = cuda.device_array(q.shape, np.float32)
         self._over("embed", out.size, q, s, out)
         return out
 
     def gate(self, x: Any) -> Any:
         x = self._on(x, 2, "float32")
-        if x.shape[1] % 2:
-            raise InputError(f"rows of {x.shape[1]} have no halves")
-        out = cuda.device_array((x.shape[0], x.shape[1] // 2), np.float32)
+        out = cuda.device_array(contracts.gate(x), np.float32)
         self._over("gate", out.size, x, out)
         return out
 
@@ -100,9 +98,7 @@ class DeviceArrays:
 
     def rms_norm(self, x: Any, w: Any, eps: np.float32) -> Any:
         x, w = self._on(x, 2, "float32"), self._on(w, 1, "float32")
-        n, d = x.shape
-        if w.shape != (d,):
-            raise InputError(f"{list(w.shape)} weights for rows {list(x.shape)}")
+        n, d = contracts.rms_norm(x, w)
         if d > MAX_WIDTH:
             raise LimitError(f"a row of {d} elements; at most {MAX_WIDTH}")
         out = cuda.device_array((n, d), np.float32)
@@ -114,41 +110,40 @@ class DeviceArrays:
     # -- Freivalds -------------------------------------------------------------------------------------------
     def project(self, y: Any, s: Any) -> Any:
         """proofcompute.freivalds.field.project31. The columns must be canonical residues."""
-        return self._project("project31", self._on(y, 2, "int8", "int16", "int32"), s, np.dtype(np.uint32))
+        return self._project("project31", self._on(y, 2, "int8", "int16", "int32"), s, P31)
 
     def project61(self, y: Any, s: Any) -> Any:
         """proofcompute.freivalds.field.project61. The columns must be canonical residues."""
         y = self._on(y, 2, "int8", "int16", "int32", "int64")
-        return self._project("project61", y, s, np.dtype(np.uint64))
+        return self._project("project61", y, s, P61)
 
-    def _project(self, kernel: str, y: Any, s: Any, word: np.dtype[Any]) -> Any:
-        s = self._columns(s, y.shape[1], word)
-        out = cuda.device_array((y.shape[0], s.shape[0]), word)
+    def _project(self, kernel: str, y: Any, s: Any, p: int) -> Any:
+        s = self._columns(y, s, 1, p)
+        out = cuda.device_array((y.shape[0], s.shape[0]), s.dtype)
         if out.size:
             self._compiled[kernel][(y.shape[0], s.shape[0]), THREADS](y, s, out)
         return out
 
     def fold(self, w: Any, s: Any) -> Any:
         """proofcompute.freivalds.field.fold31 of int8 weights. The columns must be canonical residues."""
-        return self._fold("fold31", self._on(w, 2, "int8"), s, np.dtype(np.uint32))
+        return self._fold("fold31", self._on(w, 2, "int8"), s, P31)
 
     def fold61(self, w: Any, s: Any) -> Any:
         """proofcompute.freivalds.field.fold61. The columns must be canonical residues."""
-        return self._fold("fold61", self._on(w, 2, "int8", "int16", "int32", "int64"), s, np.dtype(np.uint64))
+        return self._fold("fold61", self._on(w, 2, "int8", "int16", "int32", "int64"), s, P61)
 
-    def _fold(self, kernel: str, w: Any, s: Any, word: np.dtype[Any]) -> Any:
-        s = self._columns(s, w.shape[0], word)
-        out = cuda.device_array((s.shape[0], w.shape[1]), word)
+    def _fold(self, kernel: str, w: Any, s: Any, p: int) -> Any:
+        s = self._columns(w, s, 0, p)
+        out = cuda.device_array((s.shape[0], w.shape[1]), s.dtype)
         self._over(kernel, out.size, w, s, out)
         return out
 
-    def _columns(self, s: Any, m: int, word: np.dtype[Any]) -> Any:
-        """Columns [k, m] on the device; InputError unless they fit."""
-        if isinstance(s, np.ndarray) and s.size and int(s.max()) >= (P31 if word.itemsize == 4 else P61):
-            raise InputError("a column holds a value that is not a canonical residue")
-        s = self._on(s, 2, word.name)
-        if s.shape[1] != m:
-            raise InputError(f"columns {list(s.shape)} where [k, {m}] are needed")
-        if s.shape[0] > _GRID_Y or m > MAX_WIDTH:
+    def _columns(self, y: Any, s: Any, axis: int, p: int) -> Any:
+        """Columns [k, terms] on the device; InputError unless they fit an axis of y."""
+        if isinstance(s, np.ndarray) and s.size and int(s.max()) >= p:
+            raise not_canonical()
+        s = self._on(s, 2, "uint32" if p == P31 else "uint64")
+        check_columns(y, s, axis, p)
+        if s.shape[0] > _GRID_Y or s.shape[1] > MAX_WIDTH:
             raise LimitError(f"columns {list(s.shape)}; at most {_GRID_Y} of {MAX_WIDTH}")
         return s

@@ -1,0 +1,256 @@
+"""What shapes the arguments of an operation must have: stated here once, for every backend.
+
+A backend calls the function of an operation's name with its arguments before it allocates, computes or
+launches anything, since compiled code and kernels check no bounds. So the same wrong call gives the same
+error everywhere. Arrays are a backend's own: they need ``shape``, ``dtype``, ``ndim`` and ``len``. What is
+returned are the sizes that were found. No element is looked at, so that all of it takes microseconds.
+
+InputError says which shapes do not fit, LimitError which size is beyond what the arithmetic holds. A device
+may have limits of its own besides. Contracts of hashing stand in :mod:`proofcompute.commitments.hasher`,
+those of projections and hints in :mod:`proofcompute.freivalds.field` and :mod:`proofcompute.freivalds.hint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import GatePrologue, Matrix, NormPrologue, Prologue
+from proofcompute.errors import InputError, LimitError
+from proofcompute.limits import MAX_CONTRACTION
+
+__all__ = [
+    "LIMBS",
+    "add",
+    "attention",
+    "concatenate",
+    "embed",
+    "gate",
+    "heads",
+    "largest_square",
+    "layer_norm",
+    "linear",
+    "need",
+    "product",
+    "quantise",
+    "quantise_heads",
+    "rescale",
+    "rms_norm",
+    "rope",
+    "row_bytes",
+    "sample",
+    "slice_columns",
+]
+
+A: TypeAlias = Any
+"""An array of any backend."""
+
+LIMBS: Final = (1, 2)
+"""How many limbs a quantised number may have."""
+_I8: Final = np.dtype(np.int8)
+
+
+def need(condition: bool, what: str, *arrays: A) -> None:
+    """InputError, naming the shapes, unless the arrays fit together."""
+    if not condition:
+        shapes = ", ".join(str(list(a.shape)) for a in arrays)
+        raise InputError(f"{what} of shapes {shapes} do not fit together")
+
+
+def _rows(x: A) -> tuple[int, int]:
+    """n and d of rows [n, d]."""
+    n: int
+    d: int
+    try:
+        n, d = x.shape
+    except ValueError:
+        raise InputError(f"rows have two dimensions, and not the shape {list(x.shape)}") from None
+    return n, d
+
+
+def _contraction(d: int) -> None:
+    if d > MAX_CONTRACTION:
+        raise LimitError(f"a contraction of {d} in one accumulator; at most {MAX_CONTRACTION}")
+
+
+# -- products --------------------------------------------------------------------------------------------
+def quantise(x: A, limbs: int, prologue: Prologue) -> tuple[int, int]:
+    """Rows [n, d], or [n, 2 d] in front of a gate: n, and the d elements of each that are quantised."""
+    if limbs not in LIMBS:
+        raise InputError(f"a row has one or two limbs, not {limbs}")
+    n, width = _rows(x)
+    if isinstance(prologue, NormPrologue):
+        need(prologue.weight.shape == (width,), "rows and weights", x, prologue.weight)
+    elif isinstance(prologue, GatePrologue):
+        return n, gate(x)[1]
+    return n, width
+
+
+def product(q: A, w: A) -> tuple[int, int, int]:
+    """int8 [n, d] and [m, d], d <= MAX_CONTRACTION: n, m and d."""
+    n, d = _rows(q)
+    m = len(w)
+    need(w.shape == (m, d), "factors", q, w)
+    _contraction(d)
+    return n, m, d
+
+
+def rescale(acc: A, shifts: Sequence[int], sx: A, sw: A, bias: A | None) -> tuple[int, int, int]:
+    """Accumulators [sets, n, m], a shift for each set, scales [n] and [m], bias [m]: sets, n and m."""
+    if len(acc.shape) != 3:
+        raise InputError(f"accumulators have three dimensions, and not the shape {list(acc.shape)}")
+    sets, n, m = acc.shape
+    if len(shifts) != sets:
+        raise InputError(f"{len(shifts)} shifts for {sets} sets of accumulators")
+    need(sx.shape == (n,) and sw.shape == (m,), "accumulators and scales", acc, sx, sw)
+    if bias is not None:
+        need(bias.shape == (m,), "accumulators and bias", acc, bias)
+    return sets, n, m
+
+
+def linear(x: A, w: Matrix, limbs: int, prologue: Prologue, residual: A | None) -> tuple[int, int, int]:
+    """Rows as for :func:`quantise`, a matrix [limbs, m, d], a residual [n, m]: n, m and d."""
+    n, d = quantise(x, limbs, prologue)
+    w_limbs, m, _ = w.q.shape
+    need(w.q.shape[2] == d and w.scale.shape == (m,), "rows, weights and scales", x, w.q, w.scale)
+    if w_limbs not in LIMBS:
+        raise InputError(f"a weight has one or two limbs, not {w_limbs}")
+    if w.bias is not None:
+        need(w.bias.shape == (m,), "weights and bias", w.q, w.bias)
+    if residual is not None:
+        need(residual.shape == (n, m), "rows, weights and residual", x, w.q, residual)
+    return n, m, d
+
+
+def quantise_heads(x: A, heads: int) -> tuple[int, int]:
+    """Rows [n, heads * dh]: n and dh."""
+    n, width = _rows(x)
+    if heads < 1 or width % heads:
+        raise InputError(f"a row of {width} does not divide into {heads} heads")
+    return n, width // heads
+
+
+def largest_square(q: A) -> None:
+    """int8 limbs of rows [limbs, n, d]."""
+    if q.ndim != 3 or q.dtype != _I8 or len(q) not in LIMBS:
+        raise InputError(f"expected one or two int8 limbs of rows, not {q.dtype} {list(q.shape)}")
+
+
+# -- rows ------------------------------------------------------------------------------------------------
+def embed(q: A, s: A) -> tuple[int, int]:
+    """Rows [n, d] and a scale [n] for each: n and d."""
+    n, d = _rows(q)
+    need(s.shape == (n,), "rows and scales", q, s)
+    return n, d
+
+
+def rms_norm(x: A, w: A) -> tuple[int, int]:
+    """Rows [n, d] and weights [d]: n and d."""
+    n, d = _rows(x)
+    need(w.shape == (d,), "rows and weights", x, w)
+    return n, d
+
+
+def layer_norm(x: A, w: A, b: A) -> tuple[int, int]:
+    """Rows [n, d], weights and bias [d]: n and d."""
+    n, d = _rows(x)
+    need(w.shape == (d,) and b.shape == (d,), "rows, weights and bias", x, w, b)
+    return n, d
+
+
+def _turned(cos: A, sin: A, n: int, dh: int) -> None:
+    """Tables [n, r] turn n rows of heads with dh columns, 2 r <= dh."""
+    need(len(cos.shape) == 2 and cos.shape == sin.shape, "cosines and sines", cos, sin)
+    if len(cos) != n:
+        raise InputError(f"tables of {len(cos)} rows do not turn {n} rows")
+    if 2 * cos.shape[1] > dh:
+        raise InputError(f"a rotation of {2 * cos.shape[1]} elements does not fit a head of {dh}")
+
+
+def rope(x: A, cos: A, sin: A, heads: int) -> tuple[int, int]:
+    """Rows [n, heads * dh] and tables [n, r], 2 r <= dh: n and dh."""
+    n, dh = quantise_heads(x, heads)
+    _turned(cos, sin, n, dh)
+    return n, dh
+
+
+def heads(x: A, cos: A, sin: A, heads: int, kv_heads: int) -> tuple[int, int]:
+    """Rows [n, (heads + 2 kv_heads) * dh] and tables [n, r], 2 r <= dh: n and dh."""
+    n, width = _rows(x)
+    count = heads + 2 * kv_heads
+    if heads < 1 or kv_heads < 1 or width % count:
+        raise InputError(f"a row of {width} does not divide into {heads} + 2 * {kv_heads} heads")
+    _turned(cos, sin, n, width // count)
+    return n, width // count
+
+
+def attention(q: A, kq: A, ks: A, vq: A, vs: A, first: int, window: int) -> tuple[int, int, int]:
+    """q [n, h * dh], kq and vq [t, hk, dh], ks and vs [t, hk], h a multiple of hk, t >= first + n: n, hk
+    and dh.
+    """
+    n, width = _rows(q)
+    if len(kq.shape) != 3:
+        raise InputError(f"keys have three dimensions, and not the shape {list(kq.shape)}")
+    have, kv_heads, dh = kq.shape
+    if first < 0 or window < 0 or have < first + n or dh == 0 or kv_heads == 0 or width % (kv_heads * dh):
+        raise InputError(f"attention of q {list(q.shape)} from row {first} over keys {list(kq.shape)}")
+    fits = vq.shape == kq.shape and ks.shape == (have, kv_heads) == vs.shape
+    need(fits, "keys, values and scales", kq, ks, vq, vs)
+    _contraction(dh)
+    return n, kv_heads, dh
+
+
+def gate(x: A) -> tuple[int, int]:
+    """Rows [n, 2 f]: n and f."""
+    n, width = _rows(x)
+    if width % 2:
+        raise InputError(f"a row of {width} has no halves")
+    return n, width // 2
+
+
+def add(x: A, y: A) -> None:
+    """Two arrays of one shape."""
+    need(x.shape == y.shape, "summands", x, y)
+
+
+def sample(logits: A, history: A, first: int, draws: A) -> int:
+    """Logits [n, v], history [t], draws [n, 2] of rows first..first+n, t >= first + n, first >= -1: n."""
+    n = len(logits)
+    if logits.ndim != 2 or first < -1 or len(history) < first + n or draws.shape != (n, 2):
+        raise InputError(
+            f"logits {list(logits.shape)} from row {first}, {len(history)} tokens, draws {list(draws.shape)}"
+        )
+    if logits.shape[1] == 0:
+        raise InputError("there are no logits to choose from")
+    return n
+
+
+# -- arrays ----------------------------------------------------------------------------------------------
+def concatenate(parts: Sequence[A]) -> None:
+    """At least one array, all of one type and row shape."""
+    if not parts:
+        raise InputError("there are no arrays to put one after the other")
+    first = parts[0]
+    for x in parts[1:]:
+        if x.dtype != first.dtype or x.shape[1:] != first.shape[1:]:
+            raise InputError("arrays that are put one after the other have one type and row shape")
+
+
+def row_bytes(parts: Sequence[A]) -> int:
+    """At least one array, all of as many rows: how many."""
+    if not parts:
+        raise InputError("there are no rows to put side by side")
+    n = len(parts[0])
+    if any(len(x) != n for x in parts):
+        raise InputError("only arrays of as many rows are put side by side")
+    return n
+
+
+def slice_columns(x: A, a: int, b: int) -> tuple[int, int]:
+    """Rows [n, d], 0 <= a <= b <= d: n and d."""
+    n, d = _rows(x)
+    if not 0 <= a <= b <= d:
+        raise InputError(f"columns {a}..{b} of {d}")
+    return n, d
