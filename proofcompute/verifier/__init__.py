@@ -1,4 +1,4 @@
-"""The verifier's side: keys, and the ten numbered steps (docs/spec/verification.md)."""
+"""Make keys and verify receipts and openings in ten numbered steps (docs/spec/verification.md)."""
 
 from __future__ import annotations
 

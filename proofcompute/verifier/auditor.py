@@ -1,8 +1,8 @@
-"""An auditor: checks receipts, draws challenges, and checks what a node opens.
+"""Audit answers: check receipts, draw challenges, and check what a node opens.
 
-What it can check follows from what it holds. A **card** is enough for the receipt alone (steps 1 to 5 of
-:mod:`proofcompute.verifier.verify`). A secret **key** checks opened cells without weights. The **model**
-itself checks opened cells without hints, and can run a whole request again.
+What an auditor can check follows from what it holds. With a **card** it checks receipts alone (steps 1 to 5
+of :mod:`proofcompute.verifier.verify`). With a secret **key** it checks opened cells without weights. With
+the **model** itself it checks opened cells without hints, and can run a whole request again.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from proofcompute.verifier.verify import audit, holder_for
 __all__ = ["CELLS", "Auditor", "Cells"]
 
 CELLS = 16
-"""Cells that are drawn unless told otherwise."""
+"""Cells that are drawn by default."""
 
 PATIENCE = 600.0
-"""Seconds that an auditor waits for an opening unless told otherwise."""
+"""Seconds that an auditor waits for an opening by default."""
 
 Cells = int | Sequence[Cell] | Literal["all"]
 """How many cells to draw, which cells, or all of them."""
@@ -46,22 +46,23 @@ class Auditor:
 
     Args:
         holds: a key, the model, or its card.
-        device: name of a device (``auto``, ``cpu``, ``cuda``, ``numpy``), or a backend.
+        device: name of a device (``cpu``, ``cuda``, ``numpy``, or ``auto`` for a GPU if there is one), or a
+            backend.
         node: public key that must have signed; None: the one in the request, or any if it names none.
         retention: seconds for which a receipt must promise that challenges are answered.
-        terms: the node's signed terms, encoded; receipts must be under them, and openings come in their time.
-        patience: the most seconds that this auditor waits for an opening, whatever terms allow.
+        terms: the node's signed terms, encoded; receipts must name them, and openings must meet their
+            deadline.
+        patience: the most seconds that this auditor waits for an opening, whatever the terms allow.
 
-    Verifications are counted in the key's own log (:attr:`attempts`), since each takes a little of its
-    soundness. Raises VerificationError if the terms do not hold (steps 1 to 3), InputError for a node
-    or a patience that is none.
+    The key's own log counts verifications (:attr:`attempts`), since each reduces its soundness a little.
+    Raises VerificationError if the terms fail steps 1 to 3, and InputError for an invalid node or patience.
     """
 
     def __init__(
         self,
         holds: Key | Model | ModelCard,
         *,
-        device: str | Kernels = "auto",
+        device: str | Kernels = "cpu",
         node: bytes | None = None,
         retention: int = 0,
         terms: bytes | None = None,
@@ -83,19 +84,19 @@ class Auditor:
 
     @property
     def card(self) -> ModelCard:
-        """The card of the model audited: requests are made from it."""
+        """The card of the audited model, from which requests are made."""
         return self.holds.card
 
     @property
     def attempts(self) -> int:
-        """Verifications made so far under the key, by whomever; 0 of who holds no key."""
+        """Verifications made so far under the key by any of its users; 0 if the auditor holds no key."""
         return len(self.holds.log.attempts) if isinstance(self.holds, Key) else 0
 
     def claim(self, request: Request, receipt: bytes) -> Claim:
-        """What a receipt claims, once it passes steps 1 to 5.
+        """Check a receipt by steps 1 to 5 and return what it claims.
 
-        VerificationError if it does not, InputError if the request is not one for the model, MismatchError if
-        its nonce is that of another request, which this auditor saw or the key's log has: a nonce is for one.
+        Raises VerificationError if a step fails, InputError if the request is not one for the model, and
+        MismatchError if this auditor or the key's log knows another request with the same nonce.
         """
         with rejections_logged(request):
             return self._claim(request, receipt)
@@ -111,11 +112,12 @@ class Auditor:
     def challenge(
         self, request: Request, receipt: bytes, cells: Cells = CELLS, *, seed: bytes | None = None
     ) -> Challenge:
-        """The cells that the node must open, drawn with the operating system's randomness.
+        """Draw the cells that the node must open with the operating system's randomness.
 
         Fewer than ``cells`` are drawn if the trace has fewer. ``"all"`` is a full audit. ``seed`` is for
-        tests: whoever knows it before the receipt knows the cells. Raises as :meth:`claim`, and InputError if
-        the auditor holds nothing to check cells with or a cell that is named does not exist.
+        tests: whoever knows it before the receipt knows the cells. Raises the errors of :meth:`claim`, and
+        InputError if the auditor holds a card, with which it cannot check cells, or a named cell does not
+        exist.
         """
         claim, hints = self.claim(request, receipt), isinstance(self.holds, Key)
         self._checker()
@@ -125,7 +127,7 @@ class Auditor:
             named = draw_cells(claim, cells, seed)
         else:
             named = all_cells(claim) if cells == "all" else tuple(cells)
-        for cell in named:  # later it would be the node that cannot open one
+        for cell in named:  # otherwise the node would be blamed later for not opening it
             claim.statement.check_cell(cell)
         return Challenge(claim.receipt.digest, named, hints=hints, tables=hints)
 
@@ -140,17 +142,17 @@ class Auditor:
         progress: Callable[[int], None] | None = None,
         evidence: bool = False,
     ) -> Verified:
-        """Check what the node opened: all ten steps.
+        """Check what the node opened by all ten steps.
 
-        ``waited`` is how long the opening took to come, in seconds, as this side measured it: an auditor that
-        holds terms must say so. A stream is read frame by frame; of one that cannot be read again, because it
-        is still coming, the time that reads take is added. ``progress`` gets the number of
-        rows of each cell checked. With ``evidence`` what is accepted is compared with what the node signed,
-        too; of what is rejected it is always said whether the node signed it.
+        ``waited`` is the time in seconds, measured on this side, that the opening took to arrive; an auditor
+        with terms must give it. A stream is read frame by frame. If it cannot be read again, since it is
+        still arriving, the time that reads take is added. ``progress`` is called with the number of rows of
+        each cell checked. With ``evidence``, an accepted opening is also compared with what the node signed;
+        a rejection always says whether the node signed it.
 
-        VerificationError if receipt or opening fail a step, or the opening came after :meth:`deadline`;
-        InputError if request and challenge are not this auditor's, or ``waited`` is missing; MismatchError as
-        :meth:`claim`.
+        Raises VerificationError if receipt or opening fail a step, or the opening came after
+        :meth:`deadline`; InputError if request and challenge are not this auditor's, or ``waited`` is
+        missing; and MismatchError as :meth:`claim` does.
         """
         holder = holder_for(self._checker(), given(challenge, Challenge, "a challenge"))
         if waited is None and self.terms is not None:
@@ -159,7 +161,7 @@ class Auditor:
         if not hasattr(stream, "read"):
             raise InputError(f"an opening is bytes or a stream of bytes, not {type(opening).__name__}")
         with rejections_logged(request):
-            claim = self._claim(request, receipt)  # whatever this auditor asks of a receipt
+            claim = self._claim(request, receipt)  # steps 1 to 5, terms and retention included
             with naming(claim):
                 if waited is not None:
                     deadline = self.deadline(claim)
@@ -186,10 +188,11 @@ class Auditor:
         *,
         progress: Callable[[int], None] | None = None,
     ) -> Verified:
-        """:meth:`challenge`, then :meth:`check` of what ``opened`` gets from the node, by the clock.
+        """Draw a challenge, get the opening from the node by calling ``opened``, and check it.
 
-        Of a stream that ``opened`` returns, what its reads take counts too; that no single read lasts for
-        ever is for the stream to see to.
+        The time that ``opened`` and, if it returns a stream, the stream's reads take counts against the
+        deadline. The stream must see to it that no single read lasts forever. Raises the errors of
+        :meth:`challenge` and :meth:`check`.
         """
         challenge, start = self.challenge(request, receipt, cells), time.monotonic()
         opening = opened(challenge)
@@ -201,18 +204,18 @@ class Auditor:
     ) -> Verified:
         """Check a receipt by computing all of it again, with nothing more from the node.
 
-        ``progress`` gets the number of rows that each step computed. VerificationError if the receipt is not
-        what the model gives, InputError if the auditor does not hold the model.
+        ``progress`` is called with the number of rows that each step computed. Raises VerificationError if
+        the receipt is not what the model gives, and InputError if the auditor does not hold the model.
         """
         if not isinstance(self.holds, Model):
             raise InputError("only who holds the model can compute an answer again")
-        from proofcompute.verifier.replay import replay  # here, since checking an opening takes no engine
+        from proofcompute.verifier.replay import replay  # only replaying takes an engine
 
         self.claim(request, receipt)
         return replay(self.holds, request, receipt, kernels=self.kernels, node=self.node, progress=progress)
 
     def deadline(self, claim: Claim) -> float:
-        """Seconds from the challenge in which the node must have opened cells of this claim."""
+        """Return the seconds from the challenge within which the node must open cells of this claim."""
         if self.terms is None:
             return self.patience
         return self.terms.deadline(claim.receipt.rows, self.patience)

@@ -1,4 +1,4 @@
-"""The frames of an opening, read and checked: its head, then cell by cell (steps 1 and 6 to 10)."""
+"""Read and check the frames of an opening: its head, then cell by cell (steps 1 and 6 to 10)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ __all__ = ["Opened", "check_cell", "check_head", "opened_cells"]
 
 
 def check_head(claim: Claim, challenge: Challenge, frames: Frames) -> tuple[bytes, ...]:
-    """Steps 1, 6 and 7 of the opening's first frame: the groups' roots hash to the trace root."""
+    """Check the opening's first frame (steps 1, 6 and 7) and return the groups' roots.
+
+    Raises VerificationError unless it answers this challenge and its roots hash to the trace root.
+    """
     program, suite, rows = claim.statement.program, claim.receipt.suite, claim.statement.rows
     data = frames.piece(OpeningHead.largest(len(program.committed)))
     if data is None:
@@ -58,13 +61,13 @@ class Opened:
     need: Needs
     shape: PartShape
     ahead: Mapping[int, LongRows]
-    """Rows that came in frames of their own, by group; the part has the rest of them."""
+    """Rows that came in frames of their own, by group; the part holds the remaining rows."""
     frame: memoryview | VerificationError | None
-    """The encoded part. Why there is none is told later, after what is wrong with the cells before."""
+    """The encoded part; None if it is missing; or the error to raise once the cells before are checked."""
 
 
 def opened_cells(claim: Claim, challenge: Challenge, frames: Frames, kernels: Kernels) -> Iterator[Opened]:
-    """The frames of all cells, up to the first that cannot be read."""
+    """Yield what the opening holds for each cell, up to the first cell whose frames cannot be read."""
     tables, hints = challenge.tables, challenge.hints
     for cell in challenge.cells:
         need = needs(claim.statement, cell)
@@ -85,9 +88,9 @@ def opened_cells(claim: Claim, challenge: Challenge, frames: Frames, kernels: Ke
 def _ahead(
     claim: Claim, rows: GroupRows, ahead: dict[int, LongRows], frames: Frames, kernels: Kernels
 ) -> bool:
-    """Put the rows of one group that travel ahead of the part into ``ahead``; False if one piece lacks.
+    """Put the rows of one group that precede the part into ``ahead``; return False if a frame is missing.
 
-    Step 1: each has exactly its size.
+    Raises VerificationError (step 1) for a frame that does not have exactly the expected size.
     """
     program, long = claim.statement.program, cut(claim.statement.program, rows)
     size = long.step * program.group_bytes(rows.group)
@@ -104,7 +107,10 @@ def _ahead(
 
 
 def _part(opened: Opened) -> Part:
-    """Step 1 of one cell's part: exactly what is needed, in canonical form."""
+    """Decode one cell's part (step 1).
+
+    Raises VerificationError unless it holds exactly what the cell needs, in canonical form.
+    """
     frame, cell = opened.frame, opened.cell
     if frame is None:
         raise VerificationError(10, "the opening lacks this cell", cell=cell)
@@ -123,9 +129,10 @@ def check_cell(
     kernels: Kernels,
     opened: Opened,
 ) -> Cell:
-    """Steps 1 and 7 to 10 of one cell, which is returned.
+    """Check one cell (steps 1 and 7 to 10) and return it.
 
-    DeviceError if this backend has no room for a cell of this size: that says nothing about the node.
+    Raises VerificationError if a step fails, and DeviceError if this backend has no room for a cell of this
+    size, which says nothing about the node.
     """
     part = _part(opened)
     program, suite, cell, need = holder.card.program, claim.receipt.suite, opened.cell, opened.need
@@ -138,9 +145,9 @@ def check_cell(
         run(program, cell.segment, [span], Source(rows, weights, products), kernels)  # 8, 9
     except FormatError as e:
         raise VerificationError(7, str(e), cell=cell) from e
-    except LimitError as e:  # how large everything is follows from program and cell, not from what was opened
+    except LimitError as e:  # all sizes follow from program and cell, not from what was opened
         raise DeviceError(f"{cell} cannot be checked on this device: {e}") from e
-    except (ExecutionError, InputError) as e:  # an operation may refuse what the node opened, too
+    except (ExecutionError, InputError) as e:  # an operation may also refuse what the node opened
         raise VerificationError(8, f"the arithmetic has no result: {e}", cell=cell) from e
     if products.made != len(need.sites):
         raise VerificationError(10, "a product was not checked", cell=cell)

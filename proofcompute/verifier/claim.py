@@ -1,4 +1,4 @@
-"""What a receipt claims, and the challenge to it (steps 1 to 6 of :mod:`.verify`)."""
+"""Check receipts, model cards and challenges (steps 1 to 6 of :mod:`.verify`)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["check_card", "check_challenge", "check_receipt", "naming"]
 
 
 def check_card(data: bytes, model_id: bytes) -> ModelCard:
-    """The card that somebody sent, once it is that of a model id that one trusts.
+    """Decode a card that somebody sent and check that it belongs to a trusted model id.
 
-    VerificationError if it does not decode or holds a damaged vocabulary (step 1), or is another model's (3);
-    InputError if card or id are no bytes.
+    Raises VerificationError if it does not decode or holds a damaged vocabulary (step 1), or if it belongs to
+    another model (step 3). Raises InputError if ``data`` or ``model_id`` are not bytes.
     """
     if type(data) is not bytes:
         raise InputError(f"a card is given as the bytes that somebody sent, not {type(data).__name__}")
@@ -44,22 +44,22 @@ def check_receipt(
     terms: Terms | None = None,
     retention: int = 0,
 ) -> Claim:
-    """Check all of a node's receipt that needs no opening: steps 1 to 5.
+    """Check everything in a node's receipt that needs no opening (steps 1 to 5).
 
     Args:
-        model: card, key or model of what was asked.
+        model: card, key or model that the request is for.
         request: the request as the verifier knows it.
         receipt: the node's receipt, encoded.
         node: public key that must have signed; None: the one in the request, or any if it names none.
-        terms: those under which the node must have signed, once they passed
-            :func:`proofcompute.protocol.promises.check_terms`; None: any.
+        terms: terms under which the node must have signed, as
+            :func:`proofcompute.protocol.promises.check_terms` returned them; None: any.
         retention: the least time, in seconds, for which the node must answer challenges.
 
     Returns:
         The claim, from which cells are drawn.
 
     Raises:
-        InputError: the caller's own request, model and node do not fit together; whatever the receipt says.
+        InputError: the caller's own request, model and node do not fit together.
         VerificationError: the receipt fails one of the five steps.
     """
     card = model.card
@@ -84,7 +84,7 @@ def check_receipt(
 
 
 def naming(claim: Claim) -> AbstractContextManager[None]:
-    """A rejection that is raised within says which node, model, request and receipt it is about."""
+    """Add node, model, request and receipt to a VerificationError that is raised inside the block."""
     receipt = claim.receipt
     return about(
         node=receipt.node,
@@ -97,7 +97,7 @@ def naming(claim: Claim) -> AbstractContextManager[None]:
 def _check_outputs(
     card: ModelCard, request: Request, inputs: dict[str, Array], receipt: Receipt
 ) -> Statement:
-    """Step 5."""
+    """Check outputs, row count and stop reason (step 5) and return the statement."""
     program = card.program
     names = tuple(n for n, _ in receipt.outputs)
     if names != program.outputs:
@@ -121,7 +121,7 @@ def _check_outputs(
 
 
 def check_challenge(claim: Claim, challenge: Challenge) -> None:
-    """Step 6: the challenge is about this receipt and names cells that exist."""
+    """Raise VerificationError (step 6) unless the challenge is for this receipt and its cells exist."""
     if challenge.receipt_digest != claim.receipt.digest:
         raise VerificationError(6, "the challenge is for another receipt")
     for cell in challenge.cells:

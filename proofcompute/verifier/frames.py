@@ -1,4 +1,4 @@
-"""Which frames an opening of cells has: all that follows from statement and challenge."""
+"""List the frames of an opening, which follow from statement and challenge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["frame_limits", "frames_between"]
 
 
 def frames_between(claim: Claim, challenge: Challenge) -> Iterator[tuple[str, int]]:
-    """What the frames between head and closing frame are, and the most bytes of each."""
+    """Yield kind (``rows`` or ``part``) and most bytes of each frame between head and closing frame."""
     program, size = claim.statement.program, claim.statement.rows
     for cell in challenge.cells:
         need = needs(claim.statement, cell)
@@ -28,6 +28,6 @@ def frames_between(claim: Claim, challenge: Challenge) -> Iterator[tuple[str, in
 
 
 def frame_limits(claim: Claim, challenge: Challenge) -> list[int]:
-    """The most bytes of each frame before the closing one."""
+    """Return the most bytes of each frame before the closing one."""
     head = OpeningHead.largest(len(claim.statement.program.committed))
     return [head, *(limit for _, limit in frames_between(claim, challenge))]

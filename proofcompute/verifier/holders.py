@@ -1,5 +1,6 @@
-"""What a verifier may hold, and the sources that follow from it
-(docs/spec/verification.md#who-can-verify-what).
+"""Define what a verifier may hold: a key, the weights, or the weights and public columns.
+
+Each holder provides its own sources of weights and products (docs/spec/verification.md#who-can-verify-what).
 """
 
 from __future__ import annotations
@@ -26,36 +27,42 @@ class Holder(Protocol):
     """One of the three ways to check a product."""
 
     hints: bool
-    """Whether product hints are wanted."""
+    """Whether it needs product hints."""
     tables: bool
-    """Whether opened table rows are wanted."""
+    """Whether it needs opened table rows."""
 
     @property
     def card(self) -> ModelCard:
-        """The model."""
+        """The model's card."""
         ...
 
     def begin(self, request: Request) -> float:
-        """Count this check of a request, before it looks at any product.
+        """Count an attempt to check a request, before any product is checked.
 
-        Returns -log2 of the probability that a false product passes in it or passed in one before. Raises as
-        :meth:`proofcompute.freivalds.attempts.Log.attempt`.
+        Returns -log2 of the probability that a false product passes in this attempt or passed in an earlier
+        one. Raises the errors of :meth:`proofcompute.freivalds.attempts.Log.attempt`.
         """
         ...
 
     def prepare(self, kernels: Kernels) -> None:
-        """Once before any cell: MismatchError if the verifier's own weights are not those of the model id."""
+        """Check the verifier's own weights; called once, before any cell.
+
+        Raises MismatchError if they are not those of the model id.
+        """
         ...
 
     def sources(
         self, need: Needs, part: Part, cell: Cell, kernels: Kernels
     ) -> tuple[WeightRows, HeldProducts | HintProducts]:
-        """Weights and products of one cell; VerificationError (step 7) if a table row is not the model's."""
+        """Return weights and products of one cell.
+
+        Raises VerificationError (step 7) if a table row is not the model's.
+        """
         ...
 
 
 class KeyHolder:
-    """A private key: hints and secret columns."""
+    """A private key, which checks hints with secret columns."""
 
     hints = True
     tables = True
@@ -87,7 +94,7 @@ class KeyHolder:
 
 
 class WeightsHolder:
-    """The weights themselves: products are computed and no hint is wanted."""
+    """The weights themselves, from which products are computed without hints."""
 
     hints = False
     tables = False
@@ -101,7 +108,7 @@ class WeightsHolder:
         return self.model.card
 
     def begin(self, request: Request) -> float:
-        """See Holder; nothing is left to chance but the hashes."""
+        """See Holder; only the hashes are left to chance."""
         return math.inf
 
     def prepare(self, kernels: Kernels) -> None:
@@ -116,7 +123,7 @@ class WeightsHolder:
 
 
 class PublicHolder:
-    """The weights, and columns hashed from a transcript that holds every hint: hints, but no secret."""
+    """The weights, and columns derived from a transcript that holds every hint, so none of it is secret."""
 
     hints = True
     tables = False

@@ -1,11 +1,12 @@
-"""Verifier keys (docs/spec/freivalds.md#key-file).
+"""Hold, encode and store verifier keys (docs/spec/freivalds.md#key-file).
 
-A key holds everything that auditing a model takes without its weights: program, tokenizer, weight scales and
-biases, weight vectors, the Merkle roots behind the model id, the secret seed of S, and V = W^T S for every
-weight matrix (:mod:`.keymaking` makes them). **The whole file is secret**: W is public, so V gives S away.
+A key holds everything that is needed to audit a model without its weights: program, tokenizer, weight scales
+and biases, weight vectors, the Merkle roots behind the model id, the secret seed of S, and V = W^T S for
+every weight matrix (:mod:`.keymaking` makes them). **The whole file is secret**: W is public, so V gives S
+away.
 
-A key also knows how often it was used (:mod:`proofcompute.freivalds.attempts`). Its file is the key, which
-never changes, and then the log of its attempts, which only grows.
+A key also counts how often it was used (:mod:`proofcompute.freivalds.attempts`). Its file consists of the
+key, which never changes, and the log of its attempts, which only grows.
 """
 
 from __future__ import annotations
@@ -46,29 +47,30 @@ __all__ = ["LARGEST", "Entry", "Key", "MatrixEntry", "decode_body", "decode_entr
 KIND = "proofcompute verifier key"
 VERSION = 4
 LARGEST = MAX_KEY + RECORD * MAX_ATTEMPTS
-"""Bytes of a key's file."""
+"""Most bytes of a key's file."""
 
 
 @dataclass(frozen=True, eq=False)
 class MatrixEntry:
-    """What a key holds of a weight matrix."""
+    """The entry of a weight matrix in a key."""
 
     v: U32 = field(repr=False)
-    """V = W^T S of each limb, [limbs, k, d]; secret."""
+    """V = W^T S of each limb, uint32 [limbs, k, d]; secret."""
     scale: F32
-    """Scale of each output channel."""
+    """Scale of each output channel, float32 [rows]."""
     bias: F32 | None
+    """Bias of each output channel, float32 [rows]."""
     largest: tuple[int, ...]
     """The largest sum of squares of a row, for each limb."""
 
 
 Entry = MatrixEntry | F32
-"""What a key holds of a weight: of a vector, all of it."""
+"""The entry of a weight in a key; that of a vector is the vector itself."""
 
 
 @dataclass(eq=False)
 class Key:
-    """A private verifier key for one model. All but its log stays as it is."""
+    """A private verifier key for one model, of which only the log changes."""
 
     card: ModelCard
     columns: SecretColumns
@@ -76,21 +78,21 @@ class Key:
     """Scale and bias of each output channel of each weight matrix."""
     vectors: Mapping[str, F32]
     log: Log = field(default_factory=MemoryLog)
-    """Its attempts: in its file, once it was read from one or saved to one."""
+    """Its attempts, kept in its file once it was read from one or saved to one."""
 
     @property
     def program(self) -> Program:
-        """The program."""
+        """The model's program."""
         return self.card.program
 
     @property
     def model_id(self) -> bytes:
-        """The model that this key audits, 32 bytes."""
+        """The id of the model that this key audits, 32 bytes."""
         return self.card.model_id
 
     @staticmethod
     def of(card: ModelCard, seed: bytes, k: int, entries: Sequence[Entry]) -> Key:
-        """The key with one entry for each weight, in program order."""
+        """Return the key with k columns and one entry for each weight, in program order."""
         named = dict(zip((s.name for s in card.program.weights), entries, strict=True))
         matrices = {n: e for n, e in named.items() if isinstance(e, MatrixEntry)}
         return Key(
@@ -113,12 +115,12 @@ class Key:
         return MatrixEntry(columns.projections[spec.name], scale, bias, columns.largest[spec.name])
 
     def encode(self) -> bytes:
-        """Canonical bytes: the key, a checksum last, and the log of its attempts."""
+        """Return the canonical bytes: the key, its checksum, and the log of its attempts."""
         body = self.body()
         return body + write_records(self.log.attempts, body[-DIGEST:])
 
     def body(self) -> bytes:
-        """Canonical bytes without the log: what never changes."""
+        """Return the canonical bytes without the log, which never change."""
         fields = (
             KIND,
             VERSION,
@@ -132,7 +134,7 @@ class Key:
     @staticmethod
     @sealed
     def decode(data: bytes) -> Key:
-        """The key that ``data`` encodes, its log in memory; FormatError or LimitError if it is damaged."""
+        """Decode a key, with its log in memory. Raises FormatError or LimitError if it is damaged."""
         key, end = decode_body(data)
         if (len(data) - end) % RECORD:
             raise FormatError("the key's log of attempts ends inside a record")
@@ -143,14 +145,14 @@ class Key:
     def save(self, path: StrPath) -> None:
         """Write the key and its log, readable by its owner only (mode 0600).
 
-        From then on a key that was in memory only counts its attempts in this file. A key that is in a file
-        already stays with that one; what is written here is a copy, which begins with the same count.
-        InputError if this key is at ``path`` already with a log of its own, which would be lost; StorageError
-        if the file system refuses.
+        A key that was in memory only counts its attempts in this file from then on. A key that has a file
+        already stays with that file; the file written here is a copy, which begins with the same count.
+        Raises InputError if ``path`` holds this key already with a log of its own, which would be lost, and
+        StorageError if the file system refuses.
         """
         path = path_of(path)
         if isinstance(self.log, FileLog) and _is_file(self.log.path, path):
-            return  # it is there, with every attempt
+            return  # the file holds every attempt already
         body = self.body()
         if _begins(path, body):
             raise InputError(
@@ -172,8 +174,8 @@ class Key:
     def load(path: StrPath) -> Key:
         """Read a key file, which may be read-only until the key is used.
 
-        Raises InputError if it is recognised as a file of another kind or if others may read it, FormatError
-        if it is damaged.
+        Raises InputError if it is a file of another kind or if others may read it, and FormatError or
+        LimitError if it is damaged.
         """
         path = path_of(path)
         found = kind_of(path)
@@ -187,7 +189,7 @@ class Key:
 
 
 def _is_file(kept: Path, path: Path) -> bool:
-    """Whether both are names of one file, whatever links and detours are between."""
+    """Return whether both paths name the same file, also through links."""
     try:
         return kept == path.absolute() or kept.samefile(path)
     except OSError:
@@ -195,7 +197,7 @@ def _is_file(kept: Path, path: Path) -> bool:
 
 
 def _begins(path: Path, body: bytes) -> bool:
-    """Whether what is at ``path`` is a plain file that begins with ``body``."""
+    """Return whether a plain file at ``path`` begins with ``body``. Raises StorageError if reading fails."""
     try:
         if not path.exists() or not is_plain(path):
             return False
@@ -206,9 +208,9 @@ def _begins(path: Path, body: bytes) -> bool:
 
 
 def decode_body(data: bytes) -> tuple[Key, int]:
-    """The key that ``data`` begins with, its log left out, and where that begins.
+    """Decode the key at the beginning of ``data``; return it without its log, and the log's offset.
 
-    Raises as :meth:`Key.decode`.
+    Raises FormatError or LimitError if it is damaged.
     """
     if len(data) > LARGEST:
         raise LimitError(f"the key is larger than {LARGEST} bytes")
@@ -227,7 +229,7 @@ def decode_body(data: bytes) -> tuple[Key, int]:
 
 
 def encode_entry(entry: Entry) -> tuple[wire.Value, ...]:
-    """What a key holds of one weight, to be encoded."""
+    """Return the entry of one weight as a value to encode."""
     if not isinstance(entry, MatrixEntry):
         return (_le(entry),)
     v = np.ascontiguousarray(entry.v, "<u4").tobytes()
@@ -235,7 +237,7 @@ def encode_entry(entry: Entry) -> tuple[wire.Value, ...]:
 
 
 def decode_entry(spec: WeightSpec, value: wire.Value, k: int) -> Entry:
-    """The inverse of :func:`encode_entry` for a key of k columns; FormatError if it does not fit ``spec``."""
+    """Invert :func:`encode_entry` for a key of k columns. Raises FormatError if it does not fit ``spec``."""
     if spec.kind == "vector":
         (raw,) = wire.as_list(value, spec.name, n=1)
         return _floats(raw, spec.name, spec.width)

@@ -1,9 +1,9 @@
-"""Making verifier keys: every weight row checked against the model id, then V = W^T S
+"""Make verifier keys: check every weight row against the model id and compute V = W^T S
 (docs/spec/freivalds.md#key-file).
 
-Weights are asked for one at a time and dropped, so memory is that of the largest one, whatever the size of
-the model. :func:`write_key` keeps what is done in a file beside the key, ``KEY.partial``, and goes on from
-there when it is called again.
+Weights are read one at a time and dropped, so the memory needed is that of the largest weight, whatever the
+size of the model. :func:`write_key` keeps finished weights in a file beside the key, ``KEY.partial``, and
+continues from there when it is called again.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def keygen(
     Args:
         model: a :class:`~proofcompute.models.model.Model`, a :class:`~proofcompute.models.file.ModelFile`, or
             anything that yields weights by name.
-        kernels: backend.
-        columns: k, Freivalds columns; the soundness error of one product row is p^-k.
-        seed: 32 secret bytes; the operating system's randomness unless a test says otherwise.
-        progress: gets bytes of weights processed; they add up to those of all weight rows.
+        kernels: the backend.
+        columns: k, the number of Freivalds columns; the soundness error of one product row is p^-k.
+        seed: 32 secret bytes, for tests only; None: the operating system's randomness.
+        progress: is called with the bytes of each weight processed; they add up to those of all weight rows.
 
-    Raises MismatchError if a weight is not the one in the model id, FormatError if it is not of the type that
-    the program states, InputError for a bad ``columns``.
+    Raises MismatchError if a weight is not the one in the model id, FormatError if it does not have the type
+    that the program states, and InputError for a number of ``columns`` out of range.
     """
     _check(columns, seed)
     secret = Secret(secrets.token_bytes(SEED) if seed is None else seed)
@@ -69,14 +69,14 @@ def write_key(
 ) -> Key:
     """Make a private key and write it to ``path``, readable by its owner only.
 
-    A call that was interrupted has left ``PATH.partial``, as secret as the key. The next call goes
-    on after the last weight that it holds, and the key is the one that the first call would have written.
-    The key appears at ``path`` when it is complete, and not before.
+    An interrupted call leaves ``PATH.partial``, which is as secret as the key. The next call continues after
+    the last weight in it, and makes the key that the first call would have written. The key appears at
+    ``path`` only when it is complete.
 
-    Arguments and errors as for :func:`keygen`; ``progress`` begins with what was done before. Besides,
-    MismatchError if the partial file is of another model, number of columns or seed; FormatError if it is
-    damaged; InputError if others may read it, or another process is at work on it; StorageError if the file
-    system refuses, and then what is done is kept.
+    Arguments and errors are those of :func:`keygen`; ``progress`` is also called for the weights that were
+    finished before. Besides, raises MismatchError if the partial file belongs to another model, number of
+    columns or seed, FormatError if it is damaged, InputError if others may read it or another process uses
+    it, and StorageError if the file system refuses; finished weights are kept then.
     """
     _check(columns, seed)
     path, card = path_of(path), model.card

@@ -1,4 +1,4 @@
-"""Rows of one committed group that travel in several frames: hashed and split as they come."""
+"""Hash and split the rows of one committed group as they arrive in several frames."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["LongRows"]
 
 
 class LongRows:
-    """The rows a..b of a group, so far: their leaves, and the tensors that they are made of.
+    """The leaves and tensors of rows a..b of a group, as far as they have arrived.
 
-    A piece may be forgotten once it was added, so a prefix is in memory once, as its operations want it. The
-    arrays are as long as the rows will be, which the statement says and MAX_CELL_OPENING bounds; an operating
-    system gives them memory as they are written to.
+    A piece may be dropped once it is added, so memory holds a prefix only once, in the form in which
+    operations read it. The arrays have their final length from the start. It follows from the statement, and
+    MAX_CELL_OPENING bounds it; an operating system provides the memory as rows are written.
     """
 
     __slots__ = ("_done", "_kernels", "_program", "_rows", "_suite", "arrays", "leaves")
@@ -37,7 +37,7 @@ class LongRows:
         self.arrays = {name: np.empty((n, *shape), dtype) for name, _, _, dtype, shape in layout}
 
     def add(self, data: bytes | memoryview) -> None:
-        """The next whole rows, end to end."""
+        """Add the next complete rows, given end to end."""
         program, group = self._program, self._rows.group
         rows = np.frombuffer(data, np.uint8).reshape(-1, program.group_bytes(group))
         a, self._done = self._done, self._done + len(rows)

@@ -1,4 +1,4 @@
-"""A key that is being made: ``KEY.partial``, a sequence of frames that only grows.
+"""Keep an unfinished key in ``KEY.partial``, a sequence of frames that only grows.
 
 =======  ===============================================================================================
 frame    holds
@@ -8,10 +8,10 @@ next     ``[entry, link]`` for each finished weight, in program order: its entry
          digest of the frame before (its link, or all of the first frame) and this entry
 =======  ===============================================================================================
 
-The links make the file as good as its beginning: what follows a changed or missing frame does not fit. A
-process that was stopped may leave the last frame cut short, which is then made again. **The file is as secret
-as the key**, and its owner's alone (mode 0600); its links find damage, not somebody who may write into it.
-Each frame is on the disk before the next weight is read: a machine that loses power loses one weight's work.
+The links detect damage: whatever follows a changed or missing frame does not fit. They do not protect against
+somebody who may write into the file. A process that was stopped may leave the last frame cut short; that
+frame is made again. **The file is as secret as the key**, and only its owner may read it (mode 0600). Each
+frame is on the disk before the next weight is read, so a power failure loses the work on one weight.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ SEED = 32
 
 
 def partial_path(key: Path) -> Path:
-    """Where the unfinished key of a path is."""
+    """Return the path of the partial file that belongs to a key's path."""
     return key.with_name(f"{key.name}.partial")
 
 
 @sealed
 def progress_of(path: Path) -> tuple[bytes, int, int]:
-    """Model id, columns and number of finished weights of a partial key; no secret.
+    """Return model id, columns and number of finished weights of a partial key, none of which is secret.
 
-    InputError if others may read it, FormatError if it is damaged. The entries are not looked at.
+    Raises InputError if others may read the file, and FormatError if its frames are damaged. The entries in
+    the frames are not checked.
     """
     frames, _ = _frames(read_private(path, MAX_KEY, "interrupted key"))
     if not frames:
@@ -63,23 +64,24 @@ def progress_of(path: Path) -> tuple[bytes, int, int]:
 
 @dataclass(eq=False)
 class PartialKey:
-    """The file while it is open, which it is in one process only."""
+    """The partial file while it is open, which only one process may do at a time."""
 
     path: Path
     seed: bytes = field(repr=False)
     """The seed of the key."""
     entries: list[Entry] = field(repr=False)
-    """Of the weights that are done, in program order."""
+    """Entries of the finished weights, in program order."""
     _fd: int
     _link: bytes = field(repr=False)
-    """All of the first frame at first, which holds the seed."""
+    """Link of the last entry; before the first entry, all of the first frame, which holds the seed."""
 
     @staticmethod
     @contextmanager
     def begin(key: Path, card: ModelCard, columns: int, seed: bytes | None) -> Iterator[PartialKey]:
-        """The partial file of ``key``: taken up if there is one, begun otherwise.
+        """Open the partial file of ``key``, or begin one.
 
-        ``seed`` None is that of the file, or a new one. Raises as :func:`.keymaking.write_key` says.
+        With ``seed`` None, the seed is the file's or a new one. Raises the errors that
+        :func:`.keymaking.write_key` names.
         """
         path = partial_path(key)
         with exclusive(path, "interrupted key") as fd:
@@ -87,21 +89,21 @@ class PartialKey:
             found = _read(path, fd, card, columns)
             if found is not None and seed not in (None, found.seed):
                 raise MismatchError(f"{path} is of another seed; remove it to make the key anew")
-            # a key that was written may have been used: its seed is not for a second key
+            # a key that was written may have been used, so no second key may have its seed
             if found is None or _is_finished(key, found.seed):
                 found = _start(path, fd, card, columns, seed or secrets.token_bytes(SEED))
             yield found
 
     @sealed
     def append(self, entry: Entry) -> None:
-        """Keep one more weight."""
+        """Append the entry of one more weight to the file. Raises StorageError if it cannot be written."""
         encoded = encode_entry(entry)
         self._link = _linked(self._link, encoded)
         _append(self.path, self._fd, wire.encode((encoded, self._link)))
         self.entries.append(entry)
 
     def discard(self) -> None:
-        """Remove the file: the key is complete."""
+        """Remove the file once the key is complete. Raises StorageError if it cannot be removed."""
         try:
             self.path.unlink()
         except OSError as e:
@@ -120,7 +122,7 @@ def _start(path: Path, fd: int, card: ModelCard, columns: int, seed: bytes) -> P
 
 @sealed
 def _is_finished(key: Path, seed: bytes) -> bool:
-    """Whether the key of this seed stands at its path, whoever else may read it."""
+    """Return whether ``key`` is the finished key with this seed, even if others may read it."""
     if not is_plain(key):
         return False
     try:
@@ -131,7 +133,7 @@ def _is_finished(key: Path, seed: bytes) -> bool:
 
 @sealed
 def _read(path: Path, fd: int, card: ModelCard, columns: int) -> PartialKey | None:
-    """What the file holds, a frame that was cut short taken away; None if not even the first is whole."""
+    """Read the file and cut off an incomplete last frame; return None if no frame is complete."""
     data = read_limited(path, MAX_KEY, "interrupted key", fd)
     try:
         frames, end = _frames(data)
@@ -163,7 +165,7 @@ def _begun(path: Path, fd: int, head: bytes, card: ModelCard, columns: int) -> P
 
 
 def _decode_head(head: bytes) -> tuple[bytes, bytes, int]:
-    """Model id, seed, columns."""
+    """Return model id, seed and columns from the first frame. Raises FormatError if it is malformed."""
     top = wire.as_list(wire.decode(head, limit=MAX_KEY, what="first frame"), "first frame", n=5)
     if top[:2] != (KIND, VERSION):
         raise FormatError("it is no interrupted key of this version")
@@ -172,7 +174,10 @@ def _decode_head(head: bytes) -> tuple[bytes, bytes, int]:
 
 
 def _frames(data: bytes) -> tuple[list[bytes], int]:
-    """The whole frames of ``data`` and where they end; FormatError for what is not a frame cut short."""
+    """Return the complete frames of ``data`` and the offset where they end.
+
+    Raises FormatError if anything but an incomplete last frame follows them.
+    """
     stream, frames, end = io.BytesIO(data), [], 0
     while end < len(data):
         try:

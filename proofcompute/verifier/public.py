@@ -1,14 +1,14 @@
-"""Public proofs: no secret, anybody who has the weights may check (docs/spec/verification.md#public-proofs).
+"""Verify public proofs, which take the weights but no secret (docs/spec/verification.md#public-proofs).
 
 The transcript absorbs version, suite, model id, request, outputs, row count, stop reason and trace root (all
-in the receipt's body), the cells, and the frames of the opening that answer them, hints included; only then
+in the receipt's body), the cells, and the frames of the opening that answer them, hints included. Only then
 are the columns S derived from it. A prover who changes anything gets fresh columns, so each attempt passes
-with probability at most p^-k. With k = 6 that is less than 2^-185.99 for one attempt, and than 2^-105.99 for
-2^80 hash queries; with so many, hashes collide with a probability of up to 2^-97, which is what limits a
-public proof (:mod:`proofcompute.freivalds.soundness`): 96.99 bits.
+with probability at most p^-k. With k = 6 that is less than 2^-185.99 for one attempt, and less than 2^-105.99
+for 2^80 hash queries. With that many queries, hashes collide with a probability of up to 2^-97, and this
+limits a public proof to 96.99 bits (:mod:`proofcompute.freivalds.soundness`).
 
-Signatures stay outside the transcript: they could be varied at will. The head frame names the signed receipt,
-so its roots are absorbed instead of its bytes, and the closing frame is left out.
+Signatures stay outside the transcript, because a prover could vary them at will. The head frame names the
+signed receipt, so its roots are absorbed instead of its bytes, and the closing frame is left out.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def verify_public(
 ) -> Verified:
     """Check a public proof: a receipt and the opening of the ``count`` cells that follow from it.
 
-    ``opening`` is read twice, so it must be seekable. A file may be changed in between, by whoever wants to
-    know S before choosing hints: it is rejected unless both times give the same. ``detects_one`` and
-    ``detects_share`` of the result hold for cells that the prover could not choose; here it may try receipts
-    until the cells suit it, and ``grinding_bits`` says how many: hiding a share f takes about (1 - f)^-count.
+    ``opening`` is read twice, so it must be seekable. It is rejected unless both readings give the same
+    bytes: whoever changes a file in between may know S before choosing the hints. ``detects_one`` and
+    ``detects_share`` of the result hold for cells that the prover could not choose. Here a prover may try
+    receipts until the cells suit it; hiding an altered share f takes about (1 - f)^-count of them
+    (``grinding_bits``). If the trace has no more cells than ``count``, the proof must open all of them.
 
-    Raises as :func:`proofcompute.verifier.verify`, and InputError if ``count`` is less than 1 or
-    ``opening`` cannot be read again. If the trace has no more cells than ``count``, the proof is of all of
-    them.
+    Raises the errors of :func:`proofcompute.verifier.verify`, and InputError if ``count`` is less than 1 or
+    ``opening`` cannot be read again.
     """
     with rejections_logged(request):
         claim = check_receipt(model, request, receipt, node)
@@ -94,25 +94,28 @@ def verify_public(
 
 
 class _Watched:
-    """A stream whose bytes are hashed as they are read."""
+    """A stream that hashes its bytes as they are read."""
 
     def __init__(self, stream: BinaryIO, state: hashlib.blake2b) -> None:
         self._stream, self._state = stream, state
 
     def read(self, size: int) -> bytes:
-        """As the stream's."""
+        """Read up to ``size`` bytes and hash them."""
         data = self._stream.read(size)
-        self._state.update(data or b"")  # None of a stream that does not wait, which is refused further out
+        self._state.update(data or b"")  # a non-blocking stream gives None, which the caller refuses
         return data
 
 
 def _watched(stream: BinaryIO, state: hashlib.blake2b) -> BinaryIO:
-    """What lies in this process's memory nobody else can change, and it need not be copied."""
+    """Return a stream that hashes what is read, or a BytesIO as it is: nobody else can change its bytes."""
     return stream if type(stream) is io.BytesIO else cast(BinaryIO, _Watched(stream, state))
 
 
 def transcript_seed(claim: Claim, challenge: Challenge, opening: BinaryIO) -> bytes:
-    """The seed of S: a hash of everything that the prover chose."""
+    """Return the seed of S, 32 bytes: a hash of everything that the prover chose.
+
+    Raises VerificationError if the opening has no valid head, or its head names another challenge.
+    """
     transcript = Transcript("public proof")
     transcript.absorb("receipt", claim.receipt.signed_digest)
     transcript.absorb("cells", wire.encode([tuple(c) for c in challenge.cells]))
@@ -126,11 +129,11 @@ def transcript_seed(claim: Claim, challenge: Challenge, opening: BinaryIO) -> by
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e)) from e
     if head.receipt_digest == claim.receipt.digest and head.challenge_digest != challenge.digest:
-        # the audit rejects it too, but the frames of other cells would first exceed their limits here
+        # the audit rejects it too, but here the frames of other cells could exceed their limits first
         count = sum(c.b - c.a for c in challenge.cells)
         raise VerificationError(6, f"the proof does not open the {count} cells that it should")
     transcript.absorb("roots", b"".join(head.roots))
-    for label, limit in frames_between(claim, challenge):  # what is missing or left over, the audit rejects
+    for label, limit in frames_between(claim, challenge):  # the audit rejects missing and extra frames
         frame = frames.piece(limit)
         if frame is None:
             break

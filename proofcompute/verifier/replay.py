@@ -1,9 +1,9 @@
-"""Replay: whoever holds the weights runs the request again, and compares one digest.
+"""Replay a request with the model's weights and compare the trace root with the receipt's.
 
-The computation has one right result, so no challenge and no opening is needed: the answer's tokens are fed in
-at once instead of being generated one by one, every row is computed, and the trace root must be that of the
-receipt. This finds any altered cell with certainty (up to collisions of the hash), needs nothing more from
-the node, and takes a fraction of what generating took, since many rows run in one step.
+The computation has one right result, so replay needs no challenge and no opening. It feeds in the answer's
+tokens at once instead of generating them one by one, and computes every row. This finds any altered cell with
+certainty (up to collisions of the hash) and takes a fraction of the time that generating took, since many
+rows run in one step.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def replay(
         model: the model itself, weights included.
         request: the request as the verifier knows it.
         receipt: the node's receipt, encoded.
-        kernels: backend.
+        kernels: the backend.
         node: public key that must have signed; None: the one in the request, or any if it names none.
-        progress: gets the number of rows that each step computed.
+        progress: is called with the number of rows that each step computed.
 
     Returns:
         Evidence about every cell.
@@ -78,10 +78,10 @@ def replay(
 def _run(
     model: Model, request: Request, claim: Claim, kernels: Kernels, progress: Callable[[int], None] | None
 ) -> Session:
-    """The request's session, run to its end with the receipt's tokens."""
+    """Run the request with the receipt's tokens to its end and return the session."""
     program = model.program
     answer = claim.statement.outputs[program.outputs[0]].tolist() if program.feedback else []
-    # whoever is addressed, the verifier runs it for itself
+    # the verifier runs the request itself, whichever node it addresses
     session = (engine := Engine(model, kernels, node=request.node)).add(request, answer)
     before = 0
 
@@ -102,7 +102,7 @@ def _run(
 
 
 def _compare(claim: Claim, session: Session, kernels: Kernels) -> None:
-    """The outputs (step 9) and the root of the trace (7)."""
+    """Compare the outputs (step 9) and the trace root (step 7) with the receipt's."""
     receipt, found = claim.receipt, session.statement()
     for name, data in receipt.outputs:
         if np.ascontiguousarray(found.outputs[name], found.program.specs[name].numpy).tobytes() != data:

@@ -1,4 +1,6 @@
-"""What a successful verification is evidence of (docs/spec/verification.md#what-acceptance-says)."""
+"""Describe what a successful verification is evidence of
+(docs/spec/verification.md#what-acceptance-says).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ __all__ = ["Verified"]
 
 @dataclass(frozen=True)
 class Verified:
-    """Evidence, never a bare bool: what was covered, and how sure it is."""
+    """Evidence of a successful verification: what was covered, and with which soundness."""
 
     cells: int
     """Single-row cells checked."""
@@ -26,7 +28,7 @@ class Verified:
     soundness_bits: float
     """-log2 of a bound on the probability that a wrong cell among those checked was accepted.
 
-    Against a node with 2^80 hash queries, whose chance of a collision limits it to 97
+    The bound holds against a node with 2^80 hash queries, whose chance of a collision limits it to 97 bits
     (:mod:`proofcompute.freivalds.soundness`).
     """
     bytes_opened: int
@@ -34,31 +36,32 @@ class Verified:
 
     @property
     def complete(self) -> bool:
-        """Whether every cell was checked."""
+        """Return whether every cell was checked."""
         return self.cells == self.total
 
     @property
     def detects_one(self) -> float:
-        """Probability that an audit of so many uniform cells would have hit one altered cell: c / N."""
+        """Return c / N, the probability that an audit of c uniform cells of N hits one altered cell."""
         return self.cells / self.total
 
     def detects_share(self, share: float) -> float:
-        """Probability that so many uniform cells would have hit at least one of a share of altered cells.
+        """Return the probability that c uniform cells of N hit at least one of a share of altered cells.
 
-        1 - C(N - m, c) / C(N, c) with m = ceil(share N) altered cells of N.
+        It is 1 - C(N - m, c) / C(N, c) with m = ceil(share N) altered cells.
         """
         return -math.expm1(self._log_miss(share))
 
     def grinding_bits(self, share: float) -> float:
-        """For a public proof, whose cells are hashed from the receipt: log2 of the receipts that a prover
-        tries on average, at a hash each, until its cells hit none of a share of altered cells.
+        """Return log2 of the receipts that a prover tries on average to hide a share of altered cells.
 
-        At least -c log2(1 - share); infinite if there are no such cells.
+        The cells of a public proof are hashed from the receipt. A prover may try receipts, at a hash each,
+        until the cells hit no altered one. The result is at least -c log2(1 - share), and infinite if
+        the c cells must hit an altered one.
         """
         return -self._log_miss(share) / math.log(2)
 
     def _log_miss(self, share: float) -> float:
-        """Natural logarithm of the probability that uniform cells hit no altered one."""
+        """Return the natural logarithm of the probability that uniform cells hit no altered one."""
         bad = math.ceil(share * self.total - 1e-6)  # the rounding of a share must not add a cell
         if self.cells > self.total - bad:
             return -math.inf

@@ -1,4 +1,6 @@
-"""A verifier's sources: opened rows, key material, checked hints (docs/spec/verification.md#the-opening)."""
+"""Provide a verifier's sources: opened rows, key material and checked hints
+(docs/spec/verification.md#the-opening).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ __all__ = ["HeldProducts", "HintProducts", "OpenedRows", "OpenedTables", "open_g
 
 @dataclass(eq=False)
 class OpenedRows:
-    """RowReader over rows proved to lie under the trace root; compares computed rows with them."""
+    """A RowReader over rows proved to lie under the trace root, which compares computed rows with them."""
 
     statement: Statement
     cell: Cell
@@ -58,7 +60,10 @@ class OpenedRows:
         return self.read(name, Span(span.trace, 0, span.b))
 
     def write(self, name: str, span: Span, rows: Array) -> None:
-        """Step 9: the computed rows equal the committed ones, the answer, or both."""
+        """Compare computed rows with the committed rows, the answer, or both (step 9).
+
+        Raises VerificationError if they differ.
+        """
         claims: list[tuple[str, Array]] = []
         if name in self.statement.outputs:
             emitted = self.statement.emitted(name, self.cell.segment, span.a, span.b)
@@ -91,9 +96,10 @@ def open_groups(
     cell: Cell,
     kernels: Kernels,
 ) -> OpenedRows:
-    """Step 7 for committed rows: each lies under its group's root, and is in canonical form.
+    """Check committed rows (step 7) and return them.
 
-    ``ahead`` has the rows of groups that did not fit into the part, but for those that the part holds.
+    ``ahead`` holds, by group, the rows that came in frames before the part; the part holds the others. Raises
+    VerificationError unless each row lies under its group's root and is in canonical form.
     """
     program, size = statement.program, statement.rows
     arrays: dict[str, tuple[int, Array]] = {}
@@ -131,22 +137,22 @@ def open_groups(
 
 
 def _identical(x: Array, y: Any) -> bool:
-    """Whether y, which may be a backend's own, has the type, shape and bytes of x, which is NumPy's."""
+    """Return whether ``y``, an array of any backend, has dtype, shape and bytes of ``x``, a NumPy array."""
     if x.shape != y.shape or x.dtype != y.dtype:
         return False
     if not isinstance(y, np.ndarray):
         y = np.frombuffer(y.tobytes(), x.dtype).reshape(x.shape)
-    bits = f"u{x.itemsize}"  # no copies, and numbers of other bits are other numbers
+    bits = f"u{x.itemsize}"  # compares bits, such as those of -0 and 0, without copies
     return bool((x.view(bits) == y.view(bits)).all())
 
 
 @dataclass(frozen=True, eq=False)
 class OpenedTables:
-    """WeightRows of a verifier without weights: vectors from the key, table rows from the opening."""
+    """The WeightRows of a verifier without weights: vectors from the key, table rows from the opening."""
 
     vectors: Mapping[str, F32]
     tables: Mapping[str, tuple[Array, I8, F32]]
-    """Ascending ids, int8 rows and scales of each opened table."""
+    """Ascending ids int64 [n], rows int8 [n, w] and scales float32 [n] of each opened table."""
 
     def vector(self, name: str) -> F32:
         """See WeightRows."""
@@ -162,7 +168,10 @@ class OpenedTables:
 def open_tables(
     card: ModelCard, wanted: Sequence[TableRows], part: Part, cell: Cell, kernels: Hasher
 ) -> dict[str, tuple[Array, I8, F32]]:
-    """Step 7 for weight rows: each lies under the model id."""
+    """Check table rows (step 7) and return ids, rows and scales of each table, as in OpenedTables.
+
+    Raises VerificationError unless each row lies under the model id.
+    """
     program = card.program
     out: dict[str, tuple[Array, I8, F32]] = {}
     for table, rows in zip(wanted, part.tables, strict=True):
@@ -186,7 +195,7 @@ def open_tables(
 
 @dataclass(eq=False)
 class HeldProducts:
-    """Products that the verifier computes itself, counted."""
+    """Products that the verifier computes itself and counts."""
 
     products: Products
     made: int = 0
@@ -200,7 +209,7 @@ class HeldProducts:
 
 @dataclass(eq=False)
 class HintProducts:
-    """Products taken from the prover and pinned down by Freivalds' check (step 8)."""
+    """Products that the prover's hints give and Freivalds' check confirms (step 8)."""
 
     program: Program
     cell: Cell
@@ -212,7 +221,11 @@ class HintProducts:
     """Products checked so far."""
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
-        """See Products. VerificationError without any value of the failed product: those would leak S."""
+        """See Products.
+
+        Raises VerificationError if the check fails. The error holds no value of the failed product, since
+        such values would leak S.
+        """
         weight = call.weight
         if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
             raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
@@ -228,7 +241,7 @@ class HintProducts:
 
     @sealed
     def _checked(self, weight: str, q: I8, sx: F32, k: ArraysAndChecks, residual: F32 | None) -> CheckedHint:
-        """What is found of the next hint. Columns, projections and residuals are in here and nowhere else."""
+        """Check the next hint; only this sealed frame holds columns, projections and residuals."""
         site = self.sites[self.made]
         wanted = hint_sets(site, q, self.columns.squares(weight), k)
         columns = self.columns.s(weight, site.m), self.columns.v(weight, site.m)

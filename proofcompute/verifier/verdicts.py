@@ -1,7 +1,7 @@
-"""Verdicts in the log: what was accepted, and what was rejected at which step.
+"""Log verdicts: which receipts were accepted, and which were rejected at which step.
 
-A record names the request and the node by the first 8 bytes of digest and key, and a rejection by its step,
-cell and operation. The text of the error is not logged, since it may name a token of the prompt.
+A record names the request and the node by the first 8 bytes of digest and key. The record of a rejection also
+names its step, cell and operation, but not the text of the error, which may name a token of the prompt.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = service_log(__name__)
 
 @contextmanager
 def rejections_logged(request: Request) -> Iterator[None]:
-    """A VerificationError that is raised within is logged."""
+    """Log a VerificationError that is raised inside the block."""
     try:
         yield
     except VerificationError as e:
@@ -39,7 +39,7 @@ def rejections_logged(request: Request) -> Iterator[None]:
 
 
 def accepted(request: Request, found: Verified) -> Verified:
-    """Log what was verified, and return it."""
+    """Log the evidence ``found`` and return it."""
     _log.info(
         "request %s: accepted node %s: %d of %d cells, %s",
         short(request.digest),

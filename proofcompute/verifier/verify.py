@@ -1,4 +1,4 @@
-"""The ten verification steps (docs/spec/verification.md#the-ten-steps).
+"""Run the ten verification steps (docs/spec/verification.md#the-ten-steps).
 
 1. Receipt and opening decode, versions and limits hold.
 2. The node's key is the one addressed, and its signature holds.
@@ -40,9 +40,9 @@ from proofcompute.verifier.verdicts import accepted, rejections_logged
 __all__ = ["audit", "holder_for", "verify"]
 
 _LONG: Final = MIB
-"""Bytes that cells open on average, from which they are checked beside one another."""
+"""Bytes that cells must open on average to be checked in parallel."""
 _BESIDE: Final = GIB
-"""Bytes that the cells checked beside one another may hold together; else one comes after the other."""
+"""Bytes that cells checked in parallel may hold together; if they need more, they are checked in turn."""
 
 
 def verify(
@@ -59,34 +59,34 @@ def verify(
 ) -> Verified:
     """Check the opened cells of an untrusted node's receipt.
 
-    Each call that gets as far as the opening is an attempt under the key, and counted in its log before any
-    product is looked at, whatever comes of it. Terms, retention and deadlines are
-    :class:`proofcompute.verifier.auditor.Auditor`'s to look at.
+    Each call that gets as far as the opening is an attempt under the key. The key's log counts it before any
+    product is checked, whatever the outcome. Terms, retention and deadlines are checked by
+    :class:`proofcompute.verifier.auditor.Auditor`.
 
     Args:
-        key: a private verifier key; or the model itself, and then products are computed, not hinted.
+        key: a private verifier key, or the model itself, whose products are computed instead of hinted.
         request: the request as the verifier knows it.
         receipt: the node's receipt, encoded.
         challenge: the verifier's own challenge.
         opening: the node's opening; read frame by frame, so memory does not grow with the number of cells.
-        kernels: backend.
+        kernels: the backend.
         node: public key that must have signed; None: the one in the request, or any if it names none.
-        progress: gets the number of rows of each cell checked.
-        evidence: compare what was read with what the node signed though it is accepted. A rejection always
-            says whether the node signed it (``VerificationError.attributable``), for which an opening that
-            can be read again is read twice, two attempts under the key, and one that cannot be is hashed as
-            it comes. Where a second attempt cannot be counted any more, the first rejection stands.
+        progress: is called with the number of rows of each cell checked.
+        evidence: whether to compare an accepted opening, too, with what the node signed. A rejection always
+            says whether the node signed the opening (``VerificationError.attributable``): an opening that can
+            be read again is then read twice, which counts as two attempts under the key, and one that cannot
+            is hashed as it comes. If the log cannot count a second attempt, the first rejection stands.
 
     Returns:
-        What was covered, and how sure it is.
+        What was covered, and the soundness of the checks in bits.
 
     Raises:
         VerificationError: the receipt or the opening fails one of the ten steps.
         InputError: the verifier's own key, request and challenge do not belong together, the key was used so
             often that no bit of soundness is left, or a cell may take more than MAX_CELL_OPENING bytes to
             open.
-        MismatchError: the verifier's own weights are not those of the model id; or the request's nonce is
-            that of another request that was verified under this key.
+        MismatchError: the verifier's own weights are not those of the model id, or another request with the
+            same nonce was verified under this key.
         StorageError: the attempt cannot be counted in the key's file.
         DeviceError: the backend cannot compute a cell of this size, or not by IEEE 754.
     """
@@ -108,7 +108,7 @@ def verify(
 
 
 def holder_for(key: Key | Model, challenge: Challenge) -> Holder:
-    """What checks products; InputError if the challenge was made for who holds something else."""
+    """Return the holder that checks products. Raises InputError if the challenge is for another kind."""
     holder = KeyHolder(key) if isinstance(key, Key) else WeightsHolder(key)
     if (challenge.hints, challenge.tables) != (holder.hints, holder.tables):
         raise InputError("the challenge asks for other openings than this key needs; make one for this key")
@@ -126,7 +126,7 @@ def audit(
     progress: Callable[[int], None] | None,
     evidence: bool = False,
 ) -> Verified:
-    """:func:`verify` for any holder, from step 6 on."""
+    """Run :func:`verify` from step 6 on, for any holder."""
     require_ieee()
     check_challenge(claim, challenge)
     most = require_openable(
@@ -147,9 +147,9 @@ def audit(
             raise
         first = e
     if again is not None and first is not None:
-        try:  # an attempt of its own: whoever changes the opening meanwhile learns from it
+        try:  # this counts as an attempt: whoever changes the opening meanwhile learns from it
             holder.begin(request)
-        except (InputError, StorageError):  # it cannot be counted, so it is not made; rejected it is
+        except (InputError, StorageError):  # an attempt that cannot be counted is not made
             raise first from first.__cause__
         received(opening).seek(again)
         _reject(partial(check, progress=None, watched=True), str(first))
@@ -166,7 +166,7 @@ def audit(
 
 
 def _reject(check: Callable[[], int], first: str) -> NoReturn:
-    """Reject for good an opening that was rejected for ``first``, hashing it while it is checked again."""
+    """Check and hash an opening again that was rejected with the text ``first``, and reject it."""
     try:
         check()
     except VerificationError as e:
@@ -186,7 +186,7 @@ def _check_opening(
     progress: Callable[[int], None] | None,
     watched: bool,
 ) -> int:
-    """Steps 1, 2 and 6 to 10 of an opening, frame after frame; returns its bytes."""
+    """Run steps 1, 2 and 6 to 10 of an opening, frame by frame, and return the number of bytes read."""
     frames = Frames(opening, kernels.map_depth(), watched=watched)
     try:
         roots = check_head(claim, challenge, frames)
@@ -211,7 +211,7 @@ def _check_opening(
 
 
 def _long(claim: Claim, challenge: Challenge) -> bool:
-    """Whether cells are worth a thread each: short ones would wait for one interpreter's lock."""
+    """Return whether cells are worth a thread each; short ones would wait for the interpreter's lock."""
     program, cells = claim.statement.program, challenge.cells
     size = {segment: row_bytes(program, segment) for segment in {c.segment for c in cells}}
     work = sum((c.b - c.a) * size[c.segment] for c in cells)

@@ -11,7 +11,7 @@ import pytest
 
 import proofcompute as pc
 import synthetic
-from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.protocol.messages import Challenge
 from proofcompute.verifier.auditor import Cells
 from protocol.parties import auditor, node, request
@@ -33,6 +33,19 @@ def test_an_answer_is_audited_by_whoever_holds_a_key_or_the_model(holds: str) ->
         )
         assert found.complete == (cells == "all")
         assert found.cells == (count or found.total)
+
+
+def test_an_auditor_computes_on_the_cpu_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+
+    def note(device: str) -> Kernels:
+        named.append(device)
+        return synthetic.KERNELS
+
+    monkeypatch.setattr("proofcompute.verifier.auditor.kernels_for", note)
+    pc.Auditor(synthetic.key())
+    pc.Auditor(synthetic.key(), device="auto")
+    assert named == ["cpu", "auto"]
 
 
 def test_no_more_cells_are_drawn_than_there_are() -> None:
