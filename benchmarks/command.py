@@ -1,4 +1,4 @@
-"""What the commands of this directory share: where they write, what they say, how they end."""
+"""Provides what the commands of this directory share: output files, messages, exit statuses."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from proofcompute.errors import ProofcomputeError
 __all__ = ["INTERRUPTED", "UNUSABLE", "directory", "entry", "file", "positive", "read_json", "say", "warn"]
 
 UNUSABLE, INTERRUPTED = 2, 130
-"""Exit statuses: what was asked for cannot be done; stopped by the person who asked."""
+"""Exit statuses: the command cannot do its work; the user interrupted it."""
 
 
 def entry(main: Callable[[], int]) -> int:
-    """The exit status of a command; what can be foreseen becomes one line on standard error, no traceback."""
+    """Run a command and return its exit status; foreseeable errors become one line, without a traceback."""
     try:
         return main()
     except KeyboardInterrupt:
@@ -31,18 +31,18 @@ def entry(main: Callable[[], int]) -> int:
 
 
 def say(text: str) -> None:
-    """A line of progress, on standard error: standard output is for results."""
+    """Print a line of progress on standard error; standard output is for results."""
     print(text, file=sys.stderr, flush=True)
 
 
 def warn(busy: Busy, when: str) -> None:
-    """A line if others use the machine."""
+    """Print a warning if others use the machine."""
     if complaint := busy.complaint(when):
         say(complaint)
 
 
 def directory(parser: argparse.ArgumentParser, path: Path) -> Path:
-    """The directory ``path``, made if it is not there; ends the command with status 2 if it cannot be."""
+    """Return the directory ``path``, created if absent; end the command with status 2 if that fails."""
     if not path.parent.is_dir() or (path.exists() and not path.is_dir()):
         parser.error(f"{path} cannot be made a directory")
     try:
@@ -53,7 +53,7 @@ def directory(parser: argparse.ArgumentParser, path: Path) -> Path:
 
 
 def file(parser: argparse.ArgumentParser, path: Path) -> Path:
-    """``path`` as a file to write; ends the command with status 2 if it cannot be, before any long work."""
+    """Return ``path`` as a file to write; end the command with status 2, before long work, if it is not."""
     if path.is_dir():
         parser.error(f"{path} is a directory; name a file")
     if not path.parent.is_dir():
@@ -62,7 +62,7 @@ def file(parser: argparse.ArgumentParser, path: Path) -> Path:
 
 
 def read_json(parser: argparse.ArgumentParser, path: Path, needs: Sequence[str]) -> dict[str, Any]:
-    """An object with these names in it; ends the command with status 2 if the file holds none."""
+    """Return the JSON object with these names in a file; end the command with status 2 if there is none."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except OSError as e:
@@ -76,7 +76,7 @@ def read_json(parser: argparse.ArgumentParser, path: Path, needs: Sequence[str])
 
 
 def positive(text: str) -> int:
-    """A whole number from 1, for options."""
+    """Parse a positive whole number, for options."""
     try:
         value = int(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What all benchmarks share: the demo model compiled once, kernels compiled before any clock starts."""
+"""Provides what all benchmarks share: the demo model, and kernels compiled before any clock starts."""
 
 from __future__ import annotations
 

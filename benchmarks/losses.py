@@ -1,4 +1,4 @@
-"""Where other systems, or a plain rerun, do better: sentences that follow from the measurements."""
+"""States where other systems, or a plain rerun, do better, from the measurements."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from benchmarks.peers.field import field_losses
 __all__ = ["losses"]
 
 GOAL = 0.02
-"""Share of a request that committing may add."""
+"""The share of a request that committing should add at most."""
 GOAL_PREFILL = 0.05
 
 
 def losses(results: dict[str, Any], peers: dict[str, Any]) -> Iterator[str]:
-    """One sentence for each loss; those that no measurement can change come last."""
+    """Yield one sentence for each loss; those that no measurement can change come last."""
     yield from _small_models(results)
     yield from _committing(results)
     yield from _single_cells(results)

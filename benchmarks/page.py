@@ -1,7 +1,7 @@
-"""Write docs/benchmarks.md from the JSON of `proofcompute bench` and `python -m benchmarks.peers`.
+"""Writes docs/benchmarks.md from the JSON of `proofcompute bench` and `python -m benchmarks.peers`.
 
-Run: `python -m benchmarks.page`; `--help` says where from and where to. The page holds nothing that is not in
-the two files, but words and the figures that others publish.
+Run `python -m benchmarks.page`; `--help` lists its files. All figures of the page are in the two files,
+except those that others publish.
 """
 
 from __future__ import annotations

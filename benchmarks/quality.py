@@ -1,4 +1,4 @@
-"""How close canonical arithmetic is to the float model: perplexity, KL divergence, top-1 agreement.
+"""Measures how close canonical arithmetic is to the float model: perplexity, KL divergence, top-1 agreement.
 
 The reference is a plain float32 forward pass of the dequantised checkpoint in NumPy, written from the
 architecture's description and sharing no code with the engine.
@@ -36,11 +36,11 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
 TOKENS = 4096
-"""Tokens of the text that are read unless told otherwise."""
+"""Default number of tokens of the text that are read."""
 
 
 def float_logits(c: Checkpoint, tokens: list[int], progress: Callable[[str], None] = lambda _: None) -> F32:
-    """Logits [t, vocabulary] of a float32 forward pass over all tokens at once."""
+    """Return logits [t, vocabulary] of a float32 forward pass over all tokens at once."""
     d = c.decoder
     x = c.tensor("embedding")[tokens]
     t = len(tokens)
@@ -89,7 +89,7 @@ def float_logits(c: Checkpoint, tokens: list[int], progress: Callable[[str], Non
 
 
 def canonical_logits(model: Model, kernels: Kernels, tokens: list[int]) -> F32:
-    """Logits [t, vocabulary] of the compiled model over the same tokens, from the committed last x."""
+    """Return logits [t, vocabulary] of the compiled model for the same tokens, from the committed last x."""
     program = model.program
     engine = Engine(model, kernels)
     request = Request(
@@ -120,7 +120,7 @@ class Quality:
     """Figures over one text; the reference's distribution is p, the compiled model's q."""
 
     tokens: int
-    """Predicted tokens."""
+    """Number of predicted tokens."""
     perplexity_float: float
     perplexity: float
     kl_divergence: float
@@ -130,7 +130,7 @@ class Quality:
 
     @property
     def relative(self) -> float:
-        """Perplexity over the reference's, minus one."""
+        """Perplexity divided by the reference's, minus one."""
         return self.perplexity / self.perplexity_float - 1
 
 
@@ -142,7 +142,7 @@ def _log_softmax(logits: F32) -> F64:
 
 
 def compare(reference: F32, logits: F32, tokens: list[int]) -> Quality:
-    """Figures for logits [t, v] of two models over the same tokens."""
+    """Return the figures for logits [t, v] of two models for the same tokens."""
     p, q = _log_softmax(reference[:-1]), _log_softmax(logits[:-1])
     rows, targets = np.arange(len(tokens) - 1), np.array(tokens[1:])
     return Quality(
@@ -163,10 +163,10 @@ def measure(
     device: str = "auto",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[str, Quality]]:
-    """Figures for each precision over the first ``limit`` tokens of a text, one after the other.
+    """Yield the figures for each precision over the first ``limit`` tokens of a text.
 
-    Raises InputError, FormatError or UnsupportedError if the file is no checkpoint that can be compiled, or
-    the text has fewer than two tokens.
+    Raises InputError, FormatError or UnsupportedError if the file is not a checkpoint that can be compiled,
+    or if the text has fewer than two tokens.
     """
     progress("reading the checkpoint")
     checkpoint, kernels = open_gguf(gguf), kernels_for(device)

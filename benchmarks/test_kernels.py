@@ -1,7 +1,7 @@
-"""How fast the CPU backend is at what proving and checking spend their time on: `make bench`.
+"""Times the CPU backend's kernels in which proving and checking spend their time: `make bench`.
 
 Shapes are those of a 135M-parameter model's widest layer (576 to 1,536) and of a cell of 64 rows. Results
-depend on the machine; nothing is asserted about time. That results are right is what the tests say.
+depend on the machine; nothing is asserted about time. The tests check that results are right.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def matrix() -> Matrix:
 
 
 def _timed(benchmark: Benchmark, action: Callable[..., Any], *arguments: Any) -> Any:
-    """Compiled before any clock starts."""
+    """Time an action after one call, which compiles it."""
     action(*arguments)
     return benchmark(action, *arguments)
 

@@ -1,4 +1,4 @@
-"""What checking a product costs against computing it with NumPy: `make bench`.
+"""Compares the cost of checking a product with that of computing it with NumPy: `make bench`.
 
 Each size gives a pair: `numpy` computes A B with BLAS in floats (for integers: binary64, which is how NumPy
 gets a product of integers fast), `verify` checks it, secret columns and all. The ratio, taken in turn, is in
@@ -35,7 +35,7 @@ def factors(dtype: str, n: int) -> tuple[Array, Array]:
 
 
 def floats(a: Array, b: Array) -> tuple[Array, Array]:
-    """What NumPy multiplies with BLAS."""
+    """Return the matrices in types that NumPy multiplies with BLAS."""
     return (a, b) if a.dtype.kind == "f" else (a.astype(np.float64), b.astype(np.float64))
 
 

@@ -1,6 +1,6 @@
-"""Auditing at the sizes of large models: `make bench PYTEST_ARGS=benchmarks/test_scale.py`.
+"""Times audits at the sizes of large models: `make bench PYTEST_ARGS=benchmarks/test_scale.py`.
 
-What is benchmarked is the verifier's side; the ratio to computing, measured in turn, is in `extra_info`.
+The benchmark times the verifier's side; the ratio to computing, measured in turn, is in `extra_info`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def test_committing(benchmark: Any, kernels: Kernels) -> None:
 
 
 def test_key(benchmark: Any) -> None:
-    """In a process of its own, for its peak memory."""
+    """Run in a process of its own, to measure its peak memory."""
     command = [sys.executable, "-m", "benchmarks.scale.key", "--model", MODEL]
     done = benchmark.pedantic(
         lambda: subprocess.run(command, check=True, capture_output=True, text=True), rounds=1

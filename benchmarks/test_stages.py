@@ -1,4 +1,4 @@
-"""Bytes and milliseconds of every stage of a request, and what committing and auditing cost of running it.
+"""Measures bytes and milliseconds of every stage of a request, and the cost of committing and auditing.
 
 Run: ``make bench PYTEST_ARGS=benchmarks/test_stages.py`` (add ``-s`` for the table).
 """
@@ -79,7 +79,7 @@ def test_stages(bench: Bench, benchmark: Any) -> None:
 
 
 def _compile(bench: Bench) -> None:
-    """Every stage once, on a few tokens."""
+    """Run every stage once, on a few tokens."""
     node, request = bench.node, bench.request(8, 4)
     auditor = Auditor(keygen(node.model, node.kernels), device=node.kernels)
     answer = node.answer(request)
@@ -87,12 +87,12 @@ def _compile(bench: Bench) -> None:
 
 
 def test_commit_overhead_of_prefill(bench: Bench, benchmark: Any) -> None:
-    """What hashing the trace and signing add to a prefill of 512 tokens."""
+    """Return what hashing the trace and signing add to a prefill of 512 tokens."""
     _overhead(bench, benchmark, 512, 1, 7)
 
 
 def test_commit_overhead_of_decode(bench: Bench, benchmark: Any) -> None:
-    """What hashing the trace and signing add to 64 prompt and 192 generated tokens."""
+    """Return what hashing the trace and signing add to 64 prompt and 192 generated tokens."""
     _overhead(bench, benchmark, 64, 192, 5)
 
 

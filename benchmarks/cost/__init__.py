@@ -1,6 +1,6 @@
-"""What a node's work costs on a GPU: bytes and operations, counted, and the time that they take at least.
+"""Estimates what a node's work costs on a GPU: counts bytes and operations, and bounds their time from below.
 
-The launches are those of the CUDA backend itself, run on a device without memory (:mod:`.device`); what each
-costs follows from its arguments (:mod:`.counts`). ``python -m benchmarks.cost`` writes the tables of
+The launches are those of the CUDA backend itself, run on a device without memory (:mod:`.device`); the cost
+of each follows from its arguments (:mod:`.counts`). ``python -m benchmarks.cost`` writes the tables of
 ``docs/gpu-cost.md``.
 """

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.cost``: write the tables of ``docs/gpu-cost.md`` anew."""
+"""Writes the tables of ``docs/gpu-cost.md`` again: ``python -m benchmarks.cost``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "gpu-cost.md"
 
 
 def renewed(text: str) -> str:
-    """The document with its tables as the model gives them now."""
+    """Return the document with the tables that the model gives now."""
     for name, table in TABLES.items():
         place = re.compile(rf"(<!-- table {name} -->\n)(?:\|[^\n]*\n)*(<!-- end -->)")
         made = table()

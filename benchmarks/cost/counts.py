@@ -1,7 +1,7 @@
-"""Bytes and operations of a launch, from its arguments.
+"""Counts the bytes and operations of a launch from its arguments.
 
-An array counts once, whole, as read or as written according to the kernel's signature (``const`` or not);
-where a kernel touches only a part of an array, an entry below says how much. These are the bytes that must
+A whole array counts once, as read or as written according to the kernel's signature (``const`` or not); if a
+kernel touches only a part of an array, an entry below states how much. These are the bytes that must
 cross the memory bus if the caches catch every second use.
 
 SHA-256 compresses blocks of 64 bytes after padding with at least 9 (FIPS 180-4, section 5.1.1); BLAKE3 chunks
@@ -30,34 +30,34 @@ INSTRUCTIONS: Final = {
     "blake3_parents": 820,
     "blake3_trees": 820,
 }
-"""Of one compression and what belongs to it; a test compares them with the machine code for sm_90."""
+"""Instructions of one compression; a test compares them with the machine code for sm_90."""
 GATHERED: Final = 1200
-"""More instructions where a block's words come from several arrays: an assumption, some 75 for each of 16."""
+"""Additional instructions if a block's words come from several arrays: an assumption, 75 for each of 16."""
 
 _SIGNATURE: Final = r'extern "C" __global__ void __launch_bounds__\([A-Z]+(?:, [12])?\)\s+%s\((.*?)\) \{'
 _MACRO: Final = r"#define %s\((\w+)\)((?:.*\\\n)*.*)"
-"""A macro of one argument."""
+"""A macro with one argument."""
 _DEVICE: Final[dict[str, tuple[tuple[str, bool | None], ...]]] = {
     "copy": (("source", True), ("target", False)),
     "clear": (("buffer", False),),
 }
-"""What the device does itself."""
+"""Work of the device itself."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one launch takes, or several together."""
+    """The cost of one launch, or of several together."""
 
     read: int = 0
-    """Bytes."""
+    """Bytes read."""
     written: int = 0
-    """Bytes."""
+    """Bytes written."""
     products: int = 0
     """Multiply-adds of int8, on tensor cores or dp4a."""
     compressions: int = 0
-    """Of a hash."""
+    """Compressions of a hash."""
     instructions: int = 0
-    """Of one thread each, that these compressions take."""
+    """Instructions that these compressions take, each counted for one thread."""
     launches: int = 0
 
     @property
@@ -77,13 +77,13 @@ class Cost:
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    """Their sum."""
+    """Return the sum of costs."""
     return sum(costs, Cost())
 
 
 @cache
 def parameters(kernel: str) -> tuple[tuple[str, bool | None], ...]:
-    """Name of each parameter; True for a pointer that is only read, False for another, None for a number."""
+    """Return name -> True for a pointer that is only read, False for another pointer, None for a number."""
     if kernel in _DEVICE:
         return _DEVICE[kernel]
     text = source(kernel_files()[kernel])
@@ -103,13 +103,13 @@ def parameters(kernel: str) -> tuple[tuple[str, bool | None], ...]:
 
 
 def named(launched: Launched) -> dict[str, Any]:
-    """Arguments by parameter name."""
+    """Return the arguments by parameter name."""
     listed = parameters(launched.kernel)
     return {name: argument for (name, _), argument in zip(listed, launched.arguments, strict=True)}
 
 
 def _blocks(a: Mapping[str, Any], first: int, stop: int) -> tuple[int, int]:
-    """Blocks of 64 bytes that hold bytes first..stop of a message, and how many of them are gathered."""
+    """Return the number of 64-byte blocks with bytes first..stop of a message, and how many are gathered."""
     ends = [0, int(a["front"])]
     ends += [ends[1] + sum(int(a[f"width{j}"]) for j in range(i + 1)) for i in range(4)]
     starts = range(first, stop, 64)
@@ -118,7 +118,7 @@ def _blocks(a: Mapping[str, Any], first: int, stop: int) -> tuple[int, int]:
 
 
 def _message(kernel: str, a: Mapping[str, Any]) -> tuple[int, int]:
-    """Compressions of the thread that has most of them, and how many of these gather their words."""
+    """Return the compressions of the thread with the most, and how many of these gather their words."""
     size = int(a["front"]) + sum(int(a[f"width{i}"]) for i in range(4))
     if kernel == "blake3_chunks":
         return _blocks(a, 0, max(1, min(size, 1024)))
@@ -126,7 +126,7 @@ def _message(kernel: str, a: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _levels(n: int) -> list[int]:
-    """Nodes that a launch of ``*_trees`` makes on each level, a lone one that goes up left out."""
+    """Return the nodes that a launch of ``*_trees`` makes per level, without a lone one that moves up."""
     found: list[int] = []
     while n > 1 and len(found) < 9:
         found.append(n // 2)
@@ -135,7 +135,7 @@ def _levels(n: int) -> list[int]:
 
 
 def _hashed(kernel: str, a: Mapping[str, Any], groups: int) -> tuple[int, int, int]:
-    """Instructions of one thread that follow each other; compressions, and instructions, of all threads."""
+    """Return one thread's consecutive instructions, and all threads' compressions and instructions."""
     each = INSTRUCTIONS.get(kernel)
     if each is None:
         return 0, 0, 0
@@ -154,7 +154,7 @@ def _hashed(kernel: str, a: Mapping[str, Any], groups: int) -> tuple[int, int, i
 
 @cache
 def chain(launched: Launched) -> int:
-    """Instructions of a hash that one thread runs, one after the other."""
+    """Return the instructions of a hash that one thread runs one after the other."""
     return _hashed(launched.kernel, named(launched), launched.grid[1])[0]
 
 
@@ -165,12 +165,12 @@ def _size(argument: Any) -> int:
 
 
 def _seen(n: int, visible: int) -> int:
-    """Positions that n rows see together, the last of them ``visible``; without a window."""
+    """Return the positions that n rows see together, without a window; the last row sees ``visible``."""
     return n * visible - n * (n - 1) // 2
 
 
 def _parts(kernel: str, a: Mapping[str, Any], grid: tuple[int, int, int], context: int) -> dict[str, int]:
-    """Bytes of those arrays of which a kernel touches a part."""
+    """Return the bytes of the arrays of which a kernel touches only a part."""
     if kernel == "take_rows":
         return {"table": int(a["n"] * a["width"])}
     if kernel == "move_rows":
@@ -200,13 +200,13 @@ def _parts(kernel: str, a: Mapping[str, Any], grid: tuple[int, int, int], contex
 
 
 def _visible(a: Mapping[str, Any], n: int, context: int) -> int:
-    """Positions up to the last row's."""
+    """Return the number of positions up to the last row's."""
     return int(a["first"]) + n if a["at"] is None else context
 
 
 @cache
 def cost(launched: Launched, context: int) -> Cost:
-    """Of one launch. Where device memory says which row is computed, it is the one at ``context`` - 1."""
+    """Return the cost of one launch; a row that device memory selects is the one at ``context`` - 1."""
     kernel, grid = launched.kernel, launched.grid
     listed, a = parameters(kernel), named(launched)
     parts = _parts(kernel, a, grid, context)

@@ -1,4 +1,4 @@
-"""A device without memory that runs nothing: it lists what the backend launches, for models of any size."""
+"""Provides a device without memory that lists the backend's launches, for models of any size."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Launched:
     arguments: tuple[Argument, ...]
     stream: int
     threads: int = 256
-    """Of a block."""
+    """Threads of a block."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """An event that is recorded on a stream, or that a stream waits for."""
+    """An event that is recorded on a stream, or for which a stream waits."""
 
     event: int
     stream: int
@@ -36,7 +36,7 @@ class Mark:
 
 
 class _Nowhere:
-    """The owner of memory that is not there."""
+    """The owner of memory that does not exist."""
 
 
 class CountingDevice:
@@ -71,7 +71,7 @@ class CountingDevice:
         return self.allocate(host.nbytes, stream)
 
     def write(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def copy(self, source: Buffer, target: Buffer, stream: int = 0) -> None:
         self._queue(Launched("copy", (1, 1, 1), (source, target), stream))

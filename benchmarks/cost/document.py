@@ -1,4 +1,4 @@
-"""The tables of ``docs/gpu-cost.md``."""
+"""Makes the tables of ``docs/gpu-cost.md``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["TABLES"]
 PRECISION = "w8a16"
 PROMPT, ANSWER = 64, 448
 CONTEXT = PROMPT + ANSWER // 2
-"""A step in the middle of the answer stands for all."""
+"""A step in the middle of the answer, which represents all steps."""
 LONG = 512
 AHEAD = 64
 FINISHED = tuple(range(PROMPT, PROMPT + ANSWER))
-"""Rows after each step of that request."""
+"""Return the number of rows after each step of that request."""
 SUITES = ("sha256", "blake3")
 
 
@@ -39,7 +39,7 @@ def _weights(model: str) -> int:
 
 
 def _step(model: str, gpu: str) -> Time:
-    """One decoding step in the middle of the answer."""
+    """Estimate one decoding step in the middle of the answer."""
     return duration(_launches(model), GPUS[gpu], CONTEXT)
 
 
@@ -63,7 +63,7 @@ def _hashing(model: str, suite: str, finished: tuple[int, ...]) -> Commitment:
 
 
 def _decoding(model: str, gpu: str, suite: str) -> tuple[Overhead, float]:
-    """Of a whole request of PROMPT + ANSWER tokens: the overhead, and seconds without it."""
+    """Return the overhead of a request of PROMPT + ANSWER tokens, and the seconds without it."""
     step = _step(model, gpu).seconds
     run = sum(c.seconds for c in _prefill(model, gpu, PROMPT)) + (ANSWER - 1) * step
     made = _hashing(model, suite, FINISHED)
@@ -83,7 +83,7 @@ def _bottleneck(times: Sequence[Time]) -> str:
 
 
 def devices() -> str:
-    """Published figures."""
+    """Return the table of published figures."""
     cells = [["device", "GB/s", "int8 TOPS, dense", "cache, MB", "multiprocessors", "GHz", "published in"]]
     for name, gpu in GPUS.items():
         rates = [f"{gpu.bandwidth / 1e9:,.0f}", f"{gpu.int8 / 1e12:,.0f}", f"{gpu.cache / 1e6:.0f}"]
@@ -92,7 +92,7 @@ def devices() -> str:
 
 
 def work() -> str:
-    """Per token, whatever the device."""
+    """Return the table of costs per token, which do not depend on the device."""
     cells = [
         [
             "model",
@@ -124,7 +124,7 @@ def work() -> str:
 
 
 def hashing() -> str:
-    """What committing adds to it."""
+    """Return the table of what committing adds."""
     head = ["model", "hash", "trees", "KB hashed a token", "compressions a token", "launches a token"]
     cells = [[*head, "KB moved a token"]]
     for name, decoder in MODELS.items():
@@ -141,7 +141,7 @@ def hashing() -> str:
 
 
 def times() -> str:
-    """Expected times, and what bounds them."""
+    """Return the table of expected times and what bounds them."""
     head = ["model", "device", "decode, ms", "tokens/s", "bound by", f"prefill of {LONG}, ms", "bound by"]
     cells = [head]
     for model in MODELS:
@@ -161,7 +161,7 @@ def _range(shares: Iterable[float]) -> str:
 
 
 def overheads() -> str:
-    """Expected commit overhead."""
+    """Return the table of the expected commit overhead."""
     head = ["model", "device", "hash", "decode", f"prefill of {LONG}, others follow", "nothing follows"]
     cells = [[*head, "receipt after the token, us"]]
     for model in MODELS:
@@ -180,4 +180,4 @@ def overheads() -> str:
 
 
 TABLES = {"devices": devices, "work": work, "hashing": hashing, "times": times, "overheads": overheads}
-"""By the name of their place in the document."""
+"""Tables by the names of their places in the document."""

@@ -1,4 +1,4 @@
-"""The least time of launches on a device, and what bounds it.
+"""Estimates the least time of launches on a device, and what bounds it.
 
 Every launch takes at least the longest of
 
@@ -39,24 +39,24 @@ LATENCY: Final = 4
 ISSUE: Final = 2
 LANES: Final = 64
 _MAIN: Final = 0
-"""The stream of the model's own work."""
+"""The stream of the model's own operations."""
 
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds, and how many of them each bound is responsible for."""
+    """Seconds, and the part of them that each bound causes."""
 
     seconds: float = 0.0
     bounds: Counter[str] = field(default_factory=Counter)
 
     @property
     def bottleneck(self) -> str:
-        """The bound that most of the time is due to."""
+        """The bound that causes most of the time."""
         return max(self.bounds, key=lambda name: self.bounds[name])
 
 
 def _rate(c: Cost, gpu: Gpu) -> float:
-    """Seconds of hashing if every lane is busy."""
+    """Return the seconds of hashing if every lane is busy."""
     return c.instructions / (LANES * gpu.processors * gpu.clock)
 
 
@@ -73,7 +73,7 @@ def _bounds(launched: Launched, c: Cost, gpu: Gpu, cycles: int) -> dict[str, flo
 
 
 def duration(launches: Iterable[Launched], gpu: Gpu, context: int, cycles: int = LATENCY) -> Time:
-    """Of launches one after the other; a thread that hashes takes ``cycles`` for an instruction."""
+    """Return the time of consecutive launches; a hashing thread takes ``cycles`` per instruction."""
     seconds, bounds = 0.0, Counter[str]()
     for launched in launches:
         found = _bounds(launched, cost(launched, context), gpu, cycles)
@@ -88,26 +88,26 @@ class Overhead:
     """Seconds that committing adds."""
 
     shared: float
-    """Taken from compute that runs meanwhile."""
+    """Seconds taken from computation that runs meanwhile."""
     exposed: float
-    """When nothing else of the request runs."""
+    """Seconds in which nothing else of the request runs."""
     hidden: float
-    """All that is taken from compute if other requests keep the device busy to the end."""
+    """Seconds taken from computation if other requests keep the device busy to the end."""
 
     @property
     def alone(self) -> float:
-        """Of a request that is alone on the device."""
+        """The seconds for a request that is alone on the device."""
         return self.shared + self.exposed
 
 
 def _taken(launched: Launched, gpu: Gpu, *, least: bool) -> float:
-    """What a launch beside others takes from them."""
+    """Return the seconds that a launch takes from others that run beside it."""
     c = cost(launched, 0)
     return max(c.moved / gpu.bandwidth, 0.0 if least else _rate(c, gpu))
 
 
 def overhead(commitment: Commitment, compute: Sequence[float], gpu: Gpu) -> Overhead:
-    """``compute`` are the seconds of main-stream work that runs beside each part of the hashing."""
+    """Return the overhead; ``compute`` is the main stream's seconds beside each part of the hashing."""
     shared = exposed = hidden = 0.0
     for launches, meanwhile in zip(commitment.beside, compute, strict=True):
         mine = duration(launches, gpu, 0).seconds
@@ -121,9 +121,9 @@ def overhead(commitment: Commitment, compute: Sequence[float], gpu: Gpu) -> Over
 
 
 def followed(timeline: Sequence[Launched | Mark], gpu: Gpu, *, least: bool = False) -> Overhead:
-    """Of a request of which all launches and events are listed in the order in which they were queued.
+    """Return the time of a request, given all its launches and events in the order of their queueing.
 
-    Each stream goes on when its last launch is done and the events that it waits for have come.
+    A stream continues when its last launch is done and the events for which it waits have occurred.
     """
     cycles = ISSUE if least else LATENCY
     main = duration((x for x in timeline if isinstance(x, Launched) and x.stream == _MAIN), gpu, 0).seconds
@@ -147,5 +147,5 @@ def followed(timeline: Sequence[Launched | Mark], gpu: Gpu, *, least: bool = Fal
 
 
 def fits(weights: int, gpu: Gpu) -> bool:
-    """Whether the weights leave a tenth of the memory for everything else."""
+    """Return whether the weights leave a tenth of the memory for everything else."""
     return weights < 0.9 * gpu.memory

@@ -1,4 +1,4 @@
-"""The backend's launches for a model of any size: prefill, one decoding step, and the commitment."""
+"""Lists the backend's launches for a model of any size: prefill, one decoding step, the commitment."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Commitment:
     """Hashing launches of one request."""
 
     beside: list[list[Launched]]
-    """After each step that was worth it: queued on the second stream while the next tokens are computed."""
+    """Launches after each step that hashes, queued on the second stream beside the next tokens."""
     after: list[Launched]
-    """Queued when the answer is complete: the rest of the leaves, and the trees."""
+    """Launches that are queued when the answer is complete: the rest of the leaves, and the trees."""
 
 
 def placed_model(decoder: Decoder, kernels: CudaKernels, precision: str) -> Model:
-    """A model of this shape whose weights are memory of a device, with undefined contents."""
+    """Return a model of this shape whose weights are memory of a device, with undefined contents."""
     program = decoder_program(decoder, PRECISIONS[precision])
     weights: dict[str, Weight] = {}
     for spec in program.weights:
@@ -62,7 +62,7 @@ def _start(
 
 
 def prefill(decoder: Decoder, precision: str, prompt: int) -> list[list[Launched]]:
-    """Launches of each chunk of a prompt, the hashing beside it left out."""
+    """Return the launches of each chunk of a prompt, without the hashing beside it."""
     device, engine = _start(decoder, precision, prompt, 1)
     chunks = []
     for _ in range(0, prompt, engine.chunk):
@@ -73,7 +73,7 @@ def prefill(decoder: Decoder, precision: str, prompt: int) -> list[list[Launched
 
 
 def answered(decoder: Decoder, precision: str, suite: str, prompt: int) -> list[Launched | Mark]:
-    """All that is queued for a prompt and one token, the trees over its rows included."""
+    """Return everything that is queued for a prompt and one token, including the trees over its rows."""
     device, engine = _start(decoder, precision, prompt, 1, suite)
     for _ in range(0, prompt, engine.chunk):
         engine.step()
@@ -81,7 +81,7 @@ def answered(decoder: Decoder, precision: str, suite: str, prompt: int) -> list[
 
 
 def decode_step(decoder: Decoder, precision: str, context: int) -> list[Launched]:
-    """Launches of a repeated decoding step near row ``context``."""
+    """Return the launches of a repeated decoding step near row ``context``."""
     device, engine = _start(decoder, precision, context - 3, 8)
     for _ in range(0, context - 3, engine.chunk):
         engine.step()
@@ -92,7 +92,7 @@ def decode_step(decoder: Decoder, precision: str, context: int) -> list[Launched
 
 
 def commitment(decoder: Decoder, precision: str, suite: str, finished: Sequence[int]) -> Commitment:
-    """Hashing of a request whose finished rows number ``finished`` after each of its steps."""
+    """Return the hashing of a request; ``finished`` is the number of finished rows after each step."""
     device = CountingDevice()
     kernels = CudaKernels(device)
     trace = Trace(decoder_program(decoder, PRECISIONS[precision]), finished[-1], kernels)

@@ -1,4 +1,4 @@
-"""Models and devices that the tables are about, with where their figures are published."""
+"""Lists the models and devices of the tables, and the sources of their figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["GPUS", "LARGER", "MODELS", "Gpu"]
 
 @dataclass(frozen=True)
 class Gpu:
-    """Published peak figures."""
+    """A device's published peak figures."""
 
     bandwidth: float
     """Bytes per second."""
@@ -96,4 +96,4 @@ LARGER: Final = {
     # the same table
     "Llama-3.1-405B": _llama(126, 16384, 128, 8, 53248),
 }
-"""Models for which no cost on a GPU is estimated: one of those above does not hold their weights."""
+"""Models without an estimate, because one of the devices above cannot hold their weights."""

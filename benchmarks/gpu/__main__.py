@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu``: measure, write a file, draw it."""
+"""Measures, writes a file and draws it: ``python -m benchmarks.gpu``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import ProofcomputeError
 
 FORMAT = 1
-"""Of the file."""
+"""Version of the file."""
 
 
 def measure(k: Kernels, size: Sizes, runner: Callable[[], Runner] | None) -> Iterator[Measurement]:
-    """Everything, in order."""
+    """Measure everything, in order."""
     yield from hashing_rates(k, size)
     yield from products(k, size)
     if isinstance(k, CudaKernels):
@@ -37,7 +37,7 @@ def measure(k: Kernels, size: Sizes, runner: Callable[[], Runner] | None) -> Ite
 
 
 def main(argv: Sequence[str] | None = None, runner: Callable[[], Runner] | None = None) -> int:
-    """Run it; ``runner`` replaces the demo model."""
+    """Run the command; ``runner`` replaces the demo model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--device", default="cuda", help="cuda, or cpu to see that everything works")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")

@@ -1,4 +1,4 @@
-"""Tables of the field that our demo model and shapes can answer: what others published, and ours beside it.
+"""Compares figures that others published with ours, for the tables that our demo model and shapes fit.
 
 Published figures are constants, each found in a copy of its source on :data:`CHECKED`. Ours are measured by
 the case that belongs to a table; the sentences about where we lose follow from both.
@@ -20,12 +20,12 @@ CHECKED: Final = "2026-11-29"
 
 @dataclass(frozen=True)
 class Figures:
-    """One row that others published."""
+    """One published row."""
 
     system: str
     machine: str
     figures: tuple[str, ...]
-    """In the order of the table's head; a dash for what they do not give."""
+    """Figures in the order of the table's head, with a dash for a missing one."""
     source: str
 
 
@@ -160,7 +160,7 @@ FIELD: Final[dict[str, FieldTable]] = {
         ),
     ),
 }
-"""By the names that cases give their tables."""
+"""Tables by the names that cases give them."""
 
 VERIFIERS = {"8B": (0.619e-3, 1.89e-3), "70B": (1.07e-3, 8.71e-3), "405B": (2.10e-3, 26.56e-3)}
 """CommitLLM's seconds for the product checks of 10 layers and of all."""

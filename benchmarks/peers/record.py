@@ -1,4 +1,4 @@
-"""The file of results: written after each case, so that an interrupted run goes on where it was."""
+"""Keeps the file of results, which is written after each case so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 
 def conditions(case: Case, kernels: Kernels) -> dict[str, Any]:
-    """Under what a case is measured: machine, versions, and a digest of the code that runs."""
+    """The conditions of a case: machine, versions, and a digest of the code that runs."""
     needs = [package for part in case.parts for package in SYSTEMS[part].needs.values()]
     packages = {package: _version(package) for package in needs}
     return {"machine": asdict(machine(kernels)), "packages": packages, "code": _code()}
@@ -50,7 +50,7 @@ class Record:
             self.cases = {x["case"]: x for x in found["cases"]}
 
     def has(self, case: Case, under: dict[str, Any]) -> bool:
-        """Whether all of a case was measured under these conditions."""
+        """Return whether a whole case was measured under these conditions."""
         kept = self.cases.get(case.name)
         return (
             kept is not None
@@ -61,7 +61,7 @@ class Record:
     def put(
         self, case: Case, rows: Sequence[dict[str, Any]], under: dict[str, Any], load: float, note: str
     ) -> None:
-        """Add a case, or put it in the place of an earlier measurement, and write the file."""
+        """Add a case, or replace its earlier measurement, and write the file."""
         self.cases[case.name] = {
             "case": case.name,
             "table": case.table,
@@ -87,7 +87,7 @@ def _version(package: str) -> str:
 
 
 def _code() -> str:
-    """Of the sources that are measured and of those that measure."""
+    """Return a digest of the sources that are measured and of those that measure."""
     here = (*HERE.glob("*case.py"), HERE / "networks.py")
     return code((p.relative_to(HERE.parent).as_posix(), p) for p in here)
 

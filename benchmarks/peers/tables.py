@@ -1,4 +1,4 @@
-"""The comparison with other systems as tables. Ratios stay within one case, so within one run."""
+"""Shows the comparison with other systems as tables. Ratios stay within one case, so within one run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["FORMS", "comparisons", "differ", "published"]
 
 _COMMAND = "python -m benchmarks.peers -o DIR --only {}"
 _PACKAGES = {"ours": "proofcompute", "llama.cpp": "llama-cpp-python"}
-"""Where a system's package has another name."""
+"""Packages of systems whose package has another name."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How the cases of one kind look."""
+    """The layout of the cases of one kind."""
 
     title: str
     text: str
     system: str
-    """Whose cases these are: what `--only` takes."""
+    """The system of these cases, which `--only` takes."""
     head: tuple[str, ...]
     columns: tuple[tuple[str, Callable[[Any], str]], ...]
     """Names of figures and how they are written, for the columns after those that name a row."""
@@ -85,7 +85,7 @@ FORMS = {
 
 
 def comparisons(p: dict[str, Any]) -> Iterator[Table]:
-    """A table for each kind of case, and one that says when and under what each was measured."""
+    """Yield a table for each kind of case, and one of the dates and conditions of measurement."""
     for kind, form in FORMS.items():
         named = kind == "proof"  # the others have one case each
         yield Table(
@@ -119,7 +119,7 @@ def comparisons(p: dict[str, Any]) -> Iterator[Table]:
 
 
 def _beside(table: FieldTable, rows: list[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
-    """What others published, and below it what we measured."""
+    """Return rows that others published, followed by our measurements."""
     theirs = [(f.system, f.machine, *f.figures, f.source) for f in table.published]
     ours = [
         (
@@ -136,7 +136,7 @@ def _beside(table: FieldTable, rows: list[tuple[dict[str, Any], dict[str, Any]]]
 
 
 def published() -> Table:
-    """What the authors of other systems say."""
+    """Yield what the authors of other systems state."""
     return Table(
         "What others publish",
         "Constants, on their authors' hardware and models; not measured here. Each was found in a copy of "
@@ -148,7 +148,7 @@ def published() -> Table:
 
 
 def differ(p: dict[str, Any]) -> list[str]:
-    """In what the conditions of the cases differ: machine, code, or a package of one name."""
+    """Return in what the conditions of the cases differ: machine, code, or the version of a package."""
     found = [what for what in ("machine", "code") if any(c[what] != p["cases"][0][what] for c in p["cases"])]
     versions = {(name, v) for c in p["cases"] for name, v in c["packages"].items()}
     names = [name for name, _ in versions]
@@ -156,7 +156,7 @@ def differ(p: dict[str, Any]) -> list[str]:
 
 
 def _mixed(p: dict[str, Any]) -> str:
-    """Whether the cases were measured under the same conditions."""
+    """Return whether the cases were measured under the same conditions."""
     missing = [c.name for c in CASES if c.name not in {x["case"] for x in p["cases"]}]
     text = f"Not measured so far: {', '.join(missing)}. " if missing else ""
     different = differ(p)
@@ -179,7 +179,7 @@ def _system(case: dict[str, Any], x: dict[str, Any]) -> str:
 
 
 def _cells(x: dict[str, Any], columns: tuple[tuple[str, Callable[[Any], str]], ...]) -> tuple[str, ...]:
-    """Figures, a dash for nothing; or why there are none."""
+    """Return figures, with a dash for a missing one; or the reason why there are none."""
     if x["status"] != "measured":
         return (f"{x['status']}: {x['reason']}", *("" for _ in columns[1:]))
     return tuple(form(x[name]) if x.get(name) else "-" for name, form in columns)

@@ -1,4 +1,4 @@
-"""One request run, proved and verified as a whole: what a proof of it stands beside."""
+"""Runs, proves and verifies one whole request, to compare with a proof of it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["whole"]
 
 
 def whole(subject: Subject, request: Request, rounds: int) -> dict[str, Any]:
-    """Seconds of running, of proving (running, committing, opening every cell) and of verifying, in turn.
+    """Time running, proving (running, committing, opening every cell) and verifying, in turn.
 
-    Everything has run once before a clock does; ``rounds`` keeps every round.
+    Everything runs once before a clock starts; ``rounds`` keeps every round.
     """
 
     def prove() -> None:

@@ -1,8 +1,8 @@
-"""Measure audits at the sizes of large models and write scale.json: `python -m benchmarks.scale -o DIR`.
+"""Measures audits at the sizes of large models and writes scale.json: `python -m benchmarks.scale -o DIR`.
 
-Takes about four minutes and 3 GB. The file is written after each part; started again, the command keeps the
-parts that were measured on this machine with the same code, packages and rounds. Where OPENBLAS_CORETYPE is
-set, unset it: the comparison with BLAS would be unfair.
+It takes about four minutes and 3 GB. The file is written after each part; when started again, the command
+keeps the parts that were measured on this machine with the same code, packages and rounds. Unset
+OPENBLAS_CORETYPE, because the comparison with BLAS would be unfair.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 
 
 def _key() -> dict[str, Any]:
-    """In a process of its own, for its peak memory."""
+    """Run in a process of its own, to measure its peak memory."""
     command = [sys.executable, "-m", "benchmarks.scale.key", "--model", MODEL]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
@@ -67,7 +67,7 @@ MEASURES: dict[str, Callable[[Kernels, int], Any]] = {
     "audits w8a16": partial(_audits, "w8a16"),
     "commits": partial(committing, MODEL, "w8a16"),
 }
-"""By the names of :data:`PARTS`; each takes less than a minute."""
+"""Functions by the names of :data:`PARTS`; each takes less than a minute."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

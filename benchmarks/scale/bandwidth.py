@@ -1,8 +1,8 @@
-"""Freivalds' two passes against reading memory, and the product checks of a whole 70B-shaped model.
+"""Compares Freivalds' two passes with reading memory, and times the product checks of a 70B-shaped model.
 
-The yardstick is a plain parallel Numba sum over the same array. Each measurement repeats one thing for a
-while before the next one runs: threads that have just finished a parallel loop go on spinning for
-milliseconds and would take a core from whatever comes after.
+The reference is a plain parallel Numba sum over the same array. Each measurement repeats one action for a
+while before the next one runs, because threads that have just finished a parallel loop spin for milliseconds
+and would take a core from the next action.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from proofcompute.protocol.hints import check_hint, pack_set
 __all__ = ["LayerChecks", "all_layers", "bandwidths"]
 
 _REPEATS = 7
-"""Timed calls in a round, after half as many that are not."""
+"""Timed calls in a round, after half as many that are not timed."""
 
 
 @numba.njit(parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -39,7 +39,7 @@ def _sum(values: Array) -> np.int64:
 
 
 def _blocks(actions: list[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Median seconds of each action in each round; an action repeats before the next one starts."""
+    """Return the median seconds of each action per round; an action repeats before the next one starts."""
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(rounds):
         for action, found in zip(actions, times, strict=True):
@@ -50,7 +50,7 @@ def _blocks(actions: list[Callable[[], object]], rounds: int) -> list[list[float
 
 
 def bandwidths(k: Kernels, rounds: int) -> list[dict[str, Any]]:
-    """Projecting hints and rows, and folding weights, two columns; bytes of the array over time."""
+    """Time projecting hints and rows, and folding weights, with two columns, in bytes per second."""
     rng = np.random.default_rng(0)
     hints = rng.integers(-(1 << 29), 1 << 29, (8_192, 8_192), np.int32)
     rows = rng.integers(-128, 128, (8_192, 8_192), np.int8)

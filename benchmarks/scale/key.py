@@ -1,6 +1,6 @@
-"""The key of a large model: time, memory, and going on after an interruption.
+"""Makes the key of a large model: time, memory, and continuing after an interruption.
 
-Run: ``python -m benchmarks.scale.key``. A process of its own, since peak memory is that of a whole process.
+Run ``python -m benchmarks.scale.key``, a process of its own, because peak memory is that of a whole process.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SEED = bytes([7] * 32)
 
 
 class _Interrupted(Exception):
-    """Somebody stopped the process."""
+    """The process was stopped."""
 
 
 class _Reader:
-    """Counts the seconds of making weights, and stops before a weight."""
+    """Counts the seconds of making weights, and stops before one of them."""
 
     def __init__(self, model: Synthetic, stop: str | None = None) -> None:
         self.model, self.stop, self.seconds, self.asked = model, stop, 0.0, 0

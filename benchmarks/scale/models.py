@@ -1,4 +1,4 @@
-"""Synthetic models of published shapes, their weights made when they are asked for."""
+"""Provides synthetic models of published shapes, whose weights are made on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Synthetic", "blocks_apart", "blocks_of"]
 
 
 class Synthetic:
-    """A decoder with random int8 weights, one tensor at a time (WeightReader); any tensor is made anew."""
+    """A decoder with random int8 weights (WeightReader); a tensor is made each time it is asked for."""
 
     def __init__(self, decoder: Decoder, precision: str, kernels: Kernels) -> None:
         self.program = decoder_program(decoder, PRECISIONS[precision])
@@ -28,12 +28,12 @@ class Synthetic:
 
     @cached_property
     def card(self) -> ModelCard:
-        """One pass over all weights."""
+        """Make all weights once."""
         trees = (weight_tree(s, self.weight(s.name), self.kernels.hash_rows) for s in self.program.weights)
         return ModelCard(self.program, b"", "", tuple(t.root for t in trees))
 
     def weight(self, name: str) -> Weight:
-        """See WeightReader."""
+        """Make a weight tensor (WeightReader)."""
         seed = int.from_bytes(sha256(name.encode()).digest()[:8], "little")
         return random_weight(self.program.weight[name], np.random.Generator(np.random.SFC64(seed)))
 

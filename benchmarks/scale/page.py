@@ -1,6 +1,6 @@
-"""Write docs/scale.md from the JSON of `python -m benchmarks.scale`: `python -m benchmarks.scale.page`.
+"""Writes docs/scale.md from the JSON of `python -m benchmarks.scale`: `python -m benchmarks.scale.page`.
 
-The page holds nothing that is not in the file, but words and the goals, which the figures stand beside.
+All figures of the page are in the file, except the goals beside them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "docs" / "benchmarks" / "scale.json"
 PAGE = ROOT / "docs" / "scale.md"
 PARTS = ("key", "bandwidths", "layers", "audits w8a8", "audits w8a16", "commits")
-"""What is measured, one after the other."""
+"""Names of the parts, in the order of measurement."""
 GOALS = {"product checks of 1 row": 200, "one cell": 50, "all cells": 40}
-"""By how many times checking should be cheaper than computing."""
+"""The factor by which checking should be cheaper than computing."""
 OF_SUM = {"int32 hints": 0.8, "int8 rows": 0.5, "int8 weights (key)": 0.5}
 PER_TOKEN = {1: 8.0, 16: 2.0}
-"""Milliseconds, by tokens checked together."""
+"""Goals in milliseconds, by the number of tokens checked together."""
 COMMIT = 0.01
 KEY_SECONDS, KEY_MEMORY = 30.0, 2e9
 AUDITS = """\
@@ -43,7 +43,7 @@ model had, and *two sets* where all numbers are of one size
 
 
 def page(r: dict[str, Any]) -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     parts = (_head(r), _key(r["key"]), _bandwidths(r), _layers(r), _audits(r), _commits(r), _again(r))
     return "\n".join(line for part in parts for line in part) + "\n"
 

@@ -1,11 +1,11 @@
-"""Measurements for researchers: what proving and verifying cost, and how they grow.
+"""Measures, for researchers, what proving and verifying cost, and how the costs grow.
 
 :func:`measure` runs the sweeps that a :class:`Settings` names and returns :class:`Results`, which are plain
-data: figures, the rounds that they follow from, the facts of the machine, what others did to it meanwhile,
-and the command that reproduces them. Every figure is a median, every comparison a ratio taken within one run
-with both sides in turn, and no clock runs before everything is compiled. Times of different runs or machines
-do not compare; ratios do, roughly. :class:`Record` keeps the results in a directory, step by step, so that a
-run which was interrupted goes on.
+data: figures, the rounds from which they follow, facts about the machine, its load by other processes, and
+the command that reproduces them. Every figure is a median, every comparison a ratio taken within one run with
+both sides in turn, and everything is compiled before a clock starts. Times of different runs or machines are
+not comparable; ratios are, roughly. :class:`Record` keeps the results in a directory, step by step, so that
+an interrupted run can continue.
 """
 
 from __future__ import annotations

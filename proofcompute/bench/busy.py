@@ -1,8 +1,8 @@
-"""Whether others use the cores that something is measured on: other processes, or the host itself (steal).
+"""Measures how much others use the cores during a measurement: other processes, or the host (steal).
 
-Linux counts, for each core, the ticks in which it ran something, and those in which the host of a virtual
-machine ran somebody else. What others used while this process measured is the first, less what this process
-and its children used themselves. The load average would not do: it holds what this process did before.
+Linux counts, for each core, the ticks in which it was busy, and those in which the host of a virtual machine
+ran another one. The use by others is the first count less the time of this process and its children. The load
+average is no substitute, because it includes what this process did before.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ from pathlib import Path
 __all__ = ["QUIET", "STOLEN", "Busy", "Watch", "cores", "load"]
 
 QUIET = 0.25
-"""Cores kept busy by others up to which a machine counts as quiet."""
+"""The most cores that others may use on a machine that counts as quiet."""
 STOLEN = 0.1
-"""Cores taken away by the host up to which it does."""
+"""The most cores that the host may take away from such a machine."""
 _SAMPLE = 1.0
-"""Seconds that :func:`load` looks on."""
+"""Seconds that :func:`load` observes."""
 _SHORTEST = 0.5
-"""Seconds below which ticks of a hundredth of a second say too little."""
+"""The shortest time, in seconds, for which ticks of a hundredth of a second are precise enough."""
 _STAT = Path("/proc/stat")
 
 
 @dataclass(frozen=True)
 class Busy:
-    """Mean over some time, in cores."""
+    """Mean load over some time, in cores."""
 
     others: float
-    """Used by other processes."""
+    """Cores used by other processes."""
     stolen: float
-    """Given to others by the host."""
+    """Cores that the host gave to others."""
 
     @property
     def quiet(self) -> bool:
-        """Whether figures measured meanwhile count as undisturbed."""
+        """Whether figures that were measured meanwhile count as undisturbed."""
         return self.others <= QUIET and self.stolen <= STOLEN
 
     def complaint(self, when: str) -> str:
-        """What to tell people; empty if it was quiet."""
+        """Return a warning for people; empty if the machine was quiet."""
         if self.quiet:
             return ""
         host = f", and the host took {self.stolen:.1f} away" if self.stolen > STOLEN else ""
         return (
-            f"busy machine: {when}, others used {self.others:.1f} of {cores()} cores{host}. Times come out "
-            "too long and spread wide; measure on a quiet machine, or read only ratios within one round"
+            f"busy machine: {when}, others used {self.others:.1f} of {cores()} cores{host}. Times are too "
+            "long and vary; measure on a quiet machine, or read only ratios within one round"
         )
 
 
 class Watch:
-    """Looks at what others use from its making on."""
+    """Observes the load by others from its creation on."""
 
     def __init__(self) -> None:
         self._start = _now()
 
     def busy(self) -> Busy | None:
-        """What others have used since; None if too little time has passed, or if this system does not say."""
+        """Return the load since then; None if too little time has passed, or the system does not tell."""
         if self._start is None or (now := _now()) is None:
             return None
         spent = now.clock - self._start.clock
@@ -72,7 +72,7 @@ class Watch:
 
 
 def load() -> Busy:
-    """What others use while this process sleeps for a second; without /proc/stat, the load average."""
+    """Return the load while this process sleeps for a second; without /proc/stat, the load average."""
     watch = Watch()
     time.sleep(_SAMPLE)
     found = watch.busy()
@@ -83,13 +83,13 @@ def load() -> Busy:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(_allowed())
 
 
 @dataclass(frozen=True)
 class _Moment:
-    """Seconds by the clock, and of processor time since the system started."""
+    """Seconds of the clock, and of processor time since the system started."""
 
     clock: float
     used: float
@@ -103,7 +103,7 @@ def _now() -> _Moment | None:
         lines = dict(line.split(" ", 1) for line in _STAT.read_text("ascii").splitlines() if " " in line)
         tick = 1 / os.sysconf("SC_CLK_TCK")
         for core in _allowed():
-            # guests, which come after these, are counted in user already
+            # the later columns, for guests, are included in user
             user, nice, system, _idle, _waiting, irq, softirq, steal = map(
                 int, lines[f"cpu{core}"].split()[:8]
             )

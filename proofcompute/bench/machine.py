@@ -1,4 +1,4 @@
-"""Facts about the machine that figures were taken on; no host name, no path."""
+"""Collects facts about the machine of a measurement, without host name and paths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACKAGES = ("numpy", "numba", "llvmlite", "blake3", "pycryptodome")
 
 
 def machine(kernels: Kernels) -> Machine:
-    """The facts."""
+    """Return the facts about this machine."""
     return Machine(
         cpu=_cpu(),
         cores=cores(),
@@ -40,7 +40,7 @@ def machine(kernels: Kernels) -> Machine:
 
 
 def code(others: Iterable[tuple[str, Path]] = ()) -> str:
-    """The start of a digest over this package's sources, and over other ones (name, file) that measure."""
+    """Return the start of a digest over this package's sources and ``others``, (name, file), that measure."""
     whole = hashlib.sha256(_package().encode())
     for name, path in sorted(others):
         whole.update(f"{name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -49,7 +49,7 @@ def code(others: Iterable[tuple[str, Path]] = ()) -> str:
 
 @cache
 def _package() -> str:
-    """A digest over this package's sources: those that this process has loaded."""
+    """Return a digest over this package's sources."""
     package = Path(__file__).parents[1]
     whole = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -59,7 +59,7 @@ def _package() -> str:
 
 
 def _memory() -> float:
-    """In GiB; 0 where the system does not say (Windows)."""
+    """Return the memory in GiB; 0 if the system does not tell (Windows)."""
     if not hasattr(os, "sysconf"):
         return 0.0
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
@@ -89,7 +89,7 @@ def _threads(kernels: Kernels) -> int:
 
 
 def _blas() -> str:
-    """What NumPy was built with, and the kernel it runs (which an environment variable may have forced)."""
+    """Return NumPy's BLAS and the kernel that it runs, which an environment variable may have forced."""
     config = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     text = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()

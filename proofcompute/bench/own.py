@@ -1,4 +1,4 @@
-"""A model and a prompt that the caller brings in place of random ones."""
+"""Holds a model and a prompt of the caller's own, which replace random ones."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["Own"]
 
 @dataclass(frozen=True)
 class Own:
-    """What the caller brings; both may be absent."""
+    """The caller's own model and prompt; both are optional."""
 
     file: Path | None = None
     """A model file, or a checkpoint (GGUF) that is compiled at each precision asked for."""
     prompt: str | None = None
-    """A text, tokenised as it stands: without a chat template, names of control tokens in it being text."""
+    """A text that is tokenised as it stands, without a chat template and without control tokens."""
 
     def __post_init__(self) -> None:
         if self.prompt == "":
@@ -37,9 +37,9 @@ class Own:
 
     @cached_property
     def model_digest(self) -> str:
-        """Of a checkpoint the start of its digest, of a model file that of its id; empty without a model.
+        """The start of a checkpoint's digest or of a model file's id; empty without a model.
 
-        Raises InputError or FormatError unless the file is one of the two, and answers with tokens.
+        Raises InputError or FormatError unless the file is one of the two and generates tokens.
         """
         if self.file is None:
             return ""
@@ -48,7 +48,7 @@ class Own:
                 return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
         card = self._stored.card
         if not card.program.feedback:
-            raise InputError(f"{self.file}: the program generates no tokens, and bench takes those that do")
+            raise InputError(f"{self.file}: the program generates no tokens; bench needs one that does")
         return card.model_id.hex()[:16]
 
     @cached_property
@@ -59,17 +59,20 @@ class Own:
 
     @property
     def fixed_precision(self) -> str:
-        """The precision that a model file was compiled at; empty where it can be chosen."""
+        """The precision at which a model file was compiled; empty if it can be chosen."""
         if self.file is None or self._is_checkpoint:
             return ""
         return _precision(self._stored.card.program)
 
     def model(self, precision: str, kernels: Kernels) -> Model:
-        """The model at a precision, which for a model file is its own."""
+        """Return the model at a precision; a model file has only its own."""
         return import_gguf(self._file, kernels, precision) if self._is_checkpoint else Model.load(self._file)
 
     def tokens(self, model: Model, count: int) -> I32:
-        """The first ``count`` tokens of the prompt; InputError if it has fewer, or the model no tokenizer."""
+        """Return the first ``count`` tokens of the prompt.
+
+        Raises InputError if it has fewer, or if the model has no tokenizer.
+        """
         vocabulary = model.card.vocabulary
         if self.prompt is None or vocabulary is None:
             raise InputError("a prompt in words needs a model with a tokenizer")
@@ -93,17 +96,17 @@ class Own:
     @property
     def _file(self) -> Path:
         if self.file is None:
-            raise InputError("there is no model of the caller's own")
+            raise InputError("no model was given")
         return self.file
 
 
 def _precision(program: Program) -> str:
-    """The name of the limbs of the second segment's first product, which in a decoder is the first block."""
+    """Return the precision by the limbs of the first product after segment 0, which is in the first block."""
     sites = [site for plan in program.plans[1:] for site in plan.sites]
     if not sites:
-        raise InputError("the model has no products, and nothing to check")
+        raise InputError("the model has no products to check")
     limbs = sites[0].w_limbs, sites[0].x_limbs
     found = next((p.name for p in PRECISIONS.values() if (p.w_limbs, p.x_limbs) == limbs), None)
     if found is None:
-        raise InputError(f"a model of {limbs[0]} and {limbs[1]} limbs has no precision of ours")
+        raise InputError(f"no precision has {limbs[0]} limbs of weights and {limbs[1]} of activations")
     return found

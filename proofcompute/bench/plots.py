@@ -1,4 +1,4 @@
-"""Plots of results, as PNG files; needs matplotlib (the extra ``bench``)."""
+"""Draws plots of results as PNG files; this needs matplotlib (the extra ``bench``)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["draw", "drawable", "scale_of"]
 
 RULES: Final = 8.0
-"""By how many times the greatest value exceeds the median where it rules a linear axis."""
+"""An axis is logarithmic if its greatest value is more than this many times the median."""
 
 
 def drawable() -> bool:
-    """Whether matplotlib is installed."""
+    """Return whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -45,7 +45,7 @@ def draw(results: Results, directory: Path) -> list[Path]:
         axes = figure.add_subplot()
         plot(axes, rows)
         axes.grid(visible=True, which="both", alpha=0.25)
-        axes.tick_params(which="minor", labelsize=6)  # several a decade, where there are few decades
+        axes.tick_params(which="minor", labelsize=6)  # an axis of few decades has several of them per decade
         axes.legend(fontsize=8)
         path = directory / name
         figure.savefig(path, dpi=110, metadata={"Software": None})
@@ -87,14 +87,14 @@ def _verify(axes: Axes, rows: Any) -> None:
 
 
 def scale_of(values: Sequence[float]) -> str:
-    """Linear, or logarithmic where one value, many times the median, would press the others flat."""
+    """Return "log" if one value, many times the median, would flatten the others on a linear axis."""
     if not values or min(values) <= 0:
         return "linear"
     return "log" if max(values) > RULES * median(values) else "linear"
 
 
 def _lines(rows: Any) -> list[tuple[str, list[Any]]]:
-    """Rows by what one line joins: precision and, where there are several, lengths; smallest model first."""
+    """Group rows into lines by precision and, if there are several, lengths; small models come first."""
     several = len({(r.prompt, r.tokens) for r in rows}) > 1
     lines: dict[str, list[Any]] = {}
     for r in rows:
@@ -107,7 +107,7 @@ def _verify_ratios(r: Any) -> list[float]:
 
 
 def _line(axes: Axes, x: Sequence[float], rounds: Sequence[Sequence[float]], label: str) -> None:
-    """Medians of rounds, with bars from the lower to the upper quartile."""
+    """Draw the medians of rounds, with bars from the lower to the upper quartile."""
     spreads = [spread(times) for times in rounds]
     middle = [s["median"] for s in spreads]
     below = [s["median"] - s["q1"] for s in spreads]
@@ -116,7 +116,7 @@ def _line(axes: Axes, x: Sequence[float], rounds: Sequence[Sequence[float]], lab
 
 
 def _sampled(rows: Any) -> list[Any]:
-    """Audits of single cells; the audit of all cells asks for ranges and lies on no common line with them."""
+    """Return the audits of single cells; an audit of all cells asks for ranges and is not comparable."""
     return [r for r in rows if r.cells < r.total]
 
 

@@ -1,4 +1,4 @@
-"""The file of results: written after each step, so that an interrupted run goes on where it was."""
+"""Keeps the file of results, which is written after each step so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _MAX_RESULTS: Final = 1 << 26
 
 
 class Record:
-    """``results.json`` in a directory.
+    """The file ``results.json`` in a directory.
 
     Args:
-        directory: where the results are, or will be; made if it is not there.
+        directory: the directory of the results; it is created if absent.
 
     Raises InputError if it cannot be a directory.
     """
@@ -43,21 +43,21 @@ class Record:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other runs away until the block ends; InputError if one has the directory."""
+        """Lock the directory until the block ends; InputError if another run uses it."""
         self.directory.mkdir(exist_ok=True)
         lock = self.directory / _LOCK
         with exclusive(lock, "the lock of another run,"):
             try:
                 yield
             finally:
-                with suppress(OSError):  # Windows keeps a file that is open; the lock is gone with it anyway
+                with suppress(OSError):  # Windows does not remove an open file; the lock ends anyway
                     lock.unlink()
 
     def kept(self, settings: Settings, kernels: Kernels) -> Results | None:
-        """What was measured before with these settings, by this code on this machine; None if nothing was.
+        """Return results that were measured with these settings, code and machine; None if there are none.
 
-        Raises InputError if what stands there was measured with other ones, or holds no results: nothing is
-        replaced unasked.
+        Raises InputError if the file was measured under other conditions or holds no results, so that nothing
+        is replaced by accident.
         """
         if not self.path.exists():
             return None
@@ -75,17 +75,17 @@ class Record:
         if other:
             raise InputError(
                 f"{self.path} was measured otherwise ({'; '.join(other)}); choose another directory, or pass "
-                "--force to measure anew"
+                "--force to measure again"
             )
         return found
 
     def write(self, results: Results) -> None:
-        """Put the results in place of those before; StorageError if the file system refuses."""
+        """Replace the results in the file; StorageError if the file system refuses."""
         write_atomic(self.path, results.to_text().encode())
 
 
 def _conditions(machine: dict[str, Any], code: str) -> dict[str, Any]:
-    """What figures of one file have in common, settings aside."""
+    """Return the conditions, besides settings, that all figures of one file share."""
     return {f"machine's {name}": value for name, value in machine.items()} | {"code": code}
 
 

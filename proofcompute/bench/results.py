@@ -1,6 +1,6 @@
-"""The results of a benchmark run: the schema of ``results.json``.
+"""Defines the results of a benchmark run, which are the schema of ``results.json``.
 
-Every row keeps the seconds of all its rounds, and each time, rate and ratio in it follows from these.
+Every row keeps the seconds of all its rounds; each time, rate and ratio in it follows from these.
 """
 
 from __future__ import annotations
@@ -33,53 +33,53 @@ SCHEMA = 2
 _NUMBERS = re.compile(r"\[([-+.e\d,\s]+)\]")
 
 Rounds = dict[str, list[float]]
-"""By what was timed, the seconds of each round."""
+"""Name of a measured action -> seconds of each round."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts that a reader needs to judge the figures; nothing that names a host or a path."""
+    """Facts that a reader needs to judge the figures, without host names and paths."""
 
     cpu: str
     cores: int
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     memory_gib: float
     system: str
     versions: dict[str, str]
     backend: str
     threads: int
     blas: str
-    """Library, version and the kernel that it chose."""
+    """Library, version and the kernel that it uses."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One measurement of a run, and what others did meanwhile."""
+    """One measurement of a run, and the load by others meanwhile."""
 
     name: str
     seconds: float
-    """Its whole time, making models and warming up included."""
+    """Its whole time, including that of making models and warming up."""
     others: float | None
-    """Cores that others used meanwhile; None where it was too short to tell."""
+    """Cores that others used meanwhile; None if the step was too short to tell."""
     stolen: float | None
     """Cores that the host took away meanwhile."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What others used of the machine's cores."""
+    """Cores of the machine that others used."""
 
     around: float
-    """While this process slept just before its start or just after its end, the larger of both."""
+    """The larger of the loads just before the start and just after the end, while this process slept."""
     during: float
-    """While it measured: the most in one step."""
+    """The largest load in one step."""
     stolen: float
-    """The most that the host took away, in a step or around."""
+    """The most cores that the host took away, in a step or around the run."""
 
 
 @dataclass(frozen=True)
 class SizeRow:
-    """One model at one precision: a request run, committed to, opened as a whole, and verified as a whole.
+    """One model at one precision: a request is run, committed to, opened completely and verified completely.
 
     Rounds: ``prefill`` and ``commit prefill`` (a request that generates one token), ``run`` and ``commit``
     (the whole request), ``run beside`` and ``verify`` (in turn).
@@ -89,29 +89,29 @@ class SizeRow:
     model: str
     precision: str
     prompt: int
-    """Tokens of the prompt."""
+    """Number of tokens of the prompt."""
     tokens: int
-    """Tokens generated; the end of a text does not end the answer."""
+    """Number of generated tokens; tokens that end an answer do not end it here."""
     weights: int
-    """Elements of all weight matrices."""
+    """Number of elements of all weight matrices."""
     key_bytes: int
-    """The verifier's key."""
+    """Bytes of the verifier's key."""
     rows: int
-    """Rows of the trace."""
+    """Number of rows of the trace."""
     cells: int
     receipt_bytes: int
     opening_bytes: int
-    """An opening of every cell."""
+    """Bytes of an opening of every cell."""
     execute_seconds: float
-    """Running the request, without committing."""
+    """Seconds of running the request without committing."""
     prefill_tokens_per_second: float
     decode_tokens_per_second: float
     commit_overhead_prefill: float
-    """Share that committing adds to a request that generates one token."""
+    """The share that committing adds to a request that generates one token."""
     commit_overhead: float
-    """Share that committing adds to the whole request."""
+    """The share that committing adds to the whole request."""
     verify_over_execute: float
-    """Time of verifying every cell over that of running the request."""
+    """The time of verifying every cell divided by that of running the request."""
     rounds: Rounds
 
 
@@ -144,17 +144,17 @@ class ColumnsRow:
 
 @dataclass(frozen=True)
 class BudgetRow:
-    """One audit budget: uniform cells of one row each. Rounds: ``run beside``, ``verify``."""
+    """One audit budget: uniform cells of one row each. Rounds: ``run beside`` and ``verify``."""
 
     step: str
     cells: int
     total: int
-    """Cells that exist."""
+    """Number of all cells."""
     model: str
     opening_bytes: int
     verify_over_execute: float
     detects_one: float
-    """Probability that the audit names one altered cell."""
+    """Probability that the audit includes one altered cell."""
     detects_1_percent: float
     detects_10_percent: float
     detects_50_percent: float
@@ -163,9 +163,9 @@ class BudgetRow:
 
 @dataclass(frozen=True)
 class ScalingRow:
-    """Growth of verification in one size; exponents are slopes of log time over log size (least squares).
+    """Growth of verification with one size; exponents are slopes of log time over log size (least squares).
 
-    Rounds: ``verify N`` for each size N, and ``run N`` where running grows with it too.
+    Rounds: ``verify N`` for each size N, and ``run N`` if running grows with it too.
     """
 
     step: str
@@ -176,12 +176,12 @@ class ScalingRow:
     tail_exponent: float
     """The slope between the two largest sizes, where fixed costs matter least."""
     formula: str
-    """Multiplications of a verification by the design."""
+    """The formula for the multiplications of a verification."""
     formula_exponent: float
-    """The same slope of those multiplications, counted from the program at the same sizes."""
+    """The slope of these multiplications, counted from the program at the same sizes."""
     formula_tail_exponent: float
     execute_seconds: list[float]
-    """Running the same request; empty where the size is not one of the request's."""
+    """Seconds of running the same request; empty if the size is not one of the request's."""
     execute_exponent: float | None
     execute_formula_exponent: float | None
     rounds: Rounds
@@ -200,21 +200,21 @@ SECTIONS: dict[str, type[Row]] = {
 
 @dataclass(frozen=True)
 class Results:
-    """All of one run, or of its beginning: a run that was interrupted goes on from its results."""
+    """The results of one run, or of its beginning, from which an interrupted run continues."""
 
     command: str
     note: str
-    """What the person who ran it says about the machine; may be empty."""
+    """A remark about the machine by the person who ran it; may be empty."""
     settings: dict[str, Any]
-    """What was asked for: the fields of Settings."""
+    """The fields of Settings."""
     machine: Machine
     code: str
     """The start of a digest over the sources that were measured."""
     load: Load
     seconds: float
-    """Time that all steps took."""
+    """Time of all steps together."""
     complete: bool
-    """False while steps are left to be measured."""
+    """Whether no step is left to be measured."""
     steps: list[Step]
     sizes: list[SizeRow]
     suites: list[SuiteRow]
@@ -222,13 +222,13 @@ class Results:
     budgets: list[BudgetRow]
     scaling: list[ScalingRow]
     left_out: list[str]
-    """What was asked for and could not be measured, with the reason."""
+    """Steps that could not be measured, with the reasons."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, with the schema's version.
+        """Return plain data with the schema's version.
 
-        Rates and ratios keep four significant digits, rounds every nanosecond; beside the rounds of each row
-        stands their spread.
+        Rates and ratios have four significant digits, rounds whole nanoseconds. Each row also has the spread
+        of its rounds.
         """
         plain = {"schema": SCHEMA, **rounded(asdict(self))}
         for section in SECTIONS:
@@ -237,15 +237,15 @@ class Results:
         return plain
 
     def to_text(self) -> str:
-        """The file: indented, with the numbers of one list on one line."""
+        """Return the text of the file: indented, with the numbers of a list on one line."""
         text = json.dumps(self.to_json(), indent=1)
         return _NUMBERS.sub(lambda m: f"[{', '.join(m[1].replace(',', ' ').split())}]", text) + "\n"
 
     @staticmethod
     def from_json(data: object) -> Results:
-        """What :meth:`to_json` wrote; InputError if it is of another form or version."""
+        """Invert :meth:`to_json`; InputError for data of another form or version."""
         if not isinstance(data, dict) or "schema" not in data:
-            raise InputError("no results of a benchmark")
+            raise InputError("these are not results of a benchmark")
         if data["schema"] != SCHEMA:
             raise InputError(f"results of version {data['schema']}, not {SCHEMA}")
         try:
@@ -260,12 +260,12 @@ class Results:
             plain["load"] = _made(Load, plain["load"])
             found: Results = _made(Results, plain)
         except (TypeError, KeyError, AttributeError) as e:
-            raise InputError("results of another form") from e
+            raise InputError("these results have another form") from e
         return found
 
 
 def _made(kind: type[Any], values: dict[str, Any]) -> Any:
-    """A dataclass of these values; TypeError unless they are its fields, each of its outer type."""
+    """Make a dataclass of these values; TypeError unless they are its fields, each of its outer type."""
     hints = get_type_hints(kind)
     if set(values) != {f.name for f in fields(kind)}:
         raise TypeError(kind.__name__)
@@ -285,7 +285,7 @@ def _check_rounds(rounds: dict[str, Any]) -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Plain data with four significant digits in each float, but for rounds, which are kept as they are."""
+    """Return plain data with four significant digits in each float, except rounds, which stay unchanged."""
     if isinstance(value, dict):
         return {k: v if k == "rounds" else rounded(v) for k, v in value.items()}
     if isinstance(value, list):

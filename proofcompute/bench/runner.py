@@ -1,4 +1,4 @@
-"""One benchmark run, step by step; what was measured before is kept."""
+"""Runs a benchmark step by step, and keeps steps that were measured before."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Step = Callable[[str], Row | None]
 
 
 def planned(settings: Settings, kernels: Kernels) -> int:
-    """Number of steps that :func:`measure` reports."""
+    """Return the number of steps that :func:`measure` reports."""
     return sum(1 for _ in _steps(Bench(settings, kernels, Own())))
 
 
@@ -46,17 +46,17 @@ def measure(
 
     Args:
         settings: what to measure.
-        kernels: backend of prover and verifier alike.
-        command: what to write into the results as the way to repeat this run.
+        kernels: the backend of prover and verifier.
+        command: the command that repeats this run, for the results.
         note: a remark about the machine, for the results.
         own: the model and the prompt whose digests the settings name.
-        kept: results of the same settings that were interrupted; their steps are not measured again.
-        progress: called with the name of each step before it starts, with a remark behind it where the step
-            is kept; :func:`planned` says how many there are.
+        kept: results of an interrupted run with the same settings; their steps are not measured again.
+        progress: called with the name of each step before it starts, and with a remark if the step is kept;
+            :func:`planned` returns their number.
         save: called with the results so far after every step that was measured.
-        warn: called once with a text if others use the machine: before all steps, during one or after.
+        warn: called at most once, with a text, if others use the machine.
 
-    The demo model is left out, and named among what was left out, where it is not installed.
+    The demo model is left out, which the results state, if it is not installed.
     """
     steps = dict(_steps(Bench(settings, kernels, own or Own())))
     fixed = {
@@ -75,11 +75,11 @@ def measure(
         if name.startswith("size demo") and (reason := _demo_missing()):
             run.left_out.append(f"{name}: {reason}")
             continue
-        run.take(name, step)
+        run.measure(name, step)
         if save is not None:
             save(run.results(complete=False))
-        gc.collect()  # a model of the last step must not count against the next one
-    run.look(load(), "right after the end")
+        gc.collect()  # memory of the last step's model must not slow down the next step
+    run.add_load(load(), "right after the end")
     results = run.results(complete=True)
     if save is not None:
         save(results)
@@ -87,7 +87,7 @@ def measure(
 
 
 class _Run:
-    """What has been measured so far."""
+    """The measurements of a run so far."""
 
     def __init__(
         self, fixed: dict[str, Any], names: list[str], kept: Results | None, warn: Callable[[str], None]
@@ -101,13 +101,13 @@ class _Run:
         self._rows: dict[str, list[Row]] = {s: list(getattr(kept, s, ())) for s in SECTIONS}
         self._around = kept.load.around if kept else 0.0
         self._stolen = kept.load.stolen if kept else 0.0
-        self.look(load(), "right before the start")
+        self.add_load(load(), "right before the start")
 
     def has(self, name: str) -> bool:
-        """Whether a step was measured already."""
+        """Return whether a step was measured already."""
         return any(step.name == name for step in self._steps)
 
-    def take(self, name: str, step: _Step) -> None:
+    def measure(self, name: str, step: _Step) -> None:
         """Measure a step."""
         watch, start = Watch(), time.perf_counter()
         row = step(name)
@@ -120,23 +120,23 @@ class _Run:
         others, stolen = (None, None) if busy is None else (busy.others, busy.stolen)
         self._steps.append(Step(name, spent, others, stolen))
         if busy is not None:
-            self._tell(busy, f"during {name}")
+            self._warn_once(busy, f"during {name}")
 
-    def look(self, busy: Busy, when: str) -> None:
-        """Take in what others use while nothing is measured."""
+    def add_load(self, busy: Busy, when: str) -> None:
+        """Record the load by others while nothing is measured."""
         self._around = max(self._around, busy.others)
         self._stolen = max(self._stolen, busy.stolen)
-        self._tell(busy, when)
+        self._warn_once(busy, when)
 
-    def _tell(self, busy: Busy, when: str) -> None:
-        """One warning a run is enough: the results hold the figures of every step."""
+    def _warn_once(self, busy: Busy, when: str) -> None:
+        """Warn of the first load only; the results hold the figures of every step."""
         if not busy.quiet and not self._warned:
             self._warned = True
             self._warn(busy.complaint(when))
 
     def results(self, *, complete: bool) -> Results:
-        """All so far."""
-        place = {name: i for i, name in enumerate(self._names)}  # what was missing before may come later
+        """Return the results so far, in the order of the steps."""
+        place = {name: i for i, name in enumerate(self._names)}  # a step may have been added after later ones
         stolen = [s.stolen for s in self._steps if s.stolen is not None]
         rows: dict[str, Any] = {
             section: sorted(found, key=lambda row: place[row.step]) for section, found in self._rows.items()
@@ -157,7 +157,7 @@ class _Run:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Settings as JSON holds them."""
+    """Return settings as plain data for JSON."""
     return {
         f.name: [str(v) if isinstance(v, Lengths) else v for v in value]
         if isinstance(value, tuple)
@@ -168,7 +168,7 @@ def plain(settings: Settings) -> dict[str, Any]:
 
 
 def _steps(bench: Bench) -> Iterator[tuple[str, _Step]]:
-    """Names of the steps and what they do, given their name."""
+    """Yield the name of each step and the function that measures it, given its name."""
     s = bench.settings
     if "sizes" in s.sections:
         for size in s.sizes:

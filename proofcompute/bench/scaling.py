@@ -1,11 +1,11 @@
-"""How verification grows with rows, width, context, layers and cells, against the design's formulas.
+"""Measures how verification grows with rows, width, context, layers and cells, and compares with formulas.
 
-A hint-and-key check of X (n, d) times W (d, m) costs n (d + m) k multiplications for every set of
-accumulators, where computing costs n d m; attention over t earlier rows is recomputed and costs the same on
-both sides, t times the width of the queries for scores and for each of the two limbs of the mixture.
-:func:`checking` and :func:`computing` count these from a program, so that a measured exponent stands beside
-the exponent of the formula at the very same sizes. What they leave out (hashing, decoding, element-wise work,
-the fixed cost of a call) is why the measured ones are mostly lower at small sizes.
+Checking a hint for X (n, d) times W (d, m) under a key costs n (d + m) k multiplications for every set of
+accumulators, while computing costs n d m. Attention over t earlier rows is recomputed and costs the same on
+both sides: t times the width of the queries for scores and for each of the two limbs of the mixture.
+:func:`checking` and :func:`computing` count these from a program, so that a measured exponent can be compared
+with that of the formula at the same sizes. They leave out hashing, decoding, element-wise work and the fixed
+cost of a call, so measured exponents are mostly lower at small sizes.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from proofcompute.protocol.cells import all_cells
 __all__ = ["SWEEPS", "checking", "computing", "scale"]
 
 _LAYERS = 3
-"""Products of a network built by hand."""
+"""Number of products of a network built by hand."""
 
 
 def checking(program: Program, cells: Sequence[Cell], columns: int) -> int:
-    """Multiplications that checking the cells takes under a key, limbs of a row together in its hints."""
+    """Count the multiplications of checking cells under a key; hints hold the limbs of a row together."""
     return _count(program, cells, lambda site: site.w_limbs * (site.d * site.x_limbs + site.m) * columns)
 
 
 def computing(program: Program, cells: Sequence[Cell]) -> int:
-    """Multiplications that computing the cells takes."""
+    """Count the multiplications of computing cells."""
     return _count(program, cells, lambda site: site.w_limbs * site.x_limbs * site.d * site.m)
 
 
@@ -57,14 +57,14 @@ def _count(program: Program, cells: Sequence[Cell], product: Callable[[Site], in
 
 
 def _decoder(s: Settings, layers: int, k: Kernels) -> Subject:
-    """What the sweeps over context, layers and cells run on."""
+    """Return the decoder for the sweeps over context, layers and cells."""
     width = max(64, 256 // s.scale)
     return Subject(synthetic(Shape(layers, width, 4, 4, 2 * width, 512), "w8a16", k), k)
 
 
 @dataclass(frozen=True)
 class _Point:
-    """One size of a sweep: what runs, and which cells are checked (None: all)."""
+    """One size of a sweep: a function that returns what is run and which cells are checked (None: all)."""
 
     size: int
     run: Callable[[], tuple[Subject, Finished, tuple[Cell, ...] | None]]
@@ -75,7 +75,7 @@ class _Sweep:
     formula: str
     points: Callable[[Settings, Kernels], list[_Point]]
     executes: bool
-    """Whether the size is one of the request's, so that running it grows too."""
+    """Whether the size is one of the request's, so that the cost of running grows too."""
 
 
 def _rows(s: Settings, k: Kernels) -> list[_Point]:
@@ -125,7 +125,7 @@ def _cells(s: Settings, k: Kernels) -> list[_Point]:
     def run(count: int) -> tuple[Subject, Finished, tuple[Cell, ...]]:
         if not made:
             made.append(subject.finish(token_request(subject.model, most, 1)))
-        # evenly over rows and blocks, so that the mean context is nearly the same at every size
+        # cells are spread evenly over rows and blocks, so the mean context is similar at every size
         middles = [(2 * i + 1) * most // (2 * count) for i in range(count)]
         chosen = [Cell(1 + i % layers, row, row + 1) for i, row in enumerate(middles)]
         return subject, made[0], tuple(sorted(chosen))
@@ -146,7 +146,7 @@ SWEEPS = {
 
 
 def scale(step: str, name: str, settings: Settings, kernels: Kernels) -> ScalingRow:
-    """Measure one sweep: sizes in turn, medians, slopes."""
+    """Measure one sweep, with sizes in turn, and return medians and slopes."""
     sweep = SWEEPS[name]
     points = sweep.points(settings, kernels)
     sizes = [p.size for p in points]

@@ -1,4 +1,4 @@
-"""What a benchmark run measures."""
+"""Defines what a benchmark run measures."""
 
 from __future__ import annotations
 
@@ -31,55 +31,56 @@ SHAPES = {
     "medium": Shape(6, 512, 8, 4, 1_536, 8_192),
     "large": Shape(8, 1_024, 16, 4, 3_072, 16_384),
 }
-"""Synthetic models by name, 0.2 to 120 million weights."""
+"""Synthetic models by name, of 0.2 to 120 million weights."""
 
 OWN = "own"
-"""The name of a model that the caller brings."""
+"""The name of the caller's own model."""
 
 
 @dataclass(frozen=True, order=True)
 class Lengths:
-    """A request's lengths in tokens."""
+    """Lengths of a request in tokens."""
 
     prompt: int
+    """Tokens of the prompt."""
     tokens: int
-    """Tokens generated."""
+    """Tokens that are generated."""
 
     def __str__(self) -> str:
         return f"{self.prompt}+{self.tokens}"
 
     @staticmethod
     def parse(text: str) -> Lengths:
-        """``prompt+generated``, for instance 64+448; InputError for anything else."""
+        """Parse ``prompt+generated``, for instance 64+448; InputError for any other text."""
         prompt, plus, tokens = text.partition("+")
         if not (plus and prompt.strip().isdecimal() and tokens.strip().isdecimal()):
-            raise InputError(f"lengths are prompt+generated, for instance 64+448, not {text!r}")
+            raise InputError(f"lengths are written prompt+generated, for instance 64+448, not {text!r}")
         return Lengths(int(prompt), int(tokens))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The sweeps of one run. Raises InputError for values that do not exist or do not go together."""
+    """The sweeps of one run. Raises InputError for values that do not exist or exclude each other."""
 
     sizes: tuple[str, ...] = ("tiny", "small", "medium", "large", "demo")
     """Keys of :data:`SHAPES`, "demo" for the packaged demo model, :data:`OWN` for the caller's own."""
     precisions: tuple[str, ...] = ("w8a8", "w8a16", "w16a16")
     suites: tuple[str, ...] = SUITES
     columns: tuple[int, ...] = (1, 2, 4, 6)
-    """Freivalds columns k."""
+    """Numbers of Freivalds columns, k."""
     budgets: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
-    """Cells of a sampled audit."""
+    """Numbers of cells of sampled audits."""
     sections: tuple[str, ...] = tuple(SECTIONS)
     rounds: int = 7
-    """Measurements behind each median."""
+    """Measurements per median."""
     lengths: tuple[Lengths, ...] = (Lengths(64, 64),)
-    """Of the requests: models are measured at all of them, suites, columns and budgets at the first."""
+    """Lengths of the requests: models are measured at all of them; suites, columns, budgets at the first."""
     model: str = ""
     """Digest of the file of the caller's own model; empty without one."""
     prompt: str = ""
-    """Digest of the caller's own prompt; empty: random tokens."""
+    """Digest of the caller's own prompt; empty for random tokens."""
     scale: int = 1
-    """Sizes of the scaling sweeps are divided by this power of two."""
+    """A power of two by which the sizes of the scaling sweeps are divided."""
     quick: bool = False
 
     def __post_init__(self) -> None:
@@ -110,7 +111,7 @@ class Settings:
 
     @staticmethod
     def fast() -> Settings:
-        """Settings for a run of under 20 seconds once the kernels are compiled."""
+        """Return settings for a run of under 20 seconds once the kernels are compiled."""
         return Settings(
             sizes=("tiny", "small"),
             precisions=("w8a8", "w8a16"),

@@ -1,4 +1,4 @@
-"""What is measured: a model with its key, a request, and the steps of the protocol on them."""
+"""Prepares what is measured: a model with its key, a request, and the steps of the protocol on them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SPREAD = np.sqrt((256**2 - 1) / 12)
 
 
 def synthetic(shape: Shape, precision: str, kernels: Kernels, context: int = 8_192) -> Model:
-    """A decoder with uniform int8 weights, scaled so that activations stay of order one. No tokenizer."""
+    """Return a decoder of uniform int8 weights, scaled to give activations of order one."""
     decoder = Decoder(
         layers=shape.layers,
         width=shape.width,
@@ -58,18 +58,18 @@ def synthetic(shape: Shape, precision: str, kernels: Kernels, context: int = 8_1
 
 
 def random_weight(spec: WeightSpec, rng: np.random.Generator) -> Weight:
-    """A weight tensor: int8 uniform over all 256 values, scaled; a vector of ones."""
+    """Return a random weight: a matrix uniform over all 256 int8 values, scaled; or a vector of ones."""
     if spec.kind == "vector":
         return np.ones(spec.width, np.float32)
     size = spec.limbs * spec.rows * spec.width
-    words = rng.integers(0, 1 << 64, -(-size // 8), np.uint64)  # several times as fast as integers of a byte
+    words = rng.integers(0, 1 << 64, -(-size // 8), np.uint64)  # several times faster than drawing bytes
     q = words.view(np.int8)[:size].reshape(spec.limbs, spec.rows, spec.width)
     scale = 1 / (_SPREAD * np.sqrt(spec.width) * 256 ** (spec.limbs - 1))
     return Matrix(q, np.full(spec.rows, scale, np.float32))
 
 
 def network(widths: Sequence[int], *, limbs: int = 2, relu: bool = True) -> Model:
-    """A multi-layer perceptron with random weights, built by hand: one segment for each layer."""
+    """Return a multi-layer perceptron with random weights, built by hand, with one segment per layer."""
     rng = np.random.default_rng(0)
     b = ProgramBuilder()
     x = b.input("x", widths[0])
@@ -87,19 +87,19 @@ def network(widths: Sequence[int], *, limbs: int = 2, relu: bool = True) -> Mode
 def token_request(
     model: Model, prompt: int, tokens: int, suite: str = "sha256", given: I32 | None = None
 ) -> Request:
-    """A greedy request of the tokens ``given``, or of ``prompt`` random ones, answered in full."""
+    """Return a greedy request of ``given`` tokens, or ``prompt`` random ones, for ``tokens`` tokens."""
     if given is None:
         vocabulary = model.program.weight["embedding"].rows
         given = np.random.default_rng(1).integers(0, vocabulary, prompt).astype(np.int32)
     ids = np.ascontiguousarray(given, "<i4")
-    generation = Generation(tokens, ignore_end=True)  # as many as were asked for, whatever the model says
+    generation = Generation(tokens, ignore_end=True)  # the answer has the asked length in any case
     return Request(
         model.model_id, (("tokens", ids.tobytes()),), token_bytes(32), generation=generation, suite=suite
     )
 
 
 def sample_request(model: Model, rows: int) -> Request:
-    """A request of ``rows`` random samples for a network built by hand."""
+    """Return a request of ``rows`` random samples for a network built by hand."""
     name, spec = model.program.inputs[0]
     x = np.random.default_rng(1).standard_normal((rows, spec.size)).astype("<f4")
     return Request(model.model_id, ((name, x.tobytes()),), token_bytes(32))
@@ -125,7 +125,7 @@ class Finished:
 
     @property
     def claim(self) -> Claim:
-        """What the receipt claims; it is our own."""
+        """The claim of the receipt, which needs no check because this process made it."""
         return Claim(self.receipt, self.stored.statement)
 
 
@@ -139,11 +139,11 @@ class Subject:
     keys: dict[int, Key] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # each run holds its own trace, so the node need not keep more than the one it opens
+        # each run keeps its own trace, so the node needs only the trace that it opens
         self.node = Node(self.model, NodeIdentity(bytes(32)), device=self.kernels, trace_bytes=1)
 
     def key(self, columns: int = 2) -> Key:
-        """The verifier's key with so many columns, made once."""
+        """Return the verifier's key with ``columns`` columns, which is made once."""
         if columns not in self.keys:
             self.keys[columns] = keygen(self.model, self.kernels, columns=columns)
         return self.keys[columns]
@@ -157,23 +157,23 @@ class Subject:
         return self.node.commit(session, keep=False)
 
     def finish(self, request: Request) -> Finished:
-        """A committed run that can be opened."""
+        """Run a request and commit to it, so that it can be opened."""
         return self.keep(self.execute(request))
 
     def keep(self, session: Session) -> Finished:
-        """Commit to a run, and keep what opening it needs."""
+        """Commit to a run, and keep the data for opening it."""
         receipt = self.node.commit(session)
         stored = self.node.trace(session.request, receipt)
         return Finished(session.request, receipt, stored, receipt.encode())
 
     def open(self, run: Finished, cells: tuple[Cell, ...] | None = None) -> Audit:
-        """The opening of some cells, by default all of them."""
+        """Open some cells, by default all of them."""
         challenge = Challenge(run.receipt.digest, all_cells(run.claim) if cells is None else cells)
         self.node.remember(run.receipt, run.stored)
         return Audit(challenge, self.node.open(run.request, run.receipt, challenge))
 
     def verifier(self, run: Finished, audit: Audit, columns: int = 2) -> Callable[[], Verified]:
-        """An action that verifies an audit from its bytes; it has run once, so everything is compiled."""
+        """Return a function that verifies an audit from its bytes; one call has compiled everything."""
         auditor = Auditor(self.key(columns), device=self.kernels)
         check = partial(auditor.check, run.request, run.data, audit.challenge, audit.opening)
         check()

@@ -1,4 +1,4 @@
-"""The sweeps over models, suites, columns and audit budgets."""
+"""Runs the sweeps over models, suites, columns and audit budgets."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = ["Bench"]
 
 
 class _Overhead(NamedTuple):
-    """Committing, beside running: seconds of each round."""
+    """Seconds of each round of running and of committing."""
 
     run: list[float]
     commit: list[float]
 
     @property
     def share(self) -> float:
-        """What hashing the trace and signing add to a run."""
+        """The share that hashing the trace and signing add to a run."""
         return median(ratios(self.run, self.commit))
 
 
 class Bench:
-    """The sweeps; models are made once and shared by them."""
+    """The sweeps, which share models that are made once."""
 
     def __init__(self, settings: Settings, kernels: Kernels, own: Own) -> None:
         self.settings = settings
@@ -51,13 +51,13 @@ class Bench:
         return Subject(synthetic(SHAPES[size], precision, self.kernels), self.kernels)
 
     def _request(self, subject: Subject, lengths: Lengths, suite: str = "sha256") -> Request:
-        """The prompt brought by the caller, else random tokens."""
+        """Return a request of the caller's prompt, or of random tokens."""
         given = None if self.own.prompt is None else self.own.tokens(subject.model, lengths.prompt)
         return token_request(subject.model, lengths.prompt, lengths.tokens, suite, given)
 
     @property
     def middle(self) -> tuple[str, str]:
-        """The size and precision on which suites, columns and budgets are swept: none that may be missing."""
+        """The size and precision for the sweeps of suites, columns and budgets; it is always available."""
         sizes = [s for s in self.settings.sizes if s != "demo"]
         if not sizes:
             sizes = ["demo"] if self.own.prompt is not None else ["tiny"]
@@ -65,7 +65,7 @@ class Bench:
         return sizes[len(sizes) // 2], "w8a16" if "w8a16" in wanted else wanted[0]
 
     def size(self, step: str, size: str, precision: str, lengths: Lengths) -> SizeRow:
-        """One model at one precision; it is not kept, so that memory stays that of one model."""
+        """Measure one model at one precision; the model is not kept, so memory stays that of one model."""
         subject = self._subject(size, precision)
         request = self._request(subject, lengths)
         run = subject.finish(request)
@@ -98,7 +98,7 @@ class Bench:
         )
 
     def suite(self, step: str, suite: str) -> SuiteRow:
-        """One hash suite on the middle model."""
+        """Measure one hash suite on the middle model."""
         size, precision = self.middle
         subject, lengths = self.subject(size, precision), self.settings.lengths[0]
         request = self._request(subject, lengths, suite)
@@ -118,7 +118,7 @@ class Bench:
         )
 
     def column(self, step: str, columns: int) -> ColumnsRow:
-        """One number of columns on the middle model."""
+        """Measure one number of columns on the middle model."""
         size, precision = self.middle
         subject = self.subject(size, precision)
         request = self._request(subject, self.settings.lengths[0])
@@ -130,7 +130,7 @@ class Bench:
             step=step,
             columns=columns,
             model=f"{_title(size, subject)} {precision}",
-            soundness_bits=floored(with_collisions(soundness_bits(columns, 1))),  # what is kept is rounded
+            soundness_bits=floored(with_collisions(soundness_bits(columns, 1))),  # results are rounded
             key_bytes=len(subject.key(columns).body()),
             keygen_seconds=median(making),
             verify_over_execute=median(ratios(beside, verify)),
@@ -138,17 +138,17 @@ class Bench:
         )
 
     def budget_list(self) -> Sequence[int | None]:
-        """The budgets; None for all cells."""
+        """Return the budgets; None stands for all cells."""
         return [*self.settings.budgets, None]
 
     def budget(self, step: str, cells: int | None) -> BudgetRow | None:
-        """One audit of uniform cells on the middle model, or of all its cells; None if it has too few."""
+        """Measure an audit of uniform cells, or of all, on the middle model; None if it has too few cells."""
         size, precision = self.middle
         subject = self.subject(size, precision)
         run = subject.finish(self._request(subject, self.settings.lengths[0]))
         if cells is not None and cells >= count_cells(run.claim):
             return None
-        # all cells go in ranges, as a full audit asks for them
+        # a full audit asks for cells in ranges
         audit = subject.open(run, None if cells is None else draw_cells(run.claim, cells, bytes(32)))
         check = subject.verifier(run, audit)
         beside, verify = self._beside(subject, run.request, check)
@@ -168,7 +168,7 @@ class Bench:
         )
 
     def _overhead(self, subject: Subject, lengths: Lengths, suite: str = "sha256") -> _Overhead:
-        """Running a request, and hashing its trace and signing."""
+        """Time running a request, and hashing its trace and signing."""
         request = self._request(subject, lengths, suite)
         subject.commit(subject.execute(request))
         return _Overhead(*phases(lambda: subject.execute(request), subject.commit, self.settings.rounds))
@@ -176,7 +176,7 @@ class Bench:
     def _beside(
         self, subject: Subject, request: Request, check: Callable[[], object]
     ) -> tuple[list[float], list[float]]:
-        """Running a request, and verifying, in turn."""
+        """Time running a request and verifying, in turn."""
         return alternating(lambda: subject.execute(request), check, self.settings.rounds)
 
 

@@ -1,4 +1,4 @@
-"""Results as tables: the same on a terminal and, through ``benchmarks.page``, in the documentation."""
+"""Shows results as tables, the same on a terminal and, through ``benchmarks.page``, in the documentation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Table:
 
     title: str
     text: str
-    """What the columns mean."""
+    """An explanation of the columns."""
     command: str
-    """Measures it again; may be empty."""
+    """The command that measures it again; may be empty."""
     head: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
 
     def markdown(self) -> Iterator[str]:
-        """Lines of a section of a page; none without rows."""
+        """Yield the lines of a section of a page; none without rows."""
         if not self.rows:
             return
         yield from (f"## {self.title}", "", self.text, "")
@@ -36,7 +36,7 @@ class Table:
         yield from ("", *([f"`{self.command}`", ""] if self.command else []))
 
     def plain(self) -> Iterator[str]:
-        """Aligned lines for a terminal; none without rows."""
+        """Yield aligned lines for a terminal; none without rows."""
         if not self.rows:
             return
         yield from ("", f"{self.title}:")
@@ -47,7 +47,7 @@ class Table:
 
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:
-    """A table for each sweep of ``results.json``; one that was not run has no rows."""
+    """Yield a table for each sweep of ``results.json``; the table of a sweep that was not run has no rows."""
     for section, form in _FORMS.items():
         rows = results[section]
         on = f"Model: {rows[0]['model']}. " if rows and section in ("suites", "columns", "budgets") else ""
@@ -61,18 +61,18 @@ def tables(results: dict[str, Any]) -> Iterator[Table]:
 
 
 def between(below: Sequence[float], above: Sequence[float]) -> str:
-    """The quartiles of a ratio over its rounds, in brackets."""
+    """Return the quartiles of a ratio over its rounds, in brackets."""
     found = spread(ratios(below, above))
     return f" ({percent(found['q1'], unit=False)}-{percent(found['q3'], unit=False)})"
 
 
 def percent(share: float, *, unit: bool = True) -> str:
-    """A share of one."""
+    """Return a share of one as a percentage."""
     return (f"{100 * share:.1f}" if share < 1 else f"{100 * share:.0f}") + " %" * unit
 
 
 def size(n: float) -> str:
-    """A number of bytes."""
+    """Return a number of bytes as people read it."""
     for unit in ("B", "KB", "MB"):
         if n < 1_000:
             return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
@@ -81,7 +81,7 @@ def size(n: float) -> str:
 
 
 def time(seconds: float) -> str:
-    """A duration."""
+    """Return a duration as people read it."""
     if seconds < 1e-3:
         return f"{1e6 * seconds:.0f} us"
     return f"{1e3 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
@@ -106,7 +106,7 @@ def _verify(x: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _Form:
-    """How a sweep's table looks."""
+    """The layout of a sweep's table."""
 
     title: str
     text: str

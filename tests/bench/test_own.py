@@ -84,9 +84,9 @@ def test_what_does_not_go_together_is_refused(model: Path, tmp_path: Path) -> No
     file = tmp_path / "file"
     file.write_bytes(b"\xff\xfe")
     for options, message in (
-        (("--model", model, "--sizes", "tiny"), "--model takes the place of --sizes"),
+        (("--model", model, "--sizes", "tiny"), "--model replaces --sizes"),
         (("--model", tmp_path / "absent"), "cannot read"),
-        (("--model", file), "no file of ours"),
+        (("--model", file), "of no known kind"),
         (("--model", model, "--precisions", "w16a16,w8a8"), "compiled at"),
         (("--prompt", "a", "--prompt-file", file), "not both"),
         (("--prompt-file", file), "not UTF-8 at byte 0"),

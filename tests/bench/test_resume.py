@@ -36,7 +36,7 @@ def test_a_run_that_was_interrupted_goes_on(at: int, stub: Stub, tmp_path: Path)
     stub.stop_before = STEPS[at]
     result = call("bench", *SMALL, "-o", tmp_path)
     assert result.status == 130
-    assert "the same command goes on" in result.err
+    assert "the same command continues" in result.err
     before = kept(tmp_path)
     assert [row["step"] for row in before["sizes"]] == stub.measured == STEPS[:at]
     assert not before["complete"]
@@ -61,7 +61,7 @@ def test_what_is_complete_is_shown_and_not_measured(stub: Stub, tmp_path: Path) 
     first = done("bench", *SMALL, "-o", tmp_path)
     stub.measured.clear()
     assert done("bench", *SMALL, "-o", tmp_path) == first
-    assert "--force measures anew" in call("bench", *SMALL, "-o", tmp_path).out
+    assert "--force measures it again" in call("bench", *SMALL, "-o", tmp_path).out
     assert stub.measured == []
     done("bench", *SMALL, "-o", tmp_path, "--force")
     assert stub.measured == STEPS
@@ -136,7 +136,7 @@ def test_results_of_another_form_are_left_alone(
         place = place[step]
     place[path[-1]] = value
     (tmp_path / "results.json").write_text(json.dumps(found))
-    assert "results of another form" in refused("bench", *SMALL, "-o", tmp_path)
+    assert "these results have another form" in refused("bench", *SMALL, "-o", tmp_path)
 
 
 def test_two_runs_do_not_share_a_directory(stub: Stub, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Everything that needs a real GPU, in one run of eight minutes, most important first: ``make gpu-day``.
+"""Runs everything that needs a real GPU in eight minutes, most important first: ``make gpu-day``.
 
-``python -m benchmarks.gpu.day`` runs the steps of :mod:`.plan`, each in a process of its own with a limit of
-its own, so that one that hangs or crashes costs only itself. ``DIR/findings.jsonl`` gets every finding as it
-comes, ``DIR/results.json`` says after every step how each ended, ``DIR/log.txt`` holds all output. Steps that
-an earlier run of the same sources ended well are left out, so the command is repeated until all have run.
+``python -m benchmarks.gpu.day`` runs the steps of :mod:`.plan`, each in a process of its own with a time
+limit of its own, so that a step that hangs or crashes affects no other. ``DIR/findings.jsonl`` gets every
+finding at once, ``DIR/results.json`` states after every step how each ended, ``DIR/log.txt`` holds all
+output. Steps that succeeded in an earlier run of the same sources are not repeated, so run the command until
+all have run.
 """

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.gpu.day``: see the package.
+"""Runs the steps of the package: ``python -m benchmarks.gpu.day``.
 
-Exit status: 0 all steps ran and agree, 1 something differs or failed, 3 there is no device (it says what is
-missing), 4 there was no time for all (run it again, it goes on).
+Exit status 0 means that all steps ran and agree; 1 that something differs or failed; 3 that there is no
+device (the output states what is missing); 4 that there was no time for all steps (run it again to continue).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAMES = [step.name for step in STEPS]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu.day",
         description=__doc__,

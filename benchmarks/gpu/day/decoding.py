@@ -1,4 +1,4 @@
-"""An 8B shape from end to end: prefill, decoding of several requests, and what a commitment adds."""
+"""Runs an 8B shape from end to end: prefill, decoding of several requests, and committing."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["decoding"]
 
 SHAPE = "Llama-3.1-8B"
 WARM = 4
-"""Steps of a run that are left out: the prompt, the first run and the capture."""
+"""Steps of a run that are not timed: the prompt, the first run and the capture."""
 
 
 def decoding(out: Findings, settings: Settings) -> None:
-    """Prefill plain and committed, then decoding at several batch sizes."""
+    """Time prefill, plain and committed, then decoding at several batch sizes."""
     k = settings.kernels()
     few = settings.few
     model = made_model(SMALL if few else MODELS[SHAPE], shared=not few)

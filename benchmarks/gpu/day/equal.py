@@ -1,4 +1,4 @@
-"""Whether the device computes what the definition does, byte for byte."""
+"""Checks that the device computes what the definition does, byte for byte."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 8
 
 
 def kernels(out: Findings, settings: Settings) -> None:
-    """All cases of the kernels' tests; products by each of their ways."""
+    """Run all cases of the kernels' tests, and products in each of their ways."""
     k = settings.kernels()
     most = 2 if settings.few else 25 if settings.device == "emulated" else None
 
@@ -40,14 +40,14 @@ def kernels(out: Findings, settings: Settings) -> None:
 
 
 def receipts(out: Findings, settings: Settings) -> None:
-    """Of a small model, greedy and sampled."""
+    """Compare receipts of a small model, greedy and sampled."""
     count = 6 if settings.few else 24
     for i, (found, expected) in enumerate(made(settings.kernels(), count)):
         out.say(f"receipt {i}", bad=found != expected, bytes=len(found))
 
 
 def batches(out: Findings, settings: Settings) -> None:
-    """Many requests at once: steps are captured with products of either way."""
+    """Run many requests at once, whose steps are captured with products in either way."""
     model = synthetic.model()
     request = synthetic.request(model, "ab", max_tokens=4)
     alone = synthetic.prove(model, request).data
@@ -63,7 +63,7 @@ def batches(out: Findings, settings: Settings) -> None:
 
 
 def large(out: Findings, settings: Settings) -> None:
-    """Shapes of an 8B model, some channels and rows of them: no small case reaches these sizes."""
+    """Compare some channels and rows at the shapes of an 8B model, which no small case reaches."""
     rng, defined = np.random.default_rng(1), NumpyKernels()
     ways = {way: settings.kernels(products=way) for way in ("kernel", "library")}
     few = settings.few

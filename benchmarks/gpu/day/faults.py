@@ -1,4 +1,4 @@
-"""What only hardware shows: copies, streams, captures and other libraries, all tried where they may fail."""
+"""Tests what only hardware shows: copies, streams, captures and other libraries, where they may fail."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["everything"]
 
 
 class _CaptureKey:
-    """Something that steps belong to."""
+    """An object that steps belong to."""
 
 
 def everything(out: Findings, settings: Settings) -> None:
-    """All of them."""
+    """Run all tests of this module."""
     for check in (_beside, _spoilt, _many_checks):
         check(out, settings)
     if settings.device == "cuda":
@@ -29,7 +29,7 @@ def everything(out: Findings, settings: Settings) -> None:
 
 
 def _busy(k: CudaKernels, size: int) -> Any:
-    """Work that keeps the device's main stream behind the host."""
+    """Queue work that keeps the device's main stream behind the host."""
     x = k.zeros((size,), np.float32)
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""What a step finds: one line of JSON each, appended as it comes."""
+"""Records a step's findings as lines of JSON, which are appended at once."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Findings:
         self._step = step
         self._start = time.monotonic()
         self.bad = 0
-        """How many of them should not be."""
+        """The number of findings that show a fault."""
 
     def say(self, what: str, *, bad: bool = False, **fields: Any) -> None:
-        """One finding; ``bad`` if it shows a fault."""
+        """Record a finding; ``bad`` if it shows a fault."""
         self.bad += bad
         row = {
             "step": self._step,

@@ -1,4 +1,4 @@
-"""On what the run is made, and whether the driver takes the kernels."""
+"""Records the machine of the run, and checks that the driver loads the kernels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHARED, _LOCAL, _REGISTERS = 1, 3, 4
 
 
 def environment(out: Findings, settings: Settings) -> None:
-    """Devices, clocks, versions and tools."""
+    """Record devices, clocks, versions and tools."""
     from gpu.test_gpu import sanitizer
 
     out.say("environment", **described(settings.device))

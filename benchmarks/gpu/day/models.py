@@ -1,4 +1,4 @@
-"""Models with weights made on the spot, and their receipts on the device and on the CPU."""
+"""Makes models with generated weights, and compares their receipts on the device and on the CPU."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SMALL = replace(
     vocabulary=512,
     rope=Rope(100000.0, 32, interleaved=True),
 )
-"""To see that everything works."""
+"""A small shape that shows that everything works."""
 _BLOCK = 1 << 25
 """Words of 8 bytes that all matrices of a model share, if they do: 256 MiB."""
 
 
 def made_model(decoder: Decoder, precision: str = "w8a16", *, shared: bool = False) -> pc.Model:
-    """A model of a shape whose weights are the same wherever they are made: words of PCG64 as bytes."""
+    """Return a model of a shape; its weights, words of PCG64 as bytes, are the same on every machine."""
     program, bits = decoder_program(decoder, PRECISIONS[precision]), np.random.PCG64(7)
     block = np.maximum(bits.random_raw(_BLOCK).view(np.int8), -127) if shared else None
     weights: dict[str, Any] = {}
@@ -58,7 +58,7 @@ def made_model(decoder: Decoder, precision: str = "w8a16", *, shared: bool = Fal
 
 
 def asked(model: pc.Model, prompt: int, count: int, suite: str = "sha256", **generation: Any) -> pc.Request:
-    """A request with tokens that depend on nothing."""
+    """Return a request with fixed tokens."""
     ids = np.arange(prompt, dtype=np.int64) * 7919 % 500
     inputs = (("tokens", ids.astype("<i4").tobytes()),)
     return pc.Request(model.model_id, inputs, bytes(32), pc.Generation(count, **generation), suite=suite)
@@ -83,7 +83,7 @@ def _models(settings: Settings) -> dict[str, tuple[pc.Model, dict[str, pc.Reques
 
 
 def _real() -> tuple[pc.Model, dict[str, pc.Request]] | None:
-    """The packaged chat model, where it is installed."""
+    """Return the packaged chat model, if it is installed."""
     from model.real import english, model, request
 
     try:
@@ -101,7 +101,7 @@ def _answered(model: pc.Model, request: pc.Request, kernels: Any) -> tuple[str, 
 
 
 def _expected(settings: Settings, models: Any) -> dict[str, str]:
-    """Digests of the CPU's receipts, by model id and request; computed once."""
+    """Return digests of the CPU's receipts by model id and request, which are computed once."""
     path = settings.expected
     found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     cpu = pc.kernels_for("numpy" if settings.few or settings.device == "emulated" else "cpu")
@@ -115,7 +115,7 @@ def _expected(settings: Settings, models: Any) -> dict[str, str]:
 
 
 def receipts(out: Findings, settings: Settings) -> None:
-    """Receipts of the demo's shape, and of the demo's model where its file is, against the CPU's."""
+    """Compare receipts of the demo's shape, and of the demo model if it is installed, with the CPU's."""
     models, k = _models(settings), settings.kernels()
     if "real" not in models and not settings.few and settings.device == "cuda":
         out.say("the packaged chat model is not here: only weights made on the spot")
@@ -130,7 +130,7 @@ def receipts(out: Findings, settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> int:
-    """Compute the receipts to compare with, where no device is."""
+    """Compute the receipts to compare with, without a device."""
     settings.out.mkdir(parents=True, exist_ok=True)
     print(f"{len(_expected(settings, _models(settings)))} receipts in {settings.expected}")
     return 0

@@ -1,4 +1,4 @@
-"""The steps, in the order in which they run."""
+"""Lists the steps in the order in which they run."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def digest() -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What every step is told."""
+    """The arguments of every step."""
 
     device: str
-    """cuda, or emulated."""
+    """The backend: cuda or emulated."""
     few: bool
-    """Only as much as shows that everything works."""
+    """Whether to run only as much as shows that everything works."""
     out: Path
-    """Where the run's files are."""
+    """The directory of the run's files."""
 
     @property
     def expected(self) -> Path:
@@ -70,12 +70,12 @@ class Step:
     limit: int
     """Seconds."""
     emulated: bool
-    """Whether it makes sense on the rig too."""
+    """Whether the step is useful on the rig too."""
     where: str
-    """Module of this package, and function."""
+    """Module of this package, and its function."""
 
     def call(self) -> Callable[[Findings, Settings], None]:
-        """The function, with what it imports."""
+        """Import the module and return the function."""
         module, name = self.where.split(":")
         found: Callable[[Findings, Settings], None] = getattr(
             importlib.import_module(f"benchmarks.gpu.day.{module}"), name
@@ -101,4 +101,4 @@ STEPS = (
     Step("synccheck", 45, False, "watched:synccheck"),
     Step("initcheck", 45, False, "watched:initcheck"),
 )
-"""Most important first."""
+"""The steps, most important first."""

@@ -1,4 +1,4 @@
-"""Running the steps: a process and a limit for each, results after each, what ended well is not repeated."""
+"""Runs the steps, each in a process with a time limit; steps that succeeded are not repeated."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from proofcompute.encoding.files import write_atomic
 __all__ = ["BAD", "LATE", "MISSING", "OK", "lacking", "one", "run"]
 
 OK, BAD, MISSING, LATE = 0, 1, 3, 4
-"""Exit statuses: all is well; something differs or failed; there is no device; there was no time for all."""
+"""Exit statuses: success; something differs or failed; there is no device; there was no time for all."""
 
 RESULTS: Final = "results.json"
 _NO_TIME: Final = "no time was left; run the command again"
 _LEAST: Final = 15
-"""Seconds without which no step is begun."""
+"""The fewest seconds that must be left to begin a step."""
 
 
 def lacking() -> list[str]:
-    """What is missing to run on a device, each with what to do; empty if nothing is."""
+    """Return what is missing to run on a device, each with a remedy; empty if nothing is."""
     from proofcompute.arithmetic.backends.cuda.probe import probe
 
     found = [
@@ -42,14 +42,14 @@ def lacking() -> list[str]:
 
 
 def one(step: Step, settings: Settings) -> int:
-    """Run a step here; the exit status of its process."""
+    """Run a step in this process, and return its exit status."""
     found = Findings(settings.out / "findings.jsonl", step.name)
     step.call()(found, settings)
     return BAD if found.bad else OK
 
 
 def run(settings: Settings, only: Sequence[str], budget: float, *, again: bool) -> int:
-    """Run the steps and say how each one ended; the exit status of the command."""
+    """Run the steps, print how each one ended, and return the exit status of the command."""
     settings.out.mkdir(parents=True, exist_ok=True)
     missing = lacking() if settings.device == "cuda" else []
     for what in missing:
@@ -99,7 +99,7 @@ def _all(
     results: dict[str, dict[str, Any]],
     prepared: Callable[[float], None],
 ) -> bool:
-    """Run the steps that are wanted; whether there was no time for some."""
+    """Run the wanted steps; return whether there was no time for some."""
     late = False
     for step in STEPS:
         left = end - time.monotonic()
@@ -131,7 +131,7 @@ def _all(
 
 
 def _start(what: list[str], settings: Settings, log: TextIO) -> subprocess.Popen[bytes]:
-    """This command once more, in a session of its own."""
+    """Start this command again, in a session of its own."""
     command = [sys.executable, "-m", "benchmarks.gpu.day", *what, "--out", str(settings.out)]
     command += ["--device", settings.device, *(["--few"] if settings.few else [])]
     paths = [str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
