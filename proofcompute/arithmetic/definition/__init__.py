@@ -1,5 +1,4 @@
-"""The canonical arithmetic in NumPy (docs/spec/arithmetic.md): slow, obvious, and the definition of every
-result.
+"""Define the canonical arithmetic in NumPy (docs/spec/arithmetic.md): slow, obvious, and right by definition.
 
 Every other backend equals :class:`NumpyKernels` byte for byte.
 """

@@ -1,5 +1,4 @@
-"""Rule 6 of the canonical arithmetic (docs/spec/programs.md#attention): causal attention over quantised keys
-and values.
+"""Define causal attention over quantised keys and values (rule 6, docs/spec/programs.md#attention).
 
 For query row t (absolute position), head h and its key-value head g, over the positions j that t may see:
 
@@ -10,8 +9,8 @@ For query row t (absolute position), head h and its key-value head g, over the p
 5. out = (f32(sum of p_j * vq[j, g], exact in int64) * (M / 32639)) / z;  +0 where 32639 / M is not finite
    (M = 0, or M so small that the quotient overflows).
 
-Trees run over the absolute positions 0..t with +0 wherever a position is not allowed, so that neither the
-batch in which a row is computed nor the length of the prefix behind it changes a bit (rule 3).
+Trees run over the absolute positions 0..t with +0 wherever a position is not allowed, so neither the batch
+in which a row is computed nor the length of the prefix behind it changes a bit (rule 3).
 
 Each product has its own int32 accumulators: |q8 . kq| <= 2^14 dh, and the sum over positions is split into
 parts of MAX_CONTRACTION.
@@ -42,7 +41,7 @@ _Q = LARGEST[2]
 
 
 def allowed_positions(first: int, n: int, window: int) -> Bools:
-    """Which of positions 0..first+n-1 each of rows first..first+n-1 may see: bool [n, first + n].
+    """Return which of positions 0..first+n-1 each of rows first..first+n-1 may see: bool [n, first + n].
 
     Row t sees max(0, t + 1 - window)..t, or 0..t if window is 0.
     """
@@ -53,7 +52,7 @@ def allowed_positions(first: int, n: int, window: int) -> Bools:
 
 @quiet
 def softmax_terms(scores: F32, allowed: Bools) -> tuple[F32, F32]:
-    """e = exp(x - max) over the allowed positions of [n, t], +0 elsewhere, and its tree sums [n].
+    """Return e = exp(x - max) over the allowed positions of [n, t], +0 elsewhere, and its tree sums [n].
 
     Raises EmptyRowError if a row has no allowed position, NonFiniteError if an allowed score is not finite.
     """
@@ -67,9 +66,9 @@ def softmax_terms(scores: F32, allowed: Bools) -> tuple[F32, F32]:
 
 @quiet
 def mix(e: F32, total: F32, scales: F32, values: I8) -> F32:
-    """Steps 4 and 5: e [n, t] and its sums [n], scales [t], values [t, dh] int8: float32 [n, dh].
+    """Do steps 4 and 5 for e [n, t] and its sums [n], scales [t] and values [t, dh] int8: float32 [n, dh].
 
-    Where e is 0 the scale and the values of the position have no influence.
+    Where e is 0, the scale and the values of the position have no influence.
     """
     w = np.where(e > ZERO, e * scales[np.newaxis, :], ZERO)
     top = canonical_max(w)
@@ -92,7 +91,7 @@ def _check_scales(s: F32, what: str) -> None:
 
 @quiet
 def attention(q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int) -> F32:
-    """Causal attention of rows first..first+n over a prefix of t >= first + n rows.
+    """Return the causal attention of rows first..first+n over a prefix of t >= first + n rows.
 
     q [n, h * dh] float32; kq, vq [t, hk, dh] int8; ks, vs [t, hk] float32; h a multiple of hk. Row first+i
     may see positions max(0, first+i+1-window)..first+i (window 0: all from 0). Returns [n, h * dh].

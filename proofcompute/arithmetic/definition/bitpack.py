@@ -1,4 +1,4 @@
-"""Integers of 1 to 32 bits, packed: two's complement, least significant bit first, zero-padded to a byte.
+"""Pack integers of 1 to 32 bits: two's complement, least significant bit first, zero-padded to a byte.
 
 Value i takes bits i * bits .. (i + 1) * bits - 1 of the stream; bit b of the stream is bit b % 8 of byte
 b // 8.
@@ -16,20 +16,20 @@ from proofcompute.errors import FormatError, InputError
 __all__ = ["check_packed", "pack", "packed_size", "unpack"]
 
 _BLOCK: Final = 1 << 16
-"""Values handled at a time (a multiple of 8, so that blocks meet at bytes): one byte per bit in between."""
+"""Values handled at a time, with a byte for each bit; a multiple of 8, so that blocks meet at bytes."""
 
 
 def packed_size(bits: int, count: int) -> int:
-    """Bytes that ``count`` values take. InputError unless 1 <= bits <= 32 and count >= 0."""
+    """Return the bytes that ``count`` values take. Raises InputError unless 1 <= bits <= 32, count >= 0."""
     if not 1 <= bits <= 32 or count < 0:
         raise InputError(f"cannot pack {count} values of {bits} bits")
     return (count * bits + 7) // 8
 
 
 def check_packed(data: bytes | memoryview, bits: int, count: int) -> None:
-    """FormatError unless ``data`` has the length of ``count`` values and zeros after them.
+    """Raise FormatError unless ``data`` has the length of ``count`` values and zeros after them.
 
-    InputError as ``packed_size``.
+    Raises InputError as ``packed_size``.
     """
     size = packed_size(bits, count)
     if len(data) != size:
@@ -40,7 +40,10 @@ def check_packed(data: bytes | memoryview, bits: int, count: int) -> None:
 
 
 def pack(values: I32, bits: int) -> bytes:
-    """Two's complement of ``bits`` bits each. InputError if a value does not fit, or as ``packed_size``."""
+    """Return the values in two's complement, ``bits`` bits each.
+
+    Raises InputError if a value does not fit, or as ``packed_size``.
+    """
     flat = np.ascontiguousarray(values, dtype=np.int32).reshape(-1)
     packed_size(bits, flat.size)
     bound = 1 << (bits - 1)
@@ -55,9 +58,9 @@ def pack(values: I32, bits: int) -> bytes:
 
 
 def unpack(data: bytes | memoryview, bits: int, count: int) -> I32:
-    """The inverse of ``pack``: int32 [count].
+    """Return the values that ``pack`` packed: int32 [count].
 
-    Raises FormatError on a wrong length or padding that is not zero, before anything is allocated.
+    Raises FormatError for a wrong length or padding that is not zero, before anything is allocated.
     """
     check_packed(data, bits, count)
     out = np.zeros(count, dtype=np.int32)

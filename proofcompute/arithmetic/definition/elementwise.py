@@ -1,5 +1,4 @@
-"""Rule 1 of the canonical arithmetic (docs/spec/arithmetic.md#elementwise-operations): one IEEE rounding for
-each operation.
+"""Define rule 1 (docs/spec/arithmetic.md#elementwise-operations): one IEEE rounding for each operation.
 
 NumPy's add, subtract, multiply, divide, sqrt, rint and floor on binary32 arrays are single IEEE operations,
 rounded to nearest even, each with its own rounding. :func:`check_platform` tests what could still differ
@@ -44,9 +43,10 @@ _T = TypeVar("_T")
 
 
 def quiet(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Decorator: overflow, underflow and NaN give the IEEE result without a warning.
+    """Decorate a function so that overflow, underflow and NaN give the IEEE result without a warning.
 
-    DeviceError where this thread computes in another way (:func:`proofcompute.arithmetic.ieee.require_ieee`).
+    The function raises DeviceError where this thread computes in another way
+    (:func:`proofcompute.arithmetic.ieee.require_ieee`).
     """
     silent = np.errstate(all="ignore")(function)
 
@@ -59,20 +59,20 @@ def quiet(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def bits_of(x: F32) -> I32:
-    """The bit patterns of ``x`` as int32, same shape."""
+    """Return the bit patterns of ``x`` as int32, same shape."""
     return np.asarray(x, dtype=np.float32).view(np.int32)
 
 
 def from_bits(b: I32) -> F32:
-    """The binary32 numbers with the bit patterns ``b``, same shape."""
+    """Return the binary32 numbers with the bit patterns ``b``, same shape."""
     return np.asarray(b, dtype=np.int32).view(np.float32)
 
 
 def times_power_of_two(x: F32, k: I32) -> F32:
-    """``x * 2**k`` for -252 <= k <= 254 in two steps: times 2^(k >> 1), then times 2^(k - (k >> 1)).
+    """Return ``x * 2**k`` for -252 <= k <= 254 in two steps: times 2^(k >> 1), then times 2^(k - (k >> 1)).
 
     Both factors are normal numbers made by a shift into the exponent field. For x near 1 the first step is
-    exact, so that the only rounding is that of the second one, when the result is subnormal.
+    exact, so only the second one rounds, and only when the result is subnormal.
     """
     first = k >> np.int32(1)
     second = k - first
@@ -95,13 +95,13 @@ def to_int32(x: F32) -> I32:
 
 
 def require_finite(x: F32, what: str) -> None:
-    """Raises NonFiniteError, naming ``what``, if any element is NaN or infinite."""
+    """Raise NonFiniteError, naming ``what``, if any element is NaN or infinite."""
     if not np.isfinite(x).all():
         raise NonFiniteError(f"{what} must be finite")
 
 
 def _f(*patterns: int) -> F32:
-    """Numbers by bit pattern, eight times over, so that vector loops are tested as well as their ends."""
+    """Return numbers by bit pattern, eight times over, to test vector loops as well as their ends."""
     return np.array(list(patterns) * 8, dtype=np.uint32).view(np.float32)
 
 
@@ -146,7 +146,7 @@ def _integers() -> bool:
 
 @quiet
 def check_platform() -> None:
-    """Test that this machine's binary32 is the canonical one; raises DeviceError naming what is not."""
+    """Test that this machine's binary32 is the canonical one. Raises DeviceError naming what is not."""
     checks = {
         "subnormals survive": _subnormals(),
         "rounding to nearest even": _nearest_even(),

@@ -1,6 +1,4 @@
-"""Hashing groups of rows as one group after the other
-(:meth:`proofcompute.arithmetic.kernels.Kernels.hash_groups`).
-"""
+"""Hash groups of rows one after the other (:meth:`proofcompute.arithmetic.kernels.Kernels.hash_groups`)."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ def hashed_groups(
     row: int,
     k: Kernels,
 ) -> U8:
-    """``hash_groups`` as one group after the other."""
+    """Hash one group after the other, with the arguments of ``hash_groups``. Raises as ``check_groups``."""
     check_groups(suite, tags, groups, out, row)
     n = len(groups[0][0])
     if out is None:

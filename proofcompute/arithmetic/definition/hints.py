@@ -1,6 +1,4 @@
-"""A product's hint: packed sets of integers, read, checked and turned into floats
-(docs/spec/freivalds.md#checking-a-hint).
-"""
+"""Unpack a hint's integers, check them and turn them into floats (docs/spec/freivalds.md#checking-a-hint)."""
 
 from __future__ import annotations
 
@@ -18,8 +16,9 @@ __all__ = ["check_hint", "check_sets"]
 
 
 def check_sets(hint: Hint) -> tuple[int, int]:
-    """Rows n and columns m of the sets; InputError unless all shapes fit, nothing is empty, and a single set
-    has no shift.
+    """Return the numbers of rows n and columns m of the sets.
+
+    Raises InputError unless all shapes fit, nothing is empty, and a single set has no shift.
     """
     q, sets, packed, s, v, sx, sw, bias, residual = hint
     (limbs, n, d), k, m = q.shape, len(s), sw.size
@@ -39,7 +38,7 @@ def check_sets(hint: Hint) -> tuple[int, int]:
 
 
 def _expected(k: Kernels, q: I8, sets: Sequence[HintSet], v: U32) -> U32:
-    """What each set's projection is if it is the product: X V, [sets, n, k]; q and v as in a hint."""
+    """Return the projection X V that each set has if it is right: [sets, n, k]; q and v as in a hint."""
     n, d = q.shape[1:]
     found = []
     for a, b, limbs, w_limb, *_ in sets:
@@ -47,7 +46,7 @@ def _expected(k: Kernels, q: I8, sets: Sequence[HintSet], v: U32) -> U32:
         rows = q if len(limbs) == len(q) else q[limbs[0] : limbs[-1] + 1]
         if b - a < d:
             columns, rows = np.ascontiguousarray(columns[:, a:b]), np.ascontiguousarray(rows[:, :, a:b])
-        # all limbs in one call, so that the columns are read once
+        # One call projects all limbs, so that the columns are read once.
         whole = k.host(k.project(rows.reshape(len(limbs) * n, b - a), columns))
         if len(limbs) == 2:
             whole = ((whole[:n].astype(np.int64) * 256 + whole[n:]) % P31).astype(np.uint32)
@@ -56,7 +55,10 @@ def _expected(k: Kernels, q: I8, sets: Sequence[HintSet], v: U32) -> U32:
 
 
 def check_hint(k: Kernels, unpack: Callable[[Packed, int, int], I32], hint: Hint) -> CheckedHint:
-    """See :meth:`proofcompute.freivalds.checks.Checks.check_hint`; step after step, by functions of ``k``."""
+    """Check a hint step by step with the functions of ``k``.
+
+    Returns and raises as :meth:`proofcompute.freivalds.checks.Checks.check_hint`.
+    """
     n, m = check_sets(hint)
     q, sets, packed, s, v, sx, sw, bias, residual = hint
     values = np.stack([unpack(data, bits, n * m).reshape(n, m) for bits, data in packed])

@@ -1,4 +1,4 @@
-"""The memory part of a backend that computes on NumPy arrays: nothing moves, and a step is a call."""
+"""Implement the memory of a backend that computes on NumPy arrays: nothing moves, and a step is a call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOTHING: Final = nullcontext()
 
 @lru_cache(maxsize=64)
 def _table(freqs: tuple[int, ...], block: int) -> tuple[F32, F32]:
-    """Cosines and sines of positions block*512.. for frequencies given as bit patterns, [512, r] each."""
+    """Return cosines and sines of positions block*512.. for frequencies given by bits, [512, r] each."""
     positions = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.int64)
     return rope_table(positions, np.array(freqs, np.uint32).view(np.float32))
 
@@ -46,88 +46,88 @@ def _rope_rows(freqs: tuple[int, ...], spans: tuple[Span, ...]) -> tuple[F32, F3
 
 
 class HostMemory:
-    """:class:`proofcompute.arrays.Arrays` of NumPy arrays."""
+    """An implementation of :class:`proofcompute.arrays.Arrays` on NumPy arrays."""
 
     operation: str = ""
     ahead: int = 0
 
     def array(self, x: Any) -> Array:
-        """``x`` itself, or the memory of another library's array on the CPU (DLPack)."""
+        """Return ``x`` itself, or the memory of another library's array on the CPU (DLPack)."""
         return x if isinstance(x, np.ndarray) else np.from_dlpack(x)
 
     def local(self, x: Array) -> Array:
-        """``x`` itself."""
+        """Return ``x`` itself."""
         return x
 
     def host(self, x: Array) -> Array:
-        """``x`` itself."""
+        """Return ``x`` itself."""
         return x
 
     def weight(self, w: Matrix) -> Matrix:
-        """``w`` itself."""
+        """Return ``w`` itself."""
         return w
 
     def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """A new array of zeros."""
+        """Return a new array of zeros."""
         return np.zeros(shape, dtype)
 
     def concatenate(self, parts: Sequence[Array]) -> Array:
-        """Arrays one after the other, along their first axis."""
+        """Return the arrays one after the other, along their first axis."""
         if len(parts) == 1:
             return parts[0]
         contracts.concatenate(parts)
         return np.concatenate(parts)
 
     def write_rows(self, x: Array, a: int, b: int, rows: Array) -> None:
-        """``x[a:b] = rows``."""
+        """Set ``x[a:b] = rows``."""
         x[a:b] = rows
 
     def slice_columns(self, x: Array, a: int, b: int) -> Array:
-        """Columns a..b of [n, d], contiguous."""
+        """Return columns a..b of [n, d], contiguous."""
         contracts.slice_columns(x, a, b)
         return np.ascontiguousarray(x[:, a:b])
 
     def row_bytes(self, parts: Sequence[Array]) -> U8:
-        """The bytes of the rows of all parts side by side, uint8 [n, width]."""
+        """Return the bytes of the rows of all parts side by side, uint8 [n, width]."""
         n = contracts.row_bytes(parts)
         rows = [np.ascontiguousarray(p).reshape(n, -1).view(np.uint8) if n else _no_rows(p) for p in parts]
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
 
     def gather(self, table: Array, ids: Array) -> Array:
-        """Rows of a table by number; FormatError if there is no such row."""
+        """Return rows of a table by number. Raises FormatError if there is no such row."""
         if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < len(table)):
             raise FormatError("an index is outside its table")
         return table[ids]
 
     def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
-        """Cosines and sines of the positions of all spans, one after the other: [n, r] each."""
+        """Return cosines and sines of the positions of all spans, one after the other: [n, r] each."""
         return _rope_rows(freqs, tuple(spans))
 
     def step(
         self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], I32 | None]
     ) -> I32 | None:
-        """``f(spans)``."""
+        """Return ``f(spans)``."""
         return f(spans)
 
     def partition(self, sizes: Sequence[int]) -> Sequence[Any]:
-        """Itself for every segment."""
+        """Return this object for every segment."""
         return [self] * len(sizes)
 
     def map(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-        """One after the other."""
+        """Apply ``f`` to one item after the other."""
         return map(f, items)
 
     def map_depth(self) -> int:
-        """One."""
+        """Return 1: one item is worked on at a time."""
         return 1
 
     def side_stream(self) -> AbstractContextManager[None]:
-        """Nothing: work is done when it is asked for."""
+        """Return a context that does nothing, because work is done when it is asked for."""
         return _NOTHING
 
 
 HOST: Final = HostMemory()
-"""For arrays that are not a backend's."""
+"""The memory of arrays that belong to no backend."""
 
 
 def _no_rows(part: Array) -> U8:

@@ -1,4 +1,4 @@
-"""Exact sums and products of two binary32 numbers, as a rounded value and its error.
+"""Compute exact sums and products of two binary32 numbers, as a rounded value and its error.
 
 References: T. J. Dekker, *A floating-point technique for extending the available precision* (1971);
 D. E. Knuth, *The Art of Computer Programming* vol. 2, section 4.2.2.
@@ -19,7 +19,7 @@ SPLITTER: Final = np.float32(4097.0)
 
 
 def two_sum(a: F32, b: F32) -> tuple[F32, F32]:
-    """s + e = a + b exactly, s = fl(a + b): s = a + b; v = s - a; e = (a - (s - v)) + (b - v)."""
+    """Return s = fl(a + b) and e with s + e = a + b exactly: v = s - a; e = (a - (s - v)) + (b - v)."""
     s: F32 = a + b
     v: F32 = s - a
     e: F32 = (a - (s - v)) + (b - v)
@@ -27,14 +27,17 @@ def two_sum(a: F32, b: F32) -> tuple[F32, F32]:
 
 
 def _split(a: F32) -> tuple[F32, F32]:
-    """a = h + l with 12 bits each: c = 4097 * a; h = c - (c - a); l = a - h."""
+    """Return h and l of 12 bits each with a = h + l: c = 4097 * a; h = c - (c - a); l = a - h."""
     c: F32 = SPLITTER * a
     h: F32 = c - (c - a)
     return h, a - h
 
 
 def two_product(a: F32, b: F32) -> tuple[F32, F32]:
-    """p + e = a * b exactly, barring underflow: e = (((ah*bh - p) + ah*bl) + al*bh) + al*bl."""
+    """Return p = fl(a * b) and e with p + e = a * b exactly, barring underflow.
+
+    With the halves of :func:`_split`, e = (((ah*bh - p) + ah*bl) + al*bh) + al*bl.
+    """
     p: F32 = a * b
     ah, al = _split(a)
     bh, bl = _split(b)

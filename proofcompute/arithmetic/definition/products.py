@@ -1,4 +1,4 @@
-"""Rule 5 of the canonical arithmetic (docs/spec/arithmetic.md#products): quantised rows and integer products.
+"""Define quantised rows and integer products (rule 5, docs/spec/arithmetic.md#products).
 
 One limb holds -127..127. Two balanced limbs hold -32639..32639 as 256 * hi + lo with -128 <= hi, lo <= 127:
 hi = (q + 128) >> 8 is the nearest multiple, so lo = q - 256 * hi lies in -128..127, and 32639 = 127 * 257 is
@@ -39,11 +39,11 @@ LARGEST: Final = {1: np.float32(127.0), 2: np.float32(32639.0)}
 """Q: the largest absolute value that the given number of limbs holds."""
 
 _SQUARED: Final = 1 << 20
-"""Elements squared at a time, which bounds scratch memory."""
+"""The number of elements squared at a time, which bounds scratch memory."""
 
 
 def limbs_of(q: F32, limbs: int) -> I8:
-    """Integers -Q..Q held as binary32 [...] to int8 limbs [limbs, ...], high first."""
+    """Split integers -Q..Q, held as binary32 [...], into int8 limbs [limbs, ...], high first."""
     whole = q.astype(np.int32)
     if limbs == 1:
         return whole.astype(np.int8)[np.newaxis]
@@ -54,10 +54,10 @@ def limbs_of(q: F32, limbs: int) -> I8:
 
 @quiet
 def quantise(x: F32, limbs: int) -> tuple[I8, F32]:
-    """Rows [n, d] to int8 limbs [limbs, n, d] (high first) and scales [n].
+    """Quantise rows [n, d] to int8 limbs [limbs, n, d] (high first) and scales [n].
 
     a = max |x|, r = Q / a, q = rint(x * r), s = a / Q; where r is not finite (a = 0, or a so small that Q / a
-    overflows) q = 0 and s = +0. Raises NonFiniteError if any element is NaN or infinite, InputError if limbs
+    overflows), q = 0 and s = +0. Raises NonFiniteError if any element is NaN or infinite, InputError if limbs
     is not 1 or 2.
     """
     contracts.quantise(x, limbs, None)
@@ -71,16 +71,16 @@ def quantise(x: F32, limbs: int) -> tuple[I8, F32]:
 
 
 def quantise_heads(x: F32, heads: int) -> tuple[I8, F32]:
-    """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
+    """Quantise rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each."""
     n, dh = contracts.quantise_heads(x, heads)
     q, s = quantise(x.reshape(n * heads, dh), 1)
     return q[0].reshape(n, heads, dh), s.reshape(n, heads)
 
 
 def largest_square(q: I8) -> int:
-    """The largest sum of squares of a row of limbs [limbs, n, d], taken together (256 high + low).
+    """Return the largest sum of squares of a row of limbs [limbs, n, d], taken together (256 high + low).
 
-    At most d 2^30, 0 if there are no rows. InputError unless there are one or two limbs.
+    It is at most d 2^30, and 0 if there are no rows. Raises InputError unless there are one or two limbs.
     """
     contracts.largest_square(q)
     largest = 0
@@ -94,18 +94,18 @@ def largest_square(q: I8) -> int:
 
 
 def product(q: I8, w: I8) -> I32:
-    """q [n, d] times the rows of w [m, d]: int32 [n, m]. LimitError if d > MAX_CONTRACTION."""
+    """Return q [n, d] times the rows of w [m, d]: int32 [n, m]. Raises LimitError if d > MAX_CONTRACTION."""
     contracts.product(q, w)
-    # Integer sums are associative, so the order in which einsum adds is of no consequence.
+    # Integer sums are associative, so the order in which einsum adds does not matter.
     sums: I32 = np.einsum("nd,md->nm", q.astype(np.int32), w.astype(np.int32))
     return sums
 
 
 @quiet
 def rescale(acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
-    """Accumulator sets [sets, n, m] to float32 [n, m].
+    """Turn accumulator sets [sets, n, m] into float32 [n, m].
 
-    f32(sum of acc[i] << shifts[i], in int64) * (sx[t] * sw[j]), then + bias[j].
+    The result is f32(sum of acc[i] << shifts[i], in int64) * (sx[t] * sw[j]), then + bias[j].
     """
     contracts.rescale(acc, shifts, sx, sw, bias)
     total: I64 = np.zeros(acc.shape[1:], dtype=np.int64)
@@ -116,7 +116,7 @@ def rescale(acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None)
 
 
 def linear(x: F32, w: Matrix, limbs: int) -> F32:
-    """Rows [n, d] times ``w``: quantise, the product of every set, rescale. Raises as ``quantise``."""
+    """Return rows [n, d] times ``w``: quantise, multiply set by set, rescale. Raises as ``quantise``."""
     q, sx = quantise(x, limbs)
     sets = product_sets(x.shape[1], limbs, w.q.shape[0])
     acc = np.zeros((len(sets), x.shape[0], w.q.shape[1]), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""The NumPy backend: it defines every function of :class:`proofcompute.arithmetic.kernels.Kernels`."""
+"""Define every function of :class:`proofcompute.arithmetic.kernels.Kernels` in NumPy."""
 
 from __future__ import annotations
 
@@ -35,51 +35,51 @@ class NumpyKernels(HostMemory):
 
     # -- products ------------------------------------------------------------------------------------
     def quantise(self, x: F32, limbs: int, prologue: Prologue = None) -> tuple[I8, F32]:
-        """:func:`proofcompute.arithmetic.definition.products.quantise` of the prepared rows."""
+        """Call :func:`proofcompute.arithmetic.definition.products.quantise` on the prepared rows."""
         contracts.quantise(x, limbs, prologue)
         return products.quantise(prepared(prologue, x, self), limbs)
 
     def product(self, q: I8, w: I8) -> I32:
-        """:func:`proofcompute.arithmetic.definition.products.product`."""
+        """Call :func:`proofcompute.arithmetic.definition.products.product`."""
         return products.product(q, w)
 
     def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
-        """:func:`proofcompute.arithmetic.definition.products.rescale`."""
+        """Call :func:`proofcompute.arithmetic.definition.products.rescale`."""
         return products.rescale(acc, shifts, sx, sw, bias)
 
     def linear(
         self, x: F32, w: Matrix, limbs: int, prologue: Prologue = None, residual: F32 | None = None
     ) -> F32:
-        """:func:`.products.linear` of the prepared rows, then the residual."""
+        """Call :func:`.products.linear` on the prepared rows, then add the residual."""
         contracts.linear(x, w, limbs, prologue, residual)
         y = products.linear(prepared(prologue, x, self), w, limbs)
         return y if residual is None else rows.add(residual, y)
 
     # -- rows ----------------------------------------------------------------------------------------
     def embed(self, q: I8, s: F32) -> F32:
-        """:func:`proofcompute.arithmetic.definition.rows.embed`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.embed`."""
         return rows.embed(q, s)
 
     def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
-        """:func:`proofcompute.arithmetic.definition.rows.rms_norm`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.rms_norm`."""
         return rows.rms_norm(x, w, eps)
 
     def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
-        """:func:`proofcompute.arithmetic.definition.rows.layer_norm`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.layer_norm`."""
         return rows.layer_norm(x, w, b, eps)
 
     def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
-        """:func:`proofcompute.arithmetic.definition.rows.rope`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.rope`."""
         return rows.rope(x, cos, sin, heads, interleaved)
 
     def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
-        """:func:`proofcompute.arithmetic.definition.products.quantise_heads`."""
+        """Call :func:`proofcompute.arithmetic.definition.products.quantise_heads`."""
         return products.quantise_heads(x, heads)
 
     def heads(
         self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
     ) -> tuple[F32, I8, F32, I8, F32]:
-        """``rope`` and ``quantise_heads`` of the parts of a row."""
+        """Apply ``rope`` and ``quantise_heads`` to the parts of each row."""
         _, dh = contracts.heads(x, cos, sin, heads, kv_heads)
         q, k, v = rows.parts(x, dh, heads, kv_heads)
         turned = rows.rope(k, cos, sin, kv_heads, interleaved)
@@ -92,36 +92,36 @@ class NumpyKernels(HostMemory):
     def attention(
         self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
     ) -> F32:
-        """:func:`proofcompute.arithmetic.definition.attention.attention`."""
+        """Call :func:`proofcompute.arithmetic.definition.attention.attention`."""
         return attending.attention(q, kq, ks, vq, vs, first, scale, window)
 
     def gate(self, x: F32) -> F32:
-        """:func:`proofcompute.arithmetic.definition.rows.gate`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.gate`."""
         return rows.gate(x)
 
     def gelu(self, x: F32) -> F32:
-        """:func:`proofcompute.arithmetic.definition.rows.gelu`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.gelu`."""
         return rows.gelu(x)
 
     def relu(self, x: F32) -> F32:
-        """:func:`proofcompute.arithmetic.definition.rows.relu`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.relu`."""
         return rows.relu(x)
 
     def add(self, x: F32, y: F32) -> F32:
-        """:func:`proofcompute.arithmetic.definition.rows.add`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.add`."""
         return rows.add(x, y)
 
     def settle(self, x: F32) -> F32:
-        """:func:`proofcompute.arithmetic.definition.rows.settle`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.settle`."""
         return rows.settle(x)
 
     def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
-        """:func:`proofcompute.arithmetic.definition.sampler.sample`, row by row."""
+        """Call :func:`proofcompute.arithmetic.definition.sampler.sample`, row by row."""
         return sampler.sample_rows(sampler.sample, logits, history, first, how, draws)
 
     # -- commitments and checks ----------------------------------------------------------------------
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
-        """:func:`proofcompute.commitments.hashing.hash_rows`."""
+        """Call :func:`proofcompute.commitments.hashing.hash_rows`."""
         return hashing.hash_rows(suite, prefix, rows)
 
     def hash_groups(
@@ -133,43 +133,43 @@ class NumpyKernels(HostMemory):
         out: U8 | None = None,
         row: int = 0,
     ) -> U8:
-        """:func:`proofcompute.arithmetic.definition.groups.hashed_groups`."""
+        """Call :func:`proofcompute.arithmetic.definition.groups.hashed_groups`."""
         return hashed_groups(suite, prefix, tags, groups, out, row, self)
 
     def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
-        """:func:`proofcompute.commitments.hashing.hash_trees`, level by level."""
+        """Call :func:`proofcompute.commitments.hashing.hash_trees`, level by level."""
         return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
 
     def hash_ranges(
         self, suite: str, prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8
     ) -> U8:
-        """:func:`proofcompute.commitments.hashing.hash_ranges`, level by level."""
+        """Call :func:`proofcompute.commitments.hashing.hash_ranges`, level by level."""
         return hashing.hash_ranges(suite, prefix, size, ranges, leaves, given, self.hash_rows)
 
     def is_settled(self, x: F32) -> bool:
-        """:func:`proofcompute.arithmetic.definition.rows.is_settled`."""
+        """Call :func:`proofcompute.arithmetic.definition.rows.is_settled`."""
         return rows.is_settled(x)
 
     def project(self, y: I32 | I8, s: U32) -> U32:
-        """:func:`proofcompute.freivalds.field.project31`."""
+        """Call :func:`proofcompute.freivalds.field.project31`."""
         return field.project31(y, s)
 
     def fold(self, w: I8, s: U32) -> U32:
-        """:func:`proofcompute.freivalds.field.fold31`."""
+        """Call :func:`proofcompute.freivalds.field.fold31`."""
         return field.fold31(w, s)
 
     def project61(self, y: I8 | I16 | I32 | I64, s: U64) -> U64:
-        """:func:`proofcompute.freivalds.field.project61`."""
+        """Call :func:`proofcompute.freivalds.field.project61`."""
         return field.project61(y, s)
 
     def pack(self, values: I32, bits: int) -> bytes:
-        """:func:`proofcompute.arithmetic.definition.bitpack.pack`."""
+        """Call :func:`proofcompute.arithmetic.definition.bitpack.pack`."""
         return bitpack.pack(values, bits)
 
     def largest_square(self, q: I8) -> int:
-        """:func:`proofcompute.arithmetic.definition.products.largest_square`."""
+        """Call :func:`proofcompute.arithmetic.definition.products.largest_square`."""
         return products.largest_square(q)
 
     def check_hint(self, hint: Hint) -> CheckedHint:
-        """:func:`proofcompute.arithmetic.definition.hints.check_hint`."""
+        """Call :func:`proofcompute.arithmetic.definition.hints.check_hint`."""
         return hints.check_hint(self, bitpack.unpack, hint)

@@ -1,4 +1,4 @@
-"""Tables of rotary position embedding, by rule 2 (Su et al. 2021, arXiv:2104.09864)."""
+"""Compute the tables of rotary position embedding by rule 2 (Su et al. 2021, arXiv:2104.09864)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["rope_frequencies", "rope_table"]
 
 
 def rope_frequencies(base: float, dimensions: int, factors: Sequence[float] | None = None) -> F32:
-    """Frequencies of pairs 0..dimensions/2: base^(-2i / dimensions) / factors[i], binary32, [dimensions / 2].
+    """Return the frequency base^(-2i / dimensions) / factors[i] of each pair i: binary32 [dimensions / 2].
 
-    The exponent is one binary32 division; ExecutionError where the power is outside its domain.
+    The exponent is one binary32 division. Raises ExecutionError where the power is outside its domain.
     """
     exponent = -np.arange(0, dimensions, 2, dtype=np.float32) / np.float32(dimensions)
     freqs = power(np.full_like(exponent, base), exponent)
@@ -26,9 +26,9 @@ def rope_frequencies(base: float, dimensions: int, factors: Sequence[float] | No
 
 
 def rope_table(positions: I64, freqs: F32) -> tuple[F32, F32]:
-    """Cosines and sines of f32(position) * frequency, one rounding for the angle: [n, r] each.
+    """Return cosines and sines of f32(position) * frequency, one rounding for the angle: [n, r] each.
 
-    ExecutionError where an angle is beyond 2^20, the domain of sin and cos.
+    Raises ExecutionError where an angle is beyond 2^20, the domain of sin and cos.
     """
     angles = positions.astype(np.float32)[:, None] * freqs[None, :]
     return cos(angles), sin(angles)

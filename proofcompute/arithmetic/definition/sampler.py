@@ -1,5 +1,4 @@
-"""Rule 6 of the canonical arithmetic (docs/spec/programs.md#sampler): choosing the next token with integer
-sums.
+"""Choose the next token with integer sums (rule 6, docs/spec/programs.md#sampler).
 
 1. Repetition penalty (if not 1): the logit of each token that occurred before is divided by the penalty
    if it is greater than 0, else multiplied by it, once however often the token occurred.
@@ -13,8 +12,8 @@ sums.
 6. With the total of what is left, r = (draw * total) >> 128. The token is the first whose cumulative sum
    exceeds r.
 
-Tokens of weight zero can never be chosen and change no sum, so an implementation may drop them after step 3
-(but top-k counts them only behind all others, where they do not matter either).
+Tokens of weight zero are never chosen and change no sum, and top-k counts them only after all others. So an
+implementation may drop them after step 3.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Sample: TypeAlias = Callable[[F32, I32 | I64, Sampling, int], int]
 
 @quiet
 def penalise(logits: F32, history: I32 | I64, penalty: np.float32) -> F32:
-    """Step 1: logits [v] after the penalty for the set of token ids in history [t].
+    """Do step 1: return logits [v] after the penalty for the set of token ids in history [t].
 
     Raises InputError if an id is not below v, NonFiniteError if a logit is not finite before or after.
     """
@@ -58,14 +57,14 @@ def penalise(logits: F32, history: I32 | I64, penalty: np.float32) -> F32:
 
 @quiet
 def weights(x: F32, temperature: np.float32) -> I64:
-    """Step 3: int64 weights [v] of finite logits [v], for a temperature greater than 0."""
+    """Do step 3: return int64 weights [v] of finite logits [v], for a temperature greater than 0."""
     z = (x - canonical_max(x)) / temperature
     found: I64 = np.rint(exp(z) * _TWO_30).astype(np.int64)
     return found
 
 
 def sample(logits: F32, history: I32 | I64, how: Sampling, draw: int) -> int:
-    """The next token: logits [v], history [t] token ids so far, draw a 128-bit integer.
+    """Return the next token for logits [v], the token ids so far [t] and a draw, a 128-bit integer.
 
     Raises InputError for unusable settings, a draw outside 0..2^128-1, no logits, or a token id in history
     that is not below v; NonFiniteError if a logit is not finite, before or after the penalty.
@@ -90,7 +89,7 @@ def sample(logits: F32, history: I32 | I64, how: Sampling, draw: int) -> int:
 
 
 def sample_rows(one: Sample, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
-    """``one`` (this module's :func:`sample`, or one that is equal) for each row: int32 [n].
+    """Sample each row with ``one`` (this module's :func:`sample`, or one that is equal): int32 [n].
 
     Row i has seen history[: first + i + 1]; its draw is draws[i, 0] + 2^64 draws[i, 1].
     """

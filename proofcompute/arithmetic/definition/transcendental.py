@@ -1,4 +1,4 @@
-"""Rule 2 of the canonical arithmetic: transcendental functions as fixed sequences of binary32 operations.
+"""Define transcendental functions as fixed sequences of binary32 operations (rule 2).
 
 Every function below *is* its sequence of rule-1 operations, evaluated left to right with one rounding each;
 another backend repeats it operation by operation. There are no tables and no data-dependent branches: where
@@ -115,7 +115,7 @@ POWER_R: Final = tuple(map(_f, (0x3ECCCCCC, 0x3E9249DB, 0x3E631EC2, 0x3E484538))
 
 
 def horner(x: F32, coefficients: tuple[np.float32, ...]) -> F32:
-    """``c[0] + x * (c[1] + x * (...))``, each step ``p * x + c[i]`` with two roundings."""
+    """Return ``c[0] + x * (c[1] + x * (...))``, each step ``p * x + c[i]`` with two roundings."""
     p = coefficients[-1] * x + coefficients[-2]
     for c in coefficients[-3::-1]:
         p = p * x + c
@@ -123,7 +123,7 @@ def horner(x: F32, coefficients: tuple[np.float32, ...]) -> F32:
 
 
 def _exp_parts(x: F32) -> tuple[F32, I32]:
-    """w and the integer i with e^x = (1 + w) 2^i, -0.30 < w < 0.42, for any x cut to the range of exp.
+    """Return w and the integer i with e^x = (1 + w) 2^i, -0.30 < w < 0.42, for any x cut to the range of exp.
 
     .. code-block:: text
 
@@ -144,7 +144,7 @@ def _exp_parts(x: F32) -> tuple[F32, I32]:
 
 @quiet
 def exp(x: F32) -> F32:
-    """e^x for every binary32 x: exp(-inf) = +0, exp(+inf) = +inf, gradual underflow, NaN for NaN.
+    """Return e^x for every binary32 x: exp(-inf) = +0, exp(+inf) = +inf, gradual underflow, NaN for NaN.
 
     .. code-block:: text
 
@@ -159,7 +159,7 @@ def exp(x: F32) -> F32:
 
 @quiet
 def log(x: F32) -> F32:
-    """Natural logarithm; raises ExecutionError unless every element is positive and finite.
+    """Return the natural logarithm. Raises ExecutionError unless every element is positive and finite.
 
     .. code-block:: text
 
@@ -189,7 +189,7 @@ def log(x: F32) -> F32:
 
 @quiet
 def erf(x: F32) -> F32:
-    """The error function for every binary32 x; odd, erf(-0) = -0, NaN for NaN.
+    """Return the error function for every binary32 x; odd, erf(-0) = -0, NaN for NaN.
 
     .. code-block:: text
 
@@ -209,7 +209,7 @@ def erf(x: F32) -> F32:
 
 @quiet
 def tanh(x: F32) -> F32:
-    """Hyperbolic tangent for every binary32 x; odd, tanh(-0) = -0, NaN for NaN.
+    """Return the hyperbolic tangent for every binary32 x; odd, tanh(-0) = -0, NaN for NaN.
 
     .. code-block:: text
 
@@ -228,7 +228,7 @@ def tanh(x: F32) -> F32:
 
 @quiet
 def sigmoid(x: F32) -> F32:
-    """1 / (1 + e^-x) for every binary32 x, with gradual underflow; NaN for NaN.
+    """Return 1 / (1 + e^-x) for every binary32 x, with gradual underflow; NaN for NaN.
 
     .. code-block:: text
 
@@ -253,7 +253,7 @@ def sigmoid(x: F32) -> F32:
 
 
 def _circle(x: F32) -> tuple[F32, F32, I32]:
-    """Sine and cosine of the remainder r of x by pi/2, and the quadrant 0..3; |x| <= 2^20.
+    """Return sine and cosine of the remainder r of x by pi/2, and the quadrant 0..3; |x| <= 2^20.
 
     .. code-block:: text
 
@@ -270,7 +270,7 @@ def _circle(x: F32) -> tuple[F32, F32, I32]:
         cosine = w + (((1 - w) - q) + ((s * s) * horner(s, COS_P) - h * l))
         quadrant = int(k) & 3
 
-    The products with the pieces of pi/2 are exact, u / 1024 and v having at most 10 bits.
+    The products with the pieces of pi/2 are exact, because u / 1024 and v have at most 10 bits.
     """
     if not (np.abs(x) <= CIRCLE_LIMIT).all():
         raise ExecutionError("sine or cosine of an argument beyond 2^20")
@@ -297,9 +297,9 @@ def _circle(x: F32) -> tuple[F32, F32, I32]:
 
 @quiet
 def sin(x: F32) -> F32:
-    """Sine; raises ExecutionError unless every |x| <= 2^20.
+    """Return the sine. Raises ExecutionError unless every |x| <= 2^20.
 
-    With :func:`_circle`: sine, cosine, -sine, -cosine in quadrants 0, 1, 2, 3. sin(+-0) = +0.
+    It is sine, cosine, -sine, -cosine of :func:`_circle` in quadrants 0, 1, 2, 3. sin(+-0) = +0.
     """
     sine, cosine, quadrant = _circle(np.asarray(x, dtype=np.float32))
     value = np.where(quadrant & np.int32(1), cosine, sine)
@@ -308,9 +308,9 @@ def sin(x: F32) -> F32:
 
 @quiet
 def cos(x: F32) -> F32:
-    """Cosine; raises ExecutionError unless every |x| <= 2^20.
+    """Return the cosine. Raises ExecutionError unless every |x| <= 2^20.
 
-    With :func:`_circle`: cosine, -sine, -cosine, sine in quadrants 0, 1, 2, 3.
+    It is cosine, -sine, -cosine, sine of :func:`_circle` in quadrants 0, 1, 2, 3.
     """
     sine, cosine, quadrant = _circle(np.asarray(x, dtype=np.float32))
     value = np.where(quadrant & np.int32(1), sine, cosine)
@@ -318,7 +318,7 @@ def cos(x: F32) -> F32:
 
 
 def _log2(x: F32) -> tuple[F32, F32]:
-    """log2 of normal positive x as an unevaluated sum, with a relative error near 2^-44.
+    """Return log2 of normal positive x as an unevaluated sum, with a relative error near 2^-44.
 
     .. code-block:: text
 
@@ -361,9 +361,9 @@ def _log2(x: F32) -> tuple[F32, F32]:
 
 @quiet
 def power(base: F32, y: F32) -> F32:
-    """base^y, elementwise (broadcasting), for base in [2^-30, 2^40], |y| <= 2^31, |y log2(base)| < 126.
+    """Return base^y, elementwise (broadcasting).
 
-    Raises ExecutionError outside that domain.
+    Raises ExecutionError unless base is in [2^-30, 2^40], |y| <= 2^31 and |y log2(base)| < 126.
 
     .. code-block:: text
 

@@ -1,5 +1,4 @@
-"""Rules 3 and 4 of the canonical arithmetic (docs/spec/arithmetic.md#sums): sums and maxima along the last
-axis.
+"""Define sums and maxima along the last axis (rules 3 and 4, docs/spec/arithmetic.md#sums).
 
 **Halving tree.** Extend a row with zeros to a power of two, add the upper half to the lower half until one
 number is left, then add +0.0. Extending a row of P numbers to 2P adds P zeros in the first halving, which
@@ -19,7 +18,7 @@ __all__ = ["canonical_max", "tree_sum"]
 
 @quiet
 def tree_sum(x: F32) -> F32:
-    """Sum [..., d] over the last axis by the halving tree: [...]. The empty sum is +0."""
+    """Return the sum of [..., d] over the last axis by the halving tree: [...]. The empty sum is +0."""
     d = x.shape[-1]
     width = 1 << max(d - 1, 0).bit_length()
     level = np.zeros((*x.shape[:-1], width), dtype=np.float32)
@@ -31,7 +30,7 @@ def tree_sum(x: F32) -> F32:
 
 
 def canonical_max(x: F32) -> F32:
-    """Largest element of [..., d] over the last axis, d >= 1, -0 counting as less than +0: [...].
+    """Return the largest element of [..., d] over the last axis, d >= 1: [...]. -0 is less than +0.
 
     The elements must not be NaN.
     """
