@@ -1,7 +1,7 @@
-"""A tiny network built from operations, proved and audited: `python examples/hand_built_mlp.py`.
+"""Builds a tiny network from operations, proves and audits it: `python examples/hand_built_mlp.py`.
 
-A residual MLP over rows of samples. The node runs a batch and returns a signed receipt; the verifier, which
-holds a key but not the weights, audits every cell. Then a node that saves work is caught.
+The network is a residual MLP over rows of samples. The node runs a batch and returns a signed receipt; the
+verifier, which holds a key but not the weights, audits every cell. Then it catches a node that skips work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WIDTH, HIDDEN, CLASSES = 16, 32, 3
 
 
 def build(seed: int = 0) -> Model:
-    """Input layer, one residual block with a norm, output layer; cut where the row is narrow."""
+    """Build an input layer, one residual block with a norm, and an output layer; cut where rows narrow."""
     rng = np.random.default_rng(seed)
 
     def weights(out: int, width: int) -> F32:
@@ -40,7 +40,7 @@ def build(seed: int = 0) -> Model:
 
 
 def run_and_audit(node_has: Model, auditor: pc.Auditor, samples: F32) -> tuple[pc.Verified, F32]:
-    """One request: the node answers with what it has, the verifier audits every cell."""
+    """Make one request: the node answers with the model ``node_has``, the verifier audits every cell."""
     node = pc.Node(node_has)
     request = pc.Request(
         auditor.card.model_id,

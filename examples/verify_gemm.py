@@ -1,8 +1,8 @@
-"""Check matrix products for a fraction of what they cost: `python examples/verify_gemm.py`.
+"""Checks matrix products for a fraction of their cost: `python examples/verify_gemm.py`.
 
-1. One product, exact integers. 2. Floats, with a stated bound. 3. A job between two parties: a node returns
-C and a signed receipt, and the client, which projected the fixed B once, checks that this is the C that was
-signed, and some rows of it.
+It checks (1) one product of integers, exactly; (2) one of floats, with a stated bound; (3) a job between two
+parties: a node returns C and a signed receipt, and the client, which projected the fixed B once, checks that
+this is the C that was signed, and some of its rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def floats() -> None:
     a = rng.standard_normal((300, 500), dtype=np.float32)
     b = rng.standard_normal((500, 400), dtype=np.float32)
     c = a @ b
-    # This machine sums in lanes and blocks; 100 roundings on the way of one product are more than enough.
+    # This machine sums in lanes and blocks, so a product passes fewer than 100 roundings.
     result = verify_product(a, b, c, roundings=100)
     assert result.bound is not None
     print(
@@ -63,13 +63,13 @@ def job() -> None:
     b = rng.integers(-30000, 30000, (500, 400), dtype=np.int16)
     node = NodeIdentity.new()
 
-    # The client: a secret key for B, once; then a request for each A.
+    # The client makes a secret key for B, once, and then a request for each A.
     key = ProductKey(b, suite="sha256")
     request = product_request(a, b, node=node.public)
-    # The node: C, and a receipt of a few hundred bytes. Both go to the client.
+    # The node sends C and a receipt of a few hundred bytes to the client.
     c, proof = matmul(a, b, request=request, identity=node)
     receipt = proof.receipt.encode()
-    # The client: is this C the one that was signed? Then it draws rows, and the node opens them.
+    # The client checks that this C was signed, and draws rows, which the node opens.
     challenge = check_product_receipt(request, receipt, c).draw(20)
     opening = io.BytesIO()
     proof.open_rows(challenge, opening)
@@ -84,7 +84,7 @@ def job() -> None:
     try:
         check_product_receipt(request, receipt, np.zeros_like(c))
     except VerificationError as e:
-        print(f"job: zeros sent in place of the C that was signed: rejected (step {e.step})")
+        print(f"job: zeros sent instead of the C that was signed: rejected (step {e.step})")
 
 
 if __name__ == "__main__":

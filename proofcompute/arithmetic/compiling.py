@@ -1,6 +1,6 @@
 """Who is told that machine code is being made, since a person waits for it for a minute or two.
 
-A command shows it (:mod:`proofcompute.cli.common`). Where nobody watches, as in a program that uses the
+A command shows it (:mod:`proofcompute.cli.progress`). Where nobody watches, as in a program that uses the
 library, the first kernel that is compiled is a warning of the logger ``proofcompute``; each one is an
 information.
 """
