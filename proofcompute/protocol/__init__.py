@@ -1,1 +1,1 @@
-"""What prover and verifier share: messages, statements, traces, needs, cells, and the stop rule."""
+"""Define what prover and verifier share: messages, statements, traces, needs, cells, and the stop rule."""

@@ -1,9 +1,9 @@
-"""What is shown of an answer: its text as it comes, up to the stop string that ended it.
+"""Turn an answer's tokens into text as they arrive, up to the stop string that ended the answer.
 
-The text is what the answer's tokens print, read letter by letter. It ends before the stop string that is
-complete first; of several that are complete with the same letter, before the longest. That is what servers
-with OpenAI's interface show. The receipt's tokens go on to the end of the token that completed the stop
-string, so they may print a little more.
+The text is what the answer's tokens print, read character by character. It ends before the stop string that
+is complete first; if several are complete at the same character, before the longest. Servers with OpenAI's
+interface show the same text. The receipt's tokens include the whole token that completed the stop string, so
+they may print a little more.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ __all__ = ["AnswerText", "answer_text"]
 
 
 class AnswerText:
-    """Turns the tokens of an answer into the text to show, as they arrive.
+    """The text to show of an answer whose tokens arrive one after the other.
 
-    Never gives half a character, nor what may become a stop string; bytes that are not UTF-8 become U+FFFD.
+    It never ends inside a character or in what may become a stop string. Bytes that are not UTF-8 become
+    U+FFFD.
     """
 
     def __init__(self, vocabulary: Vocabulary, stops: Sequence[str] = ()) -> None:
@@ -32,7 +33,10 @@ class AnswerText:
         self._stopped = False
 
     def push(self, *ids: int) -> str:
-        """The text that can be shown now. Raises InputError for an id outside the vocabulary."""
+        """Add tokens and return the text that can be shown now.
+
+        Raises InputError for an id outside the vocabulary.
+        """
         text = self._vocabulary.text_bytes(ids)
         if self._stopped:
             return ""
@@ -45,7 +49,7 @@ class AnswerText:
         return self._decoder.decode(held[: len(held) - keep])
 
     def finish(self, reason: str | None = None) -> str:
-        """What is left when the answer is over, for the stop reason ``reason`` (None: it was broken off).
+        """Return the rest of the text once the answer ended for ``reason`` (None: it was broken off).
 
         Raises InputError if the reason is "stop" and the text has no stop string.
         """
@@ -57,13 +61,13 @@ class AnswerText:
         return self._decoder.decode(held, final=True)
 
     def _cut(self, text: bytes) -> int | None:
-        """Where the stop string begins that is complete first, None if none is."""
+        """Return where the stop string that is complete first begins, or None if none is complete."""
         ends = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         return min(ends)[1] if ends else None
 
 
 def _open(text: bytes, stop: bytes) -> Iterable[int]:
-    """The length of the longest end of ``text`` that is a beginning of ``stop``, if any."""
+    """Yield the length of the longest end of ``text`` that is a beginning of ``stop``, if there is one."""
     for n in range(min(len(stop) - 1, len(text)), 0, -1):
         if text.endswith(stop[:n]):
             yield n
@@ -73,6 +77,9 @@ def _open(text: bytes, stop: bytes) -> Iterable[int]:
 def answer_text(
     vocabulary: Vocabulary, rule: Generation | None, ids: Iterable[int], reason: str | None = None
 ) -> str:
-    """What is shown of a whole answer to a request with ``rule``. Raises as :class:`AnswerText`."""
+    """Return the text to show of a whole answer to a request with ``rule``.
+
+    Raises the errors of :class:`AnswerText`.
+    """
     shown = AnswerText(vocabulary, rule.stops if rule is not None else ())
     return shown.push(*ids) + shown.finish(reason)

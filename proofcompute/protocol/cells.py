@@ -1,7 +1,7 @@
-"""Which cells are asked for: all of them, some drawn at random, or those that a receipt's hash gives.
+"""Choose the cells of a challenge: all of them, some drawn at random, or those that a receipt's hash gives.
 
-Cells are drawn from a claim, never from a receipt alone: which there are follows from program, request and
-answer.
+Cells are drawn from a claim, never from a receipt alone, because program, request and answer determine which
+cells exist.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from proofcompute.protocol.statement import Statement
 __all__ = ["all_cells", "count_cells", "distinct", "draw_cells", "public_challenge"]
 
 _PIECE = 32 * MIB
-"""Bytes that a piece of :func:`all_cells` opens at most, prefixes and table rows apart; one row may
-take more."""
+"""Most bytes that a cell of :func:`all_cells` opens, not counting prefixes and table rows.
+
+One row may take more.
+"""
 
 
 def count_cells(claim: Claim) -> int:
-    """Single-row cells of a claim's trace."""
+    """Return the number of single-row cells of a claim's trace."""
     return claim.statement.cells
 
 
 def all_cells(claim: Claim) -> tuple[Cell, ...]:
-    """Every cell, in pieces of many rows.
+    """Return cells of many rows that cover the whole trace.
 
-    Pieces are as long as keeps the parts of an opening small, MAX_CELL_ROWS at most: fewer pieces are checked
-    sooner, and open less of the prefixes that attention reads.
-
-    LimitError if they are more than a challenge may name.
+    Longer cells are checked faster and open fewer of the prefixes that attention reads. They are as long as
+    MAX_CELL_ROWS and the size of an opening's parts allow. Raises LimitError if there are more of them than
+    a challenge may name.
     """
     statement = claim.statement
     firsts = statement.first_rows
@@ -53,22 +54,22 @@ def all_cells(claim: Claim) -> tuple[Cell, ...]:
 
 
 def _longest(program: Program, segment: int, rows: int) -> int:
-    """Rows of a piece of one segment, in a trace of so many rows."""
+    """Return the most rows of a cell of one segment, in a trace of ``rows`` rows."""
     size = max(1, row_bytes(program, segment))  # a row may open nothing
     step = max(1, min(program.plans[segment].cell_rows, _PIECE // size))
     while step > 1 and not most_bytes(program, segment, min(step, rows), rows, tables=True, hints=True).fits:
-        step //= 2  # what is left of the limit after a prefix that nearly reaches it
+        step //= 2  # a prefix may use up most of the limit
     return step
 
 
 def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cell, ...]:
-    """``count`` distinct single-row cells, uniform over all; every one if there are not more.
+    """Draw ``count`` distinct single-row cells, uniform over all cells; all of them if there are no more.
 
-    How many there are depends on the answer, which the node gives: asking for more than that is no mistake of
-    the caller's. InputError if ``count`` is less than 1, or as many are more than MAX_CELLS.
+    The number of cells depends on the node's answer, so asking for more is not the caller's mistake. Raises
+    InputError if ``count`` is less than 1, or more than MAX_CELLS cells would be drawn.
 
-    Randomness is the operating system's unless ``seed`` is given, which is for tests and for derivation by
-    hashing: a verifier whose seed is known before the receipt audits nothing.
+    The randomness is the operating system's. ``seed`` is for tests and for derivation by hashing: an audit
+    proves nothing if its seed is known before the receipt.
     """
     total = claim.statement.cells
     if (
@@ -83,10 +84,10 @@ def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cel
 
 
 def public_challenge(claim: Claim, count: int) -> Challenge:
-    """The challenge of a public proof: ``count`` cells drawn by hashing the receipt without its signature.
+    """Return the challenge of a public proof: ``count`` cells drawn by hashing the unsigned receipt.
 
     A prover can try receipt after receipt until the cells suit it (docs/spec/verification.md#public-proofs):
-    hiding an altered share f of cells from c of them costs about (1 - f)^-c attempts. Raises as
+    hiding an altered share f of cells from c of them costs about (1 - f)^-c attempts. Raises the errors of
     :func:`draw_cells`.
     """
     cells = draw_cells(claim, count, b"public")
@@ -94,9 +95,9 @@ def public_challenge(claim: Claim, count: int) -> Challenge:
 
 
 def distinct(xof: Xof, total: int, count: int) -> Sequence[int]:
-    """``count`` of the numbers below ``total``, ascending, every choice as likely as every other.
+    """Return ``count`` distinct numbers below ``total``, ascending, with every choice equally likely.
 
-    Robert Floyd's sampling, each draw by rejection so that it is exactly uniform.
+    This is Robert Floyd's sampling. Each draw rejects words until it is exactly uniform.
     """
     chosen: set[int] = set()
     for top in range(total - count, total):

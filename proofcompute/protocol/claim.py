@@ -1,4 +1,4 @@
-"""What a receipt claims once it has passed the steps that need no opening
+"""Define the claim of a receipt that passed the steps that need no opening
 (docs/spec/verification.md#the-receipt).
 """
 
@@ -16,8 +16,8 @@ __all__ = ["Claim"]
 class Claim:
     """A receipt that passed steps 1 to 5: it fits the request and the model, and its node signed it.
 
-    Whether the model computes that is what an audit finds out. Cells are drawn from a claim, never from a
-    receipt alone: which there are follows from program, request and answer.
+    Only an audit finds out whether the model computes this answer. Cells are drawn from a claim, never from
+    a receipt alone, because program, request and answer determine which cells exist.
     """
 
     receipt: Receipt

@@ -1,17 +1,17 @@
-"""The frames of an opening as a verifier reads them, and whether the node signed them.
+"""Write and read the frames of an opening, and find out whether the node signed them.
 
 An accepted opening has no freedom: its receipt, its challenge and what each cell needs determine every byte,
-but for the error of Freivalds' check and collisions of the hash functions.
+except for the error of Freivalds' check and collisions of the hash functions.
 
-- How many frames there are, and how many bytes each has that is no part, follows from statement and
-  challenge; so does every length and count inside a part, and encodings are canonical.
+- The number of frames, and the size of each frame that is not a part, follow from statement and challenge.
+  So does every length and count inside a part, and encodings are canonical.
 - Roots hash to the trace root; rows and digests of proofs hash to the roots, table rows to the model id.
-- The sets of a hint are those that rows and key say, each value is the product's (step 8), and its width and
-  padding follow from the values.
+- Rows and key determine the sets of a hint; each value is the product's (step 8), and its width and padding
+  follow from the values.
 
-So two accepted openings of one challenge are equal, and what their frames hash to is known: that the digest
-in the closing frame is that of the frames need not be looked at. It matters where an opening is *rejected*:
-then frames are hashed, and a rejection is the node's doing beyond doubt only if it signed them.
+So two accepted openings of one challenge are equal, and the digest in the closing frame of an accepted
+opening need not be compared with its frames. The digest matters when an opening is *rejected*: the frames are
+hashed then, and only if the node signed them is the rejection the node's fault beyond doubt.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from proofcompute.protocol.received import received
 __all__ = ["Frames", "place", "require_signer", "write_frames"]
 
 _HEAD: Final = 9
-"""Bytes that the head of a frame has at most."""
+"""Most bytes of a frame's head."""
 
 
 def require_signer(receipt: Signed, identity: NodeIdentity) -> None:
-    """MismatchError unless a receipt is signed by this node, which alone may close its openings."""
+    """Raise MismatchError unless this node signed the receipt; only that node may close its openings."""
     if receipt.node != identity.public or not signature_holds(
         receipt.node, receipt.signed_digest, receipt.signature
     ):
@@ -48,7 +48,7 @@ def write_frames(
     challenge_digest: bytes,
     identity: NodeIdentity,
 ) -> None:
-    """Write frames as they come, and the node's signature over them as the last one."""
+    """Write each frame as it comes, and a last frame with the node's signature over all of them."""
     digests: list[bytes] = []
     for payload in payloads:
         write_frame(stream, payload)
@@ -59,10 +59,13 @@ def write_frames(
 
 
 class Frames:
-    """Reads an opening frame by frame; nothing else reads from its stream."""
+    """A reader of an opening, frame by frame; nothing else reads from its stream."""
 
     def __init__(self, stream: BinaryIO, kept: int, *, watched: bool) -> None:
-        """A part's view holds until ``kept`` more parts were read; ``watched``: frames are hashed."""
+        """Begin to read. With ``watched``, frames are hashed.
+
+        The view of a part stays valid until ``kept`` more parts were read.
+        """
         stream = received(stream)
         self._pieces, self._parts = FrameReader(stream), FrameReader(stream, kept)
         self._digests: list[bytes] = []
@@ -76,18 +79,18 @@ class Frames:
         return self._pieces.count + self._parts.count
 
     def piece(self, limit: int) -> memoryview | None:
-        """A frame of at most ``limit`` bytes, whose view holds until the next piece.
+        """Read a frame of at most ``limit`` bytes; its view stays valid until the next piece.
 
-        None if there is no other: the stream ended, or this is its closing frame.
+        Returns None if the stream ended or this is its closing frame.
         """
-        return _but_end(self._next(self._pieces, max(limit, OpeningEnd.LARGEST)))
+        return _unless_closing(self._next(self._pieces, max(limit, OpeningEnd.LARGEST)))
 
     def part(self, limit: int) -> memoryview | None:
-        """A frame that is kept longer."""
-        return _but_end(self._next(self._parts, max(limit, OpeningEnd.LARGEST)))
+        """Read a part like a piece; its view stays valid until ``kept`` more parts were read."""
+        return _unless_closing(self._next(self._parts, max(limit, OpeningEnd.LARGEST)))
 
     def _next(self, reader: FrameReader, limit: int) -> memoryview | None:
-        self._whole = False  # unless this comes to its end
+        self._whole = False  # until the frame is read completely
         try:
             frame = reader.read(limit=limit, what="opening")
         except (FormatError, LimitError) as e:
@@ -99,7 +102,10 @@ class Frames:
         return frame
 
     def close(self, receipt: Signed, challenge_digest: bytes) -> OpeningEnd:
-        """Steps 1, 2 and 10 of the closing frame: it is there, the node's, and the last one."""
+        """Read the closing frame and check it by steps 1, 2 and 10.
+
+        Raises VerificationError unless it is there, signed by the receipt's node, and the last frame.
+        """
         frame = self.closing()
         if frame is None:
             raise VerificationError(10, "the opening lacks its closing frame")
@@ -109,7 +115,7 @@ class Frames:
         return end
 
     def closing(self) -> memoryview | None:
-        """The bytes of what should be the closing frame, or None at the end."""
+        """Read the bytes of what should be the closing frame; return None at the end of the stream."""
         return self._next(self._pieces, OpeningEnd.LARGEST)
 
     def _ended(self) -> bool:
@@ -128,12 +134,13 @@ class Frames:
     def blame(
         self, error: VerificationError, receipt: Signed, challenge_digest: bytes, limits: Sequence[int]
     ) -> VerificationError:
-        """What is to be said of watched frames that were rejected for ``error``.
+        """Return ``error``, for which watched frames were rejected, and mark it if the node signed them.
 
-        ``limits`` are the most bytes of each frame before the closing one that the challenge takes.
-        Reads on to the end, but no more frames and bytes than these. If the last frame closes
-        the opening, ``error`` is the node's doing if it signed these frames, and else they are reported as
-        changed (step 2). Without a closing frame ``error`` stands, and says nothing about the node.
+        ``limits`` are the most bytes of each frame before the closing one. The rest of the stream is read,
+        but no more frames and bytes than these. If the last frame closes the opening and the node signed
+        these frames, ``error`` becomes attributable. If it closes an opening of other frames, raises
+        VerificationError (step 2): the opening was changed. Without a closing frame ``error`` says nothing
+        about the node.
         """
         frames, size = len(limits) + 1, sum(limits) + OpeningEnd.LARGEST + _HEAD * (len(limits) + 1)
         try:
@@ -154,7 +161,7 @@ class Frames:
 
 
 def _end(frame: bytes | memoryview, receipt: Signed, challenge_digest: bytes) -> OpeningEnd:
-    """Steps 1 and 2 of the closing frame."""
+    """Decode the closing frame and check its signature (steps 1 and 2)."""
     try:
         end = OpeningEnd.decode(frame)
     except (FormatError, LimitError, UnsupportedError) as e:
@@ -166,8 +173,8 @@ def _end(frame: bytes | memoryview, receipt: Signed, challenge_digest: bytes) ->
     return end
 
 
-def _but_end(frame: memoryview | None) -> memoryview | None:
-    """A frame, unless it is a closing one."""
+def _unless_closing(frame: memoryview | None) -> memoryview | None:
+    """Return a frame, or None if it is a closing frame."""
     if frame is not None and len(frame) <= OpeningEnd.LARGEST:
         try:
             OpeningEnd.decode(frame)
@@ -178,5 +185,5 @@ def _but_end(frame: memoryview | None) -> memoryview | None:
 
 
 def place(stream: BinaryIO) -> int | None:
-    """Where a stream is, if it can be read again from there."""
+    """Return a stream's position if it can be read again from there, and None otherwise."""
     return stream.tell() if getattr(stream, "seekable", bool)() else None

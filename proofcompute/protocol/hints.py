@@ -1,4 +1,4 @@
-"""Hints on the wire: the accumulators of a product, packed by a prover and checked by a verifier."""
+"""Pack the accumulators of a product into a hint on the prover's side, and check it on the verifier's."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["check_hint", "encode_hint", "pack_set", "widest"]
 def encode_hint(
     made: Recorded, site: Site, wanted: Sequence[HintSet], kernels: ArraysAndChecks
 ) -> tuple[bytes, ...]:
-    """The packed sets of one product: for each one byte with the width in bits, then the packed values.
+    """Return the packed sets of one product: for each set a byte with the width in bits, then its values.
 
-    The width is the least that holds every value of the set, so that the encoding is canonical.
+    The width is the least that holds every value of the set, so the encoding is canonical.
     """
     acc = kernels.host(made.acc)
     index = {
         (a, i, j): n for n, (a, _, i, j, _) in enumerate(product_sets(site.d, site.x_limbs, site.w_limbs))
     }
     return tuple(
-        pack_set(_together([acc[index[c.start, i, c.w_limb]] for i in c.limbs]), kernels) for c in wanted
+        pack_set(_combined([acc[index[c.start, i, c.w_limb]] for i in c.limbs]), kernels) for c in wanted
     )
 
 
-def _together(limbs: Sequence[I32]) -> I32:
-    """Accumulators of limbs, high before low, as one; a claim of both says that the sum fits."""
+def _combined(limbs: Sequence[I32]) -> I32:
+    """Combine the accumulators of limbs, high before low; a set holds both limbs only if the sum fits."""
     value = limbs[0]
     for low in limbs[1:]:
         value = (value << np.int32(8)) + low  # modulo 2^32, where only the high part could overflow
@@ -42,7 +42,7 @@ def _together(limbs: Sequence[I32]) -> I32:
 
 
 def pack_set(values: I32, kernels: Checks) -> bytes:
-    """One set of a hint, packed."""
+    """Pack one set of a hint."""
     bits = _width(int(values.min()), int(values.max()))
     return bytes([bits]) + kernels.pack(np.ascontiguousarray(values).reshape(-1), bits)
 
@@ -58,11 +58,12 @@ def check_hint(
     kernels: Checks,
     residual: F32 | None = None,
 ) -> CheckedHint:
-    """A product's hint: FormatError unless it has the claimed sets, canonical and within bounds.
+    """Unpack a product's hint and check it with Freivalds' columns.
 
     ``q`` [limbs, n, d] are the rows and ``sx`` [n] their scales, ``columns`` S and V of the weight (see
-    :class:`proofcompute.freivalds.columns.Columns`), ``scales`` the channels' scales and biases [m]; the
-    product is added to ``residual`` [n, m]. Whether it holds is for the caller to look at.
+    :class:`proofcompute.freivalds.columns.Columns`), and ``scales`` the channels' scales and biases [m]. The
+    product is added to ``residual`` [n, m]. The caller must look at the result's ``holds``. Raises
+    FormatError unless the hint has exactly the ``wanted`` sets, canonical and within their bounds.
     """
     if len(packed) != len(wanted):
         raise FormatError(f"hint of {weight}: {len(packed)} sets of integers, not {len(wanted)}")
@@ -81,10 +82,10 @@ def check_hint(
 
 
 def widest(bound: int) -> int:
-    """Most bits that a value within a bound may take."""
+    """Return the most bits that a value within a bound may take."""
     return min(bound, MAX_ACCUMULATOR - 1).bit_length() + 1
 
 
 def _width(low: int, high: int) -> int:
-    """Least width of a two's complement that holds every value from ``low`` to ``high``; at least 1."""
+    """Return the least width of a two's complement that holds ``low`` to ``high``, at least 1 bit."""
     return max(high.bit_length(), (~low).bit_length() if low < 0 else 0) + 1

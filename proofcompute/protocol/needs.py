@@ -1,4 +1,4 @@
-"""The one list of what a cell needs (docs/spec/programs.md#needs)."""
+"""List what a cell needs to be checked (docs/spec/programs.md#needs)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TableRows(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """All that an opening of one cell holds, in this order."""
+    """Everything that an opening of one cell holds, in this order."""
 
     plan: SegmentPlan
     groups: tuple[GroupRows, ...]
@@ -37,10 +37,10 @@ class Needs(NamedTuple):
 
 
 def needs(statement: Statement, cell: Cell) -> Needs:
-    """What must be opened so that ``cell`` can be checked: committed rows, table rows, products.
+    """Return what must be opened to check ``cell``: committed rows, table rows and products.
 
-    The prover opens exactly this and the verifier loops over exactly this. The groups are those read (rows
-    a..b, or 0..b where an operation reads a prefix) and those written (rows a..b), in program order.
+    The prover opens exactly this, and the verifier loops over exactly this. The groups are those that the
+    cell reads (rows a..b, or 0..b where an operation reads a prefix) or writes (rows a..b), in program order.
     """
     plan = statement.program.plans[cell.segment]
     tables: dict[str, set[int]] = {}

@@ -1,4 +1,4 @@
-"""Whether a cell can be opened at all: what its frames take at most, reckoned before any is made or read."""
+"""Bound the bytes that a cell's frames take, before any frame is made or read."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from proofcompute.protocol.shapes import part_shape
 __all__ = ["CellBytes", "most_bytes", "require_openable", "row_bytes"]
 
 _PROOF: Final = 2 * 63 * (9 + 32)
-"""Bytes that no proof of a range exceeds."""
+"""Most bytes of a range proof."""
 
 
 class CellBytes(NamedTuple):
-    """What the frames of a cell take at most, in bytes."""
+    """Most bytes that the frames of a cell take."""
 
     ahead: int
-    """The pieces of long rows."""
+    """Most bytes of the pieces before the part."""
     part: int
-    """The part."""
+    """Most bytes of the part."""
 
     @property
     def total(self) -> int:
-        """All frames."""
+        """Most bytes of all frames together."""
         return self.ahead + self.part
 
     @property
     def fits(self) -> bool:
-        """Whether that is within the limits."""
+        """Whether the frames are within the limits."""
         return self.part <= MAX_OPENING_PART and self.total <= MAX_CELL_OPENING
 
 
 def most_bytes(
     program: Program, segment: int, rows: int, end: int, *, tables: bool, hints: bool
 ) -> CellBytes:
-    """The most that a cell of so many rows takes that ends at row ``end`` or before.
+    """Return the most bytes of a cell of ``rows`` rows that ends at row ``end`` or before.
 
-    Whatever the rows of tables are that it looks up, and however long its trace goes on.
+    The bound holds for any table rows that the cell looks up and for traces of any length.
     """
     plan = program.plans[segment]
     lookups = [weight for weight, _ in plan.tables]
@@ -63,7 +63,7 @@ def most_bytes(
 
 
 def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, hints: bool) -> int:
-    """The most bytes that one of the cells takes; InputError if that is more than a cell may have."""
+    """Return the most bytes that one of the cells takes. Raises InputError if a cell may not have so many."""
     ends: dict[tuple[int, int], Cell] = {}
     for cell in cells:
         kind = cell.segment, cell.b - cell.a
@@ -82,7 +82,7 @@ def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, h
 
 
 def row_bytes(program: Program, segment: int) -> int:
-    """Bytes that a cell of one row opens at most, rows of prefixes and of weight tables apart."""
+    """Return the most bytes that a cell of one row opens, not counting prefixes and table rows."""
     plan = program.plans[segment]
     names = (*(n for n, mode in plan.reads if mode is Reads.SAME), *plan.writes)
     rows = sum(program.group_bytes(g) for g in {program.group_of[n] for n in names})

@@ -1,4 +1,4 @@
-"""What a node promises about answering challenges, and whether it keeps it: retention, terms, deadlines."""
+"""Check what a node promises about answering challenges: retention, terms and deadlines."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ __all__ = [
 ]
 
 RETENTION = 7 * 24 * 3600
-"""Seconds for which a node answers challenges unless told otherwise."""
+"""Seconds for which a node answers challenges by default."""
 
 
 def retention_of(node: bytes, terms: Terms | None, seconds: int | None) -> int:
-    """The retention that the receipts of a node state: ``seconds`` or, if None, that of its terms, or a week.
+    """Return the retention that the receipts of a node state, in seconds.
 
-    InputError if the terms are another node's or promise longer, or it is no number that a receipt can state.
+    It is ``seconds`` or, if that is None, the retention of the terms or a week. Raises InputError if the
+    terms are another node's or promise a longer retention, or if a receipt cannot state the number.
     """
     if terms is not None and terms.node != node:
         raise InputError("the terms are another node's")
@@ -39,9 +40,9 @@ def retention_of(node: bytes, terms: Terms | None, seconds: int | None) -> int:
 
 
 def require_within(waited: float, seconds: float) -> None:
-    """VerificationError (step 10) if ``waited`` seconds for an opening are more than ``seconds``.
+    """Raise VerificationError (step 10) if an opening took ``waited`` seconds, more than ``seconds``.
 
-    InputError if the time waited is negative or none.
+    Raises InputError if ``waited`` is negative or not finite.
     """
     if not (math.isfinite(waited) and waited >= 0):
         raise InputError(f"{waited} seconds are no time that was measured")
@@ -52,11 +53,11 @@ def require_within(waited: float, seconds: float) -> None:
 
 
 def check_terms(data: bytes, node: bytes | None = None) -> Terms:
-    """The terms that a node sent, once they hold.
+    """Decode and check the terms that a node sent.
 
-    VerificationError if they do not decode (step 1), are not signed by ``node`` (2; None: by
-    whoever they name), or name another version of the arithmetic (3); InputError if ``node`` is no key,
-    or ``data`` no bytes.
+    Raises VerificationError if they do not decode (step 1), if ``node`` (None: the node that they name) did
+    not sign them (step 2), or if they name another version of the arithmetic (step 3). Raises InputError if
+    ``node`` is not a public key or ``data`` is not bytes.
     """
     if type(data) is not bytes:
         raise InputError(f"terms are given as the bytes that the node sent, not {type(data).__name__}")
@@ -68,9 +69,10 @@ def check_terms(data: bytes, node: bytes | None = None) -> Terms:
 
 
 def check_pair(terms: Terms | None, signer: bytes | None) -> bytes | None:
-    """Step 2, in part: terms are those of the node that must sign; who that is, with what they say.
+    """Return the key that must have signed a receipt: that of the terms or, if they are None, ``signer``.
 
-    They came from a node, and a receipt of another one is not to be judged by them.
+    Raises VerificationError (step 2) if the terms are another node's than ``signer``: a node's terms do not
+    apply to another node's receipts.
     """
     if terms is None:
         return signer
@@ -79,10 +81,11 @@ def check_pair(terms: Terms | None, signer: bytes | None) -> bytes | None:
 
 
 def check_promise(receipt: Signed, terms: Terms | None, retention: int) -> None:
-    """Step 5, in part: a receipt is under the terms that the verifier holds, and kept for long enough.
+    """Check the terms and the retention that a receipt states (step 5).
 
-    ``terms`` have passed :func:`check_terms`; with None any will do. ``retention`` is what the verifier
-    wants, in seconds.
+    ``terms`` have passed :func:`check_terms`; None accepts any terms. ``retention`` is the least that the
+    verifier requires, in seconds. Raises VerificationError if the receipt names other terms, or promises a
+    shorter retention than the terms or the verifier require.
     """
     if terms is not None:
         if receipt.terms_digest != terms.digest:
@@ -94,9 +97,9 @@ def check_promise(receipt: Signed, terms: Terms | None, retention: int) -> None:
 
 
 def require_retention(receipt: Signed, seconds: int) -> None:
-    """VerificationError (step 5) if the node answers challenges for less than ``seconds``.
+    """Raise VerificationError (step 5) if the node answers challenges for less than ``seconds``.
 
-    For a verifier that is about to draw cells, or may later: nobody opens what is dropped by then.
+    A verifier that draws cells later checks this, since a node need not open a trace that it has dropped.
     """
     if receipt.retention < seconds:
         raise VerificationError(

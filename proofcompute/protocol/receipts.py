@@ -1,7 +1,7 @@
-"""The steps that every message of a node goes through, whatever was computed, and who may answer a request.
+"""Check what all signed messages of a node have in common, and which node may answer a request.
 
-Steps 1 to 4 of :mod:`proofcompute.verifier.verify`, as far as they concern what receipts of a model's run,
-receipts of jobs and terms have in common.
+These are steps 1 to 4 of :mod:`proofcompute.verifier.verify`, as far as they apply alike to receipts of a
+model's run, receipts of jobs, and terms.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ KEY: Final = 32
 
 
 class Asked(Protocol):
-    """A request, of whatever: what a receipt must answer."""
+    """A request of any kind, which a receipt must answer."""
 
     @property
     def suite(self) -> str:
-        """Hash suite of the receipt wanted."""
+        """Hash suite that the receipt must have."""
         ...
 
     @property
     def node(self) -> bytes:
-        """Public key of the node addressed, or empty for any node."""
+        """Public key of the addressed node, or empty for any node."""
         ...
 
     @property
     def digest(self) -> bytes:
-        """What a receipt refers to this request by, 32 bytes."""
+        """Digest by which a receipt names this request, 32 bytes."""
         ...
 
 
@@ -73,12 +73,12 @@ class SignedBy(Protocol):
 
     @property
     def signature(self) -> bytes:
-        """Over :attr:`signed_digest`."""
+        """Signature over :attr:`signed_digest`."""
         ...
 
     @property
     def signed_digest(self) -> bytes:
-        """What the node signs, 32 bytes."""
+        """Digest that the node signs, 32 bytes."""
         ...
 
 
@@ -86,7 +86,7 @@ class Encoded(Protocol):
     """A message that has canonical bytes."""
 
     def encode(self) -> bytes:
-        """Those bytes."""
+        """Return the canonical bytes."""
         ...
 
 
@@ -95,10 +95,10 @@ _Message = TypeVar("_Message", bound="Encoded")
 
 # -- a node's side -------------------------------------------------------------------------------------------
 def require_addressed(request: Asked, node: bytes) -> None:
-    """MismatchError if ``request`` addresses another node than the one with this public key.
+    """Raise MismatchError if ``request`` addresses another node than the one with this public key.
 
-    Everything that answers or signs asks here. Were a node to serve what was addressed to another one, that
-    one could have its work done by relaying, and sign the result.
+    Everything that answers or signs calls this. If a node served requests addressed to another node, that
+    node could relay its work here and sign the result.
     """
     if request.node and request.node != node:
         mine = node.hex() or "a node without a key"
@@ -107,7 +107,7 @@ def require_addressed(request: Asked, node: bytes) -> None:
 
 # -- the verifier's steps ------------------------------------------------------------------------------------
 def decoded(decode: Callable[[bytes], _Message], data: bytes, what: str) -> _Message:
-    """Step 1: the message that a node's bytes are, in their canonical form."""
+    """Decode a node's bytes (step 1). Raises VerificationError unless they are a canonical message."""
     try:
         message = decode(data)
         if message.encode() != data:
@@ -118,11 +118,11 @@ def decoded(decode: Callable[[bytes], _Message], data: bytes, what: str) -> _Mes
 
 
 def one_signer(node: bytes | None, named: bytes = b"") -> bytes | None:
-    """Who must have signed, as the verifier itself says in two places; None if it says so nowhere.
+    """Return the public key that must have signed, or None if any may have.
 
-    ``node`` is the caller's argument (None: any), ``named`` the key in its request (empty: any).
-    MismatchError if they differ: no node can satisfy that, so it is no node's fault. InputError if ``node``
-    is no public key.
+    ``node`` is the caller's argument (None: any), ``named`` the key in its request (empty: any). Raises
+    MismatchError if they differ, since no node can satisfy both, and InputError if ``node`` is not a public
+    key.
     """
     if node is not None and len(given(node, bytes, "a node's public key")) != KEY:
         raise InputError(f"a node's public key has {KEY} bytes, not {len(node)}")
@@ -132,20 +132,20 @@ def one_signer(node: bytes | None, named: bytes = b"") -> bytes | None:
 
 
 def check_named(message: SignedBy, wanted: bytes | None) -> None:
-    """Step 2, in part: the message names the node that is ``wanted`` (None: any)."""
+    """Raise VerificationError (step 2) unless the message names the node ``wanted`` (None: any)."""
     if wanted is not None and wanted != message.node:
         raise VerificationError(2, "signed by another node", expected=wanted.hex(), found=message.node.hex())
 
 
 def check_signer(message: SignedBy, wanted: bytes | None) -> None:
-    """Step 2: the node is the one ``wanted`` (None: any), and its signature holds."""
+    """Raise VerificationError (step 2) unless ``wanted`` (None: any node) signed the message."""
     check_named(message, wanted)
     if not signature_holds(message.node, message.signed_digest, message.signature):
         raise VerificationError(2, "the node's signature does not hold")
 
 
 def check_numerics(numerics: int) -> None:
-    """Step 3, in part: the answer was computed by the arithmetic that is defined here."""
+    """Raise VerificationError (step 3) unless the message names this package's version of the arithmetic."""
     if numerics != NUMERICS:
         raise VerificationError(
             3, "another version of the arithmetic, which cannot be checked", expected=NUMERICS, found=numerics
@@ -153,7 +153,7 @@ def check_numerics(numerics: int) -> None:
 
 
 def check_request(receipt: Signed, request: Asked) -> None:
-    """Step 4: the receipt is for the request that the verifier holds."""
+    """Raise VerificationError (step 4) unless the receipt is for the request that the verifier holds."""
     if receipt.suite != request.suite:
         raise VerificationError(4, "another hash suite", expected=request.suite, found=receipt.suite)
     if receipt.request_digest != request.digest:

@@ -1,6 +1,7 @@
-"""A node's opening on its way: that the connection breaks is the node's failure to open, not the caller's.
+"""Read a node's opening so that a broken connection or a late opening is a rejection.
 
-What the caller opens on its own machine (a file that is not there) fails before it gets here.
+A broken connection counts as the node's failure to open, not as the caller's. What the caller opens on its
+own machine, such as a missing file, fails before it gets here.
 """
 
 from __future__ import annotations
@@ -18,23 +19,26 @@ _T = TypeVar("_T")
 
 
 class _Received:
-    """A stream whose failures are rejections (step 10)."""
+    """A stream whose read errors are rejections (step 10)."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._into = getattr(stream, "readinto", None)
 
     def read(self, size: int) -> bytes:
-        """As the stream's; VerificationError (step 10) if the system cannot read."""
+        """Read up to ``size`` bytes. Raises VerificationError (step 10) if the system cannot read."""
         try:
             return _blocking(self._stream.read(size))
         except OSError as e:
             raise _broken(e) from e
 
     def readinto(self, target: memoryview) -> int:
-        """As the stream's, if it has it; VerificationError (step 10) if the system cannot read."""
-        if self._into is None:  # a stream that has only what BinaryIO asks for
-            data = self.read(min(len(target), _SOME))
+        """Read into ``target`` and return the number of bytes.
+
+        Raises VerificationError (step 10) if the system cannot read.
+        """
+        if self._into is None:  # a stream with no more than BinaryIO requires
+            data = self.read(min(len(target), _READ_SIZE))
             target[: len(data)] = data
             return len(data)
         try:
@@ -44,29 +48,29 @@ class _Received:
         return found
 
     def tell(self) -> int:
-        """As the stream's."""
+        """Return the stream's position."""
         return self._stream.tell()
 
     def seek(self, offset: int) -> int:
-        """As the stream's; VerificationError (step 10) if the system cannot."""
+        """Set the stream's position. Raises VerificationError (step 10) if the system cannot."""
         try:
             return self._stream.seek(offset)
         except OSError as e:
             raise _broken(e) from e
 
     def seekable(self) -> bool:
-        """Whether it can be read again."""
+        """Return whether the stream can be read again."""
         return bool(getattr(self._stream, "seekable", bool)())
 
 
 class _Arriving:
-    """A stream that is still coming: the time that its reads take is the node's."""
+    """A stream that is still arriving; the time that its reads take counts against the node's deadline."""
 
     def __init__(self, stream: BinaryIO, waited: float, deadline: float) -> None:
         self._stream, self._waited, self._deadline = stream, waited, deadline
 
     def read(self, size: int) -> bytes:
-        """As the stream's; VerificationError (step 10) once the deadline has passed."""
+        """Read up to ``size`` bytes. Raises VerificationError (step 10) once the deadline has passed."""
         start = monotonic()
         data = self._stream.read(size)
         self._waited += monotonic() - start
@@ -75,27 +79,28 @@ class _Arriving:
 
 
 def arriving(opening: BinaryIO, waited: float, deadline: float) -> BinaryIO:
-    """``opening``, which must have come within ``deadline`` seconds; ``waited`` have gone by.
+    """Return ``opening`` as a stream that must arrive within ``deadline`` seconds, ``waited`` of them gone.
 
-    What can be read again has come already. Of another one the time counts that reads take, and not what the
-    verifier does between them: a node that lets its bytes drip is as late as one that sends them at last.
+    A stream that can be read again has arrived already and is returned as it is. For any other stream the
+    time that reads take counts, but not what the verifier does between them: a node that sends slowly is as
+    late as one that sends late.
     """
     here = bool(getattr(opening, "seekable", bool)())
     return opening if here else cast(BinaryIO, _Arriving(opening, waited, deadline))
 
 
-_SOME = 1 << 16
-"""Bytes asked of a stream that cannot read into memory."""
+_READ_SIZE = 1 << 16
+"""Bytes to read at once from a stream without ``readinto``."""
 
 
 def received(opening: BinaryIO) -> BinaryIO:
-    """``opening``, whose failure to be read is a rejection; memory cannot fail, and is read where it is."""
+    """Return ``opening`` as a stream whose read errors are rejections; a BytesIO is returned as it is."""
     whole = type(opening) is io.BytesIO or isinstance(opening, _Received)
     return opening if whole else cast(BinaryIO, _Received(opening))
 
 
 def _blocking(found: _T | None) -> _T:
-    """What was read; InputError if the stream says that there is nothing yet."""
+    """Return what was read. Raises InputError if the stream is non-blocking and has no data yet."""
     if found is None:
         raise InputError("the opening comes from a stream that does not wait for it; make it blocking")
     return found

@@ -1,4 +1,4 @@
-"""A request and the program that it is for: whether that can run it, and what both say with an answer."""
+"""Check that a program can run a request, and combine request and answer into a statement."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["inputs_of", "statement_of"]
 
 
 def inputs_of(request: Request, program: Program, model_id: bytes) -> dict[str, Array]:
-    """The input rows of a request by name, once it is one for this program.
+    """Return the input rows of a request by name.
 
-    Raises MismatchError for another model, InputError for anything that the program cannot run.
+    Raises MismatchError if the request is for another model, and InputError if the program cannot run it.
     """
     if request.model_id != model_id:
         raise MismatchError(
@@ -53,9 +53,10 @@ def inputs_of(request: Request, program: Program, model_id: bytes) -> dict[str, 
 def statement_of(
     request: Request, program: Program, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
 ) -> Statement:
-    """Request and answer as one statement. ``inputs`` come from :func:`inputs_of`.
+    """Combine request and answer into a statement. ``inputs`` come from :func:`inputs_of`.
 
-    Raises FormatError if an output row count is impossible.
+    Raises FormatError if an output has an impossible number of rows, and InputError if the answer holds an
+    index outside its range.
     """
     prompt = next(iter(inputs.values())).shape[0]
     full = dict(inputs)
@@ -65,7 +66,7 @@ def statement_of(
         if answer.shape[0] < 1:
             raise FormatError("the answer is empty")
         rows = prompt + answer.shape[0] - 1
-        _check_indices(program, {name: answer})  # the last one too, though no row reads it
+        _check_indices(program, {name: answer})  # also the last token, which no row reads
         full[name] = np.concatenate([inputs[name], answer[:-1]])
     elif any(o.shape[0] != prompt for o in outputs.values()):
         raise FormatError("an output has another number of rows than the input")

@@ -1,4 +1,4 @@
-"""The shape of a part of an opening: how long everything in it is, from what its cell needs."""
+"""Work out the shape of an opening's part, the length of everything in it, from what its cell needs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["part_shape"]
 def part_shape(
     program: Program, need: Needs, size: int, rows: int, *, tables: bool, hints: bool
 ) -> PartShape:
-    """The shape of the part of ``need``, for a cell of ``rows`` rows in a trace of ``size``.
+    """Return the shape of the part for ``need``, of a cell of ``rows`` rows in a trace of ``size`` rows.
 
-    ``tables`` and ``hints`` are what the challenge asks for.
+    ``tables`` and ``hints`` say whether the challenge asks for table rows and hints.
     """
     wanted, products = need.tables if tables else (), _most_sets(need.plan) if hints else ()
     return PartShape(
@@ -42,7 +42,7 @@ def _table(program: Program, table: TableRows) -> TableShape:
 
 @cached_per_plan
 def _most_sets(plan: SegmentPlan) -> tuple[tuple[int, int], ...]:
-    """For each product of a segment: the most sets of its hint, and the most bits of one set for a row."""
+    """Return for each product of a segment the most sets of its hint and the most bits of a set per row."""
     return tuple(
         (len(product_sets(site.d, site.x_limbs, site.w_limbs)), widest(site.bound) * site.m)
         for site in plan.sites

@@ -1,7 +1,7 @@
-"""What an execution claims in public: the program, its inputs, its outputs
+"""Derive the public facts of an execution from its request and answer
 (docs/spec/verification.md#the-receipt).
 
-Request and receipt together make a :class:`Statement`; both sides derive from it how many rows there are,
+Request and receipt together make a :class:`Statement`. Both sides derive from it how many rows there are,
 where each segment's rows start, which cells exist, and the values of public tensors on every row.
 """
 
@@ -25,16 +25,20 @@ __all__ = ["Statement", "draws", "rows_from_bytes"]
 
 
 def draws(seed: bytes, a: int, b: int) -> U64:
-    """The 128-bit random numbers of rows a..b: SHAKE-256 of the client's seed and the row, little-endian.
+    """Return the 128-bit random numbers of rows a..b as uint64 [b - a, 2], the low half first.
 
-    uint64 [b - a, 2], the low half first.
+    Each is the SHAKE-256 of the seed and the row number, little-endian.
     """
     data = b"".join(Xof("draw", seed, row.to_bytes(8, "little")).read(16) for row in range(a, b))
     return np.frombuffer(data, "<u8").reshape(-1, 2)
 
 
 def rows_from_bytes(spec: Spec, data: bytes, what: str) -> Array:
-    """Rows of a tensor from their little-endian bytes, [n, *shape]; FormatError if the length is wrong."""
+    """Return the rows [n, *shape] of a tensor from their little-endian bytes.
+
+    Raises FormatError if the bytes are not whole rows or a number is not finite, and LimitError if there are
+    more than MAX_ROWS rows.
+    """
     if len(data) % spec.nbytes:
         raise FormatError(f"{what}: {len(data)} bytes are not whole rows of {spec.nbytes}")
     n = len(data) // spec.nbytes
@@ -54,11 +58,11 @@ class Statement:
     prompt: int
     """Rows of the input that the request gave."""
     rows: int
-    """Rows of the whole trace: the prompt's, and one for each fed back output."""
+    """Rows of the whole trace: the prompt's, and one for each output that is fed back."""
     inputs: Mapping[str, Array]
-    """Public inputs on every row, fed back outputs included."""
+    """Public inputs on every row, including outputs that are fed back."""
     outputs: Mapping[str, Array]
-    """Public outputs, from :meth:`first_row` of the segment that emits them on."""
+    """Public outputs, beginning at the first row of the segment that emits them (:attr:`first_rows`)."""
     sampling: Sampling
     seed: bytes
 
@@ -69,11 +73,11 @@ class Statement:
 
     @property
     def cells(self) -> int:
-        """Single-row cells that exist."""
+        """Number of single-row cells."""
         return sum(self.rows - first for first in self.first_rows)
 
     def check_cell(self, cell: Cell) -> None:
-        """FormatError unless the cell exists and is no larger than one cell may be."""
+        """Raise FormatError unless the cell exists, and LimitError if it has too many rows."""
         if not 0 <= cell.segment < len(self.first_rows):
             raise FormatError(f"there is no segment {cell.segment}")
         if not self.first_rows[cell.segment] <= cell.a < cell.b <= self.rows:
@@ -82,6 +86,6 @@ class Statement:
             raise LimitError(f"{cell}: more than {most} rows")
 
     def emitted(self, name: str, segment: int, a: int, b: int) -> Array:
-        """Rows a..b of a public output."""
+        """Return rows a..b of a public output."""
         first = self.first_rows[segment]
         return self.outputs[name][a - first : b - first]

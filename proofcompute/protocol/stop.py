@@ -1,4 +1,4 @@
-"""When a generation stops: one pure function, used by generation and by verification
+"""Decide when a generation stops, by one pure function for generation and verification
 (docs/spec/vocabulary.md#stop-rule).
 """
 
@@ -15,11 +15,12 @@ __all__ = ["check_answer", "stop_reason"]
 
 
 def stop_reason(rule: Generation, tokens: Sequence[int], vocabulary: Vocabulary | None) -> str | None:
-    """Why a generation stops right after ``tokens``, or None if it goes on.
+    """Return why a generation stops right after ``tokens``, or None if it goes on.
 
-    ``end``: the last token ends a text, and the rule does not ignore that. ``stop``: the last token completes
-    a stop string in the text of the answer. ``length``: as many tokens as the request allows. The first that
-    applies, in this order. The answer before the last token is assumed not to have stopped.
+    The reason is the first of these that applies. ``end``: the last token ends a text, and the rule does not
+    ignore end tokens. ``stop``: the last token completes a stop string in the text of the answer.
+    ``length``: there are as many tokens as the request allows. The answer before the last token is assumed
+    not to have stopped.
     """
     if not tokens:
         return None
@@ -36,9 +37,9 @@ def stop_reason(rule: Generation, tokens: Sequence[int], vocabulary: Vocabulary 
 def _reason(
     rule: Generation, before: bytes, token: int, count: int, vocabulary: Vocabulary | None
 ) -> str | None:
-    """Why a generation stops right after its ``count``-th token; ``before`` are bytes printed until then.
+    """Return why a generation stops right after its ``count``-th token, or None if it goes on.
 
-    As many of them are enough as the longest stop string has.
+    ``before`` are the last bytes printed before the token, at least as many as the longest stop string has.
     """
     if vocabulary is not None:
         if token in vocabulary.end_ids and not rule.ignore_end:
@@ -50,13 +51,13 @@ def _reason(
 
 @lru_cache(maxsize=64)
 def _wanted(stops: tuple[str, ...]) -> tuple[tuple[bytes, ...], int]:
-    """Stop strings as bytes, and the length of the longest."""
+    """Return the stop strings as bytes, and the length of the longest."""
     wanted = tuple(stop.encode() for stop in stops)
     return wanted, max(map(len, wanted))
 
 
 def _completes(stops: tuple[str, ...], before: bytes, last: bytes) -> bool:
-    """Whether some stop string ends inside the bytes ``last``, which follow ``before``."""
+    """Return whether a stop string ends inside the bytes ``last``, which follow ``before``."""
     if not last:
         return False
     wanted, longest = _wanted(stops)
@@ -66,11 +67,11 @@ def _completes(stops: tuple[str, ...], before: bytes, last: bytes) -> bool:
 
 
 def check_answer(rule: Generation, tokens: Sequence[int], vocabulary: Vocabulary | None) -> str:
-    """The reason why ``tokens`` is a whole answer; FormatError if it stops too early or too late."""
+    """Return why a whole answer stops. Raises FormatError if it stops too early or too late."""
     if len(tokens) > rule.max_tokens:
         raise FormatError(f"the answer has {len(tokens)} tokens where {rule.max_tokens} were allowed")
     reason = None
-    before = b""  # what was printed, as far back as matters: a hostile answer stays linear
+    before = b""  # only as many bytes as matter, so that a hostile answer takes linear time
     longest = _wanted(rule.stops)[1] if rule.stops else 0
     for n, token in enumerate(tokens, 1):
         if reason is not None:

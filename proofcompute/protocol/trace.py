@@ -1,4 +1,4 @@
-"""A trace: the committed tensors of one request, row by row (docs/spec/commitments.md#trace-root)."""
+"""Hold and hash a trace, the committed tensors of one request (docs/spec/commitments.md#trace-root)."""
 
 from __future__ import annotations
 
@@ -20,24 +20,27 @@ __all__ = ["Trace", "group_leaves", "group_seal", "join_rows", "split_rows", "tr
 HashRows = Callable[[str, bytes, U8], U8]
 
 TOGETHER: Final = 4096
-"""Rows of all groups from which the segments of a step are hashed without waiting for more of them.
+"""Rows, summed over groups, that must wait before they are hashed during a step.
 
-One thread hashes a row, and a launch takes as long as a row does however few there are: too few segments at a
-time would take longer to hash than to compute.
+One thread hashes a row, and a launch takes at least the time of a row, however few there are. Hashing too few
+segments at a time would take longer than computing them.
 """
 
 
 def join_rows(
     program: Program, group: int, arrays: dict[str, Array], a: int, b: int, memory: Arrays = HOST
 ) -> U8:
-    """Leaf data of rows a..b of a group: the little-endian rows of its tensors side by side, [b-a, w]."""
+    """Return the leaf data of rows a..b of a group, uint8 [b - a, w].
+
+    A row of it holds the little-endian rows of the group's tensors side by side.
+    """
     return memory.row_bytes([arrays[name][a:b] for name in program.committed[group].tensors])
 
 
 def split_rows(program: Program, group: int, data: U8, memory: Arrays = HOST) -> dict[str, Array]:
-    """The inverse of :func:`join_rows`: arrays [n, *shape] by tensor name, views if they can be.
+    """Invert :func:`join_rows`: return arrays [n, *shape] by tensor name, views where possible.
 
-    Bytes of a message lie anywhere, and compiled code takes each number to lie where its type may.
+    Rows that are not aligned in ``data`` are copied, because compiled code needs aligned numbers.
     """
     out: dict[str, Array] = {}
     for name, a, b, dtype, shape in program.layout(group):
@@ -48,23 +51,23 @@ def split_rows(program: Program, group: int, data: U8, memory: Arrays = HOST) ->
 
 
 def group_leaves(program: Program, suite: str, group: int, rows: U8, hash_rows: HashRows) -> U8:
-    """Merkle leaves of a group's leaf data, [n, 32]."""
+    """Return the Merkle leaves of a group's leaf data, uint8 [n, 32]."""
     tag = hashing.tag(suite, "rows", program.committed[group].name)
     return merkle.leaves(suite, tag, rows, hash_rows)
 
 
 def group_seal(program: Program, suite: str, group: int, size: int, root: bytes) -> bytes:
-    """The sealed root of one group: binds its name and its number of rows."""
+    """Return the sealed root of one group, which binds its name and its number of rows."""
     return hashing.seal(suite, "rows", program.committed[group].name, size, root)
 
 
 def trace_root(suite: str, seals: list[bytes]) -> bytes:
-    """Digest over the sealed roots of all committed groups, in program order."""
+    """Return the digest over the sealed roots of all committed groups, in program order."""
     return hashing.message_digest(suite, "trace", b"".join(seals))
 
 
 class Trace:
-    """Growing buffers of committed and public tensors of one request, and their Merkle trees."""
+    """Buffers for the committed and public tensors of one request, and their Merkle trees."""
 
     def __init__(
         self,
@@ -73,7 +76,10 @@ class Trace:
         memory: Arrays = HOST,
         homes: Mapping[str, Arrays] | None = None,
     ) -> None:
-        """``homes`` says which part of a backend with several devices holds a tensor."""
+        """Allocate buffers for ``capacity`` rows.
+
+        ``homes`` names, for a backend with several devices, the part that holds each tensor.
+        """
         self.program = program
         self.capacity = capacity
         self.memory = memory
@@ -87,13 +93,13 @@ class Trace:
             memory.operation = ""
         self._leaves: Leaves | None = None
         self._forests: tuple[int, list[tuple[list[int], merkle.Forest]]] | None = None
-        """The trees, and over how many rows."""
+        """The number of rows that the trees cover, and the trees."""
         self._waiting: list[int] = []
-        """Groups that the step which runs now has written and nobody has hashed yet."""
+        """Groups that the running step has written and that are not hashed yet."""
 
     @cached_property
     def _written(self) -> list[list[int]]:
-        """The groups that each segment writes as a whole."""
+        """The groups that each segment writes completely."""
         groups = [set(group.tensors) for group in self.program.committed]
         return [[i for i, g in enumerate(groups) if g <= set(p.writes)] for p in self.program.plans]
 
@@ -103,7 +109,7 @@ class Trace:
         return [self._homes.get(group.tensors[0], self.memory) for group in self.program.committed]
 
     def group(self, index: int, a: int, b: int) -> U8:
-        """Leaf data of rows a..b of a committed group."""
+        """Return the leaf data of rows a..b of a committed group, uint8 [b - a, w]."""
         return join_rows(self.program, index, self.arrays, a, b, self.homes[index])
 
     def _leaves_in(self, suite: str) -> Leaves:
@@ -114,10 +120,11 @@ class Trace:
             self._forests = None
         return self._leaves
 
-    # -- beside a step ---------------------------------------------------------------------------------
+    # -- during a step ---------------------------------------------------------------------------------
     def hash_segment(self, suite: str, segment: int, rows: int, kernels: HasherOfArrays) -> None:
-        """A segment of the step that runs now has written its groups up to row ``rows``: hash them beside the
-        segments that follow, those of several segments together.
+        """Note that a segment of the running step has written its groups up to row ``rows``.
+
+        The groups of several segments are hashed together, while the following segments are computed.
         """
         if not self.memory.ahead:
             return
@@ -131,15 +138,15 @@ class Trace:
             self._waiting = []
 
     def finalise(self, suite: str, rows: int) -> None:
-        """The first ``rows`` rows are final; others may be written again."""
+        """Note that the first ``rows`` rows are final; others may be written again."""
         self._waiting = []
         if self._leaves is not None:
             self._leaves_in(suite).finalise(rows)
 
     def hash_ahead(self, suite: str, rows: int, kernels: HasherOfArrays) -> None:
-        """Hash the leaves of finished rows, in the request's suite, beside what is computed next.
+        """Hash the leaves of finished rows while the next rows are computed.
 
-        Does nothing until as many rows are finished as the backend finds worth it.
+        Does nothing until enough rows are finished for the backend (``ahead``).
         """
         ahead = self.memory.ahead
         if not ahead:
@@ -150,9 +157,12 @@ class Trace:
             with self.memory.side_stream():
                 leaves.hash(worth, rows, kernels)
 
-    # -- when all rows are there -----------------------------------------------------------------------
+    # -- after the last row ----------------------------------------------------------------------------
     def grow(self, suite: str, rows: int, kernels: HasherOfArrays) -> list[tuple[list[int], merkle.Forest]]:
-        """The trees over the first ``rows`` rows, made beside what is computed next, and their groups."""
+        """Build the trees over the first ``rows`` rows, and return them with the groups that they cover.
+
+        A backend with a side stream builds them while it computes something else.
+        """
         leaves = self._leaves_in(suite)
         if self._forests is None or self._forests[0] != rows:
             with self.memory.side_stream():
@@ -160,7 +170,10 @@ class Trace:
         return self._forests[1]
 
     def seals(self, suite: str, rows: int, kernels: HasherOfArrays) -> list[bytes]:
-        """Sealed roots of all groups, over their first ``rows`` rows, as they are now unless hashed ahead."""
+        """Return the sealed roots of all groups over their first ``rows`` rows.
+
+        A backend that hashes ahead reuses what it has hashed; any other hashes the rows as they are now.
+        """
         if not self.memory.ahead:
             self._leaves = None
         roots: dict[int, bytes] = {}

@@ -39,9 +39,9 @@ from proofcompute.verifier.verdicts import accepted, rejections_logged
 
 __all__ = ["audit", "holder_for", "verify"]
 
-_LONG: Final = MIB
+_PARALLEL_LEAST: Final = MIB
 """Bytes that cells must open on average to be checked in parallel."""
-_BESIDE: Final = GIB
+_PARALLEL_MOST: Final = GIB
 """Bytes that cells checked in parallel may hold together; if they need more, they are checked in turn."""
 
 
@@ -136,9 +136,9 @@ def audit(
     soundness = holder.begin(request)
     if soundness <= 0:
         raise InputError("this key was used so often that its checks prove nothing; make a new key")
-    beside = _long(claim, challenge) and most * kernels.map_depth() <= _BESIDE
+    parallel = _worth_threads(claim, challenge) and most * kernels.map_depth() <= _PARALLEL_MOST
     again = None if evidence else place(opening)
-    check = partial(_check_opening, holder, claim, challenge, opening, kernels, beside=beside)
+    check = partial(_check_opening, holder, claim, challenge, opening, kernels, parallel=parallel)
     size, first = 0, None
     try:
         size = check(progress=progress, watched=again is None)
@@ -182,7 +182,7 @@ def _check_opening(
     opening: BinaryIO,
     kernels: Kernels,
     *,
-    beside: bool,
+    parallel: bool,
     progress: Callable[[int], None] | None,
     watched: bool,
 ) -> int:
@@ -193,7 +193,7 @@ def _check_opening(
         check = partial(check_cell, holder, claim, roots, kernels)
         opened = opened_cells(claim, challenge, frames, kernels)
         checked: list[Cell] = []
-        for cell in kernels.map(check, opened) if beside else map(check, opened):
+        for cell in kernels.map(check, opened) if parallel else map(check, opened):
             checked.append(cell)
             if progress is not None:
                 progress(cell.b - cell.a)
@@ -210,9 +210,9 @@ def _check_opening(
     return frames.count
 
 
-def _long(claim: Claim, challenge: Challenge) -> bool:
+def _worth_threads(claim: Claim, challenge: Challenge) -> bool:
     """Return whether cells are worth a thread each; short ones would wait for the interpreter's lock."""
     program, cells = claim.statement.program, challenge.cells
     size = {segment: row_bytes(program, segment) for segment in {c.segment for c in cells}}
     work = sum((c.b - c.a) * size[c.segment] for c in cells)
-    return len(cells) > 1 and work >= _LONG * len(cells)
+    return len(cells) > 1 and work >= _PARALLEL_LEAST * len(cells)

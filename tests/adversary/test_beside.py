@@ -22,7 +22,7 @@ VERIFY = importlib.import_module("proofcompute.verifier.verify")
 def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three threads, and no cell too short for one."""
     monkeypatch.setattr(threads, "size", lambda: 3)
-    monkeypatch.setattr(VERIFY, "_LONG", 0)
+    monkeypatch.setattr(VERIFY, "_PARALLEL_LEAST", 0)
 
 
 def judged(c: Case, progress: list[int] | None = None) -> Verified | VerificationError:
@@ -68,7 +68,7 @@ def test_cells_that_take_much_memory_are_not_checked_beside_one_another(
     monkeypatch.setattr(KERNELS, "map", None)
     with pytest.raises(TypeError):
         judged(good)
-    monkeypatch.setattr(VERIFY, "_BESIDE", 1000)
+    monkeypatch.setattr(VERIFY, "_PARALLEL_MOST", 1000)
     assert isinstance(judged(good), Verified)
 
 

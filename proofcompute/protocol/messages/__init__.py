@@ -1,4 +1,4 @@
-"""The messages between client, node and verifier (docs/spec/messages.md)."""
+"""Define the messages between client, node and verifier (docs/spec/messages.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Challenge: the cells that a verifier asks a node to open (docs/spec/messages.md)."""
+"""Define the challenge, the cells that a verifier asks a node to open (docs/spec/messages.md)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Challenge:
     cells: tuple[Cell, ...]
     """In order of segment and row, without overlap."""
     hints: bool = True
-    """Whether product hints are wanted; a verifier that holds the weights computes products itself."""
+    """Whether to open product hints; a verifier that holds the weights computes products itself."""
     tables: bool = True
-    """Whether rows of weight tables are wanted."""
+    """Whether to open rows of weight tables."""
 
     def __post_init__(self) -> None:
         if not self.cells:
@@ -42,18 +42,18 @@ class Challenge:
             last = (cell.segment, cell.b)
 
     def encode(self) -> bytes:
-        """Canonical bytes."""
+        """Return the canonical bytes."""
         cells = [tuple(c) for c in self.cells]
         return wire.encode((KIND, VERSION, self.receipt_digest, cells, int(self.hints), int(self.tables)))
 
     @cached_property
     def digest(self) -> bytes:
-        """What an opening refers to this challenge by, 32 bytes."""
+        """Digest by which an opening names this challenge, 32 bytes."""
         return hashing.message_digest("sha256", "challenge", self.encode())
 
     @staticmethod
     def decode(data: bytes) -> Challenge:
-        """The challenge that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
+        """Decode a challenge. Raises FormatError, InputError or LimitError if ``data`` encodes none."""
         top = wire.as_list(wire.decode(data, limit=MAX_CHALLENGE, what="challenge"), "challenge", n=6)
         wire.check_head(top, KIND, VERSION)
         cells = []

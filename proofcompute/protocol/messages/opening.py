@@ -1,12 +1,14 @@
-"""Opening: committed rows, table rows and product hints of the cells of a challenge
+"""Define the opening: committed rows, table rows and product hints of the cells of a challenge
 (docs/spec/messages.md#opening).
 
-An opening is a sequence of frames (one CBOR byte string each), so that both sides stream it: first a head
-with the sealed roots' Merkle roots; then for each cell, in the challenge's order, the rows that are too long
-for one frame (:mod:`proofcompute.protocol.pieces`) and a part with all the rest; at last the node's signature
-over all of it (:mod:`.closing`). What frames hold, and in which order, follows from
-:func:`proofcompute.protocol.needs.needs`; they never say so themselves. So a part is read against its
-:class:`PartShape`, which its reader works out beforehand (:func:`proofcompute.protocol.shapes.part_shape`).
+An opening is a sequence of frames (one CBOR byte string each), so that both sides stream it. First comes a
+head with the Merkle root of each committed group. Then follow, for each cell in the challenge's order, the
+rows that are too long for one frame (:mod:`proofcompute.protocol.pieces`) and a part with everything else.
+The last frame is the node's signature over all of them (:mod:`.closing`).
+
+What frames hold, and in which order, follows from :func:`proofcompute.protocol.needs.needs`; the frames do
+not say it. So a reader works out the :class:`PartShape` of a part
+(:func:`proofcompute.protocol.shapes.part_shape`) before it reads the part.
 """
 
 from __future__ import annotations
@@ -30,14 +32,14 @@ __all__ = [
 ]
 
 Raw: TypeAlias = "bytes | memoryview"
-"""Bytes of a part that was made, or a view of those that were read."""
+"""Bytes of a part that was made, or a view of bytes that were read."""
 KIND = "proofcompute opening"
 VERSION = 3
 
 
 @dataclass(frozen=True)
 class OpeningHead:
-    """The first frame."""
+    """The first frame of an opening."""
 
     receipt_digest: bytes
     challenge_digest: bytes
@@ -45,17 +47,17 @@ class OpeningHead:
     """Merkle root of each committed group, in program order."""
 
     def encode(self) -> bytes:
-        """Canonical bytes."""
+        """Return the canonical bytes."""
         return wire.encode((KIND, VERSION, self.receipt_digest, self.challenge_digest, self.roots))
 
     @staticmethod
     def largest(groups: int) -> int:
-        """Bytes that no head for so many committed groups exceeds."""
+        """Return the most bytes of a head for ``groups`` committed groups."""
         return 128 + 64 * (groups + 2)
 
     @staticmethod
     def decode(data: bytes | memoryview, groups: int) -> OpeningHead:
-        """The head that ``data`` encodes, for ``groups`` committed groups; FormatError otherwise."""
+        """Decode a head. Raises FormatError if ``data`` encodes none for ``groups`` committed groups."""
         top = wire.as_list(wire.decode(data, limit=MAX_OPENING_PART, what="opening"), "opening", n=5)
         wire.check_head(top, KIND, VERSION)
         return OpeningHead(
@@ -66,34 +68,34 @@ class OpeningHead:
 
 
 class GroupShape(NamedTuple):
-    """What a part holds of one committed group."""
+    """The sizes of one committed group in a part."""
 
     size: int
     """Bytes of the rows."""
     proof: int
-    """Digests of their range proof."""
+    """Number of digests in their range proof."""
 
 
 class TableShape(NamedTuple):
-    """What a part holds of one weight table."""
+    """The sizes of one weight table in a part."""
 
     size: int
     """Bytes of each row."""
     proofs: tuple[int, ...]
-    """For each row the digests of its Merkle proof."""
+    """Number of digests in the Merkle proof of each row."""
 
 
 class HintShape(NamedTuple):
-    """What a part may hold of one product: how many sets there are, and their widths, it says itself."""
+    """The limits of one product's hint in a part, which itself states its number of sets and their widths."""
 
     sets: int
-    """Sets at most."""
+    """Most sets."""
     size: int
-    """Bytes of a packed set at most."""
+    """Most bytes of a packed set."""
 
 
 class PartShape(NamedTuple):
-    """What a part holds, byte for byte, but for the sets of its hints; known before any of it is read."""
+    """The sizes of everything in a part, known before it is read; for the sets of hints, limits."""
 
     groups: tuple[GroupShape, ...]
     tables: tuple[TableShape, ...]
@@ -101,7 +103,7 @@ class PartShape(NamedTuple):
 
     @property
     def largest(self) -> int:
-        """Bytes that no part of this shape exceeds."""
+        """Most bytes of a part of this shape."""
         digests, data, items = 0, 0, 3
         for group in self.groups:
             digests += group.proof
@@ -119,7 +121,7 @@ class PartShape(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupOpening:
-    """Rows of one committed group, end to end, but for those that came ahead; and the range proof of all."""
+    """Rows of one committed group, end to end, without those in earlier frames, and the proof of all rows."""
 
     rows: Raw
     proof: tuple[bytes, ...]
@@ -135,16 +137,16 @@ class TableOpening:
 
 @dataclass(frozen=True)
 class Part:
-    """What one cell needs."""
+    """The frame with everything that one cell needs, except for rows in earlier frames."""
 
     groups: tuple[GroupOpening, ...]
     tables: tuple[tuple[TableOpening, ...], ...]
-    """For each table, its rows in ascending order of index; empty if the challenge asks for none."""
+    """Rows of each table in ascending order of index; empty if the challenge asks for none."""
     hints: tuple[tuple[Raw, ...], ...]
-    """For each product, its packed sets of integers; empty if the challenge asks for none."""
+    """Packed sets of integers of each product; empty if the challenge asks for none."""
 
     def encode(self) -> bytes:
-        """Canonical bytes."""
+        """Return the canonical bytes."""
         return wire.encode(
             (
                 [(bytes(g.rows), g.proof) for g in self.groups],
@@ -155,10 +157,10 @@ class Part:
 
     @staticmethod
     def decode(data: bytes | memoryview, shape: PartShape) -> Part:
-        """The part that ``data`` encodes, exactly of this shape; FormatError or LimitError otherwise.
+        """Decode a part. Raises FormatError or LimitError unless ``data`` has exactly this shape.
 
-        Every length is fixed by the shape before a row is hashed, but for the sets of a hint, which
-        :func:`proofcompute.protocol.hints.check_hint` looks at. Rows and sets are views of ``data``.
+        The shape fixes every length before a row is hashed, except for the sets of a hint, which
+        :func:`proofcompute.protocol.hints.check_hint` checks. Rows and sets are views of ``data``.
         """
         reader = Reader(data, limit=MAX_OPENING_PART, what="opening part")
         reader.array(3, "opening part")

@@ -1,4 +1,4 @@
-"""Receipt: what a node answers and signs (docs/spec/messages.md#receipt)."""
+"""Define the receipt, which a node signs for its answer (docs/spec/messages.md#receipt)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["STOP_REASONS", "Receipt"]
 STOP_REASONS = ("complete", "end", "stop", "length")
 """``complete`` for programs that do not generate; end token, stop string, or length for those that do."""
 _OWN: Final = 9
-"""Elements before the tail that all receipts have."""
+"""Number of elements before the tail that all receipts have."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Receipt(Signed):
-    """A node's signed claim about one run. Under 1 KiB besides the outputs."""
+    """A node's signed claim about one run; it takes less than 1 KiB besides the outputs."""
 
     WHAT: ClassVar[str] = "receipt"
     VERSION: ClassVar[int] = 2
@@ -47,9 +47,10 @@ class Receipt(Signed):
 
     @staticmethod
     def decode(data: bytes) -> Receipt:
-        """The receipt that ``data`` encodes.
+        """Decode a receipt.
 
-        FormatError or LimitError if it is none, UnsupportedError if its signature scheme is reserved.
+        Raises FormatError or LimitError if ``data`` encodes none, and UnsupportedError if its signature
+        scheme is reserved.
         """
         top = wire.as_list(wire.decode(data, limit=MAX_RECEIPT, what="receipt"), "receipt", n=_OWN + TAIL)
         wire.check_head(top, f"proofcompute {Receipt.WHAT}", Receipt.VERSION)

@@ -1,4 +1,4 @@
-"""Request: what a client asks a node to compute (docs/spec/messages.md#request)."""
+"""Define the request, which says what a node is to compute (docs/spec/messages.md#request)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ VERSION = 2
 MAX_TOP_K = 2**31 - 1
 """Greatest top-k that a request can state."""
 MAX_PENALTY = 64.0
-"""Greatest repetition penalty that a request can state, and its inverse the least: beyond, logits of usual
-size would overflow, and the arithmetic have no result."""
+"""Greatest repetition penalty that a request can state; the least is its inverse.
+
+Beyond these, logits of usual size would overflow, and the arithmetic would have no result.
+"""
 NO_GENERATION: tuple[wire.Value, ...] = ()
 
 
@@ -33,18 +35,18 @@ class Generation:
     """Most tokens to generate."""
     sampling: Sampling = field(default_factory=Sampling)
     seed: bytes = bytes(32)
-    """The client's 32 random bytes; the draw of each row follows from them."""
+    """The client's 32 random bytes, from which the draw of each row follows."""
     stops: tuple[str, ...] = ()
     """Strings that end the answer as soon as its text holds one."""
     ignore_end: bool = False
-    """Whether end tokens are tokens like others, so that only length and stop strings end the answer."""
+    """Whether only length and stop strings end the answer, and end tokens do not."""
 
     def __post_init__(self) -> None:
         check_sampling(given(self.sampling, Sampling, "sampling"))
         given(self.max_tokens, int, "max tokens")
         given(self.seed, bytes, "the sampling seed")
         given(self.ignore_end, bool, "ignore_end")
-        for stop in given(self.stops, tuple, "the stop strings"):  # each letter of a text would be one
+        for stop in given(self.stops, tuple, "the stop strings"):  # of a text, each letter would be one
             given(stop, str, "a stop string")
         if self.sampling.top_k > MAX_TOP_K:
             raise InputError(f"top_k {self.sampling.top_k} is greater than {MAX_TOP_K}; 0 keeps all tokens")
@@ -64,25 +66,27 @@ class Generation:
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asks for. The client keeps it; its digest binds the receipt."""
+    """What a client asks a node to compute; the client keeps it, and receipts name its digest."""
 
     model_id: bytes
     """The model to run, 32 bytes."""
     inputs: tuple[tuple[str, bytes], ...]
     """Rows of each public input of the program, little-endian; for a language model the prompt's tokens."""
     nonce: bytes
-    """32 bytes that the client never used before: no receipt can be replayed."""
+    """32 bytes that the client never used before, so that no receipt can be replayed."""
     generation: Generation | None = None
-    """For autoregressive programs."""
+    """How to choose tokens; None for programs that do not generate."""
     text: str = ""
     """The prompt as text, for people and for whoever holds the tokenizer."""
     node: bytes = b""
-    """Ed25519 public key of the node addressed, or empty for any node."""
+    """Ed25519 public key of the addressed node, or empty for any node."""
     suite: str = "sha256"
     """Hash suite of the trace."""
     choice: int = 0
-    """Which of several answers to one question this asks for, 0 to 127: n choices are n requests that differ
-    in nothing else, and each draws tokens of its own."""
+    """Number of this answer among several to one question, 0 to 127.
+
+    n choices are n requests that differ in nothing else, and each draws its own tokens.
+    """
 
     def __post_init__(self) -> None:
         if type(self.choice) is not int or not 0 <= self.choice < MAX_CHOICES:
@@ -98,7 +102,7 @@ class Request:
         decode_suite(self.suite)
 
     def encode(self) -> bytes:
-        """Canonical bytes."""
+        """Return the canonical bytes."""
         g = self.generation
         generation = NO_GENERATION
         if g is not None:
@@ -130,7 +134,7 @@ class Request:
 
     @staticmethod
     def decode(data: bytes) -> Request:
-        """The request that ``data`` encodes; FormatError, InputError or LimitError otherwise."""
+        """Decode a request. Raises FormatError, InputError or LimitError if ``data`` encodes none."""
         top = wire.as_list(wire.decode(data, limit=MAX_REQUEST, what="request"), "request", n=10)
         wire.check_head(top, KIND, VERSION)
         inputs = tuple(named_bytes(v, "input") for v in wire.as_list(top[4], "inputs", max_n=64))
@@ -150,14 +154,15 @@ class Request:
 
     @cached_property
     def digest(self) -> bytes:
-        """What a receipt refers to this request by, 32 bytes."""
+        """Digest by which a receipt names this request, 32 bytes."""
         return message_digest(self.suite, "request", self.encode())
 
     @cached_property
     def draw_seed(self) -> bytes:
-        """The seed of this choice's draws, 32 bytes: of choice 0 the client's, of others one hashed from it.
+        """Seed of this choice's draws, 32 bytes.
 
-        So two choices of one request never share a draw.
+        It is the client's seed for choice 0, and hashed from that seed and the choice for others, so two
+        choices of one request never share a draw.
         """
         seed = self.generation.seed if self.generation else bytes(32)
         return Xof("choice", seed, self.choice.to_bytes(8, "little")).read(32) if self.choice else seed
@@ -180,5 +185,6 @@ def _generation(value: wire.Value) -> Generation | None:
 
 
 def named_bytes(value: wire.Value, what: str) -> tuple[str, bytes]:
+    """Decode a pair of name and bytes. Raises FormatError or LimitError if ``value`` is none."""
     name, data = wire.as_list(value, what, n=2)
     return wire.as_str(name, what, MAX_NAME), wire.as_bytes(data, what)

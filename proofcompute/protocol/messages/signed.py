@@ -1,8 +1,8 @@
-"""What every receipt ends with, whatever was computed.
+"""Define the fields that all receipts share, and decode them.
 
-A receipt of a model's run and one of a job differ in what they claim. Both name a hash suite, the request
-answered, the version of the arithmetic, the terms, a time of retention, and who signs by which scheme; and
-both are signed over the digest of all that. The steps that check these fields are in
+A receipt of a model's run and a receipt of a job differ in what they claim. Both name a hash suite, the
+answered request, the version of the arithmetic, the terms, the retention, the signer and the signature
+scheme, and both are signed over the digest of all fields. The steps that check the shared fields are in
 :mod:`proofcompute.protocol.receipts` and :mod:`proofcompute.protocol.promises`.
 """
 
@@ -34,11 +34,11 @@ __all__ = [
 ]
 
 MAX_SECONDS = 2**32 - 1
-"""The longest retention that a message can state."""
+"""The longest retention that a message can state, in seconds."""
 MAX_NUMERICS = 2**32 - 1
 """The greatest version of the arithmetic that a message can state."""
 TAIL = 6
-"""Elements at the end of every receipt: numerics, terms, retention, scheme, node, signature."""
+"""Number of elements at the end of every receipt: numerics, terms, retention, scheme, node, signature."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +55,19 @@ class Signed(ABC):
     numerics: int = NUMERICS
     """Version of the canonical arithmetic by which the answer was computed."""
     terms_digest: bytes = b""
-    """Digest of the terms under which the node answers challenges, or empty: it states none."""
+    """Digest of the terms under which the node answers challenges, or empty if it states none."""
     retention: int
     """Seconds for which the node promises to answer challenges."""
     scheme: str = ED25519
-    """Signature scheme; the sizes of key and signature follow from it."""
+    """Signature scheme, which fixes the sizes of key and signature."""
     node: bytes
     """Public key of the node."""
     signature: bytes = b""
-    """Over :attr:`signed_digest`; the scheme is inside what is signed."""
+    """Signature over :attr:`signed_digest`, which covers the scheme."""
 
     @abstractmethod
     def _claims(self) -> tuple[wire.Value, ...]:
-        """The elements between the suite and the tail, the request's digest among them."""
+        """Return the elements between the suite and the tail, including the request's digest."""
 
     def _fields(self) -> tuple[wire.Value, ...]:
         tail = (self.numerics, self.terms_digest, self.retention, self.scheme, self.node)
@@ -75,25 +75,25 @@ class Signed(ABC):
 
     @cached_property
     def signed_digest(self) -> bytes:
-        """What the node signs: the digest of every field but the signature."""
+        """Digest that the node signs, over every field except the signature."""
         return hashing.message_digest(self.suite, f"{self.WHAT} body", wire.encode(self._fields()))
 
     def encode(self) -> bytes:
-        """Canonical bytes."""
+        """Return the canonical bytes."""
         return wire.encode((*self._fields(), self.signature))
 
     @cached_property
     def digest(self) -> bytes:
-        """What a challenge refers to this receipt by, 32 bytes."""
+        """Digest by which a challenge names this receipt, 32 bytes."""
         return hashing.message_digest(self.suite, self.WHAT, self.encode())
 
     def signed(self, signature: bytes) -> Self:
-        """The same receipt with a signature."""
+        """Return the same receipt with a signature."""
         return replace(self, signature=signature)
 
 
 class Tail(TypedDict):
-    """The fields that :data:`TAIL` counts, as :class:`Signed` takes them."""
+    """The fields that :data:`TAIL` counts, as arguments of :class:`Signed`."""
 
     numerics: int
     terms_digest: bytes
@@ -104,7 +104,7 @@ class Tail(TypedDict):
 
 
 def decode_suite(value: wire.Value) -> str:
-    """The name of a hash suite; FormatError if it is none."""
+    """Decode the name of a hash suite. Raises FormatError if it is none."""
     suite = wire.as_str(value, "hash suite", MAX_NAME)
     if suite not in hashing.SUITES:
         raise FormatError(f"hash suite {suite!r} is none of {', '.join(hashing.SUITES)}")
@@ -112,14 +112,15 @@ def decode_suite(value: wire.Value) -> str:
 
 
 def decode_numerics(value: wire.Value) -> int:
-    """A version of the arithmetic; FormatError if it is none. Whether it is supported is step 3."""
+    """Decode a version of the arithmetic. Raises FormatError if it is none; step 3 checks it."""
     return wire.as_int(value, "numerics version", 1, MAX_NUMERICS)
 
 
 def decode_signer(scheme: wire.Value, node: wire.Value, signature: wire.Value) -> tuple[str, bytes, bytes]:
-    """Scheme, key and signature, of the sizes that the scheme has.
+    """Decode scheme, key and signature.
 
-    Raises FormatError, LimitError, or UnsupportedError for a scheme that is reserved.
+    Raises FormatError or LimitError if they do not have the scheme's sizes, and UnsupportedError for a scheme
+    that is reserved.
     """
     name = wire.as_str(scheme, "signature scheme", MAX_NAME)
     sizes = scheme_of(name)
@@ -131,7 +132,7 @@ def decode_signer(scheme: wire.Value, node: wire.Value, signature: wire.Value) -
 
 
 def decode_tail(values: Sequence[wire.Value]) -> Tail:
-    """The last TAIL elements of a receipt; FormatError, LimitError or UnsupportedError if they are not."""
+    """Decode the last TAIL elements of a receipt. Raises FormatError, LimitError or UnsupportedError."""
     numerics, terms, retention, *signer = values
     scheme, node, signature = decode_signer(*signer)
     digest = wire.as_bytes(terms, "terms digest", max_size=DIGEST)

@@ -1,9 +1,9 @@
-"""Terms: what a node promises about answering challenges, signed once and named by every receipt under it.
+"""Define terms, a node's promise about answering challenges, signed once and named by its receipts.
 
-A node need not keep a trace: it computes it again when it is challenged. How long that takes follows from the
-rows of the trace and the node's speed, which it states here itself; an opening that comes later is a
-rejection like a false one, since silence must not be cheaper than being caught. The verifier caps what the
-terms allow by a maximum of its own.
+A node need not keep a trace, since it can compute the trace again when it is challenged. The time that this
+takes follows from the rows of the trace and the node's speed, which the node states here. An opening that
+comes later is rejected like a false one, since silence must not be cheaper than being caught. The verifier
+caps the time that the terms allow by a maximum of its own.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["Terms"]
 KIND = "proofcompute terms"
 VERSION = 1
 SUITE = "sha256"
-"""Hash suite of terms, whatever that of the receipts that name them."""
+"""Hash suite of terms, whatever suite the receipts that name them have."""
 MAX_BASE = 24 * 3600
-"""The longest time, in seconds, that a node may claim for an opening besides its rows."""
+"""The longest time, in seconds, that a node may claim for an opening besides the time for its rows."""
 MAX_RATE = 2**32 - 1
 """The most rows per second that terms can state."""
 
@@ -36,19 +36,19 @@ class Terms:
     """A node's signed promise about openings."""
 
     base: int
-    """Seconds that an opening may take besides its rows, 0 to one day."""
+    """Seconds that an opening may take besides the time for its rows, 0 to one day."""
     rate: int
     """Rows that the node computes again in a second, at least 1."""
     retention: int
-    """Seconds for which every receipt under these terms can be challenged, at least."""
+    """Least number of seconds for which every receipt under these terms can be challenged."""
     node: bytes
     """Public key of the node."""
     numerics: int = NUMERICS
     """Version of the canonical arithmetic that the node runs."""
     scheme: str = ED25519
-    """Signature scheme; the sizes of key and signature follow from it."""
+    """Signature scheme, which fixes the sizes of key and signature."""
     signature: bytes = b""
-    """Over :attr:`signed_digest`; the scheme is inside what is signed."""
+    """Signature over :attr:`signed_digest`, which covers the scheme."""
 
     def __post_init__(self) -> None:
         for what, value, least, most in (
@@ -65,29 +65,30 @@ class Terms:
 
     @staticmethod
     def of(identity: NodeIdentity, *, base: int, rate: int, retention: int) -> Terms:
-        """Terms signed by a node; InputError if a number is outside its range."""
+        """Make and sign terms. Raises InputError if a number is outside its range."""
         terms = Terms(base=base, rate=rate, retention=retention, node=identity.public)
         return replace(terms, signature=identity.sign(terms.signed_digest))
 
     @cached_property
     def signed_digest(self) -> bytes:
-        """What the node signs: the digest of every field but the signature."""
+        """Digest that the node signs, over every field except the signature."""
         return hashing.message_digest(SUITE, "terms body", wire.encode(self._fields()))
 
     def encode(self) -> bytes:
-        """Canonical bytes."""
+        """Return the canonical bytes."""
         return wire.encode((*self._fields(), self.signature))
 
     @cached_property
     def digest(self) -> bytes:
-        """What a receipt refers to these terms by, 32 bytes."""
+        """Digest by which a receipt names these terms, 32 bytes."""
         return hashing.message_digest(SUITE, "terms", self.encode())
 
     @staticmethod
     def decode(data: bytes) -> Terms:
-        """The terms that ``data`` encodes; FormatError, LimitError or UnsupportedError otherwise.
+        """Decode terms without checking the signature.
 
-        They are worth nothing until :func:`proofcompute.protocol.promises.check_terms`.
+        Raises FormatError, LimitError or UnsupportedError if ``data`` encodes none. A verifier calls
+        :func:`proofcompute.protocol.promises.check_terms` instead, which checks the signature too.
         """
         top = wire.as_list(wire.decode(data, limit=MAX_TERMS, what="terms"), "terms", n=9)
         wire.check_head(top, KIND, VERSION)
@@ -103,9 +104,10 @@ class Terms:
         )
 
     def deadline(self, rows: int, most: float) -> float:
-        """Seconds from the challenge in which a valid opening must come, for a trace of ``rows`` rows.
+        """Return the seconds from the challenge within which a valid opening must come.
 
-        ``base + rows / rate``, but not more than ``most``, the verifier's own maximum.
+        For a trace of ``rows`` rows these are ``base + rows / rate``, but not more than ``most``, the
+        verifier's own maximum. Raises InputError if ``rows`` or ``most`` is negative.
         """
         if rows < 0 or not most >= 0:
             raise InputError("a deadline is for no fewer than 0 rows, and its maximum for 0 seconds or more")
