@@ -31,6 +31,7 @@ help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed $(VENV)/model ## prove and check a small chat model's answer on this CPU
+	$(BIN)/proofcompute warm-up
 	$(BIN)/proofcompute demo
 
 test: $(VENV)/dev $(VENV)/model lint ## lint, then run all tests with empty compile caches

@@ -110,14 +110,14 @@ def kernels_for(device: str) -> Kernels:
     return _made[device]
 
 
-def warm_up(progress: Callable[[int, int], None] | None = None) -> int:
+def warm_up(progress: Callable[[int, int], None] | None = None, *, processes: int = 1) -> int:
     """Compile every kernel of the CPU backend that is not compiled yet; how many those were.
 
     Without it, each kernel is compiled when it is first needed: a minute or two in all, once for each version
     of this package and kind of processor. Where this package brought kernels for the processor, there is
     nothing to do. ``progress(done, total)`` is called before the first kernel and after each; without it, the
-    logger ``proofcompute`` warns that this takes a while. DeviceError where there are no kernels and Numba
-    cannot be used.
+    logger ``proofcompute`` warns that this takes a while. With more than one of ``processes``, others of this
+    Python are started to help. DeviceError where there are no kernels and Numba cannot be used.
     """
     from proofcompute.arithmetic.backends.numba.cache import require_code
     from proofcompute.arithmetic.backends.numba.warm import kernels_left, load_all
@@ -131,7 +131,7 @@ def warm_up(progress: Callable[[int, int], None] | None = None) -> int:
     def watch(name: str, left: int) -> Iterator[None]:
         nonlocal done
         yield
-        done += 1
+        done = max(done + 1, total - kernels_left())
         if progress is not None:
             progress(done, total)
 
@@ -140,10 +140,10 @@ def warm_up(progress: Callable[[int, int], None] | None = None) -> int:
     elif total:
         logging.getLogger("proofcompute").warning("compiling %d kernels; this takes a minute or two", total)
     with watching(watch):
-        load_all()
-    if progress is not None and done < total:  # other processes compiled some at the same time
+        load_all(processes)
+    if progress is not None and done < total:  # the last ones came from other processes
         progress(total, total)
-    return done
+    return total
 
 
 def cpu_threads() -> int:

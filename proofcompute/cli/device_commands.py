@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,9 @@ from proofcompute.cli.progress import progress
 from proofcompute.errors import InputError
 
 __all__ = ["cubins", "devices", "warm_up"]
+
+MOST_PROCESSES = 4
+"""Processes that compile at once: more would mostly wait for the largest kernels."""
 
 
 def devices(json: Json = False) -> None:
@@ -58,7 +62,7 @@ def warm_up(json: Json = False) -> None:
             advance(now - before, total)
             before = now
 
-        count = compile_all(done)
+        count = compile_all(done, processes=min(os.cpu_count() or 1, MOST_PROCESSES))
     out.say(f"{count} kernels compiled; all are ready")
     out.result({"compiled": count})
 

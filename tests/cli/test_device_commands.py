@@ -70,7 +70,7 @@ def test_cubins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_architectures_are_checked(tmp_path: Path) -> None:
-    assert "'90' is not an architecture; write, for instance, sm_90" in refused(
+    assert "'90' is not an architecture; an example of one is sm_90" in refused(
         "cubins", "-o", tmp_path, "--arch", "90"
     )
     assert "sm_61 is too old" in refused("cubins", "-o", tmp_path, "--arch", "sm_61")
