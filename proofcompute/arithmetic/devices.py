@@ -70,7 +70,7 @@ def _make(device: str, ordinals: Sequence[int]) -> Kernels:
             return CudaKernels(CupyDevice(ordinals[0]))
         return cast(Kernels, SpreadKernels([CupyDevice(n) for n in ordinals]))
     from proofcompute.arithmetic.backends.numba import NumbaKernels
-    from proofcompute.arithmetic.backends.numba.cache import without_code
+    from proofcompute.arithmetic.backends.numba.runtime.cache import without_code
 
     if problem := without_code():
         logging.getLogger("proofcompute").warning("computing with NumPy alone, which is slow: %s", problem)
@@ -119,8 +119,8 @@ def warm_up(progress: Callable[[int, int], None] | None = None, *, processes: in
     logger ``proofcompute`` warns that this takes a while. With more than one of ``processes``, others of this
     Python are started to help. DeviceError where there are no kernels and Numba cannot be used.
     """
-    from proofcompute.arithmetic.backends.numba.cache import require_code
-    from proofcompute.arithmetic.backends.numba.warm import kernels_left, load_all
+    from proofcompute.arithmetic.backends.numba.modules import kernels_left, load_all
+    from proofcompute.arithmetic.backends.numba.runtime.cache import require_code
 
     require_code()
     kernels_for("cpu")
@@ -148,7 +148,7 @@ def warm_up(progress: Callable[[int, int], None] | None = None, *, processes: in
 
 def cpu_threads() -> int:
     """How many threads compiled code on the CPU uses."""
-    from proofcompute.arithmetic.backends.numba import threads
+    from proofcompute.arithmetic.backends.numba.runtime import threads
 
     return threads.size()
 
@@ -161,8 +161,8 @@ def survey() -> list[DeviceReport]:
 def _cpu() -> DeviceReport:
     from importlib.metadata import version
 
-    from proofcompute.arithmetic.backends.numba.cache import require_code
-    from proofcompute.arithmetic.backends.numba.library import library
+    from proofcompute.arithmetic.backends.numba.codegen.library import library
+    from proofcompute.arithmetic.backends.numba.runtime.cache import require_code
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fields: dict[str, object] = {"machine": platform.machine(), "cores": cores}

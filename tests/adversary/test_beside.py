@@ -10,7 +10,8 @@ import pytest
 from adversary.attacks import ATTACKS
 from adversary.cheats import CHEATS
 from adversary.forger import BLOCK_0, BLOCK_1, Case, case, honest, single_cells
-from proofcompute.arithmetic.backends.numba import NumbaKernels, threads
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.errors import Cell, InputError, VerificationError
 from proofcompute.verifier import Verified
 

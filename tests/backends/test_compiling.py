@@ -12,20 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from proofcompute.arithmetic.backends.numba import cache, warm
-from proofcompute.arithmetic.backends.numba.cache import load
-from proofcompute.arithmetic.backends.numba.signatures import int64, void
+from proofcompute.arithmetic.backends.numba import modules
+from proofcompute.arithmetic.backends.numba.codegen.signatures import int64, void
+from proofcompute.arithmetic.backends.numba.runtime import cache
+from proofcompute.arithmetic.backends.numba.runtime.cache import load
 from proofcompute.arithmetic.compiling import compiling, watching
 from proofcompute.arithmetic.devices import warm_up
 
-HOME = Path(cache.__file__).parent
+HOME = Path(modules.__file__).parent
 ROOT = HOME.parents[2]
 
 
 def test_every_kernel_is_counted_and_warmed_up() -> None:
     """A module with kernels that the list lacks would be compiled in silence."""
-    names = [path.stem for path in HOME.glob("*.py") if "@kernel(" in path.read_text("utf-8")]
-    assert sorted({*names, "field"}) == sorted(warm.MODULES)
+    found = [path for path in HOME.rglob("*.py") if "@kernel(" in path.read_text("utf-8")]
+    names = [".".join(path.relative_to(HOME).with_suffix("").parts) for path in found]
+    assert sorted(names) == sorted(modules.MODULES)
     told: list[tuple[int, int]] = []
     warm_up(lambda done, total: told.append((done, total)))
     assert told[0][0] == 0

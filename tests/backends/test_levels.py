@@ -13,15 +13,16 @@ import pytest
 
 import synthetic
 from cuda_rig import ROOT
-from proofcompute.arithmetic.backends.numba import building, library, target
-from proofcompute.arithmetic.backends.numba.levels import (
+from proofcompute.arithmetic.backends.numba import building
+from proofcompute.arithmetic.backends.numba.codegen import library, target
+from proofcompute.arithmetic.backends.numba.codegen.levels import (
     LEVELS,
     Level,
     level_named,
     levels_for,
     processor_flags,
 )
-from proofcompute.arithmetic.backends.numba.library import Library, file_name, find, sealed, whole
+from proofcompute.arithmetic.backends.numba.codegen.library import Library, file_name, find, sealed, whole
 from proofcompute.encoding.files import exclusive
 
 pytestmark = pytest.mark.skipif(
@@ -34,7 +35,8 @@ ALONE = "import sys\nsys.modules.update(dict.fromkeys(('numba', 'llvmlite')))\n"
 """Nothing is there that compiles."""
 EQUAL = f"""{ALONE}
 from kernel_cases import CASES, outcome
-from proofcompute.arithmetic.backends.numba import NumbaKernels, library
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.codegen import library
 from proofcompute.arithmetic.definition import NumpyKernels
 fast, slow = NumbaKernels(), NumpyKernels()
 different = [str(case) for case in CASES if outcome(fast, case) != outcome(slow, case)]
@@ -152,7 +154,7 @@ def test_damaged_and_foreign_libraries_count_as_absent(
 
 def test_a_directory_that_others_may_write_is_not_looked_at(built: tuple[Level, Path]) -> None:
     _, place = built
-    code = "from proofcompute.arithmetic.backends.numba.library import library; print(library())"
+    code = "from proofcompute.arithmetic.backends.numba.codegen.library import library; print(library())"
     place.chmod(0o777)
     try:
         assert python(code, place).stdout.strip() == "None"

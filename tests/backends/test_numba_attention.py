@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from proofcompute.arithmetic.backends.numba import NumbaKernels
-from proofcompute.arithmetic.backends.numba.row import blocks, tree
+from proofcompute.arithmetic.backends.numba.kernels.row import blocks, tree
 from proofcompute.arithmetic.backends.scalar.functions import exp, exp_below
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.definition.trees import tree_sum

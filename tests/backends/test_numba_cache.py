@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from proofcompute.arithmetic.backends import filecache
-from proofcompute.arithmetic.backends.numba import cache, machine
-from proofcompute.arithmetic.backends.numba.cache import load
-from proofcompute.arithmetic.backends.numba.library import source_key
-from proofcompute.arithmetic.backends.numba.signatures import boolean, float32, int64
+from proofcompute.arithmetic.backends.numba.codegen.fields import Fields
+from proofcompute.arithmetic.backends.numba.codegen.library import source_key
+from proofcompute.arithmetic.backends.numba.codegen.signatures import boolean, float32, int64
+from proofcompute.arithmetic.backends.numba.runtime import cache, machine
+from proofcompute.arithmetic.backends.numba.runtime.cache import load
 from proofcompute.errors import DeviceError
 
 ROOT = Path(__file__).parents[2]
@@ -167,7 +168,9 @@ def test_what_is_loaded_needs_no_numba() -> None:
         "import sys\n"
         "{}"
         "import numpy as np\n"
-        "from proofcompute.arithmetic.backends.numba import NumbaKernels, crew, sampler\n"
+        "from proofcompute.arithmetic.backends.numba import NumbaKernels\n"
+        "from proofcompute.arithmetic.backends.numba.kernels import sampler\n"
+        "from proofcompute.arithmetic.backends.numba.steps import crew\n"
         "k = NumbaKernels()\n"
         "x = (np.arange(2 * 300).reshape(2, 300) % 17 - 8).astype(np.float32)\n"
         "w = np.ones(300, np.float32)\n"
@@ -181,7 +184,7 @@ def test_what_is_loaded_needs_no_numba() -> None:
 
 def test_every_kernel_needs_only_symbols_of_python_and_the_c_library() -> None:
     """Anything of Numba's runtime would be missing in a process without it."""
-    from proofcompute.arithmetic.backends.numba import crew, hints, packing, rows, sampler, sha256  # noqa: F401
+    from proofcompute.arithmetic.backends.numba.kernels import hints, packing, rows, sampler, sha256  # noqa: F401
 
     directory = cache.directory()
     assert directory is not None
@@ -212,7 +215,7 @@ def test_a_missing_symbol_is_an_error(tmp_path: Path) -> None:
 def test_an_unknown_layout_of_arrays_is_an_error(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     machine._check_fields()
     other = {"DATA": 24, "DIMENSIONS": 28, "SHAPE": 40, "FLAGS": 68, "KIND": 25, "ORDER": 24, "SIZE": 48}
-    monkeypatch.setattr(machine.Fields, field, other.get(field, 2) + object.__basicsize__ - 16)
+    monkeypatch.setattr(Fields, field, other.get(field, 2) + object.__basicsize__ - 16)
     with pytest.raises(DeviceError, match="laid out in an unknown way"):
         machine._check_fields()
 
@@ -220,7 +223,7 @@ def test_an_unknown_layout_of_arrays_is_an_error(field: str, monkeypatch: pytest
 def test_a_process_may_be_forked_while_a_thread_loads_code() -> None:
     code = (
         "import os, threading, time\n"
-        "from proofcompute.arithmetic.backends.numba import machine\n"
+        "from proofcompute.arithmetic.backends.numba.runtime import machine\n"
         "def load():\n"
         "    with machine._guard:\n"
         "        held.set(); time.sleep(0.3)\n"
@@ -243,7 +246,7 @@ def test_settings_of_numba_are_left_alone() -> None:
     code = (
         "import os; env = dict(os.environ)\n"
         "import numba; before = numba.config.CACHE_DIR, numba.config.THREADING_LAYER\n"
-        "from proofcompute.arithmetic.backends.numba import packing\n"
+        "from proofcompute.arithmetic.backends.numba.kernels import packing\n"
         "assert (numba.config.CACHE_DIR, numba.config.THREADING_LAYER) == before and dict(os.environ) == env"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

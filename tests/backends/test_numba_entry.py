@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from proofcompute.arithmetic.backends.numba.cache import kernel, load
-from proofcompute.arithmetic.backends.numba.signatures import (
+from proofcompute.arithmetic.backends.numba.codegen.signatures import (
     Scalar,
     Signature,
     boolean,
@@ -24,6 +23,7 @@ from proofcompute.arithmetic.backends.numba.signatures import (
     void,
     write,
 )
+from proofcompute.arithmetic.backends.numba.runtime.cache import kernel, load
 
 
 def fresh(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -215,7 +215,7 @@ def test_what_a_kernel_cannot_take_or_give(signature: Any) -> None:
 
 
 def test_kernels_refuse_other_types() -> None:
-    from proofcompute.arithmetic.backends.numba import sampler
+    from proofcompute.arithmetic.backends.numba.kernels import sampler
 
     with pytest.raises(TypeError):
         sampler._largest(np.zeros(3))  # binary64

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proofcompute.arithmetic.backends.numba import NumbaKernels
-from proofcompute.arithmetic.backends.numba.sha256 import LANES
+from proofcompute.arithmetic.backends.numba.kernels.sha256 import LANES
 from proofcompute.commitments import hashing
 from proofcompute.errors import InputError, UnsupportedError
 

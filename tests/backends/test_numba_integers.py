@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from kernel_cases.hints import true_hint
-from proofcompute.arithmetic.backends.numba import NumbaKernels, field61, unpacking
-from proofcompute.arithmetic.backends.numba.shapes import PERMUTES
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.codegen.shapes import PERMUTES
+from proofcompute.arithmetic.backends.numba.kernels import field61, unpacking
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.errors import InputError

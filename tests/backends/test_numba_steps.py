@@ -15,8 +15,10 @@ import pytest
 
 import synthetic
 from cuda_rig.requests import overflowing, run, several
-from proofcompute.arithmetic.backends.numba import NumbaKernels, crew, steps, threads
-from proofcompute.arithmetic.backends.numba.commands import COMMAND
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.steps import crew, repeating
+from proofcompute.arithmetic.backends.numba.steps.commands import COMMAND
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32, Span
@@ -47,7 +49,7 @@ def seats(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(threads, "size", lambda: request.param)
     else:
         monkeypatch.setattr(threads, "size", lambda: 2)
-        monkeypatch.setattr(steps._Kept, "call_crew", lambda self, plan: None)
+        monkeypatch.setattr(repeating._Kept, "call_crew", lambda self, plan: None)
 
 
 def models() -> dict[str, Model]:
@@ -92,12 +94,12 @@ def test_several_requests_in_one_step(led: list[bool]) -> None:
         led.clear()
 
 
-@pytest.mark.parametrize("count", [steps.FEW_ROWS, steps.FEW_ROWS + 1])
+@pytest.mark.parametrize("count", [repeating.FEW_ROWS, repeating.FEW_ROWS + 1])
 def test_steps_are_repeated_where_products_go_row_by_row(count: int, led: list[bool]) -> None:
     m = synthetic.model()
     asked = [synthetic.request(m, "abc"[: 1 + i % 3], max_tokens=8) for i in range(count)]
     assert run(m, asked, NumbaKernels())[1] == run(m, asked, synthetic.KERNELS)[1]
-    assert bool(led) == (count <= steps.FEW_ROWS)
+    assert bool(led) == (count <= repeating.FEW_ROWS)
 
 
 def test_requests_come_and_go(led: list[bool]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import synthetic
-from proofcompute.arithmetic.backends.numba import target
+from proofcompute.arithmetic.backends.numba.codegen import target
 
 TESTS = Path(__file__).resolve().parents[1]
 # Whatever is special to a processor is in here: attention, products, hints and their packing, hashing.
@@ -75,10 +75,12 @@ def test_a_feature_that_the_processor_lacks_is_refused_in_words() -> None:
 def test_another_target_in_the_middle_is_refused_in_words() -> None:
     code = """
 import os
-from proofcompute.arithmetic.backends.numba import NumbaKernels, cache, target
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.runtime import cache
+from proofcompute.arithmetic.backends.numba.codegen import target
 NumbaKernels()
 os.environ["NUMBA_CPU_NAME"] = "generic"
-from proofcompute.arithmetic.backends.numba import signatures as types
+from proofcompute.arithmetic.backends.numba.codegen import signatures as types
 cache.load(lambda a: None, (types.void(types.int64),), None)
 """
     done = started(code)
@@ -108,7 +110,7 @@ def test_what_a_list_of_features_allows(features: str, feature: str, expected: b
 def test_the_default_is_the_processor_at_hand() -> None:
     code = """
 from llvmlite import binding
-from proofcompute.arithmetic.backends.numba import target
+from proofcompute.arithmetic.backends.numba.codegen import target
 host = binding.get_host_cpu_features()
 for feature in ("avx2", "avx512f", "avx512bw", "avx512vnni"):
     assert target.has(feature) == bool(host.get(feature, False)), feature

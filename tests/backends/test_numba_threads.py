@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from proofcompute.arithmetic.backends.numba import NumbaKernels, threads
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.errors import NonFiniteError
@@ -295,7 +296,8 @@ def last():
 
 atexit.register(last)  # so early that it is called after all others
 import numpy as np
-from proofcompute.arithmetic.backends.numba import field, threads
+from proofcompute.arithmetic.backends.numba.kernels import field
+from proofcompute.arithmetic.backends.numba.runtime import threads
 
 y, s = np.ones((64, 64), np.int8), np.ones((2, 64), np.uint32)
 halves = field._in_halves(s)

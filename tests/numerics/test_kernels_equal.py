@@ -70,7 +70,8 @@ def test_states_its_name(name: str) -> None:
 
 def test_hints_in_parts_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many threads as rows: no part may depend on the rows of others."""
-    from proofcompute.arithmetic.backends.numba import hints, threads
+    from proofcompute.arithmetic.backends.numba.kernels import hints
+    from proofcompute.arithmetic.backends.numba.runtime import threads
 
     monkeypatch.setattr(hints, "_PART", 1)
     monkeypatch.setattr(threads, "size", lambda: 12)

@@ -18,7 +18,8 @@ import synthetic
 from numerics import processor_mode
 from numerics.processor_mode import NAMES, mode
 from proofcompute.arithmetic import definition as numerics
-from proofcompute.arithmetic.backends.numba import NumbaKernels, threads
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.engine import Engine
 from proofcompute.errors import DeviceError

@@ -19,7 +19,7 @@ import pytest
 
 from cuda_rig import ROOT, sources
 from proofcompute.arithmetic.backends.cuda import FILES, kernel_files, source
-from proofcompute.arithmetic.backends.numba.library import PLACE
+from proofcompute.arithmetic.backends.numba.codegen.library import PLACE
 
 pytest.importorskip("hatchling", reason="hatchling is not installed (extra test)")
 pytest.importorskip("editables", reason="editables is not installed (extra test)")

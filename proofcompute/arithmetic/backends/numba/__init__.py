@@ -1,5 +1,5 @@
 """The CPU backend: Numba kernels, equal byte for byte to :mod:`proofcompute.arithmetic.definition`."""
 
-from proofcompute.arithmetic.backends.numba.kernels import NumbaKernels
+from proofcompute.arithmetic.backends.numba.backend import NumbaKernels
 
 __all__ = ["NumbaKernels"]

@@ -2,7 +2,8 @@
 
 Each level has a process of its own, in which Numba is told of that processor before it is imported; nothing
 that it compiles is run, so any machine compiles for any level. The object files of all kernels become one
-shared library (:mod:`.library`). It needs Numba, and a C compiler as the linker: ``CC``, or else ``cc``.
+shared library (:mod:`.codegen.library`). It needs Numba, and a C compiler as the linker: ``CC``, or else
+``cc``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from proofcompute.arithmetic.backends.numba.levels import LEVELS, Level, level_named
-from proofcompute.arithmetic.backends.numba.library import VARIABLE, file_name, sealed, sources_key, whole
+from proofcompute.arithmetic.backends.numba.codegen.levels import LEVELS, Level, level_named
+from proofcompute.arithmetic.backends.numba.codegen.library import (
+    VARIABLE,
+    file_name,
+    sealed,
+    sources_key,
+    whole,
+)
 from proofcompute.encoding.files import write_atomic
 from proofcompute.errors import DeviceError
 
@@ -65,10 +72,12 @@ def _compile(directory: Path, level: Level, quiet: bool) -> None:
 
 def _compile_here(directory: Path, level: Level, *, quiet: bool) -> None:
     """Compile all kernels in this process, which is good for nothing else."""
-    from proofcompute.arithmetic.backends.numba.target import aim
+    from proofcompute.arithmetic.backends.numba.codegen.target import aim
 
     aim(level)
-    from proofcompute.arithmetic.backends.numba import cache, entry, warm
+    from proofcompute.arithmetic.backends.numba import modules
+    from proofcompute.arithmetic.backends.numba.codegen import entry
+    from proofcompute.arithmetic.backends.numba.runtime import cache
     from proofcompute.arithmetic.backends.scalar.rounded import OPTIONS, register
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -84,7 +93,7 @@ def _compile_here(directory: Path, level: Level, *, quiet: bool) -> None:
                 print(f"{level.name}: {len(objects)} of {cache.KERNELS} kernels", file=sys.stderr)  # noqa: T201
 
         with cache.collecting(compiled):
-            warm.load_all()
+            modules.load_all()
         if len(objects) != cache.KERNELS:
             raise DeviceError(f"{len(objects)} kernels were compiled where {cache.KERNELS} are known")
         linked = Path(scratch, "linked")

@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.numba import threads
 from proofcompute.arithmetic.backends.numba.memory import CpuMemory
 from proofcompute.arithmetic.backends.numba.modules import Module
+from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arrays import F32, I8, I32, U8, U32, Array
 from proofcompute.commitments import hashing
 from proofcompute.freivalds.hint import CheckedHint, Hint
@@ -38,7 +38,7 @@ class CpuChecks(CpuMemory):
         fast = suite == "sha256" and rows.ndim == 2 and rows.dtype == np.uint8 and len(prefix) <= _LONG_PREFIX
         if not fast or len(rows) <= _FEW_HASHES:
             return hashing.hash_rows(suite, prefix, rows)
-        from proofcompute.arithmetic.backends.numba import sha256
+        from proofcompute.arithmetic.backends.numba.kernels import sha256
 
         out = np.empty((len(rows), hashing.DIGEST), dtype=np.uint8)
         head = np.frombuffer(prefix, dtype=np.uint8)
@@ -68,7 +68,7 @@ class CpuChecks(CpuMemory):
         return self._field.fold(w, s)  # type: ignore[no-any-return]
 
     def project61(self, y: Array, s: Array) -> Array:
-        from proofcompute.arithmetic.backends.numba import field61
+        from proofcompute.arithmetic.backends.numba.kernels import field61
 
         return field61.project61(y, s)
 

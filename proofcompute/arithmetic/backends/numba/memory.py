@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 import numpy.typing as npt
 
-from proofcompute.arithmetic.backends.numba import threads
-from proofcompute.arithmetic.backends.numba.steps import Steps, recorded
+from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.steps.repeating import Steps, recorded
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import F32, U8, Array, Span

@@ -1,19 +1,80 @@
-"""Modules of kernels, imported when they are needed: importing one compiles it, or loads its code."""
+"""Modules of kernels, each of which compiles its kernels or loads their code when it is imported."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["Module"]
+from proofcompute.arithmetic.backends.numba.codegen.library import library
+from proofcompute.arithmetic.backends.numba.runtime.cache import directory, left
+
+__all__ = ["MODULES", "Module", "kernels_left", "load_all", "load_from"]
+
+MODULES: Final = (
+    "kernels.sha256",
+    "kernels.opened",
+    "kernels.field",
+    "kernels.field61",
+    "kernels.rows",
+    "kernels.sampler",
+    "kernels.packing",
+    "kernels.products",
+    "kernels.linear",
+    "kernels.attention",
+    "steps.crew",
+    "kernels.hints",
+)
+"""All of them by their names in this package, each after those that it imports.
+
+Both halves take about as long to compile.
+"""
+
+
+def kernels_left() -> int:
+    """How many kernels would have to be compiled."""
+    return 0 if library() is not None else left(directory())
+
+
+def load_all(processes: int = 1) -> None:
+    """Load every kernel, and compile what the cache lacks, with the help of other processes if told so.
+
+    Each process takes the modules in order from another one on, and loads what it finds in the cache. So they
+    need not speak to each other; where two meet, one kernel is compiled twice.
+    """
+    most = processes if kernels_left() and directory() is not None else 1
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; from {__name__} import load_from; load_from(int(sys.argv[1]))",
+    ]
+    starts = [len(MODULES) * i // most for i in range(1, most)]
+    helpers = [
+        subprocess.Popen([*command, str(start)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        for start in starts
+    ]
+    try:
+        load_from(0)
+    finally:  # all is there by now, or will be compiled by whoever needs it
+        for helper in helpers:
+            helper.terminate()
+        for helper in helpers:
+            helper.wait()
+
+
+def load_from(start: int) -> None:
+    """Load every kernel, those of module ``start`` first."""
+    for name in (*MODULES[start:], *MODULES[:start]):
+        import_module(f"{__package__}.{name}")
 
 
 class Module:
-    """A module of kernels as an attribute: imported, and so compiled, when it is first used."""
+    """A module of kernels as an attribute of a class; it is imported when it is first used."""
 
     def __init__(self, name: str) -> None:
-        self._load = cache(lambda: import_module(f"proofcompute.arithmetic.backends.numba.{name}"))
+        self._load = cache(lambda: import_module(f"{__package__}.kernels.{name}"))
 
     def __get__(self, backend: object, owner: type) -> Any:
         return self._load()

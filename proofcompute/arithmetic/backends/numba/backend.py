@@ -1,0 +1,293 @@
+"""The CPU backend: allocates results, and chooses a kernel and the number of threads.
+
+Compiled code does not check bounds, so every shape is checked (:mod:`proofcompute.arithmetic.contracts`)
+before it runs. Modules of kernels are imported, and so compiled or loaded from the cache, when the first of
+their functions is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final, final
+
+import numpy as np
+
+from proofcompute.arithmetic import contracts
+from proofcompute.arithmetic.backends.numba.arguments import (
+    NO_BIAS,
+    NO_RESIDUAL,
+    finite,
+    preparation,
+    up,
+)
+from proofcompute.arithmetic.backends.numba.checks import CpuChecks
+from proofcompute.arithmetic.backends.numba.codegen.target import target
+from proofcompute.arithmetic.backends.numba.modules import Module
+from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.runtime.cache import require_code
+from proofcompute.arithmetic.backends.numba.steps.repeating import FEW_ROWS, recorded
+from proofcompute.arithmetic.definition.elementwise import check_platform
+from proofcompute.arithmetic.definition.groups import hashed_groups
+from proofcompute.arithmetic.definition.sampler import sample_rows
+from proofcompute.arithmetic.kernels import Matrix, Prologue
+from proofcompute.arithmetic.sampling import Sampling
+from proofcompute.arrays import F32, I8, I32, U8, U64, Array, Span
+from proofcompute.errors import DeviceError, ExecutionError
+
+__all__ = ["NumbaKernels"]
+
+# Measured on two Sapphire Rapids cores; none of these changes a result.
+_SPLIT_PRODUCTS: Final = 4_000_000
+"""Products of a part that is worth a thread of the pool."""
+_SPLIT_ELEMENTS: Final = 50_000
+"""The same in elements of a row-wise operation."""
+_BLOCK_ROWS: Final = 960
+"""Rows multiplied at a time, which bounds scratch memory; a multiple of every tile's rows."""
+_UNIT_ROWS: Final = 192
+"""Query rows times heads of a unit of attention."""
+
+
+@final
+class NumbaKernels(CpuChecks):
+    """Canonical arithmetic on the CPU, equal byte for byte to
+    :class:`proofcompute.arithmetic.definition.NumpyKernels`.
+
+    Raises the same errors. DeviceError on construction where this machine's binary32 is not the canonical
+    one, where there are no kernels for it and no compiler, or where that is switched off, or told to use what
+    this processor does not have.
+    """
+
+    name: str = "numba"
+
+    def __init__(self) -> None:
+        super().__init__()
+        check_platform()
+        if sys.byteorder != "little":
+            raise DeviceError("compiled kernels need a little-endian processor; use --device numpy")
+        require_code()
+        target()
+
+    _products = Module("products")
+    _linear = Module("linear")
+    _rows = Module("rows")
+    _attention = Module("attention")
+
+    # -- products ------------------------------------------------------------------------------------
+    def _quantised(self, x: F32, limbs: int, q: Array, prologue: Prologue) -> F32:
+        """Prepared rows into q int16 [>= n, >= d]; their scales."""
+        n, width = x.shape
+        scales = np.empty(n, dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, width)
+        how = preparation(self._linear, prologue)
+        good = threads.split(self._linear.quantise_rows, n, least, x, *how, limbs, q, scales)
+        finite(good, "an input of the quantiser")
+        return scales
+
+    def quantise(self, x: F32, limbs: int, prologue: Prologue = None) -> tuple[I8, F32]:
+        """Rows [n, d], after ``prologue``, to int8 limbs [limbs, n, d] and scales [n]."""
+        n, d = contracts.quantise(x, limbs, prologue)
+        q = np.empty((limbs, n, d), dtype=np.int8)
+        scales = np.empty(n, dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, x.shape[1])
+        how = preparation(self._linear, prologue)
+        good = threads.split(self._linear.limbs_of_rows, n, least, x, *how, q, scales)
+        finite(good, "an input of the quantiser")
+        return q, scales
+
+    def product(self, q: I8, w: I8) -> I32:
+        """q [n, d] times the rows of w [m, d]: int32 [n, m]."""
+        n, m, d = contracts.product(q, w)
+        p = self._products
+        wide = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
+        p.widen(0, n, q, wide)
+        out = np.empty((n, m), dtype=np.int32)
+        w = w.reshape(1, m, d)
+        if n <= FEW_ROWS:
+            threads.split(p.product_few, m, _SPLIT_PRODUCTS // max(1, n * d), wide, w, out)
+        else:
+            for a in range(0, n, _BLOCK_ROWS):
+                part = out[a : a + _BLOCK_ROWS]
+                self._panels(p.product_panels, len(part), w, wide[a : a + _BLOCK_ROWS], w, part)
+        return out
+
+    def _panels(self, function: Callable[..., Any], n: int, w: I8, *arguments: Any) -> None:
+        _, m, d = w.shape
+        columns = self._products.TILE_COLUMNS
+        least = _SPLIT_PRODUCTS // max(1, columns * d * n)
+        threads.split(function, -(-m // columns), least, *arguments)
+
+    def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
+        """Accumulator sets [sets, n, m] to float32 [n, m]."""
+        sets, n, m = contracts.rescale(acc, shifts, sx, sw, bias)
+        bias = NO_BIAS if bias is None else bias
+        out = np.empty((n, m), dtype=np.float32)
+        amounts = np.array(shifts, dtype=np.int64)
+        least = _SPLIT_ELEMENTS // max(1, sets * m)
+        threads.split(self._products.rescale, n, least, acc, amounts, sx, sw, bias, out)
+        return out
+
+    @recorded
+    def linear(
+        self, x: F32, w: Matrix, limbs: int, prologue: Prologue = None, residual: F32 | None = None
+    ) -> F32:
+        """``prologue``, quantise, product for every set, rescale, residual + y; fused."""
+        n, m, d = contracts.linear(x, w, limbs, prologue, residual)
+        bias = NO_BIAS if w.bias is None else w.bias
+        residual = NO_RESIDUAL if residual is None else residual
+        out = np.empty((n, m), dtype=np.float32)
+        k = self._linear
+        q = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
+        sx = self._quantised(x, limbs, q, prologue)
+        if n <= FEW_ROWS:
+            least = _SPLIT_PRODUCTS // max(1, n * d * len(w.q))
+            threads.split(k.linear_few, m, least, q, sx, w.q, w.scale, bias, residual, out)
+            return out
+        for a in range(0, n, _BLOCK_ROWS):
+            b = min(a + _BLOCK_ROWS, n)
+            rows = (q[a : a + _BLOCK_ROWS], sx[a:b], w.q, w.scale, bias, residual[a:b], out[a:b])
+            self._panels(k.linear_panels, b - a, w.q, *rows)
+        return out
+
+    # -- rows ----------------------------------------------------------------------------------------
+    @recorded
+    def embed(self, q: I8, s: F32) -> F32:
+        """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
+        n, d = contracts.embed(q, s)
+        out = np.empty((n, d), dtype=np.float32)
+        threads.split(self._rows.embed, n, _SPLIT_ELEMENTS // max(1, d), q, s, out)
+        return out
+
+    def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
+        """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
+        n, d = contracts.rms_norm(x, w)
+        out = np.empty((n, d), dtype=np.float32)
+        threads.split(self._rows.rms_norm, n, _SPLIT_ELEMENTS // max(1, d), x, w, np.float32(eps), out)
+        return out
+
+    def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
+        """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
+        n, d = contracts.layer_norm(x, w, b)
+        out = np.empty((n, d), dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, d)
+        threads.split(self._rows.layer_norm, n, least, x, w, b, np.float32(eps), out)
+        return out
+
+    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
+        """Rotate each head of rows [n, heads * dh] by tables [n, r], 2 r <= dh; the rest is copied."""
+        n, dh = contracts.rope(x, cos, sin, heads)
+        out = np.empty((n, heads * dh), dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, heads * dh)
+        threads.split(self._rows.rope, n, least, x, cos, sin, heads, bool(interleaved), out)
+        return out
+
+    def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
+        """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
+        n, dh = contracts.quantise_heads(x, heads)
+        q = np.empty((n, heads, dh), dtype=np.int8)
+        scales = np.empty((n, heads), dtype=np.float32)
+        least = _SPLIT_ELEMENTS // max(1, heads * dh)
+        good = threads.split(self._rows.quantise_heads, n, least, x, heads, q, scales)
+        finite(good, "an input of the quantiser")
+        return q, scales
+
+    @recorded
+    def heads(
+        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
+    ) -> tuple[F32, I8, F32, I8, F32]:
+        """Rows of queries, keys and values side by side, as attention reads them; fused."""
+        n, dh = contracts.heads(x, cos, sin, heads, kv_heads)
+        q = np.empty((n, heads * dh), dtype=np.float32)
+        kq, vq = (np.empty((n, kv_heads, dh), dtype=np.int8) for _ in range(2))
+        ks, vs = (np.empty((n, kv_heads), dtype=np.float32) for _ in range(2))
+        least = _SPLIT_ELEMENTS // max(1, x.shape[1])
+        out = (q, kq, ks, vq, vs)
+        good = threads.split(self._rows.heads, n, least, x, cos, sin, bool(interleaved), *out)
+        finite(good, "an input of the quantiser")
+        return out
+
+    @recorded
+    def attention(
+        self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
+    ) -> F32:
+        """Causal attention of rows first..first+n over a prefix of t >= first + n rows."""
+        n, kv_heads, dh = contracts.attention(q, kq, ks, vq, vs, first, window)
+        width = q.shape[1]
+        out = np.empty((n, width), dtype=np.float32)
+        if n == 0 or width == 0:
+            return out
+        k = self._attention
+        t = first + n
+        start = max(0, first + 1 - window) if window else 0
+        for scales, what in ((ks, "a key's scale"), (vs, "a value's scale")):
+            state = k.check_scales(scales, start, t)
+            if state != k.FINITE:
+                finite(state != k.NOT_FINITE, what)
+                raise ExecutionError(f"{what} must not be negative")
+        group = width // (kv_heads * dh)
+        block = up(_UNIT_ROWS, group) // group
+        units = -(-n // block) * kv_heads
+        arguments = (q, kq, ks, vq, vs, first, np.float32(scale), window, block, out)
+        products = 2 * n * t * width
+        good = threads.split(k.attend, units, _SPLIT_PRODUCTS * units // products, *arguments)
+        finite(good, "a query or an attention score")
+        return out
+
+    def gate(self, x: F32) -> F32:
+        """Rows [n, 2 f], g first and u second: g / (1 + exp(-g)) * u, [n, f]."""
+        n, f = contracts.gate(x)
+        out = np.empty((n, f), dtype=np.float32)
+        threads.split(self._rows.gate, n, _SPLIT_ELEMENTS // max(1, 2 * f), x, out)
+        return out
+
+    def _each(self, function: Callable[..., Any], *inputs: F32) -> tuple[F32, bool]:
+        """A function of one element of each input, on arrays of any shape."""
+        shape = inputs[0].shape
+        out = np.empty(shape, dtype=np.float32)
+        if len(shape) == 2:
+            least = _SPLIT_ELEMENTS // (shape[1] or 1)
+            return out, threads.split(function, shape[0], least, *inputs, out)
+        return out, function(0, 1, *(v.reshape(1, -1) for v in (*inputs, out))) is not False
+
+    def gelu(self, x: F32) -> F32:
+        """(0.5 x) (1 + erf(x / sqrt 2)), same shape."""
+        return self._each(self._rows.gelu, x)[0]
+
+    def relu(self, x: F32) -> F32:
+        """x where x > 0, else +0, same shape."""
+        return self._each(self._rows.relu, x)[0]
+
+    def add(self, x: F32, y: F32) -> F32:
+        """x + y, of equal shapes."""
+        contracts.add(x, y)
+        return self._each(self._rows.add, x, y)[0]
+
+    @recorded
+    def settle(self, x: F32) -> F32:
+        """x + (+0.0); NonFiniteError if any element is not finite."""
+        out, good = self._each(self._rows.settle, x)
+        finite(good, "a committed value")
+        return out
+
+    @recorded
+    def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
+        """The next tokens of rows first..first+n: logits [n, v]; int32 [n]."""
+        from proofcompute.arithmetic.backends.numba.kernels import sampler
+
+        return sample_rows(sampler.sample, logits, history, first, how, draws)
+
+    def step(
+        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], I32 | None]
+    ) -> I32 | None:
+        return self.steps.run(capture, spans, f, self.sample)
+
+    def hash_groups(
+        self,
+        suite: str,
+        prefix: bytes,
+        tags: Sequence[bytes],
+        groups: Sequence[Sequence[Array]],
+        out: U8 | None = None,
+        row: int = 0,
+    ) -> U8:
+        return hashed_groups(suite, prefix, tags, groups, out, row, self)

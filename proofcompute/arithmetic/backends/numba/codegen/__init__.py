@@ -1,0 +1,1 @@
+"""How machine code of kernels is made: vectors, emitted loops, entries, targets, signatures."""

@@ -1,0 +1,171 @@
+"""``quantise`` and the fused ``linear``: rows are prepared and quantised, multiplied, scaled, and added to.
+
+What happens to a row first is a mode: 0 nothing, 1 an RMS norm (its weights and eps), 2 the gate. A residual
+of shape [0, 0] means none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.numba.codegen import signatures as types
+from proofcompute.arithmetic.backends.numba.codegen.definitions import helper
+from proofcompute.arithmetic.backends.numba.codegen.shapes import TILE_COLUMNS
+from proofcompute.arithmetic.backends.numba.codegen.signatures import read, write
+from proofcompute.arithmetic.backends.numba.kernels.products import (
+    PANEL_PAIRS,
+    scaled,
+    sum_of_channel,
+    sums_of_panel,
+)
+from proofcompute.arithmetic.backends.numba.kernels.row import blocks, gate_into, norm_into, quantise_into
+from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
+
+__all__ = [
+    "GATED",
+    "NORM",
+    "PLAIN",
+    "few_channels",
+    "limbs_of_rows",
+    "linear_few",
+    "linear_panels",
+    "prepare_rows",
+    "quantise_rows",
+]
+
+PLAIN: Final = 0
+NORM: Final = 1
+GATED: Final = 2
+
+_LEVELS1: Final = np.float32(127)
+_LEVELS2: Final = np.float32(32639)
+
+_f32, _i8, _i16, _i64 = types.float32, types.int8, types.int16, types.int64
+_BEFORE: Final = (_i64, read(_f32, 1), _f32)
+_WEIGHTS: Final = (read(_i8, 3), read(_f32, 1), read(_f32, 1))
+
+
+@helper
+def _prepare(x: Any, mode: Any, nw: Any, eps: Any, level: Any, row: Any, levels: Any, q: Any) -> Any:
+    """One prepared row of x into q; row and level are scratch. Returns its scale, or -1 if not finite."""
+    if mode == NORM:
+        norm_into(x, nw, eps, level, row)
+        return quantise_into(row, levels, q)
+    if mode == GATED:
+        gate_into(x, row)
+        return quantise_into(row, levels, q)
+    return quantise_into(x, levels, q)
+
+
+@helper
+def prepare_rows(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any) -> Any:
+    """Prepared rows of x into q int16 [n, >= d] and scales [n]. False if one is not finite."""
+    levels = _LEVELS1 if limbs == 1 else _LEVELS2
+    d = x.shape[1] // 2 if mode == GATED else x.shape[1]
+    row = np.empty(d if mode != PLAIN else 0, np.float32)
+    level = np.empty(blocks(d) if mode == NORM else 0, np.float32)
+    for t in range(x.shape[0]):
+        scales[t] = _prepare(x[t], mode, nw, eps, level, row, levels, q[t])
+        if scales[t] < np.float32(0):
+            return False
+    return True
+
+
+@kernel(types.boolean(_i64, _i64, read(_f32, 2), *_BEFORE, _i64, write(_i16, 2), write(_f32, 1)))
+def quantise_rows(
+    a: Any, b: Any, x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any
+) -> Any:
+    """Rows a..b of x into q int16 [>= n, >= d] and scales [n]. False if one is not finite."""
+    return prepare_rows(x[a:b], mode, nw, eps, limbs, q[a:b], scales[a:b])
+
+
+@kernel(types.boolean(_i64, _i64, read(_f32, 2), *_BEFORE, write(_i8, 3), write(_f32, 1)))
+def limbs_of_rows(a: Any, b: Any, x: Any, mode: Any, nw: Any, eps: Any, out: Any, scales: Any) -> Any:
+    """Prepared rows a..b of x to out int8 [limbs, n, d] and scales [n]. False if one is not finite.
+
+    q is split in two by hi = (q + 128) >> 8 and lo = q - 256 hi.
+    """
+    limbs, _, d = out.shape
+    levels = _LEVELS1 if limbs == 1 else _LEVELS2
+    row = np.empty(d if mode != PLAIN else 0, np.float32)
+    level = np.empty(blocks(d) if mode == NORM else 0, np.float32)
+    q = np.empty(d, np.int16)
+    for t in range(a, b):
+        scales[t] = _prepare(x[t], mode, nw, eps, level, row, levels, q)
+        if scales[t] < np.float32(0):
+            return False
+        low = out[limbs - 1, t]
+        for i in range(d):
+            low[i] = np.int8(q[i])
+        if limbs == 2:
+            high = out[0, t]
+            for i in range(d):
+                high[i] = np.int8((np.int32(q[i]) + np.int32(128)) >> np.int32(8))
+    return True
+
+
+@helper
+def _finish(value: Any, scale: Any, j: Any, bias: Any, residual: Any, t: Any) -> Any:
+    y = scaled(value, scale, j, bias)
+    return residual[t, j] + y if residual.size else y
+
+
+@helper
+def _finish_panel(sums: Any, sx: Any, sw: Any, bias: Any, residual: Any, j: Any, out: Any) -> None:
+    """:func:`_finish` of all rows' channels j.. of a panel.
+
+    Over slices, by one index each: elements at a sum of two indices would be gathered one by one.
+    """
+    end = j + TILE_COLUMNS
+    scales = sw[j:end]
+    biases = bias[j:end]
+    for t in range(out.shape[0]):
+        row = sums[t]
+        scale = sx[t]
+        to = out[t, j:end]
+        for c in range(to.size):
+            to[c] = scaled(row[c], scale * scales[c], c, biases)
+        if residual.size:
+            rest = residual[t, j:end]
+            for c in range(to.size):
+                to[c] = rest[c] + to[c]
+
+
+@helper
+def few_channels(
+    a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any
+) -> None:
+    """Channels a..b of out [n, m], row by row of w [limbs, m, d]; q int16 [>= n, >= d]."""
+    for j in range(a, b):
+        for t in range(sx.size):
+            out[t, j] = _finish(sum_of_channel(q, t, w, j), sx[t] * sw[j], j, bias, residual, t)
+
+
+_PRODUCT: Final = types.void(
+    _i64, _i64, read(_i16, 2), read(_f32, 1), *_WEIGHTS, read(_f32, 2), write(_f32, 2)
+)
+
+
+@kernel(_PRODUCT)
+def linear_few(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
+    """Channels a..b of out [n, m]; bias [m] or [0]."""
+    few_channels(a, b, q, sx, w, sw, bias, residual, out)
+
+
+@kernel(_PRODUCT)
+def linear_panels(
+    a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any
+) -> None:
+    """Panels a..b (TILE_COLUMNS channels each) of out [n, m].
+
+    q int16 [n rounded up to SMALL_ROWS, d rounded up to even], zero beyond d.
+    """
+    n = len(out)
+    panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
+    sums = np.empty((q.shape[0], TILE_COLUMNS), np.int64)
+    for p in range(a, b):
+        j = p * TILE_COLUMNS
+        sums_of_panel(q, n, w, j, panel, sums)
+        _finish_panel(sums, sx, sw, bias, residual, j, out)

@@ -1,0 +1,73 @@
+"""Integers of 1 to 32 bits to a stream of bits (numerics.bitpack defines it).
+
+32 values of b bits are b words of 32 bits, so a unit of 32 values starts and ends at a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.numba.codegen import signatures as types
+from proofcompute.arithmetic.backends.numba.codegen.signatures import read, write
+from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
+from proofcompute.arithmetic.definition.bitpack import packed_size
+from proofcompute.arrays import I32
+from proofcompute.errors import InputError
+
+__all__ = ["pack"]
+
+_UNIT: Final = 32
+"""Values of a unit."""
+_PART: Final = 1 << 13
+"""Units of a part that is worth a thread."""
+_32: Final = np.uint64(32)
+
+_i64, _i32, _u32 = types.int64, types.int32, types.uint32
+
+
+@kernel(types.boolean(_i64, _i64, read(_i32, 1), _i64))
+def _fits(a: Any, b: Any, values: Any, bits: Any) -> Any:
+    """Whether values[a:b] are all in -2^(bits-1)..2^(bits-1)-1: what v >> (bits - 1) leaves is a sign."""
+    part = values[a:b]
+    shift = np.int32(bits - 1)
+    bad = np.int32(0)
+    for i in range(part.size):
+        v = part[i]
+        bad = np.int32(bad | (np.int32(v >> shift) ^ np.int32(v >> np.int32(31))))
+    return bad == 0
+
+
+@kernel(types.void(_i64, _i64, read(_i32, 1), _i64, write(_u32, 1)))
+def _pack(a: Any, b: Any, values: Any, bits: Any, words: Any) -> None:
+    """Units a..b of values (the last may be short) into their words."""
+    width = np.uint64(bits)
+    mask = (np.uint64(1) << width) - np.uint64(1)
+    part = values[a * _UNIT : b * _UNIT]
+    to = words[a * bits : min(b * bits, words.size)]
+    at = np.uint64(0)
+    held = np.uint64(0)
+    have = np.uint64(0)
+    for i in range(part.size):
+        held |= (np.uint64(np.int64(part[i])) & mask) << have  # fewer than 32 bits are held before
+        have += width
+        if have >= _32:
+            to[at] = np.uint32(held)
+            at += np.uint64(1)
+            held >>= _32
+            have -= _32
+    if have > np.uint64(0):
+        to[at] = np.uint32(held)
+
+
+def pack(values: I32, bits: int) -> bytes:
+    """Two's complement of ``bits`` bits each. InputError if a value does not fit or bits is not 1..32."""
+    flat = np.ascontiguousarray(values, dtype=np.int32).reshape(-1)
+    size = packed_size(bits, flat.size)
+    if not threads.split(_fits, flat.size, _PART * _UNIT, flat, bits):
+        raise InputError(f"a value does not fit {bits} bits")
+    words = np.empty((size + 3) // 4, dtype=np.uint32)
+    threads.split(_pack, -(-flat.size // _UNIT), _PART, flat, bits, words)
+    return words.view(np.uint8)[:size].tobytes()

@@ -1,0 +1,185 @@
+"""Products of integers and what is made of their sums: ``product`` and ``rescale``.
+
+Few rows (decoding) read each weight once, row by row of the matrix, at the speed of memory. Many rows copy 32
+output channels at a time into a *panel* of int16 pairs and keep sums of 12 rows in registers.
+
+Two limbs of x cost as much as one: q = 256 hi + lo is an int16, and q . w = 256 (hi . w) + lo . w exactly.
+Two limbs of w are two passes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.numba.codegen import signatures as types
+from proofcompute.arithmetic.backends.numba.codegen.definitions import emitted, helper
+from proofcompute.arithmetic.backends.numba.codegen.shapes import (
+    DOT_COLUMNS,
+    SMALL_ROWS,
+    STEP,
+    TILE_COLUMNS,
+    TILE_PAIRS,
+    TILE_ROWS,
+)
+from proofcompute.arithmetic.backends.numba.codegen.signatures import read, write
+from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
+
+__all__ = [
+    "PANEL_PAIRS",
+    "fill_panel",
+    "multiply_tiles",
+    "product_few",
+    "product_panels",
+    "rescale",
+    "scaled",
+    "sum_of_channel",
+    "sums_of_panel",
+    "widen",
+]
+
+PANEL_PAIRS: Final = TILE_PAIRS
+"""Pairs of columns that a panel holds."""
+_HALF: Final = TILE_COLUMNS // 2
+
+dot, tile, small_tile, transpose_block = (
+    emitted("tile", name) for name in ("dot", "tile", "small_tile", "transpose_block")
+)
+
+_f32, _i8, _i16, _i32, _i64 = types.float32, types.int8, types.int16, types.int32, types.int64
+
+
+# -- operands ----------------------------------------------------------------------------------------------
+@kernel(types.void(_i64, _i64, read(_i8, 2), write(_i16, 2)))
+def widen(a: Any, b: Any, x: Any, out: Any) -> None:
+    """Rows a..b of x int8 [n, d] into out int16 [>= n, >= d]."""
+    for t in range(a, b):
+        row = x[t]
+        to = out[t]
+        for i in range(row.size):
+            to[i] = row[i]
+
+
+# -- sums ------------------------------------------------------------------------------------------------
+@helper
+def sum_of_channel(q: Any, t: Any, w: Any, j: Any) -> Any:
+    """Row t of q times channel j of w [limbs, m, d], limbs combined."""
+    limbs, m, d = w.shape
+    at = t * q.shape[1]
+    whole = d // STEP * STEP
+    value = np.int64(0)
+    for limb in range(limbs):
+        first = (limb * m + j) * d
+        value *= 256
+        for a in range(0, whole, DOT_COLUMNS):
+            value += dot(q, at + a, w, first + a, min(DOT_COLUMNS, whole - a) // STEP)
+        for i in range(whole, d):
+            value += np.int64(q[t, i]) * np.int64(w[limb, j, i])
+    return value
+
+
+@helper
+def fill_panel(w: Any, first: Any, stride: Any, count: Any, columns: Any, panel: Any) -> Any:
+    """panel[i, c, e] = w[first + c stride + 2i + e] for c < count and 2i + e < columns, else 0.
+
+    w int8, flat index; panel int16 [., TILE_COLUMNS, 2]. Returns the pairs i filled.
+    """
+    pairs = (columns + 1) // 2
+    flat = w.reshape(w.size)
+    for half in range(0, TILE_COLUMNS, _HALF):
+        done = 0
+        if count >= half + _HALF:
+            while done + STEP <= columns:
+                to = done * TILE_COLUMNS + 2 * half
+                transpose_block(w, first + half * stride + done, stride, panel, to)
+                done += STEP
+        for i in range(done // 2, pairs):
+            for c in range(half, half + _HALF):
+                for e in range(2):
+                    inside = c < count and 2 * i + e < columns
+                    panel[i, c, e] = flat[first + c * stride + 2 * i + e] if inside else 0
+    return pairs
+
+
+@helper
+def multiply_tiles(q: Any, at: Any, stride: Any, rows: Any, panel: Any, pairs: Any, out: Any) -> None:
+    """out[t, c] += sum over i, e of q[at + t stride + 2i + e] * panel[i, c, e] for t < rows.
+
+    q has rows up to a multiple of SMALL_ROWS, and so has out int64 [., TILE_COLUMNS].
+    """
+    t = 0
+    while t + TILE_ROWS <= rows:
+        tile(q, at + t * stride, stride, panel, pairs, out, t * TILE_COLUMNS)
+        t += TILE_ROWS
+    while t < rows:
+        small_tile(q, at + t * stride, stride, panel, pairs, out, t * TILE_COLUMNS)
+        t += SMALL_ROWS
+
+
+@helper
+def sums_of_panel(q: Any, n: Any, w: Any, j: Any, panel: Any, sums: Any) -> None:
+    """sums[t, c] = row t of q times channel j + c of w [limbs, m, d], limbs combined."""
+    limbs, m, d = w.shape
+    sums[:] = 0
+    for limb in range(limbs):
+        if limb:
+            for t in range(n):
+                for c in range(TILE_COLUMNS):
+                    sums[t, c] *= 256
+        for a in range(0, d, 2 * PANEL_PAIRS):
+            columns = min(2 * PANEL_PAIRS, d - a)
+            pairs = fill_panel(w, (limb * m + j) * d + a, d, min(TILE_COLUMNS, m - j), columns, panel)
+            multiply_tiles(q, a, q.shape[1], n, panel, pairs, sums)
+
+
+# -- results ---------------------------------------------------------------------------------------------
+@helper
+def scaled(value: Any, scale: Any, j: Any, bias: Any) -> Any:
+    """A sum back to float, with the bias of channel j if there is one."""
+    y = np.float32(value) * scale
+    return y + bias[j] if bias.size else y
+
+
+@kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))
+def product_few(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
+    """Channels a..b of out int32 [n, m]: q int16 [>= n, >= d] times w [1, m, d]."""
+    for j in range(a, b):
+        for t in range(out.shape[0]):
+            out[t, j] = np.int32(sum_of_channel(q, t, w, j))
+
+
+@kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))
+def product_panels(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
+    """Panels a..b of out int32 [n, m]; q as in :func:`linear_panels`, w [1, m, d]."""
+    n = len(out)
+    panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
+    sums = np.empty((q.shape[0], TILE_COLUMNS), np.int64)
+    for p in range(a, b):
+        j = p * TILE_COLUMNS
+        sums_of_panel(q, n, w, j, panel, sums)
+        for t in range(n):
+            row = sums[t]
+            to = out[t, j : j + TILE_COLUMNS]
+            for c in range(to.size):
+                to[c] = np.int32(row[c])
+
+
+@kernel(
+    types.void(
+        _i64, _i64, read(_i32, 3), read(_i64, 1), read(_f32, 1), read(_f32, 1), read(_f32, 1), write(_f32, 2)
+    )
+)
+def rescale(a: Any, b: Any, acc: Any, shifts: Any, sx: Any, sw: Any, bias: Any, out: Any) -> None:
+    """Rows a..b of out [n, m] from accumulator sets [sets, n, m] and their shifts [sets]."""
+    sets, _, m = acc.shape
+    sums = np.empty(m, np.int64)
+    for t in range(a, b):
+        sums[:] = 0
+        for k in range(sets):
+            row = acc[k, t]
+            for j in range(m):
+                sums[j] += np.int64(row[j]) << shifts[k]
+        to = out[t]
+        for j in range(m):
+            to[j] = scaled(sums[j], sx[t] * sw[j], j, bias)

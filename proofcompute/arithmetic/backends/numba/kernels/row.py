@@ -1,0 +1,200 @@
+"""Canonical functions of one row, which kernels of several modules are made of (numerics defines them)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.numba.codegen.definitions import helper
+from proofcompute.arithmetic.backends.numba.codegen.shapes import BLOCK
+from proofcompute.arithmetic.backends.scalar.functions import (
+    FINITE_BITS,
+    absolute_bits,
+    dequantised,
+    from_bits,
+    gated,
+    normalised,
+    quantised,
+    reciprocal,
+    root_of_mean,
+    settled,
+)
+
+__all__ = [
+    "blocks",
+    "embed_into",
+    "gate_into",
+    "heads_into",
+    "norm_into",
+    "power_of_two",
+    "quantise_heads_into",
+    "quantise_into",
+    "root_mean_square",
+    "rope_into",
+    "settle_into",
+    "tree",
+]
+
+_ZERO: Final = np.float32(0)
+_LEVELS: Final = np.float32(127)
+
+
+@helper
+def power_of_two(n: Any) -> Any:
+    """The smallest power of two that is at least n and 1."""
+    width = 1
+    while width < n:
+        width *= 2
+    return width
+
+
+@helper
+def blocks(n: Any) -> Any:
+    """The smallest multiple of BLOCK that is at least n and 1."""
+    return (max(n, 1) + BLOCK - 1) // BLOCK * BLOCK
+
+
+@helper
+def tree(level: Any, n: Any) -> Any:
+    """Halving-tree sum of level[:n]. level is overwritten, and has room for blocks(n).
+
+    Zeros up to a power of two are left out: adding one could only make -0 of a sum +0, which shows in no
+    other sum, and in the last one is done at the end.
+    """
+    padded = blocks(n)
+    level[n:padded] = _ZERO
+    width = power_of_two(padded)
+    while width > 1:
+        width //= 2
+        low = level[: padded - width]
+        high = level[width:padded]
+        for i in range(padded - width):
+            low[i] = low[i] + high[i]
+        padded = width
+    return level[0] + _ZERO
+
+
+@helper
+def root_mean_square(x: Any, level: Any, eps: Any) -> Any:
+    """sqrt(tree(x*x) / n + eps); level has room for :func:`tree`."""
+    n = x.size
+    for i in range(n):
+        level[i] = x[i] * x[i]
+    return root_of_mean(tree(level, n), n, eps)
+
+
+@helper
+def norm_into(x: Any, w: Any, eps: Any, level: Any, out: Any) -> None:
+    """RMS norm of one row."""
+    root = root_mean_square(x, level, eps)
+    for i in range(x.size):
+        out[i] = normalised(x[i], root, w[i])
+
+
+@helper
+def gate_into(x: Any, out: Any) -> None:
+    """g / (1 + exp(-g)) * u of one row [2 f], g first."""
+    f = out.size
+    g = x[:f]
+    u = x[f : 2 * f]
+    for i in range(f):
+        out[i] = gated(g[i], u[i])
+
+
+@helper
+def quantise_into(x: Any, levels: Any, q: Any) -> Any:
+    """One row x float32 [d] to q int16 [>= d]. Returns its scale, or -1 if x is not finite."""
+    top = np.int32(0)
+    for i in range(x.size):
+        bits = absolute_bits(x[i])
+        top = bits if bits > top else top
+    if top >= FINITE_BITS:
+        return np.float32(-1)
+    largest = from_bits(top)
+    r = reciprocal(levels, largest)
+    for i in range(x.size):
+        q[i] = np.int16(quantised(x[i], r))
+    return largest / levels if r > _ZERO else _ZERO
+
+
+@helper
+def quantise_heads_into(x: Any, scratch: Any, q: Any, scales: Any) -> Any:
+    """One row of heads to q int8 [heads, dh] and scales [heads]; scratch int16 [dh]. False if not finite."""
+    heads, dh = q.shape
+    for h in range(heads):
+        s = quantise_into(x[h * dh : (h + 1) * dh], _LEVELS, scratch)
+        if s < _ZERO:
+            return False
+        scales[h] = s
+        to = q[h]
+        for i in range(dh):
+            to[i] = np.int8(scratch[i])
+    return True
+
+
+@helper
+def rope_into(x: Any, c: Any, s: Any, dh: Any, interleaved: Any, out: Any) -> None:
+    """Rotates pairs of each head of one row by the row's angles; what is beyond the pairs is copied."""
+    r = c.size
+    for a in range(0, x.size, dh):
+        head = x[a : a + dh]
+        to = out[a : a + dh]
+        if interleaved:
+            for i in range(r):
+                to[2 * i] = head[2 * i] * c[i] - head[2 * i + 1] * s[i]
+                to[2 * i + 1] = head[2 * i] * s[i] + head[2 * i + 1] * c[i]
+        else:
+            first = head[:r]
+            second = head[r : 2 * r]
+            to_first = to[:r]
+            to_second = to[r : 2 * r]
+            for i in range(r):
+                to_first[i] = first[i] * c[i] - second[i] * s[i]
+                to_second[i] = first[i] * s[i] + second[i] * c[i]
+        to[2 * r :] = head[2 * r :]
+
+
+@helper
+def heads_into(
+    row: Any,
+    cos: Any,
+    sin: Any,
+    interleaved: Any,
+    turned: Any,
+    scratch: Any,
+    q: Any,
+    kq: Any,
+    ks: Any,
+    vq: Any,
+    vs: Any,
+) -> Any:
+    """One row of queries, keys and values side by side: both turned, keys and values quantised.
+
+    turned float32 [keys] and scratch int16 [dh] are overwritten. False if one is not finite.
+    """
+    queries = q.size
+    keys = turned.size
+    dh = scratch.size
+    rope_into(row[:queries], cos, sin, dh, interleaved, q)
+    rope_into(row[queries : queries + keys], cos, sin, dh, interleaved, turned)
+    good = quantise_heads_into(turned, scratch, kq, ks)
+    return good and quantise_heads_into(row[queries + keys :], scratch, vq, vs)
+
+
+@helper
+def embed_into(q: Any, scale: Any, out: Any) -> None:
+    """One int8 row times its scale."""
+    for i in range(q.size):
+        out[i] = dequantised(q[i], scale)
+
+
+@helper
+def settle_into(x: Any, out: Any) -> Any:
+    """x + 0 of [n] elements. False if one is not finite."""
+    top = np.int32(0)
+    for i in range(x.size):
+        bits = absolute_bits(x[i])
+        top = bits if bits > top else top
+        out[i] = settled(x[i])
+    return top < FINITE_BITS

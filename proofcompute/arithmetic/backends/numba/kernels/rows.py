@@ -1,0 +1,174 @@
+"""Row-wise operations: norms, rotary embedding, gate, and the like (numerics.rows defines them).
+
+Kernels take a range of rows a..b first, so that :func:`.threads.split` can share the rows out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.numba.codegen import signatures as types
+from proofcompute.arithmetic.backends.numba.codegen.signatures import read, write
+from proofcompute.arithmetic.backends.numba.kernels.row import (
+    blocks,
+    embed_into,
+    gate_into,
+    heads_into,
+    norm_into,
+    quantise_heads_into,
+    root_mean_square,
+    rope_into,
+    settle_into,
+    tree,
+)
+from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
+from proofcompute.arithmetic.backends.scalar.functions import gelu_of, normalised, relu_of
+
+__all__ = [
+    "add",
+    "embed",
+    "gate",
+    "gelu",
+    "heads",
+    "layer_norm",
+    "quantise_heads",
+    "relu",
+    "rms_norm",
+    "rope",
+    "settle",
+]
+
+_i64, _f32, _i8 = types.int64, types.float32, types.int8
+_rows, _row, _out = read(_f32, 2), read(_f32, 1), write(_f32, 2)
+
+
+@kernel(types.void(_i64, _i64, _rows, _row, _f32, _out))
+def rms_norm(a: Any, b: Any, x: Any, w: Any, eps: Any, out: Any) -> None:
+    """x / sqrt(tree(x*x) / n + eps) * w."""
+    level = np.empty(blocks(x.shape[1]), np.float32)
+    for t in range(a, b):
+        norm_into(x[t], w, eps, level, out[t])
+
+
+@kernel(types.void(_i64, _i64, _rows, _row, _row, _f32, _out))
+def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) -> None:
+    """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + bias."""
+    d = x.shape[1]
+    level = np.empty(blocks(d), np.float32)
+    for t in range(a, b):
+        row = x[t]
+        to = out[t]
+        level[:d] = row
+        mean = tree(level, d) / np.float32(d)
+        for i in range(d):
+            to[i] = row[i] - mean
+        root = root_mean_square(to, level, eps)
+        for i in range(d):
+            to[i] = normalised(to[i], root, w[i]) + bias[i]
+
+
+@kernel(types.void(_i64, _i64, _rows, _rows, _rows, _i64, types.boolean, _out))
+def rope(a: Any, b: Any, x: Any, cos: Any, sin: Any, heads: Any, interleaved: Any, out: Any) -> None:
+    """Rotates pairs of each head by the row's angles; what is beyond the pairs is copied."""
+    for t in range(a, b):
+        rope_into(x[t], cos[t], sin[t], x.shape[1] // heads, interleaved, out[t])
+
+
+@kernel(types.boolean(_i64, _i64, _rows, _i64, write(_i8, 3), _out))
+def quantise_heads(a: Any, b: Any, x: Any, heads: Any, q: Any, scales: Any) -> Any:
+    """Heads of rows [n, heads dh] to q [n, heads, dh] and scales [n, heads]. False if not finite."""
+    scratch = np.empty(q.shape[2], np.int16)
+    for t in range(a, b):
+        if not quantise_heads_into(x[t], scratch, q[t], scales[t]):
+            return False
+    return True
+
+
+@kernel(
+    types.boolean(
+        _i64,
+        _i64,
+        _rows,
+        _rows,
+        _rows,
+        types.boolean,
+        _out,
+        write(_i8, 3),
+        _out,
+        write(_i8, 3),
+        _out,
+    )
+)
+def heads(
+    a: Any,
+    b: Any,
+    x: Any,
+    cos: Any,
+    sin: Any,
+    interleaved: Any,
+    q: Any,
+    kq: Any,
+    ks: Any,
+    vq: Any,
+    vs: Any,
+) -> Any:
+    """Queries, keys and values side by side: both turned, keys and values quantised. False if not finite."""
+    turned = np.empty(kq.shape[1] * kq.shape[2], np.float32)
+    scratch = np.empty(kq.shape[2], np.int16)
+    for t in range(a, b):
+        if not heads_into(
+            x[t], cos[t], sin[t], interleaved, turned, scratch, q[t], kq[t], ks[t], vq[t], vs[t]
+        ):
+            return False
+    return True
+
+
+@kernel(types.void(_i64, _i64, read(_i8, 2), _row, _out))
+def embed(a: Any, b: Any, q: Any, scales: Any, out: Any) -> None:
+    """int8 rows times their scales."""
+    for t in range(a, b):
+        embed_into(q[t], scales[t], out[t])
+
+
+@kernel(types.void(_i64, _i64, _rows, _out))
+def gate(a: Any, b: Any, x: Any, out: Any) -> None:
+    """g / (1 + exp(-g)) * u."""
+    for t in range(a, b):
+        gate_into(x[t], out[t])
+
+
+@kernel(types.void(_i64, _i64, _rows, _out))
+def gelu(a: Any, b: Any, x: Any, out: Any) -> None:
+    """(0.5 x) (1 + erf(x SQRT_HALF))."""
+    x = x[a:b].reshape((b - a) * x.shape[1])
+    out = out[a:b].reshape(x.size)
+    for i in range(x.size):
+        out[i] = gelu_of(x[i])
+
+
+@kernel(types.void(_i64, _i64, _rows, _out))
+def relu(a: Any, b: Any, x: Any, out: Any) -> None:
+    """x where x > 0, else +0."""
+    x = x[a:b].reshape((b - a) * x.shape[1])
+    out = out[a:b].reshape(x.size)
+    for i in range(x.size):
+        out[i] = relu_of(x[i])
+
+
+@kernel(types.void(_i64, _i64, _rows, _rows, _out))
+def add(a: Any, b: Any, x: Any, y: Any, out: Any) -> None:
+    """x + y."""
+    x = x[a:b].reshape((b - a) * x.shape[1])
+    y = y[a:b].reshape(x.size)
+    out = out[a:b].reshape(x.size)
+    for i in range(x.size):
+        out[i] = x[i] + y[i]
+
+
+@kernel(types.boolean(_i64, _i64, _rows, _out))
+def settle(a: Any, b: Any, x: Any, out: Any) -> Any:
+    """x + 0. False if an element is not finite."""
+    x = x[a:b].reshape((b - a) * x.shape[1])
+    return settle_into(x, out[a:b].reshape(x.size))

@@ -1,0 +1,1 @@
+"""How kernels are loaded and run: cache, machine code, threads."""

@@ -1,0 +1,198 @@
+"""Kernels: taken from a library compiled ahead, or compiled once with Numba and kept as machine code.
+
+Kept code is used without Numba. :mod:`..codegen.library` is looked at first.
+
+The *directory* of the cache is named by a digest of every source of this package, of the scalar definitions
+that it takes constants from, of the versions of Numba, llvmlite, NumPy and Python, and of the CPU that code
+is generated for: any change leads to another directory. A file holds the symbols that a kernel needs and an
+object file. How files are kept, and what is believed, says :mod:`proofcompute.arithmetic.backends.filecache`.
+
+Numba is imported when the first kernel has to be compiled. Until then, what kernels are made of (helpers,
+intrinsics, functions of Numba) stands for itself (:mod:`..codegen.definitions`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.arithmetic.backends import filecache
+from proofcompute.arithmetic.backends.numba.codegen.library import SOURCES, library, source_key
+from proofcompute.arithmetic.backends.numba.codegen.signatures import (
+    Rows,
+    Signature,
+    boolean,
+    float32,
+    int64,
+    void,
+)
+from proofcompute.arithmetic.backends.numba.codegen.target import SETTINGS, settings, target
+from proofcompute.arithmetic.backends.numba.runtime import machine
+from proofcompute.arithmetic.backends.scalar.rounded import OPTIONS, register
+from proofcompute.arithmetic.compiling import compiling
+from proofcompute.errors import DeviceError
+from proofcompute.errors.extras import install
+
+__all__ = [
+    "KERNELS",
+    "collecting",
+    "directory",
+    "kernel",
+    "left",
+    "load",
+    "require_code",
+    "without_code",
+]
+
+KERNELS: Final = 44
+"""How many kernels there are, so that it can be said how many are left."""
+_loaded: Final[dict[str, Callable[..., Any]]] = {}
+"""What each entry was made of."""
+Collector = Callable[[Callable[..., Any], tuple[Signature, ...], str], None]
+"""Gets a function, its signatures, and the symbol of its entry."""
+_collectors: Final[list[Collector]] = []
+
+
+def without_code() -> str:
+    """What to say where there is neither code for this processor nor a compiler; else nothing."""
+    if library() is not None or all(map(importlib.util.find_spec, ("numba", "llvmlite"))):
+        return ""
+    return f"this install has no kernels for this processor, nor Numba to compile them: {install('numba')}"
+
+
+def require_code() -> None:
+    """DeviceError unless there is code of the kernels for this processor, or a compiler to make it."""
+    if library() is not None:
+        return
+    if problem := without_code():
+        raise DeviceError(f"{problem}, or use --device numpy")
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        raise DeviceError("Numba cannot compile here (NUMBA_DISABLE_JIT is set?); use --device numpy")
+
+
+def _version_of_numba() -> str:
+    """What Numba says of its version, without importing it; ImportError where there is no Numba."""
+    found = importlib.util.find_spec("numba")
+    if found is None or found.origin is None:
+        raise ImportError("No module named 'numba'")
+    try:
+        return Path(found.origin).with_name("_version.py").read_text(encoding="utf-8")
+    except OSError:
+        return str(importlib.import_module("numba").__version__)
+
+
+@cache
+def directory() -> Path | None:
+    """Where compiled code is kept; None if it cannot be kept."""
+    import llvmlite
+
+    words = [_version_of_numba(), llvmlite.__version__, np.__version__, sys.version, *target()]
+    words += settings()
+    words += [SETTINGS.read_bytes().hex()] if SETTINGS.is_file() else []
+    return filecache.cache_directory(filecache.user_cache(), "numba", source_key(SOURCES, words))
+
+
+def _check(signature: Signature) -> None:
+    for parameter in signature.parameters:
+        if not (isinstance(parameter, Rows) or parameter in (boolean, int64, float32)):
+            raise TypeError(f"a kernel cannot take {parameter}")
+    if signature.returns not in (boolean, int64, void):
+        raise TypeError(f"a kernel cannot return {signature.returns}")
+
+
+def _symbol(function: Callable[..., Any], signatures: tuple[Signature, ...]) -> str:
+    """The name of a kernel's entry.
+
+    TypeError for another function of the same name and signatures, which would get the first one's code.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    described = "\0".join((name, *map(repr, signatures)))
+    symbol = f"proofcompute_{hashlib.sha256(described.encode()).hexdigest()[:32]}"
+    if _loaded.setdefault(symbol, function) is not function:
+        raise TypeError(f"there is another kernel {name} with these signatures")
+    return symbol
+
+
+def load(
+    function: Callable[..., Any], signatures: tuple[Signature, ...], place: Path | None
+) -> tuple[Callable[..., Any], bool]:
+    """A kernel, and whether its code was in ``place``; if not, it is compiled and kept there.
+
+    DeviceError where it cannot be compiled, or the process lacks a symbol that its code needs. TypeError for
+    another function of the same name and signatures.
+    """
+    symbol = _symbol(function, signatures)
+    file = None if place is None else place / f"{symbol.partition('_')[2]}.kernel"
+    body = None if file is None else filecache.load(file)
+    hit = body is not None
+    if body is None:
+        with compiling(f"{function.__module__.rpartition('.')[2]}.{function.__name__}", left(place)):
+            body = _compiled(function, signatures, symbol)
+        if file is not None:
+            filecache.store(file, body)
+    head, _, code = body.partition(b"\n")
+    if lacking := machine.missing(json.loads(head)):
+        raise DeviceError(f"this process has no {', '.join(lacking)}; use --device numpy")
+    return machine.function(code, symbol, *_names(function)), hit
+
+
+def _names(function: Callable[..., Any]) -> tuple[str, str, str]:
+    return function.__name__, function.__module__, function.__doc__ or ""
+
+
+def left(place: Path | None) -> int:
+    """Kernels whose code is not in ``place``."""
+    return KERNELS - (0 if place is None else len(list(place.glob("*.kernel"))))
+
+
+def _compiled(function: Callable[..., Any], signatures: tuple[Signature, ...], symbol: str) -> bytes:
+    from proofcompute.arithmetic.backends.numba.codegen.entry import compile_kernel
+
+    register()
+    code, needed = compile_kernel(function, signatures, OPTIONS, symbol)
+    body: bytes = json.dumps(needed).encode() + b"\n" + code
+    return body
+
+
+@contextmanager
+def collecting(collector: Collector) -> Iterator[None]:
+    """Kernels that are defined within the block go to ``collector``, and cannot be called."""
+    _collectors.append(collector)
+    try:
+        yield
+    finally:
+        _collectors.remove(collector)
+
+
+def kernel(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a function for exactly these signatures, now, or take its code from where it is kept.
+
+    Arguments of other types are a TypeError: nothing is ever compiled again for a stray float64.
+    """
+    for signature in signatures:
+        _check(signature)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        if _collectors:
+            _collectors[-1](function, signatures, _symbol(function, signatures))
+            return function
+        ahead = library()
+        if ahead is None:
+            return load(function, signatures, directory())[0]
+        address = ahead.address(_symbol(function, signatures))
+        if address is None:
+            raise DeviceError(f"{ahead.path} has no kernel {function.__name__}; use --device numpy")
+        return machine.bound(address, *_names(function))
+
+    return decorate

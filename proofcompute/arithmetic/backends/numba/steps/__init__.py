@@ -1,0 +1,1 @@
+"""Decoding steps that are recorded and repeated by a crew of threads."""

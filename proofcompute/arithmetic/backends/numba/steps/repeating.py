@@ -1,0 +1,158 @@
+"""Steps on the CPU: run once, recorded the second time, then repeated from commands by several threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Final, TypeVar, cast, final
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import numpy as np
+
+from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.steps.recording import Plan, Recording, address
+from proofcompute.arithmetic.definition.memory import HOST
+from proofcompute.arithmetic.ieee import require_ieee
+from proofcompute.arithmetic.sampling import Sampling
+from proofcompute.arrays import F32, I32, U64, Array, Span
+
+__all__ = ["FEW_ROWS", "Steps", "recorded"]
+
+FEW_ROWS: Final = 7
+"""Up to this many rows a product goes through the matrix row by row. Measured on two Sapphire Rapids cores.
+
+Commands know no other products. Steps of more rows, which products by panels are for, are not recorded:
+one of 32 requests took twice as long repeated as plain.
+"""
+
+Compute = Callable[[Sequence[Span]], I32 | None]
+Sample = Callable[[F32, I32, int, Sampling, U64], I32]
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def recorded(method: Method) -> Method:
+    """A method of a backend with ``steps``: where a step is being recorded, its call is."""
+
+    @wraps(method)
+    def call(self: Any, *arguments: Any, **named: Any) -> Any:
+        result = method(self, *arguments, **named)
+        recording = self.steps.recording
+        if recording is not None:
+            recording.call(method.__name__, arguments, named, result)
+        return result
+
+    return cast(Method, call)
+
+
+def _follow(*arguments: Any) -> None:
+    """Help, unless this thread would compute in another way: a leader needs nobody."""
+    from proofcompute.arithmetic.backends.numba.steps.crew import follow
+
+    require_ieee()
+    follow(*arguments)
+
+
+_crew: Final = threads.Pool("proofcompute-crew", 1)
+"""Threads that follow; no others, which would wait for them."""
+
+
+@dataclass(eq=False)
+class _Kept:
+    """What belongs to one capture."""
+
+    tried: bool = False
+    """Whether it was recorded, be it in vain."""
+    plan: Plan | None = None
+    process: int = 0
+    followers: list[Future[None]] = field(default_factory=list)
+
+    def call_crew(self, plan: Plan) -> None:
+        """See that there are followers, or will be soon."""
+        if self.process != os.getpid():
+            self.process, self.followers = os.getpid(), []
+        for seat in range(1, plan.seats):
+            if seat > len(self.followers):
+                self.followers.append(_crew.submit(_follow, plan.commands, plan.words, seat, plan.seats))
+            elif self.followers[seat - 1].done():
+                self.followers[seat - 1] = _crew.submit(_follow, plan.commands, plan.words, seat, plan.seats)
+
+
+def _living(known: WeakValueDictionary[int, Array]) -> dict[int, Array]:
+    """By ascending address; read in one step of the interpreter, since other threads add to it and drop."""
+    arrays = [x for reference in known.valuerefs() if (x := reference()) is not None]
+    return {address(x): x for x in sorted(arrays, key=address)}
+
+
+@final
+class Steps:
+    """Runs steps, and knows which arrays do not move."""
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[object, _Kept] = WeakKeyDictionary()
+        self._constants: WeakValueDictionary[int, Array] = WeakValueDictionary()
+        self._buffers: WeakValueDictionary[int, Array] = WeakValueDictionary()
+        self._local = threading.local()
+
+    @property
+    def recording(self) -> Recording | None:
+        """What this thread records now."""
+        return getattr(self._local, "recording", None)
+
+    def constant(self, x: Array) -> Array:
+        """``x``, whose bytes never change."""
+        self._constants[address(x)] = x
+        return x
+
+    def buffer(self, x: Array) -> Array:
+        """``x``, whose rows may be those that a step computes."""
+        if x.size:
+            self._buffers[address(x)] = x
+        return x
+
+    def run(self, capture: object, spans: Sequence[Span], f: Compute, sample: Sample) -> I32 | None:
+        """See :class:`proofcompute.arrays.Arrays`."""
+        if capture is None or len(spans) > FEW_ROWS:
+            return f(spans)
+        kept = self._kept.get(capture)
+        if kept is None:
+            self._kept[capture] = _Kept()
+            return f(spans)
+        if not kept.tried:
+            kept.tried = True
+            return self._record(kept, spans, f)
+        require_ieee()  # commands do not pass by the interpreter
+        found = None if kept.plan is None else self._repeat(kept, kept.plan, spans, sample)
+        return f(spans) if found is None else found
+
+    def _record(self, kept: _Kept, spans: Sequence[Span], f: Compute) -> I32 | None:
+        constants, buffers = _living(self._constants), _living(self._buffers)
+        recording = self._local.recording = Recording(tuple(spans), constants, buffers)
+        try:
+            tokens = f(spans)
+        finally:
+            self._local.recording = None
+        kept.plan = recording.plan(tokens)
+        return tokens
+
+    def _repeat(self, kept: _Kept, plan: Plan, spans: Sequence[Span], sample: Sample) -> I32 | None:
+        """The step's tokens; None where it must be run as it is, be it to raise its error."""
+        from proofcompute.arithmetic.backends.numba.steps.crew import lead
+
+        later = plan.later(spans)
+        if later is None:
+            return None
+        for freqs, tables in plan.turns.items():
+            for table, rows in zip(tables, HOST.rope_rows(freqs, spans), strict=True):
+                table[...] = rows
+        kept.call_crew(plan)
+        if not lead(plan.commands, later, plan.words, plan.seats):
+            return None
+        tokens = []
+        for s in plan.sampled:
+            row = s.first + later
+            tokens.append(sample(s.logits, s.history[: row + 1], row, s.how, s.draws[row : row + 1]))
+        return np.concatenate(tokens)
