@@ -1,4 +1,4 @@
-"""Loggers for services: they report what happened, and stay silent unless a program sets logging up.
+"""Make loggers for services, which stay silent unless a program sets logging up.
 
 What a person must know while waiting, such as that kernels are compiled, is a warning of another logger below
 ``proofcompute``; Python prints it even in a program that sets nothing up.
@@ -12,11 +12,11 @@ from typing import Final
 __all__ = ["SERVICES", "service_log", "short"]
 
 SERVICES: Final[set[str]] = set()
-"""Names of these loggers. A command prints the same in words of its own."""
+"""The names of these loggers, which a command leaves silent, because it prints the same in its own words."""
 
 
 def service_log(name: str) -> logging.Logger:
-    """The logger of a module whose records are for services."""
+    """Return the logger of a module whose records are for services."""
     logger = logging.getLogger(name)
     if name not in SERVICES:
         SERVICES.add(name)
@@ -25,5 +25,5 @@ def service_log(name: str) -> logging.Logger:
 
 
 def short(digest: bytes | None) -> str:
-    """The first 8 bytes of a digest or a public key, in hexadecimal, as records show them."""
+    """Return the first 8 bytes of a digest or a public key in hexadecimal, as records show them."""
     return digest[:8].hex() if digest else "unknown"

@@ -1,1 +1,1 @@
-"""Bytes: the encoding of messages, a reader of known shapes, and files that appear whole or not at all."""
+"""The encoding of messages, a reader of known shapes, frames, and files that appear whole or not at all."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files that appear whole or not at all, and read files under limits and locks."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ __all__ = [
 ]
 
 _PAUSE = 0.02
-"""Seconds between two attempts to get a lock."""
+"""Seconds between two tries to get a lock."""
 READER_SECONDS = 10.0
-"""How long a pipe is waited on until somebody reads from it."""
+"""Seconds to wait until somebody reads from a pipe."""
 _FAR = 1 << 40
-"""Where a lock is put in a file on Windows: beyond the end of every file of ours that is locked."""
+"""The offset of a lock in a file on Windows: beyond the end of every file that is locked here."""
 
 
 @contextmanager
 def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """A file to write; it gets its final name, with permissions ``mode``, only when the block succeeds.
+    """Open a file to write, which gets its final name and permissions ``mode`` only when the block succeeds.
 
-    A symbolic link stays one, and the file that it names is replaced. A device or a pipe stays what it is and
-    gets the bytes when the block succeeds. Raises StorageError if the file system refuses, InputError if what
-    is at ``path`` takes no bytes; what stood there is then as it was.
+    A symbolic link stays one, and the file that it names is replaced. A device or a pipe gets the bytes when
+    the block succeeds. Raises StorageError if the file system refuses, InputError if what is at ``path``
+    takes no bytes; then nothing at ``path`` has changed.
     """
     temporary: Path | None = None
     try:
@@ -56,12 +56,12 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
             with temporary.open("rb") as source, _open_there(place) as sink:
                 shutil.copyfileobj(source, sink)
             return
-        _sync(temporary)  # by name: a library that was given the name may have put a file of its own there
+        _sync(temporary)  # by name, because a library that was given the name may have replaced the file
         temporary.chmod(mode)
         temporary.replace(place)
         temporary = None
         with suppress(OSError):  # the file is in place, and not every file system can do this
-            _sync(place.parent)  # its name as well, before whoever waits for it removes what it replaces
+            _sync(place.parent)  # its name as well, before a waiting caller removes what it replaces
     except OSError as e:
         raise StorageError(
             f"cannot write {path}: {e.strerror or e}; free some space or choose another place"
@@ -72,9 +72,9 @@ def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
 
 
 def destination(path: Path) -> tuple[Path, bool]:
-    """Where bytes for ``path`` go, links followed; and whether *into* what is there, a device or a pipe.
+    """Return where bytes for ``path`` go, links followed, and whether it is a device or a pipe to write into.
 
-    InputError for a directory, a block device or a socket; OSError if the file system refuses to say.
+    Raises InputError for a directory, a block device or a socket, OSError if the file system refuses to say.
     """
     real = Path(os.path.realpath(path))
     try:
@@ -84,14 +84,14 @@ def destination(path: Path) -> tuple[Path, bool]:
     mode = there.st_mode
     if stat.S_ISREG(mode) and real.exists() and os.path.samestat(real.stat(), there):
         return real, False
-    # a plain file without a name of its own is one that /dev/stdout and the like lead to
+    # /dev/stdout and the like may lead to a plain file that has no name of its own.
     if stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
         return path, True
     raise InputError(f"{path} is {_kind(mode)}; choose another name")
 
 
 def _open_there(path: Path) -> BinaryIO:
-    """What is at ``path``, to write into; nothing is made. OSError for a pipe that nobody comes to read."""
+    """Open what is at ``path`` to write into it; make nothing. Raises OSError for a pipe without a reader."""
     flags = os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     give_up = time.monotonic() + READER_SECONDS
     while True:
@@ -123,7 +123,7 @@ def _kind(mode: int) -> str:
 
 def _sync(path: Path) -> None:
     """Return when a file's bytes, or the names in a directory, are on the disk."""
-    # Windows flushes only what is open for writing
+    # Windows flushes only a file that is open for writing.
     mode = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
     fd = os.open(path, mode | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     try:
@@ -139,18 +139,17 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def check_private(fd: int, path: Path, what: str, *, made_here: bool = False) -> None:
-    """InputError unless an open file is a plain one of this user's that nobody else may read.
+    """Raise InputError unless an open file is a plain one that only this user may read, as ssh's keys are.
 
-    One of root's, who may read everything, will do, unless it is ``made_here``: then it is this user's own.
-
-    As ssh asks of its keys. It is asked of the open file and never of a name, behind which another file may
-    stand a moment later.
+    Root may own it too, because root may read everything, unless the file is ``made_here``: then this user
+    must own it. The check is of the open file and not of its name, which may belong to another file a moment
+    later.
     """
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{what} {path} is {_kind(status.st_mode)}; a plain file is needed")
     if not hasattr(os, "geteuid"):
-        return  # a system whose permissions are others
+        return  # this system has no such permissions
     mine = os.geteuid()
     if status.st_uid not in ((mine,) if made_here else (mine, 0)):
         raise InputError(f"{what} {path} is no file of yours: somebody else made it; make one of your own")
@@ -159,13 +158,13 @@ def check_private(fd: int, path: Path, what: str, *, made_here: bool = False) ->
 
 
 def read_private(path: Path, limit: int, what: str) -> bytes:
-    """The bytes of a secret file of at most ``limit`` bytes, which is opened once: what is checked is read.
+    """Return the bytes of a secret file of at most ``limit`` bytes.
 
-    A symbolic link is followed, since secrets are often mounted by links; what it leads to is checked. A pipe
-    is refused without waiting for whoever may write into it. Raises as :func:`check_private` and
-    :func:`read_limited`.
+    The file is opened once, so the file that is read is the one that was checked. A symbolic link is
+    followed, since secrets are often mounted by links, and its target is checked. A pipe is refused without
+    waiting for a writer. Raises as :func:`check_private` and :func:`read_limited`.
     """
-    words = ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")  # what one system or another lacks
+    words = ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")  # not every system has all of them
     try:
         fd = os.open(path, os.O_RDONLY | sum(getattr(os, word, 0) for word in words))
     except OSError as e:
@@ -178,10 +177,10 @@ def read_private(path: Path, limit: int, what: str) -> bytes:
 
 
 def read_limited(path: Path, limit: int, what: str, fd: int | None = None) -> bytes:
-    """The bytes of a file of at most ``limit`` bytes; from its start if ``fd``, which is the same file, is
-    given.
+    """Return the bytes of a file of at most ``limit`` bytes.
 
-    Raises InputError if it cannot be read, LimitError if it is larger.
+    ``fd``, if given, is the same file, open; it is read from its start. Raises InputError if the file cannot
+    be read, LimitError if it is larger.
     """
     try:
         with open(path if fd is None else fd, "rb", closefd=fd is None) as stream:
@@ -196,15 +195,15 @@ def read_limited(path: Path, limit: int, what: str, fd: int | None = None) -> by
 
 
 def is_plain(path: Path) -> bool:
-    """Whether what is at ``path``, links followed, can be read more than once; so can what is absent."""
+    """Return whether what is at ``path``, links followed, is a plain file; True if nothing is there."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
-        return True  # whoever opens it says what is wrong
+        return True  # opening it will say what is wrong
 
 
 def require_plain(path: Path, what: str) -> None:
-    """InputError for a pipe or a device where a file is read at several places."""
+    """Raise InputError for a pipe or a device, where ``what`` is read at several places."""
     if not is_plain(path):
         raise InputError(f"{what} {path} is {_kind(path.stat().st_mode)}; a plain file is needed")
 
@@ -219,12 +218,12 @@ def exclusive(
     wait: float = 0.0,
     shown: Path | None = None,
 ) -> Iterator[int]:
-    """A file for this process alone until the block ends: its descriptor, to read from and to append to.
+    """Open and lock a file until the block ends, and yield its descriptor, to read from and to append to.
 
     The lock is the system's own, on the open file and not on its name: hard links share it, it excludes two
-    users within one process too, and it is gone with the process, however that ends. If ``create``, an absent
-    file is made, with mode 0600. ``follow``: whether ``path`` may be a symbolic link; otherwise that is a
-    StorageError. ``wait``: seconds to wait for another process. Messages name ``shown``, or else ``path``.
+    users within one process too, and it ends with the process, however that ends. If ``create``, an absent
+    file is made, with mode 0600. Unless ``follow``, a symbolic link at ``path`` is a StorageError. ``wait``
+    is how many seconds to wait for another process. Messages name ``shown``, or else ``path``.
 
     Raises InputError if another process has the file, StorageError if it cannot be opened or locked.
     """
@@ -234,7 +233,7 @@ def exclusive(
         try:
             if _try_lock(fd, name):
                 if not _is_at(fd, path):
-                    continue  # whoever had it removed it, or put another file in its place
+                    continue  # the process that had it removed it, or put another file in its place
                 yield fd
                 return
         finally:
@@ -246,7 +245,7 @@ def exclusive(
 
 def _opened(path: Path, name: str, create: bool, follow: bool) -> int:
     flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0)
-    # what one system or another lacks
+    # Not every system has all of these flags.
     words = ("O_CLOEXEC", "O_BINARY") if follow else ("O_CLOEXEC", "O_BINARY", "O_NOFOLLOW")
     try:
         return os.open(path, flags | sum(getattr(os, word, 0) for word in words), 0o600)
@@ -262,12 +261,12 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def _try_lock(fd: int, name: str) -> bool:
-    """Whether the open file is now locked. The modules that know how are each system's own."""
+    """Try to lock the open file, with a module of this system, and return whether that succeeded."""
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            os.lseek(fd, _FAR, os.SEEK_SET)  # Windows keeps others from what is locked: no byte of the file
+            os.lseek(fd, _FAR, os.SEEK_SET)  # Windows denies others the locked bytes, so none of the file's
             try:
                 msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
             except PermissionError:

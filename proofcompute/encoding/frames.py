@@ -1,4 +1,4 @@
-"""Frames: one CBOR byte string each in a stream; a file or a connection is a sequence of them."""
+"""Read and write frames: CBOR byte strings, of which a file or a connection is a sequence."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from proofcompute.limits import MIB
 __all__ = ["FrameReader", "read_frame", "write_frame"]
 
 _CHUNK: Final = MIB // 4
-"""A frame's payload is read in pieces of this size, so memory follows what has really arrived."""
+"""The size of the first buffer of a payload, so that memory grows with the bytes that have arrived."""
 
 
 def write_frame(stream: BinaryIO, payload: bytes | bytearray | memoryview) -> None:
     """Write ``payload`` as one byte string, without copying it.
 
-    StorageError if the stream takes only a part, as an unbuffered one may; its own errors pass through.
+    Raises StorageError if the stream takes only a part, as an unbuffered one may. Errors of the stream pass
+    through.
     """
     for part in (_frame_head(memoryview(payload).nbytes), payload):
         if stream.write(part) != memoryview(part).nbytes:
@@ -36,19 +37,20 @@ def _frame_head(n: int) -> bytes:
 
 
 class FrameReader:
-    """Reads the frames of a stream into ``kept`` buffers in turn, each as large as the longest it has held.
+    """A reader of the frames of a stream, into ``kept`` buffers in turn.
 
-    A buffer grows as bytes arrive, not as they are announced. A stream that lies in memory is not copied.
+    A buffer is as large as the longest frame it has held, and grows as bytes arrive, not as they are
+    announced. A stream that lies in memory is not copied.
     """
 
     def __init__(self, stream: BinaryIO, kept: int = 1) -> None:
         self._stream = stream
         self._buffers = deque(np.empty(0, np.uint8) for _ in range(kept))
         self.count = 0
-        """Bytes read so far."""
+        """The number of bytes read so far."""
 
     def read(self, *, limit: int, what: str) -> memoryview | None:
-        """:func:`read_frame`; the payload is a view, which holds until ``kept`` more frames were read."""
+        """Read a frame as :func:`read_frame`. The payload is a view, valid until ``kept`` more are read."""
         size = self._head(limit, what)
         if size is None:
             return None
@@ -68,13 +70,13 @@ class FrameReader:
         return buffer.data[:size].toreadonly()
 
     def ended(self) -> bool:
-        """Whether nothing is left of the stream; reads a byte if there is one."""
+        """Return whether nothing is left of the stream, after reading a byte if there is one."""
         return not self._some(1)
 
     def _held(self, size: int, what: str) -> memoryview:
-        """The next bytes of a stream in memory, where they are."""
+        """Return the next bytes of a stream in memory, without a copy."""
         at = self._stream.tell()
-        # Shared with the stream, which copies before it changes; getbuffer() would keep it from being closed.
+        # The stream shares these bytes and copies them before it changes. getbuffer() would keep it open.
         payload = memoryview(cast(io.BytesIO, self._stream).getvalue())[at : at + size]
         self._stream.seek(at + len(payload))
         self.count += len(payload)
@@ -83,9 +85,9 @@ class FrameReader:
         return payload
 
     def _into(self, target: memoryview) -> int:
-        """Read some bytes, and say how many."""
+        """Read some bytes into ``target``, and return how many."""
         read_into = getattr(self._stream, "readinto", None)
-        if read_into is None:  # a stream that has only what BinaryIO asks for
+        if read_into is None:  # BinaryIO does not require it
             data = self._some(min(len(target), _CHUNK))
             target[: len(data)] = data
             return len(data)
@@ -124,10 +126,10 @@ class FrameReader:
 
 
 def read_frame(stream: BinaryIO, *, limit: int, what: str) -> bytes | None:
-    """The payload of the next frame, or None if the stream ended cleanly before it.
+    """Return the payload of the next frame, or None if the stream ended before it.
 
     ``limit`` is the greatest allowed payload in bytes, compared with the announced length before anything
-    is read. Raises LimitError above it; FormatError for anything but the shortest head of a byte string, or
+    is read. Raises LimitError above it, FormatError for anything but the shortest head of a byte string or
     if the stream ends inside the frame. Errors of the stream pass through.
     """
     found = FrameReader(stream).read(limit=limit, what=what)

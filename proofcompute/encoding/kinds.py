@@ -1,4 +1,4 @@
-"""Recognises the kind of a file by its first bytes."""
+"""Recognise the kind of a file by its first bytes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ _HEAD: Final = 64
 
 
 def kind_of(path: Path) -> str | None:
-    """Return ``gguf``, ``model``, a value of :data:`MESSAGES`, or None; InputError if it cannot be read.
+    """Return ``gguf``, ``model``, a value of :data:`MESSAGES`, or None.
 
-    This is a guess from the first bytes; a decoder still has to check the whole file. The kind of a pipe, or
-    of whatever else can be read only once, is None, and nothing is read from it.
+    This is a guess from the first bytes; a decoder still has to check the whole file. The kind of a pipe or
+    anything else that can be read only once is None, and nothing is read from it. Raises InputError if the
+    file cannot be read.
     """
     if not is_plain(path):
         return None
@@ -50,7 +51,7 @@ def kind_in(data: bytes) -> str | None:
     if head[8:9] == b"{":  # safetensors: the header's length in 8 bytes, then JSON
         return "model"
     for text, kind in MESSAGES.items():
-        # an array of up to 23 elements (in a file of frames, inside the head of the first), then a text
+        # An array of up to 23 elements (in a file of frames, after the head of the first) begins with a text.
         name = bytes([0x60 + len(text)]) if len(text) < 24 else bytes([0x78, len(text)])
         at = head.find(name + text.encode())
         if at == 1 or (kind in _FRAMED and 1 <= at <= 6):

@@ -1,8 +1,7 @@
-"""Reading messages whose shape is known beforehand, without a tree of values
-(docs/spec/messages.md#encoding).
+"""Read messages whose shape is known beforehand, without a tree of values (docs/spec/messages.md#encoding).
 
 What a part of an opening holds follows from its cell. A part of one row has some sixty items, and reading
-them into a tree, then comparing its shape, took several times as long.
+them into a tree and then comparing its shape takes several times as long.
 """
 
 from __future__ import annotations
@@ -19,34 +18,34 @@ _DIGEST_HEAD: Final = bytes([BYTES << 5 | 24, _DIGEST])
 
 
 class Reader:
-    """Reads an encoding whose shape is known beforehand, item by item.
+    """A reader of an encoding whose shape is known beforehand, item by item.
 
-    What it reads to the end is the one deterministic encoding of a value, as :func:`.wire.decode` asks for;
-    all else is a FormatError. Byte strings are views, and nothing is made for what a head announces.
+    An encoding that it reads to the end is deterministic, as :func:`.wire.decode` requires; all else is a
+    FormatError. Byte strings are views, and nothing is allocated for what a head announces.
     """
 
     __slots__ = ("_at", "_view", "_what")
 
     def __init__(self, data: bytes | bytearray | memoryview, *, limit: int, what: str) -> None:
-        """LimitError if ``data`` is larger than ``limit`` bytes."""
+        """Begin to read ``data``. Raises LimitError if it is larger than ``limit`` bytes."""
         view = memoryview(data)
         if view.nbytes > limit:
             raise LimitError(f"{what}: {view.nbytes} bytes, at most {limit} are allowed")
         self._view, self._at, self._what = view.cast("B"), 0, what
 
     def array(self, n: int, what: str) -> None:
-        """The head of an array of exactly ``n`` elements, which are read next."""
+        """Read the head of an array of exactly ``n`` elements, which are read next."""
         if (found := self._head(ARRAY, what)) != n:
             raise FormatError(f"{what}: expected {n} elements, found {found}")
 
     def array_of_some(self, max_n: int, what: str) -> int:
-        """The head of an array of any number of elements, which is returned; LimitError above ``max_n``."""
+        """Read the head of an array and return its number of elements. Raises LimitError above ``max_n``."""
         if (found := self._head(ARRAY, what)) > max_n:
             raise LimitError(f"{what}: {found} elements, at most {max_n} are allowed")
         return found
 
     def view(self, what: str, size: int | None = None) -> memoryview:
-        """A byte string of exactly ``size`` bytes (if given)."""
+        """Read a byte string of exactly ``size`` bytes (if given)."""
         found = self._head(BYTES, what)
         if size is not None and found != size:
             raise FormatError(f"{what}: expected {size} bytes, found {found}")
@@ -56,7 +55,7 @@ class Reader:
         return self._view[a : self._at]
 
     def digests(self, n: int, what: str) -> tuple[bytes, ...]:
-        """An array of exactly ``n`` byte strings of 32 bytes."""
+        """Read an array of exactly ``n`` byte strings of 32 bytes."""
         self.array(n, what)
         # All have the same head, so they lie at a fixed distance, and the heads are compared together.
         step = len(_DIGEST_HEAD) + _DIGEST
@@ -67,12 +66,12 @@ class Reader:
         return tuple([data[i - _DIGEST : i] for i in range(step, n * step + 1, step)])
 
     def end(self) -> None:
-        """Nothing follows."""
+        """Raise FormatError unless everything has been read."""
         if self._at != len(self._view):
             raise FormatError(f"{self._what}: {len(self._view) - self._at} bytes after the end")
 
     def _head(self, major: int, what: str) -> int:
-        """The argument of a head of this major type."""
+        """Read a head of this major type and return its argument."""
         view, at = self._view, self._at
         if at >= len(view):
             raise FormatError(f"{self._what}: ends inside an item")

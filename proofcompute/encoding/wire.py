@@ -1,12 +1,12 @@
-"""Deterministic CBOR: the one encoding of every message (docs/spec/messages.md#encoding).
+"""Encode and decode messages as deterministic CBOR (docs/spec/messages.md#encoding).
 
 A value is an integer from -2^64 to 2^64 - 1, a byte string, a text string, or an array of values; nothing
 else of RFC 8949 exists here. Encodings follow its core deterministic requirements (section 4.2.1): every
 head in its shortest form, definite lengths. So a value has exactly one encoding, and ``encode(decode(x)) ==
 x`` for every ``x`` that is accepted.
 
-cbor2 writes, after a check of types and limits; the reader is ours, iterative, and compares every announced
-length with what is left before it allocates anything. Arrays come back as tuples. Floats travel as the bit
+cbor2 writes, after a check of types and limits. The reader here is iterative and compares every announced
+length with what is left before it allocates anything. It returns arrays as tuples. Floats travel as the bit
 pattern of binary32, an unsigned integer.
 """
 
@@ -41,9 +41,9 @@ __all__ = [
 ]
 
 Value: TypeAlias = "int | bytes | str | tuple[Value, ...]"
-"""What decoding gives."""
+"""A decoded value."""
 Encodable: TypeAlias = "int | bytes | str | list[Any] | tuple[Any, ...]"
-"""What encoding takes; the elements of arrays are again Encodable."""
+"""A value that can be encoded; the elements of arrays are again Encodable."""
 
 _UNSIGNED: Final = 0
 _NEGATIVE: Final = 1
@@ -56,19 +56,19 @@ SMALLEST: Final = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
 
 
 def encode(value: Encodable) -> bytes:
-    """The encoding of ``value``.
+    """Return the encoding of ``value``.
 
     Raises FormatError for any other type (bool, None, float, dict, NumPy scalars, ...), an integer outside
     -2^64..2^64 - 1 or text with lone surrogates; LimitError beyond MAX_DEPTH or MAX_ITEMS.
     """
-    import cbor2  # here, so that importing proofcompute stays fast
+    import cbor2  # imported here, so that importing proofcompute stays fast
 
     _check(value)
     return cbor2.dumps(value, canonical=True)
 
 
 def _check(value: object) -> None:
-    """Refuse what ``decode`` would refuse; level by level, so a cycle ends at the depth limit."""
+    """Refuse what ``decode`` would refuse. It goes level by level, so a cycle ends at the depth limit."""
     items = 0
     level: list[object] = [value]
     for depth in range(MAX_DEPTH + 1):
@@ -93,7 +93,7 @@ def _check(value: object) -> None:
 
 
 def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str) -> Value:
-    """The value whose encoding is ``data``, all of it; arrays as tuples.
+    """Return the value whose encoding is all of ``data``, with arrays as tuples.
 
     ``limit`` is the greatest allowed size in bytes; ``what`` names the data in errors. Each byte string is
     copied once. Raises FormatError unless ``data`` is the one deterministic encoding of a value, and
@@ -110,13 +110,13 @@ def decode(data: bytes | bytearray | memoryview, *, limit: int, what: str) -> Va
 
 
 def decode_first(data: bytes | bytearray | memoryview, *, what: str) -> tuple[Value, int]:
-    """The value whose encoding ``data`` begins with, and where it ends; otherwise as :func:`decode`."""
+    """Return the value whose encoding ``data`` begins with, and where that ends. Raises as :func:`decode`."""
     view = memoryview(data).cast("B")
     size = len(view)
     at = 0
     items = 0
     done: list[Value] = []  # elements read so far of the innermost open array
-    missing = 1  # elements that it still needs; the whole is treated as an array of one
+    missing = 1  # elements that this array still needs; the whole is treated as an array of one
     open_arrays: list[tuple[list[Value], int]] = []
     while True:
         if missing == 0:
@@ -131,7 +131,7 @@ def decode_first(data: bytes | bytearray | memoryview, *, what: str) -> tuple[Va
             raise FormatError(f"{what}: ends inside an item")
         head = view[at]
         at += 1
-        if head < 24:  # by far the most frequent: a small unsigned integer
+        if head < 24:  # a small unsigned integer, by far the most frequent item
             done.append(head)
             continue
         major, argument = head >> 5, head & 31
@@ -143,7 +143,7 @@ def decode_first(data: bytes | bytearray | memoryview, *, what: str) -> tuple[Va
             done.append(argument)
         elif major == _NEGATIVE:
             done.append(-1 - argument)
-        elif argument > size - at:  # of an array: every element takes at least one byte
+        elif argument > size - at:  # every element of an array takes at least one byte
             raise FormatError(f"{what}: announces more than the data holds")
         elif major == ARRAY:
             items += argument
@@ -162,7 +162,7 @@ def decode_first(data: bytes | bytearray | memoryview, *, what: str) -> tuple[Va
 
 
 def long_argument(view: memoryview, at: int, announced: int, what: str) -> tuple[int, int]:
-    """The argument of a head whose additional information is 24 or more, and where it ends."""
+    """Return the argument of a head whose additional information is 24 or more, and where it ends."""
     if announced > 27:
         raise FormatError(f"{what}: indefinite or reserved length")
     end = at + (1 << (announced - 24))
@@ -190,7 +190,7 @@ def _text(view: memoryview, what: str) -> str:
 
 # -- typed elements --------------------------------------------------------------------------------------
 def check_head(top: tuple[Value, ...], kind: str, version: int) -> None:
-    """FormatError unless a message begins with its kind and this version of it."""
+    """Raise FormatError unless a message begins with its kind and this version of it."""
     if top[0] != kind:
         raise FormatError(f"this is not a {kind}")
     found = as_int(top[1], f"{kind}: version", 0, 2**32 - 1)
@@ -199,7 +199,7 @@ def check_head(top: tuple[Value, ...], kind: str, version: int) -> None:
 
 
 def as_int(value: object, what: str, lo: int, hi: int) -> int:
-    """``value`` if it is an integer with lo <= value <= hi (both inclusive); else FormatError."""
+    """Return ``value``. Raises FormatError unless it is an integer with lo <= value <= hi."""
     if type(value) is not int:
         raise FormatError(f"{what}: expected an integer, found {_kind(value)}")
     if not lo <= value <= hi:
@@ -208,9 +208,9 @@ def as_int(value: object, what: str, lo: int, hi: int) -> int:
 
 
 def as_bytes(value: object, what: str, size: int | None = None, max_size: int | None = None) -> bytes:
-    """``value`` if it is a byte string of exactly ``size`` bytes (if given), else FormatError.
+    """Return ``value``. Raises FormatError unless it is a byte string, of exactly ``size`` bytes if given.
 
-    More than ``max_size`` bytes (if given) is a LimitError.
+    Raises LimitError for more than ``max_size`` bytes (if given).
     """
     if type(value) is not bytes:
         raise FormatError(f"{what}: expected a byte string, found {_kind(value)}")
@@ -222,7 +222,7 @@ def as_bytes(value: object, what: str, size: int | None = None, max_size: int | 
 
 
 def as_str(value: object, what: str, max_bytes: int) -> str:
-    """``value`` if it is text, else FormatError; above ``max_bytes`` bytes of UTF-8 a LimitError."""
+    """Return ``value``. Raises FormatError unless it is text, LimitError above ``max_bytes`` of UTF-8."""
     if type(value) is not str:
         raise FormatError(f"{what}: expected text, found {_kind(value)}")
     if len(value) > max_bytes or _utf8_size(value, what) > max_bytes:
@@ -231,9 +231,10 @@ def as_str(value: object, what: str, max_bytes: int) -> str:
 
 
 def as_list(value: object, what: str, n: int | None = None, max_n: int | None = None) -> tuple[Value, ...]:
-    """``value`` if it is an array of exactly ``n`` elements (if given), else FormatError.
+    """Return ``value``. Raises FormatError unless it is an array, of exactly ``n`` elements if given.
 
-    More than ``max_n`` elements (if given) is a LimitError. Arrays are tuples, as ``decode`` returns them.
+    Raises LimitError for more than ``max_n`` elements (if given). Arrays are tuples, as ``decode`` returns
+    them.
     """
     if type(value) is not tuple:
         raise FormatError(f"{what}: expected an array, found {_kind(value)}")
@@ -245,7 +246,7 @@ def as_list(value: object, what: str, n: int | None = None, max_n: int | None = 
 
 
 def as_f32(value: object, what: str) -> np.float32:
-    """The finite binary32 number with the bit pattern ``value``; anything else is a FormatError."""
+    """Return the binary32 number with the bit pattern ``value``. Raises FormatError unless it is finite."""
     x = f32_from_bits(as_int(value, what, 0, 0xFFFFFFFF))
     if not math.isfinite(x):
         raise FormatError(f"{what}: not a finite number")
@@ -264,13 +265,13 @@ def _kind(value: object) -> str:
 
 # -- floats ----------------------------------------------------------------------------------------------
 def f32_bits(x: float | np.float32) -> int:
-    """The bit pattern of ``x`` as binary32, 0..2^32 - 1; a Python float is rounded to nearest even."""
-    with np.errstate(over="ignore"):  # beyond the range it becomes an infinity, which readers refuse
+    """Return the bit pattern of ``x`` as binary32, 0..2^32 - 1; a Python float is rounded to nearest even."""
+    with np.errstate(over="ignore"):  # a number beyond the range becomes an infinity, which readers refuse
         return int(np.float32(x).view(np.uint32))
 
 
 def f32_from_bits(bits: int) -> np.float32:
-    """The binary32 number with this bit pattern; FormatError outside 0..2^32 - 1."""
+    """Return the binary32 number with this bit pattern. Raises FormatError outside 0..2^32 - 1."""
     if type(bits) is not int or not 0 <= bits <= 0xFFFFFFFF:
         raise FormatError("the bit pattern of a binary32 number lies in 0..2^32 - 1")
     return np.uint32(bits).view(np.float32)

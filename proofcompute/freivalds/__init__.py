@@ -1,1 +1,1 @@
-"""Freivalds' check of matrix products: field, columns, claims, hints, and how sure it is."""
+"""Freivalds' check of matrix products: fields, columns, hints, keys' logs of attempts, and soundness."""

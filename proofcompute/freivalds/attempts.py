@@ -1,18 +1,18 @@
-"""How often a secret key was used, and for what: the log of its attempts (docs/spec/freivalds.md#attempts).
+"""Log the attempts made under a secret key, each with its request (docs/spec/freivalds.md#attempts).
 
 Over q adaptive attempts under one key a false product is accepted with probability at most q p^-k, so the
-number of attempts belongs to the key as much as its columns do. A key in memory has a :class:`MemoryLog`; a
-key in a file has a :class:`FileLog`, which is the end of that very file: a link to it, or another name, has
-the same count, a copy starts with it, and nobody loses it who does not lose the key. Two copies of one key
-that are used beside one another count too little, each half of the whole: make a key for each verifier.
+number of attempts belongs to the key as much as its columns do. A key in memory has a :class:`MemoryLog`. A
+key in a file has a :class:`FileLog`, which is the end of that same file: every link to the file shares the
+count, a copy starts with it, and the log is lost only together with the key. Two copies of one key that are
+used at the same time each count only their own attempts, which is too few: make a key for each verifier.
 
 A record has 72 bytes: the request's nonce (32), the request's digest (32), and a link (8), the beginning of
-digest("attempt", what is before it, nonce, digest). What is before the first record are the key's last 32
-bytes, its checksum; before any other, the link of the record before. So a log that lost or changed a record,
-or that belongs to another key, is found out. It is damage that is found, not an owner who deceives himself.
+digest("attempt", anchor, nonce, digest). The anchor of the first record is the key's last 32 bytes, its
+checksum; that of any other record is the link of the record before it. So a log is refused if it lost or
+changed a record, or belongs to another key. This finds damage; it does not stop an owner who edits the log.
 
 A record is written under a lock and is on the disk before the check that it counts begins. A record that was
-cut short by a crash was therefore followed by no check; the next attempt writes over it.
+cut short by a crash was therefore followed by no check, and the next attempt overwrites it.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ _log = service_log(__name__)
 
 LINK: Final = 8
 RECORD: Final = 2 * DIGEST + LINK
-"""Bytes of a record."""
+"""Size of a record in bytes."""
 NOTHING: Final = bytes(DIGEST)
-"""In a record, nonce and digest of an attempt that no request belongs to."""
+"""The nonce and the digest in the record of an attempt that belongs to no request."""
 _PATIENCE = 60.0
 """Seconds to wait while other processes write their attempts."""
 
 Attempt = tuple[bytes, bytes]
-"""Nonce and digest of the request that was verified, 32 bytes each."""
+"""The nonce and the digest of the request that was verified, 32 bytes each."""
 
 
 class Log(Protocol):
-    """Where the attempts under one key are counted."""
+    """A log that counts the attempts under one key."""
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """Those known here, in order."""
+        """The attempts known here, in order."""
         ...
 
     def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
-        """Count one more attempt, before it is made; its number, from 1. No two get the same.
+        """Count one more attempt before it is made, and return its number, from 1; all numbers differ.
 
         ``nonce`` and ``digest`` are those of the request, 32 bytes each; the same request may be verified
-        again. MismatchError if its nonce was that of another request, LimitError after MAX_ATTEMPTS,
-        StorageError if the attempt cannot be kept; then it is not to be made.
+        again. Raises MismatchError if another request had this nonce, LimitError after MAX_ATTEMPTS, and
+        StorageError if the attempt cannot be kept; then it must not be made.
         """
         ...
 
@@ -74,14 +74,14 @@ class _Known:
             self.add(nonce, digest)
 
     def add(self, nonce: bytes, digest: bytes) -> int:
-        """One more; how many there are."""
+        """Add an attempt, and return how many there are."""
         self.attempts.append((nonce, digest))
         if digest != NOTHING:
             self._digests.setdefault(nonce, digest)
         return len(self.attempts)
 
     def check(self, nonce: bytes, digest: bytes) -> None:
-        """Refuse what is not to be added; see :meth:`Log.attempt`."""
+        """Raise as :meth:`Log.attempt` unless the attempt may be added."""
         if (len(nonce), len(digest)) != (DIGEST, DIGEST):
             raise FormatError(f"a nonce and a request's digest have {DIGEST} bytes each")
         if digest != NOTHING and self._digests.get(nonce, digest) != digest:
@@ -96,9 +96,9 @@ class _Known:
 
 @final
 class MemoryLog:
-    """The log of a key that is in no file: of the process that made it, and of none that is forked from it.
+    """The log of a key that is in no file. Only the process that made it may use it.
 
-    A forked process has a copy of key and log, and each would count its own half.
+    A forked process has a copy of key and log, so each process would count its own attempts only.
     """
 
     def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
@@ -109,7 +109,7 @@ class MemoryLog:
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """See Log."""
+        """The attempts known here; see Log."""
         return self._known.attempts if self._moved is None else self._moved.attempts
 
     def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
@@ -122,9 +122,10 @@ class MemoryLog:
             return self._known.add(nonce, digest)
 
     def move(self, place: Callable[[Sequence[Attempt]], Log]) -> Log:
-        """The log that ``place`` makes of the attempts so far; it gets those that are made here from now on.
+        """Return the log that ``place`` makes of the attempts so far; it then counts those made here too.
 
-        None is made in between, and none is lost by who still counts here. StorageError in a forked process.
+        No attempt is made in between, and none is lost by a caller who still counts here. Raises StorageError
+        in a forked process.
         """
         self._require_here()
         with self._lock:
@@ -145,18 +146,18 @@ class FileLog:
     """The log at the end of a key's file.
 
     Args:
-        path: the file; opened anew for each attempt, so that threads and forked processes exclude one
-            another too.
-        start: where the first record is.
+        path: the file, opened anew for each attempt, so that threads and forked processes exclude each other
+            too.
+        start: the offset of the first record.
         anchor: the 32 bytes before it.
-        records: what the file holds from there on; one that was cut short at the end is left out.
+        records: the records in the file; a record that was cut short at the end is left out.
 
-    FormatError or LimitError as :func:`read_records`.
+    Raises FormatError or LimitError as :func:`read_records`.
     """
 
     def __init__(self, path: Path, start: int, anchor: bytes, records: bytes = b"") -> None:
         self.path = path.absolute()
-        """Where the file is, whatever becomes of the working directory."""
+        """The absolute path of the file, so that the working directory may change."""
         self._start = start
         self._known = _Known()
         self._link = anchor
@@ -165,14 +166,13 @@ class FileLog:
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """See Log; those of other processes up to the last attempt made here."""
+        """The attempts known here, with those of other processes up to the last one made here; see Log."""
         return self._known.attempts
 
     def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
-        """See Log. FormatError if the records that others added are damaged."""
-        if (
-            self._process != os.getpid()
-        ):  # a thread that was in here when this process was forked is not in it
+        """Count an attempt; see Log. Raises FormatError if the records that others added are damaged."""
+        # A thread that held the lock when this process was forked does not run in it to release the lock.
+        if self._process != os.getpid():
             self._lock, self._process = Lock(), os.getpid()
         with self._lock:
             try:
@@ -191,7 +191,7 @@ class FileLog:
             return number
 
     def _append(self, fd: int, nonce: bytes, digest: bytes) -> int | None:
-        """Write one record; its number, or None if the file does not go on from what is known."""
+        """Write one record and return its number, or None if the file does not continue what is known."""
         if not self._catch_up(fd):
             return None
         self._known.check(nonce, digest)
@@ -203,7 +203,7 @@ class FileLog:
         return self._known.add(nonce, digest)
 
     def _catch_up(self, fd: int) -> bool:
-        """Read what others added, and take away what they did not finish; False if it is another file."""
+        """Read what others added and cut off what they did not finish. Return False if it is another file."""
         at = self._start + RECORD * len(self._known.attempts)
         if _read(fd, at - len(self._link), at) != self._link:
             return False
@@ -215,7 +215,7 @@ class FileLog:
         return True
 
     def _take(self, records: bytes) -> None:
-        """Know the records that follow the last one."""
+        """Add the attempts in the records that follow the last known one."""
         found = read_records(records, self._link, self.path)
         for attempt in found:
             self._known.add(*attempt)
@@ -224,10 +224,10 @@ class FileLog:
 
 
 def read_records(data: bytes, anchor: bytes, what: object = "the key") -> list[Attempt]:
-    """The attempts in the records after ``anchor``; one that was cut short at the end is left out.
+    """Return the attempts in the records after ``anchor``; one that was cut short at the end is left out.
 
-    FormatError, naming ``what``, if a record does not follow what is before it; LimitError if they are more
-    than MAX_ATTEMPTS.
+    Raises FormatError, naming ``what``, if the link of a record is wrong, LimitError if there are more than
+    MAX_ATTEMPTS.
     """
     if len(data) >= RECORD * (MAX_ATTEMPTS + 1):
         raise LimitError(f"{what} has a log of more than {MAX_ATTEMPTS} attempts")
@@ -246,7 +246,7 @@ def read_records(data: bytes, anchor: bytes, what: object = "the key") -> list[A
 
 
 def write_records(attempts: Iterable[Attempt], anchor: bytes) -> bytes:
-    """The records after ``anchor`` that hold some attempts."""
+    """Return the records that hold these attempts, to be written after ``anchor``."""
     out, link = bytearray(), anchor
     for nonce, digest in attempts:
         record = _record(link, nonce, digest)
@@ -264,7 +264,7 @@ def _link(before: bytes, nonce: bytes, digest: bytes) -> bytes:
 
 
 def _read(fd: int, a: int, b: int) -> bytes:
-    """Bytes a..b of a file, as far as there are any."""
+    """Return bytes a..b of a file, or fewer where the file ends."""
     os.lseek(fd, a, os.SEEK_SET)
     parts = []
     while a < b and (part := os.read(fd, b - a)):

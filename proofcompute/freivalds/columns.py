@@ -1,4 +1,4 @@
-"""Random columns S of Freivalds' check, and the projections V = W^T S of the weights."""
+"""Derive the random columns S of Freivalds' check, and the projections V = W^T S of the weights."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Columns(Protocol):
     """Random columns S and projections V of the weights."""
 
     def s(self, weight: str, m: int) -> U32:
-        """S of a weight matrix [m, d], transposed: [k, m]."""
+        """Return S of a weight matrix [m, d], transposed: [k, m]."""
         ...
 
     def v(self, weight: str, m: int) -> U32:
-        """V of each limb of a weight matrix [m, d], transposed: [limbs, k, d]."""
+        """Return V of each limb of a weight matrix [m, d], transposed: [limbs, k, d]."""
         ...
 
     def squares(self, weight: str) -> Sequence[int]:
-        """The largest sum of squares of a row, for each limb of a weight matrix."""
+        """Return the largest sum of squares of a row, for each limb of a weight matrix."""
         ...
 
 
 def derive(seed: bytes, model_id: bytes, weight: str, m: int, k: int) -> U32:
-    """S of one weight matrix of a model from a seed, [k, m]: SHAKE-256, rejection sampling.
+    """Derive S of one weight matrix of a model from a seed, [k, m]: SHAKE-256, rejection sampling.
 
     Weights of other models, and of other names, have unrelated columns under the same seed.
     """
@@ -42,7 +42,7 @@ def derive(seed: bytes, model_id: bytes, weight: str, m: int, k: int) -> U32:
 
 
 def project_weight(limbs: I8, s: U32, kernels: Checks) -> U32:
-    """V = W^T S for each limb [m, d] of a weight matrix [limbs, m, d]: [limbs, k, d]."""
+    """Return V = W^T S for each limb [m, d] of a weight matrix [limbs, m, d]: [limbs, k, d]."""
     return np.stack([kernels.fold(limb, s) for limb in limbs])
 
 
@@ -50,13 +50,13 @@ def project_weight(limbs: I8, s: U32, kernels: Checks) -> U32:
 class SecretColumns:
     """Columns of a private key: S from the secret seed, V from the key file."""
 
-    # Left out of repr, so that no log and no traceback shows a secret.
+    # The secrets are left out of repr, so that no log and no traceback shows them.
     seed: bytes = field(repr=False)
     model_id: bytes
     k: int
     projections: Mapping[str, U32] = field(repr=False)
     largest: Mapping[str, tuple[int, ...]]
-    """See ``squares``; from the weights, and no secret."""
+    """The results of ``squares``, which follow from the weights and are not secret."""
     _derived: dict[str, U32] = field(default_factory=dict, repr=False)
 
     def s(self, weight: str, m: int) -> U32:
@@ -79,7 +79,7 @@ class DerivedColumns:
     """Columns of a public proof: S hashed from a transcript that holds every hint, V from the weights."""
 
     seed: bytes
-    """Output of the transcript; whoever chose a hint could not know it."""
+    """Output of the transcript, which nobody could know while choosing a hint."""
     model_id: bytes
     k: int
     limbs: Callable[[str], I8]

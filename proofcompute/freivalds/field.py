@@ -1,4 +1,4 @@
-"""Arithmetic of Freivalds' check over GF(2^31 - 1) and GF(2^61 - 1) (docs/spec/freivalds.md#the-check).
+"""Compute Freivalds' check over GF(2^31 - 1) and GF(2^61 - 1) (docs/spec/freivalds.md#the-check).
 
 **The check.** Let X be an integer matrix [n, d] and W [d, m], known to the verifier, and Y [n, m] a claim
 for X W. Draw S uniformly from GF(p)^(m x k) and accept if Y S = X (W S) over GF(p).
@@ -11,15 +11,15 @@ So each independent column accepts with probability 1/p, and all k accept with p
 "Probabilistic machines can use less running time", IFIP Congress 1977, over a prime field in place of {0,
 1}). A matrix with several wrong rows passes at most as often as one of its wrong rows.
 
-*The lift is unique:* the check speaks about residues, so the claim must be pinned down among the integers
-with those residues. If |y| <= B and |(X W)_tj| <= B with 2 B < p, then |y - (X W)_tj| <= 2 B < p, and the
+*The lift is unique:* the check compares residues, so the claim must be the only integer in range with its
+residue. If |y| <= B and |(X W)_tj| <= B with 2 B < p, then |y - (X W)_tj| <= 2 B < p, and the
 only multiple of p in that range is 0: congruent means equal. B = 2^30 - 1 gives 2 B = p - 1 for p = 2^31 - 1
 (:data:`proofcompute.limits.MAX_ACCUMULATOR`: accumulators are *less* than 2^30); B = 2^60 - 1 gives 2 B = p -
 1 for p = 2^61 - 1 (:data:`LIFT61`). Any int32 claim is within LIFT61; int64 claims must be checked.
 
 **Layout.** The k columns of S lie in rows: s [k, m], so that both products below read memory in order.
-Everything here is written for clarity in NumPy integers, with a proof that none of them overflows;
-these functions define what every backend computes. Results are canonical residues, 0..p - 1.
+These functions define what every backend computes. They are written for clarity in NumPy integers, each with
+a proof that none of them overflows. Results are canonical residues, 0..p - 1.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ U64 = npt.NDArray[np.uint64]
 LIFT61: Final = (1 << 60) - 1
 """Greatest absolute value of a product for which the lift from GF(P61) is unique."""
 _BLOCK: Final = 1 << 15
-"""Terms summed between two reductions; also bounds the size of temporary arrays."""
+"""Terms summed between two reductions; this also bounds the size of temporary arrays."""
 _INTEGERS: Final = tuple(np.dtype(name) for name in ("int8", "int16", "int32", "int64"))
 _TYPES: Final = {P31: (_INTEGERS[:3], np.dtype(np.uint32)), P61: (_INTEGERS, np.dtype(np.uint64))}
-"""Of each field: the integers that it projects, and its residues."""
+"""The types of the integers that each field projects, and the type of its residues."""
 
 
 def check_columns(y: Any, s: Any, axis: int, p: int) -> None:
@@ -72,7 +72,7 @@ def check_columns(y: Any, s: Any, axis: int, p: int) -> None:
 
     Raises InputError unless y is a matrix of signed integers (of at most 32 bits over GF(P31)), and columns s
     [k, terms] have the type of residues of GF(p), one for each element along ``axis`` of y: 1 to project, 0
-    to fold. Whether they are canonical is not looked at.
+    to fold. It does not check that they are canonical.
     """
     integers, residue = _TYPES[p]
     if y.ndim != 2 or y.dtype not in integers:
@@ -83,7 +83,7 @@ def check_columns(y: Any, s: Any, axis: int, p: int) -> None:
 
 
 def not_canonical() -> InputError:
-    """Return the error for columns that hold something else than residues 0..p - 1."""
+    """Return the error for columns that hold anything but residues 0..p - 1."""
     return InputError("a column holds a value that is not a canonical residue")
 
 
@@ -95,17 +95,18 @@ def _check(y: Ints, s: Ints, axis: int, p: int) -> None:
 
 # -- uniform residues ------------------------------------------------------------------------------------
 def sample31(xof: Xof, shape: Sequence[int]) -> U32:
-    """Uniform elements of GF(P31), row-major, uint32 of the given shape.
+    """Draw uniform elements of GF(P31), row-major, uint32 of the given shape.
 
-    Each is the next little-endian u32 of the stream with its top bit cleared, skipping those equal to P31.
+    Each is the next little-endian u32 of the stream with its top bit cleared; those equal to P31 are skipped.
     """
     return cast(U32, _sample(xof, shape, np.dtype("<u4"), P31).astype(np.uint32))
 
 
 def sample61(xof: Xof, shape: Sequence[int]) -> U64:
-    """Uniform elements of GF(P61), row-major, uint64 of the given shape.
+    """Draw uniform elements of GF(P61), row-major, uint64 of the given shape.
 
-    Each is the next little-endian u64 of the stream with its top 3 bits cleared, skipping those equal to P61.
+    Each is the next little-endian u64 of the stream with its top 3 bits cleared; those equal to P61 are
+    skipped.
     """
     return cast(U64, _sample(xof, shape, np.dtype("<u8"), P61).astype(np.uint64))
 
@@ -114,7 +115,7 @@ def _sample(xof: Xof, shape: Sequence[int], word: np.dtype[Any], p: int) -> Ints
     out = np.empty(tuple(shape), dtype=word)
     flat = out.reshape(-1)
     have = 0
-    while have < flat.size:  # reads what is missing, never more: the stream's position stays defined
+    while have < flat.size:  # it reads what is missing and no more, so the stream's position stays defined
         words = np.frombuffer(xof.read((flat.size - have) * word.itemsize), dtype=word) & word.type(p)
         words = words[words != p]
         flat[have : have + words.size] = words
@@ -124,14 +125,15 @@ def _sample(xof: Xof, shape: Sequence[int], word: np.dtype[Any], p: int) -> Ints
 
 # -- GF(2^31 - 1) ----------------------------------------------------------------------------------------
 def residues31(x: Ints) -> U32:
-    """Signed integers to canonical residues of the same shape, uint32."""
+    """Return signed integers as canonical residues of the same shape, uint32."""
     return np.mod(x.astype(np.int64), P31).astype(np.uint32)
 
 
 def project31(y: Ints, s: U32) -> U32:
-    """y int8, int16 or int32 [n, m] times the k columns s [k, m] of residues: residues [n, k], uint32.
+    """Return y int8, int16 or int32 [n, m] times k columns s [k, m] of residues: residues [n, k], uint32.
 
-    Also gives X V, as ``project31(x, fold31(w, s))``. InputError for other dtypes or shapes, or s >= P31.
+    It also gives X V, as ``project31(x, fold31(w, s))``. Raises InputError for other dtypes or shapes, or
+    s >= P31.
 
     *Exact:* y = 2^16 h + l with 0 <= l < 2^16 and |h| <= 2^15. A term of h . s or l . s is below 2^16 2^31 in
     absolute value, and 2^15 of them below 2^62, inside int64. The combination is below 2^31 2^16 + 2 2^31.
@@ -148,9 +150,10 @@ def project31(y: Ints, s: U32) -> U32:
 
 
 def fold31(w: Ints, s: U32) -> U32:
-    """The rows of w int8, int16 or int32 [m, d] combined by s [k, m] of residues: residues [k, d], uint32.
+    """Return the rows of w int8, int16 or int32 [m, d] combined by residues s [k, m]: uint32 [k, d].
 
-    w holds output channels in rows, so this is V = W S in the layout of s. InputError as ``project31``.
+    w holds output channels in rows, so this is V = W S in the layout of s. The results are residues. Raises
+    InputError as ``project31``.
     """
     _check(w, s, 0, P31)
     out = np.zeros((len(s), w.shape[1]), dtype=np.int64)
@@ -162,23 +165,23 @@ def fold31(w: Ints, s: U32) -> U32:
 
 # -- GF(2^61 - 1) ----------------------------------------------------------------------------------------
 def residues61(x: Ints) -> U64:
-    """Signed integers to canonical residues of the same shape, uint64."""
+    """Return signed integers as canonical residues of the same shape, uint64."""
     return np.mod(x.astype(np.int64), P61).astype(np.uint64)
 
 
 def _reduce61(x: U64) -> U64:
-    """Any uint64 to its canonical residue: 2^61 = 1, so the top 3 bits are added to the others."""
+    """Return the canonical residue of any uint64: 2^61 = 1, so the top 3 bits are added to the others."""
     folded = (x & np.uint64(P61)) + (x >> np.uint64(61))  # at most P61 + 7: one subtraction is enough
     return folded - np.where(folded >= P61, np.uint64(P61), np.uint64(0))
 
 
 def add61(x: U64, y: U64) -> U64:
-    """x + y elementwise; canonical residues in and out, so the sum is below 2^62."""
+    """Return x + y elementwise; canonical residues in and out, so the sum is below 2^62."""
     return _reduce61(x + y)
 
 
 def mul61(x: U64, y: U64) -> U64:
-    """x y elementwise; canonical residues in and out.
+    """Return x y elementwise; canonical residues in and out.
 
     *Exact:* with x = 2^32 a + b and y = 2^32 c + d, where a, c < 2^29 and b, d < 2^32,
 
@@ -196,9 +199,9 @@ def mul61(x: U64, y: U64) -> U64:
 
 
 def sum61(x: U64) -> U64:
-    """Sum over the last axis of canonical residues; at most 2^32 terms (no array here has more).
+    """Return the sum over the last axis of canonical residues; at most 2^32 terms (no array here has more).
 
-    *Exact:* the low 32 bits and the high 29 bits are summed apart, each sum below 2^32 2^32.
+    *Exact:* the low 32 bits and the high 29 bits are summed separately, each sum below 2^32 2^32.
     """
     low = np.asarray(np.sum(x & np.uint64(0xFFFFFFFF), axis=-1, dtype=np.uint64))
     high = np.asarray(np.sum(x >> np.uint64(32), axis=-1, dtype=np.uint64))
@@ -206,16 +209,16 @@ def sum61(x: U64) -> U64:
 
 
 def project61(y: Ints, s: U64) -> U64:
-    """y int8 to int64 [n, m] times the k columns s [k, m] of residues: residues [n, k], uint64.
+    """Return y int8 to int64 [n, m] times k columns s [k, m] of residues: residues [n, k], uint64.
 
     The check of Y = X W, all of them signed integers with W [d, m] and |Y| <= LIFT61, is
-    ``project61(y, s) == project61(x, project61(w, s).T)``. InputError for other dtypes or shapes, or s >=
-    P61.
+    ``project61(y, s) == project61(x, project61(w, s).T)``. Raises InputError for other dtypes or shapes, or
+    s >= P61.
     """
     _check(y, s, 1, P61)
     out = np.zeros((len(y), len(s)), dtype=np.uint64)
     for a in range(0, y.shape[1], _BLOCK):
-        for t in range(len(y)):  # row by row: temporary arrays stay below a megabyte
+        for t in range(len(y)):  # row by row, so that temporary arrays stay below a megabyte
             row = residues61(y[t, a : a + _BLOCK])
             for j in range(len(s)):
                 out[t, j] = add61(out[t, j], sum61(mul61(row, s[j, a : a + _BLOCK])))
@@ -223,9 +226,9 @@ def project61(y: Ints, s: U64) -> U64:
 
 
 def fold61(w: Ints, s: U64) -> U64:
-    """The rows of w int8 to int64 [m, d] combined by s [k, m] of residues: residues [k, d], uint64.
+    """Return the rows of w int8 to int64 [m, d] combined by residues s [k, m]: residues [k, d], uint64.
 
-    InputError as ``project61``.
+    Raises InputError as ``project61``.
     """
     _check(w, s, 0, P61)
     out = np.zeros((len(s), w.shape[1]), dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""A product's hint: its sets of integers, what they are checked with, and what a backend finds of it."""
+"""Define a product's hint, the values it is checked with, and the result of checking it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class HintSet(NamedTuple):
     """Limbs of X, high before low: one, or both taken together."""
     w_limb: int
     shift: int
-    """The product is the sum of all sets, each shifted left by this."""
+    """The bits by which this set is shifted left in the sum of all sets, which is the product."""
     bound: int
-    """No value is larger than this in absolute value; below 2^30."""
+    """The largest absolute value that a value may have; below 2^30."""
 
 
 class Hint(NamedTuple):
-    """One product of n rows with m channels as a prover sent it, and what pins it down."""
+    """One product of n rows with m channels as a prover sent it, with the values it is checked with."""
 
     q: npt.NDArray[np.int8]
     """The rows, [limbs, n, d]."""
     sets: Sequence[HintSet]
     packed: Sequence[tuple[int, Packed]]
-    """For each set the bits of an integer, and its integers [n, m], packed."""
+    """For each set, the bits of an integer, and the packed integers [n, m]."""
     s: npt.NDArray[np.uint32]
     """Random columns, [k, m]."""
     v: npt.NDArray[np.uint32]
@@ -45,14 +45,15 @@ class Hint(NamedTuple):
     sw: npt.NDArray[np.float32]
     """Scales of the channels, [m]."""
     bias: npt.NDArray[np.float32] | None
-    """Of the channels, [m]."""
+    """Bias of the channels, [m]."""
     residual: npt.NDArray[np.float32] | None
-    """What the product is added to last, [n, m]."""
+    """The rows to which the product is added last, [n, m]."""
 
 
 class CheckedHint(NamedTuple):
-    """What :meth:`proofcompute.arithmetic.kernels.Kernels.check_hint` finds. All of it is of use together
-    only.
+    """The result of :meth:`proofcompute.arithmetic.kernels.Kernels.check_hint`.
+
+    A caller must use all of it: ``y`` is the product only if ``holds``, with all ``extremes`` within bounds.
     """
 
     extremes: Sequence[tuple[int, int]]
@@ -60,4 +61,4 @@ class CheckedHint(NamedTuple):
     holds: bool
     """Whether every set is the product that it should be, if its values are within their bounds."""
     y: npt.NDArray[np.float32]
-    """The product as float32, and what it is added to: [n, m]."""
+    """The product as float32 plus the residual: [n, m]."""

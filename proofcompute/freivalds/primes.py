@@ -1,4 +1,4 @@
-"""The two fields' primes."""
+"""Define the primes of the two fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A product that is checked: its shape, and the accumulators that it is made of."""
+"""Describe a product that is checked: its shape, and the accumulators that make it up."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Site:
 
     @property
     def bound(self) -> int:
-        """No accumulator of this product is larger than this in absolute value."""
+        """The largest absolute value that an accumulator of this product can have."""
         return min(self.d, MAX_CONTRACTION) * 128 * 128
 
 
 @cache
 def product_sets(d: int, x_limbs: int, w_limbs: int) -> tuple[tuple[int, int, int, int, int], ...]:
-    """The accumulator sets of a product of contraction length ``d``, in canonical order.
+    """Return the accumulator sets of a product of contraction length ``d``, in canonical order.
 
-    Returns ``(start, stop, x_limb, w_limb, shift)``: columns ``start..stop`` of limb ``x_limb``
-    times those of limb ``w_limb`` give one int32 accumulator set; the value of the product is the sum of
-    ``set << shift`` in int64, where a high limb counts 256 times a low one. Parts come first, then limbs of
-    x, then limbs of w, high before low (docs/spec/arithmetic.md#products).
+    Each is ``(start, stop, x_limb, w_limb, shift)``: columns ``start..stop`` of limb ``x_limb`` times those
+    of limb ``w_limb`` give one int32 accumulator set. The product is the sum of ``set << shift`` in int64,
+    where a high limb counts 256 times a low one. The order is by parts, then limbs of x, then limbs of w,
+    high before low (docs/spec/arithmetic.md#products).
     """
     return tuple(
         (a, min(a + MAX_CONTRACTION, d), i, j, 8 * ((x_limbs - 1 - i) + (w_limbs - 1 - j)))

@@ -1,4 +1,4 @@
-r"""Freivalds' check of matrix products over GF(2^31 - 1) (docs/spec/freivalds.md).
+r"""Say which sets of integers a hint holds, and why checking them suffices (docs/spec/freivalds.md).
 
 Statement: Y = X W^T with X int8 [n, d], W int8 [m, d], Y int32 [n, m]. Draw S uniform in GF(p)^(m x k), keep
 V = W^T S. Accept if Y S = X V over GF(p). If row t of Y is wrong, its difference D from the true row is a
@@ -6,15 +6,16 @@ non-zero vector mod p: both accumulators are smaller than 2^30 in absolute value
 2^31 - 1 = p and D cannot vanish mod p. D S = 0 then holds with probability p^-1 for each independent column,
 p^-k for all (Freivalds 1977). With k = 2 this is 2^-62 (1 - 2^-31)^-2, that is less than 2^-61.99.
 
-What a hint holds of a product (:func:`hint_sets`): for each part of a long contraction and each limb of W,
-one set Y. Where X has two limbs, X = 256 X1 + X0, the set is that of both together: Y = X W^T is linear in X.
-By Cauchy and Schwarz |y_tj| <= |x_t| |w_j|, so it is below 2^30 if max_t |x_t|^2 max_j |w_j|^2 < 2^60. Prover
-and verifier both know the two maxima: the first from the rows in front of the product, the second from the
-weights or the key. Where they are too large, each limb of X has a set of its own, below 2^30 by the bound on
-int8 products. So D above is smaller than p in either case, whatever the prover sends.
+A hint holds one set Y of a product for each part of a long contraction and each limb of W
+(:func:`hint_sets`). Where X has two limbs, X = 256 X1 + X0, one set is that of both together, because
+Y = X W^T is linear in X. By Cauchy and Schwarz |y_tj| <= |x_t| |w_j|, so it is below 2^30 if
+max_t |x_t|^2 max_j |w_j|^2 < 2^60. Prover and verifier both know the two maxima: the first from the rows in
+front of the product, the second from the weights or the key. Where they are too large, each limb of X has a
+set of its own, below 2^30 by the bound on int8 products. So D above is smaller than p in either case,
+whatever the prover sends.
 
-The check itself is :meth:`proofcompute.arithmetic.kernels.Kernels.check_hint`, on the hint as it is sent. It
-evaluates all sets, rows and columns, and tells of them only whether they all hold.
+:meth:`proofcompute.arithmetic.kernels.Kernels.check_hint` does the check, on the hint as it is sent. It
+evaluates all sets, rows and columns, and says only whether they all hold.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = ["hint_sets", "largest_squares"]
 
 
 def hint_sets(site: Site, q: I8, squares: Sequence[int], kernels: ArraysAndChecks) -> tuple[HintSet, ...]:
-    """What a hint of one product holds, in canonical order: parts, then limbs of W, then limbs of X.
+    """Return the sets that a hint of one product holds, in order of parts, then limbs of W, then limbs of X.
 
     Args:
         site: the product.
@@ -44,7 +45,7 @@ def hint_sets(site: Site, q: I8, squares: Sequence[int], kernels: ArraysAndCheck
         kernels: backend.
     """
     if site.x_limbs == 1:
-        return _of_one_limb(site)
+        return _one_limb_sets(site)
     out = []
     for start in range(0, site.d, MAX_CONTRACTION):
         stop = min(start + MAX_CONTRACTION, site.d)
@@ -61,11 +62,11 @@ def hint_sets(site: Site, q: I8, squares: Sequence[int], kernels: ArraysAndCheck
 
 
 @lru_cache(maxsize=4096)
-def _of_one_limb(site: Site) -> tuple[HintSet, ...]:
+def _one_limb_sets(site: Site) -> tuple[HintSet, ...]:
     sets = product_sets(site.d, 1, site.w_limbs)
     return tuple(HintSet(start, stop, (0,), j, shift, site.bound) for start, stop, _, j, shift in sets)
 
 
 def largest_squares(limbs: I8, kernels: Checks) -> tuple[int, ...]:
-    """The largest sum of squares of a row [d] of each limb [m, d] of a weight matrix [limbs, m, d]."""
+    """Return the largest sum of squares of a row [d] of each limb [m, d] of a weight matrix [limbs, m, d]."""
     return tuple(kernels.largest_square(limb[np.newaxis]) for limb in limbs)

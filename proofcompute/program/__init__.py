@@ -1,1 +1,1 @@
-"""Programs: a model as data, its operations, and the one interpreter that runs them."""
+"""Programs: models as data, their operations, and the interpreter that runs them."""

@@ -1,4 +1,4 @@
-"""The one interpreter (docs/spec/programs.md#execution)."""
+"""Run segments of programs; prover and verifier share this interpreter (docs/spec/programs.md#execution)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
 
 @cached_per_plan
 def _steps(plan: SegmentPlan) -> tuple[tuple[Step, tuple[str, ...]], ...]:
-    """What is done, and which tensors are let go after each step."""
+    """Return the fused steps of a plan, each with the tensors that are dropped after it."""
     steps = fuse(plan.steps)
     return tuple(zip(steps, last_uses(steps), strict=True))
 

@@ -1,11 +1,12 @@
-"""How much memory a segment takes while it runs, from its plan (docs/spec/programs.md#limits).
+"""Compute how much memory a segment takes while it runs, from its plan (docs/spec/programs.md#limits).
 
 A program from outside may have many operations and wide rows, and whoever checks or runs it must know what it
-takes before anything is computed. Counted for each row of a cell, with what is alive at the same time: what
-a segment reads and makes, from its first use to its last (the interpreter drops it then), what it commits and
-emits to the end, and, while a product runs, the limbs of its rows and its accumulators. What is read of
-earlier rows is bounded by what a cell opens (MAX_CELL_OPENING). A backend's blocks of scratch are of fixed
-size, and fused operations may keep an input a step longer or leave an intermediate out; neither is counted.
+takes before anything is computed. The count is of the bytes that are alive at the same time, for each row of
+a cell: a tensor that a segment reads or makes, from its first use to its last (the interpreter drops it
+then); a tensor that it commits or emits, to the end; and, while a product runs, the limbs of its rows and its
+accumulators. Prefixes of earlier rows are bounded by MAX_CELL_OPENING, which limits what a cell opens. A
+backend's blocks of scratch are of fixed size, and fused operations may keep an input a step longer or leave
+an intermediate out; neither is counted.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ __all__ = ["last_uses", "row_memory"]
 
 
 def _names(step: Step) -> dict[str, None]:
-    """What a step uses row by row, and what it makes; prefixes are read elsewhere."""
+    """Return the tensors that a step uses row by row and those that it makes; prefixes do not count."""
     return dict.fromkeys((*(n for n, prefix in step.inputs if not prefix), *(n for n, *_ in step.outputs)))
 
 
 def last_uses(steps: Sequence[Step]) -> tuple[tuple[str, ...], ...]:
-    """For each step the tensors that no later one uses row by row."""
+    """Return, for each step, the tensors that no later step uses row by row."""
     seen: set[str] = set()
     out: list[tuple[str, ...]] = []
     for step in reversed(steps):
@@ -35,7 +36,10 @@ def last_uses(steps: Sequence[Step]) -> tuple[tuple[str, ...], ...]:
 
 
 def row_memory(steps: Sequence[Step], sites: Sequence[Sequence[Site]], specs: Mapping[str, Spec]) -> int:
-    """The most bytes that are alive at once for each row of a cell; ``sites`` are those of each step."""
+    """Return the most bytes that are alive at once for each row of a cell.
+
+    ``sites`` are the products of each step.
+    """
     alive: set[str] = set()
     results: set[str] = set()
     now = most = 0
@@ -52,6 +56,6 @@ def row_memory(steps: Sequence[Step], sites: Sequence[Sequence[Site]], specs: Ma
 
 
 def _product(site: Site) -> int:
-    """Limbs of a row, and its accumulators."""
+    """Return the bytes of a row's limbs and accumulators while a product runs."""
     sets = len(product_sets(site.d, site.x_limbs, site.w_limbs))
     return site.x_limbs * site.d + 4 * sets * site.m

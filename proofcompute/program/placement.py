@@ -1,7 +1,7 @@
-"""Which backend runs each segment, and where weights and committed tensors therefore are.
+"""Assign segments to backends, which decides where weights and committed tensors are.
 
-A backend of one device runs all segments. One of several devices gives consecutive segments to each of them,
-so that only the rows that cross such a border are copied from device to device.
+A backend of one device runs all segments. A backend of several devices gives consecutive segments to each of
+them, so that only the rows that cross a border between devices are copied.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Placement"]
 
 
 def _names(program: Program, segment: Segment) -> set[str]:
-    """The weights that a segment's operations name."""
+    """Return the weights that a segment's operations name."""
     named: set[str] = set()
     for node in segment.nodes:
         op: Any = node.op

@@ -1,12 +1,12 @@
-"""Programs: a model as data (docs/spec/programs.md).
+"""Define programs: models as data (docs/spec/programs.md).
 
 A program is a list of **segments** of operations (:mod:`proofcompute.program.types`). Tensors named in a
 :class:`Committed` group cross segment boundaries and are committed by the prover, one Merkle tree for each
-group; what is not committed lives inside its segment and is recomputed at audit time. Public tensors (inputs
-and outputs) travel in the request and the receipt.
+group. A tensor that is not committed lives inside its segment and is recomputed at audit time. Public tensors
+(inputs and outputs) travel in the request and the receipt.
 
-A program with ``feedback`` is autoregressive: its one output is appended to its one input, row t of the
-output being row t + 1 of the input. Such outputs exist from the last row of the prompt on.
+A program with ``feedback`` is autoregressive: its one output is appended to its one input, so that row t of
+the output is row t + 1 of the input. Such outputs exist from the last row of the prompt on.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class Program:
     """A whole computation. Construction checks it; a Program that exists is well formed."""
 
     inputs: tuple[tuple[str, Spec], ...]
-    """Public tensors from the request."""
+    """Public tensors in the request."""
     outputs: tuple[str, ...]
     """Public tensors in the receipt."""
     feedback: bool
     """Whether the output is fed back into the input (see the module's text)."""
     context: int
-    """Most rows of one request."""
+    """The most rows of one request."""
     weights: tuple[WeightSpec, ...]
     committed: tuple[Committed, ...]
     segments: tuple[Segment, ...]
@@ -104,13 +104,13 @@ class Program:
             self._check_openable(plan)
 
     def _check_openable(self, plan: SegmentPlan) -> None:
-        """LimitError where the last row of the longest request could not be audited, whatever it costs."""
+        """Raise LimitError unless the last row of the longest request can be audited, whatever it costs."""
         groups = [(self.group_bytes(g), prefix) for g, prefix in plan.groups]
         besides = sum(self.weight[name].row_bytes for name, _ in plan.tables)
         besides += sum(4 * s.m * len(product_sets(s.d, s.x_limbs, s.w_limbs)) for s in plan.sites)
         besides += 8 * KIB * (len(groups) + len(plan.tables) + len(plan.sites))  # heads and proofs
         whole = besides + sum(self.context * row if prefix else row for row, prefix in groups)
-        # Long prefixes go ahead of the part, all but a piece.
+        # Long prefixes are sent ahead of the part, except for at most a piece.
         long = [min(self.context * row, max(MAX_OPENING_PIECE, row)) for row, prefix in groups if prefix]
         part = besides + sum(long) + sum(row for row, prefix in groups if not prefix)
         if whole > MAX_CELL_OPENING or part > MAX_OPENING_PART:
@@ -126,10 +126,10 @@ class Program:
 
     @cached_property
     def index_limits(self) -> dict[str, int]:
-        """The number that every element of a public tensor of indices must be below, by tensor.
+        """The limit that every element of a public tensor of indices must be below, by tensor.
 
-        The least of the numbers of rows of the tables that it is looked up in and of logits that it is
-        sampled with: a token that some table has may have no logit.
+        It is the least of the rows of the tables in which the element is looked up and of the logits with
+        which it is sampled, because a token with a row in some table may have no logit.
         """
         limits: dict[str, int] = {}
         for node in (node for segment in self.segments for node in segment.nodes):
@@ -141,19 +141,19 @@ class Program:
 
     @cached_property
     def group_of(self) -> dict[str, int]:
-        """Index of the committed group that a tensor belongs to."""
+        """The index of the committed group to which each tensor belongs."""
         return {t: i for i, c in enumerate(self.committed) for t in c.tensors}
 
     @cached_property
     def _output_names(self) -> frozenset[str]:
-        return frozenset(self.outputs)  # a hostile program may have many: looked up, never searched
+        return frozenset(self.outputs)  # a set, because a hostile program may have many outputs
 
     def group_bytes(self, group: int) -> int:
-        """Bytes of one leaf of a committed group."""
+        """Return the bytes of one leaf of a committed group."""
         return self._group_bytes[group]
 
     def layout(self, group: int) -> tuple[LeafField, ...]:
-        """How one leaf of a committed group is made of rows of its tensors, in order."""
+        """Return the fields of one leaf of a committed group, one for each of its tensors, in order."""
         return self._layouts[group]
 
     @cached_property
@@ -173,7 +173,7 @@ class Program:
 
     @property
     def specs(self) -> dict[str, Spec]:
-        """Type of every tensor, by name."""
+        """The type of every tensor, by name."""
         return self._analysed[0]
 
     @property
@@ -201,7 +201,7 @@ class Program:
             if len({writer[t] for t in group.tensors}) != 1:
                 raise FormatError(f"committed group {group.name} is not written by exactly one segment")
         if self.feedback and any(p.writes for p in plans if p.emits):
-            # It starts at the prompt's last row, so rows before would be committed and belong to no cell.
+            # The segment starts at the prompt's last row; earlier rows would be committed and in no cell.
             raise FormatError("an autoregressive program's last segment commits a tensor")
         if self.feedback and specs[self.outputs[0]] != self.inputs[0][1]:
             raise FormatError("the output that is fed back has another type than the input")
@@ -281,5 +281,5 @@ class Program:
         )
 
     def first_row(self, segment: int, prompt: int) -> int:
-        """First row at which a segment runs, for a request whose input has ``prompt`` rows."""
+        """Return the first row at which a segment runs, for a request whose input has ``prompt`` rows."""
         return prompt - 1 if self.feedback and self.plans[segment].emits else 0

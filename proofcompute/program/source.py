@@ -1,7 +1,7 @@
-"""The three things that come from outside a segment (docs/spec/programs.md#sources).
+"""Define the three sources of values from outside a segment (docs/spec/programs.md#sources).
 
-Prover and verifier run the same interpreter over the same operations and differ in their :class:`Source`
-only: where committed rows come from, where weight rows come from, and how a matrix product is made.
+Prover and verifier run the same interpreter over the same operations and differ only in their
+:class:`Source`: where they get committed rows and weight rows, and how they make a matrix product.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ __all__ = [
 
 
 class RowReader(Protocol):
-    """Rows of committed and public tensors, and what the request says about each row."""
+    """A source of rows of committed and public tensors, and of what the request says about each row."""
 
     def read(self, name: str, span: Span) -> Array:
-        """Rows a..b of a tensor, [b - a, ...]."""
+        """Return rows a..b of a tensor, [b - a, ...]."""
         ...
 
     def prefix(self, name: str, span: Span) -> Array:
-        """Rows 0..b of a tensor, [b, ...]."""
+        """Return rows 0..b of a tensor, [b, ...]."""
         ...
 
     def write(self, name: str, span: Span, rows: Array) -> None:
-        """Rows a..b that the segment computed of a committed tensor or a public output."""
+        """Take rows a..b of a committed tensor or a public output, which the segment has computed."""
         ...
 
     def sampling(self, trace: int) -> Sampling:
-        """How a request chooses its tokens."""
+        """Return how the request of a trace chooses its tokens."""
         ...
 
     def draws(self, span: Span) -> U64:
-        """The 128-bit random numbers of rows, [b - a, 2]: functions of the client's seed and the row only."""
+        """Return the draws of rows, [b - a, 2]: 128 bits each, functions of the client's seed and the row."""
         ...
 
 
 class WeightRows(Protocol):
-    """Weights that are small enough to be used directly."""
+    """A source of weights that are small enough to be used directly."""
 
     def vector(self, name: str) -> F32:
-        """A weight vector, [d]."""
+        """Return a weight vector, [d]."""
         ...
 
     def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
-        """Rows of a one-limb weight matrix read as a table: int8 [n, d] and scales [n]."""
+        """Return rows of a one-limb weight matrix read as a table: int8 [n, d] and scales [n]."""
         ...
 
 
 class LinearCall(NamedTuple):
-    """One product of rows with a weight matrix [m, d], with what stands before and after it."""
+    """One product of rows with a weight matrix [m, d], with its prologue and its residual."""
 
     weight: str
     """Name of the matrix."""
@@ -74,22 +74,22 @@ class LinearCall(NamedTuple):
     limbs: int
     """Limbs of the quantised rows, 1 or 2."""
     prologue: Prologue = None
-    """What is done to the rows first."""
+    """The operation on the rows before they are quantised."""
     residual: F32 | None = None
-    """What the product is added to last, [n, m]."""
+    """The rows to which the product is added last, [n, m]."""
 
 
 class Products(Protocol):
-    """How x times a weight matrix is made: computed, or taken as a hint and checked."""
+    """A source of products with weight matrices: computed, or taken as hints and checked."""
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
-        """The product that ``call`` describes, float32 [n, m]."""
+        """Return the product that ``call`` describes, float32 [n, m]."""
         ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a segment's outside values come from."""
+    """The sources of a segment's outside values."""
 
     rows: RowReader
     weights: WeightRows
@@ -98,17 +98,17 @@ class Source:
 
 @dataclass(frozen=True)
 class ComputeProducts:
-    """Products made from the weights: the prover's run, and a verifier that holds the weights."""
+    """Products computed from the weights, by the prover or by a verifier that holds the weights."""
 
     matrix: Callable[[str], Matrix]
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
-        """See Products."""
+        """Compute the product; see Products."""
         return k.linear(call.x, self.matrix(call.weight), call.limbs, call.prologue, call.residual)
 
 
 class Recorded(NamedTuple):
-    """One product as it was made."""
+    """One product as it was computed."""
 
     q: I8
     """Limbs of the rows, [limbs, n, d]."""
@@ -118,13 +118,13 @@ class Recorded(NamedTuple):
 
 @dataclass(frozen=True)
 class RecordProducts:
-    """Products made from the weights set by set, and kept: what an opening is made of."""
+    """Products computed from the weights set by set, and recorded for an opening."""
 
     matrix: Callable[[str], Matrix]
     recorded: list[Recorded]
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
-        """See Products."""
+        """Compute and record the product; see Products."""
         w = self.matrix(call.weight)
         q, sx = k.quantise(call.x, call.limbs, call.prologue)
         sets = product_sets(q.shape[2], call.limbs, w.q.shape[0])
@@ -138,7 +138,7 @@ class RecordProducts:
 
 
 class PlacedWeights:
-    """Weights on a backend: WeightRows, and the matrices of products."""
+    """Weights on a backend: an implementation of WeightRows, with the matrices of products."""
 
     def __init__(self, weights: Mapping[str, Matrix | F32], k: Kernels) -> None:
         self._k = k
@@ -153,14 +153,14 @@ class PlacedWeights:
         k.operation = ""
 
     def matrix(self, name: str) -> Matrix:
-        """A weight matrix by name."""
+        """Return a weight matrix by name."""
         return self._matrices[name]
 
     def vector(self, name: str) -> F32:
-        """See WeightRows."""
+        """Return a vector; see WeightRows."""
         return self._vectors[name]
 
     def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
-        """See WeightRows; FormatError if an index is outside the table."""
+        """Return rows of a table; see WeightRows. Raises FormatError if an index is outside the table."""
         w = self._matrices[name]
         return self._k.gather(w.q[0], ids), self._k.gather(w.scale, ids)

@@ -1,4 +1,4 @@
-"""What programs are made of: types of rows, weights, operations, segments, and what is planned for each.
+"""Define the parts of programs: types of rows, weights, operations, segments, and a plan for each segment.
 
 A program is a list of **segments**; a segment is a list of operation applications (:class:`Node`). Every
 tensor has a leading row axis (token positions of a language model, samples otherwise); a :class:`Spec`
@@ -48,16 +48,16 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "i32": np.dtype("<i4"),
     "i64": np.dtype("<i8"),
 }
-"""Names of element types and their little-endian encodings."""
+"""The names of element types and their little-endian encodings."""
 
 
 class Reads(Enum):
-    """How rows of an operation's output depend on rows of one of its inputs."""
+    """The ways in which rows of an operation's output depend on rows of one of its inputs."""
 
     SAME = "same"
-    """Row t on row t."""
+    """Row t depends on row t."""
     PREFIX = "prefix"
-    """Row t on rows 0..t."""
+    """Row t depends on rows 0..t."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Spec:
 
     @cached_property
     def size(self) -> int:
-        """Elements of one row."""
+        """The number of elements of one row."""
         return math.prod(self.shape)
 
     @cached_property
@@ -87,7 +87,7 @@ class Spec:
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes of one row."""
+        """The size of one row in bytes."""
         return self.size * self.numpy.itemsize
 
 
@@ -118,7 +118,7 @@ class WeightSpec:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one leaf: the int8 limbs of a row, its scale, its bias; or the whole vector."""
+        """The size of one leaf in bytes: the limbs of a row, its scale and its bias, or the whole vector."""
         if self.kind == "vector":
             return 4 * self.width
         return self.limbs * self.width + 4 + 4 * self.bias
@@ -131,23 +131,23 @@ class Op(Protocol):
     """Whether float outputs are finite and without -0 by construction."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """Types of the outputs; FormatError if the inputs, attributes or weights do not fit."""
+        """Return the types of the outputs. Raises FormatError if inputs, attributes or weights do not fit."""
         ...
 
     def reads(self) -> Sequence[Reads]:
-        """How output rows depend on each input."""
+        """Return how output rows depend on each input."""
         ...
 
     def sites(self, weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
-        """The matrix products that this operation makes, in order."""
+        """Return the matrix products that this operation makes, in order."""
         ...
 
     def table(self) -> str | None:
-        """The weight whose rows are looked up by the first input, if any."""
+        """Return the weight whose rows the first input looks up, if any."""
         ...
 
     def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
-        """Which inputs are indices: their positions, and the number that each index must be below."""
+        """Return which inputs are indices: their positions, and the limit that each index must be below."""
         ...
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Any, k: Kernels) -> Sequence[Array]:
@@ -182,19 +182,19 @@ class Committed:
 
 
 class LeafField(NamedTuple):
-    """Where the row of one tensor is in a leaf of its group."""
+    """The place of one tensor's row in a leaf of its group."""
 
     tensor: str
     a: int
     """Its first byte."""
     b: int
-    """The first byte behind it."""
+    """The first byte after it."""
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
 
 class Runs(Protocol):
-    """What the interpreter needs of an operation."""
+    """The part of an operation that the interpreter needs."""
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Any, k: Kernels) -> Sequence[Array]:
         """Execute on concatenated rows; a PREFIX input is a list with one array of rows 0..b per span."""
@@ -202,20 +202,20 @@ class Runs(Protocol):
 
 
 class Step(NamedTuple):
-    """One node, with what the interpreter asks about it looked up once."""
+    """One node, with the facts that the interpreter needs looked up once."""
 
     name: str
     """Segment and node, for errors."""
     op: Runs
     inputs: tuple[tuple[str, bool], ...]
-    """Name, and whether a prefix is read."""
+    """For each input, its name, and whether a prefix is read."""
     outputs: tuple[tuple[str, bool, bool], ...]
-    """Name, whether it is committed or emitted, and whether it is settled first."""
+    """For each output, its name, whether it is committed or emitted, and whether it is settled first."""
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentPlan:
-    """What follows from a program about one of its segments."""
+    """The facts that follow from a program about one of its segments."""
 
     index: int
     name: str
@@ -226,19 +226,19 @@ class SegmentPlan:
     emits: tuple[str, ...]
     """Public outputs produced."""
     groups: tuple[tuple[int, bool], ...]
-    """Committed groups that are read or written, in program order; whether from row 0 on (PREFIX)."""
+    """The committed groups that are read or written, in program order, and whether from row 0 on (PREFIX)."""
     sites: tuple[Site, ...]
     """Products, in execution order."""
     tables: tuple[tuple[str, str], ...]
     """(weight, public tensor of row indices) for each table lookup."""
     steps: tuple[Step, ...]
-    """What the interpreter does, in order."""
+    """The steps of the interpreter, in order."""
     row_memory: int
     """Bytes that are alive at once for each row of a cell."""
 
     @property
     def cell_rows(self) -> int:
-        """Most rows of a cell."""
+        """The most rows of a cell."""
         return min(MAX_CELL_ROWS, MAX_CELL_MEMORY // max(1, self.row_memory))
 
 
@@ -246,7 +246,7 @@ _T = TypeVar("_T")
 
 
 def cached_per_plan(f: Callable[[SegmentPlan], _T]) -> Callable[[SegmentPlan], _T]:
-    """``f``, called once for each plan; its results go with their plans, however many models there are."""
+    """Decorate ``f`` so that it is called once for each plan. A result is kept as long as its plan."""
     known: WeakKeyDictionary[SegmentPlan, _T] = WeakKeyDictionary()
 
     @wraps(f)
@@ -259,6 +259,6 @@ def cached_per_plan(f: Callable[[SegmentPlan], _T]) -> Callable[[SegmentPlan], _
 
 
 def check_name(name: str) -> None:
-    """FormatError unless ``name`` is short, printable and not empty."""
+    """Raise FormatError unless ``name`` is short, printable and not empty."""
     if not name or len(name.encode()) > MAX_NAME or not name.isprintable():
         raise FormatError(f"name {name[:40]!r} is empty, unprintable or longer than {MAX_NAME} bytes")

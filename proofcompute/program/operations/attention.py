@@ -1,4 +1,4 @@
-"""Rotary positions, int8 keys and values, causal attention (docs/spec/programs.md#attention)."""
+"""Define rotary positions, int8 keys and values, and causal attention (docs/spec/programs.md#attention)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rope(Pointwise):
     """1: pairs (2i, 2i+1); 0: pairs (i, i + r)."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """A float32 row of whole heads in, the same out."""
+        """Infer types: a float32 row of whole heads in, the same out."""
         width = f32_rows(ins, "rope")
         need(self.heads >= 1 and width % self.heads == 0, f"rope: {width} is not {self.heads} heads")
         need(1 <= len(self.freqs) <= width // self.heads // 2, "rope: more pairs than a head has")
@@ -38,22 +38,22 @@ class Rope(Pointwise):
         return (ins[0],)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         cos, sin = k.rope_rows(self.freqs, spans)
         return (k.rope(ins[0], cos, sin, self.heads, bool(self.interleaved)),)
 
 
 @dataclass(frozen=True)
 class QuantiseHeads(Pointwise):
-    """A row of heads to int8, one limb and one scale for each head: what is committed of keys and values."""
+    """Quantise a row of heads to int8, one limb and one scale a head, as keys and values are committed."""
 
     heads: int
 
     settled = True
-    """A scale is |x| / 127: finite, and never -0."""
+    """True, because a scale is max |x| / 127, which is finite and never -0."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """A float32 row of whole heads in; int8 [heads, dh] and float32 [heads] out."""
+        """Infer types: a float32 row of whole heads in; int8 [heads, dh] and float32 [heads] out."""
         width = f32_rows(ins, "quantise heads")
         need(
             self.heads >= 1 and width % self.heads == 0, f"quantise heads: {width} is not {self.heads} heads"
@@ -61,26 +61,26 @@ class QuantiseHeads(Pointwise):
         return (Spec("i8", (self.heads, width // self.heads)), Spec("f32", (self.heads,)))
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         return k.quantise_heads(ins[0], self.heads)
 
 
 @dataclass(frozen=True)
 class Attention(Pointwise):
-    """Causal attention of query rows over committed int8 keys and values.
+    """Compute causal attention of query rows over committed int8 keys and values.
 
-    Inputs: q, keys, key scales, values, value scales. The products of activations in here are recomputed
-    by a verifier: for one row they cost about as much as checking them would.
+    The inputs are q, keys, key scales, values and value scales. A verifier recomputes the products of
+    activations, which costs about as much for one row as checking them would.
     """
 
     heads: int
     scale: int
-    """Binary32 bit pattern of the factor c on the scores."""
+    """Binary32 bit pattern of the factor on the scores."""
     window: int
-    """Positions that a row may see, its own included; 0 for all."""
+    """The number of positions that a row may see, its own included; 0 for all."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """Five inputs as above; a float32 row of heads out."""
+        """Infer types: five inputs as above, a float32 row of heads out."""
         need(len(ins) == 5, "attention: needs q, keys, key scales, values, value scales")
         width = f32_rows(ins[:1], "attention")
         need(
@@ -95,11 +95,11 @@ class Attention(Pointwise):
         return (ins[0],)
 
     def reads(self) -> Sequence[Reads]:
-        """Own query; all rows up to the own one of keys and values."""
+        """Return that a row depends on its own query, and on all keys and values up to its own."""
         return (Reads.SAME, Reads.PREFIX, Reads.PREFIX, Reads.PREFIX, Reads.PREFIX)
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         q, keys, key_scales, values, value_scales = ins
         out, row = [], 0
         for i, s in enumerate(spans):

@@ -1,4 +1,4 @@
-"""What most operations have in common."""
+"""Provide the defaults and the checks that most operations share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Pointwise", "f32_rows", "from_bits", "matrix", "need", "vector"]
 
 
 def need(ok: bool, what: str) -> None:
-    """FormatError with ``what`` unless ``ok``."""
+    """Raise FormatError with ``what`` unless ``ok``."""
     if not ok:
         raise FormatError(what)
 
 
 @lru_cache(maxsize=4096)
 def from_bits(bits: int, what: str) -> np.float32:
-    """The finite binary32 value with these bits."""
+    """Return the binary32 value with these bits. Raises FormatError unless it is finite."""
     need(0 <= bits < 1 << 32, f"{what}: {bits} is not a binary32 bit pattern")
     value = np.array(bits, np.uint32).view(np.float32)[()]
     need(bool(np.isfinite(value)), f"{what}: not finite")
@@ -32,13 +32,13 @@ def from_bits(bits: int, what: str) -> np.float32:
 
 
 def vector(weights: Mapping[str, WeightSpec], name: str, width: int) -> None:
-    """FormatError unless ``name`` is a weight vector of this length."""
+    """Raise FormatError unless ``name`` is a weight vector of this length."""
     w = weights.get(name)
     need(w is not None and w.kind == "vector" and w.width == width, f"{name}: no vector of {width} elements")
 
 
 def matrix(weights: Mapping[str, WeightSpec], name: str) -> WeightSpec:
-    """The weight matrix of this name; FormatError if there is none."""
+    """Return the weight matrix of this name. Raises FormatError if there is none."""
     w = weights.get(name)
     if w is None or w.kind != "matrix":
         raise FormatError(f"{name}: no weight matrix of this name")
@@ -47,30 +47,30 @@ def matrix(weights: Mapping[str, WeightSpec], name: str) -> WeightSpec:
 
 @dataclass(frozen=True)
 class Pointwise:
-    """Defaults of an operation whose row t depends on row t of every input and which makes no product."""
+    """Defaults for an operation that makes no product and whose row t depends only on row t of one input."""
 
     settled: ClassVar[bool] = False
     """See Op."""
 
     def reads(self) -> Sequence[Reads]:
-        """One input, row by row."""
+        """Return that there is one input, read row by row."""
         return (Reads.SAME,)
 
     def sites(self, weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
-        """No products."""
+        """Return no products."""
         return ()
 
     def table(self) -> str | None:
-        """No table."""
+        """Return no table."""
         return None
 
     def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
-        """No indices."""
+        """Return no indices."""
         return {}
 
 
 def f32_rows(ins: Sequence[Spec], what: str, count: int = 1) -> int:
-    """Width of the float32 rows that all ``count`` inputs are; FormatError otherwise."""
+    """Return the width of the inputs. Raises FormatError unless they are ``count`` equal float32 rows."""
     need(
         len(ins) == count
         and all(s == ins[0] for s in ins)

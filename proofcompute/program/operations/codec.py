@@ -1,6 +1,6 @@
-"""Canonical encoding of programs; its bytes are hashed into the model id.
+"""Encode programs canonically and decode them; the encoding is hashed into the model id.
 
-An operation travels as its class name and the values of its fields in order; fields are integers, strings
+An operation is encoded as its class name and the values of its fields in order. Fields are integers, strings
 or tuples of integers. Decoding constructs the objects, which check themselves.
 """
 
@@ -47,7 +47,7 @@ _HINTS = {name: get_type_hints(cls) for name, cls in OPERATIONS.items()}
 
 
 def encode_program(p: Program) -> bytes:
-    """The canonical bytes of a program."""
+    """Return the canonical bytes of a program."""
     return wire.encode(
         [
             VERSION,
@@ -63,7 +63,7 @@ def encode_program(p: Program) -> bytes:
 
 
 def decode_program(data: bytes) -> Program:
-    """The program that ``data`` encodes; FormatError or LimitError if it is not exactly one."""
+    """Return the program that ``data`` encodes. Raises FormatError or LimitError if it is not exactly one."""
     what = "program"
     top = wire.as_list(wire.decode(data, limit=MAX_PROGRAM, what=what), what, n=8)
     wire.as_int(top[0], "program version", VERSION, VERSION)

@@ -1,18 +1,18 @@
-"""Fusing: which neighbouring operations of a segment run as one function of a backend.
+"""Fuse neighbouring operations of a segment that run as one function of a backend.
 
-A program says what is computed and is hashed into the model id; how many calls that takes is nobody's
-business. :func:`fuse` replaces steps by fused ones with the same inputs, outputs and products in the same
-order, where the tensors in between are read nowhere else and are not committed. Prover and verifier run the
-same fused steps: where a product is a hint, what stands before and after it is computed around the check.
+A program says what is computed and is hashed into the model id; the number of calls that takes is left open.
+:func:`fuse` replaces steps by fused ones with the same inputs, outputs and products in the same order, where
+the tensors in between are read nowhere else and are not committed. Prover and verifier run the same fused
+steps: where a product is a hint, its prologue and its residual are computed around the check.
 
 =============================================  ==========================================
-steps                                          become one
+steps                                          fused step
 =============================================  ==========================================
 [RmsNorm or Gate], Linear, [Add]               ``Products.linear`` with ``prologue`` and ``residual``
 Split in three, two Rope, two QuantiseHeads    ``Kernels.heads``
 =============================================  ==========================================
 
-Classes are compared by identity: what a subclass computes is not known here.
+Classes are compared by identity, because a subclass may compute something else.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["FusedHeads", "FusedLinear", "fuse"]
 
 @dataclass(frozen=True)
 class FusedLinear:
-    """A product with what prepares its rows and what is added to its result."""
+    """A product with its prologue and its residual."""
 
     linear: Linear
     prologue: RmsNorm | Gate | None
@@ -44,7 +44,7 @@ class FusedLinear:
     """Whether a second input is added to the result."""
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """Inputs: the rows, then the residual if there is one."""
+        """Run on the rows and, if there is one, the residual."""
         prologue: Prologue = None
         if isinstance(self.prologue, RmsNorm):
             weight = src.weights.vector(self.prologue.weight)
@@ -58,19 +58,19 @@ class FusedLinear:
 
 @dataclass(frozen=True)
 class FusedHeads:
-    """Queries, keys and values of one row, turned and quantised."""
+    """The rotation and quantisation of the queries, keys and values in a row."""
 
     queries: Rope
     keys: Rope
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """One input; outputs: queries, keys, key scales, values, value scales."""
+        """Run on one input, and return queries, keys, key scales, values and value scales."""
         cos, sin = k.rope_rows(self.queries.freqs, spans)
         return k.heads(ins[0], cos, sin, self.queries.heads, self.keys.heads, bool(self.keys.interleaved))
 
 
 class _Uses(NamedTuple):
-    """Who reads each tensor inside a segment, for those that nothing else can read."""
+    """The readers of each tensor inside a segment."""
 
     readers: dict[str, list[int]]
     """Positions of the steps that read a tensor."""
@@ -78,7 +78,7 @@ class _Uses(NamedTuple):
     """Tensors read by exactly one step, once, and neither committed nor emitted."""
 
     def only_reader(self, name: str) -> int | None:
-        """Position of the one step that reads a private tensor."""
+        """Return the position of the one step that reads a tensor, or None if it is not private."""
         return self.readers[name][0] if name in self.private else None
 
 
@@ -94,7 +94,7 @@ def _uses(steps: Sequence[Step]) -> _Uses:
 
 
 def fuse(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """The steps of a segment with neighbours fused; the results, and the order of products, stay the same."""
+    """Return the steps with neighbours fused; the results and the order of products stay the same."""
     uses = _uses(steps)
     made = {name: i for i, step in enumerate(steps) for name, *_ in step.outputs}
     replaced: dict[int, Step | None] = {}
@@ -171,5 +171,5 @@ def _heads(
 
 
 def _short(name: str) -> str:
-    """A step's name without its segment's."""
+    """Return a step's name without that of its segment."""
     return name.split("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""Operations on single rows: norms, activations, residuals, slices (docs/spec/programs.md#operations)."""
+"""Define operations on single rows: norms, activations, sums, slices (docs/spec/programs.md#operations)."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ __all__ = ["Add", "Gate", "Gelu", "LayerNorm", "Relu", "RmsNorm", "Split"]
 
 @dataclass(frozen=True)
 class RmsNorm(Pointwise):
-    """x / sqrt(tree(x*x) / n + eps) * w."""
+    """Compute x / sqrt(tree(x*x) / n + eps) * w."""
 
     weight: str
     eps: int
     """Binary32 bit pattern."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """One float32 row in, the same out."""
+        """Infer types: one float32 row in, the same out."""
         vector(weights, self.weight, f32_rows(ins, "rms norm"))
         need(bool(from_bits(self.eps, "rms norm eps") >= 0), "rms norm: eps is negative")
         return (ins[0],)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         return (k.rms_norm(ins[0], src.weights.vector(self.weight), from_bits(self.eps, "eps")),)
 
 
 @dataclass(frozen=True)
 class LayerNorm(Pointwise):
-    """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
+    """Compute c / sqrt(tree(c*c) / n + eps) * w + b with c = x - tree(x) / n."""
 
     weight: str
     bias: str
@@ -43,7 +43,7 @@ class LayerNorm(Pointwise):
     """Binary32 bit pattern."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """One float32 row in, the same out."""
+        """Infer types: one float32 row in, the same out."""
         width = f32_rows(ins, "layer norm")
         vector(weights, self.weight, width)
         vector(weights, self.bias, width)
@@ -51,69 +51,69 @@ class LayerNorm(Pointwise):
         return (ins[0],)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         w, b = src.weights.vector(self.weight), src.weights.vector(self.bias)
         return (k.layer_norm(ins[0], w, b, from_bits(self.eps, "eps")),)
 
 
 @dataclass(frozen=True)
 class Gate(Pointwise):
-    """Gate and up side by side, g / (1 + exp(-g)) * u: half the width."""
+    """Compute g / (1 + exp(-g)) * u, half as wide, from rows that hold g first and u second."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """A float32 row of even width in, half of it out."""
+        """Infer types: a float32 row of even width in, half of it out."""
         width = f32_rows(ins, "gate")
         need(width % 2 == 0, "gate: odd width")
         return (Spec("f32", (width // 2,)),)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         return (k.gate(ins[0]),)
 
 
 @dataclass(frozen=True)
 class Gelu(Pointwise):
-    """0.5 x (1 + erf(x / sqrt 2))."""
+    """Compute 0.5 x (1 + erf(x / sqrt 2))."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """One float32 row in, the same out."""
+        """Infer types: one float32 row in, the same out."""
         f32_rows(ins, "gelu")
         return (ins[0],)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         return (k.gelu(ins[0]),)
 
 
 @dataclass(frozen=True)
 class Relu(Pointwise):
-    """x where x > 0, else +0."""
+    """Compute x where x > 0, else +0."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """One float32 row in, the same out."""
+        """Infer types: one float32 row in, the same out."""
         f32_rows(ins, "relu")
         return (ins[0],)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         return (k.relu(ins[0]),)
 
 
 @dataclass(frozen=True)
 class Add(Pointwise):
-    """x + y."""
+    """Compute x + y."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """Two float32 rows of equal width in, one out."""
+        """Infer types: two float32 rows of equal width in, one out."""
         f32_rows(ins, "add", 2)
         return (ins[0],)
 
     def reads(self) -> Sequence[Reads]:
-        """Two inputs, row by row."""
+        """Return that there are two inputs, read row by row."""
         return (Reads.SAME, Reads.SAME)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         return (k.add(ins[0], ins[1]),)
 
 
@@ -124,7 +124,7 @@ class Split(Pointwise):
     widths: tuple[int, ...]
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """One float32 row in, one for each width out."""
+        """Infer types: one float32 row in, one for each width out."""
         width = f32_rows(ins, "split")
         need(
             all(w > 0 for w in self.widths) and sum(self.widths) == width, f"split of {width}: {self.widths}"
@@ -132,7 +132,7 @@ class Split(Pointwise):
         return tuple(Spec("f32", (w,)) for w in self.widths)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         x, a, parts = ins[0], 0, []
         for width in self.widths:
             parts.append(k.slice_columns(x, a, a + width))

@@ -1,4 +1,4 @@
-"""The canonical sampler as an operation (docs/spec/programs.md#sampler)."""
+"""Define the canonical sampler as an operation (docs/spec/programs.md#sampler)."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["Sample"]
 
 @dataclass(frozen=True)
 class Sample(Pointwise):
-    """Logits of a row and all tokens up to it to the next token."""
+    """Choose the next token from the logits of a row and all tokens up to it."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """Float32 logits and int32 tokens in, an int32 token out."""
+        """Infer types: float32 logits and int32 tokens in, an int32 token out."""
         f32_rows(ins[:1], "sample")
         need(len(ins) == 2 and ins[1] == Spec("i32", ()), "sample: needs logits and tokens")
         return (ins[1],)
 
     def reads(self) -> Sequence[Reads]:
-        """Own logits, all tokens up to the row."""
+        """Return that a row depends on its own logits and on all tokens up to it."""
         return (Reads.SAME, Reads.PREFIX)
 
     def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
-        """Tokens so far: each has a logit."""
+        """Return that the tokens so far are indices, of which each has a logit."""
         return {1: ins[0].shape[0]}
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
-        """See the class."""
+        """Run the operation; see the class."""
         logits, histories = ins
         tokens: list[Array] = []
         at = 0
