@@ -47,20 +47,12 @@ class _Received:
             raise _broken(e) from e
         return found
 
-    def tell(self) -> int:
-        """Return the stream's position."""
-        return self._stream.tell()
-
     def seek(self, offset: int) -> int:
         """Set the stream's position. Raises VerificationError (step 10) if the system cannot."""
         try:
             return self._stream.seek(offset)
         except OSError as e:
             raise _broken(e) from e
-
-    def seekable(self) -> bool:
-        """Return whether the stream can be read again."""
-        return bool(getattr(self._stream, "seekable", bool)())
 
 
 class _Arriving:
