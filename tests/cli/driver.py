@@ -68,17 +68,22 @@ def refused(*args: object) -> str:
 
 
 def start(*args: object, **options: Any) -> subprocess.Popen[bytes]:
-    """Start a command in a process of its own."""
+    """Start a command in a process of its own; an ``unmeasured`` one does not write what lines it ran."""
     command = [sys.executable, "-m", "proofcompute", *arguments(*args)]
     root = Path(__file__).resolve().parents[2]
     env = {**os.environ, "PYTHONPATH": str(root)}
+    if options.pop("unmeasured", False):
+        env.pop("COVERAGE_PROCESS_CONFIG", None)
     return subprocess.Popen(command, env=env, **{"stdout": -1, "stderr": -1, **options})
 
 
 def limited(limit: int, *args: object) -> tuple[int, str]:
     """Run a command that cannot make a file larger than ``limit`` bytes, as on a disk that fills up."""
+    limits = (limit, resource.RLIM_INFINITY)
     process = start(
-        *args, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        *args,
+        unmeasured=True,  # the lines of `make coverage` are a file, too
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
     )
     _, err = process.communicate()
     assert b"Traceback" not in err
