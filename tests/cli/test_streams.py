@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +110,22 @@ def test_a_pipe_that_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StorageError, match="nobody reads"):
         write_atomic(tmp_path / "pipe", b"x")
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_pipe_that_may_not_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's coming would help, so nothing is waited for."""
+    pipe, real = tmp_path / "pipe", os.open
+    os.mkfifo(pipe)
+
+    def refuses(path: Any, *arguments: Any) -> int:
+        if path == pipe:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refuses)
+    with pytest.raises(StorageError, match="Permission denied"):
+        write_atomic(pipe, b"x")
     assert os.listdir(tmp_path) == ["pipe"]
 
 

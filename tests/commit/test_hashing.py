@@ -97,6 +97,42 @@ def test_hash_rows_refuses_other_arrays(rows: Any) -> None:
         hashing.hash_rows("sha256", b"", rows)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "size"),
+    [
+        ((4, 32), np.uint8, 4),
+        ((1, 4, 31), np.uint8, 4),
+        ((1, 4, 32), np.int8, 4),
+        ((1, 4, 32), np.uint8, 0),
+        ((1, 4, 32), np.uint8, 5),
+    ],
+)
+def test_trees_over_leaves_that_are_none(shape: tuple[int, ...], dtype: Any, size: int) -> None:
+    with pytest.raises(InputError, match="trees"):
+        hashing.hash_trees("sha256", b"\x01", np.zeros(shape, dtype), size)
+
+
+@pytest.mark.parametrize("ranges", [[], [(0, 0)], [(2, 1)], [(-1, 1)], [(0, 5)], [(0, 1), (4, 5)]])
+def test_ranges_of_no_tree(ranges: list[tuple[int, int]]) -> None:
+    digests = np.zeros((4, 32), np.uint8)
+    with pytest.raises(InputError, match="are not ranges of trees of 4"):
+        hashing.hash_ranges("sha256", b"\x01", 4, ranges, digests, digests)
+
+
+@pytest.mark.parametrize(("known", "given"), [((1, 32), (3, 32)), ((2, 32), (2, 32)), ((1, 31), (2, 32))])
+def test_other_digests_than_ranges_take(known: tuple[int, int], given: tuple[int, int]) -> None:
+    """Leaf 0 of 4 takes itself and two nodes."""
+    with pytest.raises(InputError, match=r"expected [12] digests"):
+        hashing.hash_ranges(
+            "sha256", b"\x01", 4, [(0, 1)], np.zeros(known, np.uint8), np.zeros(given, np.uint8)
+        )
+    for first, second in ((np.int8, np.uint8), (np.uint8, np.int8)):
+        leaves: Any = np.zeros((1, 32), first)
+        nodes: Any = np.zeros((2, 32), second)
+        with pytest.raises(InputError, match="not int8"):
+            hashing.hash_ranges("sha256", b"\x01", 4, [(0, 1)], leaves, nodes)
+
+
 # -- domains ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("case", VECTORS["tags"], ids=lambda c: f"{c['suite']}-{c['kind']}-{c['name']!a}")
 def test_tags(case: Any) -> None:

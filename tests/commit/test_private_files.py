@@ -84,6 +84,17 @@ def test_a_file_of_roots_may_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read(path) == SECRET
 
 
+def test_a_system_without_users_asks_for_a_plain_file_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows a file has neither an owner's number nor permissions of this kind."""
+    path = secret(tmp_path / "key", 0o644)
+    monkeypatch.delattr(os, "geteuid")
+    assert read(path) == SECRET
+    with pytest.raises(InputError, match="a plain file is needed"):
+        read(tmp_path)
+
+
 def test_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path, reader: Callable[[Path], Any]) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):

@@ -102,6 +102,21 @@ def test_a_forked_process_does_not_count_for_itself(tmp_path: Path) -> None:
     assert (key.log.attempt(), kept.log.attempt()) == (2, 2)
 
 
+def test_a_log_in_memory_belongs_to_the_process_that_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal is checked here as well, because nothing that a forked child runs is measured."""
+    key = synthetic.key()
+    key.log.attempt()
+    with monkeypatch.context() as forked:
+        forked.setattr(os, "getpid", lambda: 0)
+        for use in (key.log.attempt, lambda: key.save(tmp_path / "key")):
+            with pytest.raises(StorageError, match="memory of another process"):
+                use()
+    assert not (tmp_path / "key").exists()
+    assert key.log.attempt() == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 def test_a_process_that_is_forked_during_an_attempt_does_not_wait_for_it(path: Path) -> None:
     key = Key.load(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
@@ -247,6 +249,24 @@ class OnlyRead:
         if not data:
             raise self._error
         return data
+
+
+class ReadOnce(io.BytesIO):
+    """A stream that says that it can be read again, and cannot."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
+
+
+def test_an_opening_that_cannot_be_read_again_is_a_rejection() -> None:
+    """A rejected one is read a second time, to say who made it; then the stream fails."""
+    found = run()
+    challenge = synthetic.challenge_all(found)
+    opening = bytearray(synthetic.open_all(found, challenge))
+    opening[len(opening) // 2] ^= 1
+    with pytest.raises(VerificationError, match=r"could not be received \(Illegal seek\)") as caught:
+        synthetic.check(synthetic.key(), found, challenge, ReadOnce(opening))
+    assert (caught.value.step, caught.value.node) == (10, synthetic.NODE.public)
 
 
 @pytest.mark.parametrize("stream", [Broken, OnlyRead])

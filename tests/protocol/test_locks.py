@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -32,6 +35,12 @@ def holder(path: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
+
+
+def take(path: Path) -> None:
+    """Lock a file for a moment."""
+    with exclusive(path, "thing"):
+        pass
 
 
 def test_another_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
@@ -101,6 +110,43 @@ def test_a_file_that_is_replaced_while_it_is_waited_for(tmp_path: Path) -> None:
     with exclusive(path, "thing", wait=600) as fd:
         assert os.pread(fd, 10, 0) == b"new"
     thread.join()
+
+
+def test_a_file_system_without_locks_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems refuse every lock: then nobody has the file, and nobody may write."""
+
+    def refuses(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with pytest.raises(StorageError, match=r"cannot lock thing .*/file: No locks"):
+        take(tmp_path / "file")
+
+
+def test_the_lock_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One byte is locked, beyond the end of the file, and a byte that another has is a PermissionError."""
+    path, locked = tmp_path / "file", set[int]()
+
+    def locking(fd: int, mode: int, count: int) -> None:
+        assert (mode, count) == (2, 1)
+        at = os.lseek(fd, 0, os.SEEK_CUR)
+        assert at > os.fstat(fd).st_size
+        if at in locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        locked.add(at)
+
+    windows = ModuleType("msvcrt")
+    vars(windows).update(LK_NBLCK=2, locking=locking)
+    monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    monkeypatch.setattr(sys, "platform", "win32")
+    path.write_bytes(b"ours")
+    with exclusive(path, "thing") as fd:
+        assert os.lseek(fd, 0, os.SEEK_CUR) == 0
+        with pytest.raises(InputError, match="in use by another process"):
+            take(path)
+    locked.clear()  # as the system does when the file is closed
+    take(path)
+    assert path.read_bytes() == b"ours"
 
 
 def test_a_system_without_the_modules_of_posix_imports_everything() -> None:
