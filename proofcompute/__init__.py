@@ -1,7 +1,7 @@
 """Check on a CPU that an untrusted node's neural-network inference is exactly what the model gives.
 
-Everything public is re-exported here by name and loaded when it is first used: ``import proofcompute`` alone
-loads no compute backend.
+All public names are exported here and loaded when they are first used, so ``import proofcompute`` alone loads
+no compute backend.
 
 >>> import proofcompute
 >>> proofcompute.Sampling(temperature=0.0).top_k
@@ -163,7 +163,7 @@ _HOME = {
     "verifier.replay": ("replay",),
     "verifier.verify": ("verify",),
 }
-"""Public names by the module that has them; the imports above say the same to type checkers."""
+"""Public names by the module that defines them; the imports above tell type checkers the same."""
 
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -237,7 +237,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, loaded on first use (PEP 562)."""
+    """Load a public name on its first use (PEP 562). Raises AttributeError for any other name."""
     if name not in _MODULE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -248,5 +248,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """All public names."""
+    """Return all public names."""
     return sorted({*globals(), *__all__})

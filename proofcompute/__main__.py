@@ -1,4 +1,4 @@
-"""``python -m proofcompute``: the command line."""
+"""Run the command line as ``python -m proofcompute``."""
 
 from __future__ import annotations
 

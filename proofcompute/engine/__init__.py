@@ -1,4 +1,4 @@
-"""The engine: runs programs, many requests in one step, and generates tokens."""
+"""Run programs, many requests in one step, and generate tokens."""
 
 from __future__ import annotations
 

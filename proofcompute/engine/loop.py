@@ -1,12 +1,12 @@
-"""The engine: runs requests through a program, several in one step (docs/spec/programs.md#execution).
+"""Run requests through a program, several in one step (docs/spec/programs.md#execution).
 
-One step takes every request's pending rows (a piece of its prompt, or its last token), concatenates them and
-runs each segment once. Rows depend on earlier rows of their own request only, so what a request's trace holds
-does not depend on who else was in the step, nor on how its prompt was cut.
+One step takes the pending rows of every request (a piece of its prompt, or its last token), concatenates them
+and runs each segment once. Rows depend only on earlier rows of their own request, so a request's trace does
+not depend on the other requests in the step or on how its prompt was cut.
 
-A step that has no result (a value overflows, an index lies outside its table) does not say whose rows are at
-fault. So it is repeated with one session at a time: those that fail alone leave with their error, and the
-others go on as if nobody had been beside them.
+If a step has no result (a value overflows, an index lies outside its table), it is not known whose rows are
+at fault. So the step is repeated with one session at a time. Sessions that fail alone are removed with their
+error, and the others go on as if they had run alone.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from proofcompute.protocol.trace import Trace
 __all__ = ["Engine"]
 
 CHUNK = 256
-"""Rows of one request in one step, at most."""
+"""Most rows of one request in one step."""
 _FAILURES: Final = (ExecutionError, InputError, MemoryError)
-"""What a session's own rows can bring about in a step; a DeviceError is nobody's."""
+"""Errors that a session's own rows can cause in a step; a DeviceError is no session's fault."""
 
 
 _Failure = ExecutionError | InputError | MemoryError
 _Result = tuple[Sequence[Session], Sequence[Span], I32 | _Failure | None]
-"""Sessions, the rows that a step computed of each, and the tokens emitted; or why the only session failed."""
+"""Sessions, the rows that a step computed of each, and the emitted tokens or the only session's error."""
 
 
 class CaptureKey:
-    """A backend keeps what it repeats under one of these, as long as it lives."""
+    """A key under which a backend keeps a recorded step for as long as the key exists."""
 
 
 class Engine:
-    """Runs requests against one model."""
+    """An engine that runs requests against one model."""
 
     def __init__(
         self,
@@ -60,9 +60,11 @@ class Engine:
         chunk: int = CHUNK,
         products: Products | None = None,
     ) -> None:
-        """``node`` is the public key for which it answers: what is addressed to another one is refused.
+        """Place the model's weights on the backend.
 
-        ``products`` replaces the plain computation of products from the model's weights.
+        ``node`` is the public key for which the engine answers; requests that address another key are
+        refused. A step takes at most ``chunk`` rows of a request. ``products`` replaces the plain computation
+        of products from the model's weights.
         """
         self.model = model
         self.node = node
@@ -78,9 +80,10 @@ class Engine:
         self._decoding: tuple[list[Session], CaptureKey] = ([], CaptureKey())
 
     def add(self, request: Request, answer: Sequence[int] = ()) -> Session:
-        """Begin a request; ``answer`` holds tokens known from an interrupted run, or all of a finished one.
+        """Begin a request and return its session.
 
-        A whole answer takes no row beyond those that its trace has, in memory or in time.
+        ``answer`` holds the tokens known from an interrupted run, or all tokens of a finished one. With a
+        whole answer, memory is taken and rows are computed only for the rows of its trace.
 
         Raises MismatchError or InputError if the request is not one for this model and this node.
         """
@@ -112,14 +115,14 @@ class Engine:
         return session
 
     def remove(self, session: Session) -> None:
-        """Forget a session, finished or not; between steps only."""
+        """Remove a session, finished or not; call this between steps only."""
         if self._rows.sessions.pop(session.number, None) is not None:
             self._decoding = [], CaptureKey()
 
     def step(self) -> list[Session]:
-        """Run pending rows of every unfinished session; returns those that got a token, finished or failed.
+        """Run pending rows of every session, and return sessions that have a token, finished or failed.
 
-        A session that fails is removed with its :attr:`Session.error`; the others do not notice.
+        A session that fails is removed and has its :attr:`Session.error`; the others are not affected.
 
         Raises DeviceError if the device is at fault, and then every session is as it was.
         """
@@ -143,7 +146,7 @@ class Engine:
         return [s for s in live if s.emitted or not s.running]
 
     def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
-        """What a step of all sessions gives or, if that fails, what steps of each one do."""
+        """Return the result of one step of all sessions or, if that fails, of a step of each session."""
         capture = self._capture(live, spans)
         try:
             return [(live, spans, self._run(live, spans, capture))]
@@ -160,7 +163,7 @@ class Engine:
         return results
 
     def _run(self, live: Sequence[Session], spans: Sequence[Span], capture: CaptureKey | None) -> I32 | None:
-        """One step of some sessions; they do not get on with it yet, and it may be run again."""
+        """Run one step of some sessions without advancing them, so that it may be run again."""
         for session in live:
             session.trace.finalise(session.request.suite, session.done)
         return self.kernels.step(
@@ -168,11 +171,11 @@ class Engine:
         )
 
     def _fail(self, session: Session, error: _Failure) -> None:
-        session.reason = None  # tokens that go on after the end have found it
+        session.reason = None  # it is set already if known tokens go on after the end
         session.error = error.with_traceback(None)  # its frames hold arrays of the step
 
     def _capture(self, live: list[Session], spans: Sequence[Span]) -> CaptureKey | None:
-        """The same for steps in which the same sessions decode one token each."""
+        """Return one key for all steps in which the same sessions decode one token each; None for others."""
         if any(p.b - p.a != 1 or p.a < s.prompt for p, s in zip(spans, live, strict=True)):
             return None
         if self._decoding[0] != live:
@@ -180,9 +183,9 @@ class Engine:
         return self._decoding[1]
 
     def _compute(self, live: Sequence[Session], spans: Sequence[Span], *, hashing: bool) -> I32 | None:
-        """Run every segment on the rows of ``spans``; the tokens emitted, if the program emits them.
+        """Run every segment on the rows of ``spans``, and return the emitted tokens if there are any.
 
-        ``hashing``: what segments write may be hashed beside those that follow.
+        With ``hashing``, rows that segments write may be hashed while the following segments are computed.
         """
         tokens: I32 | None = None
         program = self.model.program

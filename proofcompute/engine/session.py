@@ -1,4 +1,4 @@
-"""A session: one request while it runs, and the rows of those that run together."""
+"""Hold the state of running requests, and give the engine access to their rows."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Session:
     outputs: dict[str, Array] = field(default_factory=dict)
     """Output rows of a program that does not generate."""
     draws: Array | None = None
-    """The random numbers of rows whose token is drawn, uint64 [capacity, 2]."""
+    """Random numbers of the rows whose token is drawn, uint64 [capacity, 2]."""
     done: int = 0
     """Rows computed."""
     emitted: int = 0
-    """Answer tokens computed; differs from the answer's length only while a resumed run catches up."""
+    """Answer tokens computed; less than the answer's length only while a resumed run catches up."""
     reason: str | None = None
-    """Why it stopped; None while it runs, and if it failed."""
+    """Why the session stopped; None while it runs and if it failed."""
     error: ExecutionError | InputError | MemoryError | None = None
-    """Why it failed."""
+    """The error with which the session failed, if it did."""
 
     @property
     def running(self) -> bool:
-        """Whether steps go on with it: it has neither stopped nor failed."""
+        """Whether the session has neither stopped nor failed."""
         return self.reason is None and self.error is None
 
     @property
@@ -56,7 +56,10 @@ class Session:
         return min(self.prompt + len(self.answer), self.trace.capacity)
 
     def statement(self) -> Statement:
-        """The public claim of a finished session."""
+        """Return the public facts of a finished session.
+
+        Raises InputError if the session failed or is not finished.
+        """
         if self.error is not None:
             raise InputError(f"the run failed: {self.error}")
         if self.reason is None:
@@ -70,7 +73,7 @@ class Session:
 
 
 class SessionRows:
-    """RowReader over the traces of running sessions."""
+    """A RowReader over the traces of running sessions."""
 
     def __init__(self, arrays: Arrays) -> None:
         self.sessions: dict[int, Session] = {}

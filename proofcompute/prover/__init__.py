@@ -1,4 +1,4 @@
-"""The node's side: commit, sign, keep, open (docs/spec/messages.md)."""
+"""Commit to traces, sign receipts, keep runs and open cells: the node's side (docs/spec/messages.md)."""
 
 from __future__ import annotations
 

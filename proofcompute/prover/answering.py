@@ -1,4 +1,4 @@
-"""From a finished session to what opening its cells needs."""
+"""Turn a finished session into a trace whose cells can be opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ __all__ = ["store"]
 
 
 def store(session: Session, kernels: Kernels) -> StoredTrace:
-    """The trace of a finished session as :func:`proofcompute.prover.open_cells` wants it."""
+    """Return the trace of a finished session for :func:`proofcompute.prover.open_cells`.
+
+    Raises InputError if the session failed or is not finished.
+    """
     statement = session.statement()
     groups = [session.trace.group(g, 0, statement.rows) for g in range(len(statement.program.committed))]
     return StoredTrace(statement, session.request.suite, groups, kernels, session.trace.homes)

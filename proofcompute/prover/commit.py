@@ -1,4 +1,4 @@
-"""From a finished session to a signed receipt."""
+"""Turn a finished session into a signed receipt."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ def make_receipt(
 ) -> Receipt:
     """Hash the committed rows of a finished session and sign the claim, under the node's terms if it has any.
 
-    Raises MismatchError if the request addresses another node, InputError if the terms are another node's or
-    promise a longer retention than ``retention``, which is theirs or a week if it is None.
+    ``retention`` None is the retention of the terms, or a week. The trace is hashed at once and not token by
+    token, so that rows of many positions are hashed in parallel lanes.
 
-    The trace is hashed here in one go and not token by token: rows of many positions hash in parallel lanes.
+    Raises MismatchError if the request addresses another node, and InputError if the session is not finished,
+    or the terms are another node's or promise a longer retention than ``retention``.
     """
     require_addressed(session.request, identity.public)
     kept = retention_of(identity.public, terms, retention)

@@ -1,8 +1,8 @@
-"""A node: answers requests with signed receipts, and opens cells of its answers when it is challenged.
+"""Answer requests with signed receipts, and open cells of the answers when challenged.
 
-The computation is deterministic, so a trace need not be kept: it is rebuilt from the request and the receipt,
-in a fraction of the time that generating took. A node keeps the traces of its newest answers in memory, since
-most challenges come right after the answer, and computes older ones again.
+The computation is deterministic, so a node need not keep a trace: it computes the trace again from request
+and receipt, in a fraction of the time that generating took. A node keeps the traces of its newest answers in
+memory, since most challenges come right after the answer, and computes older ones again.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ __all__ = ["Answer", "Node"]
 _log = service_log(__name__)
 
 TRACE_BYTES: Final = GIB
-"""Bytes of traces that a node keeps in memory unless told otherwise."""
+"""Bytes of traces that a node keeps in memory by default."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a node sends back."""
+    """A node's answer to a request."""
 
     request: Request
     receipt: bytes
-    """The signed receipt, encoded: what the client keeps and an auditor checks."""
+    """The signed receipt, encoded, which the client keeps and an auditor checks."""
     outputs: Mapping[str, Array]
     """Rows of each public output, [n, *shape]."""
     tokens: tuple[int, ...]
-    """Generated tokens; none where the program does not generate."""
+    """Generated tokens; empty if the program does not generate."""
     text: str
-    """Text of the tokens, up to the stop string that ended them; empty where the model has no vocabulary."""
+    """Text of the tokens, up to the stop string that ended them; empty if the model has no vocabulary."""
     stop_reason: str
     rows: int
     """Rows of the trace."""
@@ -63,15 +63,16 @@ class Node:
     """The node's side of the protocol for one model.
 
     Args:
-        model: the model served, weights included.
-        identity: the key that signs; one made up for the occasion if there is none.
-        device: name of a device (``auto``, ``cpu``, ``cuda``, ``numpy``), or a backend.
-        retention: seconds for which every receipt promises that challenges are answered; by default those of
-            the terms, or a week.
+        model: the model that the node serves, weights included.
+        identity: the key pair that signs; None: a new one.
+        device: name of a device (``cpu``, ``cuda``, ``numpy``, or ``auto`` for a GPU if there is one), or a
+            backend.
+        retention: seconds for which every receipt promises that challenges are answered; None: those of the
+            terms, or a week.
         terms: this node's signed terms, which every receipt names.
         trace_bytes: most bytes of traces kept in memory besides the newest one's; 0: no trace is kept.
 
-    Not for several threads at once.
+    Only one thread may use a node at a time.
     """
 
     def __init__(
@@ -100,12 +101,12 @@ class Node:
 
     @property
     def card(self) -> ModelCard:
-        """The card of the model served."""
+        """The card of the model that the node serves."""
         return self.model.card
 
     @property
     def public(self) -> bytes:
-        """The node's public key, 32 bytes: what a request addresses."""
+        """The node's public key, 32 bytes, which requests address."""
         return self.identity.public
 
     def answer(
@@ -115,15 +116,15 @@ class Node:
         known: Sequence[int] = (),
         on_step: Callable[[Session], None] | None = None,
     ) -> Answer:
-        """Run a request, commit to its trace and sign.
+        """Run a request, commit to its trace and sign the receipt.
 
         Args:
-            request: what to compute; it must be for this model, and for this node or any.
+            request: what to compute; it must be for this model, and for this node or any node.
             known: tokens of the answer that are known from an interrupted run.
-            on_step: called with the running session after each step.
+            on_step: is called with the running session after each step.
 
-        Raises MismatchError or InputError if the request is not one for this model or node, ExecutionError if
-        the arithmetic has no result.
+        Raises MismatchError or InputError if the request is not one for this model or node, and
+        ExecutionError if the arithmetic has no result.
         """
         session = self.run(request, known=known, on_step=on_step)
         receipt = self.commit(session)
@@ -147,7 +148,7 @@ class Node:
         known: Sequence[int] = (),
         on_step: Callable[[Session], None] | None = None,
     ) -> Session:
-        """The first half of :meth:`answer`: compute, without a commitment."""
+        """Run a request without committing to its trace, the first half of :meth:`answer`."""
         with _logged("request", given(request, Request, "a request").digest):
             return self._run(request, known, on_step)
 
@@ -158,15 +159,15 @@ class Node:
         try:
             self.engine.run(session, on_step)
         finally:
-            self.engine.remove(session)  # one that was interrupted must not run in later steps
+            self.engine.remove(session)  # an interrupted session must not run in later steps
         return session
 
     def commit(self, session: Session, *, keep: bool = True) -> Receipt:
-        """The second half of :meth:`answer`: hash the trace of a finished session, sign, keep the trace.
+        """Hash and keep the trace of a finished session and sign, the second half of :meth:`answer`.
 
-        Without ``keep`` there is the receipt only, and opening it computes the trace again. Raises
-        MismatchError if the request addresses another node, InputError if the session is not finished, or the
-        terms are another node's or promise a longer retention than this node does.
+        Without ``keep`` the trace is not kept, and opening its cells computes it again. Raises MismatchError
+        if the request addresses another node, and InputError if the session is not finished, or the terms are
+        another node's or promise a longer retention than this node does.
         """
         asked = session.request.digest
         with _logged("request", asked):
@@ -198,15 +199,16 @@ class Node:
         *,
         progress: Callable[[int], None] | None = None,
     ) -> bytes:
-        """The opening of the cells that a challenge names.
+        """Return the opening of the cells that a challenge names.
 
-        ``receipt`` is as :meth:`answer` or :meth:`commit` gave it. With ``stream`` the opening is written
-        there, frame by frame, and nothing is returned. ``progress`` gets the number of rows opened by each
-        part.
+        ``receipt`` is one that :meth:`answer` or :meth:`commit` returned. With ``stream`` the opening is
+        written there, frame by frame, and the result is empty. ``progress`` is called with the number of rows
+        that each part opens.
 
-        Raises FormatError or LimitError if the receipt or a cell is not well formed, MismatchError if
-        request, receipt and challenge do not belong together or another node signed, ExecutionError if
-        computing the trace again gives another root: then this machine's own hardware or memory is at fault.
+        Raises FormatError or LimitError if the receipt is malformed or a cell does not exist, MismatchError
+        if request, receipt and challenge do not belong together or another node signed, InputError if a cell
+        may take more bytes than a cell may have, and ExecutionError if computing the trace again gives
+        another root, which means a fault in this machine's own memory or device.
         """
         given(request, Request, "a request")
         given(challenge, Challenge, "a challenge")
@@ -226,14 +228,17 @@ class Node:
         return out.getvalue() if isinstance(out, io.BytesIO) and stream is None else b""
 
     def trace(self, request: Request, receipt: Receipt) -> StoredTrace:
-        """The trace of one of this node's answers: kept, or computed again. Raises as :meth:`open`."""
+        """Return the trace of one of this node's answers, from memory or computed again.
+
+        Raises the errors of :meth:`open`.
+        """
         if (receipt.request_digest, receipt.model_id) != (request.digest, self.model.model_id):
             raise MismatchError("the receipt is not for this request and this model")
         kept = self._traces.get(receipt.digest)
         if kept is not None:
             self._traces.move_to_end(receipt.digest)
             return kept
-        require_signer(receipt, self.identity)  # before anything is computed for whoever made it up
+        require_signer(receipt, self.identity)  # so that nothing is computed for a forged receipt
         answer = np.frombuffer(receipt.outputs[0][1], "<i4").tolist() if request.generation else []
         _log.info("computing the trace of receipt %s again: it is not in memory", short(receipt.digest))
         session = self._run(request, answer)
@@ -248,7 +253,7 @@ class Node:
         return trace
 
     def remember(self, receipt: Receipt, trace: StoredTrace) -> None:
-        """Keep a trace, and forget the oldest ones beyond :attr:`trace_bytes`; the newest one stays."""
+        """Keep a trace, and drop the oldest ones beyond :attr:`trace_bytes`; the newest one stays."""
         self._traces[receipt.digest] = trace
         self._traces.move_to_end(receipt.digest)
         kept = sum(t.nbytes for t in self._traces.values())
@@ -258,9 +263,10 @@ class Node:
 
 @contextmanager
 def _logged(what: str, digest: bytes) -> Iterator[None]:
-    """Log that a request is not answered, or a challenge not opened: the level says whose fault it is.
+    """Log that a request is not answered or a challenge is not opened.
 
-    The text of the error is not logged, since it may name a token of the prompt.
+    The level is warning if the request or challenge is at fault, and error otherwise. The text of the error
+    is not logged, since it may name a token of the prompt.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Opening cells of a committed trace: rows with range proofs, table rows, product hints."""
+"""Open cells of a committed trace: rows with range proofs, table rows and product hints."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ __all__ = ["StoredTrace", "open_cells"]
 
 
 _BATCH: Final = 64
-"""Cells of which the proofs leave the backend together."""
+"""Number of cells whose proofs are copied from the backend together."""
 
 
 @dataclass(eq=False)
 class StoredTrace:
-    """A finished trace that can be opened: leaf data of every committed group, and its trees once needed."""
+    """A finished trace that can be opened: leaf data of every committed group, and trees once needed."""
 
     statement: Statement
     suite: str
@@ -50,7 +50,7 @@ class StoredTrace:
     """Leaf data [rows, width] of each committed group, in program order."""
     kernels: Kernels
     homes: Sequence[Arrays] = ()
-    """The part of the backend that holds each group; empty if all of it does."""
+    """The part of the backend that holds each group; empty if the backend has no parts."""
     _squares: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
@@ -68,20 +68,20 @@ class StoredTrace:
         return leaves.forests(self.statement.rows, k)
 
     def roots(self) -> list[bytes]:
-        """Root of each group's tree."""
+        """Return the root of each group's tree."""
         found: dict[int, bytes] = {}
         for numbers, forest in self._forests:
             found |= zip(numbers, forest.roots(), strict=True)
         return [found[group] for group in range(len(self.groups))]
 
     def root(self) -> bytes:
-        """The trace root that a receipt names."""
+        """Return the trace root that a receipt names."""
         program, rows = self.statement.program, self.statement.rows
         seals = [group_seal(program, self.suite, i, rows, root) for i, root in enumerate(self.roots())]
         return trace_root(self.suite, seals)
 
     def proofs(self, wanted: Sequence[GroupRows]) -> list[tuple[bytes, ...]]:
-        """Range proofs of rows of groups; they leave the backend together."""
+        """Return the range proofs of rows of groups, copied from the backend together."""
         found: list[tuple[bytes, ...]] = [()] * len(wanted)
         for numbers, forest in self._forests:
             mine = [i for i, rows in enumerate(wanted) if rows.group in numbers]
@@ -91,7 +91,7 @@ class StoredTrace:
         return found
 
     def rows(self, wanted: Sequence[GroupRows]) -> list[bytes]:
-        """Leaf data of rows of groups; they leave the backend together."""
+        """Return the leaf data of rows of groups, copied from the backend together."""
         parts = [self.groups[rows.group][rows.a : rows.b].reshape(-1) for rows in wanted]
         if all(isinstance(part, np.ndarray) for part in parts):
             return [part.tobytes() for part in parts]
@@ -101,14 +101,14 @@ class StoredTrace:
         return [whole[a:b].tobytes() for a, b in pairwise(ends)]
 
     def squares(self, model: Model, weight: str) -> tuple[int, ...]:
-        """The largest squares of one of the model's matrices."""
+        """Return the largest sum of squares of a row of a weight matrix, for each limb."""
         if weight not in self._squares:
             self._squares[weight] = largest_squares(model.matrix(weight).q, self.kernels)
         return self._squares[weight]
 
 
 class _StoredRows:
-    """RowReader over the rows that one cell needs."""
+    """A RowReader over the rows that one cell needs."""
 
     def __init__(self, trace: StoredTrace, need: Needs, kernels: Arrays) -> None:
         self.statement = trace.statement
@@ -129,7 +129,7 @@ class _StoredRows:
         return self.read(name, Span(span.trace, 0, span.b))
 
     def write(self, name: str, span: Span, rows: Array) -> None:
-        """An honest prover's rows are those it committed; nothing to keep."""
+        """Drop the computed rows, since the trace holds them already."""
 
     def sampling(self, trace: int) -> Sampling:
         return self.statement.sampling
@@ -147,13 +147,14 @@ def open_cells(
     identity: NodeIdentity,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Write the opening of a challenge to ``stream``, one frame after the other; the last one signs it.
+    """Write the opening of a challenge to ``stream``, frame by frame; the last frame signs it.
 
-    ``identity`` is the key that signed the receipt. ``progress`` gets the number of rows opened by each part.
+    ``identity`` is the key pair that signed the receipt. ``progress`` is called with the number of rows that
+    each part opens.
 
-    Raises MismatchError if the challenge is for another receipt or the receipt is signed by somebody else;
-    FormatError or LimitError if the challenge names a cell that does not exist; InputError if it names one
-    that may take more than MAX_CELL_OPENING bytes. Nothing is written then.
+    Raises MismatchError if the challenge is for another receipt or ``identity`` did not sign the receipt,
+    FormatError or LimitError if the challenge names a cell that does not exist, and InputError if it names
+    one that may take more than MAX_CELL_OPENING bytes. Nothing is written then.
     """
     if challenge.receipt_digest != receipt.digest:
         raise MismatchError("the challenge is for another receipt")
@@ -173,7 +174,7 @@ def _frames(
     challenge: Challenge,
     progress: Callable[[int], None] | None,
 ) -> Iterator[bytes]:
-    """All frames of an opening but the closing one."""
+    """Yield all frames of an opening except the closing one."""
     program, tables, hints = trace.statement.program, challenge.tables, challenge.hints
     yield OpeningHead(receipt.digest, challenge.digest, tuple(trace.roots())).encode()
     placed = Placement(model.program, model.weights, trace.kernels)
@@ -197,7 +198,7 @@ def _frames(
 def _proved(
     trace: StoredTrace, challenge: Challenge
 ) -> Iterator[tuple[Cell, Needs, Sequence[tuple[bytes, ...]]]]:
-    """The cells, what each needs, and the range proof of each of its groups."""
+    """Yield each cell, what it needs, and the range proof of each of its groups."""
     for first in range(0, len(challenge.cells), _BATCH):
         cells = challenge.cells[first : first + _BATCH]
         wanted = [needs(trace.statement, cell) for cell in cells]

@@ -1,19 +1,19 @@
-"""A run's directory: what a node keeps of one request (docs/spec/messages.md#run-directory).
+"""Keep one request's run in a directory (docs/spec/messages.md#run-directory).
 
 ===========  =======================================================================================
 ``request``  the request, canonical
 ``tokens``   answer tokens so far, int32 little-endian, appended as they are made
 ``trace``    leaf data of every committed group, one after the other; appears when the run is finished
-``model``    path of the model file, UTF-8, if whoever ran it said so: opening cells needs the model again
+``model``    path of the model file, UTF-8, if it was given: opening cells needs the model again
 ``identity`` the node's key pair, if it was made for this run; readable by its owner only
-``signer``   path of the file with the node's key pair, UTF-8, if it was not: opening cells needs it again
+``signer``   otherwise the path of the file with the key pair, UTF-8: opening cells needs it again
 ``receipt``  the signed receipt; appears last, so a directory that has one is complete
-``.lock``    empty; there, and locked, while somebody writes in the directory
+``.lock``    empty; exists, and is locked, while a process writes in the directory
 ===========  =======================================================================================
 
 A run that was interrupted has ``tokens`` but no ``receipt``. Resuming feeds those tokens back and computes
-the missing rows; since the trace of token-by-token decoding equals that of one pass, nothing differs. One
-process at a time writes in a directory: from ``begin`` to ``close``, and not beyond its own end.
+the missing rows. The result is the same, since the trace of token-by-token decoding equals that of one pass.
+Only one process at a time writes in a directory, from ``begin`` to ``close`` or to the end of the process.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from proofcompute.prover.opening import StoredTrace
 __all__ = ["RunDirectory"]
 
 LOCK = ".lock"
-"""File that is locked while somebody writes in the directory."""
+"""Name of the file that is locked while a process writes in the directory."""
 
 
 class RunDirectory:
-    """One request's directory. Whoever begins a run closes it, or finishes it."""
+    """One request's directory; whoever begins a run must close or finish it."""
 
     def __init__(self, path: StrPath) -> None:
         self.path = path_of(path)
@@ -57,19 +57,20 @@ class RunDirectory:
 
     @property
     def receipt_path(self) -> Path:
-        """Where the receipt is."""
+        """Path of the receipt."""
         return self.path / "receipt"
 
     def begin(self, request: Request) -> list[int]:
-        """Start a run, or take up an interrupted one: returns the answer's tokens so far.
+        """Begin a run or resume an interrupted one, and return the answer's tokens so far.
 
-        The directory is this object's until :meth:`close`. Raises InputError if another process, or another
-        object of this one, is at work in it; if it holds a finished run, another request, or anything else.
+        This object has the directory for itself until :meth:`close`. Raises InputError if another process or
+        object uses the directory, or if it holds a finished run, another request, or anything else, and
+        StorageError if it cannot be written.
         """
         if self._log is not None:
             raise InputError("the run has begun already")
         encoded = request.encode()
-        self._check(encoded)  # before a file of ours is put beside others
+        self._check(encoded)  # before a file is added to somebody else's directory
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -77,11 +78,11 @@ class RunDirectory:
         with ExitStack() as held:
             held.enter_context(exclusive(self.path / LOCK, "run directory", shown=self.path))
             held.callback((self.path / LOCK).unlink, missing_ok=True)
-            self._check(encoded)  # again: now nobody else changes it
+            self._check(encoded)  # again, now that nobody else changes it
             try:
                 write_atomic(self.path / "request", encoded)
                 tokens = self._kept_tokens()
-                self._log = (self.path / "tokens").open("ab", buffering=0)  # closing it cannot fail
+                self._log = (self.path / "tokens").open("ab", buffering=0)  # so that closing cannot fail
             except OSError as e:
                 raise StorageError(f"cannot write in {self.path}: {e.strerror or e}") from e
             self._held = held.pop_all()
@@ -89,7 +90,7 @@ class RunDirectory:
         return tokens
 
     def _check(self, encoded: bytes) -> None:
-        """InputError if there is something at the path that a run of this request cannot go on with."""
+        """Raise InputError if the path holds anything that a run of this request cannot continue."""
         if not self.path.exists():
             return
         if not self.path.is_dir():
@@ -99,7 +100,7 @@ class RunDirectory:
         if odd:
             raise InputError(f"{self.path} holds {odd[0]}, which is no part of a run; choose another name")
         links = [p.name for p in self.path.iterdir() if p.name in known and not S_ISREG(p.lstat().st_mode)]
-        if links:  # somebody else's file may be behind it
+        if links:  # a link may lead to somebody else's file
             raise InputError(f"{self.path} holds {links[0]}, which is no plain file; choose another name")
         if self.receipt_path.exists():
             raise InputError(f"{self.path} holds a finished run; choose another name")
@@ -118,7 +119,10 @@ class RunDirectory:
         return [int(t) for t in np.frombuffer(data[:whole], "<i4")]
 
     def log(self, session: Session) -> None:
-        """Append the tokens made since the last call."""
+        """Append the tokens made since the last call.
+
+        Raises InputError unless the run has begun, and StorageError if the tokens cannot be written.
+        """
         if self._log is None:
             raise InputError("the run has not begun, or is closed")
         new = session.answer[self._logged :]
@@ -133,15 +137,18 @@ class RunDirectory:
         self._logged = len(session.answer)
 
     def remember_model(self, path: StrPath) -> None:
-        """Note which model file the run uses."""
+        """Store the path of the model file that the run uses."""
         write_atomic(self.path / "model", str(path_of(path).absolute()).encode("utf-8", "surrogateescape"))
 
     def model_path(self) -> Path:
-        """The model file that the run used; InputError if it was not noted."""
-        return self._noted("model", "model file", "which model it used; name the model file")
+        """Return the path of the model file that the run used. Raises InputError if it was not stored."""
+        return self._stored("model", "model file", "which model it used; name the model file")
 
-    def _noted(self, name: str, what: str, lacks: str) -> Path:
-        """The path that one of the directory's files holds."""
+    def _stored(self, name: str, what: str, lacks: str) -> Path:
+        """Return the path that one of the directory's files holds.
+
+        Raises InputError if there is no such file, and FormatError if it holds no path.
+        """
         path = self.path / name
         if not path.exists():
             raise InputError(f"{self.path} does not say {lacks}")
@@ -151,7 +158,7 @@ class RunDirectory:
         return Path(data.decode("utf-8", "surrogateescape"))
 
     def remember_identity(self, identity: NodeIdentity, path: Path | None) -> None:
-        """Note who signs: the file that holds the key pair, or the pair itself if no file does."""
+        """Store who signs: the path of the key pair's file or, if it is None, the key pair itself."""
         noted, own = self.path / "signer", self.path / "identity"
         if path is None:
             identity.save(own)
@@ -161,31 +168,35 @@ class RunDirectory:
             own.unlink(missing_ok=True)
 
     def own_identity(self) -> NodeIdentity | None:
-        """The key pair that was made for this run, if there is one."""
+        """Return the key pair that was made for this run, or None if there is none."""
         own = self.path / "identity"
         return NodeIdentity.load(own) if own.exists() else None
 
     def identity(self) -> NodeIdentity:
-        """Who signs this run's openings; InputError if that was not noted, or the file is gone."""
+        """Return the key pair that signs this run's openings.
+
+        Raises InputError if it was not stored or its file is missing.
+        """
         own = self.own_identity()
         if own is not None:
             return own
-        path = self._noted("signer", "identity", "who signed it; give the node's key pair with --identity")
+        path = self._stored("signer", "identity", "who signed it; give the node's key pair with --identity")
         if not path.exists():
             raise InputError(f"the run's identity {path} is gone; name it with --identity")
         return NodeIdentity.load(path)
 
     def close(self) -> None:
-        """Close the log of tokens and let others have the directory."""
+        """Close the log of tokens and release the directory."""
         if self._log is not None:
             self._log.close()
             self._log = None
         self._held.close()
 
     def finish(self, session: Session, receipt: Receipt) -> None:
-        """Keep the trace, then the receipt, and close; StorageError leaves the run resumable.
+        """Write the trace, then the receipt, and close.
 
-        InputError unless the run has begun: what another process made of the directory stays.
+        Raises StorageError if they cannot be written, which leaves the run resumable, and InputError unless
+        the run has begun, so that another process's files stay.
         """
         if self._log is None:
             raise InputError("the run has not begun, or is closed")
@@ -199,25 +210,25 @@ class RunDirectory:
             self.close()
 
     def request(self) -> Request:
-        """The request of this run."""
+        """Return the request of this run."""
         return Request.decode(read_limited(self.path / "request", MAX_REQUEST, "request"))
 
     def receipt(self) -> Receipt:
-        """The receipt of a finished run; InputError if it is not finished."""
+        """Return the receipt of a finished run. Raises InputError if the run is not finished."""
         if not self.receipt_path.exists():
             raise InputError(f"{self.path} has no receipt: the run was interrupted; run it again to resume")
         return Receipt.decode(read_limited(self.receipt_path, MAX_RECEIPT, "receipt"))
 
     @property
     def has_trace(self) -> bool:
-        """Whether the trace of a finished run is kept: it may be removed, and takes computing again then."""
+        """Whether the trace is stored; it may be removed, and is then computed again."""
         return (self.path / "trace").exists()
 
     def stored(self, model: Model, kernels: Kernels) -> tuple[StoredTrace, Receipt]:
-        """The trace of a finished run, mapped from its file, and its receipt.
+        """Return the trace of a finished run, mapped from its file, and its receipt.
 
-        Raises MismatchError if the run is of another model, FormatError if the files do not fit together or
-        the trace is not what the receipt commits to.
+        Raises MismatchError if the run is of another model, and FormatError if the files do not fit together
+        or the trace is not what the receipt commits to.
         """
         request, receipt, program = self.request(), self.receipt(), model.program
         inputs = inputs_of(request, program, model.model_id)
@@ -246,6 +257,6 @@ class RunDirectory:
             groups.append(flat[at : at + w * statement.rows].reshape(statement.rows, w))
             at += w * statement.rows
         trace = StoredTrace(statement, request.suite, groups, kernels)
-        if trace.root() != receipt.trace_root:  # to open it would accuse its own node
+        if trace.root() != receipt.trace_root:  # opening it would accuse the node itself
             raise FormatError(f"{path} is damaged: it is not the trace that the receipt commits to")
         return trace, receipt
