@@ -1,1 +1,1 @@
-"""The canonical arithmetic: its definition, the protocol of backends, the backends, and devices."""
+"""The canonical arithmetic: its definition, the protocol and contracts of backends, the backends, devices."""

@@ -1,8 +1,8 @@
-"""Who is told that machine code is being made, since a person waits for it for a minute or two.
+"""Report that kernels are compiled, because a person may wait a minute or two for it.
 
-A command shows it (:mod:`proofcompute.cli.progress`). Where nobody watches, as in a program that uses the
-library, the first kernel that is compiled is a warning of the logger ``proofcompute``; each one is an
-information.
+A command shows it (:mod:`proofcompute.cli.progress`). Where nothing watches, as in a program that uses the
+library, the logger ``proofcompute`` warns of the first kernel that is compiled. It reports every kernel at
+level INFO.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 __all__ = ["Watcher", "compiling", "watching"]
 
 Watcher = Callable[[str, int], AbstractContextManager[None]]
-"""Gets the name of what is compiled, and how many kernels are not compiled yet, this one included; the least
-number that will do may be smaller. What it returns is entered while the compiler works."""
+"""A function of the name of a kernel, and of the number of kernels not compiled yet, with this one; not all
+of them may be needed. The context that it returns is entered while the compiler works."""
 
 _watchers: list[Watcher] = []
 _said: list[str] = []
@@ -23,8 +23,8 @@ _said: list[str] = []
 
 @contextmanager
 def compiling(name: str, left: int) -> Iterator[None]:
-    """Around the compilation of one kernel."""
-    import logging  # only here: a process that compiles nothing need not load it
+    """Report the compilation of one kernel, which is done in the block."""
+    import logging  # imported here, because a process that compiles nothing need not load it
 
     log = logging.getLogger("proofcompute")
     if not _watchers and not _said:

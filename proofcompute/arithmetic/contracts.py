@@ -1,13 +1,13 @@
-"""What shapes the arguments of an operation must have: stated here once, for every backend.
+"""Check the shapes of the arguments of an operation, once for every backend.
 
 A backend calls the function of an operation's name with its arguments before it allocates, computes or
-launches anything, since compiled code and kernels check no bounds. So the same wrong call gives the same
-error everywhere. Arrays are a backend's own: they need ``shape``, ``dtype``, ``ndim`` and ``len``. What is
-returned are the sizes that were found. No element is looked at, so that all of it takes microseconds.
+launches anything, because compiled code and kernels check no bounds. So the same wrong call gives the same
+error everywhere. Arrays are a backend's own: they need ``shape``, ``dtype``, ``ndim`` and ``len``. The
+functions return the sizes that they found. They read no element, so a check takes microseconds.
 
-InputError says which shapes do not fit, LimitError which size is beyond what the arithmetic holds. A device
-may have limits of its own besides. Contracts of hashing stand in :mod:`proofcompute.commitments.hasher`,
-those of projections and hints in :mod:`proofcompute.freivalds.field` and :mod:`proofcompute.freivalds.hint`.
+InputError says which shapes do not fit, LimitError which size the arithmetic cannot hold. A device may have
+limits of its own besides. Contracts of hashing are in :mod:`proofcompute.commitments.hasher`, those of
+projections and hints in :mod:`proofcompute.freivalds.field` and :mod:`proofcompute.freivalds.hint`.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ A: TypeAlias = Any
 """An array of any backend."""
 
 LIMBS: Final = (1, 2)
-"""How many limbs a quantised number may have."""
+"""The numbers of limbs that a quantised number may have."""
 _I8: Final = np.dtype(np.int8)
 
 
 def need(condition: bool, what: str, *arrays: A) -> None:
-    """InputError, naming the shapes, unless the arrays fit together."""
+    """Raise InputError, naming the shapes, unless ``condition`` holds."""
     if not condition:
         shapes = ", ".join(str(list(a.shape)) for a in arrays)
         raise InputError(f"{what} of shapes {shapes} do not fit together")
 
 
 def _rows(x: A) -> tuple[int, int]:
-    """n and d of rows [n, d]."""
+    """Return n and d of rows [n, d]."""
     n: int
     d: int
     try:
@@ -77,7 +77,7 @@ def _contraction(d: int) -> None:
 
 # -- products --------------------------------------------------------------------------------------------
 def quantise(x: A, limbs: int, prologue: Prologue) -> tuple[int, int]:
-    """Rows [n, d], or [n, 2 d] in front of a gate: n, and the d elements of each that are quantised."""
+    """Check rows [n, d], or [n, 2 d] in front of a gate. Return n, and the d elements that are quantised."""
     if limbs not in LIMBS:
         raise InputError(f"a row has one or two limbs, not {limbs}")
     n, width = _rows(x)
@@ -89,7 +89,7 @@ def quantise(x: A, limbs: int, prologue: Prologue) -> tuple[int, int]:
 
 
 def product(q: A, w: A) -> tuple[int, int, int]:
-    """int8 [n, d] and [m, d], d <= MAX_CONTRACTION: n, m and d."""
+    """Check int8 [n, d] and [m, d], d <= MAX_CONTRACTION. Return n, m and d."""
     n, d = _rows(q)
     m = len(w)
     need(w.shape == (m, d), "factors", q, w)
@@ -98,7 +98,7 @@ def product(q: A, w: A) -> tuple[int, int, int]:
 
 
 def rescale(acc: A, shifts: Sequence[int], sx: A, sw: A, bias: A | None) -> tuple[int, int, int]:
-    """Accumulators [sets, n, m], a shift for each set, scales [n] and [m], bias [m]: sets, n and m."""
+    """Check accumulators [sets, n, m], a shift a set, scales [n] and [m], bias [m]. Return sets, n and m."""
     if len(acc.shape) != 3:
         raise InputError(f"accumulators have three dimensions, and not the shape {list(acc.shape)}")
     sets, n, m = acc.shape
@@ -111,7 +111,7 @@ def rescale(acc: A, shifts: Sequence[int], sx: A, sw: A, bias: A | None) -> tupl
 
 
 def linear(x: A, w: Matrix, limbs: int, prologue: Prologue, residual: A | None) -> tuple[int, int, int]:
-    """Rows as for :func:`quantise`, a matrix [limbs, m, d], a residual [n, m]: n, m and d."""
+    """Check rows as :func:`quantise`, a matrix [limbs, m, d], a residual [n, m]. Return n, m and d."""
     n, d = quantise(x, limbs, prologue)
     w_limbs, m, _ = w.q.shape
     need(w.q.shape[2] == d and w.scale.shape == (m,), "rows, weights and scales", x, w.q, w.scale)
@@ -125,7 +125,7 @@ def linear(x: A, w: Matrix, limbs: int, prologue: Prologue, residual: A | None) 
 
 
 def quantise_heads(x: A, heads: int) -> tuple[int, int]:
-    """Rows [n, heads * dh]: n and dh."""
+    """Check rows [n, heads * dh]. Return n and dh."""
     n, width = _rows(x)
     if heads < 1 or width % heads:
         raise InputError(f"a row of {width} does not divide into {heads} heads")
@@ -133,35 +133,35 @@ def quantise_heads(x: A, heads: int) -> tuple[int, int]:
 
 
 def largest_square(q: A) -> None:
-    """int8 limbs of rows [limbs, n, d]."""
+    """Check int8 limbs of rows [limbs, n, d]."""
     if q.ndim != 3 or q.dtype != _I8 or len(q) not in LIMBS:
         raise InputError(f"expected one or two int8 limbs of rows, not {q.dtype} {list(q.shape)}")
 
 
 # -- rows ------------------------------------------------------------------------------------------------
 def embed(q: A, s: A) -> tuple[int, int]:
-    """Rows [n, d] and a scale [n] for each: n and d."""
+    """Check rows [n, d] and a scale [n] for each. Return n and d."""
     n, d = _rows(q)
     need(s.shape == (n,), "rows and scales", q, s)
     return n, d
 
 
 def rms_norm(x: A, w: A) -> tuple[int, int]:
-    """Rows [n, d] and weights [d]: n and d."""
+    """Check rows [n, d] and weights [d]. Return n and d."""
     n, d = _rows(x)
     need(w.shape == (d,), "rows and weights", x, w)
     return n, d
 
 
 def layer_norm(x: A, w: A, b: A) -> tuple[int, int]:
-    """Rows [n, d], weights and bias [d]: n and d."""
+    """Check rows [n, d], weights and bias [d]. Return n and d."""
     n, d = _rows(x)
     need(w.shape == (d,) and b.shape == (d,), "rows, weights and bias", x, w, b)
     return n, d
 
 
 def _turned(cos: A, sin: A, n: int, dh: int) -> None:
-    """Tables [n, r] turn n rows of heads with dh columns, 2 r <= dh."""
+    """Check tables [n, r] that turn n rows of heads with dh columns, 2 r <= dh."""
     need(len(cos.shape) == 2 and cos.shape == sin.shape, "cosines and sines", cos, sin)
     if len(cos) != n:
         raise InputError(f"tables of {len(cos)} rows do not turn {n} rows")
@@ -170,14 +170,14 @@ def _turned(cos: A, sin: A, n: int, dh: int) -> None:
 
 
 def rope(x: A, cos: A, sin: A, heads: int) -> tuple[int, int]:
-    """Rows [n, heads * dh] and tables [n, r], 2 r <= dh: n and dh."""
+    """Check rows [n, heads * dh] and tables [n, r], 2 r <= dh. Return n and dh."""
     n, dh = quantise_heads(x, heads)
     _turned(cos, sin, n, dh)
     return n, dh
 
 
 def heads(x: A, cos: A, sin: A, heads: int, kv_heads: int) -> tuple[int, int]:
-    """Rows [n, (heads + 2 kv_heads) * dh] and tables [n, r], 2 r <= dh: n and dh."""
+    """Check rows [n, (heads + 2 kv_heads) * dh] and tables [n, r], 2 r <= dh. Return n and dh."""
     n, width = _rows(x)
     count = heads + 2 * kv_heads
     if heads < 1 or kv_heads < 1 or width % count:
@@ -187,8 +187,9 @@ def heads(x: A, cos: A, sin: A, heads: int, kv_heads: int) -> tuple[int, int]:
 
 
 def attention(q: A, kq: A, ks: A, vq: A, vs: A, first: int, window: int) -> tuple[int, int, int]:
-    """q [n, h * dh], kq and vq [t, hk, dh], ks and vs [t, hk], h a multiple of hk, t >= first + n: n, hk
-    and dh.
+    """Check q [n, h * dh], kq and vq [t, hk, dh], ks and vs [t, hk]. Return n, hk and dh.
+
+    h must be a multiple of hk, and t >= first + n.
     """
     n, width = _rows(q)
     if len(kq.shape) != 3:
@@ -203,7 +204,7 @@ def attention(q: A, kq: A, ks: A, vq: A, vs: A, first: int, window: int) -> tupl
 
 
 def gate(x: A) -> tuple[int, int]:
-    """Rows [n, 2 f]: n and f."""
+    """Check rows [n, 2 f]. Return n and f."""
     n, width = _rows(x)
     if width % 2:
         raise InputError(f"a row of {width} has no halves")
@@ -211,12 +212,15 @@ def gate(x: A) -> tuple[int, int]:
 
 
 def add(x: A, y: A) -> None:
-    """Two arrays of one shape."""
+    """Check two arrays of one shape."""
     need(x.shape == y.shape, "summands", x, y)
 
 
 def sample(logits: A, history: A, first: int, draws: A) -> int:
-    """Logits [n, v], history [t], draws [n, 2] of rows first..first+n, t >= first + n, first >= -1: n."""
+    """Check logits [n, v], history [t] and draws [n, 2] of rows first..first+n. Return n.
+
+    first must be at least -1, and t >= first + n.
+    """
     n = len(logits)
     if logits.ndim != 2 or first < -1 or len(history) < first + n or draws.shape != (n, 2):
         raise InputError(
@@ -229,7 +233,7 @@ def sample(logits: A, history: A, first: int, draws: A) -> int:
 
 # -- arrays ----------------------------------------------------------------------------------------------
 def concatenate(parts: Sequence[A]) -> None:
-    """At least one array, all of one type and row shape."""
+    """Check that there is an array, and that all have one type and row shape."""
     if not parts:
         raise InputError("there are no arrays to put one after the other")
     first = parts[0]
@@ -239,7 +243,7 @@ def concatenate(parts: Sequence[A]) -> None:
 
 
 def row_bytes(parts: Sequence[A]) -> int:
-    """At least one array, all of as many rows: how many."""
+    """Check that there is an array, and that all have as many rows. Return how many."""
     if not parts:
         raise InputError("there are no rows to put side by side")
     n = len(parts[0])
@@ -249,7 +253,7 @@ def row_bytes(parts: Sequence[A]) -> int:
 
 
 def slice_columns(x: A, a: int, b: int) -> tuple[int, int]:
-    """Rows [n, d], 0 <= a <= b <= d: n and d."""
+    """Check rows [n, d] and 0 <= a <= b <= d. Return n and d."""
     n, d = _rows(x)
     if not 0 <= a <= b <= d:
         raise InputError(f"columns {a}..{b} of {d}")

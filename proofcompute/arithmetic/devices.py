@@ -1,4 +1,4 @@
-"""Choosing a compute backend by name; the only module that imports backends, and only when asked."""
+"""Choose a compute backend by name. Only this module imports backends, and only when one is asked for."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 DEVICES: Final = ("auto", "cpu", "numpy", "cuda")
-"""What ``--device`` accepts."""
+"""The kinds of devices that ``--device`` accepts."""
 
 _made: Final[dict[str, Kernels]] = {}
 
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """A device that could compute, and whether it can."""
+    """A device, and whether it can compute."""
 
     device: str
-    """The word for ``--device``."""
+    """The value for ``--device``."""
     description: str
-    """For people."""
+    """A description for people."""
     problem: str
-    """Why it cannot be used, and what to do; empty if it can."""
+    """Why the device cannot be used, and what to do; empty if it can."""
     fields: dict[str, object]
-    """For programs: architecture, memory and the like."""
+    """Facts for programs, such as the architecture and the memory."""
 
 
 def _make(device: str, ordinals: Sequence[int]) -> Kernels:
@@ -79,14 +79,14 @@ def _make(device: str, ordinals: Sequence[int]) -> Kernels:
 
 
 def kernels_for(device: str) -> Kernels:
-    """The backend for "auto", "cpu", "numpy" (the slow definition) or "cuda"; made once per process.
+    """Return the backend for "auto", "cpu", "numpy" (the slow definition) or "cuda"; made once per process.
 
     "auto" is the first CUDA device where that can be used, else the CPU. "cpu" is compiled code; where there
-    is none for this processor, nor a compiler, it is the definition, which is as right, and the logger
-    ``proofcompute`` warns of it. "cuda" is the first CUDA device, "cuda:1" the second, and "cuda:0,1" spreads
-    a model's segments over both. Raises DeviceError for any other name, and where the backend cannot run on
-    this machine: for "cuda" it says what is missing. DeviceError too where this thread's floats are not those
-    of IEEE 754.
+    is neither code for this processor nor a compiler, it is the definition, which gives the same results, and
+    the logger ``proofcompute`` warns of it. "cuda" is the first CUDA device, "cuda:1" the second, and
+    "cuda:0,1" spreads a model's segments over both. Raises DeviceError for any other name, where the backend
+    cannot run on this machine (for "cuda" it says what is missing), and where this thread's floats are not
+    those of IEEE 754.
     """
     require_ieee()
     kind, _, numbers = device.partition(":")
@@ -111,13 +111,13 @@ def kernels_for(device: str) -> Kernels:
 
 
 def warm_up(progress: Callable[[int, int], None] | None = None, *, processes: int = 1) -> int:
-    """Compile every kernel of the CPU backend that is not compiled yet; how many those were.
+    """Compile every kernel of the CPU backend that is not compiled yet, and return how many those were.
 
     Without it, each kernel is compiled when it is first needed: a minute or two in all, once for each version
     of this package and kind of processor. Where this package brought kernels for the processor, there is
     nothing to do. ``progress(done, total)`` is called before the first kernel and after each; without it, the
-    logger ``proofcompute`` warns that this takes a while. With more than one of ``processes``, others of this
-    Python are started to help. DeviceError where there are no kernels and Numba cannot be used.
+    logger ``proofcompute`` warns that this takes a while. With ``processes`` above 1, other processes of this
+    Python are started to help. Raises DeviceError where there are no kernels and Numba cannot be used.
     """
     from proofcompute.arithmetic.backends.numba.modules import kernels_left, load_all
     from proofcompute.arithmetic.backends.numba.runtime.cache import require_code
@@ -147,14 +147,14 @@ def warm_up(progress: Callable[[int, int], None] | None = None, *, processes: in
 
 
 def cpu_threads() -> int:
-    """How many threads compiled code on the CPU uses."""
+    """Return how many threads compiled code on the CPU uses."""
     from proofcompute.arithmetic.backends.numba.runtime import threads
 
     return threads.size()
 
 
 def survey() -> list[DeviceReport]:
-    """Every device there is, and for CUDA, if there is none, what is missing."""
+    """Return every device of this machine; for CUDA, if there is none, what is missing."""
     return [_cpu(), DeviceReport("numpy", "the slow definition, in NumPy", "", {}), *_cuda()]
 
 
@@ -213,9 +213,9 @@ def build_cubins(
     """Compile the CUDA kernels into ``directory`` for the architectures (all the usual ones if empty).
 
     Architectures are compute capabilities times 10. No device is needed; the environment variable
-    PROOFCOMPUTE_CUBINS then names the directory where the node runs. ``done(steps, total)`` is told of every
-    file. InputError for an architecture that is too old, DeviceError without NVRTC or for one that it does
-    not know, StorageError if the file system refuses.
+    PROOFCOMPUTE_CUBINS then names the directory where the node runs. ``done(steps, total)`` is called after
+    every file. Raises InputError for an architecture that is too old, DeviceError without NVRTC or for an
+    architecture that it does not know, StorageError if the file system refuses.
     """
     from proofcompute.arithmetic.backends.cuda import cubins
 
@@ -223,7 +223,10 @@ def build_cubins(
 
 
 def device_arrays() -> DeviceArrays:
-    """Operations on arrays that lie on the CUDA device in another library. DeviceError where it cannot be."""
+    """Return operations on arrays of another library that lie on the CUDA device.
+
+    Raises DeviceError where numba-cuda cannot be loaded.
+    """
     try:
         from proofcompute.arithmetic.backends.numba_cuda import DeviceArrays
     except ImportError as error:

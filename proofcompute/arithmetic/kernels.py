@@ -1,4 +1,4 @@
-"""What a compute backend is: row-wise functions of canonical arithmetic (docs/spec/arithmetic.md).
+"""Define the protocol of a compute backend: row-wise functions of the arithmetic (docs/spec/arithmetic.md).
 
 The NumPy backend (:class:`proofcompute.arithmetic.definition.NumpyKernels`) *defines* every function here;
 any other backend equals it byte for byte. Arrays are NumPy arrays on a CPU backend and opaque elsewhere;
@@ -7,9 +7,9 @@ arrays.
 
 An opaque array has ``shape``, ``dtype``, ``size``, ``ndim`` and ``len``; it can be sliced and assigned to by
 leading rows, reshaped, viewed with another element type, copied, and asked for its bytes. All else goes
-through :class:`proofcompute.arrays.Arrays`. A function's results are where its first array is. Where that is
-NumPy's memory, errors are raised at once; where it is a device's, what was found wrong is raised, with the
-operation's name, by the first of ``step``, ``host`` and ``tobytes`` that follows.
+through :class:`proofcompute.arrays.Arrays`. A function's results are where its first array is. If that is
+NumPy's memory, errors are raised at once. If it is a device's, the first of ``step``, ``host`` and
+``tobytes`` that follows raises the error, with the operation's name.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Matrix:
 
 @dataclass(frozen=True, eq=False)
 class NormPrologue:
-    """The rows of a product are those of its input after an RMS norm."""
+    """The prologue of a product whose rows are those of its input after an RMS norm."""
 
     weight: F32
     """[d] float32."""
@@ -59,11 +59,11 @@ class NormPrologue:
 
 @dataclass(frozen=True)
 class GatePrologue:
-    """The rows of a product are those of its input [n, 2 d] after the gate."""
+    """The prologue of a product whose rows are those of its input [n, 2 d] after the gate."""
 
 
 Prologue = NormPrologue | GatePrologue | None
-"""What happens to the rows just before they are quantised for a product."""
+"""The operation on rows just before they are quantised for a product."""
 
 
 class Arithmetic(Protocol):
@@ -71,47 +71,48 @@ class Arithmetic(Protocol):
 
     # -- products ------------------------------------------------------------------------------------
     def quantise(self, x: F32, limbs: int, prologue: Prologue = None) -> tuple[I8, F32]:
-        """Rows [n, d], after ``prologue``, to int8 limbs [limbs, n, d] (high first) and scales [n]; fused.
+        """Quantise rows [n, d], after ``prologue``, to int8 limbs [limbs, n, d] (high first) and scales [n].
 
         Raises NonFiniteError if any element is NaN or infinite.
         """
         ...
 
     def product(self, q: I8, w: I8) -> I32:
-        """q [n, d] times the rows of w [m, d], d <= MAX_CONTRACTION: int32 [n, m]."""
+        """Return q [n, d] times the rows of w [m, d], d <= MAX_CONTRACTION: int32 [n, m]."""
         ...
 
     def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
-        """Accumulator sets [sets, n, m] to float32 [n, m].
+        """Turn accumulator sets [sets, n, m] into float32 [n, m].
 
-        f32(sum of acc[i] << shifts[i], in int64) * (sx[t] * sw[j]), then + bias[j].
+        The result is f32(sum of acc[i] << shifts[i], in int64) * (sx[t] * sw[j]), then + bias[j].
         """
         ...
 
     def linear(
         self, x: F32, w: Matrix, limbs: int, prologue: Prologue = None, residual: F32 | None = None
     ) -> F32:
-        """``prologue``, quantise, product for every set, rescale, residual [n, m] + y; fused.
+        """Return the product of prepared rows with ``w``, added to the residual [n, m] if there is one.
 
-        Equal to the functions in sequence: ``prepared``, ``quantise``, ``product``, ``rescale``, ``add``.
+        It equals the functions in sequence: ``prepared``, ``quantise``, ``product`` for every set,
+        ``rescale``, ``add``.
         """
         ...
 
     # -- rows ----------------------------------------------------------------------------------------
     def embed(self, q: I8, s: F32) -> F32:
-        """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
+        """Return table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
         ...
 
     def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
-        """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
+        """Return x / sqrt(tree(x*x) / n + eps) * w for rows of [n, d], w [d]."""
         ...
 
     def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
-        """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
+        """Return c / sqrt(tree(c*c) / n + eps) * w + b with c = x - tree(x) / n."""
         ...
 
     def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
-        """Cosines and sines of the positions of all spans, one after the other: [n, r] each.
+        """Return cosines and sines of the positions of all spans, one after the other: [n, r] each.
 
         ``freqs`` are r binary32 bit patterns; the angle is f32(position) * frequency, rounded once.
         """
@@ -126,16 +127,16 @@ class Arithmetic(Protocol):
         ...
 
     def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
-        """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
+        """Quantise rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each."""
         ...
 
     def heads(
         self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
     ) -> tuple[F32, I8, F32, I8, F32]:
-        """Queries, keys and values side by side in rows [n, (heads + 2 kv_heads) * dh], for attention.
+        """Prepare queries, keys and values side by side in rows [n, (heads + 2 kv_heads) * dh] for attention.
 
-        ``rope`` of the queries [n, heads * dh]; ``rope`` and then ``quantise_heads`` of the keys;
-        ``quantise_heads`` of the values; fused.
+        Returns ``rope`` of the queries [n, heads * dh], ``quantise_heads`` of ``rope`` of the keys, and
+        ``quantise_heads`` of the values.
         """
         ...
 
@@ -150,40 +151,40 @@ class Arithmetic(Protocol):
         scale: np.float32,
         window: int,
     ) -> F32:
-        """Causal attention of rows first..first+n over a prefix of t >= first + n rows.
+        """Return the causal attention of rows first..first+n over a prefix of t >= first + n rows.
 
         q [n, h * dh] float32; kq, vq [t, hk, dh] int8; ks, vs [t, hk] float32; h a multiple of hk. Row
         first+i may see positions max(0, first+i+1-window)..first+i (window 0: all from 0). Scores, softmax
-        and mix as in docs/spec/programs.md#operations. Returns [n, h * dh].
+        and mix are those of docs/spec/programs.md#attention. Returns [n, h * dh].
         """
         ...
 
     def gate(self, x: F32) -> F32:
-        """Rows [n, 2 f], g first and u second: g / (1 + exp(-g)) * u, [n, f]."""
+        """Return g / (1 + exp(-g)) * u, [n, f], for rows [n, 2 f] that hold g first and u second."""
         ...
 
     def gelu(self, x: F32) -> F32:
-        """0.5 * x * (1 + erf(x / sqrt 2)), as numerics defines it."""
+        """Return 0.5 * x * (1 + erf(x / sqrt 2)), as the definition computes it."""
         ...
 
     def relu(self, x: F32) -> F32:
-        """x where x > 0, else +0."""
+        """Return x where x > 0, else +0."""
         ...
 
     def add(self, x: F32, y: F32) -> F32:
-        """x + y."""
+        """Return x + y."""
         ...
 
     def settle(self, x: F32) -> F32:
-        """x + (+0.0), which turns -0 into +0; NonFiniteError if any element is not finite."""
+        """Return x + (+0.0), which turns -0 into +0. Raises NonFiniteError if any element is not finite."""
         ...
 
     def is_settled(self, x: F32) -> bool:
-        """Whether ``settle`` would succeed and change no bit: every element is finite, and none is -0."""
+        """Return whether ``settle`` would succeed and change no bit: all elements are finite, none is -0."""
         ...
 
     def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
-        """The next tokens of rows first..first+n: logits [n, v]; int32 [n].
+        """Return the next tokens of rows first..first+n with logits [n, v]: int32 [n].
 
         Row first+i has seen tokens 0..first+i of history [t], t >= first + n. Its draw is the 128-bit integer
         of draws [n, 2], the low half first; temperature 0 ignores it.
@@ -192,21 +193,21 @@ class Arithmetic(Protocol):
 
 
 class Kernels(Arrays, Arithmetic, Hasher, Checks, Protocol):
-    """All that a backend is."""
+    """A whole backend."""
 
     name: str
 
     def weight(self, w: Matrix) -> Matrix:
-        """A weight matrix with arrays of this backend; made once for each matrix."""
+        """Return a weight matrix with arrays of this backend; it is made once for each matrix."""
         ...
 
     def partition(self, sizes: Sequence[int]) -> Sequence[Kernels]:
-        """Which backend runs each segment, given the bytes of each one's weights: itself, or a part of it."""
+        """Return the backend for each segment, given the bytes of its weights: this one, or a part of it."""
         ...
 
 
 def prepared(prologue: Prologue, x: F32, k: Kernels) -> F32:
-    """The rows that a product quantises."""
+    """Return the rows that a product quantises: x after ``prologue``."""
     if prologue is None:
         return x
     return k.gate(x) if isinstance(prologue, GatePrologue) else k.rms_norm(x, prologue.weight, prologue.eps)

@@ -1,6 +1,6 @@
-"""How the next token is chosen: the settings that a request states and the sampler follows.
+"""Define the settings of the sampler, which a request states.
 
-A module of its own, so that messages hold them without kernels.
+This is a module of its own, so that messages hold settings without loading kernels.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ __all__ = ["Sampling", "check_sampling"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen; a public input of the head segment."""
+    """The settings by which the next token is chosen."""
 
     temperature: float = 0.0
-    """Divides the logits; 0 means argmax and ignores top_k and top_p. A binary32 value."""
+    """The divisor of the logits; 0 means argmax and ignores top_k and top_p. A binary32 value."""
     top_k: int = 0
-    """Keep the k highest logits; 0 keeps all."""
+    """The number of highest logits that are kept; 0 keeps all."""
     top_p: float = 1.0
-    """Keep the shortest prefix, in descending order, with at least this share of the mass. Binary32."""
+    """The share of the mass that the shortest prefix, in descending order, must have to be kept. Binary32."""
     repetition_penalty: float = 1.0
-    """Divides positive and multiplies other logits of tokens that occurred before. Binary32."""
+    """The divisor of positive logits, and the factor of others, for tokens that occurred before. Binary32."""
 
     def __post_init__(self) -> None:
-        """Numbers are rounded to the nearest binary32, which is what a request states: 0.7 is that of 0.7."""
+        """Round numbers to the nearest binary32, because a request states binary32 numbers."""
         for name in ("temperature", "top_p", "repetition_penalty"):
             object.__setattr__(self, name, _nearest(getattr(self, name)))
         top_k: object = self.top_k
@@ -38,7 +38,7 @@ class Sampling:
 
 
 def _nearest(value: float) -> float:
-    """The nearest binary32 number; what has none, or is no number, stays, and is refused by name later."""
+    """Return the nearest binary32 number, or ``value`` if there is none; check_sampling then refuses it."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
         return value
     try:
@@ -49,12 +49,12 @@ def _nearest(value: float) -> float:
 
 
 def _is_binary32(x: float) -> bool:
-    # Compared with the largest binary32 before converting, which could overflow.
+    # It is compared with the largest binary32 first, because the conversion could overflow.
     return abs(x) <= 3.4028234663852886e38 and float(np.float32(x)) == x
 
 
 def check_sampling(how: Sampling) -> None:
-    """Raises InputError, naming the field, unless ``how`` is usable.
+    """Raise InputError, naming the field, unless ``how`` is usable.
 
     All but top_k must be finite binary32 values: temperature at least 0, 0 < top_p <= 1,
     repetition_penalty greater than 0. top_k is an integer of at least 0.

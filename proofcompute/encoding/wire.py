@@ -59,7 +59,7 @@ def encode(value: Encodable) -> bytes:
     """Return the encoding of ``value``.
 
     Raises FormatError for any other type (bool, None, float, dict, NumPy scalars, ...), an integer outside
-    -2^64..2^64 - 1 or text with lone surrogates; LimitError beyond MAX_DEPTH or MAX_ITEMS.
+    -2^64..2^64 - 1 or text with lone surrogates, LimitError beyond MAX_DEPTH or MAX_ITEMS.
     """
     import cbor2  # imported here, so that importing proofcompute stays fast
 

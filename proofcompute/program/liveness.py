@@ -1,7 +1,7 @@
 """Compute how much memory a segment takes while it runs, from its plan (docs/spec/programs.md#limits).
 
-A program from outside may have many operations and wide rows, and whoever checks or runs it must know what it
-takes before anything is computed. The count is of the bytes that are alive at the same time, for each row of
+A program from outside may have many operations and wide rows, and its memory must be known before anything is
+computed. The count is of the bytes that are alive at the same time, for each row of
 a cell: a tensor that a segment reads or makes, from its first use to its last (the interpreter drops it
 then); a tensor that it commits or emits, to the end; and, while a product runs, the limbs of its rows and its
 accumulators. Prefixes of earlier rows are bounded by MAX_CELL_OPENING, which limits what a cell opens. A
