@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -93,3 +94,19 @@ def test_the_extra_brings_what_the_text_says() -> None:
 def test_other_missing_modules_stay_what_they_are() -> None:
     error = ModuleNotFoundError("No module named 'other'", name="other")
     assert lacking(error, "something") is error
+
+
+def test_the_lock_file_names_what_development_needs() -> None:
+    """`make lock` writes it: exact versions and digests, and no place to fetch them from."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lock = (ROOT / "requirements-dev.lock").read_text("utf-8")
+    locked = {line.partition("==")[0] for line in lock.splitlines() if line[:1].isalnum()}
+    wanted = [
+        *project["dependencies"],
+        *(line for name in ("dev", "release", "test") for line in extras[name]),
+    ]
+    names = {re.split(r"[^A-Za-z0-9_.-]", line)[0].lower() for line in wanted} - {"proofcompute"}
+    assert names <= locked
+    assert "://" not in lock
+    assert all("==" in line for line in lock.splitlines() if line[:1].isalnum())
