@@ -124,7 +124,7 @@ class Frames:
         return self._whole
 
     def require_signed(self, end: OpeningEnd) -> None:
-        """Step 2: the frames that were read are those that the node signed. For watched ones."""
+        """Raise VerificationError (step 2) unless the node signed the frames that were read and hashed."""
         if not self._signed(end):
             raise VerificationError(2, "the opening is not what the node signed")
 

@@ -36,12 +36,12 @@ class Verified:
 
     @property
     def complete(self) -> bool:
-        """Return whether every cell was checked."""
+        """Whether every cell was checked."""
         return self.cells == self.total
 
     @property
     def detects_one(self) -> float:
-        """Return c / N, the probability that an audit of c uniform cells of N hits one altered cell."""
+        """Probability c / N that an audit of c uniform cells of N hits one altered cell."""
         return self.cells / self.total
 
     def detects_share(self, share: float) -> float:
