@@ -36,20 +36,16 @@ class DeviceArrays:
             raise DeviceError("Numba finds no CUDA driver or device; use --device cpu")
         self._compiled = {kernel.__name__: cuda.jit(kernel) for kernel in kernels.KERNELS}
 
-    def _on(self, array: Any, dimensions: int, *types: str) -> Any:
-        """``array`` on the device, C-contiguous."""
-        there = cuda.as_cuda_array(array) if hasattr(array, "__cuda_array_interface__") else None
-        found = array if there is None else there
-        if found.ndim != dimensions or found.dtype.name not in types:
-            raise InputError(
-                f"expected {' or '.join(types)} in {dimensions} dimensions, "
-                f"not {found.dtype} {list(found.shape)}"
-            )
-        if there is None:
-            return cuda.to_device(np.ascontiguousarray(array))
-        if not there.is_c_contiguous():
+    def _on(self, seen: Any, dimensions: int, *types: str) -> Any:
+        """What :func:`_seen` returned, on the device and C-contiguous."""
+        if seen.ndim != dimensions or seen.dtype.name not in types:
+            wanted = f"{' or '.join(types)} in {dimensions} dimensions"
+            raise InputError(f"expected {wanted}, not {seen.dtype} {list(seen.shape)}")
+        if not hasattr(seen, "__cuda_array_interface__"):
+            return cuda.to_device(np.ascontiguousarray(seen))
+        if not seen.is_c_contiguous():
             raise InputError("an array on the device must be C-contiguous")
-        return there
+        return seen
 
     def _over(self, kernel: str, count: int, *arguments: Any) -> None:
         """A grid-stride launch over ``count`` elements."""
@@ -57,25 +53,28 @@ class DeviceArrays:
             self._compiled[kernel][min(-(-count // THREADS), BLOCKS), THREADS](*arguments)
 
     def _elementwise(self, kernel: str, *inputs: Any) -> Any:
-        arrays = [self._on(x, 2, "float32") for x in inputs]
+        seen = [_seen(x) for x in inputs]
+        for x in seen[1:]:
+            contracts.add(seen[0], x)
+        arrays = [self._on(x, 2, "float32") for x in seen]
         shape = arrays[0].shape
-        for x in arrays[1:]:
-            contracts.add(arrays[0], x)
         out = cuda.device_array(shape, np.float32)
         self._over(kernel, out.size, *(x.reshape(out.size) for x in arrays), out.reshape(out.size))
         return out
 
     # -- elementwise -----------------------------------------------------------------------------------------
     def embed(self, q: Any, s: Any) -> Any:
-        q, s = self._on(q, 2, "int8"), self._on(s, 1, "float32")
+        q, s = _seen(q), _seen(s)
         contracts.embed(q, s)
+        q, s = self._on(q, 2, "int8"), self._on(s, 1, "float32")
         out = cuda.device_array(q.shape, np.float32)
         self._over("embed", out.size, q, s, out)
         return out
 
     def gate(self, x: Any) -> Any:
-        x = self._on(x, 2, "float32")
-        out = cuda.device_array(contracts.gate(x), np.float32)
+        x = _seen(x)
+        shape = contracts.gate(x)
+        x, out = self._on(x, 2, "float32"), cuda.device_array(shape, np.float32)
         self._over("gate", out.size, x, out)
         return out
 
@@ -89,7 +88,7 @@ class DeviceArrays:
         return self._elementwise("add", x, y)
 
     def settle(self, x: Any) -> Any:
-        x, status = self._on(x, 2, "float32"), cuda.to_device(np.zeros(1, dtype=np.int32))
+        x, status = self._on(_seen(x), 2, "float32"), cuda.to_device(np.zeros(1, dtype=np.int32))
         out = cuda.device_array(x.shape, np.float32)
         self._over("settle", out.size, x.reshape(out.size), out.reshape(out.size), status)
         if status.copy_to_host()[0]:
@@ -97,8 +96,9 @@ class DeviceArrays:
         return out
 
     def rms_norm(self, x: Any, w: Any, eps: np.float32) -> Any:
-        x, w = self._on(x, 2, "float32"), self._on(w, 1, "float32")
+        x, w = _seen(x), _seen(w)
         n, d = contracts.rms_norm(x, w)
+        x, w = self._on(x, 2, "float32"), self._on(w, 1, "float32")
         if d > MAX_WIDTH:
             raise LimitError(f"a row of {d} elements; at most {MAX_WIDTH}")
         out = cuda.device_array((n, d), np.float32)
@@ -110,15 +110,14 @@ class DeviceArrays:
     # -- Freivalds -------------------------------------------------------------------------------------------
     def project(self, y: Any, s: Any) -> Any:
         """proofcompute.freivalds.field.project31. The columns must be canonical residues."""
-        return self._project("project31", self._on(y, 2, "int8", "int16", "int32"), s, P31)
+        return self._project("project31", y, s, P31)
 
     def project61(self, y: Any, s: Any) -> Any:
         """proofcompute.freivalds.field.project61. The columns must be canonical residues."""
-        y = self._on(y, 2, "int8", "int16", "int32", "int64")
         return self._project("project61", y, s, P61)
 
     def _project(self, kernel: str, y: Any, s: Any, p: int) -> Any:
-        s = self._columns(y, s, 1, p)
+        y, s = self._both(y, s, 1, p)
         out = cuda.device_array((y.shape[0], s.shape[0]), s.dtype)
         if out.size:
             self._compiled[kernel][(y.shape[0], s.shape[0]), THREADS](y, s, out)
@@ -126,24 +125,29 @@ class DeviceArrays:
 
     def fold(self, w: Any, s: Any) -> Any:
         """proofcompute.freivalds.field.fold31 of int8 weights. The columns must be canonical residues."""
-        return self._fold("fold31", self._on(w, 2, "int8"), s, P31)
+        w, s = self._both(w, s, 0, P31)
+        return self._fold("fold31", self._on(w, 2, "int8"), s)
 
     def fold61(self, w: Any, s: Any) -> Any:
         """proofcompute.freivalds.field.fold61. The columns must be canonical residues."""
-        return self._fold("fold61", self._on(w, 2, "int8", "int16", "int32", "int64"), s, P61)
+        return self._fold("fold61", *self._both(w, s, 0, P61))
 
-    def _fold(self, kernel: str, w: Any, s: Any, p: int) -> Any:
-        s = self._columns(w, s, 0, p)
+    def _fold(self, kernel: str, w: Any, s: Any) -> Any:
         out = cuda.device_array((s.shape[0], w.shape[1]), s.dtype)
         self._over(kernel, out.size, w, s, out)
         return out
 
-    def _columns(self, y: Any, s: Any, axis: int, p: int) -> Any:
-        """Columns [k, terms] on the device; InputError unless they fit an axis of y."""
+    def _both(self, y: Any, s: Any, axis: int, p: int) -> tuple[Any, Any]:
+        """A matrix of integers, and columns [k, terms] for an axis of it, on the device."""
+        y, s = _seen(y), _seen(s)
+        check_columns(y, s, axis, p)
         if isinstance(s, np.ndarray) and s.size and int(s.max()) >= p:
             raise not_canonical()
-        s = self._on(s, 2, "uint32" if p == P31 else "uint64")
-        check_columns(y, s, axis, p)
         if s.shape[0] > _GRID_Y or s.shape[1] > MAX_WIDTH:
             raise LimitError(f"columns {list(s.shape)}; at most {_GRID_Y} of {MAX_WIDTH}")
-        return s
+        return self._on(y, 2, y.dtype.name), self._on(s, 2, s.dtype.name)
+
+
+def _seen(array: Any) -> Any:
+    """``array`` as Numba sees it where it lies on the device; another one as it is."""
+    return cuda.as_cuda_array(array) if hasattr(array, "__cuda_array_interface__") else array
