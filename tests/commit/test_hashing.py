@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proofcompute.commitments import hashing
+from proofcompute.commitments.hasher import check_groups
 from proofcompute.commitments.hashing import SUITES, Transcript, Xof
 from proofcompute.errors import FormatError, InputError, UnsupportedError
 
@@ -131,6 +132,39 @@ def test_other_digests_than_ranges_take(known: tuple[int, int], given: tuple[int
         nodes: Any = np.zeros((2, 32), second)
         with pytest.raises(InputError, match="not int8"):
             hashing.hash_ranges("sha256", b"\x01", 4, [(0, 1)], leaves, nodes)
+
+
+@pytest.mark.parametrize(
+    ("tags", "shapes"),
+    [
+        ([], []),
+        ([b"a"], [(2, 4), (2, 4)]),
+        ([b"a", b"bc"], [(2, 4), (2, 4)]),
+        ([b"a", b"b"], [(2, 4), (2, 5)]),
+        ([b"a", b"b"], [(2, 4), (3, 4)]),
+    ],
+)
+def test_groups_that_are_not_alike(tags: list[bytes], shapes: list[tuple[int, int]]) -> None:
+    with pytest.raises(InputError, match="tags of one length and the same shapes"):
+        check_groups("sha256", tags, [[np.zeros(shape, np.uint8)] for shape in shapes])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "row"),
+    [
+        ((1, 2, 32), np.uint8, 0),
+        ((2, 2, 31), np.uint8, 0),
+        ((2, 64), np.uint8, 0),
+        ((2, 2, 32), np.int8, 0),
+        ((2, 2, 32), np.uint8, 1),
+        ((2, 2, 32), np.uint8, -1),
+    ],
+)
+def test_no_room_for_the_digests_of_groups(shape: tuple[int, ...], dtype: Any, row: int) -> None:
+    groups = [[np.zeros((2, 4), np.uint8)]] * 2
+    check_groups("sha256", [b"a", b"b"], groups, np.zeros((2, 3, 32), np.uint8), 1)
+    with pytest.raises(InputError, match="no room for digests of 2 groups of 2 rows"):
+        check_groups("sha256", [b"a", b"b"], groups, np.zeros(shape, dtype), row)
 
 
 # -- domains ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import synthetic
-from proofcompute.errors import FormatError, LimitError, StorageError
+from proofcompute.errors import FormatError, InputError, LimitError, StorageError
 from proofcompute.verifier import Key
 from proofcompute.verifier import key as key_module
 from proofcompute.verifier.partial import PartialKey, partial_path, progress_of
@@ -35,6 +35,14 @@ def test_a_scale_that_is_not_finite(value: float) -> None:
     data = replace(key, scales={**key.scales, name: (bad, bias)}).encode()
     with pytest.raises(FormatError, match=f"{name} holds a number that is not finite"):
         Key.decode(data)
+
+
+def test_a_file_of_another_kind_is_no_key(tmp_path: Path) -> None:
+    """Said by its first bytes, whoever may read it."""
+    path = tmp_path / "card"
+    path.write_bytes(synthetic.model().card.encode())
+    with pytest.raises(InputError, match="is of kind card; a verifier's key is needed"):
+        Key.load(path)
 
 
 def test_a_place_that_cannot_be_looked_at(tmp_path: Path) -> None:

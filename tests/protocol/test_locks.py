@@ -123,6 +123,12 @@ def test_a_file_system_without_locks_is_an_error(tmp_path: Path, monkeypatch: py
         take(tmp_path / "file")
 
 
+def test_a_system_without_the_module_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(StorageError, match=r"cannot lock thing .*/file: Python has no module fcntl"):
+        take(tmp_path / "file")
+
+
 def test_the_lock_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One byte is locked, beyond the end of the file, and a byte that another has is a PermissionError."""
     path, locked = tmp_path / "file", set[int]()
