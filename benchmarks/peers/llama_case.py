@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from proofcompute.arithmetic.devices import kernels_for
-from proofcompute.bench.subject import Subject, token_request
 from proofcompute.bench.timing import seconds
 from proofcompute.importers import import_gguf, packaged_smollm2
 from proofcompute.models.model import Model
+from proofcompute.testing.requests import token_request
+from proofcompute.testing.subject import Subject
 
 PREFILL, PROMPT, TOKENS, THREADS, ROUNDS = 512, 40, 200, 2, 5
 BATCH = 512

@@ -10,8 +10,9 @@ from typing import Any
 
 from benchmarks.peers.whole import whole
 from proofcompute.arithmetic.devices import kernels_for
-from proofcompute.bench.settings import Shape
-from proofcompute.bench.subject import Subject, synthetic, token_request
+from proofcompute.testing.models import Shape, random_decoder
+from proofcompute.testing.requests import token_request
+from proofcompute.testing.subject import Subject
 
 SHAPE = Shape(layers=4, width=64, heads=4, kv_heads=4, ffn_width=171, vocabulary=65)
 TOKENS, ROUNDS = 64, 25
@@ -20,5 +21,5 @@ TOKENS, ROUNDS = 64, 25
 def run(_case: str) -> list[dict[str, Any]]:
     """64 tokens in, one out."""
     kernels = kernels_for("auto")
-    subject = Subject(synthetic(SHAPE, "w8a16", kernels), kernels)
+    subject = Subject(random_decoder(SHAPE, "w8a16", kernels), kernels)
     return [whole(subject, token_request(subject.model, TOKENS, 1), ROUNDS)]

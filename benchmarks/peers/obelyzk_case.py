@@ -6,8 +6,9 @@ from typing import Any
 
 from benchmarks.peers.whole import whole
 from proofcompute.arithmetic.devices import kernels_for
-from proofcompute.bench.subject import Subject, token_request
 from proofcompute.importers import import_gguf, packaged_smollm2
+from proofcompute.testing.requests import token_request
+from proofcompute.testing.subject import Subject
 
 TOKENS, ROUNDS = (1, 8, 16), 5
 

@@ -11,11 +11,11 @@ import numpy as np
 from benchmarks.peers.networks import NETWORKS, Network
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arrays import F32
-from proofcompute.bench.subject import Finished, Subject
 from proofcompute.bench.timing import in_turn, repeated
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request
+from proofcompute.testing.subject import Run, Subject
 
 __all__ = ["build", "measure", "run"]
 
@@ -51,7 +51,7 @@ def measure(network: Network, setups: int, rounds: int) -> dict[str, Any]:
     setup = repeated(lambda: Subject(build(network), kernels).key(), setups)
     subject = Subject(build(network), kernels)
 
-    def prove() -> tuple[Finished, bytes]:
+    def prove() -> tuple[Run, bytes]:
         done = subject.finish(request)
         return done, subject.open(done).opening
 

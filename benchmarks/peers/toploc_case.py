@@ -16,10 +16,11 @@ from statistics import median
 from typing import Any
 
 from proofcompute.arithmetic.devices import kernels_for
-from proofcompute.bench.subject import Subject, token_request
 from proofcompute.engine import Session
 from proofcompute.importers import import_gguf, packaged_smollm2
 from proofcompute.protocol.cells import count_cells, draw_cells
+from proofcompute.testing.requests import token_request
+from proofcompute.testing.subject import Subject
 
 TOKENS, TOP, CELLS, ROUNDS = 32, 128, 8, 15
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from proofcompute.bench.subject import Subject
 from proofcompute.bench.timing import in_turn, repeated
 from proofcompute.protocol.messages import Request
+from proofcompute.testing.subject import Subject
 from proofcompute.verifier import keygen
 
 __all__ = ["whole"]

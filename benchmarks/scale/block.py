@@ -18,7 +18,6 @@ from benchmarks.scale.models import blocks_apart, blocks_of
 from proofcompute.arithmetic.definition.bitpack import unpack
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32, I8, I32, U32, Array
-from proofcompute.bench.subject import Subject, token_request
 from proofcompute.bench.timing import alternating, compared, phases, seconds
 from proofcompute.commitments.hashing import SUITES
 from proofcompute.errors import Cell
@@ -28,6 +27,8 @@ from proofcompute.freivalds.product import Site
 from proofcompute.freivalds.sets import hint_sets, largest_squares
 from proofcompute.protocol.cells import all_cells
 from proofcompute.protocol.hints import check_hint, pack_set
+from proofcompute.testing.requests import token_request
+from proofcompute.testing.subject import Subject
 
 __all__ = ["PEAK", "RIGHT_AFTER", "Block", "Check", "altered", "committing"]
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from benchmarks.cost.shapes import MODELS
 from proofcompute.arithmetic.kernels import Kernels, Matrix
-from proofcompute.bench.subject import random_weight
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
 from proofcompute.models.card import ModelCard, Weight, weight_tree
 from proofcompute.models.model import Model
+from proofcompute.testing.models import random_weight
 
 __all__ = ["Synthetic", "blocks_apart", "blocks_of"]
 

@@ -18,14 +18,16 @@ from statistics import median
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.results import ScalingRow
-from proofcompute.bench.settings import Settings, Shape
-from proofcompute.bench.subject import Finished, Subject, network, sample_request, synthetic, token_request
+from proofcompute.bench.settings import Settings
 from proofcompute.bench.timing import exponent, in_turn
 from proofcompute.errors import Cell
 from proofcompute.freivalds.product import Site
 from proofcompute.program.operations import Attention
 from proofcompute.program.program import Program
 from proofcompute.protocol.cells import all_cells
+from proofcompute.testing.models import Shape, random_decoder, random_network
+from proofcompute.testing.requests import sample_request, token_request
+from proofcompute.testing.subject import Run, Subject
 
 __all__ = ["SWEEPS", "checking", "computing", "scale"]
 
@@ -59,7 +61,7 @@ def _count(program: Program, cells: Sequence[Cell], product: Callable[[Site], in
 def _decoder(s: Settings, layers: int, k: Kernels) -> Subject:
     """Return the decoder for the sweeps over context, layers and cells."""
     width = max(64, 256 // s.scale)
-    return Subject(synthetic(Shape(layers, width, 4, 4, 2 * width, 512), "w8a16", k), k)
+    return Subject(random_decoder(Shape(layers, width, 4, 4, 2 * width, 512), "w8a16", k), k)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _Point:
     """One size of a sweep: a function that returns what is run and which cells are checked (None: all)."""
 
     size: int
-    run: Callable[[], tuple[Subject, Finished, tuple[Cell, ...] | None]]
+    run: Callable[[], tuple[Subject, Run, tuple[Cell, ...] | None]]
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,17 @@ class _Sweep:
 
 def _rows(s: Settings, k: Kernels) -> list[_Point]:
     width = 512 // s.scale
-    subject = Subject(network([width] * (_LAYERS + 1)), k)
+    subject = Subject(random_network([width] * (_LAYERS + 1)), k)
 
-    def run(n: int) -> tuple[Subject, Finished, None]:
+    def run(n: int) -> tuple[Subject, Run, None]:
         return subject, subject.finish(sample_request(subject.model, n)), None
 
     return [_Point(n // s.scale, partial(run, n // s.scale)) for n in (128, 256, 512, 1_024, 2_048, 4_096)]
 
 
 def _width(s: Settings, k: Kernels) -> list[_Point]:
-    def run(d: int) -> tuple[Subject, Finished, None]:
-        subject = Subject(network([d] * (_LAYERS + 1)), k)
+    def run(d: int) -> tuple[Subject, Run, None]:
+        subject = Subject(random_network([d] * (_LAYERS + 1)), k)
         return subject, subject.finish(sample_request(subject.model, 256)), None
 
     return [_Point(d // s.scale, partial(run, d // s.scale)) for d in (256, 512, 1_024, 2_048, 4_096)]
@@ -99,9 +101,9 @@ def _width(s: Settings, k: Kernels) -> list[_Point]:
 def _context(s: Settings, k: Kernels) -> list[_Point]:
     sizes = [n // s.scale for n in (512, 1_024, 2_048, 4_096, 8_192)]
     subject = _decoder(s, 1, k)
-    made: list[Finished] = []
+    made: list[Run] = []
 
-    def run(t: int) -> tuple[Subject, Finished, tuple[Cell, ...]]:
+    def run(t: int) -> tuple[Subject, Run, tuple[Cell, ...]]:
         if not made:
             made.append(subject.finish(token_request(subject.model, sizes[-1], 1)))
         return subject, made[0], (Cell(1, t - 1, t),)
@@ -110,7 +112,7 @@ def _context(s: Settings, k: Kernels) -> list[_Point]:
 
 
 def _layers(s: Settings, k: Kernels) -> list[_Point]:
-    def run(layers: int) -> tuple[Subject, Finished, None]:
+    def run(layers: int) -> tuple[Subject, Run, None]:
         subject = _decoder(s, layers, k)
         return subject, subject.finish(token_request(subject.model, 128 // s.scale, 1)), None
 
@@ -120,9 +122,9 @@ def _layers(s: Settings, k: Kernels) -> list[_Point]:
 def _cells(s: Settings, k: Kernels) -> list[_Point]:
     layers, most = 4, max(32, 128 // s.scale)
     subject = _decoder(s, layers, k)
-    made: list[Finished] = []
+    made: list[Run] = []
 
-    def run(count: int) -> tuple[Subject, Finished, tuple[Cell, ...]]:
+    def run(count: int) -> tuple[Subject, Run, tuple[Cell, ...]]:
         if not made:
             made.append(subject.finish(token_request(subject.model, most, 1)))
         # cells are spread evenly over rows and blocks, so the mean context is similar at every size

@@ -9,20 +9,9 @@ from proofcompute.commitments.hashing import SUITES
 from proofcompute.errors import InputError
 from proofcompute.importers.decoder import PRECISIONS
 from proofcompute.limits import MAX_COLUMNS
+from proofcompute.testing.models import Shape
 
-__all__ = ["OWN", "SHAPES", "Lengths", "Settings", "Shape"]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A decoder of the Llama kind, filled with random int8 weights."""
-
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    ffn_width: int
-    vocabulary: int
+__all__ = ["OWN", "SHAPES", "Lengths", "Settings"]
 
 
 SHAPES = {

@@ -11,12 +11,14 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.own import Own
 from proofcompute.bench.results import BudgetRow, ColumnsRow, SizeRow, SuiteRow
 from proofcompute.bench.settings import OWN, SHAPES, Lengths, Settings
-from proofcompute.bench.subject import Subject, synthetic, token_request
 from proofcompute.bench.timing import alternating, phases, ratios, repeated
 from proofcompute.freivalds.soundness import floored, soundness_bits, with_collisions
 from proofcompute.importers import import_gguf, packaged_smollm2
 from proofcompute.protocol.cells import count_cells, draw_cells
 from proofcompute.protocol.messages import Request
+from proofcompute.testing.models import random_decoder
+from proofcompute.testing.requests import token_request
+from proofcompute.testing.subject import Subject
 from proofcompute.verifier import keygen
 
 __all__ = ["Bench"]
@@ -48,7 +50,7 @@ class Bench:
             return Subject(self.own.model(precision, self.kernels), self.kernels)
         if size == "demo":
             return Subject(import_gguf(packaged_smollm2(), self.kernels, precision), self.kernels)
-        return Subject(synthetic(SHAPES[size], precision, self.kernels), self.kernels)
+        return Subject(random_decoder(SHAPES[size], precision, self.kernels), self.kernels)
 
     def _request(self, subject: Subject, lengths: Lengths, suite: str = "sha256") -> Request:
         """Return a request of the caller's prompt, or of random tokens."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from adversary.case import Attack
 from adversary.closings import CLOSINGS
-from adversary.forger import Attack
 from adversary.hints import HINTS
 from adversary.openings import OPENINGS
 from adversary.receipts import CHALLENGES, RECEIPTS

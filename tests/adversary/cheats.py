@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adversary.forger import (
+from adversary.setting import (
     BLOCK_0,
     BLOCK_1,
     EMBEDDING,
@@ -21,8 +21,7 @@ from adversary.forger import (
     HEAD,
     PROMPT,
     ROWS,
-    Forgery,
-    Rewrite,
+    SAMPLED,
     forge,
     model,
     request,
@@ -32,30 +31,26 @@ from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import Array, Span
 from proofcompute.errors import Cell
 from proofcompute.models.model import Model
-from proofcompute.program.operations import Attention, Rope
+from proofcompute.program.operations import Rope
 from proofcompute.program.source import Source
 from proofcompute.program.types import Node
 from proofcompute.protocol.messages import Generation
 from proofcompute.protocol.trace import split_rows
+from proofcompute.testing.altered import (
+    four_bits,
+    one_limb,
+    reweighted,
+    short_context,
+    with_operations,
+    without_block,
+)
+from proofcompute.testing.forging import Forgery, Rewrite
 
-SAMPLED = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.9)), repetition_penalty=1.25)
 OTHER_PROMPT = "HELLO; WORLD"
-
-
-def with_weights(m: Model, change: Callable[[str, Matrix], Matrix]) -> Model:
-    """A model that claims the same id over changed matrices."""
-    weights = {n: change(n, w) if isinstance(w, Matrix) else w for n, w in m.weights.items()}
-    return replace(m, weights=weights, _hashed=[])
 
 
 def scaled(w: Matrix, change: Callable[[Array], Array]) -> Matrix:
     return Matrix(np.ascontiguousarray(change(w.q.astype(np.int16)).astype(np.int8)), w.scale, w.bias)
-
-
-def with_nodes(m: Model, change: Callable[[Node], Node]) -> Model:
-    """A model that runs changed operations over the same weights."""
-    segments = tuple(replace(s, nodes=tuple(map(change, s.nodes))) for s in m.program.segments)
-    return replace(m, card=replace(m.card, program=replace(m.program, segments=segments)))
 
 
 @dataclass(frozen=True)
@@ -71,21 +66,9 @@ def another_model() -> Forgery:
     return forge(runs=Model(model().card, model(1).weights))
 
 
-def int4_weights() -> Forgery:
-    def round_off(name: str, w: Matrix) -> Matrix:
-        return w if name == "embedding" else scaled(w, lambda q: np.clip(np.rint(q / 16) * 16, -112, 112))
-
-    return forge(runs=with_weights(model(), round_off))
-
-
-def one_limb_activations() -> Forgery:
-    """w8a8 in place of w8a16: the weights are the same, each product is half the work."""
-    return forge(runs=Model(model(precision="w8a8").card, model().weights))
-
-
 def change_matrix(target: str, change: Callable[[Array], Array]) -> Callable[[], Forgery]:
     def build() -> Forgery:
-        return forge(runs=with_weights(model(), lambda n, w: scaled(w, change) if n == target else w))
+        return forge(runs=reweighted(model(), lambda n, w: scaled(w, change) if n == target else w))
 
     return build
 
@@ -101,11 +84,6 @@ def bump(q: Array) -> Array:
     q = q.copy()
     q[0, 3, 5] += 1 if q[0, 3, 5] < 127 else -1
     return q
-
-
-def skipped_layer() -> Forgery:
-    ends = ("block.1.attention.o", "block.1.ffn.down")
-    return forge(runs=with_weights(model(), lambda n, w: scaled(w, np.zeros_like) if n in ends else w))
 
 
 def layer_of_another_model() -> Forgery:
@@ -124,13 +102,6 @@ def layers_swapped() -> Forgery:
     return forge(runs=Model(m.card, {n: m.weights[partner(n)] for n in m.weights}))
 
 
-def shortened_context() -> Forgery:
-    def narrow(node: Node) -> Node:
-        return replace(node, op=replace(node.op, window=4)) if isinstance(node.op, Attention) else node
-
-    return forge(runs=with_nodes(model(), narrow))
-
-
 def wrong_rope_offset() -> Forgery:
     def shift(node: Node) -> Node:
         op = node.op
@@ -138,7 +109,7 @@ def wrong_rope_offset() -> Forgery:
             return node
         return replace(node, op=OffsetRope(op.heads, op.freqs, op.interleaved))
 
-    return forge(runs=with_nodes(model(), shift))
+    return forge(runs=with_operations(model(), shift))
 
 
 def _stale(name: str, first: int, rows: Array, other: Forgery) -> Array:
@@ -276,8 +247,8 @@ _ANSWER = ROWS - FIRST_HEAD_ROW
 
 CHEATS: dict[str, Cheat] = {
     "another model of the same shape": Cheat(another_model, _ALL, 3 * ROWS, own=7),
-    "weights rounded to four bits": Cheat(int4_weights, _BLOCKS, 2 * ROWS, own=8),
-    "one-limb activations": Cheat(one_limb_activations, _ALL, 2 * ROWS, own=8),
+    "weights rounded to four bits": Cheat(lambda: forge(runs=four_bits(model())), _BLOCKS, 2 * ROWS, own=8),
+    "one-limb activations": Cheat(lambda: forge(runs=one_limb(model())), _ALL, 2 * ROWS, own=8),
     "one matrix zeroed": Cheat(
         change_matrix("block.1.ffn.gate_up", np.zeros_like), in_segments(BLOCK_1), ROWS, own=8
     ),
@@ -287,10 +258,10 @@ CHEATS: dict[str, Cheat] = {
     "one head zeroed": Cheat(
         change_matrix("block.0.attention.qkv", zero_head), in_segments(BLOCK_0), ROWS - 1, own=8
     ),
-    "one layer skipped": Cheat(skipped_layer, in_segments(BLOCK_1), ROWS, own=8),
+    "one layer skipped": Cheat(lambda: forge(runs=without_block(model())), in_segments(BLOCK_1), ROWS, own=8),
     "one layer of another model": Cheat(layer_of_another_model, in_segments(BLOCK_1), ROWS, own=8),
     "layers swapped": Cheat(layers_swapped, _BLOCKS, 2 * ROWS, own=8),
-    "shortened context": Cheat(shortened_context, _BLOCKS, ROWS, own=8),
+    "shortened context": Cheat(lambda: forge(runs=short_context(model(), 4)), _BLOCKS, ROWS, own=8),
     "wrong offset in RoPE": Cheat(wrong_rope_offset, _BLOCKS, 2 * ROWS),
     "stale keys and values committed": Cheat(stale_rows, _BLOCKS, len(PROMPT) - 1),
     "stale keys and values used": Cheat(stale_rows_seen, _BLOCKS, ROWS),

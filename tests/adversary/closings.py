@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from adversary.forger import BLOCK_1, NODE, STRANGER, Attack, Case, Opening, case, honest
+from adversary.case import Attack, Case, case
 from adversary.openings import CELLS
+from adversary.setting import BLOCK_1, NODE, STRANGER, honest
+from adversary.taken_apart import Opening, opened
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell, VerificationError
@@ -40,7 +42,7 @@ def ends(make: Callable[[Opening], Sequence[bytes]], *, evidence: bool = False) 
 
     def build() -> Case:
         good = case(honest(), *CELLS)
-        opening = honest().open(good.challenge)
+        opening = opened(honest(), good.challenge)
         frames = [*opening.frames(), *make(opening)]
         return replace(good, opening=b"".join(map(framed, frames)), evidence=evidence)
 

@@ -6,27 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from adversary.forger import (
-    ANSWER,
-    BLOCK_0,
-    HEAD,
-    KERNELS,
-    ROWS,
-    Attack,
-    Case,
-    Forgery,
-    Opening,
-    case,
-    forge,
-    honest,
-    model,
-)
+from adversary.case import Attack, Case, case
 from adversary.openings import CELLS
+from adversary.setting import ANSWER, BLOCK_0, HEAD, KERNELS, ROWS, forge, honest, model
+from adversary.taken_apart import Opening, opened
 from proofcompute.arithmetic.definition.bitpack import unpack
 from proofcompute.arrays import F32, I32
 from proofcompute.errors import Cell
 from proofcompute.freivalds.field import P31
 from proofcompute.protocol.hints import pack_set
+from proofcompute.testing.forging import Forgery
 
 TARGET = Cell(HEAD, ROWS - 1, ROWS)
 """The cell that makes the last answer token."""
@@ -34,7 +23,7 @@ TARGET = Cell(HEAD, ROWS - 1, ROWS)
 
 def hint_of(forgery: Forgery, cell: Cell, index: int) -> I32:
     """The true values [sets, n, m] of one product's hint; one set here, of both limbs of the rows."""
-    part = forgery.open(forgery.challenge(cell), model()).parts[0]
+    part = opened(forgery, forgery.challenge(cell), model()).parts[0]
     n, m = cell.b - cell.a, model().program.plans[cell.segment].sites[index].m
     return np.stack([unpack(data[1:], data[0], n * m).reshape(n, m) for data in part.hints[index]])
 

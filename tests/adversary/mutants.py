@@ -16,25 +16,18 @@ from typing import Protocol
 import numpy as np
 
 from adversary.attacks import ATTACKS
-from adversary.cheats import CHEATS, edit_rows, with_weights
-from adversary.forger import (
-    BLOCK_0,
-    BLOCK_1,
-    HEAD,
-    KERNELS,
-    ROWS,
-    Case,
-    Forgery,
-    case,
-    forge,
-    model,
-)
+from adversary.case import Case, case
+from adversary.cheats import CHEATS, edit_rows
 from adversary.mutation import Edit
+from adversary.setting import BLOCK_0, BLOCK_1, HEAD, KERNELS, ROWS, forge, model
+from adversary.taken_apart import opened
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import Array
 from proofcompute.errors import Cell
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import public_challenge
+from proofcompute.testing.altered import reweighted
+from proofcompute.testing.forging import Forgery
 from proofcompute.verifier import Verified, verify_public
 
 
@@ -105,7 +98,7 @@ def public(
     count: int = 12,
 ) -> PublicCase:
     """A public proof of some cells."""
-    data = forgery.open_bytes(public_challenge(forgery.claim, count))
+    data = forgery.open(public_challenge(forgery.claim, count))
     return PublicCase(forgery, receipt(forgery.receipt.encode()), count, opening(data))
 
 
@@ -132,7 +125,7 @@ def without(weight: str) -> Model:
     def clear(name: str, w: Matrix) -> Matrix:
         return Matrix(np.zeros_like(w.q), w.scale, w.bias) if name == weight else w
 
-    return with_weights(model(), clear)
+    return reweighted(model(), clear)
 
 
 def product_left_out() -> Case:
@@ -145,7 +138,7 @@ def hint_left_out() -> Case:
     forgery = forge(runs=without("block.1.ffn.down"))
     cell = Cell(BLOCK_1, 4, 6)
     attack = case(forgery, cell)
-    opening = forgery.open(attack.challenge)
+    opening = opened(forgery, attack.challenge)
     short = opening.with_part(0, hints=opening.parts[0].hints[:-1])
     return replace(attack, opening=short.encode())
 

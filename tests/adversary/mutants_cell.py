@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import synthetic
 from adversary.cheats import CHEATS
-from adversary.forger import LIMIT, forge, frame, honest, join_frames
 from adversary.mutants import (
     CELLS,
     CLOSED,
@@ -45,6 +45,8 @@ from adversary.mutants import (
 )
 from adversary.mutation import Edit
 from adversary.openings import head_of_another_version
+from adversary.setting import forge, honest
+from adversary.taken_apart import LIMIT, frame
 from proofcompute.encoding.frames import read_frame
 from proofcompute.protocol.cells import public_challenge
 
@@ -53,7 +55,7 @@ def of_another_version(data: bytes) -> bytes:
     """An opening whose head is of another version."""
     stream = io.BytesIO(data)
     frames = [frame(stream), *iter(lambda: read_frame(stream, limit=LIMIT, what=""), None)]
-    return join_frames(head_of_another_version(frames))
+    return synthetic.joined(head_of_another_version(frames))
 
 
 def of_another_challenge() -> PublicCase:

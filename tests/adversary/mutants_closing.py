@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from adversary.case import Case, case
 from adversary.closings import CLOSINGS, Framing, edited, pieces_cut_elsewhere, with_pieces
-from adversary.forger import KERNELS, Case, case, honest
 from adversary.mutants import CELLS, CLOSED, FRAMES, HINT, VERIFY, E, F, L, Mutant, Turncoat, V, named, never
 from adversary.mutation import Edit
 from adversary.openings import CELLS as AUDITED
+from adversary.setting import KERNELS, honest
 from proofcompute.verifier import Verified, verify
 
 

@@ -10,13 +10,14 @@ import numpy as np
 
 import synthetic
 from adversary.cheats import CHEATS
-from adversary.forger import KERNELS, NODE, Forgery, honest, model
 from adversary.mutants import Mutant, never
 from adversary.mutation import Edit
+from adversary.setting import KERNELS, NODE, honest, model
 from proofcompute.arrays import F32
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Receipt, Request
+from proofcompute.testing.forging import Forgery
 from proofcompute.verifier import Verified
 from proofcompute.verifier.replay import replay
 

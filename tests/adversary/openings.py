@@ -7,20 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from adversary.case import Attack, Case, case
 from adversary.cheats import CHEATS
-from adversary.forger import (
-    BLOCK_0,
-    BLOCK_1,
-    EMBEDDING,
-    HEAD,
-    ROWS,
-    Attack,
-    Case,
-    Opening,
-    case,
-    honest,
-    model,
-)
+from adversary.setting import BLOCK_0, BLOCK_1, EMBEDDING, HEAD, ROWS, honest, model
+from adversary.taken_apart import Opening, opened
 from proofcompute.arrays import Array
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell
@@ -35,7 +25,7 @@ def _opening(change: Callable[[Opening], Opening]) -> Attack:
 def _frames(change: Callable[[list[bytes]], list[bytes]]) -> Attack:
     def build() -> Case:
         good = case(honest(), *CELLS)
-        opening = honest().open(good.challenge)
+        opening = opened(honest(), good.challenge)
         return replace(good, opening=opening.closed(change(opening.frames())))
 
     return build

@@ -8,9 +8,9 @@ from functools import cache
 
 import numpy as np
 
-import synthetic
+from adversary.case import Attack, Case, case
 from adversary.cheats import CHEATS
-from adversary.forger import (
+from adversary.setting import (
     ANSWER,
     BLOCK_0,
     BLOCK_1,
@@ -20,19 +20,15 @@ from adversary.forger import (
     KERNELS,
     NODE,
     ROWS,
+    SMALL,
     STRANGER,
-    TINY,
-    Attack,
-    Case,
-    Forgery,
-    Opening,
-    case,
     forge,
     honest,
     key,
     model,
     request,
 )
+from adversary.taken_apart import Opening, opened
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell
@@ -43,6 +39,8 @@ from proofcompute.program.operations import Embed, Linear, Sample
 from proofcompute.program.program import Program
 from proofcompute.program.types import Committed, Node, Segment, Spec, WeightSpec
 from proofcompute.protocol.messages import Challenge, GroupOpening, Receipt, Terms
+from proofcompute.testing.forging import Forgery
+from proofcompute.testing.models import byte_vocabulary, random_checkpoint
 from proofcompute.verifier import keygen
 
 
@@ -106,7 +104,7 @@ def other_settings() -> Case:
 
 def another_suite() -> Case:
     forgery = replace(honest(), stored=replace(honest().stored, suite="blake3"))
-    return case(forgery.signed(suite="blake3").recommitted())
+    return case(forgery.signed(suite="blake3").recommitted(forgery.stored.groups))
 
 
 def unchecked_output() -> Case:
@@ -167,7 +165,7 @@ def narrow() -> Model:
         )
         for spec in program.weights
     }
-    return Model.build(program, weights, tokenizer=synthetic.vocabulary().encode())
+    return Model.build(program, weights, tokenizer=byte_vocabulary().encode())
 
 
 def token_without_a_logit(number: int = ANSWER - 1) -> Case:
@@ -212,7 +210,7 @@ def receipt_replaced_after_the_challenge() -> Case:
     asked = honest().challenge(Cell(EMBEDDING, 0, 4), Cell(BLOCK_0, 2, 3))
     forgery = CHEATS["first answer token edited"].build()
     mine = forgery.challenge(*asked.cells)
-    opening = forgery.open(mine)
+    opening = opened(forgery, mine)
     opening = replace(opening, head=replace(opening.head, challenge_digest=asked.digest))
     return Case(key(), forgery.request, forgery.receipt.encode(), asked, opening.encode())
 
@@ -273,7 +271,7 @@ def _challenge(forgery: Forgery, cells: tuple[Cell, ...]) -> Challenge:
 def _relabelled(forgery: Forgery, real: Cell, named: tuple[Cell, ...]) -> Case:
     """The opening of one real cell, given for each of the named ones."""
     challenge = _challenge(forgery, named)
-    opening = forgery.open(forgery.challenge(real))
+    opening = opened(forgery, forgery.challenge(real))
     head = replace(opening.head, challenge_digest=challenge.digest)
     return Case(
         key(),
@@ -297,17 +295,17 @@ def cell_before_the_first() -> Case:
     challenge = _challenge(forgery, (Cell(HEAD, row, row + 1),))
     shown = replace(forgery.statement, prompt=row + 1, outputs={"next": np.zeros(12, np.int32)})
     stored = replace(forgery.stored, statement=shown)
-    opening = replace(forgery, stored=stored, statement=shown).open_bytes(challenge)
+    opening = replace(forgery, stored=stored, statement=shown).open(challenge)
     return Case(key(), forgery.request, forgery.receipt.encode(), challenge, opening)
 
 
 def cell_of_many_rows() -> Case:
     rows = MAX_CELL_ROWS + 1
-    roomy = compile_decoder(synthetic.checkpoint(0, replace(TINY, context=rows)), KERNELS, "w8a16")
+    roomy = compile_decoder(random_checkpoint(0, replace(SMALL, context=rows)), KERNELS, "w8a16")
     forgery = forge(roomy, request(roomy, prompt="A" * rows, max_tokens=1))
     cell = Cell(EMBEDDING, 0, rows)
     challenge = _challenge(forgery, (cell,))
-    first = forgery.open(forgery.challenge(Cell(EMBEDDING, 0, MAX_CELL_ROWS)))
+    first = opened(forgery, forgery.challenge(Cell(EMBEDDING, 0, MAX_CELL_ROWS)))
     group = GroupOpening(forgery.stored.groups[0].tobytes(), ())
     part = replace(first.parts[0], groups=(group,))
     head = replace(first.head, challenge_digest=challenge.digest)

@@ -7,21 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from adversary.cheats import edit_rows, with_weights
-from adversary.forger import (
-    BLOCK_0,
-    BLOCK_1,
-    EMBEDDING,
-    Attack,
-    Case,
-    Forgery,
-    Opening,
-    case,
-    forge,
-    honest,
-    key,
-    model,
-)
+from adversary.case import Attack, Case, case
+from adversary.cheats import edit_rows
+from adversary.setting import BLOCK_0, BLOCK_1, EMBEDDING, forge, honest, key, model
+from adversary.taken_apart import Opening, opened
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import Array
@@ -31,6 +20,8 @@ from proofcompute.errors import Cell
 from proofcompute.protocol.messages import GroupOpening
 from proofcompute.protocol.needs import needs
 from proofcompute.protocol.trace import group_leaves, group_seal, trace_root
+from proofcompute.testing.altered import reweighted
+from proofcompute.testing.forging import Forgery
 
 
 def _group(
@@ -48,7 +39,7 @@ def _group(
 
 def rows_of_another_cell() -> Case:
     """Row 6 of x.1 with its valid proof in place of row 4: both proofs have one length."""
-    other = honest().open(honest().challenge(Cell(BLOCK_1, 6, 7))).parts[0].groups[0]
+    other = opened(honest(), honest().challenge(Cell(BLOCK_1, 6, 7))).parts[0].groups[0]
     return case(
         honest(),
         Cell(BLOCK_1, 4, 5),
@@ -96,7 +87,7 @@ def tree_of_another_size() -> Case:
     forgery = honest().signed(trace_root=trace_root(stored.suite, seals))
     cell = Cell(BLOCK_1, 16, 17)
     challenge = forgery.challenge(cell)
-    opening = forgery.open(challenge)
+    opening = opened(forgery, challenge)
     proof = tuple(tree.range_proof(16, 17))[1:]
     x1 = replace(opening.parts[0].groups[0], proof=proof)
     opening = replace(opening, head=replace(opening.head, roots=tuple(roots))).with_part(
@@ -112,8 +103,8 @@ def garbage_committed() -> Case:
     groups[at] = np.random.default_rng(0).integers(0, 64, groups[at].shape, np.uint8)
     forgery = honest().recommitted(groups)
     cell = Cell(BLOCK_0, 4, 6)
-    right = honest().open(honest().challenge(cell)).parts[0]
-    wrong = replace(forgery, stored=honest().stored).open(forgery.challenge(cell))
+    right = opened(honest(), honest().challenge(cell)).parts[0]
+    wrong = opened(replace(forgery, stored=honest().stored), forgery.challenge(cell))
     roots = tuple(forgery.stored.roots())
     opening = Opening(replace(wrong.head, roots=roots), (right,))
     return Case(key(), forgery.request, forgery.receipt.encode(), forgery.challenge(cell), opening.encode())
@@ -134,7 +125,7 @@ def _value(tensor: str, value: float, cell: Cell) -> Attack:
         groups[group][4, at : at + 4] = np.array([value], "<f4").view(np.uint8)
         changed = forgery.recommitted(groups)
         # The products follow from the rows as they were: a prover need not run what it commits.
-        opening = replace(forgery, receipt=changed.receipt).open(changed.challenge(cell))
+        opening = opened(replace(forgery, receipt=changed.receipt), changed.challenge(cell))
         altered = _reopen(opening, changed, cell)
         return Case(
             key(), changed.request, changed.receipt.encode(), changed.challenge(cell), altered.encode()
@@ -176,7 +167,7 @@ def table_of_another_model() -> Case:
     """Embedding rows of another model, with proofs in its own tree."""
     other = model(1).weights["embedding"]
     assert isinstance(other, Matrix)
-    runs = with_weights(model(), lambda n, w: other if n == "embedding" else w)
+    runs = reweighted(model(), lambda n, w: other if n == "embedding" else w)
     return case(forge(runs=runs), Cell(EMBEDDING, 3, 6))
 
 
@@ -186,14 +177,14 @@ def inflated_table_scale() -> Case:
     def inflate(name: str, w: Matrix) -> Matrix:
         return Matrix(w.q, w.scale * np.float32(1e6), w.bias) if name == "embedding" else w
 
-    return case(forge(runs=with_weights(model(), inflate)), Cell(EMBEDDING, 3, 6))
+    return case(forge(runs=reweighted(model(), inflate)), Cell(EMBEDDING, 3, 6))
 
 
 def row_of_another_token() -> Case:
     """The embedding row of another token, with its valid proof."""
     tokens = honest().statement.inputs["tokens"]
     # 'e' is 0x65 and 'l' is 0x6c: their proofs have one length
-    a, b = (honest().open(honest().challenge(Cell(EMBEDDING, r, r + 1))).parts[0].tables for r in (1, 2))
+    a, b = (opened(honest(), honest().challenge(Cell(EMBEDDING, r, r + 1))).parts[0].tables for r in (1, 2))
     assert tokens[1] != tokens[2]
     return case(honest(), Cell(EMBEDDING, 1, 2), edit=lambda o: o.with_part(0, tables=b if a != b else a))
 

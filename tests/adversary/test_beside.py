@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from adversary.attacks import ATTACKS
+from adversary.case import Case, case, single_cells
 from adversary.cheats import CHEATS
-from adversary.forger import BLOCK_0, BLOCK_1, Case, case, honest, single_cells
+from adversary.setting import BLOCK_0, BLOCK_1, honest
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.errors import Cell, InputError, VerificationError

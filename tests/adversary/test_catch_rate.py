@@ -13,12 +13,15 @@ from functools import cache
 
 import pytest
 
+from adversary.case import bad_cells, single_cells, step_of
 from adversary.cheats import CHEATS, edit_rows
-from adversary.forger import BLOCK_0, Forgery, bad_cells, forge, honest, model, single_cells, step_of
+from adversary.setting import BLOCK_0, forge, honest, model
+from adversary.taken_apart import opened
 from proofcompute.arrays import Array
 from proofcompute.errors import Cell
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import draw_cells
+from proofcompute.testing.forging import Forgery
 from proofcompute.verifier import Verified
 
 TRIALS = 1000
@@ -94,7 +97,7 @@ def test_the_measured_catch_rate_is_that_of_the_formula(name: str, count: int) -
 def test_an_audit_fails_exactly_if_it_names_an_altered_cell(name: str, count: int) -> None:
     forgery, bad = built(name)
     cells = single_cells(forgery)
-    opening = forgery.open(forgery.challenge(*cells), model())
+    opening = opened(forgery, forgery.challenge(*cells), model())
     parts = dict(zip(cells, opening.parts, strict=True))
     outcomes = set()
     for trial in range(AUDITS):
@@ -109,7 +112,7 @@ def test_an_audit_fails_exactly_if_it_names_an_altered_cell(name: str, count: in
 def test_only_a_full_audit_always_catches_one_cell() -> None:
     forgery, bad = built("one cell")
     cells = single_cells(forgery)
-    opening = forgery.open(forgery.challenge(*cells), model())
+    opening = opened(forgery, forgery.challenge(*cells), model())
     parts = dict(zip(cells, opening.parts, strict=True))
     assert step_of(forgery, opening.head, parts) == 9
     assert step_of(forgery, opening.head, {c: p for c, p in parts.items() if c not in bad}) is None

@@ -6,22 +6,12 @@ from functools import cache
 
 import pytest
 
+from adversary.case import bad_cells, case, single_cells
 from adversary.cheats import CHEATS, edit_rows
-from adversary.forger import (
-    HEAD,
-    ROWS,
-    Forgery,
-    bad_cells,
-    case,
-    forge,
-    honest,
-    key,
-    model,
-    request,
-    single_cells,
-)
+from adversary.setting import HEAD, ROWS, forge, honest, key, model, request
 from proofcompute.arrays import Array
 from proofcompute.errors import Cell
+from proofcompute.testing.forging import Forgery
 
 
 @cache

@@ -13,23 +13,14 @@ from typing import Any
 import pytest
 
 from adversary.attacks import ATTACKS
+from adversary.case import Case, case
 from adversary.cheats import CHEATS
 from adversary.closings import CLOSINGS, PIECES, end_of, framed, long_opening, small_pieces
-from adversary.forger import (
-    BLOCK_0,
-    BLOCK_1,
-    KERNELS,
-    NODE,
-    STRANGER,
-    Case,
-    case,
-    honest,
-    key,
-    model,
-)
 from adversary.hints import HINTS
 from adversary.openings import CELLS, OPENINGS
 from adversary.rows import ROWS_AND_PROOFS
+from adversary.setting import BLOCK_0, BLOCK_1, KERNELS, NODE, STRANGER, honest, key, model
+from adversary.taken_apart import opened
 from proofcompute.encoding.frames import read_frame
 from proofcompute.errors import (
     Cell,
@@ -156,7 +147,7 @@ def test_frames_of_a_cheat_are_the_cheat_s_in_any_order_that_it_signs() -> None:
     """Dropped, doubled, exchanged, merged, split: rejected, and the node's doing where they are read."""
     cells = (Cell(BLOCK_0, 1, 2), Cell(BLOCK_0, 2, 3), Cell(BLOCK_1, 1, 2))
     good = case(honest(), *cells)
-    opening = honest().open(good.challenge)
+    opening = opened(honest(), good.challenge)
     frames = opening.frames()
     changes: list[list[bytes]] = [
         frames[:-1],
@@ -195,7 +186,7 @@ def test_a_digest_that_is_signed_wrong_is_a_refusal_and_no_evidence() -> None:
     """The node may sign what it did not send: then its rejection cannot be laid at its door."""
     forgery = CHEATS["one layer skipped"].build()
     bad = case(forgery, Cell(BLOCK_1, 4, 6))
-    opening = forgery.open(bad.challenge)
+    opening = opened(forgery, bad.challenge)
     frames = [*opening.frames(), end_of(opening, frames=bytes(32))]
     error = replace(bad, opening=b"".join(map(framed, frames))).rejection()
     assert (error.step, error.attributable) == (2, False)
@@ -284,7 +275,7 @@ def test_what_is_read_after_a_rejection_is_bounded(then: bytes, at: int) -> None
     good = case(honest(), *CELLS)
     data = bytearray(good.opening)
     data[at] ^= 1
-    stream = Endless(bytes(data[: data.rindex(end_of(honest().open(good.challenge))) - 2]), then)
+    stream = Endless(bytes(data[: data.rindex(end_of(opened(honest(), good.challenge))) - 2]), then)
     found = judged(good, stream)
     assert isinstance(found, VerificationError)
     assert not found.attributable
@@ -330,7 +321,7 @@ def test_long_rows_travel_in_several_frames(size: int, hints: bool) -> None:
     whole = case(honest(), *cells, holder=holder)
     with small_pieces(size):
         cut = case(honest(), *cells, holder=holder)
-        frames = honest().open(cut.challenge).ahead
+        frames = opened(honest(), cut.challenge).ahead
         assert cut.verify().cells == whole.verify().cells if size >= 10_000 else cut.verify().cells == 8
         assert any(frames) == (size < 10_000)
         assert len(whole.opening) - 20 <= len(cut.opening) <= len(whole.opening) + 8 * sum(map(len, frames))
@@ -356,7 +347,7 @@ def test_an_honest_opening_with_long_rows_passes() -> None:
 def test_a_long_opening_that_ends_among_its_pieces_lacks_the_cell() -> None:
     with small_pieces():
         good = case(honest(), Cell(BLOCK_1, 9, 10))
-        opening = honest().open(good.challenge)
+        opening = opened(honest(), good.challenge)
         for count in range(1, 5):
             short = opening.closed([opening.head.encode(), *opening.ahead[0][:count]])
             error = replace(good, opening=short).rejection()

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from adversary.case import Case, case
 from adversary.cheats import CHEATS
-from adversary.forger import KERNELS, NODE, Case, case, forge, honest, key, model, request
 from adversary.hints import HINTS, TARGET, hint_of, logits_of, packed_sets, with_hint
+from adversary.setting import KERNELS, NODE, forge, honest, key, model, request
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.definition.bitpack import pack
 from proofcompute.arithmetic.kernels import Kernels

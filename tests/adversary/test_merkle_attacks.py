@@ -7,19 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adversary.forger import (
-    BLOCK_0,
-    BLOCK_1,
-    EMBEDDING,
-    HEAD,
-    KERNELS,
-    ROWS,
-    Opening,
-    case,
-    honest,
-    model,
-)
+from adversary.case import case
 from adversary.rows import ROWS_AND_PROOFS
+from adversary.setting import BLOCK_0, BLOCK_1, EMBEDDING, HEAD, KERNELS, ROWS, honest, model
+from adversary.taken_apart import Opening, opened
 from proofcompute.commitments import hashing, merkle
 from proofcompute.errors import Cell
 from proofcompute.protocol.trace import group_leaves, group_seal, trace_root
@@ -35,7 +26,7 @@ def test_an_attack_on_committed_rows_is_rejected_at_its_step(name: str) -> None:
     "cell", [Cell(EMBEDDING, 3, 5), Cell(BLOCK_0, 4, 6), Cell(BLOCK_1, 9, 10), Cell(HEAD, 12, 13)]
 )
 def test_a_flipped_bit_in_any_opened_row_or_digest_is_rejected(cell: Cell) -> None:
-    opening = honest().open(honest().challenge(cell))
+    opening = opened(honest(), honest().challenge(cell))
     for index, group in enumerate(opening.parts[0].groups):
         for i in {0, len(group.rows) // 2, len(group.rows) - 1}:
             rows = bytearray(group.rows)

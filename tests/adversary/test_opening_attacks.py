@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from adversary.case import Case, case, single_cells
 from adversary.cheats import CHEATS
-from adversary.forger import ROWS, Case, case, forge, honest, key, model, request, single_cells
 from adversary.openings import CELLS, OPENINGS
+from adversary.setting import ROWS, forge, honest, key, model, request
+from adversary.taken_apart import opened
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell, InputError
 from proofcompute.protocol.needs import needs
@@ -37,7 +39,7 @@ def test_an_opening_of_fewer_cells_does_not_answer_a_challenge() -> None:
     forgery = CHEATS["first answer token edited"].build()
     asked = forgery.challenge(*single_cells(forgery))
     lucky = [c for c in asked.cells if c != Cell(3, 11, 12)]
-    opening = forgery.open(forgery.challenge(*lucky))
+    opening = opened(forgery, forgery.challenge(*lucky))
     named = replace(opening, head=replace(opening.head, challenge_digest=asked.digest))
     for answer in (opening, named):
         attack = Case(key(), forgery.request, forgery.receipt.encode(), asked, answer.encode())
@@ -49,7 +51,7 @@ def test_a_part_is_never_larger_than_what_is_needed() -> None:
     for m, k in ((model(), key()), (model(), model())):
         forgery = forge(m)
         challenge = forgery.challenge(hints=k is not m)
-        opening = forgery.open(challenge)
+        opening = opened(forgery, challenge)
         for cell, part in zip(challenge.cells, opening.parts, strict=True):
             need = needs(forgery.statement, cell)
             shape = part_shape(
@@ -96,7 +98,7 @@ def test_an_opening_of_another_run_is_rejected() -> None:
     other = case(two, *CELLS)
     good = case(one, *CELLS)
     assert replace(good, opening=other.opening).rejection().step == 6
-    opening = two.open(other.challenge)
+    opening = opened(two, other.challenge)
     head = replace(opening.head, receipt_digest=one.receipt.digest, challenge_digest=good.challenge.digest)
     assert replace(good, opening=replace(opening, head=head).encode()).rejection().step == 7
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import synthetic
-from adversary.forger import KERNELS, NODE, Case, model, replace_groups
+from adversary.case import Case
+from adversary.setting import KERNELS, NODE, model
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import F32
 from proofcompute.errors import FormatError, VerificationError
@@ -68,10 +69,9 @@ def test_a_tensor_that_is_committed_and_answered_is_compared_with_both() -> None
     assert np.frombuffer(z, "<f4").any()
 
     # The committed y is all zeros, and z follows from it; the answered y is the right one.
-    lie = replace_groups(stored, [np.zeros_like(stored.groups[0])])
     outputs = (receipt.outputs[0], ("z", bytes(len(z))))
     statement = replace(stored.statement, outputs={**stored.statement.outputs, "z": np.zeros((3, 4), "<f4")})
-    lie = replace(lie, statement=statement)
+    lie = StoredTrace(statement, stored.suite, [np.zeros_like(stored.groups[0])], KERNELS)
     seal = group_seal(m.program, asked.suite, 0, 3, lie.roots()[0])
     forged = replace(receipt, outputs=outputs, trace_root=trace_root(asked.suite, [seal]))
     forged = forged.signed(NODE.sign(forged.signed_digest))

@@ -7,8 +7,9 @@ from dataclasses import fields, replace
 
 import pytest
 
-from adversary.forger import BLOCK_0, NODE, ROWS, case, forge, honest, model, request
+from adversary.case import case
 from adversary.receipts import CHALLENGES, RECEIPTS
+from adversary.setting import BLOCK_0, NODE, ROWS, forge, honest, model, request
 from proofcompute.commitments import hashing
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, MismatchError, VerificationError

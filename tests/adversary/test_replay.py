@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 import synthetic
+from adversary.case import Case, case
 from adversary.cheats import CHEATS
-from adversary.forger import KERNELS, Case, case, forge, honest, model, request
 from adversary.mutants_replay import answered, network, samples
 from adversary.receipts import RECEIPTS
+from adversary.setting import KERNELS, forge, honest, model, request
 from proofcompute.engine import Engine
 from proofcompute.errors import InputError, MismatchError, VerificationError
 from proofcompute.models.model import Model

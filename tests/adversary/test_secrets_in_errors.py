@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from adversary.attacks import ATTACKS
-from adversary.forger import KERNELS, honest, key, model
 from jobs import cases as jobs
+from adversary.setting import KERNELS, honest, key, model
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import ProofcomputeError, VerificationError
@@ -160,7 +160,7 @@ def test_a_failed_check_of_a_model(name: str, backend: str) -> None:
 def test_whatever_happens_inside_a_check(
     error: type[BaseException], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adversary.forger import case
+    from adversary.case import case
 
     good = case(honest())
 

@@ -116,7 +116,7 @@ def test_a_failure_beside_prompts_in_pieces(backend: str) -> None:
 def test_tokens_of_another_run(backend: str) -> None:
     m, kernels = synthetic.model(), BACKENDS[backend]()
     asked = synthetic.request(m, max_tokens=6)
-    whole = synthetic.prove(m, asked).session.answer
+    whole = synthetic.prove(m, asked).answer
     engine = Engine(m, kernels)
     wrong = engine.add(asked, [*whole[:2], whole[2] ^ 1])
     longer = engine.add(synthetic.request(m, max_tokens=8, stops=("q",)), whole[:2])

@@ -27,6 +27,7 @@ from proofcompute.errors import NonFiniteError
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.models.model import Model
 from proofcompute.program.source import ComputeProducts, LinearCall
+from proofcompute.testing.models import TINY, random_checkpoint
 
 
 @pytest.fixture
@@ -54,12 +55,12 @@ def seats(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 def models() -> dict[str, Model]:
     """One model for each way in which steps differ."""
-    windowed = replace(synthetic.DECODER, window=5)
-    halves = replace(synthetic.DECODER, rope=replace(synthetic.DECODER.rope, interleaved=False))
+    windowed = replace(TINY, window=5)
+    halves = replace(TINY, rope=replace(TINY.rope, interleaved=False))
     return {
         "two limbs": synthetic.model(),
-        "one limb, a window": compile_decoder(synthetic.checkpoint(3, windowed), synthetic.KERNELS, "w8a8"),
-        "two limbs of weights": compile_decoder(synthetic.checkpoint(4, halves), synthetic.KERNELS, "w16a16"),
+        "one limb, a window": compile_decoder(random_checkpoint(3, windowed), synthetic.KERNELS, "w8a8"),
+        "two limbs of weights": compile_decoder(random_checkpoint(4, halves), synthetic.KERNELS, "w16a16"),
     }
 
 
@@ -120,8 +121,8 @@ def test_requests_come_and_go(led: list[bool]) -> None:
 
 def test_longer_than_a_block_of_angles(led: list[bool]) -> None:
     """Tables of angles are made in blocks of 512 positions; plain and repeated steps of one backend agree."""
-    decoder = replace(synthetic.DECODER, layers=1, context=700)
-    m = compile_decoder(synthetic.checkpoint(5, decoder), synthetic.KERNELS, "w8a16")
+    decoder = replace(TINY, layers=1, context=700)
+    m = compile_decoder(random_checkpoint(5, decoder), synthetic.KERNELS, "w8a16")
     request = synthetic.request(m, "a" * 500, max_tokens=30, stops=())
     assert run(m, [request], NumbaKernels())[1] == run(m, [request], synthetic.KERNELS)[1]
     assert len(led) > 20
@@ -290,5 +291,5 @@ def test_a_forked_child_goes_on() -> None:
     found = queue.get(timeout=60)
     process.join(60)
     engine.run(session)
-    assert found == session.answer == synthetic.prove(m, request).session.answer
+    assert found == session.answer == synthetic.prove(m, request).answer
     assert process.exitcode == 0

@@ -21,9 +21,10 @@ from benchmarks.peers.whole import whole
 from benchmarks.scale.bandwidth import LayerChecks
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.settings import SHAPES
-from proofcompute.bench.subject import Subject, token_request
-from proofcompute.bench.subject import synthetic as random_model
 from proofcompute.importers.checkpoint import Decoder, Rope
+from proofcompute.testing.models import random_decoder
+from proofcompute.testing.requests import token_request
+from proofcompute.testing.subject import Subject
 
 KERNELS = kernels_for("numpy")
 
@@ -38,7 +39,7 @@ def small() -> Decoder:
 
 # -- what is measured --------------------------------------------------------------------------------------
 def test_a_request_is_proved_and_verified_as_a_whole() -> None:
-    subject = Subject(random_model(SHAPES["tiny"], "w8a8", KERNELS), KERNELS)
+    subject = Subject(random_decoder(SHAPES["tiny"], "w8a8", KERNELS), KERNELS)
     found = whole(subject, token_request(subject.model, 3, 2), 2)
     assert {len(times) for times in found["rounds"].values()} == {2}
     assert found["proof_bytes"] > 1000

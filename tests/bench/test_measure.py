@@ -17,7 +17,6 @@ from proofcompute.bench import Results, measure, planned
 from proofcompute.bench.results import BudgetRow, ColumnsRow, Machine, ScalingRow, SizeRow, SuiteRow
 from proofcompute.bench.scaling import SWEEPS, checking, computing
 from proofcompute.bench.settings import SHAPES
-from proofcompute.bench.subject import Subject, network, sample_request, synthetic, token_request
 from proofcompute.bench.timing import (
     alternating,
     compared,
@@ -30,6 +29,9 @@ from proofcompute.bench.timing import (
 )
 from proofcompute.errors import Cell, InputError
 from proofcompute.protocol.cells import all_cells
+from proofcompute.testing.models import random_decoder, random_network
+from proofcompute.testing.requests import sample_request, token_request
+from proofcompute.testing.subject import Subject
 
 KERNELS = kernels_for("numpy")
 
@@ -181,20 +183,20 @@ def test_settings_that_do_not_exist_are_refused(changes: dict[str, Any], message
 
 # -- the parts ---------------------------------------------------------------------------------------------
 def test_counts_of_multiplications() -> None:
-    model = network([8, 4, 2], limbs=2)
+    model = random_network([8, 4, 2], limbs=2)
     cells = (Cell(0, 0, 3), Cell(1, 0, 3))
     assert computing(model.program, cells) == 3 * 2 * (8 * 4 + 4 * 2)
     assert checking(model.program, cells, 5) == 3 * 5 * (2 * 8 + 4 + 2 * 4 + 2)
 
 
 def test_attention_counts_every_earlier_row() -> None:
-    program = synthetic(SHAPES["tiny"], "w8a8", KERNELS).program
+    program = random_decoder(SHAPES["tiny"], "w8a8", KERNELS).program
     one, two = (checking(program, [Cell(1, t, t + 1)], 2) for t in (0, 9))
     assert two - one == 3 * SHAPES["tiny"].width * 9
 
 
 def test_a_network_is_audited() -> None:
-    subject = Subject(network([8, 4, 2]), KERNELS)
+    subject = Subject(random_network([8, 4, 2]), KERNELS)
     run = subject.finish(sample_request(subject.model, 3))
     verified = subject.verifier(run, subject.open(run))()
     assert verified.complete
@@ -203,7 +205,7 @@ def test_a_network_is_audited() -> None:
 
 def test_random_models_answer_in_full() -> None:
     for precision in ("w8a8", "w8a16", "w16a16"):
-        subject = Subject(synthetic(SHAPES["tiny"], precision, KERNELS), KERNELS)
+        subject = Subject(random_decoder(SHAPES["tiny"], precision, KERNELS), KERNELS)
         session = subject.execute(token_request(subject.model, 5, 4))
         assert len(session.answer) == 4
 

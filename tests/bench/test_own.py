@@ -103,9 +103,9 @@ def test_what_does_not_go_together_is_refused(model: Path, tmp_path: Path) -> No
 
 
 def test_a_program_without_tokens_is_refused(tmp_path: Path) -> None:
-    from proofcompute.bench.subject import network
+    from proofcompute.testing.models import random_network
 
-    network([4, 3, 2]).save(tmp_path / "mlp")
+    random_network([4, 3, 2]).save(tmp_path / "mlp")
     assert "generates no tokens" in refused("bench", *FAST, "--model", tmp_path / "mlp")
 
 

@@ -18,8 +18,8 @@ from benchmarks.peers.published import PUBLISHED
 from benchmarks.peers.record import Record, conditions
 from benchmarks.peers.tables import comparisons
 from proofcompute.arithmetic.devices import kernels_for
-from proofcompute.bench.subject import Subject
 from proofcompute.protocol.messages import Request
+from proofcompute.testing.subject import Subject
 
 
 def test_our_program_computes_the_network() -> None:

@@ -28,6 +28,7 @@ from proofcompute.arithmetic.backends.cuda import Argument, Buffer, CudaKernels,
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Generation, Request
+from proofcompute.testing.models import TINY
 
 rig = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -93,7 +94,7 @@ def test_counted_launches_are_those_that_run() -> None:
     assert device.replays > 0
     counting = CountingDevice(blocks=BLOCKS)
     kernels = CudaKernels(counting)
-    model = placed_model(synthetic.DECODER, kernels, "w8a16")
+    model = placed_model(TINY, kernels, "w8a16")
     assert by_step(kernels, model, counting.launches) == expected
     assert {name for step in expected for name, *_ in step} >= {
         "linear_few",
@@ -129,7 +130,7 @@ def test_a_step_reads_every_weight_once(model: str) -> None:
 
 
 def test_attention_counts_what_is_visible() -> None:
-    decoder = synthetic.DECODER
+    decoder = TINY
     for context in (20, 21):
         step = [x for x in decode_step(decoder, "w8a16", context) if x.kernel == "attention_scores"]
         assert len(step) == decoder.layers
@@ -204,10 +205,10 @@ def test_instructions_of_a_compression(tmp_path: Any) -> None:
 
 
 def test_commitments_follow_the_backend() -> None:
-    found = commitment(synthetic.DECODER, "w8a16", "sha256", range(30, 150))
+    found = commitment(TINY, "w8a16", "sha256", range(30, 150))
     assert len(found.beside) == 2  # after 64 and after 128 rows
     assert {x.stream for part in found.beside for x in part if x.kernel in kernel_files()} == {1}
-    groups = 2 * synthetic.DECODER.layers + 1
+    groups = 2 * TINY.layers + 1
     kinds = 2  # hidden states; keys and values
     assert sum(x.kernel == "sha256_rows" for x in found.beside[0]) == kinds
     every = [x for part in [*found.beside, found.after] for x in part]

@@ -20,6 +20,7 @@ from proofcompute.program.program import Program
 from proofcompute.protocol import trace as trace_module
 from proofcompute.protocol.messages import Challenge
 from proofcompute.protocol.trace import Trace
+from proofcompute.testing.models import TINY, random_checkpoint
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -35,7 +36,7 @@ SLOTS = 32
 
 
 def program(layers: int) -> Program:
-    d = synthetic.DECODER
+    d = TINY
     fields = {name: getattr(d, name) for name in d.__dataclass_fields__} | {"layers": layers}
     return decoder_program(Decoder(**fields), PRECISIONS["w8a16"])
 
@@ -119,8 +120,8 @@ def test_layers_are_hashed_while_later_ones_compute(prompt: int, monkeypatch: py
     """Two layers at a time, and the last one before the head runs; few rows wait for more of them."""
     monkeypatch.setattr(trace_module, "TOGETHER", 2 * 2 * 12)
     layers = 5
-    decoder = replace(synthetic.DECODER, layers=layers)
-    m = compile_decoder(synthetic.checkpoint(3, decoder), synthetic.KERNELS, "w8a16")
+    decoder = replace(TINY, layers=layers)
+    m = compile_decoder(random_checkpoint(3, decoder), synthetic.KERNELS, "w8a16")
     request = synthetic.request(m, "x" * prompt, max_tokens=2)
     device = Order()
     kernels = CudaKernels(device)
@@ -226,7 +227,7 @@ def test_an_opening_is_fetched_in_few_pieces() -> None:
     challenge = Challenge(found.receipt.digest, tuple(cells), hints=False, tables=False)
     device.downloads.clear()
     device.launches.clear()
-    assert synthetic.open_all(found, challenge) == synthetic.open_all(expected, challenge)
+    assert found.open(challenge) == expected.open(challenge)
     assert len(device.downloads) == 3 + len(cells)
     hashes = [name for name, _ in device.launches if name.startswith("sha256")]
     assert hashes == ["sha256_rows"] * KINDS + ["sha256_trees"]

@@ -16,6 +16,8 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import Cell, NonFiniteError, VerificationError
 from proofcompute.protocol.messages import Challenge
 from proofcompute.prover import RunDirectory
+from proofcompute.testing.models import random_checkpoint
+from proofcompute.testing.subject import Run
 from proofcompute.verifier import Verified
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -23,14 +25,14 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 CELLS = (Cell(0, 3, 9), Cell(1, 17, 18), Cell(2, 4, 7), Cell(3, 12, 19))
 
 
-def check(found: synthetic.Run, opening: bytes, kernels: Kernels) -> Verified:
+def check(found: Run, opening: bytes, kernels: Kernels) -> Verified:
     return synthetic.check(synthetic.key(), found, Challenge(found.receipt.digest, CELLS), opening, kernels)
 
 
 def test_a_verifier_on_a_device() -> None:
     m = synthetic.model()
     proved = synthetic.prove(m, synthetic.request(m, sampling=synthetic.SAMPLED))
-    opening = synthetic.open_all(proved, Challenge(proved.receipt.digest, CELLS))
+    opening = proved.open(Challenge(proved.receipt.digest, CELLS))
     device = EmulatedDevice(90, 2)
     assert check(proved, opening, CudaKernels(device)).cells == sum(c.b - c.a for c in CELLS)
     assert {"project31", "unpack", "attention_mix", "sample_draw"} <= {name for name, _ in device.launches}
@@ -54,7 +56,7 @@ def test_keys_made_on_a_device_are_the_cpus() -> None:
 def test_a_model_compiled_on_a_device_is_the_cpus() -> None:
     from proofcompute.importers.decoder import compile_decoder
 
-    made = compile_decoder(synthetic.checkpoint(), CudaKernels(EmulatedDevice()), "w8a16")
+    made = compile_decoder(random_checkpoint(), CudaKernels(EmulatedDevice()), "w8a16")
     assert made.model_id == synthetic.model().model_id
 
 
@@ -88,8 +90,8 @@ def test_a_run_is_written_to_a_directory_and_opened_from_it(tmp_path: Path) -> N
     assert (tmp_path / "run" / "trace").read_bytes() == trace
     stored, receipt = directory.stored(m, kernels)
     node.remember(receipt, stored)
-    proved = synthetic.Run(node, session, receipt)
+    proved = Run(node, request, receipt, stored)
     challenge = Challenge(receipt.digest, CELLS)
-    opening = synthetic.open_all(proved, challenge)
-    assert opening == synthetic.open_all(expected, challenge)
+    opening = proved.open(challenge)
+    assert opening == expected.open(challenge)
     assert check(proved, opening, synthetic.KERNELS).cells == sum(c.b - c.a for c in CELLS)

@@ -18,6 +18,7 @@ from proofcompute.importers import calibration
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request
+from proofcompute.testing.subject import Run
 from proofcompute.verifier import keygen
 
 pytestmark = [pytest.mark.model, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
@@ -56,7 +57,7 @@ def test_receipts_are_the_cpus(smollm2_path: Path) -> None:
     assert [nodes[1].commit(s) for s in there] == receipts
     assert [s.answer for s in here] == [s.answer for s in there]
     # cells of the last row, opened on the device, hold
-    found, rows = synthetic.Run(nodes[1], there[1], receipts[1]), receipts[1].rows
+    found, rows = Run.of(nodes[1], there[1].request, receipts[1]), receipts[1].rows
     cells = (Cell(LAYERS, rows - 1, rows), Cell(LAYERS + 1, rows - 1, rows))
     challenge = replace(synthetic.challenge_all(found), cells=cells)
     key = keygen(m, kernels_for("numpy"), seed=bytes(32))

@@ -22,6 +22,7 @@ from proofcompute.importers.decoder import compile_decoder
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request
+from proofcompute.testing.models import TINY, random_checkpoint
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -79,8 +80,8 @@ def test_requests_come_and_go() -> None:
 
 
 def windowed() -> Model:
-    decoder = replace(synthetic.DECODER, window=5)
-    return compile_decoder(synthetic.checkpoint(3, decoder), synthetic.KERNELS, "w8a8")
+    decoder = replace(TINY, window=5)
+    return compile_decoder(random_checkpoint(3, decoder), synthetic.KERNELS, "w8a8")
 
 
 def test_repeated_steps_with_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,11 +118,11 @@ def test_an_interrupted_run_is_taken_up() -> None:
     kernels = CudaKernels(EmulatedDevice())
     node = synthetic.node(m, kernels)
     engine = node.engine
-    session = engine.add(request, whole.session.answer[:4])
+    session = engine.add(request, whole.answer[:4])
     engine.run(session)
     assert node.commit(session, keep=False).encode() == whole.data
     with pytest.raises(MismatchError):
-        engine.run(engine.add(request, [*whole.session.answer[:3], 1]))
+        engine.run(engine.add(request, [*whole.answer[:3], 1]))
 
 
 def test_a_program_that_does_not_generate() -> None:

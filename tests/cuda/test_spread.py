@@ -15,6 +15,7 @@ from proofcompute.arithmetic.backends.cuda import CudaKernels, SpreadKernels
 from proofcompute.arithmetic.backends.cuda.spread import plan
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.errors import DeviceError, InputError, NonFiniteError
+from proofcompute.testing.subject import Run
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -41,7 +42,7 @@ def test_segments_spread_over_devices(count: int) -> None:
     tied = m.matrix("embedding").q.nbytes * (count > 1)  # the first and the last segment both use it
     uploaded = [sum(n for n in d.uploads if n in matrices) for d in devices]
     assert sum(uploaded) == sum(matrices) + tied
-    found = synthetic.Run(node, sessions[0], receipts[0])
+    found = Run.of(node, sessions[0].request, receipts[0])
     assert synthetic.audit(synthetic.key(), found).complete
 
 

@@ -13,13 +13,15 @@ from proofcompute.models.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocab
 from proofcompute.program.operations import encode_program
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.messages import Challenge, Generation, Request, Terms
+from proofcompute.testing.models import byte_vocabulary
+from proofcompute.testing.subject import Run
 from proofcompute.verifier import Key
 
 PUBLIC_CELLS = 3
 
 
 @cache
-def run() -> synthetic.Run:
+def run() -> Run:
     """Four prompt tokens, three generated, sampled."""
     m = synthetic.model()
     return synthetic.prove(
@@ -29,7 +31,7 @@ def run() -> synthetic.Run:
 
 
 @cache
-def other_run() -> synthetic.Run:
+def other_run() -> Run:
     """Another request to the same model and node."""
     m = synthetic.model()
     return synthetic.prove(m, synthetic.request(m, "Ho", max_tokens=5, nonce=bytes([5] * 32)))
@@ -52,7 +54,7 @@ def key_bytes() -> bytes:
 
 @cache
 def session() -> Session:
-    return run().session
+    return synthetic.node(synthetic.model()).run(run().request)
 
 
 def generation() -> Generation:
@@ -77,17 +79,17 @@ def challenge() -> Challenge:
 
 @cache
 def opening() -> bytes:
-    return synthetic.open_all(run(), challenge())
+    return run().open(challenge())
 
 
 @cache
 def other_opening() -> bytes:
-    return synthetic.open_all(other_run(), Challenge(other_run().receipt.digest, challenge().cells))
+    return other_run().open(Challenge(other_run().receipt.digest, challenge().cells))
 
 
 @cache
 def public_opening() -> bytes:
-    return synthetic.open_all(run(), public_challenge(run().claim, PUBLIC_CELLS))
+    return run().open(public_challenge(run().claim, PUBLIC_CELLS))
 
 
 @cache
@@ -140,4 +142,4 @@ def vocabularies() -> tuple[bytes, ...]:
         bytes([UNKNOWN, CONTROL, BYTE, NORMAL, NORMAL]),
         scores=(0, 0, 0xC0000000, 0xBF800000, 0x80000000), eos=1, unknown=0, end_ids=(1,), add_space=True,
     )  # fmt: skip
-    return (bpe.encode(), spm.encode(), synthetic.vocabulary().encode())
+    return (bpe.encode(), spm.encode(), byte_vocabulary().encode())

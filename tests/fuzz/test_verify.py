@@ -29,6 +29,7 @@ from proofcompute.protocol.messages import Challenge, OpeningEnd, Receipt, Reque
 from proofcompute.protocol.promises import check_terms
 from proofcompute.protocol.trace import group_seal, trace_root
 from proofcompute.prover import StoredTrace
+from proofcompute.testing.subject import Run
 from proofcompute.verifier import Key, Verified, check_receipt, verify, verify_public
 
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -215,14 +216,14 @@ def recommitted(rng: Random) -> tuple[bytes, Challenge, bytes]:
     receipt = receipt.signed(synthetic.NODE.sign(receipt.signed_digest))
     liar = synthetic.node(run.model)
     liar.remember(receipt, stored)
-    forged = synthetic.Run(liar, run.session, receipt)
+    forged = Run(liar, run.request, receipt, stored)
     challenge = synthetic.challenge_all(forged)
     try:
-        opening = synthetic.open_all(forged, challenge)
+        opening = forged.open(challenge)
     except ProofcomputeError:  # its own arithmetic fails; it answers with hints of the honest run
-        known = synthetic.frames(synthetic.open_all(run, synthetic.challenge_all(run)))
+        known = synthetic.frames(run.open(synthetic.challenge_all(run)))
         own = synthetic.challenge_all(forged, hints=False)
-        mine = synthetic.frames(synthetic.open_all(forged, own))
+        mine = synthetic.frames(forged.open(own))
         head = emit((*parse(mine[0])[:3], challenge.digest, parse(mine[0])[4]))
         pairs = zip(mine[1:-1], known[1:-1], strict=True)
         parts = [emit((parse(m)[0], *parse(k)[1:])) for m, k in pairs]

@@ -17,13 +17,14 @@ from proofcompute.importers.checkpoint import Checkpoint, Decoder
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.importers.smoothing import SAMPLE, column_scales, total
 from proofcompute.models.vocabulary import NORMAL, Vocabulary
+from proofcompute.testing.models import TINY, random_checkpoint
 
-WIDE = replace(synthetic.DECODER, qkv_bias=True, tied=False, kv_heads=2, heads=4)
+WIDE = replace(TINY, qkv_bias=True, tied=False, kv_heads=2, heads=4)
 
 
 def spiked(decoder: Decoder = WIDE) -> Checkpoint:
     """A checkpoint with a few columns of activations that are far larger than the rest."""
-    plain = synthetic.checkpoint(3, decoder)
+    plain = random_checkpoint(3, decoder)
 
     def read_rows(name: str, a: int, b: int) -> F32:
         rows = plain.read_rows(name, a, b).copy()
@@ -80,7 +81,7 @@ def test_two_limb_weights_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_error_of_the_calibration_run_names_the_operation() -> None:
-    plain = synthetic.checkpoint(0)
+    plain = random_checkpoint(0)
 
     def read_rows(name: str, a: int, b: int) -> F32:
         rows = plain.read_rows(name, a, b)
@@ -97,7 +98,7 @@ def test_what_a_vocabulary_cannot_express_is_left_out() -> None:
     assert 500 < len(found) <= calibration.TOKENS
     few = Vocabulary("bpe", "gpt-2", (b"a", b"b"), bytes([NORMAL] * 2))
     assert calibration.calibration_tokens(few) == []
-    plain = replace(synthetic.checkpoint(0), vocabulary=few)
+    plain = replace(random_checkpoint(0), vocabulary=few)
     assert calibration.smoothed(plain, synthetic.model(), kernels_for("cpu"), True) is plain
 
 
@@ -159,6 +160,6 @@ def test_a_large_matrix_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(calibration, "column_scales", watched)
     monkeypatch.setattr(calibration, "SAMPLE", 20)
-    smoothed(synthetic.checkpoint(0))
+    smoothed(random_checkpoint(0))
     assert SAMPLE == 1024
     assert max(seen) <= 2 * (20 + 3)  # rows of every query head that shares a value head are looked at

@@ -29,6 +29,8 @@ from proofcompute.jobs.floating import FloatCheck
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.messages import Challenge
+from proofcompute.testing.models import random_checkpoint
+from proofcompute.testing.subject import Run
 from proofcompute.verifier import keygen, verify_public
 
 pytestmark = pytest.mark.skipif(not NAMES, reason="nobody has said how to change this processor's mode")
@@ -39,7 +41,7 @@ Q = np.ones((3, 4), np.int8)
 
 
 @cache
-def run() -> synthetic.Run:
+def run() -> Run:
     m = synthetic.model()
     return synthetic.prove(m, synthetic.request(m))
 
@@ -51,7 +53,7 @@ def opening(kind: str) -> tuple[Challenge, bytes]:
         challenge = public_challenge(run().claim, 3)
     else:
         challenge = synthetic.challenge_all(run(), hints=kind == "key")
-    return challenge, synthetic.open_all(run(), challenge)
+    return challenge, run().open(challenge)
 
 
 def step() -> None:
@@ -77,11 +79,11 @@ ENTRIES: dict[str, Callable[[], Any]] = {
     "numerics.exp": lambda: numerics.exp(X),
     "numerics.tree_sum": lambda: numerics.tree_sum(X),
     "quantise": lambda: synthetic.KERNELS.quantise(X, 1),
-    "import": lambda: compile_decoder(synthetic.checkpoint(), synthetic.KERNELS),
+    "import": lambda: compile_decoder(random_checkpoint(), synthetic.KERNELS),
     "a program by hand": lambda: ProgramBuilder(device="numpy"),
     "keygen": lambda: keygen(synthetic.model(), synthetic.KERNELS),
     "a step": step,
-    "opening": lambda: synthetic.open_all(run(), synthetic.challenge_all(run())),
+    "opening": lambda: run().open(synthetic.challenge_all(run())),
     "verify": lambda: check("key"),
     "verify with the weights": lambda: check("weights"),
     "verify a public proof": lambda: check("public"),

@@ -14,6 +14,8 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.prover import RunDirectory
 from proofcompute.prover.node import Node
+from proofcompute.testing.models import TINY, random_checkpoint
+from proofcompute.testing.subject import keep
 from proofcompute.verifier import keygen
 
 
@@ -47,12 +49,14 @@ class Strict:
 @pytest.mark.parametrize("hints", [True, False])
 def test_prover_and_verifier_compute_on_aligned_numbers(hints: bool, tmp_path: Any) -> None:
     """Rows of 30 bytes with a scale behind them; cells of one row and of more; a trace in a file."""
-    decoder = replace(synthetic.DECODER, width=30)
-    m = compile_decoder(synthetic.checkpoint(3, decoder), synthetic.KERNELS, "w8a16")
-    run = synthetic.prove(m, synthetic.request(m, "odd", max_tokens=4))
+    decoder = replace(TINY, width=30)
+    m = compile_decoder(random_checkpoint(3, decoder), synthetic.KERNELS, "w8a16")
+    honest = synthetic.node(m)
+    session = honest.run(synthetic.request(m, "odd", max_tokens=4))
+    run = keep(honest, session)
     directory = RunDirectory(tmp_path / "run")
     directory.begin(run.request)
-    directory.finish(run.session, run.receipt)
+    directory.finish(session, run.receipt)
     strict = Strict()
     kernels = cast(Kernels, strict)
     stored, receipt = directory.stored(m, kernels)

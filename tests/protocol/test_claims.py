@@ -20,6 +20,8 @@ from proofcompute.jobs.job import product_request, prove_product
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.messages import Challenge, Generation
 from proofcompute.protocol.statement import draws
+from proofcompute.testing.models import byte_vocabulary
+from proofcompute.testing.subject import Run
 from proofcompute.verifier import verify_public
 
 STRANGER = NodeIdentity(bytes([1] * 32))
@@ -30,7 +32,7 @@ def asked(**changes: object) -> pc.Request:
     return synthetic.request(synthetic.model(), "Hiya", max_tokens=3, **changes)
 
 
-def run(**changes: object) -> synthetic.Run:
+def run(**changes: object) -> Run:
     return synthetic.prove(synthetic.model(), asked(**changes))
 
 
@@ -51,11 +53,11 @@ def test_two_choices_share_no_draw() -> None:
 def test_every_choice_is_answered_with_its_own_draws() -> None:
     hot = pc.Sampling(temperature=4.0)
     runs = [run(choice=c, sampling=hot) for c in range(3)]
-    assert len({tuple(r.session.answer) for r in runs}) > 1
+    assert len({tuple(r.answer) for r in runs}) > 1
     for found in runs:
         assert synthetic.audit(synthetic.key(), found).complete
     other = Challenge(runs[1].receipt.digest, pc.all_cells(runs[1].claim))
-    opening = synthetic.open_all(runs[1], other)
+    opening = runs[1].open(other)
     auditor = pc.Auditor(synthetic.key(), device=synthetic.KERNELS)
     with pytest.raises(VerificationError, match="another request") as caught:
         auditor.check(runs[0].request, runs[1].data, other, opening)
@@ -64,7 +66,7 @@ def test_every_choice_is_answered_with_its_own_draws() -> None:
 
 def test_end_tokens_can_be_ignored() -> None:
     """The run goes on after one, and stops where it does otherwise: at a stop string or at the length."""
-    vocabulary = synthetic.vocabulary()
+    vocabulary = byte_vocabulary()
     rule = Generation(4, stops=("ab",), ignore_end=True)
     from proofcompute.protocol.stop import check_answer, stop_reason
 
@@ -188,7 +190,7 @@ def test_a_rejection_says_what_it_is_about() -> None:
     assert caught.value.model_id == synthetic.model().model_id
     assert caught.value.request_digest == request.digest
     challenge = synthetic.challenge_all(found)
-    for opening in (b"", synthetic.open_all(found, challenge)[:-1]):
+    for opening in (b"", found.open(challenge)[:-1]):
         with pytest.raises(VerificationError) as caught:
             synthetic.check(synthetic.key(), found, challenge, opening)
         assert caught.value.node == synthetic.NODE.public
@@ -276,7 +278,7 @@ def test_a_connection_that_breaks_is_a_rejection(stream: Any, error: OSError, sh
     """At the first byte, in the middle, and where the end has to be seen."""
     found = run()
     challenge = synthetic.challenge_all(found)
-    opening = synthetic.open_all(found, challenge)
+    opening = found.open(challenge)
     broken = cast(BinaryIO, stream(opening[: int(share * len(opening))], error))
     with pytest.raises(VerificationError, match="could not be received") as caught:
         synthetic.check(synthetic.key(), found, challenge, broken)
@@ -299,7 +301,7 @@ def test_a_stream_that_does_not_wait_is_the_callers() -> None:
 
 def test_a_public_proof_that_cannot_be_received_is_a_rejection() -> None:
     found = run()
-    opening = synthetic.open_all(found, public_challenge(found.claim, 3))
+    opening = found.open(public_challenge(found.claim, 3))
     stream = cast(BinaryIO, Broken(opening[:-9], ConnectionResetError("peer")))
     with pytest.raises(VerificationError, match="could not be received"):
         verify_public(
@@ -312,7 +314,7 @@ def test_a_number_of_public_cells_that_is_none_is_the_callers() -> None:
     for count in (0, -1, cast(int, 1.5), cast(int, "3"), cast(int, None)):
         with pytest.raises(pc.InputError, match="ask for"):
             verify_public(found.model, asked(), found.data, count, io.BytesIO(), kernels=synthetic.KERNELS)
-    opening = io.BytesIO(synthetic.open_all(found, public_challenge(found.claim, cells)))
+    opening = io.BytesIO(found.open(public_challenge(found.claim, cells)))
     assert verify_public(found.model, asked(), found.data, cells, opening, kernels=synthetic.KERNELS).complete
 
 
@@ -320,7 +322,7 @@ def test_a_number_of_public_cells_that_is_none_is_the_callers() -> None:
 def entries() -> dict[str, Callable[[], object]]:
     """Everything that answers or signs, for a stranger who got what was meant for somebody else."""
     m, mine = synthetic.model(), asked(node=synthetic.NODE.public)
-    done = synthetic.prove(m, mine).session
+    done = synthetic.node(m).run(mine)
     a, b = np.ones((3, 4), np.int8), np.ones((4, 2), np.int8)
     job = product_request(a, b, node=synthetic.NODE.public, device="numpy")
     return {

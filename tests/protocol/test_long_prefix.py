@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import synthetic
-from adversary.forger import NODE, Forgery, _Rows, commit, unchanged
+from adversary.setting import NODE
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arrays import Span
 from proofcompute.errors import Cell, VerificationError
@@ -30,6 +30,8 @@ from proofcompute.protocol.pieces import PIECE, cut
 from proofcompute.protocol.requests import inputs_of, statement_of
 from proofcompute.protocol.trace import Trace, group_seal, trace_root
 from proofcompute.prover.node import Node
+from proofcompute.testing.forging import ForgedRows, Forgery, commit, generation_of
+from proofcompute.testing.models import random_checkpoint
 from proofcompute.verifier import keygen
 from proofcompute.verifier.auditor import Auditor
 
@@ -51,7 +53,7 @@ BLOCK = 1
 
 @cache
 def model() -> Model:
-    return compile_decoder(synthetic.checkpoint(0, WIDE), kernels_for("auto"), "w8a16")
+    return compile_decoder(random_checkpoint(0, WIDE), kernels_for("auto"), "w8a16")
 
 
 def committed(rows: int) -> Forgery:
@@ -67,13 +69,10 @@ def committed(rows: int) -> Forgery:
                 array[:] = rng.integers(-127, 128, array.shape, np.int8)
             else:
                 array[:] = rng.random(array.shape, np.float32) / 64 + np.float32(1 / 64)
-    assert asked.generation is not None
-    reader = _Rows(trace, asked.generation, unchanged, unchanged, bytes(32))
+    reader = ForgedRows(trace, generation_of(asked), bytes(32))
     source = Source(reader, m, ComputeProducts(m.matrix))
     run(m.program, BLOCK, [Span(0, rows - 1, rows)], source, kernels)
-    forgery = commit(m, m, asked, [65], trace, "length")
-    forgery.stored.kernels = kernels
-    return forgery
+    return commit(m, m, asked, [65], trace, "length", kernels, NODE)
 
 
 def test_no_cell_is_too_long_to_be_opened() -> None:

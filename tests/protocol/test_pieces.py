@@ -7,24 +7,26 @@ from functools import cache
 import pytest
 
 import synthetic
-from proofcompute.bench.subject import Finished, Subject, network, sample_request
 from proofcompute.limits import MAX_CELL_ROWS, MIB
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.protocol import cells as cells_module
 from proofcompute.protocol import openable
 from proofcompute.protocol.cells import all_cells
 from proofcompute.protocol.openable import most_bytes, require_openable, row_bytes
+from proofcompute.testing.models import random_network
+from proofcompute.testing.requests import sample_request
+from proofcompute.testing.subject import Run, Subject
 
 ROWS = 600
 
 
 @cache
 def subject() -> Subject:
-    return Subject(network([48, 64, 80, 32]), synthetic.KERNELS)
+    return Subject(random_network([48, 64, 80, 32]), synthetic.KERNELS)
 
 
 @cache
-def run() -> Finished:
+def run() -> Run:
     return subject().finish(sample_request(subject().model, ROWS))
 
 

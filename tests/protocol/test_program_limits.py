@@ -23,6 +23,7 @@ from proofcompute.program.program import Program
 from proofcompute.program.types import Committed, Node, Op, Segment, Spec, WeightSpec
 from proofcompute.protocol.openable import most_bytes
 from proofcompute.protocol.statement import Statement
+from proofcompute.testing.models import TINY, random_checkpoint
 
 ONE = f32_bits(1.0)
 Nodes = list[tuple[Op, tuple[str, ...], tuple[str, ...]]]
@@ -170,12 +171,12 @@ def test_the_interpreter_lets_go_of_what_is_not_used_any_more(monkeypatch: pytes
         assert made <= set(let_go)
     monkeypatch.setattr(liveness, "last_uses", lambda steps: ((),) * len(steps))
     monkeypatch.setattr(interpreter, "last_uses", lambda steps: ((),) * len(steps))
-    again = compile_decoder(synthetic.checkpoint(), synthetic.KERNELS, "w8a16")
+    again = compile_decoder(random_checkpoint(), synthetic.KERNELS, "w8a16")
     assert synthetic.prove(again, synthetic.request(again)).receipt == whole.receipt
 
 
 def test_nothing_is_kept_of_a_program_that_is_gone() -> None:
-    m = compile_decoder(synthetic.checkpoint(), synthetic.KERNELS, "w8a16")
+    m = compile_decoder(random_checkpoint(), synthetic.KERNELS, "w8a16")
     synthetic.audit(synthetic.key(), synthetic.prove(m, synthetic.request(m)))
     plans = [weakref.ref(plan) for plan in m.program.plans]
     del m
@@ -216,8 +217,8 @@ def test_a_row_whose_hints_no_frame_holds_is_refused() -> None:
 
 def test_a_context_that_is_too_long_is_refused_at_the_import() -> None:
     huge = replace(
-        synthetic.DECODER, context=1 << 20, width=16, heads=64, kv_heads=64, head_dim=128, ffn_width=16,
-        rope=replace(synthetic.DECODER.rope, dimensions=128),
+        TINY, context=1 << 20, width=16, heads=64, kv_heads=64, head_dim=128, ffn_width=16,
+        rope=replace(TINY.rope, dimensions=128),
     )  # fmt: skip
     from proofcompute.importers.decoder import PRECISIONS, decoder_program
 

@@ -18,18 +18,19 @@ from proofcompute.errors import InputError, VerificationError
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Receipt
+from proofcompute.testing.subject import Run
 from proofcompute.verifier import Verified, verify_public
 
 CELLS = 12
 
 
-def public_run(**changes: object) -> tuple[synthetic.Run, bytes]:
+def public_run(**changes: object) -> tuple[Run, bytes]:
     m = synthetic.model()
     run = synthetic.prove(m, synthetic.request(m, **changes))  # type: ignore[arg-type]
-    return run, synthetic.open_all(run, public_challenge(run.claim, CELLS))
+    return run, run.open(public_challenge(run.claim, CELLS))
 
 
-def check(run: synthetic.Run, opening: bytes) -> Verified:
+def check(run: Run, opening: bytes) -> Verified:
     return verify_public(
         run.model,
         run.request,

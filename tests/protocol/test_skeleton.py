@@ -53,7 +53,7 @@ def test_rows_do_not_depend_on_batching_or_chunks() -> None:
     alone = [synthetic.prove(m, r) for r in requests]
     node = synthetic.node(m, chunk=5)
     for run, session in zip(alone, together(node, requests), strict=True):
-        assert session.answer == run.session.answer
+        assert session.answer == run.answer
         again = node.trace(session.request, node.commit(session))
         for mine, theirs in zip(again.groups, run.stored.groups, strict=True):
             np.testing.assert_array_equal(mine, theirs)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import synthetic
-from proofcompute.bench.subject import Audit, Finished, Subject, network, sample_request
 from proofcompute.errors import Cell
+from proofcompute.testing.models import random_network
+from proofcompute.testing.requests import sample_request
+from proofcompute.testing.subject import Audit, Run, Subject
 from proofcompute.verifier import Verified
 from proofcompute.verifier.auditor import Auditor
 
@@ -24,11 +26,11 @@ SLACK = 32 << 10
 
 @pytest.fixture(scope="module")
 def subject() -> Subject:
-    return Subject(network([96, 320, 320, 64]), synthetic.KERNELS)
+    return Subject(random_network([96, 320, 320, 64]), synthetic.KERNELS)
 
 
 @pytest.fixture(scope="module")
-def run(subject: Subject) -> Finished:
+def run(subject: Subject) -> Run:
     return subject.finish(sample_request(subject.model, ROWS))
 
 
@@ -43,7 +45,7 @@ def ranges(count: int) -> tuple[Cell, ...]:
     return tuple(Cell(segment, 0, count // 4) for segment in range(3))
 
 
-def peak(subject: Subject, run: Finished, audit: Audit, path: Path) -> tuple[int, Verified]:
+def peak(subject: Subject, run: Run, audit: Audit, path: Path) -> tuple[int, Verified]:
     """Most bytes that verifying takes at once, with the opening on disk."""
     path.write_bytes(audit.opening)
     cells, auditor = itertools.count(1), Auditor(subject.key(), device=subject.kernels)
@@ -62,7 +64,7 @@ def peak(subject: Subject, run: Finished, audit: Audit, path: Path) -> tuple[int
 
 
 def measured(
-    subject: Subject, run: Finished, cells: Callable[[int], tuple[Cell, ...]], path: Path
+    subject: Subject, run: Run, cells: Callable[[int], tuple[Cell, ...]], path: Path
 ) -> Iterator[tuple[int, int]]:
     """Bytes of the opening, and the peak, for each size."""
     warm = subject.open(run, single_rows(SIZES[0]))
@@ -75,14 +77,14 @@ def measured(
 
 
 def test_peak_memory_does_not_grow_with_the_number_of_cells(
-    subject: Subject, run: Finished, tmp_path: Path
+    subject: Subject, run: Run, tmp_path: Path
 ) -> None:
     sizes, peaks = zip(*measured(subject, run, single_rows, tmp_path / "opening"), strict=True)
     assert sizes[-1] > 25 * sizes[0]
     assert max(peaks) - min(peaks) < SLACK < sizes[0]
 
 
-def test_the_measure_sees_memory_that_grows(subject: Subject, run: Finished, tmp_path: Path) -> None:
+def test_the_measure_sees_memory_that_grows(subject: Subject, run: Run, tmp_path: Path) -> None:
     """One larger and larger cell does take more: what the other test allows is not everything."""
     sizes, peaks = zip(*measured(subject, run, ranges, tmp_path / "opening"), strict=True)
     assert peaks[-1] - peaks[0] > 8 * SLACK

@@ -1,0 +1,158 @@
+"""Random models that are made in memory in a moment, so that a test needs no download.
+
+:func:`random_chat_model` has a vocabulary of single bytes, so it takes and gives text. :func:`random_decoder`
+has no vocabulary and any shape; its int8 weights are drawn directly, so large ones are made fast.
+:func:`random_network` is no language model. Every model is a function of its arguments, model id included.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.arrays import F32
+from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
+from proofcompute.importers.decoder import PRECISIONS, compile_decoder, decoder_program
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.models.card import Weight
+from proofcompute.models.model import Model
+from proofcompute.models.vocabulary import CONTROL, NORMAL, Vocabulary
+from proofcompute.program.types import WeightSpec
+
+__all__ = [
+    "TINY",
+    "Shape",
+    "byte_vocabulary",
+    "random_chat_model",
+    "random_checkpoint",
+    "random_decoder",
+    "random_network",
+    "random_weight",
+]
+
+_EPS: Final = float(np.float32(1e-5))
+
+TINY: Final = Decoder(
+    layers=2,
+    width=32,
+    heads=4,
+    kv_heads=2,
+    head_dim=8,
+    ffn_width=48,
+    context=96,
+    vocabulary=260,
+    eps=_EPS,
+    rope=Rope(10_000.0, 8, interleaved=True),
+    tied=True,
+)
+"""Two layers of width 32: a request and its audit take milliseconds, even with the NumPy backend."""
+
+_SPREAD: Final = np.sqrt((256**2 - 1) / 12)
+"""Standard deviation of uniform int8 weights."""
+
+
+# -- models that take text ---------------------------------------------------------------------------------
+def byte_vocabulary() -> Vocabulary:
+    """Return a vocabulary of the 256 single bytes and four control tokens, of which 257 ends a text."""
+    names = [bytes([b]) for b in range(256)] + [b"<begin>", b"<end>", b"<a>", b"<b>"]
+    return Vocabulary(
+        "bpe", "gpt-2", tuple(names), bytes([NORMAL] * 256 + [CONTROL] * 4), bos=256, eos=257, end_ids=(257,)
+    )
+
+
+def random_checkpoint(seed: int = 0, decoder: Decoder = TINY) -> Checkpoint:
+    """Return a float32 checkpoint of random weights, scaled so that activations stay of order one.
+
+    ``decoder.vocabulary`` must be 260, the number of tokens of :func:`byte_vocabulary`.
+    """
+    rng = np.random.default_rng(seed)
+    tensors: dict[str, F32] = {}
+    for name, shape in tensor_shapes(decoder).items():
+        scale = 1.0 if len(shape) == 1 else 1.5 / np.sqrt(shape[1])
+        noise = rng.standard_normal(shape)
+        tensors[name] = (1 + 0.1 * noise if len(shape) == 1 else scale * noise).astype(np.float32)
+    return Checkpoint(
+        decoder,
+        byte_vocabulary(),
+        None,
+        "synthetic",
+        "Apache-2.0",
+        bytes(32),
+        lambda n, a, b: tensors[n][a:b],
+    )
+
+
+def random_chat_model(
+    kernels: Kernels, seed: int = 0, precision: str = "w8a16", decoder: Decoder = TINY
+) -> Model:
+    """Compile :func:`random_checkpoint` as an imported file would be. It has no chat template."""
+    return compile_decoder(random_checkpoint(seed, decoder), kernels, precision)
+
+
+# -- models of any shape -----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a decoder of the Llama kind."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    ffn_width: int
+    vocabulary: int
+
+
+def random_decoder(shape: Shape, precision: str, kernels: Kernels, context: int = 8_192) -> Model:
+    """Return a decoder with uniform int8 weights, scaled so that activations stay of order one.
+
+    It has no vocabulary: its requests are token ids.
+    """
+    decoder = Decoder(
+        layers=shape.layers,
+        width=shape.width,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        head_dim=shape.width // shape.heads,
+        ffn_width=shape.ffn_width,
+        context=context,
+        vocabulary=shape.vocabulary,
+        eps=_EPS,
+        rope=Rope(10_000.0, shape.width // shape.heads, interleaved=False),
+        tied=True,
+    )
+    program = decoder_program(decoder, PRECISIONS[precision])
+    rng = np.random.default_rng(0)
+    weights = {spec.name: random_weight(spec, rng) for spec in program.weights}
+    return Model.build(program, weights, kernels.hash_rows, manifest={"origin": "random weights"})
+
+
+def random_weight(spec: WeightSpec, rng: np.random.Generator) -> Weight:
+    """Return a matrix of scaled int8 weights, uniform over all 256 values, or a vector of ones."""
+    if spec.kind == "vector":
+        return np.ones(spec.width, np.float32)
+    size = spec.limbs * spec.rows * spec.width
+    words = rng.integers(0, 1 << 64, -(-size // 8), np.uint64)  # several times as fast as integers of a byte
+    q = words.view(np.int8)[:size].reshape(spec.limbs, spec.rows, spec.width)
+    scale = 1 / (_SPREAD * np.sqrt(spec.width) * 256 ** (spec.limbs - 1))
+    return Matrix(q, np.full(spec.rows, scale, np.float32))
+
+
+def random_network(widths: Sequence[int], *, limbs: int = 2, relu: bool = True) -> Model:
+    """Return a multi-layer perceptron with random weights: one segment for each layer."""
+    rng = np.random.default_rng(0)
+    b = ProgramBuilder()
+    x = b.input("x", widths[0])
+    for i, (d, m) in enumerate(itertools.pairwise(widths)):
+        last = i == len(widths) - 2
+        w = (rng.standard_normal((m, d), np.float32) / np.float32(d**0.5)).astype(np.float32)
+        x = b.linear(x, w, limbs=limbs, name="y" if last else None)
+        if not last:
+            x = b.relu(x) if relu else x
+            b.cut(x)
+    b.output(x)
+    return b.model()
