@@ -23,11 +23,13 @@ from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run
 from proofcompute.program.source import ComputeProducts, Source
 from proofcompute.protocol.messages import Receipt, Request
+from proofcompute.protocol.requests import inputs_of
 from proofcompute.protocol.statement import draws
 from proofcompute.protocol.stop import stop_reason
+from proofcompute.protocol.trace import Trace
 from proofcompute.prover.node import Node
 from proofcompute.testing.altered import four_bits, one_limb, short_context, without_block
-from proofcompute.testing.forging import claimed, generation_of
+from proofcompute.testing.forging import generation_of
 
 __all__ = ["CHEATS", "WINDOW", "Cheat"]
 
@@ -110,7 +112,12 @@ def _generate(model: Model, request: Request, kernels: Kernels) -> Session:
 def _claim(node: Node, request: Request, session: Session) -> Receipt:
     """Commit to a session's trace as if it were that of ``request`` on the node's model."""
     reason = stop_reason(generation_of(request), session.answer, node.card.vocabulary)
-    return node.commit(claimed(node.model, request, session.answer, session.trace.arrays, reason))
+    program = node.model.program
+    trace = Trace(program, 0)
+    trace.arrays = session.trace.arrays
+    inputs = inputs_of(request, program, node.model.model_id)
+    prompt = next(iter(inputs.values())).shape[0]
+    return node.commit(Session(0, request, inputs, prompt, trace, session.answer, reason=reason))
 
 
 def _other_program(node: Node, request: Request, runs: Model) -> Receipt:

@@ -19,7 +19,6 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U64, Array, Span
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.engine import Session
 from proofcompute.errors import Cell, InputError
 from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run
@@ -31,14 +30,13 @@ from proofcompute.protocol.requests import inputs_of
 from proofcompute.protocol.statement import Statement, draws
 from proofcompute.protocol.stop import stop_reason
 from proofcompute.protocol.trace import Trace
-from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
+from proofcompute.prover import StoredTrace, open_cells
 
 __all__ = [
     "Choose",
     "ForgedRows",
     "Forgery",
     "Rewrite",
-    "claimed",
     "commit",
     "forge",
     "generation_of",
@@ -210,20 +208,6 @@ def forge(
     return commit(claims, runs, asked, answer, trace, reason, kernels, identity)
 
 
-def claimed(
-    claims: Model, asked: Request, answer: list[int], arrays: dict[str, Array], reason: str | None
-) -> Session:
-    """Return a session that says ``claims`` gave this answer to ``asked``, over these rows.
-
-    ``arrays`` hold the committed tensors, as :attr:`.Trace.arrays` do, whatever made them. ``reason`` is the
-    stop reason; with None the session is not finished, and cannot be committed to.
-    """
-    inputs = inputs_of(asked, claims.program, claims.model_id)
-    trace = Trace(claims.program, 0)
-    trace.arrays = arrays
-    return Session(0, asked, inputs, next(iter(inputs.values())).shape[0], trace, answer, reason=reason)
-
-
 def commit(
     claims: Model,
     runs: Model,
@@ -234,8 +218,30 @@ def commit(
     kernels: Kernels,
     identity: NodeIdentity,
 ) -> Forgery:
-    """Commit to a trace and sign a receipt for it, whatever it holds."""
-    session = claimed(claims, asked, answer, trace.arrays, reason)
-    receipt = make_receipt(claims, session, kernels, identity, retention=RETENTION)
-    stored = store(session, kernels)
-    return Forgery(claims, runs, asked, stored.statement, stored, receipt, identity)
+    """Commit to a trace and sign a receipt for it, whatever it holds, tokens that do not exist included."""
+    program, generation = claims.program, generation_of(asked)
+    prompt = inputs_of(asked, program, claims.model_id)["tokens"]
+    outputs = {"next": np.array(answer, np.int32)}
+    statement = Statement(
+        program=program,
+        prompt=len(prompt),
+        rows=len(prompt) + len(answer) - 1,
+        inputs={"tokens": np.concatenate([prompt, outputs["next"][:-1]])},
+        outputs=outputs,
+        sampling=generation.sampling,
+        seed=asked.draw_seed,
+    )
+    groups = [trace.group(g, 0, statement.rows) for g in range(len(program.committed))]
+    stored = StoredTrace(statement, asked.suite, groups, kernels)
+    receipt = Receipt(
+        suite=asked.suite,
+        model_id=claims.model_id,
+        request_digest=asked.digest,
+        outputs=(("next", outputs["next"].astype("<i4").tobytes()),),
+        rows=statement.rows,
+        stop_reason=reason,
+        trace_root=stored.root(),
+        retention=RETENTION,
+        node=identity.public,
+    )
+    return Forgery(claims, runs, asked, statement, stored, receipt, identity).signed()

@@ -121,3 +121,16 @@ OPENINGS: dict[str, tuple[Attack, int]] = {
     "hints in another order": (_opening(lambda o: o.with_part(1, hints=o.parts[1].hints[::-1])), 8),
     "groups in another order": (_opening(lambda o: o.with_part(1, groups=o.parts[1].groups[::-1])), 7),
 }
+
+UNREADABLE = {
+    "nothing opened",
+    "a part twice",
+    "one part more",
+    "parts in another order",
+    "bytes after the end",
+    "cut off",
+    "a frame's head in a longer encoding",
+    "a frame that announces a gigabyte",
+    "bytes beyond what a part may hold",
+}
+"""Attacks whose frames a verifier does not read to the end, so that it cannot say who made them."""

@@ -17,8 +17,7 @@ from adversary.case import Case, case
 from adversary.cheats import CHEATS
 from adversary.closings import CLOSINGS, PIECES, end_of, framed, long_opening, small_pieces
 from adversary.hints import HINTS
-from adversary.openings import CELLS, OPENINGS
-from adversary.rows import ROWS_AND_PROOFS
+from adversary.openings import CELLS, OPENINGS, UNREADABLE
 from adversary.setting import BLOCK_0, BLOCK_1, KERNELS, NODE, STRANGER, honest, key, model
 from adversary.taken_apart import opened
 from proofcompute.encoding.frames import read_frame
@@ -35,19 +34,6 @@ from proofcompute.protocol.messages import OpeningEnd, Request, frame_digest, fr
 from proofcompute.prover import open_cells
 from proofcompute.verifier import Verified, verify
 from proofcompute.verifier.holders import KeyHolder
-
-UNREADABLE = {
-    "nothing opened",
-    "a part twice",
-    "one part more",
-    "parts in another order",
-    "bytes after the end",
-    "cut off",
-    "a frame's head in a longer encoding",
-    "a frame that announces a gigabyte",
-    "bytes beyond what a part may hold",
-}
-"""Attacks whose frames a verifier does not read to the end, so that it cannot say who made them."""
 
 
 class Once:
@@ -67,20 +53,6 @@ def judged(c: Case, stream: Any, **options: Any) -> Verified | VerificationError
         )
     except VerificationError as e:
         return e
-
-
-@pytest.mark.parametrize("name", CLOSINGS)
-def test_an_attack_on_the_closing_frame_is_rejected_at_its_step(name: str) -> None:
-    build, step = CLOSINGS[name]
-    error = build().rejection()
-    assert error.step == step
-    assert not error.attributable
-
-
-@pytest.mark.parametrize("name", [*OPENINGS, *HINTS, *ROWS_AND_PROOFS])
-def test_what_the_node_signed_is_attributable(name: str) -> None:
-    error = ATTACKS[name][0]().rejection()
-    assert error.attributable == (name not in UNREADABLE)
 
 
 @pytest.mark.parametrize("name", [n for n in (*OPENINGS, *HINTS) if n not in UNREADABLE])

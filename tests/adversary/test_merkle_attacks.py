@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 
 from adversary.case import case
-from adversary.rows import ROWS_AND_PROOFS
 from adversary.setting import BLOCK_0, BLOCK_1, EMBEDDING, HEAD, KERNELS, ROWS, honest, model
 from adversary.taken_apart import Opening, opened
 from proofcompute.commitments import hashing, merkle
 from proofcompute.errors import Cell
 from proofcompute.protocol.trace import group_leaves, group_seal, trace_root
-
-
-@pytest.mark.parametrize("name", ROWS_AND_PROOFS)
-def test_an_attack_on_committed_rows_is_rejected_at_its_step(name: str) -> None:
-    build, step = ROWS_AND_PROOFS[name]
-    assert build().rejection().step == step
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("request", run.request.encode()),
         ("receipt", run.data),
         ("challenge", challenge.encode()),
-        ("opening", synthetic.open_all(run, challenge)),
+        ("opening", run.open(challenge)),
     ):
         (home / name).write_bytes(data)
     return home
