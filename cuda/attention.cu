@@ -5,28 +5,28 @@
 //   kq, vq [t, hk, dh] int8; ks, vs [t, hk] float32      h a multiple of hk
 //   scores [n, h, span] 32 bits      positions lo .. lo + span - 1, where span reaches the last row's position
 //   top, sum [n, h] float32          M and z of a row;   acc [n, h, dh] int64, zero at the start
-//   at                               one int64, or null for 0: a captured launch is repeated for other positions
+//   at                               one int64, or null for 0: a captured launch can be repeated for other positions
 //   status                           one int32; set to 1 if a visible score is NaN or infinite
 //
 // Row i (of n) is position p = *at + first + i and sees positions max(0, p + 1 - window) .. p, or 0 .. p if
-// window is 0; lo is the first position that row 0 sees. span may be larger than what is visible. The grid's z
+// window is 0; lo is the first position that row 0 sees. span may be larger than the visible part. The grid's z
 // dimension is the row, y the head: n and h are at most 65535.
 //
-// check_scales       status |= 1 if a visible one of ks is NaN or infinite, |= 2 if one is negative; 4 and 8 for
-//                    those of vs. one-dimensional grid of THREADS threads, grid-stride.
+// check_scales       status |= 1 if a visible element of ks is NaN or infinite, |= 2 if one is negative; 4 and 8
+//                    for those of vs. one-dimensional grid of THREADS threads, grid-stride.
 // attention_scores   scores = (f32(q8 . kq[j]) * (sq * ks[j])) * scale
 //                    grid (ceil(span / THREADS), h, n) x THREADS; 1 KiB of shared memory.
 // attention_softmax  m = max; e = exp(x - m); z = tree(e); w = e * vs; M = max w; scores becomes
-//                    p = rint(w * (32639 / M)), an int32, 0 where 32639 / M is not finite.
+//                    p = rint(w * (32639 / M)), an int32, 0 if 32639 / M is not finite.
 //                    grid (1, h, n) x THREADS; 1056 bytes of shared memory.
 // attention_mix      acc += p vq over 256 positions: int32 inside (32639 * 128 * 256 < 2^31), then one
 //                    64-bit atomic addition; integer sums do not depend on their order.
 //                    grid (ceil(span / 256), h, n) x THREADS; 1 KiB of shared memory.
-// attention_finish   out [n, h, dh] = (f32(acc) * (M / 32639)) / z, +0 where 32639 / M is not finite.
+// attention_finish   out [n, h, dh] = (f32(acc) * (M / 32639)) / z, +0 if 32639 / M is not finite.
 //                    one-dimensional grid of THREADS threads, grid-stride.
 //
-// The tree of a row starts at its first visible position instead of at 0. The tree pairs positions by their
-// residues modulo powers of two; a shift keeps the pairs and can only exchange two summands.
+// The tree of a row starts at its first visible position instead of at 0: it pairs positions by their residues
+// modulo powers of two, and a shift keeps the pairs and at most exchanges two summands.
 //
 // Must hold: dh <= 2^15; visible scales finite and not negative (check_scales); span <= 2^24. Any alignment.
 #include "canonical.cuh"
@@ -74,7 +74,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   const i8* key = kq + ((i64)(see.lo + j) * hk + g) * dh;
   int sum = 0;
   for (int k = 0; k < dh; k += 4 * THREADS) {
-    __syncthreads();  // the words of the step before have been read
+    __syncthreads();  // all threads have read the words of the step before
     query[threadIdx.x] = load4(q8 + unit * dh, k + 4 * threadIdx.x, dh, qa);
     __syncthreads();
     const int words = dh - k < 4 * THREADS ? (dh - k + 3) / 4 : THREADS;
@@ -106,11 +106,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   const float z = tree_sum(
       [&](i64 j) {
         const float e = canonical_exp(minus(x[j], m));
-        x[j] = e;  // this thread's own element: each is visited once
+        x[j] = e;  // this thread's own element, which nobody else visits
         return e;
       },
       count);
-  bits = 0x80000000u;  // +0, which stands wherever a position is not visible
+  bits = 0x80000000u;  // +0, the value at every position that is not visible
   for (int j = threadIdx.x; j < count; j += THREADS) {
     const float w = x[j] > 0.0f ? times(x[j], value_scales[(i64)j * hk]) : 0.0f;
     x[j] = w;

@@ -1,14 +1,14 @@
 // blake3_chunks, blake3_parents, blake3_trees: BLAKE3 (hash mode, 32 bytes).
 //
-// Of head + row for each row of each group, as sha256_rows (sha256.cu), in two launches:
+// They hash head + row for each row of each group, as sha256_rows does (sha256.cu), in two launches:
 //   values [groups, n, chunks, 8] uint32, chunks = max(1, ceil(size / 1024))
 //
-// blake3_chunks   the chaining value of every chunk of 1024 bytes; of the only chunk, the root's.
+// blake3_chunks   the chaining value of every chunk of 1024 bytes; the root's, if there is only one chunk.
 //                 One thread for each chunk: a wide row is hashed by many threads. Grid (any, groups) of HASHERS
 //                 threads, grid-stride along x; 4096 bytes of shared memory.
-// blake3_parents  pairs of chaining values, level by level, an odd one going up as it is, which is the
-//                 left-full tree of the specification; writes the digest. One thread for each row; uses `values`
-//                 up. Grid (any, groups) of HASHERS threads, grid-stride along x.
+// blake3_parents  hashes pairs of chaining values, level by level, and moves an odd one up unchanged: the left-full
+//                 tree of the specification. It writes the digest and overwrites `values`. One thread for each
+//                 row. Grid (any, groups) of HASHERS threads, grid-stride along x.
 // blake3_trees    as sha256_trees.
 //
 // Source: "BLAKE3: one function, fast everywhere" (O'Connor, Aumasson, Neves, Wilcox-O'Hearn, 2020), section 2.

@@ -1,7 +1,7 @@
 // Canonical arithmetic on the device: one IEEE rounding for each operation
 // (docs/spec/arithmetic.md#elementwise-operations).
 //
-// What every .cu file here includes. It compiles with nvcc and NVRTC (with --fmad=false) and, behind a header
+// Every .cu file here includes it. It compiles with nvcc and NVRTC (with --fmad=false) and, behind a header
 // that supplies the CUDA words, with g++ (with -ffp-contract=off).
 //
 // What must hold
@@ -18,7 +18,7 @@ typedef unsigned int u32;
 typedef long long i64;
 typedef unsigned long long u64;
 
-#define THREADS 256  // of a block, wherever a header does not say otherwise
+#define THREADS 256  // threads of a block, unless a header says otherwise
 #define WARP 32
 #define WHOLE_WARP 0xffffffffu
 
@@ -34,7 +34,7 @@ __device__ __forceinline__ float from_bits(int b) { return __int_as_float(b); }
 __device__ __forceinline__ u32 absolute_bits(float x) { return (u32)bits_of(x) & 0x7fffffffu; }
 __device__ __forceinline__ bool is_finite(float x) { return absolute_bits(x) < 0x7f800000u; }
 
-// An unsigned integer that orders as x does, -0 below +0.
+// Returns an unsigned integer that orders as x does, -0 below +0.
 __device__ __forceinline__ u32 ordered_bits(float x) {
   u32 b = (u32)bits_of(x);
   return b & 0x80000000u ? ~b : b | 0x80000000u;
@@ -44,7 +44,7 @@ __device__ __forceinline__ float from_ordered_bits(u32 b) {
 }
 
 // -- rule 2: transcendental functions (proofcompute/arithmetic/definition/transcendental.py) ---------------
-// e^x for every x. |x log2 e| < 152, so that the shifts below make normal factors.
+// Returns e^x for every x. |x log2 e| < 152, so the shifts below make normal factors.
 __device__ __forceinline__ float canonical_exp(float x) {
   x = x > 89.0f ? 89.0f : x;
   x = x < -104.0f ? -104.0f : x;
@@ -64,7 +64,7 @@ __device__ __forceinline__ float canonical_exp(float x) {
   return times(times(plus(w, 1.0f), one), two);
 }
 
-// The error function for every x.
+// Returns the error function for every x.
 __device__ __forceinline__ float canonical_erf(float x) {
   float t = from_bits(bits_of(x) & 0x7fffffff);
   float s = times(t, t);
@@ -89,12 +89,12 @@ __device__ __forceinline__ float canonical_erf(float x) {
 // -- rules 3 and 4: sums and maxima of a block -------------------------------------------------------------
 #define STRIPS_LOG 16  // rows of up to THREADS << STRIPS_LOG = 2^24 elements
 
-// The halving tree of term(0) .. term(d - 1), 0 <= d <= 2^24, in every thread; 1 KiB of shared memory.
+// Returns the halving tree of term(0) .. term(d - 1), 0 <= d <= 2^24, in every thread; 1 KiB of shared memory.
 //
 // Extended to a power of two, the tree adds elements whose indices differ by ever smaller powers of two. Down
 // to a distance of THREADS both belong to one thread: it visits its elements in bit-reversed order, in which
 // partners are neighbours, and merges equal levels as a binary counter carries (pending[] stays in
-// registers). What is left are THREADS numbers, halved in shared memory down to a warp and then by shuffles.
+// registers). THREADS numbers are left, which are halved in shared memory down to a warp and then by shuffles.
 template <typename Term>
 __device__ __forceinline__ float tree_sum(const Term& term, i64 d) {
   __shared__ float level[THREADS];
@@ -121,7 +121,7 @@ __device__ __forceinline__ float tree_sum(const Term& term, i64 d) {
   }
   __syncthreads();  // the result of a call before this one has been read
   level[t] = v;
-  __syncthreads();  // level is whole
+  __syncthreads();  // level is complete
   for (int h = THREADS / 2; h > WARP; h /= 2) {
     if (t < h) level[t] = plus(level[t], level[t + h]);
     __syncthreads();
@@ -135,7 +135,7 @@ __device__ __forceinline__ float tree_sum(const Term& term, i64 d) {
   return level[0];
 }
 
-// The largest v of a block, in every thread; 32 bytes of shared memory.
+// Returns the largest v of a block, in every thread; 32 bytes of shared memory.
 __device__ __forceinline__ u32 block_max(u32 v) {
   __shared__ u32 largest[THREADS / WARP];
   const int t = threadIdx.x;
@@ -150,7 +150,7 @@ __device__ __forceinline__ u32 block_max(u32 v) {
   return v;
 }
 
-// The sum of v over a block, modulo 2^64, in every thread; 64 bytes of shared memory.
+// Returns the sum of v over a block, modulo 2^64, in every thread; 64 bytes of shared memory.
 __device__ __forceinline__ u64 block_sum(u64 v) {
   __shared__ u64 sums[THREADS / WARP];
   const int t = threadIdx.x;

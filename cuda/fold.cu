@@ -1,4 +1,4 @@
-// fold31: the rows of a weight matrix combined by residues, V = W^T S
+// fold31: combines the rows of a weight matrix by residues, V = W^T S
 // (docs/spec/freivalds.md#columns; field.fold31).
 //
 //   w [m, d] int8      s [k, m] uint32 below 2^31 - 1      out [k, d] uint32 canonical residues

@@ -1,11 +1,11 @@
-// heads: what attention needs of a row of queries, keys and values side by side
+// heads: makes attention's inputs of a row of queries, keys and values side by side
 // (docs/spec/programs.md#quantiseheads).
 //
 //   x [n, (h + 2 hk) dh] float32          cosine, sine [n, r] float32, 2 r <= dh
 //   queries [n, h, dh] float32, rotated   kq, vq [n, hk, dh] int8   ks, vs [n, hk] float32
 //   status one int32; set to 1 if an element of a key or value is NaN or infinite, else left alone
 //
-// Keys are rotated and then quantised, values quantised, one limb and one scale a head.
+// Keys are rotated and then quantised, values are quantised, with one limb and one scale for each head.
 //
 // Launch: n (h + 2 hk) blocks of THREADS threads, one for each head; 32 bytes of shared memory; no alignment.
 #include "canonical.cuh"

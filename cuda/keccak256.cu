@@ -23,7 +23,7 @@ __constant__ u64 KECCAK_ROUND[24] = {
 __device__ __forceinline__ u64 left(u64 x, int by) { return by ? x << by | x >> (64 - by) : x; }
 
 __device__ void keccak_f(u64 (&a)[25]) {
-  // rho and pi in one round trip: lane 1's value, turned, goes to lane 10, that one's to lane 7, and so on.
+  // rho and pi in one cycle: lane 1's value, rotated, goes to lane 10, lane 10's to lane 7, and so on.
   constexpr int next[24] = {10, 7, 11, 17, 18, 3, 5, 16, 8, 21, 24, 4, 15, 23, 19, 13, 12, 2, 20, 14, 22, 9, 6, 1};
 #pragma unroll 1
   for (int round = 0; round < 24; ++round) {

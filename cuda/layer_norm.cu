@@ -13,7 +13,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   float* to = out + (i64)blockIdx.x * d;
   const float width = __int2float_rn(d);
   float mean, squares;
-  // One body for both trees: the code of a tree is large, and is not worth having twice.
+  // One body for both trees: the code of a tree is too large to have it twice.
 #pragma unroll 1
   for (int pass = 0; pass < 2; ++pass) {
     squares = tree_sum(

@@ -1,4 +1,4 @@
-// linear_few: few quantised rows times a quantised matrix, dequantised on the way out: what decoding does.
+// linear_few: few quantised rows times a quantised matrix, dequantised at the end, as in decoding.
 //
 //   q  [x_limbs, n, d] int8 (high limb first)    sx [n] float32     1 <= n <= 4
 //   w  [w_limbs, m, d] int8                      sw [m] float32     bias [m] float32, or null
@@ -6,26 +6,27 @@
 //   out [n, m] float32 = f32(sum over limbs of acc << shift, in int64) * (sx[t] * sw[j]), then + bias[j],
 //       then residual + that
 //
-// One warp for each output channel: the product is bound by reading w, and every byte of it is read once. How long
-// that takes depends on how much is on its way at a time: where rows start at multiples of 16 bytes, a lane loads
-// 16 bytes at a time, and the loads of AHEAD of them before it uses the first; a warp has then 2 KiB on its way.
-// The rows are read by all warps and stay in the cache.
+// One warp computes each output channel: the product is bound by reading w, of which every byte is read once. The
+// time for that depends on how many bytes are in flight: if rows start at multiples of 16 bytes, a lane loads 16
+// bytes at a time and issues AHEAD of these loads before it uses the first, so a warp has 2 KiB in flight. All
+// warps read the rows of q, which stay in the cache.
 //
-// A lane's accumulator takes at most 2^15 products of at most 2^14 (parts of 2^20 columns), so |acc| <= 2^29; what
-// lanes, parts and limbs add up to is an integer whose order of summation does not matter: it is the sum over the
-// sets of kernels.product_sets.
+// A lane's accumulator takes at most 2^15 products of at most 2^14 (parts of 2^20 columns), so |acc| <= 2^29. The
+// sum over lanes, parts and limbs is one of integers, so its order does not matter: it is the sum over the sets of
+// proofcompute.freivalds.product.product_sets.
 //
-// Two blocks a multiprocessor: 16 warps have 32 KiB of weights on their way there, and registers enough not to spill.
+// Two blocks share a multiprocessor: their 16 warps have 32 KiB of weights in flight, and enough registers not to
+// spill.
 //
-// Launch: ceil(m / 8) blocks of THREADS threads; no shared memory. Any alignment (16-byte loads where q, w and d
-// are multiples of WIDE, else 4-byte loads where rows allow).
+// Launch: ceil(m / 8) blocks of THREADS threads; no shared memory. Any alignment (16-byte loads if q, w and d
+// are multiples of WIDE, else 4-byte loads if rows allow).
 // Must hold: limbs 1 or 2; 1 <= n <= 4; d <= 2^24.
 #include "canonical.cuh"
 
 #define ROWS 4
 #define PART (1 << 20)
 #define WIDE 16   // bytes of a wide load
-#define AHEAD 4   // wide loads of weights that a lane has on their way, of all limbs
+#define AHEAD 4   // wide loads of weights that a lane has in flight, for all limbs together
 
 __device__ __forceinline__ int4 wide_load(const i8* row, int k, int stop, bool once) {
   const int4* at = (const int4*)row + k;
@@ -37,7 +38,7 @@ __device__ __forceinline__ int wide_dot(int4 a, int4 b, int sum) {
   return __dp4a(a.w, b.w, __dp4a(a.z, b.z, __dp4a(a.y, b.y, __dp4a(a.x, b.x, sum))));
 }
 
-// Adds a lane's share of channel j of N rows to total; rows of q and w start at multiples of WIDE.
+// Adds a lane's share of channel j, for N rows, to total; rows of q and w start at multiples of WIDE.
 template <int N, int XL, int WL>
 __device__ __forceinline__ void wide(const i8* q, const i8* w, int m, int d, int j, i64 (&total)[ROWS]) {
   constexpr int ahead = N * XL <= 4 ? AHEAD / WL : AHEAD / WL / 2;  // registers are limited
@@ -100,7 +101,7 @@ __device__ __forceinline__ void narrow(const i8* q, const i8* w, int n, int m, i
             acc = __dp4a(load4(rows, k, stop, qa), load4(weights, k, stop, wa), acc);
           const i64 share = (i64)acc * (1 << 8 * (x_limbs - 1 - h + w_limbs - 1 - l));
 #pragma unroll
-          for (int i = 0; i < ROWS; ++i) total[i] += i == r ? share : 0;  // registers have no index
+          for (int i = 0; i < ROWS; ++i) total[i] += i == r ? share : 0;  // registers cannot be indexed
         }
 }
 

@@ -1,4 +1,4 @@
-// linear_mma: quantised rows times a quantised matrix on int8 tensor cores, dequantised on the way out.
+// linear_mma: quantised rows times a quantised matrix on int8 tensor cores, dequantised at the end.
 //
 //   q  [x_limbs, n, d] int8 (high limb first)    sx [n] float32
 //   w  [w_limbs, m, d] int8                      sw [m] float32     bias [m] float32, or null
@@ -6,8 +6,8 @@
 //   out [n, m] float32 = f32(sum over sets of acc << shift, in int64) * (sx[t] * sw[j]), then + bias[j],
 //       then residual + that
 //
-// The sets are those of kernels.product_sets: parts of 2^15 columns, limbs of x, limbs of w; each has its own
-// int32 accumulators, and the integer sum of all of them does not depend on their order.
+// The sets are those of proofcompute.freivalds.product.product_sets: parts of 2^15 columns, limbs of x, limbs of
+// w; each has its own int32 accumulators, and their integer sum does not depend on the order.
 //
 // Tile: 64 rows x 64 columns in steps of 64 bytes. Eight warps, four down and two across, each 16 x 32 by
 // four mma.sync.m16n8k32 (row.col, s32.s8.s8.s32) for each limb of x: a tile of weights is read once for both,
@@ -15,7 +15,7 @@
 // start in different banks.
 //
 // Launch: (ceil(m / 64), ceil(n / 64)) blocks of 256 threads; 15360 bytes of shared memory. Needs sm_80.
-// Must hold: limbs 1 or 2; n / 64 <= 65535; d <= 2^24. Any alignment (4-byte loads where rows allow).
+// Must hold: limbs 1 or 2; n / 64 <= 65535; d <= 2^24. Any alignment (4-byte loads if rows allow).
 #include "canonical.cuh"
 
 #include "mma.cuh"

@@ -1,8 +1,8 @@
-// A message to hash: some bytes in front, the same for all rows of a tree, then one row, which may be made of up to
-// four parts that lie in arrays of their own. Blocks of it are read as words.
+// A message to hash: a head, which is the same for all rows of a tree, then one row, which may consist of up to four
+// parts in arrays of their own. Blocks of the message are read as words.
 //
-// A block that lies in one part of whole aligned words takes one load and one permutation of bytes for each word. At
-// the front, the end and between two parts, words are gathered in shared memory first, some of them byte by byte.
+// A block that lies in one part of whole aligned words takes one load and one permutation of bytes for each word. In
+// the head, at the end and between two parts, words are gathered in shared memory first, some of them byte by byte.
 #pragma once
 
 #define HASHERS 64  // threads of a block that hashes rows: one warp for each scheduler, so that few rows spread out
@@ -28,8 +28,8 @@
   }
 
 struct Message {
-  const u8* part[PARTS + 1];  // what stands in front, and the parts of the row
-  int start[PARTS + 2];       // where in the message each of these begins, and where the message ends
+  const u8* part[PARTS + 1];  // the head, and the parts of the row
+  int start[PARTS + 2];       // offsets in the message at which each of these begins, and at which the message ends
   u32 words;                  // bit p: words of part p may be read at multiples of four bytes
 
   __device__ __forceinline__ int size() const { return start[PARTS + 1]; }
@@ -45,7 +45,7 @@ struct Message {
     return from[i - first];
   }
 
-  // Where bytes i .. i + count - 1 are, if they lie in one part of whole words; else null. count is a multiple of 4.
+  // Address of bytes i .. i + count - 1 if they lie in one part of whole words, else null; count is a multiple of 4.
   __device__ __forceinline__ const u8* inside(int i, int count) const {
     const u8* found = nullptr;
 #pragma unroll
@@ -55,14 +55,14 @@ struct Message {
   }
 };
 
-// Row t of a group of `parts` parts behind its head; pick(p) is where part p begins, widths are 0 beyond the parts.
+// Row t of a group of `parts` parts behind its head; pick(p) is the start of part p, widths are 0 beyond the parts.
 // Heads are a multiple of four bytes apart.
 template <typename Pick>
 __device__ __forceinline__ Message message_of(const u8* heads, int front, int parts, const int (&width)[PARTS],
                                               i64 t, const Pick& pick) {
   Message m = {};
   m.part[0] = heads + (i64)blockIdx.y * ((front + 3) / 4 * 4);
-  m.words = (u64)heads % 4 == 0;  // read from its beginning on: what follows its last whole word is never a word's
+  m.words = (u64)heads % 4 == 0;  // bytes behind the head's last whole word are read one by one
   m.start[1] = front;
 #pragma unroll
   for (int p = 0; p < PARTS; ++p) {

@@ -1,13 +1,13 @@
-// move_rows: up to eight moves of rows of bytes: columns cut out or set side by side, arrays joined, rows read from
-// or written to a place that device memory names.
+// move_rows: up to eight moves of rows of bytes: columns sliced or set side by side, arrays concatenated, rows read
+// from or written to a position that device memory names.
 //
 // Move i copies n rows of `width` bytes:
 //   from   row j starts at from + (*from_row + j) * from_pitch        to   the same with to_row and to_pitch
-//   from_row, to_row   one int64 each, or null for row 0: a captured launch is repeated for other rows
+//   from_row, to_row   one int64 each, or null for row 0: a captured launch can be repeated for other rows
 //
-// Launch: grid (any, moves) of THREADS threads, grid-stride along x; the arguments of moves that are not made are
-// null and 0. No shared memory. Any alignment: words of four bytes where everything allows.
-// Must hold: no place that is written overlaps another place of the launch.
+// Launch: grid (any, moves) of THREADS threads, grid-stride along x; the arguments of unused moves are null and 0.
+// No shared memory. Any alignment (4-byte words if all addresses and sizes allow).
+// Must hold: no bytes that are written overlap other bytes of the launch.
 #include "canonical.cuh"
 
 #define MOVE(i)                                                                                               \

@@ -1,9 +1,10 @@
-// pack, unpack: integers of 1 to 32 bits, two's complement, least significant bit first (numerics/bitpack.py).
+// pack, unpack: integers of 1 to 32 bits, two's complement, least significant bit first
+// (proofcompute/arithmetic/definition/bitpack.py).
 //
 //   values [count] int32      data [size] bytes, size = ceil(count * bits / 8)
 //   status one int32; set to 1 if a value does not fit, else left alone
 //
-// pack: one thread for each byte of data, padding zero. unpack: one thread for each value.
+// pack: one thread for each byte of data; padding is zero. unpack: one thread for each value.
 // Launch: any one-dimensional grid of THREADS threads (grid-stride). No shared memory, no alignment.
 #include "canonical.cuh"
 

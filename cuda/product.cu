@@ -5,13 +5,13 @@
 //
 // acc[t, j] = sum of q[t, i] w[j, i]. Integer addition is associative, so both give the same numbers.
 //
-// product_plain: one thread for each element; the obvious version. Launch: (ceil(n m / THREADS)) x THREADS.
+// product_plain: one thread for each element, the obvious version. Launch: (ceil(n m / THREADS)) x THREADS.
 // product_dp4a:  tiles of 64 x 64 in steps of 64 columns; each thread owns 4 x 4 elements, 16 apart, so that
-//                a warp's reads of shared memory meet no bank twice (rows are 17 words).
+//                a warp's reads of shared memory have no bank conflicts (rows are 17 words).
 //                Launch: (ceil(m / 64), ceil(n / 64)) blocks of 256 threads; 8704 bytes of shared memory.
 //
 // Must hold: d <= MAX_CONTRACTION = 2^15 (then |acc| <= 2^29); n / 64 <= 65535. Any alignment; 4-byte loads
-// are used where rows start at multiples of 4.
+// are used if rows start at multiples of 4.
 #include "canonical.cuh"
 
 #define TILE 64

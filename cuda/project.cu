@@ -8,9 +8,9 @@
 // Must hold: 0 <= m <= 2^24.
 //
 // Exact, project31: y's residue times s is below 2^62; its upper and lower 31 bits add up to below 2^32, and
-// 2^24 of those to below 2^56. project61: the product of two residues is high 2^64 + low with high < 2^58;
-// modulo 2^61 - 1 it is (high 2^3 + low >> 61) + (low mod 2^61), below 2^62; reduced to below 2^61 and cut in
-// halves of 32 and 29 bits, 2^24 of which add up to below 2^56 each.
+// 2^24 such sums to below 2^56. project61: the product of two residues is high 2^64 + low with high < 2^58;
+// modulo 2^61 - 1 it is (high 2^3 + low >> 61) + (low mod 2^61), below 2^62; it is reduced to below 2^61 and cut
+// into halves of 32 and 29 bits, 2^24 of which add up to below 2^56 each.
 #include "canonical.cuh"
 
 #define P31 0x7fffffffu

@@ -6,7 +6,7 @@
 //   q      [limbs, n, d] int8, high limb first       scale [n] float32
 //   status one int32; set to 1 if an element is NaN or infinite, else left alone (q and scale then mean nothing)
 //
-// a = max |x|, r = Q / a, q = rint(x r), s = a / Q with Q = 127 or 32639; where r is not finite, q = 0 and
+// a = max |x|, r = Q / a, q = rint(x r), s = a / Q with Q = 127 or 32639; if r is not finite, q = 0 and
 // s = +0. Heads are rows: [n, heads * dh] is passed as [n * heads, dh].
 //
 // Launch: n blocks of THREADS threads; 32 bytes of shared memory (quantise_normed: 1056); no alignment.

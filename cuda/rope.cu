@@ -1,4 +1,4 @@
-// rope: rotate each head of a row by tables (docs/spec/programs.md#rope).
+// rope: rotates each head of a row by tables (docs/spec/programs.md#rope).
 //
 //   x, out [n, heads * dh] float32      cosine, sine [n, r] float32
 //

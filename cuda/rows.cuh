@@ -1,4 +1,4 @@
-// What operations on rows compute for one element, shared by the kernels that fuse them.
+// Operations on rows, for one element each, shared by the kernels that fuse them.
 #pragma once
 
 // RMS norm: x / sqrt(tree(x x) / d + eps) * w; `divisor` is the root, in every thread of a block.
@@ -27,7 +27,8 @@ __device__ __forceinline__ float rotated(const float* head, int c, int r, bool i
                 : minus(times(a, cosine[pair]), times(b, sine[pair]));
 }
 
-// A row of term(0) .. term(d - 1) to one or two int8 limbs and a scale (docs/spec/arithmetic.md#quantising), by a block.
+// Quantises a row term(0) .. term(d - 1) to one or two int8 limbs and a scale, by a block
+// (docs/spec/arithmetic.md#quantising).
 // Terms are evaluated twice. status is set to 1 if one is NaN or infinite.
 template <typename Term>
 __device__ __forceinline__ void quantise_row(const Term& term, int d, int limbs, i8* high, i8* low, float* scale,

@@ -1,27 +1,28 @@
-// sample_*: choosing the next token with integer sums (docs/spec/programs.md#sampler; numerics/sampler.py).
+// sample_*: choose the next token with integer sums (docs/spec/programs.md#sampler; definition: sampler.py in
+// proofcompute/arithmetic/definition).
 //
 //   logits, x [v] float32, 1 <= v <= 2^20      seen [v, up to a multiple of 4] bytes, zero at the start
 //   keys, weights [v] uint64                   best one uint64, zero at the start
-//   history int32 token ids, of which the first *at + count are looked at; at is one int64, or null for 0
+//   history int32 token ids, of which the first *at + count are used; at is one int64, or null for 0
 //   draw two uint64, the low half first        token one int32, the result       status one int32
 //
 // sample_seen      seen[id] = 1 for each id of history; status |= 2 if one is not below v.     Grid-stride.
-// sample_penalise  x = logits, divided by the penalty where seen and > 0, else multiplied where seen; status
+// sample_penalise  x = logits; those that were seen are divided by the penalty if > 0, else multiplied; status
 //                  |= 1 if a logit is not finite before or after. keys: see below; best = the largest key.
 //                  Grid-stride.
-// sample_best      token = that of best. One block.
+// sample_best      token = the one of best. One block.
 // sample_weigh     weights = rint(exp((x - max) / temperature) * 2^30), max being the logit of best. Grid-stride.
 // sample_draw      token = the one drawn; top_p = numerator / 2^exponent exactly.
-//                  One block; 2136 bytes of shared memory. Where status is set, token = 0: the weights of
-//                  logits that are not finite mean nothing, and no sum of them need reach any target.
+//                  One block; 2136 bytes of shared memory. If status is set, token = 0: the weights of logits
+//                  that are not finite mean nothing, and their sum may reach no target.
 //
 // Launch: THREADS threads in a block; one-dimensional grids. No alignment. Must hold: top_p and the total of
-// the weights as in numerics/sampler.py (the total is at least 1 and at most 2^50).
+// the weights as in the definition (the total is at least 1 and at most 2^50).
 //
 // A key is (ordered bits of x + 0) << 32 | (2^32 - 1 - index): descending keys are the canonical order, by
 // logit descending (-0 equal to +0), then by index, and no two are equal. Top-k, top-p and the draw are each
-// "the largest key for which the sum over keys not below it reaches a target": found digit by digit from the
-// top with a histogram of 256 sums, so that nothing is sorted.
+// "the largest key for which the sum over keys not below it reaches a target", which is found digit by digit
+// from the top with a histogram of 256 sums, without sorting.
 #include "canonical.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -72,13 +73,14 @@ struct Found {
   u64 sum;   // that sum
 };
 
-// Over keys >= floor. The target is at least 1 and at most the sum over all of them. A term is a weight, or 1.
+// Finds it among keys >= floor. The target is at least 1 and at most the sum over these keys. A term is a weight,
+// or 1.
 __device__ Found reach(const u64* keys, const u64* weights, i64 v, u64 floor, u64 target) {
   __shared__ u64 bins[256];
   __shared__ u64 digit, before, bin;
   u64 prefix = 0, above = 0;
   for (int shift = 56; shift >= 0; shift -= 8) {
-    __syncthreads();  // the digit before has been read
+    __syncthreads();  // all threads have read the digit before
     for (int i = threadIdx.x; i < 256; i += THREADS) bins[i] = 0;
     __syncthreads();
     for (i64 e = threadIdx.x; e < v; e += THREADS) {
@@ -118,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   u64 mass = block_sum(part);  // at most 2^50
   // ceil(numerator * mass / 2^exponent): the product, below 2^75, in two words.
   const u64 high = __umul64hi(numerator, mass), low = numerator * mass;
-  u64 least = high != 0 || low != 0;  // where the quotient is below 1
+  u64 least = high != 0 || low != 0;  // the quotient may be below 1
   if (exponent == 0)
     least = low;
   else if (exponent < 64)

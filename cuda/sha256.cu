@@ -1,16 +1,17 @@
 // sha256_rows, sha256_trees: SHA-256 (FIPS 180-4).
 //
-// sha256_rows   of head + row, for each row of each group.
-//   heads [groups, front] bytes, ceil(front / 4) words apart      parts of group g: arrays [n, width_p] bytes, p < parts (message.cuh)
+// sha256_rows   hashes head + row, for each row of each group.
+//   heads [groups, front] bytes, ceil(front / 4) words apart
+//   parts of group g: arrays [n, width_p] bytes, p < parts (message.cuh)
 //   out   the 32 bytes of row t of group g at g * pitch + 32 t
 //   One thread for each row. Launch: grid (any, groups) of HASHERS threads, grid-stride along x; 4096 bytes of shared
-//   memory. Any alignment of parts; whole words are read where everything allows.
+//   memory. Any alignment of parts (4-byte loads if all addresses and sizes allow).
 //   Must hold: 1 <= parts <= 4, groups * parts <= 32, front + all widths < 2^31.
-// sha256_trees  of prefix, left and right, for each pair of nodes, level by level (trees.cuh).
+// sha256_trees  hashes prefix, left and right, for each pair of nodes, level by level (trees.cuh).
 //   Launch: (ceil(n / 512), trees) blocks of THREADS threads; 18432 bytes of shared memory.
 //   Must hold: in, out and pitches are multiples of 4; n >= 1; prefix is one byte.
 //
-// The message schedule stays in registers: every index is known once the rounds are unrolled.
+// The message schedule stays in registers, since every index is a constant once the rounds are unrolled.
 #include "canonical.cuh"
 
 #include "message.cuh"

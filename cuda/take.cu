@@ -1,4 +1,4 @@
-// take_rows: rows of a table by number.
+// take_rows: gathers rows of a table by number.
 //
 //   table [rows, width] bytes      ids [n] int32      out [n, width] bytes; zeros for a row that does not exist
 //   status one int32; set to 1 if a number is not one of 0 .. rows - 1, else left alone

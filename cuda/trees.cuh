@@ -1,8 +1,8 @@
 // The levels of hash trees above their leaves, up to nine of them in one launch.
 //
-// A block takes the 2 THREADS nodes of a level that it has from the left, pairs them, and goes on with what comes out;
-// a lone last node of a level goes up unchanged. Blocks do not meet: 2 THREADS is a power of two, so pairs never
-// straddle two blocks below the level on which a block has one node left.
+// A block takes up to 2 THREADS consecutive nodes of a level, hashes them in pairs, and goes on with the results; a
+// lone last node of a level moves up unchanged. Blocks are independent: 2 THREADS is a power of two, so no pair
+// straddles two blocks below the level on which a block has one node left.
 //
 //   in   n nodes of 8 words of each tree, in_pitch bytes from tree to tree
 //   out  level after level, each from the left, out_pitch bytes from tree to tree; first a copy of `in` if `copy`
@@ -13,7 +13,7 @@
 #define NODE 8
 #define APART 9  // words from node to node in shared memory
 
-// node(children, digest): the digest of prefix + 16 words, of which the byte order is that of memory.
+// node(children, digest) computes the digest of prefix + 16 words, whose byte order is that of memory.
 template <typename Node>
 __device__ __forceinline__ void grow_trees(const u8* in, i64 in_pitch, i64 n, int copy, u8* out, i64 out_pitch,
                                            const Node& node) {
@@ -41,7 +41,7 @@ __device__ __forceinline__ void grow_trees(const u8* in, i64 in_pitch, i64 n, in
 #pragma unroll
       for (int i = 0; i < NODE; ++i) digest[i] = level[2 * t * APART + i];
     }
-    __syncthreads();  // the level has been read
+    __syncthreads();  // all threads have read the level
     count = (count + 1) / 2;
     first /= 2;
     n = (n + 1) / 2;

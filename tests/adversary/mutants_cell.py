@@ -46,7 +46,7 @@ from adversary.mutants import (
 from adversary.mutation import Edit
 from adversary.openings import head_of_another_version
 from adversary.setting import forge, honest
-from adversary.taken_apart import LIMIT, frame
+from adversary.taken_apart import LIMIT, frame, opened
 from proofcompute.encoding.frames import read_frame
 from proofcompute.protocol.cells import public_challenge
 
@@ -62,7 +62,7 @@ def of_another_challenge() -> PublicCase:
     """A public proof whose head names another challenge than the receipt gives."""
     proof = public(forge())
     challenge = public_challenge(proof.forgery.claim, proof.count)
-    opening = proof.forgery.open(challenge)
+    opening = opened(proof.forgery, challenge)
     answers = (opening.head.receipt_digest, challenge.digest)
     head = replace(opening.head, challenge_digest=bytes(32))
     return replace(proof, opening=replace(opening, head=head, answers=answers).encode())

@@ -19,8 +19,8 @@ from adversary.openings import OPENINGS, UNREADABLE
 from adversary.receipts import RECEIPTS
 from adversary.rows import ROWS_AND_PROOFS
 from adversary.setting import KERNELS
-from proofcompute.arithmetic.backends.numba import threads
-from proofcompute.arithmetic.backends.numba.kernels import NumbaKernels
+from proofcompute.arithmetic.backends.numba import NumbaKernels
+from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import VerificationError
 from proofcompute.verifier import Key
@@ -51,6 +51,6 @@ def test_an_attack_is_rejected_at_its_step(name: str, monkeypatch: pytest.Monkey
     if name in CLOSINGS:
         assert not error.attributable
     monkeypatch.setattr(threads, "size", lambda: 3)
-    monkeypatch.setattr(VERIFY, "_LONG", 0)  # no cell is too short for a thread
+    monkeypatch.setattr(VERIFY, "_PARALLEL_LEAST", 0)  # no cell is too short for a thread
     found = rejection(attack, BESIDE)
     assert (found.step, found.cell, str(found)) == (error.step, error.cell, str(error))

@@ -10,9 +10,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from jobs import cases as jobs
 from adversary.leaks import found, frames, of_the_key, pieces, secrets_of, shown
 from adversary.setting import KERNELS, honest, key, model
+from jobs import cases as jobs
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.errors.sealed import Secret, sealed

@@ -1,4 +1,4 @@
-"""CuPy and cuBLASLt as stand-ins, for the tests of the device on CuPy."""
+"""Replaces CuPy and cuBLASLt by stand-ins, for the tests of the device on CuPy."""
 
 from __future__ import annotations
 

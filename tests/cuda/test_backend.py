@@ -1,4 +1,4 @@
-"""The backend around the kernels: sources, arguments, and a whole proof on the emulated device."""
+"""Tests the backend around the kernels: sources, arguments, and a whole proof on the emulated device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps as graphs on CuPy: what a capture may hold, what spoils it, and what happens then."""
+"""Tests steps as graphs on CuPy: what a capture may hold, what invalidates it, and what happens then."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ DEVICES: dict[str, Callable[[], Any]] = {
 
 
 class Key:
-    """Something that steps belong to."""
+    """A capture key."""
 
 
 # -- the stand-in refuses what CUDA and CuPy refuse -------------------------------------------------------
 def nothing() -> None:
-    """Work."""
+    """Does nothing."""
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_librarys_product_is_captured(cupy: Any, library: FakeCublasLt, n: i
     kernels, key = CudaKernels(CupyDevice(), products="library"), Key()
     x, w = kernels.array(floats("mixed", n, 16)), kernels.weight(matrix(1, 8, 16, bias=False))
     out: Any = kernels.zeros((n, 8), np.float32)
-    library.products.clear()  # what was tried at the start
+    library.products.clear()  # the trial product at the start
 
     def step(spans: Any) -> None:
         out[...] = kernels.linear(x, w, 2)
@@ -127,7 +127,7 @@ def test_the_librarys_product_is_captured(cupy: Any, library: FakeCublasLt, n: i
 
 
 def test_many_requests_decode_with_the_library(cupy: Any, library: FakeCublasLt) -> None:
-    """More requests than the rows from which products may be the library's."""
+    """There are more requests than the least rows of a product by the library."""
     m, count = synthetic.model(), 33
     asked = synthetic.request(m, "ab", max_tokens=3)
     kernels = CudaKernels(CupyDevice(), products="library")
@@ -154,7 +154,7 @@ def test_an_error_inside_a_capture_is_raised_as_it_is(cupy: Any, device: str) ->
     for _ in range(2):
         with pytest.raises(InputError, match="something else"):
             kernels.step(key, [Span(0, 4, 5)], step)
-        assert kernels.host(kernels.add(x, x)).shape == (4, 4)  # nothing is captured any more
+        assert kernels.host(kernels.add(x, x)).shape == (4, 4)  # nothing is being captured
     broken[0] = False
     for i in range(3):
         kernels.step(key, [Span(0, 5 + i, 6 + i)], step)
@@ -162,7 +162,7 @@ def test_an_error_inside_a_capture_is_raised_as_it_is(cupy: Any, device: str) ->
 
 
 ROWS = (Span(0, 1, 2), Span(0, 5, 6))
-"""Rows that are not beside each other, and so are put together by a launch."""
+"""Rows that are not adjacent, so a launch puts them together."""
 SPOILS: dict[str, Callable[[CudaKernels, Any], object]] = {
     "an upload": lambda kernels, x: kernels.array(floats("normal", 2, 2)),
     "a download": lambda kernels, x: kernels.host(x),
@@ -199,7 +199,7 @@ def test_a_step_that_cannot_be_captured_runs_plainly(cupy: Any, device: str, wha
 
 @pytest.mark.parametrize("call", ["begin_capture", "end_capture", "launch"])
 def test_what_the_driver_refuses_is_no_end(cupy: Any, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """The receipts are the CPU's, whatever part of a capture fails."""
+    """Receipts are the CPU's, whichever part of a capture fails."""
     m = synthetic.model()
     asked = [synthetic.request(m, max_tokens=6), synthetic.request(m, "ab", max_tokens=5)]
     expected = run(m, asked, synthetic.KERNELS)[1]
@@ -234,7 +234,7 @@ def test_what_the_driver_refuses_is_no_end(cupy: Any, monkeypatch: pytest.Monkey
 def test_more_checks_than_words(
     cupy: Any, monkeypatch: pytest.MonkeyPatch, device: str, bad: int | None
 ) -> None:
-    """Seven checks on two words: the first that finds something is raised, in a graph and without one."""
+    """Of seven checks on two words the first that finds something is raised, in a graph and without one."""
     monkeypatch.setattr(faults, "WORDS", 2)
     kernels, key = CudaKernels(DEVICES[device]()), Key()
     rows: Any = kernels.array(np.zeros((7, 4), np.float32))

@@ -1,4 +1,4 @@
-"""Commitments on the emulated device: few launches, whatever the number of trees, and one download."""
+"""Tests commitments on the emulated device: few launches for any number of trees, and one download."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ HASHES = {
     "blake3": ("blake3_chunks", "blake3_parents"),
 }
 KINDS = 2
-"""Of groups: hidden states; keys and values with their scales."""
+"""Kinds of groups: hidden states; keys and values with their scales."""
 SLOTS = 32
-"""Parts of all groups that a launch takes: four for keys and values, one for a hidden state."""
+"""Most parts of all groups of a launch: a group of keys and values has four, one of hidden states has one."""
 
 
 def program(layers: int) -> Program:
@@ -56,7 +56,7 @@ def expected(of: Program, suite: str, rows: int) -> list[bytes]:
 @pytest.mark.parametrize("suite", HASHES)
 @pytest.mark.parametrize("rows", [1, 2, 7, 33, 513])
 def test_launches_of_a_commitment(suite: str, rows: int) -> None:
-    """One launch for each kind of leaf, one for nine levels of all trees, nothing copied but the roots."""
+    """Each kind of leaf takes one launch, as do nine levels of all trees; only roots are copied."""
     for layers in (1, 3, 8) if rows < 100 else (2,):
         of = program(layers)
         device = EmulatedDevice()
@@ -99,7 +99,7 @@ def test_leaves_that_were_hashed_ahead(ahead: int) -> None:
 
 
 class Order(EmulatedDevice):
-    """Knows in which order layers and hashes were queued, and how many groups of rows were hashed."""
+    """Records in which order layers and hashes were queued, and how many groups of rows were hashed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class Order(EmulatedDevice):
 
 @pytest.mark.parametrize("prompt", [3, 12, 40])
 def test_layers_are_hashed_while_later_ones_compute(prompt: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two layers at a time, and the last one before the head runs; few rows wait for more of them."""
+    """Two layers are hashed at a time, the last one before the head runs; a few rows wait for more."""
     monkeypatch.setattr(trace_module, "TOGETHER", 2 * 2 * 12)
     layers = 5
     decoder = replace(TINY, layers=layers)
@@ -150,7 +150,7 @@ def test_layers_are_hashed_while_later_ones_compute(prompt: int, monkeypatch: py
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_step_that_fails_is_run_again(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was hashed beside it is hashed again, after it was written again."""
+    """Rows that were hashed beside it are written again, and then hashed again."""
     monkeypatch.setattr(trace_module, "TOGETHER", 1)
     m = synthetic.model()
     devices = [EmulatedDevice(name=f"device {i}") for i in range(count)]
@@ -161,13 +161,13 @@ def test_a_step_that_fails_is_run_again(count: int, monkeypatch: pytest.MonkeyPa
     bad, fine = (engine.add(synthetic.request(m, p, max_tokens=3)) for p in ("a prompt", "Hello, world"))
     engine.step()
     for part in getattr(kernels, "parts", [kernels]):
-        part._on.join()  # rows that are being hashed may be written then
+        part._on.join()  # rows that are being hashed may then be written
     bad.trace.arrays["k_scale.1"][2] = np.float32(np.nan)
     for device in devices:
         device.launches.clear()
     engine.step()
     assert isinstance(bad.error, NonFiniteError)
-    for device in devices:  # by the step of both and by that of each
+    for device in devices:  # by the step of both requests and by the step of each
         assert [name for name, _ in device.launches].count("sha256_rows") >= 3
     engine.run(fine)
     receipt = node.commit(fine, keep=False).encode()
@@ -175,7 +175,7 @@ def test_a_step_that_fails_is_run_again(count: int, monkeypatch: pytest.MonkeyPa
 
 
 def test_trees_grow_beside_other_requests() -> None:
-    """When a request is done its trees are queued on the second stream, whoever goes on."""
+    """When a request is done, its trees are queued on the side stream, while others go on."""
     m = synthetic.model()
     device = EmulatedDevice()
     queued: list[tuple[str, int]] = []
@@ -200,7 +200,7 @@ def test_trees_grow_beside_other_requests() -> None:
 
 
 def test_one_download_from_each_device() -> None:
-    """Trees grow where their rows are."""
+    """Trees grow on the device that holds their rows."""
     m = synthetic.model()
     devices = [EmulatedDevice(), EmulatedDevice(name="another")]
     kernels: Any = SpreadKernels(devices)
@@ -217,7 +217,7 @@ def test_one_download_from_each_device() -> None:
 
 
 def test_an_opening_is_fetched_in_few_pieces() -> None:
-    """Roots, proofs of up to 64 cells and a status, the rows of each cell; the trees were made together."""
+    """Pieces are the roots, proofs of up to 64 cells with a status, and each cell's rows."""
     m = synthetic.model()
     request = synthetic.request(m)
     expected = synthetic.prove(m, request)

@@ -1,4 +1,4 @@
-"""Cubins: built ahead, kept, compiled; and that a cache only costs time."""
+"""Tests cubins that are built ahead, kept and compiled, and that a bad cache costs time only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ compiles = pytest.mark.skipif(bool(rig_nvrtc.why_not()), reason=rig_nvrtc.why_no
 
 @dataclass
 class Counting:
-    """An NVRTC that only counts."""
+    """An NVRTC that only counts compilations."""
 
     version: tuple[int, int] = (13, 0)
     asked: list[tuple[str, int]] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Counting:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the user's, and nothing built ahead."""
+    """Sets up an empty user's cache, with nothing built ahead."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(VARIABLE, raising=False)
     return tmp_path / "cache"
@@ -142,7 +142,7 @@ def test_sm_75_has_no_tensor_core_product() -> None:
 
 
 class Refusing(Counting):
-    """The real one's version, but nothing is compiled any more."""
+    """Has the real compiler's version, but refuses to compile."""
 
     def compile(self, text: str, name: str, architecture: int, *more: str) -> Compiled:
         raise AssertionError(f"{name} is compiled again")

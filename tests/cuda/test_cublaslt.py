@@ -1,4 +1,4 @@
-"""The binding of cuBLASLt: how its functions are called, and what happens where it is missing or refuses."""
+"""Tests the binding of cuBLASLt: how its functions are called, and what happens if it is missing or fails."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bound(fake: FakeCublasLt) -> CublasLt:
 
 
 def run(lt: CublasLt, n: int, m: int, d: int, *, gap: int = 0, offset: int = 0, size: int = 4096) -> None:
-    """A product with rows ``gap`` bytes further apart than they are long; asserts that it is right."""
+    """Runs a product whose rows have gaps of ``gap`` bytes; asserts that it is right."""
     stream, pitch = Stream(non_blocking=True), d + gap
     q, w = (np.zeros((rows * pitch + 16) // 16 * 16 + 16, np.int8) for rows in (n, m))
     left, right = int8s(n, d), int8s(m, d)
@@ -111,7 +111,9 @@ def test_the_library_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(path)
         return object() if path == paths[0] else made[paths[0]]
 
-    assert find_cublaslt(13, broken) is made[paths[0]]  # by the system's loader: the first lacks functions
+    assert (
+        find_cublaslt(13, broken) is made[paths[0]]
+    )  # found by the system's loader: the first one lacks functions
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
@@ -128,7 +130,7 @@ def test_the_library_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_it_products_are_our_kernels(
     cupy: Any, monkeypatch: pytest.MonkeyPatch, fake: Any, why: str
 ) -> None:
-    """The last one computes what is tried at the start, and nothing else."""
+    """The last one computes the trial product at the start, and nothing else."""
 
     def find(driver: int | None) -> Any:
         if fake is None:
@@ -158,7 +160,7 @@ def test_devices_say_whether_it_is_there(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_real_library_takes_what_is_set() -> None:
-    """Descriptors live on the host: the numbers of attributes and the widths of values are the library's."""
+    """Descriptors are host memory: the library itself checks numbers of attributes and widths of values."""
     try:
         library = find_cublaslt()
     except DeviceError as error:

@@ -1,4 +1,4 @@
-"""The device on CuPy: its Python, on a stand-in for CuPy that runs the rig's kernels in host memory."""
+"""Tests the Python of the device on CuPy, with a stand-in for CuPy that runs the rig's kernels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 
 def short(method: str) -> list[Case]:
-    """Some cases of a method: what is tested is how the device is called."""
+    """Returns some cases of a method, since these tests are about how the device is called."""
     return [case for case in cases_of(method, 30) if not case.label.startswith("long-")]
 
 
@@ -114,7 +114,7 @@ def test_the_stand_in_is_like_cupy() -> None:
     )
     for ours, theirs in pairs:
         public = [n for n in vars(ours) if not n.startswith("_") and callable(getattr(ours, n))]
-        public = [n for n in public if n not in ("enqueue", "run")]  # how the stand-in works
+        public = [n for n in public if n not in ("enqueue", "run")]  # internals of the stand-in
         missing += [f"{ours.__name__}.{n}" for n in public if not hasattr(theirs, n)]
     assert missing == []
     assert hasattr(real.cuda.Graph, "launch")

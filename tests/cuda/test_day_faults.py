@@ -1,4 +1,4 @@
-"""The faults that ``make gpu-day`` tries on a device, tried on the stand-in for CuPy."""
+"""Tries the faults of ``make gpu-day`` on the stand-in for CuPy."""
 
 from __future__ import annotations
 

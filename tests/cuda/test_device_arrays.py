@@ -1,4 +1,4 @@
-"""Arrays on a device, their exchange with other libraries, and what is said when there is no room."""
+"""Tests arrays on a device, their exchange with other libraries, and errors for a lack of memory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_out_of_memory_says_how_much_for_what_and_what_to_do() -> None:
 
 
 def test_arrays_are_exchanged_without_copies() -> None:
-    """Through DLPack, both ways: what one side writes, the other sees."""
+    """They go through DLPack, both ways: each side sees what the other writes."""
     device = EmulatedDevice()
     kernels = CudaKernels(device)
     mine = kernels.array(floats("normal", 3, 4))

@@ -1,4 +1,4 @@
-"""What crosses between the host, devices and other libraries on CuPy; everything runs as late as it may."""
+"""Tests exchange between host, devices and other libraries on CuPy; work runs as late as it may."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def test_arrays_of_the_second_stream_leave_behind_its_work(cupy: Any, emulated: 
 
 
 def test_what_is_exported_is_the_devices(cupy: Any) -> None:
-    """Whichever device is current, its owner's stream is waited for, and events are of its device."""
+    """Whichever device is current, the owner's stream is waited for, and events belong to its device."""
     one, two = CudaKernels(CupyDevice(0)), CudaKernels(CupyDevice(1))
     x = floats("normal", 3, 5)
     for kernels, other in ((one, two), (two, one)):
         mine = kernels.array(x)
         doubled = kernels.add(mine, mine)
-        other.array(x)  # leaves the other device current
+        other.array(x)  # the other device stays current
         exported: Any = kernels._on.exported(doubled)
         assert exported.device.id == Device.current == kernels.device._device.id  # type: ignore[attr-defined]
         assert exported.get().tobytes() == (x + x).tobytes()
@@ -81,7 +81,7 @@ def test_what_is_exported_is_the_devices(cupy: Any) -> None:
 @pytest.mark.parametrize("interface", ["both", "dlpack", "interface"])
 @pytest.mark.parametrize("aside", [False, True])
 def test_arrays_of_other_libraries_are_waited_for(cupy: Any, interface: str, aside: bool) -> None:
-    """By DLPack where there is one: an interface of version 2 does not say which stream computes it."""
+    """DLPack is preferred: an interface of version 2 does not say which stream computes the array."""
     kernels, x = CudaKernels(CupyDevice()), floats("normal", 3, 5)
     foreign = Foreign(x, interface=interface)
     if aside:
@@ -90,7 +90,7 @@ def test_arrays_of_other_libraries_are_waited_for(cupy: Any, interface: str, asi
     else:
         out = kernels.add(kernels.array(foreign), kernels.array(foreign))
     if interface != "interface":
-        assert foreign.stream.done_until == 0  # waited for by the stream, and not here
+        assert foreign.stream.done_until == 0  # the stream waits, the host does not
     assert kernels.host(out).tobytes() == (x + x).tobytes()
 
 
@@ -123,7 +123,7 @@ def test_borrowed_memory_is_kept_until_it_was_read(cupy: Any, aside: bool) -> No
 
 
 def test_borrowed_memory_is_kept_for_every_stream(cupy: Any) -> None:
-    """The main stream has done all of its work; the one beside it has not."""
+    """The main stream has finished its work; the side stream has not."""
     kernels, x = CudaKernels(CupyDevice()), floats("normal", 3, 5)
     foreign = Foreign(x)
     foreign.stream.synchronize()
@@ -161,7 +161,7 @@ def test_arrays_elsewhere_are_refused(cupy: Any) -> None:
 
 # -- between devices --------------------------------------------------------------------------------------
 def test_two_devices(cupy: Any) -> None:
-    """Everything is queued while its own device is current, and copies go directly."""
+    """Work is queued while its own device is current, and copies go directly."""
     m = synthetic.model()
     kernels: Any = SpreadKernels([CupyDevice(0), CupyDevice(1)])
     kernels.ahead = 3
@@ -172,7 +172,7 @@ def test_two_devices(cupy: Any) -> None:
 def test_peers(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = CudaKernels(CupyDevice(0)), CudaKernels(CupyDevice(1))
     x = floats("normal", 3, 5)
-    cupy.peers.append((1, 0))  # enabled by somebody else
+    cupy.peers.append((1, 0))  # another library has enabled it
     assert two.host(two.array(one.array(x))).tobytes() == x.tobytes()
 
     def refused(peer: int) -> None:

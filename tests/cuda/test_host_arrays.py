@@ -1,4 +1,4 @@
-"""The CUDA backend given NumPy arrays, as a verifier gives them: results and errors come at once."""
+"""Tests the CUDA backend with NumPy arrays, as a verifier uses it: results and errors come at once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_model_compiled_on_a_device_is_the_cpus() -> None:
 
 
 def test_the_operation_is_named_once() -> None:
-    """By the interpreter where an error is raised at once, by the backend where it is found later."""
+    """The interpreter names it if an error is raised at once, the backend if it is found later."""
     m = overflowing("block.0.attention.qkv")
     with pytest.raises(NonFiniteError, match=r"^block\.0/[a-z._+]+: [^/]+$"):
         run(m, [synthetic.request(m)], CudaKernels(EmulatedDevice()))

@@ -1,4 +1,4 @@
-"""Every CUDA kernel against the definition, byte for byte, on every case of ``kernel_cases``, on the rig.
+"""Compares every CUDA kernel on the rig with the definition, byte for byte, on all of ``kernel_cases``.
 
 The launches are the backend's own. Five orders of the threads of a block must give the same bytes.
 """
@@ -21,7 +21,7 @@ from proofcompute.arithmetic.sampling import Sampling
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 LONG_ORDERS = (3,)
-"""Orders in which the cases with tens of thousands of columns run: on the others minutes would be spent."""
+"""Orders for the cases with tens of thousands of columns, which would take minutes with all of them."""
 
 
 @cache
@@ -76,7 +76,7 @@ def test_attention_in_batches_of_rows() -> None:
 
 @pytest.mark.parametrize("exponent", [1, 23, 24, 62, 63, 64, 65, 73, 74, 75, 76, 148])
 def test_small_shares(exponent: int) -> None:
-    """The least sum that top-p keeps is a quotient by a power of two, from no shift to beyond 2^74."""
+    """The least sum that top-p keeps is a quotient by a power of two, with shifts of 0 to beyond 74."""
     logits, nothing = floats("normal", 1, 300) * np.float32(9), np.zeros(0, dtype=np.int32)
     kernels = CudaKernels(EmulatedDevice())
     for numerator in (1, 3, 2**24 - 1):

@@ -1,4 +1,4 @@
-"""Moves of rows are made together where their order does not matter, and before anything may see them."""
+"""Tests that moves of rows are launched together if their order does not matter, and before any use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 
 def moves(device: EmulatedDevice) -> list[int]:
-    """How many moves each launch made."""
+    """Returns the number of moves of each launch."""
     return [grid[1] for name, grid in device.launches if name == "move_rows"]
 
 
@@ -120,7 +120,7 @@ def test_conflicts() -> None:
 def test_columns_of_one_matrix(
     first: tuple[int, int], second: tuple[int, int], pitches: tuple[int, int]
 ) -> None:
-    """Moves to interleaved rows: no conflict unless both may write one byte of them."""
+    """Moves to interleaved rows conflict only if both may write the same byte."""
     memory, source = Buffer(object(), 0, 96), Buffer(object(), 0, 96)
 
     def written(place: tuple[int, int], pitch: int) -> tuple[Move, set[int]]:

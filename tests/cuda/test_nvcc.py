@@ -1,4 +1,4 @@
-"""The other compiler: where nvcc is installed, it takes every ``.cu`` file too, and nothing spills."""
+"""Tests that nvcc, where it is installed, compiles every ``.cu`` file too, and that nothing spills."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every kernel compiles for every architecture, and what the compiler made of it is canonical.
+"""Tests that every kernel compiles for every architecture, and that the machine code is canonical.
 
-Needs the packages nvidia-cuda-nvrtc and nvidia-cuda-nvdisasm, but no device. ``python -m cuda_rig.pin`` (with
-``tests`` on the path) writes the pinned numbers anew.
+They need the packages nvidia-cuda-nvrtc and nvidia-cuda-nvdisasm, but no device. ``python -m cuda_rig.pin``
+(with ``tests`` on the path) writes the pinned numbers anew.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ def test_registers_shared_memory_and_spills(architecture: int, pinned: dict[str,
 @disassembled
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_few_rows_have_loads_of_weights_on_their_way(architecture: int, tmp_path: Path) -> None:
-    """16 bytes each; for most numbers of rows and limbs the first product comes after four of them."""
+    """Loads are of 16 bytes; for most numbers of rows and limbs four of them precede the first product."""
     codes = nvrtc.disassembly("linear_few", architecture, tmp_path)["linear_few"]
     ahead, found = 0, []
     for code in codes:
-        if code.startswith("LDG") and ".EF." in code:  # a load that need not stay in the cache: of weights
+        if code.startswith("LDG") and ".EF." in code:  # a load of weights, which need not stay in the cache
             assert ".128" in code
             ahead += 1
         elif code.startswith("IDP") and ahead:
@@ -83,7 +83,7 @@ def test_few_rows_have_loads_of_weights_on_their_way(architecture: int, tmp_path
 @disassembled
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_machine_code(architecture: int, pinned: dict[str, Any]) -> None:
-    """Fused multiply-adds stand only where the PTX divides or takes a root, and tensor cores are used."""
+    """Fused multiply-adds occur only where the PTX divides or takes a root, and tensor cores are used."""
     code = measure_instructions(architecture)
     assert code == pinned[f"instructions-{architecture}"]
     for kernel, counts in code.items():

@@ -1,4 +1,4 @@
-"""The emulated device's streams, events and graphs: work that does not wait for what it needs is an error."""
+"""Tests streams, events and graphs of the emulated device: a missing wait is an error."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_what_a_graph_cannot_hold() -> None:
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_replay_waits_like_any_work(waits: bool) -> None:
-    """A graph that writes what another stream still reads."""
+    """The graph writes what another stream still reads."""
     device = EmulatedDevice()
     x, y, z = device.upload(four(1, 2, 3, 4)), device.zeros(16), device.zeros(16)
     device.begin()
@@ -110,7 +110,7 @@ def test_branches_of_a_graph(fault: str) -> None:
 
 
 def test_rows_that_device_memory_names() -> None:
-    """Other rows of one buffer may be used at the same time; those outside it are an error."""
+    """Different rows of a buffer may be used at the same time; rows outside of it are an error."""
     device = EmulatedDevice()
     x, word = device.upload(four(*range(8))), device.upload(np.array([1], np.int64))
     row, out = device.upload(four(9, 9)), device.zeros(8)

@@ -1,4 +1,4 @@
-"""The first layers of the packaged chat model on the emulated device: the CPU's receipts, byte for byte."""
+"""Tests the first layers of the packaged chat model on the emulated device: receipts are the CPU's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.model, pytest.mark.skipif(bool(why_not()), reason=why_
 
 LAYERS = 3
 VOCABULARY = 1024
-"""Rows of the embedding that are used: the head's product is most of the work of two layers otherwise."""
+"""Rows of the embedding that are used; with all of them the head would be most of the work of two layers."""
 
 
 def truncated(path: Path) -> Model:
@@ -37,7 +37,7 @@ def truncated(path: Path) -> Model:
 
 
 def requests(m: Model, path: Path) -> list[Request]:
-    """A greedy and a sampled request, with the frequent tokens of an English text as prompts."""
+    """Returns a greedy and a sampled request; prompts are the frequent tokens of an English text."""
     tokens = [t for t in real.english(path, 200) if t < VOCABULARY]
     plain = real.request(m, tokens[:5], 4)
     sampled = real.request(m, tokens[5:7], 3)

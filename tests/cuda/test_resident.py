@@ -1,4 +1,4 @@
-"""Arrays stay on the device: what crosses, what is repeated, what waits for what, what is found."""
+"""Tests that arrays stay on the device: transfers, repeated steps, order of work, and errors of kernels."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from proofcompute.testing.models import TINY, random_checkpoint
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 HEAD = 8
-"""Bytes of a report before its tokens: where something was found, and what."""
+"""Bytes of a report before its tokens: the number and the word of the first failed check."""
 
 
 @pytest.mark.parametrize("capability", [75, 90])
 @pytest.mark.parametrize("bucket", [4, 512])
 def test_several_requests_in_one_step(capability: int, bucket: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Receipts are the CPU's; steps are repeated; a decoding step downloads its tokens and a status only."""
+    """Receipts are the CPU's, steps are repeated, and a decoding step downloads only tokens and a status."""
     monkeypatch.setattr(steps, "_BUCKET", bucket)
     m = synthetic.model()
     _, expected = run(m, several(m), synthetic.KERNELS)
@@ -60,7 +60,7 @@ def test_several_requests_in_one_step(capability: int, bucket: int, monkeypatch:
 
 
 def test_requests_come_and_go() -> None:
-    """Graphs belong to a set of requests: another joins while one decodes, one ends while others go on."""
+    """Each set of requests has its graphs: a request joins while one decodes, one ends while others go on."""
     m = synthetic.model()
     asked = several(m)
     device = EmulatedDevice(90, 1)
@@ -126,7 +126,7 @@ def test_an_interrupted_run_is_taken_up() -> None:
 
 
 def test_a_program_that_does_not_generate() -> None:
-    """Two inputs, float outputs, rows in pieces: outputs are downloaded when they are asked for."""
+    """It has two inputs, float outputs and rows in pieces; outputs are downloaded when they are asked for."""
     b = ProgramBuilder(context=64, device="numpy")
     x, y = b.input("x", 6), b.input("y", 8)
     ones = np.ones(8, np.float32)
@@ -202,7 +202,7 @@ def test_finished_rows_are_hashed_beside_the_next_tokens(suite: str) -> None:
 
 @pytest.mark.parametrize("missing", range(4))
 def test_a_missing_event_is_caught(missing: int) -> None:
-    """Work beside the main stream waits for it each time, and the main stream at last for its results."""
+    """Side work waits for the main stream each time, and the main stream waits for its results at the end."""
     m = synthetic.model()
     device = EmulatedDevice()
     inner, seen = device.wait, []
@@ -238,7 +238,7 @@ def test_errors_name_the_operation(name: str) -> None:
 
 
 def test_errors_of_a_repeated_step() -> None:
-    """What goes wrong in the fifth step is found in the fifth step, and named."""
+    """A fault of the fifth step is found in the fifth step, and named."""
     m = synthetic.model()
     device = EmulatedDevice()
     engine = Engine(m, CudaKernels(device))
@@ -261,13 +261,13 @@ def test_nothing_found_is_lost() -> None:
     kernels.settle(fine)
     with pytest.raises(NonFiniteError, match="here: a committed value"):
         kernels.host(fine)
-    assert kernels.host(fine).shape == (1, 2)  # it was looked at
+    assert kernels.host(fine).shape == (1, 2)  # the check was read
     kernels.settle(bad)
     with pytest.raises(NonFiniteError):
         kernels.step(None, [Span(0, 0, 1)], lambda spans: None)
     kernels.settle(bad)
     with pytest.raises(NonFiniteError):
-        kernels.settle(floats("normal", 1, 2))  # a call from the host looks at everything
+        kernels.settle(floats("normal", 1, 2))  # a call from the host reads all checks
     kernels.settle(bad)
     with pytest.raises(NonFiniteError):
         fine.tobytes()
@@ -277,7 +277,7 @@ def test_nothing_found_is_lost() -> None:
 
 
 def test_more_checks_than_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What words hold is kept when they are used again."""
+    """Findings are kept when words are used again."""
     monkeypatch.setattr(faults, "WORDS", 2)
     device = EmulatedDevice()
     kernels = CudaKernels(device)
@@ -304,7 +304,7 @@ def test_one_key_is_for_one_set_of_requests() -> None:
 
 
 def test_no_copy_to_or_from_the_host_is_captured() -> None:
-    """A step that makes one is repeated without a graph, and says so."""
+    """A step with such a copy is repeated without a graph, and says so."""
 
     class Key:
         pass

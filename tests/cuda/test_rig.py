@@ -1,4 +1,4 @@
-"""The rig itself: what would go wrong on a device goes wrong here."""
+"""Tests the rig itself: what would go wrong on a device goes wrong here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = (
 
 
 def run(body: str, order: int = 0, threads: int = 256, blocks: int = 1, count: int = 256) -> Any:
-    """What a kernel with this body leaves in out, int32 [count], zero at the start."""
+    """Returns what a kernel with this body leaves in out, int32 [count], which is zero at the start."""
     library = build(files=("relu",), changed={"relu.cu": f"{HEAD}{body}\n}}\n"})
     device = EmulatedDevice(order=order, library=library)
     out = device.zeros(4 * count)

@@ -1,4 +1,4 @@
-"""Products through the vendor's library: the same bytes, and chosen where it is faster."""
+"""Tests products by the vendor's library: the bytes are the same, and it is chosen where it is faster."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The backend's launches again, under ThreadSanitizer and under AddressSanitizer with UBSan.
+"""Repeats the backend's launches under ThreadSanitizer and under AddressSanitizer with UBSan.
 
 A launch is recorded with its memory before and after, and replayed by a program in which every buffer is an
-allocation of its own. Seeded faults show that the sanitizers see what they are there for.
+allocation of its own. Seeded faults show that the sanitizers find such faults.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 PER_METHOD = 5
 LEFT_OUT = re.compile("long|32768|49152|unbounded")
-"""Large cases; and those that give NaNs, whose sign and payload are the compiler's choice."""
+"""Cases left out: large ones, and those that give NaNs, whose sign and payload are the compiler's choice."""
 
 
 def replay(program: Path, recorded: Path, *orders: int) -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ def replay(program: Path, recorded: Path, *orders: int) -> subprocess.CompletedP
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Launches of every kernel: cases spread over those of each method, and the other route of products."""
+    """Records launches of every kernel: a spread of each method's cases, and both routes of products."""
     path = tmp_path_factory.mktemp("rig") / "launches"
     seen: set[str] = set()
     with path.open("wb") as file:
@@ -88,7 +88,7 @@ def _plain_product(device: EmulatedDevice) -> None:
 
 
 def _steps(kernels: CudaKernels) -> None:
-    """What only a step launches, rows at spans that device memory names for one; and what is found wrong."""
+    """Runs what only steps launch, such as rows at spans that device memory names, and checks that fail."""
 
     class Key:
         pass
@@ -130,7 +130,7 @@ def test_every_line_runs(recorded: Path, tmp_path: Path) -> None:
 
 TREE_BARRIER = "  level[t] = v;\n  __syncthreads();  // level is whole\n"
 FAULTS = {
-    # variant, file, what is replaced, by what, what the sanitizer says
+    # variant, file, text, its replacement, the sanitizer's report
     "tree-without-a-barrier": (
         "thread",
         "rms_norm",

@@ -1,4 +1,4 @@
-"""Segments on several devices."""
+"""Tests segments that are spread over several devices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_segments_spread_over_devices(count: int) -> None:
-    """The receipts are the CPU's, and each device runs and holds only its own segments."""
+    """Receipts are the CPU's, and each device runs and holds only its own segments."""
     m = synthetic.model()
     devices = [EmulatedDevice(90, i, name=f"emulated {i}") for i in range(count)]
     kernels: Any = SpreadKernels(devices)

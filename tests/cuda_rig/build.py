@@ -20,7 +20,7 @@ _HERE: Final = Path(__file__).parent
 _COMMON: Final = (
     "-std=c++17",
     "-ffp-contract=off",
-    "-fno-strict-aliasing",  # words are read from bytes, as on the device
+    "-fno-strict-aliasing",  # words may be read from bytes, as on the device
     "-fno-ipa-reference",  # static shared variables change at barriers
     "-fPIC",
     "-Wall",
@@ -38,12 +38,12 @@ VARIANTS: Final = {
 
 
 def why_not() -> str:
-    """Why the rig cannot be built here; empty if it can."""
+    """Returns why the rig cannot be built here; empty if it can."""
     return "" if shutil.which("g++") else "g++ is not installed"
 
 
 def sources() -> dict[str, str]:
-    """The text of every file of ``cuda/``, by name."""
+    """Returns the text of every file of ``cuda/``, by name."""
     return {path.name: path.read_text() for path in sorted((ROOT / "cuda").glob("*.cu*"))}
 
 
@@ -73,7 +73,7 @@ def _compiled(folder: Path, name: str, key: str, text: Path, options: tuple[str,
 def build(
     variant: str = "plain", files: tuple[str, ...] = FILES, changed: Mapping[str, str] | None = None
 ) -> Path:
-    """The rig of a variant: a shared library, or the program ``replay`` for all but the plain one.
+    """Builds the rig of a variant: a shared library, or the program ``replay`` for all but the plain one.
 
     ``changed`` replaces the text of files of ``cuda/``, to seed a fault.
     """

@@ -1,4 +1,4 @@
-"""Line coverage of ``cuda/`` by recorded launches, by gcov."""
+"""Measures line coverage of ``cuda/`` by recorded launches, with gcov."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["lines_not_run", "why_not"]
 
 
 def why_not() -> str:
-    """Why nothing can be counted here; empty if it can."""
+    """Returns why nothing can be counted here; empty if it can."""
     return "" if shutil.which("gcov") else "gcov is not installed"
 
 
 def lines_not_run(recorded: Path, scratch: Path) -> tuple[int, dict[str, list[int]]]:
-    """Replays a recording: how many lines of ``cuda/`` hold code, and which of each file never ran."""
+    """Replays a recording. Returns the number of lines of ``cuda/`` with code, and those that never ran."""
     program = build("coverage")
     folder = program.parent
     environment = {"GCOV_PREFIX": str(scratch), "GCOV_PREFIX_STRIP": str(len(folder.parts) - 1)}

@@ -1,8 +1,8 @@
-"""A device whose memory is host memory and whose kernels are the rig's: what the backend's tests run on.
+"""Emulates a device, with host memory and the rig's kernels, for tests of the backend.
 
-Launches run at once, in the order of threads that is set. Streams, events and graphs are followed all the
-same (``order.py``): work that touches memory which another stream wrote (or that writes what another stream
-read) without an event in between raises, since on hardware it would race. What is queued while a graph is
+Launches run at once, in the chosen order of threads. Streams, events and graphs are tracked all the same
+(``order.py``): work raises if it touches memory which another stream wrote, or writes memory which another
+stream read, without an event in between, since it would race on hardware. What is queued while a graph is
 made runs only when the graph is replayed, with the same arguments.
 """
 
@@ -43,11 +43,11 @@ def _library(path: Path) -> Any:
 
 
 class _Memory:
-    """An allocation: its bytes, and which work has touched them."""
+    """An allocation: its bytes, and the work that has touched them."""
 
     def __init__(self, size: int) -> None:
         self.bytes: Bytes = np.empty(size // 16 + 1, dtype=np.complex128).view(np.uint8)  # aligned to 16
-        self.bytes[:] = 0xA5  # so that what is never written does not pass for zero
+        self.bytes[:] = 0xA5  # so that memory that was never written is not zero
         self.uses = Uses()
 
 
@@ -55,8 +55,8 @@ class EmulatedDevice:
     """A :class:`proofcompute.arithmetic.backends.cuda.Device` without hardware.
 
     ``launches`` lists every launch that ran, with its grid; ``downloads`` and ``uploads`` the sizes in bytes
-    of what crossed. ``memory`` bounds what may be allocated at a time. ``blas``: whether there is a vendor's
-    product; ``seconds`` is what a launch is said to take, 1 by default.
+    of transfers. ``memory`` bounds the bytes allocated at a time. ``blas`` says whether there is a vendor's
+    product; ``seconds`` is the pretended time of a launch, 1 by default.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class EmulatedDevice:
     def export(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
         self._now("an exchange of arrays")
         self._order.tick(0)
-        self._touch("an export", 0, buffer, writes=False)  # what follows waits for the main stream only
+        self._touch("an export", 0, buffer, writes=False)  # later work waits for the main stream only
         return _bytes(buffer).view(dtype).reshape(shape)
 
     def adopt(self, x: Any, stream: int = 0) -> tuple[Buffer, np.dtype[Any], tuple[int, ...]]:
@@ -310,7 +310,7 @@ class EmulatedDevice:
 
 
 def _base(argument: Argument) -> Any:
-    """The buffer that a kernel gets, None for a value."""
+    """Returns the buffer that a kernel gets, None for a value."""
     return (
         argument.base if isinstance(argument, Window) else argument if isinstance(argument, Buffer) else None
     )
@@ -322,7 +322,7 @@ def _old(argument: Argument) -> bytes:
 
 
 def _touched(argument: Buffer | Window) -> Buffer:
-    """The bytes that a kernel touches. DeviceError if they are outside the buffer."""
+    """Returns the bytes that a kernel touches. Raises DeviceError if they are outside the buffer."""
     if isinstance(argument, Buffer):
         return argument
     row = int(_bytes(argument.row).view(np.int64)[0])
@@ -333,7 +333,7 @@ def _touched(argument: Buffer | Window) -> Buffer:
 
 
 def _overlapping(arguments: Sequence[Argument], read_only: Sequence[bool]) -> bool:
-    """Whether a range that is written is another argument's too: in a replay each is memory of its own."""
+    """Returns whether a written range overlaps another argument: in a replay each has memory of its own."""
     pairs = zip(arguments, read_only, strict=True)
     touched = [(_touched(a), only) for a, only in pairs if isinstance(a, Buffer | Window)]
     return any(
@@ -350,7 +350,7 @@ def _bytes(buffer: Buffer) -> Bytes:
 
 
 def _rows(buffer: Buffer, n: int, pitch: int, d: int) -> np.ndarray[Any, np.dtype[np.int8]]:
-    """int8 rows [n, d], ``pitch`` bytes apart."""
+    """Returns int8 rows [n, d] that lie ``pitch`` bytes apart."""
     data = _bytes(buffer).view(np.int8)
     return np.lib.stride_tricks.as_strided(data[: (n - 1) * pitch + d], (n, d), (pitch, 1))
 
@@ -363,7 +363,7 @@ def _record(
     values: Sequence[Array],
     before: Sequence[bytes],
 ) -> None:
-    """One record of the file that ``replay.cpp`` reads."""
+    """Writes a record of the file that ``replay.cpp`` reads."""
     to.write(struct.pack("<I", len(kernel)) + kernel.encode() + struct.pack("<7I", *shape, len(arguments)))
     for argument, value, old in zip(arguments, values, before, strict=True):
         base = _base(argument)

@@ -1,8 +1,8 @@
-"""cuBLASLt's functions as the binding calls them: C functions by address, on host memory.
+"""Imitates cuBLASLt: its functions as C functions by address, on host memory.
 
 They are called through ctypes as functions of a shared library are, so a wrong number, order or width of
-arguments shows. Handles, descriptors, layouts, alignments, workspace and stream are checked as the library's
-documentation says; a product is queued on its stream.
+arguments is noticed. Handles, descriptors, layouts, alignments, workspace and stream are checked against the
+library's documentation; a product is queued on its stream.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SUCCESS, NOT_INITIALIZED, INVALID_VALUE, NOT_SUPPORTED = 0, 1, 7, 15
 INT8, INT32, COMPUTE_INT32 = 3, 10, 72
 TRANSPOSED = {3: 1, 4: 0}
 MAGIC = 0x5EED_0000_0000_0000
-"""Above 32 bits, so that a truncated pointer is unknown."""
+"""Base of the handles: above 32 bits, so that a truncated pointer is unknown."""
 
 P, C, Z = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
 SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -43,7 +43,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 @dataclass
 class Thing:
-    """A handle, or what a descriptor describes."""
+    """A handle, or the object behind a descriptor."""
 
     kind: str
     numbers: tuple[int, ...] = ()
@@ -51,9 +51,9 @@ class Thing:
 
 
 class FakeCublasLt:
-    """In place of the shared library.
+    """Takes the place of the shared library.
 
-    ``algorithms``: how many products it knows one for; ``off``: what is added to every accumulator.
+    ``algorithms`` is the number of products with an algorithm; ``off`` is added to every accumulator.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class FakeCublasLt:
         self.algorithms = algorithms
         self.starts = starts
         self.products: list[tuple[int, int, int]] = []
-        """(m, n, k) of each that ran."""
+        """(m, n, k) of each product that ran."""
         self._things: dict[int, Thing] = {}
         self._numbers = itertools.count(MAGIC, 0x1_0000_0010)
         self._kept: list[Any] = []
@@ -73,7 +73,7 @@ class FakeCublasLt:
             setattr(self, f"cublasLt{name}", self._export(own, C, arguments))
 
     def _export(self, function: Callable[..., int], result: Any, arguments: tuple[Any, ...]) -> Any:
-        """A function as ``ctypes.CDLL`` gives it: an address, without a prototype."""
+        """Returns a function as ``ctypes.CDLL`` does: an address, without a prototype."""
         typed = ctypes.CFUNCTYPE(result, *arguments)(function)
         self._kept.append(typed)
         address = ctypes.cast(typed, P).value
@@ -82,7 +82,7 @@ class FakeCublasLt:
 
     @property
     def alive(self) -> int:
-        """Descriptors that were not destroyed."""
+        """Number of descriptors that were not destroyed."""
         return sum(thing.kind in ("layout", "preference") for thing in self._things.values())
 
     def _put(self, to: int, thing: Thing) -> int:
@@ -136,7 +136,7 @@ class FakeCublasLt:
         return self._set(number, "preference", attribute, value, size, 8 if attribute == 1 else 4)
 
     def _shapes(self, handle: int, operation: int, *layouts: int) -> tuple[Any, ...] | int:
-        """The numbers of the layouts of A, B, C and D, or why they cannot be multiplied."""
+        """Returns the numbers of the layouts of A, B, C and D, or why they cannot be multiplied."""
         known = self._get(operation, "operation")
         found = [self._get(layout, "layout") for layout in layouts]
         if self._get(handle, "handle") is None or known is None or None in found:
@@ -157,7 +157,7 @@ class FakeCublasLt:
             return shapes if isinstance(shapes, int) else INVALID_VALUE
         known, self.algorithms = self.algorithms > 0, self.algorithms - 1
         ctypes.c_int.from_address(count).value = int(known)
-        if known:  # remembers what it was told, as an algorithm does
+        if known:  # stores the settings, as an algorithm does
             aligned = [asked.attributes.get(i, 256) for i in (5, 6, 7, 8)]
             numbers = [*shapes[:3], *aligned, asked.attributes.get(1, 0)]
             ctypes.memmove(results, (ctypes.c_uint64 * 8)(*numbers), 64)
@@ -190,7 +190,7 @@ class FakeCublasLt:
 
         def work() -> None:
             self.products.append((m, n, k))
-            ctypes.memset(workspace, 0x5A, 64)  # which nobody else may be using
+            ctypes.memset(workspace, 0x5A, 64)  # which nothing else may use meanwhile
             left = matrix(a, k, m, lda, ctypes.c_int8).T.astype(np.int32)
             right = matrix(b, k, n, ldb, ctypes.c_int8).astype(np.int32)
             matrix(d, m, n, ldc, ctypes.c_int32)[...] = left @ right + self.off

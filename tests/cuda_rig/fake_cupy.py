@@ -1,8 +1,8 @@
-"""As much of CuPy as :class:`CupyDevice` uses, in host memory, with the rig's kernels: tests its Python.
+"""Imitates the part of CuPy that :class:`CupyDevice` uses, in host memory, with the rig's kernels.
 
-Names and arguments are CuPy's own; ``test_cupy_device`` compares them with the real package where that is
+Names and arguments are CuPy's own; ``test_cupy_device`` compares them with the real package if it is
 installed. Streams and captures behave as :mod:`cuda_rig.fake_streams` says. A pool gives freed memory at once
-to the next allocation of the same stream, as CuPy's does, and memory that is freed for good is spoilt.
+to the next allocation of the same stream, as CuPy's does; memory outside a pool is overwritten when freed.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from cuda_rig.fake_streams import (
 __all__ = ["Foreign", "fake_cupy"]
 
 UNIT = 512
-"""Bytes in whose multiples a pool allocates."""
+"""A pool allocates multiples of so many bytes."""
 
 
 class OutOfMemoryError(MemoryError):
-    """CuPy's."""
+    """Stands for CuPy's."""
 
 
 def _outside() -> Stream:
-    """The stream that is current where no other is: one of each device."""
+    """The stream of each device that is current where no other is."""
     found = _defaults.get(Device.current)
     if found is None:
         found = _defaults[Device.current] = Stream(null=True)
@@ -52,7 +52,7 @@ def _block(size: int) -> Any:
 
 
 class Memory:
-    """An allocation of its own. Freeing it waits for the device; what was in it is gone."""
+    """A separate allocation. Freeing it waits for the device, and destroys what was in it."""
 
     def __init__(self, size: int) -> None:
         Capture.refuse_unsafe()
@@ -67,7 +67,7 @@ _graveyard: list[Any] = []
 
 
 def _freed(block: Any, device: int) -> None:
-    _graveyard.append(block)  # what still uses it finds wrong bytes, and not another program's
+    _graveyard.append(block)  # later uses find wrong bytes
     if Stream.running:
         return
     if Capture.active is None:
@@ -76,7 +76,7 @@ def _freed(block: Any, device: int) -> None:
 
 
 class _Pooled:
-    """A part of a pool's memory, which the pool has back when nothing refers to this."""
+    """A part of a pool's memory, which returns to the pool when nothing refers to this."""
 
     def __init__(self, block: Any, free: list[Any]) -> None:
         self.bytes, self.ptr, self.device_id = block, int(block.ctypes.data), Device.current
@@ -84,7 +84,7 @@ class _Pooled:
 
 
 class MemoryPointer:
-    """An address that keeps its memory."""
+    """An address that keeps its memory alive."""
 
     def __init__(self, mem: Any, offset: int) -> None:
         self.mem = mem
@@ -108,12 +108,12 @@ class MemoryPointer:
         ctypes.memmove(mem.value or 0, self.ptr, size)
 
     def copy_from_device_async(self, src: MemoryPointer, size: int, stream: Stream) -> None:
-        to, source = self.ptr, src.ptr  # memory is not kept by what is queued
+        to, source = self.ptr, src.ptr  # queued work does not keep memory alive
         stream.enqueue(lambda: ctypes.memmove(to, source, size))
 
 
 class MemoryPool:
-    """``limit`` bytes at most in one piece."""
+    """Gives at most ``limit`` bytes in one piece."""
 
     limit = 1 << 34
 
@@ -137,7 +137,7 @@ class PinnedMemory:
     ranges: ClassVar[list[tuple[int, int]]] = []
 
     def __new__(cls, size: int) -> Any:
-        """A buffer with ``ptr``, as CuPy's."""
+        """Returns a buffer with ``ptr``, as CuPy does."""
         Capture.refuse_unsafe()
         found = np.empty(size, np.uint8).view(_Pinned)
         cls.ranges.append((found.ptr, size))
@@ -175,7 +175,7 @@ class Function:
 
 
 class Module:
-    """Loads a cubin that is its file's name."""
+    """Loads a cubin, which here is the name of its file."""
 
     refused = False
 
@@ -199,7 +199,7 @@ class Ndarray:
         self.device = Device(memptr.mem.device_id)
 
     def get(self) -> Any:
-        """The values, once the current stream has done its work."""
+        """Returns the values, once the current stream has done its work."""
         current_stream(_outside()).synchronize()
         return np.frombuffer(ctypes.string_at(self.data.ptr, self.nbytes), self.dtype).reshape(self.shape)
 
@@ -212,9 +212,9 @@ class Ndarray:
 
 
 class Foreign:
-    """An array of another library, computed on a stream of its own: ``late`` is written to it there.
+    """An array of another library, which writes ``late`` to it on a stream of its own.
 
-    When nobody refers to its memory any more, its library overwrites it.
+    When nothing refers to its memory any more, its library overwrites it.
     """
 
     def __init__(self, late: Any, kind: int = 2, interface: str = "both") -> None:
@@ -247,7 +247,7 @@ class Foreign:
 
 
 def fake_cupy(major: int = 9, minor: int = 0, devices: int = 1) -> Any:
-    """A module in place of ``cupy``."""
+    """Returns a module that takes the place of ``cupy``."""
     pools = [MemoryPool() for _ in range(devices)]
     properties = {"name": b"fake", "major": major, "minor": minor, "multiProcessorCount": 2}
     peers: list[tuple[int, int]] = []

@@ -1,8 +1,8 @@
-"""CUDA's streams, events, captures and current device, for :mod:`cuda_rig.fake_cupy`.
+"""Imitates CUDA's streams, events, captures and current device, for :mod:`cuda_rig.fake_cupy`.
 
-Work runs as late as it may: when somebody waits for it. What is not ordered by an event so runs in the wrong
+Work runs as late as it may: when something waits for it. So work that no event orders runs in the wrong
 order, and a copy reads host memory long after its call. During a capture, what CUDA refuses is refused, and
-spoils the capture as it does there (CUDA Programming Guide, "Prohibited and Unhandled Operations").
+invalidates the capture as it does there (CUDA Programming Guide, "Prohibited and Unhandled Operations").
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CUDADriverError(RuntimeError):
 
 
 class Device:
-    """A device; one is current."""
+    """A device; one of them is current."""
 
     current: ClassVar[int] = 0
 
@@ -64,7 +64,7 @@ class Device:
 
 
 class Capture:
-    """What is queued while a stream is captured."""
+    """A capture: the work queued while a stream is captured."""
 
     active: ClassVar[Capture | None] = None
 
@@ -73,9 +73,9 @@ class Capture:
         self.relaxed = mode == RELAXED
         self.works: list[Work] = []
         self.joined: set[Stream] = set()
-        """Other streams that take part."""
+        """Other streams that take part in it."""
         self.open: set[Stream] = set()
-        """Those of them whose work the origin does not wait for yet."""
+        """Those of them for whose work the origin does not wait yet."""
         self.spoilt = False
 
     def fail(self, status: int) -> None:
@@ -91,7 +91,7 @@ class Capture:
 
     @classmethod
     def refuse_unsafe(cls) -> None:
-        """Calls that only a relaxed capture allows beside it."""
+        """Refuses calls that only a relaxed capture allows."""
         if cls.active and not cls.active.relaxed:
             cls.active.fail(UNSUPPORTED)
 
@@ -102,7 +102,7 @@ class Stream:
     current: ClassVar[list[Stream]] = []
     all: ClassVar[WeakValueDictionary[int, Stream]] = WeakValueDictionary()
     running: ClassVar[int] = 0
-    """Whether work is being done; whatever the collector then finds waits."""
+    """Number of runs in progress; what the garbage collector finds meanwhile has to wait."""
 
     def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
         assert non_blocking or null
@@ -121,7 +121,7 @@ class Stream:
         Stream.current.pop()
 
     def enqueue(self, work: Work) -> None:
-        """Work for the device of this stream, which has to be the current one."""
+        """Queues work for the device of this stream, which has to be the current one."""
         assert self.device == Device.current, "another device is the current one"
         if self.capture is not None:
             self.capture.add(self, work)
@@ -129,7 +129,7 @@ class Stream:
             self._queue.append(work)
 
     def run(self, until: int | None = None) -> None:
-        """Do what is queued, up to a place in the queue."""
+        """Runs what is queued, up to a position in the queue."""
         stop = len(self._queue) if until is None else until
         Stream.running += 1
         while self.done_until < stop:
@@ -184,11 +184,11 @@ class Stream:
 
 
 def _nothing() -> None:
-    """What stands in a queue for work that was done."""
+    """Takes the place of finished work in a queue."""
 
 
 class Graph:
-    """What was captured."""
+    """The captured work."""
 
     def __init__(self, works: list[Work]) -> None:
         self.works = works
@@ -199,7 +199,7 @@ class Graph:
 
 
 class Event:
-    """A place in a stream's queue."""
+    """A position in a stream's queue."""
 
     def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
         self.device = Device.current
@@ -229,5 +229,5 @@ class Event:
 
 
 def current_stream(outside: Any) -> Any:
-    """The innermost one that is in use."""
+    """Returns the innermost stream that is in use."""
     return Stream.current[-1] if Stream.current else outside

@@ -1,4 +1,4 @@
-"""The ``.cu`` files compiled for devices that need not be there, and what the compiler made of them."""
+"""Compiles the ``.cu`` files for devices that need not be there, and reads what the compiler made of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHARED: Final = re.compile(r"(\d+) bytes smem")
 
 @dataclass(frozen=True)
 class Used:
-    """What a kernel takes of a multiprocessor, as ptxas reports it."""
+    """What a kernel uses of a multiprocessor, as ptxas reports it."""
 
     registers: int
     shared: int
@@ -63,7 +63,7 @@ def _compiler() -> Nvrtc | None:
 
 
 def why_not() -> str:
-    """Why nothing can be compiled here; empty if it can."""
+    """Returns why nothing can be compiled here; empty if it can."""
     return "" if _compiler() else "the package nvidia-cuda-nvrtc is not installed"
 
 
@@ -72,20 +72,20 @@ def _disassembler() -> Path | None:
 
 
 def why_no_disassembler() -> str:
-    """Why no cubin can be read here; empty if one can."""
+    """Returns why no cubin can be read here; empty if one can."""
     return why_not() or ("" if _disassembler() else "the package nvidia-cuda-nvdisasm is not installed")
 
 
 def version() -> tuple[int, int]:
-    """NVRTC's version."""
+    """Returns NVRTC's version."""
     return find_nvrtc().version
 
 
 @cache
 def compiled(file: str, architecture: int) -> Compiled:
-    """``cuda/<file>.cu`` for sm_<architecture>, with a CuPy device's options. Fails on a warning.
+    """Compiles ``cuda/<file>.cu`` for sm_<architecture>, with a CuPy device's options. Fails on a warning.
 
-    Kept under ``build/nvrtc``, by content.
+    The result is kept under ``build/nvrtc``, by content.
     """
     key = hashlib.sha256(
         "\0".join([source(file), *OPTIONS, str(architecture), str(version())]).encode()
@@ -122,9 +122,9 @@ def _compile(file: str, architecture: int) -> nvrtc.Compiled:
 
 
 def disassembly(file: str, architecture: int, scratch: Path) -> dict[str, list[str]]:
-    """The SASS of every kernel of a file: its operation codes, in order.
+    """Returns the SASS of every kernel of a file: its operation codes, in order.
 
-    HFMA2 with -RZ and RZ as factors only loads a constant; it comes out as MOV.
+    HFMA2 with -RZ and RZ as factors only loads a constant; it is reported as MOV.
     """
     path = scratch / f"{file}-{architecture}.cubin"
     path.write_bytes(compiled(file, architecture).cubin)

@@ -1,4 +1,4 @@
-"""What every kernel takes and is made of; ``python -m cuda_rig.pin`` writes the pinned file."""
+"""Measures every kernel's resources and machine code; ``python -m cuda_rig.pin`` writes the pinned file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _OPERATION: Final = re.compile(r"^\s*(?:@!?%p\d+\s+)?([a-z][a-z0-9_]*(?:\.[a-z0-
 
 
 def ptx_operations(file: str, architecture: int) -> Counter[str]:
-    """How often each PTX operation that touches floating point stands in a file."""
+    """Counts the PTX operations of each kind that touch floating point in a file."""
     operations = _OPERATION.findall(nvrtc.compiled(file, architecture).ptx)
     return Counter(operation for operation in operations if re.search(r"\.f(16|32|64)", operation))
 
 
 def measure_use(architecture: int) -> dict[str, Any]:
-    """Registers, shared memory, stack and spills of every kernel."""
+    """Reads registers, shared memory, stack and spills of every kernel."""
     used: dict[str, Any] = {}
     for file in files_for(architecture):
         used |= {kernel: asdict(use) for kernel, use in nvrtc.compiled(file, architecture).used.items()}
@@ -36,7 +36,7 @@ def measure_use(architecture: int) -> dict[str, Any]:
 
 
 def measure_instructions(architecture: int) -> dict[str, dict[str, int]]:
-    """Fused multiply-adds and tensor-core products in every kernel's machine code."""
+    """Counts fused multiply-adds and tensor-core products in every kernel's machine code."""
     found: dict[str, dict[str, int]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for file in files_for(architecture):

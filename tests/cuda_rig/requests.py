@@ -1,4 +1,4 @@
-"""Requests to a small model, run together."""
+"""Makes requests to a small model, and runs them together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["overflowing", "run", "several", "together"]
 
 
 def together(node: Node, requests: Sequence[Request]) -> list[Session]:
-    """All requests at once: the finished sessions. Raises the error of one that fails."""
+    """Runs all requests at once, and returns the finished sessions. Raises the error of one that fails."""
     sessions = [node.engine.add(r) for r in requests]
     for session in sessions:
         node.engine.run(session)
@@ -28,14 +28,14 @@ def together(node: Node, requests: Sequence[Request]) -> list[Session]:
 def run(
     m: Model, requests: Sequence[Request], kernels: Kernels, chunk: int = 64
 ) -> tuple[list[Session], list[bytes]]:
-    """All requests at once: the finished sessions and their receipts."""
+    """Runs all requests at once, and returns the finished sessions and their receipts."""
     node = synthetic.node(m, kernels, chunk=chunk)
     sessions = together(node, requests)
     return sessions, [node.commit(s, keep=False).encode() for s in sessions]
 
 
 def several(m: Model) -> list[Request]:
-    """Prompts of different lengths, greedy and sampled, answers of different lengths."""
+    """Returns greedy and sampled requests, with prompts and answers of different lengths."""
     return [
         synthetic.request(m, "Hello, world", max_tokens=9),
         synthetic.request(m, "abc", max_tokens=6, sampling=synthetic.SAMPLED, seed=bytes([5] * 32)),
@@ -44,7 +44,7 @@ def several(m: Model) -> list[Request]:
 
 
 def overflowing(name: str) -> Model:
-    """A model in which an operation's result is infinite: a weight matrix with huge scales."""
+    """Returns a model in which an operation's result is infinite: a weight matrix has huge scales."""
     m = synthetic.model()
     w = m.matrix(name)
     return Model(m.card, {**m.weights, name: replace(w, scale=w.scale * np.float32(1e38))})

@@ -1,4 +1,4 @@
-"""What ``make gpu-bench`` runs, without a GPU: tiny sizes, another backend, a stand-in for cuBLAS."""
+"""Tests ``make gpu-bench`` without a GPU: tiny sizes, another backend, a stand-in for cuBLAS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNITS = {"hashing": "GB/s", "product": "TOPS", "Freivalds": "GB/s", "commit": "%
 
 
 class Small:
-    """A runner on the synthetic model."""
+    """Runs the benchmark on the synthetic model."""
 
     def __init__(self, kernels: Kernels) -> None:
         self.node = synthetic.node(synthetic.model(), kernels)

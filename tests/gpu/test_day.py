@@ -1,4 +1,4 @@
-"""What ``make gpu-day`` runs, without a GPU: its steps on the rig, and what it does when one goes wrong."""
+"""Tests ``make gpu-day`` without a GPU: its steps on the rig, and what it does when one fails."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_all_steps_on_the_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     log = (tmp_path / "log.txt").read_text()
     assert log.count("== ") == sum(step.emulated for step in STEPS)
     capsys.readouterr()
-    # what ended well is not repeated, but for other sources, another device, or when asked
+    # what succeeded is repeated only for other sources, another device, or when asked
     assert main([*EMULATED, "-o", str(tmp_path)]) == run.OK
     assert (tmp_path / "log.txt").read_text() == log
     assert capsys.readouterr().out.count(" before") == sum(step.emulated for step in STEPS)
@@ -69,7 +69,7 @@ def test_what_goes_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.undo()
     assert main([*out, "--budget", "1"]) == run.LATE
     monkeypatch.setattr(run, "_LEAST", 0)
-    assert main([*out, "--budget", "0.3"]) == run.LATE  # begun, and ended by the budget
+    assert main([*out, "--budget", "0.3"]) == run.LATE  # begun, and stopped by the budget
     assert results(tmp_path)["model"]["status"] == "not run"
     monkeypatch.undo()
     assert main(out) == run.OK
@@ -117,7 +117,7 @@ def test_the_cpus_receipts_are_made_beside_the_first_steps(
 @rig
 @pytest.mark.parametrize("name", ["large", "ceilings", "products", "parts", "decode"])
 def test_steps_of_a_device_run_at_all(tmp_path: Path, name: str) -> None:
-    """Small, on the rig, whose times are no times: that their code is right."""
+    """They run small on the rig, whose times mean nothing, to test their code."""
     step = next(step for step in STEPS if step.name == name)
     found = Findings(tmp_path / "findings.jsonl", name)
     step.call()(found, Settings("emulated", True, tmp_path))
@@ -127,7 +127,7 @@ def test_steps_of_a_device_run_at_all(tmp_path: Path, name: str) -> None:
 
 def test_the_plan() -> None:
     assert len({step.name for step in STEPS}) == len(STEPS)
-    assert sum(step.limit for step in STEPS) > 470  # most end early; the budget ends the rest
+    assert sum(step.limit for step in STEPS) > 470  # most end early; the budget stops the rest
     assert all(callable(step.call()) for step in STEPS)
     small = models.made_model(models.SMALL)
     assert small.model_id == models.made_model(models.SMALL).model_id

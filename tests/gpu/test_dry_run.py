@@ -1,4 +1,4 @@
-"""What ``make gpu-test`` runs, without a GPU: the same checks on the emulated device."""
+"""Tests ``make gpu-test`` without a GPU: the same checks on the emulated device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backend on a real device: ``make gpu-test``. Everything here is also run without one, on the rig."""
+"""Tests the backend on a real device (``make gpu-test``). All of it also runs without one, on the rig."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_the_route_without_tensor_cores() -> None:
     from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
 
     device = CupyDevice()
-    device.capability = 75  # what chooses the route; the machine code is the device's own
+    device.capability = 75  # this chooses the route; the machine code is the device's own
     assert differences(CudaKernels(device), cases_of("linear")) == []
 
 
 class OnTheHost:
-    """``DeviceArrays`` with its results copied to the host."""
+    """Runs ``DeviceArrays`` and copies its results to the host."""
 
     def __init__(self) -> None:
         self._arrays = device_arrays()
@@ -81,7 +81,7 @@ def test_receipts_are_the_cpus() -> None:
 
 @pytest.mark.model
 def test_a_receipt_of_the_real_model_is_the_cpus(smollm2_path: Path) -> None:
-    """Long enough for several chunks of prompt, repeated steps, and rows that are hashed meanwhile."""
+    """It has several chunks of prompt, repeated steps, and rows that are hashed meanwhile."""
     m = model(smollm2_path)
     asked = request(m, english(smollm2_path, 300), 100)
     nodes = (Node(m, NodeIdentity(bytes(32)), device=kernels) for kernels in (cuda(), kernels_for("cpu")))
@@ -104,7 +104,7 @@ def test_devices_are_listed() -> None:
 
 
 def sanitizer() -> str | None:
-    """The program, from a CUDA toolkit or from NVIDIA's package."""
+    """Returns the program, from a CUDA toolkit or from NVIDIA's package."""
     packaged = [p for f in nvidia_folders() for p in f.glob("*/compute-sanitizer/compute-sanitizer")]
     return shutil.which("compute-sanitizer") or (str(packaged[0]) if packaged else None)
 

@@ -1,8 +1,8 @@
-"""What is run on a device: cases of ``kernel_cases`` and proofs, compared with the definition.
+"""Runs cases of ``kernel_cases`` and proofs on a device, and compares them with the definition.
 
 ``python -m gpu.workload`` (tests on the path) runs a little of everything on the CUDA device, for tools that
 watch a program from outside, such as compute-sanitizer: every array is an allocation of its own, so that they
-see where it ends. A number after it says how many cases of each method.
+see where it ends. An argument says how many cases of each method run.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ def _defined() -> NumpyKernels:
 
 
 def cases_of(method: str, most: int | None = None) -> list[Case]:
-    """All cases of a method, or ``most`` of them, spread evenly."""
+    """Returns all cases of a method, or ``most`` of them, spread evenly."""
     found = [case for case in CASES if case.method == method]
     return found if most is None else found[:: max(1, len(found) // most)][:most]
 
 
 def differences(kernels: Any, cases: Sequence[Case]) -> list[str]:
-    """The cases whose results are not the definition's, byte for byte."""
+    """Returns the cases whose results are not the definition's, byte for byte."""
     return [str(case) for case in cases if outcome(kernels, case) != outcome(_defined(), case)]
 
 
 def receipts(kernels: Kernels, max_tokens: int = 24) -> list[tuple[bytes, bytes]]:
-    """Receipts of a small model, greedy and sampled, by these kernels and by the definition."""
+    """Returns receipts of a small model, greedy and sampled, by these kernels and by the definition."""
     model = synthetic.model()
     requests = [
         synthetic.request(model, max_tokens=max_tokens),
@@ -54,7 +54,7 @@ def receipts(kernels: Kernels, max_tokens: int = 24) -> list[tuple[bytes, bytes]
 
 
 def everything(kernels: Kernels, say: Callable[[str], object] = print, most: int | None = PER_METHOD) -> int:
-    """A little of everything; the number of differences."""
+    """Runs a little of everything, and returns the number of differences."""
     wrong = []
     for method in METHODS:
         found = differences(kernels, cases_of(method, most))

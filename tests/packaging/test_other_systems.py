@@ -69,7 +69,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "request").write_bytes(run.request.encode())
     (home / "receipt").write_bytes(run.receipt.encode())
     (home / "challenge").write_bytes(challenge.encode())
-    (home / "opening").write_bytes(synthetic.open_all(run, challenge))
+    (home / "opening").write_bytes(run.open(challenge))
     return home
 
 

@@ -264,7 +264,7 @@ def test_an_opening_that_cannot_be_read_again_is_a_rejection() -> None:
     """A rejected one is read a second time, to say who made it; then the stream fails."""
     found = run()
     challenge = synthetic.challenge_all(found)
-    opening = bytearray(synthetic.open_all(found, challenge))
+    opening = bytearray(found.open(challenge))
     opening[len(opening) // 2] ^= 1
     with pytest.raises(VerificationError, match=r"could not be received \(Illegal seek\)") as caught:
         synthetic.check(synthetic.key(), found, challenge, ReadOnce(opening))

@@ -144,7 +144,7 @@ def test_an_auditor_logs_each_verdict_once(log: pytest.LogCaptureFixture) -> Non
 
 def test_a_public_proof_is_logged(log: pytest.LogCaptureFixture) -> None:
     run = synthetic.prove(synthetic.model(), request())
-    opening = synthetic.open_all(run, pc.public_challenge(run.claim, 3))
+    opening = run.open(pc.public_challenge(run.claim, 3))
     for data, level in ((opening, "INFO"), (opening[:-1], "WARNING")):
         records(log)
         try:

@@ -1,11 +1,11 @@
-"""Compiled code kept between processes: where, and under which conditions it is believed.
+"""Keeps compiled code between processes, and decides which files are trusted.
 
 A cache can only ever save time. A file is a SHA-256 digest and the bytes that it covers, written under a
-temporary name and renamed: one that is missing, cut short or damaged counts as absent, and where no directory
-can be used there is no cache. Code is loaded only from directories that belong to this user (or, for what was
-built ahead, to the administrator) and that nobody else can write; nor can anybody else put another one in
-their place, as who can write a directory on the way there can. What a file is valid for is part of its name
-or its directory's, chosen by the caller from a digest of everything that the content depends on.
+temporary name and renamed: a file that is missing, cut short or damaged counts as absent, and if no directory
+can be used there is no cache. Code is loaded only from directories that belong to this user (or, if it was
+built ahead, to the administrator) and that nobody else can write or replace; whoever can write a parent
+directory could replace them. The caller names a file, or its directory, by a digest of everything that the
+content depends on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ADMINISTRATOR: Final = 0
 
 
 def user_cache() -> Path | None:
-    """The user's cache directory by the custom of the platform; None where there is no home."""
+    """Return the user's cache directory by the platform's convention; None if there is no home."""
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
         return Path(local) if local else None
@@ -44,7 +44,7 @@ def _only_for(status: os.stat_result, *owners: int) -> bool:
 
 
 def _own_group(gid: int) -> bool:
-    """Whether nobody is in a group but this user: some systems give each one, and a umask to go with it."""
+    """Return whether a group has no member but this user: some systems give each user such a group."""
     import grp  # for two systems out of three, and only where a directory is not private
     import pwd
 
@@ -57,10 +57,10 @@ def _own_group(gid: int) -> bool:
 
 
 def _keeps(status: os.stat_result) -> bool:
-    """Whether only this user and the administrator can take what this user put into a directory out of it."""
+    """Return whether only this user and the administrator can remove this user's files from a directory."""
     if status.st_uid not in (os.getuid(), _ADMINISTRATOR):
         return False
-    if status.st_mode & stat.S_ISVTX:  # such as /tmp: everybody may add, each only to his own
+    if status.st_mode & stat.S_ISVTX:  # such as /tmp: everybody may add files, and remove only their own
         return True
     writers = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return not writers or (
@@ -69,8 +69,9 @@ def _keeps(status: os.stat_result) -> bool:
 
 
 def _private(path: Path, depth: int, *, ahead: bool = False) -> bool:
-    """Whether the last ``depth`` directories of a real path are this user's (``ahead``: or the
-    administrator's), only their owner can write there, and nobody can replace them.
+    """Return whether only their owner can write the last ``depth`` directories of a real path.
+
+    The owner must be this user (``ahead``: or the administrator), and nobody else may replace them.
     """
     if sys.platform == "win32":
         return path.is_dir()
@@ -85,9 +86,9 @@ def _private(path: Path, depth: int, *, ahead: bool = False) -> bool:
 
 
 def cache_directory(base: Path | None, kind: str, key: str | None) -> Path | None:
-    """``base``/proofcompute/``kind``/``key``, made if need be; None where it cannot be trusted.
+    """Return ``base``/proofcompute/``kind``/``key``, made if necessary; None if it cannot be trusted.
 
-    What is there is of use where nothing can be written any more (a full disk).
+    An existing directory is returned even if nothing can be written any more, as on a full disk.
     """
     if base is None or key is None:
         return None
@@ -104,8 +105,9 @@ def cache_directory(base: Path | None, kind: str, key: str | None) -> Path | Non
 
 
 def trusted(path: Path) -> Path | None:
-    """The real path of a directory that is there, is this user's or the administrator's, and that nobody
-    else can write or replace; else None.
+    """Return the real path of an existing directory that may be trusted; else None.
+
+    It must be this user's or the administrator's, and nobody else may write or replace it.
     """
     try:
         real = path.resolve(strict=True)
@@ -115,7 +117,7 @@ def trusted(path: Path) -> Path | None:
 
 
 def load(file: Path) -> bytes | None:
-    """What :func:`store` has written; None if there is none or it is damaged."""
+    """Return what :func:`store` has written; None if it is missing or damaged."""
     try:
         data = file.read_bytes()
     except OSError:
@@ -125,7 +127,7 @@ def load(file: Path) -> bytes | None:
 
 
 def store(file: Path, body: bytes) -> bool:
-    """Keep ``body``, which is not empty. False if the file system refuses: that costs only time."""
+    """Keep ``body``, which must not be empty; False if the file system refuses, which costs time only."""
     name = ""
     try:
         with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as out:

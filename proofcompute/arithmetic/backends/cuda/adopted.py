@@ -1,7 +1,7 @@
-"""Memory that another library lends: kept until the device has done what it was given with it.
+"""Keeps memory that another library lends until the device has finished the work that uses it.
 
-When the last buffer on borrowed memory is dropped, work that reads it may still be queued. Were the lender
-told at once, it could give the memory to somebody else, whose work on another stream waits for nothing here.
+When the last buffer on borrowed memory is dropped, work that reads it may still be queued. If the lender were
+told at once, it could reuse the memory for work on another stream, which waits for nothing here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Borrowed", "Lenders"]
 
 @final
 class Borrowed:
-    """The owner of a buffer on memory of another library: CuPy's pointer to it, and what keeps it."""
+    """The owner of a buffer on another library's memory: CuPy's pointer, and what keeps it alive."""
 
     def __init__(self, pointer: Any) -> None:
         self._pointer = pointer
@@ -28,22 +28,22 @@ class Borrowed:
 
 @final
 class Lenders:
-    """What keeps the memory of :class:`Borrowed` buffers, until nothing of the device's uses it."""
+    """Keeps the lenders' objects behind :class:`Borrowed` buffers until no work on the device uses them."""
 
     def __init__(self) -> None:
         self._dropped: Final[deque[Any]] = deque()
-        """Of buffers that are no longer there; filled whenever the collector runs."""
+        """Lenders' objects of buffers that were dropped; the garbage collector adds to it at any time."""
         self._leaving: deque[tuple[Sequence[Any], list[Any]]] = deque()
-        """With events behind all work that was queued when this was noticed."""
+        """Lenders' objects, with events behind all work that was queued when the drop was noticed."""
 
     def borrow(self, array: Any) -> Borrowed:
-        """The owner for the memory of CuPy's ``array``, which keeps the lender's."""
+        """Return an owner for the memory of CuPy's ``array``, which keeps the lender's object alive."""
         owner = Borrowed(array.data)
         finalize(owner, self._dropped.append, array).atexit = False
         return owner
 
     def sweep(self, events: Callable[[], Sequence[Any]]) -> None:
-        """Give back what is not used any more. ``events`` records one on each stream of the device."""
+        """Release what is no longer used. ``events`` records an event on each stream of the device."""
         if self._dropped:
             dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
             self._leaving.append((events(), dropped))

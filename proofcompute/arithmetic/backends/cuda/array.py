@@ -1,4 +1,4 @@
-"""Arrays on a device, and row numbers that the device reads from its memory."""
+"""Defines arrays on a device, and row numbers that the device reads from its memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["DeviceArray", "Position", "Queue", "side_by_side"]
 class Position(int):
     """A row number for the host's bookkeeping; launches read it from device memory.
 
-    A captured launch can so be repeated for another row: only sizes are taken from here, and they are bounds.
+    So a captured launch can be repeated for another row: the host uses this only for sizes, as upper bounds.
     """
 
     word: Buffer
     """The row number as int64."""
     limit: int
-    """No row number that the word ever holds while the launch is kept is this large."""
+    """Exclusive upper bound of the row numbers that the word holds while the launch is kept."""
 
     def __new__(cls, value: int, word: Buffer, limit: int) -> Position:
         self = super().__new__(cls, value)
@@ -36,23 +36,23 @@ class Position(int):
 
 
 class Queue(Protocol):
-    """What arrays and status words ask of the launcher to whose device they belong."""
+    """The part of a launcher that arrays and status words on its device use."""
 
     @property
     def device(self) -> Device:
-        """The device, to which everything is queued that was asked for so far."""
+        """The device, once everything asked for so far has been queued on it."""
         ...
 
     def new(self, dtype: npt.DTypeLike, *shape: int) -> DeviceArray:
-        """An array with undefined contents."""
+        """Return an array with undefined contents."""
         ...
 
     def zeros(self, dtype: npt.DTypeLike, *shape: int) -> DeviceArray:
-        """An array of zeros."""
+        """Return an array of zeros."""
         ...
 
     def array(self, x: Any) -> DeviceArray:
-        """``x`` on this device."""
+        """Return ``x`` on this device."""
         ...
 
     def write(self, buffer: Buffer, host: Array) -> None:
@@ -86,17 +86,17 @@ class Queue(Protocol):
         ...
 
     def fetch(self, x: DeviceArray) -> Array:
-        """The values of an array, once everything checked so far was looked at."""
+        """Return the values of an array. Raises the error of a check that failed so far."""
         ...
 
     def exported(self, x: DeviceArray) -> Any:
-        """``x`` as an array of the library behind the device, on the same memory."""
+        """Return ``x`` as an array of the device's library, on the same memory."""
         ...
 
 
 @final
 class DeviceArray:
-    """A C-contiguous array in a device's memory (:mod:`proofcompute.arithmetic.kernels` says what it can do).
+    """A C-contiguous array in a device's memory (:mod:`proofcompute.arithmetic.kernels` lists its uses).
 
     Leading rows from a :class:`Position` on are copied out or in by a kernel; other slices share memory.
     """
@@ -111,12 +111,12 @@ class DeviceArray:
 
     @property
     def ndim(self) -> int:
-        """Dimensions."""
+        """Number of dimensions."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """Elements."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
@@ -182,7 +182,7 @@ class DeviceArray:
             self.on.write(target.buffer, host)
 
     def reshape(self, *shape: int | tuple[int, ...]) -> DeviceArray:
-        """The same memory under another shape; one length may be -1."""
+        """Return the same memory under another shape; one length may be -1."""
         sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
         known = tuple(int(n) for n in sizes)  # type: ignore[arg-type]
         if -1 in known:
@@ -193,7 +193,7 @@ class DeviceArray:
         return DeviceArray(self.on, self.buffer, self.dtype, known)
 
     def view(self, dtype: npt.DTypeLike) -> DeviceArray:
-        """The same memory as elements of another type; the last length changes with their size."""
+        """Return the same memory as elements of another type; the last length changes with their size."""
         size = np.dtype(dtype).itemsize
         last = self.shape[-1] * self.itemsize
         if last % size:
@@ -201,17 +201,17 @@ class DeviceArray:
         return DeviceArray(self.on, self.buffer, dtype, (*self.shape[:-1], last // size))
 
     def copy(self) -> DeviceArray:
-        """The same values in other memory."""
+        """Return a copy in memory of its own."""
         out = self.on.new(self.dtype, *self.shape)
         self.on.copy(self.buffer, out.buffer)
         return out
 
     def tobytes(self) -> bytes:
-        """The bytes, on the host."""
+        """Return the bytes, on the host."""
         return self.host().tobytes()
 
     def host(self) -> Array:
-        """The values, on the host, once everything checked so far was looked at."""
+        """Return the values, on the host; raises the error of a check that failed so far."""
         return self.on.fetch(self)
 
     # -- exchange with other libraries -----------------------------------------------------------------
@@ -228,7 +228,7 @@ class DeviceArray:
 
 
 def side_by_side(on: Queue, parts: Sequence[DeviceArray]) -> DeviceArray:
-    """The bytes of the rows of all parts beside each other, uint8 [n, width]."""
+    """Return the bytes of all parts' rows side by side, uint8 [n, width]."""
     n, width, at = len(parts[0]), sum(part.row_bytes for part in parts), 0
     out = on.new(np.uint8, n, width)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Attention on the device (``cuda/attention.cu``): batches of rows whose scores fit the scratch memory."""
+"""Launches attention (``cuda/attention.cu``) in batches of rows whose scores fit the scratch memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _GRID_Z: Final = 65535
 
 
 def _place(first: int) -> tuple[Buffer | None, int, int]:
-    """Where the device reads the first row's position, what is added to it, and a bound of the sum."""
+    """Return where the device reads the first row's position, what is added to it, and a bound of the sum."""
     if isinstance(first, Position):
         return first.word, 0, first.limit - 1
     return None, first, first
 
 
 def check_scales(on: Launcher, ks: DeviceArray, vs: DeviceArray, first: int, n: int, window: int) -> None:
-    """That the visible scales of keys and values, [t, hk] each, are finite and not negative."""
+    """Check that the visible scales of keys and values, [t, hk] each, are finite and not negative."""
     at, add, most = _place(first)
     status = on.fault(
         (1, NonFiniteError, "a key's scale must be finite"),
@@ -48,7 +48,7 @@ def attend(
     window: int,
     scratch: int,
 ) -> DeviceArray:
-    """Rows first..first+n of ``shape`` = (n, h), queries quantised; keys and values [t, hk, dh], [t, hk]."""
+    """Return attention in rows first..first+n. ``shape`` = (n, h); keys and values [t, hk, dh], [t, hk]."""
     (n, h), (_, hk, dh) = shape, keys[0].shape
     (q8, sq), (at, add, most) = queries, _place(first)
     out = on.new(np.float32, n, h * dh)

@@ -1,4 +1,4 @@
-"""Freivalds' projections and packing on the device."""
+"""Launches Freivalds' projections and the packing of hints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GRID_Y: Final = 65535
 
 
 def _check(y: Given, s: Given, axis: int, p: int) -> None:
-    """InputError as :mod:`proofcompute.freivalds.field` raises it; LimitError beyond the kernels' sums.
+    """Raise InputError as :mod:`proofcompute.freivalds.field` does, LimitError beyond the kernels' sums.
 
     Columns on the device are ours, and were checked when they were made.
     """
@@ -33,7 +33,7 @@ def _check(y: Given, s: Given, axis: int, p: int) -> None:
 
 
 def project31(on: Launcher, y: Given, s: Given) -> DeviceArray:
-    """:func:`proofcompute.freivalds.field.project31`."""
+    """Return :func:`proofcompute.freivalds.field.project31`."""
     _check(y, s, 1, P31)
     (n, m), k = y.shape, len(s)
     out = on.new(np.uint32, n, k)
@@ -42,7 +42,7 @@ def project31(on: Launcher, y: Given, s: Given) -> DeviceArray:
 
 
 def project61(on: Launcher, y: Given, s: Given) -> DeviceArray:
-    """:func:`proofcompute.freivalds.field.project61`."""
+    """Return :func:`proofcompute.freivalds.field.project61`."""
     _check(y, s, 1, P61)
     (n, m), k = y.shape, len(s)
     out = on.new(np.uint64, n, k)
@@ -51,7 +51,7 @@ def project61(on: Launcher, y: Given, s: Given) -> DeviceArray:
 
 
 def fold31(on: Launcher, w: Given, s: Given) -> DeviceArray:
-    """:func:`proofcompute.freivalds.field.fold31` of an int8 matrix."""
+    """Return :func:`proofcompute.freivalds.field.fold31` of an int8 matrix."""
     _check(w, s, 0, P31)
     if w.itemsize != 1:
         raise InputError(f"the device folds int8, and not {w.dtype}")
@@ -62,7 +62,7 @@ def fold31(on: Launcher, w: Given, s: Given) -> DeviceArray:
 
 
 def pack(on: Launcher, values: Given, bits: int) -> bytes:
-    """:func:`proofcompute.arithmetic.definition.bitpack.pack`; what else is pending is looked at as well."""
+    """Return :func:`proofcompute.arithmetic.definition.bitpack.pack`; raises errors of pending checks too."""
     flat = on.array(values if values.dtype == np.int32 else values.astype(np.int32)).reshape(-1)
     size = packed_size(bits, flat.size)
     data, status = on.new(np.uint8, size), on.fault((1, InputError, f"a value does not fit {bits} bits"))
@@ -71,7 +71,7 @@ def pack(on: Launcher, values: Given, bits: int) -> bytes:
 
 
 def unpack(on: Launcher, data: bytes | memoryview, bits: int, count: int) -> I32:
-    """:func:`proofcompute.arithmetic.definition.bitpack.unpack`."""
+    """Return :func:`proofcompute.arithmetic.definition.bitpack.unpack`."""
     check_packed(data, bits, count)
     values, packed = on.new(np.int32, count), on.array(np.frombuffer(data, dtype=np.uint8))
     on.over("unpack", count, packed, i64(count), i32(bits), values)

@@ -1,4 +1,4 @@
-"""Hashing on the device: rows where they lie, and the trees over their digests."""
+"""Launches the hashing of rows, where they lie, and of the trees over their digests."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from proofcompute.errors import InputError, LimitError
 __all__ = ["hash_groups", "hash_rows", "hash_trees"]
 
 _CHUNK: Final = 1024
-"""Bytes of a chunk of BLAKE3."""
+"""Bytes of a BLAKE3 chunk."""
 _PARTS: Final = 4
-"""Parts of a row that a kernel reads where they are."""
+"""Most parts of a row that a kernel reads where they lie."""
 _SLOTS: Final = 32
-"""Parts of all groups of a launch (``cuda/message.cuh``)."""
+"""Most parts of all groups of a launch together (``cuda/message.cuh``)."""
 _LONGEST: Final = (1 << 31) - 1
 _GRID_Y: Final = 65535
 _SPAN, _LEVELS = 512, 9
-"""Nodes that a block of ``*_trees`` takes, and levels that it makes of them (``cuda/trees.cuh``)."""
+"""Nodes that a block of a ``*_trees`` kernel reads, and levels that it computes (``cuda/trees.cuh``)."""
 
 
 def hash_rows(on: Launcher, suite: str, prefix: bytes, rows: DeviceArray) -> DeviceArray:
-    """Digest of prefix + row for each row of uint8 [n, w]: uint8 [n, 32]; the suite is known."""
+    """Return the digests of prefix + row, uint8 [n, 32], for rows uint8 [n, w]; the suite must be known."""
     return hash_groups(on, suite, prefix, [b""], [[rows]], None, 0).reshape(len(rows), DIGEST)
 
 
 def _heads(on: Launcher, prefix: bytes, tags: Sequence[bytes]) -> Buffer:
-    """What stands in front of each group's rows, at multiples of four bytes."""
+    """Return the prefixes and tags of all groups, each at a multiple of four bytes."""
     fronts = [prefix + tag for tag in tags]
     spare = bytes(-len(fronts[0]) % 4)
     return on.constant(np.frombuffer(b"".join(front + spare for front in fronts), dtype=np.uint8))
@@ -48,11 +48,10 @@ def hash_groups(
     out: DeviceArray | None,
     row: int,
 ) -> DeviceArray:
-    """Digests of prefix + tag + row into rows ``row``.. of each group of uint8 [g, capacity, 32], which is
-    made where ``out`` is None; suite and shapes are known to be right.
+    """Write digests of prefix + tag + row into ``out``, uint8 [g, capacity, 32], from row ``row`` on.
 
-    One launch for as many groups as have ``_SLOTS`` parts together. A row of more than ``_PARTS`` parts is
-    copied first.
+    ``out`` is allocated if it is None. Suite and shapes must be right. One launch serves as many groups as
+    have ``_SLOTS`` parts together. A row of more than ``_PARTS`` parts is copied first.
     """
     count, n, front = len(groups), len(groups[0][0]), len(prefix) + len(tags[0])
     if out is None:
@@ -85,9 +84,9 @@ def hash_groups(
 
 
 def hash_trees(on: Launcher, suite: str, prefix: bytes, leaves: DeviceArray, size: int) -> DeviceArray:
-    """All nodes of trees over the first ``size`` leaves of uint8 [t, capacity, 32]: uint8 [t, m, 32].
+    """Return all nodes, uint8 [t, m, 32], of trees over the first ``size`` leaves of uint8 [t, capacity, 32].
 
-    One launch for nine levels of all trees.
+    One launch computes nine levels of all trees.
     """
     trees, capacity, _ = leaves.shape
     if len(prefix) != 1:

@@ -1,14 +1,14 @@
-"""Machine code of the ``.cu`` files: built ahead, kept from an earlier run, or compiled now.
+"""Finds machine code for the ``.cu`` files: built ahead, kept from an earlier run, or compiled now.
 
 A cubin's name holds a digest of its source with all headers, of the compiler's options and of the
-architecture, so that another source or option is another file. Cubins are looked for
+architecture, so another source or option has another file. Cubins are searched
 
 1. in the directory that PROOFCOMPUTE_CUBINS names, filled by ``proofcompute cubins`` on any machine: there an
    older architecture of the same major version serves too, as sm_80 does for a device of sm_86;
-2. in the user's cache, apart for each version of NVRTC;
+2. in the user's cache, which has a directory for each version of NVRTC.
 
-and else NVRTC compiles them and the cache keeps them. :mod:`proofcompute.arithmetic.backends.filecache` says
-which files are believed; any other costs only the time to compile again.
+If there is none, NVRTC compiles it and the cache keeps it. :mod:`proofcompute.arithmetic.backends.filecache`
+says which files are trusted; any other is compiled again.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ __all__ = ["ARCHITECTURES", "VARIABLE", "Cubins", "build_cubins", "files_for"]
 VARIABLE: Final = "PROOFCOMPUTE_CUBINS"
 """The environment variable that names a directory of cubins built ahead."""
 ARCHITECTURES: Final = (75, 80, 86, 89, 90, 100, 120)
-"""What is built ahead unless told otherwise."""
+"""Architectures that are built ahead unless others are named."""
 LEAST: Final = 75
-"""Compute capability (times 10) that a device needs."""
+"""Least compute capability (times 10) of a device."""
 _TENSOR_CORES: Final = 80
-"""From here on there is the ``mma.sync`` of int8 that tensor-core files use."""
+"""Compute capability (times 10) from which there is the int8 ``mma.sync`` that tensor-core files use."""
 
 
 def files_for(architecture: int) -> list[str]:
-    """The ``.cu`` files that compile for an architecture."""
+    """Return the names of the ``.cu`` files that compile for an architecture."""
     return [file for file in FILES if architecture >= _TENSOR_CORES or "mma.sync" not in source(file)]
 
 
@@ -48,7 +48,7 @@ def _name(file: str, architecture: int) -> str:
 
 
 def _serving(capability: int) -> range:
-    """Architectures whose cubins run on a device, the best first."""
+    """Return the architectures whose cubins run on a device, the best first."""
     return range(capability, max(capability // 10 * 10, LEAST) - 1, -1)
 
 
@@ -70,7 +70,7 @@ class Cubins:
         self._compiler = compiler
 
     def get(self, file: str) -> bytes:
-        """The cubin of ``cuda/<file>.cu``. DeviceError if it has to be compiled and cannot be."""
+        """Return the cubin of ``cuda/<file>.cu``. Raises DeviceError if it must be compiled and cannot be."""
         ahead = self._built_ahead(file)
         if ahead is not None:
             return ahead
@@ -108,11 +108,11 @@ def build_cubins(
     architectures: Iterable[int] = ARCHITECTURES,
     done: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Compile every file for every architecture into ``directory``; the paths of the cubins.
+    """Compile every file for every architecture into ``directory``, and return the paths of the cubins.
 
-    Needs NVRTC and no device. ``done(steps, total)`` is told of every file. InputError for an architecture
-    that no kernel runs on, DeviceError without NVRTC or for one that it does not know, StorageError if the
-    file system refuses.
+    This needs NVRTC and no device. ``done(steps, total)`` is called after every file. Raises InputError for
+    an architecture that no kernel runs on, DeviceError without NVRTC or for an architecture that it does not
+    know, StorageError if the file system refuses.
     """
     wanted = list(dict.fromkeys(architectures))
     for architecture in wanted:

@@ -1,13 +1,13 @@
-"""int8 products by cuBLASLt, NVIDIA's library, through ctypes.
+"""Computes int8 products with cuBLASLt, NVIDIA's library, through ctypes.
 
 The interface is that of ``cublasLt.h`` and of NVIDIA's cuBLAS documentation (``cublasLtMatmul``). Every call
-names its stream and its workspace, so that nothing is allocated or synchronised on the way and a product can
-be part of a captured graph; CuPy's wrapper of cuBLAS refuses that.
+names its stream and its workspace, so it allocates and synchronises nothing, and a product can be part of a
+captured graph; CuPy's wrapper of cuBLAS refuses that.
 
-Matrices are column-major there: rows of the result are columns of w^T times columns of q. Of the layouts that
-CUBLAS_COMPUTE_32I takes this is the one for ordinary matrices ("TN"): the first factor transposed, the second
-not, addresses and leading dimensions multiples of 4, and so the rows of w and the contraction. The number of
-rows of q is free. Which algorithm runs is the library's choice; sums of integers do not depend on it.
+The library's matrices are column-major: rows of the result are columns of w^T times columns of q. For
+ordinary matrices CUBLAS_COMPUTE_32I takes the layout "TN": the first factor transposed, the second not,
+addresses and leading dimensions multiples of 4, and therefore the rows of w and the contraction too. The
+number of rows of q is free. The library chooses the algorithm; sums of integers do not depend on it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from proofcompute.limits import MIB
 __all__ = ["UNIT", "WORKSPACE", "CublasLt", "Product", "find_cublaslt", "version"]
 
 UNIT: Final = 4
-"""Addresses, leading dimensions, channels and contractions are multiples of it."""
+"""Addresses, leading dimensions, output channels and contractions must be multiples of it."""
 WORKSPACE: Final = 32 * MIB
 """Bytes of scratch memory that a product may use."""
 
@@ -42,7 +42,7 @@ _ALIGNMENTS: Final = (5, 6, 7, 8)
 """CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES to _D_BYTES."""
 _BEST_ALIGNED: Final = 256
 _PLANS: Final = 1024
-"""Plans that are kept."""
+"""Most plans that are kept."""
 
 _pointer, _status = ctypes.c_void_p, ctypes.c_int
 _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
@@ -58,7 +58,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "cublasLtMatmulAlgoGetHeuristic": (*[_pointer] * 7, ctypes.c_int, _pointer, _pointer),
     "cublasLtMatmul": (*[_pointer] * 14, ctypes.c_size_t, _pointer),
 }
-"""Arguments of the functions that are called; all return a status."""
+"""Argument types of the functions that are called; all return a status."""
 
 
 class _Heuristic(ctypes.Structure):
@@ -74,7 +74,7 @@ class _Heuristic(ctypes.Structure):
 
 
 class Product(NamedTuple):
-    """int8 rows q [n, d] times rows w [m, d]: int32 acc [n, m]. Addresses on the device; ld in bytes."""
+    """A product of int8 rows q [n, d] and rows w [m, d] to int32 acc [n, m]: addresses, and ld in bytes."""
 
     q: int
     ldq: int
@@ -84,7 +84,7 @@ class Product(NamedTuple):
     acc: int
 
     def fits(self) -> bool:
-        """Whether the library takes such a product at all."""
+        """Return whether the library takes such a product at all."""
         (_, m, d), numbers = self.shape, (self.q, self.ldq, self.w, self.ldw, self.acc)
         return not any(x % UNIT for x in (m, d, *numbers))
 
@@ -94,22 +94,23 @@ class _Plan:
     """How products of one kind are computed."""
 
     layouts: tuple[int, int, int]
-    """Of the transposed factor, of the other, and of the result."""
+    """Handles for the transposed factor, the other factor and the result."""
     chosen: _Heuristic
 
 
 @cache
 def version(library: Any) -> str:
-    """For people."""
+    """The name and version, to be shown."""
     library.cublasLtGetVersion.restype = ctypes.c_size_t
     number = int(library.cublasLtGetVersion())
     return f"cuBLASLt {number // 10_000}.{number // 100 % 100}"
 
 
 def find_cublaslt(driver: int | None = None, load: Callable[[str], Any] = ctypes.CDLL) -> Any:
-    """The newest library for a driver of major version ``driver`` (any, if None).
+    """Return the newest library for a driver of major version ``driver`` (any, if None).
 
-    A driver runs libraries of its own major version of CUDA and of older ones. DeviceError if there is none.
+    A driver runs libraries of its own major version of CUDA and of older ones. Raises DeviceError if there
+    is none.
     """
     found: dict[int, Any] = {}
     for path in candidates("cublasLt"):
@@ -134,7 +135,7 @@ def find_cublaslt(driver: int | None = None, load: Callable[[str], Any] = ctypes
 
 @final
 class CublasLt:
-    """The library on the current device. DeviceError where it does not start."""
+    """The library on the current device. Raises DeviceError if it does not start."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
@@ -147,9 +148,9 @@ class CublasLt:
         self._plans: OrderedDict[tuple[int, ...], _Plan] = OrderedDict()
 
     def run(self, product: Product, workspace: int, size: int, stream: int) -> None:
-        """Queue a product on a stream, with ``size`` bytes of scratch memory that it has to itself.
+        """Queue a product on a stream, with ``size`` bytes of scratch memory that nothing else uses.
 
-        DeviceError if the library does not take it, or has no algorithm for it.
+        Raises DeviceError if the library does not take the product, or has no algorithm for it.
         """
         if not product.fits():
             raise DeviceError(f"cuBLASLt does not take {product}")

@@ -1,7 +1,7 @@
-"""A device through CuPy: its memory pool, streams and events; machine code comes from :mod:`.cubins`.
+"""Implements a device with CuPy: memory pool, streams and events; machine code comes from :mod:`.cubins`.
 
-CuPy is imported when a device is made, not before. Every method makes its device the thread's current one
-first: several devices may be in use, and CuPy takes what is current.
+CuPy is imported when a device is made, not before. Every method first makes its device the thread's current
+one, because several devices may be in use and CuPy uses the current one.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class CupyDevice:
     """CUDA device number ``ordinal``.
 
     ``pooled`` = False makes every array an allocation of its own, so that a tool such as compute-sanitizer's
-    memcheck sees where it ends; slower. DeviceError, saying what to do, where CuPy, a driver or the device is
-    missing, or the device is too old.
+    memcheck sees where it ends; this is slower. Raises DeviceError, which says what to do, if CuPy, a driver
+    or the device is missing, or the device is too old.
     """
 
     def __init__(self, ordinal: int = 0, *, pooled: bool = True) -> None:
@@ -68,7 +68,7 @@ class CupyDevice:
         self._pooled = pooled
         self._capturing = False
         self._pool: Any = None
-        """What the graph that is being made takes its memory from."""
+        """The memory pool of the graph that is being made."""
         self._staging = Staging(self._cupy)
         self._lenders = Lenders()
         self._peers: set[int] = set()
@@ -77,7 +77,7 @@ class CupyDevice:
         self.no_library = ""
         self._modules: dict[str, Any] = {}
         self._kernels: dict[str, Any] = {}
-        self._kernel("add")  # whether there is machine code for the device, before any work is begun
+        self._kernel("add")  # fails before any work begins if there is no machine code for the device
         try:
             self._lt = CublasLt(find_cublaslt(runtime.driverGetVersion() // 1000))
             self._try_library(self._lt.name)
@@ -86,7 +86,7 @@ class CupyDevice:
         self.library = self._lt is not None
 
     def _try_library(self, name: str) -> None:
-        """DeviceError unless a small product is right: what is bound may be another library than was read."""
+        """Raise DeviceError unless a small product is right: another library may have been loaded."""
         n, m, d = 33, 8, 64
         q, w = (np.resize(np.arange(-127, 128, dtype=np.int8), (rows, d)) for rows in (n, m))
         acc, found = self.allocate(4 * n * m), np.empty((n, m), np.int32)
@@ -102,9 +102,9 @@ class CupyDevice:
         return Buffer(self._room(size, stream), 0, size, stream)
 
     def _room(self, size: int, stream: int) -> Any:
-        """CuPy's pointer to new memory."""
+        """Return CuPy's pointer to new memory."""
         try:
-            with self._streams[stream]:  # a pool gives freed memory to the stream that had it
+            with self._streams[stream]:  # a pool reuses freed memory for the stream that had it
                 if self._pool is not None:
                     return self._pool.malloc(max(size, 1))
                 if self._pooled:
@@ -158,10 +158,10 @@ class CupyDevice:
         self._cupy.cuda.runtime.memcpyPeerAsync(*map(int, ends), source.size, here.ptr)
         after = self.record(0)
         origin._device.use()
-        there.wait_event(after)  # what follows there may write over the source
+        there.wait_event(after)  # later work there may overwrite the source
 
     def _reach(self, peer: int) -> None:
-        """Copies from another device go directly where the machine can; else CUDA takes the host's memory."""
+        """Let copies from another device go directly where possible; else CUDA goes through host memory."""
         runtime = self._cupy.cuda.runtime
         if peer in self._peers or peer == self._device.id:
             return
@@ -171,7 +171,7 @@ class CupyDevice:
         try:
             runtime.deviceEnablePeerAccess(peer)
         except runtime.CUDARuntimeError as error:
-            if error.status != _PEER_KNOWN:  # somebody else's doing
+            if error.status != _PEER_KNOWN:  # another library may have enabled it
                 raise DeviceError(f"device {self._device.id} cannot reach {peer} ({error})") from error
 
     def download(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
@@ -183,12 +183,12 @@ class CupyDevice:
                 where = ctypes.c_void_p(host.ctypes.data)
                 _pointer(buffer).copy_to_host_async(where, host.nbytes, self._streams[stream])
             self._streams[stream].synchronize()
-        except self._failures as error:  # of any work that was queued before
+        except self._failures as error:  # any work that was queued before may have failed
             raise DeviceError(f"{self.name} failed ({error})") from error
         self._lenders.sweep(self._events)
 
     def _events(self) -> list[Any]:
-        """One on each stream, behind all that is queued."""
+        """Record an event on each stream, behind all that is queued."""
         return [stream.record() for stream in self._streams]
 
     def _kernel(self, name: str) -> Any:
@@ -279,11 +279,11 @@ class CupyDevice:
         self._now("another graph")
         self._device.use()
         if self._pooled:
-            self._pool = self._cupy.cuda.MemoryPool()  # nobody else is given it between replays
+            self._pool = self._cupy.cuda.MemoryPool()  # its memory is not reused between replays
         else:
             self._pool = _Plain(self._cupy)
         try:
-            # Relaxed: memory may be allocated meanwhile, which is no part of the graph.
+            # relaxed, as memory may be allocated meanwhile, which is not part of the graph
             self._streams[0].begin_capture(self._cupy.cuda.runtime.streamCaptureModeRelaxed)
         except self._failures as error:
             self._pool = None
@@ -304,7 +304,7 @@ class CupyDevice:
         try:
             self.end()
         except DeviceError:
-            pass  # it was spoilt before; what spoilt it is known, and the capture has ended
+            pass  # the capture was invalid before, for a reason already reported, and has ended
 
     def replay(self, graph: Any) -> None:
         self._device.use()
@@ -326,7 +326,7 @@ class CupyDevice:
         self._device.use()
         self._lenders.sweep(self._events)
         with self._streams[stream]:
-            if hasattr(x, "__dlpack__"):  # its producer makes this stream wait for what it still computes
+            if hasattr(x, "__dlpack__"):  # the producer makes this stream wait for its pending work
                 kind, number = map(int, x.__dlpack_device__())
                 if kind not in _ON_DEVICE:
                     raise InputError(f"{type(x).__name__} is not an array on a CUDA device")
@@ -334,7 +334,7 @@ class CupyDevice:
                 array = cupy.from_dlpack(x)
             elif hasattr(x, "__cuda_array_interface__"):
                 if x.__cuda_array_interface__.get("stream") is None:
-                    self._device.synchronize()  # nothing says on which stream it is computed
+                    self._device.synchronize()  # the stream that computes it is unknown
                 array = cupy.asarray(x)  # waits for the stream that is named
             else:
                 raise InputError(f"{type(x).__name__} does not exchange arrays on devices")
@@ -349,21 +349,21 @@ class CupyDevice:
 
 
 class _Plain:
-    """Memory of a graph, each array an allocation of its own that is kept as long as this."""
+    """A graph's memory: each array is an allocation of its own, which lives as long as this."""
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
         self._kept: list[Any] = []
 
     def malloc(self, size: int) -> Any:
-        """CuPy's pointer to ``size`` bytes."""
+        """Return CuPy's pointer to ``size`` bytes."""
         made = self._cupy.cuda.MemoryPointer(self._cupy.cuda.Memory(size), 0)
         self._kept.append(made)
         return made
 
 
 def _pointer(buffer: Buffer) -> Any:
-    """CuPy's pointer, which keeps the memory."""
+    """Return CuPy's pointer, which keeps the memory alive."""
     return buffer.owner + buffer.start
 
 

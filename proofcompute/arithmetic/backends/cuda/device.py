@@ -1,4 +1,4 @@
-"""What a CUDA device is to the backend: memory, copies, launches, streams, events and graphs."""
+"""Defines what the backend needs of a CUDA device: memory, copies, launches, streams, events and graphs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Buffer:
     size: int
     """Length in bytes."""
     stream: int = 0
-    """The stream that it was allocated for: freed memory is given to later work of that stream."""
+    """The stream for which it was allocated: freed memory is reused by later work of that stream."""
 
     def part(self, start: int, size: int) -> Buffer:
-        """Bytes start..start+size of this range. InputError if it has fewer."""
+        """Return bytes start..start+size of this range. Raises InputError if it has fewer."""
         if start < 0 or size < 0 or start + size > self.size:
             raise InputError(f"bytes {start}..{start + size} of a buffer of {self.size}")
         return Buffer(self.owner, self.start + start, size, self.stream)
@@ -36,7 +36,7 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What a launch touches of a buffer where device memory says which rows: the kernel gets ``base``."""
+    """The part of a buffer that a launch touches where device memory says which rows: it gets ``base``."""
 
     base: Buffer
     row: Buffer
@@ -59,25 +59,25 @@ class Device(Protocol):
     """
 
     name: str
-    """For people."""
+    """The name, to be shown."""
     capability: int
     """Compute capability times 10: 75 for sm_75, 90 for sm_90."""
     blocks: int
     """Blocks of a grid-stride launch that fill the device."""
     library: bool
-    """Whether there is a vendor's product of int8 matrices."""
+    """Whether the vendor's library computes products of int8 matrices."""
     no_library: str
-    """Why there is none, and what to do; empty if there is one."""
+    """Why it does not, and what to do; empty if it does."""
 
     def allocate(self, size: int, stream: int = 0) -> Buffer:
-        """Memory of ``size`` >= 0 bytes with undefined contents, for work on a stream.
+        """Allocate ``size`` >= 0 bytes with undefined contents, for work on a stream.
 
-        DeviceError if there is not enough. While a graph is being made, the memory stays the graph's.
+        Raises DeviceError if there is not enough. While a graph is being made, the graph keeps the memory.
         """
         ...
 
     def zeros(self, size: int, stream: int = 0) -> Buffer:
-        """Memory of ``size`` zero bytes."""
+        """Allocate ``size`` zero bytes."""
         ...
 
     def clear(self, buffer: Buffer, stream: int = 0) -> None:
@@ -85,15 +85,15 @@ class Device(Protocol):
         ...
 
     def upload(self, host: Array, stream: int = 0) -> Buffer:
-        """A copy of a C-contiguous array's bytes."""
+        """Return a copy of a C-contiguous array's bytes."""
         ...
 
     def write(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
-        """Fill a buffer with a C-contiguous array's bytes, which have been read when this returns."""
+        """Fill a buffer with a C-contiguous array's bytes, which have all been read when this returns."""
         ...
 
     def copy(self, source: Buffer, target: Buffer, stream: int = 0) -> None:
-        """Copy bytes between buffers of one size."""
+        """Copy bytes between buffers of equal size."""
         ...
 
     def receive(self, source: Buffer, origin: Device, target: Buffer) -> None:
@@ -112,7 +112,7 @@ class Device(Protocol):
         arguments: Sequence[Argument],
         stream: int = 0,
     ) -> None:
-        """Run a kernel of ``cuda/`` with one-dimensional blocks. DeviceError if it cannot run."""
+        """Run a kernel of ``cuda/`` with one-dimensional blocks. Raises DeviceError if it cannot run."""
         ...
 
     def gemm(
@@ -125,44 +125,44 @@ class Device(Protocol):
         acc: Buffer,
         stream: int = 0,
     ) -> None:
-        """The vendor's product, where ``library`` is true: what ``product_dp4a`` computes.
+        """Compute what ``product_dp4a`` computes with the vendor's library, if ``library`` is true.
 
         ``shape`` = (n, m, d); int8 rows q [n, d] and w [m, d], ldq and ldw bytes apart; acc int32 [n, m].
-        m, d, ldq, ldw and addresses are multiples of 4. DeviceError where the library does not take it.
+        m, d, ldq, ldw and addresses are multiples of 4. Raises DeviceError if the library does not take it.
         """
         ...
 
     def timed(self, work: Callable[[], object]) -> float:
-        """Seconds that the main stream takes for what ``work`` queues on it; waits for it."""
+        """Return the seconds that the main stream takes for what ``work`` queues on it; waits for it."""
         ...
 
     # -- order -----------------------------------------------------------------------------------------
     def stream(self) -> int:
-        """A new stream."""
+        """Return a new stream."""
         ...
 
     def record(self, stream: int) -> Any:
-        """An event: the point that the stream's queue has reached."""
+        """Return an event that marks the current end of the stream's queue."""
         ...
 
     def done(self, event: Any) -> bool:
-        """Whether the work before the event has been done."""
+        """Return whether the work before the event has been done."""
         ...
 
     def wait(self, stream: int, event: Any) -> None:
-        """What is queued on the stream from now on runs after the event."""
+        """Let everything queued on the stream from now on run after the event."""
         ...
 
     def begin(self) -> None:
-        """Start to make a graph of what is queued on the main stream."""
+        """Begin a graph of what is queued on the main stream."""
         ...
 
     def end(self) -> Any:
-        """The graph. DeviceError if it cannot be made; none is being made afterwards."""
+        """End and return the graph. Raises DeviceError if it cannot be made; no graph is begun afterwards."""
         ...
 
     def abandon(self) -> None:
-        """End the making of a graph that nobody wants any more, if one is being made; raises nothing."""
+        """Discard the graph that was begun, if there is one; raises nothing."""
         ...
 
     def replay(self, graph: Any) -> None:
@@ -171,16 +171,16 @@ class Device(Protocol):
 
     # -- other libraries -------------------------------------------------------------------------------
     def export(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-        """An array of the library behind the device on the same memory, with its ways of exchange.
+        """Return an array of the device's library on the same memory, which other libraries can take.
 
-        What that library's current stream does from now on waits for the main stream.
+        Later work on that library's current stream waits for the main stream.
         """
         ...
 
     def adopt(self, x: Any, stream: int = 0) -> tuple[Buffer, np.dtype[Any], tuple[int, ...]]:
-        """Memory shared with an array of another library, copied if it is not C-contiguous.
+        """Return memory shared with an array of another library, or a copy if it is not C-contiguous.
 
-        What is queued on the stream from now on waits for what computes it; the other library gets it back
-        once nothing queued here uses it. InputError if it is not on this device.
+        Later work on the stream waits for the work that computes it; the other library gets the memory back
+        once nothing queued here uses it. Raises InputError if it is not on this device.
         """
         ...

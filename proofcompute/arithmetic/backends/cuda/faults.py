@@ -1,4 +1,4 @@
-"""What kernels find wrong: one status word for each check, looked at once for many of them."""
+"""Collects what kernels find wrong: one status word for each check, read back once for many checks."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ Kind = tuple[int, type[ProofcomputeError], str]
 """A bit of a status word, and the error that it stands for."""
 
 WORDS: Final = 1 << 18
-"""Checks that are folded at a time: some ten for each layer and request of a step, and some more."""
+"""Checks that are folded at a time: about ten for each layer and request of a step, and a few more."""
 _FOUND: Final = 2
-"""Words in front of them, for what was found when others were folded."""
+"""Words in front of them, which keep what earlier folds found."""
 i32 = np.int32
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One check that was queued."""
+    """A check that was queued."""
 
     operation: str
     """Segment and operation, empty outside a step."""
     kinds: Sequence[Kind]
-    """What its bits mean; of several that are set the first counts."""
+    """What its bits mean; if several are set, the first counts."""
 
     def error(self, word: int) -> ProofcomputeError:
-        """The error that a status word stands for."""
+        """Return the error that a status word stands for."""
         for bit, error, text in self.kinds:
             if word & bit:
                 named = self.operation and issubclass(error, ExecutionError)
@@ -44,10 +44,10 @@ class Fault:
 
 @final
 class Faults:
-    """The status words of a device, and which of them belong to checks that nobody has looked at yet.
+    """The status words of a device, and the pending checks to which they belong.
 
-    There may be more checks than words: what all words hold is then folded, on the device, into the first
-    thing that was found, and they are used again. Nothing is downloaded for that, so it can be captured.
+    There may be more checks than words: then the device folds all words into the first finding, and the words
+    are used again. Nothing is downloaded for that, so it can be captured.
     """
 
     def __init__(self, on: Queue) -> None:
@@ -56,13 +56,13 @@ class Faults:
         self.found = self._whole.part(0, 4 * _FOUND)
         """int32 [2]: 1 + the number of the first check that found something, and its word; else zeros."""
         self.words = self._whole.part(4 * _FOUND, 4 * WORDS)
-        """int32 words; those of no open check are zero."""
+        """int32 words; those that belong to no open check are zero."""
         self._pending: list[Fault] = []
         self._folded = 0
         """How many of the pending checks have been folded; the others are open and have a word each."""
 
     def word(self, operation: str, kinds: Sequence[Kind]) -> Buffer:
-        """The status word of a new check."""
+        """Return the status word of a new check."""
         if 4 * (len(self._pending) - self._folded) == self.words.size:
             self._report(None, 0, None)
         self._pending.append(Fault(operation, kinds))
@@ -75,19 +75,19 @@ class Faults:
         self._folded = len(self._pending)
 
     def report(self, tokens: DeviceArray | None) -> tuple[DeviceArray, list[Fault]]:
-        """What ``cuda/report.cu`` writes about all pending checks, and these; none is pending afterwards."""
+        """Return what ``cuda/report.cu`` writes about the pending checks, and those; none is pending then."""
         n = 0 if tokens is None else tokens.size
         out = self._on.new(np.int32, _FOUND + n)
         self._report(tokens, n, out)
         return out, self.take()
 
     def take(self) -> list[Fault]:
-        """The pending checks, which nobody looks at here from now on."""
+        """Return the pending checks, and forget them here."""
         taken, self._pending, self._folded = self._pending, [], 0
         return taken
 
     def look(self) -> None:
-        """Raise the error of the first check that found something; none is pending afterwards."""
+        """Raise the error of the first pending check that found something; none is pending afterwards."""
         if not self._pending:
             return
         folded = self._folded

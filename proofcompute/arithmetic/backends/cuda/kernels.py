@@ -48,8 +48,8 @@ class CudaKernels(DeviceMemory):
     """Canonical arithmetic on a CUDA device, byte for byte
     :class:`proofcompute.arithmetic.definition.NumpyKernels`.
 
-    Raises the same errors, and DeviceError where the device fails. ``scratch`` bounds, in bytes, the scores
-    that attention keeps at a time (more where a single row needs more). ``products`` is one of
+    Raises the same errors, and DeviceError if the device fails. ``scratch`` bounds, in bytes, the scores
+    that attention keeps at a time (more if a single row needs more). ``products`` is one of
     :data:`proofcompute.arithmetic.backends.cuda.routes.ROUTES`. One thread at a time may use it.
     """
 

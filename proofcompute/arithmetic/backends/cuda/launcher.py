@@ -1,4 +1,4 @@
-"""Launches in terms of arrays: what every method of the backend is written with."""
+"""Queues launches and copies in terms of arrays; every method of the backend is written with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from proofcompute.errors import DeviceError, InputError
 __all__ = ["THREADS", "Given", "Launcher", "i32", "i64"]
 
 THREADS: Final = 256
-"""Threads of a block, but of those that hash rows (``cuda/canonical.cuh``)."""
+"""Threads of a block, except in kernels that hash rows (``cuda/canonical.cuh``)."""
 HASHERS: Final = 64
 """Threads of a block that hashes rows (``cuda/message.cuh``)."""
 
@@ -35,19 +35,19 @@ _CONSTANTS: Final = 256
 
 @dataclass(eq=False)
 class Capture:
-    """What is queued becomes a graph."""
+    """A capture: what is queued becomes a graph."""
 
     graph: Any = None
-    """The device's, at the end."""
+    """The device's graph, at the end."""
     uses: dict[int, Buffer] = field(default_factory=dict)
-    """A buffer of each allocation from outside that it touches."""
+    """A buffer of each allocation from outside that the graph touches."""
     made: set[int] = field(default_factory=set)
-    """Its own allocations, which the device keeps for the graph."""
+    """The graph's own allocations, which the device keeps for it."""
 
 
 @final
 class Launcher:
-    """Uploads, launches and downloads on a device's main stream, or on the one beside it."""
+    """Uploads, launches and downloads on a device's main stream, or on its side stream."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -58,7 +58,7 @@ class Launcher:
         self._unjoined: Any = None
         self._lent: list[Buffer] = []
         self._lending: deque[tuple[Any, list[Buffer]]] = deque()
-        """Memory of the main stream that work beside it uses, with the event behind that work."""
+        """Memory of the main stream that side work uses, with the event behind that work."""
         self._capture: Capture | None = None
         self._constants: OrderedDict[bytes, Buffer] = OrderedDict()
         self.faults = Faults(self)
@@ -66,13 +66,13 @@ class Launcher:
 
     @property
     def device(self) -> Device:
-        """The device, to which everything is queued that was asked for so far."""
+        """The device, once everything asked for so far has been queued on it."""
         self._make_moves()
         return self._device
 
     # -- memory --------------------------------------------------------------------------------------
     def allocate(self, size: int) -> Buffer:
-        """Memory with undefined contents; DeviceError that says what it was for."""
+        """Allocate memory with undefined contents. Raises a DeviceError that says what it was for."""
         try:
             buffer = self._device.allocate(size, self._stream)
         except DeviceError as error:
@@ -90,18 +90,18 @@ class Launcher:
         )
 
     def new(self, dtype: npt.DTypeLike, *shape: int) -> DeviceArray:
-        """An array with undefined contents."""
+        """Return an array with undefined contents."""
         size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
         return DeviceArray(self, self.allocate(size), dtype, shape)
 
     def zeros(self, dtype: npt.DTypeLike, *shape: int) -> DeviceArray:
-        """An array of zeros."""
+        """Return an array of zeros."""
         out = self.new(dtype, *shape)
         self.device.clear(out.buffer, self._stream)
         return out
 
     def array(self, x: Given) -> DeviceArray:
-        """``x`` on this device: itself, a copy of a NumPy array, or memory shared with another library."""
+        """Return ``x`` on this device: itself, a NumPy array's copy, or another library's memory."""
         if isinstance(x, DeviceArray):
             return x if x.on is self else self._moved(x)
         if isinstance(x, np.ndarray):
@@ -118,13 +118,13 @@ class Launcher:
         return out
 
     def exported(self, x: DeviceArray) -> Any:
-        """``x`` as an array of the library behind the device, on the same memory."""
+        """Return ``x`` as an array of the device's library, on the same memory."""
         self.faults.look()
         self._use(x.buffer)
         return self.device.export(x.buffer, x.dtype, x.shape)
 
     def constant(self, host: Array) -> Buffer:
-        """A small array that is uploaded once; the least recently used ones are forgotten."""
+        """Return a small array that is uploaded once; the least recently used ones are forgotten."""
         key = host.tobytes()
         found = self._constants.get(key)
         if found is None:
@@ -192,35 +192,35 @@ class Launcher:
 
     # -- what crosses to the host --------------------------------------------------------------------
     def fetch(self, x: DeviceArray) -> Array:
-        """The values of an array, once everything checked so far was looked at."""
+        """Return the values of an array. Raises the error of a check that failed so far."""
         self.faults.look()
         return self.read(x)
 
     def read(self, x: DeviceArray) -> Array:
-        """The values of an array, whatever is pending."""
+        """Return the values of an array, whatever checks are pending."""
         host = np.empty(x.shape, dtype=x.dtype)
         self._use(x.buffer)
         self.device.download(x.buffer, host, self._stream)
         return host
 
     def fault(self, *kinds: Kind) -> Buffer:
-        """The status word of a check of the operation that runs now."""
+        """Return the status word of a new check of the operation that runs now."""
         return self.faults.word(self.operation, kinds)
 
     # -- launches ------------------------------------------------------------------------------------
     def over(self, kernel: str, count: int, *arguments: Argument | DeviceArray) -> None:
-        """A grid-stride kernel over ``count`` elements, or over as many as it finds, up to that."""
+        """Launch a grid-stride kernel over ``count`` elements, or over as many as it finds, up to that."""
         self.blocks(kernel, (min(-(-count // THREADS), self._device.blocks),), *arguments)
 
     def few(self, kernel: str, count: int, groups: int, *arguments: Argument | DeviceArray) -> None:
-        """A grid-stride kernel over ``count`` elements of each of some groups, in blocks of few threads."""
+        """Launch a grid-stride kernel over ``count`` elements of each group, in blocks of few threads."""
         blocks = min(-(-count // HASHERS), self._device.blocks * THREADS // HASHERS)
         self.blocks(kernel, (blocks, groups), *arguments, threads=HASHERS)
 
     def blocks(
         self, kernel: str, grid: tuple[int, ...], *arguments: Argument | DeviceArray, threads: int = THREADS
     ) -> None:
-        """A kernel on a grid of up to three dimensions; nothing where one of them is 0."""
+        """Launch a kernel on a grid of up to three dimensions; do nothing if one of them is 0."""
         x, y, z = (*grid, 1, 1)[:3]
         if not (x and y and z):
             return
@@ -239,7 +239,7 @@ class Launcher:
             raise DeviceError(f"{self.operation or 'outside a step'}: {error}") from error
 
     def gemm(self, q: Buffer, ldq: int, w: Buffer, ldw: int, n: int, m: int, d: int, acc: Buffer) -> None:
-        """The library's int8 product (:class:`Device`)."""
+        """Queue the library's int8 product (:class:`Device`)."""
         for buffer in (q, w, acc):
             self._use(buffer)
         self.device.gemm(q, ldq, w, ldw, (n, m, d), acc, self._stream)
@@ -253,11 +253,11 @@ class Launcher:
         if self._stream == 0:
             self.join()
         else:
-            self._lent.append(buffer)  # must not be given to somebody else before the work beside is done
+            self._lent.append(buffer)  # must not be reused before the side work is done
 
     @contextmanager
     def side_stream(self) -> Iterator[None]:
-        """Inside, work goes to the second stream, behind what the main one was given so far."""
+        """Queue what is asked for inside on the side stream, behind the main stream's work so far."""
         device = self.device
         if self._beside is None:
             self._beside = device.stream()
@@ -278,14 +278,14 @@ class Launcher:
 
     @property
     def capturing(self) -> bool:
-        """Whether what is queued becomes a graph."""
+        """Return whether what is queued becomes a graph."""
         return self._capture is not None
 
     @contextmanager
     def capture(self) -> Iterator[Capture]:
-        """Inside, nothing runs; what is queued becomes a graph.
+        """Make a graph of what is queued inside; nothing runs.
 
-        An error inside is raised as it is, and leaves the device as it was: what was queued is forgotten.
+        An error inside is raised unchanged and leaves the device as it was: what was queued is forgotten.
         """
         self.device.begin()
         capture = self._capture = Capture()
@@ -300,7 +300,7 @@ class Launcher:
                 self._device.abandon()
 
     def join(self) -> None:
-        """What the main stream is given from now on runs behind all work beside it."""
+        """Let the main stream's later work run behind all side work."""
         if self._capture is not None:
             raise DeviceError("a captured step uses what is made beside it")
         if self._unjoined is not None:

@@ -1,4 +1,4 @@
-"""Where NVIDIA's shared libraries are: in a CUDA toolkit, or in the packages that the extras install."""
+"""Finds NVIDIA's shared libraries: in a CUDA toolkit, or in the packages that the extras install."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _TOOLKITS: Final = ("CUDA_PATH", "CUDA_HOME")
 
 
 def nvidia_folders() -> list[Path]:
-    """Where NVIDIA's Python packages lie."""
+    """Return the folders of NVIDIA's Python packages."""
     spec = importlib.util.find_spec("nvidia")
     return [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
 
 
 def candidates(name: str) -> Iterator[str]:
-    """What may be ``lib<name>.so``: paths in packages and toolkits, then what the system's loader knows."""
+    """Yield what may be ``lib<name>.so``: paths in packages and toolkits, then names for the loader."""
     for folder in nvidia_folders():
         yield from map(str, sorted(folder.glob(f"*/lib/lib{name}.so.*")))
     for variable in _TOOLKITS:

@@ -1,4 +1,4 @@
-"""The memory part of the backend: arrays stay on the device, and decoding steps are captured and repeated."""
+"""Implements arrays of the backend: they stay on the device, and decoding steps are captured and repeated."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["DeviceMemory"]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _LONGEST: Final = 1 << 20
-"""Positions that tables may have without need: angles end there."""
+"""Most positions that tables have before more are needed: the domain of the angles ends there."""
 _AHEAD: Final = 64
-"""Finished rows that are hashed beside the next tokens' compute: one thread hashes one row."""
+"""Finished rows from which hashing runs beside the next tokens' computation: one thread hashes one row."""
 
 
 class DeviceMemory:
-    """:class:`proofcompute.arrays.Arrays` of arrays on one device."""
+    """Implements :class:`proofcompute.arrays.Arrays` for arrays on one device."""
 
     ahead: int = _AHEAD
 
@@ -44,7 +44,7 @@ class DeviceMemory:
 
     @property
     def operation(self) -> str:
-        """What runs now."""
+        """The operation that runs now."""
         return self._on.operation
 
     @operation.setter
@@ -138,7 +138,7 @@ class DeviceMemory:
         return known
 
     def _table(self, freqs: tuple[int, ...], rows: int) -> tuple[DeviceArray, DeviceArray]:
-        """Cosines and sines of positions 0..rows at least, made anew where there are too few."""
+        """Return cosines and sines of at least positions 0..rows, computed anew if there are too few."""
         known = self._angles.get(freqs)
         if known is None or len(known[0]) < rows:
             whole = max(rows, min(_LONGEST, 1 << max(9, (rows - 1).bit_length())))
@@ -150,7 +150,7 @@ class DeviceMemory:
         self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], Any]
     ) -> Array | None:
         def afresh(given: Sequence[Span]) -> Any:
-            self._turns = {}  # a step that could not be captured left arrays that were never computed
+            self._turns = {}  # a failed capture leaves arrays that were never computed
             return f(given)
 
         with self.one_step():
@@ -158,16 +158,16 @@ class DeviceMemory:
 
     @property
     def refused(self) -> Sequence[str]:
-        """Why steps could not be captured; empty if all could."""
+        """Return why steps could not be captured; empty if all could."""
         return self._steps.refused
 
     @contextmanager
     def one_step(self) -> Iterator[None]:
-        """Inside, rows of rotary tables are looked up once: every layer asks for the same.
+        """Look up rows of rotary tables once for the step inside, since every layer asks for the same rows.
 
-        Not for longer: a step's rows may be at positions that device memory names. A step that fails may be
-        run again, and then writes rows that are being hashed beside it: what follows waits for that. What its
-        other checks found is no other step's.
+        They are kept no longer, since device memory may name the positions of a step's rows. A step that
+        fails may run again and overwrite rows that are being hashed, so later work waits for the hashing.
+        Checks that are pending when a step fails are dropped: they belong to no other step.
         """
         self._turns = {}
         done = False

@@ -1,7 +1,7 @@
-"""Moves of rows, collected so that one launch of ``cuda/move.cu`` makes up to eight of them.
+"""Collects moves of rows, so that one launch of ``cuda/move.cu`` makes up to eight of them.
 
-A decoded token moves many small rows: a launch costs more than what most of them copy. Moves are kept only
-while nothing else is queued and none of them touches what another writes, so their order does not matter.
+A decoded token moves many small rows, and a launch costs more than most of these copies. Moves are collected
+only while nothing else is queued and none touches what another writes, so their order does not matter.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from proofcompute.arithmetic.backends.cuda.device import Argument, Buffer, Windo
 __all__ = ["MOST", "Move", "conflict", "launch_arguments"]
 
 MOST: Final = 8
-"""Moves of one launch."""
+"""Most moves of one launch."""
 
 i64 = np.int64
 
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """Rows of ``width`` bytes, ``pitch`` and ``to_pitch`` bytes apart, from given rows on."""
+    """Copies rows of ``width`` bytes, ``pitch`` and ``to_pitch`` bytes apart, from given rows on."""
 
     source: Buffer
     pitch: int
@@ -36,11 +36,11 @@ class Move:
 
     @property
     def units(self) -> int:
-        """Words of four bytes."""
+        """Number of four-byte words."""
         return -(-self.rows * self.width // 4)
 
     def arguments(self) -> list[Argument]:
-        """What ``move_rows`` takes for it."""
+        """Return the arguments of ``move_rows`` for this move."""
         read: Argument = self.source
         if self.from_row is not None:
             read = Window(self.source, self.from_row, self.pitch, self.rows)
@@ -62,7 +62,7 @@ _NONE: Final[list[Argument]] = [None, i64(0), None, None, i64(0), None, i64(0), 
 
 
 def launch_arguments(moves: list[Move]) -> list[Argument]:
-    """All arguments of one launch."""
+    """Return all arguments of one launch."""
     made = [argument for move in moves for argument in move.arguments()]
     return made + _NONE * (MOST - len(moves))
 
@@ -72,16 +72,16 @@ def _overlap(a: Buffer, b: Buffer) -> bool:
 
 
 def _other_columns(a: Move, b: Move) -> bool:
-    """Whether two moves to rows that are equally far apart write different columns of them.
+    """Return whether two moves to rows of one pitch write different columns of them.
 
-    Bytes of ``a`` leave the remainders 0..width of their distance from its first one by the pitch, whatever
-    the row; those of ``b`` leave gap..gap + width.
+    Modulo the pitch, the bytes that ``a`` writes lie 0..width behind its first one, whatever the row; those
+    of ``b`` lie gap..gap + width behind it.
     """
     gap = (b.target.start - a.target.start) % a.to_pitch if a.to_pitch else 0
     return a.to_pitch == b.to_pitch and a.width <= gap and gap + b.width <= a.to_pitch
 
 
 def conflict(a: Move, b: Move) -> bool:
-    """Whether the order of two moves may matter."""
+    """Return whether the order of two moves may matter."""
     written = _overlap(a.target, b.target) and not _other_columns(a, b)
     return written or _overlap(a.target, b.source) or _overlap(a.source, b.target)

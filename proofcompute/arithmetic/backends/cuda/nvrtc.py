@@ -1,7 +1,7 @@
-"""NVRTC, the CUDA compiler as a library, through ctypes: it compiles for devices that need not be there.
+"""Compiles CUDA with NVRTC, the compiler as a library, through ctypes; no device needs to be present.
 
 The library comes from a CUDA toolkit or from a package that holds one (nvidia-cuda-nvrtc and its like, which
-the extras ``cuda12`` and ``cuda13`` install); its interface is that of NVIDIA's NVRTC documentation.
+the extras ``cuda12`` and ``cuda13`` install); NVIDIA's NVRTC documentation describes its interface.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from proofcompute.errors import DeviceError
 __all__ = ["OPTIONS", "Compiled", "Nvrtc", "find_nvrtc"]
 
 OPTIONS: Final = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
-"""What NVRTC is always told: nothing is fused, flushed or approximated."""
+"""Options of every compilation: nothing is fused, flushed or approximated."""
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a source has become."""
+    """A compiled source."""
 
     ptx: str
     cubin: bytes
     log: str
-    """What the compiler said."""
+    """The compiler's messages."""
 
 
 @final
 class Nvrtc:
-    """One library. DeviceError where it cannot be loaded."""
+    """A loaded NVRTC. Raises DeviceError if it cannot be loaded."""
 
     def __init__(self, path: str) -> None:
         try:
             for builtins in Path(path).parent.glob("libnvrtc-builtins.so.*") if os.path.isabs(path) else ():
-                ctypes.CDLL(str(builtins))  # which NVRTC opens by its bare name
+                ctypes.CDLL(str(builtins))  # NVRTC opens this one by its bare name
             self._library = ctypes.CDLL(path)
         except OSError as error:
             raise DeviceError(f"NVRTC cannot be loaded ({error})") from error
@@ -48,7 +48,7 @@ class Nvrtc:
         self.version: Final = (major.value, minor.value)
 
     def compile(self, text: str, name: str, architecture: int, *more: str) -> Compiled:
-        """A source for sm_<architecture>, with OPTIONS and ``more``. DeviceError if it has mistakes."""
+        """Compile a source for sm_<architecture>, with OPTIONS and ``more``. DeviceError if that fails."""
         program = ctypes.c_void_p()
         made = self._library.nvrtcCreateProgram(
             ctypes.byref(program), text.encode(), name.encode(), 0, None, None
@@ -79,7 +79,7 @@ class Nvrtc:
 
 @cache
 def _found() -> tuple[Nvrtc, ...]:
-    """Every NVRTC that can be loaded, newest first."""
+    """Return every NVRTC that can be loaded, newest first."""
     found: dict[tuple[int, int], Any] = {}
     for path in candidates("nvrtc"):
         try:
@@ -91,9 +91,10 @@ def _found() -> tuple[Nvrtc, ...]:
 
 
 def find_nvrtc(driver: int | None = None) -> Nvrtc:
-    """The newest NVRTC that makes code for a driver of major version ``driver`` (any, if None).
+    """Return the newest NVRTC that makes code for a driver of major version ``driver`` (any, if None).
 
-    A driver runs the machine code of its own major version and of older ones. DeviceError if there is none.
+    A driver runs the machine code of its own major version and of older ones. Raises DeviceError if there is
+    no NVRTC.
     """
     for library in _found():
         if driver is None or library.version[0] <= driver:

@@ -1,4 +1,4 @@
-"""Calls with NumPy arrays: what they find wrong is raised at once, and results come back as NumPy arrays."""
+"""Serves calls with NumPy arrays: errors are raised at once, and results come back as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def leading(x: Any) -> Any:
-    """The first element of an argument that is a sequence, or a sequence of sequences; others as they are."""
+    """Return the first element of an argument that is a (nested) sequence, and any other argument itself."""
     while isinstance(x, list | tuple) and x:
         x = x[0]
     return x
 
 
 def _resident(arguments: tuple[Any, ...]) -> bool:
-    """Whether the first array among the arguments is on the device."""
+    """Return whether the first array among the arguments is on the device."""
     for x in arguments:
         x = leading(x)
         if isinstance(x, DeviceArray):
@@ -41,9 +41,9 @@ def _home(on: Launcher, x: Any) -> Any:
 
 
 def placed(method: F) -> F:
-    """A method of a backend that is written for arrays on the device, for callers with either kind.
+    """Wrap a method that is written for arrays on the device, so that it takes NumPy arrays too.
 
-    Results are where the first array among the arguments is.
+    Results are of the kind of the first array among the arguments.
     """
 
     @wraps(method)
@@ -51,7 +51,7 @@ def placed(method: F) -> F:
         if _resident(arguments):
             return method(self, *arguments)
         on: Launcher = self._on
-        operation, on.operation = on.operation, ""  # who calls names the operation, as with any backend
+        operation, on.operation = on.operation, ""  # the caller names the operation, as with any backend
         try:
             out = method(self, *arguments)
             on.faults.look()

@@ -1,7 +1,7 @@
-"""What CUDA devices there are, and what is missing to use them, asked of the driver itself.
+"""Asks the driver which CUDA devices there are, and says what is missing to use them.
 
-Nothing is loaded but the driver's library (its functions are those of NVIDIA's CUDA Driver API), so that a
-machine without CUDA is told so at once, and in words.
+It loads only the driver's library (functions of NVIDIA's CUDA Driver API), so a machine without CUDA is
+told so at once, and in words.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ class CudaDevice:
     """A device that the driver knows."""
 
     name: str
-    """For people."""
+    """The name, to be shown."""
     capability: int
     """Compute capability times 10."""
     memory: int
-    """In bytes."""
+    """Memory in bytes."""
     problem: str
-    """Why no kernel runs on it, and what to do; empty if they do."""
+    """Why no kernel runs on it, and what to do; empty if kernels run."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What there is."""
+    """The devices and the driver of a machine."""
 
     devices: tuple[CudaDevice, ...]
-    """In the driver's order."""
+    """The devices, in the driver's order."""
     driver: int
-    """Version of CUDA that the driver is for, major * 1000 + minor * 10; 0 without a driver."""
+    """CUDA version of the driver, major * 1000 + minor * 10; 0 without a driver."""
     problem: str
-    """Why none of them can be used, and what to do; empty if the new enough ones can."""
+    """Why none of them can be used, and what to do; empty if those that are new enough can be used."""
 
     def why_not(self, ordinals: Sequence[int]) -> str:
-        """Why these devices cannot be used, and what to do; empty if they can."""
+        """Return why these devices cannot be used, and what to do; empty if they can."""
         if self.problem:
             return self.problem
         for ordinal in ordinals:
@@ -96,7 +96,7 @@ def _problem(driver: int, find: Callable[[str], object | None]) -> str:
 
 
 def extra(driver: int) -> str:
-    """The extra of proofcompute that fits a driver."""
+    """Return the extra of proofcompute that fits a driver."""
     return "cuda13" if driver >= 13000 else "cuda12"
 
 

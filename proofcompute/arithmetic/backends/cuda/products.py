@@ -1,4 +1,4 @@
-"""Quantised products on the device: ``quantise.cu``, ``product.cu``, ``rescale.cu``, ``linear_*.cu``."""
+"""Launches quantised products: ``quantise.cu``, ``product.cu``, ``rescale.cu``, ``linear_*.cu``."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _GRID_Y: Final = 65535
 _WARPS: Final = 8
 """Output channels of a block of ``linear_few``."""
 FEW_ROWS: Final = 4
-"""Up to this many rows a product goes through the matrix channel by channel."""
+"""Most rows of a product that reads the matrix channel by channel."""
 _TENSOR_CORES: Final = 80
 """Compute capability (times 10) from which ``linear_mma`` runs."""
 
 
 def rows_fit(n: int) -> None:
-    """LimitError for more rows than a grid of tiles has."""
+    """Raise LimitError for more rows than a grid of tiles has."""
     if n > _TILE * _GRID_Y:
         raise LimitError(f"a product of {n} rows; at most {_TILE * _GRID_Y}")
 
 
 def _quantised(on: Launcher, n: int, d: int, limbs: int) -> tuple[DeviceArray, DeviceArray, Buffer]:
-    """Room for quantised rows and their scales, and a status word."""
+    """Return memory for quantised rows and their scales, and a status word."""
     if d > MAX_WIDTH:
         raise LimitError(f"a row of {d} elements; at most {MAX_WIDTH}")
     status = on.fault((1, NonFiniteError, "an input of the quantiser must be finite"))
@@ -44,7 +44,7 @@ def _quantised(on: Launcher, n: int, d: int, limbs: int) -> tuple[DeviceArray, D
 
 
 def quantise(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, DeviceArray]:
-    """Rows [n, d] to int8 [limbs, n, d] and scales [n]."""
+    """Quantise rows [n, d] to int8 [limbs, n, d] and scales [n]."""
     n, d = x.shape
     q, scale, status = _quantised(on, n, d, limbs)
     on.blocks("quantise_rows", (n,), x, i64(n), i32(d), i32(limbs), q, scale, status)
@@ -54,7 +54,7 @@ def quantise(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, Dev
 def quantise_normed(
     on: Launcher, x: DeviceArray, weight: DeviceArray, eps: np.float32, limbs: int
 ) -> tuple[DeviceArray, DeviceArray]:
-    """:func:`quantise` of the rows after an RMS norm."""
+    """Return :func:`quantise` of the rows after an RMS norm."""
     n, d = x.shape
     q, scale, status = _quantised(on, n, d, limbs)
     sizes = (i64(n), i32(d), i32(limbs))
@@ -63,7 +63,7 @@ def quantise_normed(
 
 
 def quantise_gated(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArray, DeviceArray]:
-    """:func:`quantise` of the rows [n, 2 d] after the gate."""
+    """Return :func:`quantise` of the rows [n, 2 d] after the gate."""
     n, d = x.shape[0], x.shape[1] // 2
     q, scale, status = _quantised(on, n, d, limbs)
     on.blocks("quantise_gated", (n,), x, i64(n), i32(d), i32(limbs), q, scale, status)
@@ -73,7 +73,7 @@ def quantise_gated(on: Launcher, x: DeviceArray, limbs: int) -> tuple[DeviceArra
 def quantise_prepared(
     on: Launcher, x: DeviceArray, limbs: int, prologue: Prologue
 ) -> tuple[DeviceArray, DeviceArray]:
-    """:func:`quantise` of the rows after ``prologue``."""
+    """Return :func:`quantise` of the rows after ``prologue``."""
     if isinstance(prologue, NormPrologue):
         return quantise_normed(on, x, on.array(prologue.weight), prologue.eps, limbs)
     return quantise_gated(on, x, limbs) if isinstance(prologue, GatePrologue) else quantise(on, x, limbs)
@@ -82,7 +82,7 @@ def quantise_prepared(
 def multiply(
     on: Launcher, q: Buffer, ldq: int, w: Buffer, ldw: int, n: int, m: int, d: int, acc: Buffer
 ) -> None:
-    """int8 rows [n, d], ldq bytes apart, times rows [m, d]: int32 [n, m]."""
+    """Return int8 rows [n, d], ldq bytes apart, times rows [m, d]: int32 [n, m]."""
     grid = (-(-m // _TILE), -(-n // _TILE))
     on.blocks("product_dp4a", grid, q, i64(ldq), w, i64(ldw), i32(n), i32(m), i32(d), acc)
 
@@ -95,7 +95,7 @@ def rescale(
     sw: DeviceArray,
     bias: DeviceArray | None,
 ) -> DeviceArray:
-    """Accumulator sets [sets, n, m] to float32 [n, m]."""
+    """Convert accumulator sets [sets, n, m] to float32 [n, m]."""
     _, n, m = acc.shape
     out = on.new(np.float32, n, m)
     amounts = on.constant(np.array(shifts, dtype=np.int32))

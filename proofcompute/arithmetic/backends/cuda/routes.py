@@ -1,8 +1,8 @@
-"""Which way a product takes: our kernel, or the vendor's library where that is faster.
+"""Chooses how a product is computed: by our kernel, or by the vendor's library where that is faster.
 
 Both accumulate int8 products in int32, and sums of integers do not depend on their order, so they give the
-same bytes. The library's product writes accumulators to memory and needs a second kernel to make floats of
-them; ours does both at once. Which is faster depends on shape and device: it is measured once for each.
+same bytes. The library writes accumulators to memory and needs a second kernel to convert them to floats;
+ours does both at once. Which one is faster depends on shape and device, and is measured once for each.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from proofcompute.errors import DeviceError, InputError
 __all__ = ["ROUTES", "Routes"]
 
 ROUTES: Final = ("measure", "kernel", "library")
-"""What ``CudaKernels`` accepts: choose by measuring, or always one of the two."""
+"""The rules that ``CudaKernels`` accepts: choose by measuring, or always use one of the two."""
 
 _LEAST_ROWS: Final = 32
-"""Below, a product reads its weights once and is bound by that; the library has nothing to gain."""
+"""Least rows for the library: with fewer, reading the weights once is the bound, and it cannot be faster."""
 _WORD: Final = 4
-"""The library takes channels, contractions and addresses in multiples of this, and any number of rows."""
+"""The library takes channels, contractions and addresses that are multiples of this, and any rows."""
 
 
 def _class(n: int) -> int:
-    """Row counts that are measured together: up to the same power of two."""
+    """Return the class of a row count: row counts up to the same power of two are measured together."""
     return (n - 1).bit_length()
 
 
@@ -40,19 +40,19 @@ class Routes:
         self._on = on
         self._rule = rule if on.device.library else "kernel"
         self.chosen: dict[tuple[int, ...], str] = {}
-        """By class of rows, output channels, contraction length and limbs."""
+        """The choice by class of rows, output channels, contraction length and limbs."""
         self.refused: dict[tuple[int, ...], str] = {}
-        """Why the library did not take a product that it should."""
+        """Why the library refused a product that it should take."""
 
     def library_fits(self, n: int, m: int, d: int, *operands: DeviceArray) -> bool:
-        """Whether the library takes this product at all."""
+        """Return whether the library takes this product at all."""
         aligned = m % _WORD == 0 and d % _WORD == 0
         return n >= _LEAST_ROWS and aligned and all(x.buffer.start % _WORD == 0 for x in operands)
 
     def run(
         self, shape: tuple[int, ...], kernel: Callable[[], Any], library: Callable[[], Any], *, fits: bool
     ) -> Any:
-        """The result of either; ``shape`` = (rows, ...) is what a choice holds for."""
+        """Return the result of either one; a choice holds for ``shape`` = (rows, ...)."""
         if self._rule == "kernel" or not fits:
             return kernel()
         if self._rule == "library":
@@ -68,7 +68,7 @@ class Routes:
         times = {}
         for name, way in (("kernel", kernel), ("library", library)):
             try:
-                way()  # loads what is loaded at the first call
+                way()  # loads what a first call loads
                 times[name] = self._on.device.timed(way)
             except DeviceError as error:
                 if name == "kernel":

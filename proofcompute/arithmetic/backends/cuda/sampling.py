@@ -1,4 +1,4 @@
-"""The canonical sampler on the device (``cuda/sample.cu``); tokens stay there."""
+"""Launches the canonical sampler (``cuda/sample.cu``); tokens stay on the device."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["sample"]
 def sample(
     on: Launcher, logits: DeviceArray, history: DeviceArray, first: int, how: Sampling, draws: DeviceArray
 ) -> DeviceArray:
-    """The next tokens of rows first..first+n: logits [n, v], history [t], draws [n, 2]; int32 [n].
+    """Return the next tokens of rows first..first+n, int32 [n].
 
-    LimitError for more logits than MAX_VOCABULARY.
+    Shapes are logits [n, v], history [t], draws [n, 2]. LimitError for more than MAX_VOCABULARY logits.
     """
     check_sampling(how)
     n, v = logits.shape

@@ -1,4 +1,4 @@
-"""The ``.cu`` sources: where they are, and which kernels each holds.
+"""Finds the ``.cu`` sources, and lists the kernels that each holds.
 
 They live in ``cuda/`` at the top of the repository and are installed beside this module, so that a checkout,
 an editable install and a wheel (zipped or not) all find them.
@@ -66,7 +66,7 @@ def _read(name: str) -> str:
 
 @cache
 def source(file: str) -> str:
-    """The text of ``cuda/<file>.cu`` with its headers in place of their includes. DeviceError if missing."""
+    """Return ``cuda/<file>.cu`` with headers in place of their includes. DeviceError if one is missing."""
     seen: set[str] = set()
 
     def header(match: re.Match[str]) -> str:
@@ -81,5 +81,5 @@ def source(file: str) -> str:
 
 @cache
 def kernel_files() -> dict[str, str]:
-    """The file of every kernel, by the kernel's name."""
+    """Return the file of every kernel, by the kernel's name."""
     return {kernel: file for file in FILES for kernel in KERNEL.findall(source(file))}

@@ -1,4 +1,4 @@
-"""Several devices: consecutive segments on each, with as even a share of the weights as segments allow."""
+"""Spreads consecutive segments over several devices, with shares of the weights as even as possible."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["SpreadKernels", "plan"]
 
 
 def plan(sizes: Sequence[int], devices: int) -> list[int]:
-    """The device of each segment: segment i goes where the middle of its share of all bytes falls.
+    """Return the device of each segment: segment i goes where the middle of its share of all bytes falls.
 
-    Numbers never fall from one segment to the next, and no device gets more than its even share and one
-    segment more.
+    Device numbers never decrease from one segment to the next, and no device gets more than its even share
+    plus one segment.
     """
     total = max(1, sum(sizes))
     found, before = [], 0
@@ -78,7 +78,7 @@ class SpreadKernels:
                 part.look()
                 stack.enter_context(part.one_step())
             tokens = f(spans)
-            for part in self.parts:  # in the order of segments: the first that found something is the cause
+            for part in self.parts:  # in the order of segments: the first error is the cause of the others
                 part.look()
             return np.asarray(self.host(tokens)) if tokens is not None else None
 

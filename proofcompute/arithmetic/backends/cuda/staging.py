@@ -1,9 +1,9 @@
-"""Arrays of the host on their way to a device: through a ring of pinned memory.
+"""Copies the host's arrays to a device through a ring of pinned memory.
 
-A copy from ordinary memory may read it after the call has returned: when it does is the driver's affair, and
-differs between systems. A copy from pinned memory always does, and an event says when it is done. So bytes
-are first copied to pinned memory here, which is written again only behind the events of the copies from it;
-the caller's array may change as soon as the call returns.
+A copy from ordinary memory may read it after the call has returned; when depends on driver and system. A copy
+from pinned memory always does, and an event says when it has finished. So bytes are first copied to pinned
+memory, which is written again only behind the events of the copies from it; the caller's array may change as
+soon as the call returns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proofcompute.limits import MIB
 __all__ = ["Staging"]
 
 SEGMENT: Final = 8 * MIB
-"""Bytes of a part of the ring; events are recorded once for each, not for each copy."""
+"""Bytes of a part of the ring; events are recorded once for each part, not for each copy."""
 SEGMENTS: Final = 4
 _ALIGNED: Final = 64
 
@@ -32,11 +32,11 @@ class _Buffer:
     memory: Any
     """CuPy's pinned memory, which lives as long as this refers to it."""
     used: int = 0
-    """Bytes from its start that copies read."""
+    """Bytes at its start that copies read."""
     streams: dict[int, Any] = field(default_factory=dict)
     """The streams of these copies."""
     events: list[Any] = field(default_factory=list)
-    """Behind all of these copies, once the segment is left."""
+    """Events behind all of these copies, once another part is in use."""
 
     def __post_init__(self) -> None:
         self.bytes = np.frombuffer(self.memory, np.uint8, SEGMENT)
@@ -44,7 +44,7 @@ class _Buffer:
 
 @final
 class Staging:
-    """The ring of one device, which is current whenever this is called; taken at the first copy."""
+    """The ring of one device, allocated at the first copy. The device must be current in every call."""
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
@@ -70,7 +70,7 @@ class Staging:
             at += size
 
     def _next(self) -> _Buffer:
-        """Leave the current segment; the next one, once nothing reads it any more."""
+        """Leave the current part, and return the next one once nothing reads it any more."""
         left = self._ring[self._now]
         left.events = [stream.record() for stream in left.streams.values()]
         self._now = (self._now + 1) % len(self._ring)

@@ -1,6 +1,6 @@
-"""Steps: run once, captured as a graph, then repeated; one small download at the end of each.
+"""Runs steps: once as they are, then captured as a graph and repeated, with one small download for each.
 
-What cannot be captured runs as it did the first time, one launch after the other: slower, the same bytes.
+A step that cannot be captured runs one launch after the other every time: slower, with the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proofcompute.errors import DeviceError
 __all__ = ["Steps"]
 
 _BUCKET: Final = 512
-"""Rows by which the sizes of a captured step grow: launches of one graph cover this many positions."""
+"""Rows by which the sizes of a captured step grow: one graph serves this many positions."""
 
 Compute = Callable[[Sequence[Span]], Any]
 
@@ -33,23 +33,23 @@ class _Graph:
     """A captured step."""
 
     handle: Any
-    """The device's."""
+    """The device's graph."""
     report: DeviceArray
-    """int32 [2 + n]: what ``cuda/report.cu`` writes."""
+    """What ``cuda/report.cu`` writes, int32 [2 + n]."""
     checks: Sequence[Fault]
-    """What its status words mean, in order."""
+    """The checks to which its status words belong, in order."""
     uses: Sequence[Buffer]
-    """Memory from outside that it touches."""
+    """Memory from outside that the graph touches."""
 
 
 class _Kept:
-    """What belongs to one capture."""
+    """The graphs of one capture key."""
 
     def __init__(self, on: Launcher, spans: Sequence[Span]) -> None:
         self.names = [(number, b - a) for number, a, b in spans]
         self.words = on.zeros(np.int64, len(spans))
         self.graphs: dict[int, _Graph | None] = {}
-        """By bucket; None where the step ran once and is captured the next time."""
+        """Graphs by bucket; None if the step has run once and is captured the next time."""
         self.plain: set[int] = set()
         """Buckets whose step cannot be captured."""
 
@@ -67,7 +67,7 @@ class Steps:
     def run(self, capture: object, spans: Sequence[Span], f: Compute) -> Array | None:
         """See :class:`proofcompute.arrays.Arrays`."""
         on = self._on
-        on.faults.look()  # nothing of what came before is this step's
+        on.faults.look()  # checks from before belong to other steps
         if capture is None:
             return self._finish(f(spans))
         kept = self._kept.get(capture)
@@ -96,7 +96,7 @@ class Steps:
         return self._outcome(graph.report, graph.checks)
 
     def _captured(self, spans: Sequence[Span], f: Compute) -> _Graph | None:
-        """The step as a graph; None, and a warning, if the device does not make one."""
+        """Return the step as a graph; None, with a warning, if the device cannot make one."""
         on = self._on
         try:
             with on.capture() as capture:

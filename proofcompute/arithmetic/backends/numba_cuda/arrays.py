@@ -1,4 +1,4 @@
-"""Kernels on arrays that lie on the device: shapes are checked, results are new device arrays."""
+"""Launches kernels on arrays that lie on the device: checks shapes, and returns new device arrays."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _GRID_Y: Final = 65535
 
 @final
 class DeviceArrays:
-    """A part of :class:`proofcompute.arithmetic.kernels.Kernels` on arrays of the current CUDA device, byte
-    for byte.
+    """A part of :class:`proofcompute.arithmetic.kernels.Kernels` for arrays on the current CUDA device.
 
-    Arguments have ``__cuda_array_interface__`` (CuPy, PyTorch, JAX, Numba) and are read where they lie; NumPy
-    arrays are copied to the device. Results are Numba device arrays, which those libraries take without a
-    copy; ``copy_to_host()`` gives NumPy. InputError for wrong shapes or types, DeviceError without a device.
+    Results are byte for byte those of the definition. Arguments have ``__cuda_array_interface__`` (CuPy,
+    PyTorch, JAX, Numba) and are read where they lie; NumPy arrays are copied to the device. Results are Numba
+    device arrays, which those libraries take without a copy; ``copy_to_host()`` gives NumPy.
+
+    Raises InputError for wrong shapes or types, DeviceError without a device.
     """
 
     name = "numba-cuda"
@@ -48,7 +49,7 @@ class DeviceArrays:
         return seen
 
     def _over(self, kernel: str, count: int, *arguments: Any) -> None:
-        """A grid-stride launch over ``count`` elements."""
+        """Launch a grid-stride kernel over ``count`` elements."""
         if count:
             self._compiled[kernel][min(-(-count // THREADS), BLOCKS), THREADS](*arguments)
 
@@ -109,11 +110,11 @@ class DeviceArrays:
 
     # -- Freivalds -------------------------------------------------------------------------------------------
     def project(self, y: Any, s: Any) -> Any:
-        """proofcompute.freivalds.field.project31. The columns must be canonical residues."""
+        """Return proofcompute.freivalds.field.project31. The columns must be canonical residues."""
         return self._project("project31", y, s, P31)
 
     def project61(self, y: Any, s: Any) -> Any:
-        """proofcompute.freivalds.field.project61. The columns must be canonical residues."""
+        """Return proofcompute.freivalds.field.project61. The columns must be canonical residues."""
         return self._project("project61", y, s, P61)
 
     def _project(self, kernel: str, y: Any, s: Any, p: int) -> Any:
@@ -124,12 +125,12 @@ class DeviceArrays:
         return out
 
     def fold(self, w: Any, s: Any) -> Any:
-        """proofcompute.freivalds.field.fold31 of int8 weights. The columns must be canonical residues."""
+        """Return proofcompute.freivalds.field.fold31 of int8 weights. Columns must be canonical residues."""
         w, s = self._both(w, s, 0, P31)
         return self._fold("fold31", self._on(w, 2, "int8"), s)
 
     def fold61(self, w: Any, s: Any) -> Any:
-        """proofcompute.freivalds.field.fold61. The columns must be canonical residues."""
+        """Return proofcompute.freivalds.field.fold61. The columns must be canonical residues."""
         return self._fold("fold61", *self._both(w, s, 0, P61))
 
     def _fold(self, kernel: str, w: Any, s: Any) -> Any:

@@ -1,6 +1,6 @@
-"""CUDA kernels in Python. Elementwise ones run on any one-dimensional grid (grid-stride).
+"""Defines CUDA kernels in Python. Elementwise ones run on any one-dimensional grid (grid-stride).
 
-``project31`` and ``project61`` take one block of ``THREADS`` threads for each row and column; the folds one
+``project31`` and ``project61`` take one block of ``THREADS`` threads for each row and column, the folds one
 thread for each output. Arrays are C-contiguous; shapes are checked by :mod:`.arrays`.
 """
 

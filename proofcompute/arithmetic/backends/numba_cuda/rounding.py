@@ -1,5 +1,4 @@
-"""Rule 1 on Numba's CUDA target: the five operations of
-:mod:`proofcompute.arithmetic.backends.scalar.rounded`.
+"""Gives Numba's CUDA target the five operations of :mod:`proofcompute.arithmetic.backends.scalar.rounded`.
 
 Each becomes the libdevice function of that name, which is one ``.rn`` instruction that nothing fuses or
 approximates. In Numba's simulator nothing is compiled, and their plain Python meaning is the right one.

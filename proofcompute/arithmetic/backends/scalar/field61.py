@@ -1,4 +1,7 @@
-"""GF(2^61 - 1) in one number (proofcompute.freivalds.field defines it). Residues are uint64."""
+"""Computes in GF(2^61 - 1), one number at a time (proofcompute.freivalds.field defines it).
+
+Residues are uint64.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,14 @@ _ZERO: Final = np.uint64(0)
 
 @shared
 def reduce(x: Any) -> Any:
-    """Any uint64 to its canonical residue."""
+    """Return the canonical residue of any uint64."""
     folded = (x & P) + (x >> _61)
     return folded - P if folded >= P else folded
 
 
 @shared
 def residue(y: Any) -> Any:
-    """A signed integer to its canonical residue: 2^61 = 1, and -1 = p - 1."""
+    """Return the canonical residue of a signed integer: 2^61 = 1, and -1 = p - 1."""
     value = np.int64(y)
     size = reduce(np.uint64(-value) if value < 0 else np.uint64(value))
     return P - size if value < 0 and size > _ZERO else size
@@ -48,13 +51,13 @@ def residue(y: Any) -> Any:
 
 @shared
 def add(x: Any, y: Any) -> Any:
-    """x + y for canonical residues."""
+    """Return x + y for canonical residues."""
     return reduce(x + y)
 
 
 @shared
 def multiply(x: Any, y: Any) -> Any:
-    """x y for canonical residues (the formula and its proof: proofcompute.freivalds.field.mul61)."""
+    """Return x y for canonical residues (the formula and its proof: proofcompute.freivalds.field.mul61)."""
     a, b, c, d = x >> _32, x & LOW_WORD, y >> _32, y & LOW_WORD
     t = a * d + b * c
     middle = (t >> _29) + ((t & _LOW29) << _32)
@@ -63,19 +66,19 @@ def multiply(x: Any, y: Any) -> Any:
 
 @shared
 def low_part(s: Any) -> Any:
-    """s0 of a canonical residue s = 2^31 s1 + s0, s0 < 2^31, as uint32."""
+    """Return s0 of a canonical residue s = 2^31 s1 + s0, s0 < 2^31, as uint32."""
     return np.uint32(s & _LOW31)
 
 
 @shared
 def high_part(s: Any) -> Any:
-    """s1 of the same, s1 < 2^30, as uint32."""
+    """Return s1 of the same, s1 < 2^30, as uint32."""
     return np.uint32((s >> _31) & _LOW31)
 
 
 @shared
 def total(whole: Any, high: Any) -> Any:
-    """The residue of a sum of int64 terms P, from T = sum P mod 2^64 and H = sum (P >> 32), both int64.
+    """Return the residue of a sum of int64 terms P from T = sum P mod 2^64 and H = sum (P >> 32), both int64.
 
     The low halves sum to L = T - 2^32 H mod 2^64, exact for up to 2^32 terms; the sum is 2^32 H + L.
     """
@@ -85,11 +88,11 @@ def total(whole: Any, high: Any) -> Any:
 
 @shared
 def gather(low: Any, high: Any) -> Any:
-    """The residue of low + 2^32 high, of any uint64: sums of the halves of up to 2^32 residues."""
+    """Return the residue of low + 2^32 high, any uint64: sums of the halves of up to 2^32 residues."""
     return add(multiply(reduce(high), _2_32), reduce(low))
 
 
 @shared
 def combine(low: Any, middle: Any, high: Any) -> Any:
-    """low + 2^31 middle + 2^62 high, of canonical residues."""
+    """Return low + 2^31 middle + 2^62 high, for canonical residues."""
     return add(add(low, multiply(middle, _2_31)), multiply(high, _2_62))

@@ -1,8 +1,8 @@
-"""Canonical functions of one number, as plain Python that Numba compiles.
+"""Defines the canonical functions of one number, as plain Python that Numba compiles.
 
-Each repeats a sequence of :mod:`proofcompute.arithmetic.definition` operation by operation; the constants are
-taken from there. Every constant is a binary32 or int32 object, since a Python float would make Numba compute
-in binary64, and integer results are cast back, since Numba computes integers in 64 bits.
+Each function repeats a sequence of :mod:`proofcompute.arithmetic.definition` operation by operation, with its
+constants. Every constant is a binary32 or int32 object, since a Python float would make Numba compute in
+binary64, and integer results are cast back, since Numba computes integers in 64 bits.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ONE: Final = np.float32(1)
 HALF: Final = np.float32(0.5)
 LARGEST: Final = np.finfo(np.float32).max
 FINITE_BITS: Final = np.int32(0x7F800000)
-"""Bits of |x| below this: x is finite."""
+"""x is finite if the bits of |x| are below this."""
 
 LOWEST_BITS: Final = np.int32(-0x80000000)
 """Less than or equal to every :func:`ordered_bits`."""
@@ -71,40 +71,40 @@ _C0, _C1, _C2, _C3, _C4, _C5, _C6 = t.ERFC_P
 
 @shared
 def from_bits(bits: Any) -> Any:
-    """The binary32 number with these int32 bits."""
+    """Return the binary32 number with these int32 bits."""
     return np.int32(bits).view(np.float32)
 
 
 @shared
 def bits_of(x: Any) -> Any:
-    """The bits of x as int32."""
+    """Return the bits of x as int32."""
     return np.float32(x).view(np.int32)
 
 
 @shared
 def absolute_bits(x: Any) -> Any:
-    """The bits of |x|, an int32; ordered as |x| is, with NaN above infinity."""
+    """Return the bits of |x| as int32: they order as |x| does, with NaN above infinity."""
     return np.int32(bits_of(x) & _ABSOLUTE)
 
 
 @shared
 def ordered_bits(x: Any) -> Any:
-    """An int32 that orders as x does, -0 below +0: integers have a maximum that LLVM makes vectors of."""
+    """Return an int32 that orders as x does, -0 below +0: LLVM vectorises a maximum of integers."""
     bits = bits_of(x)
     return np.int32(bits ^ (np.int32(bits >> np.int32(31)) & _ABSOLUTE))
 
 
 @shared
 def from_ordered_bits(bits: Any) -> Any:
-    """The inverse of :func:`ordered_bits`."""
+    """Return the number of which these are the :func:`ordered_bits`."""
     return from_bits(np.int32(bits ^ (np.int32(bits >> np.int32(31)) & _ABSOLUTE)))
 
 
 @shared
 def round_even(x: Any) -> Any:
-    """x rounded half to even as int32, for |x| <= 2^22: 1.5 2^23 + x has no fraction bits.
+    """Return x rounded half to even as int32, for |x| <= 2^22: 1.5 2^23 + x has no fraction bits.
 
-    The integer stands in its low bits, so that one of 16 bits needs no subtraction.
+    The integer stands in the low bits of the sum, so an integer of 16 bits needs no subtraction.
     """
     return np.int32(bits_of(plus(x, _ROUNDER)) - _ROUNDER_BITS)
 
@@ -112,7 +112,7 @@ def round_even(x: Any) -> Any:
 # -- transcendental functions ----------------------------------------------------------------------------
 @shared
 def horner_step(p: Any, x: Any, c: Any) -> Any:
-    """p x + c, with two roundings."""
+    """Return p x + c, with two roundings."""
     return plus(times(p, x), c)
 
 
@@ -123,7 +123,7 @@ def _power_of_two(k: Any) -> Any:
 
 @shared
 def _mantissa(x: Any) -> Any:
-    """v and bits that are those of the rounder plus i, such that e^x is v 2^i; -104 <= x <= 89."""
+    """Return v, and the rounder's bits plus i, such that e^x is v 2^i, for -104 <= x <= 89."""
     shifted = horner_step(x, _LOG2_E, _ROUNDER)
     k = minus(shifted, _ROUNDER)
     r = minus(minus(x, times(k, _LN2_HIGH)), times(k, _LN2_LOW))
@@ -134,7 +134,7 @@ def _mantissa(x: Any) -> Any:
 
 @shared
 def exp(x: Any) -> Any:
-    """e^x (numerics.transcendental.exp)."""
+    """Return e^x (definition.transcendental.exp)."""
     x = _EXP_HIGH if x > _EXP_HIGH else x
     x = _EXP_LOW if x < _EXP_LOW else x
     v, t = _mantissa(x)
@@ -145,7 +145,7 @@ def exp(x: Any) -> Any:
 
 @shared
 def _raised(v: Any, t: Any, shift: Any) -> Any:
-    """v 2^(i + shift), exact: added to the exponent's bits. The rounder's own are shifted out."""
+    """Return v 2^(i + shift) exactly, by adding to the exponent's bits; the rounder's own are shifted out."""
     return from_bits(
         np.int32(np.int32(bits_of(v) + np.int32(t << np.int32(23))) + np.int32(shift << np.int32(23)))
     )
@@ -153,10 +153,10 @@ def _raised(v: Any, t: Any, shift: Any) -> Any:
 
 @shared
 def exp_below(x: Any) -> Any:
-    """:func:`exp` for x <= 0: then 2^(i + 64) is in range, and only the step back by 2^-64 rounds.
+    """Return :func:`exp` for x <= 0: then 2^(i + 64) is in range, and only the step back by 2^-64 rounds.
 
-    From EXP_LOW down that step gives +0, as it does for +0, which costs nothing: a result below the normal
-    numbers takes a CPU more than a hundred cycles.
+    From EXP_LOW down v is replaced by +0, for which that step gives +0 at no cost: a subnormal result takes a
+    CPU more than a hundred cycles.
     """
     low = x <= _EXP_LOW
     v, t = _mantissa(_EXP_LOW if low else x)
@@ -165,7 +165,7 @@ def exp_below(x: Any) -> Any:
 
 @shared
 def exp_beside_one(x: Any) -> Any:
-    """:func:`exp` where 1 is added to it, so that it may be cut at -40: 2^(i - 64) is then in range."""
+    """Return :func:`exp` for use in 1 + e^x, so x may be cut at -40: 2^(i - 64) is then in range."""
     x = _EXP_HIGH if x > _EXP_HIGH else x
     x = _UNSEEN if x < _UNSEEN else x
     v, t = _mantissa(x)
@@ -174,7 +174,7 @@ def exp_beside_one(x: Any) -> Any:
 
 @shared
 def erf(x: Any) -> Any:
-    """The error function (numerics.transcendental.erf)."""
+    """Return the error function (definition.transcendental.erf)."""
     bits = bits_of(x)
     a = from_bits(np.int32(bits & _ABSOLUTE))
     s = times(a, a)
@@ -192,7 +192,7 @@ def erf(x: Any) -> Any:
 # -- the quantiser ---------------------------------------------------------------------------------------
 @shared
 def reciprocal(levels: Any, largest: Any) -> Any:
-    """levels / largest, or 0 where largest is 0 or the quotient overflows: the quantiser's r."""
+    """Return levels / largest, the quantiser's r, or 0 if largest is 0 or the quotient overflows."""
     if largest == ZERO:
         return ZERO
     r = over(levels, largest)
@@ -201,48 +201,48 @@ def reciprocal(levels: Any, largest: Any) -> Any:
 
 @shared
 def quantised(x: Any, r: Any) -> Any:
-    """x r rounded half to even, as int32, for |x r| <= 2^22."""
+    """Return x r rounded half to even, as int32, for |x r| <= 2^22."""
     return round_even(times(x, r))
 
 
 @shared
 def dequantised(q: Any, scale: Any) -> Any:
-    """An integer of at most 24 bits times a scale."""
+    """Return an integer of at most 24 bits times a scale."""
     return times(np.float32(q), scale)
 
 
-# -- row-wise and elementwise operations (numerics.rows) ---------------------------------------------------
+# -- row-wise and elementwise operations (definition.rows) -------------------------------------------------
 @shared
 def root_of_mean(total: Any, n: Any, eps: Any) -> Any:
-    """sqrt(total / n + eps) for the sum of n squares."""
+    """Return sqrt(total / n + eps) for the sum of n squares."""
     return root(plus(over(total, np.float32(n)), eps))
 
 
 @shared
 def normalised(x: Any, size: Any, w: Any) -> Any:
-    """x / size * w."""
+    """Return x / size * w."""
     return times(over(x, size), w)
 
 
 @shared
 def gated(g: Any, u: Any) -> Any:
-    """g / (1 + exp(-g)) * u."""
+    """Return g / (1 + exp(-g)) * u."""
     return times(over(g, plus(ONE, exp_beside_one(-g))), u)
 
 
 @shared
 def gelu_of(x: Any) -> Any:
-    """(0.5 x) (1 + erf(x SQRT_HALF))."""
+    """Return (0.5 x) (1 + erf(x SQRT_HALF))."""
     return times(times(HALF, x), plus(ONE, erf(times(x, SQRT_HALF))))
 
 
 @shared
 def relu_of(x: Any) -> Any:
-    """x where x > 0, else +0."""
+    """Return x if x > 0, else +0."""
     return x if x > ZERO else ZERO
 
 
 @shared
 def settled(x: Any) -> Any:
-    """x + 0: -0 becomes +0."""
+    """Return x + 0: -0 becomes +0."""
     return plus(x, ZERO)

@@ -1,4 +1,4 @@
-"""Rule 1 in one number: each float operation with one rounding, on every target.
+"""Defines the float operations of rule 1, each with one rounding, on every target.
 
 ``plus(a, b)`` is a + b where the compiler leaves a sum alone: in plain Python on NumPy scalars, and in Numba
 for the CPU. Numba for CUDA contracts a * b + c into one fused multiply-add, so there
@@ -17,22 +17,22 @@ import numpy as np
 __all__ = ["OPTIONS", "minus", "over", "plus", "register", "root", "shared", "times"]
 
 OPTIONS: Final = {"nogil": True, "error_model": "numpy", "fastmath": False}
-"""How Numba compiles everything here and in the CPU backend."""
+"""Numba's options for everything here and in the CPU backend."""
 _INLINED: Final = {**OPTIONS, "forceinline": True}
-"""A call that is left would keep LLVM from making vectors of the loop around it."""
+"""Inlines always: a remaining call would keep LLVM from vectorising the loop around it."""
 _rounding: Final[list[Callable[..., Any]]] = []
 _shared: Final[list[Callable[..., Any]]] = []
-"""Functions that Numba has not been told of yet: it is not imported before something is compiled."""
+"""Functions not yet registered with Numba, which is not imported before something is compiled."""
 
 
 def shared(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that kernels of either target call, compiled into each of them; plain Python elsewhere."""
+    """Mark a function that kernels of either target call and compile in; it is plain Python elsewhere."""
     _shared.append(function)
     return function
 
 
 def register() -> None:
-    """Tell Numba of everything that is :func:`shared`; to be called before it compiles."""
+    """Register everything that is :func:`shared` with Numba; call this before it compiles."""
     from numba.extending import overload, register_jitable
 
     while _shared:
@@ -42,32 +42,32 @@ def register() -> None:
 
 
 def plus(a: Any, b: Any) -> Any:
-    """a + b."""
+    """Return a + b."""
     return a + b
 
 
 def minus(a: Any, b: Any) -> Any:
-    """a - b."""
+    """Return a - b."""
     return a - b
 
 
 def times(a: Any, b: Any) -> Any:
-    """a b."""
+    """Return a b."""
     return a * b
 
 
 def over(a: Any, b: Any) -> Any:
-    """a / b."""
+    """Return a / b."""
     return a / b
 
 
 def root(a: Any) -> Any:
-    """The square root of a."""
+    """Return the square root of a."""
     return np.sqrt(a)
 
 
 def _on_the_cpu(function: Callable[..., Any], overload: Callable[..., Any]) -> None:
-    """In code for the CPU, ``function`` is itself."""
+    """Register ``function`` as itself in code for the CPU."""
 
     @overload(function, jit_options=_INLINED, strict=False, target="cpu")
     def choose(*types: Any) -> Callable[..., Any]:
