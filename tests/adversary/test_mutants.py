@@ -58,4 +58,4 @@ def test_a_mutation_that_fits_nowhere_is_an_error() -> None:
         with pytest.raises(AssertionError, match="0 times"):
             apply(patch, [Edit("verifier.verify", "no such line", "")])
         with pytest.raises(AssertionError, match="nothing changed"):
-            apply(patch, [Edit("verifier.verify", "The ten verification steps", "The 10 verification steps")])
+            apply(patch, [Edit("verifier.verify", "the ten verification steps", "the 10 verification steps")])
