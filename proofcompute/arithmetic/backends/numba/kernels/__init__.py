@@ -1,1 +1,1 @@
-"""The arithmetic: what is computed."""
+"""Hold the kernels that Numba compiles: the arithmetic itself, one module per group of operations."""

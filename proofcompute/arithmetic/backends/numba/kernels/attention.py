@@ -1,16 +1,18 @@
-"""Causal attention over int8 keys and values (numerics.attention defines it).
+"""Compute causal attention over int8 keys and values.
 
-A unit is a block of query rows with one key-value head; all query heads that share it are rows of the same
-two products, scores = Q K^T and out = P V. It goes in *strips* of a dozen rows, whose scores and weights fit
-in a near cache: all their scores are computed, each row becomes weights, the weights are multiplied. Where a
-unit has several strips, its keys and values are copied to panels once.
+:mod:`proofcompute.arithmetic.definition.attention` defines it. A unit is a block of query rows with one
+key-value head; all query heads that share the head are rows of the same two products, scores = Q K^T and
+out = P V. A unit is computed in *strips* of a dozen rows, whose scores and weights fit in a near cache: first
+all scores of a strip, then the weights of each row, then the products of weights and values. If a unit has
+several strips, its keys and values are copied to panels once.
 
-The halving tree of a row runs from the first position that the row may see, in place of position 0. That
-gives the same bits: the tree pairs positions by their residues modulo powers of two, and a shift keeps the
+The halving tree of a row starts at the first position that the row may see, not at position 0. The result
+has the same bits: the tree pairs positions by their residues modulo powers of two, and a shift keeps the
 pairs and can only exchange the two summands of an addition.
 
-*No score needs a look whether it is finite*, as a rule: |acc| <= 2^14 dh, and rounding keeps order, so
-f32(2^14 dh) * (s_q * max s_k) * |scale| is no less than any of the row, and none is NaN where it is finite.
+*Most rows need no check that their scores are finite.* Since |acc| <= 2^14 dh and rounding is monotone, no
+score of a row exceeds f32(2^14 dh) * (s_q * max s_k) * |scale| in absolute value. If this bound is finite,
+no score is infinite or NaN.
 """
 
 from __future__ import annotations
@@ -39,16 +41,16 @@ _ZERO: Final = np.float32(0)
 _ONE_LIMB: Final = np.float32(127)
 
 _STRIP: Final = 12
-"""Rows of a strip; a multiple of every tile's rows."""
+"""The number of rows of a strip; a multiple of every tile's rows."""
 _CHUNK: Final = 2 * PANEL_PAIRS
-"""Positions of a panel of values."""
+"""The number of positions of a panel of values."""
 
 _i64, _f32, _i8 = types.int64, types.float32, types.int8
 
 
 @helper
 def worst_scale(s: Any, a: Any, b: Any) -> Any:
-    """What is wrong with rows a..b: FINITE (nothing), NOT_FINITE or NEGATIVE."""
+    """Return what is wrong with the scales in rows a..b: FINITE (nothing), NOT_FINITE or NEGATIVE."""
     flat = s[a:b].reshape((b - a) * s.shape[1])
     top = np.int32(0)
     least = _ZERO
@@ -63,7 +65,7 @@ def worst_scale(s: Any, a: Any, b: Any) -> Any:
 
 @kernel(_i64(read(_f32, 2), _i64, _i64))
 def check_scales(s: Any, a: Any, b: Any) -> Any:
-    """:func:`worst_scale`."""
+    """Return :func:`worst_scale` of rows a..b of s."""
     return worst_scale(s, a, b)
 
 
@@ -74,7 +76,7 @@ def _up(n: Any, step: Any) -> Any:
 
 @helper
 def _fill_values(v: Any, first: Any, stride: Any, count: Any, columns: Any, panel: Any) -> None:
-    """panel[i, c, e] = v[first + (2i + e) stride + c] for 2i + e < count and c < columns, else 0."""
+    """Set panel[i, c, e] = v[first + (2i + e) stride + c] for 2i + e < count and c < columns, else 0."""
     flat = v.reshape(v.size)
     for i in range((count + 1) // 2):
         to = panel[i].reshape(2 * TILE_COLUMNS)
@@ -94,7 +96,7 @@ def _fill_values(v: Any, first: Any, stride: Any, count: Any, columns: Any, pane
 
 @helper
 def _fill_keys(kq: Any, j: Any, g: Any, count: Any, panel: Any) -> None:
-    """Keys j..j+count of head g to a panel."""
+    """Copy keys j..j+count of head g to a panel."""
     _, kv_heads, dh = kq.shape
     fill_panel(kq, (j * kv_heads + g) * dh, kv_heads * dh, count, dh, panel)
 
@@ -103,9 +105,9 @@ def _fill_keys(kq: Any, j: Any, g: Any, count: Any, panel: Any) -> None:
 def _score(
     qi: Any, sq: Any, a: Any, b: Any, panel: Any, keys: Any, scale: Any, sums: Any, out: Any, to: Any
 ) -> None:
-    """out[r - a, to + c] = (f32(qi[r] . key c) * (sq[r] * keys[c])) * scale for the keys of a panel.
+    """Set out[r - a, to + c] = (f32(qi[r] . key c) * (sq[r] * keys[c])) * scale for the keys of a panel.
 
-    A product of one limb each fits int32 whatever the width of a head is.
+    A product of one limb with one limb fits int32 for every width of a head.
     """
     width = qi.shape[1]
     sums[:] = 0
@@ -123,7 +125,7 @@ def _score(
 
 @helper
 def _finish(sums: Any, factor: Any, total: Any, out: Any) -> None:
-    """Sums of weights times values back to float; +0 where the factor is 0, since the sums are then 0."""
+    """Turn sums of weights times values into floats; +0 where the factor is 0, since the sums are then 0."""
     for c in range(out.size):
         out[c] = np.float32(sums[c]) * factor / total
 
@@ -142,7 +144,10 @@ def attend_unit(
     block: Any,
     out: Any,
 ) -> Any:
-    """Query rows u // kv_heads * block and on with key-value head u % kv_heads. False if not finite."""
+    """Compute unit u: the query rows from u // kv_heads * block on with key-value head u % kv_heads.
+
+    Return False if a query or a score is not finite.
+    """
     _, kv_heads, dh = kq.shape
     heads = q.shape[1] // dh
     group = heads // kv_heads
@@ -269,7 +274,10 @@ def attend(
     block: Any,
     out: Any,
 ) -> Any:
-    """Units a..b, of the ceil(n / block) * kv_heads there are. False if q or a score is not finite."""
+    """Compute units a..b of the ceil(n / block) * kv_heads units.
+
+    Return False if q or a score is not finite.
+    """
     for u in range(a, b):
         if not attend_unit(u, q, kq, ks, vq, vs, first, scale, window, block, out):
             return False

@@ -1,7 +1,8 @@
-"""Freivalds projections over GF(2^31 - 1) (proofcompute.freivalds.field defines them).
+"""Compute Freivalds projections over GF(2^31 - 1), which :mod:`proofcompute.freivalds.field` defines.
 
-The arithmetic, and why 64 bits are enough, is in :mod:`proofcompute.arithmetic.backends.scalar.field31` and
-:mod:`proofcompute.arithmetic.backends.numba.codegen.dots`.
+:mod:`proofcompute.arithmetic.backends.scalar.field31` and
+:mod:`proofcompute.arithmetic.backends.numba.codegen.dots` describe the arithmetic and show that 64 bits are
+enough.
 """
 
 from __future__ import annotations
@@ -32,25 +33,25 @@ from proofcompute.freivalds.field import P31, check_columns, not_canonical
 __all__ = ["few_bytes", "fold", "project"]
 
 _PART: Final = 2_000_000
-"""Products of a part that is worth a thread."""
+"""The fewest products that make a part worth a thread."""
 _MANY: Final = 8
-"""Rows of int8 from which putting the columns in halves is worth it."""
+"""The fewest int8 rows for which it pays to split the columns into halves."""
 _PARTS_EACH: Final = 3
-"""Parts of a large fold for each thread, each with sums of its own."""
+"""The number of parts of a large fold per thread; each part has its own sums."""
 
 _i64, _i32, _i16, _i8, _u32 = types.int64, types.int32, types.int16, types.int8, types.uint32
 
 
 @kernel(types.boolean(_i64, _i64, read(_u32, 2), write(_i16, 3)))
 def _halve(a: Any, b: Any, s: Any, out: Any) -> Any:
-    """Columns a..b of s [k, m], balanced, as low + 2^16 high: int16 [k, 2, m].
+    """Write the balanced columns a..b of s [k, m] as low + 2^16 high into out [k, 2, m].
 
-    False if one holds a value that is not a canonical residue.
+    Return False if one of them holds a value that is not a canonical residue.
     """
     most = np.uint32(0)
     for c in range(a, b):
         column = s[c]
-        for i in range(column.size):  # nothing but this in the loop, so that it becomes vectors
+        for i in range(column.size):  # the loop does nothing else, so that it becomes vectors
             most = max(most, column[i])
             x = balanced(column[i])
             low = np.int16(x)
@@ -60,16 +61,16 @@ def _halve(a: Any, b: Any, s: Any, out: Any) -> Any:
 
 
 def _wide(element: str) -> Any:
-    """The function below for rows of int8 or int32."""
+    """Return the function below for rows of int8 or int32."""
     one_row_one, one_row_two = emitted("dots", "dot", element, 1, 1), emitted("dots", "dot", element, 2, 1)
     two_rows = emitted("dots", "dot", element, 2, 2)
     rows_one, rows_two = emitted("dots", "dot", element, 1, ROWS), emitted("dots", "dot", element, 2, ROWS)
 
     @helper
     def project(a: Any, b: Any, y: Any, s: Any, out: Any) -> Any:
-        """Rows a..b of out [n, k] for y [n, m] and s uint32 [k, m].
+        """Project rows a..b of y [n, m] by the columns s uint32 [k, m] into out uint32 [n, k].
 
-        False if s holds a value that is not a canonical residue; what is in out is then wrong.
+        Return False if s holds a value that is not a canonical residue; the content of out is then wrong.
         """
         k, m = s.shape
         whole = m // STEP * STEP
@@ -78,7 +79,7 @@ def _wide(element: str) -> Any:
         seen = np.zeros(LANES, np.uint32)
         t = a
         while t < b:
-            # the two limbs of one row go together
+            # the two limbs of one row are projected together
             rows = ROWS if t + ROWS <= b else (2 if t + 2 <= b and k % 2 == 0 else 1)
             for c in range(0, k, 2):
                 columns = min(2, k - c)
@@ -107,13 +108,13 @@ def _wide(element: str) -> Any:
 
 
 few_bytes: Final = _wide("int8")
-"""The same as part of another kernel."""
+"""The projection of int8 rows, as a helper for other kernels."""
 
 
 def _kernel(rows: Any, number: Any) -> Any:
     @kernel(types.boolean(_i64, _i64, read(number, 2), read(_u32, 2), write(_u32, 2)))
     def project(a: Any, b: Any, y: Any, s: Any, out: Any) -> Any:
-        """See :func:`_wide`."""
+        """Project rows a..b; see :func:`_wide`."""
         return rows(a, b, y, s, out)
 
     return project
@@ -127,7 +128,7 @@ _rows_one, _rows_two = emitted("dots", "dot_bytes", 1, ROWS), emitted("dots", "d
 
 @kernel(types.void(_i64, _i64, read(_i8, 2), read(_i16, 3), write(_u32, 2)))
 def _project_bytes(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
-    """Rows a..b of out [n, k] for y int8 [n, m] and columns in halves [k, 2, m]."""
+    """Project rows a..b of y int8 [n, m] by columns in halves s [k, 2, m] into out [n, k]."""
     k, _, m = s.shape
     whole = m // STEP * STEP
     sums = np.empty((2 * ROWS, 2), np.int64)
@@ -163,7 +164,10 @@ _combine_one, _combine_two = emitted("dots", "combine", 1), emitted("dots", "com
 
 @helper
 def _fold_chunk(w: Any, s: Any, j: Any, last: Any, at: Any, end: Any, sums: Any, out: Any) -> None:
-    """out[c, h] += rows j..last of w combined by s[c, h], elements at..end; 2 DEEP rows, CHUNK elements."""
+    """Add elements at..end of rows j..last of w, combined by s[c, h], to out[c, h].
+
+    There are at most 2 DEEP rows and CHUNK elements.
+    """
     m, d = w.shape
     k = s.shape[0]
     width = end - at
@@ -193,7 +197,10 @@ def _fold_chunk(w: Any, s: Any, j: Any, last: Any, at: Any, end: Any, sums: Any,
 
 @kernel(types.void(_i64, _i64, read(_i8, 2), read(_i16, 3), write(_i64, 4)))
 def _fold_parts(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
-    """Parts a..b of the rows of w int8 [m, d], of len(out) parts: each its own out[part] [k, 2, d]."""
+    """Fold parts a..b of the rows of w int8 [m, d], each into its own out[part] [k, 2, d].
+
+    The rows are divided into len(out) parts.
+    """
     parts = out.shape[0]
     m, d = w.shape
     sums = np.empty((4, CHUNK), np.int32)
@@ -206,7 +213,10 @@ def _fold_parts(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
 
 
 def _in_halves(s: U32) -> I16:
-    """Columns s [k, m], balanced, as low + 2^16 high: [k, 2, m]. InputError if one is not canonical."""
+    """Return the balanced columns s [k, m] as low + 2^16 high: int16 [k, 2, m].
+
+    Raises InputError if a value is not canonical.
+    """
     out = np.empty((len(s), 2, s.shape[1]), dtype=np.int16)
     if not _halve(0, len(s), s, out):
         raise not_canonical()
@@ -214,9 +224,9 @@ def _in_halves(s: U32) -> I16:
 
 
 def project(y: Array, s: U32) -> U32:
-    """y int8, int16 or int32 [n, m] times the columns s [k, m] of residues: residues [n, k].
+    """Return y int8, int16 or int32 [n, m] times the columns s [k, m] of residues: residues [n, k].
 
-    InputError for other types or shapes, or s >= P31.
+    Raises InputError for other types or shapes, or s >= P31.
     """
     check_columns(y, s, 1, P31)
     n, size = len(y), y.dtype.itemsize
@@ -234,9 +244,9 @@ def project(y: Array, s: U32) -> U32:
 
 
 def fold(w: Array, s: U32) -> U32:
-    """The rows of w int8, int16 or int32 [m, d] combined by s [k, m] of residues: residues [k, d].
+    """Return the rows of w int8, int16 or int32 [m, d] combined by residues s [k, m]: residues [k, d].
 
-    InputError as :func:`project`.
+    Raises InputError as :func:`project` does.
     """
     check_columns(w, s, 0, P31)
     if w.dtype != np.int8:

@@ -1,8 +1,8 @@
-"""Freivalds projections over GF(2^61 - 1) (proofcompute.freivalds.field defines them).
+"""Compute Freivalds projections over GF(2^61 - 1), which :mod:`proofcompute.freivalds.field` defines.
 
-*Exact in 64 bits.* A residue is cut as s = 2^31 s1 + s0 with s0 < 2^31 and s1 < 2^30. For |y| <= 2^31 the
-products y s0 and y s1 are at most 2^62 in absolute value. A 64-bit y is made a residue first, cut likewise,
-and
+*The sums are exact in 64 bits.* A residue is cut as s = 2^31 s1 + s0 with s0 < 2^31 and s1 < 2^30. For
+|y| <= 2^31 the products y s0 and y s1 are at most 2^62 in absolute value. A 64-bit y is first reduced to a
+residue and cut in the same way, and
 
     y s = y0 s0 + 2^31 (y0 s1 + y1 s0) + 2^62 y1 s1,
 
@@ -38,7 +38,7 @@ from proofcompute.freivalds.field import P61, add61, check_columns, not_canonica
 __all__ = ["fold61", "project61"]
 
 _PART: Final = 100_000
-"""Products of a part that is worth a thread."""
+"""The fewest products that make a part worth a thread."""
 
 U64 = npt.NDArray[np.uint64]
 
@@ -48,7 +48,10 @@ _SIGNED: Final = (types.int8, types.int16, types.int32, types.int64)
 
 @kernel(types.boolean(_i64, _i64, read(_u64, 2), write(_u32, 3)))
 def _cut(a: Any, b: Any, s: Any, out: Any) -> Any:
-    """Rows a..b of s [k, m] into out [k, 2, m] as s0 and s1. False if one is not a canonical residue."""
+    """Cut rows a..b of s [k, m] into s0 and s1, which out [k, 2, m] receives.
+
+    Return False if a value is not a canonical residue.
+    """
     good: Any = True
     for c in range(a, b):
         row = s[c]
@@ -63,7 +66,7 @@ def _cut(a: Any, b: Any, s: Any, out: Any) -> Any:
 
 @kernel(*[types.void(_i64, _i64, read(e, 2), read(_u32, 3), write(_u64, 2)) for e in _SIGNED[:3]])
 def _project_short(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
-    """Rows a..b of out [n, k] for y [n, m] of at most 32 bits and cut residues s [k, 2, m]."""
+    """Project rows a..b of y [n, m], of at most 32 bits, by cut residues s [k, 2, m] into out [n, k]."""
     for t in range(a, b):
         row = y[t]
         for c in range(s.shape[0]):
@@ -86,7 +89,7 @@ def _project_short(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
 
 @kernel(types.void(_i64, _i64, read(_i64, 2), read(_u32, 3), write(_u64, 2)))
 def _project_long(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
-    """Rows a..b of out [n, k] for y int64 [n, m] and cut residues s [k, 2, m]."""
+    """Project rows a..b of y int64 [n, m] by cut residues s [k, 2, m] into out [n, k]."""
     low = np.empty(y.shape[1], np.uint32)
     high = np.empty(y.shape[1], np.uint32)
     for t in range(a, b):
@@ -123,7 +126,10 @@ def _project_long(a: Any, b: Any, y: Any, s: Any, out: Any) -> None:
 
 @kernel(*[types.void(_i64, _i64, read(e, 2), read(_u64, 2), write(_u64, 3)) for e in _SIGNED])
 def _fold(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
-    """Parts a..b of the rows of w [m, d], of len(out) parts: each its own out[part] [k, d], residues."""
+    """Fold parts a..b of the rows of w [m, d], each into its own residues out[part] [k, d].
+
+    The rows are divided into len(out) parts.
+    """
     m = w.shape[0]
     for part in range(a, b):
         out[part] = 0
@@ -137,9 +143,9 @@ def _fold(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
 
 
 def project61(y: Array, s: U64) -> U64:
-    """y int8 to int64 [n, m] times the columns s [k, m] of residues: residues [n, k], uint64.
+    """Return y int8 to int64 [n, m] times the columns s [k, m] of residues: residues [n, k], uint64.
 
-    Both C-contiguous. InputError for other types or shapes, or s >= P61.
+    Both arrays are C-contiguous. Raises InputError for other types or shapes, or s >= P61.
     """
     check_columns(y, s, 1, P61)
     cut = np.empty((len(s), 2, s.shape[1]), dtype=np.uint32)
@@ -152,9 +158,9 @@ def project61(y: Array, s: U64) -> U64:
 
 
 def fold61(w: Array, s: U64) -> U64:
-    """The rows of w int8 to int64 [m, d] combined by s [k, m] of residues: residues [k, d], uint64.
+    """Return the rows of w int8 to int64 [m, d] combined by residues s [k, m]: residues [k, d], uint64.
 
-    Both C-contiguous. InputError as :func:`project61`.
+    Both arrays are C-contiguous. Raises InputError as :func:`project61` does.
     """
     check_columns(w, s, 0, P61)
     if s.size and int(s.max()) >= P61:

@@ -1,8 +1,9 @@
-"""A product's hint in one pass over its bytes (numerics.hints defines it).
+"""Check a product's hint in one pass over its bytes.
 
-Rows are read in pieces that stay in the first-level cache: unpacked, their limits taken, projected, and
-turned into floats, set by set. Nothing of the size of the accumulators is ever written, and some rows
-together read the columns once. What the sets should be is projected and compared by the same call.
+:mod:`proofcompute.arithmetic.definition.hints` defines the check. Rows are read in pieces that stay in the
+first-level cache. Each piece is unpacked set by set, its limits are taken, it is projected, and it is turned
+into floats. Nothing of the size of the accumulators is ever written, and a group of rows reads the columns
+once. The same call projects what the sets should be and compares.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ from proofcompute.freivalds.hint import CheckedHint, Hint
 __all__ = ["check_hint", "largest_square"]
 
 _STEP: Final = 2 * LANES
-"""Values that one step of a projection takes."""
+"""The number of values that one step of a projection takes."""
 _PIECE: Final = 1024
-"""Values unpacked at a time; a multiple of the step of a projection."""
+"""The number of values unpacked at a time; a multiple of the step of a projection."""
 _SMALL: Final = 23
-"""Bits of values of which a piece's products with residues sum to an int64: 2^22 2^31 1024 = 2^63."""
+"""The most bits of a value for which a piece's sum of products fits an int64: 2^22 2^31 1024 = 2^63."""
 _ROWS: Final = 16
-"""Rows that are read together."""
+"""The number of rows that are read together."""
 _PART: Final = 100_000
-"""Values of a part that is worth a thread."""
+"""The fewest values that make a part worth a thread."""
 _SQUARES: Final = 200_000
-"""The same in elements squared."""
+"""The fewest elements to square that make a part worth a thread."""
 _BLOCK: Final = 16
-"""Rows of which the largest sum of squares is taken at a time."""
+"""The number of rows whose largest sum of squares is taken at a time."""
 _COLUMNS: Final = 9
-"""Of a table of sets, see :func:`_check`."""
+"""The number of columns of a table of sets; see :func:`_check`."""
 
 _i64, _i32, _i16, _i8, _u8, _u32, _f32 = (
     types.int64,
@@ -62,7 +63,7 @@ _i64, _i32, _i16, _i8, _u8, _u32, _f32 = (
 
 @kernel(types.int64(read(_u8, 1)))
 def _address(x: Any) -> Any:
-    """Where an array begins."""
+    """Return the address at which an array begins."""
     return x.ctypes.data
 
 
@@ -74,7 +75,10 @@ _small_one, _small_two = (emitted("dots", "dot", "int32", n, 1, near=True, small
 def _project(
     values: Any, count: Any, bits: Any, s: Any, first: Any, m: Any, sums: Any, seen: Any, out: Any
 ) -> None:
-    """out[c] += values[:count] times columns c of s from ``first`` on, as residues; seen as in dots."""
+    """Add values[:count] times column c of s from ``first`` on to out[c], as residues.
+
+    ``bits`` is the width of the values. ``seen`` is as in :mod:`..codegen.dots`.
+    """
     k = s.shape[0]
     whole = count // _STEP * _STEP
     steps = whole // _STEP
@@ -95,10 +99,10 @@ def _project(
             out[c + e] = np.uint32(residue(np.int64(out[c + e]) + value))
 
 
-# Loops of one index each, over whole slices: only those become vectors.
+# These loops run over whole slices by one index, since only such loops become vectors.
 @helper
 def _limits(values: Any, count: Any) -> Any:
-    """The least and the greatest of values[:count]."""
+    """Return the least and the greatest of values[:count]."""
     low, high = values[0], values[0]
     for i in range(count):
         low, high = min(low, values[i]), max(high, values[i])
@@ -107,7 +111,7 @@ def _limits(values: Any, count: Any) -> Any:
 
 @helper
 def _sum(values: Any, count: Any, shift: Any, first: Any, total: Any) -> None:
-    """total = values << shift; added, unless this is the first set."""
+    """Set total to values << shift for the first set, and add it for every other set."""
     if first:
         for i in range(count):
             total[i] = np.int64(values[i]) << shift
@@ -118,7 +122,7 @@ def _sum(values: Any, count: Any, shift: Any, first: Any, total: Any) -> None:
 
 @helper
 def _scale(total: Any, scale: Any, sw: Any, bias: Any, rest: Any, out: Any) -> None:
-    """Sums back to float, with scales and biases of the channels; ``rest`` is added, unless it is empty."""
+    """Turn sums into floats with the channels' scales and biases, and add ``rest`` unless it is empty."""
     for i in range(out.size):
         out[i] = scaled(total[i], scale * sw[i], i, bias)
     if rest.size:
@@ -140,7 +144,10 @@ def _read_rows(
     left: Any,
     out: Any,
 ) -> Any:
-    """What :func:`_check` reads: limits [sets, 2], projections left [sets, n, k], and out."""
+    """Read rows a..b for :func:`_check` into limits [sets, 2], projections left [sets, n, k], and out.
+
+    Return False if s holds a value that is not a canonical residue.
+    """
     m = sw.size
     count = sets.shape[0]
     values = np.empty(_PIECE, np.int32)
@@ -176,7 +183,7 @@ def _read_rows(
 
 @helper
 def _fits(sets: Any, s: Any, sx: Any, sw: Any, bias: Any, residual: Any, q: Any, v: Any) -> Any:
-    """What numerics.hints.check_sets and numerics.bitpack.check_packed say."""
+    """Return whether ``check_sets`` and ``check_packed`` of the definition accept the arguments."""
     limbs, n, d = q.shape
     k, m = s.shape
     count = sets.shape[0]
@@ -198,9 +205,10 @@ def _fits(sets: Any, s: Any, sx: Any, sw: Any, bias: Any, residual: Any, q: Any,
 
 @helper
 def _claim(a: Any, b: Any, claim: Any, q: Any, v: Any, right: Any) -> Any:
-    """right [n, k] = what a set (of a table of :func:`_check`) is for rows a..b, if it is as claimed.
+    """Write the projections that rows a..b of a set have, if it is as claimed, into right [n, k].
 
-    False if v holds a value that is not a canonical residue.
+    ``claim`` is a row of the table of :func:`_check`. Return False if v holds a value that is not a canonical
+    residue.
     """
     limbs, n, d = q.shape
     k = v.shape[1]
@@ -208,7 +216,7 @@ def _claim(a: Any, b: Any, claim: Any, q: Any, v: Any, right: Any) -> Any:
     rows = q.reshape((limbs * n, d))
     found = np.empty((some * n, k), np.uint32)
     good = True
-    if stop - start < d:  # of very long rows only
+    if stop - start < d:  # only a set of very long rows covers a part of them
         width = stop - start
         piece, columns = np.empty((some * n, width), np.int8), np.empty((k, width), np.uint32)
         for c in range(k):
@@ -221,7 +229,7 @@ def _claim(a: Any, b: Any, claim: Any, q: Any, v: Any, right: Any) -> Any:
             good &= few_bytes(limb * n + a, limb * n + b, piece, columns, found)
     else:
         piece = rows[first * n : (first + some) * n]
-        if b - a == n:  # the two limbs of one row go together
+        if b - a == n:  # the two limbs of one row are projected together
             good &= few_bytes(0, some * n, piece, v[w_limb], found)
         else:
             for limb in range(some):
@@ -265,11 +273,12 @@ def _check(
     found: Any,
     out: Any,
 ) -> Any:
-    """Rows a..b of out [n, m]; found = the least and greatest value of each set, then whether one differs.
+    """Write rows a..b of out [n, m], and check their sets.
 
-    ``table`` [_COLUMNS sets] has of each set the address and the bytes of its values, their bits, and of its
-    claim the shift, the first limb, how many limbs, the limb of W, and the columns from and to. False
-    if anything does not fit or a column is not canonical.
+    ``found`` receives the least and the greatest value of each set, and then whether a set differs from its
+    claim. ``table`` [_COLUMNS sets] holds for each set the address of its values, their number of bytes and
+    the bits of one, and from its claim the shift, the first limb, the number of limbs, the limb of W, and
+    the range of columns. Return False if an argument does not fit the others or a column is not canonical.
     """
     count = table.size // _COLUMNS
     sets = table.reshape((count, _COLUMNS))
@@ -296,10 +305,10 @@ def check_hint(hint: Hint) -> CheckedHint:
     q, sets, packed, s, v, sx, sw, bias, residual = hint
     n, m, count = q.shape[1], sw.size, len(packed)
     v = np.ascontiguousarray(v)
-    # an empty bias would be none to a kernel, and it knows limbs by the first and their number
+    # A kernel takes an empty bias for none, and knows limbs by the first one and their number.
     known = 0 < count == len(sets) and (bias is None or bias.size > 0)
     known &= (residual is None or residual.size > 0) and v.ndim == 3 and v.size > 0
-    held = []  # alive as long as their addresses are used
+    held = []  # keeps the arrays alive while their addresses are used
     table: list[int] = []
     for (bits, data), (start, stop, limbs, w_limb, shift, _) in zip(packed, sets, strict=False):
         x = np.frombuffer(data, np.uint8)
@@ -321,14 +330,14 @@ def check_hint(hint: Hint) -> CheckedHint:
         rows, columns = check_sets(hint)
         for bits, data in packed:
             check_packed(data, bits, rows * columns)
-        raise not_canonical()  # all else is as it should be
+        raise not_canonical()  # the definition found nothing else wrong
     extremes = [(min(x[2 * i] for x in parts), max(x[2 * i + 1] for x in parts)) for i in range(count)]
     return CheckedHint(extremes, not any(x[-1] for x in parts), out)
 
 
 @helper
 def _square(q: Any, a: Any, b: Any) -> Any:
-    """The largest sum of squares of rows a..b of q [limbs, n, d], limbs together."""
+    """Return the largest sum of squares of a row among rows a..b of q [limbs, n, d], with limbs combined."""
     limbs = q.shape[0]
     largest = np.int64(0)
     for t in range(a, b):
@@ -348,13 +357,13 @@ def _square(q: Any, a: Any, b: Any) -> Any:
 
 @kernel(_i64(read(_i8, 3)))
 def _largest(q: Any) -> Any:
-    """Of all rows."""
+    """Return the largest sum of squares of a row of q."""
     return _square(q, 0, q.shape[1])
 
 
 @kernel(types.void(_i64, _i64, read(_i8, 3), write(_i64, 1)))
 def _each_largest(a: Any, b: Any, q: Any, out: Any) -> None:
-    """Of blocks a..b of _BLOCK rows, to out."""
+    """Write the largest sum of squares of a row of each of the blocks a..b of _BLOCK rows to out."""
     for i in range(a, b):
         out[i] = _square(q, i * _BLOCK, min((i + 1) * _BLOCK, q.shape[1]))
 

@@ -1,7 +1,7 @@
-"""``quantise`` and the fused ``linear``: rows are prepared and quantised, multiplied, scaled, and added to.
+"""Compute ``quantise`` and the fused ``linear``, which prepares, quantises, multiplies and scales rows.
 
-What happens to a row first is a mode: 0 nothing, 1 an RMS norm (its weights and eps), 2 the gate. A residual
-of shape [0, 0] means none.
+A mode says how a row is prepared: PLAIN leaves it as it is, NORM applies an RMS norm (with its weights and
+eps), and GATED applies the gate. ``linear`` also adds a residual; one of shape [0, 0] stands for none.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ _WEIGHTS: Final = (read(_i8, 3), read(_f32, 1), read(_f32, 1))
 
 @helper
 def _prepare(x: Any, mode: Any, nw: Any, eps: Any, level: Any, row: Any, levels: Any, q: Any) -> Any:
-    """One prepared row of x into q; row and level are scratch. Returns its scale, or -1 if not finite."""
+    """Prepare and quantise the row x into q; row and level are scratch.
+
+    Return the row's scale, or -1 if it is not finite.
+    """
     if mode == NORM:
         norm_into(x, nw, eps, level, row)
         return quantise_into(row, levels, q)
@@ -61,7 +64,10 @@ def _prepare(x: Any, mode: Any, nw: Any, eps: Any, level: Any, row: Any, levels:
 
 @helper
 def prepare_rows(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any) -> Any:
-    """Prepared rows of x into q int16 [n, >= d] and scales [n]. False if one is not finite."""
+    """Prepare and quantise the rows of x into q int16 [n, >= d] and scales [n].
+
+    Return False if a row is not finite.
+    """
     levels = _LEVELS1 if limbs == 1 else _LEVELS2
     d = x.shape[1] // 2 if mode == GATED else x.shape[1]
     row = np.empty(d if mode != PLAIN else 0, np.float32)
@@ -77,15 +83,19 @@ def prepare_rows(x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scale
 def quantise_rows(
     a: Any, b: Any, x: Any, mode: Any, nw: Any, eps: Any, limbs: Any, q: Any, scales: Any
 ) -> Any:
-    """Rows a..b of x into q int16 [>= n, >= d] and scales [n]. False if one is not finite."""
+    """Prepare and quantise rows a..b of x into q int16 [>= n, >= d] and scales [n].
+
+    Return False if a row is not finite.
+    """
     return prepare_rows(x[a:b], mode, nw, eps, limbs, q[a:b], scales[a:b])
 
 
 @kernel(types.boolean(_i64, _i64, read(_f32, 2), *_BEFORE, write(_i8, 3), write(_f32, 1)))
 def limbs_of_rows(a: Any, b: Any, x: Any, mode: Any, nw: Any, eps: Any, out: Any, scales: Any) -> Any:
-    """Prepared rows a..b of x to out int8 [limbs, n, d] and scales [n]. False if one is not finite.
+    """Prepare and quantise rows a..b of x into out int8 [limbs, n, d] and scales [n].
 
-    q is split in two by hi = (q + 128) >> 8 and lo = q - 256 hi.
+    Two limbs of an integer q are hi = (q + 128) >> 8 and lo = q - 256 hi. Return False if a row is not
+    finite.
     """
     limbs, _, d = out.shape
     levels = _LEVELS1 if limbs == 1 else _LEVELS2
@@ -114,9 +124,10 @@ def _finish(value: Any, scale: Any, j: Any, bias: Any, residual: Any, t: Any) ->
 
 @helper
 def _finish_panel(sums: Any, sx: Any, sw: Any, bias: Any, residual: Any, j: Any, out: Any) -> None:
-    """:func:`_finish` of all rows' channels j.. of a panel.
+    """Apply :func:`_finish` to the channels of a panel, which start at j, in all rows.
 
-    Over slices, by one index each: elements at a sum of two indices would be gathered one by one.
+    The loops run over slices by one index, since elements at a sum of two indices would be gathered one by
+    one.
     """
     end = j + TILE_COLUMNS
     scales = sw[j:end]
@@ -137,7 +148,7 @@ def _finish_panel(sums: Any, sx: Any, sw: Any, bias: Any, residual: Any, j: Any,
 def few_channels(
     a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any
 ) -> None:
-    """Channels a..b of out [n, m], row by row of w [limbs, m, d]; q int16 [>= n, >= d]."""
+    """Compute channels a..b of out [n, m], row by row of w [limbs, m, d], from q int16 [>= n, >= d]."""
     for j in range(a, b):
         for t in range(sx.size):
             out[t, j] = _finish(sum_of_channel(q, t, w, j), sx[t] * sw[j], j, bias, residual, t)
@@ -150,7 +161,7 @@ _PRODUCT: Final = types.void(
 
 @kernel(_PRODUCT)
 def linear_few(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
-    """Channels a..b of out [n, m]; bias [m] or [0]."""
+    """Compute channels a..b of out [n, m]; bias has shape [m] or [0]."""
     few_channels(a, b, q, sx, w, sw, bias, residual, out)
 
 
@@ -158,9 +169,9 @@ def linear_few(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, resi
 def linear_panels(
     a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any
 ) -> None:
-    """Panels a..b (TILE_COLUMNS channels each) of out [n, m].
+    """Compute panels a..b (TILE_COLUMNS channels each) of out [n, m].
 
-    q int16 [n rounded up to SMALL_ROWS, d rounded up to even], zero beyond d.
+    q is int16 [n rounded up to SMALL_ROWS, d rounded up to even], with zeros beyond d.
     """
     n = len(out)
     panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)

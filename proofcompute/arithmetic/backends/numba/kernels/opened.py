@@ -1,4 +1,4 @@
-"""What a verifier does with opened rows: roots from ranges of leaves, and floats that must be settled."""
+"""Compute roots from opened ranges of leaves, and check that opened floats are settled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proofcompute.commitments.hashing import hash_ranges as define
 __all__ = ["hash_ranges", "is_settled"]
 
 _LARGEST: Final = 1 << 62
-"""Leaves of a tree whose numbers int64 can be calculated with."""
+"""The most leaves of a tree whose indices can be computed in int64."""
 
 _NEGATIVE_ZERO: Final = np.int32(-(2**31))
 _MAGNITUDE: Final = np.int32(2**31 - 1)
@@ -27,7 +27,7 @@ _MAGNITUDE: Final = np.int32(2**31 - 1)
 
 @kernel(types.boolean(read(types.int32, 1)))
 def _settled(bits: Any) -> Any:
-    """Whether no float32 with these bits is -0, an infinity or NaN."""
+    """Return whether no float32 with these bits is -0, an infinity or NaN."""
     wrong = np.int32(0)
     for i in range(bits.size):
         wrong |= np.int32(bits[i] == _NEGATIVE_ZERO) | np.int32((bits[i] & _MAGNITUDE) >= FINITE_BITS)
@@ -40,8 +40,9 @@ def is_settled(x: F32) -> bool:
 
 
 def hash_ranges(prefix: bytes, size: int, ranges: Sequence[tuple[int, int]], leaves: U8, given: U8) -> U8:
-    """See :meth:`proofcompute.arithmetic.kernels.Kernels.hash_ranges`; in SHA-256, and ``prefix`` is one
-    byte.
+    """See :meth:`proofcompute.arithmetic.kernels.Kernels.hash_ranges`.
+
+    The hash is SHA-256, and ``prefix`` is one byte.
     """
     if size > _LARGEST:
         return define("sha256", prefix, size, ranges, leaves, given)

@@ -1,6 +1,7 @@
-"""Integers of 1 to 32 bits to a stream of bits (numerics.bitpack defines it).
+"""Pack integers of 1 to 32 bits into a stream of bits.
 
-32 values of b bits are b words of 32 bits, so a unit of 32 values starts and ends at a word.
+:mod:`proofcompute.arithmetic.definition.bitpack` defines the stream. 32 values of b bits are b words of 32
+bits, so a unit of 32 values starts and ends at the boundary of a word.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from proofcompute.errors import InputError
 __all__ = ["pack"]
 
 _UNIT: Final = 32
-"""Values of a unit."""
+"""The number of values of a unit."""
 _PART: Final = 1 << 13
-"""Units of a part that is worth a thread."""
+"""The fewest units that make a part worth a thread."""
 _32: Final = np.uint64(32)
 
 _i64, _i32, _u32 = types.int64, types.int32, types.uint32
@@ -30,7 +31,10 @@ _i64, _i32, _u32 = types.int64, types.int32, types.uint32
 
 @kernel(types.boolean(_i64, _i64, read(_i32, 1), _i64))
 def _fits(a: Any, b: Any, values: Any, bits: Any) -> Any:
-    """Whether values[a:b] are all in -2^(bits-1)..2^(bits-1)-1: what v >> (bits - 1) leaves is a sign."""
+    """Return whether values[a:b] are all in -2^(bits-1)..2^(bits-1)-1.
+
+    A value v is in this range if v >> (bits - 1) leaves only its sign, 0 or -1.
+    """
     part = values[a:b]
     shift = np.int32(bits - 1)
     bad = np.int32(0)
@@ -42,7 +46,7 @@ def _fits(a: Any, b: Any, values: Any, bits: Any) -> Any:
 
 @kernel(types.void(_i64, _i64, read(_i32, 1), _i64, write(_u32, 1)))
 def _pack(a: Any, b: Any, values: Any, bits: Any, words: Any) -> None:
-    """Units a..b of values (the last may be short) into their words."""
+    """Pack units a..b of values, the last of which may be short, into their words."""
     width = np.uint64(bits)
     mask = (np.uint64(1) << width) - np.uint64(1)
     part = values[a * _UNIT : b * _UNIT]
@@ -51,7 +55,7 @@ def _pack(a: Any, b: Any, values: Any, bits: Any, words: Any) -> None:
     held = np.uint64(0)
     have = np.uint64(0)
     for i in range(part.size):
-        held |= (np.uint64(np.int64(part[i])) & mask) << have  # fewer than 32 bits are held before
+        held |= (np.uint64(np.int64(part[i])) & mask) << have  # at most 31 bits are held before this
         have += width
         if have >= _32:
             to[at] = np.uint32(held)
@@ -63,7 +67,10 @@ def _pack(a: Any, b: Any, values: Any, bits: Any, words: Any) -> None:
 
 
 def pack(values: I32, bits: int) -> bytes:
-    """Two's complement of ``bits`` bits each. InputError if a value does not fit or bits is not 1..32."""
+    """Return the values in two's complement of ``bits`` bits each.
+
+    Raises InputError if a value does not fit or bits is not in 1..32.
+    """
     flat = np.ascontiguousarray(values, dtype=np.int32).reshape(-1)
     size = packed_size(bits, flat.size)
     if not threads.split(_fits, flat.size, _PART * _UNIT, flat, bits):

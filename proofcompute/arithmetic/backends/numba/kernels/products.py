@@ -1,10 +1,11 @@
-"""Products of integers and what is made of their sums: ``product`` and ``rescale``.
+"""Compute ``product`` and ``rescale``: products of integers, and floats from their sums.
 
-Few rows (decoding) read each weight once, row by row of the matrix, at the speed of memory. Many rows copy 32
-output channels at a time into a *panel* of int16 pairs and keep sums of 12 rows in registers.
+For few rows (decoding), each weight is read once, row by row of the matrix, at the speed of memory. For many
+rows, the weights of TILE_COLUMNS output channels at a time are copied into a *panel* of int16 pairs, and the
+sums of TILE_ROWS rows stay in registers.
 
 Two limbs of x cost as much as one: q = 256 hi + lo is an int16, and q . w = 256 (hi . w) + lo . w exactly.
-Two limbs of w are two passes.
+Two limbs of w take two passes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 PANEL_PAIRS: Final = TILE_PAIRS
-"""Pairs of columns that a panel holds."""
+"""The number of pairs of columns that a panel holds."""
 _HALF: Final = TILE_COLUMNS // 2
 
 dot, tile, small_tile, transpose_block = (
@@ -53,7 +54,7 @@ _f32, _i8, _i16, _i32, _i64 = types.float32, types.int8, types.int16, types.int3
 # -- operands ----------------------------------------------------------------------------------------------
 @kernel(types.void(_i64, _i64, read(_i8, 2), write(_i16, 2)))
 def widen(a: Any, b: Any, x: Any, out: Any) -> None:
-    """Rows a..b of x int8 [n, d] into out int16 [>= n, >= d]."""
+    """Copy rows a..b of x int8 [n, d] into out int16 [>= n, >= d]."""
     for t in range(a, b):
         row = x[t]
         to = out[t]
@@ -64,7 +65,7 @@ def widen(a: Any, b: Any, x: Any, out: Any) -> None:
 # -- sums ------------------------------------------------------------------------------------------------
 @helper
 def sum_of_channel(q: Any, t: Any, w: Any, j: Any) -> Any:
-    """Row t of q times channel j of w [limbs, m, d], limbs combined."""
+    """Return the product of row t of q and channel j of w [limbs, m, d], with limbs combined."""
     limbs, m, d = w.shape
     at = t * q.shape[1]
     whole = d // STEP * STEP
@@ -81,9 +82,9 @@ def sum_of_channel(q: Any, t: Any, w: Any, j: Any) -> Any:
 
 @helper
 def fill_panel(w: Any, first: Any, stride: Any, count: Any, columns: Any, panel: Any) -> Any:
-    """panel[i, c, e] = w[first + c stride + 2i + e] for c < count and 2i + e < columns, else 0.
+    """Set panel[i, c, e] = w[first + c stride + 2i + e] for c < count and 2i + e < columns, else 0.
 
-    w int8, flat index; panel int16 [., TILE_COLUMNS, 2]. Returns the pairs i filled.
+    w is int8 and indexed as if flat; panel is int16 [., TILE_COLUMNS, 2]. Return the number of pairs filled.
     """
     pairs = (columns + 1) // 2
     flat = w.reshape(w.size)
@@ -104,9 +105,9 @@ def fill_panel(w: Any, first: Any, stride: Any, count: Any, columns: Any, panel:
 
 @helper
 def multiply_tiles(q: Any, at: Any, stride: Any, rows: Any, panel: Any, pairs: Any, out: Any) -> None:
-    """out[t, c] += sum over i, e of q[at + t stride + 2i + e] * panel[i, c, e] for t < rows.
+    """Add to out[t, c] the sum over i, e of q[at + t stride + 2i + e] * panel[i, c, e], for t < rows.
 
-    q has rows up to a multiple of SMALL_ROWS, and so has out int64 [., TILE_COLUMNS].
+    The rows of q and of out int64 [., TILE_COLUMNS] go on to a multiple of SMALL_ROWS.
     """
     t = 0
     while t + TILE_ROWS <= rows:
@@ -119,7 +120,7 @@ def multiply_tiles(q: Any, at: Any, stride: Any, rows: Any, panel: Any, pairs: A
 
 @helper
 def sums_of_panel(q: Any, n: Any, w: Any, j: Any, panel: Any, sums: Any) -> None:
-    """sums[t, c] = row t of q times channel j + c of w [limbs, m, d], limbs combined."""
+    """Set sums[t, c] to row t of q times channel j + c of w [limbs, m, d], with limbs combined."""
     limbs, m, d = w.shape
     sums[:] = 0
     for limb in range(limbs):
@@ -136,14 +137,14 @@ def sums_of_panel(q: Any, n: Any, w: Any, j: Any, panel: Any, sums: Any) -> None
 # -- results ---------------------------------------------------------------------------------------------
 @helper
 def scaled(value: Any, scale: Any, j: Any, bias: Any) -> Any:
-    """A sum back to float, with the bias of channel j if there is one."""
+    """Return a sum as a float: times ``scale``, plus the bias of channel j if there is one."""
     y = np.float32(value) * scale
     return y + bias[j] if bias.size else y
 
 
 @kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))
 def product_few(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
-    """Channels a..b of out int32 [n, m]: q int16 [>= n, >= d] times w [1, m, d]."""
+    """Compute channels a..b of out int32 [n, m], which is q int16 [>= n, >= d] times w [1, m, d]."""
     for j in range(a, b):
         for t in range(out.shape[0]):
             out[t, j] = np.int32(sum_of_channel(q, t, w, j))
@@ -151,7 +152,10 @@ def product_few(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
 
 @kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))
 def product_panels(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
-    """Panels a..b of out int32 [n, m]; q as in :func:`linear_panels`, w [1, m, d]."""
+    """Compute panels a..b of out int32 [n, m] from q and w [1, m, d].
+
+    q is as in :func:`proofcompute.arithmetic.backends.numba.kernels.linear.linear_panels`.
+    """
     n = len(out)
     panel = np.empty((PANEL_PAIRS, TILE_COLUMNS, 2), np.int16)
     sums = np.empty((q.shape[0], TILE_COLUMNS), np.int64)
@@ -171,7 +175,7 @@ def product_panels(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
     )
 )
 def rescale(a: Any, b: Any, acc: Any, shifts: Any, sx: Any, sw: Any, bias: Any, out: Any) -> None:
-    """Rows a..b of out [n, m] from accumulator sets [sets, n, m] and their shifts [sets]."""
+    """Compute rows a..b of out [n, m] from accumulator sets [sets, n, m] and their shifts [sets]."""
     sets, _, m = acc.shape
     sums = np.empty(m, np.int64)
     for t in range(a, b):

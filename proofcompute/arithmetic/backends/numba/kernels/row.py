@@ -1,4 +1,7 @@
-"""Canonical functions of one row, which kernels of several modules are made of (numerics defines them)."""
+"""Define helpers that compute the canonical functions of one row, for the kernels of several modules.
+
+:mod:`proofcompute.arithmetic.definition` defines the functions.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ _LEVELS: Final = np.float32(127)
 
 @helper
 def power_of_two(n: Any) -> Any:
-    """The smallest power of two that is at least n and 1."""
+    """Return the smallest power of two that is at least n and 1."""
     width = 1
     while width < n:
         width *= 2
@@ -51,16 +54,16 @@ def power_of_two(n: Any) -> Any:
 
 @helper
 def blocks(n: Any) -> Any:
-    """The smallest multiple of BLOCK that is at least n and 1."""
+    """Return the smallest multiple of BLOCK that is at least n and 1."""
     return (max(n, 1) + BLOCK - 1) // BLOCK * BLOCK
 
 
 @helper
 def tree(level: Any, n: Any) -> Any:
-    """Halving-tree sum of level[:n]. level is overwritten, and has room for blocks(n).
+    """Return the halving-tree sum of level[:n]; level is overwritten, and has room for blocks(n).
 
-    Zeros up to a power of two are left out: adding one could only make -0 of a sum +0, which shows in no
-    other sum, and in the last one is done at the end.
+    Zeros up to a power of two are left out. Adding one could only turn a sum of -0 into +0. That could change
+    a later sum only from -0 to +0, and the last addition does so for the result in any case.
     """
     padded = blocks(n)
     level[n:padded] = _ZERO
@@ -77,7 +80,7 @@ def tree(level: Any, n: Any) -> Any:
 
 @helper
 def root_mean_square(x: Any, level: Any, eps: Any) -> Any:
-    """sqrt(tree(x*x) / n + eps); level has room for :func:`tree`."""
+    """Return sqrt(tree(x*x) / n + eps); level has room for :func:`tree`."""
     n = x.size
     for i in range(n):
         level[i] = x[i] * x[i]
@@ -86,7 +89,7 @@ def root_mean_square(x: Any, level: Any, eps: Any) -> Any:
 
 @helper
 def norm_into(x: Any, w: Any, eps: Any, level: Any, out: Any) -> None:
-    """RMS norm of one row."""
+    """Write the RMS norm of one row to out; level has room for :func:`tree`."""
     root = root_mean_square(x, level, eps)
     for i in range(x.size):
         out[i] = normalised(x[i], root, w[i])
@@ -94,7 +97,7 @@ def norm_into(x: Any, w: Any, eps: Any, level: Any, out: Any) -> None:
 
 @helper
 def gate_into(x: Any, out: Any) -> None:
-    """g / (1 + exp(-g)) * u of one row [2 f], g first."""
+    """Write g / (1 + exp(-g)) * u of one row [2 f], which holds g and then u, to out."""
     f = out.size
     g = x[:f]
     u = x[f : 2 * f]
@@ -104,7 +107,10 @@ def gate_into(x: Any, out: Any) -> None:
 
 @helper
 def quantise_into(x: Any, levels: Any, q: Any) -> Any:
-    """One row x float32 [d] to q int16 [>= d]. Returns its scale, or -1 if x is not finite."""
+    """Quantise the row x float32 [d] into q int16 [>= d].
+
+    Return its scale, or -1 if x is not finite.
+    """
     top = np.int32(0)
     for i in range(x.size):
         bits = absolute_bits(x[i])
@@ -120,7 +126,10 @@ def quantise_into(x: Any, levels: Any, q: Any) -> Any:
 
 @helper
 def quantise_heads_into(x: Any, scratch: Any, q: Any, scales: Any) -> Any:
-    """One row of heads to q int8 [heads, dh] and scales [heads]; scratch int16 [dh]. False if not finite."""
+    """Quantise one row of heads into q int8 [heads, dh] and scales [heads]; scratch is int16 [dh].
+
+    Return False if the row is not finite.
+    """
     heads, dh = q.shape
     for h in range(heads):
         s = quantise_into(x[h * dh : (h + 1) * dh], _LEVELS, scratch)
@@ -135,7 +144,7 @@ def quantise_heads_into(x: Any, scratch: Any, q: Any, scales: Any) -> Any:
 
 @helper
 def rope_into(x: Any, c: Any, s: Any, dh: Any, interleaved: Any, out: Any) -> None:
-    """Rotates pairs of each head of one row by the row's angles; what is beyond the pairs is copied."""
+    """Rotate the pairs of each head of one row by the row's angles, and copy elements beyond the pairs."""
     r = c.size
     for a in range(0, x.size, dh):
         head = x[a : a + dh]
@@ -169,9 +178,10 @@ def heads_into(
     vq: Any,
     vs: Any,
 ) -> Any:
-    """One row of queries, keys and values side by side: both turned, keys and values quantised.
+    """Rotate the queries and keys of one row, and quantise its keys and values.
 
-    turned float32 [keys] and scratch int16 [dh] are overwritten. False if one is not finite.
+    The row holds queries, keys and values side by side. turned float32 [keys] and scratch int16 [dh] are
+    overwritten. Return False if a key or a value is not finite.
     """
     queries = q.size
     keys = turned.size
@@ -184,14 +194,14 @@ def heads_into(
 
 @helper
 def embed_into(q: Any, scale: Any, out: Any) -> None:
-    """One int8 row times its scale."""
+    """Write one int8 row times its scale to out."""
     for i in range(q.size):
         out[i] = dequantised(q[i], scale)
 
 
 @helper
 def settle_into(x: Any, out: Any) -> Any:
-    """x + 0 of [n] elements. False if one is not finite."""
+    """Write x + 0, [n] elements, to out. Return False if one is not finite."""
     top = np.int32(0)
     for i in range(x.size):
         bits = absolute_bits(x[i])

@@ -1,6 +1,8 @@
-"""Row-wise operations: norms, rotary embedding, gate, and the like (numerics.rows defines them).
+"""Compute the operations that work row by row, such as norms, the rotary embedding and the gate.
 
-Kernels take a range of rows a..b first, so that :func:`.threads.split` can share the rows out.
+:mod:`proofcompute.arithmetic.definition` defines them. The first arguments of a kernel are a range a..b of
+rows, so that :func:`proofcompute.arithmetic.backends.numba.runtime.threads.split` can divide the rows among
+threads.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ _rows, _row, _out = read(_f32, 2), read(_f32, 1), write(_f32, 2)
 
 @kernel(types.void(_i64, _i64, _rows, _row, _f32, _out))
 def rms_norm(a: Any, b: Any, x: Any, w: Any, eps: Any, out: Any) -> None:
-    """x / sqrt(tree(x*x) / n + eps) * w."""
+    """Write x / sqrt(tree(x*x) / n + eps) * w to out."""
     level = np.empty(blocks(x.shape[1]), np.float32)
     for t in range(a, b):
         norm_into(x[t], w, eps, level, out[t])
@@ -54,7 +56,7 @@ def rms_norm(a: Any, b: Any, x: Any, w: Any, eps: Any, out: Any) -> None:
 
 @kernel(types.void(_i64, _i64, _rows, _row, _row, _f32, _out))
 def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) -> None:
-    """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + bias."""
+    """Write c / sqrt(tree(c*c) / n + eps) * w + bias to out, where c = x - tree(x) / n."""
     d = x.shape[1]
     level = np.empty(blocks(d), np.float32)
     for t in range(a, b):
@@ -71,14 +73,17 @@ def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) ->
 
 @kernel(types.void(_i64, _i64, _rows, _rows, _rows, _i64, types.boolean, _out))
 def rope(a: Any, b: Any, x: Any, cos: Any, sin: Any, heads: Any, interleaved: Any, out: Any) -> None:
-    """Rotates pairs of each head by the row's angles; what is beyond the pairs is copied."""
+    """Rotate the pairs of each head by the row's angles, and copy elements beyond the pairs."""
     for t in range(a, b):
         rope_into(x[t], cos[t], sin[t], x.shape[1] // heads, interleaved, out[t])
 
 
 @kernel(types.boolean(_i64, _i64, _rows, _i64, write(_i8, 3), _out))
 def quantise_heads(a: Any, b: Any, x: Any, heads: Any, q: Any, scales: Any) -> Any:
-    """Heads of rows [n, heads dh] to q [n, heads, dh] and scales [n, heads]. False if not finite."""
+    """Quantise the heads of rows [n, heads dh] into q [n, heads, dh] and scales [n, heads].
+
+    Return False if a row is not finite.
+    """
     scratch = np.empty(q.shape[2], np.int16)
     for t in range(a, b):
         if not quantise_heads_into(x[t], scratch, q[t], scales[t]):
@@ -114,7 +119,10 @@ def heads(
     vq: Any,
     vs: Any,
 ) -> Any:
-    """Queries, keys and values side by side: both turned, keys and values quantised. False if not finite."""
+    """Rotate the queries and keys of rows, and quantise their keys and values.
+
+    A row holds queries, keys and values side by side. Return False if a key or a value is not finite.
+    """
     turned = np.empty(kq.shape[1] * kq.shape[2], np.float32)
     scratch = np.empty(kq.shape[2], np.int16)
     for t in range(a, b):
@@ -127,21 +135,21 @@ def heads(
 
 @kernel(types.void(_i64, _i64, read(_i8, 2), _row, _out))
 def embed(a: Any, b: Any, q: Any, scales: Any, out: Any) -> None:
-    """int8 rows times their scales."""
+    """Write int8 rows times their scales to out."""
     for t in range(a, b):
         embed_into(q[t], scales[t], out[t])
 
 
 @kernel(types.void(_i64, _i64, _rows, _out))
 def gate(a: Any, b: Any, x: Any, out: Any) -> None:
-    """g / (1 + exp(-g)) * u."""
+    """Write g / (1 + exp(-g)) * u to out."""
     for t in range(a, b):
         gate_into(x[t], out[t])
 
 
 @kernel(types.void(_i64, _i64, _rows, _out))
 def gelu(a: Any, b: Any, x: Any, out: Any) -> None:
-    """(0.5 x) (1 + erf(x SQRT_HALF))."""
+    """Write (0.5 x) (1 + erf(x SQRT_HALF)) to out."""
     x = x[a:b].reshape((b - a) * x.shape[1])
     out = out[a:b].reshape(x.size)
     for i in range(x.size):
@@ -150,7 +158,7 @@ def gelu(a: Any, b: Any, x: Any, out: Any) -> None:
 
 @kernel(types.void(_i64, _i64, _rows, _out))
 def relu(a: Any, b: Any, x: Any, out: Any) -> None:
-    """x where x > 0, else +0."""
+    """Write x where x > 0, else +0, to out."""
     x = x[a:b].reshape((b - a) * x.shape[1])
     out = out[a:b].reshape(x.size)
     for i in range(x.size):
@@ -159,7 +167,7 @@ def relu(a: Any, b: Any, x: Any, out: Any) -> None:
 
 @kernel(types.void(_i64, _i64, _rows, _rows, _out))
 def add(a: Any, b: Any, x: Any, y: Any, out: Any) -> None:
-    """x + y."""
+    """Write x + y to out."""
     x = x[a:b].reshape((b - a) * x.shape[1])
     y = y[a:b].reshape(x.size)
     out = out[a:b].reshape(x.size)
@@ -169,6 +177,6 @@ def add(a: Any, b: Any, x: Any, y: Any, out: Any) -> None:
 
 @kernel(types.boolean(_i64, _i64, _rows, _out))
 def settle(a: Any, b: Any, x: Any, out: Any) -> Any:
-    """x + 0. False if an element is not finite."""
+    """Write x + 0 to out. Return False if an element is not finite."""
     x = x[a:b].reshape((b - a) * x.shape[1])
     return settle_into(x, out[a:b].reshape(x.size))

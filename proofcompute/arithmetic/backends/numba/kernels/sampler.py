@@ -1,6 +1,7 @@
-"""Choosing the next token (numerics.sampler defines it) without sorting a whole vocabulary.
+"""Choose the next token without sorting the whole vocabulary.
 
-Argmax is one pass, and only the tokens near the top are sorted.
+:mod:`proofcompute.arithmetic.definition.sampler` defines the choice. Argmax takes one pass, and only the
+tokens near the top are sorted.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from proofcompute.errors import InputError, NonFiniteError
 __all__ = ["sample"]
 
 _DEPTHS: Final = (4.0, 8.0, 16.0, np.inf)
-"""How far below the largest logit, in units of the temperature, tokens are sorted, one after the other."""
+"""The depths below the largest logit, in units of the temperature, to which tokens are sorted in turn."""
 _TWO_30: Final = np.float32(1073741824.0)
 _i64, _f32 = types.int64, types.float32
 
 
 @kernel(_i64(read(_f32, 1)))
 def _largest(x: Any) -> Any:
-    """Index of the largest of x [v], v >= 1, the first of equals; -1 if one is not finite."""
+    """Return the first index of the largest element of x [v], v >= 1, or -1 if an element is not finite."""
     size = np.int32(0)
     highest = LOWEST_BITS
     for i in range(x.size):
@@ -54,7 +55,7 @@ def _largest(x: Any) -> Any:
 
 @kernel(_i64(read(_f32, 1), _f32, _f32, write(_i64, 1)))
 def _weigh(x: Any, top: Any, temperature: Any, weight: Any) -> Any:
-    """The weight of every token; returns their sum."""
+    """Write the weight of every token to ``weight``, and return the sum of the weights."""
     for i in range(x.size):
         weight[i] = np.int64(np.int32(np.rint(exp((x[i] - top) / temperature) * _TWO_30)))
     total = np.int64(0)
@@ -65,7 +66,7 @@ def _weigh(x: Any, top: Any, temperature: Any, weight: Any) -> Any:
 
 @kernel(_i64(read(_f32, 1), _f32, write(_i64, 1)))
 def _at_least(x: Any, cut: Any, index: Any) -> Any:
-    """Writes the tokens with x >= cut, in order, and returns how many."""
+    """Write the tokens with x >= cut to ``index``, in order, and return their number."""
     count = 0
     for i in range(x.size):
         index[count] = i
@@ -74,13 +75,14 @@ def _at_least(x: Any, cut: Any, index: Any) -> Any:
 
 
 def _choose(sums: I64, total: int, how: Sampling, draw: int) -> int | None:
-    """Place of the chosen token among the first ones, given their cumulative weights; None if beyond them.
+    """Return the place of the chosen token among the first ones, or None if it is not among them.
 
-    ``total`` is the weight of all that top-k keeps.
+    ``sums`` are the cumulative weights of the first ones; ``total`` is the weight of all tokens that top-k
+    keeps.
     """
     numerator, denominator = how.top_p.as_integer_ratio()
     least = -(-numerator * total // denominator)
-    mass = total  # of what top-p keeps
+    mass = total  # the weight of all tokens that top-p keeps
     if least < total:
         kept = int(np.searchsorted(sums, least, side="left"))
         if kept == sums.size:
@@ -91,10 +93,10 @@ def _choose(sums: I64, total: int, how: Sampling, draw: int) -> int | None:
 
 
 def sample(logits: F32, history: I32 | I64, how: Sampling, draw: int) -> int:
-    """The next token: logits [v], history [t] token ids so far, draw a 128-bit integer.
+    """Return the next token for logits [v], history [t] of token ids, and the 128-bit integer draw.
 
-    Raises as :func:`proofcompute.arithmetic.definition.sampler.sample`. All tokens down to some logit are a
-    prefix of the order by logit, so only as many are sorted as are needed to decide.
+    Raises as :func:`proofcompute.arithmetic.definition.sampler.sample` does. All tokens down to some logit
+    are a prefix of the order by logit, so only as many tokens are sorted as are needed to decide.
     """
     check_sampling(how)
     if not 0 <= draw < 1 << DRAW_BITS:

@@ -1,10 +1,10 @@
-"""SHA-256 of many rows at once (FIPS 180-4), sixteen in the lanes of a vector.
+"""Hash many rows at once with SHA-256 (FIPS 180-4), sixteen in the lanes of a vector.
 
 One compression (:mod:`..codegen.compression`) works on block i of sixteen messages. A message is prefix +
-row + padding. Blocks that lie inside the row are read where they are; the first and the last ones are put
-together in a buffer.
+row + padding. Blocks that lie inside the row are read in place; the first and the last blocks are assembled
+in a buffer.
 
-The state begins with the first 32 fraction bits of the square roots of the first eight primes.
+The initial state consists of the first 32 fraction bits of the square roots of the first eight primes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["LANES", "hash_groups", "hash_ranges"]
 
 _BLOCK: Final = 64
 _NODE_BITS: Final = 8 * (1 + 2 * DIGEST)
-"""Length of what a node is the digest of: a prefix of one byte, two digests."""
+"""The length in bits of the message of a node: a prefix of one byte and two digests."""
 _LENGTH: Final = 8
-"""Bytes of the length at the end of the padding."""
+"""The size in bytes of the length at the end of the padding."""
 
 
 _STARTS: Final = tuple(np.uint32(isqrt(p << 64) & 0xFFFFFFFF) for p in (2, 3, 5, 7, 11, 13, 17, 19))
@@ -37,7 +37,7 @@ _compress, _copy, _finish = (emitted("compression", name) for name in ("compress
 
 @helper
 def _frame(prefix: Any, length: Any, block: Any, buffer: Any) -> None:
-    """What block ``block`` of every message has besides its row: prefix, padding and zeros, in all lanes."""
+    """Write block ``block`` of the message in all lanes without its row: prefix, padding and zeros."""
     start = block * _BLOCK
     bits = np.uint64(length * 8)
     for lane in range(LANES):
@@ -56,7 +56,10 @@ def _frame(prefix: Any, length: Any, block: Any, buffer: Any) -> None:
     types.void(types.int64, types.int64, read(types.uint8, 1), read(types.uint8, 2), write(types.uint8, 2))
 )
 def hash_groups(a: Any, b: Any, prefix: Any, rows: Any, out: Any) -> None:
-    """Digests of groups a..b (LANES rows each, the last may be short) of rows [n, w] into out [n, 32]."""
+    """Write the digests of groups a..b of rows [n, w] into out [n, 32].
+
+    A group has LANES rows; the last one may have fewer.
+    """
     n, w = rows.shape
     before = prefix.size
     length = before + w
@@ -64,7 +67,7 @@ def hash_groups(a: Any, b: Any, prefix: Any, rows: Any, out: Any) -> None:
     inside_from = (before + _BLOCK - 1) // _BLOCK
     inside_to = max(inside_from, length // _BLOCK)
     inside = inside_to - inside_from
-    spare = blocks - inside  # one more buffer, for inner blocks of the last group
+    spare = blocks - inside  # the index of one more buffer, for inner blocks of the last group
     edges = np.empty((spare + 1, LANES, _BLOCK), np.uint8)
     for block in range(blocks):
         if block < inside_from or block >= inside_to:
@@ -101,12 +104,13 @@ def hash_groups(a: Any, b: Any, prefix: Any, rows: Any, out: Any) -> None:
 
 @helper
 def _hash_pairs(count: Any, pairs: Any, edges: Any, state: Any, out: Any) -> None:
-    """Digests of ``count`` pairs of nodes [2 count, 32] into out [count rounded up to LANES, 32].
+    """Write the digests of ``count`` pairs of nodes [2 count, 32] into out [count rounded up to LANES, 32].
 
-    ``edges`` [LANES, 2 blocks] has the prefix and the padding of each lane, and room for a pair between them.
+    ``edges`` [LANES, 2 blocks] holds the prefix and the padding of each lane, with room for a pair between
+    them.
     """
     for first in range(0, count, LANES):
-        for lane in range(min(LANES, count - first)):  # what is left in other lanes does no harm
+        for lane in range(min(LANES, count - first)):  # the digests of other lanes are not used
             _copy(pairs, (first + lane) * 2 * DIGEST, edges, lane * 2 * _BLOCK + 1, 2 * DIGEST)
         for i in range(8):
             state[i] = _STARTS[i]
@@ -126,9 +130,10 @@ def _hash_pairs(count: Any, pairs: Any, edges: Any, state: Any, out: Any) -> Non
     )
 )
 def hash_ranges(prefix: Any, size: Any, ranges: Any, leaves: Any, given: Any, roots: Any) -> None:
-    """The roots [t, 32] of trees of which leaves a..b are known, a level of all of them at once.
+    """Write the roots [t, 32] of trees with known leaves a..b, one level of all trees at a time.
 
-    prefix: one byte; ranges [t, 2], leaves [n, 32], given [g, 32] as hashing.hash_ranges defines.
+    prefix is one byte; ranges [t, 2], leaves [n, 32] and given [g, 32] are as in
+    :func:`proofcompute.commitments.hashing.hash_ranges`.
     """
     trees = ranges.shape[0]
     low, high, used = np.empty(trees, np.int64), np.empty(trees, np.int64), np.empty(trees, np.int64)
@@ -166,7 +171,7 @@ def hash_ranges(prefix: Any, size: Any, ranges: Any, leaves: Any, given: Any, ro
                     pairs[paired] = given[used[i]]
                     used[i] += 1
                     paired += 1
-                else:  # the level's lone last node goes up as it is: put aside where the root will be
+                else:  # the level's lone last node moves up unchanged; it is kept where the root will be
                     paired -= 1
                     roots[i] = pairs[paired]
         _hash_pairs(paired // 2, pairs, edges, state, above)

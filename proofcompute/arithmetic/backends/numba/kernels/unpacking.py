@@ -1,7 +1,8 @@
-"""Unpacking integers of 1 to 32 bits in kernels (numerics.bitpack defines it), 8 or 16 at a time.
+"""Unpack integers of 1 to 32 bits in kernels, in groups of 8 or 16.
 
-So many values of b bits take b or 2 b bytes, so all groups of a run begin at the same bit of a byte. A group
-is read as 32-bit words; a value lies in two of them, side by side.
+:mod:`proofcompute.arithmetic.definition.bitpack` defines the stream. A group of 8 or 16 values of b bits
+takes b or 2 b bytes, so all groups of a run begin at the same bit of a byte. A group is read as 32-bit words,
+and a value lies in two adjacent words.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from proofcompute.arithmetic.backends.numba.codegen.shapes import PERMUTES
 __all__ = ["ask", "byte", "unpack", "unpacker"]
 
 _LINE: Final = 64
-"""Bytes of a cache line."""
+"""The size of a cache line in bytes."""
 _WORD: Final = 8
-"""Bytes that one value is taken from: 32 bits and a shift of up to 7."""
+"""The number of bytes that one value is taken from: 32 bits and a shift of up to 7."""
 
 
 _word, byte, _ask = (emitted("gathering", name) for name in ("word", "byte", "ask"))
@@ -26,28 +27,29 @@ _word, byte, _ask = (emitted("gathering", name) for name in ("word", "byte", "as
 
 @helper
 def ask(address: Any, bits: Any, first: Any, count: Any) -> None:
-    """Ask for values first..first+count of packed integers."""
+    """Prefetch values first..first+count of packed integers."""
     for at in range(first * bits >> 3, (first + count) * bits >> 3, _LINE):
         _ask(address, at)
 
 
 def unpacker(lanes: int) -> Any:
-    """The function that unpacks, by groups of so many values; 0: without the instruction for that."""
+    """Return a function that unpacks in groups of ``lanes`` values, or one by one if ``lanes`` is 0."""
     groups, permutes = emitted("gathering", "groups_of", lanes), lanes > 0
 
     @helper
     def unpack(address: Any, size: Any, bits: Any, first: Any, count: Any, out: Any) -> None:
-        """Values first..first+count of packed integers into out; ``size`` bytes are at the address."""
+        """Unpack values first..first+count of the ``size`` bytes at the address into out."""
         left = np.uint64(64 - bits)
         position = first * bits
         done = 0
         if permutes:
-            # groups whose bytes are all there
+            # Only groups whose bytes all lie inside are read.
             inside = 1 + (size - (position >> 3) - 4 * lanes) // (lanes // 8 * bits)
             whole = max(0, min(count // lanes, inside))
             groups(address, position >> 3, position & 7, bits, whole, out)
             done = whole * lanes
-        last = (size - _WORD) * 8 // bits + 1 if size >= _WORD else 0  # values whose word lies inside
+        # The word of a value lies inside the ``size`` bytes if its index is below ``last``.
+        last = (size - _WORD) * 8 // bits + 1 if size >= _WORD else 0
         whole = min(count, max(done, last - first))
         for i in range(done, whole):
             place = position + i * bits

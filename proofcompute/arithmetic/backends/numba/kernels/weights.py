@@ -1,8 +1,8 @@
-"""Scores of attention to weights: softmax, the values' scales, two limbs (numerics.attention, steps 3 and 4).
+"""Turn scores of attention into weights: softmax, the values' scales, and two limbs.
 
-Loops take whole blocks of a row, since the elements left over behind the last whole vector would be done one
-by one. Behind the last score that a row may see stands -infinity, which is never the maximum and whose
-exponential is +0.
+These are steps 3 and 4 of :mod:`proofcompute.arithmetic.definition.attention`. Loops take whole blocks of a
+row, since elements beyond the last whole vector would be computed one by one. The last score that a row may
+see is followed by -infinity, which is never the maximum and whose exponential is +0.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TWO_LIMBS: Final = np.float32(32639)
 
 @helper
 def all_finite(x: Any) -> Any:
-    """Whether no element of x is infinite or NaN."""
+    """Return whether no element of x is infinite or NaN."""
     size = np.int32(0)
     for i in range(x.size):
         bits = absolute_bits(x[i])
@@ -44,7 +44,7 @@ def all_finite(x: Any) -> Any:
 
 @helper
 def _largest(e: Any) -> Any:
-    """The largest of scores, none of them NaN."""
+    """Return the largest of the scores e, none of which is NaN."""
     top = LOWEST_BITS
     for i in range(e.size):
         bits = ordered_bits(e[i])
@@ -54,7 +54,10 @@ def _largest(e: Any) -> Any:
 
 @helper
 def _softmax(e: Any, top: Any, s: Any, level: Any) -> Any:
-    """Scores e to terms times the scales s, which are finite. Returns the largest, and the terms' sum."""
+    """Replace the scores e by their terms exp(e - top) times the finite scales s.
+
+    Return the largest of these weights and the sum of the terms.
+    """
     highest = np.int32(0)  # no weight is below 0
     for i in range(e.size):
         term = exp_below(e[i] - top)
@@ -68,7 +71,7 @@ def _softmax(e: Any, top: Any, s: Any, level: Any) -> Any:
 
 @helper
 def _quantise(e: Any, top: Any, p: Any) -> Any:
-    """Weights to integers p. Returns the factor that turns them back."""
+    """Quantise the weights e into integers p. Return the factor that turns integers back into weights."""
     ratio = _TWO_LIMBS / top
     if ratio <= LARGEST:
         for i in range(e.size):
@@ -82,11 +85,11 @@ def _quantise(e: Any, top: Any, p: Any) -> Any:
 def weigh(
     scores: Any, starts: Any, counts: Any, s: Any, level: Any, p: Any, factors: Any, totals: Any
 ) -> None:
-    """Rows of scores to weights p, their factors, and the terms' sums.
+    """Turn rows of scores into weights p, their factors, and the totals of their terms.
 
-    Row r has counts[r] scores from starts[r] on, and room for a multiple of BLOCK in scores and p. s are the
-    scales of positions; level is overwritten. A step is done for all rows before the next one, since the
-    steps of one row wait for each other.
+    Row r has counts[r] scores from starts[r] on, and room for a multiple of BLOCK in scores and p. s holds
+    the scales of positions; level is overwritten. Each step is done for all rows before the next step, since
+    the steps of one row wait for each other.
     """
     rows = counts.size
     for r in range(rows):
