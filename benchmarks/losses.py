@@ -68,7 +68,7 @@ def _single_cells(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _measured(peers: dict[str, Any], system: str) -> dict[str, list[dict[str, Any]]]:
-    """By case, the measured rows of cases in which the system and ours were measured together."""
+    """Return, by case, the measured rows of cases in which the system and ours were measured together."""
     cases = {c["case"]: [x for x in c["rows"] if x["status"] == "measured"] for c in peers["cases"]}
     return {name: rows for name, rows in cases.items() if {"ours", system} <= {x["system"] for x in rows}}
 

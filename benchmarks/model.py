@@ -1,4 +1,4 @@
-"""The demo model with everything that a benchmark runs on it."""
+"""Provides the demo model with everything that a benchmark runs on it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Bench:
         self.run(8, 4)  # compile every kernel
 
     def request(self, prompt: int, count: int) -> Request:
-        """The first ``prompt`` tokens of the English text, ``count`` tokens to generate."""
+        """Return a request for ``count`` tokens after the first ``prompt`` tokens of the English text."""
         data = np.array(self.tokens[:prompt], "<i4").tobytes()
         return Request(self.node.card.model_id, (("tokens", data),), token_bytes(32), Generation(count))
 

@@ -30,7 +30,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def page(results: dict[str, Any], peers: dict[str, Any]) -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     parts = (_head(results), _sweeps(results), _peers(peers), _tail(results, peers))
     return "\n".join(line for part in parts for line in part) + "\n"
 

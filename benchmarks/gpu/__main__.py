@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None, runner: Callable[[], Runner] | None 
 
 
 def _cuda() -> int:
-    """What the driver is for; an error where there is none, before anything is installed for it."""
+    """Print the CUDA version to install packages for; return 2 if there is no device to use them."""
     from proofcompute.arithmetic.backends.cuda.probe import extra, probe
 
     found = probe()

@@ -1,4 +1,4 @@
-"""On what the figures were measured."""
+"""Describes the machine that the figures were measured on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QUERY = (
 
 
 def environment(device: str) -> dict[str, Any]:
-    """The devices, their clocks as nvidia-smi sees them now, and versions; null for what is unknown."""
+    """Return the devices, their present clocks according to nvidia-smi, and versions; null if unknown."""
     return {
         "device": device,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""Hashing, products and Freivalds' projections by themselves."""
+"""Times hashing, products and Freivalds' projections by themselves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECKED = 3
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much each call does."""
+    """The amount of work in each call."""
 
     rows: int
     """Rows of a batch."""
@@ -38,11 +38,11 @@ class Sizes:
 
 FULL = Sizes(4096, 4096, 0.25)
 QUICK = Sizes(8, 64, 0.001)
-"""To see that everything works."""
+"""Small sizes, to see that everything works."""
 
 
 def hashing_rates(k: Kernels, size: Sizes) -> Iterator[Measurement]:
-    """Leaves of a hidden state of ``width`` binary32 numbers."""
+    """Time hashing leaves of a hidden state of ``width`` binary32 numbers."""
     host = np.random.default_rng(1).integers(0, 256, (size.rows, 4 * size.width), np.uint8)
     rows = k.array(host)
     for suite in SUITES:
@@ -55,7 +55,7 @@ def hashing_rates(k: Kernels, size: Sizes) -> Iterator[Measurement]:
 
 
 def products(k: Kernels, size: Sizes) -> Iterator[Measurement]:
-    """int8 products, bare and as a layer has them: quantised, multiplied and rescaled."""
+    """Time int8 products, bare and as in a layer: quantised, multiplied and rescaled."""
     n, d = size.rows, size.width
     rng = np.random.default_rng(2)
     x = rng.standard_normal((n, d), np.float32)
@@ -79,7 +79,7 @@ def products(k: Kernels, size: Sizes) -> Iterator[Measurement]:
 
 
 def vendor(k: CudaKernels, size: Sizes) -> Iterator[Measurement]:
-    """The bare product by the vendor's library, cuBLASLt, where the device has it."""
+    """Time the bare product by the vendor's library, cuBLASLt, if the device has it."""
     device, n, d = k.device, size.rows, size.width
     if not device.library:
         return
@@ -99,7 +99,7 @@ def vendor(k: CudaKernels, size: Sizes) -> Iterator[Measurement]:
 
 
 def freivalds(k: Kernels, size: Sizes) -> Iterator[Measurement]:
-    """The projection of a hint and the fold of a weight matrix, with two columns."""
+    """Time the projection of a hint and the fold of a weight matrix, with two columns."""
     rng = np.random.default_rng(4)
     hint = rng.integers(-(1 << 29), 1 << 29, (size.rows, size.width), np.int32)
     weights = rng.integers(-127, 128, (size.width, size.width), np.int8)

@@ -1,4 +1,4 @@
-"""A picture of a file of measurements: one panel for each unit, one bar for each figure."""
+"""Draws a file of measurements: one panel for each unit, one bar for each figure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["draw"]
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Write a PNG. ImportError without matplotlib (extra ``bench``)."""
+    """Write a PNG; raise ImportError without matplotlib (extra ``bench``)."""
     import matplotlib as mpl
 
     mpl.use("Agg")

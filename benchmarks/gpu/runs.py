@@ -1,4 +1,4 @@
-"""Whole requests: tokens per second, and what committing adds."""
+"""Times whole requests: tokens per second, and what committing adds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Runner(Protocol):
 
 
 def requests(runner: Runner, prompt: int, decode: tuple[int, int], rounds: int) -> Iterator[Measurement]:
-    """Prefill of ``prompt`` tokens, and decoding of ``decode`` = (prompt, tokens), at batch 1."""
+    """Time prefill of ``prompt`` tokens, and decoding of ``decode`` = (prompt, tokens), at batch 1."""
     for name, (first, count) in (("prefill", (prompt, 1)), ("decode", decode)):
         plain, overhead = _run(runner, first, count, rounds)
         detail = {"prompt": first, "tokens": count, "rounds": rounds}
@@ -35,7 +35,7 @@ def requests(runner: Runner, prompt: int, decode: tuple[int, int], rounds: int) 
 
 
 def _run(runner: Runner, prompt: int, count: int, rounds: int) -> tuple[float, float]:
-    """Seconds of a run without a commitment, and the share that committing adds."""
+    """Return the seconds of a run without a commitment, and the share that committing adds."""
 
     def plain() -> None:
         runner.run(prompt, count)

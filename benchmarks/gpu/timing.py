@@ -1,4 +1,4 @@
-"""Seconds of calls that a device only queues."""
+"""Times calls that a device only queues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Measurement", "seconds", "wait"]
 
 ROUNDS = 5
 MOST = 1024
-"""Calls of a round at most: each may leave a check that is looked at when the round ends."""
+"""Most calls of a round: each may leave a check that is evaluated when the round ends."""
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,24 @@ class Measurement:
     """One figure."""
 
     name: str
-    """What was measured."""
+    """The name of the measured quantity."""
     value: float
     unit: str
     detail: dict[str, Any]
-    """Sizes and the like."""
+    """Parameters of the measurement, such as sizes."""
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the figure as a dictionary for JSON."""
         return asdict(self)
 
 
 def wait(kernels: Kernels) -> None:
-    """Until all work that was queued is done."""
+    """Wait until all queued work is done."""
     kernels.host(kernels.zeros((1,), np.uint8))
 
 
 def seconds(call: Callable[[], object], finish: Callable[[], object], least: float) -> float:
-    """Seconds of one call: of several rounds of at least ``least`` seconds each, the fastest one's mean.
+    """Return the seconds of one call: the mean of the fastest round, each of at least ``least`` seconds.
 
     ``finish`` waits for what the calls have queued.
     """

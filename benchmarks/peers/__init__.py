@@ -1,1 +1,1 @@
-"""Other systems beside ours, on one machine in one run: `python -m benchmarks.peers -o DIR`."""
+"""Measures other systems and ours on one machine in one run: `python -m benchmarks.peers -o DIR`."""

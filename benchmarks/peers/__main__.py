@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def measured(part: str, name: str, limit: float) -> list[dict[str, Any]]:
-    """The rows of one part of a case: figures with status "measured", or another status and the reason."""
+    """Return the rows of one part of a case: figures with status "measured", or another and the reason."""
 
     def none(status: str, reason: str) -> list[dict[str, Any]]:
         return [{"system": part, "status": status, "reason": reason}]
@@ -43,7 +43,7 @@ def measured(part: str, name: str, limit: float) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, "-m", "benchmarks.peers.case", system.module, name, str(result)]
-        # a system of the caller's own is imported from wherever this process found it
+        # the new process imports the caller's own systems from where this one found them
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
         try:
             done = subprocess.run(

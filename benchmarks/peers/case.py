@@ -1,4 +1,4 @@
-"""One measurement in a process of its own, so that its peak memory is its own and a crash ends only it.
+"""Makes one measurement in its own process, so that peak memory and crashes concern it alone.
 
 Started by the command: `python -m benchmarks.peers.case MODULE CASE RESULT`.
 """

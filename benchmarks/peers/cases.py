@@ -1,4 +1,4 @@
-"""What is compared: each case measures another system and ours, one right after the other."""
+"""Lists the cases of the comparison; each measures another system and ours, one right after the other."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["CASES", "SYSTEMS", "Case", "System", "register"]
 
 @dataclass(frozen=True)
 class System:
-    """Something that is measured."""
+    """A system that is measured."""
 
     module: str
-    """Where its ``run(case)`` is, which gives rows of figures; imported in a process of its own."""
+    """The module of ``run(case)``, which returns rows of figures; it is imported in a process of its own."""
     needs: Mapping[str, str]
     """Modules that measuring it needs, and the packages that they come from."""
 
@@ -28,17 +28,17 @@ class Case:
     parts: tuple[str, ...]
     """Names of systems, each measured in a process of its own, in this order."""
     table: str
-    """Which table of :mod:`benchmarks.peers.tables` its rows belong to."""
+    """The table of :mod:`benchmarks.peers.tables` that its rows belong to."""
 
 
 SYSTEMS: dict[str, System] = {}
-"""By name; "ours" is measured beside the others."""
+"""The systems by name; "ours" is measured beside the others."""
 CASES: list[Case] = []
-"""In the order in which they are measured and shown."""
+"""The cases in the order in which they are measured and shown."""
 
 
 def register(name: str, system: System, *cases: Case) -> None:
-    """Add a system and its cases; ValueError if one of the names is taken."""
+    """Add a system and its cases; raise ValueError if one of the names is taken."""
     if name in SYSTEMS or {c.name for c in CASES} & {c.name for c in cases}:
         raise ValueError(f"{name} or one of its cases is registered already")
     SYSTEMS[name] = system

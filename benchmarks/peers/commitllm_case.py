@@ -1,4 +1,4 @@
-"""Ours at what CommitLLM publishes: product checks of one token at the shapes of Llama 8B, 70B and 405B.
+"""Measures ours as CommitLLM publishes: product checks of one token at shapes of Llama 8B, 70B and 405B.
 
 Random hints, columns and rows of the shapes, as theirs: a check costs the same whatever comes of it.
 """
@@ -25,7 +25,7 @@ COLUMNS, SOME, ROUNDS = (1, 2), 10, 15
 
 
 def run(_case: str) -> list[dict[str, Any]]:
-    """For each shape and number of columns: some layers and all, without and with the gate."""
+    """Measure some layers and all, without and with the gate, for each shape and number of columns."""
     kernels = kernels_for("cpu")
     return [
         row(name, decoder, columns, kernels, ROUNDS)
@@ -35,7 +35,7 @@ def run(_case: str) -> list[dict[str, Any]]:
 
 
 def row(name: str, decoder: Decoder, columns: int, kernels: Kernels, rounds: int) -> dict[str, Any]:
-    """One shape; its embedding and head play no part."""
+    """Measure one shape, without its embedding and head."""
     few = LayerChecks(replace(decoder, layers=min(SOME, decoder.layers)), 1, columns, kernels)
     every = LayerChecks(decoder, 1, columns, kernels)
     actions = [few.check, every.check, few.check_and_gate, every.check_and_gate]

@@ -1,4 +1,4 @@
-"""Ours at the size of DeepProve's Dense 4M: dense layers with ReLU between, 4 million weights, one sample."""
+"""Measures ours at the size of DeepProve's Dense 4M: dense layers, 4 million weights, one sample."""
 
 from __future__ import annotations
 

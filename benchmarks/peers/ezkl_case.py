@@ -1,4 +1,4 @@
-"""EZKL: a zero-knowledge proof of one network's inference (package ezkl; networks as ONNX files)."""
+"""Measures EZKL: zero-knowledge proofs of one network's inference (package ezkl; networks as ONNX files)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def run(name: str) -> list[dict[str, Any]]:
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Some releases return an awaitable where others block."""
+    """Wait for a result: some releases return an awaitable where others block."""
     out = function(*arguments)
     if inspect.isawaitable(out):
         import asyncio
@@ -91,7 +91,7 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _timed(action: Callable[[], object]) -> list[float]:
-    """Seconds of three rounds, or of the first where that was long."""
+    """Return the seconds of three rounds, or of the first alone if it was long."""
     times: list[float] = []
     while len(times) < 3 and sum(times) < LONG:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""llama.cpp (package llama-cpp-python): the demo model re-quantised to Q8_0, beside our engine, in turn.
+"""Measures llama.cpp (package llama-cpp-python) on the demo model in Q8_0 and our engine, in turn.
 
 llama.cpp proves nothing; this compares how fast a node serves. Ours includes sampling and committing,
 theirs does not. Everything runs once before it is timed, and each timing begins when the threads of the one
@@ -25,13 +25,13 @@ from proofcompute.testing.subject import Subject
 
 PREFILL, PROMPT, TOKENS, THREADS, ROUNDS = 512, 40, 200, 2, 5
 BATCH = 512
-"""Rows in one step of llama.cpp: the whole prompt, with which it is fastest."""
+"""Rows in one step of llama.cpp: the whole prompt, which is fastest."""
 REST = 0.2
-"""Seconds after which no thread of OpenMP or of ours looks for work any more."""
+"""Seconds after which no thread of OpenMP or of ours polls for work any more."""
 
 
 def run(_name: str) -> list[dict[str, Any]]:
-    """Tokens per second of prefill and of decoding for llama.cpp and for two of our precisions."""
+    """Return tokens per second of prefill and of decoding for llama.cpp and for two of our precisions."""
     import llama_cpp
 
     source = packaged_smollm2()
@@ -110,13 +110,13 @@ def run(_name: str) -> list[dict[str, Any]]:
 
 
 def _loaded(path: Path, precision: str) -> Model:
-    """The demo model from a model file, as a node has it."""
+    """Return the demo model from a model file, as a node has it."""
     import_gguf(packaged_smollm2(), kernels_for("auto"), precision).save(path)
     return Model.load(path)
 
 
 def _rested(actions: Sequence[Callable[[], object]]) -> list[float]:
-    """Seconds of each action, with a rest before it."""
+    """Return the seconds of each action, with a rest before it."""
     found = []
     for action in actions:
         time.sleep(REST)

@@ -1,4 +1,4 @@
-"""Ours at the shape of nanoGPT as EZKL and Jolt Atlas prove it: 4 layers, width 64, 65 tokens, 64 of them in.
+"""Measures ours at the shape of nanoGPT that EZKL and Jolt Atlas prove: 4 layers, width 64, 65 tokens.
 
 A decoder of the Llama kind has three matrices in its feed-forward layer where GPT has two of 256 columns: 171
 columns make as many weights.
@@ -19,7 +19,7 @@ TOKENS, ROUNDS = 64, 25
 
 
 def run(_case: str) -> list[dict[str, Any]]:
-    """64 tokens in, one out."""
+    """Measure a request of 64 prompt tokens and one generated token."""
     kernels = kernels_for("auto")
     subject = Subject(random_decoder(SHAPE, "w8a16", kernels), kernels)
     return [whole(subject, token_request(subject.model, TOKENS, 1), ROUNDS)]

@@ -1,4 +1,4 @@
-"""The networks that zero-knowledge provers are compared on: the same weights for them and for us."""
+"""Provides the networks of the comparison with zero-knowledge provers, with the same weights for all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Network:
     """Samples of one request."""
 
     def weights(self) -> list[F32]:
-        """One matrix [out, in] for each layer."""
+        """Return one matrix [out, in] for each layer."""
         rng = np.random.default_rng(0)
         return [
             rng.standard_normal((m, d), np.float32) / np.float32(d**0.5)
@@ -29,7 +29,7 @@ class Network:
         ]
 
     def samples(self) -> F32:
-        """Inputs [rows, widths[0]]."""
+        """Return inputs [rows, widths[0]]."""
         return np.random.default_rng(1).standard_normal((self.rows, self.widths[0]), np.float32)
 
 
@@ -42,7 +42,7 @@ NETWORKS = {
 
 
 def onnx_model(network: Network) -> Any:
-    """The network as an ONNX model; needs the package onnx."""
+    """Return the network as an ONNX model; this needs the package onnx."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, constants, x = [], [], "x"

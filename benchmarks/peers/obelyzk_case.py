@@ -1,4 +1,4 @@
-"""Ours at what obelyzk.rs publishes: the demo model, 1, 8 and 16 tokens, every cell opened and checked."""
+"""Measures ours as obelyzk.rs publishes: the demo model, 1, 8 and 16 tokens, every cell checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOKENS, ROUNDS = (1, 8, 16), 5
 
 
 def run(_case: str) -> list[dict[str, Any]]:
-    """A prompt of one token and as many tokens generated as the row says."""
+    """Measure a prompt of one token and as many generated tokens as the row says."""
     kernels = kernels_for("auto")
     subject = Subject(import_gguf(packaged_smollm2(), kernels), kernels)
     rows = []

@@ -1,4 +1,4 @@
-"""Ours: the same networks, audited as a whole under a secret key."""
+"""Measures ours on the same networks, audited as a whole under a secret key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETUPS, ROUNDS = 5, 101
 
 
 def build(network: Network) -> Model:
-    """The network by hand, one segment for each layer."""
+    """Return the network's program, one segment for each layer."""
     b = ProgramBuilder()
     x = b.input("x", network.widths[0])
     weights = network.weights()
@@ -40,7 +40,7 @@ def run(name: str) -> list[dict[str, Any]]:
 
 
 def measure(network: Network, setups: int, rounds: int) -> dict[str, Any]:
-    """Set-up, proving and verifying of a network, and a plain rerun, in turn."""
+    """Time set-up, proving and verifying of a network, and a plain rerun, in turn."""
     kernels = kernels_for("auto")
     samples = network.samples()
     request = _request(build(network), samples)

@@ -1,4 +1,4 @@
-"""Figures that others published about their systems: constants, never measured here.
+"""Lists figures that others published about their systems: constants, never measured here.
 
 Each was compared with a copy of its source on the day in ``checked``. What was not found there is left out.
 """
@@ -12,7 +12,7 @@ __all__ = ["PUBLISHED", "Published"]
 
 @dataclass(frozen=True)
 class Published:
-    """What one system's authors say."""
+    """The figures that one system's authors publish."""
 
     system: str
     guarantee: str

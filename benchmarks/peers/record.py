@@ -93,6 +93,6 @@ def _code() -> str:
 
 
 def _place(name: str) -> int:
-    """Where a case stands; those that were registered by somebody else at another time come last."""
+    """Return the place of a case; cases that others registered come last."""
     names = [c.name for c in CASES]
     return names.index(name) if name in names else len(names)

@@ -1,4 +1,4 @@
-"""TOPLOC (package toploc): a statistical fingerprint of the hidden states of 32 tokens, at the demo's width.
+"""Measures TOPLOC (package toploc): a statistical fingerprint of 32 hidden states of the demo's width.
 
 Its wheel is bound to one release of torch; against another, build it from source:
 `pip install --no-build-isolation --no-binary toploc toploc`, with torch, setuptools and ninja installed.

@@ -106,7 +106,7 @@ class LayerChecks:
         self.gated = rng.standard_normal((rows, 2 * decoder.ffn_width), np.float32)
 
     def check(self) -> bool:
-        """Every product of every block; whether any check passed, which random hints do not."""
+        """Check every product of every block; return whether any check passed, which random hints do not."""
         passed = False
         for (site, hint), (q, s, v, sw) in zip(self.sites, self.cases, strict=True):
             wanted = hint_sets(site, q, (), self.k)
@@ -115,7 +115,7 @@ class LayerChecks:
         return passed
 
     def check_and_gate(self) -> bool:
-        """The same, and the gate of every block recomputed."""
+        """Do the same, and recompute the gate of every block."""
         for _ in range(self.blocks):
             self.k.gate(self.gated)
         return self.check()

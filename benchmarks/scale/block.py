@@ -33,7 +33,7 @@ from proofcompute.testing.subject import Subject
 __all__ = ["PEAK", "RIGHT_AFTER", "Block", "Check", "altered", "committing"]
 
 CONTEXT = 1_024
-"""Rows before the single cell, itself included."""
+"""Rows up to and including that of the single cell."""
 PREFILL = 512
 STREAMED = 3
 """Blocks whose weights are held where a row goes through all blocks."""
@@ -97,7 +97,7 @@ class Check:
         return values
 
     def check(self) -> bool:
-        """All product checks, from the packed hints to the products as floats, as an audit makes them."""
+        """Make all product checks as an audit does, from the packed hints to the products as floats."""
         good = True
         for c in self.cases:
             wanted = hint_sets(c.site, c.q, c.squares, self.k)
@@ -106,12 +106,12 @@ class Check:
         return good
 
     def compute(self) -> None:
-        """All products, quantisation and scaling included."""
+        """Compute all products, with quantisation and scaling."""
         for c in self.cases:
             self.k.linear(c.x, c.w, c.site.x_limbs)
 
     def blas_seconds(self, rounds: int) -> float:
-        """Seconds of all products in float32 BLAS, weights converted beforehand, nothing else done."""
+        """Return the seconds of all products alone in float32 BLAS, with weights converted beforehand."""
         spent = 0.0
         for case in self.cases:
             q, w, site = case.q, case.w, case.site
@@ -142,7 +142,7 @@ def _counted(n: int, what: str) -> str:
 
 
 def altered(case: Case, k: Kernels) -> bytes:
-    """The last set of a hint with one to its last value."""
+    """Return the last set of a hint with one added to its last value."""
     bits, data = case.hint[-1][0], case.hint[-1][1:]
     values = unpack(data, bits, case.q.shape[1] * case.site.m)
     values[-1] += 1
@@ -161,7 +161,7 @@ class Block:
         self._parts = model, precision, kernels
 
     def checks(self, rows: int, rounds: int, peak: float = 0) -> dict[str, Any]:
-        """Product checks of rows that are checked together, over computing those products."""
+        """Compare product checks of rows that are checked together with computing those products."""
         check = Check(self, rows, peak)
         times = alternating(check.compute, check.check, rounds)
         blas = check.blas_seconds(3)
@@ -171,7 +171,7 @@ class Block:
         }
 
     def row_through_blocks(self, rounds: int, peak: float = 0) -> dict[str, Any]:
-        """Product checks of one row at all blocks, each with a key of its own, over computing those products.
+        """Compare product checks of one row at all blocks, each with its own key, with computing the same.
 
         The weights of a few blocks are streamed in turn: together they are larger than any cache.
         """
@@ -201,7 +201,7 @@ class Block:
         return f" in {_counted(check.sets, 'set')}" if several else ""
 
     def cell(self, rounds: int) -> tuple[dict[str, Any], Callable[[], object]]:
-        """One cell at the end of a long context, over computing one token through all blocks."""
+        """Compare checking one cell after a long context with computing one token through all blocks."""
         s = self.subject
         run = s.finish(token_request(s.model, CONTEXT, 1))
         audit = s.open(run, (Cell(1, CONTEXT - 1, CONTEXT),))
@@ -218,7 +218,7 @@ class Block:
         }, verify
 
     def prefill(self, rounds: int) -> tuple[dict[str, Any], Callable[[], object]]:
-        """All cells of the block in a prefill, over computing it."""
+        """Compare checking all cells of the block in a prefill with computing it."""
         s = self.subject
         request = token_request(s.model, PREFILL, 1)
         run = s.finish(request)
@@ -247,7 +247,7 @@ class Block:
 
 
 def committing(model: str, precision: str, kernels: Kernels, rounds: int) -> list[dict[str, Any]]:
-    """What hashing the trace and signing add to a prefill and to decoding, on a program of four blocks.
+    """Time what hashing the trace and signing add to a prefill and to decoding, on a program of four blocks.
 
     Four, since the embedding's rows are committed as well: they are a fifth of what is hashed then, where
     one block alone would pay for twice as many rows as it makes.

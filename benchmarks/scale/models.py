@@ -39,7 +39,7 @@ class Synthetic:
 
 
 def blocks_of(model: str, precision: str, kernels: Kernels, count: int = 1) -> Model:
-    """The model with ``count`` blocks only and 512 tokens: what is left is the blocks."""
+    """Return the model with only ``count`` blocks and 512 tokens, so that the blocks dominate."""
     decoder = replace(MODELS[model], layers=count, vocabulary=512, tied=True)
     reader = Synthetic(decoder, precision, kernels)
     weights = {s.name: reader.weight(s.name) for s in reader.program.weights}
@@ -47,7 +47,7 @@ def blocks_of(model: str, precision: str, kernels: Kernels, count: int = 1) -> M
 
 
 def blocks_apart(model: str, precision: str, kernels: Kernels, count: int) -> list[list[Matrix]]:
-    """The matrices of ``count`` blocks other than that of :func:`blocks_of`, in the order of the products."""
+    """Return the matrices of ``count`` other blocks than that of :func:`blocks_of`, in product order."""
     decoder = replace(MODELS[model], layers=1 + count, vocabulary=512, tied=True)
     reader = Synthetic(decoder, precision, kernels)
     plans = reader.program.plans[2:-1]

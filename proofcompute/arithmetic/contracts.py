@@ -7,7 +7,8 @@ functions return the sizes that they found. They read no element, so a check tak
 
 InputError says which shapes do not fit, LimitError which size the arithmetic cannot hold. A device may have
 limits of its own besides. Contracts of hashing are in :mod:`proofcompute.commitments.hasher`, those of
-projections and hints in :mod:`proofcompute.freivalds.field` and :mod:`proofcompute.freivalds.hint`.
+projections in :mod:`proofcompute.freivalds.field`; hints are checked by ``check_sets`` in
+:mod:`proofcompute.arithmetic.definition.hints`.
 """
 
 from __future__ import annotations

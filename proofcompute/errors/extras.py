@@ -1,4 +1,4 @@
-"""What a base install leaves out: packages that verifying does not need, and what to install for the rest."""
+"""Name the optional packages that verifying does not need, and say how to install them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from proofcompute.errors import UnsupportedError
 __all__ = ["EXTRA_OF", "install", "lacking"]
 
 EXTRA_OF: Final = {"gguf": "models", "jinja2": "models", "numba": "jit", "tokenizers": "models"}
-"""The extra that brings a package."""
+"""The extra that installs each package."""
 
 
 def install(package: str) -> str:
-    """What to type to get a package."""
+    """Return the command that installs a package."""
     return f"pip install 'proofcompute[{EXTRA_OF[package]}]'"
 
 
 def lacking(error: ModuleNotFoundError, what: str) -> Exception:
-    """What to raise when an import failed: an UnsupportedError that says what to install for ``what``.
+    """Return the error to raise when an import failed: an UnsupportedError that says what to install.
 
-    An import that failed for another reason stays what it is.
+    ``what`` names the feature that needs the package. An error that names no optional package is returned
+    unchanged.
     """
     package = (error.name or "").partition(".")[0]
     if package not in EXTRA_OF:

@@ -39,7 +39,7 @@ class State:
     command: int = 0
     done: int = 0
     parts: tuple[tuple[int, int], ...] = ((0, 0),) * SEATS
-    """Of each part, its command's number and the units taken."""
+    """For each part, its command's number and the units taken."""
     made: frozenset[int] = frozenset()
     """Units of the leader's command that were carried out."""
 

@@ -234,7 +234,7 @@ def test_what_the_driver_refuses_is_no_end(cupy: Any, monkeypatch: pytest.Monkey
 def test_more_checks_than_words(
     cupy: Any, monkeypatch: pytest.MonkeyPatch, device: str, bad: int | None
 ) -> None:
-    """Of seven checks on two words the first that finds something is raised, in a graph and without one."""
+    """The first failing check of seven on two words is raised, in a graph and without one."""
     monkeypatch.setattr(faults, "WORDS", 2)
     kernels, key = CudaKernels(DEVICES[device]()), Key()
     rows: Any = kernels.array(np.zeros((7, 4), np.float32))

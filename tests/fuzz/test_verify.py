@@ -33,7 +33,7 @@ from proofcompute.testing.subject import Run
 from proofcompute.verifier import Key, Verified, check_receipt, verify, verify_public
 
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
-"""Of the base point of Ed25519 (RFC 8032, section 5.1)."""
+"""The order of the base point of Ed25519 (RFC 8032, section 5.1)."""
 
 
 def check_private(receipt: bytes, opening: bytes) -> Verified:

@@ -18,7 +18,7 @@ from oracle.pure_hashes import HASHES
 Json = Any
 SEED = bytes(range(32))
 ORDER = 2**252 + 27742317777372353535851937790883648493
-"""Of the base point of Ed25519."""
+"""The order of the base point of Ed25519."""
 SMALL_ORDER = tuple(
     bytes.fromhex(point)
     for point in (

@@ -1,4 +1,4 @@
-"""Tests what only hardware shows: copies, streams, captures and other libraries, where they may fail."""
+"""Tests faults that only hardware shows: in copies, streams and captures, and beside other libraries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _busy(k: CudaKernels, size: int) -> Any:
 
 
 def _beside(out: Findings, settings: Settings) -> None:
-    """Arrays made on the second stream leave behind its work."""
+    """Export an array made on the second stream, which must wait for the work there."""
     k = settings.kernels()
     n, width = (4, 64) if settings.device == "emulated" else (4096, 16384)
     rows = k.array(np.random.default_rng(2).integers(0, 256, (n, width), np.uint8))
@@ -53,7 +53,7 @@ def _beside(out: Findings, settings: Settings) -> None:
 
 
 def _spoilt(out: Findings, settings: Settings) -> None:
-    """A step that cannot be captured runs plainly, again and again, with the same results."""
+    """Run a step that cannot be captured plainly and repeatedly, with the same results."""
     k, key = settings.kernels(), _CaptureKey()
     x = k.array(np.arange(6, dtype=np.float32).reshape(2, 3))
     y = k.zeros((2, 3), np.float32)
@@ -73,7 +73,7 @@ def _spoilt(out: Findings, settings: Settings) -> None:
 
 
 def _many_checks(out: Findings, settings: Settings) -> None:
-    """More checks in a captured step than there are words for them."""
+    """Make more checks in a captured step than there are words for them."""
     words, faults.WORDS = faults.WORDS, 2  # type: ignore[misc]
     try:
         k = settings.kernels()
@@ -84,7 +84,7 @@ def _many_checks(out: Findings, settings: Settings) -> None:
 
 
 def _uploads(out: Findings, settings: Settings) -> None:
-    """Arrays that change as soon as they were taken."""
+    """Change arrays as soon as the backend has taken them."""
     k = settings.kernels()
     device, work = k.device, _busy(k, 64 if settings.few else 1 << 24)
     for size in (64, 4096) if settings.few else (64, 4096, 65_536, 1 << 20, 1 << 26):
@@ -101,7 +101,7 @@ def _uploads(out: Findings, settings: Settings) -> None:
 
 
 def _foreign(out: Findings, settings: Settings) -> None:
-    """Arrays that CuPy computes on a stream of its own, dropped as soon as they are used."""
+    """Drop arrays that CuPy computes on its own stream as soon as they are used."""
     k = settings.kernels()
     cupy = k.device._cupy
     side, wrong = cupy.cuda.Stream(non_blocking=True), 0
@@ -127,7 +127,7 @@ def _unpooled(out: Findings, settings: Settings) -> None:
 
 
 def _devices(out: Findings, settings: Settings) -> None:
-    """A model spread over two devices, where there are two."""
+    """Spread a model over two devices, if there are two."""
     from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
     from proofcompute.arithmetic.backends.cuda.probe import probe
 

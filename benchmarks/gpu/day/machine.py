@@ -52,7 +52,7 @@ def _build(given: tuple[str, int, int]) -> None:
 
 
 def cubins(out: Findings, settings: Settings) -> None:
-    """Machine code for every file, loaded by the driver; registers and memory against the pinned ones."""
+    """Load the machine code of every file, and compare its registers and memory with the pinned ones."""
     from proofcompute.arithmetic.backends.cuda.cubins import files_for
     from proofcompute.arithmetic.backends.cuda.probe import probe
     from proofcompute.arithmetic.backends.cuda.sources import kernel_files

@@ -20,7 +20,7 @@ REPOSITORY: Final = Path(__file__).parents[3]
 
 @cache
 def digest() -> str:
-    """Of the sources: what others have found does not count."""
+    """Return a digest of the sources; findings from other sources do not count."""
     found = hashlib.sha256()
     for folder in ("cuda", "proofcompute", "benchmarks/gpu", "tests/kernel_cases", "tests/gpu"):
         for path in sorted((REPOSITORY / folder).rglob("*")):
@@ -36,7 +36,7 @@ class Settings:
     device: str
     """The backend: cuda or emulated."""
     few: bool
-    """Whether to run only as much as shows that everything works."""
+    """Whether to run only enough to show that everything works."""
     out: Path
     """The directory of the run's files."""
 
@@ -68,7 +68,7 @@ class Step:
 
     name: str
     limit: int
-    """Seconds."""
+    """Time limit in seconds."""
     emulated: bool
     """Whether the step is useful on the rig too."""
     where: str

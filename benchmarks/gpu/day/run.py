@@ -72,7 +72,7 @@ def run(settings: Settings, only: Sequence[str], budget: float, *, again: bool) 
 
 @contextmanager
 def _prepared(settings: Settings, *, done: bool) -> Iterator[Callable[[float], None]]:
-    """The CPU's receipts, made beside the first steps; what is given waits for them until some time."""
+    """Compute the CPU's receipts beside the first steps; the yielded function waits for them until a time."""
     process = None
     if settings.device == "cuda" and not settings.expected.exists() and not done:
         with (settings.out / "prepare.txt").open("w") as log:

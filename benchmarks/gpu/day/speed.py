@@ -1,4 +1,4 @@
-"""What the card does at best, and what products, attention, sampling, hashing and checks reach on it."""
+"""Measures the card's best speeds, and those of products, attention, sampling, hashing and checks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BF16, _FLOAT32 = 14, 68
 
 
 def timed(k: Any, call: Callable[[int], object], least: float = 0.02) -> float:
-    """Seconds of one call on the device: the middle of three rounds."""
+    """Return the seconds of one call on the device: the median of three rounds."""
     call(0)
     count, made = 1, 0
 
@@ -49,7 +49,7 @@ def _us(seconds: float) -> float:
 
 
 def ceilings(out: Findings, settings: Settings) -> None:
-    """Copies, bfloat16 products by cuBLAS, int8 products by cuBLASLt."""
+    """Time copies, bfloat16 products by cuBLAS, and int8 products by cuBLASLt."""
     k = settings.kernels()
     size = 1 << 12 if settings.few else 1 << 32
     a, b = k.device.allocate(size), k.device.allocate(size)
@@ -99,7 +99,7 @@ def _copies(m: int, d: int, few: bool) -> int:
 
 
 def products(out: Findings, settings: Settings) -> None:
-    """Layers of an 8B model with everything around their products."""
+    """Time layers of an 8B model with everything around their products."""
     rng = np.random.default_rng(1)
     ways = {way: settings.kernels(products=way) for way in ("kernel", "library")}
     for m, d in ((8, 16),) if settings.few else SHAPES:
@@ -123,7 +123,7 @@ def products(out: Findings, settings: Settings) -> None:
 
 
 def parts(out: Findings, settings: Settings) -> None:
-    """Attention, sampling, hashing, Freivalds' projections."""
+    """Time attention, sampling, hashing and Freivalds' projections."""
     k, rng, few = settings.kernels(), np.random.default_rng(1), settings.few
     h, hk, dh = (4, 2, 8) if few else (32, 8, 128)
     for n, first in ((1, 5),) if few else CONTEXTS:

@@ -1,4 +1,4 @@
-"""A little of everything under NVIDIA's compute-sanitizer."""
+"""Runs a little of everything under NVIDIA's compute-sanitizer."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def _watch(tool: str, out: Findings) -> None:
 
 
 def memcheck(out: Findings, settings: Settings) -> None:
-    """Accesses outside of arrays: each is an allocation of its own."""
+    """Look for accesses outside of arrays, each of which is an allocation of its own."""
     _watch("memcheck", out)
 
 
 def racecheck(out: Findings, settings: Settings) -> None:
-    """Shared memory used without a barrier in between."""
+    """Look for uses of shared memory that lack a barrier between them."""
     _watch("racecheck", out)
 
 
 def synccheck(out: Findings, settings: Settings) -> None:
-    """Barriers that not all threads reach."""
+    """Look for barriers that not all threads reach."""
     _watch("synccheck", out)
 
 
 def initcheck(out: Findings, settings: Settings) -> None:
-    """Memory that is read before it was written."""
+    """Look for memory that is read before it is written."""
     _watch("initcheck", out)

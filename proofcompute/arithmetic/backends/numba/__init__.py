@@ -1,4 +1,4 @@
-"""The CPU backend: Numba kernels, equal byte for byte to :mod:`proofcompute.arithmetic.definition`."""
+"""Compute on the CPU with Numba kernels, equal byte for byte to :mod:`proofcompute.arithmetic.definition`."""
 
 from proofcompute.arithmetic.backends.numba.backend import NumbaKernels
 

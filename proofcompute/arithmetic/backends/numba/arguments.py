@@ -1,4 +1,4 @@
-"""How methods of the backend hand their arguments to compiled code, and what they make of its answer."""
+"""Convert the backend's arguments for compiled code, and turn its result into errors."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _ZERO: Final = np.float32(0)
 
 
 def finite(good: bool, what: str) -> None:
-    """NonFiniteError unless a kernel found everything finite."""
+    """Raise NonFiniteError, which names ``what``, unless a kernel found everything finite."""
     if not good:
         raise NonFiniteError(f"{what} must be finite")
 
 
 def up(n: int, step: int) -> int:
-    """The least multiple of ``step`` that is at least n."""
+    """Return the least multiple of ``step`` that is at least n."""
     return -(-n // step) * step
 
 
 def preparation(linear: Any, prologue: Prologue) -> tuple[int, F32, np.float32]:
-    """What happens to the rows of a product first, as kernels take it."""
+    """Return a prologue as kernels take it: its mode, the weight of its norm, and eps."""
     if prologue is None:
         return linear.PLAIN, NO_BIAS, _ZERO
     if isinstance(prologue, GatePrologue):

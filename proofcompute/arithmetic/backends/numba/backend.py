@@ -1,8 +1,8 @@
-"""The CPU backend: allocates results, and chooses a kernel and the number of threads.
+"""Run the CPU backend: allocate results, and choose a kernel and the number of threads.
 
 Compiled code does not check bounds, so every shape is checked (:mod:`proofcompute.arithmetic.contracts`)
-before it runs. Modules of kernels are imported, and so compiled or loaded from the cache, when the first of
-their functions is called.
+before it runs. A module of kernels is imported, and so compiled or loaded from the cache, when one of its
+functions is first called.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = ["NumbaKernels"]
 
 # Measured on two Sapphire Rapids cores; none of these changes a result.
 _SPLIT_PRODUCTS: Final = 4_000_000
-"""Products of a part that is worth a thread of the pool."""
+"""Least products of a part for which a thread of the pool pays."""
 _SPLIT_ELEMENTS: Final = 50_000
-"""The same in elements of a row-wise operation."""
+"""Least elements of a part of a row-wise operation for which a thread pays."""
 _BLOCK_ROWS: Final = 960
-"""Rows multiplied at a time, which bounds scratch memory; a multiple of every tile's rows."""
+"""Rows multiplied at a time, a multiple of every tile's rows; it bounds the scratch memory."""
 _UNIT_ROWS: Final = 192
-"""Query rows times heads of a unit of attention."""
+"""Query rows times heads in one unit of attention."""
 
 
 @final
@@ -53,9 +53,9 @@ class NumbaKernels(CpuChecks):
     """Canonical arithmetic on the CPU, equal byte for byte to
     :class:`proofcompute.arithmetic.definition.NumpyKernels`.
 
-    Raises the same errors. DeviceError on construction where this machine's binary32 is not the canonical
-    one, where there are no kernels for it and no compiler, or where that is switched off, or told to use what
-    this processor does not have.
+    It raises the same errors. Construction raises DeviceError if this machine's binary32 is not the canonical
+    one, if there are neither kernels for it nor a compiler, or if the compiler is switched off or told to use
+    features that this processor lacks.
     """
 
     name: str = "numba"
@@ -75,7 +75,7 @@ class NumbaKernels(CpuChecks):
 
     # -- products ------------------------------------------------------------------------------------
     def _quantised(self, x: F32, limbs: int, q: Array, prologue: Prologue) -> F32:
-        """Prepared rows into q int16 [>= n, >= d]; their scales."""
+        """Quantise the prepared rows into q int16 [>= n, >= d], and return their scales [n]."""
         n, width = x.shape
         scales = np.empty(n, dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, width)
@@ -85,7 +85,7 @@ class NumbaKernels(CpuChecks):
         return scales
 
     def quantise(self, x: F32, limbs: int, prologue: Prologue = None) -> tuple[I8, F32]:
-        """Rows [n, d], after ``prologue``, to int8 limbs [limbs, n, d] and scales [n]."""
+        """Quantise rows [n, d], after ``prologue``, to int8 limbs [limbs, n, d] and scales [n]."""
         n, d = contracts.quantise(x, limbs, prologue)
         q = np.empty((limbs, n, d), dtype=np.int8)
         scales = np.empty(n, dtype=np.float32)
@@ -96,7 +96,7 @@ class NumbaKernels(CpuChecks):
         return q, scales
 
     def product(self, q: I8, w: I8) -> I32:
-        """q [n, d] times the rows of w [m, d]: int32 [n, m]."""
+        """Multiply q [n, d] by the rows of w [m, d]: int32 [n, m]."""
         n, m, d = contracts.product(q, w)
         p = self._products
         wide = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
@@ -118,7 +118,7 @@ class NumbaKernels(CpuChecks):
         threads.split(function, -(-m // columns), least, *arguments)
 
     def rescale(self, acc: I32, shifts: Sequence[int], sx: F32, sw: F32, bias: F32 | None) -> F32:
-        """Accumulator sets [sets, n, m] to float32 [n, m]."""
+        """Rescale accumulator sets [sets, n, m] to float32 [n, m]."""
         sets, n, m = contracts.rescale(acc, shifts, sx, sw, bias)
         bias = NO_BIAS if bias is None else bias
         out = np.empty((n, m), dtype=np.float32)
@@ -131,7 +131,7 @@ class NumbaKernels(CpuChecks):
     def linear(
         self, x: F32, w: Matrix, limbs: int, prologue: Prologue = None, residual: F32 | None = None
     ) -> F32:
-        """``prologue``, quantise, product for every set, rescale, residual + y; fused."""
+        """Fuse ``prologue``, quantise, the product for every set, rescale, and residual + y."""
         n, m, d = contracts.linear(x, w, limbs, prologue, residual)
         bias = NO_BIAS if w.bias is None else w.bias
         residual = NO_RESIDUAL if residual is None else residual
@@ -152,21 +152,21 @@ class NumbaKernels(CpuChecks):
     # -- rows ----------------------------------------------------------------------------------------
     @recorded
     def embed(self, q: I8, s: F32) -> F32:
-        """Table rows q [n, d] int8 times their scales s [n]: float32 [n, d]."""
+        """Multiply table rows q [n, d] int8 by their scales s [n]: float32 [n, d]."""
         n, d = contracts.embed(q, s)
         out = np.empty((n, d), dtype=np.float32)
         threads.split(self._rows.embed, n, _SPLIT_ELEMENTS // max(1, d), q, s, out)
         return out
 
     def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
-        """x / sqrt(tree(x*x) / n + eps) * w, rows of [n, d], w [d]."""
+        """Return x / sqrt(tree(x*x) / n + eps) * w for rows [n, d] and w [d]."""
         n, d = contracts.rms_norm(x, w)
         out = np.empty((n, d), dtype=np.float32)
         threads.split(self._rows.rms_norm, n, _SPLIT_ELEMENTS // max(1, d), x, w, np.float32(eps), out)
         return out
 
     def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
-        """c = x - tree(x) / n; c / sqrt(tree(c*c) / n + eps) * w + b."""
+        """Return c / sqrt(tree(c*c) / n + eps) * w + b, where c = x - tree(x) / n."""
         n, d = contracts.layer_norm(x, w, b)
         out = np.empty((n, d), dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, d)
@@ -182,7 +182,7 @@ class NumbaKernels(CpuChecks):
         return out
 
     def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
-        """Rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each head."""
+        """Quantise rows [n, heads * dh] to one limb int8 [n, heads, dh] and scales [n, heads]."""
         n, dh = contracts.quantise_heads(x, heads)
         q = np.empty((n, heads, dh), dtype=np.int8)
         scales = np.empty((n, heads), dtype=np.float32)
@@ -195,7 +195,7 @@ class NumbaKernels(CpuChecks):
     def heads(
         self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
     ) -> tuple[F32, I8, F32, I8, F32]:
-        """Rows of queries, keys and values side by side, as attention reads them; fused."""
+        """Convert rows of queries, keys and values side by side to what attention reads, in one pass."""
         n, dh = contracts.heads(x, cos, sin, heads, kv_heads)
         q = np.empty((n, heads * dh), dtype=np.float32)
         kq, vq = (np.empty((n, kv_heads, dh), dtype=np.int8) for _ in range(2))
@@ -210,7 +210,7 @@ class NumbaKernels(CpuChecks):
     def attention(
         self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
     ) -> F32:
-        """Causal attention of rows first..first+n over a prefix of t >= first + n rows."""
+        """Return causal attention of rows first..first+n over a prefix of t >= first + n rows."""
         n, kv_heads, dh = contracts.attention(q, kq, ks, vq, vs, first, window)
         width = q.shape[1]
         out = np.empty((n, width), dtype=np.float32)
@@ -234,14 +234,14 @@ class NumbaKernels(CpuChecks):
         return out
 
     def gate(self, x: F32) -> F32:
-        """Rows [n, 2 f], g first and u second: g / (1 + exp(-g)) * u, [n, f]."""
+        """Return g / (1 + exp(-g)) * u [n, f] for rows [n, 2 f], g first and u second."""
         n, f = contracts.gate(x)
         out = np.empty((n, f), dtype=np.float32)
         threads.split(self._rows.gate, n, _SPLIT_ELEMENTS // max(1, 2 * f), x, out)
         return out
 
     def _each(self, function: Callable[..., Any], *inputs: F32) -> tuple[F32, bool]:
-        """A function of one element of each input, on arrays of any shape."""
+        """Apply a kernel of one element of each input to arrays of any one shape; also return its verdict."""
         shape = inputs[0].shape
         out = np.empty(shape, dtype=np.float32)
         if len(shape) == 2:
@@ -250,28 +250,28 @@ class NumbaKernels(CpuChecks):
         return out, function(0, 1, *(v.reshape(1, -1) for v in (*inputs, out))) is not False
 
     def gelu(self, x: F32) -> F32:
-        """(0.5 x) (1 + erf(x / sqrt 2)), same shape."""
+        """Return (0.5 x) (1 + erf(x / sqrt 2)), of the same shape."""
         return self._each(self._rows.gelu, x)[0]
 
     def relu(self, x: F32) -> F32:
-        """x where x > 0, else +0, same shape."""
+        """Return x where x > 0, else +0, of the same shape."""
         return self._each(self._rows.relu, x)[0]
 
     def add(self, x: F32, y: F32) -> F32:
-        """x + y, of equal shapes."""
+        """Return x + y for equal shapes."""
         contracts.add(x, y)
         return self._each(self._rows.add, x, y)[0]
 
     @recorded
     def settle(self, x: F32) -> F32:
-        """x + (+0.0); NonFiniteError if any element is not finite."""
+        """Return x + (+0.0); raise NonFiniteError if any element is not finite."""
         out, good = self._each(self._rows.settle, x)
         finite(good, "a committed value")
         return out
 
     @recorded
     def sample(self, logits: F32, history: I32, first: int, how: Sampling, draws: U64) -> I32:
-        """The next tokens of rows first..first+n: logits [n, v]; int32 [n]."""
+        """Return the next tokens int32 [n] of rows first..first+n, from logits [n, v]."""
         from proofcompute.arithmetic.backends.numba.kernels import sampler
 
         return sample_rows(sampler.sample, logits, history, first, how, draws)

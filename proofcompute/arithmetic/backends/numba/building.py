@@ -1,9 +1,9 @@
-"""Compiling kernels ahead, for levels of processors; ``python -m`` runs it, as ``make wheel`` does.
+"""Compile kernels ahead for levels of processors; ``python -m`` runs it, as ``make wheel`` does.
 
-Each level has a process of its own, in which Numba is told of that processor before it is imported; nothing
-that it compiles is run, so any machine compiles for any level. The object files of all kernels become one
-shared library (:mod:`.codegen.library`). It needs Numba, and a C compiler as the linker: ``CC``, or else
-``cc``.
+Each level is compiled in a process of its own, whose environment names the processor before Numba is
+imported. Nothing compiled is run, so any machine compiles for any level. The object files of all kernels
+become one shared library (:mod:`.codegen.library`). This needs Numba, and a C compiler as the linker: ``CC``,
+or else ``cc``.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _LINK: Final = (
 
 
 def build(directory: Path, levels: Sequence[Level] = LEVELS, *, quiet: bool = True) -> Path:
-    """Compile the libraries of some levels, as far as they are not there yet, into a directory within
-    ``directory``, which is for these sources alone; its path.
+    """Compile the missing libraries of some levels and return the path of their directory.
 
-    DeviceError where one cannot be compiled or linked; what the compiler said is on standard error.
+    The directory lies within ``directory`` and is for these sources alone. Raises DeviceError if a library
+    cannot be compiled or linked; the compiler's messages are on standard error.
     """
     if (key := sources_key()) is None:
         raise DeviceError("kernels are compiled ahead from files, and these sources are none")
@@ -62,7 +62,7 @@ def _compile(directory: Path, level: Level, quiet: bool) -> None:
     told = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "PYTHONHASHSEED": "0"}
     command = [sys.executable, "-m", f"{__package__}.building", "--here", level.name, "-o", str(directory)]
     command += ["--quiet"] if quiet else []
-    with tempfile.TemporaryDirectory() as empty:  # settings of Numba may lie where a process is started
+    with tempfile.TemporaryDirectory() as empty:  # else settings of Numba there might be read
         path = [str(Path(part).absolute()) for part in sys.path if part]
         env = {**clean, **told, "PYTHONPATH": os.pathsep.join(path)}
         done = subprocess.run(command, env=env, cwd=empty, check=False)  # noqa: S603
@@ -71,7 +71,7 @@ def _compile(directory: Path, level: Level, quiet: bool) -> None:
 
 
 def _compile_here(directory: Path, level: Level, *, quiet: bool) -> None:
-    """Compile all kernels in this process, which is good for nothing else."""
+    """Compile all kernels in this process, which must do nothing else."""
     from proofcompute.arithmetic.backends.numba.codegen.target import aim
 
     aim(level)

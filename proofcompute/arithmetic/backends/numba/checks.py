@@ -1,4 +1,4 @@
-"""The part of the CPU backend that commits and checks: hashes, projections, packed integers, hints."""
+"""Commit and check on the CPU: hashes, projections, packed integers, hints."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from proofcompute.freivalds.hint import CheckedHint, Hint
 __all__ = ["CpuChecks"]
 
 _SPLIT_BYTES: Final = 200_000
-"""Bytes hashed by a part that is worth a thread of the pool."""
+"""Least bytes to hash in a part for which a thread of the pool pays."""
 _FEW_HASHES: Final = 3
 """Up to this many rows are hashed one by one."""
 _LONG_RANGE: Final = 6144
-"""Leaves of which one level of nodes is worth several threads."""
+"""Leaves above which several threads pay for one level of nodes."""
 _LONG_PREFIX: Final = 1024
-"""Longer prefixes are hashed one by one, which bounds the memory for them."""
+"""Longest prefix that is hashed in groups; this bounds the memory for prefixes."""
 
 
 class CpuChecks(CpuMemory):
-    """Commitments and checks of a backend, compiled when they are first used."""
+    """The commitments and checks of the CPU backend, compiled when they are first used."""
 
     _field = Module("field")
     _hints = Module("hints")

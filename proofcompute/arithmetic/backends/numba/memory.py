@@ -1,4 +1,4 @@
-"""The memory part of the CPU backend: NumPy arrays where they are, and decoding steps that are repeated."""
+"""Provide the CPU backend's memory: NumPy arrays in place, and decoding steps that are repeated."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _R = TypeVar("_R")
 
 
 class CpuMemory:
-    """:class:`proofcompute.arrays.Arrays` of NumPy arrays, but for ``step``."""
+    """An implementation of :class:`proofcompute.arrays.Arrays` for NumPy arrays, without ``step``."""
 
     operation: str = ""
     ahead: int = 0
 
     def __init__(self) -> None:
         self.steps: Final = Steps()
-        """Learns here which arrays are weights and buffers of traces."""
+        """The steps, which learn from these methods which arrays are weights and buffers of traces."""
 
     def array(self, x: Any) -> Array:
         return self.steps.constant(HOST.array(x))

@@ -1,4 +1,4 @@
-"""Modules of kernels, each of which compiles its kernels or loads their code when it is imported."""
+"""Import the modules of kernels; each compiles its kernels or loads their code when it is imported."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ MODULES: Final = (
     "steps.crew",
     "kernels.hints",
 )
-"""All of them by their names in this package, each after those that it imports.
+"""All modules of kernels by their names in this package, each after those that it imports.
 
-Both halves take about as long to compile.
+The two halves take about equally long to compile.
 """
 
 
 def kernels_left() -> int:
-    """How many kernels would have to be compiled."""
+    """Return the number of kernels that would have to be compiled."""
     return 0 if library() is not None else left(directory())
 
 
 def load_all(processes: int = 1) -> None:
-    """Load every kernel, and compile what the cache lacks, with the help of other processes if told so.
+    """Load every kernel, and compile those that the cache lacks, in ``processes`` processes.
 
-    Each process takes the modules in order from another one on, and loads what it finds in the cache. So they
-    need not speak to each other; where two meet, one kernel is compiled twice.
+    Each process starts at another module, goes on in order, and loads what it finds in the cache. So the
+    processes need not communicate; where two meet, one kernel is compiled twice.
     """
     most = processes if kernels_left() and directory() is not None else 1
     command = [
@@ -57,7 +57,7 @@ def load_all(processes: int = 1) -> None:
     ]
     try:
         load_from(0)
-    finally:  # all is there by now, or will be compiled by whoever needs it
+    finally:  # every kernel is there by now, or the process that needs it compiles it
         for helper in helpers:
             helper.terminate()
         for helper in helpers:
@@ -65,13 +65,13 @@ def load_all(processes: int = 1) -> None:
 
 
 def load_from(start: int) -> None:
-    """Load every kernel, those of module ``start`` first."""
+    """Load every kernel, beginning with module number ``start``."""
     for name in (*MODULES[start:], *MODULES[:start]):
         import_module(f"{__package__}.{name}")
 
 
 class Module:
-    """A module of kernels as an attribute of a class; it is imported when it is first used."""
+    """A class attribute that stands for a module of kernels and imports it when it is first used."""
 
     def __init__(self, name: str) -> None:
         self._load = cache(lambda: import_module(f"{__package__}.kernels.{name}"))

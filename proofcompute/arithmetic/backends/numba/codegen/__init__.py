@@ -1,1 +1,1 @@
-"""How machine code of kernels is made: vectors, emitted loops, entries, targets, signatures."""
+"""Generate the machine code of kernels: vectors, emitted loops, entries, targets, signatures."""

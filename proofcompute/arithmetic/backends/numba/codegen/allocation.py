@@ -1,13 +1,13 @@
-"""What compiled kernels ask of Numba's runtime, in a few lines of LLVM IR, so that they run without Numba.
+"""Define the functions of Numba's runtime that compiled kernels call, in LLVM IR, so that no Numba is needed.
 
 A kernel's scratch arrays live in memory behind a header whose layout Numba's generated code knows
 (``MemInfo``: references, destructor, its argument, address, size). A block here is the header and the bytes,
-from ``malloc``, and goes back to ``free`` when nothing refers to it any more; nothing here has a destructor.
-Reshaping, of contiguous arrays only, gives the strides of a contiguous array.
+from ``malloc``, and is freed when nothing refers to it any more; nothing here has a destructor. Only
+contiguous arrays can be reshaped, which gives the strides of a contiguous array.
 
-References are counted without locking the memory, where Numba's own functions lock it twice for every row
-that a loop looks at: a block is made, used and given back in one call of a kernel, which one thread makes.
-Arrays of Python's have no block.
+References are counted without atomic operations, of which Numba's own functions make two for every row that a
+loop reads: a block is made, used and freed in one call of a kernel, by one thread. Arrays that Python passes
+have no block.
 """
 
 from __future__ import annotations

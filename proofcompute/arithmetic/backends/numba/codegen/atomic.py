@@ -1,7 +1,7 @@
-"""Words that two threads share: int64 elements of an array, read and written in one piece.
+"""Emit atomic reads and writes of words that threads share: int64 elements of an array.
 
-Reads acquire and writes release: what a thread wrote before it stored a word is seen by whoever loads that
-word.
+Reads acquire and writes release: a thread that loads a word sees all that was written before the word was
+stored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _word(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @intrinsic
 def load(context: Any, words: Any, i: Any) -> Any:
-    """words[i]."""
+    """Return words[i]."""
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         return b.load_atomic(_word(context, b, sig, args), "acquire", _ALIGN)
@@ -36,7 +36,7 @@ def load(context: Any, words: Any, i: Any) -> Any:
 
 @intrinsic
 def store(context: Any, words: Any, i: Any, value: Any) -> Any:
-    """words[i] = value."""
+    """Set words[i] = value."""
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         b.store_atomic(args[2], _word(context, b, sig, args), "release", _ALIGN)
@@ -47,7 +47,7 @@ def store(context: Any, words: Any, i: Any, value: Any) -> Any:
 
 @intrinsic
 def add(context: Any, words: Any, i: Any, value: Any) -> Any:
-    """words[i] += value; returns what was there."""
+    """Add value to words[i], and return the old value."""
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         return b.atomic_rmw("add", _word(context, b, sig, args), args[2], "acq_rel")
@@ -57,7 +57,7 @@ def add(context: Any, words: Any, i: Any, value: Any) -> Any:
 
 @intrinsic
 def exchange(context: Any, words: Any, i: Any, expected: Any, value: Any) -> Any:
-    """words[i] = value if it is ``expected``; returns whether it was."""
+    """Set words[i] = value if words[i] is ``expected``, and return whether it was."""
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         word = _word(context, b, sig, args)
@@ -68,7 +68,7 @@ def exchange(context: Any, words: Any, i: Any, expected: Any, value: Any) -> Any
 
 @intrinsic
 def pause(context: Any) -> Any:
-    """A moment between two looks at a word, in which a processor may save power."""
+    """Pause for a moment between two polls of a word, so that the processor may save power."""
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         if platform.machine() == "x86_64":

@@ -1,4 +1,4 @@
-"""One compression of SHA-256 on sixteen messages (FIPS 180-4, 6.2.2), as LLVM IR on vectors.
+"""Emit one compression of SHA-256 on sixteen messages (FIPS 180-4, 6.2.2), as LLVM IR on vectors.
 
 Sixteen vectors are loaded, one from each message, transposed so that a vector holds one word of all sixteen,
 and the 64 rounds run on vectors. The constants are computed, not copied: the first 32 fraction bits of the
@@ -81,7 +81,7 @@ def _sum(b: Any, *values: Any) -> Any:
 
 
 def _schedule(b: Any, w: list[Any], i: int) -> Any:
-    """Word i of the message schedule, FIPS 180-4, 6.2.2; w holds the sixteen before it."""
+    """Return word i of the message schedule, FIPS 180-4, 6.2.2; w holds the sixteen words before it."""
     x, y = w[(i - 15) % _WORDS], w[(i - 2) % _WORDS]
     small0 = _exclusive(b, _rotate(b, x, 7), _rotate(b, x, 18), _shift(b, x, 3))
     small1 = _exclusive(b, _rotate(b, y, 17), _rotate(b, y, 19), _shift(b, y, 10))
@@ -111,7 +111,7 @@ def _swap_bytes(b: Any, x: Any) -> Any:
 
 @intrinsic
 def compress(context: Any, state: Any, data: Any, first: Any, stride: Any) -> Any:
-    """state uint32 [8, LANES] takes the blocks data[first + lane stride : ... + 64], uint8 flat."""
+    """Compress the blocks data[first + lane stride : ... + 64], uint8 flat, into state uint32 [8, LANES]."""
     signature = types.void(state, data, types.intp, types.intp)
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
@@ -132,7 +132,7 @@ def compress(context: Any, state: Any, data: Any, first: Any, stride: Any) -> An
 
 @intrinsic
 def copy(context: Any, source: Any, first: Any, target: Any, to: Any, count: Any) -> Any:
-    """target[to : to + count] = source[first : first + count], uint8 flat."""
+    """Set target[to : to + count] = source[first : first + count], uint8 flat."""
     signature = types.void(source, types.intp, target, types.intp, types.intp)
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
@@ -147,7 +147,7 @@ def copy(context: Any, source: Any, first: Any, target: Any, to: Any, count: Any
 
 @intrinsic
 def finish(context: Any, state: Any, out: Any, first: Any) -> Any:
-    """out[first + 32 lane : ... + 32] = the digest in a lane of state uint32 [8, LANES]; out uint8 flat."""
+    """Write each lane's digest in state uint32 [8, LANES] to out[first + 32 lane : ... + 32], uint8 flat."""
     signature = types.void(state, out, types.intp)
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:

@@ -1,6 +1,6 @@
-"""What kernels are made of, named without Numba or llvmlite, which a process imports only to compile.
+"""Name the parts of kernels without Numba or llvmlite, which a process imports only to compile.
 
-Helpers, intrinsics and functions of Numba stand for themselves as :class:`Later` until Numba asks for them.
+A :class:`Later` stands for a helper, an intrinsic or a function of Numba until Numba asks for it.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ __all__ = ["Later", "emitted", "external", "function_of_numba", "helper", "intri
 
 
 class Later:
-    """Something of Numba's, made when Numba asks what it is. Kernels name it as a global."""
+    """An object of Numba that is made when Numba asks for its type. Kernels name it as a global."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
 
     @cached_property
     def made(self) -> Any:
-        """The thing itself."""
+        """The object that this stands for."""
         return self._make()
 
     @property
     def _numba_type_(self) -> Any:
-        """Numba's question."""
+        """The type, which Numba asks for by this name."""
         from numba.core.registry import cpu_target
 
         made = self.made
-        cpu_target.typing_context.refresh()  # else it does not know of what was made just now
+        cpu_target.typing_context.refresh()  # else the context does not know an object made just now
         return cpu_target.typing_context.resolve_value_type(made)
 
 
 def helper(function: Callable[..., Any]) -> Any:
-    """A function that kernels of this backend call; compiled into each of them."""
+    """Decorate a function that kernels of this backend call; it is compiled into each of them."""
 
     def make() -> Any:
         import numba
@@ -49,7 +49,7 @@ def helper(function: Callable[..., Any]) -> Any:
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
-    """A function that emits IR: ``numba.extending.intrinsic``, with signatures of :mod:`.signatures`."""
+    """Decorate a function that emits IR: ``numba.extending.intrinsic`` with types of :mod:`.signatures`."""
 
     def make() -> Any:
         from functools import wraps
@@ -67,15 +67,15 @@ def intrinsic(function: Callable[..., Any]) -> Any:
 
 
 def function_of_numba(name: str) -> Any:
-    """A function that Numba exports, such as ``carray``."""
+    """Return a function that Numba exports, such as ``carray``."""
     return Later(lambda: getattr(importlib.import_module("numba"), name))
 
 
 def emitted(module: str, name: str, *arguments: object, **named: object) -> Any:
-    """The intrinsic ``name`` of a module that emits IR, or what that name makes of some arguments.
+    """Return the intrinsic ``name`` of a module that emits IR; with arguments, the one that ``name`` makes.
 
-    The module, and llvmlite with it, is imported when Numba asks for the intrinsic, which it never does where
-    code is kept.
+    The module, and llvmlite with it, is imported when Numba asks for the intrinsic, hence never if the code
+    is in the cache.
     """
 
     def make() -> Any:
@@ -86,7 +86,7 @@ def emitted(module: str, name: str, *arguments: object, **named: object) -> Any:
 
 
 def external(symbol: str, signature: Signature) -> Any:
-    """A C function that this process has."""
+    """Return a C function that this process has."""
 
     def make() -> Any:
         from numba import types

@@ -1,8 +1,8 @@
-"""Inner loops of Freivalds projections: sums of products over rows, in registers.
+"""Emit the inner loops of Freivalds projections: sums of products over rows, in registers.
 
 A loop takes a few rows at a time, for one column or two: rows share what is loaded of the columns, which do
-not fit in the first level of the cache. Reading the rows is what takes the time, so each is asked for a
-while before it is needed.
+not fit in the first level of the cache. Reading the rows takes most of the time, so rows are prefetched some
+time before they are needed.
 
 *Wide* (:func:`dot`): products of a row's element and a canonical residue s < 2^31, both extended to 64 bits.
 For int32 elements |y s| < 2^62, and a sum of two is an int64; of such terms T and H are kept
@@ -46,11 +46,11 @@ __all__ = ["combine", "dot", "dot_bytes"]
 _HALF: Final = LANES // 2
 _LINE: Final = 64
 _AHEAD: Final = 1 << 13
-"""Bytes of each row by which it is asked for in advance."""
+"""Bytes by which each row is prefetched in advance."""
 
 
 def _ahead(b: Any, at: Any, i: Any, m: Any, rows: int, size: int) -> Any:
-    """The element to ask for in step i: further along in the first row, or in the next group of rows."""
+    """Return the element to prefetch in step i, further on in the first row or in the next group of rows."""
     then = b.add(b.mul(i, LONG(STEP)), LONG(_AHEAD // size))
     if rows > 1:
         then = b.add(then, b.select(b.icmp_signed(">=", then, m), b.mul(m, LONG(rows - 1)), LONG(0)))
@@ -63,9 +63,10 @@ def _ask(b: Any, y: Any, then: Any, m: Any, row: int, size: int) -> None:
 
 
 def _longs(b: Any, base: Any, index: Any, element: Any, spread: bool) -> list[Any]:
-    """STEP elements of at most 32 bits as four vectors of int64.
+    """Load STEP elements of at most 32 bits as four vectors of int64.
 
-    In order, or (``spread``) as two times the even and the odd elements of 32 bits.
+    They are in order, or, if ``spread``, the even and then the odd elements of each half; ``spread`` needs
+    elements of 32 bits.
     """
     if not spread:
         groups = (load(b, base, offset(b, index, j), element, _HALF) for j in range(0, STEP, _HALF))
@@ -78,10 +79,10 @@ def _longs(b: Any, base: Any, index: Any, element: Any, spread: bool) -> list[An
 
 
 def dot(name: str, columns: int, rows: int, *, near: bool = False, small: bool = False) -> Any:
-    """The intrinsic below for "int8" or "int32" rows, one column or two, and so many rows.
+    """Return the intrinsic below for "int8" or "int32" elements, one column or two, and ``rows`` rows.
 
-    Rows that lie ``near``, in a cache, are not asked for in advance. Where int32 elements are so ``small``
-    that all products of a call sum to an int64, T alone says it all, as it does for int8.
+    Rows that are ``near``, in a cache, are not prefetched. If int32 elements are so ``small`` that all
+    products of a call sum to an int64, T alone suffices, as it does for int8.
     """
     element = ELEMENTS[name]
     words = element is WORD
@@ -92,7 +93,7 @@ def dot(name: str, columns: int, rows: int, *, near: bool = False, small: bool =
     def dot(
         context: Any, y: Any, at: Any, m: Any, s: Any, first: Any, steps: Any, out: Any, seen: Any
     ) -> Any:
-        """out[r * columns + c] = (T, H) of y[at + r m + i] * s[first + c m + i], i < 32 steps; flat.
+        """Set out[r * columns + c] = (T, H) of y[at + r m + i] * s[first + c m + i], i < 32 steps; flat.
 
         seen uint32 [LANES] becomes the larger of itself and the elements of s, lane by lane.
         """
@@ -146,13 +147,13 @@ def dot(name: str, columns: int, rows: int, *, near: bool = False, small: bool =
 
 
 def dot_bytes(columns: int, rows: int) -> Any:
-    """The intrinsic below for one column or two, and so many rows."""
+    """Return the intrinsic below for one column or two, and ``rows`` rows."""
 
     @intrinsic
     def dot(context: Any, y: Any, at: Any, m: Any, s: Any, first: Any, steps: Any, out: Any) -> Any:
-        """out[r * columns + c, h] += sum of y[at + r m + i] * s[first + (2 c + h) m + i], i < 32 steps; flat.
+        """Add the sums of y[at + r m + i] * s[first + (2 c + h) m + i], i < 32 steps, to out; all flat.
 
-        y int8, s int16, out int64; steps <= DEEP.
+        The sum for r, c and h goes to out[r * columns + c, h]. y is int8, s int16, out int64; steps <= DEEP.
         """
         index = types.intp
         signature = types.void(y, index, index, s, index, index, out)
@@ -187,15 +188,15 @@ def dot_bytes(columns: int, rows: int) -> Any:
 
 
 def combine(columns: int) -> Any:
-    """The intrinsic below for one column or two."""
+    """Return the intrinsic below for one column or two."""
 
     @intrinsic
     def combine(
         context: Any, w: Any, at: Any, d: Any, pairs: Any, s: Any, first: Any, m: Any, out: Any, to: Any
     ) -> Any:
-        """out[to + n CHUNK + i] += sum of w[at + j d + i] * s[first + n m + j], j < 2 pairs, i < STRIP; flat.
+        """Add the sum of w[at + j d + i] * s[first + n m + j] over j < 2 pairs to out[to + n CHUNK + i].
 
-        For n < 2 columns. w int8, s int16, out int32, wrapping: DEEP pairs fit.
+        Here n < 2 columns and i < STRIP. All flat: w int8, s int16, out int32, which wraps; DEEP pairs fit.
         """
         index = types.intp
         signature = types.void(w, index, index, index, s, index, index, out, index)

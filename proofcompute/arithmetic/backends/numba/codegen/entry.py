@@ -1,9 +1,9 @@
-"""Compiling a kernel into an object file that needs no Numba: its code, and an entry that Python calls.
+"""Compile a kernel into an object file that needs no Numba: its code, and an entry that Python calls.
 
-The entry checks what the arguments are, as nothing behind it does: of each array type, number of dimensions,
-dtype, byte order, contiguity, and of one that is written whether it may be, and is aligned. A kernel with
-several signatures has one entry, which takes the first that fits. Arguments that fit none are a TypeError.
-The interpreter's lock is given up while the kernel runs.
+The entry checks the arguments, because nothing behind it does: type, number of dimensions, dtype, byte order
+and contiguity of each array, and whether an array to write is writeable and aligned. A kernel with several
+signatures has one entry, which takes the first that fits and raises TypeError if none does. The
+interpreter's lock is released while the kernel runs.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _OBJECT: Final = _BYTE.as_pointer()
 _BLOCK: Final = "{i64, i8*, i8*, i8*, i64}"
 """The header of :mod:`.allocation`, as Numba writes it."""
 _ARRAY, _TYPE_ERROR, _RUNTIME_ERROR, _NONE = range(4)
-"""Places in ``machine._SELF``."""
+"""Indices in ``machine._SELF``."""
 _LEVEL: Final = 2
-"""Optimisation of the entry; the kernel's code was optimised before."""
+"""Optimisation level of the entry; the kernel's code was optimised before."""
 
 
 @global_compiler_lock
@@ -57,11 +57,12 @@ def compile_kernel(
     *,
     shared: bool = False,
 ) -> tuple[bytes, list[str]]:
-    """The object file with the entry ``symbol``, and the symbols that it needs.
+    """Return the object file with the entry ``symbol``, and the symbols that it needs.
 
     If ``shared``, a linker can make it a part of a shared library; else it is for LLVM's loader.
 
-    DeviceError where Numba does not compile, or keeps its arrays in another way than :mod:`.allocation`.
+    Raises DeviceError if Numba cannot compile, lays its memory blocks out otherwise than :mod:`.allocation`,
+    or generates code for another processor than :func:`.target.target` names.
     """
     if numba.config.DISABLE_JIT:
         raise DeviceError("Numba cannot compile here (NUMBA_DISABLE_JIT is set?); use --device numpy")
@@ -108,14 +109,14 @@ def compile_kernel(
 
 
 def _for_libraries() -> Any:
-    """LLVM's target machine for code that may lie anywhere, and calls what the system's loader finds."""
+    """Return LLVM's target machine for position-independent code that the system's loader links."""
     triple, cpu, features = target()
     made = binding.Target.from_triple(triple)
     return made.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small")
 
 
 def _run(module: Any, machine: Any, level: int | None) -> None:
-    """Optimise a module, or only inline what is to be and leave out of it what nothing uses."""
+    """Optimise a module; if ``level`` is None, only inline what must be and drop what is unused."""
     builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(level or 0))
     if level is None:
         passes = binding.create_new_module_pass_manager()
@@ -127,9 +128,9 @@ def _run(module: Any, machine: Any, level: int | None) -> None:
 
 
 class _Entry:
-    """``PyObject *symbol(PyObject *self, PyObject *const *args, Py_ssize_t n)``.
+    """The entry function ``PyObject *symbol(PyObject *self, PyObject *const *args, Py_ssize_t n)``.
 
-    ``self`` is ``machine._SELF``.
+    Its ``self`` is ``machine._SELF``.
     """
 
     def __init__(self, context: Any, module: Any, symbol: str, name: str) -> None:
@@ -157,7 +158,7 @@ class _Entry:
         return [self._b.load(self._b.gep(args, [_LONG(i)])) for i in range(len(parameters))]
 
     def _go_on(self, condition: Any, other: Any) -> None:
-        """A new block, reached if the condition holds."""
+        """Go on in a new block if the condition holds, else branch to ``other``."""
         block = self._function.append_basic_block()
         self._b.cbranch(condition, block, other)
         self._b.position_at_end(block)
@@ -179,7 +180,7 @@ class _Entry:
             flags = b.and_(self._field(thing, Fields.FLAGS, _INT), _INT(wanted))
             dtype = self._field(thing, Fields.DTYPE, _OBJECT)
             order = self._field(dtype, Fields.ORDER, _BYTE)
-            # a dtype may also name the order that the machine has, which this backend needs to be little
+            # a dtype may also say "<", the native order, since this backend needs a little-endian machine
             native = [b.icmp_unsigned("==", order, _BYTE(ord(letter))) for letter in "=|<"]
             element = parameter.dtype
             tests = [
@@ -195,12 +196,12 @@ class _Entry:
             self._go_on(good, other)
 
     def _outside(self, name: str, returns: Any, kinds: Sequence[Any], values: Sequence[Any]) -> Any:
-        """A call of Python's C API."""
+        """Emit a call of Python's C API."""
         function = cgutils.get_or_insert_function(self._module, ir.FunctionType(returns, kinds), name)
         return self._b.call(function, values)
 
     def _bound(self, i: int) -> Any:
-        """An object that the entry is bound to."""
+        """Return an object that the entry is bound to."""
         return self._outside("PyTuple_GetItem", _OBJECT, [_OBJECT, _LONG], [self._function.args[0], _LONG(i)])
 
     def _raise(self, error: int, text: str) -> None:
@@ -210,7 +211,7 @@ class _Entry:
         self._b.branch(self._null)
 
     def _value(self, parameter: Parameter, thing: Any) -> Any:
-        """An argument as Numba's code takes it."""
+        """Convert an argument to the form that Numba's code takes."""
         b = self._b
         if isinstance(parameter, Rows):
             return self._array(parameter, thing)

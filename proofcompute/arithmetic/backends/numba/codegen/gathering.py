@@ -1,4 +1,4 @@
-"""Loads of any alignment for :mod:`..kernels.unpacking`, as LLVM IR on vectors (see :mod:`.vector`)."""
+"""Emit loads of any alignment for :mod:`..kernels.unpacking`, as LLVM IR on vectors (:mod:`.vector`)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["ask", "byte", "groups_of", "word"]
 
 @intrinsic
 def word(context: Any, address: Any, at: Any) -> Any:
-    """The 8 bytes from byte ``at`` after an address, as uint64; of any alignment."""
+    """Return the 8 bytes from byte ``at`` after an address, of any alignment, as uint64."""
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         start = b.inttoptr(args[0], ir.PointerType(BYTE))
@@ -41,7 +41,7 @@ def word(context: Any, address: Any, at: Any) -> Any:
 
 @intrinsic
 def byte(context: Any, address: Any, at: Any) -> Any:
-    """The byte ``at`` after an address, as uint64."""
+    """Return the byte ``at`` after an address, as uint64."""
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         start = b.inttoptr(args[0], ir.PointerType(BYTE))
@@ -52,7 +52,7 @@ def byte(context: Any, address: Any, at: Any) -> Any:
 
 @intrinsic
 def ask(context: Any, address: Any, at: Any) -> Any:
-    """Ask for the cache line of the byte ``at`` after an address."""
+    """Prefetch the cache line of the byte ``at`` after an address."""
 
     def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
         prefetch(b, b.inttoptr(args[0], ir.PointerType(BYTE)), args[1])
@@ -62,11 +62,11 @@ def ask(context: Any, address: Any, at: Any) -> Any:
 
 
 def groups_of(lanes: int) -> Any:
-    """The intrinsic below for groups of so many values."""
+    """Return the intrinsic below for groups of ``lanes`` values."""
 
     @intrinsic
     def groups(context: Any, address: Any, at: Any, shift: Any, bits: Any, count: Any, out: Any) -> Any:
-        """``count`` groups into ``out``, from bit ``shift`` < 8 of byte ``at`` on; each reads 4 ``lanes``."""
+        """Unpack ``count`` groups from bit ``shift`` < 8 of byte ``at`` on; each reads 4 ``lanes`` bytes."""
 
         def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
             start = b.inttoptr(args[0], ir.PointerType(BYTE))
@@ -76,7 +76,7 @@ def groups_of(lanes: int) -> Any:
             wide = splat(b, b.trunc(bits, WORD), lanes)
             position = b.add(b.mul(numbers, wide), splat(b, b.trunc(shift, WORD), lanes))
             low = b.lshr(position, constant(WORD, lanes, 5))
-            high = b.add(low, constant(WORD, lanes, 1))  # one too far only where nothing of it is wanted
+            high = b.add(low, constant(WORD, lanes, 1))  # beyond the data only if no bit of it is used
             amount = b.and_(position, constant(WORD, lanes, 31))
             left = b.sub(constant(WORD, lanes, 32), wide)
             size = b.mul(bits, LONG(lanes // 8))

@@ -1,9 +1,9 @@
-"""Levels of x86-64: kinds of processors that kernels are compiled ahead for.
+"""List the levels of x86-64 processors that kernels are compiled ahead for.
 
 v2, v3 and v4 are the levels of the x86-64 psABI (its section "Micro-architecture levels"), which compilers,
-the C library's ``glibc-hwcaps`` and distributions go by. One more has VNNI, on which int8 products rest. A
-level names its instructions as LLVM does, for the compiler, and as Linux does in ``/proc/cpuinfo``, where a
-feature is listed only if the system has switched it on as well.
+the C library's ``glibc-hwcaps`` and distributions use. One more level has VNNI, which makes int8 products
+fast. A level names its instructions as LLVM does, for the compiler, and as Linux does in ``/proc/cpuinfo``,
+which lists a feature only if the system has enabled it as well.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Final
 __all__ = ["LEVELS", "Level", "level_named", "levels_for", "processor_flags"]
 
 TRIPLE: Final = "x86_64-unknown-linux-gnu"
-"""The systems that kernels are compiled ahead for."""
+"""LLVM's triple of the systems that kernels are compiled ahead for."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """Processors that run the same code."""
+    """A level of processors, which run the same code."""
 
     name: str
     cpu: str
-    """What LLVM calls it, and tunes code for."""
+    """LLVM's name of the processor that code is tuned for."""
     features: tuple[str, ...]
-    """Its instructions in LLVM's words, all of them: what a name implies nobody tells."""
+    """All its instruction sets under LLVM's names; LLVM does not report those that a name implies."""
     flags: frozenset[str]
-    """The same in Linux's words."""
+    """The same under Linux's names."""
 
     @property
     def target(self) -> tuple[str, str, str]:
-        """Triple, processor and features, as LLVM takes them."""
+        """Triple, processor and features in LLVM's notation."""
         return TRIPLE, self.cpu, ",".join(f"+{feature}" for feature in self.features)
 
 
@@ -60,23 +60,23 @@ LEVELS: Final = (
     _level("x86-64-v3", "x86-64-v3", _V3),
     _level("x86-64-v2", "x86-64-v2", _V2),
 )
-"""All levels, the best first."""
+"""All levels, best first."""
 
 
 def level_named(name: str) -> Level:
-    """The level of a name; KeyError if there is none."""
+    """Return the level of a name; raise KeyError if there is none."""
     return {level.name: level for level in LEVELS}[name]
 
 
 def levels_for(flags: Iterable[str]) -> list[Level]:
-    """The levels whose code runs on a processor with these flags, the best first."""
+    """Return the levels whose code runs on a processor with these flags, best first."""
     have = frozenset(flags)
     return [level for level in LEVELS if level.flags <= have]
 
 
 @cache
 def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """What every processor of this machine has, in Linux's words; nothing where Linux does not say."""
+    """Return the flags that every processor of this machine has; none if Linux does not list them."""
     try:
         text = cpuinfo.read_text("ascii", "replace")
     except OSError:

@@ -1,17 +1,16 @@
-"""Kernels that were compiled ahead, one shared library for each level of processors (:mod:`.levels`).
+"""Find kernels that were compiled ahead, one shared library for each level of processors (:mod:`.levels`).
 
-A library's name holds its level and a digest of the sources that its kernels were made of, so that no other
-code than these sources' is ever found. Nothing that compiles has a part in using one: the system's loader
-puts it into memory, and :mod:`..runtime.machine` makes functions of its symbols. Libraries are looked for
+A library's name holds its level and a digest of the sources of its kernels, so that code of other sources is
+never found. Using a library needs no compiler: the system's loader loads it, and :mod:`..runtime.machine`
+makes functions of its symbols. Libraries are searched for
 
 1. in the directory that PROOFCOMPUTE_KERNELS names, if it belongs to this user or the administrator and
-nobody
-   else can write it (:mod:`proofcompute.arithmetic.backends.filecache`);
+   nobody else can write it (:mod:`proofcompute.arithmetic.backends.filecache`);
 2. in the package itself, where ``make wheel`` puts them;
 
-those for the best level that this machine's processors have first. A file ends with the SHA-256 digest of
-what comes before: one that is cut short or damaged counts as absent. Where none is found, kernels are
-compiled when they are first used. So they are where NUMBA_CPU_NAME or NUMBA_CPU_FEATURES asks for other code.
+beginning with the best level that this machine's processors have. A file ends with the SHA-256 digest of what
+comes before, so a truncated or damaged file counts as absent. If no library is found, or if NUMBA_CPU_NAME,
+NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX asks for other code, kernels are compiled when they are first used.
 """
 
 from __future__ import annotations
@@ -48,21 +47,21 @@ __all__ = [
 VARIABLE: Final = "PROOFCOMPUTE_KERNELS"
 """The environment variable that names a directory of libraries built ahead."""
 PLACE: Final = Path(__file__).parents[1] / "ahead"
-"""Where a wheel has them."""
+"""The directory in which a wheel has its libraries."""
 _BACKENDS: Final = Path(__file__).parents[2]
 SOURCES: Final = (_BACKENDS / "numba", _BACKENDS / "scalar", _BACKENDS.parent / "definition")
-"""Directories whose .py files kernels are made of."""
+"""Directories of the .py files that kernels are made from."""
 OTHER_CODE: Final = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
-"""Settings of Numba that ask for code of another kind than that for this processor."""
+"""Settings of Numba that ask for other code than that for this processor."""
 _HEAD: Final = 16
-"""Bytes of the head of every object of Python, in the Pythons that kernels are compiled for."""
+"""Bytes of the head of every Python object, in the builds of Python that kernels are compiled for."""
 _DIGEST: Final = 32
 
 
 def source_key(directories: Iterable[Path], words: Iterable[str]) -> str | None:
-    """A digest of every .py file in ``directories`` and of some words, or None.
+    """Return a digest of every .py file in ``directories`` and of some words.
 
-    None where a source cannot be read, such as inside a zip archive.
+    Returns None if a source cannot be read, for instance inside a zip archive.
     """
     state = hashlib.sha256()
     try:
@@ -83,23 +82,23 @@ def source_key(directories: Iterable[Path], words: Iterable[str]) -> str | None:
 
 @cache
 def sources_key() -> str | None:
-    """The digest of the sources that kernels are made of; None where one cannot be read."""
+    """Return the digest of the sources that kernels are made from, or None if one cannot be read."""
     return source_key(SOURCES, ())
 
 
 def file_name(level: Level) -> str | None:
-    """What the library of a level and these sources is called; None where no source can be read."""
+    """Return the file name of a level's library for these sources, or None if a source cannot be read."""
     key = sources_key()
     return None if key is None else f"{level.name}-{key}.so"
 
 
 def sealed(library: bytes) -> bytes:
-    """What is written in the file of a library; what follows the library itself no loader looks at."""
+    """Return a library's file: the library and its digest, which loaders ignore."""
     return library + hashlib.sha256(library).digest()
 
 
 def whole(file: Path) -> bool:
-    """Whether a file is there and ends with the digest of what comes before."""
+    """Return whether a file exists and ends with the digest of what comes before."""
     try:
         data = memoryview(file.read_bytes())
     except OSError:
@@ -109,16 +108,16 @@ def whole(file: Path) -> bool:
 
 @final
 class Library:
-    """The kernels of one level, in the memory of this process."""
+    """The kernels of one level, loaded into this process."""
 
     def __init__(self, level: Level, path: Path) -> None:
-        """OSError where the system does not load it."""
+        """Load the library; raise OSError if the system does not load it."""
         self.level: Final = level
         self.path: Final = path
         self._handle = ctypes.CDLL(str(path))
 
     def address(self, symbol: str) -> int | None:
-        """Where a symbol is; None if there is none of this name."""
+        """Return the address of a symbol, or None if the library lacks it."""
         found = getattr(self._handle, symbol, None)
         return None if found is None else ctypes.cast(found, ctypes.c_void_p).value
 
@@ -132,7 +131,7 @@ def _places() -> Iterator[Path]:
 
 
 def find(levels: Iterable[Level], places: Iterable[Path]) -> Library | None:
-    """The first library that is whole and can be loaded."""
+    """Return the first library that is whole and can be loaded, or None."""
     places = list(places)
     for level in levels if places else ():
         name = file_name(level)
@@ -147,7 +146,7 @@ def find(levels: Iterable[Level], places: Iterable[Path]) -> Library | None:
 
 @cache
 def library() -> Library | None:
-    """The library that this process takes its kernels from; None if it compiles them."""
+    """Return the library that this process takes its kernels from, or None if it compiles them."""
     fits = sys.implementation.name == "cpython" and object.__basicsize__ == _HEAD
     if not fits or sys.platform != "linux" or platform.machine() != "x86_64":
         return None

@@ -1,4 +1,4 @@
-"""Sizes that kernels and the code emitted for them share: how loops are cut to fit vectors and registers.
+"""Define the sizes that kernels and emitted code share, which fit loops to vectors and registers.
 
 No result depends on any of them.
 """
@@ -37,13 +37,13 @@ PERMUTES: Final = 16 if has("avx512f") else 8 if has("avx2") else 0
 
 # -- rows ------------------------------------------------------------------------------------------------
 BLOCK: Final = 4 * LANES
-"""Elements of a block of a float row."""
+"""Elements of one block of a float row."""
 STEP: Final = 2 * LANES
 """Elements of a row that one step of a sum of products takes."""
 
 # -- products of activations and weights --------------------------------------------------------------------
 TILE_PAIRS: Final = 256
-"""Most steps, or pairs of columns, between two additions to int64 (:mod:`.tile` says why)."""
+"""Most steps, or pairs of columns, between two additions to int64 (:mod:`.tile` proves it)."""
 DOT_COLUMNS: Final = TILE_PAIRS * STEP
 """Most columns of one call of ``tile.dot``."""
 TILE_COLUMNS: Final = 2 * LANES
@@ -55,12 +55,12 @@ SMALL_ROWS: Final = 4 if WIDE_REGISTERS else 3
 
 # -- projections -------------------------------------------------------------------------------------------
 ROWS: Final = 4 if WIDE_REGISTERS else 2
-"""Rows that share what is loaded of the columns."""
+"""Rows that share the loaded elements of the columns."""
 DEEP: Final = 128
 """Most steps, or pairs of rows, whose products in halves fit 32 bits."""
 COMBINED_PAIRS: Final = 8
-"""Pairs of rows that ``dots.combine`` should take: so many further on, rows are asked for in advance."""
+"""Pairs of rows that ``dots.combine`` should take; it prefetches rows this many pairs in advance."""
 STRIP: Final = 4 * LANES
-"""Elements of each of them: one cache line."""
+"""Elements of each row that ``dots.combine`` takes: one cache line."""
 CHUNK: Final = 1 << 10
-"""Elements of each of them whose sums are kept in the first level of the cache."""
+"""Elements of each row whose sums are kept in the first level of the cache."""

@@ -1,7 +1,7 @@
-"""Types of kernels, written down without Numba, which takes a third of a second to import.
+"""Describe the types of kernels without Numba, which takes a third of a second to import.
 
-Numba is asked for a type when it compiles; where machine code is in the cache, that is never. The names are
-those that Numba has in ``numba.types``, as far as they are used here.
+Numba's own types are made only when a kernel is compiled, hence never if its machine code is in the cache.
+The names are those of ``numba.types``.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ __all__ = [
 
 
 def real(value: Any) -> Any:
-    """Numba's own, of a type or signature of this module or of Numba."""
+    """Return Numba's own type or signature for one of this module or of Numba."""
     return value.numba() if isinstance(value, (Scalar, CPointer, Rows, Signature)) else value
 
 
 class Signature(NamedTuple):
-    """Of a kernel or an intrinsic: ``returns(parameter, ...)``."""
+    """The signature of a kernel or an intrinsic: ``returns(parameter, ...)``."""
 
     returns: Any
     parameters: tuple[Any, ...]
 
     def numba(self) -> Any:
-        """What Numba has for it."""
+        """Return Numba's signature."""
         return real(self.returns)(*map(real, self.parameters))
 
 
@@ -63,7 +63,7 @@ class Scalar(_Type):
     name: str
 
     def numba(self) -> Any:
-        """What Numba has for it."""
+        """Return Numba's type."""
         from numba import types
 
         return getattr(types, self.name)
@@ -76,7 +76,7 @@ class CPointer(_Type):
     element: Scalar
 
     def numba(self) -> Any:
-        """What Numba has for it."""
+        """Return Numba's type."""
         from numba import types
 
         return types.CPointer(real(self.element))
@@ -92,14 +92,14 @@ class Rows(_Type):
     """Whether the kernel writes it; else it may lie in read-only memory."""
 
     def numba(self) -> Any:
-        """What Numba has for it."""
+        """Return Numba's type."""
         from numba import from_dtype, types
 
         return types.Array(from_dtype(self.dtype), self.dimensions, "C", readonly=not self.written)
 
 
 Parameter = Scalar | Rows
-"""What a kernel takes."""
+"""The type of a kernel's parameter."""
 
 boolean: Final = Scalar("boolean")
 float32: Final = Scalar("float32")
@@ -119,10 +119,10 @@ def _rows(element: Scalar | npt.DTypeLike, dimensions: int, written: bool) -> Ro
 
 
 def read(element: Scalar | npt.DTypeLike, dimensions: int) -> Rows:
-    """The type of a C-contiguous array that a kernel only reads; it may lie in read-only memory."""
+    """Return the type of a C-contiguous array that a kernel only reads; it may lie in read-only memory."""
     return _rows(element, dimensions, written=False)
 
 
 def write(element: Scalar | npt.DTypeLike, dimensions: int) -> Rows:
-    """The type of a C-contiguous array that a kernel writes."""
+    """Return the type of a C-contiguous array that a kernel writes."""
     return _rows(element, dimensions, written=True)

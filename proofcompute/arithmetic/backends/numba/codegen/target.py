@@ -1,11 +1,11 @@
-"""The processor that code is for, which is not always the one that it runs on.
+"""Determine the processor that code is generated for, which is not always the one that it runs on.
 
-Kernels that were compiled ahead are for a level of processors (:mod:`.levels`). Where kernels are compiled
-when they are used, it is the processor at hand, unless settings of Numba say otherwise.
+Kernels that were compiled ahead are for a level of processors (:mod:`.levels`). Kernels that are compiled
+when they are used are for this machine's processor, unless settings of Numba say otherwise.
 
 ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` make code that suits several machines; LLVM then ends the
-process over an instruction that this target lacks, whatever the processor has. So whoever emits such an
-instruction asks here. Numba itself is imported for that only where one of these is set.
+process over an instruction that this target lacks, even if the processor has it. So code that emits such an
+instruction calls :func:`has` first. Numba is imported for this only if such a setting may apply.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from proofcompute.errors import DeviceError
 __all__ = ["SETTINGS", "aim", "has", "settings", "target"]
 
 SETTINGS: Final = Path(".numba_config.yaml")
-"""More settings, which Numba takes from the directory that a process is started in."""
+"""A file of more settings, which Numba reads from the directory that a process is started in."""
 _HARMLESS: Final = frozenset(("NUMBA_NUM_THREADS",))
-"""Settings of Numba that change no code."""
+"""Settings of Numba that do not change generated code."""
 _BELOW: Final = ("sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "avx", "f16c", "fma", "avx2", "avx512f")
-"""What LLVM switches off more with: of these, each of ours needs those before it and no other."""
+"""Features that others need, so that LLVM switches the others off with them. Of the features that kernels ask
+for, one in this list needs those before it, and any other needs the whole list."""
 
 
 def settings() -> list[str]:
-    """Settings of Numba that may change code, ``NAME=value``, sorted."""
+    """Return the settings of Numba that may change generated code, as sorted ``NAME=value``."""
     names = os.environ.keys() - _HARMLESS
     return sorted(f"{name}={os.environ[name]}" for name in names if name.startswith("NUMBA_"))
 
@@ -40,16 +41,16 @@ _aimed: Final[list[Level]] = []
 
 
 def aim(level: Level) -> None:
-    """Code is for this level, in a process that compiles kernels for others and runs none of them."""
+    """Generate code for this level, in a process that compiles kernels ahead and runs none of them."""
     target.cache_clear()
     _aimed[:] = [level]
 
 
 @cache
 def target() -> tuple[str, str, str]:
-    """Triple, processor and features of the code that is generated, or was.
+    """Return triple, processor and features of the code that is, or was, generated.
 
-    DeviceError where settings name a feature that this processor does not have: such code could not run.
+    Raises DeviceError if settings name a feature that this processor lacks, since such code could not run.
     """
     if _aimed:
         return _aimed[0].target
@@ -73,13 +74,13 @@ def target() -> tuple[str, str, str]:
 
 
 def _parsed(features: str) -> dict[str, bool]:
-    """Features by name; the last word counts."""
+    """Return whether each named feature is on; the last mention of a feature counts."""
     words = (word.strip() for word in features.split(","))
     return {word[1:]: word[0] == "+" for word in words if word[:1] in ("+", "-")}
 
 
 def has(feature: str) -> bool:
-    """Whether code may use an x86 feature. It must be named: what a processor's name implies nobody tells."""
+    """Return whether code may use an x86 feature, which the target must list by name."""
     return _has(target()[2], feature)
 
 

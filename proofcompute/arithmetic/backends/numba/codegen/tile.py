@@ -1,12 +1,12 @@
-"""The inner loops of every int8 product, as LLVM IR on vectors (see :mod:`.vector`).
+"""Emit the inner loops of every int8 product, as LLVM IR on vectors (:mod:`.vector`).
 
-Activations are int16, |q| <= 32639: two limbs of a value combined (256 hi + lo, which gives 256 acc_hi +
-acc_lo exactly), or one limb widened. Weights are int8, widened to int16 on the way.
+Activations are int16 with |q| <= 32639: two limbs of a value combined (256 hi + lo, which gives
+256 acc_hi + acc_lo exactly), or one limb widened. Weights are int8 and are widened to int16 in registers.
 
 *No int32 lane overflows.* A lane adds two products per step, each at most 32639 * 128 in absolute value.
 256 steps stay within 256 * 2 * 32639 * 128 = 2139029504 < 2^31, whether they go into one lane or into several
-that are added up. So :func:`dot` takes at most 256 * 32 columns and :func:`tile` 256 pairs of columns at a
-time, and the caller adds up in int64.
+that are summed. So :func:`dot` takes at most 256 * 32 columns and :func:`tile` 256 pairs of columns at a
+time, and the caller accumulates in int64.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ from proofcompute.arithmetic.backends.numba.codegen.vector import (
 __all__ = ["dot", "small_tile", "tile", "transpose_block"]
 
 _CHAINS: Final = 4
-"""Sums that :func:`dot` keeps side by side, since one takes several cycles to follow another."""
+"""Independent sums in :func:`dot`, since an addition to one sum has a latency of several cycles."""
 _VECTORS: Final = TILE_COLUMNS // LANES
 _ZERO: Final = constant(WORD, LANES, 0)
 
 
 @intrinsic
 def dot(context: Any, q: Any, at: Any, w: Any, first: Any, steps: Any) -> Any:
-    """The sum of q[at + i] * w[first + i] over i < 32 steps, as int64.
+    """Return the sum of q[at + i] * w[first + i] over i < 32 steps, as int64.
 
-    q int16, w int8, indices in elements of the flat arrays; steps <= TILE_PAIRS. Rows of a matrix are taken
-    one after the other: a single sequential stream is what the processor fetches ahead best, measured at
-    twice the speed of four rows at a time.
+    q is int16, w int8, indices count elements of the flat arrays, and steps <= TILE_PAIRS. Rows of a matrix
+    are taken one after the other: processors prefetch a single sequential stream best, measured at twice the
+    speed of four rows at a time.
     """
     signature = types.int64(q, types.intp, w, types.intp, types.intp)
 
@@ -114,20 +114,21 @@ def _tile(rows: int) -> Any:
 
 
 tile = _tile(TILE_ROWS)
-"""``tile(q, at, stride, panel, pairs, out, to)``, for r < TILE_ROWS and c < C = TILE_COLUMNS::
+"""``tile(q, at, stride, panel, pairs, out, to)`` computes, for r < TILE_ROWS and c < C = TILE_COLUMNS::
 
     out[to + r C + c] += sum over i < pairs, e < 2 of q[at + r stride + 2i + e] * panel[(i C + c) 2 + e]
 
-q and panel int16, out int64, indices in elements of the flat arrays; pairs <= TILE_PAIRS."""
+q and panel are int16, out is int64, indices count elements of the flat arrays, and pairs <= TILE_PAIRS."""
 small_tile = _tile(SMALL_ROWS)
-"""The same for r < SMALL_ROWS."""
+"""The same as :data:`tile` for r < SMALL_ROWS."""
 
 
 @intrinsic
 def transpose_block(context: Any, w: Any, first: Any, stride: Any, panel: Any, to: Any) -> Any:
-    """panel[to + (i C + c) 2 + e] = w[first + c stride + 2i + e] for c < 16, 2i + e < 32, C = TILE_COLUMNS.
+    """Transpose 16 rows of 32 columns of w into one half of the rows of a panel.
 
-    w int8, panel int16, flat: 16 rows of 32 columns become one half of the rows of a panel.
+    Sets panel[to + (i C + c) 2 + e] = w[first + c stride + 2i + e] for c < 16, 2i + e < 32, C = TILE_COLUMNS;
+    w is int8, panel int16, both flat.
     """
     signature = types.void(w, types.intp, types.intp, panel, types.intp)
 

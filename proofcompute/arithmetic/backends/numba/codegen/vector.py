@@ -1,9 +1,9 @@
-"""Short vectors in LLVM IR: the few operations that loops over arrays cannot be trusted to become.
+"""Emit LLVM IR on short vectors, for the few operations that compilers do not reliably make from loops.
 
 Numba has no vector types, and LLVM's loop vectoriser does not find a matrix kernel that keeps its sums in
-registers. The functions here emit IR on generic vectors, so the result is
-the same on every machine; LLVM turns :func:`multiply_add` into ``vpdpwssd`` or ``vpmaddwd`` on x86-64 and
-into widening multiplications elsewhere, and splits or joins vectors to fit the registers.
+registers. The functions here emit IR on generic vectors, so the result is the same on every machine; LLVM
+turns :func:`multiply_add` into ``vpdpwssd`` or ``vpmaddwd`` on x86-64 and into widening multiplications
+elsewhere, and splits or joins vectors to fit the registers.
 """
 
 from __future__ import annotations
@@ -44,30 +44,30 @@ SHORT: Final = ir.IntType(16)
 WORD: Final = ir.IntType(32)
 LONG: Final = ir.IntType(64)
 ELEMENTS: Final = {"int8": BYTE, "int32": WORD}
-"""Types of integers by name."""
+"""Integer types by name."""
 
 Value = Any
 """An IR value; llvmlite is untyped."""
 
 
 def vector(element: Value, n: int) -> Value:
-    """The type of ``n`` elements."""
+    """Return the vector type of ``n`` elements."""
     return ir.VectorType(element, n)
 
 
 def insert(module: Any, kind: Value, name: str) -> Value:
-    """The function ``name`` of a module, declared if it is not there yet."""
+    """Return the function ``name`` of a module, and declare it if it is not there yet."""
     found = module.globals.get(name)
     return ir.Function(module, kind, name) if found is None else found
 
 
 def pointer(context: Any, builder: Any, array_type: Any, array: Value) -> Value:
-    """The address of an array's first element."""
+    """Return the address of an array's first element."""
     return context.make_array(array_type)(context, builder, array).data
 
 
 def offset(builder: Any, a: Value, b: Value, times: int = 1) -> Value:
-    """The index ``a + b * times``; ``b`` may be a Python int."""
+    """Return the index ``a + b * times``; ``b`` may be a Python int."""
     if isinstance(b, int):
         return builder.add(a, LONG(b * times))
     return builder.add(a, builder.mul(b, LONG(times)))
@@ -79,17 +79,17 @@ def _place(builder: Any, base: Value, index: Value, element: Value, kind: Value)
 
 
 def load(builder: Any, base: Value, index: Value, element: Value, n: int) -> Value:
-    """``n`` elements from ``base[index]`` on, of any alignment that one element may have."""
+    """Load ``n`` elements from ``base[index]`` on, which need only the alignment of one element."""
     return builder.load(_place(builder, base, index, element, vector(element, n)), align=element.width // 8)
 
 
 def store(builder: Any, value: Value, base: Value, index: Value, element: Value) -> None:
-    """A vector of elements to ``base[index]`` and after."""
+    """Store a vector of elements from ``base[index]`` on."""
     builder.store(value, _place(builder, base, index, element, value.type), align=element.width // 8)
 
 
 def prefetch(builder: Any, base: Value, index: Value) -> None:
-    """Ask for the cache line of byte ``base[index]``, into the second level; a hint never faults."""
+    """Prefetch the cache line of byte ``base[index]`` into the second level; a prefetch never faults."""
     kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(BYTE), WORD, WORD, WORD])
     function = insert(builder.module, kind, "llvm.prefetch.p0")
     place = _place(builder, base, index, BYTE, BYTE)
@@ -97,7 +97,7 @@ def prefetch(builder: Any, base: Value, index: Value) -> None:
 
 
 def constant(element: Value, n: int, value: int) -> Value:
-    """The same number in all ``n`` lanes."""
+    """Return a constant with the same number in all ``n`` lanes."""
     return ir.Constant(vector(element, n), [element(value)] * n)
 
 
@@ -107,14 +107,14 @@ def _shuffle(builder: Any, a: Value, b: Value, lanes: Sequence[int]) -> Value:
 
 
 def splat(builder: Any, value: Value, n: int) -> Value:
-    """A scalar in all ``n`` lanes."""
+    """Return a vector with a scalar in all ``n`` lanes."""
     kind = vector(value.type, n)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, WORD(0))
     return _shuffle(builder, one, ir.Constant(kind, ir.Undefined), [0] * n)
 
 
 def multiply_add(builder: Any, sums: Value, a: Value, b: Value) -> Value:
-    """``sums[i] + a[2i] b[2i] + a[2i+1] b[2i+1]``: int16 pairs to int32 lanes; wraps."""
+    """Return ``sums[i] + a[2i] b[2i] + a[2i+1] b[2i+1]``: int16 pairs to int32 lanes; it wraps."""
     n = sums.type.count
     wide = vector(WORD, 2 * n)
     products = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
@@ -124,22 +124,22 @@ def multiply_add(builder: Any, sums: Value, a: Value, b: Value) -> Value:
 
 
 def larger(builder: Any, a: Value, b: Value) -> Value:
-    """The larger of two unsigned numbers, lane by lane."""
+    """Return the larger of two unsigned numbers, lane by lane."""
     return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
 
 def interleave(builder: Any, a: Value, b: Value) -> tuple[Value, Value]:
-    """a0 b0 a1 b1 ... as its lower and its upper half."""
+    """Return the lower and the upper half of a0 b0 a1 b1 ...."""
     n = a.type.count
     order = [i for pair in zip(range(n), range(n, 2 * n), strict=True) for i in pair]
     return _shuffle(builder, a, b, order[:n]), _shuffle(builder, a, b, order[n:])
 
 
 def transpose(builder: Any, rows: Sequence[Value]) -> list[Value]:
-    """n vectors of n lanes, n a power of two, as a matrix transposed.
+    """Transpose the matrix of n vectors of n lanes, n a power of two.
 
-    Interleaving row i with row i + n/2 rotates the bits of the index (row, lane) by one place; log2 n times
-    exchange row and lane.
+    Interleaving row i with row i + n/2 rotates the bits of the index (row, lane) by one place; log2 n
+    rotations exchange row and lane.
     """
     n = len(rows)
     for _ in range(n.bit_length() - 1):
@@ -149,14 +149,14 @@ def transpose(builder: Any, rows: Sequence[Value]) -> list[Value]:
 
 
 def permute(builder: Any, data: Value, index: Value) -> Value:
-    """int32 ``data[index[i]]``, for the lowest bits of the indices, of 16 or 8 lanes (``PERMUTES``)."""
+    """Return ``data[index[i]]`` of 16 or 8 int32 lanes (``PERMUTES``), by the lowest bits of the indices."""
     name = {16: "llvm.x86.avx512.permvar.si.512", 8: "llvm.x86.avx2.permd"}[data.type.count]
     function = insert(builder.module, ir.FunctionType(data.type, [data.type] * 2), name)
     return builder.call(function, [data, index])
 
 
 def funnel(builder: Any, high: Value, low: Value, amount: Value) -> Value:
-    """The lower half of ``(2^32 high + low) >> amount`` of int32 lanes, amounts below 32."""
+    """Return the lower half of ``(2^32 high + low) >> amount`` of int32 lanes, for amounts below 32."""
     name = f"llvm.fshr.v{low.type.count}i32"
     kind = ir.FunctionType(low.type, [low.type] * 3)
     function = insert(builder.module, kind, name)
@@ -164,12 +164,12 @@ def funnel(builder: Any, high: Value, low: Value, amount: Value) -> Value:
 
 
 def half(builder: Any, x: Value) -> Value:
-    """The lower half of the lanes."""
+    """Return the lower half of the lanes."""
     return _shuffle(builder, x, x, range(x.type.count // 2))
 
 
 def total(builder: Any, lanes: Value) -> Value:
-    """The sum of int32 or int64 lanes as one int64; wraps."""
+    """Return the sum of int32 or int64 lanes as one int64; it wraps."""
     n = lanes.type.count
     wide = vector(LONG, n)
     name = f"llvm.vector.reduce.add.v{n}i64"
@@ -183,7 +183,7 @@ def loop(
     start: Sequence[Value],
     body: Callable[[Value, list[Value]], Sequence[Value]],
 ) -> list[Value]:
-    """``state = start; for i in range(count): state = body(i, state)``, the state kept in registers."""
+    """Emit ``state = start; for i in range(count): state = body(i, state)``, with the state in registers."""
     before = builder.block
     head = builder.append_basic_block("loop.head")
     inside = builder.append_basic_block("loop.body")

@@ -1,1 +1,1 @@
-"""How kernels are loaded and run: cache, machine code, threads."""
+"""Load and run kernels: the cache, machine code, threads."""

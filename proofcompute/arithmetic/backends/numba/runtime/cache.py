@@ -1,14 +1,14 @@
-"""Kernels: taken from a library compiled ahead, or compiled once with Numba and kept as machine code.
+"""Take kernels from a library compiled ahead, or compile them once with Numba and cache the machine code.
 
-Kept code is used without Numba. :mod:`..codegen.library` is looked at first.
+Cached code is used without Numba. Libraries (:mod:`..codegen.library`) come first.
 
 The *directory* of the cache is named by a digest of every source of this package, of the scalar definitions
 that it takes constants from, of the versions of Numba, llvmlite, NumPy and Python, and of the CPU that code
 is generated for: any change leads to another directory. A file holds the symbols that a kernel needs and an
-object file. How files are kept, and what is believed, says :mod:`proofcompute.arithmetic.backends.filecache`.
+object file. :mod:`proofcompute.arithmetic.backends.filecache` says how files are kept and which are trusted.
 
-Numba is imported when the first kernel has to be compiled. Until then, what kernels are made of (helpers,
-intrinsics, functions of Numba) stands for itself (:mod:`..codegen.definitions`).
+Numba is imported when the first kernel has to be compiled. Until then, placeholders stand for the helpers,
+intrinsics and Numba functions that kernels use (:mod:`..codegen.definitions`).
 """
 
 from __future__ import annotations
@@ -56,23 +56,23 @@ __all__ = [
 ]
 
 KERNELS: Final = 44
-"""How many kernels there are, so that it can be said how many are left."""
+"""The number of kernels, from which progress messages tell how many are left."""
 _loaded: Final[dict[str, Callable[..., Any]]] = {}
-"""What each entry was made of."""
+"""The function that each entry was made from, by symbol."""
 Collector = Callable[[Callable[..., Any], tuple[Signature, ...], str], None]
-"""Gets a function, its signatures, and the symbol of its entry."""
+"""A callback that receives a function, its signatures, and the symbol of its entry."""
 _collectors: Final[list[Collector]] = []
 
 
 def without_code() -> str:
-    """What to say where there is neither code for this processor nor a compiler; else nothing."""
+    """Return an error text if there is neither code for this processor nor a compiler, else an empty one."""
     if library() is not None or all(map(importlib.util.find_spec, ("numba", "llvmlite"))):
         return ""
     return f"this install has no kernels for this processor, nor Numba to compile them: {install('numba')}"
 
 
 def require_code() -> None:
-    """DeviceError unless there is code of the kernels for this processor, or a compiler to make it."""
+    """Raise DeviceError unless there are kernels for this processor, or a compiler for them."""
     if library() is not None:
         return
     if problem := without_code():
@@ -82,7 +82,7 @@ def require_code() -> None:
 
 
 def _version_of_numba() -> str:
-    """What Numba says of its version, without importing it; ImportError where there is no Numba."""
+    """Return the text of Numba's version without importing Numba; raise ImportError if there is none."""
     found = importlib.util.find_spec("numba")
     if found is None or found.origin is None:
         raise ImportError("No module named 'numba'")
@@ -94,7 +94,7 @@ def _version_of_numba() -> str:
 
 @cache
 def directory() -> Path | None:
-    """Where compiled code is kept; None if it cannot be kept."""
+    """Return the directory that compiled code is kept in, or None if it cannot be kept."""
     import llvmlite
 
     words = [_version_of_numba(), llvmlite.__version__, np.__version__, sys.version, *target()]
@@ -112,9 +112,10 @@ def _check(signature: Signature) -> None:
 
 
 def _symbol(function: Callable[..., Any], signatures: tuple[Signature, ...]) -> str:
-    """The name of a kernel's entry.
+    """Return the symbol of a kernel's entry.
 
-    TypeError for another function of the same name and signatures, which would get the first one's code.
+    Raises TypeError for a second function of the same name and signatures, which would get the first one's
+    code.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     described = "\0".join((name, *map(repr, signatures)))
@@ -127,10 +128,10 @@ def _symbol(function: Callable[..., Any], signatures: tuple[Signature, ...]) -> 
 def load(
     function: Callable[..., Any], signatures: tuple[Signature, ...], place: Path | None
 ) -> tuple[Callable[..., Any], bool]:
-    """A kernel, and whether its code was in ``place``; if not, it is compiled and kept there.
+    """Return a kernel, and whether its code was in ``place``; if not, compile it and keep it there.
 
-    DeviceError where it cannot be compiled, or the process lacks a symbol that its code needs. TypeError for
-    another function of the same name and signatures.
+    Raises DeviceError if it cannot be compiled or the process lacks a symbol that its code needs, TypeError
+    for a second function of the same name and signatures.
     """
     symbol = _symbol(function, signatures)
     file = None if place is None else place / f"{symbol.partition('_')[2]}.kernel"
@@ -152,7 +153,7 @@ def _names(function: Callable[..., Any]) -> tuple[str, str, str]:
 
 
 def left(place: Path | None) -> int:
-    """Kernels whose code is not in ``place``."""
+    """Return the number of kernels whose code is not in ``place``."""
     return KERNELS - (0 if place is None else len(list(place.glob("*.kernel"))))
 
 
@@ -167,7 +168,7 @@ def _compiled(function: Callable[..., Any], signatures: tuple[Signature, ...], s
 
 @contextmanager
 def collecting(collector: Collector) -> Iterator[None]:
-    """Kernels that are defined within the block go to ``collector``, and cannot be called."""
+    """Pass kernels that are defined within the block to ``collector``; they cannot be called."""
     _collectors.append(collector)
     try:
         yield
@@ -176,9 +177,9 @@ def collecting(collector: Collector) -> Iterator[None]:
 
 
 def kernel(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a function for exactly these signatures, now, or take its code from where it is kept.
+    """Compile a function for exactly these signatures when it is defined, or take its code from the cache.
 
-    Arguments of other types are a TypeError: nothing is ever compiled again for a stray float64.
+    A call with arguments of other types raises TypeError: nothing is compiled again for a stray float64.
     """
     for signature in signatures:
         _check(signature)

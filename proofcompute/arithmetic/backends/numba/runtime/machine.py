@@ -1,13 +1,12 @@
-"""Machine code of kernels, made into functions of Python without Numba.
+"""Turn machine code of kernels into Python functions, without Numba.
 
-A kernel's code has one function in it that Python can call (:mod:`..codegen.entry` makes it, and it checks
-all arguments). It comes from a library that was compiled ahead, or from an object file, which LLVM puts into
-memory. Every symbol that an object file needs must be one that this process has: LLVM ends the process over
-one that is missing, so they are looked for first.
+A kernel's code has one function that Python can call; :mod:`..codegen.entry` makes it, and it checks all
+arguments. It comes from a library that was compiled ahead, or from an object file, which LLVM loads. LLVM
+ends the process if a symbol that an object file needs is missing, so the symbols are looked up first.
 
 The entry function reads the fields of NumPy's arrays (``PyArrayObject_fields`` and the first fields of
-``PyArray_Descr`` in NumPy's public headers). Before the first of them is used, it is looked whether some
-arrays have there what they should.
+``PyArray_Descr`` in NumPy's public headers). Before the first entry is used, some sample arrays are checked
+for the expected values at these offsets.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _FASTCALL: Final = 0x80
 
 
 class _Method(ctypes.Structure):
-    """``PyMethodDef``."""
+    """The C structure ``PyMethodDef``."""
 
     _fields_ = (
         ("name", ctypes.c_char_p),
@@ -45,18 +44,20 @@ _new: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_obj
     ("PyCFunction_NewEx", ctypes.pythonapi)
 )
 _SELF: Final = (np.ndarray, TypeError, RuntimeError, None)
-"""What an entry is bound to: the objects of Python that it needs. (Their C names would not do: Numba, once it
-is imported, gives LLVM other addresses for the same names.)"""
+"""The Python objects that an entry needs and is bound to.
+
+Their C names would not do, because Numba, once it is imported, gives LLVM other addresses for the same names.
+"""
 _kept: Final[list[object]] = []
-"""What functions refer to, as long as the process lives."""
+"""Objects that functions refer to, kept for the life of the process."""
 _guard: Final = threading.Lock()
-# A process that is forked while a thread of its parent loads code would wait for that thread for ever.
+# A child that is forked while a thread of its parent loads code would wait for that thread for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
 
 
 def missing(symbols: Sequence[str]) -> list[str]:
-    """Those of the symbols that this process does not have."""
+    """Return those of the symbols that this process lacks."""
     from llvmlite import binding
 
     _start()
@@ -65,7 +66,7 @@ def missing(symbols: Sequence[str]) -> list[str]:
 
 @cache
 def _start() -> Any:
-    """LLVM's engine."""
+    """Return LLVM's execution engine."""
     from llvmlite import binding
 
     binding.initialize_native_target()
@@ -110,7 +111,10 @@ def _fields_fit() -> None:
 
 
 def bound(address: int, name: str, module: str, doc: str) -> Callable[..., Any]:
-    """The entry at an address as a function of Python; DeviceError where arrays are laid out otherwise."""
+    """Return the entry at an address as a Python function.
+
+    Raises DeviceError if NumPy's arrays do not have the expected layout.
+    """
     _fields_fit()
     method = _Method(name.encode(), address, _FASTCALL, doc.encode())
     _kept.append(method)
@@ -119,7 +123,10 @@ def bound(address: int, name: str, module: str, doc: str) -> Callable[..., Any]:
 
 
 def function(code: bytes, symbol: str, name: str, module: str, doc: str) -> Callable[..., Any]:
-    """The function ``symbol`` in an object file, whose symbols are all here, under a name of Python."""
+    """Load an object file and return its function ``symbol`` under a Python name.
+
+    The process must have all symbols that the file needs. Raises DeviceError if there is no such function.
+    """
     from llvmlite import binding
 
     with _guard:

@@ -1,11 +1,11 @@
-"""Work on several cores, by Python threads.
+"""Distribute work over several cores with Python threads.
 
-:func:`split` runs a kernel, which takes a range of units, on parts of the range: outside the interpreter's
-lock, each thread taking the next part when it has done one. Some 50 us pass until a thread that sleeps runs,
-so this is for work of more than that, and the commands of a repeated step go to :mod:`..steps.crew`.
+:func:`split` runs a kernel on parts of a range of units, outside the interpreter's lock; a thread takes the
+next part when it has finished one. Waking a thread takes some 50 us, so this pays for longer work only; the
+commands of a repeated step go to :mod:`..steps.crew`.
 
-:func:`each` runs longer pieces of work, with Python between their kernels, beside one another. Inside one of
-them nothing is split again.
+:func:`each` runs longer items, which have Python code between their kernels, concurrently. Nothing inside an
+item is split again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from proofcompute.arithmetic.ieee import require_ieee
 __all__ = ["Pool", "each", "lead", "limit", "size", "split"]
 
 _PARTS_EACH: Final = 3
-"""Parts for each thread, where there is enough to do."""
+"""Parts for each thread, if there is enough work."""
 
 
 _T = TypeVar("_T")
@@ -34,7 +34,7 @@ _R = TypeVar("_R")
 
 
 def limit() -> int:
-    """Most threads that are ever of use: what NUMBA_NUM_THREADS says, else the cores of this process."""
+    """Return the most threads to use: NUMBA_NUM_THREADS if it is set, else the cores of this process."""
     said = os.environ.get("NUMBA_NUM_THREADS", "")
     if said.isdecimal() and int(said) > 0:
         return int(said)
@@ -42,7 +42,7 @@ def limit() -> int:
 
 
 class _Work:
-    """One call of :func:`split`, of which several threads take parts."""
+    """One call of :func:`split`, whose parts several threads take."""
 
     def __init__(self, function: Callable[..., Any], units: int, parts: int, arguments: tuple[Any, ...]):
         self._function, self._units, self._parts, self._arguments = function, units, parts, arguments
@@ -55,14 +55,14 @@ class _Work:
         self.error: BaseException | None = None
 
     def take(self) -> None:
-        """Part after part, until there are none left."""
+        """Work on one part after another until none is left."""
         units, parts = self._units, self._parts
         while (i := next(self._turns)) < parts:
             if self._function(units * i // parts, units * (i + 1) // parts, *self._arguments) is False:
                 self.good = False
 
     def help(self) -> None:
-        """``take`` on another thread, unless it is too late."""
+        """Call ``take`` on another thread, unless the work is already closed."""
         with self._guard:
             if not self._open:
                 return
@@ -82,7 +82,7 @@ class _Work:
                 self._left.release()
 
     def close(self) -> None:
-        """Nobody else may begin to help; returns when all who did have ended."""
+        """Let no other thread begin to help, and wait for those that are helping."""
         with self._guard:
             self._open, waits = False, self._inside > 0
         if waits:
@@ -91,24 +91,24 @@ class _Work:
 
 
 class Pool:
-    """Threads, started when they are first needed."""
+    """Threads that are started when they are first needed."""
 
     def __init__(self, name: str, callers: int) -> None:
-        """``callers`` are the cores that those who call keep busy themselves."""
+        """Leave ``callers`` cores to the threads that call the pool."""
         self._name, self._callers = name, callers
         self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
-        """At first, and in a child process: the threads stayed in the parent."""
+        """Start without threads, also in a forked child, whose threads stayed in the parent."""
         self._threads: ThreadPoolExecutor | None = None
         self._guard = threading.Lock()
 
     def submit(self, f: Callable[..., _R], *arguments: Any) -> Future[_R]:
-        """Have a thread call a function."""
+        """Have a thread call ``f(*arguments)``, and return its future."""
         with self._guard:
-            require_ieee()  # which a new thread inherits
+            require_ieee()  # a new thread inherits this state
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(max(1, limit() - self._callers), self._name)
         return self._threads.submit(f, *arguments)
@@ -116,22 +116,23 @@ class Pool:
 
 _items: Final = Pool("proofcompute-item", 0)
 _parts: Final = Pool("proofcompute-part", 1)
-"""Other threads than those of items: an item never waits for a part behind another item."""
+"""These threads are not those of items, so that a part never waits behind another item."""
 _here: Final = threading.local()
 
 
 @cache
 def size() -> int:
-    """Threads to use: what Numba's settings say at the first call, by default the cores of this process."""
+    """Return how many threads to use: Numba's setting at the first call, else the cores of this process."""
     asked = getattr(sys.modules.get("numba"), "get_num_threads", limit)
     return int(asked())
 
 
 def split(function: Callable[..., Any], units: int, least: int, *arguments: Any) -> bool:
-    """``function(a, b, *arguments)`` over parts of 0..units, each of ``least`` units or more.
+    """Call ``function(a, b, *arguments)`` on parts of 0..units, each of ``least`` units or more.
 
-    True unless a call returned False. Returns, or raises what a call raised, after all calls that began have
-    ended. The threads take part after part, so that one which the system keeps waiting delays one part only.
+    Returns True unless a call returned False. It returns, or raises a call's error, after all calls that
+    began have ended. Threads take one part after another, so a thread that is not scheduled delays only one
+    part.
     """
     least = max(1, least)
     if units < 2 * least or size() == 1 or hasattr(_here, "item"):
@@ -139,7 +140,7 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
     parts = min(_PARTS_EACH * size(), units // least)
     work = _Work(function, units, parts, arguments)
     try:
-        with contextlib.suppress(RuntimeError):  # no thread can be had any more: this one takes all parts
+        with contextlib.suppress(RuntimeError):  # if no thread can be started, this one takes all parts
             for _ in range(min(size(), parts, limit()) - 1):
                 _parts.submit(work.help)
         work.take()
@@ -147,19 +148,19 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
         try:
             work.close()
         finally:
-            work.close()  # an interrupt ends the first: nothing may outlive what it reads
+            work.close()  # an interrupt may end the first call: no part may outlive the arrays it reads
     if work.error is not None:
         raise work.error
     return work.good
 
 
 def lead() -> int:
-    """Most items that :func:`each` has taken whose results it has not returned: one more than it works on."""
+    """Return the most items in flight in :func:`each`, one more than the number it works on at a time."""
     return 1 if size() == 1 else size() + 1
 
 
 def each(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-    """See :meth:`proofcompute.arrays.Arrays.map`."""
+    """Implement :meth:`proofcompute.arrays.Arrays.map`."""
     if size() == 1 or hasattr(_here, "item"):
         yield from map(function, items)
         return
@@ -176,7 +177,7 @@ def each(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
 
 
 def _first(begun: deque[Future[_R]]) -> _R:
-    """Taken away when it has ended, so that an interrupt of the wait does not lose it."""
+    """Return the first result, and only then remove its future, which an interrupted wait must not lose."""
     found = begun[0].result()
     begun.popleft()
     return found

@@ -1,1 +1,1 @@
-"""Decoding steps that are recorded and repeated by a crew of threads."""
+"""Record decoding steps and repeat them with a crew of threads."""

@@ -1,11 +1,11 @@
-"""Commands: the calls that decode a token, as data that compiled code carries out.
+"""Represent the calls that decode a token as commands: data that compiled code carries out.
 
-A command holds addresses and sizes. What changes from one token to the next is how many rows ``later`` it
-is than the recorded one: rows of a trace are read and written ``later * step`` bytes further on, and
-attention sees ``later`` more positions. :mod:`.recording` fills commands in, and has checked everything
-that is not checked here.
+A command holds addresses and sizes. From one token to the next only ``later`` changes, the number of rows
+after the recorded one: rows of a trace are read and written ``later * step`` bytes further on, and attention
+sees ``later`` more positions. :mod:`.recording` fills commands in, and has checked everything that is not
+checked here.
 
-A command is *begun* by one thread, and its units are then shared out; most have none.
+One thread *begins* a command, and its units are then shared out; most commands have none.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ __all__ = [
 ]
 
 COPY: Final = 0
-"""n bytes from x to out."""
+"""Copy n bytes from x to out."""
 TAKE: Final = 1
-"""Rows of ``width`` bytes of x [m] to out, by the n int32 numbers at ``ids``."""
+"""Copy the rows of x [m], of ``width`` bytes, that the n int32 numbers at ``ids`` select, to out."""
 EMBED: Final = 2
-"""``embed``: x int8 [n, width], scale [n]."""
+"""Call ``embed`` on x int8 [n, width] and scale [n]."""
 SETTLE: Final = 3
-"""``settle``: x float32 [n]."""
+"""Call ``settle`` on x float32 [n]."""
 HEADS: Final = 4
-"""``heads``: x float32 [n, width], cos and sin [n, pairs]; q [n, .], then k, ks, v, vs are written."""
+"""Call ``heads`` on x float32 [n, width], cos and sin [n, pairs]; it writes q [n, .], k, ks, v and vs."""
 LINEAR: Final = 5
-"""``linear``: x float32 [n, width], w int8 [limbs, m, d]; units of ``share`` channels each."""
+"""Call ``linear`` on x float32 [n, width] and w int8 [limbs, m, d]; a unit has ``share`` channels."""
 ATTENTION: Final = 6
-"""``attention``: x float32 [n, width], k int8 [first + n, heads, d] and so on; one unit for each head."""
+"""Call ``attention`` on x float32 [n, width], k int8 [first + n, heads, d] and so on, one unit a head."""
 
 _NUMBERS: Final = (
     ("kind", "which of the above"),
@@ -69,7 +69,7 @@ _ADDRESSES: Final = (
     *("x", "x_step", "out", "out_step", "residual", "residual_step", "ids", "ids_step"),
     *("q", "scale", "w", "w_scale", "bias", "before", "cos", "sin", "k", "ks", "v", "vs"),
 )
-"""0 where there is none; ``_step`` is how far one moves with each row."""
+"""Addresses, 0 where there is none; ``_step`` is how many bytes an address moves for each row later."""
 
 carray: Final = function_of_numba("carray")
 
@@ -81,7 +81,7 @@ COMMAND: Final = np.dtype(
     ],
     align=True,
 )
-"""``factor`` is the eps of a norm, or the scale of attention."""
+"""The dtype of a command; ``factor`` is the eps of a norm, or the scale of attention."""
 COMMANDS: Final = types.read(COMMAND, 1)
 
 
@@ -180,7 +180,7 @@ def _take(e: Any, later: Any) -> Any:
 
 @helper
 def begin(e: Any, later: Any) -> Any:
-    """What comes before the units of a command, and all of one that has none. False: an error."""
+    """Do what precedes the units of a command, or all of one without units; return False for an error."""
     if e.kind == LINEAR:
         return _begin_linear(e, later)
     if e.kind == ATTENTION:
@@ -205,7 +205,7 @@ def begin(e: Any, later: Any) -> Any:
 
 @helper
 def unit(e: Any, later: Any, i: Any) -> Any:
-    """Unit i of a command that has begun. False: an error."""
+    """Carry out unit i of a command that has begun; return False for an error."""
     if e.kind == LINEAR:
         _linear_unit(e, later, i)
         return True

@@ -1,17 +1,17 @@
-"""Carrying out commands on several threads, which wait for each other by looking at shared words.
+"""Carry out commands on several threads, which synchronise by polling shared words.
 
 Decoding a token takes a few hundred commands of some 10 us, too short to wake a thread for each of them.
-The thread that *leads* carries out the commands in order. Those who *follow* look for what can be shared
-out, again and again, also for a moment between two tokens, and take units of it. No thread has a fixed
-share: each begins with a part of its own, then helps the others with theirs, so a follower that the system
-does not let run, or that has gone, costs no more than the help it does not give. The leader waits for units
-that somebody has begun.
+The thread that *leads* carries out the commands in order. Threads that *follow* poll for a command whose
+units are shared out, also for a moment between two tokens, and take units of it. No thread has a fixed share:
+each begins with a part of its own, then helps the others with theirs, so a follower that is not scheduled, or
+that has stopped, costs only the help it does not give. The leader waits for units that a follower has begun.
 
-Words (each on a cache line of its own): the number of the latest command shared out, ever increasing; which
-one it is; how many rows later than recorded; units done; whether one found an error; and for each part,
-that number and how many of its units were taken. A unit is taken by exchanging the last of these, which
-fails once the leader has gone on: it closes all parts before it changes any other word, so whoever has seen
-a word of the next command finds that the parts are no longer those of the number it knows.
+The words, each on a cache line of its own, are: the number of the latest command shared out, which only
+grows; the command's index; how many rows later than the recorded step it is carried out; the units done;
+whether a unit found an error; and for each part, the command's number and how many of its units are taken. A
+thread takes a unit by a compare-and-exchange of the part's word. This fails once the leader has gone on: the
+leader closes all parts before it changes any other word, so a thread that has seen a word of the next command
+finds that the parts no longer carry the number that it knows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from proofcompute.arrays import I64
 __all__ = ["MOST_UNITS", "follow", "lead", "shared_words"]
 
 _STRIDE: Final = 16
-"""Words from one to the next: two cache lines, which are fetched in pairs."""
+"""Distance between two shared words, in int64: two cache lines, since lines are fetched in pairs."""
 _NUMBER: Final = 0
 _COMMAND: Final = 1 * _STRIDE
 _LATER: Final = 2 * _STRIDE
@@ -38,31 +38,31 @@ _DONE: Final = 3 * _STRIDE
 _WRONG: Final = 4 * _STRIDE
 _TAKEN: Final = 5 * _STRIDE
 _BITS: Final = 20
-"""Of a part's word, for the units taken; the number is above them."""
+"""Low bits of a part's word that count the units taken; the command's number is above them."""
 _MASK: Final = (1 << _BITS) - 1
 MOST_UNITS: Final = 1 << (_BITS - 1)
-"""Units that a command may have."""
+"""Most units of a command."""
 
 _LOOKS: Final = 200
-"""Looks at a word before the processor is offered to others at each further one."""
+"""Polls of a word after which each further poll yields the processor."""
 _PATIENCE: Final = 10_000
-"""Looks, some ms, after which a follower goes."""
+"""Polls after which a follower stops: some ms."""
 
 _load, _store, _add, _exchange, _pause = (
     emitted("atomic", name) for name in ("load", "store", "add", "exchange", "pause")
 )
 _yield_processor: Final = external("sched_yield", types.int32())
-"""Lets another thread run, of whatever process (POSIX)."""
+"""The POSIX function that lets another thread of any process run."""
 
 
 def shared_words(seats: int) -> I64:
-    """The words that so many threads share."""
+    """Return zeroed words for ``seats`` threads to share."""
     return np.zeros(_TAKEN + seats * _STRIDE, np.int64)
 
 
 @helper
 def _take_part(e: Any, later: Any, words: Any, number: Any, seat: Any, seats: Any) -> None:
-    """Units of the shared-out command until there are none left."""
+    """Carry out units of the shared-out command until none is left."""
     for s in range(seats):
         part = (seat + s) % seats
         word = _TAKEN + part * _STRIDE
@@ -83,9 +83,9 @@ def _take_part(e: Any, later: Any, words: Any, number: Any, seat: Any, seats: An
 
 @kernel(types.boolean(COMMANDS, types.int64, write(types.int64, 1), types.int64))
 def lead(commands: Any, later: Any, words: Any, seats: Any) -> Any:
-    """Carries out all commands, ``later`` rows after those recorded. Whether there was no error.
+    """Carry out all commands, ``later`` rows after those recorded; return whether there was no error.
 
-    One thread at a time may lead with the same words.
+    Only one thread at a time may lead with the same words.
     """
     number = words[_NUMBER]
     _store(words, _LATER, later)
@@ -96,7 +96,7 @@ def lead(commands: Any, later: Any, words: Any, seats: Any) -> Any:
         if e.units == 0:
             continue
         number += 1
-        for part in range(seats):  # closed: no unit is left of any command
+        for part in range(seats):  # this closes the part: no unit of any command is left
             _store(words, _TAKEN + part * _STRIDE, number << _BITS | _MASK)
         _store(words, _COMMAND, c)
         _store(words, _DONE, 0)
@@ -118,9 +118,9 @@ def lead(commands: Any, later: Any, words: Any, seats: Any) -> Any:
 
 @kernel(types.void(COMMANDS, write(types.int64, 1), types.int64, types.int64))
 def follow(commands: Any, words: Any, seat: Any, seats: Any) -> None:
-    """Helps whoever leads with the same words, until nothing was shared out for a while.
+    """Help the leader that uses the same words, until no command was shared out for a while.
 
-    ``seat`` is 1 or more, and no other follower's.
+    ``seat`` is at least 1 and differs from every other follower's.
     """
     last = _load(words, _NUMBER)
     looks = 0

@@ -1,8 +1,9 @@
-"""Recording a step: its calls of the backend become commands (:mod:`.commands`), if all of them can.
+"""Record a step: turn its calls of the backend into commands (:mod:`.commands`), if all of them can be.
 
-What a call reads must be known to stay or to move with the rows: weights, results of recorded calls, and
-rows of the traces' buffers, either those that the step computes or all up to them. Anything else, such as
-what another library made in between, ends the recording, and the step is never repeated from commands.
+Every array that a call reads must either stay where it is or move with the rows: weights, results of recorded
+calls, and rows of the traces' buffers, either those that the step computes or all rows up to them. Any other
+array, such as one that another library made in between, makes the recording useless, and the step is never
+repeated from commands.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from proofcompute.arrays import F32, I64, Array, Span
 __all__ = ["Plan", "Recording", "Sampled", "address"]
 
 _SHARE_BYTES: Final = 1 << 16
-"""Of weights, in one unit of a product."""
+"""Bytes of weights in one unit of a product."""
 
 
 def address(x: Array) -> int:
-    """Where an array begins."""
+    """Return the address of an array's first byte."""
     return int(x.__array_interface__["data"][0])
 
 
 class _Unknown(Exception):
-    """A call cannot be a command."""
+    """Raised when a call cannot become a command."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,19 @@ class Plan:
 
     commands: Array
     spans: tuple[Span, ...]
-    """Where it was recorded."""
+    """The spans of the recorded step."""
     room: int
-    """How many rows later it may be carried out."""
+    """Largest ``later`` for which the buffers have room."""
     turns: Mapping[tuple[int, ...], tuple[F32, F32]]
-    """Tables of angles that commands read, to be filled in for each step."""
+    """Tables of cosines and sines that commands read, filled in for each step."""
     sampled: Sequence[Sampled]
     words: I64
     seats: int
     kept: Sequence[Array]
-    """What commands name by address."""
+    """The arrays that commands name by address, kept alive."""
 
     def later(self, spans: Sequence[Span]) -> int | None:
-        """How many rows after the recorded ones these are; None if they are others, or too far."""
+        """Return how many rows after the recorded spans these lie, or None if they do not fit the plan."""
         if len(spans) != len(self.spans):
             return None
         later = spans[0][1] - self.spans[0][1]
@@ -84,12 +85,12 @@ class Recording:
     constants: Mapping[int, Array]
     """Weights by address."""
     buffers: Mapping[int, Array]
-    """Those of traces, whose rows move, by address, ascending."""
+    """Buffers of traces, whose rows move, by ascending address."""
     possible: bool = True
     room: int = 1 << 62
     commands: list[dict[str, Any]] = field(default_factory=list)
     made: dict[int, Array] = field(default_factory=dict)
-    """Results of commands by address; held, so that no two have one address."""
+    """Results of commands by address, kept alive so that no two share an address."""
     turns: dict[tuple[int, ...], tuple[F32, F32]] = field(default_factory=dict)
     sampled: list[Sampled] = field(default_factory=list)
     used: dict[int, Array] = field(default_factory=dict)
@@ -99,14 +100,14 @@ class Recording:
         """Record a call of the backend."""
         handle: Callable[..., None] | None = getattr(self, f"_{name}", None)
         if handle is None:
-            return  # whatever uses the result will not know it
+            return  # a call that uses the result does not find it in ``made``
         try:
             handle(result, *arguments, **named)
         except _Unknown:
             self.possible = False
 
     def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
-        """See :class:`proofcompute.arrays.Arrays`; in memory of the plan's own, filled in for each step."""
+        """Return rotary tables (:class:`proofcompute.arrays.Arrays`); the plan refills them for each step."""
         if tuple(spans) != self.spans:
             return HOST.rope_rows(freqs, spans)
         if freqs not in self.turns:
@@ -116,7 +117,7 @@ class Recording:
         return self.turns[freqs]
 
     def plan(self, tokens: Array | None) -> Plan | None:
-        """The commands so far, if they and the sampler are all of a step that emitted ``tokens``."""
+        """Return the plan of a step that emitted ``tokens``, or None if it could not be recorded in full."""
         if not self.possible or not self.sampled or tokens is None or len(tokens) != len(self.spans):
             return None
         from proofcompute.arithmetic.backends.numba.steps.commands import COMMAND
@@ -135,9 +136,9 @@ class Recording:
     def _starts(self) -> list[int]:
         return list(self.buffers)
 
-    # -- what arrays are -------------------------------------------------------------------------------
+    # -- kinds of arrays -------------------------------------------------------------------------------
     def _buffer(self, x: Array) -> tuple[Array, int] | None:
-        """The buffer in whose memory an array is, and the row that it begins with."""
+        """Return the buffer that an array lies in and the row it begins with, or None."""
         i = bisect_right(self._starts, at := address(x)) - 1
         if i < 0:
             return None
@@ -152,7 +153,7 @@ class Recording:
         return buffer, row
 
     def _rows(self, x: Array) -> tuple[int, int]:
-        """Address and step of rows that the step computes, of a result, or of a weight."""
+        """Return address and step of rows that the step computes, of a result, or of a weight."""
         at = address(x)
         if not x.size:
             return 0, 0
@@ -171,7 +172,7 @@ class Recording:
         return at, buffer.strides[0]
 
     def _fixed(self, x: Array | None) -> int:
-        """Address of what does not move."""
+        """Return the address of an array that does not move; 0 for None."""
         if x is None:
             return 0
         at, step = self._rows(x)
@@ -180,7 +181,7 @@ class Recording:
         return at
 
     def _prefix(self, x: Array, rows: int) -> Array:
-        """The buffer of which x holds the first ``rows`` rows."""
+        """Return the buffer whose first ``rows`` rows are x."""
         found = self._buffer(x)
         if found is None or found[1] != 0 or len(x) != rows or rows not in {b for *_, b in self.spans}:
             raise _Unknown
@@ -210,7 +211,7 @@ class Recording:
         try:
             found = [self._rows(part) for part in parts]
         except _Unknown:
-            return  # tokens, say
+            return  # with a part such as tokens, no recorded call can use the result
         at = self._made(result)
         for part, (x, step) in zip(parts, found, strict=True):
             self._add("COPY", x=x, x_step=step, out=at, n=part.nbytes)

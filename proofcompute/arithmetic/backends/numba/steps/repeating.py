@@ -1,4 +1,4 @@
-"""Steps on the CPU: run once, recorded the second time, then repeated from commands by several threads."""
+"""Run a step on the CPU once, record it the second time, then repeat it from commands on several threads."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from proofcompute.arrays import F32, I32, U64, Array, Span
 __all__ = ["FEW_ROWS", "Steps", "recorded"]
 
 FEW_ROWS: Final = 7
-"""Up to this many rows a product goes through the matrix row by row. Measured on two Sapphire Rapids cores.
+"""Most rows for which a product takes the matrix row by row, measured on two Sapphire Rapids cores.
 
-Commands know no other products. Steps of more rows, which products by panels are for, are not recorded:
-one of 32 requests took twice as long repeated as plain.
+Commands have no other products. Steps of more rows use products by panels and are not recorded: a step of 32
+requests took twice as long when repeated from commands.
 """
 
 Compute = Callable[[Sequence[Span]], I32 | None]
@@ -35,7 +35,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def recorded(method: Method) -> Method:
-    """A method of a backend with ``steps``: where a step is being recorded, its call is."""
+    """Decorate a backend's method so that its calls are recorded while a step is recorded."""
 
     @wraps(method)
     def call(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -49,7 +49,7 @@ def recorded(method: Method) -> Method:
 
 
 def _follow(*arguments: Any) -> None:
-    """Help, unless this thread would compute in another way: a leader needs nobody."""
+    """Follow, unless this thread's floating-point state differs: a leader can work without followers."""
     from proofcompute.arithmetic.backends.numba.steps.crew import follow
 
     require_ieee()
@@ -57,21 +57,21 @@ def _follow(*arguments: Any) -> None:
 
 
 _crew: Final = threads.Pool("proofcompute-crew", 1)
-"""Threads that follow; no others, which would wait for them."""
+"""Threads that only follow, since other work would have to wait for them."""
 
 
 @dataclass(eq=False)
 class _Kept:
-    """What belongs to one capture."""
+    """The state of one capture."""
 
     tried: bool = False
-    """Whether it was recorded, be it in vain."""
+    """Whether recording was tried, with or without success."""
     plan: Plan | None = None
     process: int = 0
     followers: list[Future[None]] = field(default_factory=list)
 
     def call_crew(self, plan: Plan) -> None:
-        """See that there are followers, or will be soon."""
+        """Make sure that followers run or are about to run."""
         if self.process != os.getpid():
             self.process, self.followers = os.getpid(), []
         for seat in range(1, plan.seats):
@@ -82,14 +82,17 @@ class _Kept:
 
 
 def _living(known: WeakValueDictionary[int, Array]) -> dict[int, Array]:
-    """By ascending address; read in one step of the interpreter, since other threads add to it and drop."""
+    """Return the living arrays by ascending address.
+
+    ``valuerefs`` reads the dictionary in one step of the interpreter, since other threads change it.
+    """
     arrays = [x for reference in known.valuerefs() if (x := reference()) is not None]
     return {address(x): x for x in sorted(arrays, key=address)}
 
 
 @final
 class Steps:
-    """Runs steps, and knows which arrays do not move."""
+    """Runs steps, and keeps track of weights and of the buffers of traces."""
 
     def __init__(self) -> None:
         self._kept: WeakKeyDictionary[object, _Kept] = WeakKeyDictionary()
@@ -99,22 +102,22 @@ class Steps:
 
     @property
     def recording(self) -> Recording | None:
-        """What this thread records now."""
+        """The recording that this thread makes now, or None."""
         return getattr(self._local, "recording", None)
 
     def constant(self, x: Array) -> Array:
-        """``x``, whose bytes never change."""
+        """Return ``x``, and note that its bytes never change."""
         self._constants[address(x)] = x
         return x
 
     def buffer(self, x: Array) -> Array:
-        """``x``, whose rows may be those that a step computes."""
+        """Return ``x``, and note that a step may compute its rows."""
         if x.size:
             self._buffers[address(x)] = x
         return x
 
     def run(self, capture: object, spans: Sequence[Span], f: Compute, sample: Sample) -> I32 | None:
-        """See :class:`proofcompute.arrays.Arrays`."""
+        """Run a step as :class:`proofcompute.arrays.Arrays` describes."""
         if capture is None or len(spans) > FEW_ROWS:
             return f(spans)
         kept = self._kept.get(capture)
@@ -124,7 +127,7 @@ class Steps:
         if not kept.tried:
             kept.tried = True
             return self._record(kept, spans, f)
-        require_ieee()  # commands do not pass by the interpreter
+        require_ieee()  # commands bypass the interpreter of programs, which checks this
         found = None if kept.plan is None else self._repeat(kept, kept.plan, spans, sample)
         return f(spans) if found is None else found
 
@@ -139,7 +142,7 @@ class Steps:
         return tokens
 
     def _repeat(self, kept: _Kept, plan: Plan, spans: Sequence[Span], sample: Sample) -> I32 | None:
-        """The step's tokens; None where it must be run as it is, be it to raise its error."""
+        """Return the step's tokens, or None if it must be run in full, perhaps only to raise its error."""
         from proofcompute.arithmetic.backends.numba.steps.crew import lead
 
         later = plan.later(spans)
