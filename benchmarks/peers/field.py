@@ -25,7 +25,7 @@ class Figures:
     system: str
     machine: str
     figures: tuple[str, ...]
-    """Figures in the order of the table's head, with a dash for a missing one."""
+    """Figures in the order of the table's head, with a dash for each missing one."""
     source: str
 
 
@@ -167,7 +167,7 @@ VERIFIERS = {"8B": (0.619e-3, 1.89e-3), "70B": (1.07e-3, 8.71e-3), "405B": (2.10
 
 
 def field_losses(peers: dict[str, Any]) -> Iterator[str]:
-    """Sentences about what others publish and do better, or do and we do not."""
+    """Yield sentences about what others do better by their own figures, or do and we do not."""
     rows = {kind: _measured(peers, kind) for kind in FIELD}
     slower = [
         f"{x['model'].split(',')[0]}, k = {x['columns']}: {1e3 * x['all_seconds']:.1f} ms against "

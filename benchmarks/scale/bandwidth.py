@@ -128,7 +128,7 @@ class LayerChecks:
 
 
 def all_layers(model: str, rows: int, k: Kernels, rounds: int) -> dict[str, Any]:
-    """Product checks of ``rows`` tokens together through all blocks, and a sum over what they read."""
+    """Time product checks of ``rows`` tokens together through all blocks, and a sum over what they read."""
     layers = LayerChecks(MODELS[model], rows, 2, k)
     assert not layers.check()  # those of real products pass where a block is measured
     checks, reads = _blocks([layers.check, layers.read], rounds)

@@ -1,4 +1,4 @@
-"""One block of a large model: checking its cells against computing them, and what committing adds.
+"""Measures one block of a large model: checking cells, computing them, and what committing adds.
 
 *Computing* is this package's engine, the fastest exact one here unless ``blas_seconds`` says otherwise:
 float32 BLAS multiplies int8 exactly in chunks of 1,024, and is timed on the same products.
@@ -36,7 +36,7 @@ CONTEXT = 1_024
 """Rows up to and including that of the single cell."""
 PREFILL = 512
 STREAMED = 3
-"""Blocks whose weights are held where a row goes through all blocks."""
+"""Blocks whose weights are held when a row goes through all blocks."""
 PEAK = 64.0
 """A number so far above normal ones beside it that a row of two limbs has one set (docs/adr/0016)."""
 RIGHT_AFTER = "right after the products"
@@ -46,7 +46,7 @@ _EXACT = 1_024
 
 @dataclass
 class Case:
-    """One product of some rows, and what a verifier has for it."""
+    """One product of some rows, with its hint and the verifier's key for it."""
 
     site: Site
     x: F32

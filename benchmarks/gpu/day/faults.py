@@ -16,7 +16,7 @@ __all__ = ["everything"]
 
 
 class _CaptureKey:
-    """An object that steps belong to."""
+    """A capture key, the object that steps belong to."""
 
 
 def everything(out: Findings, settings: Settings) -> None:

@@ -46,13 +46,13 @@ class Settings:
         return self.out / f"expected-{digest()}.json"
 
     def kernels(self, **options: Any) -> Any:
-        """The backend on the first device, with options of ``CudaKernels``."""
+        """Return the backend on the first device, with options of ``CudaKernels``."""
         from proofcompute.arithmetic.backends.cuda import CudaKernels
 
         return CudaKernels(self.bare(), **options)
 
     def bare(self) -> Any:
-        """The device."""
+        """Return the device."""
         if self.device == "emulated":
             from cuda_rig import EmulatedDevice
 
@@ -72,7 +72,7 @@ class Step:
     emulated: bool
     """Whether the step is useful on the rig too."""
     where: str
-    """Module of this package, and its function."""
+    """A module of this package and its function, as ``module:function``."""
 
     def call(self) -> Callable[[Findings, Settings], None]:
         """Import the module and return the function."""
