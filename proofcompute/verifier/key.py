@@ -174,13 +174,13 @@ class Key:
     def load(path: StrPath) -> Key:
         """Read a key file, which may be read-only until the key is used.
 
-        Raises InputError if it is a file of another kind or if others may read it, and FormatError or
-        LimitError if it is damaged.
+        Raises InputError if others may read it, and FormatError or LimitError if it is damaged or a file of
+        another kind.
         """
         path = path_of(path)
         found = kind_of(path)
         if found not in (None, "key"):
-            raise InputError(f"{path} is of kind {found}; a verifier's key is needed")
+            raise FormatError(f"{path} is of kind {found}; a verifier's key is needed")
         data = read_private(path, LARGEST, "key")
         key, end = decode_body(data)
         anchor = data[end - DIGEST : end]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import synthetic
-from proofcompute.errors import FormatError, InputError, LimitError, StorageError
+from proofcompute.errors import FormatError, LimitError, StorageError
 from proofcompute.verifier import Key
 from proofcompute.verifier import key as key_module
 from proofcompute.verifier.partial import PartialKey, partial_path, progress_of
@@ -41,7 +41,7 @@ def test_a_file_of_another_kind_is_no_key(tmp_path: Path) -> None:
     """Said by its first bytes, whoever may read it."""
     path = tmp_path / "card"
     path.write_bytes(synthetic.model().card.encode())
-    with pytest.raises(InputError, match="is of kind card; a verifier's key is needed"):
+    with pytest.raises(FormatError, match="is of kind card; a verifier's key is needed"):
         Key.load(path)
 
 

@@ -213,7 +213,7 @@ def test_a_weight_that_is_not_of_the_stated_type_is_refused(path: Path) -> None:
             scale: Any = w.scale.astype(np.float64) * (1 + 1e-9)
             return Matrix(w.q, scale, w.bias)
 
-    with pytest.raises(FormatError, match="shape or type"):
+    with pytest.raises(FormatError, match="shape and type"):
         make(path, Wide())
 
 
