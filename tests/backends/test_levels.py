@@ -121,6 +121,7 @@ def test_a_library_asks_for_nothing_but_python_and_the_c_library(built: tuple[Le
         named = {aux.name for _, auxes in versions.iter_versions() for aux in auxes}
     assert libraries <= {"libc.so.6", "libm.so.6"}
     libc = {"malloc", "free", "memcpy", "memset", "memmove", "sched_yield", "sqrtf"}
+    libc |= {"log10"}  # Numba counts digits with it in the text of an error about slices
     crt = {"__cxa_finalize", "__gmon_start__", "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable"}
     assert {name for name in wanted if not name.startswith("Py")} <= libc | crt
     assert named <= {"GLIBC_2.2.5", "GLIBC_2.14"}

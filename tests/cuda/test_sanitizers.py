@@ -128,7 +128,7 @@ def test_every_line_runs(recorded: Path, tmp_path: Path) -> None:
     assert missed == {}
 
 
-TREE_BARRIER = "  level[t] = v;\n  __syncthreads();  // level is whole\n"
+TREE_BARRIER = "  level[t] = v;\n  __syncthreads();  // level is complete\n"
 FAULTS = {
     # variant, file, text, its replacement, the sanitizer's report
     "tree-without-a-barrier": (
