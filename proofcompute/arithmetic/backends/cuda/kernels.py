@@ -1,8 +1,8 @@
-"""The CUDA backend: launches kernels in order.
+"""Implements the backend: checks arguments, and launches kernels in order.
 
-Every kernel's contract stands in the header of its ``.cu`` file. What must hold there is checked here: shapes
-by :mod:`proofcompute.arithmetic.contracts`, and what only a device limits.
-Methods are written for arrays on the device, and take NumPy arrays too (:func:`placed`).
+The header of each ``.cu`` file states its kernels' contracts. This module checks that they are met: shapes by
+:mod:`proofcompute.arithmetic.contracts`, and limits that only a device has. Methods are written for arrays on
+the device, and take NumPy arrays too (:func:`placed`).
 """
 
 from __future__ import annotations
