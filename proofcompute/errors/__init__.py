@@ -1,23 +1,28 @@
-"""The error tree, checks of callers' arguments, missing packages, and secrets kept out of errors."""
+"""Define every error that proofcompute raises, in one tree.
+
+::
+
+    ProofcomputeError
+    |- InputError              what the caller gave cannot be used; the text says what to do
+    |  |- FormatError          bytes that are not a canonical encoding of what they claim to be
+    |  |- LimitError           larger than a stated limit; raised before anything is allocated
+    |  |- UnsupportedError     well formed, but not something this version can do
+    |  `- MismatchError        two things that do not belong together (key and model, run and request)
+    |- ExecutionError          the canonical arithmetic has no result
+    |  |- NonFiniteError       a NaN or an infinity where a finite number is required
+    |  `- EmptyRowError        a softmax row with no allowed position
+    |- StorageError            the file system refused (full disk, permissions); files are as before
+    |- DeviceError             a compute device is missing or cannot be used
+    `- VerificationError       an untrusted message failed a numbered step of the verification
+
+Nothing raw (``struct.error``, ``UnicodeDecodeError``, ``KeyError``) escapes from decoding a message.
+"""
 
 from __future__ import annotations
 
-from proofcompute.errors.tree import (
-    Cell,
-    DeviceError,
-    EmptyRowError,
-    ExecutionError,
-    FormatError,
-    InputError,
-    LimitError,
-    MismatchError,
-    NonFiniteError,
-    ProofcomputeError,
-    StorageError,
-    UnsupportedError,
-    VerificationError,
-    about,
-)
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 __all__ = [
     "Cell",
@@ -35,3 +40,123 @@ __all__ = [
     "VerificationError",
     "about",
 ]
+
+
+class Cell(NamedTuple):
+    """The unit of an audit: rows ``a`` (inclusive) to ``b`` (exclusive) of one segment."""
+
+    segment: int
+    a: int
+    b: int
+
+    def __str__(self) -> str:
+        return f"segment {self.segment}, rows {self.a}..{self.b - 1}"
+
+
+class ProofcomputeError(Exception):
+    """The root of the tree: catching it catches everything that the library raises on purpose."""
+
+
+class InputError(ProofcomputeError):
+    """An argument cannot be used; the text says what is wrong with it and what to do."""
+
+
+class FormatError(InputError):
+    """Some bytes are not the canonical encoding of what they claim to be."""
+
+
+class LimitError(InputError):
+    """Something is larger than a stated limit."""
+
+
+class UnsupportedError(InputError):
+    """The input is well formed, but this version cannot handle it; the text names what is missing."""
+
+
+class MismatchError(InputError):
+    """Two arguments do not belong together, such as a key and another model."""
+
+
+class ExecutionError(ProofcomputeError):
+    """The canonical arithmetic has no result for these values (docs/spec/arithmetic.md)."""
+
+
+class NonFiniteError(ExecutionError):
+    """A NaN or an infinity appeared where a finite number is required."""
+
+
+class EmptyRowError(ExecutionError):
+    """A row of a softmax has no allowed position."""
+
+
+class StorageError(ProofcomputeError):
+    """The file system refused an operation; nothing is left under the final name."""
+
+
+class DeviceError(ProofcomputeError):
+    """A compute device is missing or cannot be used; the text says what to do."""
+
+
+class VerificationError(ProofcomputeError):
+    """An untrusted message failed a step of the verification (docs/spec/verification.md#the-ten-steps).
+
+    A failed product check carries the step, the cell and the operation and nothing else: no value, no
+    residual, no column, since those would reveal the secret vectors (docs/spec/freivalds.md#secrecy).
+    """
+
+    def __init__(
+        self,
+        step: int,
+        reason: str,
+        *,
+        cell: Cell | None = None,
+        operation: str | None = None,
+        expected: object = None,
+        found: object = None,
+        attributable: bool = False,
+    ) -> None:
+        self.step = step
+        """Number of the failed step, 1 to 10."""
+        self.reason = reason
+        """What failed, in words."""
+        self.cell = cell
+        """The cell that was being checked, if any."""
+        self.operation = operation
+        """The operation that was being checked, if any."""
+        self.expected = expected
+        """The value that would have passed, where it is not secret."""
+        self.found = found
+        """The value found, where it is not secret."""
+        self.attributable = attributable
+        """Whether the node signed the rejected opening as it was read, so that nobody else made it."""
+        self.node: bytes | None = None
+        """Public key of the node that the receipt names, once it is known."""
+        self.model_id: bytes | None = None
+        """The model that was asked for, once it is known."""
+        self.request_digest: bytes | None = None
+        """Digest of the request that was asked, once it is known."""
+        self.receipt_digest: bytes | None = None
+        """Digest of the receipt that was judged, once it is known."""
+        where = f" [{cell}]" if cell is not None else ""
+        what = f" {operation}:" if operation is not None else ""
+        seen = f" (expected {expected}, found {found})" if expected is not None else ""
+        super().__init__(f"step {step}{where}:{what} {reason}{seen}")
+
+
+@contextmanager
+def about(
+    *,
+    node: bytes | None = None,
+    model_id: bytes | None = None,
+    request_digest: bytes | None = None,
+    receipt_digest: bytes | None = None,
+) -> Iterator[None]:
+    """Add to a VerificationError raised inside the block what it is about; attributes already set stay."""
+    try:
+        yield
+    except VerificationError as e:
+        e.node = e.node or node
+        e.model_id = e.model_id or model_id
+        e.request_digest = e.request_digest or request_digest
+        e.receipt_digest = e.receipt_digest or receipt_digest
+        raise
