@@ -179,9 +179,9 @@ def test_each_returns_results_in_order_and_takes_few_items_ahead(
         time.sleep(0.002 * (i % 3 == 0))  # some are overtaken
         return i * i
 
-    for i, found in enumerate(threads.each(work, items())):
+    for i, found in enumerate(threads.ordered_map(work, items())):
         assert found == i * i
-        assert len(taken) <= i + threads.lead()
+        assert len(taken) <= i + threads.map_depth()
     assert taken == list(range(20))
 
 
@@ -200,7 +200,7 @@ def test_each_raises_the_first_error_in_order(size: int, monkeypatch: pytest.Mon
             running.remove(i)
         return i
 
-    results = threads.each(work, iter(range(100)))
+    results = threads.ordered_map(work, iter(range(100)))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(KeyError, match="3"):
         next(results)
@@ -225,7 +225,7 @@ def test_each_passes_on_what_taking_an_item_raises(size: int, monkeypatch: pytes
         done.append(i)
 
     with pytest.raises(OSError, match="gone"):
-        list(threads.each(work, items()))
+        list(threads.ordered_map(work, items()))
     assert begun == done == [0]
 
 
@@ -239,7 +239,7 @@ def test_an_abandoned_each_ends_its_work(monkeypatch: pytest.MonkeyPatch) -> Non
         running.remove(i)
         return i
 
-    results = threads.each(work, iter(range(50)))
+    results = threads.ordered_map(work, iter(range(50)))
     assert next(results) == 0
     results.close()  # type: ignore[attr-defined]
     assert not running
@@ -257,7 +257,7 @@ def test_an_interrupt_waits_for_the_items_that_began(monkeypatch: pytest.MonkeyP
         ended.append(i)
 
     with pytest.raises(KeyboardInterrupt):
-        list(threads.each(item, range(2)))
+        list(threads.ordered_map(item, range(2)))
     assert sorted(ended) == [0, 1]
 
 
@@ -273,11 +273,11 @@ def test_nothing_is_split_inside_an_item(monkeypatch: pytest.MonkeyPatch) -> Non
             parts.append((a, b))
 
         assert threads.split(part, 90, 1)
-        assert list(threads.each(lambda j: j, iter(range(4)))) == [0, 1, 2, 3]
+        assert list(threads.ordered_map(lambda j: j, iter(range(4)))) == [0, 1, 2, 3]
         assert parts == [(0, 90)]
         return i, names
 
-    found = list(threads.each(item, iter(range(6))))
+    found = list(threads.ordered_map(item, iter(range(6))))
     assert [i for i, _ in found] == list(range(6))
     assert all(len(names) == 1 and next(iter(names)).startswith("proofcompute-item") for _, names in found)
     spread: list[tuple[int, int]] = []

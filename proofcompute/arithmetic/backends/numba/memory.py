@@ -74,10 +74,10 @@ class CpuMemory:
         return [self] * len(sizes)
 
     def map(self, f: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-        return threads.each(f, items)
+        return threads.ordered_map(f, items)
 
     def map_depth(self) -> int:
-        return threads.lead()
+        return threads.map_depth()
 
     def side_stream(self) -> AbstractContextManager[None]:
         return HOST.side_stream()

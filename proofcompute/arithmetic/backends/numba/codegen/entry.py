@@ -22,8 +22,8 @@ from numba.np.arrayobj import make_array, populate_array
 from proofcompute.arithmetic.backends.numba.codegen.allocation import RUNTIME
 from proofcompute.arithmetic.backends.numba.codegen.fields import Fields
 from proofcompute.arithmetic.backends.numba.codegen.signatures import (
+    ArrayType,
     Parameter,
-    Rows,
     Signature,
     boolean,
     int64,
@@ -170,7 +170,7 @@ class _Entry:
     def _check(self, parameters: Sequence[Parameter], objects: Sequence[Any], other: Any) -> None:
         b = self._b
         for parameter, thing in zip(parameters, objects, strict=True):
-            if not isinstance(parameter, Rows):
+            if not isinstance(parameter, ArrayType):
                 continue
             kind = self._field(thing, Fields.TYPE, _OBJECT)
             below = self._outside("PyType_IsSubtype", _INT, [_OBJECT, _OBJECT], [kind, self._array_type])
@@ -213,7 +213,7 @@ class _Entry:
     def _value(self, parameter: Parameter, thing: Any) -> Any:
         """Convert an argument to the form that Numba's code takes."""
         b = self._b
-        if isinstance(parameter, Rows):
+        if isinstance(parameter, ArrayType):
             return self._array(parameter, thing)
         if parameter is boolean:
             truth = self._outside("PyObject_IsTrue", _INT, [_OBJECT], [thing])
@@ -234,7 +234,7 @@ class _Entry:
         b.position_at_end(on)
         return value
 
-    def _array(self, parameter: Rows, thing: Any) -> Any:
+    def _array(self, parameter: ArrayType, thing: Any) -> Any:
         kind = real(parameter)
         array = make_array(kind)(self._context, self._b)
         dimensions = self._field(thing, Fields.SHAPE, _LONG.as_pointer())

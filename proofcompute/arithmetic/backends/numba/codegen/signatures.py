@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "ArrayType",
     "CPointer",
     "Parameter",
-    "Rows",
     "Scalar",
     "Signature",
     "boolean",
@@ -37,7 +37,7 @@ __all__ = [
 
 def real(value: Any) -> Any:
     """Return Numba's own type or signature for one of this module or of Numba."""
-    return value.numba() if isinstance(value, (Scalar, CPointer, Rows, Signature)) else value
+    return value.numba() if isinstance(value, (Scalar, CPointer, ArrayType, Signature)) else value
 
 
 class Signature(NamedTuple):
@@ -83,7 +83,7 @@ class CPointer(_Type):
 
 
 @dataclass(frozen=True)
-class Rows(_Type):
+class ArrayType(_Type):
     """A C-contiguous array."""
 
     dtype: np.dtype[Any]
@@ -98,7 +98,7 @@ class Rows(_Type):
         return types.Array(from_dtype(self.dtype), self.dimensions, "C", readonly=not self.written)
 
 
-Parameter = Scalar | Rows
+Parameter = Scalar | ArrayType
 """The type of a kernel's parameter."""
 
 boolean: Final = Scalar("boolean")
@@ -114,15 +114,15 @@ uint64: Final = Scalar("uint64")
 void: Final = Scalar("void")
 
 
-def _rows(element: Scalar | npt.DTypeLike, dimensions: int, written: bool) -> Rows:
-    return Rows(np.dtype(element.name if isinstance(element, Scalar) else element), dimensions, written)
+def _array(element: Scalar | npt.DTypeLike, dimensions: int, written: bool) -> ArrayType:
+    return ArrayType(np.dtype(element.name if isinstance(element, Scalar) else element), dimensions, written)
 
 
-def read(element: Scalar | npt.DTypeLike, dimensions: int) -> Rows:
+def read(element: Scalar | npt.DTypeLike, dimensions: int) -> ArrayType:
     """Return the type of a C-contiguous array that a kernel only reads; it may lie in read-only memory."""
-    return _rows(element, dimensions, written=False)
+    return _array(element, dimensions, written=False)
 
 
-def write(element: Scalar | npt.DTypeLike, dimensions: int) -> Rows:
+def write(element: Scalar | npt.DTypeLike, dimensions: int) -> ArrayType:
     """Return the type of a C-contiguous array that a kernel writes."""
-    return _rows(element, dimensions, written=True)
+    return _array(element, dimensions, written=True)

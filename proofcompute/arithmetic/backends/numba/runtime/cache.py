@@ -30,7 +30,7 @@ import numpy as np
 from proofcompute.arithmetic.backends import filecache
 from proofcompute.arithmetic.backends.numba.codegen.library import SOURCES, library, source_key
 from proofcompute.arithmetic.backends.numba.codegen.signatures import (
-    Rows,
+    ArrayType,
     Signature,
     boolean,
     float32,
@@ -105,7 +105,7 @@ def directory() -> Path | None:
 
 def _check(signature: Signature) -> None:
     for parameter in signature.parameters:
-        if not (isinstance(parameter, Rows) or parameter in (boolean, int64, float32)):
+        if not (isinstance(parameter, ArrayType) or parameter in (boolean, int64, float32)):
             raise TypeError(f"a kernel cannot take {parameter}")
     if signature.returns not in (boolean, int64, void):
         raise TypeError(f"a kernel cannot return {signature.returns}")

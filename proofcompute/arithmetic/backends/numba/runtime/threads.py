@@ -4,8 +4,8 @@
 next part when it has finished one. Waking a thread takes some 50 us, so this pays for longer work only; the
 commands of a repeated step go to :mod:`..steps.crew`.
 
-:func:`each` runs longer items, which have Python code between their kernels, concurrently. Nothing inside an
-item is split again.
+:func:`ordered_map` runs longer items, which have Python code between their kernels, concurrently. Nothing
+inside an item is split again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 
 from proofcompute.arithmetic.ieee import require_ieee
 
-__all__ = ["Pool", "each", "lead", "limit", "size", "split"]
+__all__ = ["Pool", "limit", "map_depth", "ordered_map", "size", "split"]
 
 _PARTS_EACH: Final = 3
 """Parts for each thread, if there is enough work."""
@@ -154,12 +154,12 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
     return work.good
 
 
-def lead() -> int:
-    """Return the most items in flight in :func:`each`, one more than the number it works on at a time."""
+def map_depth() -> int:
+    """Return the most items in flight in :func:`ordered_map`, one more than it works on at a time."""
     return 1 if size() == 1 else size() + 1
 
 
-def each(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+def ordered_map(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     """Implement :meth:`proofcompute.arrays.Arrays.map`."""
     if size() == 1 or hasattr(_here, "item"):
         yield from map(function, items)
@@ -168,7 +168,7 @@ def each(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     try:
         for item in items:
             begun.append(_items.submit(_one, function, item))
-            if len(begun) == lead():
+            if len(begun) == map_depth():
                 yield _first(begun)
         while begun:
             yield _first(begun)
