@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proofcompute.engine.loop import Engine
-from proofcompute.engine.session import Session
+from proofcompute.engine.loop import Engine, Stepped
+from proofcompute.engine.session import Failure, Keep, Session
 
-__all__ = ["Engine", "Session"]
+__all__ = ["Engine", "Failure", "Keep", "Session", "Stepped"]

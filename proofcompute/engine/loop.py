@@ -12,13 +12,13 @@ error, and the others go on as if they had run alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import I32, Span
-from proofcompute.engine.session import Session, SessionRows
+from proofcompute.arrays import I32, Array, Span
+from proofcompute.engine.session import Failure, Keep, Session, SessionRows
 from proofcompute.errors import ExecutionError, InputError, MismatchError
 from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run
@@ -31,17 +31,26 @@ from proofcompute.protocol.statement import draws
 from proofcompute.protocol.stop import stop_reason
 from proofcompute.protocol.trace import Trace
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Stepped"]
 
+ROWS = 512
+"""Most rows of all requests in one step."""
 CHUNK = 256
 """Most rows of one request in one step."""
 _FAILURES: Final = (ExecutionError, InputError, MemoryError)
 """Errors that a session's own rows can cause in a step; a DeviceError is no session's fault."""
 
-
-_Failure = ExecutionError | InputError | MemoryError
-_Result = tuple[Sequence[Session], Sequence[Span], I32 | _Failure | None]
+_Result = tuple[Sequence[Session], Sequence[Span], I32 | Failure | None]
 """Sessions, the rows that a step computed of each, and the emitted tokens or the only session's error."""
+
+
+class Stepped(NamedTuple):
+    """What a step did."""
+
+    changed: list[Session]
+    """Sessions for which a token was computed or that finished."""
+    failed: list[tuple[Session, Failure]]
+    """Sessions that failed, each with its error; they are removed."""
 
 
 class CaptureKey:
@@ -57,19 +66,26 @@ class Engine:
         kernels: Kernels,
         *,
         node: bytes = b"",
+        rows: int = ROWS,
         chunk: int = CHUNK,
+        keep: Keep = Keep.ALL,
         products: Products | None = None,
+        prefixes: int = 0,
     ) -> None:
         """Place the model's weights on the backend.
 
         ``node`` is the public key for which the engine answers; requests that address another key are
-        refused. A step takes at most ``chunk`` rows of a request. ``products`` replaces the plain computation
-        of products from the model's weights.
+        refused. A step takes at most ``rows`` rows, and at most ``chunk`` of a request. ``keep`` says what
+        stays of the rows. ``products`` replaces the plain computation of products from the model's weights.
+        ``prefixes`` is the most bytes of the cache of prefixes; 0: none.
         """
         self.model = model
         self.node = node
         self.kernels = kernels
+        self.rows = rows
         self.chunk = chunk
+        self.keep = keep
+        self.prefixes = prefixes
         self.vocabulary = model.card.vocabulary
         self._rows = SessionRows(kernels)
         self._placed = Placement(model.program, model.weights, kernels)
@@ -79,14 +95,8 @@ class Engine:
         self._count = 0
         self._decoding: tuple[list[Session], CaptureKey] = ([], CaptureKey())
 
-    def add(self, request: Request, answer: Sequence[int] = ()) -> Session:
-        """Begin a request and return its session.
-
-        ``answer`` holds the tokens known from an interrupted run, or all tokens of a finished one. With a
-        whole answer, memory is taken and rows are computed only for the rows of its trace.
-
-        Raises MismatchError or InputError if the request is not one for this model and this node.
-        """
+    def _accept(self, request: Request, answer: Sequence[int]) -> tuple[dict[str, Array], int]:
+        """Return the input rows of a request and the most rows of its trace. Raises as :meth:`add`."""
         require_addressed(request, self.node)
         program, generation = self.model.program, request.generation
         inputs = inputs_of(request, program, self.model.model_id)
@@ -96,9 +106,34 @@ class Engine:
         if generation and stop_reason(generation, answer, self.vocabulary) is not None:
             most = len(answer)
         prompt = next(iter(inputs.values())).shape[0]
-        capacity = prompt + (most - 1 if generation else 0)
+        return inputs, prompt + (most - 1 if generation else 0)
+
+    def nbytes(self, request: Request, answer: Sequence[int] = ()) -> int:
+        """Return the most bytes that the request's trace will take. Raises as :meth:`add`."""
+        _, capacity = self._accept(request, answer)
+        program = self.model.program
+        return capacity * sum(s.nbytes for n, s in program.specs.items() if n in program.group_of)
+
+    def add(
+        self, request: Request, answer: Sequence[int] = (), *, share: float = 1.0, scope: bytes = b""
+    ) -> Session:
+        """Begin a request and return its session.
+
+        ``answer`` holds the tokens known from an interrupted run, or all tokens of a finished one. With a
+        whole answer, memory is taken and rows are computed only for the rows of its trace. A ``share`` below
+        1 is the most of the row budget that the session gets while others have rows. Sessions share prefixes
+        only with sessions of the same ``scope``.
+
+        Raises MismatchError or InputError if the request is not one for this model and this node, and
+        InputError for a share outside 0..1.
+        """
+        if not 0 < share <= 1:
+            raise InputError(f"a share of {share} of the row budget; it is above 0 and at most 1")
+        inputs, capacity = self._accept(request, answer)
+        program, prompt = self.model.program, next(iter(inputs.values())).shape[0]
         trace = Trace(program, capacity, self.kernels, self._placed.homes)
         session = Session(self._count, request, inputs, prompt, trace, list(answer))
+        session.share, session.scope = share, scope
         for name, rows in inputs.items():
             session.trace.arrays[name][:prompt] = rows
         if request.generation is None:
@@ -119,8 +154,8 @@ class Engine:
         if self._rows.sessions.pop(session.number, None) is not None:
             self._decoding = [], CaptureKey()
 
-    def step(self) -> list[Session]:
-        """Run pending rows of every session, and return sessions that have a token, finished or failed.
+    def step(self) -> Stepped:
+        """Run pending rows of every session, and return which sessions changed and which failed.
 
         A session that fails is removed and has its :attr:`Session.error`; the others are not affected.
 
@@ -128,7 +163,8 @@ class Engine:
         """
         live = list(self._rows.sessions.values())
         if not live:
-            return []
+            return Stepped([], [])
+        before = [s.emitted for s in live]
         spans = [Span(s.number, s.done, min(s.done + self.chunk, s.known)) for s in live]
         for some, part, result in self._results(live, spans):
             if isinstance(result, _FAILURES):
@@ -143,7 +179,10 @@ class Engine:
             self.remove(session)
             if session.reason is not None and self.kernels.ahead:
                 session.trace.grow(suite, session.done, self.kernels)
-        return [s for s in live if s.emitted or not s.running]
+        return Stepped(
+            [s for s, n in zip(live, before, strict=True) if s.emitted > n or s.reason is not None],
+            [(s, s.error) for s in live if s.error is not None],
+        )
 
     def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
         """Return the result of one step of all sessions or, if that fails, of a step of each session."""
@@ -170,7 +209,7 @@ class Engine:
             capture, spans, lambda some: self._compute(live, some, hashing=capture is None)
         )
 
-    def _fail(self, session: Session, error: _Failure) -> None:
+    def _fail(self, session: Session, error: Failure) -> None:
         session.reason = None  # it is set already if known tokens go on after the end
         session.error = error.with_traceback(None)  # its frames hold arrays of the step
 

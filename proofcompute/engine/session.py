@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import numpy as np
 
@@ -15,7 +16,21 @@ from proofcompute.protocol.requests import statement_of
 from proofcompute.protocol.statement import Statement
 from proofcompute.protocol.trace import Trace
 
-__all__ = ["Session", "SessionRows"]
+__all__ = ["Failure", "Keep", "Session", "SessionRows"]
+
+Failure = ExecutionError | InputError | MemoryError
+"""The error with which a session can fail."""
+
+
+class Keep(Enum):
+    """What an engine keeps of the rows that it computes."""
+
+    ALL = auto()
+    """All committed rows, so that cells can be opened from memory."""
+    PREFIXES = auto()
+    """Keys, values and leaf digests; those of a finished session serve later requests that begin alike."""
+    NOTHING = auto()
+    """Keys, values and leaf digests while the session runs, and nothing afterwards."""
 
 
 @dataclass(eq=False)
@@ -34,13 +49,17 @@ class Session:
     """Output rows of a program that does not generate."""
     draws: Array | None = None
     """Random numbers of the rows whose token is drawn, uint64 [capacity, 2]."""
+    share: float = 1.0
+    """Most of the row budget that the session gets while others have rows."""
+    scope: bytes = b""
+    """Sessions of other scopes share no prefix with this one."""
     done: int = 0
     """Rows computed."""
     emitted: int = 0
     """Answer tokens computed; less than the answer's length only while a resumed run catches up."""
     reason: str | None = None
     """Why the session stopped; None while it runs and if it failed."""
-    error: ExecutionError | InputError | MemoryError | None = None
+    error: Failure | None = None
     """The error with which the session failed, if it did."""
 
     @property

@@ -64,15 +64,15 @@ def test_inputs_that_overflow(backend: str) -> None:
     asked = [rows(m, i, rng.standard_normal((5, 16))) for i in range(3)]
     asked[1] = rows(m, 1, np.full((5, 16), 3e38))
     engine = Engine(m, kernels)
-    first, bad, last = sessions = [engine.add(r) for r in asked]
-    assert engine.step() == sessions
+    first, bad, last = [engine.add(r) for r in asked]
+    assert engine.step() == ([first, last], [(bad, bad.error)])
     assert isinstance(bad.error, NonFiniteError)
     assert (bad.reason, bad.running) == (None, False)
     with pytest.raises(InputError, match="the run failed"):
         bad.statement()
     for session in (first, last):
         assert receipt(m, session, kernels) == alone(m, session.request)
-    assert engine.step() == []
+    assert engine.step() == ([], [])
 
 
 @every_backend
@@ -87,7 +87,9 @@ def test_a_failure_in_a_repeated_step(backend: str) -> None:
     bad = [sessions.pop(2), sessions.pop(0)]
     for session in bad:
         spoil(session)
-    assert set(engine.step()) == {*sessions, *bad}
+    changed, failed = engine.step()
+    assert (changed, {s for s, _ in failed}) == (sessions, {*bad})
+    assert all(error is s.error for s, error in failed)
     assert all(isinstance(s.error, NonFiniteError) and s.reason is None for s in bad)
     for session in sessions:
         engine.run(session)
@@ -167,7 +169,7 @@ def test_memory_that_a_step_of_all_lacks(monkeypatch: pytest.MonkeyPatch) -> Non
         return compute(live, spans, **how)
 
     monkeypatch.setattr(engine, "_compute", short)
-    assert engine.step() == sessions
+    assert engine.step() == (sessions, [])
     assert [s.reason for s in sessions] == ["complete", "complete"]
 
 

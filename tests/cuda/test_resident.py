@@ -247,7 +247,7 @@ def test_errors_of_a_repeated_step() -> None:
         engine.step()
     assert device.replays == 3
     session.trace.arrays["k_scale.1"][2] = np.float32(np.nan)
-    assert engine.step() == [session]
+    assert engine.step() == ([], [(session, session.error)])
     assert str(session.error).startswith("block.1/attention.mix: a key's scale must be finite")
 
 
