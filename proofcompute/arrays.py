@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -29,6 +29,26 @@ class Span(NamedTuple):
     """The request's number."""
     a: int
     b: int
+
+
+class Member(NamedTuple):
+    """One request of a batch."""
+
+    buffers: Mapping[str, Array]
+    """Arrays from ``zeros`` by the name of their tensor; row i of an array is row i of the trace."""
+    draws: Array | None
+    """Random numbers of the rows of the trace, uint64 [., 2]; None if there are none."""
+    sampling: Any
+    """The settings of the sampler, which ``sample`` takes."""
+
+
+class Batch(NamedTuple):
+    """What a step computes in which every request has one row."""
+
+    work: object
+    """A key: batches with the same key do the same for every request, whichever requests they are of."""
+    members: Sequence[Member]
+    """The requests, one for each span."""
 
 
 class Arrays(Protocol):
@@ -79,13 +99,24 @@ class Arrays(Protocol):
         ...
 
     def step(
-        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], I32 | None]
+        self,
+        capture: object,
+        spans: Sequence[Span],
+        f: Callable[[Sequence[Span]], I32 | None],
+        batch: Batch | None = None,
     ) -> I32 | None:
         """Run ``f(spans)``, wait for all of its checks, and return its int32 result on the host.
 
         Calls with the same ``capture`` (not None) must do the same work on spans of the same numbers and
-        sizes; only the positions may differ. A device may therefore record its launches and repeat them.
-        Nothing is kept beyond the lifetime of ``capture``.
+        sizes, in the same buffers; only the positions may differ. A device may therefore record its launches
+        and repeat them.
+
+        With a ``batch``, every span is one row, of which ``f`` computes one element of its result or none,
+        and reads and writes the buffers that the member has in this call. A backend may record what ``f``
+        does for one span, repeat it for members of other batches with the same ``work``, and call ``f`` with
+        some of the spans.
+
+        Nothing is kept beyond the lifetime of ``capture`` or of ``work``.
         """
         ...
 

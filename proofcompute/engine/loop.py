@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import I32, Array, Span
+from proofcompute.arrays import I32, Array, Batch, Span
 from proofcompute.engine.session import Failure, Keep, Session, SessionRows
 from proofcompute.errors import ExecutionError, InputError, MismatchError
 from proofcompute.models.model import Model
@@ -187,8 +187,9 @@ class Engine:
     def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
         """Return the result of one step of all sessions or, if that fails, of a step of each session."""
         capture = self._capture(live, spans)
+        batch = Batch(self._placed, [self._rows.member(s) for s in live]) if capture else None
         try:
-            return [(live, spans, self._run(live, spans, capture))]
+            return [(live, spans, self._run(live, spans, capture, batch))]
         except _FAILURES as error:
             if len(live) == 1:
                 return [(live, spans, error)]
@@ -196,17 +197,23 @@ class Engine:
         for session, span in zip(live, spans, strict=True):
             one: tuple[list[Session], list[Span]] = [session], [span]
             try:
-                results.append((*one, self._run(*one, None)))
+                results.append((*one, self._run(*one)))
             except _FAILURES as error:
                 results.append((*one, error))
         return results
 
-    def _run(self, live: Sequence[Session], spans: Sequence[Span], capture: CaptureKey | None) -> I32 | None:
+    def _run(
+        self,
+        live: Sequence[Session],
+        spans: Sequence[Span],
+        capture: CaptureKey | None = None,
+        batch: Batch | None = None,
+    ) -> I32 | None:
         """Run one step of some sessions without advancing them, so that it may be run again."""
         for session in live:
             session.trace.finalise(session.request.suite, session.done)
         return self.kernels.step(
-            capture, spans, lambda some: self._compute(live, some, hashing=capture is None)
+            capture, spans, lambda some: self._compute(some, hashing=capture is None), batch
         )
 
     def _fail(self, session: Session, error: Failure) -> None:
@@ -221,13 +228,14 @@ class Engine:
             self._decoding = live, CaptureKey()
         return self._decoding[1]
 
-    def _compute(self, live: Sequence[Session], spans: Sequence[Span], *, hashing: bool) -> I32 | None:
+    def _compute(self, spans: Sequence[Span], *, hashing: bool) -> I32 | None:
         """Run every segment on the rows of ``spans``, and return the emitted tokens if there are any.
 
         With ``hashing``, rows that segments write may be hashed while the following segments are computed.
         """
         tokens: I32 | None = None
         program = self.model.program
+        live = [self._rows.sessions[p.trace] for p in spans]
         cuts: dict[bool, list[Span]] = {}  # segments that emit tokens begin at a later row than the others
         for index, plan in enumerate(program.plans):
             emits = bool(plan.emits)

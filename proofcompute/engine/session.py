@@ -9,7 +9,7 @@ from enum import Enum, auto
 import numpy as np
 
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import U64, Array, Arrays, Span
+from proofcompute.arrays import U64, Array, Arrays, Member, Span
 from proofcompute.errors import ExecutionError, InputError
 from proofcompute.protocol.messages import Request
 from proofcompute.protocol.requests import statement_of
@@ -114,6 +114,10 @@ class SessionRows:
             self._arrays.write_rows(buffer, span.a, span.b, rows)
         if name in session.outputs:
             self._arrays.write_rows(session.outputs[name], span.a, span.b, rows)
+
+    def member(self, session: Session) -> Member:
+        """Return what a session is to a batch."""
+        return Member(session.trace.arrays, session.draws, self.sampling(session.number))
 
     def sampling(self, trace: int) -> Sampling:
         """See :class:`proofcompute.program.source.RowReader`."""

@@ -163,10 +163,10 @@ def test_memory_that_a_step_of_all_lacks(monkeypatch: pytest.MonkeyPatch) -> Non
     sessions = [engine.add(r) for r in asked]
     compute = engine._compute
 
-    def short(live: Any, spans: Any, **how: Any) -> Any:
-        if len(live) > 1:
+    def short(spans: Any, **how: Any) -> Any:
+        if len(spans) > 1:
             raise MemoryError
-        return compute(live, spans, **how)
+        return compute(spans, **how)
 
     monkeypatch.setattr(engine, "_compute", short)
     assert engine.step() == (sessions, [])
@@ -181,11 +181,11 @@ def test_a_device_at_fault_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
     fine = engine.add(rows(m, 2, np.ones((5, 16))))
     compute, calls = engine._compute, []
 
-    def broken(live: Any, spans: Any, **how: Any) -> Any:
-        calls.append(len(live))
+    def broken(spans: Any, **how: Any) -> Any:
+        calls.append(len(spans))
         if len(calls) == 3:
             raise DeviceError("lost")
-        return compute(live, spans, **how)
+        return compute(spans, **how)
 
     monkeypatch.setattr(engine, "_compute", broken)
     with pytest.raises(DeviceError, match="lost"):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.definition.rotary import rope_table
 from proofcompute.arithmetic.kernels import Matrix
-from proofcompute.arrays import F32, I32, U8, Array, Span
+from proofcompute.arrays import F32, I32, U8, Array, Batch, Span
 from proofcompute.errors import FormatError
 
 __all__ = ["HOST", "HostMemory"]
@@ -104,7 +104,11 @@ class HostMemory:
         return _rope_rows(freqs, tuple(spans))
 
     def step(
-        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], I32 | None]
+        self,
+        capture: object,
+        spans: Sequence[Span],
+        f: Callable[[Sequence[Span]], I32 | None],
+        batch: Batch | None = None,
     ) -> I32 | None:
         """Return ``f(spans)``."""
         return f(spans)

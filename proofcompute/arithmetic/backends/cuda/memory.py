@@ -17,7 +17,7 @@ from proofcompute.arithmetic.backends.cuda.placing import placed
 from proofcompute.arithmetic.backends.cuda.steps import Steps
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.kernels import Matrix
-from proofcompute.arrays import Array, Span
+from proofcompute.arrays import Array, Batch, Span
 from proofcompute.errors import FormatError, ProofcomputeError
 
 __all__ = ["DeviceMemory"]
@@ -147,7 +147,11 @@ class DeviceMemory:
         return known
 
     def step(
-        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], Any]
+        self,
+        capture: object,
+        spans: Sequence[Span],
+        f: Callable[[Sequence[Span]], Any],
+        batch: Batch | None = None,
     ) -> Array | None:
         def afresh(given: Sequence[Span]) -> Any:
             self._turns = {}  # a failed capture leaves arrays that were never computed

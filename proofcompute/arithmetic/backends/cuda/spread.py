@@ -12,7 +12,7 @@ from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arithmetic.backends.cuda.device import Device
 from proofcompute.arithmetic.backends.cuda.kernels import CudaKernels
 from proofcompute.arithmetic.backends.cuda.placing import leading
-from proofcompute.arrays import Array, Span
+from proofcompute.arrays import Array, Batch, Span
 from proofcompute.errors import DeviceError
 
 __all__ = ["SpreadKernels", "plan"]
@@ -70,7 +70,11 @@ class SpreadKernels:
         return [self.parts[i] for i in plan(sizes, len(self.parts))]
 
     def step(
-        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], Any]
+        self,
+        capture: object,
+        spans: Sequence[Span],
+        f: Callable[[Sequence[Span]], Any],
+        batch: Batch | None = None,
     ) -> Array | None:
         """See :class:`proofcompute.arrays.Arrays`."""
         with ExitStack() as stack:

@@ -32,7 +32,7 @@ from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.sampler import sample_rows
 from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I8, I32, U8, U64, Array, Span
+from proofcompute.arrays import F32, I8, I32, U8, U64, Array, Batch, Span
 from proofcompute.errors import DeviceError, ExecutionError
 
 __all__ = ["NumbaKernels"]
@@ -277,7 +277,11 @@ class NumbaKernels(CpuChecks):
         return sample_rows(sampler.sample, logits, history, first, how, draws)
 
     def step(
-        self, capture: object, spans: Sequence[Span], f: Callable[[Sequence[Span]], I32 | None]
+        self,
+        capture: object,
+        spans: Sequence[Span],
+        f: Callable[[Sequence[Span]], I32 | None],
+        batch: Batch | None = None,
     ) -> I32 | None:
         return self.steps.run(capture, spans, f, self.sample)
 
