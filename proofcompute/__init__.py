@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from proofcompute.engine import Engine, Session
     from proofcompute.errors import (
         Cell,
+        ChallengeLimitError,
         DeviceError,
         EmptyRowError,
         ExecutionError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from proofcompute.protocol.promises import check_terms, require_within
     from proofcompute.prover import RunDirectory, StoredTrace
     from proofcompute.prover.node import Answer, Node
+    from proofcompute.prover.opener import Opener
     from proofcompute.tokens import (
         Message,
         Prompter,
@@ -86,6 +88,7 @@ _HOME = {
     ),
     "errors": (
         "Cell",
+        "ChallengeLimitError",
         "DeviceError",
         "EmptyRowError",
         "ExecutionError",
@@ -142,6 +145,7 @@ _HOME = {
         "Answer",
         "Node",
     ),
+    "prover.opener": ("Opener",),
     "tokens": (
         "Message",
         "Prompter",
@@ -173,6 +177,7 @@ __all__ = [
     "Auditor",
     "Cell",
     "Challenge",
+    "ChallengeLimitError",
     "Claim",
     "DeviceError",
     "EmptyRowError",
@@ -192,6 +197,7 @@ __all__ = [
     "Node",
     "NodeIdentity",
     "NonFiniteError",
+    "Opener",
     "ProductKey",
     "Program",
     "ProgramBuilder",

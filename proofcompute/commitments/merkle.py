@@ -52,6 +52,7 @@ __all__ = [
     "root_from_range",
     "roots_from_leaves",
     "roots_from_ranges",
+    "tree_bytes",
 ]
 
 U8 = npt.NDArray[np.uint8]
@@ -151,6 +152,15 @@ class Tree:
         """Return the proof for leaves a..b. Raises FormatError unless 0 <= a < b <= size."""
         _check_range(self.size, a, b)
         return [self._nodes[i].tobytes() for i in _path(self.size, a, b)]
+
+
+def tree_bytes(size: int) -> int:
+    """Return the bytes of the nodes of a tree of ``size`` leaves, 32 for each."""
+    count, level = size, size
+    while level > 1:
+        level = (level + 1) // 2
+        count += level
+    return count * DIGEST
 
 
 @final

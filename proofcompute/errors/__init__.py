@@ -6,6 +6,7 @@
     |- InputError              what the caller gave cannot be used; the text says what to do
     |  |- FormatError          bytes that are not a canonical encoding of what they claim to be
     |  |- LimitError           larger than a stated limit; raised before anything is allocated
+    |  |  `- ChallengeLimitError  more challenges of one receipt than its node answers
     |  |- UnsupportedError     well formed, but not something this version can do
     |  `- MismatchError        two things that do not belong together (key and model, run and request)
     |- ExecutionError          the canonical arithmetic has no result
@@ -26,6 +27,7 @@ from typing import NamedTuple
 
 __all__ = [
     "Cell",
+    "ChallengeLimitError",
     "DeviceError",
     "EmptyRowError",
     "ExecutionError",
@@ -67,6 +69,10 @@ class FormatError(InputError):
 
 class LimitError(InputError):
     """Something is larger than a stated limit."""
+
+
+class ChallengeLimitError(LimitError):
+    """A receipt was challenged as often as its node answers; an earlier challenge may still be repeated."""
 
 
 class UnsupportedError(InputError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from proofcompute.prover.answering import store
 from proofcompute.prover.commit import make_receipt
-from proofcompute.prover.opening import StoredTrace, open_cells
+from proofcompute.prover.opening import open_cells
 from proofcompute.prover.rundir import RunDirectory
+from proofcompute.prover.stored import StoredTrace
 
 __all__ = ["RunDirectory", "StoredTrace", "make_receipt", "open_cells", "store"]

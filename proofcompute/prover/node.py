@@ -8,37 +8,29 @@ memory, since most challenges come right after the answer, and computes older on
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
-
-import numpy as np
+from typing import BinaryIO
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Engine, Session
-from proofcompute.errors import ExecutionError, InputError, MismatchError, ProofcomputeError
 from proofcompute.errors.arguments import given
-from proofcompute.limits import GIB
 from proofcompute.logs import service_log, short
 from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
 from proofcompute.protocol.answer import answer_text
-from proofcompute.protocol.frames import require_signer
 from proofcompute.protocol.messages import Challenge, Receipt, Request, Terms
 from proofcompute.protocol.promises import retention_of
-from proofcompute.prover import StoredTrace, make_receipt, open_cells, store
+from proofcompute.prover import StoredTrace, make_receipt, store
+from proofcompute.prover.opener import TRACE_BYTES, Opener, logged
 
 __all__ = ["Answer", "Node"]
 
 _log = service_log(__name__)
-
-TRACE_BYTES: Final = GIB
-"""Bytes of traces that a node keeps in memory by default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +64,7 @@ class Node:
         terms: this node's signed terms, which every receipt names.
         trace_bytes: most bytes of traces kept in memory besides the newest one's; 0: no trace is kept.
 
-    Only one thread may use a node at a time.
+    Only one thread may use a node at a time; its :attr:`opener` may be used by others meanwhile.
     """
 
     def __init__(
@@ -95,9 +87,12 @@ class Node:
         self.kernels = kernels_for(device) if isinstance(device, str) else device
         self.terms = terms
         self.retention = retention_of(self.public, terms, retention)
-        self.trace_bytes = trace_bytes
         self.engine = Engine(model, self.kernels, node=self.public)
-        self._traces: OrderedDict[bytes, StoredTrace] = OrderedDict()
+        self.opener = Opener(
+            model, self.kernels, self.identity, compute=self._again, trace_bytes=trace_bytes, challenges=None
+        )
+        """Opens the node's answers. Other threads may use it while this node answers."""
+        self._second = threading.Lock()
 
     @property
     def card(self) -> ModelCard:
@@ -149,7 +144,7 @@ class Node:
         on_step: Callable[[Session], None] | None = None,
     ) -> Session:
         """Run a request without committing to its trace, the first half of :meth:`answer`."""
-        with _logged("request", given(request, Request, "a request").digest):
+        with logged(_log, "request", given(request, Request, "a request").digest):
             return self._run(request, known, on_step)
 
     def _run(
@@ -162,6 +157,14 @@ class Node:
             self.engine.remove(session)  # an interrupted session must not run in later steps
         return session
 
+    def _again(self, request: Request, answer: Sequence[int]) -> Session:
+        """Run a request with its whole answer, on an engine apart from the one that answers."""
+        with self._second:
+            engine = Engine(self.model, self.kernels, node=self.public)
+            session = engine.add(request, answer)
+            engine.run(session)
+            return session
+
     def commit(self, session: Session, *, keep: bool = True) -> Receipt:
         """Hash and keep the trace of a finished session and sign, the second half of :meth:`answer`.
 
@@ -170,7 +173,7 @@ class Node:
         another node's or promise a longer retention than this node does.
         """
         asked = session.request.digest
-        with _logged("request", asked):
+        with logged(_log, "request", asked):
             receipt = make_receipt(
                 self.model,
                 session,
@@ -186,7 +189,7 @@ class Node:
             receipt.rows,
             receipt.stop_reason,
         )
-        if keep and self.trace_bytes:
+        if keep and self.opener.traces.most:
             self.remember(receipt, store(session, self.kernels))
         return receipt
 
@@ -210,21 +213,11 @@ class Node:
         may take more bytes than a cell may have, and ExecutionError if computing the trace again gives
         another root, which means a fault in this machine's own memory or device.
         """
-        given(request, Request, "a request")
-        given(challenge, Challenge, "a challenge")
         decoded = (
             receipt if isinstance(receipt, Receipt) else Receipt.decode(given(receipt, bytes, "a receipt"))
         )
         out = io.BytesIO() if stream is None else stream
-        with _logged("challenge", challenge.digest):
-            trace = self.trace(request, decoded)
-            open_cells(self.model, trace, decoded, challenge, out, self.identity, progress)
-        _log.info(
-            "opened %d cells of receipt %s for challenge %s",
-            sum(cell.b - cell.a for cell in challenge.cells),
-            short(decoded.digest),
-            short(challenge.digest),
-        )
+        self.opener.open(request, decoded, challenge, out, progress)
         return out.getvalue() if isinstance(out, io.BytesIO) and stream is None else b""
 
     def trace(self, request: Request, receipt: Receipt) -> StoredTrace:
@@ -232,47 +225,8 @@ class Node:
 
         Raises the errors of :meth:`open`.
         """
-        if (receipt.request_digest, receipt.model_id) != (request.digest, self.model.model_id):
-            raise MismatchError("the receipt is not for this request and this model")
-        kept = self._traces.get(receipt.digest)
-        if kept is not None:
-            self._traces.move_to_end(receipt.digest)
-            return kept
-        require_signer(receipt, self.identity)  # so that nothing is computed for a forged receipt
-        answer = np.frombuffer(receipt.outputs[0][1], "<i4").tolist() if request.generation else []
-        _log.info("computing the trace of receipt %s again: it is not in memory", short(receipt.digest))
-        session = self._run(request, answer)
-        again = make_receipt(self.model, session, self.kernels, self.identity, retention=receipt.retention)
-        if again.trace_root != receipt.trace_root:
-            raise ExecutionError(
-                "computing this answer again gives another trace root: check this machine's memory and device"
-            )
-        trace = store(session, self.kernels)
-        if self.trace_bytes:
-            self.remember(receipt, trace)
-        return trace
+        return self.opener.trace(request, receipt)
 
     def remember(self, receipt: Receipt, trace: StoredTrace) -> None:
-        """Keep a trace, and drop the oldest ones beyond :attr:`trace_bytes`; the newest one stays."""
-        self._traces[receipt.digest] = trace
-        self._traces.move_to_end(receipt.digest)
-        kept = sum(t.nbytes for t in self._traces.values())
-        while kept > self.trace_bytes and len(self._traces) > 1:
-            kept -= self._traces.popitem(last=False)[1].nbytes
-
-
-@contextmanager
-def _logged(what: str, digest: bytes) -> Iterator[None]:
-    """Log that a request is not answered or a challenge is not opened.
-
-    The level is warning if the request or challenge is at fault, and error otherwise. The text of the error
-    is not logged, since it may name a token of the prompt.
-    """
-    try:
-        yield
-    except InputError as e:
-        _log.warning("%s %s is refused: %s", what, short(digest), type(e).__name__)
-        raise
-    except ProofcomputeError as e:
-        _log.error("%s %s failed: %s", what, short(digest), type(e).__name__)
-        raise
+        """Keep a trace, and drop those used longest ago beyond ``trace_bytes``; the newest one stays."""
+        self.opener.remember(receipt, trace)

@@ -27,7 +27,7 @@ from typing import IO
 import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import U8, Array
+from proofcompute.arrays import U8
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.files import exclusive, read_limited, write_atomic, writing
 from proofcompute.engine import Session
@@ -36,9 +36,8 @@ from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.limits import KIB, MAX_RECEIPT, MAX_REQUEST, MAX_ROWS
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Receipt, Request
-from proofcompute.protocol.requests import inputs_of, statement_of
-from proofcompute.protocol.statement import rows_from_bytes
-from proofcompute.prover.opening import StoredTrace
+from proofcompute.prover.answering import claimed
+from proofcompute.prover.stored import StoredTrace
 
 __all__ = ["RunDirectory"]
 
@@ -231,18 +230,12 @@ class RunDirectory:
         or the trace is not what the receipt commits to.
         """
         request, receipt, program = self.request(), self.receipt(), model.program
-        inputs = inputs_of(request, program, model.model_id)
         if (receipt.request_digest, receipt.suite) != (request.digest, request.suite):
             raise FormatError(f"{self.path}: the receipt is not that of the request beside it")
-        if tuple(n for n, _ in receipt.outputs) != program.outputs:
-            raise FormatError(f"{self.receipt_path} has other outputs than the program")
-        outputs: dict[str, Array] = {
-            name: rows_from_bytes(program.specs[name], data, f"output {name}")
-            for name, data in receipt.outputs
-        }
-        statement = statement_of(request, program, inputs, outputs)
-        if receipt.rows != statement.rows:
-            raise FormatError(f"{self.receipt_path} states {receipt.rows} rows for {statement.rows}")
+        try:
+            statement = claimed(model, request, receipt)
+        except FormatError as e:
+            raise FormatError(f"{self.receipt_path}: {e}") from e
         widths = [program.group_bytes(g) for g in range(len(program.committed))]
         path = self.path / "trace"
         try:

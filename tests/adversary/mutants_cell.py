@@ -227,7 +227,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         setup=(
             Edit("protocol.needs", "0 if prefix else cell.a", "cell.a"),
             Edit(
-                "prover.opening",
+                "prover.stored",
                 "return rows[span.a - first : span.b - first]",
                 "return self.kernels.concatenate("
                 "[self.kernels.zeros((first, *rows.shape[1:]), rows.dtype), rows])[span.a : span.b]",

@@ -68,12 +68,12 @@ def test_a_node_logs_answers_openings_and_traces_computed_again(
     challenge = auditor(synthetic.model()).challenge(asked, answer.receipt, [pc.Cell(0, 0, 3)])
     named = f"for challenge {challenge.digest[:8].hex()}"
     serving.open(asked, answer.receipt, challenge)
-    assert records(log) == [("prover.node", "INFO", f"opened 3 cells of receipt {digest} {named}")]
+    assert records(log) == [("prover.opener", "INFO", f"opened 3 cells of receipt {digest} {named}")]
     node().open(asked, answer.receipt, challenge)
     again = f"computing the trace of receipt {digest} again: it is not in memory"
     assert records(log) == [
-        ("prover.node", "INFO", again),
-        ("prover.node", "INFO", f"opened 3 cells of receipt {digest} {named}"),
+        ("prover.opener", "INFO", again),
+        ("prover.opener", "INFO", f"opened 3 cells of receipt {digest} {named}"),
     ]
 
 
@@ -92,10 +92,16 @@ def test_a_node_logs_why_it_refuses_and_what_failed(log: pytest.LogCaptureFixtur
     assert [r[1:] for r in records(log)][-1][1].endswith("is refused: MismatchError")
     broken = replace(receipt, trace_root=bytes(32))
     broken = broken.signed(synthetic.NODE.sign(broken.signed_digest))
+    challenge = replace(challenge, receipt_digest=broken.digest)
+    records(log)
     with pytest.raises(pc.ExecutionError):
         node().open(asked, broken, challenge)
-    name = challenge.digest[:8].hex()
-    assert records(log)[-1] == ("prover.node", "ERROR", f"challenge {name} failed: ExecutionError")
+    name, digest = challenge.digest[:8].hex(), broken.digest[:8].hex()
+    alarm = f"the trace of receipt {digest} has another root than before; check this machine's memory"
+    assert records(log)[1:] == [
+        ("prover.opener", "CRITICAL", alarm),
+        ("prover.opener", "ERROR", f"challenge {name} failed: ExecutionError"),
+    ]
 
 
 def test_an_auditor_logs_each_verdict_once(log: pytest.LogCaptureFixture) -> None:

@@ -79,8 +79,8 @@ def test_a_trace_that_was_dropped_is_computed_again() -> None:
 def test_old_traces_are_forgotten_and_the_newest_stays() -> None:
     prover = node(trace_bytes=1)
     answers = [prover.answer(request(nonce=bytes([n] * 32))) for n in range(3)]
-    assert len(prover._traces) == 1
-    assert list(prover._traces) == [pc.Receipt.decode(answers[-1].receipt).digest]
+    assert len(prover.opener.traces.digests) == 1
+    assert prover.opener.traces.digests == [pc.Receipt.decode(answers[-1].receipt).digest]
     challenge = auditor().challenge(answers[0].request, answers[0].receipt, "all")
     opening = prover.open(answers[0].request, answers[0].receipt, challenge)
     assert auditor().check(answers[0].request, answers[0].receipt, challenge, opening).complete
@@ -152,9 +152,9 @@ def test_a_commitment_may_be_kept_or_not_and_is_opened_as_it_is() -> None:
     prover, asked = node(), request()
     session = prover.run(asked)
     receipt = prover.commit(session, keep=False)
-    assert not prover._traces
+    assert not prover.opener.traces.digests
     assert prover.commit(session) == receipt
-    assert list(prover._traces) == [receipt.digest]
+    assert prover.opener.traces.digests == [receipt.digest]
     challenge = auditor().challenge(asked, receipt.encode())
     opening = prover.open(asked, receipt, challenge)
     assert opening == prover.open(asked, receipt.encode(), challenge)
