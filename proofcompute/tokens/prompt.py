@@ -131,6 +131,26 @@ class Prompter:
             raise InputError("the prompt is empty")
         return self._request([PromptText(text, special)], options)
 
+    def tokens(self, ids: Sequence[int], **options: Unpack[RequestOptions]) -> Request:
+        """Make a request whose prompt is token ids, as they are: bos is not put in front of them.
+
+        Raises InputError (FormatError, LimitError) if there are none, an id is not a token of the model, or
+        the context is too short.
+        """
+        found = [given(i, int, "a token id") for i in ids]
+        if len(found) > self._card.program.context:
+            raise LimitError(
+                f"the prompt has {len(found)} tokens, but the context holds {self._card.program.context}"
+            )
+        if not all(0 <= i < 1 << 31 for i in found):
+            raise InputError("a token id is outside 0..2^31 - 1")
+        return self._request_of(found, "", self._tokenizer_for(""), options)
+
+    @property
+    def card(self) -> ModelCard:
+        """Card of the model that requests are made for."""
+        return self._card
+
     def close(self) -> None:
         """End the template's process."""
         if self._chat is not None:
@@ -165,13 +185,20 @@ class Prompter:
             )
 
     def _request(self, texts: Sequence[PromptText], options: RequestOptions) -> Request:
-        if unknown := sorted(options.keys() - RequestOptions.__annotations__.keys()):
-            raise InputError(f"a request has no option {unknown[0]}")
-        card, program = self._card, self._card.program
         text = "".join(t.text for t in texts)
         self._require_fits(len(text))
         tokenizer = self._tokenizer_for(text)
         tokens = tokenizer.encode_prompt(texts)
+        return self._request_of(
+            tokens, text if _retokenised(tokenizer, text) == tokens else "", tokenizer, options
+        )
+
+    def _request_of(
+        self, tokens: Sequence[int], text: str, tokenizer: Tokenizer, options: RequestOptions
+    ) -> Request:
+        if unknown := sorted(options.keys() - RequestOptions.__annotations__.keys()):
+            raise InputError(f"a request has no option {unknown[0]}")
+        card, program = self._card, self._card.program
         most = options.get("max_tokens")
         if most is None:
             most = max(1, min(MAX_TOKENS, program.context - len(tokens) + 1))
@@ -187,7 +214,7 @@ class Prompter:
                 stops=_stops(options.get("stops", ()), tokenizer),
                 ignore_end=options.get("ignore_end", False),
             ),
-            text=text if _retokenised(tokenizer, text) == tokens else "",
+            text=text,
             node=options.get("node", b""),
             suite=options.get("suite", "sha256"),
             choice=options.get("choice", 0),
