@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.engine import Engine, Session
     from proofcompute.errors import (
+        BusyError,
         Cell,
         ChallengeLimitError,
         DeviceError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         MismatchError,
         NonFiniteError,
         ProofcomputeError,
+        StoppedError,
         StorageError,
         UnsupportedError,
         VerificationError,
@@ -50,8 +52,12 @@ if TYPE_CHECKING:
     from proofcompute.protocol.messages import Challenge, Generation, Receipt, Request, Terms
     from proofcompute.protocol.promises import check_terms, require_within
     from proofcompute.prover import RunDirectory, StoredTrace
+    from proofcompute.prover.admission import RunnerLimits, RunnerLoad
     from proofcompute.prover.node import Answer, Node
     from proofcompute.prover.opener import Opener
+    from proofcompute.prover.reporting import RunnerEvents, RunnerState
+    from proofcompute.prover.runner import Runner
+    from proofcompute.prover.ticket import Ticket
     from proofcompute.tokens import (
         Message,
         Prompter,
@@ -87,6 +93,7 @@ _HOME = {
         "Session",
     ),
     "errors": (
+        "BusyError",
         "Cell",
         "ChallengeLimitError",
         "DeviceError",
@@ -98,6 +105,7 @@ _HOME = {
         "MismatchError",
         "NonFiniteError",
         "ProofcomputeError",
+        "StoppedError",
         "StorageError",
         "UnsupportedError",
         "VerificationError",
@@ -141,11 +149,21 @@ _HOME = {
         "RunDirectory",
         "StoredTrace",
     ),
+    "prover.admission": (
+        "RunnerLimits",
+        "RunnerLoad",
+    ),
     "prover.node": (
         "Answer",
         "Node",
     ),
     "prover.opener": ("Opener",),
+    "prover.reporting": (
+        "RunnerEvents",
+        "RunnerState",
+    ),
+    "prover.runner": ("Runner",),
+    "prover.ticket": ("Ticket",),
     "tokens": (
         "Message",
         "Prompter",
@@ -175,6 +193,7 @@ __all__ = [
     "Answer",
     "AnswerText",
     "Auditor",
+    "BusyError",
     "Cell",
     "Challenge",
     "ChallengeLimitError",
@@ -206,11 +225,18 @@ __all__ = [
     "Receipt",
     "Request",
     "RunDirectory",
+    "Runner",
+    "RunnerEvents",
+    "RunnerLimits",
+    "RunnerLoad",
+    "RunnerState",
     "Sampling",
     "Session",
+    "StoppedError",
     "StorageError",
     "StoredTrace",
     "Terms",
+    "Ticket",
     "Tokenizer",
     "UnsupportedError",
     "VerificationError",

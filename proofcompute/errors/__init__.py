@@ -14,6 +14,8 @@
     |  `- EmptyRowError        a softmax row with no allowed position
     |- StorageError            the file system refused (full disk, permissions); files are as before
     |- DeviceError             a compute device is missing or cannot be used
+    |- BusyError               a node takes no more work now; it says when to ask again
+    |- StoppedError            work was given up before its end, by its caller or by the node
     `- VerificationError       an untrusted message failed a numbered step of the verification
 
 Nothing raw (``struct.error``, ``UnicodeDecodeError``, ``KeyError``) escapes from decoding a message.
@@ -26,6 +28,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 __all__ = [
+    "BusyError",
     "Cell",
     "ChallengeLimitError",
     "DeviceError",
@@ -37,6 +40,7 @@ __all__ = [
     "MismatchError",
     "NonFiniteError",
     "ProofcomputeError",
+    "StoppedError",
     "StorageError",
     "UnsupportedError",
     "VerificationError",
@@ -101,6 +105,19 @@ class StorageError(ProofcomputeError):
 
 class DeviceError(ProofcomputeError):
     """A compute device is missing or cannot be used; the text says what to do."""
+
+
+class BusyError(ProofcomputeError):
+    """A node takes no more work now; the text says of what there is too much."""
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        """Estimated seconds until the node takes work again."""
+        super().__init__(reason)
+
+
+class StoppedError(ProofcomputeError):
+    """Work was given up before its end; the text says by whom."""
 
 
 class VerificationError(ProofcomputeError):
