@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ChallengeLimitError,
         DeviceError,
         EmptyRowError,
+        EvidenceError,
         ExecutionError,
         FormatError,
         InputError,
@@ -47,9 +48,18 @@ if TYPE_CHECKING:
     from proofcompute.models.vocabulary import Vocabulary
     from proofcompute.program.program import Program
     from proofcompute.protocol.answer import AnswerText
+    from proofcompute.protocol.bundle import Bundle, open_bundle
     from proofcompute.protocol.cells import all_cells, count_cells, draw_cells, public_challenge
     from proofcompute.protocol.claim import Claim
-    from proofcompute.protocol.messages import Challenge, Generation, Receipt, Request, Terms
+    from proofcompute.protocol.messages import (
+        Challenge,
+        Evidence,
+        Generation,
+        Outcome,
+        Receipt,
+        Request,
+        Terms,
+    )
     from proofcompute.protocol.promises import check_terms, require_within
     from proofcompute.prover import RunDirectory, StoredTrace
     from proofcompute.prover.admission import RunnerLimits, RunnerLoad
@@ -76,6 +86,7 @@ if TYPE_CHECKING:
         write_key,
     )
     from proofcompute.verifier.auditor import Auditor
+    from proofcompute.verifier.evidence import make_evidence
     from proofcompute.verifier.replay import replay
     from proofcompute.verifier.verify import verify
 
@@ -98,6 +109,7 @@ _HOME = {
         "ChallengeLimitError",
         "DeviceError",
         "EmptyRowError",
+        "EvidenceError",
         "ExecutionError",
         "FormatError",
         "InputError",
@@ -127,6 +139,10 @@ _HOME = {
     "models.vocabulary": ("Vocabulary",),
     "program.program": ("Program",),
     "protocol.answer": ("AnswerText",),
+    "protocol.bundle": (
+        "Bundle",
+        "open_bundle",
+    ),
     "protocol.cells": (
         "all_cells",
         "count_cells",
@@ -136,7 +152,9 @@ _HOME = {
     "protocol.claim": ("Claim",),
     "protocol.messages": (
         "Challenge",
+        "Evidence",
         "Generation",
+        "Outcome",
         "Receipt",
         "Request",
         "Terms",
@@ -182,6 +200,7 @@ _HOME = {
         "write_key",
     ),
     "verifier.auditor": ("Auditor",),
+    "verifier.evidence": ("make_evidence",),
     "verifier.replay": ("replay",),
     "verifier.verify": ("verify",),
 }
@@ -194,6 +213,7 @@ __all__ = [
     "AnswerText",
     "Auditor",
     "BusyError",
+    "Bundle",
     "Cell",
     "Challenge",
     "ChallengeLimitError",
@@ -201,6 +221,8 @@ __all__ = [
     "DeviceError",
     "EmptyRowError",
     "Engine",
+    "Evidence",
+    "EvidenceError",
     "ExecutionError",
     "FormatError",
     "Generation",
@@ -217,6 +239,7 @@ __all__ = [
     "NodeIdentity",
     "NonFiniteError",
     "Opener",
+    "Outcome",
     "ProductKey",
     "Program",
     "ProgramBuilder",
@@ -253,7 +276,9 @@ __all__ = [
     "import_gguf",
     "kernels_for",
     "keygen",
+    "make_evidence",
     "matmul",
+    "open_bundle",
     "packaged_smollm2",
     "public_challenge",
     "replay",

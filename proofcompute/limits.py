@@ -30,6 +30,10 @@ MAX_TERMS: Final = 1 * KIB
 """Encoded terms of a node."""
 MAX_CHALLENGE: Final = 16 * MIB
 """An encoded challenge."""
+MAX_EVIDENCE: Final = MAX_REQUEST + MAX_RECEIPT + MAX_CHALLENGE + MAX_TERMS + 4 * KIB
+"""The first frame of a bundle of evidence: everything but the opening."""
+MAX_EVIDENCE_OPENING: Final = 1024 * GIB
+"""An opening in a bundle of evidence. It is read in pieces; only disks must have room for it."""
 MAX_OPENING_PART: Final = 256 * MIB
 """One frame of an opening: the roots, rows of a long prefix, or the part of a cell."""
 MAX_OPENING_PIECE: Final = 16 * MIB

@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ __all__ = [
     "DIGEST",
     "SUITES",
     "HashRows",
+    "State",
     "Transcript",
     "Xof",
     "check_leaves",
@@ -50,6 +51,7 @@ __all__ = [
     "hash_trees",
     "large_digest",
     "message_digest",
+    "message_state",
     "nodes_needed",
     "parents",
     "require_suite",
@@ -289,11 +291,31 @@ def message_digest(suite: str, kind: str, encoded: bytes) -> bytes:
 
 def large_digest(kind: str, data: bytes | memoryview) -> bytes:
     """Return :func:`message_digest` in BLAKE3 without copying the message."""
+    state = message_state("blake3", kind)
+    state.update(data)
+    return state.digest()
+
+
+class State(Protocol):
+    """A digest that is computed piece by piece."""
+
+    def update(self, data: bytes | memoryview, /) -> object:
+        """Append ``data`` to what is hashed."""
+        ...
+
+    def digest(self) -> bytes:
+        """Return the digest of what was appended so far."""
+        ...
+
+
+def message_state(suite: Literal["sha256", "blake3"], kind: str) -> State:
+    """Return :func:`message_digest` of an empty message, to which the message is then appended in pieces."""
+    begin = _MESSAGE + tag(suite, kind, "")
+    if suite == "sha256":
+        return hashlib.sha256(begin)
     from blake3 import blake3
 
-    state = blake3(_MESSAGE + tag("blake3", kind, ""))
-    state.update(data)
-    return bytes(state.digest())
+    return blake3(begin)
 
 
 # -- randomness ------------------------------------------------------------------------------------------

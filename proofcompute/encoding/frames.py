@@ -12,7 +12,7 @@ from proofcompute.encoding.wire import BYTES, SMALLEST
 from proofcompute.errors import FormatError, LimitError, StorageError
 from proofcompute.limits import MIB
 
-__all__ = ["FrameReader", "read_frame", "write_frame"]
+__all__ = ["FrameReader", "frame_head", "read_frame", "write_frame"]
 
 _CHUNK: Final = MIB // 4
 """The size of the first buffer of a payload, so that memory grows with the bytes that have arrived."""
@@ -24,12 +24,13 @@ def write_frame(stream: BinaryIO, payload: bytes | bytearray | memoryview) -> No
     Raises StorageError if the stream takes only a part, as an unbuffered one may. Errors of the stream pass
     through.
     """
-    for part in (_frame_head(memoryview(payload).nbytes), payload):
+    for part in (frame_head(memoryview(payload).nbytes), payload):
         if stream.write(part) != memoryview(part).nbytes:
             raise StorageError("the stream took only a part of a frame; it must be buffered")
 
 
-def _frame_head(n: int) -> bytes:
+def frame_head(n: int) -> bytes:
+    """Return the bytes that precede a payload of ``n`` bytes."""
     if n < 24:
         return bytes([BYTES << 5 | n])
     extra = next(i for i in range(4) if n < 1 << (8 << i))
@@ -51,7 +52,7 @@ class FrameReader:
 
     def read(self, *, limit: int, what: str) -> memoryview | None:
         """Read a frame as :func:`read_frame`. The payload is a view, valid until ``kept`` more are read."""
-        size = self._head(limit, what)
+        size = self.head(limit=limit, what=what)
         if size is None:
             return None
         if type(self._stream) is io.BytesIO:
@@ -100,7 +101,11 @@ class FrameReader:
         self.count += len(data)
         return data
 
-    def _head(self, limit: int, what: str) -> int | None:
+    def head(self, *, limit: int, what: str) -> int | None:
+        """Read a frame's head alone, and return the size of the payload, which then comes next in the stream.
+
+        Returns None if the stream ended before it. Raises as :func:`read_frame`.
+        """
         first = self._some(1)
         if not first:
             return None

@@ -20,10 +20,11 @@ MESSAGES: Final = {
     "proofcompute opening": "opening",
     "proofcompute model card": "card",
     "proofcompute terms": "terms",
+    "proofcompute evidence": "evidence",
 }
 """The text with which each kind of file begins, as the first element of a short CBOR array."""
 
-_FRAMED: Final = ("opening", "interrupted key")
+_FRAMED: Final = ("opening", "interrupted key", "evidence")
 _HEAD: Final = 64
 
 

@@ -16,7 +16,8 @@
     |- DeviceError             a compute device is missing or cannot be used
     |- BusyError               a node takes no more work now; it says when to ask again
     |- StoppedError            work was given up before its end, by its caller or by the node
-    `- VerificationError       an untrusted message failed a numbered step of the verification
+    |- VerificationError       an untrusted message failed a numbered step of the verification
+    `- EvidenceError           a bundle of evidence is malformed, or not what its auditor signed
 
 Nothing raw (``struct.error``, ``UnicodeDecodeError``, ``KeyError``) escapes from decoding a message.
 """
@@ -33,6 +34,7 @@ __all__ = [
     "ChallengeLimitError",
     "DeviceError",
     "EmptyRowError",
+    "EvidenceError",
     "ExecutionError",
     "FormatError",
     "InputError",
@@ -164,6 +166,14 @@ class VerificationError(ProofcomputeError):
         what = f" {operation}:" if operation is not None else ""
         seen = f" (expected {expected}, found {found})" if expected is not None else ""
         super().__init__(f"step {step}{where}:{what} {reason}{seen}")
+
+
+class EvidenceError(ProofcomputeError):
+    """A bundle of evidence says nothing about anybody (docs/spec/evidence.md#verifying-a-bundle).
+
+    It cannot be decoded, its auditor did not sign it, or it holds things that do not belong together, of
+    which each was the auditor's to choose. Nothing follows from it about the node.
+    """
 
 
 @contextmanager

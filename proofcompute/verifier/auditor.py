@@ -14,10 +14,12 @@ from typing import BinaryIO, Literal
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import Cell, InputError, MismatchError, about
 from proofcompute.errors.arguments import given
 from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
+from proofcompute.protocol.bundle import Bundle
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge, Request
@@ -26,6 +28,7 @@ from proofcompute.protocol.receipts import one_signer
 from proofcompute.protocol.received import arriving
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.claim import check_receipt, naming
+from proofcompute.verifier.evidence import Found, make_evidence, named_terms
 from proofcompute.verifier.verdicts import accepted, rejections_logged
 from proofcompute.verifier.verify import audit, holder_for
 
@@ -213,6 +216,38 @@ class Auditor:
 
         self.claim(request, receipt)
         return replay(self.holds, request, receipt, kernels=self.kernels, node=self.node, progress=progress)
+
+    def evidence(
+        self,
+        identity: NodeIdentity,
+        request: Request,
+        receipt: bytes,
+        found: Found,
+        *,
+        challenge: Challenge | None = None,
+        opening: bytes | BinaryIO = b"",
+        sent: float = 0.0,
+        waited: float | None = None,
+        disclose: bool = True,
+    ) -> Bundle:
+        """Sign what an audit came to, for others to judge; see :func:`.evidence.make_evidence`.
+
+        ``found`` is what :meth:`check` or :meth:`replay` returned or raised, or ``"silent"`` or
+        ``"refused"``. The bundle holds this auditor's terms if the receipt names them. To keep an opening
+        that is still arriving, write it to a file first.
+        """
+        return make_evidence(
+            identity,
+            request,
+            receipt,
+            found,
+            terms=named_terms(receipt, self.terms),
+            challenge=challenge,
+            opening=opening,
+            sent=sent,
+            waited=waited,
+            disclose=disclose,
+        )
 
     def deadline(self, claim: Claim) -> float:
         """Return the seconds from the challenge within which the node must open cells of this claim."""

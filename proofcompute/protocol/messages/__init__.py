@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from proofcompute.protocol.messages.challenge import Challenge
-from proofcompute.protocol.messages.closing import OpeningEnd, frame_digest, frames_digest
+from proofcompute.protocol.messages.closing import FramesHash, OpeningEnd, frame_digest, frames_digest
+from proofcompute.protocol.messages.evidence import OUTCOMES, Evidence, Outcome
 from proofcompute.protocol.messages.opening import (
     GroupOpening,
     GroupShape,
@@ -19,14 +20,18 @@ from proofcompute.protocol.messages.request import Generation, Request
 from proofcompute.protocol.messages.terms import Terms
 
 __all__ = [
+    "OUTCOMES",
     "STOP_REASONS",
     "Challenge",
+    "Evidence",
+    "FramesHash",
     "Generation",
     "GroupOpening",
     "GroupShape",
     "HintShape",
     "OpeningEnd",
     "OpeningHead",
+    "Outcome",
     "Part",
     "PartShape",
     "Receipt",

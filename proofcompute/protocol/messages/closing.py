@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hashing import DIGEST, message_digest
@@ -20,11 +20,11 @@ from proofcompute.commitments.signing import ED25519, scheme_of
 from proofcompute.encoding import wire
 from proofcompute.limits import MAX_NAME
 
-__all__ = ["OpeningEnd", "frame_digest", "frames_digest"]
+__all__ = ["FramesHash", "OpeningEnd", "frame_digest", "frames_digest"]
 
 KIND = "proofcompute opening end"
 VERSION = 3
-_SUITE: Final = "sha256"
+_SUITE: Final[Literal["sha256"]] = "sha256"
 """Hash suite of the signed digest, whatever suite the receipt has."""
 
 
@@ -36,6 +36,21 @@ def frame_digest(payload: bytes | memoryview) -> bytes:
 def frames_digest(digests: Sequence[bytes]) -> bytes:
     """Return the digest of all frames of an opening from the digest of each, 32 bytes."""
     return message_digest(_SUITE, "opening frames", b"".join(digests))
+
+
+class FramesHash:
+    """The digest of the frames of an opening, computed frame by frame in constant memory."""
+
+    def __init__(self) -> None:
+        self._state = hashing.message_state(_SUITE, "opening frames")
+
+    def add(self, digest: bytes) -> None:
+        """Append a frame, given its digest."""
+        self._state.update(digest)
+
+    def digest(self) -> bytes:
+        """Return what :func:`frames_digest` returns for the frames so far."""
+        return self._state.digest()
 
 
 @dataclass(frozen=True)
