@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date as Date  # "date" is an argument's name here
 from typing import Any, Final
 
-from proofcompute.arithmetic.sampling import Sampling, check_sampling
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import InputError
 from proofcompute.errors.arguments import given
@@ -21,7 +21,7 @@ from proofcompute.openai.errors import ParameterError, UnsupportedParameterError
 from proofcompute.openai.messages import messages_of
 from proofcompute.openai.parameters import Endpoint, as_int, used
 from proofcompute.openai.reading import Json
-from proofcompute.protocol.messages import Request
+from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Message, Prompter, RequestOptions
 
 __all__ = ["COMPLETION_TOKENS", "Call", "call_of", "request_of"]
@@ -152,7 +152,7 @@ def _sampling(found: Mapping[str, Any]) -> Sampling:
     for name in defaults:
         if name in found:
             try:
-                check_sampling(Sampling(**{name: found[name]}))
+                Generation(1, Sampling(**{name: found[name]}))
             except InputError as e:
                 raise ParameterError(name, str(e)) from None
     return Sampling(**{name: found.get(name, value) for name, value in defaults.items()})

@@ -74,7 +74,7 @@ def as_object(value: Json, param: str) -> dict[str, Json]:
 
 
 def _wrong(value: Json, param: str, wanted: str) -> ParameterError:
-    return ParameterError(param, f"must be {wanted}, not {_KINDS[type(value)]}")
+    return ParameterError(param, f"must be {wanted}, not {_KINDS.get(type(value), type(value).__name__)}")
 
 
 _KINDS: Final[Mapping[type, str]] = {
@@ -94,7 +94,7 @@ def _stops(value: Json, param: str) -> tuple[str, ...]:
     if len(stops) > MAX_STOPS:
         raise ParameterError(param, f"has {len(stops)} stop strings, the limit is {MAX_STOPS}")
     found = tuple(as_text(stop, param) for stop in stops)
-    if not all(1 <= len(stop.encode()) <= MAX_STOP for stop in found):
+    if not all(1 <= len(stop.encode("utf-8", "surrogatepass")) <= MAX_STOP for stop in found):
         raise ParameterError(param, f"a stop string has 1 to {MAX_STOP} bytes")
     return found
 
