@@ -191,7 +191,7 @@ class Exchange(NamedTuple):
     def whole(self) -> Json:
         choices = []
         for i, (_, reason, text) in enumerate(self.answers):
-            said = {"text": text}
+            said: Json = {"text": text}
             if self.endpoint == "chat":
                 said = {"message": {"role": "assistant", "content": text, "refusal": None}}
             finish = "length" if reason == "length" else "stop"

@@ -145,7 +145,7 @@ def right() -> dict[str, tuple[str, Json]]:
         "prompt_cache_key": "y",
     }
     user = {"role": "user", "content": "Hello"}
-    answered = {
+    answered: dict[str, Json] = {
         "role": "assistant",
         "content": "Hi.",
         "refusal": None,

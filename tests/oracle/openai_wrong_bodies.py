@@ -73,7 +73,8 @@ OTHERS: dict[str, Json] = {
 
 def values(endpoint: str, plain: Json) -> list[Wrong]:
     """Parameters of a wrong type or value, and those that are not supported."""
-    number, whole = ("1", True, [], {}), ("1", True, 1.0, [], {})
+    number: tuple[Json, ...] = ("1", True, [], {})
+    whole: tuple[Json, ...] = (*number, 1.0)
     types: dict[str, tuple[Json, ...]] = {
         "model": (1, True, [], {}),
         "temperature": (*number, -1, -1e-45, 1e39),

@@ -14,7 +14,7 @@ Json = Any
 
 def streams() -> dict[str, tuple[Case, int]]:
     def at(i: int, *path: Any, value: Json) -> list[Json]:
-        return altered(chunks(), i, *path, value=value)
+        return list(altered(chunks(), i, *path, value=value))
 
     made, end = chunks(), STREAM.usage_chunk()
     calls = [{"index": 0, "id": "x", "type": "function", "function": {"name": "pay", "arguments": "{}"}}]
