@@ -1,0 +1,12 @@
+"""Ask nodes from the client's side, check their receipts, and audit them.
+
+It takes the extra ``client``: ``pip install 'proofcompute[client]'``.
+"""
+
+from __future__ import annotations
+
+from proofcompute.client.contradictions import contradiction_in
+from proofcompute.client.exchange import Checked
+from proofcompute.client.transport import ProofTransport
+
+__all__ = ["Checked", "ProofTransport", "contradiction_in"]

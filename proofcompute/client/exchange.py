@@ -1,0 +1,283 @@
+"""Check one question and its answer, as the parts of the answer arrive, without any input or output.
+
+What had to be computed follows from the question's own bytes and a few values that the answer states (nonce,
+node, day). The answer's receipts must pass steps 1 to 5 for it, and everything that a client reads in the
+answer must follow from the receipts (:mod:`proofcompute.openai`).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from datetime import date as Date  # "date" is an argument's name here
+from typing import Final
+
+from proofcompute.client.events import written
+from proofcompute.client.limits import MAX_BODY, MAX_CHUNK, MAX_ENVELOPE
+from proofcompute.client.pins import Served
+from proofcompute.client.terms import TermsBook
+from proofcompute.errors import InputError, VerificationError, about
+from proofcompute.openai import (
+    FIELD,
+    Endpoint,
+    Json,
+    ProofField,
+    StreamCheck,
+    call_of,
+    check_completion,
+    check_proofs,
+    proofs_of,
+    read_json,
+    read_response,
+)
+from proofcompute.openai.proof import NonceBy
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Receipt, Request
+from proofcompute.protocol.receipts import decoded
+from proofcompute.verifier import check_receipt
+
+__all__ = ["Checked", "Exchange", "Rules"]
+
+_ESCAPED: Final = 6
+"""The most bytes that JSON takes for a byte of text."""
+_TOKEN: Final = 8
+"""The most bytes that an answer takes for a token besides its text: the token in a receipt, in base64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """One answer that passed steps 1 to 5; its text, finish reason and usage follow from its receipt."""
+
+    request: Request
+    """What had to be computed."""
+    receipt: bytes
+    """The receipt, exactly as the node signed it."""
+    claim: Claim
+    """What the receipt claims; cells are drawn from it."""
+    nonce_by: NonceBy
+    """Who chose the nonce."""
+    when: float
+    """Seconds since 1970, by the client's clock."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the request's inputs and text and of the receipt, about half of what this object takes."""
+        return len(self.receipt) + len(self.request.text) + sum(len(data) for _, data in self.request.inputs)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a client requires of every receipt."""
+
+    node: bytes | None
+    """Public key that must have signed, or None for any."""
+    terms: TermsBook
+    retention: int
+    """Seconds for which challenges must be answered."""
+    require: bool
+    """Whether an answer without a receipt is a contradiction."""
+
+
+class Exchange:
+    """One question and its answer.
+
+    Args:
+        body: the question, exactly as it is sent.
+        endpoint: which interface it is sent to.
+        rules: what receipts must satisfy.
+        nonce: the client's nonce, or None if the node chooses it.
+        checked: is called with each choice that was checked.
+
+    Raises InputError if the body is no question that a receipt can be checked for.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        endpoint: Endpoint,
+        rules: Rules,
+        nonce: bytes | None,
+        checked: Callable[[Checked], None],
+    ) -> None:
+        self.call = call_of(read_json(body, MAX_BODY), endpoint=endpoint)
+        self.nonce = nonce
+        self._rules, self._checked = rules, checked
+        self._served: Served | None = None
+        self._derived: dict[tuple[bytes, bytes, Date], tuple[Request, ...]] = {}
+        self._response: Mapping[str, Json] | None = None
+        self._stream = StreamCheck(self.call) if self.call.stream else None
+        self._held: list[Mapping[str, Json]] = []
+        self._proofs: tuple[ProofField, ...] = ()
+        self._ended = self._refused = False
+        self._doubt: VerificationError | None = None
+
+    def prepare(self, served: Served) -> None:
+        """Take the model that must answer, and derive the requests as far as that is possible now.
+
+        Raises InputError if the question does not fit the model.
+        """
+        self._served = served
+        nonce = secrets.token_bytes(32) if self.nonce is None else self.nonce
+        self._requests(nonce, self._rules.node or b"", _today())
+
+    @property
+    def served(self) -> Served:
+        """The model that must answer."""
+        if self._served is None:
+            raise InputError("the model of an exchange is not known yet")
+        return self._served
+
+    # -- limits --------------------------------------------------------------------------------------------
+    @property
+    def _most_tokens(self) -> int:
+        context = self.served.card.program.context
+        return min(self.call.max_tokens or context, context)
+
+    @property
+    def most_line(self) -> int:
+        """The most bytes of one event: one choice may come whole."""
+        return MAX_ENVELOPE + self._most_tokens * (_ESCAPED * self.served.longest + _TOKEN)
+
+    @property
+    def most_total(self) -> int:
+        """The most bytes of a stream: each token may come alone."""
+        return MAX_ENVELOPE + self.call.n * (self.most_line + self._most_tokens * MAX_CHUNK)
+
+    @property
+    def most_whole(self) -> int:
+        """The most bytes of an answer that is not a stream."""
+        return self.call.n * self.most_line
+
+    # -- a stream ------------------------------------------------------------------------------------------
+    def event(self, data: bytes) -> list[bytes]:
+        """Take the data of one event, and return the events that the client may see now.
+
+        Raises VerificationError if the event is malformed or cannot be part of the answer.
+        """
+        sent = read_response(data, self.most_line)
+        if self._stream is None or self._refused:
+            raise VerificationError(1, "the stream of an answer goes on after its error")
+        if "error" in sent:
+            return self._refusal(sent)
+        try:
+            proof = self._stream.push(sent)
+        except VerificationError as e:
+            if self._rules.require or FIELD in sent:
+                raise self._doubt or e from None
+            self._doubt = self._doubt or e
+            return [written(_json(sent))]
+        if proof is None and sent.get("choices") != []:
+            return [written(_json(sent))]
+        self._held.append(sent)
+        try:
+            self._proofs = self._stream.close()
+        except VerificationError:  # other choices or the usage are still to come
+            return []
+        self._ended = True
+        return []
+
+    def _refusal(self, sent: Mapping[str, Json]) -> list[bytes]:
+        """Pass on an error by which a node ends its answer: it refuses, and claims nothing."""
+        if sent.keys() != {"error"} or self._ended:
+            raise VerificationError(1, "an answer and an error in one")
+        self._refused = True
+        return [written(_json(sent))]
+
+    @property
+    def held(self) -> bool:
+        """Whether the answer is complete and its end waits for :meth:`release`."""
+        return self._ended and bool(self._held)
+
+    def release(self) -> list[bytes]:
+        """Check the receipts and everything that came, and return the events that were held back.
+
+        Raises VerificationError if anything contradicts the receipts.
+        """
+        requests, claims = self._claims()
+        if self._stream is not None:
+            self._stream.check(self.served.card, requests, claims)
+        self._pass(claims, requests)
+        held, self._held = self._held, []
+        return [written(_json(sent)) for sent in held]
+
+    def end(self, *, done: bool) -> None:
+        """Check that a stream may end here. Raises VerificationError if the answer is not complete."""
+        if self._refused or (self._doubt is not None and not self._ended):
+            return
+        if not (self._ended and done):
+            raise VerificationError(1, "the stream of an answer ends before the answer is complete")
+
+    # -- a whole answer ------------------------------------------------------------------------------------
+    def whole(self, data: bytes) -> None:
+        """Take an answer that is not a stream. Raises VerificationError if it is malformed."""
+        self._response = read_response(data, self.most_whole)
+        if self._rules.require or FIELD in self._response:
+            self._proofs = proofs_of(self.call, self._response)
+
+    def released(self) -> bytes:
+        """Check the answer and return the body for the client, which is written anew.
+
+        Raises VerificationError if anything contradicts the receipts.
+        """
+        response = self._response or {}
+        if self._proofs:
+            requests, claims = self._claims()
+            check_completion(self.served.card, self.call, requests, claims, response)
+            self._pass(claims, requests)
+        return _json(response)
+
+    # -- receipts ------------------------------------------------------------------------------------------
+    @property
+    def lacks_terms(self) -> bool:
+        """Whether a receipt names terms that have not been fetched from the node yet."""
+        book = self._rules.terms
+        return any(book.lacks(self._receipt(proof).terms_digest) for proof in self._proofs)
+
+    @staticmethod
+    def _receipt(proof: ProofField) -> Receipt:
+        return decoded(Receipt.decode, proof.receipt, "receipt")
+
+    def _claims(self) -> tuple[tuple[Request, ...], list[Claim]]:
+        """Return the requests that had to be computed, and what their receipts claim."""
+        card, node = self.served.card, self._rules.node
+        with about(model_id=card.model_id, node=node):
+            check_proofs(self._proofs, model_id=card.model_id, nonce=self.nonce, today=_today(), node=node)
+            first = self._proofs[0]
+            try:
+                requests = self._requests(first.nonce, first.node, first.date)
+            except InputError as e:  # the question fitted on the client's own day
+                raise VerificationError(4, f"the question cannot be asked on the node's day: {e}") from e
+            claims = []
+            for proof, request in zip(self._proofs, requests, strict=True):
+                terms = self._rules.terms.required(self._receipt(proof).terms_digest)
+                claims.append(
+                    check_receipt(
+                        card, request, proof.receipt, node, terms=terms, retention=self._rules.retention
+                    )
+                )
+        return requests, claims
+
+    def _requests(self, nonce: bytes, node: bytes, date: Date) -> tuple[Request, ...]:
+        key = nonce, node, date
+        if key not in self._derived:
+            prompter = self.served.prompter
+            self._derived[key] = self.call.requests(prompter, nonce=nonce, node=node, date=date)
+        return self._derived[key]
+
+    def _pass(self, claims: list[Claim], requests: tuple[Request, ...]) -> None:
+        now = time.time()
+        for proof, request, claim in zip(self._proofs, requests, claims, strict=True):
+            self._checked(Checked(request, proof.receipt, claim, proof.nonce_by, now))
+
+
+def _json(value: Mapping[str, Json]) -> bytes:
+    """Return JSON in ASCII, so that no reader finds a line end or another encoding in it."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _today() -> Date:
+    return datetime.now(UTC).date()
