@@ -34,17 +34,23 @@ from proofcompute.openai.proof import (
 )
 from proofcompute.openai.reading import Json, read_json
 from proofcompute.openai.sent import read_response
+from proofcompute.openai.service import CARD_PATH, MAX_OPEN_CALL, OPEN_PATH, TERMS_PATH, OpenCall
 from proofcompute.openai.streaming import StreamCheck
 
 __all__ = [
+    "CARD_PATH",
     "FIELD",
     "FINISH_REASONS",
+    "MAX_OPEN_CALL",
     "NONCE_HEADER",
+    "OPEN_PATH",
     "RECEIPT_HEADER",
     "RECEIPT_ID_HEADER",
+    "TERMS_PATH",
     "Call",
     "Endpoint",
     "Json",
+    "OpenCall",
     "ParameterError",
     "ProofField",
     "Reply",
