@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernel_cases.data import KINDS, SHAPES, Args, Case, floats, full, int8s, matrix, rng_of, scales, spoilt
-from proofcompute.arithmetic.kernels import GatePrologue, NormPrologue
+from proofcompute.arithmetic.kernels import GatePrologue, Matrix, NormPrologue
 from proofcompute.arrays import F32
 from proofcompute.errors import NonFiniteError
 
@@ -50,6 +50,19 @@ def cases() -> Iterator[Case]:
         )
     for q, w in ((-128, -128), (-128, 127), (127, 127)):
         yield Case("product", f"extreme{q}x{w}", lambda q=q, w=w: (full(q, 2, 32768), full(w, 3, 32768)))
+    for n in (5, 6, 7, 8, 10, 11, 13, 16, 31, 63, 64, 65):  # rows in patches of every size, and one more
+        yield Case("product", f"{n}-rows", lambda n=n: (int8s(n, 98, key="q"), int8s(13, 98, key="w")))
+    for n, m, d in ((2, 1, 64), (3, 2, 31), (4, 6, 33), (8, 7, 1056), (9, 61, 2080), (6, 49, 1)):
+        for q, w in ((-128, -128), (127, -128)):
+            yield Case("product", f"extreme{q}x{w}-{n}x{m}x{d}", lambda a=(q, w), b=(n, m, d): _extreme(a, b))
+    for n, w_limbs in itertools.product((3, 6, 8, 15, 65), (1, 2)):
+        yield Case(
+            "linear",
+            f"{n}-rows-{w_limbs}",
+            lambda n=n, j=w_limbs: (floats("mixed", n, 70), matrix(j, 29, 70, bias=True), 2),
+        )
+    for n, d, sign in itertools.product((1, 2, 4, 8), (1024, 1100), (1, -1)):  # the largest sums there are
+        yield Case("linear", f"largest-{n}x{d}-{sign}", lambda n=n, d=d, s=sign: _largest_sums(n, d, s))
     for shifts in ([0], [8, 0], [16, 8, 8, 0], [8, 0, 8, 0], [16, 8, 8, 0, 16, 8, 8, 0]):
         for bias in (False, True):
             yield Case(
@@ -119,6 +132,17 @@ def cases() -> Iterator[Case]:
         lambda: (spoilt((2, 9), (0, 3), np.nan), matrix(1, 4, 9, bias=False), 1),
         NonFiniteError,
     )
+
+
+def _extreme(values: tuple[int, int], shape: tuple[int, int, int]) -> Args:
+    (q, w), (n, m, d) = values, shape
+    return full(q, n, d), full(w, m, d)
+
+
+def _largest_sums(n: int, d: int, sign: int) -> Args:
+    """Arguments of a product in which every factor has the largest absolute value that it can have."""
+    x = np.full((n, d), sign, np.float32)
+    return x, Matrix(full(-128, 1, 7, d), np.ones(7, np.float32), None), 2
 
 
 def _fused(

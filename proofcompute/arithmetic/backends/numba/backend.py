@@ -26,7 +26,7 @@ from proofcompute.arithmetic.backends.numba.codegen.target import target
 from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.backends.numba.runtime.cache import require_code
-from proofcompute.arithmetic.backends.numba.steps.repeating import FEW_ROWS, recorded
+from proofcompute.arithmetic.backends.numba.steps.repeating import recorded
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.sampler import sample_rows
@@ -103,13 +103,21 @@ class NumbaKernels(CpuChecks):
         p.widen(0, n, q, wide)
         out = np.empty((n, m), dtype=np.int32)
         w = w.reshape(1, m, d)
-        if n <= FEW_ROWS:
-            threads.split(p.product_few, m, _SPLIT_PRODUCTS // max(1, n * d), wide, w, out)
+        if n == 1:
+            threads.split(p.product_one, m, _SPLIT_PRODUCTS // max(1, d), wide, w, out)
+        elif n <= p.PATCHED_ROWS:
+            self._groups(p.product_few, n, w, wide, w, out)
         else:
             for a in range(0, n, _BLOCK_ROWS):
                 part = out[a : a + _BLOCK_ROWS]
                 self._panels(p.product_panels, len(part), w, wide[a : a + _BLOCK_ROWS], w, part)
         return out
+
+    def _groups(self, function: Callable[..., Any], n: int, w: I8, *arguments: Any) -> None:
+        limbs, m, d = w.shape
+        channels = self._products.GROUP
+        least = _SPLIT_PRODUCTS // max(1, channels * d * n * limbs)
+        threads.split(function, -(-m // channels), least, *arguments)
 
     def _panels(self, function: Callable[..., Any], n: int, w: I8, *arguments: Any) -> None:
         _, m, d = w.shape
@@ -139,9 +147,12 @@ class NumbaKernels(CpuChecks):
         k = self._linear
         q = np.zeros((up(n, 12), up(d, 2)), dtype=np.int16)
         sx = self._quantised(x, limbs, q, prologue)
-        if n <= FEW_ROWS:
-            least = _SPLIT_PRODUCTS // max(1, n * d * len(w.q))
-            threads.split(k.linear_few, m, least, q, sx, w.q, w.scale, bias, residual, out)
+        if n == 1:
+            least = _SPLIT_PRODUCTS // max(1, d * len(w.q))
+            threads.split(k.linear_one, m, least, q, sx, w.q, w.scale, bias, residual, out)
+            return out
+        if n <= self._products.PATCHED_ROWS:
+            self._groups(k.linear_few, n, w.q, q, sx, w.q, w.scale, bias, residual, out)
             return out
         for a in range(0, n, _BLOCK_ROWS):
             b = min(a + _BLOCK_ROWS, n)

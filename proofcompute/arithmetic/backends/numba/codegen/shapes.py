@@ -15,7 +15,13 @@ __all__ = [
     "COMBINED_PAIRS",
     "DEEP",
     "DOT_COLUMNS",
+    "GROUP",
     "LANES",
+    "PATCHED_ROWS",
+    "PATCH_CHANNELS",
+    "PATCH_COLUMNS",
+    "PATCH_LANES",
+    "PATCH_ROWS",
     "PERMUTES",
     "ROWS",
     "SMALL_ROWS",
@@ -52,6 +58,20 @@ TILE_ROWS: Final = 12 if WIDE_REGISTERS else 3
 """Rows of a tile; its sums fill most of the registers."""
 SMALL_ROWS: Final = 4 if WIDE_REGISTERS else 3
 """Rows of a small tile; divides TILE_ROWS."""
+
+# -- products of few rows, without panels -----------------------------------------------------------------
+PATCH_LANES: Final = 16 if WIDE_REGISTERS else 8 if has("avx2") else 4
+"""32-bit lanes of one register, so that all sums of a patch stay in registers."""
+PATCH_ROWS: Final = (8, 4, 2) if WIDE_REGISTERS else (4, 4, 2)
+"""Rows of the large, the middle and the small patch."""
+PATCH_CHANNELS: Final = (3, 6, 6) if WIDE_REGISTERS else (2, 2, 4)
+"""Their channels."""
+GROUP: Final = max(PATCH_CHANNELS)
+"""Channels that are not divided among threads; a multiple of every patch's."""
+PATCH_COLUMNS: Final = 4 * TILE_PAIRS
+"""Most columns of one call of a patch (:mod:`.patch` proves it)."""
+PATCHED_ROWS: Final = 64 if WIDE_REGISTERS else 1 << 30
+"""Most rows for which patches are faster than panels, measured on two Zen 4 cores at all levels."""
 
 # -- projections -------------------------------------------------------------------------------------------
 ROWS: Final = 4 if WIDE_REGISTERS else 2

@@ -20,6 +20,7 @@ __all__ = [
     "SHORT",
     "WORD",
     "constant",
+    "fold",
     "funnel",
     "half",
     "insert",
@@ -121,6 +122,13 @@ def multiply_add(builder: Any, sums: Value, a: Value, b: Value) -> Value:
     even = _shuffle(builder, products, products, range(0, 2 * n, 2))
     odd = _shuffle(builder, products, products, range(1, 2 * n, 2))
     return builder.add(sums, builder.add(even, odd))
+
+
+def fold(builder: Any, a: Value, b: Value, group: int) -> Value:
+    """Add the two halves of each group of lanes of ``a`` and then of ``b``, in groups of half the size."""
+    n, half = a.type.count, group // 2
+    low = [start + i for start in range(0, 2 * n, group) for i in range(half)]
+    return builder.add(_shuffle(builder, a, b, low), _shuffle(builder, a, b, [i + half for i in low]))
 
 
 def larger(builder: Any, a: Value, b: Value) -> Value:

@@ -12,12 +12,16 @@ import numpy as np
 
 from proofcompute.arithmetic.backends.numba.codegen import signatures as types
 from proofcompute.arithmetic.backends.numba.codegen.definitions import helper
-from proofcompute.arithmetic.backends.numba.codegen.shapes import TILE_COLUMNS
+from proofcompute.arithmetic.backends.numba.codegen.shapes import GROUP, TILE_COLUMNS
 from proofcompute.arithmetic.backends.numba.codegen.signatures import read, write
 from proofcompute.arithmetic.backends.numba.kernels.products import (
+    BLOCK_SUMS,
     PANEL_PAIRS,
+    channels_together,
+    rows_together,
     scaled,
     sum_of_channel,
+    sums_of_block,
     sums_of_panel,
 )
 from proofcompute.arithmetic.backends.numba.kernels.row import blocks, gate_into, norm_into, quantise_into
@@ -27,10 +31,12 @@ __all__ = [
     "GATED",
     "NORM",
     "PLAIN",
-    "few_channels",
+    "few_rows",
     "limbs_of_rows",
     "linear_few",
+    "linear_one",
     "linear_panels",
+    "one_row",
     "prepare_rows",
     "quantise_rows",
 ]
@@ -145,13 +151,33 @@ def _finish_panel(sums: Any, sx: Any, sw: Any, bias: Any, residual: Any, j: Any,
 
 
 @helper
-def few_channels(
-    a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any
-) -> None:
-    """Compute channels a..b of out [n, m], row by row of w [limbs, m, d], from q int16 [>= n, >= d]."""
+def one_row(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
+    """Compute channels a..b of out [1, m], row by row of w [limbs, m, d], from q int16 [>= 1, >= d]."""
     for j in range(a, b):
-        for t in range(sx.size):
-            out[t, j] = _finish(sum_of_channel(q, t, w, j), sx[t] * sw[j], j, bias, residual, t)
+        out[0, j] = _finish(sum_of_channel(q, 0, w, j), sx[0] * sw[j], j, bias, residual, 0)
+
+
+@helper
+def few_rows(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
+    """Compute groups a..b (GROUP channels each) of out [n, m] in patches.
+
+    q is int16 [n rounded up to even, >= d], or has more rows.
+    """
+    n = out.shape[0]
+    sums = np.empty(BLOCK_SUMS, np.int64)
+    block = channels_together(w.shape[2])
+    end = min(b * GROUP, out.shape[1])
+    for j in range(a * GROUP, end, block):
+        channels = min(block, end - j)
+        t = 0
+        while t < n:
+            rows = rows_together(n - t)
+            sums_of_block(q, t, rows, w, j, channels, sums)
+            for r in range(min(rows, n - t)):
+                for c in range(channels):
+                    y = sums[c * rows + r]
+                    out[t + r, j + c] = _finish(y, sx[t + r] * sw[j + c], j + c, bias, residual, t + r)
+            t += rows
 
 
 _PRODUCT: Final = types.void(
@@ -160,9 +186,15 @@ _PRODUCT: Final = types.void(
 
 
 @kernel(_PRODUCT)
+def linear_one(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
+    """Compute channels a..b of out [1, m]; bias has shape [m] or [0]."""
+    one_row(a, b, q, sx, w, sw, bias, residual, out)
+
+
+@kernel(_PRODUCT)
 def linear_few(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
-    """Compute channels a..b of out [n, m]; bias has shape [m] or [0]."""
-    few_channels(a, b, q, sx, w, sw, bias, residual, out)
+    """Compute groups a..b (GROUP channels each) of out [n, m]; bias has shape [m] or [0]."""
+    few_rows(a, b, q, sx, w, sw, bias, residual, out)
 
 
 @kernel(_PRODUCT)

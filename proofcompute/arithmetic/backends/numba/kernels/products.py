@@ -1,8 +1,9 @@
 """Compute ``product`` and ``rescale``: products of integers, and floats from their sums.
 
-For few rows (decoding), each weight is read once, row by row of the matrix, at the speed of memory. For many
-rows, the weights of TILE_COLUMNS output channels at a time are copied into a *panel* of int16 pairs, and the
-sums of TILE_ROWS rows stay in registers.
+For one row (decoding), each weight is read once, row by row of the matrix, at the speed of memory. For a few
+rows, patches (:mod:`..codegen.patch`) take each weight once for several rows. For many rows, the weights of
+TILE_COLUMNS output channels at a time are copied into a *panel* of int16 pairs, and the sums of TILE_ROWS
+rows stay in registers.
 
 Two limbs of x cost as much as one: q = 256 hi + lo is an int16, and q . w = 256 (hi . w) + lo . w exactly.
 Two limbs of w take two passes.
@@ -18,6 +19,12 @@ from proofcompute.arithmetic.backends.numba.codegen import signatures as types
 from proofcompute.arithmetic.backends.numba.codegen.definitions import emitted, helper
 from proofcompute.arithmetic.backends.numba.codegen.shapes import (
     DOT_COLUMNS,
+    GROUP,
+    PATCH_CHANNELS,
+    PATCH_COLUMNS,
+    PATCH_LANES,
+    PATCH_ROWS,
+    PATCHED_ROWS,
     SMALL_ROWS,
     STEP,
     TILE_COLUMNS,
@@ -28,14 +35,21 @@ from proofcompute.arithmetic.backends.numba.codegen.signatures import read, writ
 from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
 
 __all__ = [
+    "BLOCK_SUMS",
+    "GROUP",
     "PANEL_PAIRS",
+    "PATCHED_ROWS",
+    "channels_together",
     "fill_panel",
     "multiply_tiles",
     "product_few",
+    "product_one",
     "product_panels",
     "rescale",
+    "rows_together",
     "scaled",
     "sum_of_channel",
+    "sums_of_block",
     "sums_of_panel",
     "widen",
 ]
@@ -44,6 +58,22 @@ PANEL_PAIRS: Final = TILE_PAIRS
 """The number of pairs of columns that a panel holds."""
 _HALF: Final = TILE_COLUMNS // 2
 
+_BLOCK_BYTES: Final = 1 << 14
+"""Bytes of weights that stay in the first level of the cache while all rows are multiplied with them."""
+_BLOCK_CHANNELS: Final = 8 * GROUP
+"""Most channels of such a block."""
+_LARGE, _MIDDLE, _SMALL = PATCH_ROWS
+_LARGE_CHANNELS, _MIDDLE_CHANNELS, _SMALL_CHANNELS = PATCH_CHANNELS
+_STEP: Final = 2 * PATCH_LANES
+_AHEAD: Final = 1 << 13
+"""Bytes by which weights are prefetched in advance."""
+BLOCK_SUMS: Final = _BLOCK_CHANNELS * _LARGE + PATCH_LANES
+"""The number of sums that :func:`sums_of_block` needs room for."""
+
+large, middle, small = (
+    emitted("patch", "patch", r, c) for r, c in zip(PATCH_ROWS, PATCH_CHANNELS, strict=True)
+)
+large_one, middle_one, small_one = (emitted("patch", "patch", r, 1) for r in PATCH_ROWS)
 dot, tile, small_tile, transpose_block = (
     emitted("tile", name) for name in ("dot", "tile", "small_tile", "transpose_block")
 )
@@ -78,6 +108,68 @@ def sum_of_channel(q: Any, t: Any, w: Any, j: Any) -> Any:
         for i in range(whole, d):
             value += np.int64(q[t, i]) * np.int64(w[limb, j, i])
     return value
+
+
+@helper
+def channels_together(d: Any) -> Any:
+    """Return how many channels of d columns make a block."""
+    return min(_BLOCK_CHANNELS, max(GROUP, _BLOCK_BYTES // max(d, 1) // GROUP * GROUP))
+
+
+@helper
+def rows_together(rows: Any) -> Any:
+    """Return how many rows :func:`sums_of_block` takes of so many; it may be one more than there are."""
+    if rows >= _LARGE - 1:
+        return _LARGE
+    return _MIDDLE if rows >= _MIDDLE - 1 else _SMALL
+
+
+@helper
+def sums_of_block(q: Any, t: Any, rows: Any, w: Any, j: Any, channels: Any, sums: Any) -> None:
+    """Set sums[c rows + r] to row t + r of q times channel j + c of w [limbs, m, d], with limbs combined.
+
+    ``rows`` is a result of :func:`rows_together`, and q int16 [., >= d] has all these rows. ``channels`` is
+    at most the result of :func:`channels_together`. sums is int64 [BLOCK_SUMS].
+    """
+    limbs, m, d = w.shape
+    stride = q.shape[1]
+    whole = d // _STEP * _STEP
+    sums[: channels * rows] = 0
+    for limb in range(limbs):
+        first = (limb * m + j) * d
+        if limb:
+            for k in range(channels * rows):
+                sums[k] *= 256
+        for a in range(0, whole, PATCH_COLUMNS):
+            steps = min(PATCH_COLUMNS, whole - a) // _STEP
+            at = t * stride + a
+            c = 0
+            if rows == _LARGE:
+                while c + _LARGE_CHANNELS <= channels:
+                    large(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
+                    c += _LARGE_CHANNELS
+                while c < channels:
+                    large_one(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
+                    c += 1
+            elif rows == _MIDDLE:
+                while c + _MIDDLE_CHANNELS <= channels:
+                    middle(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
+                    c += _MIDDLE_CHANNELS
+                while c < channels:
+                    middle_one(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
+                    c += 1
+            else:
+                while c + _SMALL_CHANNELS <= channels:
+                    small(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
+                    c += _SMALL_CHANNELS
+                while c < channels:
+                    small_one(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
+                    c += 1
+        for i in range(whole, d):
+            for c in range(channels):
+                weight = np.int64(w[limb, j + c, i])
+                for r in range(rows):
+                    sums[c * rows + r] += np.int64(q[t + r, i]) * weight
 
 
 @helper
@@ -143,11 +235,32 @@ def scaled(value: Any, scale: Any, j: Any, bias: Any) -> Any:
 
 
 @kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))
-def product_few(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
-    """Compute channels a..b of out int32 [n, m], which is q int16 [>= n, >= d] times w [1, m, d]."""
+def product_one(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
+    """Compute channels a..b of out int32 [1, m], which is q int16 [>= 1, >= d] times w [1, m, d]."""
     for j in range(a, b):
-        for t in range(out.shape[0]):
-            out[t, j] = np.int32(sum_of_channel(q, t, w, j))
+        out[0, j] = np.int32(sum_of_channel(q, 0, w, j))
+
+
+@kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))
+def product_few(a: Any, b: Any, q: Any, w: Any, out: Any) -> None:
+    """Compute groups a..b (GROUP channels each) of out int32 [n, m], which is q int16 times w [1, m, d].
+
+    q is [n rounded up to even, >= d], or has more rows.
+    """
+    n = len(out)
+    sums = np.empty(BLOCK_SUMS, np.int64)
+    block = channels_together(w.shape[2])
+    end = min(b * GROUP, out.shape[1])
+    for j in range(a * GROUP, end, block):
+        channels = min(block, end - j)
+        t = 0
+        while t < n:
+            rows = rows_together(n - t)
+            sums_of_block(q, t, rows, w, j, channels, sums)
+            for r in range(min(rows, n - t)):
+                for c in range(channels):
+                    out[t + r, j + c] = np.int32(sums[c * rows + r])
+            t += rows
 
 
 @kernel(types.void(_i64, _i64, read(_i16, 2), read(_i8, 3), write(_i32, 2)))

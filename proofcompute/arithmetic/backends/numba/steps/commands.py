@@ -16,8 +16,9 @@ import numpy as np
 
 from proofcompute.arithmetic.backends.numba.codegen import signatures as types
 from proofcompute.arithmetic.backends.numba.codegen.definitions import function_of_numba, helper, intrinsic
+from proofcompute.arithmetic.backends.numba.codegen.shapes import GROUP
 from proofcompute.arithmetic.backends.numba.kernels.attention import FINITE, attend_unit, worst_scale
-from proofcompute.arithmetic.backends.numba.kernels.linear import few_channels, prepare_rows
+from proofcompute.arithmetic.backends.numba.kernels.linear import few_rows, one_row, prepare_rows
 from proofcompute.arithmetic.backends.numba.kernels.row import embed_into, heads_into, settle_into
 
 __all__ = [
@@ -45,7 +46,7 @@ SETTLE: Final = 3
 HEADS: Final = 4
 """Call ``heads`` on x float32 [n, width], cos and sin [n, pairs]; it writes q [n, .], k, ks, v and vs."""
 LINEAR: Final = 5
-"""Call ``linear`` on x float32 [n, width] and w int8 [limbs, m, d]; a unit has ``share`` channels."""
+"""Call ``linear`` on x float32 [n, width] and w int8 [limbs, m, d]; a unit has ``share`` groups."""
 ATTENTION: Final = 6
 """Call ``attention`` on x float32 [n, width], k int8 [first + n, heads, d] and so on, one unit a head."""
 
@@ -59,7 +60,7 @@ _NUMBERS: Final = (
     ("limbs", "of the weights"),
     ("row_limbs", "of the activations"),
     ("mode", "what happens to the rows before a product"),
-    ("share", "channels of a unit, or query rows of a block"),
+    ("share", "groups of channels of a unit, or query rows of a block"),
     ("heads", "key-value heads"),
     ("pairs", "rotated pairs, negative if they are interleaved"),
     ("first", "position of the first row"),
@@ -109,17 +110,16 @@ def _begin_linear(e: Any, later: Any) -> Any:
 
 @helper
 def _linear_unit(e: Any, later: Any, i: Any) -> None:
-    few_channels(
-        i * e.share,
-        min((i + 1) * e.share, e.m),
-        carray(_shorts(e.q), (e.n, e.d)),
-        carray(_floats(e.scale), (e.n,)),
-        carray(_bytes(e.w), (e.limbs, e.m, e.d)),
-        carray(_floats(e.w_scale), (e.m,)),
-        carray(_floats(e.bias), (e.m if e.bias else 0,)),
-        carray(_floats(e.residual + later * e.residual_step), (e.n if e.residual else 0, e.m)),
-        carray(_floats(e.out), (e.n, e.m)),
-    )
+    q = carray(_shorts(e.q), (e.n + 1, e.d))
+    scale, w = carray(_floats(e.scale), (e.n,)), carray(_bytes(e.w), (e.limbs, e.m, e.d))
+    w_scale, bias = carray(_floats(e.w_scale), (e.m,)), carray(_floats(e.bias), (e.m if e.bias else 0,))
+    residual = carray(_floats(e.residual + later * e.residual_step), (e.n if e.residual else 0, e.m))
+    out = carray(_floats(e.out), (e.n, e.m))
+    a, b = i * e.share, (i + 1) * e.share
+    if e.n == 1:
+        one_row(a * GROUP, min(b * GROUP, e.m), q, scale, w, w_scale, bias, residual, out)
+    else:
+        few_rows(a, b, q, scale, w, w_scale, bias, residual, out)
 
 
 @helper

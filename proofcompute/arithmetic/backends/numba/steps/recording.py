@@ -283,6 +283,7 @@ class Recording:
         prologue: Prologue = None,
         residual: F32 | None = None,
     ) -> None:
+        from proofcompute.arithmetic.backends.numba.codegen.shapes import GROUP
         from proofcompute.arithmetic.backends.numba.kernels import linear
         from proofcompute.arithmetic.backends.numba.steps.crew import MOST_UNITS
 
@@ -290,8 +291,9 @@ class Recording:
         mode, weight, eps = preparation(linear, prologue)
         at, step = self._rows(x)
         rest, rest_step = (0, 0) if residual is None else self._rows(residual)
-        q, scale = np.empty((n, d), np.int16), np.empty(n, np.float32)
-        share = max(1, _SHARE_BYTES // (w_limbs * d), -(-m // MOST_UNITS))
+        q, scale = np.empty((n + 1, d), np.int16), np.empty(n, np.float32)
+        groups = -(-m // GROUP)
+        share = max(1, _SHARE_BYTES // (w_limbs * d * GROUP), -(-groups // MOST_UNITS))
         values = {"w": self._fixed(w.q), "w_scale": self._fixed(w.scale), "bias": self._fixed(w.bias)}
         scratch = {
             "q": self._made(q),
@@ -301,8 +303,9 @@ class Recording:
         }
         sizes = {"n": n, "width": x.shape[1], "m": m, "d": d, "limbs": w_limbs, "row_limbs": limbs}
         how = {"mode": mode, "before": self._fixed(weight), "factor": eps}
-        rows = {"x": at, "x_step": step, "share": share, "units": -(-m // share), "out": self._made(result)}
-        self._add("LINEAR", **values, **scratch, **sizes, **how, **rows)
+        rows = {"x": at, "x_step": step, "out": self._made(result)}
+        shared = {"share": share, "units": -(-groups // share)}
+        self._add("LINEAR", **values, **scratch, **sizes, **how, **rows, **shared)
 
     def _sample(
         self, result: Array, logits: F32, history: Array, first: int, how: Sampling, draws: Array

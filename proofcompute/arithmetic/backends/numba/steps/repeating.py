@@ -22,12 +22,8 @@ from proofcompute.arrays import F32, I32, U64, Array, Span
 
 __all__ = ["FEW_ROWS", "Steps", "recorded"]
 
-FEW_ROWS: Final = 7
-"""Most rows for which a product takes the matrix row by row, measured on two Sapphire Rapids cores.
-
-Commands have no other products. Steps of more rows use products by panels and are not recorded: a step of 32
-requests took twice as long when repeated from commands.
-"""
+FEW_ROWS: Final = 64
+"""Most rows of a step that is recorded."""
 
 Compute = Callable[[Sequence[Span]], I32 | None]
 Sample = Callable[[F32, I32, int, Sampling, U64], I32]
