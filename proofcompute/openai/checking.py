@@ -91,11 +91,15 @@ def check_claims(card: ModelCard, requests: Sequence[Request], claims: Sequence[
             raise MismatchError("the requests are for another model than the card")
 
 
-def check_proof(proof: ProofField, claim: Claim) -> None:
-    """Check that the field of a choice holds the receipt of its claim and names the node that signed it."""
+def check_proof(proof: ProofField, request: Request, claim: Claim) -> None:
+    """Raise MismatchError unless request and claim were made from the proof field of their choice.
+
+    The receipt of a claim is signed by the node that the request addresses, so this is the node of the field.
+    """
+    if request.node != proof.node or request.nonce != proof.nonce:
+        raise MismatchError(f"choice {proof.choice}: the request was not derived from the proof field")
     if proof.receipt != claim.receipt.encode():
         raise MismatchError(f"choice {proof.choice}: the claim is not that of the response's receipt")
-    check_same("proofcompute.node", claim.receipt.node, proof.node, 2)
 
 
 def answer_of(claim: Claim) -> tuple[int, ...]:
@@ -156,12 +160,12 @@ def check_completion(
     Raises:
         MismatchError: claims, requests and card do not belong together.
         VerificationError: something in the response does not follow from the receipts (step 5; the id: 4, the
-            fingerprint: 3, the node: 2), or it is malformed (1).
+            fingerprint: 3), or it is malformed (1).
     """
     check_claims(card, requests, claims, call.n)
     sent = sent_object(dict(response), "the response", (*HEAD, FIELD))
-    for proof, claim in zip(proofs_of(call, sent), claims, strict=True):
-        check_proof(proof, claim)
+    for proof, request, claim in zip(proofs_of(call, sent), requests, claims, strict=True):
+        check_proof(proof, request, claim)
     chat = call.endpoint == "chat"
     identity, print_ = check_head(call, sent, "chat.completion" if chat else "text_completion")
     wanted, model = reply_head(call, requests)

@@ -44,6 +44,8 @@ class _Choice:
     """Characters of the texts."""
     counts: list[tuple[int, int]] = field(default_factory=list)
     """Tokens that a chunk stated, and the characters of the text up to that chunk; both ascend."""
+    stated: int | None = None
+    """Tokens that the chunk with the finish reason stated."""
     finish: Json = None
     proof: ProofField | None = None
 
@@ -111,6 +113,8 @@ class StreamCheck:
             if sent.get(FIELD) is not None:
                 raise VerificationError(5, "response: a proof field before the end of its choice")
             return None
+        if sent.get("usage") is not None:
+            choice.stated = choice.counts[-1][0]
         choice.proof = ProofField.decode(sent.get(FIELD))
         check_same("the choice of a proof field", index, choice.proof.choice)
         return choice.proof
@@ -168,7 +172,7 @@ class StreamCheck:
         for i, (choice, proof, request, claim) in enumerate(
             zip(self._choices, proofs, requests, claims, strict=True)
         ):
-            check_proof(proof, claim)
+            check_proof(proof, request, claim)
             check_text(card, request, claim, "".join(choice.texts), f"the text of choice {i}")
             check_finish(claim, choice.finish, f"the finish reason of choice {i}")
             self._check_counts(card, request, claim, choice)
@@ -192,3 +196,5 @@ class StreamCheck:
                 size += len(shown.finish(claim.receipt.stop_reason))
             if k > len(tokens) or size != end:
                 raise VerificationError(5, f"response: {k} tokens do not print what a chunk shows with them")
+        if choice.stated is not None:
+            check_same("usage.completion_tokens at the end of a choice", len(tokens), choice.stated)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from oracle.message_cases import digest, emit, put, signed
-from oracle.openai_binding import DAY, MODEL, NODE, NONCE, receipt
+from oracle.openai_binding import DAY, END, MODEL, NODE, NONCE, Answer, Exchange, receipt
 from oracle.openai_responses import ENDED, ONE, OTHER, TWO, Case, altered, coded, without
 
 Json = Any
@@ -94,9 +94,25 @@ def proof_fields() -> dict[str, tuple[Case, int]]:
         f"proof field without {name}": (Case(ONE, without(ONE.whole(), "proofcompute", name)), 1)
         for name in ONE.whole()["proofcompute"]
     }
+    long = next(e for k in range(3) if coded(receipt((e := ending(k)).made[0], e.answers[0]))[-2:] == "==")
+    loose = long.proof(0)["receipt"]
+    by_node = ONE._replace(nonce_by="node").whole()
     other = ONE._replace(date=DAY - timedelta(2))
     foreign = signed(put(receipt_fields(), (13,), OTHER))
     return found | {
+        "bits behind the end of a receipt": (
+            Case(
+                long,
+                altered(
+                    long.whole(), "proofcompute", "receipt", value=loose[:-3] + chr(ord(loose[-3]) + 1) + "=="
+                ),
+            ),
+            1,
+        ),
+        "a nonce by somebody else": (
+            Case(ONE, altered(by_node, "proofcompute", "nonce_by", value="gateway"), nonce=None),
+            1,
+        ),
         "no proof field": (Case(ONE, without(ONE.whole(), "proofcompute")), 1),
         "proof field null": (Case(ONE, altered(ONE.whole(), "proofcompute", value=None)), 1),
         "proof field a list": (Case(ONE, altered(ONE.whole(), "proofcompute", value=[ONE.proof(0)])), 1),
@@ -178,6 +194,12 @@ def proof_fields() -> dict[str, tuple[Case, int]]:
             4,
         ),
     }
+
+
+def ending(k: int) -> Exchange:
+    """An answer of k more tokens: lengths of receipts of all three remainders."""
+    words = "Hi, é!" + "!" * k
+    return ONE._replace(answers=[Answer([*words.encode(), END], "end", words)])
 
 
 def receipt_fields() -> list[Any]:

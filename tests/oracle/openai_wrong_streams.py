@@ -96,6 +96,12 @@ def streams() -> dict[str, tuple[Case, int]]:
         "more tokens so far": (at(2, "usage", value=STREAM.usage(9)), 5),
         "fewer tokens so far": (at(2, "usage", value=STREAM.usage(7)), 5),
         "tokens that are not there": (at(6, "usage", value=STREAM.usage(16)), 5),
+        "fewer tokens at the end of a choice": (at(6, "usage", value=STREAM.usage(14)), 5),
+        "tokens that count backwards at the end": (at(6, "usage", value=STREAM.usage(3)), 5),
+        "numbers of two choices swapped": (
+            altered(at(5, "proofcompute", "choice", value=0), 6, "proofcompute", "choice", value=1),
+            5,
+        ),
         "tokens that count backwards": (at(4, "usage", value=STREAM.usage(3)), 5),
         "text for no token": (at(4, "usage", value=STREAM.usage(8)), 5),
         "tokens of both choices": (at(4, "usage", value=STREAM.usage(19)), 5),
