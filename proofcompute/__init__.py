@@ -87,6 +87,8 @@ if TYPE_CHECKING:
     )
     from proofcompute.verifier.auditor import Auditor
     from proofcompute.verifier.evidence import make_evidence
+    from proofcompute.verifier.findings import EvidenceVerdict, Finding
+    from proofcompute.verifier.judging import verify_evidence
     from proofcompute.verifier.replay import replay
     from proofcompute.verifier.verify import verify
 
@@ -201,6 +203,11 @@ _HOME = {
     ),
     "verifier.auditor": ("Auditor",),
     "verifier.evidence": ("make_evidence",),
+    "verifier.findings": (
+        "EvidenceVerdict",
+        "Finding",
+    ),
+    "verifier.judging": ("verify_evidence",),
     "verifier.replay": ("replay",),
     "verifier.verify": ("verify",),
 }
@@ -223,7 +230,9 @@ __all__ = [
     "Engine",
     "Evidence",
     "EvidenceError",
+    "EvidenceVerdict",
     "ExecutionError",
+    "Finding",
     "FormatError",
     "Generation",
     "InputError",
@@ -285,6 +294,7 @@ __all__ = [
     "require_within",
     "text_request",
     "verify",
+    "verify_evidence",
     "verify_product",
     "verify_public",
     "verify_rows",

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "replay": "replay_command.replay",
     "verify-many": "verify_commands.verify_many",
     "verify-public": "verify_commands.verify_public",
+    "verify-evidence": "evidence_command.verify_evidence",
     "devices": "device_commands.devices",
     "warm-up": "device_commands.warm_up",
     "cubins": "device_commands.cubins",

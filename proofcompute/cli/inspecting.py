@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
+from proofcompute.cli.bundles import bundle_facts
 from proofcompute.cli.console import Output, size
 from proofcompute.cli.files import load_model
 from proofcompute.cli.options import Json
@@ -59,7 +60,7 @@ def _look(path: Path) -> tuple[str, Facts]:
         return kind, reader(read_limited(path, limit, kind) if piped is None else piped)
     raise InputError(
         f"{path} is none of: GGUF, model, card, key, identity, terms, request, receipt, challenge, opening, "
-        "run"
+        "evidence, run"
     )
 
 
@@ -288,6 +289,7 @@ _FILES: Final[Mapping[str, Callable[[Path], Facts]]] = {
     "key": _key,
     "interrupted key": _partial_key,
     "identity": _identity,
+    "evidence": bundle_facts,
 }
 _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "request": (MAX_REQUEST, _request),

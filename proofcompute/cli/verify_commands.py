@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from proofcompute.cli.bundles import EvidenceOut, Identity, Recorder, Undisclosed
 from proofcompute.cli.console import Output
 from proofcompute.cli.files import check_output, read_receipt, read_request
 from proofcompute.cli.kinds import expect
@@ -122,11 +123,17 @@ def verify(
     ] = None,
     patience: Patience = None,
     outputs: Outputs = None,
+    evidence: EvidenceOut = None,
+    identity: Identity = None,
+    undisclosed: Undisclosed = False,
+    force: Force = False,
     tokens_only: TokensOnly = False,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Check a receipt and its opened cells.
+
+    With --evidence, what came of it is also written as a bundle that others can judge (verify-evidence).
 
     Exit status 0: they hold; 1: rejected; 2: your own files cannot be used or do not fit together.
     """
@@ -135,12 +142,20 @@ def verify(
 
     start, out = time.perf_counter(), Output(json)
     check_outputs(outputs)
+    files = (request, receipt, challenge, opening)
+    recorder = Recorder.of(evidence, identity, undisclosed=undisclosed, force=force, sources=files)
+    if recorder is not None and waited is None:
+        raise InputError("evidence says how many seconds the opening took: give --waited")
     verifier = Verifier.of(key, device, node, terms=terms, patience=patience, tokens_only=tokens_only)
     try:
         found = verifier.check(request, receipt, challenge, opening, waited)
     except VerificationError as e:
+        if recorder is not None:
+            recorder.record(out, verifier.auditor, e, *files, waited)
         reject(out, e, verifier, time.perf_counter() - start)
         raise typer.Exit(1) from e
+    if recorder is not None:
+        recorder.record(out, verifier.auditor, found.evidence, *files, waited)
     write_outputs(outputs, found.outputs)
     accept(out, found, verifier, time.perf_counter() - start)
 

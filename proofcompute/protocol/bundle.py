@@ -70,7 +70,7 @@ class Bundle:
     def with_request(self, request: Request | None) -> Bundle:
         """Return the same bundle with its request disclosed, or with none; the signature still holds.
 
-        Raises InputError if this is not the request that the evidence is about.
+        Raises MismatchError if this is not the request that the evidence is about.
         """
         return replace(self, evidence=self.evidence.with_request(request))
 

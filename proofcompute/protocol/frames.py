@@ -17,17 +17,18 @@ hashed then, and only if the node signed them is the rejection the node's fault 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from proofcompute.commitments.signing import NodeIdentity, signature_holds
 from proofcompute.encoding.frames import FrameReader, write_frame
 from proofcompute.errors import FormatError, LimitError, MismatchError, UnsupportedError, VerificationError
 from proofcompute.limits import MAX_OPENING_PART
-from proofcompute.protocol.messages.closing import OpeningEnd, frame_digest, frames_digest
+from proofcompute.protocol.messages.closing import FramesHash, OpeningEnd, frame_digest, frames_digest
 from proofcompute.protocol.messages.signed import Signed
 from proofcompute.protocol.received import received
 
-__all__ = ["Frames", "place", "require_signer", "write_frames"]
+__all__ = ["Frames", "SignedFrames", "place", "require_signer", "signed_frames", "write_frames"]
 
 _HEAD: Final = 9
 """Most bytes of a frame's head."""
@@ -171,6 +172,58 @@ def _end(frame: bytes | memoryview, receipt: Signed, challenge_digest: bytes) ->
     if not signature_holds(receipt.node, end.signed_digest(receipt.digest, challenge_digest), end.signature):
         raise VerificationError(2, "the node's signature of the opening does not hold")
     return end
+
+
+@dataclass(frozen=True)
+class SignedFrames:
+    """Whether a node signed an opening, whatever the opening holds."""
+
+    doubt: str = ""
+    """Why it is not known to have done so, or empty."""
+    excess: VerificationError | None = None
+    """What the node signed beyond what was asked for, if anything; attributable."""
+
+
+def signed_frames(
+    opening: BinaryIO, receipt: Signed, challenge_digest: bytes, limits: Sequence[int] | None
+) -> SignedFrames:
+    """Read an opening to its end in constant memory, and find out whether the node signed these frames.
+
+    ``limits`` are the most bytes of each frame before the closing one; None if they are not known. The node
+    signed an opening whose last frame is its closing frame over all frames before it. Such an opening with
+    more frames, or larger ones, than the limits is false whatever it holds.
+    """
+    reader, read, count = FrameReader(opening), FramesHash(), 0
+    last, digest, size = b"", b"", 0
+    excess: VerificationError | None = None
+    try:
+        while (frame := reader.read(limit=MAX_OPENING_PART, what="opening")) is not None:
+            if digest:  # the frame before this one was not the last
+                read.add(digest)
+                if excess is None and limits is not None:
+                    excess = _excess(count, size, limits)
+                count += 1
+            digest, size = frame_digest(frame), len(frame)
+            last = bytes(frame) if size <= OpeningEnd.LARGEST else b""
+    except (FormatError, LimitError) as e:
+        return SignedFrames(str(e))
+    try:
+        end = _end(last, receipt, challenge_digest)
+    except VerificationError as e:
+        return SignedFrames(f"the opening does not end with a closing frame of the node's: {e.reason}")
+    if end.frames != read.digest():
+        return SignedFrames("the opening is not what the node signed")
+    return SignedFrames(excess=excess)
+
+
+def _excess(index: int, size: int, limits: Sequence[int]) -> VerificationError | None:
+    """Return what is wrong with the size or the mere presence of a frame that the node signed."""
+    if index >= len(limits):
+        return VerificationError(10, "the opening holds more than was asked for", attributable=True)
+    if size > limits[index]:
+        text = f"opening: a frame of {size} bytes, at most {limits[index]} are allowed"
+        return VerificationError(1, text, attributable=True)
+    return None
 
 
 def _unless_closing(frame: memoryview | None) -> memoryview | None:

@@ -67,8 +67,9 @@ class KeyHolder:
     hints = True
     tables = True
 
-    def __init__(self, key: Key) -> None:
-        self.key = key
+    def __init__(self, key: Key, *, foreign: bool = False) -> None:
+        """Hold ``key``. With ``foreign``, requests are others' and nonces are not the key's to remember."""
+        self.key, self.foreign = key, foreign
 
     @property
     def card(self) -> ModelCard:
@@ -77,7 +78,8 @@ class KeyHolder:
 
     def begin(self, request: Request) -> float:
         """See Holder."""
-        attempts = self.key.log.attempt(request.nonce, request.digest)
+        log = self.key.log
+        attempts = log.attempt() if self.foreign else log.attempt(request.nonce, request.digest)
         return soundness_bits(self.key.columns.k, attempts)
 
     def prepare(self, kernels: Kernels) -> None:

@@ -18,7 +18,7 @@ from proofcompute.commitments import hashing
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.commitments.signing import ED25519
 from proofcompute.encoding import wire
-from proofcompute.errors import Cell, FormatError, InputError
+from proofcompute.errors import Cell, FormatError, MismatchError
 from proofcompute.limits import (
     MAX_CHALLENGE,
     MAX_EVIDENCE,
@@ -173,10 +173,10 @@ class Evidence:
     def with_request(self, request: Request | None) -> Evidence:
         """Return the same evidence with its request disclosed, or with none; the signature still holds.
 
-        Raises InputError if this is not the request that the evidence is about.
+        Raises MismatchError if this is not the request that the evidence is about.
         """
         if request is not None and request.digest != self.request_digest:
-            raise InputError(
+            raise MismatchError(
                 f"the evidence is about the request {self.request_digest.hex()}, not {request.digest.hex()}"
             )
         return replace(self, request=b"" if request is None else request.encode())
