@@ -83,6 +83,10 @@ RAISED = {
     "protocol/statement.py": {"FormatError", "LimitError"},
 }
 """Files whose every ``raise`` of these errors needs a mutant."""
+RESPONSES = {
+    f"openai/{name}.py": {"VerificationError"} for name in ("checking", "proof", "sent", "streaming")
+}
+"""The same for what a client reads besides receipts; ``tests/binding`` has the mutants."""
 SCOPE = {"protocol/statement.py": "Statement."}
 """Where only a part of a file is meant: how the qualified names there begin."""
 
@@ -106,7 +110,7 @@ def sites(file: str) -> tuple[Site, ...]:
             path = (*path, node.name)
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             called = node.exc.func
-            if isinstance(called, ast.Name) and called.id in RAISED[file]:
+            if isinstance(called, ast.Name) and called.id in (RAISED | RESPONSES)[file]:
                 words = ": ".join(_text(a) for a in node.exc.args)
                 name = f"{file.removesuffix('.py')}:{'.'.join(path)}: {words}"
                 if ".".join(path).startswith(SCOPE.get(file, "")):
@@ -135,7 +139,7 @@ def raised_at(error: BaseException) -> set[str]:
         last: tuple[str, int] | None = None
         while frame is not None:
             last = (frame.tb_frame.f_code.co_filename, frame.tb_lineno)
-            for file in RAISED:
+            for file in (*RAISED, *RESPONSES):
                 if last[0] == str(PACKAGE / file):
                     found |= {s.name for s in sites(file) if s.first <= last[1] <= s.last}
             frame = frame.tb_next

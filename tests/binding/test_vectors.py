@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,14 @@ from typing import Any
 import pytest
 
 import proofcompute.openai as binding
-from binding.setting import DATA, Told, card, checked, model, prompter
+from binding.mutants import VECTORS, told
+from binding.setting import DATA, card, checked, model, prompter
 from oracle import make_openai_vectors
 from proofcompute import errors
 from proofcompute.errors import VerificationError
 from proofcompute.openai import Endpoint, call_of, completion_id, read_json, request_of
 
 FILE = Path(__file__).parents[1] / "vectors" / "openai.json"
-VECTORS = json.loads(FILE.read_text())
 NONCE, NODE = bytes.fromhex(VECTORS["nonce"]), bytes.fromhex(VECTORS["node"])
 DAY = date.fromisoformat(VECTORS["date"])
 
@@ -31,18 +30,6 @@ def read(case: Any) -> Any:
     pieces = case["pieces"] if "pieces" in case else [[case["body"], 1]]
     data = b"".join(piece.encode("latin-1") * count for piece, count in pieces)
     return read_json(data, VECTORS["limit"])
-
-
-def told(case: Any) -> Told:
-    sent, texts = case["sent"], VECTORS["texts"]
-    return Told(
-        case["endpoint"],
-        texts[case["body"]].encode(),
-        None if case["nonce"] is None else bytes.fromhex(case["nonce"]),
-        None if case["node"] is None else bytes.fromhex(case["node"]),
-        date.fromisoformat(case["today"]),
-        texts[sent].encode() if isinstance(sent, int) else [texts[i].encode() for i in sent],
-    )
 
 
 def test_the_oracle_writes_the_same_bytes(tmp_path: Path) -> None:

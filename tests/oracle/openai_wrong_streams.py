@@ -29,6 +29,7 @@ def streams() -> dict[str, tuple[Case, int]]:
         "chunks of a choice swapped": ([*made[:2], made[4], made[3], made[2], *made[5:]], 5),
         "a chunk after the end of its choice": ([*made[:6], STREAM.chunk(1, ""), *made[6:]], 5),
         "a second end": ([*made[:6], made[5], *made[6:]], 5),
+        "an end twice": ([*made[:6], STREAM.chunk(1, "", count=8, last=True), *made[6:]], 5),
         "the usage twice": ([*made, end], 5),
         "a chunk after the usage": ([*made, made[0]], 5),
         "the usage before the end": ([*made[:6], end, made[6]], 5),
