@@ -1,0 +1,34 @@
+"""Says how our own server is started: as its users start it, or in a process that watches its event loop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.serving.peers import OURS
+from benchmarks.serving.receipts import Receipts
+from benchmarks.serving.servers import Kind
+
+__all__ = ["PREFIXES", "node", "watched"]
+
+PREFIXES: Final = ("--prefix-mib", "256")
+"""Options that let a node keep the beginnings of prompts."""
+_FIELDS: Final = {"ignore_eos": True, "stream_options": {"include_usage": True}}
+
+
+def node(model: Path, identity: Path, receipts: Receipts, options: Sequence[str] = ()) -> Kind:
+    """Return `proofcompute serve` with some options."""
+
+    def command(port: int) -> list[str]:
+        serve = [sys.executable, "-m", "proofcompute", "serve", str(model), "--name", "demo"]
+        return [*serve, "--identity", str(identity), "--device", "cpu", "--port", str(port), *options]
+
+    return Kind(OURS, command, _FIELDS, check=receipts, sign=True)
+
+
+def watched(model: Path, identity: Path, receipts: Receipts) -> Kind:
+    """Return the same service, with a task in its event loop that notes how late it wakes."""
+    program = [sys.executable, "-m", "benchmarks.serving.watched", str(model), str(identity)]
+    return Kind(OURS, lambda port: [*program, str(port)], _FIELDS, check=receipts, sign=True)

@@ -1,0 +1,61 @@
+"""Verifies the receipt of every answer that was measured, against the body that was sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from benchmarks.serving.streams import DONE, Answer, Raw, events
+from proofcompute.models.card import ModelCard
+from proofcompute.openai import ProofField, StreamCheck, call_of, check_proofs, read_json, read_response
+from proofcompute.protocol.claim import Claim
+from proofcompute.protocol.messages import Request
+from proofcompute.tokens import Prompter
+from proofcompute.verifier import check_receipt
+
+__all__ = ["Receipts"]
+
+_LIMIT: Final = 1 << 22
+"""Most bytes of a body and of an event."""
+
+
+class Receipts:
+    """Checks receipts as a client does that holds only the model's card (steps 1 to 5), and counts them."""
+
+    def __init__(self, card: ModelCard, node: bytes | None = None) -> None:
+        self.card, self.node = card, node
+        self.count = 0
+        self._prompter = Prompter(card)
+
+    def __call__(self, answer: Answer) -> None:
+        """Check text, finish reason, usage and receipt of a whole answer.
+
+        Raises VerificationError if one of them is wrong.
+        """
+        self.proved(answer.raw)
+
+    def proved(self, raw: Raw) -> tuple[Request, ProofField, Claim]:
+        """Check a stream; return the request as the client derives it, the proof field, and the claim."""
+        call = call_of(read_json(raw.body, _LIMIT), endpoint="completions")
+        check = StreamCheck(call)
+        for _, data in events(raw):
+            if data != DONE:
+                check.push(read_response(data, _LIMIT))
+        proofs = check.close()
+        check_proofs(
+            proofs,
+            model_id=self.card.model_id,
+            nonce=raw.nonce or None,
+            today=datetime.now(UTC).date(),
+            node=self.node,
+        )
+        first = proofs[0]
+        requests = call.requests(self._prompter, nonce=first.nonce, date=first.date, node=first.node)
+        claims = [check_receipt(self.card, r, p.receipt) for r, p in zip(requests, proofs, strict=True)]
+        check.check(self.card, requests, claims)
+        self.count += len(claims)
+        return requests[0], first, claims[0]
+
+    def close(self) -> None:
+        """End the prompter's process."""
+        self._prompter.close()
