@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -40,6 +41,9 @@ class Member(NamedTuple):
     """Random numbers of the rows of the trace, uint64 [., 2]; None if there are none."""
     sampling: Any
     """The settings of the sampler, which ``sample`` takes."""
+    windows: Mapping[str, Array] = MappingProxyType({})
+    """Further arrays; row i of one is row ``first`` + i of the trace."""
+    first: int = 0
 
 
 class Batch(NamedTuple):

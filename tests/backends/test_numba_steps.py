@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import sys
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -17,13 +19,15 @@ import synthetic
 from cuda_rig.requests import overflowing, run, several
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.arithmetic.backends.numba.runtime import threads
-from proofcompute.arithmetic.backends.numba.steps import crew, repeating
+from proofcompute.arithmetic.backends.numba.steps import arena, crew, repeating
+from proofcompute.arithmetic.backends.numba.steps.arena import Value
 from proofcompute.arithmetic.backends.numba.steps.commands import COMMAND
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Kernels, Matrix
-from proofcompute.arrays import F32, Span
+from proofcompute.arithmetic.sampling import Sampling
+from proofcompute.arrays import F32, Batch, Member, Span
 from proofcompute.engine import Engine
-from proofcompute.errors import NonFiniteError
+from proofcompute.errors import InputError, NonFiniteError
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.models.model import Model
 from proofcompute.program.source import ComputeProducts, LinearCall
@@ -53,6 +57,13 @@ def seats(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(repeating._Kept, "call_crew", lambda self, plan: None)
 
 
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"sampling": synthetic.SAMPLED},
+    {"sampling": synthetic.SAMPLED, "seed": bytes(32)},
+]
+
+
 def models() -> dict[str, Model]:
     """One model for each way in which steps differ."""
     windowed = replace(TINY, window=5)
@@ -76,7 +87,7 @@ def test_repeated_steps_give_the_receipts_of_plain_ones(kind: str, led: list[boo
         for name, rows in sessions[0].trace.arrays.items():
             assert found[0].trace.arrays[name].tobytes() == rows.tobytes()
         assert all(led)
-        assert len(led) == len(sessions[0].answer) - 3  # the prompt, a first, a recorded one
+        assert len(led) == len(sessions[0].answer) - 2  # the prompt, and a recorded one
         led.clear()
 
 
@@ -95,28 +106,141 @@ def test_several_requests_in_one_step(led: list[bool]) -> None:
         led.clear()
 
 
-@pytest.mark.parametrize("count", [repeating.FEW_ROWS, repeating.FEW_ROWS + 1])
-def test_steps_are_repeated_where_products_go_row_by_row(count: int, led: list[bool]) -> None:
+@pytest.mark.usefixtures("seats")
+@pytest.mark.parametrize("count", [2, 8, 65])
+def test_one_recording_serves_any_number_of_requests(
+    count: int, led: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands are carried out for a few rows at a time here, and whatever is left of them."""
+    monkeypatch.setattr(repeating, "MOST_ROWS", 8)
     m = synthetic.model()
-    asked = [synthetic.request(m, "abc"[: 1 + i % 3], max_tokens=8) for i in range(count)]
+    asked = [
+        synthetic.request(m, "abc"[: 1 + i % 3], max_tokens=6 + i % 5, **SETTINGS[i % 3])
+        for i in range(count)
+    ]
     assert run(m, asked, NumbaKernels())[1] == run(m, asked, synthetic.KERNELS)[1]
-    assert bool(led) == (count <= repeating.FEW_ROWS)
+    assert all(led)
+    assert len(led) >= 3 * (-(-count // 8))
 
 
 def test_requests_come_and_go(led: list[bool]) -> None:
+    """A recording outlives the requests that it was made of, and serves others at once."""
     m = synthetic.model()
     asked, kernels = several(m), NumbaKernels()
-    node = synthetic.node(m, kernels, chunk=8)
+    node = synthetic.node(m, kernels, chunk=64)
     engine = node.engine
-    sessions = [engine.add(asked[0])]
-    for number in range(20):
-        if number in (4, 6):
-            sessions.append(engine.add(asked[len(sessions)]))
+    sessions, repeated = [engine.add(asked[0])], []
+    for number in range(24):
+        if number in (4, 6, 12):
+            sessions.append(engine.add(asked[len(sessions) % len(asked)]))
+        before = len(led)
         engine.step()
-    assert led
-    for session, request in zip(sessions, asked, strict=True):
-        alone = synthetic.prove(m, request)
+        repeated.append(len(led) - before)
+    assert [s.reason is not None for s in sessions] == [True] * 4
+    # the prompt, a recorded step, and then all but those with another prompt, until all have ended
+    assert repeated[:8] == [0, 0, 1, 1, 0, 1, 0, 1]
+    assert repeated[12] == 0
+    assert repeated[13] == 1
+    assert all(led)
+    for i, session in enumerate(sessions):
+        alone = synthetic.prove(m, asked[i % len(asked)])
         assert node.commit(session, keep=False).encode() == alone.data
+
+
+def test_buffers_that_move_are_found_again(led: list[bool]) -> None:
+    m, kernels = synthetic.model(), NumbaKernels()
+    asked = several(m)
+    engine = Engine(m, kernels)
+    sessions = [engine.add(r) for r in asked]
+    while any(s.running for s in sessions):
+        engine.step()
+        if sessions[0].emitted > 2:
+            for session in sessions:  # as a trace that grows does
+                for name, x in session.trace.arrays.items():
+                    session.trace.arrays[name] = np.concatenate((x, x[:3]))
+                    x[...] = np.zeros(1, x.dtype)
+    assert all(led)
+    assert len(led) > 4
+    expected = run(m, asked, synthetic.KERNELS)[0]
+    assert [s.answer for s in sessions] == [s.answer for s in expected]
+
+
+def place(kernels: NumbaKernels, key: object, member: Member, row: int, table: F32) -> np.ndarray[Any, Any]:
+    """Copies a row of a table to the buffer "x" at ``row``, in a step with one member."""
+
+    def step(spans: Sequence[Span]) -> Any:
+        tokens = []
+        for s in spans:
+            ids = member.buffers["tokens"][s.a : s.b]
+            x = kernels.gather(table, ids)
+            buffer, first = (
+                (member.windows["x"], member.first) if "x" in member.windows else (member.buffers["x"], 0)
+            )
+            kernels.write_rows(buffer, s.a - first, s.b - first, kernels.settle(x))
+            rows = buffer[s.a - first : s.b - first]
+            history = member.buffers["tokens"][: s.b]
+            assert member.draws is not None
+            logits = kernels.settle(rows)
+            tokens.append(kernels.sample(logits, history, s.a, member.sampling, member.draws[s.a : s.b]))
+        return kernels.concatenate(tokens)
+
+    batch = Batch(key, [member])
+    found = kernels.step(Key(), [Span(0, row, row + 1)], step, batch)
+    assert found is not None
+    return found
+
+
+def test_rows_of_a_window_lie_where_it_begins(led: list[bool]) -> None:
+    kernels, key = NumbaKernels(), Key()
+    table = kernels.array(np.random.default_rng(1).standard_normal((6, 6)).astype(np.float32))
+    ids, draws = np.arange(6, dtype=np.int32), np.zeros((6, 2), np.uint64)
+    for first, row in ((0, 0), (0, 1), (2, 2), (2, 4), (0, 5)):
+        x = np.zeros((6 - first, 6), np.float32)
+        windows: dict[str, Any] = {"x": x} if first else {}
+        buffers = {"tokens": ids} if first else {"tokens": ids, "x": x}
+        member = Member(buffers, draws, Sampling(), windows, first)
+        assert place(kernels, key, member, row, table) == [np.argmax(table[row])]
+        expected = np.zeros_like(x)
+        expected[row - first] = table[row]
+        assert (x == expected).all()
+    assert led == [True] * 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: {"tokens": b["tokens"], "x": b["x"][:3]},  # too short
+        lambda b: {"tokens": b["tokens"].astype(np.int64), "x": b["x"]},
+        lambda b: {"tokens": b["tokens"], "x": np.zeros((6, 12), np.float32)[:, ::2]},
+    ],
+)
+def test_buffers_of_another_kind_are_not_written_by_address(change: Any, led: list[bool]) -> None:
+    kernels, key = NumbaKernels(), Key()
+    table = kernels.array(np.eye(6, dtype=np.float32))
+    buffers = {"tokens": np.arange(6, dtype=np.int32), "x": np.zeros((6, 6), np.float32)}
+    member = Member(buffers, np.zeros((6, 2), np.uint64), Sampling())
+    assert place(kernels, key, member, 0, table) == [0]
+    assert place(kernels, key, member, 1, table) == [1]
+    assert led == [True]
+    other = change(buffers)
+    with contextlib.suppress(ValueError, TypeError, InputError):
+        place(kernels, key, member._replace(buffers=other), 4, table)
+    assert led == [True]
+
+
+def test_results_share_memory_only_if_they_are_not_needed_together() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        born = sorted(int(b) for b in rng.integers(0, 20, 30))
+        values = [Value(int(rng.integers(1, 300)), b, b + int(rng.integers(0, 6))) for b in born]
+        end = arena.place(values, 3)
+        for i, x in enumerate(values):
+            assert x.at % 64 == 0
+            assert x.at + 3 * x.width <= end
+            for y in values[:i]:
+                together = x.born <= y.last and y.born <= x.last
+                assert not together or x.at + 3 * x.width <= y.at or y.at + 3 * y.width <= x.at
+        assert end < sum(3 * v.width + 64 for v in values)
 
 
 def test_longer_than_a_block_of_angles(led: list[bool]) -> None:
@@ -232,8 +356,9 @@ def test_a_step_is_recorded_while_other_threads_make_arrays() -> None:
     try:
         for _ in range(10):
             key = Key()
+            batch = Batch(key, [Member({}, None, Sampling())])
             for _ in range(2):
-                assert kernels.step(key, [Span(0, 1, 2)], lambda _: None) is None
+                assert kernels.step(key, [Span(0, 1, 2)], lambda _: None, batch) is None
     finally:
         sys.setswitchinterval(interval)
         ended.set()
@@ -252,20 +377,22 @@ def test_a_plan_keeps_what_its_commands_name_and_nothing_else() -> None:
     session = engine.add(synthetic.request(m, max_tokens=20))
     for _ in range(4):
         engine.step()
-    key = engine._decoding[1]
-    plan = kernels.steps._kept[key].plan
+    plan = kernels.steps._kept[engine._placed].plan
     assert plan is not None
     named = {id(x) for x in plan.kept}
-    assert {id(session.trace.arrays[name]) for name in m.program.group_of} <= named
     assert {id(w.q) for w in m.weights.values() if isinstance(w, Matrix)} <= named
     assert not {id(w.q) for w in other.weights.values() if isinstance(w, Matrix)} & named
     assert stranger.model is other
+    buffers = [weakref.ref(x) for x in session.trace.arrays.values()]
+    engine.remove(session)
+    del session
+    assert not any(reference() is not None for reference in buffers)
 
 
 def test_a_follower_goes_when_there_is_nothing_to_do() -> None:
     words = crew.shared_words(2)
     before = words.copy()
-    crew.follow(np.zeros(0, COMMAND), words, 1, 2)
+    crew.follow(np.zeros(0, COMMAND), np.zeros((1, 1), np.int64), words, 1, 2)
     assert (words == before).all()
 
 

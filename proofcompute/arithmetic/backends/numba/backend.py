@@ -294,7 +294,7 @@ class NumbaKernels(CpuChecks):
         f: Callable[[Sequence[Span]], I32 | None],
         batch: Batch | None = None,
     ) -> I32 | None:
-        return self.steps.run(capture, spans, f, self.sample)
+        return self.steps.run(spans, f, batch, self.sample)
 
     def hash_groups(
         self,

@@ -145,22 +145,25 @@ def sums_of_block(q: Any, t: Any, rows: Any, w: Any, j: Any, channels: Any, sums
             at = t * stride + a
             c = 0
             if rows == _LARGE:
+                ahead = _AHEAD + a * (_LARGE_CHANNELS - 1)  # all bytes of the channels, part after part
                 while c + _LARGE_CHANNELS <= channels:
-                    large(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
+                    large(q, at, stride, w, first + c * d + a, d, steps, ahead, sums, c * rows)
                     c += _LARGE_CHANNELS
                 while c < channels:
                     large_one(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
                     c += 1
             elif rows == _MIDDLE:
+                ahead = _AHEAD + a * (_MIDDLE_CHANNELS - 1)
                 while c + _MIDDLE_CHANNELS <= channels:
-                    middle(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
+                    middle(q, at, stride, w, first + c * d + a, d, steps, ahead, sums, c * rows)
                     c += _MIDDLE_CHANNELS
                 while c < channels:
                     middle_one(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
                     c += 1
             else:
+                ahead = _AHEAD + a * (_SMALL_CHANNELS - 1)
                 while c + _SMALL_CHANNELS <= channels:
-                    small(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)
+                    small(q, at, stride, w, first + c * d + a, d, steps, ahead, sums, c * rows)
                     c += _SMALL_CHANNELS
                 while c < channels:
                     small_one(q, at, stride, w, first + c * d + a, d, steps, _AHEAD, sums, c * rows)

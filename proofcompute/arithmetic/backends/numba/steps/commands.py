@@ -1,11 +1,14 @@
 """Represent the calls that decode a token as commands: data that compiled code carries out.
 
-A command holds addresses and sizes. From one token to the next only ``later`` changes, the number of rows
-after the recorded one: rows of a trace are read and written ``later * step`` bytes further on, and attention
-sees ``later`` more positions. :mod:`.recording` fills commands in, and has checked everything that is not
-checked here.
+A command holds addresses and sizes, for one row of one request or more rows of several. Its results and
+operands are rows that lie one after the other, in memory of the recorded step. How many there are is said
+when commands are carried out, and so is whose they are: a table of *slots* has a line for each row, with the
+row's position in its request's trace and the address that position 0 has in each buffer of the request. READ
+and WRITE copy rows out of buffers and into them, and ATTENTION reads the rows before them there.
+:mod:`.recording` fills commands in, and has checked everything that is not checked here.
 
-One thread *begins* a command, and its units are then shared out; most commands have none.
+A command is carried out row by row by one thread, or its *units* are shared out: groups of channels of a
+product, a request's heads of attention, or single rows if there are several and they take long.
 """
 
 from __future__ import annotations
@@ -25,52 +28,59 @@ __all__ = [
     "ATTENTION",
     "COMMAND",
     "COMMANDS",
-    "COPY",
     "EMBED",
     "HEADS",
-    "LINEAR",
+    "PREPARE",
+    "PRODUCT",
+    "READ",
     "SETTLE",
+    "SLOTS",
     "TAKE",
-    "begin",
+    "WRITE",
+    "row",
     "unit",
+    "units",
 ]
 
-COPY: Final = 0
-"""Copy n bytes from x to out."""
-TAKE: Final = 1
-"""Copy the rows of x [m], of ``width`` bytes, that the n int32 numbers at ``ids`` select, to out."""
-EMBED: Final = 2
-"""Call ``embed`` on x int8 [n, width] and scale [n]."""
-SETTLE: Final = 3
-"""Call ``settle`` on x float32 [n]."""
-HEADS: Final = 4
-"""Call ``heads`` on x float32 [n, width], cos and sin [n, pairs]; it writes q [n, .], k, ks, v and vs."""
-LINEAR: Final = 5
-"""Call ``linear`` on x float32 [n, width] and w int8 [limbs, m, d]; a unit has ``share`` groups."""
-ATTENTION: Final = 6
-"""Call ``attention`` on x float32 [n, width], k int8 [first + n, heads, d] and so on, one unit a head."""
+READ: Final = 0
+"""Copy the row of ``buffer``, of ``width`` bytes, to out."""
+WRITE: Final = 1
+"""Copy x, of ``width`` bytes, to the row of ``buffer``."""
+TAKE: Final = 2
+"""Copy the row of x [m], of ``width`` bytes, that the int32 number at ``ids`` selects, to out."""
+EMBED: Final = 3
+"""Call ``embed`` on x int8 [width] and scale."""
+SETTLE: Final = 4
+"""Call ``settle`` on x float32 [width]."""
+HEADS: Final = 5
+"""Call ``heads`` on x float32 [width], cos and sin [pairs]; it writes out, k, ks, v and vs."""
+PREPARE: Final = 6
+"""Do what ``linear`` does to x float32 [width] before the product: write q int16 [d] and scale."""
+PRODUCT: Final = 7
+"""Do what ``linear`` does with q int16 [d] and w int8 [limbs, m, d]; a unit has ``share`` groups."""
+ATTENTION: Final = 8
+"""Call ``attention`` on x float32 [width] and the buffers k [., heads, d], ks, v and vs, one unit a head."""
 
 _NUMBERS: Final = (
     ("kind", "which of the above"),
-    ("units", "how many units there are to share out"),
-    ("n", "rows, or elements"),
+    ("units", "units of a product, whatever the number of rows"),
+    ("together", "least number of rows that are shared out as units; 0: never"),
     ("width", "of a row of x"),
     ("m", "output channels, or rows of a table"),
     ("d", "contraction length, or width of a head"),
-    ("limbs", "of the weights"),
-    ("row_limbs", "of the activations"),
+    ("limbs", "of the weights, or of the activations that PREPARE makes"),
     ("mode", "what happens to the rows before a product"),
-    ("share", "groups of channels of a unit, or query rows of a block"),
+    ("share", "groups of channels of a unit"),
     ("heads", "key-value heads"),
     ("pairs", "rotated pairs, negative if they are interleaved"),
-    ("first", "position of the first row"),
     ("window", "of attention"),
+    ("buffer", "column of the slots, from 1 on"),
 )
 _ADDRESSES: Final = (
-    *("x", "x_step", "out", "out_step", "residual", "residual_step", "ids", "ids_step"),
-    *("q", "scale", "w", "w_scale", "bias", "before", "cos", "sin", "k", "ks", "v", "vs"),
+    *("x", "out", "residual", "ids", "q", "scale", "w", "w_scale", "bias", "before", "cos", "sin"),
+    *("k", "ks", "v", "vs"),
 )
-"""Addresses, 0 where there is none; ``_step`` is how many bytes an address moves for each row later."""
+"""Addresses, 0 where there is none; those of keys and values are columns of the slots for ATTENTION."""
 
 carray: Final = function_of_numba("carray")
 
@@ -84,6 +94,8 @@ COMMAND: Final = np.dtype(
 )
 """The dtype of a command; ``factor`` is the eps of a norm, or the scale of attention."""
 COMMANDS: Final = types.read(COMMAND, 1)
+SLOTS: Final = types.read(types.int64, 2)
+"""The type of slots: for each row its position, and the address of position 0 in each buffer."""
 
 
 def _pointer(element: Any) -> Any:
@@ -101,112 +113,113 @@ _bytes, _shorts, _words, _floats = map(_pointer, (types.int8, types.int16, types
 
 
 @helper
-def _begin_linear(e: Any, later: Any) -> Any:
-    x = carray(_floats(e.x + later * e.x_step), (e.n, e.width))
-    q = carray(_shorts(e.q), (e.n, e.d))
-    before = carray(_floats(e.before), (e.d,))
-    return prepare_rows(x, e.mode, before, e.factor, e.row_limbs, q, carray(_floats(e.scale), (e.n,)))
+def _byte_row(address: Any, t: Any, width: Any) -> Any:
+    return carray(_bytes(address + t * width), (width,))
 
 
 @helper
-def _linear_unit(e: Any, later: Any, i: Any) -> None:
-    q = carray(_shorts(e.q), (e.n + 1, e.d))
-    scale, w = carray(_floats(e.scale), (e.n,)), carray(_bytes(e.w), (e.limbs, e.m, e.d))
-    w_scale, bias = carray(_floats(e.w_scale), (e.m,)), carray(_floats(e.bias), (e.m if e.bias else 0,))
-    residual = carray(_floats(e.residual + later * e.residual_step), (e.n if e.residual else 0, e.m))
-    out = carray(_floats(e.out), (e.n, e.m))
+def _float_row(address: Any, t: Any, width: Any) -> Any:
+    return carray(_floats(address + 4 * t * width), (width,))
+
+
+@helper
+def _prepare(e: Any, t: Any) -> Any:
+    x = carray(_floats(e.x + 4 * t * e.width), (1, e.width))
+    q = carray(_shorts(e.q + 2 * t * e.d), (1, e.d))
+    before, scale = _float_row(e.before, 0, e.d), carray(_floats(e.scale + 4 * t), (1,))
+    return prepare_rows(x, e.mode, before, e.factor, e.limbs, q, scale)
+
+
+@helper
+def _product(e: Any, rows: Any, i: Any) -> None:
+    q = carray(_shorts(e.q), (rows + 1, e.d))
+    scale, w = _float_row(e.scale, 0, rows), carray(_bytes(e.w), (e.limbs, e.m, e.d))
+    w_scale, bias = _float_row(e.w_scale, 0, e.m), carray(_floats(e.bias), (e.m if e.bias else 0,))
+    residual = carray(_floats(e.residual), (rows if e.residual else 0, e.m))
+    out = carray(_floats(e.out), (rows, e.m))
     a, b = i * e.share, (i + 1) * e.share
-    if e.n == 1:
+    if rows == 1:
         one_row(a * GROUP, min(b * GROUP, e.m), q, scale, w, w_scale, bias, residual, out)
     else:
-        few_rows(a, b, q, scale, w, w_scale, bias, residual, out)
+        few_rows(a, min(b, (e.m + GROUP - 1) // GROUP), q, scale, w, w_scale, bias, residual, out)
 
 
 @helper
-def _begin_attention(e: Any, later: Any) -> Any:
-    first = e.first + later
-    shape = (first + e.n, e.heads)
-    start = max(0, first + 1 - e.window) if e.window else 0
-    good = worst_scale(carray(_floats(e.ks), shape), start, shape[0]) == FINITE
-    return good and worst_scale(carray(_floats(e.vs), shape), start, shape[0]) == FINITE
+def _attend(e: Any, slots: Any, t: Any, head: Any) -> Any:
+    """Compute a key-value head of row t; the first head also checks the scales of all heads."""
+    first = slots[t, 0]
+    shape = (first + 1, e.heads)
+    ks, vs = carray(_floats(slots[t, e.ks]), shape), carray(_floats(slots[t, e.vs]), shape)
+    if head == 0:
+        start = max(0, first + 1 - e.window) if e.window else 0
+        if worst_scale(ks, start, first + 1) != FINITE or worst_scale(vs, start, first + 1) != FINITE:
+            return False
+    k = carray(_bytes(slots[t, e.k]), (first + 1, e.heads, e.d))
+    v = carray(_bytes(slots[t, e.v]), (first + 1, e.heads, e.d))
+    q = carray(_floats(e.x + 4 * t * e.width), (1, e.width))
+    out = carray(_floats(e.out + 4 * t * e.width), (1, e.width))
+    return attend_unit(head, q, k, ks, v, vs, first, e.factor, e.window, 1, out)
 
 
 @helper
-def _attention_unit(e: Any, later: Any, i: Any) -> Any:
-    first = e.first + later
-    t = first + e.n
-    return attend_unit(
-        i,
-        carray(_floats(e.x), (e.n, e.width)),
-        carray(_bytes(e.k), (t, e.heads, e.d)),
-        carray(_floats(e.ks), (t, e.heads)),
-        carray(_bytes(e.v), (t, e.heads, e.d)),
-        carray(_floats(e.vs), (t, e.heads)),
-        first,
-        e.factor,
-        e.window,
-        e.share,
-        carray(_floats(e.out), (e.n, e.width)),
+def _heads(e: Any, t: Any) -> Any:
+    pairs, keys = abs(e.pairs), e.heads * e.d
+    k = carray(_bytes(e.k + t * keys), (e.heads, e.d))
+    v = carray(_bytes(e.v + t * keys), (e.heads, e.d))
+    return heads_into(
+        _float_row(e.x, t, e.width),
+        _float_row(e.cos, t, pairs),
+        _float_row(e.sin, t, pairs),
+        e.pairs < 0,
+        np.empty(keys, np.float32),
+        np.empty(e.d, np.int16),
+        _float_row(e.out, t, e.width - 2 * keys),
+        k,
+        _float_row(e.ks, t, e.heads),
+        v,
+        _float_row(e.vs, t, e.heads),
     )
 
 
 @helper
-def _heads(e: Any) -> Any:
-    pairs = abs(e.pairs)
-    keys = e.heads * e.d
-    turned = np.empty(keys, np.float32)
-    scratch = np.empty(e.d, np.int16)
-    x = carray(_floats(e.x), (e.n, e.width))
-    cos, sin = carray(_floats(e.cos), (e.n, pairs)), carray(_floats(e.sin), (e.n, pairs))
-    q = carray(_floats(e.out), (e.n, e.width - 2 * keys))
-    k, v = carray(_bytes(e.k), (e.n, e.heads, e.d)), carray(_bytes(e.v), (e.n, e.heads, e.d))
-    ks, vs = carray(_floats(e.ks), (e.n, e.heads)), carray(_floats(e.vs), (e.n, e.heads))
-    for t in range(e.n):
-        if not heads_into(x[t], cos[t], sin[t], e.pairs < 0, turned, scratch, q[t], k[t], ks[t], v[t], vs[t]):
-            return False
-    return True
-
-
-@helper
-def _take(e: Any, later: Any) -> Any:
-    ids = carray(_words(e.ids + later * e.ids_step), (e.n,))
-    for t in range(e.n):
-        if ids[t] < 0 or ids[t] >= e.m:
-            return False
-        row = carray(_bytes(e.x + ids[t] * e.width), (e.width,))
-        carray(_bytes(e.out + t * e.width), (e.width,))[:] = row
-    return True
-
-
-@helper
-def begin(e: Any, later: Any) -> Any:
-    """Do what precedes the units of a command, or all of one without units; return False for an error."""
-    if e.kind == LINEAR:
-        return _begin_linear(e, later)
-    if e.kind == ATTENTION:
-        return _begin_attention(e, later)
+def row(e: Any, slots: Any, t: Any) -> Any:
+    """Carry out a command for row t, if it is one that works row by row; return False for an error."""
+    if e.kind == PREPARE:
+        return _prepare(e, t)
     if e.kind == HEADS:
-        return _heads(e)
+        return _heads(e, t)
     if e.kind == SETTLE:
-        x = carray(_floats(e.x + later * e.x_step), (e.n,))
-        return settle_into(x, carray(_floats(e.out), (e.n,)))
-    if e.kind == COPY:
-        x = carray(_bytes(e.x + later * e.x_step), (e.n,))
-        carray(_bytes(e.out + later * e.out_step), (e.n,))[:] = x
-        return True
-    if e.kind == TAKE:
-        return _take(e, later)
-    x = carray(_bytes(e.x), (e.n, e.width))
-    scales, out = carray(_floats(e.scale), (e.n,)), carray(_floats(e.out), (e.n, e.width))
-    for t in range(e.n):
-        embed_into(x[t], scales[t], out[t])
+        return settle_into(_float_row(e.x, t, e.width), _float_row(e.out, t, e.width))
+    if e.kind == READ:
+        _byte_row(e.out, t, e.width)[:] = _byte_row(slots[t, e.buffer], slots[t, 0], e.width)
+    elif e.kind == WRITE:
+        _byte_row(slots[t, e.buffer], slots[t, 0], e.width)[:] = _byte_row(e.x, t, e.width)
+    elif e.kind == TAKE:
+        number = carray(_words(e.ids + 4 * t), (1,))[0]
+        if number < 0 or number >= e.m:
+            return False
+        _byte_row(e.out, t, e.width)[:] = _byte_row(e.x, number, e.width)
+    else:
+        embed_into(_byte_row(e.x, t, e.width), _float_row(e.scale, t, 1)[0], _float_row(e.out, t, e.width))
     return True
 
 
 @helper
-def unit(e: Any, later: Any, i: Any) -> Any:
-    """Carry out unit i of a command that has begun; return False for an error."""
-    if e.kind == LINEAR:
-        _linear_unit(e, later, i)
+def units(e: Any, rows: Any) -> Any:
+    """Return how many units of a command are shared out; 0 if it is carried out row by row."""
+    if e.kind == PRODUCT:
+        return e.units
+    if e.kind == ATTENTION:
+        return rows * e.heads
+    return rows if e.together and rows >= e.together else 0
+
+
+@helper
+def unit(e: Any, slots: Any, rows: Any, i: Any) -> Any:
+    """Carry out unit i of a command; return False for an error."""
+    if e.kind == PRODUCT:
+        _product(e, rows, i)
         return True
-    return _attention_unit(e, later, i)
+    if e.kind == ATTENTION:
+        return _attend(e, slots, i // e.heads, i % e.heads)
+    return row(e, slots, i)

@@ -7,7 +7,7 @@ each begins with a part of its own, then helps the others with theirs, so a foll
 that has stopped, costs only the help it does not give. The leader waits for units that a follower has begun.
 
 The words, each on a cache line of its own, are: the number of the latest command shared out, which only
-grows; the command's index; how many rows later than the recorded step it is carried out; the units done;
+grows; the command's index; for how many rows it is carried out; the units done;
 whether a unit found an error; and for each part, the command's number and how many of its units are taken. A
 thread takes a unit by a compare-and-exchange of the part's word. This fails once the leader has gone on: the
 leader closes all parts before it changes any other word, so a thread that has seen a word of the next command
@@ -24,7 +24,7 @@ from proofcompute.arithmetic.backends.numba.codegen import signatures as types
 from proofcompute.arithmetic.backends.numba.codegen.definitions import emitted, external, helper
 from proofcompute.arithmetic.backends.numba.codegen.signatures import write
 from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
-from proofcompute.arithmetic.backends.numba.steps.commands import COMMANDS, begin, unit
+from proofcompute.arithmetic.backends.numba.steps.commands import COMMANDS, SLOTS, row, unit, units
 from proofcompute.arrays import I64
 
 __all__ = ["MOST_UNITS", "follow", "lead", "shared_words"]
@@ -33,7 +33,7 @@ _STRIDE: Final = 16
 """Distance between two shared words, in int64: two cache lines, since lines are fetched in pairs."""
 _NUMBER: Final = 0
 _COMMAND: Final = 1 * _STRIDE
-_LATER: Final = 2 * _STRIDE
+_ROWS: Final = 2 * _STRIDE
 _DONE: Final = 3 * _STRIDE
 _WRONG: Final = 4 * _STRIDE
 _TAKEN: Final = 5 * _STRIDE
@@ -61,13 +61,14 @@ def shared_words(seats: int) -> I64:
 
 
 @helper
-def _take_part(e: Any, later: Any, words: Any, number: Any, seat: Any, seats: Any) -> None:
+def _take_part(e: Any, slots: Any, rows: Any, words: Any, number: Any, seat: Any, seats: Any) -> None:
     """Carry out units of the shared-out command until none is left."""
+    whole = units(e, rows)
     for s in range(seats):
         part = (seat + s) % seats
         word = _TAKEN + part * _STRIDE
-        first = e.units * part // seats
-        count = e.units * (part + 1) // seats - first
+        first = whole * part // seats
+        count = whole * (part + 1) // seats - first
         while True:
             taken = _load(words, word)
             if taken >> _BITS != number:
@@ -76,37 +77,39 @@ def _take_part(e: Any, later: Any, words: Any, number: Any, seat: Any, seats: An
             if i >= count:
                 break
             if _exchange(words, word, taken, taken + 1):
-                if not unit(e, later, first + i):
+                if not unit(e, slots, rows, first + i):
                     _store(words, _WRONG, 1)
                 _add(words, _DONE, 1)
 
 
-@kernel(types.boolean(COMMANDS, types.int64, write(types.int64, 1), types.int64))
-def lead(commands: Any, later: Any, words: Any, seats: Any) -> Any:
-    """Carry out all commands, ``later`` rows after those recorded; return whether there was no error.
+@kernel(types.boolean(COMMANDS, SLOTS, types.int64, write(types.int64, 1), types.int64))
+def lead(commands: Any, slots: Any, rows: Any, words: Any, seats: Any) -> Any:
+    """Carry out all commands for the rows of the first ``rows`` slots; return whether there was no error.
 
     Only one thread at a time may lead with the same words.
     """
     number = words[_NUMBER]
-    _store(words, _LATER, later)
     for c in range(commands.size):
         e = commands[c]
-        if not begin(e, later):
-            return False
-        if e.units == 0:
+        whole = units(e, rows)
+        if whole == 0:
+            for t in range(rows):
+                if not row(e, slots, t):
+                    return False
             continue
         number += 1
         for part in range(seats):  # this closes the part: no unit of any command is left
             _store(words, _TAKEN + part * _STRIDE, number << _BITS | _MASK)
         _store(words, _COMMAND, c)
+        _store(words, _ROWS, rows)
         _store(words, _DONE, 0)
         _store(words, _WRONG, 0)
         for part in range(seats):
             _store(words, _TAKEN + part * _STRIDE, number << _BITS)
         _store(words, _NUMBER, number)
-        _take_part(e, later, words, number, 0, seats)
+        _take_part(e, slots, rows, words, number, 0, seats)
         looks = 0
-        while _load(words, _DONE) != e.units:
+        while _load(words, _DONE) != whole:
             looks += 1
             _pause()
             if looks > _LOOKS:
@@ -116,8 +119,8 @@ def lead(commands: Any, later: Any, words: Any, seats: Any) -> Any:
     return True
 
 
-@kernel(types.void(COMMANDS, write(types.int64, 1), types.int64, types.int64))
-def follow(commands: Any, words: Any, seat: Any, seats: Any) -> None:
+@kernel(types.void(COMMANDS, SLOTS, write(types.int64, 1), types.int64, types.int64))
+def follow(commands: Any, slots: Any, words: Any, seat: Any, seats: Any) -> None:
     """Help the leader that uses the same words, until no command was shared out for a while.
 
     ``seat`` is at least 1 and differs from every other follower's.
@@ -135,4 +138,4 @@ def follow(commands: Any, words: Any, seat: Any, seats: Any) -> None:
         last = number
         looks = 0
         c = _load(words, _COMMAND)
-        _take_part(commands[c], _load(words, _LATER), words, number, seat, seats)
+        _take_part(commands[c], slots, _load(words, _ROWS), words, number, seat, seats)

@@ -1,9 +1,8 @@
-"""Record a step: turn its calls of the backend into commands (:mod:`.commands`), if all of them can be.
+"""Record a step: turn its calls of the backend for one row into commands (:mod:`.commands`), if all can be.
 
-Every array that a call reads must either stay where it is or move with the rows: weights, results of recorded
-calls, and rows of the traces' buffers, either those that the step computes or all rows up to them. Any other
-array, such as one that another library made in between, makes the recording useless, and the step is never
-repeated from commands.
+Every array that a call reads must be a weight, a result of a recorded call, or rows of the request's buffers:
+the row that the step computes, or all rows up to it. Any other array, such as one that another library made
+in between, makes the recording useless, and the step is never repeated from commands.
 """
 
 from __future__ import annotations
@@ -18,83 +17,56 @@ import numpy as np
 
 from proofcompute.arithmetic.backends.numba.arguments import preparation
 from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.steps.arena import ALIGN, Value, place
+from proofcompute.arithmetic.backends.numba.steps.plan import MOST_ROWS, Plan, address
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I64, Array, Span
+from proofcompute.arrays import F32, Array, Member, Span
 
-__all__ = ["Plan", "Recording", "Sampled", "address"]
+__all__ = ["Recording"]
 
 _SHARE_BYTES: Final = 1 << 16
 """Bytes of weights in one unit of a product."""
-
-
-def address(x: Array) -> int:
-    """Return the address of an array's first byte."""
-    return int(x.__array_interface__["data"][0])
+_TOGETHER: Final = 3
+"""Least number of rows whose norms, gates and rotations are shared out."""
+_ROOM: Final = MOST_ROWS + 1
+"""Rows of a result; products may read one more than there are."""
+_ALWAYS: Final = 1 << 62
 
 
 class _Unknown(Exception):
     """Raised when a call cannot become a command."""
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """A call of the sampler: logits of a command, and buffers of the trace."""
-
-    logits: F32
-    history: Array
-    """The tokens of the whole trace."""
-    first: int
-    how: Sampling
-    draws: Array
-    """The random numbers of the whole trace."""
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A recorded step."""
-
-    commands: Array
-    spans: tuple[Span, ...]
-    """The spans of the recorded step."""
-    room: int
-    """Largest ``later`` for which the buffers have room."""
-    turns: Mapping[tuple[int, ...], tuple[F32, F32]]
-    """Tables of cosines and sines that commands read, filled in for each step."""
-    sampled: Sequence[Sampled]
-    words: I64
-    seats: int
-    kept: Sequence[Array]
-    """The arrays that commands name by address, kept alive."""
-
-    def later(self, spans: Sequence[Span]) -> int | None:
-        """Return how many rows after the recorded spans these lie, or None if they do not fit the plan."""
-        if len(spans) != len(self.spans):
-            return None
-        later = spans[0][1] - self.spans[0][1]
-        moved = tuple((number, a + later, b + later) for number, a, b in self.spans)
-        return later if tuple(spans) == moved and 0 <= later <= self.room else None
+Operand = Value | int
+"""A result of a command, or a number that the command holds as it is."""
 
 
 @dataclass(eq=False)
 class Recording:
-    """The commands of a step while it runs for the first time under its capture."""
+    """The commands of a step while it runs for one row of one request."""
 
-    spans: tuple[Span, ...]
+    span: Span
+    member: Member
     constants: Mapping[int, Array]
     """Weights by address."""
-    buffers: Mapping[int, Array]
-    """Buffers of traces, whose rows move, by ascending address."""
     possible: bool = True
-    room: int = 1 << 62
     commands: list[dict[str, Any]] = field(default_factory=list)
-    made: dict[int, Array] = field(default_factory=dict)
-    """Results of commands by address, kept alive so that no two share an address."""
+    values: list[Value] = field(default_factory=list)
+    """Results of commands, in order."""
+    made: dict[int, tuple[Value, Array]] = field(default_factory=dict)
+    """The same by the address of the array, which is kept alive so that no two share an address."""
     turns: dict[tuple[int, ...], tuple[F32, F32]] = field(default_factory=dict)
-    sampled: list[Sampled] = field(default_factory=list)
+    """Rotary tables, which the plan fills in for each step."""
     used: dict[int, Array] = field(default_factory=dict)
-    """Weights and buffers that commands name, by address."""
+    """Weights that commands name, by address."""
+    columns: dict[str, int] = field(default_factory=dict)
+    """Columns of the slots, by the names of buffers."""
+    whole: set[str] = field(default_factory=set)
+    """Buffers in which rows before the step's are read."""
+    sampled: list[tuple[Array, Value, str]] = field(default_factory=list)
+    """Calls of the sampler: the token, the logits, and the buffer of tokens."""
 
     def call(self, name: str, arguments: Sequence[Any], named: Mapping[str, Any], result: Any) -> None:
         """Record a call of the backend."""
@@ -107,132 +79,154 @@ class Recording:
             self.possible = False
 
     def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
-        """Return rotary tables (:class:`proofcompute.arrays.Arrays`); the plan refills them for each step."""
-        if tuple(spans) != self.spans:
-            return HOST.rope_rows(freqs, spans)
+        """Return rotary tables (:class:`proofcompute.arrays.Arrays`)."""
+        found = HOST.rope_rows(freqs, spans)
+        if tuple(spans) != (self.span,):
+            return found
         if freqs not in self.turns:
-            cos, sin = (np.array(table) for table in HOST.rope_rows(freqs, spans))
+            cos, sin = (np.empty((MOST_ROWS, table.shape[1]), np.float32) for table in found)
             self.turns[freqs] = cos, sin
-            self.made |= {address(cos): cos, address(sin): sin}
-        return self.turns[freqs]
+        for table, rows in zip(self.turns[freqs], found, strict=True):
+            table[:1] = rows
+        cos, sin = self.turns[freqs]
+        return cos[:1], sin[:1]
 
     def plan(self, tokens: Array | None) -> Plan | None:
         """Return the plan of a step that emitted ``tokens``, or None if it could not be recorded in full."""
-        if not self.possible or not self.sampled or tokens is None or len(tokens) != len(self.spans):
+        if not self.possible or tokens is None or len(tokens) != 1 or len(self.sampled) != 1:
+            return None
+        token, logits, history = self.sampled[0]
+        if address(tokens) != address(token):
             return None
         from proofcompute.arithmetic.backends.numba.steps.commands import COMMAND
         from proofcompute.arithmetic.backends.numba.steps.crew import shared_words
 
+        arena = np.empty(place(self.values, _ROOM) + ALIGN, np.uint8)
+        start = -address(arena) % ALIGN
         commands = np.zeros(len(self.commands), COMMAND)
         for i, values in enumerate(self.commands):
             for key, value in values.items():
-                commands[key][i] = value
-        kept = [*self.made.values(), *self.used.values()]
+                at = address(arena) + start + value.at if isinstance(value, Value) else value
+                commands[key][i] = at
+        rows = arena[start + logits.at :][: MOST_ROWS * logits.width]
         seats = threads.size()
-        words = shared_words(seats)
-        return Plan(commands, self.spans, self.room, self.turns, self.sampled, words, seats, kept)
-
-    @cached_property
-    def _starts(self) -> list[int]:
-        return list(self.buffers)
+        return Plan(
+            commands,
+            {name: self._kind(name) for name in self.columns},
+            frozenset(self.whole),
+            self.turns,
+            rows.view(np.float32).reshape(MOST_ROWS, -1),
+            history,
+            shared_words(seats),
+            seats,
+            [arena, *self.used.values()],
+            np.zeros((MOST_ROWS, 1 + len(self.columns)), np.int64),
+        )
 
     # -- kinds of arrays -------------------------------------------------------------------------------
-    def _buffer(self, x: Array) -> tuple[Array, int] | None:
-        """Return the buffer that an array lies in and the row it begins with, or None."""
-        i = bisect_right(self._starts, at := address(x)) - 1
+    @cached_property
+    def _buffers(self) -> list[tuple[int, str, Array, int]]:
+        """Return the member's buffers by ascending address: address, name, array, first position."""
+        m = self.member
+        both = [(n, x, 0) for n, x in m.buffers.items()] + [(n, x, m.first) for n, x in m.windows.items()]
+        return sorted((address(x), name, x, first) for name, x, first in both if x.size)
+
+    def _kind(self, name: str) -> Array:
+        x = self.member.buffers.get(name)
+        x = self.member.windows[name] if x is None else x
+        return np.empty((1, *x.shape[1:]), x.dtype)
+
+    def _buffer(self, x: Array) -> tuple[str, int] | None:
+        """Return the buffer that rows lie in and the position that they begin with, or None."""
+        i = bisect_right(self._buffers, at := address(x), key=lambda entry: entry[0]) - 1
         if i < 0:
             return None
-        buffer = self.buffers[self._starts[i]]
-        offset = at - self._starts[i]
-        if offset >= buffer.nbytes:
+        start, name, buffer, first = self._buffers[i]
+        if at >= start + buffer.nbytes:
             return None
-        row, rest = divmod(offset, buffer.strides[0])
-        if rest or x.strides[:1] != buffer.strides[:1]:
+        row, rest = divmod(at - start, buffer.strides[0])
+        if rest or x.dtype != buffer.dtype or x.shape[1:] != buffer.shape[1:] or not x.flags.c_contiguous:
             raise _Unknown
-        self.used[self._starts[i]] = buffer
-        return buffer, row
+        return name, first + row
 
-    def _rows(self, x: Array) -> tuple[int, int]:
-        """Return address and step of rows that the step computes, of a result, or of a weight."""
-        at = address(x)
-        if not x.size:
-            return 0, 0
-        if at in self.made:
-            return at, 0
-        if at in self.constants:
-            self.used[at] = self.constants[at]
-            return at, 0
+    def _column(self, x: Array) -> int:
+        """Return the column of the buffer in which x is the step's row."""
         found = self._buffer(x)
-        if found is None and any(start <= at < start + known.nbytes for start, known in self.made.items()):
-            return at, 0
-        if found is None or all((row := found[1]) != a or len(x) != b - a for _, a, b in self.spans):
+        if found is None or found[1] != self.span.a or len(x) != 1:
             raise _Unknown
-        buffer, row = found
-        self.room = min(self.room, len(buffer) - row - len(x))
-        return at, buffer.strides[0]
+        return self.columns.setdefault(found[0], len(self.columns) + 1)
 
-    def _fixed(self, x: Array | None) -> int:
-        """Return the address of an array that does not move; 0 for None."""
-        if x is None:
-            return 0
-        at, step = self._rows(x)
-        if step:
-            raise _Unknown
-        return at
-
-    def _prefix(self, x: Array, rows: int) -> Array:
-        """Return the buffer whose first ``rows`` rows are x."""
+    def _prefix(self, x: Array) -> str:
+        """Return the name of the buffer in which x is all rows up to the step's, which it includes."""
         found = self._buffer(x)
-        if found is None or found[1] != 0 or len(x) != rows or rows not in {b for *_, b in self.spans}:
+        if found is None or found[1] != 0 or len(x) != self.span.b or found[0] not in self.member.buffers:
             raise _Unknown
-        self.room = min(self.room, len(found[0]) - rows)
+        self.columns.setdefault(found[0], len(self.columns) + 1)
+        self.whole.add(found[0])
         return found[0]
 
-    def _made(self, x: Array) -> int:
-        self.made[address(x)] = x
-        return address(x)
+    def _row(self, x: Array) -> Value:
+        """Return the result that x is; a row of a buffer becomes the result of a command that reads it."""
+        if (at := address(x)) in self.made:
+            value = self.made[at][0]
+            if x.nbytes != value.width or not x.flags.c_contiguous:
+                raise _Unknown
+            return value
+        value = Value(x.nbytes)
+        self._add("READ", buffer=self._column(x), width=x.nbytes, out=value)
+        return value
+
+    def _fixed(self, x: Array | None) -> int:
+        """Return the address of a weight; 0 for None and for nothing."""
+        if x is None or not x.size:
+            return 0
+        if (at := address(x)) not in self.constants:
+            raise _Unknown
+        self.used[at] = self.constants[at]
+        return at
+
+    def _table(self, x: F32) -> int:
+        """Return the address of a rotary table."""
+        if any(address(x) == address(table) for tables in self.turns.values() for table in tables):
+            return address(x)
+        raise _Unknown
+
+    def _made(self, x: Array) -> Value:
+        value = Value(x.nbytes)
+        self.made[address(x)] = value, x
+        return value
 
     def _add(self, kind: str, **values: Any) -> None:
         from proofcompute.arithmetic.backends.numba.steps import commands
 
+        number = len(self.commands)
+        for value in values.values():
+            if isinstance(value, Value):
+                if value.born < 0:
+                    value.born = number
+                    self.values.append(value)
+                value.last = max(value.last, number)
         self.commands.append({"kind": getattr(commands, kind), **values})
 
     # -- calls -------------------------------------------------------------------------------------------
     def _write_rows(self, result: None, target: Array, a: int, b: int, rows: Array) -> None:
-        x, x_step = self._rows(rows)
-        out, out_step = self._rows(target[a:b])
-        if not out_step or rows.dtype != target.dtype or rows.shape != target[a:b].shape:
+        to = target[a:b]
+        if rows.dtype != to.dtype or rows.shape != to.shape:
             raise _Unknown
-        self._add("COPY", x=x, x_step=x_step, out=out, out_step=out_step, n=rows.nbytes)
-
-    def _concatenate(self, result: Array, parts: Sequence[Array]) -> None:
-        if len(parts) == 1:
-            return
-        try:
-            found = [self._rows(part) for part in parts]
-        except _Unknown:
-            return  # with a part such as tokens, no recorded call can use the result
-        at = self._made(result)
-        for part, (x, step) in zip(parts, found, strict=True):
-            self._add("COPY", x=x, x_step=step, out=at, n=part.nbytes)
-            at += part.nbytes
+        self._add("WRITE", x=self._row(rows), buffer=self._column(to), width=rows.nbytes)
 
     def _gather(self, result: Array, table: Array, ids: Array) -> None:
-        if ids.dtype != np.int32 or ids.ndim != 1:
+        if ids.dtype != np.int32 or ids.shape != (1,) or not table.flags.c_contiguous:
             raise _Unknown
-        at, step = self._rows(ids)
-        width = table.strides[0]
-        values = {"x": self._fixed(table), "ids": at, "ids_step": step, "m": len(table), "width": width}
-        self._add("TAKE", **values, n=len(ids), out=self._made(result))
+        sizes = {"m": len(table), "width": table.strides[0]}
+        self._add("TAKE", x=self._fixed(table), ids=self._row(ids), **sizes, out=self._made(result))
 
     def _embed(self, result: F32, q: Array, s: F32) -> None:
-        n, width = q.shape
-        scale = self._fixed(s)
-        self._add("EMBED", x=self._fixed(q), scale=scale, n=n, width=width, out=self._made(result))
+        x, scale = self._row(q), self._row(s)
+        self._add("EMBED", x=x, scale=scale, width=q.size, out=self._made(result))
 
     def _settle(self, result: F32, x: F32) -> None:
-        at, step = self._rows(x)
-        self._add("SETTLE", x=at, x_step=step, n=x.size, out=self._made(result))
+        self._add("SETTLE", x=self._row(x), width=x.size, out=self._made(result))
 
     def _heads(
         self,
@@ -244,12 +238,12 @@ class Recording:
         kv_heads: int,
         interleaved: bool,
     ) -> None:
+        row, turns = self._row(x), {"cos": self._table(cos), "sin": self._table(sin)}
         q, k, ks, v, vs = map(self._made, result)
-        n, width = x.shape
         pairs = cos.shape[1]
-        rows = {"x": self._fixed(x), "cos": self._fixed(cos), "sin": self._fixed(sin), "n": n, "width": width}
         sizes = {"heads": kv_heads, "d": result[1].shape[2], "pairs": -pairs if interleaved else pairs}
-        self._add("HEADS", **rows, **sizes, out=q, k=k, ks=ks, v=v, vs=vs)
+        made = {"out": q, "k": k, "ks": ks, "v": v, "vs": vs}
+        self._add("HEADS", x=row, width=x.size, **turns, **sizes, **made, together=_TOGETHER)
 
     def _attention(
         self,
@@ -265,14 +259,12 @@ class Recording:
     ) -> None:
         from proofcompute.arithmetic.backends.numba.steps.crew import MOST_UNITS
 
-        (n, width), (have, heads, dh) = q.shape, kq.shape
-        k, key_scales, v, value_scales = (address(self._prefix(x, first + n)) for x in (kq, ks, vq, vs))
-        if have != first + n or heads > MOST_UNITS:
+        cached = [self.columns[self._prefix(x)] for x in (kq, ks, vq, vs)]
+        if first != self.span.a or kq.shape[1] * MOST_ROWS > MOST_UNITS:
             raise _Unknown
-        cached = {"k": k, "ks": key_scales, "v": v, "vs": value_scales}
-        sizes = {"n": n, "width": width, "heads": heads, "d": dh, "share": n, "units": heads}
-        how = {"first": first, "window": window, "factor": scale}
-        self._add("ATTENTION", x=self._fixed(q), **cached, **sizes, **how, out=self._made(result))
+        sizes = {"width": q.size, "heads": kq.shape[1], "d": kq.shape[2], "window": window, "factor": scale}
+        where = dict(zip(("k", "ks", "v", "vs"), cached, strict=True))
+        self._add("ATTENTION", x=self._row(q), **where, **sizes, out=self._made(result))
 
     def _linear(
         self,
@@ -283,36 +275,30 @@ class Recording:
         prologue: Prologue = None,
         residual: F32 | None = None,
     ) -> None:
-        from proofcompute.arithmetic.backends.numba.codegen.shapes import GROUP
         from proofcompute.arithmetic.backends.numba.kernels import linear
+        from proofcompute.arithmetic.backends.numba.kernels.products import GROUP
         from proofcompute.arithmetic.backends.numba.steps.crew import MOST_UNITS
 
-        (w_limbs, m, d), n = w.q.shape, len(x)
+        w_limbs, m, d = w.q.shape
         mode, weight, eps = preparation(linear, prologue)
-        at, step = self._rows(x)
-        rest, rest_step = (0, 0) if residual is None else self._rows(residual)
-        q, scale = np.empty((n + 1, d), np.int16), np.empty(n, np.float32)
+        q, scale = Value(2 * d), Value(4)
+        how = {"mode": mode, "before": self._fixed(weight), "factor": eps, "limbs": limbs}
+        sizes = {"width": x.size, "d": d, "together": 0 if mode == linear.PLAIN else _TOGETHER}
+        rest: Operand = 0 if residual is None else self._row(residual)
+        self._add("PREPARE", x=self._row(x), **how, **sizes, q=q, scale=scale)
         groups = -(-m // GROUP)
         share = max(1, _SHARE_BYTES // (w_limbs * d * GROUP), -(-groups // MOST_UNITS))
         values = {"w": self._fixed(w.q), "w_scale": self._fixed(w.scale), "bias": self._fixed(w.bias)}
-        scratch = {
-            "q": self._made(q),
-            "scale": self._made(scale),
-            "residual": rest,
-            "residual_step": rest_step,
-        }
-        sizes = {"n": n, "width": x.shape[1], "m": m, "d": d, "limbs": w_limbs, "row_limbs": limbs}
-        how = {"mode": mode, "before": self._fixed(weight), "factor": eps}
-        rows = {"x": at, "x_step": step, "out": self._made(result)}
-        shared = {"share": share, "units": -(-groups // share)}
-        self._add("LINEAR", **values, **scratch, **sizes, **how, **rows, **shared)
+        sizes = {"m": m, "d": d, "limbs": w_limbs, "share": share, "units": -(-groups // share)}
+        self._add("PRODUCT", q=q, scale=scale, **values, **sizes, residual=rest, out=self._made(result))
 
     def _sample(
         self, result: Array, logits: F32, history: Array, first: int, how: Sampling, draws: Array
     ) -> None:
-        self._fixed(logits)
-        found = self._buffer(draws)
-        if len(result) != 1 or found is None or found[1] != first or len(history) != first + 1:
+        known, value = self.member.draws, self._row(logits)
+        if known is None or how != self.member.sampling or first != self.span.a or len(result) != 1:
             raise _Unknown
-        tokens = self._prefix(history, first + 1)
-        self.sampled.append(Sampled(logits, tokens, first, how, found[0]))
+        if address(draws) != address(known[first : first + 1]) or len(draws) != 1:
+            raise _Unknown
+        value.last = _ALWAYS
+        self.sampled.append((result, value, self._prefix(history)))

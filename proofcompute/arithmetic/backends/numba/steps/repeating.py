@@ -1,10 +1,10 @@
-"""Run a step on the CPU once, record it the second time, then repeat it from commands on several threads."""
+"""Record a step of one row on the CPU, then repeat it for the rows of any requests on several threads."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import wraps
@@ -14,16 +14,14 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import numpy as np
 
 from proofcompute.arithmetic.backends.numba.runtime import threads
-from proofcompute.arithmetic.backends.numba.steps.recording import Plan, Recording, address
+from proofcompute.arithmetic.backends.numba.steps.plan import MOST_ROWS, Plan, address
+from proofcompute.arithmetic.backends.numba.steps.recording import Recording
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I32, U64, Array, Span
+from proofcompute.arrays import F32, I32, U64, Array, Batch, Member, Span
 
-__all__ = ["FEW_ROWS", "Steps", "recorded"]
-
-FEW_ROWS: Final = 64
-"""Most rows of a step that is recorded."""
+__all__ = ["Steps", "recorded"]
 
 Compute = Callable[[Sequence[Span]], I32 | None]
 Sample = Callable[[F32, I32, int, Sampling, U64], I32]
@@ -58,10 +56,10 @@ _crew: Final = threads.Pool("proofcompute-crew", 1)
 
 @dataclass(eq=False)
 class _Kept:
-    """The state of one capture."""
+    """The state of one kind of work."""
 
     tried: bool = False
-    """Whether recording was tried, with or without success."""
+    """Whether a step was recorded, with or without success."""
     plan: Plan | None = None
     process: int = 0
     followers: list[Future[None]] = field(default_factory=list)
@@ -71,29 +69,33 @@ class _Kept:
         if self.process != os.getpid():
             self.process, self.followers = os.getpid(), []
         for seat in range(1, plan.seats):
-            if seat > len(self.followers):
-                self.followers.append(_crew.submit(_follow, plan.commands, plan.words, seat, plan.seats))
-            elif self.followers[seat - 1].done():
-                self.followers[seat - 1] = _crew.submit(_follow, plan.commands, plan.words, seat, plan.seats)
+            if seat <= len(self.followers) and not self.followers[seat - 1].done():
+                continue
+            shared = plan.commands, plan.slots, plan.words
+            self.followers[seat - 1 : seat] = [_crew.submit(_follow, *shared, seat, plan.seats)]
 
 
 def _living(known: WeakValueDictionary[int, Array]) -> dict[int, Array]:
-    """Return the living arrays by ascending address.
+    """Return the living arrays by address.
 
     ``valuerefs`` reads the dictionary in one step of the interpreter, since other threads change it.
     """
     arrays = [x for reference in known.valuerefs() if (x := reference()) is not None]
-    return {address(x): x for x in sorted(arrays, key=address)}
+    return {address(x): x for x in arrays}
+
+
+def _joined(parts: Iterable[I32 | None]) -> I32 | None:
+    found = [part for part in parts if part is not None]
+    return np.concatenate(found) if found else None
 
 
 @final
 class Steps:
-    """Runs steps, and keeps track of weights and of the buffers of traces."""
+    """Runs steps, and keeps track of weights."""
 
     def __init__(self) -> None:
         self._kept: WeakKeyDictionary[object, _Kept] = WeakKeyDictionary()
         self._constants: WeakValueDictionary[int, Array] = WeakValueDictionary()
-        self._buffers: WeakValueDictionary[int, Array] = WeakValueDictionary()
         self._local = threading.local()
 
     @property
@@ -106,52 +108,55 @@ class Steps:
         self._constants[address(x)] = x
         return x
 
-    def buffer(self, x: Array) -> Array:
-        """Return ``x``, and note that a step may compute its rows."""
-        if x.size:
-            self._buffers[address(x)] = x
-        return x
-
-    def run(self, capture: object, spans: Sequence[Span], f: Compute, sample: Sample) -> I32 | None:
+    def run(self, spans: Sequence[Span], f: Compute, batch: Batch | None, sample: Sample) -> I32 | None:
         """Run a step as :class:`proofcompute.arrays.Arrays` describes."""
-        if capture is None or len(spans) > FEW_ROWS:
+        if batch is None or len(batch.members) != len(spans) or not spans:
             return f(spans)
-        kept = self._kept.get(capture)
+        kept = self._kept.get(batch.work)
         if kept is None:
-            self._kept[capture] = _Kept()
-            return f(spans)
+            kept = self._kept[batch.work] = _Kept()
         if not kept.tried:
-            kept.tried = True
-            return self._record(kept, spans, f)
+            return self._record(kept, spans, f, batch.members[0])
+        if kept.plan is None:
+            return f(spans)
         require_ieee()  # commands bypass the interpreter of programs, which checks this
-        found = None if kept.plan is None else self._repeat(kept, kept.plan, spans, sample)
-        return f(spans) if found is None else found
+        found = []
+        for i in range(0, len(spans), MOST_ROWS):
+            some = slice(i, i + MOST_ROWS)
+            tokens = self._repeat(kept, kept.plan, spans[some], batch.members[some], sample)
+            if tokens is None:
+                return f(spans)  # from the start: rows that are written again are the same
+            found.append(tokens)
+        return np.concatenate(found)
 
-    def _record(self, kept: _Kept, spans: Sequence[Span], f: Compute) -> I32 | None:
-        constants, buffers = _living(self._constants), _living(self._buffers)
-        recording = self._local.recording = Recording(tuple(spans), constants, buffers)
+    def _record(self, kept: _Kept, spans: Sequence[Span], f: Compute, member: Member) -> I32 | None:
+        """Record the step of the first span; an error leaves that to the next step."""
+        recording = self._local.recording = Recording(spans[0], member, _living(self._constants))
         try:
-            tokens = f(spans)
+            tokens = f(spans[:1])
         finally:
             self._local.recording = None
-        kept.plan = recording.plan(tokens)
-        return tokens
+        kept.tried, kept.plan = True, recording.plan(tokens)
+        return _joined((tokens, f(spans[1:]))) if len(spans) > 1 else tokens
 
-    def _repeat(self, kept: _Kept, plan: Plan, spans: Sequence[Span], sample: Sample) -> I32 | None:
+    def _repeat(
+        self, kept: _Kept, plan: Plan, spans: Sequence[Span], members: Sequence[Member], sample: Sample
+    ) -> I32 | None:
         """Return the step's tokens, or None if it must be run in full, perhaps only to raise its error."""
         from proofcompute.arithmetic.backends.numba.steps.crew import lead
 
-        later = plan.later(spans)
-        if later is None:
+        if not plan.bind(spans, members):
             return None
         for freqs, tables in plan.turns.items():
             for table, rows in zip(tables, HOST.rope_rows(freqs, spans), strict=True):
-                table[...] = rows
+                table[: len(rows)] = rows
         kept.call_crew(plan)
-        if not lead(plan.commands, later, plan.words, plan.seats):
+        if not lead(plan.commands, plan.slots, len(spans), plan.words, plan.seats):
             return None
         tokens = []
-        for s in plan.sampled:
-            row = s.first + later
-            tokens.append(sample(s.logits, s.history[: row + 1], row, s.how, s.draws[row : row + 1]))
+        for t, (span, m) in enumerate(zip(spans, members, strict=True)):
+            if m.draws is None:
+                return None
+            history, draws = m.buffers[plan.history][: span.b], m.draws[span.a : span.b]
+            tokens.append(sample(plan.logits[t : t + 1], history, span.a, m.sampling, draws))
         return np.concatenate(tokens)
