@@ -127,7 +127,7 @@ def opening_of_another_receipt() -> bytes:
     return case(other, *CELLS).opening
 
 
-def waited(seconds: float, outcome: str = "silent", opening: bytes = b"") -> Callable[[], Bundle]:
+def waited(seconds: float, outcome: Found = "silent", opening: bytes = b"") -> Callable[[], Bundle]:
     """An honest answer under terms, which the auditor says was not opened."""
 
     def build() -> Bundle:

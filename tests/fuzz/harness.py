@@ -66,6 +66,10 @@ SHARES: Final = {
     "commands: terms": 0.2,
     "commands: card": 0.2,
     "product proof": 0.2,
+    "evidence": 1.0,
+    "evidence file": 0.5,
+    "evidence: opening": 0.3,
+    "evidence: receipt": 0.3,
 }
 """Shares of all tests; ``test_decoders`` adds them up."""
 
