@@ -75,7 +75,10 @@ _BASE: Final = b"\x58" + 31 * b"\x66"
 
 @dataclass(frozen=True)
 class NodeIdentity:
-    """A node's signing key. The file that holds it is secret (mode 0600)."""
+    """The signing key of a node, or of an auditor who signs evidence.
+
+    The file that holds it is secret (mode 0600).
+    """
 
     seed: bytes = field(repr=False)
     """The 32-byte private key; left out of repr."""
