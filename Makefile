@@ -23,7 +23,7 @@ FRESH := build/fresh-cache
 FRESH_ENV := XDG_CACHE_HOME=$(CURDIR)/$(FRESH) NUMBA_CACHE_DIR=$(CURDIR)/$(FRESH)/numba
 
 # The tests that must run every line of the packages which pyproject.toml names under [tool.coverage.run].
-COVERING := tests/adversary tests/cli tests/commit tests/fuzz tests/jobs tests/protocol
+COVERING := tests/adversary tests/binding tests/cli tests/client tests/commit tests/fuzz tests/jobs tests/protocol
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

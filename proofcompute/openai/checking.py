@@ -13,6 +13,7 @@ import numpy as np
 from proofcompute.errors import InputError, MismatchError, VerificationError
 from proofcompute.limits import MAX_CHOICES
 from proofcompute.models.card import ModelCard
+from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.openai.answers import FINISH_REASONS, Usage, completion_id, fingerprint
 from proofcompute.openai.call import Call
 from proofcompute.openai.proof import FIELD, ProofField, decode_proofs
@@ -80,8 +81,12 @@ def check_usage(value: Json, what: str) -> Usage:
     return Usage(prompt, completion)
 
 
-def check_claims(card: ModelCard, requests: Sequence[Request], claims: Sequence[Claim], n: int) -> None:
-    """Raise MismatchError unless these are the claims of all n requests of one call to the card's model."""
+def check_claims(card: ModelCard, requests: Sequence[Request], claims: Sequence[Claim], n: int) -> Vocabulary:
+    """Return the card's vocabulary.
+
+    Raises MismatchError unless these are the claims of all n requests of one call to the card's model, and
+    this is a language model.
+    """
     if len(requests) != n or len(claims) != n:
         raise MismatchError(f"a call for {n} choices has {n} requests and {n} claims")
     for i, (request, claim) in enumerate(zip(requests, claims, strict=True)):
@@ -89,6 +94,9 @@ def check_claims(card: ModelCard, requests: Sequence[Request], claims: Sequence[
             raise MismatchError(f"claim {i} is not that of choice {i}")
         if request.model_id != card.model_id:
             raise MismatchError("the requests are for another model than the card")
+    if card.vocabulary is None:
+        raise MismatchError("the card is not that of a language model")
+    return card.vocabulary
 
 
 def check_proof(proof: ProofField, request: Request, claim: Claim) -> None:
@@ -113,11 +121,8 @@ def usage_of(claims: Sequence[Claim]) -> Usage:
     return Usage(claims[0].statement.prompt, sum(len(answer_of(c)) for c in claims))
 
 
-def check_text(card: ModelCard, request: Request, claim: Claim, found: str, what: str) -> None:
+def check_text(vocabulary: Vocabulary, request: Request, claim: Claim, found: str, what: str) -> None:
     """Raise VerificationError (step 5) unless ``found`` is the text to show of the claim's answer."""
-    vocabulary = card.vocabulary
-    if vocabulary is None:
-        raise InputError("the model is not a language model")
     try:
         text = answer_text(vocabulary, request.generation, answer_of(claim), claim.receipt.stop_reason)
     except InputError as e:  # a token without a text
@@ -162,7 +167,7 @@ def check_completion(
         VerificationError: something in the response does not follow from the receipts (step 5; the id: 4, the
             fingerprint: 3), or it is malformed (1).
     """
-    check_claims(card, requests, claims, call.n)
+    vocabulary = check_claims(card, requests, claims, call.n)
     sent = sent_object(dict(response), "the response", (*HEAD, FIELD))
     for proof, request, claim in zip(proofs_of(call, sent), requests, claims, strict=True):
         check_proof(proof, request, claim)
@@ -180,7 +185,9 @@ def check_completion(
     check_same("the number of choices", call.n, len(choices))
     for i, (choice, request, claim) in enumerate(zip(choices, requests, claims, strict=True)):
         check_same(f"choices[{i}].index", i, choice.get("index"))
-        check_text(card, request, claim, _said(choice, chat, f"choices[{i}]"), f"the text of choice {i}")
+        check_text(
+            vocabulary, request, claim, _said(choice, chat, f"choices[{i}]"), f"the text of choice {i}"
+        )
         check_finish(claim, choice.get("finish_reason"), f"choices[{i}].finish_reason")
     check_same("usage", usage_of(claims), check_usage(sent.get("usage"), "usage"))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.limits import MAX_ROWS, MAX_TEXT
 from proofcompute.models.card import ModelCard
+from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.openai.answers import Usage
 from proofcompute.openai.call import Call
 from proofcompute.openai.checking import (
@@ -164,7 +165,7 @@ class StreamCheck:
     def check(self, card: ModelCard, requests: Sequence[Request], claims: Sequence[Claim]) -> None:
         """Check everything that came; arguments and errors are those of :func:`.check_completion`."""
         proofs = self.close()
-        check_claims(card, requests, claims, self._call.n)
+        vocabulary = check_claims(card, requests, claims, self._call.n)
         identity, print_ = self._head or ("", "")
         wanted, model = reply_head(self._call, requests)
         check_same("id", wanted, identity, 4)
@@ -173,28 +174,27 @@ class StreamCheck:
             zip(self._choices, proofs, requests, claims, strict=True)
         ):
             check_proof(proof, request, claim)
-            check_text(card, request, claim, "".join(choice.texts), f"the text of choice {i}")
+            check_text(vocabulary, request, claim, "".join(choice.texts), f"the text of choice {i}")
             check_finish(claim, choice.finish, f"the finish reason of choice {i}")
-            self._check_counts(card, request, claim, choice)
+            _check_counts(vocabulary, request, claim, choice)
         if self._prompt is not None:
             check_same("usage.prompt_tokens", claims[0].statement.prompt, self._prompt)
         if self._usage is not None:
             check_same("usage", usage_of(claims), self._usage)
 
-    def _check_counts(self, card: ModelCard, request: Request, claim: Claim, choice: _Choice) -> None:
-        """Check that a chunk that states k tokens ends where the text of k tokens ends."""
-        tokens = answer_of(claim)
-        stops = request.generation.stops if request.generation else ()
-        if card.vocabulary is None:
-            raise InputError("the model is not a language model")
-        shown, done, size = AnswerText(card.vocabulary, stops), 0, 0
-        for k, end in choice.counts:
-            if k <= len(tokens):
-                size += len(shown.push(*tokens[done:k]))
-                done = k
-            if k == len(tokens):
-                size += len(shown.finish(claim.receipt.stop_reason))
-            if k > len(tokens) or size != end:
-                raise VerificationError(5, f"response: {k} tokens do not print what a chunk shows with them")
-        if choice.stated is not None:
-            check_same("usage.completion_tokens at the end of a choice", len(tokens), choice.stated)
+
+def _check_counts(vocabulary: Vocabulary, request: Request, claim: Claim, choice: _Choice) -> None:
+    """Check that a chunk that states k tokens ends where the text of k tokens ends."""
+    tokens = answer_of(claim)
+    stops = request.generation.stops if request.generation else ()
+    shown, done, size = AnswerText(vocabulary, stops), 0, 0
+    for k, end in choice.counts:
+        if k <= len(tokens):
+            size += len(shown.push(*tokens[done:k]))
+            done = k
+        if k == len(tokens):
+            size += len(shown.finish(claim.receipt.stop_reason))
+        if k > len(tokens) or size != end:
+            raise VerificationError(5, f"response: {k} tokens do not print what a chunk shows with them")
+    if choice.stated is not None:
+        check_same("usage.completion_tokens at the end of a choice", len(tokens), choice.stated)

@@ -340,7 +340,7 @@ MUTANTS: dict[str, Mutant] = {
         named("stream: no usage"),
     ),
     "tokens so far": Mutant(
-        STREAM + "_check_counts: 5: response: {} tokens do not print what a chunk shows with them",
+        "openai/streaming:_check_counts: 5: response: {} tokens do not print what a chunk shows with them",
         never(T, "k > len(tokens) or size != end"),
         named("stream: more tokens so far"),
     ),

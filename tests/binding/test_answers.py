@@ -31,7 +31,15 @@ from proofcompute.prover.node import Node
 from synthetic import KERNELS, NODE
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "stream",
+    [
+        {},
+        {"stream": True},
+        {"stream": True, "stream_options": {"include_usage": True}},
+        {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+    ],
+)
 @pytest.mark.parametrize(
     "fields",
     [
@@ -40,11 +48,9 @@ from synthetic import KERNELS, NODE
         {"prompt": [79, 110], "max_tokens": 1},
     ],
 )
-def test_what_a_node_answers_passes(fields: dict[str, Any], stream: bool) -> None:
+def test_what_a_node_answers_passes(fields: dict[str, Any], stream: dict[str, Any]) -> None:
     """Bodies, the engine, receipts, responses and all checks of a client, with nothing left out."""
-    more = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-    body = body_of(**fields, **(more if stream else {}))
-    call = read(**fields, **(more if stream else {}))
+    body, call = body_of(**fields, **stream), read(**fields, **stream)
     requests = call.requests(prompter(), nonce=NONCE, date=DAY, node=NODE.public)
     node = Node(model(), NODE, device=KERNELS)
     receipts = [Receipt.decode(node.answer(r).receipt) for r in requests]
@@ -151,6 +157,12 @@ def test_claims_of_other_calls_are_the_callers_mistake() -> None:
     check_completion(card(), call, requests, claims, response)
     other = replace(card(), template="")
     anywhere = call.requests(prompter(), nonce=NONCE, date=DAY)
+    mute = replace(card(), tokenizer=b"")
+    unheard = [replace(r, model_id=mute.model_id) for r in requests]
+    unanswered = [
+        Claim(replace(c.receipt, request_digest=r.digest), c.statement)
+        for c, r in zip(claims, unheard, strict=True)
+    ]
     elsewhere = [replace(r, model_id=other.model_id) for r in requests]
     for wrong in (
         (card(), call, requests[:1], claims, response),
@@ -160,6 +172,7 @@ def test_claims_of_other_calls_are_the_callers_mistake() -> None:
         (other, call, requests, claims, response),
         (card(), call, elsewhere, claims, response),
         (card(), call, requests, [claims[0], claim_of(requests[1], [98] * 16)], response),
+        (mute, call, unheard, unanswered, response),
         (card(), call, anywhere, [claim_of(r, [97] * 16) for r in anywhere], response),
     ):
         with pytest.raises(MismatchError):

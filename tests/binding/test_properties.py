@@ -238,6 +238,12 @@ def test_an_argument_that_cannot_be_used_is_named(name: str, value: Any, said: s
         request(**{name: value})
 
 
+def test_more_tokens_than_any_request_has() -> None:
+    """JSON of so many values is refused before; a caller may have got a body otherwise."""
+    with pytest.raises(ParameterError, match="1048577 tokens"):
+        call_of({"model": "chat", "prompt": [0] * ((1 << 20) + 1)}, endpoint="completions")
+
+
 def test_errors_say_where() -> None:
     with pytest.raises(UnsupportedParameterError, match=r"^tools: ") as caught:
         call_of(read_json(body_of(messages=[], tools=[{}]), LIMIT), endpoint="chat")

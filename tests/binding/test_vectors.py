@@ -13,9 +13,11 @@ import proofcompute.openai as binding
 from binding.mutants import VECTORS, told
 from binding.setting import DATA, card, checked, model, prompter
 from oracle import make_openai_vectors
+from oracle.openai_bodies import OF_CHAT, OF_TEXT
 from proofcompute import errors
 from proofcompute.errors import VerificationError
 from proofcompute.openai import Endpoint, call_of, completion_id, read_json, request_of
+from proofcompute.openai.parameters import _LABELS, _NEUTRAL_BY, _USED_BY
 
 FILE = Path(__file__).parents[1] / "vectors" / "openai.json"
 NONCE, NODE = bytes.fromhex(VECTORS["nonce"]), bytes.fromhex(VECTORS["node"])
@@ -90,3 +92,16 @@ def test_a_wrong_response_is_rejected_at_its_step(case: Any) -> None:
     with pytest.raises(VerificationError) as caught:
         checked(told(case))
     assert caught.value.step == case["step"], str(caught.value)
+
+
+def test_the_oracle_and_the_page_know_every_parameter() -> None:
+    """A value that only the package takes for neutral would have no vector."""
+    page = (FILE.parents[2] / "docs" / "spec" / "openai.md").read_text("utf-8")
+    tables: dict[Endpoint, dict[str, Any]] = {"chat": OF_CHAT, "completions": OF_TEXT}
+    for endpoint, table in tables.items():
+        neutral, used = _NEUTRAL_BY[endpoint], _USED_BY[endpoint]
+        assert {n: [*v] for n, v in neutral.items()} == {
+            n: [v for i, v in enumerate(vs) if v not in vs[:i]] for n, vs in table.items() if n not in used
+        }
+        for name in (*neutral, *used, *_LABELS):
+            assert f"`{name}`" in page, name
