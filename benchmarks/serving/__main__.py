@@ -25,6 +25,7 @@ from benchmarks.serving.peers import Wanted
 from benchmarks.serving.prepare import prepare
 from benchmarks.serving.record import FILE, PARTS, Record, conditions
 from benchmarks.serving.soak import soak
+from benchmarks.serving.whole import whole
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.busy import Watch, load
 from proofcompute.errors import InputError
@@ -39,6 +40,7 @@ MEASURES: dict[str, Measure] = {
     "prefixes": speed.prefixes,
     "delay": delay,
     "opening": opening,
+    "whole": lambda bench: whole(bench.load(), kernels_for("cpu"), bench.plan.rounds),
     "client": client,
     "soak": soak,
 }

@@ -100,9 +100,13 @@ class Bench:
                 server.kind.check(answer)
         return answers
 
+    def load(self) -> Model:
+        """Return the demo model, weights included."""
+        return Model.load(self.model)
+
     def engines(self) -> Engines:
         """Return a new engine of the demo model, in this process."""
-        model = Model.load(self.model)
+        model = self.load()
         engine = Engine(model, kernels_for("cpu"))
         return Engines(model, engine, self.plan.prompt, self.plan.tokens)
 

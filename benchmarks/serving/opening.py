@@ -16,7 +16,6 @@ from benchmarks.serving.servers import Server, completion, running
 from benchmarks.serving.streams import Answer, read
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.errors import ExecutionError
-from proofcompute.models.model import Model
 from proofcompute.openai import OPEN_PATH, OpenCall
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Request
@@ -73,7 +72,7 @@ class _Openings:
 
 def opening(bench: Bench) -> list[dict[str, Any]]:
     """Return the time of openings from the cache, computed again alone, and beside other requests."""
-    auditor = Auditor(keygen(Model.load(bench.model), kernels_for("cpu")))
+    auditor = Auditor(keygen(bench.load(), kernels_for("cpu")))
     cached: list[float] = []
     alone: list[tuple[float, float]] = []
     beside: list[tuple[float, float]] = []

@@ -19,7 +19,18 @@ __all__ = ["FILE", "PARTS", "SCHEMA", "Record", "conditions"]
 
 SCHEMA: Final = 1
 FILE: Final = "serving.json"
-PARTS: Final = ("engine", "receipts", "loops", "bursts", "prefixes", "delay", "opening", "client", "soak")
+PARTS: Final = (
+    "engine",
+    "receipts",
+    "loops",
+    "bursts",
+    "prefixes",
+    "delay",
+    "opening",
+    "whole",
+    "client",
+    "soak",
+)
 """Names of the parts, in the order of measurement."""
 HERE: Final = Path(__file__).parent
 

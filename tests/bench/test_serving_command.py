@@ -17,6 +17,7 @@ from benchmarks.serving.page import page
 from benchmarks.serving.peers import LLAMA_BENCH, LLAMA_PYTHON, LLAMA_SERVER, OURS, Wanted, find
 from benchmarks.serving.record import PARTS, Record, conditions
 from benchmarks.serving.tables import GOALS, tables
+from benchmarks.serving.whole import LENGTHS, whole
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.busy import QUIET, Busy
 from proofcompute.engine import Engine, Session
@@ -224,6 +225,18 @@ def test_the_cost_is_the_ratio_of_the_same_round(engines: Engines) -> None:
     assert Trace.hash_ahead.__qualname__ == "Trace.hash_ahead"  # nothing stays replaced
 
 
+def test_opening_every_cell() -> None:
+    kernels = kernels_for("numpy")
+    (row,) = whole(random_chat_model(kernels), kernels, 2, ((5, 4),))
+    assert (row["prompt"], row["tokens"]) == (5, 4)
+    assert row["cells"] > 8
+    assert row["opening_bytes"] > 1_000
+    times = row["rounds"]
+    assert len(times["running"]) == len(times["opening"]) == 2
+    both = [b / a for a, b in zip(times["running"], times["opening"], strict=True)]
+    assert row["over_running"] == sum(both) / 2
+
+
 # -- the page ----------------------------------------------------------------------------------------------
 def loop_row(system: str, clients: int, rates: list[float], over_one: float) -> dict[str, Any]:
     latencies = dict.fromkeys(
@@ -290,6 +303,19 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             ("computed again, beside 4 requests", 4.0, 0.8, 0.1),
         )
     ],
+    "whole": [
+        {
+            "prompt": prompt,
+            "tokens": tokens,
+            "cells": 100,
+            "opening_bytes": 10**7,
+            "running_seconds": 2.0,
+            "opening_seconds": 0.7,
+            "over_running": 0.35,
+            "rounds": {},
+        }
+        for prompt, tokens in LENGTHS
+    ],
     "client": [
         {"what": "a request from a body", "seconds": 0.003, "goal": "request"},
         {"what": "`proofcompute ask`", "seconds": 1.2, "goal": "ask"},
@@ -322,7 +348,7 @@ def test_all_goals_met(found: dict[str, Any]) -> None:
     assert "missed" not in text
     assert "not quiet" not in text
     assert "differ" not in text
-    assert text.count(": met") == 14
+    assert text.count(": met") == 16
     assert "no program" in text
     assert "it waits" in text
 
@@ -340,6 +366,8 @@ def test_all_goals_met(found: dict[str, Any]) -> None:
         ("opening", 0, {"seconds": 0.051}),
         ("opening", 1, {"over_generating": 0.46}),
         ("opening", 2, {"others_lose": 0.16}),
+        ("whole", 0, {"over_running": 0.41}),
+        ("whole", 1, {"over_running": 1.01}),
         ("client", 0, {"seconds": 0.006}),
         ("client", 1, {"seconds": 1.6}),
         ("soak", 0, {"growth": 0.11}),
