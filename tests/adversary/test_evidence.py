@@ -257,7 +257,7 @@ WRONG: dict[str, Callable[[], bytes]] = {
     "an empty cell": lambda: rewritten(put(8, ("contradicted", 8, (1, 2, 2), "")), AUDITOR),
     "another request": lambda: rewritten(put(15, request(nonce=bytes([1] * 32)).encode()), AUDITOR),
     "another auditor's signature": lambda: rewritten(lambda fields: None, STRANGER),
-    "another opening": lambda: written()[:-1] + b"\0",
+    "another opening": lambda: written()[:-1] + bytes([written()[-1] ^ 1]),
 }
 
 

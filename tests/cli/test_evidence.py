@@ -89,7 +89,9 @@ def test_a_replay_is_evidence_too(files: Files, mine: Path, tmp_path: Path) -> N
     status, verdict = judge(to, "--model", files.model)
     assert (status, verdict["finding"], verdict["replayed"]) == (0, "confirmed", True)
     bad = tmp_path / "receipt"
-    bad.write_bytes(files.receipt.read_bytes()[:-1] + b"\0")
+    data = bytearray(files.receipt.read_bytes())
+    data[-40] ^= 1
+    bad.write_bytes(data)
     words = ("replay", files.model, bad, "--request", files.request, "--device", "numpy")
     assert call(*words, "--evidence", to, "--identity", mine, "--force").status == 1
     status, verdict = judge(to, "--model", files.model)
