@@ -1,4 +1,4 @@
-"""The parts of benchmarks/serving on a server that generates nothing: what they ask, and the rows they make."""
+"""The parts of benchmarks/serving on a server that generates nothing: what they ask, the rows they make."""
 
 from __future__ import annotations
 
