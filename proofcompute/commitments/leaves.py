@@ -10,7 +10,7 @@ the same step run) is forgotten if it does not: its leaves are written over by t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -19,6 +19,7 @@ import numpy as np
 from proofcompute.arrays import U8, Array, Arrays
 from proofcompute.commitments import hashing, merkle
 from proofcompute.commitments.hasher import HasherOfArrays
+from proofcompute.errors import InputError
 
 __all__ = ["Leaves"]
 
@@ -40,11 +41,25 @@ class Leaves:
     """Leaves of groups of rows, as many in each, in one suite."""
 
     def __init__(
-        self, names: Sequence[str], suite: str, parts: Sequence[Sequence[Array]], homes: Sequence[Arrays]
+        self,
+        names: Sequence[str],
+        suite: str,
+        parts: Sequence[Sequence[Array]],
+        homes: Sequence[Arrays],
+        *,
+        read: Callable[[int, int, int], Sequence[Array]] | None = None,
+        capacity: int = 0,
     ) -> None:
-        """For each group its name, the arrays whose rows side by side are its own, and their memory."""
+        """For each group its name, the arrays whose rows side by side are its own, and their memory.
+
+        If arrays move or hold only some of the rows, ``read`` returns rows a..b of a group's arrays, and
+        ``parts`` are arrays of the same kinds, with any number of rows. There is room for ``capacity`` leaves
+        of each group then.
+        """
         self.suite = suite
         self._parts = parts
+        self._read = read
+        self._capacity = len(parts[0][0]) if read is None and parts else capacity
         self._tags = [hashing.tag(suite, "rows", name) for name in names]
         self._homes = list({id(home): home for home in homes}.values())
         numbers = {id(home): number for number, home in enumerate(self._homes)}
@@ -59,20 +74,60 @@ class Leaves:
             for group in groups:
                 self._slots[group] = _Slot(where, len(self._members[where]), kind)
                 self._members[where].append(group)
-        self._storage: dict[int, U8] = {}
         self._hashed = [0] * len(parts)
+        self._storage: dict[int, U8] = {}
 
     def _leaves(self, where: int) -> U8:
         """The leaves of all groups in a memory, [groups, rows, 32]."""
         if where not in self._storage:
-            memory, shape = (
-                self._homes[where],
-                (len(self._members[where]), len(self._parts[0][0]), hashing.DIGEST),
-            )
-            memory.operation = f"leaves of {shape[0]} groups"
-            self._storage[where] = memory.zeros(shape, np.uint8)
-            memory.operation = ""
+            self._storage[where] = self._zeros(where)
         return self._storage[where]
+
+    def allocate(self) -> None:
+        """Allocate room for the leaves now, which else happens when the first are hashed."""
+        for where in range(len(self._homes)):
+            self._leaves(where)
+
+    def _zeros(self, where: int) -> U8:
+        memory, shape = self._homes[where], (len(self._members[where]), self._capacity, hashing.DIGEST)
+        memory.operation = f"leaves of {shape[0]} groups"
+        made = memory.zeros(shape, np.uint8)
+        memory.operation = ""
+        return made
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for ``capacity`` leaves of each group; those that are hashed stay."""
+        if capacity <= self._capacity:
+            return
+        self._capacity = capacity
+        for where, old in list(self._storage.items()):
+            new = self._storage[where] = self._zeros(where)
+            for index, group in enumerate(self._members[where]):
+                if rows := self._hashed[group]:
+                    self._homes[where].write_rows(new[index], 0, rows, old[index][:rows])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the leaves."""
+        return sum(leaves.nbytes for leaves in self._storage.values())
+
+    def digests(self, group: int, a: int, b: int) -> U8:
+        """Return leaves a..b of a group, which must be hashed: uint8 [b - a, 32]."""
+        if not 0 <= a <= b <= self._hashed[group]:
+            raise InputError(f"leaves {a}..{b} of a group of which {self._hashed[group]} are hashed")
+        place = self._slots[group]
+        leaves: U8 = self._leaves(place.home)[place.index][a:b]
+        return leaves
+
+    def adopt(self, a: int, leaves: Sequence[U8]) -> None:
+        """Take leaves of all groups from row ``a`` on as if they had been hashed here; those before are."""
+        for group, given in enumerate(leaves):
+            if self._hashed[group] != a:
+                raise InputError(f"leaves from {a} on, where {self._hashed[group]} are hashed")
+            place = self._slots[group]
+            target = self._leaves(place.home)[place.index]
+            self._homes[place.home].write_rows(target, a, a + len(given), given)
+            self._hashed[group] = a + len(given)
 
     def missing(self, group: int, rows: int) -> int:
         """How many of the first ``rows`` rows of a group are not hashed."""
@@ -86,12 +141,15 @@ class Leaves:
         """Hash what is missing of the first ``rows`` rows of groups."""
         for run in self._runs(g for g in groups if self.missing(g, rows)):
             first, place = self._hashed[run[0]], self._slots[run[0]]
-            parts = [[part[first:rows] for part in self._parts[g]] for g in run]
+            parts = [self._rows(g, first, rows) for g in run]
             out = self._leaves(place.home)[place.index : place.index + len(run)]
             tags = [self._tags[g] for g in run]
             merkle.leaves_of_groups(self.suite, tags, parts, kernels, out, first)
             for g in run:
                 self._hashed[g] = rows
+
+    def _rows(self, group: int, a: int, b: int) -> Sequence[Array]:
+        return self._read(group, a, b) if self._read else [part[a:b] for part in self._parts[group]]
 
     def _runs(self, groups: Iterable[int]) -> Iterator[list[int]]:
         """Groups that one call hashes: of one kind, beside each other, hashed up to the same row."""

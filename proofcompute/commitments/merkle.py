@@ -191,6 +191,11 @@ class Forest:
         flat = self._nodes.reshape(trees, m * DIGEST)
         self._roots = kernels.slice_columns(flat, (m - 1) * DIGEST, m * DIGEST) if size else flat
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the nodes."""
+        return self._nodes.nbytes
+
     def roots(self) -> list[bytes]:
         """Return the root of each tree. One transfer brings them all from the backend."""
         if not self.size:

@@ -1,8 +1,8 @@
 """Run requests through a program, several in one step (docs/spec/programs.md#execution).
 
-One step takes the pending rows of every request (a piece of its prompt, or its last token), concatenates them
-and runs each segment once. Rows depend only on earlier rows of their own request, so a request's trace does
-not depend on the other requests in the step or on how its prompt was cut.
+One step takes pending rows of requests (a piece of a prompt, or a last token) as :mod:`.schedule` shares them
+out, concatenates them and runs each segment once. Rows depend only on earlier rows of their own request, so a
+request's trace does not depend on the other requests in the step or on how its prompt was cut.
 
 If a step has no result (a value overflows, an index lies outside its table), it is not known whose rows are
 at fault. So the step is repeated with one session at a time. Sessions that fail alone are removed with their
@@ -14,29 +14,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import I32, Array, Batch, Span
+from proofcompute.arrays import I32, Batch, Span
+from proofcompute.engine.admission import Door
+from proofcompute.engine.prefixes import Prefixes, depends_on_tokens
+from proofcompute.engine.schedule import Budget, share_out
 from proofcompute.engine.session import Failure, Keep, Session, SessionRows
 from proofcompute.errors import ExecutionError, InputError, MismatchError
 from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run
 from proofcompute.program.placement import Placement
 from proofcompute.program.source import ComputeProducts, Products, Source
-from proofcompute.protocol.messages import Generation, Request
-from proofcompute.protocol.receipts import require_addressed
-from proofcompute.protocol.requests import inputs_of
-from proofcompute.protocol.statement import draws
-from proofcompute.protocol.stop import stop_reason
-from proofcompute.protocol.trace import Trace
+from proofcompute.protocol.messages import Request
 
 __all__ = ["Engine", "Stepped"]
 
-ROWS = 512
+ROWS: Final = 512
 """Most rows of all requests in one step."""
-CHUNK = 256
+CHUNK: Final = 256
 """Most rows of one request in one step."""
+_BESIDE: Final = 8
+_BESIDE_ON_A_DEVICE: Final = 2
+"""The part of the budget that prompts have while others have rows; a device needs more rows to be busy."""
 _FAILURES: Final = (ExecutionError, InputError, MemoryError)
 """Errors that a session's own rows can cause in a step; a DeviceError is no session's fault."""
 
@@ -58,7 +57,7 @@ class CaptureKey:
 
 
 class Engine:
-    """An engine that runs requests against one model."""
+    """An engine that runs requests against one model. Only one thread at a time may use it."""
 
     def __init__(
         self,
@@ -68,121 +67,188 @@ class Engine:
         node: bytes = b"",
         rows: int = ROWS,
         chunk: int = CHUNK,
+        beside: int | None = None,
         keep: Keep = Keep.ALL,
         products: Products | None = None,
         prefixes: int = 0,
     ) -> None:
         """Place the model's weights on the backend.
 
-        ``node`` is the public key for which the engine answers; requests that address another key are
-        refused. A step takes at most ``rows`` rows, and at most ``chunk`` of a request. ``keep`` says what
-        stays of the rows. ``products`` replaces the plain computation of products from the model's weights.
-        ``prefixes`` is the most bytes of the cache of prefixes; 0: none.
+        Args:
+            model: the model, weights included.
+            kernels: the backend.
+            node: public key for which the engine answers; requests that address another key are refused.
+            rows: most rows in one step.
+            chunk: most rows of one request in one step.
+            beside: most rows of prompts in a step in which other requests have rows; None: an eighth of
+                ``rows`` on a CPU, and a half on a device.
+            keep: what stays of the rows of requests.
+            products: replaces the plain computation of products from the model's weights.
+            prefixes: most bytes of the cache of prefixes (docs/adr/0038-prefixes-are-shared.md); 0: no cache.
+                Programs whose rows depend on more than tokens have none.
+
+        Raises InputError for a budget below one row, and for a cache of an engine that keeps nothing or has
+        products of its own.
         """
+        if min(rows, chunk) < 1 or prefixes < 0:
+            raise InputError(f"a step of {min(rows, chunk)} rows, or a cache of {prefixes} bytes")
+        if prefixes and (keep is Keep.NOTHING or products is not None):
+            raise InputError("a cache of prefixes would keep rows of an engine that is to keep none of them")
         self.model = model
-        self.node = node
         self.kernels = kernels
         self.rows = rows
         self.chunk = chunk
-        self.keep = keep
-        self.prefixes = prefixes
+        if beside is None:
+            beside = rows // (_BESIDE_ON_A_DEVICE if kernels.ahead else _BESIDE)
+        self.beside = max(1, beside)
         self.vocabulary = model.card.vocabulary
         self._rows = SessionRows(kernels)
         self._placed = Placement(model.program, model.weights, kernels)
         self._sources = [
             Source(self._rows, w, products or ComputeProducts(w.matrix)) for w in self._placed.weights
         ]
+        shared = prefixes if depends_on_tokens(model.program) else 0
+        self._door = Door(model, node, kernels, self._placed.homes, keep, early=shared > 0)
+        self._prefixes = Prefixes(shared, model.program, self._door.dropped(keep), kernels)
         self._count = 0
+        self._turn = 0
         self._decoding: tuple[list[Session], CaptureKey] = ([], CaptureKey())
 
-    def _accept(self, request: Request, answer: Sequence[int]) -> tuple[dict[str, Array], int]:
-        """Return the input rows of a request and the most rows of its trace. Raises as :meth:`add`."""
-        require_addressed(request, self.node)
-        program, generation = self.model.program, request.generation
-        inputs = inputs_of(request, program, self.model.model_id)
-        most = generation.max_tokens if generation else 0
-        if len(answer) > most:
-            raise MismatchError("more tokens were kept of the interrupted run than its request allows")
-        if generation and stop_reason(generation, answer, self.vocabulary) is not None:
-            most = len(answer)
-        prompt = next(iter(inputs.values())).shape[0]
-        return inputs, prompt + (most - 1 if generation else 0)
+    # -- requests --------------------------------------------------------------------------------------
+    def nbytes(
+        self, request: Request, answer: Sequence[int] = (), *, share: float = 1.0, keep: Keep | None = None
+    ) -> int:
+        """Return the most bytes that the request's trace will take, trees included. Nothing is allocated.
 
-    def nbytes(self, request: Request, answer: Sequence[int] = ()) -> int:
-        """Return the most bytes that the request's trace will take. Raises as :meth:`add`."""
-        _, capacity = self._accept(request, answer)
-        program = self.model.program
-        return capacity * sum(s.nbytes for n, s in program.specs.items() if n in program.group_of)
+        The arguments are those of :meth:`add`, and so are the errors. Any thread may ask.
+        """
+        return self._door.accept(request, answer, share, keep).nbytes(min(self.chunk, self.rows))
 
     def add(
-        self, request: Request, answer: Sequence[int] = (), *, share: float = 1.0, scope: bytes = b""
+        self,
+        request: Request,
+        answer: Sequence[int] = (),
+        *,
+        share: float = 1.0,
+        scope: bytes = b"",
+        keep: Keep | None = None,
     ) -> Session:
         """Begin a request and return its session.
 
-        ``answer`` holds the tokens known from an interrupted run, or all tokens of a finished one. With a
-        whole answer, memory is taken and rows are computed only for the rows of its trace. A ``share`` below
-        1 is the most of the row budget that the session gets while others have rows. Sessions share prefixes
-        only with sessions of the same ``scope``.
+        Args:
+            request: what to compute.
+            answer: the tokens known from an interrupted run, or all tokens of a finished one. With a whole
+                answer, memory is taken and rows are computed only for the rows of its trace.
+            share: below 1, the most of the budget's rows that the session gets in a step while others have
+                rows, but at least one: for a computation that is done again.
+            scope: sessions share prefixes only with sessions of the same scope. How long a prompt takes
+                tells whether its beginning is in the cache, so clients who must not learn that of each other
+                need scopes of their own.
+            keep: what stays of this session's rows; None: all rows of what is computed again, which has a
+                whole answer or a share below 1, and what the engine keeps of any other.
+
+        What is computed again shares no prefixes, so that rows which memory has altered are found.
 
         Raises MismatchError or InputError if the request is not one for this model and this node, and
         InputError for a share outside 0..1.
         """
-        if not 0 < share <= 1:
-            raise InputError(f"a share of {share} of the row budget; it is above 0 and at most 1")
-        inputs, capacity = self._accept(request, answer)
-        program, prompt = self.model.program, next(iter(inputs.values())).shape[0]
-        trace = Trace(program, capacity, self.kernels, self._placed.homes)
-        session = Session(self._count, request, inputs, prompt, trace, list(answer))
-        session.share, session.scope = share, scope
-        for name, rows in inputs.items():
-            session.trace.arrays[name][:prompt] = rows
-        if request.generation is None:
-            for name in program.outputs:
-                spec = program.specs[name]
-                home = self._placed.homes[name]
-                session.outputs[name] = home.zeros((prompt, *spec.shape), spec.numpy)
-        else:
-            session.draws = self._placed.homes[program.outputs[0]].zeros((capacity, 2), np.uint64)
-            self._draw(session, prompt - 1, prompt)
-            self._feed(session, prompt, answer)
+        accepted = self._door.accept(request, answer, share, keep)
+        session = self._door.session(self._count, request, answer, accepted)
+        session.share, session.scope, session.turn = share, scope, self._turn
         self._count += 1
         self._rows.sessions[session.number] = session
         return session
 
     def remove(self, session: Session) -> None:
-        """Remove a session, finished or not; call this between steps only."""
-        if self._rows.sessions.pop(session.number, None) is not None:
-            self._decoding = [], CaptureKey()
+        """Remove a session, finished or not; call this between steps only.
 
+        The rows that it has computed may stay in the cache of prefixes.
+        """
+        if self._rows.sessions.pop(session.number, None) is None:
+            return
+        self._moved()
+        if session.error is None:
+            self._prefixes.leave(session)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the traces of all running sessions, and of the cache of prefixes."""
+        return sum(s.trace.nbytes for s in self._rows.sessions.values()) + self.prefix_bytes
+
+    @property
+    def prefix_bytes(self) -> int:
+        """Bytes of the cache of prefixes."""
+        return self._prefixes.cache.nbytes
+
+    def forget_prefixes(self) -> None:
+        """Drop all rows from the cache of prefixes."""
+        self._prefixes.cache.clear()
+
+    # -- steps -----------------------------------------------------------------------------------------
     def step(self) -> Stepped:
-        """Run pending rows of every session, and return which sessions changed and which failed.
+        """Run pending rows of sessions within the budget; return which sessions changed and which failed.
 
         A session that fails is removed and has its :attr:`Session.error`; the others are not affected.
 
         Raises DeviceError if the device is at fault, and then every session is as it was.
         """
-        live = list(self._rows.sessions.values())
-        if not live:
+        everybody = list(self._rows.sessions.values())
+        if not everybody:
             return Stepped([], [])
+        given = share_out(everybody, Budget(self.rows, self.chunk, self.beside), self._turn)
+        chosen = [s for s in everybody if s.number in given]
+        spans = self._ready(chosen, given)
+        live = [s for s in chosen if s.running]
         before = [s.emitted for s in live]
-        spans = [Span(s.number, s.done, min(s.done + self.chunk, s.known)) for s in live]
-        for some, part, result in self._results(live, spans):
+        for some, part, result in self._results(live, spans) if live else ():
             if isinstance(result, _FAILURES):
-                self._fail(some[0], result)
+                some[0].fail(result)
             else:
                 self._advance(some, part, result)
-        for session in live:
-            suite = session.request.suite
+        self._turn += 1
+        for session, emitted in zip(live, before, strict=True):
+            if session.running and session.emitted and not emitted:
+                self._prefixes.leave(session)  # others may wait with the same beginning
+        for session in chosen:
+            session.turn = self._turn
             if session.running:
-                session.trace.hash_ahead(suite, session.done, self.kernels)
+                session.trace.hash_ahead(session.request.suite, session.done, self.kernels)
                 continue
             self.remove(session)
-            if session.reason is not None and self.kernels.ahead:
-                session.trace.grow(suite, session.done, self.kernels)
+            if session.reason is not None:
+                self._finish(session)
         return Stepped(
             [s for s, n in zip(live, before, strict=True) if s.emitted > n or s.reason is not None],
-            [(s, s.error) for s in live if s.error is not None],
+            [(s, s.error) for s in chosen if s.error is not None],
         )
+
+    def _ready(self, chosen: Sequence[Session], given: dict[int, int]) -> list[Span]:
+        """Make room for the rows of the chosen sessions, and return the spans of those for which there is."""
+        spans = []
+        for session in chosen:
+            try:
+                if session.done == 0:
+                    self._prefixes.use(session)
+                a, b = session.done, min(session.done + given[session.number], session.known)
+                suite, known = session.request.suite, session.known
+                if session.trace.prepare(suite, a, b, known, self.kernels):
+                    self._moved()
+                spans.append(Span(session.number, a, b))
+            except MemoryError as error:
+                session.fail(error)
+        return spans
+
+    def _finish(self, session: Session) -> None:
+        """Hash what is left of a finished session where that is better done early."""
+        suite, trace = session.request.suite, session.trace
+        if trace.passing:
+            trace.finish(suite, session.done, self.kernels)
+        elif self.kernels.ahead:
+            trace.grow(suite, session.done, self.kernels)
+
+    def _moved(self) -> None:
+        """Forget recorded steps: some buffers that they name are gone."""
+        self._decoding = [], CaptureKey()
 
     def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
         """Return the result of one step of all sessions or, if that fails, of a step of each session."""
@@ -212,13 +278,19 @@ class Engine:
         """Run one step of some sessions without advancing them, so that it may be run again."""
         for session in live:
             session.trace.finalise(session.request.suite, session.done)
-        return self.kernels.step(
-            capture, spans, lambda some: self._compute(some, hashing=capture is None), batch
-        )
+        windows: list[Span] = []
+        if self.kernels.ahead and any(s.trace.buffers.dropped for s in live):
+            # a device reads row numbers from memory, and those in windows are others than those in traces
+            firsts = [s.trace.buffers.first if s.trace.buffers.dropped else 0 for s in live]
+            windows = [Span(n, a - first, b - first) for (n, a, b), first in zip(spans, firsts, strict=True)]
+            batch = None
 
-    def _fail(self, session: Session, error: Failure) -> None:
-        session.reason = None  # it is set already if known tokens go on after the end
-        session.error = error.with_traceback(None)  # its frames hold arrays of the step
+        def compute(placed: Sequence[Span]) -> I32 | None:
+            rows = placed[: len(placed) - len(windows)]
+            self._rows.placed = {p.trace: (p, w) for p, w in zip(rows, placed[len(rows) :], strict=False)}
+            return self._compute(rows, hashing=capture is None)
+
+        return self.kernels.step(capture, [*spans, *windows], compute, batch)
 
     def _capture(self, live: list[Session], spans: Sequence[Span]) -> CaptureKey | None:
         """Return one key for all steps in which the same sessions decode one token each; None for others."""
@@ -265,43 +337,10 @@ class Engine:
                 n = span.b - max(span.a, session.prompt - 1)
                 if n > 0 and tokens is not None:
                     try:
-                        self._take(session, [int(t) for t in tokens[at : at + n]])
+                        session.take([int(t) for t in tokens[at : at + n]], self.vocabulary)
                     except MismatchError as error:
-                        self._fail(session, error)
+                        session.fail(error)
                     at += n
-
-    def _take(self, session: Session, tokens: Sequence[int]) -> None:
-        generation = session.request.generation or Generation(1)
-        for token in tokens:
-            if session.emitted < len(session.answer):
-                if session.answer[session.emitted] != token:
-                    raise MismatchError(
-                        "the tokens kept of the interrupted run are not this request's; start anew"
-                    )
-            else:
-                session.answer.append(token)
-                self._feed(session, session.prompt + session.emitted, [token])
-            session.emitted += 1
-            session.reason = stop_reason(generation, session.answer[: session.emitted], self.vocabulary)
-            if session.reason is not None:
-                if session.emitted < len(session.answer):
-                    raise MismatchError(
-                        "the tokens kept of the interrupted run go on after its end; start anew"
-                    )
-                return
-
-    def _feed(self, session: Session, row: int, tokens: Sequence[int]) -> None:
-        buffer = session.trace.arrays[self.model.program.inputs[0][0]]
-        room = max(0, min(len(tokens), session.trace.capacity - row))
-        if room:
-            buffer[row : row + room] = tokens[:room]
-            self._draw(session, row, row + room)
-
-    def _draw(self, session: Session, a: int, b: int) -> None:
-        """Provide the random numbers of rows a..b where the request's settings use any."""
-        generation = session.request.generation
-        if generation and generation.sampling.temperature and session.draws is not None:
-            session.draws[a:b] = draws(session.request.draw_seed, a, b)
 
     def run(self, session: Session, on_step: Callable[[Session], None] | None = None) -> None:
         """Step until ``session`` is finished, calling ``on_step`` after each step.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -10,10 +10,12 @@ import numpy as np
 
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U64, Array, Arrays, Member, Span
-from proofcompute.errors import ExecutionError, InputError
-from proofcompute.protocol.messages import Request
+from proofcompute.errors import ExecutionError, InputError, MismatchError
+from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.protocol.messages import Generation, Request
 from proofcompute.protocol.requests import statement_of
-from proofcompute.protocol.statement import Statement
+from proofcompute.protocol.statement import Statement, draws
+from proofcompute.protocol.stop import stop_reason
 from proofcompute.protocol.trace import Trace
 
 __all__ = ["Failure", "Keep", "Session", "SessionRows"]
@@ -48,11 +50,17 @@ class Session:
     outputs: dict[str, Array] = field(default_factory=dict)
     """Output rows of a program that does not generate."""
     draws: Array | None = None
-    """Random numbers of the rows whose token is drawn, uint64 [capacity, 2]."""
+    """Random numbers of the rows whose token is drawn, uint64 [most, 2]."""
+    keep: Keep = Keep.ALL
+    """What stays of the session's rows."""
     share: float = 1.0
     """Most of the row budget that the session gets while others have rows."""
     scope: bytes = b""
     """Sessions of other scopes share no prefix with this one."""
+    shares: bool = False
+    """Whether the session takes rows from the cache of prefixes and leaves its own there."""
+    turn: int = 0
+    """Number of the step in which the session last had rows, or before which it was added."""
     done: int = 0
     """Rows computed."""
     emitted: int = 0
@@ -72,7 +80,17 @@ class Session:
         """Rows whose public input is known."""
         if self.request.generation is None:
             return self.prompt
-        return min(self.prompt + len(self.answer), self.trace.capacity)
+        return min(self.prompt + len(self.answer), self.trace.most)
+
+    @property
+    def pending(self) -> int:
+        """Rows that can be computed now."""
+        return self.known - self.done
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the only row that can be computed now is that of the newest token."""
+        return self.done >= self.prompt and self.pending == 1
 
     def statement(self) -> Statement:
         """Return the public facts of a finished session.
@@ -90,17 +108,77 @@ class Session:
             outputs = {name: self.trace.memory.host(rows) for name, rows in self.outputs.items()}
         return statement_of(self.request, program, self.inputs, outputs)
 
+    # -- while it runs -----------------------------------------------------------------------------------
+    def take(self, tokens: Sequence[int], vocabulary: Vocabulary | None) -> None:
+        """Take the tokens that a step computed.
+
+        Raises MismatchError if they are not those that were known before.
+        """
+        generation = self.request.generation or Generation(1)
+        for token in tokens:
+            if self.emitted < len(self.answer):
+                if self.answer[self.emitted] != token:
+                    raise MismatchError(
+                        "the tokens kept of the interrupted run are not this request's; start anew"
+                    )
+            else:
+                self.answer.append(token)
+                self.feed(self.prompt + self.emitted, [token])
+            self.emitted += 1
+            self.reason = stop_reason(generation, self.answer[: self.emitted], vocabulary)
+            if self.reason is not None:
+                if self.emitted < len(self.answer):
+                    raise MismatchError(
+                        "the tokens kept of the interrupted run go on after its end; start anew"
+                    )
+                return
+
+    def feed(self, row: int, tokens: Sequence[int]) -> None:
+        """Write answer tokens into the rows from ``row`` on that read them."""
+        room = max(0, min(len(tokens), self.trace.most - row))
+        if room:
+            self.trace.arrays[self.trace.program.inputs[0][0]][row : row + room] = tokens[:room]
+            self.draw(row, row + room)
+
+    def draw(self, a: int, b: int) -> None:
+        """Provide the random numbers of rows a..b where the request's settings use any."""
+        generation = self.request.generation
+        if generation and generation.sampling.temperature and self.draws is not None:
+            self.draws[a:b] = draws(self.request.draw_seed, a, b)
+
+    def fail(self, error: Failure) -> None:
+        """Note the error with which the session failed."""
+        self.reason = None  # it is set already if known tokens go on after the end
+        self.error = error.with_traceback(None)  # its frames hold arrays of the step
+
 
 class SessionRows:
     """A RowReader over the traces of running sessions."""
 
     def __init__(self, arrays: Arrays) -> None:
         self.sessions: dict[int, Session] = {}
+        self.placed: dict[int, tuple[Span, Span]] = {}
+        """For each session the step's rows in its trace and in its windows, where a device places them."""
         self._arrays = arrays
 
     def read(self, name: str, span: Span) -> Array:
         """See :class:`proofcompute.program.source.RowReader`."""
-        return self.sessions[span.trace].trace.arrays[name][span.a : span.b]
+        buffers = self.sessions[span.trace].trace.buffers
+        if name in buffers.dropped:
+            a, b = self._window(span)
+            return buffers.windows[name][a:b]
+        return buffers.arrays[name][span.a : span.b]
+
+    def _window(self, span: Span) -> tuple[int, int]:
+        """Return where rows of the running step lie in the windows."""
+        if span.trace not in self.placed:
+            first = self.sessions[span.trace].trace.buffers.first
+            return span.a - first, span.b - first
+        rows, placed = self.placed[span.trace]
+        after = int(span.a) - int(rows.a)
+        if not after and span.b == rows.b:
+            return placed.a, placed.b
+        return int(placed.a) + after, int(placed.a) + after + int(span.b) - int(span.a)
 
     def prefix(self, name: str, span: Span) -> Array:
         """See :class:`proofcompute.program.source.RowReader`."""
@@ -109,15 +187,18 @@ class SessionRows:
     def write(self, name: str, span: Span, rows: Array) -> None:
         """See :class:`proofcompute.program.source.RowReader`."""
         session = self.sessions[span.trace]
-        buffer = session.trace.arrays.get(name)
-        if buffer is not None:
-            self._arrays.write_rows(buffer, span.a, span.b, rows)
+        buffers = session.trace.buffers
+        if name in buffers.dropped:
+            self._arrays.write_rows(buffers.windows[name], *self._window(span), rows)
+        elif name in buffers.arrays:
+            self._arrays.write_rows(buffers.arrays[name], span.a, span.b, rows)
         if name in session.outputs:
             self._arrays.write_rows(session.outputs[name], span.a, span.b, rows)
 
     def member(self, session: Session) -> Member:
         """Return what a session is to a batch."""
-        return Member(session.trace.arrays, session.draws, self.sampling(session.number))
+        buffers, how = session.trace.buffers, self.sampling(session.number)
+        return Member(buffers.arrays, session.draws, how, buffers.windows, buffers.first)
 
     def sampling(self, trace: int) -> Sampling:
         """See :class:`proofcompute.program.source.RowReader`."""

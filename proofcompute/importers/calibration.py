@@ -131,7 +131,8 @@ def smoothed(checkpoint: Checkpoint, model: Model, kernels: Kernels, one_limb: b
     if not tokens:
         return checkpoint
     products = _Observed(ComputeProducts(model.matrix))
-    engine = Engine(model, kernels, products=products)
+    # one step, since what is seen are the inputs of the last one
+    engine = Engine(model, kernels, rows=TOKENS, chunk=PIECE, beside=TOKENS, products=products)
     piece = min(PIECE, model.program.context)
     sessions = []
     for a in range(0, len(tokens), piece):

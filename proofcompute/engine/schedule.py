@@ -1,0 +1,72 @@
+"""Share out the rows of a step among sessions.
+
+Sessions that decode have one row each and come first: whoever reads an answer waits for the next token. The
+other rows are those of prompts. A step takes as long as its rows, so prompts get few rows while others
+decode, and then a long prompt slows its neighbours down instead of stopping them. They also get few while
+other prompts wait, because eight prompts of 64 rows in one step would all wait for the last one. On a CPU a
+row costs as much in a step of 64 as in one of 512; on a device, steps of 64 rows and of 256 cost about the
+same.
+
+Prompts take turns. Whoever was served longest ago is first, and everybody is served once in as many steps as
+there are sessions, so that nobody starves, whatever the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from proofcompute.engine.session import Session
+
+__all__ = ["Budget", "share_out"]
+
+
+class Budget(NamedTuple):
+    """How many rows a step may have."""
+
+    rows: int
+    """Most rows of all sessions."""
+    chunk: int
+    """Most rows of one session."""
+    beside: int
+    """Most rows of prompts while other sessions have rows."""
+
+
+def share_out(live: Sequence[Session], budget: Budget, turn: int) -> dict[int, int]:
+    """Return how many of its pending rows each session computes in a step, by the session's number.
+
+    ``turn`` is the step's number. Sessions without rows in this step are left out; no other session is given
+    less than one row.
+    """
+    waiting = sorted(live, key=lambda s: (s.turn, s.number))
+    asking = [s for s in waiting if s.share == 1]
+    decoding = [s for s in asking if s.decoding]
+    given: dict[int, int] = {}
+    for session in (*(s for s in waiting if turn - s.turn > len(live)), *decoding):
+        if len(given) < budget.rows:
+            given[session.number] = 1
+    alone = len(live) == 1 or not asking
+    left = min(budget.rows - len(given), budget.rows if alone else budget.beside)
+    again = [s for s in waiting if s.share < 1]
+    share = max((s.share for s in again), default=0.0)
+    part = left if not asking else min(left, max(1, int(share * budget.beside)))
+    left -= part - _serve(again, given, part, budget, None if not asking else budget.beside)
+    _serve((s for s in asking if not s.decoding), given, left, budget, None)
+    return given
+
+
+def _serve(
+    sessions: Iterable[Session], given: dict[int, int], left: int, budget: Budget, shared: int | None
+) -> int:
+    """Give up to ``left`` rows to sessions, one after the other, and return what is left.
+
+    ``shared`` is the number of rows of which each gets at most its share; None: there is no such limit.
+    """
+    for session in sessions:
+        most = budget.chunk if shared is None else min(budget.chunk, max(1, int(session.share * shared)))
+        before = given.get(session.number, 0)
+        rows = min(left, most - before, session.pending - before)
+        if rows > 0:
+            given[session.number] = before + rows
+            left -= rows
+    return left
