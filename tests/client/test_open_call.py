@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from client.standin import KERNELS, NODE, model
 
+from client.standin import KERNELS, NODE, model
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell, FormatError
 from proofcompute.openai import OpenCall
