@@ -13,7 +13,7 @@ import pytest
 from benchmarks.serving import __main__ as command
 from benchmarks.serving.bench import Plan
 from benchmarks.serving.engine import Engines, unhashed
-from benchmarks.serving.page import page
+from benchmarks.serving.page import DATA, PAGE, page
 from benchmarks.serving.peers import LLAMA_BENCH, LLAMA_PYTHON, LLAMA_SERVER, OURS, Wanted, find
 from benchmarks.serving.record import PARTS, Record, conditions
 from benchmarks.serving.tables import GOALS, tables
@@ -389,6 +389,15 @@ def test_conditions_are_on_the_page(found: dict[str, Any]) -> None:
     assert "Not measured so far: soak." in text
     found["parts"]["loops"]["code"] = "another"
     assert "**Parts differ" in page(found)
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="serving has not been measured for the page so far")
+def test_the_page_is_made_from_the_committed_json() -> None:
+    assert PAGE.read_text("utf-8") == page(json.loads(DATA.read_text("utf-8")))
+
+
+def test_the_page_and_its_figures_come_together() -> None:
+    assert PAGE.exists() == DATA.exists()
 
 
 def test_every_part_has_a_table_and_every_goal_a_place(found: dict[str, Any]) -> None:
