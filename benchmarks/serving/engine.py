@@ -108,5 +108,5 @@ def unhashed() -> Iterator[None]:
     def nothing(*_: object, **__: object) -> None:
         return None
 
-    with mock.patch.multiple(Trace, hash_segment=nothing, hash_ahead=nothing, grow=nothing):
+    with mock.patch.multiple(Trace, hash_segment=nothing, hash_ahead=nothing, _hash=nothing, grow=nothing):
         yield
