@@ -82,11 +82,6 @@ class Bench:
         """Return our server in a process that watches its event loop."""
         return ours.watched(self.model, self.identity, self.receipts)
 
-    @property
-    def kinds(self) -> list[Kind]:
-        """Our server, then the others that are there."""
-        return [self.ours, *self.peers.kinds()]
-
     def ask(self, kind: Kind, tokens: int | None = None, *, prefix: str = "", own: int | None = None) -> Ask:
         """Return a request with a new prompt: ``prefix`` and ``own`` words more."""
         prompt = self.prompts(self.plan.prompt if own is None else own, prefix)

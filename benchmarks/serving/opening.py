@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.load import Ask, Sender, sender
+from benchmarks.serving.ours import RECOMPUTING
 from benchmarks.serving.servers import Server, completion, running
 from benchmarks.serving.streams import Answer, read
 from proofcompute.arithmetic.devices import kernels_for
@@ -112,7 +113,7 @@ def opening(bench: Bench) -> list[dict[str, Any]]:
 
     with running(bench.ours) as server:
         asyncio.run(from_cache(server))
-    with running(bench.node("--trace-mib", "0")) as server:
+    with running(bench.node(*RECOMPUTING)) as server:
         asyncio.run(again(server))
     if len(rows) != 1:
         raise ExecutionError(f"answers of {sorted(rows)} rows, which should be equal")

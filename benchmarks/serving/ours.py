@@ -11,10 +11,12 @@ from benchmarks.serving.peers import OURS
 from benchmarks.serving.receipts import Receipts
 from benchmarks.serving.servers import Kind
 
-__all__ = ["PREFIXES", "node", "watched"]
+__all__ = ["PREFIXES", "RECOMPUTING", "node", "watched"]
 
-PREFIXES: Final = ("--prefix-mib", "256")
+PREFIXES: Final = ("--prefix-memory", "256")
 """Options that let a node keep the beginnings of prompts."""
+RECOMPUTING: Final = ("--trace-memory", "0")
+"""Options by which a node keeps no trace, so that it computes each again."""
 _FIELDS: Final = {"ignore_eos": True, "stream_options": {"include_usage": True}}
 
 
@@ -22,7 +24,7 @@ def node(model: Path, identity: Path, receipts: Receipts, options: Sequence[str]
     """Return `proofcompute serve` with some options."""
 
     def command(port: int) -> list[str]:
-        serve = [sys.executable, "-m", "proofcompute", "serve", str(model), "--name", "demo"]
+        serve = [sys.executable, "-m", "proofcompute", "serve", "--name", f"demo={model}", str(model)]
         return [*serve, "--identity", str(identity), "--device", "cpu", "--port", str(port), *options]
 
     return Kind(OURS, command, _FIELDS, check=receipts, sign=True)

@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.serving.bench import Bench
 from benchmarks.serving.figures import summary
 from benchmarks.serving.load import Sender, burst, closed_loop, sender
+from benchmarks.serving.ours import PREFIXES
 from benchmarks.serving.peers import LLAMA_BENCH, OURS, batched_bench
 from benchmarks.serving.servers import Server, running
 from benchmarks.serving.streams import Answer, nearest_rank
@@ -26,11 +27,11 @@ Loaded = list[tuple[Server, Sender]]
 
 
 @contextmanager
-def _servers(bench: Bench, failed: dict[str, str]) -> Iterator[list[Server]]:
-    """Start all servers; another system that does not start is noted in ``failed``."""
+def _servers(bench: Bench, failed: dict[str, str], *options: str) -> Iterator[list[Server]]:
+    """Start all servers, ours with some options; another one that does not start is noted in ``failed``."""
     with ExitStack() as stack:
         servers = []
-        for kind in bench.kinds:
+        for kind in (bench.node(*options), *bench.peers.kinds()):
             try:
                 servers.append(stack.enter_context(running(kind)))
             except ExecutionError as e:
@@ -202,7 +203,7 @@ def prefixes(bench: Bench) -> list[dict[str, Any]]:
                     found = bench.read(server, await closed_loop(send, [others]), _SHORT)
                     other[server.kind.name] += [a.first for a in found]
 
-    with _servers(bench, failed) as servers:
+    with _servers(bench, failed, *PREFIXES) as servers:
         asyncio.run(measure(servers))
     rows = [
         {

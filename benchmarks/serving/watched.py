@@ -48,13 +48,14 @@ class Watch:
 
 
 async def main(model: Path, identity: Path, port: int) -> None:
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
     from granian.server.embed import Server
 
     serving = import_module("proofcompute.serving")
     settings = serving.Settings(models=(("demo", model),), identity=identity, device="cpu", port=port)
     app = Watch(serving.create_app(settings))
-    await Server(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI).serve()
+    server = Server(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, http=HTTPModes.http1)
+    await server.serve()
 
 
 if __name__ == "__main__":
