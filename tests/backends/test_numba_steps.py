@@ -26,7 +26,7 @@ from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, Batch, Member, Span
-from proofcompute.engine import Engine
+from proofcompute.engine import Engine, Keep
 from proofcompute.errors import InputError, NonFiniteError
 from proofcompute.importers.decoder import compile_decoder
 from proofcompute.models.model import Model
@@ -163,6 +163,21 @@ def test_buffers_that_move_are_found_again(led: list[bool]) -> None:
     assert len(led) > 4
     expected = run(m, asked, synthetic.KERNELS)[0]
     assert [s.answer for s in sessions] == [s.answer for s in expected]
+
+
+@pytest.mark.parametrize("keep", [Keep.PREFIXES, Keep.NOTHING])
+def test_steps_are_repeated_where_rows_are_dropped(keep: Keep, led: list[bool]) -> None:
+    m, kernels = synthetic.model(), NumbaKernels()
+    asked = [synthetic.request(m, p, max_tokens=40, stops=()) for p in ("Hello, world", "abc")]
+    node = synthetic.node(m, kernels)
+    engine = node.engine = Engine(m, kernels, node=synthetic.NODE.public, keep=keep)
+    sessions = [engine.add(r) for r in asked]
+    while any(s.running for s in sessions):
+        assert not engine.step().failed
+    assert all(led)
+    assert len(led) >= 38
+    for request, session in zip(asked, sessions, strict=True):
+        assert node.commit(session, keep=False).encode() == synthetic.prove(m, request).data
 
 
 def place(kernels: NumbaKernels, key: object, member: Member, row: int, table: F32) -> np.ndarray[Any, Any]:
