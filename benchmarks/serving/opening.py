@@ -28,6 +28,7 @@ __all__ = ["opening"]
 _PROMPT: Final = 64
 _TOKENS: Final = 1_025
 """Tokens of the long answer; the trace has one row less, and the prompt's: 1,088."""
+_SHORT: Final = 16
 _CELLS: Final = 8
 _CHALLENGES: Final = 3
 """Challenges of one receipt that a node answers."""
@@ -52,11 +53,11 @@ class _Openings:
     def __init__(self, bench: Bench, auditor: Auditor, server: Server, send: Sender) -> None:
         self.bench, self.auditor, self.server, self.send = bench, auditor, server, send
 
-    async def generate(self) -> _Long:
+    async def generate(self, tokens: int = _TOKENS) -> _Long:
         """Let the node answer a new prompt at length."""
         prompt = self.bench.prompts(_PROMPT)
-        raw = await self.send(completion(self.server.kind, prompt, _TOKENS))
-        answer = read(raw, _TOKENS)
+        raw = await self.send(completion(self.server.kind, prompt, tokens))
+        answer = read(raw, tokens)
         request, proof, claim = await asyncio.to_thread(self.bench.receipts.proved, raw)
         return _Long(answer, request, proof.receipt, claim)
 
@@ -83,7 +84,7 @@ def opening(bench: Bench) -> list[dict[str, Any]]:
     async def from_cache(server: Server) -> None:
         async with sender(server.url) as send:
             some = _Openings(bench, auditor, server, send)
-            await some.open(await some.generate())  # compiles
+            await some.open(await some.generate(_SHORT))  # compiles
             for _ in range(bench.plan.rounds):
                 long = await some.generate()
                 rows.add(long.claim.statement.rows)
@@ -93,7 +94,7 @@ def opening(bench: Bench) -> list[dict[str, Any]]:
     async def again(server: Server) -> None:
         async with sender(server.url) as send:
             some = _Openings(bench, auditor, server, send)
-            await some.open(await some.generate())
+            await some.open(await some.generate(_SHORT))
             for _ in range(bench.plan.rounds):
                 await bench.rest()
                 long = await some.generate()

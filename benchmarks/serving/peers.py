@@ -99,6 +99,7 @@ class Peers:
             ],
             {"logit_bias": {str(token): -100.0 for token in self.ends}},
             note="it answers one request at a time",
+            serial=True,
         )
 
 

@@ -45,6 +45,8 @@ class Kind:
     """The path that answers 200 when the model is loaded."""
     note: str = ""
     """What a reader must know about it."""
+    serial: bool = False
+    """Whether it answers one request at a time, so that more requests show nothing more."""
     check: Callable[[Answer], None] | None = None
     """Verifies the receipt of an answer; None for a server that signs none."""
     sign: bool = False

@@ -82,7 +82,7 @@ def closed_loops(bench: Bench) -> list[dict[str, Any]]:
             for _ in range(plan.rounds):
                 for count in plan.counts:
                     for server, send in loaded:
-                        each = plan.alone if count == 1 else plan.each
+                        each = plan.alone if count == 1 else 1 if server.kind.serial else plan.each
                         asks = [[bench.ask(server.kind) for _ in range(each)] for _ in range(count)]
                         await bench.rest()
                         raws = await closed_loop(send, asks)
