@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import directory, entry, positive, say, warn
+from benchmarks.command import UNUSABLE, directory, entry, positive, say, warn
 from benchmarks.serving import speed
 from benchmarks.serving.bench import Bench, Plan
 from benchmarks.serving.client import client
@@ -28,7 +28,7 @@ from benchmarks.serving.soak import soak
 from benchmarks.serving.whole import whole
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.busy import Watch, load
-from proofcompute.errors import InputError
+from proofcompute.errors import InputError, ProofcomputeError
 
 Measure = Callable[[Bench], list[dict[str, Any]]]
 
@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(e))
     kernels, plan = kernels_for("cpu"), Plan(rounds=options.rounds, soak=options.seconds)
     asked = [part for part in PARTS if not options.only or part in options.only]
+    failed: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         bench: Bench | None = None
         for number, part in enumerate(asked, 1):
@@ -90,15 +91,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"{at} ...")
             before, watch = load(), Watch()
             warn(before, f"before {part}")
-            rows = MEASURES[part](bench)
+            try:
+                rows = MEASURES[part](bench)
+            except ProofcomputeError as e:
+                say(f"  failed: {type(e).__name__}: {e}")
+                failed.append(part)
+                continue
             during, after = watch.busy(), load()
             others = max(x.others for x in (before, during, after) if x is not None)
             record.put(part, rows, under, others, options.note)
             for row in rows:
                 if row.get("status", "measured") != "measured":
                     say(f"  {row['system']}: {row['status']}: {row['reason']}")
-    say(f"wrote {record.path}")
-    return 0
+    if failed:
+        say(f"not measured: {', '.join(failed)}; run the command again")
+    else:
+        say(f"wrote {record.path}")
+    return UNUSABLE if failed else 0
 
 
 if __name__ == "__main__":

@@ -32,7 +32,11 @@ def client(bench: Bench) -> list[dict[str, Any]]:
     """Return the time of making a request, and that of `ask` besides the node's."""
     card = bench.receipts.card
     with running(bench.ours) as server:
-        return [_making(bench, card), _asking(bench, server)]
+        making = _making(bench, card)
+        try:
+            return [making, _asking(bench, server)]
+        except ExecutionError as e:
+            return [making, {"system": "`proofcompute ask`", "status": "failed", "reason": str(e)}]
 
 
 def _making(bench: Bench, card: ModelCard) -> dict[str, Any]:

@@ -284,8 +284,9 @@ def _client(rows: Rows) -> Table:
         ("what", "time", "goal"),
         [
             (x["what"], time(x["seconds"]), _goal(time(GOALS[x["goal"]]), x["seconds"] <= GOALS[x["goal"]]))
-            for x in rows
-        ],
+            for x in _measured(rows)
+        ]
+        + _absent(rows, 3),
     )
 
 

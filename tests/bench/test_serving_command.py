@@ -85,6 +85,20 @@ def test_an_interrupted_run_goes_on(run: Run) -> None:
     assert run() == []
 
 
+def test_a_part_that_fails_does_not_hold_up_the_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Any) -> list[dict[str, Any]]:
+        raise ExecutionError("no luck")
+
+    monkeypatch.setitem(command.MEASURES, PARTS[1], fail)
+    assert command.main(["-o", str(run.path)]) == 2
+    said = capsys.readouterr().err
+    assert "failed: ExecutionError: no luck" in said
+    assert f"not measured: {PARTS[1]};" in said
+    assert list(run.parts()) == [PARTS[0], *PARTS[2:]]
+
+
 def test_only_and_again(run: Run) -> None:
     assert run("--only", PARTS[3], "--only", PARTS[0]) == [PARTS[0], PARTS[3]]
     assert run("--only", PARTS[3]) == []
