@@ -19,10 +19,10 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
 from proofcompute.bench.timing import seconds
 from proofcompute.freivalds.field import P31
-from proofcompute.freivalds.sets import hint_sets
+from proofcompute.freivalds.sets import hint_sets, pack_set
 from proofcompute.importers.checkpoint import Decoder
 from proofcompute.importers.decoder import PRECISIONS, decoder_program
-from proofcompute.protocol.hints import check_hint, pack_set
+from proofcompute.protocol.hints import check_hint
 
 __all__ = ["LayerChecks", "all_layers", "bandwidths"]
 

@@ -24,9 +24,9 @@ from proofcompute.errors import Cell
 from proofcompute.freivalds.columns import derive, project_weight
 from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site
-from proofcompute.freivalds.sets import hint_sets, largest_squares
+from proofcompute.freivalds.sets import hint_sets, largest_squares, pack_set
 from proofcompute.protocol.cells import all_cells
-from proofcompute.protocol.hints import check_hint, pack_set
+from proofcompute.protocol.hints import check_hint
 from proofcompute.testing.requests import token_request
 from proofcompute.testing.subject import Subject
 

@@ -33,6 +33,7 @@ __all__ = [
     "largest_square",
     "layer_norm",
     "linear",
+    "linear_with_hint",
     "need",
     "product",
     "quantise",
@@ -122,6 +123,18 @@ def linear(x: A, w: Matrix, limbs: int, prologue: Prologue, residual: A | None) 
         need(w.bias.shape == (m,), "weights and bias", w.q, w.bias)
     if residual is not None:
         need(residual.shape == (n, m), "rows, weights and residual", x, w.q, residual)
+    return n, m, d
+
+
+def linear_with_hint(
+    x: A, w: Matrix, limbs: int, squares: Sequence[int], prologue: Prologue, residual: A | None
+) -> tuple[int, int, int]:
+    """Check the arguments of :func:`linear`, that no size is 0, and a square for each limb of the weight."""
+    n, m, d = linear(x, w, limbs, prologue, residual)
+    if min(n, m, d) < 1:
+        raise InputError(f"a hint of {n} rows, {m} channels and a contraction of {d}; each is at least 1")
+    if len(squares) != len(w.q):
+        raise InputError(f"{len(squares)} sums of squares for {len(w.q)} limbs of a weight")
     return n, m, d
 
 

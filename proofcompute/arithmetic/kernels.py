@@ -24,6 +24,7 @@ from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I32, U64, Arrays, Span
 from proofcompute.commitments.hasher import Hasher
 from proofcompute.freivalds.checks import Checks
+from proofcompute.freivalds.hint import MadeHint
 
 __all__ = [
     "Arithmetic",
@@ -95,6 +96,23 @@ class Arithmetic(Protocol):
 
         It equals the functions in sequence: ``prepared``, ``quantise``, ``product`` for every set,
         ``rescale``, ``add``.
+        """
+        ...
+
+    def linear_with_hint(
+        self,
+        x: F32,
+        w: Matrix,
+        limbs: int,
+        squares: Sequence[int],
+        prologue: Prologue = None,
+        residual: F32 | None = None,
+        wanted: bool = True,
+    ) -> MadeHint:
+        """Return ``linear`` (None unless it is ``wanted``) and the product's hint, for at least one row.
+
+        ``squares`` is the largest sum of squares of a row, for each limb of ``w``. The hint holds the sets of
+        ``hint_sets``, packed by ``pack_set`` (:mod:`proofcompute.freivalds.sets`).
         """
         ...
 

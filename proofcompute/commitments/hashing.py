@@ -289,10 +289,11 @@ def message_digest(suite: str, kind: str, encoded: bytes) -> bytes:
     return digest(suite, _MESSAGE + tag(suite, kind, "") + encoded)
 
 
-def large_digest(kind: str, data: bytes | memoryview) -> bytes:
-    """Return :func:`message_digest` in BLAKE3 without copying the message."""
+def large_digest(kind: str, *pieces: bytes | memoryview) -> bytes:
+    """Return :func:`message_digest` in BLAKE3 of a message in pieces, without copying them."""
     state = message_state("blake3", kind)
-    state.update(data)
+    for piece in pieces:
+        state.update(piece)
     return state.digest()
 
 

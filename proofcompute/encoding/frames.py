@@ -8,6 +8,7 @@ from typing import BinaryIO, Final, cast
 
 import numpy as np
 
+from proofcompute.encoding import wire
 from proofcompute.encoding.wire import BYTES, SMALLEST
 from proofcompute.errors import FormatError, LimitError, StorageError
 from proofcompute.limits import MIB
@@ -18,23 +19,21 @@ _CHUNK: Final = MIB // 4
 """The size of the first buffer of a payload, so that memory grows with the bytes that have arrived."""
 
 
-def write_frame(stream: BinaryIO, payload: bytes | bytearray | memoryview) -> None:
-    """Write ``payload`` as one byte string, without copying it.
+def write_frame(stream: BinaryIO, *payload: bytes | bytearray | memoryview) -> None:
+    """Write a payload, whose pieces lie one after the other, as one byte string, without copying it.
 
     Raises StorageError if the stream takes only a part, as an unbuffered one may. Errors of the stream pass
     through.
     """
-    for part in (frame_head(memoryview(payload).nbytes), payload):
+    size = sum(memoryview(piece).nbytes for piece in payload)
+    for part in (frame_head(size), *payload):
         if stream.write(part) != memoryview(part).nbytes:
             raise StorageError("the stream took only a part of a frame; it must be buffered")
 
 
 def frame_head(n: int) -> bytes:
     """Return the bytes that precede a payload of ``n`` bytes."""
-    if n < 24:
-        return bytes([BYTES << 5 | n])
-    extra = next(i for i in range(4) if n < 1 << (8 << i))
-    return bytes([BYTES << 5 | 24 + extra]) + n.to_bytes(1 << extra, "big")
+    return wire.head(BYTES, n)
 
 
 class FrameReader:

@@ -37,14 +37,20 @@ __all__ = [
     "encode",
     "f32_bits",
     "f32_from_bits",
+    "head",
     "long_argument",
+    "pieces",
 ]
 
 Value: TypeAlias = "int | bytes | str | tuple[Value, ...]"
 """A decoded value."""
 Encodable: TypeAlias = "int | bytes | str | list[Any] | tuple[Any, ...]"
 """A value that can be encoded; the elements of arrays are again Encodable."""
+Nested: TypeAlias = "bytes | memoryview | list[Any] | tuple[Any, ...]"
+"""Byte strings and arrays of them; the elements of arrays are again Nested."""
 
+_SMALL: Final = 4096
+"""Bytes below which copying a byte string costs less than keeping it apart."""
 _UNSIGNED: Final = 0
 _NEGATIVE: Final = 1
 BYTES: Final = 2
@@ -65,6 +71,34 @@ def encode(value: Encodable) -> bytes:
 
     _check(value)
     return cbor2.dumps(value, canonical=True)
+
+
+def pieces(value: Nested) -> list[bytes | memoryview]:
+    """Return the encoding of nested arrays of byte strings in pieces, without copying longer byte strings."""
+    found: list[bytes | memoryview] = []
+    small = bytearray()
+    rest: list[Nested] = [value]
+    while rest:
+        v = rest.pop()
+        if isinstance(v, (list, tuple)):
+            small += head(ARRAY, len(v))
+            rest += reversed(v)
+            continue
+        small += head(BYTES, len(v))
+        if len(v) < _SMALL:
+            small += v
+        else:
+            found += (bytes(small), v)
+            small = bytearray()
+    return [*found, bytes(small)] if small else found
+
+
+def head(major: int, n: int) -> bytes:
+    """Return the shortest head of a CBOR item of a major type with argument n, 0..2^64 - 1."""
+    if n < min(SMALLEST):
+        return bytes([major << 5 | n])
+    extra = next(i for i in range(4) if n < 1 << (8 << i))
+    return bytes([major << 5 | min(SMALLEST) + extra]) + n.to_bytes(1 << extra, "big")
 
 
 def _check(value: object) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CheckedHint", "Hint", "HintSet", "Packed"]
+__all__ = ["CheckedHint", "Hint", "HintSet", "MadeHint", "Packed"]
 
 Packed: TypeAlias = bytes | memoryview
 """Integers packed to the bits they need."""
@@ -48,6 +48,15 @@ class Hint(NamedTuple):
     """Bias of the channels, [m]."""
     residual: npt.NDArray[np.float32] | None
     """The rows to which the product is added last, [n, m]."""
+
+
+class MadeHint(NamedTuple):
+    """A product as a prover computes it, with the hint that an opening holds of it."""
+
+    packed: tuple[Packed, ...]
+    """The sets of :func:`proofcompute.freivalds.sets.hint_sets`, as ``pack_set`` packs each of them."""
+    y: npt.NDArray[np.float32] | None
+    """The product as float32 plus the residual, [n, m]; None if it is not wanted."""
 
 
 class CheckedHint(NamedTuple):

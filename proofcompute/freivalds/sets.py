@@ -26,13 +26,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from proofcompute.arrays import I8
+from proofcompute.arrays import I8, I32
 from proofcompute.freivalds.checks import ArraysAndChecks, Checks
 from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site, product_sets
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_CONTRACTION
 
-__all__ = ["hint_sets", "largest_squares"]
+__all__ = ["bound_together", "hint_sets", "largest_squares", "pack_set", "width"]
 
 
 def hint_sets(site: Site, q: I8, squares: Sequence[int], kernels: ArraysAndChecks) -> tuple[HintSet, ...]:
@@ -53,12 +53,22 @@ def hint_sets(site: Site, q: I8, squares: Sequence[int], kernels: ArraysAndCheck
         largest = kernels.largest_square(part)
         for j in range(site.w_limbs):
             shift = 8 * (site.w_limbs - 1 - j)
-            if (bound := math.isqrt(largest * squares[j])) < MAX_ACCUMULATOR:
+            bound = bound_together(largest, squares[j])
+            if bound is not None:
                 out.append(HintSet(start, stop, (0, 1), j, shift, bound))
             else:
                 out.append(HintSet(start, stop, (0,), j, shift + 8, site.bound))
                 out.append(HintSet(start, stop, (1,), j, shift, site.bound))
     return tuple(out)
+
+
+def bound_together(largest: int, square: int) -> int | None:
+    """Return the bound of the set of both limbs of X, or None if each limb has a set of its own.
+
+    ``largest`` is the largest sum of squares of a row of X, and ``square`` that of a row of the limb of W.
+    """
+    bound = math.isqrt(largest * square)
+    return bound if bound < MAX_ACCUMULATOR else None
 
 
 @lru_cache(maxsize=4096)
@@ -70,3 +80,17 @@ def _one_limb_sets(site: Site) -> tuple[HintSet, ...]:
 def largest_squares(limbs: I8, kernels: Checks) -> tuple[int, ...]:
     """Return the largest sum of squares of a row [d] of each limb [m, d] of a weight matrix [limbs, m, d]."""
     return tuple(kernels.largest_square(limb[np.newaxis]) for limb in limbs)
+
+
+def width(low: int, high: int) -> int:
+    """Return the least width of a two's complement that holds ``low`` to ``high``, at least 1 bit."""
+    return max(high.bit_length(), (~low).bit_length() if low < 0 else 0) + 1
+
+
+def pack_set(values: I32, kernels: Checks) -> bytes:
+    """Return one set of a hint as an opening holds it: a byte with the width in bits, then the values.
+
+    The width is the least that holds every value, so the encoding is canonical.
+    """
+    bits = width(int(values.min()), int(values.max()))
+    return bytes([bits]) + kernels.pack(np.ascontiguousarray(values).reshape(-1), bits)

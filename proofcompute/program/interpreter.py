@@ -10,12 +10,13 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array, Span
 from proofcompute.errors import ExecutionError
 from proofcompute.program.liveness import last_uses
-from proofcompute.program.operations.fused import fuse
+from proofcompute.program.operations.fused import FusedLinear, fuse
+from proofcompute.program.operations.linear import Linear
 from proofcompute.program.program import Program
 from proofcompute.program.source import RowReader, Source
 from proofcompute.program.types import SegmentPlan, Step, cached_per_plan
 
-__all__ = ["run"]
+__all__ = ["run", "run_products"]
 
 
 def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: Kernels) -> dict[str, Array]:
@@ -27,11 +28,35 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
     Raises ExecutionError naming segment and operation where the arithmetic has no result, DeviceError where
     this thread's floats are not those of IEEE 754.
     """
+    steps = _steps(program.plans[segment])
+    return _run(steps, spans, [src] * len(steps), k)
+
+
+def run_products(
+    program: Program, segment: int, spans: Sequence[Span], src: Source, unread: Source, k: Kernels
+) -> None:
+    """Execute the steps of a segment that make products, and those on which their rows depend.
+
+    ``src.rows`` already holds all rows of committed tensors. The products are those of :func:`run`, in the
+    same order; a product that no other depends on is taken from ``unread``, which may return no rows. Raises
+    as :func:`run`.
+    """
+    steps, read = _product_steps(program.plans[segment])
+    if steps:
+        _run(steps, spans, [src if used else unread for used in read], k)
+
+
+_Steps = tuple[tuple[Step, tuple[str, ...]], ...]
+"""Steps, each with the tensors that are dropped after it."""
+
+
+def _run(steps: _Steps, spans: Sequence[Span], of: Sequence[Source], k: Kernels) -> dict[str, Array]:
+    """Run steps, each with its source; all sources have the same rows."""
     require_ieee()
-    rows = src.rows
+    rows = of[0].rows
     values: dict[str, Array] = {}
     results: dict[str, Array] = {}
-    for (where, op, inputs, outputs), last in _steps(program.plans[segment]):
+    for ((where, op, inputs, outputs), last), src in zip(steps, of, strict=True):
         ins: list[Any] = []
         for name, prefix in inputs:
             if prefix:
@@ -57,10 +82,24 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
 
 
 @cached_per_plan
-def _steps(plan: SegmentPlan) -> tuple[tuple[Step, tuple[str, ...]], ...]:
-    """Return the fused steps of a plan, each with the tensors that are dropped after it."""
+def _steps(plan: SegmentPlan) -> _Steps:
+    """Return the fused steps of a plan."""
     steps = fuse(plan.steps)
     return tuple(zip(steps, last_uses(steps), strict=True))
+
+
+@cached_per_plan
+def _product_steps(plan: SegmentPlan) -> tuple[_Steps, tuple[bool, ...]]:
+    """Return the fused steps that make products or that products depend on, and whether each is read."""
+    wanted: set[str] = set()
+    found: list[tuple[Step, bool]] = []
+    for step in reversed(fuse(plan.steps)):
+        read = any(name in wanted for name, *_ in step.outputs)
+        if read or isinstance(step.op, (Linear, FusedLinear)):
+            wanted.update(name for name, prefix in step.inputs if not prefix)
+            found.insert(0, (step, read))
+    steps = [step for step, _ in found]
+    return tuple(zip(steps, last_uses(steps), strict=True)), tuple(read for _, read in found)
 
 
 def _read(rows: RowReader, name: str, spans: Sequence[Span], k: Kernels) -> Array:

@@ -6,22 +6,23 @@ Prover and verifier run the same interpreter over the same operations and differ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from proofcompute.arithmetic.kernels import Kernels, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I8, I32, U64, Array, Span
-from proofcompute.freivalds.product import product_sets
+from proofcompute.arrays import F32, I8, U64, Array, Span
+from proofcompute.freivalds.hint import Packed
 
 __all__ = [
     "ComputeProducts",
+    "HintProducts",
     "LinearCall",
     "PlacedWeights",
     "Products",
-    "RecordProducts",
-    "Recorded",
     "RowReader",
     "Source",
     "WeightRows",
@@ -107,34 +108,24 @@ class ComputeProducts:
         return k.linear(call.x, self.matrix(call.weight), call.limbs, call.prologue, call.residual)
 
 
-class Recorded(NamedTuple):
-    """One product as it was computed."""
-
-    q: I8
-    """Limbs of the rows, [limbs, n, d]."""
-    acc: I32
-    """Accumulators, [sets, n, m], in the order of ``product_sets``."""
-
-
 @dataclass(frozen=True)
-class RecordProducts:
-    """Products computed from the weights set by set, and recorded for an opening."""
+class HintProducts:
+    """Products computed from the weights, each with the hint that an opening holds of it."""
 
     matrix: Callable[[str], Matrix]
-    recorded: list[Recorded]
+    squares: Callable[[str], Sequence[int]]
+    """The largest sum of squares of a row of a weight, for each of its limbs."""
+    hints: list[tuple[Packed, ...]]
+    """The packed sets of each product that was made, in order."""
+    wanted: bool = True
+    """Whether the products themselves are used."""
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
-        """Compute and record the product; see Products."""
-        w = self.matrix(call.weight)
-        q, sx = k.quantise(call.x, call.limbs, call.prologue)
-        sets = product_sets(q.shape[2], call.limbs, w.q.shape[0])
-        products = [
-            k.product(k.slice_columns(q[i], a, b), k.slice_columns(w.q[j], a, b)) for a, b, i, j, _ in sets
-        ]
-        acc = k.concatenate(products).reshape(len(sets), *products[0].shape)
-        self.recorded.append(Recorded(q, acc))
-        y = k.rescale(acc, [s for *_, s in sets], sx, w.scale, w.bias)
-        return y if call.residual is None else k.add(call.residual, y)
+        """Compute the product, and keep its hint; see Products. One that is not wanted has no rows."""
+        w, squares = self.matrix(call.weight), self.squares(call.weight)
+        made = k.linear_with_hint(call.x, w, call.limbs, squares, call.prologue, call.residual, self.wanted)
+        self.hints.append(made.packed)
+        return k.zeros((0, len(w.scale)), np.float32) if made.y is None else made.y
 
 
 class PlacedWeights:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from proofcompute.commitments.signing import NodeIdentity, signature_holds
 from proofcompute.encoding.frames import FrameReader, write_frame
@@ -28,7 +28,7 @@ from proofcompute.protocol.messages.closing import FramesHash, OpeningEnd, frame
 from proofcompute.protocol.messages.signed import Signed
 from proofcompute.protocol.received import received
 
-__all__ = ["Frames", "SignedFrames", "place", "require_signer", "signed_frames", "write_frames"]
+__all__ = ["Frames", "Payload", "SignedFrames", "place", "require_signer", "signed_frames", "write_frames"]
 
 _HEAD: Final = 9
 """Most bytes of a frame's head."""
@@ -42,9 +42,22 @@ def require_signer(receipt: Signed, identity: NodeIdentity) -> None:
         raise MismatchError(f"the receipt is not signed by this identity, {identity.public.hex()}")
 
 
+class Payload(NamedTuple):
+    """The payload of a frame, hashed before it is written, perhaps on another thread."""
+
+    pieces: Sequence[bytes | memoryview]
+    """Its bytes, which may lie apart."""
+    digest: bytes
+
+    @staticmethod
+    def of(*pieces: bytes | memoryview) -> Payload:
+        """Hash a payload in pieces."""
+        return Payload(pieces, frame_digest(*pieces))
+
+
 def write_frames(
     stream: BinaryIO,
-    payloads: Iterable[bytes],
+    payloads: Iterable[bytes | memoryview | Payload],
     receipt: Signed,
     challenge_digest: bytes,
     identity: NodeIdentity,
@@ -52,8 +65,9 @@ def write_frames(
     """Write each frame as it comes, and a last frame with the node's signature over all of them."""
     digests: list[bytes] = []
     for payload in payloads:
-        write_frame(stream, payload)
-        digests.append(frame_digest(payload))
+        found = payload if isinstance(payload, Payload) else Payload.of(payload)
+        write_frame(stream, *found.pieces)
+        digests.append(found.digest)
     end = OpeningEnd(frames_digest(digests), receipt.scheme)
     signature = identity.sign(end.signed_digest(receipt.digest, challenge_digest))
     write_frame(stream, end.signed(signature).encode())

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, Final
+from dataclasses import replace
+from functools import partial
+from typing import BinaryIO, Final, NamedTuple
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Span
 from proofcompute.commitments import merkle
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import Cell, FormatError, MismatchError
-from proofcompute.freivalds.sets import hint_sets, largest_squares
+from proofcompute.freivalds.hint import Packed
+from proofcompute.freivalds.sets import largest_squares
 from proofcompute.models.card import weight_leaf_rows, weight_tree
 from proofcompute.models.model import Model
-from proofcompute.program.interpreter import run
+from proofcompute.program.interpreter import run_products
 from proofcompute.program.placement import Placement
-from proofcompute.program.source import Recorded, RecordProducts, Source
-from proofcompute.protocol.frames import require_signer, write_frames
-from proofcompute.protocol.hints import encode_hint
+from proofcompute.program.source import HintProducts, Source
+from proofcompute.protocol.frames import Payload, require_signer, write_frames
 from proofcompute.protocol.messages import Challenge, GroupOpening, OpeningHead, Part, Receipt, TableOpening
 from proofcompute.protocol.needs import Needs, TableRows, needs
 from proofcompute.protocol.openable import require_openable
@@ -31,6 +33,14 @@ __all__ = ["Openings", "check_challenge", "open_cells"]
 
 _BATCH: Final = 64
 """Number of cells whose proofs are copied from the backend together."""
+
+
+class _Proved(NamedTuple):
+    """A cell, what it needs, and the range proof of each of its groups."""
+
+    cell: Cell
+    need: Needs
+    proofs: Sequence[tuple[bytes, ...]]
 
 
 class Openings:
@@ -78,19 +88,28 @@ class Openings:
             for i in rows.ids
         )
 
-    def hints(self, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[bytes, ...], ...]:
+    def hints(self, trace: StoredTrace, need: Needs, cell: Cell) -> tuple[tuple[Packed, ...], ...]:
         """Return the packed sets of each product of a cell."""
-        recorded: list[Recorded] = []
+        made: list[tuple[Packed, ...]] = []
         k, weights = self.placed.kernels[cell.segment], self.placed.weights[cell.segment]
-        source = Source(StoredRows(trace, need, k), weights, RecordProducts(weights.matrix, recorded))
-        run(self.model.program, cell.segment, [Span(0, cell.a, cell.b)], source, k)
-        sites = need.sites
-        if len(recorded) != len(sites):
-            raise FormatError(f"{cell}: {len(recorded)} products were made where {len(sites)} are needed")
-        return tuple(
-            encode_hint(made, site, hint_sets(site, made.q, self.squares(site.weight), k), k)
-            for made, site in zip(recorded, sites, strict=True)
+        products = HintProducts(weights.matrix, self.squares, made)
+        source = Source(StoredRows(trace, need, k), weights, products)
+        unread = replace(source, products=replace(products, wanted=False))
+        run_products(self.model.program, cell.segment, [Span(0, cell.a, cell.b)], source, unread, k)
+        if len(made) != len(need.sites):
+            raise FormatError(f"{cell}: {len(made)} products were made where {len(need.sites)} are needed")
+        return tuple(made)
+
+    def part(self, trace: StoredTrace, challenge: Challenge, proved: _Proved) -> tuple[_Proved, Payload]:
+        """Return what was proved, and the frame of everything that its cell needs, except for long rows."""
+        cell, need, proofs = proved
+        rows = trace.rows([cut(self.model.program, rows).here for rows in need.groups])
+        part = Part(
+            tuple(GroupOpening(data, proof) for data, proof in zip(rows, proofs, strict=True)),
+            tuple(self.table(t) for t in need.tables) if challenge.tables else (),
+            self.hints(trace, need, cell) if challenge.hints else (),
         )
+        return proved, Payload.of(*part.pieces())
 
     def write(
         self,
@@ -112,22 +131,19 @@ class Openings:
         receipt: Receipt,
         challenge: Challenge,
         progress: Callable[[int], None] | None,
-    ) -> Iterator[bytes]:
+    ) -> Iterator[bytes | memoryview | Payload]:
         """Yield all frames of an opening except the closing one."""
-        program, tables, hints = trace.statement.program, challenge.tables, challenge.hints
+        program = trace.statement.program
         yield OpeningHead(receipt.digest, challenge.digest, tuple(trace.roots())).encode()
-        for cell, need, proofs in _proved(trace, challenge):
-            cuts = [cut(program, rows) for rows in need.groups]
-            for long in cuts:
+        made = partial(self.part, trace, challenge)
+        # Inside an item of a map, nothing is split between threads, so a single cell is none.
+        each = map if len(challenge.cells) == 1 else self.kernels.map
+        for (cell, need, _), payload in each(made, _proved(trace, challenge)):
+            for rows in need.groups:
+                long = cut(program, rows)
                 for index in range(long.ahead):
                     yield trace.rows([long.piece(index)])[0]
-            rows = trace.rows([short.here for short in cuts])
-            part = Part(
-                tuple(GroupOpening(data, proof) for data, proof in zip(rows, proofs, strict=True)),
-                tuple(self.table(t) for t in need.tables) if tables else (),
-                self.hints(trace, need, cell) if hints else (),
-            )
-            yield part.encode()
+            yield payload
             if progress is not None:
                 progress(cell.b - cell.a)
 
@@ -169,13 +185,11 @@ def open_cells(
     Openings(model, trace.kernels).write(trace, receipt, challenge, stream, identity, progress)
 
 
-def _proved(
-    trace: StoredTrace, challenge: Challenge
-) -> Iterator[tuple[Cell, Needs, Sequence[tuple[bytes, ...]]]]:
-    """Yield each cell, what it needs, and the range proof of each of its groups."""
+def _proved(trace: StoredTrace, challenge: Challenge) -> Iterator[_Proved]:
+    """Yield each cell with what it needs and the range proof of each of its groups."""
     for first in range(0, len(challenge.cells), _BATCH):
         cells = challenge.cells[first : first + _BATCH]
         wanted = [needs(trace.statement, cell) for cell in cells]
         proofs = iter(trace.proofs([rows for need in wanted for rows in need.groups]))
         for cell, need in zip(cells, wanted, strict=True):
-            yield cell, need, [next(proofs) for _ in need.groups]
+            yield _Proved(cell, need, [next(proofs) for _ in need.groups])

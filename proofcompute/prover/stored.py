@@ -86,15 +86,15 @@ class StoredTrace:
                 found[i] = tuple(proof)
         return found
 
-    def rows(self, wanted: Sequence[GroupRows]) -> list[bytes]:
-        """Return the leaf data of rows of groups, copied from the backend together."""
+    def rows(self, wanted: Sequence[GroupRows]) -> list[memoryview]:
+        """Return the leaf data of rows of groups, end to end; one transfer brings them from a device."""
         parts = [self.groups[rows.group][rows.a : rows.b].reshape(-1) for rows in wanted]
         if all(isinstance(part, np.ndarray) for part in parts):
-            return [part.tobytes() for part in parts]
+            return [part.data for part in parts]
         whole, ends = self.kernels.host(self.kernels.concatenate(parts)), [0]
         for part in parts:
             ends.append(ends[-1] + part.size)
-        return [whole[a:b].tobytes() for a, b in pairwise(ends)]
+        return [whole[a:b].data for a, b in pairwise(ends)]
 
 
 def _buffer(x: Array) -> Array:

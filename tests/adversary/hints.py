@@ -14,7 +14,7 @@ from proofcompute.arithmetic.definition.bitpack import unpack
 from proofcompute.arrays import F32, I32
 from proofcompute.errors import Cell
 from proofcompute.freivalds.field import P31
-from proofcompute.protocol.hints import pack_set
+from proofcompute.freivalds.sets import pack_set
 from proofcompute.testing.forging import Forgery
 
 TARGET = Cell(HEAD, ROWS - 1, ROWS)

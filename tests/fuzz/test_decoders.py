@@ -22,10 +22,11 @@ from proofcompute.freivalds.attempts import RECORD, write_records
 from proofcompute.freivalds.field import P31
 from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site
+from proofcompute.freivalds.sets import pack_set
 from proofcompute.models.card import ModelCard
 from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.program.operations import decode_program, encode_program
-from proofcompute.protocol.hints import check_hint, pack_set
+from proofcompute.protocol.hints import check_hint
 from proofcompute.protocol.messages import (
     Challenge,
     OpeningEnd,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kernel_cases import attending, checks, contracts, hints, moving, opened, products, rows, sampling
+from kernel_cases import attending, checks, contracts, hints, making, moving, opened, products, rows, sampling
 from kernel_cases.data import Case
 from proofcompute.arithmetic.kernels import Matrix, NormPrologue
 from proofcompute.errors import FormatError, InputError, LimitError, ProofcomputeError
@@ -60,6 +60,7 @@ CASES: list[Case] = [
     *sampling.cases(),
     *checks.cases(),
     *hints.cases(),
+    *making.cases(),
     *opened.ranges(),
     *opened.settled(),
     *moving.cases(),

@@ -20,12 +20,10 @@ from proofcompute.encoding.frames import read_frame
 from proofcompute.errors import VerificationError
 from proofcompute.freivalds.hint import HintSet
 from proofcompute.freivalds.product import Site
-from proofcompute.freivalds.sets import hint_sets, largest_squares
+from proofcompute.freivalds.sets import hint_sets, largest_squares, pack_set
 from proofcompute.limits import MAX_ACCUMULATOR
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model
-from proofcompute.program.source import Recorded
-from proofcompute.protocol.hints import encode_hint, pack_set
 from proofcompute.protocol.messages import Receipt, Request
 from proofcompute.prover.node import Node
 from proofcompute.verifier import Verified, keygen
@@ -76,24 +74,20 @@ def test_claims_add_up_to_the_product(d: int, w_limbs: int) -> None:
         assert squares == tuple(int((limb.astype(np.int64) ** 2).sum(axis=1).max()) for limb in w.q)
         made = hint_sets(site, q, squares, FAST)
         assert made == hint_sets(site, q, squares, SLOW)
+        x = _whole(q).astype(np.float32)
+        hint = FAST.linear_with_hint(x, w, 2, squares).packed
+        assert hint == SLOW.linear_with_hint(x, w, 2, squares).packed
         total = np.zeros((3, 4), np.int64)
-        hint = encode_hint(Recorded(q, _accumulators(q, w)), site, made, FAST)
-        for data, claim in zip(hint, made, strict=True):
+        limbs, _ = SLOW.quantise(x, 2)
+        for data, claim in zip(hint, hint_sets(site, limbs, squares, SLOW), strict=True):
             values = unpack(data[1:], data[0], 12).reshape(3, 4).astype(np.int64)
             assert np.abs(values).max() <= claim.bound < MAX_ACCUMULATOR
             total += values << claim.shift
-        assert (total == _whole(q) @ _whole(w.q).T).all()
+        assert (total == _whole(limbs) @ _whole(w.q).T).all()
 
 
 def _whole(limbs: I8) -> np.ndarray:
     return np.asarray(sum(limb.astype(np.int64) << (8 * i) for i, limb in enumerate(limbs[::-1])))
-
-
-def _accumulators(q: I8, w: Matrix) -> I32:
-    from proofcompute.freivalds.product import product_sets
-
-    sets = product_sets(q.shape[2], len(q), len(w.q))
-    return np.stack([FAST.product(q[i, :, a:b].copy(), w.q[j, :, a:b].copy()) for a, b, i, j, _ in sets])
 
 
 def _flat(sign: float) -> Model:

@@ -1,4 +1,6 @@
-"""Unpack a hint's integers, check them and turn them into floats (docs/spec/freivalds.md#checking-a-hint)."""
+"""Make the hint of a product; unpack its integers, check them and turn them into floats
+(docs/spec/freivalds.md#checking-a-hint).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,57 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arrays import I8, I32, U32
+from proofcompute.arithmetic import contracts
+from proofcompute.arithmetic.kernels import Kernels, Matrix, Prologue
+from proofcompute.arrays import F32, I8, I32, U32
 from proofcompute.errors import InputError
 from proofcompute.freivalds.field import P31
-from proofcompute.freivalds.hint import CheckedHint, Hint, HintSet, Packed
+from proofcompute.freivalds.hint import CheckedHint, Hint, HintSet, MadeHint, Packed
+from proofcompute.freivalds.product import Site, product_sets
+from proofcompute.freivalds.sets import hint_sets, pack_set
 
-__all__ = ["check_hint", "check_sets"]
+__all__ = ["check_hint", "check_sets", "linear_with_hint"]
+
+
+def linear_with_hint(
+    k: Kernels,
+    x: F32,
+    w: Matrix,
+    limbs: int,
+    squares: Sequence[int],
+    prologue: Prologue,
+    residual: F32 | None,
+    wanted: bool,
+) -> MadeHint:
+    """Make a product and its hint step by step with the functions of ``k``.
+
+    Returns and raises as :meth:`proofcompute.arithmetic.kernels.Arithmetic.linear_with_hint`.
+    """
+    n, m, d = contracts.linear_with_hint(x, w, limbs, squares, prologue, residual)
+    q, sx = k.quantise(x, limbs, prologue)
+    sets = product_sets(d, limbs, len(w.q))
+    products = [
+        k.product(k.slice_columns(q[i], a, b), k.slice_columns(w.q[j], a, b)) for a, b, i, j, _ in sets
+    ]
+    acc = k.concatenate(products).reshape(len(sets), n, m)
+    index = {(a, i, j): number for number, (a, _, i, j, _) in enumerate(sets)}
+    values = k.host(acc)
+    packed = [
+        pack_set(_together([values[index[c.start, i, c.w_limb]] for i in c.limbs]), k)
+        for c in hint_sets(Site("", m, d, limbs, len(w.q)), q, squares, k)
+    ]
+    if not wanted:
+        return MadeHint(tuple(packed), None)
+    y = k.rescale(acc, [shift for *_, shift in sets], sx, w.scale, w.bias)
+    return MadeHint(tuple(packed), y if residual is None else k.add(residual, y))
+
+
+def _together(limbs: Sequence[I32]) -> I32:
+    """Combine the accumulators of limbs, high before low; a set holds both limbs only if the sum fits."""
+    value = limbs[0]
+    for low in limbs[1:]:
+        value = (value << np.int32(8)) + low  # modulo 2^32, where only the high part could overflow
+    return value
 
 
 def check_sets(hint: Hint) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I16, I32, I64, U8, U32, U64, Array
 from proofcompute.commitments import hashing
 from proofcompute.freivalds import field
-from proofcompute.freivalds.hint import CheckedHint, Hint
+from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint
 
 __all__ = ["NumpyKernels"]
 
@@ -54,6 +54,19 @@ class NumpyKernels(HostMemory):
         contracts.linear(x, w, limbs, prologue, residual)
         y = products.linear(prepared(prologue, x, self), w, limbs)
         return y if residual is None else rows.add(residual, y)
+
+    def linear_with_hint(
+        self,
+        x: F32,
+        w: Matrix,
+        limbs: int,
+        squares: Sequence[int],
+        prologue: Prologue = None,
+        residual: F32 | None = None,
+        wanted: bool = True,
+    ) -> MadeHint:
+        """Call :func:`proofcompute.arithmetic.definition.hints.linear_with_hint`."""
+        return hints.linear_with_hint(self, x, w, limbs, squares, prologue, residual, wanted)
 
     # -- rows ----------------------------------------------------------------------------------------
     def embed(self, q: I8, s: F32) -> F32:

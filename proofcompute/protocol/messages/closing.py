@@ -28,9 +28,9 @@ _SUITE: Final[Literal["sha256"]] = "sha256"
 """Hash suite of the signed digest, whatever suite the receipt has."""
 
 
-def frame_digest(payload: bytes | memoryview) -> bytes:
-    """Return the digest of one frame of an opening, 32 bytes; the payload is not copied."""
-    return hashing.large_digest("opening frame", payload)
+def frame_digest(*payload: bytes | memoryview) -> bytes:
+    """Return the digest of one frame of an opening, 32 bytes, from its pieces, which are not copied."""
+    return hashing.large_digest("opening frame", *payload)
 
 
 def frames_digest(digests: Sequence[bytes]) -> bytes:

@@ -147,13 +147,13 @@ class Part:
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        return wire.encode(
-            (
-                [(bytes(g.rows), g.proof) for g in self.groups],
-                [[(bytes(t.row), t.proof) for t in table] for table in self.tables],
-                [[bytes(packed) for packed in sets] for sets in self.hints],
-            )
-        )
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[Raw]:
+        """Return the canonical bytes in pieces, one after the other; long rows and sets are not copied."""
+        groups = [(g.rows, g.proof) for g in self.groups]
+        tables = [[(t.row, t.proof) for t in table] for table in self.tables]
+        return wire.pieces((groups, tables, self.hints))
 
     @staticmethod
     def decode(data: bytes | memoryview, shape: PartShape) -> Part:

@@ -30,7 +30,7 @@ from proofcompute.arrays import U8
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hasher import check_groups
 from proofcompute.errors import LimitError, NonFiniteError
-from proofcompute.freivalds.hint import CheckedHint, Hint
+from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint
 from proofcompute.limits import MAX_WIDTH, MIB
 
 __all__ = ["CudaKernels"]
@@ -272,6 +272,18 @@ class CudaKernels(DeviceMemory):
 
     def largest_square(self, q: Given) -> int:
         return largest_square(self.host(q))  # the rows of a cell, or a weight matrix once
+
+    def linear_with_hint(
+        self,
+        x: Given,
+        w: Matrix,
+        limbs: int,
+        squares: Sequence[int],
+        prologue: Prologue = None,
+        residual: Given | None = None,
+        wanted: bool = True,
+    ) -> MadeHint:
+        return hints.linear_with_hint(self, x, self.weight(w), limbs, squares, prologue, residual, wanted)
 
     def check_hint(self, hint: Hint) -> CheckedHint:
         unpack = partial(checks.unpack, self._on)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from proofcompute.arithmetic.backends.numba.memory import CpuMemory
 from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.definition import hints
+from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arrays import F32, I8, I32, U8, U32, Array
 from proofcompute.commitments import hashing
-from proofcompute.freivalds.hint import CheckedHint, Hint
+from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint
 
 __all__ = ["CpuChecks"]
 
@@ -31,6 +33,7 @@ class CpuChecks(CpuMemory):
 
     _field = Module("field")
     _hints = Module("hints")
+    _making = Module("making")
     _packing = Module("packing")
     _opened = Module("opened")
 
@@ -77,6 +80,22 @@ class CpuChecks(CpuMemory):
 
     def largest_square(self, q: I8) -> int:
         return self._hints.largest_square(q)  # type: ignore[no-any-return]
+
+    def linear_with_hint(
+        self,
+        x: F32,
+        w: Matrix,
+        limbs: int,
+        squares: Sequence[int],
+        prologue: Prologue = None,
+        residual: F32 | None = None,
+        wanted: bool = True,
+    ) -> MadeHint:
+        made = self._making.linear_with_hint(x, w, limbs, squares, prologue, residual, wanted)
+        if made is not None:
+            return made  # type: ignore[no-any-return]
+        whole: Any = self  # a backend is built on this class
+        return hints.linear_with_hint(whole, x, w, limbs, squares, prologue, residual, wanted)
 
     def check_hint(self, hint: Hint) -> CheckedHint:
         return self._hints.check_hint(hint)  # type: ignore[no-any-return]

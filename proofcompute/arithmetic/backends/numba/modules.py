@@ -23,6 +23,7 @@ MODULES: Final = (
     "kernels.packing",
     "kernels.products",
     "kernels.linear",
+    "kernels.making",
     "kernels.attention",
     "steps.crew",
     "kernels.hints",
