@@ -92,6 +92,9 @@ class MismatchError(InputError):
 class ExecutionError(ProofcomputeError):
     """The canonical arithmetic has no result for these values (docs/spec/arithmetic.md)."""
 
+    named = False
+    """Whether the text begins with the segment and the operation, as that of an error that is found later."""
+
 
 class NonFiniteError(ExecutionError):
     """A NaN or an infinity appeared where a finite number is required."""

@@ -77,6 +77,8 @@ def _run(steps: _Steps, spans: Sequence[Span], of: Sequence[Source], k: Kernels)
             for name in last:
                 values.pop(name, None)
         except ExecutionError as e:
+            if e.named:  # by the operation before this one that is at fault
+                raise
             raise type(e)(f"{where}: {e}") from e
     return results
 

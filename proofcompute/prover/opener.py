@@ -155,6 +155,8 @@ class Opener:
         with logged(_log, "challenge", challenge.digest):
             self._require_pair(request, receipt)
             kept = self.traces.get(receipt.digest)
+            if kept is None:
+                require_signer(receipt, self.identity)  # before anything of it is read
             statement = claimed(self.model, request, receipt) if kept is None else kept.statement
             check_challenge(statement, receipt, challenge, self.identity)
             self._count(receipt, challenge)

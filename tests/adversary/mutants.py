@@ -189,7 +189,7 @@ PROOF_CUT = Edit(
 """What a proof has too much is not used."""
 RANGE_LENGTH = never("commitments.merkle", "len(proof) != expected")
 HINT_WIDTH = Edit("protocol.hints", "if not data or not 1 <= data[0] <= widest(claim.bound):", "if False:")
-HINT_MINIMAL = never("protocol.hints", "_width(low, high) != bits")
+HINT_MINIMAL = never("protocol.hints", "width(low, high) != bits")
 HINT_BOUND = never("protocol.hints", "max(high, -low) > claim.bound")
 HINT_LENGTH = never("arithmetic.definition.bitpack", "len(data) != size")
 COUNT_PRODUCTS = never(L, "products.made != len(need.sites)")

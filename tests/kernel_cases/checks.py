@@ -239,7 +239,7 @@ def cases() -> Iterator[Case]:
                 lambda v=value, d=kind: (np.full((2, 70), v, dtype=d), np.full((2, 70), P61 - 1, np.uint64)),
             )
     for bits in range(1, 33):
-        for count in (0, 1, 7, 8, 9, 1000):
+        for count in (0, 1, 7, 8, 9, 32, 33, 63, 64, 65, 95, 160, 231, 1000):
             yield Case("pack", f"{bits}-{count}", lambda b=bits, c=count: (int32s(1, c, b)[0], b))
         if bits < 32:
             for value in (1 << (bits - 1), -(1 << (bits - 1)) - 1):

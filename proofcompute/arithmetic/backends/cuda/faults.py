@@ -37,8 +37,11 @@ class Fault:
         """Return the error that a status word stands for."""
         for bit, error, text in self.kinds:
             if word & bit:
-                named = self.operation and issubclass(error, ExecutionError)
-                return error(f"{self.operation}: {text}" if named else text)
+                if not (self.operation and issubclass(error, ExecutionError)):
+                    return error(text)
+                found = error(f"{self.operation}: {text}")
+                found.named = True
+                return found
         return DeviceError(f"{self.operation}: status {word:#x}, which no check sets")
 
 
