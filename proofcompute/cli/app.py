@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "terms": "card_commands.terms",
     "request": "request_command.request",
     "run": "node_commands.run",
+    "serve": "serve_command.serve",
     "challenge": "verify_commands.challenge",
     "open": "node_commands.open_",
     "verify": "verify_commands.verify",

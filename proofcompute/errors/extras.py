@@ -8,7 +8,16 @@ from proofcompute.errors import UnsupportedError
 
 __all__ = ["EXTRA_OF", "install", "lacking"]
 
-EXTRA_OF: Final = {"gguf": "models", "jinja2": "models", "numba": "jit", "tokenizers": "models"}
+EXTRA_OF: Final = {
+    "fastapi": "serve",
+    "gguf": "models",
+    "granian": "serve",
+    "jinja2": "models",
+    "numba": "jit",
+    "prometheus_client": "serve",
+    "structlog": "serve",
+    "tokenizers": "models",
+}
 """The extra that installs each package."""
 
 

@@ -167,11 +167,15 @@ class Runner(Thread):
 
         Recomputations are still taken, so that openings that have begun can end.
         """
+        self.refuse()
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._admission.jobs, timeout)
+
+    def refuse(self) -> None:
+        """Take no more requests, and return at once; see :meth:`drain`."""
         with self._changed:
             if self._state in (RunnerState.NEW, RunnerState.RUNNING):
                 self._state = RunnerState.DRAINING
-            self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._admission.jobs, timeout)
 
     def close(self, timeout: float | None = None) -> bool:
         """Stop after the step that runs now, and return whether the thread ended in ``timeout`` seconds.
@@ -343,7 +347,7 @@ class Runner(Thread):
         if self._events is not None and tokens and not job.sent and not job.recomputation:
             self._events.first_token(time.monotonic() - job.ticket.submitted)
         job.sent += len(tokens)
-        job.ticket.push(tokens, bell, ended=not session.running)
+        job.ticket.push(tokens, bell, session.reason)
         return len(tokens)
 
     # -- the end of a request --------------------------------------------------------------------------

@@ -71,6 +71,7 @@ class Ticket:
         self._waiters: list[_Waiter] = []
         self._tokens: list[int] = []
         self._ended = False
+        self._reason: str | None = None
         self._cancelled = False
         self._session: Session | None = None
         self._answer: Answer | None = None
@@ -82,6 +83,15 @@ class Ticket:
         """The tokens computed so far."""
         with self._changed:
             return tuple(self._tokens)
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the generation ended, as receipts say it; None while it goes on, and if it failed.
+
+        It is there together with the last tokens, before the answer.
+        """
+        with self._changed:
+            return self._reason
 
     @property
     def done(self) -> bool:
@@ -177,11 +187,14 @@ class Ticket:
         self.cancel()
 
     # -- for the runner --------------------------------------------------------------------------------
-    def push(self, tokens: Sequence[int], bell: Bell, *, ended: bool) -> None:
-        """Add tokens, the last ones if ``ended``; whoever waits in an event loop is noted in ``bell``."""
+    def push(self, tokens: Sequence[int], bell: Bell, reason: str | None) -> None:
+        """Add tokens, the last ones if the generation ended for a ``reason``.
+
+        Whoever waits in an event loop is noted in ``bell``.
+        """
         with self._changed:
             self._tokens += tokens
-            self._ended = self._ended or ended
+            self._reason, self._ended = reason, reason is not None
             self._notify(bell)
 
     def settle(self, outcome: Answer | Session | BaseException, bell: Bell) -> bool:

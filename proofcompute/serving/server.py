@@ -1,0 +1,147 @@
+"""Run a service under Granian, in this process, until it is told to stop.
+
+Granian's embedded server is used, which needs no process of its own for the application: models and devices
+are loaded once, a fault ends the command with its status, and a signal begins the drain at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from proofcompute.errors import DeviceError, InputError
+from proofcompute.logs import service_log
+from proofcompute.serving.app import application
+from proofcompute.serving.service import Service
+from proofcompute.serving.settings import Settings
+
+__all__ = ["check_address", "granian", "listening", "serve"]
+
+_log = service_log(__name__)
+
+FAILED: Final = 2
+"""Exit status of a service whose devices have all failed."""
+_BUFFER: Final = 64 << 10
+"""Most bytes of the headers of a request."""
+_LINGER: Final = 2.0
+"""Seconds that responses which are errors have to leave, after the drain's end."""
+_NEAR: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, nothing listens here
+"""Where to connect to a server that listens at all addresses."""
+_LOOK: Final = 0.5
+"""Seconds between two looks at the runners."""
+
+
+def check_address(host: str, port: int) -> int:
+    """Return the port to listen at; 0 becomes one that is free. Raises InputError if it cannot be used."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+            return int(probe.getsockname()[1])
+    except OSError as e:
+        raise InputError(f"cannot listen at {host}, port {port}: {e.strerror or e}") from e
+
+
+def serve(service: Service, settings: Settings, started: Callable[[], None]) -> int:
+    """Serve until SIGTERM or SIGINT, drain, and return the exit status.
+
+    A second signal ends the drain. ``started`` is called once the server listens.
+    """
+    return asyncio.run(_serve(service, settings, started))
+
+
+async def _serve(service: Service, settings: Settings, started: Callable[[], None]) -> int:
+    stop, hurry, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    def told() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+    server = granian(service, settings)
+    serving = asyncio.ensure_future(server.serve())
+    working = asyncio.ensure_future(_work(service, settings, started, stop, hurry))
+    try:
+        await asyncio.wait((serving, working), return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+            raise DeviceError("the server ended by itself")  # Granian has said why
+        return working.result()
+    finally:
+        working.cancel()
+        await service.close()
+        await asyncio.sleep(_LINGER if service.active else 0)
+        if not serving.done():
+            server.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait((serving,), timeout=_LINGER)
+
+
+async def _work(
+    service: Service,
+    settings: Settings,
+    started: Callable[[], None],
+    stop: asyncio.Event,
+    hurry: asyncio.Event,
+) -> int:
+    """Wait until the service is told to stop and has drained, or has failed, and return the exit status."""
+    await listening(settings.host, settings.port)
+    started()
+    while not stop.is_set():
+        if service.failed:
+            _log.error("all devices have failed, so the service ends")
+            return FAILED
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _LOOK)
+    _log.info("draining", extra={"active": service.active})
+    draining = asyncio.ensure_future(service.drain())
+    hurrying = asyncio.ensure_future(hurry.wait())
+    await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, hurrying):
+        task.cancel()
+    if service.active:
+        _log.warning("requests are broken off", extra={"active": service.active})
+    return 0
+
+
+async def listening(host: str, port: int) -> None:
+    """Wait until somebody can connect to a server that begins to listen."""
+    while True:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(_NEAR.get(host, host), port)
+            writer.close()
+            return
+        await asyncio.sleep(0.02)
+
+
+def granian(service: Service, settings: Settings) -> Server:
+    """Return the server of a service, which is not running yet."""
+    limits = service.limits
+    return Server(
+        application(service),
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=max(128, limits.connections),
+        backpressure=limits.connections,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=int(limits.header_seconds * 1000), max_buffer_size=_BUFFER
+        ),
+        log_level=LogLevels.error,
+        log_dictconfig={"handlers": {}, "loggers": {"_granian": {"propagate": True}}},
+        ssl_cert=settings.tls_cert,
+        ssl_key=settings.tls_key,
+    )

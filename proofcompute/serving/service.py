@@ -1,0 +1,253 @@
+"""Hold what a service serves: models with their runners, keys, limits, receipts and numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import cached_property
+from typing import Any, ParamSpec, TypeVar, final
+
+from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.errors import InputError
+from proofcompute.models.model import Model
+from proofcompute.openai import Json, model_object
+from proofcompute.protocol.messages import Receipt, Terms
+from proofcompute.prover.admission import RunnerLimits
+from proofcompute.prover.reporting import RunnerState
+from proofcompute.prover.runner import Runner
+from proofcompute.prover.ticket import Ticket
+from proofcompute.serving.clients import ApiKeys, Client, Clients, Nonces
+from proofcompute.serving.metrics import Metrics, ModelMetrics
+from proofcompute.serving.rate import measured_rate, stated
+from proofcompute.serving.receipts import Receipts
+from proofcompute.serving.refusals import Refusal
+from proofcompute.serving.settings import ServiceLimits, Settings
+from proofcompute.tokens import Prompter
+
+__all__ = ["Served", "Service"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_PREPARING = 2
+"""Threads that read bodies and make requests of them."""
+_DRAIN_AGAIN = 10.0
+"""Seconds after which a client may ask again while the service stops: another one may run then."""
+
+
+@final
+class Served:
+    """One model that is served."""
+
+    def __init__(self, name: str, runner: Runner, prompter: Prompter | None) -> None:
+        self.name = name
+        self.runner = runner
+        self.prompter = prompter
+        """None if the model is not a language model."""
+
+    @property
+    def model_id(self) -> bytes:
+        """The model id."""
+        return self.runner.model.model_id
+
+    @cached_property
+    def card(self) -> bytes:
+        """The model's card, encoded."""
+        return self.runner.model.card.encode()
+
+
+@final
+class Service:
+    """A node that serves models over HTTP; :func:`proofcompute.serving.application` makes the application.
+
+    Args:
+        models: the models by name.
+        identity: the key pair that signs.
+        kernels: the backend that computes.
+        terms: the node's signed terms; None: it states none.
+        limits: how much is taken from clients, and how long they are waited for.
+        runner: what is computed at a time, for each model.
+        trace_bytes: most bytes of traces that are kept for openings, for each model.
+        prefixes: most bytes of the cache of prefixes, for each model; 0: none.
+        keys: the keys that clients must show; None: anybody may ask.
+        proxies: addresses of proxies whose header X-Forwarded-For names the client.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        identity: NodeIdentity,
+        kernels: Kernels,
+        *,
+        terms: Terms | None = None,
+        limits: ServiceLimits | None = None,
+        runner: RunnerLimits | None = None,
+        trace_bytes: int = 1 << 30,
+        prefixes: int = 0,
+        keys: ApiKeys | None = None,
+        proxies: frozenset[str] = frozenset(),
+    ) -> None:
+        self.identity = identity
+        self.public = identity.public
+        self.terms = terms
+        self.limits = limits or ServiceLimits()
+        self.keys = keys
+        self.proxies = proxies
+        self.metrics = Metrics()
+        self.receipts = Receipts(self.limits.receipts)
+        self.clients = Clients(self.limits.client_requests, self.limits.client_rows)
+        self.challengers = Clients(self.limits.client_openings, 1)
+        self.openings = 0
+        """Openings that are made now."""
+        self.nonces = Nonces()
+        self.created = int(time.time())
+        self.draining = False
+        """Whether new requests are refused because the service is about to stop."""
+        self.active = 0
+        """Requests that are answered now, whatever they ask for."""
+        self.models: dict[str, Served] = {}
+        self._by_id: dict[bytes, Served] = {}
+        for name, model in models.items():
+            made = Runner(
+                model,
+                identity,
+                device=kernels,
+                terms=terms,
+                limits=runner,
+                trace_bytes=trace_bytes,
+                prefixes=prefixes,
+                events=ModelMetrics(self.metrics, name),
+            )
+            prompter = None if model.card.vocabulary is None else Prompter(model)
+            served = self.models[name] = Served(name, made, prompter)
+            self._by_id.setdefault(model.model_id, served)
+            self.metrics.watch(name, made)
+        self._stack = AsyncExitStack()
+        self._preparing = ThreadPoolExecutor(_PREPARING, "proofcompute-prepare")
+        self._opening = ThreadPoolExecutor(self.limits.openings, "proofcompute-open")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @staticmethod
+    def load(settings: Settings) -> Service:
+        """Load identity, keys and models, and measure the terms' rate if it is not given.
+
+        Raises InputError if a file cannot be used, and DeviceError if there is no such device.
+        """
+        identity = NodeIdentity.load(settings.identity)
+        keys = None if settings.api_keys is None else ApiKeys.load(settings.api_keys)
+        kernels = kernels_for(settings.device)
+        models = {name: Model.load(path) for name, path in settings.models}
+        rate = settings.rate
+        if rate is None:
+            rate = min(stated(measured_rate(model, kernels)) for model in models.values())
+        return Service(
+            models,
+            identity,
+            kernels,
+            terms=Terms.of(identity, base=settings.base, rate=rate, retention=settings.retention),
+            limits=settings.limits,
+            runner=settings.runner,
+            trace_bytes=settings.trace_bytes,
+            prefixes=settings.prefixes,
+            keys=keys,
+            proxies=settings.proxies,
+        )
+
+    # -- starting and stopping ---------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Start the runners."""
+        for served in self.models.values():
+            await self._stack.enter_async_context(served.runner)
+            if served.prompter is not None:
+                self._stack.push_async_callback(asyncio.to_thread, served.prompter.close)
+
+    async def drain(self) -> bool:
+        """Refuse new requests, wait until the others are answered, and return whether they were in time."""
+        self.draining = True
+        for served in self.models.values():
+            served.runner.refuse()
+        end = time.monotonic() + self.limits.drain_seconds
+        while self.active and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        return not self.active
+
+    async def close(self) -> None:
+        """Stop the runners; requests that still run fail."""
+        self.draining = True
+        await self._stack.aclose()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._preparing.shutdown(wait=False, cancel_futures=True)
+        self._opening.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def status(self) -> str:
+        """``ok``, ``draining``, or ``failed`` if the device of any model has failed."""
+        states = {served.runner.state for served in self.models.values()}
+        if RunnerState.FAILED in states:
+            return "failed"
+        return "draining" if self.draining or RunnerState.STOPPED in states else "ok"
+
+    @property
+    def failed(self) -> bool:
+        """Whether no model can be served any more."""
+        return all(served.runner.state is RunnerState.FAILED for served in self.models.values())
+
+    # -- what requests need ------------------------------------------------------------------------------
+    def model(self, name: str) -> Served:
+        """Return a model by its name or its model id (hex). Raises Refusal (404) if there is none."""
+        found = self.models.get(name)
+        if found is None and len(name) == 64:
+            try:
+                found = self._by_id.get(bytes.fromhex(name))
+            except ValueError:
+                found = None
+        if found is None:
+            raise Refusal.of(404, "there is no such model here; see /v1/models", "model_not_found")
+        return found
+
+    def model_of(self, receipt: Receipt) -> Served:
+        """Return the model that a receipt names. Raises InputError if it is not served."""
+        found = self._by_id.get(receipt.model_id)
+        if found is None:
+            raise InputError("the receipt is of a model that is not served here")
+        return found
+
+    def describe(self, served: Served) -> dict[str, Json]:
+        """Return the object of a model in OpenAI's form."""
+        return model_object(served.name, served.model_id, self.created)
+
+    async def prepare(self, call: Callable[_P, _R], *args: _P.args, **named: _P.kwargs) -> _R:
+        """Call a function on a thread that reads bodies."""
+        return await asyncio.get_running_loop().run_in_executor(self._preparing, lambda: call(*args, **named))
+
+    async def open(self, call: Callable[_P, _R], *args: _P.args, **named: _P.kwargs) -> _R:
+        """Call a function on a thread that makes openings."""
+        return await asyncio.get_running_loop().run_in_executor(self._opening, lambda: call(*args, **named))
+
+    def require_open(self) -> None:
+        """Raise Refusal (503) if no new requests are taken."""
+        if self.draining:
+            raise Refusal.of(
+                503, "the node is about to stop", "draining", kind="server_error", wait=_DRAIN_AGAIN
+            )
+
+    def give_up(self, client: Client, ticket: Ticket) -> None:
+        """Cancel what a client left, and keep the receipt of what was computed until then."""
+        ticket.cancel()
+        self._later(self._keep_rest(client, ticket))
+
+    async def _keep_rest(self, client: Client, ticket: Ticket) -> None:
+        outcome = (await asyncio.gather(ticket.answer(), return_exceptions=True))[0]
+        if not isinstance(outcome, BaseException):
+            for request in (ticket.request, outcome.request):
+                self.receipts.keep(client, request.digest, outcome.receipt)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,87 @@
+"""``proofcompute serve``: what it says, how it ends, and what it refuses before it loads a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from proofcompute.cli import main
+from serving.running import SOON, chat_model
+from synthetic import NODE
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("serve")
+    chat_model().save(made / "model")
+    NODE.save(made / "identity")
+    return made
+
+
+def test_a_node_from_its_start_to_its_end(files: Path) -> None:
+    command = [sys.executable, "-m", "proofcompute", "serve", "model", "--name", "tiny=model", "--rate", "50"]
+    command += ["--identity", "identity", "--port", "0", "--device", "numpy", "--log-format", "json"]
+    with subprocess.Popen(
+        command, cwd=files, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    ) as node:
+        assert node.stdout is not None
+        found = re.fullmatch(
+            r"serving at (http://127\.0\.0\.1:\d+)/v1, node ([0-9a-f]{64})\n", node.stdout.readline()
+        )
+        assert found is not None
+        assert found[2] == NODE.public.hex()
+        assert node.stdout.readline() == f"model tiny, model id {chat_model().model_id.hex()}\n"
+        assert node.stdout.readline() == "openings of n rows within 30 s + n / 50, for 604800 s\n"
+        secret = "the prompt that nobody may log"
+        sent = {"model": "tiny", "prompt": secret, "max_tokens": 3}
+        answer = httpx.post(found[1] + "/v1/completions", json=sent, timeout=SOON)
+        assert answer.status_code == 200
+        node.send_signal(signal.SIGTERM)
+        _, log = node.communicate(timeout=SOON)
+    assert node.returncode == 0
+    records = [json.loads(line) for line in log.splitlines()]
+    (seen,) = [r for r in records if r["event"] == "request"]
+    assert (seen["route"], seen["status"], seen["client"]) == ("/v1/completions", 200, "127.0.0.1")
+    assert secret not in log
+    assert answer.json()["proofcompute"]["nonce"][:8] not in log
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--identity", "none"], "none"),
+        (["--identity", "model"], "identity"),
+        (["--identity", "open"], "others"),
+        (["--identity", "identity", "--name", "tiny"], "NAME=MODEL"),
+        (["--identity", "identity", "--name", "model=identity"], "model"),
+        (["--identity", "identity", "--tls-cert", "model"], "--tls-key"),
+        (["--identity", "identity", "--tls-cert", "model", "--tls-key", "model"], "TLS cannot use"),
+        (["--identity", "identity", "--api-keys", "none"], "none"),
+        (["--identity", "identity", "--host", "256.0.0.1"], "cannot listen"),
+        (["--identity", "identity", "--log-level", "loud"], "log-level"),
+        (["--identity", "identity", "--log-format", "xml"], "text or json"),
+    ],
+)
+def test_what_is_refused_before_a_model_is_loaded(
+    files: Path,
+    options: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(files)
+    (files / "open").write_bytes((files / "identity").read_bytes())
+    (files / "open").chmod(0o644)
+    monkeypatch.setattr(
+        "proofcompute.models.model.Model.load", lambda path: pytest.fail("a model was loaded")
+    )
+    assert main(["serve", "model", *options]) == 2
+    assert said in capsys.readouterr().err
