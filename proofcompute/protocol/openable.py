@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from proofcompute.commitments.hashing import DIGEST
 from proofcompute.errors import Cell, InputError
 from proofcompute.freivalds.product import product_sets
 from proofcompute.limits import MAX_CELL_OPENING, MAX_OPENING_PART
@@ -14,10 +15,14 @@ from proofcompute.protocol.needs import GroupRows, Needs, TableRows
 from proofcompute.protocol.pieces import cut
 from proofcompute.protocol.shapes import part_shape
 
-__all__ = ["CellBytes", "most_bytes", "require_openable", "row_bytes"]
+__all__ = ["CellBytes", "most_bytes", "opening_bytes", "require_openable", "row_bytes"]
 
 _PROOF: Final = 2 * 63 * (9 + 32)
 """Most bytes of a range proof."""
+_ENDS: Final = 1024
+"""Most bytes of the first and the last frame, besides the roots."""
+_FRAME: Final = 256
+"""Most bytes that a cell's frames take besides what is in them."""
 
 
 class CellBytes(NamedTuple):
@@ -79,6 +84,18 @@ def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, h
             )
         largest = max(largest, most.total)
     return largest
+
+
+def opening_bytes(program: Program, cells: Iterable[Cell], *, tables: bool, hints: bool) -> int:
+    """Return the most bytes of an opening of the cells, before anything of it is made."""
+    known: dict[tuple[int, int, int], int] = {}
+    total = _ENDS + (DIGEST + 2) * len(program.committed)
+    for cell in cells:
+        kind = cell.segment, cell.b - cell.a, cell.b
+        if kind not in known:
+            known[kind] = most_bytes(program, *kind, tables=tables, hints=hints).total + _FRAME
+        total += known[kind]
+    return total
 
 
 def row_bytes(program: Program, segment: int) -> int:
