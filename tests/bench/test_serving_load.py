@@ -120,10 +120,12 @@ def test_a_server_that_is_never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_counts_the_processes_that_a_server_starts() -> None:
-    child = "import time; b = bytearray(b'x') * 2**26; print(len(b), flush=True); time.sleep(60)"
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], stdin=-3)"
-    shell = ["sh", "-c", f'{sys.executable} {STUB} $0 & exec {sys.executable} -c "$1"']
-    with running(Kind("x", lambda port: [*shell, str(port), parent], {})) as server:
+    child = (  # it ends when its parent does
+        "import os, time; parent, b = os.getppid(), bytearray(b'x') * 2**26\n"
+        "while os.getppid() == parent: time.sleep(0.05)"
+    )
+    shell = ["sh", "-c", '"$0" -c "$1" & exec "$0" "$2" "$3"', sys.executable, child, str(STUB)]
+    with running(Kind("x", lambda port: [*shell, str(port)], {})) as server:
         for _ in range(100):
             if server.memory() > 2**26:
                 break
