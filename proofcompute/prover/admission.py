@@ -17,6 +17,8 @@ from proofcompute.prover.ticket import Ticket
 
 __all__ = ["Admission", "Job", "RunnerLimits", "RunnerLoad", "rows_of"]
 
+_NEWEST = 0.1
+"""Weight of the newest step in the running mean of rows per second."""
 _SOON, _LATE = 1.0, 120.0
 """Least and most seconds after which a refused client is told to ask again."""
 
@@ -154,6 +156,11 @@ class Admission:
         for queue in self._queues.values():
             queue.clear()
         return list(self.jobs.values())
+
+    def measured(self, rows: int, seconds: float) -> None:
+        """Take a step into the running mean of rows per second."""
+        if rows and seconds:
+            self.rate += (_NEWEST if self.rate else 1.0) * (rows / seconds - self.rate)
 
     def retry_after(self) -> float:
         """Estimate the seconds until half of the rows of all jobs are computed, 1 to 120."""

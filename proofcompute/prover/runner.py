@@ -45,8 +45,6 @@ _log = service_log(__name__)
 
 RECOMPUTING: Final = 0.25
 """Share of the row budget that recomputations get by default while requests have rows."""
-_NEWEST: Final = 0.1
-"""Weight of the newest step in the running mean of rows per second."""
 
 
 @final
@@ -215,7 +213,6 @@ class Runner(Thread):
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
 
-    # -- taking work -----------------------------------------------------------------------------------
     def _take(
         self, request: Request, answer: Sequence[int], share: float, scope: bytes, *, recomputation: bool
     ) -> Ticket:
@@ -334,10 +331,8 @@ class Runner(Thread):
             if not session.running:
                 self._live.remove(running[session])
                 self._commit(running[session], session)
-        if rows and seconds:
-            with self._changed:
-                rate = self._admission.rate
-                self._admission.rate += (_NEWEST if rate else 1.0) * (rows / seconds - rate)
+        with self._changed:
+            self._admission.measured(rows, seconds)
         if self._events is not None:
             self._events.stepped(rows, tokens, seconds)
 
