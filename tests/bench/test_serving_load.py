@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,10 @@ def test_a_client_that_hangs_up(server: Server) -> None:
 
     raw = asyncio.run(run())
     assert len(raw.pieces) == 3
-    for _ in range(200):
+    for _ in range(400):
         if stats(server)["hung_up"] == before + 1:
             break
+        time.sleep(0.01)
     assert stats(server)["live"] == 0
 
 
@@ -126,9 +128,10 @@ def test_memory_counts_the_processes_that_a_server_starts() -> None:
     )
     shell = ["sh", "-c", '"$0" -c "$1" & exec "$0" "$2" "$3"', sys.executable, child, str(STUB)]
     with running(Kind("x", lambda port: [*shell, str(port)], {})) as server:
-        for _ in range(100):
+        for _ in range(400):
             if server.memory() > 2**26:
                 break
+            time.sleep(0.05)
         assert server.memory() > 2**26
 
 
