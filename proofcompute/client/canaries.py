@@ -69,7 +69,9 @@ class Client:
             found = _OPENAI
         return Client(found, draw.choice(_PLATFORMS), draw.choice(_PYTHONS))
 
-    def headers(self, key: str | None, *, langchain: bool, asynchronous: bool) -> tuple[tuple[str, str], ...]:
+    def headers(
+        self, key: str | None, *, langchain: bool, stream: bool, asynchronous: bool
+    ) -> tuple[tuple[str, str], ...]:
         """Return the headers as openai's client sends them, alone or under LangChain."""
         system, processor = self.platform
         found = [
@@ -87,7 +89,7 @@ class Client:
             ("x-stainless-runtime-version", self.python),
             ("x-stainless-async", "async:asyncio" if asynchronous else "false"),
         ]
-        if langchain:
+        if langchain and not stream:
             found.append(("x-stainless-raw-response", "true"))
         found.append(("x-stainless-retry-count", "0"))
         if not langchain:
@@ -156,7 +158,8 @@ class Traffic:
             body=encoded(body),
             headers=self._client.headers(
                 self._key,
-                langchain=langchain and not body.get("stream"),
+                langchain=langchain,
+                stream=body.get("stream") is True,
                 asynchronous=not langchain and draw.random() < 0.35,
             ),
             nonce_by=by if by != "mixed" else draw.choice(("client", "node")),

@@ -60,6 +60,8 @@ class Checked:
     """What the receipt claims; cells are drawn from it."""
     nonce_by: NonceBy
     """Who chose the nonce."""
+    terms: bytes | None
+    """The node's terms that the receipt names, encoded; None if they were not looked at or there are none."""
     when: float
     """Seconds since 1970, by the client's clock."""
 
@@ -271,7 +273,9 @@ class Exchange:
     def _pass(self, claims: list[Claim], requests: tuple[Request, ...]) -> None:
         now = time.time()
         for proof, request, claim in zip(self._proofs, requests, claims, strict=True):
-            self._checked(Checked(request, proof.receipt, claim, proof.nonce_by, now))
+            terms = self._rules.terms.required(claim.receipt.terms_digest)
+            signed = None if terms is None else terms.encode()
+            self._checked(Checked(request, proof.receipt, claim, proof.nonce_by, signed, now))
 
 
 def _json(value: Mapping[str, Json]) -> bytes:

@@ -6,9 +6,11 @@ Paths stand below the base URL of the interface, such as ``http://host:8000/v1``
 
 from __future__ import annotations
 
+import io
 from typing import Final, NamedTuple
 
-from proofcompute.encoding import wire
+from proofcompute.encoding.frames import read_frame, write_frame
+from proofcompute.errors import FormatError
 from proofcompute.limits import KIB, MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST
 from proofcompute.protocol.messages import Challenge, Request
 
@@ -27,8 +29,7 @@ Errors have OpenAI's form. 429 means that the node opens nothing now, or nothing
 MAX_OPEN_CALL: Final = MAX_REQUEST + MAX_RECEIPT + MAX_CHALLENGE + KIB
 """The most bytes of an encoded :class:`OpenCall`."""
 
-KIND: Final = "proofcompute open call"
-VERSION: Final = 1
+_PARTS: Final = ((MAX_REQUEST, "request"), (MAX_RECEIPT, "receipt"), (MAX_CHALLENGE, "challenge"))
 
 
 class OpenCall(NamedTuple):
@@ -42,16 +43,21 @@ class OpenCall(NamedTuple):
     """The cells to open."""
 
     def encode(self) -> bytes:
-        """Return the canonical bytes."""
-        return wire.encode((KIND, VERSION, self.request.encode(), self.receipt, self.challenge.encode()))
+        """Return the three messages as frames, in the order of the fields."""
+        out = io.BytesIO()
+        for part in (self.request.encode(), self.receipt, self.challenge.encode()):
+            write_frame(out, part)
+        return out.getvalue()
 
     @staticmethod
     def decode(data: bytes) -> OpenCall:
         """Decode a call. Raises FormatError, InputError or LimitError if ``data`` encodes none."""
-        top = wire.as_list(wire.decode(data, limit=MAX_OPEN_CALL, what="open call"), "open call", n=5)
-        wire.check_head(top, KIND, VERSION)
-        return OpenCall(
-            Request.decode(wire.as_bytes(top[2], "request", max_size=MAX_REQUEST)),
-            wire.as_bytes(top[3], "receipt", max_size=MAX_RECEIPT),
-            Challenge.decode(wire.as_bytes(top[4], "challenge", max_size=MAX_CHALLENGE)),
-        )
+        stream, parts = io.BytesIO(data), []
+        for limit, what in _PARTS:
+            part = read_frame(stream, limit=limit, what=what)
+            if part is None:
+                raise FormatError(f"a call for an opening has no {what}")
+            parts.append(part)
+        if stream.read(1):
+            raise FormatError("a call for an opening goes on after its challenge")
+        return OpenCall(Request.decode(parts[0]), parts[1], Challenge.decode(parts[2]))

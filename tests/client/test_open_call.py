@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from client.standin import KERNELS, NODE, model
-from proofcompute.encoding import wire
 from proofcompute.errors import Cell, FormatError
 from proofcompute.openai import OpenCall
 from proofcompute.protocol.messages import Challenge
 from proofcompute.prover.node import Node
 from proofcompute.testing import byte_request
+from synthetic import frames, joined
 
 
 def call() -> OpenCall:
@@ -23,9 +25,17 @@ def test_a_call_is_read_as_it_was_written() -> None:
     assert OpenCall.decode(call().encode()) == call()
 
 
-@pytest.mark.parametrize("at", [0, 1, 2, 3, 4])
-def test_another_element_is_refused(at: int) -> None:
-    fields = list(wire.as_list(wire.decode(call().encode(), limit=1 << 20, what="call"), "call"))
-    fields[at] = 7
-    with pytest.raises(FormatError):
-        OpenCall.decode(wire.encode(tuple(fields)))
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda data: b"", "no request"),
+        (lambda data: joined(frames(data)[:1]), "no receipt"),
+        (lambda data: joined(frames(data)[:2]), "no challenge"),
+        (lambda data: data + b"\0", "goes on"),
+        (lambda data: data[:-1], "challenge"),
+        (lambda data: joined([*frames(data)[1:], b""]), "request"),
+    ],
+)
+def test_another_form_is_refused(change: Callable[[bytes], bytes], what: str) -> None:
+    with pytest.raises(FormatError, match=what):
+        OpenCall.decode(change(call().encode()))
