@@ -12,6 +12,7 @@ import math
 import random
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -57,7 +58,10 @@ class Audited:
     challenge: Challenge | None = None
     """The challenge that was sent; None if the answer was computed again instead."""
     opening: BinaryIO = field(default_factory=io.BytesIO)
-    """What came in answer, a stream that can be read again; empty if nothing came."""
+    """What came in answer, a stream that can be read again; empty if nothing came.
+
+    It is closed when this object is no longer used.
+    """
     sent: float = 0.0
     """When the challenge was sent, in seconds since 1970."""
     waited: float | None = None
@@ -164,7 +168,9 @@ class Challenger:
         except VerificationError as e:
             waited, found = time.monotonic() - start, e
         opening.seek(0)
-        return Audited(checked, found, challenge, opening, sent, waited, refusal)
+        audited = Audited(checked, found, challenge, opening, sent, waited, refusal)
+        weakref.finalize(audited, opening.close)
+        return audited
 
     def _claim(self, auditor: Auditor, checked: Checked) -> Claim:
         try:

@@ -19,6 +19,7 @@ from proofcompute.models.model import Model
 from proofcompute.openai import (
     NONCE_HEADER,
     Call,
+    OpenCall,
     ProofField,
     Reply,
     Usage,
@@ -29,7 +30,7 @@ from proofcompute.openai import (
     nonce_of_header,
     read_json,
 )
-from proofcompute.protocol.messages import Challenge, Request, Terms
+from proofcompute.protocol.messages import Terms
 from proofcompute.prover.node import Answer, Node
 from proofcompute.testing import TINY
 from proofcompute.testing.models import random_checkpoint
@@ -81,9 +82,10 @@ class Service:
     """Changes the body that the node answers instead of the one that it got."""
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
-    open: Callable[[Node, Request, bytes, Challenge], bytes] = lambda node, request, receipt, challenge: (
-        node.open(request, receipt, challenge)
+    open: Callable[[Node, OpenCall], bytes | tuple[int, dict[str, str], bytes]] = lambda node, call: (
+        node.open(*call)
     )
+    """Returns the opening of a challenge, or another response."""
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     """Method, path, headers and body of each request."""
 
@@ -98,9 +100,8 @@ class Service:
             status, headers, body = self.respond(
                 request.method, request.url.raw_path.decode(), dict(request.headers), request.read()
             )
-            if isinstance(body, list):
-                return library.Response(status, headers=headers, stream=_stream(library, body))
-            return library.Response(status, headers=headers, content=body)
+            pieces = body if isinstance(body, list) else [body]
+            return library.Response(status, headers=headers, stream=_stream(library, pieces))
 
         return library.MockTransport(handle)
 
@@ -113,6 +114,9 @@ class Service:
                 return self._answer("chat", headers, body)
             case "POST", "/completions":
                 return self._answer("completions", headers, body)
+            case "POST", "/proofs/open":
+                found = self.open(self.node, OpenCall.decode(body))
+                return (200, {}, found) if isinstance(found, bytes) else found
             case "GET", "/models":
                 return self._json(200, models_object([model_object(NAME, self.node.model.model_id, 0)]))
             case "GET", "/proofs/terms":
