@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -235,6 +234,8 @@ class SegmentPlan:
     """The steps of the interpreter, in order."""
     row_memory: int
     """Bytes that are alive at once for each row of a cell."""
+    known: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What functions found out about the plan (:func:`cached_per_plan`)."""
 
     @property
     def cell_rows(self) -> int:
@@ -247,13 +248,12 @@ _T = TypeVar("_T")
 
 def cached_per_plan(f: Callable[[SegmentPlan], _T]) -> Callable[[SegmentPlan], _T]:
     """Decorate ``f`` so that it is called once for each plan. A result is kept as long as its plan."""
-    known: WeakKeyDictionary[SegmentPlan, _T] = WeakKeyDictionary()
 
     @wraps(f)
     def found(plan: SegmentPlan) -> _T:
-        if plan not in known:
-            known[plan] = f(plan)
-        return known[plan]
+        if f not in plan.known:
+            plan.known[f] = f(plan)
+        return cast(_T, plan.known[f])
 
     return found
 

@@ -101,7 +101,7 @@ REPLAY_MUTANTS: dict[str, Mutant] = {
     ),
     "replayed tokens": Mutant(
         (REPLAY + "_run: 9: token {} of the answer is not the one that the model gives",),
-        (never("engine.loop", "session.answer[session.emitted] != token"),),
+        (never("engine.session", "self.answer[self.emitted] != token"),),
         lambda: replayed(CHEATS["last answer token edited"].build()),
     ),
     "replayed outputs": Mutant(
