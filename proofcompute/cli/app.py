@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "request": "request_command.request",
     "run": "node_commands.run",
     "serve": "serve_command.serve",
+    "ask": "ask_command.ask",
     "challenge": "verify_commands.challenge",
     "open": "node_commands.open_",
     "verify": "verify_commands.verify",

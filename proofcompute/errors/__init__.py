@@ -16,6 +16,7 @@
     |- DeviceError             a compute device is missing or cannot be used
     |- BusyError               a node takes no more work now; it says when to ask again
     |- StoppedError            work was given up before its end, by its caller or by the node
+    |- ServiceError            a node cannot be reached, or answers with an error
     |- VerificationError       an untrusted message failed a numbered step of the verification
     `- EvidenceError           a bundle of evidence is malformed, or not what its auditor signed
 
@@ -42,6 +43,7 @@ __all__ = [
     "MismatchError",
     "NonFiniteError",
     "ProofcomputeError",
+    "ServiceError",
     "StoppedError",
     "StorageError",
     "UnsupportedError",
@@ -123,6 +125,10 @@ class BusyError(ProofcomputeError):
 
 class StoppedError(ProofcomputeError):
     """Work was given up before its end; the text says by whom."""
+
+
+class ServiceError(ProofcomputeError):
+    """A node cannot be reached or answers with an error, which proves nothing; the text says what it said."""
 
 
 class VerificationError(ProofcomputeError):

@@ -1,0 +1,192 @@
+"""What the commands share that ask a node: its address, credentials, model and pinned card."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from proofcompute.cli.files import load_card
+from proofcompute.cli.kinds import expect
+from proofcompute.cli.options import hex_bytes
+from proofcompute.errors import InputError, ServiceError
+
+if TYPE_CHECKING:
+    from proofcompute.models.card import ModelCard
+    from proofcompute.models.model import Model
+    from proofcompute.verifier import Key
+
+__all__ = [
+    "KEY_VARIABLE",
+    "ApiKeyFile",
+    "Name",
+    "NodeKey",
+    "Pin",
+    "Service",
+    "Url",
+    "pinned_model",
+    "service",
+]
+
+KEY_VARIABLE = "PROOFCOMPUTE_API_KEY"
+"""The environment variable that may hold the API key, which no command line shows."""
+_MOST_KEY = 4096
+_MOST_LIST = 1 << 20
+_SECONDS = 30.0
+
+Url = Annotated[
+    str,
+    typer.Argument(metavar="URL", help="Address of the node, such as http://host:8000.", show_default=False),
+]
+Name = Annotated[
+    str | None, typer.Option("--name", help="The model's name at the node, if it serves several.")
+]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help=f"File with the API key; otherwise {KEY_VARIABLE} may hold it."),
+]
+NodeKey = Annotated[
+    str | None, typer.Option("--node", metavar="HEX", help="Public key of the node that must sign.")
+]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A node's interface, as a command reaches it."""
+
+    url: str
+    """Base URL of OpenAI's interface."""
+    name: str
+    """The model's name there."""
+    key: str | None
+    """The API key, if one was given."""
+    library: ModuleType
+    """httpx2 or httpx."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of each request."""
+        return {} if self.key is None else {"authorization": f"Bearer {self.key}"}
+
+    def published_card(self) -> ModelCard:
+        """Return the card that the node itself publishes under the model's name: nobody vouches for it.
+
+        Raises VerificationError (step 1) if it is no card.
+        """
+        from proofcompute.limits import MAX_CARD
+        from proofcompute.models.card import ModelCard
+        from proofcompute.protocol.receipts import decoded
+
+        data = _got(self.library, f"{self.url}/proofs/card/{self.name}", self.headers, MAX_CARD)
+        return decoded(ModelCard.decode, data, "model card")
+
+
+def service(url: str, name: str | None, key_file: Path | None) -> Service:
+    """Return the interface at an address; the node is asked for its models if none is named.
+
+    Raises InputError for an address or a key that cannot be used, or if the node serves several models, and
+    ServiceError if it does not answer.
+    """
+    from proofcompute.client import libraries
+
+    library, base = libraries.load(), _base(url)
+    key = _key(key_file)
+    made = Service(base, name or "", key, library)
+    if name is None:
+        made = Service(base, _only_model(made), key, library)
+    return made
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a person holds of the model that must answer."""
+
+    models: ModelCard | bytes | None
+    """Its card or its id; None if nothing is pinned."""
+    holds: Key | Model | None
+    """What cells are checked with, if anything."""
+
+
+def pinned_model(card: Path | None, key: Path | None, model: Path | None, model_id: str | None) -> Pin:
+    """Return what is pinned. Raises InputError unless at most one of the arguments is given."""
+    if sum(given is not None for given in (card, key, model, model_id)) > 1:
+        raise InputError("give one of --card, --key, --model and --model-id: each of them pins the model")
+    if model_id is not None:
+        return Pin(hex_bytes(model_id, "the model id"), None)
+    if card is not None:
+        return Pin(load_card(card), None)
+    path = key if key is not None else model
+    if path is None:
+        return Pin(None, None)
+    from proofcompute.cli.verifying import held
+
+    expect(path, "key" if key is not None else "model")
+    holds = held(path)
+    return Pin(holds.card, holds)
+
+
+def _base(url: str) -> str:
+    try:
+        found = urlsplit(url)
+    except ValueError as e:
+        raise InputError(f"the node's address cannot be read: {e}") from None
+    if found.scheme not in ("http", "https") or not found.hostname:
+        raise InputError(f"{url!r} is no address of a node; one is like http://host:8000")
+    return url.rstrip("/") if found.path.rstrip("/") else url.rstrip("/") + "/v1"
+
+
+def _key(file: Path | None) -> str | None:
+    if file is None:
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+    else:
+        from proofcompute.encoding.files import read_limited
+
+        key = read_limited(file, _MOST_KEY, "API key").decode("ascii", "replace").strip()
+    if not key:
+        return None
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise InputError("an API key is one word of ASCII letters, digits and signs")
+    return key
+
+
+def _only_model(at: Service) -> str:
+    from proofcompute.errors import FormatError, LimitError
+    from proofcompute.openai import read_json
+
+    try:
+        listed: Any = read_json(_got(at.library, f"{at.url}/models", at.headers, _MOST_LIST), _MOST_LIST)
+        names = [entry["id"] for entry in listed["data"]]
+    except (FormatError, LimitError, KeyError, TypeError) as e:
+        raise ServiceError(f"{at.url}/models is no list of models: {type(e).__name__}") from e
+    if len(names) != 1 or type(names[0]) is not str or not names[0]:
+        shown = ", ".join(str(n)[:60] for n in names[:10])
+        raise InputError(f"the node serves {len(names)} models ({shown}): choose one with --name")
+    return names[0]
+
+
+def _got(library: ModuleType, url: str, headers: dict[str, str], limit: int) -> bytes:
+    """Return what a node answers to GET. Raises ServiceError if it does not answer, or with too much."""
+    try:
+        with (
+            library.Client(timeout=_SECONDS, follow_redirects=False) as client,
+            client.stream("GET", url, headers={"accept-encoding": "identity", **headers}) as response,
+        ):
+            data = b""
+            for piece in response.iter_raw():
+                data += piece
+                if len(data) > limit:
+                    raise ServiceError(f"{url} answers with more than {limit} bytes")
+    except (library.TransportError, library.InvalidURL) as e:
+        raise ServiceError(f"{url} does not answer: {type(e).__name__}: {e}") from e
+    if response.status_code != 200:
+        raise ServiceError(f"{url} answers with status {response.status_code}: {_said(data)}")
+    return data
+
+
+def _said(data: bytes) -> str:
+    return data[:300].decode("utf-8", "replace")
