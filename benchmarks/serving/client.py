@@ -66,7 +66,7 @@ def _asking(bench: Bench, server: Server) -> dict[str, Any]:
     def ask(prompt: str) -> float:
         start = time.perf_counter()
         done = subprocess.run(
-            [*program, prompt, "--model", "demo", "--max-tokens", str(_TOKENS)],
+            [*program, prompt, "--name", "demo", "--max-tokens", str(_TOKENS)],
             capture_output=True,
             text=True,
             check=False,

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "node_commands.run",
     "serve": "serve_command.serve",
     "ask": "ask_command.ask",
+    "audit": "audit_command.audit",
     "challenge": "verify_commands.challenge",
     "open": "node_commands.open_",
     "verify": "verify_commands.verify",

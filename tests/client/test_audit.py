@@ -1,0 +1,124 @@
+"""The command ``audit`` against a real service: honest, false, refusing and gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import proofcompute as pc
+from proofcompute.cli import main
+from proofcompute.prover import finishing, make_receipt
+from serving.running import Running, chat_model, running
+from synthetic import KERNELS, NODE
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Running]:
+    with running() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("held")
+    model = chat_model()
+    model.save(folder / "model")
+    (folder / "card").write_bytes(model.card.encode())
+    pc.write_key(model, KERNELS, folder / "key")
+    pc.NodeIdentity.new().save(folder / "identity")
+    return folder
+
+
+def audited(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any], str]:
+    status = main(["audit", *map(str, words), "--max-tokens", "4", "--json"])
+    out, err = capsys.readouterr()
+    return status, json.loads(out.splitlines()[-1]), err
+
+
+@pytest.mark.parametrize(
+    ("holds", "options", "state"),
+    [
+        ("card", (), "receipted"),
+        ("key", ("--cells", 2), "verified"),
+        ("model", ("--all",), "verified"),
+        ("model", ("--replay",), "verified"),
+    ],
+)
+def test_an_honest_node_passes(
+    holds: str,
+    options: tuple[object, ...],
+    state: str,
+    node: Running,
+    files: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, found, err = audited(capsys, node.url, f"--{holds}", files / holds, "--count", 3, *options)
+    assert status == 0, (found, err)
+    assert found["states"][state] == 3
+    assert (found["cells"] > 0) == (state == "verified")
+
+
+def test_a_false_trace_fails_with_evidence_that_others_confirm(
+    node: Running,
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    honest = make_receipt
+
+    def false(*args: Any, **named: Any) -> pc.Receipt:
+        made = replace(honest(*args, **named), trace_root=bytes(32), signature=b"")
+        return made.signed(NODE.sign(made.signed_digest))
+
+    monkeypatch.setattr(finishing, "make_receipt", false)
+    words = ("--count", 1, "--evidence", tmp_path, "--identity", files / "identity")
+    status, found, _ = audited(capsys, node.url, "--model", files / "model", "--replay", *words)
+    assert (status, found["states"]["contradicted"], found["verified"]) == (1, 1, False)
+    (bundle,) = tmp_path.iterdir()
+    assert main(["verify-evidence", str(bundle), "--model", str(files / "model")]) == 0
+    assert "contradicted" in capsys.readouterr().out
+
+
+def test_a_record_continues_and_counts_what_was_done(
+    node: Running, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (node.url, "--key", files / "key", "--cells", 1, "--record", tmp_path / "record")
+    assert audited(capsys, *words, "--count", 2)[1]["states"]["verified"] == 2
+    with (tmp_path / "record").open("ab") as stream:
+        stream.write(b'{"event": "ans')  # what a killed process leaves
+    assert audited(capsys, *words, "--count", 3)[1]["states"]["verified"] == 3
+    events = [json.loads(line)["event"] for line in (tmp_path / "record").read_text().splitlines()]
+    assert events.count("verdict") == 3
+
+
+def test_recorded_requests_are_drawn(
+    node: Running, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests = tmp_path / "requests"
+    requests.write_text('{"prompt": "once", "max_tokens": 3}\n')
+    words = ("--card", files / "card", "--requests", requests, "--count", 4)
+    assert audited(capsys, node.url, *words)[0] == 0
+    requests.write_text("{}\n[")
+    assert "line 2 is no body" in audited(capsys, node.url, *words)[1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "which model must answer"),
+        (("--key", "key", "--replay"), "only who holds the model"),
+        (("--key", "key", "--evidence", "x"), "signed"),
+    ],
+)
+def test_what_cannot_be_audited(
+    words: tuple[str, ...], said: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(files / w) if w == "key" else w for w in words]
+    status, found, _ = audited(capsys, "http://127.0.0.1:9", *given)
+    assert (status, said in found["error"]) == (2, True)
