@@ -31,6 +31,7 @@ _OPEN: Final = frozenset({"/health", "/healthz"})
 """Paths that need no key."""
 _COMPUTING: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Paths that are closed while the service drains."""
+_OPENING: Final = "/v1/proofs/open"
 
 
 class _Gone(OSError):
@@ -70,6 +71,8 @@ class _Exchange:
         self._client = Client("unknown", bytes(32))
         self._status = 0
         self._sent = 0
+        self._taken = 0
+        """Bytes of the body that are counted among those of all bodies."""
         self._left = ""
         """Why the client got no whole response; empty if it got one."""
         self._body: bytes | None = None
@@ -95,7 +98,7 @@ class _Exchange:
 
     def _who(self) -> Client:
         peer = self._scope.get("client")
-        forwarded = self._headers.get("x-forwarded-for")
+        forwarded = ",".join(self._headers.getlist("x-forwarded-for"))  # a proxy may add a line of its own
         address = address_of(peer[0] if peer else "", forwarded, self._service.proxies)
         if self._service.keys is None or self._scope["path"] in _OPEN:
             return address
@@ -105,9 +108,10 @@ class _Exchange:
     async def _read(self) -> bytes:
         """Read the whole body. Raises Refusal if it is too long or too slow, and _Gone if the client left."""
         limits = self._limits
-        most = limits.body if self._scope["path"] in _COMPUTING else limits.proof_body
-        if self._scope["method"] in ("GET", "HEAD"):
-            most = 0
+        most = 0
+        if self._scope["method"] == "POST":
+            path = self._scope["path"]
+            most = limits.body if path in _COMPUTING else limits.proof_body if path == _OPENING else 0
         length = self._headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > most:
             raise self._too_long(most)
@@ -122,11 +126,19 @@ class _Exchange:
                     size += len(part)
                     if size > most:
                         raise self._too_long(most)
+                    self._take(len(part))
                     parts.append(part)
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
             raise Refusal.of(408, "the body did not arrive in time", "slow_body") from None
+
+    def _take(self, nbytes: int) -> None:
+        """Count bytes of a body until the exchange ends. Raises Refusal if all bodies take too much."""
+        if self._service.body_bytes + nbytes > self._limits.bodies:
+            raise Refusal.of(503, "too many bodies are being read", "bodies", wait=1)
+        self._service.body_bytes += nbytes
+        self._taken += nbytes
 
     def _too_long(self, most: int) -> Refusal:
         return Refusal.of(413, f"the body is longer than {most} bytes", "body_too_long")
@@ -175,7 +187,8 @@ class _Exchange:
             raise _Gone from None
 
     def report(self) -> None:
-        """Count and log the exchange: no query, no body, no header but the client's name."""
+        """End the exchange: count and log it, with no query, no body, no header but the client's name."""
+        self._service.body_bytes -= self._taken
         route = _route(self._scope)
         metrics = self._service.metrics
         metrics.responses.labels(route, str(self._status)).inc()

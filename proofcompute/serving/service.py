@@ -110,6 +110,8 @@ class Service:
         """Whether new requests are refused because the service is about to stop."""
         self.active = 0
         """Requests that are answered now, whatever they ask for."""
+        self.body_bytes = 0
+        """Bytes of the bodies of all requests that are read or answered now."""
         self.models: dict[str, Served] = {}
         self._by_id: dict[bytes, Served] = {}
         for name, model in models.items():

@@ -23,6 +23,8 @@ class ServiceLimits:
     """Most bytes of the body of a completion."""
     proof_body: int = 16 * MIB
     """Most bytes of the body of a challenge: request, receipt and challenge."""
+    bodies: int = 256 * MIB
+    """Most bytes of all bodies that are held at the same time."""
     header_seconds: float = 20.0
     """Seconds within which the headers of a request must arrive, and for which an idle connection is kept."""
     body_seconds: float = 30.0

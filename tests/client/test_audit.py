@@ -1,4 +1,4 @@
-"""The command ``audit`` against a real service: honest, false, refusing and gone."""
+"""The command ``audit`` against a real service: honest answers, a false trace, a record."""
 
 from __future__ import annotations
 

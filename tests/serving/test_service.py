@@ -535,3 +535,20 @@ def test_settings_are_checked() -> None:
         taken.listen(1)
         with pytest.raises(InputError, match="cannot listen"):
             server.check_address("127.0.0.1", taken.getsockname()[1])
+
+
+def test_only_paths_that_take_a_body_get_one(node: Running, http: httpx.Client) -> None:
+    for method, path in (("POST", "/v1/none"), ("PUT", "/v1/proofs/open"), ("DELETE", "/v1/models")):
+        refused = http.request(method, path, content=b"x")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (413, "body_too_long")
+    assert node.service.body_bytes == 0
+
+
+def test_all_bodies_together_are_bounded(
+    node: Running, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.service, "body_bytes", node.service.limits.bodies - 10)
+    refused = http.post("/v1/chat/completions", json=body())
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "bodies")
+    assert refused.headers["retry-after"] == "1"
+    assert node.service.body_bytes == node.service.limits.bodies - 10
