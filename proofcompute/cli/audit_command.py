@@ -168,7 +168,11 @@ class _Told:
         self._number += 1
         why = f": {verdict['error']}" if verdict["error"] else ""
         self._out.say(f"{self._number}: {verdict['state']}, {verdict['cells']} cells{why}")
-        if audited is None or not isinstance(audited.found, VerificationError):
+        if audited is None:
+            if verdict["state"] == "contradicted" and self._directory is not None:
+                complain("no evidence was written: what contradicts itself here was not signed as an answer")
+            return {}
+        if not isinstance(audited.found, VerificationError):
             return {}
         if self._directory is None or self._identity is None or self._challenger is None:
             return {}

@@ -103,6 +103,10 @@ class Summary:
                 self._miss_share[share] += _log_miss(verdict["detects_shares"][str(share)])
 
 
+_Kept = tuple[Checked, int | None]
+"""A checked answer with its number in the record."""
+
+
 class Campaign:
     """Sends canaries one after the other and audits the answers.
 
@@ -152,15 +156,14 @@ class Campaign:
         """Send one canary, again if it does not fit, and judge what comes."""
         time.sleep(canary.pause)
         answers, failure, said = self._asked(canary)
-        kept = [(c, self._record.answer(c) if self._record is not None else None) for c in answers]
-        for checked, number in kept:
+        for checked, number in answers:
             self._judge(checked, number)
         if failure is not None:
             self._note(_verdict("contradicted", canary.nonce_by, failure), None, None)
         elif not answers:
             self._note({**_verdict("unanswered", canary.nonce_by), "error": said}, None, None)
 
-    def _asked(self, canary: Canary) -> tuple[list[Checked], VerificationError | None, str]:
+    def _asked(self, canary: Canary) -> tuple[list[_Kept], VerificationError | None, str]:
         """Return what :meth:`_ask` returns for this canary, or for the first one that fits the model."""
         for _ in range(_DRAWS - 1):
             try:
@@ -170,13 +173,19 @@ class Campaign:
                 canary = self._traffic.next()
         return self._ask(canary)
 
-    def _ask(self, canary: Canary) -> tuple[list[Checked], VerificationError | None, str]:
-        """Return the checked answers to a canary, the contradiction if there was one, and what went wrong."""
-        answers: list[Checked] = []
+    def _ask(self, canary: Canary) -> tuple[list[_Kept], VerificationError | None, str]:
+        """Return the checked answers to a canary, the contradiction if there was one, and what went wrong.
+
+        An answer is on record as soon as it is checked, so that nothing that follows loses it.
+        """
+        answers: list[_Kept] = []
         said = ""
+
+        def keep(checked: Checked) -> None:
+            answers.append((checked, None if self._record is None else self._record.answer(checked)))
+
         for attempt in range(_ATTEMPTS):
-            answers.clear()
-            transport = self._transports[canary.nonce_by](answers.append)
+            transport = self._transports[canary.nonce_by](keep)
             url = transport.base_url + ENDPOINTS[canary.endpoint]
             request = self._library.Request(
                 "POST", url, headers=list(canary.headers), content=canary.body, extensions=_TIMES
@@ -198,6 +207,8 @@ class Campaign:
                 said = f"{type(e).__name__}: {e}"
             finally:
                 transport.close()
+            if answers:
+                return answers, None, said
             if wait is None:
                 break
             if attempt + 1 < _ATTEMPTS:
