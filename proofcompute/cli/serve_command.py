@@ -30,7 +30,7 @@ def serve(
     identity: Annotated[Path, typer.Option(metavar="FILE", help="The node's key pair.", show_default=False)],
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any free one.")] = 8000,
-    device: Device = "auto",
+    device: Device = "cpu",
     name: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=MODEL", help="A name for a model file, instead of the file's own."),

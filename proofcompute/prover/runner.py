@@ -26,6 +26,7 @@ from proofcompute.errors import (
     InputError,
     ProofcomputeError,
     StoppedError,
+    UnsupportedError,
 )
 from proofcompute.errors.arguments import given
 from proofcompute.logs import service_log, short
@@ -55,7 +56,7 @@ class Runner(Thread):
         model: the model that the node serves, weights included.
         identity: the key pair that signs; None: a new one.
         device: name of a device (``cpu``, ``cuda``, ``numpy``, or ``auto`` for a GPU if there is one), or a
-            backend. Several runners may share a backend.
+            backend. Several runners may share one. A GPU, which is for one thread only, is refused.
         retention: seconds for which every receipt promises that challenges are answered; None: those of the
             terms, or a week.
         terms: this node's signed terms, which every receipt names.
@@ -95,6 +96,8 @@ class Runner(Thread):
         self.terms = terms
         self.retention = retention_of(self.public, terms, retention)
         self.kernels = kernels_for(device) if isinstance(device, str) else device
+        if self.kernels.ahead:  # docs/adr/0040: a wrong opening would convict an honest node
+            raise UnsupportedError("a GPU computes for one thread at a time: serve on the cpu, or use Node")
         self.limits = limits or RunnerLimits()
         self.engine = Engine(
             model, self.kernels, node=self.public, rows=rows, chunk=chunk, keep=keep, prefixes=prefixes

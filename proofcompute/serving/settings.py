@@ -64,7 +64,7 @@ class Settings:
     """The name and the file of each model."""
     identity: Path
     """File of the node's key pair."""
-    device: str = "auto"
+    device: str = "cpu"
     """Where to compute: ``auto``, ``cpu``, ``cuda`` or ``numpy``."""
     host: str = "127.0.0.1"
     port: int = 8000
