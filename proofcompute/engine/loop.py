@@ -11,6 +11,7 @@ error, and the others go on as if they had run alone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -18,7 +19,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I32, Batch, Span
 from proofcompute.engine.admission import Door
 from proofcompute.engine.prefixes import Prefixes, depends_on_tokens
-from proofcompute.engine.schedule import Budget, share_out
+from proofcompute.engine.schedule import Budget, Pause, share_out
 from proofcompute.engine.session import Failure, Keep, Session, SessionRows
 from proofcompute.errors import ExecutionError, InputError, MismatchError
 from proofcompute.models.model import Model
@@ -112,6 +113,7 @@ class Engine:
         self._prefixes = Prefixes(shared, model.program, self._door.dropped(keep), kernels)
         self._count = 0
         self._turn = 0
+        self._pause = Pause()
         self._decoding: tuple[list[Session], CaptureKey] = ([], CaptureKey())
 
     # -- requests --------------------------------------------------------------------------------------
@@ -139,8 +141,8 @@ class Engine:
             request: what to compute.
             answer: the tokens known from an interrupted run, or all tokens of a finished one. With a whole
                 answer, memory is taken and rows are computed only for the rows of its trace.
-            share: below 1, the most of the budget's rows that the session gets in a step while others have
-                rows, but at least one: for a computation that is done again.
+            share: below 1, the most of the budget's rows and of the time that the session gets while others
+                have rows: for a computation that is done again.
             scope: sessions share prefixes only with sessions of the same scope. How long a prompt takes
                 tells whether its beginning is in the cache, so clients who must not learn that of each other
                 need scopes of their own.
@@ -195,7 +197,9 @@ class Engine:
         everybody = list(self._rows.sessions.values())
         if not everybody:
             return Stepped([], [])
-        given = share_out(everybody, Budget(self.rows, self.chunk, self.beside), self._turn)
+        start = time.monotonic()
+        budget = Budget(self.rows, self.chunk, self.beside)
+        given = share_out(everybody, budget, self._turn, again=self._pause.over)
         chosen = [s for s in everybody if s.number in given]
         spans = self._ready(chosen, given)
         live = [s for s in chosen if s.running]
@@ -206,6 +210,7 @@ class Engine:
             else:
                 self._advance(some, part, result)
         self._turn += 1
+        self._pause.note(chosen, time.monotonic() - start)
         for session, emitted in zip(live, before, strict=True):
             if session.running and session.emitted and not emitted:
                 self._prefixes.leave(session)  # others may wait with the same beginning

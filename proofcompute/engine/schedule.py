@@ -7,6 +7,10 @@ other prompts wait, because eight prompts of 64 rows in one step would all wait 
 row costs as much in a step of 64 as in one of 512; on a device, steps of 64 rows and of 256 cost about the
 same.
 
+What is computed again has its share of the rows and of the time: a step with few of its rows may still take
+several times as long as one without, so after such a step others go on alone until they had the rest of the
+time (:class:`Pause`).
+
 Prompts take turns. Whoever was served longest ago is first, and everybody is served once in as many steps as
 there are sessions, so that nobody starves, whatever the budget.
 """
@@ -18,7 +22,7 @@ from typing import NamedTuple
 
 from proofcompute.engine.session import Session
 
-__all__ = ["Budget", "share_out"]
+__all__ = ["Budget", "Pause", "share_out"]
 
 
 class Budget(NamedTuple):
@@ -32,14 +36,17 @@ class Budget(NamedTuple):
     """Most rows of prompts while other sessions have rows."""
 
 
-def share_out(live: Sequence[Session], budget: Budget, turn: int) -> dict[int, int]:
+def share_out(live: Sequence[Session], budget: Budget, turn: int, *, again: bool = True) -> dict[int, int]:
     """Return how many of its pending rows each session computes in a step, by the session's number.
 
-    ``turn`` is the step's number. Sessions without rows in this step are left out; no other session is given
+    ``turn`` is the step's number. Without ``again``, sessions with a share get no rows while others have
+    some. Sessions without rows in this step are left out; no other session is given
     less than one row.
     """
     waiting = sorted(live, key=lambda s: (s.turn, s.number))
     asking = [s for s in waiting if s.share == 1]
+    if asking and not again:
+        waiting = asking
     decoding = [s for s in asking if s.decoding]
     given: dict[int, int] = {}
     for session in (*(s for s in waiting if turn - s.turn > len(live)), *decoding):
@@ -47,10 +54,10 @@ def share_out(live: Sequence[Session], budget: Budget, turn: int) -> dict[int, i
             given[session.number] = 1
     alone = len(live) == 1 or not asking
     left = min(budget.rows - len(given), budget.rows if alone else budget.beside)
-    again = [s for s in waiting if s.share < 1]
-    share = max((s.share for s in again), default=0.0)
+    shared = [s for s in waiting if s.share < 1]
+    share = max((s.share for s in shared), default=0.0)
     part = left if not asking else min(left, max(1, int(share * budget.beside)))
-    left -= part - _serve(again, given, part, budget, None if not asking else budget.beside)
+    left -= part - _serve(shared, given, part, budget, None if not asking else budget.beside)
     _serve((s for s in asking if not s.decoding), given, left, budget, None)
     return given
 
@@ -70,3 +77,24 @@ def _serve(
             given[session.number] = before + rows
             left -= rows
     return left
+
+
+class Pause:
+    """How long sessions with a share have no rows, so that others get their part of the time."""
+
+    def __init__(self) -> None:
+        self._left = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether sessions with a share may have rows."""
+        return self._left <= 0
+
+    def note(self, served: Iterable[Session], seconds: float) -> None:
+        """Note a step of ``seconds`` and the sessions that had rows in it."""
+        shares = [s.share for s in served]
+        least, others = min(shares, default=1.0), 1.0 in shares
+        if least < 1 and others:
+            self._left = seconds * (1 - least) / least
+        else:
+            self._left = max(0.0, self._left - seconds)

@@ -11,6 +11,7 @@ import synthetic
 from cuda_rig.device import EmulatedDevice
 from proofcompute.arithmetic.backends.cuda import CudaKernels
 from proofcompute.engine import Engine, Keep, Session, admission, prefixes
+from proofcompute.engine.schedule import Budget, Pause, share_out
 from proofcompute.errors import InputError
 from proofcompute.protocol import buffers
 from proofcompute.protocol.messages import Challenge, Request
@@ -141,3 +142,22 @@ def test_an_opening_is_no_longer_than_its_bound(everything: bool) -> None:
     challenge = Challenge(run.receipt.digest, cells)
     most = opening_bytes(run.model.program, cells, tables=challenge.tables, hints=challenge.hints)
     assert most / 20 < len(run.open(challenge)) <= most
+
+
+def test_what_is_done_again_leaves_others_their_part_of_the_time() -> None:
+    e = engine(rows=20, chunk=20, beside=20)
+    again, other = e.add(asked(), share=0.25), e.add(asked("z"))
+    pause = Pause()
+    assert pause.over
+    pause.note([again, other], 1.0)
+    for _ in range(2):
+        pause.note([other], 1.0)
+        assert not pause.over
+    pause.note([other], 1.0)
+    assert pause.over
+    pause.note([again], 1.0)  # nobody waited
+    assert pause.over
+    budget = Budget(20, 20, 20)
+    assert again.number not in share_out([again, other], budget, 0, again=False)
+    assert again.number in share_out([again, other], budget, 0)
+    assert again.number in share_out([again], budget, 0, again=False)
