@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,8 @@ import pytest
 import proofcompute as pc
 from proofcompute.cli import main
 from proofcompute.prover import finishing, make_receipt
-from serving.running import Running, chat_model, running
-from synthetic import KERNELS, NODE
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Running]:
-    with running() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("held")
-    model = chat_model()
-    model.save(folder / "model")
-    (folder / "card").write_bytes(model.card.encode())
-    pc.write_key(model, KERNELS, folder / "key")
-    pc.NodeIdentity.new().save(folder / "identity")
-    return folder
+from serving.running import Running
+from synthetic import NODE
 
 
 def audited(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any], str]:
