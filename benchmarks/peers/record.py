@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kept import read_kept, stamped
 from benchmarks.peers.cases import CASES, SYSTEMS, Case
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.machine import code, machine
-from proofcompute.bench.results import rounded
 from proofcompute.encoding.files import write_atomic
-from proofcompute.errors import InputError
 
 __all__ = ["Record", "conditions"]
 
@@ -39,15 +37,9 @@ class Record:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cases: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            try:
-                found = json.loads(path.read_text("utf-8"))
-                schema = found["schema"]
-            except (ValueError, TypeError, KeyError):
-                raise InputError(f"{path} holds no results; choose another directory") from None
-            if schema != SCHEMA:
-                raise InputError(f"{path} is of version {schema}, not {SCHEMA}; choose another directory")
-            self.cases = {x["case"]: x for x in found["cases"]}
+        kept = read_kept(path, SCHEMA, "cases")
+        if kept is not None:
+            self.cases = {x["case"]: x for x in kept}
 
     def has(self, case: Case, under: dict[str, Any]) -> bool:
         """Return whether a whole case was measured under these conditions."""
@@ -65,11 +57,7 @@ class Record:
         self.cases[case.name] = {
             "case": case.name,
             "table": case.table,
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            "note": note,
-            "load": round(load, 2),
-            **under,
-            "rows": rounded(list(rows)),
+            **stamped(rows, under, load, note),
         }
         results = {
             "schema": SCHEMA,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.kept import read_kept, stamped
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.machine import code, machine
-from proofcompute.bench.results import rounded
 from proofcompute.encoding.files import write_atomic
-from proofcompute.errors import InputError
 
 __all__ = ["FILE", "PARTS", "SCHEMA", "Record", "conditions"]
 
@@ -50,15 +48,9 @@ class Record:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.parts: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            try:
-                found = json.loads(path.read_text("utf-8"))
-                schema = found["schema"]
-            except (ValueError, TypeError, KeyError):
-                raise InputError(f"{path} holds no results; choose another directory") from None
-            if schema != SCHEMA:
-                raise InputError(f"{path} is of version {schema}, not {SCHEMA}; choose another directory")
-            self.parts = dict(found["parts"])
+        kept = read_kept(path, SCHEMA, "parts")
+        if kept is not None:
+            self.parts = dict(kept)
 
     def has(self, part: str, under: dict[str, Any]) -> bool:
         """Return whether a part was measured under these conditions, with no system that failed."""
@@ -73,13 +65,7 @@ class Record:
         self, part: str, rows: Sequence[dict[str, Any]], under: dict[str, Any], load: float, note: str
     ) -> None:
         """Add a part, or replace its earlier measurement, and write the file."""
-        self.parts[part] = {
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            "note": note,
-            "load": round(load, 2),
-            **under,
-            "rows": rounded(list(rows)),
-        }
+        self.parts[part] = stamped(rows, under, load, note)
         results = {
             "schema": SCHEMA,
             "command": "python -m benchmarks.serving -o DIR",
