@@ -50,14 +50,24 @@ class OpenCall(NamedTuple):
         return out.getvalue()
 
     @staticmethod
-    def decode(data: bytes) -> OpenCall:
-        """Decode a call. Raises FormatError, InputError or LimitError if ``data`` encodes none."""
+    def split(data: bytes) -> tuple[bytes, bytes, bytes]:
+        """Return the encoded messages of a call: request, receipt and challenge.
+
+        A node splits first, and decodes the others only if it signed the receipt. Raises FormatError or
+        LimitError if ``data`` is not three frames.
+        """
         stream, parts = io.BytesIO(data), []
         for limit, what in _PARTS:
             part = read_frame(stream, limit=limit, what=what)
             if part is None:
-                raise FormatError(f"a call for an opening has no {what}")
+                raise FormatError(f"a call for an opening has no {what}; it is three frames")
             parts.append(part)
         if stream.read(1):
             raise FormatError("a call for an opening goes on after its challenge")
-        return OpenCall(Request.decode(parts[0]), parts[1], Challenge.decode(parts[2]))
+        return parts[0], parts[1], parts[2]
+
+    @staticmethod
+    def decode(data: bytes) -> OpenCall:
+        """Decode a call. Raises FormatError, InputError or LimitError if ``data`` encodes none."""
+        request, receipt, challenge = OpenCall.split(data)
+        return OpenCall(Request.decode(request), receipt, Challenge.decode(challenge))

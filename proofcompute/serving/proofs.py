@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from collections.abc import AsyncIterator
 from typing import BinaryIO, Final, cast, final
@@ -11,7 +10,6 @@ from typing import BinaryIO, Final, cast, final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from proofcompute.encoding.frames import read_frame
 from proofcompute.errors import (
     BusyError,
     ChallengeLimitError,
@@ -20,7 +18,7 @@ from proofcompute.errors import (
     LimitError,
     MismatchError,
 )
-from proofcompute.limits import MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST
+from proofcompute.openai import OpenCall
 from proofcompute.protocol.frames import require_signer
 from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.serving.clients import Client
@@ -74,25 +72,14 @@ async def open_cells(service: Service, client: Client, body: bytes) -> Response:
 
 def _read(service: Service, body: bytes) -> tuple[Served, Request, Receipt, Challenge]:
     """Decode the body and check, from the cheapest check to the dearest, that its parts belong together."""
-    stream, parts = io.BytesIO(body), []
-    for limit, what in (
-        (MAX_REQUEST, "request"),
-        (MAX_RECEIPT, "receipt"),
-        (MAX_CHALLENGE, "challenge"),
-    ):
-        part = read_frame(stream, limit=limit, what=what)
-        if part is None:
-            raise FormatError(f"the body has no {what}; it is three frames: request, receipt and challenge")
-        parts.append(part)
-    if stream.read(1):
-        raise FormatError("the body goes on after the challenge")
-    found = Receipt.decode(parts[1])
+    asked, signed, named = OpenCall.split(body)
+    found = Receipt.decode(signed)
     served = service.model_of(found)
     require_signer(found, service.identity)
-    challenge = Challenge.decode(parts[2])
+    challenge = Challenge.decode(named)
     if challenge.receipt_digest != found.digest:
         raise MismatchError("the challenge is for another receipt")
-    request = Request.decode(parts[0])
+    request = Request.decode(asked)
     if request.digest != found.request_digest:
         raise MismatchError("the receipt is not for this request")
     return served, request, found, challenge
@@ -105,7 +92,10 @@ async def _open(
     if service.openings >= service.limits.openings:
         raise BusyError("too many openings are made now", _WAIT)
     limits, metrics = service.limits, service.metrics
-    pipe = Pipe(asyncio.get_running_loop(), limits.write_seconds, limits.opening_seconds)
+    total = limits.opening_seconds
+    if service.terms is not None:  # later it would be rejected, and others wait for the place
+        total = service.terms.deadline(asked.rows, total)
+    pipe = Pipe(asyncio.get_running_loop(), limits.write_seconds, total)
     start = time.monotonic()
 
     def work() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import io
 import json
 import socket
 import time
@@ -19,12 +18,11 @@ import openai
 import pytest
 
 import proofcompute as pc
-from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import DeviceError, InputError
-from proofcompute.openai import ProofField, StreamCheck, call_of, check_completion, read_json
+from proofcompute.openai import OpenCall, ProofField, StreamCheck, call_of, check_completion, read_json
 from proofcompute.protocol.messages import Receipt
 from proofcompute.prover.admission import RunnerLimits
-from proofcompute.serving import ApiKeys, Service, ServiceLimits, Settings, application, server
+from proofcompute.serving import ApiKeys, Service, ServiceLimits, Settings, application, proofs, server
 from proofcompute.serving.clients import Client, Clients, Nonces, address_of
 from proofcompute.serving.pipe import Pipe
 from proofcompute.serving.rate import measured_rate, stated
@@ -175,10 +173,7 @@ def test_openings_from_request_receipt_and_challenge_alone(
     (request,) = requests_of(sent, proof)
 
     def framed(receipt: bytes, challenge: pc.Challenge, asked: pc.Request = request) -> bytes:
-        out = io.BytesIO()
-        for part in (asked.encode(), receipt, challenge.encode()):
-            write_frame(out, part)
-        return out.getvalue()
+        return OpenCall(asked, receipt, challenge).encode()
 
     challenge = auditor.challenge(request, proof.receipt, cells=6)
     for forget in (False, True):
@@ -552,3 +547,24 @@ def test_all_bodies_together_are_bounded(
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "bodies")
     assert refused.headers["retry-after"] == "1"
     assert node.service.body_bytes == node.service.limits.bodies - 10
+
+
+def test_an_opening_holds_its_place_no_longer_than_the_terms_allow(
+    node: Running, http: httpx.Client, auditor: pc.Auditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def noted(loop: asyncio.AbstractEventLoop, seconds: float, total: float) -> Pipe:
+        seen.append(total)
+        return Pipe(loop, seconds, total)
+
+    monkeypatch.setattr(proofs, "Pipe", noted)
+    sent = body(21)
+    proof = ProofField.decode(http.post("/v1/chat/completions", json=sent).json()["proofcompute"])
+    (request,) = requests_of(sent, proof)
+    challenge = auditor.challenge(request, proof.receipt, cells=1)
+    parts = OpenCall(request, proof.receipt, challenge).encode()
+    assert http.post(proof.open, content=parts).status_code == 200
+    rows = Receipt.decode(proof.receipt).rows
+    assert seen == [TERMS.deadline(rows, node.service.limits.opening_seconds)]
+    assert seen[0] < node.service.limits.opening_seconds
