@@ -48,7 +48,7 @@ def serve(
     base: Annotated[int, typer.Option(min=0, help="Terms: seconds for an opening besides its rows.")] = 30,
     rate: Annotated[
         int | None,
-        typer.Option(min=1, help="Terms: rows recomputed per second; half of what is measured unless given."),
+        typer.Option(min=1, help="Terms: rows recomputed per second; from a measurement unless given."),
     ] = None,
     retention: Annotated[
         int, typer.Option(min=0, help="Terms: seconds for which challenges are answered.")

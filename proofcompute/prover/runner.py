@@ -40,7 +40,7 @@ from proofcompute.prover.opener import TRACE_BYTES, Opener
 from proofcompute.prover.reporting import RunnerEvents, RunnerState, report
 from proofcompute.prover.ticket import Bell, Ticket
 
-__all__ = ["Runner"]
+__all__ = ["RECOMPUTING", "Runner"]
 
 _log = service_log(__name__)
 

@@ -12,8 +12,9 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.engine import Engine
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Generation, Request
+from proofcompute.prover.runner import RECOMPUTING
 
-__all__ = ["measured_rate", "stated"]
+__all__ = ["busy_rate", "measured_rate", "stated"]
 
 _ROWS: Final = 256
 """Rows of the prompt that is measured, if the context holds as many."""
@@ -28,6 +29,15 @@ def measured_rate(model: Model, kernels: Kernels) -> float:
         engine.run(session)
         seconds, rows = time.perf_counter() - start, session.done
     return rows / max(seconds, 1e-6)
+
+
+def busy_rate(model: Model, kernels: Kernels) -> float:
+    """Return the rows that are computed again in a second while others keep the node busy.
+
+    Recomputations then have the share RECOMPUTING of the time, in small pieces, which take about twice the
+    time for each row.
+    """
+    return measured_rate(model, kernels) * RECOMPUTING / 2
 
 
 def stated(measured: float) -> int:

@@ -23,7 +23,7 @@ from proofcompute.prover.runner import Runner
 from proofcompute.prover.ticket import Ticket
 from proofcompute.serving.clients import ApiKeys, Client, Clients, Nonces
 from proofcompute.serving.metrics import Metrics, ModelMetrics
-from proofcompute.serving.rate import measured_rate, stated
+from proofcompute.serving.rate import busy_rate, stated
 from proofcompute.serving.receipts import Receipts
 from proofcompute.serving.refusals import Refusal
 from proofcompute.serving.settings import ServiceLimits, Settings
@@ -146,7 +146,7 @@ class Service:
         models = {name: Model.load(path) for name, path in settings.models}
         rate = settings.rate
         if rate is None:
-            rate = min(stated(measured_rate(model, kernels)) for model in models.values())
+            rate = min(stated(busy_rate(model, kernels)) for model in models.values())
         return Service(
             models,
             identity,

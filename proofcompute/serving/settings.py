@@ -79,7 +79,7 @@ class Settings:
     base: int = 30
     """Seconds that an opening may take besides the time for its rows, as the terms say."""
     rate: int | None = None
-    """Rows that are computed again in a second, as the terms say; None: half of what is measured."""
+    """Rows that are computed again in a second, as the terms say; None: from a measurement."""
     retention: int = WEEK
     """Seconds for which challenges are answered."""
     limits: ServiceLimits = field(default_factory=ServiceLimits)

@@ -22,7 +22,7 @@ from proofcompute.errors import DeviceError, InputError
 from proofcompute.openai import OpenCall, ProofField, StreamCheck, call_of, check_completion, read_json
 from proofcompute.protocol.messages import Receipt
 from proofcompute.prover.admission import RunnerLimits
-from proofcompute.serving import ApiKeys, Service, ServiceLimits, Settings, application, proofs, server
+from proofcompute.serving import ApiKeys, Service, ServiceLimits, Settings, application, proofs, rate, server
 from proofcompute.serving.clients import Client, Clients, Nonces, address_of
 from proofcompute.serving.pipe import Pipe
 from proofcompute.serving.rate import measured_rate, stated
@@ -506,9 +506,11 @@ def test_a_pipe_ends_with_its_reader() -> None:
     assert asyncio.run(read())[:1] == b"\0"
 
 
-def test_the_stated_rate() -> None:
+def test_the_stated_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [stated(x) for x in (0.1, 7, 45.0, 2468.0)] == [1, 3, 20, 1000]
     assert measured_rate(chat_model(), KERNELS) > 0
+    monkeypatch.setattr(rate, "measured_rate", lambda *_: 1000.0)
+    assert stated(rate.busy_rate(chat_model(), KERNELS)) == 50  # a fifth of the time, in pieces half as fast
 
 
 def test_settings_are_checked() -> None:
