@@ -170,7 +170,9 @@ class _Told:
         self._out.say(f"{self._number}: {verdict['state']}, {verdict['cells']} cells{why}")
         if audited is None:
             if verdict["state"] == "contradicted" and self._directory is not None:
-                complain("no evidence was written: the response itself was contradicted, and no bundle holds responses")
+                complain(
+                    "no evidence was written: the response itself was contradicted, and no bundle holds responses"
+                )
             return {}
         if not isinstance(audited.found, VerificationError):
             return {}
