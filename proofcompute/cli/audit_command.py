@@ -171,7 +171,7 @@ class _Told:
         if audited is None:
             if verdict["state"] == "contradicted" and self._directory is not None:
                 complain(
-                    "no evidence was written: the response itself was contradicted, and no bundle holds responses"
+                    "no evidence was written: the response was contradicted, and bundles hold no responses"
                 )
             return {}
         if not isinstance(audited.found, VerificationError):
