@@ -6,8 +6,16 @@ It takes the extra ``client``: ``pip install 'proofcompute[client]'``.
 from __future__ import annotations
 
 from proofcompute.client.challenger import Audited, Challenger
-from proofcompute.client.contradictions import contradiction_in
+from proofcompute.client.contradictions import Contradiction, Stated, contradiction_in
 from proofcompute.client.exchange import Checked
 from proofcompute.client.transport import ProofTransport
 
-__all__ = ["Audited", "Challenger", "Checked", "ProofTransport", "contradiction_in"]
+__all__ = [
+    "Audited",
+    "Challenger",
+    "Checked",
+    "Contradiction",
+    "ProofTransport",
+    "Stated",
+    "contradiction_in",
+]

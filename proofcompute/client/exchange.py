@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from datetime import date as Date  # "date" is an argument's name here
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from proofcompute.client.contradictions import Contradiction, Stated
 from proofcompute.client.events import written
 from proofcompute.client.limits import MAX_BODY, MAX_CHUNK, MAX_ENVELOPE
 from proofcompute.client.pins import Served
@@ -39,6 +40,9 @@ from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Receipt, Request
 from proofcompute.protocol.receipts import decoded
 from proofcompute.verifier import check_receipt
+
+if TYPE_CHECKING:
+    from proofcompute.client.challenger import Audited
 
 __all__ = ["Checked", "Exchange", "Rules"]
 
@@ -107,13 +111,16 @@ class Exchange:
     ) -> None:
         self.call = call_of(read_json(body, MAX_BODY), endpoint=endpoint)
         self.nonce = nonce
+        self._body, self._endpoint = body, endpoint
         self._rules, self._checked = rules, checked
         self._served: Served | None = None
         self._derived: dict[tuple[bytes, bytes, Date], tuple[Request, ...]] = {}
         self._response: Mapping[str, Json] | None = None
         self._stream = StreamCheck(self.call) if self.call.stream else None
         self._held: list[Mapping[str, Json]] = []
+        self._told: list[ProofField] = []
         self._proofs: tuple[ProofField, ...] = ()
+        self._rejected: int | None = None
         self._ended = self._refused = False
         self._doubt: VerificationError | None = None
 
@@ -172,6 +179,8 @@ class Exchange:
                 raise self._doubt or e from None
             self._doubt = self._doubt or e
             return [written(_json(sent))]
+        if proof is not None:
+            self._told.append(proof)
         if proof is None and sent.get("choices") != []:
             return [written(_json(sent))]
         self._held.append(sent)
@@ -219,6 +228,7 @@ class Exchange:
         self._response = read_response(data, self.most_whole)
         if self._rules.require or FIELD in self._response:
             self._proofs = proofs_of(self.call, self._response)
+            self._told = list(self._proofs)
 
     def released(self) -> bytes:
         """Check the answer and return the body for the client, which is written anew.
@@ -254,13 +264,15 @@ class Exchange:
             except InputError as e:  # the question fitted on the client's own day
                 raise VerificationError(4, f"the question cannot be asked on the node's day: {e}") from e
             claims = []
-            for proof, request in zip(self._proofs, requests, strict=True):
+            for at, (proof, request) in enumerate(zip(self._proofs, requests, strict=True)):
+                self._rejected = at
                 terms = self._rules.terms.required(self._receipt(proof).terms_digest)
                 claims.append(
                     check_receipt(
                         card, request, proof.receipt, node, terms=terms, retention=self._rules.retention
                     )
                 )
+            self._rejected = None
         return requests, claims
 
     def _requests(self, nonce: bytes, node: bytes, date: Date) -> tuple[Request, ...]:
@@ -269,6 +281,38 @@ class Exchange:
             prompter = self.served.prompter
             self._derived[key] = self.call.requests(prompter, nonce=nonce, node=node, date=date)
         return self._derived[key]
+
+    def contradicted(
+        self, error: VerificationError, response: bytes, audited: Audited | None = None
+    ) -> Contradiction:
+        """Return what is known of an answer that does not hold."""
+        return Contradiction(
+            error=error,
+            endpoint=self._endpoint,
+            question=self._body,
+            nonce=self.nonce,
+            response=response,
+            stated=self._stated(),
+            rejected=self._rejected,
+            card=None if self._served is None else self._served.card,
+            audited=audited,
+            when=time.time(),
+        )
+
+    def _stated(self) -> tuple[Stated, ...]:
+        """Return the receipts that came, with the requests that this question meant for their nodes."""
+        found = []
+        for proof in sorted(self._told, key=lambda proof: proof.choice):
+            try:
+                requests = self._requests(self.nonce or proof.nonce, proof.node, proof.date)
+            except InputError:  # such as a day on which the question does not fit
+                continue
+            try:
+                terms = self._rules.terms.named(self._receipt(proof).terms_digest)
+            except VerificationError:  # it does not decode, and names nothing
+                terms = None
+            found.append(Stated(requests[proof.choice], proof.receipt, terms))
+        return tuple(found)
 
     def _pass(self, claims: list[Claim], requests: tuple[Request, ...]) -> None:
         now = time.time()

@@ -81,7 +81,7 @@ class Streamed:
         inner: the transport that sent the request, over which the node's terms are fetched too.
         clock: started when the request was sent.
         terms: makes the procedure that fetches the node's terms again.
-        failed: is called with the first contradiction.
+        failed: is called with the first contradiction, and with all that came until then.
         record: whether a contradiction is only recorded; otherwise it is raised.
     """
 
@@ -92,7 +92,7 @@ class Streamed:
         inner: Any,
         clock: Clock,
         terms: Callable[[], Flow],
-        failed: Callable[[VerificationError], None],
+        failed: Callable[[VerificationError, bytes], None],
         *,
         record: bool,
     ) -> None:
@@ -100,10 +100,13 @@ class Streamed:
         self._terms, self._failed, self._record = terms, failed, record
         self._events = Events(line=exchange.most_line, total=exchange.most_total)
         self._done = self._over = False
+        self._came: list[bytes] = []
 
     def _take(self, data: bytes) -> Flow:
         """Return what the client gets for ``data``."""
         found: list[bytes] = []
+        if not self._over:
+            self._came.append(data)
         try:
             for event in () if self._over else self._arrived(data):
                 found += self._exchange.event(event)
@@ -139,7 +142,8 @@ class Streamed:
 
     def _fail(self, error: VerificationError) -> None:
         self._over = True
-        self._failed(error)
+        self._failed(error, b"".join(self._came))
+        self._came = []
         if not self._record:
             raise error
 

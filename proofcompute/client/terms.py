@@ -69,6 +69,12 @@ class TermsBook:
         with self._lock:
             return self._follow and digest != b"" and digest not in self._known
 
+    def named(self, digest: bytes) -> bytes | None:
+        """Return the terms with this digest, encoded, if they are known."""
+        with self._lock:
+            found = self._known.get(digest)
+        return None if found is None else found.encode()
+
     def required(self, digest: bytes) -> Terms | None:
         """Return the terms under which a receipt with this digest of terms must be signed.
 

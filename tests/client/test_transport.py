@@ -305,7 +305,7 @@ def test_a_lie_is_contradicted(name: str, stream: bool) -> None:
         ask(through, body)
     assert found.value.step == step
     assert len(through.checked) == (name in AFTER_THE_ANSWER)
-    assert list(through.failures) == [found.value]
+    assert [c.error for c in through.contradictions] == [found.value]
     service, step = cheat(name)
     with pytest.raises(VerificationError) as found:
         asyncio.run(ask_async(transport(service), body, "/chat/completions"))
@@ -325,6 +325,6 @@ def test_a_lie_that_is_only_recorded_reaches_the_client_as_it_came(name: str) ->
 
     service.rewrite = rewrite
     data = ask(through, body)
-    assert [e.step for e in through.failures] == [step]
+    assert [c.error.step for c in through.contradictions] == [step]
     assert data == b"".join(came)
     assert len(through.checked) == (name in AFTER_THE_ANSWER)
