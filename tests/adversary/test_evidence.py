@@ -440,7 +440,7 @@ MUTANTS: dict[str, tuple[tuple[Edit, ...], str, str]] = {
     "the receipt's signature": (
         (
             Edit(
-                "verifier.judging",
+                "verifier.judging_receipts",
                 "if not signature_holds(receipt.node, receipt.signed_digest, receipt.signature):",
                 "if False:",
             ),
@@ -449,7 +449,13 @@ MUTANTS: dict[str, tuple[tuple[Edit, ...], str, str]] = {
         "unattributable",
     ),
     "the request's digest": (
-        (Edit("verifier.judging", "if receipt.request_digest != evidence.request_digest:", "if False:"),),
+        (
+            Edit(
+                "verifier.judging_receipts",
+                "if receipt.request_digest != judge.evidence.request_digest:",
+                "if False:",
+            ),
+        ),
         "another request",
         "unattributable",
     ),
@@ -461,7 +467,7 @@ MUTANTS: dict[str, tuple[tuple[Edit, ...], str, str]] = {
     "the terms' digest": (
         (
             Edit(
-                "verifier.judging",
+                "verifier.judging_receipts",
                 'message_digest(SUITE, "terms", evidence.terms) != receipt.terms_digest',
                 "False",
             ),
@@ -470,20 +476,20 @@ MUTANTS: dict[str, tuple[tuple[Edit, ...], str, str]] = {
         "invalid",
     ),
     "the terms' signature": (
-        (Edit("verifier.judging", "check_signer(terms, receipt.node)", "pass"),),
+        (Edit("verifier.judging_receipts", "check_signer(terms, receipt.node)", "pass"),),
         "terms that are not signed, named",
         "contradicted",
     ),
     "the challenge's receipt": (
         (
-            Edit("verifier.judging", "if challenge.receipt_digest != receipt.digest:", "if False:"),
-            Edit("verifier.judging", "self._require_answerable(claim, challenge)", "pass"),
+            Edit("verifier.judging_receipts", "if challenge.receipt_digest != receipt.digest:", "if False:"),
+            Edit("verifier.judging_openings", "_require_answerable(judge, claim, challenge)\n", "pass\n"),
         ),
         "a challenge for another receipt",
         "invalid",
     ),
     "the node's signature of the opening": (
-        (Edit("verifier.judging", "        if found.doubt:", "        if False:"),),
+        (Edit("verifier.judging_openings", "if found.doubt:", "if False:"),),
         "a flipped bit",
         "unattributable",
     ),
@@ -503,7 +509,7 @@ MUTANTS: dict[str, tuple[tuple[Edit, ...], str, str]] = {
         "contradicted",
     ),
     "what the node signed beyond the challenge": (
-        (Edit("verifier.judging", "if found.excess is not None:", "if False:"),),
+        (Edit("verifier.judging_openings", "if found.excess is not None:", "if False:"),),
         "a frame more",
         "contradicted",
     ),
@@ -523,7 +529,7 @@ MUTANTS: dict[str, tuple[tuple[Edit, ...], str, str]] = {
         "refuted",
     ),
     "cells that hold": (
-        (Edit("verifier.judging", "self.opening_holds = True", "self.opening_holds = False"),),
+        (Edit("verifier.judging", "opening_holds=opening_holds", "opening_holds=False"),),
         "a cell that is right",
         "refuted",
     ),
