@@ -30,3 +30,12 @@ def test_hand_built_mlp(capsys: pytest.CaptureFixture[str]) -> None:
     honest, cheat = output_of("hand_built_mlp.py", capsys)
     assert honest.startswith("honest: 300 of 300 cells right, 62 bits")
     assert cheat.startswith("a skipped layer: rejected (step 8 [segment 1")
+
+
+def test_embed_runner(capfd: pytest.CaptureFixture[str]) -> None:
+    """The script starts its daemon, and fails unless receipt, opening, cancellation and drain are right."""
+    runpy.run_path(str(EXAMPLES / "embed_runner.py"), run_name="__main__")
+    out, err = capfd.readouterr()
+    begun = ["answered", "opened", "cancelled", "left", "stopped"]
+    assert [line.split(":")[0] for line in out.splitlines()] == begun
+    assert err == ""
