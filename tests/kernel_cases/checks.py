@@ -92,7 +92,14 @@ def cases() -> Iterator[Case]:
                 f"{suite}-parts-{count}x{n}x{d}-{parts}",
                 lambda s=suite, c=count, a=(n, d, parts): (s, b"\x00", _tags(c, 32), _several(c, *a)),
             )
-        for count, n, capacity, row in ((3, 2, 7, 4), (1, 3, 3, 0), (9, 0, 2, 2)):
+        # Many groups that threads share out: whole groups of lanes, a rest, few rows, wide ones.
+        for count, n, d, parts in ((40, 191, 96, 4), (33, 16, 500, 1), (70, 3, 2000, 2), (20, 40, 27000, 1)):
+            yield Case(
+                "hash_groups",
+                f"{suite}-shared-{count}x{n}x{d}-{parts}",
+                lambda s=suite, c=count, a=(n, d, parts): (s, b"\x00", _tags(c, 32), _several(c, *a)),
+            )
+        for count, n, capacity, row in ((3, 2, 7, 4), (1, 3, 3, 0), (9, 0, 2, 2), (40, 191, 256, 60)):
             yield Case(
                 "hash_groups",
                 f"{suite}-into-{count}x{n}-{capacity}-{row}",

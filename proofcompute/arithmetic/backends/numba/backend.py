@@ -28,11 +28,10 @@ from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.backends.numba.runtime.cache import require_code
 from proofcompute.arithmetic.backends.numba.steps.repeating import recorded
 from proofcompute.arithmetic.definition.elementwise import check_platform
-from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.sampler import sample_rows
 from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I8, I32, U8, U64, Array, Batch, Span
+from proofcompute.arrays import F32, I8, I32, U64, Array, Batch, Span
 from proofcompute.errors import DeviceError, ExecutionError
 
 __all__ = ["NumbaKernels"]
@@ -295,14 +294,3 @@ class NumbaKernels(CpuChecks):
         batch: Batch | None = None,
     ) -> I32 | None:
         return self.steps.run(spans, f, batch, self.sample)
-
-    def hash_groups(
-        self,
-        suite: str,
-        prefix: bytes,
-        tags: Sequence[bytes],
-        groups: Sequence[Sequence[Array]],
-        out: U8 | None = None,
-        row: int = 0,
-    ) -> U8:
-        return hashed_groups(suite, prefix, tags, groups, out, row, self)

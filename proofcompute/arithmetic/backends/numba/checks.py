@@ -11,9 +11,11 @@ from proofcompute.arithmetic.backends.numba.memory import CpuMemory
 from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.definition import hints
+from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arrays import F32, I8, I32, U8, U32, Array
 from proofcompute.commitments import hashing
+from proofcompute.commitments.hasher import check_groups
 from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint
 
 __all__ = ["CpuChecks"]
@@ -26,6 +28,16 @@ _LONG_RANGE: Final = 6144
 """Leaves above which several threads pay for one level of nodes."""
 _LONG_PREFIX: Final = 1024
 """Longest prefix that is hashed in groups; this bounds the memory for prefixes."""
+_GROUPS_EACH: Final = 3
+"""Groups for each thread from which on a group is the work of one thread."""
+_MOST_JOINED: Final = 1 << 22
+"""Most bytes of a group that one thread hashes: as many are copied where a group has several parts."""
+
+
+def _hashes_in_lanes(suite: str, prefix: bytes, rows: U8) -> bool:
+    """Return whether the kernel for many rows is made for these."""
+    bytes_of_rows = rows.ndim == 2 and rows.dtype == np.uint8
+    return suite == "sha256" and bytes_of_rows and len(prefix) <= _LONG_PREFIX and len(rows) > _FEW_HASHES
 
 
 class CpuChecks(CpuMemory):
@@ -38,8 +50,7 @@ class CpuChecks(CpuMemory):
     _opened = Module("opened")
 
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
-        fast = suite == "sha256" and rows.ndim == 2 and rows.dtype == np.uint8 and len(prefix) <= _LONG_PREFIX
-        if not fast or len(rows) <= _FEW_HASHES:
+        if not _hashes_in_lanes(suite, prefix, rows):
             return hashing.hash_rows(suite, prefix, rows)
         from proofcompute.arithmetic.backends.numba.kernels import sha256
 
@@ -50,6 +61,41 @@ class CpuChecks(CpuMemory):
         rows = np.ascontiguousarray(rows)
         threads.split(sha256.hash_groups, -(-len(rows) // lanes), least, head, rows, out)
         return out
+
+    def hash_groups(
+        self,
+        suite: str,
+        prefix: bytes,
+        tags: Sequence[bytes],
+        groups: Sequence[Sequence[Array]],
+        out: U8 | None = None,
+        row: int = 0,
+    ) -> U8:
+        check_groups(suite, tags, groups, out, row)
+        n = len(groups[0][0])
+        if out is None:
+            out, row = np.empty((len(groups), n, hashing.DIGEST), np.uint8), 0
+        width = sum(part[0].nbytes for part in groups[0]) if n else 0
+        if len(groups) < threads.size() * _GROUPS_EACH or n * width > _MOST_JOINED:
+            return hashed_groups(suite, prefix, tags, groups, out, row, self)  # threads share the rows of one
+
+        def some(a: int, b: int) -> None:
+            for i in range(a, b):
+                self._hash_group(suite, prefix + tags[i], groups[i], out[i, row : row + n])
+
+        threads.split(some, len(groups), -(-_SPLIT_BYTES // max(1, n * width)))
+        return out
+
+    def _hash_group(self, suite: str, prefix: bytes, parts: Sequence[Array], out: U8) -> None:
+        """Write the digests of one group's rows into ``out`` [n, 32], on this thread alone."""
+        rows = self.row_bytes(parts)
+        if not _hashes_in_lanes(suite, prefix, rows):
+            out[:] = hashing.hash_rows(suite, prefix, rows)
+            return
+        from proofcompute.arithmetic.backends.numba.kernels import sha256
+
+        head = np.frombuffer(prefix, dtype=np.uint8)
+        sha256.hash_groups(0, -(-len(rows) // sha256.LANES), head, np.ascontiguousarray(rows), out)
 
     def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
         return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)
