@@ -77,7 +77,8 @@ class CpuChecks(CpuMemory):
             out, row = np.empty((len(groups), n, hashing.DIGEST), np.uint8), 0
         width = sum(part[0].nbytes for part in groups[0]) if n else 0
         if len(groups) < threads.size() * _GROUPS_EACH or n * width > _MOST_JOINED:
-            return hashed_groups(suite, prefix, tags, groups, out, row, self)  # threads share the rows of one
+            whole: Any = self  # a backend is built on this class
+            return hashed_groups(suite, prefix, tags, groups, out, row, whole)  # threads share a group's rows
 
         def some(a: int, b: int) -> None:
             for i in range(a, b):
