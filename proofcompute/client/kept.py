@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
+from copy import copy
 from threading import Lock
 from time import monotonic
 from typing import Generic, Protocol, TypeVar, overload
@@ -84,4 +85,4 @@ class Refused:
         with self._lock:
             error, when = self._errors.get(question, (None, 0.0))
         if error is not None and monotonic() - when < SAME_QUESTION_SECONDS:
-            raise error.with_traceback(None)
+            raise copy(error) from error

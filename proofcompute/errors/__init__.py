@@ -25,7 +25,7 @@ Nothing raw (``struct.error``, ``UnicodeDecodeError``, ``KeyError``) escapes fro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -175,6 +175,16 @@ class VerificationError(ProofcomputeError):
         what = f" {operation}:" if operation is not None else ""
         seen = f" (expected {expected}, found {found})" if expected is not None else ""
         super().__init__(f"step {step}{where}:{what} {reason}{seen}")
+
+    def __reduce__(self) -> tuple[Callable[..., VerificationError], tuple[object, ...]]:
+        """Let errors be copied: one that is raised a second time loses what it was raised for before."""
+        return _restored, (self.args, dict(vars(self)))
+
+
+def _restored(args: tuple[object, ...], fields: dict[str, object]) -> VerificationError:
+    made = VerificationError.__new__(VerificationError, *args)
+    vars(made).update(fields)
+    return made
 
 
 class EvidenceError(ProofcomputeError):
