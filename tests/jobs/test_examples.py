@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
+
+import proofcompute as pc
+from serving.running import chat_model, running
+from synthetic import KERNELS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -39,3 +44,25 @@ def test_embed_runner(capfd: pytest.CaptureFixture[str]) -> None:
     begun = ["answered", "opened", "cancelled", "left", "stopped"]
     assert [line.split(":")[0] for line in out.splitlines()] == begun
     assert err == ""
+
+
+def test_cheating_node(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script fails unless the command that it names finds each kind, for the reason that it names."""
+    monkeypatch.setattr(sys, "argv", ["cheating_node.py"])
+    lines = output_of("cheating_node.py", capsys)
+    assert [line for line in lines if line.startswith("(exit")] == ["(exit status 1)"] * 6
+    assert lines[-1] == "all 6 kinds of cheating were caught"
+    product = lines[lines.index(next(line for line in lines if "--name product" in line)) :]
+    assert [line.split(",")[0] for line in product[1:4]] == ["1: verified", "2: verified", "3: contradicted"]
+
+
+def test_a_node_that_does_not_cheat_is_not_caught(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What finds the cheats does not find them in an honest node, so the script would fail."""
+    cheating = runpy.run_path(str(EXAMPLES / "cheating_node.py"))
+    model = chat_model()
+    (tmp_path / "CARD").write_bytes(model.card.encode())
+    pc.write_key(model, KERNELS, tmp_path / "KEY")
+    kinds = ("layer", "text", "stale")
+    with running(models=dict.fromkeys(kinds, model)) as node:
+        assert [kind for kind in kinds if cheating["caught"](kind, node.url, tmp_path)] == []
+    assert capsys.readouterr().out.count("(exit status 0)") == 3
