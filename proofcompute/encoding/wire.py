@@ -13,6 +13,7 @@ pattern of binary32, an unsigned integer.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
@@ -93,6 +94,7 @@ def pieces(value: Nested) -> list[bytes | memoryview]:
     return [*found, bytes(small)] if small else found
 
 
+@lru_cache(maxsize=1 << 10)  # an opening has thousands of digests, and few other lengths
 def head(major: int, n: int) -> bytes:
     """Return the shortest head of a CBOR item of a major type with argument n, 0..2^64 - 1."""
     if n < min(SMALLEST):
