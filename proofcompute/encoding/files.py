@@ -10,10 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from proofcompute.encoding.whole import whole
 from proofcompute.errors import InputError, LimitError, StorageError
 
 __all__ = [
@@ -37,38 +38,41 @@ _FAR = 1 << 40
 
 
 @contextmanager
-def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+def writing(path: Path, mode: int = 0o644, *, named: bool = False) -> Iterator[BinaryIO]:
     """Open a file to write, which gets its final name and permissions ``mode`` only when the block succeeds.
 
     A symbolic link stays one, and the file that it names is replaced. A device or a pipe gets the bytes when
-    the block succeeds. Raises StorageError if the file system refuses, InputError if what is at ``path``
-    takes no bytes; then nothing at ``path`` has changed.
+    the block succeeds. If ``named``, the file has a temporary name meanwhile, at which a library may write
+    it; otherwise a process that is killed leaves none where the system allows that. Raises StorageError if
+    the file system refuses, InputError if what is at ``path`` takes no bytes; then nothing at ``path`` has
+    changed.
     """
-    temporary: Path | None = None
     try:
         place, into = destination(path)
-        fd, name = tempfile.mkstemp(dir=None if into else place.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        os.close(fd)
-        with temporary.open("wb") as stream:
+        with _collected(place, named) if into else whole(place, mode, named=named) as stream:
             yield stream
-        if into:
-            with temporary.open("rb") as source, _open_there(place) as sink:
-                shutil.copyfileobj(source, sink)
-            return
-        _sync(temporary)  # by name, because a library that was given the name may have replaced the file
-        temporary.chmod(mode)
-        temporary.replace(place)
-        temporary = None
-        with suppress(OSError):  # the file is in place, and not every file system can do this
-            _sync(place.parent)  # its name as well, before a waiting caller removes what it replaces
     except OSError as e:
         raise StorageError(
             f"cannot write {path}: {e.strerror or e}; free some space or choose another place"
         ) from e
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _collected(place: Path, named: bool) -> Iterator[BinaryIO]:
+    """Open a file whose bytes go to a device or a pipe when the block succeeds."""
+    if named:
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Path(folder, "bytes")
+            with kept.open("wb") as stream:
+                yield stream
+            with kept.open("rb") as source, _open_there(place) as sink:
+                shutil.copyfileobj(source, sink)
+    else:
+        with tempfile.TemporaryFile() as stream:
+            yield cast(BinaryIO, stream)
+            stream.seek(0)
+            with _open_there(place) as sink:
+                shutil.copyfileobj(stream, sink)
 
 
 def destination(path: Path) -> tuple[Path, bool]:
@@ -119,17 +123,6 @@ def _kind(mode: int) -> str:
         stat.S_IFSOCK: "a socket",
     }
     return kinds.get(stat.S_IFMT(mode), "no plain file")
-
-
-def _sync(path: Path) -> None:
-    """Return when a file's bytes, or the names in a directory, are on the disk."""
-    # Windows flushes only a file that is open for writing.
-    mode = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
-    fd = os.open(path, mode | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -146,7 +146,7 @@ def write_model(
         else:
             tensors[f"{name}/vector"] = w
     metadata = {"proofcompute": json.dumps(dict(manifest), sort_keys=True)}
-    with writing(path) as stream:
+    with writing(path, named=True) as stream:
         try:
             save_file(tensors, stream.name, metadata)
         except SafetensorError as e:

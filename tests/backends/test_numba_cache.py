@@ -136,7 +136,7 @@ def test_works_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.
     def refuse(*arguments: Any, **named: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    monkeypatch.setattr("proofcompute.encoding.files.whole", refuse)
     assert compiled(tmp_path)[0](5) == 12
     assert list(tmp_path.iterdir()) == []
 

@@ -1,23 +1,23 @@
 """Keeps compiled code between processes, and decides which files are trusted.
 
-A cache can only ever save time. A file is a SHA-256 digest and the bytes that it covers, written under a
-temporary name and renamed: a file that is missing, cut short or damaged counts as absent, and if no directory
-can be used there is no cache. Code is loaded only from directories that belong to this user (or, if it was
-built ahead, to the administrator) and that nobody else can write or replace; whoever can write a parent
-directory could replace them. The caller names a file, or its directory, by a digest of everything that the
-content depends on.
+A cache can only ever save time. A file is a SHA-256 digest and the bytes that it covers, and appears whole: a
+file that is missing, cut short or damaged counts as absent, and if no directory can be used there is no
+cache. Code is loaded only from directories that belong to this user (or, if it was built ahead, to the
+administrator) and that nobody else can write or replace; whoever can write a parent directory could replace
+them. The caller names a file, or its directory, by a digest of everything that the content depends on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
+
+from proofcompute.encoding.files import write_atomic
+from proofcompute.errors import InputError, StorageError
 
 __all__ = ["cache_directory", "load", "store", "trusted", "user_cache"]
 
@@ -128,15 +128,8 @@ def load(file: Path) -> bytes | None:
 
 def store(file: Path, body: bytes) -> bool:
     """Keep ``body``, which must not be empty; False if the file system refuses, which costs time only."""
-    name = ""
     try:
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as out:
-            name = out.name
-            out.write(hashlib.sha256(body).digest() + body)
-        os.replace(name, file)
-    except OSError:
-        if name:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
+        write_atomic(file, hashlib.sha256(body).digest() + body, 0o600)
+    except (StorageError, InputError):
         return False
     return True
