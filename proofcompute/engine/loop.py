@@ -53,6 +53,11 @@ class Stepped(NamedTuple):
     """Sessions that failed, each with its error; they are removed."""
 
 
+def _decodes(session: Session, span: Span) -> bool:
+    """Return whether a span is the row of a token of the answer."""
+    return span.b - span.a == 1 and span.a >= session.prompt
+
+
 class CaptureKey:
     """A key under which a backend keeps a recorded step for as long as the key exists."""
 
@@ -204,7 +209,7 @@ class Engine:
         spans = self._ready(chosen, given)
         live = [s for s in chosen if s.running]
         before = [s.emitted for s in live]
-        for some, part, result in self._results(live, spans) if live else ():
+        for some, part, result in self._all_results(live, spans):
             if isinstance(result, _FAILURES):
                 some[0].fail(result)
             else:
@@ -255,6 +260,23 @@ class Engine:
         """Forget recorded steps: some buffers that they name are gone."""
         self._decoding = [], CaptureKey()
 
+    def _all_results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
+        """Return the results of a step of some sessions, before any of them advances.
+
+        A CPU decodes by a recorded step, so tokens and prompts are computed one after the other there: that
+        reads the weights twice, and is still faster than rows of both in a step that is not recorded.
+        """
+        at_once = list(zip(live, spans, strict=True))
+        parts = [at_once]
+        if not self.kernels.ahead:
+            parts = [[x for x in at_once if _decodes(*x) is decodes] for decodes in (True, False)]
+        return [
+            result
+            for part in parts
+            if part
+            for result in self._results([s for s, _ in part], [p for _, p in part])
+        ]
+
     def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
         """Return the result of one step of all sessions or, if that fails, of a step of each session."""
         capture = self._capture(live, spans)
@@ -299,7 +321,7 @@ class Engine:
 
     def _capture(self, live: list[Session], spans: Sequence[Span]) -> CaptureKey | None:
         """Return one key for all steps in which the same sessions decode one token each; None for others."""
-        if any(p.b - p.a != 1 or p.a < s.prompt for p, s in zip(spans, live, strict=True)):
+        if not all(map(_decodes, live, spans)):
             return None
         if self._decoding[0] != live:
             self._decoding = live, CaptureKey()
