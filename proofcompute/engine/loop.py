@@ -146,8 +146,8 @@ class Engine:
             request: what to compute.
             answer: the tokens known from an interrupted run, or all tokens of a finished one. With a whole
                 answer, memory is taken and rows are computed only for the rows of its trace.
-            share: below 1, the most of the budget's rows and of the time that the session gets while others
-                have rows: for a computation that is done again.
+            share: below 1, the most of the time that the session gets while others have rows: for a
+                computation that is done again.
             scope: sessions share prefixes only with sessions of the same scope. How long a prompt takes
                 tells whether its beginning is in the cache, so clients who must not learn that of each other
                 need scopes of their own.
@@ -215,7 +215,7 @@ class Engine:
             else:
                 self._advance(some, part, result)
         self._turn += 1
-        self._pause.note(chosen, time.monotonic() - start)
+        self._pause.note(everybody, chosen, time.monotonic() - start)
         for session, emitted in zip(live, before, strict=True):
             if session.running and session.emitted and not emitted:
                 self._prefixes.leave(session)  # others may wait with the same beginning

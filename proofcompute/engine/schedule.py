@@ -7,9 +7,9 @@ other prompts wait, because eight prompts of 64 rows in one step would all wait 
 row costs as much in a step of 64 as in one of 512; on a device, steps of 64 rows and of 256 cost about the
 same.
 
-What is computed again has its share of the rows and of the time: a step with few of its rows may still take
-several times as long as one without, so after such a step others go on alone until they had the rest of the
-time (:class:`Pause`).
+What is computed again has its share of the time: it gets as many rows in a step as a prompt, since pieces of
+a dozen rows take several times as long for each row, and after such a step others go on alone until they had
+the rest of the time (:class:`Pause`).
 
 Prompts take turns. Whoever was served longest ago is first, and everybody is served once in as many steps as
 there are sessions, so that nobody starves, whatever the budget.
@@ -54,25 +54,16 @@ def share_out(live: Sequence[Session], budget: Budget, turn: int, *, again: bool
             given[session.number] = 1
     alone = len(live) == 1 or not asking
     left = min(budget.rows - len(given), budget.rows if alone else budget.beside)
-    shared = [s for s in waiting if s.share < 1]
-    share = max((s.share for s in shared), default=0.0)
-    part = left if not asking else min(left, max(1, int(share * budget.beside)))
-    left -= part - _serve(shared, given, part, budget, None if not asking else budget.beside)
-    _serve((s for s in asking if not s.decoding), given, left, budget, None)
+    left = _serve((s for s in waiting if s.share < 1), given, left, budget)
+    _serve((s for s in asking if not s.decoding), given, left, budget)
     return given
 
 
-def _serve(
-    sessions: Iterable[Session], given: dict[int, int], left: int, budget: Budget, shared: int | None
-) -> int:
-    """Give up to ``left`` rows to sessions, one after the other, and return what is left.
-
-    ``shared`` is the number of rows of which each gets at most its share; None: there is no such limit.
-    """
+def _serve(sessions: Iterable[Session], given: dict[int, int], left: int, budget: Budget) -> int:
+    """Give up to ``left`` rows to sessions, one after the other, and return what is left."""
     for session in sessions:
-        most = budget.chunk if shared is None else min(budget.chunk, max(1, int(session.share * shared)))
         before = given.get(session.number, 0)
-        rows = min(left, most - before, session.pending - before)
+        rows = min(left, budget.chunk - before, session.pending - before)
         if rows > 0:
             given[session.number] = before + rows
             left -= rows
@@ -90,11 +81,10 @@ class Pause:
         """Whether sessions with a share may have rows."""
         return self._left <= 0
 
-    def note(self, served: Iterable[Session], seconds: float) -> None:
-        """Note a step of ``seconds`` and the sessions that had rows in it."""
-        shares = [s.share for s in served]
-        least, others = min(shares, default=1.0), 1.0 in shares
-        if least < 1 and others:
+    def note(self, live: Iterable[Session], served: Iterable[Session], seconds: float) -> None:
+        """Note a step of ``seconds``, the sessions at its beginning, and those that had rows in it."""
+        least = min((s.share for s in served), default=1.0)
+        if least < 1 and any(s.share == 1 for s in live):
             self._left = seconds * (1 - least) / least
         else:
             self._left = max(0.0, self._left - seconds)

@@ -44,8 +44,8 @@ __all__ = ["RECOMPUTING", "Runner"]
 
 _log = service_log(__name__)
 
-RECOMPUTING: Final = 0.2
-"""Share of the rows and of the time that recomputations get by default while requests have rows."""
+RECOMPUTING: Final = 0.16
+"""Share of the time that recomputations get by default while requests have rows."""
 
 
 @final

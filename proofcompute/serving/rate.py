@@ -34,8 +34,8 @@ def measured_rate(model: Model, kernels: Kernels) -> float:
 def busy_rate(model: Model, kernels: Kernels) -> float:
     """Return the rows that are computed again in a second while others keep the node busy.
 
-    Recomputations then have the share RECOMPUTING of the time, in small pieces, which take about twice the
-    time for each row.
+    Recomputations then have the share RECOMPUTING of the time. Half of it is reserve, because rows late in a
+    long context take longer.
     """
     return measured_rate(model, kernels) * RECOMPUTING / 2
 

@@ -55,11 +55,13 @@ def test_who_decodes_does_not_wait_for_prompts() -> None:
 
 
 def test_a_computation_that_is_done_again_gets_its_share() -> None:
-    e = engine(rows=20, chunk=20, beside=20)
+    e = engine(rows=20, chunk=20, beside=4)
     again = e.add(asked(), synthetic.prove(synthetic.model(), asked()).answer, share=0.1)
-    e.add(asked())
+    other = e.add(asked())
     e.step()
-    assert again.done == 2
+    assert (again.done, other.done) == (4, 0)  # the rows that prompts have beside others
+    e.step()
+    assert (again.done, other.done) == (4, 4)  # and then others have their part of the time
     alone = engine(rows=20, chunk=20, beside=20)
     other = alone.add(asked(), again.answer, share=0.1)
     alone.step()
@@ -149,13 +151,14 @@ def test_what_is_done_again_leaves_others_their_part_of_the_time() -> None:
     again, other = e.add(asked(), share=0.25), e.add(asked("z"))
     pause = Pause()
     assert pause.over
-    pause.note([again, other], 1.0)
-    for _ in range(2):
-        pause.note([other], 1.0)
-        assert not pause.over
-    pause.note([other], 1.0)
-    assert pause.over
-    pause.note([again], 1.0)  # nobody waited
+    for served in ([again, other], [again]):  # the other has rows, or waits for its first
+        pause.note([again, other], served, 1.0)
+        for _ in range(2):
+            pause.note([again, other], [other], 1.0)
+            assert not pause.over
+        pause.note([again, other], [other], 1.0)
+        assert pause.over
+    pause.note([again], [again], 1.0)  # nobody waited
     assert pause.over
     budget = Budget(20, 20, 20)
     assert again.number not in share_out([again, other], budget, 0, again=False)
