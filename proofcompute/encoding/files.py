@@ -146,8 +146,24 @@ def check_private(fd: int, path: Path, what: str, *, made_here: bool = False) ->
     mine = os.geteuid()
     if status.st_uid not in ((mine,) if made_here else (mine, 0)):
         raise InputError(f"{what} {path} is no file of yours: somebody else made it; make one of your own")
-    if status.st_mode & 0o077:
+    if status.st_mode & 0o077 and not _handed_over(path, status):
         raise InputError(f"{what} {path} is secret, but others may read it; run: chmod 600 {path}")
+
+
+def _handed_over(path: Path, status: os.stat_result) -> bool:
+    """Return whether systemd handed a file of root's to this service (LoadCredential=).
+
+    Since version 254 it lets the service's user read the file by an access control list, and a list's mask
+    shows as the permissions of the file's group. Nobody but root and that user gets into the directory.
+    """
+    place = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not place or (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (0, 0, 0o440):
+        return False
+    try:
+        directory = os.stat(place)
+        return os.path.samestat(directory, os.stat(path.parent)) and not directory.st_mode & 0o027
+    except OSError:
+        return False
 
 
 def read_private(path: Path, limit: int, what: str) -> bytes:

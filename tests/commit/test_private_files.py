@@ -84,6 +84,57 @@ def test_a_file_of_roots_may_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read(path) == SECRET
 
 
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "directory", "named", "taken"),
+    [
+        (0, 0, 0o440, 0o550, True, True),
+        (0, 0, 0o440, 0o500, True, True),
+        (0, 0, 0o440, 0o550, False, False),
+        (0, 0, 0o440, 0o555, True, False),
+        (0, 0, 0o440, 0o570, True, False),
+        (0, 0, 0o444, 0o550, True, False),
+        (0, 0, 0o460, 0o550, True, False),
+        (0, 7, 0o440, 0o550, True, False),
+        (None, 0, 0o440, 0o550, True, False),
+    ],
+)
+def test_a_credential_from_systemd(
+    owner: int | None,
+    group: int,
+    mode: int,
+    directory: int,
+    named: bool,
+    taken: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A list of who may read it shows as permissions of root's group; nothing else of the kind is taken."""
+    place, real = tmp_path / "credentials", os.fstat
+    place.mkdir()
+    path = secret(place / "key", mode)
+    place.chmod(directory)
+
+    def of_root(fd: int) -> os.stat_result:
+        found = list(real(fd))
+        found[4], found[5] = (12345 if owner is None else owner), group
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "fstat", of_root)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place if named else tmp_path))
+    try:
+        if taken:
+            assert read(path) == SECRET
+        else:
+            with pytest.raises(InputError, match="chmod 600"):
+                read(path)
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+        with pytest.raises(InputError, match="chmod 600"):
+            read(path)
+    finally:
+        place.chmod(0o700)
+
+
 def test_a_system_without_users_asks_for_a_plain_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,8 @@ import pytest
 import markdown_blocks as markdown
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/data/*.md")])
+PLACES = ("*.md", "docs/**/*.md", "examples/**/*.md", "tests/data/*.md")
+FILES = sorted(file for place in PLACES for file in ROOT.glob(place))
 NAMES = [str(f.relative_to(ROOT)) for f in FILES]
 HANG = 1_200  # seconds after which an example counts as hanging; nothing is measured
 PYTHON_DRIVER = Path(__file__).with_name("run_blocks.py")
