@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proofcompute.cli.asking import ApiKeyFile, Name, NodeKey, Url, pinned_model, service
+from proofcompute.cli.asking import ApiKeyFile, Name, NodeKey, Pin, Service, Url, pinned_model, service
 from proofcompute.cli.console import Output, complain
 from proofcompute.cli.options import Device, Json, hex_bytes
-from proofcompute.errors import InputError, ProofcomputeError, VerificationError
+from proofcompute.errors import InputError
 from proofcompute.limits import MIB
 
 if TYPE_CHECKING:
-    from proofcompute.client.challenger import Audited, Challenger
-    from proofcompute.commitments.signing import NodeIdentity
+    from proofcompute.client.challenger import Challenger
 
 __all__ = ["audit"]
 
-_COUNT, _CELLS = 8, 16
+_COUNT, _CELLS, _PATIENCE = 8, 16, 600.0
 _MOST_REQUESTS = 64 * MIB
+FAILED, UNCHECKED, UNFINISHED = 1, 3, 4
+"""Exit statuses: something counts against the node; too few canaries were checked; the budget ended first."""
 
 
 def audit(
@@ -31,22 +32,34 @@ def audit(
     key: Annotated[Path | None, typer.Option(help="Your key for the model, to check cells.")] = None,
     model: Annotated[Path | None, typer.Option(help="The model file, to check cells or replay.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Canaries to send, those on record included.")] = _COUNT,
+    min_checked: Annotated[
+        int | None,
+        typer.Option(min=1, help="Canaries that must have been checked for the node to pass [default: all]."),
+    ] = None,
     cells: Annotated[int, typer.Option(min=1, help="Cells of each answer to check.")] = _CELLS,
     all_cells: Annotated[bool, typer.Option("--all", help="Check all cells of each answer.")] = False,
     replay: Annotated[
         bool, typer.Option("--replay", help="Compute answers again instead of challenging (--model).")
     ] = False,
     budget: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens to pay for, prompts and answers together.")
+        list[str] | None,
+        typer.Option(
+            metavar="AMOUNT",
+            help="The most to spend, with its unit: 20000tokens (prompts and answers, those on record "
+            "included), 10min (s, h; after it nothing is begun), 500MiB (answers and openings). Repeatable.",
+        ),
     ] = None,
+    patience: Annotated[
+        float, typer.Option(min=0.001, help="Most seconds to wait for an answer or an opening.")
+    ] = _PATIENCE,
     requests: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Bodies of real requests, JSON Lines, to draw from.")
+        Path | None, typer.Option(metavar="FILE", help="Bodies of real requests to send, JSON Lines.")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens that a canary asks for.")] = None,
     interval: Annotated[float, typer.Option(min=0, help="Mean seconds between two canaries.")] = 0.0,
     record: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where verdicts are kept; the same file continues an audit."),
+        typer.Option(metavar="FILE", help="Where everything is kept; the same file continues an audit."),
     ] = None,
     evidence: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Directory for a bundle of each failure.")
@@ -62,12 +75,14 @@ def audit(
 ) -> None:
     """Audit a node with requests that look like real traffic, and challenge its answers.
 
-    Each answer's receipt is checked; then the node must open cells of it within the deadline of its signed
-    terms, or the answer is computed again (--replay). Only errors of the transport are tried again. No
-    opening by the deadline is a failure, as a false one is.
+    Each answer's receipt is checked. When all canaries are answered, the node must open cells of each answer
+    within the deadline of its signed terms, or the answers are computed again (--replay). No opening by the
+    deadline is a failure, as a false one is. A node passes only if every canary was checked, or as many as
+    --min-checked says: answers that do not come are no failure, and no success either.
 
-    Exit status 0: nothing failed; 1: an answer was contradicted or not opened; 2: no answer could be
-    checked, or your own files cannot be used.
+    Exit status 0: enough canaries were checked, and nothing failed; 1: an answer was contradicted or not
+    opened; 2: your own files cannot be used; 3: undecided, since too few canaries could be checked; 4:
+    unfinished, since the budget ended before enough were.
     """
     out = Output(json)
     pin = pinned_model(card, key, model, None)
@@ -77,125 +92,106 @@ def audit(
         raise InputError("only who holds the model can compute answers again: give --model")
     if (evidence is None) != (identity is None):
         raise InputError("evidence is signed: give --evidence and --identity together")
-    signer = None if node is None else hex_bytes(node, "the node's public key")
+    if min_checked is not None and min_checked > count:
+        raise InputError(f"--min-checked {min_checked} is more than the {count} canaries of --count")
+    from proofcompute.cli.audit_report import Told, closing, fields
+    from proofcompute.client.asking import Asker
+    from proofcompute.client.budget import Budget, Meter
     from proofcompute.client.campaign import Campaign, Plan
     from proofcompute.client.canaries import Traffic
-    from proofcompute.client.challenger import Challenger
+    from proofcompute.client.entries import Begun
+    from proofcompute.client.line import Line
+    from proofcompute.client.pins import Pins, Served
     from proofcompute.client.record import Record
-    from proofcompute.client.transport import ProofTransport
+    from proofcompute.client.tally import Tally
     from proofcompute.commitments.signing import NodeIdentity
+    from proofcompute.models.card import ModelCard
 
-    pinned: Any = pin.models
-    bodies = [] if requests is None else _bodies(requests)
+    if not isinstance(pin.models, ModelCard):
+        raise InputError("an audit takes the model's card, and not its id alone")
+    meter = Meter(Budget.of(budget or ()))
+    signer = None if node is None else hex_bytes(node, "the node's public key")
+    bodies = None if requests is None else _bodies(requests)
     mine = None if identity is None else NodeIdentity.load(identity)
-    at = service(url, name, api_key_file)
-    traffic = Traffic(
-        at.name,
-        chat=bool(pinned.template),
-        bodies=bodies,
-        key=at.key,
-        interval=interval,
-        max_tokens=max_tokens,
-    )
-    plan = Plan(count, None if pin.holds is None else "all" if all_cells else cells, replay, budget)
-
-    def transport(nonce_by: Any) -> Any:
-        return lambda hook: ProofTransport(
-            at.url, pinned, node=signer, nonce_by=nonce_by, on_checked=hook, keep=1
-        )
-
+    if evidence is not None:
+        evidence.mkdir(parents=True, exist_ok=True)
+    tally, checks = Tally(), pin.holds is not None
     with ExitStack() as stack:
-        challenger: Challenger | None = None
-        if pin.holds is not None:
-            challenger = Challenger(
-                at.url, pin.holds, device=device, node=signer, library=at.library, headers=at.headers
-            )
-            stack.callback(challenger.close)
-        kept = None if record is None else stack.enter_context(Record(record))
-        if evidence is not None:
-            evidence.mkdir(parents=True, exist_ok=True)
-        told = _Told(out, challenger, evidence, mine, 0 if kept is None else len(kept.verdicts))
-        campaign = Campaign(
-            {"client": transport("client"), "node": transport("node")},
-            traffic,
-            plan,
-            challenger=challenger,
-            record=kept,
+        at = service(url, name, api_key_file)
+        begun = Begun(at.url, pin.models.model_id.hex())
+        if record is not None:
+            write = stack.enter_context(Record(record, begun, tally)).write
+        else:
+            write = tally.take
+            write(begun)
+        pins = Pins(pin.models)
+        served = pins.served(pin.models.model_id) or Served(pin.models)
+        asker = Asker(
+            at.url,
+            pins,
             library=at.library,
-            on_verdict=told.verdict,
+            line=Line(at.library, meter, patience=patience, fresh=True),
+            node=signer,
+            key=at.key,
         )
-        summary = campaign.run()
-    facts: dict[str, object] = {state: n for state, n in summary.states.items() if n}
-    facts |= {"cells checked": summary.cells, "tokens": summary.tokens}
-    if summary.states["verified"]:
-        facts["one altered cell an answer"] = f"found with probability {summary.detects_one:.4g}"
-        facts["10% of answers altered"] = f"found with probability {summary.detects_answers(0.1):.4g}"
-    out.facts(facts)
-    out.result(
-        {
-            "verified": not summary.failed,
-            "states": summary.states,
-            "cells": summary.cells,
-            "tokens": summary.tokens,
-            "detects_one": summary.detects_one,
-            "detects_answers": {"0.1": summary.detects_answers(0.1)},
-            "nonces": summary.nonces,
-        }
+        stack.callback(asker.close)
+        challenger = _challenger(at, pin, Line(at.library, meter), signer, device, patience)
+        if challenger is not None:
+            stack.callback(challenger.close)
+        campaign = Campaign(
+            asker,
+            Traffic(
+                at.name,
+                chat=bool(pin.models.template),
+                bodies=bodies,
+                sent={sent.asked.name for sent in tally.sent.values()},
+                key=at.key,
+                interval=interval,
+                max_tokens=max_tokens,
+            ),
+            Plan(count, None if not checks else "all" if all_cells else cells, replay),
+            served=served,
+            tally=tally,
+            meter=meter,
+            write=write,
+            tell=Told(out, pin.models, evidence, mine).verdict,
+            challenger=challenger,
+        )
+        campaign.run()
+    minimum = max(count, len(tally.sent)) if min_checked is None else min_checked
+    out.facts(closing(tally, minimum, cells=checks))
+    status = 0
+    if tally.failed:
+        status = FAILED
+    elif tally.checked(cells=checks) < minimum:
+        status = UNFINISHED if campaign.stopped else UNCHECKED
+        why = campaign.stopped or "the others were not answered or not opened"
+        complain(f"{tally.checked(cells=checks)} of the {minimum} canaries that it takes were checked: {why}")
+    elif campaign.stopped:
+        out.say(campaign.stopped)
+    verdict = {0: True, FAILED: False}.get(status)
+    out.result({"verified": verdict, **fields(tally, minimum, campaign.stopped, cells=checks)})
+    raise typer.Exit(status)
+
+
+def _challenger(
+    at: Service, pin: Pin, line: object, signer: bytes | None, device: str, patience: float
+) -> Challenger | None:
+    """Return what audits answers, or None if only receipts can be checked."""
+    if pin.holds is None:
+        return None
+    from proofcompute.client.challenger import Challenger
+
+    return Challenger(
+        at.url,
+        pin.holds,
+        device=device,
+        node=signer,
+        patience=patience,
+        inner=line,
+        library=at.library,
+        headers=at.headers,
     )
-    if summary.failed:
-        raise typer.Exit(1)
-    if not summary.states["verified"] + summary.states["receipted"]:
-        complain("no answer could be checked")
-        raise typer.Exit(2)
-
-
-class _Told:
-    """Tells of each verdict, and writes evidence of failures."""
-
-    def __init__(
-        self,
-        out: Output,
-        challenger: Challenger | None,
-        directory: Path | None,
-        identity: NodeIdentity | None,
-        number: int,
-    ) -> None:
-        self._out, self._challenger, self._directory = out, challenger, directory
-        self._identity, self._number = identity, number
-
-    def verdict(self, verdict: Mapping[str, Any], audited: Audited | None) -> Mapping[str, Any]:
-        """Print a verdict, and return what the record says of it besides."""
-        self._number += 1
-        why = f": {verdict['error']}" if verdict["error"] else ""
-        self._out.say(f"{self._number}: {verdict['state']}, {verdict['cells']} cells{why}")
-        if audited is None:
-            if verdict["state"] == "contradicted" and self._directory is not None:
-                complain(
-                    "no evidence was written: the response was contradicted, and bundles hold no responses"
-                )
-            return {}
-        if not isinstance(audited.found, VerificationError):
-            return {}
-        if self._directory is None or self._identity is None or self._challenger is None:
-            return {}
-        path = self._directory / f"{audited.checked.claim.receipt.digest.hex()[:16]}.evidence"
-        try:
-            auditor = self._challenger.auditor(audited.checked.terms)
-            auditor.evidence(
-                self._identity,
-                audited.checked.request,
-                audited.checked.receipt,
-                audited.found if audited.refusal is None else "refused",
-                challenge=audited.challenge,
-                opening=audited.opening,
-                sent=audited.sent,
-                waited=audited.waited,
-            ).save(path)
-        except ProofcomputeError as e:
-            complain(f"no evidence was written: {e}")
-            return {}
-        self._out.say(f"   {path}: evidence, signed by {self._identity.public.hex()}")
-        return {"evidence": str(path)}
 
 
 def _bodies(path: Path) -> Sequence[Mapping[str, object]]:

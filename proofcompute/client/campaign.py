@@ -1,39 +1,48 @@
-"""Audit a node with canaries: ask, check the receipts, audit the answers, and keep every verdict."""
+"""Audit a node with canaries: ask first, then challenge the answers, and keep every verdict.
+
+A challenge tells the node who its auditor is. A node that is honest from then on, to whoever sits at the same
+address, would be seen by the first canary alone. So all canaries are answered before the first challenge,
+unless a receipt's retention is too short for that; the tally says how many were challenged early.
+"""
 
 from __future__ import annotations
 
-import math
+import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import ModuleType
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from proofcompute.client.canaries import ENDPOINTS, Canary, Traffic
-from proofcompute.client.challenger import Audited, Challenger, retry_after
+from proofcompute.client.asking import Asker, Came
+from proofcompute.client.budget import Meter
+from proofcompute.client.canaries import Canary, Traffic
+from proofcompute.client.challenger import Audited, Challenger
+from proofcompute.client.contradictions import Contradiction
+from proofcompute.client.entries import Answer, Asked, Entry, Verdict
 from proofcompute.client.exchange import Checked
-from proofcompute.client.record import Record
-from proofcompute.client.transport import ProofTransport
-from proofcompute.errors import InputError, VerificationError
-from proofcompute.logs import service_log, short
-from proofcompute.verifier import Verified
+from proofcompute.client.limits import MAX_BODY
+from proofcompute.client.lookalike import ATTEMPTS
+from proofcompute.client.pins import Served
+from proofcompute.client.tally import Tally
+from proofcompute.client.verdicts import about_answer, about_response, audited_state
+from proofcompute.errors import FormatError, InputError, StoppedError, VerificationError
+from proofcompute.logs import service_log
+from proofcompute.openai import call_of, read_json
+from proofcompute.protocol.messages import Request
+from proofcompute.verifier import check_receipt
 from proofcompute.verifier.auditor import Cells
 
-__all__ = ["STATES", "Campaign", "Plan", "Summary"]
+__all__ = ["Campaign", "Plan", "Told"]
 
 _log = service_log(__name__)
 
-STATES: Final = ("verified", "receipted", "contradicted", "silent", "refused", "unanswered")
-"""What a canary can come to: cells or the whole answer checked; the receipt checked only; something is
-false; no opening by the deadline; the node says that it does not open; no answer, for a reason that proves
-nothing."""
-_FAILED: Final = ("contradicted", "silent", "refused")
-_ATTEMPTS: Final = 3
-"""Attempts to get an answer to one canary."""
 _DRAWS: Final = 50
-"""Canaries that are drawn until one fits the model's context."""
-SHARES: Final = (0.01, 0.1)
-"""Shares of altered cells for which the probability of detection is stated."""
+"""Canaries that are drawn until one fits the model and the budget."""
+
+Told = Callable[[Verdict, Audited | Contradiction | None], Mapping[str, Any]]
+"""Is called with each verdict, and with the audit or the contradiction that it is about; returns what the
+record says besides."""
 
 
 @dataclass(frozen=True)
@@ -46,253 +55,224 @@ class Plan:
     """Cells of each answer to check; None: receipts only."""
     replay: bool = False
     """Whether answers are computed again instead, which the node does not notice."""
-    budget: int | None = None
-    """The most tokens to pay for, prompts and answers together."""
-
-
-@dataclass
-class Summary:
-    """What the canaries came to."""
-
-    states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
-    tokens: int = 0
-    """Tokens of prompts and answers."""
-    cells: int = 0
-    """Single-row cells checked."""
-    nonces: dict[str, int] = field(default_factory=lambda: {"client": 0, "node": 0})
-    """Canaries by who chose the nonce."""
-    _miss_one: float = 0.0
-    _miss_share: dict[float, float] = field(default_factory=lambda: dict.fromkeys(SHARES, 0.0))
-
-    @property
-    def sent(self) -> int:
-        """Canaries that were sent."""
-        return sum(self.states.values())
-
-    @property
-    def failed(self) -> int:
-        """Answers that were contradicted, or whose cells the node did not open."""
-        return sum(self.states[s] for s in _FAILED)
-
-    @property
-    def detects_one(self) -> float:
-        """Probability that an honest verdict on all of this would have been a rejection if one cell of each
-        audited answer had been altered.
-        """
-        return -math.expm1(self._miss_one)
-
-    def detects_share(self, share: float) -> float:
-        """Return the same probability for this share of the cells of each answer, one of :data:`SHARES`."""
-        return -math.expm1(self._miss_share[share])
-
-    def detects_answers(self, share: float) -> float:
-        """Return the probability that at least one audited answer is among a share of all answers that a node
-        alters as a whole, not knowing which are audited.
-        """
-        return -math.expm1(self.states["verified"] * math.log1p(-share))
-
-    def add(self, verdict: Mapping[str, Any]) -> None:
-        """Count one verdict, as the record has it."""
-        self.states[verdict["state"]] += 1
-        self.tokens += verdict["tokens"]
-        self.cells += verdict["cells"]
-        self.nonces[verdict["nonce_by"]] += 1
-        if verdict["state"] == "verified":
-            self._miss_one += _log_miss(verdict["detects_one"])
-            for share in SHARES:
-                self._miss_share[share] += _log_miss(verdict["detects_shares"][str(share)])
-
-
-_Kept = tuple[Checked, int | None]
-"""A checked answer with its number in the record."""
 
 
 class Campaign:
-    """Sends canaries one after the other and audits the answers.
+    """Sends canaries one after the other, and audits the answers.
 
     Args:
-        transports: for each of "client" and "node", makes the transport of one canary that looks like a
-            client whose nonces are chosen by that side. It calls the given function with each checked answer.
+        asker: asks the node.
         traffic: draws canaries.
         plan: how much is audited.
+        served: the model that must answer.
+        tally: counts, with what earlier runs left.
+        meter: holds the budget.
+        write: keeps an entry and has the tally take it.
+        tell: hears of verdicts.
         challenger: audits answers; None: receipts only.
-        record: where answers and verdicts are kept; None: nowhere.
-        library: the module httpx or httpx2.
-        on_verdict: is called with each verdict, and with the audit if there was one.
+        clock: seconds since 1970.
+        sleep: waits so many seconds.
     """
 
     def __init__(
         self,
-        transports: Mapping[str, Callable[[Callable[[Checked], None]], ProofTransport]],
+        asker: Asker,
         traffic: Traffic,
         plan: Plan,
         *,
+        served: Served,
+        tally: Tally,
+        meter: Meter,
+        write: Callable[[Entry], None],
+        tell: Told,
         challenger: Challenger | None,
-        record: Record | None,
-        library: ModuleType,
-        on_verdict: Callable[[Mapping[str, Any], Audited | None], Mapping[str, Any]],
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._transports, self._traffic, self._plan = transports, traffic, plan
-        self._challenger, self._record, self._library, self._tell = challenger, record, library, on_verdict
-        self.summary = Summary()
-        for verdict in record.verdicts if record is not None else ():
-            self.summary.add(verdict)
+        self._asker, self._traffic, self._plan, self._served = asker, traffic, plan, served
+        self._tally, self._meter, self._write, self._tell = tally, meter, write, tell
+        self._challenger, self._clock, self._sleep = challenger, clock, sleep
+        self._waiting: dict[tuple[int, int], Checked] = {}
+        self._earlier: set[tuple[int, int]] = set()
+        self.stopped = ""
+        """Why the plan was not carried out to its end; empty if it was."""
 
-    def run(self) -> Summary:
-        """Audit what an earlier run left, then send canaries until the plan is done, and return the summary.
+    def run(self) -> None:
+        """Send canaries and audit the answers, with those that earlier runs left, until the plan is done.
 
-        Raises InputError if no canary fits the model.
+        Raises InputError if no canary fits the model, or if there are too few recorded requests.
         """
-        if self._record is not None and self._challenger is not None:
-            card = self._challenger.auditor(None).card
-            for number, checked in self._record.pending(card).items():
-                self._judge(checked, number)
-        plan = self._plan
-        while self.summary.sent < plan.count and (plan.budget is None or self.summary.tokens < plan.budget):
-            self._one(self._traffic.next())
-        return self.summary
+        self._resume()
+        missing, left = self._plan.count - len(self._tally.sent), self._traffic.left
+        if left is not None and left < missing:
+            raise InputError(f"{missing} canaries are to be sent, and {left} recorded requests can be used")
+        try:
+            while len(self._tally.sent) < self._plan.count:
+                self._one()
+                for place in [p for p, checked in self._waiting.items() if self._is_due(checked)]:
+                    self._judge(place, early=len(self._tally.sent) < self._plan.count)
+            for place in list(self._waiting):
+                self._judge(place)
+        except StoppedError as e:
+            self.stopped = str(e)
 
-    def _one(self, canary: Canary) -> None:
-        """Send one canary, again if it does not fit, and judge what comes."""
-        time.sleep(canary.pause)
-        answers, failure, said = self._asked(canary)
-        for checked, number in answers:
-            self._judge(checked, number)
-        if failure is not None:
-            self._note(_verdict("contradicted", canary.nonce_by, failure), None, None)
-        elif not answers:
-            self._note({**_verdict("unanswered", canary.nonce_by), "error": said}, None, None)
+    # -- what an earlier run left ----------------------------------------------------------------------------
+    def _resume(self) -> None:
+        for number, sent in self._tally.sent.items():
+            if not sent.answers and not sent.verdicts:
+                why = "the audit was interrupted before an answer came"
+                self._write(Verdict(number, None, "unanswered", self._clock(), error=why, lost=1))
+            for answer in sent.waiting:
+                place = number, answer.choice
+                self._waiting[place] = self._restored(answer, sent.asked)
+                self._earlier.add(place)
 
-    def _asked(self, canary: Canary) -> tuple[list[_Kept], VerificationError | None, str]:
-        """Return what :meth:`_ask` returns for this canary, or for the first one that fits the model."""
-        for _ in range(_DRAWS - 1):
-            try:
-                return self._ask(canary)
-            except InputError as e:
-                _log.info("a canary does not fit the model: %s", type(e).__name__)
-                canary = self._traffic.next()
-        return self._ask(canary)
+    def _restored(self, answer: Answer, asked: Asked) -> Checked:
+        """Return an answer of the record. Raises InputError if it is none of this model's."""
+        try:
+            request = Request.decode(answer.request)
+            claim = check_receipt(self._served.card, request, answer.receipt)
+        except (FormatError, VerificationError) as e:
+            raise InputError(f"answer {answer.id} on record cannot be audited: {e}") from e
+        return Checked(request, answer.receipt, claim, asked.nonce_by, answer.terms, answer.when)
 
-    def _ask(self, canary: Canary) -> tuple[list[_Kept], VerificationError | None, str]:
-        """Return the checked answers to a canary, the contradiction if there was one, and what went wrong.
+    # -- asking ----------------------------------------------------------------------------------------------
+    def _one(self) -> None:
+        """Send one canary that fits, and keep what comes."""
+        canary, asked = self._drawn()
+        self._meter.require_time(canary.pause)
+        self._sleep(canary.pause)
+        number = asked.id
+        self._write(replace(asked, when=self._clock()))
 
-        An answer is on record as soon as it is checked, so that nothing that follows loses it.
-        """
-        answers: list[_Kept] = []
-        said = ""
-
-        def keep(checked: Checked) -> None:
-            answers.append((checked, None if self._record is None else self._record.answer(checked)))
-
-        for attempt in range(_ATTEMPTS):
-            transport = self._transports[canary.nonce_by](keep)
-            url = transport.base_url + ENDPOINTS[canary.endpoint]
-            request = self._library.Request(
-                "POST", url, headers=list(canary.headers), content=canary.body, extensions=_TIMES
+        def keep(checked: Checked, lost: int) -> None:
+            choice, receipt = checked.request.choice, checked.claim.receipt
+            self._write(
+                Answer(
+                    number,
+                    choice,
+                    checked.when,
+                    checked.request.encode(),
+                    checked.receipt,
+                    checked.terms,
+                    tokens=len(receipt.outputs[0][1]) // 4,
+                    lost=lost,
+                )
             )
-            wait: float | None = 2.0**attempt
+            self._waiting[number, choice] = checked
+
+        try:
+            came = self._asker.ask(canary, keep, self._attempts(asked))
+        except StoppedError as e:
+            if not self._tally.sent[number].answers:
+                self._note(Verdict(number, None, "unanswered", self._clock(), error=str(e), lost=1))
+            raise
+        self._came(number, came)
+
+    def _came(self, number: int, came: Came) -> None:
+        """Keep the verdict on a canary that has no answer, or whose response contradicts itself."""
+        found = came.contradiction
+        if found is not None:
+            detail = found if isinstance(found, Contradiction) else None
+            error = found.error if isinstance(found, Contradiction) else found
+            self._note(about_response(number, error, detail, came.lost), detail)
+        elif not self._tally.sent[number].answers:
+            said = came.said or "no answer"
+            self._note(Verdict(number, None, "unanswered", self._clock(), error=said, lost=came.lost))
+
+    def _drawn(self) -> tuple[Canary, Asked]:
+        """Draw a canary that the model can answer within the budget."""
+        stopped: StoppedError | None = None
+        why = ""
+        for _ in range(_DRAWS):
+            self._meter.require_time()
             try:
-                response = transport.handle_request(request)
-                try:
-                    body = b"".join(response.stream)
-                finally:
-                    response.close()
-                if response.status_code < 400:
-                    return answers, None, ""
-                said = f"status {response.status_code}: {body[:300].decode('utf-8', 'replace')}"
-                wait = retry_after(response.headers.get("retry-after"))
-            except VerificationError as e:
-                return answers, e, ""
-            except self._library.TransportError as e:
-                said = f"{type(e).__name__}: {e}"
-            finally:
-                transport.close()
-            if answers:
-                return answers, None, said
-            if wait is None:
-                break
-            if attempt + 1 < _ATTEMPTS:
-                time.sleep(wait)
-        return [], None, said
-
-    def _judge(self, checked: Checked, number: int | None) -> None:
-        """Audit one answer as the plan says."""
-        plan, audited = self._plan, None
-        start = time.monotonic()
-        if self._challenger is not None and (plan.replay or plan.cells is not None):
-            if plan.replay:
-                audited = self._challenger.replay(checked)
+                canary = self._traffic.next()
+                asked = self._asked(canary)
+                self._meter.require_tokens(self._tally.tokens, asked.prompt + asked.most)
+            except InputError as e:
+                why = str(e)
+                if self._traffic.left == 0:
+                    break
+            except StoppedError as e:
+                stopped = e
             else:
-                audited = self._challenger.audit(checked, plan.cells if plan.cells is not None else "all")
-        found = None if audited is None else audited.found
-        if found is None:
-            state = "receipted"
-        elif isinstance(found, Verified):
-            state = "verified"
-        elif audited is not None and audited.refusal is not None:
-            state = "refused"
+                return canary, asked
+        raise stopped or InputError(f"no canary fits the model: {why}")
+
+    def _asked(self, canary: Canary) -> Asked:
+        """Return the entry of a canary. Raises InputError if it does not fit the model."""
+        call = call_of(read_json(canary.body, MAX_BODY), endpoint=canary.endpoint)
+        requests = call.requests(
+            self._served.prompter, nonce=secrets.token_bytes(32), node=b"", date=datetime.now(UTC).date()
+        )
+        most = sum(r.generation.max_tokens for r in requests if r.generation is not None)
+        prompt = len(requests[0].inputs[0][1]) // 4
+        number = len(self._tally.sent)
+        return Asked(number, canary.name, canary.nonce_by, self._clock(), prompt, most, len(requests))
+
+    def _attempts(self, asked: Asked) -> int:
+        """Return how often a canary may be asked, so that the budget holds whatever comes of it."""
+        limit, one = self._meter.budget.tokens, asked.prompt + asked.most
+        if limit is None:
+            return ATTEMPTS
+        others = self._tally.tokens - one  # it counts this canary once already
+        return max(1, min(ATTEMPTS, (limit - others) // one))
+
+    # -- judging ---------------------------------------------------------------------------------------------
+    def _is_due(self, checked: Checked) -> bool:
+        """Whether half of the time has passed in which the node promises to answer challenges."""
+        plan = self._plan
+        if self._challenger is None or plan.replay:
+            return False
+        return self._clock() - checked.when >= checked.claim.receipt.retention / 2
+
+    def _judge(self, place: tuple[int, int], *, early: bool = False) -> None:
+        """Audit one answer as the plan says."""
+        checked, challenger, plan = self._waiting[place], self._challenger, self._plan
+        if challenger is None:
+            self._close(about_answer(*place, "receipted", checked))
+            return
+        self._meter.require_time()
+        start = time.monotonic()
+        if plan.replay:
+            audited = challenger.replay(checked)
+        elif self._is_too_late(place):
+            why = "the time had passed in which the node promises to answer challenges"
+            self._close(about_answer(*place, "unopened", checked, error=why))
+            return
+        elif (lacking := self._lacking_terms(place)) is not None:
+            self._close(about_answer(*place, "contradicted", checked, lacking))
+            return
         else:
-            state = "silent" if found.step == 10 and not found.attributable else "contradicted"
-        verdict = {**_verdict(state, checked.nonce_by, found, checked), "seconds": time.monotonic() - start}
-        self._note(verdict, audited, number)
+            audited = challenger.audit(checked, "all" if plan.cells is None else plan.cells)
+        deadline = challenger.auditor(checked.terms).deadline(checked.claim)
+        state = audited_state(audited, deadline)
+        verdict = about_answer(*place, state, checked, audited.found, early=early)
+        took = {"seconds": time.monotonic() - start}
+        self._close(replace(verdict, found={**verdict.found, **took}), audited)
 
-    def _note(self, verdict: Mapping[str, Any], audited: Audited | None, number: int | None) -> None:
-        verdict = {**verdict, **self._tell(verdict, audited)}
-        if self._record is not None:
-            self._record.verdict(verdict, number)
-        self.summary.add(verdict)
+    def _is_too_late(self, place: tuple[int, int]) -> bool:
+        """Whether an answer of an earlier run cannot be challenged any more."""
+        checked = self._waiting[place]
+        return place in self._earlier and self._clock() - checked.when > checked.claim.receipt.retention
 
+    def _lacking_terms(self, place: tuple[int, int]) -> VerificationError | None:
+        """Return the contradiction if a receipt names no terms though the node publishes some."""
+        if self._waiting[place].terms is not None or place in self._earlier:
+            return None
+        try:
+            if not self._asker.publishes_terms():
+                return None
+        except VerificationError as e:
+            return e
+        return VerificationError(5, "the receipt names none of the terms that the node publishes")
 
-_TIMES: Final = {"timeout": {"connect": 5.0, "read": 600.0, "write": 600.0, "pool": 600.0}}
-"""The time-outs of openai's client, in seconds."""
+    def _close(self, verdict: Verdict, audited: Audited | None = None) -> None:
+        self._note(verdict, audited)
+        if verdict.choice is not None:
+            del self._waiting[verdict.id, verdict.choice]
 
-
-def _verdict(
-    state: str,
-    nonce_by: str,
-    found: Verified | VerificationError | None = None,
-    checked: Checked | None = None,
-) -> dict[str, Any]:
-    """Return a verdict as the record has it."""
-    made: dict[str, Any] = {
-        "state": state,
-        "nonce_by": nonce_by,
-        "when": time.time(),
-        "tokens": 0,
-        "cells": 0,
-        "error": None,
-    }
-    if checked is not None:
-        receipt, statement = checked.claim.receipt, checked.claim.statement
-        made |= {
-            "request_digest": receipt.request_digest.hex(),
-            "receipt_digest": receipt.digest.hex(),
-            "node": receipt.node.hex(),
-            "tokens": len(checked.request.inputs[0][1]) // 4 + len(receipt.outputs[0][1]) // 4,
-            "rows": statement.rows,
-            "total_cells": statement.cells,
-        }
-    if isinstance(found, Verified):
-        made |= {
-            "cells": found.cells,
-            "soundness_bits": found.soundness_bits,
-            "detects_one": found.detects_one,
-            "detects_shares": {str(s): found.detects_share(s) for s in SHARES},
-            "bytes_opened": found.bytes_opened,
-        }
-        _log.info("canary %s: verified %d cells", made["request_digest"][:16], found.cells)
-    elif found is not None:
-        made |= {
-            "error": str(found),
-            "step": found.step,
-            "cell": None if found.cell is None else list(found.cell),
-            "operation": found.operation,
-            "attributable": found.attributable,
-        }
-        _log.warning("canary %s: %s at step %d", short(found.request_digest), state, found.step)
-    return made
-
-
-def _log_miss(probability: float) -> float:
-    """Return the natural logarithm of the probability of the opposite."""
-    return math.log1p(-probability) if probability < 1 else -math.inf
+    def _note(self, verdict: Verdict, about: Audited | Contradiction | None = None) -> None:
+        _log.info("canary %d: %s", verdict.id, verdict.state)
+        self._write(replace(verdict, found={**verdict.found, **self._tell(verdict, about)}))

@@ -1,10 +1,13 @@
 """Draw requests that a node cannot tell from those of its other clients.
 
 A canary is sent by the same code as a client's request, from :mod:`proofcompute.client.transport`. What is
-drawn here is what clients differ in: the header set and the order of JSON fields, which are those of one
-widely used client (its version and platform are drawn once for a whole audit), parameters, lengths,
-streaming, whether the client sends a nonce, and pauses, which are exponential like those of independent
-clients.
+drawn here is what clients differ in: parameters, lengths, streaming, whether the client sends a nonce, and
+pauses, which are exponential like those of independent clients. How the client itself looks is in
+:mod:`proofcompute.client.lookalike`; its version and platform are drawn once for a whole audit.
+
+Bodies that were recorded from real use are sent as they are, each at most once, since a body that comes a
+second time is known. Without recorded bodies, prompts are written from a grammar
+(:mod:`proofcompute.client.prompts`), which a node may know in part.
 
 What cannot be hidden is listed in docs/guides/client.md: the network address and the API key, the handshake
 of TLS, the prompts themselves where the node knows their source, and each challenge, which tells the node
@@ -13,27 +16,24 @@ afterwards that its answer was audited.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import Final, Literal
 
+from proofcompute.client.lookalike import Client, encoded
 from proofcompute.client.prompts import conversation, question
 from proofcompute.errors import InputError
 
-__all__ = ["ENDPOINTS", "Canary", "Client", "Endpoint", "Traffic"]
+__all__ = ["ENDPOINTS", "Canary", "Endpoint", "Traffic"]
 
 Endpoint = Literal["chat", "completions"]
 ENDPOINTS: Final[Mapping[Endpoint, str]] = {"chat": "/chat/completions", "completions": "/completions"}
 """Paths below the base URL."""
 
-_FIRST: Final = ("model", "stream", "messages", "prompt")
-"""The fields that openai's client writes first; the others follow in alphabetical order."""
-_OPENAI: Final = "3.57.0"
-_PLATFORMS: Final = (("Linux", "x64"), ("Linux", "arm64"), ("MacOS", "arm64"), ("Windows", "x64"))
-_PYTHONS: Final = ("3.10.16", "3.11.9", "3.11.11", "3.12.3", "3.12.8", "3.13.1")
 _MOST_TOKENS: Final = (8, 16, 32, 50, 64, 100, 128, 150, 200, 256, 300, 500, 512, 1000, 1024, 2048)
+_LIMITS: Final = ("max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True)
@@ -49,52 +49,10 @@ class Canary:
     pause: float
     """Seconds to wait before it is sent."""
 
-
-@dataclass(frozen=True)
-class Client:
-    """The client that an audit looks like: a version of openai's Python client on some platform."""
-
-    version: str
-    platform: tuple[str, str]
-    python: str
-
-    @staticmethod
-    def drawn(draw: Random) -> Client:
-        """Draw a client. The version is the installed one, if there is one."""
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            found = version("openai")
-        except PackageNotFoundError:
-            found = _OPENAI
-        return Client(found, draw.choice(_PLATFORMS), draw.choice(_PYTHONS))
-
-    def headers(
-        self, key: str | None, *, langchain: bool, stream: bool, asynchronous: bool
-    ) -> tuple[tuple[str, str], ...]:
-        """Return the headers as openai's client sends them, alone or under LangChain."""
-        system, processor = self.platform
-        found = [
-            ("Accept-Encoding", "gzip, deflate"),
-            ("Connection", "keep-alive"),
-            ("authorization", f"Bearer {key or 'EMPTY'}"),
-            ("accept", "application/json"),
-            ("content-type", "application/json"),
-            ("user-agent", f"{'Async' if asynchronous else ''}OpenAI/Python {self.version}"),
-            ("x-stainless-lang", "python"),
-            ("x-stainless-package-version", self.version),
-            ("x-stainless-os", system),
-            ("x-stainless-arch", processor),
-            ("x-stainless-runtime", "CPython"),
-            ("x-stainless-runtime-version", self.python),
-            ("x-stainless-async", "async:asyncio" if asynchronous else "false"),
-        ]
-        if langchain and not stream:
-            found.append(("x-stainless-raw-response", "true"))
-        found.append(("x-stainless-retry-count", "0"))
-        if not langchain:
-            found.append(("x-stainless-read-timeout", "600"))
-        return tuple(found)
+    @property
+    def name(self) -> str:
+        """The SHA-256 digest of the body, by which a record knows what was sent."""
+        return hashlib.sha256(self.body).hexdigest()
 
 
 class Traffic:
@@ -103,12 +61,15 @@ class Traffic:
     Args:
         model: the model's name in OpenAI's interface.
         chat: whether the model has a chat template; without one all requests are completions of text.
-        bodies: recorded bodies of requests. Half of the canaries take their prompts from them.
+        bodies: recorded bodies of requests; canaries then differ from them in the model's name only. None:
+            canaries are written.
+        sent: names of canaries that were sent before; recorded bodies with these are left out.
         key: API key, or None.
         nonce_by: "client", "node" or "mixed": who chooses the nonces. A node may treat clients that send
             none in another way, so an audit draws both kinds unless told otherwise.
         interval: mean seconds between two requests; 0: no pauses.
-        max_tokens: the most tokens that a canary asks for; None: the client's usual numbers, or none at all.
+        max_tokens: the most tokens that a canary may ask for; None: the client's usual numbers, or none at
+            all. Recorded bodies that ask for more, or name no limit, are left out.
         words: the most words of notes that are put below a question.
         draw: randomness; the operating system's unless given. Another one is for tests, because a node that
             can guess canaries can treat them well.
@@ -121,7 +82,8 @@ class Traffic:
         model: str,
         *,
         chat: bool,
-        bodies: Sequence[Mapping[str, object]] = (),
+        bodies: Sequence[Mapping[str, object]] | None = None,
+        sent: Collection[str] = (),
         key: str | None = None,
         nonce_by: Literal["client", "node", "mixed"] = "mixed",
         interval: float = 0.0,
@@ -133,26 +95,28 @@ class Traffic:
         self._model, self._chat, self._key = model, chat, key
         self._nonce_by, self._interval, self._most, self._words = nonce_by, interval, max_tokens, words
         self._client = Client.drawn(self._draw)
-        self._bodies = [dict(b) for b in bodies]
-        for i, body in enumerate(self._bodies):
-            if ("messages" in body) == ("prompt" in body):
-                raise InputError(f"recorded request {i + 1} has neither messages nor a prompt, or both")
+        self._recorded = None if bodies is None else self._usable(bodies, {*sent})
+
+    @property
+    def left(self) -> int | None:
+        """How many canaries can still be drawn; None: any number."""
+        return None if self._recorded is None else len(self._recorded)
 
     def next(self) -> Canary:
-        """Draw one canary."""
+        """Draw one canary. Raises InputError if all recorded bodies were drawn."""
         draw = self._draw
-        langchain = draw.random() < 0.3
-        if self._bodies and draw.random() < 0.5:
-            body = dict(draw.choice(self._bodies))
+        if self._recorded is None:
+            langchain = draw.random() < 0.3
+            body: Mapping[str, object] = self._written(langchain)
+        elif self._recorded:
             langchain = False
+            body = self._recorded.pop()
         else:
-            body = self._written(langchain)
-        body["model"] = self._model
-        if self._most is not None:
-            name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
-            asked = body.get(name)
-            body[name] = min(asked, self._most) if type(asked) is int else draw.randint(1, self._most)
-        by = self._nonce_by
+            raise InputError("no recorded request is left, and one that is sent twice is known to the node")
+        return self._made(body, langchain=langchain)
+
+    def _made(self, body: Mapping[str, object], *, langchain: bool) -> Canary:
+        draw, by = self._draw, self._nonce_by
         return Canary(
             endpoint="chat" if "messages" in body else "completions",
             body=encoded(body),
@@ -166,11 +130,32 @@ class Traffic:
             pause=draw.expovariate(1 / self._interval) if self._interval else 0.0,
         )
 
+    def _usable(self, bodies: Sequence[Mapping[str, object]], sent: set[str]) -> list[Mapping[str, object]]:
+        """Return the recorded bodies that may be sent, each once, in an order that nobody can guess."""
+        found: list[Mapping[str, object]] = []
+        for i, recorded in enumerate(bodies):
+            if ("messages" in recorded) == ("prompt" in recorded):
+                raise InputError(f"recorded request {i + 1} has neither messages nor a prompt, or both")
+            body = {**recorded, "model": self._model}
+            name = hashlib.sha256(encoded(body)).hexdigest()
+            if name not in sent and self._modest(body):
+                sent.add(name)
+                found.append(body)
+        self._draw.shuffle(found)
+        return found
+
+    def _modest(self, body: Mapping[str, object]) -> bool:
+        """Whether a body asks for no more tokens than a canary may."""
+        if self._most is None:
+            return True
+        asked = next((body[name] for name in _LIMITS if body.get(name) is not None), None)
+        return type(asked) is int and asked <= self._most
+
     def _written(self, langchain: bool) -> dict[str, object]:
         """Return a body with a prompt of our own and parameters such as clients send."""
         draw = self._draw
         words = int(self._words * draw.random() ** 3) if draw.random() < 0.5 else 0
-        body: dict[str, object] = {}
+        body: dict[str, object] = {"model": self._model}
         stream = draw.random() < 0.6
         if stream or langchain:
             body["stream"] = stream
@@ -182,9 +167,10 @@ class Traffic:
             body["prompt"] = question(draw, words)
         if stream and draw.random() < 0.5:
             body["stream_options"] = {"include_usage": True}
-        if draw.random() < 0.7:
+        if self._most is not None or draw.random() < 0.7:
             name = "max_completion_tokens" if self._chat and langchain else "max_tokens"
-            body[name] = draw.choice(_MOST_TOKENS)
+            most = self._most or _MOST_TOKENS[-1]
+            body[name] = draw.choice([n for n in _MOST_TOKENS if n <= most] or [most])
         if draw.random() < 0.6:
             body["temperature"] = draw.choice(
                 (0, 0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.7, 0.7, 0.8, 0.9, 1, 1.0, 1.2)
@@ -196,10 +182,3 @@ class Traffic:
         if draw.random() < 0.1:
             body["stop"] = draw.choice((["\n\n"], "\n", ["User:"], "###", ["END", "STOP"]))
         return body
-
-
-def encoded(body: Mapping[str, object]) -> bytes:
-    """Return a body as openai's client writes it: its order of fields, no spaces, letters as UTF-8."""
-    ordered = {name: body[name] for name in _FIRST if name in body}
-    ordered |= {name: body[name] for name in sorted(body) if name not in ordered}
-    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from proofcompute.models.card import ModelCard
     from proofcompute.protocol.bundle import Bundle
 
-__all__ = ["Contradiction", "Stated", "contradiction_in"]
+__all__ = ["Contradiction", "Stated", "contradiction_in", "evidence_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,25 +78,12 @@ class Contradiction:
             disclose: whether the bundle holds the request, or its digest only.
         """
         from proofcompute.arithmetic.devices import kernels_for
-        from proofcompute.verifier.evidence import make_evidence, named_terms
+        from proofcompute.verifier.evidence import make_evidence
         from proofcompute.verifier.findings import Finding
         from proofcompute.verifier.judging import verify_evidence
 
-        audited = self.audited
-        if audited is not None:
-            checked, found = audited.checked, audited.found
-            return make_evidence(
-                identity,
-                checked.request,
-                checked.receipt,
-                found if audited.refusal is None else "refused",
-                terms=named_terms(checked.receipt, _decoded(checked.terms)),
-                challenge=audited.challenge,
-                opening=audited.opening,
-                sent=audited.sent,
-                waited=audited.waited,
-                disclose=disclose,
-            )
+        if self.audited is not None:
+            return evidence_of(self.audited, identity, disclose=disclose)
         if self.rejected is None or self.card is None:
             return None
         stated = self.stated[self.rejected]
@@ -110,6 +97,25 @@ class Contradiction:
         )
         judged = verify_evidence(bundle, self.card, kernels=kernels_for("numpy"), request=stated.request)
         return bundle if judged.finding is Finding.CONTRADICTED else None
+
+
+def evidence_of(audited: Audited, identity: NodeIdentity, *, disclose: bool = True) -> Bundle:
+    """Return a signed bundle of an audit: what was sent and received, and what it came to."""
+    from proofcompute.verifier.evidence import make_evidence, named_terms
+
+    checked, found = audited.checked, audited.found
+    return make_evidence(
+        identity,
+        checked.request,
+        checked.receipt,
+        found if audited.refusal is None else "refused",
+        terms=named_terms(checked.receipt, _decoded(checked.terms)),
+        challenge=audited.challenge,
+        opening=audited.opening,
+        sent=audited.sent,
+        waited=audited.waited,
+        disclose=disclose,
+    )
 
 
 def _decoded(terms: bytes | None) -> Terms | None:

@@ -1,138 +1,151 @@
-"""Keep a record of an audit in a file to which lines are only added, so that an interruption loses nothing.
+"""Keep the record of an audit in a file to which lines are only added, so that an interruption loses nothing.
 
-Each line is one JSON object: an answer that was checked, or a verdict about one. The file holds the
-questions, so only its owner may read it.
+Each line is one entry (:mod:`proofcompute.client.entries`) as a JSON object, and ends with a digest of itself
+and of the digest of the line before. So a damaged line, or one that is missing, is found, and named. The
+digests are no secret: they do not protect against the owner of the file. The file holds the questions, so
+only its owner may read it.
 """
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from proofcompute.client.exchange import Checked
-from proofcompute.errors import FormatError, InputError, StorageError, VerificationError
-from proofcompute.models.card import ModelCard
-from proofcompute.protocol.messages import Request
-from proofcompute.verifier import check_receipt
+from proofcompute.client.entries import Begun, Entry, entry_of, fields_of
+from proofcompute.client.tally import Tally
+from proofcompute.encoding.files import exclusive, require_plain
+from proofcompute.errors import FormatError, InputError, LimitError, StorageError
 
-__all__ = ["Record"]
+__all__ = ["MAX_LINE", "Record"]
 
-_MOST_LINE: Final = 1 << 28
-"""The most bytes of one line."""
+MAX_LINE: Final = 1 << 28
+"""The most bytes of one line: a request, a receipt and a response of the greatest sizes fit."""
+_DIGEST: Final = 32
+_CHAIN: Final = b',"chain":"'
+_END: Final = b'"}\n'
+_BEGIN: Final = b'{"event":"audit","url":"'
+"""How every record begins."""
 
 
 class Record:
-    """A record file. Use it in a ``with`` statement.
+    """A record file, which this process alone uses. Use it in a ``with`` statement.
 
     What an earlier run wrote is read first; a last line that it did not finish is taken as not written.
-    Raises InputError if the file is no record, and StorageError if the file system refuses.
+
+    Args:
+        path: the file; it is made if there is none.
+        begun: what is audited. A record of something else is refused.
+        tally: counts the entries.
+
+    Raises InputError if the file is no record, is damaged, is about another audit, or is in use; and
+    StorageError if the file system refuses.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.verdicts: list[dict[str, Any]] = []
-        """The verdicts so far, in their order."""
-        self._answers: dict[int, dict[str, Any]] = {}
-        self._next = 0
+    def __init__(self, path: Path, begun: Begun, tally: Tally) -> None:
+        self.path, self._tally, self._chain, self._stack = path, tally, "0" * _DIGEST, ExitStack()
+        if path.exists():
+            require_plain(path, "the record")
+        self._fd = self._stack.enter_context(exclusive(path, "the record", follow=True))
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as e:
-            raise StorageError(f"cannot open the record {path}: {e.strerror or e}") from e
-        try:
-            self._load()
+            self._load(begun)
         except BaseException:
-            os.close(self._fd)
+            self.close()
             raise
 
-    def _load(self) -> None:
+    def _load(self, begun: Begun) -> None:
         whole = 0
-        with self.path.open("rb") as stream:
-            for number, line in enumerate(iter(lambda: stream.readline(_MOST_LINE), b""), 1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    self._take(json.loads(line))
-                except (ValueError, KeyError, TypeError) as e:
-                    raise InputError(f"{self.path}: line {number} is no line of a record") from e
-                whole += len(line)
-        os.truncate(self._fd, whole)
-
-    def _take(self, entry: dict[str, Any]) -> None:
-        number = int(entry["id"])
-        if entry["event"] == "answer":
-            self._answers[number] = entry
-        elif entry["event"] == "verdict":
-            self.verdicts.append(entry)
-            self._answers.pop(number, None)
-        else:
-            raise ValueError(entry["event"])
-        self._next = max(self._next, number + 1)
-
-    def answer(self, checked: Checked) -> int:
-        """Write an answer that is going to be audited, and return its number."""
-        number = self._next
-        self._write(
-            {
-                "event": "answer",
-                "id": number,
-                "when": checked.when,
-                "nonce_by": checked.nonce_by,
-                "request": _base64(checked.request.encode()),
-                "receipt": _base64(checked.receipt),
-                "terms": None if checked.terms is None else _base64(checked.terms),
-            }
-        )
-        return number
-
-    def verdict(self, fields: Mapping[str, object], number: int | None = None) -> None:
-        """Write a verdict about answer ``number``, or about a question that got no answer."""
-        self._write({"event": "verdict", "id": self._next if number is None else number, **fields})
-
-    def pending(self, card: ModelCard) -> dict[int, Checked]:
-        """Return the answers by number that have no verdict yet, because an earlier run was interrupted.
-
-        Raises InputError if they are not answers of the card's model.
-        """
-        found = {}
-        for number, entry in self._answers.items():
+        for number, line in self._lines():
+            if not line.endswith(b"\n"):
+                self._require_unfinished(line, number)
+                break
             try:
-                request = Request.decode(_bytes(entry["request"]))
-                receipt = _bytes(entry["receipt"])
-                claim = check_receipt(card, request, receipt)
-            except (FormatError, VerificationError, KeyError) as e:
-                raise InputError(f"{self.path}: answer {number} cannot be audited: {e}") from e
-            terms = None if entry["terms"] is None else _bytes(entry["terms"])
-            found[number] = Checked(request, receipt, claim, entry["nonce_by"], terms, float(entry["when"]))
-        return found
-
-    def _write(self, entry: dict[str, Any]) -> None:
-        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+                self._tally.take(self._read(line))
+            except FormatError as e:
+                raise InputError(f"the record {self.path}: line {number} cannot be used: {e}") from e
+            whole += len(line)
+        found = self._tally.begun
+        if found is not None and found != begun:
+            raise InputError(
+                f"the record {self.path} is of an audit of {found.url}, model id {found.model_id}, "
+                "and not of this one"
+            )
         try:
-            if os.write(self._fd, line) != len(line):
-                raise StorageError(f"the record {self.path} could not be written whole")
-            os.fsync(self._fd)
+            os.ftruncate(self._fd, whole)
         except OSError as e:
             raise StorageError(f"cannot write the record {self.path}: {e.strerror or e}") from e
-        self._take(entry)
+        self._size = whole
+        if found is None:
+            self.write(begun)
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        with self.path.open("rb") as stream:
+            for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE), b""), 1):
+                if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                    raise InputError(f"the record {self.path}: line {number} is too long for a record")
+                yield number, line
+
+    def _require_unfinished(self, line: bytes, number: int) -> None:
+        """Raise InputError if a last line without an end is not the beginning of one of a record.
+
+        It is cut off, and a file that is something else must not be.
+        """
+        start = _BEGIN if number == 1 else b'{"event":"'
+        if not (line.startswith(start) or start.startswith(line)):
+            raise InputError(f"the record {self.path}: line {number} is no line of a record")
+
+    def _read(self, line: bytes) -> Entry:
+        """Return the entry of a line, and take its digest. Raises FormatError if it was changed."""
+        at = len(line) - len(_END) - _DIGEST
+        body = line[: max(0, at - len(_CHAIN))]
+        chain = self._next(body)
+        if line != body + _CHAIN + chain.encode() + _END:
+            raise FormatError("it is damaged, or the line before it is missing")
+        try:
+            entry = entry_of(json.loads(body + b"}"))
+        except (ValueError, RecursionError) as e:
+            raise FormatError(f"it is no JSON: {e}") from e
+        self._chain = chain
+        return entry
+
+    def _next(self, body: bytes) -> str:
+        return hashlib.sha256(self._chain.encode() + body).hexdigest()[:_DIGEST]
+
+    def write(self, entry: Entry) -> None:
+        """Add an entry. It is on the disk when this returns; if it cannot be, the file is as before.
+
+        Raises LimitError for an entry that is too large, and StorageError if the file system refuses.
+        """
+        body = json.dumps(fields_of(entry), separators=(",", ":"), allow_nan=False).encode()[:-1]
+        chain = self._next(body)
+        line = body + _CHAIN + chain.encode() + _END
+        if len(line) > MAX_LINE:
+            raise LimitError(f"an entry of {len(line)} bytes is too large for the record")
+        try:
+            self._append(line)
+        except OSError as e:
+            os.ftruncate(self._fd, self._size)
+            raise StorageError(f"cannot write the record {self.path}: {e.strerror or e}") from e
+        self._size += len(line)
+        self._chain = chain
+        self._tally.take(entry)
+
+    def _append(self, line: bytes) -> None:
+        left = memoryview(line)
+        while left:
+            left = left[os.write(self._fd, left) :]
+        os.fsync(self._fd)
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._fd)
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _bytes(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)

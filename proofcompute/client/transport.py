@@ -54,11 +54,12 @@ class ProofTransport(_Base):
         base_url: address of the node's interface, such as ``http://host:8000/v1``. Requests to any other
             address are refused.
         models: the pinned model: its card or its model id, or one of these for each name of a model that
-            bodies may have. Cards of pinned ids are fetched from the node.
+            bodies may have. Cards of pinned ids are fetched from the node. Or the pins of other transports.
         inner: the transport that sends requests; None: the library's own, made when it is first needed.
         node: public key that must sign; None: any key.
         terms: whether receipts must name the terms that the node publishes (they are fetched), or the
-            node's signed terms, encoded, which receipts must name; False: neither is looked at.
+            node's signed terms, encoded, which receipts must name; False: neither is looked at. Or the
+            terms that other transports know.
         retention: seconds for which receipts must promise that challenges are answered.
         require: whether an answer without a receipt is a contradiction. If not, it is passed on unchecked.
         on_failure: what to do with a contradiction: raise it, or record it and pass the answer on.
@@ -77,11 +78,11 @@ class ProofTransport(_Base):
     def __init__(
         self,
         base_url: str,
-        models: Models,
+        models: Models | Pins,
         *,
         inner: Any = None,
         node: bytes | None = None,
-        terms: bool | bytes = True,
+        terms: bool | bytes | TermsBook = True,
         retention: int = 0,
         require: bool = True,
         on_failure: Literal["raise", "record"] = "raise",
@@ -95,8 +96,8 @@ class ProofTransport(_Base):
             raise InputError('on_failure is "raise" or "record", and nonce_by "client" or "node"')
         self._interface = Interface(base_url)
         self.base_url = self._interface.url
-        self._pins = Pins(models, cache)
-        self._terms = TermsBook(node, terms)
+        self._pins = models if isinstance(models, Pins) else Pins(models, cache)
+        self._terms = terms if isinstance(terms, TermsBook) else TermsBook(node, terms)
         self._rules = Rules(node, self._terms, retention, require=require)
         self._record, self._own_nonce = on_failure == "record", nonce_by == "client"
         self._on_checked, self._on_contradiction = on_checked, on_contradiction

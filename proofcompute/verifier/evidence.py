@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import time
+from collections.abc import Callable
 from typing import BinaryIO, Literal
 
 from proofcompute.commitments.signing import NodeIdentity
@@ -71,7 +72,7 @@ def make_evidence(
         terms=b"" if terms is None else terms.encode(),
         challenge=b"" if challenge is None else challenge.encode(),
         sent=_milliseconds(sent),
-        waited=_milliseconds(waited or 0.0),
+        waited=_milliseconds(waited or 0.0, math.ceil),  # who waited past a deadline says so
         outcome=outcome,
         opening_size=size,
         opening_digest=digest,
@@ -103,7 +104,7 @@ def _outcome(found: Found) -> Outcome:
     return Outcome(found)
 
 
-def _milliseconds(seconds: float) -> int:
+def _milliseconds(seconds: float, whole: Callable[[float], int] = round) -> int:
     if not (math.isfinite(seconds) and seconds >= 0):
         raise InputError(f"{seconds} seconds are no time that was measured")
-    return round(seconds * 1000)
+    return whole(seconds * 1000)

@@ -86,6 +86,8 @@ class Service:
         node.open(*call)
     )
     """Returns the opening of a challenge, or another response."""
+    draw: Callable[[], bytes] = lambda: bytes(range(32))
+    """Draws the nonce of a client that sends none."""
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     """Method, path, headers and body of each request."""
 
@@ -138,7 +140,7 @@ class Service:
         except InputError as e:
             return self._json(400, error_of(e))
         sent = headers.get(NONCE_HEADER.lower())
-        nonce = bytes(range(32)) if sent is None else nonce_of_header(sent)
+        nonce = self.draw() if sent is None else nonce_of_header(sent)
         day = datetime.now(UTC).date()
         requests = call.requests(prompter(self.seed), nonce=nonce, date=day, node=self.identity.public)
         answers = [self.node.answer(r) for r in requests]

@@ -73,21 +73,25 @@ def test_a_record_continues_and_counts_what_was_done(
     words = (node.url, "--key", files / "key", "--cells", 1, "--record", tmp_path / "record")
     assert audited(capsys, *words, "--count", 2)[1]["states"]["verified"] == 2
     with (tmp_path / "record").open("ab") as stream:
-        stream.write(b'{"event": "ans')  # what a killed process leaves
+        stream.write(b'{"event":"ans')  # what a killed process leaves
     assert audited(capsys, *words, "--count", 3)[1]["states"]["verified"] == 3
     events = [json.loads(line)["event"] for line in (tmp_path / "record").read_text().splitlines()]
     assert events.count("verdict") == 3
 
 
-def test_recorded_requests_are_drawn(
+def test_recorded_requests_are_sent_as_they_are_and_once(
     node: Running, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     requests = tmp_path / "requests"
-    requests.write_text('{"prompt": "once", "max_tokens": 3}\n')
-    words = ("--card", files / "card", "--requests", requests, "--count", 4)
-    assert audited(capsys, node.url, *words)[0] == 0
+    bodies = [{"prompt": word, "max_tokens": 3} for word in ("once", "twice", "thrice", "once")]
+    requests.write_text("".join(json.dumps(body) + "\n" for body in bodies))
+    words = (node.url, "--card", files / "card", "--requests", requests, "--record", tmp_path / "record")
+    assert audited(capsys, *words, "--count", 2)[0] == 0
+    assert audited(capsys, *words, "--count", 3)[0] == 0
+    status, found, _ = audited(capsys, *words, "--count", 4)
+    assert (status, found["error"]) == (2, "1 canaries are to be sent, and 0 recorded requests can be used")
     requests.write_text("{}\n[")
-    assert "line 2 is no body" in audited(capsys, node.url, *words)[1]["error"]
+    assert "line 2 is no body" in audited(capsys, *words)[1]["error"]
 
 
 @pytest.mark.parametrize(
