@@ -8,6 +8,7 @@ from __future__ import annotations
 from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.contradictions import Contradiction, Stated, contradiction_in
 from proofcompute.client.exchange import Checked
+from proofcompute.client.spotchecks import SpotChecks
 from proofcompute.client.transport import ProofTransport
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Checked",
     "Contradiction",
     "ProofTransport",
+    "SpotChecks",
     "Stated",
     "contradiction_in",
 ]

@@ -96,7 +96,7 @@ class Exchange:
         endpoint: which interface it is sent to.
         rules: what receipts must satisfy.
         nonce: the client's nonce, or None if the node chooses it.
-        checked: is called with each choice that was checked.
+        checked: is called with each choice that was checked, and may return an audit that contradicts it.
 
     Raises InputError if the body is no question that a receipt can be checked for.
     """
@@ -107,7 +107,7 @@ class Exchange:
         endpoint: Endpoint,
         rules: Rules,
         nonce: bytes | None,
-        checked: Callable[[Checked], None],
+        checked: Callable[[Checked], Audited | None],
     ) -> None:
         self.call = call_of(read_json(body, MAX_BODY), endpoint=endpoint)
         self.nonce = nonce
@@ -121,6 +121,7 @@ class Exchange:
         self._told: list[ProofField] = []
         self._proofs: tuple[ProofField, ...] = ()
         self._rejected: int | None = None
+        self._audited: Audited | None = None
         self._ended = self._refused = False
         self._doubt: VerificationError | None = None
 
@@ -295,7 +296,7 @@ class Exchange:
             stated=self._stated(),
             rejected=self._rejected,
             card=None if self._served is None else self._served.card,
-            audited=audited,
+            audited=self._audited if audited is None else audited,
             when=time.time(),
         )
 
@@ -319,7 +320,10 @@ class Exchange:
         for proof, request, claim in zip(self._proofs, requests, claims, strict=True):
             terms = self._rules.terms.required(claim.receipt.terms_digest)
             signed = None if terms is None else terms.encode()
-            self._checked(Checked(request, proof.receipt, claim, proof.nonce_by, signed, now))
+            checked = Checked(request, proof.receipt, claim, proof.nonce_by, signed, now)
+            self._audited = self._checked(checked)
+            if self._audited is not None and isinstance(self._audited.found, VerificationError):
+                raise self._audited.found
 
 
 def _json(value: Mapping[str, Json]) -> bytes:

@@ -20,6 +20,7 @@ __all__ = [
     "REFUSAL_SECONDS",
     "SAME_QUESTION_SECONDS",
     "TAIL_SECONDS",
+    "WAITING_CHALLENGES",
 ]
 
 MAX_BODY: Final = 16 * MIB
@@ -48,3 +49,5 @@ CARD_SECONDS: Final = 120.0
 """Time within which a card or terms must have come."""
 REFUSAL_SECONDS: Final = 60.0
 """The longest wait that a node's ``Retry-After`` can ask for between two attempts."""
+WAITING_CHALLENGES: Final = 64
+"""Challenges in the background that wait or run; further answers wait for their own verdict."""

@@ -85,6 +85,11 @@ class Pins:
             raise InputError(f"no model id is pinned for the model {name[:80]!r}")
         return found
 
+    @property
+    def model_ids(self) -> set[bytes]:
+        """The model ids of all pinned models."""
+        return {*self._names.values(), *(() if self._every is None else (self._every,))}
+
     def served(self, model_id: bytes) -> Served | None:
         """Return what is known of a pinned model; None if its card must be fetched."""
         with self._lock:

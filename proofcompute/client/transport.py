@@ -25,6 +25,7 @@ from proofcompute.client.limits import ANSWER_SECONDS, KEPT_ANSWERS, KEPT_BYTES,
 from proofcompute.client.pins import Models, Pins
 from proofcompute.client.published import fetch_card, fetch_terms
 from proofcompute.client.sources import Bounded, Streamed, Whole
+from proofcompute.client.spotchecks import Checking, SpotChecks
 from proofcompute.client.terms import TermsBook
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.errors.arguments import StrPath
@@ -34,6 +35,8 @@ from proofcompute.logs import service_log, short
 if TYPE_CHECKING:
     import httpx
     import httpx2
+
+    from proofcompute.client.challenger import Audited
 
     class _Base(  # type: ignore[misc]
         httpx.BaseTransport, httpx.AsyncBaseTransport, httpx2.BaseTransport, httpx2.AsyncBaseTransport
@@ -66,8 +69,10 @@ class ProofTransport(_Base):
         nonce_by: whether this client chooses the nonce. If the node does, it can choose among many draws of a
             sampled answer, and send an answer that it gave before.
         cache: directory in which cards are kept.
+        spot_checks: which answers are challenged before their end is passed on, or afterwards; None: none.
         on_checked: is called with each checked answer, in the thread that reads it.
-        on_contradiction: is called with each contradiction, before the client's user gets it.
+        on_contradiction: is called with each contradiction, before the client's user gets it; one that is
+            found in the background, in a thread of its own.
         keep: the most checked answers in :attr:`checked`.
 
     Raises InputError for arguments that cannot be used. Requests raise VerificationError for contradictions
@@ -88,6 +93,7 @@ class ProofTransport(_Base):
         on_failure: Literal["raise", "record"] = "raise",
         nonce_by: Literal["client", "node"] = "client",
         cache: StrPath | None = None,
+        spot_checks: SpotChecks | None = None,
         on_checked: Callable[[Checked], None] | None = None,
         on_contradiction: Callable[[Contradiction], None] | None = None,
         keep: int = KEPT_ANSWERS,
@@ -103,6 +109,9 @@ class ProofTransport(_Base):
         self._on_checked, self._on_contradiction = on_checked, on_contradiction
         self._inner, self._async_inner = inner, inner
         self._refused = Refused()
+        self._checking = None if spot_checks is None else Checking(spot_checks, stops=not self._record)
+        if spot_checks is not None and self._pins.model_ids != {spot_checks.model_id}:
+            raise InputError("the challenger of the spot checks holds another model than the pinned one")
         self.checked: Kept[Checked] = Kept(keep, KEPT_BYTES)
         """The newest answers that were checked, for later audits; bounded in number and bytes."""
         self.contradictions: Kept[Contradiction] = Kept(MAX_FAILURES, KEPT_BYTES)
@@ -122,16 +131,25 @@ class ProofTransport(_Base):
         return await run_async(self._handle(request, self._async_inner), self._async_inner)
 
     def close(self) -> None:
-        """Close the inner transport and the process that renders templates."""
+        """Close the inner transport and the process that renders templates, and wait for all verdicts.
+
+        Raises the contradiction if spot checks in the background have found one.
+        """
         self._pins.close()
         if self._inner is not None:
             self._inner.close()
+        if self._checking is not None:
+            self._checking.settle()
 
     async def aclose(self) -> None:
-        """Close the inner transport of an asynchronous client and the process that renders templates."""
+        """Close as :meth:`close`, with the inner transport of an asynchronous client."""
         self._pins.close()
         if self._async_inner is not None:
             await self._async_inner.aclose()
+        if self._checking is not None:
+            from anyio.to_thread import run_sync
+
+            await run_sync(self._checking.settle)
 
     def __enter__(self) -> Self:
         return self
@@ -164,9 +182,18 @@ class ProofTransport(_Base):
             return _passed(request, response)
         body = yield Body(request)
         question = hashlib.sha256(b"%s\n%s" % (request.url.raw_path, body)).digest()
+        if self._checking is not None:
+            self._checking.require_clean()
         self._refused.require_new(question)
         nonce = drawn_nonce(request, own=self._own_nonce)
-        exchange = Exchange(body, endpoint, self._rules, nonce, self._remember)
+
+        def contradicted(audited: Audited) -> None:
+            if isinstance(audited.found, VerificationError):
+                self._fail(question, exchange.contradicted(audited.found, b"", audited))
+
+        exchange = Exchange(
+            body, endpoint, self._rules, nonce, lambda checked: self._take(checked, contradicted)
+        )
         model_id = self._pins.model_id(exchange.call.model)
 
         def failed(error: VerificationError, came: bytes = b"") -> None:
@@ -235,10 +262,12 @@ class ProofTransport(_Base):
         return libraries.response(libraries.library_of(request), response, Whole(found), **described)
 
     # -- what is kept --------------------------------------------------------------------------------------
-    def _remember(self, checked: Checked) -> None:
+    def _take(self, checked: Checked, contradicted: Callable[[Audited], None]) -> Audited | None:
+        """Keep a checked answer, and return an audit that contradicts it, if there is one by now."""
         self.checked.add(checked)
         if self._on_checked is not None:
             self._on_checked(checked)
+        return None if self._checking is None else self._checking.take(checked, contradicted)
 
     def _fail(self, question: bytes, found: Contradiction) -> None:
         error = found.error
