@@ -13,7 +13,8 @@ import proofcompute
 
 EXPORTED = """
 Answer AnswerText Auditor Bundle BusyError Cell Challenge ChallengeLimitError Claim DeviceError
-EmptyRowError Engine Evidence EvidenceError EvidenceVerdict ExecutionError Finding FormatError Generation
+DeviceMemoryError EmptyRowError Engine Evidence EvidenceError EvidenceVerdict ExecutionError Finding
+FormatError Generation
 InputError Kernels Key LimitError Message MismatchError Model ModelCard ModelFile Node NodeIdentity
 NonFiniteError Opener Outcome ProductKey Program ProgramBuilder Prompter ProofcomputeError Receipt
 Request RunDirectory Runner RunnerEvents RunnerLimits RunnerLoad RunnerState Sampling Session

@@ -38,7 +38,7 @@ _BESIDE: Final = 8
 _BESIDE_ON_A_DEVICE: Final = 2
 """The part of the budget that prompts have while others have rows; a device needs more rows to be busy."""
 _FAILURES: Final = (ExecutionError, InputError, MemoryError)
-"""Errors that a session's own rows can cause in a step; a DeviceError is no session's fault."""
+"""Errors that a session's own rows can cause in a step; any other DeviceError is no session's fault."""
 
 _Result = tuple[Sequence[Session], Sequence[Span], I32 | Failure | None]
 """Sessions, the rows that a step computed of each, and the emitted tokens or the only session's error."""
@@ -197,7 +197,8 @@ class Engine:
 
         A session that fails is removed and has its :attr:`Session.error`; the others are not affected.
 
-        Raises DeviceError if the device is at fault, and then every session is as it was.
+        Raises DeviceError if the device is at fault, and then every session is as it was. If it has too
+        little memory, only sessions that lack it fail.
         """
         everybody = list(self._rows.sessions.values())
         if not everybody:
@@ -221,12 +222,16 @@ class Engine:
                 self._prefixes.leave(session)  # others may wait with the same beginning
         for session in chosen:
             session.turn = self._turn
-            if session.running:
-                session.trace.hash_ahead(session.request.suite, session.done, self.kernels)
-                continue
-            self.remove(session)
-            if session.reason is not None:
-                self._finish(session)
+            try:
+                if session.running:
+                    session.trace.hash_ahead(session.request.suite, session.done, self.kernels)
+                    continue
+                self.remove(session)
+                if session.reason is not None:
+                    self._finish(session)
+            except MemoryError as error:
+                session.fail(error)
+                self.remove(session)
         return Stepped(
             [s for s, n in zip(live, before, strict=True) if s.emitted > n or s.reason is not None],
             [(s, s.error) for s in chosen if s.error is not None],

@@ -14,6 +14,7 @@
     |  `- EmptyRowError        a softmax row with no allowed position
     |- StorageError            the file system refused (full disk, permissions); files are as before
     |- DeviceError             a compute device is missing or cannot be used
+    |  `- DeviceMemoryError    a device has too little memory for one thing (also a MemoryError)
     |- BusyError               a node takes no more work now; it says when to ask again
     |- StoppedError            work was given up before its end, by its caller or by the node
     |- ServiceError            a node cannot be reached, or answers with an error
@@ -34,6 +35,7 @@ __all__ = [
     "Cell",
     "ChallengeLimitError",
     "DeviceError",
+    "DeviceMemoryError",
     "EmptyRowError",
     "EvidenceError",
     "ExecutionError",
@@ -112,6 +114,10 @@ class StorageError(ProofcomputeError):
 
 class DeviceError(ProofcomputeError):
     """A compute device is missing or cannot be used; the text says what to do."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """A device has too little memory for something; it may be used as before for what takes less."""
 
 
 class BusyError(ProofcomputeError):

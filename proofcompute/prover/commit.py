@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
@@ -11,9 +13,28 @@ from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Receipt, Terms
 from proofcompute.protocol.promises import retention_of
 from proofcompute.protocol.receipts import require_addressed
+from proofcompute.protocol.statement import Statement
 from proofcompute.protocol.trace import trace_root
 
-__all__ = ["make_receipt"]
+__all__ = ["Sealed", "make_receipt", "seal"]
+
+
+class Sealed(NamedTuple):
+    """What a receipt says of a trace."""
+
+    statement: Statement
+    seals: list[bytes]
+    """The sealed root of each committed group, 32 bytes each."""
+
+
+def seal(session: Session, kernels: Kernels) -> Sealed:
+    """Hash the committed rows of a finished session: the part of :func:`make_receipt` that uses the backend.
+
+    The trace is hashed at once and not token by token, so that rows of many positions are hashed in parallel
+    lanes. Raises InputError if the session is not finished.
+    """
+    statement = session.statement()
+    return Sealed(statement, session.trace.seals(session.request.suite, statement.rows, kernels))
 
 
 def make_receipt(
@@ -24,20 +45,20 @@ def make_receipt(
     *,
     retention: int | None = None,
     terms: Terms | None = None,
+    sealed: Sealed | None = None,
 ) -> Receipt:
     """Hash the committed rows of a finished session and sign the claim, under the node's terms if it has any.
 
-    ``retention`` None is the retention of the terms, or a week. The trace is hashed at once and not token by
-    token, so that rows of many positions are hashed in parallel lanes.
+    ``retention`` None is the retention of the terms, or a week. ``sealed`` is what :func:`seal` returned for
+    the session; None: it is called here.
 
     Raises MismatchError if the request addresses another node, and InputError if the session is not finished,
     or the terms are another node's or promise a longer retention than ``retention``.
     """
     require_addressed(session.request, identity.public)
     kept = retention_of(identity.public, terms, retention)
-    statement = session.statement()
+    statement, seals = seal(session, kernels) if sealed is None else sealed
     suite = session.request.suite
-    seals = session.trace.seals(suite, statement.rows, kernels)
     program = model.program
     outputs = tuple(
         (n, np.ascontiguousarray(statement.outputs[n], program.specs[n].numpy).tobytes())

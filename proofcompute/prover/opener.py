@@ -40,6 +40,7 @@ from proofcompute.prover.answering import claimed, store
 from proofcompute.prover.opening import Openings, check_challenge
 from proofcompute.prover.stored import StoredTrace
 from proofcompute.prover.traces import Traces
+from proofcompute.prover.turns import AnyThread, Turns
 
 __all__ = ["CHALLENGES", "TRACE_BYTES", "Opener", "logged"]
 
@@ -69,6 +70,7 @@ class Opener:
         trace_bytes: most bytes of traces kept in memory besides the newest one's; 0: no trace is kept.
         challenges: different challenges of one receipt that are answered; None: any number. They are counted
             for the 65,536 receipts that were challenged last.
+        turns: where the backend may be used, as a runner says; None: on the thread that opens.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Opener:
         compute: Compute,
         trace_bytes: int = TRACE_BYTES,
         challenges: int | None = CHALLENGES,
+        turns: Turns | None = None,
     ) -> None:
         self.model = model
         self.kernels = kernels
@@ -90,7 +93,8 @@ class Opener:
         self.mismatches = 0
         """How often computing an answer again gave another trace root, which shows a faulty machine."""
         self._compute = compute
-        self._openings = Openings(model, kernels)
+        self._turns = turns or AnyThread()
+        self._openings = Openings(model, kernels, self._turns)
         self._guard = threading.Lock()
         self._asked: OrderedDict[bytes, set[bytes]] = OrderedDict()
 
@@ -119,8 +123,9 @@ class Opener:
     def _again(self, request: Request, receipt: Receipt) -> StoredTrace:
         answer = np.frombuffer(receipt.outputs[0][1], "<i4").tolist() if request.generation else []
         _log.info("computing the trace of receipt %s again: it is not in memory", short(receipt.digest))
-        trace = store(self._compute(request, answer), self.kernels)
-        if trace.root() != receipt.trace_root:
+        session = self._compute(request, answer)
+        trace, root = self._turns.call(lambda: self._stored(session))
+        if root != receipt.trace_root:
             with self._guard:
                 self.mismatches += 1
             _log.critical(
@@ -131,6 +136,10 @@ class Opener:
                 "computing this answer again gives another trace root: check this machine's memory and device"
             )
         return trace
+
+    def _stored(self, session: Session) -> tuple[StoredTrace, bytes]:
+        trace = store(session, self.kernels)
+        return trace, trace.root()
 
     def open(
         self,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, Final, NamedTuple
 
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Span
 from proofcompute.commitments import merkle
@@ -27,12 +29,16 @@ from proofcompute.protocol.openable import require_openable
 from proofcompute.protocol.pieces import cut
 from proofcompute.protocol.statement import Statement
 from proofcompute.prover.stored import StoredRows, StoredTrace
+from proofcompute.prover.turns import AnyThread, Turns
 
 __all__ = ["Openings", "check_challenge", "open_cells"]
 
 
 _BATCH: Final = 64
 """Number of cells whose proofs are copied from the backend together."""
+
+_Frame = bytes | memoryview | Payload | list[bytes | memoryview]
+"""The payload of a frame, perhaps in pieces."""
 
 
 class _Proved(NamedTuple):
@@ -49,38 +55,64 @@ class Openings:
     Weights are placed when the first product is opened, the sums of squares of a weight are taken when it is
     first used, and the tree of a table is built when the first of its rows is opened. Several threads may
     open at the same time; none of these is made twice.
+
+    What uses the backend is done in ``turns``, one cell after the other. Squares and trees, which depend on
+    weights alone, are made on the host by the thread that opens, so that nobody has to wait for them in turn.
     """
 
-    def __init__(self, model: Model, kernels: Kernels) -> None:
+    def __init__(self, model: Model, kernels: Kernels, turns: Turns | None = None) -> None:
         self.model = model
         self.kernels = kernels
-        self._guard = threading.RLock()
+        self.turns = turns or AnyThread()
+        self._host = kernels_for("numpy") if self.turns.apart else kernels
+        self._placing = threading.Lock()
         self._placed: Placement | None = None
+        self._guard = threading.Lock()
         self._squares: dict[str, tuple[int, ...]] = {}
         self._trees: dict[str, merkle.Tree] = {}
 
     @property
     def placed(self) -> Placement:
         """The program and its weights on the backend."""
-        with self._guard:
+        with self._placing:
             if self._placed is None:
                 self._placed = Placement(self.model.program, self.model.weights, self.kernels)
             return self._placed
 
     def squares(self, weight: str) -> tuple[int, ...]:
         """Return the largest sum of squares of a row of a weight matrix, for each limb."""
+        found = self._squares.get(weight)
+        if found is not None:
+            return found
         with self._guard:
             if weight not in self._squares:
-                self._squares[weight] = largest_squares(self.model.matrix(weight).q, self.kernels)
+                self._squares[weight] = largest_squares(self.model.matrix(weight).q, self._host)
             return self._squares[weight]
+
+    def _tree(self, weight: str) -> merkle.Tree:
+        """Return the tree over the rows of a weight matrix."""
+        found = self._trees.get(weight)
+        if found is not None:
+            return found
+        with self._guard:
+            if weight not in self._trees:
+                spec = self.model.program.weight[weight]
+                self._trees[weight] = weight_tree(spec, self.model.weights[weight], self._host.hash_rows)
+            return self._trees[weight]
+
+    def prepare(self, challenge: Challenge) -> None:
+        """Make what the cells of a challenge need of the weights, whichever trace they are of."""
+        for segment in sorted({cell.segment for cell in challenge.cells}):
+            plan = self.model.program.plans[segment]
+            for site in plan.sites if challenge.hints else ():
+                self.squares(site.weight)
+            for weight, _ in plan.tables if challenge.tables else ():
+                self._tree(weight)
 
     def table(self, rows: TableRows) -> tuple[TableOpening, ...]:
         """Return rows of a weight matrix, each with its proof under the weight's root."""
         spec, weight = self.model.program.weight[rows.weight], self.model.weights[rows.weight]
-        with self._guard:
-            if rows.weight not in self._trees:
-                self._trees[rows.weight] = weight_tree(spec, weight, self.kernels.hash_rows)
-            tree = self._trees[rows.weight]
+        tree = self._tree(rows.weight)
         return tuple(
             TableOpening(
                 weight_leaf_rows(spec, weight, i, i + 1).tobytes(), tuple(tree.range_proof(i, i + 1))
@@ -100,8 +132,11 @@ class Openings:
             raise FormatError(f"{cell}: {len(made)} products were made where {len(need.sites)} are needed")
         return tuple(made)
 
-    def part(self, trace: StoredTrace, challenge: Challenge, proved: _Proved) -> tuple[_Proved, Payload]:
-        """Return what was proved, and the frame of everything that its cell needs, except for long rows."""
+    def part(self, trace: StoredTrace, challenge: Challenge, proved: _Proved) -> tuple[_Proved, _Frame]:
+        """Return what was proved, and the frame of everything that its cell needs, except for long rows.
+
+        It is hashed here, unless this is another thread than the one that opens.
+        """
         cell, need, proofs = proved
         rows = trace.rows([cut(self.model.program, rows).here for rows in need.groups])
         part = Part(
@@ -109,7 +144,8 @@ class Openings:
             tuple(self.table(t) for t in need.tables) if challenge.tables else (),
             self.hints(trace, need, cell) if challenge.hints else (),
         )
-        return proved, Payload.of(*part.pieces())
+        pieces = part.pieces()
+        return proved, pieces if self.turns.apart else Payload.of(*pieces)
 
     def write(
         self,
@@ -122,19 +158,16 @@ class Openings:
     ) -> None:
         """Write the opening of a challenge; see :func:`open_cells`."""
         check_challenge(trace.statement, receipt, challenge, identity)
-        frames = self._frames(trace, receipt, challenge, progress)
-        write_frames(stream, frames, receipt, challenge.digest, identity)
+        self.prepare(challenge)
+        with closing(self.turns.each(self._frames(trace, receipt, challenge))) as frames:
+            write_frames(stream, _followed(frames, progress), receipt, challenge.digest, identity)
 
     def _frames(
-        self,
-        trace: StoredTrace,
-        receipt: Receipt,
-        challenge: Challenge,
-        progress: Callable[[int], None] | None,
-    ) -> Iterator[bytes | memoryview | Payload]:
-        """Yield all frames of an opening except the closing one."""
+        self, trace: StoredTrace, receipt: Receipt, challenge: Challenge
+    ) -> Iterator[tuple[_Frame, int]]:
+        """Yield all frames of an opening except the closing one, each with the rows that it opens."""
         program = trace.statement.program
-        yield OpeningHead(receipt.digest, challenge.digest, tuple(trace.roots())).encode()
+        yield OpeningHead(receipt.digest, challenge.digest, tuple(trace.roots())).encode(), 0
         made = partial(self.part, trace, challenge)
         # Inside an item of a map, nothing is split between threads, so a single cell is none.
         each = map if len(challenge.cells) == 1 else self.kernels.map
@@ -142,10 +175,8 @@ class Openings:
             for rows in need.groups:
                 long = cut(program, rows)
                 for index in range(long.ahead):
-                    yield trace.rows([long.piece(index)])[0]
-            yield payload
-            if progress is not None:
-                progress(cell.b - cell.a)
+                    yield trace.rows([long.piece(index)])[0], 0
+            yield payload, cell.b - cell.a
 
 
 def check_challenge(
@@ -183,6 +214,16 @@ def open_cells(
     one that may take more than MAX_CELL_OPENING bytes. Nothing is written then.
     """
     Openings(model, trace.kernels).write(trace, receipt, challenge, stream, identity, progress)
+
+
+def _followed(
+    frames: Iterator[tuple[_Frame, int]], progress: Callable[[int], None] | None
+) -> Iterator[bytes | memoryview | Payload]:
+    """Yield frames, and report the rows of each once it is written."""
+    for frame, rows in frames:
+        yield Payload.of(*frame) if isinstance(frame, list) else frame
+        if rows and progress is not None:
+            progress(rows)
 
 
 def _proved(trace: StoredTrace, challenge: Challenge) -> Iterator[_Proved]:

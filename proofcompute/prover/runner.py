@@ -2,47 +2,38 @@
 
 A runner is the only caller of its engine. Requests join and leave between two steps, and what a step computed
 reaches their tickets at once. A finished request is hashed and signed by a second thread, while the engine
-goes on with its neighbours. A DeviceError ends the runner: the device may compute anything afterwards, so
-every ticket fails with that error and nothing is tried again.
+goes on with its neighbours; on a GPU, the runner's thread hashes it between two steps (:mod:`.turns`). A
+DeviceError ends the runner: the device may compute anything afterwards, so every ticket fails with that error
+and nothing is tried again. A lack of memory ends only what lacks it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import time
 from collections.abc import Sequence
-from concurrent.futures import Future
-from threading import Condition, Thread, current_thread
+from threading import Thread, current_thread
 from typing import Final, final
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Engine, Keep, Session
-from proofcompute.errors import (
-    BusyError,
-    DeviceError,
-    InputError,
-    ProofcomputeError,
-    StoppedError,
-    UnsupportedError,
-)
+from proofcompute.errors import InputError
 from proofcompute.errors.arguments import given
-from proofcompute.logs import service_log, short
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request, Terms
 from proofcompute.protocol.promises import retention_of
-from proofcompute.prover.admission import Admission, Job, RunnerLimits, RunnerLoad, rows_of
-from proofcompute.prover.finishing import Committer, shorten
-from proofcompute.prover.node import Answer
+from proofcompute.prover.admission import Job, RunnerLimits, RunnerLoad, rows_of
+from proofcompute.prover.desk import Desk
+from proofcompute.prover.finishing import Committer
+from proofcompute.prover.loop import Loop
 from proofcompute.prover.opener import TRACE_BYTES, Opener
-from proofcompute.prover.reporting import RunnerEvents, RunnerState, report
-from proofcompute.prover.ticket import Bell, Ticket
+from proofcompute.prover.reporting import RunnerEvents, RunnerState
+from proofcompute.prover.ticket import Ticket
+from proofcompute.prover.turns import turns_for
 
 __all__ = ["RECOMPUTING", "Runner"]
-
-_log = service_log(__name__)
 
 RECOMPUTING: Final = 0.16
 """Share of the time that recomputations get by default while requests have rows."""
@@ -56,7 +47,7 @@ class Runner(Thread):
         model: the model that the node serves, weights included.
         identity: the key pair that signs; None: a new one.
         device: name of a device (``cpu``, ``cuda``, ``numpy``, or ``auto`` for a GPU if there is one), or a
-            backend. Several runners may share one. A GPU, which is for one thread only, is refused.
+            backend. Several runners may share one; nothing else may use that of a GPU meanwhile.
         retention: seconds for which every receipt promises that challenges are answered; None: those of the
             terms, or a week.
         terms: this node's signed terms, which every receipt names.
@@ -96,49 +87,35 @@ class Runner(Thread):
         self.terms = terms
         self.retention = retention_of(self.public, terms, retention)
         self.kernels = kernels_for(device) if isinstance(device, str) else device
-        if self.kernels.ahead:  # docs/adr/0040: a wrong opening would convict an honest node
-            raise UnsupportedError("a GPU computes for one thread at a time: serve on the cpu, or use Node")
         self.limits = limits or RunnerLimits()
-        self.engine = Engine(
-            model, self.kernels, node=self.public, rows=rows, chunk=chunk, keep=keep, prefixes=prefixes
-        )
-        self._events = events
-        self._changed = Condition()
-        self._state = RunnerState.NEW
-        self._failure: BaseException | None = None
-        self._admission = Admission(self.limits)
-        self._leaving: list[Job] = []
-        """Jobs that were cancelled since the last step."""
-        self._live: list[Job] = []
-        """Jobs whose sessions the engine computes. Only the thread changes it."""
-        self._commits: list[Future[None]] = []
-        """Commits whose outcome the thread has not seen."""
+        self._desk = Desk(self.limits)
+        turns = turns_for(self.kernels, self, self._desk.wake)
+        with turns.using():
+            self.engine = Engine(
+                model, self.kernels, node=self.public, rows=rows, chunk=chunk, keep=keep, prefixes=prefixes
+            )
         self.opener = Opener(
-            model, self.kernels, self.identity, compute=self.compute, trace_bytes=trace_bytes
+            model, self.kernels, self.identity, compute=self.compute, trace_bytes=trace_bytes, turns=turns
         )
-        """Opens the runner's answers; any thread may use it."""
+        """Opens the runner's answers; any thread may use it, on a GPU while the runner runs."""
         kept = self.opener if keep is Keep.ALL and trace_bytes else None
-        self._committer = Committer(model, self.kernels, self.identity, self.retention, terms, kept)
+        committer = Committer(model, self.kernels, self.identity, self.retention, terms, kept, turns)
+        self._loop = Loop(self.engine, self._desk, turns, committer, events)
 
-    # -- what callers use --------------------------------------------------------------------------------
     @property
     def state(self) -> RunnerState:
         """What the runner does now."""
-        with self._changed:
-            return self._state
+        return self._desk.state
 
     @property
     def failure(self) -> BaseException | None:
         """The error that ended the runner; None if it did not fail."""
-        with self._changed:
-            return self._failure
+        return self._desk.failure
 
     @property
     def load(self) -> RunnerLoad:
         """How much the runner has taken."""
-        with self._changed:
-            waiting = self._admission
-            return RunnerLoad(len(self._live), waiting.queued, waiting.reserved, waiting.retry_after())
+        return self._desk.load(len(self._loop.live))
 
     def submit(
         self, request: Request, answer: Sequence[int] = (), *, share: float = 1.0, scope: bytes = b""
@@ -163,44 +140,58 @@ class Runner(Thread):
             raise InputError("the runner's own thread cannot wait for it")
         return self._take(request, answer, share, b"", recomputation=True).session()
 
+    def _take(
+        self, request: Request, answer: Sequence[int], share: float, scope: bytes, *, recomputation: bool
+    ) -> Ticket:
+        nbytes = self.engine.nbytes(given(request, Request, "a request"), answer)
+        rows = rows_of(request, self.model.program)
+        ticket = Ticket(request, self._desk.cancel)
+        job = Job(ticket, tuple(answer), share, scope, nbytes, rows, recomputation)
+        job.check(self.limits)
+        self._desk.take(job)
+        return ticket
+
     def drain(self, timeout: float) -> bool:
         """Take no more requests, and return whether all have ended within ``timeout`` seconds.
 
         Recomputations are still taken, so that openings that have begun can end.
         """
         self.refuse()
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._admission.jobs, timeout)
+        return self._desk.ended(timeout)
 
     def refuse(self) -> None:
         """Take no more requests, and return at once; see :meth:`drain`."""
-        with self._changed:
-            if self._state in (RunnerState.NEW, RunnerState.RUNNING):
-                self._state = RunnerState.DRAINING
+        self._desk.refuse()
+
+    # -- the thread --------------------------------------------------------------------------------------
+    def run(self) -> None:
+        """Compute until the runner is closed; :meth:`start` calls this in a new thread."""
+        try:
+            self._loop.run()
+        finally:
+            self._end()
+
+    def start(self) -> None:
+        """Start the thread; StoppedError if it was started or closed before."""
+        self._desk.start()
+        super().start()
+        atexit.register(self.close)
 
     def close(self, timeout: float | None = None) -> bool:
         """Stop after the step that runs now, and return whether the thread ended in ``timeout`` seconds.
 
         Tickets without an answer fail with StoppedError. Call :meth:`drain` before, to let them finish.
         """
-        with self._changed:
-            if self._state is not RunnerState.FAILED:
-                self._state = RunnerState.STOPPED
-            self._changed.notify_all()
+        self._desk.stop()
         if self.ident is None:
             self._end()
         elif current_thread() is not self:
             self.join(timeout)
         return not self.is_alive()
 
-    def start(self) -> None:
-        """Start the thread; StoppedError if it was started or closed before."""
-        with self._changed:
-            if self._state is not RunnerState.NEW:
-                raise StoppedError("a runner is started once")
-            self._state = RunnerState.RUNNING
-        super().start()
-        atexit.register(self.close)
+    def _end(self) -> None:
+        self._loop.end()
+        atexit.unregister(self.close)
 
     def __enter__(self) -> Runner:
         self.start()
@@ -215,189 +206,3 @@ class Runner(Thread):
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
-
-    def _take(
-        self, request: Request, answer: Sequence[int], share: float, scope: bytes, *, recomputation: bool
-    ) -> Ticket:
-        nbytes = self.engine.nbytes(given(request, Request, "a request"), answer)
-        rows = rows_of(request, self.model.program)
-        job = Job(Ticket(request, self._cancel), tuple(answer), share, scope, nbytes, rows, recomputation)
-        job.check(self.limits)
-        with self._changed:
-            if self._state is RunnerState.FAILED:
-                raise (self._failure or StoppedError("the runner failed")).with_traceback(None)
-            if self._state is RunnerState.STOPPED:
-                raise StoppedError("the runner was closed")
-            if self._state is RunnerState.DRAINING and not recomputation:
-                wait = self._admission.retry_after()
-                raise BusyError("the node takes no more requests, because it is about to stop", wait)
-            self._admission.put(job)
-            self._changed.notify_all()
-        return job.ticket
-
-    def _cancel(self, ticket: Ticket) -> None:
-        with self._changed:
-            if (job := self._admission.jobs.get(ticket)) is not None:
-                self._leaving.append(job)
-        self._wake()
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-    # -- the thread --------------------------------------------------------------------------------------
-    def run(self) -> None:
-        """Compute until the runner is closed; :meth:`start` calls this in a new thread."""
-        try:
-            while self._turn():
-                pass
-        except DeviceError as error:
-            self._fail(error)
-            _log.error("the device failed, so the runner ends: %s", error)
-        finally:
-            self._end()
-
-    def _turn(self) -> bool:
-        """Let requests leave and join, run a step, and return whether to go on."""
-        with self._changed:
-            self._changed.wait_for(self._awake)
-            if self._state is RunnerState.STOPPED:
-                return False
-            ended = [future for future in self._commits if future.done()]
-            self._commits = [future for future in self._commits if future not in ended]
-            leaving, self._leaving = self._leaving, []
-        for future in ended:
-            future.result()  # raises what ends the runner; an error of one request is its ticket's
-        bell = Bell()
-        try:
-            for job in leaving:
-                self._leave(job, bell)
-            self._join(bell)
-            if self._live:
-                self._step(bell)
-        finally:
-            bell.ring()
-        return True
-
-    def _awake(self) -> bool:
-        return bool(
-            self._live
-            or self._leaving
-            or self._state is RunnerState.STOPPED
-            or any(future.done() for future in self._commits)
-            or self._admission.next(self._live)
-        )
-
-    def _join(self, bell: Bell) -> None:
-        while True:
-            with self._changed:
-                job = self._admission.next(self._live)
-                if job is None:
-                    return
-                self._admission.join(job)
-            try:
-                job.session = self.engine.add(job.ticket.request, job.known, share=job.share, scope=job.scope)
-            except (InputError, MemoryError) as error:
-                self._settle(job, error, bell)
-            else:
-                self._live.append(job)
-
-    def _leave(self, job: Job, bell: Bell) -> None:
-        """Remove a job that was cancelled; what it has computed gets an answer of its own."""
-        cancelled = StoppedError("the request was cancelled")
-        with self._changed:
-            waited = self._admission.withdraw(job)
-        if waited:
-            self._settle(job, cancelled, bell, joined=False)
-        elif job.session is not None and job in self._live:  # else it has ended meanwhile
-            self._live.remove(job)
-            self.engine.remove(job.session)
-            if shorten(job.session):
-                self._send(job, job.session, bell)
-                self._commit(job, job.session)
-            else:
-                self._settle(job, cancelled, bell)
-
-    def _step(self, bell: Bell) -> None:
-        running = {job.session: job for job in self._live if job.session is not None}
-        before, start = sum(s.done for s in running), time.monotonic()
-        changed, failed = self.engine.step()
-        seconds = time.monotonic() - start
-        rows, tokens = sum(s.done for s in running) - before, 0
-        for session, error in failed:
-            self._live.remove(running[session])
-            self._settle(running[session], error, bell)
-        for session in changed:
-            if session.error is not None:
-                continue  # known tokens that were computed before one differed
-            tokens += self._send(running[session], session, bell)
-            if not session.running:
-                self._live.remove(running[session])
-                self._commit(running[session], session)
-        with self._changed:
-            self._admission.measured(rows, seconds)
-        if self._events is not None:
-            self._events.stepped(rows, tokens, seconds)
-
-    def _send(self, job: Job, session: Session, bell: Bell) -> int:
-        """Hand new tokens to the ticket, and return their number."""
-        tokens = session.answer[job.sent : session.emitted]
-        if self._events is not None and tokens and not job.sent and not job.recomputation:
-            self._events.first_token(time.monotonic() - job.ticket.submitted)
-        job.sent += len(tokens)
-        job.ticket.push(tokens, bell, session.reason)
-        return len(tokens)
-
-    # -- the end of a request --------------------------------------------------------------------------
-    def _commit(self, job: Job, session: Session) -> None:
-        future = self._committer.submit(self._sign, job, session)
-        with self._changed:
-            self._commits.append(future)
-        future.add_done_callback(lambda _: self._wake())
-
-    def _sign(self, job: Job, session: Session) -> None:
-        """Commit to a finished session's trace and sign its receipt, in the committing thread."""
-        bell = Bell()
-        try:
-            self._settle(job, session if job.recomputation else self._committer.answer(session), bell)
-        except DeviceError:
-            raise  # to the runner's thread, which ends
-        except (ProofcomputeError, MemoryError) as error:
-            request = short(session.request.digest)
-            _log.error("request %s was not committed: %s", request, type(error).__name__)
-            self._settle(job, error, bell)
-        finally:
-            bell.ring()
-
-    def _settle(
-        self, job: Job, outcome: Answer | Session | BaseException, bell: Bell, *, joined: bool = True
-    ) -> None:
-        """Give a ticket its outcome, unless it has one."""
-        if not job.ticket.settle(outcome, bell):
-            return
-        with self._changed:
-            self._admission.end(job, joined=joined)
-            self._changed.notify_all()
-        if self._events is not None:
-            report(self._events, outcome, cancelled=job.ticket.cancelled)
-
-    # -- the end of the runner -------------------------------------------------------------------------
-    def _fail(self, error: BaseException) -> None:
-        with self._changed:
-            self._state, self._failure = RunnerState.FAILED, error.with_traceback(None)
-
-    def _end(self) -> None:
-        """Fail all tickets that are left; nothing is computed any more."""
-        if self.state not in (RunnerState.STOPPED, RunnerState.FAILED):
-            self._fail(
-                StoppedError("the runner ended by a fault in the program, whose traceback was printed")
-            )
-        self._committer.close()
-        atexit.unregister(self.close)
-        bell = Bell()
-        with self._changed:
-            left = self._admission.clear()
-        for job in left:
-            self._settle(job, self.failure or StoppedError("the runner was closed"), bell)
-        self._live.clear()
-        bell.ring()

@@ -22,7 +22,7 @@ from cuda_rig.build import build
 from cuda_rig.order import Order, Uses
 from proofcompute.arithmetic.backends.cuda.device import Argument, Buffer, Device, Window
 from proofcompute.arrays import Array
-from proofcompute.errors import DeviceError, InputError
+from proofcompute.errors import DeviceError, DeviceMemoryError, InputError
 
 __all__ = ["ORDERS", "EmulatedDevice"]
 
@@ -136,7 +136,7 @@ class EmulatedDevice:
     # -- memory --------------------------------------------------------------------------------------
     def allocate(self, size: int, stream: int = 0) -> Buffer:
         if self.used + size > self.memory:
-            raise DeviceError(f"{self.used} of {self.memory} bytes are in use")
+            raise DeviceMemoryError(f"{self.used} of {self.memory} bytes are in use")
         memory = _Memory(size)
         self.used += size
         weakref.finalize(memory, self._release, size)

@@ -25,7 +25,6 @@ from proofcompute.errors import (
     MismatchError,
     NonFiniteError,
     StoppedError,
-    UnsupportedError,
 )
 from proofcompute.limits import GIB
 from proofcompute.protocol.messages import Generation, Receipt, Request
@@ -499,9 +498,3 @@ def test_what_happens_is_reported() -> None:
     assert len(seen.first) == 1
     assert seen.outcomes == ["answered", "recomputed"]
     assert isinstance(asked(1).generation, Generation)
-
-
-def test_a_backend_for_one_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KERNELS, "ahead", 64, raising=False)
-    with pytest.raises(UnsupportedError, match="one thread at a time"):
-        Runner(model(), NODE, device=KERNELS)

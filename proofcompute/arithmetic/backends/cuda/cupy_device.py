@@ -20,7 +20,7 @@ from proofcompute.arithmetic.backends.cuda.device import Argument, Buffer, Devic
 from proofcompute.arithmetic.backends.cuda.sources import kernel_files
 from proofcompute.arithmetic.backends.cuda.staging import Staging
 from proofcompute.arrays import Array
-from proofcompute.errors import DeviceError, InputError
+from proofcompute.errors import DeviceError, DeviceMemoryError, InputError
 
 __all__ = ["CupyDevice"]
 
@@ -112,7 +112,7 @@ class CupyDevice:
                 return self._cupy.cuda.MemoryPointer(self._cupy.cuda.Memory(max(size, 1)), 0)
         except self._cupy.cuda.memory.OutOfMemoryError as error:
             free, total = self._cupy.cuda.runtime.memGetInfo()
-            raise DeviceError(f"{free:,} of {total:,} bytes are free") from error
+            raise DeviceMemoryError(f"{free:,} of {total:,} bytes are free") from error
         except self._failures as error:
             raise DeviceError(f"no memory: {error}") from error
 

@@ -72,7 +72,8 @@ class Device(Protocol):
     def allocate(self, size: int, stream: int = 0) -> Buffer:
         """Allocate ``size`` >= 0 bytes with undefined contents, for work on a stream.
 
-        Raises DeviceError if there is not enough. While a graph is being made, the graph keeps the memory.
+        Raises DeviceMemoryError if there is not enough. While a graph is being made, the graph keeps the
+        memory.
         """
         ...
 

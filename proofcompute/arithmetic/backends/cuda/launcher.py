@@ -16,7 +16,7 @@ from proofcompute.arithmetic.backends.cuda.device import Argument, Buffer, Devic
 from proofcompute.arithmetic.backends.cuda.faults import Faults, Kind
 from proofcompute.arithmetic.backends.cuda.moves import MOST, Move, conflict, launch_arguments
 from proofcompute.arrays import Array
-from proofcompute.errors import DeviceError, InputError
+from proofcompute.errors import DeviceError, DeviceMemoryError, InputError
 
 __all__ = ["THREADS", "Given", "Launcher", "i32", "i64"]
 
@@ -72,18 +72,18 @@ class Launcher:
 
     # -- memory --------------------------------------------------------------------------------------
     def allocate(self, size: int) -> Buffer:
-        """Allocate memory with undefined contents. Raises a DeviceError that says what it was for."""
+        """Allocate memory with undefined contents. Raises DeviceMemoryError, which says what it was for."""
         try:
             buffer = self._device.allocate(size, self._stream)
-        except DeviceError as error:
+        except DeviceMemoryError as error:
             raise self._no_room(size, error) from error
         if self._capture is not None:
             self._capture.made.add(id(buffer.owner))
         return buffer
 
-    def _no_room(self, size: int, error: DeviceError) -> DeviceError:
+    def _no_room(self, size: int, error: DeviceMemoryError) -> DeviceMemoryError:
         what = self.operation or "an array"
-        return DeviceError(
+        return DeviceMemoryError(
             f"{self.device.name}: no room for {size:,} bytes for {what}: {error}. Serve fewer requests at a "
             "time or shorter ones, take a model with fewer bits, spread it over more devices, or use "
             "--device cpu"
