@@ -59,13 +59,36 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1, help="MiB of a body.")] = 8,
     max_connections: Annotated[int, typer.Option(min=1, help="Connections at a time.")] = 512,
     max_openings: Annotated[int, typer.Option(min=1, help="Openings made at a time.")] = 2,
+    header_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for the headers of a request.")
+    ] = 20.0,
+    body_seconds: Annotated[float, typer.Option(min=0.1, help="Seconds for the body of a request.")] = 30.0,
+    write_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for which a part of a response may stay unread.")
+    ] = 60.0,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of all requests in a step, for each model.")] = 512,
+    chunk: Annotated[int, typer.Option(min=1, help="Rows of one request in a step.")] = 256,
     memory: Annotated[int, typer.Option(min=1, help="MiB of traces being computed, for each model.")] = 4096,
+    keep: Annotated[
+        str,
+        typer.Option(
+            help="What stays of the rows: all; prefixes (what the cache of prefixes needs); or nothing."
+            " Without all, the first opening of an answer computes it again."
+        ),
+    ] = "all",
     trace_memory: Annotated[
         int, typer.Option(min=0, help="MiB of traces kept for openings, for each model; 0: none.")
     ] = 1024,
     prefix_memory: Annotated[
         int, typer.Option(min=0, help="MiB of the cache of prefixes, for each model; 0: none.")
     ] = 0,
+    share_prefixes: Annotated[
+        bool,
+        typer.Option(
+            "--share-prefixes",
+            help="Let clients share the cache of prefixes; by the time, they can then guess others' prompts.",
+        ),
+    ] = False,
     drain: Annotated[float, typer.Option(min=0.1, help="Seconds for running requests after SIGTERM.")] = 60.0,
     log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
@@ -79,6 +102,8 @@ def serve(
         raise InputError("TLS takes both --tls-cert and --tls-key")
     if log_level not in ("debug", "info", "warning", "error"):
         raise InputError(f"--log-level is debug, info, warning or error, not {log_level!r}")
+    if keep not in ("all", "prefixes", "nothing"):
+        raise InputError(f"--keep is all, prefixes or nothing, not {keep!r}")
     expect(identity, "identity")
     named = _named(models, name or ())
     for _, path in named:
@@ -86,6 +111,7 @@ def serve(
     if tls_cert is not None and tls_key is not None:
         _check_tls(tls_cert, tls_key)
     from proofcompute.commitments.signing import NodeIdentity
+    from proofcompute.engine import Keep
     from proofcompute.prover.admission import RunnerLimits
     from proofcompute.serving import ApiKeys, Service, ServiceLimits, Settings, logs, server
 
@@ -110,11 +136,18 @@ def serve(
             connections=max_connections,
             client_requests=max_client,
             openings=max_openings,
+            header_seconds=header_seconds,
+            body_seconds=body_seconds,
+            write_seconds=write_seconds,
             drain_seconds=drain,
         ),
         runner=RunnerLimits(live=max_live, queued=max_queue, trace_bytes=memory * MIB),
+        rows=rows,
+        chunk=chunk,
+        keep=Keep[keep.upper()],
         trace_bytes=trace_memory * MIB,
         prefixes=prefix_memory * MIB,
+        shared_prefixes=share_prefixes,
         log_format=log_format,
         log_level=log_level,
     )

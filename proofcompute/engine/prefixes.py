@@ -132,6 +132,7 @@ class Prefixes:
         for block in self.cache.find(self._keys(session, session.prompt - 1)):
             session.trace.paste(session.request.suite, session.done, block)
             session.done += ROWS
+            session.taken += ROWS
 
     def leave(self, session: Session) -> None:
         """Keep the rows that a session has computed."""

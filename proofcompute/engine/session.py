@@ -62,7 +62,9 @@ class Session:
     turn: int = 0
     """Number of the step in which the session last had rows, or before which it was added."""
     done: int = 0
-    """Rows computed."""
+    """Rows computed, or taken from the cache of prefixes."""
+    taken: int = 0
+    """Rows of these that were taken from the cache."""
     emitted: int = 0
     """Answer tokens computed; less than the answer's length only while a resumed run catches up."""
     reason: str | None = None

@@ -116,10 +116,10 @@ class Loop:
     def _step(self, bell: Bell) -> float:
         """Run a step, and return the seconds that it took."""
         running = {job.session: job for job in self.live if job.session is not None}
-        before, start = sum(s.done for s in running), time.monotonic()
+        before, start = sum(s.done - s.taken for s in running), time.monotonic()
         changed, failed = self._engine.step()
         seconds = time.monotonic() - start
-        rows, tokens = sum(s.done for s in running) - before, 0
+        rows, tokens = sum(s.done - s.taken for s in running) - before, 0
         for session, error in failed:
             self.live.remove(running[session])
             self._settle(running[session], error, bell)

@@ -135,7 +135,7 @@ def _begin(
         stack.enter_context(service.clients.lease(client, call.n, rows))
         try:
             for request in requests:
-                tickets.append(served.runner.submit(request, scope=client.scope))
+                tickets.append(served.runner.submit(request, scope=service.prefix_scope(client)))
         except BaseException:
             for ticket in tickets:
                 ticket.cancel()

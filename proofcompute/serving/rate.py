@@ -20,9 +20,12 @@ _ROWS: Final = 256
 """Rows of the prompt that is measured, if the context holds as many."""
 
 
-def measured_rate(model: Model, kernels: Kernels) -> float:
-    """Return the rows per second of a prompt, after a first run that compiles what is needed."""
-    engine, seconds, rows = Engine(model, kernels), 0.0, 1
+def measured_rate(model: Model, kernels: Kernels, chunk: int = 256) -> float:
+    """Return the rows per second of a prompt, after a first run that compiles what is needed.
+
+    A step has at most ``chunk`` rows.
+    """
+    engine, seconds, rows = Engine(model, kernels, chunk=chunk), 0.0, 1
     for _ in range(2):
         session = engine.add(_probe(model))
         start = time.perf_counter()
@@ -31,13 +34,13 @@ def measured_rate(model: Model, kernels: Kernels) -> float:
     return rows / max(seconds, 1e-6)
 
 
-def busy_rate(model: Model, kernels: Kernels) -> float:
+def busy_rate(model: Model, kernels: Kernels, chunk: int = 256) -> float:
     """Return the rows that are computed again in a second while others keep the node busy.
 
     Recomputations then have the share RECOMPUTING of the time. Half of it is reserve, because rows late in a
     long context take longer.
     """
-    return measured_rate(model, kernels) * RECOMPUTING / 2
+    return measured_rate(model, kernels, chunk) * RECOMPUTING / 2
 
 
 def stated(measured: float) -> int:

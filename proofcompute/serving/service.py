@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar, final
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.engine import Keep
 from proofcompute.errors import InputError
 from proofcompute.models.model import Model
 from proofcompute.openai import Json, model_object
@@ -72,8 +73,12 @@ class Service:
         terms: the node's signed terms; None: it states none.
         limits: how much is taken from clients, and how long they are waited for.
         runner: what is computed at a time, for each model.
+        rows: most rows of all requests to a model in one step.
+        chunk: most rows of one request in one step.
+        keep: what stays of the rows that were computed.
         trace_bytes: most bytes of traces that are kept for openings, for each model.
         prefixes: most bytes of the cache of prefixes, for each model; 0: none.
+        shared_prefixes: whether clients share rows of prompts that begin alike.
         keys: the keys that clients must show; None: anybody may ask.
         proxies: addresses of proxies whose header X-Forwarded-For names the client.
     """
@@ -87,8 +92,12 @@ class Service:
         terms: Terms | None = None,
         limits: ServiceLimits | None = None,
         runner: RunnerLimits | None = None,
+        rows: int = 512,
+        chunk: int = 256,
+        keep: Keep = Keep.ALL,
         trace_bytes: int = 1 << 30,
         prefixes: int = 0,
+        shared_prefixes: bool = False,
         keys: ApiKeys | None = None,
         proxies: frozenset[str] = frozenset(),
     ) -> None:
@@ -98,6 +107,7 @@ class Service:
         self.limits = limits or ServiceLimits()
         self.keys = keys
         self.proxies = proxies
+        self._shared_prefixes = shared_prefixes
         self.metrics = Metrics()
         self.receipts = Receipts(self.limits.receipts)
         self.clients = Clients(self.limits.client_requests, self.limits.client_rows)
@@ -121,6 +131,9 @@ class Service:
                 device=kernels,
                 terms=terms,
                 limits=runner,
+                rows=rows,
+                chunk=chunk,
+                keep=keep,
                 trace_bytes=trace_bytes,
                 prefixes=prefixes,
                 events=ModelMetrics(self.metrics, name),
@@ -146,7 +159,10 @@ class Service:
         models = {name: Model.load(path) for name, path in settings.models}
         rate = settings.rate
         if rate is None:
-            rate = min(stated(busy_rate(model, kernels)) for model in models.values())
+            rate = min(
+                stated(busy_rate(model, kernels, min(settings.rows, settings.chunk)))
+                for model in models.values()
+            )
         return Service(
             models,
             identity,
@@ -154,8 +170,12 @@ class Service:
             terms=Terms.of(identity, base=settings.base, rate=rate, retention=settings.retention),
             limits=settings.limits,
             runner=settings.runner,
+            rows=settings.rows,
+            chunk=settings.chunk,
+            keep=settings.keep,
             trace_bytes=settings.trace_bytes,
             prefixes=settings.prefixes,
+            shared_prefixes=settings.shared_prefixes,
             keys=keys,
             proxies=settings.proxies,
         )
@@ -218,6 +238,14 @@ class Service:
         if found is None:
             raise InputError("the receipt is of a model that is not served here")
         return found
+
+    def prefix_scope(self, client: Client) -> bytes:
+        """Return what separates the prompts of clients in the cache of prefixes.
+
+        A prompt whose beginning is there is answered sooner, so by the time clients that share it can guess
+        what others asked.
+        """
+        return b"" if self._shared_prefixes else client.scope
 
     def describe(self, served: Served) -> dict[str, Json]:
         """Return the object of a model in OpenAI's form."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from proofcompute.engine import Keep
 from proofcompute.errors import InputError
 from proofcompute.limits import GIB, MIB
 from proofcompute.prover.admission import RunnerLimits
@@ -85,10 +86,18 @@ class Settings:
     limits: ServiceLimits = field(default_factory=ServiceLimits)
     runner: RunnerLimits = field(default_factory=RunnerLimits)
     """What is computed at a time, for each model."""
+    rows: int = 512
+    """Most rows of all requests to a model in one step."""
+    chunk: int = 256
+    """Most rows of one request in one step."""
+    keep: Keep = Keep.ALL
+    """What stays of rows; if not ALL, the first opening of an answer computes it again."""
     trace_bytes: int = GIB
     """Most bytes of traces that are kept for openings, for each model; 0: all are computed again."""
     prefixes: int = 0
     """Most bytes of the cache of prefixes, for each model; 0: none."""
+    shared_prefixes: bool = False
+    """Whether clients share rows of prompts that begin alike, and can guess others' prompts by the time."""
     log_format: str = "text"
     """``text`` or ``json``."""
     log_level: str = "info"
@@ -104,6 +113,12 @@ class Settings:
                 raise InputError(f"two models have the name {name!r}; give names with --name")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InputError("TLS takes both a certificate and its key")
+        if min(self.rows, self.chunk) < 1:
+            raise InputError(f"a step of {min(self.rows, self.chunk)} rows")
+        if self.prefixes and self.keep is Keep.NOTHING:
+            raise InputError("a cache of prefixes keeps rows, and nothing is to be kept of them")
+        if self.shared_prefixes and not self.prefixes:
+            raise InputError("without a cache of prefixes there is nothing to share")
         if not 0 <= self.port < 1 << 16:
             raise InputError(f"port {self.port} is outside 0..65535")
         if self.log_format not in ("text", "json"):

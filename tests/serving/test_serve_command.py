@@ -8,12 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from proofcompute.cli import main
+from proofcompute.engine import Keep
+from proofcompute.errors import InputError
+from proofcompute.serving import Settings
 from serving.running import SOON, chat_model
 from synthetic import NODE
 
@@ -54,6 +58,32 @@ def test_a_node_from_its_start_to_its_end(files: Path) -> None:
     assert answer.json()["proofcompute"]["nonce"][:8] not in log
 
 
+def test_options_reach_the_service(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Settings] = []
+
+    def load(settings: Settings) -> None:
+        found.append(settings)
+        raise InputError("that is enough")
+
+    monkeypatch.chdir(files)
+    monkeypatch.setattr("proofcompute.serving.Service.load", load)
+    words = "--header-seconds 2.5 --body-seconds 3.5 --write-seconds 4.5 --rows 40 --chunk 20 --keep prefixes"
+    words += " --prefix-memory 3 --trace-memory 5 --share-prefixes --max-openings 7 --drain 1"
+    assert main(["serve", "model", "--identity", "identity", "--port", "0", *words.split()]) == 2
+    assert main(["serve", "model", "--identity", "identity", "--port", "0"]) == 2
+    made, plain = found
+    limits = made.limits
+    assert (limits.header_seconds, limits.body_seconds, limits.write_seconds) == (2.5, 3.5, 4.5)
+    assert (limits.openings, limits.drain_seconds) == (7, 1)
+    assert (made.rows, made.chunk, made.keep) == (40, 20, Keep.PREFIXES)
+    assert (made.prefixes, made.trace_bytes, made.shared_prefixes) == (3 << 20, 5 << 20, True)
+    assert (plain.rows, plain.chunk, plain.keep) == (512, 256, Keep.ALL)
+    assert not plain.shared_prefixes
+    assert replace(plain.limits, drain_seconds=1.0, openings=7) == replace(
+        limits, header_seconds=20.0, body_seconds=30.0, write_seconds=60.0
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -68,6 +98,9 @@ def test_a_node_from_its_start_to_its_end(files: Path) -> None:
         (["--identity", "identity", "--host", "256.0.0.1"], "cannot listen"),
         (["--identity", "identity", "--log-level", "loud"], "log-level"),
         (["--identity", "identity", "--log-format", "xml"], "text or json"),
+        (["--identity", "identity", "--keep", "some"], "--keep"),
+        (["--identity", "identity", "--keep", "nothing", "--prefix-memory", "1"], "cache of prefixes"),
+        (["--identity", "identity", "--share-prefixes"], "cache of prefixes"),
     ],
 )
 def test_what_is_refused_before_a_model_is_loaded(

@@ -18,6 +18,7 @@ import openai
 import pytest
 
 import proofcompute as pc
+from proofcompute.engine import Keep
 from proofcompute.errors import DeviceError, InputError
 from proofcompute.openai import OpenCall, ProofField, StreamCheck, call_of, check_completion, read_json
 from proofcompute.protocol.messages import Receipt
@@ -522,6 +523,10 @@ def test_settings_are_checked() -> None:
         {"models": one, "tls_cert": Path("c")},
         {"models": one, "port": 70_000},
         {"models": one, "log_format": "xml"},
+        {"models": one, "rows": 0},
+        {"models": one, "chunk": 0},
+        {"models": one, "prefixes": 1, "keep": Keep.NOTHING},
+        {"models": one, "shared_prefixes": True},
     ):
         with pytest.raises(InputError):
             Settings(identity=Path("i"), **wrong)
@@ -570,3 +575,47 @@ def test_an_opening_holds_its_place_no_longer_than_the_terms_allow(
     rows = Receipt.decode(proof.receipt).rows
     assert seen == [TERMS.deadline(rows, node.service.limits.opening_seconds)]
     assert seen[0] < node.service.limits.opening_seconds
+
+
+# -- what is shared and kept ---------------------------------------------------------------------------------
+def rows_computed(node: Running) -> float:
+    return node.service.metrics.registry.get_sample_value("proofcompute_rows_total", {"model": "tiny"}) or 0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_only_who_may_shares_a_prefix(shared: bool, auditor: pc.Auditor) -> None:
+    """What is computed for a prompt depends on what its own client asked before, and on nobody else."""
+    keys = ApiKeys({name: hashlib.sha256(name.encode()).digest() for name in ("alice", "bob")})
+    sent = {"model": "tiny", "prompt": "x" * 200, "max_tokens": 1}
+    computed = []
+    with running(keys=keys, prefixes=1 << 24, shared_prefixes=shared) as node:
+        with httpx.Client(base_url=node.url, timeout=SOON) as http:
+            for name in ("alice", "bob", "alice"):
+                before = rows_computed(node)
+                found = http.post("/v1/completions", json=sent, headers={"Authorization": f"Bearer {name}"})
+                proof = ProofField.decode(found.json()["proofcompute"])
+                pc.check_receipt(chat_model(), requests_of(sent, proof)[0], proof.receipt, node=NODE.public)
+                computed.append(rows_computed(node) - before)
+    assert computed == [200, 8 if shared else 200, 8]
+
+
+@pytest.mark.parametrize("keep", Keep)
+def test_what_stays_of_rows(keep: Keep, auditor: pc.Auditor) -> None:
+    """Whatever is kept, however few rows a step has, receipts hold and are opened."""
+    with running(keep=keep, rows=7, chunk=5) as node, httpx.Client(base_url=node.url, timeout=SOON) as http:
+        sent = body(8)
+        proof = ProofField.decode(http.post("/v1/chat/completions", json=sent).json()["proofcompute"])
+        (request,) = requests_of(sent, proof)
+        opener = node.service.models["tiny"].runner.opener
+        assert len(opener.traces.digests) == (keep is Keep.ALL)
+        challenge = auditor.challenge(request, proof.receipt, cells=4)
+        opened = http.post(proof.open, content=OpenCall(request, proof.receipt, challenge).encode())
+        assert auditor.check(request, proof.receipt, challenge, opened.content).cells == 4
+        rows = node.service.metrics.registry.get_sample_value("proofcompute_step_rows_sum", {"model": "tiny"})
+        steps = node.service.metrics.registry.get_sample_value(
+            "proofcompute_step_rows_count", {"model": "tiny"}
+        )
+        assert rows
+        assert steps
+        assert rows / steps <= 7
+        assert len(opener.traces.digests) == 1
