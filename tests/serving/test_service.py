@@ -511,7 +511,7 @@ def test_the_stated_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [stated(x) for x in (0.1, 7, 45.0, 2468.0)] == [1, 3, 20, 1000]
     assert measured_rate(chat_model(), KERNELS) > 0
     monkeypatch.setattr(rate, "measured_rate", lambda *_: 1000.0)
-    assert stated(rate.busy_rate(chat_model(), KERNELS)) == 50  # a fifth of the time, in pieces half as fast
+    assert stated(rate.busy_rate(chat_model(), KERNELS)) == 40  # a sixth of the time, and reserve
 
 
 def test_settings_are_checked() -> None:
