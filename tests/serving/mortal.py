@@ -129,9 +129,9 @@ def _writes(event: str, args: tuple[Any, ...]) -> None:
         os.write(2, f"WRITES {event} {args[0]!r}\n".encode())
 
 
-def _computing(runner: Any, *_: Any) -> str:
+def _computing(loop: Any, *_: Any) -> str:
     """Name the phase of a step: that of a prompt if any row of one is computed."""
-    return "prefill" if any(j.session and not j.session.emitted for j in runner._live) else "decode"
+    return "prefill" if any(j.session and not j.session.emitted for j in loop.live) else "decode"
 
 
 def main(state: Path, argv: list[str]) -> int:
@@ -140,13 +140,13 @@ def main(state: Path, argv: list[str]) -> int:
     sys.addaudithook(_writes)
     from proofcompute import cli
     from proofcompute.prover.finishing import Committer
+    from proofcompute.prover.loop import Loop
     from proofcompute.prover.opener import Opener
     from proofcompute.prover.opening import Openings
-    from proofcompute.prover.runner import Runner
     from proofcompute.serving import completions, gate, service
 
     phases.during(completions, "_begin", "prepare")
-    phases.during(Runner, "_step", _computing)
+    phases.during(Loop, "_step", _computing)
     phases.during(Committer, "answer", "commit")
     phases.awaiting(gate._Exchange, "_write", "respond")
     phases.during(Opener, "_again", "recompute")
