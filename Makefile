@@ -28,14 +28,18 @@ COVERING := tests/adversary tests/binding tests/cli tests/client tests/commit te
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release lock clean
+.PHONY: help demo serve-demo test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release lock clean
 
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed $(VENV)/model ## prove and check a small chat model's answer on this CPU
 	$(BIN)/proofcompute warm-up
 	$(BIN)/proofcompute demo
+
+serve-demo: $(VENV)/serving $(VENV)/model ## serve a small chat model, ask and audit the node, catch one that cheats
+	$(BIN)/proofcompute warm-up
+	$(BIN)/python examples/serve_demo.py
 
 test: $(VENV)/dev $(VENV)/model lint ## lint, then run all tests with empty compile caches
 	rm -rf $(FRESH)
@@ -110,11 +114,17 @@ $(VENV)/installed: $(VENV)/python pyproject.toml
 	$(PIP) install --editable '.[jit,models]'
 	@touch $@
 
+# The lock's versions of what a node over HTTP and its clients need.
+$(VENV)/serving: $(VENV)/python pyproject.toml $(LOCK)
+	sed -n '/^[a-z]/s/ *\\$$//p' $(LOCK) > $(VENV)/versions
+	$(PIP) install --constraint $(VENV)/versions --editable '.[client,jit,serve]'
+	@touch $(VENV)/installed $@
+
 # All packages as they are locked; then this project, for which nothing else is fetched.
 $(VENV)/dev: $(VENV)/python pyproject.toml $(LOCK)
 	$(PIP) install --require-hashes --requirement $(LOCK)
 	$(PIP) install --no-deps --no-build-isolation --editable .
-	@touch $(VENV)/installed $@
+	@touch $(VENV)/installed $(VENV)/serving $@
 
 # CuPy, numba-cuda and compute-sanitizer for the CUDA version of the driver: 12 or 13. Numba takes the newest NVVM
 # that is installed, and a driver of CUDA 12 does not read what that of CUDA 13 writes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,17 @@ def runnable(file: Path) -> list[markdown.Block]:
 WITH_EXAMPLES = [name for name, file in zip(NAMES, FILES, strict=True) if runnable(file)]
 
 
+STOPPING = "trap 'kill $(jobs -p) 2> /dev/null && wait' EXIT; "
+"""What a block starts in the background ends with it."""
+
+
+def on_a_free_port(script: str) -> str:
+    """A script in which port 8000, where examples serve, is one that is free."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return re.sub(r"\b8000\b", str(found.getsockname()[1]), script)
+
+
 def run_blocks(path: str, blocks: list[markdown.Block], folder: Path) -> subprocess.CompletedProcess[str]:
     work = folder / "work"
     work.mkdir()
@@ -35,7 +47,7 @@ def run_blocks(path: str, blocks: list[markdown.Block], folder: Path) -> subproc
         (
             ("python", path, b.line, b.text)
             if b.language == "python"
-            else ("bash", path, b.line, markdown.shell_script(b))
+            else ("bash", path, b.line, STOPPING + on_a_free_port(markdown.shell_script(b)))
         )
         for b in blocks
     ]

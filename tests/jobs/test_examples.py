@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,52 @@ def test_a_node_that_does_not_cheat_is_not_caught(capsys: pytest.CaptureFixture[
     with running(models=dict.fromkeys(kinds, model)) as node:
         assert [kind for kind in kinds if cheating["caught"](kind, node.url, tmp_path)] == []
     assert capsys.readouterr().out.count("(exit status 0)") == 3
+
+
+def demo(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / "serve_demo.py"), "--max-tokens", "8", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+def test_serve_demo(tmp_path: Path) -> None:
+    chat_model().save(tmp_path / "model")
+    done = demo("--model", str(tmp_path / "model"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert [line[:5] for line in lines[-4:]] == ["yes  "] * 4
+    assert "caught" in lines[-1]
+    assert sum(line.startswith("$ proofcompute ask") for line in lines) == 2
+
+
+def test_serve_demo_says_why_it_cannot_be_tried(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"no model")
+    done = demo("--model", str(tmp_path / "model"))
+    assert done.returncode == 2
+    assert "'proofcompute keygen' ended with status 2" in done.stderr
+    demos = runpy.run_path(str(EXAMPLES / "serve_demo.py"))
+    crash = ["-c", "import sys; sys.exit('no memory for it')"]
+    with pytest.raises(demos["Impossible"], match="ended with status 1:\nno memory for it"):
+        with demos["node"]("a node", crash, tmp_path):
+            pass
+    leaves = ["-c", "print('serving at http://127.0.0.1:9/v1, node 0\\nmodel m', flush=True); input()"]
+    with pytest.raises(demos["Impossible"], match="ended with status"):
+        with demos["node"]("a node", leaves, tmp_path) as url:
+            assert url == "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_serve_demo_fails_unless_all_is_as_it_must_be(honest: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the node that should cheat is honest, or the other way round, the demo's status is 1."""
+    demos = runpy.run_path(str(EXAMPLES / "serve_demo.py"))
+    said = "assurance sampled verified 3" if honest else "contradicted 3 REJECTED: step 5"
+
+    @contextmanager
+    def node(shown: str, command: object, folder: Path) -> Iterator[str]:
+        yield "http://127.0.0.1:9"
+
+    names = demos["demo"].__globals__
+    monkeypatch.setitem(names, "run", lambda words, folder: (0 if honest else 1, said))
+    monkeypatch.setitem(names, "prepare", lambda words, folder: None)
+    monkeypatch.setitem(names, "node", node)
+    monkeypatch.setattr(sys, "argv", ["serve_demo.py", "--model", __file__])
+    assert demos["main"]() == 1
