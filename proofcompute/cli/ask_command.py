@@ -70,7 +70,7 @@ def ask(
     try:
         from proofcompute.client import ProofTransport
 
-        with ProofTransport(at.url, models, node=signer) as transport:
+        with ProofTransport(at.url, models, node=signer, inner=at.wire) as transport:
             for text in _deltas(at, transport, body):
                 out.say(text, end="")
                 answer += text
@@ -82,8 +82,8 @@ def ask(
     except VerificationError as e:
         out.say()
         complain(f"REJECTED: {e}")
-        out.facts({"assurance": "contradicted"})
-        out.result({"assurance": "contradicted", "answer": answer, **rejection(e)})
+        out.facts({"assurance": "contradicted", "not checked": "everything above this line"})
+        out.result({"assurance": "contradicted", "answer": printable(answer), **rejection(e)})
         raise typer.Exit(1) from e
     _report(out, answer, checked, found, pinned=pin.models is not None, seconds=time.perf_counter() - start)
 
@@ -110,7 +110,11 @@ def _deltas(at: Service, transport: ProofTransport, body: dict[str, Any]) -> Ite
                 if data == "[DONE]":
                     ended = True
                 elif data:
-                    for choice in json_module.loads(data).get("choices", ()):
+                    event = json_module.loads(data)
+                    if "error" in event:
+                        said = json_module.dumps(event["error"])[:500]
+                        raise ServiceError(f"the node ends its answer with an error: {said}")
+                    for choice in event.get("choices", ()):
                         yield (choice.get("delta") or {}).get("content") or ""
     except library.TransportError as e:
         raise ServiceError(f"the connection to {at.url} failed: {type(e).__name__}: {e}") from e

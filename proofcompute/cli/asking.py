@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,6 +67,8 @@ class Service:
     """The API key, if one was given."""
     library: ModuleType
     """httpx2 or httpx."""
+    wire: Any
+    """A transport of the library, made once: it reads the certificates that this machine trusts."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -82,7 +84,7 @@ class Service:
         from proofcompute.models.card import ModelCard
         from proofcompute.protocol.receipts import decoded
 
-        data = _got(self.library, f"{self.url}/proofs/card/{self.name}", self.headers, MAX_CARD)
+        data = _got(self, f"/proofs/card/{self.name}", MAX_CARD)
         return decoded(ModelCard.decode, data, "model card")
 
 
@@ -96,10 +98,8 @@ def service(url: str, name: str | None, key_file: Path | None) -> Service:
 
     library, base = libraries.load(), _base(url)
     key = _key(key_file)
-    made = Service(base, name or "", key, library)
-    if name is None:
-        made = Service(base, _only_model(made), key, library)
-    return made
+    made = Service(base, name or "", key, library, library.HTTPTransport())
+    return replace(made, name=_only_model(made)) if name is None else made
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _only_model(at: Service) -> str:
     from proofcompute.openai import read_json
 
     try:
-        listed: Any = read_json(_got(at.library, f"{at.url}/models", at.headers, _MOST_LIST), _MOST_LIST)
+        listed: Any = read_json(_got(at, "/models", _MOST_LIST), _MOST_LIST)
         names = [entry["id"] for entry in listed["data"]]
     except (FormatError, LimitError, KeyError, TypeError) as e:
         raise ServiceError(f"{at.url}/models is no list of models: {type(e).__name__}") from e
@@ -169,18 +169,25 @@ def _only_model(at: Service) -> str:
     return names[0]
 
 
-def _got(library: ModuleType, url: str, headers: dict[str, str], limit: int) -> bytes:
+def _got(at: Service, path: str, limit: int) -> bytes:
     """Return what a node answers to GET. Raises ServiceError if it does not answer, or with too much."""
+    url, library = at.url + path, at.library
     try:
-        with (
-            library.Client(timeout=_SECONDS, follow_redirects=False) as client,
-            client.stream("GET", url, headers={"accept-encoding": "identity", **headers}) as response,
-        ):
+        request = library.Request(
+            "GET",
+            url,
+            headers={"accept-encoding": "identity", "connection": "close", **at.headers},
+            extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), _SECONDS)},
+        )
+        response = at.wire.handle_request(request)
+        try:
             data = b""
-            for piece in response.iter_raw():
+            for piece in response.stream:
                 data += piece
                 if len(data) > limit:
                     raise ServiceError(f"{url} answers with more than {limit} bytes")
+        finally:
+            response.close()
     except (library.TransportError, library.InvalidURL) as e:
         raise ServiceError(f"{url} does not answer: {type(e).__name__}: {e}") from e
     if response.status_code != 200:

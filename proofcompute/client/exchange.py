@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from datetime import date as Date  # "date" is an argument's name here
 from typing import TYPE_CHECKING, Final
@@ -114,7 +114,7 @@ class Exchange:
         self._body, self._endpoint = body, endpoint
         self._rules, self._checked = rules, checked
         self._served: Served | None = None
-        self._derived: dict[tuple[bytes, bytes, Date], tuple[Request, ...]] = {}
+        self._derived: dict[tuple[bytes, Date], tuple[Request, ...]] = {}
         self._response: Mapping[str, Json] | None = None
         self._stream = StreamCheck(self.call) if self.call.stream else None
         self._held: list[Mapping[str, Json]] = []
@@ -132,7 +132,7 @@ class Exchange:
         """
         self._served = served
         nonce = secrets.token_bytes(32) if self.nonce is None else self.nonce
-        self._requests(nonce, self._rules.node or b"", _today())
+        self._requests(nonce, b"", _today())
 
     @property
     def served(self) -> Served:
@@ -277,11 +277,11 @@ class Exchange:
         return requests, claims
 
     def _requests(self, nonce: bytes, node: bytes, date: Date) -> tuple[Request, ...]:
-        key = nonce, node, date
+        """Return the requests that the question means for a node. The prompt does not depend on the node."""
+        key = nonce, date
         if key not in self._derived:
-            prompter = self.served.prompter
-            self._derived[key] = self.call.requests(prompter, nonce=nonce, node=node, date=date)
-        return self._derived[key]
+            self._derived[key] = self.call.requests(self.served.prompter, nonce=nonce, date=date)
+        return tuple(replace(request, node=node) for request in self._derived[key])
 
     def contradicted(
         self, error: VerificationError, response: bytes, audited: Audited | None = None

@@ -114,6 +114,7 @@ class Streamed:
                     if self._exchange.lacks_terms:
                         yield from self._terms()
                     found += yield Call(self._exchange.release)
+                    self._clock.event()  # a challenge may have taken its time
         except VerificationError as e:
             self._fail(e)
         return [data] if self._record else found
