@@ -167,6 +167,9 @@ class Challenger:
             )
         except VerificationError as e:
             waited, found = time.monotonic() - start, e
+        except BaseException:
+            opening.close()
+            raise
         opening.seek(0)
         audited = Audited(checked, found, challenge, opening, sent, waited, refusal)
         weakref.finalize(audited, opening.close)

@@ -45,6 +45,8 @@ receipted    the receipt was checked, and no cell
 verified     the cells that were asked for, or the whole answer, were checked and hold
 ============ ===========================================================================================
 """
+Chance = float
+"""A probability, 0 to 1."""
 FAILED: Final[frozenset[State]] = frozenset(("contradicted", "silent", "refused"))
 """What counts against the node."""
 
@@ -101,9 +103,9 @@ class Verdict:
     when: float
     error: str = ""
     cells: int = 0
-    detects_one: float = 0.0
+    detects_one: Chance = 0.0
     """Probability that one altered cell would have been found."""
-    detects_shares: Mapping[str, float] = field(default_factory=dict)
+    detects_shares: Mapping[str, Chance] = field(default_factory=dict)
     """The same for shares of altered cells."""
     lost: int = 0
     """Attempts that gave no answer, for a canary without answers."""
@@ -128,8 +130,8 @@ def fields_of(entry: Entry) -> dict[str, Any]:
 
 def entry_of(value: object) -> Entry:
     """Read a JSON object. Raises FormatError if it is no entry."""
-    if not isinstance(value, dict) or value.get("event") not in _KINDS:
-        raise FormatError("no entry of a record")
+    if not isinstance(value, dict) or not isinstance(value.get("event"), str) or value["event"] not in _KINDS:
+        raise FormatError("it is no entry of a record")
     kind = _KINDS[value["event"]]
     types = kind.__annotations__
     if value.keys() - {"event"} != types.keys():
@@ -164,7 +166,7 @@ def _data(name: str, value: object) -> bytes:
 
 
 def _state(name: str, value: object) -> str:
-    if value not in STATES:
+    if type(value) is not str or value not in STATES:
         raise FormatError(f"{name} is one of {', '.join(STATES)}")
     return _text(name, value)
 
@@ -182,14 +184,18 @@ def _object(name: str, value: object) -> Mapping[str, Any]:
 
 
 def _chances(name: str, value: object) -> Mapping[str, float]:
-    found = {key: _real(name, chance) for key, chance in _object(name, value).items()}
-    if any(chance > 1 for chance in found.values()):
-        raise FormatError(f"{name} are probabilities")
+    return {key: _chance(name, chance) for key, chance in _object(name, value).items()}
+
+
+def _chance(name: str, value: object) -> float:
+    found = _real(name, value)
+    if found > 1:
+        raise FormatError(f"{name} is a probability")
     return found
 
 
 def _side(name: str, value: object) -> str:
-    if value not in ("client", "node"):
+    if type(value) is not str or value not in ("client", "node"):
         raise FormatError(f"{name} is client or node")
     return _text(name, value)
 
@@ -204,7 +210,8 @@ _READ: Final[Mapping[str, Any]] = {
     "State": _state,
     "NonceBy": _side,
     "bool": _flag,
-    "Mapping[str, float]": _chances,
+    "Chance": _chance,
+    "Mapping[str, Chance]": _chances,
     "Mapping[str, Any]": _object,
 }
 """What reads a field, by its annotation."""

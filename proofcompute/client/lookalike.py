@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from random import Random
 from typing import Final
 
@@ -109,12 +111,15 @@ def wait_before(attempt: int, status: int, headers: Mapping[str, str], draw: Ran
 
 
 def _asked(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds for which a node asks its client to wait, if it states a number of them."""
+    """Return the seconds for which a node asks its client to wait; None if it states none."""
     for name, parts in (("retry-after-ms", 1000), ("retry-after", 1)):
+        value = headers.get(name, "")
         try:
-            found = float(headers.get(name, "")) / parts
+            found = float(value)
         except ValueError:
             continue
-        if math.isfinite(found):
-            return found
-    return None
+        if math.isinf(found) and "inf" not in value.lower():
+            return _LONGEST_ASKED + 1  # a number that is too large, and not the word
+        return found / parts if math.isfinite(found) else None
+    date = parsedate_tz(headers.get("retry-after"))
+    return None if date is None else mktime_tz(date) - time.time()

@@ -90,27 +90,32 @@ class Record:
                 yield number, line
 
     def _require_unfinished(self, line: bytes, number: int) -> None:
-        """Raise InputError if a last line without an end is not the beginning of one of a record.
+        """Raise InputError unless a last line without an end is the beginning of one of a record.
 
-        It is cut off, and a file that is something else must not be.
+        It is cut off, and neither another file may be nor a line that is whole but for a damaged end.
         """
         start = _BEGIN if number == 1 else b'{"event":"'
-        if not (line.startswith(start) or start.startswith(line)):
+        begins = line.startswith(start) or start.startswith(line)
+        if not begins or self._chain_of(line[:-1] + b"\n"):
             raise InputError(f"the record {self.path}: line {number} is no line of a record")
 
     def _read(self, line: bytes) -> Entry:
         """Return the entry of a line, and take its digest. Raises FormatError if it was changed."""
-        at = len(line) - len(_END) - _DIGEST
-        body = line[: max(0, at - len(_CHAIN))]
-        chain = self._next(body)
-        if line != body + _CHAIN + chain.encode() + _END:
+        chain = self._chain_of(line)
+        if not chain:
             raise FormatError("it is damaged, or the line before it is missing")
         try:
-            entry = entry_of(json.loads(body + b"}"))
+            entry = entry_of(json.loads(line[: -len(_CHAIN) - _DIGEST - len(_END)] + b"}"))
         except (ValueError, RecursionError) as e:
             raise FormatError(f"it is no JSON: {e}") from e
         self._chain = chain
         return entry
+
+    def _chain_of(self, line: bytes) -> str:
+        """Return the digest of a line that is as it was written after those before it, or ""."""
+        body = line[: max(0, len(line) - len(_END) - _DIGEST - len(_CHAIN))]
+        chain = self._next(body)
+        return chain if line == body + _CHAIN + chain.encode() + _END else ""
 
     def _next(self, body: bytes) -> str:
         return hashlib.sha256(self._chain.encode() + body).hexdigest()[:_DIGEST]

@@ -6,10 +6,11 @@ key in a file has a :class:`FileLog`, which is the end of that same file: every 
 count, a copy starts with it, and the log is lost only together with the key. Two copies of one key that are
 used at the same time each count only their own attempts, which is too few: make a key for each verifier.
 
-A record has 72 bytes: the request's nonce (32), the request's digest (32), and a link (8), the beginning of
-digest("attempt", anchor, nonce, digest). The anchor of the first record is the key's last 32 bytes, its
-checksum; that of any other record is the link of the record before it. So a log is refused if it lost or
-changed a record, or belongs to another key. This finds damage; it does not stop an owner who edits the log.
+A record has 72 bytes: the request's nonce (32), the digest of the request with choice 0 (32), and a link (8),
+the beginning of digest("attempt", anchor, nonce, digest). The anchor of the first record is the key's last 32
+bytes, its checksum; that of any other record is the link of the record before it. So a log is refused if it
+lost or changed a record, or belongs to another key. This finds damage; it does not stop an owner who edits
+the log.
 
 A record is written under a lock and is on the disk before the check that it counts begins. A record that was
 cut short by a crash was therefore followed by no check, and the next attempt overwrites it.
@@ -43,7 +44,7 @@ _PATIENCE = 60.0
 """Seconds to wait while other processes write their attempts."""
 
 Attempt = tuple[bytes, bytes]
-"""The nonce and the digest of the request that was verified, 32 bytes each."""
+"""The nonce of the request that was verified, and its digest with choice 0, 32 bytes each."""
 
 
 class Log(Protocol):
@@ -57,9 +58,10 @@ class Log(Protocol):
     def attempt(self, nonce: bytes = NOTHING, digest: bytes = NOTHING) -> int:
         """Count one more attempt before it is made, and return its number, from 1; all numbers differ.
 
-        ``nonce`` and ``digest`` are those of the request, 32 bytes each; the same request may be verified
-        again. Raises MismatchError if another request had this nonce, LimitError after MAX_ATTEMPTS, and
-        StorageError if the attempt cannot be kept; then it must not be made.
+        ``nonce`` and ``digest`` are those of the request with choice 0, 32 bytes each; the same request and
+        its other choices may be verified again. Raises MismatchError if another request had this nonce,
+        LimitError after MAX_ATTEMPTS, and StorageError if the attempt cannot be kept; then it must not be
+        made.
         """
         ...
 

@@ -106,7 +106,7 @@ class Auditor:
 
     def _claim(self, request: Request, receipt: bytes) -> Claim:
         given(request, Request, "a request")
-        if self._asked.setdefault(request.nonce, request.digest) != request.digest:
+        if self._asked.setdefault(request.nonce, request.question) != request.question:
             raise MismatchError("this request has the nonce of another one; make a new request")
         return check_receipt(
             self.holds, request, receipt, self.node, terms=self.terms, retention=self.retention

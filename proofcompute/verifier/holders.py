@@ -79,7 +79,7 @@ class KeyHolder:
     def begin(self, request: Request) -> float:
         """See Holder."""
         log = self.key.log
-        attempts = log.attempt() if self.foreign else log.attempt(request.nonce, request.digest)
+        attempts = log.attempt() if self.foreign else log.attempt(request.nonce, request.question)
         return soundness_bits(self.key.columns.k, attempts)
 
     def prepare(self, kernels: Kernels) -> None:

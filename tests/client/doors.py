@@ -25,6 +25,8 @@ class Call:
     path: str
     headers: dict[str, str]
     body: bytes
+    lines: tuple[tuple[str, str], ...] = ()
+    """The headers as they came, in order."""
 
     @property
     def opens(self) -> bool:
@@ -111,9 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _any(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        named = {k.lower(): v for k, v in self.headers.items()}
+        lines = tuple(self.headers.items())
+        named = {k.lower(): v for k, v in lines}
         try:
-            self.server.door.respond(self, Call(self.command, self.path, named, body))
+            self.server.door.respond(self, Call(self.command, self.path, named, body, lines))
         except (BrokenPipeError, ConnectionResetError):  # the auditor gave up
             self.close_connection = True
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from proofcompute.encoding.files import exclusive
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, StorageError
 from proofcompute.freivalds import attempts
 from proofcompute.freivalds.attempts import RECORD, FileLog, MemoryLog, read_records, write_records
+from proofcompute.tokens import text_request
 from proofcompute.verifier import Key
+from proofcompute.verifier.holders import KeyHolder
 from proofcompute.verifier.partial import _is_finished
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -373,3 +376,16 @@ def test_another_process_that_keeps_the_file(path: Path, monkeypatch: pytest.Mon
     with exclusive(path, "key"), pytest.raises(InputError, match="in use"):
         log.attempt()
     assert log.attempt() == 4
+
+
+def test_answers_to_one_question_share_a_nonce_and_nothing_else_does() -> None:
+    """n choices are n requests that differ in the choice alone; each of them may be verified."""
+    model = synthetic.model()
+    holder = KeyHolder(synthetic.key())
+    asked = text_request(model, "once", max_tokens=2)
+    for choice in (0, 1, 2, 1):
+        holder.begin(replace(asked, choice=choice))
+    other = replace(text_request(model, "twice", max_tokens=2), nonce=asked.nonce)
+    for choice in (0, 1):
+        with pytest.raises(MismatchError):
+            holder.begin(replace(other, choice=choice))

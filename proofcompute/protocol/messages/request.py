@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from proofcompute.arithmetic.sampling import Sampling, check_sampling
@@ -156,6 +156,11 @@ class Request:
     def digest(self) -> bytes:
         """Digest by which a receipt names this request, 32 bytes."""
         return message_digest(self.suite, "request", self.encode())
+
+    @cached_property
+    def question(self) -> bytes:
+        """Digest of this request with choice 0, 32 bytes: answers to one question share it and a nonce."""
+        return self.digest if self.choice == 0 else replace(self, choice=0).digest
 
     @cached_property
     def draw_seed(self) -> bytes:

@@ -1,0 +1,334 @@
+"""What a campaign does with canaries: in which order, within which budget, and after an interruption."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import proofcompute as pc
+from client.campaigns import BEGUN, Clock, audited
+from client.doors import Call, at_door
+from client.standin import KERNELS, NODE, Service, model
+from proofcompute.cli import main
+from proofcompute.client.budget import Budget
+from proofcompute.client.contradictions import Contradiction
+from proofcompute.client.entries import Answer, Asked, Verdict
+from proofcompute.client.record import Record
+from proofcompute.client.tally import Tally
+from proofcompute.errors import InputError
+from proofcompute.protocol.messages import Terms
+
+SHORT = {"bodies": [{"prompt": f"{i}", "max_tokens": 4} for i in range(60)]}
+"""Requests of few tokens, each of them once."""
+
+
+def posts(service: Service) -> list[str]:
+    return [
+        "opens" if path.endswith("open") else "asks"
+        for method, path, _, _ in service.asked
+        if method == "POST"
+    ]
+
+
+# -- order ---------------------------------------------------------------------------------------------------
+def test_all_canaries_are_answered_before_the_first_challenge() -> None:
+    service = Service()
+    found = audited(service=service, count=3)
+    assert found.states == {"verified": 3}
+    assert posts(service) == ["asks"] * 3 + ["opens"] * 3
+    assert found.tally.early == 0
+
+
+def test_a_receipt_that_promises_little_time_is_challenged_early_and_that_is_told() -> None:
+    service = Service(terms=Terms.of(NODE, base=30, rate=1000, retention=100))
+    found = audited(service=service, count=4, traffic={"interval": 60.0})
+    assert found.states == {"verified": 4}
+    assert found.tally.early > 0
+    assert posts(service) != ["asks"] * 4 + ["opens"] * 4
+
+
+def test_a_replay_and_a_card_challenge_nothing_early() -> None:
+    for holds, options in (("model", {"replay": True}), ("card", {})):
+        service = Service(terms=Terms.of(NODE, base=30, rate=1000, retention=0))
+        found = audited(service=service, holds=holds, **options)
+        assert (found.tally.early, posts(service)) == (0, ["asks"] * 2)
+
+
+# -- choices -------------------------------------------------------------------------------------------------
+def test_each_choice_is_an_answer_and_a_canary_is_one() -> None:
+    body = {"prompt": "Once", "max_tokens": 4, "n": 3, "temperature": 1}
+    found = audited(count=1, traffic={"bodies": [body]})
+    assert (found.states, len(found.tally.verdicts)) == ({"verified": 1}, 3)
+    assert {v.choice for v, _ in found.told} == {0, 1, 2}
+
+
+# -- budgets -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("tokens", [5, 11, 12, 13, 25, 40])
+def test_tokens_are_never_more_than_the_budget(tokens: int) -> None:
+    service = Service()
+    found = audited(service=service, count=9, budget=Budget(tokens=tokens), traffic=SHORT, holds="card")
+    assert found.tally.tokens <= tokens
+    asked = sum(
+        len(json.loads(body)["prompt"]) + 1 + 4 for _, path, _, body in service.asked if "compl" in path
+    )
+    assert asked <= tokens + 4 * len(found.tally.sent)
+    assert "tokens is used up" in found.campaign.stopped
+    assert len(found.tally.sent) < 9
+
+
+def test_a_budget_that_suffices_to_the_token_stops_nothing() -> None:
+    spent = audited(count=3, traffic=SHORT, holds="card")
+    entries = [e for e in spent.entries if isinstance(e, Asked)]
+    most = sum(e.prompt + e.most for e in entries)
+    assert audited(count=3, traffic=SHORT, holds="card", budget=Budget(tokens=most)).campaign.stopped == ""
+
+
+def _lost(inner: Any) -> Any:
+    """Every question is lost after it was sent."""
+
+    class Lossy:
+        def handle_request(self, request: Any) -> Any:
+            response = inner.handle_request(request)
+            if request.method == "POST":
+                raise httpx2.ReadError("the connection was lost")
+            return response
+
+        def close(self) -> None:
+            inner.close()
+
+    return Lossy()
+
+
+def test_attempts_that_are_lost_count_and_hold_the_budget_too() -> None:
+    service = Service()
+    found = audited(service=service, count=2, traffic=SHORT, wrap=_lost)
+    (one, two) = [e for e in found.entries if isinstance(e, Asked)]
+    assert found.states == {"unanswered": 2}
+    assert found.tally.tokens == 3 * (one.prompt + one.most) + 3 * (two.prompt + two.most)
+    service = Service()
+    limit = one.prompt + one.most + two.prompt + two.most
+    found = audited(service=service, count=9, traffic=SHORT, wrap=_lost, budget=Budget(tokens=limit))
+    assert found.tally.tokens <= limit
+    assert len(posts(service)) == 2
+
+
+def test_a_refusal_costs_nothing() -> None:
+    found = audited(service=Service(status=403), count=4, budget=Budget(tokens=40), traffic=SHORT)
+    assert (found.states, found.tally.tokens, found.campaign.stopped) == ({"unanswered": 4}, 0, "")
+
+
+@pytest.mark.parametrize("nbytes", [1, 500, 2000, 4000, 9000, 20_000])
+def test_bytes_are_never_more_than_the_budget(nbytes: int) -> None:
+    found = audited(count=3, budget=Budget(nbytes=nbytes), cells=16)
+    assert found.meter.nbytes <= nbytes
+    assert "bytes is used up" in found.campaign.stopped
+    assert sum(found.states.values()) < 3 or "unanswered" in found.states
+
+
+def test_an_answer_whose_opening_the_budget_cut_off_stays_open(tmp_path: Path) -> None:
+    """The node did nothing wrong, and the answer is challenged again by whoever continues."""
+    sizes = audited(count=1, record=tmp_path / "first")
+    budget = Budget(nbytes=sizes.meter.nbytes - 1)
+    found = audited(count=1, record=tmp_path / "second", budget=budget, traffic=SHORT, cells="all")
+    assert (found.tally.open, found.states) == (1, {})
+    again = audited(count=1, record=tmp_path / "second")
+    assert again.states == {"verified": 1}
+
+
+def test_nothing_is_begun_when_the_time_is_over() -> None:
+    clock = Clock()
+    found = audited(count=9, traffic={"interval": 30.0}, budget=Budget(seconds=100), clock=clock)
+    assert "100 seconds" in found.campaign.stopped
+    assert clock.now <= clock.start + 100
+    assert found.tally.open == len(found.tally.sent) > 0 or found.states.get("verified", 0) > 0
+
+
+# -- interruptions -------------------------------------------------------------------------------------------
+def _interrupted(at: int, stage: str) -> Callable[[Any], Any]:
+    """The auditor presses Ctrl-C while the ``at``-th question, or challenge, is answered."""
+    count = 0
+
+    def wrap(inner: Any) -> Any:
+        class Interrupted:
+            def handle_request(self, request: Any) -> Any:
+                nonlocal count
+                opens = request.url.path.endswith("/open")
+                if request.method == "POST" and opens == (stage == "challenge"):
+                    count += 1
+                    if count == at:
+                        raise KeyboardInterrupt
+                return inner.handle_request(request)
+
+            def close(self) -> None:
+                inner.close()
+
+        return Interrupted()
+
+    return wrap
+
+
+@pytest.mark.parametrize(
+    ("at", "stage", "unanswered"), [(1, "question", 1), (3, "question", 1), (2, "challenge", 0)]
+)
+def test_what_was_done_is_neither_lost_nor_done_again(
+    at: int, stage: str, unanswered: int, tmp_path: Path
+) -> None:
+    service, record = Service(), tmp_path / "record"
+    with pytest.raises(KeyboardInterrupt):
+        audited(service=service, count=4, record=record, wrap=_interrupted(at, stage), traffic=SHORT)
+    found = audited(service=service, count=4, record=record, traffic=SHORT)
+    assert found.states == {"verified": 4 - unanswered} | ({"unanswered": 1} if unanswered else {})
+    asked = [body for _, path, _, body in service.asked if path.endswith("completions")]
+    assert len(set(asked)) == len(asked) == 4 - unanswered
+    # nothing is left to do
+    before = len(service.asked)
+    again = audited(service=service, count=4, record=record, traffic=SHORT)
+    assert again.states == found.states
+    assert len(service.asked) == before
+
+
+def test_a_canary_that_was_interrupted_may_have_been_answered_badly_and_counts_as_not_checked(
+    tmp_path: Path,
+) -> None:
+    record = tmp_path / "record"
+    with pytest.raises(KeyboardInterrupt):
+        audited(count=1, record=record, wrap=_interrupted(1, "question"))
+    found = audited(count=1, record=record)
+    (verdict,) = found.tally.verdicts
+    assert (verdict.state, verdict.error) == ("unanswered", "the audit was interrupted before an answer came")
+
+
+def test_an_answer_whose_retention_has_ended_is_not_held_against_the_node(tmp_path: Path) -> None:
+    service, record = Service(), tmp_path / "record"
+    with pytest.raises(KeyboardInterrupt):
+        audited(service=service, count=1, record=record, wrap=_interrupted(1, "challenge"), clock=Clock(0))
+    (answer,) = _tally(record).sent[0].answers.values()
+    late = Clock(answer.when + 3600 + 1)
+    found = audited(service=service, count=1, record=record, clock=late)
+    assert found.states == {"unopened": 1}
+    assert "opens" not in posts(service)
+
+
+def test_a_replay_takes_an_answer_at_any_time(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    with pytest.raises(KeyboardInterrupt):
+        audited(count=1, record=record, wrap=_interrupted(1, "challenge"))
+    found = audited(count=1, record=record, holds="model", replay=True, clock=Clock(1e11))
+    assert found.states == {"verified": 1}
+
+
+def _tally(path: Path) -> Tally:
+    tally = Tally()
+    Record(path, BEGUN, tally).close()
+    return tally
+
+
+def test_answers_on_record_are_checked_again_before_they_are_challenged(tmp_path: Path) -> None:
+    with Record(tmp_path / "record", BEGUN, Tally()) as record:
+        record.write(Asked(0, "ab" * 32, "client", 1.0, 3, 4, 1))
+        record.write(Answer(0, 0, 1.0, b"request", b"receipt", None, 3, 0))
+    with pytest.raises(InputError, match="answer 0 on record cannot be audited"):
+        audited(count=1, record=tmp_path / "record")
+
+
+@pytest.mark.parametrize("kill_at", [1, 3, 6])
+def test_a_killed_audit_continues_where_it_was(kill_at: int, tmp_path: Path) -> None:
+    """The whole command, killed while the node holds the ``kill_at``-th of its calls."""
+    (tmp_path / "card").write_bytes(model().card.encode())
+    pc.write_key(model(), KERNELS, tmp_path / "key")
+    reached = threading.Event()
+
+    def answering(call: Call, honest: Callable[[], Any]) -> Any:
+        if len(door.asked()) + len(door.challenged()) == kill_at and not reached.is_set():
+            reached.set()
+            killed.wait(60)
+        return honest()
+
+    killed = threading.Event()
+    with at_door(answering=answering) as door:
+        words = ["audit", door.url, "--key", str(tmp_path / "key"), "--record", str(tmp_path / "record")]
+        words += ["--count", "4", "--max-tokens", "4", "--json"]
+        code = f"import sys\nfrom proofcompute.cli import main\nsys.exit(main({words!r}))"
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+        try:
+            assert reached.wait(120)
+            child.send_signal(signal.SIGKILL)
+            child.wait(60)
+        finally:
+            child.kill()
+            killed.set()
+        status = main(words)
+        asked = [c.body for c in door.asked()]
+    tally = _tally_of(tmp_path / "record", door.url)
+    unanswered = tally.states["unanswered"]
+    assert (len(tally.sent), tally.open, tally.failed) == (4, 0, 0)
+    assert tally.states["verified"] == 4 - unanswered
+    assert unanswered == (1 if kill_at <= 4 else 0)
+    assert status == (3 if unanswered else 0)
+    assert len(set(asked)) == len(asked) == 4
+
+
+def _tally_of(path: Path, url: str) -> Tally:
+    tally = Tally()
+    Record(path, replace(BEGUN, url=url + "/v1"), tally).close()
+    return tally
+
+
+# -- contradictions ------------------------------------------------------------------------------------------
+def test_a_contradicted_response_comes_with_all_that_shows_it() -> None:
+    def other(sent: Any) -> Any:
+        return {**sent, "system_fingerprint": "another"}
+
+    found = audited(service=Service(change=other), count=1)
+    ((verdict, about),) = found.told
+    assert (verdict.state, verdict.choice) == ("contradicted", None)
+    assert isinstance(about, Contradiction)
+    assert verdict.found["response_bytes"] == len(about.response) > 0
+
+
+def test_an_error_that_is_too_large_is_a_failure_without_details() -> None:
+    service = Service(status=500)
+    service._json = lambda status, value: (status, {}, b"x" * (2 << 20))  # type: ignore[method-assign]
+    found = audited(service=service, count=1)
+    ((verdict, about),) = found.told
+    assert (verdict.state, about) == ("contradicted", None)
+
+
+# -- what does not fit ---------------------------------------------------------------------------------------
+def test_canaries_that_do_not_fit_the_model_are_drawn_again_and_never_sent() -> None:
+    bodies: list[dict[str, Any]] = [{"prompt": "x" * 600, "max_tokens": 4}, {"prompt": "x", "tools": [1]}]
+    service = Service()
+    found = audited(service=service, count=1, traffic={"bodies": [*bodies, {"prompt": "y", "max_tokens": 4}]})
+    assert found.states == {"verified": 1}
+    (asked,) = [body for _, path, _, body in service.asked if path.endswith("completions")]
+    assert json.loads(asked)["prompt"] == "y"
+    with pytest.raises(InputError, match="no canary fits the model"):
+        audited(count=1, traffic={"bodies": bodies})
+    with pytest.raises(InputError, match="2 canaries are to be sent, and 1 recorded"):
+        audited(count=2, traffic={"bodies": bodies[:1]})
+
+
+def test_canaries_are_drawn_again_a_bounded_number_of_times() -> None:
+    long: list[dict[str, Any]] = [{"prompt": "x" * 600, "max_tokens": i} for i in range(1, 80)]
+    with pytest.raises(InputError, match="no canary fits the model"):
+        audited(count=1, max_tokens=100, traffic={"bodies": long})
+
+
+def test_verdicts_say_which_answer_they_are_about() -> None:
+    found = audited(count=1)
+    (verdict,) = [e for e in found.entries if isinstance(e, Verdict)]
+    (answer,) = [e for e in found.entries if isinstance(e, Answer)]
+    receipt = pc.Receipt.decode(answer.receipt)
+    assert verdict.found["receipt_digest"] == receipt.digest.hex()
+    assert verdict.found["node"] == NODE.public.hex()
+    assert verdict.found["seconds"] >= 0
