@@ -37,12 +37,12 @@ class Inflater:
         if self._zlib is None:
             found = data
         else:
-            if self._zlib.eof and data:
-                raise VerificationError(1, "a compressed response goes on after its end")
             try:
                 found = self._zlib.decompress(data, self._left + 1)
             except zlib.error as e:
                 raise VerificationError(1, f"a response is not compressed as it says: {e}") from None
+            if self._zlib.unused_data:
+                raise VerificationError(1, "a compressed response goes on after its end")
         self._left -= len(found)
         if self._left < 0:
             raise VerificationError(1, "the body of a response is larger than its limit")

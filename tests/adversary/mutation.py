@@ -87,8 +87,27 @@ RESPONSES = {
     f"openai/{name}.py": {"VerificationError"} for name in ("checking", "proof", "sent", "streaming")
 }
 """The same for what a client reads besides receipts; ``tests/binding`` has the mutants."""
-SCOPE = {"protocol/statement.py": "Statement."}
+CLIENT = {
+    f"client/{name}.py": {"VerificationError"}
+    for name in (
+        "challenger",
+        "events",
+        "exchange",
+        "flow",
+        "heads",
+        "inflate",
+        "published",
+        "sources",
+        "terms",
+    )
+}
+"""The same for a client over HTTP; ``tests/client`` has the mutants."""
+SCOPE = {
+    "client/challenger.py": ("Challenger._claim", "Challenger._try"),
+    "protocol/statement.py": ("Statement.",),
+}
 """Where only a part of a file is meant: how the qualified names there begin."""
+FILES = RAISED | RESPONSES | CLIENT
 
 
 class Site(NamedTuple):
@@ -110,10 +129,10 @@ def sites(file: str) -> tuple[Site, ...]:
             path = (*path, node.name)
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             called = node.exc.func
-            if isinstance(called, ast.Name) and called.id in (RAISED | RESPONSES)[file]:
+            if isinstance(called, ast.Name) and called.id in FILES[file]:
                 words = ": ".join(_text(a) for a in node.exc.args)
                 name = f"{file.removesuffix('.py')}:{'.'.join(path)}: {words}"
-                if ".".join(path).startswith(SCOPE.get(file, "")):
+                if ".".join(path).startswith(SCOPE.get(file, ("",))):
                     found.append(Site(node.lineno, node.end_lineno or node.lineno, name))
         for child in ast.iter_child_nodes(node):
             walk(child, path)
@@ -139,7 +158,7 @@ def raised_at(error: BaseException) -> set[str]:
         last: tuple[str, int] | None = None
         while frame is not None:
             last = (frame.tb_frame.f_code.co_filename, frame.tb_lineno)
-            for file in (*RAISED, *RESPONSES):
+            for file in FILES:
                 if last[0] == str(PACKAGE / file):
                     found |= {s.name for s in sites(file) if s.first <= last[1] <= s.last}
             frame = frame.tb_next
