@@ -39,7 +39,7 @@ class Told:
         choice = f", choice {verdict.choice}" if verdict.choice else ""
         cells = f", {verdict.cells} cells" if verdict.cells else ""
         why = f": {verdict.error}" if verdict.error else ""
-        self._out.say(f"canary {verdict.id + 1}{choice}: {verdict.state}{cells}{why}")
+        self._out.say(f"{verdict.id + 1}{choice}: {verdict.state}{cells}{why}")
         if verdict.state not in FAILED or self._directory is None or self._identity is None:
             return {}
         try:
