@@ -37,9 +37,8 @@ class Told:
     def verdict(self, verdict: Verdict, about: Audited | Contradiction | None) -> Mapping[str, Any]:
         """Print a verdict, and return what the record says of it besides."""
         choice = f", choice {verdict.choice}" if verdict.choice else ""
-        cells = f", {verdict.cells} cells" if verdict.cells else ""
         why = f": {verdict.error}" if verdict.error else ""
-        self._out.say(f"{verdict.id + 1}{choice}: {verdict.state}{cells}{why}")
+        self._out.say(f"{verdict.id + 1}{choice}: {verdict.state}, {verdict.cells} cells{why}")
         if verdict.state not in FAILED or self._directory is None or self._identity is None:
             return {}
         try:
