@@ -62,6 +62,21 @@ class Sender:
             raise ExecutionError(f"the connection to {ask.path} broke: {type(e).__name__}: {e}") from e
         return Raw(ask.body, ask.nonce, started, pieces, time.perf_counter())
 
+    async def get(self, path: str) -> bytes | None:
+        """Return the body at a path, or None if there is nothing.
+
+        Raises ExecutionError if the server refuses or the connection breaks.
+        """
+        try:
+            async with self.session.get(self.url + path) as response:
+                if response.status == 404:
+                    return None
+                if response.status != 200:
+                    raise ExecutionError(f"status {response.status}: {(await response.text())[:300]}")
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError) as e:
+            raise ExecutionError(f"the connection to {path} broke: {type(e).__name__}: {e}") from e
+
 
 @asynccontextmanager
 async def sender(url: str) -> AsyncIterator[Sender]:

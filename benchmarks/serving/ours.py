@@ -11,12 +11,14 @@ from benchmarks.serving.peers import OURS
 from benchmarks.serving.receipts import Receipts
 from benchmarks.serving.servers import Kind
 
-__all__ = ["PREFIXES", "RECOMPUTING", "node", "watched"]
+__all__ = ["PREFIXES", "RECOMPUTING", "SOAKED", "node", "watched"]
 
 PREFIXES: Final = ("--prefix-memory", "256")
 """Options that let a node keep the beginnings of prompts."""
 RECOMPUTING: Final = ("--trace-memory", "0")
 """Options by which a node keeps no trace, so that it computes each again."""
+SOAKED: Final = ("--trace-memory", "128", "--prefix-memory", "64")
+"""Options by which the caches of a node are full soon, and all of them are used."""
 _FIELDS: Final = {"ignore_eos": True, "stream_options": {"include_usage": True}}
 
 

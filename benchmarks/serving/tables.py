@@ -293,14 +293,16 @@ def _client(rows: Rows) -> Table:
 def _soak(rows: Rows) -> Table:
     return Table(
         "Hours in minutes",
-        "Clients that hang up at random, for a while. Memory: resident bytes of the server and its "
-        "processes, the median of the last fifth of the time beside that of the second fifth.",
+        "Clients that hang up at random, for a while, and open cells of a tenth of their answers. Memory: "
+        "resident bytes of the server and its processes, the median of the last fifth of the time beside "
+        "that of the second fifth.",
         "python -m benchmarks.serving -o DIR --only soak",
         (
             "seconds",
             "clients",
             "answers",
             "hung up",
+            "opened",
             "errors",
             "receipts verified",
             "memory",
@@ -313,6 +315,7 @@ def _soak(rows: Rows) -> Table:
                 f"{x['clients']}",
                 f"{x['answers']:,}",
                 f"{x['hung_up']:,}",
+                f"{x['opened']:,}",
                 f"{x['errors']}",
                 f"{x['verified']:,}",
                 size(x["memory_bytes"]),

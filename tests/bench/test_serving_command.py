@@ -340,6 +340,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "clients": 8,
             "answers": 900,
             "hung_up": 300,
+            "opened": 90,
             "errors": 0,
             "verified": 900,
             "memory_bytes": 10**9,

@@ -14,11 +14,12 @@ import pytest
 from benchmarks.serving import bench as bench_module
 from benchmarks.serving import delay, soak, speed
 from benchmarks.serving.bench import Bench, Plan
+from benchmarks.serving.load import Sender
 from benchmarks.serving.opening import _rate
 from benchmarks.serving.peers import LLAMA_BENCH, OURS, Peers
 from benchmarks.serving.receipts import Receipts
 from benchmarks.serving.servers import Kind
-from benchmarks.serving.streams import Answer
+from benchmarks.serving.streams import Answer, Raw
 from benchmarks.serving.watched import PATH, SLEEP, Watch
 from proofcompute.errors import ExecutionError, VerificationError
 
@@ -138,9 +139,24 @@ def test_prefixes(subject: Subject) -> None:
     assert counts == [1] * (2 * PLAN.rounds * PLAN.each) + [PLAN.each + 1] * (2 * PLAN.rounds)
 
 
-def test_a_soak_counts_what_happens(subject: Subject) -> None:
+class Audited:
+    """Takes what is audited, and finds nothing wrong."""
+
+    def __init__(self, _: Bench) -> None: ...
+
+    async def left(self, send: Sender, raw: Raw) -> None:
+        assert raw.nonce
+        assert raw.pieces
+
+    async def open(self, send: Sender, raw: Raw) -> None:
+        assert await send.get("/none") is None
+
+
+def test_a_soak_counts_what_happens(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak, "Audits", Audited)
     (row,) = soak.soak(subject.bench)
     assert row["errors"] == 0
+    assert row["answers"] > row["opened"] > 0
     assert row["answers"] == row["verified"] == subject.checked.count > 8
     assert row["hung_up"] > 1
     assert row["memory_bytes"] > 2**20
@@ -149,6 +165,7 @@ def test_a_soak_counts_what_happens(subject: Subject) -> None:
 
 def test_a_soak_keeps_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_module, "_REST", 0.0)
+    monkeypatch.setattr(soak, "Audits", Audited)
     subject = Subject(monkeypatch, error=2)
     (row,) = soak.soak(subject.bench)
     assert row["answers"] == row["verified"] == 0
