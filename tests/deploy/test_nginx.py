@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import ssl
@@ -78,6 +79,17 @@ class Front:
     def client(self, address: str = "127.0.0.1", **options: Any) -> Iterator[httpx.Client]:
         with httpx.Client(transport=self.inner(address), base_url=self.url, timeout=SOON, **options) as made:
             yield made
+
+    def connect(self, address: str = "127.0.0.1") -> ssl.SSLSocket:
+        raw = socket.create_connection(("127.0.0.1", self.port), SOON, (address, 0))
+        return self.trust.wrap_socket(raw, server_hostname=NAME)
+
+    def wait_until(self, active: int) -> None:
+        """Wait until the node answers so many requests."""
+        end = time.monotonic() + SOON
+        while self.node.service.active != active:
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
 class _Named(httpx.HTTPTransport):
@@ -196,12 +208,12 @@ def test_a_client_that_leaves_ends_its_request(front: Front) -> None:
 
     runner.engine.step = stepping  # type: ignore[method-assign]
     try:
-        with front.client() as client, pytest.raises(httpx.ReadTimeout):
-            client.post("/chat/completions", json=body(max_tokens=100), timeout=0.3)
-        end = time.monotonic() + SOON
-        while front.node.service.active:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        sent = json.dumps(body(max_tokens=100)).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {len(sent)}\r\n\r\n"
+        with front.connect() as connection:
+            connection.sendall(head.encode() + sent)
+            front.wait_until(1)
+        front.wait_until(0)
     finally:
         go_on.set()
         runner.engine.step = step  # type: ignore[method-assign]
@@ -230,8 +242,7 @@ def test_connections_of_one_client_are_counted(front: Front) -> None:
 
         def status(address: str) -> int:
             """Begin a request that goes on for ever, and return the status if it is refused; 0: it is not."""
-            raw = socket.create_connection(("127.0.0.1", front.port), SOON, ("127.0.0.9", 0))
-            made = stack.enter_context(front.trust.wrap_socket(raw, server_hostname=NAME))
+            made = stack.enter_context(front.connect("127.0.0.9"))
             head = f"POST /v1/completions HTTP/1.1\r\nHost: {NAME}\r\nX-Test-Address: {address}\r\n"
             made.sendall(f"{head}Content-Length: 9\r\nExpect: 100-continue\r\n\r\n".encode())
             answer = made.recv(4096)  # that the body may come, or a refusal
