@@ -13,12 +13,25 @@ from starlette.responses import PlainTextResponse, Response
 from proofcompute.errors import BusyError, ProofcomputeError
 from proofcompute.openai import NONCE_HEADER, Json, models_object
 from proofcompute.serving import proofs
-from proofcompute.serving.clients import Client
 from proofcompute.serving.completions import complete
-from proofcompute.serving.gate import CLIENT, Gate
+from proofcompute.serving.gate import EXCHANGE, Exchange, Gate
 from proofcompute.serving.metrics import Metrics
 from proofcompute.serving.refusals import Refusal, json_bytes, refusal_of
-from proofcompute.serving.schema import CHALLENGE, CHAT, COMPLETION, responses
+from proofcompute.serving.schema import (
+    CBOR,
+    CHALLENGE,
+    CHAT,
+    CHAT_ANSWER,
+    COMPLETION,
+    FRAMES,
+    HEALTH,
+    MODEL,
+    MODELS,
+    PLAIN,
+    TEXT_ANSWER,
+    describe,
+    responses,
+)
 from proofcompute.serving.service import Service
 from proofcompute.serving.settings import Settings
 from proofcompute.version import __version__
@@ -55,17 +68,19 @@ def application(service: Service) -> Gate:
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        default_response_class=Response,  # which kind of content there is, each path says
     )
     _add_errors(app, service)
     _add_models(app, service)
     _add_completions(app, service)
     _add_proofs(app, service)
     _add_health(app, service)
+    describe(app.openapi())  # which it keeps
     return Gate(app, service)
 
 
-def _client(request: Request) -> Client:
-    return cast(Client, request.scope[CLIENT])
+def _exchange(request: Request) -> Exchange:
+    return cast(Exchange, request.scope[EXCHANGE])
 
 
 def _json(value: Json, status: int = 200) -> Response:
@@ -96,64 +111,62 @@ def _add_errors(app: FastAPI, service: Service) -> None:
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models", responses=responses(401))
+    @app.get("/v1/models", responses=responses(MODELS))
     async def models() -> Response:
         """List the models."""
         return _json(models_object([service.describe(m) for m in service.models.values()]))
 
-    @app.get("/v1/models/{name:path}", responses=responses(401, 404))
+    @app.get("/v1/models/{name:path}", responses=responses(MODEL, 404))
     async def model(name: str) -> Response:
         """Describe a model, by its name or its model id."""
         return _json(service.describe(service.model(name)))
 
 
 def _add_completions(app: FastAPI, service: Service) -> None:
-    refused = responses(400, 401, 404, 408, 413, 429, 503)
-
-    @app.post("/v1/chat/completions", responses=refused, openapi_extra=CHAT)
+    @app.post("/v1/chat/completions", responses=responses(CHAT_ANSWER, 404, 500), openapi_extra=CHAT)
     async def chat(request: Request) -> Response:
         """Answer a conversation, with receipts."""
         nonce = request.headers.get(NONCE_HEADER)
-        return await complete(service, "chat", _client(request), await request.body(), nonce)
+        return await complete(service, "chat", _exchange(request), await request.body(), nonce)
 
-    @app.post("/v1/completions", responses=refused, openapi_extra=COMPLETION)
+    @app.post("/v1/completions", responses=responses(TEXT_ANSWER, 404, 500), openapi_extra=COMPLETION)
     async def text(request: Request) -> Response:
         """Continue a text or token ids, with receipts."""
         nonce = request.headers.get(NONCE_HEADER)
-        return await complete(service, "completions", _client(request), await request.body(), nonce)
+        return await complete(service, "completions", _exchange(request), await request.body(), nonce)
 
 
 def _add_proofs(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/proofs/terms", responses=responses(401, 404))
+    @app.get("/v1/proofs/terms", responses=responses(CBOR, 404))
     async def terms() -> Response:
         """Return the node's signed terms (application/cbor)."""
         return proofs.terms(service)
 
-    @app.get("/v1/proofs/card/{model}", responses=responses(401, 404))
+    @app.get("/v1/proofs/card/{model}", responses=responses(CBOR, 404))
     async def card(model: str) -> Response:
         """Return the card of a model (application/cbor), by its name or its model id."""
         return proofs.card(service, model)
 
-    @app.get("/v1/proofs/{digest}", responses=responses(401, 404))
+    @app.get("/v1/proofs/{digest}", responses=responses(CBOR, 404))
     async def receipt(digest: str, request: Request) -> Response:
         """Return the receipt (application/cbor) for your request with this digest."""
-        return proofs.receipt(service, _client(request), digest)
+        return proofs.receipt(service, _exchange(request).client, digest)
 
     @app.post(
         "/v1/proofs/open",
-        responses=responses(400, 401, 408, 413, 429, 500, 503),
+        responses=responses(FRAMES, 500),
         openapi_extra=CHALLENGE,
     )
     async def open_cells(request: Request) -> Response:
         """Open the cells that a challenge names (application/cbor-seq)."""
-        return await proofs.open_cells(service, _client(request), await request.body())
+        return await proofs.open_cells(service, _exchange(request), await request.body())
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
     def code() -> int:
         return 200 if service.status == "ok" else 503
 
-    @app.get("/health", responses=responses(503))
+    @app.get("/health", responses=responses(HEALTH, errors=HEALTH))
     async def health() -> Response:
         """Say whether the node takes requests, and what each model's runner does."""
         models: dict[str, Any] = {
@@ -162,12 +175,12 @@ def _add_health(app: FastAPI, service: Service) -> None:
         }
         return _json({"status": service.status, "node": service.public.hex(), "models": models}, code())
 
-    @app.get("/healthz", responses=responses(503))
+    @app.get("/healthz", responses=responses(PLAIN, errors=PLAIN))
     async def healthz() -> Response:
         """Say in one word whether the node takes requests."""
         return PlainTextResponse(service.status, code())
 
-    @app.get("/metrics", responses=responses(401))
+    @app.get("/metrics", responses=responses(PLAIN))
     async def metrics() -> Response:
         """Return numbers for Prometheus."""
         return Response(service.metrics.text(), media_type=Metrics.TYPE)

@@ -17,11 +17,14 @@ from proofcompute.encoding.files import read_limited
 from proofcompute.errors import BusyError, InputError
 from proofcompute.limits import MIB
 from proofcompute.serving.refusals import Refusal
+from proofcompute.serving.waste import WRONG_KEY, Waste
 
 __all__ = ["ApiKeys", "Client", "Clients", "Nonces", "address_of"]
 
 _LINE: Final = re.compile(r"(\S{1,64})\s+([0-9a-f]{64})")
 _NONCES: Final = 1 << 16
+_SHOWN: Final = 1 << 16
+"""Pairs of an address and a key that it showed, which are remembered."""
 _WAIT: Final = 2.0
 """Seconds after which a client that asks for too much at a time may ask again."""
 
@@ -46,6 +49,8 @@ class ApiKeys:
 
     def __init__(self, digests: Mapping[str, bytes]) -> None:
         self._digests = dict(digests)
+        self._shown: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()
+        """Addresses and the keys that they showed, those of longest ago first."""
 
     @staticmethod
     def load(path: Path) -> ApiKeys:
@@ -85,6 +90,26 @@ class ApiKeys:
             refusal.headers["WWW-Authenticate"] = "Bearer"
             raise refusal
         return Client.of("key", found)
+
+    def admit(self, address: Client, authorization: str | None, waste: Waste) -> Client:
+        """Return whose key an address shows, and count wrong ones among what it may send for nothing.
+
+        When that is used up, a right key is refused like a wrong one, so that guessing teaches nothing,
+        unless the address has shown this key before. Raises Refusal (401, 429).
+        """
+        try:
+            client = self.client(authorization)
+        except Refusal:
+            waste.take(address.scope, WRONG_KEY)
+            raise
+        pair = address.scope, client.scope
+        if pair not in self._shown:
+            waste.require(address.scope, WRONG_KEY)
+            self._shown[pair] = None
+        self._shown.move_to_end(pair)
+        if len(self._shown) > _SHOWN:
+            self._shown.popitem(last=False)
+        return client
 
 
 def address_of(peer: str, forwarded: str | None, proxies: frozenset[str]) -> Client:

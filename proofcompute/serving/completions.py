@@ -37,6 +37,7 @@ from proofcompute.prover.admission import rows_of
 from proofcompute.prover.node import Answer
 from proofcompute.prover.ticket import Ticket
 from proofcompute.serving.clients import Client
+from proofcompute.serving.gate import Exchange
 from proofcompute.serving.refusals import json_bytes, refusal_of
 from proofcompute.serving.service import Served, Service
 
@@ -94,15 +95,18 @@ class Completion:
 
 
 async def complete(
-    service: Service, endpoint: Endpoint, client: Client, body: bytes, nonce: str | None
+    service: Service, endpoint: Endpoint, exchange: Exchange, body: bytes, nonce: str | None
 ) -> Response:
     """Answer a completion. Raises what :func:`.refusal_of` turns into a response."""
-    beginning = asyncio.ensure_future(service.prepare(_begin, service, endpoint, client, body, nonce))
+    beginning = asyncio.ensure_future(
+        service.prepare(len(body), _begin, service, endpoint, exchange.client, body, nonce)
+    )
     try:
         completion = await asyncio.shield(beginning)
     except asyncio.CancelledError:  # the client left, but the thread goes on
         beginning.add_done_callback(_abandon)
         raise
+    exchange.computes()
     if completion.call.stream:
         return _Stream(completion)
     try:

@@ -2,15 +2,16 @@
 
 Bodies are read here, within a number of bytes and seconds, before the application sees a request. While it
 answers, the gate waits for the client to leave, and then cancels the answer, streamed or not. What a client
-does not read within some seconds cuts it off.
+does not read within some seconds cuts it off. A client that sends much that computes nothing is refused
+before its bodies are read, and learns it late, so that a flood cannot ask again at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from typing import Final, final
 
 from starlette.datastructures import Headers
@@ -20,18 +21,26 @@ from proofcompute.logs import service_log
 from proofcompute.serving.clients import Client, address_of
 from proofcompute.serving.refusals import Refusal
 from proofcompute.serving.service import Service
+from proofcompute.serving.sockets import hang_up
+from proofcompute.serving.waste import REQUEST
 
-__all__ = ["CLIENT", "Gate"]
+__all__ = ["EXCHANGE", "Exchange", "Gate"]
 
 _log = service_log(__name__)
 
-CLIENT: Final = "proofcompute.client"
-"""Key of the client in a request's scope."""
+EXCHANGE: Final = "proofcompute.exchange"
+"""Key of the :class:`Exchange` in a request's scope."""
 _OPEN: Final = frozenset({"/health", "/healthz"})
 """Paths that need no key."""
 _COMPUTING: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Paths that are closed while the service drains."""
 _OPENING: Final = "/v1/proofs/open"
+_LOOK: Final = 0.1
+"""Seconds between two looks at whether others wait for what a slow reader holds."""
+
+
+_HELD: Final = "too_many_requests"
+"""The reason of a refusal that is held back."""
 
 
 class _Gone(OSError):
@@ -51,7 +60,7 @@ class Gate:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             self._service.active += 1
-            exchange = _Exchange(self._service, scope, receive, send)
+            exchange = Exchange(self._service, scope, receive, send)
             try:
                 await exchange.run(self._app)
             finally:
@@ -60,7 +69,7 @@ class Gate:
 
 
 @final
-class _Exchange:
+class Exchange:
     """One request and its response."""
 
     def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +77,17 @@ class _Exchange:
         self._scope, self._receive, self._send = scope, receive, send
         self._start = time.monotonic()
         self._headers = Headers(scope=scope)
-        self._client = Client("unknown", bytes(32))
+        self.client = Client("unknown", bytes(32))
+        """Who asks."""
+        self.leaving = ExitStack()
+        """What is to be done when the exchange ends, however it ends."""
+        self.hurry: Callable[[float, int], bool] | None = None
+        """Whether to cut off a reader that has kept its sender waiting so many seconds for so many bytes."""
+        self._stalled = 0.0
+        """Seconds that the client let a part of the response wait, where somebody may be in a hurry."""
+        self._charged = 0
+        """Bytes that were taken from what the client may send for nothing."""
+        self._computes = False
         self._status = 0
         self._sent = 0
         self._taken = 0
@@ -81,18 +100,24 @@ class _Exchange:
     async def run(self, app: ASGIApp) -> None:
         """Let the application answer, unless the request is refused before."""
         try:
-            self._scope[CLIENT] = self._client = self._who()
+            self._scope[EXCHANGE] = self
+            self.client = self._who()
+            self._charge(REQUEST)
             if self._scope["path"] in _COMPUTING:
                 self._service.require_open()
             self._body = await self._read()
         except Refusal as refusal:
+            if refusal.reason == _HELD:
+                await asyncio.sleep(self._limits.hold_seconds)
             self._service.metrics.refusals.labels(refusal.reason).inc()
             refusal.headers["Connection"] = "close"  # the rest of the body was not read
             with suppress(_Gone):
                 await refusal.response()(self._scope, self._receive, self._write)
+            if refusal.status == 408:  # the server would wait for the rest
+                self._hang_up(sending=True)
             return
         except _Gone:
-            self._left = "body"
+            await self._broken()
             return
         await self._answer(app)
 
@@ -102,8 +127,19 @@ class _Exchange:
         address = address_of(peer[0] if peer else "", forwarded, self._service.proxies)
         if self._service.keys is None or self._scope["path"] in _OPEN:
             return address
-        self._client = address  # whoever shows no key is logged by its address
-        return self._service.keys.client(self._headers.get("authorization"))
+        self.client = address  # whoever shows no key is logged by its address
+        return self._service.keys.admit(address, self._headers.get("authorization"), self._service.waste)
+
+    def computes(self) -> None:
+        """Say that the request computes something, so that it counts among what does, and was no waste."""
+        self._computes = True
+        charged, self._charged = self._charged, 0
+        self._service.waste.give_back(self.client.scope, charged)
+
+    def _charge(self, nbytes: int) -> None:
+        """Count bytes as waste until the request computes something. Raises Refusal if they are too many."""
+        self._service.waste.take(self.client.scope, nbytes)
+        self._charged += nbytes
 
     async def _read(self) -> bytes:
         """Read the whole body. Raises Refusal if it is too long or too slow, and _Gone if the client left."""
@@ -126,12 +162,22 @@ class _Exchange:
                     size += len(part)
                     if size > most:
                         raise self._too_long(most)
+                    self._charge(len(part))
                     self._take(len(part))
                     parts.append(part)
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
             raise Refusal.of(408, "the body did not arrive in time", "slow_body") from None
+
+    async def _broken(self) -> None:
+        """Answer a body that ended too early: the client left, or what it sends is no HTTP any more."""
+        refusal = Refusal.of(400, "the body broke off", "broken_body")
+        self._service.metrics.refusals.labels(refusal.reason).inc()
+        refusal.headers["Connection"] = "close"
+        with suppress(_Gone):
+            await refusal.response()(self._scope, self._receive, self._write)
+        self._left = "body"
 
     def _take(self, nbytes: int) -> None:
         """Count bytes of a body until the exchange ends. Raises Refusal if all bodies take too much."""
@@ -178,16 +224,38 @@ class _Exchange:
             raise _Gone
         if message["type"] == "http.response.start":
             self._status = message["status"]
-        self._sent += len(message.get("body", b""))
+        nbytes = len(message.get("body", b""))
+        self._sent += nbytes
+        if not self._computes:
+            self._service.waste.spend(self.client.scope, nbytes)
         try:
             async with asyncio.timeout(self._limits.write_seconds):
-                await self._send(message)
+                await (self._send(message) if self.hurry is None else self._send_unless(message, self.hurry))
         except TimeoutError:
             self._left = "slow_reader"
+            self._hang_up(sending=False)
             raise _Gone from None
+
+    def _hang_up(self, *, sending: bool) -> None:
+        client, server = self._scope.get("client"), self._scope.get("server")
+        if client and server:
+            hang_up((client[0], int(client[1])), int(server[1]), sending=sending)  # Granian's are strings
+
+    async def _send_unless(self, message: Message, hurry: Callable[[float, int], bool]) -> None:
+        """Send a message. Raises TimeoutError if others wait and the client has read too slowly."""
+        sending, start = asyncio.ensure_future(self._send(message)), time.monotonic()
+        try:
+            while not (await asyncio.wait((sending,), timeout=_LOOK))[0]:
+                if hurry(self._stalled + time.monotonic() - start, self._sent):
+                    raise TimeoutError
+            self._stalled += time.monotonic() - start
+            await sending
+        finally:
+            sending.cancel()
 
     def report(self) -> None:
         """End the exchange: count and log it, with no query, no body, no header but the client's name."""
+        self.leaving.close()
         self._service.body_bytes -= self._taken
         route = _route(self._scope)
         metrics = self._service.metrics
@@ -200,7 +268,7 @@ class _Exchange:
             "status": self._status,
             "seconds": round(time.monotonic() - self._start, 4),
             "bytes": self._sent,
-            "client": self._client.name,
+            "client": self.client.name,
         }
         _log.info("request", extra={**fields, "left": self._left} if self._left else fields)
 

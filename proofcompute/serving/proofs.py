@@ -11,17 +11,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from proofcompute.errors import (
-    BusyError,
     ChallengeLimitError,
     FormatError,
     InputError,
     LimitError,
     MismatchError,
 )
+from proofcompute.limits import KIB, MIB
 from proofcompute.openai import OpenCall
 from proofcompute.protocol.frames import require_signer
 from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.serving.clients import Client
+from proofcompute.serving.gate import Exchange
 from proofcompute.serving.pipe import Pipe
 from proofcompute.serving.refusals import Refusal
 from proofcompute.serving.service import Served, Service
@@ -32,8 +33,12 @@ CBOR: Final = "application/cbor"
 CBOR_SEQUENCE: Final = "application/cbor-seq"
 """The media type of frames (RFC 8742)."""
 _FOREVER: Final = "public, max-age=31536000, immutable"
-_WAIT: Final = 5.0
-"""Seconds after which to ask again when too many openings are made."""
+_PIECE: Final = 64 * KIB
+"""Most bytes that are given to the server at a time."""
+_PATIENCE: Final = 3.0
+"""Seconds for which a reader may keep its sender waiting while other clients wait for the place."""
+_LEAST: Final = 4 * MIB
+"""Bytes a second that it must read besides."""
 
 
 def terms(service: Service) -> Response:
@@ -60,14 +65,17 @@ def receipt(service: Service, client: Client, digest: str) -> Response:
 
 
 # -- openings ------------------------------------------------------------------------------------------------
-async def open_cells(service: Service, client: Client, body: bytes) -> Response:
+async def open_cells(service: Service, exchange: Exchange, body: bytes) -> Response:
     """Open the cells that a challenge names; the body has three frames: request, receipt and challenge.
 
     Nothing but the body is needed: any receipt that this node signed can be opened, if it is given with its
-    request. Raises what :func:`.refusal_of` turns into a response.
+    request. A client has one opening at a time, which is counted before anything is decoded. Raises what
+    :func:`.refusal_of` turns into a response.
     """
-    served, request, asked, challenge = await service.prepare(_read, service, body)
-    return await _open(service, client, served, request, asked, challenge)
+    hold = _Hold(service, exchange)
+    call = await service.prepare(len(body), _read, service, body)
+    await hold.take_turn()
+    return await _open(service, hold, *call)
 
 
 def _read(service: Service, body: bytes) -> tuple[Served, Request, Receipt, Challenge]:
@@ -85,12 +93,52 @@ def _read(service: Service, body: bytes) -> tuple[Served, Request, Receipt, Chal
     return served, request, found, challenge
 
 
+@final
+class _Hold:
+    """What an opening holds until it is sent and nothing works for it: its client's count, and a place."""
+
+    def __init__(self, service: Service, exchange: Exchange) -> None:
+        """Count the client. Raises BusyError if it has as many openings as it may have."""
+        self._service, self._exchange = service, exchange
+        self._scope = exchange.client.scope
+        self._since: float | None = None
+        """When the opening took its place, if it did."""
+        self._users = 1
+        service.challengers.take(exchange.client, 1, 0)
+        exchange.leaving.callback(self._end)
+
+    async def take_turn(self) -> None:
+        """Wait for a place. Raises BusyError if there is none in time."""
+        await self._service.turns.take(self._scope, self._service.limits.turn_seconds)
+        self._since = time.monotonic()
+        self._exchange.hurry = self._hurry
+
+    def use(self, work: asyncio.Future[None]) -> None:
+        """Hold everything until some work has ended, too."""
+        self._users += 1
+        work.add_done_callback(lambda _: self._end())
+
+    def opens(self) -> None:
+        """Say that the opening is made, so that its body was no waste."""
+        self._exchange.computes()
+
+    def _hurry(self, stalled: float, nbytes: int) -> bool:
+        """Return whether others wait while this client reads too slowly."""
+        return self._service.turns.waiting > 0 and stalled > _PATIENCE + nbytes / _LEAST
+
+    def _end(self) -> None:
+        self._users -= 1
+        if self._users:
+            return
+        self._service.challengers.give_back(self._exchange.client, 1, 0)
+        if self._since is not None:
+            self._service.turns.give_back(self._scope, time.monotonic() - self._since)
+
+
 async def _open(
-    service: Service, client: Client, served: Served, request: Request, asked: Receipt, challenge: Challenge
+    service: Service, hold: _Hold, served: Served, request: Request, asked: Receipt, challenge: Challenge
 ) -> Response:
     """Begin an opening, and return the response once its first bytes are there."""
-    if service.openings >= service.limits.openings:
-        raise BusyError("too many openings are made now", _WAIT)
     limits, metrics = service.limits, service.metrics
     total = limits.opening_seconds
     if service.terms is not None:  # later it would be rejected, and others wait for the place
@@ -105,17 +153,14 @@ async def _open(
             pipe.end()
 
     def ended(work: asyncio.Future[None]) -> None:
-        service.openings -= 1
-        service.challengers.give_back(client, 1, 0)
         error = None if work.cancelled() else work.exception()
         outcome = "opened" if error is None else _OUTCOMES.get(type(error), "failed")
         metrics.openings.labels(served.name, outcome).inc()
         metrics.opening_seconds.labels(served.name).observe(time.monotonic() - start)
 
-    service.challengers.take(client, 1, 0)
-    service.openings += 1
     running = asyncio.ensure_future(service.open(work))
     running.add_done_callback(ended)
+    hold.use(running)
     parts = pipe.read_parts()
     try:
         first = await anext(parts, b"")
@@ -124,6 +169,7 @@ async def _open(
     except BaseException:
         pipe.leave()
         raise
+    hold.opens()
     return _Opening(pipe, running, first, parts)
 
 
@@ -156,10 +202,15 @@ class _Opening(Response):
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
-            await send({"type": "http.response.body", "body": self._first, "more_body": True})
+            await self._send(self._first, send)
             async for part in self._rest:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+                await self._send(part, send)
             await self._running
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._pipe.leave()
+
+    async def _send(self, part: bytes, send: Send) -> None:
+        """Send a part in small pieces, so that the server holds few that are not read."""
+        for at in range(0, len(part), _PIECE):
+            await send({"type": "http.response.body", "body": part[at : at + _PIECE], "more_body": True})

@@ -54,8 +54,9 @@ class Refusal(Exception):
         return Refusal(status, error_object(message, kind=kind, code=reason), reason, headers)
 
     def response(self) -> Response:
-        """Return the response."""
-        return Response(json_bytes(self.body), self.status, self.headers, "application/json")
+        """Return the response; a lone surrogate in its text, which is no UTF-8, becomes a question mark."""
+        text = json.dumps(self.body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return Response(text.encode(errors="replace"), self.status, self.headers, "application/json")
 
 
 def refusal_of(error: Exception) -> Refusal:

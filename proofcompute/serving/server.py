@@ -23,6 +23,7 @@ from proofcompute.logs import service_log
 from proofcompute.serving.app import application
 from proofcompute.serving.service import Service
 from proofcompute.serving.settings import Settings
+from proofcompute.serving.sockets import close_unread
 
 __all__ = ["check_address", "granian", "listening", "serve"]
 
@@ -97,6 +98,7 @@ async def _work(
 ) -> int:
     """Wait until the service is told to stop and has drained, or has failed, and return the exit status."""
     await listening(settings.host, settings.port)
+    close_unread(settings.port, service.limits.write_seconds)
     started()
     while not stop.is_set():
         if service.failed:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import cached_property
-from typing import Any, ParamSpec, TypeVar, final
+from typing import Any, Final, ParamSpec, TypeVar, final
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Keep
 from proofcompute.errors import InputError
+from proofcompute.limits import KIB
 from proofcompute.models.model import Model
 from proofcompute.openai import Json, model_object
 from proofcompute.protocol.messages import Receipt, Terms
@@ -28,6 +29,8 @@ from proofcompute.serving.rate import busy_rate, stated
 from proofcompute.serving.receipts import Receipts
 from proofcompute.serving.refusals import Refusal
 from proofcompute.serving.settings import ServiceLimits, Settings
+from proofcompute.serving.turns import Turns
+from proofcompute.serving.waste import Waste
 from proofcompute.tokens import Prompter
 
 __all__ = ["Served", "Service"]
@@ -37,6 +40,8 @@ _R = TypeVar("_R")
 
 _PREPARING = 2
 """Threads that read bodies and make requests of them."""
+_SMALL: Final = 256 * KIB
+"""Most bytes of a body that these threads read; larger ones have a thread, so that nobody waits for them."""
 _DRAIN_AGAIN = 10.0
 """Seconds after which a client may ask again while the service stops: another one may run then."""
 
@@ -112,8 +117,9 @@ class Service:
         self.receipts = Receipts(self.limits.receipts)
         self.clients = Clients(self.limits.client_requests, self.limits.client_rows)
         self.challengers = Clients(self.limits.client_openings, 1)
-        self.openings = 0
-        """Openings that are made now."""
+        self.turns = Turns(self.limits.openings, self.limits.turns)
+        least = 2 * max(self.limits.body, self.limits.proof_body)  # a body must fit, beside others
+        self.waste = Waste(max(self.limits.waste, least), self.limits.waste_rate)
         self.nonces = Nonces()
         self.created = int(time.time())
         self.draining = False
@@ -144,6 +150,7 @@ class Service:
             self.metrics.watch(name, made)
         self._stack = AsyncExitStack()
         self._preparing = ThreadPoolExecutor(_PREPARING, "proofcompute-prepare")
+        self._reading = ThreadPoolExecutor(1, "proofcompute-read")
         self._opening = ThreadPoolExecutor(self.limits.openings, "proofcompute-open")
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -203,8 +210,8 @@ class Service:
         self.draining = True
         await self._stack.aclose()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._preparing.shutdown(wait=False, cancel_futures=True)
-        self._opening.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._preparing, self._reading, self._opening):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def status(self) -> str:
@@ -251,9 +258,10 @@ class Service:
         """Return the object of a model in OpenAI's form."""
         return model_object(served.name, served.model_id, self.created)
 
-    async def prepare(self, call: Callable[_P, _R], *args: _P.args, **named: _P.kwargs) -> _R:
-        """Call a function on a thread that reads bodies."""
-        return await asyncio.get_running_loop().run_in_executor(self._preparing, lambda: call(*args, **named))
+    async def prepare(self, nbytes: int, call: Callable[_P, _R], *args: _P.args, **named: _P.kwargs) -> _R:
+        """Call a function on a thread that reads bodies of so many bytes; large ones wait for each other."""
+        threads = self._preparing if nbytes <= _SMALL else self._reading
+        return await asyncio.get_running_loop().run_in_executor(threads, lambda: call(*args, **named))
 
     async def open(self, call: Callable[_P, _R], *args: _P.args, **named: _P.kwargs) -> _R:
         """Call a function on a thread that makes openings."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from proofcompute.engine import Keep
 from proofcompute.errors import InputError
-from proofcompute.limits import GIB, MIB
+from proofcompute.limits import GIB, KIB, MIB
 from proofcompute.prover.admission import RunnerLimits
 
 __all__ = ["WEEK", "ServiceLimits", "Settings"]
@@ -44,6 +44,16 @@ class ServiceLimits:
     """Most openings that are made at the same time."""
     client_openings: int = 1
     """Most openings of one client that are made at the same time."""
+    turns: int = 64
+    """Most clients that wait for an opening to begin."""
+    turn_seconds: float = 20.0
+    """Seconds that an opening may wait to begin."""
+    waste: int = 32 * MIB
+    """Bytes that a client may send at once of requests that compute nothing."""
+    waste_rate: int = 256 * KIB
+    """Bytes a second that it may send of them."""
+    hold_seconds: float = 1.0
+    """Seconds after which a client is told that it has sent too much of them."""
     opening_seconds: float = 900.0
     """Seconds that an opening may take, however slowly it is read."""
     receipts: int = 64 * MIB

@@ -148,7 +148,7 @@ def main(state: Path, argv: list[str]) -> int:
     phases.during(completions, "_begin", "prepare")
     phases.during(Loop, "_step", _computing)
     phases.during(Committer, "answer", "commit")
-    phases.awaiting(gate._Exchange, "_write", "respond")
+    phases.awaiting(gate.Exchange, "_write", "respond")
     phases.during(Opener, "_again", "recompute")
     phases.during(Openings, "write", "open")
     started = service.Service.start

@@ -16,6 +16,7 @@ from proofcompute.importers.decoder import compile_decoder
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Terms
 from proofcompute.serving import Service, Settings, server
+from proofcompute.serving.sockets import close_unread
 from proofcompute.testing import TINY, random_checkpoint
 from synthetic import KERNELS, NODE
 
@@ -48,6 +49,7 @@ class Running:
         serving = server.granian(self.service, settings)
         task = asyncio.ensure_future(serving.serve())
         await server.listening("127.0.0.1", self.port)
+        close_unread(self.port, self.service.limits.write_seconds)
         self._ready.set()
         await self._stop.wait()
         await self.service.close()
