@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -280,3 +283,37 @@ def test_what_cannot_challenge_is_refused(key: Key) -> None:
     other = SpotChecks(challenger(Service(), model(1)), 1)
     with pytest.raises(InputError, match="another model"):
         ProofTransport(BASE, model().card, spot_checks=other)
+
+
+ENDING = """
+import logging, sys, time
+logging.basicConfig()
+sys.path[:0] = sys.argv[1:]
+import httpx2
+from client.standin import BASE, KERNELS, Service, model
+from proofcompute.client import Challenger, ProofTransport, SpotChecks
+
+def late(node, call):
+    time.sleep(0.5)
+    return node.open(*call)[:-7]
+
+service = Service(open=late)
+inner = service.transport(httpx2)
+checks = SpotChecks(Challenger(BASE, model(), device=KERNELS, inner=inner, library=httpx2), 1, wait=False)
+through = ProofTransport(BASE, model().card, inner=inner, spot_checks=checks)
+body = {"model": "tiny", "prompt": "Once", "max_tokens": 2}
+print(httpx2.Client(transport=through).post(BASE + "/completions", json=body).status_code, flush=True)
+"""
+
+
+def test_a_process_that_ends_waits_for_its_verdicts() -> None:
+    tests = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING, str(tests), str(tests.parent)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout.strip() == "200"
+    assert "contradicted at step" in done.stderr
