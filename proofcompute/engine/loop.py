@@ -6,7 +6,7 @@ request's trace does not depend on the other requests in the step or on how its 
 
 If a step has no result (a value overflows, an index lies outside its table), it is not known whose rows are
 at fault. So the step is repeated with one session at a time. Sessions that fail alone are removed with their
-error, and the others go on as if they had run alone.
+error, and the others go on as if they had run alone. Where memory is short, whoever came last gives way.
 """
 
 from __future__ import annotations
@@ -291,12 +291,17 @@ class Engine:
         except _FAILURES as error:
             if len(live) == 1:
                 return [(live, spans, error)]
+            if isinstance(error, MemoryError):
+                self._moved()  # recorded steps hold memory
+        capture = batch = None
         results: list[_Result] = []
-        for session, span in zip(live, spans, strict=True):
+        for session, span in reversed(list(zip(live, spans, strict=True))):
             one: tuple[list[Session], list[Span]] = [session], [span]
             try:
                 results.append((*one, self._run(*one)))
             except _FAILURES as error:
+                if isinstance(error, MemoryError):
+                    session.fail(error)  # so that its memory is there for those that came before it
                 results.append((*one, error))
         return results
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U64, Array, Arrays, Member, Span
-from proofcompute.errors import ExecutionError, InputError, MismatchError
+from proofcompute.errors import ExecutionError, InputError, MismatchError, bare
 from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.protocol.requests import statement_of
@@ -149,9 +149,11 @@ class Session:
             self.draws[a:b] = draws(self.request.draw_seed, a, b)
 
     def fail(self, error: Failure) -> None:
-        """Note the error with which the session failed."""
+        """Note the error with which the session failed; give its memory back if that was too little."""
         self.reason = None  # it is set already if known tokens go on after the end
-        self.error = error.with_traceback(None)  # its frames hold arrays of the step
+        self.error = bare(error)
+        if isinstance(error, MemoryError):
+            self.trace.release()
 
 
 class SessionRows:

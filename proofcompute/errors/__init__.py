@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 __all__ = [
     "BusyError",
@@ -51,6 +51,7 @@ __all__ = [
     "UnsupportedError",
     "VerificationError",
     "about",
+    "bare",
 ]
 
 
@@ -218,3 +219,15 @@ def about(
         e.request_digest = e.request_digest or request_digest
         e.receipt_digest = e.receipt_digest or receipt_digest
         raise
+
+
+_E = TypeVar("_E", bound=BaseException)
+
+
+def bare(error: _E) -> _E:
+    """Return an error that is kept, without the frames of where it was raised: they hold arrays."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error

@@ -259,6 +259,11 @@ class Trace:
         if self.passing:
             self.buffers.clear()
 
+    def release(self) -> None:
+        """Give the memory of all rows, leaves and trees back; the trace cannot be used any more."""
+        self.buffers.clear()
+        self._leaves = self._forests = None
+
     def grow(self, suite: str, rows: int, kernels: HasherOfArrays) -> list[tuple[list[int], merkle.Forest]]:
         """Build the trees over the first ``rows`` rows, and return them with the groups that they cover.
 

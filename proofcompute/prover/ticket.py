@@ -15,7 +15,7 @@ from threading import Condition
 from typing import final
 
 from proofcompute.engine import Session
-from proofcompute.errors import StoppedError
+from proofcompute.errors import StoppedError, bare
 from proofcompute.protocol.messages import Request
 from proofcompute.prover.node import Answer
 
@@ -208,7 +208,7 @@ class Ticket:
             elif isinstance(outcome, Session):
                 self._session = outcome
             else:
-                self._error = outcome
+                self._error = bare(outcome)
             self._notify(bell)
             return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ import pytest
 import synthetic
 from cuda_rig import why_not
 from cuda_rig.fake_cublaslt import FakeCublasLt
-from cuda_rig.fake_cupy import MemoryPointer, MemoryPool, Module, fake_cupy
+from cuda_rig.fake_cupy import Function, MemoryPointer, MemoryPool, Module, fake_cupy
 from cuda_rig.fake_streams import CUDARuntimeError, Event, Graph, Stream
 from gpu.workload import cases_of, differences
 from kernel_cases.data import Case
 from proofcompute.arithmetic.backends.cuda import CudaKernels, steps
 from proofcompute.arithmetic.backends.cuda.cupy_device import CupyDevice
-from proofcompute.errors import DeviceError
+from proofcompute.errors import DeviceError, DeviceMemoryError
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
@@ -89,6 +90,35 @@ def test_failures_of_queued_work_are_errors(
     monkeypatch.setattr(of, call, failed)
     with pytest.raises(DeviceError, match=r"^fake .*CUDA error 700"):
         work()
+
+
+@pytest.mark.parametrize(("status", "kind"), [(2, DeviceMemoryError), (700, DeviceError)])
+def test_any_call_may_report_a_failure(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch, status: int, kind: type[DeviceError]
+) -> None:
+    """A lack of memory, which ends with the call, is told from what ends the device."""
+    device = CupyDevice()
+    x, y = device.zeros(4), device.zeros(4)
+
+    def failed(*arguments: object, **named: object) -> None:
+        raise CUDARuntimeError(status)
+
+    calls: tuple[tuple[Any, str, Callable[[], object]], ...] = (
+        (MemoryPointer, "memset_async", lambda: device.clear(x)),
+        (MemoryPointer, "copy_from_host_async", lambda: device.write(x, np.zeros(4, np.uint8))),
+        (MemoryPointer, "copy_from_device_async", lambda: device.copy(x, y)),
+        (Stream, "record", lambda: device.record(0)),
+        (Stream, "wait_event", lambda: device.wait(0, None)),
+        (Stream, "synchronize", lambda: device.download(x, np.zeros(4, np.uint8))),
+        (Graph, "launch", lambda: device.replay((Graph([]), None))),
+        (Function, "__call__", lambda: device.launch("add", (1, 1, 1), 32, [x, x, np.int64(1), y])),
+    )
+    for of, name, call in calls:
+        with monkeypatch.context() as patch:
+            patch.setattr(of, name, failed)
+            with pytest.raises(DeviceError, match=f"CUDA error {status}") as caught:
+                call()
+            assert type(caught.value) is kind
 
 
 def test_sizes_are_compared(cupy: Any) -> None:

@@ -115,7 +115,7 @@ def test_the_cpus_receipts_are_made_beside_the_first_steps(
 
 
 @rig
-@pytest.mark.parametrize("name", ["large", "ceilings", "products", "parts", "decode"])
+@pytest.mark.parametrize("name", ["large", "ceilings", "products", "parts", "decode", "serving"])
 def test_steps_of_a_device_run_at_all(tmp_path: Path, name: str) -> None:
     """They run small on the rig, whose times mean nothing, to test their code."""
     step = next(step for step in STEPS if step.name == name)

@@ -17,6 +17,7 @@ from proofcompute.arithmetic.backends.cuda.adopted import Lenders
 from proofcompute.arithmetic.backends.cuda.cubins import LEAST, Cubins
 from proofcompute.arithmetic.backends.cuda.cublaslt import WORKSPACE, CublasLt, Product, find_cublaslt
 from proofcompute.arithmetic.backends.cuda.device import Argument, Buffer, Device, Window
+from proofcompute.arithmetic.backends.cuda.failures import failure, typed
 from proofcompute.arithmetic.backends.cuda.sources import kernel_files
 from proofcompute.arithmetic.backends.cuda.staging import Staging
 from proofcompute.arrays import Array
@@ -114,13 +115,14 @@ class CupyDevice:
             free, total = self._cupy.cuda.runtime.memGetInfo()
             raise DeviceMemoryError(f"{free:,} of {total:,} bytes are free") from error
         except self._failures as error:
-            raise DeviceError(f"no memory: {error}") from error
+            raise failure("no memory", error) from error
 
     def zeros(self, size: int, stream: int = 0) -> Buffer:
         buffer = self.allocate(size, stream)
         self.clear(buffer, stream)
         return buffer
 
+    @typed
     def clear(self, buffer: Buffer, stream: int = 0) -> None:
         self._device.use()
         if buffer.size:
@@ -131,6 +133,7 @@ class CupyDevice:
         self.write(buffer, host, stream)
         return buffer
 
+    @typed
     def write(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
         _fits(buffer, host.nbytes)
         self._now("an upload")
@@ -138,12 +141,14 @@ class CupyDevice:
         if host.nbytes:
             self._staging.copy(host, _pointer(buffer), self._streams[stream])
 
+    @typed
     def copy(self, source: Buffer, target: Buffer, stream: int = 0) -> None:
         _fits(target, source.size)
         self._device.use()
         if source.size:
             _pointer(target).copy_from_device_async(_pointer(source), source.size, self._streams[stream])
 
+    @typed
     def receive(self, source: Buffer, origin: Device, target: Buffer) -> None:
         if not isinstance(origin, CupyDevice):
             raise DeviceError("arrays move between devices of one kind only")
@@ -174,17 +179,15 @@ class CupyDevice:
             if error.status != _PEER_KNOWN:  # another library may have enabled it
                 raise DeviceError(f"device {self._device.id} cannot reach {peer} ({error})") from error
 
+    @typed
     def download(self, buffer: Buffer, host: Array, stream: int = 0) -> None:
         _fits(buffer, host.nbytes)
         self._now("a download")
         self._device.use()
-        try:
-            if host.nbytes:
-                where = ctypes.c_void_p(host.ctypes.data)
-                _pointer(buffer).copy_to_host_async(where, host.nbytes, self._streams[stream])
-            self._streams[stream].synchronize()
-        except self._failures as error:  # any work that was queued before may have failed
-            raise DeviceError(f"{self.name} failed ({error})") from error
+        if host.nbytes:
+            where = ctypes.c_void_p(host.ctypes.data)
+            _pointer(buffer).copy_to_host_async(where, host.nbytes, self._streams[stream])
+        self._streams[stream].synchronize()
         self._lenders.sweep(self._events)
 
     def _events(self) -> list[Any]:
@@ -223,7 +226,7 @@ class CupyDevice:
             with self._streams[stream]:
                 self._kernel(kernel)(grid, (threads, 1, 1), values)
         except self._failures as error:
-            raise DeviceError(f"{kernel} cannot be launched ({error})") from error
+            raise failure(f"{kernel} cannot be launched", error) from error
 
     def gemm(
         self,
@@ -243,6 +246,7 @@ class CupyDevice:
         product = Product(int(_address(q)), ldq, int(_address(w)), ldw, shape, int(_address(acc)))
         self._lt.run(product, self._workspaces[stream].ptr, WORKSPACE, self._streams[stream].ptr)
 
+    @typed
     def timed(self, work: Callable[[], object]) -> float:
         self._now("timing")
         self._device.use()
@@ -255,18 +259,22 @@ class CupyDevice:
         end.synchronize()
         return float(self._cupy.cuda.get_elapsed_time(start, end)) / 1000
 
+    @typed
     def stream(self) -> int:
         self._device.use()
         self._streams.append(self._cupy.cuda.Stream(non_blocking=True))
         return len(self._streams) - 1
 
+    @typed
     def record(self, stream: int) -> Any:
         self._device.use()
         return self._streams[stream].record()
 
+    @typed
     def done(self, event: Any) -> bool:
         return bool(event.done)
 
+    @typed
     def wait(self, stream: int, event: Any) -> None:
         self._device.use()
         self._streams[stream].wait_event(event)
@@ -287,7 +295,7 @@ class CupyDevice:
             self._streams[0].begin_capture(self._cupy.cuda.runtime.streamCaptureModeRelaxed)
         except self._failures as error:
             self._pool = None
-            raise DeviceError(f"no graph can be made ({error})") from error
+            raise failure("no graph can be made", error) from error
         self._capturing = True
 
     def end(self) -> Any:
@@ -296,7 +304,7 @@ class CupyDevice:
         try:
             return self._streams[0].end_capture(), pool
         except self._failures as error:
-            raise DeviceError(f"the graph cannot be made ({error})") from error
+            raise failure("the graph cannot be made", error) from error
 
     def abandon(self) -> None:
         if not self._capturing:
@@ -311,15 +319,17 @@ class CupyDevice:
         try:
             graph[0].launch(self._streams[0])
         except self._failures as error:
-            raise DeviceError(f"{self.name} does not repeat a step ({error})") from error
+            raise failure(f"{self.name} does not repeat a step", error) from error
 
     # -- other libraries -------------------------------------------------------------------------------
+    @typed
     def export(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
         self._now("an exchange of arrays")
         self._device.use()
         self._cupy.cuda.get_current_stream().wait_event(self._streams[0].record())
         return self._cupy.ndarray(shape, dtype, memptr=_pointer(buffer))
 
+    @typed
     def adopt(self, x: Any, stream: int = 0) -> tuple[Buffer, np.dtype[Any], tuple[int, ...]]:
         self._now("an exchange of arrays")
         cupy = self._cupy

@@ -236,7 +236,7 @@ class Launcher:
         try:
             self.device.launch(kernel, (x, y, z), threads, plain, self._stream)
         except DeviceError as error:
-            raise DeviceError(f"{self.operation or 'outside a step'}: {error}") from error
+            raise type(error)(f"{self.operation or 'outside a step'}: {error}") from error
 
     def gemm(self, q: Buffer, ldq: int, w: Buffer, ldw: int, n: int, m: int, d: int, acc: Buffer) -> None:
         """Queue the library's int8 product (:class:`Device`)."""

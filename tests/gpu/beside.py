@@ -62,8 +62,8 @@ def challenge_of(request: Request, cells: int | None = None) -> Challenge:
 
 def differences(
     kernels: Kernels,
-    live: int = 6,
-    tokens: int = 12,
+    live: int = 4,
+    tokens: int = 9,
     watch: Callable[[Runner], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> Iterator[tuple[str, bool]]:
     """Yields what was tried, and whether something differs.
