@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gpu.over_http import two_models
 from gpu.beside import SOON, asked, challenge_of, differences, expected, opened, opening
+from gpu.over_http import two_models
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.errors import DeviceMemoryError
 from proofcompute.limits import GIB
