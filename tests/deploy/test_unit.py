@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from deploy.tools import DEPLOY, program, replaced
+from proofcompute.cli import main
 from serving.running import SOON, chat_model
 from synthetic import NODE
 
@@ -97,6 +98,13 @@ def started(words: list[str], **environment: str) -> Iterator[tuple[subprocess.P
             yield node, found[1]
         finally:
             node.kill()
+
+
+def test_it_compiles_kernels_before_anybody_waits(unit: Unit, capsys: pytest.CaptureFixture[str]) -> None:
+    program_, *words = shlex.split(unit.service["ExecStartPre"])
+    assert program_ == COMMAND
+    assert main([*words, "--help"]) == 0
+    assert "warm-up" in capsys.readouterr().out
 
 
 def test_its_command_line_starts_a_node(unit: Unit, tmp_path: Path) -> None:
