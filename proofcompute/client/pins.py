@@ -109,7 +109,7 @@ class Pins:
         """
         with self._lock:
             found = self._learn(model_id, data)
-            if (path := self._path(model_id)) is not None and not path.exists():
+            if (path := self._path(model_id)) is not None:  # a damaged file is replaced
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, data)
             return found
