@@ -25,8 +25,8 @@ import proofcompute as pc
 
 CHEATING = Path(__file__).with_name("cheating_node.py")
 QUESTION = "Why is the sky blue? Answer in one sentence."
-MEMORY = 2 << 30
-"""Bytes that a node of the demo model and a command beside it take, and some more."""
+MEMORY = 1 << 30
+"""Bytes that a node of the demo model and a command beside it take (0.7 GiB), and some more."""
 START = 300.0
 """Seconds that a node has until it listens. If kernels are compiled first, it takes a minute or two."""
 END = 90.0

@@ -21,7 +21,7 @@ import proofcompute as pc
 from deploy.tools import DEPLOY, authority, program, replaced
 from proofcompute.client import Challenger, ProofTransport
 from proofcompute.limits import MIB
-from proofcompute.serving import server
+from proofcompute.serving import ServiceLimits, server
 from serving.running import SOON, Running, chat_model, running
 from synthetic import KERNELS
 
@@ -49,7 +49,7 @@ def configured(at: Path, signer: Any, port: int, node: int) -> Path:
         blob.write_to_path(at / "chain.pem", append=True)
     changes = {
         "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
-        "    listen [::]:443 ssl;\n": "",
+        "    listen [::]:443 ssl; # not where there is no IPv6\n": "",
         f"/etc/letsencrypt/live/{NAME}/fullchain.pem": str(at / "chain.pem"),
         f"/etc/letsencrypt/live/{NAME}/privkey.pem": str(at / "key.pem"),
         "server 127.0.0.1:8000;": f"server 127.0.0.1:{node};",
@@ -103,8 +103,14 @@ class _Named(httpx.HTTPTransport):
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    at, signer = tmp_path_factory.mktemp("nginx"), authority()
-    with running(proxies=frozenset({"127.0.0.1"})) as node:
+    with fronted(tmp_path_factory.mktemp("nginx")) as made:
+        yield made
+
+
+@contextmanager
+def fronted(at: Path, **options: Any) -> Iterator[Front]:
+    signer = authority()
+    with running(proxies=frozenset({"127.0.0.1"}), **options) as node:
         port = server.check_address("127.0.0.1", 0)
         config = configured(at, signer, port, node.port)
         command = [nginx(), "-p", str(at), "-c", str(config)]
@@ -227,6 +233,17 @@ def test_bodies_are_as_long_as_the_node_takes_them(front: Front) -> None:
         assert passed.status_code == 400  # from the node: it was read, and is no challenge
         refused = client.post("/proofs/open", content=bytes(16 * MIB + 1))
         assert (refused.status_code, refused.json()["error"]["code"]) == (413, "body_too_long")
+
+
+def test_a_body_that_does_not_come_to_its_end(tmp_path: Path) -> None:
+    """The node sees it arrive, however slowly, and refuses it at its deadline."""
+    with fronted(tmp_path, limits=ServiceLimits(body_seconds=0.5)) as front, front.connect() as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 999\r\n\r\n{{"
+        connection.sendall(head.encode())
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"slow_body" in answer
+    assert list((tmp_path / "body").iterdir()) == []
 
 
 def test_metrics_are_not_for_everybody(front: Front) -> None:

@@ -86,12 +86,15 @@ def test_serve_demo(tmp_path: Path) -> None:
     assert sum(line.startswith("$ proofcompute ask") for line in lines) == 2
 
 
-def test_serve_demo_says_why_it_cannot_be_tried(tmp_path: Path) -> None:
+def test_serve_demo_says_why_it_cannot_be_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model").write_bytes(b"no model")
     done = demo("--model", str(tmp_path / "model"))
     assert done.returncode == 2
     assert "'proofcompute keygen' ended with status 2" in done.stderr
     demos = runpy.run_path(str(EXAMPLES / "serve_demo.py"))
+    monkeypatch.setitem(demos["check_memory"].__globals__, "MEMORY", 1 << 60)
+    with pytest.raises(demos["Impossible"], match="MiB are free here"):
+        demos["check_memory"]()
     crash = ["-c", "import sys; sys.exit('no memory for it')"]
     with pytest.raises(demos["Impossible"], match="ended with status 1:\nno memory for it"):
         with demos["node"]("a node", crash, tmp_path):
