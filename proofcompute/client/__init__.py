@@ -6,8 +6,8 @@ It takes the extra ``client``: ``pip install 'proofcompute[client]'``.
 from __future__ import annotations
 
 from proofcompute.client.challenger import Audited, Challenger
+from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction, Stated, contradiction_in
-from proofcompute.client.exchange import Checked
 from proofcompute.client.spotchecks import SpotChecks
 from proofcompute.client.transport import ProofTransport
 

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Final
 
 from proofcompute.client.canaries import ENDPOINTS, Canary
+from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction
-from proofcompute.client.exchange import Checked
 from proofcompute.client.flow import run
 from proofcompute.client.line import Line
 from proofcompute.client.lookalike import ATTEMPTS, TIMES, retried, wait_before

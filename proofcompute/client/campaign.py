@@ -18,9 +18,9 @@ from proofcompute.client.asking import Asker, Came
 from proofcompute.client.budget import Meter
 from proofcompute.client.canaries import Canary, Traffic
 from proofcompute.client.challenger import Audited, Challenger
+from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction
 from proofcompute.client.entries import Answer, Asked, Entry, Verdict
-from proofcompute.client.exchange import Checked
 from proofcompute.client.limits import MAX_BODY
 from proofcompute.client.lookalike import ATTEMPTS
 from proofcompute.client.pins import Served

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Final, cast
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.client import libraries
-from proofcompute.client.exchange import Checked
+from proofcompute.client.checked import Checked
 from proofcompute.client.limits import MAX_ERROR, REFUSAL_SECONDS
 from proofcompute.errors import MismatchError, VerificationError
 from proofcompute.limits import MAX_EVIDENCE_OPENING, MIB

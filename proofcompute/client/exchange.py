@@ -11,16 +11,16 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from datetime import date as Date  # "date" is an argument's name here
 from typing import TYPE_CHECKING, Final
 
+from proofcompute.client.checked import Checked, Rules
 from proofcompute.client.contradictions import Contradiction, Stated
 from proofcompute.client.events import written
 from proofcompute.client.limits import MAX_BODY, MAX_CHUNK, MAX_ENVELOPE
 from proofcompute.client.pins import Served
-from proofcompute.client.terms import TermsBook
 from proofcompute.errors import InputError, VerificationError, about
 from proofcompute.openai import (
     FIELD,
@@ -35,7 +35,6 @@ from proofcompute.openai import (
     read_json,
     read_response,
 )
-from proofcompute.openai.proof import NonceBy
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Receipt, Request
 from proofcompute.protocol.receipts import decoded
@@ -44,48 +43,12 @@ from proofcompute.verifier import check_receipt
 if TYPE_CHECKING:
     from proofcompute.client.challenger import Audited
 
-__all__ = ["Checked", "Exchange", "Rules"]
+__all__ = ["Exchange"]
 
 _ESCAPED: Final = 6
 """The most bytes that JSON takes for a byte of text."""
 _TOKEN: Final = 8
 """The most bytes that an answer takes for a token besides its text: the token in a receipt, in base64."""
-
-
-@dataclass(frozen=True, eq=False)
-class Checked:
-    """One answer that passed steps 1 to 5; its text, finish reason and usage follow from its receipt."""
-
-    request: Request
-    """What had to be computed."""
-    receipt: bytes
-    """The receipt, exactly as the node signed it."""
-    claim: Claim
-    """What the receipt claims; cells are drawn from it."""
-    nonce_by: NonceBy
-    """Who chose the nonce."""
-    terms: bytes | None
-    """The node's terms that the receipt names, encoded; None if they were not looked at or there are none."""
-    when: float
-    """Seconds since 1970, by the client's clock."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the request's inputs and text and of the receipt, about half of what this object takes."""
-        return len(self.receipt) + len(self.request.text) + sum(len(data) for _, data in self.request.inputs)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a client requires of every receipt."""
-
-    node: bytes | None
-    """Public key that must have signed, or None for any."""
-    terms: TermsBook
-    retention: int
-    """Seconds for which challenges must be answered."""
-    require: bool
-    """Whether an answer without a receipt is a contradiction."""
 
 
 class Exchange:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Final
 
-from proofcompute.client.exchange import Checked
+from proofcompute.client.checked import Checked
 from proofcompute.client.limits import WAITING_CHALLENGES
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.models.card import ModelCard

@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from proofcompute.client import libraries
+from proofcompute.client.checked import Checked, Rules
 from proofcompute.client.contradictions import Contradiction
-from proofcompute.client.exchange import Checked, Exchange, Rules
+from proofcompute.client.exchange import Exchange
 from proofcompute.client.flow import Body, Call, Clock, Flow, Read, Send, run, run_async
 from proofcompute.client.heads import asking, drawn_nonce, require_answer
 from proofcompute.client.inflate import Inflater

@@ -8,9 +8,9 @@ import time
 from typing import Any, Final
 
 from proofcompute.client.challenger import Audited
+from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction
 from proofcompute.client.entries import State, Verdict
-from proofcompute.client.exchange import Checked
 from proofcompute.client.tally import EXTENTS
 from proofcompute.errors import VerificationError
 from proofcompute.limits import MIB

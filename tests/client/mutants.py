@@ -20,8 +20,9 @@ from client.lies import CHAT, ask, cheat, transport
 from client.standin import BASE, KERNELS, Service, model
 from client.unchanged import lying
 from proofcompute.client import Challenger, ProofTransport, SpotChecks
+from proofcompute.client.checked import Checked
 from proofcompute.client.events import Events
-from proofcompute.client.exchange import Checked, Exchange
+from proofcompute.client.exchange import Exchange
 from proofcompute.client.flow import Clock, _Gathered
 from proofcompute.client.inflate import Inflater
 from proofcompute.client.sources import Bounded

@@ -15,7 +15,8 @@ import pytest
 from client.lies import CHAT, ask, transport
 from client.standin import BASE, KERNELS, NODE, Service, model, model_id, prompter
 from proofcompute.client import Challenger, ProofTransport, contradiction_in, libraries
-from proofcompute.client.exchange import Exchange, Rules
+from proofcompute.client.checked import Rules
+from proofcompute.client.exchange import Exchange
 from proofcompute.client.flow import Clock
 from proofcompute.client.interface import Interface
 from proofcompute.client.kept import Refused
