@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 
 from client.lies import CHAT, ask, transport
 from client.standin import BASE, KERNELS, NODE, Service, model, model_id, prompter
+from proofcompute import client
 from proofcompute.client import Challenger, ProofTransport, contradiction_in, libraries
 from proofcompute.client.checked import Rules
 from proofcompute.client.exchange import Exchange
@@ -35,6 +37,13 @@ def _one_prompter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         Served, "prompter", property(lambda served: prompter(served.card.model_id != model_id()))
     )
+
+
+def test_the_public_names_are_pinned_and_documented() -> None:
+    names = """Audited Challenger Checked Contradiction ProofTransport SpotChecks Stated contradiction_in"""
+    assert sorted(client.__all__) == names.split()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "api" / "client.md").read_text("utf-8")
+    assert sorted(re.findall(r"^::: proofcompute\.client\.(\w+)$", page, re.MULTILINE)) == names.split()
 
 
 # -- addresses ---------------------------------------------------------------------------------------------
@@ -59,8 +68,8 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 )
 def test_a_request_outside_of_the_node_s_interface_is_not_sent(method: str, url: str) -> None:
     service = Service()
-    with httpx2.Client(transport=transport(service)) as client, pytest.raises(InputError, match="outside"):
-        client.request(method, url, json=CHAT)
+    with httpx2.Client(transport=transport(service)) as asking, pytest.raises(InputError, match="outside"):
+        asking.request(method, url, json=CHAT)
     assert service.asked == []
 
 
@@ -195,8 +204,8 @@ def test_time_runs_out_without_progress_and_in_all(idle: float, total: float) ->
 
 def test_an_error_s_body_is_passed_on_to_an_asynchronous_client() -> None:
     async def asked() -> Any:
-        async with httpx2.AsyncClient(transport=transport(Service(status=503))) as client:
-            return await client.post(BASE + "/chat/completions", json=CHAT)
+        async with httpx2.AsyncClient(transport=transport(Service(status=503))) as asking:
+            return await asking.post(BASE + "/chat/completions", json=CHAT)
 
     found = asyncio.run(asked())
     assert (found.status_code, found.json()["error"]["message"]) == (503, "busy")
