@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import pickle
 import re
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +27,7 @@ from proofcompute.client.kept import Refused
 from proofcompute.client.limits import MAX_FAILURES
 from proofcompute.client.pins import Pins, Served
 from proofcompute.client.terms import TermsBook
-from proofcompute.errors import InputError, MismatchError, UnsupportedError, VerificationError
+from proofcompute.errors import Cell, InputError, MismatchError, UnsupportedError, VerificationError
 from proofcompute.protocol.messages import Terms
 from proofcompute.testing.models import random_network
 
@@ -230,3 +232,13 @@ def test_an_error_that_holds_no_contradiction() -> None:
     looped.__context__ = KeyError("y")
     looped.__context__.__context__ = looped
     assert contradiction_in(looped) is None
+
+
+@pytest.mark.parametrize(
+    "again", [copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"]
+)
+def test_an_error_is_copied_with_all_that_it_says(again: Any) -> None:
+    error = VerificationError(8, "wrong", cell=Cell(0, 1, 2), operation="x", expected=1, found=2)
+    error.node = bytes(32)
+    found = again(error)
+    assert (type(found), str(found), vars(found)) == (VerificationError, str(error), vars(error))
