@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,7 @@ from adversary.evidence import (
     refused,
     said,
     signed,
+    waited,
 )
 from adversary.mutation import Edit, apply
 from adversary.openings import CELLS, UNREADABLE
@@ -133,6 +135,13 @@ def test_after_silence_a_replay_says_whether_the_answer_is_right() -> None:
     verdict = judged(FRAMING["silence"].build(), model())
     assert (verdict.finding, verdict.replayed) == (Finding.ASSERTED, True)
     assert "the answer itself is right" in verdict.reason
+
+
+def test_who_waited_a_little_past_the_deadline_is_not_refuted() -> None:
+    """Times are rounded up to milliseconds: an auditor gives up the moment its deadline passes."""
+    allowed = TERMS.deadline(honest().receipt.rows, math.inf)
+    assert said(waited(allowed + 0.0002)()) == "asserted"
+    assert said(waited(allowed)()) == "refuted"
 
 
 # -- every attack, shown to others ---------------------------------------------------------------------------

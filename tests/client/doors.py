@@ -27,6 +27,8 @@ class Call:
     body: bytes
     lines: tuple[tuple[str, str], ...] = ()
     """The headers as they came, in order."""
+    port: int = 0
+    """Port of the client, which tells connections apart."""
 
     @property
     def opens(self) -> bool:
@@ -116,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
         lines = tuple(self.headers.items())
         named = {k.lower(): v for k, v in lines}
         try:
-            self.server.door.respond(self, Call(self.command, self.path, named, body, lines))
+            self.server.door.respond(
+                self, Call(self.command, self.path, named, body, lines, self.client_address[1])
+            )
         except (BrokenPipeError, ConnectionResetError):  # the auditor gave up
             self.close_connection = True
 

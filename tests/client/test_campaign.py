@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +21,15 @@ from client.campaigns import BEGUN, Clock, audited
 from client.doors import Call, at_door
 from client.standin import KERNELS, NODE, Service, model
 from proofcompute.cli import main
-from proofcompute.client.budget import Budget
+from proofcompute.client.budget import Budget, Meter
 from proofcompute.client.contradictions import Contradiction
 from proofcompute.client.entries import Answer, Asked, Verdict
+from proofcompute.client.line import Line
 from proofcompute.client.record import Record
 from proofcompute.client.tally import Tally
 from proofcompute.errors import InputError
 from proofcompute.protocol.messages import Terms
+from proofcompute.prover.node import Node
 
 SHORT = {"bodies": [{"prompt": f"{i}", "max_tokens": 4} for i in range(60)]}
 """Requests of few tokens, each of them once."""
@@ -60,7 +63,7 @@ def test_a_receipt_that_promises_little_time_is_challenged_early_and_that_is_tol
 def test_a_replay_and_a_card_challenge_nothing_early() -> None:
     for holds, options in (("model", {"replay": True}), ("card", {})):
         service = Service(terms=Terms.of(NODE, base=30, rate=1000, retention=0))
-        found = audited(service=service, holds=holds, **options)
+        found = audited(service=service, holds=holds, traffic={"interval": 10.0}, **options)
         assert (found.tally.early, posts(service)) == (0, ["asks"] * 2)
 
 
@@ -282,6 +285,98 @@ def _tally_of(path: Path, url: str) -> Tally:
     tally = Tally()
     Record(path, replace(BEGUN, url=url + "/v1"), tally).close()
     return tally
+
+
+# -- what a node sees ----------------------------------------------------------------------------------------
+def test_terms_are_fetched_when_a_receipt_names_them() -> None:
+    service = Service()
+    audited(service=service, holds="card")
+    paths = [path for _, path, _, _ in service.asked]
+    assert paths[0].endswith("completions")
+    assert paths[1:].count("/v1/proofs/terms") == 1
+
+
+def test_a_receipt_without_terms_is_contradicted_if_the_node_publishes_some() -> None:
+    service = Service()
+    service.node = Node(model(), NODE, device=KERNELS, terms=None)
+    assert audited(service=service).states == {"contradicted": 2}
+    service = Service(terms=None)
+    assert audited(service=service).states == {"verified": 2}
+
+
+def test_a_repetition_of_a_canary_says_so() -> None:
+    service = Service(status=503)
+    audited(service=service, count=1)
+    counts = [
+        headers["x-stainless-retry-count"] for method, _, headers, _ in service.asked if method == "POST"
+    ]
+    assert counts == ["0", "1", "2"]
+
+
+def test_a_stream_that_breaks_off_is_not_asked_for_again() -> None:
+    """No client does that, so it would give the canary away."""
+    service = Service(rewrite=lambda events: Broken(events))
+    body = {"prompt": "Once", "max_tokens": 4, "stream": True}
+    found = audited(service=service, count=1, traffic={"bodies": [body]})
+    assert (found.states, posts(service)) == ({"unanswered": 1}, ["asks"])
+    assert found.tally.tokens > 0
+
+
+class Broken(list[bytes]):
+    """The beginning of a stream, after which the connection is lost."""
+
+    def __iter__(self) -> Any:
+        yield super().__getitem__(0)
+        raise httpx2.ReadError("the connection was lost")
+
+
+def test_an_answer_that_drips_is_not_waited_for() -> None:
+    class Slow(list[bytes]):
+        def __iter__(self) -> Any:
+            for piece in super().__iter__():
+                time.sleep(0.06)
+                yield piece
+
+    service = Service(rewrite=lambda events: Slow(events))
+    body = {"prompt": "Once", "max_tokens": 4, "stream": True}
+    found = audited(service=service, count=1, patience=0.1, traffic={"bodies": [body]})
+    assert found.states == {"unanswered": 1}
+    assert "in time" in found.told[0][0].error
+
+
+def test_each_canary_has_a_connection_of_its_own() -> None:
+    """Canaries on one connection would be known to belong together."""
+    with at_door(answering=lambda call, honest: (403, {}, b"no")) as door:
+        line = Line(httpx2, Meter(Budget()), fresh=True)
+        for _ in range(3):
+            request = httpx2.Request("POST", door.url + "/v1/completions", content=b"{}")
+            response = line.handle_request(request)
+            assert b"".join(response.stream) == b"no"
+            response.close()
+        line.close()
+        assert len({c.port for c in door.calls}) == 3
+
+
+# -- openings that do not come -------------------------------------------------------------------------------
+def _silent(node: Node, call: Any) -> bytes:
+    raise httpx2.ReadTimeout("nothing came")
+
+
+PATIENCE: dict[str, tuple[Any, int, str]] = {
+    "silent": (_silent, 3600, "unopened"),
+    "silent past its terms": (_silent, 0, "silent"),
+    "busy": (lambda node, call: (503, {"retry-after": "0.1"}, b"busy"), 3600, "unopened"),
+    "busy past its terms": (lambda node, call: (503, {"retry-after": "0.1"}, b"busy"), 0, "refused"),
+    "refusing": (lambda node, call: (404, {}, b"no"), 3600, "refused"),
+    "empty": (lambda node, call: b"", 3600, "contradicted"),
+}
+
+
+@pytest.mark.parametrize("name", PATIENCE)
+def test_what_counts_against_a_node_is_what_its_terms_do_not_allow(name: str) -> None:
+    made, base, state = PATIENCE[name]
+    service = Service(terms=Terms.of(NODE, base=base, rate=1000, retention=3600), open=made)
+    assert audited(service=service, count=1, patience=0.4).states == {state: 1}
 
 
 # -- contradictions ------------------------------------------------------------------------------------------

@@ -99,6 +99,7 @@ def test_a_byte_that_was_changed_anywhere_is_found_and_its_line_named(tmp_path: 
 
 LINES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], int]] = {
     "left out": (lambda lines: lines[:2] + lines[3:], 3),
+    "left out, a verdict": (lambda lines: lines[:3] + lines[4:], 4),
     "twice": (lambda lines: lines[:3] + lines[2:], 4),
     "in another order": (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], 3),
     "without the first": (lambda lines: lines[1:], 1),
