@@ -32,7 +32,7 @@ _ROOM: Final = 48 * GIB
 
 def receipts(out: Findings, settings: Settings) -> None:
     """Compare receipts and openings of requests that run, end, are cancelled and opened at the same time."""
-    live, tokens = (2, 3) if settings.few else (4, 9) if settings.device == "emulated" else (12, 40)
+    live, tokens = (3, 3) if settings.few else (4, 9) if settings.device == "emulated" else (12, 40)
     kernels = settings.kernels()
     for what, bad in differences(kernels, live, tokens):
         out.say(what, bad=bad)
@@ -93,14 +93,15 @@ def speed(out: Findings, settings: Settings) -> None:
 
 
 def _rates(seen: _Steps, live: int) -> dict[str, Any]:
-    """Return what steps took in which every request had a token; between two of them answers are hashed."""
-    ends = [(end, seconds) for end, tokens, seconds in seen.steps if tokens == live]
-    apart = [after[0] - before[0] for before, after in pairwise(ends)]
-    step, period = _median([seconds for _, seconds in ends]), _median(apart)
+    """Return what steps took in which every request had a token, and what the thread did between them."""
+    full = [(end, seconds) for end, tokens, seconds in seen.steps if tokens == live]
+    periods = [after - before for (before, _), (after, _) in pairwise(full)]
+    gaps = [after - seconds - before for (before, _), (after, seconds) in pairwise(full)]
+    period = _median(periods)
     return {
         "tokens_s": round(live / period) if period else 0,
-        "step_ms": _ms(step),
-        "between_ms": _ms(period - step),
+        "step_ms": _ms(_median([seconds for _, seconds in full])),
+        "between_ms": _ms(_median(gaps)),
         "first_token_ms": _ms(_median(seen.first)),
         "last_first_token_ms": _ms(max(seen.first)),
     }
