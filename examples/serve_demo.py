@@ -27,7 +27,7 @@ CHEATING = Path(__file__).with_name("cheating_node.py")
 QUESTION = "Why is the sky blue? Answer in one sentence."
 MEMORY = 1 << 30
 """Bytes that a node of the demo model and a command beside it take (0.7 GiB), and some more."""
-START = 300.0
+START = 900.0
 """Seconds that a node has until it listens. If kernels are compiled first, it takes a minute or two."""
 END = 90.0
 

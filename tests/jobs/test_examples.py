@@ -46,7 +46,7 @@ def test_embed_runner(capfd: pytest.CaptureFixture[str]) -> None:
     out, err = capfd.readouterr()
     begun = ["answered", "opened", "cancelled", "left", "stopped"]
     assert [line.split(":")[0] for line in out.splitlines()] == begun
-    assert err == ""
+    assert [line for line in err.splitlines() if not line.startswith("compiling kernels")] == []
 
 
 def test_cheating_node(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,8 @@ def test_cheating_node(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     assert [line for line in lines if line.startswith("(exit")] == ["(exit status 1)"] * 6
     assert lines[-1] == "all 6 kinds of cheating were caught"
     product = lines[lines.index(next(line for line in lines if "--name product" in line)) :]
-    assert [line.split(",")[0] for line in product[1:4]] == ["1: verified", "2: verified", "3: contradicted"]
+    answers = [line.split(",")[0] for line in product if line[:1].isdigit()]
+    assert answers[:3] == ["1: verified", "2: verified", "3: contradicted"]
 
 
 def test_a_node_that_does_not_cheat_is_not_caught(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
