@@ -20,6 +20,7 @@ from benchmarks.serving import speed
 from benchmarks.serving.bench import Bench, Plan
 from benchmarks.serving.client import client
 from benchmarks.serving.delay import delay
+from benchmarks.serving.flood import flood
 from benchmarks.serving.opening import opening
 from benchmarks.serving.peers import Wanted
 from benchmarks.serving.prepare import prepare
@@ -42,6 +43,7 @@ MEASURES: dict[str, Measure] = {
     "opening": opening,
     "whole": lambda bench: whole(bench.load(), kernels_for("cpu"), bench.plan.rounds),
     "client": client,
+    "flood": flood,
     "soak": soak,
 }
 """Functions by the names of :data:`PARTS`."""

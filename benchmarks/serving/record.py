@@ -27,6 +27,7 @@ PARTS: Final = (
     "opening",
     "whole",
     "client",
+    "flood",
     "soak",
 )
 """Names of the parts, in the order of measurement."""

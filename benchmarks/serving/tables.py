@@ -23,6 +23,7 @@ GOALS: Final = {
     "slowed": 0.15,
     "every cell 64+448": 0.4,
     "every cell 512+1": 1.0,
+    "flood": 0.8,
     "memory": 0.10,
     "request": 0.005,
     "ask": 1.5,
@@ -290,6 +291,42 @@ def _client(rows: Rows) -> Table:
     )
 
 
+def _flood(rows: Rows) -> Table:
+    return Table(
+        "Honest clients in a flood",
+        "Four clients ask one request after the other, in turn without and within hostile traffic: malformed "
+        "and deep JSON, bodies that are too long or half sent, dripping headers, malformed frames, odd paths "
+        "and challenges again and again, also read slowly. The strangers send as fast as the node lets them, "
+        "from other addresses, and share the cores with it.",
+        "python -m benchmarks.serving -o DIR --only flood",
+        (
+            "flood",
+            "clients",
+            "tokens/s",
+            "speed kept",
+            "goal",
+            "first token",
+            "p99",
+            "hostile requests/s",
+            "the strangers' CPU",
+        ),
+        [
+            (
+                f"{x['strangers']} strangers" if x["flood"] else "none",
+                f"{x['clients']}",
+                f"{median(x['rounds']['tokens_per_second']):.0f}",
+                percent(x["kept"]) if x["flood"] else "-",
+                _goal("80 %", x["kept"] >= GOALS["flood"]) if x["flood"] else "-",
+                time(x["first_p50_seconds"]),
+                time(x["first_p99_seconds"]),
+                f"{x['requests_per_second']:,.0f}" if x["flood"] else "-",
+                percent(x["strangers_cpu"]) if x["flood"] else "-",
+            )
+            for x in rows
+        ],
+    )
+
+
 def _soak(rows: Rows) -> Table:
     return Table(
         "Hours in minutes",
@@ -337,5 +374,6 @@ _TABLES: Final[dict[str, Callable[[Rows], Table]]] = {
     "opening": _opening,
     "whole": _whole,
     "client": _client,
+    "flood": _flood,
     "soak": _soak,
 }

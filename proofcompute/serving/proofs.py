@@ -105,7 +105,8 @@ class _Hold:
         """When the opening took its place, if it did."""
         self._users = 1
         service.challengers.take(exchange.client, 1, 0)
-        exchange.leaving.callback(self._end)
+        self._sent = False
+        exchange.leaving.callback(self.sent)
 
     async def take_turn(self) -> None:
         """Wait for a place. Raises BusyError if there is none in time."""
@@ -118,9 +119,16 @@ class _Hold:
         self._users += 1
         work.add_done_callback(lambda _: self._end())
 
-    def opens(self) -> None:
-        """Say that the opening is made, so that its body was no waste."""
-        self._exchange.computes()
+    def opens(self, challenge: Challenge) -> None:
+        """Say that the opening is made: it is no waste, unless the challenge was opened before."""
+        if self._service.opened.first(challenge.digest):
+            self._exchange.computes()
+
+    def sent(self) -> None:
+        """Say that nothing follows but the end of the response, or that the exchange has ended."""
+        if not self._sent:
+            self._sent = True
+            self._end()
 
     def _hurry(self, stalled: float, nbytes: int) -> bool:
         """Return whether others wait while this client reads too slowly."""
@@ -169,8 +177,8 @@ async def _open(
     except BaseException:
         pipe.leave()
         raise
-    hold.opens()
-    return _Opening(pipe, running, first, parts)
+    hold.opens(challenge)
+    return _Opening(hold, pipe, running, first, parts)
 
 
 _OUTCOMES: Final[dict[type[BaseException], str]] = {
@@ -190,11 +198,12 @@ class _Opening(Response):
     media_type = CBOR_SEQUENCE
 
     def __init__(
-        self, pipe: Pipe, running: asyncio.Future[None], first: bytes, rest: AsyncIterator[bytes]
+        self, hold: _Hold, pipe: Pipe, running: asyncio.Future[None], first: bytes, rest: AsyncIterator[bytes]
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store"})
         del self.headers["content-length"]
         self._pipe, self._running, self._first, self._rest = pipe, running, first, rest
+        self._hold = hold
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response. An opening that breaks off lacks its last frame, so none takes it for whole."""
@@ -206,6 +215,7 @@ class _Opening(Response):
             async for part in self._rest:
                 await self._send(part, send)
             await self._running
+            self._hold.sent()  # before the client can send the next one
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._pipe.leave()

@@ -30,7 +30,7 @@ from proofcompute.serving.receipts import Receipts
 from proofcompute.serving.refusals import Refusal
 from proofcompute.serving.settings import ServiceLimits, Settings
 from proofcompute.serving.turns import Turns
-from proofcompute.serving.waste import Waste
+from proofcompute.serving.waste import Opened, Waste
 from proofcompute.tokens import Prompter
 
 __all__ = ["Served", "Service"]
@@ -121,6 +121,7 @@ class Service:
         least = 2 * max(self.limits.body, self.limits.proof_body)  # a body must fit, beside others
         self.waste = Waste(max(self.limits.waste, least), self.limits.waste_rate)
         self.nonces = Nonces()
+        self.opened = Opened()
         self.created = int(time.time())
         self.draining = False
         """Whether new requests are refused because the service is about to stop."""

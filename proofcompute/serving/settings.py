@@ -50,7 +50,7 @@ class ServiceLimits:
     """Seconds that an opening may wait to begin."""
     waste: int = 32 * MIB
     """Bytes that a client may send at once of requests that compute nothing."""
-    waste_rate: int = 256 * KIB
+    waste_rate: int = 512 * KIB
     """Bytes a second that it may send of them."""
     hold_seconds: float = 1.0
     """Seconds after which a client is told that it has sent too much of them."""

@@ -1,7 +1,8 @@
 """Bound what each client may send that computes nothing, so that refusing it stays cheap.
 
-A request costs its body and a fixed number of bytes more, for its headers and for whoever looks at it. It
-costs nothing in the end if it is answered or opened, since such work has limits of its own.
+A request costs its body, what it is sent, and a fixed number of bytes more, for its headers and for whoever
+looks at it. It costs nothing in the end if it is answered or opened, since such work has limits of its own. A
+challenge that is opened again costs what is sent.
 """
 
 from __future__ import annotations
@@ -15,14 +16,36 @@ from typing import Final, final
 from proofcompute.limits import KIB, MIB
 from proofcompute.serving.refusals import Refusal
 
-__all__ = ["REQUEST", "WRONG_KEY", "Waste"]
+__all__ = ["REQUEST", "WRONG_KEY", "Opened", "Waste"]
 
-REQUEST: Final = 16 * KIB
+REQUEST: Final = 64 * KIB
 """Bytes that a request counts besides its body."""
 WRONG_KEY: Final = MIB
 """Bytes that a wrong API key counts, for the address that showed it."""
 _CLIENTS: Final = 1 << 16
 """Clients that are remembered; who sent nothing for longest is forgotten, and has all it may again."""
+
+
+_CHALLENGES: Final = 1 << 16
+"""Challenges that are remembered; those are forgotten that were opened longest ago."""
+
+
+@final
+class Opened:
+    """The challenges that were opened last. For one thread, that of the event loop."""
+
+    def __init__(self, most: int = _CHALLENGES) -> None:
+        self._most = most
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+
+    def first(self, digest: bytes) -> bool:
+        """Note that a challenge is opened, and return whether it is for the first time."""
+        new = digest not in self._seen
+        self._seen[digest] = None
+        self._seen.move_to_end(digest)
+        if len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+        return new
 
 
 @final

@@ -334,6 +334,27 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"what": "a request from a body", "seconds": 0.003, "goal": "request"},
         {"what": "`proofcompute ask`", "seconds": 1.2, "goal": "ask"},
     ],
+    "flood": [
+        {
+            "flood": False,
+            "clients": 4,
+            "first_p50_seconds": 0.1,
+            "first_p99_seconds": 0.2,
+            "rounds": {"tokens_per_second": [200.0]},
+        },
+        {
+            "flood": True,
+            "clients": 4,
+            "first_p50_seconds": 0.1,
+            "first_p99_seconds": 0.2,
+            "rounds": {"tokens_per_second": [180.0]},
+            "kept": 0.9,
+            "strangers": 4,
+            "requests_per_second": 100.0,
+            "strangers_cpu": 0.05,
+            "seen": {"challenges: 200": 3},
+        },
+    ],
     "soak": [
         {
             "seconds": 600,
@@ -363,7 +384,7 @@ def test_all_goals_met(found: dict[str, Any]) -> None:
     assert "missed" not in text
     assert "not quiet" not in text
     assert "differ" not in text
-    assert text.count(": met") == 16
+    assert text.count(": met") == 17
     assert "no program" in text
     assert "it waits" in text
 
@@ -385,6 +406,7 @@ def test_all_goals_met(found: dict[str, Any]) -> None:
         ("whole", 1, {"over_running": 1.01}),
         ("client", 0, {"seconds": 0.006}),
         ("client", 1, {"seconds": 1.6}),
+        ("flood", 1, {"kept": 0.79}),
         ("soak", 0, {"growth": 0.11}),
         ("soak", 0, {"errors": 1}),
     ],

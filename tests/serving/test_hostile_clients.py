@@ -7,11 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
+import proofcompute as pc
 from proofcompute.limits import KIB, MIB
+from proofcompute.openai import OpenCall
+from proofcompute.protocol.messages import Receipt
 from proofcompute.serving import ApiKeys, ServiceLimits
 from proofcompute.serving.clients import Client
 from proofcompute.serving.refusals import Refusal
-from proofcompute.serving.waste import REQUEST, WRONG_KEY, Waste
+from proofcompute.serving.waste import REQUEST, WRONG_KEY, Opened, Waste
 from serving.hostile import (
     CHAT,
     OPEN,
@@ -121,6 +124,32 @@ def test_what_is_answered_is_no_waste(node: Running) -> None:
     assert node.service.waste.left(scope) == pytest.approx(before, abs=100)
     assert exchange(node, asked(b"/v1/proofs/" + answer.request.digest.hex().encode())).status == 200
     assert node.service.waste.left(scope) < before - REQUEST  # what answers hold besides is counted
+
+
+def test_a_challenge_that_is_opened_again_and_again_is_waste(node: Running) -> None:
+    scope = Client.of("address", "127.0.0.1").scope
+    answer = honest(node)
+    challenge = pc.Challenge(Receipt.decode(answer.receipt).digest, (pc.Cell(1, 0, 2),))
+    data = asked(OPEN, OpenCall(answer.request, answer.receipt, challenge).encode())
+    before = node.service.waste.left(scope)
+    first = exchange(node, data)
+    assert first.status == 200
+    assert node.service.waste.left(scope) == pytest.approx(before, abs=100)
+    assert [exchange(node, data).status for _ in range(2)] == [200, 200]
+    spent = before - node.service.waste.left(scope)
+    assert spent == pytest.approx(2 * (REQUEST + len(data) + len(first.body)), rel=0.1)
+
+
+def test_challenges_that_are_remembered_are_bounded() -> None:
+    opened = Opened(2)
+    assert [opened.first(x) for x in (b"a", b"b", b"a", b"c", b"a", b"b")] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_a_card_that_is_sent_counts_with_all_its_bytes(node: Running) -> None:

@@ -12,16 +12,18 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
+import proofcompute as pc
 from adversary.mutation import Edit, apply
 from proofcompute.errors import BusyError
 from proofcompute.limits import KIB, MIB
+from proofcompute.protocol.messages import Challenge
 from proofcompute.serving import ApiKeys, Service, ServiceLimits, gate, proofs
 from proofcompute.serving.app import application
 from proofcompute.serving.clients import Client
 from proofcompute.serving.gate import Exchange, Gate
 from proofcompute.serving.refusals import Refusal
 from proofcompute.serving.turns import Turns
-from proofcompute.serving.waste import WRONG_KEY, Waste
+from proofcompute.serving.waste import REQUEST, WRONG_KEY, Waste
 from serving.hostile import CHAT
 from serving.running import chat_model
 from synthetic import KERNELS, NODE
@@ -111,13 +113,12 @@ def many_bytes() -> bool:
 
 
 def many_cards() -> bool:
+    """Whether what a client is sent counts, besides the request."""
     of = service()
-    sent = 0
-    while (answer := ask(of, "/openapi.json", method="GET"))[0] == 200:
-        sent += answer[1]
-        if sent > TINY:
-            return False
-    return answer[0] == 429
+    status, sent = ask(of, "/openapi.json", method="GET")
+    assert status == 200
+    spent = TINY - of.service.waste.left(Client.of("address", "127.0.0.1").scope)
+    return spent >= REQUEST + sent - 10  # some came back meanwhile
 
 
 def beyond_an_allowance() -> bool:
@@ -178,6 +179,16 @@ class Party(NamedTuple):
 
     client: Client
     leaving: ExitStack
+    computes: Callable[[], None] = lambda: None
+
+
+def an_opening_again() -> bool:
+    said: list[str] = []
+    party: Any = Party(Client.of("address", "a"), ExitStack(), lambda: said.append("computes"))
+    hold = proofs._Hold(service().service, party)
+    for _ in range(2):
+        hold.opens(Challenge(bytes(32), (pc.Cell(0, 0, 1),)))
+    return len(said) == 1
 
 
 def a_second_opening_at_a_time() -> bool:
@@ -291,6 +302,10 @@ MUTANTS: dict[str, tuple[Edit, Attack]] = {
     "a reader that reads nothing is hung up on": (
         Edit("serving.gate", "            self._hang_up(sending=False)\n", "            pass\n"),
         a_reader_that_reads_nothing,
+    ),
+    "an opening again counts": (
+        Edit("serving.proofs", "if self._service.opened.first(challenge.digest):", "if True:"),
+        an_opening_again,
     ),
     "one opening of a client": (
         Edit("serving.proofs", "service.challengers.take(exchange.client, 1, 0)", "pass"),
