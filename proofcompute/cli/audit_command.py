@@ -131,6 +131,7 @@ def audit(
             pins,
             library=at.library,
             line=Line(at.library, meter, patience=patience, fresh=True),
+            meter=meter,
             node=signer,
             key=at.key,
         )
@@ -159,7 +160,7 @@ def audit(
         )
         campaign.run()
     minimum = max(count, len(tally.sent)) if min_checked is None else min_checked
-    out.facts(closing(tally, minimum, cells=checks))
+    out.facts(closing(tally, minimum, cells=checks, written=bodies is None))
     status = 0
     if tally.failed:
         status = FAILED
@@ -170,7 +171,13 @@ def audit(
     elif campaign.stopped:
         out.say(campaign.stopped)
     verdict = {0: True, FAILED: False}.get(status)
-    out.result({"verified": verdict, **fields(tally, minimum, campaign.stopped, cells=checks)})
+    out.result(
+        {
+            "verified": verdict,
+            **fields(tally, minimum, campaign.stopped, cells=checks),
+            "written": bodies is None,
+        }
+    )
     raise typer.Exit(status)
 
 

@@ -76,8 +76,15 @@ class Told:
         return (None, judged.reason) if judged.finding is Finding.REFUTED else (bundle, "")
 
 
-def closing(tally: Tally, minimum: int, *, cells: bool) -> dict[str, object]:
-    """Return what is said at the end, by name."""
+def closing(tally: Tally, minimum: int, *, cells: bool, written: bool) -> dict[str, object]:
+    """Return what is said at the end, by name.
+
+    Args:
+        tally: the counts.
+        minimum: canaries that had to be checked.
+        cells: whether the audit checks cells, and not receipts alone.
+        written: whether canaries were written and not recorded.
+    """
     checked, states = tally.checked(cells=cells), tally.states
     what = "the whole of what was asked for" if cells else "receipts only"
     facts: dict[str, object] = {
@@ -87,15 +94,18 @@ def closing(tally: Tally, minimum: int, *, cells: bool) -> dict[str, object]:
     if tally.open:
         facts["not audited yet"] = tally.open
     facts |= {"cells checked": tally.cells, "tokens": f"{tally.tokens} at most"}
-    if tally.early:
-        facts["challenged early"] = (
-            f"{tally.early}, as receipts promise to be challenged for a short time only"
-        )
+    if tally.warned:
+        facts["sent after a challenge"] = f"{tally.warned}: the node may have known who asks"
     nodes = tally.nodes()
     if len(nodes) > 1:
         facts["signed by"] = "\n".join(f"{node}: {n}" for node, n in nodes.items())
     if states["verified"] and not tally.failed:
         facts["would have found"] = "\n".join(_detection(tally))
+        if written:
+            facts["but"] = (
+                "these canaries were written by this program, and a node that has it can recognise them: "
+                "--requests sends real ones"
+            )
     return facts
 
 
@@ -137,7 +147,7 @@ def fields(tally: Tally, minimum: int, stopped: str, *, cells: bool) -> dict[str
         "stopped": stopped or None,
         "cells": tally.cells,
         "tokens": tally.tokens,
-        "early": tally.early,
+        "warned": tally.warned,
         "nonces": tally.by_nonce(),
         "nodes": tally.nodes(),
         "detects": [

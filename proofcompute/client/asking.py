@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import SystemRandom
 from types import ModuleType
 from typing import Final
 
+from proofcompute.client.budget import Meter
 from proofcompute.client.canaries import ENDPOINTS, Canary
 from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction
@@ -48,9 +48,9 @@ class Asker:
         pins: the pinned model.
         library: the module httpx or httpx2.
         line: carries the requests.
+        meter: holds the budget, which pauses count against.
         node: public key that must sign; None: any.
         key: API key, or None.
-        sleep: waits so many seconds.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Asker:
         *,
         library: ModuleType,
         line: Line,
+        meter: Meter,
         node: bytes | None = None,
         key: str | None = None,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._library, self._line, self._key, self._sleep = library, line, key, sleep
+        self._library, self._line, self._key, self._meter = library, line, key, meter
         self._draw = SystemRandom()
         self._book = TermsBook(node, terms=True, ahead=False)
         self._keep: Callable[[Checked], None] = _ignored
@@ -120,7 +120,7 @@ class Asker:
             wait = None if tried.final else wait_before(attempt + 1, tried.status, tried.headers, self._draw)
             if wait is None or attempt + 1 == attempts:
                 break
-            self._sleep(wait)
+            self._meter.pause(wait)
         return Came(said="" if answers else tried.said, lost=lost)
 
     def _once(self, canary: Canary, attempt: int) -> _Tried:

@@ -68,10 +68,16 @@ class Meter:
     Args:
         budget: the limits.
         clock: seconds, from any origin.
+        sleep: waits so many seconds.
     """
 
-    def __init__(self, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
-        self.budget, self._clock, self._start = budget, clock, clock()
+    def __init__(
+        self,
+        budget: Budget,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.budget, self._clock, self._sleep, self._start = budget, clock, sleep, clock()
         self.nbytes = 0
         """Bytes of bodies that were read."""
 
@@ -80,6 +86,11 @@ class Meter:
         limit = self.budget.seconds
         if limit is not None and self._clock() - self._start + more >= limit:
             raise StoppedError(f"the budget of {limit} seconds is used up")
+
+    def pause(self, seconds: float) -> None:
+        """Wait, if the time suffices for that."""
+        self.require_time(seconds)
+        self._sleep(seconds)
 
     def require_tokens(self, spent: int, most: int) -> None:
         """Raise StoppedError if ``most`` tokens more than the ``spent`` ones are beyond the budget."""

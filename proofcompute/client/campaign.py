@@ -2,7 +2,8 @@
 
 A challenge tells the node who its auditor is. A node that is honest from then on, to whoever sits at the same
 address, would be seen by the first canary alone. So all canaries are answered before the first challenge,
-unless a receipt's retention is too short for that; the tally says how many were challenged early.
+unless a receipt's retention is too short for that. The tally says how many were sent after a challenge, and
+counts nothing for them.
 """
 
 from __future__ import annotations
@@ -71,7 +72,6 @@ class Campaign:
         tell: hears of verdicts.
         challenger: audits answers; None: receipts only.
         clock: seconds since 1970.
-        sleep: waits so many seconds.
     """
 
     def __init__(
@@ -87,11 +87,10 @@ class Campaign:
         tell: Told,
         challenger: Challenger | None,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._asker, self._traffic, self._plan, self._served = asker, traffic, plan, served
         self._tally, self._meter, self._write, self._tell = tally, meter, write, tell
-        self._challenger, self._clock, self._sleep = challenger, clock, sleep
+        self._challenger, self._clock = challenger, clock
         self._waiting: dict[tuple[int, int], Checked] = {}
         self._earlier: set[tuple[int, int]] = set()
         self.stopped = ""
@@ -110,7 +109,7 @@ class Campaign:
             while len(self._tally.sent) < self._plan.count:
                 self._one()
                 for place in [p for p, checked in self._waiting.items() if self._is_due(checked)]:
-                    self._judge(place, early=len(self._tally.sent) < self._plan.count)
+                    self._judge(place)
             for place in list(self._waiting):
                 self._judge(place)
         except StoppedError as e:
@@ -140,8 +139,7 @@ class Campaign:
     def _one(self) -> None:
         """Send one canary that fits, and keep what comes."""
         canary, asked = self._drawn()
-        self._meter.require_time(canary.pause)
-        self._sleep(canary.pause)
+        self._meter.pause(canary.pause)
         number = asked.id
         self._write(replace(asked, when=self._clock()))
 
@@ -227,7 +225,7 @@ class Campaign:
             return False
         return self._clock() - checked.when >= checked.claim.receipt.retention / 2
 
-    def _judge(self, place: tuple[int, int], *, early: bool = False) -> None:
+    def _judge(self, place: tuple[int, int]) -> None:
         """Audit one answer as the plan says."""
         checked, challenger, plan = self._waiting[place], self._challenger, self._plan
         if challenger is None:
@@ -248,7 +246,8 @@ class Campaign:
             audited = challenger.audit(checked, "all" if plan.cells is None else plan.cells)
         deadline = challenger.auditor(checked.terms).deadline(checked.claim)
         state = audited_state(audited, deadline)
-        verdict = about_answer(*place, state, checked, audited.found, early=early)
+        challenged = audited.challenge is not None
+        verdict = about_answer(*place, state, checked, audited.found, challenged=challenged)
         took = {"seconds": time.monotonic() - start}
         self._close(replace(verdict, found={**verdict.found, **took}), audited)
 

@@ -237,7 +237,7 @@ class Challenger:
             said = _said(response, until)
             after = retry_after(response.headers.get("retry-after"))
             if response.status_code >= 500 or (response.status_code == 429 and after is not None):
-                return _Wait(_FIRST_PAUSE if after is None else after, said)
+                return _Wait(max(_FIRST_PAUSE, after or 0.0), said)
             return said
 
 

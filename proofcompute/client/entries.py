@@ -109,8 +109,8 @@ class Verdict:
     """The same for shares of altered cells."""
     lost: int = 0
     """Attempts that gave no answer, for a canary without answers."""
-    early: bool = False
-    """Whether the node was challenged before all canaries were answered."""
+    challenged: bool = False
+    """Whether the node was sent a challenge, by which it knows its auditor from then on."""
     found: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else is known: digests, step, cell, bytes, the question and the response if they disagree."""
 

@@ -36,6 +36,8 @@ class Sent:
     """A canary, and what is known of it."""
 
     asked: Asked
+    warned: bool = False
+    """Whether it was sent after a challenge, so that the node may have known its auditor."""
     answers: dict[int, Answer] = field(default_factory=dict)
     verdicts: dict[int | None, Verdict] = field(default_factory=dict)
 
@@ -71,6 +73,7 @@ class Tally:
     def __init__(self) -> None:
         self.sent: dict[int, Sent] = {}
         """Canaries by number."""
+        self._challenged = False
         self.begun: Begun | None = None
 
     def take(self, entry: Entry) -> None:
@@ -82,7 +85,7 @@ class Tally:
         elif isinstance(entry, Asked):
             if entry.id != len(self.sent) or entry.choices < 1:
                 raise FormatError("canaries are numbered one after the other, and have a choice each")
-            self.sent[entry.id] = Sent(entry)
+            self.sent[entry.id] = Sent(entry, self._challenged)
         elif isinstance(entry, Answer):
             sent = self._canary(entry.id)
             if entry.choice in sent.answers or entry.choice >= sent.asked.choices or sent.verdicts:
@@ -94,6 +97,7 @@ class Tally:
             if entry.choice in sent.verdicts or unknown:
                 raise FormatError("a verdict about nothing, or the second one")
             sent.verdicts[entry.choice] = entry
+            self._challenged |= entry.challenged
 
     def _canary(self, number: int) -> Sent:
         if number not in self.sent:
@@ -136,9 +140,9 @@ class Tally:
         return sum(v.cells for v in self.verdicts)
 
     @property
-    def early(self) -> int:
-        """Answers that were challenged before all canaries were answered, so that the node was warned."""
-        return sum(v.early for v in self.verdicts)
+    def warned(self) -> int:
+        """Canaries that were sent after a challenge, so that the node may have treated them better."""
+        return sum(sent.warned for sent in self.sent.values())
 
     def by_nonce(self) -> dict[str, int]:
         """Return the canaries whose answers were checked by who chose the nonce, which a node can see."""
@@ -154,9 +158,10 @@ class Tally:
     def detects(self, cheat: Cheat) -> float:
         """Return the probability that this audit would have found a node that cheats so.
 
-        It holds for a node that cannot tell canaries from other requests.
+        It holds for a node that cannot tell canaries from other requests. Canaries that were sent after a
+        challenge count as nothing.
         """
-        held = [v for v in self.verdicts if v.state == "verified"]
+        held = self._unwarned()
         if cheat.extent == "all":
             chances = [1.0] * len(held)
         elif cheat.extent == "one":
@@ -168,4 +173,9 @@ class Tally:
     @property
     def ruled_out(self) -> float:
         """The share of wholly altered answers above which a node would have been found, with CONFIDENCE."""
-        return share_ruled_out(sum(v.state == "verified" for v in self.verdicts), CONFIDENCE)
+        return share_ruled_out(len(self._unwarned()), CONFIDENCE)
+
+    def _unwarned(self) -> list[Verdict]:
+        """The verdicts on answers that were checked, and that the node gave before it knew its auditor."""
+        sent = (s for s in self.sent.values() if not s.warned)
+        return [v for s in sent for v in s.verdicts.values() if v.state == "verified"]

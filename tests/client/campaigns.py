@@ -94,7 +94,7 @@ class Auditing:
         tally, entries, told = Tally(), [], []
         if self.service.draw() == self.service.draw():  # a node that repeats its nonces is contradicted
             self.service.draw = lambda: secrets.token_bytes(32)
-        meter = Meter(self.budget, self.clock)
+        meter = Meter(self.budget, self.clock, self.clock.sleep)
         inner = self.wrap(self.service.transport(httpx2))
         kept = None if self.record is None else Record(self.record, BEGUN, tally)
         put = tally.take if kept is None else kept.write
@@ -113,7 +113,7 @@ class Auditing:
             pins,
             library=httpx2,
             line=Line(httpx2, meter, patience=self.patience, inner=inner),
-            sleep=self.clock.sleep,
+            meter=meter,
         )
         holds: Key | Model | None = None
         if self.holds != "card":
@@ -146,7 +146,6 @@ class Auditing:
             tell=tell,
             challenger=challenger,
             clock=self.clock,
-            sleep=self.clock.sleep,
         )
         try:
             campaign.run()

@@ -78,15 +78,19 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
     ),
     "challenges come in time": (
         instead("campaign", ">= checked.claim.receipt.retention / 2", ">= 1e300"),
-        alone(campaigns.test_a_receipt_that_promises_little_time_is_challenged_early_and_that_is_told),
+        alone(campaigns.test_a_receipt_that_promises_little_time_is_challenged_in_it),
     ),
-    "early challenges are told": (
-        instead("campaign", "early=len(self._tally.sent) < self._plan.count", "early=False"),
-        alone(campaigns.test_a_receipt_that_promises_little_time_is_challenged_early_and_that_is_told),
+    "who was challenged is warned": (
+        instead("campaign", "challenged = audited.challenge is not None", "challenged = False"),
+        alone(campaigns.test_a_receipt_that_promises_little_time_is_challenged_in_it),
     ),
-    "only challenges are early": (
+    "what a warned node answers counts for nothing": (
+        instead("tally", "if not s.warned)", "if True)"),
+        alone(campaigns.test_a_receipt_that_promises_little_time_is_challenged_in_it),
+    ),
+    "only challenges cannot wait": (
         never("campaign", "self._challenger is None or plan.replay"),
-        alone(campaigns.test_a_replay_and_a_card_challenge_nothing_early),
+        alone(campaigns.test_a_replay_and_a_card_do_nothing_between_questions),
     ),
     # what an earlier run left
     "interrupted canaries": (
@@ -141,7 +145,7 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
         alone(detection.test_what_is_no_budget, ("1s", "2min")),
     ),
     "pauses count": (
-        gone("campaign", "self._meter.require_time(canary.pause)"),
+        gone("budget", "self.require_time(seconds)"),
         alone(campaigns.test_nothing_is_begun_when_the_time_is_over),
     ),
     "bytes are counted": (

@@ -23,6 +23,7 @@ from client.standin import KERNELS, NODE, Service, model
 from proofcompute.cli import main
 from proofcompute.client.budget import Budget, Meter
 from proofcompute.client.contradictions import Contradiction
+from proofcompute.client.detection import share_ruled_out
 from proofcompute.client.entries import Answer, Asked, Verdict
 from proofcompute.client.line import Line
 from proofcompute.client.record import Record
@@ -49,22 +50,26 @@ def test_all_canaries_are_answered_before_the_first_challenge() -> None:
     found = audited(service=service, count=3)
     assert found.states == {"verified": 3}
     assert posts(service) == ["asks"] * 3 + ["opens"] * 3
-    assert found.tally.early == 0
+    assert found.tally.warned == 0
 
 
-def test_a_receipt_that_promises_little_time_is_challenged_early_and_that_is_told() -> None:
+def test_a_receipt_that_promises_little_time_is_challenged_in_it() -> None:
+    """What is answered after that counts for nothing: a node could promise little in order to be warned."""
     service = Service(terms=Terms.of(NODE, base=30, rate=1000, retention=100))
     found = audited(service=service, count=4, traffic={"interval": 60.0})
     assert found.states == {"verified": 4}
-    assert found.tally.early > 0
+    assert 0 < found.tally.warned < 4
+    assert found.tally.ruled_out == share_ruled_out(4 - found.tally.warned, 0.95)
     assert posts(service) != ["asks"] * 4 + ["opens"] * 4
 
 
-def test_a_replay_and_a_card_challenge_nothing_early() -> None:
+def test_a_replay_and_a_card_do_nothing_between_questions() -> None:
     for holds, options in (("model", {"replay": True}), ("card", {})):
         service = Service(terms=Terms.of(NODE, base=30, rate=1000, retention=0))
         found = audited(service=service, holds=holds, traffic={"interval": 10.0}, **options)
-        assert (found.tally.early, posts(service)) == (0, ["asks"] * 2)
+        kinds = [type(e).__name__ for e in found.entries]
+        assert kinds.index("Verdict") > len(kinds) - 3  # nothing is between the questions but their answers
+        assert (found.tally.warned, posts(service)) == (0, ["asks"] * 2)
 
 
 # -- choices -------------------------------------------------------------------------------------------------

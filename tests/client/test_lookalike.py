@@ -74,8 +74,9 @@ def by_canary(door: Door, body: bytes, endpoint: Any, **options: bool) -> Call:
     """What a canary with this body looks like, from a client that sends no nonce."""
     client = Client.drawn(Random(5))
     sent = Canary(endpoint, body, client.headers("key", **options), "node", 0.0)
-    line = Line(httpx2, Meter(Budget()), fresh=True, patience=600.0)
-    asker = Asker(door.url + "/v1", Pins(model().card), library=httpx2, line=line)
+    meter = Meter(Budget())
+    line = Line(httpx2, meter, fresh=True, patience=600.0)
+    asker = Asker(door.url + "/v1", Pins(model().card), library=httpx2, line=line, meter=meter)
     try:
         asker.ask(sent, lambda checked, lost: None)
     finally:

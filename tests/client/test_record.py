@@ -224,7 +224,7 @@ MALFORMED: dict[str, Callable[[], Any]] = {
     "bytes with a sign": changed(ANSWER, receipt="YQ==!"),
     "a state that nobody knows": changed(VERDICT, state="fine"),
     "a state as a list": changed(VERDICT, state=["verified"]),
-    "a flag as a number": changed(VERDICT, early=1),
+    "a flag as a number": changed(VERDICT, challenged=1),
     "a probability above 1": changed(VERDICT, detects_one=1.5),
     "probabilities above 1": changed(VERDICT, detects_shares={"0.1": 2}),
     "probabilities as a list": changed(VERDICT, detects_shares=[]),
