@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from functools import cached_property
 from typing import Any, Final, ParamSpec, TypeVar, final
 
-from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.arithmetic.devices import kernels_for, warm_up
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Keep
@@ -157,13 +157,15 @@ class Service:
 
     @staticmethod
     def load(settings: Settings) -> Service:
-        """Load identity, keys and models, and measure the terms' rate if it is not given.
+        """Load identity, keys, models and kernels, and measure the terms' rate if it is not given.
 
         Raises InputError if a file cannot be used, and DeviceError if there is no such device.
         """
         identity = NodeIdentity.load(settings.identity)
         keys = None if settings.api_keys is None else ApiKeys.load(settings.api_keys)
         kernels = kernels_for(settings.device)
+        if kernels.name == "numba":  # else a first request waits for it, or an opening is late
+            warm_up()
         models = {name: Model.load(path) for name, path in settings.models}
         rate = settings.rate
         if rate is None:

@@ -11,6 +11,9 @@ from random import Random
 
 import pytest
 
+from proofcompute.arithmetic.backends import filecache
+from proofcompute.arithmetic.backends.numba.codegen.library import library
+from proofcompute.arithmetic.backends.numba.runtime.cache import KERNELS
 from serving.killing import KEYS, TERMED, Client, Life, Place, Purse, life, new_purse
 from serving.mortal import PHASES
 
@@ -113,3 +116,33 @@ def test_a_node_that_is_killed_loses_no_receipt_and_leaves_nothing(seed: int, tm
             purse.unproven = draw.sample(purse.proven, 5)
             prove(other.url(), purse, draw)
         assert place.found() == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(library() is not None, reason="kernels are compiled ahead")
+def test_a_node_that_is_killed_while_it_compiles(tmp_path: Path) -> None:
+    draw, place, purse = Random(0), Place(tmp_path / "place"), new_purse()
+    before = place.found()
+
+    def compiled() -> list[Path]:
+        return list((place.root / "home").rglob("*.kernel"))
+
+    with purse.prompter:
+        for goal in (1, 8, 20, 35):
+            with life(place, *TERMED, "--device", "cpu") as node:
+                while len(compiled()) < goal:
+                    assert node.process.poll() is None, node.said()
+                    time.sleep(0.002)
+                time.sleep(0.2 * draw.random())
+                node.kill("group")
+                assert node.ended() == ["start"]
+            made = {path for path in place.found() if path not in before}
+            assert all((place.root / path).is_dir() or filecache.load(place.root / path) for path in made)
+            assert {Path(path).suffix for path in made} == {"", ".kernel"}
+        with life(place, *TERMED, "--device", "cpu") as node:
+            client = Client(node.url(), KEYS[0], purse, draw)
+            client.run(MOST)
+            assert not purse.wrong
+            prove(str(client.http.base_url), purse, draw)
+        assert purse.proven
+        assert len(compiled()) == KERNELS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -14,10 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.cli import main
 from proofcompute.engine import Keep
 from proofcompute.errors import InputError
-from proofcompute.serving import Settings
+from proofcompute.serving import Service, Settings
 from serving.running import SOON, chat_model
 from synthetic import NODE
 
@@ -118,3 +120,15 @@ def test_what_is_refused_before_a_model_is_loaded(
     )
     assert main(["serve", "model", *options]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+def test_nobody_waits_for_a_compiler(files: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All kernels are there before the node listens, whatever a first request needs."""
+    done: list[str] = []
+    monkeypatch.setattr("proofcompute.serving.service.warm_up", lambda: done.append("warm"))
+    settings = Settings(
+        models=(("tiny", files / "model"),), identity=files / "identity", device=device, rate=50
+    )
+    asyncio.run(Service.load(settings).close())
+    assert done == (["warm"] if kernels_for(device).name == "numba" else [])
