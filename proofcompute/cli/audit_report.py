@@ -96,6 +96,8 @@ def closing(tally: Tally, minimum: int, *, cells: bool, written: bool) -> dict[s
     facts |= {"cells checked": tally.cells, "tokens": f"{tally.tokens} at most"}
     if tally.warned:
         facts["sent after a challenge"] = f"{tally.warned}: the node may have known who asks"
+    if tally.unpublished:
+        facts["under unpublished terms"] = f"{tally.unpublished}: your own patience was their deadline"
     nodes = tally.nodes()
     if len(nodes) > 1:
         facts["signed by"] = "\n".join(f"{node}: {n}" for node, n in nodes.items())
@@ -148,6 +150,7 @@ def fields(tally: Tally, minimum: int, stopped: str, *, cells: bool) -> dict[str
         "cells": tally.cells,
         "tokens": tally.tokens,
         "warned": tally.warned,
+        "unpublished": tally.unpublished,
         "nonces": tally.by_nonce(),
         "nodes": tally.nodes(),
         "detects": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import SystemRandom
 from types import ModuleType
 from typing import Final
@@ -41,7 +41,7 @@ class Came:
 
 
 class Asker:
-    """Asks one node, and checks what comes. It asks for the node's terms only once a receipt names them.
+    """Asks one node, and checks what comes: receipts first, and terms when all canaries are answered.
 
     Args:
         base_url: address of the node's interface.
@@ -66,7 +66,9 @@ class Asker:
     ) -> None:
         self._library, self._line, self._key, self._meter = library, line, key, meter
         self._draw = SystemRandom()
-        self._book = TermsBook(node, terms=True, ahead=False)
+        self._book = TermsBook(node, terms=True)
+        self.published: bytes | None = None
+        """What the node publishes as its terms, empty if it has none; None: it was not asked yet."""
         self._keep: Callable[[Checked], None] = _ignored
         self._found: list[Contradiction] = []
         self._transports: Mapping[NonceBy, ProofTransport] = {
@@ -75,7 +77,7 @@ class Asker:
                 pins,
                 inner=line,
                 node=node,
-                terms=self._book,
+                terms=False,
                 nonce_by=by,
                 on_checked=lambda checked: self._keep(checked),
                 on_contradiction=self._note,
@@ -150,22 +152,36 @@ class Asker:
         said = f"status {status}: {body[:_SHOWN].decode('utf-8', 'replace')}"
         return _Tried(status, {k.lower(): v for k, v in response.headers.items()}, said)
 
-    def publishes_terms(self) -> bool:
-        """Whether the node publishes terms, as far as it says. Call it when all canaries are answered: most
-        clients never ask for terms.
+    def learn(self, terms: bytes) -> None:
+        """Take terms that the node published before."""
+        self._book.learn(terms)
 
-        Raises VerificationError if what it publishes is not its own.
+    def under_terms(self, checked: Checked) -> Checked:
+        """Return an answer with the terms that its receipt names, if the node publishes them.
+
+        Call it when all canaries are answered: most clients never ask for terms. Raises VerificationError if
+        what the node publishes is not its own (steps 1 to 3), or if it publishes terms and the receipt names
+        none (5), so that no deadline would bind.
         """
-        if not self._book.fetched:
-            headers = {} if self._key is None else {"authorization": f"Bearer {self._key}"}
-            request = self._library.Request(
-                "GET", self._url, headers=headers, extensions={"timeout": dict(TIMES)}
-            )
-            try:
-                run(fetch_terms(request, self._url, self._book), self._line)
-            except self._library.TransportError:
-                return False
-        return self._book.latest is not None
+        digest = checked.claim.receipt.terms_digest
+        if self.published is None and self._book.named(digest) is None:
+            self._fetch()
+        named = self._book.named(digest)
+        if named is None and not digest and self._book.latest is not None:
+            raise VerificationError(5, "the receipt names none of the terms that the node publishes")
+        return checked if named is None else replace(checked, terms=named)
+
+    def _fetch(self) -> None:
+        headers = {} if self._key is None else {"authorization": f"Bearer {self._key}"}
+        request = self._library.Request(
+            "GET", self._url, headers=headers, extensions={"timeout": dict(TIMES)}
+        )
+        try:
+            run(fetch_terms(request, self._url, self._book), self._line)
+        except self._library.TransportError:
+            return
+        latest = self._book.latest
+        self.published = b"" if latest is None else latest.encode()
 
     def _note(self, found: Contradiction) -> None:
         self._found.append(found)

@@ -1,13 +1,14 @@
 """Audit a node with canaries: ask first, then challenge the answers, and keep every verdict.
 
-A challenge tells the node who its auditor is. A node that is honest from then on, to whoever sits at the same
-address, would be seen by the first canary alone. So all canaries are answered before the first challenge,
-unless a receipt's retention is too short for that. The tally says how many were sent after a challenge, and
-counts nothing for them.
+A challenge tells the node who its auditor is, and a look at its terms tells that somebody checks. A node that
+is honest from then on, to whoever sits at the same address, would be seen by the first canary alone. So all
+canaries are answered first, unless a receipt's retention is too short for that. The tally says how many were
+sent when the node may have known, and counts nothing for them.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from proofcompute.client.canaries import Canary, Traffic
 from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction
-from proofcompute.client.entries import Answer, Asked, Entry, Verdict
+from proofcompute.client.entries import Answer, Asked, Entry, Published, Verdict
 from proofcompute.client.limits import MAX_BODY
 from proofcompute.client.lookalike import ATTEMPTS
 from proofcompute.client.pins import Served
@@ -30,7 +31,8 @@ from proofcompute.client.verdicts import about_answer, about_response, audited_s
 from proofcompute.errors import FormatError, InputError, StoppedError, VerificationError
 from proofcompute.logs import service_log
 from proofcompute.openai import call_of, read_json
-from proofcompute.protocol.messages import Request
+from proofcompute.protocol.messages import Request, Terms
+from proofcompute.protocol.promises import check_promise
 from proofcompute.verifier import check_receipt
 from proofcompute.verifier.auditor import Cells
 
@@ -117,6 +119,8 @@ class Campaign:
 
     # -- what an earlier run left ----------------------------------------------------------------------------
     def _resume(self) -> None:
+        for terms in self._tally.terms:
+            self._asker.learn(terms)
         for number, sent in self._tally.sent.items():
             if not sent.answers and not sent.verdicts:
                 why = "the audit was interrupted before an answer came"
@@ -227,45 +231,55 @@ class Campaign:
 
     def _judge(self, place: tuple[int, int]) -> None:
         """Audit one answer as the plan says."""
-        checked, challenger, plan = self._waiting[place], self._challenger, self._plan
-        if challenger is None:
-            self._close(about_answer(*place, "receipted", checked))
-            return
+        challenger = self._challenger
         self._meter.require_time()
         start = time.monotonic()
-        if plan.replay:
-            audited = challenger.replay(checked)
+        if challenger is not None and self._plan.replay:
+            self._conclude(place, challenger.replay(self._waiting[place]), start)
+            return
+        try:
+            checked = self._under_terms(place)
+        except VerificationError as e:
+            self._conclude(place, Audited(self._waiting[place], e), start)
+            return
+        named = checked.claim.receipt.terms_digest != b""
+        more: dict[str, Any] = {"unpublished": named and checked.terms is None}
+        if challenger is None:
+            self._close(about_answer(*place, "receipted", checked, **more))
         elif self._is_too_late(place):
             why = "the time had passed in which the node promises to answer challenges"
-            self._close(about_answer(*place, "unopened", checked, error=why))
-            return
-        elif (lacking := self._lacking_terms(place)) is not None:
-            self._close(about_answer(*place, "contradicted", checked, lacking))
-            return
+            self._close(about_answer(*place, "unopened", checked, error=why, **more))
         else:
-            audited = challenger.audit(checked, "all" if plan.cells is None else plan.cells)
-        deadline = challenger.auditor(checked.terms).deadline(checked.claim)
-        state = audited_state(audited, deadline)
+            cells = "all" if self._plan.cells is None else self._plan.cells
+            self._conclude(place, challenger.audit(checked, cells), start, **more)
+
+    def _conclude(self, place: tuple[int, int], audited: Audited, start: float, **more: Any) -> None:
+        """Give the verdict on an answer that was audited since ``start``."""
+        checked, challenger = audited.checked, self._challenger
+        deadline = math.inf
+        if challenger is not None:
+            deadline = challenger.auditor(checked.terms).deadline(checked.claim)
         challenged = audited.challenge is not None
-        verdict = about_answer(*place, state, checked, audited.found, challenged=challenged)
+        verdict = about_answer(
+            *place, audited_state(audited, deadline), checked, audited.found, challenged=challenged, **more
+        )
         took = {"seconds": time.monotonic() - start}
         self._close(replace(verdict, found={**verdict.found, **took}), audited)
+
+    def _under_terms(self, place: tuple[int, int]) -> Checked:
+        """Return an answer with its terms. Raises VerificationError if they and the receipt disagree."""
+        known = self._asker.published
+        checked = self._waiting[place] = self._asker.under_terms(self._waiting[place])
+        if known is None and self._asker.published:
+            self._write(Published(self._clock(), self._asker.published))
+        if checked.terms is not None:
+            check_promise(checked.claim.receipt, Terms.decode(checked.terms), 0)
+        return checked
 
     def _is_too_late(self, place: tuple[int, int]) -> bool:
         """Whether an answer of an earlier run cannot be challenged any more."""
         checked = self._waiting[place]
         return place in self._earlier and self._clock() - checked.when > checked.claim.receipt.retention
-
-    def _lacking_terms(self, place: tuple[int, int]) -> VerificationError | None:
-        """Return the contradiction if a receipt names no terms though the node publishes some."""
-        if self._waiting[place].terms is not None or place in self._earlier:
-            return None
-        try:
-            if not self._asker.publishes_terms():
-                return None
-        except VerificationError as e:
-            return e
-        return VerificationError(5, "the receipt names none of the terms that the node publishes")
 
     def _close(self, verdict: Verdict, audited: Audited | None = None) -> None:
         self._note(verdict, audited)

@@ -9,7 +9,7 @@ Bodies that were recorded from real use are sent as they are, each at most once,
 second time is known. Without recorded bodies, prompts are written from a grammar
 (:mod:`proofcompute.client.prompts`), which a node may know in part.
 
-What cannot be hidden is listed in docs/guides/client.md: the network address and the API key, the handshake
+What cannot be hidden is listed in docs/guides/auditor.md: the network address and the API key, the handshake
 of TLS, the prompts themselves where the node knows their source, and each challenge, which tells the node
 afterwards that its answer was audited.
 """

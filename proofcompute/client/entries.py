@@ -24,6 +24,7 @@ __all__ = [
     "Asked",
     "Begun",
     "Entry",
+    "Published",
     "State",
     "Verdict",
     "entry_of",
@@ -111,12 +112,28 @@ class Verdict:
     """Attempts that gave no answer, for a canary without answers."""
     challenged: bool = False
     """Whether the node was sent a challenge, by which it knows its auditor from then on."""
+    unpublished: bool = False
+    """Whether the receipt names terms that the node does not publish, so that no deadline binds it."""
     found: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else is known: digests, step, cell, bytes, the question and the response if they disagree."""
 
 
-Entry = Begun | Asked | Answer | Verdict
-_KINDS: Final = {"audit": Begun, "asked": Asked, "answer": Answer, "verdict": Verdict}
+@dataclass(frozen=True)
+class Published:
+    """Terms that the node published, which later answers may name too."""
+
+    when: float
+    terms: bytes
+
+
+Entry = Begun | Asked | Answer | Verdict | Published
+_KINDS: Final = {
+    "audit": Begun,
+    "asked": Asked,
+    "answer": Answer,
+    "verdict": Verdict,
+    "terms": Published,
+}
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from proofcompute.client.detection import detects, share_ruled_out
-from proofcompute.client.entries import FAILED, STATES, Answer, Asked, Begun, Entry, State, Verdict
+from proofcompute.client.entries import FAILED, STATES, Answer, Asked, Begun, Entry, Published, State, Verdict
 from proofcompute.errors import FormatError
 
 __all__ = ["CONFIDENCE", "EXTENTS", "SHARES", "Cheat", "Sent", "Tally"]
@@ -37,7 +37,7 @@ class Sent:
 
     asked: Asked
     warned: bool = False
-    """Whether it was sent after a challenge, so that the node may have known its auditor."""
+    """Whether it was sent after a challenge or a look at the terms: the node may know its auditor."""
     answers: dict[int, Answer] = field(default_factory=dict)
     verdicts: dict[int | None, Verdict] = field(default_factory=dict)
 
@@ -73,7 +73,9 @@ class Tally:
     def __init__(self) -> None:
         self.sent: dict[int, Sent] = {}
         """Canaries by number."""
-        self._challenged = False
+        self._known = False
+        self.terms: list[bytes] = []
+        """Terms that the node published."""
         self.begun: Begun | None = None
 
     def take(self, entry: Entry) -> None:
@@ -85,19 +87,22 @@ class Tally:
         elif isinstance(entry, Asked):
             if entry.id != len(self.sent) or entry.choices < 1:
                 raise FormatError("canaries are numbered one after the other, and have a choice each")
-            self.sent[entry.id] = Sent(entry, self._challenged)
+            self.sent[entry.id] = Sent(entry, self._known)
         elif isinstance(entry, Answer):
             sent = self._canary(entry.id)
             if entry.choice in sent.answers or entry.choice >= sent.asked.choices or sent.verdicts:
                 raise FormatError("an answer that nobody waited for")
             sent.answers[entry.choice] = entry
+        elif isinstance(entry, Published):
+            self.terms.append(entry.terms)
+            self._known = True  # only who checks receipts asks for terms
         else:
             sent = self._canary(entry.id)
             unknown = entry.choice is not None and entry.choice not in sent.answers
             if entry.choice in sent.verdicts or unknown:
                 raise FormatError("a verdict about nothing, or the second one")
             sent.verdicts[entry.choice] = entry
-            self._challenged |= entry.challenged
+            self._known |= entry.challenged
 
     def _canary(self, number: int) -> Sent:
         if number not in self.sent:
@@ -141,8 +146,13 @@ class Tally:
 
     @property
     def warned(self) -> int:
-        """Canaries that were sent after a challenge, so that the node may have treated them better."""
+        """Canaries that were sent when the node may have known its auditor, and treated it better."""
         return sum(sent.warned for sent in self.sent.values())
+
+    @property
+    def unpublished(self) -> int:
+        """Answers whose receipts name terms that the node does not publish."""
+        return sum(v.unpublished for v in self.verdicts)
 
     def by_nonce(self) -> dict[str, int]:
         """Return the canaries whose answers were checked by who chose the nonce, which a node can see."""

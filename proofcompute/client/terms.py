@@ -21,16 +21,15 @@ class TermsBook:
         node: public key of the node, or None for any.
         terms: True: receipts must name terms that the node publishes; bytes: they must name these; False:
             terms are not looked at.
-        ahead: whether terms are fetched before the first question, and not when a receipt first names them.
 
     Raises VerificationError if given terms fail steps 1 to 3.
     """
 
-    def __init__(self, node: bytes | None, terms: bool | bytes, *, ahead: bool = True) -> None:
+    def __init__(self, node: bytes | None, terms: bool | bytes) -> None:
         self._node, self._lock = node, Lock()
         self._known: dict[bytes, Terms] = {}
         self._follow, self._fixed = terms is True, isinstance(terms, bytes)
-        self._ahead, self._fetched = ahead, False
+        self._fetched = False
         if isinstance(terms, bytes):
             self._take(terms)
         elif not isinstance(terms, bool):
@@ -39,12 +38,7 @@ class TermsBook:
     @property
     def wanted(self) -> bool:
         """Whether the node's terms have to be fetched before the first question."""
-        return self._follow and self._ahead and not self._fetched
-
-    @property
-    def fetched(self) -> bool:
-        """Whether the node was asked for its terms."""
-        return self._fetched
+        return self._follow and not self._fetched
 
     @property
     def latest(self) -> Terms | None:

@@ -62,8 +62,7 @@ class ProofTransport(_Base):
         inner: the transport that sends requests; None: the library's own, made when it is first needed.
         node: public key that must sign; None: any key.
         terms: whether receipts must name the terms that the node publishes (they are fetched), or the
-            node's signed terms, encoded, which receipts must name; False: neither is looked at. Or the
-            terms that other transports know.
+            node's signed terms, encoded, which receipts must name; False: neither is looked at.
         retention: seconds for which receipts must promise that challenges are answered.
         require: whether an answer without a receipt is a contradiction. If not, it is passed on unchecked.
         on_failure: what to do with a contradiction: raise it, or record it and pass the answer on.
@@ -88,7 +87,7 @@ class ProofTransport(_Base):
         *,
         inner: Any = None,
         node: bytes | None = None,
-        terms: bool | bytes | TermsBook = True,
+        terms: bool | bytes = True,
         retention: int = 0,
         require: bool = True,
         on_failure: Literal["raise", "record"] = "raise",
@@ -104,7 +103,7 @@ class ProofTransport(_Base):
         self._interface = Interface(base_url)
         self.base_url = self._interface.url
         self._pins = models if isinstance(models, Pins) else Pins(models, cache)
-        self._terms = terms if isinstance(terms, TermsBook) else TermsBook(node, terms)
+        self._terms = TermsBook(node, terms)
         self._rules = Rules(node, self._terms, retention, require=require)
         self._record, self._own_nonce = on_failure == "record", nonce_by == "client"
         self._on_checked, self._on_contradiction = on_checked, on_contradiction

@@ -45,9 +45,12 @@ def audited_state(audited: Audited, deadline: float) -> State:
 
 
 def _allowed(checked: Checked) -> float:
-    """Return the seconds that the node's terms allow for an opening; without terms it has no time."""
+    """Return the seconds that the node's terms allow for an opening.
+
+    Without terms it has no time of its own. Under terms that nobody can see it may have any time.
+    """
     if checked.terms is None:
-        return -math.inf
+        return math.inf if checked.claim.receipt.terms_digest else -math.inf
     return Terms.decode(checked.terms).deadline(checked.claim.receipt.rows, math.inf)
 
 

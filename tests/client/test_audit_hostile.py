@@ -296,10 +296,8 @@ def other_receipt(**changes: Any) -> Callable[[Any], Any]:
 
 RESPONSES: dict[str, tuple[Callable[[], Service], list[str]]] = {
     "another text": (lambda: Service(change=other_text), []),
-    "a retention below the terms": (lambda: lying(other_receipt(retention=1)), ["contradicted"]),
     "another stop reason": (lambda: lying(other_receipt(stop_reason="end")), ["contradicted"]),
     "no receipt": (lambda: Service(change=lambda sent: {**sent, "proofcompute": None}), []),
-    "another identity's terms": (lambda: lying(other_receipt(terms_digest=bytes(32))), []),
 }
 
 
@@ -320,6 +318,17 @@ def test_a_response_that_contradicts_itself_is_kept_and_shown_where_it_was_signe
     assert base64.b64decode(last["response"]) != b""
     assert len(last["receipts"]) == (0 if name == "no receipt" else 1)
     assert last["nonce"] == asked.headers.get("proofcompute-nonce")
+
+
+@pytest.mark.parametrize("mode", ["cells", "card"])
+def test_a_promise_below_the_terms_is_contradicted_before_others(
+    mode: str, audit: Audit, tmp_path: Path
+) -> None:
+    words = ("--evidence", tmp_path, "--identity", audit.held / "identity")
+    with at_door(lying(other_receipt(retention=1))) as door:
+        found = audit(door, mode, *words, count=1)
+    assert (found.status, found.states) == (FAILED, {"contradicted": 1})
+    assert judged(tmp_path, audit.held / "key") == ["contradicted"]
 
 
 # -- two faces -----------------------------------------------------------------------------------------------
@@ -377,14 +386,12 @@ def test_a_node_that_is_honest_after_the_first_challenge_is_found_in_every_answe
     assert order == ["asks"] * 3 + ["opens"] * 3
 
 
-def test_terms_are_asked_for_after_the_first_answer_only(audit: Audit) -> None:
+def test_terms_are_asked_for_after_the_last_answer(audit: Audit) -> None:
     """Most clients never ask for them, so a node would know whom to answer honestly."""
     with at_door() as door:
         audit(door, "cells")
         paths = [c.path for c in door.calls]
-    first = next(i for i, c in enumerate(door.calls) if c.asks)
-    assert "/v1/proofs/terms" in paths[first + 1 :]
-    assert "/v1/proofs/terms" not in paths[:first]
+    assert paths.index("/v1/proofs/terms") > max(i for i, c in enumerate(door.calls) if c.asks)
 
 
 def test_terms_may_change_in_the_middle(audit: Audit) -> None:
@@ -399,7 +406,7 @@ def test_terms_may_change_in_the_middle(audit: Audit) -> None:
 
     with at_door(service, answering) as door:
         found = audit(door, "cells", count=3)
-    assert (found.status, found.states) == (0, {"verified": 3})
+    assert (found.status, found.states, found.fields["unpublished"]) == (0, {"verified": 3}, 1)
 
 
 def test_a_receipt_that_names_no_terms_though_there_are_some_is_contradicted(audit: Audit) -> None:

@@ -82,7 +82,7 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
     ),
     "who was challenged is warned": (
         instead("campaign", "challenged = audited.challenge is not None", "challenged = False"),
-        alone(campaigns.test_a_receipt_that_promises_little_time_is_challenged_in_it),
+        there(campaigns.test_a_node_that_was_challenged_before_is_warned),
     ),
     "what a warned node answers counts for nothing": (
         instead("tally", "if not s.warned)", "if True)"),
@@ -186,10 +186,26 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
         patience("empty"),
     ),
     "receipts without terms": (
-        instead(
-            "campaign", "elif (lacking := self._lacking_terms(place)) is not None:", "elif lacking := None:"
-        ),
+        never("asking", "named is None and not digest and self._book.latest is not None"),
         alone(campaigns.test_a_receipt_without_terms_is_contradicted_if_the_node_publishes_some),
+    ),
+    "promises of the terms": (
+        gone("campaign", "check_promise(checked.claim.receipt, Terms.decode(checked.terms), 0)"),
+        kept(hostile.test_a_promise_below_the_terms_is_contradicted_before_others, "card"),
+    ),
+    "unpublished terms are told": (
+        instead("campaign", "named and checked.terms is None", "False"),
+        alone(
+            campaigns.test_receipts_under_terms_that_nobody_can_see_have_the_auditors_deadline_and_that_is_told
+        ),
+    ),
+    "terms that were seen before": (
+        gone("campaign", "self._asker.learn(terms)"),
+        there(campaigns.test_terms_are_fetched_when_all_canaries_are_answered),
+    ),
+    "who looked at the terms is known": (
+        gone("tally", "self._known = True"),
+        there(campaigns.test_terms_are_fetched_when_all_canaries_are_answered),
     ),
     "contradicted responses": (
         never("campaign", "found is not None"),
@@ -197,8 +213,8 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
     ),
     # what a node sees
     "terms are asked for late": (
-        instead("asking", "ahead=False", "ahead=True"),
-        alone(campaigns.test_terms_are_fetched_when_a_receipt_names_them),
+        instead("asking", "terms=False", "terms=True"),
+        alone(campaigns.test_a_replay_asks_a_node_for_nothing_but_answers),
     ),
     "repetitions look like a client's": (
         instead("asking", "retried(canary.headers, attempt)", "canary.headers"),
