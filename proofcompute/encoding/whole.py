@@ -61,7 +61,7 @@ def _nameless(directory: Path) -> BinaryIO | None:
     if not _NAMELESS:
         return None
     try:
-        fd = os.open(directory, os.O_RDWR | os.O_CLOEXEC | _NAMELESS, 0o600)
+        fd = os.open(directory, os.O_RDWR | _NAMELESS, 0o600)  # Python adds O_CLOEXEC
     except OSError as e:
         if e.errno in _UNSUPPORTED:
             return None

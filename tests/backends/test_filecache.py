@@ -180,8 +180,8 @@ def test_what_is_kept_is_of_use_on_a_full_disk(tmp_path: Path, monkeypatch: pyte
     def refuse(*arguments: object, **named: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
     assert cache_directory(tmp_path, "kind", "key") == path
     assert load(path / "file") == b"body"
     assert not store(path / "more", b"body")

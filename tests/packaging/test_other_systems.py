@@ -27,7 +27,7 @@ flock = fcntl.flock
 sys.modules.update(dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios")))
 for name in (
     "fork", "geteuid", "getloadavg", "getuid", "register_at_fork", "sched_getaffinity", "set_blocking",
-    "sysconf", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK",
+    "sysconf", "fchmod", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK", "O_TMPFILE",
 ):
     delattr(os, name)
 """
