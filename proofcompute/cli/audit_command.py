@@ -85,8 +85,10 @@ def audit(
     unfinished, since the budget ended before enough were.
     """
     out = Output(json)
+    from proofcompute.models.card import ModelCard
+
     pin = pinned_model(card, key, model, None)
-    if pin.models is None:
+    if not isinstance(pin.models, ModelCard):
         raise InputError("give --card, --key or --model: an audit needs to know which model must answer")
     if replay and model is None:
         raise InputError("only who holds the model can compute answers again: give --model")
@@ -105,10 +107,7 @@ def audit(
     from proofcompute.client.record import Record
     from proofcompute.client.tally import Tally
     from proofcompute.commitments.signing import NodeIdentity
-    from proofcompute.models.card import ModelCard
 
-    if not isinstance(pin.models, ModelCard):
-        raise InputError("an audit takes the model's card, and not its id alone")
     meter = Meter(Budget.of(budget or ()))
     signer = None if node is None else hex_bytes(node, "the node's public key")
     bodies = None if requests is None else _bodies(requests)

@@ -112,10 +112,13 @@ class Campaign:
                 self._one()
                 for place in [p for p, checked in self._waiting.items() if self._is_due(checked)]:
                     self._judge(place)
+        except StoppedError as e:
+            self.stopped = str(e)
+        try:  # to audit what was answered takes no tokens
             for place in list(self._waiting):
                 self._judge(place)
         except StoppedError as e:
-            self.stopped = str(e)
+            self.stopped = self.stopped or str(e)
 
     # -- what an earlier run left ----------------------------------------------------------------------------
     def _resume(self) -> None:

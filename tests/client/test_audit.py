@@ -100,6 +100,9 @@ def test_recorded_requests_are_sent_as_they_are_and_once(
         ((), "which model must answer"),
         (("--key", "key", "--replay"), "only who holds the model"),
         (("--key", "key", "--evidence", "x"), "signed"),
+        (("--key", "key", "--count", "3", "--min-checked", "4"), "more than the 3 canaries"),
+        (("--key", "key", "--budget", "20000"), "a number and one of the units"),
+        (("--key", "key", "--requests", "/dev/null"), "holds no request"),
     ],
 )
 def test_what_cannot_be_audited(

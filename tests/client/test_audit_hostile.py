@@ -15,7 +15,8 @@ import proofcompute as pc
 from client.doors import Answering, Broken, Call, Door, Silence, at_door
 from client.standin import KERNELS, NODE, Service, model
 from proofcompute.cli import main
-from proofcompute.cli.audit_command import FAILED, UNCHECKED
+from proofcompute.cli.audit_command import FAILED, UNCHECKED, UNFINISHED
+from proofcompute.errors import StorageError
 from proofcompute.openai import OpenCall
 from proofcompute.protocol.messages import Receipt, Terms
 from proofcompute.prover.node import Node
@@ -329,6 +330,40 @@ def test_a_promise_below_the_terms_is_contradicted_before_others(
         found = audit(door, mode, *words, count=1)
     assert (found.status, found.states) == (FAILED, {"contradicted": 1})
     assert judged(tmp_path, audit.held / "key") == ["contradicted"]
+
+
+@pytest.mark.parametrize(
+    "broken", ["proofcompute.client.contradictions.evidence_of", "proofcompute.protocol.bundle.Bundle.save"]
+)
+def test_a_verdict_stands_where_no_evidence_can_be_written(
+    broken: str, audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(broken, full)
+    words = ("--evidence", tmp_path, "--identity", audit.held / "identity", "--record", tmp_path / "record")
+    with at_door(answering=UNOPENED["refusing"][0]) as door:
+        found = audit(door, "cells", *words, count=1)
+    assert (found.status, found.states) == (FAILED, {"refused": 1})
+    assert "no evidence was written: the disk is full" in found.said
+    assert "the disk is full" in (tmp_path / "record").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(("--budget", "60tokens"), UNFINISHED), (("--budget", "60tokens", "--min-checked", 1), 0)],
+)
+def test_a_budget_that_ends_is_told_apart_from_a_node_that_does_not_answer(
+    words: tuple[object, ...], status: int, audit: Audit, tmp_path: Path
+) -> None:
+    bodies = [{"prompt": f"{i}", "max_tokens": 4} for i in range(30)]
+    (tmp_path / "requests").write_text("\n\n".join(map(json.dumps, bodies)))
+    with at_door() as door:
+        found = audit(door, "cells", *words, "--requests", tmp_path / "requests", count=20)
+    assert (found.status, found.states["verified"]) == (status, found.fields["sent"])
+    assert found.fields["tokens"] <= 60
+    assert "60 tokens" in found.fields["stopped"]
 
 
 # -- two faces -----------------------------------------------------------------------------------------------

@@ -148,6 +148,20 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
         gone("budget", "self.require_time(seconds)"),
         alone(campaigns.test_nothing_is_begun_when_the_time_is_over),
     ),
+    "no challenge after the time": (
+        instead(
+            "campaign",
+            "challenger = self._challenger\n        self._meter.require_time()",
+            "challenger = self._challenger\n        pass",
+        ),
+        alone(campaigns.test_no_challenge_is_made_when_the_time_is_over),
+    ),
+    "answers are audited without tokens": (
+        instead(
+            "campaign", "            self.stopped = str(e)\n        try:", "            raise\n        try:"
+        ),
+        alone(campaigns.test_what_was_answered_is_audited_when_the_tokens_are_spent),
+    ),
     "bytes are counted": (
         gone("line", "self._meter.read(nbytes)"),
         alone(campaigns.test_bytes_are_never_more_than_the_budget, 500),

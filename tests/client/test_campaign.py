@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -29,7 +30,7 @@ from proofcompute.client.entries import Answer, Asked, Verdict
 from proofcompute.client.line import Line
 from proofcompute.client.record import Record
 from proofcompute.client.tally import Tally
-from proofcompute.errors import InputError
+from proofcompute.errors import InputError, StoppedError
 from proofcompute.protocol.messages import Terms
 from proofcompute.prover.node import Node
 
@@ -167,7 +168,32 @@ def test_nothing_is_begun_when_the_time_is_over() -> None:
     )
     assert "100 seconds" in found.campaign.stopped
     assert clock.now <= clock.start + 100
-    assert found.tally.open == len(found.tally.sent) > 0  # nothing was challenged either
+    assert found.states == {"verified": len(found.tally.sent)}  # the rest of the time is for challenges
+
+
+def test_no_challenge_is_made_when_the_time_is_over() -> None:
+    clock, service = Clock(), Service()
+
+    def slow(inner: Any) -> Any:
+        class Slow:
+            def handle_request(self, request: Any) -> Any:
+                clock.now += 60
+                return inner.handle_request(request)
+
+            def close(self) -> None:
+                inner.close()
+
+        return Slow()
+
+    found = audited(service=service, count=2, budget=Budget(seconds=100), clock=clock, wrap=slow)
+    assert (found.tally.open, found.states, posts(service)) == (2, {}, ["asks"] * 2)
+    assert "100 seconds" in found.campaign.stopped
+
+
+def test_what_was_answered_is_audited_when_the_tokens_are_spent() -> None:
+    found = audited(count=9, budget=Budget(tokens=25), traffic=SHORT)
+    assert "25 tokens" in found.campaign.stopped
+    assert found.states == {"verified": len(found.tally.sent)}
 
 
 # -- interruptions -------------------------------------------------------------------------------------------
@@ -384,6 +410,38 @@ def test_an_answer_that_drips_is_not_waited_for() -> None:
     found = audited(service=service, count=1, patience=0.1, traffic={"bodies": [body]})
     assert found.states == {"unanswered": 1}
     assert "in time" in found.told[0][0].error
+
+
+def test_an_asynchronous_reader_is_counted_too() -> None:
+    async def read(response: Any) -> bytes:
+        found = b"".join([piece async for piece in response.stream])
+        await response.aclose()
+        return found
+
+    meter = Meter(Budget(nbytes=5))
+    line = Line(httpx2, meter, inner=Service(terms=None).transport(httpx2))
+    url = "http://node.example/v1/models"
+    with pytest.raises(StoppedError, match="5 bytes"):
+        asyncio.run(read(line.handle_request(httpx2.Request("GET", url))))
+    line = Line(httpx2, Meter(Budget()), inner=Service(terms=None).transport(httpx2))
+    assert b"tiny" in asyncio.run(read(line.handle_request(httpx2.Request("GET", url))))
+
+
+def test_a_node_that_does_not_say_its_terms_is_challenged_all_the_same() -> None:
+    def mute(inner: Any) -> Any:
+        class Mute:
+            def handle_request(self, request: Any) -> Any:
+                if request.url.path.endswith("terms"):
+                    raise httpx2.ReadTimeout("nothing came")
+                return inner.handle_request(request)
+
+            def close(self) -> None:
+                inner.close()
+
+        return Mute()
+
+    found = audited(wrap=mute)
+    assert (found.states, found.tally.unpublished) == ({"verified": 2}, 2)
 
 
 def test_each_canary_has_a_connection_of_its_own() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from random import Random
 from typing import Any
 
@@ -130,6 +131,14 @@ def test_what_a_canary_draws_of_its_client_is_what_clients_say(door: Door) -> No
     for client in drawn:
         said = dict(client.headers("key", langchain=False, stream=False, asynchronous=False))
         assert [len(said[k].split(".")) for k in DRAWN[2:]] == [len(real[k].split(".")) for k in DRAWN[2:]]
+
+
+def test_a_canary_names_a_version_where_the_client_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert len(Client.drawn(Random(1)).version.split(".")) == 3
 
 
 def test_time_outs_are_those_of_the_client() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -179,6 +180,24 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
         record.write(Verdict(2, 0, "receipted", 6.0))  # a system may take a few bytes at a time
     monkeypatch.undo()
     assert everything(opened(tmp_path / "record")) == [*ENTRIES, Verdict(2, 0, "receipted", 6.0)]
+
+
+def test_a_file_that_cannot_be_cut_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(fd: int, size: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    written(tmp_path / "record")
+    monkeypatch.setattr(os, "ftruncate", refused)
+    with pytest.raises(StorageError, match="Read-only"):
+        opened(tmp_path / "record")
+
+
+@pytest.mark.parametrize("body", [b'{"event":"audit","url":"', b'{"a":' * 100_000, b'{"event":"audit"'])
+def test_a_line_that_is_sealed_and_no_entry_is_refused(body: bytes, tmp_path: Path) -> None:
+    seal = hashlib.sha256(b"0" * 32 + body).hexdigest()[:32]
+    (tmp_path / "record").write_bytes(body + b',"chain":"' + seal.encode() + b'"}\n')
+    with pytest.raises(InputError, match="line 1 cannot be used"):
+        opened(tmp_path / "record")
 
 
 def test_lines_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
