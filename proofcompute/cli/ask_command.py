@@ -56,7 +56,8 @@ def ask(
     many cells of the computation were checked), fully audited, or contradicted.
 
     Exit status 0: what was checked holds; 1: contradicted; 2: the node gave no answer, or your own files
-    cannot be used.
+    cannot be used; 3: undecided, since the node's terms allow more time for an opening than the command
+    waits: the receipt holds, and no cell was checked.
     """
     start, out = time.perf_counter(), Output(json)
     pin = pinned_model(card, key, model, model_id)
@@ -76,16 +77,27 @@ def ask(
                 answer += text
             out.say()
             checked = transport.checked[-1]
-        found = None
+        found, unopened = None, False
         if pin.holds is not None and (cells or all_cells):
             found = _audited(at, pin.holds, checked, "all" if all_cells else cells, signer, device)
+            unopened = found is None
     except VerificationError as e:
         out.say()
         complain(f"REJECTED: {e}")
         out.facts({"assurance": "contradicted", "not checked": "everything above this line"})
         out.result({"assurance": "contradicted", "answer": printable(answer), **rejection(e)})
         raise typer.Exit(1) from e
-    _report(out, answer, checked, found, pinned=pin.models is not None, seconds=time.perf_counter() - start)
+    _report(
+        out,
+        answer,
+        checked,
+        found,
+        pinned=pin.models is not None,
+        unopened=unopened,
+        seconds=time.perf_counter() - start,
+    )
+    if unopened:
+        raise typer.Exit(3)
 
 
 def _messages(system: str | None, question: str) -> list[dict[str, str]]:
@@ -124,21 +136,32 @@ def _deltas(at: Service, transport: ProofTransport, body: dict[str, Any]) -> Ite
 
 def _audited(
     at: Service, holds: Any, checked: Checked, cells: Any, signer: bytes | None, device: str
-) -> Verified:
+) -> Verified | None:
+    """Challenge an answer. None: the node did not open, but its terms allow it more time than was waited."""
     from proofcompute.client import Challenger
+    from proofcompute.client.verdicts import gave_up
 
     challenger = Challenger(at.url, holds, device=device, node=signer, library=at.library, headers=at.headers)
     try:
-        found = challenger.audit(checked, cells).found
+        audited = challenger.audit(checked, cells)
+        if gave_up(audited, challenger):
+            return None
     finally:
         challenger.close()
-    if isinstance(found, VerificationError):
-        raise found
-    return found
+    if isinstance(audited.found, VerificationError):
+        raise audited.found
+    return audited.found
 
 
 def _report(
-    out: Output, answer: str, checked: Checked, found: Verified | None, *, pinned: bool, seconds: float
+    out: Output,
+    answer: str,
+    checked: Checked,
+    found: Verified | None,
+    *,
+    pinned: bool,
+    unopened: bool,
+    seconds: float,
 ) -> None:
     """Say how far the answer was checked, and how far it was not."""
     receipt, level = checked.claim.receipt, "advertised"
@@ -152,6 +175,8 @@ def _report(
         level = f"receipted (nonce by {checked.nonce_by})"
         did = "the receipt: the node signed that the pinned model gives this answer to this question"
         left = "the computation: give --key or --model to check cells"
+        if unopened:
+            left = "the computation: the node opened nothing yet, and its terms allow it more time"
     facts: dict[str, object] = {"assurance": level, "checked": did, "not checked": left}
     if found is not None and not found.complete:
         facts["one altered cell"] = f"found with probability {found.detects_one:.4g}"

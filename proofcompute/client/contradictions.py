@@ -70,8 +70,9 @@ class Contradiction:
 
         A bundle is returned if the node signed what is wrong: a receipt that names this request and fails
         steps 3 to 5, or an opening. After a challenge that the node refused or did not answer, the bundle is
-        this client's word. A text that the receipt's tokens do not print, an id, a redirect and a receipt
-        that is not signed are nobody's signed word, and accusing the node of them would be refuted.
+        this client's word. A text that the receipt's tokens do not print, an id, a redirect, and a receipt
+        or an opening that is not signed are nobody's signed word, and accusing the node of them would be
+        refuted; so would silence before the deadline of the node's terms.
 
         Args:
             identity: the key pair that signs the bundle.
@@ -82,9 +83,11 @@ class Contradiction:
         from proofcompute.verifier.findings import Finding
         from proofcompute.verifier.judging import verify_evidence
 
+        if self.card is None:
+            return None
         if self.audited is not None:
-            return evidence_of(self.audited, identity, disclose=disclose)
-        if self.rejected is None or self.card is None:
+            return evidence_of(self.audited, self.card, identity, disclose=disclose)[0]
+        if self.rejected is None:
             return None
         stated = self.stated[self.rejected]
         bundle = make_evidence(
@@ -99,12 +102,20 @@ class Contradiction:
         return bundle if judged.finding is Finding.CONTRADICTED else None
 
 
-def evidence_of(audited: Audited, identity: NodeIdentity, *, disclose: bool = True) -> Bundle:
-    """Return a signed bundle of an audit: what was sent and received, and what it came to."""
+def evidence_of(
+    audited: Audited, card: ModelCard, identity: NodeIdentity, *, disclose: bool = True
+) -> tuple[Bundle | None, str]:
+    """Return a signed bundle of an audit: what was sent and received, and what it came to.
+
+    None, and the reason in words, if others would take it for a false accusation, or lay it at nobody's door.
+    """
+    from proofcompute.arithmetic.devices import kernels_for
     from proofcompute.verifier.evidence import make_evidence, named_terms
+    from proofcompute.verifier.findings import Finding
+    from proofcompute.verifier.judging import verify_evidence
 
     checked, found = audited.checked, audited.found
-    return make_evidence(
+    bundle = make_evidence(
         identity,
         checked.request,
         checked.receipt,
@@ -116,6 +127,10 @@ def evidence_of(audited: Audited, identity: NodeIdentity, *, disclose: bool = Tr
         waited=audited.waited,
         disclose=disclose,
     )
+    judged = verify_evidence(bundle, card, kernels=kernels_for("numpy"), request=checked.request)
+    if judged.finding in (Finding.REFUTED, Finding.UNATTRIBUTABLE):
+        return None, judged.reason
+    return bundle, ""
 
 
 def _decoded(terms: bytes | None) -> Terms | None:

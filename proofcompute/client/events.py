@@ -7,12 +7,14 @@ A stream of another form is a contradiction, because clients would read it in di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from proofcompute.errors import VerificationError
+from proofcompute.openai import Json
 
-__all__ = ["DONE", "Events", "written"]
+__all__ = ["DONE", "Events", "encoded", "require_error", "written"]
 
 DONE: Final = b"[DONE]"
 """Data of the last event."""
@@ -80,3 +82,18 @@ class Events:
 def written(data: bytes) -> bytes:
     """Return an event with ``data``, which has no line end in it."""
     return b"data: " + data + b"\n\n"
+
+
+def require_error(error: Json) -> None:
+    """Raise VerificationError (step 1) unless an error in a stream is one for every client.
+
+    OpenAI's client takes an error for none if it is null, empty, false or 0, and would read on.
+    """
+    message = error.get("message") if isinstance(error, Mapping) else None
+    if not (isinstance(message, str) and message.strip()):
+        raise VerificationError(1, "an error of a stream that does not say what it is")
+
+
+def encoded(value: Mapping[str, Json]) -> bytes:
+    """Return JSON in ASCII, so that no reader finds a line end or another encoding in it."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")

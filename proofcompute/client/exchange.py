@@ -7,7 +7,6 @@ answer must follow from the receipts (:mod:`proofcompute.openai`).
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from proofcompute.client.checked import Checked, Rules
 from proofcompute.client.contradictions import Contradiction, Stated
-from proofcompute.client.events import written
+from proofcompute.client.events import encoded, require_error, written
 from proofcompute.client.limits import MAX_BODY, MAX_CHUNK, MAX_ENVELOPE
 from proofcompute.client.pins import Served
 from proofcompute.errors import InputError, VerificationError, about
@@ -142,11 +141,11 @@ class Exchange:
             if self._rules.require or FIELD in sent:
                 raise self._doubt or e from None
             self._doubt = self._doubt or e
-            return [written(_json(sent))]
+            return [written(encoded(sent))]
         if proof is not None:
             self._told.append(proof)
         if proof is None and sent.get("choices") != []:
-            return [written(_json(sent))]
+            return [written(encoded(sent))]
         self._held.append(sent)
         try:
             self._proofs = self._stream.close()
@@ -156,11 +155,12 @@ class Exchange:
         return []
 
     def _refusal(self, sent: Mapping[str, Json]) -> list[bytes]:
-        """Pass on an error by which a node ends its answer: it refuses, and claims nothing."""
+        """Pass on an error by which a node ends its answer: it refuses, and claims nothing more."""
         if sent.keys() != {"error"} or self._ended:
             raise VerificationError(1, "an answer and an error in one")
+        require_error(sent["error"])
         self._refused = True
-        return [written(_json(sent))]
+        return [written(encoded(sent))]
 
     @property
     def held(self) -> bool:
@@ -177,14 +177,20 @@ class Exchange:
             self._stream.check(self.served.card, requests, claims)
         self._pass(claims, requests)
         held, self._held = self._held, []
-        return [written(_json(sent)) for sent in held]
+        return [written(encoded(sent)) for sent in held]
 
-    def end(self, *, done: bool) -> None:
-        """Check that a stream may end here. Raises VerificationError if the answer is not complete."""
-        if self._refused or (self._doubt is not None and not self._ended):
-            return
+    def end(self, *, done: bool) -> bool:
+        """Check that a stream may end here, and return whether the client may see its end mark.
+
+        Raises VerificationError if the answer is not complete.
+        """
+        if self._refused:
+            return False
+        if self._doubt is not None and not self._ended:
+            return done
         if not (self._ended and done):
             raise VerificationError(1, "the stream of an answer ends before the answer is complete")
+        return True
 
     # -- a whole answer ------------------------------------------------------------------------------------
     def whole(self, data: bytes) -> None:
@@ -204,7 +210,7 @@ class Exchange:
             requests, claims = self._claims()
             check_completion(self.served.card, self.call, requests, claims, response)
             self._pass(claims, requests)
-        return _json(response)
+        return encoded(response)
 
     # -- receipts ------------------------------------------------------------------------------------------
     @property
@@ -287,11 +293,6 @@ class Exchange:
             self._audited = self._checked(checked)
             if self._audited is not None and isinstance(self._audited.found, VerificationError):
                 raise self._audited.found
-
-
-def _json(value: Mapping[str, Json]) -> bytes:
-    """Return JSON in ASCII, so that no reader finds a line end or another encoding in it."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def _today() -> Date:

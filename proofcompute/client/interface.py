@@ -7,12 +7,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from proofcompute.errors import InputError
-from proofcompute.openai import Endpoint
+from proofcompute.openai import OPEN_PATH, Endpoint
 
 __all__ = ["Interface"]
 
 _ANSWERS: Final[Mapping[str, Endpoint]] = {"/chat/completions": "chat", "/completions": "completions"}
-_OPEN: Final = "/proofs/open"
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -47,6 +46,11 @@ class Interface:
         endpoint = _ANSWERS.get(path.removeprefix(self._path))
         if request.method == "POST" and endpoint is not None:
             return endpoint
-        if request.method in ("GET", "HEAD", "OPTIONS") or path == self._path + _OPEN or not require:
+        if request.method in ("GET", "HEAD", "OPTIONS") or self.opens(request) or not require:
             return None
         raise InputError(f"{request.method} {path}: answers of this interface have no receipts")
+
+    def opens(self, request: Any) -> bool:
+        """Tell whether a request inside of the interface asks for an opening."""
+        path = request.url.raw_path.decode("ascii").partition("?")[0]
+        return request.method == "POST" and bool(path == self._path + OPEN_PATH)

@@ -133,13 +133,14 @@ class Streamed:
 
     def _end(self) -> list[bytes]:
         """Check that the answer is complete, and return what is left for the client."""
+        ends = False
         try:
             if not self._over:
                 self._events.end()
-                self._exchange.end(done=self._done)
+                ends = self._exchange.end(done=self._done)
         except VerificationError as e:
             self._fail(e)
-        return [] if self._record or not self._done else [written(DONE)]
+        return [written(DONE)] if ends and not self._record else []
 
     def _fail(self, error: VerificationError) -> None:
         self._over = True

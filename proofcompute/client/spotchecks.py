@@ -89,8 +89,7 @@ class Checking:
         if _RANDOM.random() >= self._plan.share:
             return None
         if self._plan.wait or not self._room.acquire(blocking=False):
-            audited = self._audit(checked)
-            return audited if isinstance(audited.found, VerificationError) else None
+            return self._contradicting(checked)
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, "spot-checks")
@@ -98,16 +97,33 @@ class Checking:
         future.add_done_callback(self._ended)  # calls at once if it is done, and takes the lock
         return None
 
-    def _audit(self, checked: Checked) -> Audited:
+    def _contradicting(self, checked: Checked) -> Audited | None:
+        """Audit an answer, and return the audit if it contradicts the answer.
+
+        Raises InputError if the challenger gives up before the node's terms allow: that is no contradiction,
+        but nothing was checked either.
+        """
+        from proofcompute.client.verdicts import gave_up
+
+        challenger = self._plan.challenger
         if self._plan.replay:
-            return self._plan.challenger.replay(checked)
-        return self._plan.challenger.audit(checked, self._plan.cells)
+            audited = challenger.replay(checked)
+        else:
+            audited = challenger.audit(checked, self._plan.cells)
+        if not isinstance(audited.found, VerificationError):
+            return None
+        if gave_up(audited, challenger):
+            raise InputError(
+                "an answer could not be challenged within your patience, which ends before the deadline of "
+                f"the node's terms: {audited.found}"
+            )
+        return audited
 
     def _later(self, checked: Checked, told: Callable[[Audited], None]) -> None:
-        audited = self._audit(checked)
-        if isinstance(audited.found, VerificationError):
+        audited = self._contradicting(checked)
+        if audited is not None:
             told(audited)
-            if self._stops:
+            if self._stops and isinstance(audited.found, VerificationError):
                 raise audited.found
 
     def _ended(self, future: Future[None]) -> None:

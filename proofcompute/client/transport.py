@@ -30,7 +30,7 @@ from proofcompute.client.spotchecks import Checking, SpotChecks
 from proofcompute.client.terms import TermsBook
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.errors.arguments import StrPath
-from proofcompute.limits import MAX_CARD
+from proofcompute.limits import MAX_CARD, MAX_EVIDENCE_OPENING
 from proofcompute.logs import service_log, short
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class ProofTransport(_Base):
         endpoint = self._interface.endpoint(request, require=self._rules.require)
         if endpoint is None:
             response = yield Send(request)
-            return _passed(request, response)
+            return _passed(request, response, opens=self._interface.opens(request))
         body = yield Body(request)
         question = hashlib.sha256(b"%s\n%s" % (request.url.raw_path, body)).digest()
         if self._checking is not None:
@@ -279,12 +279,11 @@ class ProofTransport(_Base):
             self._on_contradiction(found)
 
 
-def _passed(request: Any, response: Any) -> Any:
+def _passed(request: Any, response: Any, *, opens: bool = False) -> Any:
     """Return a response that needs no receipt, with its body bounded."""
-    if response.status_code < 400 and request.method == "GET":
-        limit = MAX_CARD
-    else:
-        limit = MAX_ERROR
+    limit = MAX_ERROR
+    if response.status_code < 400 and (opens or request.method == "GET"):
+        limit = MAX_EVIDENCE_OPENING if opens else MAX_CARD
     return libraries.bounded(
         libraries.library_of(request), response, Bounded(response, limit, Clock(request))
     )

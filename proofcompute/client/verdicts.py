@@ -7,7 +7,7 @@ import math
 import time
 from typing import Any, Final
 
-from proofcompute.client.challenger import Audited
+from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction
 from proofcompute.client.entries import State, Verdict
@@ -17,7 +17,7 @@ from proofcompute.limits import MIB
 from proofcompute.protocol.messages import Terms
 from proofcompute.verifier import Verified
 
-__all__ = ["MAX_RESPONSE", "about_answer", "about_response", "audited_state"]
+__all__ = ["MAX_RESPONSE", "about_answer", "about_response", "audited_state", "gave_up"]
 
 MAX_RESPONSE: Final = 16 * MIB
 """Bytes of a response that the record keeps."""
@@ -42,6 +42,13 @@ def audited_state(audited: Audited, deadline: float) -> State:
     if found.step == 10 and not found.attributable and audited.challenge is not None and waited >= deadline:
         return "silent" if patient else "unopened"
     return "contradicted"
+
+
+def gave_up(audited: Audited, challenger: Challenger) -> bool:
+    """Tell whether a challenger waited less than the node's terms allow, so that it has found nothing."""
+    checked = audited.checked
+    deadline = challenger.auditor(checked.terms).deadline(checked.claim)
+    return audited_state(audited, deadline) == "unopened"
 
 
 def _allowed(checked: Checked) -> float:

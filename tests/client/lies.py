@@ -175,6 +175,8 @@ CHANGES: dict[str, tuple[Callable[[], Service], int]] = {
     "terms that are none": (lambda: Service(terms=None, status=200), 5),
 }
 """Name of a lie -> the node that tells it, and the step at which it is contradicted."""
+NO_ERRORS = ("null", '""', "{}", "[]", "false", "0", "true", '"x"', '{"message": " "}', '{"message": 1}')
+"""JSON in place of an error, for which some clients go on and others stop."""
 STREAMED: dict[str, tuple[Callable[[], Service], int]] = {
     "an end before the answer's": (lambda: Service(rewrite=lambda d: d[:-2]), 1),
     "no end mark": (lambda: Service(rewrite=lambda d: d[:-1]), 1),
@@ -195,6 +197,15 @@ STREAMED: dict[str, tuple[Callable[[], Service], int]] = {
         lambda: Service(rewrite=lambda d: [*d[:-1], b'data: {"error": {"message": "x"}}\n\n', d[-1]]),
         1,
     ),
+    **{
+        f"an error that is {what}": (
+            lambda error=what: Service(  # type: ignore[misc]
+                rewrite=lambda d: [d[0], b'data: {"error": %s}\n\n' % error.encode(), d[-1]]
+            ),
+            1,
+        )
+        for what in NO_ERRORS
+    },
     "an error beside an answer": (
         lambda: Service(change=lambda s: {**s, "error": {"message": "x"}}),
         1,

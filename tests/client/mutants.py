@@ -201,6 +201,14 @@ def spot_checked(*, wait: bool, again: bool = False) -> Callable[[], object]:
     return attack
 
 
+def marked() -> object:
+    """A stream that a node ends by an error, to a client that heeds nothing but the end mark."""
+    found = ask(transport(Service(rewrite=lambda d: [d[0], ERROR, d[-1]])), STREAM)
+    if b"[DONE]" not in found:
+        raise VerificationError(1, "the stream did not end well")
+    return found
+
+
 def ask_open(through: ProofTransport, body: dict[str, Any]) -> bytes:
     """Ask, and leave the transport open."""
     data: bytes = httpx2.Client(transport=through).post(BASE + "/chat/completions", json=body).content
@@ -254,6 +262,16 @@ MUTANTS: dict[str, Mutant] = {
         "client/exchange:Exchange._refusal: 1: an answer and an error in one",
         never("exchange", 'sent.keys() != {"error"} or self._ended'),
         streamed(lambda d: [*d[:-1], ERROR, d[-1]]),
+    ),
+    "error that is none": Mutant(
+        "client/events:require_error: 1: an error of a stream that does not say what it is",
+        never("events", "not (isinstance(message, str) and message.strip())"),
+        streamed(lambda d: [d[0], b'data: {"error": null}\n\n', d[-1]]),
+    ),
+    "end mark after an error": Mutant(
+        None,
+        Edit("client.exchange", "            return False\n", "            return done\n"),
+        marked,
     ),
     "end before the answer's": Mutant(
         "client/exchange:Exchange.end: 1: the stream of an answer ends before the answer is complete",

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import proofcompute as pc
 from client.doors import Answering, Broken, Call, Silence, at_door
 from client.standin import KERNELS, NODE, Service, model
 from client.unchanged import lying
+from proofcompute import client
 from proofcompute.cli import ask_command, asking, main
-from proofcompute.protocol.messages import Receipt
+from proofcompute.protocol.messages import Receipt, Terms
 
 WORDS = ("hello", "--max-tokens", "6", "--temperature", "0")
 
@@ -191,3 +193,24 @@ def test_a_node_that_gives_no_answer_is_not_contradicted_and_nothing_is_claimed(
     assert "assurance" not in found
     assert claimed(lines) == []
     assert not any("assurance" in line for line in lines)
+
+
+@pytest.mark.parametrize("how", ["silent", "busy"])
+def test_a_node_that_may_still_open_is_neither_contradicted_nor_audited(
+    how: str, held: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command gives up before the node's terms do."""
+    monkeypatch.setattr(client, "Challenger", partial(client.Challenger, patience=0.5))
+    slow = Terms.of(NODE, base=3600, rate=1000, retention=3600)
+
+    def answering(call: Call, honest: Callable[[], Any]) -> Any:
+        if call.opens:
+            return Silence() if how == "silent" else (503, {"retry-after": "0.1"}, b"busy")
+        return honest()
+
+    with at_door(Service(terms=slow), answering) as door:
+        status, found, lines, err = asked(capsys, door.url, "--key", held / "key")
+    assert (status, found["assurance"], found["cells"]) == (3, "receipted (nonce by client)", 0)
+    assert "terms allow it more time" in found["not_checked"]
+    assert any("terms allow it more time" in line for line in lines)
+    assert "REJECTED" not in err

@@ -59,13 +59,13 @@ class Audit:
     """Runs the command with the files of an auditor."""
 
     def __init__(self, held: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.held, self._capsys = held, capsys
+        self.held, self.capsys = held, capsys
 
     def __call__(self, door: Door, mode: str, *words: object, count: int = 2) -> Outcome:
         holds = [str(self.held / w) if w in ("key", "model", "card") else str(w) for w in MODES[mode]]
         given = ["audit", door.url, *holds, "--count", str(count), *map(str, words)]
         status = main([*given, "--max-tokens", "4", "--json"])
-        out, err = self._capsys.readouterr()
+        out, err = self.capsys.readouterr()
         return Outcome(status, json.loads(out.splitlines()[-1]), err)
 
 
@@ -271,15 +271,15 @@ def flipped(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("mode", ["cells", "all"])
 @pytest.mark.parametrize("name", FALSE)
-def test_a_false_opening_is_a_failure_of_which_others_believe_what_is_shown(
+def test_a_false_opening_is_a_failure_that_others_cannot_judge(
     name: str, mode: str, audit: Audit, tmp_path: Path
 ) -> None:
     words = ("--evidence", tmp_path, "--identity", audit.held / "identity")
     with at_door(Service(open=FALSE[name])) as door:
         found = audit(door, mode, *words, count=1)
     assert (found.status, found.states) == (FAILED, {"contradicted": 1})
-    # nobody signed these openings, and an auditor that says so is not refuted
-    assert set(judged(tmp_path, audit.held / "model")) <= {"unattributable", "asserted"}
+    assert "no evidence was written" in found.said  # nobody signed these openings
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- responses that contradict themselves --------------------------------------------------------------------

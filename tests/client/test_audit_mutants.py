@@ -11,11 +11,13 @@ import pytest
 
 from adversary.mutation import Edit, apply
 from adversary.test_evidence import test_who_waited_a_little_past_the_deadline_is_not_refuted
+from client import test_ask_lies as lies
 from client import test_audit_hostile as hostile
 from client import test_campaign as campaigns
 from client import test_canaries as canaries
 from client import test_detection as detection
 from client import test_record as records
+from client import test_spot_checks as spot_checks
 from client.campaigns import BEGUN
 from client.test_audit_hostile import Audit, audit, held
 
@@ -68,6 +70,14 @@ def following(name: str) -> Scenario:
 
 def patience(name: str) -> Scenario:
     return alone(campaigns.test_what_counts_against_a_node_is_what_its_terms_do_not_allow, name)
+
+
+def ask_gives_up(audit: Audit, path: Path) -> None:
+    """The test of the command ``ask`` that gives up early."""
+    with pytest.MonkeyPatch.context() as patch:
+        lies.test_a_node_that_may_still_open_is_neither_contradicted_nor_audited(
+            "busy", audit.held, patch, audit.capsys
+        )
 
 
 MUTANTS: dict[str, tuple[Edit, Scenario]] = {
@@ -395,10 +405,24 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
         kept(hostile.test_an_opening_that_does_not_come_is_a_failure_on_record, "refusing", "cells"),
     ),
     "no evidence that others refute": (
-        Edit("cli.audit_report", "if judged.finding is Finding.REFUTED else", "if False else"),
-        kept(
-            hostile.test_a_false_opening_is_a_failure_of_which_others_believe_what_is_shown, "empty", "cells"
-        ),
+        never("contradictions", "judged.finding in (Finding.REFUTED, Finding.UNATTRIBUTABLE)"),
+        kept(hostile.test_a_false_opening_is_a_failure_that_others_cannot_judge, "empty", "cells"),
+    ),
+    "no evidence that is laid at nobody's door": (
+        instead("contradictions", "(Finding.REFUTED, Finding.UNATTRIBUTABLE)", "(Finding.REFUTED,)"),
+        kept(hostile.test_a_false_opening_is_a_failure_that_others_cannot_judge, "changed", "cells"),
+    ),
+    "no evidence of too short a silence": (
+        instead("contradictions", "(Finding.REFUTED, Finding.UNATTRIBUTABLE)", "(Finding.UNATTRIBUTABLE,)"),
+        alone(spot_checks.test_silence_before_the_deadline_of_the_terms_makes_no_evidence),
+    ),
+    "spot checks that give up early accuse nobody": (
+        never("spotchecks", "gave_up(audited, challenger)"),
+        alone(spot_checks.test_who_gives_up_before_the_terms_do_accuses_nobody, True, "silent"),
+    ),
+    "questions whose challenger gives up early accuse nobody": (
+        Edit("cli.ask_command", "if gave_up(audited, challenger):", "if False:"),
+        kept(ask_gives_up),
     ),
     "waits are rounded up": (
         Edit("verifier.evidence", "waited or 0.0, math.ceil", "waited or 0.0, math.floor"),

@@ -11,6 +11,7 @@ import httpx
 import httpx2
 import pytest
 
+from client.doors import at_door
 from client.standin import BASE, KERNELS, NAME, NODE, OTHER, Service, model
 from proofcompute.client import Challenger, Checked, ProofTransport
 from proofcompute.commitments.signing import NodeIdentity
@@ -211,3 +212,18 @@ def test_a_nonce_that_the_node_chooses_twice_is_its_own_failure() -> None:
     audited = found.audit(second)
     assert isinstance(audited.found, VerificationError)
     assert audited.found.step == 4
+
+
+def test_a_proxy_of_the_environment_does_not_come_between(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with at_door() as door:
+        checked, before = asked(door.service), len(door.calls)
+        found = Challenger(f"{door.url}/v1", key, device=KERNELS, patience=20)
+        try:
+            assert isinstance(found.audit(checked, 1).found, Verified)
+        finally:
+            found.close()
+        assert len(door.calls) == before + 1

@@ -120,3 +120,20 @@ def test_a_lie_reaches_the_user_as_it_is_and_the_node_is_asked_once(ask: Any) ->
     assert raised.value.step == 5
     assert questions(service) == 1
     assert [c.error for c in transport.contradictions] == [raised.value]
+
+
+@pytest.mark.usefixtures("_one_prompter")
+@pytest.mark.parametrize("ask", [_stream, _astream])
+@pytest.mark.parametrize("error", ["null", "{}"])
+def test_an_error_that_is_none_does_not_end_a_stream(error: str, ask: Any) -> None:
+    transport = to(
+        Service(rewrite=lambda d: [*d[:2], b'data: {"error": %s}\n\n' % error.encode(), d[-1]]), httpx2
+    )
+    asked = chat(
+        BASE,
+        http_client=httpx2.Client(transport=transport),
+        http_async_client=httpx2.AsyncClient(transport=transport),
+    )
+    with pytest.raises(VerificationError):
+        ask(asked)
+    assert len(transport.contradictions) == 1

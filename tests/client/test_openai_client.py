@@ -12,6 +12,7 @@ import httpx2
 import openai
 import pytest
 
+from client.lies import NO_ERRORS
 from client.standin import BASE, NAME, Service, model, prompter
 from client.unchanged import MESSAGES, SETTINGS, failing, lying, questions, through, to
 from proofcompute.client import ProofTransport
@@ -263,3 +264,23 @@ def test_silence_is_the_client_s_time_out(library: ModuleType) -> None:
     with client(BASE, transport, library, max_retries=0) as asked, pytest.raises(openai.APITimeoutError):
         _whole(asked)
     assert len(transport.contradictions) == 0
+
+
+@pytest.mark.usefixtures("_one_prompter")
+@pytest.mark.parametrize("error", NO_ERRORS)
+def test_an_error_that_is_none_does_not_end_a_stream(error: str) -> None:
+    """The client takes these for no error, or for one that says nothing."""
+    service = Service(rewrite=lambda d: [*d[:2], b'data: {"error": %s}\n\n' % error.encode(), d[-1]])
+    transport = to(service, httpx2)
+    with client(BASE, transport) as asked, pytest.raises(VerificationError) as raised:
+        _stream(asked)
+    assert (raised.value.step, len(transport.contradictions)) == (1, 1)
+
+
+@pytest.mark.usefixtures("_one_prompter")
+def test_an_error_that_ends_a_stream_is_the_client_s_own() -> None:
+    said = b'data: {"error": {"message": "out of memory"}}\n\n'
+    transport = to(Service(rewrite=lambda d: [*d[:2], said, d[-1]]), httpx2)
+    with client(BASE, transport) as asked, pytest.raises(openai.APIError, match="out of memory"):
+        _stream(asked)
+    assert (len(transport.contradictions), len(transport.checked)) == (0, 0)

@@ -18,7 +18,7 @@ from proofcompute.client import Challenger, Contradiction, ProofTransport, SpotC
 from proofcompute.client.pins import Served
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import InputError, VerificationError
-from proofcompute.protocol.messages import Outcome
+from proofcompute.protocol.messages import Outcome, Terms
 from proofcompute.verifier import Key, keygen
 from proofcompute.verifier.findings import Finding
 from proofcompute.verifier.judging import verify_evidence
@@ -26,6 +26,7 @@ from proofcompute.verifier.judging import verify_evidence
 BODY = {"model": NAME, "messages": MESSAGES, "max_tokens": 4}
 STREAM = {**BODY, "stream": True}
 BODIES = pytest.mark.parametrize("body", [BODY, STREAM], ids=["whole", "stream"])
+AUDITOR = NodeIdentity(bytes(range(2, 34)))
 MODES = pytest.mark.parametrize("wait", [True, False], ids=["on the spot", "in the background"])
 
 
@@ -139,11 +140,7 @@ def test_a_false_opening_is_raised_before_the_end_of_the_answer(body: dict[str, 
     assert found.audited is not None
     assert found.audited.challenge is not None
     assert found.rejected is None
-    bundle = found.evidence(NodeIdentity(bytes(range(2, 34))))
-    assert bundle is not None
-    judged = verify_evidence(bundle, key, kernels=KERNELS)
-    assert judged.finding is Finding.UNATTRIBUTABLE  # a cut opening is signed by nobody
-    assert bundle.evidence.outcome.kind == "contradicted"
+    assert found.evidence(AUDITOR) is None  # a cut opening is signed by nobody
     with pytest.raises(VerificationError):
         ask(through, body)
     assert questions(service) == 2  # the question and the challenge: nothing was asked again
@@ -224,10 +221,67 @@ def test_a_refusal_counts_as_much_as_a_false_opening(wait: bool, key: Key) -> No
         with pytest.raises(VerificationError, match="does not open"):
             through.close()
     (found,) = through.contradictions
-    bundle = found.evidence(NodeIdentity(bytes(range(2, 34))))
+    bundle = found.evidence(AUDITOR)
     assert bundle is not None
     assert bundle.evidence.outcome == Outcome("refused")
+    assert verify_evidence(bundle, key, kernels=KERNELS).finding is Finding.ASSERTED
     assert found.error.node == NODE.public
+
+
+# -- a challenger that gives up before the node's terms do --------------------------------------------------
+class _Lost(httpx2.BaseTransport):
+    """Lets nothing through to the node, whose terms allow it an hour."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadTimeout("nothing came", request=request)
+
+
+def _patient() -> Service:
+    return Service(terms=Terms.of(NODE, base=3600, rate=1000, retention=3600))
+
+
+def _impatient(service: Service, how: str, holds: Any) -> Challenger:
+    if how == "busy":
+        service.open = lambda node, call: (503, {"retry-after": "0.1"}, b"busy")
+    inner = _Lost() if how == "silent" else service.transport(httpx2)
+    return Challenger(BASE, holds, device=KERNELS, inner=inner, library=httpx2, patience=0.3)
+
+
+@MODES
+@pytest.mark.parametrize("how", ["silent", "busy"])
+def test_who_gives_up_before_the_terms_do_accuses_nobody(wait: bool, how: str) -> None:
+    service = _patient()
+    checks = SpotChecks(_impatient(service, how, model()), 1, wait=wait)
+    through = ProofTransport(BASE, model().card, inner=service.transport(httpx2), spot_checks=checks)
+    if not wait:
+        assert ask(through, BODY)
+        with pytest.raises(InputError, match="within your patience"):
+            through.close()
+    with pytest.raises(InputError, match="within your patience"):
+        ask(through, STREAM)
+    assert len(through.contradictions) == 0
+
+
+def test_silence_before_the_deadline_of_the_terms_makes_no_evidence() -> None:
+    service = _patient()
+    through = ProofTransport(BASE, model().card, inner=service.transport(httpx2))
+    ask(through, BODY)
+    audited = _impatient(service, "silent", model()).audit(through.checked[0], 1)
+    assert isinstance(audited.found, VerificationError)
+    found = Contradiction(
+        error=audited.found,
+        endpoint="chat",
+        question=b"",
+        nonce=None,
+        response=b"",
+        stated=(),
+        rejected=None,
+        card=model().card,
+        audited=audited,
+        when=0.0,
+    )
+    assert found.evidence(AUDITOR) is None
+    assert found.evidence(AUDITOR, disclose=False) is None
 
 
 @MODES

@@ -12,9 +12,11 @@ import httpx2
 import pytest
 
 from client.lies import AFTER_THE_ANSWER, CHANGES, CHAT, STREAMED, ask, ask_async, cheat, transport
-from client.standin import NAME, NODE, Service, model_id, prompter
+from client.standin import BASE, NAME, NODE, Service, model_id, prompter
 from proofcompute.client.pins import Served
-from proofcompute.errors import VerificationError
+from proofcompute.errors import Cell, VerificationError
+from proofcompute.openai import OpenCall
+from proofcompute.protocol.messages import Challenge
 
 LIBRARIES = (httpx, httpx2)
 TEXT = {"model": NAME, "prompt": "Once", "max_tokens": 6}
@@ -110,3 +112,31 @@ def test_a_lie_that_is_only_recorded_reaches_the_client_as_it_came(name: str) ->
     assert [c.error.step for c in through.contradictions] == [step]
     assert data == b"".join(came)
     assert len(through.checked) == (name in AFTER_THE_ANSWER)
+
+
+# -- what needs no receipt -----------------------------------------------------------------------------------
+REFUSAL = b'data: {"error": {"message": "out of memory", "type": "server_error", "code": null}}\n\n'
+
+
+@pytest.mark.parametrize("require", [True, False])
+def test_an_error_in_a_stream_is_passed_on_and_the_stream_does_not_end_well(require: bool) -> None:
+    through = transport(Service(rewrite=lambda d: [*d[:2], REFUSAL, d[-1]]), require=require)
+    found = ask(through, {**CHAT, "stream": True})
+    assert b"out of memory" in found
+    assert b"[DONE]" not in found
+    assert (len(through.contradictions), len(through.checked)) == (0, 0)
+
+
+@pytest.mark.parametrize(("status", "size"), [(200, (1 << 20) + 1), (404, 1 << 20), (404, (1 << 20) + 1)])
+def test_openings_have_a_limit_of_their_own_and_refusals_that_of_errors(status: int, size: int) -> None:
+    service = Service(open=lambda node, call: (status, {}, bytes(size)))
+    through = transport(service)
+    ask(through, CHAT)
+    checked = through.checked[0]
+    call = OpenCall(checked.request, checked.receipt, Challenge(bytes(32), (Cell(0, 0, 1),))).encode()
+    with httpx2.Client(transport=through) as client:
+        if status == 200 or size <= 1 << 20:
+            assert len(client.post(BASE + "/proofs/open", content=call).content) == size
+        else:
+            with pytest.raises(VerificationError, match="larger than its limit"):
+                client.post(BASE + "/proofs/open", content=call)
