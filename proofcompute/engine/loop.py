@@ -270,6 +270,7 @@ class Engine:
 
         A CPU decodes by a recorded step, so tokens and prompts are computed one after the other there: that
         reads the weights twice, and is still faster than rows of both in a step that is not recorded.
+        Each of the two is repeated on its own if it fails.
         """
         at_once = list(zip(live, spans, strict=True))
         parts = [at_once]

@@ -7,7 +7,7 @@ import hmac
 import ipaddress
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -19,7 +19,7 @@ from proofcompute.limits import MIB
 from proofcompute.serving.refusals import Refusal
 from proofcompute.serving.waste import WRONG_KEY, Waste
 
-__all__ = ["ApiKeys", "Client", "Clients", "Nonces", "address_of"]
+__all__ = ["ApiKeys", "Client", "Clients", "Nonces", "address_of", "addresses_of"]
 
 _LINE: Final = re.compile(r"(\S{1,64})\s+([0-9a-f]{64})")
 _NONCES: Final = 1 << 16
@@ -117,17 +117,33 @@ def address_of(peer: str, forwarded: str | None, proxies: frozenset[str]) -> Cli
 
     An IPv6 network of 64 bits is one client, since whoever has one address of it has all.
     """
-    if peer in proxies and forwarded:
-        peer = forwarded.rpartition(",")[2].strip()
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
+    address = _address(peer)
+    if address is not None and str(address) in proxies and forwarded:
+        address = _address(forwarded.rpartition(",")[2].strip())
+    if address is None:
         return Client.of("address", "unknown")
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return Client.of("address", str(address.ipv4_mapped))
         return Client.of("address", str(ipaddress.ip_network((address, 64), strict=False)))
     return Client.of("address", str(address))
+
+
+def addresses_of(proxies: Iterable[str]) -> frozenset[str]:
+    """Return addresses as :func:`address_of` compares them. Raises InputError for what is no address."""
+    found = {text: _address(text) for text in proxies}
+    for text, address in found.items():
+        if address is None:
+            raise InputError(f"a proxy is named by its address, not {text!r}")
+    return frozenset(map(str, found.values()))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an address; a socket for IPv6 may name those of IPv4 as parts of its own."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped
 
 
 @final

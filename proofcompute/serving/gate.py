@@ -102,7 +102,10 @@ class Exchange:
         try:
             self._scope[EXCHANGE] = self
             self.client = self._who()
-            self._charge(REQUEST)
+            if self._scope["path"] in _OPEN:  # whoever watches a node may share an address with strangers
+                self._computes = True
+            else:
+                self._charge(REQUEST)
             if self._scope["path"] in _COMPUTING:
                 self._service.require_open()
             self._body = await self._read()

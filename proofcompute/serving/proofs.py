@@ -17,7 +17,7 @@ from proofcompute.errors import (
     LimitError,
     MismatchError,
 )
-from proofcompute.limits import KIB, MIB
+from proofcompute.limits import KIB
 from proofcompute.openai import OpenCall
 from proofcompute.protocol.frames import require_signer
 from proofcompute.protocol.messages import Challenge, Receipt, Request
@@ -37,7 +37,7 @@ _PIECE: Final = 64 * KIB
 """Most bytes that are given to the server at a time."""
 _PATIENCE: Final = 3.0
 """Seconds for which a reader may keep its sender waiting while other clients wait for the place."""
-_LEAST: Final = 4 * MIB
+_LEAST: Final = 512 * KIB
 """Bytes a second that it must read besides."""
 
 
@@ -120,8 +120,8 @@ class _Hold:
         work.add_done_callback(lambda _: self._end())
 
     def opens(self, challenge: Challenge) -> None:
-        """Say that the opening is made: it is no waste, unless the challenge was opened before."""
-        if self._service.opened.first(challenge.digest):
+        """Say that the opening is made: it is no waste, unless the challenge was opened too often before."""
+        if self._service.opened.free(challenge.digest):
             self._exchange.computes()
 
     def sent(self) -> None:

@@ -23,7 +23,7 @@ from proofcompute.prover.admission import RunnerLimits
 from proofcompute.prover.reporting import RunnerState
 from proofcompute.prover.runner import Runner
 from proofcompute.prover.ticket import Ticket
-from proofcompute.serving.clients import ApiKeys, Client, Clients, Nonces
+from proofcompute.serving.clients import ApiKeys, Client, Clients, Nonces, addresses_of
 from proofcompute.serving.metrics import Metrics, ModelMetrics
 from proofcompute.serving.rate import busy_rate, stated
 from proofcompute.serving.receipts import Receipts
@@ -111,7 +111,7 @@ class Service:
         self.terms = terms
         self.limits = limits or ServiceLimits()
         self.keys = keys
-        self.proxies = proxies
+        self.proxies = addresses_of(proxies)
         self._shared_prefixes = shared_prefixes
         self.metrics = Metrics()
         self.receipts = Receipts(self.limits.receipts)

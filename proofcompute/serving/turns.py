@@ -43,7 +43,7 @@ class Turns:
 
         Raises BusyError if too many wait already, or if none is free within ``seconds``.
         """
-        if self.taken < self._places and not self._waiting:
+        if self.taken < self._places and not self._staying():
             self.taken += 1
             return
         if len(self._waiting) >= self._most:
@@ -58,7 +58,8 @@ class Turns:
             if entry in self._waiting:
                 self._waiting.remove(entry)
             else:  # it was given in the same moment
-                self._free()
+                self.taken -= 1
+                self._hand_out()
             if isinstance(e, TimeoutError):
                 raise BusyError("too many openings are made now", _WAIT) from None
             raise
@@ -69,13 +70,16 @@ class Turns:
         self._had.move_to_end(scope)
         if len(self._had) > _CLIENTS:
             self._had.popitem(last=False)
-        self._free()
-
-    def _free(self) -> None:
-        """Give a place to the client that had least, or to nobody."""
         self.taken -= 1
-        waiting = [entry for entry in self._waiting if not entry[1].done()]  # without those that leave now
-        if waiting:
+        self._hand_out()
+
+    def _staying(self) -> list[tuple[bytes, asyncio.Future[None]]]:
+        """Return who waits, without those that leave now: their tasks have not run yet."""
+        return [entry for entry in self._waiting if not entry[1].done()]
+
+    def _hand_out(self) -> None:
+        """Give free places to clients that wait, first to the one that had least."""
+        while self.taken < self._places and (waiting := self._staying()):
             entry = min(waiting, key=lambda waits: self._use(waits[0]))  # the first of equals
             self._waiting.remove(entry)
             self.taken += 1

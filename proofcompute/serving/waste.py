@@ -2,7 +2,8 @@
 
 A request costs its body, what it is sent, and a fixed number of bytes more, for its headers and for whoever
 looks at it. It costs nothing in the end if it is answered or opened, since such work has limits of its own. A
-challenge that is opened again costs what is sent.
+challenge that is opened once more is free as well, for whose connection broke; after that it costs what is
+sent.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _CLIENTS: Final = 1 << 16
 
 _CHALLENGES: Final = 1 << 16
 """Challenges that are remembered; those are forgotten that were opened longest ago."""
+_FREE: Final = 2
+"""How often a challenge is opened for nothing."""
 
 
 @final
@@ -36,16 +39,15 @@ class Opened:
 
     def __init__(self, most: int = _CHALLENGES) -> None:
         self._most = most
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._times: OrderedDict[bytes, int] = OrderedDict()
 
-    def first(self, digest: bytes) -> bool:
-        """Note that a challenge is opened, and return whether it is for the first time."""
-        new = digest not in self._seen
-        self._seen[digest] = None
-        self._seen.move_to_end(digest)
-        if len(self._seen) > self._most:
-            self._seen.popitem(last=False)
-        return new
+    def free(self, digest: bytes) -> bool:
+        """Note that a challenge is opened, and return whether that is free."""
+        self._times[digest] = self._times.get(digest, 0) + 1
+        self._times.move_to_end(digest)
+        if len(self._times) > self._most:
+            self._times.popitem(last=False)
+        return self._times[digest] <= _FREE
 
 
 @final

@@ -388,7 +388,7 @@ MUTANTS: dict[str, Mutant] = {
     "terms that are hidden behind an error": Mutant(
         "client/published:fetch_terms: 1: the node does not publish its terms",
         never("published", "found not in (200, 404)"),
-        answering("/proofs/terms", lambda found: (500, {}, b""), terms=None),
+        answering("/proofs/terms", lambda found: (410, {}, b""), terms=None),
     ),
     "terms that are not published": Mutant(
         "client/terms:TermsBook.required: 5: the receipt names terms that the node does not publish",

@@ -211,6 +211,31 @@ def test_a_client_has_one_opening_and_nothing_is_decoded_for_a_second(
         assert len(decoded) == 1
 
 
+@pytest.mark.parametrize("leaves", ["cancelled", "timed out"])
+def test_a_place_is_not_lost_when_who_waits_leaves_and_another_comes(leaves: str) -> None:
+    async def run() -> None:
+        turns = Turns(1, 9)
+        await turns.take(b"holds", SOON)
+        waits = asyncio.ensure_future(turns.take(b"waits", SOON))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        comes = asyncio.ensure_future(turns.take(b"comes", SOON))
+        # one after the other, before any task runs: who waits leaves, a place is free, another comes
+        if leaves == "cancelled":
+            waits.cancel()
+        else:
+            turns._waiting[0][1].set_exception(TimeoutError())
+        turns.give_back(b"holds", 1)
+        await comes
+        with pytest.raises((asyncio.CancelledError, BusyError)):
+            await waits
+        assert (turns.taken, turns.waiting) == (1, 0)
+        turns.give_back(b"comes", 1)
+        await turns.take(b"last", SOON)
+
+    asyncio.run(run())
+
+
 def test_places_go_to_who_had_least() -> None:
     now = [0.0]
 

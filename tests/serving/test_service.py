@@ -24,7 +24,7 @@ from proofcompute.openai import OpenCall, ProofField, StreamCheck, call_of, chec
 from proofcompute.protocol.messages import Receipt
 from proofcompute.prover.admission import RunnerLimits
 from proofcompute.serving import ApiKeys, Service, ServiceLimits, Settings, application, proofs, rate, server
-from proofcompute.serving.clients import Client, Clients, Nonces, address_of
+from proofcompute.serving.clients import Client, Clients, Nonces, address_of, addresses_of
 from proofcompute.serving.pipe import Pipe
 from proofcompute.serving.rate import measured_rate, stated
 from proofcompute.serving.refusals import Refusal
@@ -467,6 +467,10 @@ def test_addresses_behind_proxies() -> None:
     assert address_of("::ffff:1.2.3.4", None, proxies).name == "1.2.3.4"
     assert address_of("2001:db8::1", None, proxies) == address_of("2001:db8::2", None, proxies)
     assert address_of("10.0.0.1", "no address", proxies).name == "unknown"
+    assert address_of("::ffff:10.0.0.1", "2.2.2.2", proxies).name == "2.2.2.2"  # a socket for both kinds
+    assert addresses_of(["::ffff:10.0.0.1", "0:0::1"]) == {"10.0.0.1", "::1"}
+    with pytest.raises(InputError, match="not 'here'"):
+        addresses_of(["here"])
 
 
 def test_limits_of_a_client() -> None:

@@ -231,6 +231,26 @@ def a_greedy_client_first() -> bool:
     return asyncio.run(run())[1] == b"modest"
 
 
+def a_place_that_is_free_while_another_leaves() -> bool:
+    async def run() -> bool:
+        turns = Turns(1, 9)
+        await turns.take(b"holds", 60)
+        leaves = asyncio.ensure_future(turns.take(b"leaves", 60))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        comes = asyncio.ensure_future(turns.take(b"comes", 60))
+        turns._waiting[0][1].cancel()
+        turns.give_back(b"holds", 1)
+        for _ in range(2):  # who comes takes it before who leaves is gone
+            await asyncio.sleep(0)
+        taken = comes.done()
+        for wait in (leaves, comes):
+            wait.cancel()
+        return taken
+
+    return asyncio.run(run())
+
+
 def a_crowd_that_waits() -> bool:
     async def run() -> bool:
         turns = Turns(1, 1)
@@ -304,7 +324,7 @@ MUTANTS: dict[str, tuple[Edit, Attack]] = {
         a_reader_that_reads_nothing,
     ),
     "an opening again counts": (
-        Edit("serving.proofs", "if self._service.opened.first(challenge.digest):", "if True:"),
+        Edit("serving.proofs", "if self._service.opened.free(challenge.digest):", "if True:"),
         an_opening_again,
     ),
     "one opening of a client": (
@@ -326,6 +346,10 @@ MUTANTS: dict[str, tuple[Edit, Attack]] = {
     "who had least goes first": (
         Edit("serving.turns", "key=lambda waits: self._use(waits[0]))", "key=lambda waits: 0)"),
         a_greedy_client_first,
+    ),
+    "no place is lost": (
+        Edit("serving.turns", "and not self._staying():", "and not self._waiting:"),
+        a_place_that_is_free_while_another_leaves,
     ),
     "few may wait": (
         Edit("serving.turns", "if len(self._waiting) >= self._most:", "if False:"),
