@@ -1,8 +1,9 @@
 """Challenge checked answers: ask the node to open cells of them, within the deadline of its terms, and check.
 
-Only an error of the transport is tried again, as long as the deadline allows. What a node answers is taken as
-its answer: an opening is checked, a refusal is a refusal, and silence past the deadline is a failure on
-record (step 10).
+What may pass is tried again as long as the deadline allows: an error of the transport, of the server, and a
+node that is busy. An opening is checked, and silence past the deadline is a failure on record (step 10). A
+refusal is one only in the form in which nodes refuse, since a front server answers with statuses too, and none
+of those accuse the node.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.client import libraries
 from proofcompute.client.checked import Checked
 from proofcompute.client.limits import MAX_ERROR, REFUSAL_SECONDS
-from proofcompute.errors import MismatchError, VerificationError
+from proofcompute.errors import InputError, MismatchError, VerificationError
 from proofcompute.limits import MAX_EVIDENCE_OPENING, MIB
 from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
-from proofcompute.openai import OPEN_PATH, OpenCall
+from proofcompute.openai import OPEN_PATH, OpenCall, read_json
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge
 from proofcompute.protocol.openable import require_openable
@@ -43,7 +44,14 @@ _SPOOLED: Final = 64 * MIB
 _FRAME: Final = MIB
 """Bytes of an opening besides those of its cells."""
 _FIRST_PAUSE: Final = 0.25
-"""Seconds before the first repetition; the pause doubles each time."""
+"""Seconds before the first repetition; the pause doubles each time, up to the longest."""
+_LONGEST_PAUSE: Final = 30.0
+_NOT_ADMITTED: Final = (401, 403)
+"""Statuses that are about the auditor's own key."""
+_REFUSING: Final = (400, 429)
+"""Statuses with which a node refuses to open."""
+_PASSING: Final = (408, 425)
+"""Statuses besides those of a server's error that tell a client to try again."""
 _STEP: Final = 30.0
 """Seconds within which a connection must bring a byte; the deadline of the whole opening stands beside it."""
 
@@ -68,6 +76,9 @@ class Audited:
     """Seconds until the whole opening had come, or until the challenger gave up."""
     refusal: str | None = None
     """The node's own words, if it answered to the challenge that it does not open."""
+    elsewhere: bool = False
+    """Whether something came that is neither an opening nor a refusal, such as a redirect: it proves nothing
+    against the node."""
 
 
 class Challenger:
@@ -141,7 +152,7 @@ class Challenger:
     ) -> Audited:
         """Draw cells of an answer, have the node open them, and check the opening.
 
-        Raises InputError if only a card is held, or a cell cannot be opened.
+        Raises InputError if only a card is held, a cell cannot be opened, or the node wants another API key.
         """
         auditor = self.auditor(checked.terms)
         try:
@@ -154,6 +165,7 @@ class Challenger:
         sent, start, deadline = time.time(), time.monotonic(), auditor.deadline(claim)
         body = OpenCall(checked.request, checked.receipt, challenge).encode()
         refusal: str | None = None
+        elsewhere = False
         found: Verified | VerificationError
         try:
             with naming(claim):
@@ -166,12 +178,12 @@ class Challenger:
                 checked.request, checked.receipt, challenge, opening, waited=waited, progress=progress
             )
         except VerificationError as e:
-            waited, found = time.monotonic() - start, e
+            waited, found, elsewhere = time.monotonic() - start, e, isinstance(e, _Elsewhere)
         except BaseException:
             opening.close()
             raise
         opening.seek(0)
-        audited = Audited(checked, found, challenge, opening, sent, waited, refusal)
+        audited = Audited(checked, found, challenge, opening, sent, waited, refusal, elsewhere)
         weakref.finalize(audited, opening.close)
         return audited
 
@@ -197,26 +209,28 @@ class Challenger:
         Raises VerificationError (step 10) if no opening came by the deadline, and (step 1) if it is larger
         than any valid one.
         """
-        pause, refusal = _FIRST_PAUSE, None
+        pause, refusal, said = _FIRST_PAUSE, None, "silence"
         while True:
             left = deadline - (time.monotonic() - start)
             if left <= 0:
                 if refusal is not None:
                     return refusal
                 raise VerificationError(
-                    10, "no opening by the deadline", expected=f"{deadline:.3f} s", found="silence"
+                    10, "no opening by the deadline", expected=f"{deadline:.3f} s", found=said
                 )
             opening.seek(0)
             opening.truncate()
             try:
                 answered = self._try(body, opening, most, left)
             except self._library.TransportError:
-                answered = _Wait(pause * (0.5 + random.random()), None)  # noqa: S311 - no secret depends on it
-                pause *= 2
+                answered = _Wait(None, None, said)
             if answered is None or isinstance(answered, str):
                 return answered
-            refusal = answered.refusal or refusal
-            time.sleep(max(0.0, min(answered.seconds, deadline - (time.monotonic() - start))))
+            refusal, said, seconds = answered.refusal or refusal, answered.said, answered.seconds
+            if seconds is None:
+                seconds = pause * (0.5 + random.random())  # noqa: S311 - no secret depends on it
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            time.sleep(max(0.0, min(seconds, deadline - (time.monotonic() - start))))
 
     def _try(self, body: bytes, opening: BinaryIO, most: int, left: float) -> str | _Wait | None:
         """Send the challenge once: None if the opening came, a refusal, or how long to wait."""
@@ -234,17 +248,37 @@ class Challenger:
                     if time.monotonic() > until:
                         raise VerificationError(10, "no whole opening by the deadline")
                 return None
-            said = _said(response, until)
-            after = retry_after(response.headers.get("retry-after"))
-            if response.status_code >= 500 or (response.status_code == 429 and after is not None):
-                return _Wait(max(_FIRST_PAUSE, after or 0.0), said)
-            return said
+            return self._answered(response, until)
+
+    def _answered(self, response: Any, until: float) -> str | _Wait:
+        """Return a refusal, or how long to wait, for a status that is not 200.
+
+        Raises InputError if the node does not admit this auditor, and _Elsewhere (step 10) for what is no
+        answer of a node.
+        """
+        status, body = response.status_code, _body(response, until)
+        said = f"status {status}: {body[:300].decode('utf-8', 'replace')}"
+        if status in _NOT_ADMITTED:
+            raise InputError(f"the node does not take challenges with these credentials: {said}")
+        after = retry_after(response.headers.get("retry-after"))
+        refusal = said if status in _REFUSING and _is_error(body) else None
+        if status >= 500 or status in _PASSING or (status == 429 and after is not None):
+            return _Wait(None if after is None else max(_FIRST_PAUSE, after), refusal, said)
+        if refusal is None:
+            raise _Elsewhere(10, f"neither an opening nor a refusal came: {said}")
+        return refusal
+
+
+class _Elsewhere(VerificationError):
+    """What came is no answer of a node."""
 
 
 @dataclass(frozen=True)
 class _Wait:
-    seconds: float
+    seconds: float | None
+    """How long the node says; None: as this client sees fit."""
     refusal: str | None
+    said: str
 
 
 def retry_after(value: str | None) -> float | None:
@@ -256,11 +290,20 @@ def retry_after(value: str | None) -> float | None:
     return min(max(found, 0.0), REFUSAL_SECONDS) if math.isfinite(found) else None
 
 
-def _said(response: Any, until: float) -> str:
-    """Return the status of an error and the beginning of its body, which is the node's own text."""
+def _body(response: Any, until: float) -> bytes:
+    """Return the beginning of the body of an error."""
     text = b""
     for piece in response.iter_raw():
         text += piece
         if len(text) > MAX_ERROR or time.monotonic() > until:
             break
-    return f"status {response.status_code}: {text[:300].decode('utf-8', 'replace')}"
+    return text
+
+
+def _is_error(body: bytes) -> bool:
+    """Whether a body is an error in the form of OpenAI's interface, as nodes answer."""
+    try:
+        error = read_json(body, MAX_ERROR).get("error")
+    except InputError:
+        return False
+    return isinstance(error, dict) and isinstance(error.get("message"), str)

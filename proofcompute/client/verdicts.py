@@ -37,6 +37,8 @@ def audited_state(audited: Audited, deadline: float) -> State:
         return "verified"
     waited = 0.0 if audited.waited is None else audited.waited
     patient = waited > _allowed(audited.checked)
+    if audited.elsewhere:
+        return "unopened"
     if audited.refusal is not None:
         return "refused" if waited < deadline or patient else "unopened"
     if found.step == 10 and not found.attributable and audited.challenge is not None and waited >= deadline:

@@ -104,7 +104,7 @@ def test_a_lie_ends_with_status_1_and_claims_nothing(
     "opened",
     [
         lambda node, call: node.open(*call)[:-7],
-        lambda node, call: (404, {}, b"no"),
+        lambda node, call: (400, {}, b'{"error": {"message": "no"}}'),
         lambda node, call: b"",
     ],
     ids=["cut", "refused", "empty"],

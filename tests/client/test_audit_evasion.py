@@ -74,7 +74,7 @@ class Evader:
     def _open(self, node: Node, call: OpenCall) -> Any:
         self.challenged += 1
         if Receipt.decode(call.receipt).trace_root == bytes(32):
-            return 404, {}, b"no"
+            return 400, {}, b'{"error": {"message": "no"}}'
         return node.open(*call)
 
     @property

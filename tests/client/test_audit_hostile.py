@@ -144,8 +144,11 @@ UNOPENED: dict[str, tuple[Answering, str]] = {
     "silent": (opened_only(lambda honest: Silence()), "silent"),
     "late": (opened_only(lambda honest: Silence(honest(), 2.0)), "silent"),
     "busy for ever": (opened_only(lambda honest: BUSY), "refused"),
-    "unavailable for ever": (opened_only(lambda honest: (503, {}, b"draining")), "refused"),
-    "refusing": (opened_only(lambda honest: (404, {}, b"what receipt?")), "refused"),
+    "unavailable for ever": (opened_only(lambda honest: (503, {}, b"draining")), "silent"),
+    "refusing": (
+        opened_only(lambda honest: (400, {}, b'{"error": {"message": "what receipt?"}}')),
+        "refused",
+    ),
     "breaking off": (opened_only(lambda honest: Broken(honest())), "silent"),
 }
 
@@ -201,7 +204,11 @@ def test_openings_of_the_newest_answers_only_are_not_enough(audit: Audit) -> Non
 
     def forgetful(node: Node, call: OpenCall) -> Any:
         known = [Receipt.decode(r).digest for r in newest[-1:]]
-        return node.open(*call) if call.challenge.receipt_digest in known else (404, {}, b"too old")
+        return (
+            node.open(*call)
+            if call.challenge.receipt_digest in known
+            else (400, {}, b'{"error": {"message": "too old"}}')
+        )
 
     service = Service(open=forgetful)
     honest = service.node.answer
@@ -245,7 +252,7 @@ def lying(change: Callable[[Any], Any], when: Callable[[Any], bool] = lambda req
 def test_a_false_trace_is_contradicted_or_not_opened(mode: str, audit: Audit, tmp_path: Path) -> None:
     words = ("--evidence", tmp_path, "--identity", audit.held / "identity")
     service = lying(false_trace)
-    with at_door(service, opened_only(lambda honest: (404, {}, b"no"))) as door:
+    with at_door(service, opened_only(lambda honest: (400, {}, b'{"error": {"message": "no"}}'))) as door:
         found = audit(door, mode, *words, count=1)
     assert found.status == FAILED
     assert found.states == {"contradicted" if mode == "replay" else "refused": 1}
@@ -376,7 +383,7 @@ def two_faced(told: Callable[[dict[str, str]], bool]) -> tuple[Service, Answerin
         false[0] = call.asks and not told(call.headers)
         if call.opens:
             opened = Receipt.decode(OpenCall.decode(call.body).receipt)
-            return (404, {}, b"no") if opened.trace_root == bytes(32) else honest()
+            return (400, {}, b'{"error": {"message": "no"}}') if opened.trace_root == bytes(32) else honest()
         return honest()
 
     return service, answering
@@ -411,7 +418,7 @@ def test_a_node_that_is_honest_after_the_first_challenge_is_found_in_every_answe
     def answering(call: Call, honest: Callable[[], Any]) -> Any:
         if call.opens:
             false[0] = False
-            return 404, {}, b"no"
+            return 400, {}, b'{"error": {"message": "no"}}'
         return honest()
 
     with at_door(service, answering) as door:

@@ -205,6 +205,22 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
         instead("verdicts", "waited < deadline or patient else", "waited < deadline else"),
         patience("busy past its terms"),
     ),
+    "what a front server says": (
+        never("verdicts", "audited.elsewhere"),
+        patience("elsewhere"),
+    ),
+    "refusals have the form of a node's": (
+        instead("challenger", "said if status in _REFUSING and _is_error(body) else None", "said"),
+        patience("elsewhere"),
+    ),
+    "unavailable is no refusal": (
+        instead("challenger", "said if status in _REFUSING and _is_error(body) else None", "said"),
+        patience("unavailable past its terms"),
+    ),
+    "the auditor's own credentials": (
+        never("challenger", "status in _NOT_ADMITTED"),
+        alone(campaigns.test_credentials_that_are_not_admitted_stop_an_audit_without_a_verdict),
+    ),
     "what came in time and is none": (
         instead("verdicts", "and waited >= deadline", "and True"),
         patience("empty"),

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 import proofcompute as pc
-from client.campaigns import BEGUN, Clock, audited
+from client.campaigns import BEGUN, Auditing, Clock, audited
 from client.doors import Call, at_door
 from client.standin import KERNELS, NODE, OTHER, Service, model
 from proofcompute.cli import main
@@ -462,12 +462,15 @@ def _silent(node: Node, call: Any) -> bytes:
     raise httpx2.ReadTimeout("nothing came")
 
 
+BUSY = (429, {"retry-after": "0.1"}, b'{"error": {"message": "busy"}}')
 PATIENCE: dict[str, tuple[Any, int, str]] = {
     "silent": (_silent, 3600, "unopened"),
     "silent past its terms": (_silent, 0, "silent"),
-    "busy": (lambda node, call: (503, {"retry-after": "0.1"}, b"busy"), 3600, "unopened"),
-    "busy past its terms": (lambda node, call: (503, {"retry-after": "0.1"}, b"busy"), 0, "refused"),
-    "refusing": (lambda node, call: (404, {}, b"no"), 3600, "refused"),
+    "busy": (lambda node, call: BUSY, 3600, "unopened"),
+    "busy past its terms": (lambda node, call: BUSY, 0, "refused"),
+    "unavailable past its terms": (lambda node, call: (503, {}, b"busy"), 0, "silent"),
+    "elsewhere": (lambda node, call: (404, {}, b"<h1>no such page</h1>"), 0, "unopened"),
+    "refusing": (lambda node, call: (400, {}, b'{"error": {"message": "no"}}'), 3600, "refused"),
     "empty": (lambda node, call: b"", 3600, "contradicted"),
 }
 
@@ -477,6 +480,12 @@ def test_what_counts_against_a_node_is_what_its_terms_do_not_allow(name: str) ->
     made, base, state = PATIENCE[name]
     service = Service(terms=Terms.of(NODE, base=base, rate=1000, retention=3600), open=made)
     assert audited(service=service, count=1, patience=0.4).states == {state: 1}
+
+
+def test_credentials_that_are_not_admitted_stop_an_audit_without_a_verdict() -> None:
+    auditing = Auditing(service=Service(open=lambda node, call: (401, {}, b"who are you")), count=1)
+    with pytest.raises(InputError, match="status 401"):
+        auditing.run()
 
 
 # -- contradictions ------------------------------------------------------------------------------------------

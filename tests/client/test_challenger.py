@@ -14,6 +14,7 @@ import pytest
 from client.doors import at_door
 from client.standin import BASE, KERNELS, NAME, NODE, OTHER, Service, model
 from proofcompute.client import Challenger, Checked, ProofTransport
+from proofcompute.client.verdicts import audited_state
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.openai import OpenCall
@@ -187,10 +188,10 @@ def test_a_busy_node_is_asked_again_within_the_deadline(key: Key) -> None:
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize(
-    "response",
-    [BUSY, (429, {}, b"no more challenges"), (404, {}, b"what"), (307, {"location": "http://else/"}, b"")],
-)
+LIMIT = b'{"error": {"message": "challenged too often", "code": "challenge_limit"}}'
+
+
+@pytest.mark.parametrize("response", [BUSY, (429, {}, LIMIT), (400, {}, LIMIT)])
 def test_a_refusal_is_told_apart_from_a_contradiction(response: Any, key: Key) -> None:
     service = Service(open=lambda node, call: response)
     audited = challenger(service, key, patience=0.3).audit(asked(service))
@@ -198,6 +199,65 @@ def test_a_refusal_is_told_apart_from_a_contradiction(response: Any, key: Key) -
     assert audited.found.step == 10
     assert audited.refusal is not None
     assert audited.refusal.startswith(f"status {response[0]}")
+    assert not audited.elsewhere
+
+
+ELSEWHERE = {
+    "another page": (404, {}, b"what"),
+    "another page that looks like a node": (404, {}, LIMIT),
+    "another method": (405, {}, b""),
+    "a front server's limit of bytes": (413, {}, b"<html>too large</html>"),
+    "a front server's limit of calls": (429, {}, b"no more"),
+    "no call": (400, {}, b"<html>bad request</html>"),
+    "an error without words": (400, {}, b'{"error": "no"}'),
+    "a list": (400, {}, b"[]"),
+    "an error whose message is none": (400, {}, b'{"error": {"message": 1}}'),
+    "a redirect": (307, {"location": "http://else/"}, b""),
+    "nothing": (204, {}, b""),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_a_front_server_says_accuses_no_node(name: str, key: Key) -> None:
+    service = Service(open=lambda node, call: ELSEWHERE[name])
+    audited = challenger(service, key).audit(asked(service))
+    assert isinstance(audited.found, VerificationError)
+    assert (audited.elsewhere, audited.refusal) == (True, None)
+    assert audited_state(audited, 600.0) == "unopened"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_not_admitted_is_the_auditors_matter(status: int, key: Key) -> None:
+    service = Service(open=lambda node, call: (status, {}, LIMIT))
+    checked = asked(service)
+    with pytest.raises(InputError, match=f"credentials: status {status}"):
+        challenger(service, key).audit(checked)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+def test_what_may_pass_is_tried_again(status: int, key: Key) -> None:
+    calls = []
+
+    def passing(node: Node, call: OpenCall) -> Any:
+        calls.append(call)
+        return (status, {"retry-after": "0"}, b"") if len(calls) < 2 else node.open(*call)
+
+    service = Service(open=passing)
+    assert isinstance(challenger(service, key).audit(asked(service)).found, Verified)
+
+
+def test_pauses_double_up_to_a_longest_one(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("proofcompute.client.challenger.time.sleep", slept.append)
+    monkeypatch.setattr("proofcompute.client.challenger.random.random", lambda: 0.5)
+
+    def unavailable(node: Node, call: OpenCall) -> Any:
+        return (503, {}, b"") if len(slept) < 10 else node.open(*call)
+
+    service = Service(open=unavailable)
+    assert isinstance(challenger(service, key).audit(asked(service)).found, Verified)
+    assert slept == pytest.approx([0.25 * 2**i for i in range(7)] + [30.0] * 3, abs=5)
+    assert slept[:4] == [0.25, 0.5, 1.0, 2.0]
 
 
 def test_a_nonce_that_the_node_chooses_twice_is_its_own_failure() -> None:
