@@ -22,7 +22,7 @@ from proofcompute.client.canaries import Canary, Traffic
 from proofcompute.client.challenger import Audited, Challenger
 from proofcompute.client.checked import Checked
 from proofcompute.client.contradictions import Contradiction
-from proofcompute.client.entries import Answer, Asked, Entry, Published, Verdict
+from proofcompute.client.entries import Answer, Asked, Challenged, Entry, Published, Verdict
 from proofcompute.client.limits import MAX_BODY
 from proofcompute.client.lookalike import ATTEMPTS
 from proofcompute.client.pins import Served
@@ -31,7 +31,7 @@ from proofcompute.client.verdicts import about_answer, about_response, audited_s
 from proofcompute.errors import FormatError, InputError, StoppedError, VerificationError
 from proofcompute.logs import service_log
 from proofcompute.openai import call_of, read_json
-from proofcompute.protocol.messages import Request, Terms
+from proofcompute.protocol.messages import Challenge, Request, Terms
 from proofcompute.protocol.promises import check_promise
 from proofcompute.verifier import check_receipt
 from proofcompute.verifier.auditor import Cells
@@ -125,9 +125,8 @@ class Campaign:
         for terms in self._tally.terms:
             self._asker.learn(terms)
         for number, sent in self._tally.sent.items():
-            if not sent.answers and not sent.verdicts:
-                why = "the audit was interrupted before an answer came"
-                self._write(Verdict(number, None, "unanswered", self._clock(), error=why, lost=1))
+            if sent.lacks:
+                self._lost(number, "the audit was interrupted before an answer came", 1)
             for answer in sent.waiting:
                 place = number, answer.choice
                 self._waiting[place] = self._restored(answer, sent.asked)
@@ -169,8 +168,8 @@ class Campaign:
         try:
             came = self._asker.ask(canary, keep, self._attempts(asked))
         except StoppedError as e:
-            if not self._tally.sent[number].answers:
-                self._note(Verdict(number, None, "unanswered", self._clock(), error=str(e), lost=1))
+            if self._tally.sent[number].lacks:
+                self._lost(number, str(e), 1)
             raise
         self._came(number, came)
 
@@ -181,9 +180,13 @@ class Campaign:
             detail = found if isinstance(found, Contradiction) else None
             error = found.error if isinstance(found, Contradiction) else found
             self._note(about_response(number, error, detail, came.lost), detail)
-        elif not self._tally.sent[number].answers:
-            said = came.said or "no answer"
-            self._note(Verdict(number, None, "unanswered", self._clock(), error=said, lost=came.lost))
+        elif self._tally.sent[number].lacks:
+            self._lost(number, came.said or "no answer", came.lost)
+
+    def _lost(self, number: int, why: str, lost: int) -> None:
+        """Keep that an answer of a canary is missing: it counts as not checked, whatever the others are."""
+        lost = 0 if self._tally.sent[number].answers else lost  # answers say how many came to nothing before
+        self._note(Verdict(number, None, "unanswered", self._clock(), error=why, lost=lost))
 
     def _drawn(self) -> tuple[Canary, Asked]:
         """Draw a canary that the model can answer within the budget."""
@@ -254,7 +257,22 @@ class Campaign:
             self._close(about_answer(*place, "unopened", checked, error=why, **more))
         else:
             cells = "all" if self._plan.cells is None else self._plan.cells
-            self._conclude(place, challenger.audit(checked, cells), start, **more)
+            audited = challenger.audit(
+                checked, cells, earlier=self._sent_before(place), drawn=lambda made: self._sends(place, made)
+            )
+            self._conclude(place, audited, start, **more)
+
+    def _sent_before(self, place: tuple[int, int]) -> Challenge | None:
+        """Return the challenge of an answer that an interruption left without a verdict."""
+        number, choice = place
+        found = self._tally.sent[number].challenged.get(choice)
+        try:
+            return None if found is None else Challenge.decode(found.challenge)
+        except FormatError as e:
+            raise InputError(f"the challenge of answer {number} on record cannot be sent again: {e}") from e
+
+    def _sends(self, place: tuple[int, int], challenge: Challenge) -> None:
+        self._write(Challenged(*place, self._clock(), challenge.encode()))
 
     def _conclude(self, place: tuple[int, int], audited: Audited, start: float, **more: Any) -> None:
         """Give the verdict on an answer that was audited since ``start``."""
@@ -262,10 +280,7 @@ class Campaign:
         deadline = math.inf
         if challenger is not None:
             deadline = challenger.auditor(checked.terms).deadline(checked.claim)
-        challenged = audited.challenge is not None
-        verdict = about_answer(
-            *place, audited_state(audited, deadline), checked, audited.found, challenged=challenged, **more
-        )
+        verdict = about_answer(*place, audited_state(audited, deadline), checked, audited.found, **more)
         took = {"seconds": time.monotonic() - start}
         self._close(replace(verdict, found={**verdict.found, **took}), audited)
 

@@ -2,8 +2,8 @@
 
 What may pass is tried again as long as the deadline allows: an error of the transport, of the server, and a
 node that is busy. An opening is checked, and silence past the deadline is a failure on record (step 10). A
-refusal is one only in the form in which nodes refuse, since a front server answers with statuses too, and none
-of those accuse the node.
+refusal is one only in the form in which nodes refuse: a front server answers with statuses too, and those
+accuse no node.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from proofcompute.protocol.messages import Challenge
 from proofcompute.protocol.openable import require_openable
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.auditor import CELLS, PATIENCE, Auditor, Cells
-from proofcompute.verifier.claim import naming
+from proofcompute.verifier.claim import check_challenge, naming
 
 __all__ = ["Audited", "Challenger", "retry_after"]
 
@@ -148,18 +148,39 @@ class Challenger:
             return Audited(checked, e)
 
     def audit(
-        self, checked: Checked, cells: Cells = CELLS, progress: Callable[[int], None] | None = None
+        self,
+        checked: Checked,
+        cells: Cells = CELLS,
+        progress: Callable[[int], None] | None = None,
+        *,
+        earlier: Challenge | None = None,
+        drawn: Callable[[Challenge], None] | None = None,
     ) -> Audited:
         """Draw cells of an answer, have the node open them, and check the opening.
 
-        Raises InputError if only a card is held, a cell cannot be opened, or the node wants another API key.
+        Args:
+            checked: the answer.
+            cells: how many cells to draw, which ones, or all.
+            progress: is called with the number of rows of each cell that was checked.
+            earlier: a challenge of this answer whose opening was not checked. It is sent again if it fits
+                what is held, and ``cells`` are not drawn: the node has seen it, and answers few others.
+            drawn: is called with a new challenge before it is sent.
+
+        Raises InputError if only a card is held, a cell cannot be opened, ``earlier`` is of another answer,
+        or the node wants another API key.
         """
         auditor = self.auditor(checked.terms)
         try:
             claim = self._claim(auditor, checked)
         except VerificationError as e:
             return Audited(checked, e)
-        challenge = auditor.challenge(checked.request, checked.receipt, cells)
+        if earlier is not None and self._fits(earlier):
+            challenge = earlier
+            self._require_of(claim, challenge)
+        else:
+            challenge = auditor.challenge(checked.request, checked.receipt, cells)
+            if drawn is not None:
+                drawn(challenge)
         most = self._most(claim, challenge)
         opening = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOLED))
         sent, start, deadline = time.time(), time.monotonic(), auditor.deadline(claim)
@@ -186,6 +207,21 @@ class Challenger:
         audited = Audited(checked, found, challenge, opening, sent, waited, refusal, elsewhere)
         weakref.finalize(audited, opening.close)
         return audited
+
+    def _fits(self, challenge: Challenge) -> bool:
+        """Whether a challenge asks for what it takes to check it with what is held."""
+        hints = isinstance(self._holds, Key)
+        return not isinstance(self._holds, ModelCard) and (challenge.hints, challenge.tables) == (
+            hints,
+            hints,
+        )
+
+    def _require_of(self, claim: Claim, challenge: Challenge) -> None:
+        """Raise InputError unless a challenge is one of this answer: the node is not to blame for it."""
+        try:
+            check_challenge(claim, challenge)
+        except VerificationError as e:
+            raise InputError(f"the earlier challenge is none of this answer: {e}") from e
 
     def _claim(self, auditor: Auditor, checked: Checked) -> Claim:
         try:

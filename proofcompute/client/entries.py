@@ -1,8 +1,8 @@
 """Define what the record of an audit says: one entry for each thing that happened, in its order.
 
-Entries are JSON objects. A canary has a number. It is *asked*, then come its *answers*, one for each choice,
-and then a *verdict* for each answer, or one for the canary as a whole if it has no answer or the response
-contradicts itself.
+Entries are JSON objects. A canary has a number. It is *asked*, then come its *answers*, one for each choice.
+An answer may be *challenged*, and gets a *verdict*. The canary as a whole has one too if an answer is missing
+or the response contradicts itself.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "Answer",
     "Asked",
     "Begun",
+    "Challenged",
     "Entry",
     "Published",
     "State",
@@ -95,6 +96,20 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Challenged:
+    """A challenge, written before it is sent: the node knows its auditor from then on.
+
+    A node opens few different challenges of one answer. So whoever continues after an interruption sends this
+    one again, and draws no other.
+    """
+
+    id: int
+    choice: int
+    when: float
+    challenge: bytes
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What an answer came to, or a canary as a whole."""
 
@@ -110,8 +125,6 @@ class Verdict:
     """The same for shares of altered cells."""
     lost: int = 0
     """Attempts that gave no answer, for a canary without answers."""
-    challenged: bool = False
-    """Whether the node was sent a challenge, by which it knows its auditor from then on."""
     unpublished: bool = False
     """Whether the receipt names terms that the node does not publish, so that no deadline binds it."""
     found: Mapping[str, Any] = field(default_factory=dict)
@@ -126,11 +139,12 @@ class Published:
     terms: bytes
 
 
-Entry = Begun | Asked | Answer | Verdict | Published
+Entry = Begun | Asked | Answer | Challenged | Verdict | Published
 _KINDS: Final = {
     "audit": Begun,
     "asked": Asked,
     "answer": Answer,
+    "challenge": Challenged,
     "verdict": Verdict,
     "terms": Published,
 }

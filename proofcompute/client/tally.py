@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from proofcompute.client.detection import detects, share_ruled_out
-from proofcompute.client.entries import FAILED, STATES, Answer, Asked, Begun, Entry, Published, State, Verdict
+from proofcompute.client.entries import (
+    FAILED,
+    STATES,
+    Answer,
+    Asked,
+    Begun,
+    Challenged,
+    Entry,
+    Published,
+    State,
+    Verdict,
+)
 from proofcompute.errors import FormatError
 
 __all__ = ["CONFIDENCE", "EXTENTS", "SHARES", "Cheat", "Sent", "Tally"]
@@ -39,12 +50,19 @@ class Sent:
     warned: bool = False
     """Whether it was sent after a challenge or a look at the terms: the node may know its auditor."""
     answers: dict[int, Answer] = field(default_factory=dict)
+    challenged: dict[int, Challenged] = field(default_factory=dict)
+    """The last challenge of each answer that was challenged."""
     verdicts: dict[int | None, Verdict] = field(default_factory=dict)
 
     @property
     def waiting(self) -> Iterator[Answer]:
         """The answers that have no verdict yet."""
         return (a for choice, a in self.answers.items() if choice not in self.verdicts)
+
+    @property
+    def lacks(self) -> bool:
+        """Whether an answer is missing, and nothing says so yet."""
+        return len(self.answers) < self.asked.choices and None not in self.verdicts
 
     @property
     def state(self) -> State | None:
@@ -93,6 +111,12 @@ class Tally:
             if entry.choice in sent.answers or entry.choice >= sent.asked.choices or sent.verdicts:
                 raise FormatError("an answer that nobody waited for")
             sent.answers[entry.choice] = entry
+        elif isinstance(entry, Challenged):
+            sent = self._canary(entry.id)
+            if entry.choice not in sent.answers or entry.choice in sent.verdicts:
+                raise FormatError("a challenge of nothing, or of what has a verdict")
+            sent.challenged[entry.choice] = entry
+            self._known = True  # only an auditor challenges
         elif isinstance(entry, Published):
             self.terms.append(entry.terms)
             self._known = True  # only who checks receipts asks for terms
@@ -102,7 +126,6 @@ class Tally:
             if entry.choice in sent.verdicts or unknown:
                 raise FormatError("a verdict about nothing, or the second one")
             sent.verdicts[entry.choice] = entry
-            self._known |= entry.challenged
 
     def _canary(self, number: int) -> Sent:
         if number not in self.sent:
@@ -171,21 +194,27 @@ class Tally:
         It holds for a node that cannot tell canaries from other requests. Canaries that were sent after a
         challenge count as nothing.
         """
-        held = self._unwarned()
-        if cheat.extent == "all":
-            chances = [1.0] * len(held)
-        elif cheat.extent == "one":
-            chances = [v.detects_one for v in held]
-        else:
-            chances = [v.detects_shares.get(str(cheat.extent), 0.0) for v in held]
-        return detects(cheat.share, chances)
+        return detects(cheat.share, [min(_chance(cheat, v) for v in held) for held in self._unwarned()])
 
     @property
     def ruled_out(self) -> float:
         """The share of wholly altered answers above which a node would have been found, with CONFIDENCE."""
         return share_ruled_out(len(self._unwarned()), CONFIDENCE)
 
-    def _unwarned(self) -> list[Verdict]:
-        """The verdicts on answers that were checked, and that the node gave before it knew its auditor."""
+    def _unwarned(self) -> list[list[Verdict]]:
+        """The verdicts on each canary that was checked, and answered before the node knew its auditor.
+
+        A node decides once for all choices of a canary whether it alters them, so they are one chance: the
+        least one, since it may alter a single choice.
+        """
         sent = (s for s in self.sent.values() if not s.warned)
-        return [v for s in sent for v in s.verdicts.values() if v.state == "verified"]
+        return [[*s.verdicts.values()] for s in sent if s.state == "verified"]
+
+
+def _chance(cheat: Cheat, verdict: Verdict) -> float:
+    """Return the probability that the audit of an answer finds that it was altered so."""
+    if cheat.extent == "all":
+        return 1.0
+    return (
+        verdict.detects_one if cheat.extent == "one" else verdict.detects_shares.get(str(cheat.extent), 0.0)
+    )

@@ -91,7 +91,7 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
         alone(campaigns.test_a_receipt_that_promises_little_time_is_challenged_in_it),
     ),
     "who was challenged is warned": (
-        instead("campaign", "challenged = audited.challenge is not None", "challenged = False"),
+        instead("tally", "self._known = True  # only an auditor challenges", "pass"),
         there(campaigns.test_a_node_that_was_challenged_before_is_warned),
     ),
     "what a warned node answers counts for nothing": (
@@ -104,7 +104,7 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
     ),
     # what an earlier run left
     "interrupted canaries": (
-        never("campaign", "not sent.answers and not sent.verdicts"),
+        never("campaign", "sent.lacks"),
         there(
             campaigns.test_a_canary_that_was_interrupted_may_have_been_answered_badly_and_counts_as_not_checked
         ),
@@ -116,6 +116,34 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
     "the end of the retention": (
         instead("campaign", "elif self._is_too_late(place):", "elif False:"),
         there(campaigns.test_an_answer_whose_retention_has_ended_is_not_held_against_the_node),
+    ),
+    "a challenge is sent again": (
+        instead("challenger", "earlier is not None and self._fits(earlier)", "False"),
+        there(campaigns.test_an_interrupted_challenge_is_sent_again_and_no_other, "budget"),
+    ),
+    "a challenge is on record before it is sent": (
+        gone("campaign", "self._write(Challenged(*place, self._clock(), challenge.encode()))"),
+        there(campaigns.test_an_interrupted_challenge_is_sent_again_and_no_other, "interrupt"),
+    ),
+    "a challenge that is checked with something else is another": (
+        instead("challenger", "earlier is not None and self._fits(earlier)", "earlier is not None"),
+        there(campaigns.test_who_continues_with_the_model_needs_another_challenge),
+    ),
+    "challenges follow answers": (
+        never("tally", "entry.choice not in sent.answers or entry.choice in sent.verdicts"),
+        following("a challenge after the verdict"),
+    ),
+    "each choice is answered": (
+        instead("tally", "len(self.answers) < self.asked.choices", "not self.answers"),
+        there(campaigns.test_a_canary_of_which_one_choice_was_lost_is_not_checked),
+    ),
+    "choices are one chance": (
+        instead(
+            "tally",
+            "[[*s.verdicts.values()] for s in sent",
+            "[[v] for s in sent for v in s.verdicts.values()",
+        ),
+        alone(detection.test_choices_of_a_canary_are_one_chance),
     ),
     # budgets
     "tokens": (
@@ -244,7 +272,7 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
         there(campaigns.test_terms_are_fetched_when_all_canaries_are_answered),
     ),
     "who looked at the terms is known": (
-        gone("tally", "self._known = True"),
+        instead("tally", "self._known = True  # only who checks receipts asks for terms", "pass"),
         there(campaigns.test_terms_are_fetched_when_all_canaries_are_answered),
     ),
     "contradicted responses": (

@@ -26,7 +26,7 @@ from proofcompute.cli import main
 from proofcompute.client.budget import Budget, Meter
 from proofcompute.client.contradictions import Contradiction
 from proofcompute.client.detection import share_ruled_out
-from proofcompute.client.entries import Answer, Asked, Verdict
+from proofcompute.client.entries import Answer, Asked, Challenged, Verdict
 from proofcompute.client.line import Line
 from proofcompute.client.record import Record
 from proofcompute.client.tally import Tally
@@ -238,6 +238,95 @@ def test_what_was_done_is_neither_lost_nor_done_again(
     again = audited(service=service, count=4, record=record, traffic=SHORT)
     assert again.states == found.states
     assert len(service.asked) == before
+
+
+@pytest.mark.parametrize("how", ["budget", "interrupt"])
+def test_an_interrupted_challenge_is_sent_again_and_no_other(how: str, tmp_path: Path) -> None:
+    """A node opens few different challenges of an answer, and would be accused for refusing the others."""
+    known: dict[bytes, set[bytes]] = {}
+
+    def twice(node: Node, call: Any) -> Any:
+        seen = known.setdefault(call.challenge.receipt_digest, set())
+        seen.add(call.challenge.encode())
+        return node.open(*call) if len(seen) <= 2 else REFUSAL
+
+    service, record = Service(open=twice), tmp_path / "record"
+    for _ in range(3):
+        if how == "interrupt":
+            with pytest.raises(KeyboardInterrupt):
+                audited(service=service, count=1, record=record, wrap=_interrupted_after(1))
+        else:
+            budget = Budget(nbytes=30_000)
+            found = audited(service=service, count=1, record=record, budget=budget, cells="all")
+            assert "bytes is used up" in found.campaign.stopped
+        assert (_tally(record).open, len(_tally(record).sent[0].challenged)) == (1, 1)
+    found = audited(service=service, count=2, record=record)
+    assert (found.states, found.tally.warned) == ({"verified": 2}, 1)
+    sent = [body for _, path, _, body in service.asked if path.endswith("open")]
+    assert (len(sent), len(set(sent))) == (5, 2)
+    events = [json.loads(line)["event"] for line in record.read_text().splitlines()]
+    assert events.count("challenge") == 2
+
+
+REFUSAL = (429, {}, b'{"error": {"message": "challenged 2 times", "code": "challenge_limit"}}')
+
+
+def _interrupted_after(at: int) -> Callable[[Any], Any]:
+    """The auditor presses Ctrl-C when the node has opened the ``at``-th challenge."""
+    count = 0
+
+    def wrap(inner: Any) -> Any:
+        class Interrupted:
+            def handle_request(self, request: Any) -> Any:
+                nonlocal count
+                response = inner.handle_request(request)
+                count += request.url.path.endswith("/open")
+                if count == at:
+                    raise KeyboardInterrupt
+                return response
+
+            def close(self) -> None:
+                inner.close()
+
+        return Interrupted()
+
+    return wrap
+
+
+def test_who_continues_with_the_model_needs_another_challenge(tmp_path: Path) -> None:
+    service, record = Service(), tmp_path / "record"
+    with pytest.raises(KeyboardInterrupt):
+        audited(service=service, count=1, record=record, wrap=_interrupted_after(1))
+    found = audited(service=service, count=1, record=record, holds="model")
+    assert found.states == {"verified": 1}
+    sent = [body for _, path, _, body in service.asked if path.endswith("open")]
+    assert len(set(sent)) == 2
+
+
+def test_a_challenge_on_record_that_is_none_is_named(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    with pytest.raises(KeyboardInterrupt):
+        audited(count=1, record=record, wrap=_interrupted(1, "challenge"))
+    with Record(record, BEGUN, Tally()) as left:
+        left.write(Challenged(0, 0, 1.0, b"challenge"))
+    with pytest.raises(InputError, match="answer 0 on record cannot be sent again"):
+        audited(count=1, record=record)
+
+
+def test_a_canary_of_which_one_choice_was_lost_is_not_checked(tmp_path: Path) -> None:
+    """Whoever loses an answer does not know whether it was a good one."""
+    body = {"prompt": "Once", "max_tokens": 4, "n": 2, "temperature": 1}
+    whole, record = tmp_path / "whole", tmp_path / "record"
+    audited(count=1, record=whole, traffic={"bodies": [body]})
+    kept = whole.read_bytes().splitlines(keepends=True)
+    record.write_bytes(b"".join(kept[:3]))  # killed between the first answer and the second
+    found = audited(count=1, record=record, traffic={"bodies": [body]})
+    assert found.states == {"unanswered": 1}
+    assert [v.state for v in found.tally.verdicts] == ["unanswered", "verified"]
+    assert (found.tally.checked(cells=True), found.tally.ruled_out) == (0, 1.0)
+    (asked,) = [e for e in found.entries if isinstance(e, Verdict) and e.choice is None]
+    assert found.tally.tokens == found.tally.sent[0].asked.prompt + found.tally.sent[0].asked.most
+    assert "interrupted" in asked.error
 
 
 def test_a_canary_that_was_interrupted_may_have_been_answered_badly_and_counts_as_not_checked(

@@ -16,7 +16,7 @@ from client.standin import BASE, KERNELS, NAME, NODE, OTHER, Service, model
 from proofcompute.client import Challenger, Checked, ProofTransport
 from proofcompute.client.verdicts import audited_state
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.errors import InputError, VerificationError
+from proofcompute.errors import Cell, InputError, VerificationError
 from proofcompute.openai import OpenCall
 from proofcompute.prover.node import Node
 from proofcompute.verifier import Key, Verified, keygen
@@ -244,6 +244,17 @@ def test_what_may_pass_is_tried_again(status: int, key: Key) -> None:
 
     service = Service(open=passing)
     assert isinstance(challenger(service, key).audit(asked(service)).found, Verified)
+
+
+def test_an_earlier_challenge_of_another_answer_is_the_callers_mistake(key: Key) -> None:
+    service = Service()
+    checked, found = asked(service), challenger(service, key)
+    made = found.auditor(checked.terms).challenge(checked.request, checked.receipt, 1)
+    for wrong in (replace(made, receipt_digest=bytes(32)), replace(made, cells=(Cell(99, 0, 1),))):
+        with pytest.raises(InputError, match="none of this answer"):
+            found.audit(checked, earlier=wrong)
+    assert not [path for _, path, _, _ in service.asked if path.endswith("open")]
+    assert found.audit(checked, earlier=made).challenge == made
 
 
 def test_pauses_double_up_to_a_longest_one(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:

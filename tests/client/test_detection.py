@@ -100,6 +100,20 @@ def test_a_canary_is_open_until_each_of_its_answers_has_a_verdict() -> None:
     assert (made.open, made.checked(cells=True), made.states) == (0, 0, {"receipted": 1})
 
 
+def test_choices_of_a_canary_are_one_chance() -> None:
+    """A node decides once for all of them; whichever it alters, the least chance is what there was."""
+    made = Tally()
+    made.take(Begun("u", "m"))
+    made.take(replace(ASKED, choices=2))
+    for choice in (0, 1):
+        made.take(Answer(0, choice, 1.0, b"", b"", None, 3, 0))
+    for choice, chance in ((0, 0.5), (1, 0.25)):
+        made.take(replace(GOOD, choice=choice, detects_one=chance))
+    assert made.detects(Cheat(1.0, "one")) == pytest.approx(0.25)
+    assert made.detects(Cheat(0.1, "all")) == pytest.approx(0.1)
+    assert made.ruled_out == share_ruled_out(1, 0.95)
+
+
 def test_tokens_are_the_most_that_can_have_been_spent() -> None:
     made = Tally()
     made.take(Begun("u", "m"))

@@ -15,7 +15,7 @@ import pytest
 
 from client.campaigns import BEGUN
 from proofcompute.client import record as records
-from proofcompute.client.entries import Answer, Asked, Entry, Verdict, entry_of, fields_of
+from proofcompute.client.entries import Answer, Asked, Challenged, Entry, Verdict, entry_of, fields_of
 from proofcompute.client.record import Record
 from proofcompute.client.tally import Tally
 from proofcompute.errors import FormatError, InputError, LimitError, StorageError
@@ -29,6 +29,7 @@ ENTRIES: tuple[Entry, ...] = (
     Verdict(1, None, "unanswered", 4.0, "status 503: \u2028", lost=2),
     replace(ASKED, id=2),
     Answer(2, 0, 5.0, b"", b"", None, 0, 1),
+    Challenged(2, 0, 5.5, b"challenge"),
 )
 
 
@@ -48,7 +49,7 @@ def opened(path: Path) -> Tally:
 def everything(tally: Tally) -> list[Entry]:
     found: list[Entry] = []
     for sent in tally.sent.values():
-        found += [sent.asked, *sent.answers.values(), *sent.verdicts.values()]
+        found += [sent.asked, *sent.answers.values(), *sent.challenged.values(), *sent.verdicts.values()]
     return found
 
 
@@ -243,7 +244,7 @@ MALFORMED: dict[str, Callable[[], Any]] = {
     "bytes with a sign": changed(ANSWER, receipt="YQ==!"),
     "a state that nobody knows": changed(VERDICT, state="fine"),
     "a state as a list": changed(VERDICT, state=["verified"]),
-    "a flag as a number": changed(VERDICT, challenged=1),
+    "a flag as a number": changed(VERDICT, unpublished=1),
     "a probability above 1": changed(VERDICT, detects_one=1.5),
     "probabilities above 1": changed(VERDICT, detects_shares={"0.1": 2}),
     "probabilities as a list": changed(VERDICT, detects_shares=[]),
@@ -269,6 +270,8 @@ FOLLOWING: dict[str, tuple[Entry, ...]] = {
     "an answer after the verdict": (BEGUN, ASKED, Verdict(0, None, "unanswered", 1.0), ANSWER),
     "a verdict about nothing": (BEGUN, VERDICT),
     "a verdict about no answer": (BEGUN, ASKED, VERDICT),
+    "a challenge of nothing": (BEGUN, ASKED, Challenged(0, 0, 1.0, b"")),
+    "a challenge after the verdict": (BEGUN, ASKED, ANSWER, VERDICT, Challenged(0, 0, 1.0, b"")),
     "a verdict twice": (BEGUN, ASKED, ANSWER, VERDICT, VERDICT),
 }
 
