@@ -81,8 +81,9 @@ def audit(
     --min-checked says: answers that do not come are no failure, and no success either.
 
     Exit status 0: enough canaries were checked, and nothing failed; 1: an answer was contradicted or not
-    opened; 2: your own files cannot be used; 3: undecided, since too few canaries could be checked; 4:
-    unfinished, since the budget ended before enough were.
+    opened; 2: your own files or credentials cannot be used, or the node could not be reached before anything
+    was sent; 3: undecided, since too few canaries could be checked; 4: unfinished, since the budget ended
+    before enough were.
     """
     out = Output(json)
     from proofcompute.models.card import ModelCard
@@ -113,6 +114,8 @@ def audit(
     bodies = None if requests is None else _bodies(requests)
     mine = None if identity is None else NodeIdentity.load(identity)
     if evidence is not None:
+        if evidence.exists() and not evidence.is_dir():
+            raise InputError(f"--evidence takes a directory for bundles, and {evidence} is a file")
         evidence.mkdir(parents=True, exist_ok=True)
     tally, checks = Tally(), pin.holds is not None
     with ExitStack() as stack:

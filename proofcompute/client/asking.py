@@ -19,7 +19,7 @@ from proofcompute.client.pins import Pins
 from proofcompute.client.published import fetch_terms
 from proofcompute.client.terms import TermsBook
 from proofcompute.client.transport import ProofTransport
-from proofcompute.errors import VerificationError
+from proofcompute.errors import ServiceError, VerificationError
 from proofcompute.openai.proof import NonceBy
 
 __all__ = ["Asker", "Came"]
@@ -143,6 +143,8 @@ class Asker:
             unsent = isinstance(e, library.ConnectError | library.ConnectTimeout)
             # a stream that breaks off is asked for again by no client
             return _Tried(said=f"{type(e).__name__}: {e}", worked=not unsent, final=response is not None)
+        except ServiceError as e:
+            return _Tried(said=str(e), final=True)
         finally:
             if response is not None:
                 response.close()

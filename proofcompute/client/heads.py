@@ -7,7 +7,7 @@ from typing import Any
 
 from proofcompute.client import libraries
 from proofcompute.client.inflate import CODINGS
-from proofcompute.errors import InputError, VerificationError
+from proofcompute.errors import InputError, ServiceError, VerificationError
 from proofcompute.openai import NONCE_HEADER
 
 __all__ = ["asking", "drawn_nonce", "require_answer"]
@@ -33,14 +33,18 @@ def asking(request: Any, body: bytes, nonce: bytes | None) -> Any:
 
 
 def require_answer(response: Any, *, stream: bool, own: bool) -> None:
-    """Raise VerificationError (step 1) unless a response can be an answer of the form asked for."""
+    """Raise VerificationError (step 1) unless a response can be an answer of the form asked for.
+
+    A redirect is none and proves nothing, since a front server may have sent it: it is a ServiceError.
+    """
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     wanted = "text/event-stream" if stream else "application/json"
     coding = response.headers.get("content-encoding", "").strip().lower()
+    if 300 <= response.status_code < 400:
+        where = response.headers.get("location", "")[:200]
+        raise ServiceError(f"the address redirects to {where!r}, and no redirect is followed")
     if response.status_code != 200:
-        raise VerificationError(
-            1, "the node sends its client elsewhere", expected=200, found=response.status_code
-        )
+        raise VerificationError(1, "an answer with another status", expected=200, found=response.status_code)
     if kind != wanted:
         raise VerificationError(1, "an answer of another form", expected=wanted, found=kind[:80])
     if coding not in ("", "identity") and (own or stream):

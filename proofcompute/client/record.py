@@ -80,7 +80,17 @@ class Record:
             raise StorageError(f"cannot write the record {self.path}: {e.strerror or e}") from e
         self._size = whole
         if found is None:
+            self._take_from_others()
             self.write(begun)
+
+    def _take_from_others(self) -> None:
+        """See to it that only its owner reads a file that was there before, and empty."""
+        if not hasattr(os, "fchmod"):  # not every system has it
+            return
+        try:
+            os.fchmod(self._fd, 0o600)
+        except OSError as e:
+            raise StorageError(f"cannot make the record {self.path} private: {e.strerror or e}") from e
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         with self.path.open("rb") as stream:

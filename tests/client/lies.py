@@ -153,7 +153,6 @@ CHANGES: dict[str, tuple[Callable[[], Service], int]] = {
         5,
     ),
     "a field that nothing binds": (lambda: Service(change=lambda s: _set(s, "citations", to=["x"])), 5),
-    "a redirect": (lambda: Service(headers={"location": "http://else.example/"}), 1),
     "another form": (lambda: Service(headers={"content-type": "text/html"}), 1),
     "a coding that was not asked for": (lambda: Service(headers={"content-encoding": "br"}), 1),
     "not JSON": (lambda: Service(rewrite=lambda d: b"{" if isinstance(d, bytes) else [b"data: {\n\n"]), 1),
@@ -224,11 +223,16 @@ AFTER_THE_ANSWER = (
 def cheat(name: str) -> tuple[Service, int]:
     made, step = {**CHANGES, **STREAMED}[name]
     service = made()
-    if name == "a redirect":
-        service.respond = _redirecting(service)  # type: ignore[method-assign]
     if name == "terms that are none":  # receipts name terms that the node does not publish
         service.node.terms = Terms.of(NODE, base=30, rate=1000, retention=3600)
     return service, step
+
+
+def redirecting() -> Service:
+    """A node before which something sends clients elsewhere."""
+    service = Service(headers={"location": "http://else.example/"})
+    service.respond = _redirecting(service)  # type: ignore[method-assign]
+    return service
 
 
 def _redirecting(service: Service) -> Callable[..., Any]:

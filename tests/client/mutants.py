@@ -325,7 +325,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the head of an answer, and its body
     "another status": Mutant(
-        "client/heads:require_answer: 1: the node sends its client elsewhere",
+        "client/heads:require_answer: 1: an answer with another status",
         never("heads", "response.status_code != 200"),
         answering("/chat", lambda found: (203, *found[1:])),
     ),

@@ -27,10 +27,21 @@ from proofcompute.client.lookalike import Client
 from proofcompute.client.record import Record
 from proofcompute.client.tally import Tally
 from proofcompute.client.verdicts import audited_state
+from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import Cell, InputError, StorageError, VerificationError
 from proofcompute.protocol.messages import Challenge
 
 BEGUN = Begun("http://node.example/v1", model().model_id.hex())
+
+
+def test_evidence_takes_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "card").write_bytes(model().card.encode())
+    NodeIdentity.new().save(tmp_path / "identity")
+    (tmp_path / "evidence").write_bytes(b"a bundle")
+    words = [f"--{name}={tmp_path / name}" for name in ("card", "identity", "evidence")]
+    assert main(["audit", "http://127.0.0.1:9", "--name", "x", *words]) == 2
+    assert "takes a directory" in capsys.readouterr().err
+    assert (tmp_path / "evidence").read_bytes() == b"a bundle"
 
 
 @pytest.mark.parametrize(

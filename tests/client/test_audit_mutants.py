@@ -133,6 +133,10 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
         never("tally", "entry.choice not in sent.answers or entry.choice in sent.verdicts"),
         following("a challenge after the verdict"),
     ),
+    "redirects prove nothing": (
+        never("heads", "300 <= response.status_code < 400"),
+        alone(campaigns.test_a_redirect_of_a_canary_is_no_answer),
+    ),
     "each choice is answered": (
         instead("tally", "len(self.answers) < self.asked.choices", "not self.answers"),
         there(campaigns.test_a_canary_of_which_one_choice_was_lost_is_not_checked),
@@ -382,6 +386,10 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
             "os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)",
         ),
         there(records.test_a_record_that_is_in_use_is_refused),
+    ),
+    "a file that others may read": (
+        gone("record", "self._take_from_others()"),
+        lambda path, audit: with_patch(records.test_an_empty_file_that_others_may_read_becomes_private, path),
     ),
     # entries
     "fields": (never("entries", 'value.keys() - {"event"} != types.keys()'), malformed("a field less")),

@@ -21,6 +21,7 @@ import pytest
 import proofcompute as pc
 from client.campaigns import BEGUN, Auditing, Clock, audited
 from client.doors import Call, at_door
+from client.lies import redirecting
 from client.standin import KERNELS, NODE, OTHER, Service, model
 from proofcompute.cli import main
 from proofcompute.client.budget import Budget, Meter
@@ -477,6 +478,13 @@ def test_a_stream_that_breaks_off_is_not_asked_for_again() -> None:
     found = audited(service=service, count=1, traffic={"bodies": [body]})
     assert (found.states, posts(service)) == ({"unanswered": 1}, ["asks"])
     assert found.tally.tokens > 0
+
+
+def test_a_redirect_of_a_canary_is_no_answer() -> None:
+    found = audited(service=redirecting(), count=1)
+    ((verdict, about),) = found.told
+    assert (verdict.state, about) == ("unanswered", None)
+    assert "redirects" in verdict.error
 
 
 class Broken(list[bytes]):

@@ -201,6 +201,23 @@ def test_a_line_that_is_sealed_and_no_entry_is_refused(body: bytes, tmp_path: Pa
         opened(tmp_path / "record")
 
 
+def test_an_empty_file_that_others_may_read_becomes_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "record"
+    path.touch()
+    path.chmod(0o644)
+    opened(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    def refused(fd: int, mode: int) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refused)
+    with pytest.raises(StorageError, match="private"):
+        opened(tmp_path / "another")
+
+
 def test_lines_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = written(tmp_path / "record")
     with Record(tmp_path / "record", BEGUN, Tally()) as record:

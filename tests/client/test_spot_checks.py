@@ -211,7 +211,7 @@ def test_contradictions_that_are_only_recorded_stop_nothing(wait: bool, key: Key
 
 @MODES
 def test_a_refusal_counts_as_much_as_a_false_opening(wait: bool, key: Key) -> None:
-    service = Service(open=lambda node, call: (404, {}, b"no"))
+    service = Service(open=lambda node, call: (400, {}, b'{"error": {"message": "no"}}'))
     through = checking(service, key, wait=wait)
     if wait:
         with pytest.raises(VerificationError, match="does not open"):

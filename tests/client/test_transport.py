@@ -11,10 +11,20 @@ import httpx
 import httpx2
 import pytest
 
-from client.lies import AFTER_THE_ANSWER, CHANGES, CHAT, STREAMED, ask, ask_async, cheat, transport
+from client.lies import (
+    AFTER_THE_ANSWER,
+    CHANGES,
+    CHAT,
+    STREAMED,
+    ask,
+    ask_async,
+    cheat,
+    redirecting,
+    transport,
+)
 from client.standin import BASE, NAME, NODE, Service, model_id, prompter
 from proofcompute.client.pins import Served
-from proofcompute.errors import Cell, VerificationError
+from proofcompute.errors import Cell, ServiceError, VerificationError
 from proofcompute.openai import OpenCall
 from proofcompute.protocol.messages import Challenge
 
@@ -96,7 +106,19 @@ def test_a_lie_is_contradicted(name: str, stream: bool) -> None:
     assert found.value.step == step
 
 
-@pytest.mark.parametrize("name", sorted({*CHANGES, *STREAMED} - {"a redirect", "too large"}))
+@pytest.mark.parametrize("on_failure", ["raise", "record"])
+def test_a_redirect_is_no_answer_and_accuses_nobody(on_failure: str) -> None:
+    """A client that followed it would take answers from where nobody checks them."""
+    service = redirecting()
+    through = transport(service, on_failure=on_failure)
+    with pytest.raises(ServiceError, match=r"redirects to 'http://else\.example/'"):
+        ask(through)
+    with pytest.raises(ServiceError, match="redirects"):
+        asyncio.run(ask_async(through, CHAT, "/chat/completions"))
+    assert ([*through.checked], [*through.contradictions]) == ([], [])
+
+
+@pytest.mark.parametrize("name", sorted({*CHANGES, *STREAMED} - {"too large"}))
 def test_a_lie_that_is_only_recorded_reaches_the_client_as_it_came(name: str) -> None:
     body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
     service, step = cheat(name)
