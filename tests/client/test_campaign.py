@@ -269,7 +269,7 @@ def test_an_interrupted_challenge_is_sent_again_and_no_other(how: str, tmp_path:
     assert events.count("challenge") == 2
 
 
-REFUSAL = (429, {}, b'{"error": {"message": "challenged 2 times", "code": "challenge_limit"}}')
+REFUSAL: Any = (429, {}, b'{"error": {"message": "challenged 2 times", "code": "challenge_limit"}}')
 
 
 def _interrupted_after(at: int) -> Callable[[Any], Any]:
