@@ -261,6 +261,21 @@ def test_an_interrupt_waits_for_the_items_that_began(monkeypatch: pytest.MonkeyP
     assert sorted(ended) == [0, 1]
 
 
+def test_nothing_is_split_inside_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "size", lambda: 2)
+    monkeypatch.setattr(threads, "limit", lambda: 2)
+    parts: list[tuple[int, int]] = []
+
+    def part(a: int, b: int) -> None:
+        threads.split(lambda c, d: parts.append((c, d)), 100, 1)
+
+    assert threads.split(part, 4, 1)
+    assert parts == [(0, 100)] * 4
+    parts.clear()
+    assert threads.split(lambda c, d: parts.append((c, d)), 100, 1)  # and outside of it as before
+    assert len(parts) > 1
+
+
 def test_nothing_is_split_inside_an_item(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "size", lambda: 3)
 

@@ -11,7 +11,6 @@ from proofcompute.arithmetic.backends.numba.memory import CpuMemory
 from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.definition import hints
-from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arrays import F32, I8, I32, U8, U32, Array
 from proofcompute.commitments import hashing
@@ -29,15 +28,9 @@ _LONG_RANGE: Final = 6144
 _LONG_PREFIX: Final = 1024
 """Longest prefix that is hashed in groups; this bounds the memory for prefixes."""
 _GROUPS_EACH: Final = 3
-"""Groups for each thread from which on a group is the work of one thread."""
+"""Groups for each thread from which on a group is the work of one thread; the rows of fewer are shared."""
 _MOST_JOINED: Final = 1 << 22
 """Most bytes of a group that one thread hashes: as many are copied where a group has several parts."""
-
-
-def _hashes_in_lanes(suite: str, prefix: bytes, rows: U8) -> bool:
-    """Return whether the kernel for many rows is made for these."""
-    bytes_of_rows = rows.ndim == 2 and rows.dtype == np.uint8
-    return suite == "sha256" and bytes_of_rows and len(prefix) <= _LONG_PREFIX and len(rows) > _FEW_HASHES
 
 
 class CpuChecks(CpuMemory):
@@ -50,7 +43,8 @@ class CpuChecks(CpuMemory):
     _opened = Module("opened")
 
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
-        if not _hashes_in_lanes(suite, prefix, rows):
+        fast = suite == "sha256" and rows.ndim == 2 and rows.dtype == np.uint8 and len(prefix) <= _LONG_PREFIX
+        if not fast or len(rows) <= _FEW_HASHES:
             return hashing.hash_rows(suite, prefix, rows)
         from proofcompute.arithmetic.backends.numba.kernels import sha256
 
@@ -73,30 +67,18 @@ class CpuChecks(CpuMemory):
     ) -> U8:
         check_groups(suite, tags, groups, out, row)
         n = len(groups[0][0])
-        if out is None:
-            out, row = np.empty((len(groups), n, hashing.DIGEST), np.uint8), 0
-        width = sum(part[0].nbytes for part in groups[0]) if n else 0
-        if len(groups) < threads.size() * _GROUPS_EACH or n * width > _MOST_JOINED:
-            whole: Any = self  # a backend is built on this class
-            return hashed_groups(suite, prefix, tags, groups, out, row, whole)  # threads share a group's rows
+        made = np.empty((len(groups), n, hashing.DIGEST), np.uint8) if out is None else out
+        first = 0 if out is None else row
 
         def some(a: int, b: int) -> None:
             for i in range(a, b):
-                self._hash_group(suite, prefix + tags[i], groups[i], out[i, row : row + n])
+                rows = self.row_bytes(groups[i])
+                made[i, first : first + n] = self.hash_rows(suite, prefix + tags[i], rows)
 
-        threads.split(some, len(groups), -(-_SPLIT_BYTES // max(1, n * width)))
-        return out
-
-    def _hash_group(self, suite: str, prefix: bytes, parts: Sequence[Array], out: U8) -> None:
-        """Write the digests of one group's rows into ``out`` [n, 32], on this thread alone."""
-        rows = self.row_bytes(parts)
-        if not _hashes_in_lanes(suite, prefix, rows):
-            out[:] = hashing.hash_rows(suite, prefix, rows)
-            return
-        from proofcompute.arithmetic.backends.numba.kernels import sha256
-
-        head = np.frombuffer(prefix, dtype=np.uint8)
-        sha256.hash_groups(0, -(-len(rows) // sha256.LANES), head, np.ascontiguousarray(rows), out)
+        nbytes = sum(part.nbytes for part in groups[0])
+        few = len(groups) < threads.size() * _GROUPS_EACH or nbytes > _MOST_JOINED
+        threads.split(some, len(groups), len(groups) if few else -(-_SPLIT_BYTES // max(1, nbytes)))
+        return made
 
     def hash_trees(self, suite: str, prefix: bytes, leaves: U8, size: int) -> U8:
         return hashing.hash_trees(suite, prefix, leaves, size, self.hash_rows)

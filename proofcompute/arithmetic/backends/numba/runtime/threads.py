@@ -5,7 +5,7 @@ next part when it has finished one. Waking a thread takes some 50 us, so this pa
 commands of a repeated step go to :mod:`..steps.crew`.
 
 :func:`ordered_map` runs longer items, which have Python code between their kernels, concurrently. Nothing
-inside an item is split again.
+inside a part or an item is split again.
 """
 
 from __future__ import annotations
@@ -57,9 +57,13 @@ class _Work:
     def take(self) -> None:
         """Work on one part after another until none is left."""
         units, parts = self._units, self._parts
-        while (i := next(self._turns)) < parts:
-            if self._function(units * i // parts, units * (i + 1) // parts, *self._arguments) is False:
-                self.good = False
+        _here.inside = True
+        try:
+            while (i := next(self._turns)) < parts:
+                if self._function(units * i // parts, units * (i + 1) // parts, *self._arguments) is False:
+                    self.good = False
+        finally:
+            del _here.inside
 
     def help(self) -> None:
         """Call ``take`` on another thread, unless the work is already closed."""
@@ -135,7 +139,7 @@ def split(function: Callable[..., Any], units: int, least: int, *arguments: Any)
     part.
     """
     least = max(1, least)
-    if units < 2 * least or size() == 1 or hasattr(_here, "item"):
+    if units < 2 * least or size() == 1 or hasattr(_here, "inside"):
         return function(0, units, *arguments) is not False
     parts = min(_PARTS_EACH * size(), units // least)
     work = _Work(function, units, parts, arguments)
@@ -161,7 +165,7 @@ def map_depth() -> int:
 
 def ordered_map(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     """Implement :meth:`proofcompute.arrays.Arrays.map`."""
-    if size() == 1 or hasattr(_here, "item"):
+    if size() == 1 or hasattr(_here, "inside"):
         yield from map(function, items)
         return
     begun: deque[Future[_R]] = deque()
@@ -192,8 +196,8 @@ def _wait(started: Sequence[Future[Any]]) -> None:
 
 def _one(function: Callable[[_T], _R], item: _T) -> _R:
     require_ieee()
-    _here.item = True
+    _here.inside = True
     try:
         return function(item)
     finally:
-        del _here.item
+        del _here.inside
