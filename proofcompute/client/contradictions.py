@@ -69,10 +69,11 @@ class Contradiction:
         """Return a signed bundle that others can judge (docs/spec/evidence.md); None if none shows anything.
 
         A bundle is returned if the node signed what is wrong: a receipt that names this request and fails
-        steps 3 to 5, or an opening. After a challenge that the node refused or did not answer, the bundle is
-        this client's word. A text that the receipt's tokens do not print, an id, a redirect, and a receipt
-        or an opening that is not signed are nobody's signed word, and accusing the node of them would be
-        refuted; so would silence before the deadline of the node's terms.
+        steps 3 to 5, or an opening. After a challenge that the node refused, did not answer, or answered by
+        what it did not sign, the bundle is this client's word: others can find the answer false by computing
+        it again. A text that the receipt's tokens do not print, an id, a redirect, and a receipt that is not
+        signed are nobody's signed word, and accusing the node of them would be refuted; so would silence
+        before the deadline of the node's terms.
 
         Args:
             identity: the key pair that signs the bundle.
@@ -107,7 +108,9 @@ def evidence_of(
 ) -> tuple[Bundle | None, str]:
     """Return a signed bundle of an audit: what was sent and received, and what it came to.
 
-    None, and the reason in words, if others would take it for a false accusation, or lay it at nobody's door.
+    None, and the reason in words, if others would take it for a false accusation. An opening that the node
+    did not sign is nobody's to those who hold a card or a key; who holds the model can still find the answer
+    false.
     """
     from proofcompute.arithmetic.devices import kernels_for
     from proofcompute.verifier.evidence import make_evidence, named_terms
@@ -128,7 +131,7 @@ def evidence_of(
         disclose=disclose,
     )
     judged = verify_evidence(bundle, card, kernels=kernels_for("numpy"), request=checked.request)
-    if judged.finding in (Finding.REFUTED, Finding.UNATTRIBUTABLE):
+    if judged.finding is Finding.REFUTED:
         return None, judged.reason
     return bundle, ""
 

@@ -6,7 +6,8 @@ request's trace does not depend on the other requests in the step or on how its 
 
 If a step has no result (a value overflows, an index lies outside its table), it is not known whose rows are
 at fault. So the step is repeated with one session at a time. Sessions that fail alone are removed with their
-error, and the others go on as if they had run alone. Where memory is short, whoever came last gives way.
+error, and the others go on as if they had run alone. Where a device's memory is short, whoever came last
+gives way.
 """
 
 from __future__ import annotations

@@ -278,15 +278,28 @@ def flipped(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("mode", ["cells", "all"])
 @pytest.mark.parametrize("name", FALSE)
-def test_a_false_opening_is_a_failure_that_others_cannot_judge(
+def test_a_false_opening_is_a_failure_of_which_others_believe_what_is_shown(
     name: str, mode: str, audit: Audit, tmp_path: Path
 ) -> None:
     words = ("--evidence", tmp_path, "--identity", audit.held / "identity")
     with at_door(Service(open=FALSE[name])) as door:
         found = audit(door, mode, *words, count=1)
     assert (found.status, found.states) == (FAILED, {"contradicted": 1})
-    assert "no evidence was written" in found.said  # nobody signed these openings
-    assert list(tmp_path.iterdir()) == []
+    # nobody signed these openings, and an auditor that says so is not refuted
+    assert set(judged(tmp_path, audit.held / "model")) <= {"unattributable", "asserted"}
+
+
+def test_a_false_answer_is_found_by_who_has_the_model_though_nobody_signed_the_opening(
+    audit: Audit, tmp_path: Path
+) -> None:
+    words = ("--evidence", tmp_path, "--identity", audit.held / "identity")
+    service = lying(false_trace)
+    service.open = lambda node, call: b"junk"
+    with at_door(service) as door:
+        found = audit(door, "cells", *words, count=1)
+    assert (found.status, found.states) == (FAILED, {"contradicted": 1})
+    assert judged(tmp_path, audit.held / "key") == ["unattributable"]
+    assert judged(tmp_path, audit.held / "model") == ["contradicted"]
 
 
 # -- responses that contradict themselves --------------------------------------------------------------------

@@ -457,16 +457,12 @@ MUTANTS: dict[str, tuple[Edit, Scenario]] = {
         kept(hostile.test_an_opening_that_does_not_come_is_a_failure_on_record, "refusing", "cells"),
     ),
     "no evidence that others refute": (
-        never("contradictions", "judged.finding in (Finding.REFUTED, Finding.UNATTRIBUTABLE)"),
-        kept(hostile.test_a_false_opening_is_a_failure_that_others_cannot_judge, "empty", "cells"),
-    ),
-    "no evidence that is laid at nobody's door": (
-        instead("contradictions", "(Finding.REFUTED, Finding.UNATTRIBUTABLE)", "(Finding.REFUTED,)"),
-        kept(hostile.test_a_false_opening_is_a_failure_that_others_cannot_judge, "changed", "cells"),
-    ),
-    "no evidence of too short a silence": (
-        instead("contradictions", "(Finding.REFUTED, Finding.UNATTRIBUTABLE)", "(Finding.UNATTRIBUTABLE,)"),
+        never("contradictions", "judged.finding is Finding.REFUTED"),
         alone(spot_checks.test_silence_before_the_deadline_of_the_terms_makes_no_evidence),
+    ),
+    "evidence for who has the model": (
+        instead("contradictions", "is Finding.REFUTED:", "in (Finding.REFUTED, Finding.UNATTRIBUTABLE):"),
+        kept(hostile.test_a_false_answer_is_found_by_who_has_the_model_though_nobody_signed_the_opening),
     ),
     "spot checks that give up early accuse nobody": (
         never("spotchecks", "gave_up(audited, challenger)"),

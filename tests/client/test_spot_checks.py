@@ -140,7 +140,11 @@ def test_a_false_opening_is_raised_before_the_end_of_the_answer(body: dict[str, 
     assert found.audited is not None
     assert found.audited.challenge is not None
     assert found.rejected is None
-    assert found.evidence(AUDITOR) is None  # a cut opening is signed by nobody
+    bundle = found.evidence(AUDITOR)
+    assert bundle is not None
+    judged = verify_evidence(bundle, key, kernels=KERNELS)
+    assert judged.finding is Finding.UNATTRIBUTABLE  # a cut opening is signed by nobody
+    assert bundle.evidence.outcome.kind == "contradicted"
     with pytest.raises(VerificationError):
         ask(through, body)
     assert questions(service) == 2  # the question and the challenge: nothing was asked again
