@@ -10,7 +10,7 @@ import numpy as np
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.engine import Session
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.importers.located import packaged_smollm2
 from proofcompute.protocol.messages import Generation, Request

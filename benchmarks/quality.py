@@ -23,9 +23,9 @@ from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.encoding.files import write_atomic
 from proofcompute.engine import Engine
-from proofcompute.errors import InputError, ProofcomputeError
+from proofcompute.errors import InputError, ProofcomputeError, UnsupportedError
 from proofcompute.importers.checkpoint import Checkpoint
-from proofcompute.importers.decoder import PRECISIONS, compile_decoder
+from proofcompute.importers.compiling import PRECISIONS, compile_decoder
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.models.model import Model
 from proofcompute.program.source import ComputeProducts
@@ -41,19 +41,20 @@ TOKENS = 4096
 
 def float_logits(c: Checkpoint, tokens: list[int], progress: Callable[[str], None] = lambda _: None) -> F32:
     """Return logits [t, vocabulary] of a float32 forward pass over all tokens at once."""
-    d = c.decoder
+    first_block = c.arch.blocks[0]
+    d, rope = first_block.attention, first_block.attention.rope
+    if rope is None:
+        raise UnsupportedError("a decoder without rotary positions is not supported here")
     x = c.tensor("embedding")[tokens]
     t = len(tokens)
     mask = np.triu(np.full((t, t), -np.inf, np.float32), 1)
-    pairs = d.rope.dimensions // 2
-    freqs = d.rope.base ** (-2.0 * np.arange(pairs) / d.rope.dimensions)
-    if d.rope.factors is not None:
-        freqs = freqs / np.asarray(d.rope.factors)
+    pairs = len(rope.freqs)
+    freqs = np.array(rope.freqs, np.uint32).view(np.float32).astype(np.float64)
     angle = np.arange(t)[:, None] * freqs[None, :]
     cos, sin = np.cos(angle).astype(np.float32)[:, None, :], np.sin(angle).astype(np.float32)[:, None, :]
 
     def norm(v: F32, name: str) -> F32:
-        scale = 1 / np.sqrt(np.mean(v * v, axis=-1, keepdims=True) + np.float32(d.eps))
+        scale = 1 / np.sqrt(np.mean(v * v, axis=-1, keepdims=True) + np.float32(c.arch.norm.eps))
         out: F32 = (v * scale * c.tensor(name)).astype(np.float32)
         return out
 
@@ -63,15 +64,15 @@ def float_logits(c: Checkpoint, tokens: list[int], progress: Callable[[str], Non
 
     def rotate(v: F32) -> F32:
         v = v.copy()
-        first = slice(0, 2 * pairs, 2) if d.rope.interleaved else slice(0, pairs)
-        second = slice(1, 2 * pairs, 2) if d.rope.interleaved else slice(pairs, 2 * pairs)
+        first = slice(0, 2 * pairs, 2) if rope.interleaved else slice(0, pairs)
+        second = slice(1, 2 * pairs, 2) if rope.interleaved else slice(pairs, 2 * pairs)
         a, b = v[..., first].copy(), v[..., second].copy()
         v[..., first], v[..., second] = a * cos - b * sin, a * sin + b * cos
         return v
 
     group = d.heads // d.kv_heads
-    for i in range(d.layers):
-        progress(f"float32 reference: block {i + 1} of {d.layers}")
+    for i in range(len(c.arch.blocks)):
+        progress(f"float32 reference: block {i + 1} of {len(c.arch.blocks)}")
         h = norm(x, f"layers.{i}.attention.norm")
         q = rotate(linear(h, f"layers.{i}.attention.q").reshape(t, d.heads, d.head_dim))
         k = rotate(linear(h, f"layers.{i}.attention.k").reshape(t, d.kv_heads, d.head_dim))
@@ -85,7 +86,7 @@ def float_logits(c: Checkpoint, tokens: list[int], progress: Callable[[str], Non
         h = norm(x, f"layers.{i}.ffn.norm")
         g = linear(h, f"layers.{i}.ffn.gate")
         x = x + linear(g / (1 + np.exp(-g)) * linear(h, f"layers.{i}.ffn.up"), f"layers.{i}.ffn.down")
-    return linear(norm(x, "norm"), "embedding" if d.tied else "head")
+    return linear(norm(x, "norm"), "embedding" if c.arch.tied else "head")
 
 
 def canonical_logits(model: Model, kernels: Kernels, tokens: list[int]) -> F32:

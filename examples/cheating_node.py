@@ -41,7 +41,7 @@ from granian.server.embed import Server
 import proofcompute as pc
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.cli import main as proofcompute
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.models.model import Model
 from proofcompute.serving import Service, application, server
 from proofcompute.testing import TINY, four_bits, random_checkpoint, reweighted, without_block

@@ -371,7 +371,7 @@ async def ask_and_check(path: Path, key: pc.Key, stop: Callable[[], None]) -> No
 
 def check() -> None:
     kernels = pc.kernels_for("cpu")
-    model = random_chat_model(kernels, decoder=replace(TINY, context=8192))
+    model = random_chat_model(kernels, of=replace(TINY, context=8192))
     key = pc.keygen(model, kernels)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

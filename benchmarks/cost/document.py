@@ -11,7 +11,7 @@ from benchmarks.cost.device import Launched, Mark
 from benchmarks.cost.estimate import Overhead, Time, duration, fits, followed, overhead
 from benchmarks.cost.runs import Commitment, answered, commitment, decode_step, prefill
 from benchmarks.cost.shapes import GPUS, MODELS
-from proofcompute.importers.decoder import PRECISIONS, decoder_program
+from proofcompute.importers.compiling import PRECISIONS, decoder_program
 
 __all__ = ["TABLES"]
 
@@ -34,7 +34,7 @@ def _rows(cells: list[list[str]]) -> str:
 
 @cache
 def _weights(model: str) -> int:
-    program = decoder_program(MODELS[model], PRECISIONS[PRECISION])
+    program = decoder_program(MODELS[model].arch, PRECISIONS[PRECISION])
     return sum(s.rows * s.row_bytes for s in program.weights)
 
 
@@ -127,8 +127,8 @@ def hashing() -> str:
     """Return the table of what committing adds."""
     head = ["model", "hash", "trees", "KB hashed a token", "compressions a token", "launches a token"]
     cells = [[*head, "KB moved a token"]]
-    for name, decoder in MODELS.items():
-        program = decoder_program(decoder, PRECISIONS[PRECISION])
+    for name, shape in MODELS.items():
+        program = decoder_program(shape.arch, PRECISIONS[PRECISION])
         leaf = sum(program.group_bytes(i) for i in range(len(program.committed)))
         for suite in SUITES:
             made = _hashing(name, suite, FINISHED)

@@ -11,12 +11,12 @@ from benchmarks.cost.device import CountingDevice, Launched, Mark
 from proofcompute.arithmetic.backends.cuda import CudaKernels
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.engine import Engine
-from proofcompute.importers.checkpoint import Decoder
-from proofcompute.importers.decoder import PRECISIONS, decoder_program
+from proofcompute.importers.compiling import PRECISIONS, decoder_program
 from proofcompute.models.card import ModelCard, Weight
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.protocol.trace import Trace
+from proofcompute.testing.models import Shape
 
 __all__ = ["Commitment", "answered", "commitment", "decode_step", "placed_model", "prefill"]
 
@@ -33,9 +33,9 @@ class Commitment:
     """Launches that are queued when the answer is complete: the rest of the leaves, and the trees."""
 
 
-def placed_model(decoder: Decoder, kernels: CudaKernels, precision: str) -> Model:
+def placed_model(shape: Shape, kernels: CudaKernels, precision: str) -> Model:
     """Return a model of this shape whose weights are memory of a device, with undefined contents."""
-    program = decoder_program(decoder, PRECISIONS[precision])
+    program = decoder_program(shape.arch, PRECISIONS[precision])
     weights: dict[str, Weight] = {}
     for spec in program.weights:
         if spec.kind == "vector":
@@ -48,11 +48,11 @@ def placed_model(decoder: Decoder, kernels: CudaKernels, precision: str) -> Mode
 
 
 def _start(
-    decoder: Decoder, precision: str, prompt: int, count: int, suite: str = "sha256"
+    shape: Shape, precision: str, prompt: int, count: int, suite: str = "sha256"
 ) -> tuple[CountingDevice, Engine]:
     device = CountingDevice()
     kernels = CudaKernels(device)
-    engine = Engine(placed_model(decoder, kernels, precision), kernels)
+    engine = Engine(placed_model(shape, kernels, precision), kernels)
     tokens = np.zeros(prompt, "<i4").tobytes()
     inputs = (("tokens", tokens),)
     engine.add(Request(engine.model.model_id, inputs, DIGEST, Generation(count), suite=suite))
@@ -61,9 +61,9 @@ def _start(
     return device, engine
 
 
-def prefill(decoder: Decoder, precision: str, prompt: int) -> list[list[Launched]]:
+def prefill(shape: Shape, precision: str, prompt: int) -> list[list[Launched]]:
     """Return the launches of each chunk of a prompt, without the hashing beside it."""
-    device, engine = _start(decoder, precision, prompt, 1)
+    device, engine = _start(shape, precision, prompt, 1)
     chunks = []
     for _ in range(0, prompt, engine.chunk):
         device.launches.clear()
@@ -72,17 +72,17 @@ def prefill(decoder: Decoder, precision: str, prompt: int) -> list[list[Launched
     return chunks
 
 
-def answered(decoder: Decoder, precision: str, suite: str, prompt: int) -> list[Launched | Mark]:
+def answered(shape: Shape, precision: str, suite: str, prompt: int) -> list[Launched | Mark]:
     """Return everything that is queued for a prompt and one token, including the trees over its rows."""
-    device, engine = _start(decoder, precision, prompt, 1, suite)
+    device, engine = _start(shape, precision, prompt, 1, suite)
     for _ in range(0, prompt, engine.chunk):
         engine.step()
     return device.timeline
 
 
-def decode_step(decoder: Decoder, precision: str, context: int) -> list[Launched]:
+def decode_step(shape: Shape, precision: str, context: int) -> list[Launched]:
     """Return the launches of a repeated decoding step near row ``context``."""
-    device, engine = _start(decoder, precision, context - 3, 8)
+    device, engine = _start(shape, precision, context - 3, 8)
     for _ in range(0, context - 3, engine.chunk):
         engine.step()
     for _ in range(3):  # the first runs, the second is captured, the third repeats it
@@ -91,11 +91,11 @@ def decode_step(decoder: Decoder, precision: str, context: int) -> list[Launched
     return [launched for launched in device.launches if launched.stream == 0]
 
 
-def commitment(decoder: Decoder, precision: str, suite: str, finished: Sequence[int]) -> Commitment:
+def commitment(shape: Shape, precision: str, suite: str, finished: Sequence[int]) -> Commitment:
     """Return the hashing of a request; ``finished`` is the number of finished rows after each step."""
     device = CountingDevice()
     kernels = CudaKernels(device)
-    trace = Trace(decoder_program(decoder, PRECISIONS[precision]), finished[-1], kernels)
+    trace = Trace(decoder_program(shape.arch, PRECISIONS[precision]), finished[-1], kernels)
     device.launches.clear()
     beside = []
     for rows in finished:

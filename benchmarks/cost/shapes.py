@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from proofcompute.importers.checkpoint import Decoder, Rope
+from proofcompute.testing.models import Shape
 
 __all__ = ["GPUS", "LARGER", "MODELS", "Gpu"]
 
@@ -55,9 +55,9 @@ GPUS: Final = {
 }
 
 
-def _llama(layers: int, width: int, heads: int, kv_heads: int, ffn_width: int) -> Decoder:
+def _llama(layers: int, width: int, heads: int, kv_heads: int, ffn_width: int) -> Shape:
     """Head size 128, vocabulary 128,256, base 500,000 in all sizes."""
-    return Decoder(
+    return Shape(
         layers=layers,
         width=width,
         heads=heads,
@@ -66,15 +66,15 @@ def _llama(layers: int, width: int, heads: int, kv_heads: int, ffn_width: int) -
         ffn_width=ffn_width,
         context=8192,
         vocabulary=128256,
-        eps=1e-5,
-        rope=Rope(500000.0, 128, interleaved=True),
+        rope_base=500000.0,
+        interleaved=True,
         tied=False,
     )
 
 
 MODELS: Final = {
     # the configuration file of HuggingFaceTB/SmolLM2-135M-Instruct
-    "SmolLM2-135M": Decoder(
+    "SmolLM2-135M": Shape(
         layers=30,
         width=576,
         heads=9,
@@ -83,8 +83,8 @@ MODELS: Final = {
         ffn_width=1536,
         context=8192,
         vocabulary=49152,
-        eps=1e-5,
-        rope=Rope(100000.0, 64, interleaved=True),
+        rope_base=100000.0,
+        interleaved=True,
         tied=True,
     ),
     # "The Llama 3 Herd of Models", arXiv:2407.21783, table 3

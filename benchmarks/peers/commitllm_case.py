@@ -14,7 +14,7 @@ from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.bench.timing import in_turn, spread
 from proofcompute.freivalds.soundness import shown, soundness_bits
-from proofcompute.importers.checkpoint import Decoder
+from proofcompute.testing.models import Shape
 
 SHAPES = {
     "8B": MODELS["Llama-3.1-8B"],
@@ -28,16 +28,14 @@ def run(_case: str) -> list[dict[str, Any]]:
     """Measure some layers and all, without and with the gate, for each shape and number of columns."""
     kernels = kernels_for("cpu")
     return [
-        row(name, decoder, columns, kernels, ROUNDS)
-        for name, decoder in SHAPES.items()
-        for columns in COLUMNS
+        row(name, shape, columns, kernels, ROUNDS) for name, shape in SHAPES.items() for columns in COLUMNS
     ]
 
 
-def row(name: str, decoder: Decoder, columns: int, kernels: Kernels, rounds: int) -> dict[str, Any]:
+def row(name: str, shape: Shape, columns: int, kernels: Kernels, rounds: int) -> dict[str, Any]:
     """Measure one shape, without its embedding and head."""
-    few = LayerChecks(replace(decoder, layers=min(SOME, decoder.layers)), 1, columns, kernels)
-    every = LayerChecks(decoder, 1, columns, kernels)
+    few = LayerChecks(replace(shape, layers=min(SOME, shape.layers)), 1, columns, kernels)
+    every = LayerChecks(shape, 1, columns, kernels)
     actions = [few.check, every.check, few.check_and_gate, every.check_and_gate]
     for action in actions:
         action()
@@ -45,7 +43,7 @@ def row(name: str, decoder: Decoder, columns: int, kernels: Kernels, rounds: int
     times = dict(zip(names, in_turn(actions, rounds), strict=True))
     return {
         "system": "ours",
-        "model": f"{name}, {decoder.layers} layers",
+        "model": f"{name}, {shape.layers} layers",
         "columns": columns,
         "passes": "2^-" + shown(soundness_bits(columns, 1)).removesuffix(" bits"),
         **{f"{what}_seconds": spread(found)["median"] for what, found in times.items()},

@@ -20,9 +20,9 @@ from proofcompute.arrays import Array
 from proofcompute.bench.timing import seconds
 from proofcompute.freivalds.field import P31
 from proofcompute.freivalds.sets import hint_sets, pack_set
-from proofcompute.importers.checkpoint import Decoder
-from proofcompute.importers.decoder import PRECISIONS, decoder_program
+from proofcompute.importers.compiling import PRECISIONS, decoder_program
 from proofcompute.protocol.hints import check_hint
+from proofcompute.testing.models import Shape
 
 __all__ = ["LayerChecks", "all_layers", "bandwidths"]
 
@@ -85,8 +85,8 @@ class LayerChecks:
     Hints and columns are random: a check costs the same whatever comes of it.
     """
 
-    def __init__(self, decoder: Decoder, rows: int, columns: int, k: Kernels) -> None:
-        program = decoder_program(decoder, PRECISIONS["w8a8"])
+    def __init__(self, shape: Shape, rows: int, columns: int, k: Kernels) -> None:
+        program = decoder_program(shape.arch, PRECISIONS["w8a8"])
         rng = np.random.default_rng(0)
         self.k = k
         self.sites, self.cases = [], []
@@ -103,7 +103,7 @@ class LayerChecks:
                 self.cases.append((q, s, v, sw))
         self.blocks = len(program.plans) - 2
         self.sx = np.ones(rows, np.float32)
-        self.gated = rng.standard_normal((rows, 2 * decoder.ffn_width), np.float32)
+        self.gated = rng.standard_normal((rows, 2 * shape.ffn_width), np.float32)
 
     def check(self) -> bool:
         """Check every product of every block; return whether any check passed, which random hints do not."""

@@ -13,7 +13,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I32
 from proofcompute.errors import InputError
 from proofcompute.importers import import_gguf
-from proofcompute.importers.decoder import PRECISIONS
+from proofcompute.importers.compiling import PRECISIONS
 from proofcompute.models.file import ModelFile
 from proofcompute.models.model import Model
 from proofcompute.program.program import Program

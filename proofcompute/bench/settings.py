@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from proofcompute.bench.results import SECTIONS
 from proofcompute.commitments.hashing import SUITES
 from proofcompute.errors import InputError
-from proofcompute.importers.decoder import PRECISIONS
+from proofcompute.importers.compiling import PRECISIONS
 from proofcompute.limits import MAX_COLUMNS
 from proofcompute.testing.models import Shape
 

@@ -3,8 +3,8 @@
 from proofcompute.errors.extras import lacking
 
 try:
-    from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
-    from proofcompute.importers.decoder import PRECISIONS, compile_decoder
+    from proofcompute.importers.checkpoint import Checkpoint
+    from proofcompute.importers.compiling import PRECISIONS, compile_decoder
     from proofcompute.importers.gguf import open_gguf
     from proofcompute.importers.load import import_gguf
     from proofcompute.importers.located import packaged_smollm2
@@ -14,11 +14,8 @@ except ModuleNotFoundError as e:
 __all__ = [
     "PRECISIONS",
     "Checkpoint",
-    "Decoder",
-    "Rope",
     "compile_decoder",
     "import_gguf",
     "open_gguf",
     "packaged_smollm2",
-    "tensor_shapes",
 ]

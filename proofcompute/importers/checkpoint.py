@@ -1,24 +1,8 @@
 """Defines what a checkpoint is, whatever the format of its file.
 
-A reader, such as :func:`proofcompute.importers.gguf.open_gguf`, describes the network as a :class:`Decoder`
-and returns its weights by canonical names. The compiler sees nothing else.
-
-These are the canonical names and shapes, for ``L`` layers, width ``d``, ``h`` heads and ``g`` key/value heads
-of ``c`` columns each, feed-forward width ``f`` and ``v`` tokens; matrices are ``[out, in]``, so ``y = W x``:
-
-======================================  ==================
-``embedding``                           ``[v, d]``
-``layers.i.attention.norm``             ``[d]``
-``layers.i.attention.q``                ``[h c, d]``
-``layers.i.attention.k``, ``.v``        ``[g c, d]``
-``layers.i.attention.o``                ``[d, h c]``
-``layers.i.attention.q.bias``           ``[h c]``, only with ``qkv_bias``; likewise ``.k``, ``.v``
-``layers.i.ffn.norm``                   ``[d]``
-``layers.i.ffn.gate``, ``.up``          ``[f, d]``
-``layers.i.ffn.down``                   ``[d, f]``
-``norm``                                ``[d]``
-``head``                                ``[v, d]``, absent if ``tied``
-======================================  ==================
+A reader, such as :func:`proofcompute.importers.gguf.open_gguf`, describes the network as an
+:class:`~proofcompute.importers.architecture.Arch` and returns its weights by canonical names. The compiler
+sees nothing else.
 """
 
 from __future__ import annotations
@@ -32,92 +16,17 @@ import numpy as np
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arrays import F32
 from proofcompute.errors import FormatError, InputError
+from proofcompute.importers.architecture import Arch, tensor_shapes
 from proofcompute.models.vocabulary import Vocabulary
 
-__all__ = ["Checkpoint", "Decoder", "Rope", "tensor_shapes"]
-
-
-@dataclass(frozen=True)
-class Rope:
-    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864) of queries and keys.
-
-    Pair i of position t is rotated by the angle ``t * base ** (-2 i / dimensions) / factors[i]``.
-    """
-
-    base: float
-    """The frequency base; a binary32 value."""
-    dimensions: int
-    """Number of leading columns of each head that are rotated; even."""
-    interleaved: bool
-    """True: pair i is columns 2i and 2i + 1; False: columns i and i + dimensions / 2."""
-    factors: tuple[float, ...] | None = None
-    """``dimensions / 2`` divisors of the frequencies, binary32 and positive; None means all are 1."""
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """A decoder-only transformer of the Llama kind: pre-norm, RMS norm, gated feed-forward."""
-
-    layers: int
-    """Number of blocks."""
-    width: int
-    """Columns of the residual stream."""
-    heads: int
-    """Query heads."""
-    kv_heads: int
-    """Key and value heads; divides ``heads``."""
-    head_dim: int
-    """Columns of one head."""
-    ffn_width: int
-    """Columns inside the feed-forward layer."""
-    context: int
-    """The most positions that the model supports."""
-    vocabulary: int
-    """Number of tokens."""
-    eps: float
-    """Added to the mean square in every norm; a binary32 value."""
-    rope: Rope
-    """Position embedding."""
-    tied: bool
-    """Whether the embedding is also the head."""
-    qkv_bias: bool = False
-    """Whether queries, keys and values have a bias."""
-    norm: str = "rms"
-    """Kind of norm; only "rms" is supported."""
-    activation: str = "silu"
-    """Activation function of the gate; only "silu" is supported."""
-    window: int = 0
-    """Number of positions that attention reaches back; 0, the only supported value, means all of them."""
-
-
-def tensor_shapes(decoder: Decoder) -> dict[str, tuple[int, ...]]:
-    """Return canonical name -> shape of every weight of ``decoder``, in the order of the computation."""
-    d, f = decoder.width, decoder.ffn_width
-    q, kv = decoder.heads * decoder.head_dim, decoder.kv_heads * decoder.head_dim
-    shapes: dict[str, tuple[int, ...]] = {"embedding": (decoder.vocabulary, d)}
-    for i in range(decoder.layers):
-        attention, ffn = f"layers.{i}.attention", f"layers.{i}.ffn"
-        shapes[f"{attention}.norm"] = (d,)
-        for name, out in (("q", q), ("k", kv), ("v", kv)):
-            shapes[f"{attention}.{name}"] = (out, d)
-            if decoder.qkv_bias:
-                shapes[f"{attention}.{name}.bias"] = (out,)
-        shapes[f"{attention}.o"] = (d, q)
-        shapes[f"{ffn}.norm"] = (d,)
-        shapes[f"{ffn}.gate"] = (f, d)
-        shapes[f"{ffn}.up"] = (f, d)
-        shapes[f"{ffn}.down"] = (d, f)
-    shapes["norm"] = (d,)
-    if not decoder.tied:
-        shapes["head"] = (decoder.vocabulary, d)
-    return shapes
+__all__ = ["Checkpoint"]
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """An opened checkpoint: the description, the vocabulary, and weights read on demand."""
 
-    decoder: Decoder
+    arch: Arch
     """The network."""
     vocabulary: Vocabulary
     """Its tokens."""
@@ -139,10 +48,10 @@ class Checkpoint:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Canonical name -> shape of every tensor."""
-        return tensor_shapes(self.decoder)
+        return tensor_shapes(self.arch)
 
     def tensor(self, name: str) -> F32:
-        """Return a whole tensor, float32 and C-contiguous, with the shape in the table above.
+        """Return a whole tensor, float32 and C-contiguous, with the shape that ``shapes`` says.
 
         Raises:
             InputError: there is no such tensor.

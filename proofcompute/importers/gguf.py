@@ -18,10 +18,12 @@ import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
+from proofcompute.arithmetic.definition import rope_frequencies
 from proofcompute.arrays import F32
 from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.errors.arguments import path_of
-from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
+from proofcompute.importers.architecture import Arch, Attention, Block, Mlp, Norm, Rope, tensor_shapes
+from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_metadata import check_kind, refuse_others, unused
 from proofcompute.importers.gguf_parts import Contents, Stored, read_parts
@@ -77,11 +79,11 @@ def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
 
     contents = read_parts(path_of(path), check)
     (vocabulary,), metadata = found, contents.metadata
-    decoder = _read_decoder(contents, len(vocabulary.tokens))
-    tensors = _match_tensors(contents, decoder)
+    arch = _read_arch(contents, len(vocabulary.tokens))
+    tensors = _match_tensors(contents, arch)
     general = Fields(metadata, "general.")
     return Checkpoint(
-        decoder=decoder,
+        arch=arch,
         vocabulary=vocabulary,
         chat_template=read_chat_template(metadata),
         name=general.description("name"),
@@ -93,7 +95,7 @@ def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
     )
 
 
-def _read_decoder(contents: Contents, tokens: int) -> Decoder:
+def _read_arch(contents: Contents, tokens: int) -> Arch:
     architecture = check_kind(contents.metadata)
     fields = Fields(contents.metadata, f"{architecture}.")
     width = fields.integer("embedding_length", 1, MAX_WIDTH)
@@ -108,22 +110,28 @@ def _read_decoder(contents: Contents, tokens: int) -> Decoder:
         raise UnsupportedError("keys and values of different lengths are not supported")
     if fields.integer("vocab_size", 1, MAX_VOCABULARY, tokens) != tokens:
         raise FormatError(f"{architecture}.vocab_size disagrees with the {tokens} tokens of the tokenizer")
-    decoder = Decoder(
-        layers=fields.integer("block_count", 1, MAX_SEGMENTS),
-        width=width,
+    norm = Norm("rms", fields.positive("attention.layer_norm_rms_epsilon"))
+    attention = Attention(
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        ffn_width=fields.integer("feed_forward_length", 1, MAX_WIDTH),
-        context=fields.integer("context_length", 1, MAX_CONTEXT),
-        vocabulary=tokens,
-        eps=fields.positive("attention.layer_norm_rms_epsilon"),
+        v_dim=head_dim,
+        scale=float(np.float32(1) / np.sqrt(np.float32(head_dim))),
         rope=_read_rope(contents, fields, architecture, head_dim),
+        bias="blk.0.attn_q.bias" in contents.tensors,
+    )
+    ffn = Mlp(fields.integer("feed_forward_length", 1, MAX_WIDTH), "silu")
+    arch = Arch(
+        family=architecture,
+        width=width,
+        vocabulary=tokens,
+        context=fields.integer("context_length", 1, MAX_CONTEXT),
+        blocks=(Block(attention, ffn, norm),) * fields.integer("block_count", 1, MAX_SEGMENTS),
+        norm=norm,
         tied="output.weight" not in contents.tensors,
-        qkv_bias="blk.0.attn_q.bias" in contents.tensors,
     )
     refuse_others(contents.metadata, f"{architecture}.", fields.unread(), "the arithmetic")
-    return decoder
+    return arch
 
 
 def _read_rope(contents: Contents, fields: Fields, architecture: str, head_dim: int) -> Rope:
@@ -151,21 +159,18 @@ def _read_rope(contents: Contents, fields: Fields, architecture: str, head_dim: 
         if not (np.isfinite(found) & (found > 0)).all():
             raise FormatError(f"{_FACTORS}: a factor is not positive and finite")
         factors = tuple(found.tolist())
-    return Rope(
-        base=fields.positive("rope.freq_base", 10_000.0),
-        dimensions=dimensions,
-        interleaved=architecture == "llama",
-        factors=factors,
-    )
+    freqs = rope_frequencies(fields.positive("rope.freq_base", 10_000.0), dimensions, factors)
+    return Rope(tuple(freqs.view(np.uint32).tolist()), interleaved=architecture == "llama")
 
 
-def _match_tensors(contents: Contents, decoder: Decoder) -> Mapping[str, Stored]:
-    """Return canonical name -> tensor; raise unless these are exactly the decoder's tensors and shapes."""
+def _match_tensors(contents: Contents, arch: Arch) -> Mapping[str, Stored]:
+    """Return canonical name -> tensor; raise unless there are exactly those of ``arch``."""
     # each layer has tensors of its own, so the size of the file bounds what is built next
-    if decoder.layers > len(contents.tensors):
-        raise FormatError(f"{decoder.layers} layers, but only {len(contents.tensors)} tensors")
+    layers = len(arch.blocks)
+    if layers > len(contents.tensors):
+        raise FormatError(f"{layers} layers, but only {len(contents.tensors)} tensors")
     found: dict[str, Stored] = {}
-    for name, shape in tensor_shapes(decoder).items():
+    for name, shape in tensor_shapes(arch).items():
         stored = contents.tensors.get(stored_name(name))
         if stored is None:
             raise FormatError(f"tensor {stored_name(name)!r} is missing")

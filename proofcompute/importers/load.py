@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.models.model import Model
 

@@ -14,10 +14,12 @@ from typing import Final
 
 import numpy as np
 
+from proofcompute.arithmetic.definition import rope_frequencies
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32
-from proofcompute.importers.checkpoint import Checkpoint, Decoder, Rope, tensor_shapes
-from proofcompute.importers.decoder import PRECISIONS, compile_decoder, decoder_program
+from proofcompute.importers.architecture import Arch, Attention, Block, Mlp, Norm, Rope, tensor_shapes
+from proofcompute.importers.checkpoint import Checkpoint
+from proofcompute.importers.compiling import PRECISIONS, compile_decoder, decoder_program
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.card import Weight
 from proofcompute.models.model import Model
@@ -37,18 +39,64 @@ __all__ = [
 
 _EPS: Final = float(np.float32(1e-5))
 
-TINY: Final = Decoder(
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a decoder of the Llama kind, whose blocks are all alike."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    ffn_width: int
+    vocabulary: int
+    context: int = 8192
+    head_dim: int = 0
+    """Columns of a head; 0 for width / heads."""
+    rope_base: float = 10_000.0
+    interleaved: bool = False
+    """Whether rotary pairs are neighbours, as in GGUF files of the Llama kind."""
+    tied: bool = True
+    bias: bool = False
+    """Whether queries, keys and values have biases."""
+    window: int = 0
+
+    @property
+    def arch(self) -> Arch:
+        """The description of the network."""
+        columns, norm = self.head_dim or self.width // self.heads, Norm("rms", _EPS)
+        freqs = rope_frequencies(self.rope_base, columns)
+        attention = Attention(
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=columns,
+            v_dim=columns,
+            scale=float(np.float32(1) / np.sqrt(np.float32(columns))),
+            rope=Rope(tuple(freqs.view(np.uint32).tolist()), self.interleaved),
+            window=self.window,
+            bias=self.bias,
+        )
+        return Arch(
+            family="llama",
+            width=self.width,
+            vocabulary=self.vocabulary,
+            context=self.context,
+            blocks=(Block(attention, Mlp(self.ffn_width, "silu"), norm),) * self.layers,
+            norm=norm,
+            tied=self.tied,
+        )
+
+
+TINY: Final = Shape(
     layers=2,
     width=32,
     heads=4,
     kv_heads=2,
-    head_dim=8,
     ffn_width=48,
-    context=96,
     vocabulary=260,
-    eps=_EPS,
-    rope=Rope(10_000.0, 8, interleaved=True),
-    tied=True,
+    context=96,
+    head_dim=8,
+    interleaved=True,
 )
 """Two layers of width 32: a request and its audit take milliseconds, even with the NumPy backend."""
 
@@ -65,19 +113,20 @@ def byte_vocabulary() -> Vocabulary:
     )
 
 
-def random_checkpoint(seed: int = 0, decoder: Decoder = TINY) -> Checkpoint:
+def random_checkpoint(seed: int = 0, of: Shape | Arch = TINY) -> Checkpoint:
     """Return a float32 checkpoint of random weights, scaled so that activations stay of order one.
 
-    ``decoder.vocabulary`` must be 260, the number of tokens of :func:`byte_vocabulary`.
+    Its vocabulary must be 260, the number of tokens of :func:`byte_vocabulary`.
     """
+    arch = of.arch if isinstance(of, Shape) else of
     rng = np.random.default_rng(seed)
     tensors: dict[str, F32] = {}
-    for name, shape in tensor_shapes(decoder).items():
+    for name, shape in tensor_shapes(arch).items():
         scale = 1.0 if len(shape) == 1 else 1.5 / np.sqrt(shape[1])
         noise = rng.standard_normal(shape)
         tensors[name] = (1 + 0.1 * noise if len(shape) == 1 else scale * noise).astype(np.float32)
     return Checkpoint(
-        decoder,
+        arch,
         byte_vocabulary(),
         None,
         "synthetic",
@@ -88,44 +137,19 @@ def random_checkpoint(seed: int = 0, decoder: Decoder = TINY) -> Checkpoint:
 
 
 def random_chat_model(
-    kernels: Kernels, seed: int = 0, precision: str = "w8a16", decoder: Decoder = TINY
+    kernels: Kernels, seed: int = 0, precision: str = "w8a16", of: Shape | Arch = TINY
 ) -> Model:
     """Compile :func:`random_checkpoint` as an imported file would be. It has no chat template."""
-    return compile_decoder(random_checkpoint(seed, decoder), kernels, precision)
+    return compile_decoder(random_checkpoint(seed, of), kernels, precision)
 
 
 # -- models of any shape -----------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Shape:
-    """The shape of a decoder of the Llama kind."""
-
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    ffn_width: int
-    vocabulary: int
-
-
-def random_decoder(shape: Shape, precision: str, kernels: Kernels, context: int = 8_192) -> Model:
+def random_decoder(shape: Shape, precision: str, kernels: Kernels) -> Model:
     """Return a decoder with uniform int8 weights, scaled so that activations stay of order one.
 
     It has no vocabulary: its requests are token ids.
     """
-    decoder = Decoder(
-        layers=shape.layers,
-        width=shape.width,
-        heads=shape.heads,
-        kv_heads=shape.kv_heads,
-        head_dim=shape.width // shape.heads,
-        ffn_width=shape.ffn_width,
-        context=context,
-        vocabulary=shape.vocabulary,
-        eps=_EPS,
-        rope=Rope(10_000.0, shape.width // shape.heads, interleaved=False),
-        tied=True,
-    )
-    program = decoder_program(decoder, PRECISIONS[precision])
+    program = decoder_program(shape.arch, PRECISIONS[precision])
     rng = np.random.default_rng(0)
     weights = {spec.name: random_weight(spec, rng) for spec in program.weights}
     return Model.build(program, weights, kernels.hash_rows, manifest={"origin": "random weights"})

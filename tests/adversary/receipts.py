@@ -32,7 +32,7 @@ from adversary.taken_apart import Opening, opened
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.limits import MAX_CELL_ROWS
 from proofcompute.models.model import Model
 from proofcompute.program.operations import Embed, Linear, Sample

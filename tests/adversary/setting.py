@@ -23,7 +23,7 @@ NODE = synthetic.NODE
 STRANGER = NodeIdentity(bytes(range(1, 33)))
 SAMPLED = synthetic.SAMPLED
 
-SMALL = replace(TINY, width=16, head_dim=4, ffn_width=24, context=160, rope=replace(TINY.rope, dimensions=4))
+SMALL = replace(TINY, width=16, head_dim=4, ffn_width=24, context=160)
 PROMPT = "Hello, world"
 ANSWER = 6
 """Tokens asked for."""

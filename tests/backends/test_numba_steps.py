@@ -28,7 +28,7 @@ from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, Batch, Member, Span
 from proofcompute.engine import Engine, Keep
 from proofcompute.errors import InputError, NonFiniteError
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.models.model import Model
 from proofcompute.program.source import ComputeProducts, LinearCall
 from proofcompute.testing.models import TINY, random_checkpoint
@@ -67,7 +67,7 @@ SETTINGS: list[dict[str, Any]] = [
 def models() -> dict[str, Model]:
     """One model for each way in which steps differ."""
     windowed = replace(TINY, window=5)
-    halves = replace(TINY, rope=replace(TINY.rope, interleaved=False))
+    halves = replace(TINY, interleaved=False)
     return {
         "two limbs": synthetic.model(),
         "one limb, a window": compile_decoder(random_checkpoint(3, windowed), synthetic.KERNELS, "w8a8"),

@@ -11,7 +11,7 @@ from cli.driver import call, done, refused
 from proofcompute.bench.results import SECTIONS
 from proofcompute.bench.settings import SHAPES
 from proofcompute.commitments.hashing import SUITES
-from proofcompute.importers.decoder import PRECISIONS
+from proofcompute.importers.compiling import PRECISIONS
 
 SMALL = (
     "--quick",

@@ -21,8 +21,7 @@ from benchmarks.peers.whole import whole
 from benchmarks.scale.bandwidth import LayerChecks
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.settings import SHAPES
-from proofcompute.importers.checkpoint import Decoder, Rope
-from proofcompute.testing.models import random_decoder
+from proofcompute.testing.models import Shape, random_decoder
 from proofcompute.testing.requests import token_request
 from proofcompute.testing.subject import Subject
 
@@ -30,11 +29,8 @@ KERNELS = kernels_for("numpy")
 
 
 @pytest.fixture
-def small() -> Decoder:
-    rope = Rope(10000.0, 16, interleaved=True)
-    return replace(
-        MODELS["SmolLM2-135M"], layers=3, width=64, heads=4, kv_heads=2, head_dim=16, ffn_width=96, rope=rope
-    )
+def small() -> Shape:
+    return replace(MODELS["SmolLM2-135M"], layers=3, width=64, heads=4, kv_heads=2, head_dim=16, ffn_width=96)
 
 
 # -- what is measured --------------------------------------------------------------------------------------
@@ -67,7 +63,7 @@ def test_the_shapes_are_those_that_were_published() -> None:
     assert (largest.width, largest.ffn_width, largest.kv_heads * largest.head_dim) == (16384, 53248, 1024)
 
 
-def test_layers_are_checked_with_any_number_of_columns(small: Decoder) -> None:
+def test_layers_are_checked_with_any_number_of_columns(small: Shape) -> None:
     found = commitllm_case.row("8B", small, 2, synthetic.KERNELS, 2)
     assert found["model"] == "8B, 3 layers"
     assert found["passes"] == "2^-61.99"
@@ -78,7 +74,7 @@ def test_layers_are_checked_with_any_number_of_columns(small: Decoder) -> None:
     layers.read()
 
 
-def test_a_contraction_in_parts_is_checked(small: Decoder) -> None:
+def test_a_contraction_in_parts_is_checked(small: Shape) -> None:
     """That of the largest model's last product; its hint has a set for each part."""
     layers = LayerChecks(replace(small, layers=1, ffn_width=40_000), 1, 1, synthetic.KERNELS)
     assert max(len(hint) for _, hint in layers.sites) == 2

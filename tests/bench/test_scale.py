@@ -14,7 +14,6 @@ from benchmarks.scale import models
 from benchmarks.scale.block import PEAK, STREAMED, Block, Check, altered
 from benchmarks.scale.key import key_of
 from benchmarks.scale.page import DATA, PAGE, page
-from proofcompute.importers.checkpoint import Rope
 
 SMALL = replace(
     MODELS["SmolLM2-135M"],
@@ -25,7 +24,7 @@ SMALL = replace(
     head_dim=16,
     ffn_width=96,
     vocabulary=300,
-    rope=Rope(10000.0, 16, interleaved=True),
+    rope_base=10000.0,
 )
 
 

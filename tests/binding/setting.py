@@ -45,7 +45,7 @@ LIMIT = 1 << 20
 @cache
 def model() -> Model:
     """A random model of single bytes, with a context of 256, the template above, and bos before prompts."""
-    plain = random_chat_model(KERNELS, decoder=replace(TINY, context=256))
+    plain = random_chat_model(KERNELS, of=replace(TINY, context=256))
     vocabulary = plain.card.vocabulary
     assert vocabulary is not None
     tokenizer = replace(vocabulary, add_bos=True).encode()

@@ -14,7 +14,7 @@ from typing import Any
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import InputError
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.models.model import Model
 from proofcompute.openai import (
     NONCE_HEADER,

@@ -14,8 +14,7 @@ from cuda_rig import EmulatedDevice, why_not
 from proofcompute.arithmetic.backends.cuda import Argument, CudaKernels, SpreadKernels
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors import Cell, NonFiniteError
-from proofcompute.importers.checkpoint import Decoder
-from proofcompute.importers.decoder import PRECISIONS, compile_decoder, decoder_program
+from proofcompute.importers.compiling import PRECISIONS, compile_decoder, decoder_program
 from proofcompute.program.program import Program
 from proofcompute.protocol import trace as trace_module
 from proofcompute.protocol.messages import Challenge
@@ -36,9 +35,7 @@ SLOTS = 32
 
 
 def program(layers: int) -> Program:
-    d = TINY
-    fields = {name: getattr(d, name) for name in d.__dataclass_fields__} | {"layers": layers}
-    return decoder_program(Decoder(**fields), PRECISIONS["w8a16"])
+    return decoder_program(replace(TINY, layers=layers).arch, PRECISIONS["w8a16"])
 
 
 def filled(of: Program, rows: int, kernels: Kernels) -> Trace:

@@ -54,7 +54,7 @@ def test_keys_made_on_a_device_are_the_cpus() -> None:
 
 
 def test_a_model_compiled_on_a_device_is_the_cpus() -> None:
-    from proofcompute.importers.decoder import compile_decoder
+    from proofcompute.importers.compiling import compile_decoder
 
     made = compile_decoder(random_checkpoint(), CudaKernels(EmulatedDevice()), "w8a16")
     assert made.model_id == synthetic.model().model_id

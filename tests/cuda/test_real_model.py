@@ -14,8 +14,7 @@ from model import real
 from proofcompute.arithmetic.backends.cuda import CudaKernels
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.errors import Cell
-from proofcompute.importers import calibration
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import calibration, compile_decoder
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request
 from proofcompute.testing.subject import Run
@@ -30,10 +29,10 @@ VOCABULARY = 1024
 
 def truncated(path: Path) -> Model:
     whole = real.checkpoint(path)
-    decoder = replace(whole.decoder, layers=LAYERS, vocabulary=VOCABULARY)
+    arch = replace(whole.arch, blocks=whole.arch.blocks[:LAYERS], vocabulary=VOCABULARY)
     with pytest.MonkeyPatch.context() as patch:  # the calibration text uses all of the vocabulary
         patch.setattr(calibration, "calibration_tokens", lambda vocabulary: [])
-        return compile_decoder(replace(whole, decoder=decoder), kernels_for("numpy"), "w8a16")
+        return compile_decoder(replace(whole, arch=arch), kernels_for("numpy"), "w8a16")
 
 
 def requests(m: Model, path: Path) -> list[Request]:

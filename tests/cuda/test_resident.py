@@ -18,7 +18,7 @@ from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import Span
 from proofcompute.engine import Engine
 from proofcompute.errors import DeviceError, FormatError, MismatchError, NonFiniteError
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request

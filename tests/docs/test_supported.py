@@ -8,7 +8,7 @@ import pytest
 from gguf.constants import GGMLQuantizationType
 
 from cli.driver import call
-from proofcompute.importers.decoder import PRECISIONS
+from proofcompute.importers.compiling import PRECISIONS
 from proofcompute.models import supported
 from proofcompute.tokens.pretokenizers import IGNORE_MERGES, pre_tokenizer
 

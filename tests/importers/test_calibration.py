@@ -12,19 +12,18 @@ import synthetic
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arrays import F32
 from proofcompute.errors import NonFiniteError
-from proofcompute.importers import calibration
-from proofcompute.importers.checkpoint import Checkpoint, Decoder
-from proofcompute.importers.decoder import compile_decoder
-from proofcompute.importers.smoothing import SAMPLE, column_scales, total
+from proofcompute.importers.checkpoint import Checkpoint
+from proofcompute.importers.compiling import calibration, compile_decoder
+from proofcompute.importers.compiling.smoothing import SAMPLE, column_scales, total
 from proofcompute.models.vocabulary import NORMAL, Vocabulary
-from proofcompute.testing.models import TINY, random_checkpoint
+from proofcompute.testing.models import TINY, Shape, random_checkpoint
 
-WIDE = replace(TINY, qkv_bias=True, tied=False, kv_heads=2, heads=4)
+WIDE = replace(TINY, bias=True, tied=False, kv_heads=2, heads=4)
 
 
-def spiked(decoder: Decoder = WIDE) -> Checkpoint:
+def spiked(shape: Shape = WIDE) -> Checkpoint:
     """A checkpoint with a few columns of activations that are far larger than the rest."""
-    plain = random_checkpoint(3, decoder)
+    plain = random_checkpoint(3, shape)
 
     def read_rows(name: str, a: int, b: int) -> F32:
         rows = plain.read_rows(name, a, b).copy()
@@ -43,7 +42,7 @@ def smoothed(checkpoint: Checkpoint, *, one_limb: bool = False) -> Checkpoint:
 def products(checkpoint: Checkpoint, x: F32) -> list[np.ndarray]:
     """What the four linear maps of block 0 make, in binary64, of inputs as their producers give them."""
     t = {n: checkpoint.tensor(n).astype(np.float64) for n in checkpoint.shapes}
-    d, layer = checkpoint.decoder, "layers.0"
+    d, layer = checkpoint.arch.blocks[0].attention, "layers.0"
     q, k, v = (t[f"{layer}.attention.{n}"] for n in "qkv")
     g, u = (t[f"{layer}.ffn.{n}"] for n in ("gate", "up"))
     normed = x * t[f"{layer}.attention.norm"]

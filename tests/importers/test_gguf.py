@@ -15,7 +15,7 @@ from gguf import quants
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from importers.gguf_writer import ARRAY, F32, F64, STRING, GgufFile, Stored, Typed
-from importers.tiny import TEMPLATE, VOCABULARY, tiny_decoder, tiny_file, tiny_weights, write_tiny_gguf
+from importers.tiny import TEMPLATE, VOCABULARY, tiny_arch, tiny_file, tiny_weights, write_tiny_gguf
 from proofcompute.errors import (
     FormatError,
     InputError,
@@ -26,6 +26,7 @@ from proofcompute.errors import (
 )
 from proofcompute.importers import located, open_gguf, packaged_smollm2
 from proofcompute.models.supported import STORAGE_TYPES
+from proofcompute.testing.models import Shape
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tied": {},
@@ -44,13 +45,13 @@ def test_reads_what_was_written(tmp_path: Path, name: str) -> None:
     path = write_tiny_gguf(tmp_path / "tiny.gguf", seed=3, **options)
     checkpoint = open_gguf(path)
     qwen2 = options.pop("architecture", "llama") == "qwen2"
-    decoder = tiny_decoder(interleaved=not qwen2, **options)
-    assert checkpoint.decoder == decoder
+    arch = tiny_arch(interleaved=not qwen2, **options)
+    assert checkpoint.arch == arch
     assert checkpoint.digest == hashlib.sha256(path.read_bytes()).digest()
     assert (checkpoint.name, checkpoint.licence) == ("tiny 3", "apache-2.0")
     assert checkpoint.chat_template == TEMPLATE
     assert len(checkpoint.vocabulary.tokens) == VOCABULARY
-    weights = tiny_weights(decoder, 3)
+    weights = tiny_weights(arch, 3)
     assert list(checkpoint.shapes) == list(weights)
     for weight_name, weight in weights.items():
         found = checkpoint.tensor(weight_name)
@@ -65,7 +66,7 @@ def test_reads_what_was_written(tmp_path: Path, name: str) -> None:
 def test_quantised_weights_are_those_of_the_gguf_package(tmp_path: Path, storage: str) -> None:
     checkpoint = open_gguf(write_tiny_gguf(tmp_path / "tiny.gguf", storage=storage))
     kind = GGMLQuantizationType[storage]
-    for name, weight in tiny_weights(checkpoint.decoder, 0).items():
+    for name, weight in tiny_weights(checkpoint.arch, 0).items():
         expected = quants.dequantize(quants.quantize(weight, kind), kind) if weight.ndim == 2 else weight
         assert checkpoint.tensor(name).tobytes() == expected.tobytes()
 
@@ -293,7 +294,7 @@ def test_defaults(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     path.write_bytes(file.build())
     checkpoint = open_gguf(path)
-    assert checkpoint.decoder == tiny_decoder()
+    assert checkpoint.arch == tiny_arch()
     assert (checkpoint.name, checkpoint.licence, checkpoint.chat_template) == ("", "", None)
     assert (checkpoint.vocabulary.bos, checkpoint.vocabulary.add_bos) == (None, False)
 
@@ -303,7 +304,7 @@ def test_linear_rope_scaling_divides_every_frequency(tmp_path: Path) -> None:
     edit(L_rope__scaling__type="linear", L_rope__scaling__factor=Typed(F32, 4.0))(file)
     path = tmp_path / "tiny.gguf"
     path.write_bytes(file.build())
-    assert open_gguf(path).decoder.rope.factors == (4.0,) * 8
+    assert open_gguf(path).arch == tiny_arch(factors=(4.0,) * 8)
 
 
 def test_values_that_change_nothing_and_long_texts_do_not_refuse(tmp_path: Path) -> None:
@@ -332,7 +333,7 @@ def test_values_that_change_nothing_and_long_texts_do_not_refuse(tmp_path: Path)
     path = tmp_path / "tiny.gguf"
     path.write_bytes(file.build())
     checkpoint = open_gguf(path)
-    assert checkpoint.decoder == tiny_decoder()
+    assert checkpoint.arch == tiny_arch()
     assert checkpoint.name == "n" * 1023 + "\u2026"
     assert len(checkpoint.licence) == 1024
     assert checkpoint.unused == ("general.description", "tokenizer.chat_templates", "somebody.note")
@@ -438,11 +439,8 @@ def test_sentencepiece_vocabulary(tmp_path: Path) -> None:
 def test_smollm2(smollm2_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The packaged model, against facts of its model card and of its config.json."""
     checkpoint = open_gguf(smollm2_path)
-    d = checkpoint.decoder
-    assert (d.layers, d.width, d.heads, d.kv_heads, d.head_dim, d.ffn_width) == (30, 576, 9, 3, 64, 1536)
-    assert (d.context, d.vocabulary, d.tied, d.qkv_bias) == (8192, 49152, True, False)
-    assert (d.rope.base, d.rope.dimensions, d.rope.interleaved, d.rope.factors) == (100_000.0, 64, True, None)
-    assert d.eps == float(np.float32(1e-5))
+    shape = Shape(30, 576, 9, 3, 1536, 49152, rope_base=100_000.0, interleaved=True)
+    assert checkpoint.arch == shape.arch
     assert sum(int(np.prod(s)) for s in checkpoint.shapes.values()) == 134_515_008
     assert checkpoint.licence == "apache-2.0"
     monkeypatch.delenv(located.VARIABLE, raising=False)

@@ -314,7 +314,7 @@ def attempt(path: Path) -> object:
     except InputError as e:
         return e
     # repr, because a NaN is not equal to itself
-    described = (checkpoint.decoder, checkpoint.vocabulary, checkpoint.digest, checkpoint.chat_template)
+    described = (checkpoint.arch, checkpoint.vocabulary, checkpoint.digest, checkpoint.chat_template)
     return repr(header), described
 
 

@@ -15,7 +15,7 @@ import synthetic
 from importers.tiny import write_tiny_gguf
 from proofcompute.errors import MismatchError, StorageError
 from proofcompute.importers import open_gguf
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.importers.hashed_file import PIECE, hashed
 
 DATA = np.random.default_rng(1).bytes(3 * PIECE + 1000)

@@ -10,7 +10,8 @@ from gguf import quants
 from gguf.constants import GGMLQuantizationType
 
 from importers.gguf_writer import ARRAY, F32, GgufFile, Stored, Typed
-from proofcompute.importers.checkpoint import Decoder, Rope, tensor_shapes
+from proofcompute.arithmetic.definition import rope_frequencies
+from proofcompute.importers.architecture import Arch, Attention, Block, Mlp, Norm, Rope, tensor_shapes
 from proofcompute.importers.gguf import stored_name
 from proofcompute.models.vocabulary import CONTROL, NORMAL, USER_DEFINED, byte_alphabet
 
@@ -44,7 +45,7 @@ def tokenizer_metadata() -> dict[str, Any]:
     }
 
 
-def tiny_decoder(
+def tiny_arch(
     *,
     layers: int = 2,
     width: int = 64,
@@ -57,28 +58,34 @@ def tiny_decoder(
     qkv_bias: bool = False,
     interleaved: bool = True,
     factors: tuple[float, ...] | None = None,
-) -> Decoder:
-    return Decoder(
-        layers=layers,
-        width=width,
+) -> Arch:
+    norm = Norm("rms", float(np.float32(1e-5)))
+    freqs = rope_frequencies(10_000.0, head_dim, factors)
+    attention = Attention(
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        ffn_width=ffn_width,
-        context=context,
+        v_dim=head_dim,
+        scale=float(np.float32(1) / np.sqrt(np.float32(head_dim))),
+        rope=Rope(tuple(freqs.view(np.uint32).tolist()), interleaved),
+        bias=qkv_bias,
+    )
+    return Arch(
+        family="llama" if interleaved else "qwen2",
+        width=width,
         vocabulary=VOCABULARY,
-        eps=float(np.float32(1e-5)),
-        rope=Rope(base=10_000.0, dimensions=head_dim, interleaved=interleaved, factors=factors),
+        context=context,
+        blocks=(Block(attention, Mlp(ffn_width, "silu"), norm),) * layers,
+        norm=norm,
         tied=tied,
-        qkv_bias=qkv_bias,
     )
 
 
-def tiny_weights(decoder: Decoder, seed: int) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+def tiny_weights(arch: Arch, seed: int) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
     """Random weights of a size that keeps activations near 1."""
     rng = np.random.default_rng(seed)
     weights = {}
-    for name, shape in tensor_shapes(decoder).items():
+    for name, shape in tensor_shapes(arch).items():
         if name.endswith("norm"):
             found = rng.uniform(0.5, 1.5, shape)
         else:
@@ -88,36 +95,39 @@ def tiny_weights(decoder: Decoder, seed: int) -> dict[str, np.ndarray[Any, np.dt
 
 
 def tiny_file(*, seed: int = 0, storage: str = "F32", architecture: str = "llama", **shape: Any) -> GgufFile:
-    """A valid file; ``shape`` as in :func:`tiny_decoder`, matrices stored as ``storage``."""
-    decoder = tiny_decoder(interleaved=architecture == "llama", **shape)
+    """A valid file; ``shape`` as in :func:`tiny_arch`, matrices stored as ``storage``."""
+    arch = tiny_arch(interleaved=architecture == "llama", **shape)
+    block, factors = arch.blocks[0], shape.get("factors")
+    attention, ffn = block.attention, block.ffn
+    assert isinstance(ffn, Mlp)
     a = architecture
     metadata: dict[str, Any] = {
         "general.architecture": a,
         "general.name": f"tiny {seed}",
         "general.license": "apache-2.0",
-        f"{a}.block_count": decoder.layers,
-        f"{a}.context_length": decoder.context,
-        f"{a}.embedding_length": decoder.width,
-        f"{a}.feed_forward_length": decoder.ffn_width,
-        f"{a}.attention.head_count": decoder.heads,
-        f"{a}.attention.head_count_kv": decoder.kv_heads,
-        f"{a}.attention.key_length": decoder.head_dim,
-        f"{a}.attention.value_length": decoder.head_dim,
-        f"{a}.attention.layer_norm_rms_epsilon": Typed(F32, decoder.eps),
-        f"{a}.rope.freq_base": decoder.rope.base,
-        f"{a}.rope.dimension_count": decoder.rope.dimensions,
-        f"{a}.vocab_size": decoder.vocabulary,
+        f"{a}.block_count": len(arch.blocks),
+        f"{a}.context_length": arch.context,
+        f"{a}.embedding_length": arch.width,
+        f"{a}.feed_forward_length": ffn.width,
+        f"{a}.attention.head_count": attention.heads,
+        f"{a}.attention.head_count_kv": attention.kv_heads,
+        f"{a}.attention.key_length": attention.head_dim,
+        f"{a}.attention.value_length": attention.head_dim,
+        f"{a}.attention.layer_norm_rms_epsilon": Typed(F32, arch.norm.eps),
+        f"{a}.rope.freq_base": 10_000.0,
+        f"{a}.rope.dimension_count": attention.head_dim,
+        f"{a}.vocab_size": arch.vocabulary,
         **tokenizer_metadata(),
     }
     tensors = []
-    for name, value in tiny_weights(decoder, seed).items():
+    for name, value in tiny_weights(arch, seed).items():
         kind = GGMLQuantizationType[storage if value.ndim == 2 else "F32"]
         tensors.append(
             Stored(stored_name(name), value.shape, quants.quantize(value, kind).tobytes(), int(kind))
         )
-    if decoder.rope.factors is not None:
-        factors = np.array(decoder.rope.factors, np.float32)
-        tensors.append(Stored("rope_freqs.weight", factors.shape, factors.tobytes()))
+    if factors is not None:
+        divisors = np.array(factors, np.float32)
+        tensors.append(Stored("rope_freqs.weight", divisors.shape, divisors.tobytes()))
     return GgufFile(metadata, tensors)
 
 

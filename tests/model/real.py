@@ -10,7 +10,7 @@ import numpy as np
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.importers.checkpoint import Checkpoint
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Generation, Request

@@ -52,7 +52,7 @@ def test_two_processes_compile_the_same_model_id(smollm2_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from proofcompute.arithmetic.devices import kernels_for;"
         "from proofcompute.importers.gguf import open_gguf;"
-        "from proofcompute.importers.decoder import compile_decoder;"
+        "from proofcompute.importers.compiling import compile_decoder;"
         "c = open_gguf(Path(sys.argv[1]));"
         "print(compile_decoder(c, kernels_for('cpu'), 'w8a16').model_id.hex())"
     )

@@ -23,7 +23,7 @@ from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.engine import Engine
 from proofcompute.errors import DeviceError
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.jobs import ProductKey, float_bound, matmul, verify_product
 from proofcompute.jobs.floating import FloatCheck
 from proofcompute.models.builder import ProgramBuilder

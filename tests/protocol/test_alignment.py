@@ -11,7 +11,7 @@ import pytest
 
 import synthetic
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.prover import RunDirectory
 from proofcompute.prover.node import Node
 from proofcompute.testing.models import TINY, random_checkpoint

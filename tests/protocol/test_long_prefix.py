@@ -15,8 +15,7 @@ from adversary.setting import NODE
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arrays import Span
 from proofcompute.errors import Cell, VerificationError
-from proofcompute.importers.checkpoint import Decoder, Rope
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.limits import MAX_OPENING_PART, MIB
 from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run
@@ -31,11 +30,11 @@ from proofcompute.protocol.requests import inputs_of, statement_of
 from proofcompute.protocol.trace import Trace, group_seal, trace_root
 from proofcompute.prover.node import Node
 from proofcompute.testing.forging import ForgedRows, Forgery, commit, generation_of
-from proofcompute.testing.models import random_checkpoint
+from proofcompute.testing.models import Shape, random_checkpoint
 from proofcompute.verifier import keygen
 from proofcompute.verifier.auditor import Auditor
 
-WIDE = Decoder(
+WIDE = Shape(
     layers=1,
     width=16,
     heads=32,
@@ -44,9 +43,7 @@ WIDE = Decoder(
     ffn_width=16,
     context=1 << 17,
     vocabulary=260,
-    eps=float(np.float32(1e-5)),
-    rope=Rope(10000.0, 128, interleaved=True),
-    tied=True,
+    interleaved=True,
 )
 BLOCK = 1
 

@@ -15,7 +15,7 @@ import synthetic
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.encoding.wire import f32_bits
 from proofcompute.errors import Cell, FormatError, LimitError
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.limits import MAX_CELL_MEMORY, MAX_CELL_OPENING, MAX_CELL_ROWS, MAX_CONTRACTION, MIB
 from proofcompute.program import interpreter, liveness
 from proofcompute.program.operations import Add, Attention, Linear, QuantiseHeads, Relu
@@ -218,10 +218,9 @@ def test_a_row_whose_hints_no_frame_holds_is_refused() -> None:
 def test_a_context_that_is_too_long_is_refused_at_the_import() -> None:
     huge = replace(
         TINY, context=1 << 20, width=16, heads=64, kv_heads=64, head_dim=128, ffn_width=16,
-        rope=replace(TINY.rope, dimensions=128),
     )  # fmt: skip
-    from proofcompute.importers.decoder import PRECISIONS, decoder_program
+    from proofcompute.importers.compiling import PRECISIONS, decoder_program
 
-    decoder_program(replace(huge, context=1 << 17), PRECISIONS["w8a16"])
+    decoder_program(replace(huge, context=1 << 17).arch, PRECISIONS["w8a16"])
     with pytest.raises(LimitError, match="nobody could audit it"):
-        decoder_program(huge, PRECISIONS["w8a16"])
+        decoder_program(huge.arch, PRECISIONS["w8a16"])

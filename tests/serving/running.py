@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from proofcompute.importers.decoder import compile_decoder
+from proofcompute.importers.compiling import compile_decoder
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Terms
 from proofcompute.serving import Service, Settings, server

@@ -16,8 +16,8 @@ from benchmarks.gpu.day.findings import Findings
 from benchmarks.gpu.day.plan import Settings
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.encoding import files
-from proofcompute.importers.checkpoint import Decoder, Rope
-from proofcompute.importers.decoder import PRECISIONS, decoder_program
+from proofcompute.importers.compiling import PRECISIONS, decoder_program
+from proofcompute.testing.models import Shape
 
 __all__ = ["SMALL", "asked", "made_model", "prepare", "receipts"]
 
@@ -30,16 +30,15 @@ SMALL = replace(
     head_dim=32,
     ffn_width=128,
     vocabulary=512,
-    rope=Rope(100000.0, 32, interleaved=True),
 )
 """A small shape that shows that everything works."""
 _BLOCK = 1 << 25
 """Words of 8 bytes that all matrices of a model share, if they do: 256 MiB."""
 
 
-def made_model(decoder: Decoder, precision: str = "w8a16", *, shared: bool = False) -> pc.Model:
+def made_model(shape: Shape, precision: str = "w8a16", *, shared: bool = False) -> pc.Model:
     """Return a model of a shape; its weights, words of PCG64 as bytes, are the same on every machine."""
-    program, bits = decoder_program(decoder, PRECISIONS[precision]), np.random.PCG64(7)
+    program, bits = decoder_program(shape.arch, PRECISIONS[precision]), np.random.PCG64(7)
     block = np.maximum(bits.random_raw(_BLOCK).view(np.int8), -127) if shared else None
     weights: dict[str, Any] = {}
     for spec in program.weights:

@@ -31,8 +31,9 @@ from proofcompute.arithmetic.kernels import Kernels, prepared
 from proofcompute.arrays import F32
 from proofcompute.engine import Engine
 from proofcompute.errors import UnsupportedError
-from proofcompute.importers.checkpoint import Checkpoint, Decoder
-from proofcompute.importers.smoothing import SAMPLE, column_scales, total
+from proofcompute.importers.architecture import Attention
+from proofcompute.importers.checkpoint import Checkpoint
+from proofcompute.importers.compiling.smoothing import SAMPLE, column_scales, total
 from proofcompute.models.model import Model
 from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.program.source import ComputeProducts, LinearCall, Products
@@ -54,7 +55,11 @@ def calibration_tokens(vocabulary: Vocabulary) -> list[int]:
 
     The list is empty, and nothing is scaled, if this version does not support the vocabulary at all.
     """
-    text = resources.files("proofcompute.importers").joinpath("calibration.txt").read_text(encoding="utf-8")
+    text = (
+        resources.files("proofcompute.importers.compiling")
+        .joinpath("calibration.txt")
+        .read_text(encoding="utf-8")
+    )
     try:
         tokenizer = Tokenizer(vocabulary)
     except UnsupportedError:
@@ -141,7 +146,7 @@ def smoothed(checkpoint: Checkpoint, model: Model, kernels: Kernels, one_limb: b
     for session in sessions:
         engine.run(session)
     scales: dict[str, _Scale] = {}
-    for i in range(checkpoint.decoder.layers):
+    for i in range(len(checkpoint.arch.blocks)):
         scales |= _block_scales(checkpoint, products.seen, i, one_limb)
 
     def read_rows(name: str, a: int, b: int) -> F32:
@@ -173,25 +178,25 @@ def _block_scales(
     out[f"{layer}.ffn.down"] = _Scale(columns=s)
     out[f"{layer}.ffn.up"] = replace(out[f"{layer}.ffn.up"], rows=s)
     s = _value_scales(checkpoint, seen[f"{block}.attention.o"], i, one_limb)
-    d = checkpoint.decoder
+    d = checkpoint.arch.blocks[i].attention
     shared = s.reshape(d.kv_heads, 1, d.head_dim)
     out[f"{layer}.attention.o"] = _Scale(columns=np.repeat(shared, d.heads // d.kv_heads, axis=1).reshape(-1))
     out[f"{layer}.attention.v"] = replace(out[f"{layer}.attention.v"], rows=s)
-    if d.qkv_bias:
+    if d.bias:
         out[f"{layer}.attention.v.bias"] = _Scale(rows=s)
     return out
 
 
 def _value_scales(checkpoint: Checkpoint, x: _Seen, i: int, one_limb: bool) -> F32:
     """Return scales [kv_heads * head_dim] for the columns of values, from all query heads that mix them."""
-    d = checkpoint.decoder
+    d = checkpoint.arch.blocks[i].attention
     w = _by_query(_sample(checkpoint, [f"layers.{i}.attention.o"]), d)
     rows = _by_query(x.rows, d) if one_limb else None
     energy = x.energy.reshape(d.kv_heads, -1, d.head_dim)
     return column_scales(w, total(energy.transpose(1, 0, 2)).reshape(-1), rows)
 
 
-def _by_query(x: F32, d: Decoder) -> F32:
+def _by_query(x: F32, d: Attention) -> F32:
     """Reshape rows [n, heads * head_dim] to [n * heads / kv_heads, kv_heads * head_dim]."""
     parts = x.reshape(len(x), d.kv_heads, -1, d.head_dim).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(parts).reshape(-1, d.kv_heads * d.head_dim)
