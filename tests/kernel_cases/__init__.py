@@ -12,9 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from kernel_cases import attending, checks, contracts, hints, making, moving, opened, products, rows, sampling
+from kernel_cases import (
+    attending,
+    checks,
+    contracts,
+    expressions,
+    hints,
+    making,
+    moving,
+    opened,
+    primitives,
+    products,
+    rows,
+    sampling,
+)
 from kernel_cases.data import Case
 from proofcompute.arithmetic.kernels import Matrix, NormPrologue
+from proofcompute.arithmetic.primitives import Expression, View
 from proofcompute.errors import FormatError, InputError, LimitError, ProofcomputeError
 
 __all__ = ["CASES", "METHODS", "Case", "outcome"]
@@ -46,6 +60,8 @@ def _plain(value: object) -> object:
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, tuple | list):
         return tuple(map(_plain, value))
+    if isinstance(value, Expression | View):
+        return value
     if isinstance(value, Matrix):
         return _plain((value.q, value.scale, value.bias))
     if isinstance(value, NormPrologue):
@@ -65,5 +81,7 @@ CASES: list[Case] = [
     *opened.settled(),
     *moving.cases(),
     *contracts.cases(),
+    *expressions.cases(),
+    *primitives.cases(),
 ]
 METHODS: tuple[str, ...] = tuple(sorted({case.method for case in CASES}))

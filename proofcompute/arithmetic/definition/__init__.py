@@ -4,13 +4,15 @@ Every other backend equals :class:`NumpyKernels` byte for byte.
 """
 
 from proofcompute.arithmetic.definition.elementwise import check_platform, to_int32
+from proofcompute.arithmetic.definition.powers import log, power
 from proofcompute.arithmetic.definition.reference import NumpyKernels
 from proofcompute.arithmetic.definition.rotary import rope_frequencies, rope_table
-from proofcompute.arithmetic.definition.transcendental import cos, erf, exp, log, power, sigmoid, sin, tanh
+from proofcompute.arithmetic.definition.transcendental import atan, cos, erf, exp, sigmoid, sin, tanh
 from proofcompute.arithmetic.definition.trees import canonical_max, tree_sum
 
 __all__ = [
     "NumpyKernels",
+    "atan",
     "canonical_max",
     "check_platform",
     "cos",

@@ -12,6 +12,7 @@ from proofcompute.arithmetic.definition import bitpack, hints, products, rows, s
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.memory import HostMemory
+from proofcompute.arithmetic.definition.primitives import HostPrimitives
 from proofcompute.arithmetic.kernels import Matrix, Prologue, prepared
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I16, I32, I64, U8, U32, U64, Array
@@ -22,7 +23,7 @@ from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint
 __all__ = ["NumpyKernels"]
 
 
-class NumpyKernels(HostMemory):
+class NumpyKernels(HostPrimitives, HostMemory):
     """The definition of the canonical arithmetic; slow and obvious.
 
     Raises DeviceError on construction where this machine's binary32 is not the canonical one.

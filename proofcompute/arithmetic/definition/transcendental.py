@@ -23,21 +23,22 @@ from proofcompute.arithmetic.definition.elementwise import (
     ONE,
     ZERO,
     bits_of,
-    from_bits,
     quiet,
     times_power_of_two,
 )
-from proofcompute.arithmetic.definition.pairs import two_product, two_sum
+from proofcompute.arithmetic.definition.pairs import two_sum
 from proofcompute.arrays import F32, I32
 from proofcompute.errors import ExecutionError
 
-__all__ = ["cos", "erf", "exp", "log", "power", "sigmoid", "sin", "tanh"]
+__all__ = ["atan", "cos", "erf", "exp", "sigmoid", "sin", "tanh"]
 
 
-def _f(pattern: int) -> np.float32:
+def coefficient(pattern: int) -> np.float32:
+    """Return the number with this bit pattern."""
     return np.uint32(pattern).view(np.float32)
 
 
+_f = coefficient
 HALF: Final = np.float32(0.5)
 TWO: Final = np.float32(2.0)
 
@@ -58,15 +59,6 @@ LN2_LOW: Final = _f(0x35BFBE8E)
 EXP_P: Final = tuple(map(_f, (0x3F000000, 0x3E2AAA48, 0x3D2AAA5F, 0x3C091D7F, 0x3AB6BE4F)))
 """(e^r - 1 - r) / r^2 for |r| <= 0.3473."""
 
-# -- log -------------------------------------------------------------------------------------------------
-LEAST_NORMAL: Final = _f(0x00800000)
-TWO_23: Final = np.float32(8388608.0)
-SQRT_HALF_BITS: Final = np.int32(0x3F3504F3)
-"""The bits of sqrt(1/2): mantissas are taken from [sqrt(1/2), sqrt 2)."""
-MANTISSA: Final = np.int32(0x007FFFFF)
-LOG_R: Final = tuple(map(_f, (0x3F2AAAAA, 0x3ECCCE13, 0x3E91E9EB, 0x3E789F33)))
-"""(2 atanh(s) / s - 2) / z for z = s^2, 0 <= z <= 0.0295."""
-
 # -- erf -------------------------------------------------------------------------------------------------
 ERF_CUT: Final = np.float32(0.875)
 ERF_END: Final = np.float32(4.0)
@@ -83,6 +75,20 @@ TANH_CUT: Final = np.float32(0.625)
 TANH_P: Final = tuple(map(_f, (0xBEAAAA9A, 0x3E0883B1, 0xBD5C21CD, 0x3CA92994, 0xBBBB4EFC)))
 """(tanh(x) / x - 1) / s in s = x^2, |x| <= 0.625."""
 
+# -- atan ------------------------------------------------------------------------------------------------
+ATAN_P: Final = tuple(
+    map(
+        _f,
+        (
+            *(0xBEAAAA9F, 0x3E4CC8F2, 0xBE121042, 0x3DE0460D, 0xBDAC040B, 0x3D6D1271),
+            *(0xBCFEB812, 0x3C3208D4, 0xBAE997E7),
+        ),
+    )
+)
+"""(atan(z) / z - 1) / s in s = z^2, 0 <= z <= 1."""
+RIGHT_ANGLE: Final = (_f(0x3FC90FDB), _f(0xB33BBD2E))
+"""pi / 2 as an unevaluated sum."""
+
 # -- sin, cos --------------------------------------------------------------------------------------------
 CIRCLE_LIMIT: Final = np.float32(1048576.0)
 """sin and cos are defined for |x| up to 2^20."""
@@ -95,23 +101,6 @@ SIN_P: Final = tuple(map(_f, (0xBE2AAAA0, 0x3C088291, 0xB94C46CF)))
 """(sin(r) / r - 1) / s in s = r^2, |r| <= 0.83."""
 COS_P: Final = tuple(map(_f, (0x3D2AAAA3, 0xBAB604DD, 0x37CC9C5B)))
 """(cos(r) - 1 + s / 2) / s^2 in s = r^2, |r| <= 0.83."""
-
-# -- power -----------------------------------------------------------------------------------------------
-POWER_BASE_LOW: Final = _f(0x30800000)
-"""2^-30."""
-POWER_BASE_HIGH: Final = _f(0x53800000)
-"""2^40."""
-POWER_EXPONENT: Final = np.float32(2147483648.0)
-POWER_RESULT: Final = np.float32(126.0)
-"""|y log2(base)| must be smaller, so that the result is a normal number."""
-TWO_THIRDS: Final = (_f(0x3F2AAAAB), _f(0xB2AAAAAB))
-"""2/3 as an unevaluated sum."""
-LOG2_E_PAIR: Final = (LOG2_E, _f(0x32A57060))
-"""1 / ln 2 as an unevaluated sum."""
-LN2_PAIR: Final = (_f(0x3F317218), _f(0xB102E308))
-"""ln 2 as an unevaluated sum."""
-POWER_R: Final = tuple(map(_f, (0x3ECCCCCC, 0x3E9249DB, 0x3E631EC2, 0x3E484538)))
-"""((2 atanh(s) / s - 2) / z - 2/3) / z for z = s^2, 0 <= z <= 0.0295."""
 
 
 def horner(x: F32, coefficients: tuple[np.float32, ...]) -> F32:
@@ -158,36 +147,6 @@ def exp(x: F32) -> F32:
 
 
 @quiet
-def log(x: F32) -> F32:
-    """Return the natural logarithm. Raises ExecutionError unless every element is positive and finite.
-
-    .. code-block:: text
-
-        if x < 2^-126: x = x * 2^23, and k starts at -23 (else 0)
-        b = bits(x) - bits(sqrt 1/2);  k += b >> 23
-        f = float((b & 0x7fffff) + bits(sqrt 1/2)) - 1
-        s = f / (2 + f);  z = s * s;  R = z * horner(z, LOG_R);  h = (0.5 * f) * f
-        log = (((s * (h + R) + k * LN2_LOW) - h) + f) + k * LN2_HIGH
-
-    since log(1 + f) = 2 atanh(s) = f - h + s (h + R).
-    """
-    x = np.asarray(x, dtype=np.float32)
-    if not ((x > ZERO) & np.isfinite(x)).all():
-        raise ExecutionError("log of a number that is not positive and finite")
-    small = x < LEAST_NORMAL
-    x = np.where(small, x * TWO_23, x)
-    b = bits_of(x) - SQRT_HALF_BITS
-    k = (np.where(small, np.int32(-23), np.int32(0)) + (b >> np.int32(23))).astype(np.float32)
-    f = from_bits((b & MANTISSA) + SQRT_HALF_BITS) - ONE
-    s = f / (TWO + f)
-    z = s * s
-    rest = z * horner(z, LOG_R)
-    h = (HALF * f) * f
-    result: F32 = (((s * (h + rest) + k * LN2_LOW) - h) + f) + k * LN2_HIGH
-    return result
-
-
-@quiet
 def erf(x: F32) -> F32:
     """Return the error function for every binary32 x; odd, erf(-0) = -0, NaN for NaN.
 
@@ -224,6 +183,26 @@ def tanh(x: F32) -> F32:
     small = t + t * (s * horner(s, TANH_P))
     large = ONE - TWO / (exp(t + t) + ONE)
     return np.copysign(np.where(t > TANH_CUT, large, small), x)
+
+
+@quiet
+def atan(x: F32) -> F32:
+    """Return the arc tangent for every binary32 x; odd, atan(-0) = -0, atan(+inf) = pi/2, NaN for NaN.
+
+    .. code-block:: text
+
+        t = |x|;  z = 1 / t if t > 1 else t;  s = z * z
+        bend = z * (s * horner(s, ATAN_P))
+        large = RIGHT_ANGLE[0] - (z + (bend - RIGHT_ANGLE[1]))
+        atan = (large if t > 1 else z + bend), with the sign bit of x
+    """
+    x = np.asarray(x, dtype=np.float32)
+    t = np.abs(x)
+    z = np.where(t > ONE, ONE / t, t)
+    s = z * z
+    bend = z * (s * horner(s, ATAN_P))
+    large = RIGHT_ANGLE[0] - (z + (bend - RIGHT_ANGLE[1]))
+    return np.copysign(np.where(t > ONE, large, z + bend), x)
 
 
 @quiet
@@ -315,76 +294,3 @@ def cos(x: F32) -> F32:
     sine, cosine, quadrant = _circle(np.asarray(x, dtype=np.float32))
     value = np.where(quadrant & np.int32(1), sine, cosine)
     return np.where((quadrant + np.int32(1)) & np.int32(2), -value, value)
-
-
-def _log2(x: F32) -> tuple[F32, F32]:
-    """Return log2 of normal positive x as an unevaluated sum, with a relative error near 2^-44.
-
-    .. code-block:: text
-
-        k, f as in log
-        d, dl = two_sum(2, f)
-        s = f / d;  p, e = two_product(s, d);  sl = (((f - p) - e) - s * dl) / d      # s + sl = f / (2 + f)
-        z, e = two_product(s, s);  zl = e + (s + s) * sl
-        a, e = two_sum(TWO_THIRDS[0], z * horner(z, POWER_R));  al = e + TWO_THIRDS[1]
-        b, e = two_product(z, a);  bl = e + (z * al + zl * a)
-        c, e = two_sum(2, b);  cl = e + bl
-        g, e = two_product(s, c);  gl = e + (s * cl + sl * c)                          # log(1 + f)
-        m, e = two_product(g, LOG2_E);  ml = e + (g * LOG2_E_PAIR[1] + gl * LOG2_E)
-        h, e = two_sum(k, m);  log2 = h + (e + ml)
-    """
-    b = bits_of(x) - SQRT_HALF_BITS
-    k = (b >> np.int32(23)).astype(np.float32)
-    f = from_bits((b & MANTISSA) + SQRT_HALF_BITS) - ONE
-    two: F32 = np.full_like(f, TWO)
-    d, dl = two_sum(two, f)
-    s: F32 = f / d
-    p, e = two_product(s, d)
-    rest: F32 = ((f - p) - e) - s * dl
-    sl: F32 = rest / d
-    z, e = two_product(s, s)
-    zl: F32 = e + (s + s) * sl
-    a, e = two_sum(np.full_like(f, TWO_THIRDS[0]), z * horner(z, POWER_R))
-    al = e + TWO_THIRDS[1]
-    w, e = two_product(z, a)
-    wl: F32 = e + (z * al + zl * a)
-    c, e = two_sum(two, w)
-    cl: F32 = e + wl
-    g, e = two_product(s, c)
-    gl = e + (s * cl + sl * c)
-    m, e = two_product(g, np.full_like(f, LOG2_E_PAIR[0]))
-    ml = e + (g * LOG2_E_PAIR[1] + gl * LOG2_E_PAIR[0])
-    h, e = two_sum(k, m)
-    low: F32 = e + ml
-    return h, low
-
-
-@quiet
-def power(base: F32, y: F32) -> F32:
-    """Return base^y, elementwise (broadcasting).
-
-    Raises ExecutionError unless base is in [2^-30, 2^40], |y| <= 2^31 and |y log2(base)| < 126.
-
-    .. code-block:: text
-
-        h, l = _log2(base)
-        t, e = two_product(h, y);  tl = e + l * y                                      # y log2(base)
-        k = rint(t);  r, e = two_sum(t - k, tl)
-        g, a = two_product(r, LN2_PAIR[0]);  gl = a + (r * LN2_PAIR[1] + e * LN2_PAIR[0])
-        v = 1 + (g + (gl + (g * g) * horner(g, EXP_P)))
-        power = (v * 2^(k >> 1)) * 2^(k - (k >> 1))
-    """
-    base, y = np.broadcast_arrays(np.asarray(base, dtype=np.float32), np.asarray(y, dtype=np.float32))
-    if not ((base >= POWER_BASE_LOW) & (base <= POWER_BASE_HIGH) & (np.abs(y) <= POWER_EXPONENT)).all():
-        raise ExecutionError("power outside its domain: base 2^-30 to 2^40, exponent to 2^31")
-    h, low = _log2(base)
-    t, e = two_product(h, y)
-    tl = e + low * y
-    if not (np.abs(t) < POWER_RESULT).all():
-        raise ExecutionError("power outside its domain: the result must lie between 2^-126 and 2^126")
-    k = np.rint(t)
-    r, e = two_sum(t - k, tl)
-    g, a = two_product(r, np.full_like(r, LN2_PAIR[0]))
-    gl = a + (r * LN2_PAIR[1] + e * LN2_PAIR[0])
-    v = ONE + (g + (gl + (g * g) * horner(g, EXP_P)))
-    return times_power_of_two(v, k.astype(np.int32))

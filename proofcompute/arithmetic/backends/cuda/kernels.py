@@ -17,6 +17,7 @@ from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.backends.cuda import attending, checks, committing, products, sampling
 from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arithmetic.backends.cuda.device import Device
+from proofcompute.arithmetic.backends.cuda.hosted import HostedPrimitives
 from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.arithmetic.backends.cuda.memory import DeviceMemory
 from proofcompute.arithmetic.backends.cuda.placing import placed
@@ -44,7 +45,7 @@ def _width(x: Given) -> None:
 
 
 @final
-class CudaKernels(DeviceMemory):
+class CudaKernels(HostedPrimitives, DeviceMemory):
     """Canonical arithmetic on a CUDA device, byte for byte
     :class:`proofcompute.arithmetic.definition.NumpyKernels`.
 

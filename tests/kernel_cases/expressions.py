@@ -1,0 +1,322 @@
+"""Cases: Expressions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from kernel_cases.data import Case, floats, rng_of
+from proofcompute.arithmetic.primitives import (
+    ARITY,
+    ELEMENTS,
+    Expression,
+    Term,
+    View,
+    infer,
+)
+from proofcompute.arrays import Array
+from proofcompute.errors import ExecutionError, FormatError, InputError, LimitError
+
+SPECIAL = (
+    *(0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, -1.5, 2.0, 3.0, -3.0, 2.5, 1e-45, -1e-45, 1.1754942e-38),
+    *(1.1754944e-38, 3.4028235e38, -3.4028235e38, np.inf, -np.inf, 126.5, -128.5, 127.99, 255.5, 256.0),
+    *(2147483520.0, 2147483648.0, -2147483648.0, -2147483904.0, 9.223372e18, -9.223372e18, 9.2233715e18),
+    *(0.875, 0.8750001, 4.0, 0.625, 0.6250001, 1.0000001, 0.9999999, 88.72284, -103.97, 1e10, 8388609.0),
+    *(16777215.0, 16777216.0, 129.0, -151.0, 0.7071067, 0.70710677, 1048576.0, -1048576.0, 355.0),
+)
+"""Binary32 numbers at which functions change."""
+DOMAINS = {"sin": 1048576.0, "cos": 1048576.0}
+TYPES = tuple(ELEMENTS)
+
+
+def numbers(dtype: str, *shape: int, key: object = None) -> Array:
+    """Random elements [shape] of a type, the extremes being frequent, and NaNs and infinities as well."""
+    rng = rng_of("numbers", dtype, shape, key)
+    if dtype == "bool":
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if dtype == "f32":
+        special = rng.choice(np.array([*SPECIAL, np.nan], np.float32), shape)
+        return np.where(rng.integers(0, 3, shape) == 0, special, floats("unbounded", *shape)).astype(
+            np.float32
+        )
+    limits = np.iinfo(ELEMENTS[dtype])
+    whole = rng.integers(limits.min, limits.max, shape, dtype=ELEMENTS[dtype], endpoint=True)
+    special = np.array(
+        [limits.min, limits.min + 1, limits.max, 0, 1, 2, 3, 7, limits.max - 1], ELEMENTS[dtype]
+    )
+    return np.where(rng.integers(0, 2, shape) == 0, rng.choice(special, shape), whole).astype(ELEMENTS[dtype])
+
+
+def plain(dtype: str, *shape: int, key: object = None) -> Array:
+    """The same without NaN."""
+    x = numbers(dtype, *shape, key=key)
+    return np.where(np.isnan(x), np.float32(1.5), x) if dtype == "f32" else x
+
+
+def one(function: str, dtypes: Sequence[str], to: str = "") -> Expression:
+    """An expression of one function."""
+    args = tuple(range(len(dtypes)))
+    return Expression(tuple(dtypes), (Term(function, args, infer(function, dtypes, to)),))
+
+
+def signatures() -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """Every function with every combination of types that it has."""
+    for function, count in ARITY.items():
+        if function == "constant":
+            continue
+        asked = TYPES if function in ("cast", "bitcast") else ("",)
+        for dtypes, to in itertools.product(itertools.product(TYPES, repeat=count), asked):
+            try:
+                infer(function, dtypes, to)
+            except FormatError:
+                continue
+            yield function, dtypes, to
+
+
+def _inputs(function: str, dtypes: Sequence[str], *shape: int) -> list[Array]:
+    made = []
+    for i, dtype in enumerate(dtypes):
+        whole = function in ("cast", "bitcast") and dtype == "f32"
+        x = plain(dtype, *shape, key=i) if whole else numbers(dtype, *shape, key=i)
+        if function in DOMAINS:
+            x = np.where(np.abs(x) <= np.float32(DOMAINS[function]), x, np.float32(3))
+        if function in ("div", "rem") and dtype != "f32" and i == 1:
+            x = np.where(x == 0, x.dtype.type(5), x)
+        made.append(x)
+    return made
+
+
+def _pairs(function: str, dtype: str) -> list[Array]:
+    """Every two special numbers."""
+    if dtype == "f32":
+        special = np.array([*SPECIAL, np.nan], np.float32)
+    else:
+        limits = np.iinfo(ELEMENTS[dtype])
+        few = [limits.min, limits.min + 1, limits.max, *range(10), 31, 32, 33, 63, 64, 65]
+        signs = [*few, -1, -2, -3, -7] if limits.min else few
+        special = np.array(signs, ELEMENTS[dtype])
+    x, y = (np.ascontiguousarray(part).reshape(1, -1) for part in np.meshgrid(special, special))
+    if function in ("div", "rem") and dtype != "f32":
+        y = np.where(y == 0, y.dtype.type(5), y)
+    return [x, y]
+
+
+def _functions() -> Iterator[Case]:
+    for function, dtypes, to in signatures():
+        name = f"{function}-{'-'.join(dtypes)}{'-' + to if to else ''}"
+        for n, shape in ((3, (5, 7)), (1, (259,)), (2, ())):
+            yield Case(
+                "evaluate",
+                f"{name}-{n}x{'x'.join(map(str, shape))}",
+                lambda f=function, d=dtypes, t=to, n=n, s=shape: (one(f, d, t), _inputs(f, d, n, *s), n, s),
+            )
+        if len(dtypes) == 2 and dtypes[0] != "bool":
+            size = _pairs(function, dtypes[0])[0].size
+            yield Case(
+                "evaluate",
+                f"{name}-pairs",
+                lambda f=function, d=dtypes, s=size: (one(f, d), _pairs(f, d[0]), 1, (s,)),
+            )
+        if dtypes == ("f32",):
+            line = np.array([x for x in SPECIAL if abs(x) <= DOMAINS.get(function, np.inf)], np.float32)
+            yield Case(
+                "evaluate",
+                f"{name}-special",
+                lambda f=function, t=to, x=line: (one(f, ("f32",), t), [x[np.newaxis]], 1, (x.size,)),
+            )
+    for dtype, bits in (("f32", 0xFF800000), ("i8", 0x80), ("u8", 255), ("i32", 1 << 31), ("i64", 1 << 63),
+                        ("bool", 1), ("f32", 0)):  # fmt: skip
+        e = Expression((), (Term("constant", (), dtype, bits),))
+        yield Case("evaluate", f"constant-{dtype}-{bits}", lambda e=e: (e, [], 3, (2, 5)))
+
+
+SWISH = Expression(
+    ("f32",),
+    (
+        Term("constant", (), "f32", 0x40400000),
+        Term("add", (0, 1), "f32"),
+        Term("constant", (), "f32", 0),
+        Term("max", (2, 3), "f32"),
+        Term("constant", (), "f32", 0x40C00000),
+        Term("min", (4, 5), "f32"),
+        Term("mul", (0, 6), "f32"),
+        Term("div", (7, 5), "f32"),
+    ),
+)
+"""x min(max(x + 3, 0), 6) / 6."""
+MASKED = Expression(
+    ("f32", "i32", "f32"),
+    (
+        Term("constant", (), "i32", 3),
+        Term("lt", (1, 3), "bool"),
+        Term("constant", (), "f32", 0xFF800000),
+        Term("select", (4, 0, 5), "f32"),
+        Term("exp", (6,), "f32"),
+        Term("mul", (7, 2), "f32"),
+    ),
+)
+"""exp(x if i < 3 else -inf) * y."""
+
+
+def long_expression(terms: int, inputs: int = 2) -> Expression:
+    """An expression whose terms name each other far apart."""
+    made = [Term("add", (0, inputs - 1), "f32")]
+    for j in range(1, terms):
+        near, far = inputs + j - 1, (j * 7) % (inputs + j)
+        made.append(Term(("add", "max", "sub", "min")[j % 4], (near, far), "f32"))
+    return Expression(("f32",) * inputs, tuple(made))
+
+
+def _shapes() -> Iterator[Case]:
+    wide = ((4, 6, 5), (4, 1, 5), (1, 6, 1), (5,), (1,), (6, 5), ())
+    for i, (left, right) in enumerate(itertools.product(wide, wide)):
+        shape = np.broadcast_shapes(left, right)
+        for n, rows in ((3, (3, 3)), (2, (1, 2)), (1, (1, 1)), (2, (1, 1)), (0, (0, 1))):
+            yield Case(
+                "evaluate",
+                f"broadcast-{i}-{n}-{rows[0]}-{rows[1]}",
+                lambda n=n, r=rows, a=left, b=right, s=shape: (
+                    one("sub", ("f32", "f32")),
+                    [floats("normal", r[0], *a), floats("mixed", r[1], *b)],
+                    n,
+                    s,
+                ),
+            )
+    for n, shape in ((1, (1,)), (3, (17, 33)), (2, (100003,)), (700, (3,)), (2, (3, 0, 5))):
+        yield Case(
+            "evaluate",
+            f"swish-{n}-{shape}",
+            lambda n=n, s=shape: (SWISH, [numbers("f32", n, *s)], n, s),
+        )
+        yield Case(
+            "evaluate",
+            f"masked-{n}-{shape}",
+            lambda n=n, s=shape: (
+                MASKED,
+                [
+                    floats("normal", n, *s),
+                    np.arange(s[-1], dtype=np.int32)[np.newaxis],
+                    floats("mixed", n, *s),
+                ],
+                n,
+                s,
+            ),
+        )
+    for terms, inputs in ((40, 2), (256, 3), (130, 32)):
+        yield Case(
+            "evaluate",
+            f"long-{terms}-{inputs}",
+            lambda t=terms, i=inputs: (
+                long_expression(t, i),
+                [numbers("f32", 2, 37, key=j) for j in range(i)],
+                2,
+                (37,),
+            ),
+        )
+    turned, flipped = View((5, 4), (1, 5), 0, (0, 0), (5, 4)), View((4, 5), (-5, -1), 19, (0, 0), (4, 5))
+    padded = View((6, 5), (5, 1), -5, (1, 0), (5, 5), 0x3F800000)
+    for name, v, row in (
+        ("turned", turned, (4, 5)),
+        ("flipped", flipped, (20,)),
+        ("padded", padded, (4, 5)),
+        ("repeated", View((3, 7), (0, 2), 1, (0, 0), (3, 7)), (14,)),
+    ):
+        for other in ((), (1, v.shape[1]), v.shape):
+            yield Case(
+                "evaluate",
+                f"view-{name}-{len(other)}-{other[:1]}",
+                lambda v=v, r=row, o=other: (
+                    one("sub", ("f32", "f32")),
+                    [numbers("f32", 3, *r), floats("mixed", 3, *o)],
+                    3,
+                    v.shape,
+                    (v, None),
+                ),
+            )
+
+
+def _refused() -> Iterator[Case]:
+    for dtype in ("i8", "u8", "i32", "i64"):
+        for function in ("div", "rem"):
+            yield Case(
+                "evaluate",
+                f"{function}-{dtype}-zero",
+                lambda f=function, d=dtype: (
+                    one(f, (d, d)),
+                    [numbers(d, 2, 9), np.array([[1] * 9, [1] * 8 + [0]], ELEMENTS[d])],
+                    2,
+                    (9,),
+                ),
+                ExecutionError,
+            )
+            # nothing is divided where there is nothing
+            yield Case(
+                "evaluate",
+                f"{function}-{dtype}-none",
+                lambda f=function, d=dtype: (
+                    one(f, (d, d)),
+                    [numbers(d, 0, 9), np.zeros((1, 9), ELEMENTS[d])],
+                    0,
+                    (9,),
+                ),
+            )
+        yield Case(
+            "evaluate",
+            f"cast-nan-{dtype}",
+            lambda d=dtype: (one("cast", ("f32",), d), [np.array([[1, 2, np.nan]], np.float32)], 1, (3,)),
+            ExecutionError,
+        )
+    for to, function in (("bool", "cast"), ("i32", "bitcast")):
+        yield Case(
+            "evaluate",
+            f"{function}-nan-{to}",
+            lambda f=function, t=to: (one(f, ("f32",), t), [np.array([[np.nan], [1]], np.float32)], 2, (1,)),
+            ExecutionError,
+        )
+    for function in ("sin", "cos"):
+        for value in (np.nan, np.inf, 1048576.125, -2e6):
+            yield Case(
+                "evaluate",
+                f"{function}-{value}",
+                lambda f=function, v=value: (
+                    one(f, ("f32",)),
+                    [np.array([[1, 2, v, 3]], np.float32)],
+                    1,
+                    (4,),
+                ),
+                ExecutionError,
+            )
+    # a term that nothing reads is computed like any other
+    dead = Expression(("i32",), (Term("div", (0, 0), "i32"), Term("neg", (0,), "i32")))
+    yield Case("evaluate", "unread", lambda: (dead, [np.array([[1, 0]], np.int32)], 1, (2,)), ExecutionError)
+    f32 = one("neg", ("f32",))
+    for label, args, error in (
+        ("type", (f32, [np.array([[1]], np.int32)], 1, (1,)), InputError),
+        ("double", (f32, [np.array([[1]], np.float64)], 1, (1,)), InputError),
+        ("count", (f32, [], 1, (1,)), InputError),
+        ("rows", (f32, [floats("normal", 2, 3)], 3, (3,)), InputError),
+        ("shape", (f32, [floats("normal", 2, 3)], 2, (4,)), InputError),
+        ("rank", (f32, [floats("normal", 2, 3, 4)], 2, (4,)), InputError),
+        ("axes", (f32, [floats("normal", 2, 1)], 2, (1,) * 9), LimitError),
+        ("wide", (f32, [floats("normal", 2, 1)], 2, (1 << 12, 1 << 13)), LimitError),
+        ("views", (f32, [floats("normal", 2, 1)], 2, (1,), (None, None)), InputError),
+        ("unknown", (Expression(("f32",), (Term("gamma", (0,), "f32"),)), [], 1, ()), FormatError),
+        ("later", (Expression(("f32",), (Term("neg", (1,), "f32"),)), [], 1, ()), FormatError),
+        ("nothing", (Expression(("f32",), ()), [], 1, ()), FormatError),
+        ("untyped", (Expression(("f32",), (Term("cast", (0,), ""),)), [], 1, ()), FormatError),
+        ("lies", (Expression(("f32",), (Term("neg", (0,), "i32"),)), [], 1, ()), FormatError),
+        ("bits", (Expression((), (Term("constant", (), "i8", 256),)), [], 1, ()), FormatError),
+        ("true", (Expression((), (Term("constant", (), "bool", 2),)), [], 1, ()), FormatError),
+        ("odd", (Expression(("f32",), (Term("neg", (0,), "f32", 1),)), [], 1, ()), FormatError),
+        ("long", (long_expression(257), [], 1, ()), LimitError),
+        ("many", (long_expression(1, 33), [], 1, ()), LimitError),
+    ):
+        yield Case("evaluate", f"refuses-{label}", lambda a=args: a, error)
+
+
+def cases() -> Iterator[Case]:
+    yield from _functions()
+    yield from _shapes()
+    yield from _refused()
