@@ -131,7 +131,7 @@ class Attention:
     """Whether queries, keys and values have biases."""
     o_bias: bool = False
     clip: float = 0.0
-    """Queries, keys and values are clipped to -clip..clip right after their projection; 0 for not."""
+    """Queries, keys and values are clipped to -clip..clip after their norms; 0 for not."""
     latent: Latent | None = None
 
 

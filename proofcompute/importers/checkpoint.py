@@ -14,12 +14,16 @@ from functools import cached_property
 import numpy as np
 
 from proofcompute.arithmetic.ieee import require_ieee
-from proofcompute.arrays import F32
+from proofcompute.arrays import F32, I8
 from proofcompute.errors import FormatError, InputError
 from proofcompute.importers.architecture import Arch, tensor_shapes
 from proofcompute.models.vocabulary import Vocabulary
 
 __all__ = ["Checkpoint"]
+
+
+def _no_quantised(name: str, a: int, b: int) -> None:
+    """The reader of formats that store no int8 rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,9 @@ class Checkpoint:
     """SHA-256 of the whole file, 32 bytes; for a split checkpoint, SHA-256 of its parts' digests."""
     read_rows: Callable[[str, int, int], F32]
     """The format's reader of rows a..b of a tensor; call :meth:`tensor` or :meth:`rows` instead."""
+    read_quantised: Callable[[str, int, int], tuple[I8, F32] | None] = _no_quantised
+    """The format's reader of rows a..b that are stored as int8 with a scale for each row, and which the value
+    of a weight is the product of; None for a tensor that is stored otherwise. Call :meth:`quantised`."""
     notes: tuple[str, ...] = ()
     """Guesses and corrections that were made, in sentences for the user."""
     unused: tuple[str, ...] = ()
@@ -68,15 +75,35 @@ class Checkpoint:
         this thread's floating-point mode is not that of IEEE 754, on which dequantising depends.
         """
         require_ieee()
-        shape = self._shape(name)
-        if not 0 <= a <= b <= shape[0]:
-            raise InputError(f"{name}: rows {a}..{b} of {shape[0]}")
+        shape = self._rows_exist(name, a, b)
         found = self.read_rows(name, a, b)
         if found.shape != (b - a, *shape[1:]) or found.dtype != np.float32:
             raise FormatError(f"{name}: the reader gave {found.dtype} {found.shape} for rows {a}..{b}")
         if not np.isfinite(found).all():
             raise FormatError(f"{name}: a weight is NaN or infinite")
         return np.ascontiguousarray(found)
+
+    def quantised(self, name: str, a: int, b: int) -> tuple[I8, F32] | None:
+        """Return rows a..b as int8 [b - a, d] and float32 scales [b - a], whose product they are.
+
+        Returns None if the tensor is not stored so. Raises as :meth:`rows`.
+        """
+        shape = self._rows_exist(name, a, b)
+        found = self.read_quantised(name, a, b)
+        if found is None:
+            return None
+        q, scale = found
+        if q.shape != (b - a, *shape[1:]) or q.dtype != np.int8 or scale.shape != (b - a,):
+            raise FormatError(f"{name}: the reader gave {q.dtype} {q.shape} for rows {a}..{b}")
+        if scale.dtype != np.float32 or not np.isfinite(scale).all():
+            raise FormatError(f"{name}: a scale is NaN or infinite")
+        return np.ascontiguousarray(q), scale
+
+    def _rows_exist(self, name: str, a: int, b: int) -> tuple[int, ...]:
+        shape = self._shape(name)
+        if not 0 <= a <= b <= shape[0]:
+            raise InputError(f"{name}: rows {a}..{b} of {shape[0]}")
+        return shape
 
     def _shape(self, name: str) -> tuple[int, ...]:
         shape = self.shapes.get(name)

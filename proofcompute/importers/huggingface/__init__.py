@@ -1,0 +1,164 @@
+"""Opens a folder in the layout of Hugging Face as a :class:`~proofcompute.importers.checkpoint.Checkpoint`.
+
+The folder holds ``config.json`` and weights in safetensors files. Every key of the configuration is read by
+the family's entry, or is on the list of keys that change nothing, or is refused by name; so is every tensor.
+Nothing in the folder is executed: code, pickled weights and other formats are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from proofcompute.errors import FormatError, InputError, UnsupportedError
+from proofcompute.errors.arguments import StrPath, path_of
+from proofcompute.importers.architecture import Arch
+from proofcompute.importers.checkpoint import Checkpoint
+from proofcompute.importers.huggingface.config import Config
+from proofcompute.importers.huggingface.families import FAMILIES, Family
+from proofcompute.importers.huggingface.folder import (
+    Contents,
+    Stored,
+    licence,
+    model_name,
+    read_json,
+    read_shards,
+)
+from proofcompute.importers.huggingface.quantisation import read_quantisation
+from proofcompute.importers.huggingface.reading import Tensors, match
+from proofcompute.limits import MAX_CONTEXT
+from proofcompute.models.vocabulary import Vocabulary
+
+__all__ = ["open_huggingface", "read_config"]
+
+_COMPARED_AT_ONCE: Final = 1024
+"""Rows of a head and an embedding that are compared together."""
+
+
+def read_config(
+    values: Mapping[str, Any], context: int | None = None
+) -> tuple[Arch, Family, tuple[str, ...] | None, tuple[str, ...]]:
+    """Read the contents of a ``config.json``.
+
+    Returns the decoder, its family, the modules exempt from quantisation (None: weights are floats), and
+    notes. Raises FormatError, LimitError or UnsupportedError, which name the key.
+    """
+    kind = values.get("model_type")
+    family = FAMILIES.get(kind) if isinstance(kind, str) else None
+    if family is None:
+        raise UnsupportedError(
+            f"config.json: model_type is {str(kind)[:80]!r}; supported are {', '.join(sorted(FAMILIES))}"
+        )
+    c = Config(values, family.defaults, context=context)
+    exempt = read_quantisation(c)
+    if family.section:
+        inner = c.section(family.section, family.defaults, inner=False)
+        c.ignore(*family.outer)
+        if not c.flag("tie_word_embeddings"):
+            raise UnsupportedError(f"{c.key('tie_word_embeddings')} is False, which is not supported")
+        c.finish()
+        inner.must("model_type", f"{kind}_text")
+        c = inner
+    arch = family.read(c)
+    c.finish()
+    return arch, family, None if exempt is None else tuple(exempt), tuple(c.notes)
+
+
+def open_huggingface(
+    path: StrPath,
+    vocabulary: Vocabulary,
+    *,
+    chat_template: str | None = None,
+    context: int | None = None,
+) -> Checkpoint:
+    """Open the checkpoint in the folder at ``path``.
+
+    The configuration is checked at once, then the shards are hashed; weights are read when asked for.
+
+    Args:
+        path: the folder.
+        vocabulary: the tokens; they may be fewer than the embedding has rows.
+        chat_template: the Jinja template of chats.
+        context: the most positions that are wanted; needed only where a model rotates long texts otherwise.
+
+    Raises:
+        FormatError: a file is not well formed, or something in it is missing or does not fit.
+        LimitError: it exceeds one of this library's limits.
+        UnsupportedError: the family, a key, a tensor, a storage type or a format is not supported.
+        InputError: ``path`` is no folder, a file is missing, or is a link out of the folder.
+        StorageError: a file cannot be read.
+    """
+    folder = path_of(path)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder")
+    if context is not None and not 1 <= context <= MAX_CONTEXT:
+        raise InputError(f"a context of {context} positions; it must be 1 to {MAX_CONTEXT}")
+    values = read_json(folder, "config.json")
+    if values is None:
+        raise InputError(f"{folder} has no config.json")
+    arch, family, exempt, notes = read_config(values, context)
+    if len(vocabulary.tokens) > arch.vocabulary:
+        raise FormatError(
+            f"config.json: vocab_size is {arch.vocabulary}, but the tokenizer has "
+            f"{len(vocabulary.tokens)} tokens"
+        )
+    contents = read_shards(folder)
+    arch, tensors, more = _weights(arch, family, contents, exempt)
+    return Checkpoint(
+        arch=arch,
+        vocabulary=vocabulary,
+        chat_template=chat_template,
+        name=model_name(folder),
+        licence=licence(folder),
+        digest=contents.digest,
+        read_rows=tensors.rows,
+        read_quantised=tensors.quantised,
+        notes=(*notes, *more),
+    )
+
+
+def _weights(
+    arch: Arch, family: Family, contents: Contents, exempt: tuple[str, ...] | None
+) -> tuple[Arch, Tensors, tuple[str, ...]]:
+    """Return the tensors, and the description as they complete it, with notes."""
+    notes: tuple[str, ...] = ()
+    stored: Mapping[str, Stored] = contents.tensors
+    if arch.tied:
+        arch, tensors, notes = _untied(arch, family, stored, exempt)
+    else:
+        tensors = match(arch, family, stored, exempt)
+    if family.rounds_embed_scale:
+        arch = replace(arch, embed_scale=_as_stored(arch.embed_scale, tensors.dtype("embedding")))
+    return arch, tensors, notes
+
+
+def _untied(
+    arch: Arch, family: Family, stored: Mapping[str, Stored], exempt: tuple[str, ...] | None
+) -> tuple[Arch, Tensors, tuple[str, ...]]:
+    """Return a tied head, unless the folder also has one that differs.
+
+    ``transformers`` uses head and embedding where it finds both, whatever the configuration says.
+    """
+    head = family.names.model["head"]
+    name = f"{head}.weight"
+    if not isinstance(head, str) or name not in stored:
+        return arch, match(arch, family, stored, exempt), ()
+    both = match(replace(arch, tied=False), family, stored, exempt)
+    for a in range(0, arch.vocabulary, _COMPARED_AT_ONCE):
+        b = min(a + _COMPARED_AT_ONCE, arch.vocabulary)
+        if not np.array_equal(both.rows("head", a, b), both.rows("embedding", a, b)):
+            return replace(arch, tied=False), both, (f"{name} differs from the embedding, so both are used",)
+    without = {key: value for key, value in stored.items() if key != name}
+    return arch, match(arch, family, without, exempt), ()
+
+
+def _as_stored(value: float, dtype: str) -> float:
+    """Return a binary32 number rounded to a type of tensors, ties to even."""
+    if dtype == "BF16":
+        bits = int(np.float32(value).view(np.uint32))
+        bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+        return float(np.uint32(bits).view(np.float32))
+    return float(np.float16(value)) if dtype == "F16" else value

@@ -1,0 +1,112 @@
+"""Every family, from its folder: the float32 logits are those of transformers, and weights come by rows."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from importers import families
+from proofcompute.arrays import F32
+from proofcompute.importers.float_model import FloatModel
+from proofcompute.importers.huggingface import open_huggingface
+from proofcompute.importers.huggingface.families import FAMILIES
+
+CLOSE = 1e-5
+"""Of the largest logit; measured: at most 4e-6."""
+
+
+def test_each_family_has_two_cases() -> None:
+    kinds = [families.config(case)["model_type"] for case in families.FAMILIES]
+    alike = {"gemma3": "gemma3_text"}  # the same decoder with another name
+    assert {alike.get(kind, kind) for kind in kinds} == {alike.get(kind, kind) for kind in FAMILIES}
+    assert all(kinds.count(kind) >= 2 for kind in FAMILIES if kind not in alike)
+
+
+@pytest.mark.parametrize("case", families.FAMILIES)
+def test_logits_are_those_of_transformers(case: str, tmp_path: Path) -> None:
+    checkpoint = families.opened(case, tmp_path)
+    found = FloatModel(checkpoint.arch, checkpoint.rows).logits(families.tokens(case))
+    expected = families.logits(case)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() <= CLOSE * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("case", families.FAMILIES)
+def test_rows_are_those_of_the_whole_tensor(case: str, tmp_path: Path) -> None:
+    checkpoint = families.opened(case, tmp_path)
+    for name, shape in checkpoint.shapes.items():
+        whole = checkpoint.tensor(name)
+        assert whole.shape == shape
+        assert whole.flags.c_contiguous
+        n = shape[0]
+        for a, b in ((0, 1), (n - 1, n), (n // 3, n // 2 + 1), (n, n)):
+            rows = checkpoint.rows(name, a, b)
+            assert rows.flags.c_contiguous
+            assert rows.tobytes() == whole[a:b].tobytes()
+            assert checkpoint.quantised(name, a, b) is None
+
+
+def test_all_weights_are_used(tmp_path: Path) -> None:
+    """The tensors of a case hold as many elements as the decoder's description, so none is read twice."""
+    for case in families.FAMILIES:
+        checkpoint = families.opened(case, tmp_path / case)
+        stored = sum(int(np.prod(shape)) for shape in families.tensors(case).values())
+        assert sum(int(np.prod(shape)) for shape in checkpoint.shapes.values()) == stored, case
+
+
+def test_a_product_can_be_observed_and_replaced(tmp_path: Path) -> None:
+    checkpoint = families.opened("mixtral", tmp_path)
+    seen: dict[str, int] = {}
+
+    def product(name: str, a: int, b: int, x: F32) -> F32:
+        assert x.shape[1] == checkpoint.shapes[name][1]
+        seen[name] = seen.get(name, 0) + len(x) * (b - a)
+        return 2 * plain.multiply(name, a, b, x) if name == "head" else plain.multiply(name, a, b, x)
+
+    plain = FloatModel(checkpoint.arch, checkpoint.rows)
+    doubled = FloatModel(checkpoint.arch, checkpoint.rows, product).logits(families.tokens("mixtral"))
+    assert doubled.tobytes() == (2 * plain.logits(families.tokens("mixtral"))).tobytes()
+    matrices = {name for name, shape in checkpoint.shapes.items() if len(shape) == 2} - {"embedding"}
+    assert set(seen) == matrices
+    rows, chosen = len(families.tokens("mixtral")), checkpoint.arch.blocks[0].ffn.top_k
+    width = checkpoint.arch.blocks[0].ffn.expert.width
+    assert seen["layers.0.ffn.experts.gate"] == rows * chosen * width  # each row's chosen experts only
+
+
+def test_texts_together_are_as_each_alone(tmp_path: Path) -> None:
+    checkpoint = families.opened("gemma3", tmp_path)
+    model = FloatModel(checkpoint.arch, checkpoint.rows)
+    texts = [families.tokens("gemma3")[:n] for n in (1, 7, 19)]
+    for text, hidden in zip(texts, model.hidden(texts), strict=True):
+        assert hidden.tobytes() == model.hidden([text])[0].tobytes()
+
+
+def test_long_texts_take_the_long_factors_if_they_are_asked_for(tmp_path: Path) -> None:
+    folder = families.write_folder("llama-longrope", tmp_path)
+    vocabulary = families.vocabulary("llama-longrope")
+    usual = open_huggingface(folder, vocabulary)
+    short = open_huggingface(folder, vocabulary, context=32)
+    long = open_huggingface(folder, vocabulary, context=33)
+    assert [c.arch.context for c in (usual, short, long)] == [32, 32, 33]
+    assert usual.arch == short.arch
+    assert usual.notes
+    assert not short.notes
+    assert not long.notes
+    assert usual.arch.blocks[0].attention.rope != long.arch.blocks[0].attention.rope
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers and torch")
+@pytest.mark.parametrize("case", ["llama-3", "deepseek_v3", "gemma2-bf16"])
+def test_the_vectors_can_be_made_again(case: str) -> None:
+    from oracle.make_decoder_vectors import make
+
+    known = json.loads(families.VECTORS.read_text("utf-8"))["cases"][case]
+    made = make(case)
+    assert {k: v for k, v in made.items() if k != "logits"} == {
+        k: v for k, v in known.items() if k != "logits"
+    }
+    assert len(made["logits"]) == len(known["logits"])
