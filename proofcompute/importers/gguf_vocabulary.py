@@ -1,63 +1,37 @@
-"""Reads the vocabulary in a GGUF file's metadata (``tokenizer.*``), for "gpt2" and "llama" tokenizers.
+"""Reads the vocabulary in a GGUF file's metadata (``tokenizer.*``): "gpt2", "llama", "t5" and "bert".
 
 If a key is missing, the default of llama.cpp is used and noted. Keys that only name further special tokens
-(fill-in-the-middle, padding, separators) do not change how a text is encoded and are not read. A key that
-would change it and is not implemented is refused by name. Chat markers that a file lists as ordinary text
-become control tokens, as in llama.cpp.
+(fill-in-the-middle, padding) do not change how a text is encoded and are not read. A key that would change it
+and is not implemented is refused by name. Chat markers that a file lists as ordinary text become control
+tokens, as in llama.cpp. A text becomes the tokens that the model's published ``tokenizer.json`` gives.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Final
-
-import numpy as np
+from typing import Any, Final
 
 from proofcompute.errors import FormatError, LimitError, UnsupportedError
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_scan import Value
-from proofcompute.limits import MAX_TEMPLATE, MAX_VOCABULARY
-from proofcompute.models.supported import TOKENIZERS, WORD_RULES
-from proofcompute.models.vocabulary import BYTE, CONTROL, NORMAL, USER_DEFINED, Vocabulary, byte_alphabet
+from proofcompute.importers.gguf_tokens import (
+    merges_of_names,
+    merges_of_scores,
+    printed_tokens,
+    score_bits,
+    token_text,
+)
+from proofcompute.importers.marks import correct_marks, known_ends, note_user_defined
+from proofcompute.limits import MAX_TEMPLATE
+from proofcompute.models.named_rules import NAMED_RULES
+from proofcompute.models.supported import TOKENIZERS
+from proofcompute.models.part_codec import MAX_CHARSMAP
+from proofcompute.models.text_parts import SPACE, Part
+from proofcompute.models.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
+from proofcompute.models.writing import BYTES, SPACES, WORDS
 
 __all__ = ["read_chat_template", "read_vocabulary"]
 
-_BEGIN_WITH_BOS: Final = frozenset(("llama3", "llama-v3", "llama-bpe"))
-"""Pre-tokenizers whose models expect bos unless the file says otherwise."""
-_END_NAMES: Final = frozenset(
-    (
-        "<|im_end|>",
-        "<|eot_id|>",
-        "<|eom_id|>",
-        "<|end|>",
-        "<|endoftext|>",
-        "<|end_of_text|>",
-        "<end_of_turn>",
-    )
-)
-"""Names of tokens that end an answer in every model; files declare only some of them as ends."""
-_MARK: Final = re.compile(r"<[|\uff5c][^|\uff5c<>\s]+[|\uff5c]>")
-"""The usual form of chat markers: <|name|>, or the same with the full-width bars of some models."""
-_MARKS: Final = frozenset(
-    (
-        "<start_of_turn>",
-        "<end_of_turn>",
-        "[INST]",
-        "[/INST]",
-        "[SYSTEM_PROMPT]",
-        "[/SYSTEM_PROMPT]",
-        "[AVAILABLE_TOOLS]",
-        "[/AVAILABLE_TOOLS]",
-        "[TOOL_CALLS]",
-        "[TOOL_RESULTS]",
-        "[/TOOL_RESULTS]",
-    )
-)
-"""Chat markers of published models that have another form."""
-_SHOWN: Final = 8
-"""The most names that a note lists."""
 _HARMLESS: Final = frozenset(("scores", "merges", "pre", "token_type_count", "added_tokens"))
 """Keys that have no effect on a tokenizer that does not read them."""
 _NEUTRAL: Final[Mapping[str, tuple[Value, ...]]] = {
@@ -66,8 +40,19 @@ _NEUTRAL: Final[Mapping[str, tuple[Value, ...]]] = {
     "precompiled_charsmap": ((), ""),
 }
 """Values with which these keys change nothing."""
-_SPACE: Final = "\u2581"
-"""SentencePiece's letter for a space."""
+_WRITING: Final = {"gpt2": BYTES, "llama": SPACES, "t5": SPACES, "bert": WORDS}
+_DEFAULTS: Final[Mapping[str, Mapping[str, int]]] = {
+    "gpt2": {},
+    "llama": {"bos": 1, "eos": 2, "unknown": 0},
+    "t5": {"eos": 1, "unknown": 2},
+    "bert": {"bos": 101, "eos": 102, "unknown": 100},
+}
+"""llama.cpp's defaults; those of "gpt2" are arbitrary numbers there and count as absent here."""
+_KEYS: Final = {"bos": "bos", "eos": "eos", "unknown": "unknown"}
+_SPECIAL: Final = {"bert": {"bos": "cls", "eos": "seperator", "unknown": "unknown"}}
+"""Keys of special tokens, spelled as they are, where they have other names."""
+_LONGEST_WORD: Final = 100
+"""The most characters of a word of WordPiece that is not unknown, which the files do not say (BERT)."""
 
 
 def read_vocabulary(metadata: Mapping[str, Value], notes: list[str] | None = None) -> Vocabulary:
@@ -81,52 +66,152 @@ def read_vocabulary(metadata: Mapping[str, Value], notes: list[str] | None = Non
     if model not in TOKENIZERS:
         known = ", ".join(TOKENIZERS)
         raise UnsupportedError(f"tokenizer.ggml.model {model!r} is not supported; supported are {known}")
-    bpe = model == "gpt2"
-    pre = _word_rule(fields, notes) if bpe else ""
-    for key in ("add_eos_token", "add_sep_token", "normalizer.lowercase", *(("add_space_prefix",) * bpe)):
-        if fields.flag(key, default=False):
-            raise UnsupportedError(f"tokenizer.ggml.{key} is not supported with the tokenizer {model!r}")
+    word_rule = _word_rule(fields, notes) if model == "gpt2" else ""
     names = list(fields.array("tokens", str))
-    if bpe and not fields.has("token_type"):
-        notes.append("the file has no token types: all tokens are taken as text, except chat markers")
-        kinds = [NORMAL] * len(names)
-    else:
-        kinds = list(fields.array("token_type", int))
-    if len(names) != len(kinds):
-        raise FormatError(f"tokenizer.ggml.token_type has {len(kinds)} elements for {len(names)} tokens")
-    if not all(NORMAL <= kind <= BYTE for kind in kinds):
-        raise FormatError("tokenizer.ggml.token_type has an element outside 1..6")
-    # llama.cpp's defaults; those of "gpt2" are arbitrary numbers there and count as absent here
-    bos, eos, unknown = (
-        _token_id(fields, name, len(names), None if bpe else default)
-        for name, default in (("bos", 1), ("eos", 2), ("unknown", 0))
+    kinds = _kinds(fields, model, len(names), notes)
+    special = {
+        name: _token_id(fields, key, len(names), _DEFAULTS[model].get(name))
+        for name, key in _SPECIAL.get(model, _KEYS).items()
+    }
+    merges = fields.array("merges", str) if model == "gpt2" else ()
+    correct_marks(
+        names,
+        kinds,
+        lambda: {left + right for left, _, right in (merge.partition(" ") for merge in merges)},
+        special["bos"],
+        notes,
+        letters=lambda name: token_text(_WRITING[model], name),
     )
-    merges = fields.array("merges", str) if bpe else ()
-    _correct_marks(names, kinds, merges, bos, notes)
-    ends = _end_ids(fields, eos, names, kinds)
+    ends = known_ends(names, kinds) | {
+        i
+        for i in (special["eos"], *(_token_id(fields, name, len(names), None) for name in ("eot", "eom")))
+        if i is not None
+    }
     for i in ends:
         kinds[i] = CONTROL
     template = Fields(metadata, "tokenizer.").text("chat_template", "", limit=MAX_TEMPLATE)
-    _note_user_defined(template, names, kinds, notes)
-    read = _bpe_token if bpe else _spm_token
-    tokens = tuple(read(i, name, kind) for i, (name, kind) in enumerate(zip(names, kinds, strict=True)))
-    scores = () if bpe else np.array(fields.array("scores", float), np.float32).view(np.uint32).tolist()
-    add_bos = fields.flag("add_bos_token", default=not bpe or pre in _BEGIN_WITH_BOS)
+    note_user_defined(template, names, kinds, notes)
+    tokens = printed_tokens(_WRITING[model], names, kinds)
+    read = {"gpt2": _gpt2, "llama": _llama, "t5": _t5, "bert": _bert}[model]
+    found = read(fields, word_rule, tokens, kinds, special)
+    if model == "gpt2":
+        found["merges"] = merges_of_names(merges, names, kinds)
     _refuse_unknown(metadata, fields)
     return Vocabulary(
-        kind="bpe" if bpe else "spm",
-        pre=pre,
         tokens=tokens,
         types=bytes(kinds),
-        merges=_merges(merges, names, kinds),
-        scores=tuple(scores),
-        bos=bos,
-        eos=eos,
-        unknown=unknown,
+        bos=special["bos"],
+        eos=special["eos"],
         end_ids=tuple(sorted(ends)),
-        add_bos=add_bos,
-        add_space=not bpe and fields.flag("add_space_prefix", default=True),
+        **found,
     )
+
+
+# -- kinds of tokenizers -----------------------------------------------------------------------------------
+Special = Mapping[str, "int | None"]
+
+
+def _gpt2(
+    fields: Fields, word_rule: str, tokens: Sequence[bytes], kinds: list[int], special: Special
+) -> dict[str, Any]:
+    _refuse_flags(
+        fields, "gpt2", "add_eos_token", "add_sep_token", "normalizer.lowercase", "add_space_prefix"
+    )
+    prepared = NAMED_RULES[word_rule]
+    return {
+        "kind": "bpe",
+        "splitters": prepared.splitters,
+        "normalisers": prepared.normalisers,
+        "ignore_merges": prepared.ignore_merges,
+        "before": _around(fields, "add_bos_token", "bos", special, default=prepared.begin),
+    }
+
+
+def _llama(
+    fields: Fields, word_rule: str, tokens: Sequence[bytes], kinds: list[int], special: Special
+) -> dict[str, Any]:
+    _refuse_flags(fields, "llama", "add_eos_token", "add_sep_token", "normalizer.lowercase")
+    space = fields.flag("add_space_prefix", default=True)
+    scores = fields.array("scores", float)
+    if len(scores) != len(tokens):
+        raise FormatError(f"tokenizer.ggml.scores has {len(scores)} elements for {len(tokens)} tokens")
+    return {
+        "kind": "bpe",
+        "normalisers": (*((Part("prepend", (SPACE,)),) * space), Part("replace", (" ", SPACE))),
+        "merges": merges_of_scores(tokens, kinds, scores),
+        "unknown": _unknown(kinds, special),
+        "before": _around(fields, "add_bos_token", "bos", special, default=True),
+        "fuse_unknown": True,
+        "strip_space": space,
+    }
+
+
+def _t5(
+    fields: Fields, word_rule: str, tokens: Sequence[bytes], kinds: list[int], special: Special
+) -> dict[str, Any]:
+    _refuse_flags(fields, "t5", "add_sep_token", "normalizer.lowercase")
+    letters = fields.array("precompiled_charsmap", int, ())
+    if len(letters) > MAX_CHARSMAP:
+        raise LimitError(
+            f"tokenizer.ggml.precompiled_charsmap has {len(letters)} bytes, the limit is {MAX_CHARSMAP}"
+        )
+    if not all(-128 <= letter < 256 for letter in letters):
+        raise FormatError("tokenizer.ggml.precompiled_charsmap has an element that is no byte")
+    space = fields.flag("add_space_prefix", default=True)
+    words = fields.flag("remove_extra_whitespaces", default=True)
+    return {
+        "kind": "unigram",
+        "normalisers": ((Part("charsmap", (bytes(v & 255 for v in letters),)),) if letters else ()),
+        "splitters": (
+            *((Part("whitespace_split"),) * words),
+            Part("metaspace", ("always" if space else "never", 1)),
+        ),
+        "scores": score_bits(fields.array("scores", float), len(tokens)),
+        "unknown": _unknown(kinds, special),
+        "before": _around(fields, "add_bos_token", "bos", special, default=False),
+        "after": _around(fields, "add_eos_token", "eos", special, default=True),
+        "strip_space": space,
+    }
+
+
+def _bert(
+    fields: Fields, word_rule: str, tokens: Sequence[bytes], kinds: list[int], special: Special
+) -> dict[str, Any]:
+    lower = fields.flag("normalizer.lowercase", default=True)
+    return {
+        "kind": "wordpiece",
+        "normalisers": (Part("bert", (1, 1, 2, int(lower))),),
+        "splitters": (Part("bert"),),
+        "unknown": _unknown(kinds, special),
+        "before": _around(fields, "add_bos_token", "bos", special, default=True),
+        "after": _around(fields, "add_eos_token", "eos", special, default=True),
+        "longest_word": _LONGEST_WORD,
+        "strip_space": True,
+    }
+
+
+def _unknown(kinds: list[int], special: Special) -> int | None:
+    """Return the unknown token, which becomes one also if the file calls it text."""
+    token = special["unknown"]
+    if token is not None and kinds[token] != CONTROL:
+        kinds[token] = UNKNOWN
+    return token
+
+
+def _around(fields: Fields, key: str, name: str, special: Special, *, default: bool) -> tuple[int, ...]:
+    if not fields.flag(key, default=default):
+        return ()
+    token = special[name]
+    if token is None:
+        raise FormatError(f"tokenizer.ggml.{key} without a {name} token")
+    return (token,)
+
+
+# -- fields ------------------------------------------------------------------------------------------------
+def _refuse_flags(fields: Fields, model: str, *keys: str) -> None:
+    for key in keys:
+        if fields.flag(key, default=False):
+            raise UnsupportedError(f"tokenizer.ggml.{key} is not supported with the tokenizer {model!r}")
 
 
 def _word_rule(fields: Fields, notes: list[str]) -> str:
@@ -136,61 +221,22 @@ def _word_rule(fields: Fields, notes: list[str]) -> str:
             "llama.cpp, and may split words otherwise than in the model's training"
         )
     name = fields.text("pre", "default")
-    if name not in WORD_RULES:
-        known = ", ".join(sorted(WORD_RULES))
+    if name not in NAMED_RULES:
+        known = ", ".join(sorted(NAMED_RULES))
         raise UnsupportedError(f"pre-tokenizer {name!r} is not supported; supported are {known}")
     return name
 
 
-def _correct_marks(
-    names: list[str], kinds: list[int], merges: Sequence[str], bos: int | None, notes: list[str]
-) -> None:
-    """Make control tokens of the chat markers that the file lists as text.
-
-    As text, a marker would be mere letters in the prompt; as a user-defined token, it would be recognised in
-    the content of messages too.
-    """
-    marks = {}
-    for i, (name, kind) in enumerate(zip(names, kinds, strict=True)):
-        if not name.startswith(("<", "[")):
-            continue
-        if kind == NORMAL and merges:
-            name = _letters(name)
-        if kind in (NORMAL, USER_DEFINED) and (_MARK.fullmatch(name) or name in _MARKS or i == bos):
-            marks[i] = name
-    if marks:
-        made = {left + right for left, _, right in (merge.partition(" ") for merge in merges)}
-        if words := [name for i, name in marks.items() if names[i] in made]:
-            notes.append("the tokenizer makes chat markers out of letters: " + _few(words))
-        marks = {i: name for i, name in marks.items() if names[i] not in made}
-    for i, name in marks.items():
-        names[i], kinds[i] = name, CONTROL
-    if marks:
-        notes.append("listed as text in the file, and used as control tokens: " + _few(list(marks.values())))
-
-
-def _letters(name: str) -> str:
-    """Return the text that a token of byte-level BPE prints, or its name if that is not UTF-8."""
-    try:
-        return _bpe_token(0, name, NORMAL).decode()
-    except (FormatError, UnicodeDecodeError):
-        return name
-
-
-def _note_user_defined(template: str, names: Sequence[str], kinds: Sequence[int], notes: list[str]) -> None:
-    found = [
-        name
-        for name, kind in zip(names, kinds, strict=True)
-        if kind == USER_DEFINED and len(name) > 2 and not name.isspace() and name in template
-    ]
-    if found:
-        notes.append(
-            "user-defined tokens of the chat template, which messages may contain too: " + _few(found)
-        )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+def _kinds(fields: Fields, model: str, n: int, notes: list[str]) -> list[int]:
+    if model == "gpt2" and not fields.has("token_type"):
+        notes.append("the file has no token types: all tokens are taken as text, except chat markers")
+        return [NORMAL] * n
+    kinds = list(fields.array("token_type", int))
+    if n != len(kinds):
+        raise FormatError(f"tokenizer.ggml.token_type has {len(kinds)} elements for {n} tokens")
+    if not all(NORMAL <= kind <= BYTE for kind in kinds):
+        raise FormatError("tokenizer.ggml.token_type has an element outside 1..6")
+    return kinds
 
 
 def _refuse_unknown(metadata: Mapping[str, Value], fields: Fields) -> None:
@@ -210,60 +256,6 @@ def read_chat_template(metadata: Mapping[str, Value]) -> str | None:
 
 def _token_id(fields: Fields, name: str, n: int, default: int | None) -> int | None:
     key = f"{name}_token_id"
-    if default is None and not fields.has(key):
+    if not fields.has(key) and (default is None or default >= n):
         return None
     return fields.integer(key, 0, n - 1, default)
-
-
-def _end_ids(fields: Fields, eos: int | None, names: Sequence[str], kinds: Sequence[int]) -> set[int]:
-    declared = (eos, *(_token_id(fields, name, len(names), None) for name in ("eot", "eom")))
-    known = {
-        i
-        for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
-        if kind in (CONTROL, USER_DEFINED) and name in _END_NAMES
-    }
-    return known.union(i for i in declared if i is not None)
-
-
-@cache
-def _bytes_of_letters() -> dict[int, int]:
-    return {ord(letter): byte for byte, letter in enumerate(byte_alphabet())}
-
-
-def _bpe_token(i: int, name: str, kind: int) -> bytes:
-    if kind != NORMAL:
-        return name.encode()
-    try:
-        return bytes([_bytes_of_letters()[ord(letter)] for letter in name])
-    except KeyError:
-        raise FormatError(f"token {i} has a character outside the byte-level alphabet") from None
-
-
-def _spm_token(i: int, name: str, kind: int) -> bytes:
-    if kind == NORMAL:
-        return name.replace(_SPACE, " ").encode()
-    if kind != BYTE:
-        return name.encode()
-    if len(name) != 6 or not name.startswith("<0x") or not name.endswith(">"):
-        raise FormatError(f"token {i} is a byte token, but not written <0xNN>")
-    try:
-        return bytes.fromhex(name[3:5])
-    except ValueError:
-        raise FormatError(f"token {i} is a byte token, but not written <0xNN>") from None
-
-
-def _merges(merges: Sequence[str], names: Sequence[str], kinds: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    if len(merges) > MAX_VOCABULARY:
-        raise LimitError(f"{len(merges)} merges, the limit is {MAX_VOCABULARY}")
-    ids: dict[str, int] = {}
-    for i, (name, kind) in enumerate(zip(names, kinds, strict=True)):
-        if kind == NORMAL:
-            ids.setdefault(name, i)
-    pairs = []
-    for rank, merge in enumerate(merges):
-        left, _, right = merge.partition(" ")
-        a, b = ids.get(left), ids.get(right)
-        if a is None or b is None:
-            raise FormatError(f"merge {rank} names a token that does not exist or is not of type normal")
-        pairs.append((a, b))
-    return tuple(pairs)

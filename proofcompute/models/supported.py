@@ -1,11 +1,4 @@
-r"""Lists the checkpoints that can be read; the help of ``import`` and docs/supported.md are made from it.
-
-The rules that split text into words before byte-pair merges are regular expressions, by the names that GGUF
-files give them (``tokenizer.ggml.pre``). The expressions are those of the models' published
-``tokenizer.json`` files; the meaning of each GGUF name, "default" included, is that in llama.cpp's
-``llama-vocab.cpp``. Each expression splits the pieces that the one before it left, into its matches and the
-text between them. ``\p{N}`` and ``\p{L}`` are Unicode's numbers and letters.
-"""
+"""Lists the checkpoints that can be read; the help of ``import`` and docs/supported.md are made from it."""
 
 from __future__ import annotations
 
@@ -13,7 +6,20 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-__all__ = ["ARCHITECTURES", "PRECISIONS", "STORAGE_TYPES", "TOKENIZERS", "WORD_RULES", "page", "summary"]
+from proofcompute.models.named_rules import NAMED_RULES, same_rules
+from proofcompute.models.text_parts import NORMALISERS, SPLITTERS
+from proofcompute.models.word_rules import RULES
+
+__all__ = [
+    "ARCHITECTURES",
+    "PRECISIONS",
+    "STORAGE_TYPES",
+    "TOKENIZERS",
+    "TOKENIZER_JSON",
+    "WORD_RULES",
+    "page",
+    "summary",
+]
 
 ARCHITECTURES: Final[Mapping[str, str]] = {
     "llama": "Llama 2 and 3, SmolLM, Mistral without a sliding window, and others of their kind",
@@ -28,40 +34,24 @@ STORAGE_TYPES: Final = tuple(
 TOKENIZERS: Final[Mapping[str, str]] = {
     "gpt2": "byte-level BPE with ranked merges, with one of the rules for words below",
     "llama": "SentencePiece BPE with scores and byte fallback",
+    "t5": "SentencePiece Unigram",
+    "bert": "WordPiece",
 }
 """``tokenizer.ggml.model`` -> what it is."""
+TOKENIZER_JSON: Final[Mapping[str, str]] = {
+    "BPE": "byte-level BPE, and SentencePiece BPE with byte fallback",
+    "Unigram": "SentencePiece Unigram, with byte fallback or without",
+    "WordPiece": "as BERT has it",
+}
+"""``model.type`` of a tokenizer.json -> what it is."""
+WORD_RULES: Final = tuple(NAMED_RULES)
+"""Names of word rules in GGUF files."""
 PRECISIONS: Final[Mapping[str, str]] = {
     "w8a8": "one limb for weights, one for activations",
     "w8a16": "one limb for weights, two for activations (default)",
     "w16a16": "two limbs for both",
 }
 """Precision of a compiled model -> what it means."""
-
-_GPT2: Final = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_DIGIT: Final = r"\p{N}"
-
-
-def _cl100k(digits: str) -> str:
-    """Return the word rule of tiktoken's cl100k_base with another rule for runs of digits."""
-    return (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-        + digits
-        + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    )
-
-
-_LLAMA3: Final = _cl100k(r"\p{N}{1,3}")
-_QWEN2: Final = _cl100k(_DIGIT)
-WORD_RULES: Final[Mapping[str, tuple[str, ...]]] = {
-    "default": (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"),
-    **dict.fromkeys(("gpt-2", "mpt", "olmo", "jais"), (_GPT2,)),
-    **dict.fromkeys(
-        ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), (_DIGIT, _GPT2)
-    ),
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), (_LLAMA3,)),
-    **dict.fromkeys(("qwen2", "stablelm2", "deepseek-r1-qwen"), (_QWEN2,)),
-}
-"""Name -> regular expressions, applied one after the other."""
 
 
 def summary() -> str:
@@ -85,17 +75,23 @@ def page() -> str:
     ]
     for title, table in (
         ("Architectures", ARCHITECTURES),
-        ("Tokenizers", TOKENIZERS),
+        ("Tokenizers in GGUF files", TOKENIZERS),
+        ("Tokenizers in tokenizer.json", TOKENIZER_JSON),
         ("Precisions of the compiled model", PRECISIONS),
     ):
         lines += [f"## {title}", "", "| name | what it is |", "|---|---|"]
         lines += [f"| `{name}` | {what} |" for name, what in table.items()]
         lines.append("")
-    rules: dict[tuple[str, ...], list[str]] = {}
-    for name, expressions in WORD_RULES.items():
-        rules.setdefault(expressions, []).append(f"`{name}`")
     lines += ["## Rules for words", "", "Of `gpt2` tokenizers; names in one line mean the same rule.", ""]
-    lines += [f"- {_list(sorted(names))}" for names in rules.values()]
+    lines += [f"- {_list(sorted(f'`{name}`' for name in names))}" for names in same_rules()]
+    lines += [
+        "",
+        "In a tokenizer.json a rule is recognised by its regular expression, letter by letter, and one that",
+        f"is not known is refused. Known are {_list(f'`{name}`' for name in RULES)}.",
+        f"Known normalisers are {_list(f'`{name}`' for name in NORMALISERS)};",
+        f"known pre-tokenizers are {_list(f'`{name}`' for name in SPLITTERS)}",
+        "([their meaning](spec/vocabulary.md#parts)).",
+    ]
     lines += ["", "## Storage types of weights", "", _list(f"`{kind}`" for kind in STORAGE_TYPES) + "."]
     lines += [
         "",

@@ -3,11 +3,12 @@
 This module defines what tokens *are*; :mod:`proofcompute.tokens` turns text into tokens. A verifier needs
 this module alone: end tokens and the bytes of tokens decide when an answer stops (docs/spec/vocabulary.md).
 
-The encoding is the deterministic CBOR array ``[1, kind, pre, joined, lengths, types, merges, scores, bos,
-eos, unknown, ends, add_bos, add_space]``. ``joined`` holds the tokens' bytes, concatenated; ``lengths`` one
-u16 per token; ``types`` one byte per token; ``merges`` two u24 token ids per merge; ``scores`` one binary32
-per token or nothing; ``ends`` one u24 per id, ascending. Numbers are little-endian; an absent id is -1; flags
-are 0 or 1. Fixed widths give each vocabulary one encoding; 49,152 tokens with their merges take 0.8 MB.
+The encoding is the deterministic CBOR array ``[2, kind, joined, lengths, types, finding, merges, scores,
+normalisers, splitters, bos, eos, unknown, ends, before, after, longest_word, ignore_merges, fuse_unknown,
+strip_space]``. ``joined`` holds the tokens' bytes, concatenated; ``lengths`` one u16 per token; ``types`` and
+``finding`` one byte per token; ``merges`` two u24 token ids per merge; ``scores`` one binary64 per token or
+nothing; ``ends``, ``before`` and ``after`` one u24 per id. Numbers are little-endian; an absent id is -1;
+flags are 0 or 1. Fixed widths give each vocabulary one encoding; 49,152 tokens with their merges take 0.8 MB.
 """
 
 from __future__ import annotations
@@ -24,22 +25,29 @@ import numpy.typing as npt
 from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError
 from proofcompute.limits import MAX_NAME, MAX_TOKEN, MAX_TOKENIZER, MAX_VOCABULARY
+from proofcompute.models.part_codec import check_parts, decode_parts, encode_parts
+from proofcompute.models.text_parts import NORMALISERS, SPACE, SPLITTERS, Part
+from proofcompute.models.writing import BYTES, SPACES, WORDS, byte_name
 
 __all__ = [
+    "ALONE",
     "BYTE",
     "CONTROL",
+    "FOUND",
     "KINDS",
+    "LEFT",
     "NORMAL",
+    "NORMALISED",
+    "RIGHT",
     "UNKNOWN",
     "UNUSED",
     "USER_DEFINED",
     "Vocabulary",
-    "byte_alphabet",
 ]
 
-VERSION: Final = 1
-KINDS: Final = ("bpe", "spm")
-"""Byte-level BPE with ranked merges (GPT-2); SentencePiece BPE with scores and byte fallback (Llama 2)."""
+VERSION: Final = 2
+KINDS: Final = ("bpe", "unigram", "wordpiece")
+"""BPE with ranked merges (of bytes, or of characters with SentencePiece's spaces); Unigram; WordPiece."""
 
 NORMAL: Final = 1
 UNKNOWN: Final = 2
@@ -52,16 +60,22 @@ TYPES: Final = frozenset((NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE))
 _SILENT: Final = frozenset((UNKNOWN, CONTROL, UNUSED))
 """Types that print nothing."""
 
+FOUND: Final = 1
+LEFT: Final = 2
+RIGHT: Final = 4
+ALONE: Final = 8
+NORMALISED: Final = 16
+"""How a token is found in a text before the model reads it, added up; 0: the model alone writes it.
 
-def byte_alphabet() -> str:
-    """Return the printable character that byte-level BPE writes for each of the 256 bytes, in order.
-
-    Bytes that are printable in Latin-1 stand for themselves; the others are written as U+0100 upwards
-    (GPT-2).
-    """
-    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    spare = iter(range(0x100, 0x200))
-    return "".join(chr(byte if byte in plain else next(spare)) for byte in range(256))
+FOUND: by its name. LEFT, RIGHT: with the white space before, after it. ALONE: between no letters of words.
+NORMALISED: its normalised name in the normalised text."""
+_ALL: Final = FOUND | LEFT | RIGHT | ALONE | NORMALISED
+MAX_AROUND: Final = 16
+"""The most tokens in front of a text, or behind it."""
+MAX_GROWTH: Final = 16
+"""The largest factor by which replacements may lengthen a text; a space becomes the three bytes of U+2581."""
+MAX_WORD: Final = 1 << 10
+"""The most that ``longest_word`` can be."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +84,43 @@ class Vocabulary:
 
     kind: str
     """One of :data:`KINDS`."""
-    pre: str
-    """Name of the rule that splits text into words before merging, such as "smollm"; "" for "spm"."""
     tokens: tuple[bytes, ...]
     """Bytes of each token: the text that it prints, or the name of a control, unknown or unused token.
 
     Several tokens may have the same bytes: a text is encoded with the first of them, and all print it."""
     types: bytes
     """Type of each token, :data:`NORMAL` to :data:`BYTE`."""
+    splitters: tuple[Part, ...] = ()
+    """What cuts a text into words, one after the other."""
+    normalisers: tuple[Part, ...] = ()
+    """What changes a text before, one after the other."""
     merges: tuple[tuple[int, int], ...] = ()
     """Pairs of token ids that merge into one token, in order of rank; "bpe" only."""
     scores: tuple[int, ...] = ()
-    """Score of each token as a binary32 bit pattern, the highest merges first; "spm" only."""
+    """Log-probability of each token as a binary64 bit pattern; "unigram" only."""
+    finding: bytes = b""
+    """How each token is found in a text; b"" stands for :data:`FOUND` for control, unknown and user-defined
+    tokens and 0 for others."""
     bos: int | None = None
     """The token that begins a text."""
     eos: int | None = None
     """The token that ends a text."""
     unknown: int | None = None
-    """The token for text that no other token can express."""
+    """The token for text that no other token can express; None: such a text is refused."""
     end_ids: tuple[int, ...] = ()
     """Control tokens that end an answer (end of text, turn or message), ascending; contains ``eos``."""
-    add_bos: bool = False
-    """Whether a prompt begins with ``bos``."""
-    add_space: bool = False
-    """Whether a space is put in front of a prompt's text; "spm" only."""
+    before: tuple[int, ...] = ()
+    """Control tokens with which a prompt begins."""
+    after: tuple[int, ...] = ()
+    """Control tokens with which a prompt ends; models that write answers have none."""
+    longest_word: int = 0
+    """The most characters of a word that is not unknown as a whole; "wordpiece" only, 0 for others."""
+    ignore_merges: bool = False
+    """Whether a word that is a token becomes that token, whatever the merges give; "bpe" only."""
+    fuse_unknown: bool = False
+    """Whether unknown characters in a row become one token; "bpe" only, "unigram" always does."""
+    strip_space: bool = False
+    """Whether the space with which a decoded text begins is left out, as one was put in front."""
 
     def __post_init__(self) -> None:
         n = len(self.tokens)
@@ -103,30 +130,69 @@ class Vocabulary:
             raise FormatError("vocabulary: no tokens")
         if self.kind not in KINDS:
             raise UnsupportedError(f"vocabulary: kind {self.kind!r}; known kinds are {', '.join(KINDS)}")
-        _limit(len(self.pre.encode("utf-8", "surrogatepass")), MAX_NAME, "bytes of the pre-tokenizer's name")
         if len(self.types) != n or not TYPES.issuperset(self.types):
             raise FormatError(f"vocabulary: {len(self.types)} types for {n} tokens, or a type outside 1..6")
+        if not self.finding:
+            named = (UNKNOWN, CONTROL, USER_DEFINED)
+            object.__setattr__(self, "finding", bytes(FOUND * (kind in named) for kind in self.types))
+        self._check_parts()
         self._check_tokens()
         self._check_merges()
-        if self.kind == "spm" and self.pre != "":
-            raise FormatError("vocabulary: a pre-tokenizer in a vocabulary of kind spm")
-        if len(self.scores) != (n if self.kind == "spm" else 0):
+        if len(self.scores) != (n if self.kind == "unigram" else 0):
             raise FormatError(f"vocabulary: {len(self.scores)} scores for {n} tokens of kind {self.kind}")
-        if not np.isfinite(np.array(self.scores, np.uint32).view(np.float32)).all():
+        if not np.isfinite(np.array(self.scores, np.uint64).view(np.float64)).all():
             raise FormatError("vocabulary: a score is not finite")
-        for what, token in (("bos", self.bos), ("eos", self.eos), ("unknown", self.unknown)):
+        self._check_special()
+
+    def _check_special(self) -> None:
+        n = len(self.tokens)
+        around = (("in front of a text", self.before), ("behind a text", self.after))
+        for what, ids in around:
+            _limit(len(ids), MAX_AROUND, f"tokens {what}")
+        named = [("bos", self.bos), ("eos", self.eos), ("unknown", self.unknown)]
+        for what, token in (*named, *((what, i) for what, ids in around for i in ids)):
             if token is not None and not 0 <= token < n:
                 raise FormatError(f"vocabulary: {what} is token {token} of {n}")
+        for what, ids in (*around, ("unknown", () if self.unknown is None else (self.unknown,))):
+            if any(self.types[i] not in (CONTROL, UNKNOWN) for i in ids):
+                raise FormatError(f"vocabulary: {what} is a token of type control or unknown, not text")
         if list(self.end_ids) != sorted({i for i in self.end_ids if 0 <= i < n}):
             raise FormatError("vocabulary: end_ids are not ascending token ids")
         if any(self.types[i] != CONTROL for i in self.end_ids):
             raise FormatError("vocabulary: an end token is not of type control, so text could contain it")
         if self.eos is not None and self.eos not in self.end_ids:
             raise FormatError("vocabulary: eos is not among end_ids")
-        if self.add_bos and self.bos is None:
-            raise FormatError("vocabulary: add_bos without a bos token")
-        if self.add_space and self.kind != "spm":
-            raise FormatError(f"vocabulary: add_space in a vocabulary of kind {self.kind}")
+        if self.unknown is None and self.kind != "bpe":
+            raise FormatError(f"vocabulary: a vocabulary of kind {self.kind} without an unknown token")
+        if not (1 <= self.longest_word <= MAX_WORD if self.kind == "wordpiece" else self.longest_word == 0):
+            raise FormatError(f"vocabulary: longest_word is {self.longest_word} in kind {self.kind}")
+        if (self.ignore_merges or self.fuse_unknown) and self.kind != "bpe":
+            raise FormatError(f"vocabulary: ignore_merges or fuse_unknown in kind {self.kind}")
+
+    def _check_parts(self) -> None:
+        check_parts(self.normalisers, NORMALISERS, "normaliser")
+        check_parts(self.splitters, SPLITTERS, "splitter")
+        if any(part.name == "bytes" for part in self.splitters[:-1]):
+            raise FormatError("vocabulary: a splitter behind the alphabet of bytes")
+        if self.writing == BYTES and self.kind != "bpe":
+            raise UnsupportedError(f"vocabulary: byte-level tokens in a vocabulary of kind {self.kind}")
+        growth, maps = 1.0, 0
+        for part in self.normalisers:
+            maps += part.name == "charsmap"
+            if part.name == "replace":
+                old, new = (len(str(text).encode()) for text in part.arguments)
+                growth *= max(1.0, new / old)
+            elif part.name == "replace_rule":
+                growth *= max(1, len(str(part.arguments[1]).encode()))
+        if growth > MAX_GROWTH or maps > 1:
+            raise LimitError(f"vocabulary: a text may grow more than {MAX_GROWTH} times before it is encoded")
+
+    @cached_property
+    def writing(self) -> str:
+        """How tokens are written in files (:mod:`proofcompute.models.writing`)."""
+        if self.splitters and self.splitters[-1].name == "bytes":
+            return BYTES
+        return WORDS if self.kind == "wordpiece" else SPACES
 
     def _check_tokens(self) -> None:
         kinds = np.frombuffer(self.types, np.uint8)
@@ -136,13 +202,43 @@ class Vocabulary:
         empty = (lengths == 0) & ((kinds == NORMAL) | (kinds == BYTE))
         if empty.any():
             raise FormatError(f"vocabulary: token {int(empty.argmax())} is empty")
-        wrong = (kinds == BYTE) & ((lengths != 1) | (self.kind != "spm"))
+        wrong = (kinds == BYTE) & ((lengths != 1) | (self.writing != SPACES))
         if wrong.any():
             raise FormatError(f"vocabulary: token {int(wrong.argmax())} is no byte token of kind {self.kind}")
         single = [self.tokens[i] for i in np.flatnonzero(kinds == BYTE).tolist()]
         if len(set(single)) != len(single):
             again = next(t for i, t in enumerate(single) if t in single[:i])
             raise FormatError(f"vocabulary: there are two byte tokens for 0x{again.hex()}")
+        names = {byte_name(token[0]).encode() for token in single}
+        if twice := names.intersection(self.text_ids):
+            raise FormatError(f"vocabulary: text and a byte token have the name {min(twice).decode()}")
+        if self.writing != BYTES:
+            self._check_text(kinds == NORMAL)
+        self._check_finding(kinds, lengths)
+
+    def _check_text(self, normal: npt.NDArray[np.bool_]) -> None:
+        """Check that the tokens which the model writes are text, in the one way of writing it."""
+        mark = SPACE.encode()
+        for i in np.flatnonzero(normal).tolist():
+            token = self.tokens[i]
+            if self.writing == SPACES and mark in token:
+                raise FormatError(f"vocabulary: token {i} prints U+2581, which files write for a space")
+            if self.writing == WORDS and (token == b" " or token.startswith(b" ##")):
+                raise FormatError(f"vocabulary: token {i} is a space, or begins a word with ##")
+            try:
+                token.decode()
+            except UnicodeDecodeError:
+                raise FormatError(f"vocabulary: token {i} is not UTF-8") from None
+
+    def _check_finding(self, kinds: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> None:
+        how = np.frombuffer(self.finding, np.uint8)
+        if len(how) != len(kinds) or (how > _ALL).any():
+            raise FormatError(
+                f"vocabulary: {len(how)} ways of finding for {len(kinds)} tokens, or unknown ones"
+            )
+        wrong = (how != 0) & (((how & FOUND) == 0) | (lengths == 0) | (kinds == UNUSED) | (kinds == BYTE))
+        if wrong.any():
+            raise FormatError(f"vocabulary: token {int(wrong.argmax())} cannot be found in a text")
 
     def _check_merges(self) -> None:
         if not self.merges:
@@ -207,16 +303,18 @@ class Vocabulary:
             [
                 VERSION,
                 self.kind,
-                self.pre,
                 b"".join(self.tokens),
                 np.array([len(t) for t in self.tokens], "<u2").tobytes(),
                 self.types,
+                self.finding,
                 _pack24([i for pair in self.merges for i in pair]),
-                np.array(self.scores, "<u4").tobytes(),
+                np.array(self.scores, "<u8").tobytes(),
+                encode_parts(self.normalisers),
+                encode_parts(self.splitters),
                 *(-1 if i is None else i for i in (self.bos, self.eos, self.unknown)),
-                _pack24(self.end_ids),
-                int(self.add_bos),
-                int(self.add_space),
+                *(_pack24(ids) for ids in (self.end_ids, self.before, self.after)),
+                self.longest_word,
+                *(int(flag) for flag in (self.ignore_merges, self.fuse_unknown, self.strip_space)),
             ]
         )
         _limit(len(encoded), MAX_TOKENIZER, "encoded bytes")
@@ -230,33 +328,42 @@ class Vocabulary:
         """
         fields = wire.as_list(wire.decode(data, limit=MAX_TOKENIZER, what="vocabulary"), "vocabulary")
         if not fields or fields[0] != VERSION:
-            raise UnsupportedError(f"vocabulary: not of version {VERSION}")
-        fields = wire.as_list(fields, "vocabulary", n=14)
-        types = wire.as_bytes(fields[5], "vocabulary types", max_size=MAX_VOCABULARY)
+            raise UnsupportedError(f"vocabulary: not of version {VERSION}; import the checkpoint again")
+        fields = wire.as_list(fields, "vocabulary", n=20)
+        types = wire.as_bytes(fields[4], "vocabulary types", max_size=MAX_VOCABULARY)
         n = len(types)
-        lengths = wire.as_bytes(fields[4], "vocabulary lengths", size=2 * n)
-        joined = wire.as_bytes(fields[3], "vocabulary tokens", max_size=MAX_TOKENIZER)
+        lengths = wire.as_bytes(fields[3], "vocabulary lengths", size=2 * n)
+        joined = wire.as_bytes(fields[2], "vocabulary tokens", max_size=MAX_TOKENIZER)
         ends = np.cumsum(np.frombuffer(lengths, "<u2"), dtype=np.int64).tolist()
         if (ends[-1] if ends else 0) != len(joined):
             raise FormatError("vocabulary: token lengths do not add up to the tokens' bytes")
         pairs = _unpack24(wire.as_bytes(fields[6], "vocabulary merges", max_size=6 * MAX_VOCABULARY), 6)
-        scores = wire.as_bytes(fields[7], "vocabulary scores", max_size=4 * n)
-        if len(scores) % 4:
-            raise FormatError("vocabulary scores: not a whole number of binary32 values")
-        bos, eos, unknown = (wire.as_int(v, "vocabulary token id", -1, n - 1) for v in fields[8:11])
+        scores = wire.as_bytes(fields[7], "vocabulary scores", max_size=8 * n)
+        if len(scores) % 8:
+            raise FormatError("vocabulary scores: not a whole number of binary64 values")
+        bos, eos, unknown = (wire.as_int(v, "vocabulary token id", -1, n - 1) for v in fields[10:13])
+        lists = (wire.as_bytes(v, "vocabulary ids", max_size=3 * max(n, MAX_AROUND)) for v in fields[13:16])
+        end_ids, before, after = (tuple(_unpack24(packed, 3)) for packed in lists)
+        flags = [bool(wire.as_int(v, "vocabulary flag", 0, 1)) for v in fields[17:]]
         return Vocabulary(
             kind=wire.as_str(fields[1], "vocabulary kind", MAX_NAME),
-            pre=wire.as_str(fields[2], "vocabulary pre-tokenizer", MAX_NAME),
             tokens=tuple([joined[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]),
             types=types,
+            splitters=decode_parts(fields[9], "splitter"),
+            normalisers=decode_parts(fields[8], "normaliser"),
             merges=tuple(zip(pairs[::2], pairs[1::2], strict=True)),
-            scores=tuple(np.frombuffer(scores, "<u4").tolist()),
+            scores=tuple(np.frombuffer(scores, "<u8").tolist()),
+            finding=wire.as_bytes(fields[5], "vocabulary finding", size=n),
             bos=None if bos < 0 else bos,
             eos=None if eos < 0 else eos,
             unknown=None if unknown < 0 else unknown,
-            end_ids=tuple(_unpack24(wire.as_bytes(fields[11], "vocabulary ends", max_size=3 * n), 3)),
-            add_bos=bool(wire.as_int(fields[12], "vocabulary add_bos", 0, 1)),
-            add_space=bool(wire.as_int(fields[13], "vocabulary add_space", 0, 1)),
+            end_ids=end_ids,
+            before=before,
+            after=after,
+            longest_word=wire.as_int(fields[16], "vocabulary longest_word", 0, MAX_WORD),
+            ignore_merges=flags[0],
+            fuse_unknown=flags[1],
+            strip_space=flags[2],
         )
 
 

@@ -23,6 +23,7 @@ from proofcompute.importers.compiling import PRECISIONS, compile_decoder, decode
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.card import Weight
 from proofcompute.models.model import Model
+from proofcompute.models.named_rules import NAMED_RULES
 from proofcompute.models.vocabulary import CONTROL, NORMAL, Vocabulary
 from proofcompute.program.types import WeightSpec
 
@@ -109,7 +110,13 @@ def byte_vocabulary() -> Vocabulary:
     """Return a vocabulary of the 256 single bytes and four control tokens, of which 257 ends a text."""
     names = [bytes([b]) for b in range(256)] + [b"<begin>", b"<end>", b"<a>", b"<b>"]
     return Vocabulary(
-        "bpe", "gpt-2", tuple(names), bytes([NORMAL] * 256 + [CONTROL] * 4), bos=256, eos=257, end_ids=(257,)
+        "bpe",
+        tuple(names),
+        bytes([NORMAL] * 256 + [CONTROL] * 4),
+        NAMED_RULES["gpt-2"].splitters,
+        bos=256,
+        eos=257,
+        end_ids=(257,),
     )
 
 

@@ -7,7 +7,7 @@ thousand with a common beginning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import tokenizers
@@ -16,22 +16,12 @@ from tokenizers.models import WordLevel
 from proofcompute.errors import LimitError
 from proofcompute.limits import MIB
 
-__all__ = ["Names", "names_of"]
+__all__ = ["Names"]
 
 MAX_NAMES: Final = 2 * MIB
 """The most characters of all names together; real vocabularies have up to 0.1 million."""
 _OTHER: Final = ""
 """The automaton's token for the text between names."""
-
-
-def names_of(tokens: Sequence[bytes], types: bytes, kind: int) -> dict[str, int]:
-    """Return name -> id of each token of type ``kind``; if two have the same name, the first one counts."""
-    found: dict[str, int] = {}
-    for i in [i for i, its_kind in enumerate(types) if its_kind == kind]:
-        name = tokens[i].decode("utf-8", "replace")
-        if name and name.encode() == tokens[i]:  # a name that is not UTF-8 occurs in no text
-            found.setdefault(name, i)
-    return found
 
 
 class Names:
@@ -43,6 +33,9 @@ class Names:
         self._ids = list(names.values())
         self._finder = tokenizers.Tokenizer(WordLevel({_OTHER: 0}, unk_token=_OTHER))
         self._finder.add_tokens([tokenizers.AddedToken(name, normalized=False) for name in names])
+
+    def __bool__(self) -> bool:
+        return bool(self._ids)
 
     def spans(self, text: str) -> Iterator[tuple[int, int, int]]:
         """Yield start, end and id of each name in ``text``."""

@@ -1,14 +1,12 @@
 """Converts text to tokens and back.
 
 Control tokens are found here and not by the ``tokenizers`` library, so that text from outside never becomes
-one: their names are searched in trusted texts only, leftmost first and longest first, as the library does.
-The text between them is joined again, across the texts of a prompt, and encoded as one, so a conversation
-without such names has exactly the tokens of the usual encoding as one string. User-defined tokens (runs of
-spaces, mark-up) are plain text to a model and are found everywhere.
+one: their names are searched in trusted texts only (:mod:`proofcompute.tokens.added`). The text between them
+is joined again, across the texts of a prompt, and encoded as one, so a conversation without such names has
+exactly the tokens that the library gives the same string. User-defined tokens (runs of spaces, mark-up) are
+plain text to a model and are found everywhere.
 
-Byte-level BPE is that of Sennrich et al. 2016 (arXiv:1508.07909) and Radford et al. 2019 (GPT-2). Nothing is
-normalised: a text is refused, or its tokens decode to the same bytes. A space is added only if the vocabulary
-has ``add_space``, before the text and after each special token, as in llama.cpp.
+What a vocabulary does not normalise, its tokens give back byte for byte.
 """
 
 from __future__ import annotations
@@ -16,16 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-import tokenizers
-from tokenizers.models import BPE
-
-from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError
+from proofcompute.errors import FormatError, InputError, LimitError
 from proofcompute.limits import MAX_TEXT
-from proofcompute.models.vocabulary import CONTROL, USER_DEFINED, Vocabulary, byte_alphabet
-from proofcompute.tokens.names import Names, names_of
-from proofcompute.tokens.pretokenizers import IGNORE_MERGES, pre_tokenizer
+from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.tokens.added import AddedTokens, Span, found_names
+from proofcompute.tokens.library import Library, nearness
+from proofcompute.tokens.names import Names
 from proofcompute.tokens.prompt_text import PromptText
-from proofcompute.tokens.sentencepiece import SentencePiece
 
 __all__ = ["Tokenizer"]
 
@@ -34,7 +29,7 @@ _SHORT: Final = 1 << 12
 
 
 class Tokenizer:
-    """The tokenizer of a vocabulary. Raises UnsupportedError if the pre-tokenizer is unknown.
+    """The tokenizer of a vocabulary.
 
     With ``only``, it encodes nothing but that text and parts of it, and is made ten times faster.
     """
@@ -42,15 +37,16 @@ class Tokenizer:
     def __init__(self, vocabulary: Vocabulary, only: str | None = None) -> None:
         self.vocabulary: Final = vocabulary
         """The vocabulary of the tokens."""
-        control, user_defined = (
-            names_of(vocabulary.tokens, vocabulary.types, kind) for kind in (CONTROL, USER_DEFINED)
-        )
-        self._control = Names(control)
-        # text from outside must not find a user-defined token with the name of a control token
-        self._user_defined = Names({k: v for k, v in user_defined.items() if k not in control})
-        self._plain: _ByteLevel | SentencePiece = (
-            _ByteLevel(vocabulary, only) if vocabulary.kind == "bpe" else SentencePiece(vocabulary)
-        )
+        self._only = only if only is not None and len(only) <= _SHORT else None
+        self._added = AddedTokens(vocabulary)
+        marks, late_marks = (found_names(vocabulary, control=True, normalised=n) for n in (False, True))
+        self._control = Names(late_marks | marks)
+        near = None if self._only is None else nearness(vocabulary, self._only)
+        late = found_names(vocabulary, control=False, normalised=True) if vocabulary.normalisers else {}
+        self._plain = Library(vocabulary, near, late)
+        # control tokens whose names are searched in the normalised text are the library's to find
+        self._late_marks = frozenset(late_marks.values() if vocabulary.normalisers else ())
+        self._marked = Library(vocabulary, near, late | late_marks) if self._late_marks else self._plain
 
     def encode(self, text: str, special: bool) -> list[int]:
         """Return the tokens of ``text``; names of control tokens become these only if ``special``.
@@ -73,93 +69,84 @@ class Tokenizer:
             size += _size(text.text)
             if size > MAX_TEXT:
                 raise LimitError(f"the text has more than {MAX_TEXT} bytes")
-        self._check_doubtful(texts)
+        whole = "".join(text.text for text in texts)
+        self._check_doubtful(texts, whole)
+        trusted = list(_trusted(texts))
         ids: list[int] = []
-        plain: list[str] = []
-        for text in texts:
-            for part in self._control.split(text.text) if text.trusted else (text.text,):
-                if isinstance(part, str):
-                    plain.append(part)
-                else:
-                    ids.extend(self._encode_plain("".join(plain)))
-                    plain.clear()
-                    ids.append(part)
-        ids.extend(self._encode_plain("".join(plain)))
+        for part in self._added.cut(whole, trusted):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids.extend(self._encode_plain(whole, part, trusted))
         return ids
 
     def encode_prompt(self, texts: Iterable[PromptText]) -> list[int]:
-        """Return the tokens as :meth:`encode_texts`, after one bos if the vocabulary asks for it."""
+        """Return the tokens as :meth:`encode_texts`, between those that the vocabulary puts around a text.
+
+        Those in front are not repeated if the text begins with them.
+        """
         ids = self.encode_texts(texts)
-        bos = self.vocabulary.bos
-        if self.vocabulary.add_bos and bos is not None and ids[:1] != [bos]:
-            ids.insert(0, bos)
-        return ids
+        before, after = list(self.vocabulary.before), list(self.vocabulary.after)
+        return [*([] if ids[: len(before)] == before else before), *ids, *after]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text that ``ids`` print; bytes that are not UTF-8 become U+FFFD. Raises InputError."""
-        return self.vocabulary.text_bytes(ids).decode("utf-8", "replace")
+        """Return the text that ``ids`` print; bytes that are not UTF-8 become U+FFFD. Raises InputError.
+
+        The space that was put in front of the text, if the vocabulary does that, is left out.
+        """
+        text = self.vocabulary.text_bytes(ids).decode("utf-8", "replace")
+        return text.removeprefix(" ") if self.vocabulary.strip_space else text
 
     def control_names(self, text: str) -> list[str]:
         """Return the names of control tokens in ``text``, in order."""
         return [text[a:b] for a, b, _ in self._control.spans(text)]
 
-    def _check_doubtful(self, texts: Sequence[PromptText]) -> None:
+    def _check_doubtful(self, texts: Sequence[PromptText], whole: str) -> None:
         if not any(t.doubtful for t in texts):
             return
-        text, doubtful = "".join(t.text for t in texts), bytearray()
+        doubtful = bytearray()
         for t in texts:
             doubtful += bytes([t.doubtful]) * len(t.text)
-        for at, end, _ in self._control.spans(text):
+        for at, end, _ in self._control.spans(whole):
             if any(doubtful[at:end]):
                 raise InputError(
-                    f"the prompt has the name of the control token {text[at:end]} in a text whose author "
+                    f"the prompt has the name of the control token {whole[at:end]} in a text whose author "
                     "the chat template hides, so it can be neither this token nor letters"
                 )
 
-    def _encode_plain(self, text: str) -> Iterator[int]:
-        space = " " if self.vocabulary.add_space else ""
-        for part in self._user_defined.split(text):
-            if isinstance(part, str):
-                yield from self._plain.encode(space + part)
-            else:
-                yield part
-
-
-class _ByteLevel:
-    """Byte-level BPE of text without control tokens.
-
-    At each step of the merging, the pieces of a text are parts of it, and so is the result of each merge. So
-    tokens that do not occur in the text, and merges that give such a token, can be left out.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, only: str | None) -> None:
-        self._only = only if only is not None and len(only) <= _SHORT else None
-        tokens, letters = vocabulary.tokens, byte_alphabet()
-        ids: Iterable[int] = vocabulary.text_ids.values()
-        merges: Iterable[tuple[int, int]] = vocabulary.merges
-        if self._only is not None:
-            data = self._only.encode("utf-8", "surrogatepass")
-            ids = {i for token, i in vocabulary.text_ids.items() if token in data}
-            near = [pair for pair in merges if pair[0] in ids and pair[1] in ids]
-            merges = [(a, b) for a, b in near if tokens[a] + tokens[b] in data]
-        written = {i: "".join([letters[byte] for byte in tokens[i]]) for i in ids}
-        self._present = bytes(byte for byte in range(256) if bytes([byte]) in vocabulary.text_ids)
-        model = BPE(
-            vocab={text: i for i, text in written.items()},
-            merges=[(written[a], written[b]) for a, b in merges],
-            ignore_merges=vocabulary.pre in IGNORE_MERGES,
-        )
-        self._tokenizer = tokenizers.Tokenizer(model)
-        self._tokenizer.pre_tokenizer = pre_tokenizer(vocabulary.pre)
-
-    def encode(self, text: str) -> Sequence[int]:
+    def _encode_plain(self, whole: str, part: Span, trusted: Sequence[Span]) -> list[int]:
+        start, end = part
+        text = whole[start:end]
         if self._only is not None and text not in self._only:
             raise InputError("this tokenizer was made for another text")
-        # the library would drop such a byte silently
-        if missing := text.encode().translate(None, self._present):
-            raise UnsupportedError(f"the vocabulary has no token for the byte 0x{missing[0]:02x} of the text")
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        if not self._late_marks:
+            return self._plain.encode(text, begin=start == 0)[0]
+        ids, offsets = self._marked.encode(text, begin=start == 0)
+        sure = set()
+        for i, (a, b) in zip(ids, offsets, strict=True):
+            if i in self._late_marks:
+                a, b = _stripped(text, a, b)
+                sure.add(any(low <= start + a and start + b <= high for low, high in trusted))
+        if len(sure) == 2:
+            raise InputError(
+                "the prompt has names of control tokens that are searched in the normalised text, some by "
+                "the template and some in a message, which cannot be told apart; change the message"
+            )
+        return ids if sure != {False} else self._plain.encode(text, begin=start == 0)[0]
+
+
+def _trusted(texts: Iterable[PromptText]) -> Iterator[Span]:
+    at = 0
+    for text in texts:
+        if text.trusted and text.text:
+            yield at, at + len(text.text)
+        at += len(text.text)
+
+
+def _stripped(text: str, start: int, end: int) -> Span:
+    """Return where the name of a token stands, without the white space that belongs to it."""
+    name = text[start:end]
+    return end - len(name.lstrip()), start + len(name.rstrip())
 
 
 def _size(text: str) -> int:

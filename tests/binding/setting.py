@@ -48,7 +48,7 @@ def model() -> Model:
     plain = random_chat_model(KERNELS, of=replace(TINY, context=256))
     vocabulary = plain.card.vocabulary
     assert vocabulary is not None
-    tokenizer = replace(vocabulary, add_bos=True).encode()
+    tokenizer = replace(vocabulary, before=(256,)).encode()
     return replace(plain, card=replace(plain.card, tokenizer=tokenizer, template=TEMPLATE))
 
 

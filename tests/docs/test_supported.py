@@ -10,7 +10,9 @@ from gguf.constants import GGMLQuantizationType
 from cli.driver import call
 from proofcompute.importers.compiling import PRECISIONS
 from proofcompute.models import supported
-from proofcompute.tokens.pretokenizers import IGNORE_MERGES, pre_tokenizer
+from proofcompute.models.named_rules import NAMED_RULES
+from proofcompute.models.vocabulary import NORMAL, Vocabulary
+from proofcompute.tokens import Tokenizer
 
 PAGE = Path(__file__).parents[2] / "docs" / "supported.md"
 
@@ -35,6 +37,10 @@ def test_the_tables_are_what_the_code_takes() -> None:
     """Architectures, tokenizers and rules are looked up in these tables; the others are compared."""
     assert list(supported.PRECISIONS) == list(PRECISIONS)
     assert set(supported.STORAGE_TYPES) <= {kind.name for kind in GGMLQuantizationType}
-    assert set(supported.WORD_RULES) >= IGNORE_MERGES
-    for name in supported.WORD_RULES:
-        assert pre_tokenizer(name).pre_tokenize_str("It's 2024!")
+    assert list(supported.WORD_RULES) == list(NAMED_RULES)
+    for name, prepared in NAMED_RULES.items():
+        letters = tuple(bytes([b]) for b in range(256))
+        vocabulary = Vocabulary(
+            "bpe", letters, bytes([NORMAL] * 256), prepared.splitters, prepared.normalisers
+        )
+        assert Tokenizer(vocabulary).encode("It's 2024!", special=False) == [*b"It's 2024!"], name

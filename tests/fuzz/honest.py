@@ -6,10 +6,13 @@ from dataclasses import replace
 from functools import cache
 
 import synthetic
+from importers.charsmap_writer import charsmap
 from proofcompute.engine import Engine, Session
 from proofcompute.errors import Cell
 from proofcompute.freivalds.attempts import MemoryLog
-from proofcompute.models.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
+from proofcompute.models.named_rules import NAMED_RULES
+from proofcompute.models.text_parts import Part
+from proofcompute.models.vocabulary import CONTROL, NORMAL, Vocabulary
 from proofcompute.program.operations import encode_program
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.messages import Challenge, Generation, Request, Terms
@@ -131,15 +134,25 @@ def programs() -> tuple[bytes, ...]:
 
 @cache
 def vocabularies() -> tuple[bytes, ...]:
-    """Byte-level BPE with merges, and SentencePiece with scores and byte tokens."""
-    words = [b"a", b"b", b"c", b"ab", b"abc", b"<s>", b"</s>"]
+    """Byte-level BPE with merges, SentencePiece's BPE and Unigram with byte tokens, and WordPiece."""
+    letters = [b"a", b"b", b"c", b"ab", b"abc", b"<s>", b"</s>"]
     bpe = Vocabulary(
-        "bpe", "gpt-2", tuple(words), bytes([NORMAL] * 5 + [CONTROL] * 2), ((0, 1), (3, 2)), bos=5, eos=6,
-        end_ids=(5, 6), add_bos=True,
+        "bpe", tuple(letters), bytes([NORMAL] * 5 + [CONTROL] * 2), NAMED_RULES["deepseek-v3"].splitters,
+        (Part("nfc"),), ((0, 1), (3, 2)), bos=5, eos=6, end_ids=(5, 6), before=(5,), ignore_merges=True,
     )  # fmt: skip
+    tokens, types = (b"<unk>", b"</s>", b"\n", b"x", b" y", b"y"), bytes([2, 3, 6, 1, 1, 1])
     spm = Vocabulary(
-        "spm", "", (b"<unk>", b"</s>", b"\n", b"x", "▁y".encode()),
-        bytes([UNKNOWN, CONTROL, BYTE, NORMAL, NORMAL]),
-        scores=(0, 0, 0xC0000000, 0xBF800000, 0x80000000), eos=1, unknown=0, end_ids=(1,), add_space=True,
+        "bpe", tokens[:5], types[:5], (),
+        (Part("prepend", ("▁",)), Part("replace", (" ", "▁"))), eos=1, unknown=0, end_ids=(1,),
+        fuse_unknown=True, strip_space=True, finding=bytes([1, 5, 0, 25, 0]),
     )  # fmt: skip
-    return (bpe.encode(), spm.encode(), byte_vocabulary().encode())
+    unigram = Vocabulary(
+        "unigram", tokens, types, (Part("whitespace_split"), Part("metaspace", ("always", 1))),
+        (Part("charsmap", (charsmap({"ﬁ": "fi"}),)),), scores=(0, 0, 0, 0xBFF << 52, 0xC00 << 52, 1 << 63),
+        eos=1, unknown=0, end_ids=(1,), after=(1,), strip_space=True,
+    )  # fmt: skip
+    words = Vocabulary(
+        "wordpiece", (b"[UNK]", b"[CLS]", b" a", b"b"), bytes([2, 3, 1, 1]), (Part("bert"),),
+        (Part("bert", (1, 1, 2, 1)),), unknown=0, before=(1,), longest_word=100, strip_space=True,
+    )  # fmt: skip
+    return tuple(v.encode() for v in (bpe, spm, unigram, words, byte_vocabulary()))

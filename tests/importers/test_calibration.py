@@ -15,9 +15,11 @@ from proofcompute.errors import NonFiniteError
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling import calibration, compile_decoder
 from proofcompute.importers.compiling.smoothing import SAMPLE, column_scales, total
+from proofcompute.models.named_rules import NAMED_RULES
 from proofcompute.models.vocabulary import NORMAL, Vocabulary
 from proofcompute.testing.models import TINY, Shape, random_checkpoint
 
+GPT2 = NAMED_RULES["gpt-2"].splitters
 WIDE = replace(TINY, bias=True, tied=False, kv_heads=2, heads=4)
 
 
@@ -92,10 +94,10 @@ def test_an_error_of_the_calibration_run_names_the_operation() -> None:
 
 def test_what_a_vocabulary_cannot_express_is_left_out() -> None:
     letters = [bytes([b]) for b in range(32, 127)] + [b"\n"]
-    some = Vocabulary("bpe", "gpt-2", tuple(letters), bytes([NORMAL] * len(letters)))
+    some = Vocabulary("bpe", tuple(letters), bytes([NORMAL] * len(letters)), GPT2)
     found = calibration.calibration_tokens(some)
     assert 500 < len(found) <= calibration.TOKENS
-    few = Vocabulary("bpe", "gpt-2", (b"a", b"b"), bytes([NORMAL] * 2))
+    few = Vocabulary("bpe", (b"a", b"b"), bytes([NORMAL] * 2), GPT2)
     assert calibration.calibration_tokens(few) == []
     plain = replace(random_checkpoint(0), vocabulary=few)
     assert calibration.smoothed(plain, synthetic.model(), kernels_for("cpu"), True) is plain

@@ -187,9 +187,9 @@ REFUSED: dict[str, tuple[Callable[[GgufFile], None], type[InputError], str]] = {
     ),
     "key of the tokenizer": (edit(T_twist=1), UnsupportedError, "'tokenizer.ggml.twist' is unknown"),
     "white space removed": (edit(T_remove_extra_whitespaces=True), UnsupportedError, "remove_extra_white"),
-    "pre-tokenizer": (edit(T_pre="falcon3"), UnsupportedError, "pre-tokenizer 'falcon3' is not supported"),
+    "pre-tokenizer": (edit(T_pre="viking"), UnsupportedError, "pre-tokenizer 'viking' is not supported"),
     "architecture first": (
-        both(edit(general__architecture="mamba"), edit(T_model="t5")),
+        both(edit(general__architecture="mamba"), edit(T_model="rwkv")),
         UnsupportedError,
         "architecture 'mamba'",
     ),
@@ -239,7 +239,7 @@ REFUSED: dict[str, tuple[Callable[[GgufFile], None], type[InputError], str]] = {
     "name of a wrong type": (edit(general__name=1), FormatError, "general.name is an integer"),
     "template of a wrong type": (edit(tokenizer__chat_template=[1]), FormatError, "an array, not text"),
     "template too long": (edit(tokenizer__chat_template="x" * (2**20 + 1)), LimitError, "chat_template"),
-    "tokenizer": (edit(T_model="t5"), UnsupportedError, "model 't5'"),
+    "tokenizer": (edit(T_model="rwkv"), UnsupportedError, "model 'rwkv'"),
     "no tokens": (edit(T_tokens=None), FormatError, "tokenizer.ggml.tokens is missing"),
     "tokens of a wrong type": (edit(T_tokens=[1, 2]), FormatError, "element that is not text"),
     "tokens no array": (edit(T_tokens="abc"), FormatError, "is text, not an array"),
@@ -296,7 +296,7 @@ def test_defaults(tmp_path: Path) -> None:
     checkpoint = open_gguf(path)
     assert checkpoint.arch == tiny_arch()
     assert (checkpoint.name, checkpoint.licence, checkpoint.chat_template) == ("", "", None)
-    assert (checkpoint.vocabulary.bos, checkpoint.vocabulary.add_bos) == (None, False)
+    assert (checkpoint.vocabulary.bos, checkpoint.vocabulary.before) == (None, ())
 
 
 def test_linear_rope_scaling_divides_every_frequency(tmp_path: Path) -> None:
@@ -416,13 +416,14 @@ def test_sentencepiece_vocabulary(tmp_path: Path) -> None:
     path = tmp_path / "spm.gguf"
     path.write_bytes(spm_file().build())
     v = open_gguf(path).vocabulary
-    assert (v.kind, v.bos, v.eos, v.unknown, v.end_ids) == ("spm", 1, 2, 0, (2,))
-    assert (v.add_bos, v.add_space) == (True, True)
+    assert (v.kind, v.bos, v.eos, v.unknown, v.end_ids) == ("bpe", 1, 2, 0, (2,))
+    assert (v.before, v.strip_space, v.merges) == ((1,), True, ((259, 260),))
+    assert [part.name for part in v.normalisers] == ["prepend", "replace"]
     assert v.tokens[3:259] == tuple(bytes([b]) for b in range(256))
     assert v.tokens[259:] == (b" ", b"a", b" a", b"b")
     for change, words in (
         (edit(T_scores=None), "scores is missing"),
-        (edit(T_scores=Typed(ARRAY, [0.0], F32)), "1 scores for"),
+        (edit(T_scores=Typed(ARRAY, [0.0], F32)), "scores has 1 elements for"),
         (edit(T_scores=Typed(ARRAY, [float("nan")] * len(SPM_NAMES), F32)), "not finite"),
         (edit(T_tokens=[*SPM_NAMES[:3], "<0xZZ>", *SPM_NAMES[4:]]), "not written <0xNN>"),
         (edit(T_tokens=[*SPM_NAMES[:3], "<0x 0>", *SPM_NAMES[4:]]), "not written <0xNN>"),

@@ -16,6 +16,7 @@ from proofcompute.importers import import_gguf, open_gguf
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.gguf_scan import Value
 from proofcompute.importers.gguf_vocabulary import read_vocabulary
+from proofcompute.models.named_rules import NAMED_RULES
 from proofcompute.models.vocabulary import CONTROL, NORMAL, USER_DEFINED
 from proofcompute.tokens import Message, Tokenizer, render_chat
 
@@ -113,7 +114,7 @@ def test_user_defined_tokens_that_the_template_writes_are_noted(tmp_path: Path) 
 
 def test_a_missing_pre_tokenizer_is_noted(tmp_path: Path) -> None:
     checkpoint = opened(tmp_path, pre=None)
-    assert checkpoint.vocabulary.pre == "default"
+    assert checkpoint.vocabulary.splitters == NAMED_RULES["default"].splitters
     (note,) = checkpoint.notes
     assert "names no pre-tokenizer" in note
 

@@ -13,7 +13,9 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 
 from proofcompute.errors import UnsupportedError
 from proofcompute.importers import open_gguf
-from proofcompute.models.vocabulary import Vocabulary, byte_alphabet
+from proofcompute.models.text_parts import Part
+from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.models.writing import byte_alphabet
 from proofcompute.tokens import Tokenizer
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -27,8 +29,9 @@ def smollm2(smollm2_path: Path) -> Tokenizer:
 @pytest.mark.model
 def test_smollm2_vocabulary(smollm2: Tokenizer) -> None:
     v = smollm2.vocabulary
-    assert (v.kind, v.pre, len(v.tokens), len(v.merges)) == ("bpe", "smollm", 49152, 48900)
-    assert (v.bos, v.eos, v.unknown, v.add_bos) == (1, 2, 0, False)
+    assert (v.kind, len(v.tokens), len(v.merges)) == ("bpe", 49152, 48900)
+    assert v.splitters == (Part("digits", (1,)), Part("bytes", (0, 1)))
+    assert (v.bos, v.eos, v.unknown, v.before) == (1, 2, None, ())
     assert [v.tokens[i] for i in v.end_ids] == [b"<|endoftext|>", b"<|im_end|>"]
     data = v.encode()
     assert len(data) < 1_000_000

@@ -13,7 +13,8 @@ from importers.gguf_writer import ARRAY, F32, GgufFile, Stored, Typed
 from proofcompute.arithmetic.definition import rope_frequencies
 from proofcompute.importers.architecture import Arch, Attention, Block, Mlp, Norm, Rope, tensor_shapes
 from proofcompute.importers.gguf import stored_name
-from proofcompute.models.vocabulary import CONTROL, NORMAL, USER_DEFINED, byte_alphabet
+from proofcompute.models.vocabulary import CONTROL, NORMAL, USER_DEFINED
+from proofcompute.models.writing import byte_alphabet
 
 CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 USER = "<tool>"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import proofcompute
 import synthetic
 from proofcompute.errors import InputError
+from proofcompute.models.named_rules import NAMED_RULES
 from proofcompute.models.vocabulary import CONTROL, NORMAL, Vocabulary
 from proofcompute.protocol.answer import AnswerText, answer_text
 from proofcompute.protocol.messages import Generation
@@ -18,9 +19,9 @@ from proofcompute.protocol.stop import stop_reason
 
 BYTES = Vocabulary(
     kind="bpe",
-    pre="smollm",
     tokens=(*(bytes([b]) for b in range(256)), b"<|end|>", b"xyz", b"ab", "é".encode()[:1] + b"a"),
     types=bytes([NORMAL] * 256 + [CONTROL] + [NORMAL] * 3),
+    splitters=NAMED_RULES["smollm"].splitters,
     eos=256,
     end_ids=(256,),
 )

@@ -1,0 +1,216 @@
+"""Makes the ``tokenizers`` library's tokenizer for a vocabulary, which encodes text without control tokens.
+
+The library numbers the tokens that it knows from 0; they are translated here. It is never told the names of
+control and unknown tokens, so no text becomes one. Its unknown token has an empty name, which is no text. If
+a vocabulary has no unknown token, a text that needs one is refused, where the library would drop it silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import tokenizers
+from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
+
+from proofcompute.errors import UnsupportedError
+from proofcompute.models.text_parts import SPACE, Argument, Part
+from proofcompute.models.vocabulary import (
+    ALONE,
+    BYTE,
+    LEFT,
+    NORMAL,
+    RIGHT,
+    Vocabulary,
+)
+from proofcompute.models.word_rules import RULES
+from proofcompute.models.writing import BYTES, CONTINUES, byte_name, written
+
+__all__ = ["Library"]
+
+_NOTHING: Final = -1
+"""Stands for the unknown token of a vocabulary that has none."""
+_ACCENTS: Final = (False, True, None)
+
+_NORMALISERS: Final[Mapping[str, Callable[..., normalizers.Normalizer]]] = {
+    "nfc": normalizers.NFC,
+    "nfd": normalizers.NFD,
+    "nfkc": normalizers.NFKC,
+    "nfkd": normalizers.NFKD,
+    "lowercase": normalizers.Lowercase,
+    "strip_accents": normalizers.StripAccents,
+    "strip": lambda left, right: normalizers.Strip(left=bool(left), right=bool(right)),
+    "prepend": normalizers.Prepend,
+    "replace": normalizers.Replace,
+    "replace_rule": lambda rule, by: normalizers.Replace(Regex(RULES[rule]), by),
+    "bert": lambda clean, chinese, accents, lower: normalizers.BertNormalizer(
+        clean_text=bool(clean),
+        handle_chinese_chars=bool(chinese),
+        strip_accents=_ACCENTS[accents],
+        lowercase=bool(lower),
+    ),
+    "charsmap": normalizers.Precompiled,
+}
+_SPLITTERS: Final[Mapping[str, Callable[..., pre_tokenizers.PreTokenizer]]] = {
+    "split": lambda rule, behaviour, invert: pre_tokenizers.Split(
+        Regex(RULES[rule]), behaviour, invert=bool(invert)
+    ),
+    "split_text": lambda text, behaviour, invert: pre_tokenizers.Split(text, behaviour, invert=bool(invert)),
+    "digits": lambda each: pre_tokenizers.Digits(individual_digits=bool(each)),
+    "punctuation": pre_tokenizers.Punctuation,
+    "whitespace": pre_tokenizers.Whitespace,
+    "whitespace_split": pre_tokenizers.WhitespaceSplit,
+    "bert": pre_tokenizers.BertPreTokenizer,
+    "metaspace": lambda scheme, split: pre_tokenizers.Metaspace(
+        replacement=SPACE, prepend_scheme=scheme, split=bool(split)
+    ),
+    "bytes": lambda space, rule: pre_tokenizers.ByteLevel(
+        add_prefix_space=bool(space), trim_offsets=False, use_regex=bool(rule)
+    ),
+}
+
+
+class Library:
+    """The library's tokenizer. ``near`` says which tokens and merges can occur; the others are left out.
+
+    ``added`` maps names that are found in the normalised text to their tokens.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        near: Callable[[bytes], bool] | None = None,
+        added: Mapping[str, int] | None = None,
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._ids: list[int] = []
+        model = _MODELS[vocabulary.kind](vocabulary, near or (lambda _: True), self._ids)
+        self._added = [
+            AddedToken(
+                name,
+                single_word=bool(vocabulary.finding[token] & ALONE),
+                lstrip=bool(vocabulary.finding[token] & LEFT),
+                rstrip=bool(vocabulary.finding[token] & RIGHT),
+                normalized=True,
+            )
+            for name, token in (added or {}).items()
+        ]
+        self._begin = self._made(model, vocabulary.splitters)
+        later = tuple(map(_later, vocabulary.splitters))
+        self._later = self._begin if later == vocabulary.splitters else self._made(model, later)
+        for token in self._added:
+            number = self._begin.token_to_id(token.content)
+            if number is not None and number >= len(self._ids):
+                self._ids.append((added or {})[token.content])
+
+    def _made(self, model: models.Model, splitters: Sequence[Part]) -> tokenizers.Tokenizer:
+        made = tokenizers.Tokenizer(model)
+        if normalisers := [_part(_NORMALISERS, part) for part in self._vocabulary.normalisers]:
+            made.normalizer = normalizers.Sequence(normalisers)
+        if splitters:
+            made.pre_tokenizer = pre_tokenizers.Sequence([_part(_SPLITTERS, part) for part in splitters])
+        made.add_tokens(self._added)
+        return made
+
+    def encode(self, text: str, *, begin: bool) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the tokens of ``text`` and which letters each stands for.
+
+        ``begin``: the text begins the prompt. Raises UnsupportedError for a text that no token expresses.
+        """
+        found = (self._begin if begin else self._later).encode(text, add_special_tokens=False)
+        ids = [self._ids[number] for number in found.ids]
+        offsets: list[tuple[int, int]] = found.offsets
+        if _NOTHING in ids:
+            start, end = offsets[ids.index(_NOTHING)]
+            raise UnsupportedError(
+                f"the vocabulary has no token for the byte 0x{self._missing(text[start:end]):02x} of the text"
+            )
+        return ids, offsets
+
+    def _missing(self, letters: str) -> int:
+        """Return the first byte of ``letters`` that is no token, or the first."""
+        data = letters.encode()
+        return next((b for b in data if bytes([b]) not in self._vocabulary.text_ids), data[0] if data else 0)
+
+
+def _part(table: Mapping[str, Callable[..., object]], part: Part) -> object:
+    arguments: tuple[Argument, ...] = part.arguments
+    return table[part.name](*arguments)
+
+
+def _later(part: Part) -> Part:
+    """Return the splitter for a piece that does not begin the text."""
+    if part.name == "metaspace" and part.arguments[0] == "first":
+        return Part("metaspace", ("never", part.arguments[1]))
+    return part
+
+
+def _unknown(vocabulary: Vocabulary) -> int:
+    return _NOTHING if vocabulary.unknown is None else vocabulary.unknown
+
+
+def _bpe(vocabulary: Vocabulary, near: Callable[[bytes], bool], ids: list[int]) -> models.Model:
+    tokens, way = vocabulary.tokens, vocabulary.writing
+    near_ids: Iterable[int] = [i for token, i in vocabulary.text_ids.items() if near(token)]
+    names = {i: written(way, tokens[i]) for i in near_ids}
+    merges = [
+        (names[a], names[b])
+        for a, b in vocabulary.merges
+        if a in names and b in names and near(tokens[a] + tokens[b])
+    ]
+    byte_ids = [i for i, kind in enumerate(vocabulary.types) if kind == BYTE]
+    ids += [*names, *byte_ids, _unknown(vocabulary)]
+    every = [*names.values(), *(byte_name(tokens[i][0]) for i in byte_ids), ""]
+    return models.BPE(
+        vocab={name: number for number, name in enumerate(every)},
+        merges=merges,
+        unk_token="",
+        fuse_unk=vocabulary.fuse_unknown,
+        byte_fallback=bool(byte_ids),
+        ignore_merges=vocabulary.ignore_merges,
+    )
+
+
+def _unigram(vocabulary: Vocabulary, near: Callable[[bytes], bool], ids: list[int]) -> models.Model:
+    scores = np.array(vocabulary.scores, np.uint64).view(np.float64).tolist()
+    # what is no text has the empty name, which the library's trie never finds; its score stays, as the
+    # library gives unknown characters the smallest of all scores, less 10
+    pieces = []
+    for i, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True)):
+        name = written(vocabulary.writing, token) if kind == NORMAL else ""
+        pieces.append((byte_name(token[0]) if kind == BYTE else name, scores[i]))
+    ids += range(len(pieces))
+    return models.Unigram(pieces, vocabulary.unknown, BYTE in vocabulary.types)
+
+
+def _wordpiece(vocabulary: Vocabulary, near: Callable[[bytes], bool], ids: list[int]) -> models.Model:
+    names = {written(vocabulary.writing, token): i for token, i in vocabulary.text_ids.items()}
+    ids += [*names.values(), _unknown(vocabulary)]
+    return models.WordPiece(
+        vocab={name: number for number, name in enumerate([*names, ""])},
+        unk_token="",
+        max_input_chars_per_word=vocabulary.longest_word,
+        continuing_subword_prefix=CONTINUES,
+    )
+
+
+_MODELS: Final = {"bpe": _bpe, "unigram": _unigram, "wordpiece": _wordpiece}
+
+
+def nearness(vocabulary: Vocabulary, text: str) -> Callable[[bytes], bool] | None:
+    """Return what says whether a token can occur in parts of ``text``; None if that cannot be said so simply.
+
+    At each step of the merging, the pieces of a text are parts of it, or of it with a space in front. So
+    other tokens, and merges that give them, can be left out, which makes the tokenizer ten times faster.
+    """
+    if vocabulary.kind != "bpe":
+        return None
+    letters = (Part("replace", (" ", SPACE)), Part("prepend", (SPACE,)))
+    for part in vocabulary.normalisers:
+        if part not in letters and not (part.name == "nfc" and text.isascii()):
+            return None
+    if vocabulary.writing != BYTES:
+        text = text.replace(SPACE, " ")
+    data = text.encode("utf-8", "surrogatepass")
+    return lambda token: token in data or (token[:1] == b" " and token[1:] in data)
