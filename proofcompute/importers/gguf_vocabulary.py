@@ -24,8 +24,8 @@ from proofcompute.importers.gguf_tokens import (
 from proofcompute.importers.marks import correct_marks, known_ends, note_user_defined
 from proofcompute.limits import MAX_TEMPLATE
 from proofcompute.models.named_rules import NAMED_RULES
-from proofcompute.models.supported import TOKENIZERS
 from proofcompute.models.part_codec import MAX_CHARSMAP
+from proofcompute.models.supported import TOKENIZERS
 from proofcompute.models.text_parts import SPACE, Part
 from proofcompute.models.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 from proofcompute.models.writing import BYTES, SPACES, WORDS

@@ -87,7 +87,7 @@ def vocabulary(case: str) -> Vocabulary:
     """As many tokens as the embedding has rows, without meaning."""
     size = max(tokens(case)) + 1
     names = tuple(b"%c%c" % (97 + i // 26, 97 + i % 26) for i in range(size))
-    return Vocabulary("spm", "", names, bytes([NORMAL]) * size, scores=(0,) * size)
+    return Vocabulary("bpe", names, bytes([NORMAL]) * size)
 
 
 def tensors(case: str) -> dict[str, tuple[int, ...]]:
