@@ -1,64 +1,46 @@
-"""Opens a GGUF file as a :class:`Checkpoint`, for the architectures "llama" and "qwen2".
+"""Opens a GGUF file as a :class:`Checkpoint`.
 
-The names of metadata keys and tensors are those of the GGUF specification and of llama.cpp. The reader
-refuses by name whatever it does not understand and could change the arithmetic: another architecture, an
-``<architecture>.*`` key, a tensor, a kind of rope scaling. It skips nothing silently.
-
-In these files matrices are stored ``[out, in]`` (ggml writes the axes in reverse). The "llama" converter
-permutes the rows of q and k so that rotary pairs are neighbours; "qwen2" keeps the halves apart.
+The reader refuses by name whatever it does not understand and could change the arithmetic: another
+architecture, an ``<architecture>.*`` key, a tensor, a kind of rope scaling. It skips nothing silently. What
+files of an architecture do not say is in :mod:`.gguf_families`, where their tensors are in
+:mod:`.gguf_names`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
-from typing import Final
+from functools import partial
 
 import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
-from proofcompute.arithmetic.definition import rope_frequencies
 from proofcompute.arrays import F32
 from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.errors.arguments import path_of
-from proofcompute.importers.architecture import Arch, Attention, Block, Mlp, Norm, Rope, tensor_shapes
+from proofcompute.importers.architecture import Arch, tensor_shapes
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.gguf_fields import Fields
-from proofcompute.importers.gguf_metadata import check_kind, refuse_others, unused
+from proofcompute.importers.gguf_metadata import check_kind, unused
+from proofcompute.importers.gguf_names import Heads, Place, places
+from proofcompute.importers.gguf_network import Header, read_network
 from proofcompute.importers.gguf_parts import Contents, Stored, read_parts
+from proofcompute.importers.gguf_rope import DIVISORS
 from proofcompute.importers.gguf_scan import GgufTensor, Value
 from proofcompute.importers.gguf_vocabulary import read_chat_template, read_vocabulary
-from proofcompute.limits import MAX_CONTEXT, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH
 from proofcompute.models.supported import STORAGE_TYPES
 from proofcompute.models.vocabulary import Vocabulary
 
-__all__ = ["open_gguf", "stored_name"]
-
-_FACTORS: Final = "rope_freqs.weight"
-_LAYER_NAMES: Final = {
-    "attention.norm": "attn_norm.weight",
-    "attention.q": "attn_q.weight",
-    "attention.k": "attn_k.weight",
-    "attention.v": "attn_v.weight",
-    "attention.q.bias": "attn_q.bias",
-    "attention.k.bias": "attn_k.bias",
-    "attention.v.bias": "attn_v.bias",
-    "attention.o": "attn_output.weight",
-    "ffn.norm": "ffn_norm.weight",
-    "ffn.gate": "ffn_gate.weight",
-    "ffn.up": "ffn_up.weight",
-    "ffn.down": "ffn_down.weight",
-}
-_OTHER_NAMES: Final = {
-    "embedding": "token_embd.weight",
-    "norm": "output_norm.weight",
-    "head": "output.weight",
-}
+__all__ = ["open_gguf"]
 
 
-def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
+def open_gguf(path: str | os.PathLike[str], context: int | None = None) -> Checkpoint:
     """Open the checkpoint whose only or first file is at ``path``.
+
+    ``context`` is how many positions are wanted, where that decides how the model rotates; None for as many
+    as the model supports.
 
     The header is read and checked at once (the architecture first, then the tokenizer), weights when they are
     asked for.
@@ -79,8 +61,14 @@ def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
 
     contents = read_parts(path_of(path), check)
     (vocabulary,), metadata = found, contents.metadata
-    arch = _read_arch(contents, len(vocabulary.tokens))
-    tensors = _match_tensors(contents, arch)
+    header = Header(
+        check_kind(metadata),
+        metadata,
+        {name: stored.tensor for name, stored in contents.tensors.items()},
+        partial(_divisors, contents),
+    )
+    arch = read_network(header, len(vocabulary.tokens), context, notes)
+    found_places, shapes = _stored(contents, arch), tensor_shapes(arch)
     general = Fields(metadata, "general.")
     return Checkpoint(
         arch=arch,
@@ -89,105 +77,29 @@ def open_gguf(path: str | os.PathLike[str]) -> Checkpoint:
         name=general.description("name"),
         licence=general.description("license"),
         digest=contents.digest,
-        read_rows=lambda name, a, b: _read_rows(tensors[name], a, b),
+        read_rows=lambda name, a, b: _read_rows(contents, found_places[name], shapes[name], a, b),
         notes=tuple(notes),
         unused=unused(metadata, check_kind(metadata)),
     )
 
 
-def _read_arch(contents: Contents, tokens: int) -> Arch:
-    architecture = check_kind(contents.metadata)
-    fields = Fields(contents.metadata, f"{architecture}.")
-    width = fields.integer("embedding_length", 1, MAX_WIDTH)
-    heads = fields.integer("attention.head_count", 1, MAX_WIDTH)
-    kv_heads = fields.integer("attention.head_count_kv", 1, MAX_WIDTH, heads)
-    if heads % kv_heads:
-        raise FormatError(f"{heads} heads cannot share {kv_heads} key/value heads evenly")
-    if not fields.has("attention.key_length") and width % heads:
-        raise FormatError(f"a width of {width} cannot be cut into {heads} heads")
-    head_dim = fields.integer("attention.key_length", 1, MAX_WIDTH, width // heads)
-    if fields.integer("attention.value_length", 1, MAX_WIDTH, head_dim) != head_dim:
-        raise UnsupportedError("keys and values of different lengths are not supported")
-    if fields.integer("vocab_size", 1, MAX_VOCABULARY, tokens) != tokens:
-        raise FormatError(f"{architecture}.vocab_size disagrees with the {tokens} tokens of the tokenizer")
-    norm = Norm("rms", fields.positive("attention.layer_norm_rms_epsilon"))
-    attention = Attention(
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        v_dim=head_dim,
-        scale=float(np.float32(1) / np.sqrt(np.float32(head_dim))),
-        rope=_read_rope(contents, fields, architecture, head_dim),
-        bias="blk.0.attn_q.bias" in contents.tensors,
-    )
-    ffn = Mlp(fields.integer("feed_forward_length", 1, MAX_WIDTH), "silu")
-    arch = Arch(
-        family=architecture,
-        width=width,
-        vocabulary=tokens,
-        context=fields.integer("context_length", 1, MAX_CONTEXT),
-        blocks=(Block(attention, ffn, norm),) * fields.integer("block_count", 1, MAX_SEGMENTS),
-        norm=norm,
-        tied="output.weight" not in contents.tensors,
-    )
-    refuse_others(contents.metadata, f"{architecture}.", fields.unread(), "the arithmetic")
-    return arch
-
-
-def _read_rope(contents: Contents, fields: Fields, architecture: str, head_dim: int) -> Rope:
-    dimensions = fields.integer("rope.dimension_count", 2, head_dim, head_dim)
-    if dimensions % 2:
-        raise FormatError(f"{architecture}.rope.dimension_count is {dimensions}, which is odd")
-    scaling = fields.text("rope.scaling.type", "none")
-    if scaling not in ("none", "linear"):
-        raise UnsupportedError(f"rope scaling of type {scaling!r} is not supported")
-    # these keys describe the training; linear scaling does not use them
-    fields.integer("rope.scaling.original_context_length", 0, MAX_CONTEXT, 0)
-    fields.flag("rope.scaling.finetuned", default=False)
-    factor = fields.positive("rope.scaling.factor", 1.0)
-    factors: tuple[float, ...] | None = None
-    if scaling == "linear" and factor != 1.0:
-        factors = (factor,) * (dimensions // 2)
-    elif factor != 1.0:
-        raise FormatError(f"{architecture}.rope.scaling.factor is {factor}, but there is no scaling")
-    if _FACTORS in contents.tensors:
-        if factors is not None:
-            raise UnsupportedError(f"linear rope scaling together with {_FACTORS} is not supported")
-        stored = contents.tensors[_FACTORS]
-        _check(stored.tensor, (dimensions // 2,))
-        found = _read_rows(stored, 0, dimensions // 2)
-        if not (np.isfinite(found) & (found > 0)).all():
-            raise FormatError(f"{_FACTORS}: a factor is not positive and finite")
-        factors = tuple(found.tolist())
-    freqs = rope_frequencies(fields.positive("rope.freq_base", 10_000.0), dimensions, factors)
-    return Rope(tuple(freqs.view(np.uint32).tolist()), interleaved=architecture == "llama")
-
-
-def _match_tensors(contents: Contents, arch: Arch) -> Mapping[str, Stored]:
-    """Return canonical name -> tensor; raise unless there are exactly those of ``arch``."""
-    # each layer has tensors of its own, so the size of the file bounds what is built next
-    layers = len(arch.blocks)
-    if layers > len(contents.tensors):
-        raise FormatError(f"{layers} layers, but only {len(contents.tensors)} tensors")
-    found: dict[str, Stored] = {}
-    for name, shape in tensor_shapes(arch).items():
-        stored = contents.tensors.get(stored_name(name))
-        if stored is None:
-            raise FormatError(f"tensor {stored_name(name)!r} is missing")
-        _check(stored.tensor, shape)
-        found[name] = stored
-    expected = {s.tensor.name for s in found.values()} | {_FACTORS}
+def _stored(contents: Contents, arch: Arch) -> Mapping[str, Place]:
+    """Return canonical name -> place; raise unless the file's tensors are exactly those of ``arch``."""
+    found = places(arch, contents.tensors)
+    rotates = any(block.attention.rope is not None for block in arch.blocks)
+    expected = set(DIVISORS if rotates else ())
+    for place in found.values():
+        for run in (place.keys, place.values) if isinstance(place, Heads) else (place,):
+            if run.tensor in expected:
+                continue
+            stored = contents.tensors.get(run.tensor)
+            if stored is None:
+                raise FormatError(f"tensor {run.tensor!r} is missing")
+            _check(stored.tensor, run.shape)
+            expected.add(run.tensor)
     if extra := [name for name in contents.tensors if name not in expected]:
         raise UnsupportedError(f"tensor {extra[0]!r} is not part of a supported decoder")
     return found
-
-
-def stored_name(name: str) -> str:
-    """Return the name that a GGUF file gives to the tensor with the canonical name ``name``."""
-    if name in _OTHER_NAMES:
-        return _OTHER_NAMES[name]
-    _, layer, rest = name.split(".", 2)
-    return f"blk.{layer}.{_LAYER_NAMES[rest]}"
 
 
 def _check(tensor: GgufTensor, shape: tuple[int, ...]) -> None:
@@ -197,16 +109,44 @@ def _check(tensor: GgufTensor, shape: tuple[int, ...]) -> None:
         raise UnsupportedError(f"tensor {tensor.name!r} is stored as {tensor.type}, which is not supported")
 
 
-def _read_rows(stored: Stored, a: int, b: int) -> F32:
-    """Return rows a..b in float32. A vector has a row per element, but one storage block may span several."""
+def _divisors(contents: Contents, name: str, n: int) -> F32 | None:
+    stored = contents.tensors.get(name)
+    if stored is None:
+        return None
+    _check(stored.tensor, (n,))
+    return _elements(stored, 0, n)
+
+
+def _read_rows(contents: Contents, place: Place, shape: tuple[int, ...], a: int, b: int) -> F32:
+    """Return rows a..b of a tensor of the canonical shape ``shape``, in float32."""
+    if isinstance(place, Heads):
+        return _read_heads(contents, place, a, b)
+    size = math.prod(shape[1:])
+    stored = contents.tensors[place.tensor]
+    return _elements(stored, place.first + a * size, place.first + b * size).reshape(b - a, *shape[1:])
+
+
+def _read_heads(contents: Contents, place: Heads, a: int, b: int) -> F32:
+    (_, rank, nope), (_, columns, _) = place.keys.shape, place.values.shape
+    each = nope + columns
+    first, last = a // each, -(-b // each)
+    keys = _elements(contents.tensors[place.keys.tensor], first * rank * nope, last * rank * nope)
+    values = _elements(contents.tensors[place.values.tensor], first * columns * rank, last * columns * rank)
+    turned = keys.reshape(-1, rank, nope).transpose(0, 2, 1)
+    rows = np.concatenate([turned, values.reshape(-1, columns, rank)], axis=1).reshape(-1, rank)
+    return rows[a - first * each : b - first * each]
+
+
+def _elements(stored: Stored, a: int, b: int) -> F32:
+    """Return elements a..b of a tensor, [b - a]; whole rows of its last axis are read."""
     file, tensor = stored
-    vector = len(tensor.shape) == 1
-    row_bytes = tensor.nbytes if vector else tensor.nbytes // tensor.shape[0]
-    first, count = (0, 1) if vector else (a, b - a)
-    if count == 0:
-        return np.zeros((0, *tensor.shape[1:]), np.float32)
-    raw = np.frombuffer(file.read(tensor.offset + first * row_bytes, count * row_bytes), np.uint8)
+    width = tensor.shape[-1]
+    row_bytes = tensor.nbytes // math.prod(tensor.shape[:-1])
+    first, last = a // width, -(-b // width)
+    if first >= last:
+        return np.zeros(0, np.float32)
+    raw = np.frombuffer(file.read(tensor.offset + first * row_bytes, (last - first) * row_bytes), np.uint8)
     with np.errstate(all="ignore"):  # the caller refuses values that are not finite
-        weights = dequantize(raw.reshape(count, row_bytes), GGMLQuantizationType[tensor.type])
-    rows: F32 = np.ascontiguousarray(weights, np.float32)
-    return rows.reshape(-1)[a:b] if vector else rows.reshape(count, *tensor.shape[1:])
+        weights = dequantize(raw.reshape(last - first, row_bytes), GGMLQuantizationType[tensor.type])
+    elements: F32 = np.ascontiguousarray(weights, np.float32).reshape(-1)
+    return elements[a - first * width : b - first * width]

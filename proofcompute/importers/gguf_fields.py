@@ -32,9 +32,17 @@ class Fields:
         """Return the keys with the prefix that no method has read."""
         return [k for k in self._metadata if k.startswith(self._prefix) and k not in self._read]
 
+    def key(self, key: str) -> str:
+        """Return the whole key, as messages name it."""
+        return self._prefix + key
+
     def has(self, key: str) -> bool:
         """Return whether the key exists; this does not count as reading it."""
         return self._prefix + key in self._metadata
+
+    def is_array(self, key: str) -> bool:
+        """Return whether the key exists and is an array; this does not count as reading it."""
+        return type(self._metadata.get(self._prefix + key)) is tuple
 
     def text(self, key: str, default: str | None = None, *, limit: int = 1 << 10) -> str:
         """Return a string; LimitError if it has more than ``limit`` characters."""
@@ -56,6 +64,11 @@ class Fields:
         if found > hi:
             raise LimitError(f"{self._prefix}{key} is {found}, the limit is {hi}")
         return found
+
+    def number(self, key: str, default: float) -> float:
+        """Return a number rounded to binary32; FormatError unless that is finite and not negative."""
+        found = self._get(key, float, default)
+        return 0.0 if found == 0 else self.positive(key, default)
 
     def positive(self, key: str, default: float | None = None) -> float:
         """Return a number rounded to binary32; FormatError unless that is positive and finite."""

@@ -22,10 +22,32 @@ __all__ = [
 ]
 
 ARCHITECTURES: Final[Mapping[str, str]] = {
-    "llama": "Llama 2 and 3, SmolLM, Mistral without a sliding window, and others of their kind",
+    "llama": "Llama 2 and 3, SmolLM 1 and 2, Mistral without a sliding window, Mixtral, and others alike",
     "qwen2": "Qwen 2 and 2.5",
+    "qwen3": "Qwen 3",
+    "qwen2moe": "Qwen 1.5 and 2 with experts",
+    "qwen3moe": "Qwen 3 with experts",
+    "gemma": "Gemma 1",
+    "gemma2": "Gemma 2",
+    "gemma3": "Gemma 3, text only",
+    "phi2": "Phi 1, 1.5 and 2",
+    "phi3": "Phi 3, 3.5 and 4",
+    "olmo2": "OLMo 2 and 3",
+    "olmoe": "OLMoE",
+    "smollm3": "SmolLM 3",
+    "granite": "Granite 3 and 4, dense",
+    "command-r": "Command R and Aya",
+    "cohere2": "Command R7B and Command A",
+    "stablelm": "StableLM 3B and StableLM 2",
+    "starcoder2": "StarCoder 2",
+    "gpt2": "GPT-2",
+    "gptneox": "GPT-NeoX and Pythia",
+    "glm4": "GLM 4",
+    "exaone4": "EXAONE 4",
+    "gpt-oss": "gpt-oss",
+    "deepseek2": "DeepSeek V2, V3 and R1",
 }
-"""``general.architecture`` -> its models; all are dense decoders with RMS norm and gated SiLU."""
+"""``general.architecture`` of a GGUF file -> its models."""
 STORAGE_TYPES: Final = tuple(
     "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S "
     "IQ1_S IQ1_M IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4".split()

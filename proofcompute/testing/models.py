@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 
-from proofcompute.arithmetic.definition import rope_frequencies
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32
+from proofcompute.importers import rope_scaling
 from proofcompute.importers.architecture import Arch, Attention, Block, Mlp, Norm, Rope, tensor_shapes
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling import PRECISIONS, compile_decoder, decoder_program
@@ -66,14 +66,14 @@ class Shape:
     def arch(self) -> Arch:
         """The description of the network."""
         columns, norm = self.head_dim or self.width // self.heads, Norm("rms", _EPS)
-        freqs = rope_frequencies(self.rope_base, columns)
+        freqs = rope_scaling.plain(self.rope_base, columns)
         attention = Attention(
             heads=self.heads,
             kv_heads=self.kv_heads,
             head_dim=columns,
             v_dim=columns,
-            scale=float(np.float32(1) / np.sqrt(np.float32(columns))),
-            rope=Rope(tuple(freqs.view(np.uint32).tolist()), self.interleaved),
+            scale=rope_scaling.inverse_root(columns),
+            rope=Rope(freqs, self.interleaved),
             window=self.window,
             bias=self.bias,
         )

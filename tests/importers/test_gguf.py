@@ -148,7 +148,7 @@ def both(*edits: Callable[[GgufFile], None]) -> Callable[[GgufFile], None]:
 
 
 REFUSED: dict[str, tuple[Callable[[GgufFile], None], type[InputError], str]] = {
-    "architecture": (edit(general__architecture="gpt2"), UnsupportedError, "architecture 'gpt2'"),
+    "architecture": (edit(general__architecture="bloom"), UnsupportedError, "architecture 'bloom'"),
     "no architecture": (edit(general__architecture=None), FormatError, "general.architecture is missing"),
     "architecture of a wrong type": (edit(general__architecture=3), FormatError, "an integer, not text"),
     "no width": (edit(L_embedding_length=None), FormatError, "llama.embedding_length is missing"),
@@ -168,7 +168,7 @@ REFUSED: dict[str, tuple[Callable[[GgufFile], None], type[InputError], str]] = {
     ),
     "value length": (edit(L_attention__value_length=8), UnsupportedError, "different lengths"),
     "context": (edit(L_context_length=2**31), LimitError, "context_length"),
-    "experts": (edit(L_expert_count=8), UnsupportedError, "llama.expert_count other than 0"),
+    "experts": (edit(L_expert_count=8, L_expert_used_count=2), FormatError, "blk.0.ffn_gate_inp.weight. is missing"),
     "window": (edit(L_attention__sliding_window=64), UnsupportedError, "sliding_window other than 0"),
     "not causal": (
         edit(L_attention__causal=False),
@@ -202,7 +202,7 @@ REFUSED: dict[str, tuple[Callable[[GgufFile], None], type[InputError], str]] = {
         "not positive and finite",
     ),
     "rope base": (edit(L_rope__freq_base=-1.0), FormatError, "freq_base is -1.0"),
-    "rope yarn": (edit(L_rope__scaling__type="yarn"), UnsupportedError, "type 'yarn'"),
+    "rope dynamic": (edit(L_rope__scaling__type="dynamic"), UnsupportedError, "type 'dynamic'"),
     "rope attention factor": (
         edit(L_rope__scaling__attn_factor=1.5),
         UnsupportedError,

@@ -10,9 +10,9 @@ from gguf import quants
 from gguf.constants import GGMLQuantizationType
 
 from importers.gguf_writer import ARRAY, F32, GgufFile, Stored, Typed
-from proofcompute.arithmetic.definition import rope_frequencies
+from proofcompute.importers import rope_scaling
 from proofcompute.importers.architecture import Arch, Attention, Block, Mlp, Norm, Rope, tensor_shapes
-from proofcompute.importers.gguf import stored_name
+from proofcompute.importers.gguf_names import Run, places
 from proofcompute.models.vocabulary import CONTROL, NORMAL, USER_DEFINED
 from proofcompute.models.writing import byte_alphabet
 
@@ -61,14 +61,14 @@ def tiny_arch(
     factors: tuple[float, ...] | None = None,
 ) -> Arch:
     norm = Norm("rms", float(np.float32(1e-5)))
-    freqs = rope_frequencies(10_000.0, head_dim, factors)
+    freqs = rope_scaling.longrope(10_000.0, head_dim, factors or (1.0,) * (head_dim // 2))
     attention = Attention(
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
         v_dim=head_dim,
-        scale=float(np.float32(1) / np.sqrt(np.float32(head_dim))),
-        rope=Rope(tuple(freqs.view(np.uint32).tolist()), interleaved),
+        scale=rope_scaling.inverse_root(head_dim),
+        rope=Rope(freqs, interleaved),
         bias=qkv_bias,
     )
     return Arch(
@@ -120,12 +120,12 @@ def tiny_file(*, seed: int = 0, storage: str = "F32", architecture: str = "llama
         f"{a}.vocab_size": arch.vocabulary,
         **tokenizer_metadata(),
     }
-    tensors = []
+    tensors, where = [], places(arch, ())
     for name, value in tiny_weights(arch, seed).items():
         kind = GGMLQuantizationType[storage if value.ndim == 2 else "F32"]
-        tensors.append(
-            Stored(stored_name(name), value.shape, quants.quantize(value, kind).tobytes(), int(kind))
-        )
+        place = where[name]
+        assert isinstance(place, Run)
+        tensors.append(Stored(place.tensor, value.shape, quants.quantize(value, kind).tobytes(), int(kind)))
     if factors is not None:
         divisors = np.array(factors, np.float32)
         tensors.append(Stored("rope_freqs.weight", divisors.shape, divisors.tobytes()))
