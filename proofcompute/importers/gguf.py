@@ -25,8 +25,9 @@ from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_metadata import check_kind, unused
 from proofcompute.importers.gguf_names import Heads, Place, places
-from proofcompute.importers.gguf_network import Header, read_network
+from proofcompute.importers.gguf_network import read_network
 from proofcompute.importers.gguf_parts import Contents, Stored, read_parts
+from proofcompute.importers.gguf_reader import Header
 from proofcompute.importers.gguf_rope import DIVISORS
 from proofcompute.importers.gguf_scan import GgufTensor, Value
 from proofcompute.importers.gguf_vocabulary import read_chat_template, read_vocabulary

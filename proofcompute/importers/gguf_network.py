@@ -6,59 +6,24 @@ here must have a value that changes nothing (:mod:`.gguf_metadata`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
 
-from proofcompute.errors import FormatError, LimitError, UnsupportedError
+from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.importers import rope_scaling
-from proofcompute.importers.architecture import Arch, Attention, Block, Latent, Mlp, Moe, Norm, Rope
-from proofcompute.importers.gguf_families import FAMILIES, Experts, Family
+from proofcompute.importers.architecture import Arch, Attention, Block, Latent, Rope
+from proofcompute.importers.gguf_families import FAMILIES
+from proofcompute.importers.gguf_feeding import read_ffns
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_metadata import refuse_others
-from proofcompute.importers.gguf_rope import Divisors, Ropes, read_ropes
-from proofcompute.importers.gguf_scan import GgufTensor, Value
+from proofcompute.importers.gguf_reader import Header, Reader
+from proofcompute.importers.gguf_rope import Ropes, read_ropes
 from proofcompute.limits import MAX_CONTEXT, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH
 
-__all__ = ["Header", "read_network"]
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says about its network."""
-
-    architecture: str
-    metadata: Mapping[str, Value]
-    tensors: Mapping[str, GgufTensor]
-    """Name -> tensor."""
-    divisors: Divisors
-    """The reader of tensors that divide rotary frequencies."""
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """A file that is being read."""
-
-    header: Header
-    fields: Fields
-    family: Family
-    width: int
-    layers: int
-    heads: int
-    kv_heads: int
-
-    def has(self, name: str, layer: int = 0) -> bool:
-        """Return whether a layer has a tensor."""
-        return f"blk.{layer}.{name}" in self.header.tensors
-
-    def norm(self, tensor: str) -> Norm:
-        """Return the kind of a norm with the tensor's name, whole."""
-        layer = self.family.norm == "layer"
-        eps = "attention.layer_norm_epsilon" if layer else "attention.layer_norm_rms_epsilon"
-        bias = layer and f"{tensor}.bias" in self.header.tensors
-        return Norm(self.family.norm, self.fields.positive(eps), bias=bias)
+__all__ = ["read_network"]
 
 
 def read_network(header: Header, tokens: int, context: int | None, notes: list[str]) -> Arch:
@@ -80,7 +45,7 @@ def read_network(header: Header, tokens: int, context: int | None, notes: list[s
     # each layer has tensors of its own, so the size of the file bounds what is built next
     if layers > len(header.tensors):
         raise FormatError(f"{layers} layers, but only {len(header.tensors)} tensors")
-    reader = _Reader(header, fields, family, width, layers, heads, kv_heads)
+    reader = Reader(header, fields, family, width, layers, heads, kv_heads)
     supported = fields.integer("context_length", 1, MAX_CONTEXT)
     blocks, positions = _blocks(reader, supported, context, notes)
     arch = Arch(
@@ -104,7 +69,7 @@ def read_network(header: Header, tokens: int, context: int | None, notes: list[s
 
 
 def _blocks(
-    r: _Reader, supported: int, context: int | None, notes: list[str]
+    r: Reader, supported: int, context: int | None, notes: list[str]
 ) -> tuple[tuple[Block, ...], int]:
     """Return the blocks, and for how many positions they are meant."""
     whole, ropes = _attention(r, supported, context, notes)
@@ -112,7 +77,7 @@ def _blocks(
     norm, placed = r.norm("blk.0.attn_norm"), _placement(r)
     if r.family.norms == "post":
         norm = r.norm("blk.0.post_attention_norm")
-    ffns = _ffns(r)
+    ffns = read_ffns(r)
     residual = (r.fields.number("residual_scale", 1.0) or 1.0) if r.family.scales else 1.0
     rotates = _rotates(r, windows)
     blocks: list[Block] = []
@@ -132,7 +97,7 @@ def _blocks(
     return tuple(blocks), supported if ropes is None else min(supported, ropes.context)
 
 
-def _placement(r: _Reader) -> str:
+def _placement(r: Reader) -> str:
     kind = r.family.parallel
     if kind == "key":
         return "two" if r.fields.flag("use_parallel_residual", default=True) else ""
@@ -143,7 +108,7 @@ def _placement(r: _Reader) -> str:
 
 
 def _attention(
-    r: _Reader, supported: int, context: int | None, notes: list[str]
+    r: Reader, supported: int, context: int | None, notes: list[str]
 ) -> tuple[Attention, Ropes | None]:
     """Return the attention of all blocks, without rope and window, and the ropes."""
     f = r.fields
@@ -181,7 +146,7 @@ def _attention(
     return whole, ropes
 
 
-def _latent(r: _Reader) -> Latent:
+def _latent(r: Reader) -> Latent:
     f = r.fields
     rope = f.integer("rope.dimension_count", 2, MAX_WIDTH)
     columns = f.integer("attention.key_length_mla", rope + 1, MAX_WIDTH)
@@ -194,7 +159,7 @@ def _latent(r: _Reader) -> Latent:
     )
 
 
-def _scale(r: _Reader, columns: int, ropes: Ropes | None) -> float:
+def _scale(r: Reader, columns: int, ropes: Ropes | None) -> float:
     if r.family.scales and (given := r.fields.number("attention.scale", 0.0)):
         return given
     by = r.width // r.heads if r.family.scale_of == r.layers else columns
@@ -202,7 +167,7 @@ def _scale(r: _Reader, columns: int, ropes: Ropes | None) -> float:
     return rope_scaling.inverse_root(by, magnitude * magnitude)
 
 
-def _windows(r: _Reader) -> Sequence[int]:
+def _windows(r: Reader) -> Sequence[int]:
     """Return the window of each layer; 0 for none."""
     if not r.family.window:
         return (0,) * r.layers
@@ -221,7 +186,7 @@ def _windows(r: _Reader) -> Sequence[int]:
     return tuple(window if windowed else 0 for windowed in pattern[: r.layers])
 
 
-def _rotates(r: _Reader, windows: Sequence[int]) -> Sequence[bool]:
+def _rotates(r: Reader, windows: Sequence[int]) -> Sequence[bool]:
     kind = r.family.rope
     if kind == "windowed" and any(windows):
         return tuple(bool(window) for window in windows)
@@ -232,78 +197,13 @@ def _rotates(r: _Reader, windows: Sequence[int]) -> Sequence[bool]:
     return (kind != "none",) * r.layers
 
 
-def _ffns(r: _Reader) -> Sequence[Mlp | Moe]:
-    f, family = r.fields, r.family
-    what = family.experts
-    experts = f.integer("expert_count", 0, MAX_WIDTH, 0) if what is not None else 0
-    has_width = f.has("feed_forward_length") or not experts
-    width = f.integer("feed_forward_length", 1, MAX_WIDTH) if has_width else 0
-    dense = Mlp(width, family.act, family.gated, bias=r.has("ffn_up.bias"))
-    if what is None or not experts:
-        return (dense,) * r.layers
-    leading = f.integer("leading_dense_block_count", 0, MAX_SEGMENTS, 0)
-    if leading and not width:
-        f.integer("feed_forward_length", 1, MAX_WIDTH)  # says that it is missing
-    moe = _moe(r, what, experts, width)
-    return tuple(dense if i < leading else moe for i in range(r.layers))
-
-
-def _moe(r: _Reader, what: Experts, experts: int, width: int) -> Moe:
-    f = r.fields
-    top_k = f.integer("expert_used_count", 1, experts)
-    each = f.integer("expert_feed_forward_length", 0, MAX_WIDTH, 0) or width
-    if not each:
-        raise FormatError(f"metadata key {f.key('expert_feed_forward_length')} is missing")
-    last = r.layers - 1
-    score = ("softmax", "softmax", "sigmoid")[_gating(f)]
-    groups = f.integer("expert_group_count", 0, experts, 1) or 1
-    if experts % groups:
-        raise FormatError(f"{experts} experts cannot be divided into {groups} groups")
-    correction = r.has("exp_probs_b.bias", last)
-    expert = Mlp(each, r.family.act, bias=r.has("ffn_up_exps.bias", last), alpha=rope_scaling.binary32(what.alpha), limit=what.limit)
-    return Moe(
-        experts=experts,
-        top_k=top_k,
-        expert=expert,
-        score=score,
-        when=what.when,
-        normalise=f.flag("expert_weights_norm", default=what.normalise),
-        scaling=f.number("expert_weights_scale", 1.0) or 1.0,
-        shared=_shared(r, each, width, last),
-        shared_gate=what.shared_gate,
-        groups=groups,
-        top_groups=f.integer("expert_group_used_count", 0, groups, 1) or 1,
-        group_score="top2" if correction else "max",
-        correction=correction,
-        router_bias=r.has("ffn_gate_inp.bias", last),
-    )
-
-
-def _gating(f: Fields) -> int:
-    kind = f.integer("expert_gating_func", 0, MAX_WIDTH, 0)
-    if kind > 2:
-        raise UnsupportedError(f"{f.key('expert_gating_func')} is {kind}; supported are 1 and 2")
-    return kind
-
-
-def _shared(r: _Reader, each: int, width: int, layer: int) -> Mlp | None:
-    count = r.fields.integer("expert_shared_count", 0, MAX_WIDTH, 0)
-    total = r.fields.integer("expert_shared_feed_forward_length", 0, MAX_WIDTH, 0)
-    if not (count or total or r.has("ffn_up_shexp.weight", layer)):
-        return None
-    total = total or (each * count if count else width)
-    if not 1 <= total <= MAX_WIDTH:
-        raise LimitError(f"a shared expert of width {total}")
-    return Mlp(total, r.family.act)
-
-
-def _embed_scale(r: _Reader) -> float:
+def _embed_scale(r: Reader) -> float:
     if r.family.root_embedding:
         return rope_scaling.root(r.width)
     return (r.fields.number("embedding_scale", 1.0) or 1.0) if r.family.scales else 1.0
 
 
-def _logit_scale(r: _Reader) -> float:
+def _logit_scale(r: Reader) -> float:
     if not r.family.logits:
         return 1.0
     scale = r.fields.number("logit_scale", 1.0) or 1.0

@@ -168,7 +168,11 @@ REFUSED: dict[str, tuple[Callable[[GgufFile], None], type[InputError], str]] = {
     ),
     "value length": (edit(L_attention__value_length=8), UnsupportedError, "different lengths"),
     "context": (edit(L_context_length=2**31), LimitError, "context_length"),
-    "experts": (edit(L_expert_count=8, L_expert_used_count=2), FormatError, "blk.0.ffn_gate_inp.weight. is missing"),
+    "experts": (
+        edit(L_expert_count=8, L_expert_used_count=2),
+        FormatError,
+        "blk.0.ffn_gate_inp.weight. is missing",
+    ),
     "window": (edit(L_attention__sliding_window=64), UnsupportedError, "sliding_window other than 0"),
     "not causal": (
         edit(L_attention__causal=False),
