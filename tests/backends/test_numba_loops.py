@@ -137,7 +137,7 @@ SIGNATURES = sorted(signatures())
 
 
 @pytest.mark.usefixtures("at_once")
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(e=expressions(), rows=st.lists(st.booleans(), min_size=4, max_size=4), seed=st.integers(0, 99))
 def test_random_expressions_equal_the_definition(e: Expression, rows: list[bool], seed: int) -> None:
     inputs = [

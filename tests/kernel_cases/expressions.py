@@ -238,7 +238,7 @@ def _shapes() -> Iterator[Case]:
                 s,
             ),
         )
-    for terms, inputs in ((40, 2), (256, 3), (130, 32)):
+    for terms, inputs in ((70, 3), (20, 32)):
         yield Case(
             "evaluate",
             f"long-{terms}-{inputs}",
