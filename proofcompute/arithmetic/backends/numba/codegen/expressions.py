@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.scalar import elements, functions, rounded
+from proofcompute.arithmetic.backends.scalar import curves, elements, functions, rounded
 from proofcompute.arithmetic.primitives import ELEMENTS, Term
 
 __all__ = ["BROADCAST", "CONTIGUOUS", "HEAD", "STRIDED", "Loop", "written"]
@@ -76,6 +76,7 @@ _COMPARED: Final = {"lt": "{0} < {1}", "le": "{0} <= {1}", "eq": "{0} == {1}"}
 _NAMES: Final[dict[str, Any]] = {
     "np": np,
     **{name: getattr(elements, name) for name in elements.__all__},
+    **{name: getattr(curves, name) for name in curves.__all__},
     **{name: getattr(functions, name) for name in ("bits_of", "erf", "exp", "from_bits")},
     **{name: getattr(rounded, name) for name in ("minus", "plus", "times")},
 }
