@@ -59,6 +59,16 @@ MAX_NAME: Final = 256
 """A name of a tensor, weight or segment, in bytes of UTF-8."""
 MAX_WIDTH: Final = 1 << 24
 """Elements of one row of one tensor."""
+MAX_RANK: Final = 8
+"""Axes of one row of one tensor."""
+MAX_CONSTANTS: Final = 64 * MIB
+"""Constants of a program together, which every key and every verifier holds."""
+MAX_SEGMENT_WORK: Final = 1 << 34
+"""Elements that the operations of a segment make for one row; those of a loop count each time."""
+MAX_SEGMENT_PRODUCTS: Final = 1 << 38
+"""Multiplications of int8 numbers in the products of a segment for one row."""
+MAX_SCAN: Final = 1 << 16
+"""Operations that a loop runs for one row: its steps times the operations of its body."""
 MAX_VOCABULARY: Final = 1 << 20
 """Tokens of a vocabulary."""
 MAX_TOKEN: Final = 1 << 10

@@ -38,8 +38,8 @@ def placed_model(shape: Shape, kernels: CudaKernels, precision: str) -> Model:
     program = decoder_program(shape.arch, PRECISIONS[precision])
     weights: dict[str, Weight] = {}
     for spec in program.weights:
-        if spec.kind == "vector":
-            weights[spec.name] = kernels.zeros((spec.width,), np.float32)
+        if spec.kind == "constant":
+            weights[spec.name] = kernels.zeros(spec.shape, np.float32)
         else:
             q = kernels.zeros((spec.limbs, spec.rows, spec.width), np.int8)
             weights[spec.name] = Matrix(q, kernels.zeros((spec.rows,), np.float32), None)

@@ -24,8 +24,11 @@ class Columns(Protocol):
         """Return S of a weight matrix [m, d], transposed: [k, m]."""
         ...
 
-    def v(self, weight: str, m: int) -> U32:
-        """Return V of each limb of a weight matrix [m, d], transposed: [limbs, k, d]."""
+    def v(self, weight: str, m: int, group: int | None = None) -> U32:
+        """Return V of each limb of a weight matrix [m, d], transposed: [limbs, k, d].
+
+        ``group`` says which of several matrices.
+        """
         ...
 
     def squares(self, weight: str) -> Sequence[int]:
@@ -42,7 +45,13 @@ def derive(seed: bytes, model_id: bytes, weight: str, m: int, k: int) -> U32:
 
 
 def project_weight(limbs: I8, s: U32, kernels: Checks) -> U32:
-    """Return V = W^T S for each limb [m, d] of a weight matrix [limbs, m, d]: [limbs, k, d]."""
+    """Return V = W^T S for each limb [m, d] of a weight matrix [limbs, m, d]: [limbs, k, d].
+
+    Of [groups, limbs, m, d] it is [groups, limbs, k, d], with the same S for all groups. That is as sound as
+    one S for all rows of a product: each false row passes with the probability that one false row does.
+    """
+    if limbs.ndim == 4:
+        return np.stack([project_weight(group, s, kernels) for group in limbs])
     return np.stack([kernels.fold(limb, s) for limb in limbs])
 
 
@@ -65,9 +74,10 @@ class SecretColumns:
             self._derived[weight] = derive(self.seed, self.model_id, weight, m, self.k)
         return self._derived[weight]
 
-    def v(self, weight: str, m: int) -> U32:
+    def v(self, weight: str, m: int, group: int | None = None) -> U32:
         """See Columns."""
-        return self.projections[weight]
+        v = self.projections[weight]
+        return v if group is None else v[group]
 
     def squares(self, weight: str) -> Sequence[int]:
         """See Columns."""
@@ -83,16 +93,17 @@ class DerivedColumns:
     model_id: bytes
     k: int
     limbs: Callable[[str], I8]
-    """The limbs [limbs, m, d] of a weight matrix by name."""
+    """The limbs [limbs, m, d] of a weight matrix by name; with groups, [groups, limbs, m, d]."""
     kernels: Checks
 
     def s(self, weight: str, m: int) -> U32:
         """See Columns."""
         return derive(self.seed, self.model_id, weight, m, self.k)
 
-    def v(self, weight: str, m: int) -> U32:
+    def v(self, weight: str, m: int, group: int | None = None) -> U32:
         """See Columns."""
-        return project_weight(self.limbs(weight), self.s(weight, m), self.kernels)
+        limbs = self.limbs(weight)
+        return project_weight(limbs if group is None else limbs[group], self.s(weight, m), self.kernels)
 
     def squares(self, weight: str) -> Sequence[int]:
         """See Columns."""

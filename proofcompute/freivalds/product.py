@@ -22,6 +22,10 @@ class Site:
     """Contraction length."""
     x_limbs: int
     w_limbs: int
+    rows: int = 1
+    """Rows of x for each row of the program."""
+    groups: int = 1
+    """Matrices of the weight, of which each row of x is multiplied by one."""
 
     @property
     def bound(self) -> int:

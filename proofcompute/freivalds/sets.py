@@ -78,7 +78,12 @@ def _one_limb_sets(site: Site) -> tuple[HintSet, ...]:
 
 
 def largest_squares(limbs: I8, kernels: Checks) -> tuple[int, ...]:
-    """Return the largest sum of squares of a row [d] of each limb [m, d] of a weight matrix [limbs, m, d]."""
+    """Return the largest sum of squares of a row [d] of each limb [m, d] of a weight matrix [limbs, m, d].
+
+    Of [groups, limbs, m, d] it is the largest of all groups.
+    """
+    if limbs.ndim == 4:
+        return tuple(map(max, zip(*(largest_squares(group, kernels) for group in limbs), strict=True)))
     return tuple(kernels.largest_square(limb[np.newaxis]) for limb in limbs)
 
 

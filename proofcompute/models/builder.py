@@ -127,7 +127,9 @@ class ProgramBuilder:
         tensor = self._result("linear", w.shape[0], (x,), name)
         matrix = f"{tensor.name}.weight"
         self._weights[matrix] = Matrix(q, scale, b)
-        self._specs.append(WeightSpec(matrix, "matrix", tensor.width, x.width, weight_limbs, b is not None))
+        self._specs.append(
+            WeightSpec(matrix, "matrix", (tensor.width, x.width), limbs=weight_limbs, bias=b is not None)
+        )
         return self._node(tensor, Linear(matrix, limbs), x)
 
     def layer_norm(
@@ -232,7 +234,7 @@ class ProgramBuilder:
 
     def _keep_vector(self, name: str, v: F32) -> None:
         self._weights[name] = v
-        self._specs.append(WeightSpec(name, "vector", 1, len(v)))
+        self._specs.append(WeightSpec(name, "constant", v.shape, "f32"))
 
     @staticmethod
     def _floats(values: object, what: str, axes: int) -> F32:

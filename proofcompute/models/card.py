@@ -19,7 +19,8 @@ from typing import Protocol
 import numpy as np
 
 from proofcompute.arithmetic.kernels import Matrix
-from proofcompute.arrays import F32, U8
+from proofcompute.arithmetic.primitives import ELEMENTS
+from proofcompute.arrays import U8, Array
 from proofcompute.commitments import hashing, merkle
 from proofcompute.encoding import wire
 from proofcompute.encoding.files import read_limited, write_atomic
@@ -38,7 +39,9 @@ __all__ = [
     "ModelCard",
     "Weight",
     "WeightReader",
+    "as_constant",
     "check_weight",
+    "little_endian",
     "weight_leaf_rows",
     "weight_seal",
     "weight_tree",
@@ -49,19 +52,45 @@ VERSION = 1
 MODEL_SUITE = "sha256"
 """Hash suite of model ids; it is fixed, so that a model has one id."""
 
-Weight = Matrix | F32
+Weight = Matrix | Array
 HashRows = Callable[[str, bytes, U8], U8]
 
 
 def weight_leaf_rows(spec: WeightSpec, weight: Weight, a: int, b: int) -> U8:
     """Return the leaf data of rows a..b of a weight tensor, uint8 [b - a, row_bytes]."""
     if not isinstance(weight, Matrix):
-        return np.ascontiguousarray(weight, "<f4").view(np.uint8).reshape(1, -1)
+        data = little_endian(weight).reshape(-1).view(np.uint8)[a * spec.row_bytes : b * spec.row_bytes]
+        leaves = np.zeros((b - a, spec.row_bytes), np.uint8)
+        leaves.reshape(-1)[: data.size] = data
+        return leaves
+    if weight.q.ndim == 4:
+        return np.concatenate(
+            [
+                weight_leaf_rows(spec, weight.group(g), max(a - first, 0), min(b - first, weight.m))
+                for g in range(a // weight.m, -(-b // weight.m))
+                for first in (g * weight.m,)
+            ]
+        )
     parts = [np.ascontiguousarray(limb[a:b]).view(np.uint8) for limb in weight.q]
     for column in (weight.scale, weight.bias):
         if column is not None:
             parts.append(np.ascontiguousarray(column[a:b], "<f4").view(np.uint8).reshape(b - a, 4))
     return np.concatenate(parts, axis=1)
+
+
+def little_endian(x: Array) -> Array:
+    """Return an array as the encodings of its elements are, C-contiguous."""
+    return np.ascontiguousarray(x, x.dtype.newbyteorder("<"))
+
+
+def as_constant(spec: WeightSpec, data: U8) -> Array:
+    """Return the constant with the encoding ``data``. Raises FormatError if an element is not one."""
+    dtype = ELEMENTS[spec.dtype]
+    if spec.dtype == "bool" and data.size and int(data.max()) > 1:
+        raise FormatError(f"weight {spec.name} holds a byte that is no bool")
+    value = data.view(dtype).reshape(spec.shape)
+    check_weight(spec, value)
+    return value
 
 
 def weight_tree(spec: WeightSpec, weight: Weight, hash_rows: HashRows) -> merkle.Tree:
@@ -207,16 +236,16 @@ def check_weight(s: WeightSpec, w: Weight) -> None:
         ok = (
             s.kind == "matrix"
             and w.q.dtype == np.int8
-            and w.q.shape == (s.limbs, s.rows, s.width)
+            and w.q.shape == (*s.shape[:-2], s.limbs, *s.shape[-2:])
             and w.scale.dtype == np.float32
-            and w.scale.shape == (s.rows,)
+            and w.scale.shape == s.shape[:-1]
             and (w.bias is not None) == s.bias
-            and (w.bias is None or (w.bias.dtype == np.float32 and w.bias.shape == (s.rows,)))
+            and (w.bias is None or (w.bias.dtype == np.float32 and w.bias.shape == s.shape[:-1]))
         )
         floats = [w.scale] + ([w.bias] if w.bias is not None else [])
     else:
-        ok = s.kind == "vector" and w.dtype == np.float32 and w.shape == (s.width,)
-        floats = [w]
+        ok = s.kind == "constant" and w.dtype == ELEMENTS[s.dtype] and w.shape == s.shape
+        floats = [w] if s.dtype == "f32" else []
     if not ok:
         raise FormatError(f"weight {s.name} does not have the shape and type that the program states")
     if not all(np.isfinite(f).all() for f in floats):

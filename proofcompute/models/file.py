@@ -89,8 +89,8 @@ class ModelFile:
         """Return a weight tensor by name; FormatError if its shape or type is not what the program states."""
         spec = self.card.program.weight[name]
         with _opened(self.path) as stored:
-            if spec.kind == "vector":
-                weight: Weight = _tensor(stored, f"{name}/vector")
+            if spec.kind == "constant":
+                weight: Weight = _tensor(stored, f"{name}/constant")
             else:
                 bias = _tensor(stored, f"{name}/bias") if spec.bias else None
                 weight = Matrix(_tensor(stored, f"{name}/q"), _tensor(stored, f"{name}/scale"), bias)
@@ -144,7 +144,7 @@ def write_model(
             if w.bias is not None:
                 tensors[f"{name}/bias"] = w.bias
         else:
-            tensors[f"{name}/vector"] = w
+            tensors[f"{name}/constant"] = w
     metadata = {"proofcompute": json.dumps(dict(manifest), sort_keys=True)}
     with writing(path, named=True) as stream:
         try:
@@ -155,8 +155,8 @@ def write_model(
 
 def _tensors(program: Program) -> Iterator[str]:
     for s in program.weights:
-        if s.kind == "vector":
-            yield f"{s.name}/vector"
+        if s.kind == "constant":
+            yield f"{s.name}/constant"
         else:
             yield from (f"{s.name}/q", f"{s.name}/scale", *([f"{s.name}/bias"] if s.bias else []))
 

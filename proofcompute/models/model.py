@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proofcompute.arithmetic.kernels import Matrix
@@ -50,25 +50,25 @@ class Model:
         return self.weights[name]
 
     def matrix(self, name: str) -> Matrix:
-        """Return a weight matrix by name; FormatError if it is a vector."""
+        """Return a weight matrix by name; FormatError if it is a constant."""
         w = self.weights[name]
         if not isinstance(w, Matrix):
             raise FormatError(f"weight {name} is not a matrix")
         return w
 
-    def vector(self, name: str) -> F32:
-        """Return a weight vector by name (WeightRows); FormatError if it is a matrix."""
+    def constant(self, name: str) -> Array:
+        """Return a constant by name (WeightRows); FormatError if it is a matrix."""
         w = self.weights[name]
         if isinstance(w, Matrix):
-            raise FormatError(f"weight {name} is not a vector")
+            raise FormatError(f"weight {name} is not a constant")
         return w
 
-    def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
-        """Return rows of a one-limb matrix (WeightRows); FormatError if an index is out of range."""
+    def rows(self, name: str, ids: Array) -> tuple[Sequence[I8], F32]:
+        """Return rows of a matrix (WeightRows); FormatError if an index is out of range."""
         w = self.matrix(name)
         if ids.size and not (0 <= int(ids.min()) and int(ids.max()) < w.scale.shape[0]):
             raise FormatError(f"an index is outside table {name}")
-        return w.q[0, ids], w.scale[ids]
+        return [limb[ids] for limb in w.q], w.scale[ids]
 
     @staticmethod
     def build(

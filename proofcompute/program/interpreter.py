@@ -10,8 +10,8 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array, Span
 from proofcompute.errors import ExecutionError
 from proofcompute.program.liveness import last_uses
-from proofcompute.program.operations.fused import FusedLinear, fuse
-from proofcompute.program.operations.linear import Linear
+from proofcompute.program.operations.fused import fuse
+from proofcompute.program.operations.scan import repeated
 from proofcompute.program.program import Program
 from proofcompute.program.source import RowReader, Source
 from proofcompute.program.types import SegmentPlan, Step, cached_per_plan
@@ -54,6 +54,7 @@ def _run(steps: _Steps, spans: Sequence[Span], of: Sequence[Source], k: Kernels)
     """Run steps, each with its source; all sources have the same rows."""
     require_ieee()
     rows = of[0].rows
+    n = sum(s.b - s.a for s in spans)
     values: dict[str, Array] = {}
     results: dict[str, Array] = {}
     for ((where, op, inputs, outputs), last), src in zip(steps, of, strict=True):
@@ -64,12 +65,14 @@ def _run(steps: _Steps, spans: Sequence[Span], of: Sequence[Source], k: Kernels)
                 continue
             if name not in values:
                 values[name] = _read(rows, name, spans, k)
-            ins.append(values[name])
+            x = values[name]
+            ins.append(x if op.broadcasts else repeated(x, n, k))
         k.operation = where
         try:
             outs = op.run(ins, spans, src, k)
             for (name, kept, settled), out in zip(outputs, outs, strict=True):
                 if kept:
+                    out = repeated(out, n, k)
                     out = k.settle(out) if settled else out
                     results[name] = out
                     _write(rows, name, spans, out)
@@ -97,7 +100,7 @@ def _product_steps(plan: SegmentPlan) -> tuple[_Steps, tuple[bool, ...]]:
     found: list[tuple[Step, bool]] = []
     for step in reversed(fuse(plan.steps)):
         read = any(name in wanted for name, *_ in step.outputs)
-        if read or isinstance(step.op, (Linear, FusedLinear)):
+        if read or step.op.products:
             wanted.update(name for name, prefix in step.inputs if not prefix)
             found.insert(0, (step, read))
     steps = [step for step, _ in found]

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from proofcompute.freivalds.product import Site, product_sets
 from proofcompute.program.types import Spec, Step
 
-__all__ = ["last_uses", "row_memory"]
+__all__ = ["last_uses", "product_memory", "row_memory"]
 
 
 def _names(step: Step) -> dict[str, None]:
@@ -35,19 +35,19 @@ def last_uses(steps: Sequence[Step]) -> tuple[tuple[str, ...], ...]:
     return tuple(reversed(out))
 
 
-def row_memory(steps: Sequence[Step], sites: Sequence[Sequence[Site]], specs: Mapping[str, Spec]) -> int:
+def row_memory(steps: Sequence[Step], scratch: Sequence[int], specs: Mapping[str, Spec]) -> int:
     """Return the most bytes that are alive at once for each row of a cell.
 
-    ``sites`` are the products of each step.
+    ``scratch`` are the bytes that each step takes besides its inputs and outputs.
     """
     alive: set[str] = set()
     results: set[str] = set()
     now = most = 0
-    for step, products, last in zip(steps, sites, last_uses(steps), strict=True):
+    for step, besides, last in zip(steps, scratch, last_uses(steps), strict=True):
         fresh = _names(step).keys() - alive
         alive |= fresh
         now += sum(specs[n].nbytes for n in fresh)
-        most = max(most, now + sum(map(_product, products)))
+        most = max(most, now + besides)
         results.update(n for n, kept, _ in step.outputs if kept)
         gone = {n for n in last if n not in results}
         alive -= gone
@@ -55,7 +55,7 @@ def row_memory(steps: Sequence[Step], sites: Sequence[Sequence[Site]], specs: Ma
     return most
 
 
-def _product(site: Site) -> int:
+def product_memory(site: Site) -> int:
     """Return the bytes of a row's limbs and accumulators while a product runs."""
     sets = len(product_sets(site.d, site.x_limbs, site.w_limbs))
-    return site.x_limbs * site.d + 4 * sets * site.m
+    return site.rows * (site.x_limbs * site.d + 4 * sets * site.m)

@@ -7,12 +7,10 @@ them, so that only the rows that cross a border between devices are copied.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import cached_property
-from typing import Any
 
 from proofcompute.arithmetic.kernels import Kernels, Matrix
-from proofcompute.arrays import F32
+from proofcompute.arrays import Array
 from proofcompute.program.program import Program
 from proofcompute.program.source import PlacedWeights
 from proofcompute.program.types import Segment
@@ -20,23 +18,18 @@ from proofcompute.program.types import Segment
 __all__ = ["Placement"]
 
 
-def _names(program: Program, segment: Segment) -> set[str]:
+def _names(segment: Segment) -> set[str]:
     """Return the weights that a segment's operations name."""
-    named: set[str] = set()
-    for node in segment.nodes:
-        op: Any = node.op
-        values = (getattr(op, f.name) for f in fields(op))
-        named.update(v for v in values if isinstance(v, str) and v in program.weight)
-    return named
+    return {name for node in segment.nodes for name in node.op.weights()}
 
 
 class Placement:
     """A program and its weights on a backend."""
 
-    def __init__(self, program: Program, weights: Mapping[str, Matrix | F32], kernels: Kernels) -> None:
+    def __init__(self, program: Program, weights: Mapping[str, Matrix | Array], kernels: Kernels) -> None:
         self.program = program
-        names = [_names(program, s) for s in program.segments]
-        sizes = [sum(program.weight[n].rows * program.weight[n].row_bytes for n in ns) for ns in names]
+        names = [_names(s) for s in program.segments]
+        sizes = [sum(program.weight[n].nbytes for n in ns) for ns in names]
         self.kernels: list[Kernels] = list(kernels.partition(sizes))
         """The backend of each segment."""
         needed: dict[Kernels, set[str]] = {}

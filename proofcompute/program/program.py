@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 
 from proofcompute.errors import FormatError, LimitError
 from proofcompute.freivalds.product import Site, product_sets
 from proofcompute.limits import (
     KIB,
-    MAX_ACCUMULATOR,
     MAX_CELL_MEMORY,
     MAX_CELL_OPENING,
     MAX_OPENING_PART,
@@ -28,7 +27,7 @@ from proofcompute.limits import (
     MAX_SEGMENTS,
     MAX_WEIGHTS,
 )
-from proofcompute.program.liveness import row_memory
+from proofcompute.program.lowering import Budget, Lowered, check_constants, infer_node, lower
 from proofcompute.program.types import (
     Committed,
     LeafField,
@@ -99,6 +98,7 @@ class Program:
             len(self.inputs) != 1 or len(self.outputs) != 1 or self.inputs[0][1] != Spec("i32", ())
         ):
             raise FormatError("an autoregressive program has one int32 input and one output")
+        check_constants(self.weights)
         _ = self._analysed  # infers every type; FormatError if one does not fit
         for plan in self.plans:
             self._check_openable(plan)
@@ -107,7 +107,7 @@ class Program:
         """Raise LimitError unless the last row of the longest request can be audited, whatever it costs."""
         groups = [(self.group_bytes(g), prefix) for g, prefix in plan.groups]
         besides = sum(self.weight[name].row_bytes for name, _ in plan.tables)
-        besides += sum(4 * s.m * len(product_sets(s.d, s.x_limbs, s.w_limbs)) for s in plan.sites)
+        besides += sum(4 * s.rows * s.m * len(product_sets(s.d, s.x_limbs, s.w_limbs)) for s in plan.sites)
         besides += 8 * KIB * (len(groups) + len(plan.tables) + len(plan.sites))  # heads and proofs
         whole = besides + sum(self.context * row if prefix else row for row, prefix in groups)
         # Long prefixes are sent ahead of the part, except for at most a piece.
@@ -191,7 +191,8 @@ class Program:
                 raise FormatError(f"input {name} is defined twice")
             specs[name] = spec
             public.add(name)
-        plans = tuple(self._plan(i, seg, specs, public) for i, seg in enumerate(self.segments))
+        budget = Budget()
+        plans = tuple(self._plan(i, seg, specs, public, budget) for i, seg in enumerate(self.segments))
         written = {t for p in plans for t in p.writes}
         emitted = {t for p in plans for t in p.emits}
         if set(self.group_of) != written or set(self.outputs) != emitted:
@@ -207,12 +208,14 @@ class Program:
             raise FormatError("the output that is fed back has another type than the input")
         return specs, plans
 
-    def _plan(self, index: int, seg: Segment, specs: dict[str, Spec], public: set[str]) -> SegmentPlan:
+    def _plan(
+        self, index: int, seg: Segment, specs: dict[str, Spec], public: set[str], budget: Budget
+    ) -> SegmentPlan:
         local: set[str] = set()
         reads: dict[str, Reads] = {}
-        sites: list[tuple[Site, ...]] = []
         tables: list[tuple[str, str]] = []
-        steps: list[Step] = []
+        kept, inner, lowered = frozenset(self.group_of) | self._output_names, dict(specs), Lowered()
+        budget.begin()
         for node in seg.nodes:
             where = f"{seg.name}/{node.name}"
             modes = tuple(node.op.reads())
@@ -230,39 +233,18 @@ class Program:
             table = node.op.table()
             if table is not None:
                 tables.append((table, node.inputs[0]))
-            ins = [specs[n] for n in node.inputs]
-            outs = node.op.infer(ins, self.weight)
-            for at in node.op.indices(ins, self.weight):
+            infer_node(where, node, specs, self.weight)
+            for at in node.op.indices([specs[n] for n in node.inputs], self.weight):
                 if node.inputs[at] not in public:
                     raise FormatError(f"{where}: chooses by {node.inputs[at]}, which is not public")
-            if len(outs) != len(node.outputs):
-                raise FormatError(f"{where}: {len(node.outputs)} outputs where {len(outs)} are made")
-            for name, spec in zip(node.outputs, outs, strict=True):
-                check_name(name)
-                if name in specs:
-                    raise FormatError(f"{where}: tensor {name} is defined twice")
-                specs[name] = spec
-                local.add(name)
-            sites.append(tuple(node.op.sites(self.weight)))
-            kept = [n in self.group_of or n in self._output_names for n in node.outputs]
-            floats = [s.dtype == "f32" and not node.op.settled for s in outs]
-            steps.append(
-                Step(
-                    where,
-                    node.op,
-                    tuple(zip(node.inputs, [m is Reads.PREFIX for m in modes], strict=True)),
-                    tuple((n, k, k and f) for n, k, f in zip(node.outputs, kept, floats, strict=True)),
-                )
-            )
-        products = tuple(chain.from_iterable(sites))
-        for site in products:
-            if site.bound >= MAX_ACCUMULATOR:
-                raise FormatError(f"{seg.name}: accumulators of {site.weight} may reach 2^30")
+            local.update(node.outputs)
+            inner.update({n: specs[n] for n in node.outputs})
+            lower(where, node, {}, inner, lowered, budget, self.weight, kept=kept)
         produced = [n for node in seg.nodes for n in node.outputs]
         writes = tuple(n for n in produced if n in self.group_of)
         touched = (*reads.items(), *((n, Reads.SAME) for n in writes))
         prefixed = {self.group_of[n] for n, mode in touched if mode is Reads.PREFIX}
-        memory = row_memory(steps, sites, specs)
+        memory = lowered.memory(inner)
         if memory > MAX_CELL_MEMORY:
             raise LimitError(
                 f"{seg.name}: a row takes {memory} bytes of memory, more than {MAX_CELL_MEMORY}; cut it"
@@ -274,9 +256,9 @@ class Program:
             writes,
             tuple(n for n in produced if n in self._output_names),
             tuple((g, g in prefixed) for g in sorted({self.group_of[n] for n, _ in touched})),
-            products,
+            tuple(lowered.sites),
             tuple(tables),
-            tuple(steps),
+            tuple(lowered.steps),
             memory,
         )
 

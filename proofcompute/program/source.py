@@ -15,6 +15,7 @@ import numpy as np
 from proofcompute.arithmetic.kernels import Kernels, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, U64, Array, Span
+from proofcompute.errors import ExecutionError
 from proofcompute.freivalds.hint import Packed
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "RowReader",
     "Source",
     "WeightRows",
+    "by_matrix",
 ]
 
 
@@ -56,12 +58,12 @@ class RowReader(Protocol):
 class WeightRows(Protocol):
     """A source of weights that are small enough to be used directly."""
 
-    def vector(self, name: str) -> F32:
-        """Return a weight vector, [d]."""
+    def constant(self, name: str) -> Array:
+        """Return a constant, with the type and shape that the program states."""
         ...
 
-    def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
-        """Return rows of a one-limb weight matrix read as a table: int8 [n, d] and scales [n]."""
+    def rows(self, name: str, ids: Array) -> tuple[Sequence[I8], F32]:
+        """Return rows of a weight matrix read as a table: int8 [n, d] for each limb, and scales [n]."""
         ...
 
 
@@ -87,6 +89,14 @@ class Products(Protocol):
         """Return the product that ``call`` describes, float32 [n, m]."""
         ...
 
+    def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
+        """Return products of rows with matrices of their own, float32 [n r, m].
+
+        ``numbers`` [n, r] say which of the weight's matrices; ``call.x`` has n r rows, or n that are each
+        multiplied r times. Raises ExecutionError for a number without a matrix.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Source:
@@ -106,6 +116,11 @@ class ComputeProducts:
     def linear(self, call: LinearCall, k: Kernels) -> F32:
         """Compute the product; see Products."""
         return k.linear(call.x, self.matrix(call.weight), call.limbs, call.prologue, call.residual)
+
+    def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
+        """Compute the products, matrix by matrix; see Products."""
+        w = self.matrix(call.weight)
+        return by_matrix(call, numbers, w.groups, k, lambda x, g: k.linear(x, w.group(g), call.limbs))
 
 
 @dataclass(frozen=True)
@@ -127,31 +142,68 @@ class HintProducts:
         self.hints.append(made.packed)
         return k.zeros((0, len(w.scale)), np.float32) if made.y is None else made.y
 
+    def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
+        """Compute the products, and keep their hint: the sets of each matrix, one matrix after the other."""
+        w, squares = self.matrix(call.weight), self.squares(call.weight)
+        packed: list[Packed] = []
+
+        def one(x: F32, group: int) -> F32:
+            made = k.linear_with_hint(x, w.group(group), call.limbs, squares, None, None, self.wanted)
+            packed.extend(made.packed)
+            return k.zeros((len(x), w.m), np.float32) if made.y is None else made.y
+
+        y = by_matrix(call, numbers, w.groups, k, one)
+        self.hints.append(tuple(packed))
+        return y if self.wanted else y[:0]
+
+
+def by_matrix(
+    call: LinearCall, numbers: Array, groups: int, k: Kernels, product: Callable[[F32, int], F32]
+) -> F32:
+    """Call ``product`` with the rows of each matrix that is chosen, in ascending order of the matrices.
+
+    The rows of one matrix keep their order. Returns the products in the order of ``numbers`` [n, r], which
+    are on the host: [n r, m]. Raises ExecutionError for a number without a matrix.
+    """
+    flat = numbers.reshape(-1)
+    if flat.size and not (0 <= int(flat.min()) and int(flat.max()) < groups):
+        raise ExecutionError(f"{call.weight}: a number is outside 0..{groups - 1}")
+    order = np.argsort(flat, kind="stable")
+    each = flat.size // len(call.x)  # the products that share a row
+    parts, at = [], 0
+    for group, count in zip(*np.unique(flat, return_counts=True), strict=True):
+        rows = (order[at : at + count] // each).astype(np.int32)
+        at += int(count)
+        parts.append(product(k.gather(call.x, k.array(rows)), int(group)))
+    back = np.empty(flat.size, np.int32)
+    back[order] = np.arange(flat.size, dtype=np.int32)
+    return k.gather(k.concatenate(parts), k.array(back))
+
 
 class PlacedWeights:
     """Weights on a backend: an implementation of WeightRows, with the matrices of products."""
 
-    def __init__(self, weights: Mapping[str, Matrix | F32], k: Kernels) -> None:
+    def __init__(self, weights: Mapping[str, Matrix | Array], k: Kernels) -> None:
         self._k = k
         self._matrices: dict[str, Matrix] = {}
-        self._vectors: dict[str, F32] = {}
+        self._constants: dict[str, Array] = {}
         for name, w in weights.items():
             k.operation = f"weight {name}, one of {len(weights)}"
             if isinstance(w, Matrix):
                 self._matrices[name] = k.weight(w)
             else:
-                self._vectors[name] = k.array(w)
+                self._constants[name] = k.array(w)
         k.operation = ""
 
     def matrix(self, name: str) -> Matrix:
         """Return a weight matrix by name."""
         return self._matrices[name]
 
-    def vector(self, name: str) -> F32:
-        """Return a vector; see WeightRows."""
-        return self._vectors[name]
+    def constant(self, name: str) -> Array:
+        """Return a constant; see WeightRows."""
+        return self._constants[name]
 
-    def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
+    def rows(self, name: str, ids: Array) -> tuple[Sequence[I8], F32]:
         """Return rows of a table; see WeightRows. Raises FormatError if an index is outside the table."""
         w = self._matrices[name]
-        return self._k.gather(w.q[0], ids), self._k.gather(w.scale, ids)
+        return [self._k.gather(w.q[i], ids) for i in range(len(w.q))], self._k.gather(w.scale, ids)

@@ -103,5 +103,7 @@ def row_bytes(program: Program, segment: int) -> int:
     plan = program.plans[segment]
     names = (*(n for n, mode in plan.reads if mode is Reads.SAME), *plan.writes)
     rows = sum(program.group_bytes(g) for g in {program.group_of[n] for n in names})
-    sets = sum(site.m * len(product_sets(site.d, site.x_limbs, site.w_limbs)) for site in plan.sites)
+    sets = sum(
+        site.rows * site.m * len(product_sets(site.d, site.x_limbs, site.w_limbs)) for site in plan.sites
+    )
     return rows + 4 * sets

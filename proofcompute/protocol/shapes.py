@@ -22,10 +22,12 @@ def part_shape(
     ``tables`` and ``hints`` say whether the challenge asks for table rows and hints.
     """
     wanted, products = need.tables if tables else (), _most_sets(need.plan) if hints else ()
+    # A product with several matrices has sets for each of them that some row chooses.
+    most = [(sets * min(groups, each * rows), sets * rows * bits) for sets, groups, each, bits in products]
     return PartShape(
         tuple([_group(program, group, size) for group in need.groups]),
         tuple([_table(program, table) for table in wanted]),
-        tuple([HintShape(sets, 2 + rows * bits // 8) for sets, bits in products]),
+        tuple([HintShape(count, 2 * count + bits // 8) for count, bits in most]),
     )
 
 
@@ -41,9 +43,16 @@ def _table(program: Program, table: TableRows) -> TableShape:
 
 
 @cached_per_plan
-def _most_sets(plan: SegmentPlan) -> tuple[tuple[int, int], ...]:
-    """Return for each product of a segment the most sets of its hint and the most bits of a set per row."""
+def _most_sets(plan: SegmentPlan) -> tuple[tuple[int, int, int, int], ...]:
+    """Return for each product of a segment the most sets of one matrix, the matrices, and for each row of the
+    program the product's rows and the most bits of a set.
+    """
     return tuple(
-        (len(product_sets(site.d, site.x_limbs, site.w_limbs)), widest(site.bound) * site.m)
+        (
+            len(product_sets(site.d, site.x_limbs, site.w_limbs)),
+            site.groups,
+            site.rows,
+            widest(site.bound) * site.m * site.rows,
+        )
         for site in plan.sites
     )

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.arithmetic.primitives import ELEMENTS
 from proofcompute.arrays import F32
 from proofcompute.importers import rope_scaling
 from proofcompute.importers.architecture import Arch, Attention, Block, Mlp, Norm, Rope, tensor_shapes
@@ -163,14 +164,14 @@ def random_decoder(shape: Shape, precision: str, kernels: Kernels) -> Model:
 
 
 def random_weight(spec: WeightSpec, rng: np.random.Generator) -> Weight:
-    """Return a matrix of scaled int8 weights, uniform over all 256 values, or a vector of ones."""
-    if spec.kind == "vector":
-        return np.ones(spec.width, np.float32)
+    """Return a matrix of scaled int8 weights, uniform over all 256 values, or a constant of ones."""
+    if spec.kind == "constant":
+        return np.ones(spec.shape, ELEMENTS[spec.dtype])
     size = spec.limbs * spec.rows * spec.width
     words = rng.integers(0, 1 << 64, -(-size // 8), np.uint64)  # several times as fast as integers of a byte
-    q = words.view(np.int8)[:size].reshape(spec.limbs, spec.rows, spec.width)
+    q = words.view(np.int8)[:size].reshape(*spec.shape[:-2], spec.limbs, *spec.shape[-2:])
     scale = 1 / (_SPREAD * np.sqrt(spec.width) * 256 ** (spec.limbs - 1))
-    return Matrix(q, np.full(spec.rows, scale, np.float32))
+    return Matrix(q, np.full(spec.shape[:-1], scale, np.float32))
 
 
 def random_network(widths: Sequence[int], *, limbs: int = 2, relu: bool = True) -> Model:

@@ -90,7 +90,7 @@ class KeyHolder:
     ) -> tuple[WeightRows, HintProducts]:
         """See Holder."""
         key = self.key
-        tables = OpenedTables(key.vectors, open_tables(key.card, need.tables, part, cell, kernels))
+        tables = OpenedTables(key.constants, open_tables(key.card, need.tables, part, cell, kernels))
         products = HintProducts(key.program, cell, need.sites, part.hints, key.columns, key.scales)
         return tables, products
 

@@ -1,7 +1,7 @@
 """Hold, encode and store verifier keys (docs/spec/freivalds.md#key-file).
 
 A key holds everything that is needed to audit a model without its weights: program, tokenizer, weight scales
-and biases, weight vectors, the Merkle roots behind the model id, the secret seed of S, and V = W^T S for
+and biases, constants, the Merkle roots behind the model id, the secret seed of S, and V = W^T S for
 every weight matrix (:mod:`.keymaking` makes them). **The whole file is secret**: W is public, so V gives S
 away.
 
@@ -11,13 +11,14 @@ key, which never changes, and the log of its attempts, which only grows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from proofcompute.arrays import F32, U32
+from proofcompute.arrays import F32, U32, Array
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.encoding import wire
@@ -38,14 +39,14 @@ from proofcompute.freivalds.attempts import (
 from proofcompute.freivalds.columns import SecretColumns
 from proofcompute.freivalds.field import P31
 from proofcompute.limits import MAX_ATTEMPTS, MAX_COLUMNS, MAX_KEY
-from proofcompute.models.card import ModelCard
+from proofcompute.models.card import ModelCard, as_constant, little_endian
 from proofcompute.program.program import Program
 from proofcompute.program.types import WeightSpec
 
 __all__ = ["LARGEST", "Entry", "Key", "MatrixEntry", "decode_body", "decode_entry", "encode_entry"]
 
 KIND = "proofcompute verifier key"
-VERSION = 4
+VERSION = 5
 LARGEST = MAX_KEY + RECORD * MAX_ATTEMPTS
 """Most bytes of a key's file."""
 
@@ -55,17 +56,17 @@ class MatrixEntry:
     """The entry of a weight matrix in a key."""
 
     v: U32 = field(repr=False)
-    """V = W^T S of each limb, uint32 [limbs, k, d]; secret."""
+    """V = W^T S of each limb, uint32 [limbs, k, d], with groups [groups, limbs, k, d]; secret."""
     scale: F32
-    """Scale of each output channel, float32 [rows]."""
+    """Scale of each output channel, float32 [m], with groups [groups, m]."""
     bias: F32 | None
-    """Bias of each output channel, float32 [rows]."""
+    """Bias of each output channel, float32 [m], with groups [groups, m]."""
     largest: tuple[int, ...]
     """The largest sum of squares of a row, for each limb."""
 
 
-Entry = MatrixEntry | F32
-"""The entry of a weight in a key; that of a vector is the vector itself."""
+Entry = MatrixEntry | Array
+"""The entry of a weight in a key; that of a constant is the constant itself."""
 
 
 @dataclass(eq=False)
@@ -76,7 +77,7 @@ class Key:
     columns: SecretColumns
     scales: Mapping[str, tuple[F32, F32 | None]]
     """Scale and bias of each output channel of each weight matrix."""
-    vectors: Mapping[str, F32]
+    constants: Mapping[str, Array]
     log: Log = field(default_factory=MemoryLog)
     """Its attempts, kept in its file once it was read from one or saved to one."""
 
@@ -109,8 +110,8 @@ class Key:
         )
 
     def _entry(self, spec: WeightSpec) -> Entry:
-        if spec.kind == "vector":
-            return self.vectors[spec.name]
+        if spec.kind == "constant":
+            return self.constants[spec.name]
         columns, (scale, bias) = self.columns, self.scales[spec.name]
         return MatrixEntry(columns.projections[spec.name], scale, bias, columns.largest[spec.name])
 
@@ -231,24 +232,28 @@ def decode_body(data: bytes) -> tuple[Key, int]:
 def encode_entry(entry: Entry) -> tuple[wire.Value, ...]:
     """Return the entry of one weight as a value to encode."""
     if not isinstance(entry, MatrixEntry):
-        return (_le(entry),)
+        return (little_endian(entry).tobytes(),)
     v = np.ascontiguousarray(entry.v, "<u4").tobytes()
     return v, _le(entry.scale), _le(entry.bias) if entry.bias is not None else b"", entry.largest
 
 
 def decode_entry(spec: WeightSpec, value: wire.Value, k: int) -> Entry:
     """Invert :func:`encode_entry` for a key of k columns. Raises FormatError if it does not fit ``spec``."""
-    if spec.kind == "vector":
+    if spec.kind == "constant":
         (raw,) = wire.as_list(value, spec.name, n=1)
-        return _floats(raw, spec.name, spec.width)
+        data = np.frombuffer(wire.as_bytes(raw, spec.name, spec.nbytes), np.uint8)
+        return as_constant(spec, data)
     v, scale, bias, squares = wire.as_list(value, spec.name, n=4)
     largest = tuple(
         wire.as_int(x, f"largest squares of {spec.name}", 0, spec.width << 14)
         for x in wire.as_list(squares, spec.name, n=spec.limbs)
     )
-    b = _floats(bias, spec.name, spec.rows if spec.bias else 0)
-    scales = _floats(scale, spec.name, spec.rows)
-    return MatrixEntry(_residues(v, spec, k), scales, b if spec.bias else None, largest)
+    each = spec.shape[:-1]
+    b = _floats(bias, spec.name, spec.rows).reshape(each) if spec.bias else None
+    if b is None:
+        wire.as_bytes(bias, spec.name, 0)
+    scales = _floats(scale, spec.name, spec.rows).reshape(each)
+    return MatrixEntry(_residues(v, spec, k), scales, b, largest)
 
 
 def _le(values: F32) -> bytes:
@@ -263,7 +268,8 @@ def _floats(value: wire.Value, name: str, count: int) -> F32:
 
 
 def _residues(value: wire.Value, spec: WeightSpec, k: int) -> U32:
-    out = np.frombuffer(wire.as_bytes(value, spec.name, 4 * spec.limbs * k * spec.width), "<u4")
+    shape = (*spec.shape[:-2], spec.limbs, k, spec.width)
+    out = np.frombuffer(wire.as_bytes(value, spec.name, 4 * math.prod(shape)), "<u4")
     if out.size and int(out.max()) >= P31:
         raise FormatError(f"key: {spec.name} holds a residue that is not canonical")
-    return out.reshape(spec.limbs, k, spec.width)
+    return out.reshape(shape)

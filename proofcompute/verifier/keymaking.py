@@ -106,6 +106,6 @@ def _entry(model: WeightReader, spec: WeightSpec, secret: Secret, columns: int, 
     model.card.check_root(spec, weight, kernels.hash_rows)
     if not isinstance(weight, Matrix):
         return weight
-    s = derive(secret.value, model.card.model_id, spec.name, spec.rows, columns)
+    s = derive(secret.value, model.card.model_id, spec.name, spec.m, columns)
     v = project_weight(weight.q, s, kernels)
     return MatrixEntry(v, weight.scale, weight.bias, largest_squares(weight.q, kernels))

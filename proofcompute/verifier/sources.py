@@ -24,7 +24,7 @@ from proofcompute.freivalds.product import Site
 from proofcompute.freivalds.sets import hint_sets
 from proofcompute.models.card import MODEL_SUITE, ModelCard
 from proofcompute.program.program import Program
-from proofcompute.program.source import LinearCall, Products
+from proofcompute.program.source import LinearCall, Products, by_matrix
 from proofcompute.protocol.hints import check_hint
 from proofcompute.protocol.messages import Part
 from proofcompute.protocol.needs import Needs, TableRows
@@ -148,21 +148,21 @@ def _identical(x: Array, y: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class OpenedTables:
-    """The WeightRows of a verifier without weights: vectors from the key, table rows from the opening."""
+    """The WeightRows of a verifier without weights: constants from the key, table rows from the opening."""
 
-    vectors: Mapping[str, F32]
+    constants: Mapping[str, Array]
     tables: Mapping[str, tuple[Array, I8, F32]]
-    """Ascending ids int64 [n], rows int8 [n, w] and scales float32 [n] of each opened table."""
+    """Ascending ids int64 [n], rows int8 [limbs, n, w] and scales float32 [n] of each opened table."""
 
-    def vector(self, name: str) -> F32:
+    def constant(self, name: str) -> Array:
         """See WeightRows."""
-        return self.vectors[name]
+        return self.constants[name]
 
-    def rows(self, name: str, ids: Array) -> tuple[I8, F32]:
+    def rows(self, name: str, ids: Array) -> tuple[Sequence[I8], F32]:
         """See WeightRows."""
         known, q, scale = self.tables[name]
         at = np.searchsorted(known, ids)
-        return np.ascontiguousarray(q[at]), np.ascontiguousarray(scale[at])
+        return [np.ascontiguousarray(limb[at]) for limb in q], np.ascontiguousarray(scale[at])
 
 
 def open_tables(
@@ -187,8 +187,10 @@ def open_tables(
                 raise VerificationError(
                     7, f"row {number} of {spec.name} is not under the model id", cell=cell
                 )
-        q = np.ascontiguousarray(data[:, : spec.width]).view(np.int8)
-        scale = data[:, spec.width : spec.width + 4].copy().reshape(-1).view("<f4")  # aligned
+        end = spec.limbs * spec.width
+        limbs = data[:, :end].reshape(len(rows), spec.limbs, spec.width).swapaxes(0, 1)
+        q = np.ascontiguousarray(limbs).view(np.int8)
+        scale = data[:, end : end + 4].copy().reshape(-1).view("<f4")  # aligned
         out[table.weight] = (np.array(table.ids, np.int64), q, scale)
     return out
 
@@ -205,6 +207,11 @@ class HeldProducts:
         """See Products."""
         self.made += 1
         return self.products.linear(call, k)
+
+    def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
+        """See Products."""
+        self.made += 1
+        return self.products.experts(call, numbers, k)
 
 
 @dataclass(eq=False)
@@ -226,25 +233,67 @@ class HintProducts:
         Raises VerificationError if the check fails. The error holds no value of the failed product, since
         such values would leak S.
         """
-        weight = call.weight
+        q, sx = k.quantise(call.x, call.limbs, call.prologue)
+        found, _ = self._product(call.weight, (q, sx), 0, None, k, call.residual)
+        self.made += 1
+        return found
+
+    def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
+        """See Products; the sets of each chosen matrix follow one another. Raises as :meth:`linear`."""
+        used = 0
+
+        def one(x: F32, group: int) -> F32:
+            nonlocal used
+            y, used = self._product(call.weight, k.quantise(x, call.limbs), used, group, k, None)
+            return y
+
+        y = by_matrix(call, numbers, self.program.weight[call.weight].groups, k, one)
+        if used != len(self.hints[self.made]):
+            raise VerificationError(
+                8, "the hint holds sets that no row chose", cell=self.cell, operation=call.weight
+            )
+        self.made += 1
+        return y
+
+    def _product(
+        self,
+        weight: str,
+        rows: tuple[I8, F32],
+        used: int,
+        group: int | None,
+        k: Kernels,
+        residual: F32 | None,
+    ) -> tuple[F32, int]:
+        """Check one product of quantised rows; return it, and the sets of the hint that are used then."""
         if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
             raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
-        q, sx = k.quantise(call.x, call.limbs, call.prologue)
         try:
-            found = self._checked(weight, q, sx, k, call.residual)
+            found, used = self._checked(weight, *rows, used, group, k, residual)
         except FormatError as e:
             raise VerificationError(8, str(e), cell=self.cell, operation=weight) from e
         if not found.holds:
             raise VerificationError(8, "the product check failed", cell=self.cell, operation=weight)
-        self.made += 1
-        return found.y
+        return found.y, used
 
     @sealed
-    def _checked(self, weight: str, q: I8, sx: F32, k: ArraysAndChecks, residual: F32 | None) -> CheckedHint:
-        """Check the next hint; only this sealed frame holds columns, projections and residuals."""
+    def _checked(
+        self,
+        weight: str,
+        q: I8,
+        sx: F32,
+        used: int,
+        group: int | None,
+        k: ArraysAndChecks,
+        residual: F32 | None,
+    ) -> tuple[CheckedHint, int]:
+        """Check the next sets of the hint; only this sealed frame holds columns and projections."""
         site = self.sites[self.made]
         wanted = hint_sets(site, q, self.columns.squares(weight), k)
-        columns = self.columns.s(weight, site.m), self.columns.v(weight, site.m)
-        return check_hint(
-            self.hints[self.made], weight, q, wanted, columns, sx, self.scales[weight], k, residual
-        )
+        s, v = self.columns.s(weight, site.m), self.columns.v(weight, site.m, group)
+        scale, bias = self.scales[weight]
+        if group is not None:
+            scale, bias = scale[group], None if bias is None else bias[group]
+        end = used + len(wanted)
+        packed = self.hints[self.made][used : None if group is None else end]
+        found = check_hint(packed, weight, q, wanted, (s, v), sx, (scale, bias), k, residual)
+        return found, end

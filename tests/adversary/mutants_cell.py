@@ -45,6 +45,7 @@ from adversary.mutants import (
 )
 from adversary.mutation import Edit
 from adversary.openings import head_of_another_version
+from adversary.routed import sets_too_many
 from adversary.setting import forge, honest
 from adversary.taken_apart import LIMIT, frame, opened
 from proofcompute.encoding.frames import read_frame
@@ -129,6 +130,11 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
         named("a set for each limb"),
         together=True,
+    ),
+    "sets that no row chose": Mutant(
+        (SOURCES + "HintProducts.experts: 8: the hint holds sets that no row chose",),
+        (never(S, "used != len(self.hints[self.made])"),),
+        sets_too_many,
     ),
     "padding of a hint": Mutant(
         (HINT + "8: str(e)",),
@@ -248,7 +254,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(
                 S,
                 "self.made += 1\n        return found",
-                'self.made += weight != "block.1.ffn.down"\n        return found',
+                'self.made += call.weight != "block.1.ffn.down"\n        return found',
             ),
         ),
     ),
@@ -258,7 +264,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(
                 S,
                 'raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)',
-                "return call.residual + np.float32(0)  # a product of zeros",
+                "return residual + np.float32(0), 0  # a product of zeros",
             ),
         ),
         hint_left_out,

@@ -145,7 +145,7 @@ def narrow() -> Model:
         outputs=("next",),
         feedback=True,
         context=64,
-        weights=(WeightSpec("emb", "matrix", rows, width), WeightSpec("head", "matrix", logits, width)),
+        weights=(WeightSpec("emb", "matrix", (rows, width)), WeightSpec("head", "matrix", (logits, width))),
         committed=(Committed("x", ("x",)),),
         segments=(
             Segment("embed", (Node("e", Embed("emb"), ("tokens",), ("x",)),)),

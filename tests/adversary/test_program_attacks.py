@@ -32,7 +32,7 @@ def two_outputs() -> Program:
         outputs=("y", "z"),
         feedback=False,
         context=64,
-        weights=(WeightSpec("w", "matrix", 4, 4),),
+        weights=(WeightSpec("w", "matrix", (4, 4)),),
         committed=(Committed("y", ("y",)),),
         segments=(
             Segment("a", (Node("product", Linear("w", 1), ("x",), ("y",)),)),

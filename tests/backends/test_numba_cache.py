@@ -70,10 +70,10 @@ def test_key_depends_on_the_settings_of_a_directory(tmp_path: Path, monkeypatch:
     """Numba takes some from where a process is started, which may be somebody else's download."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    found = [cache._directory.__wrapped__("numba")]
+    found = [cache.directory.__wrapped__()]
     for text in ("boundscheck: 1\n", "cpu_name: generic\n"):
         (tmp_path / ".numba_config.yaml").write_text(text)
-        found.append(cache._directory.__wrapped__("numba"))
+        found.append(cache.directory.__wrapped__())
     assert None not in found
     assert len(set(found)) == 3
 

@@ -25,7 +25,7 @@ from proofcompute.arithmetic.backends.numba.steps.commands import COMMAND
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, Batch, Member, Span
+from proofcompute.arrays import F32, Array, Batch, Member, Span
 from proofcompute.engine import Engine, Keep
 from proofcompute.errors import InputError, NonFiniteError
 from proofcompute.importers.compiling import compile_decoder
@@ -276,6 +276,9 @@ class _Products:
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
         return self._plain.linear(call._replace(x=self._change(call.x)), k)
+
+    def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
+        return self._plain.experts(call._replace(x=self._change(call.x)), numbers, k)
 
 
 def test_what_the_backend_did_not_see_is_not_repeated(led: list[bool]) -> None:

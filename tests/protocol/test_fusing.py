@@ -13,10 +13,10 @@ from proofcompute.errors import NonFiniteError
 from proofcompute.program import interpreter
 from proofcompute.program.operations import Add, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Split
 from proofcompute.program.operations.fused import FusedHeads, FusedLinear, fuse
-from proofcompute.program.types import Op, Step
+from proofcompute.program.types import Runs, Step
 
 
-def step(name: str, op: Op, inputs: str, outputs: str, kept: str = "") -> Step:
+def step(name: str, op: Runs, inputs: str, outputs: str, kept: str = "") -> Step:
     """A step that reads and makes the tensors named, separated by spaces; ``kept`` ones are committed."""
     made = tuple((n, n in kept.split(), False) for n in outputs.split())
     return Step(f"s/{name}", op, tuple((n, False) for n in inputs.split()), made)
@@ -50,12 +50,12 @@ def test_a_block_takes_six_calls() -> None:
 
 
 @pytest.mark.parametrize("first", [NORM, GATE])
-def test_what_stands_around_a_product_joins_it(first: Op) -> None:
+def test_what_stands_around_a_product_joins_it(first: RmsNorm | Gate) -> None:
     steps = [step("a", first, "x", "h"), step("l", LINEAR, "h", "y"), step("r", ADD, "z y", "out", "out")]
     (one,) = fuse(steps)
     assert (one.name, one.inputs) == ("s/a+l+r", (("x", False), ("z", False)))
     assert one.outputs == (("out", True, False),)
-    assert one.op == FusedLinear(LINEAR, first, residual=True)  # type: ignore[arg-type]
+    assert one.op == FusedLinear(LINEAR, first, residual=True)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_error_names_the_operations_that_ran_together() -> None:
     m = synthetic.model()
     engine = Engine(m, synthetic.KERNELS)
     session = engine.add(synthetic.request(m))
-    norm = m.vector("block.0.attention.norm")
+    norm = m.constant("block.0.attention.norm")
     kept = norm.copy()
     norm[:] = np.float32(3e38)
     try:

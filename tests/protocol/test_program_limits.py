@@ -119,7 +119,7 @@ def test_a_product_has_limbs_and_accumulators() -> None:
         outputs=("y",),
         feedback=False,
         context=8,
-        weights=(WeightSpec("w", "matrix", 5, 8, 2),),
+        weights=(WeightSpec("w", "matrix", (5, 8), limbs=2),),
         committed=(),
         segments=(Segment("s", (Node("n", Linear("w", 2), ("x",), ("y",)),)),),
     )
@@ -141,10 +141,12 @@ def test_a_segment_that_takes_too_much_is_refused() -> None:
 def test_many_operations_on_wide_rows_are_refused_without_delay() -> None:
     count = 1 << 14
     nodes: Nodes = [(Relu(), ("x" if i == 0 else f"y{i - 1}",), (f"y{i}",)) for i in range(count)]
-    assert chain(1 << 24, nodes, f"y{count - 1}").plans[0].row_memory == 128 * MIB
+    assert chain(1 << 16, nodes, f"y{count - 1}").plans[0].row_memory == MIB // 2
     total = [(Add(), (f"y{i}", f"y{count - 1}"), (f"z{i}",)) for i in range(count - 1)]
     with pytest.raises(LimitError, match="bytes of memory"):
-        chain(1 << 24, [*nodes, *total], f"z{count - 2}")
+        chain(1 << 16, [*nodes, *total], f"z{count - 2}")
+    with pytest.raises(LimitError, match="over 17179869184 elements for one row"):
+        chain(1 << 24, nodes, f"y{count - 1}")
 
 
 def test_cells_of_wide_rows_have_fewer_rows() -> None:
@@ -205,7 +207,7 @@ def test_a_row_whose_hints_no_frame_holds_is_refused() -> None:
             outputs=tuple(f"y{i}" for i in range(times)),
             feedback=False,
             context=8,
-            weights=(WeightSpec("w", "matrix", 1 << 22, 8),),
+            weights=(WeightSpec("w", "matrix", (1 << 22, 8)),),
             committed=(),
             segments=(Segment("s", tuple(nodes)),),
         )

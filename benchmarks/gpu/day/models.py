@@ -42,8 +42,8 @@ def made_model(shape: Shape, precision: str = "w8a16", *, shared: bool = False) 
     block = np.maximum(bits.random_raw(_BLOCK).view(np.int8), -127) if shared else None
     weights: dict[str, Any] = {}
     for spec in program.weights:
-        if spec.kind == "vector":
-            weights[spec.name] = np.ones(spec.width, np.float32)
+        if spec.kind == "constant":
+            weights[spec.name] = np.ones(spec.shape, np.float32)
             continue
         size = spec.limbs * spec.rows * spec.width
         if block is None:

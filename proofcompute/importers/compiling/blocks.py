@@ -61,7 +61,8 @@ class BlockDraft:
 
     def _norm(self, name: str, x: str, out: str) -> str:
         weight = self.draft.weight(
-            WeightSpec(f"block.{self.index}.{name}", "vector", 1, self.width), f"layers.{self.index}.{name}"
+            WeightSpec(f"block.{self.index}.{name}", "constant", (self.width,), "f32"),
+            f"layers.{self.index}.{name}",
         )
         op = ops.RmsNorm(weight, f32_bits(self.block.norm.eps))
         return self._node(name, op, (x,), f"{out}.{self.index}")
@@ -75,10 +76,9 @@ class BlockDraft:
             WeightSpec(
                 f"block.{self.index}.{name}",
                 "matrix",
-                sum(rows for rows, _ in shapes),
-                shapes[0][1],
-                self.precision.w_limbs,
-                bias,
+                (sum(rows for rows, _ in shapes), shapes[0][1]),
+                limbs=self.precision.w_limbs,
+                bias=bias,
             ),
             *tensors,
         )

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proofcompute.arithmetic.kernels import Kernels, prepared
-from proofcompute.arrays import F32
+from proofcompute.arrays import F32, Array
 from proofcompute.engine import Engine
 from proofcompute.errors import UnsupportedError
 from proofcompute.importers.architecture import Attention
@@ -100,6 +100,10 @@ class _Observed:
         energy = np.asarray(total(wide * wide)) / len(rows)
         self.seen[call.weight] = _Seen(energy, rows[:: -(-len(rows) // ROWS)].copy())
         return self.products.linear(call._replace(x=given, prologue=None), k)
+
+    def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
+        """Compute products whose inputs are not recorded, because every matrix has seen some rows only."""
+        return self.products.experts(call, numbers, k)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def compile_decoder(
 
 
 def _weight(checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, kernels: Kernels) -> Weight:
-    if spec.kind == "vector":
+    if spec.kind == "constant":
         return checkpoint.tensor(recipe.tensors[0])
     q: list[I8] = []
     scale: list[F32] = []

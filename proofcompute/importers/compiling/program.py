@@ -41,7 +41,7 @@ def plan_decoder(arch: Arch, precision: Precision) -> DecoderPlan:
     """
     _refuse(arch)
     draft = Draft(tensor_shapes(arch))
-    table = draft.weight(WeightSpec("embedding", "matrix", arch.vocabulary, arch.width), "embedding")
+    table = draft.weight(WeightSpec("embedding", "matrix", (arch.vocabulary, arch.width)), "embedding")
     x = draft.node("embed", Embed(table), ("tokens",), "x.0")
     draft.cut("embedding", {x: (x,)})
     for i, block in enumerate(arch.blocks):
@@ -60,10 +60,10 @@ def plan_decoder(arch: Arch, precision: Precision) -> DecoderPlan:
 
 
 def _head(draft: Draft, arch: Arch, precision: Precision, x: str) -> None:
-    norm = draft.weight(WeightSpec("norm", "vector", 1, arch.width), "norm")
+    norm = draft.weight(WeightSpec("norm", "constant", (arch.width,), "f32"), "norm")
     head = "embedding"
     if not arch.tied or precision.w_limbs == 2:  # a table has one limb
-        spec = WeightSpec("head", "matrix", arch.vocabulary, arch.width, precision.w_limbs)
+        spec = WeightSpec("head", "matrix", (arch.vocabulary, arch.width), limbs=precision.w_limbs)
         head = draft.weight(spec, "embedding" if arch.tied else "head")
     draft.node("norm", RmsNorm(norm, f32_bits(arch.norm.eps)), (x,), "final")
     draft.node("logits", Linear(head, precision.head_limbs), ("final",), "logits")

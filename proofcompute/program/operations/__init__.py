@@ -4,24 +4,44 @@ from __future__ import annotations
 
 from proofcompute.program.operations.attention import Attention, QuantiseHeads, Rope
 from proofcompute.program.operations.codec import decode_program, encode_program
-from proofcompute.program.operations.linear import Embed, Linear
-from proofcompute.program.operations.pointwise import Add, Gate, Gelu, LayerNorm, Relu, RmsNorm, Split
+from proofcompute.program.operations.contract import Contract
+from proofcompute.program.operations.linear import Embed, Experts, Linear
+from proofcompute.program.operations.mapping import Constant, Map, Position
+from proofcompute.program.operations.moving import Concat, Put, Split, Take, View, contiguous, reshape
+from proofcompute.program.operations.pointwise import Add, Gate, Gelu, LayerNorm, Relu, RmsNorm
+from proofcompute.program.operations.reducing import Cumulate, Order, Reduce
 from proofcompute.program.operations.sample import Sample
+from proofcompute.program.operations.scan import Scan
 
 __all__ = [
     "Add",
     "Attention",
+    "Concat",
+    "Constant",
+    "Contract",
+    "Cumulate",
     "Embed",
+    "Experts",
     "Gate",
     "Gelu",
     "LayerNorm",
     "Linear",
+    "Map",
+    "Order",
+    "Position",
+    "Put",
     "QuantiseHeads",
+    "Reduce",
     "Relu",
     "RmsNorm",
     "Rope",
     "Sample",
+    "Scan",
     "Split",
+    "Take",
+    "View",
+    "contiguous",
     "decode_program",
     "encode_program",
+    "reshape",
 ]

@@ -11,9 +11,9 @@ import numpy as np
 
 from proofcompute.errors import FormatError
 from proofcompute.freivalds.product import Site
-from proofcompute.program.types import Reads, Spec, WeightSpec
+from proofcompute.program.types import Body, Expansion, Reads, Runs, Spec, Step, WeightSpec
 
-__all__ = ["Pointwise", "f32_rows", "from_bits", "matrix", "need", "vector"]
+__all__ = ["Pointwise", "constant", "f32_axis", "f32_rows", "from_bits", "matrix", "need", "vector"]
 
 
 def need(ok: bool, what: str) -> None:
@@ -31,10 +31,18 @@ def from_bits(bits: int, what: str) -> np.float32:
     return np.float32(value)
 
 
-def vector(weights: Mapping[str, WeightSpec], name: str, width: int) -> None:
-    """Raise FormatError unless ``name`` is a weight vector of this length."""
+def constant(weights: Mapping[str, WeightSpec], name: str) -> WeightSpec:
+    """Return the constant of this name. Raises FormatError if there is none."""
     w = weights.get(name)
-    need(w is not None and w.kind == "vector" and w.width == width, f"{name}: no vector of {width} elements")
+    if w is None or w.kind != "constant":
+        raise FormatError(f"{name}: no constant of this name")
+    return w
+
+
+def vector(weights: Mapping[str, WeightSpec], name: str, width: int) -> None:
+    """Raise FormatError unless ``name`` is a float32 constant [width]."""
+    w = constant(weights, name)
+    need((w.dtype, w.shape) == ("f32", (width,)), f"{name}: no float32 constant of {width} elements")
 
 
 def matrix(weights: Mapping[str, WeightSpec], name: str) -> WeightSpec:
@@ -51,14 +59,41 @@ class Pointwise:
 
     settled: ClassVar[bool] = False
     """See Op."""
+    native: ClassVar[bool] = True
+    """See Op."""
+    broadcasts: ClassVar[bool] = False
+    """See Runs."""
+    products: ClassVar[bool] = False
+    """See Runs."""
 
     def reads(self) -> Sequence[Reads]:
         """Return that there is one input, read row by row."""
         return (Reads.SAME,)
 
-    def sites(self, weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
+    def weights(self) -> Sequence[str]:
+        """Return no weights."""
+        return ()
+
+    def sites(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
         """Return no products."""
         return ()
+
+    def work(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the elements of inputs and outputs."""
+        return sum(s.size for s in (*ins, *outs))
+
+    def expand(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Expansion | None:
+        """Return that this is a primitive."""
+        return None
+
+    def body(self, ins: Sequence[Spec]) -> Body | None:
+        """Return that this is no loop."""
+        return None
+
+    def lowered(self, ins: Sequence[Spec], outs: Sequence[Spec], steps: Sequence[Step]) -> Runs:
+        """Return the operation itself."""
+        made: Runs = self  # type: ignore[assignment]  # every operation adds ``run``
+        return made
 
     def table(self) -> str | None:
         """Return no table."""
@@ -79,3 +114,12 @@ def f32_rows(ins: Sequence[Spec], what: str, count: int = 1) -> int:
         f"{what}: needs {count} float32 input(s) of equal width",
     )
     return ins[0].shape[0]
+
+
+def f32_axis(ins: Sequence[Spec], what: str) -> int:
+    """Return the length of the last axis of one float32 input. Raises FormatError if there is none."""
+    need(
+        len(ins) == 1 and ins[0].dtype == "f32" and len(ins[0].shape) >= 1,
+        f"{what}: needs one float32 input with an axis",
+    )
+    return ins[0].shape[-1]

@@ -1,7 +1,7 @@
 """Encode programs canonically and decode them; the encoding is hashed into the model id.
 
-An operation is encoded as its class name and the values of its fields in order. Fields are integers, strings
-or tuples of integers. Decoding constructs the objects, which check themselves.
+An operation is encoded as its class name and the values of its fields in order. Fields are integers, strings,
+or tuples of integers, strings or nodes. Decoding constructs the objects, which check themselves.
 """
 
 from __future__ import annotations
@@ -11,37 +11,57 @@ from typing import Any, get_type_hints
 
 from proofcompute.encoding import wire
 from proofcompute.errors import FormatError
-from proofcompute.limits import MAX_NAME, MAX_PROGRAM, MAX_ROWS, MAX_WIDTH
+from proofcompute.limits import MAX_NAME, MAX_PROGRAM, MAX_RANK, MAX_ROWS, MAX_WIDTH
 from proofcompute.program.operations.attention import Attention, QuantiseHeads, Rope
-from proofcompute.program.operations.linear import Embed, Linear
-from proofcompute.program.operations.pointwise import Add, Gate, Gelu, LayerNorm, Relu, RmsNorm, Split
+from proofcompute.program.operations.contract import Contract
+from proofcompute.program.operations.linear import Embed, Experts, Linear
+from proofcompute.program.operations.mapping import Constant, Map, Position
+from proofcompute.program.operations.moving import Concat, Put, Split, Take, View
+from proofcompute.program.operations.pointwise import Add, Gate, Gelu, LayerNorm, Relu, RmsNorm
+from proofcompute.program.operations.reducing import Cumulate, Order, Reduce
 from proofcompute.program.operations.sample import Sample
+from proofcompute.program.operations.scan import Scan
 from proofcompute.program.program import Program
 from proofcompute.program.types import Committed, Node, Op, Segment, Spec, WeightSpec
 
 __all__ = ["OPERATIONS", "decode_program", "encode_program"]
 
-VERSION = 1
+VERSION = 2
 
 OPERATIONS: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         Add,
         Attention,
+        Concat,
+        Constant,
+        Contract,
+        Cumulate,
         Embed,
+        Experts,
         Gate,
         Gelu,
         LayerNorm,
         Linear,
+        Map,
+        Order,
+        Position,
+        Put,
         QuantiseHeads,
+        Reduce,
         Relu,
         RmsNorm,
         Rope,
         Sample,
+        Scan,
         Split,
+        Take,
+        View,
     )
 }
 """Every operation that a program may name."""
+_LEAST, _MOST = -(1 << 63), (1 << 64) - 1
+"""The integers that a field may hold."""
 
 _HINTS = {name: get_type_hints(cls) for name, cls in OPERATIONS.items()}
 
@@ -55,7 +75,7 @@ def encode_program(p: Program) -> bytes:
             list(p.outputs),
             int(p.feedback),
             p.context,
-            [[w.name, w.kind, w.rows, w.width, w.limbs, int(w.bias)] for w in p.weights],
+            [[w.name, w.kind, list(w.shape), w.dtype, w.limbs, int(w.bias)] for w in p.weights],
             [[c.name, list(c.tensors)] for c in p.committed],
             [[s.name, [_node(n) for n in s.nodes]] for s in p.segments],
         ]
@@ -97,8 +117,10 @@ def _node(node: Node) -> list[Any]:
     return [node.name, type(op).__name__, attributes, list(node.inputs), list(node.outputs)]
 
 
-def _plain(value: int | str | tuple[int, ...]) -> int | str | list[int]:
-    return list(value) if isinstance(value, tuple) else value
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_node(v) if isinstance(v, Node) else v for v in value]
+    return value
 
 
 def _name(value: wire.Value) -> str:
@@ -107,17 +129,20 @@ def _name(value: wire.Value) -> str:
 
 def _as_spec(value: wire.Value) -> Spec:
     dtype, shape = wire.as_list(value, "tensor type", n=2)
-    sizes = wire.as_list(shape, "row shape", max_n=3)
-    return Spec(_name(dtype), tuple(wire.as_int(n, "row shape", 1, MAX_WIDTH) for n in sizes))
+    return Spec(_name(dtype), _as_shape(shape, "row shape"))
+
+
+def _as_shape(value: wire.Value, what: str) -> tuple[int, ...]:
+    return tuple(wire.as_int(n, what, 1, MAX_WIDTH) for n in wire.as_list(value, what, max_n=MAX_RANK))
 
 
 def _as_weight(value: wire.Value) -> WeightSpec:
-    name, kind, rows, width, limbs, bias = wire.as_list(value, "weight", n=6)
+    name, kind, shape, dtype, limbs, bias = wire.as_list(value, "weight", n=6)
     return WeightSpec(
         _name(name),
         _name(kind),
-        wire.as_int(rows, "weight rows", 1, MAX_WIDTH),
-        wire.as_int(width, "weight width", 1, MAX_WIDTH),
+        _as_shape(shape, "weight shape"),
+        _name(dtype),
         wire.as_int(limbs, "weight limbs", 1, 2),
         bool(wire.as_int(bias, "weight bias", 0, 1)),
     )
@@ -148,9 +173,15 @@ def _as_op(name: str, value: wire.Value) -> Op:
     return made
 
 
-def _as_field(value: wire.Value, kind: Any, what: str) -> int | str | tuple[int, ...]:
+def _as_field(value: wire.Value, kind: Any, what: str) -> Any:
+    """Return a field of an operation, whose declared type says which values it may have."""
     if kind is int:
-        return wire.as_int(value, what, 0, (1 << 32) - 1)
+        return wire.as_int(value, what, _LEAST, _MOST)
     if kind is str:
         return wire.as_str(value, what, MAX_NAME)
-    return tuple(wire.as_int(v, what, 0, (1 << 32) - 1) for v in wire.as_list(value, what, max_n=MAX_WIDTH))
+    values = wire.as_list(value, what, max_n=MAX_WIDTH)
+    if kind == tuple[Node, ...]:
+        return tuple(_as_node(v) for v in values)
+    if kind == tuple[str, ...]:
+        return tuple(wire.as_str(v, what, MAX_NAME) for v in values)
+    return tuple(wire.as_int(v, what, _LEAST, _MOST) for v in values)

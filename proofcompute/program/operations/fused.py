@@ -8,6 +8,7 @@ steps: where a product is a hint, its prologue and its residual are computed aro
 =============================================  ==========================================
 steps                                          fused step
 =============================================  ==========================================
+Maps of one shape                              one :class:`.elementwise.Elementwise`
 [RmsNorm or Gate], Linear, [Add]               ``Products.linear`` with ``prologue`` and ``residual``
 Split in three, two Rope, two QuantiseHeads    ``Kernels.heads``
 =============================================  ==========================================
@@ -26,8 +27,10 @@ from proofcompute.arithmetic.kernels import GatePrologue, Kernels, NormPrologue,
 from proofcompute.arrays import Array, Span
 from proofcompute.program.operations.attention import QuantiseHeads, Rope
 from proofcompute.program.operations.base import from_bits
-from proofcompute.program.operations.linear import Linear
-from proofcompute.program.operations.pointwise import Add, Gate, RmsNorm, Split
+from proofcompute.program.operations.elementwise import join_maps
+from proofcompute.program.operations.linear import Linear, shaped
+from proofcompute.program.operations.moving import Split
+from proofcompute.program.operations.pointwise import Add, Gate, RmsNorm, matrices
 from proofcompute.program.source import LinearCall, Source
 from proofcompute.program.types import Step
 
@@ -43,17 +46,20 @@ class FusedLinear:
     residual: bool
     """Whether a second input is added to the result."""
 
+    broadcasts = False
+    products = True
+
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run on the rows and, if there is one, the residual."""
         prologue: Prologue = None
         if isinstance(self.prologue, RmsNorm):
-            weight = src.weights.vector(self.prologue.weight)
+            weight = src.weights.constant(self.prologue.weight)
             prologue = NormPrologue(weight, from_bits(self.prologue.eps, "rms norm eps"))
         elif self.prologue is not None:
             prologue = GatePrologue()
-        rest = ins[1] if self.residual else None
-        call = LinearCall(self.linear.weight, ins[0], self.linear.limbs, prologue, rest)
-        return (src.products.linear(call, k),)
+        rest = matrices(ins[1]) if self.residual else None
+        call = LinearCall(self.linear.weight, matrices(ins[0]), self.linear.limbs, prologue, rest)
+        return (shaped(src.products.linear(call, k), ins[0].shape),)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,9 @@ class FusedHeads:
 
     queries: Rope
     keys: Rope
+
+    broadcasts = False
+    products = False
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run on one input, and return queries, keys, key scales, values and value scales."""
@@ -82,20 +91,26 @@ class _Uses(NamedTuple):
         return self.readers[name][0] if name in self.private else None
 
 
-def _uses(steps: Sequence[Step]) -> _Uses:
+def _uses(steps: Sequence[Step], results: frozenset[str]) -> _Uses:
     readers: dict[str, list[int]] = {}
     times: Counter[str] = Counter()
     for i, step in enumerate(steps):
         for name, _ in step.inputs:
             readers.setdefault(name, []).append(i)
             times[name] += 1
-    private = {n for step in steps for n, kept, _ in step.outputs if not kept and times[n] == 1}
+    private = {
+        n for step in steps for n, kept, _ in step.outputs if not kept and times[n] == 1 and n not in results
+    }
     return _Uses(readers, frozenset(private))
 
 
-def fuse(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Return the steps with neighbours fused; the results and the order of products stay the same."""
-    uses = _uses(steps)
+def fuse(steps: Sequence[Step], results: frozenset[str] = frozenset()) -> tuple[Step, ...]:
+    """Return the steps with neighbours fused; the results and the order of products stay the same.
+
+    ``results`` are tensors that are used besides those that the steps keep.
+    """
+    steps = join_maps(steps, results)
+    uses = _uses(steps, results)
     made = {name: i for i, step in enumerate(steps) for name, *_ in step.outputs}
     replaced: dict[int, Step | None] = {}
     for i, step in enumerate(steps):

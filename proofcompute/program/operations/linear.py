@@ -2,49 +2,134 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arithmetic.primitives import Expression, Term
 from proofcompute.arrays import F32, Array, Span
 from proofcompute.freivalds.product import Site
-from proofcompute.program.operations.base import Pointwise, f32_rows, matrix, need
+from proofcompute.program.operations.base import Pointwise, f32_axis, matrix, need
+from proofcompute.program.operations.pointwise import matrices
 from proofcompute.program.source import LinearCall, Source
-from proofcompute.program.types import Spec, WeightSpec
+from proofcompute.program.types import Reads, Spec, WeightSpec
 
-__all__ = ["Embed", "Linear"]
+__all__ = ["Embed", "Experts", "Linear", "shaped"]
+
+_TWO_LIMBS = Expression(
+    ("i8", "i8", "f32"),
+    (
+        Term("constant", (), "i32", 256),
+        Term("cast", (0,), "i32"),
+        Term("cast", (1,), "i32"),
+        Term("mul", (3, 4), "i32"),
+        Term("add", (6, 5), "i32"),
+        Term("cast", (7,), "f32"),
+        Term("mul", (8, 2), "f32"),
+    ),
+)
+"""f32(256 high + low) * scale; the integer is exact."""
 
 
 @dataclass(frozen=True)
 class Linear(Pointwise):
-    """Multiply rows by a weight matrix: quantise, int8 products, back to float32, bias (rule 5)."""
+    """Multiply the last axis by a weight matrix: quantise, int8 products, back to float32, bias (rule 5).
+
+    All other axes of the row are rows of the product, each with a scale of its own.
+    """
 
     weight: str
     limbs: int
     """Limbs of the activations, 1 or 2."""
 
+    products = True
+
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
-        """Infer types: a float32 row of the contraction length in, one of the output channels out."""
-        width = f32_rows(ins, "linear")
+        """Infer types: float32 whose last axis is the contraction in, the output channels there out."""
+        width = f32_axis(ins, "linear")
         need(self.limbs in (1, 2), f"linear: {self.limbs} limbs")
         w = matrix(weights, self.weight)
+        need(len(w.shape) == 2, f"{self.weight}: has groups, of which a row must choose one")
         need(w.width == width, f"{self.weight}: contraction length {w.width}, but rows have {width}")
-        return (Spec("f32", (w.rows,)),)
+        return (Spec("f32", (*ins[0].shape[:-1], w.m)),)
 
-    def sites(self, weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
+    def weights(self) -> Sequence[str]:
+        """Return the matrix."""
+        return (self.weight,)
+
+    def sites(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
         """Return the one product."""
         w = weights[self.weight]
-        return (Site(self.weight, w.rows, w.width, self.limbs, w.limbs),)
+        rows = math.prod(ins[0].shape[:-1])
+        return (Site(self.weight, w.m, w.width, self.limbs, w.limbs, rows),)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""
-        return (src.products.linear(LinearCall(self.weight, ins[0], self.limbs), k),)
+        y = src.products.linear(LinearCall(self.weight, matrices(ins[0]), self.limbs), k)
+        return (shaped(y, ins[0].shape),)
+
+
+def shaped(y: F32, like: Sequence[int]) -> F32:
+    """Return a product [n rows, m] as [n, ..., m], with the axes of what was multiplied.
+
+    A product of which only the hint is wanted has no rows, and stays as it is.
+    """
+    return y.reshape((*like[:-1], y.shape[-1])) if len(like) != 2 and len(y) else y
+
+
+@dataclass(frozen=True)
+class Experts(Pointwise):
+    """Multiply rows by one of several matrices of a weight each, as numbers say.
+
+    Every product row is checked against the matrix that its number names.
+    """
+
+    weight: str
+    limbs: int
+    """Limbs of the activations, 1 or 2."""
+
+    products = True
+
+    def reads(self) -> Sequence[Reads]:
+        """Return that rows and numbers are read row by row."""
+        return (Reads.SAME, Reads.SAME)
+
+    def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
+        """Infer types: float32 [d], or [r, d] with a row for each number, and int32 [r] in; [r, m] out."""
+        need(
+            len(ins) == 2 and ins[1].dtype == "i32" and len(ins[1].shape) == 1, "experts: needs int32 numbers"
+        )
+        width = f32_axis(ins[:1], "experts")
+        need(self.limbs in (1, 2), f"experts: {self.limbs} limbs")
+        w = matrix(weights, self.weight)
+        need(len(w.shape) == 3, f"{self.weight}: has no groups")
+        need(w.width == width, f"{self.weight}: contraction length {w.width}, but rows have {width}")
+        chosen = ins[1].shape[0]
+        need(ins[0].shape in ((width,), (chosen, width)), "experts: one row, or one for each number")
+        return (Spec("f32", (chosen, w.m)),)
+
+    def weights(self) -> Sequence[str]:
+        """Return the matrices."""
+        return (self.weight,)
+
+    def sites(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Site]:
+        """Return the one product."""
+        w = weights[self.weight]
+        return (Site(self.weight, w.m, w.width, self.limbs, w.limbs, ins[1].shape[0], w.groups),)
+
+    def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
+        """Run the operation; see the class. Raises ExecutionError for a number without a matrix."""
+        x, numbers = ins
+        n, chosen = numbers.shape
+        y = src.products.experts(LinearCall(self.weight, matrices(x), self.limbs), k.host(numbers), k)
+        return (y.reshape((n, chosen, y.shape[-1])) if len(y) else y,)
 
 
 @dataclass(frozen=True)
 class Embed(Pointwise):
-    """Look up rows of a one-limb weight matrix by public indices, as float32."""
+    """Look up rows of a weight matrix by public indices, as float32."""
 
     weight: str
 
@@ -52,8 +137,12 @@ class Embed(Pointwise):
         """Infer types: an int32 index in, a float32 row out."""
         need(tuple(ins) == (Spec("i32", ()),), "embed: needs one int32 index a row")
         w = matrix(weights, self.weight)
-        need(w.limbs == 1 and not w.bias, f"{self.weight}: a table has one limb and no bias")
+        need(len(w.shape) == 2 and not w.bias, f"{self.weight}: a table has no groups and no bias")
         return (Spec("f32", (w.width,)),)
+
+    def weights(self) -> Sequence[str]:
+        """Return the table."""
+        return (self.weight,)
 
     def table(self) -> str | None:
         """Return the matrix whose rows are looked up."""
@@ -65,4 +154,8 @@ class Embed(Pointwise):
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""
-        return (k.embed(*src.weights.rows(self.weight, ins[0])),)
+        (high, *low), scale = src.weights.rows(self.weight, ins[0])
+        if not low:
+            return (k.embed(high, scale),)
+        column = scale.reshape((len(scale), 1))
+        return (k.evaluate(_TWO_LIMBS, (high, *low, column), len(scale), tuple(high.shape[1:])),)

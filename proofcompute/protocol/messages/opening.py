@@ -91,7 +91,7 @@ class HintShape(NamedTuple):
     sets: int
     """Most sets."""
     size: int
-    """Most bytes of a packed set."""
+    """Most bytes of all packed sets together."""
 
 
 class PartShape(NamedTuple):
@@ -114,7 +114,7 @@ class PartShape(NamedTuple):
             data += table.size * len(table.proofs)
             items += 1 + 3 * len(table.proofs)
         for hint in self.hints:
-            data += hint.sets * hint.size
+            data += hint.size
             items += 1 + hint.sets
         return 9 + 9 * (items + digests) + 32 * digests + data  # a head takes at most 9 bytes
 
