@@ -85,7 +85,7 @@ def logits(case: str) -> npt.NDArray[np.float32]:
 
 def vocabulary(case: str) -> Vocabulary:
     """As many tokens as the embedding has rows, without meaning."""
-    size = max(tokens(case)) + 1
+    size = (config(case).get("text_config") or config(case))["vocab_size"]
     names = tuple(b"%c%c" % (97 + i // 26, 97 + i % 26) for i in range(size))
     return Vocabulary("bpe", names, bytes([NORMAL]) * size)
 

@@ -8,6 +8,7 @@ cases are made, and the others are kept.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import sys
 import tempfile
@@ -17,12 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from importers import families
 from oracle.decoder_cases import CASES, Json
-
-TOP = ("vision_tower.", "multi_modal_projector.")
 
 
 def _model(folder: Path) -> Any:
@@ -83,6 +82,17 @@ def make(case: str) -> Json:
     }
 
 
+def defaults() -> Json:
+    """The values that a missing key of each family's configuration has; those of JSON's types."""
+    found = {}
+    for kind in sorted({case["config"]["model_type"] for case in CASES.values()}):
+        kept = CONFIG_MAPPING[kind]
+        fields = {f.name: f.default for f in dataclasses.fields(kept)}
+        simple = {name: value for name, value in fields.items() if isinstance(value, (bool, int, float, str))}
+        found[kind] = {"default_theta": kept.default_theta, **dict(sorted(simple.items()))}
+    return found
+
+
 def main(path: str, *names: str) -> None:
     file = Path(path)
     known = json.loads(file.read_text("utf-8"))["cases"] if names and file.exists() else {}
@@ -95,7 +105,12 @@ def main(path: str, *names: str) -> None:
             print(case, flush=True)
         else:
             cases[case] = known[case]
-    record = {"torch": torch.__version__, "transformers": transformers.__version__, "cases": cases}
+    record = {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "defaults": defaults(),
+        "cases": cases,
+    }
     file.write_text(
         json.dumps(record, separators=(",", ":"), sort_keys=True).replace("}},", "}},\n") + "\n", "utf-8"
     )

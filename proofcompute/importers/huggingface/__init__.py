@@ -27,8 +27,9 @@ from proofcompute.importers.huggingface.folder import (
     read_json,
     read_shards,
 )
-from proofcompute.importers.huggingface.quantisation import read_quantisation
-from proofcompute.importers.huggingface.reading import Tensors, match
+from proofcompute.importers.huggingface.matching import match
+from proofcompute.importers.huggingface.quantisation import Quantisation, read_quantisation
+from proofcompute.importers.huggingface.reading import Tensors
 from proofcompute.limits import MAX_CONTEXT
 from proofcompute.models.vocabulary import Vocabulary
 
@@ -40,11 +41,10 @@ _COMPARED_AT_ONCE: Final = 1024
 
 def read_config(
     values: Mapping[str, Any], context: int | None = None
-) -> tuple[Arch, Family, tuple[str, ...] | None, tuple[str, ...]]:
-    """Read the contents of a ``config.json``.
+) -> tuple[Arch, Family, Quantisation, tuple[str, ...]]:
+    """Return what a ``config.json`` says: the decoder, its family, how weights are stored, and notes.
 
-    Returns the decoder, its family, the modules exempt from quantisation (None: weights are floats), and
-    notes. Raises FormatError, LimitError or UnsupportedError, which name the key.
+    Raises FormatError, LimitError or UnsupportedError, which name the key.
     """
     kind = values.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
@@ -53,7 +53,7 @@ def read_config(
             f"config.json: model_type is {str(kind)[:80]!r}; supported are {', '.join(sorted(FAMILIES))}"
         )
     c = Config(values, family.defaults, context=context)
-    exempt = read_quantisation(c)
+    quantisation = read_quantisation(c)
     if family.section:
         inner = c.section(family.section, family.defaults, inner=False)
         c.ignore(*family.outer)
@@ -64,7 +64,7 @@ def read_config(
         c = inner
     arch = family.read(c)
     c.finish()
-    return arch, family, None if exempt is None else tuple(exempt), tuple(c.notes)
+    return arch, family, quantisation, tuple(c.notes)
 
 
 def open_huggingface(
@@ -99,14 +99,14 @@ def open_huggingface(
     values = read_json(folder, "config.json")
     if values is None:
         raise InputError(f"{folder} has no config.json")
-    arch, family, exempt, notes = read_config(values, context)
+    arch, family, quantisation, notes = read_config(values, context)
     if len(vocabulary.tokens) > arch.vocabulary:
         raise FormatError(
             f"config.json: vocab_size is {arch.vocabulary}, but the tokenizer has "
             f"{len(vocabulary.tokens)} tokens"
         )
     contents = read_shards(folder)
-    arch, tensors, more = _weights(arch, family, contents, exempt)
+    arch, tensors, more = _weights(arch, family, contents, quantisation)
     return Checkpoint(
         arch=arch,
         vocabulary=vocabulary,
@@ -121,22 +121,22 @@ def open_huggingface(
 
 
 def _weights(
-    arch: Arch, family: Family, contents: Contents, exempt: tuple[str, ...] | None
+    arch: Arch, family: Family, contents: Contents, quantisation: Quantisation
 ) -> tuple[Arch, Tensors, tuple[str, ...]]:
     """Return the tensors, and the description as they complete it, with notes."""
     notes: tuple[str, ...] = ()
     stored: Mapping[str, Stored] = contents.tensors
     if arch.tied:
-        arch, tensors, notes = _untied(arch, family, stored, exempt)
+        arch, tensors, notes = _untied(arch, family, stored, quantisation)
     else:
-        tensors = match(arch, family, stored, exempt)
+        tensors = match(arch, family, stored, quantisation)
     if family.rounds_embed_scale:
         arch = replace(arch, embed_scale=_as_stored(arch.embed_scale, tensors.dtype("embedding")))
     return arch, tensors, notes
 
 
 def _untied(
-    arch: Arch, family: Family, stored: Mapping[str, Stored], exempt: tuple[str, ...] | None
+    arch: Arch, family: Family, stored: Mapping[str, Stored], quantisation: Quantisation
 ) -> tuple[Arch, Tensors, tuple[str, ...]]:
     """Return a tied head, unless the folder also has one that differs.
 
@@ -145,14 +145,14 @@ def _untied(
     head = family.names.model["head"]
     name = f"{head}.weight"
     if not isinstance(head, str) or name not in stored:
-        return arch, match(arch, family, stored, exempt), ()
-    both = match(replace(arch, tied=False), family, stored, exempt)
+        return arch, match(arch, family, stored, quantisation), ()
+    both = match(replace(arch, tied=False), family, stored, quantisation)
     for a in range(0, arch.vocabulary, _COMPARED_AT_ONCE):
         b = min(a + _COMPARED_AT_ONCE, arch.vocabulary)
         if not np.array_equal(both.rows("head", a, b), both.rows("embedding", a, b)):
             return replace(arch, tied=False), both, (f"{name} differs from the embedding, so both are used",)
     without = {key: value for key, value in stored.items() if key != name}
-    return arch, match(arch, family, without, exempt), ()
+    return arch, match(arch, family, without, quantisation), ()
 
 
 def _as_stored(value: float, dtype: str) -> float:

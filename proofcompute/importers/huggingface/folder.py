@@ -11,6 +11,7 @@ in the order of their names, concatenated.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ MAX_SHARDS: Final = 1 << 10
 """The most files of one checkpoint."""
 MAX_TENSORS: Final = 1 << 18
 """The most tensors of one checkpoint."""
-MAX_CONFIG: Final = 4 * MIB
+MAX_CONFIG: Final = 1 * MIB
 """The most bytes of a configuration."""
 MAX_INDEX: Final = 32 * MIB
 """The most bytes of an index of shards."""
@@ -64,8 +65,7 @@ def read_json(folder: Path, name: str, limit: int = MAX_CONFIG) -> Mapping[str, 
 
     Raises FormatError, LimitError or StorageError; InputError for a link that leads out of the folder.
     """
-    path = folder / name
-    if not path.exists():
+    if not os.path.lexists(folder / name):
         return None
     return parse_object(_read(_inside(folder, name), limit), name, limit, limit // 8)
 
@@ -108,7 +108,7 @@ def _shard(path: Path, name: str) -> tuple[tuple[StoredTensor, ...], HashedFile]
 def _names(folder: Path) -> tuple[list[str], Mapping[str, str] | None]:
     """Return the shards' names in order, and tensor -> shard if there is an index."""
     index = read_json(folder, INDEX, MAX_INDEX)
-    single = (folder / SINGLE).exists()
+    single = os.path.lexists(folder / SINGLE)
     if index is None:
         if not single:
             _explain(folder)
@@ -131,7 +131,10 @@ def _names(folder: Path) -> tuple[list[str], Mapping[str, str] | None]:
 
 def _explain(folder: Path) -> None:
     """Raise the error that says why there are no weights."""
-    others = sorted(p.name for p in folder.iterdir() if _OTHERS.fullmatch(p.name))
+    try:
+        others = sorted(name for name in os.listdir(folder) if _OTHERS.fullmatch(name))
+    except OSError as e:
+        raise StorageError(f"cannot read {folder}: {e.strerror or e}") from e
     if others:
         raise UnsupportedError(
             f"{folder} has its weights in {others[0]}, a format whose files can run code when they are "
@@ -160,7 +163,7 @@ def _inside(folder: Path, name: str) -> Path:
 def _read(path: Path, limit: int) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(limit + 1)
+            return file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     except OSError as e:
         raise StorageError(f"cannot read {path}: {e.strerror or e}") from e
 
@@ -184,7 +187,7 @@ def end_tokens(folder: Path) -> tuple[int, ...]:
 
 def licence(folder: Path) -> str:
     """Return the licence that the first lines of ``README.md`` state; empty if they do not. Untrusted."""
-    if not (folder / "README.md").exists():
+    if not os.path.lexists(folder / "README.md"):
         return ""
     text = _read(_inside(folder, "README.md"), 64 << 10)[: 64 << 10].decode("utf-8", "replace")
     head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)

@@ -17,7 +17,8 @@ __all__ = ["parse_object"]
 
 MAX_JSON_DEPTH: Final = 32
 """Nesting depth of arrays and objects."""
-_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]|,', re.DOTALL)
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]|,', re.DOTALL)
+"""Strings, brackets and commas. It tries no byte twice, so its time is linear even if a string has no end."""
 
 
 def parse_object(data: bytes, name: str, limit: int, values: int) -> Mapping[str, Any]:

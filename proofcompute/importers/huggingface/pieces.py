@@ -7,7 +7,7 @@ function made by one of those below. The same rule serves a matrix and its bias,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from proofcompute.importers.architecture import Arch, Block, Moe, tensor_shapes
@@ -77,9 +77,8 @@ class Names:
     """What stored names of block i begin with."""
 
 
-def pieces(arch: Arch, names: Names) -> dict[str, tuple[Piece, ...]]:
-    """Return canonical name -> where its rows are, in order, for all tensors of ``arch``."""
-    found: dict[str, tuple[Piece, ...]] = {}
+def pieces(arch: Arch, names: Names) -> Iterator[tuple[str, tuple[Piece, ...]]]:
+    """Yield canonical names and where their rows are, in order, for all tensors of ``arch``."""
     for name, shape in tensor_shapes(arch).items():
         block, prefix, table, local = None, "", names.model, name
         if name.startswith("layers."):
@@ -90,8 +89,7 @@ def pieces(arch: Arch, names: Names) -> dict[str, tuple[Piece, ...]]:
         )
         rule = table[local]
         want = Want(shape, suffix, block, prefix)
-        found[name] = _whole(rule, want) if isinstance(rule, str) else rule(want)
-    return found
+        yield name, _whole(rule, want) if isinstance(rule, str) else rule(want)
 
 
 def _whole(stored: str, want: Want) -> tuple[Piece, ...]:

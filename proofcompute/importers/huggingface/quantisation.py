@@ -1,35 +1,47 @@
-"""Checks that weights that are stored quantised are so in the one way that is read: compressed-tensors W8A8.
+"""Checks that weights that are stored quantised are so in one of the two ways that are read.
 
-Such a checkpoint has int8 weights with a scale for each output row, scale = max|w| / 127.5, and its
-activations are quantised row by row while it runs, in the same way. Everything else is refused by name.
+compressed-tensors W8A8 has int8 weights with a scale for each output row, scale = max|w| / 127.5, and its
+activations are quantised row by row while it runs, in the same way. MXFP4, in which gpt-oss is published,
+has the weights of experts in blocks of 32 numbers of four bits with a power of two for each block (OCP
+Microscaling Formats, version 1.0); they are widened, which is exact. Everything else is refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.importers.huggingface.config import Config
 
-__all__ = ["read_quantisation"]
+__all__ = ["Quantisation", "read_quantisation"]
 
 
-def read_quantisation(c: Config) -> Sequence[str] | None:
-    """Return None if weights are stored as floats, else the modules that are exempt from quantisation.
+@dataclass(frozen=True)
+class Quantisation:
+    """How weights are stored that are not stored as floats."""
 
-    Raises UnsupportedError, naming the key, for any other scheme.
-    """
+    kind: str = ""
+    """``int8``, ``mxfp4``, or empty if all are floats."""
+
+
+def read_quantisation(c: Config) -> Quantisation:
+    """Read how weights are stored. Raises UnsupportedError, naming the key, for any other scheme."""
     if "quantization_config" in c and "compression_config" in c:
         raise UnsupportedError(f"{c.key('quantization_config')} and compression_config are both given")
     key = "compression_config" if "compression_config" in c else "quantization_config"
     q = c.section(key)
     c.ignore("quantization_config", "compression_config")
     if not q.keys():
-        return None
-    if q.text("quant_method") != "compressed-tensors":
+        return Quantisation()
+    method = q.text("quant_method")
+    if method == "mxfp4":
+        q.items("modules_to_not_convert")  # which these are, the stored names say
+        q.finish()
+        return Quantisation("mxfp4")
+    if method != "compressed-tensors":
         raise UnsupportedError(
-            f"{q.key('quant_method')} is {q.text('quant_method')[:40]!r}; weights must be stored as floats, "
-            "or as int8 by compressed-tensors"
+            f"{q.key('quant_method')} is {method[:40]!r}; weights must be stored as floats, as int8 by "
+            "compressed-tensors, or as mxfp4"
         )
     q.must("format", "int-quantized")
     q.must("quantization_status", "compressed", "frozen")
@@ -42,11 +54,9 @@ def read_quantisation(c: Config) -> Sequence[str] | None:
         raise FormatError(f"{q.key('config_groups')} is missing")
     for name in groups.keys():
         _group(groups.section(name))
-    exempt = q.items("ignore") or []
-    if not all(isinstance(name, str) for name in exempt):
-        raise FormatError(f"{q.key('ignore')} has an element that is not text")
+    q.items("ignore")  # which modules are floats, the stored types say
     q.finish()
-    return tuple(exempt)
+    return Quantisation("int8")
 
 
 def _empty(q: Config, key: str) -> None:

@@ -62,7 +62,7 @@ def read_rope(
     Raises FormatError and UnsupportedError, which name the key.
     """
     p = _parameters(c) if kind is None else kind
-    c.ignore(*keys)
+    c.ignore(*keys, "original_max_position_embeddings")  # it is read where a scaling needs it
     p.ignore("rope_theta", "partial_rotary_factor")
     base = _agreed(p, c, "rope_theta", keys[0], theta) if kind is None else p.positive("rope_theta")
     if base <= 1:

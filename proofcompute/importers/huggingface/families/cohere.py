@@ -71,6 +71,7 @@ def cohere2(c: Config) -> Arch:
         ("use_qk_norm", False),
     ):
         c.must(key, value)
+    c.ignore("model_max_length")  # the tokenizer's
     c.must("rotary_pct", 1, 1.0)
     pattern = c.integer("sliding_window_pattern")
     c.must("layer_switch", pattern)

@@ -42,7 +42,6 @@ COMMON: Final[dict[str, Any]] = {
 QWEN_SLIDING: Final[dict[str, Any]] = {
     "use_sliding_window": False,
     "sliding_window": 4096,
-    "max_window_layers": 28,
 }
 QWEN: Final = (
     COMMON
@@ -52,6 +51,7 @@ QWEN: Final = (
         "intermediate_size": 22016,
         "num_key_value_heads": 32,
         "max_position_embeddings": 32768,
+        "max_window_layers": 28,
     }
 )
 
@@ -109,6 +109,7 @@ def smollm3(c: Config) -> Arch:
     """Some layers have no rotation: every fourth, or those with a 0 in ``no_rope_layers``."""
     s, norm = sizes(c), rms(c)
     bias, mlp = c.flag("attention_bias"), gated(c, bias=c.flag("mlp_bias"))
+    c.ignore("max_window_layers")  # layer_types and no_rope_layers say which layers have a window
     rotary = read_rope(c, s.head_dim, 2_000_000.0)
     interval = c.integer("no_rope_layer_interval")
     rotated = c.integers("no_rope_layers", s.layers)
@@ -178,6 +179,7 @@ def exaone4(c: Config) -> Arch:
     s = sizes(c)
     rotary, size = read_rope(c, s.head_dim), c.optional_integer("sliding_window")
     pattern = _pattern(c) if size else 0
+    c.ignore("sliding_window_pattern")
     kinds = sliding(c, s.layers, lambda i: size > 0 and pattern > 0 and (i + 1) % pattern != 0)
     ropes = [rotary.rope if kind or not size else None for kind in kinds]
     windows = window(c, kinds, size)

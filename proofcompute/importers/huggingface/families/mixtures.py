@@ -202,6 +202,7 @@ MIXTURES: Final = {
             "shared_expert_intermediate_size": 5632,
             "num_experts_per_tok": 4,
             "num_experts": 60,
+            "max_window_layers": 28,
             "qkv_bias": True,
         },
     ),
