@@ -11,6 +11,7 @@ import pytest
 
 from importers import families
 from proofcompute.arrays import F32
+from proofcompute.errors import InputError
 from proofcompute.importers.float_model import FloatModel
 from proofcompute.importers.huggingface import open_huggingface
 from proofcompute.importers.huggingface.families import FAMILIES
@@ -77,12 +78,31 @@ def test_a_product_can_be_observed_and_replaced(tmp_path: Path) -> None:
     assert seen["layers.0.ffn.experts.gate"] == rows * chosen * width  # each row's chosen experts only
 
 
-def test_texts_together_are_as_each_alone(tmp_path: Path) -> None:
-    checkpoint = families.opened("gemma3", tmp_path)
-    model = FloatModel(checkpoint.arch, checkpoint.rows)
-    texts = [families.tokens("gemma3")[:n] for n in (1, 7, 19)]
-    for text, hidden in zip(texts, model.hidden(texts), strict=True):
-        assert hidden.tobytes() == model.hidden([text])[0].tobytes()
+@pytest.mark.parametrize("case", ["gemma3", "deepseek_v3", "gpt2", "gpt_oss"])
+def test_texts_together_are_as_each_alone_and_read_weights_once(case: str, tmp_path: Path) -> None:
+    checkpoint = families.opened(case, tmp_path)
+    read: dict[tuple[str, int], int] = {}
+
+    def rows(name: str, a: int, b: int) -> F32:
+        read[name, a] = read.get((name, a), 0) + 1
+        found: F32 = checkpoint.rows(name, a, b)
+        return found
+
+    texts = [families.tokens(case)[:n] for n in (1, 7, 0, 19)]
+    together = FloatModel(checkpoint.arch, rows).hidden(texts)
+    assert max(n for (name, _), n in read.items() if name.startswith("layers.")) == 1
+    for text, hidden in zip(texts, together, strict=True):
+        (alone,) = FloatModel(checkpoint.arch, checkpoint.rows).hidden([text])
+        assert hidden.shape == alone.shape == (len(text), checkpoint.arch.width)
+        assert np.abs(hidden - alone).max(initial=0) <= 1e-5 * np.abs(together[-1]).max()
+    assert FloatModel(checkpoint.arch, rows).hidden([]) == []
+
+
+@pytest.mark.parametrize("tokens", [[61], [-1], [[1, 2]], [0] * 41])
+def test_tokens_out_of_range_are_refused(tokens: list[int], tmp_path: Path) -> None:
+    checkpoint = families.opened("gpt2", tmp_path)  # 61 tokens and 40 positions
+    with pytest.raises(InputError, match=r"a text (is a row of tokens from 0 to 60|of 41 tokens)"):
+        FloatModel(checkpoint.arch, checkpoint.rows).logits(tokens)
 
 
 def test_long_texts_take_the_long_factors_if_they_are_asked_for(tmp_path: Path) -> None:

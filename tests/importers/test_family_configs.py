@@ -13,8 +13,9 @@ from importers.published import PUBLISHED
 from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError
 from proofcompute.importers.architecture import Arch, tensor_shapes
 from proofcompute.importers.huggingface import read_config
-from proofcompute.importers.huggingface.config import HARMLESS, Config
+from proofcompute.importers.huggingface.config import Config
 from proofcompute.importers.huggingface.families import FAMILIES
+from proofcompute.importers.huggingface.harmless import HARMLESS
 from proofcompute.importers.rope_scaling import plain
 
 DEFAULTS: dict[str, dict[str, Any]] = json.loads(families.VECTORS.read_text("utf-8"))["defaults"]

@@ -1,0 +1,111 @@
+"""Runs a decoder in ordinary float32 with NumPy: what a compiled model is compared with.
+
+It is written for reading, after :mod:`proofcompute.importers.architecture`, and is not canonical: sums are
+NumPy's. All texts go through a block together, so each weight is read once; one weight is in memory at a
+time, and of a mixture one expert's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from proofcompute.arrays import F32, I64
+from proofcompute.errors import InputError
+from proofcompute.importers.architecture import Arch, Block
+from proofcompute.importers.float_model.attention import attend
+from proofcompute.importers.float_model.feeding import feed
+from proofcompute.importers.float_model.weights import Product, Rows, Weights, capped
+
+__all__ = ["FloatModel", "Product", "Rows"]
+
+ROWS_AT_ONCE: Final = 4096
+"""Rows of the head that are in memory together."""
+
+
+class FloatModel:
+    """A decoder in float32.
+
+    ``product`` computes every product with a matrix; wrap :meth:`multiply` to see the inputs, or to compute
+    with other weights. The embedding of tokens is no product.
+    """
+
+    def __init__(self, arch: Arch, rows: Rows, product: Product | None = None) -> None:
+        self.arch = arch
+        self._rows = rows
+        self._product = product or self.multiply
+
+    def multiply(self, name: str, a: int, b: int, x: F32) -> F32:
+        """Return x W^T for rows a..b of the weight ``name``: the usual :data:`Product`."""
+        return x @ self._rows(name, a, b).T
+
+    def logits(self, tokens: Sequence[int] | I64) -> F32:
+        """Return the logits after each token of a text: [t, v]. Raises InputError for tokens out of range."""
+        (hidden,) = self.hidden([tokens])
+        return self.head(hidden)
+
+    def hidden(self, texts: Sequence[Sequence[int] | I64]) -> list[F32]:
+        """Return what the head is applied to, [t, d] for each text.
+
+        Raises InputError for tokens out of range, and for a text longer than the model's learned positions.
+        """
+        tokens = [np.asarray(text, np.int64) for text in texts]
+        bounds = np.cumsum([0, *(len(text) for text in tokens)])
+        spans = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+        if not spans:
+            return []
+        x = np.concatenate([self._embed(text) for text in tokens])
+        for i, block in enumerate(self.arch.blocks):
+            x = _through(block, Weights(f"layers.{i}.", self._rows, self._product), x, spans)
+        x = Weights("", self._rows, self._product).norm(self.arch.norm, "norm", x)
+        return [x[span] for span in spans]
+
+    def head(self, hidden: F32) -> F32:
+        """Return logits [n, v] for rows of :meth:`hidden`."""
+        arch = self.arch
+        name = "embedding" if arch.tied else "head"
+        parts = [
+            self._product(name, a, min(a + ROWS_AT_ONCE, arch.vocabulary), hidden)
+            for a in range(0, arch.vocabulary, ROWS_AT_ONCE)
+        ]
+        logits: F32 = np.concatenate(parts, axis=1)
+        if arch.head_bias:
+            logits = logits + self._rows("head.bias", 0, arch.vocabulary)
+        logits = logits * np.float32(arch.logit_scale)
+        return capped(logits, arch.final_softcap)
+
+    def _embed(self, tokens: I64) -> F32:
+        arch, n = self.arch, tokens.size
+        if tokens.ndim != 1 or (n and not 0 <= tokens.min() <= tokens.max() < arch.vocabulary):
+            raise InputError(f"a text is a row of tokens from 0 to {arch.vocabulary - 1}")
+        if arch.positions and n > arch.positions:
+            raise InputError(f"a text of {n} tokens; the model has {arch.positions} positions")
+        x = np.zeros((n, arch.width), np.float32)
+        for token in np.unique(tokens):
+            x[tokens == token] = self._rows("embedding", int(token), int(token) + 1)
+        x *= np.float32(arch.embed_scale)
+        if arch.positions:
+            x += self._rows("positions", 0, n)
+        return x
+
+
+def _through(block: Block, w: Weights, x: F32, spans: Sequence[slice]) -> F32:
+    """Return rows of all texts after a block."""
+    pre, post = block.norms in ("pre", "both"), block.norms in ("post", "both")
+    r = np.float32(block.residual)
+
+    def normed(there: bool, name: str, rows: F32) -> F32:
+        return w.norm(block.norm, name, rows) if there else rows
+
+    before = normed(pre, "attention.norm", x)
+    a = normed(post, "attention.post", attend(block.attention, w, before, spans)) * r
+    if block.parallel:
+        second = before if block.parallel == "one" else normed(pre, "ffn.norm", x)
+        both: F32 = x + a + feed(block.ffn, w, second) * r
+        return both
+    x = x + a
+    y: F32 = x + normed(post, "ffn.post", feed(block.ffn, w, normed(pre, "ffn.norm", x))) * r
+    return y
