@@ -333,7 +333,7 @@ class Engine:
 
     def _capture(self, live: list[Session], spans: Sequence[Span]) -> CaptureKey | None:
         """Return one key for all steps in which the same sessions decode one token each; None for others."""
-        if not all(map(_decodes, live, spans)):
+        if not (self.model.program.captured and all(map(_decodes, live, spans))):
             return None
         if self._decoding[0] != live:
             self._decoding = live, CaptureKey()

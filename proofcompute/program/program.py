@@ -262,6 +262,11 @@ class Program:
             memory,
         )
 
+    @cached_property
+    def captured(self) -> bool:
+        """Whether a device may record a step of this program and repeat it for other rows."""
+        return all(step.op.captured for plan in self.plans for step in plan.steps)
+
     def first_row(self, segment: int, prompt: int) -> int:
         """Return the first row at which a segment runs, for a request whose input has ``prompt`` rows."""
         return prompt - 1 if self.feedback and self.plans[segment].emits else 0

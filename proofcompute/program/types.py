@@ -302,6 +302,14 @@ class Runs(Protocol):
         """Whether products with weights are made."""
         ...
 
+    @property
+    def captured(self) -> bool:
+        """Whether a device may record what is done and repeat it for other rows of as many.
+
+        It may not if what is done depends on values, or on row numbers, that are on the host.
+        """
+        ...
+
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Any, k: Kernels) -> Sequence[Array]:
         """Execute on concatenated rows; a PREFIX input is a list with one array of rows 0..b per span."""
         ...

@@ -127,3 +127,8 @@ def test_a_cell_opens_no_more_than_its_rows_choose() -> None:
     w = model().weights["up"]
     assert isinstance(w, Matrix)
     assert w.q.shape == (EXPERTS, 1, 12, 8)
+
+
+def test_a_step_whose_work_follows_from_values_is_not_captured() -> None:
+    assert not program().captured
+    assert replace(program(), segments=program().segments[:1], outputs=("chosen", "share"), committed=()).captured

@@ -65,6 +65,8 @@ class Pointwise:
     """See Runs."""
     products: ClassVar[bool] = False
     """See Runs."""
+    captured: ClassVar[bool] = True
+    """See Runs."""
 
     def reads(self) -> Sequence[Reads]:
         """Return that there is one input, read row by row."""

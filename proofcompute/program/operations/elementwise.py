@@ -35,6 +35,7 @@ class Elementwise:
 
     broadcasts = True
     products = False
+    captured = True
 
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Evaluate the expression."""

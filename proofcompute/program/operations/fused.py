@@ -48,6 +48,7 @@ class FusedLinear:
 
     broadcasts = False
     products = True
+    captured = True
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run on the rows and, if there is one, the residual."""
@@ -71,6 +72,7 @@ class FusedHeads:
 
     broadcasts = False
     products = False
+    captured = True
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run on one input, and return queries, keys, key scales, values and value scales."""

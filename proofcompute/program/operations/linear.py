@@ -91,6 +91,7 @@ class Experts(Pointwise):
     """Limbs of the activations, 1 or 2."""
 
     products = True
+    captured = False
 
     def reads(self) -> Sequence[Reads]:
         """Return that rows and numbers are read row by row."""

@@ -102,6 +102,8 @@ class Constant(Pointwise):
 class Position(Pointwise):
     """Return the number of each row, from 0, as int32."""
 
+    captured = False
+
     def reads(self) -> Sequence[Reads]:
         """Return that there is no input."""
         return ()

@@ -85,7 +85,12 @@ class Scan(Pointwise):
         """Return the loop over fused steps."""
         fused = fuse(steps, frozenset(self.results))
         dropped = [tuple(n for n in last if n not in self.results) for last in last_uses(fused)]
-        return Loop(self, tuple(zip(fused, dropped, strict=True)), any(s.op.products for s in fused))
+        return Loop(
+            self,
+            tuple(zip(fused, dropped, strict=True)),
+            any(s.op.products for s in fused),
+            all(s.op.captured for s in fused),
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class Loop:
     """The steps of the body, each with the tensors that are dropped after it."""
     products: bool
     """Whether the body makes products with weights."""
+    captured: bool
+    """See Runs."""
 
     broadcasts = False
 
