@@ -131,4 +131,5 @@ def test_a_cell_opens_no_more_than_its_rows_choose() -> None:
 
 def test_a_step_whose_work_follows_from_values_is_not_captured() -> None:
     assert not program().captured
-    assert replace(program(), segments=program().segments[:1], outputs=("chosen", "share"), committed=()).captured
+    router = program().segments[:1]
+    assert replace(program(), segments=router, outputs=("chosen", "share"), committed=()).captured
