@@ -70,10 +70,10 @@ def test_key_depends_on_the_settings_of_a_directory(tmp_path: Path, monkeypatch:
     """Numba takes some from where a process is started, which may be somebody else's download."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    found = [cache.directory.__wrapped__()]
+    found = [cache._directory.__wrapped__("numba")]
     for text in ("boundscheck: 1\n", "cpu_name: generic\n"):
         (tmp_path / ".numba_config.yaml").write_text(text)
-        found.append(cache.directory.__wrapped__())
+        found.append(cache._directory.__wrapped__("numba"))
     assert None not in found
     assert len(set(found)) == 3
 

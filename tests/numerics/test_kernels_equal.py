@@ -22,8 +22,9 @@ PLACES = set(
 @cache
 def backend(name: str) -> Any:
     if name == "numba":
-        from proofcompute.arithmetic.backends.numba import NumbaKernels
+        from proofcompute.arithmetic.backends.numba import NumbaKernels, mapping
 
+        vars(mapping)["_WORTH"] = 0  # else what is used a little is left to the definition
         return NumbaKernels()
     return NumpyKernels()
 

@@ -7,11 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.numba.memory import CpuMemory
 from proofcompute.arithmetic.backends.numba.modules import Module
+from proofcompute.arithmetic.backends.numba.primitives import CpuPrimitives
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.definition import hints
-from proofcompute.arithmetic.definition.primitives import HostPrimitives
 from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arrays import F32, I8, I32, U8, U32, Array
 from proofcompute.commitments import hashing
@@ -34,7 +33,7 @@ _MOST_JOINED: Final = 1 << 22
 """Most bytes of a group that one thread hashes: as many are copied where a group has several parts."""
 
 
-class CpuChecks(HostPrimitives, CpuMemory):
+class CpuChecks(CpuPrimitives):
     """The commitments and checks of the CPU backend, compiled when they are first used."""
 
     _field = Module("field")

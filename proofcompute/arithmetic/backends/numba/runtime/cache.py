@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -48,6 +49,7 @@ __all__ = [
     "KERNELS",
     "collecting",
     "directory",
+    "generated",
     "kernel",
     "left",
     "load",
@@ -92,15 +94,19 @@ def _version_of_numba() -> str:
         return str(importlib.import_module("numba").__version__)
 
 
-@cache
 def directory() -> Path | None:
-    """Return the directory that compiled code is kept in, or None if it cannot be kept."""
+    """Return the directory that compiled kernels are kept in, or None if they cannot be kept."""
+    return _directory("numba")
+
+
+@cache
+def _directory(kind: str) -> Path | None:
     import llvmlite
 
     words = [_version_of_numba(), llvmlite.__version__, np.__version__, sys.version, *target()]
     words += settings()
     words += [SETTINGS.read_bytes().hex()] if SETTINGS.is_file() else []
-    return filecache.cache_directory(filecache.user_cache(), "numba", source_key(SOURCES, words))
+    return filecache.cache_directory(filecache.user_cache(), kind, source_key(SOURCES, words))
 
 
 def _check(signature: Signature) -> None:
@@ -135,21 +141,47 @@ def load(
     """
     symbol = _symbol(function, signatures)
     file = None if place is None else place / f"{symbol.partition('_')[2]}.kernel"
+    names = function.__name__, function.__module__, function.__doc__ or ""
     body = None if file is None else filecache.load(file)
-    hit = body is not None
+    if body is not None:
+        return _function(body, symbol, names), True
+    with compiling(f"{function.__module__.rpartition('.')[2]}.{function.__name__}", left(place)):
+        body = _compiled(function, signatures, symbol)
+    return _function(_kept(body, file), symbol, names), False
+
+
+def generated(
+    name: str, make: Callable[[], Callable[..., Any]], signature: Signature, worth: bool
+) -> Callable[..., Any] | None:
+    """Return a loop that is written for a program, from the cache, or compiled if that is ``worth`` it.
+
+    ``name`` says all that the loop depends on besides the sources; ``make`` returns the function to compile.
+    Returns None if the code is not in the cache and not worth it. Loops have a directory of their own.
+    """
+    _check(signature)
+    place = _directory("numba-loops")
+    symbol = f"proofcompute_{name}"
+    file = None if place is None else place / f"{name}.kernel"
+    body = None if file is None else filecache.load(file)
     if body is None:
-        with compiling(f"{function.__module__.rpartition('.')[2]}.{function.__name__}", left(place)):
-            body = _compiled(function, signatures, symbol)
-        if file is not None:
-            filecache.store(file, body)
+        if not worth:
+            return None
+        logging.getLogger("proofcompute").info("compiling %s", name)
+        body = _kept(_compiled(make(), (signature,), symbol), file)
+    return _function(body, symbol, (name, __name__, ""))
+
+
+def _kept(body: bytes, file: Path | None) -> bytes:
+    if file is not None:
+        filecache.store(file, body)
+    return body
+
+
+def _function(body: bytes, symbol: str, names: tuple[str, str, str]) -> Callable[..., Any]:
     head, _, code = body.partition(b"\n")
     if lacking := machine.missing(json.loads(head)):
         raise DeviceError(f"this process has no {', '.join(lacking)}; use --device numpy")
-    return machine.function(code, symbol, *_names(function)), hit
-
-
-def _names(function: Callable[..., Any]) -> tuple[str, str, str]:
-    return function.__name__, function.__module__, function.__doc__ or ""
+    return machine.function(code, symbol, *names)
 
 
 def left(place: Path | None) -> int:
@@ -194,6 +226,6 @@ def kernel(*signatures: Signature) -> Callable[[Callable[..., Any]], Callable[..
         address = ahead.address(_symbol(function, signatures))
         if address is None:
             raise DeviceError(f"{ahead.path} has no kernel {function.__name__}; use --device numpy")
-        return machine.bound(address, *_names(function))
+        return machine.bound(address, function.__name__, function.__module__, function.__doc__ or "")
 
     return decorate

@@ -1,0 +1,238 @@
+"""Evaluate expressions by loops that are generated, compiled once and kept by their content.
+
+A loop costs some tenths of a second to compile, so an expression is evaluated as it is defined, in NumPy,
+until it has had ``_WORTH`` elements times terms; code that another process has kept is used at once. So a
+program of many expressions, each used little, makes nobody compile them all. No result depends on it.
+
+A long expression becomes several loops with arrays between them, because compilers take more than linearly
+long for one. All fall back to the definition where there is no
+compiler, or after ``_MOST_LOOPS`` loops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from proofcompute.arithmetic import shapes
+from proofcompute.arithmetic.backends.numba.codegen import signatures as types
+from proofcompute.arithmetic.backends.numba.codegen.expressions import (
+    BROADCAST,
+    CONTIGUOUS,
+    STRIDED,
+    Loop,
+    written,
+)
+from proofcompute.arithmetic.backends.numba.codegen.signatures import read, write
+from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.runtime.cache import generated
+from proofcompute.arithmetic.definition import primitives
+from proofcompute.arithmetic.ieee import require_ieee
+from proofcompute.arithmetic.primitives import ELEMENTS, Expression, View
+from proofcompute.arrays import Array
+from proofcompute.errors import DeviceError
+
+__all__ = ["evaluate"]
+
+_MOST_COST: Final = 48
+"""The cost of compiling a loop, in simple terms, from which on it ends."""
+_COSTS: Final = {
+    **dict.fromkeys(("pow", "sin", "cos"), 6),
+    **dict.fromkeys(("exp", "log", "tanh", "erf", "atan", "rem"), 3),
+}
+"""The costs of functions that are not simple."""
+_MOST_LOOPS: Final = 256
+"""Most loops that one process makes."""
+_WORTH: Final = 1 << 24
+"""Elements times terms from which on a loop is worth its compilation."""
+_CHUNK: Final = 1 << 13
+"""Most elements of the last axis that one unit takes."""
+_SPLIT: Final = 200_000
+"""Least elements times terms of a part for which a thread pays."""
+
+
+class _Axes(NamedTuple):
+    """The axes that all arrays share, after joining those that every input passes through in one stride."""
+
+    sizes: tuple[int, ...]
+    offsets: tuple[int, ...]
+    """Of each input, in elements."""
+    strides: tuple[tuple[int, ...], ...]
+    """Of each input, along each axis."""
+
+
+@dataclass
+class _Known:
+    """What is known of an expression for some classes of strides."""
+
+    work: int = 0
+    """Elements times terms so far."""
+    function: Callable[..., Any] | None = None
+    tried: bool = False
+    """Whether the code was looked for where other processes keep it."""
+
+
+_known: Final[dict[Loop, _Known]] = {}
+_guard: Final = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child would wait for a thread of its parent that compiles
+    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
+
+
+@cache
+def _compiles() -> bool:
+    """Return whether there is a compiler here."""
+    found = all(map(importlib.util.find_spec, ("numba", "llvmlite")))
+    return found and os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
+
+
+def _axes(n: int, shape: Sequence[int], inputs: Sequence[tuple[int, tuple[int, ...], View | None]]) -> _Axes:
+    """Return the axes for inputs, each of so many rows of a shape, perhaps read through a view."""
+    sizes = [n, *shape]
+    offsets, strides = [], []
+    for rows, row, seen in inputs:
+        if seen is None:
+            own = [math.prod(row[i + 1 :]) for i in range(len(row))]
+            seen_shape, offset = row, 0
+        else:
+            own, seen_shape, offset = list(seen.strides), seen.shape, seen.offset
+        steps = [0 if size == 1 else step for size, step in zip(seen_shape, own, strict=True)]
+        missing = len(shape) - len(steps)
+        strides.append([math.prod(row) if rows > 1 else 0, *[0] * missing, *steps])
+        offsets.append(offset)
+    kept = [i for i, size in enumerate(sizes) if size > 1] or [len(sizes) - 1]
+    joined: list[tuple[int, list[int]]] = []
+    for i in kept:
+        steps = [stride[i] for stride in strides]
+        if joined and all(a == b * sizes[i] for a, b in zip(joined[-1][1], steps, strict=True)):
+            joined[-1] = joined[-1][0] * sizes[i], steps
+        else:
+            joined.append((sizes[i], steps))
+    turned = zip(*(steps for _, steps in joined), strict=True) if strides else ()
+    return _Axes(tuple(size for size, _ in joined), tuple(offsets), tuple(turned))
+
+
+def _class(stride: int) -> str:
+    return {0: BROADCAST, 1: CONTIGUOUS}.get(stride, STRIDED)
+
+
+@lru_cache(maxsize=1024)
+def _loops(expression: Expression, classes: tuple[str, ...]) -> tuple[Loop, ...]:
+    """Cut an expression into loops; what one computes for another is an array of its own."""
+    k, count = len(expression.inputs), len(expression.terms)
+    dtypes = [*expression.inputs, *(term.dtype for term in expression.terms)]
+    made: list[Loop] = []
+    last = 0
+    while last < count:
+        first, cost = last, 0
+        while last < count and cost < _MOST_COST:
+            cost += _COSTS.get(expression.terms[last].function, 1)
+            last += 1
+        terms = expression.terms[first:last]
+        needed = sorted({i for term in terms for i in term.args if i < k + first})
+        later = {i for term in expression.terms[last:] for i in term.args} | {k + count - 1}
+        made.append(
+            Loop(
+                tuple((i, dtypes[i], classes[i] if i < k else CONTIGUOUS) for i in needed),
+                k + first,
+                terms,
+                tuple((i, dtypes[i]) for i in range(k + first, k + last) if i in later),
+            )
+        )
+    return tuple(made)
+
+
+def _function(loop: Loop, work: int) -> Callable[..., Any] | None:
+    """Return the compiled loop, or None if it is not worth that yet; ``work`` is what it has to do now."""
+    with _guard:
+        known = _known.get(loop)
+        if known is None:
+            if len(_known) >= _MOST_LOOPS:
+                return None
+            known = _known[loop] = _Known()
+        known.work += work
+        if known.function is not None or (known.tried and known.work < _WORTH):
+            return known.function
+        name = f"map_{hashlib.sha256(repr(loop).encode()).hexdigest()[:32]}"
+        arrays = [read(ELEMENTS[dtype], 1) for _, dtype, _ in loop.inputs]
+        arrays += [write(ELEMENTS[dtype], 1) for _, dtype in loop.outputs]
+        signature = types.boolean(types.int64, types.int64, read(types.int64, 1), *arrays)
+        known.tried = True
+        known.function = generated(name, lambda: written(loop, name), signature, known.work >= _WORTH)
+        return known.function
+
+
+def _plan(axes: _Axes, which: Sequence[int | None], chunk: int, chunks: int) -> Array:
+    """Return the plan of a loop whose inputs are those of the expression, or, for None, whole arrays."""
+    *outer, inner = axes.sizes
+    whole = [math.prod(axes.sizes[i + 1 :]) for i in range(len(axes.sizes))]
+    plan = [inner, chunk, chunks, len(outer), *outer]
+    for i in which:
+        plan += [0, *whole] if i is None else [axes.offsets[i], *axes.strides[i]]
+    return np.array(plan, dtype=np.int64)
+
+
+def _run(expression: Expression, inputs: Sequence[Array], axes: _Axes, result: Array) -> bool | None:
+    """Write the result; return whether it exists, or None if nothing is compiled for it yet."""
+    size, k = result.size, len(inputs)
+    loops = _loops(expression, tuple(_class(steps[-1]) for steps in axes.strides))
+    functions = [_function(loop, size * len(loop.terms)) for loop in loops]
+    if None in functions:
+        return None
+    inner = axes.sizes[-1]
+    chunk = min(inner, _CHUNK)
+    chunks = -(-inner // chunk)
+    units = size // inner * chunks
+    values = dict(enumerate(inputs))
+    final = k + len(expression.terms) - 1
+    for number, (loop, function) in enumerate(zip(loops, functions, strict=True)):
+        plan = _plan(axes, [i if i < k else None for i, _, _ in loop.inputs], chunk, chunks)
+        for i, dtype in loop.outputs:
+            values[i] = result.reshape(-1) if i == final else np.empty(size, ELEMENTS[dtype])
+        arrays = [values[i] for i, _, _ in loop.inputs] + [values[i] for i, _ in loop.outputs]
+        least = _SPLIT // (chunk * len(loop.terms))
+        if not threads.split(function, units, least, plan, *arrays):  # type: ignore[arg-type]
+            return False
+        needed = {i for after in loops[number + 1 :] for i, _, _ in after.inputs}
+        values = {i: x for i, x in values.items() if i in needed or i < k}
+    return True
+
+
+def evaluate(
+    expression: Expression,
+    inputs: Sequence[Array],
+    n: int,
+    shape: Sequence[int],
+    views: Sequence[View | None],
+    look: Callable[[Array, View], Array],
+) -> Array:
+    """Evaluate an expression (:mod:`proofcompute.arithmetic.kernels`); ``look`` reads through a view."""
+    shapes.evaluate(expression, inputs, n, shape, views)
+    result = np.empty((n, *shape), ELEMENTS[expression.terms[-1].dtype])
+    if not result.size:
+        return result
+    if _compiles():
+        require_ieee()
+        seen = list(zip(inputs, views or [None] * len(inputs), strict=True))
+        # what a margin fills is read from a copy; any other view is a stride of the loop
+        seen = [(look(x, v), None) if v is not None and _margin(v) else (x, v) for x, v in seen]
+        axes = _axes(n, shape, [(len(x), x.shape[1:], v) for x, v in seen])
+        good = _run(expression, [x.reshape(-1) for x, _ in seen], axes, result)
+        if good:
+            return result
+        if good is False:
+            primitives.evaluate(expression, inputs, n, shape, views)  # it raises the error
+            raise DeviceError("a compiled expression has no result where its definition has one")
+    return primitives.evaluate(expression, inputs, n, shape, views)
+
+
+def _margin(v: View) -> bool:
+    return any(low or high != size for low, high, size in zip(v.low, v.high, v.shape, strict=True))
