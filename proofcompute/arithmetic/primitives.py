@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.errors import FormatError, LimitError
-from proofcompute.limits import MAX_WIDTH
+from proofcompute.limits import MAX_RANK, MAX_WIDTH
 
 __all__ = [
     "ARITY",
@@ -23,7 +23,6 @@ __all__ = [
     "ELEMENTS",
     "HOWS",
     "MAX_INPUTS",
-    "MAX_RANK",
     "MAX_TERMS",
     "REDUCTIONS",
     "Expression",
@@ -47,8 +46,6 @@ ELEMENTS: Final[dict[str, np.dtype[Any]]] = {
 }
 """The names of element types and their little-endian encodings; a bool is one byte, 0 or 1."""
 
-MAX_RANK: Final = 8
-"""Axes of one row."""
 MAX_TERMS: Final = 256
 """Terms of one expression."""
 MAX_INPUTS: Final = 32

@@ -15,7 +15,6 @@ import numpy as np
 from proofcompute.arithmetic.primitives import (
     CUMULATIONS,
     ELEMENTS,
-    MAX_RANK,
     Expression,
     View,
     check_expression,
@@ -24,7 +23,7 @@ from proofcompute.arithmetic.primitives import (
     infer_reduce,
 )
 from proofcompute.errors import InputError, LimitError
-from proofcompute.limits import MAX_WIDTH
+from proofcompute.limits import MAX_RANK, MAX_WIDTH
 
 __all__ = [
     "contract",

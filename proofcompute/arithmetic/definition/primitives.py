@@ -26,6 +26,7 @@ __all__ = [
     "contract",
     "cumulate",
     "evaluate",
+    "inside",
     "join",
     "order",
     "put",
@@ -129,10 +130,15 @@ def join(xs: Sequence[Array], axis: int) -> Array:
     return np.concatenate([np.broadcast_to(x, (n, *x.shape[1:])) for x in xs], axis=1 + axis)
 
 
-def _indices(index: Array, n: int, d: int) -> I64:
-    """Return an index as int64 [n, size], each element in 0..d."""
+def inside(index: Array, d: int) -> None:
+    """Raise ExecutionError unless every element of an index is in 0..d."""
     if index.size and not (0 <= int(index.min()) and int(index.max()) < d):
         raise ExecutionError(f"an index is outside an axis of {d}")
+
+
+def _indices(index: Array, n: int, d: int) -> I64:
+    """Return an index as int64 [n, size], each element in 0..d."""
+    inside(index, d)
     flat = index.reshape(len(index), math.prod(index.shape[1:])).astype(np.int64)
     return np.broadcast_to(flat, (n, flat.shape[1]))
 

@@ -19,6 +19,7 @@ MODULES: Final = (
     "kernels.field",
     "kernels.field61",
     "kernels.rows",
+    "kernels.reducing",
     "kernels.sampler",
     "kernels.packing",
     "kernels.products",
