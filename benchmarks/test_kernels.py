@@ -14,6 +14,7 @@ import pytest
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arithmetic.kernels import Kernels, Matrix
+from proofcompute.arithmetic.primitives import Expression, Term
 from proofcompute.commitments.hashing import SUITES, Xof
 from proofcompute.freivalds.field import sample31
 
@@ -63,3 +64,26 @@ def test_fold_a_matrix(benchmark: Benchmark, kernels: Kernels, matrix: Matrix) -
 def test_hash_rows(benchmark: Benchmark, kernels: Kernels, suite: str) -> None:
     rows = np.random.default_rng(4).integers(0, 256, (256, 4 * WIDTH), np.uint8)
     assert _timed(benchmark, kernels.hash_rows, suite, bytes(33), rows).shape == (256, 32)
+
+
+HARD_SWISH = Expression(
+    ("f32",),
+    (
+        Term("constant", (), "f32", 0x40400000),
+        Term("add", (0, 1), "f32"),
+        Term("constant", (), "f32", 0),
+        Term("max", (2, 3), "f32"),
+        Term("constant", (), "f32", 0x40C00000),
+        Term("min", (4, 5), "f32"),
+        Term("mul", (0, 6), "f32"),
+        Term("div", (7, 5), "f32"),
+    ),
+)
+"""x min(max(x + 3, 0), 6) / 6."""
+
+
+@pytest.mark.benchmark(group="hard swish")  # a group of its own, so that the table shows the ratio
+def test_hard_swish_of_eight_million_numbers(benchmark: Benchmark, kernels: Kernels) -> None:
+    x = np.random.default_rng(4).standard_normal((8, 1 << 20), np.float32)
+    y = _timed(benchmark, kernels.evaluate, HARD_SWISH, [x], 8, (1 << 20,))
+    assert np.array_equal(y, x * np.clip(x + np.float32(3), 0, 6) / np.float32(6))

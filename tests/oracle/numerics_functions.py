@@ -175,6 +175,8 @@ def power(base: float, y: float) -> float:
     low = add(e, ml)
     t, e = _two_product(h, y)
     tl = add(e, mul(low, y))
+    if not -151 < t < 129:
+        t, tl = (129.0 if t >= 129 else -151.0), 0.0
     n = rint(t)
     r, e = _two_sum(sub(t, n), tl)
     g, a = _two_product(r, LN2)
