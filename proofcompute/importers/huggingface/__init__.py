@@ -30,6 +30,7 @@ from proofcompute.importers.huggingface.folder import (
 from proofcompute.importers.huggingface.matching import match
 from proofcompute.importers.huggingface.quantisation import Quantisation, read_quantisation
 from proofcompute.importers.huggingface.reading import Tensors
+from proofcompute.importers.huggingface.tokenizer import read_tokenizer
 from proofcompute.limits import MAX_CONTEXT
 from proofcompute.models.vocabulary import Vocabulary
 
@@ -69,7 +70,7 @@ def read_config(
 
 def open_huggingface(
     path: StrPath,
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary | None = None,
     *,
     chat_template: str | None = None,
     context: int | None = None,
@@ -80,8 +81,9 @@ def open_huggingface(
 
     Args:
         path: the folder.
-        vocabulary: the tokens; they may be fewer than the embedding has rows.
-        chat_template: the Jinja template of chats.
+        vocabulary: the tokens, fewer than the embedding has rows or as many; None: those of the folder's
+            ``tokenizer.json``, and its chat template.
+        chat_template: the Jinja template of chats, if ``vocabulary`` is given.
         context: the most positions that are wanted; needed only where a model rotates long texts otherwise.
 
     Raises:
@@ -100,6 +102,10 @@ def open_huggingface(
     if values is None:
         raise InputError(f"{folder} has no config.json")
     arch, family, quantisation, notes = read_config(values, context)
+    if vocabulary is None:
+        tokenizer = read_tokenizer(folder)
+        vocabulary, chat_template = tokenizer.vocabulary, tokenizer.chat_template
+        notes = (*notes, *tokenizer.notes)
     if len(vocabulary.tokens) > arch.vocabulary:
         raise FormatError(
             f"config.json: vocab_size is {arch.vocabulary}, but the tokenizer has "

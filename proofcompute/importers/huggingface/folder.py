@@ -25,7 +25,16 @@ from proofcompute.importers.huggingface.json_file import parse_object
 from proofcompute.importers.huggingface.safetensors_header import StoredTensor, read_header
 from proofcompute.limits import MAX_VOCABULARY, MIB
 
-__all__ = ["Contents", "Stored", "end_tokens", "licence", "model_name", "read_json", "read_shards"]
+__all__ = [
+    "Contents",
+    "Stored",
+    "end_tokens",
+    "licence",
+    "model_name",
+    "read_bytes",
+    "read_json",
+    "read_shards",
+]
 
 MAX_SHARDS: Final = 1 << 10
 """The most files of one checkpoint."""
@@ -68,6 +77,16 @@ def read_json(folder: Path, name: str, limit: int = MAX_CONFIG) -> Mapping[str, 
     if not os.path.lexists(folder / name):
         return None
     return parse_object(_read(_inside(folder, name), limit), name, limit, limit // 8)
+
+
+def read_bytes(folder: Path, name: str, limit: int) -> bytes | None:
+    """Return the bytes of a file of the folder, or None. Raises as :func:`read_json`."""
+    if not os.path.lexists(folder / name):
+        return None
+    data = _read(_inside(folder, name), limit)
+    if len(data) > limit:
+        raise LimitError(f"{name} has more than {limit} bytes")
+    return data
 
 
 def read_shards(folder: Path) -> Contents:
