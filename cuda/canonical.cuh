@@ -86,6 +86,20 @@ __device__ __forceinline__ float canonical_erf(float x) {
   return from_bits((bits_of(value) & 0x7fffffff) | (bits_of(x) & (int)0x80000000));
 }
 
+// Returns the hyperbolic tangent for every x.
+__device__ __forceinline__ float canonical_tanh(float x) {
+  float t = from_bits(bits_of(x) & 0x7fffffff);
+  float s = times(t, t);
+  float p = plus(times(from_bits((int)0xbbbb4efc), s), from_bits(0x3ca92994));
+  p = plus(times(p, s), from_bits((int)0xbd5c21cd));
+  p = plus(times(p, s), from_bits(0x3e0883b1));
+  p = plus(times(p, s), from_bits((int)0xbeaaaa9a));
+  float near_zero = plus(t, times(t, times(s, p)));
+  float far_out = minus(1.0f, over(2.0f, plus(canonical_exp(plus(t, t)), 1.0f)));
+  float value = t > 0.625f ? far_out : near_zero;
+  return from_bits((bits_of(value) & 0x7fffffff) | (bits_of(x) & (int)0x80000000));
+}
+
 // -- rules 3 and 4: sums and maxima of a block -------------------------------------------------------------
 #define STRIPS_LOG 16  // rows of up to THREADS << STRIPS_LOG = 2^24 elements
 

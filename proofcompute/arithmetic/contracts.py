@@ -14,16 +14,17 @@ projections in :mod:`proofcompute.freivalds.field`; hints are checked by ``check
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import GatePrologue, Matrix, NormPrologue, Prologue
+from proofcompute.arithmetic.kernels import AttentionOptions, GatePrologue, Matrix, NormPrologue, Prologue
 from proofcompute.errors import InputError, LimitError
 from proofcompute.limits import MAX_CONTRACTION
 
 __all__ = [
     "LIMBS",
+    "AttentionSizes",
     "add",
     "attention",
     "concatenate",
@@ -138,12 +139,26 @@ def linear_with_hint(
     return n, m, d
 
 
-def quantise_heads(x: A, heads: int) -> tuple[int, int]:
+def _heads(x: A, heads: int) -> tuple[int, int]:
     """Check rows [n, heads * dh]. Return n and dh."""
     n, width = _rows(x)
     if heads < 1 or width % heads:
         raise InputError(f"a row of {width} does not divide into {heads} heads")
     return n, width // heads
+
+
+def quantise_heads(x: A, heads: int, limbs: int, latent: int) -> tuple[int, int]:
+    """Check rows [n, heads * dh], and latent < dh. Return n and dh."""
+    if limbs not in LIMBS:
+        raise InputError(f"a head has one or two limbs, not {limbs}")
+    n, dh = _heads(x, heads)
+    _parts(latent, dh)
+    return n, dh
+
+
+def _parts(latent: int, dh: int) -> None:
+    if not (latent == 0 or 0 < latent < dh):
+        raise InputError(f"a head of {dh} has no {latent} columns with others behind them")
 
 
 def largest_square(q: A) -> None:
@@ -174,24 +189,27 @@ def layer_norm(x: A, w: A, b: A) -> tuple[int, int]:
     return n, d
 
 
-def _turned(cos: A, sin: A, n: int, dh: int) -> None:
-    """Check tables [n, r] that turn n rows of heads with dh columns, 2 r <= dh."""
+def _turned(cos: A, sin: A, n: int, dh: int, start: int = 0) -> None:
+    """Check tables [n, r] that turn n rows of heads with dh columns, start + 2 r <= dh."""
     need(len(cos.shape) == 2 and cos.shape == sin.shape, "cosines and sines", cos, sin)
     if len(cos) != n:
         raise InputError(f"tables of {len(cos)} rows do not turn {n} rows")
-    if 2 * cos.shape[1] > dh:
-        raise InputError(f"a rotation of {2 * cos.shape[1]} elements does not fit a head of {dh}")
+    if start < 0 or start + 2 * cos.shape[1] > dh:
+        where = f" from {start}" if start else ""
+        raise InputError(f"a rotation of {2 * cos.shape[1]} elements{where} does not fit a head of {dh}")
 
 
-def rope(x: A, cos: A, sin: A, heads: int) -> tuple[int, int]:
-    """Check rows [n, heads * dh] and tables [n, r], 2 r <= dh. Return n and dh."""
-    n, dh = quantise_heads(x, heads)
-    _turned(cos, sin, n, dh)
+def rope(x: A, cos: A, sin: A, heads: int, start: int) -> tuple[int, int]:
+    """Check rows [n, heads * dh] and tables [n, r], start + 2 r <= dh. Return n and dh."""
+    n, dh = _heads(x, heads)
+    _turned(cos, sin, n, dh, start)
     return n, dh
 
 
-def heads(x: A, cos: A, sin: A, heads: int, kv_heads: int) -> tuple[int, int]:
+def heads(x: A, cos: A, sin: A, heads: int, kv_heads: int, limbs: int) -> tuple[int, int]:
     """Check rows [n, (heads + 2 kv_heads) * dh] and tables [n, r], 2 r <= dh. Return n and dh."""
+    if limbs not in LIMBS:
+        raise InputError(f"a head has one or two limbs, not {limbs}")
     n, width = _rows(x)
     count = heads + 2 * kv_heads
     if heads < 1 or kv_heads < 1 or width % count:
@@ -200,21 +218,68 @@ def heads(x: A, cos: A, sin: A, heads: int, kv_heads: int) -> tuple[int, int]:
     return n, width // count
 
 
-def attention(q: A, kq: A, ks: A, vq: A, vs: A, first: int, window: int) -> tuple[int, int, int]:
-    """Check q [n, h * dh], kq and vq [t, hk, dh], ks and vs [t, hk]. Return n, hk and dh.
+class AttentionSizes(NamedTuple):
+    """Sizes of attention."""
 
-    h must be a multiple of hk, and t >= first + n.
+    n: int
+    """Rows of queries."""
+    heads: int
+    """Heads of queries."""
+    kv_heads: int
+    width: int
+    """Columns of a head of queries and keys."""
+    columns: int
+    """Columns of a head of values."""
+    key_limbs: int
+    value_limbs: int
+
+
+def _limbs(x: A, what: str) -> int:
+    """Return the limbs of keys or values, [t, hk, d] or [t, hk, 2, d]."""
+    if len(x.shape) == 3:
+        return 1
+    if len(x.shape) == 4 and x.shape[2] == 2:
+        return 2
+    raise InputError(
+        f"{what} have three dimensions, or four with two limbs, and not the shape {list(x.shape)}"
+    )
+
+
+def attention(
+    q: A, kq: A, ks: A, vq: A, vs: A, first: int, window: int, options: AttentionOptions
+) -> AttentionSizes:
+    """Check the arguments of ``attention`` and return their sizes.
+
+    q is [n, h * dh], kq [t, hk, dh] and vq [t, hk, e] or with limbs as their third of four axes, ks and vs
+    [t, hk], sinks [h]; with latent > 0, ks is [t, hk, 2], and there are no vq and vs. h must be a multiple of
+    hk, and t >= first + n.
     """
-    n, width = _rows(q)
-    if len(kq.shape) != 3:
-        raise InputError(f"keys have three dimensions, and not the shape {list(kq.shape)}")
-    have, kv_heads, dh = kq.shape
-    if first < 0 or window < 0 or have < first + n or dh == 0 or kv_heads == 0 or width % (kv_heads * dh):
+    n, size = _rows(q)
+    key_limbs = _limbs(kq, "keys")
+    have, kv_heads, dh, latent = len(kq), kq.shape[1], kq.shape[-1], options.latent
+    if first < 0 or window < 0 or have < first + n or dh == 0 or kv_heads == 0 or size % (kv_heads * dh):
         raise InputError(f"attention of q {list(q.shape)} from row {first} over keys {list(kq.shape)}")
-    fits = vq.shape == kq.shape and ks.shape == (have, kv_heads) == vs.shape
-    need(fits, "keys, values and scales", kq, ks, vq, vs)
+    if options.limbs not in LIMBS:
+        raise InputError(f"a query has one or two limbs, not {options.limbs}")
+    _parts(latent, dh)
+    if latent:
+        if vq is not None or vs is not None:
+            raise InputError("values are the first columns of the keys, and were given apart")
+        need(ks.shape == (have, kv_heads, 2), "keys and scales", kq, ks)
+        columns, value_limbs = latent, key_limbs
+    else:
+        if vq is None or vs is None:
+            raise InputError("attention needs values and their scales")
+        columns, value_limbs = vq.shape[-1], _limbs(vq, "values")
+        fits = vq.shape[:2] == kq.shape[:2] and columns and ks.shape == (have, kv_heads) == vs.shape
+        need(bool(fits), "keys, values and scales", kq, ks, vq, vs)
+    heads = size // dh
+    if options.sinks is not None:
+        need(options.sinks.shape == (heads,), "queries and sinks", q, options.sinks)
+    if not 0 <= options.softcap < np.inf:
+        raise InputError(f"scores are capped at a positive number, not {options.softcap}")
     _contraction(dh)
-    return n, kv_heads, dh
+    return AttentionSizes(n, heads, kv_heads, dh, columns, key_limbs, value_limbs)
 
 
 def gate(x: A) -> tuple[int, int]:

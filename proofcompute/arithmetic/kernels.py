@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -28,7 +28,10 @@ from proofcompute.freivalds.checks import Checks
 from proofcompute.freivalds.hint import MadeHint
 
 __all__ = [
+    "ONE",
+    "PLAIN",
     "Arithmetic",
+    "AttentionOptions",
     "GatePrologue",
     "Kernels",
     "Matrix",
@@ -85,6 +88,29 @@ class GatePrologue:
 
 Prologue = NormPrologue | GatePrologue | None
 """The operation on rows just before they are quantised for a product."""
+
+
+ONE: Final = np.float32(1)
+NONE: Final = np.float32(0)
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionOptions:
+    """Options of attention that most models do without."""
+
+    limbs: int = 1
+    """Limbs of the queries, 1 or 2."""
+    softcap: np.float32 = NONE
+    """c in tanh(score / c) * c, finite and positive; 0 for none."""
+    sinks: F32 | None = None
+    """[h] float32: a logit of each head that is in its softmax and has no value."""
+    latent: int = 0
+    """Not 0: the first ``latent`` columns of a head have a scale of their own, in queries and in keys, and
+    are the values too; the other columns have the second scale."""
+
+
+PLAIN: Final = AttentionOptions()
+"""Attention without options."""
 
 
 class Arithmetic(Protocol):
@@ -149,27 +175,34 @@ class Arithmetic(Protocol):
         """Return c / sqrt(tree(c*c) / n + eps) * w + b with c = x - tree(x) / n."""
         ...
 
-    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
+    def rope_rows(
+        self, freqs: tuple[int, ...], spans: Sequence[Span], scale: np.float32 = ONE
+    ) -> tuple[F32, F32]:
         """Return cosines and sines of the positions of all spans, one after the other: [n, r] each.
 
-        ``freqs`` are r binary32 bit patterns; the angle is f32(position) * frequency, rounded once.
+        ``freqs`` are r binary32 bit patterns; the angle is f32(position) * frequency, rounded once, and both
+        tables are multiplied by ``scale``.
         """
         ...
 
-    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
-        """Rotate each head of rows [n, heads * dh] by tables [n, r], 2 r <= dh; the rest is copied.
+    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool, start: int = 0) -> F32:
+        """Rotate each head of rows [n, heads * dh] by tables [n, r], start + 2 r <= dh; the rest is copied.
 
-        Pair i of a head is (2i, 2i+1) if interleaved, else (i, i + r).
+        Pair i of a head is columns start + (2i, 2i+1) if interleaved, else start + (i, i + r).
         (a, b) becomes (a*cos - b*sin, a*sin + b*cos).
         """
         ...
 
-    def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
-        """Quantise rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each."""
+    def quantise_heads(self, x: F32, heads: int, limbs: int = 1, latent: int = 0) -> tuple[I8, F32]:
+        """Quantise rows [n, heads * dh], one scale a head, to int8 [n, heads, dh] and scales [n, heads].
+
+        Two limbs give int8 [n, heads, 2, dh], high first. If ``latent`` is not 0, the first ``latent``
+        columns of a head and the others, at least one, are quantised apart: scales are [n, heads, 2].
+        """
         ...
 
     def heads(
-        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
+        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool, limbs: int = 1
     ) -> tuple[F32, I8, F32, I8, F32]:
         """Prepare queries, keys and values side by side in rows [n, (heads + 2 kv_heads) * dh] for attention.
 
@@ -183,17 +216,20 @@ class Arithmetic(Protocol):
         q: F32,
         kq: I8,
         ks: F32,
-        vq: I8,
-        vs: F32,
+        vq: I8 | None,
+        vs: F32 | None,
         first: int,
         scale: np.float32,
         window: int,
+        options: AttentionOptions = PLAIN,
     ) -> F32:
         """Return the causal attention of rows first..first+n over a prefix of t >= first + n rows.
 
-        q [n, h * dh] float32; kq, vq [t, hk, dh] int8; ks, vs [t, hk] float32; h a multiple of hk. Row
-        first+i may see positions max(0, first+i+1-window)..first+i (window 0: all from 0). Scores, softmax
-        and mix are those of docs/spec/programs.md#attention. Returns [n, h * dh].
+        q [n, h * dh] float32; kq [t, hk, dh] and vq [t, hk, e] int8, or [t, hk, 2, dh] and [t, hk, 2, e] in
+        two limbs; ks, vs [t, hk] float32; h a multiple of hk. Row first+i may see positions
+        max(0, first+i+1-window)..first+i (window 0: all from 0). If ``options.latent`` is not 0, ks is
+        [t, hk, 2], there are no vq and vs, and e is ``latent``. Scores, softmax and mix are those of
+        docs/spec/programs.md#attention. Returns [n, h * e].
         """
         ...
 

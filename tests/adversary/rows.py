@@ -12,7 +12,7 @@ from adversary.cheats import edit_rows
 from adversary.setting import BLOCK_0, BLOCK_1, EMBEDDING, forge, honest, key, model
 from adversary.taken_apart import Opening, opened
 from proofcompute.arithmetic.definition import NumpyKernels
-from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arithmetic.kernels import PLAIN, Matrix
 from proofcompute.arrays import Array
 from proofcompute.commitments.hashing import hash_rows
 from proofcompute.commitments.merkle import Tree
@@ -146,11 +146,11 @@ def _reopen(opening: Opening, forgery: Forgery, cell: Cell) -> Opening:
 class Careless(NumpyKernels):
     """A prover's kernels: attention takes any scale."""
 
-    def attention(self, q, kq, ks, vq, vs, first, scale, window):  # type: ignore[no-untyped-def]
+    def attention(self, q, kq, ks, vq, vs, first, scale, window, options=PLAIN):  # type: ignore[no-untyped-def]
         sign = np.where(ks < 0, np.int8(-1), np.int8(1))
         # -s * q8 = s * -q8: what the arithmetic gives for a negative scale of a key
         flipped = (kq * sign[:, :, np.newaxis]).astype(np.int8)
-        return super().attention(q, flipped, np.abs(ks), vq, vs, first, scale, window)
+        return super().attention(q, flipped, np.abs(ks), vq, vs, first, scale, window, options)
 
 
 def negative_scale() -> Case:

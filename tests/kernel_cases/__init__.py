@@ -21,13 +21,14 @@ from kernel_cases import (
     making,
     moving,
     opened,
+    options,
     primitives,
     products,
     rows,
     sampling,
 )
 from kernel_cases.data import Case
-from proofcompute.arithmetic.kernels import Matrix, NormPrologue
+from proofcompute.arithmetic.kernels import AttentionOptions, Matrix, NormPrologue
 from proofcompute.arithmetic.primitives import Expression, View
 from proofcompute.errors import FormatError, InputError, LimitError, ProofcomputeError
 
@@ -66,6 +67,8 @@ def _plain(value: object) -> object:
         return _plain((value.q, value.scale, value.bias))
     if isinstance(value, NormPrologue):
         return _plain((value.weight, value.eps))
+    if isinstance(value, AttentionOptions):
+        return _plain((value.limbs, np.float32(value.softcap).tobytes(), value.sinks, value.latent))
     return value
 
 
@@ -73,6 +76,7 @@ CASES: list[Case] = [
     *products.cases(),
     *rows.cases(),
     *attending.cases(),
+    *options.cases(),
     *sampling.cases(),
     *checks.cases(),
     *hints.cases(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,8 +95,19 @@ def test_two_products_share_no_residual() -> None:
 
 def test_heads_become_one_call() -> None:
     (one,) = fuse(heads())
-    assert one.op == FusedHeads(ROPE, ROPE_K)
+    assert one.op == FusedHeads(ROPE, ROPE_K, 1)
     assert [n for n, *_ in one.outputs] == ["q", "k", "ks", "v", "vs"]
+
+
+def test_heads_of_two_limbs_become_one_call() -> None:
+    two, scaled = QuantiseHeads(2, 2), replace(ROPE, scale=0x3F000000)
+    changes = {"k": step("k", two, "k1", "k ks"), "v": step("v", two, "v0", "v vs")}
+    turned = {
+        "q": step("q", scaled, "q0", "q"),
+        "turned": step("turned", replace(scaled, heads=2), "k0", "k1"),
+    }
+    (one,) = fuse(heads(**changes, **turned))
+    assert one.op == FusedHeads(scaled, replace(scaled, heads=2), 2)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +116,17 @@ def test_heads_become_one_call() -> None:
         {"q": step("q", Rope(4, (1,), 1), "q0", "q")},
         {"q": step("q", Rope(4, (0,), 0), "q0", "q")},
         {"q": step("q", Rope(2, (0,), 1), "q0", "q")},
+        {"q": step("q", replace(ROPE, scale=0x3F000000), "q0", "q")},
+        {"q": step("q", replace(ROPE, start=1), "q0", "q")},
+        {
+            "q": step("q", replace(ROPE, start=1), "q0", "q"),
+            "turned": step("turned", replace(ROPE_K, start=1), "k0", "k1"),
+        },
+        {"v": step("v", QuantiseHeads(2, 2), "v0", "v vs")},
+        {
+            "k": step("k", QuantiseHeads(2, 1, 3), "k1", "k ks"),
+            "v": step("v", QuantiseHeads(2, 1, 3), "v0", "v vs"),
+        },
         {"split": step("split", Split((40, 16, 16)), "x", "q0 k0 v0")},
         {"turned": step("turned", ROPE_K, "k0", "k1", "k1")},
         {"v": step("v", QuantiseHeads(4), "v0", "v vs")},

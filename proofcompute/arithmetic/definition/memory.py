@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.definition.rotary import rope_table
-from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arithmetic.kernels import ONE, Matrix
 from proofcompute.arrays import F32, I32, U8, Array, Batch, Span
 from proofcompute.errors import FormatError
 
@@ -26,19 +26,19 @@ _NOTHING: Final = nullcontext()
 
 
 @lru_cache(maxsize=64)
-def _table(freqs: tuple[int, ...], block: int) -> tuple[F32, F32]:
-    """Return cosines and sines of positions block*512.. for frequencies given by bits, [512, r] each."""
+def _table(freqs: tuple[int, ...], scale: float, block: int) -> tuple[F32, F32]:
+    """Return tables of positions block*512.. for frequencies given by bits, [512, r] each."""
     positions = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.int64)
-    return rope_table(positions, np.array(freqs, np.uint32).view(np.float32))
+    return rope_table(positions, np.array(freqs, np.uint32).view(np.float32), np.float32(scale))
 
 
 @lru_cache(maxsize=8)  # every layer of a step asks for the same rows
-def _rope_rows(freqs: tuple[int, ...], spans: tuple[Span, ...]) -> tuple[F32, F32]:
+def _rope_rows(freqs: tuple[int, ...], spans: tuple[Span, ...], scale: float) -> tuple[F32, F32]:
     cos: list[F32] = []
     sin: list[F32] = []
     for _, first, last in spans:
         for block in range(first // _BLOCK, (last - 1) // _BLOCK + 1):
-            whole_cos, whole_sin = _table(freqs, block)
+            whole_cos, whole_sin = _table(freqs, scale, block)
             a, b = max(first - block * _BLOCK, 0), min(last - block * _BLOCK, _BLOCK)
             cos.append(whole_cos[a:b])
             sin.append(whole_sin[a:b])
@@ -99,9 +99,11 @@ class HostMemory:
             raise FormatError("an index is outside its table")
         return table[ids]
 
-    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
-        """Return cosines and sines of the positions of all spans, one after the other: [n, r] each."""
-        return _rope_rows(freqs, tuple(spans))
+    def rope_rows(
+        self, freqs: tuple[int, ...], spans: Sequence[Span], scale: np.float32 = ONE
+    ) -> tuple[F32, F32]:
+        """Return ``scale`` times cosines and sines of the positions of all spans: [n, r] each."""
+        return _rope_rows(freqs, tuple(spans), float(scale))
 
     def step(
         self,

@@ -70,11 +70,20 @@ def quantise(x: F32, limbs: int) -> tuple[I8, F32]:
     return limbs_of(q, limbs), np.where(usable, a / largest, ZERO)
 
 
-def quantise_heads(x: F32, heads: int) -> tuple[I8, F32]:
-    """Quantise rows [n, heads * dh] to int8 [n, heads, dh] and scales [n, heads], one limb each."""
-    n, dh = contracts.quantise_heads(x, heads)
-    q, s = quantise(x.reshape(n * heads, dh), 1)
-    return q[0].reshape(n, heads, dh), s.reshape(n, heads)
+def quantise_heads(x: F32, heads: int, limbs: int = 1, latent: int = 0) -> tuple[I8, F32]:
+    """Quantise rows [n, heads * dh], one scale a head, to int8 [n, heads, dh] and scales [n, heads].
+
+    Two limbs give int8 [n, heads, 2, dh], high first. If ``latent`` is not 0, the first ``latent`` columns
+    of a head and the others are quantised apart: scales are [n, heads, 2].
+    """
+    n, dh = contracts.quantise_heads(x, heads, limbs, latent)
+    rows = x.reshape(n * heads, dh)
+    parts = [rows[:, :latent], rows[:, latent:]] if latent else [rows]
+    made = [quantise(part, limbs) for part in parts]
+    q = np.concatenate([part for part, _ in made], axis=2).transpose(1, 0, 2)
+    s = np.stack([scale for _, scale in made], axis=1)
+    shape = (n, heads, dh) if limbs == 1 else (n, heads, limbs, dh)
+    return np.ascontiguousarray(q).reshape(shape), s.reshape((n, heads, 2) if latent else (n, heads))
 
 
 def largest_square(q: I8) -> int:

@@ -13,7 +13,7 @@ from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.memory import HostMemory
 from proofcompute.arithmetic.definition.primitives import HostPrimitives
-from proofcompute.arithmetic.kernels import Matrix, Prologue, prepared
+from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue, prepared
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I16, I32, I64, U8, U32, U64, Array
 from proofcompute.commitments import hashing
@@ -82,32 +82,41 @@ class NumpyKernels(HostPrimitives, HostMemory):
         """Call :func:`proofcompute.arithmetic.definition.rows.layer_norm`."""
         return rows.layer_norm(x, w, b, eps)
 
-    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
+    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool, start: int = 0) -> F32:
         """Call :func:`proofcompute.arithmetic.definition.rows.rope`."""
-        return rows.rope(x, cos, sin, heads, interleaved)
+        return rows.rope(x, cos, sin, heads, interleaved, start)
 
-    def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
+    def quantise_heads(self, x: F32, heads: int, limbs: int = 1, latent: int = 0) -> tuple[I8, F32]:
         """Call :func:`proofcompute.arithmetic.definition.products.quantise_heads`."""
-        return products.quantise_heads(x, heads)
+        return products.quantise_heads(x, heads, limbs, latent)
 
     def heads(
-        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
+        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool, limbs: int = 1
     ) -> tuple[F32, I8, F32, I8, F32]:
         """Apply ``rope`` and ``quantise_heads`` to the parts of each row."""
-        _, dh = contracts.heads(x, cos, sin, heads, kv_heads)
+        _, dh = contracts.heads(x, cos, sin, heads, kv_heads, limbs)
         q, k, v = rows.parts(x, dh, heads, kv_heads)
         turned = rows.rope(k, cos, sin, kv_heads, interleaved)
         return (
             rows.rope(q, cos, sin, heads, interleaved),
-            *products.quantise_heads(turned, kv_heads),
-            *products.quantise_heads(v, kv_heads),
+            *products.quantise_heads(turned, kv_heads, limbs),
+            *products.quantise_heads(v, kv_heads, limbs),
         )
 
     def attention(
-        self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
+        self,
+        q: F32,
+        kq: I8,
+        ks: F32,
+        vq: I8 | None,
+        vs: F32 | None,
+        first: int,
+        scale: np.float32,
+        window: int,
+        options: AttentionOptions = PLAIN,
     ) -> F32:
         """Call :func:`proofcompute.arithmetic.definition.attention.attention`."""
-        return attending.attention(q, kq, ks, vq, vs, first, scale, window)
+        return attending.attention(q, kq, ks, vq, vs, first, scale, window, options)
 
     def gate(self, x: F32) -> F32:
         """Call :func:`proofcompute.arithmetic.definition.rows.gate`."""

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from proofcompute.arithmetic.definition.elementwise import ONE
 from proofcompute.arithmetic.definition.powers import power
 from proofcompute.arithmetic.definition.transcendental import cos, sin
 from proofcompute.arrays import F32, I64
@@ -33,10 +34,11 @@ def rope_frequencies(base: float, dimensions: int, factors: Sequence[float] | No
     return freqs / divisors
 
 
-def rope_table(positions: I64, freqs: F32) -> tuple[F32, F32]:
-    """Return cosines and sines of f32(position) * frequency, one rounding for the angle: [n, r] each.
+def rope_table(positions: I64, freqs: F32, scale: np.float32 = ONE) -> tuple[F32, F32]:
+    """Return cosines and sines of f32(position) * frequency, times ``scale``: [n, r] each.
 
-    Raises ExecutionError where an angle is beyond 2^20, the domain of sin and cos.
+    The angle is rounded once, and so is each product with the scale. Raises ExecutionError where an angle is
+    beyond 2^20, the domain of sin and cos.
     """
     angles = positions.astype(np.float32)[:, None] * freqs[None, :]
-    return cos(angles), sin(angles)
+    return cos(angles) * scale, sin(angles) * scale

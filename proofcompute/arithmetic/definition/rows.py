@@ -64,17 +64,20 @@ def layer_norm(x: F32, w: F32, b: F32, eps: np.float32) -> F32:
 
 
 @quiet
-def rope(x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
-    """Rotate each head of rows [n, heads * dh] by tables [n, r], 2 r <= dh; the rest is copied.
+def rope(x: F32, cos: F32, sin: F32, heads: int, interleaved: bool, start: int = 0) -> F32:
+    """Rotate each head of rows [n, heads * dh] by tables [n, r], start + 2 r <= dh; the rest is copied.
 
-    Pair i of a head is (2i, 2i+1) if interleaved, else (i, i + r). (a, b) becomes
+    Pair i of a head is columns start + (2i, 2i+1) if interleaved, else start + (i, i + r). (a, b) becomes
     (a*cos - b*sin, a*sin + b*cos), two products and one sum each.
     """
-    n, dh = contracts.rope(x, cos, sin, heads)
+    n, dh = contracts.rope(x, cos, sin, heads, start)
     r = cos.shape[1]
     out = x.reshape(n, heads, dh).copy()
+    end = start + 2 * r
     first, second = (
-        (slice(0, 2 * r, 2), slice(1, 2 * r, 2)) if interleaved else (slice(0, r), slice(r, 2 * r))
+        (slice(start, end, 2), slice(start + 1, end, 2))
+        if interleaved
+        else (slice(start, start + r), slice(start + r, end))
     )
     a, b = out[:, :, first].copy(), out[:, :, second].copy()
     c, s = cos[:, np.newaxis, :], sin[:, np.newaxis, :]

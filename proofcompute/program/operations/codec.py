@@ -1,12 +1,13 @@
 """Encode programs canonically and decode them; the encoding is hashed into the model id.
 
-An operation is encoded as its class name and the values of its fields in order. Fields are integers, strings,
-or tuples of integers, strings or nodes. Decoding constructs the objects, which check themselves.
+An operation is encoded as its class name and the values of its fields in order, without the last ones that
+have their default value. Fields are integers, strings, or tuples of integers, strings or nodes. Decoding
+constructs the objects, which check themselves.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from typing import Any, get_type_hints
 
 from proofcompute.encoding import wire
@@ -113,7 +114,10 @@ def _spec(spec: Spec) -> list[Any]:
 
 def _node(node: Node) -> list[Any]:
     op: Any = node.op
-    attributes = [_plain(getattr(op, f.name)) for f in fields(op)]
+    declared = list(fields(op))
+    while declared and _is_default(declared[-1], getattr(op, declared[-1].name)):
+        declared.pop()
+    attributes = [_plain(getattr(op, f.name)) for f in declared]
     return [node.name, type(op).__name__, attributes, list(node.inputs), list(node.outputs)]
 
 
@@ -121,6 +125,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_node(v) if isinstance(v, Node) else v for v in value]
     return value
+
+
+def _is_default(declared: Field[Any], value: Any) -> bool:
+    return declared.default is not MISSING and bool(value == declared.default)
 
 
 def _name(value: wire.Value) -> str:
@@ -162,14 +170,17 @@ def _as_op(name: str, value: wire.Value) -> Op:
     cls = OPERATIONS.get(name)
     if cls is None:
         raise FormatError(f"operation {name!r} is not known to this version")
-    declared = fields(cls)
-    values = wire.as_list(value, f"attributes of {name}", n=len(declared))
-    made: Op = cls(
-        *(
-            _as_field(v, _HINTS[name][f.name], f"{name}.{f.name}")
-            for f, v in zip(declared, values, strict=True)
-        )
-    )
+    declared, what = fields(cls), f"attributes of {name}"
+    values = wire.as_list(value, what, max_n=len(declared))
+    if any(f.default is MISSING for f in declared[len(values) :]):
+        raise FormatError(f"{what}: {len(values)} are too few")
+    given = declared[: len(values)]
+    found = [
+        _as_field(v, _HINTS[name][f.name], f"{name}.{f.name}") for f, v in zip(given, values, strict=True)
+    ]
+    if given and _is_default(given[-1], found[-1]):
+        raise FormatError(f"{what}: {given[-1].name} is as if left out, and so is left out")
+    made: Op = cls(*found)
     return made
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from proofcompute.arithmetic.kernels import GatePrologue, Kernels, NormPrologue, Prologue
@@ -69,6 +69,8 @@ class FusedHeads:
 
     queries: Rope
     keys: Rope
+    limbs: int
+    """Limbs of keys and values."""
 
     broadcasts = False
     products = False
@@ -76,8 +78,10 @@ class FusedHeads:
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run on one input, and return queries, keys, key scales, values and value scales."""
-        cos, sin = k.rope_rows(self.queries.freqs, spans)
-        return k.heads(ins[0], cos, sin, self.queries.heads, self.keys.heads, bool(self.keys.interleaved))
+        turn = self.queries
+        cos, sin = k.rope_rows(turn.freqs, spans, from_bits(turn.scale, "rope scale"))
+        sizes = (turn.heads, self.keys.heads, bool(turn.interleaved), self.limbs)
+        return k.heads(ins[0], cos, sin, *sizes)
 
 
 class _Uses(NamedTuple):
@@ -171,11 +175,15 @@ def _heads(
     if last is None:
         return None
     k = steps[last]
+    if type(k.op) is not QuantiseHeads:
+        return None
     heads, kv_heads = q.op.heads, turned.op.heads
     same = (
-        type(k.op) is QuantiseHeads
-        and k.op.heads == v.op.heads == kv_heads
-        and (q.op.freqs, q.op.interleaved) == (turned.op.freqs, turned.op.interleaved)
+        k.op.heads == kv_heads
+        and k.op == v.op
+        and not k.op.latent
+        and not q.op.start
+        and q.op == replace(turned.op, heads=heads)
         and widths[1] == widths[2]
         and widths[0] * kv_heads == widths[1] * heads
     )
@@ -183,7 +191,9 @@ def _heads(
         return None
     where = "+".join([split.name, *(_short(s.name) for s in (q, turned, k, v))])
     out: dict[int, Step | None] = {j: None for j in (*found, last) if j is not None}
-    out[i] = Step(where, FusedHeads(q.op, turned.op), split.inputs, (*q.outputs, *k.outputs, *v.outputs))
+    out[i] = Step(
+        where, FusedHeads(q.op, turned.op, k.op.limbs), split.inputs, (*q.outputs, *k.outputs, *v.outputs)
+    )
     return out
 
 

@@ -1,19 +1,55 @@
-"""Launches attention (``cuda/attention.cu``) in batches of rows whose scores fit the scratch memory."""
+"""Launches attention (``cuda/attention.cu``) in batches of rows whose scores fit the scratch memory.
+
+Keys and values are quantised by ``cuda/quantise.cu``, as queries are.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from proofcompute.arithmetic.backends.cuda.array import DeviceArray, Position
 from proofcompute.arithmetic.backends.cuda.device import Buffer
 from proofcompute.arithmetic.backends.cuda.launcher import Launcher, i32, i64
-from proofcompute.errors import ExecutionError, NonFiniteError
+from proofcompute.arithmetic.contracts import AttentionSizes
+from proofcompute.arithmetic.kernels import AttentionOptions
+from proofcompute.errors import ExecutionError, LimitError, NonFiniteError
+from proofcompute.limits import MAX_WIDTH
 
-__all__ = ["attend", "check_scales"]
+__all__ = ["How", "attend", "limb_shape", "quantise_heads"]
 
 _GRID_Z: Final = 65535
+_LEVELS: Final = {1: np.float32(32639), 2: np.float32(1 << 26)}
+"""What the largest weight becomes, by the limbs of values."""
+
+
+class How(NamedTuple):
+    """Where attention is, and what it computes."""
+
+    first: int
+    scale: np.float32
+    window: int
+    options: AttentionOptions
+
+
+def limb_shape(n: int, heads: int, limbs: int, d: int) -> tuple[int, ...]:
+    """Return the shape of rows of heads in limbs."""
+    return (n, heads, d) if limbs == 1 else (n, heads, limbs, d)
+
+
+def quantise_heads(
+    on: Launcher, x: DeviceArray, heads: int, dh: int, limbs: int, latent: int
+) -> tuple[DeviceArray, DeviceArray]:
+    """Quantise rows [n, heads * dh], as the backend's method of this name."""
+    n, parts = len(x), 2 if latent else 1
+    if dh > MAX_WIDTH:
+        raise LimitError(f"a row of {dh} elements; at most {MAX_WIDTH}")
+    status = on.fault((1, NonFiniteError, "an input of the quantiser must be finite"))
+    q = on.new(np.int8, *limb_shape(n, heads, limbs, dh))
+    scale = on.new(np.float32, n, heads, *([2] if latent else []))
+    on.blocks("quantise_heads", (n * heads * parts,), x, i32(dh), i32(limbs), i32(latent), q, scale, status)
+    return q, scale
 
 
 def _place(first: int) -> tuple[Buffer | None, int, int]:
@@ -23,36 +59,52 @@ def _place(first: int) -> tuple[Buffer | None, int, int]:
     return None, first, first
 
 
-def check_scales(on: Launcher, ks: DeviceArray, vs: DeviceArray, first: int, n: int, window: int) -> None:
-    """Check that the visible scales of keys and values, [t, hk] each, are finite and not negative."""
-    at, add, most = _place(first)
+def _check_scales(on: Launcher, ks: DeviceArray, vs: DeviceArray | None, n: int, h: int, how: How) -> None:
+    """Check that sinks are finite, and visible scales of keys and values finite and not negative."""
+    at, add, most = _place(how.first)
+    sinks = None if how.options.sinks is None else on.array(how.options.sinks)
     status = on.fault(
+        (16, NonFiniteError, "a sink of attention must be finite"),
         (1, NonFiniteError, "a key's scale must be finite"),
         (2, ExecutionError, "a key's scale must not be negative"),
         (4, NonFiniteError, "a value's scale must be finite"),
         (8, ExecutionError, "a value's scale must not be negative"),
     )
-    hk = ks.shape[1]
-    seen = min(most + n, window + n) if window else most + n
-    on.over("check_scales", seen * hk, ks, vs, i32(hk), at, i32(add), i32(n), i32(window), status)
+    widths = [x.size // len(x) for x in (ks, vs) if x is not None]
+    seen = min(most + n, how.window + n) if how.window else most + n
+    count = max(seen * max(widths), h if sinks is not None else 0)
+    sizes = (i32(widths[0]), i32(widths[-1]), i32(h))
+    place = (at, i32(add), i32(n), i32(how.window))
+    on.over("check_scales", count, ks, vs, sinks, *sizes, *place, status)
 
 
 def attend(
     on: Launcher,
-    queries: tuple[DeviceArray, DeviceArray],
-    shape: tuple[int, int],
+    q: DeviceArray,
     keys: tuple[DeviceArray, DeviceArray],
-    values: tuple[DeviceArray, DeviceArray],
-    first: int,
-    scale: np.float32,
-    window: int,
+    values: tuple[DeviceArray, DeviceArray] | None,
+    size: AttentionSizes,
+    how: How,
     scratch: int,
 ) -> DeviceArray:
-    """Return attention in rows first..first+n. ``shape`` = (n, h); keys and values [t, hk, dh], [t, hk]."""
-    (n, h), (_, hk, dh) = shape, keys[0].shape
-    (q8, sq), (at, add, most) = queries, _place(first)
-    out = on.new(np.float32, n, h * dh)
+    """Return attention in rows ``how.first`` on; if ``values`` is None, they are in the keys.
+
+    There are at least one row and one head.
+    """
+    n, h, hk, dh, d, kl, vl = size
+    options, window, (at, add, most) = how.options, how.window, _place(how.first)
+    ql, latent = options.limbs, options.latent
+    _check_scales(on, keys[1], None if values is None else values[1], n, h, how)
+    q8, sq = quantise_heads(on, q, h, dh, ql, latent)
+    out = on.new(np.float32, n, h * d)
     status = on.fault((1, NonFiniteError, "an attention score must be finite"))
+    sinks = None if options.sinks is None else on.array(options.sinks)
+    parts, (vq, vs), pitch = (1, values, d) if values is not None else (2, keys, dh)
+    levels, cap = _LEVELS[vl], np.float32(options.softcap)
+    kernel, limbs = "attention_scores", (i32(latent),)
+    if max(ql, kl) == 2:
+        kernel, limbs = "attention_scores_limbs", (i32(ql), i32(kl), i32(latent))
+    heads = (i32(h), i32(hk))
     step = max(1, min(n, _GRID_Z, scratch // (4 * h * (most + n))))
     for a in range(0, n, step):
         rows = min(step, n - a)
@@ -61,18 +113,22 @@ def attend(
         if window:
             span = min(span, window + rows - 1)
         place = (at, i32(add + a), i32(span), i32(window))
-        heads = (i32(h), i32(hk), i32(dh))
         scores, top, total = (
             on.new(np.float32, units, span),
             on.new(np.float32, units),
             on.new(np.float32, units),
         )
-        acc = on.zeros(np.int64, units, dh)
+        acc = on.zeros(np.int64, units, d)
         grid = (-(-span // 256), h, rows)
-        mine = (q8.buffer.part(a * h * dh, units * dh), sq.buffer.part(4 * a * h, 4 * units))
-        on.blocks("attention_scores", grid, *mine, *keys, *heads, *place, np.float32(scale), scores, status)
-        on.blocks("attention_softmax", (1, h, rows), scores, values[1], *heads[:2], *place, top, total)
-        on.blocks("attention_mix", grid, scores, values[0], *heads, *place, acc)
-        mixed = out.buffer.part(4 * a * h * dh, 4 * units * dh)
-        on.over("attention_finish", units * dh, acc, top, total, i64(units), i32(dh), mixed)
+        mine = (
+            q8.buffer.part(a * h * ql * dh, units * ql * dh),
+            sq.buffer.part(4 * a * h * parts, 4 * units * parts),
+        )
+        sizes = (*limbs, *heads, i32(dh), *place, np.float32(how.scale), cap)
+        on.blocks(kernel, grid, *mine, *keys, *sizes, scores, status)
+        weights = (scores, vs, sinks, i32(parts), levels)
+        on.blocks("attention_softmax", (1, h, rows), *weights, *heads, *place, top, total)
+        on.blocks("attention_mix", grid, scores, vq, i32(vl), i32(pitch), *heads, i32(d), *place, acc)
+        mixed = out.buffer.part(4 * a * h * d, 4 * units * d)
+        on.over("attention_finish", units * d, acc, top, total, i64(units), i32(d), levels, mixed)
     return out

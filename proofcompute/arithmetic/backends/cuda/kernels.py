@@ -25,7 +25,7 @@ from proofcompute.arithmetic.backends.cuda.routes import Routes
 from proofcompute.arithmetic.definition import hints
 from proofcompute.arithmetic.definition.products import largest_square
 from proofcompute.arithmetic.definition.rows import is_settled
-from proofcompute.arithmetic.kernels import Matrix, Prologue
+from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import U8
 from proofcompute.commitments import hashing
@@ -118,29 +118,37 @@ class CudaKernels(HostedPrimitives, DeviceMemory):
         return out
 
     @placed
-    def rope(self, x: Given, cos: Given, sin: Given, heads: int, interleaved: bool) -> Any:
-        n, dh = contracts.rope(x, cos, sin, heads)
+    def rope(self, x: Given, cos: Given, sin: Given, heads: int, interleaved: bool, start: int = 0) -> Any:
+        n, dh = contracts.rope(x, cos, sin, heads, start)
         on, r, width = self._on, cos.shape[1], heads * dh
         out = on.new(np.float32, n, width)
-        sizes = (i64(n), i32(heads), i32(dh), i32(r), i32(bool(interleaved)))
+        sizes = (i64(n), i32(heads), i32(dh), i32(r), i32(bool(interleaved)), i32(start))
         on.over("rope", n * width, on.array(x), on.array(cos), on.array(sin), *sizes, out)
         return out
 
     @placed
-    def quantise_heads(self, x: Given, heads: int) -> Any:
-        n, dh = contracts.quantise_heads(x, heads)
-        q, scale = products.quantise(self._on, self._on.array(x).reshape(n * heads, dh), 1)
-        return q.reshape(n, heads, dh), scale.reshape(n, heads)
+    def quantise_heads(self, x: Given, heads: int, limbs: int = 1, latent: int = 0) -> Any:
+        _, dh = contracts.quantise_heads(x, heads, limbs, latent)
+        return attending.quantise_heads(self._on, self._on.array(x), heads, dh, limbs, latent)
 
     @placed
-    def heads(self, x: Given, cos: Given, sin: Given, heads: int, kv_heads: int, interleaved: bool) -> Any:
-        n, dh = contracts.heads(x, cos, sin, heads, kv_heads)
+    def heads(
+        self,
+        x: Given,
+        cos: Given,
+        sin: Given,
+        heads: int,
+        kv_heads: int,
+        interleaved: bool,
+        limbs: int = 1,
+    ) -> Any:
+        n, dh = contracts.heads(x, cos, sin, heads, kv_heads, limbs)
         on, r = self._on, cos.shape[1]
-        queries = on.new(np.float32, n, heads * dh)
-        keys, key_scales = on.new(np.int8, n, kv_heads, dh), on.new(np.float32, n, kv_heads)
-        values, value_scales = on.new(np.int8, n, kv_heads, dh), on.new(np.float32, n, kv_heads)
+        queries, shape = on.new(np.float32, n, heads * dh), attending.limb_shape(n, kv_heads, limbs, dh)
+        keys, key_scales = on.new(np.int8, *shape), on.new(np.float32, n, kv_heads)
+        values, value_scales = on.new(np.int8, *shape), on.new(np.float32, n, kv_heads)
         status = on.fault((1, NonFiniteError, "an input of the quantiser must be finite"))
-        sizes = (i32(heads), i32(kv_heads), i32(dh), i32(r), i32(bool(interleaved)))
+        sizes = (i32(heads), i32(kv_heads), i32(dh), i32(r), i32(bool(interleaved)), i32(limbs))
         rows = (on.array(x), on.array(cos), on.array(sin))
         made = (queries, keys, key_scales, values, value_scales)
         on.blocks("heads", (n * (heads + 2 * kv_heads),), *rows, *sizes, *made, status)
@@ -152,24 +160,25 @@ class CudaKernels(HostedPrimitives, DeviceMemory):
         q: Given,
         kq: Given,
         ks: Given,
-        vq: Given,
-        vs: Given,
+        vq: Given | None,
+        vs: Given | None,
         first: int,
         scale: np.float32,
         window: int,
+        options: AttentionOptions = PLAIN,
     ) -> Any:
-        n, _, dh = contracts.attention(q, kq, ks, vq, vs, first, window)
-        width = q.shape[1]
-        if width // dh > _GRID_Y or first + n > MAX_WIDTH:
-            raise LimitError(f"attention of {width // dh} heads of {dh} over {first + n} positions")
+        size = contracts.attention(q, kq, ks, vq, vs, first, window, options)
+        if size.heads > _GRID_Y or first + size.n > MAX_WIDTH:
+            raise LimitError(
+                f"attention of {size.heads} heads of {size.width} over {first + size.n} positions"
+            )
         on = self._on
-        if n == 0 or width == 0:
-            return on.new(np.float32, n, width)
-        keys, values = (on.array(kq), on.array(ks)), (on.array(vq), on.array(vs))
-        attending.check_scales(on, keys[1], values[1], first, n, window)
-        queries = products.quantise(on, on.array(q).reshape(-1, dh), 1)
-        shape = (n, width // dh)
-        return attending.attend(on, queries, shape, keys, values, first, scale, window, self._scratch)
+        if size.n == 0 or size.heads == 0:
+            return on.new(np.float32, size.n, size.heads * size.columns)
+        keys = on.array(kq), on.array(ks)
+        values = None if vq is None or vs is None else (on.array(vq), on.array(vs))
+        how = attending.How(first, scale, window, options)
+        return attending.attend(on, on.array(q), keys, values, size, how, self._scratch)
 
     @placed
     def gate(self, x: Given) -> Any:

@@ -16,7 +16,7 @@ from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i64
 from proofcompute.arithmetic.backends.cuda.placing import placed
 from proofcompute.arithmetic.backends.cuda.steps import Steps
 from proofcompute.arithmetic.definition.memory import HOST
-from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arithmetic.kernels import ONE, Matrix
 from proofcompute.arrays import Array, Batch, Span
 from proofcompute.errors import FormatError, ProofcomputeError
 
@@ -39,7 +39,7 @@ class DeviceMemory:
         self._on = on
         self._steps = Steps(on)
         self._weights: WeakKeyDictionary[Matrix, Matrix] = WeakKeyDictionary()
-        self._angles: dict[tuple[int, ...], tuple[DeviceArray, DeviceArray]] = {}
+        self._angles: dict[tuple[tuple[int, ...], float], tuple[DeviceArray, DeviceArray]] = {}
         self._turns: dict[Any, tuple[Any, Any]] | None = None
 
     @property
@@ -125,25 +125,28 @@ class DeviceMemory:
         on.over("take_rows", out.nbytes, table, *sizes, ids, i64(ids.size), out, status)
         return out
 
-    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[Any, Any]:
-        key = freqs, tuple(spans)
+    def rope_rows(
+        self, freqs: tuple[int, ...], spans: Sequence[Span], scale: np.float32 = ONE
+    ) -> tuple[Any, Any]:
+        key = freqs, float(scale), tuple(spans)
         known = None if self._turns is None else self._turns.get(key)
         if known is None:
             last = max((b.limit if isinstance(b, Position) else int(b)) for _, _, b in spans)
-            cos, sin = self._table(freqs, last)
+            cos, sin = self._table(freqs, scale, last)
             rows = [slice(a, b) for _, a, b in spans]
             known = self.concatenate([cos[r] for r in rows]), self.concatenate([sin[r] for r in rows])
             if self._turns is not None:
                 self._turns[key] = known
         return known
 
-    def _table(self, freqs: tuple[int, ...], rows: int) -> tuple[DeviceArray, DeviceArray]:
+    def _table(self, freqs: tuple[int, ...], scale: np.float32, rows: int) -> tuple[DeviceArray, DeviceArray]:
         """Return cosines and sines of at least positions 0..rows, computed anew if there are too few."""
-        known = self._angles.get(freqs)
+        key = freqs, float(scale)
+        known = self._angles.get(key)
         if known is None or len(known[0]) < rows:
             whole = max(rows, min(_LONGEST, 1 << max(9, (rows - 1).bit_length())))
-            cos, sin = HOST.rope_rows(freqs, [Span(0, 0, whole)])
-            known = self._angles[freqs] = self._on.array(cos), self._on.array(sin)
+            cos, sin = HOST.rope_rows(freqs, [Span(0, 0, whole)], scale)
+            known = self._angles[key] = self._on.array(cos), self._on.array(sin)
         return known
 
     def step(

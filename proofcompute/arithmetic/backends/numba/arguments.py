@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.arithmetic.kernels import GatePrologue, Prologue
-from proofcompute.arrays import F32
+from proofcompute.arrays import F32, I8
 from proofcompute.errors import NonFiniteError
 
-__all__ = ["NO_BIAS", "NO_RESIDUAL", "finite", "preparation", "up"]
+__all__ = ["NO_BIAS", "NO_RESIDUAL", "finite", "in_limbs", "preparation", "up"]
 
 NO_BIAS: Final = np.zeros(0, dtype=np.float32)
 NO_RESIDUAL: Final = np.zeros((0, 0), dtype=np.float32)
@@ -26,6 +26,11 @@ def finite(good: bool, what: str) -> None:
 def up(n: int, step: int) -> int:
     """Return the least multiple of ``step`` that is at least n."""
     return -(-n // step) * step
+
+
+def in_limbs(q: I8, heads: int, limbs: int) -> I8:
+    """Return rows of limbs [n, heads limbs, d] as [n, heads, d], or [n, heads, 2, d]."""
+    return q if limbs == 1 else q.reshape(len(q), heads, limbs, q.shape[2])
 
 
 def preparation(linear: Any, prologue: Prologue) -> tuple[int, F32, np.float32]:

@@ -18,6 +18,7 @@ from proofcompute.arithmetic.backends.numba.arguments import (
     NO_BIAS,
     NO_RESIDUAL,
     finite,
+    in_limbs,
     preparation,
     up,
 )
@@ -27,9 +28,10 @@ from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.backends.numba.runtime.cache import require_code
 from proofcompute.arithmetic.backends.numba.steps.repeating import recorded
+from proofcompute.arithmetic.definition import attention as attending
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.sampler import sample_rows
-from proofcompute.arithmetic.kernels import Matrix, Prologue
+from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I32, U64, Array, Batch, Span
 from proofcompute.errors import DeviceError, ExecutionError
@@ -183,45 +185,60 @@ class NumbaKernels(CpuChecks):
         threads.split(self._rows.layer_norm, n, least, x, w, b, np.float32(eps), out)
         return out
 
-    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool) -> F32:
-        """Rotate each head of rows [n, heads * dh] by tables [n, r], 2 r <= dh; the rest is copied."""
-        n, dh = contracts.rope(x, cos, sin, heads)
+    @recorded
+    def rope(self, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool, start: int = 0) -> F32:
+        """Rotate each head of rows [n, heads * dh] by tables [n, r], start + 2 r <= dh; copy the rest."""
+        n, dh = contracts.rope(x, cos, sin, heads, start)
         out = np.empty((n, heads * dh), dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, heads * dh)
-        threads.split(self._rows.rope, n, least, x, cos, sin, heads, bool(interleaved), out)
+        threads.split(self._rows.rope, n, least, x, cos, sin, heads, bool(interleaved), start, out)
         return out
 
-    def quantise_heads(self, x: F32, heads: int) -> tuple[I8, F32]:
-        """Quantise rows [n, heads * dh] to one limb int8 [n, heads, dh] and scales [n, heads]."""
-        n, dh = contracts.quantise_heads(x, heads)
-        q = np.empty((n, heads, dh), dtype=np.int8)
-        scales = np.empty((n, heads), dtype=np.float32)
+    @recorded
+    def quantise_heads(self, x: F32, heads: int, limbs: int = 1, latent: int = 0) -> tuple[I8, F32]:
+        """Quantise rows [n, heads * dh] to int8 [n, heads, dh] or [n, heads, 2, dh] and scales."""
+        n, dh = contracts.quantise_heads(x, heads, limbs, latent)
+        q = np.empty((n, heads * limbs, dh), dtype=np.int8)
+        scales = np.empty((n, heads * (2 if latent else 1)), dtype=np.float32)
         least = _SPLIT_ELEMENTS // max(1, heads * dh)
-        good = threads.split(self._rows.quantise_heads, n, least, x, heads, q, scales)
+        good = threads.split(self._rows.quantise_heads, n, least, x, limbs, latent, q, scales)
         finite(good, "an input of the quantiser")
-        return q, scales
+        return in_limbs(q, heads, limbs), scales.reshape(n, heads, 2) if latent else scales
 
     @recorded
     def heads(
-        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool
+        self, x: F32, cos: F32, sin: F32, heads: int, kv_heads: int, interleaved: bool, limbs: int = 1
     ) -> tuple[F32, I8, F32, I8, F32]:
         """Convert rows of queries, keys and values side by side to what attention reads, in one pass."""
-        n, dh = contracts.heads(x, cos, sin, heads, kv_heads)
+        n, dh = contracts.heads(x, cos, sin, heads, kv_heads, limbs)
         q = np.empty((n, heads * dh), dtype=np.float32)
-        kq, vq = (np.empty((n, kv_heads, dh), dtype=np.int8) for _ in range(2))
+        kq, vq = (np.empty((n, kv_heads * limbs, dh), dtype=np.int8) for _ in range(2))
         ks, vs = (np.empty((n, kv_heads), dtype=np.float32) for _ in range(2))
         least = _SPLIT_ELEMENTS // max(1, x.shape[1])
         out = (q, kq, ks, vq, vs)
-        good = threads.split(self._rows.heads, n, least, x, cos, sin, bool(interleaved), *out)
+        good = threads.split(self._rows.heads, n, least, x, cos, sin, bool(interleaved), limbs, *out)
         finite(good, "an input of the quantiser")
-        return out
+        return q, in_limbs(kq, kv_heads, limbs), ks, in_limbs(vq, kv_heads, limbs), vs
 
     @recorded
     def attention(
-        self, q: F32, kq: I8, ks: F32, vq: I8, vs: F32, first: int, scale: np.float32, window: int
+        self,
+        q: F32,
+        kq: I8,
+        ks: F32,
+        vq: I8 | None,
+        vs: F32 | None,
+        first: int,
+        scale: np.float32,
+        window: int,
+        options: AttentionOptions = PLAIN,
     ) -> F32:
         """Return causal attention of rows first..first+n over a prefix of t >= first + n rows."""
-        n, kv_heads, dh = contracts.attention(q, kq, ks, vq, vs, first, window)
+        size = contracts.attention(q, kq, ks, vq, vs, first, window, options)
+        plain = options.limbs == 1 and not options.softcap and options.sinks is None
+        if vq is None or vs is None or not plain or size[3:] != (size.width, size.width, 1, 1):
+            return attending.attention(q, kq, ks, vq, vs, first, scale, window, options)
+        n, kv_heads, dh = size.n, size.kv_heads, size.width
         width = q.shape[1]
         out = np.empty((n, width), dtype=np.float32)
         if n == 0 or width == 0:

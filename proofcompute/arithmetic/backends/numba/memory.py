@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.backends.numba.steps.repeating import Steps, recorded
 from proofcompute.arithmetic.definition.memory import HOST
-from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arithmetic.kernels import ONE, Matrix
 from proofcompute.arrays import F32, U8, Array, Span
 
 __all__ = ["CpuMemory"]
@@ -66,9 +67,11 @@ class CpuMemory:
     def gather(self, table: Array, ids: Array) -> Array:
         return HOST.gather(table, ids)
 
-    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
+    def rope_rows(
+        self, freqs: tuple[int, ...], spans: Sequence[Span], scale: np.float32 = ONE
+    ) -> tuple[F32, F32]:
         recording = self.steps.recording
-        return (recording.rope_rows if recording else HOST.rope_rows)(freqs, spans)
+        return (recording.rope_rows if recording else HOST.rope_rows)(freqs, spans, scale)
 
     def partition(self, sizes: Sequence[int]) -> Sequence[Any]:
         return [self] * len(sizes)

@@ -29,6 +29,7 @@ __all__ = [
     "embed_into",
     "gate_into",
     "heads_into",
+    "levels_of",
     "norm_into",
     "power_of_two",
     "quantise_heads_into",
@@ -40,7 +41,8 @@ __all__ = [
 ]
 
 _ZERO: Final = np.float32(0)
-_LEVELS: Final = np.float32(127)
+_ONE_LIMB: Final = np.float32(127)
+_TWO_LIMBS: Final = np.float32(32639)
 
 
 @helper
@@ -125,30 +127,52 @@ def quantise_into(x: Any, levels: Any, q: Any) -> Any:
 
 
 @helper
-def quantise_heads_into(x: Any, scratch: Any, q: Any, scales: Any) -> Any:
-    """Quantise one row of heads into q int8 [heads, dh] and scales [heads]; scratch is int16 [dh].
+def levels_of(limbs: Any) -> Any:
+    """Return the largest integer that one or two limbs hold."""
+    return _TWO_LIMBS if limbs == 2 else _ONE_LIMB
 
+
+@helper
+def quantise_heads_into(x: Any, scratch: Any, limbs: Any, latent: Any, q: Any, scales: Any) -> Any:
+    """Quantise one row of heads into q int8 [heads limbs, dh] and scales; scratch is int16 [dh].
+
+    scales has one element a head, or two if latent > 0: of the first ``latent`` columns, and of the others.
     Return False if the row is not finite.
     """
-    heads, dh = q.shape
-    for h in range(heads):
-        s = quantise_into(x[h * dh : (h + 1) * dh], _LEVELS, scratch)
-        if s < _ZERO:
-            return False
-        scales[h] = s
-        to = q[h]
-        for i in range(dh):
-            to[i] = np.int8(scratch[i])
+    rows, dh = q.shape
+    parts = 2 if latent else 1
+    for h in range(rows // limbs):
+        head = x[h * dh : (h + 1) * dh]
+        for i in range(parts):
+            a = latent if i else 0
+            b = latent if i + 1 < parts else dh
+            s = quantise_into(head[a:b], levels_of(limbs), scratch[a:b])
+            if s < _ZERO:
+                return False
+            scales[h * parts + i] = s
+        if limbs == 1:
+            to = q[h]
+            for i in range(dh):
+                to[i] = np.int8(scratch[i])
+        else:
+            high = q[2 * h]
+            low = q[2 * h + 1]
+            for i in range(dh):
+                upper = np.int16((np.int32(scratch[i]) + 128) >> 8)
+                high[i] = np.int8(upper)
+                low[i] = np.int8(np.int32(scratch[i]) - 256 * np.int32(upper))
     return True
 
 
 @helper
-def rope_into(x: Any, c: Any, s: Any, dh: Any, interleaved: Any, out: Any) -> None:
+def rope_into(x: Any, c: Any, s: Any, dh: Any, interleaved: Any, start: Any, out: Any) -> None:
     """Rotate the pairs of each head of one row by the row's angles, and copy elements beyond the pairs."""
     r = c.size
-    for a in range(0, x.size, dh):
-        head = x[a : a + dh]
-        to = out[a : a + dh]
+    for whole in range(0, x.size, dh):
+        out[whole : whole + start] = x[whole : whole + start]
+        a = whole + start
+        head = x[a : whole + dh]
+        to = out[a : whole + dh]
         if interleaved:
             for i in range(r):
                 to[2 * i] = head[2 * i] * c[i] - head[2 * i + 1] * s[i]
@@ -170,6 +194,7 @@ def heads_into(
     cos: Any,
     sin: Any,
     interleaved: Any,
+    limbs: Any,
     turned: Any,
     scratch: Any,
     q: Any,
@@ -186,10 +211,10 @@ def heads_into(
     queries = q.size
     keys = turned.size
     dh = scratch.size
-    rope_into(row[:queries], cos, sin, dh, interleaved, q)
-    rope_into(row[queries : queries + keys], cos, sin, dh, interleaved, turned)
-    good = quantise_heads_into(turned, scratch, kq, ks)
-    return good and quantise_heads_into(row[queries + keys :], scratch, vq, vs)
+    rope_into(row[:queries], cos, sin, dh, interleaved, 0, q)
+    rope_into(row[queries : queries + keys], cos, sin, dh, interleaved, 0, turned)
+    good = quantise_heads_into(turned, scratch, limbs, 0, kq, ks)
+    return good and quantise_heads_into(row[queries + keys :], scratch, limbs, 0, vq, vs)
 
 
 @helper

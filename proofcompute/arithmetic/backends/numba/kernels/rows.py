@@ -71,22 +71,24 @@ def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) ->
             to[i] = normalised(to[i], root, w[i]) + bias[i]
 
 
-@kernel(types.void(_i64, _i64, _rows, _rows, _rows, _i64, types.boolean, _out))
-def rope(a: Any, b: Any, x: Any, cos: Any, sin: Any, heads: Any, interleaved: Any, out: Any) -> None:
+@kernel(types.void(_i64, _i64, _rows, _rows, _rows, _i64, types.boolean, _i64, _out))
+def rope(
+    a: Any, b: Any, x: Any, cos: Any, sin: Any, heads: Any, interleaved: Any, start: Any, out: Any
+) -> None:
     """Rotate the pairs of each head by the row's angles, and copy elements beyond the pairs."""
     for t in range(a, b):
-        rope_into(x[t], cos[t], sin[t], x.shape[1] // heads, interleaved, out[t])
+        rope_into(x[t], cos[t], sin[t], x.shape[1] // heads, interleaved, start, out[t])
 
 
-@kernel(types.boolean(_i64, _i64, _rows, _i64, write(_i8, 3), _out))
-def quantise_heads(a: Any, b: Any, x: Any, heads: Any, q: Any, scales: Any) -> Any:
-    """Quantise the heads of rows [n, heads dh] into q [n, heads, dh] and scales [n, heads].
+@kernel(types.boolean(_i64, _i64, _rows, _i64, _i64, write(_i8, 3), _out))
+def quantise_heads(a: Any, b: Any, x: Any, limbs: Any, latent: Any, q: Any, scales: Any) -> Any:
+    """Quantise the heads of rows into q [n, heads limbs, dh] and scales [n, heads], or twice as many.
 
     Return False if a row is not finite.
     """
     scratch = np.empty(q.shape[2], np.int16)
     for t in range(a, b):
-        if not quantise_heads_into(x[t], scratch, q[t], scales[t]):
+        if not quantise_heads_into(x[t], scratch, limbs, latent, q[t], scales[t]):
             return False
     return True
 
@@ -99,6 +101,7 @@ def quantise_heads(a: Any, b: Any, x: Any, heads: Any, q: Any, scales: Any) -> A
         _rows,
         _rows,
         types.boolean,
+        _i64,
         _out,
         write(_i8, 3),
         _out,
@@ -113,6 +116,7 @@ def heads(
     cos: Any,
     sin: Any,
     interleaved: Any,
+    limbs: Any,
     q: Any,
     kq: Any,
     ks: Any,
@@ -121,13 +125,14 @@ def heads(
 ) -> Any:
     """Rotate the queries and keys of rows, and quantise their keys and values.
 
-    A row holds queries, keys and values side by side. Return False if a key or a value is not finite.
+    A row holds queries, keys and values side by side; kq and vq are [n, heads limbs, dh]. Return False if a
+    key or a value is not finite.
     """
-    turned = np.empty(kq.shape[1] * kq.shape[2], np.float32)
+    turned = np.empty(kq.shape[1] // limbs * kq.shape[2], np.float32)
     scratch = np.empty(kq.shape[2], np.int16)
     for t in range(a, b):
         if not heads_into(
-            x[t], cos[t], sin[t], interleaved, turned, scratch, q[t], kq[t], ks[t], vq[t], vs[t]
+            x[t], cos[t], sin[t], interleaved, limbs, turned, scratch, q[t], kq[t], ks[t], vq[t], vs[t]
         ):
             return False
     return True

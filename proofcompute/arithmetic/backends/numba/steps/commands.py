@@ -177,13 +177,15 @@ def _attend(e: Any, slots: Any, t: Any, head: Any) -> Any:
 @helper
 def _heads(e: Any, t: Any) -> Any:
     pairs, keys = abs(e.pairs), e.heads * e.d
-    k = carray(_bytes(e.k + t * keys), (e.heads, e.d))
-    v = carray(_bytes(e.v + t * keys), (e.heads, e.d))
+    rows = e.heads * e.limbs
+    k = carray(_bytes(e.k + t * rows * e.d), (rows, e.d))
+    v = carray(_bytes(e.v + t * rows * e.d), (rows, e.d))
     return heads_into(
         _float_row(e.x, t, e.width),
         _float_row(e.cos, t, pairs),
         _float_row(e.sin, t, pairs),
         e.pairs < 0,
+        e.limbs,
         np.empty(keys, np.float32),
         np.empty(e.d, np.int16),
         _float_row(e.out, t, e.width - 2 * keys),

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 from proofcompute.arrays import F32, I64, Array, Member, Span
 
-__all__ = ["MOST_ROWS", "Plan", "address"]
+__all__ = ["MOST_ROWS", "Plan", "Turn", "address"]
+
+Turn = tuple[tuple[int, ...], float]
+"""What rotary tables are made from: bits of frequencies, and the scale."""
 
 MOST_ROWS: Final = 64
 """Most rows for which commands are carried out at once; more take turns."""
@@ -54,7 +57,7 @@ class Plan:
     """A row of each buffer that slots have a column for, by its name; only its shape and type count."""
     whole: frozenset[str]
     """Names of buffers in which rows before the step's are read."""
-    turns: Mapping[tuple[int, ...], tuple[F32, F32]]
+    turns: Mapping[Turn, tuple[F32, F32]]
     """Tables of cosines and sines that commands read, filled in for each step."""
     logits: F32
     """What the sampler reads, [MOST_ROWS, v]."""

@@ -18,9 +18,9 @@ import numpy as np
 from proofcompute.arithmetic.backends.numba.arguments import preparation
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.backends.numba.steps.arena import ALIGN, Value, place
-from proofcompute.arithmetic.backends.numba.steps.plan import MOST_ROWS, Plan, address
+from proofcompute.arithmetic.backends.numba.steps.plan import MOST_ROWS, Plan, Turn, address
 from proofcompute.arithmetic.definition.memory import HOST
-from proofcompute.arithmetic.kernels import Matrix, Prologue
+from proofcompute.arithmetic.kernels import ONE, PLAIN, AttentionOptions, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, Array, Member, Span
 
@@ -57,7 +57,7 @@ class Recording:
     """Results of commands, in order."""
     made: dict[int, tuple[Value, Array]] = field(default_factory=dict)
     """The same by the address of the array, which is kept alive so that no two share an address."""
-    turns: dict[tuple[int, ...], tuple[F32, F32]] = field(default_factory=dict)
+    turns: dict[Turn, tuple[F32, F32]] = field(default_factory=dict)
     """Rotary tables, which the plan fills in for each step."""
     used: dict[int, Array] = field(default_factory=dict)
     """Weights that commands name, by address."""
@@ -78,17 +78,20 @@ class Recording:
         except _Unknown:
             self.possible = False
 
-    def rope_rows(self, freqs: tuple[int, ...], spans: Sequence[Span]) -> tuple[F32, F32]:
-        """Return rotary tables (:class:`proofcompute.arrays.Arrays`)."""
-        found = HOST.rope_rows(freqs, spans)
+    def rope_rows(
+        self, freqs: tuple[int, ...], spans: Sequence[Span], scale: np.float32 = ONE
+    ) -> tuple[F32, F32]:
+        """Return rotary tables (:class:`proofcompute.arithmetic.kernels.Arithmetic`)."""
+        found = HOST.rope_rows(freqs, spans, scale)
         if tuple(spans) != (self.span,):
             return found
-        if freqs not in self.turns:
+        key = freqs, float(scale)
+        if key not in self.turns:
             cos, sin = (np.empty((MOST_ROWS, table.shape[1]), np.float32) for table in found)
-            self.turns[freqs] = cos, sin
-        for table, rows in zip(self.turns[freqs], found, strict=True):
+            self.turns[key] = cos, sin
+        for table, rows in zip(self.turns[key], found, strict=True):
             table[:1] = rows
-        cos, sin = self.turns[freqs]
+        cos, sin = self.turns[key]
         return cos[:1], sin[:1]
 
     def plan(self, tokens: Array | None) -> Plan | None:
@@ -237,11 +240,13 @@ class Recording:
         heads: int,
         kv_heads: int,
         interleaved: bool,
+        limbs: int = 1,
     ) -> None:
         row, turns = self._row(x), {"cos": self._table(cos), "sin": self._table(sin)}
         q, k, ks, v, vs = map(self._made, result)
         pairs = cos.shape[1]
-        sizes = {"heads": kv_heads, "d": result[1].shape[2], "pairs": -pairs if interleaved else pairs}
+        sizes = {"heads": kv_heads, "d": result[1].shape[-1], "pairs": -pairs if interleaved else pairs}
+        sizes["limbs"] = limbs
         made = {"out": q, "k": k, "ks": ks, "v": v, "vs": vs}
         self._add("HEADS", x=row, width=x.size, **turns, **sizes, **made, together=_TOGETHER)
 
@@ -256,10 +261,13 @@ class Recording:
         first: int,
         scale: np.float32,
         window: int,
+        options: AttentionOptions = PLAIN,
     ) -> None:
         from proofcompute.arithmetic.backends.numba.steps.crew import MOST_UNITS
 
         cached = [self.columns[self._prefix(x)] for x in (kq, ks, vq, vs)]
+        if options.limbs == 2 or options.softcap or options.sinks is not None or kq.ndim == 4 or vq.ndim == 4:
+            raise _Unknown
         if first != self.span.a or kq.shape[1] * MOST_ROWS > MOST_UNITS:
             raise _Unknown
         sizes = {"width": q.size, "heads": kq.shape[1], "d": kq.shape[2], "window": window, "factor": scale}

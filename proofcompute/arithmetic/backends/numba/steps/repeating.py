@@ -147,8 +147,8 @@ class Steps:
 
         if not plan.bind(spans, members):
             return None
-        for freqs, tables in plan.turns.items():
-            for table, rows in zip(tables, HOST.rope_rows(freqs, spans), strict=True):
+        for (freqs, scale), tables in plan.turns.items():
+            for table, rows in zip(tables, HOST.rope_rows(freqs, spans, np.float32(scale)), strict=True):
                 table[: len(rows)] = rows
         kept.call_crew(plan)
         if not lead(plan.commands, plan.slots, len(spans), plan.words, plan.seats):
