@@ -10,7 +10,7 @@ from proofcompute.arithmetic.kernels import GatePrologue, Prologue
 from proofcompute.arrays import F32, I8
 from proofcompute.errors import NonFiniteError
 
-__all__ = ["NO_BIAS", "NO_RESIDUAL", "finite", "in_limbs", "preparation", "up"]
+__all__ = ["NO_BIAS", "NO_RESIDUAL", "finite", "in_limbs", "preparation", "rows_of_limbs", "up"]
 
 NO_BIAS: Final = np.zeros(0, dtype=np.float32)
 NO_RESIDUAL: Final = np.zeros((0, 0), dtype=np.float32)
@@ -31,6 +31,11 @@ def up(n: int, step: int) -> int:
 def in_limbs(q: I8, heads: int, limbs: int) -> I8:
     """Return rows of limbs [n, heads limbs, d] as [n, heads, d], or [n, heads, 2, d]."""
     return q if limbs == 1 else q.reshape(len(q), heads, limbs, q.shape[2])
+
+
+def rows_of_limbs(q: I8) -> I8:
+    """Return rows [n, heads, d], or [n, heads, 2, d], as [n, heads limbs, d]."""
+    return q if q.ndim == 3 else q.reshape(len(q), 2 * q.shape[1], q.shape[3])
 
 
 def preparation(linear: Any, prologue: Prologue) -> tuple[int, F32, np.float32]:

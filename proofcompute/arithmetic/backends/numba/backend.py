@@ -20,6 +20,7 @@ from proofcompute.arithmetic.backends.numba.arguments import (
     finite,
     in_limbs,
     preparation,
+    rows_of_limbs,
     up,
 )
 from proofcompute.arithmetic.backends.numba.checks import CpuChecks
@@ -28,7 +29,6 @@ from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.backends.numba.runtime.cache import require_code
 from proofcompute.arithmetic.backends.numba.steps.repeating import recorded
-from proofcompute.arithmetic.definition import attention as attending
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.sampler import sample_rows
 from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue
@@ -235,27 +235,36 @@ class NumbaKernels(CpuChecks):
     ) -> F32:
         """Return causal attention of rows first..first+n over a prefix of t >= first + n rows."""
         size = contracts.attention(q, kq, ks, vq, vs, first, window, options)
-        plain = options.limbs == 1 and not options.softcap and options.sinks is None
-        if vq is None or vs is None or not plain or size[3:] != (size.width, size.width, 1, 1):
-            return attending.attention(q, kq, ks, vq, vs, first, scale, window, options)
-        n, kv_heads, dh = size.n, size.kv_heads, size.width
-        width = q.shape[1]
-        out = np.empty((n, width), dtype=np.float32)
-        if n == 0 or width == 0:
+        n, heads, kv_heads, dh, columns, key_limbs, value_limbs = size
+        out = np.empty((n, heads * columns), dtype=np.float32)
+        if n == 0 or heads == 0:
             return out
         k = self._attention
         t = first + n
         start = max(0, first + 1 - window) if window else 0
-        for scales, what in ((ks, "a key's scale"), (vs, "a value's scale")):
+        sinks = NO_BIAS
+        if options.sinks is not None:
+            sinks = options.sinks
+            finite(bool(np.isfinite(sinks).all()), "a sink of attention")
+        keys, key_scales = rows_of_limbs(kq), ks.reshape(len(ks), -1)
+        checked = [(key_scales, "a key's scale")]
+        if vq is None or vs is None:
+            values, value_scales = keys, key_scales
+        else:
+            values, value_scales = rows_of_limbs(vq), vs
+            checked.append((vs, "a value's scale"))
+        for scales, what in checked:
             state = k.check_scales(scales, start, t)
             if state != k.FINITE:
                 finite(state != k.NOT_FINITE, what)
                 raise ExecutionError(f"{what} must not be negative")
-        group = width // (kv_heads * dh)
+        group = heads // kv_heads
         block = up(_UNIT_ROWS, group) // group
         units = -(-n // block) * kv_heads
-        arguments = (q, kq, ks, vq, vs, first, np.float32(scale), window, block, out)
-        products = 2 * n * t * width
+        where = (first, np.float32(scale), window, np.float32(options.softcap))
+        limbs = (options.limbs, key_limbs, value_limbs, options.latent)
+        arguments = (q, keys, key_scales, values, value_scales, sinks, *where, *limbs, block, out)
+        products = n * t * heads * (dh * key_limbs + columns * value_limbs**2)
         good = threads.split(k.attend, units, _SPLIT_PRODUCTS * units // products, *arguments)
         finite(good, "a query or an attention score")
         return out

@@ -25,11 +25,17 @@ from proofcompute.arithmetic.backends.scalar.functions import (
     round_even,
 )
 
-__all__ = ["all_finite", "weigh"]
+__all__ = ["HIGH_UNIT", "all_finite", "weigh"]
+
+HIGH_UNIT: Final = 1 << 13
+"""What the first of the two numbers of a weight counts for."""
 
 _ZERO: Final = np.float32(0)
 _NEVER: Final = np.float32(-np.inf)
 _TWO_LIMBS: Final = np.float32(32639)
+_WHOLE: Final = np.float32(1 << 26)
+_UNIT: Final = np.float32(HIGH_UNIT)
+_PER_UNIT: Final = np.float32(1 / HIGH_UNIT)
 
 
 @helper
@@ -82,14 +88,43 @@ def _quantise(e: Any, top: Any, p: Any) -> Any:
 
 
 @helper
+def _quantise_finely(e: Any, top: Any, high: Any, low: Any) -> Any:
+    """Quantise the weights e into integers HIGH_UNIT high + low. Return the factor as :func:`_quantise`.
+
+    x - high HIGH_UNIT is exact: a multiple of x's last bit and at most HIGH_UNIT / 2. HIGH_UNIT is even, so a
+    tie of the rest is rounded as one of x.
+    """
+    ratio = _WHOLE / top
+    if ratio <= LARGEST:
+        for i in range(e.size):
+            x = e[i] * ratio
+            units = round_even(x * _PER_UNIT)
+            high[i] = np.int16(units)
+            low[i] = np.int16(round_even(x - np.float32(units) * _UNIT))
+        return top / _WHOLE
+    high[:] = 0
+    low[:] = 0
+    return _ZERO
+
+
+@helper
 def weigh(
-    scores: Any, starts: Any, counts: Any, s: Any, level: Any, p: Any, factors: Any, totals: Any
+    scores: Any,
+    starts: Any,
+    counts: Any,
+    s: Any,
+    sinks: Any,
+    level: Any,
+    p: Any,
+    factors: Any,
+    totals: Any,
 ) -> None:
     """Turn rows of scores into weights p, their factors, and the totals of their terms.
 
     Row r has counts[r] scores from starts[r] on, and room for a multiple of BLOCK in scores and p. s holds
-    the scales of positions; level is overwritten. Each step is done for all rows before the next step, since
-    the steps of one row wait for each other.
+    the scales of positions, sinks a score of each row that has no position, or nothing; level is overwritten.
+    If p has twice as many rows as scores, weights are made of two numbers each. Each step is done for all
+    rows before the next step, since the steps of one row wait for each other.
     """
     rows = counts.size
     for r in range(rows):
@@ -97,9 +132,17 @@ def weigh(
         e = scores[r, a : a + blocks(n)]
         e[n:] = _NEVER
         factors[r] = _largest(e)
+        if sinks.size and sinks[r] > factors[r]:
+            factors[r] = sinks[r]
     for r in range(rows):
         a, b = starts[r], starts[r] + blocks(counts[r])
+        beside = exp_below(sinks[r] - factors[r]) if sinks.size else _ZERO
         factors[r], totals[r] = _softmax(scores[r, a:b], factors[r], s[a:b], level)
+        totals[r] += beside
+    room = scores.shape[0]
     for r in range(rows):
         a, b = starts[r], starts[r] + blocks(counts[r])
-        factors[r] = _quantise(scores[r, a:b], factors[r], p[r, a:b])
+        if p.shape[0] == room:
+            factors[r] = _quantise(scores[r, a:b], factors[r], p[r, a:b])
+        else:
+            factors[r] = _quantise_finely(scores[r, a:b], factors[r], p[r, a:b], p[room + r, a:b])

@@ -22,7 +22,13 @@ from proofcompute.arithmetic.backends.numba.codegen.definitions import function_
 from proofcompute.arithmetic.backends.numba.codegen.shapes import GROUP
 from proofcompute.arithmetic.backends.numba.kernels.attention import FINITE, attend_unit, worst_scale
 from proofcompute.arithmetic.backends.numba.kernels.linear import few_rows, one_row, prepare_rows
-from proofcompute.arithmetic.backends.numba.kernels.row import embed_into, heads_into, settle_into
+from proofcompute.arithmetic.backends.numba.kernels.row import (
+    embed_into,
+    heads_into,
+    quantise_heads_into,
+    rope_into,
+    settle_into,
+)
 
 __all__ = [
     "ATTENTION",
@@ -32,7 +38,9 @@ __all__ = [
     "HEADS",
     "PREPARE",
     "PRODUCT",
+    "QUANTISE",
     "READ",
+    "ROPE",
     "SETTLE",
     "SLOTS",
     "TAKE",
@@ -59,7 +67,11 @@ PREPARE: Final = 6
 PRODUCT: Final = 7
 """Do what ``linear`` does with q int16 [d] and w int8 [limbs, m, d]; a unit has ``share`` groups."""
 ATTENTION: Final = 8
-"""Call ``attention`` on x float32 [width] and the buffers k [., heads, d], ks, v and vs, one unit a head."""
+"""Call ``attention`` on x float32 [width] and the buffers k, ks, v and vs, one unit a head."""
+ROPE: Final = 9
+"""Call ``rope`` on x float32 [width], of heads of d columns, cos and sin [pairs]."""
+QUANTISE: Final = 10
+"""Call ``quantise_heads`` on x float32 [width]; it writes k int8 [heads limbs, d] and ks."""
 
 _NUMBERS: Final = (
     ("kind", "which of the above"),
@@ -68,7 +80,12 @@ _NUMBERS: Final = (
     ("width", "of a row of x"),
     ("m", "output channels, or rows of a table"),
     ("d", "contraction length, or width of a head"),
-    ("limbs", "of the weights, or of the activations that PREPARE makes"),
+    ("limbs", "of the weights, of the activations that PREPARE makes, of keys and values, of queries"),
+    ("key_limbs", "of keys that ATTENTION reads"),
+    ("value_limbs", "of values that it reads"),
+    ("columns", "of a row of values that it reads, of one head and limb"),
+    ("latent", "columns of keys that are values, or 0"),
+    ("start", "first column that is rotated"),
     ("mode", "what happens to the rows before a product"),
     ("share", "groups of channels of a unit"),
     ("heads", "key-value heads"),
@@ -78,7 +95,7 @@ _NUMBERS: Final = (
 )
 _ADDRESSES: Final = (
     *("x", "out", "residual", "ids", "q", "scale", "w", "w_scale", "bias", "before", "cos", "sin"),
-    *("k", "ks", "v", "vs"),
+    *("k", "ks", "v", "vs", "sinks"),
 )
 """Addresses, 0 where there is none; those of keys and values are columns of the slots for ATTENTION."""
 
@@ -89,10 +106,11 @@ COMMAND: Final = np.dtype(
         *((name, np.int64) for name, _ in _NUMBERS),
         *((name, np.int64) for name in _ADDRESSES),
         ("factor", "f4"),
+        ("cap", "f4"),
     ],
     align=True,
 )
-"""The dtype of a command; ``factor`` is the eps of a norm, or the scale of attention."""
+"""The dtype of a command; ``factor`` is the eps of a norm or the scale of attention, whose cap is ``cap``."""
 COMMANDS: Final = types.read(COMMAND, 1)
 SLOTS: Final = types.read(types.int64, 2)
 """The type of slots: for each row its position, and the address of position 0 in each buffer."""
@@ -161,17 +179,37 @@ def _product(e: Any, rows: Any, i: Any) -> None:
 def _attend(e: Any, slots: Any, t: Any, head: Any) -> Any:
     """Compute a key-value head of row t; the first head also checks the scales of all heads."""
     first = slots[t, 0]
-    shape = (first + 1, e.heads)
+    heads = e.width // e.d
+    shape = (first + 1, 2 * e.heads if e.latent else e.heads)
     ks, vs = carray(_floats(slots[t, e.ks]), shape), carray(_floats(slots[t, e.vs]), shape)
     if head == 0:
         start = max(0, first + 1 - e.window) if e.window else 0
         if worst_scale(ks, start, first + 1) != FINITE or worst_scale(vs, start, first + 1) != FINITE:
             return False
-    k = carray(_bytes(slots[t, e.k]), (first + 1, e.heads, e.d))
-    v = carray(_bytes(slots[t, e.v]), (first + 1, e.heads, e.d))
+    k = carray(_bytes(slots[t, e.k]), (first + 1, e.heads * e.key_limbs, e.d))
+    v = carray(_bytes(slots[t, e.v]), (first + 1, e.heads * e.value_limbs, e.columns))
     q = carray(_floats(e.x + 4 * t * e.width), (1, e.width))
-    out = carray(_floats(e.out + 4 * t * e.width), (1, e.width))
-    return attend_unit(head, q, k, ks, v, vs, first, e.factor, e.window, 1, out)
+    made = heads * (e.latent if e.latent else e.columns)
+    out = carray(_floats(e.out + 4 * t * made), (1, made))
+    return attend_unit(
+        head,
+        q,
+        k,
+        ks,
+        v,
+        vs,
+        _float_row(e.sinks, 0, heads if e.sinks else 0),
+        first,
+        e.factor,
+        e.window,
+        e.cap,
+        e.limbs,
+        e.key_limbs,
+        e.value_limbs,
+        e.latent,
+        1,
+        out,
+    )
 
 
 @helper
@@ -197,12 +235,34 @@ def _heads(e: Any, t: Any) -> Any:
 
 
 @helper
+def _rope(e: Any, t: Any) -> Any:
+    pairs = abs(e.pairs)
+    cos, sin = _float_row(e.cos, t, pairs), _float_row(e.sin, t, pairs)
+    x, out = _float_row(e.x, t, e.width), _float_row(e.out, t, e.width)
+    rope_into(x, cos, sin, e.d, e.pairs < 0, e.start, out)
+    return True
+
+
+@helper
+def _quantise_heads(e: Any, t: Any) -> Any:
+    rows = e.heads * e.limbs
+    q = carray(_bytes(e.k + t * rows * e.d), (rows, e.d))
+    scales = _float_row(e.ks, t, 2 * e.heads if e.latent else e.heads)
+    x = _float_row(e.x, t, e.width)
+    return quantise_heads_into(x, np.empty(e.d, np.int16), e.limbs, e.latent, q, scales)
+
+
+@helper
 def row(e: Any, slots: Any, t: Any) -> Any:
     """Carry out a command for row t, if it is one that works row by row; return False for an error."""
     if e.kind == PREPARE:
         return _prepare(e, t)
     if e.kind == HEADS:
         return _heads(e, t)
+    if e.kind == ROPE:
+        return _rope(e, t)
+    if e.kind == QUANTISE:
+        return _quantise_heads(e, t)
     if e.kind == SETTLE:
         return settle_into(_float_row(e.x, t, e.width), _float_row(e.out, t, e.width))
     if e.kind == READ:

@@ -250,14 +250,29 @@ class Recording:
         made = {"out": q, "k": k, "ks": ks, "v": v, "vs": vs}
         self._add("HEADS", x=row, width=x.size, **turns, **sizes, **made, together=_TOGETHER)
 
+    def _rope(
+        self, result: F32, x: F32, cos: F32, sin: F32, heads: int, interleaved: bool, start: int = 0
+    ) -> None:
+        turns = {"cos": self._table(cos), "sin": self._table(sin)}
+        pairs = -cos.shape[1] if interleaved else cos.shape[1]
+        sizes = {"width": x.size, "d": x.size // heads, "pairs": pairs, "start": start}
+        self._add("ROPE", x=self._row(x), **turns, **sizes, out=self._made(result), together=_TOGETHER)
+
+    def _quantise_heads(
+        self, result: Sequence[Array], x: F32, heads: int, limbs: int = 1, latent: int = 0
+    ) -> None:
+        row, (k, ks) = self._row(x), map(self._made, result)
+        sizes = {"width": x.size, "heads": heads, "d": x.size // heads, "limbs": limbs, "latent": latent}
+        self._add("QUANTISE", x=row, **sizes, k=k, ks=ks, together=_TOGETHER)
+
     def _attention(
         self,
         result: F32,
         q: F32,
         kq: Array,
         ks: F32,
-        vq: Array,
-        vs: F32,
+        vq: Array | None,
+        vs: F32 | None,
         first: int,
         scale: np.float32,
         window: int,
@@ -265,14 +280,26 @@ class Recording:
     ) -> None:
         from proofcompute.arithmetic.backends.numba.steps.crew import MOST_UNITS
 
+        if vq is None or vs is None:
+            vq, vs = kq, ks
         cached = [self.columns[self._prefix(x)] for x in (kq, ks, vq, vs)]
-        if options.limbs == 2 or options.softcap or options.sinks is not None or kq.ndim == 4 or vq.ndim == 4:
-            raise _Unknown
         if first != self.span.a or kq.shape[1] * MOST_ROWS > MOST_UNITS:
             raise _Unknown
-        sizes = {"width": q.size, "heads": kq.shape[1], "d": kq.shape[2], "window": window, "factor": scale}
+        sizes = {
+            "width": q.size,
+            "heads": kq.shape[1],
+            "d": kq.shape[-1],
+            "columns": vq.shape[-1],
+            "limbs": options.limbs,
+            "key_limbs": 2 if kq.ndim == 4 else 1,
+            "value_limbs": 2 if vq.ndim == 4 else 1,
+            "latent": options.latent,
+            "window": window,
+        }
+        factors = {"factor": scale, "cap": options.softcap, "sinks": self._fixed(options.sinks)}
         where = dict(zip(("k", "ks", "v", "vs"), cached, strict=True))
-        self._add("ATTENTION", x=self._row(q), **where, **sizes, out=self._made(result))
+        out = self._made(result)
+        self._add("ATTENTION", x=self._row(q), **where, **sizes, **factors, out=out)
 
     def _linear(
         self,
