@@ -172,7 +172,7 @@ def run(op: Op, *ins: Any) -> Any:
     spans = [Span(0, 0, T)]
 
     class Weights:
-        def vector(self, name: str) -> Any:
+        def constant(self, name: str) -> Any:
             return SINK_VALUES
 
     class Given:

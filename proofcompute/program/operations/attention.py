@@ -181,7 +181,7 @@ class Attention(Pointwise):
         """Run the operation; see the class."""
         q, keys, key_scales = ins[:3]
         values, value_scales = ([None] * len(spans),) * 2 if self.latent else ins[3:]
-        sinks = src.weights.vector(self.sinks) if self.sinks else None
+        sinks = src.weights.constant(self.sinks) if self.sinks else None
         cap = from_bits(self.softcap, "attention softcap")
         options = AttentionOptions(self.limbs, cap, sinks, self.latent)
         scale = from_bits(self.scale, "attention scale")

@@ -101,9 +101,8 @@ def attend(
     sinks = None if options.sinks is None else on.array(options.sinks)
     parts, (vq, vs), pitch = (1, values, d) if values is not None else (2, keys, dh)
     levels, cap = _LEVELS[vl], np.float32(options.softcap)
-    kernel, limbs = "attention_scores", (i32(latent),)
-    if max(ql, kl) == 2:
-        kernel, limbs = "attention_scores_limbs", (i32(ql), i32(kl), i32(latent))
+    limbs = (i32(ql), i32(kl)) if max(ql, kl) == 2 else ()
+    kernel = "attention_scores_limbs" if limbs else "attention_scores"
     heads = (i32(h), i32(hk))
     step = max(1, min(n, _GRID_Z, scratch // (4 * h * (most + n))))
     for a in range(0, n, step):
@@ -124,7 +123,7 @@ def attend(
             q8.buffer.part(a * h * ql * dh, units * ql * dh),
             sq.buffer.part(4 * a * h * parts, 4 * units * parts),
         )
-        sizes = (*limbs, *heads, i32(dh), *place, np.float32(how.scale), cap)
+        sizes = (*limbs, i32(latent), *heads, i32(dh), *place, np.float32(how.scale), cap)
         on.blocks(kernel, grid, *mine, *keys, *sizes, scores, status)
         weights = (scores, vs, sinks, i32(parts), levels)
         on.blocks("attention_softmax", (1, h, rows), *weights, *heads, *place, top, total)
