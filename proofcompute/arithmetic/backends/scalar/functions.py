@@ -39,13 +39,11 @@ __all__ = [
     "root_of_mean",
     "round_even",
     "settled",
-    "tanh",
 ]
 
 ZERO: Final = np.float32(0)
 ONE: Final = np.float32(1)
 HALF: Final = np.float32(0.5)
-TWO: Final = np.float32(2)
 LARGEST: Final = np.finfo(np.float32).max
 FINITE_BITS: Final = np.int32(0x7F800000)
 """x is finite if the bits of |x| are below this."""
@@ -69,8 +67,6 @@ _E0, _E1, _E2, _E3, _E4 = t.EXP_P
 _ERF_CUT, _ERF_END = t.ERF_CUT, t.ERF_END
 _P0, _P1, _P2, _P3, _P4, _P5 = t.ERF_P
 _C0, _C1, _C2, _C3, _C4, _C5, _C6 = t.ERFC_P
-_TANH_CUT = t.TANH_CUT
-_T0, _T1, _T2, _T3, _T4 = t.TANH_P
 
 
 @shared
@@ -190,19 +186,6 @@ def erf(x: Any) -> Any:
     p = horner_step(horner_step(horner_step(p, c, _C2), c, _C1), c, _C0)
     large = minus(ONE, exp(minus(times(c, p), c)))
     value = large if a > _ERF_CUT else small
-    return from_bits(np.int32(np.int32(bits_of(value) & _ABSOLUTE) | np.int32(bits & _SIGN)))
-
-
-@shared
-def tanh(x: Any) -> Any:
-    """Return the hyperbolic tangent (definition.transcendental.tanh)."""
-    bits = bits_of(x)
-    a = from_bits(np.int32(bits & _ABSOLUTE))
-    s = times(a, a)
-    p = horner_step(horner_step(horner_step(horner_step(_T4, s, _T3), s, _T2), s, _T1), s, _T0)
-    small = plus(a, times(a, times(s, p)))
-    large = minus(ONE, over(TWO, plus(exp(plus(a, a)), ONE)))
-    value = large if a > _TANH_CUT else small
     return from_bits(np.int32(np.int32(bits_of(value) & _ABSOLUTE) | np.int32(bits & _SIGN)))
 
 

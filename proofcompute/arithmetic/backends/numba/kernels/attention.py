@@ -30,11 +30,19 @@ from proofcompute.arithmetic.backends.numba.codegen import signatures as types
 from proofcompute.arithmetic.backends.numba.codegen.definitions import helper
 from proofcompute.arithmetic.backends.numba.codegen.shapes import BLOCK, SMALL_ROWS, TILE_COLUMNS
 from proofcompute.arithmetic.backends.numba.codegen.signatures import read, write
-from proofcompute.arithmetic.backends.numba.kernels.products import PANEL_PAIRS, fill_panel, multiply_tiles
+from proofcompute.arithmetic.backends.numba.kernels.panels import (
+    fill_values,
+    finish,
+    key_panel,
+    multiply_panel,
+    score,
+)
+from proofcompute.arithmetic.backends.numba.kernels.products import PANEL_PAIRS, multiply_tiles
 from proofcompute.arithmetic.backends.numba.kernels.row import blocks, levels_of, quantise_into
-from proofcompute.arithmetic.backends.numba.kernels.weights import HIGH_UNIT, all_finite, weigh
+from proofcompute.arithmetic.backends.numba.kernels.weights import all_finite, weigh
 from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
-from proofcompute.arithmetic.backends.scalar.functions import FINITE_BITS, LARGEST, absolute_bits, tanh
+from proofcompute.arithmetic.backends.scalar.curves import tanh
+from proofcompute.arithmetic.backends.scalar.functions import FINITE_BITS, LARGEST, absolute_bits
 
 __all__ = ["FINITE", "NEGATIVE", "NOT_FINITE", "attend", "attend_unit", "check_scales", "worst_scale"]
 
@@ -77,83 +85,6 @@ def check_scales(s: Any, a: Any, b: Any) -> Any:
 @helper
 def _up(n: Any, step: Any) -> Any:
     return (n + step - 1) // step * step
-
-
-@helper
-def _fill_values(v: Any, first: Any, stride: Any, count: Any, columns: Any, panel: Any) -> None:
-    """Set panel[i, c, e] = v[first + (2i + e) stride + c] for 2i + e < count and c < columns, else 0."""
-    flat = v.reshape(v.size)
-    for i in range((count + 1) // 2):
-        to = panel[i].reshape(2 * TILE_COLUMNS)
-        if columns < TILE_COLUMNS or 2 * i + 1 == count:
-            to[:] = 0
-        start = first + 2 * i * stride
-        low = flat[start : start + columns]
-        if 2 * i + 1 < count:
-            high = flat[start + stride : start + stride + columns]
-            for c in range(columns):
-                to[2 * c] = low[c]
-                to[2 * c + 1] = high[c]
-        else:
-            for c in range(columns):
-                to[2 * c] = low[c]
-
-
-@helper
-def _key_panel(kq: Any, j: Any, row: Any, count: Any, a: Any, b: Any, panel: Any) -> None:
-    """Copy columns a..b of limb rows ``row`` of keys j..j+count to a panel."""
-    _, rows, dh = kq.shape
-    fill_panel(kq, (j * rows + row) * dh + a, rows * dh, count, b - a, panel)
-
-
-@helper
-def _multiply(qi: Any, at: Any, rows: Any, panel: Any, sums: Any) -> None:
-    """Add the products of rows of queries, which begin at element ``at``, and of the keys of a panel."""
-    for i in range(0, panel.shape[0], PANEL_PAIRS):
-        pairs = min(PANEL_PAIRS, panel.shape[0] - i)
-        multiply_tiles(qi, at + 2 * i, qi.shape[1], rows, panel[i:], pairs, sums)
-
-
-@helper
-def _score(
-    sums: Any, sq: Any, a: Any, b: Any, keys: Any, narrow: Any, add: Any, scale: Any, out: Any, to: Any
-) -> None:
-    """Set out[r, to + c] to f32(sums[r, c]) * (sq[a + r] * keys[c]) * scale for r < b - a.
-
-    If ``add``, what was there is added before the scale. ``narrow`` says that sums fit int32, as those of one
-    limb with one limb do for every width of a head.
-    """
-    scales = keys[:TILE_COLUMNS]
-    for r in range(b - a):
-        row = sums[r]
-        factor = sq[a + r]
-        scores = out[r, to : to + TILE_COLUMNS]
-        if add:
-            for c in range(scores.size):
-                scores[c] = (scores[c] + np.float32(row[c]) * (factor * scales[c])) * scale
-        elif narrow:
-            for c in range(scores.size):
-                scores[c] = np.float32(np.int32(row[c])) * (factor * scales[c]) * scale
-        else:
-            for c in range(scores.size):
-                scores[c] = np.float32(row[c]) * (factor * scales[c]) * scale
-
-
-@helper
-def _finish(sums: Any, r: Any, factor: Any, total: Any, out: Any) -> None:
-    """Turn sums of weights times values into floats; +0 where the factor is 0, since the sums are then 0."""
-    first = sums[0, r]
-    if sums.shape[0] == 1:
-        for c in range(out.size):
-            out[c] = np.float32(first[c]) * factor / total
-    else:
-        second = sums[1, r]
-        third = sums[2, r]
-        fourth = sums[3, r]
-        for c in range(out.size):
-            high = first[c] * 256 + second[c]
-            low = third[c] * 256 + fourth[c]
-            out[c] = np.float32(high * HIGH_UNIT + low) * factor / total
 
 
 @helper
@@ -253,14 +184,14 @@ def attend_unit(
             count = min(TILE_COLUMNS, reach - j)
             for part in range(parts):
                 a, b, to, end = edges[part, 0], edges[part, 1], edges[part, 2], edges[part, 3]
-                _key_panel(kq, lo + j, row, count, a, b, key_panels[i, to // 2 : end // 2])
+                key_panel(kq, lo + j, row, count, a, b, key_panels[i, to // 2 : end // 2])
         for i in range(chunks * strands * value_limbs):
             strand = i // value_limbs
             j, c = strand // strands * _CHUNK, strand % strands * TILE_COLUMNS
             row = g * value_limbs + i % value_limbs
             start = ((lo + j) * value_rows + row) * pitch + c
             count, columns = min(_CHUNK, reach - j), min(TILE_COLUMNS, dv - c)
-            _fill_values(vq, start, value_rows * pitch, count, columns, value_panels[i])
+            fill_values(vq, start, value_rows * pitch, count, columns, value_panels[i])
 
     halves = value_limbs  # weights are one int16 number each, or two for values of two limbs
     scores = np.empty((_STRIP, width), np.float32)
@@ -291,12 +222,12 @@ def attend_unit(
                     panel = key_panels[i, to // 2 : end // 2]
                     if not kept:
                         row = g * key_limbs + limb
-                        _key_panel(kq, lo + j, row, min(TILE_COLUMNS, right - j), a, b, panel)
-                    _multiply(qi, r0 * wide + to, r1 - r0, panel, score_sums)
+                        key_panel(kq, lo + j, row, min(TILE_COLUMNS, right - j), a, b, panel)
+                    multiply_panel(qi, r0 * wide + to, r1 - r0, panel, score_sums)
                 factor = scale if part + 1 == parts else _ONE
                 at = part * rows
                 near = keys[part * width + j :]
-                _score(score_sums, sq, at + r0, at + r1, near, narrow, part > 0, factor, scores, j)
+                score(score_sums, sq, at + r0, at + r1, near, narrow, part > 0, factor, scores, j)
 
         for r in range(r1 - r0):
             t = first + t0 + (r0 + r) // group
@@ -336,7 +267,7 @@ def attend_unit(
                         panel = value_panels[0]
                         row = g * value_limbs + limb
                         start = ((lo + j) * value_rows + row) * pitch + c0
-                        _fill_values(vq, start, value_rows * pitch, then - j, columns, panel)
+                        fill_values(vq, start, value_rows * pitch, then - j, columns, panel)
                     pairs = (then - j + 1) // 2
                     for i in range(halves):
                         to = sums[i * value_limbs + limb]
@@ -345,7 +276,7 @@ def attend_unit(
             for r in range(r1 - r0):
                 start = (g * group + (r0 + r) % group) * dv + c0
                 made = out[t0 + (r0 + r) // group, start : start + columns]
-                _finish(sums, r, factors[r], totals[r], made)
+                finish(sums, r, factors[r], totals[r], made)
     return True
 
 
