@@ -12,6 +12,7 @@ from proofcompute.models.word_rules import RULES
 
 __all__ = [
     "ARCHITECTURES",
+    "FAMILIES",
     "PRECISIONS",
     "STORAGE_TYPES",
     "TOKENIZERS",
@@ -48,6 +49,38 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
     "deepseek2": "DeepSeek V2, V3 and R1",
 }
 """``general.architecture`` of a GGUF file -> its models."""
+FAMILIES: Final[Mapping[str, str]] = {
+    "llama": "Llama 2 and 3, SmolLM 1 and 2, and others alike",
+    "mistral": "Mistral",
+    "mixtral": "Mixtral",
+    "qwen2": "Qwen 2 and 2.5",
+    "qwen3": "Qwen 3",
+    "qwen2_moe": "Qwen 1.5 and 2 with experts",
+    "qwen3_moe": "Qwen 3 with experts",
+    "gemma": "Gemma 1",
+    "gemma2": "Gemma 2",
+    "gemma3_text": "Gemma 3 without vision",
+    "gemma3": "the decoder of Gemma 3 with vision",
+    "phi": "Phi 1, 1.5 and 2",
+    "phi3": "Phi 3, 3.5 and 4",
+    "olmo2": "OLMo 2",
+    "olmoe": "OLMoE",
+    "smollm3": "SmolLM 3",
+    "granite": "Granite 3 and 4, dense",
+    "cohere": "Command R and Aya",
+    "cohere2": "Command R7B and Command A",
+    "stablelm": "StableLM 3B and StableLM 2",
+    "starcoder2": "StarCoder 2",
+    "gpt2": "GPT-2",
+    "gpt_neox": "GPT-NeoX and Pythia",
+    "glm": "GLM 4 of 2024",
+    "glm4": "GLM 4 of 2025",
+    "exaone4": "EXAONE 4",
+    "gpt_oss": "gpt-oss",
+    "deepseek_v2": "DeepSeek V2",
+    "deepseek_v3": "DeepSeek V3 and R1",
+}
+"""``model_type`` of a config.json -> its models."""
 STORAGE_TYPES: Final = tuple(
     "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S "
     "IQ1_S IQ1_M IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4".split()
@@ -92,11 +125,13 @@ def page() -> str:
         "",
         "Made by `python -m proofcompute.models.supported > docs/supported.md`; a test compares the two.",
         "GGUF files of versions 2 and 3, little-endian, whole or split into",
-        "parts that lie beside one another.",
+        "parts that lie beside one another, and folders in the layout of Hugging Face:",
+        "config.json, weights in safetensors files, tokenizer.json.",
         "",
     ]
     for title, table in (
-        ("Architectures", ARCHITECTURES),
+        ("Architectures of GGUF files", ARCHITECTURES),
+        ("Families of folders, by `model_type` of config.json", FAMILIES),
         ("Tokenizers in GGUF files", TOKENIZERS),
         ("Tokenizers in tokenizer.json", TOKENIZER_JSON),
         ("Precisions of the compiled model", PRECISIONS),
@@ -117,9 +152,13 @@ def page() -> str:
     lines += ["", "## Storage types of weights", "", _list(f"`{kind}`" for kind in STORAGE_TYPES) + "."]
     lines += [
         "",
+        "In folders: F32, F16 and BF16; int8 rows with a scale each, as compressed-tensors stores W8A8; and",
+        "MXFP4 for the experts of gpt-oss. Pickled weights are not read, as such a file can run code.",
+        "",
         "Whatever in a file could change the computation and is not understood is refused by name: another",
         "architecture, a metadata key of the architecture or the tokenizer with another than its neutral",
-        "value, a tensor that is no part of the network. What is merely not used is listed by",
+        "value, a key of config.json that is neither read nor known to be harmless, a tensor that is no part",
+        "of the network. What is merely not used is listed by",
         "`proofcompute inspect`.",
     ]
     return "\n".join(lines) + "\n"

@@ -218,19 +218,19 @@ HOSTILE: Final[dict[str, Hostile]] = {
         _config(intermediate_size=44),
         FormatError,
         "tensor 'model.layers.0.mlp.gate_proj.weight' has the shape (43, 30), but config.json asks for "
-        "(44, 30) (hidden_size and intermediate_size)",
+        "(44, 30) (hidden_size, intermediate_size)",
     ),
     "another vocabulary": Hostile(
         _config(vocab_size=62),
         FormatError,
         "tensor 'model.embed_tokens.weight' has the shape (61, 30), but config.json asks for (62, 30) "
-        "(vocab_size and hidden_size)",
+        "(vocab_size, hidden_size)",
     ),
     "other heads": Hostile(
         _config(num_key_value_heads=1),
         FormatError,
         "tensor 'model.layers.0.self_attn.k_proj.weight' has the shape (30, 30), but config.json asks for "
-        "(10, 30) (hidden_size, num_key_value_heads and head_dim)",
+        "(10, 30) (hidden_size, num_key_value_heads, head_dim)",
     ),
     "biases that are not there": Hostile(
         _config(attention_bias=True), FormatError, "tensor 'model.layers.0.self_attn.q_proj.bias' is missing"

@@ -241,6 +241,11 @@ def test_lies_are_refused_by_name(lie: str) -> None:
         read_config({**families.config("llama-2"), **changes})
 
 
+def test_a_cap_that_gemma3_would_not_apply_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"attn_logit_softcapping is 50\.0"):
+        read_config({**families.config("gemma3"), "attn_logit_softcapping": 50.0})
+
+
 def test_harmless_keys_change_nothing() -> None:
     values = families.config("llama-2")
     known = read_config(values)[0]

@@ -191,7 +191,7 @@ MUTANTS: Final[dict[str, tuple[Edit, str]]] = {
     "others": (
         Edit(
             HERE + "matching",
-            "    _refuse_others(arch, family, named, used)",
+            "    matching.refuse_others(len(arch.blocks))",
             "    pass",
         ),
         "a tensor too many",
@@ -304,6 +304,15 @@ def test_a_cache_of_links_is_read(tmp_path: Path) -> None:
     (snapshot / "config.json").symlink_to(outside)
     with pytest.raises(InputError, match=r"config\.json is a link out of"):
         _open(snapshot)
+
+
+def test_a_shape_names_the_keys_of_the_family(tmp_path: Path) -> None:
+    families.write_folder("gpt2", tmp_path / "a", {"n_inner": 7})
+    with pytest.raises(FormatError, match=r"h\.0\.mlp\.c_fc.*asks for \(30, 7\) \(n_embd, n_inner\)"):
+        open_huggingface(tmp_path / "a", families.vocabulary("gpt2"))
+    families.write_folder("deepseek_v2", tmp_path / "b", {"kv_lora_rank": 15})
+    with pytest.raises(FormatError, match=r"kv_a_proj_with_mqa.*\(kv_lora_rank, qk_rope_head_dim\)"):
+        open_huggingface(tmp_path / "b", families.vocabulary("deepseek_v2"))
 
 
 def test_tensors_that_transformers_ignores_too_change_nothing(tmp_path: Path) -> None:

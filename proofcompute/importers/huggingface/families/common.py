@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proofcompute.errors import FormatError, UnsupportedError
@@ -52,6 +52,8 @@ class Family:
     """Whether tensors of layers after the last one are ignored, as those that guess further tokens."""
     rounds_embed_scale: bool = False
     """Whether the factor on embeddings is rounded to the type in which they are stored."""
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    """Usual keys of sizes -> this family's, for messages."""
     section: str = ""
     """The key of the object that describes the decoder, in a file that describes more."""
     outer: tuple[str, ...] = ()

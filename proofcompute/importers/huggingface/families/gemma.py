@@ -68,7 +68,15 @@ def gemma(c: Config) -> Arch:
     return arch(c, "gemma", s, [block] * s.layers, norm, rotary.context, embed_scale=root(s.width))
 
 
-def _second(c: Config, family: str, ropes: tuple[Rotary, Rotary], pattern: int, qk_norm: str) -> Arch:
+def _second(
+    c: Config,
+    family: str,
+    ropes: tuple[Rotary, Rotary],
+    pattern: int,
+    *,
+    qk_norm: str = "",
+    softcap: float = 0.0,
+) -> Arch:
     """Return Gemma 2 or 3; ``ropes`` are those of layers with and without a window."""
     s, norm, bias = sizes(c), rms(c, 1.0), c.flag("attention_bias")
     c.no("use_bidirectional_attention")
@@ -78,7 +86,7 @@ def _second(c: Config, family: str, ropes: tuple[Rotary, Rotary], pattern: int, 
     kinds = sliding(c, s.layers, lambda i: (i + 1) % pattern != 0)
     options: dict[str, Any] = {
         "scale": inverse_root(c.positive("query_pre_attn_scalar")),
-        "softcap": c.optional_rounded("attn_logit_softcapping"),
+        "softcap": softcap,
         "bias": bias,
         "o_bias": bias,
         "qk_norm": qk_norm,
@@ -95,14 +103,15 @@ def _second(c: Config, family: str, ropes: tuple[Rotary, Rotary], pattern: int, 
 
 def gemma2(c: Config) -> Arch:
     rotary = read_rope(c, sizes(c).head_dim)
-    return _second(c, "gemma2", (rotary, rotary), 2, "")
+    return _second(c, "gemma2", (rotary, rotary), 2, softcap=c.optional_rounded("attn_logit_softcapping"))
 
 
 def gemma3(c: Config) -> Arch:
     """Layers with a window have a base of their own."""
     pattern = c.integer("sliding_window_pattern")
     c.must("_sliding_window_pattern", pattern)
-    return _second(c, "gemma3", _two_ropes(c), pattern, "head")
+    c.must("attn_logit_softcapping")  # transformers reads a cap and does not apply it
+    return _second(c, "gemma3", _two_ropes(c), pattern, qk_norm="head")
 
 
 def _two_ropes(c: Config) -> tuple[Rotary, Rotary]:

@@ -133,6 +133,14 @@ GPTS: Final = {
             "tie_word_embeddings": True,
         },
         ignored=(r"transformer\.h\.\d+\.attn\.(masked_)?bias",),
+        spellings={
+            "hidden_size": "n_embd",
+            "num_attention_heads": "n_head",
+            "num_key_value_heads": "n_head",
+            "head_dim": "",
+            "intermediate_size": "n_inner",
+            "max_position_embeddings": "n_positions",
+        },
         aliases=((r"^(?=(h|wte|wpe|ln_f)\.)", "transformer."),),
     ),
     "gpt_neox": Family(
