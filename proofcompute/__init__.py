@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         VerificationError,
     )
-    from proofcompute.importers import import_gguf, packaged_smollm2
+    from proofcompute.importers import import_checkpoint, packaged_smollm2
     from proofcompute.jobs import ProductKey, matmul, verify_product, verify_rows
     from proofcompute.models.builder import ProgramBuilder
     from proofcompute.models.card import ModelCard
@@ -129,7 +129,7 @@ _HOME = {
         "VerificationError",
     ),
     "importers": (
-        "import_gguf",
+        "import_checkpoint",
         "packaged_smollm2",
     ),
     "jobs": (
@@ -288,7 +288,7 @@ __all__ = [
     "check_text",
     "count_cells",
     "draw_cells",
-    "import_gguf",
+    "import_checkpoint",
     "kernels_for",
     "keygen",
     "make_evidence",

@@ -18,7 +18,7 @@ import numpy as np
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.bench.timing import seconds
-from proofcompute.importers import import_gguf, packaged_smollm2
+from proofcompute.importers import import_checkpoint, packaged_smollm2
 from proofcompute.models.model import Model
 from proofcompute.testing.requests import token_request
 from proofcompute.testing.subject import Subject
@@ -111,7 +111,7 @@ def run(_name: str) -> list[dict[str, Any]]:
 
 def _loaded(path: Path, precision: str) -> Model:
     """Return the demo model from a model file, as a node has it."""
-    import_gguf(packaged_smollm2(), kernels_for("auto"), precision).save(path)
+    import_checkpoint(packaged_smollm2(), kernels_for("auto"), precision).save(path)
     return Model.load(path)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.engine import Session
-from proofcompute.importers import import_gguf, packaged_smollm2
+from proofcompute.importers import import_checkpoint, packaged_smollm2
 from proofcompute.protocol.cells import count_cells, draw_cells
 from proofcompute.testing.requests import token_request
 from proofcompute.testing.subject import Subject
@@ -31,7 +31,7 @@ def run(_name: str) -> list[dict[str, Any]]:
     from toploc import build_proofs_bytes, verify_proofs_bytes
 
     kernels = kernels_for("auto")
-    subject = Subject(import_gguf(packaged_smollm2(), kernels), kernels)
+    subject = Subject(import_checkpoint(packaged_smollm2(), kernels), kernels)
     width = subject.model.program.weight["embedding"].width
     torch.manual_seed(0)
     states = [torch.randn(TOKENS, width).to(torch.bfloat16)]

@@ -12,7 +12,7 @@ from benchmarks.serving.receipts import Receipts
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import InputError
-from proofcompute.importers import import_gguf, packaged_smollm2
+from proofcompute.importers import import_checkpoint, packaged_smollm2
 
 __all__ = ["prepare"]
 
@@ -26,7 +26,7 @@ def prepare(folder: Path, plan: Plan, wanted: Wanted) -> Bench:
     """
     kernels = kernels_for("cpu")
     source, target = packaged_smollm2(), folder / "demo.pcm"
-    model = import_gguf(source, kernels, PRECISION)
+    model = import_checkpoint(source, kernels, PRECISION)
     model.save(target)
     vocabulary = model.card.vocabulary
     if vocabulary is None:

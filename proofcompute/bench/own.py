@@ -12,7 +12,7 @@ import numpy as np
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I32
 from proofcompute.errors import InputError
-from proofcompute.importers import import_gguf
+from proofcompute.importers import import_checkpoint
 from proofcompute.importers.compiling import PRECISIONS
 from proofcompute.models.file import ModelFile
 from proofcompute.models.model import Model
@@ -66,7 +66,11 @@ class Own:
 
     def model(self, precision: str, kernels: Kernels) -> Model:
         """Return the model at a precision; a model file has only its own."""
-        return import_gguf(self._file, kernels, precision) if self._is_checkpoint else Model.load(self._file)
+        return (
+            import_checkpoint(self._file, kernels, precision)
+            if self._is_checkpoint
+            else Model.load(self._file)
+        )
 
     def tokens(self, model: Model, count: int) -> I32:
         """Return the first ``count`` tokens of the prompt.

@@ -13,7 +13,7 @@ from proofcompute.bench.results import BudgetRow, ColumnsRow, SizeRow, SuiteRow
 from proofcompute.bench.settings import OWN, SHAPES, Lengths, Settings
 from proofcompute.bench.timing import alternating, phases, ratios, repeated
 from proofcompute.freivalds.soundness import floored, soundness_bits, with_collisions
-from proofcompute.importers import import_gguf, packaged_smollm2
+from proofcompute.importers import import_checkpoint, packaged_smollm2
 from proofcompute.protocol.cells import count_cells, draw_cells
 from proofcompute.protocol.messages import Request
 from proofcompute.testing.models import random_decoder
@@ -49,7 +49,7 @@ class Bench:
         if size == OWN:
             return Subject(self.own.model(precision, self.kernels), self.kernels)
         if size == "demo":
-            return Subject(import_gguf(packaged_smollm2(), self.kernels, precision), self.kernels)
+            return Subject(import_checkpoint(packaged_smollm2(), self.kernels, precision), self.kernels)
         return Subject(random_decoder(SHAPES[size], precision, self.kernels), self.kernels)
 
     def _request(self, subject: Subject, lengths: Lengths, suite: str = "sha256") -> Request:

@@ -65,7 +65,7 @@ def _prompts() -> list[tuple[str, Sampling]]:
 
 def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Node, Auditor, dict[str, Any]]:
     from proofcompute.freivalds.soundness import soundness_bits
-    from proofcompute.importers import import_gguf, packaged_smollm2
+    from proofcompute.importers import import_checkpoint, packaged_smollm2
     from proofcompute.prover.node import Node
     from proofcompute.verifier import keygen
     from proofcompute.verifier.auditor import Auditor
@@ -74,7 +74,7 @@ def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Node, 
     _title(out, "The model, and a verifier's key")
     start = time.perf_counter()
     with progress("import") as advance:
-        model = import_gguf(path, backend, progress=lambda done, total: advance(1, total))
+        model = import_checkpoint(path, backend, progress=lambda done, total: advance(1, total))
     importing = time.perf_counter() - start
     weights = sum(s.rows * s.row_bytes for s in model.program.weights)
     start = time.perf_counter()

@@ -38,7 +38,11 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Show what a file is and what it holds: GGUF, model, key, identity, request, receipt, and so on."""
-    kind, facts = ("run", _run(path)) if path.is_dir() else _look(path)
+    if path.is_dir():
+        folder = (path / "config.json").exists()
+        kind, facts = ("checkpoint", _checkpoint(path)) if folder else ("run", _run(path))
+    else:
+        kind, facts = _look(path)
     out = Output(json)
     out.facts({"kind": kind, **facts})
     out.result({"kind": kind, **facts})
@@ -102,10 +106,10 @@ def _terms(data: bytes) -> Facts:
     }
 
 
-def _gguf(path: Path) -> Facts:
-    from proofcompute.importers import open_gguf
+def _checkpoint(path: Path) -> Facts:
+    from proofcompute.importers import open_checkpoint
 
-    checkpoint = open_gguf(path)
+    checkpoint = open_checkpoint(path)
     return {
         "name": checkpoint.name,
         "licence": checkpoint.licence,
@@ -322,7 +326,7 @@ def _run(path: Path) -> Facts:
 
 
 _FILES: Final[Mapping[str, Callable[[Path], Facts]]] = {
-    "gguf": _gguf,
+    "gguf": _checkpoint,
     "model": _model,
     "key": _key,
     "interrupted key": _partial_key,

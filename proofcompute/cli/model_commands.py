@@ -18,20 +18,29 @@ __all__ = ["identity", "import_", "keygen"]
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(help="Checkpoint: a GGUF file.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Checkpoint: a GGUF file, or a folder in the layout of Hugging Face.", show_default=False
+        ),
+    ],
     output: Out,
     precision: Annotated[str, typer.Option(help="w8a8, w8a16 or w16a16.")] = "w8a16",
+    context: Annotated[
+        int | None,
+        typer.Option(help="Most positions wanted, where a folder's model rotates long texts otherwise."),
+    ] = None,
     force: Force = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Compile a checkpoint into a model file. If the checkpoint is split, name its first part."""
+    """Compile a checkpoint into a model file. If a GGUF file is split, name its first part."""
     out = Output(json)
     check_output(output, force=force)
-    from proofcompute.importers import compile_decoder, open_gguf
+    from proofcompute.importers import compile_decoder, open_checkpoint
 
     start = time.perf_counter()
-    checkpoint = open_gguf(source)
+    checkpoint = open_checkpoint(source, context=context)
     for note in checkpoint.notes:
         complain(f"note: {note}")
     with progress("import") as advance:

@@ -1,30 +1,45 @@
-"""Compiles a checkpoint file into a model in one call."""
+"""Opens checkpoints of every format, and compiles one into a model in one call."""
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.errors.arguments import StrPath, path_of
+from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling import compile_decoder
 from proofcompute.importers.gguf import open_gguf
+from proofcompute.importers.huggingface import open_huggingface
 from proofcompute.models.model import Model
 
-__all__ = ["import_gguf"]
+__all__ = ["import_checkpoint", "open_checkpoint"]
 
 
-def import_gguf(
-    path: str | os.PathLike[str],
+def open_checkpoint(path: StrPath, *, context: int | None = None) -> Checkpoint:
+    """Open a folder in the layout of Hugging Face, or a GGUF file (the first of several).
+
+    ``context`` is the most positions that are wanted from a folder whose model rotates long texts otherwise.
+    Raises as :func:`open_huggingface` and :func:`open_gguf`.
+    """
+    found = path_of(path)
+    return open_huggingface(found, context=context) if found.is_dir() else open_gguf(found)
+
+
+def import_checkpoint(
+    path: StrPath,
     kernels: Kernels,
     precision: str = "w8a16",
     progress: Callable[[int, int], None] | None = None,
+    *,
+    context: int | None = None,
 ) -> Model:
-    """Compile a GGUF file into a model. Raises as :func:`open_gguf` and :func:`compile_decoder`.
+    """Compile a GGUF file, or a folder in the layout of Hugging Face, into a model.
 
     ``progress`` is called with (weights done, all weights). Guesses and corrections are issued as warnings.
+    Raises as :func:`open_checkpoint` and :func:`compile_decoder`.
     """
-    checkpoint = open_gguf(path)
+    checkpoint = open_checkpoint(path, context=context)
     for note in checkpoint.notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
     return compile_decoder(checkpoint, kernels, precision, progress)

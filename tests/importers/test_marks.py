@@ -12,7 +12,7 @@ from importers.test_tokenizer import tiny_vocabulary
 from importers.tiny import TEMPLATE, tiny_file, tokenizer_metadata
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.errors import InputError
-from proofcompute.importers import import_gguf, open_gguf
+from proofcompute.importers import import_checkpoint, open_gguf
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.gguf_scan import Value
 from proofcompute.importers.gguf_vocabulary import read_vocabulary
@@ -122,7 +122,7 @@ def test_a_missing_pre_tokenizer_is_noted(tmp_path: Path) -> None:
 def test_what_is_noted_is_a_warning_in_python(tmp_path: Path) -> None:
     opened(tmp_path, pre=None)
     with pytest.warns(UserWarning, match=r"tiny\.gguf: the file names no pre-tokenizer"):
-        import_gguf(tmp_path / "tiny.gguf", NumpyKernels())
+        import_checkpoint(tmp_path / "tiny.gguf", NumpyKernels())
 
 
 def test_missing_token_types_are_noted(tmp_path: Path) -> None:
