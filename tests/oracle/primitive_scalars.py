@@ -210,7 +210,8 @@ def applied(function: str, dtypes: tuple[str, ...], to: str, args: tuple[Any, ..
     if to == "f32":
         return FLOATS[function](*args)
     if function in ("shl", "shr"):
-        return _shifted(function, *args, to)
+        x, by = args
+        return _shifted(function, x, by, to)
     return wrapped(WHOLE[function](*args), to)
 
 
