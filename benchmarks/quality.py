@@ -1,7 +1,7 @@
 """Measures how close canonical arithmetic is to the float model: perplexity, KL divergence, top-1 agreement.
 
-The reference is a plain float32 forward pass of the dequantised checkpoint in NumPy, written from the
-architecture's description and sharing no code with the engine.
+The reference is the float32 forward pass of :mod:`proofcompute.importers.float_model`, which shares no
+code with the engine.
 
 Run: ``python -m benchmarks.quality MODEL.gguf TEXT``; ``--help`` says more.
 """
@@ -20,16 +20,12 @@ import numpy.typing as npt
 
 from benchmarks.command import entry, file, positive, say
 from proofcompute.arithmetic.devices import kernels_for
-from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.encoding.files import write_atomic
-from proofcompute.engine import Engine
-from proofcompute.errors import InputError, ProofcomputeError, UnsupportedError
-from proofcompute.importers.checkpoint import Checkpoint
+from proofcompute.errors import InputError, ProofcomputeError
 from proofcompute.importers.compiling import PRECISIONS, compile_decoder
+from proofcompute.importers.compiling.logits import logits_of
+from proofcompute.importers.float_model import FloatModel
 from proofcompute.importers.gguf import open_gguf
-from proofcompute.models.model import Model
-from proofcompute.program.source import ComputeProducts
-from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Tokenizer
 
 F32 = npt.NDArray[np.float32]
@@ -37,83 +33,6 @@ F64 = npt.NDArray[np.float64]
 
 TOKENS = 4096
 """Default number of tokens of the text that are read."""
-
-
-def float_logits(c: Checkpoint, tokens: list[int], progress: Callable[[str], None] = lambda _: None) -> F32:
-    """Return logits [t, vocabulary] of a float32 forward pass over all tokens at once."""
-    first_block = c.arch.blocks[0]
-    d, rope = first_block.attention, first_block.attention.rope
-    if rope is None:
-        raise UnsupportedError("a decoder without rotary positions is not supported here")
-    x = c.tensor("embedding")[tokens]
-    t = len(tokens)
-    mask = np.triu(np.full((t, t), -np.inf, np.float32), 1)
-    pairs = len(rope.freqs)
-    freqs = np.array(rope.freqs, np.uint32).view(np.float32).astype(np.float64)
-    angle = np.arange(t)[:, None] * freqs[None, :]
-    cos, sin = np.cos(angle).astype(np.float32)[:, None, :], np.sin(angle).astype(np.float32)[:, None, :]
-
-    def norm(v: F32, name: str) -> F32:
-        scale = 1 / np.sqrt(np.mean(v * v, axis=-1, keepdims=True) + np.float32(c.arch.norm.eps))
-        out: F32 = (v * scale * c.tensor(name)).astype(np.float32)
-        return out
-
-    def linear(v: F32, name: str) -> F32:
-        out: F32 = v @ c.tensor(name).T
-        return out + c.tensor(f"{name}.bias") if f"{name}.bias" in c.shapes else out
-
-    def rotate(v: F32) -> F32:
-        v = v.copy()
-        first = slice(0, 2 * pairs, 2) if rope.interleaved else slice(0, pairs)
-        second = slice(1, 2 * pairs, 2) if rope.interleaved else slice(pairs, 2 * pairs)
-        a, b = v[..., first].copy(), v[..., second].copy()
-        v[..., first], v[..., second] = a * cos - b * sin, a * sin + b * cos
-        return v
-
-    group = d.heads // d.kv_heads
-    for i in range(len(c.arch.blocks)):
-        progress(f"float32 reference: block {i + 1} of {len(c.arch.blocks)}")
-        h = norm(x, f"layers.{i}.attention.norm")
-        q = rotate(linear(h, f"layers.{i}.attention.q").reshape(t, d.heads, d.head_dim))
-        k = rotate(linear(h, f"layers.{i}.attention.k").reshape(t, d.kv_heads, d.head_dim))
-        v = linear(h, f"layers.{i}.attention.v").reshape(t, d.kv_heads, d.head_dim)
-        mixed = np.empty_like(q)
-        for head in range(d.heads):
-            s = q[:, head] @ k[:, head // group].T / np.sqrt(np.float32(d.head_dim)) + mask
-            e = np.exp(s - s.max(axis=1, keepdims=True))
-            mixed[:, head] = (e / e.sum(axis=1, keepdims=True)) @ v[:, head // group]
-        x = x + linear(mixed.reshape(t, -1), f"layers.{i}.attention.o")
-        h = norm(x, f"layers.{i}.ffn.norm")
-        g = linear(h, f"layers.{i}.ffn.gate")
-        x = x + linear(g / (1 + np.exp(-g)) * linear(h, f"layers.{i}.ffn.up"), f"layers.{i}.ffn.down")
-    return linear(norm(x, "norm"), "embedding" if c.arch.tied else "head")
-
-
-def canonical_logits(model: Model, kernels: Kernels, tokens: list[int]) -> F32:
-    """Return logits [t, vocabulary] of the compiled model for the same tokens, from the committed last x."""
-    program = model.program
-    engine = Engine(model, kernels)
-    request = Request(
-        model.model_id, (("tokens", np.array(tokens, "<i4").tobytes()),), bytes(32), Generation(1)
-    )
-    session = engine.add(request)
-    engine.run(session)
-    norm, logits, _ = program.segments[-1].nodes
-    x = np.ascontiguousarray(session.trace.arrays[norm.inputs[0]])
-    rows = []
-    for a in range(0, len(tokens), 64):
-        (h,) = norm.op.run([x[a : a + 64]], [], _Held(model), kernels)
-        (y,) = logits.op.run([h], [], _Held(model), kernels)
-        rows.append(y)
-    return np.concatenate(rows)
-
-
-class _Held:
-    """A source for operations outside a trace."""
-
-    def __init__(self, model: Model) -> None:
-        self.weights = model
-        self.products = ComputeProducts(model.matrix)
 
 
 @dataclass(frozen=True)
@@ -174,12 +93,13 @@ def measure(
     tokens = Tokenizer(checkpoint.vocabulary).encode(text, special=False)[:limit]
     if len(tokens) < 2:
         raise InputError(f"the text has {len(tokens)} tokens; at least 2 are needed to predict one")
-    reference = float_logits(checkpoint, tokens, progress)
+    progress(f"float32 reference: running {len(tokens)} tokens")
+    reference = FloatModel(checkpoint.arch, checkpoint.rows).logits(tokens)
     for p in precisions:
         progress(f"{p}: compiling")
         model = compile_decoder(checkpoint, kernels, p)
         progress(f"{p}: running {len(tokens)} tokens")
-        yield p, compare(reference, canonical_logits(model, kernels, tokens), tokens)
+        yield p, compare(reference, logits_of(model, kernels, tokens), tokens)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,20 +13,24 @@ import synthetic
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arrays import F32
 from proofcompute.errors import NonFiniteError
+from proofcompute.importers.architecture import Arch, Mlp, Norm
 from proofcompute.importers.checkpoint import Checkpoint
-from proofcompute.importers.compiling import calibration, compile_decoder
+from proofcompute.importers.compiling import PRECISIONS, calibration, compile_decoder
+from proofcompute.importers.compiling.program import plan_decoder
 from proofcompute.importers.compiling.smoothing import SAMPLE, column_scales, total
+from proofcompute.importers.float_model import FloatModel
 from proofcompute.models.named_rules import NAMED_RULES
 from proofcompute.models.vocabulary import NORMAL, Vocabulary
 from proofcompute.testing.models import TINY, Shape, random_checkpoint
 
 GPT2 = NAMED_RULES["gpt-2"].splitters
 WIDE = replace(TINY, bias=True, tied=False, kv_heads=2, heads=4)
+KERNELS = kernels_for("cpu")
 
 
-def spiked(shape: Shape = WIDE) -> Checkpoint:
+def spiked(of: Shape | Arch = WIDE) -> Checkpoint:
     """A checkpoint with a few columns of activations that are far larger than the rest."""
-    plain = random_checkpoint(3, shape)
+    plain = random_checkpoint(3, of)
 
     def read_rows(name: str, a: int, b: int) -> F32:
         rows = plain.read_rows(name, a, b).copy()
@@ -36,44 +41,94 @@ def spiked(shape: Shape = WIDE) -> Checkpoint:
     return replace(plain, read_rows=read_rows)
 
 
-def smoothed(checkpoint: Checkpoint, *, one_limb: bool = False) -> Checkpoint:
-    model = compile_decoder(checkpoint, kernels_for("cpu"), "w16a16")
-    return calibration.smoothed(checkpoint, model, kernels_for("cpu"), one_limb)
+def scales_of(checkpoint: Checkpoint, *, one_limb: bool = False) -> calibration.Scales:
+    folds = plan_decoder(checkpoint.arch, PRECISIONS["w16a16"]).folds
+    model = compile_decoder(checkpoint, KERNELS, "w16a16")
+    return calibration.smoothed(checkpoint, folds, model, KERNELS, one_limb)
 
 
-def products(checkpoint: Checkpoint, x: F32) -> list[np.ndarray]:
-    """What the four linear maps of block 0 make, in binary64, of inputs as their producers give them."""
-    t = {n: checkpoint.tensor(n).astype(np.float64) for n in checkpoint.shapes}
-    d, layer = checkpoint.arch.blocks[0].attention, "layers.0"
-    q, k, v = (t[f"{layer}.attention.{n}"] for n in "qkv")
-    g, u = (t[f"{layer}.ffn.{n}"] for n in ("gate", "up"))
-    normed = x * t[f"{layer}.attention.norm"]
-    values = normed @ v.T + t[f"{layer}.attention.v.bias"]
-    mixed = np.repeat(values.reshape(-1, d.kv_heads, 1, d.head_dim), d.heads // d.kv_heads, 2)
-    gated = x * t[f"{layer}.ffn.norm"]
-    hidden = np.tanh(gated @ g.T) * (gated @ u.T)
-    return [
-        normed @ q.T + t[f"{layer}.attention.q.bias"],
-        normed @ k.T,
-        mixed.reshape(len(x), -1) @ t[f"{layer}.attention.o"].T,
-        hidden @ t[f"{layer}.ffn.down"].T,
-    ]
+def scaled(checkpoint: Checkpoint, scales: calibration.Scales) -> Checkpoint:
+    """The checkpoint with scales folded in; offsets of norms are added before that, and taken away again."""
+    offset = np.float32(checkpoint.arch.norm.offset)
+
+    def read_rows(name: str, a: int, b: int) -> F32:
+        of_norm = offset if name.endswith(("norm", ".post")) else np.float32(0)
+        return scales.apply(name, checkpoint.rows(name, a, b) + of_norm, a, b) - of_norm
+
+    return replace(checkpoint, read_rows=read_rows)
+
+
+def changed(mlp: Mlp = Mlp(48, "silu"), attention: Any = None, **block: Any) -> Arch:
+    """The wide network with other blocks."""
+    plain = WIDE.arch
+    made = []
+    for b in plain.blocks:
+        made.append(replace(b, ffn=mlp, attention=replace(b.attention, **(attention or {})), **block))
+    return replace(plain, blocks=tuple(made), norm=made[0].norm)
+
+
+LAYER = Norm("layer", 2.0**-17, bias=True)
+EVERY = {"q", "k", "v", "o", "gate", "up", "down"}
+ARCHS: dict[str, tuple[Arch, set[str]]] = {
+    "Llama's": (WIDE.arch, EVERY),
+    "offsets": (changed(norm=Norm("rms", 2.0**-17, offset=1.0)), EVERY),
+    "norms on both sides": (changed(norms="both"), EVERY),
+    "norms behind": (changed(norms="post"), {"v", "o", "up", "down"}),
+    "layer norms, plain": (changed(Mlp(48, "gelu", gated=False, bias=True), norm=LAYER), {*"qkvo", "up"}),
+    "one norm for both": (changed(Mlp(48, "silu", bias=True), norm=LAYER, parallel="one"), EVERY),
+    "two norms beside each other": (changed(parallel="two"), EVERY),
+    "clipped gates": (changed(Mlp(48, "silu", alpha=1.5, limit=2.0)), {*"qkvo", "gate", "up"}),
+    "clipped values": (changed(attention={"clip": 0.5}), {"q", "k", "v", "gate", "up", "down"}),
+}
+"""Networks, and which of their matrices get other columns or rows."""
 
 
 @pytest.mark.parametrize("one_limb", [False, True])
-def test_the_network_is_the_same(one_limb: bool) -> None:
-    x = np.random.default_rng(5).standard_normal((7, WIDE.width)).astype(np.float32)
-    before, after = products(spiked(), x), products(smoothed(spiked(), one_limb=one_limb), x)
-    for a, b in zip(before, after, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(a).max())
-    up = "layers.0.ffn.up"
-    assert not np.array_equal(smoothed(spiked()).tensor(up), spiked().tensor(up))
+@pytest.mark.parametrize("name", ARCHS)
+def test_the_network_is_the_same(name: str, one_limb: bool) -> None:
+    arch, touched = ARCHS[name]
+    before = spiked(arch)
+    scales = scales_of(before, one_limb=one_limb)
+    after = scaled(before, scales)
+    tokens = [5, 77, 130, 9, 255, 31, 64]
+    a, b = (FloatModel(arch, c.rows).logits(tokens) for c in (before, after))
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * np.abs(a).max())
+    different = {
+        n.rsplit(".", 1)[1]
+        for n, shape in before.shapes.items()
+        if len(shape) == 2 and not np.array_equal(before.tensor(n), after.tensor(n))
+    }
+    assert different == touched
 
 
 @pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
 def test_every_backend_compiles_the_same_model(precision: str) -> None:
     found = {compile_decoder(spiked(), kernels_for(name), precision).model_id for name in ("numpy", "cpu")}
     assert len(found) == 1
+
+
+def test_int8_rows_stay_as_they_are_stored() -> None:
+    """Also their neighbours' scales: what would change such rows is not folded in."""
+    plain, rng = spiked(), np.random.default_rng(0)
+    name = "layers.1.ffn.down"
+    q = rng.integers(-128, 128, plain.shapes[name], np.int8)
+    s = rng.uniform(0.01, 0.02, len(q)).astype(np.float32)
+
+    def read_rows(wanted: str, a: int, b: int) -> F32:
+        return q[a:b] * s[a:b, np.newaxis] if wanted == name else plain.read_rows(wanted, a, b)
+
+    stored = replace(
+        plain,
+        read_rows=read_rows,
+        read_quantised=lambda wanted, a, b: (q[a:b], s[a:b]) if wanted == name else None,
+    )
+    found = compile_decoder(stored, KERNELS, "w8a16").matrix("block.1.ffn.down")
+    assert found.q.tobytes() == q.tobytes()
+    assert found.scale.tobytes() == s.tobytes()
+    scales = scales_of(stored)
+    assert name not in scales.of
+    assert scales.of["layers.1.ffn.up"].rows is None
+    assert scales.of["layers.0.ffn.up"].rows is not None
 
 
 def test_two_limb_weights_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +155,7 @@ def test_what_a_vocabulary_cannot_express_is_left_out() -> None:
     few = Vocabulary("bpe", (b"a", b"b"), bytes([NORMAL] * 2), GPT2)
     assert calibration.calibration_tokens(few) == []
     plain = replace(random_checkpoint(0), vocabulary=few)
-    assert calibration.smoothed(plain, synthetic.model(), kernels_for("cpu"), True) is plain
+    assert calibration.smoothed(plain, (), synthetic.model(), KERNELS, True).of == {}
 
 
 def test_total_is_a_sum() -> None:
@@ -161,6 +216,6 @@ def test_a_large_matrix_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(calibration, "column_scales", watched)
     monkeypatch.setattr(calibration, "SAMPLE", 20)
-    smoothed(random_checkpoint(0))
+    scales_of(random_checkpoint(0))
     assert SAMPLE == 1024
     assert max(seen) <= 2 * (20 + 3)  # rows of every query head that shares a value head are looked at

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import canonical_logits, compare, float_logits
+from benchmarks.quality import compare
 from model import real
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.engine import Engine
 from proofcompute.errors import Cell
+from proofcompute.importers.compiling.logits import logits_of
+from proofcompute.importers.float_model import FloatModel
 from proofcompute.verifier.auditor import Auditor
 
 pytestmark = pytest.mark.model
@@ -22,7 +24,8 @@ pytestmark = pytest.mark.model
 @pytest.fixture(scope="module")
 def reference(smollm2_path: Path) -> tuple[list[int], np.ndarray]:
     tokens = real.english(smollm2_path, 2048)
-    return tokens, float_logits(real.checkpoint(smollm2_path), tokens)
+    checkpoint = real.checkpoint(smollm2_path)
+    return tokens, FloatModel(checkpoint.arch, checkpoint.rows).logits(tokens)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,7 @@ def test_quality(
     tokens, logits = reference
     assert len(tokens) == 2048
     kernels = kernels_for("auto")
-    mine = canonical_logits(real.model(smollm2_path, precision), kernels, tokens)
+    mine = logits_of(real.model(smollm2_path, precision), kernels, tokens)
     quality = compare(logits, mine, tokens)
     assert abs(quality.relative) <= perplexity
     assert quality.kl_divergence <= divergence

@@ -2,108 +2,176 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from proofcompute.encoding.wire import f32_bits
 from proofcompute.errors import UnsupportedError
-from proofcompute.importers.architecture import Attention, Block, Mlp, Norm
-from proofcompute.importers.compiling.draft import Draft
+from proofcompute.importers.architecture import Attention, Block, Mlp
+from proofcompute.importers.compiling.activations import activation, clipped
+from proofcompute.importers.compiling.draft import Draft, Fold, Recipe
 from proofcompute.importers.compiling.precision import Precision
 from proofcompute.program import operations as ops
-from proofcompute.program.types import Op, WeightSpec
 
 __all__ = ["BlockDraft"]
 
 
 @dataclass(frozen=True)
 class BlockDraft:
-    """One block that is being written."""
+    """One block that is being written; see :class:`~proofcompute.importers.architecture.Block`."""
 
     draft: Draft
     precision: Precision
-    width: int
-    """Columns of the residual stream."""
     index: int
     block: Block
 
     def write(self, x: str) -> str:
         """Write the segment that takes ``x``, the residual stream, and return what it has become."""
-        ffn = _expressed(self.block)
-        i, out = self.index, f"x.{self.index + 1}"
-        a = self._norm("attention.norm", x, "a")
-        m = self._attention(self.block.attention, a)
-        o = self._linear("attention.o", m, "o", self.block.attention.o_bias, "o")
-        y = self._node("attention.add", ops.Add(), (x, o), f"y.{i}")
-        f = self._norm("ffn.norm", y, "f")
-        gu = self._linear("ffn.gate_up", f, "gu", ffn.bias, "gate", "up")
-        g = self._node("ffn.gate", ops.Gate(), (gu,), f"g.{i}")
-        dn = self._linear("ffn.down", g, "dn", ffn.bias, "down")
-        self._node("ffn.add", ops.Add(), (y, dn), out)
+        d, block, i = self.draft, self.block, self.index
+        if not isinstance(block.ffn, Mlp):
+            raise UnsupportedError("a mixture of experts is not supported")
+        if block.attention.latent is not None:
+            raise UnsupportedError("latent attention is not supported")
+        d.suffix = f".{i}"
+        pre = block.norms in ("pre", "both")
+        a = self._norm("attention.norm", x, "a") if pre else x
+        o = self._attention(block.attention, a)
+        y = d.add("attention.add", ops.Add(), x, self._post("attention.post", o), out="y")
+        before, f = y, a
+        if block.parallel != "one":
+            before = x if block.parallel == "two" else y
+            f = self._norm("ffn.norm", before, "f") if pre else before
+        dn = self._ffn(block.ffn, f)
+        out = d.node("ffn.add", ops.Add(), (y, self._post("ffn.post", dn)), f"x.{i + 1}")
+        self._folds(pre)
         kv = tuple(f"{name}.{i}" for name in ("k", "k_scale", "v", "v_scale"))
-        self.draft.cut(f"block.{i}", {f"kv.{i}": kv, out: (out,)})
+        d.cut(f"block.{i}", {f"kv.{i}": kv, out: (out,)})
+        d.suffix = ""
         return out
 
+    # -- parts ---------------------------------------------------------------------------------------------
     def _attention(self, a: Attention, x: str) -> str:
-        i, q, k, v = self.index, a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.v_dim
+        d, i, limbs = self.draft, self.index, self.precision.kv_limbs
+        q, k, v = a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.v_dim
         qkv = self._linear("attention.qkv", x, "qkv", a.bias, "q", "k", "v")
         parts = (f"q0.{i}", f"k0.{i}", f"v0.{i}")
-        self._node("attention.split", ops.Split((q, k, v)), (qkv,), *parts)
-        queries, keys, values = parts
-        if a.rope is not None:
-            freqs, turn = a.rope.freqs, int(a.rope.interleaved)
-            queries = self._node("attention.rope_q", ops.Rope(a.heads, freqs, turn), (queries,), f"q.{i}")
-            keys = self._node("attention.rope_k", ops.Rope(a.kv_heads, freqs, turn), (keys,), f"k1.{i}")
+        d.node("attention.split", ops.Split((q, k, v)), (qkv,), *parts)
+        queries = self._turned(a, "q", parts[0], a.heads, "q")
+        keys = self._turned(a, "k", parts[1], a.kv_heads, "k1")
+        values = parts[2]
+        if a.clip:
+            values = clipped(d, values, a.clip, "attention.clip_v")
         kv = (f"k.{i}", f"k_scale.{i}", f"v.{i}", f"v_scale.{i}")
-        self._node("attention.k", ops.QuantiseHeads(a.kv_heads), (keys,), *kv[:2])
-        self._node("attention.v", ops.QuantiseHeads(a.kv_heads), (values,), *kv[2:])
-        mix = ops.Attention(a.heads, f32_bits(a.scale), a.window)
-        return self._node("attention.mix", mix, (queries, *kv), f"m.{i}")
+        d.node("attention.k", ops.QuantiseHeads(a.kv_heads, limbs), (keys,), *kv[:2])
+        d.node("attention.v", ops.QuantiseHeads(a.kv_heads, limbs), (values,), *kv[2:])
+        sinks = ""
+        if a.sinks:
+            sinks = d.constant(
+                f"block.{i}.attention.sinks", (a.heads,), Recipe((f"layers.{i}.attention.sinks",))
+            )
+        cap = f32_bits(a.softcap) if a.softcap else 0
+        mix = ops.Attention(a.heads, f32_bits(a.scale), a.window, limbs, cap, sinks)
+        m = d.node("attention.mix", mix, (queries, *kv), f"m.{i}")
+        return self._linear("attention.o", m, "o", a.o_bias, "o", factor=self._last_factor)
+
+    def _turned(self, a: Attention, kind: str, x: str, heads: int, out: str) -> str:
+        """Normalise, clip and rotate queries or keys."""
+        d = self.draft
+        if a.qk_norm and a.norm is not None:
+            x = self._head_norm(a, kind, x, heads)
+        if a.clip:
+            x = clipped(d, x, a.clip, f"attention.clip_{kind}")
+        if a.rope is None:
+            return x
+        rope = ops.Rope(heads, a.rope.freqs, int(a.rope.interleaved), f32_bits(a.rope.scale))
+        return d.add(f"attention.rope_{kind}", rope, x, out=out)
+
+    def _head_norm(self, a: Attention, kind: str, x: str, heads: int) -> str:
+        d, name = self.draft, f"attention.{kind}_norm"
+        tensor = f"layers.{self.index}.{name}"
+        if a.norm is None:
+            raise AssertionError("a norm without a kind")
+        if a.qk_norm == "full":
+            return d.norm(name, a.norm, x, tensor)
+        apart = d.add(f"{name}.heads", ops.reshape((heads, a.head_dim)), x)
+        if a.qk_norm == "head":
+            normed = d.norm(name, a.norm, apart, tensor)
+        else:
+            normed = self._norm_of_heads(a, name, apart, heads)
+        return d.add(f"{name}.row", ops.reshape((heads * a.head_dim,)), normed)
+
+    def _norm_of_heads(self, a: Attention, name: str, x: str, heads: int) -> str:
+        """Normalise each head, then multiply by weights that differ from head to head."""
+        d, columns = self.draft, (a.head_dim,)
+        own, tensor = f"block.{self.index}.{name}", f"layers.{self.index}.{name}"
+        if a.norm is None or a.norm.bias:
+            raise UnsupportedError("a norm of heads with a bias is not supported")
+        ones, zeros = d.constant("ones", columns, Recipe(offset=1.0)), ""
+        eps = f32_bits(a.norm.eps)
+        op: ops.RmsNorm | ops.LayerNorm = ops.RmsNorm(ones, eps)
+        if a.norm.kind == "layer":
+            zeros = d.constant("zeros", columns, Recipe())
+            op = ops.LayerNorm(ones, zeros, eps)
+        plain = d.add(f"{name}.plain", op, x)
+        factors = d.constant(own, (heads, a.head_dim), Recipe((tensor,), a.norm.offset))
+        return d.add(name, ops.Map("mul"), plain, d.add(f"{name}.weight", ops.Constant(factors)))
+
+    def _ffn(self, ffn: Mlp, x: str) -> str:
+        name, parts = ("ffn.gate_up", ("gate", "up")) if ffn.gated else ("ffn.up", ("up",))
+        h = self._linear(name, x, "gu", ffn.bias, *parts)
+        g = activation(self.draft, ffn, h, "ffn.gate" if ffn.gated else "ffn.act")
+        return self._linear("ffn.down", g, "dn", ffn.bias, "down", factor=self._last_factor)
+
+    # -- weights -------------------------------------------------------------------------------------------
+    @property
+    def _last_factor(self) -> float:
+        """The factor of what is added to the residual stream, unless a norm after it takes it."""
+        return self.block.residual if self.block.norms == "pre" else 1.0
 
     def _norm(self, name: str, x: str, out: str) -> str:
-        weight = self.draft.weight(
-            WeightSpec(f"block.{self.index}.{name}", "constant", (self.width,), "f32"),
-            f"layers.{self.index}.{name}",
-        )
-        op = ops.RmsNorm(weight, f32_bits(self.block.norm.eps))
-        return self._node(name, op, (x,), f"{out}.{self.index}")
+        return self.draft.norm(name, self.block.norm, x, f"layers.{self.index}.{name}", out=out)
 
-    def _linear(self, name: str, x: str, out: str, bias: bool, *parts: str) -> str:
+    def _post(self, name: str, x: str) -> str:
+        if self.block.norms == "pre":
+            return x
+        tensor = f"layers.{self.index}.{name}"
+        return self.draft.norm(name, self.block.norm, x, tensor, factor=self.block.residual)
+
+    def _linear(self, name: str, x: str, out: str, bias: bool, *parts: str, factor: float = 1.0) -> str:
         """Multiply by matrices of the checkpoint, stacked."""
         where = name.partition(".")[0]
-        tensors = tuple(f"layers.{self.index}.{where}.{part}" for part in parts)
-        shapes = [self.draft.shapes[t] for t in tensors]
-        weight = self.draft.weight(
-            WeightSpec(
-                f"block.{self.index}.{name}",
-                "matrix",
-                (sum(rows for rows, _ in shapes), shapes[0][1]),
-                limbs=self.precision.w_limbs,
-                bias=bias,
-            ),
-            *tensors,
-        )
-        return self._node(name, ops.Linear(weight, self.precision.x_limbs), (x,), f"{out}.{self.index}")
+        recipe = Recipe(tuple(f"layers.{self.index}.{where}.{part}" for part in parts), factor=factor)
+        limbs = self.precision.w_limbs
+        weight = self.draft.matrix(f"block.{self.index}.{name}", recipe, limbs, bias=bias)
+        return self.draft.add(name, ops.Linear(weight, self.precision.x_limbs), x, out=out)
 
-    def _node(self, name: str, op: Op, inputs: tuple[str, ...], *outputs: str) -> str:
-        return self.draft.node(name, op, inputs, *outputs)
+    # -- scales --------------------------------------------------------------------------------------------
+    def _folds(self, pre: bool) -> None:
+        """Note where scales can be folded in, exactly as :mod:`.calibration` explains."""
+        block, own, layer = self.block, f"block.{self.index}.", f"layers.{self.index}."
+        a, ffn = block.attention, block.ffn
+        if not isinstance(ffn, Mlp):
+            return
+        wide = "ffn.gate_up" if ffn.gated else "ffn.up"
+        qkv = tuple(f"{layer}attention.{part}" for part in "qkv")
+        inner = tuple(f"{layer}ffn.{part}" for part in (("gate", "up") if ffn.gated else ("up",)))
+        first, second = f"{layer}attention.norm", f"{layer}ffn.norm"
+        if pre and block.parallel == "one":
+            self._fold((f"{own}attention.qkv", own + wide), (*qkv, *inner), first)
+        elif pre:
+            self._fold((f"{own}attention.qkv",), qkv, first)
+            self._fold((own + wide,), inner, second)
+        if ffn.gated and not ffn.limit:
+            self._fold((f"{own}ffn.down",), (f"{layer}ffn.down",), f"{layer}ffn.up")
+        if not a.clip:
+            heads = a.heads, a.kv_heads
+            self._fold((f"{own}attention.o",), (f"{layer}attention.o",), f"{layer}attention.v", heads)
 
-
-def _expressed(block: Block) -> Mlp:
-    """Return the feed-forward layer; raise UnsupportedError for a block with parts that are not expressed."""
-    a, ffn = block.attention, block.ffn
-    plain = Attention(
-        a.heads, a.kv_heads, a.head_dim, a.head_dim, a.scale, a.rope, a.window, bias=a.bias, o_bias=a.o_bias
-    )
-    if not isinstance(ffn, Mlp):
-        raise UnsupportedError("a mixture of experts is not supported")
-    for what, present in (
-        ("a norm other than a plain RMS norm", block.norm != Norm("rms", block.norm.eps)),
-        (f"norms {block.norms!r}", block.norms != "pre"),
-        ("a parallel block", block.parallel),
-        ("a scaled residual", block.residual != 1),
-        ("such an attention", a != plain or (a.rope is not None and a.rope.scale != 1)),
-        ("a feed-forward layer other than gated SiLU", replace(ffn, bias=False) != Mlp(ffn.width, "silu")),
-    ):
-        if present:
-            raise UnsupportedError(f"a decoder with {what} is not supported")
-    return ffn
+    def _fold(
+        self,
+        products: tuple[str, ...],
+        matrices: tuple[str, ...],
+        absorb: str,
+        heads: tuple[int, int] | None = None,
+    ) -> None:
+        names = tuple(name for name in (absorb, f"{absorb}.bias") if name in self.draft.shapes)
+        self.draft.folds.append(Fold(products, matrices, names, heads))

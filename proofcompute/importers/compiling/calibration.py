@@ -4,17 +4,19 @@ The checkpoint is first compiled as it is. The canonical engine then reads ``cal
 of this package, while the inputs of every product are recorded. Each step is canonical and the text is fixed,
 so the same checkpoint gives the same model on every machine.
 
-This table shows what absorbs the division by s, for the four products of a block:
+This table shows what absorbs the division by s, for the four products of a block, and where that changes
+nothing but roundings:
 
 =============  ======================================================
-``qkv``        the weights of the norm before it
+``qkv``        the weights of the norm before it (and its bias); not without such a norm
 ``o``          the rows of ``v`` (and its bias): a mix of values is linear in them; the query heads that share
-               a value head share its scales
-``gate_up``    the weights of the norm before it
-``down``       the rows of ``up``: the gate is linear in them
+               a value head share its scales; not if values are clipped
+``gate_up``    the weights of the norm before it; in a parallel block with one norm, ``qkv`` shares s
+``down``       the rows of ``up`` (and its bias): a gate is linear in them; not without a gate or if clipped
 =============  ======================================================
 
-The head is not scaled, because it may be the embedding too.
+The head is not scaled, because it may be the embedding too. The compiler notes where a fold is exact
+(:class:`.draft.Fold`).
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from proofcompute.arithmetic.kernels import Kernels, prepared
 from proofcompute.arrays import F32, Array
 from proofcompute.engine import Engine
 from proofcompute.errors import UnsupportedError
-from proofcompute.importers.architecture import Attention
 from proofcompute.importers.checkpoint import Checkpoint
+from proofcompute.importers.compiling.draft import Fold
 from proofcompute.importers.compiling.smoothing import SAMPLE, column_scales, total
 from proofcompute.models.model import Model
 from proofcompute.models.vocabulary import Vocabulary
@@ -40,7 +42,7 @@ from proofcompute.program.source import ComputeProducts, LinearCall, Products
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Tokenizer
 
-__all__ = ["calibration_tokens", "smoothed"]
+__all__ = ["Scales", "calibration_tokens", "smoothed"]
 
 TOKENS: Final = 1024
 """The most tokens that are read."""
@@ -115,21 +117,34 @@ class _Scale:
     rows: F32 | None = None
     """Divisors of its rows, or None."""
 
-    def apply(self, values: F32, a: int, b: int) -> F32:
-        """Scale ``values``, which are rows a..b of the tensor."""
-        if self.columns is not None:
-            values = values * self.columns
-        if self.rows is not None:
-            part = self.rows[a:b]
+
+@dataclass(frozen=True)
+class Scales:
+    """The scales of a checkpoint's tensors, by canonical name."""
+
+    of: Mapping[str, _Scale] = field(default_factory=dict)
+
+    def apply(self, name: str, values: F32, a: int, b: int) -> F32:
+        """Scale ``values``, which are rows a..b of the tensor ``name``, a norm's with its offset added."""
+        scale = self.of.get(name)
+        if scale is None:
+            return values
+        if scale.columns is not None:
+            values = values * scale.columns
+        if scale.rows is not None:
+            part = scale.rows[a:b]
             values = values / (part if values.ndim == 1 else part[:, np.newaxis])
         return values
 
 
-def smoothed(checkpoint: Checkpoint, model: Model, kernels: Kernels, one_limb: bool) -> Checkpoint:
-    """Return the same network with scales folded in.
+def smoothed(
+    checkpoint: Checkpoint, folds: Sequence[Fold], model: Model, kernels: Kernels, one_limb: bool
+) -> Scales:
+    """Return scales to fold into a checkpoint.
 
     Args:
         checkpoint: the weights.
+        folds: where that changes nothing.
         model: the checkpoint compiled as it is; its roots are not used.
         kernels: the backend; every backend gives the same result.
         one_limb: whether activations have one limb in products.
@@ -138,7 +153,7 @@ def smoothed(checkpoint: Checkpoint, model: Model, kernels: Kernels, one_limb: b
     """
     tokens = calibration_tokens(checkpoint.vocabulary)
     if not tokens:
-        return checkpoint
+        return Scales()
     products = _Observed(ComputeProducts(model.matrix))
     # one step, since what is seen are the inputs of the last one
     engine = Engine(model, kernels, rows=TOKENS, chunk=PIECE, beside=TOKENS, products=products)
@@ -149,61 +164,52 @@ def smoothed(checkpoint: Checkpoint, model: Model, kernels: Kernels, one_limb: b
         sessions.append(engine.add(Request(model.model_id, (("tokens", data),), bytes(32), Generation(1))))
     for session in sessions:
         engine.run(session)
-    scales: dict[str, _Scale] = {}
-    for i in range(len(checkpoint.arch.blocks)):
-        scales |= _block_scales(checkpoint, products.seen, i, one_limb)
-
-    def read_rows(name: str, a: int, b: int) -> F32:
-        values = checkpoint.read_rows(name, a, b)
-        return scales[name].apply(values, a, b) if name in scales else values
-
-    return replace(checkpoint, read_rows=read_rows)
-
-
-def _block_scales(
-    checkpoint: Checkpoint, seen: Mapping[str, _Seen], i: int, one_limb: bool
-) -> dict[str, _Scale]:
-    """Return the scales of the tensors of block ``i``, by canonical name."""
-    layer, block = f"layers.{i}", f"block.{i}"
-    out: dict[str, _Scale] = {}
-
-    def chosen(product: str, names: Sequence[str]) -> F32:
-        x = seen[f"{block}.{product}"]
-        return column_scales(_sample(checkpoint, names), x.energy, x.rows if one_limb else None)
-
-    for product, norm, names in (
-        ("attention.qkv", "attention.norm", ("attention.q", "attention.k", "attention.v")),
-        ("ffn.gate_up", "ffn.norm", ("ffn.gate", "ffn.up")),
-    ):
-        s = chosen(product, [f"{layer}.{n}" for n in names])
-        out[f"{layer}.{norm}"] = _Scale(rows=s)
-        out |= {f"{layer}.{n}": _Scale(columns=s) for n in names}
-    s = chosen("ffn.down", [f"{layer}.ffn.down"])
-    out[f"{layer}.ffn.down"] = _Scale(columns=s)
-    out[f"{layer}.ffn.up"] = replace(out[f"{layer}.ffn.up"], rows=s)
-    s = _value_scales(checkpoint, seen[f"{block}.attention.o"], i, one_limb)
-    d = checkpoint.arch.blocks[i].attention
-    shared = s.reshape(d.kv_heads, 1, d.head_dim)
-    out[f"{layer}.attention.o"] = _Scale(columns=np.repeat(shared, d.heads // d.kv_heads, axis=1).reshape(-1))
-    out[f"{layer}.attention.v"] = replace(out[f"{layer}.attention.v"], rows=s)
-    if d.bias:
-        out[f"{layer}.attention.v.bias"] = _Scale(rows=s)
-    return out
+    found: dict[str, _Scale] = {}
+    for fold in folds:
+        if any(_stored_as_int8(checkpoint, name) for name in (*fold.matrices, *fold.absorb)):
+            continue
+        s = _chosen(checkpoint, fold, products.seen[fold.products[0]], one_limb)
+        for name in fold.absorb:
+            found[name] = replace(found.get(name, _Scale()), rows=s)
+        if fold.heads is not None:
+            s = _for_queries(s, *fold.heads)
+        for name in fold.matrices:
+            found[name] = replace(found.get(name, _Scale()), columns=s)
+    return Scales(found)
 
 
-def _value_scales(checkpoint: Checkpoint, x: _Seen, i: int, one_limb: bool) -> F32:
-    """Return scales [kv_heads * head_dim] for the columns of values, from all query heads that mix them."""
-    d = checkpoint.arch.blocks[i].attention
-    w = _by_query(_sample(checkpoint, [f"layers.{i}.attention.o"]), d)
-    rows = _by_query(x.rows, d) if one_limb else None
-    energy = x.energy.reshape(d.kv_heads, -1, d.head_dim)
-    return column_scales(w, total(energy.transpose(1, 0, 2)).reshape(-1), rows)
+def _stored_as_int8(checkpoint: Checkpoint, name: str) -> bool:
+    """Return whether a matrix keeps its int8 rows, which scales would change."""
+    return len(checkpoint.shapes[name]) == 2 and checkpoint.quantised(name, 0, 1) is not None
 
 
-def _by_query(x: F32, d: Attention) -> F32:
-    """Reshape rows [n, heads * head_dim] to [n * heads / kv_heads, kv_heads * head_dim]."""
-    parts = x.reshape(len(x), d.kv_heads, -1, d.head_dim).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(parts).reshape(-1, d.kv_heads * d.head_dim)
+def _chosen(checkpoint: Checkpoint, fold: Fold, x: _Seen, one_limb: bool) -> F32:
+    """Return the scales of what absorbs them."""
+    w, energy = _sample(checkpoint, fold.matrices), x.energy
+    rows = x.rows if one_limb else None
+    if fold.heads is not None:
+        _, kv_heads = fold.heads
+        w = _by_query(w, *fold.heads)
+        rows = None if rows is None else _by_query(rows, *fold.heads)
+        energy = np.asarray(total(energy.reshape(kv_heads, -1, _columns(x, fold.heads)).transpose(1, 0, 2)))
+    return column_scales(w, energy.reshape(-1), rows)
+
+
+def _columns(x: _Seen, heads: tuple[int, int]) -> int:
+    return len(x.energy) // heads[0]
+
+
+def _for_queries(s: F32, heads: int, kv_heads: int) -> F32:
+    """Repeat the scales of value heads [kv_heads * c] for the query heads that share them."""
+    shared = s.reshape(kv_heads, 1, -1)
+    return np.repeat(shared, heads // kv_heads, axis=1).reshape(-1)
+
+
+def _by_query(x: F32, heads: int, kv_heads: int) -> F32:
+    """Reshape rows [n, heads * c] to [n * heads / kv_heads, kv_heads * c]."""
+    columns = x.shape[1] // heads
+    parts = x.reshape(len(x), kv_heads, -1, columns).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(parts).reshape(-1, kv_heads * columns)
 
 
 def _sample(checkpoint: Checkpoint, names: Sequence[str]) -> F32:

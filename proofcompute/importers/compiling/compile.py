@@ -12,9 +12,9 @@ import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32, I8, Array
-from proofcompute.errors import UnsupportedError
+from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.importers.checkpoint import Checkpoint
-from proofcompute.importers.compiling.calibration import smoothed
+from proofcompute.importers.compiling.calibration import Scales, smoothed
 from proofcompute.importers.compiling.draft import Recipe
 from proofcompute.importers.compiling.precision import PRECISIONS
 from proofcompute.importers.compiling.program import plan_decoder
@@ -55,13 +55,14 @@ def compile_decoder(
     program = plan.program
     count = len(program.weights)
     passes = 2 if limbs.w_limbs == 1 else 1
+    scales = Scales()
     done = 0
 
-    def quantised(source: Checkpoint) -> dict[str, Weight]:
+    def quantised(scales: Scales) -> dict[str, Weight]:
         nonlocal done
         weights: dict[str, Weight] = {}
         for spec in program.weights:
-            weights[spec.name] = _weight(source, spec, plan.recipes[spec.name], kernels)
+            weights[spec.name] = _weight(checkpoint, spec, plan.recipes[spec.name], scales, kernels)
             done += 1
             if progress is not None:
                 progress(done, passes * count)
@@ -69,9 +70,9 @@ def compile_decoder(
 
     if limbs.w_limbs == 1:
         plain = ModelCard(program, checkpoint.vocabulary.encode(), "", (bytes(32),) * count)
-        model = Model(plain, quantised(checkpoint))
-        checkpoint = smoothed(checkpoint, model, kernels, limbs.x_limbs == 1)
-    weights = quantised(checkpoint)
+        model = Model(plain, quantised(scales))
+        scales = smoothed(checkpoint, plan.folds, model, kernels, limbs.x_limbs == 1)
+    weights = quantised(scales)
     manifest = {
         "checkpoint_sha256": checkpoint.digest.hex(),
         "importer": f"proofcompute {__version__}",
@@ -89,17 +90,53 @@ def compile_decoder(
     )
 
 
-def _weight(checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, kernels: Kernels) -> Weight:
+def _weight(
+    checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, scales: Scales, kernels: Kernels
+) -> Weight:
     if spec.kind == "constant":
-        return checkpoint.tensor(recipe.tensors[0])
+        return _constant(checkpoint, spec, recipe, scales)
     q: list[I8] = []
     scale: list[F32] = []
     for name in recipe.tensors:
-        rows = checkpoint.shapes[name][0]
-        for a in range(0, rows, ROWS_AT_ONCE):
-            limbs, s = kernels.quantise(checkpoint.rows(name, a, min(a + ROWS_AT_ONCE, rows)), spec.limbs)
+        count = checkpoint.shapes[name][0]
+        for a in range(0, count, ROWS_AT_ONCE):
+            b = min(a + ROWS_AT_ONCE, count)
+            limbs, s = _quantised(checkpoint, name, a, b, spec.limbs, scales, kernels)
             q.append(limbs)
-            scale.append(s)
-    bias = np.concatenate([checkpoint.tensor(f"{n}.bias") for n in recipe.tensors]) if spec.bias else None
+            scale.append(_times(s, recipe.factor))
+    bias = None
+    if spec.bias:
+        biases = ((f"{name}.bias", checkpoint.tensor(f"{name}.bias")) for name in recipe.tensors)
+        bias = np.concatenate([_times(scales.apply(n, v, 0, len(v)), recipe.factor) for n, v in biases])
     joined: Array = np.concatenate(q, axis=1)
     return Matrix(np.ascontiguousarray(joined), np.concatenate(scale), bias)
+
+
+def _quantised(
+    checkpoint: Checkpoint, name: str, a: int, b: int, limbs: int, scales: Scales, kernels: Kernels
+) -> tuple[I8, F32]:
+    """Return rows a..b of a matrix in limbs [limbs, b - a, d], and their scales [b - a].
+
+    Rows that are stored as int8 stay as they are, if one limb is wanted.
+    """
+    if limbs == 1 and name not in scales.of and (stored := checkpoint.quantised(name, a, b)) is not None:
+        q, s = stored
+        return q[np.newaxis], s
+    return kernels.quantise(scales.apply(name, checkpoint.rows(name, a, b), a, b), limbs)
+
+
+def _constant(checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, scales: Scales) -> F32:
+    name = recipe.tensors[0] if recipe.tensors else ""
+    values: F32 = checkpoint.tensor(name) if name else np.zeros(spec.shape, np.float32)
+    if recipe.offset or recipe.factor != 1:
+        wide = (values.astype(np.float64) + recipe.offset) * recipe.factor
+        with np.errstate(over="ignore"):
+            values = wide.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise FormatError(f"{spec.name}: a weight is infinite once it is scaled")
+    return scales.apply(name, values, 0, len(values)).reshape(spec.shape)
+
+
+def _times(values: F32, factor: float) -> F32:
+    """Return values * factor, one rounding each."""
+    return values if factor == 1 else values * np.float32(factor)

@@ -24,9 +24,12 @@ class Precision:
     """Limbs of the activations in the blocks."""
     head_limbs: int = 2
     """Limbs of the head's activations."""
+    kv_limbs: int = 1
+    """Limbs of queries, keys and values in attention."""
 
 
 PRECISIONS: Mapping[str, Precision] = {
-    p.name: p for p in (Precision("w8a8", 1, 1), Precision("w8a16", 1, 2), Precision("w16a16", 2, 2))
+    p.name: p
+    for p in (Precision("w8a8", 1, 1), Precision("w8a16", 1, 2), Precision("w16a16", 2, 2, kv_limbs=2))
 }
 """Precisions by name; w8a16 is the default."""

@@ -1,20 +1,24 @@
-"""Turns the description of a decoder into a program: an embedding, a segment per block, a head."""
+"""Turns the description of a decoder into a program: an embedding, a segment per block, a head.
+
+Constant factors cost no operation: those of embeddings and residuals go into the scales of matrices, those of
+logits into the norm before the head, or into the head. If the embedding is the head too, what scales embedded
+tokens is taken back by that norm.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proofcompute.encoding.wire import f32_bits
-from proofcompute.errors import UnsupportedError
-from proofcompute.importers.architecture import Arch, Norm, tensor_shapes
+from proofcompute.importers.architecture import Arch, tensor_shapes
+from proofcompute.importers.compiling.activations import capped
 from proofcompute.importers.compiling.blocks import BlockDraft
-from proofcompute.importers.compiling.draft import Draft, Recipe
+from proofcompute.importers.compiling.draft import Draft, Fold, Recipe
 from proofcompute.importers.compiling.precision import Precision
 from proofcompute.limits import MAX_CONTEXT
-from proofcompute.program.operations import Embed, Linear, RmsNorm, Sample
+from proofcompute.program import operations as ops
 from proofcompute.program.program import Program
-from proofcompute.program.types import Spec, WeightSpec
+from proofcompute.program.types import Spec
 
 __all__ = ["DecoderPlan", "decoder_program", "plan_decoder"]
 
@@ -25,7 +29,9 @@ class DecoderPlan:
 
     program: Program
     recipes: Mapping[str, Recipe]
-    """Name of a weight -> the tensors of the checkpoint that it is made of."""
+    """Name of a weight -> what it is made of."""
+    folds: tuple[Fold, ...]
+    """Where scales can be folded in, in the order of the computation."""
 
 
 def decoder_program(arch: Arch, precision: Precision) -> Program:
@@ -39,47 +45,49 @@ def plan_decoder(arch: Arch, precision: Precision) -> DecoderPlan:
     Raises UnsupportedError, which names it, for a part that this version cannot express, and LimitError for
     a program beyond the limits.
     """
-    _refuse(arch)
     draft = Draft(tensor_shapes(arch))
-    table = draft.weight(WeightSpec("embedding", "matrix", (arch.vocabulary, arch.width)), "embedding")
-    x = draft.node("embed", Embed(table), ("tokens",), "x.0")
-    draft.cut("embedding", {x: (x,)})
+    x = _embedding(draft, arch, precision)
     for i, block in enumerate(arch.blocks):
-        x = BlockDraft(draft, precision, arch.width, i, block).write(x)
+        x = BlockDraft(draft, precision, i, block).write(x)
     _head(draft, arch, precision, x)
+    context = min(arch.context, MAX_CONTEXT, *((arch.positions,) if arch.positions else ()))
     program = Program(
         inputs=(("tokens", Spec("i32", ())),),
         outputs=("next",),
         feedback=True,
-        context=min(arch.context, MAX_CONTEXT),
-        weights=tuple(draft.weights),
+        context=context,
+        weights=tuple(draft.weights.values()),
         committed=tuple(draft.committed),
         segments=tuple(draft.segments),
     )
-    return DecoderPlan(program, draft.recipes)
+    return DecoderPlan(program, draft.recipes, tuple(draft.folds))
+
+
+def _embedding(draft: Draft, arch: Arch, precision: Precision) -> str:
+    recipe = Recipe(("embedding",), factor=arch.embed_scale)
+    table = draft.matrix("embedding", recipe, precision.w_limbs)
+    if not arch.positions:
+        x = draft.node("embed", ops.Embed(table), ("tokens",), "x.0")
+    else:
+        tokens = draft.add("embed", ops.Embed(table), "tokens")
+        positions = draft.constant("positions", (arch.positions, arch.width), Recipe(("positions",)))
+        every = draft.add("positions.all", ops.Constant(positions))
+        own = draft.add("positions", ops.Take(), every, draft.add("positions.row", ops.Position()))
+        x = draft.node("embed.add", ops.Add(), (tokens, own), "x.0")
+    draft.cut("embedding", {x: (x,)})
+    return x
 
 
 def _head(draft: Draft, arch: Arch, precision: Precision, x: str) -> None:
-    norm = draft.weight(WeightSpec("norm", "constant", (arch.width,), "f32"), "norm")
+    shared = arch.tied and not arch.head_bias
+    factor = arch.logit_scale / arch.embed_scale if shared else 1.0
+    final = draft.norm("norm", arch.norm, x, "norm", factor=factor, out="final")
     head = "embedding"
-    if not arch.tied or precision.w_limbs == 2:  # a table has one limb
-        spec = WeightSpec("head", "matrix", (arch.vocabulary, arch.width), limbs=precision.w_limbs)
-        head = draft.weight(spec, "embedding" if arch.tied else "head")
-    draft.node("norm", RmsNorm(norm, f32_bits(arch.norm.eps)), (x,), "final")
-    draft.node("logits", Linear(head, precision.head_limbs), ("final",), "logits")
-    draft.node("sample", Sample(), ("logits", "tokens"), "next")
+    if not shared:
+        recipe = Recipe(("embedding" if arch.tied else "head",), factor=arch.logit_scale)
+        head = draft.matrix("head", recipe, precision.w_limbs, bias=arch.head_bias)
+    logits = draft.add("logits", ops.Linear(head, precision.head_limbs), final)
+    if arch.final_softcap:
+        logits = capped(draft, logits, arch.final_softcap, "logits")
+    draft.node("sample", ops.Sample(), (logits, "tokens"), "next")
     draft.cut("head", {})
-
-
-def _refuse(arch: Arch) -> None:
-    plain = Norm("rms", arch.norm.eps)
-    for what, present in (
-        ("a norm before the head other than a plain RMS norm", arch.norm != plain),
-        ("a scaled embedding", arch.embed_scale != 1),
-        ("learned positions", arch.positions),
-        ("scaled logits", arch.logit_scale != 1),
-        ("a cap of the logits", arch.final_softcap),
-        ("a bias of the head", arch.head_bias),
-    ):
-        if present:
-            raise UnsupportedError(f"a decoder with {what} is not supported")
