@@ -11,7 +11,7 @@ from proofcompute.arrays import Array, Span
 from proofcompute.errors import ExecutionError
 from proofcompute.program.liveness import last_uses
 from proofcompute.program.operations.fused import fuse
-from proofcompute.program.operations.scan import repeated
+from proofcompute.program.operations.scan import Loop, repeated
 from proofcompute.program.program import Program
 from proofcompute.program.source import RowReader, Source
 from proofcompute.program.types import SegmentPlan, Step, cached_per_plan
@@ -99,7 +99,8 @@ def _product_steps(plan: SegmentPlan) -> tuple[_Steps, tuple[bool, ...]]:
     wanted: set[str] = set()
     found: list[tuple[Step, bool]] = []
     for step in reversed(fuse(plan.steps)):
-        read = any(name in wanted for name, *_ in step.outputs)
+        # Products of a loop depend on those of its earlier steps, whoever reads its results.
+        read = isinstance(step.op, Loop) or any(name in wanted for name, *_ in step.outputs)
         if read or step.op.products:
             wanted.update(name for name, prefix in step.inputs if not prefix)
             found.insert(0, (step, read))

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import Array, Span
 from proofcompute.errors import FormatError
 from proofcompute.freivalds.product import Site
 from proofcompute.program.types import Body, Expansion, Reads, Runs, Spec, Step, WeightSpec
 
-__all__ = ["Pointwise", "constant", "f32_axis", "f32_rows", "from_bits", "matrix", "need", "vector"]
+__all__ = [
+    "Planned",
+    "Pointwise",
+    "constant",
+    "f32_axis",
+    "f32_rows",
+    "from_bits",
+    "matrix",
+    "need",
+    "vector",
+]
 
 
 def need(ok: bool, what: str) -> None:
@@ -104,6 +116,15 @@ class Pointwise:
     def indices(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Mapping[int, int]:
         """Return no indices."""
         return {}
+
+
+@dataclass(frozen=True)
+class Planned(Pointwise):
+    """Defaults for an operation that a plan holds in another form: expanded, or as a loop over steps."""
+
+    def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Any, k: Kernels) -> Sequence[Array]:
+        """Raise AssertionError: a plan holds no such step."""
+        raise AssertionError(f"{type(self).__name__} is in a plan as it stands")
 
 
 def f32_rows(ins: Sequence[Spec], what: str, count: int = 1) -> int:

@@ -14,11 +14,13 @@ from proofcompute.encoding import wire
 from proofcompute.errors import FormatError
 from proofcompute.limits import MAX_NAME, MAX_PROGRAM, MAX_RANK, MAX_ROWS, MAX_WIDTH
 from proofcompute.program.operations.attention import Attention, QuantiseHeads, Rope
+from proofcompute.program.operations.composites import Pool, Silu, Softmax
 from proofcompute.program.operations.contract import Contract
 from proofcompute.program.operations.linear import Embed, Experts, Linear
 from proofcompute.program.operations.mapping import Constant, Map, Position
 from proofcompute.program.operations.moving import Concat, Put, Split, Take, View
 from proofcompute.program.operations.pointwise import Add, Gate, Gelu, LayerNorm, Relu, RmsNorm
+from proofcompute.program.operations.recurrent import Gru, Lstm
 from proofcompute.program.operations.reducing import Cumulate, Order, Reduce
 from proofcompute.program.operations.sample import Sample
 from proofcompute.program.operations.scan import Scan
@@ -42,10 +44,13 @@ OPERATIONS: dict[str, Any] = {
         Experts,
         Gate,
         Gelu,
+        Gru,
         LayerNorm,
         Linear,
+        Lstm,
         Map,
         Order,
+        Pool,
         Position,
         Put,
         QuantiseHeads,
@@ -55,6 +60,8 @@ OPERATIONS: dict[str, Any] = {
         Rope,
         Sample,
         Scan,
+        Silu,
+        Softmax,
         Split,
         Take,
         View,

@@ -16,17 +16,17 @@ from proofcompute.arrays import Array, Span
 from proofcompute.limits import MAX_SCAN
 from proofcompute.program.liveness import last_uses
 from proofcompute.program.lowering import infer_body
-from proofcompute.program.operations.base import Pointwise, need
+from proofcompute.program.operations.base import Planned, need
 from proofcompute.program.operations.fused import fuse
 from proofcompute.program.operations.moving import contiguous
 from proofcompute.program.source import Source
 from proofcompute.program.types import Body, Node, Reads, Runs, Spec, Step, WeightSpec
 
-__all__ = ["Scan", "repeated"]
+__all__ = ["Loop", "Scan", "repeated"]
 
 
 @dataclass(frozen=True)
-class Scan(Pointwise):
+class Scan(Planned):
     """Run a body ``count`` times.
 
     The inputs are the initial values that the body carries, then rows [count, ...] of which step t sees entry

@@ -1,0 +1,1 @@
+"""Builds programs operation by operation; :class:`proofcompute.ProgramBuilder` puts the parts together."""

@@ -1,0 +1,174 @@
+"""Builds layers of networks: norms, pools and recurrent layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from proofcompute.arrays import F32, Array
+from proofcompute.encoding.wire import f32_bits
+from proofcompute.errors import InputError
+from proofcompute.models.building.assembly import constant_weight, floats
+from proofcompute.models.building.moving import each
+from proofcompute.models.building.products import Products
+from proofcompute.models.building.tensor import Tensor
+from proofcompute.program.operations import Gru, LayerNorm, Lstm, Pool, RmsNorm
+
+__all__ = ["Networks"]
+
+
+class Networks(Products):
+    """Methods for layers."""
+
+    # -- norms ---------------------------------------------------------------------------------------
+    def layer_norm(
+        self, x: Tensor, weight: Array, bias: Array, *, eps: float = 1e-5, name: str | None = None
+    ) -> Tensor:
+        """Add (x - mean) / sqrt(variance + eps) * weight + bias, over the last axis."""
+        name = self._name("layer_norm", name)
+        names = (f"{name}.weight", f"{name}.bias")
+        weights = {n: constant_weight(n, _vector(x, v)) for n, v in zip(names, (weight, bias), strict=True)}
+        return self._add(name, LayerNorm(*names, f32_bits(eps)), (x,), weights)
+
+    def rms_norm(self, x: Tensor, weight: Array, *, eps: float = 1e-5, name: str | None = None) -> Tensor:
+        """Add x / sqrt(mean of squares + eps) * weight, over the last axis."""
+        name = self._name("rms_norm", name)
+        kept = f"{name}.weight"
+        op = RmsNorm(kept, f32_bits(eps))
+        return self._add(name, op, (x,), {kept: constant_weight(kept, _vector(x, weight))})
+
+    def group_norm(
+        self,
+        x: Tensor,
+        groups: int,
+        weight: Array,
+        bias: Array,
+        *,
+        eps: float = 1e-5,
+        name: str | None = None,
+    ) -> Tensor:
+        """Add a norm over all places and the channels (last axis) of each group, then weight and bias.
+
+        One group is a layer norm over the whole row, as many as channels an instance norm.
+        """
+        scale, shift = _vector(x, weight), _vector(x, bias)
+        channels = x.shape[-1]
+        if groups < 1 or channels % groups:
+            raise InputError(f"group norm: {channels} channels are not {groups} groups")
+        rows = self.reshape(x, (-1, groups, channels // groups))
+        centred = rows - self.mean(rows, (0, 2), keep=True)
+        variance = self.mean(centred * centred, (0, 2), keep=True)
+        normed = self.reshape(centred / self.map("sqrt", variance + eps), x.shape)
+        return self.map("add", normed * self.constant(scale), self.constant(shift), name=name)
+
+    @staticmethod
+    def fold_batch_norm(
+        weight: Array,
+        bias: Array | None,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        variance: Array,
+        *,
+        eps: float = 1e-5,
+    ) -> tuple[F32, F32]:
+        """Return weights [out, ...] and biases [out] of a layer with the batch norm behind it folded in.
+
+        They are computed in binary64 and rounded once.
+        """
+        w = np.asarray(weight, np.float64)
+        b = np.zeros(len(w)) if bias is None else np.asarray(bias, np.float64)
+        factor = np.asarray(gamma, np.float64) / np.sqrt(np.asarray(variance, np.float64) + eps)
+        shifted = (b - np.asarray(mean, np.float64)) * factor + np.asarray(beta, np.float64)
+        return (w * factor.reshape(-1, *(1,) * (w.ndim - 1))).astype(np.float32), shifted.astype(np.float32)
+
+    # -- pools ---------------------------------------------------------------------------------------
+    def pool(
+        self,
+        kind: str,
+        x: Tensor,
+        size: Sequence[int],
+        *,
+        strides: int | Sequence[int] | None = None,
+        pads: int | Sequence[int] = 0,
+        name: str | None = None,
+    ) -> Tensor:
+        """Add the ``max``, ``mean`` or ``sum`` of windows over the first axes of x [places ..., channels].
+
+        Windows follow one another unless ``strides`` says otherwise. Margins of ``pads`` elements on both
+        sides count neither for a maximum nor for a mean.
+        """
+        count = len(size)
+        by = tuple(size) if strides is None else each(strides, count, "strides")
+        op = Pool(kind, tuple(size), by, each(pads, count, "pads"))
+        return self._add(self._name("pool", name), op, (x,))
+
+    # -- recurrent layers ----------------------------------------------------------------------------
+    def lstm(
+        self,
+        x: Tensor,
+        weight: Array,
+        recurrent: Array,
+        bias: Array | None = None,
+        recurrent_bias: Array | None = None,
+        *,
+        start: tuple[Tensor, Tensor] | None = None,
+        limbs: int = 2,
+        weight_limbs: int = 1,
+        name: str | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Add a long short-term memory over x [steps, d].
+
+        Returns all outputs [steps, h], the last one and the last cell. Weights [4 h, d] and [4 h, h] hold
+        input, forget, cell and output gate, in this order. The product of the inputs is made once for all
+        steps, the recurrent one in each step. ``start`` are output and cell before the first step; zeros if
+        None.
+        """
+        name = self._name("lstm", name)
+        names = (f"{name}.input", f"{name}.recurrent")
+        weights = {
+            n: self._matrix(n, w, b, weight_limbs)
+            for n, w, b in zip(names, (weight, recurrent), (bias, recurrent_bias), strict=True)
+        }
+        h, c = start or (self._zeros(recurrent),) * 2
+        made = self._add_all((name, f"{name}.last", f"{name}.cell"), Lstm(*names, limbs), (x, h, c), weights)
+        return made[0], made[1], made[2]
+
+    def gru(
+        self,
+        x: Tensor,
+        weight: Array,
+        recurrent: Array,
+        bias: Array | None = None,
+        recurrent_bias: Array | None = None,
+        *,
+        start: Tensor | None = None,
+        limbs: int = 2,
+        weight_limbs: int = 1,
+        name: str | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Add a gated recurrent unit over x [steps, d]; return all outputs [steps, h] and the last one.
+
+        Weights [3 h, d] and [3 h, h] hold reset, update and new gate, in this order; the reset gate is
+        applied behind the recurrent product.
+        """
+        name = self._name("gru", name)
+        names = (f"{name}.input", f"{name}.recurrent")
+        weights = {
+            n: self._matrix(n, w, b, weight_limbs)
+            for n, w, b in zip(names, (weight, recurrent), (bias, recurrent_bias), strict=True)
+        }
+        h = self._zeros(recurrent) if start is None else start
+        made = self._add_all((name, f"{name}.last"), Gru(*names, limbs), (x, h), weights)
+        return made[0], made[1]
+
+    def _zeros(self, recurrent: Array) -> Tensor:
+        return self.broadcast(self.number(0.0), (floats(recurrent, "a weight", 2).shape[1],))
+
+
+def _vector(x: Tensor, values: Array) -> F32:
+    v = floats(values, "a norm's weight", 1)
+    if not x.shape or v.shape != x.shape[-1:]:
+        raise InputError(f"a norm's weight {list(v.shape)} does not fit rows of {list(x.shape)}")
+    return v

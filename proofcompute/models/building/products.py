@@ -1,0 +1,206 @@
+"""Builds products: with weight matrices, of two activations, and convolutions; and loops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from proofcompute.arrays import F32, Array
+from proofcompute.errors import InputError
+from proofcompute.models.building.assembly import Scope, floats
+from proofcompute.models.building.moving import Moving, each
+from proofcompute.models.building.tensor import Tensor
+from proofcompute.program.operations import Contract, Embed, Experts, Linear, Scan
+from proofcompute.program.types import Spec
+
+__all__ = ["FLOAT_CONTRACTION", "Products"]
+
+FLOAT_CONTRACTION: Final = 32
+"""Convolutions that sum no more products than this are computed in float32: quantising rows so short costs
+much accuracy, and checking their products costs what computing them costs.
+"""
+
+
+class Products(Moving):
+    """Methods that multiply. Weights are quantised row by row."""
+
+    def linear(
+        self,
+        x: Tensor,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        limbs: int = 2,
+        weight_limbs: int = 1,
+        name: str | None = None,
+    ) -> Tensor:
+        """Add x W^T + bias over the last axis, for W [out, d] and bias [out], both float32.
+
+        ``limbs`` of the activations and ``weight_limbs`` of the weights are 1 (8 bits) or 2 (16 bits). The
+        other axes of a row are rows of the product, each quantised with a scale of its own. Raises
+        NonFiniteError if a weight is not finite.
+        """
+        if not x.shape or np.ndim(weight) != 2 or np.shape(weight)[1] != x.shape[-1]:
+            raise InputError(f"weights {list(np.shape(weight))} do not fit rows of {list(x.shape)}")
+        name = self._name("linear", name)
+        matrix = f"{name}.weight"
+        weights = {matrix: self._matrix(matrix, weight, bias, weight_limbs)}
+        return self._add(name, Linear(matrix, limbs), (x,), weights)
+
+    def experts(
+        self,
+        x: Tensor,
+        numbers: Tensor,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        limbs: int = 2,
+        weight_limbs: int = 1,
+        name: str | None = None,
+    ) -> Tensor:
+        """Add products of x [d] or [r, d] with those matrices of W [groups, out, d] that numbers name.
+
+        The numbers are int32 [r], the result is [r, out]. A number without a matrix is an error when the
+        program runs.
+        """
+        name = self._name("experts", name)
+        matrix = f"{name}.weight"
+        weights = {matrix: self._matrix(matrix, weight, bias, weight_limbs, 3)}
+        return self._add(name, Experts(matrix, limbs), (x, numbers), weights)
+
+    def embed(
+        self, numbers: Tensor, table: Array, *, weight_limbs: int = 1, name: str | None = None
+    ) -> Tensor:
+        """Add rows of a float32 table [n, d], chosen by an int32 input of the program."""
+        name = self._name("embed", name)
+        matrix = f"{name}.weight"
+        return self._add(
+            name, Embed(matrix), (numbers,), {matrix: self._matrix(matrix, table, None, weight_limbs)}
+        )
+
+    def contract(self, x: Tensor, y: Tensor, *, limbs: int = 2, name: str | None = None) -> Tensor:
+        """Add x y for matrices [..., n, d] and [..., d, m] of a row, which a verifier computes again.
+
+        Floats are quantised to 1 or 2 limbs; 0 limbs are for integers, whose exact product is int64.
+        """
+        return self._add(self._name("contract", name), Contract(limbs), (x, y))
+
+    # -- convolutions --------------------------------------------------------------------------------
+    def conv(
+        self,
+        x: Tensor,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        strides: int | Sequence[int] = 1,
+        pads: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        limbs: int = 2,
+        weight_limbs: int = 1,
+        name: str | None = None,
+    ) -> Tensor:
+        """Add a convolution of x [places ..., channels], whose last axis are the channels.
+
+        The float32 weight is [out, *window, channels / groups]. ``pads`` zeros stand on both sides of each
+        axis of places. It is a view in windows and a :meth:`linear`, so each window has its own scale; or, if
+        at most FLOAT_CONTRACTION products are summed, as in a depthwise convolution, float32 products and
+        sums without one.
+        """
+        w = floats(weight, "a weight", len(x.shape) + 1)
+        out, *size, inner = w.shape
+        if x.dtype != "f32" or len(size) < 1 or groups < 1 or inner * groups != x.shape[-1] or out % groups:
+            raise InputError(f"weights {list(w.shape)} in {groups} groups do not fit rows of {list(x.shape)}")
+        margin = each(pads, len(size), "pads")
+        if any(margin):
+            x = self.pad(x, margin)
+        if set(size) == {1} and set(each(strides, len(size), "strides")) == {1}:
+            seen, places = self.reshape(x, (*x.shape[:-1], *size, x.shape[-1])), x.shape[:-1]
+        else:
+            seen = self.windows(x, size, strides, dilation)
+            places = seen.shape[: len(size)]
+        if math.prod(size) * inner <= FLOAT_CONTRACTION:
+            return self._float_conv(seen, places, w, bias, groups, name)
+        if groups == 1:
+            rows = self.reshape(seen, (*places, -1))
+            return self.linear(
+                rows, w.reshape(out, -1), bias, limbs=limbs, weight_limbs=weight_limbs, name=name
+            )
+        parts = []
+        for g in range(groups):
+            rows = self.reshape(seen[..., g * inner : (g + 1) * inner], (*places, -1))
+            here = slice(g * out // groups, (g + 1) * out // groups)
+            b = None if bias is None else floats(bias, "a bias", 1)[here]
+            part = w[here].reshape(out // groups, -1)
+            parts.append(self.linear(rows, part, b, limbs=limbs, weight_limbs=weight_limbs))
+        return self.concat(parts, -1, name=name)
+
+    def _float_conv(
+        self,
+        seen: Tensor,
+        places: tuple[int, ...],
+        w: F32,
+        bias: Array | None,
+        groups: int,
+        name: str | None,
+    ) -> Tensor:
+        """Add a convolution in float32: [places, window, groups, in, 1] times [window, groups, in, out]."""
+        out, *size, inner = w.shape
+        places_, window, outs = math.prod(places), math.prod(size), out // groups
+        rows = self.reshape(seen, (places_, window, groups, inner, 1))
+        turned = w.reshape(groups, outs, window, inner).transpose(2, 0, 3, 1)
+        summed = self.reduce("sum", rows * self.constant(np.ascontiguousarray(turned)), (1, 3))
+        if bias is None:
+            return self.reshape(summed, (*places, out), name=name)
+        return self.map(
+            "add", self.reshape(summed, (*places, out)), self.constant(floats(bias, "a bias", 1)), name=name
+        )
+
+    # -- loops ---------------------------------------------------------------------------------------
+    def scan(
+        self,
+        body: Callable[..., tuple[Sequence[Tensor], Sequence[Tensor]]],
+        carried: Sequence[Tensor] = (),
+        scanned: Sequence[Tensor] = (),
+        whole: Sequence[Tensor] = (),
+        *,
+        count: int | None = None,
+        name: str | None = None,
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Add a loop of a fixed number of steps inside each row.
+
+        ``body`` is called once, with a tensor for each value of ``carried``, ``scanned`` and ``whole``, in
+        this order, and adds the operations of a step. It sees carried values of the step before, entry t of
+        what is scanned ([count, ...]) in step t, and all of ``whole``, besides constants and numbers. It
+        returns the carried values for the next step, of the same types, and the values to collect.
+
+        Returns the carried values after the last step, and what was collected, [count, ...].
+        """
+        if count is None:
+            if not scanned or not scanned[0].shape:
+                raise InputError("scan: needs a count, or something to scan")
+            count = scanned[0].shape[0]
+        given = [*carried, *scanned, *whole]
+        first = len(carried)
+        kinds = [
+            Spec(x.dtype, x.shape[1:]) if first <= i < first + len(scanned) and x.shape else x.spec
+            for i, x in enumerate(given)
+        ]
+        params = [Tensor(f"in.{i}", spec, self) for i, spec in enumerate(kinds)]
+        self._scopes.append(Scope(set(params)))
+        try:
+            following, collected = body(*params)
+            results = [self._use(x) for x in (*following, *collected)]
+            nodes = tuple(self._scopes[-1].nodes)
+        finally:
+            self._scopes.pop()
+        if len(following) != first:
+            raise InputError(f"scan: {len(following)} values for the next step, where {first} are carried")
+        op = Scan(count, first, len(scanned), len(whole), nodes, tuple(results))
+        name = self._name("scan", name)
+        names = [name] if len(results) == 1 else [f"{name}.{i}" for i in range(len(results))]
+        made = self._add_all(names, op, given)
+        return made[:first], made[first:]
