@@ -406,6 +406,8 @@ def test_arguments(tmp_path: Path) -> None:
             open_huggingface(folder, families.vocabulary(CASE), context=context)
     known = families.vocabulary(CASE)
     wider = Vocabulary("bpe", (*known.tokens, b"zz"), known.types + b"\1")
-    with pytest.raises(FormatError, match="vocab_size is 61, but the tokenizer has 62 tokens"):
+    with pytest.raises(
+        FormatError, match="vocab_size is 61, but the tokenizer has 62 tokens, and needs token 61"
+    ):
         open_huggingface(folder, wider)
     assert open_huggingface(os.fspath(folder), families.vocabulary(CASE), context=7).arch.context == 7

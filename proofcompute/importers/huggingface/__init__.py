@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.errors import FormatError, InputError, UnsupportedError
+from proofcompute.errors import InputError, UnsupportedError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.importers.architecture import Arch
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.huggingface.config import Config
 from proofcompute.importers.huggingface.families import FAMILIES, Family
+from proofcompute.importers.huggingface.fitting import fitted
 from proofcompute.importers.huggingface.folder import (
     Contents,
     Stored,
@@ -81,8 +82,8 @@ def open_huggingface(
 
     Args:
         path: the folder.
-        vocabulary: the tokens, fewer than the embedding has rows or as many; None: those of the folder's
-            ``tokenizer.json``, and its chat template.
+        vocabulary: the tokens; None: those of the folder's ``tokenizer.json``, and its chat template. The
+            checkpoint's has as many tokens as the embedding has rows.
         chat_template: the Jinja template of chats, if ``vocabulary`` is given.
         context: the most positions that are wanted; needed only where a model rotates long texts otherwise.
 
@@ -106,11 +107,7 @@ def open_huggingface(
         tokenizer = read_tokenizer(folder)
         vocabulary, chat_template = tokenizer.vocabulary, tokenizer.chat_template
         notes = (*notes, *tokenizer.notes)
-    if len(vocabulary.tokens) > arch.vocabulary:
-        raise FormatError(
-            f"config.json: vocab_size is {arch.vocabulary}, but the tokenizer has "
-            f"{len(vocabulary.tokens)} tokens"
-        )
+    vocabulary, fitting = fitted(vocabulary, arch.vocabulary)
     contents = read_shards(folder)
     arch, tensors, more = _weights(arch, family, contents, quantisation)
     return Checkpoint(
@@ -122,7 +119,7 @@ def open_huggingface(
         digest=contents.digest,
         read_rows=tensors.rows,
         read_quantised=tensors.quantised,
-        notes=(*notes, *more),
+        notes=(*notes, *fitting, *more),
     )
 
 
