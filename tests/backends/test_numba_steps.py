@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import synthetic
+from attending_models import KINDS, attending
 from cuda_rig.requests import overflowing, run, several
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.arithmetic.backends.numba.runtime import threads
@@ -72,6 +73,7 @@ def models() -> dict[str, Model]:
         "two limbs": synthetic.model(),
         "one limb, a window": compile_decoder(random_checkpoint(3, windowed), synthetic.KERNELS, "w8a8"),
         "two limbs of weights": compile_decoder(random_checkpoint(4, halves), synthetic.KERNELS, "w16a16"),
+        **{f"attention, {kind}": attending(kind) for kind in KINDS},
     }
 
 

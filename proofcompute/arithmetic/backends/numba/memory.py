@@ -57,8 +57,10 @@ class CpuMemory:
     def concatenate(self, parts: Sequence[Array]) -> Array:
         return HOST.concatenate(parts)
 
+    @recorded
     def slice_columns(self, x: Array, a: int, b: int) -> Array:
-        return HOST.slice_columns(x, a, b)
+        made = HOST.slice_columns(x, a, b)
+        return made if self.steps.recording is None else made.copy()  # so that no two results share a place
 
     def row_bytes(self, parts: Sequence[Array]) -> U8:
         return HOST.row_bytes(parts)

@@ -42,6 +42,7 @@ __all__ = [
     "READ",
     "ROPE",
     "SETTLE",
+    "SLICE",
     "SLOTS",
     "TAKE",
     "WRITE",
@@ -72,6 +73,8 @@ ROPE: Final = 9
 """Call ``rope`` on x float32 [width], of heads of d columns, cos and sin [pairs]."""
 QUANTISE: Final = 10
 """Call ``quantise_heads`` on x float32 [width]; it writes k int8 [heads limbs, d] and ks."""
+SLICE: Final = 11
+"""Copy ``width`` bytes from byte ``start`` on of rows of x, of d bytes, to out."""
 
 _NUMBERS: Final = (
     ("kind", "which of the above"),
@@ -85,7 +88,7 @@ _NUMBERS: Final = (
     ("value_limbs", "of values that it reads"),
     ("columns", "of a row of values that it reads, of one head and limb"),
     ("latent", "columns of keys that are values, or 0"),
-    ("start", "first column that is rotated"),
+    ("start", "first column that is rotated, first byte of a slice"),
     ("mode", "what happens to the rows before a product"),
     ("share", "groups of channels of a unit"),
     ("heads", "key-value heads"),
@@ -267,6 +270,8 @@ def row(e: Any, slots: Any, t: Any) -> Any:
         return settle_into(_float_row(e.x, t, e.width), _float_row(e.out, t, e.width))
     if e.kind == READ:
         _copy(e.out + t * e.width, slots[t, e.buffer] + slots[t, 0] * e.width, e.width)
+    elif e.kind == SLICE:
+        _copy(e.out + t * e.width, e.x + t * e.d + e.start, e.width)
     elif e.kind == WRITE:
         _copy(slots[t, e.buffer] + slots[t, 0] * e.width, e.x + t * e.width, e.width)
     elif e.kind == TAKE:

@@ -231,6 +231,12 @@ class Recording:
     def _settle(self, result: F32, x: F32) -> None:
         self._add("SETTLE", x=self._row(x), width=x.size, out=self._made(result))
 
+    def _slice_columns(self, result: Array, x: Array, a: int, b: int) -> None:
+        if len(x) != 1:
+            raise _Unknown
+        sizes = {"d": x.nbytes, "start": a * x.itemsize, "width": result.nbytes}
+        self._add("SLICE", x=self._row(x), **sizes, out=self._made(result))
+
     def _heads(
         self,
         result: Sequence[Array],
