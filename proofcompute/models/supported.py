@@ -66,7 +66,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "olmo2": "OLMo 2",
     "olmoe": "OLMoE",
     "smollm3": "SmolLM 3",
-    "granite": "Granite 3 and 4, dense",
+    "granite": "Granite 3, dense",
     "cohere": "Command R and Aya",
     "cohere2": "Command R7B and Command A",
     "stablelm": "StableLM 3B and StableLM 2",

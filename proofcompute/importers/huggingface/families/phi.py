@@ -49,6 +49,7 @@ def phi3(c: Config) -> Arch:
     c.no("mlp_bias")
     c.no("lm_head_bias")
     c.must("interpolate_factor", 1)
+    c.must("full_attn_mod", 1)
     rotary = read_rope(c, s.head_dim, partial=1.0)
     mixer = attention(s, rope=rotary.rope, window=c.optional_integer("sliding_window"))
     return arch(c, "phi3", s, [Block(mixer, gated(c), norm)] * s.layers, norm, rotary.context)
