@@ -133,8 +133,8 @@ class Vocabulary:
         if len(self.types) != n or not TYPES.issuperset(self.types):
             raise FormatError(f"vocabulary: {len(self.types)} types for {n} tokens, or a type outside 1..6")
         if not self.finding:
-            named = (UNKNOWN, CONTROL, USER_DEFINED)
-            object.__setattr__(self, "finding", bytes(FOUND * (kind in named) for kind in self.types))
+            named = bytes(FOUND * (kind in (UNKNOWN, CONTROL, USER_DEFINED)) for kind in range(256))
+            object.__setattr__(self, "finding", self.types.translate(named))
         self._check_parts()
         self._check_tokens()
         self._check_merges()
@@ -218,17 +218,20 @@ class Vocabulary:
 
     def _check_text(self, normal: npt.NDArray[np.bool_]) -> None:
         """Check that the tokens which the model writes are text, in the one way of writing it."""
-        mark = SPACE.encode()
+        words = list(compress(self.tokens, normal.tolist()))
+        mark = SPACE.encode() if self.writing == SPACES else b" ##"
+        joined = b"\n".join(words)  # a line break belongs to no other character
+        spaced = self.writing == WORDS and b" " in self.text_ids
+        if mark not in joined and not spaced and _is_text(joined):
+            return
         for i in np.flatnonzero(normal).tolist():
             token = self.tokens[i]
             if self.writing == SPACES and mark in token:
                 raise FormatError(f"vocabulary: token {i} prints U+2581, which files write for a space")
-            if self.writing == WORDS and (token == b" " or token.startswith(b" ##")):
+            if self.writing == WORDS and (token == b" " or token.startswith(mark)):
                 raise FormatError(f"vocabulary: token {i} is a space, or begins a word with ##")
-            try:
-                token.decode()
-            except UnicodeDecodeError:
-                raise FormatError(f"vocabulary: token {i} is not UTF-8") from None
+            if not _is_text(token):
+                raise FormatError(f"vocabulary: token {i} is not UTF-8")
 
     def _check_finding(self, kinds: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> None:
         how = np.frombuffer(self.finding, np.uint8)
@@ -365,6 +368,14 @@ class Vocabulary:
             fuse_unknown=flags[1],
             strip_space=flags[2],
         )
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _limit(found: int, limit: int, what: str) -> None:

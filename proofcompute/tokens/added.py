@@ -12,10 +12,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+import numpy as np
+
 from proofcompute.models.vocabulary import (
     ALONE,
     CONTROL,
-    FOUND,
     LEFT,
     NORMAL,
     NORMALISED,
@@ -44,9 +45,8 @@ def found_names(vocabulary: Vocabulary, *, control: bool, normalised: bool) -> d
     """
     names: dict[str, int] = {}
     others: set[str] = set()
-    for i, how in enumerate(vocabulary.finding):
-        if not how & FOUND:
-            continue
+    for i in np.flatnonzero(np.frombuffer(vocabulary.finding, np.uint8)).tolist():
+        how = vocabulary.finding[i]
         token, kind = vocabulary.tokens[i], vocabulary.types[i]
         if kind == NORMAL:
             name = written(vocabulary.writing, token)

@@ -27,7 +27,7 @@ from proofcompute.models.vocabulary import (
 from proofcompute.models.word_rules import RULES
 from proofcompute.models.writing import BYTES, CONTINUES, byte_name, written
 
-__all__ = ["Library"]
+__all__ = ["Library", "Near"]
 
 _NOTHING: Final = -1
 """Stands for the unknown token of a vocabulary that has none."""
@@ -71,8 +71,41 @@ _SPLITTERS: Final[Mapping[str, Callable[..., pre_tokenizers.PreTokenizer]]] = {
 }
 
 
+class Near:
+    """Says which tokens can occur in parts of a text: the others, and merges that give them, are left out.
+
+    At each step of the merging, the pieces of a text are parts of it, or of it with a space in front. Leaving
+    out the others makes the tokenizer ten times faster.
+    """
+
+    def __init__(self, data: bytes, spaced: bool) -> None:
+        self._data, self._spaced = data, spaced
+
+    @staticmethod
+    def of(vocabulary: Vocabulary, text: str) -> Near | None:
+        """Return what is near ``text``; None if a vocabulary changes texts too much to say it so simply."""
+        if vocabulary.kind != "bpe":
+            return None
+        spaces = (Part("replace", (" ", SPACE)), Part("prepend", (SPACE,)))
+        known = spaces if vocabulary.writing != BYTES else ()
+        for part in vocabulary.normalisers:
+            if part not in known and not (part.name == "nfc" and text.isascii()):
+                return None
+        plain = vocabulary.writing == BYTES and vocabulary.splitters[-1].arguments[0] == 0
+        if vocabulary.writing != BYTES:
+            text = text.replace(SPACE, " ")
+        return Near(text.encode("utf-8", "surrogatepass"), not plain)
+
+    def among(self, tokens: Iterable[bytes]) -> list[bytes]:
+        """Return those of ``tokens`` that can occur."""
+        data = self._data
+        if not self._spaced:
+            return [token for token in tokens if token in data]
+        return [token for token in tokens if token in data or (token[:1] == b" " and token[1:] in data)]
+
+
 class Library:
-    """The library's tokenizer. ``near`` says which tokens and merges can occur; the others are left out.
+    """The library's tokenizer, with the tokens that are ``near`` a text only if that is given.
 
     ``added`` maps names that are found in the normalised text to their tokens.
     """
@@ -80,12 +113,12 @@ class Library:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        near: Callable[[bytes], bool] | None = None,
+        near: Near | None = None,
         added: Mapping[str, int] | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._ids: list[int] = []
-        model = _MODELS[vocabulary.kind](vocabulary, near or (lambda _: True), self._ids)
+        model = _MODELS[vocabulary.kind](vocabulary, near, self._ids)
         self._added = [
             AddedToken(
                 name,
@@ -150,15 +183,20 @@ def _unknown(vocabulary: Vocabulary) -> int:
     return _NOTHING if vocabulary.unknown is None else vocabulary.unknown
 
 
-def _bpe(vocabulary: Vocabulary, near: Callable[[bytes], bool], ids: list[int]) -> models.Model:
+def _bpe(vocabulary: Vocabulary, near: Near | None, ids: list[int]) -> models.Model:
     tokens, way = vocabulary.tokens, vocabulary.writing
-    near_ids: Iterable[int] = [i for token, i in vocabulary.text_ids.items() if near(token)]
+    known, pairs = vocabulary.text_ids, vocabulary.merges
+    near_ids: Iterable[int] = known.values()
+    if near is not None:
+        near_ids = [known[token] for token in near.among(known)]
+        left = frozenset(near_ids)
+        joined = {tokens[a] + tokens[b]: None for a, b in pairs if a in left and b in left}
+        parts = frozenset(near.among(joined))
+        pairs = tuple(
+            p for p in pairs if p[0] in left and p[1] in left and tokens[p[0]] + tokens[p[1]] in parts
+        )
     names = {i: written(way, tokens[i]) for i in near_ids}
-    merges = [
-        (names[a], names[b])
-        for a, b in vocabulary.merges
-        if a in names and b in names and near(tokens[a] + tokens[b])
-    ]
+    merges = [(names[a], names[b]) for a, b in pairs]
     byte_ids = [i for i, kind in enumerate(vocabulary.types) if kind == BYTE]
     ids += [*names, *byte_ids, _unknown(vocabulary)]
     every = [*names.values(), *(byte_name(tokens[i][0]) for i in byte_ids), ""]
@@ -172,7 +210,7 @@ def _bpe(vocabulary: Vocabulary, near: Callable[[bytes], bool], ids: list[int]) 
     )
 
 
-def _unigram(vocabulary: Vocabulary, near: Callable[[bytes], bool], ids: list[int]) -> models.Model:
+def _unigram(vocabulary: Vocabulary, near: Near | None, ids: list[int]) -> models.Model:
     scores = np.array(vocabulary.scores, np.uint64).view(np.float64).tolist()
     # what is no text has the empty name, which the library's trie never finds; its score stays, as the
     # library gives unknown characters the smallest of all scores, less 10
@@ -184,7 +222,7 @@ def _unigram(vocabulary: Vocabulary, near: Callable[[bytes], bool], ids: list[in
     return models.Unigram(pieces, vocabulary.unknown, BYTE in vocabulary.types)
 
 
-def _wordpiece(vocabulary: Vocabulary, near: Callable[[bytes], bool], ids: list[int]) -> models.Model:
+def _wordpiece(vocabulary: Vocabulary, near: Near | None, ids: list[int]) -> models.Model:
     names = {written(vocabulary.writing, token): i for token, i in vocabulary.text_ids.items()}
     ids += [*names.values(), _unknown(vocabulary)]
     return models.WordPiece(
@@ -196,21 +234,3 @@ def _wordpiece(vocabulary: Vocabulary, near: Callable[[bytes], bool], ids: list[
 
 
 _MODELS: Final = {"bpe": _bpe, "unigram": _unigram, "wordpiece": _wordpiece}
-
-
-def nearness(vocabulary: Vocabulary, text: str) -> Callable[[bytes], bool] | None:
-    """Return what says whether a token can occur in parts of ``text``; None if that cannot be said so simply.
-
-    At each step of the merging, the pieces of a text are parts of it, or of it with a space in front. So
-    other tokens, and merges that give them, can be left out, which makes the tokenizer ten times faster.
-    """
-    if vocabulary.kind != "bpe":
-        return None
-    letters = (Part("replace", (" ", SPACE)), Part("prepend", (SPACE,)))
-    for part in vocabulary.normalisers:
-        if part not in letters and not (part.name == "nfc" and text.isascii()):
-            return None
-    if vocabulary.writing != BYTES:
-        text = text.replace(SPACE, " ")
-    data = text.encode("utf-8", "surrogatepass")
-    return lambda token: token in data or (token[:1] == b" " and token[1:] in data)

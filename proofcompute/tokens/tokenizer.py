@@ -18,7 +18,7 @@ from proofcompute.errors import FormatError, InputError, LimitError
 from proofcompute.limits import MAX_TEXT
 from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.tokens.added import AddedTokens, Span, found_names
-from proofcompute.tokens.library import Library, nearness
+from proofcompute.tokens.library import Library, Near
 from proofcompute.tokens.names import Names
 from proofcompute.tokens.prompt_text import PromptText
 
@@ -41,7 +41,7 @@ class Tokenizer:
         self._added = AddedTokens(vocabulary)
         marks, late_marks = (found_names(vocabulary, control=True, normalised=n) for n in (False, True))
         self._control = Names(late_marks | marks)
-        near = None if self._only is None else nearness(vocabulary, self._only)
+        near = None if self._only is None else Near.of(vocabulary, self._only)
         late = found_names(vocabulary, control=False, normalised=True) if vocabulary.normalisers else {}
         self._plain = Library(vocabulary, near, late)
         # control tokens whose names are searched in the normalised text are the library's to find

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cache
 
 import pytest
+from jinja2 import TemplateError
 
 from importers.family_templates import FAMILY_TEMPLATES, MARKS
 from oracle.transformers_templates import apply_chat_template

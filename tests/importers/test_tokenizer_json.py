@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from importers.tokenizer_files import FAMILIES, TEXTS, family, file
 from proofcompute.errors import InputError
+from proofcompute.importers.huggingface.json_file import parse_object
 from proofcompute.importers.huggingface.tokenizer import read_vocabulary
+from proofcompute.limits import MAX_TOKENIZER
 from proofcompute.models.vocabulary import FOUND, Vocabulary
 from proofcompute.protocol.answer import AnswerText
 from proofcompute.tokens import PromptText, Tokenizer
@@ -149,3 +154,24 @@ def test_an_answer_is_shown_as_it_comes(name: str, data: st.DataObject) -> None:
         bytes_are_text = False
     if bytes_are_text and name != "llama 2, normalised names" and b"\xe2\x96\x81" not in v.text_bytes(ids):
         assert tokenizer.decode(ids) == family(name).decode(ids)
+
+
+# -- published files ---------------------------------------------------------------------------------------
+def published(name: str) -> Path:
+    """A tokenizer that a package of the tests' requirements comes with."""
+    for found in distribution("litellm").files or ():
+        if found.name == name:
+            return Path(str(found.locate()))
+    raise AssertionError(f"litellm has no {name}")
+
+
+@pytest.mark.parametrize("name", ["deepseek_tokenizer.json", "anthropic_tokenizer.json"])
+def test_published_tokenizers(name: str) -> None:
+    data = published(name).read_bytes()
+    vocabulary = read_vocabulary(parse_object(data, name, MAX_TOKENIZER, 1 << 22))
+    assert Vocabulary.decode(vocabulary.encode()) == vocabulary
+    whole, oracle = Tokenizer(vocabulary), tokenizers.Tokenizer.from_buffer(data)
+    for text in TEXTS:
+        ids = oracle.encode(text, add_special_tokens=False).ids
+        assert whole.encode(text, special=True) == ids
+        assert whole.decode(ids) == oracle.decode(ids)
