@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, compress, count
+from itertools import compress, count
 from typing import Final
 
 import numpy as np
@@ -24,10 +24,26 @@ import numpy.typing as npt
 
 from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError
-from proofcompute.limits import MAX_NAME, MAX_TOKEN, MAX_TOKENIZER, MAX_VOCABULARY
+from proofcompute.limits import MAX_NAME, MAX_TOKENIZER, MAX_VOCABULARY
 from proofcompute.models.part_codec import check_parts, decode_parts, encode_parts
-from proofcompute.models.text_parts import NORMALISERS, SPACE, SPLITTERS, Part
-from proofcompute.models.writing import BYTES, SPACES, WORDS, byte_name
+from proofcompute.models.text_parts import NORMALISERS, SPLITTERS, Part
+from proofcompute.models.token_checks import check_finding, check_merges, check_tokens
+from proofcompute.models.token_types import (
+    ALONE,
+    BYTE,
+    CONTROL,
+    FOUND,
+    LEFT,
+    NORMAL,
+    NORMALISED,
+    RIGHT,
+    SILENT,
+    TYPES,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+)
+from proofcompute.models.writing import BYTES, SPACES, WORDS
 
 __all__ = [
     "ALONE",
@@ -49,27 +65,6 @@ VERSION: Final = 2
 KINDS: Final = ("bpe", "unigram", "wordpiece")
 """BPE with ranked merges (of bytes, or of characters with SentencePiece's spaces); Unigram; WordPiece."""
 
-NORMAL: Final = 1
-UNKNOWN: Final = 2
-CONTROL: Final = 3
-USER_DEFINED: Final = 4
-UNUSED: Final = 5
-BYTE: Final = 6
-TYPES: Final = frozenset((NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE))
-"""Token types, numbered as in the GGUF specification (``tokenizer.ggml.token_type``)."""
-_SILENT: Final = frozenset((UNKNOWN, CONTROL, UNUSED))
-"""Types that print nothing."""
-
-FOUND: Final = 1
-LEFT: Final = 2
-RIGHT: Final = 4
-ALONE: Final = 8
-NORMALISED: Final = 16
-"""How a token is found in a text before the model reads it, added up; 0: the model alone writes it.
-
-FOUND: by its name. LEFT, RIGHT: with the white space before, after it. ALONE: between no letters of words.
-NORMALISED: its normalised name in the normalised text."""
-_ALL: Final = FOUND | LEFT | RIGHT | ALONE | NORMALISED
 MAX_AROUND: Final = 16
 """The most tokens in front of a text, or behind it."""
 MAX_GROWTH: Final = 16
@@ -136,8 +131,11 @@ class Vocabulary:
             named = bytes(FOUND * (kind in (UNKNOWN, CONTROL, USER_DEFINED)) for kind in range(256))
             object.__setattr__(self, "finding", self.types.translate(named))
         self._check_parts()
-        self._check_tokens()
-        self._check_merges()
+        check_tokens(self.tokens, self.types, self.writing, self.text_ids)
+        check_finding(self.finding, self.tokens, self.types)
+        if self.merges and self.kind != "bpe":
+            raise FormatError(f"vocabulary: merges in a vocabulary of kind {self.kind}")
+        check_merges(self.merges, self.tokens, self.types, self.text_ids)
         if len(self.scores) != (n if self.kind == "unigram" else 0):
             raise FormatError(f"vocabulary: {len(self.scores)} scores for {n} tokens of kind {self.kind}")
         if not np.isfinite(np.array(self.scores, np.uint64).view(np.float64)).all():
@@ -194,83 +192,6 @@ class Vocabulary:
             return BYTES
         return WORDS if self.kind == "wordpiece" else SPACES
 
-    def _check_tokens(self) -> None:
-        kinds = np.frombuffer(self.types, np.uint8)
-        lengths = np.fromiter(map(len, self.tokens), np.int64, len(self.tokens))
-        if (longest := int(lengths.max())) > MAX_TOKEN:
-            _limit(longest, MAX_TOKEN, f"bytes of token {int(lengths.argmax())}")
-        empty = (lengths == 0) & ((kinds == NORMAL) | (kinds == BYTE))
-        if empty.any():
-            raise FormatError(f"vocabulary: token {int(empty.argmax())} is empty")
-        wrong = (kinds == BYTE) & ((lengths != 1) | (self.writing != SPACES))
-        if wrong.any():
-            raise FormatError(f"vocabulary: token {int(wrong.argmax())} is no byte token of kind {self.kind}")
-        single = [self.tokens[i] for i in np.flatnonzero(kinds == BYTE).tolist()]
-        if len(set(single)) != len(single):
-            again = next(t for i, t in enumerate(single) if t in single[:i])
-            raise FormatError(f"vocabulary: there are two byte tokens for 0x{again.hex()}")
-        names = {byte_name(token[0]).encode() for token in single}
-        if twice := names.intersection(self.text_ids):
-            raise FormatError(f"vocabulary: text and a byte token have the name {min(twice).decode()}")
-        if self.writing != BYTES:
-            self._check_text(kinds == NORMAL)
-        self._check_finding(kinds, lengths)
-
-    def _check_text(self, normal: npt.NDArray[np.bool_]) -> None:
-        """Check that the tokens which the model writes are text, in the one way of writing it."""
-        words = list(compress(self.tokens, normal.tolist()))
-        mark = SPACE.encode() if self.writing == SPACES else b" ##"
-        joined = b"\n".join(words)  # a line break belongs to no other character
-        spaced = self.writing == WORDS and b" " in self.text_ids
-        if mark not in joined and not spaced and _is_text(joined):
-            return
-        for i in np.flatnonzero(normal).tolist():
-            token = self.tokens[i]
-            if self.writing == SPACES and mark in token:
-                raise FormatError(f"vocabulary: token {i} prints U+2581, which files write for a space")
-            if self.writing == WORDS and (token == b" " or token.startswith(mark)):
-                raise FormatError(f"vocabulary: token {i} is a space, or begins a word with ##")
-            if not _is_text(token):
-                raise FormatError(f"vocabulary: token {i} is not UTF-8")
-
-    def _check_finding(self, kinds: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> None:
-        how = np.frombuffer(self.finding, np.uint8)
-        if len(how) != len(kinds) or (how > _ALL).any():
-            raise FormatError(
-                f"vocabulary: {len(how)} ways of finding for {len(kinds)} tokens, or unknown ones"
-            )
-        wrong = (how != 0) & (((how & FOUND) == 0) | (lengths == 0) | (kinds == UNUSED) | (kinds == BYTE))
-        if wrong.any():
-            raise FormatError(f"vocabulary: token {int(wrong.argmax())} cannot be found in a text")
-
-    def _check_merges(self) -> None:
-        if not self.merges:
-            return
-        if self.kind != "bpe":
-            raise FormatError(f"vocabulary: merges in a vocabulary of kind {self.kind}")
-        ids = list(chain.from_iterable(self.merges))
-        n, tokens = len(self.tokens), self.tokens
-        if min(ids) < 0 or max(ids) >= n:
-            rank = next(i for i, pair in enumerate(self.merges) if not (0 <= min(pair) and max(pair) < n))
-            raise FormatError(f"vocabulary: merge {rank} names token {max(self.merges[rank])} of {n}")
-        special = np.frombuffer(self.types, np.uint8)[ids] != NORMAL
-        if special.any():
-            rank = int(special.argmax()) // 2
-            raise FormatError(f"vocabulary: merge {rank} names a token that is not of type normal")
-        if len(self.text_ids) < self.types.count(NORMAL):
-            again = next((i for i in ids if self.text_ids[tokens[i]] != i), None)
-            if again is not None:
-                rank = ids.index(again) // 2
-                raise FormatError(f"vocabulary: merge {rank} names token {again}, whose bytes another has")
-        joined = [tokens[left] + tokens[right] for left, right in self.merges]
-        if not all(map(self.text_ids.__contains__, joined)):
-            rank = next(i for i, text in enumerate(joined) if text not in self.text_ids)
-            raise FormatError(f"vocabulary: merge {rank} gives bytes that are no token")
-        if len(set(self.merges)) != len(self.merges):
-            first: dict[tuple[int, int], int] = {}
-            rank = next(i for i, pair in enumerate(self.merges) if first.setdefault(pair, i) != i)
-            raise FormatError(f"vocabulary: merge {rank} occurs twice")
-
     @cached_property
     def text_ids(self) -> dict[bytes, int]:
         """Bytes -> id of every token of type normal; of several with the same bytes, the first. Read-only."""
@@ -296,7 +217,7 @@ class Vocabulary:
         for i in ids:
             if not 0 <= i < n:
                 raise InputError(f"token {i} is not in a vocabulary of {n}")
-            if self.types[i] not in _SILENT:
+            if self.types[i] not in SILENT:
                 parts.append(self.tokens[i])
         return b"".join(parts)
 
@@ -368,14 +289,6 @@ class Vocabulary:
             fuse_unknown=flags[1],
             strip_space=flags[2],
         )
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _limit(found: int, limit: int, what: str) -> None:

@@ -253,7 +253,7 @@ REFUSED: dict[str, tuple[Callable[[GgufFile], None], type[InputError], str]] = {
     "byte type": (
         edit(T_token_type=Typed(ARRAY, [6] * 300, 5), T_merges=Typed(ARRAY, [], STRING)),
         FormatError,
-        "token 0 is no byte token of kind bpe",
+        "token 0 is no byte token, written as bytes",
     ),
     "bos outside": (edit(T_bos_token_id=300), LimitError, "bos_token_id is 300"),
     "eos outside": (edit(T_eos_token_id=2**32 - 1), LimitError, "eos_token_id"),
