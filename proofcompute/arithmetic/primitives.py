@@ -25,6 +25,7 @@ __all__ = [
     "MAX_INPUTS",
     "MAX_TERMS",
     "REDUCTIONS",
+    "TWO_LIMBS",
     "Expression",
     "Term",
     "View",
@@ -141,6 +142,21 @@ class Expression:
     inputs: tuple[str, ...]
     """Types of the inputs."""
     terms: tuple[Term, ...]
+
+
+TWO_LIMBS: Final = Expression(
+    ("i8", "i8", "f32"),
+    (
+        Term("constant", (), "i32", 256),
+        Term("cast", (0,), "i32"),
+        Term("cast", (1,), "i32"),
+        Term("mul", (3, 4), "i32"),
+        Term("add", (6, 5), "i32"),
+        Term("cast", (7,), "f32"),
+        Term("mul", (8, 2), "f32"),
+    ),
+)
+"""f32(256 high + low) * scale; the integer is exact."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arithmetic.primitives import Expression, Term
+from proofcompute.arithmetic.primitives import TWO_LIMBS
 from proofcompute.arrays import F32, Array, Span
 from proofcompute.freivalds.product import Site
 from proofcompute.program.operations.base import Pointwise, f32_axis, matrix, need
@@ -17,20 +17,6 @@ from proofcompute.program.source import LinearCall, Source
 from proofcompute.program.types import Reads, Spec, WeightSpec
 
 __all__ = ["Embed", "Experts", "Linear", "shaped"]
-
-_TWO_LIMBS = Expression(
-    ("i8", "i8", "f32"),
-    (
-        Term("constant", (), "i32", 256),
-        Term("cast", (0,), "i32"),
-        Term("cast", (1,), "i32"),
-        Term("mul", (3, 4), "i32"),
-        Term("add", (6, 5), "i32"),
-        Term("cast", (7,), "f32"),
-        Term("mul", (8, 2), "f32"),
-    ),
-)
-"""f32(256 high + low) * scale; the integer is exact."""
 
 
 @dataclass(frozen=True)
@@ -159,4 +145,4 @@ class Embed(Pointwise):
         if not low:
             return (k.embed(high, scale),)
         column = scale.reshape((len(scale), 1))
-        return (k.evaluate(_TWO_LIMBS, (high, *low, column), len(scale), tuple(high.shape[1:])),)
+        return (k.evaluate(TWO_LIMBS, (high, *low, column), len(scale), tuple(high.shape[1:])),)

@@ -19,6 +19,7 @@ from proofcompute.arithmetic.backends.numba import mapping
 from proofcompute.arithmetic.backends.numba.memory import CpuMemory
 from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.steps.repeating import recorded
 from proofcompute.arithmetic.definition import primitives
 from proofcompute.arithmetic.definition.elementwise import quiet
 from proofcompute.arithmetic.definition.scalars import constant
@@ -41,6 +42,7 @@ class CpuPrimitives(CpuMemory):
     product: Callable[..., I32]
     """The backend's own, as is ``quantise``."""
 
+    @recorded
     def evaluate(
         self,
         expression: Expression,

@@ -225,6 +225,13 @@ def embed_into(q: Any, scale: Any, out: Any) -> None:
 
 
 @helper
+def embed_limbs_into(high: Any, low: Any, scale: Any, out: Any) -> None:
+    """Write one row of two limbs times its scale to out; the integers of both limbs are exact."""
+    for i in range(high.size):
+        out[i] = dequantised(np.int32(high[i]) * np.int32(256) + np.int32(low[i]), scale)
+
+
+@helper
 def settle_into(x: Any, out: Any) -> Any:
     """Write x + 0, [n] elements, to out. Return False if one is not finite."""
     top = np.int32(0)

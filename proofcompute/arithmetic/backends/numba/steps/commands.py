@@ -24,6 +24,7 @@ from proofcompute.arithmetic.backends.numba.kernels.attention import FINITE, att
 from proofcompute.arithmetic.backends.numba.kernels.linear import few_rows, one_row, prepare_rows
 from proofcompute.arithmetic.backends.numba.kernels.row import (
     embed_into,
+    embed_limbs_into,
     heads_into,
     quantise_heads_into,
     rope_into,
@@ -58,7 +59,7 @@ WRITE: Final = 1
 TAKE: Final = 2
 """Copy the row of x [m], of ``width`` bytes, that the int32 number at ``ids`` selects, to out."""
 EMBED: Final = 3
-"""Call ``embed`` on x int8 [width] and scale."""
+"""Call ``embed`` on x int8 [width] and scale; with q int8 [width], these are the low limbs."""
 SETTLE: Final = 4
 """Call ``settle`` on x float32 [width]."""
 HEADS: Final = 5
@@ -256,6 +257,15 @@ def _quantise_heads(e: Any, t: Any) -> Any:
 
 
 @helper
+def _embed(e: Any, t: Any) -> None:
+    x, scale, out = _byte_row(e.x, t, e.width), _float_row(e.scale, t, 1)[0], _float_row(e.out, t, e.width)
+    if e.q:
+        embed_limbs_into(x, _byte_row(e.q, t, e.width), scale, out)
+    else:
+        embed_into(x, scale, out)
+
+
+@helper
 def row(e: Any, slots: Any, t: Any) -> Any:
     """Carry out a command for row t, if it is one that works row by row; return False for an error."""
     if e.kind == PREPARE:
@@ -280,7 +290,7 @@ def row(e: Any, slots: Any, t: Any) -> Any:
             return False
         _copy(e.out + t * e.width, e.x + number * e.width, e.width)
     else:
-        embed_into(_byte_row(e.x, t, e.width), _float_row(e.scale, t, 1)[0], _float_row(e.out, t, e.width))
+        _embed(e, t)
     return True
 
 

@@ -21,6 +21,7 @@ from proofcompute.arithmetic.backends.numba.steps.arena import ALIGN, Value, pla
 from proofcompute.arithmetic.backends.numba.steps.plan import MOST_ROWS, Plan, Turn, address
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.kernels import ONE, PLAIN, AttentionOptions, Matrix, Prologue
+from proofcompute.arithmetic.primitives import TWO_LIMBS, Expression
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, Array, Member, Span
 
@@ -183,10 +184,13 @@ class Recording:
         """Return the address of a weight; 0 for None and for nothing."""
         if x is None or not x.size:
             return 0
-        if (at := address(x)) not in self.constants:
-            raise _Unknown
-        self.used[at] = self.constants[at]
-        return at
+        at = address(x)
+        for start in (at, *self.constants):  # a limb lies inside of a weight
+            whole = self.constants.get(start)
+            if whole is not None and start <= at and at + x.nbytes <= start + whole.nbytes:
+                self.used[start] = whole
+                return at
+        raise _Unknown
 
     def _table(self, x: F32) -> int:
         """Return the address of a rotary table."""
@@ -227,6 +231,14 @@ class Recording:
     def _embed(self, result: F32, q: Array, s: F32) -> None:
         x, scale = self._row(q), self._row(s)
         self._add("EMBED", x=x, scale=scale, width=q.size, out=self._made(result))
+
+    def _evaluate(
+        self, result: Array, expression: Expression, inputs: Sequence[Array], *rest: Any, **named: Any
+    ) -> None:
+        if expression != TWO_LIMBS:
+            return  # as a call that is not known
+        x, low, scale = map(self._row, inputs)
+        self._add("EMBED", x=x, q=low, scale=scale, width=inputs[0].size, out=self._made(result))
 
     def _settle(self, result: F32, x: F32) -> None:
         self._add("SETTLE", x=self._row(x), width=x.size, out=self._made(result))
