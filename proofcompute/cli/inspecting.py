@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
 from proofcompute.cli.bundles import bundle_facts
 from proofcompute.cli.console import Output, size
 from proofcompute.cli.files import load_model
+from proofcompute.cli.network import network_facts
 from proofcompute.cli.options import Json
 from proofcompute.encoding.kinds import kind_in, kind_of
 from proofcompute.errors import FormatError, InputError
 from proofcompute.limits import MAX_CARD, MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MAX_TERMS, MIB
 
 if TYPE_CHECKING:
-    from proofcompute.importers.architecture import Arch
     from proofcompute.models.card import ModelCard
 
 __all__ = ["inspect"]
@@ -116,48 +116,10 @@ def _checkpoint(path: Path) -> Facts:
         "sha256": checkpoint.digest.hex(),
         "vocabulary": len(checkpoint.vocabulary.tokens),
         "chat_template": bool(checkpoint.chat_template),
-        **_network(checkpoint.arch),
+        **network_facts(checkpoint.arch),
         **{f"note {i}": note for i, note in enumerate(checkpoint.notes, 1)},
         "not_used": checkpoint.unused,
     }
-
-
-def _network(arch: Arch) -> Facts:
-    """Return the description of a network: blocks that are alike together, and what is not the default."""
-    alike: list[tuple[int, int]] = []
-    for i, block in enumerate(arch.blocks):
-        if alike and block == arch.blocks[alike[-1][0]]:
-            alike[-1] = (alike[-1][0], i)
-        else:
-            alike.append((i, i))
-    facts = {k: v for k, v in _set(arch).items() if k != "blocks"} | {"layers": len(arch.blocks)}
-    for first, last in alike[:SHOWN]:
-        name = f"layer {first + 1}" if first == last else f"layers {first + 1} to {last + 1}"
-        facts[name] = _said(_set(arch.blocks[first]))
-    if len(alike) > SHOWN:
-        facts["more layers"] = len(arch.blocks) - alike[SHOWN][0]
-    return facts
-
-
-def _set(part: Any) -> dict[str, Any]:
-    """Return the fields of a description, by name, that do not have their default values."""
-    found: dict[str, Any] = {}
-    for f in fields(part):
-        value = getattr(part, f.name)
-        if value == f.default:
-            continue
-        if f.name == "freqs":
-            found["pairs"] = len(value)
-        else:
-            found[f.name] = _set(value) if is_dataclass(value) else value
-    return found
-
-
-def _said(facts: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} ({_said(value)})" if isinstance(value, dict) else f"{name} {value}"
-        for name, value in facts.items()
-    )
 
 
 def _model(path: Path) -> Facts:

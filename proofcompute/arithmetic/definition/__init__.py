@@ -6,7 +6,7 @@ Every other backend equals :class:`NumpyKernels` byte for byte.
 from proofcompute.arithmetic.definition.elementwise import check_platform, to_int32
 from proofcompute.arithmetic.definition.powers import log, power
 from proofcompute.arithmetic.definition.reference import NumpyKernels
-from proofcompute.arithmetic.definition.rotary import rope_frequencies, rope_table
+from proofcompute.arithmetic.definition.rotary import rope_table
 from proofcompute.arithmetic.definition.transcendental import atan, cos, erf, exp, sigmoid, sin, tanh
 from proofcompute.arithmetic.definition.trees import canonical_max, tree_sum
 
@@ -20,7 +20,6 @@ __all__ = [
     "exp",
     "log",
     "power",
-    "rope_frequencies",
     "rope_table",
     "sigmoid",
     "sin",
