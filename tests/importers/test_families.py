@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from importers import families
+from oracle.random_decoders import FAMILIES as DRAWN
+from oracle.random_decoders import draw
 from proofcompute.arrays import F32
 from proofcompute.errors import InputError
 from proofcompute.importers.float_model import FloatModel
-from proofcompute.importers.huggingface import open_huggingface
+from proofcompute.importers.huggingface import open_huggingface, read_config
 from proofcompute.importers.huggingface.families import FAMILIES
 
 CLOSE = 1e-5
@@ -117,6 +120,22 @@ def test_long_texts_take_the_long_factors_if_they_are_asked_for(tmp_path: Path) 
     assert not short.notes
     assert not long.notes
     assert usual.arch.blocks[0].attention.rope != long.arch.blocks[0].attention.rope
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers and torch")
+def test_random_configurations_are_those_of_transformers() -> None:
+    from oracle.random_decoders import differences
+
+    for difference, config in differences(len(DRAWN), 1):
+        assert difference < 1e-4, config  # narrow ones lose digits, in transformers too
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_configurations_are_read(seed: int) -> None:
+    r = random.Random(seed)
+    for family in DRAWN:
+        for _ in range(5):
+            assert read_config(draw(family, r))[0].blocks
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers and torch")

@@ -51,23 +51,27 @@ def _names(config: Json, folder: Path) -> dict[str, list[int]]:
     return {name: header[name]["shape"] for name in sorted(header) if name != "__metadata__"}
 
 
-def make(case: str) -> Json:
-    """Return the record of a case."""
-    config, dtype, shards = CASES[case]["config"], CASES[case]["dtype"], CASES[case]["shards"]
-    with tempfile.TemporaryDirectory() as temporary:
-        here = Path(temporary)
-        shapes = _names(config, here / "names")
-        found = {name: families.stored(name, tuple(shape), dtype) for name, shape in shapes.items()}
-        text = config.get("text_config", config)
-        families.write(here / "folder", text, found, shards)
-        model = _model(here / "folder")
+def compute(config: Json, dtype: str, shards: int, here: Path) -> tuple[dict[str, list[int]], Any]:
+    """Return names and shapes of the tensors, and logits; the checkpoint stays in ``here / "folder"``."""
+    shapes = _names(config, here / "names")
+    found = {name: families.stored(name, tuple(shape), dtype) for name, shape in shapes.items()}
+    text = config.get("text_config", config)
+    families.write(here / "folder", text, found, shards)
+    model = _model(here / "folder")
     if text["model_type"].startswith("gemma") and dtype == "BF16":
         # loaded in bfloat16 the model rounds this factor to it; weights are exact in float32
         embed = model.get_input_embeddings()
         embed.embed_scale = embed.embed_scale.to(torch.bfloat16).to(torch.float32)
     tokens = torch.tensor([families.text(text["vocab_size"])])
     with torch.no_grad():
-        logits = model(tokens).logits[0].numpy().astype("<f4")
+        return shapes, model(tokens).logits[0].numpy().astype("<f4")
+
+
+def make(case: str) -> Json:
+    """Return the record of a case."""
+    config, dtype, shards = CASES[case]["config"], CASES[case]["dtype"], CASES[case]["shards"]
+    with tempfile.TemporaryDirectory() as temporary:
+        shapes, logits = compute(config, dtype, shards, Path(temporary))
     assert np.isfinite(logits).all()
     assert logits.std() > 0.05, (case, logits.std())
     if "text_config" in config:  # as the folder of a model that also sees images names them
