@@ -67,6 +67,10 @@ MAX_SEGMENT_WORK: Final = 1 << 34
 """Elements that the operations of a segment make for one row; those of a loop count each time."""
 MAX_SEGMENT_PRODUCTS: Final = 1 << 38
 """Multiplications of int8 numbers in the products of a segment for one row."""
+MAX_OPERANDS: Final = 1 << 12
+"""Inputs of one operation."""
+MAX_PRODUCTS: Final = 1 << 16
+"""Products of a program for one row; those of a loop count each time."""
 MAX_SCAN: Final = 1 << 16
 """Operations that a loop runs for one row: its steps times the operations of its body."""
 MAX_VOCABULARY: Final = 1 << 20

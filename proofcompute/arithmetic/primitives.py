@@ -47,6 +47,8 @@ ELEMENTS: Final[dict[str, np.dtype[Any]]] = {
 }
 """The names of element types and their little-endian encodings; a bool is one byte, 0 or 1."""
 
+MAX_STRIDE: Final = MAX_WIDTH
+"""Elements of a row between neighbours along an axis of a view."""
 MAX_TERMS: Final = 256
 """Terms of one expression."""
 MAX_INPUTS: Final = 32
@@ -260,6 +262,9 @@ def check_view(view: View, dtype: str, elements: int) -> None:
     axes = list(zip(view.shape, view.strides, view.low, view.high, strict=True))
     if not all(0 <= low <= high <= size for size, _, low, high in axes):
         raise FormatError("a view's margins are inside its shape")
+    # What no element is read at is not bounded below, and must fit the integers of backends too.
+    if not all(abs(n) <= MAX_STRIDE for n in view.strides) or abs(view.offset) > MAX_RANK * MAX_STRIDE**2:
+        raise FormatError(f"a view's strides are at most {MAX_STRIDE}, and its offset a sum of such steps")
     check_bits(view.fill, dtype)
     if all(low < high for _, _, low, high in axes):
         ends = [(stride * low, stride * (high - 1)) for _, stride, low, high in axes]

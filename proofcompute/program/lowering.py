@@ -16,7 +16,9 @@ from proofcompute.freivalds.product import Site
 from proofcompute.limits import (
     MAX_ACCUMULATOR,
     MAX_CONSTANTS,
+    MAX_NAME,
     MAX_OPERATIONS,
+    MAX_PRODUCTS,
     MAX_SCAN,
     MAX_SEGMENT_PRODUCTS,
     MAX_SEGMENT_WORK,
@@ -41,22 +43,26 @@ class Budget:
     """Steps of all plans."""
     work: int = 0
     """Elements for one row of the segment that is lowered now."""
+    multiplications: int = 0
+    """Multiplications of products for one row of that segment."""
     products: int = 0
-    """Multiplications for one row of that segment."""
+    """Products of all segments for one row."""
 
     def begin(self) -> None:
         """Begin a segment."""
-        self.work = self.products = 0
+        self.work = self.multiplications = 0
 
     def add(self, where: str, work: int, sites: Sequence[Site], times: int) -> None:
         """Count one step. Raises LimitError if there are too many, or if they do too much."""
         self.steps += 1
         self.work += times * work
-        self.products += times * sum(s.rows * s.m * s.d * s.x_limbs * s.w_limbs for s in sites)
+        self.products += times * len(sites)
+        self.multiplications += times * sum(s.rows * s.m * s.d * s.x_limbs * s.w_limbs for s in sites)
         for what, n, limit in (
             ("steps", self.steps, MAX_OPERATIONS),
             ("elements", self.work, MAX_SEGMENT_WORK),
-            ("multiplications", self.products, MAX_SEGMENT_PRODUCTS),
+            ("multiplications", self.multiplications, MAX_SEGMENT_PRODUCTS),
+            ("products", self.products, MAX_PRODUCTS),
         ):
             if n > limit:
                 raise LimitError(f"{where}: over {limit} {what} for one row")
@@ -159,12 +165,12 @@ def lower(
         specs.update({inside[n]: spec for n, spec in inner.items()})
         for child in expansion.nodes:
             lower(
-                f"{where}.{child.name}", child, inside, specs, into, budget, weights,
+                _inside(where, child), child, inside, specs, into, budget, weights,
                 kept=kept, times=times, depth=depth + 1,
             )  # fmt: skip
         return
     sites = tuple(op.sites(ins, weights))
-    scratch = max(map(product_memory, sites), default=0)
+    scratch = max(map(product_memory, sites), default=0) + op.scratch(ins, outs)
     steps: Sequence[Step] = ()
     if body is not None:
         if times * body.times * len(body.nodes) > MAX_SCAN:
@@ -172,11 +178,11 @@ def lower(
         types, loop = infer_body(where, body.nodes, body.inputs, weights), Lowered()
         for child in body.nodes:
             lower(
-                f"{where}.{child.name}", child, {}, types, loop, budget, weights,
+                _inside(where, child), child, {}, types, loop, budget, weights,
                 times=times * body.times, depth=depth + 1,
             )  # fmt: skip
         steps, sites = loop.steps, tuple(loop.sites) * body.times
-        scratch = loop.memory(types)
+        scratch += loop.memory(types)
         budget.add(where, sum(s.size for s in (*ins, *outs)), (), times)
     else:
         budget.add(where, op.work(ins, outs), sites, times)
@@ -193,6 +199,11 @@ def lower(
     )
     into.sites.extend(sites)
     into.scratch.append(scratch)
+
+
+def _inside(where: str, node: Node) -> str:
+    """Return the name of an operation inside of another, for errors."""
+    return f"{where}.{node.name}"[: 3 * MAX_NAME]
 
 
 def check_constants(weights: Sequence[WeightSpec]) -> None:

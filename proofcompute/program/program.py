@@ -21,6 +21,7 @@ from proofcompute.limits import (
     KIB,
     MAX_CELL_MEMORY,
     MAX_CELL_OPENING,
+    MAX_ITEMS,
     MAX_OPENING_PART,
     MAX_OPENING_PIECE,
     MAX_OPERATIONS,
@@ -107,7 +108,13 @@ class Program:
         """Raise LimitError unless the last row of the longest request can be audited, whatever it costs."""
         groups = [(self.group_bytes(g), prefix) for g, prefix in plan.groups]
         besides = sum(self.weight[name].row_bytes for name, _ in plan.tables)
-        besides += sum(4 * s.rows * s.m * len(product_sets(s.d, s.x_limbs, s.w_limbs)) for s in plan.sites)
+        accumulators, sets = 0, 0
+        for s in plan.sites:
+            each = len(product_sets(s.d, s.x_limbs, s.w_limbs))
+            accumulators, sets = accumulators + each * s.rows * s.m, sets + each * min(s.groups, s.rows)
+        besides += 4 * accumulators + 16 * sets
+        if sets > MAX_ITEMS // 2:
+            raise LimitError(f"{plan.name}: the hints of a row have {sets} sets, more than {MAX_ITEMS // 2}")
         besides += 8 * KIB * (len(groups) + len(plan.tables) + len(plan.sites))  # heads and proofs
         whole = besides + sum(self.context * row if prefix else row for row, prefix in groups)
         # Long prefixes are sent ahead of the part, except for at most a piece.
@@ -147,6 +154,11 @@ class Program:
     @cached_property
     def _output_names(self) -> frozenset[str]:
         return frozenset(self.outputs)  # a set, because a hostile program may have many outputs
+
+    @cached_property
+    def _kept(self) -> frozenset[str]:
+        """The tensors that are committed or emitted."""
+        return frozenset(self.group_of) | self._output_names
 
     def group_bytes(self, group: int) -> int:
         """Return the bytes of one leaf of a committed group."""
@@ -214,7 +226,8 @@ class Program:
         local: set[str] = set()
         reads: dict[str, Reads] = {}
         tables: list[tuple[str, str]] = []
-        kept, inner, lowered = frozenset(self.group_of) | self._output_names, dict(specs), Lowered()
+        inner: dict[str, Spec] = {}
+        lowered = Lowered()
         budget.begin()
         for node in seg.nodes:
             where = f"{seg.name}/{node.name}"
@@ -238,8 +251,8 @@ class Program:
                 if node.inputs[at] not in public:
                     raise FormatError(f"{where}: chooses by {node.inputs[at]}, which is not public")
             local.update(node.outputs)
-            inner.update({n: specs[n] for n in node.outputs})
-            lower(where, node, {}, inner, lowered, budget, self.weight, kept=kept)
+            inner.update({n: specs[n] for n in (*node.inputs, *node.outputs)})
+            lower(where, node, {}, inner, lowered, budget, self.weight, kept=self._kept)
         produced = [n for node in seg.nodes for n in node.outputs]
         writes = tuple(n for n in produced if n in self.group_of)
         touched = (*reads.items(), *((n, Reads.SAME) for n in writes))

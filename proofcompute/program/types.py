@@ -202,6 +202,10 @@ class Op(Protocol):
         """Return how many elements are made for each row, apart from those of products with weights."""
         ...
 
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the bytes that running takes for each row, besides inputs, outputs and products."""
+        ...
+
     def expand(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Expansion | None:
         """Return what defines a composite, given inputs that it fits; None for a primitive."""
         ...

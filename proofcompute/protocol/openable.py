@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.errors import Cell, InputError
 from proofcompute.freivalds.product import product_sets
-from proofcompute.limits import MAX_CELL_OPENING, MAX_OPENING_PART
+from proofcompute.limits import MAX_CELL_OPENING, MAX_ITEMS, MAX_OPENING_PART
 from proofcompute.program.program import Program
 from proofcompute.program.types import Reads
 from proofcompute.protocol.needs import GroupRows, Needs, TableRows
@@ -32,6 +32,8 @@ class CellBytes(NamedTuple):
     """Most bytes of the pieces before the part."""
     part: int
     """Most bytes of the part."""
+    items: int
+    """Most elements of the part's arrays."""
 
     @property
     def total(self) -> int:
@@ -41,7 +43,8 @@ class CellBytes(NamedTuple):
     @property
     def fits(self) -> bool:
         """Whether the frames are within the limits."""
-        return self.part <= MAX_OPENING_PART and self.total <= MAX_CELL_OPENING
+        fits = self.part <= MAX_OPENING_PART and self.total <= MAX_CELL_OPENING
+        return fits and self.items <= MAX_ITEMS
 
 
 def most_bytes(
@@ -61,10 +64,10 @@ def most_bytes(
         ),
         plan.sites,
     )
-    part = part_shape(program, need, end, rows, tables=tables, hints=hints).largest
+    shape = part_shape(program, need, end, rows, tables=tables, hints=hints)
     cuts = [cut(program, g) for g in need.groups]
     ahead = sum(c.ahead * c.step * program.group_bytes(c.here.group) for c in cuts)
-    return CellBytes(ahead, part + _PROOF * len(cuts))
+    return CellBytes(ahead, shape.largest + _PROOF * len(cuts), shape.items + 2 * 63 * len(cuts))
 
 
 def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, hints: bool) -> int:
@@ -79,8 +82,9 @@ def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, h
         most = most_bytes(program, segment, rows, cell.b, tables=tables, hints=hints)
         if not most.fits:
             raise InputError(
-                f"{cell} may open {most.total} bytes, {most.part} of them in one frame; "
-                f"a cell may have {MAX_CELL_OPENING}, a frame {MAX_OPENING_PART}: ask for fewer rows"
+                f"{cell} may open {most.total} bytes, {most.part} of them in one frame of {most.items} "
+                f"elements; a cell may have {MAX_CELL_OPENING}, a frame {MAX_OPENING_PART}, and {MAX_ITEMS} "
+                "elements: ask for fewer rows"
             )
         largest = max(largest, most.total)
     return largest

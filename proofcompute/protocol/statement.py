@@ -36,8 +36,8 @@ def draws(seed: bytes, a: int, b: int) -> U64:
 def rows_from_bytes(spec: Spec, data: bytes, what: str) -> Array:
     """Return the rows [n, *shape] of a tensor from their little-endian bytes.
 
-    Raises FormatError if the bytes are not whole rows or a number is not finite, and LimitError if there are
-    more than MAX_ROWS rows.
+    Raises FormatError if the bytes are not whole rows, a number is not finite or a byte is no bool, and
+    LimitError if there are more than MAX_ROWS rows.
     """
     if len(data) % spec.nbytes:
         raise FormatError(f"{what}: {len(data)} bytes are not whole rows of {spec.nbytes}")
@@ -47,6 +47,8 @@ def rows_from_bytes(spec: Spec, data: bytes, what: str) -> Array:
     rows: Array = np.frombuffer(data, spec.numpy).reshape((n, *spec.shape))
     if spec.dtype == "f32" and not np.isfinite(rows).all():
         raise FormatError(f"{what}: holds a number that is not finite")
+    if spec.dtype == "bool" and rows.size and int(rows.view(np.uint8).max()) > 1:
+        raise FormatError(f"{what}: holds a byte that is no bool")
     return rows
 
 

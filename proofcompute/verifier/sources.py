@@ -132,6 +132,8 @@ def open_groups(
         for tensor, values in split.items():
             if values.dtype == np.float32 and not kernels.is_settled(values):
                 raise VerificationError(7, f"{tensor} holds -0 or a number that is not finite", cell=cell)
+            if values.dtype == np.bool_ and values.size and int(values.view(np.uint8).max()) > 1:
+                raise VerificationError(7, f"{tensor} holds a byte that is no bool", cell=cell)
             arrays[tensor] = (g.a, values)
     return OpenedRows(statement, cell, arrays)
 

@@ -15,6 +15,9 @@ from proofcompute.errors import FormatError
 from proofcompute.freivalds.product import Site
 from proofcompute.program.types import Body, Expansion, Reads, Runs, Spec, Step, WeightSpec
 
+_TEXT = 300
+"""Characters of an error."""
+
 __all__ = [
     "Planned",
     "Pointwise",
@@ -31,7 +34,7 @@ __all__ = [
 def need(ok: bool, what: str) -> None:
     """Raise FormatError with ``what`` unless ``ok``."""
     if not ok:
-        raise FormatError(what)
+        raise FormatError(what[:_TEXT])  # attributes of a program from outside may be long
 
 
 @lru_cache(maxsize=4096)
@@ -95,6 +98,10 @@ class Pointwise:
     def work(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
         """Return the elements of inputs and outputs."""
         return sum(s.size for s in (*ins, *outs))
+
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return that running takes no memory of its own."""
+        return 0
 
     def expand(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Expansion | None:
         """Return that this is a primitive."""

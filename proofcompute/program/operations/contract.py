@@ -47,6 +47,10 @@ class Contract(Pointwise):
         """Return the number of multiplications."""
         return outs[0].size * ins[0].shape[-1] * max(1, self.limbs) ** 2
 
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the bytes of integers of 64 bits, and of sums in both types."""
+        return 8 * sum(s.size for s in ins) + 16 * outs[0].size
+
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""
         return (k.contract(ins[0], ins[1], self.limbs),)

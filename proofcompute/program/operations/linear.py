@@ -106,6 +106,11 @@ class Experts(Pointwise):
         w = weights[self.weight]
         return (Site(self.weight, w.m, w.width, self.limbs, w.limbs, ins[1].shape[0], w.groups),)
 
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the bytes of a row for each product, and of products in the order of the matrices, twice."""
+        chosen = ins[1].shape[0]
+        return 4 * chosen * ins[0].shape[-1] + 2 * outs[0].nbytes
+
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class. Raises ExecutionError for a number without a matrix."""
         x, numbers = ins

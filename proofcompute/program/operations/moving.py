@@ -12,6 +12,7 @@ from proofcompute.arithmetic import primitives
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.primitives import check_view, infer_put
 from proofcompute.arrays import Array, Span
+from proofcompute.limits import MAX_OPERANDS
 from proofcompute.program.operations.base import Pointwise, need
 from proofcompute.program.source import Source
 from proofcompute.program.types import Reads, Spec, WeightSpec
@@ -101,13 +102,16 @@ class Concat(Pointwise):
 
     broadcasts = True
 
+    def __post_init__(self) -> None:
+        need(1 <= self.count <= MAX_OPERANDS, f"concat: {self.count} inputs")
+
     def reads(self) -> Sequence[Reads]:
         """Return that every input is read row by row."""
         return (Reads.SAME,) * self.count
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
         """Infer types: rows that differ in one axis at most in, one row out."""
-        need(len(ins) == self.count >= 1, "concat: needs as many inputs as it says")
+        need(len(ins) == self.count, "concat: needs as many inputs as it says")
         first = ins[0]
         need(0 <= self.axis < len(first.shape), f"concat: no axis {self.axis}")
 
@@ -142,6 +146,10 @@ class Take(Pointwise):
         need(ins[1].dtype in ("i32", "i64"), "take: numbers are int32 or int64")
         return (Spec(ins[0].dtype, (*ins[1].shape, *ins[0].shape[1:])),)
 
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the bytes of numbers of 64 bits."""
+        return 8 * ins[1].size
+
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""
         return (k.take(ins[0], ins[1]),)
@@ -168,6 +176,10 @@ class Put(Pointwise):
         fits = Spec(ins[0].dtype, (*ins[1].shape, *ins[0].shape[1:]))
         need(ins[2] == fits, "put: values do not fit entries and numbers")
         return (ins[0],)
+
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the bytes of numbers of 64 bits."""
+        return 8 * ins[1].size
 
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""

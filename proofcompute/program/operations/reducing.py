@@ -38,6 +38,10 @@ class Reduce(Pointwise):
         shape = tuple(n for i, n in enumerate(ins[0].shape) if i not in axes)
         return (Spec(dtype, shape),)
 
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the bytes of the elements in their order."""
+        return ins[0].nbytes
+
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""
         return (k.reduce(self.kind, ins[0], self.axes),)
@@ -82,6 +86,10 @@ class Order(Pointwise):
     def work(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
         """Return the elements times the comparisons of each."""
         return outs[0].size * outs[0].shape[self.axis].bit_length()
+
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the bytes of positions of 64 bits."""
+        return 8 * ins[0].size
 
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""

@@ -13,7 +13,7 @@ import numpy as np
 from proofcompute.arithmetic import primitives
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array, Span
-from proofcompute.limits import MAX_SCAN
+from proofcompute.limits import MAX_OPERANDS, MAX_SCAN
 from proofcompute.program.liveness import last_uses
 from proofcompute.program.lowering import infer_body
 from proofcompute.program.operations.base import Planned, need
@@ -46,17 +46,17 @@ class Scan(Planned):
     results: tuple[str, ...]
     """Tensors of the body: the carried values for the next step, then what is collected."""
 
+    def __post_init__(self) -> None:
+        counts = (self.carried, self.scanned, self.whole)
+        need(min(counts) >= 0 and sum(counts) <= MAX_OPERANDS, f"scan: {counts} inputs")
+
     def reads(self) -> Sequence[Reads]:
         """Return that every input is read row by row."""
         return (Reads.SAME,) * (self.carried + self.scanned + self.whole)
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
         """Infer types, and check the body."""
-        need(
-            min(self.carried, self.scanned, self.whole) >= 0
-            and len(ins) == self.carried + self.scanned + self.whole,
-            "scan: another number of inputs",
-        )
+        need(len(ins) == self.carried + self.scanned + self.whole, "scan: another number of inputs")
         need(1 <= self.count <= MAX_SCAN, f"scan: {self.count} steps")
         need(len(self.results) >= max(1, self.carried), "scan: too few results")
         for s in ins[self.carried : self.carried + self.scanned]:
@@ -80,6 +80,12 @@ class Scan(Planned):
         for i in range(self.carried, self.carried + self.scanned):
             inputs[f"in.{i}"] = Spec(ins[i].dtype, ins[i].shape[1:])
         return Body(self.count, self.nodes, inputs)
+
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the bytes of what a step is given, and of what is collected until it is joined."""
+        given = self.body(ins).inputs
+        step = sum(given[f"in.{i}"].nbytes for i in range(self.carried + self.scanned))
+        return step + sum(s.nbytes for s in outs[self.carried :])
 
     def lowered(self, ins: Sequence[Spec], outs: Sequence[Spec], steps: Sequence[Step]) -> Runs:
         """Return the loop over fused steps."""

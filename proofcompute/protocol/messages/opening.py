@@ -102,21 +102,23 @@ class PartShape(NamedTuple):
     hints: tuple[HintShape, ...]
 
     @property
+    def _digests(self) -> int:
+        tables = sum(sum(table.proofs) for table in self.tables)
+        return tables + sum(group.proof for group in self.groups)
+
+    @property
+    def items(self) -> int:
+        """Most elements of all arrays of a part of this shape."""
+        tables = sum(1 + 3 * len(table.proofs) for table in self.tables)
+        hints = sum(1 + hint.sets for hint in self.hints)
+        return 3 + 3 * len(self.groups) + tables + hints + self._digests
+
+    @property
     def largest(self) -> int:
         """Most bytes of a part of this shape."""
-        digests, data, items = 0, 0, 3
-        for group in self.groups:
-            digests += group.proof
-            data += group.size
-            items += 3
-        for table in self.tables:
-            digests += sum(table.proofs)
-            data += table.size * len(table.proofs)
-            items += 1 + 3 * len(table.proofs)
-        for hint in self.hints:
-            data += hint.size
-            items += 1 + hint.sets
-        return 9 + 9 * (items + digests) + 32 * digests + data  # a head takes at most 9 bytes
+        data = sum(group.size for group in self.groups) + sum(hint.size for hint in self.hints)
+        data += sum(table.size * len(table.proofs) for table in self.tables)
+        return 9 + 9 * self.items + 32 * self._digests + data  # a head takes at most 9 bytes
 
 
 @dataclass(frozen=True)
