@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 
 import synthetic
+from adversary.bools import committed_twos
 from adversary.cheats import CHEATS
 from adversary.mutants import (
     CELLS,
@@ -94,6 +95,11 @@ CELL_MUTANTS: dict[str, Mutant] = {
         (SOURCES + "open_groups: 7: {} holds -0 or a number that is not finite",),
         (never(S, "values.dtype == np.float32 and not kernels.is_settled(values)"),),
         named("a committed negative zero"),
+    ),
+    "committed bools are canonical": Mutant(
+        (SOURCES + "open_groups: 7: {} holds a byte that is no bool",),
+        (never(S, "values.dtype == np.bool_ and values.size and int(values.view(np.uint8).max()) > 1"),),
+        committed_twos,
     ),
     "table rows under the model id": Mutant(
         (SOURCES + "open_tables: 7: row {} of {} is not under the model id",),

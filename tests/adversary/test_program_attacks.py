@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import synthetic
+from adversary.bools import committed_twos
 from adversary.case import Case
 from adversary.setting import KERNELS, NODE, model
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import F32
 from proofcompute.errors import FormatError, VerificationError
+from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model
 from proofcompute.program.operations import Linear, Relu
 from proofcompute.program.program import Program
@@ -77,6 +79,23 @@ def test_a_tensor_that_is_committed_and_answered_is_compared_with_both() -> None
     forged = forged.signed(NODE.sign(forged.signed_digest))
     error = audit(m, asked, lie, forged).rejection()
     assert (error.step, error.operation) == (9, "y")
+
+
+def test_a_committed_byte_that_is_no_bool_is_rejected_where_it_is_read() -> None:
+    error = committed_twos().rejection()
+    assert (error.step, error.cell is not None and error.cell.segment) == (7, 1)
+
+
+def test_an_answered_byte_that_is_no_bool_is_rejected() -> None:
+    b = ProgramBuilder(context=8, device="numpy")
+    b.output(b.map("lt", b.input("x", 4), 0.0, name="y"))
+    m = b.model()
+    asked, stored, receipt = answered(m, -np.ones((3, 4), np.float32))
+    assert receipt.outputs[0] == ("y", b"\1" * 12)
+    forged = replace(receipt, outputs=(("y", b"\2" * 12),))
+    forged = forged.signed(NODE.sign(forged.signed_digest))
+    error = audit(m, asked, stored, forged).rejection()
+    assert error.step == 5
 
 
 def test_an_answer_that_is_not_finite_is_rejected() -> None:

@@ -43,7 +43,7 @@ OVER = f"over {MAX_SEGMENT_WORK} elements for one row"
 
 def unchecked(cls: type, *values: Any) -> Any:
     """An operation as its bytes say it, without the checks of its constructor."""
-    op = object.__new__(cls)
+    op: Any = object.__new__(cls)
     for field, value in zip(fields(cls), values, strict=True):
         object.__setattr__(op, field.name, value)
     return op
