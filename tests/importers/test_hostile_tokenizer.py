@@ -355,21 +355,65 @@ def test_special_tokens_map_counts_where_the_config_is_silent(tmp_path: Path) ->
     assert (v.tokens[v.bos], v.tokens[v.eos]) == (b"<|im_start|>", b"<|im_end|>")
 
 
-def test_flags_of_the_config_move_bos_and_eos(tmp_path: Path) -> None:
+def test_the_post_processor_counts_and_not_the_flags_of_the_config(tmp_path: Path) -> None:
+    """As in transformers 5; a contradiction is noted."""
     config = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
-    for family, flags, before, after in (
-        ("qwen 2", {}, (), ()),
-        ("qwen 2", {"add_bos_token": True}, (b"<|endoftext|>",), ()),
-        ("qwen 2", {"add_bos_token": False, "add_eos_token": True}, (), (b"<|im_end|>",)),
-        ("llama 3", {}, (b"<|endoftext|>",), ()),
-        ("llama 3", {"add_bos_token": False}, (), ()),
+    for family, flags, before, noted in (
+        ("qwen 2", {}, (), 0),
+        ("qwen 2", {"add_bos_token": False, "add_eos_token": False}, (), 0),
+        ("qwen 2", {"add_bos_token": True, "add_eos_token": True}, (), 2),
+        ("llama 3", {"add_bos_token": True}, (b"<|endoftext|>",), 0),
+        ("llama 3", {"add_bos_token": False}, (b"<|endoftext|>",), 1),
     ):
-        files = {"tokenizer_config__json": {**config, **flags}}
-        found = read_tokenizer(folder(tmp_path, family, **files))
+        found = read_tokenizer(folder(tmp_path, family, tokenizer_config__json={**config, **flags}))
         v = found.vocabulary
-        assert tuple(v.tokens[i] for i in v.before) == before
-        assert tuple(v.tokens[i] for i in v.after) == after
-        assert bool(found.notes) == bool(flags)
+        assert (tuple(v.tokens[i] for i in v.before), v.after) == (before, ())
+        assert len([note for note in found.notes if "what counts is the post_processor" in note]) == noted
+
+
+def decoder_of(family: str, **changes: Any) -> dict[str, Any]:
+    """The list of added tokens that a tokenizer_config.json has; ``changes`` are made to the last."""
+    tokens = json.loads(file(family))["added_tokens"]
+    tokens[-1] |= changes
+    return {str(t.pop("id")): t for t in tokens}
+
+
+def test_added_tokens_of_the_config_are_those_of_the_file(tmp_path: Path) -> None:
+    for changes, error, words in (
+        ({"content": "<x>"}, FormatError, "'<x>' has another name in tokenizer.json"),
+        ({"id": 9999}, UnsupportedError, "added_tokens_decoder.9999: '</tool_call>' is no added token"),
+        ({"id": "x"}, UnsupportedError, "is no added token"),
+        ({"content": 1}, FormatError, "content is not text"),
+    ):
+        config = {"added_tokens_decoder": decoder_of("qwen 2", **changes)}
+        with pytest.raises(error) as caught:
+            read_tokenizer(folder(tmp_path, tokenizer_config__json=config))
+        assert words in str(caught.value)
+    plain = read_tokenizer(folder(tmp_path, tokenizer_config__json={})).vocabulary
+    config = {"added_tokens_decoder": decoder_of("qwen 2")}
+    assert read_tokenizer(folder(tmp_path, tokenizer_config__json=config)).vocabulary == plain
+    config = {"added_tokens_decoder": decoder_of("qwen 2", special=True, rstrip=True)}
+    found = read_tokenizer(folder(tmp_path, tokenizer_config__json=config))
+    last = plain.tokens.index(b"</tool_call>")
+    assert (plain.types[last], found.vocabulary.types[last]) == (USER_DEFINED, CONTROL)
+    assert found.vocabulary.finding == plain.finding
+    assert "finds tokens otherwise than tokenizer.json, which counts: </tool_call>" in found.notes[0]
+
+
+def test_bos_that_is_no_added_token_is_a_control_token(tmp_path: Path) -> None:
+    """As transformers adds it; otherwise a template could not write it."""
+    found = read_tokenizer(
+        folder(tmp_path, "gpt-2", tokenizer_config__json={"bos_token": "!", "eos_token": '"'})
+    )
+    v = found.vocabulary
+    assert v.bos is not None
+    assert v.eos is not None
+    for token in (v.bos, v.eos):
+        assert v.types[token] == CONTROL
+        name = v.tokens[token].decode()
+        assert Tokenizer(v).encode(f"a{name}", special=True)[1:] == [token]
+    with pytest.raises(UnsupportedError, match="no token for the byte 0x21"):
+        Tokenizer(v).encode("a!", special=False)
 
 
 NAMED = [{"name": "rag", "template": "r"}, {"name": "default", "template": "d"}]

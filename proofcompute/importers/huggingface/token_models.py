@@ -14,7 +14,7 @@ from proofcompute.limits import MAX_VOCABULARY
 from proofcompute.models.vocabulary import ALONE, FOUND, LEFT, MAX_WORD, NORMALISED, RIGHT
 from proofcompute.models.writing import CONTINUES
 
-__all__ = ["AddedToken", "TokenModel", "read_added", "read_model"]
+__all__ = ["AddedToken", "TokenModel", "finding_of", "read_added", "read_model"]
 
 BYTE_NAME: Final = re.compile("<0x[0-9A-F]{2}>")
 """How a token of one byte is written."""
@@ -170,6 +170,12 @@ def _unknown(node: Node, ids: Mapping[str, int]) -> int | None:
     return ids[name]
 
 
+def finding_of(node: Node) -> int:
+    """Return how an added token is found."""
+    flags = (("single_word", ALONE), ("lstrip", LEFT), ("rstrip", RIGHT), ("normalized", NORMALISED))
+    return FOUND | sum(flag * node.flag(key, default=False) for key, flag in flags)
+
+
 def read_added(nodes: Sequence[Node], ids: Mapping[str, int]) -> list[AddedToken]:
     """Return the added tokens.
 
@@ -182,14 +188,7 @@ def read_added(nodes: Sequence[Node], ids: Mapping[str, int]) -> list[AddedToken
         name = node.text("content")
         token = node.integer("id", 0, MAX_VOCABULARY - 1)
         expected = ids.get(name, highest + 1 if highest >= len(ids) else len(ids))
-        finding = FOUND
-        for key, flag in (
-            ("single_word", ALONE),
-            ("lstrip", LEFT),
-            ("rstrip", RIGHT),
-            ("normalized", NORMALISED),
-        ):
-            finding |= flag * node.flag(key, default=False)
+        finding = finding_of(node)
         special = node.flag("special", default=False)
         node.end()
         if not name:

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.errors import FormatError, LimitError
-from proofcompute.importers.huggingface.nodes import require_text
-from proofcompute.importers.huggingface.token_models import BYTE_NAME, AddedToken, TokenModel
+from proofcompute.errors import FormatError, LimitError, UnsupportedError
+from proofcompute.importers.huggingface.nodes import Node, require_text
+from proofcompute.importers.huggingface.token_models import BYTE_NAME, AddedToken, TokenModel, finding_of
 from proofcompute.importers.marks import correct_marks, few
 from proofcompute.limits import MAX_VOCABULARY
-from proofcompute.models.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
+from proofcompute.models.vocabulary import BYTE, CONTROL, FOUND, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from proofcompute.models.writing import SPACES, printed
 
 __all__ = ["CONFIG", "FILE", "Tokens"]
@@ -66,15 +66,41 @@ class Tokens:
         except FormatError:
             return False
 
+    def compare(self, config: Mapping[str, Any]) -> None:
+        """Compare the added tokens that the configuration lists; those special there are control tokens.
+
+        Raises FormatError or UnsupportedError for a token that is not so in the file.
+        """
+        listed = config.get("added_tokens_decoder") or {}
+        if not isinstance(listed, dict):
+            raise FormatError(f"{CONFIG}: added_tokens_decoder is not an object")
+        other = []
+        for key, value in listed.items():
+            node = Node(value, f"{CONFIG}.added_tokens_decoder.{key[:20]}")
+            name, i = node.text("content"), int(key) if key.isdecimal() and len(key) < 8 else -1
+            if i not in self._added:
+                raise UnsupportedError(f"{node.path}: {name[:80]!r} is no added token of {FILE}")
+            if self.names[i] != name:
+                raise FormatError(f"{node.path}: {name[:80]!r} has another name in {FILE}")
+            if node.flag("special", default=False):
+                self.kinds[i] = CONTROL
+            if finding_of(node) != self.finding[i]:
+                other.append(name)
+        if other:
+            self._notes.append(f"{CONFIG} finds tokens otherwise than {FILE}, which counts: " + few(other))
+
     def named(self, config: Mapping[str, Any], special: Mapping[str, Any], key: str) -> int | None:
-        """Return the token that the configuration names; None if it names none."""
+        """Return the token that the configuration names, a control token then; None if it names none."""
         for file, found in ((CONFIG, config.get(key)), ("special_tokens_map.json", special.get(key))):
             name = found.get("content") if isinstance(found, dict) else found
             if name is None:
                 continue
             if type(name) is not str or name not in self._ids:
                 raise FormatError(f"{file}: {key} is {str(name)[:80]!r}, which is no token")
-            return self._ids[name]
+            i = self._ids[name]
+            if i not in self._added and self.kinds[i] == NORMAL:  # as transformers adds it
+                self.kinds[i], self.finding[i] = CONTROL, FOUND
+            return i
         return None
 
     def correct(self, bos: int | None) -> None:

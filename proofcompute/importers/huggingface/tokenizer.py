@@ -3,7 +3,9 @@
 A text becomes the tokens that the ``tokenizers`` library gives with that file. Every field of it is read,
 changes nothing, or is refused by name. ``tokenizer_config.json`` and ``special_tokens_map.json`` name the
 tokens that begin and end a text, ``generation_config.json`` those that end an answer; other fields of these
-files do not change how a text is encoded, apart from ``split_special_tokens``, which is refused.
+files do not change how a text is encoded, apart from ``split_special_tokens``, which is refused, and from
+added tokens, which must be those of the first file. The flags
+``add_bos_token`` and ``add_eos_token`` do not count beside a ``tokenizer.json``, as in transformers 5.
 
 Chat markers that the file lists as ordinary text become control tokens, as in GGUF files; merges that would
 make a control token out of letters are left out.
@@ -128,6 +130,7 @@ def read_vocabulary(
         model.byte_fallback or any(BYTE_NAME.fullmatch(name) for name in model.ids)
     ):
         raise UnsupportedError(f"{FILE}: byte_fallback of the model and ByteFallback of the decoder disagree")
+    tokens.compare(config)
     bos, eos = (tokens.named(config, special, f"{name}_token") for name in ("bos", "eos"))
     tokens.correct(bos)
     for i in ends:
@@ -138,8 +141,8 @@ def read_vocabulary(
         tokens.kinds[i] = CONTROL
     note_user_defined(template, tokens.names, tokens.kinds, notes)
     before, after = (tokens.around(pairs) for pairs in around)
-    before = _adjusted(config, "add_bos_token", bos, before, notes, first=True)
-    after = _adjusted(config, "add_eos_token", eos, after, notes, first=False)
+    _note_flag(config, "add_bos_token", bos, before, notes)
+    _note_flag(config, "add_eos_token", eos, after, notes)
     return Vocabulary(
         kind=model.kind,
         tokens=tokens.printed(),
@@ -168,24 +171,16 @@ def _writing(model: TokenModel, splitters: Sequence[Part]) -> str:
     return WORDS if model.kind == "wordpiece" else SPACES
 
 
-def _adjusted(
-    config: Mapping[str, Any],
-    key: str,
-    token: int | None,
-    around: list[int],
-    notes: list[str],
-    *,
-    first: bool,
-) -> list[int]:
-    """Return the tokens around a text as a flag of the configuration wants them, like transformers."""
+def _note_flag(
+    config: Mapping[str, Any], key: str, token: int | None, around: Sequence[int], notes: list[str]
+) -> None:
+    """Note a flag of the configuration that contradicts the post-processor, which is what counts."""
     wanted = config.get(key)
     if wanted is None or token is None:
-        return around
+        return
     if type(wanted) is not bool:
         raise FormatError(f"{CONFIG}: {key} is not true or false")
-    if wanted == (token in around):
-        return around
-    notes.append(f"{CONFIG}: {key} is {str(wanted).lower()}, which counts more than the post_processor")
-    if not wanted:
-        return [i for i in around if i != token]
-    return [token, *around] if first else [*around, token]
+    if wanted != (token in around):
+        notes.append(
+            f"{CONFIG}: {key} is {str(wanted).lower()}, but what counts is the post_processor of {FILE}"
+        )
