@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import struct
 from datetime import date
 from pathlib import Path
@@ -44,7 +45,9 @@ def model_id() -> bytes:
         digest("sha256", "template", template.encode()),
     ]
     weights = cbor2.loads(program)[5]
-    for (name, _, rows, *_), root in zip(weights, roots, strict=True):
+    for (name, kind, shape, *_), root in zip(weights, roots, strict=True):
+        # a leaf for each row of a matrix of each group; these constants, of float32, fit in one
+        rows = math.prod(shape[:-1]) if kind == "matrix" else 1
         tag = sha(b"\0".join((b"proofcompute/v1", b"sha256", b"weight", name.encode())))
         parts.append(sha(b"\x02" + tag + struct.pack("<Q", rows) + root))
     return digest("sha256", "model", b"".join(parts))
