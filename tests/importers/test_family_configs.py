@@ -241,6 +241,12 @@ def test_lies_are_refused_by_name(lie: str) -> None:
         read_config({**families.config("llama-2"), **changes})
 
 
+def test_code_in_a_folder_is_not_run_and_that_is_said() -> None:
+    notes = read_config(PUBLISHED["Phi-3 mini"][0])[3]
+    assert any("code of its own, which is not run" in note for note in notes)
+    assert read_config(PUBLISHED["Llama 2 7B"][0])[3] == ()
+
+
 def test_a_cap_that_gemma3_would_not_apply_is_refused() -> None:
     with pytest.raises(UnsupportedError, match=r"attn_logit_softcapping is 50\.0"):
         read_config({**families.config("gemma3"), "attn_logit_softcapping": 50.0})

@@ -66,6 +66,11 @@ def read_config(
         c = inner
     arch = family.read(c)
     c.finish()
+    if "auto_map" in values:
+        c.notes.append(
+            "the folder brings code of its own, which is not run; the network is that which transformers "
+            f"has for {kind}"
+        )
     return arch, family, quantisation, tuple(c.notes)
 
 

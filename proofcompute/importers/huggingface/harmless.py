@@ -10,6 +10,7 @@ __all__ = ["HARMLESS", "NEUTRAL"]
 HARMLESS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
+            "_commit_hash",
             "_name_or_path",
             "architectures",
             "auto_map",
@@ -17,6 +18,7 @@ HARMLESS: Final[Mapping[str, str]] = {
             "model_type",
             "name_or_path",
             "torch_dtype",
+            "transformers.js_config",
             "transformers_version",
             "unsloth_fixed",
             "unsloth_version",
@@ -49,6 +51,11 @@ HARMLESS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             "_attn_implementation",
+            "_attn_implementation_autoset",
+            "_attn_implementation_internal",
+            "_experts_implementation",
+            "_experts_implementation_internal",
+            "_flash_attn_2_enabled",
             "attn_implementation",
             "cache_implementation",
             "chunk_size_feed_forward",
@@ -61,6 +68,7 @@ HARMLESS: Final[Mapping[str, str]] = {
             "return_dict",
             "torchscript",
             "use_bfloat16",
+            "use_flash_attention_2",
             "use_cache",
             "use_return_dict",
         ),
@@ -137,5 +145,6 @@ NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "pruned_heads": (None, {}),
     "tf_legacy_loss": (False,),
     "tie_encoder_decoder": (False,),
+    "use_mrope": (False,),
 }
 """Keys of every family that are accepted with values that change nothing."""

@@ -83,6 +83,7 @@ def _second(
     c.ignore("hidden_act")  # left from a conversion; the model reads hidden_activation
     mlp = gated(c, act="hidden_activation")
     size = c.optional_integer("sliding_window")
+    c.must("sliding_window_size", size)
     kinds = sliding(c, s.layers, lambda i: (i + 1) % pattern != 0)
     options: dict[str, Any] = {
         "scale": inverse_root(c.positive("query_pre_attn_scalar")),

@@ -74,7 +74,10 @@ def starcoder2(c: Config) -> Arch:
     s, norm, bias = sizes(c), layer(c, "norm_epsilon"), c.flag("use_bias")
     c.must("mlp_type", "default")
     c.must("norm_type", "layer_norm")
-    c.ignore("layer_norm_eps")  # the model reads norm_epsilon
+    c.must("scale_attn_weights", True)  # noqa: FBT003  # the value that it must have
+    # the model reads norm_epsilon, and computes the softmax in float32 in any case
+    c.ignore("layer_norm_eps", "layer_norm_epsilon")
+    c.ignore("attention_softmax_in_fp32", "scale_attention_softmax_in_fp32")
     rotary = read_rope(c, s.head_dim)
     size = c.optional_integer("sliding_window")
     mixer = attention(s, rope=rotary.rope, window=size, bias=bias, o_bias=bias)

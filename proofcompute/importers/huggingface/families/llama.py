@@ -58,6 +58,8 @@ QWEN: Final = (
 
 def llama(c: Config) -> Arch:
     s, norm = sizes(c), rms(c)
+    c.ignore("is_llama_config")
+    c.no("rope_interleaved")
     rotary = read_rope(c, s.head_dim)
     bias = c.flag("attention_bias")
     block = Block(
