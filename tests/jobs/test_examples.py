@@ -40,6 +40,20 @@ def test_hand_built_mlp(capsys: pytest.CaptureFixture[str]) -> None:
     assert cheat.startswith("a skipped layer: rejected (step 8 [segment 1")
 
 
+@pytest.mark.parametrize(
+    ("name", "cells", "caught"),
+    [
+        ("cnn", "18 of 18 cells right", "one bit of one weight: rejected (step 8 [segment 1"),
+        ("trees", "100 of 100 cells right", "other branches at the roots: rejected (step 9 [segment 0"),
+        ("lstm", "40 of 40 cells right", "another recurrent matrix: rejected (step 8 [segment 0"),
+    ],
+)
+def test_hand_built_networks(name: str, cells: str, caught: str, capsys: pytest.CaptureFixture[str]) -> None:
+    honest, cheat = output_of(f"hand_built_{name}.py", capsys)
+    assert honest.startswith(f"honest: {cells}")
+    assert cheat.startswith(caught)
+
+
 def test_embed_runner(capfd: pytest.CaptureFixture[str]) -> None:
     """The script starts its daemon, and fails unless receipt, opening, cancellation and drain are right."""
     runpy.run_path(str(EXAMPLES / "embed_runner.py"), run_name="__main__")
