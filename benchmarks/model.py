@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from secrets import token_bytes
 
 import numpy as np
@@ -15,11 +14,10 @@ from proofcompute.importers.gguf import open_gguf
 from proofcompute.importers.located import packaged_smollm2
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.prover.node import Node
+from proofcompute.quality import text
 from proofcompute.tokens import Tokenizer
 
 __all__ = ["Bench"]
-
-ENGLISH = Path(__file__).parents[1] / "tests" / "data" / "english.txt"
 
 
 class Bench:
@@ -30,7 +28,7 @@ class Bench:
         kernels = kernels_for(device)
         model = compile_decoder(checkpoint, kernels, precision)
         self.node = Node(model, NodeIdentity(bytes(32)), device=kernels)
-        self.tokens = Tokenizer(checkpoint.vocabulary).encode(ENGLISH.read_text(), special=False)
+        self.tokens = Tokenizer(checkpoint.vocabulary).encode(text(), special=False)
         self.run(8, 4)  # compile every kernel
 
     def request(self, prompt: int, count: int) -> Request:

@@ -3,7 +3,7 @@
 The reference is the float32 forward pass of :mod:`proofcompute.importers.float_model`, which shares no
 code with the engine.
 
-Run: ``python -m benchmarks.quality MODEL.gguf TEXT``; ``--help`` says more.
+Run: ``python -m benchmarks.quality MODEL.gguf [TEXT]``; ``--help`` says more.
 """
 
 from __future__ import annotations
@@ -12,71 +12,25 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from benchmarks.command import entry, file, positive, say
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.encoding.files import write_atomic
 from proofcompute.errors import InputError, ProofcomputeError
 from proofcompute.importers.compiling import PRECISIONS, compile_decoder
-from proofcompute.importers.compiling.logits import logits_of
-from proofcompute.importers.float_model import FloatModel
 from proofcompute.importers.gguf import open_gguf
+from proofcompute.quality import FloatReference, Quality, compare_texts, text, windows
 from proofcompute.tokens import Tokenizer
-
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 
 TOKENS = 4096
 """Default number of tokens of the text that are read."""
 
 
-@dataclass(frozen=True)
-class Quality:
-    """Figures over one text; the reference's distribution is p, the compiled model's q."""
-
-    tokens: int
-    """Number of predicted tokens."""
-    perplexity_float: float
-    perplexity: float
-    kl_divergence: float
-    """Mean KL(p || q) in nats."""
-    top1_agreement: float
-    """Share of positions with the same most likely token."""
-
-    @property
-    def relative(self) -> float:
-        """Perplexity divided by the reference's, minus one."""
-        return self.perplexity / self.perplexity_float - 1
-
-
-def _log_softmax(logits: F32) -> F64:
-    z = logits.astype(np.float64)
-    z -= z.max(axis=1, keepdims=True)
-    out: F64 = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    return out
-
-
-def compare(reference: F32, logits: F32, tokens: list[int]) -> Quality:
-    """Return the figures for logits [t, v] of two models for the same tokens."""
-    p, q = _log_softmax(reference[:-1]), _log_softmax(logits[:-1])
-    rows, targets = np.arange(len(tokens) - 1), np.array(tokens[1:])
-    return Quality(
-        tokens=len(rows),
-        perplexity_float=float(np.exp(-p[rows, targets].mean())),
-        perplexity=float(np.exp(-q[rows, targets].mean())),
-        kl_divergence=float((np.exp(p) * (p - q)).sum(axis=1).mean()),
-        top1_agreement=float((p.argmax(axis=1) == q.argmax(axis=1)).mean()),
-    )
-
-
 def measure(
     gguf: Path,
-    text: str,
+    words: str,
     precisions: Sequence[str],
     limit: int = TOKENS,
     *,
@@ -90,16 +44,15 @@ def measure(
     """
     progress("reading the checkpoint")
     checkpoint, kernels = open_gguf(gguf), kernels_for(device)
-    tokens = Tokenizer(checkpoint.vocabulary).encode(text, special=False)[:limit]
+    tokens = Tokenizer(checkpoint.vocabulary).encode(words, special=False)[:limit]
     if len(tokens) < 2:
         raise InputError(f"the text has {len(tokens)} tokens; at least 2 are needed to predict one")
-    progress(f"float32 reference: running {len(tokens)} tokens")
-    reference = FloatModel(checkpoint.arch, checkpoint.rows).logits(tokens)
+    reference = FloatReference(checkpoint)
     for p in precisions:
         progress(f"{p}: compiling")
         model = compile_decoder(checkpoint, kernels, p)
-        progress(f"{p}: running {len(tokens)} tokens")
-        yield p, compare(reference, logits_of(model, kernels, tokens), tokens)
+        progress(f"{p}: running {len(tokens)} tokens in both")
+        yield p, compare_texts(model, reference, windows(tokens, model.program.context), kernels)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "KL divergence in nats, and the share of positions with the same likeliest token.",
     )
     parser.add_argument("checkpoint", type=Path, metavar="MODEL.gguf", help="a GGUF file")
-    parser.add_argument("text", type=Path, metavar="TEXT", help="a text file (UTF-8)")
+    parser.add_argument(
+        "text", type=Path, nargs="?", metavar="TEXT", help="a text file (UTF-8); default: that of the package"
+    )
     parser.add_argument(
         "--precisions", default=",".join(PRECISIONS), help="with commas between (default %(default)s)"
     )
@@ -125,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := [p for p in precisions if p not in PRECISIONS]:
         parser.error(f"precision {unknown[0]!r} is none of {', '.join(PRECISIONS)}")
     try:
-        text = options.text.read_text("utf-8")
+        words = text() if options.text is None else options.text.read_text("utf-8")
     except OSError as e:
         parser.error(f"cannot read {options.text}: {e.strerror or e}")
     except UnicodeDecodeError as e:
@@ -133,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: dict[str, dict[str, float]] = {}
     try:
         for p, q in measure(
-            options.checkpoint, text, precisions, options.tokens, device=options.device, progress=say
+            options.checkpoint, words, precisions, options.tokens, device=options.device, progress=say
         ):
             found[p] = {**asdict(q), "relative": q.relative}
             if options.output is not None:

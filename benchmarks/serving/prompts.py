@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import random
 import re
-from pathlib import Path
 
 from proofcompute.errors import InputError
 from proofcompute.models.vocabulary import Vocabulary
+from proofcompute.quality import text
 from proofcompute.tokens import Tokenizer
 
 __all__ = ["Prompts"]
 
-ENGLISH = Path(__file__).parents[2] / "tests" / "data" / "english.txt"
 _FEWEST = 100
 """The fewest words from which prompts are drawn: two of four words are then equal once in 10^8."""
 
@@ -26,7 +25,7 @@ class Prompts:
 
     def __init__(self, vocabulary: Vocabulary, seed: int = 1) -> None:
         self._tokenizer = Tokenizer(vocabulary)
-        words = sorted(set(re.findall(r"[a-z]{3,}", ENGLISH.read_text("utf-8"))))
+        words = sorted(set(re.findall(r"[a-z]{3,}", text())))
         self.words = [w for w in words if len(self._encode(" " + w)) == 1]
         if len(self.words) < _FEWEST:
             raise InputError(f"only {len(self.words)} words of the English text are one token of this model")

@@ -24,6 +24,7 @@ REJECTED, UNUSABLE, INTERRUPTED, NO_READER = 1, 2, 130, 141
 COMMANDS: Mapping[str, str] = {
     "import": "model_commands.import_",
     "inspect": "inspecting.inspect",
+    "quality": "quality_command.quality",
     "identity": "model_commands.identity",
     "keygen": "model_commands.keygen",
     "card": "card_commands.card",

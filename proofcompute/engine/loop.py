@@ -110,12 +110,13 @@ class Engine:
         self.beside = max(1, beside)
         self.vocabulary = model.card.vocabulary
         self._rows = SessionRows(kernels)
-        self._placed = Placement(model.program, model.weights, kernels)
+        self.placed = Placement(model.program, model.weights, kernels)
+        """The weights on the backend."""
         self._sources = [
-            Source(self._rows, w, products or ComputeProducts(w.matrix)) for w in self._placed.weights
+            Source(self._rows, w, products or ComputeProducts(w.matrix)) for w in self.placed.weights
         ]
         shared = prefixes if depends_on_tokens(model.program) else 0
-        self._door = Door(model, node, kernels, self._placed.homes, keep, early=shared > 0)
+        self._door = Door(model, node, kernels, self.placed.homes, keep, early=shared > 0)
         self._prefixes = Prefixes(shared, model.program, self._door.dropped(keep), kernels)
         self._count = 0
         self._turn = 0
@@ -287,7 +288,7 @@ class Engine:
     def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
         """Return the result of one step of all sessions or, if that fails, of a step of each session."""
         capture = self._capture(live, spans)
-        batch = Batch(self._placed, [self._rows.member(s) for s in live]) if capture else None
+        batch = Batch(self.placed, [self._rows.member(s) for s in live]) if capture else None
         try:
             return [(live, spans, self._run(live, spans, capture, batch))]
         except _FAILURES as error:
@@ -357,7 +358,7 @@ class Engine:
                     if (first := max(p.a, program.first_row(index, s.prompt))) < p.b
                 ]
             if cuts[emits]:
-                out = run(program, index, cuts[emits], self._sources[index], self._placed.kernels[index])
+                out = run(program, index, cuts[emits], self._sources[index], self.placed.kernels[index])
                 if plan.emits and program.feedback:
                     tokens = out[program.outputs[0]]
             if hashing:

@@ -17,6 +17,8 @@ EXTRA_OF: Final = {
     "prometheus_client": "serve",
     "structlog": "serve",
     "tokenizers": "models",
+    "torch": "quality",
+    "transformers": "quality",
 }
 """The extra that installs each package."""
 

@@ -397,7 +397,7 @@ def test_a_plan_keeps_what_its_commands_name_and_nothing_else() -> None:
     session = engine.add(synthetic.request(m, max_tokens=20))
     for _ in range(4):
         engine.step()
-    plan = kernels.steps._kept[engine._placed].plan
+    plan = kernels.steps._kept[engine.placed].plan
     assert plan is not None
     named = {id(x) for x in plan.kept}
     assert {id(w.q) for w in m.weights.values() if isinstance(w, Matrix)} <= named

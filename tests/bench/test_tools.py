@@ -17,6 +17,7 @@ from benchmarks.scale import __main__ as scale
 from benchmarks.scale import page as scale_page
 from proofcompute.bench.busy import Busy
 from proofcompute.errors import InputError
+from proofcompute.quality import Quality
 
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "quality": quality.main,
@@ -182,7 +183,7 @@ def test_quality_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_quality_writes_after_each_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = quality.Quality(3, 2.0, 2.5, 0.1, 0.9)
+    figures = Quality(3, 2.0, 2.5, 0.1, 0.2, 0.9)
     seen: list[set[str]] = []
     out, text = tmp_path / "out.json", tmp_path / "text"
     text.write_text("some words")

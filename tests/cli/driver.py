@@ -15,7 +15,7 @@ from typing import Any
 
 from proofcompute.cli import main
 
-COMPUTES = ("import", "keygen", "run", "open", "verify", "verify-many", "verify-public", "demo")
+COMPUTES = ("import", "keygen", "run", "open", "verify", "verify-many", "verify-public", "demo", "quality")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import pytest
 import synthetic
 from importers import families, test_gguf_families
 from proofcompute.arithmetic.devices import kernels_for
+from proofcompute.engine import logits_of
 from proofcompute.errors import UnsupportedError
 from proofcompute.importers import open_gguf
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling import compile_decoder
-from proofcompute.importers.compiling.logits import logits_of
 from proofcompute.models.vocabulary import NORMAL, Vocabulary
 from proofcompute.testing.requests import token_request
 from proofcompute.testing.subject import Subject

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 
+from proofcompute import quality
 from proofcompute.errors import UnsupportedError
 from proofcompute.importers import open_gguf
 from proofcompute.models.text_parts import Part
@@ -47,10 +48,9 @@ def test_smollm2_encodes_as_its_published_pipeline(smollm2: Tokenizer) -> None:
     oracle = tokenizers.Tokenizer(BPE(vocab={w: i for i, w in written.items()}, merges=pairs))
     split = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)]
     oracle.pre_tokenizer = Sequence(split)
-    english = Path(__file__).parents[1] / "data" / "english.txt"
     for text in (
         "Hello, my name is",
-        english.read_text(encoding="utf-8"),
+        quality.text(),
         "def f(x):\n\treturn x**2  # 1234567890\r\n\r\n",
         "日本語 ñandú Ωμέγα 🎉👩‍👩‍👧 ½ ² ٣",
         "   leading, trailing   \n\n\n",
@@ -79,7 +79,7 @@ def test_smollm2_round_trip(smollm2: Tokenizer, text: str) -> None:
 @pytest.mark.parametrize("start", range(0, 9000, 1500))
 @pytest.mark.parametrize("size", [1, 40, 2000, 6000])
 def test_a_tokenizer_for_one_text_gives_the_same_tokens(smollm2: Tokenizer, start: int, size: int) -> None:
-    english = (Path(__file__).parents[1] / "data" / "english.txt").read_text(encoding="utf-8")
+    english = quality.text()
     text = "<|im_start|>user\n" + english[start : start + size] + " 日本 🎉 12<|im_end|>"
     for special in (True, False):
         only = Tokenizer(smollm2.vocabulary, only=text)

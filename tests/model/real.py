@@ -15,11 +15,11 @@ from proofcompute.importers.gguf import open_gguf
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.prover.node import Answer, Node
+from proofcompute.quality import text
 from proofcompute.tokens import Tokenizer
 from proofcompute.verifier import Key, keygen
 
 NODE = NodeIdentity(bytes(32))
-ENGLISH = Path(__file__).parents[1] / "data" / "english.txt"
 
 
 @cache
@@ -38,7 +38,7 @@ def key(path: Path) -> Key:
 
 
 def english(path: Path, count: int) -> list[int]:
-    return Tokenizer(checkpoint(path).vocabulary).encode(ENGLISH.read_text(), special=False)[:count]
+    return Tokenizer(checkpoint(path).vocabulary).encode(text(), special=False)[:count]
 
 
 def request(m: Model, tokens: list[int], count: int) -> Request:
