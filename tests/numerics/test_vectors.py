@@ -17,7 +17,7 @@ from kernel_cases.data import draws
 from proofcompute.arithmetic import definition as numerics
 from proofcompute.arithmetic.definition import NumpyKernels, tree_sum
 from proofcompute.arithmetic.definition.bitpack import unpack
-from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arithmetic.kernels import AttentionOptions, Matrix
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32
 from proofcompute.errors import ExecutionError, FormatError
@@ -151,6 +151,24 @@ def test_attention(number: int) -> None:
             KERNELS.attention(q, kq, ks, vq, vs, first, scale, window)
     else:
         assert same(KERNELS.attention(q, kq, ks, vq, vs, first, scale, window), case["result"])
+
+
+@pytest.mark.parametrize("number", range(13))
+def test_attention_with_options(number: int) -> None:
+    assert len(vectors()["attention_options"]) == 13
+    case = vectors()["attention_options"][number]
+    given: dict[str, Any] = {
+        name: None if case[name] is None else array(case[name])
+        for name in ("q", "kq", "ks", "vq", "vs", "sinks")
+    }
+    *five, sinks = given.values()
+    options = AttentionOptions(case["limbs"], np.float32(array(case["softcap"])), sinks, case["latent"])
+    where = case["first"], np.float32(array(case["scale"])), case["window"], options
+    if case["result"] is None:
+        with pytest.raises(ExecutionError):
+            KERNELS.attention(*five, *where)
+    else:
+        assert same(KERNELS.attention(*five, *where), case["result"])
 
 
 def test_sampler() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from oracle import numerics_binary32 as b32
 from oracle import numerics_functions as functions
 from oracle import numerics_rows as rows
-from oracle.numerics_rows import How, Refused
+from oracle.numerics_rows import How, Options, Refused
 
 Json = Any
 NAN, INF = float("nan"), float("inf")
@@ -265,6 +265,65 @@ def attention() -> Json:
     return out
 
 
+def attention_options() -> Json:
+    """Attention with options: limbs of queries, of keys, of values (0: in the keys), and the rest."""
+    forms: dict[str, tuple[int, int, int, float, float | None, int, int, float]] = {
+        "two limbs": (2, 2, 2, 0.0, None, 0, 0, 0.25),
+        "two limbs of keys": (1, 2, 1, 0.0, None, 0, 0, 0.25),
+        "two limbs of values": (1, 1, 2, 0.0, None, 0, 0, 0.25),
+        "two limbs of queries": (2, 1, 1, 0.0, None, 0, 0, 0.25),
+        "cap": (1, 1, 1, 1.5, None, 0, 0, 2.0),
+        "sinks": (1, 1, 1, 0.0, 0.5, 0, 0, 0.25),
+        "sinks far above": (1, 1, 1, 0.0, 200.0, 0, 0, 0.25),
+        "all with a window": (2, 2, 2, 0.75, -0.5, 0, 3, 1.0),
+        "latent": (1, 1, 0, 0.0, None, 4, 0, 0.25),
+        "all with latents": (2, 2, 0, 0.75, 0.25, 4, 3, 1.0),
+        "sharp with a cap": (2, 2, 2, 3.0, None, 0, 0, 1e6),
+        "infinite score with a cap": (2, 2, 2, 3.0, None, 0, 0, EXTREME[2]),
+        "infinite sink": (1, 1, 1, 0.0, INF, 0, 0, 0.25),
+    }
+    out = []
+    heads, kv, dh, columns, n, first = 4, 2, 7, 5, 2, 6
+    for name, (limbs, k_limbs, v_limbs, cap, sink, latent, window, scale) in forms.items():
+        d, t = Draw(f"attention with {name}"), first + n
+
+        def limbed(d: Draw, t: int, count: int, width: int) -> Json:
+            return _int8s(d, t, kv, width) if count == 1 else [_int8s(d, kv, 2, width) for _ in range(t)]
+
+        q = [d.between(-2, 2, heads * dh) for _ in range(n)]
+        kq = limbed(d, t, k_limbs, dh)
+        vq = limbed(d, t, v_limbs, columns) if v_limbs else None
+        ks: Any = [d.between(0.001, 0.02, kv) for _ in range(t)]
+        vs = None if latent else [d.between(0.001, 0.02, kv) for _ in range(t)]
+        if latent:
+            ks = [[d.between(0.001, 0.02, 2) for _ in range(kv)] for _ in range(t)]
+        sinks = None if sink is None else [b32.add(v, sink) for v in d.between(-1, 1, heads)]
+        how = Options(limbs, cap, sinks, latent)
+
+        def attended(
+            q: Any = q,
+            kq: Any = kq,
+            ks: Any = ks,
+            vq: Any = vq,
+            vs: Any = vs,
+            scale: float = scale,
+            window: int = window,
+            how: Options = how,
+        ) -> Json:
+            places = enumerate(q, first)
+            return floats(
+                [rows.attend(row, heads, kq, ks, vq, vs, t, scale, window, how) for t, row in places]
+            )
+
+        out.append({
+            "name": name, "q": floats(q), "kq": ints("int8", kq), "ks": floats(ks),
+            "vq": vq and ints("int8", vq), "vs": vs and floats(vs), "first": first, "scale": floats(scale),
+            "window": window, "limbs": limbs, "softcap": floats(cap), "sinks": sinks and floats(sinks),
+            "latent": latent, "result": or_null(attended),
+        })  # fmt: skip
+    return out
+
+
 def sampler() -> Json:
     d, out = Draw("sampler"), []
     hows = [
@@ -322,7 +381,8 @@ def packing() -> Json:
 
 def numerics() -> Json:
     return {
-        "attention": attention(), "elementary": elementary(), "packing": packing(), "rows": row_wise(),
+        "attention": attention(), "attention_options": attention_options(), "elementary": elementary(),
+        "packing": packing(), "rows": row_wise(),
         "sampler": sampler(),
     }  # fmt: skip
 

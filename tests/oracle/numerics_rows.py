@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from oracle.numerics_binary32 import add, div, f32, mul, rint, sqrt, sub
-from oracle.numerics_functions import exp
+from oracle.numerics_functions import exp, tanh
 
 Row = list[float]
 Ints = list[int]
@@ -91,39 +92,77 @@ def rope(row: Row, cos: Row, sin: Row, heads: int, interleaved: bool) -> Row:
     return out
 
 
+def whole(x: Any) -> Ints:
+    """The integers of one head: columns, or two rows of limbs."""
+    return [256 * high + low for high, low in zip(*x, strict=True)] if isinstance(x[0], list) else x
+
+
+class Options(NamedTuple):
+    limbs: int = 1
+    softcap: float = 0.0
+    sinks: list[float] | None = None
+    latent: int = 0
+
+
+def score(head: Row, key: Any, scales: Row, how: Options) -> float:
+    """q . k in parts, each with scales of its own."""
+    keys, cuts = whole(key), [0, how.latent, len(head)] if how.latent else [0, len(head)]
+    sums = []
+    for i, (a, b) in enumerate(pairwise(cuts)):
+        limbs, sq = quantise(head[a:b], how.limbs)
+        q8 = limbs[0] if how.limbs == 1 else whole(limbs)
+        acc = sum(x * y for x, y in zip(q8, keys[a:b], strict=True))
+        sums.append(mul(f32(acc), mul(sq, scales[i])))
+    return add(*sums) if how.latent else sums[0]
+
+
 def attend(
-    q: Row, heads: int, kq: list[list[Ints]], ks: list[Row], vq: list[list[Ints]], vs: list[Row],
-    t: int, scale: float, window: int,
+    q: Row, heads: int, kq: Any, ks: Any, vq: Any, vs: Any, t: int, scale: float, window: int,
+    how: Options = Options(),
 ) -> Row:  # fmt: skip
-    """One row t: kq[position][head][column], ks[position][head], and so for v."""
+    """One row t: kq[position][head][column] or [position][head][limb][column], ks[position][head], so for v.
+
+    With latent, ks[position][head] is two scales, and values are the first columns of the keys.
+    """
     dh, group = len(q) // heads, heads // len(ks[0])
     seen = range(max(0, t + 1 - window) if window else 0, t + 1)
+    if how.latent:
+        vs = [[g[0] for g in row] for row in ks]
+    else:
+        ks = [[[g] for g in row] for row in ks]
     for j in seen:
-        if not all(math.isfinite(s) and s >= 0 for s in (*ks[j], *vs[j])):
+        given = [s for g in ks[j] for s in g] + vs[j]
+        if not all(math.isfinite(s) and s >= 0 for s in given):
             raise Refused
+    if not all(map(math.isfinite, how.sinks or [])):
+        raise Refused
     out: Row = []
     for h in range(heads):
         g = h // group
-        (q8,), sq = quantise(q[h * dh : (h + 1) * dh], 1)
-        x = {}
-        for j in seen:
-            acc = sum(a * b for a, b in zip(q8, kq[j][g], strict=True))
-            x[j] = mul(mul(f32(acc), mul(sq, ks[j][g])), scale)
+        x = {j: mul(score(q[h * dh : (h + 1) * dh], kq[j][g], ks[j][g], how), scale) for j in seen}
         if not all(map(math.isfinite, x.values())):
             raise Refused
-        top = max(x.values())
+        if how.softcap:
+            x = {j: mul(tanh(div(v, how.softcap)), how.softcap) for j, v in x.items()}
+        sink = [] if how.sinks is None else [how.sinks[h]]
+        top = max([*x.values(), *sink])
         e = [exp(sub(x[j], top)) if j in x else 0.0 for j in range(t + 1)]
         total = tree(e)
+        for s in sink:
+            total = add(total, exp(sub(s, top)))
+        values = {j: whole(kq[j][g])[: how.latent] if how.latent else whole(vq[j][g]) for j in x}
+        two = isinstance((kq if how.latent else vq)[t][g][0], list)
         w = [mul(e[j], vs[j][g]) if j in x and e[j] > 0 else 0.0 for j in range(t + 1)]
-        largest = max(w)
-        r = div(32639.0, largest)
+        largest, levels = max(w), 67108864.0 if two else 32639.0
+        columns = len(values[t])
+        r = div(levels, largest)
         if not math.isfinite(r):
-            out += [0.0] * dh
+            out += [0.0] * columns
             continue
         p = [int(rint(mul(v, r))) for v in w]
-        for c in range(dh):
-            acc = sum(p[j] * vq[j][g][c] for j in x)
-            out.append(div(mul(f32(acc), div(largest, 32639.0)), total))
+        for c in range(columns):
+            acc = sum(p[j] * values[j][c] for j in x)
+            out.append(div(mul(f32(acc), div(largest, levels)), total))
     return out
 
 
@@ -168,6 +207,7 @@ def sample(logits: Row, history: Ints, how: How, draw: int) -> int:
 
 __all__ = [
     "How",
+    "Options",
     "Refused",
     "attend",
     "layer_norm",
