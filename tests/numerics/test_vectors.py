@@ -163,12 +163,13 @@ def test_attention_with_options(number: int) -> None:
     }
     *five, sinks = given.values()
     options = AttentionOptions(case["limbs"], np.float32(array(case["softcap"])), sinks, case["latent"])
-    where = case["first"], np.float32(array(case["scale"])), case["window"], options
+    where = [case["first"], np.float32(array(case["scale"])), case["window"]]
+    arguments: list[Any] = [*five, *where, options]
     if case["result"] is None:
         with pytest.raises(ExecutionError):
-            KERNELS.attention(*five, *where)
+            KERNELS.attention(*arguments)
     else:
-        assert same(KERNELS.attention(*five, *where), case["result"])
+        assert same(KERNELS.attention(*arguments), case["result"])
 
 
 def test_sampler() -> None:
