@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from proofcompute.errors import UnsupportedError
 from proofcompute.importers.architecture import Mlp
 from proofcompute.importers.compiling.draft import Draft
 from proofcompute.program import operations as ops
@@ -52,7 +53,7 @@ def _act(draft: Draft, kind: str, x: str, name: str, out: str) -> str:
     if kind == "silu":
         return draft.add(f"{name}.silu", ops.Map("div"), x, _one_plus_exp(draft, x, name, one), out=out)
     if kind != "gelu_tanh":
-        raise AssertionError(kind)  # ACTIVATIONS has no other
+        raise UnsupportedError(f"the activation {kind!r} is not supported")
     square = draft.add(f"{name}.square", ops.Map("mul"), x, x)
     cube = draft.add(f"{name}.cube", ops.Map("mul"), square, x)
     small = draft.add(f"{name}.small", ops.Map("mul"), cube, draft.number(f"{name}.c", _CUBE))

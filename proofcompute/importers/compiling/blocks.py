@@ -89,7 +89,7 @@ class BlockDraft:
         d, name = self.draft, f"attention.{kind}_norm"
         tensor = f"layers.{self.index}.{name}"
         if a.norm is None:
-            raise AssertionError("a norm without a kind")
+            raise UnsupportedError("a norm of queries without a kind is not supported")
         if a.qk_norm == "full":
             return d.norm(name, a.norm, x, tensor)
         apart = d.add(f"{name}.heads", ops.reshape((heads, a.head_dim)), x)
@@ -101,16 +101,14 @@ class BlockDraft:
 
     def _norm_of_heads(self, a: Attention, name: str, x: str, heads: int) -> str:
         """Normalise each head, then multiply by weights that differ from head to head."""
-        d, columns = self.draft, (a.head_dim,)
+        d = self.draft
         own, tensor = f"block.{self.index}.{name}", f"layers.{self.index}.{name}"
         if a.norm is None or a.norm.bias:
             raise UnsupportedError("a norm of heads with a bias is not supported")
-        ones, zeros = d.constant("ones", columns, Recipe(offset=1.0)), ""
-        eps = f32_bits(a.norm.eps)
+        ones, eps = d.filled(1.0, a.head_dim), f32_bits(a.norm.eps)
         op: ops.RmsNorm | ops.LayerNorm = ops.RmsNorm(ones, eps)
         if a.norm.kind == "layer":
-            zeros = d.constant("zeros", columns, Recipe())
-            op = ops.LayerNorm(ones, zeros, eps)
+            op = ops.LayerNorm(ones, d.filled(0.0, a.head_dim), eps)
         plain = d.add(f"{name}.plain", op, x)
         factors = d.constant(own, (heads, a.head_dim), Recipe((tensor,), a.norm.offset))
         return d.add(name, ops.Map("mul"), plain, d.add(f"{name}.weight", ops.Constant(factors)))

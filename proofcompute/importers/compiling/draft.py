@@ -66,6 +66,10 @@ class Draft:
         """Add a float32 constant unless there is one of the name, and return the name."""
         return self._weight(WeightSpec(name, "constant", shape, "f32"), recipe)
 
+    def filled(self, value: float, width: int) -> str:
+        """Add a constant [width] of equal elements unless there is one, and return its name."""
+        return self.constant(f"all.{value:g}.{width}", (width,), Recipe(offset=value))
+
     def matrix(self, name: str, recipe: Recipe, limbs: int, *, bias: bool = False) -> str:
         """Add a matrix, and return its name."""
         shapes = [self.shapes[t] for t in recipe.tensors]
@@ -100,8 +104,11 @@ class Draft:
         weight = self.constant(f"{self._own(tensor)}", shape, Recipe((tensor,), norm.offset, factor))
         if norm.kind == "rms":
             return self.add(name, ops.RmsNorm(weight, f32_bits(norm.eps)), x, out=out)
-        recipe = Recipe((f"{tensor}.bias",), 0.0, factor) if norm.bias else Recipe()
-        bias = self.constant(f"{self._own(tensor)}.bias", shape, recipe)
+        bias = f"{self._own(tensor)}.bias"
+        if norm.bias:
+            bias = self.constant(bias, shape, Recipe((f"{tensor}.bias",), 0.0, factor))
+        else:
+            bias = self.filled(0.0, *shape)
         return self.add(name, ops.LayerNorm(weight, bias, f32_bits(norm.eps)), x, out=out)
 
     @staticmethod
