@@ -21,6 +21,7 @@ import numpy as np
 from cuda_rig.build import build
 from cuda_rig.order import Order, Uses
 from proofcompute.arithmetic.backends.cuda.device import Argument, Buffer, Device, Window
+from proofcompute.arithmetic.backends.cuda.sources import generated
 from proofcompute.arrays import Array
 from proofcompute.errors import DeviceError, DeviceMemoryError, InputError
 
@@ -40,6 +41,11 @@ def _library(path: Path) -> Any:
     library = ctypes.CDLL(str(path))
     library.rig_launch.restype = ctypes.c_char_p
     return library
+
+
+@cache
+def _generated(kernel: str, text: str) -> Any:
+    return _library(build(files=(kernel,), changed={f"{kernel}.cu": text}))
 
 
 class _Memory:
@@ -258,6 +264,11 @@ class EmulatedDevice:
         return sum(self.seconds.get(name, 1.0) for name, _ in self.launches[before:])
 
     # -- launches ------------------------------------------------------------------------------------
+    def _library_of(self, kernel: str) -> Any:
+        """Returns the library that holds a kernel: one of its own for one that is written for a program."""
+        text = generated(kernel)
+        return self._library if text is None else _generated(kernel, text)
+
     def launch(
         self,
         kernel: str,
@@ -267,7 +278,8 @@ class EmulatedDevice:
         stream: int = 0,
     ) -> None:
         sizes = (ctypes.c_uint * _ROOM)()
-        count = self._library.rig_arguments(kernel.encode(), sizes, _ROOM)
+        library = self._library_of(kernel)
+        count = library.rig_arguments(kernel.encode(), sizes, _ROOM)
         if count != len(arguments):
             raise DeviceError(f"{kernel} takes {count} arguments, not {len(arguments)}")
         given = tuple(arguments)
@@ -302,7 +314,7 @@ class EmulatedDevice:
         before = [_old(a) for a in arguments] if recording else []
         pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
         shape = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(threads, 1, 1)
-        wrong = self._library.rig_launch(kernel.encode(), *shape, pointers, self.order)
+        wrong = self._library_of(kernel).rig_launch(kernel.encode(), *shape, pointers, self.order)
         if wrong:
             raise DeviceError(f"{kernel}: {wrong.decode()}")
         if recording:

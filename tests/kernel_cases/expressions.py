@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from kernel_cases.data import Case, floats, rng_of
+from kernel_cases.data import Args, Case, floats, rng_of
 from proofcompute.arithmetic.primitives import (
     ARITY,
     ELEMENTS,
@@ -160,10 +160,25 @@ def _functions() -> Iterator[Case]:
                 f"{function}-{kind}",
                 lambda f=function, x=x: (one(f, ("f32",)), [x], len(x), x.shape[1:]),
             )
-    for dtype, bits in (("f32", 0xFF800000), ("i8", 0x80), ("u8", 255), ("i32", 1 << 31), ("i64", 1 << 63),
-                        ("bool", 1), ("f32", 0)):  # fmt: skip
-        e = Expression((), (Term("constant", (), dtype, bits),))
-        yield Case("evaluate", f"constant-{dtype}-{bits}", lambda e=e: (e, [], 3, (2, 5)))
+    for dtype, bits in (("f32", 0xFF800000), ("i64", 1 << 63)):
+        single = Expression((), (Term("constant", (), dtype, bits),))
+        yield Case("evaluate", f"constant-{dtype}", lambda e=single: (e, [], 3, (2, 5)))
+    # each goes through the other type and back, so it is written as the type needs it
+    patterns = (
+        ("i8", 0x80),
+        ("u8", 255),
+        ("i32", 1 << 31),
+        ("i64", (1 << 64) - 1),
+        ("bool", 1),
+        ("f32", 1 << 31),
+    )
+    terms: list[Term] = []
+    for dtype, bits in patterns:
+        first = len(terms)
+        terms += [Term("constant", (), dtype, bits), Term("cast", (first,), "f32")]
+        terms += [Term("max" if first else "abs", (first + 1, first - 1) if first else (1,), "f32")]
+    constants = Expression((), tuple(terms))
+    yield Case("evaluate", "constants", lambda: (constants, [], 2, (3,)))
 
 
 SWISH = Expression(
@@ -271,42 +286,39 @@ def _shapes() -> Iterator[Case]:
             )
 
 
+def _spoilt(result: str, dtype: str, place: int, value: float) -> Args:
+    """Arguments of :func:`every` of which one element, in one input of a type, has no result."""
+    e, _ = every(result, True)
+    inputs = _arguments(0, True, 9, True)
+    inputs[PLACES[dtype] + place][0, 4] = value
+    return e, inputs, 1, (9,)
+
+
 def _refused() -> Iterator[Case]:
-    for dtype in ("i8", "u8", "i32", "i64"):
-        for function in ("div", "rem"):
-            yield Case(
-                "evaluate",
-                f"{function}-{dtype}-zero",
-                lambda f=function, d=dtype: (
-                    one(f, (d, d)),
-                    [numbers(d, 2, 9), np.array([[1] * 9, [1] * 8 + [0]], ELEMENTS[d])],
-                    2,
-                    (9,),
-                ),
-                ExecutionError,
-            )
-            # nothing is divided where there is nothing
-            yield Case(
-                "evaluate",
-                f"{function}-{dtype}-none",
-                lambda f=function, d=dtype: (
-                    one(f, (d, d)),
-                    [numbers(d, 0, 9), np.zeros((1, 9), ELEMENTS[d])],
-                    0,
-                    (9,),
-                ),
-            )
+    for dtype in ("i8", "u8", "i32", "i64"):  # each divides, and takes remainders
+        yield Case("evaluate", f"zero-{dtype}", lambda d=dtype: _spoilt(d, d, 1, 0), ExecutionError)
+        # nothing is divided where there is nothing
         yield Case(
             "evaluate",
-            f"cast-nan-{dtype}",
-            lambda d=dtype: (one("cast", ("f32",), d), [np.array([[1, 2, np.nan]], np.float32)], 1, (3,)),
-            ExecutionError,
+            f"zero-{dtype}-none",
+            lambda d=dtype: (_spoilt(d, d, 1, 0)[0], [x[:0] for x in _spoilt(d, d, 1, 0)[1]], 0, (9,)),
         )
-    for to, function in (("bool", "cast"), ("i32", "bitcast")):
+    for to in ("i8", "u8", "i32", "i64", "bool"):  # cast, and of i32 bitcast
+        yield Case("evaluate", f"nan-to-{to}", lambda t=to: _spoilt(t, "f32", 0, np.nan), ExecutionError)
+    ones = np.ones((2, 3), np.int32)
+    for function in ("div", "rem"):
         yield Case(
             "evaluate",
-            f"{function}-nan-{to}",
-            lambda f=function, t=to: (one(f, ("f32",), t), [np.array([[np.nan], [1]], np.float32)], 2, (1,)),
+            f"{function}-zero",
+            lambda f=function: (one(f, ("i32", "i32")), [ones, ones - ones], 2, (3,)),
+            ExecutionError,
+        )  # fmt: skip
+    one_nan = np.array([[np.nan], [1]], np.float32)
+    for function, to in (("bitcast", "i32"), ("cast", "bool")):
+        yield Case(
+            "evaluate",
+            f"{function}-nan",
+            lambda f=function, t=to: (one(f, ("f32",), t), [one_nan], 2, (1,)),
             ExecutionError,
         )
     for function in ("sin", "cos"):

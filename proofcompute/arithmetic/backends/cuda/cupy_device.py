@@ -18,7 +18,7 @@ from proofcompute.arithmetic.backends.cuda.cubins import LEAST, Cubins
 from proofcompute.arithmetic.backends.cuda.cublaslt import WORKSPACE, CublasLt, Product, find_cublaslt
 from proofcompute.arithmetic.backends.cuda.device import Argument, Buffer, Device, Window
 from proofcompute.arithmetic.backends.cuda.failures import failure, typed
-from proofcompute.arithmetic.backends.cuda.sources import kernel_files
+from proofcompute.arithmetic.backends.cuda.sources import file_of
 from proofcompute.arithmetic.backends.cuda.staging import Staging
 from proofcompute.arrays import Array
 from proofcompute.errors import DeviceError, DeviceMemoryError, InputError
@@ -196,7 +196,7 @@ class CupyDevice:
 
     def _kernel(self, name: str) -> Any:
         if name not in self._kernels:
-            file = kernel_files().get(name)
+            file = file_of(name)
             if file is None:
                 raise DeviceError(f"there is no kernel {name}")
             if file not in self._modules:

@@ -17,10 +17,10 @@ from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.backends.cuda import attending, checks, committing, products, sampling
 from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arithmetic.backends.cuda.device import Device
-from proofcompute.arithmetic.backends.cuda.hosted import HostedPrimitives
 from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.arithmetic.backends.cuda.memory import DeviceMemory
 from proofcompute.arithmetic.backends.cuda.placing import placed
+from proofcompute.arithmetic.backends.cuda.primitives import DevicePrimitives
 from proofcompute.arithmetic.backends.cuda.routes import Routes
 from proofcompute.arithmetic.definition import hints
 from proofcompute.arithmetic.definition.products import largest_square
@@ -45,7 +45,7 @@ def _width(x: Given) -> None:
 
 
 @final
-class CudaKernels(HostedPrimitives, DeviceMemory):
+class CudaKernels(DevicePrimitives, DeviceMemory):
     """Canonical arithmetic on a CUDA device, byte for byte
     :class:`proofcompute.arithmetic.definition.NumpyKernels`.
 

@@ -1,7 +1,8 @@
 """Finds the ``.cu`` sources, and lists the kernels that each holds.
 
 They live in ``cuda/`` at the top of the repository and are installed beside this module, so that a checkout,
-an editable install and a wheel (zipped or not) all find them.
+an editable install and a wheel (zipped or not) all find them. A kernel that is written for a program is a
+file of its own, of the kernel's name, which this process remembers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from proofcompute.errors import DeviceError
 
-__all__ = ["FILES", "KERNEL", "kernel_files", "source"]
+__all__ = ["FILES", "KERNEL", "file_of", "generate", "generated", "kernel_files", "source"]
 
 FILES: Final = (
     "add",
@@ -31,9 +32,11 @@ FILES: Final = (
     "linear_mma",
     "move",
     "pack",
+    "pick",
     "product",
     "project",
     "quantise",
+    "reduce",
     "relu",
     "report",
     "rescale",
@@ -43,6 +46,7 @@ FILES: Final = (
     "settle",
     "sha256",
     "take",
+    "view",
 )
 """The names of the ``.cu`` files."""
 
@@ -64,6 +68,24 @@ def _read(name: str) -> str:
         raise DeviceError(f"the CUDA source {name} is missing; reinstall proofcompute ({error})") from error
 
 
+_generated: Final[dict[str, str]] = {}
+
+
+def generate(kernel: str, text: str) -> None:
+    """Remember the text of a kernel that is written for a program; its name says what the text is."""
+    _generated[kernel] = text
+
+
+def generated(kernel: str) -> str | None:
+    """Return the text of a kernel that :func:`generate` was given, else None."""
+    return _generated.get(kernel)
+
+
+def file_of(kernel: str) -> str | None:
+    """Return the name of the file that holds a kernel, or None if there is none."""
+    return kernel_files().get(kernel) or (kernel if kernel in _generated else None)
+
+
 @cache
 def source(file: str) -> str:
     """Return ``cuda/<file>.cu`` with headers in place of their includes. DeviceError if one is missing."""
@@ -76,7 +98,7 @@ def source(file: str) -> str:
         seen.add(name)
         return _INCLUDE.sub(header, _read(name).replace("#pragma once\n", ""))
 
-    return _INCLUDE.sub(header, _read(f"{file}.cu"))
+    return _INCLUDE.sub(header, _generated.get(file) or _read(f"{file}.cu"))
 
 
 @cache

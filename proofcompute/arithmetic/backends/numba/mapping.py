@@ -19,11 +19,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from proofcompute.arithmetic import shapes
+from proofcompute.arithmetic.backends.axes import Axes, axes_of, has_margin
 from proofcompute.arithmetic.backends.numba.codegen import signatures as types
 from proofcompute.arithmetic.backends.numba.codegen.expressions import (
     BROADCAST,
@@ -60,16 +61,6 @@ _SPLIT: Final = 200_000
 """Least elements times terms of a part for which a thread pays."""
 
 
-class _Axes(NamedTuple):
-    """The axes that all arrays share, after joining those that every input passes through in one stride."""
-
-    sizes: tuple[int, ...]
-    offsets: tuple[int, ...]
-    """Of each input, in elements."""
-    strides: tuple[tuple[int, ...], ...]
-    """Of each input, along each axis."""
-
-
 @dataclass
 class _Known:
     """What is known of an expression for some classes of strides."""
@@ -92,32 +83,6 @@ def _compiles() -> bool:
     """Return whether there is a compiler here."""
     found = all(map(importlib.util.find_spec, ("numba", "llvmlite")))
     return found and os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
-
-
-def _axes(n: int, shape: Sequence[int], inputs: Sequence[tuple[int, tuple[int, ...], View | None]]) -> _Axes:
-    """Return the axes for inputs, each of so many rows of a shape, perhaps read through a view."""
-    sizes = [n, *shape]
-    offsets, strides = [], []
-    for rows, row, seen in inputs:
-        if seen is None:
-            own = [math.prod(row[i + 1 :]) for i in range(len(row))]
-            seen_shape, offset = row, 0
-        else:
-            own, seen_shape, offset = list(seen.strides), seen.shape, seen.offset
-        steps = [0 if size == 1 else step for size, step in zip(seen_shape, own, strict=True)]
-        missing = len(shape) - len(steps)
-        strides.append([math.prod(row) if rows > 1 else 0, *[0] * missing, *steps])
-        offsets.append(offset)
-    kept = [i for i, size in enumerate(sizes) if size > 1] or [len(sizes) - 1]
-    joined: list[tuple[int, list[int]]] = []
-    for i in kept:
-        steps = [stride[i] for stride in strides]
-        if joined and all(a == b * sizes[i] for a, b in zip(joined[-1][1], steps, strict=True)):
-            joined[-1] = joined[-1][0] * sizes[i], steps
-        else:
-            joined.append((sizes[i], steps))
-    turned = zip(*(steps for _, steps in joined), strict=True) if strides else ()
-    return _Axes(tuple(size for size, _ in joined), tuple(offsets), tuple(turned))
 
 
 def _class(stride: int) -> str:
@@ -170,7 +135,7 @@ def _function(loop: Loop, work: int) -> Callable[..., Any] | None:
         return known.function
 
 
-def _plan(axes: _Axes, which: Sequence[int | None], chunk: int, chunks: int) -> Array:
+def _plan(axes: Axes, which: Sequence[int | None], chunk: int, chunks: int) -> Array:
     """Return the plan of a loop whose inputs are those of the expression, or, for None, whole arrays."""
     *outer, inner = axes.sizes
     whole = [math.prod(axes.sizes[i + 1 :]) for i in range(len(axes.sizes))]
@@ -180,7 +145,7 @@ def _plan(axes: _Axes, which: Sequence[int | None], chunk: int, chunks: int) -> 
     return np.array(plan, dtype=np.int64)
 
 
-def _run(expression: Expression, inputs: Sequence[Array], axes: _Axes, result: Array) -> bool | None:
+def _run(expression: Expression, inputs: Sequence[Array], axes: Axes, result: Array) -> bool | None:
     """Write the result; return whether it exists, or None if nothing is compiled for it yet."""
     size, k = result.size, len(inputs)
     loops = _loops(expression, tuple(_class(steps[-1]) for steps in axes.strides))
@@ -223,8 +188,8 @@ def evaluate(
         require_ieee()
         seen = list(zip(inputs, views or [None] * len(inputs), strict=True))
         # what a margin fills is read from a copy; any other view is a stride of the loop
-        seen = [(look(x, v), None) if v is not None and _margin(v) else (x, v) for x, v in seen]
-        axes = _axes(n, shape, [(len(x), x.shape[1:], v) for x, v in seen])
+        seen = [(look(x, v), None) if v is not None and has_margin(v) else (x, v) for x, v in seen]
+        axes = axes_of(n, shape, [(len(x), x.shape[1:], v) for x, v in seen])
         good = _run(expression, [x.reshape(-1) for x, _ in seen], axes, result)
         if good:
             return result
@@ -232,7 +197,3 @@ def evaluate(
             primitives.evaluate(expression, inputs, n, shape, views)  # it raises the error
             raise DeviceError("a compiled expression has no result where its definition has one")
     return primitives.evaluate(expression, inputs, n, shape, views)
-
-
-def _margin(v: View) -> bool:
-    return any(low or high != size for low, high, size in zip(v.low, v.high, v.shape, strict=True))
