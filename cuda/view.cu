@@ -14,6 +14,7 @@ __device__ __forceinline__ void look(const Element* x, i64 row, i64 n, i64 size,
   for (i64 e = first_index(); e < n * size; e += index_step()) {
     i64 rest = e % size, place = offset;
     bool inside = true;
+#pragma unroll 1  // unrolled, it spills
     for (int j = rank - 1; j >= 0; --j) {
       const i64* axis = plan + 4 * j;
       const i64 i = rest % axis[0];

@@ -15,7 +15,11 @@ import pytest
 
 from cuda_rig import nvrtc
 from cuda_rig.pin import ARCHITECTURES, PINNED, files_for, measure_instructions, measure_use, ptx_operations
+from kernel_cases import CASES
 from proofcompute.arithmetic.backends.cuda import kernel_files
+from proofcompute.arithmetic.backends.cuda.expressions import written
+from proofcompute.arithmetic.backends.cuda.sources import generate
+from proofcompute.errors import ExecutionError
 
 pytestmark = pytest.mark.skipif(bool(nvrtc.why_not()), reason=nvrtc.why_not() or "-")
 disassembled = pytest.mark.skipif(
@@ -53,6 +57,22 @@ def test_only_single_rounded_operations(architecture: int) -> None:
     for file in files_for(architecture):
         ptx = nvrtc.compiled(file, architecture).ptx
         assert not re.search(r"\bfma\.|\.ftz|\.approx|\.f64|\.f16", ptx), file
+
+
+def test_kernels_written_for_expressions_round_once() -> None:
+    """Every expression of the cases, which have every function of every type."""
+    found: dict[str, set[str]] = {}
+    for case in CASES:
+        if case.method == "evaluate" and case.raises in (None, ExecutionError):
+            name, text = written(case.build()[0])
+            generate(name, text)
+            found[name] = set()
+    for name in found:
+        operations = {o for o in ptx_operations(name, 90) if not EXACT.match(o)}
+        assert operations <= ROUNDED | CONVERSIONS, name
+        assert not re.search(r"\bfma\.|\.ftz|\.approx|\.f64|\.f16", nvrtc.compiled(name, 90).ptx), name
+        found[name] = operations
+    assert set().union(*found.values()) >= ROUNDED | (CONVERSIONS - {"cvt.rn.f32.s16"})
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -17,8 +17,12 @@ import pytest
 from cuda_rig import EmulatedDevice, build, coverage, sources, why_not
 from kernel_cases import CASES, METHODS, outcome
 from kernel_cases.data import draws, floats, int8s, matrix, scales
+from kernel_cases.expressions import numbers
 from proofcompute.arithmetic.backends.cuda import Argument, CudaKernels, kernel_files
+from proofcompute.arithmetic.backends.cuda.expressions import written
+from proofcompute.arithmetic.backends.cuda.sources import generated
 from proofcompute.arithmetic.kernels import GatePrologue, NormPrologue
+from proofcompute.arithmetic.primitives import View
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import Span
 from proofcompute.errors import InputError, NonFiniteError
@@ -65,12 +69,20 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for top_p in (2.0**-64, 2.0**-70):  # the shift that divides by 2^64 and more
                 how, nothing = Sampling(1.0, 0, top_p), np.zeros(0, np.int32)
                 kernels.sample(floats("normal", 1, 9), nothing, -1, how, draws(1 << 127))
-            seen |= {name for name, _ in device.launches}
+            for dtype in ("f32", "i8", "i64"):
+                x_of, v = numbers(dtype, 2, 3, 5), View((6, 3), (1, 5), -1, (1, 0), (6, 3), 1)
+                kernels.view(x_of, v)
+                kernels.take(x_of, np.array([[2, 0]], np.int64 if dtype == "i8" else np.int32))
+            for kind in ("sum", "prod", "max", "min"):
+                kernels.reduce(kind, floats("mixed", 2, 300, 3), (0,))
+                kernels.reduce(kind, floats("normal", 2, 3, 30), (1, 0))
+            kernels.reduce("max", np.array([[1, np.nan, 2]], np.float32), (0,))
+            seen |= {name for name, _ in device.launches if generated(name) is None}
         device = EmulatedDevice()
         device.recording = file
         _plain_product(device)
         _steps(CudaKernels(device))
-        seen |= {name for name, _ in device.launches}
+        seen |= {name for name, _ in device.launches if generated(name) is None}
     assert seen == set(kernel_files())
     return path
 
@@ -119,6 +131,26 @@ def test_clean(variant: str, orders: tuple[int, ...], recorded: Path) -> None:
     done = replay(build(variant), recorded, *orders)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr[:4000]
     assert done.stdout.endswith(" launches, 0 buffers differ\n")
+
+
+WITHOUT_NAN = ("broadcast-0-3", "masked-3", "constants", "sin-normal", "mul-i8", "cast-f32-i64", "lt-f32")
+
+
+@pytest.mark.parametrize("variant", ["address", "thread"])
+def test_kernels_written_for_expressions_are_clean(variant: str, tmp_path: Path) -> None:
+    of_expressions = [c for c in CASES if c.method == "evaluate"]
+    cases = [next(c for c in of_expressions if c.label.startswith(start)) for start in WITHOUT_NAN]
+    texts = dict(written(case.build()[0]) for case in cases)
+    path = tmp_path / "launches"
+    with path.open("wb") as to:
+        device = EmulatedDevice()
+        device.recording, device.recorded = to, set(texts)
+        for case in cases:
+            outcome(CudaKernels(device), case)
+    program = build(variant, tuple(texts), {f"{name}.cu": text for name, text in texts.items()})
+    done = replay(program, path, 0, 1)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr[:4000]
+    assert f"{len(cases)} launches, 0 buffers differ\n" in done.stdout
 
 
 @pytest.mark.skipif(bool(coverage.why_not()), reason=coverage.why_not() or "-")

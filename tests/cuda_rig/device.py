@@ -62,7 +62,8 @@ class EmulatedDevice:
 
     ``launches`` lists every launch that ran, with its grid; ``downloads`` and ``uploads`` the sizes in bytes
     of transfers. ``memory`` bounds the bytes allocated at a time. ``blas`` says whether there is a vendor's
-    product; ``seconds`` is the pretended time of a launch, 1 by default.
+    product; ``seconds`` is the pretended time of a launch, 1 by default. ``recorded`` names kernels written
+    for programs that are recorded, too.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class EmulatedDevice:
         self.replays = 0
         self.seconds: dict[str, float] = {}
         self.recording: BinaryIO | None = None
+        self.recorded: set[str] = set()
         self._library = _library(library or build())
         self._order = Order()
         self._making: list[Work] | None = None
@@ -310,7 +312,9 @@ class EmulatedDevice:
             else:
                 values.append(np.array([argument]).astype(argument.dtype))
         self.launches.append((kernel, grid))
-        recording = None if _overlapping(arguments, read_only) else self.recording
+        # what is written for a program is not in the program that replays, unless it is made for it
+        known = generated(kernel) is None or kernel in self.recorded
+        recording = self.recording if known and not _overlapping(arguments, read_only) else None
         before = [_old(a) for a in arguments] if recording else []
         pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
         shape = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(threads, 1, 1)

@@ -142,22 +142,40 @@ def _failure(term: Term, args: Sequence[str], of: Sequence[str]) -> str:
     return ""
 
 
+def _read(expression: Expression) -> set[int]:
+    """Return the numbers of the values that the text of a kernel names, besides where it defines them."""
+    count = len(expression.inputs)
+    dtypes = [*expression.inputs, *(term.dtype for term in expression.terms)]
+    read = {len(dtypes) - 1}
+    for j, term in reversed(list(enumerate(expression.terms, count))):
+        names = [str(i) for i in term.args]
+        tested = _failure(term, names, [dtypes[i] for i in term.args])
+        if j in read:
+            read |= set(term.args)
+        elif tested:
+            read.add(term.args[1 if term.function in ("div", "rem") else 0])
+    return read
+
+
 @lru_cache(maxsize=1024)
 def written(expression: Expression) -> tuple[str, str]:
     """Return the name and the text of the kernel of an expression that has been checked."""
     count = len(expression.inputs)
     dtypes = [*expression.inputs, *(term.dtype for term in expression.terms)]
+    read = _read(expression)
     parameters = ["const i64* __restrict__ plan", "i64 count"]
     parameters += [f"const {_TYPES[dtype]}* __restrict__ a{i}" for i, dtype in enumerate(expression.inputs)]
     parameters += [f"{_TYPES[dtypes[-1]]}* __restrict__ out", "int* __restrict__ status"]
-    places = [f"    i64 p{i} = plan[1 + rank + {i} * (rank + 1)];" for i in range(count)]
-    steps = [f"      p{i} += at * plan[2 + rank + {i} * (rank + 1) + j];" for i in range(count)]
-    lines = [f"    const {_TYPES[dtype]} v{i} = a{i}[p{i}];" for i, dtype in enumerate(expression.inputs)]
+    used = [i for i in range(count) if i in read]
+    places = [f"    i64 p{i} = plan[1 + rank + {i} * (rank + 1)];" for i in used]
+    steps = [f"      p{i} += at * plan[2 + rank + {i} * (rank + 1) + j];" for i in used]
+    lines = [f"    const {_TYPES[dtypes[i]]} v{i} = a{i}[p{i}];" for i in used]
     for j, term in enumerate(expression.terms, count):
         args, of = [f"v{i}" for i in term.args], [dtypes[i] for i in term.args]
         if failure := _failure(term, args, of):
             lines.append(f"    wrong = wrong || {failure};")
-        lines.append(f"    const {_TYPES[term.dtype]} v{j} = {_value(term, args, of)};")
+        if j in read:
+            lines.append(f"    const {_TYPES[term.dtype]} v{j} = {_value(term, args, of)};")
     body = "\n".join([
         "  const int rank = (int)plan[0];",
         "  bool wrong = false;",
