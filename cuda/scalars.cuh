@@ -113,15 +113,6 @@ __device__ __forceinline__ float canonical_log(float x) {
   return inside ? value : outside;
 }
 
-__device__ __forceinline__ float canonical_tanh(float x) {
-  const float a = absolute(x), s = times(a, a);
-  float p = step(from_bits((int)0xbbbb4efc), s, 0x3ca92994);
-  p = step(step(step(p, s, (int)0xbd5c21cd), s, 0x3e0883b1), s, (int)0xbeaaaa9a);
-  const float small = plus(a, times(a, times(s, p)));
-  const float large = minus(1.0f, over(2.0f, plus(canonical_exp(plus(a, a)), 1.0f)));
-  return with_sign(a > 0.625f ? large : small, x);
-}
-
 __device__ __forceinline__ float canonical_atan(float x) {
   const float a = absolute(x);
   const bool steep = a > 1.0f;
