@@ -21,6 +21,8 @@ __all__ = ["check_charsmap"]
 GROWTH: Final = 16
 """The most bytes of a replacement for each byte that it replaces; NFKC needs 11."""
 _BYTES: Final = np.arange(1, 256, dtype=np.uint32)
+_BLOCK: Final = 1 << 12
+"""Units that are followed at once, which bounds the memory."""
 
 
 def check_charsmap(data: bytes) -> None:
@@ -41,10 +43,9 @@ def check_charsmap(data: bytes) -> None:
         depth += 1
         if int(base.max()) | 0xFF >= len(units):
             raise FormatError("vocabulary: the trie of a map of characters leads out of it")
-        at = (base[:, None] ^ _BYTES).ravel()
-        found = units[at]
-        # a unit that is a value has bit 31, which belongs to the label, and so matches no byte
-        at = np.unique(at[(found & np.uint32(0x800000FF)) == np.tile(_BYTES, len(base))])
+        at = np.unique(
+            np.concatenate([_below(units, base[a : a + _BLOCK]) for a in range(0, len(base), _BLOCK)])
+        )
         at = at[~seen[at]]
         seen[at] = True
         here = units[at]
@@ -53,6 +54,13 @@ def check_charsmap(data: bytes) -> None:
         if len(leaves) and int(leaves.max()) >= len(units):
             raise FormatError("vocabulary: the trie of a map of characters leads out of it")
         _check_values(units[leaves] & np.uint32(0x7FFFFFFF), texts, ends, depth)
+
+
+def _below(units: npt.NDArray[np.uint32], base: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Return the positions of the units that one more byte leads to."""
+    at = base[:, None] ^ _BYTES
+    # a unit that is a value has bit 31, which belongs to the label, and so matches no byte
+    return at[(units[at] & np.uint32(0x800000FF)) == _BYTES]
 
 
 def _check_values(

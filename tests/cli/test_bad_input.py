@@ -43,7 +43,7 @@ def test_help_and_version() -> None:
 def test_a_checkpoint_that_is_missing_cut_or_none(files: Files, tmp_path: Path) -> None:
     out = tmp_path / "model"
     assert "No such file" in refused("import", tmp_path / "missing.gguf", "-o", out)
-    assert "is a directory" in refused("import", tmp_path, "-o", out)
+    assert "has no config.json" in refused("import", tmp_path, "-o", out)
     data, part = files.gguf.read_bytes(), tmp_path / "part.gguf"
     for cut in (0, 3, 20, 3000, len(data) // 2, len(data) - 1):
         part.write_bytes(data[:cut])
