@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32, I8, Array
 from proofcompute.errors import FormatError, UnsupportedError
@@ -45,9 +46,10 @@ def compile_decoder(
         precision: one of :data:`PRECISIONS`.
         progress: called with (weights quantised, all weights to quantise).
 
-    Raises UnsupportedError for an unknown precision or a decoder that this version cannot express, and the
-    errors of reading the checkpoint.
+    Raises UnsupportedError for an unknown precision or a decoder that this version cannot express,
+    DeviceError where this thread computes in another way, and the errors of reading the checkpoint.
     """
+    require_ieee()  # before any bits of a constant are made
     if precision not in PRECISIONS:
         raise UnsupportedError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
     limbs = PRECISIONS[precision]
