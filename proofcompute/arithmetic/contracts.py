@@ -18,7 +18,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import AttentionOptions, GatePrologue, Matrix, NormPrologue, Prologue
+from proofcompute.arithmetic.kernels import (
+    AttentionOptions,
+    GatePrologue,
+    Matrix,
+    NormPrologue,
+    Prologue,
+    Routing,
+)
 from proofcompute.errors import InputError, LimitError
 from proofcompute.limits import MAX_CONTRACTION
 
@@ -29,12 +36,14 @@ __all__ = [
     "attention",
     "concatenate",
     "embed",
+    "experts",
     "gate",
     "heads",
     "largest_square",
     "layer_norm",
     "linear",
     "linear_with_hint",
+    "mix",
     "need",
     "product",
     "quantise",
@@ -42,6 +51,7 @@ __all__ = [
     "rescale",
     "rms_norm",
     "rope",
+    "route",
     "row_bytes",
     "sample",
     "slice_columns",
@@ -125,6 +135,24 @@ def linear(x: A, w: Matrix, limbs: int, prologue: Prologue, residual: A | None) 
     if residual is not None:
         need(residual.shape == (n, m), "rows, weights and residual", x, w.q, residual)
     return n, m, d
+
+
+def experts(x: A, w: Matrix, numbers: A, limbs: int) -> tuple[int, int, int, int]:
+    """Check rows [n, d] or [n r, d], matrices [groups, limbs, m, d], and their numbers int32 [n, r].
+
+    Return n, r, m and d. What the numbers are is checked elsewhere.
+    """
+    if len(w.q.shape) != 4 or len(numbers.shape) != 2 or numbers.dtype != np.int32:
+        raise InputError("a product with one of several matrices needs these, and int32 numbers [n, r]")
+    rows, d = quantise(x, limbs, None)
+    (n, r), (groups, w_limbs, m, width) = numbers.shape, w.q.shape
+    need(rows in (n, n * r) and width == d, "rows, numbers and weights", x, numbers, w.q)
+    need(w.scale.shape == (groups, m), "weights and scales", w.q, w.scale)
+    if w_limbs not in LIMBS:
+        raise InputError(f"a weight has one or two limbs, not {w_limbs}")
+    if w.bias is not None:
+        need(w.bias.shape == (groups, m), "weights and bias", w.q, w.bias)
+    return n, r, m, d
 
 
 def linear_with_hint(
@@ -288,6 +316,29 @@ def gate(x: A) -> tuple[int, int]:
     if width % 2:
         raise InputError(f"a row of {width} has no halves")
     return n, width // 2
+
+
+def route(x: A, how: Routing, correction: A | None) -> tuple[int, int]:
+    """Check logits [n, e], that so many can be chosen, and a correction [e]. Return n and e."""
+    n, e = _rows(x)
+    groups = how.groups
+    fits = 1 <= how.top_groups <= groups <= e and e % groups == 0
+    if not fits or not 1 <= how.top_k <= how.top_groups * (e // groups):
+        raise InputError(f"{how.top_k} of {e} experts in {how.top_groups} of {groups} groups")
+    if how.score not in ("softmax", "sigmoid", "chosen") or how.best not in (1, 2):
+        raise InputError(f"no scores {how.score!r} of which {how.best} count")
+    if correction is not None:
+        need(correction.shape == (e,), "logits and correction", x, correction)
+    return n, e
+
+
+def mix(x: A, shares: A) -> tuple[int, int, int]:
+    """Check rows [n, k, d] and shares [n, k] of k >= 1. Return n, k and d."""
+    if len(x.shape) != 3 or not x.shape[1]:
+        raise InputError(f"what is mixed has three dimensions, and not the shape {list(x.shape)}")
+    n, k, d = x.shape
+    need(shares.shape == (n, k), "rows and shares", x, shares)
+    return n, k, d
 
 
 def add(x: A, y: A) -> None:

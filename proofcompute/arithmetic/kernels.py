@@ -37,6 +37,7 @@ __all__ = [
     "Matrix",
     "NormPrologue",
     "Prologue",
+    "Routing",
     "prepared",
 ]
 
@@ -113,6 +114,24 @@ PLAIN: Final = AttentionOptions()
 """Attention without options."""
 
 
+@dataclass(frozen=True, eq=False)
+class Routing:
+    """How a router chooses experts."""
+
+    top_k: int
+    """The number of experts that a row uses."""
+    score: str
+    """``softmax`` of all logits, ``sigmoid``, or ``chosen``: softmax of the chosen logits."""
+    normalise: bool
+    """Whether the chosen scores are divided by their sum."""
+    groups: int
+    """Groups of equally many experts, one after the other."""
+    top_groups: int
+    """Groups from which experts may be chosen."""
+    best: int
+    """The number of its best scores that a group counts for, 1 or 2."""
+
+
 class Arithmetic(Protocol):
     """Row-wise functions of the canonical arithmetic."""
 
@@ -159,6 +178,14 @@ class Arithmetic(Protocol):
 
         ``squares`` is the largest sum of squares of a row, for each limb of ``w``. The hint holds the sets of
         ``hint_sets``, packed by ``pack_set`` (:mod:`proofcompute.freivalds.sets`).
+        """
+        ...
+
+    def experts(self, x: F32, w: Matrix, numbers: I32, limbs: int) -> F32:
+        """Return ``linear`` of each row with a matrix of its own: [n r, m].
+
+        ``numbers`` [n, r], on the host, say which of the matrices of ``w``; x has n r rows, or n that are
+        each multiplied r times. Raises ExecutionError for a number without a matrix.
         """
         ...
 
@@ -247,6 +274,18 @@ class Arithmetic(Protocol):
 
     def add(self, x: F32, y: F32) -> F32:
         """Return x + y."""
+        ...
+
+    def route(self, x: F32, how: Routing, correction: F32 | None) -> tuple[I32, F32]:
+        """Return the experts that rows of logits [n, e] choose, and their shares: [n, top_k] each.
+
+        ``correction`` [e] is added to the scores for the choice only. docs/spec/programs.md#route says how.
+        Raises NonFiniteError if a score is NaN.
+        """
+        ...
+
+    def mix(self, x: F32, shares: F32) -> F32:
+        """Return sums of x [n, k, d] weighted by shares [n, k], over k by the halving tree: [n, d]."""
         ...
 
     def settle(self, x: F32) -> F32:

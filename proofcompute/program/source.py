@@ -12,10 +12,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from proofcompute.arithmetic.grouped import by_matrix
 from proofcompute.arithmetic.kernels import Kernels, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, U64, Array, Span
-from proofcompute.errors import ExecutionError
 from proofcompute.freivalds.hint import Packed
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "RowReader",
     "Source",
     "WeightRows",
-    "by_matrix",
 ]
 
 
@@ -118,9 +117,8 @@ class ComputeProducts:
         return k.linear(call.x, self.matrix(call.weight), call.limbs, call.prologue, call.residual)
 
     def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
-        """Compute the products, matrix by matrix; see Products."""
-        w = self.matrix(call.weight)
-        return by_matrix(call, numbers, w.groups, k, lambda x, g: k.linear(x, w.group(g), call.limbs))
+        """Compute the products; see Products."""
+        return k.experts(call.x, self.matrix(call.weight), numbers, call.limbs)
 
 
 @dataclass(frozen=True)
@@ -152,32 +150,9 @@ class HintProducts:
             packed.extend(made.packed)
             return k.zeros((len(x), w.m), np.float32) if made.y is None else made.y
 
-        y = by_matrix(call, numbers, w.groups, k, one)
+        y = by_matrix(call.x, numbers, w.groups, k, one)
         self.hints.append(tuple(packed))
         return y if self.wanted else y[:0]
-
-
-def by_matrix(
-    call: LinearCall, numbers: Array, groups: int, k: Kernels, product: Callable[[F32, int], F32]
-) -> F32:
-    """Call ``product`` with the rows of each matrix that is chosen, in ascending order of the matrices.
-
-    The rows of one matrix keep their order. Returns the products in the order of ``numbers`` [n, r], which
-    are on the host: [n r, m]. Raises ExecutionError for a number without a matrix.
-    """
-    flat = numbers.reshape(-1)
-    if flat.size and not (0 <= int(flat.min()) and int(flat.max()) < groups):
-        raise ExecutionError(f"{call.weight}: a number is outside 0..{groups - 1}")
-    order = np.argsort(flat, kind="stable")
-    each = flat.size // len(call.x)  # the products that share a row
-    parts, at = [], 0
-    for group, count in zip(*np.unique(flat, return_counts=True), strict=True):
-        rows = (order[at : at + count] // each).astype(np.int32)
-        at += int(count)
-        parts.append(product(k.gather(call.x, k.array(rows)), int(group)))
-    back = np.empty(flat.size, np.int32)
-    back[order] = np.arange(flat.size, dtype=np.int32)
-    return k.gather(k.concatenate(parts), k.array(back))
 
 
 class PlacedWeights:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from proofcompute.arithmetic.grouped import by_matrix
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, U8, U64, Array, Span
@@ -24,7 +25,7 @@ from proofcompute.freivalds.product import Site
 from proofcompute.freivalds.sets import hint_sets
 from proofcompute.models.card import MODEL_SUITE, ModelCard
 from proofcompute.program.program import Program
-from proofcompute.program.source import LinearCall, Products, by_matrix
+from proofcompute.program.source import LinearCall, Products
 from proofcompute.protocol.hints import check_hint
 from proofcompute.protocol.messages import Part
 from proofcompute.protocol.needs import Needs, TableRows
@@ -249,7 +250,7 @@ class HintProducts:
             y, used = self._product(call.weight, k.quantise(x, call.limbs), used, group, k, None)
             return y
 
-        y = by_matrix(call, numbers, self.program.weight[call.weight].groups, k, one)
+        y = by_matrix(call.x, numbers, self.program.weight[call.weight].groups, k, one)
         if used != len(self.hints[self.made]):
             raise VerificationError(
                 8, "the hint holds sets that no row chose", cell=self.cell, operation=call.weight

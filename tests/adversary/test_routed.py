@@ -117,7 +117,7 @@ def test_a_key_survives_its_encoding() -> None:
 def test_a_number_without_a_matrix_is_an_error(number: int) -> None:
     products = ComputeProducts(model().matrix)
     call = LinearCall("up", rows(1), 2)
-    with pytest.raises(ExecutionError, match=r"up: a number is outside 0\.\.4"):
+    with pytest.raises(ExecutionError, match=r"a number is outside 0\.\.4"):
         products.experts(call, np.array([[0, number]], np.int32), KERNELS)
 
 

@@ -24,11 +24,12 @@ from kernel_cases import (
     options,
     primitives,
     products,
+    routing,
     rows,
     sampling,
 )
 from kernel_cases.data import Case
-from proofcompute.arithmetic.kernels import AttentionOptions, Matrix, NormPrologue
+from proofcompute.arithmetic.kernels import AttentionOptions, Matrix, NormPrologue, Routing
 from proofcompute.arithmetic.primitives import Expression, View
 from proofcompute.errors import FormatError, InputError, LimitError, ProofcomputeError
 
@@ -61,7 +62,7 @@ def _plain(value: object) -> object:
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, tuple | list):
         return tuple(map(_plain, value))
-    if isinstance(value, Expression | View):
+    if isinstance(value, Expression | View | Routing):
         return value
     if isinstance(value, Matrix):
         return _plain((value.q, value.scale, value.bias))
@@ -87,5 +88,6 @@ CASES: list[Case] = [
     *contracts.cases(),
     *expressions.cases(),
     *primitives.cases(),
+    *routing.cases(),
 ]
 METHODS: tuple[str, ...] = tuple(sorted({case.method for case in CASES}))

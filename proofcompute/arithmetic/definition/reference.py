@@ -8,12 +8,13 @@ import numpy as np
 
 from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.definition import attention as attending
-from proofcompute.arithmetic.definition import bitpack, hints, products, rows, sampler
+from proofcompute.arithmetic.definition import bitpack, hints, products, routing, rows, sampler
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.memory import HostMemory
 from proofcompute.arithmetic.definition.primitives import HostPrimitives
-from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue, prepared
+from proofcompute.arithmetic.grouped import by_matrix
+from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue, Routing, prepared
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I16, I32, I64, U8, U32, U64, Array
 from proofcompute.commitments import hashing
@@ -68,6 +69,11 @@ class NumpyKernels(HostPrimitives, HostMemory):
     ) -> MadeHint:
         """Call :func:`proofcompute.arithmetic.definition.hints.linear_with_hint`."""
         return hints.linear_with_hint(self, x, w, limbs, squares, prologue, residual, wanted)
+
+    def experts(self, x: F32, w: Matrix, numbers: I32, limbs: int) -> F32:
+        """Call ``linear`` for each matrix."""
+        contracts.experts(x, w, numbers, limbs)
+        return by_matrix(x, numbers, w.groups, self, lambda x, g: self.linear(x, w.group(g), limbs))
 
     # -- rows ----------------------------------------------------------------------------------------
     def embed(self, q: I8, s: F32) -> F32:
@@ -133,6 +139,14 @@ class NumpyKernels(HostPrimitives, HostMemory):
     def add(self, x: F32, y: F32) -> F32:
         """Call :func:`proofcompute.arithmetic.definition.rows.add`."""
         return rows.add(x, y)
+
+    def route(self, x: F32, how: Routing, correction: F32 | None) -> tuple[I32, F32]:
+        """Call :func:`proofcompute.arithmetic.definition.routing.route`."""
+        return routing.route(x, how, correction)
+
+    def mix(self, x: F32, shares: F32) -> F32:
+        """Call :func:`proofcompute.arithmetic.definition.routing.mix`."""
+        return routing.mix(x, shares)
 
     def settle(self, x: F32) -> F32:
         """Call :func:`proofcompute.arithmetic.definition.rows.settle`."""

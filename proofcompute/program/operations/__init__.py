@@ -12,6 +12,7 @@ from proofcompute.program.operations.moving import Concat, Put, Split, Take, Vie
 from proofcompute.program.operations.pointwise import Add, Gate, Gelu, LayerNorm, Relu, RmsNorm
 from proofcompute.program.operations.recurrent import Gru, Lstm
 from proofcompute.program.operations.reducing import Cumulate, Order, Reduce
+from proofcompute.program.operations.routing import Mix, Route
 from proofcompute.program.operations.sample import Sample
 from proofcompute.program.operations.scan import Scan
 
@@ -31,6 +32,7 @@ __all__ = [
     "Linear",
     "Lstm",
     "Map",
+    "Mix",
     "Order",
     "Pool",
     "Position",
@@ -40,6 +42,7 @@ __all__ = [
     "Relu",
     "RmsNorm",
     "Rope",
+    "Route",
     "Sample",
     "Scan",
     "Silu",

@@ -22,6 +22,7 @@ from proofcompute.program.operations.moving import Concat, Put, Split, Take, Vie
 from proofcompute.program.operations.pointwise import Add, Gate, Gelu, LayerNorm, Relu, RmsNorm
 from proofcompute.program.operations.recurrent import Gru, Lstm
 from proofcompute.program.operations.reducing import Cumulate, Order, Reduce
+from proofcompute.program.operations.routing import Mix, Route
 from proofcompute.program.operations.sample import Sample
 from proofcompute.program.operations.scan import Scan
 from proofcompute.program.program import Program
@@ -49,6 +50,7 @@ OPERATIONS: dict[str, Any] = {
         Linear,
         Lstm,
         Map,
+        Mix,
         Order,
         Pool,
         Position,
@@ -58,6 +60,7 @@ OPERATIONS: dict[str, Any] = {
         Relu,
         RmsNorm,
         Rope,
+        Route,
         Sample,
         Scan,
         Silu,

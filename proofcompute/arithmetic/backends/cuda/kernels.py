@@ -25,9 +25,10 @@ from proofcompute.arithmetic.backends.cuda.routes import Routes
 from proofcompute.arithmetic.definition import hints
 from proofcompute.arithmetic.definition.products import largest_square
 from proofcompute.arithmetic.definition.rows import is_settled
+from proofcompute.arithmetic.grouped import by_matrix
 from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import U8
+from proofcompute.arrays import I32, U8
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hasher import check_groups
 from proofcompute.errors import LimitError, NonFiniteError
@@ -91,6 +92,10 @@ class CudaKernels(DevicePrimitives, DeviceMemory):
         n, _, _ = contracts.linear(x, w, limbs, prologue, residual)
         products.rows_fit(n)
         return products.linear(self._on, self.routes, x, self.weight(w), limbs, prologue, residual)
+
+    def experts(self, x: Any, w: Matrix, numbers: I32, limbs: int) -> Any:
+        contracts.experts(x, w, numbers, limbs)
+        return by_matrix(x, numbers, w.groups, self, lambda x, g: self.linear(x, w.group(g), limbs))
 
     # -- rows ----------------------------------------------------------------------------------------
     @placed

@@ -21,7 +21,8 @@ from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.arithmetic.backends.cuda.placing import placed
 from proofcompute.arithmetic.backends.cuda.sources import generate
-from proofcompute.arithmetic.definition import primitives
+from proofcompute.arithmetic.definition import primitives, routing
+from proofcompute.arithmetic.kernels import Routing
 from proofcompute.arithmetic.primitives import ELEMENTS, Expression, View
 from proofcompute.arrays import Array
 from proofcompute.errors import ExecutionError
@@ -147,6 +148,15 @@ class DevicePrimitives:
     def put(self, x: Given, index: Given, values: Given, how: str) -> Any:
         found = primitives.put(self._down(x), self._down(index), self._down(values), how)
         return self._on.array(found)
+
+    @placed
+    def route(self, x: Given, how: Routing, correction: Given | None) -> Any:
+        own = None if correction is None else self._down(correction)
+        return tuple(self._on.array(y) for y in routing.route(self._down(x), how, own))
+
+    @placed
+    def mix(self, x: Given, shares: Given) -> Any:
+        return self._on.array(routing.mix(self._down(x), self._down(shares)))
 
     @placed
     def order(self, x: Given, axis: int) -> Any:

@@ -31,7 +31,8 @@ from proofcompute.arithmetic.backends.numba.runtime.cache import require_code
 from proofcompute.arithmetic.backends.numba.steps.repeating import recorded
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.sampler import sample_rows
-from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue
+from proofcompute.arithmetic.grouped import by_matrix, check_numbers
+from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue, Routing
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I32, U64, Array, Batch, Span
 from proofcompute.errors import DeviceError, ExecutionError
@@ -73,6 +74,7 @@ class NumbaKernels(CpuChecks):
     _linear = Module("linear")
     _rows = Module("rows")
     _attention = Module("attention")
+    _routing = Module("routing")
 
     # -- products ------------------------------------------------------------------------------------
     def _quantised(self, x: F32, limbs: int, q: Array, prologue: Prologue) -> F32:
@@ -159,6 +161,21 @@ class NumbaKernels(CpuChecks):
             b = min(a + _BLOCK_ROWS, n)
             rows = (q[a : a + _BLOCK_ROWS], sx[a:b], w.q, w.scale, bias, residual[a:b], out[a:b])
             self._panels(k.linear_panels, b - a, w.q, *rows)
+        return out
+
+    def experts(self, x: F32, w: Matrix, numbers: I32, limbs: int) -> F32:
+        """Multiply each row by a matrix of its own; those of one row of numbers at once."""
+        n, r, m, d = contracts.experts(x, w, numbers, limbs)
+        if n != 1 or r == 0:
+            return by_matrix(x, numbers, w.groups, self, lambda x, g: self.linear(x, w.group(g), limbs))
+        check_numbers(numbers, w.groups)
+        q = np.zeros((up(len(x), 12), up(d, 2)), dtype=np.int16)
+        sx = self._quantised(x, limbs, q, None)
+        out = np.empty((r, m), dtype=np.float32)
+        bias = NO_RESIDUAL if w.bias is None else w.bias
+        least = _SPLIT_PRODUCTS // max(1, d * w.q.shape[1])
+        arguments = (q, sx, numbers.reshape(-1), r // len(x), w.q, w.scale, bias, out)
+        threads.split(self._linear.experts_one, r * m, least, *arguments)
         return out
 
     # -- rows ----------------------------------------------------------------------------------------
@@ -274,6 +291,26 @@ class NumbaKernels(CpuChecks):
         n, f = contracts.gate(x)
         out = np.empty((n, f), dtype=np.float32)
         threads.split(self._rows.gate, n, _SPLIT_ELEMENTS // max(1, 2 * f), x, out)
+        return out
+
+    def route(self, x: F32, how: Routing, correction: F32 | None) -> tuple[I32, F32]:
+        """Return the experts [n, top_k] that rows of logits [n, e] choose, and their shares."""
+        n, e = contracts.route(x, how, correction)
+        numbers = np.empty((n, how.top_k), dtype=np.int32)
+        shares = np.empty((n, how.top_k), dtype=np.float32)
+        own = NO_BIAS if correction is None else correction
+        score = ("softmax", "sigmoid", "chosen").index(how.score)
+        options = (score, int(how.normalise), how.groups, how.top_groups, how.best)
+        least = _SPLIT_ELEMENTS // (e * how.top_k)
+        good = threads.split(self._routing.route, n, least, x, own, *options, numbers, shares)
+        finite(good, "a score")
+        return numbers, shares
+
+    def mix(self, x: F32, shares: F32) -> F32:
+        """Return sums of x [n, k, d] weighted by shares [n, k]."""
+        n, k, d = contracts.mix(x, shares)
+        out = np.empty((n, d), dtype=np.float32)
+        threads.split(self._routing.mix, n, _SPLIT_ELEMENTS // max(1, k * d), x, shares, out)
         return out
 
     def _each(self, function: Callable[..., Any], *inputs: F32) -> tuple[F32, bool]:

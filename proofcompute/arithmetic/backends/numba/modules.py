@@ -20,6 +20,7 @@ MODULES: Final = (
     "kernels.field61",
     "kernels.rows",
     "kernels.reducing",
+    "kernels.routing",
     "kernels.sampler",
     "kernels.packing",
     "kernels.products",

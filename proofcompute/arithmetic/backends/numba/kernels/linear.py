@@ -31,6 +31,7 @@ __all__ = [
     "GATED",
     "NORM",
     "PLAIN",
+    "experts_one",
     "few_rows",
     "limbs_of_rows",
     "linear_few",
@@ -189,6 +190,48 @@ _PRODUCT: Final = types.void(
 def linear_one(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residual: Any, out: Any) -> None:
     """Compute channels a..b of out [1, m]; bias has shape [m] or [0]."""
     one_row(a, b, q, sx, w, sw, bias, residual, out)
+
+
+@kernel(
+    types.void(
+        _i64,
+        _i64,
+        read(_i16, 2),
+        read(_f32, 1),
+        read(types.int32, 1),
+        _i64,
+        read(_i8, 4),
+        read(_f32, 2),
+        read(_f32, 2),
+        write(_f32, 2),
+    )
+)
+def experts_one(
+    a: Any,
+    b: Any,
+    q: Any,
+    sx: Any,
+    numbers: Any,
+    each: Any,
+    w: Any,
+    sw: Any,
+    bias: Any,
+    out: Any,
+) -> None:
+    """Compute channels a..b of out [r, m], counted row after row; row i is row i / each of q times a matrix.
+
+    ``numbers`` say which of w [groups, limbs, m, d]; bias has shape [groups, m] or [0, 0].
+    """
+    m = out.shape[1]
+    nothing = np.empty((0, 0), np.float32)
+    for i in range(out.shape[0]):
+        first = max(a - i * m, 0)
+        last = min(b - i * m, m)
+        if first < last:
+            g = numbers[i]
+            t = i // each
+            own = bias[g if bias.size else 0]
+            one_row(first, last, q[t : t + 1], sx[t : t + 1], w[g], sw[g], own, nothing, out[i : i + 1])
 
 
 @kernel(_PRODUCT)
