@@ -152,7 +152,7 @@ def folder(case: str, path: Path) -> Checkpoint:
         return opened.read_rows(name, a, b)
 
     arch = replace(opened.arch, blocks=tuple(opened.arch.blocks[i] for i in layers))
-    return replace(opened, arch=arch, read_rows=read_rows)
+    return replace(opened, arch=arch, read_rows=read_rows, read_quantised=lambda name, a, b: None)
 
 
 def file_of(case: str, checkpoint: Checkpoint) -> GgufFile:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from proofcompute.encoding.wire import f32_bits
 from proofcompute.errors import UnsupportedError
-from proofcompute.importers.architecture import Attention, Block, Mlp
-from proofcompute.importers.compiling.activations import activation, clipped
+from proofcompute.importers.architecture import Attention, Block, Mlp, Moe
+from proofcompute.importers.compiling.activations import clipped
 from proofcompute.importers.compiling.draft import Draft, Fold, Recipe
+from proofcompute.importers.compiling.experts import Mixture
+from proofcompute.importers.compiling.latent import LatentAttention
 from proofcompute.importers.compiling.precision import Precision
+from proofcompute.importers.compiling.products import Products
 from proofcompute.program import operations as ops
 
 __all__ = ["BlockDraft"]
@@ -27,10 +30,6 @@ class BlockDraft:
     def write(self, x: str) -> str:
         """Write the segment that takes ``x``, the residual stream, and return what it has become."""
         d, block, i = self.draft, self.block, self.index
-        if not isinstance(block.ffn, Mlp):
-            raise UnsupportedError("a mixture of experts is not supported")
-        if block.attention.latent is not None:
-            raise UnsupportedError("latent attention is not supported")
         d.suffix = f".{i}"
         pre = block.norms in ("pre", "both")
         a = self._norm("attention.norm", x, "a") if pre else x
@@ -43,16 +42,19 @@ class BlockDraft:
         dn = self._ffn(block.ffn, f)
         out = d.node("ffn.add", ops.Add(), (y, self._post("ffn.post", dn)), f"x.{i + 1}")
         self._folds(pre)
-        kv = tuple(f"{name}.{i}" for name in ("k", "k_scale", "v", "v_scale"))
-        d.cut(f"block.{i}", {f"kv.{i}": kv, out: (out,)})
+        d.cut(f"block.{i}", {f"kv.{i}": self._committed, out: (out,)})
         d.suffix = ""
         return out
 
     # -- parts ---------------------------------------------------------------------------------------------
     def _attention(self, a: Attention, x: str) -> str:
+        mix = self._mix(a, x) if a.latent is None else LatentAttention(self._products, a, a.latent).write(x)
+        return self._products.linear("attention.o", mix, "o", "o", bias=a.o_bias, factor=self._last_factor)
+
+    def _mix(self, a: Attention, x: str) -> str:
         d, i, limbs = self.draft, self.index, self.precision.kv_limbs
         q, k, v = a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.v_dim
-        qkv = self._linear("attention.qkv", x, "qkv", a.bias, "q", "k", "v")
+        qkv = self._products.linear("attention.qkv", x, "qkv", "q", "k", "v", bias=a.bias)
         parts = (f"q0.{i}", f"k0.{i}", f"v0.{i}")
         d.node("attention.split", ops.Split((q, k, v)), (qkv,), *parts)
         queries = self._turned(a, "q", parts[0], a.heads, "q")
@@ -60,7 +62,7 @@ class BlockDraft:
         values = parts[2]
         if a.clip:
             values = clipped(d, values, a.clip, "attention.clip_v")
-        kv = (f"k.{i}", f"k_scale.{i}", f"v.{i}", f"v_scale.{i}")
+        kv = self._committed
         d.node("attention.k", ops.QuantiseHeads(a.kv_heads, limbs), (keys,), *kv[:2])
         d.node("attention.v", ops.QuantiseHeads(a.kv_heads, limbs), (values,), *kv[2:])
         sinks = ""
@@ -70,8 +72,7 @@ class BlockDraft:
             )
         cap = f32_bits(a.softcap) if a.softcap else 0
         mix = ops.Attention(a.heads, f32_bits(a.scale), a.window, limbs, cap, sinks)
-        m = d.node("attention.mix", mix, (queries, *kv), f"m.{i}")
-        return self._linear("attention.o", m, "o", a.o_bias, "o", factor=self._last_factor)
+        return d.node("attention.mix", mix, (queries, *kv), f"m.{i}")
 
     def _turned(self, a: Attention, kind: str, x: str, heads: int, out: str) -> str:
         """Normalise, clip and rotate queries or keys."""
@@ -113,13 +114,22 @@ class BlockDraft:
         factors = d.constant(own, (heads, a.head_dim), Recipe((tensor,), a.norm.offset))
         return d.add(name, ops.Map("mul"), plain, d.add(f"{name}.weight", ops.Constant(factors)))
 
-    def _ffn(self, ffn: Mlp, x: str) -> str:
-        name, parts = ("ffn.gate_up", ("gate", "up")) if ffn.gated else ("ffn.up", ("up",))
-        h = self._linear(name, x, "gu", ffn.bias, *parts)
-        g = activation(self.draft, ffn, h, "ffn.gate" if ffn.gated else "ffn.act")
-        return self._linear("ffn.down", g, "dn", ffn.bias, "down", factor=self._last_factor)
+    def _ffn(self, ffn: Mlp | Moe, x: str) -> str:
+        if isinstance(ffn, Moe):
+            return Mixture(self._products, ffn, self._last_factor).write(x)
+        return self._products.mlp("ffn", ffn, x, self._last_factor)
 
     # -- weights -------------------------------------------------------------------------------------------
+    @property
+    def _products(self) -> Products:
+        return Products(self.draft, self.precision, self.index)
+
+    @property
+    def _committed(self) -> tuple[str, ...]:
+        """What a row commits for later rows' attention."""
+        own = ("k", "k_scale") if self.block.attention.latent else ("k", "k_scale", "v", "v_scale")
+        return tuple(f"{name}.{self.index}" for name in own)
+
     @property
     def _last_factor(self) -> float:
         """The factor of what is added to the residual stream, unless a norm after it takes it."""
@@ -134,35 +144,49 @@ class BlockDraft:
         tensor = f"layers.{self.index}.{name}"
         return self.draft.norm(name, self.block.norm, x, tensor, factor=self.block.residual)
 
-    def _linear(self, name: str, x: str, out: str, bias: bool, *parts: str, factor: float = 1.0) -> str:
-        """Multiply by matrices of the checkpoint, stacked."""
-        where = name.partition(".")[0]
-        recipe = Recipe(tuple(f"layers.{self.index}.{where}.{part}" for part in parts), factor=factor)
-        limbs = self.precision.w_limbs
-        weight = self.draft.matrix(f"block.{self.index}.{name}", recipe, limbs, bias=bias)
-        return self.draft.add(name, ops.Linear(weight, self.precision.x_limbs), x, out=out)
-
     # -- scales --------------------------------------------------------------------------------------------
     def _folds(self, pre: bool) -> None:
         """Note where scales can be folded in, exactly as :mod:`.calibration` explains."""
-        block, own, layer = self.block, f"block.{self.index}.", f"layers.{self.index}."
+        block, layer = self.block, f"layers.{self.index}."
         a, ffn = block.attention, block.ffn
-        if not isinstance(ffn, Mlp):
-            return
-        wide = "ffn.gate_up" if ffn.gated else "ffn.up"
-        qkv = tuple(f"{layer}attention.{part}" for part in "qkv")
-        inner = tuple(f"{layer}ffn.{part}" for part in (("gate", "up") if ffn.gated else ("up",)))
-        first, second = f"{layer}attention.norm", f"{layer}ffn.norm"
+        (first, heads), (second, inner) = self._attention_reads, self._ffn_reads
         if pre and block.parallel == "one":
-            self._fold((f"{own}attention.qkv", own + wide), (*qkv, *inner), first)
+            self._fold((first, second), (*heads, *inner), f"{layer}attention.norm")
         elif pre:
-            self._fold((f"{own}attention.qkv",), qkv, first)
-            self._fold((own + wide,), inner, second)
-        if ffn.gated and not ffn.limit:
-            self._fold((f"{own}ffn.down",), (f"{layer}ffn.down",), f"{layer}ffn.up")
-        if not a.clip:
-            heads = a.heads, a.kv_heads
-            self._fold((f"{own}attention.o",), (f"{layer}attention.o",), f"{layer}attention.v", heads)
+            self._fold((first,), heads, f"{layer}attention.norm")
+            self._fold((second,), inner, f"{layer}ffn.norm")
+        name, last = ("ffn", ffn) if isinstance(ffn, Mlp) else ("ffn.shared", ffn.shared)
+        if last is not None and last.gated and not last.limit:
+            self._fold((self._own(f"{name}.down"),), (f"{layer}{name}.down",), f"{layer}{name}.up")
+        if a.latent is not None:
+            if a.latent.q_rank:
+                q_b = f"{layer}attention.q_b"
+                self._fold((self._own("attention.q_b"),), (q_b,), f"{layer}attention.q_a_norm")
+        elif not a.clip:
+            shared = a.heads, a.kv_heads
+            self._fold((self._own("attention.o"),), (f"{layer}attention.o",), f"{layer}attention.v", shared)
+
+    @property
+    def _attention_reads(self) -> tuple[str, tuple[str, ...]]:
+        """The first product of attention, and the tensors that are multiplied by its inputs."""
+        a = self.block.attention
+        product, parts = "attention.qkv", tuple("qkv")
+        if a.latent is not None:
+            product, parts = LatentAttention(self._products, a, a.latent).reads
+        return self._own(product), self._products.tensors(product, parts)
+
+    @property
+    def _ffn_reads(self) -> tuple[str, tuple[str, ...]]:
+        """The first product of the feed-forward layer, and the tensors that are multiplied by its inputs."""
+        ffn = self.block.ffn
+        if isinstance(ffn, Moe):
+            product, parts = Mixture(self._products, ffn, 1.0).reads
+        else:
+            product, parts = ("ffn.gate_up", ("gate", "up")) if ffn.gated else ("ffn.up", ("up",))
+        return self._own(product), self._products.tensors(product, parts)
+
+    def _own(self, name: str) -> str:
+        return self._products.own(name)
 
     def _fold(
         self,

@@ -4,8 +4,8 @@ The checkpoint is first compiled as it is. The canonical engine then reads ``cal
 of this package, while the inputs of every product are recorded. Each step is canonical and the text is fixed,
 so the same checkpoint gives the same model on every machine.
 
-This table shows what absorbs the division by s, for the four products of a block, and where that changes
-nothing but roundings:
+This table shows what absorbs the division by s, for the products of a block, and where that changes nothing
+but roundings:
 
 =============  ======================================================
 ``qkv``        the weights of the norm before it (and its bias); not without such a norm
@@ -13,7 +13,12 @@ nothing but roundings:
                a value head share its scales; not if values are clipped
 ``gate_up``    the weights of the norm before it; in a parallel block with one norm, ``qkv`` shares s
 ``down``       the rows of ``up`` (and its bias): a gate is linear in them; not without a gate or if clipped
+``q_b``        the weights of the norm before it, in latent attention
 =============  ======================================================
+
+In latent attention the first products are those of ``q_a`` or ``q`` and ``kv_a``, with the scales of ``qkv``.
+In a mixture of experts, the router, all experts and the shared expert have the scales of ``gate_up``, and of
+the experts' ``down`` only the shared expert's is scaled, because each of the others sees some rows only.
 
 The head is not scaled, because it may be the embedding too. The compiler notes where a fold is exact
 (:class:`.draft.Fold`).

@@ -97,6 +97,8 @@ def _weight(
 ) -> Weight:
     if spec.kind == "constant":
         return _constant(checkpoint, spec, recipe, scales)
+    if recipe.groups:
+        return _matrices(checkpoint, spec, recipe, scales, kernels)
     q: list[I8] = []
     scale: list[F32] = []
     for name in recipe.tensors:
@@ -114,6 +116,32 @@ def _weight(
     return Matrix(np.ascontiguousarray(joined), np.concatenate(scale), bias)
 
 
+def _matrices(
+    checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, scales: Scales, kernels: Kernels
+) -> Matrix:
+    """Return the matrices of all groups; those of one are in memory as float32 at a time."""
+    q = np.empty((spec.groups, spec.limbs, spec.m, spec.width), np.int8)
+    scale = np.empty((spec.groups, spec.m), np.float32)
+    bias = np.empty_like(scale) if spec.bias else None
+    for group in range(spec.groups):
+        at = 0
+        for name in recipe.tensors:
+            each = checkpoint.shapes[name][0] // spec.groups
+            a, b = (group * each + row for row in recipe.part or (0, each))
+            if recipe.transposed:
+                columns = scales.apply(name, checkpoint.rows(name, a, b), a, b).T
+                limbs, s = kernels.quantise(np.ascontiguousarray(columns), spec.limbs)
+            else:
+                limbs, s = _quantised(checkpoint, name, a, b, spec.limbs, scales, kernels)
+            part = slice(at, at + len(s))
+            q[group, :, part], scale[group, part] = limbs, _times(s, recipe.factor)
+            if bias is not None:
+                values = scales.apply(f"{name}.bias", checkpoint.rows(f"{name}.bias", a, b), a, b)
+                bias[group, part] = _times(values, recipe.factor)
+            at = part.stop
+    return Matrix(q, scale, bias)
+
+
 def _quantised(
     checkpoint: Checkpoint, name: str, a: int, b: int, limbs: int, scales: Scales, kernels: Kernels
 ) -> tuple[I8, F32]:
@@ -127,7 +155,9 @@ def _quantised(
     return kernels.quantise(scales.apply(name, checkpoint.rows(name, a, b), a, b), limbs)
 
 
-def _constant(checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, scales: Scales) -> F32:
+def _constant(checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, scales: Scales) -> Array:
+    if spec.dtype == "i32":
+        return np.arange(*spec.shape, dtype=np.int32)
     name = recipe.tensors[0] if recipe.tensors else ""
     values: F32 = checkpoint.tensor(name) if name else np.zeros(spec.shape, np.float32)
     if recipe.offset or recipe.factor != 1:

@@ -26,6 +26,13 @@ class Recipe:
     offset: float = 0.0
     """Added to the elements of a constant; all of them, if there is no tensor."""
     factor: float = 1.0
+    groups: int = 0
+    """Not 0: there is a matrix for each group. The tensors hold the rows of one group after the other, and
+    what is stacked are the rows of each group."""
+    part: tuple[int, int] | None = None
+    """With groups: the rows of each group that are used, a..b; None for all."""
+    transposed: bool = False
+    """With groups: whether each matrix is transposed."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,19 @@ class Draft:
         shapes = [self.shapes[t] for t in recipe.tensors]
         shape = (sum(rows for rows, _ in shapes), shapes[0][1])
         return self._weight(WeightSpec(name, "matrix", shape, limbs=limbs, bias=bias), recipe)
+
+    def matrices(self, name: str, recipe: Recipe, limbs: int, *, bias: bool = False) -> str:
+        """Add a matrix for each group, and return their name."""
+        tall = sum(self.shapes[t][0] // recipe.groups for t in recipe.tensors)
+        if recipe.part is not None:
+            tall = recipe.part[1] - recipe.part[0]
+        each = (tall, self.shapes[recipe.tensors[0]][1])
+        shape = (recipe.groups, *(each[::-1] if recipe.transposed else each))
+        return self._weight(WeightSpec(name, "matrix", shape, limbs=limbs, bias=bias), recipe)
+
+    def numbers(self, count: int) -> str:
+        """Add the constant 0, 1, ..., count - 1, and return its name."""
+        return self._weight(WeightSpec(f"numbers.{count}", "constant", (count,), "i32"), Recipe())
 
     def _weight(self, spec: WeightSpec, recipe: Recipe) -> str:
         if self.weights.setdefault(spec.name, spec) != spec or recipe != self.recipes.get(spec.name, recipe):
