@@ -60,7 +60,8 @@ def _below(units: npt.NDArray[np.uint32], base: npt.NDArray[np.uint32]) -> npt.N
     """Return the positions of the units that one more byte leads to."""
     at = base[:, None] ^ _BYTES
     # a unit that is a value has bit 31, which belongs to the label, and so matches no byte
-    return at[(units[at] & np.uint32(0x800000FF)) == _BYTES]
+    found: npt.NDArray[np.uint32] = at[(units[at] & np.uint32(0x800000FF)) == _BYTES]
+    return found
 
 
 def _check_values(

@@ -24,7 +24,7 @@ from proofcompute.models.vocabulary import (
     RIGHT,
     Vocabulary,
 )
-from proofcompute.models.word_rules import RULES
+from proofcompute.models.word_rules import expression_of
 from proofcompute.models.writing import BYTES, CONTINUES, byte_name, written
 
 __all__ = ["Library", "Near"]
@@ -43,7 +43,7 @@ _NORMALISERS: Final[Mapping[str, Callable[..., normalizers.Normalizer]]] = {
     "strip": lambda left, right: normalizers.Strip(left=bool(left), right=bool(right)),
     "prepend": normalizers.Prepend,
     "replace": normalizers.Replace,
-    "replace_rule": lambda rule, by: normalizers.Replace(Regex(RULES[rule]), by),
+    "replace_rule": lambda rule, by: normalizers.Replace(Regex(expression_of(rule)), by),
     "bert": lambda clean, chinese, accents, lower: normalizers.BertNormalizer(
         clean_text=bool(clean),
         handle_chinese_chars=bool(chinese),
@@ -54,7 +54,7 @@ _NORMALISERS: Final[Mapping[str, Callable[..., normalizers.Normalizer]]] = {
 }
 _SPLITTERS: Final[Mapping[str, Callable[..., pre_tokenizers.PreTokenizer]]] = {
     "split": lambda rule, behaviour, invert: pre_tokenizers.Split(
-        Regex(RULES[rule]), behaviour, invert=bool(invert)
+        Regex(expression_of(rule)), behaviour, invert=bool(invert)
     ),
     "split_text": lambda text, behaviour, invert: pre_tokenizers.Split(text, behaviour, invert=bool(invert)),
     "digits": lambda each: pre_tokenizers.Digits(individual_digits=bool(each)),

@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import Split
 
 from importers.tiny import tokenizer_metadata
 from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError
@@ -27,6 +29,7 @@ from proofcompute.models.vocabulary import (
     USER_DEFINED,
     Vocabulary,
 )
+from proofcompute.models.word_rules import RULES, expression_of
 from proofcompute.tokens import PromptText, Tokenizer
 from proofcompute.tokens.names import Names
 
@@ -184,6 +187,28 @@ def test_pre_tokenizers_cut_as_published() -> None:
     ]  # fmt: skip
     assert words("deepseek-llm", "ab CD12 .x\n") == ["ab", " CD", "1", "2", " .", "x", "\n"]
     assert words("deepseek-coder", "ab CD12 .x\n") == ["ab", " CD", "1", "2", " .", "x", "\n"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(text=st.text("a \t\n\r\u2003x1!", max_size=12))
+def test_what_is_run_for_a_rule_matches_as_the_rule(rule: str, text: str) -> None:
+    own, run = (Split(Regex(e), "isolated") for e in (RULES[rule], expression_of(rule)))
+    assert run.pre_tokenize_str(text) == own.pre_tokenize_str(text)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_rule_tries_a_long_text_again_and_again(rule: str) -> None:
+    """A quadratic one would take minutes for each of these."""
+    n, split = 1 << 17, Split(Regex(expression_of(rule)), "isolated")
+    for text in (
+        " " * n + "x",
+        "\t" * n + "x",
+        "a" * n + "1",
+        "!" * n + "a",
+        "\n" * n + " " * n + "x",
+        "1" * n,
+    ):
+        assert split.pre_tokenize_str(text)
 
 
 def test_unknown_pre_tokenizer_is_refused_by_name() -> None:
