@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from proofcompute.cli.files import check_output
 from proofcompute.cli.kinds import expect
 from proofcompute.cli.options import Device, Force, Json, Out, command_line, kernels
 from proofcompute.cli.progress import progress
+from proofcompute.errors import InputError
+
+if TYPE_CHECKING:
+    from proofcompute.importers.compiling import Precision
 
 __all__ = ["identity", "import_", "keygen"]
 
@@ -25,7 +29,12 @@ def import_(
         ),
     ],
     output: Out,
-    precision: Annotated[str, typer.Option(help="w8a8, w8a16 or w16a16.")] = "w8a16",
+    precision: Annotated[
+        str, typer.Option(help="w8a8, w8a16, w16a16, or auto: chosen for each matrix.")
+    ] = "w8a16",
+    recipe: Annotated[
+        Path | None, typer.Option(help="A file with a precision that was chosen before (inspect prints it).")
+    ] = None,
     context: Annotated[
         int | None,
         typer.Option(help="Most positions wanted, where a folder's model rotates long texts otherwise."),
@@ -40,11 +49,12 @@ def import_(
     from proofcompute.importers import compile_decoder, open_checkpoint
 
     start = time.perf_counter()
+    wanted = precision if recipe is None else _recipe(recipe)
     checkpoint = open_checkpoint(source, context=context)
     for note in checkpoint.notes:
         complain(f"note: {note}")
     with progress("import") as advance:
-        model = compile_decoder(checkpoint, kernels(device), precision, lambda done, total: advance(1, total))
+        model = compile_decoder(checkpoint, kernels(device), wanted, lambda done, total: advance(1, total))
     model.save(output)
     nbytes = output.stat().st_size
     seconds = time.perf_counter() - start
@@ -53,12 +63,24 @@ def import_(
         {
             "model": str(output),
             "model_id": model.model_id.hex(),
-            "precision": precision,
+            "precision": model.manifest["precision"],
+            "recipe": model.manifest["recipe"],
             "notes": checkpoint.notes,
             "bytes": nbytes,
             "seconds": seconds,
         }
     )
+
+
+def _recipe(path: Path) -> Precision:
+    from proofcompute.encoding.files import read_limited
+    from proofcompute.importers.compiling import Precision
+    from proofcompute.limits import MAX_TEXT
+
+    try:
+        return Precision.from_recipe(read_limited(path, MAX_TEXT, "recipe").decode())
+    except UnicodeDecodeError as e:
+        raise InputError(f"{path} is not UTF-8 at byte {e.start}") from e
 
 
 def identity(output: Out, force: Force = False, json: Json = False) -> None:

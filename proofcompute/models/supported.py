@@ -105,6 +105,7 @@ PRECISIONS: Final[Mapping[str, str]] = {
     "w8a8": "one limb for weights, one for activations",
     "w8a16": "one limb for weights, two for activations (default)",
     "w16a16": "two limbs for both",
+    "auto": "two limbs for those weights whose rounding shows, and for activations, queries, keys and values",
 }
 """Precision of a compiled model -> what it means."""
 

@@ -9,6 +9,7 @@ from gguf.constants import GGMLQuantizationType
 
 from cli.driver import call
 from proofcompute.importers.compiling import PRECISIONS
+from proofcompute.importers.compiling.choosing import AUTO
 from proofcompute.importers.huggingface.families import FAMILIES
 from proofcompute.models import supported
 from proofcompute.models.named_rules import NAMED_RULES
@@ -36,7 +37,7 @@ def test_the_help_lists_all(command: str) -> None:
 
 def test_the_tables_are_what_the_code_takes() -> None:
     """Architectures, tokenizers and rules are looked up in these tables; the others are compared."""
-    assert list(supported.PRECISIONS) == list(PRECISIONS)
+    assert list(supported.PRECISIONS) == [*PRECISIONS, AUTO]
     assert set(supported.FAMILIES) == set(FAMILIES)
     assert set(supported.STORAGE_TYPES) <= {kind.name for kind in GGMLQuantizationType}
     assert list(supported.WORD_RULES) == list(NAMED_RULES)

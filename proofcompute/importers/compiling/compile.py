@@ -16,8 +16,9 @@ from proofcompute.arrays import F32, I8, Array
 from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling.calibration import Scales, smoothed
+from proofcompute.importers.compiling.choosing import AUTO, choose
 from proofcompute.importers.compiling.draft import Recipe
-from proofcompute.importers.compiling.precision import PRECISIONS
+from proofcompute.importers.compiling.precision import PRECISIONS, Precision
 from proofcompute.importers.compiling.program import plan_decoder
 from proofcompute.models.card import ModelCard, Weight
 from proofcompute.models.model import Model
@@ -33,7 +34,7 @@ ROWS_AT_ONCE = 4096
 def compile_decoder(
     checkpoint: Checkpoint,
     kernels: Kernels,
-    precision: str = "w8a16",
+    precision: str | Precision = "w8a16",
     progress: Callable[[int, int], None] | None = None,
 ) -> Model:
     """Quantise a checkpoint's weights and return the model, hashed.
@@ -43,18 +44,31 @@ def compile_decoder(
     Args:
         checkpoint: description and weights.
         kernels: the backend; every backend gives the same model id.
-        precision: one of :data:`PRECISIONS`.
-        progress: called with (weights quantised, all weights to quantise).
+        precision: one of :data:`PRECISIONS`; ``auto``, which chooses the limbs of each matrix
+            (:mod:`.choosing`); or limbs that were chosen before.
+        progress: called with (weights quantised, all weights to quantise), after the choice, if there is one,
+            with its steps.
 
     Raises UnsupportedError for an unknown precision or a decoder that this version cannot express,
-    DeviceError where this thread computes in another way, and the errors of reading the checkpoint.
+    FormatError for a precision that names a matrix which the decoder does not have, DeviceError where this
+    thread computes in another way, and the errors of reading the checkpoint.
     """
     require_ieee()  # before any bits of a constant are made
-    if precision not in PRECISIONS:
-        raise UnsupportedError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-    limbs = PRECISIONS[precision]
+    found: dict[str, str] = {}
+    if precision == AUTO:
+        choice = choose(checkpoint, kernels, _weight, progress)
+        limbs, found = choice.precision, choice.facts()
+    elif isinstance(precision, Precision):
+        limbs = precision
+    elif precision in PRECISIONS:
+        limbs = PRECISIONS[precision]
+    else:
+        raise UnsupportedError(f"precision {precision!r} is none of {AUTO}, {', '.join(PRECISIONS)}")
     plan = plan_decoder(checkpoint.arch, limbs)
     program = plan.program
+    # a head of as many limbs as the embedding that it is made of is no matrix of its own
+    if unknown := sorted(limbs.exact - program.weight.keys() - {"head"}):
+        raise FormatError(f"the precision names {unknown[0]!r}, which is no matrix of this decoder")
     count = len(program.weights)
     passes = 2 if limbs.w_limbs == 1 else 1
     scales = Scales()
@@ -80,7 +94,9 @@ def compile_decoder(
         "importer": f"proofcompute {__version__}",
         "licence": checkpoint.licence,
         "name": checkpoint.name,
-        "precision": precision,
+        "precision": limbs.name,
+        "recipe": limbs.recipe(),
+        **found,
     }
     return Model.build(
         program,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proofcompute.encoding.wire import f32_bits
 from proofcompute.importers.architecture import Norm
@@ -59,6 +59,8 @@ class Draft:
 
     shapes: Mapping[str, tuple[int, ...]]
     """Canonical name -> shape of the checkpoint's tensors."""
+    exact: frozenset[str] = frozenset()
+    """Names of matrices that have two limbs, whatever is asked for."""
     weights: dict[str, WeightSpec] = field(default_factory=dict)
     recipes: dict[str, Recipe] = field(default_factory=dict)
     folds: list[Fold] = field(default_factory=list)
@@ -97,6 +99,8 @@ class Draft:
         return self._weight(WeightSpec(f"numbers.{count}", "constant", (count,), "i32"), Recipe())
 
     def _weight(self, spec: WeightSpec, recipe: Recipe) -> str:
+        if spec.kind == "matrix" and spec.name in self.exact:
+            spec = replace(spec, limbs=2)
         if self.weights.setdefault(spec.name, spec) != spec or recipe != self.recipes.get(spec.name, recipe):
             raise AssertionError(f"two weights {spec.name}")
         self.recipes[spec.name] = recipe

@@ -1,9 +1,13 @@
-"""Lists the precisions of compiled models."""
+"""Lists the precisions of compiled models, and writes one that was chosen as a recipe."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from proofcompute.errors import FormatError
+from proofcompute.limits import MAX_WEIGHTS
 
 __all__ = ["PRECISIONS", "Precision"]
 
@@ -26,7 +30,40 @@ class Precision:
     """Limbs of the head's activations."""
     kv_limbs: int = 1
     """Limbs of queries, keys and values in attention."""
+    exact: frozenset[str] = frozenset()
+    """Matrices of the program that have two limbs, whatever ``w_limbs`` says."""
 
+    def limbs(self, weight: str) -> int:
+        """Return the limbs of a matrix of the program."""
+        return 2 if weight in self.exact else self.w_limbs
+
+    def recipe(self) -> str:
+        """Return the precision as JSON; :meth:`from_recipe` reads it."""
+        fields: dict[str, object] = {key: getattr(self, key) for key in ("name", *_LIMBS)}
+        return json.dumps({**fields, "exact": sorted(self.exact)}, sort_keys=True)
+
+    @staticmethod
+    def from_recipe(text: str) -> Precision:
+        """Invert :meth:`recipe`; FormatError if ``text`` is none. Names of matrices are not checked here."""
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as e:
+            raise FormatError("the recipe is not JSON") from e
+        if not isinstance(fields, dict) or set(fields) != {"name", "exact", *_LIMBS}:
+            raise FormatError(f"a recipe has exactly the keys name, exact, {', '.join(_LIMBS)}")
+        exact = fields["exact"]
+        if not isinstance(exact, list) or len(exact) > MAX_WEIGHTS:
+            raise FormatError("recipe: exact is not a list of names of matrices")
+        if not all(isinstance(x, str) for x in (fields["name"], *exact)):
+            raise FormatError("recipe: name, and each of exact, is a text")
+        for key in _LIMBS:
+            if type(fields[key]) is not int or fields[key] not in (1, 2):
+                raise FormatError(f"recipe: {key} is {str(fields[key])[:20]}, not 1 or 2")
+        limbs = {key: int(fields[key]) for key in _LIMBS}
+        return Precision(name=fields["name"], exact=frozenset(exact), **limbs)
+
+
+_LIMBS = ("w_limbs", "x_limbs", "head_limbs", "kv_limbs")
 
 PRECISIONS: Mapping[str, Precision] = {
     p.name: p

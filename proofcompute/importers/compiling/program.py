@@ -45,7 +45,7 @@ def plan_decoder(arch: Arch, precision: Precision) -> DecoderPlan:
     Raises UnsupportedError, which names it, for a part that this version cannot express, and LimitError for
     a program beyond the limits.
     """
-    draft = Draft(tensor_shapes(arch))
+    draft = Draft(tensor_shapes(arch), precision.exact)
     x = _embedding(draft, arch, precision)
     for i, block in enumerate(arch.blocks):
         x = BlockDraft(draft, precision, i, block).write(x)
@@ -79,7 +79,8 @@ def _embedding(draft: Draft, arch: Arch, precision: Precision) -> str:
 
 
 def _head(draft: Draft, arch: Arch, precision: Precision, x: str) -> None:
-    shared = arch.tied and not arch.head_bias
+    same = precision.limbs("head") == precision.limbs("embedding")
+    shared = arch.tied and not arch.head_bias and same
     factor = arch.logit_scale / arch.embed_scale if shared else 1.0
     final = draft.norm("norm", arch.norm, x, "norm", factor=factor, out="final")
     head = "embedding"
