@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
+
 import synthetic
 from importers.charsmap_writer import charsmap
 from proofcompute.engine import Engine, Session
 from proofcompute.errors import Cell
 from proofcompute.freivalds.attempts import MemoryLog
+from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.named_rules import NAMED_RULES
 from proofcompute.models.text_parts import Part
 from proofcompute.models.vocabulary import CONTROL, NORMAL, Vocabulary
 from proofcompute.program.operations import encode_program
+from proofcompute.program.program import Program
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.messages import Challenge, Generation, Request, Terms
 from proofcompute.testing.models import byte_vocabulary
@@ -129,7 +133,27 @@ def challenges() -> tuple[bytes, ...]:
 
 @cache
 def programs() -> tuple[bytes, ...]:
-    return (encode_program(synthetic.model().program),)
+    """A decoder, and what it has not: every operation is in one of the two."""
+    return (encode_program(synthetic.model().program), encode_program(built()))
+
+
+def built() -> Program:
+    """A program with the operations that a decoder of the Llama kind has not."""
+    b, ones = ProgramBuilder(context=8, device="numpy"), np.ones(4, np.float32)
+    x, numbers = b.input("x", (4, 4)), b.input("numbers", 4, "i32")
+    h = b.softmax(b.layer_norm(b.pool("mean", x, (2, 2), strides=1, pads=1)[:4, :4], ones, ones))
+    eye = np.eye(4, dtype=np.float32)
+    h = b.experts(b.contract(h, x, limbs=1), numbers, np.stack([eye, eye]))
+    b.cut(h)
+    gates = np.ones((16, 4), np.float32)
+    y, last, _ = b.lstm(b.silu(b.gelu(b.relu(h))), gates, gates)
+    z, _ = b.gru(y, gates[:12], gates[:12], start=last)
+    (total,), sums = b.scan(lambda s, r: ([s + b.cumulate("sum", r, 0)], [s]), [last], [z])
+    order = b.order(b.take(b.put(z, numbers, y, "add"), numbers) + b.cast(b.position(), "f32"), 0)
+    b.output(
+        b.concat([b.reduce("max", b.cast(order, "f32"), 0), total, sums[0][0], b.constant(ones) + last], 0)
+    )
+    return b.program()
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,6 +27,8 @@ from proofcompute.freivalds.sets import pack_set
 from proofcompute.models.card import ModelCard
 from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.program.operations import decode_program, encode_program
+from proofcompute.program.operations.codec import OPERATIONS
+from proofcompute.program.types import Node
 from proofcompute.protocol.hints import check_hint
 from proofcompute.protocol.messages import (
     Challenge,
@@ -256,3 +259,18 @@ def test_some_mutants_are_accepted(name: str) -> None:
             continue
         accepted += 1
     assert 3 <= accepted < 80
+
+
+def test_the_programs_hold_every_operation() -> None:
+    """A new operation is fuzzed too: this fails until ``honest.built`` has it."""
+    found: set[str] = set()
+
+    def walk(nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            found.add(type(node.op).__name__)
+            walk(getattr(node.op, "nodes", ()))
+
+    for data in honest.programs():
+        for segment in decode_program(data).segments:
+            walk(segment.nodes)
+    assert found == set(OPERATIONS)
