@@ -16,7 +16,7 @@ from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.named_rules import NAMED_RULES
 from proofcompute.models.text_parts import Part
 from proofcompute.models.vocabulary import CONTROL, NORMAL, Vocabulary
-from proofcompute.program.operations import encode_program
+from proofcompute.program.operations import Mix, Route, encode_program
 from proofcompute.program.program import Program
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.messages import Challenge, Generation, Request, Terms
@@ -144,6 +144,8 @@ def built() -> Program:
     h = b.softmax(b.layer_norm(b.pool("mean", x, (2, 2), strides=1, pads=1)[:4, :4], ones, ones))
     eye = np.eye(4, dtype=np.float32)
     h = b.experts(b.contract(h, x, limbs=1), numbers, np.stack([eye, eye]))
+    chosen, shares = b.apply_all(Route(2, "sigmoid", 1, 2, 1), h[0], names=("chosen", "shares"))
+    h = h + b.apply(Mix(), b.take(h, chosen), shares)
     b.cut(h)
     gates = np.ones((16, 4), np.float32)
     y, last, _ = b.lstm(b.silu(b.gelu(b.relu(h))), gates, gates)
