@@ -447,6 +447,25 @@ def test_loops_inside_loops() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_experts_are_chosen_in_each_step_of_a_loop() -> None:
+    """Each step has a hint of its own, with sets for the matrices that its rows choose."""
+    x, w = normal(1, ROWS, 4), normal(2, 3, 4, 4) / 2
+    numbers = np.random.default_rng(3).integers(0, 3, (ROWS, 5, 2)).astype(np.int32)
+
+    def f(b: ProgramBuilder, x: Tensor, numbers: Tensor) -> Tensor:
+        def step(h: Tensor, chosen: Tensor) -> Any:
+            return [b.map("tanh", b.reduce("sum", b.experts(h, chosen, w, weight_limbs=2), 0))], []
+
+        (h,), _ = b.scan(step, [x], [numbers])
+        assert h.shape == (4,)
+        return h
+
+    found, h = made(f, x, numbers), x
+    for t in range(5):
+        h = np.tanh(np.einsum("nd,nrmd->nm", h, w[numbers[:, t]]))
+    np.testing.assert_allclose(found, h, atol=5e-3)
+
+
 def test_a_body_sees_only_what_is_given_to_it() -> None:
     b = ProgramBuilder(device=DEVICE)
     x = b.input("x", (4, 2))
