@@ -48,8 +48,12 @@ _SELF: Final = (np.ndarray, TypeError, RuntimeError, None)
 
 Their C names would not do, because Numba, once it is imported, gives LLVM other addresses for the same names.
 """
-_kept: Final[list[object]] = []
-"""Objects that functions refer to, kept for the life of the process."""
+_keep: Final = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("Py_IncRef", ctypes.pythonapi))
+"""Keeps an object for the life of the process.
+
+A process that ends frees modules in any order, and the collector still reads the structure of a function that
+is not freed yet: a list in this module would not keep it long enough.
+"""
 _guard: Final = threading.Lock()
 # A child that is forked while a thread of its parent loads code would wait for that thread for ever.
 if hasattr(os, "register_at_fork"):
@@ -72,7 +76,9 @@ def _start() -> Any:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     machine = binding.Target.from_default_triple().create_target_machine(jit=True)
-    return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    _keep(engine)  # it holds the machine code
+    return engine
 
 
 def _at(x: object, offset: int, kind: Any) -> Any:
@@ -117,7 +123,7 @@ def bound(address: int, name: str, module: str, doc: str) -> Callable[..., Any]:
     """
     _fields_fit()
     method = _Method(name.encode(), address, _FASTCALL, doc.encode())
-    _kept.append(method)
+    _keep(method)
     made: Callable[..., Any] = _new(ctypes.addressof(method), _SELF, module)
     return made
 
