@@ -1,4 +1,4 @@
-"""Compiled functions outlive the modules that made them, because an ending process frees those in any order."""
+"""Compiled functions outlive the modules that made them: a process that ends frees those in any order."""
 
 from __future__ import annotations
 
