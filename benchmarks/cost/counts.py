@@ -183,7 +183,8 @@ def _parts(kernel: str, a: Mapping[str, Any], grid: tuple[int, int, int], contex
         n, made = int(a["n"]), _levels(int(a["n"]))
         return {"in": 32 * n * grid[1], "out": 32 * grid[1] * (sum(made) + n * int(a["copy"]))}
     if kernel == "check_scales":
-        return {"s": 4 * int(a["hk"]) * _visible(a, int(a["n"]), context)}
+        visible = _visible(a, int(a["n"]), context)
+        return {"ks": 4 * int(a["kc"]) * visible, "vs": 4 * int(a["vc"]) * visible}
     if kernel == "report":
         return {"words": 4 * int(a["count"])}
     if kernel == "sample_seen":
@@ -195,7 +196,7 @@ def _parts(kernel: str, a: Mapping[str, Any], grid: tuple[int, int, int], contex
             return {"kq": visible * hk * int(a["dh"]), "ks": 4 * visible * hk, "scores": scores}
         if kernel == "attention_softmax":
             return {"scores": 2 * scores, "vs": 4 * visible * hk}  # read, and written over
-        return {"weights": scores, "vq": visible * hk * int(a["dh"])}
+        return {"weights": scores, "vq": visible * hk * int(a["vl"]) * int(a["d"])}
     return {}
 
 
@@ -218,7 +219,8 @@ def cost(launched: Launched, context: int) -> Cost:
     elif kernel in ("product_dp4a", "product_plain"):
         products = int(a["n"]) * int(a["m"]) * int(a["d"])
     elif kernel in ("attention_scores", "attention_mix"):
-        products = int(a["h"]) * int(a["dh"]) * _seen(grid[2], _visible(a, grid[2], context))
+        columns = int(a["dh"] if kernel == "attention_scores" else a["d"])
+        products = int(a["h"]) * columns * _seen(grid[2], _visible(a, grid[2], context))
     return Cost(
         sum(size for name, size in sizes.items() if dict(listed)[name]),
         sum(size for name, size in sizes.items() if not dict(listed)[name]),
