@@ -37,7 +37,7 @@ def import_(
     ] = None,
     context: Annotated[
         int | None,
-        typer.Option(help="Most positions wanted, where a folder's model rotates long texts otherwise."),
+        typer.Option(help="Most positions wanted, where a model rotates long texts otherwise."),
     ] = None,
     force: Force = False,
     device: Device = "auto",

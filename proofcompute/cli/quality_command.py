@@ -59,9 +59,7 @@ def quality(
     from proofcompute.quality import questions as all_questions
     from proofcompute.tokens import Tokenizer
 
-    theirs, digest = open_reference(
-        reference, vocabulary, by, context=compiled.program.context if reference.is_dir() else None
-    )
+    theirs, digest = open_reference(reference, vocabulary, by, context=compiled.program.context)
     made_of = compiled.manifest.get("checkpoint_sha256", "")
     if digest and made_of and digest.hex() != made_of:
         complain(f"note: {model} was not made of {reference}, whose SHA-256 differs from the one it names")

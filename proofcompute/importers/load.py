@@ -19,11 +19,11 @@ __all__ = ["import_checkpoint", "open_checkpoint"]
 def open_checkpoint(path: StrPath, *, context: int | None = None) -> Checkpoint:
     """Open a folder in the layout of Hugging Face, or a GGUF file (the first of several).
 
-    ``context`` is the most positions that are wanted from a folder whose model rotates long texts otherwise.
+    ``context`` is the most positions that are wanted, where a model rotates long texts otherwise.
     Raises as :func:`open_huggingface` and :func:`open_gguf`.
     """
     found = path_of(path)
-    return open_huggingface(found, context=context) if found.is_dir() else open_gguf(found)
+    return open_huggingface(found, context=context) if found.is_dir() else open_gguf(found, context)
 
 
 def import_checkpoint(

@@ -86,8 +86,8 @@ class Sums:
             raise InputError("the text has fewer than two tokens; one is needed to predict the next")
         return Quality(
             n,
-            math.exp(self._reference / n),
-            math.exp(self._model / n),
+            _exp(self._reference / n),
+            _exp(self._model / n),
             self._divergence / n,
             self._largest,
             self._same / n,
@@ -146,3 +146,11 @@ def compare_texts(
 
 def _of(progress: Progress, total: int) -> Callable[[int], None]:
     return lambda done: progress(done, total)
+
+
+def _exp(loss: float) -> float:
+    """Return a perplexity; infinity where it is beyond binary64."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

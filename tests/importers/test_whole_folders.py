@@ -12,10 +12,10 @@ import pytest
 from importers import families
 from importers.tokenizer_files import file
 from proofcompute.arithmetic.definition.reference import NumpyKernels
-from proofcompute.errors import FormatError
+from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.importers import import_checkpoint, open_checkpoint
 from proofcompute.importers.huggingface.tokenizer import read_vocabulary
-from proofcompute.models.vocabulary import UNUSED, Vocabulary
+from proofcompute.models.vocabulary import CONTROL, UNUSED, USER_DEFINED, Vocabulary
 from proofcompute.tokens import Tokenizer
 
 TEXT = "The quick brown fox <|im_end|> 10"
@@ -73,7 +73,7 @@ def test_text_without_a_row_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_becomes_a_model(tmp_path: Path) -> None:
     folder = _folder(tmp_path, "llama 3", _size("llama 3") + 3)
-    (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
+    (folder / "generation_config.json").write_text('{"eos_token_id": 260}')
     with pytest.warns(UserWarning, match="merges that make special tokens out of letters are left out"):
         model = import_checkpoint(folder, NumpyKernels(), "w16a16")
     vocabulary = model.card.vocabulary
@@ -82,3 +82,27 @@ def test_a_folder_becomes_a_model(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(folder)
     assert vocabulary == checkpoint.vocabulary
     assert model.manifest["checkpoint_sha256"] == checkpoint.digest.hex()
+
+
+def test_an_end_that_texts_need_is_refused(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, "llama 3", _size("llama 3"))
+    (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
+    with pytest.raises(UnsupportedError, match="is 2, a byte that texts need"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("key", ["additional_special_tokens", "pad_token"])
+def test_special_tokens_of_the_configuration_are_no_text(tmp_path: Path, key: str) -> None:
+    """transformers finds them in prompts, so that messages may not hold them as tokens."""
+    folder = _folder(tmp_path, "qwen 2", _size("qwen 2"))
+    name = "<tool_call>"
+    plain = open_checkpoint(folder).vocabulary
+    number = plain.tokens.index(name.encode())
+    assert plain.types[number] == USER_DEFINED
+    (folder / "tokenizer_config.json").write_text(json.dumps({key: [name] if key.endswith("s") else name}))
+    assert open_checkpoint(folder).vocabulary.types[number] == CONTROL
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({key: ["<none>"] if key.endswith("s") else "<none>"})
+    )
+    with pytest.raises(FormatError, match="'<none>', which is no token"):
+        open_checkpoint(folder)

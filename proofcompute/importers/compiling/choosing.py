@@ -129,7 +129,7 @@ def choose(
         found[name] = divergence(reference, _rows(pieces, len(tokens)))
         advance()
     order = sorted(size, key=lambda name: found[name] / size[name])  # the last gain most
-    while order and sum(found[name] for name in order) > TARGET:
+    while order and total([found[name] for name in order]) > TARGET:
         order.pop()
     while True:
         swapped.by = {name: one[name] for name in order}

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -209,14 +210,20 @@ def licence(folder: Path) -> str:
     if not os.path.lexists(folder / "README.md"):
         return ""
     text = _read(_inside(folder, "README.md"), 64 << 10)[: 64 << 10].decode("utf-8", "replace")
-    head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
-    found = re.search(r"^license:\s*[\"']?([A-Za-z0-9_.+-]{1,64})", head[1] if head else "", re.MULTILINE)
-    return found[1] if found else ""
+    first, *lines = text.split("\n")
+    if first.rstrip() != "---":
+        return ""
+    for line in takewhile(lambda line: not line.startswith("---"), lines):
+        if found := re.match(r"license:[ \t]*[\"']?([A-Za-z0-9_.+-]{1,64})", line):
+            return found[1]
+    return ""
 
 
 def model_name(folder: Path) -> str:
     """Return the model's name: that of the folder, or of the repository in a cache of ``huggingface_hub``."""
     root = folder.resolve()
     if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
-        return root.parent.parent.name.removeprefix("models--").replace("--", "/")[:256]
-    return root.name[:256]
+        name = root.parent.parent.name.removeprefix("models--").replace("--", "/")
+    else:
+        name = root.name
+    return name.encode("utf-8", "replace").decode()[:256]  # a name that is not UTF-8 holds lone surrogates

@@ -97,11 +97,32 @@ class Tokens:
                 continue
             if type(name) is not str or name not in self._ids:
                 raise FormatError(f"{file}: {key} is {str(name)[:80]!r}, which is no token")
-            i = self._ids[name]
-            if i not in self._added and self.kinds[i] == NORMAL:  # as transformers adds it
-                self.kinds[i], self.finding[i] = CONTROL, FOUND
-            return i
+            return self._special(name)
         return None
+
+    def more(self, config: Mapping[str, Any], special: Mapping[str, Any]) -> None:
+        """Make control tokens of the further special tokens that the configuration lists.
+
+        Raises FormatError if one is no token.
+        """
+        for file, found in ((CONFIG, config), ("special_tokens_map.json", special)):
+            for key in ("additional_special_tokens", "extra_special_tokens"):
+                listed = found.get(key)
+                names = list(listed.values()) if isinstance(listed, dict) else listed
+                for entry in names if isinstance(names, list) else ():
+                    name = entry.get("content") if isinstance(entry, dict) else entry
+                    if type(name) is not str or name not in self._ids:
+                        raise FormatError(f"{file}: {key} has {str(name)[:80]!r}, which is no token")
+                    self._special(name)
+
+    def _special(self, name: str) -> int:
+        """Make a control token of one, which is found in texts as transformers finds it."""
+        i = self._ids[name]
+        if self.kinds[i] in (NORMAL, USER_DEFINED):
+            self.kinds[i] = CONTROL
+            if i not in self._added:
+                self.finding[i] = FOUND
+        return i
 
     def correct(self, bos: int | None) -> None:
         """Make control tokens of added tokens that are chat markers."""

@@ -1,8 +1,8 @@
 """Reads the tokenizer of a folder in the layout of Hugging Face: ``tokenizer.json`` and what lies beside it.
 
 A text becomes the tokens that the ``tokenizers`` library gives with that file. Every field of it is read,
-changes nothing, or is refused by name. ``tokenizer_config.json`` and ``special_tokens_map.json`` name the
-tokens that begin and end a text, ``generation_config.json`` those that end an answer; other fields of these
+changes nothing, or is refused by name. ``tokenizer_config.json`` and ``special_tokens_map.json`` name special
+tokens, ``generation_config.json`` those that end an answer; other fields of these
 files do not change how a text is encoded, apart from ``split_special_tokens``, which is refused, and from
 added tokens, which must be those of the first file. The flags
 ``add_bos_token`` and ``add_eos_token`` do not count beside a ``tokenizer.json``, as in transformers 5.
@@ -32,11 +32,15 @@ from proofcompute.models.text_parts import Part
 from proofcompute.models.vocabulary import (
     BYTE,
     CONTROL,
+    NORMAL,
     Vocabulary,
 )
 from proofcompute.models.writing import BYTES, SPACES, WORDS
 
 __all__ = ["TokenizerFiles", "read_tokenizer", "read_vocabulary"]
+
+_NAMED = ("bos", "eos", "pad", "unk", "sep", "cls", "mask")
+"""The special tokens that have a key of their own."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +135,14 @@ def read_vocabulary(
     ):
         raise UnsupportedError(f"{FILE}: byte_fallback of the model and ByteFallback of the decoder disagree")
     tokens.compare(config)
-    bos, eos = (tokens.named(config, special, f"{name}_token") for name in ("bos", "eos"))
+    bos, eos, *_ = (tokens.named(config, special, f"{name}_token") for name in _NAMED)
+    tokens.more(config, special)
     tokens.correct(bos)
     for i in ends:
         if i >= len(tokens.names):
             raise FormatError(f"eos_token_id of the configuration is {i}, which is no token")
+        if tokens.kinds[i] == NORMAL and len(tokens.printed()[i]) == 1:
+            raise UnsupportedError(f"eos_token_id of the configuration is {i}, a byte that texts need")
     every_end = {*ends, *known_ends(tokens.names, tokens.kinds), *([] if eos is None else [eos])}
     for i in every_end:
         tokens.kinds[i] = CONTROL

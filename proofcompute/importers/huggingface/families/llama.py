@@ -121,7 +121,7 @@ def smollm3(c: Config) -> Arch:
     kinds = sliding(c, s.layers, lambda i: size > 0 and not rotated[i])
     blocks = [
         Block(attention(s, rope=rotary.rope if turn else None, window=w, bias=bias, o_bias=bias), mlp, norm)
-        for turn, w in zip(rotated, [size * kind for kind in kinds], strict=True)
+        for turn, w in zip(rotated, window(c, kinds, size), strict=True)
     ]
     return arch(c, "smollm3", s, blocks, norm, rotary.context)
 
