@@ -71,6 +71,10 @@ MAX_OPERANDS: Final = 1 << 12
 """Inputs of one operation."""
 MAX_PRODUCTS: Final = 1 << 16
 """Products of a program for one row; those of a loop count each time."""
+MAX_PAIRS: Final = 1 << 10
+"""Pairs of elements that a rotary position embedding turns in each head; tables of 512 rows are kept."""
+MAX_LOOPED: Final = 1 << 20
+"""Operations that all loops of a program run for one row."""
 MAX_SCAN: Final = 1 << 16
 """Operations that a loop runs for one row: its steps times the operations of its body."""
 MAX_VOCABULARY: Final = 1 << 20

@@ -95,10 +95,14 @@ class DerivedColumns:
     limbs: Callable[[str], I8]
     """The limbs [limbs, m, d] of a weight matrix by name; with groups, [groups, limbs, m, d]."""
     kernels: Checks
+    _derived: dict[str, U32] = field(default_factory=dict, repr=False)
+    _squares: dict[str, Sequence[int]] = field(default_factory=dict, repr=False)
 
     def s(self, weight: str, m: int) -> U32:
         """See Columns."""
-        return derive(self.seed, self.model_id, weight, m, self.k)
+        if weight not in self._derived:
+            self._derived[weight] = derive(self.seed, self.model_id, weight, m, self.k)
+        return self._derived[weight]
 
     def v(self, weight: str, m: int, group: int | None = None) -> U32:
         """See Columns."""
@@ -107,4 +111,6 @@ class DerivedColumns:
 
     def squares(self, weight: str) -> Sequence[int]:
         """See Columns."""
-        return largest_squares(self.limbs(weight), self.kernels)
+        if weight not in self._squares:
+            self._squares[weight] = largest_squares(self.limbs(weight), self.kernels)
+        return self._squares[weight]

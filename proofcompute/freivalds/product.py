@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from proofcompute.limits import MAX_CONTRACTION
 
-__all__ = ["Site", "product_sets"]
+__all__ = ["Site", "product_sets", "set_count"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Site:
         return min(self.d, MAX_CONTRACTION) * 128 * 128
 
 
-@cache
+@lru_cache(maxsize=256)
 def product_sets(d: int, x_limbs: int, w_limbs: int) -> tuple[tuple[int, int, int, int, int], ...]:
     """Return the accumulator sets of a product of contraction length ``d``, in canonical order.
 
@@ -48,3 +48,8 @@ def product_sets(d: int, x_limbs: int, w_limbs: int) -> tuple[tuple[int, int, in
         for i in range(x_limbs)
         for j in range(w_limbs)
     )
+
+
+def set_count(d: int, x_limbs: int, w_limbs: int) -> int:
+    """Return the number of sets of a product, without making a list of them."""
+    return -(-d // MAX_CONTRACTION) * x_limbs * w_limbs

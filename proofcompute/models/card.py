@@ -85,10 +85,7 @@ def little_endian(x: Array) -> Array:
 
 def as_constant(spec: WeightSpec, data: U8) -> Array:
     """Return the constant with the encoding ``data``. Raises FormatError if an element is not one."""
-    dtype = ELEMENTS[spec.dtype]
-    if spec.dtype == "bool" and data.size and int(data.max()) > 1:
-        raise FormatError(f"weight {spec.name} holds a byte that is no bool")
-    value = data.view(dtype).reshape(spec.shape)
+    value = data.view(ELEMENTS[spec.dtype]).reshape(spec.shape)
     check_weight(spec, value)
     return value
 
@@ -245,6 +242,8 @@ def check_weight(s: WeightSpec, w: Weight) -> None:
         floats = [w.scale] + ([w.bias] if w.bias is not None else [])
     else:
         ok = s.kind == "constant" and w.dtype == ELEMENTS[s.dtype] and w.shape == s.shape
+        if ok and s.dtype == "bool" and w.size and int(w.view(np.uint8).max()) > 1:
+            raise FormatError(f"weight {s.name} holds a byte that is no bool")
         floats = [w] if s.dtype == "f32" else []
     if not ok:
         raise FormatError(f"weight {s.name} does not have the shape and type that the program states")

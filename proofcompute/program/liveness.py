@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from proofcompute.freivalds.product import Site, product_sets
+from proofcompute.freivalds.product import Site, set_count
 from proofcompute.program.types import Spec, Step
 
 __all__ = ["last_uses", "product_memory", "row_memory"]
@@ -57,5 +57,5 @@ def row_memory(steps: Sequence[Step], scratch: Sequence[int], specs: Mapping[str
 
 def product_memory(site: Site) -> int:
     """Return the bytes of a row's limbs and accumulators while a product runs."""
-    sets = len(product_sets(site.d, site.x_limbs, site.w_limbs))
+    sets = set_count(site.d, site.x_limbs, site.w_limbs)
     return site.rows * (site.x_limbs * site.d + 4 * sets * site.m)

@@ -16,6 +16,7 @@ from proofcompute.freivalds.product import Site
 from proofcompute.limits import (
     MAX_ACCUMULATOR,
     MAX_CONSTANTS,
+    MAX_LOOPED,
     MAX_NAME,
     MAX_OPERATIONS,
     MAX_PRODUCTS,
@@ -39,6 +40,8 @@ Tensors = dict[str, Spec]
 class Budget:
     """What a program has used so far."""
 
+    context: int
+    """The most rows that a prefix may have."""
     steps: int = 0
     """Steps of all plans."""
     work: int = 0
@@ -47,6 +50,8 @@ class Budget:
     """Multiplications of products for one row of that segment."""
     products: int = 0
     """Products of all segments for one row."""
+    looped: int = 0
+    """Operations that loops run for one row."""
 
     def begin(self) -> None:
         """Begin a segment."""
@@ -69,6 +74,12 @@ class Budget:
         for site in sites:
             if site.bound >= MAX_ACCUMULATOR:
                 raise FormatError(f"{where}: accumulators of {site.weight} may reach 2^30")
+
+    def attend(self, where: str, each: int) -> None:
+        """Count so many multiplications for each position of the longest prefix."""
+        self.multiplications += self.context * each
+        if self.multiplications > MAX_SEGMENT_PRODUCTS:
+            raise LimitError(f"{where}: over {MAX_SEGMENT_PRODUCTS} multiplications for one row")
 
 
 @dataclass
@@ -173,8 +184,10 @@ def lower(
     scratch = max(map(product_memory, sites), default=0) + op.scratch(ins, outs)
     steps: Sequence[Step] = ()
     if body is not None:
-        if times * body.times * len(body.nodes) > MAX_SCAN:
-            raise LimitError(f"{where}: a loop of more than {MAX_SCAN} operations")
+        rounds = times * body.times * max(1, len(body.nodes))
+        budget.looped += rounds
+        if rounds > MAX_SCAN or budget.looped > MAX_LOOPED:
+            raise LimitError(f"{where}: a loop of more than {MAX_SCAN} operations, or loops of {MAX_LOOPED}")
         types, loop = infer_body(where, body.nodes, body.inputs, weights), Lowered()
         for child in body.nodes:
             lower(
@@ -186,6 +199,7 @@ def lower(
         budget.add(where, sum(s.size for s in (*ins, *outs)), (), times)
     else:
         budget.add(where, op.work(ins, outs), sites, times)
+        budget.attend(where, times * op.each_position(ins, outs))
     prefixes = [m is Reads.PREFIX for m in op.reads()]
     keep = [n in kept for n in outputs]
     floats = [s.dtype == "f32" and not op.settled for s in outs]

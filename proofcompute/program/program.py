@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 
 from proofcompute.errors import FormatError, LimitError
-from proofcompute.freivalds.product import Site, product_sets
+from proofcompute.freivalds.product import Site, set_count
 from proofcompute.limits import (
     KIB,
     MAX_CELL_MEMORY,
@@ -110,7 +110,7 @@ class Program:
         besides = sum(self.weight[name].row_bytes for name, _ in plan.tables)
         accumulators, sets = 0, 0
         for s in plan.sites:
-            each = len(product_sets(s.d, s.x_limbs, s.w_limbs))
+            each = set_count(s.d, s.x_limbs, s.w_limbs)
             accumulators, sets = accumulators + each * s.rows * s.m, sets + each * min(s.groups, s.rows)
         besides += 4 * accumulators + 16 * sets
         if sets > MAX_ITEMS // 2:
@@ -203,7 +203,7 @@ class Program:
                 raise FormatError(f"input {name} is defined twice")
             specs[name] = spec
             public.add(name)
-        budget = Budget()
+        budget = Budget(self.context)
         plans = tuple(self._plan(i, seg, specs, public, budget) for i, seg in enumerate(self.segments))
         written = {t for p in plans for t in p.writes}
         emitted = {t for p in plans for t in p.emits}

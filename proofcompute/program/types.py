@@ -202,6 +202,10 @@ class Op(Protocol):
         """Return how many elements are made for each row, apart from those of products with weights."""
         ...
 
+    def each_position(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return how many numbers are multiplied for each position of a prefix that is read."""
+        ...
+
     def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
         """Return the bytes that running takes for each row, besides inputs, outputs and products."""
         ...

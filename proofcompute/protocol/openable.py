@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.errors import Cell, InputError
-from proofcompute.freivalds.product import product_sets
+from proofcompute.freivalds.product import set_count
 from proofcompute.limits import MAX_CELL_OPENING, MAX_ITEMS, MAX_OPENING_PART
 from proofcompute.program.program import Program
 from proofcompute.program.types import Reads
@@ -107,7 +107,5 @@ def row_bytes(program: Program, segment: int) -> int:
     plan = program.plans[segment]
     names = (*(n for n, mode in plan.reads if mode is Reads.SAME), *plan.writes)
     rows = sum(program.group_bytes(g) for g in {program.group_of[n] for n in names})
-    sets = sum(
-        site.rows * site.m * len(product_sets(site.d, site.x_limbs, site.w_limbs)) for site in plan.sites
-    )
+    sets = sum(site.rows * site.m * set_count(site.d, site.x_limbs, site.w_limbs) for site in plan.sites)
     return rows + 4 * sets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proofcompute.commitments.merkle import proof_length
-from proofcompute.freivalds.product import product_sets
+from proofcompute.freivalds.product import set_count
 from proofcompute.program.program import Program
 from proofcompute.program.types import SegmentPlan, cached_per_plan
 from proofcompute.protocol.hints import widest
@@ -49,7 +49,7 @@ def _most_sets(plan: SegmentPlan) -> tuple[tuple[int, int, int, int], ...]:
     """
     return tuple(
         (
-            len(product_sets(site.d, site.x_limbs, site.w_limbs)),
+            set_count(site.d, site.x_limbs, site.w_limbs),
             site.groups,
             site.rows,
             widest(site.bound) * site.m * site.rows,

@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels, Matrix
-from proofcompute.errors import InputError, MismatchError
+from proofcompute.errors import InputError, LimitError, MismatchError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.errors.sealed import Secret, sealed
 from proofcompute.freivalds.columns import derive, project_weight
 from proofcompute.freivalds.sets import largest_squares
-from proofcompute.limits import MAX_COLUMNS
+from proofcompute.limits import MAX_COLUMNS, MAX_KEY
 from proofcompute.models.card import WeightReader
 from proofcompute.program.types import WeightSpec
 from proofcompute.verifier.key import Entry, Key, MatrixEntry
@@ -46,9 +46,11 @@ def keygen(
         progress: is called with the bytes of each weight processed; they add up to those of all weight rows.
 
     Raises MismatchError if a weight is not the one in the model id, FormatError if it does not have the type
-    that the program states, and InputError for a number of ``columns`` out of range.
+    that the program states, InputError for a number of ``columns`` out of range, and
+    LimitError if the key would be too large.
     """
     _check(columns, seed)
+    _check_size(model, columns)
     secret = Secret(secrets.token_bytes(SEED) if seed is None else seed)
     entries = []
     for spec in model.card.program.weights:
@@ -79,6 +81,7 @@ def write_key(
     it, and StorageError if the file system refuses; finished weights are kept then.
     """
     _check(columns, seed)
+    _check_size(model, columns)
     path, card = path_of(path), model.card
     with PartialKey.begin(path, card, columns, seed) as partial:
         for i, spec in enumerate(card.program.weights):
@@ -98,6 +101,18 @@ def _check(columns: int, seed: bytes | None) -> None:
         raise InputError(f"columns {columns} is outside 1..{MAX_COLUMNS}")
     if seed is not None and len(seed) != SEED:
         raise MismatchError(f"a key's seed has {SEED} bytes")
+
+
+def _check_size(model: WeightReader, columns: int) -> None:
+    """Raise LimitError, before anything is computed, if the key would be larger than one may be."""
+    size = sum(
+        spec.nbytes
+        if spec.kind == "constant"
+        else 4 * (spec.groups * spec.limbs * columns * spec.width + spec.rows * (1 + spec.bias))
+        for spec in model.card.program.weights
+    )
+    if size > MAX_KEY:
+        raise LimitError(f"a key of {columns} columns for this model has {size} bytes, more than {MAX_KEY}")
 
 
 @sealed

@@ -9,7 +9,7 @@ from typing import Any, Final
 from proofcompute.arithmetic.contracts import LIMBS
 from proofcompute.arithmetic.kernels import AttentionOptions, Kernels
 from proofcompute.arrays import F32, Array, Span
-from proofcompute.limits import MAX_CONTRACTION
+from proofcompute.limits import MAX_CONTRACTION, MAX_PAIRS
 from proofcompute.program.operations.base import Pointwise, from_bits, need, vector
 from proofcompute.program.source import Source
 from proofcompute.program.types import Reads, Spec, WeightSpec
@@ -60,6 +60,7 @@ class Rope(Pointwise):
         need(len(self.freqs) >= 1, "rope: no pairs")
         need(self.start >= 0, "rope: negative start")
         need(self.start + 2 * len(self.freqs) <= dh, "rope: more pairs than a head has")
+        need(len(self.freqs) <= MAX_PAIRS, f"rope: more than {MAX_PAIRS} pairs")
         need(self.interleaved in (0, 1), "rope: interleaved is 0 or 1")
         need(
             all(0 <= from_bits(f, "rope frequency") <= 1 for f in self.freqs), "rope: frequency outside 0..1"
@@ -168,6 +169,11 @@ class Attention(Pointwise):
         fits = spec.dtype == "i8" and (len(shape) == 2 or (len(shape) == 3 and shape[1] == 2))
         need(fits, f"attention: {what} are int8 heads of one or two limbs")
         return shape[0], shape[-1]
+
+    def each_position(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the products of a position with all queries, and with all weights of the mix."""
+        limbs = ins[1].shape[1] if len(ins[1].shape) == 3 else 1
+        return limbs * (self.limbs * ins[0].size + outs[0].size)
 
     def weights(self) -> Sequence[str]:
         """Return the sinks, if there are any."""

@@ -99,6 +99,10 @@ class Pointwise:
         """Return the elements of inputs and outputs."""
         return sum(s.size for s in (*ins, *outs))
 
+    def each_position(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return that nothing is multiplied with a prefix."""
+        return 0
+
     def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
         """Return that running takes no memory of its own."""
         return 0

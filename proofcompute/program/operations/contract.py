@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,8 +45,9 @@ class Contract(Pointwise):
         return (Spec("f32" if self.limbs else "i64", (*batch, n, m)),)
 
     def work(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
-        """Return the number of multiplications."""
-        return outs[0].size * ins[0].shape[-1] * max(1, self.limbs) ** 2
+        """Return the number of multiplications, and what beginning with each pair of matrices costs."""
+        *batch, _, _ = outs[0].shape
+        return outs[0].size * ins[0].shape[-1] * max(1, self.limbs) ** 2 + (math.prod(batch) << 14)
 
     def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
         """Return the bytes of integers of 64 bits, and of sums in both types."""

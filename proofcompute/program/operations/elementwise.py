@@ -88,6 +88,8 @@ class _Joining:
         if not (isinstance(first.op, Elementwise) and isinstance(second.op, Elementwise)):
             return
         alone = self._readers[name] == {i}
+        if not (first.inputs or alone or len(first.op.expression.terms) == 1):
+            return  # copies of a long chain in all of its readers would be larger than the program
         if first.inputs:
             if not (alone and first.op.shape == second.op.shape) or self._grows(
                 (at, first, first.op), (i, second, second.op)

@@ -177,6 +177,10 @@ class Put(Pointwise):
         need(ins[2] == fits, "put: values do not fit entries and numbers")
         return (ins[0],)
 
+    def work(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the elements of entries and values, each value's with the time of one after the other."""
+        return ins[0].size + (ins[2].size << (10 if self.how == "none" else 14))
+
     def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
         """Return the bytes of numbers of 64 bits."""
         return 8 * ins[1].size
