@@ -238,23 +238,26 @@ class HintProducts:
         """
         q, sx = k.quantise(call.x, call.limbs, call.prologue)
         found, _ = self._product(call.weight, (q, sx), 0, None, k, call.residual)
+        self._require(found.holds, call.weight)
         self.made += 1
-        return found
+        return found.y
 
     def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
         """See Products; the sets of each chosen matrix follow one another. Raises as :meth:`linear`."""
-        used = 0
+        used, all_hold = 0, True
 
         def one(x: F32, group: int) -> F32:
-            nonlocal used
-            y, used = self._product(call.weight, k.quantise(x, call.limbs), used, group, k, None)
-            return y
+            nonlocal used, all_hold
+            found, used = self._product(call.weight, k.quantise(x, call.limbs), used, group, k, None)
+            all_hold &= found.holds  # the others are checked too, so that time does not say which one fails
+            return found.y
 
         y = by_matrix(call.x, numbers, self.program.weight[call.weight].groups, k, one)
         if used != len(self.hints[self.made]):
             raise VerificationError(
                 8, "the hint holds sets that no row chose", cell=self.cell, operation=call.weight
             )
+        self._require(all_hold, call.weight)
         self.made += 1
         return y
 
@@ -266,17 +269,23 @@ class HintProducts:
         group: int | None,
         k: Kernels,
         residual: F32 | None,
-    ) -> tuple[F32, int]:
-        """Check one product of quantised rows; return it, and the sets of the hint that are used then."""
+    ) -> tuple[CheckedHint, int]:
+        """Check one product of quantised rows; return it, and the sets of the hint that are used then.
+
+        The caller must require that it holds.
+        """
         if self.made >= len(self.hints) or self.sites[self.made].weight != weight:
             raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)
         try:
             found, used = self._checked(weight, *rows, used, group, k, residual)
         except FormatError as e:
             raise VerificationError(8, str(e), cell=self.cell, operation=weight) from e
-        if not found.holds:
+        return found, used
+
+    def _require(self, holds: bool, weight: str) -> None:
+        """Raise VerificationError unless a product holds."""
+        if not holds:
             raise VerificationError(8, "the product check failed", cell=self.cell, operation=weight)
-        return found.y, used
 
     @sealed
     def _checked(

@@ -18,6 +18,7 @@ from adversary.mutants import (
     HINT_BOUND,
     HINT_MINIMAL,
     HINT_WIDTH,
+    HOLDS,
     OPENING,
     PROOF_CUT,
     PROOF_LENGTH,
@@ -148,12 +149,12 @@ CELL_MUTANTS: dict[str, Mutant] = {
         named("a padding bit set"),
     ),
     "product": Mutant(
-        (HINT + "8: the product check failed",),
-        (never(S, "not found.holds"),),
+        (HOLDS + "8: the product check failed",),
+        (never(S, "not holds"),),
         a_layer_left_out,
     ),
     "product of every row": Mutant(
-        (HINT + "8: the product check failed",),
+        (HOLDS + "8: the product check failed",),
         (
             Edit(
                 "arithmetic.definition.hints",
@@ -164,7 +165,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         named("one value of the last row off by one"),
     ),
     "the wanted token's product": Mutant(
-        (HINT + "8: the product check failed",),
+        (HOLDS + "8: the product check failed",),
         (
             Edit(
                 "arithmetic.definition.hints",
@@ -175,8 +176,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
         named("the wanted token's accumulator raised"),
     ),
     "error of a whole limb": Mutant(
-        (HINT + "8: the product check failed",),
-        (never(S, "not found.holds"),),
+        (HOLDS + "8: the product check failed",),
+        (never(S, "not holds"),),
         named("a compensating error of a whole limb"),
     ),
     "arithmetic": Mutant(
@@ -254,8 +255,8 @@ CELL_MUTANTS: dict[str, Mutant] = {
         setup=(
             Edit(
                 S,
-                "if not found.holds:",
-                'if weight != "block.1.ffn.down" and not found.holds:',
+                "if not holds:",
+                'if weight != "block.1.ffn.down" and not holds:',
             ),
             Edit(
                 S,
@@ -270,7 +271,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
             Edit(
                 S,
                 'raise VerificationError(10, "no hint for this product", cell=self.cell, operation=weight)',
-                "return residual + np.float32(0), 0  # a product of zeros",
+                "return CheckedHint((), True, residual + np.float32(0)), 0  # a product of zeros",
             ),
         ),
         hint_left_out,

@@ -6,7 +6,21 @@ from dataclasses import dataclass, replace
 
 from adversary.case import Case, case
 from adversary.closings import CLOSINGS, Framing, edited, pieces_cut_elsewhere, with_pieces
-from adversary.mutants import CELLS, CLOSED, FRAMES, HINT, VERIFY, E, F, L, Mutant, Turncoat, V, named, never
+from adversary.mutants import (
+    CELLS,
+    CLOSED,
+    FRAMES,
+    HOLDS,
+    VERIFY,
+    E,
+    F,
+    L,
+    Mutant,
+    Turncoat,
+    V,
+    named,
+    never,
+)
 from adversary.mutation import Edit
 from adversary.openings import CELLS as AUDITED
 from adversary.setting import KERNELS, honest
@@ -84,7 +98,7 @@ CLOSING_MUTANTS: dict[str, Mutant] = {
     "no blame for what the node did not sign": Mutant(
         (
             FRAMES + "Frames.blame: 2: the opening is not what the node signed; as it is, it fails {}",
-            HINT + "8: the product check failed",
+            HOLDS + "8: the product check failed",
         ),
         (Edit(F, "if self._signed(end):", "if end is not None:"),),
         lambda: framing("a bit flipped on the way"),

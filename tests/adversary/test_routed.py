@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from proofcompute.program.source import ComputeProducts, LinearCall
 from proofcompute.protocol.messages import Request
 from proofcompute.prover.node import Node
 from proofcompute.verifier import Key
+from proofcompute.verifier.sources import HintProducts
 
 F64 = npt.NDArray[np.float64]
 LIMBS = [(1, 1), (2, 1), (2, 2)]
@@ -98,6 +100,29 @@ def test_a_consistent_lie_is_found(
         audited(liar, m, holder=key() if private else m).verify()
     assert caught.value.cell is not None
     assert (caught.value.step, caught.value.cell.segment) == (step if private else 9, segment)
+
+
+def test_all_matrices_are_checked_whichever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = model()
+    checked: list[int | None] = []
+    plain = HintProducts._product
+
+    def seen(self: HintProducts, weight: str, rows: Any, used: int, group: int | None, *rest: Any) -> Any:
+        if weight == "up":
+            checked.append(group)
+        return plain(self, weight, rows, used, group, *rest)
+
+    monkeypatch.setattr(HintProducts, "_product", seen)
+    assert audited(m).verify().cells == 2 * ROWS
+    chosen = list(checked)
+    assert len(chosen) > 2
+    for wrong in chosen[:2]:
+        q = m.matrix("up").q.copy()
+        q[wrong, 0, 0, 0] ^= 1
+        checked.clear()
+        with pytest.raises(VerificationError, match="the product check failed"):
+            audited(Model(m.card, {**m.weights, "up": replace(m.matrix("up"), q=q)}), m).verify()
+        assert checked == 2 * chosen  # once to find the failure, and once to say where it is
 
 
 def test_sets_beyond_those_of_the_chosen_matrices_are_rejected() -> None:
