@@ -257,12 +257,14 @@ def serve_kinds(options: argparse.Namespace) -> None:
 # -- the check -----------------------------------------------------------------------------------------------
 TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}[assistant]"
 
+GREEDY = "--max-tokens 8 --temperature 0"  # A sampled answer may be empty, and then nothing can be altered.
+
 COMMANDS = {
     "precision": ("audit URL --name precision --key KEY --count 2 --max-tokens 8", "step 9"),
     "layer": ("audit URL --name layer --key KEY --count 2 --max-tokens 8", "step 9"),
     "product": ("audit URL --name product --key KEY --count 6 --max-tokens 8 --all", "step 9"),
-    "text": ("ask URL Hello --name text --card CARD --max-tokens 8", "step 5: response: the text"),
-    "truncated": ("ask URL Hello --name truncated --card CARD --max-tokens 8", "step 5: the answer ends"),
+    "text": (f"ask URL Hello --name text --card CARD {GREEDY}", "step 5: response: the text"),
+    "truncated": (f"ask URL Hello --name truncated --card CARD {GREEDY}", "step 5: the answer ends"),
     "stale": ("audit URL --name stale --card CARD --count 2 --max-tokens 8", "step 4: another request"),
 }
 """The command that finds each kind, and what it says."""
