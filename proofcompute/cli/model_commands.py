@@ -30,10 +30,14 @@ def import_(
     ],
     output: Out,
     precision: Annotated[
-        str, typer.Option(help="w8a8, w8a16, w16a16, or auto: chosen for each matrix.")
-    ] = "w8a16",
+        str | None,
+        typer.Option(help="w8a8, w8a16, w16a16, or auto: chosen for each matrix.", show_default="w8a16"),
+    ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="A file with a precision that was chosen before (inspect prints it).")
+        Path | None,
+        typer.Option(
+            help="Instead of --precision: a file with one that was chosen before (inspect prints it)."
+        ),
     ] = None,
     context: Annotated[
         int | None,
@@ -46,15 +50,20 @@ def import_(
     """Compile a checkpoint into a model file. If a GGUF file is split, name its first part."""
     out = Output(json)
     check_output(output, force=force)
+    if precision is not None and recipe is not None:
+        raise InputError("--precision and --recipe both say how exact the model is; give one of them")
     from proofcompute.importers import compile_decoder, open_checkpoint
+    from proofcompute.importers.compiling import check_precision
 
     start = time.perf_counter()
-    wanted = precision if recipe is None else _recipe(recipe)
+    wanted = (precision or "w8a16") if recipe is None else _recipe(recipe)
+    check_precision(wanted)  # this and the device before a long read
+    backend = kernels(device)
     checkpoint = open_checkpoint(source, context=context)
     for note in checkpoint.notes:
         complain(f"note: {note}")
     with progress("import") as advance:
-        model = compile_decoder(checkpoint, kernels(device), wanted, lambda done, total: advance(1, total))
+        model = compile_decoder(checkpoint, backend, wanted, lambda done, total: advance(1, total))
     model.save(output)
     nbytes = output.stat().st_size
     seconds = time.perf_counter() - start

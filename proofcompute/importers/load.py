@@ -8,7 +8,7 @@ from collections.abc import Callable
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.importers.checkpoint import Checkpoint
-from proofcompute.importers.compiling import compile_decoder
+from proofcompute.importers.compiling import check_precision, compile_decoder
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.importers.huggingface import open_huggingface
 from proofcompute.models.model import Model
@@ -39,6 +39,7 @@ def import_checkpoint(
     ``progress`` is called with (weights done, all weights). Guesses and corrections are issued as warnings.
     Raises as :func:`open_checkpoint` and :func:`compile_decoder`.
     """
+    check_precision(precision)  # before a long read
     checkpoint = open_checkpoint(path, context=context)
     for note in checkpoint.notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import synthetic
 from cli.driver import Files, arguments, call, done, refused, start
 from importers.gguf_writer import GgufFile
 from importers.tiny import tiny_file
 from proofcompute.cli import FAULT, main
-from proofcompute.errors import InputError, StorageError
+from proofcompute.errors import InputError, StorageError, UnsupportedError
+from proofcompute.importers import import_checkpoint
 from proofcompute.verifier import Key
 
 
@@ -79,6 +81,18 @@ def test_precisions_and_devices_are_named(files: Files, tmp_path: Path) -> None:
     assert "w8a8, w8a16, w16a16" in refused("import", files.gguf, "-o", out, "--precision", "w4a4")
     assert "auto, cpu, numpy" in refused("import", files.gguf, "-o", out, "--device", "abacus")
     assert "outside 1..8" in refused("keygen", files.model, "-o", out, "--columns", 9)
+
+
+def test_what_import_is_asked_for_is_checked_before_the_checkpoint_is_read(tmp_path: Path) -> None:
+    recipe, out, missing = tmp_path / "recipe", tmp_path / "model", tmp_path / "missing.gguf"
+    recipe.write_text("{}")
+    assert "precision 'w4a4'" in refused("import", missing, "-o", out, "--precision", "w4a4")
+    assert "a recipe has exactly" in refused("import", missing, "-o", out, "--recipe", recipe)
+    assert "device 'abacus'" in refused("import", missing, "-o", out, "--device", "abacus")
+    both = refused("import", missing, "-o", out, "--precision", "auto", "--recipe", recipe)
+    assert "give one of them" in both
+    with pytest.raises(UnsupportedError, match="precision 'w4a4'"):
+        import_checkpoint(missing, synthetic.KERNELS, "w4a4")
 
 
 def test_an_identity_is_replaced_only_on_request(files: Files, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from gguf.constants import GGMLQuantizationType
 
 from cli.driver import call
 from proofcompute.importers.compiling import PRECISIONS
-from proofcompute.importers.compiling.choosing import AUTO
+from proofcompute.importers.compiling.precision import AUTO
 from proofcompute.importers.huggingface.families import FAMILIES
 from proofcompute.models import supported
 from proofcompute.models.named_rules import NAMED_RULES

@@ -35,7 +35,7 @@ from proofcompute.engine import all_logits
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling.calibration import Scales, calibration_tokens, smoothed
 from proofcompute.importers.compiling.draft import Recipe
-from proofcompute.importers.compiling.precision import Precision
+from proofcompute.importers.compiling.precision import AUTO, Precision
 from proofcompute.importers.compiling.program import DecoderPlan, plan_decoder
 from proofcompute.importers.compiling.smoothing import total
 from proofcompute.models.card import ModelCard, Weight
@@ -43,9 +43,8 @@ from proofcompute.models.model import Model
 from proofcompute.program.source import ComputeProducts
 from proofcompute.program.types import WeightSpec
 
-__all__ = ["AUTO", "Choice", "choose", "divergence"]
+__all__ = ["Choice", "choose", "divergence"]
 
-AUTO: Final = "auto"
 TARGET: Final = 6e-4
 """The largest D. The target of 0.001 for the divergence holds for other texts, on which it is larger."""
 TOKENS: Final = 192

@@ -13,12 +13,12 @@ import numpy as np
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32, I8, Array
-from proofcompute.errors import FormatError, UnsupportedError
+from proofcompute.errors import FormatError
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling.calibration import Scales, smoothed
-from proofcompute.importers.compiling.choosing import AUTO, choose
+from proofcompute.importers.compiling.choosing import choose
 from proofcompute.importers.compiling.draft import Recipe
-from proofcompute.importers.compiling.precision import PRECISIONS, Precision
+from proofcompute.importers.compiling.precision import AUTO, PRECISIONS, Precision, check_precision
 from proofcompute.importers.compiling.program import plan_decoder
 from proofcompute.models.card import ModelCard, Weight
 from proofcompute.models.model import Model
@@ -53,6 +53,7 @@ def compile_decoder(
     FormatError for a precision that names a matrix which the decoder does not have, DeviceError where this
     thread computes in another way, and the errors of reading the checkpoint.
     """
+    check_precision(precision)
     require_ieee()  # before any bits of a constant are made
     found: dict[str, str] = {}
     if precision == AUTO:
@@ -60,10 +61,8 @@ def compile_decoder(
         limbs, found = choice.precision, choice.facts()
     elif isinstance(precision, Precision):
         limbs = precision
-    elif precision in PRECISIONS:
-        limbs = PRECISIONS[precision]
     else:
-        raise UnsupportedError(f"precision {precision!r} is none of {AUTO}, {', '.join(PRECISIONS)}")
+        limbs = PRECISIONS[precision]
     plan = plan_decoder(checkpoint.arch, limbs)
     program = plan.program
     # a head of as many limbs as the embedding that it is made of is no matrix of its own

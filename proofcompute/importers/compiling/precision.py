@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from proofcompute.errors import FormatError
+from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.limits import MAX_WEIGHTS
 
-__all__ = ["PRECISIONS", "Precision"]
+__all__ = ["AUTO", "PRECISIONS", "Precision", "check_precision"]
+
+AUTO: Final = "auto"
+"""The name of precisions that are chosen for each matrix."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,9 @@ PRECISIONS: Mapping[str, Precision] = {
     for p in (Precision("w8a8", 1, 1), Precision("w8a16", 1, 2), Precision("w16a16", 2, 2, kv_limbs=2))
 }
 """Precisions by name; w8a16 is the default."""
+
+
+def check_precision(precision: str | Precision) -> None:
+    """Raise UnsupportedError for a text that is neither ``auto`` nor one of :data:`PRECISIONS`."""
+    if isinstance(precision, str) and precision != AUTO and precision not in PRECISIONS:
+        raise UnsupportedError(f"precision {precision!r} is none of {AUTO}, {', '.join(PRECISIONS)}")
