@@ -33,7 +33,12 @@ MAX_PIPED = 256 * MIB
 
 def inspect(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A file, or the directory of a run.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A file, the folder of a checkpoint, or the directory of a run.",
+            show_default=False,
+        ),
     ],
     json: Json = False,
 ) -> None:

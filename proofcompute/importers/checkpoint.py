@@ -50,7 +50,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     """Guesses and corrections that were made, in sentences for the user."""
     unused: tuple[str, ...] = ()
-    """Metadata keys that change nothing and were not read. Untrusted."""
+    """Keys of the metadata, or of config.json, that change nothing and were not read. Untrusted."""
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -115,7 +115,9 @@ def summary() -> str:
     return (
         "Supported are GGUF files (versions 2 and 3, whole or in parts) of the architectures "
         f"{_list(ARCHITECTURES)}, with tokenizers {_list(TOKENIZERS)}, rules for words "
-        f"{_list(sorted(WORD_RULES))}, and weights stored as {_list(STORAGE_TYPES)}."
+        f"{_list(sorted(WORD_RULES))}, and weights stored as {_list(STORAGE_TYPES)}; and folders in the "
+        "layout of Hugging Face (config.json, safetensors, tokenizer.json) of the families "
+        f"{_list(FAMILIES)}, with tokenizers {_list(TOKENIZER_JSON)}."
     )
 
 
@@ -159,8 +161,8 @@ def page() -> str:
         "Whatever in a file could change the computation and is not understood is refused by name: another",
         "architecture, a metadata key of the architecture or the tokenizer with another than its neutral",
         "value, a key of config.json that is neither read nor known to be harmless, a tensor that is no part",
-        "of the network. What is merely not used is listed by",
-        "`proofcompute inspect`.",
+        "of the network. Keys of GGUF metadata and of config.json that change nothing and are not read are",
+        "listed by `proofcompute inspect`.",
     ]
     return "\n".join(lines) + "\n"
 

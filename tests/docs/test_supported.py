@@ -29,7 +29,14 @@ def test_the_page_is_made_from_the_tables() -> None:
 def test_the_help_lists_all(command: str) -> None:
     # lines are broken at hyphens too
     shown = "".join(call(command, "--help").out.split())
-    tables = (supported.ARCHITECTURES, supported.TOKENIZERS, supported.WORD_RULES, supported.STORAGE_TYPES)
+    tables = (
+        supported.ARCHITECTURES,
+        supported.FAMILIES,
+        supported.TOKENIZERS,
+        supported.TOKENIZER_JSON,
+        supported.WORD_RULES,
+        supported.STORAGE_TYPES,
+    )
     for table in tables:
         for name in table:
             assert name in shown

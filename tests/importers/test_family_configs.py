@@ -241,6 +241,55 @@ def test_lies_are_refused_by_name(lie: str) -> None:
         read_config({**families.config("llama-2"), **changes})
 
 
+def test_keys_that_are_not_read_are_listed() -> None:
+    values = families.config("llama-2")
+    plain = set(read_config(values).unused)
+    found = read_config({**values, "use_cache": True, "sep_token_id": None, "is_decoder": True}).unused
+    assert set(found) - plain == {"use_cache", "sep_token_id", "is_decoder"}
+    assert not plain & {"model_type", "hidden_size", "eos_token_id"}
+    outer = read_config({**families.config("gemma3"), "use_cache": True})
+    assert "use_cache" in outer.unused
+
+
+AGREEING: list[tuple[str, dict[str, Any]]] = [
+    ("gpt_neox", {"rope_theta": 10000, "partial_rotary_factor": 0.25}),
+    ("gpt_neox", {"rope_parameters": {"rope_theta": 10000.0, "partial_rotary_factor": 0.25}}),
+    ("llama-2", {"partial_rotary_factor": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("case", "more"), AGREEING)
+def test_old_and_new_keys_of_rotations_may_say_the_same(case: str, more: dict[str, Any]) -> None:
+    values = families.config(case)
+    assert read_config({**values, **more}).arch == read_config(values).arch
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"rope_theta": 500.0}, r"rope_theta is 500\.0, but the model's is 10000\.0"),
+        ({"partial_rotary_factor": 0.5}, r"partial_rotary_factor is 0\.5, but the model's is 0\.25"),
+        ({"rope_parameters": {"rope_theta": 500.0}}, r"rotary_emb_base is 10000\.0, but"),
+    ],
+)
+def test_old_and_new_keys_of_rotations_that_differ_are_refused(more: dict[str, Any], text: str) -> None:
+    with pytest.raises(UnsupportedError, match=text):
+        read_config({**families.config("gpt_neox"), **more})
+
+
+def test_a_ramp_of_yarn_is_truncated_unless_that_is_false_or_null() -> None:
+    """As in transformers, whose default holds only where the key is missing."""
+    values = families.config("llama-2")
+    said: dict[str, dict[str, Any]] = {"missing": {}, "true": {"truncate": True}, "null": {"truncate": None}}
+    found = {}
+    for name, more in said.items():
+        scaling = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096, **more}
+        rope = read_config({**values, "rope_scaling": scaling}).arch.blocks[0].attention.rope
+        assert rope is not None
+        found[name] = rope.freqs
+    assert found["missing"] == found["true"] != found["null"]
+
+
 def test_code_in_a_folder_is_not_run_and_that_is_said() -> None:
     notes = read_config(PUBLISHED["Phi-3 mini"][0])[3]
     assert any("code of its own, which is not run" in note for note in notes)

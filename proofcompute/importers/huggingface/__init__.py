@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -41,10 +41,22 @@ _COMPARED_AT_ONCE: Final = 1024
 """Rows of a head and an embedding that are compared together."""
 
 
-def read_config(
-    values: Mapping[str, Any], context: int | None = None
-) -> tuple[Arch, Family, Quantisation, tuple[str, ...]]:
-    """Return what a ``config.json`` says: the decoder, its family, how weights are stored, and notes.
+class Description(NamedTuple):
+    """What a ``config.json`` says."""
+
+    arch: Arch
+    """The decoder."""
+    family: Family
+    quantisation: Quantisation
+    """How weights are stored."""
+    notes: tuple[str, ...]
+    """Guesses and choices that were made, in sentences for the user."""
+    unused: tuple[str, ...]
+    """Keys that change nothing and were not read."""
+
+
+def read_config(values: Mapping[str, Any], context: int | None = None) -> Description:
+    """Return what a ``config.json`` says.
 
     Raises FormatError, LimitError or UnsupportedError, which name the key.
     """
@@ -55,13 +67,16 @@ def read_config(
             f"config.json: model_type is {str(kind)[:80]!r}; supported are {', '.join(sorted(FAMILIES))}"
         )
     c = Config(values, family.defaults, context=context)
+    c.ignore("model_type", "eos_token_id")  # is read above, and with the tokens
     quantisation = read_quantisation(c)
+    unused: list[str] = []
     if family.section:
         inner = c.section(family.section, family.defaults, inner=False)
         c.ignore(*family.outer)
         if not c.flag("tie_word_embeddings"):
             raise UnsupportedError(f"{c.key('tie_word_embeddings')} is False, which is not supported")
         c.finish()
+        unused += c.unused
         inner.must("model_type", f"{kind}_text")
         c = inner
     arch = family.read(c)
@@ -71,7 +86,7 @@ def read_config(
             "the folder brings code of its own, which is not run; the network is that which transformers "
             f"has for {kind}"
         )
-    return arch, family, quantisation, tuple(c.notes)
+    return Description(arch, family, quantisation, tuple(c.notes), (*unused, *c.unused))
 
 
 def open_huggingface(
@@ -107,7 +122,7 @@ def open_huggingface(
     values = read_json(folder, "config.json")
     if values is None:
         raise InputError(f"{folder} has no config.json")
-    arch, family, quantisation, notes = read_config(values, context)
+    arch, family, quantisation, notes, unused = read_config(values, context)
     if vocabulary is None:
         tokenizer = read_tokenizer(folder)
         vocabulary, chat_template = tokenizer.vocabulary, tokenizer.chat_template
@@ -125,6 +140,7 @@ def open_huggingface(
         read_rows=tensors.rows,
         read_quantised=tensors.quantised,
         notes=(*notes, *fitting, *more),
+        unused=unused,
     )
 
 

@@ -45,6 +45,8 @@ class Config:
         """How many positions the caller wants; None for as many as the model supports."""
         self.notes: list[str] = []
         """Sentences for the user about guesses and choices that were made."""
+        self.unused: list[str] = []
+        """Keys that change nothing and were not read, once the configuration is finished."""
 
     def __contains__(self, key: str) -> bool:
         """Return whether the key exists and is not None; this does not count as reading it."""
@@ -60,11 +62,12 @@ class Config:
         A key with the value None says nothing.
         """
         for key, value in self._values.items():
-            if value is None or key in self._read or (not self._inner and key in HARMLESS):
+            if key in self._read:
                 continue
-            if not self._inner and key in NEUTRAL and value in NEUTRAL[key]:
-                continue
-            raise UnsupportedError(f"{self.key(key)} is not supported; its value is {_short(value)}")
+            listed = key in HARMLESS or (key in NEUTRAL and value in NEUTRAL[key])
+            if value is not None and (self._inner or not listed):
+                raise UnsupportedError(f"{self.key(key)} is not supported; its value is {_short(value)}")
+            self.unused.append(f"{self._prefix}{key}")
 
     def integer(self, key: str, lo: int = 1, hi: int = 1 << 31) -> int:
         """Return an integer; FormatError below ``lo``, LimitError above ``hi``."""

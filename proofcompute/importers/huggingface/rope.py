@@ -56,7 +56,8 @@ def read_rope(
         theta: the family's default base.
         partial: the family's default share of columns that are rotated; None if it always rotates all.
         interleaved: see :class:`Rope`.
-        keys: the names of base and share outside ``rope_parameters``.
+        keys: the names of base and share outside ``rope_parameters``; the usual names may be there too, with
+            the same values.
         kind: the object that holds the parameters, where a family has several; else it is looked for.
 
     Raises FormatError and UnsupportedError, which name the key.
@@ -70,6 +71,9 @@ def read_rope(
     share = _agreed(p, c, "partial_rotary_factor", keys[1], partial or 1.0) if kind is None else 1.0
     if (share != 1 and partial is None) or share > 1:
         raise UnsupportedError(f"{c.key(keys[1])} is {share}, which is not supported")
+    for key, used in (("rope_theta", base), ("partial_rotary_factor", share)) if kind is None else ():
+        if key in c and (given := c.positive(key)) != used:  # transformers reads the family's own key
+            raise UnsupportedError(f"{c.key(key)} is {given}, but the model's is {used}")
     rotated = int(columns * share)
     if rotated % 2 or not rotated:
         raise UnsupportedError(f"{c.key(keys[1])}: {rotated} of {columns} columns would be rotated")
@@ -148,7 +152,7 @@ def _yarn(p: Config, base: float, columns: int, factor: Real, original: int) -> 
     slow = p.positive("beta_slow") if "beta_slow" in p else 1.0
     if slow >= fast:
         raise FormatError(f"{p.key('beta_slow')} is {slow}, not less than beta_fast, {fast}")
-    truncate = p.flag("truncate") if "truncate" in p else True
+    truncate = p.flag("truncate") if "truncate" in p.keys() else True  # null is false
     p.ignore("beta_fast", "beta_slow", "truncate", "finetuned", "mscale", "mscale_all_dim")
     scale, all_dim = p.optional_positive("mscale"), p.optional_positive("mscale_all_dim")
     magnitude: Real

@@ -57,6 +57,7 @@ GEMMA2_BLOCK: Final = {
 
 
 def gemma(c: Config) -> Arch:
+    """Embeddings times the square root of the width; norms whose weights are counted from 1."""
     s, norm, bias = sizes(c), rms(c, 1.0), c.flag("attention_bias")
     c.no("use_bidirectional_attention")
     rotary = read_rope(c, s.head_dim)
@@ -103,6 +104,7 @@ def _second(
 
 
 def gemma2(c: Config) -> Arch:
+    """Norms before and after the layers, caps of scores and logits, a window in every other layer."""
     rotary = read_rope(c, sizes(c).head_dim)
     return _second(c, "gemma2", (rotary, rotary), 2, softcap=c.optional_rounded("attn_logit_softcapping"))
 

@@ -47,10 +47,12 @@ def _glm(c: Config, family: str, norms: str) -> Arch:
 
 
 def glm(c: Config) -> Arch:
+    """The pairs that are rotated are neighbours; half of the columns are."""
     return _glm(c, "glm", "pre")
 
 
 def glm4(c: Config) -> Arch:
+    """As GLM, with norms after the layers too."""
     return _glm(c, "glm4", "both")
 
 

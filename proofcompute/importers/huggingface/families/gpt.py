@@ -62,8 +62,6 @@ def gpt_neox(c: Config) -> Arch:
     if s.kv_heads != s.heads:
         raise UnsupportedError(f"{c.key('num_key_value_heads')} is {s.kv_heads}, not {s.heads}")
     rotary = read_rope(c, s.head_dim, partial=0.25, keys=("rotary_emb_base", "rotary_pct"))
-    if "rope_theta" in c:
-        raise UnsupportedError(f"{c.key('rope_theta')}: transformers reads rotary_emb_base instead")
     mixer = attention(s, rope=rotary.rope, bias=bias, o_bias=bias)
     parallel = "two" if c.flag("use_parallel_residual") else ""
     block = Block(mixer, plain(c), norm, parallel=parallel)
@@ -71,6 +69,7 @@ def gpt_neox(c: Config) -> Arch:
 
 
 def starcoder2(c: Config) -> Arch:
+    """Rotations, biases and a layer without a gate; optionally one window for all layers."""
     s, norm, bias = sizes(c), layer(c, "norm_epsilon"), c.flag("use_bias")
     c.must("mlp_type", "default")
     c.must("norm_type", "layer_norm")

@@ -57,6 +57,7 @@ QWEN: Final = (
 
 
 def llama(c: Config) -> Arch:
+    """RMS norms before the layers, gated layers, optionally biases."""
     s, norm = sizes(c), rms(c)
     c.ignore("is_llama_config")
     c.no("rope_interleaved")
@@ -69,6 +70,7 @@ def llama(c: Config) -> Arch:
 
 
 def mistral(c: Config) -> Arch:
+    """As Llama without biases, optionally with one window for all layers."""
     s, norm = sizes(c), rms(c)
     rotary = read_rope(c, s.head_dim)
     mixer = attention(s, rope=rotary.rope, window=c.optional_integer("sliding_window"))
@@ -89,6 +91,7 @@ def qwen_windows(c: Config, s: Sizes) -> Sequence[int]:
 
 
 def qwen2(c: Config) -> Arch:
+    """Biases of queries, keys and values; optionally windows from some layer on."""
     s, norm, mlp = sizes(c), rms(c), gated(c)
     rotary = read_rope(c, s.head_dim)
     blocks = [
@@ -98,6 +101,7 @@ def qwen2(c: Config) -> Arch:
 
 
 def qwen3(c: Config) -> Arch:
+    """A norm of each query and key; windows as in Qwen2."""
     s, norm, mlp, bias = sizes(c), rms(c), gated(c), c.flag("attention_bias")
     rotary = read_rope(c, s.head_dim)
     options: dict[str, Any] = {"qk_norm": "head", "norm": norm, "bias": bias, "o_bias": bias}

@@ -44,6 +44,7 @@ def phi(c: Config) -> Arch:
 
 
 def phi3(c: Config) -> Arch:
+    """Queries, keys and values in one tensor, gate and up in another; optionally a window."""
     s, norm = sizes(c), rms(c)
     c.no("attention_bias")
     c.no("mlp_bias")
