@@ -14,7 +14,7 @@ from proofcompute.arithmetic.primitives import ELEMENTS
 from proofcompute.arrays import F32, Array
 from proofcompute.errors import ExecutionError, FormatError, InputError, LimitError
 from proofcompute.models.builder import ProgramBuilder
-from proofcompute.models.building.moving import Moving
+from proofcompute.models.building.moving import Margin, Moving
 from proofcompute.models.building.products import FLOAT_CONTRACTION
 from proofcompute.models.building.tensor import Tensor
 from proofcompute.models.model import Model
@@ -213,10 +213,14 @@ def test_updates() -> None:
 
 
 # -- products --------------------------------------------------------------------------------------------
-def convolved(x: Array, w: Array, strides: Sequence[int], pads: int, dilation: int, groups: int) -> Array:
+def ends(pads: Any, count: int) -> list[tuple[int, int]]:
+    """Elements before and after each axis."""
+    return [(p, p) if isinstance(p, int) else p for p in ((pads,) * count if isinstance(pads, int) else pads)]
+
+
+def convolved(x: Array, w: Array, strides: Sequence[int], pads: Any, dilation: int, groups: int) -> Array:
     """A convolution of [n, places ..., channels] with [out, window ..., channels / groups] in binary64."""
-    count = w.ndim - 2
-    x = np.pad(x.astype(np.float64), ((0, 0), *(((pads, pads),) * count), (0, 0)))
+    x = np.pad(x.astype(np.float64), ((0, 0), *ends(pads, w.ndim - 2), (0, 0)))
     out, *size, inner = w.shape
     axes = zip(x.shape[1:], size, strides, strict=False)
     places = [(n - dilation * (k - 1) - 1) // s + 1 for n, k, s in axes]
@@ -246,13 +250,20 @@ def convolved(x: Array, w: Array, strides: Sequence[int], pads: int, dilation: i
         ((5, 5), (6, 3, 3, 8), (1, 1), 1, 1, 2),
         ((9,), (3, 5, 8), (2,), 2, 1, 1),
         ((4, 4, 3), (2, 2, 2, 2, 3), (1, 1, 1), 0, 1, 1),
+        ((6, 5), (4, 3, 3, 4), (2, 1), ((0, 1), (2, 1)), 1, 1),
+        ((9,), (3, 5, 8), (2,), ((3, 0),), 1, 1),
+        ((5,), (4, 3, 2), (1,), ((2, 1),), 1, 2),
+        ((5, 5), (8, 1, 1, 4), (1, 1), 0, 1, 2),
+        ((4, 3, 4), (4, 2, 2, 2, 2), (1, 1, 1), ((1, 0), 1, 0), 1, 2),
+        ((4, 3, 4), (4, 2, 2, 2, 1), (2, 1, 1), 1, 1, 4),
+        ((6, 6), (1, 3, 3, 1), (1, 1), 1, 1, 1),
     ],
 )
 def test_convolutions(
     places: tuple[int, ...],
     weight: tuple[int, ...],
     strides: tuple[int, ...],
-    pads: int,
+    pads: Margin,
     dilation: int,
     groups: int,
 ) -> None:
@@ -277,6 +288,56 @@ def test_convolutions(
         assert (site.rows, site.d) == (int(np.prod(y.shape[:-1])), products)
     found = rows_of(model, {"x": x})[y.name]
     expected = convolved(x, w, strides, pads, dilation, groups) + bias
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("places", "weight", "strides", "pads", "more", "dilation", "groups"),
+    [
+        ((4, 5), (6, 3, 3, 5), (2, 2), 1, (1, 0), 1, 1),
+        ((4, 3), (40, 2, 2, 3), (2, 1), 0, 0, 1, 1),
+        ((5,), (4, 4, 3), (3,), ((1, 0),), 0, 1, 2),
+        ((3, 3), (8, 3, 2, 2), (1, 2), ((2, 1), (0, 1)), 0, (2, 1), 4),
+        ((3, 2, 2), (4, 2, 2, 2, 3), (2, 1, 2), 0, (1, 0, 0), 1, 1),
+        ((4,), (5, 3, 2), (1,), 2, 0, 1, 1),
+        ((4,), (5, 1, 2), (2,), 1, 0, 1, 1),
+    ],
+)
+def test_transposed_convolutions(
+    places: tuple[int, ...], weight: tuple[int, ...], strides: tuple[int, ...], pads: Margin, more: Any,
+    dilation: Any, groups: int,
+) -> None:  # fmt: skip
+    channels, *size, outs = weight
+    x, w, bias = normal(1, 2, *places, channels), normal(2, *weight), normal(3, outs * groups)
+    apart = dilation if isinstance(dilation, tuple) else (dilation,) * len(size)
+    longer = more if isinstance(more, tuple) else (more,) * len(size)
+    full = [(n - 1) * s + a * (k - 1) + 1 for n, s, a, k in zip(places, strides, apart, size, strict=True)]
+    y = np.zeros((2, *(n + m for n, m in zip(full, longer, strict=True)), groups, outs), np.float64)
+    parted = x.reshape(2, *places, groups, channels // groups)
+    for tap in itertools.product(*map(range, size)):
+        here: Any = (slice(None), *tap)
+        part = np.einsum("n...gc,gco->n...go", parted, w[here].reshape(groups, -1, outs))
+        cut = [
+            slice(t * a, t * a + (n - 1) * s + 1, s)
+            for t, a, n, s in zip(tap, apart, places, strides, strict=True)
+        ]
+        y[(slice(None), *cut)] += part
+    kept = tuple(slice(a, n - b) for (a, b), n in zip(ends(pads, len(size)), y.shape[1:-2], strict=True))
+    expected = y[(slice(None), *kept)].reshape(2, *(s.stop - s.start for s in kept), -1) + bias
+    found = made(
+        lambda b, x: b.conv_transpose(
+            x,
+            w,
+            bias,
+            strides=strides,
+            pads=pads,
+            more=more,
+            dilation=dilation,
+            groups=groups,
+            weight_limbs=2,
+        ),
+        x,
+    )
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
@@ -349,6 +410,42 @@ def test_pools(kind: str, strides: Any, pads: Any) -> None:
     for i, j in itertools.product(*map(range, places)):
         window = padded[:, i * by[0] : i * by[0] + 3, j * by[1] : j * by[1] + 2]
         np.testing.assert_allclose(found[:, i, j], reduce(window, (1, 2)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["max", "sum", "mean", "whole"])
+@pytest.mark.parametrize(
+    ("strides", "pads", "dilation"), [((2, 1), ((0, 1), 1), 1), (1, ((2, 0), 0), (2, 1)), ((3, 2), 0, 1)]
+)
+def test_pools_with_other_margins(kind: str, strides: Any, pads: Any, dilation: Any) -> None:
+    x = normal(1, ROWS, 7, 5, 3)
+    whole = kind == "whole"
+    found = made(
+        lambda b, x: b.pool(
+            "mean" if whole else kind, x, (3, 2), strides=strides, pads=pads, dilation=dilation, whole=whole
+        ),
+        x,
+    )
+    by = strides if isinstance(strides, tuple) else (strides,) * 2
+    apart = dilation if isinstance(dilation, tuple) else (dilation,) * 2
+    padded = np.pad(x, ((0, 0), *ends(pads, 2), (0, 0)), constant_values=0 if whole else np.nan)
+    spans = [(k - 1) * a + 1 for k, a in zip((3, 2), apart, strict=True)]
+    places = [(n - k) // s + 1 for n, k, s in zip(padded.shape[1:], spans, by, strict=False)]
+    assert found.shape == (ROWS, *places, 3)
+    reduce: Any = {"max": np.nanmax, "sum": np.nansum, "mean": np.nanmean, "whole": np.mean}[kind]
+    for i, j in itertools.product(*map(range, places)):
+        a, b = i * by[0], j * by[1]
+        window = padded[:, a : a + spans[0] : apart[0], b : b + spans[1] : apart[1]]
+        np.testing.assert_allclose(found[:, i, j], reduce(window, (1, 2)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("strides", [2, (3, 1), (1, 1), (2,)])
+def test_rows_spread_with_zeros(strides: Any) -> None:
+    x = normal(1, ROWS, 3, 4, 2)
+    by = strides if isinstance(strides, tuple) else (strides,) * 3
+    by = (*by, *(1,) * (3 - len(by)))
+    expected = np.zeros((ROWS, 3 * by[0], 4 * by[1], 2 * by[2]), np.float32)
+    expected[:, :: by[0], :: by[1], :: by[2]] = x
+    np.testing.assert_array_equal(made(lambda b, x: b.spread(x, strides), x), expected)
 
 
 def sigmoid(x: Array) -> Array:
@@ -565,6 +662,14 @@ def test_mistakes_are_named() -> None:
         ("pool: no kind", lambda: b.pool("min", x, (2,))),
         ("pool: windows", lambda: b.pool("max", x, (5,))),
         ("pool: windows", lambda: b.pool("max", x, (2,), pads=2)),
+        ("pool: windows", lambda: b.pool("max", x, (0,), dilation=2)),
+        ("pool: no kind", lambda: b.pool("min", x, (2,), dilation=2)),
+        ("without an element", lambda: b.pool("max", x, (2,), pads=((2, 0),))),
+        ("no margins", lambda: b.conv(x, normal(1, 3, 2, 6), pads=((1, 2, 3),))),  # type: ignore[arg-type]
+        ("no margins", lambda: b.conv(x, normal(1, 3, 2, 6), pads=-1)),
+        ("do not fit rows", lambda: b.conv_transpose(x, normal(1, 5, 2, 3))),
+        ("no strides", lambda: b.conv_transpose(x, normal(1, 6, 2, 3), strides=0)),
+        ("no strides", lambda: b.spread(x, (1, 0))),
         ("pool: a size", lambda: b.pool("max", x, (2, 2, 2))),
         ("matrices do not fit", lambda: b.lstm(x, normal(1, 8, 5), normal(2, 8, 2))),
         ("matrices do not fit", lambda: b.gru(x, normal(1, 8, 6), normal(2, 6, 2))),

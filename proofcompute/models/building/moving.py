@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import EllipsisType
+from typing import TypeAlias
 
 from proofcompute.errors import InputError
 from proofcompute.models.building.assembly import bits_of
@@ -12,7 +13,10 @@ from proofcompute.models.building.elements import Elements, axis_of
 from proofcompute.models.building.tensor import Index, Number, Tensor
 from proofcompute.program.operations import Concat, Put, Take, View, contiguous, reshape
 
-__all__ = ["Moving", "each"]
+__all__ = ["Margin", "Moving", "each", "margins"]
+
+Margin: TypeAlias = int | Sequence[int | tuple[int, int]]
+"""Elements outside of the axes of places: one number for all ends, or for each axis a number or two."""
 
 
 def each(value: int | Sequence[int], count: int, what: str) -> tuple[int, ...]:
@@ -21,6 +25,18 @@ def each(value: int | Sequence[int], count: int, what: str) -> tuple[int, ...]:
     if len(numbers) != count:
         raise InputError(f"{what}: {len(numbers)} numbers for {count} axes")
     return numbers
+
+
+def margins(value: Margin, count: int, what: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the elements before and after each of ``count`` axes.
+
+    Raises InputError for another number of them, or for negative ones.
+    """
+    given = (value,) * count if isinstance(value, int) else tuple(value)
+    pairs = [(m, m) if isinstance(m, int) else tuple(m) for m in given]
+    if len(pairs) != count or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+        raise InputError(f"{what}: {value} are no margins of {count} axes")
+    return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
 
 
 class Moving(Elements):
@@ -161,6 +177,28 @@ class Moving(Elements):
             ),
         )
         return self._add(self._name("windows", name), op, (x,))
+
+    def spread(self, x: Tensor, strides: int | Sequence[int], *, name: str | None = None) -> Tensor:
+        """Add the row with zeros between its places: element i of an axis goes to i times its stride.
+
+        The first axes are spread, one for each number; each becomes as long as its length times its stride.
+        """
+        by = each(strides, len(x.shape) if isinstance(strides, int) else len(strides), "spread")
+        count = len(by)
+        if count > len(x.shape) or min(by, default=1) < 1:
+            raise InputError(f"spread: {by} are no strides of a row of {list(x.shape)}")
+        steps = contiguous(x.shape)
+        shape, strides_, high = [], [], []
+        for i, (n, step) in enumerate(zip(x.shape, steps, strict=True)):
+            shape += [n, by[i]] if i < count else [n]
+            strides_ += [step, step] if i < count else [step]
+            high += [n, 1] if i < count else [n]
+        if set(by) <= {1}:
+            return self.reshape(x, x.shape, name=name)
+        op = View(tuple(shape), tuple(strides_), 0, (0,) * len(shape), tuple(high))
+        apart = self._add(self._name("zeros", None), op, (x,))
+        wide = tuple(n * s for n, s in zip(x.shape, by, strict=False))
+        return self.reshape(apart, (*wide, *x.shape[count:]), name=name)
 
     # -- joins and look-ups --------------------------------------------------------------------------
     def concat(self, xs: Sequence[Tensor], axis: int = 0, *, name: str | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from proofcompute.arrays import F32, Array
 from proofcompute.encoding.wire import f32_bits
 from proofcompute.errors import InputError
 from proofcompute.models.building.assembly import constant_weight, floats
-from proofcompute.models.building.moving import each
+from proofcompute.models.building.moving import Margin, each, margins
 from proofcompute.models.building.products import Products
 from proofcompute.models.building.tensor import Tensor
 from proofcompute.program.operations import Gru, LayerNorm, Lstm, Pool, RmsNorm
@@ -91,18 +92,45 @@ class Networks(Products):
         size: Sequence[int],
         *,
         strides: int | Sequence[int] | None = None,
-        pads: int | Sequence[int] = 0,
+        pads: Margin = 0,
+        dilation: int | Sequence[int] = 1,
+        whole: bool = False,
         name: str | None = None,
     ) -> Tensor:
         """Add the ``max``, ``mean`` or ``sum`` of windows over the first axes of x [places ..., channels].
 
-        Windows follow one another unless ``strides`` says otherwise. Margins of ``pads`` elements on both
-        sides count neither for a maximum nor for a mean.
+        Windows follow one another unless ``strides`` says otherwise. Margins of ``pads`` elements, as for
+        :meth:`conv`, count neither for a maximum nor for a mean; if ``whole``, they are zeros that a mean
+        counts. Every window must hold an element of the row.
         """
         count = len(size)
         by = tuple(size) if strides is None else each(strides, count, "strides")
-        op = Pool(kind, tuple(size), by, each(pads, count, "pads"))
-        return self._add(self._name("pool", name), op, (x,))
+        apart, (low, high) = each(dilation, count, "dilation"), margins(pads, count, "pads")
+        if low == high and set(apart) == {1} and not whole:
+            return self._add(self._name("pool", name), Pool(kind, tuple(size), by, low), (x,))
+        if kind not in ("max", "sum", "mean"):
+            raise InputError(f"pool: no kind {kind!r}")
+        if count > len(x.shape) or min((*size, *by, *apart), default=0) < 1:
+            raise InputError(f"pool: windows of {list(size)} over a row of {list(x.shape)}")
+        held = [
+            _held(n, k, s, a, before, after)
+            for n, k, s, a, before, after in zip(x.shape, size, by, apart, low, high, strict=False)
+        ]
+        if not all(numbers and min(numbers) > 0 for numbers in held):
+            raise InputError("pool: a window without an element of the row")
+        axes = tuple(range(count, 2 * count))
+        padded = self.pad(x, low, high, value=-math.inf if kind == "max" else 0.0) if any(low + high) else x
+        seen = self.windows(padded, size, by, apart)
+        if kind != "mean":
+            return self.reduce(kind, seen, axes, name=name)
+        counts = np.full([len(n) for n in held], math.prod(size) if whole else 1, np.float32)
+        for i, numbers in enumerate(() if whole else held):
+            counts *= np.array(numbers, np.float32).reshape(-1, *(1,) * (count - 1 - i))
+        divisor = counts.reshape(*counts.shape, *(1,) * (len(x.shape) - count))
+        total = self.reduce("sum", seen, axes)
+        if len(set(divisor.reshape(-1).tolist())) == 1:
+            return self.map("div", total, float(divisor.reshape(-1)[0]), name=name)
+        return self.map("div", total, self.constant(divisor), name=name)
 
     # -- recurrent layers ----------------------------------------------------------------------------
     def lstm(
@@ -165,6 +193,13 @@ class Networks(Products):
 
     def _zeros(self, recurrent: Array) -> Tensor:
         return self.broadcast(self.number(0.0), (floats(recurrent, "a weight", 2).shape[1],))
+
+
+def _held(n: int, size: int, by: int, apart: int, before: int, after: int) -> list[int]:
+    """Return how many elements of an axis each window along it holds."""
+    places = (before + n + after - (size - 1) * apart - 1) // by + 1
+    starts = (i * by - before for i in range(places))
+    return [sum(0 <= start + j * apart < n for j in range(size)) for start in starts]
 
 
 def _vector(x: Tensor, values: Array) -> F32:

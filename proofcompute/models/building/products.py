@@ -10,8 +10,9 @@ import numpy as np
 
 from proofcompute.arrays import F32, Array
 from proofcompute.errors import InputError
+from proofcompute.limits import MAX_RANK
 from proofcompute.models.building.assembly import Scope, floats
-from proofcompute.models.building.moving import Moving, each
+from proofcompute.models.building.moving import Margin, Moving, each, margins
 from proofcompute.models.building.tensor import Tensor
 from proofcompute.program.operations import Contract, Embed, Experts, Linear, Scan
 from proofcompute.program.types import Spec
@@ -96,7 +97,7 @@ class Products(Moving):
         bias: Array | None = None,
         *,
         strides: int | Sequence[int] = 1,
-        pads: int | Sequence[int] = 0,
+        pads: Margin = 0,
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         limbs: int = 2,
@@ -105,25 +106,25 @@ class Products(Moving):
     ) -> Tensor:
         """Add a convolution of x [places ..., channels], whose last axis are the channels.
 
-        The float32 weight is [out, *window, channels / groups]. ``pads`` zeros stand on both sides of each
-        axis of places. It is a view in windows and a :meth:`linear`, so each window has its own scale; or, if
-        at most FLOAT_CONTRACTION products are summed, as in a depthwise convolution, float32 products and
-        sums without one.
+        The float32 weight is [out, *window, channels / groups]. ``pads`` zeros stand at the ends of each axis
+        of places: one number, or for each axis a number or those before and after it. It is a view in windows
+        and a :meth:`linear`, so each window has its own scale; or, if at most FLOAT_CONTRACTION products are
+        summed, as in a depthwise convolution, float32 products and sums without one.
         """
         w = floats(weight, "a weight", len(x.shape) + 1)
         out, *size, inner = w.shape
         if x.dtype != "f32" or len(size) < 1 or groups < 1 or inner * groups != x.shape[-1] or out % groups:
             raise InputError(f"weights {list(w.shape)} in {groups} groups do not fit rows of {list(x.shape)}")
-        margin = each(pads, len(size), "pads")
-        if any(margin):
-            x = self.pad(x, margin)
+        low, high = margins(pads, len(size), "pads")
+        if any((*low, *high)):
+            x = self.pad(x, low, high)
+        if math.prod(size) * inner <= FLOAT_CONTRACTION:
+            return self._float_conv(x, w, bias, strides, dilation, groups, name)
         if set(size) == {1} and set(each(strides, len(size), "strides")) == {1}:
             seen, places = self.reshape(x, (*x.shape[:-1], *size, x.shape[-1])), x.shape[:-1]
         else:
             seen = self.windows(x, size, strides, dilation)
             places = seen.shape[: len(size)]
-        if math.prod(size) * inner <= FLOAT_CONTRACTION:
-            return self._float_conv(seen, places, w, bias, groups, name)
         if groups == 1:
             rows = self.reshape(seen, (*places, -1))
             return self.linear(
@@ -138,21 +139,88 @@ class Products(Moving):
             parts.append(self.linear(rows, part, b, limbs=limbs, weight_limbs=weight_limbs))
         return self.concat(parts, -1, name=name)
 
+    def conv_transpose(
+        self,
+        x: Tensor,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        strides: int | Sequence[int] = 1,
+        pads: Margin = 0,
+        more: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        limbs: int = 2,
+        weight_limbs: int = 1,
+        name: str | None = None,
+    ) -> Tensor:
+        """Add a transposed convolution of x [places ..., channels], as ONNX and PyTorch define it.
+
+        The float32 weight is [channels, *window, out / groups]. Each axis of places is (n - 1) stride +
+        dilation (window - 1) + 1 + ``more`` - pads long; ``pads`` are cut off its ends, as for :meth:`conv`.
+        It is a :meth:`conv` of the row with zeros between its places, by the window read backwards.
+        """
+        w = floats(weight, "a weight", len(x.shape) + 1)
+        channels, *size, out = w.shape
+        count = len(size)
+        if count < 1 or groups < 1 or channels != x.shape[-1] or channels % groups:
+            raise InputError(f"weights {list(w.shape)} in {groups} groups do not fit rows of {list(x.shape)}")
+        by, apart, longer = (
+            each(v, count, what) for v, what in ((strides, "strides"), (dilation, "dilation"), (more, "more"))
+        )
+        if min((*by, *apart)) < 1 or min(longer) < 0:
+            raise InputError(f"{by} and {apart} are no strides and no dilation")
+        low, high = margins(pads, count, "pads")
+        reach = [a * (k - 1) for k, a in zip(size, apart, strict=True)]
+        before = [r - p for r, p in zip(reach, low, strict=True)]
+        after = [r - p + m - (s - 1) for r, p, m, s in zip(reach, high, longer, by, strict=True)]
+        wide = self.spread(x, by) if set(by) != {1} else x
+        if min((*before, *after)) < 0:
+            cut = [
+                slice(max(0, -a), n + min(0, b)) for a, b, n in zip(before, after, wide.shape, strict=False)
+            ]
+            wide = self.slice(wide, (*cut, slice(None)))
+        margin = [(max(0, a), max(0, b)) for a, b in zip(before, after, strict=True)]
+        parted = w.reshape(groups, channels // groups, *size, out)
+        turned = np.flip(parted, tuple(range(2, 2 + count)))
+        ready = np.ascontiguousarray(turned.transpose(0, count + 2, *range(2, 2 + count), 1))
+        return self.conv(
+            wide, ready.reshape(groups * out, *size, channels // groups), bias, pads=margin,
+            dilation=dilation, groups=groups, limbs=limbs, weight_limbs=weight_limbs, name=name,
+        )  # fmt: skip
+
     def _float_conv(
         self,
-        seen: Tensor,
-        places: tuple[int, ...],
+        x: Tensor,
         w: F32,
         bias: Array | None,
+        strides: int | Sequence[int],
+        dilation: int | Sequence[int],
         groups: int,
         name: str | None,
     ) -> Tensor:
-        """Add a convolution in float32: [places, window, groups, in, 1] times [window, groups, in, out]."""
+        """Add a convolution in float32: [places, window, groups, in, 1] times [window, groups, in, out].
+
+        Axes of one element are left out, so that a row has few enough.
+        """
         out, *size, inner = w.shape
-        places_, window, outs = math.prod(places), math.prod(size), out // groups
-        rows = self.reshape(seen, (places_, window, groups, inner, 1))
-        turned = w.reshape(groups, outs, window, inner).transpose(2, 0, 3, 1)
-        summed = self.reduce("sum", rows * self.constant(np.ascontiguousarray(turned)), (1, 3))
+        count, outs = len(size), out // groups
+        channels = [n for n in (groups, inner) if n > 1]
+        last = [1] * (outs > 1)
+        x = self.reshape(x, (*x.shape[:-1], *channels))
+        wide = 2 * count + len(channels) + len(last) <= MAX_RANK
+        seen = self.windows(self.reshape(x, (*x.shape, *last)) if wide else x, size, strides, dilation)
+        places = seen.shape[:count]
+        if not wide:
+            seen, size, count = (
+                self.reshape(seen, (math.prod(places), math.prod(size), *channels, *last)),
+                [math.prod(size)],
+                1,
+            )
+        turned = w.reshape(groups, outs, *size, inner).transpose(*range(2, 2 + count), 0, 2 + count, 1)
+        weights = np.ascontiguousarray(turned).reshape(*size, *channels, *[outs] * (outs > 1))
+        summed_axes = (*range(count, 2 * count), *[2 * count + (groups > 1)] * (inner > 1))
+        summed = self.reduce("sum", seen * self.constant(weights), summed_axes)
         if bias is None:
             return self.reshape(summed, (*places, out), name=name)
         return self.map(
