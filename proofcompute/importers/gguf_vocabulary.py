@@ -22,6 +22,7 @@ from proofcompute.importers.gguf_tokens import (
     token_text,
 )
 from proofcompute.importers.marks import correct_marks, known_ends, note_user_defined
+from proofcompute.importers.template_tokens import NAMES, assigned, used
 from proofcompute.limits import MAX_TEMPLATE
 from proofcompute.models.named_rules import NAMED_RULES
 from proofcompute.models.part_codec import MAX_CHARSMAP
@@ -51,6 +52,14 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, int]]] = {
 _KEYS: Final = {"bos": "bos", "eos": "eos", "unknown": "unknown"}
 _SPECIAL: Final = {"bert": {"bos": "cls", "eos": "seperator", "unknown": "unknown"}}
 """Keys of special tokens, spelled as they are, where they have other names."""
+_TEMPLATE_KEYS: Final = {
+    "pad_token": "padding",
+    "unk_token": "unknown",
+    "sep_token": "seperator",
+    "cls_token": "cls",
+    "mask_token": "mask",
+}
+"""Keys of the tokens that a chat template may use by name."""
 _LONGEST_WORD: Final = 100
 """The most characters of a word of WordPiece that is not unknown, which the files do not say (BERT)."""
 
@@ -249,9 +258,26 @@ def _refuse_unknown(metadata: Mapping[str, Value], fields: Fields) -> None:
 
 
 def read_chat_template(metadata: Mapping[str, Value]) -> str | None:
-    """Return the default chat template, or None. Raises FormatError or LimitError."""
+    """Return the default chat template, or None.
+
+    Raises FormatError or LimitError, and UnsupportedError for a template that uses a special token which the
+    file does not name.
+    """
     template = Fields(metadata, "tokenizer.").text("chat_template", "", limit=MAX_TEMPLATE)
-    return template or None
+    if not (variables := used(template, NAMES)):
+        return template or None
+    fields = Fields(metadata, "tokenizer.ggml.")
+    names, defaults = fields.array("tokens", str), _DEFAULTS.get(fields.text("model"), {})
+    values = {}
+    for name in variables:
+        key = _TEMPLATE_KEYS[name]
+        i = _token_id(fields, key, len(names), defaults.get(key))
+        if i is None:
+            raise UnsupportedError(
+                f"the chat template uses {name}, but the file has no tokenizer.ggml.{key}_token_id"
+            )
+        values[name] = names[i]
+    return assigned(template, values)
 
 
 def _token_id(fields: Fields, name: str, n: int, default: int | None) -> int | None:

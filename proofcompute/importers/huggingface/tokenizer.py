@@ -27,6 +27,7 @@ from proofcompute.importers.huggingface.preparing import read_normalisers, read_
 from proofcompute.importers.huggingface.token_models import BYTE_NAME, TokenModel, read_added, read_model
 from proofcompute.importers.huggingface.token_types import CONFIG, FILE, Tokens
 from proofcompute.importers.marks import known_ends, note_user_defined
+from proofcompute.importers.template_tokens import assigned, used
 from proofcompute.limits import MAX_TOKENIZER
 from proofcompute.models.text_parts import Part
 from proofcompute.models.vocabulary import (
@@ -70,15 +71,18 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
         raise InputError(f"{folder} has no {FILE}, which says how texts become tokens")
     config = read_json(folder, CONFIG, MAX_TOKENIZER // 4) or {}
     notes: list[str] = []
+    special = read_json(folder, "special_tokens_map.json") or {}
     template = read_chat_template(folder, config, notes)
     vocabulary = read_vocabulary(
         tokenizer,
         config=config,
-        special=read_json(folder, "special_tokens_map.json") or {},
+        special=special,
         ends=end_tokens(folder),
         template=template or "",
         notes=notes,
     )
+    if template is not None:
+        template = assigned(template, _variables(template, config, special))
     return TokenizerFiles(vocabulary, template, tuple(notes))
 
 
@@ -137,6 +141,8 @@ def read_vocabulary(
     tokens.compare(config)
     bos, eos, *_ = (tokens.named(config, special, f"{name}_token") for name in _NAMED)
     tokens.more(config, special)
+    for key, name in _variables(template, config, special).items():
+        tokens.named({key: name}, {}, key)
     tokens.correct(bos)
     for i in ends:
         if i >= len(tokens.names):
@@ -170,6 +176,22 @@ def read_vocabulary(
         fuse_unknown=model.fuse_unknown,
         strip_space=decoding.strip,
     )
+
+
+def _variables(template: str, config: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, str]:
+    """Return the special tokens that a template uses by name, apart from bos and eos.
+
+    As in transformers, every key that ends with ``_token`` names one, and so does a key of an object
+    ``extra_special_tokens``. Raises UnsupportedError for a template that uses what has no such name.
+    """
+    found: dict[str, str] = {}
+    for fields in (config, special):
+        more = fields.get("extra_special_tokens")
+        for key, value in {**(more if isinstance(more, dict) else {}), **fields}.items():
+            name = value.get("content") if isinstance(value, dict) else value
+            if key.endswith("_token") and key.isidentifier() and isinstance(name, str):
+                found.setdefault(key, name)
+    return {key: found[key] for key in used(template, found) if key not in ("bos_token", "eos_token")}
 
 
 def _writing(model: TokenModel, splitters: Sequence[Part]) -> str:
