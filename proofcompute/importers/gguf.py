@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from gguf.constants import GGMLQuantizationType
@@ -26,11 +27,12 @@ from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_metadata import check_kind, unused
 from proofcompute.importers.gguf_names import Heads, Place, places
 from proofcompute.importers.gguf_network import read_network
-from proofcompute.importers.gguf_parts import Contents, Stored, read_parts
+from proofcompute.importers.gguf_parts import Contents, Stored, digest, read_parts
 from proofcompute.importers.gguf_reader import Header
 from proofcompute.importers.gguf_rope import DIVISORS
 from proofcompute.importers.gguf_scan import GgufTensor, Value
 from proofcompute.importers.gguf_vocabulary import read_chat_template, read_vocabulary
+from proofcompute.importers.hashed_file import OpenedFile, glanced, hashed
 from proofcompute.models.supported import STORAGE_TYPES
 from proofcompute.models.vocabulary import Vocabulary
 
@@ -43,8 +45,8 @@ def open_gguf(path: str | os.PathLike[str], context: int | None = None) -> Check
     ``context`` is how many positions are wanted, where that decides how the model rotates; None for as many
     as the model supports.
 
-    The header is read and checked at once (the architecture first, then the tokenizer), weights when they are
-    asked for.
+    All headers are read and checked first, then the files are hashed, and their headers are read and checked
+    again in that pass; weights are read when they are asked for.
 
     Raises:
         FormatError: the file is not well-formed GGUF, or something in it is missing or does not fit.
@@ -53,38 +55,59 @@ def open_gguf(path: str | os.PathLike[str], context: int | None = None) -> Check
         StorageError: it cannot be read.
         InputError: it is a pipe, a device or a later part, or a later part is missing.
     """
+    first = path_of(path)
+    glimpse = read_parts(first, glanced)
+    texts = _read_texts(glimpse.metadata)
+    _network(glimpse, texts, context)
+    contents = read_parts(first, hashed)
+    if contents.metadata != glimpse.metadata:  # it is another file now
+        texts = _read_texts(contents.metadata)
+    arch, found, notes = _network(contents, texts, context)
+    shapes, general = tensor_shapes(arch), Fields(contents.metadata, "general.")
+    return Checkpoint(
+        arch=arch,
+        vocabulary=texts.vocabulary,
+        chat_template=texts.chat_template,
+        name=general.description("name"),
+        licence=general.description("license"),
+        digest=digest(contents),
+        read_rows=lambda name, a, b: _read_rows(contents, found[name], shapes[name], a, b),
+        notes=(*texts.notes, *notes),
+        unused=unused(contents.metadata, check_kind(contents.metadata)),
+    )
+
+
+class _Texts(NamedTuple):
+    """What metadata say about tokens."""
+
+    vocabulary: Vocabulary
+    chat_template: str | None
+    notes: tuple[str, ...]
+
+
+def _read_texts(metadata: Mapping[str, Value]) -> _Texts:
+    check_kind(metadata)
     notes: list[str] = []
-    found: list[Vocabulary] = []
+    vocabulary = read_vocabulary(metadata, notes)
+    return _Texts(vocabulary, read_chat_template(metadata), tuple(notes))
 
-    def check(metadata: Mapping[str, Value]) -> None:
-        check_kind(metadata)
-        found.append(read_vocabulary(metadata, notes))
 
-    contents = read_parts(path_of(path), check)
-    (vocabulary,), metadata = found, contents.metadata
+def _network(
+    contents: Contents[OpenedFile], texts: _Texts, context: int | None
+) -> tuple[Arch, Mapping[str, Place], list[str]]:
+    """Return the network, canonical name -> place, and notes; raise unless the tensors are exactly these."""
     header = Header(
-        check_kind(metadata),
-        metadata,
+        check_kind(contents.metadata),
+        contents.metadata,
         {name: stored.tensor for name, stored in contents.tensors.items()},
         partial(_divisors, contents),
     )
-    arch = read_network(header, len(vocabulary.tokens), context, notes)
-    found_places, shapes = _stored(contents, arch), tensor_shapes(arch)
-    general = Fields(metadata, "general.")
-    return Checkpoint(
-        arch=arch,
-        vocabulary=vocabulary,
-        chat_template=read_chat_template(metadata),
-        name=general.description("name"),
-        licence=general.description("license"),
-        digest=contents.digest,
-        read_rows=lambda name, a, b: _read_rows(contents, found_places[name], shapes[name], a, b),
-        notes=tuple(notes),
-        unused=unused(metadata, check_kind(metadata)),
-    )
+    notes: list[str] = []
+    arch = read_network(header, len(texts.vocabulary.tokens), context, notes)
+    return arch, _stored(contents, arch), notes
 
 
-def _stored(contents: Contents, arch: Arch) -> Mapping[str, Place]:
+def _stored(contents: Contents[OpenedFile], arch: Arch) -> Mapping[str, Place]:
     """Return canonical name -> place; raise unless the file's tensors are exactly those of ``arch``."""
     found = places(arch, contents.tensors)
     rotates = any(block.attention.rope is not None for block in arch.blocks)
@@ -110,7 +133,7 @@ def _check(tensor: GgufTensor, shape: tuple[int, ...]) -> None:
         raise UnsupportedError(f"tensor {tensor.name!r} is stored as {tensor.type}, which is not supported")
 
 
-def _divisors(contents: Contents, name: str, n: int) -> F32 | None:
+def _divisors(contents: Contents[OpenedFile], name: str, n: int) -> F32 | None:
     stored = contents.tensors.get(name)
     if stored is None:
         return None
@@ -118,7 +141,7 @@ def _divisors(contents: Contents, name: str, n: int) -> F32 | None:
     return _elements(stored, 0, n)
 
 
-def _read_rows(contents: Contents, place: Place, shape: tuple[int, ...], a: int, b: int) -> F32:
+def _read_rows(contents: Contents[OpenedFile], place: Place, shape: tuple[int, ...], a: int, b: int) -> F32:
     """Return rows a..b of a tensor of the canonical shape ``shape``, in float32."""
     if isinstance(place, Heads):
         return _read_heads(contents, place, a, b)
@@ -127,7 +150,7 @@ def _read_rows(contents: Contents, place: Place, shape: tuple[int, ...], a: int,
     return _elements(stored, place.first + a * size, place.first + b * size).reshape(b - a, *shape[1:])
 
 
-def _read_heads(contents: Contents, place: Heads, a: int, b: int) -> F32:
+def _read_heads(contents: Contents[OpenedFile], place: Heads, a: int, b: int) -> F32:
     (_, rank, nope), (_, columns, _) = place.keys.shape, place.values.shape
     each = nope + columns
     first, last = a // each, -(-b // each)

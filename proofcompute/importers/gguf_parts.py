@@ -11,21 +11,23 @@ parts' digests, concatenated.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, Generic, NamedTuple, TypeVar
 
 from proofcompute.encoding.files import require_plain
 from proofcompute.errors import FormatError, InputError
 from proofcompute.importers.gguf_fields import Fields
 from proofcompute.importers.gguf_scan import GgufHeader, GgufTensor, Value, scan_stream
-from proofcompute.importers.hashed_file import HashedFile, hashed
+from proofcompute.importers.hashed_file import HashedFile, OpenedFile, Opens, digest_of_all
 
-__all__ = ["Contents", "Stored", "read_parts"]
+__all__ = ["Contents", "Stored", "digest", "read_parts"]
+
+_F = TypeVar("_F", bound=OpenedFile)
+_F_co = TypeVar("_F_co", bound=OpenedFile, covariant=True)
 
 MAX_PARTS: Final = 1 << 10
 """The most files of one checkpoint."""
@@ -34,28 +36,33 @@ MAX_PARTS: Final = 1 << 10
 class Stored(NamedTuple):
     """A tensor and the file that holds it."""
 
-    file: HashedFile
+    file: OpenedFile
     tensor: GgufTensor
 
 
 @dataclass(frozen=True)
-class Contents:
+class Contents(Generic[_F_co]):
     """Everything that the headers of a checkpoint's files hold."""
 
     metadata: Mapping[str, Value]
     """Key -> value, of the first file."""
     tensors: Mapping[str, Stored]
     """Name -> tensor, of all files."""
-    digest: bytes
-    """The checkpoint's digest, 32 bytes, as in the module's docstring."""
+    files: tuple[_F_co, ...]
+    """The files, in the order of their numbers."""
 
 
-def read_parts(path: Path, check: Callable[[Mapping[str, Value]], None]) -> Contents:
-    """Read the checkpoint whose only or first file is at ``path``.
+def digest(contents: Contents[HashedFile]) -> bytes:
+    """Return the checkpoint's digest, 32 bytes, as in the module's docstring."""
+    first, *others = contents.files
+    return digest_of_all(contents.files) if others else first.digest
 
-    ``check`` gets the metadata as soon as they are read, before the long rest of the file. Raises its errors,
-    and FormatError, LimitError, UnsupportedError or StorageError; InputError if ``path`` is a later part, or
-    if a later part is missing.
+
+def read_parts(path: Path, opens: Opens[_F]) -> Contents[_F]:
+    """Read the checkpoint whose only or first file is at ``path``; ``opens`` opens each file.
+
+    Raises FormatError, LimitError, UnsupportedError or StorageError; InputError if ``path`` is a later part,
+    or if a later part is missing; and the errors of ``opens``.
     """
     count = 1
 
@@ -69,37 +76,35 @@ def read_parts(path: Path, check: Callable[[Mapping[str, Value]], None]) -> Cont
             )
         for k in range(2, count + 1):  # check that all exist before a long read begins
             _require_part(_sibling(path, k, count), k, count)
-        check(header.metadata)
 
-    header, file = _read(path, first)
+    header, file = _read(path, first, opens)
     tensors = {t.name: Stored(file, t) for t in header.tensors.values()}
-    digests = [file.digest]
+    files = [file]
     for k in range(2, count + 1):
         sibling = _sibling(path, k, count)
         check_part = partial(_check_part, first=header, path=sibling, number=k - 1, count=count)
-        part, file = _read(sibling, check_part)
+        part, file = _read(sibling, check_part, opens)
         for tensor in part.tensors.values():
             if tensor.name in tensors:
                 raise FormatError(f"{sibling.name}: an earlier part has the tensor {tensor.name!r} too")
             tensors[tensor.name] = Stored(file, tensor)
-        digests.append(file.digest)
+        files.append(file)
     total = Fields(header.metadata, "split.").integer("tensors.count", 0, 1 << 31, len(tensors))
     if total != len(tensors):
         raise FormatError(
             f"{path.name}: the header announces {total} tensors in {count} parts, which have {len(tensors)}"
         )
-    digest = digests[0] if count == 1 else hashlib.sha256(b"".join(digests)).digest()
-    return Contents(header.metadata, tensors, digest)
+    return Contents(header.metadata, tensors, tuple(files))
 
 
-def _read(path: Path, check: Callable[[GgufHeader], None]) -> tuple[GgufHeader, HashedFile]:
-    def parse(stream: object, size: int) -> GgufHeader:
-        header = scan_stream(stream, size, path.name)  # type: ignore[arg-type]  # what hashed() gives
+def _read(path: Path, check: Callable[[GgufHeader], None], opens: Opens[_F]) -> tuple[GgufHeader, _F]:
+    def parse(stream: BinaryIO, size: int) -> GgufHeader:
+        header = scan_stream(stream, size, path.name)
         check(header)
         return header
 
     require_plain(path, "checkpoint")
-    return hashed(path, parse)
+    return opens(path, parse)
 
 
 def _numbers(header: GgufHeader, path: Path) -> tuple[int, int]:

@@ -1,9 +1,12 @@
-"""Reads a file so that only bytes that were hashed are ever used.
+"""Reads a file so that only bytes that were hashed are ever used, after a glance at its header.
 
 A file may change after its digest was computed: it may be replaced, truncated, or written in place without a
 new time of modification, for instance through a memory mapping. So each piece of the file gets a digest of
 its own (BLAKE3) while it is read once, from front to back. The header is parsed in that same pass. Later
 reads are of whole pieces, whose digests are compared.
+
+Hashing takes minutes for a large file. So that a wrong one is refused before that, its header is parsed once
+beforehand (:func:`glanced`); nothing of this first reading is kept.
 """
 
 from __future__ import annotations
@@ -11,22 +14,63 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar, cast
+from typing import BinaryIO, Final, Protocol, TypeVar, cast
 
 from blake3 import blake3
 
 from proofcompute.errors import MismatchError, StorageError
 from proofcompute.limits import KIB
 
-__all__ = ["PIECE", "HashedFile", "hashed"]
+__all__ = ["PIECE", "GlancedFile", "HashedFile", "OpenedFile", "Opens", "digest_of_all", "glanced", "hashed"]
 
 PIECE: Final = 256 * KIB
 """Bytes of a piece; the digests of a checkpoint of 40 GB take 5 MB."""
 
 _T = TypeVar("_T")
+_F_co = TypeVar("_F_co", covariant=True)
+
+
+class OpenedFile(Protocol):
+    """A file whose header was parsed."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+
+    def read(self, offset: int, n: int) -> memoryview:
+        """Return the ``n`` bytes from ``offset`` on."""
+
+
+class Opens(Protocol[_F_co]):
+    """Parses the beginning of a file, as :func:`glanced` and :func:`hashed` do."""
+
+    def __call__(self, path: Path, parse: Callable[[BinaryIO, int], _T], /) -> tuple[_T, _F_co]:
+        """Return the result of ``parse(stream, size)``, and the file."""
+
+
+@dataclass(frozen=True)
+class GlancedFile:
+    """A file that was not hashed: what it says decides only whether it is hashed."""
+
+    path: Path
+
+    def read(self, offset: int, n: int) -> memoryview:
+        """Return the ``n`` bytes from ``offset`` on.
+
+        Raises MismatchError if the file has become shorter, StorageError if it cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(offset)
+                data = memoryview(file.read(n))
+        except OSError as e:
+            raise StorageError(f"cannot read {self.path}: {e.strerror or e}") from e
+        if len(data) != n:
+            raise MismatchError(f"{self.path} has changed since it was opened")
+        return data
 
 
 @dataclass(frozen=True)
@@ -95,6 +139,18 @@ class _Pass(io.RawIOBase):
         return memoryview(piece)
 
 
+def glanced(path: Path, parse: Callable[[BinaryIO, int], _T]) -> tuple[_T, GlancedFile]:
+    """Return the result of ``parse(stream, size)`` for the file's beginning, and the file, not hashed.
+
+    Raises StorageError if it cannot be read, and the errors of ``parse``.
+    """
+    try:
+        with open(path, "rb") as file:
+            return parse(file, os.fstat(file.fileno()).st_size), GlancedFile(path)
+    except OSError as e:
+        raise StorageError(f"cannot read {path}: {e.strerror or e}") from e
+
+
 def hashed(path: Path, parse: Callable[[BinaryIO, int], _T]) -> tuple[_T, HashedFile]:
     """Return the result of ``parse(stream, size)`` for the file's beginning, and the file, hashed to its end.
 
@@ -112,3 +168,8 @@ def hashed(path: Path, parse: Callable[[BinaryIO, int], _T]) -> tuple[_T, Hashed
     if once.size != size:
         raise MismatchError(f"{path} changed while it was read")
     return found, HashedFile(path, size, once.whole.digest(), tuple(once.pieces))
+
+
+def digest_of_all(files: Sequence[HashedFile]) -> bytes:
+    """Return the SHA-256 of the files' digests, concatenated."""
+    return hashlib.sha256(b"".join(file.digest for file in files)).digest()

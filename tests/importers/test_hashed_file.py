@@ -16,7 +16,7 @@ from importers.tiny import write_tiny_gguf
 from proofcompute.errors import MismatchError, StorageError
 from proofcompute.importers import open_gguf
 from proofcompute.importers.compiling import compile_decoder
-from proofcompute.importers.hashed_file import PIECE, hashed
+from proofcompute.importers.hashed_file import PIECE, glanced, hashed
 
 DATA = np.random.default_rng(1).bytes(3 * PIECE + 1000)
 
@@ -128,3 +128,17 @@ def test_a_model_is_of_the_file_that_its_manifest_names(tmp_path: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(MismatchError, match="has changed"):
         compile_decoder(checkpoint, synthetic.KERNELS)
+
+
+def test_a_glance_reads_as_the_file_is_now(path: Path) -> None:
+    found, file = glanced(path, lambda stream, size: (stream.read(10), size))
+    assert found == (DATA[:10], len(DATA))
+    assert file.read(PIECE - 5, 10) == DATA[PIECE - 5 : PIECE + 5]
+    path.write_bytes(DATA[:100])
+    with pytest.raises(MismatchError, match="has changed"):
+        file.read(90, 11)
+    path.unlink()
+    with pytest.raises(StorageError):
+        file.read(0, 1)
+    with pytest.raises(StorageError):
+        glanced(path, lambda stream, _: None)

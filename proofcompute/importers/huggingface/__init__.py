@@ -17,12 +17,13 @@ from proofcompute.errors import InputError, UnsupportedError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.importers.architecture import Arch
 from proofcompute.importers.checkpoint import Checkpoint
+from proofcompute.importers.hashed_file import glanced, hashed
 from proofcompute.importers.huggingface.config import Config
 from proofcompute.importers.huggingface.families import FAMILIES, Family
 from proofcompute.importers.huggingface.fitting import fitted
 from proofcompute.importers.huggingface.folder import (
-    Contents,
     Stored,
+    digest,
     licence,
     model_name,
     read_json,
@@ -98,7 +99,8 @@ def open_huggingface(
 ) -> Checkpoint:
     """Open the checkpoint in the folder at ``path``.
 
-    The configuration is checked at once, then the shards are hashed; weights are read when asked for.
+    The configuration and the headers of all shards are checked first, then the shards are hashed, and their
+    headers are read and checked again in that pass; weights are read when they are asked for.
 
     Args:
         path: the folder.
@@ -128,15 +130,17 @@ def open_huggingface(
         vocabulary, chat_template = tokenizer.vocabulary, tokenizer.chat_template
         notes = (*notes, *tokenizer.notes)
     vocabulary, fitting = fitted(vocabulary, arch.vocabulary)
-    contents = read_shards(folder)
-    arch, tensors, more = _weights(arch, family, contents, quantisation)
+    glimpse = read_shards(folder, glanced).tensors
+    match(replace(arch, tied=_one_tensor(arch, family, glimpse)), family, glimpse, quantisation)
+    contents = read_shards(folder, hashed)
+    arch, tensors, more = _weights(arch, family, contents.tensors, quantisation)
     return Checkpoint(
         arch=arch,
         vocabulary=vocabulary,
         chat_template=chat_template,
         name=model_name(folder),
         licence=licence(folder),
-        digest=contents.digest,
+        digest=digest(contents),
         read_rows=tensors.rows,
         read_quantised=tensors.quantised,
         notes=(*notes, *fitting, *more),
@@ -145,11 +149,10 @@ def open_huggingface(
 
 
 def _weights(
-    arch: Arch, family: Family, contents: Contents, quantisation: Quantisation
+    arch: Arch, family: Family, stored: Mapping[str, Stored], quantisation: Quantisation
 ) -> tuple[Arch, Tensors, tuple[str, ...]]:
     """Return the tensors, and the description as they complete it, with notes."""
     notes: tuple[str, ...] = ()
-    stored: Mapping[str, Stored] = contents.tensors
     if arch.tied:
         arch, tensors, notes = _untied(arch, family, stored, quantisation)
     else:
@@ -159,6 +162,11 @@ def _weights(
     return arch, tensors, notes
 
 
+def _one_tensor(arch: Arch, family: Family, stored: Mapping[str, Stored]) -> bool:
+    """Return whether the head of a tied decoder is the embedding, as there is no tensor of its own."""
+    return arch.tied and f"{family.names.model['head']}.weight" not in stored
+
+
 def _untied(
     arch: Arch, family: Family, stored: Mapping[str, Stored], quantisation: Quantisation
 ) -> tuple[Arch, Tensors, tuple[str, ...]]:
@@ -166,10 +174,9 @@ def _untied(
 
     ``transformers`` uses head and embedding where it finds both, whatever the configuration says.
     """
-    head = family.names.model["head"]
-    name = f"{head}.weight"
-    if not isinstance(head, str) or name not in stored:
+    if _one_tensor(arch, family, stored):
         return arch, match(arch, family, stored, quantisation), ()
+    name = f"{family.names.model['head']}.weight"
     both = match(replace(arch, tied=False), family, stored, quantisation)
     for a in range(0, arch.vocabulary, _COMPARED_AT_ONCE):
         b = min(a + _COMPARED_AT_ONCE, arch.vocabulary)

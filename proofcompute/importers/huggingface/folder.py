@@ -10,18 +10,17 @@ in the order of their names, concatenated.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, Generic, NamedTuple, TypeVar
 
 from proofcompute.encoding.files import require_plain
 from proofcompute.errors import FormatError, InputError, LimitError, StorageError, UnsupportedError
-from proofcompute.importers.hashed_file import HashedFile, hashed
+from proofcompute.importers.hashed_file import HashedFile, OpenedFile, Opens, digest_of_all
 from proofcompute.importers.huggingface.json_file import parse_object
 from proofcompute.importers.huggingface.safetensors_header import StoredTensor, read_header
 from proofcompute.limits import MAX_VOCABULARY, MIB
@@ -29,6 +28,7 @@ from proofcompute.limits import MAX_VOCABULARY, MIB
 __all__ = [
     "Contents",
     "Stored",
+    "digest",
     "end_tokens",
     "licence",
     "model_name",
@@ -36,6 +36,9 @@ __all__ = [
     "read_json",
     "read_shards",
 ]
+
+_F = TypeVar("_F", bound=OpenedFile)
+_F_co = TypeVar("_F_co", bound=OpenedFile, covariant=True)
 
 MAX_SHARDS: Final = 1 << 10
 """The most files of one checkpoint."""
@@ -53,7 +56,7 @@ _OTHERS: Final = re.compile(r".*\.(bin|pt|pth|ckpt|h5|msgpack|pkl|pickle)")
 class Stored(NamedTuple):
     """A tensor and the file that holds it."""
 
-    file: HashedFile
+    file: OpenedFile
     tensor: StoredTensor
 
     def __str__(self) -> str:
@@ -61,13 +64,20 @@ class Stored(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Contents:
+class Contents(Generic[_F_co]):
     """What the shards hold."""
 
     tensors: Mapping[str, Stored]
     """Name -> tensor."""
-    digest: bytes
-    """The checkpoint's digest, 32 bytes, as in the module's docstring."""
+    files: tuple[_F_co, ...]
+    """The shards, in the order of their names."""
+    indexed: bool
+    """Whether an index names them."""
+
+
+def digest(contents: Contents[HashedFile]) -> bytes:
+    """Return the checkpoint's digest, 32 bytes, as in the module's docstring."""
+    return digest_of_all(contents.files) if contents.indexed else contents.files[0].digest
 
 
 def read_json(folder: Path, name: str, limit: int = MAX_CONFIG) -> Mapping[str, Any] | None:
@@ -90,18 +100,18 @@ def read_bytes(folder: Path, name: str, limit: int) -> bytes | None:
     return data
 
 
-def read_shards(folder: Path) -> Contents:
-    """Read the headers of all shards, and hash the shards.
+def read_shards(folder: Path, opens: Opens[_F]) -> Contents[_F]:
+    """Read the headers of all shards; ``opens`` opens each file.
 
     Raises FormatError, LimitError, UnsupportedError or StorageError, which name the file and the tensor;
-    InputError if a file is missing or not within the folder.
+    InputError if a file is missing or not within the folder; and the errors of ``opens``.
     """
     names, where = _names(folder)
     paths = [_inside(folder, name) for name in names]  # all, before a long read begins
     tensors: dict[str, Stored] = {}
-    digests = []
+    files = []
     for name, path in zip(names, paths, strict=True):
-        found, file = _shard(path, name)
+        found, file = _shard(path, name, opens)
         for tensor in found:
             if tensor.name in tensors:
                 first = tensors[tensor.name].file.path.name
@@ -111,18 +121,17 @@ def read_shards(folder: Path) -> Contents:
             tensors[tensor.name] = Stored(file, tensor)
         if len(tensors) > MAX_TENSORS:
             raise LimitError(f"{folder} has more than {MAX_TENSORS} tensors")
-        digests.append(file.digest)
+        files.append(file)
     if where is not None and (lost := [name for name in where if name not in tensors]):
         raise FormatError(f"{where[lost[0]]} lacks the tensor {lost[0]!r} that {INDEX} announces")
-    digest = digests[0] if where is None else hashlib.sha256(b"".join(digests)).digest()
-    return Contents(tensors, digest)
+    return Contents(tensors, tuple(files), where is not None)
 
 
-def _shard(path: Path, name: str) -> tuple[tuple[StoredTensor, ...], HashedFile]:
+def _shard(path: Path, name: str, opens: Opens[_F]) -> tuple[tuple[StoredTensor, ...], _F]:
     def parse(stream: BinaryIO, size: int) -> tuple[StoredTensor, ...]:
         return read_header(stream, size, name)
 
-    return hashed(path, parse)
+    return opens(path, parse)
 
 
 def _names(folder: Path) -> tuple[list[str], Mapping[str, str] | None]:
