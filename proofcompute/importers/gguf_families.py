@@ -9,7 +9,7 @@ exact GELU) and the bounds of YaRN's ramp in gpt-oss (not rounded).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -85,6 +85,9 @@ class Family:
     """Of files with ``expert_count``; None: there are none."""
     latent: bool = False
     """Whether keys and values come from a latent vector."""
+    unsaid: Mapping[str, str] = field(default_factory=dict)
+    """A key that files may lack although the published models have it -> the note that is given then; keys of
+    experts count in files with ``expert_count``."""
 
 
 _PLAIN: Final = Family(norm="layer", act="gelu_tanh", gated=False)
@@ -126,7 +129,14 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
         "command-r": replace(_COHERE, qk_norm="heads"),
         "cohere2": replace(_COHERE, window="4", default_window=-1, rope="windowed"),
         "stablelm": Family(norm="layer", parallel="seen", qk_norm="heads"),
-        "starcoder2": _PLAIN,
+        "starcoder2": replace(
+            _PLAIN,
+            unsaid={
+                "attention.sliding_window": "the file does not state a window, so attention reaches all "
+                "positions; the published models attend to the last 4,096 only, so longer texts differ from "
+                "theirs; a folder in the layout of Hugging Face states it"
+            },
+        ),
         "gpt2": replace(_PLAIN, rope="none", positions=True),
         "gptneox": replace(_PLAIN, act="gelu", parallel="key"),
         "glm4": Family(pairs=True, norms="both", fused=True),
@@ -139,7 +149,16 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             truncate=False,
             experts=Experts(when="after", alpha=1.702, limit=7.0),
         ),
-        "deepseek2": Family(pairs=True, latent=True, experts=Experts()),
+        "deepseek2": Family(
+            pairs=True,
+            latent=True,
+            experts=Experts(),
+            unsaid={
+                "expert_group_count": "the file does not say into how many groups the experts are divided, "
+                "so they are one group, as in DeepSeek V2 Lite; the larger models have 8, so answers differ "
+                "from theirs; a folder in the layout of Hugging Face states it"
+            },
+        ),
     }
 )
 """``general.architecture`` -> what its files do not say."""

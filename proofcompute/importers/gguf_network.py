@@ -14,7 +14,7 @@ import numpy as np
 
 from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.importers import rope_scaling
-from proofcompute.importers.architecture import Arch, Attention, Block, Latent, Rope
+from proofcompute.importers.architecture import Arch, Attention, Block, Latent, Moe, Rope
 from proofcompute.importers.gguf_families import FAMILIES
 from proofcompute.importers.gguf_feeding import read_ffns
 from proofcompute.importers.gguf_fields import Fields
@@ -65,6 +65,10 @@ def read_network(header: Header, tokens: int, context: int | None, notes: list[s
         head_bias="output.bias" in header.tensors,
     )
     refuse_others(metadata, f"{architecture}.", fields.unread(), "the arithmetic")
+    mixture = any(isinstance(block.ffn, Moe) for block in blocks)
+    for key, note in family.unsaid.items():
+        if not fields.has(key) and (mixture or not key.startswith("expert_")):
+            notes.append(f"{note} ({fields.key(key)})")
     return arch
 
 

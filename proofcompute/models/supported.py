@@ -40,13 +40,13 @@ ARCHITECTURES: Final[Mapping[str, str]] = {
     "command-r": "Command R and Aya",
     "cohere2": "Command R7B and Command A",
     "stablelm": "StableLM 3B and StableLM 2",
-    "starcoder2": "StarCoder 2",
+    "starcoder2": "StarCoder 2; its files do not state the window, so attention reaches all positions",
     "gpt2": "GPT-2",
     "gptneox": "GPT-NeoX and Pythia",
     "glm4": "GLM 4",
     "exaone4": "EXAONE 4",
     "gpt-oss": "gpt-oss",
-    "deepseek2": "DeepSeek V2, V3 and R1",
+    "deepseek2": "DeepSeek V2, V3 and R1; one group of experts where the file does not say how many",
 }
 """``general.architecture`` of a GGUF file -> its models."""
 FAMILIES: Final[Mapping[str, str]] = {

@@ -234,6 +234,26 @@ def test_the_same_network_from_both_sources(tmp_path: Path, case: str) -> None:
         assert found.rows(name, a, b).tobytes() == value[a:b].tobytes(), name
 
 
+@pytest.mark.parametrize(
+    ("case", "key", "words"),
+    [
+        ("starcoder2", "starcoder2.attention.sliding_window", "does not state a window"),
+        ("deepseek_v2-groups", "deepseek2.expert_group_count", "into how many groups"),
+    ],
+)
+def test_what_files_of_an_architecture_leave_out_is_noted(
+    case: str, key: str, words: str, tmp_path: Path
+) -> None:
+    """A file that says it, as one group or no window, is read without the note."""
+    file = file_of(case, folder(case, tmp_path))
+    begin = key.removesuffix("_count")  # which groups are used makes no sense without their number
+    metadata = {k: v for k, v in dict(file.metadata).items() if not k.startswith(begin)}
+    without = open_gguf(written(tmp_path / "a.gguf", replace(file, metadata=metadata)))
+    assert [note for note in without.notes if words in note and key in note]
+    said = {**metadata, key: int("group" in key)}
+    assert not open_gguf(written(tmp_path / "b.gguf", replace(file, metadata=said))).notes
+
+
 def test_every_architecture_is_tested_and_listed() -> None:
     assert set(FAMILIES) == set(ARCHITECTURES)
     assert {case.architecture for case in CASES.values()} == set(FAMILIES)

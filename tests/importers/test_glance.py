@@ -1,4 +1,4 @@
-"""A wrong checkpoint is refused by its headers, before a long hash; what a glance saw counts for nothing else."""
+"""A wrong checkpoint is refused by its headers, before a long hash; a glance counts for nothing else."""
 
 from __future__ import annotations
 
