@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from proofcompute.importers import import_checkpoint, packaged_smollm2
-    from proofcompute.jobs import ProductKey, matmul, verify_product, verify_rows
+    from proofcompute.jobs import ProductKey, job, matmul, verify_product, verify_rows
     from proofcompute.models.builder import ProgramBuilder
     from proofcompute.models.card import ModelCard
     from proofcompute.models.file import ModelFile
@@ -134,6 +134,7 @@ _HOME = {
     ),
     "jobs": (
         "ProductKey",
+        "job",
         "matmul",
         "verify_product",
         "verify_rows",
@@ -289,6 +290,7 @@ __all__ = [
     "count_cells",
     "draw_cells",
     "import_checkpoint",
+    "job",
     "kernels_for",
     "keygen",
     "make_evidence",

@@ -21,8 +21,8 @@ Request RunDirectory Runner RunnerEvents RunnerLimits RunnerLoad RunnerState Sam
 ServiceError StoppedError StorageError StoredTrace Terms Ticket Tokenizer UnsupportedError VerificationError
 Verified
 Vocabulary all_cells chat_request check_card check_receipt check_terms check_text count_cells draw_cells
-import_checkpoint kernels_for keygen make_evidence matmul open_bundle packaged_smollm2 public_challenge replay
-require_within text_request verify verify_evidence verify_product verify_public verify_rows warm_up
+import_checkpoint job kernels_for keygen make_evidence matmul open_bundle packaged_smollm2 public_challenge
+replay require_within text_request verify verify_evidence verify_product verify_public verify_rows warm_up
 write_key
 """.split()
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError, LimitError
+from proofcompute.jobs.stacks import MAX_LEAD, Stacks
 from proofcompute.limits import MAX_WIDTH
 
-__all__ = ["DTYPES", "FLOATS", "INTEGERS", "SHORT_CONTRACTION", "matrix", "result_dtype", "shapes"]
+__all__ = [
+    "DTYPES",
+    "FACTORS",
+    "FLOATS",
+    "INTEGERS",
+    "SHORT_CONTRACTION",
+    "check_matrix",
+    "flat",
+    "matrix",
+    "on_host",
+    "result_dtype",
+    "shapes",
+]
 
 INTEGERS: Final = ("int8", "int16", "int32")
 """Element types of the factors of an exact product, in any combination."""
 FLOATS: Final = ("float32", "float64")
 """Element types of a product with a rounding bound; both factors and the product have the same."""
+FACTORS: Final = (*INTEGERS, *FLOATS)
+"""Element types of the factors of any product."""
 DTYPES: Final[dict[str, np.dtype[Any]]] = {
     name: np.dtype(name).newbyteorder("<") for name in (*INTEGERS, "int64", *FLOATS)
 }
@@ -40,16 +56,23 @@ def rounded_to_half(c: Array) -> str:
 
 
 def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
-    """Return ``x`` as a C-contiguous matrix in native byte order, without a copy if it is one already.
+    """Return a matrix or a stack of matrices, C-contiguous in native byte order; without a copy if it is so.
 
-    Raises InputError unless it is a NumPy array with two axes and one of the ``allowed`` element types;
-    LimitError if an axis is longer than MAX_WIDTH.
+    Raises InputError unless ``x`` is a NumPy array with at least two axes and one of the ``allowed`` element
+    types; LimitError if an axis, or all rows together, are more than MAX_WIDTH.
     """
-    if not isinstance(x, np.ndarray) or x.ndim != 2:
-        found = f"an array of shape {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise InputError(f"{what} is {found}; give a NumPy array with rows and columns")
+    if not isinstance(x, np.ndarray):
+        raise InputError(f"{what} is {type(x).__name__}; give a NumPy array with rows and columns")
     if isinstance(x, np.ma.MaskedArray):
         raise InputError(f"{what} is a masked array; fill it first")
+    check_matrix(x, what, allowed)
+    return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
+
+
+def check_matrix(x: Array, what: str, allowed: tuple[str, ...]) -> None:
+    """Raise as :func:`matrix` unless an array of whichever backend has a shape and type that are allowed."""
+    if x.ndim < 2:
+        raise InputError(f"{what} is an array of shape {list(x.shape)}; give one with rows and columns")
     if x.dtype.name in HALVES:
         raise InputError(
             f"{what} has elements of type {x.dtype}, of which no product is checked; widen A and B to "
@@ -58,19 +81,36 @@ def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
         )
     if x.dtype.name not in allowed:
         raise InputError(f"{what} has elements of type {x.dtype}; give {' or '.join(allowed)}")
-    if max(x.shape) > MAX_WIDTH:
-        raise LimitError(f"{what} of shape {list(x.shape)} has an axis longer than {MAX_WIDTH}")
-    return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
+    if x.ndim > 2 + MAX_LEAD:
+        raise LimitError(f"{what} of shape {list(x.shape)} has more than {MAX_LEAD} leading axes")
+    if max(*x.shape, math.prod(x.shape[:-1])) > MAX_WIDTH:
+        raise LimitError(f"{what} of shape {list(x.shape)} has an axis, or rows, longer than {MAX_WIDTH}")
 
 
-def shapes(a: Array, b: Array) -> tuple[int, int, int]:
-    """Return n, d, m of A [n, d] and B [d, m]; InputError if they cannot be multiplied."""
-    (n, d), (rows, m) = a.shape, b.shape
+def on_host(x: Any) -> bool:
+    """Return whether an array of whichever backend is NumPy's, and not one on a device."""
+    return isinstance(x, np.ndarray)
+
+
+def flat(x: Array) -> Array:
+    """Return all rows of a stack of matrices as one matrix, without a copy."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def shapes(a: Array, b: Array) -> tuple[Stacks, int, int, int]:
+    """Return how A [.., n, d] and B [.., d, m] are paired, n, d and m.
+
+    Raises InputError if they cannot be multiplied, LimitError for a product of too many rows.
+    """
+    (n, d), (rows, m) = a.shape[-2:], b.shape[-2:]
     if rows != d:
         raise InputError(
             f"A {list(a.shape)} and B {list(b.shape)} do not fit: A needs as many columns as B rows"
         )
-    return n, d, m
+    stacks = Stacks(tuple(map(int, a.shape[:-2])), tuple(map(int, b.shape[:-2])))
+    if stacks.members * n > MAX_WIDTH:
+        raise LimitError(f"a product of {stacks.members} times {n} rows; at most {MAX_WIDTH} together")
+    return stacks, n, d, m
 
 
 def result_dtype(a: str, b: str, d: int) -> str:

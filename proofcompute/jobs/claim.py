@@ -53,29 +53,39 @@ class ProductClaim:
     def all_rows(self, step: int = MAX_CELL_ROWS) -> ProductChallenge:
         """Return a challenge of every row, in ranges of ``step`` rows, or fewer if rows are long.
 
-        Raises LimitError if these are more ranges than a challenge may name.
+        No range has rows of two products of a stack. Raises LimitError if these are more ranges than a
+        challenge may name.
         """
-        n = self.receipt.c.rows
+        n, members = self.request.member_rows, self.request.stacks.members
         step = min(step, self._most())
         if step < 1:
             raise InputError("a range has at least one row")
-        if -(-n // step) > MAX_RANGES:  # nothing is listed before this
-            raise LimitError(f"{n} rows by {step} are more than {MAX_RANGES} ranges; take larger ones")
-        return ProductChallenge(self.receipt.digest, tuple((a, min(a + step, n)) for a in range(0, n, step)))
+        if -(-n // step) * members > MAX_RANGES:  # nothing is listed before this
+            raise LimitError(
+                f"{members} times {n} rows by {step} are more than {MAX_RANGES} ranges; take larger ones"
+            )
+        ranges = ((i * n + a, i * n + min(a + step, n)) for i in range(members) for a in range(0, n, step))
+        return ProductChallenge(self.receipt.digest, tuple(ranges))
 
-    def draw(self, count: int) -> ProductChallenge:
-        """Draw ``count`` distinct rows uniformly, from the operating system's randomness; all if fewer exist.
+    def draw(self, count: int, *, each: bool = False) -> ProductChallenge:
+        """Draw distinct rows uniformly, from the operating system's randomness.
+
+        Args:
+            count: how many; all rows if there are fewer.
+            each: draw so many of each product of a stack, and not of all products together.
 
         Raises InputError if ``count`` is less than 1, or so many rows may need more ranges than a challenge
         may name.
         """
-        n = self.receipt.c.rows
-        if count < 1 or min(count, n) > MAX_RANGES:
-            raise InputError(f"{count} rows cannot be drawn: ask for 1 to {MAX_RANGES}")
-        if count >= n:
+        n, members = self.request.member_rows, self.request.stacks.members
+        total, parts = (n, members) if each else (n * members, 1)
+        if count < 1 or min(count, total) * parts > MAX_RANGES:
+            raise InputError(f"{count} rows cannot be drawn: ask for 1 to {MAX_RANGES} in all")
+        if count >= total:
             return self.all_rows()
         xof = Xof("product rows", secrets.token_bytes(32), self.receipt.signed_digest)
-        return ProductChallenge(self.receipt.digest, _joined(distinct(xof, n, count), self._most()))
+        rows = (i * n + row for i in range(parts) for row in distinct(xof, total, count))
+        return ProductChallenge(self.receipt.digest, _joined(rows, self._most(), n))
 
     def _most(self) -> int:
         """Return the most rows of a range: those of a cell, or as many as one part of an opening may hold."""
@@ -83,11 +93,11 @@ class ProductClaim:
         return min(MAX_CELL_ROWS, MAX_PART // row)
 
 
-def _joined(rows: Iterable[int], most: int) -> tuple[tuple[int, int], ...]:
-    """Join ascending rows into ranges of at most ``most`` rows."""
+def _joined(rows: Iterable[int], most: int, member: int) -> tuple[tuple[int, int], ...]:
+    """Join ascending rows into ranges of at most ``most`` rows, each of one member of so many rows."""
     ranges: list[tuple[int, int]] = []
     for row in rows:
-        if ranges and ranges[-1][1] == row and row - ranges[-1][0] < most:
+        if ranges and ranges[-1][1] == row and row % member and row - ranges[-1][0] < most:
             ranges[-1] = (ranges[-1][0], row + 1)
         else:
             ranges.append((row, row + 1))
@@ -137,24 +147,27 @@ def check_product_receipt(
             if shape != request.shape:
                 raise VerificationError(5, "wrong type or shape of C", expected=request.shape, found=shape)
             if c is not NOT_RECEIVED:
-                _check_received(found, c, device)
+                _check_received(request, found, c, device)
             check_promise(found, terms, retention)  # 5
     return ProductClaim(request, found, c is not NOT_RECEIVED)
 
 
-def _check_received(receipt: ProductReceipt, c: Array | MatrixId, device: str) -> None:
+def _check_received(
+    request: ProductRequest, receipt: ProductReceipt, c: Array | MatrixId, device: str
+) -> None:
     """Check that the C that was received is the one that the node signed (step 5)."""
     if not isinstance(c, MatrixId):
         given: object = c
         if not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):
             what = type(given).__name__
             raise InputError(f"C is {what}; give the NumPy array that was received, or its MatrixId")
-        named = receipt.c
-        if (c.dtype.name, *c.shape) != (named.dtype, named.rows, named.width):
+        named, stacks = receipt.c, request.stacks
+        wanted = (named.dtype, *stacks.lead, named.rows // stacks.members, named.width)
+        if (c.dtype.name, *c.shape) != wanted:
             raise VerificationError(
                 5,
                 "the C received has another type or shape than the one signed",
-                expected=(named.dtype, named.rows, named.width),
+                expected=wanted,
                 found=(c.dtype.name, *c.shape),
             )
         c = MatrixId.of(c, receipt.suite, kernels_for(device))

@@ -7,24 +7,30 @@ The commitment does not depend on the matrix's role: the product of one job can 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
 from proofcompute.arrays import U8, Array
 from proofcompute.commitments import hashing, merkle
-from proofcompute.commitments.hasher import Hasher
+from proofcompute.commitments.hasher import Hasher, HasherOfArrays
+from proofcompute.commitments.hashing import DIGEST
 from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, MismatchError
-from proofcompute.jobs.arrays import DTYPES
+from proofcompute.jobs.arrays import DTYPES, flat
 from proofcompute.limits import MAX_NAME, MAX_WIDTH
 
-__all__ = ["MatrixId", "leaf_rows", "matrix_tree", "named_tree", "rows_from_leaves", "rows_leaves"]
+__all__ = ["MatrixId", "RowTree", "leaf_rows", "named_tree", "rows_from_leaves", "rows_leaves"]
 
 
 def leaf_rows(x: Array) -> U8:
-    """Return rows of a matrix as little-endian bytes, uint8 [n, row bytes], without a copy if possible."""
-    little = np.ascontiguousarray(x, DTYPES[x.dtype.name])
-    return little.reshape(-1).view(np.uint8).reshape(len(x), -1)
+    """Return rows of a matrix as little-endian bytes, uint8 [n, row bytes], without a copy if possible.
+
+    Rows that lie on a device stay there; its numbers are little-endian.
+    """
+    if isinstance(x, np.ndarray):
+        x = np.ascontiguousarray(x, DTYPES[x.dtype.name])
+    return x.reshape(-1).view(np.uint8).reshape(len(x), -1)
 
 
 def rows_from_leaves(data: bytes, dtype: str, rows: int, width: int) -> Array:
@@ -40,16 +46,53 @@ def rows_leaves(suite: str, dtype: str, rows: U8, kernels: Hasher) -> U8:
     return merkle.leaves(suite, hashing.tag(suite, "matrix", dtype), rows, kernels.hash_rows)
 
 
-def matrix_tree(x: Array, suite: str, kernels: Hasher) -> merkle.Tree:
-    """Return the Merkle tree over the rows of a matrix; InputError if it has no rows or columns."""
-    if 0 in x.shape:
-        raise InputError(f"a matrix of shape {list(x.shape)} has nothing to commit to")
-    return merkle.Tree(suite, rows_leaves(suite, x.dtype.name, leaf_rows(x), kernels), kernels.hash_rows)
+@final
+class RowTree:
+    """The Merkle tree over the rows of a matrix, which the backend that hashed them keeps.
+
+    Args:
+        x: the matrix [n, w], an array of the backend or NumPy's.
+        suite: the hash suite.
+        kernels: the backend.
+
+    Raises InputError if the matrix has no rows or columns.
+    """
+
+    def __init__(self, x: Array, suite: str, kernels: HasherOfArrays) -> None:
+        if 0 in x.shape:
+            raise InputError(f"a matrix of shape {list(x.shape)} has nothing to commit to")
+        self.size = len(x)
+        self.suite, self._dtype, self._kernels = suite, x.dtype.name, kernels
+        hashed = rows_leaves(suite, self._dtype, leaf_rows(x), kernels)
+        self._forest = merkle.Forest(suite, hashed.reshape(1, self.size, DIGEST), self.size, kernels)
+        (self.root,) = self._forest.roots()
+
+    def range_proof(self, a: int, b: int) -> list[bytes]:
+        """Return the proof for rows a..b. Raises FormatError unless 0 <= a < b <= size."""
+        (proof,) = self._forest.range_proofs([(0, a, b)])
+        return proof
+
+    def opened(self, x: Array, a: int, b: int, what: str) -> tuple[bytes, tuple[bytes, ...]]:
+        """Return rows a..b of the matrix, little-endian, and their proof.
+
+        Raises MismatchError if they are no longer the rows that were hashed: memory that is shared with other
+        code may have been written to, and whoever opened such rows would accuse itself.
+        """
+        data, proof = leaf_rows(x[a:b]).tobytes(), self.range_proof(a, b)
+        rows = np.frombuffer(data, np.uint8).reshape(b - a, -1)
+        leaves = rows_leaves(self.suite, self._dtype, rows, self._kernels)
+        root = merkle.root_from_range(self.suite, self.size, a, b, leaves, proof, self._kernels.hash_rows)
+        if root != self.root:
+            raise MismatchError(
+                f"rows {a}..{b} of {what} are not those that were signed: the array was changed since; give "
+                "a job memory that nobody writes to, or save the proof before it is reused"
+            )
+        return data, tuple(proof)
 
 
-def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: Hasher) -> merkle.Tree:
+def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: HasherOfArrays) -> RowTree:
     """Return the tree of a matrix; MismatchError if it is not the matrix that a message names."""
-    tree = matrix_tree(x, suite, kernels)
+    tree = RowTree(x, suite, kernels)
     if MatrixId.under(x, tree) != wanted:
         raise MismatchError(f"{what} is not the matrix that was named")
     return tree
@@ -69,12 +112,13 @@ class MatrixId:
     """Merkle root of the rows, 32 bytes; with the number of rows it binds all of them."""
 
     @staticmethod
-    def of(x: Array, suite: str, kernels: Hasher) -> MatrixId:
-        """Commit to a matrix; InputError if it is empty."""
-        return MatrixId.under(x, matrix_tree(x, suite, kernels))
+    def of(x: Array, suite: str, kernels: HasherOfArrays) -> MatrixId:
+        """Commit to a matrix, or to all rows of a stack; InputError if it is empty."""
+        x = flat(x)
+        return MatrixId.under(x, RowTree(x, suite, kernels))
 
     @staticmethod
-    def under(x: Array, tree: merkle.Tree) -> MatrixId:
+    def under(x: Array, tree: RowTree) -> MatrixId:
         """Return the commitment to a matrix, given its tree."""
         rows, width = x.shape
         return MatrixId(x.dtype.name, rows, width, tree.root)

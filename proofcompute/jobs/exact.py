@@ -24,16 +24,25 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.kernels import Arithmetic
+from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I64, Array
 from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import LimitError
 from proofcompute.freivalds.checks import Checks
 from proofcompute.freivalds.field import LIFT61, P31, P61, sample31, sample61
-from proofcompute.jobs.arrays import SHORT_CONTRACTION, result_dtype
+from proofcompute.jobs.arrays import SHORT_CONTRACTION, on_host, result_dtype
 from proofcompute.limits import MAX_ACCUMULATOR, MAX_CONTRACTION
 
-__all__ = ["FIELD31", "FIELD61", "Field", "check_bound", "field_for", "in_range", "magnitude", "multiply"]
+__all__ = [
+    "FIELD31",
+    "FIELD61",
+    "Field",
+    "check_bound",
+    "field_for",
+    "magnitude",
+    "multiply",
+    "multiply_int8",
+]
 
 _EXACT: Final = 1 << 53
 """Integers up to this are exact in binary64, and so are sums that stay within it."""
@@ -51,6 +60,8 @@ class Field:
     p: int
     largest: int
     """The greatest absolute value of an element of C for which the lift is unique."""
+    word: str
+    """Type of the residues."""
     columns: int
     """Default number of columns; the soundness error is 2^-61.99, or 2^-60.99 in the larger field."""
     sample: Callable[[Xof, tuple[int, int]], Array]
@@ -67,8 +78,8 @@ def _project61(kernels: Checks, y: Array, s: Array) -> Array:
     return kernels.project61(y, s)
 
 
-FIELD31: Final = Field("GF(2^31 - 1)", P31, MAX_ACCUMULATOR - 1, 2, sample31, _project31)
-FIELD61: Final = Field("GF(2^61 - 1)", P61, LIFT61, 1, sample61, _project61)
+FIELD31: Final = Field("GF(2^31 - 1)", P31, MAX_ACCUMULATOR - 1, "uint32", 2, sample31, _project31)
+FIELD61: Final = Field("GF(2^61 - 1)", P61, LIFT61, "uint64", 1, sample61, _project61)
 
 
 def field_for(a: str, b: str, c: str, d: int) -> Field:
@@ -76,14 +87,18 @@ def field_for(a: str, b: str, c: str, d: int) -> Field:
     return FIELD31 if a == b == "int8" and c == "int32" and d <= SHORT_CONTRACTION else FIELD61
 
 
-def magnitude(x: Array) -> int:
-    """Return the greatest absolute value of an integer matrix as a Python integer; 0 if it is empty."""
-    return max(-int(x.min()), int(x.max())) if x.size else 0
+def magnitude(x: Array, kernels: Kernels) -> int:
+    """Return a bound of the absolute values in integers, as a Python integer; 0 if there are none.
 
-
-def in_range(c: Array, field: Field) -> bool:
-    """Return whether every element of a claim lies where the lift is unique."""
-    return magnitude(c) <= field.largest
+    On the host it is the greatest absolute value, and on a device that of the type for int8; a device has no
+    reduction of integers, so that others are brought to the host.
+    """
+    if not x.size:
+        return 0
+    if not on_host(x) and x.dtype == np.int8:
+        return 128
+    values = kernels.host(x)
+    return max(-int(values.min()), int(values.max()))
 
 
 def check_bound(d: int, largest_a: int, largest_b: int) -> None:
@@ -97,22 +112,15 @@ def check_bound(d: int, largest_a: int, largest_b: int) -> None:
 
 
 # -- computing -------------------------------------------------------------------------------------------
-def multiply(a: Array, b: Array, kernels: Arithmetic) -> Array:
-    """A B exactly, [n, m] of the element type that ``result_dtype`` gives.
+def multiply(a: Array, b: Array, kernels: Kernels) -> Array:
+    """A B exactly, for A [n, d] and B [d, m] on the host: [n, m] of the type that ``result_dtype`` gives.
 
     LimitError as :func:`check_bound`. Shapes and types are the caller's business.
     """
-    d = a.shape[1]
-    out_type = np.dtype(result_dtype(a.dtype.name, b.dtype.name, d))
     if a.dtype == np.int8 and b.dtype == np.int8:
-        w = np.ascontiguousarray(b.T)
-        out = np.zeros((len(a), len(w)), out_type)
-        for i in range(0, d, MAX_CONTRACTION):
-            part = slice(i, i + MAX_CONTRACTION)
-            # each part is below 2^29: two parts fit int32, and more have an int64 result
-            out += kernels.product(np.ascontiguousarray(a[:, part]), np.ascontiguousarray(w[:, part]))
-        return out
-    largest_a, largest_b = magnitude(a), magnitude(b)
+        return multiply_int8(a, np.ascontiguousarray(b.T), kernels)
+    d = a.shape[1]
+    largest_a, largest_b = magnitude(a, kernels), magnitude(b, kernels)
     check_bound(d, largest_a, largest_b)
     limbs = _whole if d * largest_a * largest_b <= _EXACT else _halves
     out = np.zeros((len(a), b.shape[1]), np.int64)
@@ -121,6 +129,19 @@ def multiply(a: Array, b: Array, kernels: Arithmetic) -> Array:
         right = limbs(b[i : i + _PART])
         for t in range(0, len(a), step):
             out[t : t + step] += _combine(limbs(a[t : t + step, i : i + _PART]), right)
+    return out
+
+
+def multiply_int8(a: Array, w: Array, kernels: Kernels) -> Array:
+    """Return int8 A [n, d] times the rows of W [m, d], W being B transposed; as :func:`multiply` does."""
+    (n, d), m = a.shape, len(w)
+    if d <= MAX_CONTRACTION:
+        return kernels.product(a, w)
+    out = np.zeros((n, m), result_dtype("int8", "int8", d))
+    for i in range(0, d, MAX_CONTRACTION):
+        part = slice(i, i + MAX_CONTRACTION)
+        # each part is below 2^29: two parts fit int32, and more have an int64 result
+        out += kernels.product(np.ascontiguousarray(a[:, part]), np.ascontiguousarray(w[:, part]))
     return out
 
 

@@ -56,7 +56,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast, final
@@ -68,7 +68,7 @@ from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arrays import Array
 from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import DeviceError, InputError, LimitError, VerificationError
-from proofcompute.jobs.arrays import rounded_to_half
+from proofcompute.jobs.arrays import flat, rounded_to_half
 
 __all__ = ["COLUMNS", "MAX_FLOAT_AXIS", "MAX_SIGNS", "FloatBound", "FloatCheck"]
 
@@ -100,6 +100,13 @@ class FloatBound:
     def smallest(self) -> float:
         """The largest of :attr:`caught`: an error above this is caught in any row; 0 without rows."""
         return float(self.caught.max()) if self.caught.size else 0.0
+
+    @staticmethod
+    def joined(parts: Sequence[FloatBound]) -> FloatBound:
+        """Return the bound of the rows of all parts, one after the other."""
+        return FloatBound(
+            np.concatenate([b.tolerance for b in parts]), np.concatenate([b.caught for b in parts])
+        )
 
     @staticmethod
     def probability(columns: int) -> float:
@@ -140,10 +147,10 @@ def _norms(x: F64) -> F64:
 
 @final
 class FloatCheck:
-    """The signs and projections of one check of products with one right factor B [d, m].
+    """The signs and projections of one check of products with one right factor B [d, m], or each of a stack.
 
     Args:
-        b: B, float32 or float64.
+        b: B, or a stack [.., d, m]; float32 or float64.
         columns: k, 1 to MAX_SIGNS; COLUMNS if None.
         roundings: h in the module's docstring; d if None or larger.
         seed: 32 bytes for tests; the operating system's randomness if None.
@@ -165,13 +172,13 @@ class FloatCheck:
         if roundings is not None and roundings < 1:
             raise InputError("an honest product is rounded at least once")
         self.dtype: str = b.dtype.name
-        self.d, self.m = b.shape
-        if max(b.shape) > MAX_FLOAT_AXIS:
+        self.d, self.m = b.shape[-2:]
+        if max(self.d, self.m) > MAX_FLOAT_AXIS:
             raise LimitError(f"B {list(b.shape)} has an axis longer than {MAX_FLOAT_AXIS}; split the product")
         self.roundings = self.d if roundings is None else min(roundings, self.d)
         self._signs = _signs(secrets.token_bytes(32) if seed is None else seed, self.m, self.columns)
         k = self.columns
-        both = _by_rows(b, "B", k + 2, lambda x: np.hstack([_times(x, self._signs), _norms(x)]))
+        both = _by_rows(flat(b), "B", k + 2, lambda x: np.hstack([_times(x, self._signs), _norms(x)]))
         self._x, self._sizes = np.ascontiguousarray(both[:, :k]), np.ascontiguousarray(both[:, k:])
 
     def __repr__(self) -> str:
@@ -182,12 +189,17 @@ class FloatCheck:
         """-log2 of the probability that an error above the bound is missed."""
         return float(self.columns)
 
-    def bound(self, a: Array) -> FloatBound:
-        """Return the errors that are accepted and caught, for each row of A [n, d].
+    def _rows(self, member: int) -> slice:
+        """Return which rows of all B are those of one member of the stack."""
+        return slice(member * self.d, (member + 1) * self.d)
+
+    def bound(self, a: Array, member: int = 0) -> FloatBound:
+        """Return the errors that are accepted and caught, for each row of A [n, d] times a member of B.
 
         Raises InputError if A holds a number that is not finite; LimitError if |A| |B| overflows binary64.
         """
-        return self._bound(_by_rows(a, "A", 2, lambda x: np.abs(x) @ self._sizes))
+        sizes = self._sizes[self._rows(member)]
+        return self._bound(_by_rows(a, "A", 2, lambda x: np.abs(x) @ sizes))
 
     def _bound(self, sizes: F64) -> FloatBound:
         if not np.isfinite(sizes).all():
@@ -205,14 +217,15 @@ class FloatCheck:
             caught = (1.0 + 2.0**-12) * (tolerance + (p + both) * g + 4.0 * lost)
         return FloatBound(tolerance, caught)
 
-    def test(self, a: Array, c: Array) -> FloatBound:
-        """Check C [n, m] for the rows A [n, d], and return the errors that the check catches.
+    def test(self, a: Array, c: Array, member: int = 0) -> FloatBound:
+        """Check C [n, m] for rows A [n, d] and a member of B, and return the errors that the check catches.
 
         Raises VerificationError (step 8) if an element of C is not finite or a row is off by too much,
         without telling which. Raises as :meth:`bound` for A.
         """
-        k = self.columns
-        both = _by_rows(a, "A", k + 2, lambda x: np.hstack([_times(x, self._x), np.abs(x) @ self._sizes]))
+        k, rows = self.columns, self._rows(member)
+        v, sizes = self._x[rows], self._sizes[rows]
+        both = _by_rows(a, "A", k + 2, lambda x: np.hstack([_times(x, v), np.abs(x) @ sizes]))
         bound = self._bound(both[:, k:])
         z = _by_rows(c, None, k, lambda x: _times(x, self._signs))
         with np.errstate(over="ignore", invalid="ignore"):

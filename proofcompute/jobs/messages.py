@@ -2,27 +2,32 @@
 
 They resemble those of a model's run (docs/spec/messages.md#jobs): the client names A and B, the node answers
 with C and a signed receipt, the verifier draws rows after the receipt, and the node opens them. All are
-deterministic CBOR.
+deterministic CBOR. A request for stacks of matrices has version 2; all other messages are as for single ones.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from proofcompute.commitments import hashing
 from proofcompute.commitments.merkle import proof_length
 from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError
-from proofcompute.jobs.arrays import FLOATS, INTEGERS, result_dtype
+from proofcompute.jobs.arrays import FACTORS, result_dtype
 from proofcompute.jobs.commitment import MatrixId
+from proofcompute.jobs.stacks import PLAIN, Stacks
 from proofcompute.limits import KIB, MAX_CHALLENGE, MAX_WIDTH, MIB
 from proofcompute.protocol.messages.signed import TAIL, Signed, decode_suite, decode_tail
 
 __all__ = ["MAX_PART", "MAX_RANGES", "ProductChallenge", "ProductReceipt", "ProductRequest", "RowsPart"]
 
-VERSION = 1
+REQUEST: Final = "proofcompute product request"
+VERSION: Final = 1
+STACKED: Final = 2
+"""Version of a request for stacks."""
 MAX_MESSAGE = 4 * KIB
 """The most bytes of an encoded request or receipt; neither holds an element of a matrix."""
 MAX_PART = 256 * MIB
@@ -45,15 +50,22 @@ class ProductRequest:
     """Ed25519 public key of the node that is addressed, or empty for any node."""
     suite: str = "sha256"
     """Hash suite of the job."""
+    stacks: Stacks = PLAIN
+    """The leading axes of A and B, if they are stacks of matrices; both are named by all of their rows."""
 
     def __post_init__(self) -> None:
         decode_suite(self.suite)
         if len(self.nonce) != 32 or len(self.node) not in (0, 32):
             raise FormatError("a nonce has 32 bytes, and a node's key 32 or none")
-        if self.a.width != self.b.rows:
-            raise FormatError(f"A has {self.a.width} columns, but B has {self.b.rows} rows")
+        for what, x, lead in (("A", self.a, self.stacks.a), ("B", self.b, self.stacks.b)):
+            if x.rows % math.prod(lead):
+                raise FormatError(f"{what} has {x.rows} rows, which are no stack of {list(lead)} matrices")
+        if self.a.width != self.b.rows // math.prod(self.stacks.b):
+            raise FormatError(f"A has {self.a.width} columns, but B has {self.b.rows} rows in all")
+        if self.stacks.members * self.member_rows > MAX_WIDTH:
+            raise LimitError(f"a product of more than {MAX_WIDTH} rows")
         for what, x in (("A", self.a), ("B", self.b)):
-            if x.dtype not in (*INTEGERS, *FLOATS):
+            if x.dtype not in FACTORS:
                 raise FormatError(f"{what} has elements of type {x.dtype}, which are not multiplied here")
         try:
             result_dtype(self.a.dtype, self.b.dtype, self.a.width)
@@ -63,12 +75,33 @@ class ProductRequest:
     @property
     def shape(self) -> tuple[str, int, int]:
         """Element type, rows and columns of the product."""
-        return result_dtype(self.a.dtype, self.b.dtype, self.a.width), self.a.rows, self.b.width
+        rows = self.stacks.members * self.member_rows
+        return result_dtype(self.a.dtype, self.b.dtype, self.a.width), rows, self.b.width
+
+    @cached_property
+    def member_rows(self) -> int:
+        """Rows of one member of A, and of one of the product."""
+        return self.a.rows // math.prod(self.stacks.a)
+
+    def factors_of(self, first: int, end: int) -> tuple[int, int, int]:
+        """Return what rows first..end of C are the product of: rows a..b of A, and a member of B by number.
+
+        Raises FormatError unless they are rows of one member of the product.
+        """
+        n = self.member_rows
+        member = first // n
+        if end > (member + 1) * n:
+            raise FormatError(f"rows {first}..{end} are not of one product; each of the stack has {n} rows")
+        left, right = self.stacks.pair(member)
+        start = left * n + first - member * n
+        return start, start + end - first, right
 
     def encode(self) -> bytes:
         """Canonical bytes."""
-        kind = "proofcompute product request"
-        return wire.encode((kind, VERSION, self.suite, self.a.value(), self.b.value(), self.nonce, self.node))
+        stacks = () if self.stacks.plain else (self.stacks.value(),)
+        version = VERSION if self.stacks.plain else STACKED
+        names = (self.a.value(), self.b.value())
+        return wire.encode((REQUEST, version, self.suite, *names, self.nonce, self.node, *stacks))
 
     @cached_property
     def digest(self) -> bytes:
@@ -79,14 +112,20 @@ class ProductRequest:
     def decode(data: bytes) -> ProductRequest:
         """Return the request that ``data`` encodes; FormatError or LimitError if it is malformed."""
         what = "product request"
-        top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what, n=7)
-        wire.check_head(top, "proofcompute product request", VERSION)
+        top = wire.as_list(wire.decode(data, limit=MAX_MESSAGE, what=what), what)
+        stacked = len(top) == 8
+        top = wire.as_list(top, what, n=8 if stacked else 7)
+        wire.check_head(top, REQUEST, STACKED if stacked else VERSION)
+        stacks = Stacks.from_value(top[7]) if stacked else PLAIN
+        if stacked and stacks.plain:
+            raise FormatError("a request for single matrices has no leading axes, and version 1")
         return ProductRequest(
             a=MatrixId.from_value(top[3], "A"),
             b=MatrixId.from_value(top[4], "B"),
             nonce=wire.as_bytes(top[5], "nonce", 32),
             node=wire.as_bytes(top[6], "node key", max_size=32),
             suite=decode_suite(top[2]),
+            stacks=stacks,
         )
 
 
@@ -147,14 +186,15 @@ class ProductChallenge:
     def check(self, request: ProductRequest, receipt: ProductReceipt) -> None:
         """Check that the receipt has the rows asked for, and that an opening may hold the parts.
 
-        Raises MismatchError if the challenge is for another receipt, FormatError if it has no such rows,
-        LimitError if a range is too large.
+        Raises MismatchError if the challenge is for another receipt, FormatError if it has no such rows or a
+        range has rows of two products of a stack, LimitError if a range is too large.
         """
         if self.receipt_digest != receipt.digest:
             raise MismatchError("the challenge is for another receipt")
         for first, end in self.ranges:
             if end > receipt.c.rows:
                 raise FormatError(f"the challenge asks for row {end - 1}; C has {receipt.c.rows} rows")
+            request.factors_of(first, end)
             if (end - first) * (request.a.row_bytes + receipt.c.row_bytes) > MAX_PART:
                 text = f"rows {first}..{end} are more than {MAX_PART} bytes"
                 raise LimitError(f"{text}; ask for smaller ranges")
@@ -199,20 +239,24 @@ class RowsPart:
         return wire.encode((self.a, self.a_proof, self.c, self.c_proof))
 
     @staticmethod
-    def most(a: MatrixId, c: MatrixId, first: int, end: int) -> int:
+    def most(request: ProductRequest, c: MatrixId, first: int, end: int) -> int:
         """Return the most bytes of an encoded part for rows first..end, with 64 for each head and digest."""
-        nodes = proof_length(a.rows, first, end) + proof_length(c.rows, first, end)
+        a, (start, stop, _) = request.a, request.factors_of(first, end)
+        nodes = proof_length(a.rows, start, stop) + proof_length(c.rows, first, end)
         return (end - first) * (a.row_bytes + c.row_bytes) + 64 * (nodes + 5)
 
     @staticmethod
-    def decode(data: bytes | memoryview, a: MatrixId, c: MatrixId, first: int, end: int) -> RowsPart:
-        """Return the part for rows first..end of A and C; FormatError or LimitError for anything else."""
-        what = "opened rows"
-        top = wire.as_list(wire.decode(data, limit=RowsPart.most(a, c, first, end), what=what), what, n=4)
-        n = end - first
+    def decode(
+        data: bytes | memoryview, request: ProductRequest, c: MatrixId, first: int, end: int
+    ) -> RowsPart:
+        """Return the part for rows first..end of C and those of A; FormatError or LimitError otherwise."""
+        what, a = "opened rows", request.a
+        limit = RowsPart.most(request, c, first, end)
+        top = wire.as_list(wire.decode(data, limit=limit, what=what), what, n=4)
+        n, (start, stop, _) = end - first, request.factors_of(first, end)
         return RowsPart(
             wire.as_bytes(top[0], "rows of A", n * a.row_bytes),
-            _proof(top[1], a.rows, first, end),
+            _proof(top[1], a.rows, start, stop),
             wire.as_bytes(top[2], "rows of C", n * c.row_bytes),
             _proof(top[3], c.rows, first, end),
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError
-from proofcompute.jobs.arrays import FLOATS, INTEGERS, matrix, result_dtype, shapes
+from proofcompute.jobs.arrays import FACTORS, FLOATS, flat, matrix, result_dtype, shapes
 from proofcompute.jobs.floating import FloatBound, FloatCheck
-from proofcompute.jobs.key import checker, evidence
+from proofcompute.jobs.key import checker, every_member, evidence
 from proofcompute.jobs.result import ProductVerified
 
 __all__ = ["float_bound", "verify_product"]
@@ -28,9 +28,11 @@ def verify_product(
     discarded, so nobody who made C could know them.
 
     Args:
-        a: A [n, d], int8, int16, int32 (exact) or float32, float64 (with a rounding bound).
-        b: B [d, m]; integers in any combination with A, floats of A's type.
-        c: C [n, m], the claim: int32 or int64 for integers, otherwise of the factors' type.
+        a: A [n, d] or a stack [.., n, d]: int8, int16, int32 (exact) or float32, float64 (with a rounding
+            bound).
+        b: B [d, m] or a stack [.., d, m]; integers in any combination with A, floats of A's type. Leading
+            axes broadcast as those of ``numpy.matmul``.
+        c: C [.., n, m], the claim: int32 or int64 for integers, otherwise of the factors' type.
         columns: k. Integers: 1 to 8, by default 2 in GF(2^31 - 1) and 1 in GF(2^61 - 1); a false C passes
             with probability p^-k (:mod:`proofcompute.jobs.exact`). Floats: 1 to 256, by default 40; a C
             that is off by more than :func:`float_bound` passes with probability 2^-k
@@ -48,30 +50,34 @@ def verify_product(
         InputError: shapes or types do not fit, or A or B holds a NaN or an infinity.
         LimitError: d max|A| max|B| reaches 2^60, or an axis is too long.
     """
-    a, b = matrix(a, "A", (*INTEGERS, *FLOATS)), matrix(b, "B", (*INTEGERS, *FLOATS))
-    n, d, m = shapes(a, b)
+    a, b = matrix(a, "A", FACTORS), matrix(b, "B", FACTORS)
+    stacks, n, d, m = shapes(a, b)
     natural = result_dtype(a.dtype.name, b.dtype.name, d)
     c = matrix(c, "C", (natural,) if natural in FLOATS else ("int32", "int64"))
-    if c.shape != (n, m):
-        raise InputError(f"C {list(c.shape)} does not have the product's shape [{n}, {m}]")
+    if c.shape != (*stacks.lead, n, m):
+        shape = [*stacks.lead, n, m]
+        raise InputError(f"C {list(c.shape)} does not have the product's shape {shape}")
     used = checker(
         b, a.dtype.name, c.dtype.name, columns=columns, roundings=roundings, seed=seed, device=device
     )
     used.log.attempt()
-    bound = used.test(a, c)
-    return evidence(used, n, n, [] if bound is None else [bound], received=True)
+    bounds = every_member(used, stacks, a, c)
+    rows = stacks.members * n
+    return evidence(used, rows, rows, bounds, received=True)
 
 
 def float_bound(
     a: Array, b: Array, *, columns: int | None = None, roundings: int | None = None
 ) -> FloatBound:
-    """Return the errors that :func:`verify_product` accepts and catches for float factors A [n, d], B [d, m].
+    """Return the errors that :func:`verify_product` accepts and catches for float factors A [.., n, d], B.
 
     A claim with an element in row i that is off by more than ``caught[i]`` is rejected with probability at
     least ``1 - 2**-columns``. An honest product is rejected with probability at most 2^-40. Arguments and
     errors as for :func:`verify_product`; derivation: :mod:`proofcompute.jobs.floating`.
     """
     a, b = matrix(a, "A", FLOATS), matrix(b, "B", FLOATS)
-    _, d, _ = shapes(a, b)
+    stacks, n, d, _ = shapes(a, b)
     result_dtype(a.dtype.name, b.dtype.name, d)
-    return FloatCheck(b, columns, roundings).bound(a)
+    check, rows = FloatCheck(b, columns, roundings), flat(a)
+    pairs = map(stacks.pair, range(stacks.members))
+    return FloatBound.joined([check.bound(rows[i * n : (i + 1) * n], j) for i, j in pairs])

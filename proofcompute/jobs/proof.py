@@ -15,15 +15,14 @@ import numpy as np
 
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arrays import Array
-from proofcompute.commitments import merkle
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
 from proofcompute.encoding.files import writing
 from proofcompute.encoding.frames import read_frame, write_frame
 from proofcompute.errors import FormatError, InputError
 from proofcompute.errors.arguments import StrPath, path_of
-from proofcompute.jobs.arrays import DTYPES
-from proofcompute.jobs.commitment import MatrixId, leaf_rows, named_tree
+from proofcompute.jobs.arrays import DTYPES, flat
+from proofcompute.jobs.commitment import MatrixId, RowTree, leaf_rows, named_tree
 from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
 from proofcompute.limits import KIB
 from proofcompute.protocol.frames import require_signer, write_frames
@@ -46,31 +45,30 @@ class ProductProof:
     receipt: ProductReceipt
     """The signed receipt."""
     a: Array
-    """The left factor, [n, d]."""
+    """The left factor, [n, d], or a stack; an array of the backend that hashed it."""
     c: Array
-    """The product, [n, m]."""
+    """The product, [n, m], or a stack; an array of the backend."""
     identity: NodeIdentity = field(repr=False)
     """The key that signed the receipt and signs openings."""
-    _a_tree: merkle.Tree = field(repr=False)
-    _c_tree: merkle.Tree = field(repr=False)
+    _a_tree: RowTree = field(repr=False)
+    _c_tree: RowTree = field(repr=False)
 
     def open_rows(self, challenge: ProductChallenge, stream: BinaryIO) -> None:
         """Write the opening of a challenge: a frame for each range, and a last one with the node's signature.
 
         Raises MismatchError if the challenge is for another receipt, FormatError if it asks for rows that do
         not exist, LimitError if a range is larger than a part of an opening may be; nothing is written then.
+        Raises MismatchError too if A or C was changed since it was signed; then the opening is not finished.
         """
         challenge.check(self.request, self.receipt)
         parts = (self._part(first, end).encode() for first, end in challenge.ranges)
         write_frames(stream, parts, self.receipt, challenge.digest, self.identity)
 
     def _part(self, first: int, end: int) -> RowsPart:
-        return RowsPart(
-            leaf_rows(self.a[first:end]).tobytes(),
-            tuple(self._a_tree.range_proof(first, end)),
-            leaf_rows(self.c[first:end]).tobytes(),
-            tuple(self._c_tree.range_proof(first, end)),
-        )
+        start, stop, _ = self.request.factors_of(first, end)
+        a, a_proof = self._a_tree.opened(flat(self.a), start, stop, "A")
+        c, c_proof = self._c_tree.opened(flat(self.c), first, end, "C")
+        return RowsPart(a, a_proof, c, c_proof)
 
     def save(self, path: StrPath) -> None:
         """Write the proof to a file that only its owner may read, because A and C may be private.
@@ -79,9 +77,9 @@ class ProductProof:
         """
         with writing(path_of(path), 0o600) as stream:
             write_frame(stream, wire.encode((KIND, VERSION, self.request.encode(), self.receipt.encode())))
-            for x in (self.a, self.c):
+            for x in map(flat, (self.a, self.c)):
                 for first in range(0, len(x), _ROWS):
-                    stream.write(leaf_rows(x[first : first + _ROWS]).data)
+                    stream.write(leaf_rows(x[first : first + _ROWS]).tobytes())
 
     @staticmethod
     def load(path: StrPath, identity: NodeIdentity, *, device: str = "auto") -> ProductProof:
@@ -106,6 +104,8 @@ class ProductProof:
         require_signer(receipt, identity)
         a_tree = named_tree(a, "A", request.a, request.suite, kernels)
         c_tree = named_tree(c, "C", receipt.c, request.suite, kernels)
+        stacks, n = request.stacks, request.member_rows
+        a, c = a.reshape(*stacks.a, n, a.shape[1]), c.reshape(*stacks.lead, n, c.shape[1])
         return ProductProof(request, receipt, a, c, identity, a_tree, c_tree)
 
 

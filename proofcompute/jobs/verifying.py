@@ -13,6 +13,9 @@ The steps have the numbers of the verification of a model's run (docs/spec/verif
 9. (a job has no step 9: nothing is recomputed and compared);
 10. every range asked for was opened and checked, and nothing else was sent.
 
+Rows of a stack are those of all its products, one after the other; each range is tested with the member of B
+that its rows belong to.
+
 Sampling detects as much as for a model's run: c of n rows catch one false row with probability c / n, and a
 false share f with probability at least 1 - (1 - f)^c.
 """
@@ -31,7 +34,7 @@ from proofcompute.commitments import merkle
 from proofcompute.commitments.hasher import Hasher
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, VerificationError, about
 from proofcompute.freivalds.soundness import with_collisions
-from proofcompute.jobs.arrays import FLOATS, INTEGERS, matrix
+from proofcompute.jobs.arrays import FACTORS, flat, matrix
 from proofcompute.jobs.claim import ProductClaim, Received, check_product_receipt
 from proofcompute.jobs.commitment import MatrixId, named_tree, rows_from_leaves, rows_leaves
 from proofcompute.jobs.floating import FloatBound
@@ -62,13 +65,13 @@ def verify_rows(
     """Check opened rows of an untrusted node's product, and that this product is the C that was received.
 
     Args:
-        b: B itself, or a key made from it with the request's hash suite (integers only).
+        b: B itself [.., d, m], or a key made from it with the request's hash suite (integers only).
         request: the request as the verifier knows it.
         receipt: the node's receipt, encoded.
         challenge: the verifier's own challenge, drawn from the claim of :func:`check_product_receipt`.
         opening: the node's opening, which is read frame by frame. A rejection tells whether the node signed
             what was rejected (``VerificationError.attributable``).
-        c: the C that was received [n, m]; or its ``MatrixId.of``; or
+        c: the C that was received [.., n, m]; or its ``MatrixId.of``; or
             :data:`~proofcompute.jobs.NOT_RECEIVED` if the auditor never had it, which the result states
             (``ProductVerified.received``).
         node: the public key that must have signed; None: the one in the request, or any if it names none.
@@ -108,14 +111,14 @@ def _check_opening(
     bounds: list[FloatBound] = []
     try:
         for first, end in challenge.ranges:
-            rows_a, rows_c = _read_rows(claim, first, end, frames, kernels)
-            bound = used.test(rows_a, rows_c)  # 8
+            rows_a, rows_c, member = _read_rows(claim, first, end, frames, kernels)
+            bound = used.test(rows_a, rows_c, member)  # 8
             if bound is not None:
                 bounds.append(bound)
         closing = frames.close(claim.receipt, challenge.digest)
     except VerificationError as e:
-        a, c = claim.request.a, claim.receipt.c
-        limits = [RowsPart.most(a, c, first, end) for first, end in challenge.ranges]
+        request, c = claim.request, claim.receipt.c
+        limits = [RowsPart.most(request, c, first, end) for first, end in challenge.ranges]
         raise frames.blame(e, claim.receipt, challenge.digest, limits) from e.__cause__
     frames.require_signed(closing)
     return bounds
@@ -133,28 +136,36 @@ def _checker(
     if isinstance(b, ProductKey):
         if columns is not None or roundings is not None:
             raise InputError("a key has its own columns, and is for integers, which have no roundings")
-        if b.identity != request.b or b.dtypes != (request.a.dtype, request.b.dtype, wanted):
+        named = b.identity == request.b and b.lead == request.stacks.b
+        if not named or b.dtypes != (request.a.dtype, request.b.dtype, wanted):
             raise MismatchError("the key was not made for such a product with this B and this hash suite")
         return b
-    b = matrix(b, "B", (*INTEGERS, *FLOATS))
-    named_tree(b, "B", request.b, request.suite, kernels)
+    b = matrix(b, "B", FACTORS)
+    if b.shape[:-2] != request.stacks.b:
+        raise MismatchError(f"B {list(b.shape)} has other leading axes than the one that was named")
+    named_tree(flat(b), "B", request.b, request.suite, kernels)
     return checker(b, request.a.dtype, wanted, columns=columns, roundings=roundings, seed=None, device=device)
 
 
 def _read_rows(
     claim: ProductClaim, first: int, end: int, frames: Frames, kernels: Hasher
-) -> tuple[Array, Array]:
-    """Return the rows of A and of C of one range, checked to lie under their roots (steps 1, 7 and 10)."""
+) -> tuple[Array, Array, int]:
+    """Return rows first..end of C, those of A, and which member of B they are multiplied by.
+
+    The rows are checked to lie under their roots (steps 1, 7 and 10).
+    """
     request, receipt = claim.request, claim.receipt
-    data = frames.part(RowsPart.most(request.a, receipt.c, first, end))
+    start, stop, member = request.factors_of(first, end)
+    data = frames.part(RowsPart.most(request, receipt.c, first, end))
     if data is None:
         raise VerificationError(10, f"the opening lacks rows {first}..{end}")
     try:
-        part = RowsPart.decode(data, request.a, receipt.c, first, end)
+        part = RowsPart.decode(data, request, receipt.c, first, end)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, f"rows {first}..{end}: {e}") from e
-    a = _under(request.a, "A", request.suite, first, end, part.a, part.a_proof, kernels)
-    return a, _under(receipt.c, "C", request.suite, first, end, part.c, part.c_proof, kernels)
+    a = _under(request.a, "A", request.suite, start, stop, part.a, part.a_proof, kernels)
+    c = _under(receipt.c, "C", request.suite, first, end, part.c, part.c_proof, kernels)
+    return a, c, member
 
 
 def _under(

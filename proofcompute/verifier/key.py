@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -22,22 +21,15 @@ from proofcompute.arrays import F32, U32, Array
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.encoding import wire
-from proofcompute.encoding.files import is_plain, read_private, write_atomic
+from proofcompute.encoding.files import read_private
 from proofcompute.encoding.kinds import kind_of
-from proofcompute.errors import FormatError, InputError, LimitError, StorageError
+from proofcompute.errors import FormatError, LimitError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.errors.sealed import sealed
-from proofcompute.freivalds.attempts import (
-    RECORD,
-    Attempt,
-    FileLog,
-    Log,
-    MemoryLog,
-    read_records,
-    write_records,
-)
+from proofcompute.freivalds.attempts import RECORD, FileLog, Log, MemoryLog, read_records, write_records
 from proofcompute.freivalds.columns import SecretColumns
 from proofcompute.freivalds.field import P31
+from proofcompute.freivalds.keyfiles import save_key
 from proofcompute.limits import MAX_ATTEMPTS, MAX_COLUMNS, MAX_KEY
 from proofcompute.models.card import ModelCard, as_constant, little_endian
 from proofcompute.program.program import Program
@@ -151,24 +143,7 @@ class Key:
         Raises InputError if ``path`` holds this key already with a log of its own, which would be lost, and
         StorageError if the file system refuses.
         """
-        path = path_of(path)
-        if isinstance(self.log, FileLog) and _is_file(self.log.path, path):
-            return  # the file holds every attempt already
-        body = self.body()
-        if _begins(path, body):
-            raise InputError(
-                f"{path} is this key already, and counts its own attempts: load it, or choose another name"
-            )
-
-        def written(attempts: Sequence[Attempt]) -> Log:
-            records = write_records(attempts, body[-DIGEST:])
-            write_atomic(path, body + records, 0o600)
-            return FileLog(path, len(body), body[-DIGEST:], records)
-
-        if isinstance(self.log, MemoryLog):
-            self.log = self.log.move(written)
-        else:
-            written(self.log.attempts)
+        self.log = save_key(path_of(path), self.body(), self.log)
 
     @staticmethod
     @sealed
@@ -187,25 +162,6 @@ class Key:
         anchor = data[end - DIGEST : end]
         key.log = FileLog(path, end, anchor, data[end:])
         return key
-
-
-def _is_file(kept: Path, path: Path) -> bool:
-    """Return whether both paths name the same file, also through links."""
-    try:
-        return kept == path.absolute() or kept.samefile(path)
-    except OSError:
-        return False
-
-
-def _begins(path: Path, body: bytes) -> bool:
-    """Return whether a plain file at ``path`` begins with ``body``. Raises StorageError if reading fails."""
-    try:
-        if not path.exists() or not is_plain(path):
-            return False
-        with path.open("rb") as stream:
-            return stream.read(len(body)) == body
-    except OSError as e:
-        raise StorageError(f"cannot read {path}, which is to be replaced: {e.strerror or e}") from e
 
 
 def decode_body(data: bytes) -> tuple[Key, int]:

@@ -76,7 +76,7 @@ def test_a_failed_check_of_a_product() -> None:
     c[2, 3] += 1
     for device in ("numpy", "cpu"):
         secret = ProductKey(b, seed=SEED, device=device)
-        known = [SEED, *pieces(secret._s), *pieces(secret._v)]
+        known = [SEED, *pieces(secret._used._s), *pieces(secret._used._v)]
         for claim in (c, c + (1 << 30)):
             assert found(raised(lambda secret=secret, claim=claim: secret.check(a, claim)), known) == []  # type: ignore[misc]
         assert "_s" not in repr(secret)
@@ -85,7 +85,7 @@ def test_a_failed_check_of_a_product() -> None:
 def test_a_failed_check_of_a_job() -> None:
     done = jobs.run()
     secret = ProductKey(done.b, seed=SEED, suite="sha256", device=jobs.DEVICE)
-    known = [SEED, *pieces(secret._s), *pieces(secret._v)]
+    known = [SEED, *pieces(secret._used._s), *pieces(secret._used._v)]
     c = done.proof.c.copy()
     c[2, 3] += 1
     wrong = jobs.recommitted(done, c)

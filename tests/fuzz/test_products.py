@@ -18,9 +18,9 @@ from fuzz.mutate import mutant, mutate_bytes
 from fuzz.test_verify import framed, mutated_opening
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError, VerificationError
-from proofcompute.jobs.job import product_request, prove_product
 from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
 from proofcompute.jobs.proof import ProductProof
+from proofcompute.jobs.proving import product_request, prove_product
 from proofcompute.jobs.result import ProductVerified
 from proofcompute.jobs.verifying import verify_rows
 
@@ -51,8 +51,14 @@ def opening(nonce: int = 1) -> bytes:
     return stream.getvalue()
 
 
+def stacked() -> bytes:
+    a, b = factors()
+    request = product_request(np.stack([a, a]), b[None], nonce=bytes(32), device=DEVICE)
+    return request.encode()
+
+
 def part(data: bytes) -> RowsPart:
-    return RowsPart.decode(data, job().request.a, job().receipt.c, 3, 4)
+    return RowsPart.decode(data, job().request, job().receipt.c, 3, 4)
 
 
 def a_part() -> bytes:
@@ -63,7 +69,7 @@ def a_part() -> bytes:
 
 DECODERS: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes], Any]]] = {
     "product request": (
-        lambda: [job().request.encode(), job(2, b"").request.encode()],
+        lambda: [job().request.encode(), job(2, b"").request.encode(), stacked()],
         ProductRequest.decode,
     ),
     "product receipt": (lambda: [job().receipt.encode(), job(2).receipt.encode()], ProductReceipt.decode),

@@ -26,8 +26,9 @@ from proofcompute.jobs import (
     prove_product,
     verify_rows,
 )
+from proofcompute.jobs.arrays import flat
 from proofcompute.jobs.claim import Received
-from proofcompute.jobs.commitment import matrix_tree
+from proofcompute.jobs.commitment import RowTree
 from proofcompute.protocol.frames import write_frames
 
 DEVICE = "numpy"
@@ -64,11 +65,11 @@ def run(dtype: str = "int8", suite: str = "sha256", node: bytes = b"") -> Job:
 
 def recommitted(honest: Job, c: Array, a: Array | None = None) -> Job:
     """A node that signs another C (and opens another A), with trees that fit what it sends."""
-    tree = matrix_tree(c, honest.request.suite, KERNELS)
+    suite = honest.request.suite
     a = honest.a if a is None else a
-    receipt = replace(honest.receipt, c=MatrixId.under(c, tree))
+    a_tree, tree = RowTree(flat(a), suite, KERNELS), RowTree(flat(c), suite, KERNELS)
+    receipt = replace(honest.receipt, c=MatrixId.under(flat(c), tree))
     receipt = receipt.signed(NODE.sign(receipt.signed_digest))
-    a_tree = matrix_tree(a, honest.request.suite, KERNELS)
     return Job(a, honest.b, honest.request, ProductProof(honest.request, receipt, a, c, NODE, a_tree, tree))
 
 

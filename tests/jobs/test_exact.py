@@ -186,7 +186,7 @@ def test_layouts_do_not_matter() -> None:
         (np.zeros((2, 3), object), np.zeros((3, 2), np.int8), np.zeros((2, 2), np.int32)),
         (np.zeros((2, 3), np.float16), np.zeros((3, 2), np.float16), np.zeros((2, 2), np.float16)),
         (np.zeros(3, np.int8), np.zeros((3, 2), np.int8), np.zeros(2, np.int32)),
-        (np.zeros((1, 2, 3), np.int8), np.zeros((3, 2), np.int8), np.zeros((1, 2, 2), np.int32)),
+        (np.zeros((1, 2, 3), np.int8), np.zeros((3, 2), np.int8), np.zeros((2, 2), np.int32)),
         (np.ma.zeros((2, 3), np.int8), np.zeros((3, 2), np.int8), np.zeros((2, 2), np.int32)),
         ([[1, 2]], np.zeros((2, 2), np.int8), np.zeros((1, 2), np.int32)),
     ],

@@ -268,7 +268,7 @@ def test_opened_rows_are_the_committed_ones() -> None:
     j = run()
     challenge = ProductChallenge(j.receipt.digest, ((4, 6),))
     (frame,) = frames_of(j, challenge)
-    part = RowsPart.decode(frame, j.request.a, j.receipt.c, 4, 6)
+    part = RowsPart.decode(frame, j.request, j.receipt.c, 4, 6)
 
     def flipped(data: bytes, i: int) -> bytes:
         return data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :]

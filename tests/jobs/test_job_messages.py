@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from jobs.cases import NODE, claim, run
 from proofcompute.errors import FormatError, InputError
-from proofcompute.jobs import MatrixId, ProductChallenge, ProductReceipt, ProductRequest
+from proofcompute.jobs import (
+    MatrixId,
+    ProductChallenge,
+    ProductReceipt,
+    ProductRequest,
+    product_request,
+    prove_product,
+)
 from proofcompute.jobs.commitment import leaf_rows, rows_from_leaves
 
 
@@ -24,6 +31,34 @@ def test_messages_survive_their_encoding() -> None:
         assert again == message
         assert again.encode() == message.encode()
     assert ProductReceipt.decode(j.receipt.encode()).digest == j.receipt.digest
+
+
+PINNED = [
+    (
+        "int8",
+        "25151724a689df4cf52b3749e16c0c19c13bf33bc23d4df8eae2165b29eb66d1",
+        "ee5af5efb0d7cd208945c8fc7b52c0f4cbfc8d8057424e2bb964a3d79822c709",
+    ),
+    (
+        "int16",
+        "fd77c15ac8b6d8144131a2c58c5ccbc5e60b9386b51e39e7e1929ea1462cb30d",
+        "175f2aaeba21a8fbd69e72a1a6798e090e7bca3136e7d341bf52e164d564b37f",
+    ),
+    (
+        "float32",
+        "a00101313a3e0564af8ffa00856e98fb4c40417e0ade0f5ac6a59d6a3a16feaf",
+        "08fc8a025de920a15f254e2a2cf2302bda838940945f5b27ba38c45d6a6b88ea",
+    ),
+]
+
+
+@pytest.mark.parametrize(("dtype", "request_digest", "receipt_digest"), PINNED)
+def test_digests_of_jobs_are_pinned(dtype: str, request_digest: str, receipt_digest: str) -> None:
+    a = (np.arange(12).reshape(3, 4) - 5).astype(dtype)
+    b = (np.arange(8).reshape(4, 2) * 3 - 7).astype(dtype)
+    request = product_request(a, b, nonce=bytes(range(32)), node=NODE.public, device="numpy")
+    assert request.digest.hex() == request_digest
+    assert prove_product(request, a, b, NODE, device="numpy").receipt.digest.hex() == receipt_digest
 
 
 @pytest.mark.parametrize("which", ["request", "receipt", "challenge"])

@@ -194,6 +194,7 @@ def more() -> Attack:
 CLOSED = (
     "not signature_holds(receipt.node, end.signed_digest(receipt.digest, challenge_digest), end.signature)"
 )
+TOO_LARGE = "magnitude(c, self._kernels) > self.types.field.largest"
 SIGNER = "not signature_holds(message.node, message.signed_digest, message.signature)"
 TERMS = Terms.of(NODE, base=1, rate=1, retention=1)
 CLAIM, VERIFYING = "jobs.claim", "jobs.verifying"
@@ -223,7 +224,7 @@ MUTANTS = {
     "shape of the C received": Mutant(
         5,
         (
-            never(CLAIM, "(c.dtype.name, *c.shape) != (named.dtype, named.rows, named.width)"),
+            never(CLAIM, "(c.dtype.name, *c.shape) != wanted"),
             never(CLAIM, "c != receipt.c"),
         ),
         sends(lambda j: j.proof.c[:-1]),
@@ -238,8 +239,10 @@ MUTANTS = {
     ),
     "rows of A under their root": Mutant(7, (never(VERIFYING, "root != of.root"),), other_a),
     "rows of C under their root": Mutant(7, (never(VERIFYING, "root != of.root"),), right_rows_of_a_wrong_c),
-    "the product": Mutant(8, (never("jobs.key", "not self._holds(a, c)"),), wrong_product),
-    "the range of C": Mutant(8, (never("jobs.key", "not in_range(c, self.field)"),), modular),
+    "the product": Mutant(8, (never("jobs.projection", "not self._holds(a, c, member)"),), wrong_product),
+    "the range of C": Mutant(
+        8, (never("jobs.projection", "magnitude(c, self._kernels) > self.types.field.largest"),), modular
+    ),
     "who closed the opening": Mutant(2, (never("protocol.frames", CLOSED),), by_other_hands),
     "what was closed": Mutant(2, (never("protocol.frames", "not self._signed(end)"),), other_frames),
     "nothing more": Mutant(10, (never("protocol.frames", "not self._ended()"),), more),

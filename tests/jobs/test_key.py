@@ -117,5 +117,5 @@ def test_the_bound_is_proved_for_each_left_factor() -> None:
 def test_two_keys_share_nothing() -> None:
     b = integers(7, "int8", 5, 5)
     one, two = ProductKey(b), ProductKey(b)
-    assert not np.array_equal(one._s, two._s)
-    assert np.array_equal(ProductKey(b, seed=bytes(32))._v, ProductKey(b, seed=bytes(32))._v)
+    assert not np.array_equal(one._used._s, two._used._s)
+    assert np.array_equal(ProductKey(b, seed=bytes(32))._used._v, ProductKey(b, seed=bytes(32))._used._v)

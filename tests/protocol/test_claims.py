@@ -16,7 +16,7 @@ import proofcompute as pc
 import synthetic
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import MismatchError, VerificationError
-from proofcompute.jobs.job import product_request, prove_product
+from proofcompute.jobs.proving import product_request, prove_product
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.messages import Challenge, Generation
 from proofcompute.protocol.statement import draws
