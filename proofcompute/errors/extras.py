@@ -14,6 +14,7 @@ EXTRA_OF: Final = {
     "granian": "serve",
     "jinja2": "models",
     "numba": "jit",
+    "onnx": "onnx",
     "prometheus_client": "serve",
     "structlog": "serve",
     "tokenizers": "models",

@@ -1,0 +1,1 @@
+"""Lowers graphs of operations, whatever their format, into programs."""
