@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Terms,
     )
     from proofcompute.protocol.promises import check_terms, require_within
+    from proofcompute.protocol.requests import array_request
     from proofcompute.prover import RunDirectory, StoredTrace
     from proofcompute.prover.admission import RunnerLimits, RunnerLoad
     from proofcompute.prover.node import Answer, Node
@@ -170,6 +171,7 @@ _HOME = {
         "check_terms",
         "require_within",
     ),
+    "protocol.requests": ("array_request",),
     "prover": (
         "RunDirectory",
         "StoredTrace",
@@ -282,6 +284,7 @@ __all__ = [
     "Verified",
     "Vocabulary",
     "all_cells",
+    "array_request",
     "chat_request",
     "check_card",
     "check_receipt",

@@ -20,10 +20,10 @@ NonFiniteError Opener Outcome ProductKey Program ProgramBuilder Prompter Proofco
 Request RunDirectory Runner RunnerEvents RunnerLimits RunnerLoad RunnerState Sampling Session
 ServiceError StoppedError StorageError StoredTrace Terms Ticket Tokenizer UnsupportedError VerificationError
 Verified
-Vocabulary all_cells chat_request check_card check_receipt check_terms check_text count_cells draw_cells
-import_checkpoint job kernels_for keygen make_evidence matmul open_bundle packaged_smollm2 public_challenge
-replay require_within text_request verify verify_evidence verify_product verify_public verify_rows warm_up
-write_key
+Vocabulary all_cells array_request chat_request check_card check_receipt check_terms check_text count_cells
+draw_cells import_checkpoint job kernels_for keygen make_evidence matmul open_bundle packaged_smollm2
+public_challenge replay require_within text_request verify verify_evidence verify_product verify_public
+verify_rows warm_up write_key
 """.split()
 
 

@@ -119,7 +119,7 @@ def pinned_model(card: Path | None, key: Path | None, model: Path | None, model_
     if model_id is not None:
         return Pin(hex_bytes(model_id, "the model id"), None)
     if card is not None:
-        return Pin(load_card(card), None)
+        return Pin(_of_language(load_card(card), card), None)
     path = key if key is not None else model
     if path is None:
         return Pin(None, None)
@@ -127,7 +127,17 @@ def pinned_model(card: Path | None, key: Path | None, model: Path | None, model_
 
     expect(path, "key" if key is not None else "model")
     holds = held(path)
-    return Pin(holds.card, holds)
+    return Pin(_of_language(holds.card, path), holds)
+
+
+def _of_language(card: ModelCard, path: Path) -> ModelCard:
+    """Return the card. Raises InputError unless it is that of a language model, which text is sent to."""
+    if card.vocabulary is None or not card.program.feedback:
+        raise InputError(
+            f"{path} is of a model that takes arrays, and no node is asked for those over HTTP: use files "
+            "(request, run, challenge, open, verify)"
+        )
+    return card
 
 
 def _base(url: str) -> str:

@@ -18,12 +18,14 @@ from proofcompute.cli.files import (
     read_request,
     read_terms,
 )
+from proofcompute.cli.inputs import Inputs, Resize
 from proofcompute.cli.kinds import expect
 from proofcompute.cli.options import Device, Force, Json, Out, command_line, kernels
-from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
+from proofcompute.cli.outputs import Outputs, check_outputs, described, values_of, write_outputs
 from proofcompute.cli.progress import progress
 from proofcompute.cli.request_command import (
-    OF_THE_PROMPT,
+    IN_A_REQUEST,
+    Asked,
     Date,
     MaxTokens,
     MayOmit,
@@ -37,7 +39,6 @@ from proofcompute.cli.request_command import (
     Temperature,
     TopK,
     TopP,
-    build,
     options_of,
 )
 from proofcompute.errors import InputError
@@ -60,6 +61,8 @@ def run(
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="A prompt, instead of REQUEST.")] = None,
     prompt_file: PromptFile = None,
+    inputs: Inputs = None,
+    resize: Resize = None,
     identity: Annotated[
         Path | None, typer.Option(help="The node's key pair; a new one unless given.")
     ] = None,
@@ -89,14 +92,17 @@ def run(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Answer a request and write RUN/receipt; with --prompt, write RUN/request too.
+    """Answer a request and write RUN/receipt; with --prompt or --input, write RUN/request too.
 
     An interrupted run continues where it was when it is run again with the same request. The options from
     --max-tokens on belong to --prompt.
     """
-    what = read_prompt(prompt, prompt_file)
-    if (request is None) == (what is None):
-        raise InputError("give either a request file or --prompt")
+    question = Asked(read_prompt(prompt, prompt_file), inputs or (), resize, system, date, may_omit, raw)
+    new = question.prompt is not None or bool(inputs)
+    if (request is None) != new:
+        raise InputError("give either a request file, or --prompt, or --input")
+    if new:
+        question.check(context)
     check_outputs(outputs)
     from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.protocol.requests import inputs_of
@@ -111,7 +117,7 @@ def run(
         signer = NodeIdentity.load(identity)
     else:
         signer = directory.own_identity() or NodeIdentity.new()
-    if what is not None and (output / "request").exists():
+    if new and (output / "request").exists():
         raise InputError(
             f"{output} holds a run already; to continue it, give its request: {output / 'request'}"
         )
@@ -120,7 +126,7 @@ def run(
         asked = read_request(request)
     else:
         options = options_of(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
-        asked = build(loaded, what or "", system, raw, date, may_omit, options)
+        asked = question.request(loaded, options)
     if asked.node not in (b"", signer.public):
         raise InputError(f"the request is for node {asked.node.hex()}; give its key pair with --identity")
     inputs_of(asked, loaded.program, loaded.model_id)  # before anything is written to the directory
@@ -139,7 +145,7 @@ def run(
     except KeyboardInterrupt:
         out.say()
         if (output / "request").exists():
-            line = command_line(context, model, output / "request", leave_out=OF_THE_PROMPT)
+            line = command_line(context, model, output / "request", leave_out=IN_A_REQUEST)
             out.say(f"interrupted; to continue: {line}")
         raise
     finally:
@@ -169,7 +175,7 @@ def _compute(
     text = AnswerText(vocabulary, rule.stops if rule else ()) if vocabulary else None
     start, done, shown = time.perf_counter(), 0, 0
 
-    with progress("prompt") as advance:
+    with progress("prompt" if rule else "rows") as advance:
 
         def show(session: Session) -> None:
             nonlocal done, shown
@@ -182,21 +188,24 @@ def _compute(
             shown = len(session.answer)
 
         session = node.run(asked, known=kept, on_step=show)
-    if text is not None:
-        out.say(text.finish(session.reason))
     seconds = time.perf_counter() - start
-    write_outputs(outputs, session.statement().outputs)
-    out.say(f"{len(session.answer)} tokens in {seconds:.1f} s")
-    answer = None
-    if vocabulary is not None:
-        answer = answer_text(vocabulary, asked.generation, session.answer, session.reason)
     fields: dict[str, object] = {
         "run": str(directory.path),
-        "answer": answer,
-        "tokens": session.answer,
         "stop_reason": session.reason,
         "seconds": seconds,
     }
+    made = session.statement().outputs
+    if rule is None:
+        out.facts(values_of(made))
+        out.say(f"{session.prompt} rows in {seconds:.1f} s")
+        fields |= {"rows": session.prompt, "outputs": described(made)}
+    else:
+        if text is not None:
+            out.say(text.finish(session.reason))
+        out.say(f"{len(session.answer)} tokens in {seconds:.1f} s")
+        answer = answer_text(vocabulary, rule, session.answer, session.reason) if vocabulary else None
+        fields |= {"answer": answer, "tokens": session.answer}
+    write_outputs(outputs, made)
     return fields, session
 
 

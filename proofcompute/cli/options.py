@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ from proofcompute.errors import InputError
 if TYPE_CHECKING:
     from proofcompute.arithmetic.kernels import Kernels
 
-__all__ = ["Device", "Force", "Json", "Out", "command_line", "hex_bytes", "kernels"]
+__all__ = ["Device", "Force", "Json", "Out", "command_line", "hex_bytes", "kernels", "typed"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
@@ -41,6 +41,13 @@ def command_line(context: typer.Context, *words: object, leave_out: Container[st
             for each in value if isinstance(value, tuple | list) else (value,):
                 line += [option.opts[0], str(each)]
     return shlex.join(line)
+
+
+def typed(context: typer.Context, names: Iterable[str]) -> list[str]:
+    """Return the options that were typed among parameters of these names, as they are spelled."""
+    options = {str(option.name): option.opts[-1] for option in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names if name in options}
+    return [options[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"]
 
 
 def hex_bytes(text: str, what: str, length: int = 32) -> bytes:

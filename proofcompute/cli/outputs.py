@@ -20,9 +20,11 @@ from proofcompute.errors import InputError
 if TYPE_CHECKING:
     from proofcompute.arrays import Array
 
-__all__ = ["Outputs", "check_outputs", "write_outputs"]
+__all__ = ["Outputs", "check_outputs", "described", "values_of", "write_outputs"]
 
 SUFFIXES = (".npz", ".npy", ".json")
+FEW = 32
+"""The most values of an output that are shown."""
 
 Outputs = Annotated[
     Path | None,
@@ -39,6 +41,26 @@ def check_outputs(path: Path | None) -> None:
     check_output(path, force=True)
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: outputs are written as {', '.join(SUFFIXES)}")
+
+
+def described(outputs: Mapping[str, Array]) -> dict[str, dict[str, object]]:
+    """Return type and shape of each output."""
+    import numpy as np
+
+    arrays = {name: np.asarray(rows) for name, rows in outputs.items()}
+    return {name: {"dtype": a.dtype.name, "shape": list(a.shape)} for name, a in arrays.items()}
+
+
+def values_of(outputs: Mapping[str, Array]) -> dict[str, object]:
+    """Return what people see of each output: type and shape, and the values if they are few."""
+    import numpy as np
+
+    found: dict[str, object] = {}
+    for name, rows in outputs.items():
+        a = np.asarray(rows)
+        values = f"\n{np.array2string(a, precision=6, separator=', ')}" if a.size <= FEW else ""
+        found[f"output {name}"] = f"{a.dtype.name} {list(a.shape)}{values}"
+    return found
 
 
 def write_outputs(path: Path | None, outputs: Mapping[str, Array]) -> None:

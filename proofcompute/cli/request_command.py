@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +13,8 @@ import typer
 
 from proofcompute.cli.console import Output
 from proofcompute.cli.files import check_output, load_card, read_prompt
-from proofcompute.cli.options import Force, Json, Out, hex_bytes
+from proofcompute.cli.inputs import Inputs, Resize, read_inputs, shown
+from proofcompute.cli.options import Force, Json, Out, hex_bytes, typed
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
     from proofcompute.tokens import RequestOptions
 
 __all__ = [
-    "OF_THE_PROMPT",
+    "IN_A_REQUEST",
+    "Asked",
     "Date",
     "MaxTokens",
     "MayOmit",
@@ -35,7 +39,6 @@ __all__ = [
     "Temperature",
     "TopK",
     "TopP",
-    "build",
     "options_of",
     "request",
     "seed_bytes",
@@ -78,9 +81,7 @@ Raw = Annotated[
     typer.Option("--raw", help="Use no chat template; the prompt may name control tokens."),
 ]
 Suite = Annotated[str, typer.Option(help="Hash suite of the trace: sha256, keccak256 or blake3.")]
-OF_THE_PROMPT = (
-    "prompt",
-    "prompt_file",
+_OF_A_PROMPT = (
     "max_tokens",
     "temperature",
     "top_k",
@@ -88,18 +89,26 @@ OF_THE_PROMPT = (
     "repetition_penalty",
     "seed",
     "stop",
+    "ignore_end",
+    "choice",
     "system",
+    "date",
+    "may_omit",
     "raw",
-    "suite",
 )
+"""Parameters that only a request with a prompt has."""
+IN_A_REQUEST = ("prompt", "prompt_file", "inputs", "resize", *_OF_A_PROMPT, "suite")
 """Parameters that a request file holds; they are not repeated when a run continues from its request."""
 
 
 def request(
+    context: typer.Context,
     model: ModelFile,
     output: Out,
     prompt: Annotated[str | None, typer.Option(help="The prompt.")] = None,
     prompt_file: PromptFile = None,
+    inputs: Inputs = None,
+    resize: Resize = None,
     max_tokens: MaxTokens = None,
     temperature: Temperature = 0.0,
     top_k: TopK = 0,
@@ -123,34 +132,96 @@ def request(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Write a request. Keep it: the receipt is checked against it."""
+    """Write a request. Keep it: the receipt is checked against it.
+
+    A language model takes a prompt, any other model rows of its inputs (--input; see proofcompute inspect).
+    """
     check_output(output, force=force)
     from proofcompute.encoding.files import write_atomic
 
-    what = read_prompt(prompt, prompt_file)
-    if what is None:
-        raise InputError("give --prompt or --prompt-file (see: proofcompute request --help)")
+    asked = Asked(read_prompt(prompt, prompt_file), inputs or (), resize, system, date, may_omit, raw)
+    asked.check(context)
     options = options_of(max_tokens, temperature, top_k, top_p, repetition_penalty, seed, stop, suite)
     options |= {"ignore_end": ignore_end, "choice": choice}
     if nonce is not None:
         options["nonce"] = hex_bytes(nonce, "the nonce")
     if node is not None:
         options["node"] = hex_bytes(node, "the node's public key")
-    made = build(load_card(model), what, system, raw, date, may_omit, options)
+    card = load_card(model)
+    made = asked.request(card, options)
     write_atomic(output, made.encode())
-    out, tokens = Output(json), len(made.inputs[0][1]) // 4
-    out.say(f"{output}: {tokens} prompt tokens, digest {made.digest.hex()}")
-    out.result(
-        {
-            "request": str(output),
-            "digest": made.digest.hex(),
-            "model_id": made.model_id.hex(),
-            "prompt_tokens": tokens,
-            "max_tokens": made.generation.max_tokens if made.generation else 0,
-            "text": made.text,
-            "nonce": made.nonce.hex(),
-        }
-    )
+    out = Output(json)
+    fields: dict[str, object] = {
+        "request": str(output),
+        "digest": made.digest.hex(),
+        "model_id": made.model_id.hex(),
+        "nonce": made.nonce.hex(),
+    }
+    if made.generation is not None:
+        tokens = len(made.inputs[0][1]) // 4
+        out.say(f"{output}: {tokens} prompt tokens, digest {made.digest.hex()}")
+        most = made.generation.max_tokens
+        fields |= {"prompt_tokens": tokens, "max_tokens": most, "text": made.text}
+    else:
+        rows = len(made.inputs[0][1]) // card.program.inputs[0][1].nbytes
+        out.say(f"{output}: {rows} rows, digest {made.digest.hex()}")
+        fields |= {"rows": rows, "input_bytes": {name: len(data) for name, data in made.inputs}}
+    out.result(fields)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks: a prompt, or files with rows of a model's inputs."""
+
+    prompt: str | None
+    inputs: Sequence[str]
+    resize: str | None
+    system: str | None
+    date: datetime | None
+    may_omit: bool
+    raw: bool
+
+    def check(self, context: typer.Context) -> None:
+        """Raise InputError, before a model is read, if the options do not go together."""
+        if not self.inputs and self.prompt is None:
+            raise InputError(
+                "give --prompt or --prompt-file, or --input for a model that takes no prompt "
+                f"(see: {context.command_path} --help)"
+            )
+        if self.resize is not None and not self.inputs:
+            raise InputError("--resize is about pictures that --input gives")
+        if self.inputs and self.prompt is not None:
+            raise InputError("give either a prompt or --input")
+        if self.inputs and (wrong := typed(context, _OF_A_PROMPT)):
+            raise InputError(f"{wrong[0]} belongs to a prompt, and not to --input")
+        if self.raw and (wrong := typed(context, ("system", "date", "may_omit"))):
+            raise InputError(f"{wrong[0]} belongs to the chat template, which --raw leaves out")
+
+    def request(self, model: HasCard, options: RequestOptions) -> Request:
+        """Make the request; a prompt is put into the chat template unless it is ``raw``."""
+        program, prompt = model.card.program, self.prompt
+        if prompt is None:
+            from proofcompute.protocol.requests import array_request
+
+            return array_request(
+                model,
+                read_inputs(program, self.inputs, self.resize),
+                nonce=options.get("nonce"),
+                node=options.get("node", b""),
+                suite=options.get("suite", "sha256"),
+            )
+        if not program.feedback:
+            raise InputError(f"the model takes no prompt; give --input: {shown(program)}")
+        from proofcompute.tokens import Message, chat_request, text_request
+
+        if self.raw:
+            return text_request(model, prompt, special=True, **options)
+        talk: str | list[Message] = prompt
+        if self.system is not None:
+            if not prompt.strip():
+                raise InputError("the prompt is empty")
+            talk = [Message("system", self.system), Message("user", prompt)]
+        return chat_request(model, talk, date=self.date, may_omit=self.may_omit, **options)
 
 
 def options_of(
@@ -173,31 +244,6 @@ def options_of(
         "stops": tuple(stop or ()),
         "suite": suite,
     }
-
-
-def build(
-    model: HasCard,
-    prompt: str,
-    system: str | None,
-    raw: bool,
-    date: datetime | None,
-    may_omit: bool,
-    options: RequestOptions,
-) -> Request:
-    """Make the request for a prompt, with the chat template unless it is ``raw``."""
-    from proofcompute.tokens import Message, chat_request, text_request
-
-    if raw:
-        given = {"--system": system is not None, "--date": date is not None, "--may-omit": may_omit}
-        if wrong := [name for name, there in given.items() if there]:
-            raise InputError(f"{wrong[0]} belongs to the chat template, which --raw leaves out")
-        return text_request(model, prompt, special=True, **options)
-    if system is None:
-        return chat_request(model, prompt, date=date, may_omit=may_omit, **options)
-    if not prompt.strip():
-        raise InputError("the prompt is empty")
-    talk = [Message("system", system), Message("user", prompt)]
-    return chat_request(model, talk, date=date, may_omit=may_omit, **options)
 
 
 def seed_bytes(text: str) -> bytes:

@@ -108,6 +108,7 @@ def serve(
     named = _named(models, name or ())
     for _, path in named:
         expect(path, "model")
+        _check_text(path)
     if tls_cert is not None and tls_key is not None:
         _check_tls(tls_cert, tls_key)
     from proofcompute.commitments.signing import NodeIdentity
@@ -170,6 +171,14 @@ def _named(models: Sequence[Path], names: Sequence[str]) -> tuple[tuple[str, Pat
         given.append((name, Path(file)))
     files = [path for _, path in given]
     return (*given, *((path.stem, path) for path in models if path not in files))
+
+
+def _check_text(path: Path) -> None:
+    """Raise InputError, before anything is loaded, for a model that takes no text: nobody could ask it."""
+    from proofcompute.models.file import ModelFile
+
+    if ModelFile.open(path).card.vocabulary is None:
+        raise InputError(f"{path} takes arrays and no text; answer requests for it with proofcompute run")
 
 
 def _check_tls(cert: Path, key: Path) -> None:

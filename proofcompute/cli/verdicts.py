@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proofcompute.cli.console import Output, complain, rejection, size
+from proofcompute.cli.outputs import values_of
 from proofcompute.cli.verifying import Checked, Verifier
 from proofcompute.errors import ProofcomputeError, VerificationError
 from proofcompute.freivalds.soundness import shown
@@ -45,6 +46,8 @@ def accept(
         facts["rows"] = f"{found.rows}, computed again in {seconds:.2f} s"
     if checked.answer is not None:
         facts["answer"] = checked.answer
+    if checked.request.generation is None:
+        facts |= values_of(checked.outputs)
     out.facts(facts)
     out.result(_accepted(checked, verifier, seconds, public=public))
 

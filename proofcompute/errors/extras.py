@@ -15,6 +15,7 @@ EXTRA_OF: Final = {
     "jinja2": "models",
     "numba": "jit",
     "onnx": "onnx",
+    "pillow": "images",
     "prometheus_client": "serve",
     "structlog": "serve",
     "tokenizers": "models",
@@ -35,7 +36,8 @@ def lacking(error: ModuleNotFoundError, what: str) -> Exception:
     ``what`` names the feature that needs the package. An error that names no optional package is returned
     unchanged.
     """
-    package = (error.name or "").partition(".")[0]
+    module = (error.name or "").partition(".")[0]
+    package = "pillow" if module == "PIL" else module
     if package not in EXTRA_OF:
         return error
     return UnsupportedError(f"{what} takes {package}, which is not installed: {install(package)}")

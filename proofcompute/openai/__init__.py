@@ -6,6 +6,7 @@ since each of them must find the same requests in the same body.
 
 from __future__ import annotations
 
+from proofcompute.encoding.strict_json import Json, read_json
 from proofcompute.openai.answers import (
     FINISH_REASONS,
     Reply,
@@ -32,7 +33,6 @@ from proofcompute.openai.proof import (
     encode_proofs,
     nonce_of_header,
 )
-from proofcompute.openai.reading import Json, read_json
 from proofcompute.openai.sent import read_response
 from proofcompute.openai.service import CARD_PATH, MAX_OPEN_CALL, OPEN_PATH, TERMS_PATH, OpenCall
 from proofcompute.openai.streaming import StreamCheck

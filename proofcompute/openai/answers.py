@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from proofcompute.encoding.strict_json import Json
 from proofcompute.errors import InputError
 from proofcompute.openai.call import Call
 from proofcompute.openai.errors import ParameterError, UnsupportedParameterError
 from proofcompute.openai.parameters import Endpoint
 from proofcompute.openai.proof import FIELD, ProofField, encode_proofs
-from proofcompute.openai.reading import Json
 from proofcompute.protocol.messages import Request
 
 __all__ = [

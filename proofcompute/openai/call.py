@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.commitments.hashing import Xof
+from proofcompute.encoding.strict_json import Json
 from proofcompute.errors import InputError
 from proofcompute.errors.arguments import given
 from proofcompute.limits import MAX_ROWS
 from proofcompute.openai.errors import ParameterError, UnsupportedParameterError
 from proofcompute.openai.messages import messages_of
 from proofcompute.openai.parameters import Endpoint, as_int, used
-from proofcompute.openai.reading import Json
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Message, Prompter, RequestOptions
 

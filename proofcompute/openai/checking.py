@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from proofcompute.encoding.strict_json import Json
 from proofcompute.errors import InputError, MismatchError, VerificationError
 from proofcompute.limits import MAX_CHOICES
 from proofcompute.models.card import ModelCard
@@ -17,7 +18,6 @@ from proofcompute.models.vocabulary import Vocabulary
 from proofcompute.openai.answers import FINISH_REASONS, Usage, completion_id, fingerprint
 from proofcompute.openai.call import Call
 from proofcompute.openai.proof import FIELD, ProofField, decode_proofs
-from proofcompute.openai.reading import Json
 from proofcompute.openai.sent import sent_int, sent_list, sent_object, sent_text
 from proofcompute.protocol.answer import answer_text
 from proofcompute.protocol.claim import Claim

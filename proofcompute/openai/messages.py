@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from proofcompute.encoding.strict_json import Json
 from proofcompute.openai.errors import ParameterError, UnsupportedParameterError
 from proofcompute.openai.parameters import as_object, as_text
-from proofcompute.openai.reading import Json
 from proofcompute.tokens import Message
 
 __all__ = ["messages_of"]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
+from proofcompute.encoding.strict_json import MAX_INTEGER, MIN_INTEGER, Json
 from proofcompute.limits import MAX_CHOICES, MAX_ROWS, MAX_STOP, MAX_STOPS
 from proofcompute.openai.errors import ParameterError, UnsupportedParameterError
-from proofcompute.openai.reading import MAX_INTEGER, MIN_INTEGER, Json
 
 __all__ = [
     "Endpoint",

@@ -11,9 +11,9 @@ from datetime import date as Date  # "date" is a field's name here
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
+from proofcompute.encoding.strict_json import Json
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.limits import MAX_CHOICES, MAX_RECEIPT
-from proofcompute.openai.reading import Json
 from proofcompute.openai.sent import sent_int, sent_list, sent_text
 
 __all__ = [

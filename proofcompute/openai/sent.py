@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from proofcompute.encoding.strict_json import Json, read_json
 from proofcompute.errors import FormatError, LimitError, VerificationError
-from proofcompute.openai.reading import Json, read_json
 
 __all__ = ["read_response", "sent_int", "sent_list", "sent_object", "sent_text"]
 

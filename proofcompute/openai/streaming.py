@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proofcompute.encoding.strict_json import Json
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.limits import MAX_ROWS, MAX_TEXT
 from proofcompute.models.card import ModelCard
@@ -27,7 +28,6 @@ from proofcompute.openai.checking import (
     usage_of,
 )
 from proofcompute.openai.proof import FIELD, ProofField
-from proofcompute.openai.reading import Json
 from proofcompute.openai.sent import sent_int, sent_list, sent_object, sent_text
 from proofcompute.protocol.answer import AnswerText
 from proofcompute.protocol.claim import Claim
