@@ -1,4 +1,4 @@
-// attention_*: causal attention over int8 keys and values (docs/spec/programs.md#attention), in kernels that
+// attention_*: attention over int8 keys and values (docs/spec/programs.md#attention), in kernels that
 // keep one binary32 score for each (row, head, visible position) of a batch of rows, and nothing quadratic.
 //
 //   q8 [n, h, ql, dh] int8, sq [n, h, parts] float32      queries, quantised by quantise_heads
@@ -11,8 +11,8 @@
 //   status                           one int32; set to 1 if a visible score is NaN or infinite
 //   sinks [h] float32                or null;   cap: a cap of the scores, or 0;   levels: Q, 32639 or 2^26 by vl
 //
-// Row i (of n) is position p = *at + first + i and sees positions max(0, p + 1 - window) .. p, or 0 .. p if
-// window is 0; lo is the first position that row 0 sees. span may be larger than the visible part. The grid's z
+// Row i (of n) is position p = *at + first + i and sees positions max(0, p + 1 - window) .. min(p + ahead, end - 1),
+// or from 0 on if window is 0; lo is the first position that row 0 sees. Causal attention has ahead 0. span may be larger than the visible part. The grid's z
 // dimension is the row, y the head: n and h are at most 65535. parts is 2 if latent > 0, else 1: then the first
 // `latent` columns of a head have the first scale, and the others the second.
 //
@@ -46,16 +46,18 @@ struct Visible {
   int from, to;  // what a row sees, relative to lo
 };
 
-__device__ __forceinline__ Visible visible(int row, const i64* at, int first, int window) {
+__device__ __forceinline__ Visible visible(int row, const i64* at, int first, int window, int ahead, int end) {
   const int start = first + (at ? (int)*at : 0), t = start + row;
   const int lo = window && start + 1 > window ? start + 1 - window : 0;
-  return {lo, window && t + 1 - window > lo ? t + 1 - window - lo : 0, t + 1 - lo};
+  const int to = t + 1 + ahead < end ? t + 1 + ahead : end;
+  return {lo, window && t + 1 - window > lo ? t + 1 - window - lo : 0, to - lo};
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     check_scales(const float* __restrict__ ks, const float* __restrict__ vs, const float* __restrict__ sinks, int kc,
-                 int vc, int h, const i64* __restrict__ at, int first, int n, int window, int* __restrict__ status) {
-  const Visible see = visible(n - 1, at, first, window);
+                 int vc, int h, const i64* __restrict__ at, int first, int n, int window, int ahead, int end,
+                 int* __restrict__ status) {
+  const Visible see = visible(n - 1, at, first, window, ahead, end);
   int found = 0;
   for (i64 e = first_index(); e < (i64)see.to * kc; e += index_step()) {
     const float key = ks[(i64)see.lo * kc + e];
@@ -125,28 +127,28 @@ __device__ __forceinline__ void score(const i8* q8, const float* sq, const i8* k
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     attention_scores(const i8* __restrict__ q8, const float* __restrict__ sq, const i8* __restrict__ kq,
                      const float* __restrict__ ks, int latent, int h, int hk, int dh, const i64* __restrict__ at,
-                     int first, int span, int window, float scale, float cap, float* __restrict__ scores,
-                     int* __restrict__ status) {
-  const Visible see = visible(blockIdx.z, at, first, window);
+                     int first, int span, int window, int ahead, int end, float scale, float cap,
+                     float* __restrict__ scores, int* __restrict__ status) {
+  const Visible see = visible(blockIdx.z, at, first, window, ahead, end);
   score<1>(q8, sq, kq, ks, 1, 1, latent, h, hk, dh, see, span, scale, cap, scores, status);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     attention_scores_limbs(const i8* __restrict__ q8, const float* __restrict__ sq, const i8* __restrict__ kq,
                            const float* __restrict__ ks, int ql, int kl, int latent, int h, int hk, int dh,
-                           const i64* __restrict__ at, int first, int span, int window, float scale, float cap,
-                           float* __restrict__ scores, int* __restrict__ status) {
-  const Visible see = visible(blockIdx.z, at, first, window);
+                           const i64* __restrict__ at, int first, int span, int window, int ahead, int end, float scale,
+                           float cap, float* __restrict__ scores, int* __restrict__ status) {
+  const Visible see = visible(blockIdx.z, at, first, window, ahead, end);
   score<2>(q8, sq, kq, ks, ql, kl, latent, h, hk, dh, see, span, scale, cap, scores, status);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     attention_softmax(float* __restrict__ scores, const float* __restrict__ vs, const float* __restrict__ sinks,
                       int step, float levels, int h, int hk, const i64* __restrict__ at, int first, int span,
-                      int window, float* __restrict__ top, float* __restrict__ sum) {
+                      int window, int ahead, int end, float* __restrict__ top, float* __restrict__ sum) {
   const int row = blockIdx.z, head = blockIdx.y, g = head / (h / hk);
   const i64 unit = (i64)row * h + head;
-  const Visible see = visible(row, at, first, window);
+  const Visible see = visible(row, at, first, window, ahead, end);
   float* x = scores + unit * span + see.from;
   const float* value_scales = vs + ((i64)(see.lo + see.from) * hk + g) * step;
   const int count = see.to - see.from;
@@ -187,11 +189,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     attention_mix(const int* __restrict__ weights, const i8* __restrict__ vq, int vl, int pitch, int h, int hk, int d,
-                  const i64* __restrict__ at, int first, int span, int window, u64* __restrict__ acc) {
+                  const i64* __restrict__ at, int first, int span, int window, int ahead, int end,
+                  u64* __restrict__ acc) {
   __shared__ int p[CHUNK];
   const int row = blockIdx.z, head = blockIdx.y, g = head / (h / hk);
   const i64 unit = (i64)row * h + head;
-  const Visible see = visible(row, at, first, window);
+  const Visible see = visible(row, at, first, window, ahead, end);
   const int j0 = blockIdx.x * CHUNK;
   const int a = j0 > see.from ? j0 : see.from, b = j0 + CHUNK < see.to ? j0 + CHUNK : see.to;
   if (a >= b) return;  // the whole block

@@ -27,7 +27,7 @@ from proofcompute.arithmetic.kernels import (
     Routing,
 )
 from proofcompute.errors import InputError, LimitError
-from proofcompute.limits import MAX_CONTRACTION
+from proofcompute.limits import MAX_CONTRACTION, MAX_ROWS
 
 __all__ = [
     "LIMBS",
@@ -304,6 +304,8 @@ def attention(
     heads = size // dh
     if options.sinks is not None:
         need(options.sinks.shape == (heads,), "queries and sinks", q, options.sinks)
+    if not 0 <= options.ahead <= MAX_ROWS:
+        raise InputError(f"a row sees {options.ahead} positions after its own, outside 0..{MAX_ROWS}")
     if not 0 <= options.softcap < np.inf:
         raise InputError(f"scores are capped at a positive number, not {options.softcap}")
     _contraction(dh)

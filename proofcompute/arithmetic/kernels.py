@@ -108,6 +108,8 @@ class AttentionOptions:
     latent: int = 0
     """Not 0: the first ``latent`` columns of a head have a scale of their own, in queries and in keys, and
     are the values too; the other columns have the second scale."""
+    ahead: int = 0
+    """Positions after its own that a row may see; 0 in causal attention, at most :data:`MAX_ROWS`."""
 
 
 PLAIN: Final = AttentionOptions()
@@ -250,12 +252,12 @@ class Arithmetic(Protocol):
         window: int,
         options: AttentionOptions = PLAIN,
     ) -> F32:
-        """Return the causal attention of rows first..first+n over a prefix of t >= first + n rows.
+        """Return the attention of rows first..first+n over t >= first + n rows.
 
         q [n, h * dh] float32; kq [t, hk, dh] and vq [t, hk, e] int8, or [t, hk, 2, dh] and [t, hk, 2, e] in
         two limbs; ks, vs [t, hk] float32; h a multiple of hk. Row first+i may see positions
-        max(0, first+i+1-window)..first+i (window 0: all from 0). If ``options.latent`` is not 0, ks is
-        [t, hk, 2], there are no vq and vs, and e is ``latent``. Scores, softmax and mix are those of
+        max(0, first+i+1-window)..min(first+i+ahead, t-1) (window 0: all from 0). If ``options.latent`` is not
+        0, ks is [t, hk, 2], there are no vq and vs, and e is ``latent``. Scores, softmax and mix are those of
         docs/spec/programs.md#attention. Returns [n, h * e].
         """
         ...

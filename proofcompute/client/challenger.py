@@ -233,8 +233,10 @@ class Challenger:
                 raise VerificationError(4, "the node chose a nonce that belongs to another question") from e
 
     def _most(self, claim: Claim, challenge: Challenge) -> int:
-        program = self.auditor(None).card.program
-        largest = require_openable(program, challenge.cells, tables=challenge.tables, hints=challenge.hints)
+        program, total = self.auditor(None).card.program, claim.statement.rows
+        largest = require_openable(
+            program, total, challenge.cells, tables=challenge.tables, hints=challenge.hints
+        )
         return min(largest * len(challenge.cells) + _FRAME, MAX_EVIDENCE_OPENING)
 
     def _receive(

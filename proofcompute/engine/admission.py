@@ -51,8 +51,11 @@ class Accepted:
     """Finished rows from which they are hashed before the request ends; 0: never."""
 
     def nbytes(self, rows: int) -> int:
-        """Return the most bytes that the trace takes if a step has at most ``rows`` of its rows."""
-        window = max(min(rows, self.most), self.ahead)
+        """Return the most bytes that the trace takes if a step has at most ``rows`` of its rows.
+
+        A step has all of them if the program reads all rows.
+        """
+        window = max(self.most if self.program.reads_all else min(rows, self.most), self.ahead)
         drawn = _DRAW * self.most if self.program.feedback else 0
         return drawn + most_bytes(self.program, self.most, self.dropped or frozenset(), window)
 
@@ -116,12 +119,13 @@ class Door:
         )
         session = Session(number, request, how.inputs, prompt, trace, list(answer))
         session.keep, session.shares = how.keep, how.shares
-        for name, rows in how.inputs.items():
-            trace.arrays[name][:prompt] = rows
+        for name, values in how.inputs.items():
+            trace.arrays[name][:prompt] = values
         if request.generation is None:
+            session.first_output = prompt - 1 if program.pooled else 0
             for name in program.outputs:
-                spec = program.specs[name]
-                session.outputs[name] = self.homes[name].zeros((prompt, *spec.shape), spec.numpy)
+                spec, first = program.specs[name], session.first_output
+                session.outputs[name] = self.homes[name].zeros((prompt - first, *spec.shape), spec.numpy)
         else:
             session.draws = self.homes[program.outputs[0]].zeros((how.most, 2), np.uint64)
             session.draw(prompt - 1, prompt)

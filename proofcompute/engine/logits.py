@@ -85,6 +85,10 @@ class _Rows:
         """See RowReader."""
         return self.arrays[name][: span.b]
 
+    def whole(self, name: str, span: Span) -> Array:
+        """See RowReader; language models read no later rows."""
+        raise InputError("a language model reads all rows")
+
     def write(self, name: str, span: Span, rows: Array) -> None:
         """Keep nothing: the interpreter returns what a segment emits."""
 

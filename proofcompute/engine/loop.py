@@ -4,6 +4,9 @@ One step takes pending rows of requests (a piece of a prompt, or a last token) a
 out, concatenates them and runs each segment once. Rows depend only on earlier rows of their own request, so a
 request's trace does not depend on the other requests in the step or on how its prompt was cut.
 
+A program whose segments read all rows needs all rows of a segment before the next segment: a step takes
+whole requests then, and runs each segment in pieces of as many rows as a step may have.
+
 If a step has no result (a value overflows, an index lies outside its table), it is not known whose rows are
 at fault. So the step is repeated with one session at a time. Sessions that fail alone are removed with their
 error, and the others go on as if they had run alone. Where a device's memory is short, whoever came last
@@ -20,7 +23,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I32, Batch, Span
 from proofcompute.engine.admission import Door
 from proofcompute.engine.prefixes import Prefixes, depends_on_tokens
-from proofcompute.engine.schedule import Budget, Pause, share_out
+from proofcompute.engine.schedule import Budget, Pause, pieces, share_out
 from proofcompute.engine.session import Failure, Keep, Session, SessionRows
 from proofcompute.errors import ExecutionError, InputError, MismatchError
 from proofcompute.models.model import Model
@@ -105,6 +108,7 @@ class Engine:
         self.kernels = kernels
         self.rows = rows
         self.chunk = chunk
+        self._whole = model.program.reads_all
         if beside is None:
             beside = rows // (_BESIDE_ON_A_DEVICE if kernels.ahead else _BESIDE)
         self.beside = max(1, beside)
@@ -206,7 +210,7 @@ class Engine:
         if not everybody:
             return Stepped([], [])
         start = time.monotonic()
-        budget = Budget(self.rows, self.chunk, self.beside)
+        budget = Budget(self.rows, self.chunk, self.beside, self._whole)
         given = share_out(everybody, budget, self._turn, again=self._pause.over)
         chosen = [s for s in everybody if s.number in given]
         spans = self._ready(chosen, given)
@@ -348,17 +352,18 @@ class Engine:
         tokens: I32 | None = None
         program = self.model.program
         live = [self._rows.sessions[p.trace] for p in spans]
-        cuts: dict[bool, list[Span]] = {}  # segments that emit tokens begin at a later row than the others
+        cuts: dict[bool, list[list[Span]]] = {}  # segments that emit may begin at a later row than the others
         for index, plan in enumerate(program.plans):
             emits = bool(plan.emits)
             if emits not in cuts:
-                cuts[emits] = [
+                found = [
                     Span(p.trace, first, p.b)
                     for p, s in zip(spans, live, strict=True)
                     if (first := max(p.a, program.first_row(index, s.prompt))) < p.b
                 ]
-            if cuts[emits]:
-                out = run(program, index, cuts[emits], self._sources[index], self.placed.kernels[index])
+                cuts[emits] = pieces(found, self.rows) if self._whole else [found] * bool(found)
+            for piece in cuts[emits]:
+                out = run(program, index, piece, self._sources[index], self.placed.kernels[index])
                 if plan.emits and program.feedback:
                     tokens = out[program.outputs[0]]
             if hashing:

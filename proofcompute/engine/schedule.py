@@ -20,9 +20,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from proofcompute.arrays import Span
 from proofcompute.engine.session import Session
 
-__all__ = ["Budget", "Pause", "share_out"]
+__all__ = ["Budget", "Pause", "pieces", "share_out"]
 
 
 class Budget(NamedTuple):
@@ -34,6 +35,8 @@ class Budget(NamedTuple):
     """Most rows of one session."""
     beside: int
     """Most rows of prompts while other sessions have rows."""
+    whole: bool = False
+    """Whether a session has all of its rows in one step; the first one may have more than ``rows``."""
 
 
 def share_out(live: Sequence[Session], budget: Budget, turn: int, *, again: bool = True) -> dict[int, int]:
@@ -47,6 +50,8 @@ def share_out(live: Sequence[Session], budget: Budget, turn: int, *, again: bool
     asking = [s for s in waiting if s.share == 1]
     if asking and not again:
         waiting = asking
+    if budget.whole:
+        return _whole(waiting, budget.rows)
     decoding = [s for s in asking if s.decoding]
     given: dict[int, int] = {}
     for session in (*(s for s in waiting if turn - s.turn > len(live)), *decoding):
@@ -59,6 +64,16 @@ def share_out(live: Sequence[Session], budget: Budget, turn: int, *, again: bool
     return given
 
 
+def _whole(waiting: Iterable[Session], rows: int) -> dict[int, int]:
+    """Give sessions all of their rows, in order, as long as there are ``rows``; the first has them always."""
+    given: dict[int, int] = {}
+    for session in waiting:
+        if session.pending and (not given or session.pending <= rows):
+            given[session.number] = session.pending
+            rows -= session.pending
+    return given
+
+
 def _serve(sessions: Iterable[Session], given: dict[int, int], left: int, budget: Budget) -> int:
     """Give up to ``left`` rows to sessions, one after the other, and return what is left."""
     for session in sessions:
@@ -68,6 +83,21 @@ def _serve(sessions: Iterable[Session], given: dict[int, int], left: int, budget
             given[session.number] = before + rows
             left -= rows
     return left
+
+
+def pieces(spans: Iterable[Span], rows: int) -> list[list[Span]]:
+    """Return the same rows in lists of at most ``rows`` rows each, in order."""
+    found: list[list[Span]] = []
+    room = 0
+    for trace, a, b in spans:
+        while a < b:
+            if not room:
+                found.append([])
+                room = rows
+            n = min(room, b - a)
+            found[-1].append(Span(trace, a, a + n))
+            a, room = a + n, room - n
+    return found
 
 
 class Pause:

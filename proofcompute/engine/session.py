@@ -48,7 +48,9 @@ class Session:
     answer: list[int] = field(default_factory=list)
     """Tokens generated so far (or, when a run is resumed, known from before)."""
     outputs: dict[str, Array] = field(default_factory=dict)
-    """Output rows of a program that does not generate."""
+    """Output rows of a program that does not generate, from :attr:`first_output` on."""
+    first_output: int = 0
+    """The first row that has an output."""
     draws: Array | None = None
     """Random numbers of the rows whose token is drawn, uint64 [most, 2]."""
     keep: Keep = Keep.ALL
@@ -188,6 +190,11 @@ class SessionRows:
         """See :class:`proofcompute.program.source.RowReader`."""
         return self.sessions[span.trace].trace.arrays[name][: span.b]
 
+    def whole(self, name: str, span: Span) -> Array:
+        """See :class:`proofcompute.program.source.RowReader`."""
+        session = self.sessions[span.trace]
+        return session.trace.arrays[name][: session.prompt]
+
     def write(self, name: str, span: Span, rows: Array) -> None:
         """See :class:`proofcompute.program.source.RowReader`."""
         session = self.sessions[span.trace]
@@ -197,7 +204,8 @@ class SessionRows:
         elif name in buffers.arrays:
             self._arrays.write_rows(buffers.arrays[name], span.a, span.b, rows)
         if name in session.outputs:
-            self._arrays.write_rows(session.outputs[name], span.a, span.b, rows)
+            first = session.first_output
+            self._arrays.write_rows(session.outputs[name], span.a - first, span.b - first, rows)
 
     def member(self, session: Session) -> Member:
         """Return what a session is to a batch."""

@@ -14,7 +14,7 @@ from proofcompute.program.operations.fused import fuse
 from proofcompute.program.operations.scan import Loop, repeated
 from proofcompute.program.program import Program
 from proofcompute.program.source import RowReader, Source
-from proofcompute.program.types import SegmentPlan, Step, cached_per_plan
+from proofcompute.program.types import Reads, SegmentPlan, Step, cached_per_plan
 
 __all__ = ["run", "run_products"]
 
@@ -23,7 +23,7 @@ def run(program: Program, segment: int, spans: Sequence[Span], src: Source, k: K
     """Execute a segment on the rows of ``spans`` and return the tensors that it writes or emits.
 
     Every committed float tensor is settled (-0 becomes +0, non-finite is an error) and handed to
-    ``src.rows.write`` before any later operation reads a prefix of it.
+    ``src.rows.write`` before any later operation reads other rows of it.
 
     Raises ExecutionError naming segment and operation where the arithmetic has no result, DeviceError where
     this thread's floats are not those of IEEE 754.
@@ -59,9 +59,10 @@ def _run(steps: _Steps, spans: Sequence[Span], of: Sequence[Source], k: Kernels)
     results: dict[str, Array] = {}
     for ((where, op, inputs, outputs), last), src in zip(steps, of, strict=True):
         ins: list[Any] = []
-        for name, prefix in inputs:
-            if prefix:
-                ins.append([k.local(rows.prefix(name, s)) for s in spans])
+        for name, mode in inputs:
+            if mode is not Reads.SAME:
+                read = rows.prefix if mode is Reads.PREFIX else rows.whole
+                ins.append([k.local(read(name, s)) for s in spans])
                 continue
             if name not in values:
                 values[name] = _read(rows, name, spans, k)
@@ -102,7 +103,7 @@ def _product_steps(plan: SegmentPlan) -> tuple[_Steps, tuple[bool, ...]]:
         # Products of a loop depend on those of its earlier steps, whoever reads its results.
         read = isinstance(step.op, Loop) or any(name in wanted for name, *_ in step.outputs)
         if read or step.op.products:
-            wanted.update(name for name, prefix in step.inputs if not prefix)
+            wanted.update(name for name, mode in step.inputs if mode is Reads.SAME)
             found.insert(0, (step, read))
     steps = [step for step, _ in found]
     return tuple(zip(steps, last_uses(steps), strict=True)), tuple(read for _, read in found)

@@ -4,9 +4,9 @@ A program from outside may have many operations and wide rows, and its memory mu
 computed. The count is of the bytes that are alive at the same time, for each row of
 a cell: a tensor that a segment reads or makes, from its first use to its last (the interpreter drops it
 then); a tensor that it commits or emits, to the end; and, while a product runs, the limbs of its rows and its
-accumulators. Prefixes of earlier rows are bounded by MAX_CELL_OPENING, which limits what a cell opens. A
-backend's blocks of scratch are of fixed size, and fused operations may keep an input a step longer or leave
-an intermediate out; neither is counted.
+accumulators. Inputs of which many rows are read (PREFIX, ALL) are bounded by MAX_CELL_OPENING, which limits
+what a cell opens. A backend's blocks of scratch are of fixed size, and fused operations may keep an input a
+step longer or leave an intermediate out; neither is counted.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from proofcompute.freivalds.product import Site, set_count
-from proofcompute.program.types import Spec, Step
+from proofcompute.program.types import Reads, Spec, Step
 
 __all__ = ["last_uses", "product_memory", "row_memory"]
 
 
 def _names(step: Step) -> dict[str, None]:
-    """Return the tensors that a step uses row by row and those that it makes; prefixes do not count."""
-    return dict.fromkeys((*(n for n, prefix in step.inputs if not prefix), *(n for n, *_ in step.outputs)))
+    """Return the tensors that a step uses row by row and those that it makes; many rows do not count."""
+    used = [n for n, mode in step.inputs if mode is Reads.SAME]
+    return dict.fromkeys((*used, *(n for n, *_ in step.outputs)))
 
 
 def last_uses(steps: Sequence[Step]) -> tuple[tuple[str, ...], ...]:

@@ -41,7 +41,7 @@ class Budget:
     """What a program has used so far."""
 
     context: int
-    """The most rows that a prefix may have."""
+    """The most rows of a request, and so of a prefix."""
     steps: int = 0
     """Steps of all plans."""
     work: int = 0
@@ -76,7 +76,7 @@ class Budget:
                 raise FormatError(f"{where}: accumulators of {site.weight} may reach 2^30")
 
     def attend(self, where: str, each: int) -> None:
-        """Count so many multiplications for each position of the longest prefix."""
+        """Count so many multiplications for each row of the longest request."""
         self.multiplications += self.context * each
         if self.multiplications > MAX_SEGMENT_PRODUCTS:
             raise LimitError(f"{where}: over {MAX_SEGMENT_PRODUCTS} multiplications for one row")
@@ -200,14 +200,13 @@ def lower(
     else:
         budget.add(where, op.work(ins, outs), sites, times)
         budget.attend(where, times * op.each_position(ins, outs))
-    prefixes = [m is Reads.PREFIX for m in op.reads()]
     keep = [n in kept for n in outputs]
     floats = [s.dtype == "f32" and not op.settled for s in outs]
     into.steps.append(
         Step(
             where,
             op.lowered(ins, outs, steps),
-            tuple(zip(inputs, prefixes, strict=True)),
+            tuple(zip(inputs, op.reads(), strict=True)),
             tuple((n, k, k and f) for n, k, f in zip(outputs, keep, floats, strict=True)),
         )
     )

@@ -7,10 +7,14 @@ group. A tensor that is not committed lives inside its segment and is recomputed
 
 A program with ``feedback`` is autoregressive: its one output is appended to its one input, so that row t of
 the output is row t + 1 of the input. Such outputs exist from the last row of the prompt on.
+
+A ``pooled`` program has one output row for all rows of its inputs, such as the embedding of a text: segments
+that emit run on the last row only. What they make of the others they read as ALL.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -73,6 +77,8 @@ class Program:
     weights: tuple[WeightSpec, ...]
     committed: tuple[Committed, ...]
     segments: tuple[Segment, ...]
+    pooled: bool = False
+    """Whether outputs have one row (see the module's text)."""
 
     def __post_init__(self) -> None:
         for what, n, limit in (
@@ -95,6 +101,8 @@ class Program:
                 check_name(name)
             if len(set(names)) != len(names):
                 raise FormatError(f"program has two {what}s of one name")
+        if self.feedback and self.pooled:
+            raise FormatError("an autoregressive program has an output for each row")
         if self.feedback and (
             len(self.inputs) != 1 or len(self.outputs) != 1 or self.inputs[0][1] != Spec("i32", ())
         ):
@@ -103,10 +111,21 @@ class Program:
         _ = self._analysed  # infers every type; FormatError if one does not fit
         for plan in self.plans:
             self._check_openable(plan)
+        if self.feedback and self.reads_all:
+            raise FormatError("an autoregressive program reads all rows, before they exist")
+
+    @cached_property
+    def reads_all(self) -> bool:
+        """Whether a segment reads all rows, so that the one before must have made all of them."""
+        return any(mode is Reads.ALL for node in self._nodes for mode in node.op.reads())
+
+    @property
+    def _nodes(self) -> Iterator[Node]:
+        return (node for segment in self.segments for node in segment.nodes)
 
     def _check_openable(self, plan: SegmentPlan) -> None:
         """Raise LimitError unless the last row of the longest request can be audited, whatever it costs."""
-        groups = [(self.group_bytes(g), prefix) for g, prefix in plan.groups]
+        groups = [(self.group_bytes(g), mode is not Reads.SAME) for g, mode in plan.groups]
         besides = sum(self.weight[name].row_bytes for name, _ in plan.tables)
         accumulators, sets = 0, 0
         for s in plan.sites:
@@ -116,13 +135,13 @@ class Program:
         if sets > MAX_ITEMS // 2:
             raise LimitError(f"{plan.name}: the hints of a row have {sets} sets, more than {MAX_ITEMS // 2}")
         besides += 8 * KIB * (len(groups) + len(plan.tables) + len(plan.sites))  # heads and proofs
-        whole = besides + sum(self.context * row if prefix else row for row, prefix in groups)
-        # Long prefixes are sent ahead of the part, except for at most a piece.
-        long = [min(self.context * row, max(MAX_OPENING_PIECE, row)) for row, prefix in groups if prefix]
-        part = besides + sum(long) + sum(row for row, prefix in groups if not prefix)
+        whole = besides + sum(self.context * row if many else row for row, many in groups)
+        # What is long is sent ahead of the part, except for at most a piece.
+        long = [min(self.context * row, max(MAX_OPENING_PIECE, row)) for row, many in groups if many]
+        part = besides + sum(long) + sum(row for row, many in groups if not many)
         if whole > MAX_CELL_OPENING or part > MAX_OPENING_PART:
             raise LimitError(
-                f"{plan.name}: a row may open {whole} bytes with the rows before it, {part} of them in one "
+                f"{plan.name}: a row may open {whole} bytes with the other rows, {part} of them in one "
                 f"frame, more than {MAX_CELL_OPENING} or {MAX_OPENING_PART}; nobody could audit it"
             )
 
@@ -139,7 +158,7 @@ class Program:
         which it is sampled, because a token with a row in some table may have no logit.
         """
         limits: dict[str, int] = {}
-        for node in (node for segment in self.segments for node in segment.nodes):
+        for node in self._nodes:
             found = node.op.indices([self.specs[n] for n in node.inputs], self.weight)
             for at, limit in found.items():
                 name = node.inputs[at]
@@ -213,9 +232,9 @@ class Program:
         for group in self.committed:
             if len({writer[t] for t in group.tensors}) != 1:
                 raise FormatError(f"committed group {group.name} is not written by exactly one segment")
-        if self.feedback and any(p.writes for p in plans if p.emits):
+        if (self.feedback or self.pooled) and any(p.writes for p in plans if p.emits):
             # The segment starts at the prompt's last row; earlier rows would be committed and in no cell.
-            raise FormatError("an autoregressive program's last segment commits a tensor")
+            raise FormatError("an autoregressive or pooled program's segment with an output commits a tensor")
         if self.feedback and specs[self.outputs[0]] != self.inputs[0][1]:
             raise FormatError("the output that is fed back has another type than the input")
         return specs, plans
@@ -238,10 +257,13 @@ class Program:
                 committed = name in self.group_of and name in specs
                 if not (name in local or committed or name in public):
                     raise FormatError(f"{where}: reads {name}, which no earlier cut provides")
-                if mode is Reads.PREFIX and not (committed or name in public):
-                    raise FormatError(f"{where}: reads a prefix of {name}, which is not committed")
-                if name not in public and (name not in local or mode is Reads.PREFIX):
-                    if reads.get(name) is not Reads.PREFIX:
+                if mode is not Reads.SAME and not (committed or name in public):
+                    raise FormatError(f"{where}: reads other rows of {name}, which is not committed")
+                if mode is Reads.ALL and name in local:
+                    # Later rows would depend on earlier ones, and these on the later ones.
+                    raise FormatError(f"{where}: reads all rows of {name}, which its own segment makes")
+                if name not in public and (name not in local or mode is not Reads.SAME):
+                    if reads.get(name, Reads.SAME) is Reads.SAME:
                         reads[name] = mode
             table = node.op.table()
             if table is not None:
@@ -255,8 +277,11 @@ class Program:
             lower(where, node, {}, inner, lowered, budget, self.weight, kept=self._kept)
         produced = [n for node in seg.nodes for n in node.outputs]
         writes = tuple(n for n in produced if n in self.group_of)
-        touched = (*reads.items(), *((n, Reads.SAME) for n in writes))
-        prefixed = {self.group_of[n] for n, mode in touched if mode is Reads.PREFIX}
+        touched: dict[int, Reads] = {}
+        for name, mode in (*reads.items(), *((n, Reads.SAME) for n in writes)):
+            group = self.group_of[name]
+            if touched.get(group, Reads.SAME) is Reads.SAME:
+                touched[group] = mode
         memory = lowered.memory(inner)
         if memory > MAX_CELL_MEMORY:
             raise LimitError(
@@ -268,7 +293,7 @@ class Program:
             tuple(reads.items()),
             writes,
             tuple(n for n in produced if n in self._output_names),
-            tuple((g, g in prefixed) for g in sorted({self.group_of[n] for n, _ in touched})),
+            tuple(sorted(touched.items())),
             tuple(lowered.sites),
             tuple(tables),
             tuple(lowered.steps),
@@ -278,8 +303,10 @@ class Program:
     @cached_property
     def captured(self) -> bool:
         """Whether a device may record a step of this program and repeat it for other rows."""
-        return all(step.op.captured for plan in self.plans for step in plan.steps)
+        steps = (step for plan in self.plans for step in plan.steps)
+        return not self.reads_all and all(step.op.captured for step in steps)
 
     def first_row(self, segment: int, prompt: int) -> int:
         """Return the first row at which a segment runs, for a request whose input has ``prompt`` rows."""
-        return prompt - 1 if self.feedback and self.plans[segment].emits else 0
+        last = self.feedback or self.pooled
+        return prompt - 1 if last and self.plans[segment].emits else 0

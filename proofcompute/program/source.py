@@ -41,6 +41,10 @@ class RowReader(Protocol):
         """Return rows 0..b of a tensor, [b, ...]."""
         ...
 
+    def whole(self, name: str, span: Span) -> Array:
+        """Return all rows of a tensor in the span's trace, [rows, ...]."""
+        ...
+
     def write(self, name: str, span: Span, rows: Array) -> None:
         """Take rows a..b of a committed tensor or a public output, which the segment has computed."""
         ...

@@ -55,6 +55,8 @@ class Reads(Enum):
     """Row t depends on row t."""
     PREFIX = "prefix"
     """Row t depends on rows 0..t."""
+    ALL = "all"
+    """Row t depends on all rows."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class Op(Protocol):
         ...
 
     def each_position(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
-        """Return how many numbers are multiplied for each position of a prefix that is read."""
+        """Return how many numbers are multiplied for each row of an input of which many rows are read."""
         ...
 
     def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
@@ -231,7 +233,11 @@ class Op(Protocol):
         ...
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Any, k: Kernels) -> Sequence[Array]:
-        """Execute on concatenated rows; a PREFIX input is a list with one array of rows 0..b per span."""
+        """Execute on concatenated rows.
+
+        An input that is read as PREFIX or ALL is a list with an array of rows 0..b, or of all rows, for each
+        span.
+        """
         ...
 
 
@@ -319,7 +325,11 @@ class Runs(Protocol):
         ...
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Any, k: Kernels) -> Sequence[Array]:
-        """Execute on concatenated rows; a PREFIX input is a list with one array of rows 0..b per span."""
+        """Execute on concatenated rows.
+
+        An input that is read as PREFIX or ALL is a list with an array of rows 0..b, or of all rows, for each
+        span.
+        """
         ...
 
 
@@ -329,8 +339,8 @@ class Step(NamedTuple):
     name: str
     """Segment and node, for errors."""
     op: Runs
-    inputs: tuple[tuple[str, bool], ...]
-    """For each input, its name, and whether a prefix is read."""
+    inputs: tuple[tuple[str, Reads], ...]
+    """For each input, its name, and which of its rows are read."""
     outputs: tuple[tuple[str, bool, bool], ...]
     """For each output, its name, whether it is committed or emitted, and whether it is settled first."""
 
@@ -342,13 +352,14 @@ class SegmentPlan:
     index: int
     name: str
     reads: tuple[tuple[str, Reads], ...]
-    """Committed tensors read from outside, or of this segment's own earlier rows; PREFIX wins over SAME."""
+    """Committed tensors read from outside, or of this segment's own earlier rows; PREFIX and ALL win over
+    SAME."""
     writes: tuple[str, ...]
     """Committed tensors produced."""
     emits: tuple[str, ...]
     """Public outputs produced."""
-    groups: tuple[tuple[int, bool], ...]
-    """The committed groups that are read or written, in program order, and whether from row 0 on (PREFIX)."""
+    groups: tuple[tuple[int, Reads], ...]
+    """The committed groups that are read or written, in program order, and which of their rows."""
     sites: tuple[Site, ...]
     """Products, in execution order."""
     tables: tuple[tuple[str, str], ...]

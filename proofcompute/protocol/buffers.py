@@ -5,9 +5,9 @@ longer one is allocated and the rows are copied, one tensor after the other. Cap
 each is half as large again as the one before, so that a row is copied twice at most on average
 (docs/adr/0037-traces-grow.md).
 
-A *passing* tensor is a committed one of which no operation reads earlier rows, such as a hidden state. Only
-the step that computes its rows reads them. A trace that drops them holds them in a *window*, an array that
-begins at a later row from time to time, once the rows before it are hashed.
+A *passing* tensor is a committed one of which no operation reads rows other than its own, such as a hidden
+state. Only the step that computes its rows reads them. A trace that drops them holds them in a *window*, an
+array that begins at a later row from time to time, once the rows before it are hashed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PAGE: Final = 256
 
 
 def passing(program: Program) -> frozenset[str]:
-    """Return the committed tensors of which no operation reads earlier rows."""
-    read = {name for plan in program.plans for name, mode in plan.reads if mode is Reads.PREFIX}
+    """Return the committed tensors of which no operation reads other rows than its own."""
+    read = {name for plan in program.plans for name, mode in plan.reads if mode is not Reads.SAME}
     return frozenset(program.group_of) - read
 
 

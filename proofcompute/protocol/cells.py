@@ -21,7 +21,7 @@ from proofcompute.protocol.statement import Statement
 __all__ = ["all_cells", "count_cells", "distinct", "draw_cells", "public_challenge"]
 
 _PIECE = 32 * MIB
-"""Most bytes that a cell of :func:`all_cells` opens, not counting prefixes and table rows.
+"""Most bytes that a cell of :func:`all_cells` opens, not counting what reads many rows, and table rows.
 
 One row may take more.
 """
@@ -57,9 +57,13 @@ def _longest(program: Program, segment: int, rows: int) -> int:
     """Return the most rows of a cell of one segment, in a trace of ``rows`` rows."""
     size = max(1, row_bytes(program, segment))  # a row may open nothing
     step = max(1, min(program.plans[segment].cell_rows, _PIECE // size))
-    while step > 1 and not most_bytes(program, segment, min(step, rows), rows, tables=True, hints=True).fits:
-        step //= 2  # a prefix may use up most of the limit
+    while step > 1 and not _fits(program, segment, min(step, rows), rows):
+        step //= 2  # a prefix, or all rows, may use up most of the limit
     return step
+
+
+def _fits(program: Program, segment: int, rows: int, total: int) -> bool:
+    return most_bytes(program, segment, rows, total, total, tables=True, hints=True).fits
 
 
 def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cell, ...]:

@@ -11,7 +11,7 @@ from proofcompute.freivalds.product import set_count
 from proofcompute.limits import MAX_CELL_OPENING, MAX_ITEMS, MAX_OPENING_PART
 from proofcompute.program.program import Program
 from proofcompute.program.types import Reads
-from proofcompute.protocol.needs import GroupRows, Needs, TableRows
+from proofcompute.protocol.needs import Needs, TableRows, group_rows
 from proofcompute.protocol.pieces import cut
 from proofcompute.protocol.shapes import part_shape
 
@@ -48,30 +48,35 @@ class CellBytes(NamedTuple):
 
 
 def most_bytes(
-    program: Program, segment: int, rows: int, end: int, *, tables: bool, hints: bool
+    program: Program, segment: int, rows: int, end: int, total: int, *, tables: bool, hints: bool
 ) -> CellBytes:
     """Return the most bytes of a cell of ``rows`` rows that ends at row ``end`` or before.
 
-    The bound holds for any table rows that the cell looks up and for traces of any length.
+    The bound holds for any table rows that the cell looks up and for traces of at most ``total`` rows.
     """
     plan = program.plans[segment]
     lookups = [weight for weight, _ in plan.tables]
     need = Needs(
         plan,
-        tuple(GroupRows(g, 0 if prefix else end - rows, end) for g, prefix in plan.groups),
+        tuple(group_rows(g, mode, end - rows, end, total) for g, mode in plan.groups),
         tuple(
             TableRows(w, (0,) * min(program.weight[w].rows, rows * lookups.count(w))) for w in set(lookups)
         ),
         plan.sites,
     )
-    shape = part_shape(program, need, end, rows, tables=tables, hints=hints)
+    shape = part_shape(program, need, total, rows, tables=tables, hints=hints)
     cuts = [cut(program, g) for g in need.groups]
     ahead = sum(c.ahead * c.step * program.group_bytes(c.here.group) for c in cuts)
     return CellBytes(ahead, shape.largest + _PROOF * len(cuts), shape.items + 2 * 63 * len(cuts))
 
 
-def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, hints: bool) -> int:
-    """Return the most bytes that one of the cells takes. Raises InputError if a cell may not have so many."""
+def require_openable(
+    program: Program, total: int, cells: Iterable[Cell], *, tables: bool, hints: bool
+) -> int:
+    """Return the most bytes that one of the cells takes, in a trace of ``total`` rows.
+
+    Raises InputError if a cell may not have so many.
+    """
     ends: dict[tuple[int, int], Cell] = {}
     for cell in cells:
         kind = cell.segment, cell.b - cell.a
@@ -79,7 +84,7 @@ def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, h
             ends[kind] = cell
     largest = 0
     for (segment, rows), cell in ends.items():
-        most = most_bytes(program, segment, rows, cell.b, tables=tables, hints=hints)
+        most = most_bytes(program, segment, rows, cell.b, total, tables=tables, hints=hints)
         if not most.fits:
             raise InputError(
                 f"{cell} may open {most.total} bytes, {most.part} of them in one frame of {most.items} "
@@ -90,14 +95,14 @@ def require_openable(program: Program, cells: Iterable[Cell], *, tables: bool, h
     return largest
 
 
-def opening_bytes(program: Program, cells: Iterable[Cell], *, tables: bool, hints: bool) -> int:
-    """Return the most bytes of an opening of the cells, before anything of it is made."""
+def opening_bytes(program: Program, total: int, cells: Iterable[Cell], *, tables: bool, hints: bool) -> int:
+    """Return the most bytes of an opening of the cells of a trace of ``total`` rows, before it is made."""
     known: dict[tuple[int, int, int], int] = {}
     total = _ENDS + (DIGEST + 2) * len(program.committed)
     for cell in cells:
         kind = cell.segment, cell.b - cell.a, cell.b
         if kind not in known:
-            known[kind] = most_bytes(program, *kind, tables=tables, hints=hints).total + _FRAME
+            known[kind] = most_bytes(program, *kind, total, tables=tables, hints=hints).total + _FRAME
         total += known[kind]
     return total
 

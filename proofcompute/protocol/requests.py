@@ -149,8 +149,9 @@ def statement_of(
         rows = prompt + answer.shape[0] - 1
         _check_indices(program, {name: answer})  # also the last token, which no row reads
         full[name] = np.concatenate([inputs[name], answer[:-1]])
-    elif any(o.shape[0] != prompt for o in outputs.values()):
-        raise FormatError("an output has another number of rows than the input")
+    elif any(o.shape[0] != (1 if program.pooled else prompt) for o in outputs.values()):
+        wanted = "one row" if program.pooled else "as many rows as the input"
+        raise FormatError(f"an output does not have {wanted}")
     g = request.generation or Generation(1)
     return Statement(program, prompt, rows, full, outputs, g.sampling, request.draw_seed)
 

@@ -192,7 +192,7 @@ def check_challenge(
     for cell in challenge.cells:
         statement.check_cell(cell)
     tables, hints = challenge.tables, challenge.hints
-    require_openable(statement.program, challenge.cells, tables=tables, hints=hints)
+    require_openable(statement.program, statement.rows, challenge.cells, tables=tables, hints=hints)
 
 
 def open_cells(

@@ -127,6 +127,10 @@ class StoredRows:
         """See :class:`proofcompute.program.source.RowReader`."""
         return self.read(name, Span(span.trace, 0, span.b))
 
+    def whole(self, name: str, span: Span) -> Array:
+        """See :class:`proofcompute.program.source.RowReader`."""
+        return self.read(name, Span(span.trace, 0, self.statement.rows))
+
     def write(self, name: str, span: Span, rows: Array) -> None:
         """Drop the computed rows, since the trace holds them already."""
 

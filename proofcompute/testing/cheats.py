@@ -194,6 +194,9 @@ class _OtherState:
     def prefix(self, name: str, span: Span) -> Array:
         return self.session.trace.arrays[name][: span.b]
 
+    def whole(self, name: str, span: Span) -> Array:
+        raise InputError("a language model reads all rows")
+
     def write(self, name: str, span: Span, rows: Array) -> None:
         """The token is returned by the interpreter."""
 

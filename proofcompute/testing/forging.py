@@ -83,6 +83,10 @@ class ForgedRows:
         """See :class:`proofcompute.program.source.RowReader`."""
         return self.see_as(name, span.a, self.trace.arrays[name][: span.b].copy())
 
+    def whole(self, name: str, span: Span) -> Array:
+        """See :class:`proofcompute.program.source.RowReader`."""
+        return self.see_as(name, span.a, self.trace.arrays[name].copy())
+
     def write(self, name: str, span: Span, rows: Array) -> None:
         """See :class:`proofcompute.program.source.RowReader`."""
         if name in self.trace.arrays:

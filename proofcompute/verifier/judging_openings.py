@@ -79,7 +79,13 @@ def _require_answerable(judge: Judge, claim: Claim, challenge: Challenge) -> Non
     """Raise EvidenceError unless a node must answer the challenge (E7)."""
     try:
         check_challenge(claim, challenge)
-        require_openable(judge.card.program, challenge.cells, tables=challenge.tables, hints=challenge.hints)
+        require_openable(
+            judge.card.program,
+            claim.statement.rows,
+            challenge.cells,
+            tables=challenge.tables,
+            hints=challenge.hints,
+        )
     except (InputError, VerificationError) as e:
         raise EvidenceError(f"no node must answer the challenge in the evidence: {e}") from e
 

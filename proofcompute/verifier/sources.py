@@ -52,13 +52,17 @@ class OpenedRows:
         if name in self.statement.inputs:
             return self.statement.inputs[name][span.a : span.b]
         first, rows = self.arrays[name]
-        if span.a < first:
-            raise VerificationError(10, f"rows of {name} before {first} were not opened", cell=self.cell)
+        if span.a < first or span.b - first > len(rows):
+            raise VerificationError(10, f"other rows of {name} were opened, from {first} on", cell=self.cell)
         return rows[span.a - first : span.b - first]
 
     def prefix(self, name: str, span: Span) -> Array:
         """See RowReader."""
         return self.read(name, Span(span.trace, 0, span.b))
+
+    def whole(self, name: str, span: Span) -> Array:
+        """See RowReader."""
+        return self.read(name, Span(span.trace, 0, self.statement.rows))
 
     def write(self, name: str, span: Span, rows: Array) -> None:
         """Compare computed rows with the committed rows, the answer, or both (step 9).

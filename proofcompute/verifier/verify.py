@@ -130,7 +130,11 @@ def audit(
     require_ieee()
     check_challenge(claim, challenge)
     most = require_openable(
-        holder.card.program, challenge.cells, tables=challenge.tables, hints=challenge.hints
+        holder.card.program,
+        claim.statement.rows,
+        challenge.cells,
+        tables=challenge.tables,
+        hints=challenge.hints,
     )
     holder.prepare(kernels)
     soundness = holder.begin(request)

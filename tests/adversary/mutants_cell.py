@@ -227,18 +227,18 @@ CELL_MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "every row": Mutant(
-        (SOURCES + "OpenedRows.read: 10: rows of {} before {} were not opened",),
+        (SOURCES + "OpenedRows.read: 10: other rows of {} were opened, from {} on",),
         (
             Edit(
                 S,
-                'raise VerificationError(10, f"rows of {name} before {first} were not opened", '
+                'raise VerificationError(10, f"other rows of {name} were opened, from {first} on", '
                 "cell=self.cell)",
                 "return np.concatenate([np.zeros((first, *rows.shape[1:]), rows.dtype), rows])",
             ),
         ),
         context_of_one_row,
         setup=(
-            Edit("protocol.needs", "0 if prefix else cell.a", "cell.a"),
+            Edit("protocol.needs", "a if mode is Reads.SAME else 0", "a"),
             Edit(
                 "prover.stored",
                 "return rows[span.a - first : span.b - first]",

@@ -8,6 +8,7 @@ from pathlib import Path
 from adversary.attacks import ATTACKS
 from adversary.cheats import CHEATS
 from adversary.mixed import LIES
+from adversary.test_encoders import LIES as ENCODERS
 from importers.hostile_folders import HOSTILE
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "attacks.md").read_text("utf-8")
@@ -25,5 +26,11 @@ def test_every_attack_names_a_test() -> None:
 def test_the_page_lists_exactly_the_cases_of_the_tables() -> None:
     named = {name for row in _tests_column() for name in re.findall(r"`([^`]+)`", row)}
     cases = {name for name in named if not name.startswith("test_")}
-    assert cases >= {*CHEATS, *LIES, *ATTACKS}
-    assert cases <= {*CHEATS, *LIES, *ATTACKS, *HOSTILE}  # of lies of checkpoints, the page names some
+    assert cases >= {*CHEATS, *LIES, *ATTACKS, *ENCODERS}
+    assert cases <= {
+        *CHEATS,
+        *LIES,
+        *ATTACKS,
+        *ENCODERS,
+        *HOSTILE,
+    }  # it names some lies of checkpoints

@@ -142,7 +142,8 @@ def test_an_opening_is_no_longer_than_its_bound(everything: bool) -> None:
     whole = synthetic.challenge_all(run)
     cells = whole.cells if everything else whole.cells[-2:]
     challenge = Challenge(run.receipt.digest, cells)
-    most = opening_bytes(run.model.program, cells, tables=challenge.tables, hints=challenge.hints)
+    program, rows = run.model.program, run.receipt.rows
+    most = opening_bytes(program, rows, cells, tables=challenge.tables, hints=challenge.hints)
     assert most / 20 < len(run.open(challenge)) <= most
 
 

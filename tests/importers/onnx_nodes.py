@@ -73,6 +73,9 @@ class Rows:
     def prefix(self, name: str, span: Span) -> Array:
         raise NotImplementedError
 
+    def whole(self, name: str, span: Span) -> Array:
+        raise NotImplementedError
+
     def write(self, name: str, span: Span, rows: Array) -> None:
         pass
 

@@ -13,6 +13,7 @@ from kernel_cases.data import KINDS, Args, Case, floats, full, int8s, scales, sp
 from proofcompute.arithmetic.kernels import AttentionOptions
 from proofcompute.arrays import F32, I8
 from proofcompute.errors import ExecutionError, InputError, NonFiniteError, ProofcomputeError
+from proofcompute.limits import MAX_ROWS
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Form:
     latent: int = 0
     scale: float = 0.25
     spare: int = 2
+    ahead: int = 0
 
     def __str__(self) -> str:
         return "-".join(str(v) for v in vars(self).values())
@@ -53,13 +55,14 @@ def _scales(t: int, *shape: int, end: int, key: str) -> F32:
 
 def attend(f: Form) -> list[Any]:
     """The arguments of ``attention``."""
-    end, t = f.first + f.n, f.first + f.n + f.spare
+    t = f.first + f.n + f.spare
+    end = min(f.first + f.n + f.ahead, t)
     kq = _limbed(t, f.kv_heads, f.key_limbs, f.width, "k")
     ks = _scales(t, f.kv_heads, *([2] if f.latent else []), end=end, key="k")
     vq = None if f.latent else _limbed(t, f.kv_heads, f.value_limbs, f.columns, "v")
     vs = None if f.latent else _scales(t, f.kv_heads, end=end, key="v")
     sinks = None if f.sinks is None else floats("normal", f.heads) + np.float32(f.sinks)
-    options = AttentionOptions(f.limbs, np.float32(f.softcap), sinks, f.latent)
+    options = AttentionOptions(f.limbs, np.float32(f.softcap), sinks, f.latent, f.ahead)
     q = floats("normal", f.n, f.heads * f.width)
     return [q, kq, ks, vq, vs, f.first, np.float32(f.scale), f.window, options]
 
@@ -114,6 +117,27 @@ def cases() -> Iterator[Case]:
         replace(LATENT, heads=1, kv_heads=1, width=1100, latent=1030, n=2, first=3),
     ):
         yield Case("attention", f"options-{f}", lambda f=f: tuple(attend(f)))
+    for n, first, spare, window, ahead in (
+        (1, 0, 0, 0, 1),
+        (1, 3, 9, 0, 1),
+        (5, 0, 0, 0, MAX_ROWS),
+        (3, 4, 20, 0, MAX_ROWS),
+        (3, 4, 20, 0, 7),
+        (7, 60, 90, 9, 8),
+        (40, 30, 50, 17, 16),
+        (70, 0, 3, 1, 5),
+        (2, 0, 300, 3, 40),
+        (33, 500, 400, 300, 299),
+    ):
+        here = {"n": n, "first": first, "spare": spare, "window": window, "ahead": ahead}
+        for f in (
+            Form(),
+            replace(Form(), heads=3, kv_heads=3, width=32, columns=33, limbs=2, key_limbs=2, value_limbs=2),
+            ALL,
+            LATENT,
+        ):
+            f = replace(f, **here)
+            yield Case("attention", f"options-{f}", lambda f=f: tuple(attend(f)))
     long = replace(ALL, heads=2, kv_heads=1, width=4, columns=3, n=2, first=33000)
     yield Case("attention", "long-options", lambda: tuple(attend(long)))
     yield Case("attention", "long-window-options", lambda: tuple(attend(replace(long, window=100))))
@@ -184,6 +208,8 @@ def _bad() -> Iterator[Case]:
     wrong: dict[str, tuple[Form, Callable[[list[Any]], None]]] = {
         "limbs": (ALL, options(limbs=3)),
         "sinks": (ALL, options(sinks=scales(5))),
+        "ahead-negative": (ALL, options(ahead=-1)),
+        "ahead-far": (ALL, options(ahead=MAX_ROWS + 1)),
         "cap-negative": (ALL, options(softcap=np.float32(-1))),
         "cap-nan": (ALL, options(softcap=np.float32(np.nan))),
         "cap-infinite": (ALL, options(softcap=np.float32(np.inf))),

@@ -60,9 +60,14 @@ def test_one_position_gives_its_value() -> None:
 
 
 def test_allowed_positions() -> None:
-    assert allowed_positions(2, 2, 0).tolist() == [[True, True, True, False], [True] * 4]
-    assert allowed_positions(2, 2, 2).tolist() == [[False, True, True, False], [False, False, True, True]]
-    assert allowed_positions(0, 1, 9).tolist() == [[True]]
+    assert allowed_positions(2, 2, 0, 4).tolist() == [[True, True, True, False], [True] * 4]
+    assert allowed_positions(2, 2, 2, 4).tolist() == [[False, True, True, False], [False, False, True, True]]
+    assert allowed_positions(0, 1, 9, 1).tolist() == [[True]]
+    assert allowed_positions(1, 2, 0, 5, 1).tolist() == [[True] * 3 + [False] * 2, [True] * 4 + [False]]
+    assert allowed_positions(1, 2, 1, 4, 1).tolist() == [
+        [False, True, True, False],
+        [False, False, True, True],
+    ]
 
 
 def test_softmax_terms() -> None:

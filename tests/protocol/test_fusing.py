@@ -14,13 +14,13 @@ from proofcompute.errors import NonFiniteError
 from proofcompute.program import interpreter
 from proofcompute.program.operations import Add, Gate, Linear, QuantiseHeads, RmsNorm, Rope, Split
 from proofcompute.program.operations.fused import FusedHeads, FusedLinear, fuse
-from proofcompute.program.types import Runs, Step
+from proofcompute.program.types import Reads, Runs, Step
 
 
 def step(name: str, op: Runs, inputs: str, outputs: str, kept: str = "") -> Step:
     """A step that reads and makes the tensors named, separated by spaces; ``kept`` ones are committed."""
     made = tuple((n, n in kept.split(), False) for n in outputs.split())
-    return Step(f"s/{name}", op, tuple((n, False) for n in inputs.split()), made)
+    return Step(f"s/{name}", op, tuple((n, Reads.SAME) for n in inputs.split()), made)
 
 
 NORM, GATE, LINEAR, ADD = RmsNorm("n", 0), Gate(), Linear("w", 2), Add()
@@ -54,7 +54,7 @@ def test_a_block_takes_six_calls() -> None:
 def test_what_stands_around_a_product_joins_it(first: RmsNorm | Gate) -> None:
     steps = [step("a", first, "x", "h"), step("l", LINEAR, "h", "y"), step("r", ADD, "z y", "out", "out")]
     (one,) = fuse(steps)
-    assert (one.name, one.inputs) == ("s/a+l+r", (("x", False), ("z", False)))
+    assert (one.name, one.inputs) == ("s/a+l+r", (("x", Reads.SAME), ("z", Reads.SAME)))
     assert one.outputs == (("out", True, False),)
     assert one.op == FusedLinear(LINEAR, first, residual=True)
 

@@ -74,6 +74,7 @@ def encoded(
         inputs=(("x", x), ("i", NUMBERS)),
         outputs=outputs,
         feedback=False,
+        pooled=False,
         context=64,
         weights=weights,
         committed=committed,
@@ -447,7 +448,7 @@ def test_weights_of_another_kind(op: Any) -> None:
 def test_tables_are_looked_up_by_public_numbers_only() -> None:
     made = nodes((ops.Map("neg"), "n", "m"), (ops.Embed("w"), "m", "y"))
     program: Any = SimpleNamespace(
-        inputs=(("n", Spec("i32", ())),), outputs=("y",), feedback=False, context=4,
+        inputs=(("n", Spec("i32", ())),), outputs=("y",), feedback=False, pooled=False, context=4,
         weights=(matrix("w", 4, 4),), committed=(), segments=(Segment("s", made),),
     )  # fmt: skip
     refuse(encode_program(program), FormatError, "not public")

@@ -26,7 +26,7 @@ from proofcompute.program.operations import elementwise
 from proofcompute.program.operations.elementwise import Elementwise, join_maps
 from proofcompute.program.operations.fused import fuse
 from proofcompute.program.source import HintProducts, PlacedWeights, Source
-from proofcompute.program.types import Spec, Step
+from proofcompute.program.types import Reads, Spec, Step
 
 NUMPY, CPU = kernels_for("numpy"), NumbaKernels()
 ROWS, WIDTH = 3, 6
@@ -163,7 +163,7 @@ def functions(steps: Sequence[Step]) -> list[list[str]]:
 def test_a_chain_becomes_one() -> None:
     steps = built(lambda b, x: b.sigmoid(x))
     assert functions(steps) == [["neg", "exp", "constant", "add", "constant", "div"]]
-    assert steps[0].inputs == (("x", False),)
+    assert steps[0].inputs == (("x", Reads.SAME),)
 
 
 def test_what_two_read_stays_and_numbers_go_to_all_readers() -> None:

@@ -20,6 +20,7 @@ from proofcompute.limits import MAX_OPENING_PART, MIB
 from proofcompute.models.model import Model
 from proofcompute.program.interpreter import run
 from proofcompute.program.source import ComputeProducts, Source
+from proofcompute.program.types import Reads
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge, OpeningHead, Receipt
@@ -77,10 +78,13 @@ def test_no_cell_is_too_long_to_be_opened() -> None:
     program = model().program
     for segment in range(len(program.segments)):
         for rows in (1, 128):
-            most = most_bytes(program, segment, rows, WIDE.context, tables=True, hints=True)
+            most = most_bytes(program, segment, rows, WIDE.context, WIDE.context, tables=True, hints=True)
             assert most.fits
             assert most.part < 64 * MIB
-    assert most_bytes(program, BLOCK, 1, WIDE.context, tables=True, hints=True).ahead > 4 * MAX_OPENING_PART
+    assert (
+        most_bytes(program, BLOCK, 1, WIDE.context, WIDE.context, tables=True, hints=True).ahead
+        > 4 * MAX_OPENING_PART
+    )
 
 
 def test_a_node_that_committed_to_anything_is_rejected_in_cells_far_out() -> None:
@@ -160,4 +164,4 @@ def test_a_cell_with_a_prefix_longer_than_a_frame_is_checked(tmp_path: Path) -> 
 def _groups(cell: Cell, rows: int) -> list[GroupRows]:
     """The rows of groups that the cell opens."""
     plan = model().program.plans[cell.segment]
-    return [GroupRows(g, 0 if prefix else cell.a, rows) for g, prefix in plan.groups]
+    return [GroupRows(g, cell.a if mode is Reads.SAME else 0, rows) for g, mode in plan.groups]

@@ -60,13 +60,13 @@ def test_a_piece_opens_about_what_was_reckoned(rows: int) -> None:
 def test_pieces_are_halved_until_a_cell_may_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the size of a piece decides here, but what a cell may open, proofs and heads included."""
     program = subject().model.program
-    whole = most_bytes(program, 0, MAX_CELL_ROWS, ROWS, tables=True, hints=True).total
+    whole = most_bytes(program, 0, MAX_CELL_ROWS, ROWS, ROWS, tables=True, hints=True).total
     monkeypatch.setattr(openable, "MAX_CELL_OPENING", whole // 3)
     cells = all_cells(run().claim)
     rows = [(c.segment, row) for c in cells for row in range(c.a, c.b)]
     assert rows == [(s, row) for s in range(len(program.segments)) for row in range(ROWS)]
     assert {c.b - c.a for c in cells if c.segment == 0} == {MAX_CELL_ROWS // 4, ROWS % (MAX_CELL_ROWS // 4)}
-    assert require_openable(program, cells, tables=True, hints=True) <= whole // 3
+    assert require_openable(program, ROWS, cells, tables=True, hints=True) <= whole // 3
 
 
 def test_a_segment_that_opens_nothing_has_pieces_too() -> None:

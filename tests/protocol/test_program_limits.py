@@ -194,7 +194,7 @@ def test_no_program_has_a_cell_that_nobody_can_open() -> None:
     with pytest.raises(LimitError, match="nobody could audit it"):
         attending(heads, width, most)
     program = attending(heads, width, most - 4)
-    longest = most_bytes(program, 0, 1, program.context, tables=True, hints=True)
+    longest = most_bytes(program, 0, 1, program.context, program.context, tables=True, hints=True)
     assert longest.fits
     assert longest.total > MAX_CELL_OPENING - 5 * row
 

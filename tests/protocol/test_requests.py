@@ -63,7 +63,7 @@ def test_an_output_of_another_length_than_the_input() -> None:
     m = network()
     request = Request(m.model_id, (("x", zeros(3, 16)),), bytes(32))
     for rows in (0, 2, 4):
-        with pytest.raises(FormatError, match="another number of rows"):
+        with pytest.raises(FormatError, match="as many rows as the input"):
             statement_of(request, m.program, inputs(m, request), {"y": np.zeros((rows, 4), np.float32)})
 
 

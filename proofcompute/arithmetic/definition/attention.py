@@ -1,4 +1,4 @@
-"""Define causal attention over quantised keys and values (rule 6, docs/spec/programs.md#attention).
+"""Define attention over quantised keys and values (rule 6, docs/spec/programs.md#attention).
 
 For query row t (absolute position), head h and its key-value head g, over the positions j that t may see:
 
@@ -16,8 +16,10 @@ of all (docs/adr/0049-attention-of-every-family.md).
 If the values are the first columns of the keys (``latent``), x_j is the sum of two such products, of these
 columns and of the others, each with scales of its own, before ``* scale``.
 
-Trees run over the absolute positions 0..t with +0 wherever a position is not allowed, so neither the batch
-in which a row is computed nor the length of the prefix behind it changes a bit (rule 3).
+A row sees positions up to its own and, with ``ahead``, so many after it; a window ends at its own position.
+
+Trees run over the absolute positions from 0 on with +0 wherever a position is not allowed, so neither the
+batch in which a row is computed nor the number of positions that it does not see changes a bit (rule 3).
 
 Sums of integers are exact in int64: |q8 . kq| < 2^30 dh, and p_j <= Q (1 + 2^-24)^2 < 2^26 + 9, so that
 |sum of p_j vq| < 2^27 2^16 2^20.
@@ -51,14 +53,14 @@ _Q: Final = {1: LARGEST[2], 2: np.float32(1 << 26)}
 """What the largest weight becomes, by the limbs of values."""
 
 
-def allowed_positions(first: int, n: int, window: int) -> Bools:
-    """Return which of positions 0..first+n-1 each of rows first..first+n-1 may see: bool [n, first + n].
+def allowed_positions(first: int, n: int, window: int, end: int, ahead: int = 0) -> Bools:
+    """Return which of positions 0..end-1 each of rows first..first+n-1 may see: bool [n, end].
 
-    Row t sees max(0, t + 1 - window)..t, or 0..t if window is 0.
+    Row t sees max(0, t + 1 - window)..t + ahead, or from 0 on if window is 0.
     """
     t = np.arange(first, first + n)[:, np.newaxis]
-    j = np.arange(first + n)[np.newaxis, :]
-    return (j <= t) & ((window == 0) | (j > t - window))
+    j = np.arange(end)[np.newaxis, :]
+    return (j <= t + ahead) & ((window == 0) | (j > t - window))
 
 
 @quiet
@@ -141,12 +143,12 @@ def attention(
     window: int,
     options: AttentionOptions = PLAIN,
 ) -> F32:
-    """Return the causal attention of rows first..first+n over a prefix of t >= first + n rows.
+    """Return the attention of rows first..first+n over t >= first + n rows.
 
     q [n, h * dh] float32; kq [t, hk, dh] and vq [t, hk, e] int8, with limbs [t, hk, 2, dh] and [t, hk, 2, e];
     ks, vs [t, hk] float32; h a multiple of hk. Row first+i may see positions
-    max(0, first+i+1-window)..first+i (window 0: all from 0). With ``latent``, ks is [t, hk, 2], vq and vs are
-    None, and e is ``latent``. Returns [n, h * e].
+    max(0, first+i+1-window)..min(first+i+ahead, t-1) (window 0: all from 0). With ``latent``, ks is
+    [t, hk, 2], vq and vs are None, and e is ``latent``. Returns [n, h * e].
 
     Raises InputError for shapes and options that do not fit together or a negative ``first`` or ``window``,
     NonFiniteError if q, a sink, a visible scale or an allowed score is not finite, ExecutionError if a
@@ -158,7 +160,7 @@ def attention(
         return np.zeros((0, heads * size.columns), dtype=np.float32)
     if options.sinks is not None:
         require_finite(options.sinks, "a sink of attention")
-    t = first + n
+    t = min(first + n + options.ahead, len(kq))  # the first position that no row may see
     start = max(0, first + 1 - window) if window else 0  # the first position that any row may see
     _check_scales(ks[start:t], "a key's scale")
     if vq is None or vs is None:
@@ -167,7 +169,7 @@ def attention(
         _check_scales(vs[start:t], "a value's scale")
     q8, sq = quantise_heads(q, heads, options.limbs, latent)
     sq, ks = sq.reshape(n, heads, -1), ks.reshape(len(ks), size.kv_heads, -1)
-    allowed = allowed_positions(first, n, window)
+    allowed = allowed_positions(first, n, window, t, options.ahead)
     out = np.zeros((n, heads, size.columns), dtype=np.float32)
     for h in range(heads):
         g = h // (heads // size.kv_heads)

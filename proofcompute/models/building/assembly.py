@@ -64,11 +64,13 @@ class Assembly:
 
     Args:
         context: the most rows of one request.
+        pooled: whether outputs have one row for all rows of a request, in segments that run on the last row.
         device: the backend that quantises the weights; the result does not depend on it.
     """
 
-    def __init__(self, *, context: int = MAX_ROWS, device: str = "auto") -> None:
+    def __init__(self, *, context: int = MAX_ROWS, pooled: bool = False, device: str = "auto") -> None:
         self._context = context
+        self._pooled = pooled
         self._kernels: Kernels = kernels_for(device)
         self._inputs: list[Tensor] = []
         self._outputs: list[str] = []
@@ -174,6 +176,7 @@ class Assembly:
             weights=tuple(self._specs.values()),
             committed=tuple(self._groups),
             segments=(*self._segments, *last),
+            pooled=self._pooled,
         )
 
     def model(self) -> Model:

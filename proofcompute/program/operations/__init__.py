@@ -15,6 +15,7 @@ from proofcompute.program.operations.reducing import Cumulate, Order, Reduce
 from proofcompute.program.operations.routing import Mix, Route
 from proofcompute.program.operations.sample import Sample
 from proofcompute.program.operations.scan import Scan
+from proofcompute.program.operations.whole import PoolRows
 
 __all__ = [
     "Add",
@@ -35,6 +36,7 @@ __all__ = [
     "Mix",
     "Order",
     "Pool",
+    "PoolRows",
     "Position",
     "Put",
     "QuantiseHeads",

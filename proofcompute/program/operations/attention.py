@@ -1,4 +1,4 @@
-"""Define rotary positions, int8 keys and values, and causal attention (docs/spec/programs.md#attention)."""
+"""Define rotary positions, int8 keys and values, and attention (docs/spec/programs.md#attention)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from proofcompute.arithmetic.contracts import LIMBS
 from proofcompute.arithmetic.kernels import AttentionOptions, Kernels
 from proofcompute.arrays import F32, Array, Span
-from proofcompute.limits import MAX_CONTRACTION, MAX_PAIRS
+from proofcompute.limits import MAX_CONTRACTION, MAX_PAIRS, MAX_ROWS
 from proofcompute.program.operations.base import Pointwise, from_bits, need, vector
 from proofcompute.program.source import Source
 from proofcompute.program.types import Reads, Spec, WeightSpec
@@ -110,7 +110,7 @@ class QuantiseHeads(Pointwise):
 
 @dataclass(frozen=True)
 class Attention(Pointwise):
-    """Compute causal attention of query rows over committed int8 keys and values.
+    """Compute attention of query rows over committed int8 keys and values; it is causal without ``ahead``.
 
     The inputs are q, keys, key scales, values and value scales. A verifier recomputes the products of
     activations, which costs about as much for one row as checking them would.
@@ -125,7 +125,7 @@ class Attention(Pointwise):
     scale: int
     """Binary32 bit pattern of the factor on the scores."""
     window: int
-    """The number of positions that a row may see, its own included; 0 for all."""
+    """The number of positions up to its own that a row may see; 0 for all."""
     limbs: int = 1
     """Limbs of the quantised queries; those of keys and values are seen in their types."""
     softcap: int = 0
@@ -135,6 +135,8 @@ class Attention(Pointwise):
     empty."""
     latent: int = 0
     """Not 0: the columns of a key that are its value too; they have a scale of their own."""
+    ahead: int = 0
+    """The number of later positions that a row may see besides; MAX_ROWS for all, 0 in causal attention."""
 
     def infer(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Sequence[Spec]:
         """Infer types: inputs as above, a float32 row of heads out, of as many axes as q."""
@@ -153,6 +155,7 @@ class Attention(Pointwise):
             need(values == kv_heads, "attention: keys and values")
             need(ins[2] == Spec("f32", (kv_heads,)) and ins[4] == ins[2], "attention: one scale a head")
         need(self.window >= 0, "attention: negative window")
+        need(0 <= self.ahead <= MAX_ROWS, f"attention: at most {MAX_ROWS} later positions")
         need(self.limbs in LIMBS, "attention: one or two limbs")
         from_bits(self.scale, "attention scale")
         cap = from_bits(self.softcap, "attention softcap")
@@ -180,8 +183,9 @@ class Attention(Pointwise):
         return (self.sinks,) if self.sinks else ()
 
     def reads(self) -> Sequence[Reads]:
-        """Return that a row depends on its own query, and on all keys and values up to its own."""
-        return (Reads.SAME, *[Reads.PREFIX] * (2 if self.latent else 4))
+        """Return that a row depends on its own query, and on keys and values up to its own or on all."""
+        many = Reads.ALL if self.ahead else Reads.PREFIX
+        return (Reads.SAME, *[many] * (2 if self.latent else 4))
 
     def run(self, ins: Sequence[Any], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""
@@ -189,7 +193,7 @@ class Attention(Pointwise):
         values, value_scales = ([None] * len(spans),) * 2 if self.latent else ins[3:]
         sinks = src.weights.constant(self.sinks) if self.sinks else None
         cap = from_bits(self.softcap, "attention softcap")
-        options = AttentionOptions(self.limbs, cap, sinks, self.latent)
+        options = AttentionOptions(self.limbs, cap, sinks, self.latent, self.ahead)
         scale = from_bits(self.scale, "attention scale")
         queries = _flat(q, self.heads)
         out, row = [], 0

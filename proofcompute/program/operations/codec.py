@@ -25,6 +25,7 @@ from proofcompute.program.operations.reducing import Cumulate, Order, Reduce
 from proofcompute.program.operations.routing import Mix, Route
 from proofcompute.program.operations.sample import Sample
 from proofcompute.program.operations.scan import Scan
+from proofcompute.program.operations.whole import PoolRows
 from proofcompute.program.program import Program
 from proofcompute.program.types import Committed, Node, Op, Segment, Spec, WeightSpec
 
@@ -53,6 +54,7 @@ OPERATIONS: dict[str, Any] = {
         Mix,
         Order,
         Pool,
+        PoolRows,
         Position,
         Put,
         QuantiseHeads,
@@ -84,7 +86,7 @@ def encode_program(p: Program) -> bytes:
             VERSION,
             [[name, _spec(spec)] for name, spec in p.inputs],
             list(p.outputs),
-            int(p.feedback),
+            2 if p.pooled else int(p.feedback),
             p.context,
             [[w.name, w.kind, list(w.shape), w.dtype, w.limbs, int(w.bias)] for w in p.weights],
             [[c.name, list(c.tensors)] for c in p.committed],
@@ -98,13 +100,15 @@ def decode_program(data: bytes) -> Program:
     what = "program"
     top = wire.as_list(wire.decode(data, limit=MAX_PROGRAM, what=what), what, n=8)
     wire.as_int(top[0], "program version", VERSION, VERSION)
+    kind = wire.as_int(top[3], "feedback", 0, 2)
     return Program(
         inputs=tuple(
             (_name(i[0]), _as_spec(i[1]))
             for i in (wire.as_list(v, "input", n=2) for v in wire.as_list(top[1], what))
         ),
         outputs=tuple(_name(v) for v in wire.as_list(top[2], what)),
-        feedback=bool(wire.as_int(top[3], "feedback", 0, 1)),
+        feedback=kind == 1,
+        pooled=kind == 2,
         context=wire.as_int(top[4], "context", 1, MAX_ROWS),
         weights=tuple(_as_weight(v) for v in wire.as_list(top[5], what)),
         committed=tuple(

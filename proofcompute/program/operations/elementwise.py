@@ -16,7 +16,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.primitives import ELEMENTS, MAX_INPUTS, MAX_TERMS, Expression, Term
 from proofcompute.arrays import Array, Span
 from proofcompute.program.source import Source
-from proofcompute.program.types import Step
+from proofcompute.program.types import Reads, Step
 
 __all__ = ["Elementwise", "join_maps", "rows_of"]
 
@@ -141,7 +141,7 @@ class _Joining:
 def _join(first: Step, inner: Elementwise, second: Step, outer: Elementwise) -> Step | None:
     """Return ``second`` with ``first`` computed inside it, or None if that is too large."""
     (target, *_), *_ = first.outputs
-    names: dict[tuple[str, bool], str] = {}
+    names: dict[tuple[str, Reads], str] = {}
     for step, op in ((first, inner), (second, outer)):
         for entry, dtype in zip(step.inputs, op.expression.inputs, strict=True):
             if entry[0] != target or step is first:

@@ -24,6 +24,9 @@ _LEVELS: Final = {1: np.float32(32639), 2: np.float32(1 << 26)}
 """What the largest weight becomes, by the limbs of values."""
 
 
+_NO_END: Final = 2**31 - 1
+
+
 class How(NamedTuple):
     """Where attention is, and what it computes."""
 
@@ -59,6 +62,14 @@ def _place(first: int) -> tuple[Buffer | None, int, int]:
     return None, first, first
 
 
+def _end(options: AttentionOptions, keys: DeviceArray) -> int:
+    """Return a position that no row sees, nor any later one.
+
+    Rows of causal attention see up to their own, which a repeated launch reads from memory.
+    """
+    return len(keys) if options.ahead else _NO_END
+
+
 def _check_scales(on: Launcher, ks: DeviceArray, vs: DeviceArray | None, n: int, h: int, how: How) -> None:
     """Check that sinks are finite, and visible scales of keys and values finite and not negative."""
     at, add, most = _place(how.first)
@@ -71,10 +82,12 @@ def _check_scales(on: Launcher, ks: DeviceArray, vs: DeviceArray | None, n: int,
         (8, ExecutionError, "a value's scale must not be negative"),
     )
     widths = [x.size // len(x) for x in (ks, vs) if x is not None]
-    seen = min(most + n, how.window + n) if how.window else most + n
+    ahead, end = how.options.ahead, _end(how.options, ks)
+    most = min(most + n + ahead, end)
+    seen = min(most, how.window + n + ahead) if how.window else most
     count = max(seen * max(widths), h if sinks is not None else 0)
     sizes = (i32(widths[0]), i32(widths[-1]), i32(h))
-    place = (at, i32(add), i32(n), i32(how.window))
+    place = (at, i32(add), i32(n), i32(how.window), i32(ahead), i32(end))
     on.over("check_scales", count, ks, vs, sinks, *sizes, *place, status)
 
 
@@ -104,14 +117,15 @@ def attend(
     limbs = (i32(ql), i32(kl)) if max(ql, kl) == 2 else ()
     kernel = "attention_scores_limbs" if limbs else "attention_scores"
     heads = (i32(h), i32(hk))
-    step = max(1, min(n, _GRID_Z, scratch // (4 * h * (most + n))))
+    ahead, end = options.ahead, _end(options, keys[0])
+    step = max(1, min(n, _GRID_Z, scratch // (4 * h * min(most + n + ahead, end))))
     for a in range(0, n, step):
         rows = min(step, n - a)
         units = rows * h
-        span = most + a + rows
+        span = min(most + a + rows + ahead, end)
         if window:
-            span = min(span, window + rows - 1)
-        place = (at, i32(add + a), i32(span), i32(window))
+            span = min(span, window + rows - 1 + ahead)
+        place = (at, i32(add + a), i32(span), i32(window), i32(ahead), i32(end))
         scores, top, total = (
             on.new(np.float32, units, span),
             on.new(np.float32, units),

@@ -250,14 +250,14 @@ class NumbaKernels(CpuChecks):
         window: int,
         options: AttentionOptions = PLAIN,
     ) -> F32:
-        """Return causal attention of rows first..first+n over a prefix of t >= first + n rows."""
+        """Return attention of rows first..first+n over t >= first + n rows."""
         size = contracts.attention(q, kq, ks, vq, vs, first, window, options)
         n, heads, kv_heads, dh, columns, key_limbs, value_limbs = size
         out = np.empty((n, heads * columns), dtype=np.float32)
         if n == 0 or heads == 0:
             return out
         k = self._attention
-        t = first + n
+        t = min(first + n + options.ahead, len(kq))
         start = max(0, first + 1 - window) if window else 0
         sinks = NO_BIAS
         if options.sinks is not None:
@@ -278,7 +278,7 @@ class NumbaKernels(CpuChecks):
         group = heads // kv_heads
         block = up(_UNIT_ROWS, group) // group
         units = -(-n // block) * kv_heads
-        where = (first, np.float32(scale), window, np.float32(options.softcap))
+        where = (first, np.float32(scale), window, options.ahead, np.float32(options.softcap))
         limbs = (options.limbs, key_limbs, value_limbs, options.latent)
         arguments = (q, keys, key_scales, values, value_scales, sinks, *where, *limbs, block, out)
         products = n * t * heads * (dh * key_limbs + columns * value_limbs**2)

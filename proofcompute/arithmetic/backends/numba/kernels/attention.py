@@ -1,4 +1,4 @@
-"""Compute causal attention over int8 keys and values.
+"""Compute attention over int8 keys and values.
 
 :mod:`proofcompute.arithmetic.definition.attention` defines it. A unit is a block of query rows with one
 key-value head; all query heads that share the head are rows of the same two products, scores = Q K^T and
@@ -99,6 +99,7 @@ def attend_unit(
     first: Any,
     scale: Any,
     window: Any,
+    ahead: Any,
     cap: Any,
     limbs: Any,
     key_limbs: Any,
@@ -108,6 +109,8 @@ def attend_unit(
     out: Any,
 ) -> Any:
     """Compute unit u: the query rows from u // kv_heads * block on with key-value head u % kv_heads.
+
+    A row sees ``ahead`` positions after its own, and none after the last key.
 
     Limbs are rows of heads: kq is [t, hk key_limbs, dh], vq [t, hk value_limbs, .]. If latent > 0, vq and vs
     are kq and ks, with two scales a head, ks [t, 2 hk], and values are the first ``latent`` columns. sinks is
@@ -126,7 +129,7 @@ def attend_unit(
     t0 = u // kv_heads * block
     rows = (min(t0 + block, q.shape[0]) - t0) * group
     lo = max(0, first + t0 + 1 - window) if window else 0
-    reach = first + t0 + (rows - 1) // group + 1 - lo
+    reach = min(first + t0 + (rows - 1) // group + 1 + ahead, kq.shape[0]) - lo
     width = blocks(reach + BLOCK)
     narrow = limbs == 1 and key_limbs == 1
     widest = np.float32(dh << (8 * (limbs + key_limbs) - 2))
@@ -209,7 +212,7 @@ def attend_unit(
         r1 = min(r0 + _STRIP, rows)
         t = first + t0 + r0 // group
         left = (max(lo, t + 1 - window) - lo) // TILE_COLUMNS * TILE_COLUMNS if window else 0
-        right = first + t0 + (r1 - 1) // group + 1 - lo
+        right = min(first + t0 + (r1 - 1) // group + 1 + ahead, kq.shape[0]) - lo
         for j in range(left, right, TILE_COLUMNS):
             for part in range(parts):
                 a, b, to, end = edges[part, 0], edges[part, 1], edges[part, 2], edges[part, 3]
@@ -232,7 +235,7 @@ def attend_unit(
         for r in range(r1 - r0):
             t = first + t0 + (r0 + r) // group
             a = max(lo, t + 1 - window) - lo if window else 0
-            n = t + 1 - lo - a
+            n = min(t + 1 + ahead, kq.shape[0]) - lo - a
             bound = widest * (sq[r0 + r] * most[0])
             if latent:
                 bound = bound + widest * (sq[rows + r0 + r] * most[1])
@@ -290,6 +293,7 @@ _ARGUMENTS: Final = (
     _i64,
     _f32,
     _i64,
+    _i64,
     _f32,
     _i64,
     _i64,
@@ -313,6 +317,7 @@ def attend(
     first: Any,
     scale: Any,
     window: Any,
+    ahead: Any,
     cap: Any,
     limbs: Any,
     key_limbs: Any,
@@ -337,6 +342,7 @@ def attend(
             first,
             scale,
             window,
+            ahead,
             cap,
             limbs,
             key_limbs,

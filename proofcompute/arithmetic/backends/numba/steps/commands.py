@@ -206,6 +206,7 @@ def _attend(e: Any, slots: Any, t: Any, head: Any) -> Any:
         first,
         e.factor,
         e.window,
+        0,
         e.cap,
         e.limbs,
         e.key_limbs,

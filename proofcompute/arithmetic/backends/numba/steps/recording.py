@@ -301,7 +301,7 @@ class Recording:
         if vq is None or vs is None:
             vq, vs = kq, ks
         cached = [self.columns[self._prefix(x)] for x in (kq, ks, vq, vs)]
-        if first != self.span.a or kq.shape[1] * MOST_ROWS > MOST_UNITS:
+        if first != self.span.a or options.ahead or kq.shape[1] * MOST_ROWS > MOST_UNITS:
             raise _Unknown
         sizes = {
             "width": q.size,
