@@ -202,6 +202,10 @@ class Forest:
             return [digest(self._suite, b"")] * len(self._nodes)
         return [root.tobytes() for root in self._kernels.host(self._roots)]
 
+    def leaves(self, tree: int) -> U8:
+        """Return the leaves of a tree on the host, uint8 [size, 32]."""
+        return self._kernels.host(self._nodes[tree][: self.size])
+
     def range_proofs(self, ranges: Sequence[tuple[int, int, int]]) -> list[list[bytes]]:
         """Return the proof for leaves a..b of each (tree, a, b). One transfer brings them all.
 

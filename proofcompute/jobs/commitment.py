@@ -51,21 +51,33 @@ class RowTree:
     """The Merkle tree over the rows of a matrix, which the backend that hashed them keeps.
 
     Args:
-        x: the matrix [n, w], an array of the backend or NumPy's.
+        leaves: the leaves of the rows [n, 32], an array of the backend or NumPy's; n >= 1.
+        dtype: element type of the matrix.
         suite: the hash suite.
         kernels: the backend.
-
-    Raises InputError if the matrix has no rows or columns.
     """
 
-    def __init__(self, x: Array, suite: str, kernels: HasherOfArrays) -> None:
+    def __init__(self, leaves: U8, dtype: str, suite: str, kernels: HasherOfArrays) -> None:
+        self.size = len(leaves)
+        self._suite, self._dtype, self._kernels = suite, dtype, kernels
+        self._forest = merkle.Forest(suite, leaves.reshape(1, self.size, DIGEST), self.size, kernels)
+        (self.root,) = self._forest.roots()
+
+    @staticmethod
+    def of(x: Array, suite: str, kernels: HasherOfArrays) -> RowTree:
+        """Hash the rows of a matrix [n, w], an array of the backend or NumPy's; InputError if it is empty."""
         if 0 in x.shape:
             raise InputError(f"a matrix of shape {list(x.shape)} has nothing to commit to")
-        self.size = len(x)
-        self.suite, self._dtype, self._kernels = suite, x.dtype.name, kernels
-        hashed = rows_leaves(suite, self._dtype, leaf_rows(x), kernels)
-        self._forest = merkle.Forest(suite, hashed.reshape(1, self.size, DIGEST), self.size, kernels)
-        (self.root,) = self._forest.roots()
+        dtype = x.dtype.name
+        return RowTree(rows_leaves(suite, dtype, leaf_rows(x), kernels), dtype, suite, kernels)
+
+    def of_rows(self, x: Array) -> bool:
+        """Return whether these are the rows of which it is the tree."""
+        return RowTree.of(x, self._suite, self._kernels).root == self.root
+
+    def leaves(self) -> U8:
+        """Return the leaves on the host, uint8 [n, 32]."""
+        return self._forest.leaves(0)
 
     def range_proof(self, a: int, b: int) -> list[bytes]:
         """Return the proof for rows a..b. Raises FormatError unless 0 <= a < b <= size."""
@@ -80,8 +92,8 @@ class RowTree:
         """
         data, proof = leaf_rows(x[a:b]).tobytes(), self.range_proof(a, b)
         rows = np.frombuffer(data, np.uint8).reshape(b - a, -1)
-        leaves = rows_leaves(self.suite, self._dtype, rows, self._kernels)
-        root = merkle.root_from_range(self.suite, self.size, a, b, leaves, proof, self._kernels.hash_rows)
+        leaves = rows_leaves(self._suite, self._dtype, rows, self._kernels)
+        root = merkle.root_from_range(self._suite, self.size, a, b, leaves, proof, self._kernels.hash_rows)
         if root != self.root:
             raise MismatchError(
                 f"rows {a}..{b} of {what} are not those that were signed: the array was changed since; give "
@@ -92,7 +104,7 @@ class RowTree:
 
 def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: HasherOfArrays) -> RowTree:
     """Return the tree of a matrix; MismatchError if it is not the matrix that a message names."""
-    tree = RowTree(x, suite, kernels)
+    tree = RowTree.of(x, suite, kernels)
     if MatrixId.under(x, tree) != wanted:
         raise MismatchError(f"{what} is not the matrix that was named")
     return tree
@@ -115,7 +127,7 @@ class MatrixId:
     def of(x: Array, suite: str, kernels: HasherOfArrays) -> MatrixId:
         """Commit to a matrix, or to all rows of a stack; InputError if it is empty."""
         x = flat(x)
-        return MatrixId.under(x, RowTree(x, suite, kernels))
+        return MatrixId.under(x, RowTree.of(x, suite, kernels))
 
     @staticmethod
     def under(x: Array, tree: RowTree) -> MatrixId:

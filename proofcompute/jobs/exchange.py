@@ -123,6 +123,8 @@ def _place(x: Any, what: str) -> tuple[int, int]:
         raise InputError(
             f"{what} is {type(x).__name__}; give an array of NumPy or a library with DLPack (CuPy, PyTorch)"
         )
+    if hasattr(x, "is_neg") and x.is_neg():  # PyTorch shares the memory and says nothing of the signs
+        raise InputError(f"{what} is a view whose signs are not changed yet; call resolve_neg() first")
     try:
         kind, number = map(int, x.__dlpack_device__())
     except (BufferError, RuntimeError, TypeError, ValueError) as e:

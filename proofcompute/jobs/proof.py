@@ -1,38 +1,46 @@
 """Keeps a node's data of a GEMM job, in memory or in a file, and opens rows.
 
-The file has one frame, ``["proofcompute product proof", 1, request, receipt]``, then the rows of A and of C,
-little-endian, and nothing else. The trees are computed again from the rows when it is read.
+A file holds what openings need: request, receipt, the leaves of both trees, and the rows of A and C, or the
+names of .npy files that hold them (docs/spec/messages.md#stored-proofs). So opening a few rows of a stored
+proof reads and hashes those rows only, however large the matrices are. The leaves are checked against the
+signed roots when a file is loaded, and rows against them when they are opened.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import numpy as np
 
 from proofcompute.arithmetic.devices import kernels_for
-from proofcompute.arrays import Array
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import U8, Array
+from proofcompute.commitments.hashing import DIGEST
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
-from proofcompute.encoding.files import writing
+from proofcompute.encoding.files import require_plain, writing
 from proofcompute.encoding.frames import read_frame, write_frame
-from proofcompute.errors import FormatError, InputError
+from proofcompute.encoding.npy import map_npy
+from proofcompute.errors import FormatError, InputError, MismatchError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.jobs.arrays import DTYPES, flat
-from proofcompute.jobs.commitment import MatrixId, RowTree, leaf_rows, named_tree
+from proofcompute.jobs.commitment import MatrixId, RowTree, leaf_rows
 from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
 from proofcompute.limits import KIB
 from proofcompute.protocol.frames import require_signer, write_frames
 
 __all__ = ["ProductProof"]
 
-KIND = "proofcompute product proof"
-VERSION = 1
-_MAX_HEAD = 16 * KIB
-_ROWS = 1 << 10
+KIND: Final = "proofcompute product proof"
+VERSION: Final = 2
+_MAX_HEAD: Final = 32 * KIB
+_MAX_PLACE: Final = 4 * KIB
+"""Bytes of the name of a file that holds a matrix."""
+_ROWS: Final = 1 << 10
 """Rows that are written at a time, so that writing needs no second copy of a matrix."""
 
 
@@ -70,65 +78,121 @@ class ProductProof:
         c, c_proof = self._c_tree.opened(flat(self.c), first, end, "C")
         return RowsPart(a, a_proof, c, c_proof)
 
-    def save(self, path: StrPath) -> None:
+    def save(self, path: StrPath, *, a: StrPath | None = None, c: StrPath | None = None) -> None:
         """Write the proof to a file that only its owner may read, because A and C may be private.
 
-        The identity is not written. Raises StorageError if the file system refuses.
+        Args:
+            path: the file. It appears whole or not at all.
+            a: an .npy file that holds A already. Then the proof's file holds its name instead of A, relative
+                to its own folder if it lies in it; that file must stay as it is.
+            c: the same for C.
+
+        The identity is not written. Raises InputError if the other files cannot be read, MismatchError if
+        they hold other matrices, StorageError if the file system refuses.
         """
-        with writing(path_of(path), 0o600) as stream:
-            write_frame(stream, wire.encode((KIND, VERSION, self.request.encode(), self.receipt.encode())))
-            for x in map(flat, (self.a, self.c)):
-                for first in range(0, len(x), _ROWS):
-                    stream.write(leaf_rows(x[first : first + _ROWS]).tobytes())
+        path = path_of(path)
+        request, receipt = self.request, self.receipt
+        places = [
+            _elsewhere(a, request.a, self._a_tree, path),
+            _elsewhere(c, receipt.c, self._c_tree, path),
+        ]
+        head = wire.encode((KIND, VERSION, request.encode(), receipt.encode(), *places))
+        with writing(path, 0o600) as stream:
+            write_frame(stream, head)
+            for tree in (self._a_tree, self._c_tree):
+                stream.write(tree.leaves().tobytes())
+            for x, place in zip((self.a, self.c), places, strict=True):
+                for rows in _blocks(flat(x)) if not place else ():
+                    stream.write(leaf_rows(rows).tobytes())
 
     @staticmethod
     def load(path: StrPath, identity: NodeIdentity, *, device: str = "auto") -> ProductProof:
-        """Read a proof that was saved, and hash its rows again.
+        """Read a proof that was saved. Its rows stay on the disk until they are opened.
 
-        Raises InputError if the file cannot be read, FormatError or LimitError if it is malformed,
-        MismatchError if its rows are not those that request and receipt name, or ``identity`` did not sign
-        it.
+        The file, and those that it refers to, must stay as they are while the proof is used.
+
+        Raises InputError if a file cannot be read, FormatError or LimitError if it is malformed,
+        MismatchError if its leaves are not those of the matrices that request and receipt name, or
+        ``identity`` did not sign it.
         """
         kernels = kernels_for(device)
         path = path_of(path)
+        require_plain(path, "product proof")
         try:
             with path.open("rb") as stream:
-                request, receipt = _head(stream, path)
-                wanted = (request.a, receipt.c)
+                request, receipt, places = _head(stream, path)
+                named = (request.a, receipt.c)
+                inside = [m for m, place in zip(named, places, strict=True) if not place]
                 left = os.fstat(stream.fileno()).st_size - stream.tell()
-                if left != sum(m.rows * m.row_bytes for m in wanted):  # before anything is allocated
+                needed = sum(m.rows * DIGEST for m in named) + sum(m.rows * m.row_bytes for m in inside)
+                if left != needed:  # before anything is allocated
                     raise FormatError(f"{path} is damaged: it does not end with its matrices")
-                a, c = (_rows(stream, m, path) for m in wanted)
+                leaves = [np.frombuffer(stream.read(m.rows * DIGEST), np.uint8) for m in named]
+                at = stream.tell()
+                rows = []
+                for m, place in zip(named, places, strict=True):
+                    if place:
+                        rows.append(_mapped(path.parent / place, m))
+                    else:
+                        rows.append(np.memmap(stream, DTYPES[m.dtype], "r", at, (m.rows, m.width)))
+                        at += m.rows * m.row_bytes
         except OSError as e:
             raise InputError(f"cannot read product proof {path}: {e.strerror or e}") from e
         require_signer(receipt, identity)
-        a_tree = named_tree(a, "A", request.a, request.suite, kernels)
-        c_tree = named_tree(c, "C", receipt.c, request.suite, kernels)
+        trees = [_tree(x, m, request, path, kernels) for x, m in zip(leaves, named, strict=True)]
         stacks, n = request.stacks, request.member_rows
-        a, c = a.reshape(*stacks.a, n, a.shape[1]), c.reshape(*stacks.lead, n, c.shape[1])
-        return ProductProof(request, receipt, a, c, identity, a_tree, c_tree)
+        a = rows[0].reshape(*stacks.a, n, request.a.width)
+        c = rows[1].reshape(*stacks.lead, n, receipt.c.width)
+        return ProductProof(request, receipt, a, c, identity, *trees)
 
 
-def _head(stream: BinaryIO, path: Path) -> tuple[ProductRequest, ProductReceipt]:
+def _blocks(x: Array) -> Iterator[Array]:
+    return (x[first : first + _ROWS] for first in range(0, len(x), _ROWS))
+
+
+def _elsewhere(file: StrPath | None, named: MatrixId, tree: RowTree, path: Path) -> str:
+    """Return the name under which a proof refers to a file, or nothing; check that it holds a matrix."""
+    if file is None:
+        return ""
+    file = path_of(file)
+    if not tree.of_rows(_mapped(file, named)):
+        raise MismatchError(f"{file} holds another matrix than the one that was signed")
+    try:
+        return file.resolve().relative_to(path.resolve().parent).as_posix()
+    except ValueError:
+        return str(file.resolve())
+
+
+def _tree(leaves: U8, named: MatrixId, request: ProductRequest, path: Path, kernels: Kernels) -> RowTree:
+    tree = RowTree(leaves.reshape(named.rows, DIGEST), named.dtype, request.suite, kernels)
+    if tree.root != named.root:
+        raise MismatchError(f"{path} is damaged: its leaves are not those of the matrices that were signed")
+    return tree
+
+
+def _mapped(file: Path, named: MatrixId) -> Array:
+    """Return all rows of the matrix in an .npy file; MismatchError unless type and shape are those named."""
+    x = map_npy(file)
+    fits = x.ndim >= 2 and x.flags.c_contiguous and x.dtype == DTYPES[named.dtype]
+    if not fits or flat(x).shape != (named.rows, named.width):
+        raise MismatchError(
+            f"{file} holds {x.dtype} {list(x.shape)}; needed here: {named.dtype} with {named.rows} rows of "
+            f"{named.width} in all, little-endian, in C order"
+        )
+    return flat(x)
+
+
+def _head(stream: BinaryIO, path: Path) -> tuple[ProductRequest, ProductReceipt, tuple[str, str]]:
     what = "product proof"
     data = read_frame(stream, limit=_MAX_HEAD, what=what)
-    top = wire.as_list(wire.decode(data or b"", limit=_MAX_HEAD, what=what), what, n=4)
+    top = wire.as_list(wire.decode(data or b"", limit=_MAX_HEAD, what=what), what, n=6)
     wire.check_head(top, KIND, VERSION)
     request = ProductRequest.decode(wire.as_bytes(top[2], "request"))
     receipt = ProductReceipt.decode(wire.as_bytes(top[3], "receipt"))
     found = (receipt.c.dtype, receipt.c.rows, receipt.c.width)
     if (receipt.request_digest, receipt.suite, found) != (request.digest, request.suite, request.shape):
         raise FormatError(f"{path} holds the receipt of another request")
-    return request, receipt
-
-
-def _rows(stream: BinaryIO, named: MatrixId, path: Path) -> Array:
-    out = np.empty((named.rows, named.width), DTYPES[named.dtype])
-    view = out.data.cast("B")
-    done = 0
-    while done < len(view):
-        read = stream.readinto(view[done:])  # type: ignore[attr-defined]
-        if not read:
-            raise FormatError(f"{path} ends inside a matrix")
-        done += read
-    return out.astype(named.dtype, copy=False)
+    a, c = (wire.as_str(place, "name of a file", _MAX_PLACE) for place in top[4:])
+    if "\0" in a + c:
+        raise FormatError(f"{path} names a file with a NUL")
+    return request, receipt, (a, c)

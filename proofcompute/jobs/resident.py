@@ -192,7 +192,7 @@ class ProductJob:
         if check if check is not None else c is not None:
             self._check(stacks, left, made)
         rows = flat(made.array)
-        c_tree = RowTree(rows, self.suite, kernels)
+        c_tree = RowTree.of(rows, self.suite, kernels)
         receipt = ProductReceipt(
             suite=self.suite,
             request_digest=request.digest,
@@ -227,7 +227,7 @@ class ProductJob:
         if request is not None and request.suite != self.suite:
             raise MismatchError(f"the request is in hash suite {request.suite}, the job in {self.suite}")
         rows = flat(taken.array)
-        tree = RowTree(rows, self.suite, self._kernels)
+        tree = RowTree.of(rows, self.suite, self._kernels)
         if request is not None:
             if MatrixId.under(rows, tree) != request.a or stacks.a != request.stacks.a:
                 raise MismatchError("A is not the matrix that was named")

@@ -92,9 +92,15 @@ def test_proof_files(tmp_path: Path) -> None:
     job().save(path)
     right = path.read_bytes()
 
+    def whole() -> ProductProof:
+        """Load the proof and open every row: what is on the disk is looked at when it is opened."""
+        loaded = ProductProof.load(path, synthetic.NODE, device=DEVICE)
+        loaded.open_rows(ProductChallenge(job().receipt.digest, ((0, 9),)), io.BytesIO())
+        return loaded
+
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        found = attempt(lambda: ProductProof.load(path, synthetic.NODE, device=DEVICE), InputError)
+        found = attempt(whole, InputError)
         assert isinstance(found, InputError) == (data != right)
         if isinstance(found, ProductProof):
             found.save(again)

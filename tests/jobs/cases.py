@@ -67,7 +67,7 @@ def recommitted(honest: Job, c: Array, a: Array | None = None) -> Job:
     """A node that signs another C (and opens another A), with trees that fit what it sends."""
     suite = honest.request.suite
     a = honest.a if a is None else a
-    a_tree, tree = RowTree(flat(a), suite, KERNELS), RowTree(flat(c), suite, KERNELS)
+    a_tree, tree = RowTree.of(flat(a), suite, KERNELS), RowTree.of(flat(c), suite, KERNELS)
     receipt = replace(honest.receipt, c=MatrixId.under(flat(c), tree))
     receipt = receipt.signed(NODE.sign(receipt.signed_digest))
     return Job(a, honest.b, honest.request, ProductProof(honest.request, receipt, a, c, NODE, a_tree, tree))

@@ -46,6 +46,10 @@ class Plain:
     def __init__(self, values: Any, problem: str = "") -> None:
         self.values, self.problem = np.asarray(values), problem
 
+    def is_neg(self) -> bool:
+        """As PyTorch's: whether the numbers are those in memory with their signs changed."""
+        return self.problem == "negative"
+
     def __dlpack_device__(self) -> tuple[int, int]:
         return CPU
 

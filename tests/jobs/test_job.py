@@ -13,7 +13,14 @@ import pytest
 from jobs.cases import DEVICE, NODE, OTHER, Job, audit, claim, factors, opened, run, step
 from proofcompute.encoding import wire
 from proofcompute.encoding.frames import write_frame
-from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, NonFiniteError
+from proofcompute.errors import (
+    FormatError,
+    InputError,
+    LimitError,
+    MismatchError,
+    NonFiniteError,
+    StorageError,
+)
 from proofcompute.jobs import (
     NOT_RECEIVED,
     MatrixId,
@@ -29,6 +36,7 @@ from proofcompute.jobs import (
     prove_product,
     verify_rows,
 )
+from proofcompute.jobs.commitment import rows_leaves
 from proofcompute.protocol.messages.terms import Terms
 from proofcompute.protocol.promises import RETENTION, require_within
 
@@ -227,28 +235,120 @@ def test_a_proof_in_a_file(tmp_path: Path, dtype: str) -> None:
     assert opened(Job(j.a, j.b, j.request, again)) == opened(j)
 
 
+def whole(path: Path, j: Job) -> None:
+    """Load a proof and open everything."""
+    again = ProductProof.load(path, NODE, device=DEVICE)
+    opened(Job(j.a, j.b, j.request, again))
+
+
 def test_a_damaged_proof_is_refused(tmp_path: Path) -> None:
     j, path = run(), tmp_path / "proof"
     j.proof.save(path)
     data = path.read_bytes()
+    whole(path, j)
     for at in [*range(0, len(data), 7), len(data) - 1]:
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         with pytest.raises(InputError):
-            ProductProof.load(path, NODE, device=DEVICE)
+            whole(path, j)
     for cut in (data[:-1], data + b"\0", data[:50], b""):
         path.write_bytes(cut)
         with pytest.raises(FormatError):
             ProductProof.load(path, NODE, device=DEVICE)
-    other = tmp_path / "other"
-    run("int16").proof.save(other)
-    path.write_bytes(data[: -j.a.size] + other.read_bytes()[-j.a.size :])
-    with pytest.raises(MismatchError, match="is not the matrix"):
+    rows = j.a.nbytes + j.proof.c.nbytes
+    path.write_bytes(data[: -rows - 1] + b"\0" + data[-rows:])
+    with pytest.raises(MismatchError, match="its leaves are not those"):
         ProductProof.load(path, NODE, device=DEVICE)
+    path.write_bytes(data[: -j.proof.c.nbytes] + (j.proof.c + 1).tobytes())
+    again = ProductProof.load(path, NODE, device=DEVICE)
+    with pytest.raises(MismatchError, match="of C are not those that were signed"):
+        opened(Job(j.a, j.b, j.request, again))
     path.write_bytes(data)
     with pytest.raises(MismatchError, match="not signed by this identity"):
         ProductProof.load(path, OTHER, device=DEVICE)
+    for none in (tmp_path / "none", tmp_path):
+        with pytest.raises(InputError):
+            ProductProof.load(none, NODE, device=DEVICE)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float64"])
+def test_a_proof_that_refers_to_its_matrices(tmp_path: Path, dtype: str) -> None:
+    j, path = run(dtype), tmp_path / "proof"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    inside, outside = tmp_path / "a.npy", elsewhere / "c.npy"
+    np.save(inside, j.a)
+    np.save(outside, j.proof.c)
+    j.proof.save(path)
+    size = path.stat().st_size
+    for options, saved in (
+        ({"a": inside}, j.a.nbytes),
+        ({"c": outside}, j.proof.c.nbytes),
+        ({"a": inside, "c": outside}, j.a.nbytes + j.proof.c.nbytes),
+    ):
+        j.proof.save(path, **options)
+        assert path.stat().st_size < size - saved + 200
+        whole(path, j)
+    moved = elsewhere / "proof"
+    j.proof.save(moved, c=outside)
+    elsewhere.rename(tmp_path / "moved")
+    whole(tmp_path / "moved" / "proof", j)  # what lies in one folder may move together
     with pytest.raises(InputError, match="cannot read"):
-        ProductProof.load(tmp_path / "none", NODE, device=DEVICE)
+        whole(path, j)
+
+
+def test_files_that_a_proof_cannot_refer_to(tmp_path: Path) -> None:
+    j, path, file = run(), tmp_path / "proof", tmp_path / "a.npy"
+    for wrong in (j.a + 1, j.a[:-1], j.a.astype(np.int16), np.asfortranarray(j.a), j.a.reshape(-1)):
+        np.save(file, wrong)
+        with pytest.raises(MismatchError, match=r"a\.npy"):
+            j.proof.save(path, a=file)
+        assert not path.exists()
+    np.save(file, np.array([{}]), allow_pickle=True)
+    with pytest.raises(InputError, match="no numbers"):
+        j.proof.save(path, a=file)
+    np.save(file, j.a)
+    j.proof.save(path, a=file)
+    np.save(file, j.a + 1)
+    with pytest.raises(MismatchError, match="of A are not those that were signed"):
+        whole(path, j)
+    np.save(file, j.a[:-1])
+    with pytest.raises(MismatchError, match="with 9 rows"):
+        whole(path, j)
+    file.unlink()
+    with pytest.raises(InputError, match=r"a\.npy"):
+        whole(path, j)
+
+
+def test_an_interrupted_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    j, path = run(), tmp_path / "proof"
+    j.proof.save(path)
+    before = path.read_bytes()
+
+    def full(x: Any) -> Any:
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr("proofcompute.jobs.proof.leaf_rows", full)
+    with pytest.raises(StorageError, match="no space left"):
+        j.proof.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_opening_reads_the_rows_that_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    j, path = run(), tmp_path / "proof"
+    j.proof.save(path)
+    hashed: list[int] = []
+    true = rows_leaves
+
+    def seen(suite: str, dtype: str, rows: Any, kernels: Any) -> Any:
+        hashed.append(len(rows))
+        return true(suite, dtype, rows, kernels)
+
+    monkeypatch.setattr("proofcompute.jobs.commitment.rows_leaves", seen)
+    again = ProductProof.load(path, NODE, device=DEVICE)
+    assert hashed == []
+    opened(Job(j.a, j.b, j.request, again), ProductChallenge(j.receipt.digest, ((2, 3), (5, 7))))
+    assert hashed == [1, 1, 2, 2]
 
 
 def test_a_file_announces_no_more_than_it_holds(tmp_path: Path) -> None:
@@ -258,7 +358,7 @@ def test_a_file_announces_no_more_than_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "proof"
     kind = "proofcompute product proof"
     with path.open("wb") as stream:
-        write_frame(stream, wire.encode((kind, 1, job.request.encode(), job.receipt.encode())))
+        write_frame(stream, wire.encode((kind, 2, job.request.encode(), job.receipt.encode(), "", "")))
     with pytest.raises(FormatError, match="does not end with"):
         ProductProof.load(path, NODE, device=DEVICE)
 

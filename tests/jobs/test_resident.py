@@ -256,6 +256,7 @@ def test_memory_that_is_only_read() -> None:
         (lambda a: Foreign(a.astype(np.uint8)), "elements of type uint8"),
         (lambda a: Foreign(a.astype(np.float16)), "widen A and B"),
         (lambda a: Foreign(a[0]), "give one with rows and columns"),
+        (lambda a: Plain(a, "negative"), "resolve_neg"),
         (lambda a: Plain(a, "requires grad"), r"requires grad\. Detach"),
     ],
 )
