@@ -8,12 +8,13 @@ from typing import Final
 
 import numpy as np
 
+from proofcompute.arrays import Array
 from proofcompute.importers.lowering.graph import Graph
 from proofcompute.importers.lowering.products import contract, linear
 from proofcompute.importers.lowering.values import STORED, Constant, RefusedError, Row, Value
-from proofcompute.limits import MAX_RANK
+from proofcompute.limits import MAX_RANK, MAX_WIDTH
 from proofcompute.models.building.products import FLOAT_CONTRACTION
-from proofcompute.program.operations import contiguous
+from proofcompute.program.operations import Linear, contiguous
 
 __all__ = [
     "channels_first",
@@ -27,6 +28,8 @@ __all__ = [
 
 _MOST_SAMPLES: Final = 64
 """Samples that are convolved one by one, where all at once would have too many axes."""
+_MOST_TERMS: Final = 1 << 22
+"""Float products of a convolution that are made before they are summed."""
 
 
 def channels_last(g: Graph, x: Value) -> Value:
@@ -103,10 +106,14 @@ def conv(
     out, inner, *size = w.shape
     if len(w.shape) != len(x.shape) or inner * groups != x.shape[1] or out % max(1, groups):
         raise RefusedError(f"weights {list(w.shape)} in {groups} groups do not fit {list(x.shape)}")
-    seen = g.pad(channels_last(g, x), *_margins(low, high))
-    if isinstance(w, Constant) and isinstance(bias, Constant | None) and isinstance(seen, Row):
-        return channels_first(g, _constant_conv(g, seen, w, bias, strides, dilations, groups))
-    windows = windowed(g, seen, size, strides, dilations)
+    last = channels_last(g, x)
+    if isinstance(w, Constant) and isinstance(bias, Constant | None) and isinstance(last, Row):
+        inside = [max(0, p) for p in low], [max(0, p) for p in high]
+        cut = g.pad(last, *_margins([min(0, p) for p in low], [min(0, p) for p in high]))
+        if isinstance(cut, Row):
+            made = _constant_conv(g, cut, w, bias, strides, *inside, dilations, groups)
+            return channels_first(g, made)
+    windows = windowed(g, g.pad(last, *_margins(low, high)), size, strides, dilations)
     places = windows.shape[1 : 1 + len(size)]
     turned = g.transpose(w, (0, *range(2, len(w.shape)), 1))
     parts = []
@@ -126,6 +133,8 @@ def _constant_conv(
     w: Constant,
     bias: Constant | None,
     strides: Sequence[int],
+    low: Sequence[int],
+    high: Sequence[int],
     dilations: Sequence[int],
     groups: int,
 ) -> Value:
@@ -135,33 +144,48 @@ def _constant_conv(
     if not np.isfinite(array).all():
         raise RefusedError("a weight is NaN or infinite")
     size = array.shape[1:-1]
-    seen = [places_of(*axis) for axis in zip(places, size, strides, dilations, strict=True)]
+    whole = [n + a + b for n, a, b in zip(places, low, high, strict=True)]
+    seen = [places_of(*axis) for axis in zip(whole, size, strides, dilations, strict=True)]
     if min(seen) < 1:
         raise RefusedError(f"windows {list(size)} are larger than {places}")
     if samples > 1 and 2 * len(size) + 3 > MAX_RANK:
         if samples > _MOST_SAMPLES:
             raise RefusedError(f"{samples} samples of {len(size)} axes of places")
         each = [
-            _constant_conv(g, one, w, bias, strides, dilations, groups)
+            _constant_conv(g, one, w, bias, strides, low, high, dilations, groups)
             for one in (g.slice(x, 0, i, i + 1) for i in range(samples))
             if isinstance(one, Row)
         ]
         return g.concat(each, 0)
+    terms = math.prod(seen) * samples * array.size
+    if array[0].size <= FLOAT_CONTRACTION and terms > _MOST_TERMS:
+        padded = g.pad(x, (0, *low, 0), (0, *high, 0))
+        if groups == 1:
+            windows = windowed(g, padded, size, strides, dilations)
+            rows = g.reshape(windows, (samples, *seen, array[0].size))
+            return linear(g, rows, Constant(array.reshape(len(array), -1), w.dtype), bias)
+        if groups == channels == len(array):
+            return _by_taps(g, padded, array, bias, seen, strides, dilations)
     name = g.name()
     limbs, weight_limbs = g.limbs(name)
     if array[0].size > FLOAT_CONTRACTION:
-        g.products.append((name, math.prod(seen) * samples * array.size))
+        g.products.append((name, terms))
+        elements = math.prod(seen) * samples * array[0].size
+        if groups == 1 and elements > MAX_WIDTH:
+            padded = g.pad(x, (0, *low, 0), (0, *high, 0))
+            pieces = -(-2 * elements // MAX_WIDTH)
+            return _in_pieces(g, padded, array, bias, seen, strides, dilations, name, pieces)
     b = None if bias is None else np.ascontiguousarray(bias.array.reshape(-1), np.float32)
-    shape = (*places, channels)
+    shape, pads = (*places, channels), list(zip(low, high, strict=True))
     if samples > 1:
         array, strides, dilations = array[:, None], (1, *strides), (1, *dilations)
-        shape = (samples, *shape)
-    tensor = g.tensor(g.reshape(x, shape))
+        shape, pads = (samples, *shape), [(0, 0), *pads]
     made = g.builder.conv(
-        tensor,
+        g.tensor(g.reshape(x, shape)),
         np.ascontiguousarray(array),
         b,
         strides=tuple(strides),
+        pads=pads,
         dilation=tuple(dilations),
         groups=groups,
         limbs=limbs,
@@ -169,6 +193,57 @@ def _constant_conv(
         name=f"{name}.product",
     )
     return g.reshape(g.row(made, x.dtype, x.inputs), (samples, *seen, len(array)))
+
+
+def _in_pieces(
+    g: Graph,
+    x: Value,
+    array: Array,
+    bias: Constant | None,
+    seen: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    name: str,
+    pieces: int,
+) -> Value:
+    """Convolve some windows along the first axis of places after the other, with one matrix."""
+    limbs, weight_limbs = g.limbs(name)
+    b = None if bias is None else np.ascontiguousarray(bias.array.reshape(-1), np.float32)
+    flat = np.ascontiguousarray(array.reshape(len(array), -1))
+    matrix = g.builder.matrix_weight(f"{name}.product.weight", flat, b, limbs=weight_limbs)
+    size, step = array.shape[1:-1], -(-seen[0] // min(pieces, seen[0]))
+    made = []
+    for first in range(0, seen[0], step):
+        count = min(step, seen[0] - first)
+        reach = (count - 1) * strides[0] + (size[0] - 1) * dilations[0] + 1
+        part = g.slice(x, 1, first * strides[0], first * strides[0] + reach)
+        windows = windowed(g, part, size, strides, dilations)
+        rows = g.reshape(windows, (*windows.shape[: 1 + len(size)], array[0].size))
+        product = g.builder.apply(Linear(matrix, limbs), g.tensor(rows))
+        made.append(g.row(product, x.dtype, x.inputs if isinstance(x, Row) else frozenset()))
+    return g.concat(made, 1)
+
+
+def _by_taps(
+    g: Graph,
+    x: Value,
+    array: Array,
+    bias: Constant | None,
+    seen: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> Value:
+    """Convolve each channel by itself in floats, one place of the window after the other."""
+    total: Value | None = None
+    for tap in np.ndindex(*array.shape[1:-1]):
+        part = x
+        for axis, (i, s, a, n) in enumerate(zip(tap, strides, dilations, seen, strict=True)):
+            part = g.slice(part, axis + 1, i * a, i * a + (n - 1) * s + 1, s)
+        term = g.map("mul", part, Constant(array[(slice(None), *tap, 0)], x.dtype))
+        total = term if total is None else g.map("add", total, term)
+    if total is None:
+        raise RefusedError("a window without places")
+    return total if bias is None else g.map("add", total, bias)
 
 
 def conv_transpose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,11 @@ from proofcompute.importers.lowering.values import (
 )
 
 __all__ = ["average_pool", "fitted", "global_pool", "lp_pool", "max_pool", "max_pool_places"]
+
+_MOST: Final = 1 << 22
+"""Elements of windows that are made before they are reduced."""
+_TAPS: Final = 1 << 10
+"""Places of a window that are gone through one after the other."""
 
 
 def fitted(
@@ -62,6 +68,37 @@ def _seen(
     return windowed(g, padded, size, strides, dilations)
 
 
+def _pooled(
+    g: Graph,
+    kind: str,
+    x: Value,
+    size: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    low: Sequence[int],
+    high: Sequence[int],
+    fill: float,
+) -> Value:
+    """Return the ``max`` or ``sum`` of windows; large ones place by place of the window."""
+    padded = g.pad(channels_last(g, x), (0, *low, 0), (0, *high, 0), fill)
+    seen = pool_places(padded.shape[1:-1], size, strides, dilations)
+    if len(x.shape) + len(size) <= MAX_RANK and math.prod((*seen, *size)) * x.shape[1] <= _MOST:
+        windows = windowed(g, padded, size, strides, dilations)
+        return channels_first(g, g.reduce(kind, windows, _window_axes(size)))
+    if math.prod(size) > _TAPS or min(seen) < 1:
+        raise RefusedError(f"windows {list(size)} over {list(x.shape[2:])}")
+    total: Value | None = None
+    for tap in np.ndindex(*size):
+        part = padded
+        for axis, (i, s, a, n) in enumerate(zip(tap, strides, dilations, seen, strict=True)):
+            part = g.slice(part, axis + 1, i * a, i * a + (n - 1) * s + 1, s)
+        function = "max" if kind == "max" else "add"
+        total = part if total is None else g.map(function, total, part)
+    if total is None:
+        raise RefusedError("a window without places")
+    return channels_first(g, total)
+
+
 def _window_axes(size: Sequence[int]) -> tuple[int, ...]:
     return tuple(range(1 + len(size), 1 + 2 * len(size)))
 
@@ -77,8 +114,7 @@ def max_pool(
 ) -> Value:
     """Return the maximum of each window; margins do not count."""
     fill = -math.inf if is_float(x.dtype) else limits_of(x.dtype)[0]
-    seen = _seen(g, x, size, strides, dilations, low, high, fill)
-    return channels_first(g, g.reduce("max", seen, _window_axes(size)))
+    return _pooled(g, "max", x, size, strides, dilations, low, high, fill)
 
 
 def max_pool_places(
@@ -126,7 +162,7 @@ def average_pool(
     ``counted`` are the margins at the end that count as elements, besides all of ``low``; None if no margin
     counts.
     """
-    total = g.reduce("sum", _seen(g, x, size, strides, dilations, low, high, 0.0), _window_axes(size))
+    total = _pooled(g, "sum", x, size, strides, dilations, low, high, 0.0)
     shape = x.shape[2:]
     ones = np.ones(shape, np.float32)
     inside = [(a, 0 if counted is None else c) for a, c in zip(low, counted or low, strict=True)]
@@ -135,7 +171,7 @@ def average_pool(
     weights = np.pad(weights, outside)
     counts = windowed(g, constant(weights[None, ..., None], "f32"), size, strides, dilations)
     number = g.reduce("sum", counts, _window_axes(size))
-    return channels_first(g, g.map("div", total, Constant(g.known(number, ""), x.dtype)))
+    return g.map("div", total, Constant(g.known(channels_first(g, number), ""), x.dtype))
 
 
 def lp_pool(
@@ -150,8 +186,7 @@ def lp_pool(
 ) -> Value:
     """Return the p-norm of each window."""
     powers = power(g, g.map("abs", x), constant(p, "f32"))
-    seen = _seen(g, powers, size, strides, dilations, low, high, 0.0)
-    total = channels_first(g, g.reduce("sum", seen, _window_axes(size)))
+    total = _pooled(g, "sum", powers, size, strides, dilations, low, high, 0.0)
     return power(g, total, constant(1 / p, "f32"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import ChainMap, Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from proofcompute.program.operations import Constant, Map
 from proofcompute.program.program import Program
 from proofcompute.program.types import Committed, Node, Op, Segment, Spec, WeightSpec
 
-__all__ = ["Assembly", "Scope", "bits_of", "constant_weight", "floats", "named_type"]
+__all__ = ["Assembly", "Parts", "Scope", "bits_of", "constant_weight", "floats", "named_type"]
 
 _KINDS = {(d.kind, d.itemsize): name for name, d in ELEMENTS.items()}
 
@@ -46,6 +47,17 @@ def bits_of(value: Number, dtype: str) -> int:
     except OverflowError as e:
         raise InputError(f"{value!r} is no {dtype}: {e}") from e
     return int.from_bytes(element.tobytes(), "little")
+
+
+class Parts(NamedTuple):
+    """The parts of a program that is not cut yet."""
+
+    inputs: tuple[tuple[str, Spec], ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    specs: dict[str, WeightSpec]
+    """What the program says of each weight."""
+    weights: dict[str, Weight]
 
 
 @dataclass(eq=False)
@@ -177,6 +189,19 @@ class Assembly:
             committed=tuple(self._groups),
             segments=(*self._segments, *last),
             pooled=self._pooled,
+        )
+
+    def parts(self) -> Parts:
+        """Return what there is since the last cut, for one who cuts it into segments.
+
+        A constant that is used in a segment is one of its operations.
+        """
+        return Parts(
+            tuple((t.name, t.spec) for t in self._inputs),
+            tuple(self._scopes[0].nodes),
+            tuple(self._outputs),
+            dict(self._specs),
+            dict(self._weights),
         )
 
     def model(self) -> Model:

@@ -1,0 +1,181 @@
+"""Compiles an ONNX file into a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import Array
+from proofcompute.errors import InputError
+from proofcompute.importers.lowering.finishing import finish, uniform
+from proofcompute.importers.lowering.graph import Graph, Limbs, guard
+from proofcompute.importers.lowering.values import STORED, Constant, RefusedError, Row, Value, constant
+from proofcompute.importers.onnx.calls import Given, Listed
+from proofcompute.importers.onnx.opening import Declared, OnnxFile
+from proofcompute.importers.onnx.running import Runner
+from proofcompute.models.builder import ProgramBuilder
+from proofcompute.models.model import Model
+from proofcompute.version import __version__
+
+__all__ = ["Inputs", "compile_onnx", "evaluate", "inputs_of"]
+
+CONTEXT = 1 << 12
+"""Most rows of one request, where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the inputs of a graph are for one row of a request."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """Shapes with the axis of the batch, which has length 1 where rows are samples."""
+    batch: frozenset[str]
+    """Inputs whose first axis is the batch, and is not part of a row."""
+    values: Mapping[str, Array]
+    """Inputs that are constants."""
+
+
+def inputs_of(
+    file: OnnxFile,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, Array] | None = None,
+    *,
+    whole: bool = False,
+) -> Inputs:
+    """Return the inputs of a file for one row.
+
+    Args:
+        file: the opened file.
+        shapes: lengths of all axes, batch included, of inputs whose axes are open in the file.
+        values: inputs that are constants of the program.
+        whole: whether a row is a whole batch instead of one sample of it.
+
+    An open first axis is the batch. Raises InputError if another axis is open and ``shapes`` does not say its
+    length, or if a name is no input.
+    """
+    shapes, values = dict(shapes or {}), dict(values or {})
+    known = {d.name for d in file.inputs}
+    odd = sorted((set(shapes) | set(values)) - known)
+    if odd:
+        raise InputError(f"the graph has no input {odd[0]!r}; it has {', '.join(sorted(known))}")
+    found: dict[str, tuple[int, ...]] = {}
+    batch = set()
+    for declared in file.inputs:
+        if declared.name in values:
+            continue
+        if not declared.dtype:
+            raise RefusedError(f"input {declared.name[:80]!r} is no tensor")
+        dims = _dims(declared, shapes.get(declared.name), whole=whole)
+        if not whole and dims and _is_batch(declared, dims):
+            batch.add(declared.name)
+            dims = (1, *dims[1:])
+        found[declared.name] = guard(dims)
+    return Inputs(found, frozenset(batch), values)
+
+
+def _is_batch(declared: Declared, dims: Sequence[int]) -> bool:
+    """Return whether the first axis is one of samples: it is open in the file, or 1."""
+    first = declared.dims[0] if declared.dims else "?"
+    return isinstance(first, str) or (first == 1 and len(dims) > 1)
+
+
+def _dims(declared: Declared, said: Sequence[int] | None, *, whole: bool) -> tuple[int, ...]:
+    name = declared.name[:80]
+    dims = declared.dims
+    if said is not None:
+        given = tuple(int(n) for n in said)
+        fixed = dims is None or (
+            len(dims) == len(given)
+            and all(isinstance(d, str) or d == n or i == 0 for i, (d, n) in enumerate(zip(dims, given, strict=True)))
+        )
+        if not fixed or min(given, default=1) < 1:
+            raise InputError(f"input {name!r} is {_text(dims)}, and cannot be {_text(given)}")
+        return given
+    if dims is None:
+        raise InputError(f"the file does not say the shape of input {name!r}: give one")
+    first = (1,) if dims and isinstance(dims[0], str) and not whole else dims[:1]
+    full = (*first, *dims[1:])
+    if any(isinstance(d, str) for d in full):
+        raise InputError(f"input {name!r} is {_text(dims)}: give its shape, with a length for each axis")
+    return tuple(int(d) for d in full)
+
+
+def _text(dims: Sequence[int | str] | None) -> str:
+    return "unknown" if dims is None else "[" + ", ".join(map(str, dims)) + "]"
+
+
+def _constants(file: OnnxFile, values: Mapping[str, Array]) -> dict[str, Given]:
+    dtypes = {d.name: d.dtype for d in file.inputs}
+    return {n: constant(v, dtypes[n] or "f32") for n, v in values.items()}
+
+
+def _run(file: OnnxFile, g: Graph, given: Mapping[str, Given]) -> list[Value]:
+    runner = Runner(g, file.opsets, file.functions, file.external)
+    found = []
+    for name, value in zip([o.name for o in file.outputs], runner.graph(file.proto.graph, {}, given), strict=True):
+        if isinstance(value, Listed) or value is None:
+            raise RefusedError(f"output {name[:80]!r} is no tensor")
+        found.append(value)
+    return found
+
+
+def lowered(
+    file: OnnxFile, inputs: Inputs, limbs: Limbs, context: int, device: str
+) -> tuple[Graph, list[tuple[str, Value, bool]]]:
+    """Lower a file for one row: return the graph, and its outputs by name."""
+    b = ProgramBuilder(context=context, device=device)
+    g = Graph(b, limbs)
+    given = _constants(file, inputs.values)
+    for declared in file.inputs:
+        if declared.name in inputs.values:
+            continue
+        shape = inputs.shapes[declared.name]
+        row = shape[1:] if declared.name in inputs.batch else shape
+        tensor = b.input(declared.name, row, STORED[declared.dtype])
+        value = g.row(tensor, declared.dtype, frozenset({declared.name}))
+        given[declared.name] = g.reshape(value, shape)
+    outputs = _run(file, g, given)
+    named = zip(file.outputs, outputs, strict=True)
+    return g, [(o.name, v, bool(inputs.batch) and v.shape[:1] == (1,)) for o, v in named]
+
+
+def evaluate(file: OnnxFile, given: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the outputs of a file for inputs [batch, ...], computed in floats."""
+    g = Graph(ProgramBuilder(device="numpy"), quick=True)
+    values = _run(file, g, _constants(file, given))
+    return {o.name: g.known(v, "an output") for o, v in zip(file.outputs, values, strict=True)}
+
+
+def compile_onnx(
+    file: OnnxFile,
+    kernels: Kernels,
+    precision: str = "w16a16",
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, Array] | None = None,
+    whole: bool = False,
+    context: int = CONTEXT,
+    device: str = "auto",
+) -> Model:
+    """Compile an opened file into a model whose rows are samples, or whole batches.
+
+    Raises RefusedError naming the node that cannot be lowered and the reason, and as :func:`inputs_of`;
+    LimitError if the program is larger than one may be.
+    """
+    inputs = inputs_of(file, shapes, values, whole=whole)
+    g, outputs = lowered(file, inputs, uniform(precision), context, device)
+    manifest = {
+        "checkpoint_sha256": file.digest.hex(),
+        "importer": f"proofcompute {__version__}",
+        "name": file.name[:200],
+        "precision": precision,
+        "recipe": "",
+    }
+    return finish(g, outputs, kernels, context, manifest)
+
+
+_ = (math, np, Constant, Row)
