@@ -125,7 +125,7 @@ def _given(b: ProgramBuilder, g: Graph, name: str, value: Any, frozen: bool, row
     array, dtype = as_stored(value)
     if frozen or array.size == 0:
         return Constant(array, dtype)
-    rows[name] = np.ascontiguousarray(array)[None]
+    rows[name] = np.ascontiguousarray(array).reshape(1, *array.shape)
     return g.row(b.input(name, array.shape, STORED[dtype]), dtype, frozenset({name}))
 
 

@@ -113,7 +113,11 @@ def conv(
         if isinstance(cut, Row):
             made = _constant_conv(g, cut, w, bias, strides, *inside, dilations, groups)
             return channels_first(g, made)
-    windows = windowed(g, g.pad(last, *_margins(low, high)), size, strides, dilations)
+    seen = g.pad(last, *_margins(low, high))
+    if g.quick and isinstance(seen, Constant) and isinstance(w, Constant):
+        quick = Constant(_evaluated(seen.array, w.array, strides, dilations, groups), x.dtype)
+        return channels_first(g, quick if bias is None else g.map("add", quick, bias))
+    windows = windowed(g, seen, size, strides, dilations)
     places = windows.shape[1 : 1 + len(size)]
     turned = g.transpose(w, (0, *range(2, len(w.shape)), 1))
     parts = []
@@ -193,6 +197,27 @@ def _constant_conv(
         name=f"{name}.product",
     )
     return g.reshape(g.row(made, x.dtype, x.inputs), (samples, *seen, len(array)))
+
+
+def _evaluated(x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], groups: int) -> Array:
+    """Convolve constants [samples, places ..., channels] by NumPy's products, tap by tap."""
+    out, inner, *size = w.shape
+    seen = [places_of(*axis) for axis in zip(x.shape[1:-1], size, strides, dilations, strict=True)]
+    if min(seen, default=1) < 1:
+        raise RefusedError(f"windows {size} are larger than {list(x.shape[1:-1])}")
+    total = np.zeros((len(x), *seen, groups, out // groups), np.float32)
+    grouped = w.reshape(groups, out // groups, inner, *size)
+    for tap in np.ndindex(*size):
+        at = zip(tap, strides, dilations, seen, strict=True)
+        part = x[(slice(None), *(slice(i * a, i * a + (n - 1) * s + 1, s) for i, s, a, n in at))]
+        each = part.reshape(*part.shape[:-1], groups, 1, inner)
+        taps = grouped[(..., *tap)]
+        if inner == 1:
+            total += each[..., 0] * taps[..., 0]
+        else:
+            for k in range(groups):
+                total[..., k, :] += each[..., k, 0, :] @ taps[k].T
+    return total.reshape(*total.shape[:-2], out)
 
 
 def _in_pieces(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 from proofcompute.errors import FormatError
@@ -159,7 +160,7 @@ def _choose(
     given: set[str],
     last: Mapping[str, int],
 ) -> list[int]:
-    """Return after which operations to cut, by dynamic programming over the places where few bytes are alive."""
+    """Return after which operations to cut, by dynamic programming over places where few bytes are alive."""
     costs = _costs(work, specs, weights, given, last)
     alive: set[str] = set()
     places: list[tuple[int, int]] = []
@@ -199,7 +200,7 @@ def _choose(
             penalty = 1e18 * over if over > 1 else 0.0
             options.append((before + written + cell * cell / opened + penalty, i))
         best.append(min(options))
-    chosen = []
+    chosen: list[int] = []
     j = len(ends) - 1
     while True:
         i = best[j][1]
@@ -221,13 +222,11 @@ def _segments(
     segments, committed = [], []
     bounds = [-1, *chosen, len(work) - 1]
     alive: set[str] = set()
-    for k, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for k, (a, b) in enumerate(pairwise(bounds)):
         placed: list[Node] = []
         names: dict[str, str] = {}
 
-        def place(
-            name: str, k: int = k, placed: list[Node] = placed, names: dict[str, str] = names
-        ) -> str:
+        def place(name: str, k: int = k, placed: list[Node] = placed, names: dict[str, str] = names) -> str:
             """Compute what depends on constants in this segment, and return its name here."""
             if name not in maker:
                 return name

@@ -22,6 +22,8 @@ from proofcompute.importers.lowering.values import (
 
 __all__ = ["average_pool", "fitted", "global_pool", "lp_pool", "max_pool", "max_pool_places"]
 
+from proofcompute.limits import MAX_RANK
+
 _MOST: Final = 1 << 22
 """Elements of windows that are made before they are reduced."""
 _TAPS: Final = 1 << 10

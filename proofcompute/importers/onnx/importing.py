@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError
 from proofcompute.importers.lowering.finishing import finish, uniform
 from proofcompute.importers.lowering.graph import Graph, Limbs, guard
-from proofcompute.importers.lowering.values import STORED, Constant, RefusedError, Row, Value, constant
+from proofcompute.importers.lowering.values import STORED, RefusedError, Value, constant
 from proofcompute.importers.onnx.calls import Given, Listed
 from proofcompute.importers.onnx.opening import Declared, OnnxFile
 from proofcompute.importers.onnx.running import Runner
@@ -90,7 +87,10 @@ def _dims(declared: Declared, said: Sequence[int] | None, *, whole: bool) -> tup
         given = tuple(int(n) for n in said)
         fixed = dims is None or (
             len(dims) == len(given)
-            and all(isinstance(d, str) or d == n or i == 0 for i, (d, n) in enumerate(zip(dims, given, strict=True)))
+            and all(
+                isinstance(d, str) or d == n or i == 0
+                for i, (d, n) in enumerate(zip(dims, given, strict=True))
+            )
         )
         if not fixed or min(given, default=1) < 1:
             raise InputError(f"input {name!r} is {_text(dims)}, and cannot be {_text(given)}")
@@ -116,7 +116,9 @@ def _constants(file: OnnxFile, values: Mapping[str, Array]) -> dict[str, Given]:
 def _run(file: OnnxFile, g: Graph, given: Mapping[str, Given]) -> list[Value]:
     runner = Runner(g, file.opsets, file.functions, file.external)
     found = []
-    for name, value in zip([o.name for o in file.outputs], runner.graph(file.proto.graph, {}, given), strict=True):
+    for name, value in zip(
+        [o.name for o in file.outputs], runner.graph(file.proto.graph, {}, given), strict=True
+    ):
         if isinstance(value, Listed) or value is None:
             raise RefusedError(f"output {name[:80]!r} is no tensor")
         found.append(value)
@@ -176,6 +178,3 @@ def compile_onnx(
         "recipe": "",
     }
     return finish(g, outputs, kernels, context, manifest)
-
-
-_ = (math, np, Constant, Row)
