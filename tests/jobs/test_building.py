@@ -503,6 +503,43 @@ def test_gru(given: bool) -> None:
 
 
 # -- loops -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"divisor": 1.0, "mean": (104.0, 117.0, 123.0), "reverse": True},
+        {"mean": 0.5, "std": 0.5, "channels_first": True},
+        {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "reverse": True, "channels_first": True},
+    ],
+)
+def test_pixels_become_what_a_network_takes(how: dict[str, Any]) -> None:
+    b = ProgramBuilder(context=16, device=DEVICE)
+    y = b.pixels("image", (4, 5, 3), **how)
+    b.output(y)
+    x = np.random.default_rng(4).integers(0, 256, (ROWS, 4, 5, 3)).astype(np.uint8)
+    found = rows_of(b.model(), {"image": x})[y.name]
+    right = x[..., ::-1] if how.get("reverse") else x
+    right = right.astype(np.float32) / np.float32(how.get("divisor", 255.0))
+    right = (right - np.float32(how.get("mean", 0.0))) / np.float32(how.get("std", 1.0))
+    right = right.transpose(0, 3, 1, 2) if how.get("channels_first") else right
+    assert np.array_equal(found, right)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"mean": (1.0, 2.0)}, "or 3 of them"),
+        ({"std": ((1.0, 1.0, 1.0),)}, "or 3 of them"),
+        ({"divisor": 0.0}, "only the mean"),
+        ({"std": (1.0, 0.0, 1.0)}, "only the mean"),
+        ({"mean": float("nan")}, "finite"),
+    ],
+)
+def test_pixels_that_become_nothing(how: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        ProgramBuilder(device=DEVICE).pixels("image", (4, 5, 3), **how)
+
+
 def test_loops_carry_scan_and_collect() -> None:
     x, w = normal(1, ROWS, 5, 3), normal(2, 3, 3)
 

@@ -1,4 +1,4 @@
-"""Builds layers of networks: norms, pools and recurrent layers."""
+"""Builds layers of networks: pictures, norms, pools and recurrent layers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,41 @@ __all__ = ["Networks"]
 
 class Networks(Products):
     """Methods for layers."""
+
+    # -- pictures ------------------------------------------------------------------------------------
+    def pixels(
+        self,
+        name: str,
+        shape: tuple[int, int, int],
+        *,
+        divisor: float = 255.0,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        reverse: bool = False,
+        channels_first: bool = False,
+    ) -> Tensor:
+        """Declare an input of pixels, uint8 [height, width, channels]; return them as a network takes them.
+
+        They are (x / divisor - mean) / std in float32, each step rounded, which is what torchvision's
+        ``ToTensor`` and ``Normalize`` do. ``mean`` and ``std`` are numbers, or one for each channel of the
+        result. ``reverse`` turns the order of the channels round first (RGB to BGR); the result is
+        [height, width, channels], or [channels, height, width] with ``channels_first``. Since this is part
+        of the program, a request binds the pixels themselves.
+        """
+        height, width, channels = shape
+        scales = [np.asarray(values, np.float32) for values in (divisor, mean, std)]
+        if scales[0].ndim or not all(a.shape in ((), (channels,)) for a in scales[1:]):
+            raise InputError(f"{name}: mean and std are numbers, or {channels} of them")
+        if not all(np.isfinite(a).all() for a in scales) or not (scales[0].all() and scales[2].all()):
+            raise InputError(f"{name}: divisor, mean and std are finite, and only the mean may be 0")
+        x = self.input(name, (height, width, channels), "u8")
+        if reverse:
+            x = self.flip(x, 2)
+        y = self.cast(x, "f32")
+        for function, by, nothing in zip(("div", "sub", "div"), scales, (1, 0, 1), strict=True):
+            if (by != nothing).any():
+                y = self.map(function, y, self.constant(by) if by.ndim else float(by))
+        return self.transpose(y, (2, 0, 1)) if channels_first else y
 
     # -- norms ---------------------------------------------------------------------------------------
     def layer_norm(
