@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
 import typer
 
@@ -15,12 +15,10 @@ from proofcompute.cli.console import Output, size
 from proofcompute.cli.files import load_model
 from proofcompute.cli.network import network_facts
 from proofcompute.cli.options import Json
+from proofcompute.cli.programs import program_facts
 from proofcompute.encoding.kinds import kind_in, kind_of
 from proofcompute.errors import FormatError, InputError
 from proofcompute.limits import MAX_CARD, MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST, MAX_TERMS, MIB
-
-if TYPE_CHECKING:
-    from proofcompute.models.card import ModelCard
 
 __all__ = ["inspect"]
 
@@ -49,8 +47,10 @@ def inspect(
     else:
         kind, facts = _look(path)
     out = Output(json)
-    out.facts({"kind": kind, **facts})
-    out.result({"kind": kind, **facts})
+    facts = {"kind": kind, **facts}
+    as_json, shown = program_facts(facts.pop("program", None))
+    out.facts(facts | shown)
+    out.result(facts | as_json)
 
 
 def _look(path: Path) -> tuple[str, Facts]:
@@ -78,20 +78,7 @@ def _card(data: bytes) -> Facts:
     from proofcompute.models.card import ModelCard
 
     card = ModelCard.decode(data)
-    return {"model_id": card.model_id.hex(), **_program(card), "bytes": len(data)}
-
-
-def _program(card: ModelCard) -> Facts:
-    program = card.program
-    return {
-        "segments": len(program.segments),
-        "operations": sum(len(s.nodes) for s in program.segments),
-        "context": program.context,
-        "weights": len(program.weights),
-        "weight_bytes": sum(s.rows * s.row_bytes for s in program.weights),
-        "vocabulary": len(card.vocabulary.tokens) if card.vocabulary else 0,
-        "chat_template": bool(card.template),
-    }
+    return {"model_id": card.model_id.hex(), "bytes": len(data), "program": card}
 
 
 def _terms(data: bytes) -> Facts:
@@ -129,11 +116,12 @@ def _checkpoint(path: Path) -> Facts:
 
 def _model(path: Path) -> Facts:
     model = load_model(path)
+    ours = {"kind", "model_id", "file_bytes", "program"}  # whoever wrote the manifest cannot pass for us
     return {
         "model_id": model.model_id.hex(),
-        **model.manifest,
-        **_program(model.card),
+        **{name: text for name, text in model.manifest.items() if name not in ours},
         "file_bytes": path.stat().st_size,
+        "program": model.card,
     }
 
 
@@ -148,9 +136,8 @@ def _key(path: Path) -> Facts:
         "columns": key.columns.k,
         "verifications": attempts,
         "soundness_bits": soundness_bits(key.columns.k, attempts + 1),
-        "segments": len(key.program.segments),
-        "context": key.program.context,
         "file_bytes": path.stat().st_size,
+        "program": key.card,
     }
 
 

@@ -48,6 +48,8 @@ class Budget:
     """Elements for one row of the segment that is lowered now."""
     multiplications: int = 0
     """Multiplications of products for one row of that segment."""
+    attended: int = 0
+    """Multiplications of that segment for each position that a row attends to."""
     products: int = 0
     """Products of all segments for one row."""
     looped: int = 0
@@ -55,7 +57,7 @@ class Budget:
 
     def begin(self) -> None:
         """Begin a segment."""
-        self.work = self.multiplications = 0
+        self.work = self.multiplications = self.attended = 0
 
     def add(self, where: str, work: int, sites: Sequence[Site], times: int) -> None:
         """Count one step. Raises LimitError if there are too many, or if they do too much."""
@@ -77,6 +79,7 @@ class Budget:
 
     def attend(self, where: str, each: int) -> None:
         """Count so many multiplications for each row of the longest request."""
+        self.attended += each
         self.multiplications += self.context * each
         if self.multiplications > MAX_SEGMENT_PRODUCTS:
             raise LimitError(f"{where}: over {MAX_SEGMENT_PRODUCTS} multiplications for one row")

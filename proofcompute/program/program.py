@@ -298,6 +298,8 @@ class Program:
             tuple(tables),
             tuple(lowered.steps),
             memory,
+            budget.work,
+            budget.attended,
         )
 
     @cached_property

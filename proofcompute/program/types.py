@@ -368,6 +368,10 @@ class SegmentPlan:
     """The steps of the interpreter, in order."""
     row_memory: int
     """Bytes that are alive at once for each row of a cell."""
+    work: int
+    """Elements that the operations make for each row, apart from products with weights."""
+    attended: int
+    """Multiplications for each row and each position that it attends to."""
     known: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What functions found out about the plan (:func:`cached_per_plan`)."""
 

@@ -18,7 +18,7 @@ from proofcompute.protocol.messages import Challenge
 from proofcompute.protocol.openable import most_bytes, row_bytes
 from proofcompute.protocol.statement import Statement
 
-__all__ = ["all_cells", "count_cells", "distinct", "draw_cells", "public_challenge"]
+__all__ = ["all_cells", "count_cells", "covering", "distinct", "draw_cells", "public_challenge"]
 
 _PIECE = 32 * MIB
 """Most bytes that a cell of :func:`all_cells` opens, not counting what reads many rows, and table rows.
@@ -39,7 +39,11 @@ def all_cells(claim: Claim) -> tuple[Cell, ...]:
     MAX_CELL_ROWS and the size of an opening's parts allow. Raises LimitError if there are more of them than
     a challenge may name.
     """
-    statement = claim.statement
+    return covering(claim.statement)
+
+
+def covering(statement: Statement) -> tuple[Cell, ...]:
+    """Return the cells of :func:`all_cells`; they depend on the program and the numbers of rows alone."""
     firsts = statement.first_rows
     steps = [_longest(statement.program, segment, statement.rows) for segment in range(len(firsts))]
     pieces = list(zip(range(len(firsts)), firsts, steps, strict=True))

@@ -98,13 +98,13 @@ def require_openable(
 def opening_bytes(program: Program, total: int, cells: Iterable[Cell], *, tables: bool, hints: bool) -> int:
     """Return the most bytes of an opening of the cells of a trace of ``total`` rows, before it is made."""
     known: dict[tuple[int, int, int], int] = {}
-    total = _ENDS + (DIGEST + 2) * len(program.committed)
+    size = _ENDS + (DIGEST + 2) * len(program.committed)
     for cell in cells:
         kind = cell.segment, cell.b - cell.a, cell.b
         if kind not in known:
             known[kind] = most_bytes(program, *kind, total, tables=tables, hints=hints).total + _FRAME
-        total += known[kind]
-    return total
+        size += known[kind]
+    return size
 
 
 def row_bytes(program: Program, segment: int) -> int:

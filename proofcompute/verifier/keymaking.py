@@ -20,11 +20,12 @@ from proofcompute.freivalds.columns import derive, project_weight
 from proofcompute.freivalds.sets import largest_squares
 from proofcompute.limits import MAX_COLUMNS, MAX_KEY
 from proofcompute.models.card import WeightReader
+from proofcompute.program.program import Program
 from proofcompute.program.types import WeightSpec
 from proofcompute.verifier.key import Entry, Key, MatrixEntry
 from proofcompute.verifier.partial import SEED, PartialKey
 
-__all__ = ["keygen", "write_key"]
+__all__ = ["key_size", "keygen", "write_key"]
 
 
 def keygen(
@@ -103,14 +104,19 @@ def _check(columns: int, seed: bytes | None) -> None:
         raise MismatchError(f"a key's seed has {SEED} bytes")
 
 
-def _check_size(model: WeightReader, columns: int) -> None:
-    """Raise LimitError, before anything is computed, if the key would be larger than one may be."""
-    size = sum(
+def key_size(program: Program, columns: int = 2) -> int:
+    """Return the bytes of a program's key, apart from the card, which it holds too."""
+    return sum(
         spec.nbytes
         if spec.kind == "constant"
         else 4 * (spec.groups * spec.limbs * columns * spec.width + spec.rows * (1 + spec.bias))
-        for spec in model.card.program.weights
+        for spec in program.weights
     )
+
+
+def _check_size(model: WeightReader, columns: int) -> None:
+    """Raise LimitError, before anything is computed, if the key would be larger than one may be."""
+    size = key_size(model.card.program, columns)
     if size > MAX_KEY:
         raise LimitError(f"a key of {columns} columns for this model has {size} bytes, more than {MAX_KEY}")
 

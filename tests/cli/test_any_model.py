@@ -153,6 +153,27 @@ def test_an_answer_that_was_edited_is_caught(session: Session, tmp_path: Path) -
     assert (result.status, result.json["step"]) == (1, 2)
 
 
+def test_inspect_says_what_the_model_takes_and_what_audits_cost(session: Session) -> None:
+    program = session.network.model.program
+    ((name, spec),), (output,) = program.inputs, program.outputs
+    shown = [done("inspect", path) for path in (session.model, session.key, session.home / "card")]
+    for found in shown:
+        assert found["inputs"] == {name: {"dtype": "f32", "shape": list(spec.shape)}}
+        assert found["outputs"] == {output: {"dtype": "f32", "shape": list(program.specs[output].shape)}}
+        assert (found["segments"], found["context"]) == (len(program.segments), program.context)
+        assert found["prices"] == shown[0]["prices"]
+    priced = shown[0]["prices"]
+    assert priced["rows"] == 1
+    assert [s["name"] for s in priced["segments"]] == [s.name for s in program.segments]
+    assert priced["weights"]["nbytes"] <= priced["key"]["nbytes"]
+    assert priced["cheaper"] == ("weights" if any(plan.sites for plan in program.plans) else None)
+    text = call("inspect", session.model).out
+    assert f"{name}: f32 {list(spec.shape)} a row" in text
+    assert "full audit with a key" in text
+    assert f"cell of segment {len(program.segments) - 1}" in text
+    assert ("the same either way" in text) == (priced["cheaper"] is None)
+
+
 def test_run_takes_inputs_too(session: Session, tmp_path: Path) -> None:
     run = tmp_path / "run"
     found = done("run", session.model, "--input", session.home / "rows.npy", "-o", run)

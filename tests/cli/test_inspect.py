@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,27 @@ def test_terms_and_cards_are_shown(files: Files, tmp_path: Path) -> None:
     for path in (terms, card):
         path.write_bytes(path.read_bytes()[:-1])
         assert refused("inspect", path)
+
+
+def test_a_manifest_does_not_pass_for_what_is_there(files: Files, tmp_path: Path) -> None:
+    """Anybody can write it, since no model id binds it."""
+    model = Model.load(files.model)
+    names = ("kind", "model_id", "segments", "prices", "file_bytes", "program")
+    lies = dict.fromkeys(names, "a lie")
+    replace(model, manifest=lies | {"note": "mine"}).save(tmp_path / "model")
+    honest, found = done("inspect", files.model), done("inspect", tmp_path / "model")
+    assert found["note"] == "mine"
+    assert "program" not in found
+    for name in ("kind", "model_id", "segments", "prices"):
+        assert found[name] == honest[name]
+    assert found["file_bytes"] == (tmp_path / "model").stat().st_size
+
+
+def test_prices_of_a_language_model_are_those_of_a_prompt(files: Files) -> None:
+    found = done("inspect", files.model)["prices"]
+    assert found["rows"] == min(512, done("inspect", files.model)["context"])
+    assert found["cheaper"] in ("key", "weights")
+    assert found["key"]["nbytes"] > found["weights"]["nbytes"]
 
 
 def test_secrets_are_not_shown(files: Files) -> None:

@@ -509,7 +509,12 @@ def test_gru(given: bool) -> None:
         {},
         {"divisor": 1.0, "mean": (104.0, 117.0, 123.0), "reverse": True},
         {"mean": 0.5, "std": 0.5, "channels_first": True},
-        {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "reverse": True, "channels_first": True},
+        {
+            "mean": (0.485, 0.456, 0.406),
+            "std": (0.229, 0.224, 0.225),
+            "reverse": True,
+            "channels_first": True,
+        },
     ],
 )
 def test_pixels_become_what_a_network_takes(how: dict[str, Any]) -> None:
@@ -518,8 +523,8 @@ def test_pixels_become_what_a_network_takes(how: dict[str, Any]) -> None:
     b.output(y)
     x = np.random.default_rng(4).integers(0, 256, (ROWS, 4, 5, 3)).astype(np.uint8)
     found = rows_of(b.model(), {"image": x})[y.name]
-    right = x[..., ::-1] if how.get("reverse") else x
-    right = right.astype(np.float32) / np.float32(how.get("divisor", 255.0))
+    given = x[..., ::-1] if how.get("reverse") else x
+    right: Array = given.astype(np.float32) / np.float32(how.get("divisor", 255.0))
     right = (right - np.float32(how.get("mean", 0.0))) / np.float32(how.get("std", 1.0))
     right = right.transpose(0, 3, 1, 2) if how.get("channels_first") else right
     assert np.array_equal(found, right)

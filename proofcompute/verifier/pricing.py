@@ -1,0 +1,144 @@
+"""Price an audit before anything is run: bytes that are opened, and time beside that of running.
+
+A verifier with a key checks hints, which are opened; one that holds the weights multiplies itself, and needs
+none. Which is cheaper depends on the products: with n rows, d inputs and m outputs, multiplying takes n d m
+steps, a hint n (d + m) of dearer ones. Wide layers favour the key by far; convolutions of few channels, whose
+rows are many and short, favour the weights (docs/adr/0064-arrays-pictures-and-prices.md).
+
+Bytes are the most that can be opened. Times are estimates for one CPU, in units of the time of running:
+the constants below were fitted to measured audits, and meet most of them within a factor of two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from proofcompute.arithmetic.sampling import Sampling
+from proofcompute.errors import Cell
+from proofcompute.freivalds.product import set_count
+from proofcompute.program.program import Program
+from proofcompute.program.types import Reads, SegmentPlan
+from proofcompute.protocol.cells import covering
+from proofcompute.protocol.openable import opening_bytes
+from proofcompute.protocol.statement import Statement
+from proofcompute.verifier.keymaking import key_size
+
+__all__ = ["Price", "Prices", "SegmentPrices", "prices"]
+
+# in multiplications of int8 numbers in a product
+_ROW: Final = 60
+"""An element of the rows that a hint is checked against."""
+_HINT: Final = 100
+"""An element of a hint, unpacked and checked."""
+_ELEMENT: Final = 10
+"""An element that any other operation makes."""
+_ATTENDED: Final = 4
+"""A multiplication of attention."""
+_HASHED: Final = 30
+"""A byte that is hashed."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What an audit costs."""
+
+    nbytes: int
+    """The most bytes that are opened."""
+    time: float
+    """About how long checking takes, 1 being the time of running what is checked."""
+
+
+@dataclass(frozen=True)
+class SegmentPrices:
+    """What one cell of one segment costs: its last row."""
+
+    name: str
+    operations: int
+    products: int
+    """Products with weights for one row."""
+    committed: int
+    """Bytes of a row that are committed."""
+    key: Price
+    weights: Price
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What audits of a trace of some rows cost, with a key and with the weights."""
+
+    rows: int
+    segments: tuple[SegmentPrices, ...]
+    key: Price
+    """Every cell, by a verifier that holds a key."""
+    weights: Price
+    """Every cell, by a verifier that holds the weights."""
+    key_bytes: int
+    """What a key takes."""
+    weight_bytes: int
+    """What the weights take."""
+
+    @property
+    def cheaper(self) -> str | None:
+        """What is better to hold: ``key`` or ``weights``; None if it makes no difference.
+
+        With the weights less is opened in any case, so the key must take clearly less time.
+        """
+        if not any(s.products for s in self.segments):
+            return None
+        return "key" if self.key.time < 0.8 * self.weights.time else "weights"
+
+
+def prices(program: Program, rows: int) -> Prices:
+    """Price audits of a trace of ``rows`` rows; of a prompt, if the program is a language model."""
+    statement = Statement(program, rows, rows, {}, {}, Sampling(), b"")
+    each = tuple(_segment(program, plan, rows) for plan in program.plans)
+    cells = covering(statement)
+    return Prices(
+        rows,
+        each,
+        _price(program, rows, cells, hints=True),
+        _price(program, rows, cells, hints=False),
+        key_size(program),
+        sum(spec.nbytes for spec in program.weights),
+    )
+
+
+def _segment(program: Program, plan: SegmentPlan, rows: int) -> SegmentPrices:
+    cell = (Cell(plan.index, rows - 1, rows),)
+    return SegmentPrices(
+        plan.name,
+        len(program.segments[plan.index].nodes),
+        len(plan.sites),
+        _committed(program, plan),
+        _price(program, rows, cell, hints=True),
+        _price(program, rows, cell, hints=False),
+    )
+
+
+def _price(program: Program, rows: int, cells: Iterable[Cell], *, hints: bool) -> Price:
+    cells = tuple(cells)
+    nbytes = opening_bytes(program, rows, cells, tables=hints, hints=hints)
+    ran, checked = 0, _HASHED * nbytes
+    for cell in cells:
+        plan, count = program.plans[cell.segment], cell.b - cell.a
+        besides = _besides(plan, cell, rows)
+        multiplied = sum(s.rows * s.m * s.d * s.x_limbs * s.w_limbs for s in plan.sites)
+        hinted = sum(
+            s.rows * (_ROW * s.d * s.x_limbs + _HINT * s.m * set_count(s.d, s.x_limbs, s.w_limbs))
+            for s in plan.sites
+        )
+        ran += count * (besides + multiplied + _HASHED * _committed(program, plan))
+        checked += count * (besides + (hinted if hints else multiplied))
+    return Price(nbytes, checked / max(1, ran))
+
+
+def _besides(plan: SegmentPlan, cell: Cell, rows: int) -> int:
+    """Return what a row of a cell takes besides products with weights, whoever computes it."""
+    positions = rows if any(mode is Reads.ALL for _, mode in plan.reads) else (cell.a + cell.b) // 2
+    return _ELEMENT * plan.work + _ATTENDED * plan.attended * positions
+
+
+def _committed(program: Program, plan: SegmentPlan) -> int:
+    return sum(program.group_bytes(g) for g in {program.group_of[name] for name in plan.writes})
