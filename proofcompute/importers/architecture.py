@@ -1,4 +1,4 @@
-"""Describes decoder-only transformers of every family: blocks of attention and feed-forward layers, as data.
+"""Describes transformers of every family, decoders and encoders: blocks of attention and feed-forward layers.
 
 A reader of one format of checkpoints (:mod:`.gguf`, :mod:`.huggingface`) turns its configuration into an
 :class:`Arch` and gives weights by canonical names. The compiler sees nothing else. Layers may differ, so an
@@ -11,8 +11,10 @@ and ``g`` key/value heads of ``c`` columns (values of ``e``); matrices are ``[ou
 =============================================  ===========================================================
 ``embedding``                                  ``[v, d]``
 ``positions``                                  ``[positions, d]``, learned positions
+``types``                                      ``[types, d]``, token types of an encoder
+``embedding.norm``                             ``[d]``, behind the embedding of an encoder
 ``L.attention.norm``, ``L.ffn.norm``           ``[d]``; in a ``parallel`` block "one" only the first
-``L.attention.post``, ``L.ffn.post``           ``[d]``, with norms "post" or "both"
+``L.attention.post``, ``L.ffn.post``           ``[d]``, with norms "post", "both" or "after"
 ``L.attention.q``                              ``[h c, d]``
 ``L.attention.k``                              ``[g c, d]``
 ``L.attention.v``                              ``[g e, d]``
@@ -32,8 +34,8 @@ and ``g`` key/value heads of ``c`` columns (values of ``e``); matrices are ``[ou
 ``L.ffn.experts.down``                         ``[experts d, f]``, expert by expert; ``.bias [experts d]``
 ``L.ffn.shared.gate``, ``.up``, ``.down``      as those of a layer
 ``L.ffn.shared.router``                        ``[1, d]``, the gate of the shared expert
-``norm``                                       ``[d]``
-``head``                                       ``[v, d]``, absent if ``tied``
+``norm``                                       ``[d]``; of an encoder only with a ``final_norm``
+``head``                                       ``[v, d]``, absent if ``tied`` and in an encoder
 =============================================  ===========================================================
 """
 
@@ -47,6 +49,7 @@ __all__ = [
     "Arch",
     "Attention",
     "Block",
+    "Encoder",
     "Latent",
     "Mlp",
     "Moe",
@@ -104,7 +107,7 @@ class Latent:
 
 @dataclass(frozen=True)
 class Attention:
-    """Causal attention of one block."""
+    """Attention of one block."""
 
     heads: int
     kv_heads: int
@@ -117,7 +120,9 @@ class Attention:
     """Factor on the scores; a binary32 value."""
     rope: Rope | None = None
     window: int = 0
-    """Number of positions that a row may see, its own included; 0 for all."""
+    """Number of positions up to its own that a row may see; 0 for all."""
+    ahead: int = 0
+    """Number of later positions that a row may see; 0 in causal attention, MAX_ROWS for all."""
     softcap: float = 0.0
     """c in tanh(score / c) c; 0 for none."""
     qk_norm: str = ""
@@ -189,7 +194,8 @@ class Block:
     ffn: Mlp | Moe
     norm: Norm
     norms: str = "pre"
-    """``pre``: x + f(n x); ``post``: x + n(f x); ``both``: x + n'(f(n x))."""
+    """``pre``: x + f(n x); ``post``: x + n(f x); ``both``: x + n'(f(n x));
+    ``after``: n(x + f x); ``ffn``: pre, but attention has no norm."""
     parallel: str = ""
     """Empty: attention, then the feed-forward layer; ``one``: x + a(n x) + f(n x); ``two``: x + a(n x) +
     f(m x), with a norm for each."""
@@ -198,8 +204,26 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Encoder:
+    """What an encoder has and a decoder has not."""
+
+    embedding_norm: bool = False
+    """Whether embedded tokens go through a norm, of the kind of :attr:`Arch.norm`."""
+    types: int = 0
+    """Token types, whose vectors are added to embedded tokens; with one there is no choice."""
+    first_position: int = 0
+    """The learned position of the first token."""
+    final_norm: bool = False
+    """Whether there is a norm behind the last block."""
+    pool: str = ""
+    """How rows become one: ``first``, ``last``, ``max`` or ``mean``; empty: there is an output for each."""
+    normalise: bool = False
+    """Whether the pooled row is divided by its length."""
+
+
+@dataclass(frozen=True)
 class Arch:
-    """A decoder-only transformer."""
+    """A decoder-only transformer, or an encoder."""
 
     family: str
     """The family's name, such as llama; it changes nothing."""
@@ -210,7 +234,7 @@ class Arch:
     """The most positions that the model supports."""
     blocks: tuple[Block, ...]
     norm: Norm
-    """The norm before the head."""
+    """The norm before the head; of an encoder see :class:`Encoder`."""
     tied: bool
     """Whether the embedding is also the head."""
     embed_scale: float = 1.0
@@ -222,6 +246,8 @@ class Arch:
     final_softcap: float = 0.0
     """c in tanh(logit / c) c; 0 for none."""
     head_bias: bool = False
+    encoder: Encoder | None = None
+    """What makes it an encoder; None for a decoder."""
 
 
 def tensor_shapes(arch: Arch) -> dict[str, tuple[int, ...]]:
@@ -229,11 +255,17 @@ def tensor_shapes(arch: Arch) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"embedding": (arch.vocabulary, arch.width)}
     if arch.positions:
         shapes["positions"] = (arch.positions, arch.width)
+    encoder = arch.encoder
+    if encoder is not None and encoder.types:
+        shapes["types"] = (encoder.types, arch.width)
+    if encoder is not None and encoder.embedding_norm:
+        shapes |= dict(_norm("embedding.norm", arch.norm, arch.width))
     for i, block in enumerate(arch.blocks):
         for name, shape in _block(block, arch.width):
             shapes[f"layers.{i}.{name}"] = shape
-    shapes |= dict(_norm("norm", arch.norm, arch.width))
-    if not arch.tied:
+    if encoder is None or encoder.final_norm:
+        shapes |= dict(_norm("norm", arch.norm, arch.width))
+    if not arch.tied and encoder is None:
         shapes["head"] = (arch.vocabulary, arch.width)
     if arch.head_bias:
         shapes["head.bias"] = (arch.vocabulary,)
@@ -256,8 +288,8 @@ def _matrix(name: str, rows: int, width: int, bias: bool) -> Shapes:
 
 
 def _block(block: Block, d: int) -> Shapes:
-    pre, post = block.norms in ("pre", "both"), block.norms in ("post", "both")
-    if pre:
+    pre, post = block.norms in ("pre", "both", "ffn"), block.norms in ("post", "both", "after")
+    if pre and block.norms != "ffn":
         yield from _norm("attention.norm", block.norm, d)
     yield from _attention(block.attention, d)
     if post:

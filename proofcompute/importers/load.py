@@ -29,17 +29,19 @@ def open_checkpoint(path: StrPath, *, context: int | None = None) -> Checkpoint:
 def import_checkpoint(
     path: StrPath,
     kernels: Kernels,
-    precision: str = "w8a16",
+    precision: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     *,
     context: int | None = None,
 ) -> Model:
     """Compile a GGUF file, or a folder in the layout of Hugging Face, into a model.
 
+    ``precision`` is one of :data:`PRECISIONS` or ``auto``; None: w8a16, for an encoder w16a16.
     ``progress`` is called with (weights done, all weights). Guesses and corrections are issued as warnings.
     Raises as :func:`open_checkpoint` and :func:`compile_decoder`.
     """
-    check_precision(precision)  # before a long read
+    if precision is not None:
+        check_precision(precision)  # before a long read
     checkpoint = open_checkpoint(path, context=context)
     for note in checkpoint.notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)

@@ -12,6 +12,7 @@ from proofcompute.models.word_rules import RULES
 
 __all__ = [
     "ARCHITECTURES",
+    "ENCODERS",
     "FAMILIES",
     "PRECISIONS",
     "STORAGE_TYPES",
@@ -81,6 +82,15 @@ FAMILIES: Final[Mapping[str, str]] = {
     "deepseek_v3": "DeepSeek V3 and R1",
 }
 """``model_type`` of a config.json -> its models."""
+ENCODERS: Final[Mapping[str, str]] = {
+    "bert": "BERT, MiniLM and others alike, with token types",
+    "roberta": "RoBERTa",
+    "xlm-roberta": "XLM-RoBERTa and multilingual encoders made of it",
+    "camembert": "CamemBERT",
+    "distilbert": "DistilBERT",
+    "modernbert": "ModernBERT",
+}
+"""``model_type`` of an encoder's folder -> its models."""
 STORAGE_TYPES: Final = tuple(
     "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S "
     "IQ1_S IQ1_M IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4".split()
@@ -103,8 +113,8 @@ WORD_RULES: Final = tuple(NAMED_RULES)
 """Names of word rules in GGUF files."""
 PRECISIONS: Final[Mapping[str, str]] = {
     "w8a8": "one limb for weights, one for activations",
-    "w8a16": "one limb for weights, two for activations (default)",
-    "w16a16": "two limbs for both",
+    "w8a16": "one limb for weights, two for activations (default of decoders)",
+    "w16a16": "two limbs for both, and for queries, keys and values (default of encoders)",
     "auto": "two limbs for those weights whose rounding shows, and for activations, queries, keys and values",
 }
 """Precision of a compiled model -> what it means."""
@@ -117,7 +127,7 @@ def summary() -> str:
         f"{_list(ARCHITECTURES)}, with tokenizers {_list(TOKENIZERS)}, rules for words "
         f"{_list(sorted(WORD_RULES))}, and weights stored as {_list(STORAGE_TYPES)}; and folders in the "
         "layout of Hugging Face (config.json, safetensors, tokenizer.json) of the families "
-        f"{_list(FAMILIES)}, with tokenizers {_list(TOKENIZER_JSON)}."
+        f"{_list(FAMILIES)}, and of encoders {_list(ENCODERS)}, with tokenizers {_list(TOKENIZER_JSON)}."
     )
 
 
@@ -135,6 +145,7 @@ def page() -> str:
     for title, table in (
         ("Architectures of GGUF files", ARCHITECTURES),
         ("Families of folders, by `model_type` of config.json", FAMILIES),
+        ("Encoders in folders, by `model_type` of config.json", ENCODERS),
         ("Tokenizers in GGUF files", TOKENIZERS),
         ("Tokenizers in tokenizer.json", TOKENIZER_JSON),
         ("Precisions of the compiled model", PRECISIONS),
@@ -142,6 +153,13 @@ def page() -> str:
         lines += [f"## {title}", "", "| name | what it is |", "|---|---|"]
         lines += [f"| `{name}` | {what} |" for name, what in table.items()]
         lines.append("")
+    lines += [
+        "An encoder's rows become one as `modules.json` and the file of its pooling say, as",
+        "`sentence-transformers` writes them: the first or last row, the mean or the maximum, perhaps",
+        "divided by its length. Without these files there is an output for each row. Encoders with",
+        "decoders (Whisper, T5, BART) are not read.",
+        "",
+    ]
     lines += ["## Rules for words", "", "Of `gpt2` tokenizers; names in one line mean the same rule.", ""]
     lines += [f"- {_list(sorted(f'`{name}`' for name in names))}" for names in same_rules()]
     lines += [

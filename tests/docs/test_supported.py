@@ -10,7 +10,7 @@ from gguf.constants import GGMLQuantizationType
 from cli.driver import call
 from proofcompute.importers.compiling import PRECISIONS
 from proofcompute.importers.compiling.precision import AUTO
-from proofcompute.importers.huggingface.families import FAMILIES
+from proofcompute.importers.huggingface.families import ENCODERS, FAMILIES
 from proofcompute.models import supported
 from proofcompute.models.named_rules import NAMED_RULES
 from proofcompute.models.vocabulary import NORMAL, Vocabulary
@@ -32,6 +32,7 @@ def test_the_help_lists_all(command: str) -> None:
     tables = (
         supported.ARCHITECTURES,
         supported.FAMILIES,
+        supported.ENCODERS,
         supported.TOKENIZERS,
         supported.TOKENIZER_JSON,
         supported.WORD_RULES,
@@ -46,6 +47,7 @@ def test_the_tables_are_what_the_code_takes() -> None:
     """Architectures, tokenizers and rules are looked up in these tables; the others are compared."""
     assert list(supported.PRECISIONS) == [*PRECISIONS, AUTO]
     assert set(supported.FAMILIES) == set(FAMILIES)
+    assert set(supported.ENCODERS) == set(ENCODERS)
     assert set(supported.STORAGE_TYPES) <= {kind.name for kind in GGMLQuantizationType}
     assert list(supported.WORD_RULES) == list(NAMED_RULES)
     for name, prepared in NAMED_RULES.items():

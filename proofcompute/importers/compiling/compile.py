@@ -1,4 +1,4 @@
-"""Compiles a decoder-only transformer: turns a checkpoint into a program and quantised weights.
+"""Compiles a transformer, a decoder or an encoder: turns a checkpoint into a program and quantised weights.
 
 Nothing here depends on the checkpoint's file format. Compilation uses canonical arithmetic only, so the same
 checkpoint gives the same model id on every machine (docs/spec/arithmetic.md#compiled-models).
@@ -18,6 +18,7 @@ from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling.calibration import Scales, smoothed
 from proofcompute.importers.compiling.choosing import choose
 from proofcompute.importers.compiling.draft import Recipe
+from proofcompute.importers.compiling.encoders import plan_encoder
 from proofcompute.importers.compiling.precision import AUTO, PRECISIONS, Precision, check_precision
 from proofcompute.importers.compiling.program import plan_decoder
 from proofcompute.models.card import ModelCard, Weight
@@ -34,7 +35,7 @@ ROWS_AT_ONCE = 4096
 def compile_decoder(
     checkpoint: Checkpoint,
     kernels: Kernels,
-    precision: str | Precision = "w8a16",
+    precision: str | Precision | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Model:
     """Quantise a checkpoint's weights and return the model, hashed.
@@ -45,7 +46,8 @@ def compile_decoder(
         checkpoint: description and weights.
         kernels: the backend; every backend gives the same model id.
         precision: one of :data:`PRECISIONS`; ``auto``, which chooses the limbs of each matrix
-            (:mod:`.choosing`); or limbs that were chosen before.
+            (:mod:`.choosing`); or limbs that were chosen before. None: w8a16 for a decoder, and w16a16 for an
+            encoder, for which ``auto`` is w16a16 too.
         progress: called with (weights quantised, all weights to quantise), after the choice, if there is one,
             with its steps.
 
@@ -53,6 +55,9 @@ def compile_decoder(
     FormatError for a precision that names a matrix which the decoder does not have, DeviceError where this
     thread computes in another way, and the errors of reading the checkpoint.
     """
+    encoder = checkpoint.arch.encoder
+    if precision is None or (precision == AUTO and encoder is not None):
+        precision = "w8a16" if encoder is None else "w16a16"
     check_precision(precision)
     require_ieee()  # before any bits of a constant are made
     found: dict[str, str] = {}
@@ -63,13 +68,14 @@ def compile_decoder(
         limbs = precision
     else:
         limbs = PRECISIONS[precision]
-    plan = plan_decoder(checkpoint.arch, limbs)
+    arch = checkpoint.arch
+    plan = plan_decoder(arch, limbs) if encoder is None else plan_encoder(arch, encoder, limbs)
     program = plan.program
     # a head of as many limbs as the embedding that it is made of is no matrix of its own
     if unknown := sorted(limbs.exact - program.weight.keys() - {"head"}):
         raise FormatError(f"the precision names {unknown[0]!r}, which is no matrix of this decoder")
     count = len(program.weights)
-    passes = 2 if limbs.w_limbs == 1 else 1
+    passes = 2 if limbs.w_limbs == 1 and plan.folds else 1
     scales = Scales()
     done = 0
 
@@ -83,7 +89,7 @@ def compile_decoder(
                 progress(done, passes * count)
         return weights
 
-    if limbs.w_limbs == 1:
+    if limbs.w_limbs == 1 and plan.folds:
         plain = ModelCard(program, checkpoint.vocabulary.encode(), "", (bytes(32),) * count)
         model = Model(plain, quantised(scales))
         scales = smoothed(checkpoint, plan.folds, model, kernels, limbs.x_limbs == 1)

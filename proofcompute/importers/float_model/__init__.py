@@ -1,4 +1,4 @@
-"""Runs a decoder in ordinary float32 with NumPy: what a compiled model is compared with.
+"""Runs a decoder or an encoder in ordinary float32 with NumPy: what a compiled model is compared with.
 
 It is written for reading, after :mod:`proofcompute.importers.architecture`, and is not canonical: sums are
 NumPy's. All texts go through a block together, so each weight is read once; one weight is in memory at a
@@ -15,7 +15,7 @@ import numpy as np
 
 from proofcompute.arrays import F32, I64
 from proofcompute.errors import InputError
-from proofcompute.importers.architecture import Arch, Block
+from proofcompute.importers.architecture import Arch, Block, Encoder
 from proofcompute.importers.float_model.attention import attend
 from proofcompute.importers.float_model.feeding import feed
 from proofcompute.importers.float_model.weights import Product, Rows, Weights, capped
@@ -27,7 +27,7 @@ ROWS_AT_ONCE: Final = 4096
 
 
 class FloatModel:
-    """A decoder in float32.
+    """A decoder or an encoder in float32.
 
     ``product`` computes every product with a matrix; wrap :meth:`multiply` to see the inputs, or to compute
     with other weights. The embedding of tokens is no product.
@@ -47,8 +47,12 @@ class FloatModel:
         (hidden,) = self.hidden([tokens])
         return self.head(hidden)
 
-    def hidden(self, texts: Sequence[Sequence[int] | I64]) -> list[F32]:
-        """Return what the head is applied to, [t, d] for each text.
+    def hidden(
+        self, texts: Sequence[Sequence[int] | I64], types: Sequence[Sequence[int]] | None = None
+    ) -> list[F32]:
+        """Return what the head is applied to, [t, d] for each text; of an encoder the last hidden states.
+
+        ``types`` are token types, all 0 if they are not given.
 
         Raises InputError for tokens out of range, and for a text longer than the model's learned positions.
         """
@@ -58,10 +62,38 @@ class FloatModel:
         if not spans:
             return []
         x = np.concatenate([self._embed(text) for text in tokens])
+        if self.arch.encoder is not None:
+            x = self._typed(self.arch.encoder, x, types)
         for i, block in enumerate(self.arch.blocks):
             x = _through(block, Weights(f"layers.{i}.", self._rows, self._product), x, spans)
-        x = Weights("", self._rows, self._product).norm(self.arch.norm, "norm", x)
+        if self.arch.encoder is None or self.arch.encoder.final_norm:
+            x = Weights("", self._rows, self._product).norm(self.arch.norm, "norm", x)
         return [x[span] for span in spans]
+
+    def _typed(self, encoder: Encoder, x: F32, types: Sequence[Sequence[int]] | None) -> F32:
+        """Add the vectors of token types, and normalise."""
+        if encoder.types:
+            table = self._rows("types", 0, encoder.types)
+            x = x + table[np.concatenate([np.asarray(t, np.int64) for t in types]) if types else 0]
+        if encoder.embedding_norm:
+            x = Weights("", self._rows, self._product).norm(self.arch.norm, "embedding.norm", x)
+        return x
+
+    def embeddings(
+        self, texts: Sequence[Sequence[int] | I64], types: Sequence[Sequence[int]] | None = None
+    ) -> list[F32]:
+        """Return what an encoder gives for each text: [1, d] if it pools, else [t, d]. Raises as hidden."""
+        encoder, found = self.arch.encoder, self.hidden(texts, types)
+        if encoder is None:
+            raise InputError("only an encoder has embeddings")
+        if not encoder.pool:
+            return found
+        pools = {"first": lambda x: x[:1], "last": lambda x: x[-1:]}
+        pools |= {"max": lambda x: x.max(0, keepdims=True), "mean": lambda x: x.mean(0, keepdims=True)}
+        pooled: list[F32] = [pools[encoder.pool](x) for x in found]
+        if not encoder.normalise:
+            return pooled
+        return [x / np.maximum(np.linalg.norm(x), np.float32(1e-12)) for x in pooled]
 
     def head(self, hidden: F32) -> F32:
         """Return logits [n, v] for rows of :meth:`hidden`."""
@@ -81,20 +113,23 @@ class FloatModel:
         arch, n = self.arch, tokens.size
         if tokens.ndim != 1 or (n and not 0 <= tokens.min() <= tokens.max() < arch.vocabulary):
             raise InputError(f"a text is a row of tokens from 0 to {arch.vocabulary - 1}")
-        if arch.positions and n > arch.positions:
-            raise InputError(f"a text of {n} tokens; the model has {arch.positions} positions")
+        first = 0 if arch.encoder is None else arch.encoder.first_position
+        if arch.positions and first + n > arch.positions:
+            raise InputError(f"a text of {n} tokens; the model has {arch.positions - first} positions")
         x = np.zeros((n, arch.width), np.float32)
         for token in np.unique(tokens):
             x[tokens == token] = self._rows("embedding", int(token), int(token) + 1)
         x *= np.float32(arch.embed_scale)
         if arch.positions:
-            x += self._rows("positions", 0, n)
+            x += self._rows("positions", first, first + n)
         return x
 
 
 def _through(block: Block, w: Weights, x: F32, spans: Sequence[slice]) -> F32:
     """Return rows of all texts after a block."""
     pre, post = block.norms in ("pre", "both"), block.norms in ("post", "both")
+    if block.norms in ("after", "ffn"):
+        return _encoded(block, w, x, spans)
     r = np.float32(block.residual)
 
     def normed(there: bool, name: str, rows: F32) -> F32:
@@ -108,4 +143,14 @@ def _through(block: Block, w: Weights, x: F32, spans: Sequence[slice]) -> F32:
         return both
     x = x + a
     y: F32 = x + normed(post, "ffn.post", feed(block.ffn, w, normed(pre, "ffn.norm", x))) * r
+    return y
+
+
+def _encoded(block: Block, w: Weights, x: F32, spans: Sequence[slice]) -> F32:
+    """Return rows of all texts after a block whose norms are those of encoders only."""
+    if block.norms == "after":
+        x = w.norm(block.norm, "attention.post", x + attend(block.attention, w, x, spans))
+        return w.norm(block.norm, "ffn.post", x + feed(block.ffn, w, x))
+    x = x + attend(block.attention, w, x, spans)
+    y: F32 = x + feed(block.ffn, w, w.norm(block.norm, "ffn.norm", x))
     return y

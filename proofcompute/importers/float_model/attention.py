@@ -22,7 +22,7 @@ def attend(a: Attention, w: Weights, x: F32, spans: Sequence[slice]) -> F32:
     mixed = np.empty((len(x), a.heads, a.v_dim), np.float32)
     for span in spans:
         row = np.arange(span.stop - span.start)
-        hidden = row[None, :] > row[:, None]
+        hidden = row[None, :] > row[:, None] + a.ahead
         if a.window:
             hidden |= row[None, :] <= row[:, None] - a.window
         for head in range(a.heads if row.size else 0):

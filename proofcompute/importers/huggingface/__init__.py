@@ -19,7 +19,7 @@ from proofcompute.importers.architecture import Arch
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.hashed_file import glanced, hashed
 from proofcompute.importers.huggingface.config import Config
-from proofcompute.importers.huggingface.families import FAMILIES, Family
+from proofcompute.importers.huggingface.families import ENCODERS, FAMILIES, Family
 from proofcompute.importers.huggingface.fitting import fitted
 from proofcompute.importers.huggingface.folder import (
     Stored,
@@ -30,6 +30,7 @@ from proofcompute.importers.huggingface.folder import (
     read_shards,
 )
 from proofcompute.importers.huggingface.matching import match
+from proofcompute.importers.huggingface.pooling import with_pooling
 from proofcompute.importers.huggingface.quantisation import Quantisation, read_quantisation
 from proofcompute.importers.huggingface.reading import Tensors
 from proofcompute.importers.huggingface.tokenizer import read_tokenizer
@@ -62,10 +63,15 @@ def read_config(values: Mapping[str, Any], context: int | None = None) -> Descri
     Raises FormatError, LimitError or UnsupportedError, which name the key.
     """
     kind = values.get("model_type")
-    family = FAMILIES.get(kind) if isinstance(kind, str) else None
+    families = {**FAMILIES, **ENCODERS}
+    family = families.get(kind) if isinstance(kind, str) else None
+    if values.get("is_encoder_decoder"):
+        raise UnsupportedError(
+            f"config.json: is_encoder_decoder: {str(kind)[:80]!r} is an encoder with a decoder"
+        )
     if family is None:
         raise UnsupportedError(
-            f"config.json: model_type is {str(kind)[:80]!r}; supported are {', '.join(sorted(FAMILIES))}"
+            f"config.json: model_type is {str(kind)[:80]!r}; supported are {', '.join(sorted(families))}"
         )
     c = Config(values, family.defaults, context=context)
     c.ignore("model_type", "eos_token_id")  # is read above, and with the tokens
@@ -125,6 +131,9 @@ def open_huggingface(
     if values is None:
         raise InputError(f"{folder} has no config.json")
     arch, family, quantisation, notes, unused = read_config(values, context)
+    if arch.encoder is not None:
+        arch, pooling = with_pooling(arch, folder)
+        notes = (*notes, *pooling)
     if vocabulary is None:
         tokenizer = read_tokenizer(folder)
         vocabulary, chat_template = tokenizer.vocabulary, tokenizer.chat_template

@@ -181,8 +181,9 @@ def _inside(folder: Path, name: str) -> Path:
     except (OSError, RuntimeError) as e:
         raise InputError(f"{name} is missing in {folder}") from e
     allowed = [root]
-    if root.parent.name == "snapshots":
-        allowed.append(root.parent.parent / "blobs")
+    for above in (root.parent, root.parent.parent):  # of a folder inside, too
+        if above.name == "snapshots":
+            allowed.append(above.parent / "blobs")
     if not any(target.parent == place for place in allowed):
         raise InputError(f"{name} is a link out of {folder}")
     require_plain(target, "checkpoint")
