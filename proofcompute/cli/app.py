@@ -41,13 +41,14 @@ COMMANDS: Mapping[str, str] = {
     "verify-many": "verify_commands.verify_many",
     "verify-public": "verify_commands.verify_public",
     "verify-evidence": "evidence_command.verify_evidence",
+    "job": "job_commands.group",
     "devices": "device_commands.devices",
     "warm-up": "device_commands.warm_up",
     "cubins": "device_commands.cubins",
     "demo": "demo.demo",
     "bench": "bench_command.bench",
 }
-"""The function of each command, in the order of the help."""
+"""The function of each command, or a group of commands, in the order of the help."""
 SUPPORTED = ("import", "inspect")
 """Commands whose help lists what can be imported."""
 
@@ -88,7 +89,11 @@ def app(names: Iterable[str] = COMMANDS) -> typer.Typer:
             from proofcompute.models.supported import summary
 
             epilog = summary()
-        made.command(name, epilog=epilog)(getattr(import_module(f"proofcompute.cli.{module}"), function))
+        found = getattr(import_module(f"proofcompute.cli.{module}"), function)
+        if isinstance(found, typer.Typer):
+            made.add_typer(found, name=name)
+        else:
+            made.command(name, epilog=epilog)(found)
     return made
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "read_challenge",
     "read_prompt",
     "read_receipt",
+    "read_received",
     "read_request",
     "read_terms",
 ]
@@ -118,14 +119,14 @@ def read_card(path: Path) -> bytes:
     """Read the bytes of a card that somebody sent; too many of them are the sender's fault (step 1)."""
     from proofcompute.limits import MAX_CARD
 
-    return _received(path, MAX_CARD, "model card")
+    return read_received(path, MAX_CARD, "model card")
 
 
 def read_terms(path: Path) -> bytes:
     """Read the bytes of a node's terms; too many of them are the node's fault (step 1)."""
     from proofcompute.limits import MAX_TERMS
 
-    return _received(path, MAX_TERMS, "terms")
+    return read_received(path, MAX_TERMS, "terms")
 
 
 def read_request(path: Path) -> Request:
@@ -160,14 +161,15 @@ def read_receipt(path: Path, request: Request) -> bytes:
     from proofcompute.limits import MAX_RECEIPT
 
     with about(model_id=request.model_id, request_digest=request.digest):
-        data = _received(path, MAX_RECEIPT, "receipt")
+        data = read_received(path, MAX_RECEIPT, "receipt")
         found = kind_in(data)
         if found not in (None, "receipt"):
             raise VerificationError(1, f"{path} is of kind {found}; if you mixed up files, give the receipt")
     return data
 
 
-def _received(path: Path, limit: int, what: str) -> bytes:
+def read_received(path: Path, limit: int, what: str) -> bytes:
+    """Read what somebody sent; more than ``limit`` bytes are the sender's fault (step 1)."""
     from proofcompute.encoding.files import read_limited
 
     try:

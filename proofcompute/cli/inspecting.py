@@ -13,6 +13,7 @@ import typer
 from proofcompute.cli.bundles import bundle_facts
 from proofcompute.cli.console import Output, size
 from proofcompute.cli.files import load_model
+from proofcompute.cli.inspecting_jobs import JOB_FILES, JOB_MESSAGES
 from proofcompute.cli.network import network_facts
 from proofcompute.cli.options import Json
 from proofcompute.cli.programs import program_facts
@@ -70,7 +71,7 @@ def _look(path: Path) -> tuple[str, Facts]:
         return kind, reader(read_limited(path, limit, kind) if piped is None else piped)
     raise InputError(
         f"{path} is none of: GGUF, model, card, key, identity, terms, request, receipt, challenge, opening, "
-        "evidence, run"
+        "evidence, run, files of jobs, .npy"
     )
 
 
@@ -286,6 +287,7 @@ _FILES: Final[Mapping[str, Callable[[Path], Facts]]] = {
     "interrupted key": _partial_key,
     "identity": _identity,
     "evidence": bundle_facts,
+    **JOB_FILES,
 }
 _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "request": (MAX_REQUEST, _request),
@@ -293,4 +295,5 @@ _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "challenge": (MAX_CHALLENGE, _challenge),
     "card": (MAX_CARD, _card),
     "terms": (MAX_TERMS, _terms),
+    **JOB_MESSAGES,
 }

@@ -21,15 +21,20 @@ MESSAGES: Final = {
     "proofcompute model card": "card",
     "proofcompute terms": "terms",
     "proofcompute evidence": "evidence",
+    "proofcompute product key": "product key",
+    "proofcompute product request": "product request",
+    "proofcompute product receipt": "product receipt",
+    "proofcompute product challenge": "product challenge",
+    "proofcompute product proof": "product proof",
 }
 """The text with which each kind of file begins, as the first element of a short CBOR array."""
 
-_FRAMED: Final = ("opening", "interrupted key", "evidence")
+_FRAMED: Final = ("opening", "interrupted key", "evidence", "product proof")
 _HEAD: Final = 64
 
 
 def kind_of(path: Path) -> str | None:
-    """Return ``gguf``, ``model``, a value of :data:`MESSAGES`, or None.
+    """Return ``gguf``, ``npy``, ``model``, a value of :data:`MESSAGES`, or None.
 
     This is a guess from the first bytes; a decoder still has to check the whole file. The kind of a pipe or
     anything else that can be read only once is None, and nothing is read from it. Raises InputError if the
@@ -49,6 +54,8 @@ def kind_in(data: bytes) -> str | None:
     head = data[:_HEAD]
     if head.startswith(b"GGUF"):
         return "gguf"
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
     if head[8:9] == b"{":  # safetensors: the header's length in 8 bytes, then JSON
         return "model"
     for text, kind in MESSAGES.items():

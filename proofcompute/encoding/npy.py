@@ -1,4 +1,4 @@
-"""Reads NumPy's files of arrays (.npy) where they lie, without NumPy's reader, which evaluates the header.
+"""Reads NumPy's files of arrays (.npy) without NumPy's reader, which evaluates the header and may unpickle.
 
 A file begins with a mark, two bytes of version and the length of a header: a Python dictionary of ``descr``
 (the element type), ``fortran_order`` and ``shape``
@@ -27,10 +27,10 @@ _MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER: Final = 4 * KIB
 """Bytes of a header; NumPy writes 118 for all arrays of numbers."""
 _MAX_ELEMENTS: Final = 1 << 48
-_HEADER: Final = re.compile(
-    rb"\{\s*'descr'\s*:\s*'([^'\\]{1,64})'\s*,\s*'fortran_order'\s*:\s*(True|False)\s*,"
-    rb"\s*'shape'\s*:\s*\(([0-9]{0,16}(?:,\s*[0-9]{1,16})*),?\s*\)\s*,?\s*\}\s*"
-)
+_MAX_DIGITS: Final = 16
+_KEY: Final = r"['\"](?P<key>descr|fortran_order|shape)['\"]"
+_VALUE: Final = r"(?P<value>'[^'\\]*'|\"[^\"\\]*\"|True|False|\([0-9, ]*\)|\[.*\])"
+_ENTRY: Final = re.compile(rf"\s*{_KEY}\s*:\s*{_VALUE}\s*(?:,|$)", re.DOTALL)
 _NUMBERS: Final = re.compile(r"[<>|=](b1|[iu][1248]|f[248])")
 
 
@@ -69,16 +69,37 @@ def npy_header(stream: BinaryIO, name: object) -> NpyHeader:
     if length > _MAX_HEADER:
         raise LimitError(f"{name} has a header of {length} bytes, more than {_MAX_HEADER}")
     header = stream.read(length)
-    found = _HEADER.fullmatch(header) if len(header) == length else None
-    if found is None:
-        raise FormatError(f"{name} has a header that is none of an .npy file of plain numbers")
-    descr, order, axes = (part.decode("ascii", "replace") for part in found.groups())
+    if len(header) != length:
+        raise FormatError(f"{name} is cut off in its header")
+    fields = _fields(header.decode("latin-1").strip(), name)
+    axes, descr, order = fields["shape"], fields["descr"][1:-1], fields["fortran_order"]
+    if order not in ("True", "False") or not axes.startswith("("):
+        raise FormatError(f"{name} has a header that is none of an .npy file")
+    digits = [number.strip() for number in axes[1:-1].split(",")]
+    digits = digits[:-1] if digits[-1] == "" else digits
+    if len(digits) > MAX_RANK + 1 or not all(n.isdigit() and len(n) <= _MAX_DIGITS for n in digits):
+        raise LimitError(f"{name} has the shape {axes[:80]}, which no array has that is read")
+    if descr.startswith(("|O", "O")):
+        raise UnsupportedError(f"{name} holds pickled Python objects, which are never read")
     if not _NUMBERS.fullmatch(descr):
-        raise UnsupportedError(f"{name} holds elements of type {descr!r}, which are no numbers that are read")
-    shape = tuple(int(n) for n in axes.replace(",", " ").split())
-    if len(shape) > MAX_RANK or math.prod(shape) > _MAX_ELEMENTS:
-        raise LimitError(f"{name} has the shape {list(shape)}, which is too large")
+        raise UnsupportedError(
+            f"{name} holds elements of type {descr[:40]!r}, which are no numbers that are read"
+        )
+    shape = tuple(map(int, digits))
+    if math.prod(shape) > _MAX_ELEMENTS:
+        raise LimitError(f"{name} has the shape {list(shape)}, which is more than {_MAX_ELEMENTS} elements")
     return NpyHeader(np.dtype(descr), shape, order == "True", len(_MAGIC) + 2 + size + length)
+
+
+def _fields(header: str, name: object) -> dict[str, str]:
+    """Return the values of a header as they are written."""
+    fields: dict[str, str] = {}
+    inside, at = header[1:-1].rstrip(), 0
+    while (found := _ENTRY.match(inside, at)) is not None and found["key"] not in fields:
+        fields[found["key"]], at = found["value"], found.end()
+    if header[:1] != "{" or header[-1:] != "}" or at != len(inside) or len(fields) != 3:
+        raise FormatError(f"{name} has a header that is none of an .npy file")
+    return fields
 
 
 def map_npy(path: Path) -> np.ndarray[Any, np.dtype[Any]]:

@@ -33,7 +33,7 @@ from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, Product
 from proofcompute.limits import KIB
 from proofcompute.protocol.frames import require_signer, write_frames
 
-__all__ = ["ProductProof"]
+__all__ = ["ProductProof", "stored_head"]
 
 KIND: Final = "proofcompute product proof"
 VERSION: Final = 2
@@ -144,6 +144,19 @@ class ProductProof:
         a = rows[0].reshape(*stacks.a, n, request.a.width)
         c = rows[1].reshape(*stacks.lead, n, receipt.c.width)
         return ProductProof(request, receipt, a, c, identity, *trees)
+
+
+def stored_head(path: Path) -> tuple[ProductRequest, ProductReceipt, tuple[str, str]]:
+    """Return request and receipt of a stored proof, and the names of the files that hold A and C, or "".
+
+    Raises as :meth:`ProductProof.load`; neither leaves nor rows are looked at, nor the signature.
+    """
+    require_plain(path, "product proof")
+    try:
+        with path.open("rb") as stream:
+            return _head(stream, path)
+    except OSError as e:
+        raise InputError(f"cannot read product proof {path}: {e.strerror or e}") from e
 
 
 def _blocks(x: Array) -> Iterator[Array]:

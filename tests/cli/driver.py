@@ -36,7 +36,10 @@ class Result:
 def arguments(*args: object) -> list[str]:
     """Command-line arguments; where something is computed, with the backend that needs no compilation."""
     words = [str(a) for a in args]
-    if words[:1] and words[0] in COMPUTES and "--device" not in words:
+    computes = words[:1] and (
+        words[0] in COMPUTES or (words[0] == "job" and words[1:2] and words[1][0] != "-")
+    )
+    if computes and "--device" not in words:
         words += ["--device", "numpy"]
     return words
 
