@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from proofcompute.cli.console import Output, size
-from proofcompute.cli.files import check_output, read_received, read_terms
+from proofcompute.cli.files import check_output, read_terms
+from proofcompute.cli.job_files import (
+    array,
+    held_in,
+    identity_in,
+    own_terms,
+    product_challenge_in,
+    product_receipt_in,
+    product_request_in,
+)
 from proofcompute.cli.kinds import expect
 from proofcompute.cli.options import Device, Force, Json, Out, hex_bytes
 from proofcompute.encoding.files import require_plain
-from proofcompute.encoding.kinds import kind_in, kind_of
-from proofcompute.errors import InputError, VerificationError, about
-
-if TYPE_CHECKING:
-    from proofcompute.arrays import Array
-    from proofcompute.commitments.signing import NodeIdentity
-    from proofcompute.jobs import ProductChallenge, ProductKey, ProductRequest
-    from proofcompute.protocol.messages import Terms
+from proofcompute.errors import InputError
 
 __all__ = ["group"]
 
@@ -63,62 +65,8 @@ Roundings = Annotated[
 ]
 
 
-def _array(path: Path) -> Array:
-    from proofcompute.encoding.npy import map_npy
-
-    expect(path, "npy")
-    return map_npy(path)
-
-
-def _request(path: Path) -> ProductRequest:
-    from proofcompute.encoding.files import read_limited
-    from proofcompute.jobs import ProductRequest
-    from proofcompute.jobs.messages import MAX_MESSAGE
-
-    expect(path, "product request")
-    return ProductRequest.decode(read_limited(path, MAX_MESSAGE, "product request"))
-
-
-def _receipt(path: Path, request: ProductRequest) -> bytes:
-    """Read the bytes of a node's receipt; what is wrong with them is the node's fault (step 1)."""
-    from proofcompute.jobs.messages import MAX_MESSAGE
-
-    with about(request_digest=request.digest):
-        data = read_received(path, MAX_MESSAGE, "product receipt")
-        found = kind_in(data)
-        if found not in (None, "product receipt"):
-            raise VerificationError(1, f"{path} is of kind {found}; if you mixed up files, give the receipt")
-    return data
-
-
-def _challenge(path: Path) -> ProductChallenge:
-    from proofcompute.encoding.files import read_limited
-    from proofcompute.jobs import ProductChallenge
-    from proofcompute.limits import MAX_CHALLENGE
-
-    expect(path, "product challenge")
-    return ProductChallenge.decode(read_limited(path, MAX_CHALLENGE, "product challenge"))
-
-
-def _identity(path: Path) -> NodeIdentity:
-    from proofcompute.commitments.signing import NodeIdentity
-
-    expect(path, "identity")
-    return NodeIdentity.load(path)
-
-
-def _node(text: str | None) -> bytes | None:
+def public_key(text: str | None) -> bytes | None:
     return None if text is None else hex_bytes(text, "the node's public key")
-
-
-def _held(path: Path, device: str) -> ProductKey | Array:
-    """Load a key, or map the right factor."""
-    from proofcompute.jobs import ProductKey
-
-    if kind_of(path) == "npy":
-        return _array(path)
-    expect(path, "product key")
-    return ProductKey.load(path, device=device)
 
 
 @group.command("keygen")
@@ -141,7 +89,7 @@ def keygen(
     from proofcompute.jobs import ProductKey
 
     check_output(output, force=force, plain=True)
-    key = ProductKey(_array(b), left=left, columns=columns, suite=suite, device=device)
+    key = ProductKey(array(b), left=left, columns=columns, suite=suite, device=device)
     key.save(output)
     out, nbytes, bits = Output(json), output.stat().st_size, key.soundness_bits
     out.say(f"{output}: {size(nbytes)}, soundness {shown(bits)}. Keep it secret.")
@@ -166,7 +114,7 @@ def request(
     from proofcompute.jobs import ProductKey, product_request
 
     check_output(output, force=force)
-    right, left, addressed = _held(held, device), _array(a), _node(node) or b""
+    right, left, addressed = held_in(held, device), array(a), public_key(node) or b""
     if isinstance(right, ProductKey):
         if suite not in (None, right.suite):
             raise InputError(f"the key names B in {right.suite}; make another key for {suite}")
@@ -221,16 +169,16 @@ def prove(
         raise InputError("proof, receipt and product are different files; give each a name of its own")
     for file in files:
         check_output(file, force=force, plain=file == output)
-    start, out, asked = time.perf_counter(), Output(json), _request(request)
+    start, out, asked = time.perf_counter(), Output(json), product_request_in(request)
     proof = prove_product(
         asked,
-        _array(a),
-        _array(b),
-        _identity(identity),
-        c=None if product is None else _array(product),
+        array(a),
+        array(b),
+        identity_in(identity),
+        c=None if product is None else array(product),
         roundings=roundings,
         retention=retention,
-        terms=None if terms is None else _own_terms(terms),
+        terms=None if terms is None else own_terms(terms),
         device=device,
     )
     if result is not None:
@@ -247,13 +195,6 @@ def prove(
     )
     fields = {"proof": str(output), "receipt": str(receipt), "node": proof.receipt.node.hex()}
     out.result({**fields, "rows": named.rows, "bytes": nbytes, "seconds": seconds})
-
-
-def _own_terms(path: Path) -> Terms:
-    from proofcompute.protocol.messages import Terms
-
-    expect(path, "terms")
-    return Terms.decode(read_terms(path))
 
 
 @group.command("challenge")
@@ -281,11 +222,11 @@ def challenge(
     from proofcompute.protocol.promises import check_terms
 
     check_output(output, force=force)
-    asked, signer = _request(request), _node(node)
+    asked, signer = product_request_in(request), public_key(node)
     claim = check_product_receipt(
         asked,
-        _receipt(receipt, asked),
-        _array(c),
+        product_receipt_in(receipt, asked),
+        array(c),
         node=signer,
         terms=None if terms is None else check_terms(read_terms(terms), signer),
         retention=retention or 0,
@@ -314,9 +255,9 @@ def open_(
     from proofcompute.jobs import ProductProof
 
     check_output(output, force=force)
-    asked = _challenge(challenge)
+    asked = product_challenge_in(challenge)
     expect(proof, "product proof")
-    kept = ProductProof.load(proof, _identity(identity), device=device)
+    kept = ProductProof.load(proof, identity_in(identity), device=device)
     with writing(output) as stream:
         kept.open_rows(asked, stream)
     out, nbytes = Output(json), output.stat().st_size
@@ -359,10 +300,14 @@ def verify(
 
     if (c is None) != not_received:
         raise InputError("give the product that you received, or say --not-received")
-    start, out, asked = time.perf_counter(), Output(json), _request(request)
+    start, out, asked = time.perf_counter(), Output(json), product_request_in(request)
     require_plain(opening, "opening")
-    data, cells, used = _receipt(receipt, asked), _challenge(challenge), _held(held, device)
-    received = NOT_RECEIVED if c is None else _array(c)
+    data, cells, used = (
+        product_receipt_in(receipt, asked),
+        product_challenge_in(challenge),
+        held_in(held, device),
+    )
+    received = NOT_RECEIVED if c is None else array(c)
     try:
         with opening.open("rb") as stream:
             found = verify_rows(
@@ -372,7 +317,7 @@ def verify(
                 cells,
                 stream,
                 c=received,
-                node=_node(node),
+                node=public_key(node),
                 columns=columns,
                 roundings=roundings,
                 device=device,
