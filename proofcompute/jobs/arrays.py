@@ -9,6 +9,7 @@ import numpy as np
 
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError, LimitError
+from proofcompute.jobs.dlpack import host_array
 from proofcompute.jobs.stacks import MAX_LEAD, Stacks
 from proofcompute.limits import MAX_WIDTH
 
@@ -58,15 +59,15 @@ def rounded_to_half(c: Array) -> str:
 def matrix(x: object, what: str, allowed: tuple[str, ...]) -> Array:
     """Return a matrix or a stack of matrices, C-contiguous in native byte order; without a copy if it is so.
 
-    Raises InputError unless ``x`` is a NumPy array with at least two axes and one of the ``allowed`` element
-    types; LimitError if an axis, or all rows together, are more than MAX_WIDTH.
+    Raises InputError unless ``x`` is an array of NumPy, or one of another library on the host, with at least
+    two axes and one of the ``allowed`` element types; LimitError if an axis, or all rows together, are more
+    than MAX_WIDTH.
     """
-    if not isinstance(x, np.ndarray):
-        raise InputError(f"{what} is {type(x).__name__}; give a NumPy array with rows and columns")
     if isinstance(x, np.ma.MaskedArray):
         raise InputError(f"{what} is a masked array; fill it first")
-    check_matrix(x, what, allowed)
-    return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
+    found = host_array(x, what)
+    check_matrix(found, what, allowed)
+    return np.ascontiguousarray(found, dtype=found.dtype.newbyteorder("="))
 
 
 def check_matrix(x: Array, what: str, allowed: tuple[str, ...]) -> None:

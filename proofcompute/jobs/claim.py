@@ -10,15 +10,15 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from proofcompute.arithmetic.devices import kernels_for
-from proofcompute.arrays import Array
 from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import InputError, LimitError, VerificationError, about
 from proofcompute.jobs.commitment import MatrixId
+from proofcompute.jobs.dlpack import AnyArray, host_array
 from proofcompute.jobs.messages import MAX_PART, MAX_RANGES, ProductChallenge, ProductReceipt, ProductRequest
 from proofcompute.limits import MAX_CELL_ROWS
 from proofcompute.protocol.cells import distinct
@@ -37,8 +37,9 @@ class _Nothing(Enum):
 
 NOT_RECEIVED: Final = _Nothing.NOT_RECEIVED
 """Stands for C if the verifier never had it: it audits what the node committed to, not what it sent."""
-Received = Array | MatrixId | Literal[_Nothing.NOT_RECEIVED]
-"""The C that was received, its :meth:`MatrixId.of`, or NOT_RECEIVED."""
+Received = AnyArray | MatrixId | Literal[_Nothing.NOT_RECEIVED]
+"""The C that was received, an array of NumPy or of another library on the host; its :meth:`MatrixId.of`; or
+NOT_RECEIVED."""
 
 
 @dataclass(frozen=True)
@@ -152,15 +153,13 @@ def check_product_receipt(
     return ProductClaim(request, found, c is not NOT_RECEIVED)
 
 
-def _check_received(
-    request: ProductRequest, receipt: ProductReceipt, c: Array | MatrixId, device: str
-) -> None:
+def _check_received(request: ProductRequest, receipt: ProductReceipt, c: Any, device: str) -> None:
     """Check that the C that was received is the one that the node signed (step 5)."""
     if not isinstance(c, MatrixId):
-        given: object = c
-        if not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):
-            what = type(given).__name__
+        if isinstance(c, np.ma.MaskedArray) or not hasattr(c, "__dlpack__"):
+            what = type(c).__name__
             raise InputError(f"C is {what}; give the NumPy array that was received, or its MatrixId")
+        c = host_array(c, "C")
         named, stacks = receipt.c, request.stacks
         wanted = (named.dtype, *stacks.lead, named.rows // stacks.members, named.width)
         if (c.dtype.name, *c.shape) != wanted:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
 
@@ -19,13 +19,9 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError
 from proofcompute.jobs.arrays import check_matrix, matrix
+from proofcompute.jobs.dlpack import ON_CUDA, ON_HOST, named_place, place_of
 
 __all__ = ["Library", "Taken", "kernels_of", "take"]
-
-_ON_HOST: Final = (1, 3)
-"""Kinds of devices of DLPack whose memory the host reads: the CPU's, and that which CUDA has pinned."""
-_ON_CUDA: Final = (2, 13)
-"""Kinds of devices of DLPack whose memory CUDA reads: its own, and managed memory."""
 
 
 @final
@@ -86,15 +82,15 @@ def take(x: object, what: str, allowed: tuple[str, ...], kernels: Kernels) -> Ta
     if isinstance(x, np.ndarray):
         host = matrix(x, what, allowed)
         return Taken(host if _on_host(kernels) else kernels.array(host), x, Library(np, host=True))
-    found = _place(x, what)
-    library = Library(_module(x, what), host=found[0] in _ON_HOST)
+    found = place_of(x, what)
+    library = Library(_module(x, what), host=found[0] in ON_HOST)
     if library.host:
-        host = matrix(_from_host(x, what), what, allowed)
+        host = matrix(x, what, allowed)
         return Taken(host if _on_host(kernels) else kernels.array(host), x, library)
     if _on_host(kernels):
         raise InputError(
-            f"{what} lies on {_named(found)}, and this job computes on the CPU; move {what} to the host, or "
-            'make the job with device="cuda"'
+            f"{what} lies on {named_place(found)}, and this job computes on the CPU; move {what} to the "
+            'host, or make the job with device="cuda"'
         )
     array = kernels.array(x)
     check_matrix(array, what, allowed)
@@ -107,47 +103,14 @@ def kernels_of(x: object, device: str) -> Kernels:
     Raises DeviceError if there is no such backend.
     """
     if device == "auto" and not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
-        kind, number = _place(x, "B")
-        if kind in _ON_CUDA:
+        kind, number = place_of(x, "B")
+        if kind in ON_CUDA:
             return kernels_for(f"cuda:{number}")
     return kernels_for(device)
 
 
 def _on_host(kernels: Kernels) -> bool:
     return kernels.name != "cuda"
-
-
-def _place(x: Any, what: str) -> tuple[int, int]:
-    """Return the kind and the number of the device on which an array lies."""
-    if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
-        raise InputError(
-            f"{what} is {type(x).__name__}; give an array of NumPy or a library with DLPack (CuPy, PyTorch)"
-        )
-    if hasattr(x, "is_neg") and x.is_neg():  # PyTorch shares the memory and says nothing of the signs
-        raise InputError(f"{what} is a view whose signs are not changed yet; call resolve_neg() first")
-    try:
-        kind, number = map(int, x.__dlpack_device__())
-    except (BufferError, RuntimeError, TypeError, ValueError) as e:
-        raise InputError(f"{what}: {type(x).__name__} does not say where it lies: {e}") from e
-    if kind not in (*_ON_HOST, *_ON_CUDA):
-        place = _named((kind, number))
-        raise InputError(f"{what} lies on {place}, which cannot be read here; copy it to the host first")
-    return kind, number
-
-
-def _named(place: tuple[int, int]) -> str:
-    kind, number = place
-    return f"CUDA device {number}" if kind in _ON_CUDA else f"a device of kind {kind} of DLPack"
-
-
-def _from_host(x: Any, what: str) -> Array:
-    try:
-        return np.from_dlpack(x)
-    except (BufferError, RuntimeError, TypeError, ValueError) as e:
-        raise InputError(
-            f"{what} is a {type(x).__name__} that cannot be shared: {e}. Detach it from gradients, resolve "
-            "what it leaves to do, and convert elements that NumPy does not have (bfloat16) to float32"
-        ) from e
 
 
 def _module(x: Any, what: str) -> Any:

@@ -30,6 +30,7 @@ from proofcompute.freivalds.attempts import RECORD, FileLog, Log, MemoryLog
 from proofcompute.freivalds.keyfiles import save_key
 from proofcompute.jobs.arrays import FLOATS, INTEGERS, flat, matrix
 from proofcompute.jobs.commitment import MatrixId
+from proofcompute.jobs.dlpack import AnyArray
 from proofcompute.jobs.floating import FloatBound, FloatCheck
 from proofcompute.jobs.messages import ProductRequest
 from proofcompute.jobs.projection import Projection, Types
@@ -67,7 +68,7 @@ class ProductKey:
 
     def __init__(
         self,
-        b: Array,
+        b: AnyArray,
         *,
         left: str | None = None,
         claim: str | None = None,
@@ -76,11 +77,11 @@ class ProductKey:
         seed: bytes | None = None,
         device: str = "auto",
     ) -> None:
-        b = matrix(b, "B", INTEGERS)
-        types = Types(b.dtype.name, b.shape[-2], left, claim, columns)
+        right = matrix(b, "B", INTEGERS)
+        types = Types(right.dtype.name, right.shape[-2], left, claim, columns)
         kernels = kernels_for(device)
-        identity = None if suite is None else MatrixId.of(b, suite, kernels)
-        self._set(Projection.of(b, types, kernels, seed), b.shape[:-2], suite, identity, kernels)
+        identity = None if suite is None else MatrixId.of(right, suite, kernels)
+        self._set(Projection.of(right, types, kernels, seed), right.shape[:-2], suite, identity, kernels)
 
     def _set(
         self,
@@ -130,7 +131,7 @@ class ProductKey:
         bits -= math.log2(max(1, len(self.log.attempts)))
         return min(bits, MOST_BITS)
 
-    def request(self, a: Array, *, nonce: bytes | None = None, node: bytes = b"") -> ProductRequest:
+    def request(self, a: AnyArray, *, nonce: bytes | None = None, node: bytes = b"") -> ProductRequest:
         """Make the request for A B with a fresh nonce, without B.
 
         Args:
@@ -142,26 +143,26 @@ class ProductKey:
         """
         if self.identity is None or self.suite is None:
             raise InputError("this key names no B; make it with the hash suite of the requests")
-        a = matrix(a, "A", self.dtypes[:1])
-        named = MatrixId.of(a, self.suite, self._kernels)
+        left = matrix(a, "A", self.dtypes[:1])
+        named = MatrixId.of(left, self.suite, self._kernels)
         fresh = secrets.token_bytes(32) if nonce is None else nonce
-        stacks = Stacks(a.shape[:-2], self.lead)
+        stacks = Stacks(left.shape[:-2], self.lead)
         return ProductRequest(named, self.identity, fresh, node, self.suite, stacks)
 
-    def check(self, a: Array, c: Array) -> ProductVerified:
+    def check(self, a: AnyArray, c: AnyArray) -> ProductVerified:
         """Verify that C [.., n, m] = A B over the integers, for A [.., n, d] of the key's types.
 
         Raises VerificationError (step 8, without telling which row) if it is not, InputError for other shapes
         or types, LimitError if d max|A| max|B| reaches 2^60 or the key was used MAX_ATTEMPTS times.
         """
-        a, c = matrix(a, "A", self.dtypes[:1]), matrix(c, "C", self.dtypes[2:])
-        stacks = Stacks(a.shape[:-2], self.lead)
-        if a.shape[-1] != self.d or c.shape != (*stacks.lead, a.shape[-2], self.m):
+        left, claim = matrix(a, "A", self.dtypes[:1]), matrix(c, "C", self.dtypes[2:])
+        stacks = Stacks(left.shape[:-2], self.lead)
+        if left.shape[-1] != self.d or claim.shape != (*stacks.lead, left.shape[-2], self.m):
             b = [*self.lead, self.d, self.m]
-            raise InputError(f"A {list(a.shape)} and C {list(c.shape)} do not fit B {b}")
+            raise InputError(f"A {list(left.shape)} and C {list(claim.shape)} do not fit B {b}")
         self.log.attempt()
-        every_member(self, stacks, a, c)
-        rows = len(flat(c))
+        every_member(self, stacks, left, claim)
+        rows = len(flat(claim))
         return evidence(self, rows, rows, [], received=True)
 
     def test(self, a: Array, c: Array, member: int = 0) -> None:

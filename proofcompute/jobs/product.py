@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from proofcompute.arrays import Array
 from proofcompute.errors import InputError
 from proofcompute.jobs.arrays import FACTORS, FLOATS, flat, matrix, result_dtype, shapes
+from proofcompute.jobs.dlpack import AnyArray
 from proofcompute.jobs.floating import FloatBound, FloatCheck
 from proofcompute.jobs.key import checker, every_member, evidence
 from proofcompute.jobs.result import ProductVerified
@@ -13,9 +13,9 @@ __all__ = ["float_bound", "verify_product"]
 
 
 def verify_product(
-    a: Array,
-    b: Array,
-    c: Array,
+    a: AnyArray,
+    b: AnyArray,
+    c: AnyArray,
     *,
     columns: int | None = None,
     roundings: int | None = None,
@@ -50,24 +50,25 @@ def verify_product(
         InputError: shapes or types do not fit, or A or B holds a NaN or an infinity.
         LimitError: d max|A| max|B| reaches 2^60, or an axis is too long.
     """
-    a, b = matrix(a, "A", FACTORS), matrix(b, "B", FACTORS)
-    stacks, n, d, m = shapes(a, b)
-    natural = result_dtype(a.dtype.name, b.dtype.name, d)
-    c = matrix(c, "C", (natural,) if natural in FLOATS else ("int32", "int64"))
-    if c.shape != (*stacks.lead, n, m):
+    left, right = matrix(a, "A", FACTORS), matrix(b, "B", FACTORS)
+    stacks, n, d, m = shapes(left, right)
+    types = left.dtype.name, right.dtype.name
+    natural = result_dtype(*types, d)
+    claim = matrix(c, "C", (natural,) if natural in FLOATS else ("int32", "int64"))
+    if claim.shape != (*stacks.lead, n, m):
         shape = [*stacks.lead, n, m]
-        raise InputError(f"C {list(c.shape)} does not have the product's shape {shape}")
+        raise InputError(f"C {list(claim.shape)} does not have the product's shape {shape}")
     used = checker(
-        b, a.dtype.name, c.dtype.name, columns=columns, roundings=roundings, seed=seed, device=device
+        right, types[0], claim.dtype.name, columns=columns, roundings=roundings, seed=seed, device=device
     )
     used.log.attempt()
-    bounds = every_member(used, stacks, a, c)
+    bounds = every_member(used, stacks, left, claim)
     rows = stacks.members * n
     return evidence(used, rows, rows, bounds, received=True)
 
 
 def float_bound(
-    a: Array, b: Array, *, columns: int | None = None, roundings: int | None = None
+    a: AnyArray, b: AnyArray, *, columns: int | None = None, roundings: int | None = None
 ) -> FloatBound:
     """Return the errors that :func:`verify_product` accepts and catches for float factors A [.., n, d], B.
 
@@ -75,9 +76,9 @@ def float_bound(
     least ``1 - 2**-columns``. An honest product is rejected with probability at most 2^-40. Arguments and
     errors as for :func:`verify_product`; derivation: :mod:`proofcompute.jobs.floating`.
     """
-    a, b = matrix(a, "A", FLOATS), matrix(b, "B", FLOATS)
-    stacks, n, d, _ = shapes(a, b)
-    result_dtype(a.dtype.name, b.dtype.name, d)
-    check, rows = FloatCheck(b, columns, roundings), flat(a)
+    left, right = matrix(a, "A", FLOATS), matrix(b, "B", FLOATS)
+    stacks, n, d, _ = shapes(left, right)
+    result_dtype(left.dtype.name, right.dtype.name, d)
+    check, rows = FloatCheck(right, columns, roundings), flat(left)
     pairs = map(stacks.pair, range(stacks.members))
     return FloatBound.joined([check.bound(rows[i * n : (i + 1) * n], j) for i, j in pairs])

@@ -13,6 +13,7 @@ from typing import Any
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.jobs.arrays import FACTORS, shapes
 from proofcompute.jobs.commitment import MatrixId
+from proofcompute.jobs.dlpack import AnyArray
 from proofcompute.jobs.exchange import kernels_of, take
 from proofcompute.jobs.messages import ProductRequest
 from proofcompute.jobs.proof import ProductProof
@@ -23,8 +24,8 @@ __all__ = ["matmul", "product_request", "prove_product"]
 
 
 def product_request(
-    a: Any,
-    b: Any,
+    a: AnyArray,
+    b: AnyArray,
     *,
     nonce: bytes | None = None,
     node: bytes = b"",
@@ -45,11 +46,11 @@ def product_request(
 
 def prove_product(
     request: ProductRequest,
-    a: Any,
-    b: Any,
+    a: AnyArray,
+    b: AnyArray,
     identity: NodeIdentity,
     *,
-    c: Any = None,
+    c: AnyArray | None = None,
     check: bool | None = None,
     roundings: int | None = None,
     retention: int | None = None,
@@ -65,8 +66,8 @@ def prove_product(
 
 
 def matmul(
-    a: Any,
-    b: Any,
+    a: AnyArray,
+    b: AnyArray,
     *,
     request: ProductRequest | None = None,
     identity: NodeIdentity | None = None,

@@ -15,6 +15,7 @@ from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import InputError, MismatchError, NonFiniteError, VerificationError
 from proofcompute.jobs.arrays import FACTORS, FLOATS, flat, result_dtype, shapes
 from proofcompute.jobs.commitment import MatrixId, RowTree
+from proofcompute.jobs.dlpack import AnyArray
 from proofcompute.jobs.exchange import Taken, kernels_of, take
 from proofcompute.jobs.factor import RightFactor, all_finite
 from proofcompute.jobs.floating import FloatCheck
@@ -31,7 +32,7 @@ __all__ = ["ProductJob", "job"]
 
 
 def job(
-    b: Any,
+    b: AnyArray,
     *,
     identity: NodeIdentity | None = None,
     suite: str = "sha256",
@@ -68,7 +69,7 @@ class ProductJob:
     """
 
     def __init__(
-        self, b: Any, *, identity: NodeIdentity | None, suite: str, roundings: int | None, device: str
+        self, b: AnyArray, *, identity: NodeIdentity | None, suite: str, roundings: int | None, device: str
     ) -> None:
         kernels = kernels_of(b, device)
         taken = take(b, "B", FACTORS, kernels)
@@ -103,7 +104,7 @@ class ProductJob:
             self._kept = None
             self._columns.clear()
 
-    def request(self, a: Any, *, nonce: bytes | None = None, node: bytes = b"") -> ProductRequest:
+    def request(self, a: AnyArray, *, nonce: bytes | None = None, node: bytes = b"") -> ProductRequest:
         """Make the request for A B with a fresh nonce, hashing A only.
 
         Args:
@@ -119,7 +120,7 @@ class ProductJob:
 
     def matmul(
         self,
-        a: Any,
+        a: AnyArray,
         *,
         request: ProductRequest | None = None,
         check: bool = False,
@@ -138,10 +139,10 @@ class ProductJob:
 
     def prove(
         self,
-        a: Any,
+        a: AnyArray,
         *,
         request: ProductRequest | None = None,
-        c: Any = None,
+        c: AnyArray | None = None,
         check: bool | None = None,
         retention: int | None = None,
         terms: Terms | None = None,
@@ -173,9 +174,9 @@ class ProductJob:
 
     def _prove(
         self,
-        a: Any,
+        a: AnyArray,
         request: ProductRequest | None = None,
-        c: Any = None,
+        c: AnyArray | None = None,
         check: bool | None = None,
         retention: int | None = None,
         terms: Terms | None = None,
@@ -218,7 +219,7 @@ class ProductJob:
             raise InputError("the job is closed; make a new one")
         return self._kept
 
-    def _left(self, a: Any, request: ProductRequest | None = None) -> tuple[Taken, Stacks, RowTree]:
+    def _left(self, a: AnyArray, request: ProductRequest | None = None) -> tuple[Taken, Stacks, RowTree]:
         """Take and hash A; check that A and B are those of the request."""
         right = self._right
         taken = take(a, "A", FACTORS, self._kernels)
@@ -242,7 +243,7 @@ class ProductJob:
         fresh = secrets.token_bytes(32) if nonce is None else nonce
         return ProductRequest(named, self.b, fresh, node, self.suite, stacks)
 
-    def _given(self, c: Any, request: ProductRequest, left: Taken) -> Taken:
+    def _given(self, c: AnyArray, request: ProductRequest, left: Taken) -> Taken:
         dtype, _, m = request.shape
         taken = take(c, "C", (dtype,), self._kernels)
         shape = (*request.stacks.lead, left.array.shape[-2], m)

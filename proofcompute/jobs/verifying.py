@@ -37,6 +37,7 @@ from proofcompute.freivalds.soundness import with_collisions
 from proofcompute.jobs.arrays import FACTORS, flat, matrix
 from proofcompute.jobs.claim import ProductClaim, Received, check_product_receipt
 from proofcompute.jobs.commitment import MatrixId, named_tree, rows_from_leaves, rows_leaves
+from proofcompute.jobs.dlpack import AnyArray
 from proofcompute.jobs.floating import FloatBound
 from proofcompute.jobs.key import Checker, ProductKey, checker, evidence
 from proofcompute.jobs.messages import ProductChallenge, ProductRequest, RowsPart
@@ -48,7 +49,7 @@ __all__ = ["verify_rows"]
 
 
 def verify_rows(
-    b: ProductKey | Array,
+    b: ProductKey | AnyArray,
     request: ProductRequest,
     receipt: bytes,
     challenge: ProductChallenge,
@@ -125,7 +126,7 @@ def _check_opening(
 
 
 def _checker(
-    b: ProductKey | Array,
+    b: ProductKey | AnyArray,
     request: ProductRequest,
     columns: int | None,
     roundings: int | None,
@@ -140,11 +141,13 @@ def _checker(
         if not named or b.dtypes != (request.a.dtype, request.b.dtype, wanted):
             raise MismatchError("the key was not made for such a product with this B and this hash suite")
         return b
-    b = matrix(b, "B", FACTORS)
-    if b.shape[:-2] != request.stacks.b:
-        raise MismatchError(f"B {list(b.shape)} has other leading axes than the one that was named")
-    named_tree(flat(b), "B", request.b, request.suite, kernels)
-    return checker(b, request.a.dtype, wanted, columns=columns, roundings=roundings, seed=None, device=device)
+    right = matrix(b, "B", FACTORS)
+    if right.shape[:-2] != request.stacks.b:
+        raise MismatchError(f"B {list(right.shape)} has other leading axes than the one that was named")
+    named_tree(flat(right), "B", request.b, request.suite, kernels)
+    return checker(
+        right, request.a.dtype, wanted, columns=columns, roundings=roundings, seed=None, device=device
+    )
 
 
 def _read_rows(

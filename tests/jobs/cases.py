@@ -29,6 +29,7 @@ from proofcompute.jobs import (
 from proofcompute.jobs.arrays import flat
 from proofcompute.jobs.claim import Received
 from proofcompute.jobs.commitment import RowTree
+from proofcompute.jobs.dlpack import AnyArray
 from proofcompute.protocol.frames import write_frames
 
 DEVICE = "numpy"
@@ -101,7 +102,7 @@ def frames_of(j: Job, challenge: ProductChallenge) -> list[bytes]:
 def audit(
     j: Job,
     *,
-    b: ProductKey | Array | None = None,
+    b: ProductKey | AnyArray | None = None,
     request: ProductRequest | None = None,
     receipt: bytes | None = None,
     challenge: ProductChallenge | None = None,

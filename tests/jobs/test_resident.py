@@ -204,6 +204,26 @@ def test_arrays_of_another_library(dtype: str) -> None:
     assert isinstance(c, Foreign)
 
 
+def test_a_verifier_takes_arrays_of_other_libraries_on_the_host() -> None:
+    a, b = factors("int16")
+    c, proof = make(b, identity=NODE, device=DEVICE).matmul(Foreign(a))
+    assert pc.verify_product(Foreign(a), Foreign(b), c, device=DEVICE).complete
+    key = ProductKey(Foreign(b), suite="sha256", device=DEVICE)
+    assert key.check(Foreign(a), c).complete
+    j = Job(a, b, proof.request, proof)
+    assert audit(j, b=Foreign(b), c=c).received
+    assert audit(j, b=key, c=c).received
+    wrong = Foreign(values(c) + 1)
+    assert step(lambda: audit(j, c=wrong)) == 5
+    with pytest.raises(VerificationError):
+        key.check(Foreign(a), wrong)
+    for where in (CUDA, METAL):
+        with pytest.raises(InputError, match="copy it to the host"):
+            audit(j, c=Foreign(values(c), where))
+        with pytest.raises(InputError, match="copy it to the host"):
+            pc.verify_product(a, Foreign(b, where), values(c), device=DEVICE)
+
+
 def test_a_package_that_takes_dlpack(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = factors("float32")
     package(monkeypatch, from_dlpack=from_dlpack)
