@@ -68,6 +68,11 @@ class Taken:
     """As the caller gave it."""
     library: Library
 
+    def copied(self, kernels: Kernels) -> Taken:
+        """Return the same in memory of its own."""
+        array = self.array.copy()
+        return Taken(array, self.library.give(array, kernels), self.library)
+
     def lent_to(self, other: Library, kernels: Kernels) -> Any:
         """Return the matrix as an array of another library, which can multiply it by its own."""
         return self.original if self.library.module is other.module else other.give(self.array, kernels)

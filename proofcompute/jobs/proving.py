@@ -53,6 +53,7 @@ def prove_product(
     c: AnyArray | None = None,
     check: bool | None = None,
     roundings: int | None = None,
+    copy: bool = False,
     retention: int | None = None,
     terms: Terms | None = None,
     device: str = "auto",
@@ -61,7 +62,9 @@ def prove_product(
 
     It is one call of a :func:`.job` for ``b``, with its arguments and errors (:meth:`.ProductJob.prove`).
     """
-    with job(b, identity=identity, suite=request.suite, roundings=roundings, device=device) as made:
+    with job(
+        b, identity=identity, suite=request.suite, roundings=roundings, copy=copy, device=device
+    ) as made:
         return made.prove(a, request=request, c=c, check=check, retention=retention, terms=terms)
 
 
@@ -71,14 +74,16 @@ def matmul(
     *,
     request: ProductRequest | None = None,
     identity: NodeIdentity | None = None,
+    copy: bool = False,
     device: str = "auto",
 ) -> tuple[Any, ProductProof]:
     """Return C = A B and its proof; C is int32, int64 or of the factors' float type (``result_dtype``).
 
     A [.., n, d] and B [.., d, m] are of NumPy or any library with DLPack, and C is of A's. ``request`` is the
     client's request; without one, a request with a fresh nonce is made. ``identity`` is the node's signing
-    key; without one a new key signs, which names nobody. Raises as :meth:`.ProductJob.prove`.
+    key; without one a new key signs, which names nobody. Unless ``copy``, the proof shares memory with A and
+    C, which must not be written to. Raises as :meth:`.ProductJob.prove`.
     """
     suite = "sha256" if request is None else request.suite
-    with job(b, identity=identity, suite=suite, device=device) as made:
+    with job(b, identity=identity, suite=suite, copy=copy, device=device) as made:
         return made.matmul(a, request=request)

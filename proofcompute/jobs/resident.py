@@ -37,17 +37,19 @@ def job(
     identity: NodeIdentity | None = None,
     suite: str = "sha256",
     roundings: int | None = None,
+    copy: bool = False,
     device: str = "auto",
 ) -> ProductJob:
     """Keep B for products with many A: take it, and hash it, once.
 
     Args:
         b: B [d, m] or a stack [.., d, m]: int8, int16, int32, float32 or float64; of NumPy or any library
-            with DLPack. Memory that the backend can read is not copied, so it must not change until the job
-            is closed.
+            with DLPack. Memory that the backend can read is shared and not copied, so it must not change
+            until the job is closed.
         identity: the node's signing key; without one a new key signs, which names nobody.
         suite: the hash suite of requests.
         roundings: for floats, what a check before signing allows (:func:`proofcompute.verify_product`).
+        copy: whether B, and the A and C of each proof, are copied, so that their memory may be written to.
         device: the backend; "auto" is the CUDA device on which B lies, if it lies on one.
 
     Returns:
@@ -55,7 +57,7 @@ def job(
 
     Raises InputError for a B that cannot be used.
     """
-    return ProductJob(b, identity=identity, suite=suite, roundings=roundings, device=device)
+    return ProductJob(b, identity=identity, suite=suite, roundings=roundings, copy=copy, device=device)
 
 
 @final
@@ -69,10 +71,19 @@ class ProductJob:
     """
 
     def __init__(
-        self, b: AnyArray, *, identity: NodeIdentity | None, suite: str, roundings: int | None, device: str
+        self,
+        b: AnyArray,
+        *,
+        identity: NodeIdentity | None,
+        suite: str,
+        roundings: int | None,
+        copy: bool,
+        device: str,
     ) -> None:
         kernels = kernels_of(b, device)
         taken = take(b, "B", FACTORS, kernels)
+        if copy:
+            taken = taken.copied(kernels)
         self.b = MatrixId.of(taken.array, suite, kernels)
         """The commitment to B, by which requests name it."""
         self.lead = tuple(map(int, taken.array.shape[:-2]))
@@ -81,7 +92,7 @@ class ProductJob:
         """The hash suite."""
         self.identity = identity or NodeIdentity.new()
         """The key that signs."""
-        self._kernels, self._roundings = kernels, roundings
+        self._kernels, self._roundings, self._copy = kernels, roundings, copy
         self._lock = RLock()
         self._kept: tuple[Taken, RightFactor] | None = (taken, RightFactor(taken, kernels))
         self._columns: dict[str, Projection] = {}
@@ -129,7 +140,8 @@ class ProductJob:
     ) -> tuple[Any, ProductProof]:
         """Return C = A B as an array of A's library, where A lies, and its proof.
 
-        Arguments and errors are those of :meth:`prove`. C shares its memory with the proof where it can.
+        Arguments and errors are those of :meth:`prove`. Unless the job copies, C shares its memory with the
+        proof where it can.
         """
         with self._lock:
             proof, made, left = self._prove(a, request, None, check, retention, terms)
@@ -152,8 +164,9 @@ class ProductJob:
         Integers are multiplied exactly, floats by NumPy or the library whose arrays lie on the device.
 
         Args:
-            a: A [n, d] or a stack [.., n, d]. Leading axes broadcast as those of ``numpy.matmul``. Neither A
-                nor C may be written to before the proof is dropped or saved: opening notices it.
+            a: A [n, d] or a stack [.., n, d]. Leading axes broadcast as those of ``numpy.matmul``. Unless the
+                job copies, neither A nor C may be written to before the proof is dropped or saved: opening
+                notices it, and the node owes an opening that it cannot give.
             request: the client's request; without one a request with a fresh nonce is made.
             c: the product [.., n, m], if it was computed elsewhere, of the type in
                 :attr:`ProductRequest.shape`.
@@ -192,7 +205,10 @@ class ProductJob:
         made = self._factor.times(left, stacks) if c is None else self._given(c, request, left)
         if check if check is not None else c is not None:
             self._check(stacks, left, made)
-        rows = flat(made.array)
+        kept_a, kept_c = left.array, made.array
+        if self._copy:
+            kept_a, kept_c = kept_a.copy(), kept_c.copy()
+        rows = flat(kept_c)
         c_tree = RowTree.of(rows, self.suite, kernels)
         receipt = ProductReceipt(
             suite=self.suite,
@@ -203,7 +219,7 @@ class ProductJob:
             node=identity.public,
         )
         receipt = receipt.signed(identity.sign(receipt.signed_digest))
-        return ProductProof(request, receipt, left.array, made.array, identity, tree, c_tree), made, left
+        return ProductProof(request, receipt, kept_a, kept_c, identity, tree, c_tree), made, left
 
     # -- the factors -----------------------------------------------------------------------------------------
     @property

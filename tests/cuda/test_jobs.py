@@ -110,3 +110,15 @@ def test_rows_on_a_device_that_were_changed_are_not_opened(device: EmulatedDevic
     left.values[3, 3] ^= 1
     with pytest.raises(MismatchError, match="changed since"):
         audit(Job(a, b, proof.request, proof), c=values(c))
+
+
+def test_a_job_on_a_device_that_copies(device: EmulatedDevice) -> None:
+    for dtype in ("int8", "float32"):
+        a, b = factors(dtype)
+        left, right = Foreign(a.copy(), CUDA), Foreign(b.copy(), CUDA)
+        with job(right, identity=NODE, copy=True, device="cuda") as resident:
+            right.values[:] = 0
+            c, proof = resident.matmul(left)
+            sent = values(c).copy()
+            left.values[:], values(c)[:] = 0, 0
+        assert audit(Job(a, b, proof.request, proof), c=sent).complete

@@ -183,6 +183,27 @@ def test_rows_that_were_changed_after_signing_are_not_opened(which: str) -> None
         audited(b, a, proof)
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "float32"])
+def test_a_job_that_copies_does_not_mind(dtype: str, foreign: bool) -> None:
+    a, b = factors(dtype)
+    first_a, first_b = a.copy(), b.copy()
+    with make(Foreign(b) if foreign else b, identity=NODE, copy=True, device=DEVICE) as resident:
+        b[:] = 0
+        c, proof = resident.matmul(Foreign(a) if foreign else a)
+        first_c = values(c).copy()
+        given = resident.prove(a, c=first_c)
+        np.testing.assert_array_equal(first_c, true(first_a, first_b))
+        a[:], values(c)[:] = 0, 0
+        assert audit(Job(first_a, first_b, proof.request, proof), c=first_c).complete
+        assert audit(Job(first_a, first_b, given.request, given), c=first_c.copy()).complete
+    a, b = factors(dtype)
+    c, proof = pc.matmul(a, b, copy=True, device=DEVICE)
+    first_c = c.copy()
+    a[:], c[:] = 0, 0
+    assert audit(Job(first_a, first_b, proof.request, proof), c=first_c).complete
+
+
 # -- other libraries -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_of_another_library(dtype: str) -> None:
