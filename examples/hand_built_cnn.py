@@ -7,7 +7,6 @@ depthwise one, are float32 and computed again. Then an audit catches a node whos
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 
 import numpy as np
@@ -76,8 +75,7 @@ def reference(p: dict[str, F32], images: F32) -> F32:
 def run_and_audit(node_has: Model, auditor: pc.Auditor, images: F32) -> tuple[pc.Verified, F32]:
     """Make one request: the node answers with the model ``node_has``, the verifier audits every cell."""
     node = pc.Node(node_has)
-    rows = (("image", images.astype("<f4").tobytes()),)
-    request = pc.Request(auditor.card.model_id, rows, secrets.token_bytes(32), node=node.public)
+    request = pc.array_request(auditor.card, images, node=node.public)
     answer = node.answer(request)
     verified = auditor.audit(request, answer.receipt, lambda c: node.open(request, answer.receipt, c), "all")
     return verified, answer.outputs["classes"]

@@ -7,7 +7,6 @@ all of them and computes only the gates again. Then an audit catches a node with
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 
 import numpy as np
@@ -65,8 +64,7 @@ def reference(p: dict[str, F32], x: F32) -> F32:
 def run_and_audit(node_has: Model, auditor: pc.Auditor, x: F32) -> tuple[pc.Verified, F32]:
     """Make one request: the node answers with the model ``node_has``, the verifier audits every cell."""
     node = pc.Node(node_has)
-    rows = (("sequence", x.astype("<f4").tobytes()),)
-    request = pc.Request(auditor.card.model_id, rows, secrets.token_bytes(32), node=node.public)
+    request = pc.array_request(auditor.card, x, node=node.public)
     answer = node.answer(request)
     verified = auditor.audit(request, answer.receipt, lambda c: node.open(request, answer.receipt, c), "all")
     return verified, answer.outputs["scores"]

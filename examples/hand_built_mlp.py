@@ -6,7 +6,6 @@ verifier, which holds a key but not the weights, audits every cell. Then it catc
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 
 import numpy as np
@@ -42,12 +41,7 @@ def build(seed: int = 0) -> Model:
 def run_and_audit(node_has: Model, auditor: pc.Auditor, samples: F32) -> tuple[pc.Verified, F32]:
     """Make one request: the node answers with the model ``node_has``, the verifier audits every cell."""
     node = pc.Node(node_has)
-    request = pc.Request(
-        auditor.card.model_id,
-        (("samples", samples.astype("<f4").tobytes()),),
-        secrets.token_bytes(32),
-        node=node.public,
-    )
+    request = pc.array_request(auditor.card, samples, node=node.public)
     answer = node.answer(request)
     # cells are drawn once the verifier has the receipt
     challenge = auditor.challenge(request, answer.receipt, "all")

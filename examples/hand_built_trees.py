@@ -7,7 +7,6 @@ verifier computes everything again: **an audit of trees costs what the run costs
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -84,8 +83,7 @@ def reference(trees: Trees, x: F32) -> F32:
 def run_and_audit(node_has: Model, auditor: pc.Auditor, x: F32) -> tuple[pc.Verified, F32]:
     """Make one request: the node answers with the model ``node_has``, the verifier audits every cell."""
     node = pc.Node(node_has)
-    rows = (("features", x.astype("<f4").tobytes()),)
-    request = pc.Request(auditor.card.model_id, rows, secrets.token_bytes(32), node=node.public)
+    request = pc.array_request(auditor.card, x, node=node.public)
     answer = node.answer(request)
     verified = auditor.audit(request, answer.receipt, lambda c: node.open(request, answer.receipt, c), "all")
     return verified, answer.outputs["score"]

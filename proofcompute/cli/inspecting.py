@@ -260,12 +260,15 @@ def _run(path: Path) -> Facts:
         raise InputError(f"{path} is a directory, but not that of a run: it holds a model itself")
     run = RunDirectory(path)
     request, finished = run.request(), run.receipt_path.is_file()
-    tokens = path / "tokens"
     facts: Facts = {
         "state": "finished" if finished else "interrupted, or not committed",
         "request_digest": request.digest.hex(),
-        "text": request.text,
-        "tokens": tokens.stat().st_size // 4 if tokens.is_file() else 0,
+    }
+    if request.generation is not None:
+        tokens = path / "tokens"
+        made = tokens.stat().st_size // 4 if tokens.is_file() else 0
+        facts |= {"text": request.text, "tokens": made}
+    facts |= {
         "model": str(run.model_path()) if (path / "model").is_file() else "not noted",
     }
     if finished:

@@ -9,6 +9,8 @@ from adversary.attacks import ATTACKS
 from adversary.cheats import CHEATS
 from adversary.mixed import LIES
 from adversary.test_encoders import LIES as ENCODERS
+from cli.test_inputs import BAD_JSON, BAD_NPY
+from cli.test_pictures import BAD as BAD_PICTURES
 from importers.hostile_folders import HOSTILE
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "attacks.md").read_text("utf-8")
@@ -27,10 +29,5 @@ def test_the_page_lists_exactly_the_cases_of_the_tables() -> None:
     named = {name for row in _tests_column() for name in re.findall(r"`([^`]+)`", row)}
     cases = {name for name in named if not name.startswith("test_")}
     assert cases >= {*CHEATS, *LIES, *ATTACKS, *ENCODERS}
-    assert cases <= {
-        *CHEATS,
-        *LIES,
-        *ATTACKS,
-        *ENCODERS,
-        *HOSTILE,
-    }  # it names some lies of checkpoints
+    files = {*HOSTILE, *BAD_NPY, *BAD_JSON, *BAD_PICTURES}  # it names some of these
+    assert cases <= {*CHEATS, *LIES, *ATTACKS, *ENCODERS, *files}
