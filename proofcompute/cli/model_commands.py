@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +12,14 @@ import typer
 from proofcompute.cli.console import Output, complain, size
 from proofcompute.cli.files import check_output
 from proofcompute.cli.kinds import expect
+from proofcompute.cli.networks import import_onnx
 from proofcompute.cli.options import Device, Force, Json, Out, command_line, kernels
 from proofcompute.cli.progress import progress
 from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
     from proofcompute.importers.compiling import Precision
+    from proofcompute.models.model import Model
 
 __all__ = ["identity", "import_", "keygen"]
 
@@ -25,7 +28,8 @@ def import_(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Checkpoint: a GGUF file, or a folder in the layout of Hugging Face.", show_default=False
+            help="Checkpoint: a GGUF file, a folder in the layout of Hugging Face, or an ONNX file (.onnx).",
+            show_default=False,
         ),
     ],
     output: Out,
@@ -33,7 +37,7 @@ def import_(
         str | None,
         typer.Option(
             help="w8a8, w8a16, w16a16, or auto: chosen for each matrix.",
-            show_default="w8a16, of encoders w16a16",
+            show_default="w8a16; w16a16 of encoders and ONNX",
         ),
     ] = None,
     recipe: Annotated[
@@ -44,21 +48,39 @@ def import_(
     ] = None,
     context: Annotated[
         int | None,
-        typer.Option(help="Most positions wanted, where a model rotates long texts otherwise."),
+        typer.Option(
+            help="Most positions wanted, where a model rotates long texts otherwise; most rows, for ONNX."
+        ),
     ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="Of an ONNX file's input, if it is open: NAME=1,3,224,224, the batch first."),
+    ] = None,
+    whole_batch: Annotated[
+        bool,
+        typer.Option("--whole-batch", help="A row is a whole batch of the ONNX file, not one sample."),
+    ] = False,
     force: Force = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Compile a checkpoint into a model file. If a GGUF file is split, name its first part."""
+    """Compile a checkpoint or a network into a model file. If a GGUF file is split, name its first part."""
     out = Output(json)
     check_output(output, force=force)
     if precision is not None and recipe is not None:
         raise InputError("--precision and --recipe both say how exact the model is; give one of them")
+    start = time.perf_counter()
+    if source.suffix == ".onnx":
+        if recipe is not None:
+            raise InputError("--recipe is for decoders")
+        model = import_onnx(source, precision, shape or [], context, kernels(device), whole=whole_batch)
+        _saved(out, model, output, (), time.perf_counter() - start)
+        return
+    if shape or whole_batch:
+        raise InputError("--shape and --whole-batch are for ONNX files")
     from proofcompute.importers import compile_decoder, open_checkpoint
     from proofcompute.importers.compiling import check_precision
 
-    start = time.perf_counter()
     wanted = precision if recipe is None else _recipe(recipe)
     if wanted is not None:
         check_precision(wanted)  # this and the device before a long read
@@ -68,9 +90,13 @@ def import_(
         complain(f"note: {note}")
     with progress("import") as advance:
         model = compile_decoder(checkpoint, backend, wanted, lambda done, total: advance(1, total))
+    _saved(out, model, output, checkpoint.notes, time.perf_counter() - start)
+
+
+def _saved(out: Output, model: Model, output: Path, notes: Sequence[str], seconds: float) -> None:
+    """Write a model that was imported, and say what it is."""
     model.save(output)
     nbytes = output.stat().st_size
-    seconds = time.perf_counter() - start
     out.say(f"{output}: {size(nbytes)}, model id {model.model_id.hex()}")
     out.result(
         {
@@ -78,7 +104,7 @@ def import_(
             "model_id": model.model_id.hex(),
             "precision": model.manifest["precision"],
             "recipe": model.manifest["recipe"],
-            "notes": checkpoint.notes,
+            "notes": notes,
             "bytes": nbytes,
             "seconds": seconds,
         }

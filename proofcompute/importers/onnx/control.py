@@ -11,9 +11,9 @@ from proofcompute.importers.lowering.recurrent import Activation, Layer, activat
 from proofcompute.importers.lowering.values import Constant, RefusedError, Row, Value, constant
 from proofcompute.importers.onnx.calls import Call, Given, Listed, axis_of, operator
 
-__all__: list[str] = []
+__all__ = ["MAX_STEPS"]
 
-_MOST_STEPS: Final = 1 << 12
+MAX_STEPS: Final = 1 << 12
 """Steps of a loop that is unrolled."""
 
 
@@ -45,8 +45,8 @@ def _loop(c: Call) -> list[Given]:
     rows: list[list[Value]] = [[] for _ in range(len(body.output) - 1 - count)]
     t = 0
     while going and (most is None or t < most):
-        if t >= _MOST_STEPS:
-            raise RefusedError(f"more than {_MOST_STEPS} steps")
+        if t >= MAX_STEPS:
+            raise RefusedError(f"more than {MAX_STEPS} steps")
         made = c.run_graph(body, [constant(t, "i64"), constant(np.ones((), bool), "bool"), *state])
         condition, state = made[0], made[1 : 1 + count]
         for collected, value in zip(rows, made[1 + count :], strict=True):
@@ -74,8 +74,8 @@ def _scan(c: Call) -> list[Given]:
     backwards = c.wholes("scan_input_directions", [0] * scanned)
     axes = [axis_of(a, len(x.shape)) for a, x in zip(axes, xs, strict=True)]
     steps = xs[0].shape[axes[0]]
-    if steps > _MOST_STEPS:
-        raise RefusedError(f"more than {_MOST_STEPS} steps")
+    if steps > MAX_STEPS:
+        raise RefusedError(f"more than {MAX_STEPS} steps")
     rows: list[list[Value]] = [[] for _ in range(len(body.output) - count)]
     for t in range(steps):
         entries: list[Given] = []

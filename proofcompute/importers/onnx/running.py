@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import onnx
@@ -38,8 +38,8 @@ class Runner:
     external: External | None = None
     count: int = 0
     deep: int = 0
-    seen: dict[str, int] = field(default_factory=dict)
-    """How often each operator was lowered."""
+    trace: list[tuple[str, str, tuple[Given, ...]]] | None = None
+    """What each node made, with its name and operator, if it is kept."""
 
     def graph(self, graph: Any, outer: Mapping[str, Given], given: Mapping[str, Given]) -> list[Given]:
         """Lower a graph whose inputs are given; return its outputs.
@@ -108,6 +108,8 @@ class Runner:
             for name, value in zip(node.output, made, strict=False):
                 if name:
                     scope[name] = value
+            if self.trace is not None:
+                self.trace.append((label, node.op_type, tuple(made)))
 
     def _node(
         self,
@@ -133,7 +135,6 @@ class Runner:
             return self._function(local, inputs, given)
         lowering: Lowering | None = OPERATORS.get((domain, node.op_type))
         if lowering is not None:
-            self.seen[node.op_type] = self.seen.get(node.op_type, 0) + 1
             call = Call(self.g, node.op_type, opset, tuple(inputs), given, tuple(node.output), run_graph)
             made = lowering(call)
             return made if isinstance(made, Sequence) else [made]

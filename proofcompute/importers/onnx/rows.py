@@ -1,26 +1,23 @@
-"""Compiles an ONNX file into a model."""
+"""Lowers an ONNX file for one row of a request, or evaluates it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError
-from proofcompute.importers.lowering.finishing import finish, uniform
 from proofcompute.importers.lowering.graph import Graph, Limbs, guard
 from proofcompute.importers.lowering.values import STORED, RefusedError, Value, constant
 from proofcompute.importers.onnx.calls import Given, Listed
 from proofcompute.importers.onnx.opening import Declared, OnnxFile
 from proofcompute.importers.onnx.running import Runner
 from proofcompute.models.builder import ProgramBuilder
-from proofcompute.models.model import Model
-from proofcompute.version import __version__
 
-__all__ = ["Inputs", "compile_onnx", "evaluate", "inputs_of"]
+__all__ = ["CONTEXT", "Inputs", "Trace", "evaluate", "inputs_of", "lowered"]
 
-CONTEXT = 1 << 12
+CONTEXT: Final = 1 << 12
 """Most rows of one request, where nothing else is said."""
 
 
@@ -113,8 +110,12 @@ def _constants(file: OnnxFile, values: Mapping[str, Array]) -> dict[str, Given]:
     return {n: constant(v, dtypes[n] or "f32") for n, v in values.items()}
 
 
-def _run(file: OnnxFile, g: Graph, given: Mapping[str, Given]) -> list[Value]:
-    runner = Runner(g, file.opsets, file.functions, file.external)
+Trace: TypeAlias = list[tuple[str, str, tuple[Given, ...]]]
+"""What each node of a graph made."""
+
+
+def _run(file: OnnxFile, g: Graph, given: Mapping[str, Given], trace: Trace | None = None) -> list[Value]:
+    runner = Runner(g, file.opsets, file.functions, file.external, trace=trace)
     found = []
     for name, value in zip(
         [o.name for o in file.outputs], runner.graph(file.proto.graph, {}, given), strict=True
@@ -126,9 +127,16 @@ def _run(file: OnnxFile, g: Graph, given: Mapping[str, Given]) -> list[Value]:
 
 
 def lowered(
-    file: OnnxFile, inputs: Inputs, limbs: Limbs, context: int, device: str
+    file: OnnxFile,
+    inputs: Inputs,
+    limbs: Limbs,
+    context: int,
+    device: str,
+    *,
+    batch: int = 1,
+    trace: Trace | None = None,
 ) -> tuple[Graph, list[tuple[str, Value, bool]]]:
-    """Lower a file for one row: return the graph, and its outputs by name."""
+    """Lower a file for one row, or for a batch of several: return the graph, and its outputs by name."""
     b = ProgramBuilder(context=context, device=device)
     g = Graph(b, limbs)
     given = _constants(file, inputs.values)
@@ -136,45 +144,20 @@ def lowered(
         if declared.name in inputs.values:
             continue
         shape = inputs.shapes[declared.name]
-        row = shape[1:] if declared.name in inputs.batch else shape
+        row = shape
+        if declared.name in inputs.batch:
+            shape = (batch, *shape[1:])
+            row = shape if batch > 1 else shape[1:]
         tensor = b.input(declared.name, row, STORED[declared.dtype])
         value = g.row(tensor, declared.dtype, frozenset({declared.name}))
         given[declared.name] = g.reshape(value, shape)
-    outputs = _run(file, g, given)
+    outputs = _run(file, g, given, trace)
     named = zip(file.outputs, outputs, strict=True)
     return g, [(o.name, v, bool(inputs.batch) and v.shape[:1] == (1,)) for o, v in named]
 
 
-def evaluate(file: OnnxFile, given: Mapping[str, Array]) -> dict[str, Array]:
+def evaluate(file: OnnxFile, given: Mapping[str, Array], trace: Trace | None = None) -> dict[str, Array]:
     """Return the outputs of a file for inputs [batch, ...], computed in floats."""
     g = Graph(ProgramBuilder(device="numpy"), quick=True)
-    values = _run(file, g, _constants(file, given))
+    values = _run(file, g, _constants(file, given), trace)
     return {o.name: g.known(v, "an output") for o, v in zip(file.outputs, values, strict=True)}
-
-
-def compile_onnx(
-    file: OnnxFile,
-    kernels: Kernels,
-    precision: str = "w16a16",
-    *,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    values: Mapping[str, Array] | None = None,
-    whole: bool = False,
-    context: int = CONTEXT,
-    device: str = "auto",
-) -> Model:
-    """Compile an opened file into a model whose rows are samples, or whole batches.
-
-    Raises RefusedError naming the node that cannot be lowered and the reason, and as :func:`inputs_of`;
-    LimitError if the program is larger than one may be.
-    """
-    inputs = inputs_of(file, shapes, values, whole=whole)
-    g, outputs = lowered(file, inputs, uniform(precision), context, device)
-    manifest = {
-        "checkpoint_sha256": file.digest.hex(),
-        "importer": f"proofcompute {__version__}",
-        "name": file.name[:200],
-        "precision": precision,
-        "recipe": "",
-    }
-    return finish(g, outputs, kernels, context, manifest)
