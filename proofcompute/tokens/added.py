@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from proofcompute.errors import UnsupportedError
 from proofcompute.models.vocabulary import (
     ALONE,
     CONTROL,
@@ -78,7 +79,10 @@ class AddedTokens:
         ]
 
     def cut(self, text: str, trusted: Sequence[Span]) -> Iterator[Span | int]:
-        """Yield, in order, tokens and the pieces of ``text`` between; control tokens stand in ``trusted``."""
+        """Yield, in order, tokens and the pieces of ``text`` between; control tokens stand in ``trusted``.
+
+        Raises UnsupportedError for a text that the library cannot cut.
+        """
         pieces: Iterable[Span | int] = [(0, len(text))] if text else []
         for every, plain, marks in self._rounds:
             pieces = [
@@ -124,14 +128,21 @@ class AddedTokens:
             ):
                 continue
             if how & LEFT:
-                while start > max(done, piece[0]) and text[start - 1] in _WHITE:
+                while start > piece[0] and text[start - 1] in _WHITE:
                     start -= 1
+                start = max(start, done)
             if how & RIGHT:
                 while end < last and text[end] in _WHITE:
                     end += 1
+            if start > end:  # where the library panics
+                raise UnsupportedError(
+                    f"token {token} takes the white space beside it, which another token has taken with the "
+                    "white space behind"
+                )
             if done < start:
                 yield done, start
-            yield token
+            if start < end:  # else another token has taken all of it, and the library drops this one
+                yield token
             done = end
         if done < last:
             yield done, last

@@ -8,6 +8,7 @@ a vocabulary has no unknown token, a text that needs one is refused, where the l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
 from typing import Final
 
 import numpy as np
@@ -104,10 +105,28 @@ class Near:
         return [token for token in tokens if token in data or (token[:1] == b" " and token[1:] in data)]
 
 
+class _Typed:
+    """Turns a panic of the library into an UnsupportedError.
+
+    Vocabularies come from strangers, and some of them, as that of a token whose name is normalised away, make
+    the library panic. That is an exception of a class without a name to import, which is no ``Exception``.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and (kind.__module__, kind.__name__) == ("pyo3_runtime", "PanicException"):
+            raise UnsupportedError(f"the library tokenizers cannot handle this vocabulary: {error}") from None
+
+
 class Library:
     """The library's tokenizer, with the tokens that are ``near`` a text only if that is given.
 
-    ``added`` maps names that are found in the normalised text to their tokens.
+    ``added`` maps names that are found in the normalised text to their tokens. Raises UnsupportedError for a
+    vocabulary that the library cannot handle.
     """
 
     def __init__(
@@ -118,6 +137,11 @@ class Library:
     ) -> None:
         self._vocabulary = vocabulary
         self._ids: list[int] = []
+        with _Typed():
+            self._make(near, added or {})
+
+    def _make(self, near: Near | None, added: Mapping[str, int]) -> None:
+        vocabulary = self._vocabulary
         model = _MODELS[vocabulary.kind](vocabulary, near, self._ids)
         self._added = [
             AddedToken(
@@ -127,7 +151,7 @@ class Library:
                 rstrip=bool(vocabulary.finding[token] & RIGHT),
                 normalized=True,
             )
-            for name, token in (added or {}).items()
+            for name, token in added.items()
         ]
         self._begin = self._made(model, vocabulary.splitters)
         later = tuple(map(_later, vocabulary.splitters))
@@ -135,12 +159,18 @@ class Library:
         for token in self._added:
             number = self._begin.token_to_id(token.content)
             if number is not None and number >= len(self._ids):
-                self._ids.append((added or {})[token.content])
+                self._ids.append(added[token.content])
 
     def _made(self, model: models.Model, splitters: Sequence[Part]) -> tokenizers.Tokenizer:
         made = tokenizers.Tokenizer(model)
         if normalisers := [_part(_NORMALISERS, part) for part in self._vocabulary.normalisers]:
             made.normalizer = normalizers.Sequence(normalisers)
+            for token in self._added:
+                if not made.normalizer.normalize_str(token.content):
+                    raise UnsupportedError(
+                        f"the name {token.content!r} of a token is normalised to nothing, which is found "
+                        "everywhere in a text"
+                    )
         if splitters:
             made.pre_tokenizer = pre_tokenizers.Sequence([_part(_SPLITTERS, part) for part in splitters])
         made.add_tokens(self._added)
@@ -149,9 +179,11 @@ class Library:
     def encode(self, text: str, *, begin: bool) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the tokens of ``text`` and which letters each stands for.
 
-        ``begin``: the text begins the prompt. Raises UnsupportedError for a text that no token expresses.
+        ``begin``: the text begins the prompt. Raises UnsupportedError for a text that no token expresses,
+        or that the library cannot handle.
         """
-        found = (self._begin if begin else self._later).encode(text, add_special_tokens=False)
+        with _Typed():
+            found = (self._begin if begin else self._later).encode(text, add_special_tokens=False)
         ids = [self._ids[number] for number in found.ids]
         offsets: list[tuple[int, int]] = found.offsets
         if _NOTHING in ids:

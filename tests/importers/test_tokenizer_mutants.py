@@ -11,6 +11,7 @@ import pytest
 
 from adversary.mutation import Edit, apply
 from importers.charsmap_writer import charsmap
+from importers.test_added_names import tokenizer_with
 from importers.test_hostile_tokenizer import HONEST, packed, units
 from importers.test_tokenizer_json import ours
 from importers.tokenizer_files import file
@@ -170,7 +171,39 @@ MUTANTS: dict[str, Mutant] = {
         'if decoding.writing == "":',
         lambda: refused(lambda: edited("llama 2", decoder={"type": "ByteLevel"}, model=no_bytes())),
     ),
+    "a name that is normalised to nothing": Mutant(
+        "tokens.library",
+        "if not made.normalizer.normalize_str(token.content):",
+        "if not token.content:",
+        lambda: refused(lambda: with_names("StripAccents", {"\u0301": "no"})),
+    ),
+    "a panic of the library": Mutant(
+        "tokens.library",
+        "if kind is not None and (kind.__module__",
+        "if kind is None and (kind.__module__",
+        lambda: ends_typed(
+            lambda: with_names("Lowercase", {"x": "rs no", " ": "ls no"}).encode("x   y", special=True)
+        ),
+    ),
+    "white space that two names take": Mutant(
+        "tokens.added",
+        "if start > end:",
+        "if start < 0:",
+        lambda: refused(lambda: with_names(None, {"x": "rs", " ": "ls"}).encode("x   y", special=True)),
+    ),
 }  # fmt: skip
+
+
+def with_names(normalizer: str | None, names: dict[str, str]) -> Tokenizer:
+    kind = None if normalizer is None else {"type": normalizer}
+    return Tokenizer(read_vocabulary(tokenizer_with("llama 2", names, kind)))
+
+
+def ends_typed(attack: Callable[[], object]) -> bool:
+    """Return whether an attack ends with a typed error, and not with a panic, which is no Exception."""
+    with pytest.raises(BaseException, match=r".") as caught:
+        attack()
+    return isinstance(caught.value, InputError)
 
 
 def no_bytes() -> dict[str, Any]:
