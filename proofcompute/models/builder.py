@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import final
 
+from proofcompute.models.building.arguments import checked
 from proofcompute.models.building.networks import Networks
 from proofcompute.models.building.tensor import Tensor
 
@@ -28,6 +29,7 @@ __all__ = ["ProgramBuilder", "Tensor"]
 
 
 @final
+@checked
 class ProgramBuilder(Networks):
     """Collects operations and weights, then makes the program and the model.
 
@@ -36,5 +38,6 @@ class ProgramBuilder(Networks):
         device: the backend that quantises the weights; the result does not depend on it.
 
     Every operation takes a ``name`` for its result, or generates one. Methods raise InputError (of which
-    FormatError and LimitError are kinds) if a tensor, a weight or a name does not fit.
+    FormatError and LimitError are kinds) if a tensor, a weight or a name does not fit, or an argument has
+    another type than its annotation says.
     """

@@ -685,7 +685,7 @@ def test_mistakes_are_named() -> None:
         ("at most one ellipsis", lambda: x[..., 0, ...]),
         ("2 axes has no", lambda: x[0, 0, 0]),
         ("no axis 4", lambda: x[4]),
-        ("neither a number nor a slice", lambda: x["a"]),  # type: ignore[index]
+        ("index is a str", lambda: x["a"]),  # type: ignore[index]
         ("is empty", lambda: x[2:2]),
         ("pieces of", lambda: b.split(x, (1, 2))),
         ("margins", lambda: b.pad(x, (1, 1, 1))),
@@ -707,7 +707,7 @@ def test_mistakes_are_named() -> None:
         ("pool: windows", lambda: b.pool("max", x, (0,), dilation=2)),
         ("pool: no kind", lambda: b.pool("min", x, (2,), dilation=2)),
         ("without an element", lambda: b.pool("max", x, (2,), pads=((2, 0),))),
-        ("no margins", lambda: b.conv(x, normal(1, 3, 2, 6), pads=((1, 2, 3),))),  # type: ignore[arg-type]
+        ("pads is a tuple", lambda: b.conv(x, normal(1, 3, 2, 6), pads=((1, 2, 3),))),  # type: ignore[arg-type]
         ("no margins", lambda: b.conv(x, normal(1, 3, 2, 6), pads=-1)),
         ("do not fit rows", lambda: b.conv_transpose(x, normal(1, 5, 2, 3))),
         ("no strides", lambda: b.conv_transpose(x, normal(1, 6, 2, 3), strides=0)),
@@ -722,7 +722,7 @@ def test_mistakes_are_named() -> None:
         ("already a tensor", lambda: b.constant_weight("k", w) and b.map("neg", x, name="x")),
         ("takes 1 tensors, not 2", lambda: b.apply(OPERATIONS["Relu"](), x, x)),
         ("has 2 results, not 1", lambda: b.apply(Split((2, 4)), x[0])),
-        ("a constant is a NumPy array", lambda: b.constant([1.0])),  # type: ignore[arg-type]
+        ("not a NumPy array", lambda: b.constant([1.0])),  # type: ignore[arg-type]
         ("no elements of type float64", lambda: b.constant(np.zeros(3))),
         ("is empty", lambda: b.constant(np.zeros((0,), np.float32))),
     ):

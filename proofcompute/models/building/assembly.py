@@ -38,6 +38,8 @@ def named_type(x: Array) -> str:
 
 def bits_of(value: Number, dtype: str) -> int:
     """Return the bit pattern of a number. Raises InputError if there is no such element."""
+    if dtype not in ELEMENTS:
+        raise InputError(f"there is no type {dtype!r}, but {', '.join(ELEMENTS)}")
     kind = ELEMENTS[dtype].kind
     exact = isinstance(value, bool) if kind == "b" else kind == "f" or isinstance(value, int)
     if not exact or (kind == "f" and isinstance(value, bool)):
@@ -138,8 +140,6 @@ class Assembly:
 
         It can be used in every segment and loop. Every key holds it. Floats must be finite.
         """
-        if not isinstance(values, np.ndarray):
-            raise InputError("a constant is a NumPy array")
         spec = Spec(named_type(values), values.shape)
         tensor = self._new(self._name("constant", name), spec)
         weight = f"{tensor.name}.value"
@@ -282,6 +282,8 @@ class Assembly:
     ) -> tuple[Tensor, ...]:
         """Add an operation, and the weights that it names; nothing is added if something does not fit."""
         weights = weights or {}
+        if not names:
+            raise InputError("an operation needs a name for each of its results")
         used = [self._use(x) for x in xs]
         if len(op.reads()) != len(xs):
             raise InputError(f"{names[0]}: takes {len(op.reads())} tensors, not {len(xs)}")

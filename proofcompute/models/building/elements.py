@@ -86,7 +86,9 @@ class Elements(Assembly):
     def mean(
         self, x: Tensor, axes: int | Sequence[int], *, keep: bool = False, name: str | None = None
     ) -> Tensor:
-        """Add the sum over axes, divided by the number of its elements."""
+        """Add the sum of float32 elements over axes, divided by their number."""
+        if x.dtype != "f32":
+            raise InputError(f"mean: {x.name} has elements of type {x.dtype}; cast them to f32")
         total = self.reduce("sum", x, axes, keep=keep)
         return self.map("div", total, x.width // max(1, total.width), name=name)
 

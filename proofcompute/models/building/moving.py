@@ -77,6 +77,10 @@ class Moving(Elements):
         shape, strides, offset = [], [], 0
         for part, size, step in zip(parts, x.shape, contiguous(x.shape), strict=True):
             if isinstance(part, slice):
+                if not all(isinstance(n, int | None) for n in (part.start, part.stop, part.step)):
+                    raise InputError(f"{x.name}: {part} is not a slice of whole numbers")
+                if part.step == 0:
+                    raise InputError(f"{x.name}: a slice has the step 0")
                 first, last, by = part.indices(size)
                 shape.append(len(range(first, last, by)))
                 strides.append(by * step)

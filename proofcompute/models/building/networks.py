@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proofcompute.arrays import F32, Array
 from proofcompute.encoding.wire import f32_bits
-from proofcompute.errors import InputError
+from proofcompute.errors import InputError, LimitError
+from proofcompute.limits import MAX_WIDTH
 from proofcompute.models.building.assembly import constant_weight, floats
 from proofcompute.models.building.moving import Margin, each, margins
 from proofcompute.models.building.products import Products
@@ -111,13 +113,31 @@ class Networks(Products):
     ) -> tuple[F32, F32]:
         """Return weights [out, ...] and biases [out] of a layer with the batch norm behind it folded in.
 
-        They are computed in binary64 and rounded once.
+        All are arrays of finite floats, each but the weight [out]. They are computed in binary64 and rounded
+        once. Raises InputError for a negative variance, or where a result is beyond binary32.
         """
-        w = np.asarray(weight, np.float64)
-        b = np.zeros(len(w)) if bias is None else np.asarray(bias, np.float64)
-        factor = np.asarray(gamma, np.float64) / np.sqrt(np.asarray(variance, np.float64) + eps)
-        shifted = (b - np.asarray(mean, np.float64)) * factor + np.asarray(beta, np.float64)
-        return (w * factor.reshape(-1, *(1,) * (w.ndim - 1))).astype(np.float32), shifted.astype(np.float32)
+        w = _finite("weight", weight)
+        if not w.ndim:
+            raise InputError("fold_batch_norm: a weight has an axis of outputs")
+        b = np.zeros(len(w)) if bias is None else _finite("bias", bias)
+        g, shift, m, v = (
+            _finite(name, values)
+            for name, values in (("gamma", gamma), ("beta", beta), ("mean", mean), ("variance", variance))
+        )
+        for name, values in (("bias", b), ("gamma", g), ("beta", shift), ("mean", m), ("variance", v)):
+            if values.shape != w.shape[:1]:
+                raise InputError(
+                    f"fold_batch_norm: {name} has the shape {list(values.shape)}, not {[len(w)]}"
+                )
+        if (v < 0).any() or not eps >= 0 or (v + eps == 0).any():
+            raise InputError(f"fold_batch_norm: a variance, with eps {eps}, is not positive")
+        factor = g / np.sqrt(v + eps)
+        with np.errstate(over="ignore"):
+            folded = (w * factor.reshape(-1, *(1,) * (w.ndim - 1))).astype(np.float32)
+            shifted = ((b - m) * factor + shift).astype(np.float32)
+        if not (np.isfinite(folded).all() and np.isfinite(shifted).all()):
+            raise InputError("fold_batch_norm: a weight or bias is beyond binary32")
+        return folded, shifted
 
     # -- pools ---------------------------------------------------------------------------------------
     def pool(
@@ -233,8 +253,19 @@ class Networks(Products):
 def _held(n: int, size: int, by: int, apart: int, before: int, after: int) -> list[int]:
     """Return how many elements of an axis each window along it holds."""
     places = (before + n + after - (size - 1) * apart - 1) // by + 1
-    starts = (i * by - before for i in range(places))
-    return [sum(0 <= start + j * apart < n for j in range(size)) for start in starts]
+    if places > MAX_WIDTH:
+        raise LimitError(f"pool: {places} windows along an axis, the limit is {MAX_WIDTH}")
+    held = []
+    for start in range(-before, places * by - before, by):
+        first, last = max(0, -(start // apart)), min(size - 1, (n - 1 - start) // apart)
+        held.append(max(0, last - first + 1))
+    return held
+
+
+def _finite(name: str, values: Array) -> NDArray[np.float64]:
+    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        raise InputError(f"fold_batch_norm: {name} is not an array of finite numbers")
+    return values.astype(np.float64)
 
 
 def _vector(x: Tensor, values: Array) -> F32:

@@ -260,7 +260,7 @@ class Products(Moving):
         params = [Tensor(f"in.{i}", spec, self) for i, spec in enumerate(kinds)]
         self._scopes.append(Scope(set(params)))
         try:
-            following, collected = body(*params)
+            following, collected = _returned(body(*params))
             results = [self._use(x) for x in (*following, *collected)]
             nodes = tuple(self._scopes[-1].nodes)
         finally:
@@ -272,3 +272,13 @@ class Products(Moving):
         names = [name] if len(results) == 1 else [f"{name}.{i}" for i in range(len(results))]
         made = self._add_all(names, op, given)
         return made[:first], made[first:]
+
+
+def _returned(pair: object) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what the body of a loop gave, if that is two lists of tensors; else raise InputError."""
+    lists = (
+        [[*part] for part in pair if isinstance(part, list | tuple)] if isinstance(pair, list | tuple) else []
+    )
+    if len(lists) != 2 or not all(isinstance(x, Tensor) for part in lists for x in part):
+        raise InputError("scan: the body does not return two lists of tensors")
+    return lists[0], lists[1]
