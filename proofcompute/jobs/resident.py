@@ -36,6 +36,7 @@ def job(
     *,
     identity: NodeIdentity | None = None,
     suite: str = "sha256",
+    columns: int | None = None,
     roundings: int | None = None,
     copy: bool = False,
     device: str = "auto",
@@ -48,7 +49,9 @@ def job(
             until the job is closed.
         identity: the node's signing key; without one a new key signs, which names nobody.
         suite: the hash suite of requests.
-        roundings: for floats, what a check before signing allows (:func:`proofcompute.verify_product`).
+        columns: k of a check before signing: 1 to 8 for integers, 1 to 256 for floats
+            (:func:`proofcompute.verify_product`).
+        roundings: for floats, what such a check allows.
         copy: whether B, and the A and C of each proof, are copied, so that their memory may be written to.
         device: the backend; "auto" is the CUDA device on which B lies, if it lies on one.
 
@@ -57,7 +60,15 @@ def job(
 
     Raises InputError for a B that cannot be used.
     """
-    return ProductJob(b, identity=identity, suite=suite, roundings=roundings, copy=copy, device=device)
+    return ProductJob(
+        b,
+        identity=identity,
+        suite=suite,
+        columns=columns,
+        roundings=roundings,
+        copy=copy,
+        device=device,
+    )
 
 
 @final
@@ -76,6 +87,7 @@ class ProductJob:
         *,
         identity: NodeIdentity | None,
         suite: str,
+        columns: int | None,
         roundings: int | None,
         copy: bool,
         device: str,
@@ -92,7 +104,8 @@ class ProductJob:
         """The hash suite."""
         self.identity = identity or NodeIdentity.new()
         """The key that signs."""
-        self._kernels, self._roundings, self._copy = kernels, roundings, copy
+        self._kernels, self._copy = kernels, copy
+        self._k, self._roundings = columns, roundings
         self._lock = RLock()
         self._kept: tuple[Taken, RightFactor] | None = (taken, RightFactor(taken, kernels))
         self._columns: dict[str, Projection] = {}
@@ -171,9 +184,9 @@ class ProductJob:
             c: the product [.., n, m], if it was computed elsewhere, of the type in
                 :attr:`ProductRequest.shape`.
             check: whether C is checked with secret columns before anything is signed; by default if it is
-                given. Integers cost n (d + m) k; floats k (n d + d m + n m) with k = 40, since their
-                columns cannot be used twice. If False, **a C that is not the product will be rejected with
-                the node's signature under it**.
+                given. Integers cost n (d + m) k; floats k (n d + d m + n m), since their columns cannot be
+                used twice, with k = 40 unless the job says otherwise. If False, **a C that is not the product
+                will be rejected with the node's signature under it**.
             retention: seconds for which challenges are answered; by default those of the terms, or a week.
             terms: the node's terms, if it has any.
 
@@ -275,7 +288,7 @@ class ProductJob:
         try:
             if b.dtype.name in FLOATS:
                 rows = [kernels.host(x.array) for x in (a, c)]
-                every_member(FloatCheck(kernels.host(b), roundings=self._roundings), stacks, *rows)
+                every_member(FloatCheck(kernels.host(b), self._k, self._roundings), stacks, *rows)
             else:
                 every_member(self._projected(a.array.dtype.name), stacks, a.array, c.array)
         except VerificationError as e:
@@ -285,6 +298,6 @@ class ProductJob:
         """Return secret columns for products with A of a type, made when they are first needed."""
         b = self._right.array
         if left not in self._columns:
-            types = Types(b.dtype.name, b.shape[-2], left)
+            types = Types(b.dtype.name, b.shape[-2], left, columns=self._k)
             self._columns[left] = Projection.of(b, types, self._kernels)
         return self._columns[left]

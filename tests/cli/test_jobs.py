@@ -126,6 +126,28 @@ def test_a_stack_with_b_itself(place: Place, dtype: str) -> None:
     assert done(*named, "-o", place / "all", "--all")["rows"] == 30
 
 
+def test_terms_and_signers(place: Place) -> None:
+    place.matrices(integers(6, 5), integers(5, 4))
+    place.requested("b.npy", "--node", NODE.public.hex())
+    terms = ("--identity", place / "id", "--rate", 9, "--retention", 500)
+    done("terms", "-o", place / "terms", *terms)
+    place.proved("--result", place / "c.npy", "--terms", place / "terms", "--retention", 700)
+    place.challenged("--terms", place / "terms", "--retention", 700, "--node", NODE.public.hex())
+    place.opened()
+    assert done(*place.checked(), "--node", NODE.public.hex())["verified"]
+    files = ("job", "challenge", place / "request", place / "receipt", place / "c.npy", "-o", place / "again")
+    late = call(*files, "--retention", 701, "--json")
+    assert (late.status, late.json["step"]) == (1, 5)
+    other = NodeIdentity(bytes(range(1, 33)))
+    assert "is for node" in refused(*files, "--node", other.public.hex())
+    assert "hexadecimal" in refused(*files, "--node", "node")
+    other.save(place / "other")
+    words = ("job", "prove", place / "request", place / "a.npy", place / "b.npy", "-o", place / "second")
+    options = ("--receipt", place / "r", "--result", place / "d.npy")
+    assert "addresses" in refused(*words, *options, "--identity", place / "other")
+    assert not (place / "r").exists()
+
+
 def test_an_auditor_that_never_had_the_product(place: Place) -> None:
     place.matrices(integers(6, 5), integers(5, 4))
     place.requested()

@@ -171,6 +171,19 @@ def test_roundings_say_what_a_check_of_floats_allows() -> None:
             resident.prove(a, c=c)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_columns_of_a_check_before_signing(dtype: str) -> None:
+    a, b = factors(dtype)
+    c = true(a, b).astype("int32" if dtype == "int8" else dtype)
+    for columns in (1, 3):
+        with make(b, columns=columns, device=DEVICE) as resident:
+            assert resident.prove(a, c=c).receipt.c.rows == 9
+            assert all(kept.types.columns == columns for kept in resident._columns.values())
+    for columns in (0, 257):
+        with make(b, columns=columns, device=DEVICE) as resident, pytest.raises(InputError, match="columns"):
+            resident.prove(a, c=c)
+
+
 # -- memory that changes ---------------------------------------------------------------------------------
 @pytest.mark.parametrize("which", ["a", "c"])
 def test_rows_that_were_changed_after_signing_are_not_opened(which: str) -> None:
