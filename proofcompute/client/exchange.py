@@ -23,14 +23,18 @@ from proofcompute.client.pins import Served
 from proofcompute.errors import InputError, VerificationError, about
 from proofcompute.openai import (
     FIELD,
+    Call,
+    EmbeddingCall,
     Endpoint,
     Json,
     ProofField,
     StreamCheck,
     call_of,
     check_completion,
+    check_embeddings,
     check_proofs,
-    proofs_of,
+    decode_proofs,
+    embedding_call_of,
     read_json,
     read_response,
 )
@@ -48,6 +52,9 @@ _ESCAPED: Final = 6
 """The most bytes that JSON takes for a byte of text."""
 _TOKEN: Final = 8
 """The most bytes that an answer takes for a token besides its text: the token in a receipt, in base64."""
+
+_NUMBER: Final = 40
+"""The most bytes that an answer takes for a number of an embedding: in JSON, and in a receipt in base64."""
 
 
 class Exchange:
@@ -71,14 +78,18 @@ class Exchange:
         nonce: bytes | None,
         checked: Callable[[Checked], Audited | None],
     ) -> None:
-        self.call = call_of(read_json(body, MAX_BODY), endpoint=endpoint)
+        sent = read_json(body, MAX_BODY)
+        self.call: Call | EmbeddingCall = (
+            embedding_call_of(sent) if endpoint == "embeddings" else call_of(sent, endpoint=endpoint)
+        )
         self.nonce = nonce
         self._body, self._endpoint = body, endpoint
         self._rules, self._checked = rules, checked
         self._served: Served | None = None
         self._derived: dict[tuple[bytes, Date], tuple[Request, ...]] = {}
         self._response: Mapping[str, Json] | None = None
-        self._stream = StreamCheck(self.call) if self.call.stream else None
+        streams = isinstance(self.call, Call) and self.call.stream
+        self._stream = StreamCheck(self.call) if streams and isinstance(self.call, Call) else None
         self._held: list[Mapping[str, Json]] = []
         self._told: list[ProofField] = []
         self._proofs: tuple[ProofField, ...] = ()
@@ -107,7 +118,8 @@ class Exchange:
     @property
     def _most_tokens(self) -> int:
         context = self.served.card.program.context
-        return min(self.call.max_tokens or context, context)
+        most = self.call.max_tokens if isinstance(self.call, Call) else None
+        return min(most or context, context)
 
     @property
     def most_line(self) -> int:
@@ -122,6 +134,8 @@ class Exchange:
     @property
     def most_whole(self) -> int:
         """The most bytes of an answer that is not a stream."""
+        if isinstance(self.call, EmbeddingCall):
+            return self.call.n * (MAX_ENVELOPE + _NUMBER * self.served.embedder.width)
         return self.call.n * self.most_line
 
     # -- a stream ------------------------------------------------------------------------------------------
@@ -197,7 +211,7 @@ class Exchange:
         """Take an answer that is not a stream. Raises VerificationError if it is malformed."""
         self._response = read_response(data, self.most_whole)
         if self._rules.require or FIELD in self._response:
-            self._proofs = proofs_of(self.call, self._response)
+            self._proofs = decode_proofs(self._response.get(FIELD), self.call.n)
             self._told = list(self._proofs)
 
     def released(self) -> bytes:
@@ -208,7 +222,10 @@ class Exchange:
         response = self._response or {}
         if self._proofs:
             requests, claims = self._claims()
-            check_completion(self.served.card, self.call, requests, claims, response)
+            if isinstance(self.call, Call):
+                check_completion(self.served.card, self.call, requests, claims, response)
+            else:
+                check_embeddings(self.served.card, self.call, requests, claims, response)
             self._pass(claims, requests)
         return encoded(response)
 
@@ -249,7 +266,12 @@ class Exchange:
         """Return the requests that the question means for a node. The prompt does not depend on the node."""
         key = nonce, date
         if key not in self._derived:
-            self._derived[key] = self.call.requests(self.served.prompter, nonce=nonce, date=date)
+            call, served = self.call, self.served
+            self._derived[key] = (
+                call.requests(served.prompter, nonce=nonce, date=date)
+                if isinstance(call, Call)
+                else call.requests(served.embedder, nonce=nonce)
+            )
         return tuple(replace(request, node=node) for request in self._derived[key])
 
     def contradicted(

@@ -11,7 +11,11 @@ from proofcompute.openai import OPEN_PATH, Endpoint
 
 __all__ = ["Interface"]
 
-_ANSWERS: Final[Mapping[str, Endpoint]] = {"/chat/completions": "chat", "/completions": "completions"}
+_ANSWERS: Final[Mapping[str, Endpoint]] = {
+    "/chat/completions": "chat",
+    "/completions": "completions",
+    "/embeddings": "embeddings",
+}
 _PORTS: Final = {"http": 80, "https": 443}
 
 

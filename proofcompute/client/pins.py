@@ -16,6 +16,7 @@ from proofcompute.models.card import ModelCard
 
 if TYPE_CHECKING:
     from proofcompute.tokens import Prompter
+    from proofcompute.tokens.embedding import Embedder
 
 __all__ = ["Models", "Pins", "Served"]
 
@@ -24,11 +25,13 @@ Models = ModelCard | bytes | Mapping[str, ModelCard | bytes]
 
 
 class Served:
-    """A card, and the prompter that derives requests from bodies for its model."""
+    """A card, and what derives requests from bodies for its model: a prompter or an embedder."""
 
     def __init__(self, card: ModelCard) -> None:
-        if card.vocabulary is None or not card.program.feedback:
-            raise InputError("the pinned model is not a language model")
+        from proofcompute.tokens.embedding import embeds
+
+        if not (embeds(card) or (card.vocabulary is not None and card.program.feedback)):
+            raise InputError("the pinned model is neither a language model nor gives embeddings of texts")
         self.card = card
 
     @cached_property
@@ -39,10 +42,17 @@ class Served:
 
     @cached_property
     def prompter(self) -> Prompter:
-        """The prompter, with its tokenizer and rendering process."""
+        """The prompter, with its tokenizer and rendering process. Raises InputError if there is none."""
         from proofcompute.tokens import Prompter
 
         return Prompter(self.card)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedder, with its tokenizer. Raises InputError if the model gives no embeddings of texts."""
+        from proofcompute.tokens.embedding import Embedder
+
+        return Embedder(self.card)
 
     def close(self) -> None:
         """End the rendering process, if one was started."""
@@ -105,7 +115,7 @@ class Pins:
         """Take a card that the node sent, and keep it.
 
         Raises VerificationError if it is not the card of the pinned model id (steps 1 and 3), and InputError
-        if the pinned model is not a language model.
+        if the pinned model takes no text.
         """
         with self._lock:
             found = self._learn(model_id, data)

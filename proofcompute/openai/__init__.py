@@ -20,6 +20,12 @@ from proofcompute.openai.answers import (
 )
 from proofcompute.openai.call import Call, call_of, request_of
 from proofcompute.openai.checking import check_completion, proofs_of
+from proofcompute.openai.embedding import (
+    EmbeddingCall,
+    check_embeddings,
+    embedding_call_of,
+    embeddings_object,
+)
 from proofcompute.openai.errors import ParameterError, UnsupportedParameterError
 from proofcompute.openai.parameters import Endpoint
 from proofcompute.openai.proof import (
@@ -48,6 +54,7 @@ __all__ = [
     "RECEIPT_ID_HEADER",
     "TERMS_PATH",
     "Call",
+    "EmbeddingCall",
     "Endpoint",
     "Json",
     "OpenCall",
@@ -59,9 +66,12 @@ __all__ = [
     "Usage",
     "call_of",
     "check_completion",
+    "check_embeddings",
     "check_proofs",
     "completion_id",
     "decode_proofs",
+    "embedding_call_of",
+    "embeddings_object",
     "encode_proofs",
     "error_object",
     "error_of",

@@ -24,8 +24,8 @@ __all__ = [
     "used",
 ]
 
-Endpoint: TypeAlias = Literal["chat", "completions"]
-"""Which body it is: that of ``/v1/chat/completions`` or that of ``/v1/completions``."""
+Endpoint: TypeAlias = Literal["chat", "completions", "embeddings"]
+"""Which body it is: that of ``/v1/chat/completions``, ``/v1/completions`` or ``/v1/embeddings``."""
 MAX_TOP_K: Final = 2**31 - 1
 MAX_LABEL: Final = 1 << 10
 """Characters of a label that does not matter, such as ``user``, and of a model's name."""
@@ -157,6 +157,7 @@ _USED: Final[Mapping[str, _Reader]] = {
 _USED_BY: Final[Mapping[Endpoint, Mapping[str, _Reader]]] = {
     "chat": {**_USED, "messages": _as_is, "max_completion_tokens": _length},
     "completions": {**_USED, "prompt": _as_is, "best_of": lambda v, p: as_int(v, p, 1, MAX_CHOICES)},
+    "embeddings": {"model": _USED["model"], "input": _as_is, "encoding_format": as_text},
 }
 _LABELS: Final[Mapping[str, _Reader]] = {
     "user": _label,
@@ -235,6 +236,15 @@ _NEUTRAL_BY: Final[Mapping[Endpoint, Mapping[str, _Neutral]]] = {
         "prompt_embeds": (),
         "response_format": ({"type": "text"},),
         "suffix": ("",),
+    },
+    "embeddings": {
+        "add_special_tokens": (True,),
+        "dimensions": (),
+        "embed_dtype": ("float32",),
+        "encoding_format": (),
+        "normalize": (),
+        "priority": (0,),
+        "truncate_prompt_tokens": (),
     },
 }
 

@@ -14,6 +14,7 @@ from proofcompute.errors import BusyError, ProofcomputeError
 from proofcompute.openai import NONCE_HEADER, Json, models_object
 from proofcompute.serving import proofs
 from proofcompute.serving.completions import complete
+from proofcompute.serving.embeddings import embed
 from proofcompute.serving.gate import EXCHANGE, Exchange, Gate
 from proofcompute.serving.metrics import Metrics
 from proofcompute.serving.refusals import Refusal, json_bytes, refusal_of
@@ -23,12 +24,14 @@ from proofcompute.serving.schema import (
     CHAT,
     CHAT_ANSWER,
     COMPLETION,
+    EMBEDDING,
     FRAMES,
     HEALTH,
     MODEL,
     MODELS,
     PLAIN,
     TEXT_ANSWER,
+    VECTORS,
     describe,
     responses,
 )
@@ -73,6 +76,7 @@ def application(service: Service) -> Gate:
     _add_errors(app, service)
     _add_models(app, service)
     _add_completions(app, service)
+    _add_embeddings(app, service)
     _add_proofs(app, service)
     _add_health(app, service)
     describe(app.openapi())  # which it keeps
@@ -134,6 +138,14 @@ def _add_completions(app: FastAPI, service: Service) -> None:
         """Continue a text or token ids, with receipts."""
         nonce = request.headers.get(NONCE_HEADER)
         return await complete(service, "completions", _exchange(request), await request.body(), nonce)
+
+
+def _add_embeddings(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/embeddings", responses=responses(VECTORS, 404, 500), openapi_extra=EMBEDDING)
+    async def embeddings(request: Request) -> Response:
+        """Return the embedding of each text, with a receipt for each."""
+        nonce = request.headers.get(NONCE_HEADER)
+        return await embed(service, _exchange(request), await request.body(), nonce)
 
 
 def _add_proofs(app: FastAPI, service: Service) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from functools import partial
 from typing import Final, final
 
 from starlette.responses import Response
@@ -17,34 +14,25 @@ from starlette.types import Receive, Scope, Send
 
 from proofcompute.errors import InputError, ProofcomputeError
 from proofcompute.openai import (
-    RECEIPT_HEADER,
-    RECEIPT_ID_HEADER,
     Call,
     Endpoint,
     Json,
     ParameterError,
-    ProofField,
     Reply,
     Usage,
     call_of,
-    nonce_of_header,
     read_json,
 )
-from proofcompute.openai.proof import NonceBy
 from proofcompute.protocol.answer import AnswerText
-from proofcompute.protocol.messages import Receipt, Request
-from proofcompute.prover.admission import rows_of
-from proofcompute.prover.node import Answer
 from proofcompute.prover.ticket import Ticket
 from proofcompute.serving.clients import Client
+from proofcompute.serving.computing import Asked, Computing, begun
 from proofcompute.serving.gate import Exchange
 from proofcompute.serving.refusals import json_bytes, refusal_of
-from proofcompute.serving.service import Served, Service
+from proofcompute.serving.service import Service
 
-__all__ = ["OPEN", "Completion", "complete"]
+__all__ = ["Completion", "complete"]
 
-OPEN: Final = "/v1/proofs/open"
-"""Path of the service that opens cells."""
 _TOKEN: Final = 4
 
 _Emit = Callable[[dict[str, Json]], Awaitable[None]]
@@ -54,58 +42,26 @@ _Emit = Callable[[dict[str, Json]], Awaitable[None]]
 class Completion:
     """A call whose choices are computed."""
 
-    service: Service
-    served: Served
-    client: Client
+    work: Computing
     call: Call
-    nonce: bytes
-    nonce_by: NonceBy
-    date: date
-    requests: Sequence[Request]
-    tickets: Sequence[Ticket]
-    lease: ExitStack
-    """Ends the count of what the client asked for."""
     reply: Reply
 
     @property
     def prompt(self) -> int:
         """Tokens of the prompt."""
-        return len(self.requests[0].inputs[0][1]) // _TOKEN
-
-    def proof(self, choice: int, answer: Answer) -> ProofField:
-        """Keep the receipt of a choice, and return its proof field."""
-        self.service.receipts.keep(self.client, answer.request.digest, answer.receipt)
-        return ProofField(
-            choice=choice,
-            receipt=answer.receipt,
-            nonce=self.nonce,
-            nonce_by=self.nonce_by,
-            model_id=self.served.model_id,
-            node=self.service.public,
-            date=self.date,
-            open=OPEN,
-        )
+        return len(self.work.requests[0].inputs[0][1]) // _TOKEN
 
     def leave(self) -> None:
         """Give up what is not answered yet, and end the count of what the client asked for."""
-        for ticket in self.tickets:
-            if not ticket.done:
-                self.service.give_up(self.client, ticket)
-        self.lease.close()
+        self.work.leave()
 
 
 async def complete(
     service: Service, endpoint: Endpoint, exchange: Exchange, body: bytes, nonce: str | None
 ) -> Response:
     """Answer a completion. Raises what :func:`.refusal_of` turns into a response."""
-    beginning = asyncio.ensure_future(
-        service.prepare(len(body), _begin, service, endpoint, exchange.client, body, nonce)
-    )
-    try:
-        completion = await asyncio.shield(beginning)
-    except asyncio.CancelledError:  # the client left, but the thread goes on
-        beginning.add_done_callback(_abandon)
-        raise
+    begin = partial(_begin, service, endpoint, exchange.client, body, nonce)
+    completion = await begun(service, len(body), begin)
     exchange.computes()
     if completion.call.stream:
         return _Stream(completion)
@@ -115,63 +71,28 @@ async def complete(
         completion.leave()
 
 
-def _abandon(beginning: asyncio.Future[Completion]) -> None:
-    if not beginning.cancelled() and beginning.exception() is None:
-        beginning.result().leave()
-
-
 def _begin(
     service: Service, endpoint: Endpoint, client: Client, body: bytes, header: str | None
 ) -> Completion:
     """Read a body, and let the model's runner compute all choices."""
-    nonce = secrets.token_bytes(32) if header is None else nonce_of_header(header)
+    asked = Asked.now(client, header)
     call = call_of(read_json(body, service.limits.body), endpoint=endpoint)
     served = service.model(call.model)
     if served.prompter is None:
         raise ParameterError("model", "is not a language model")
-    today = datetime.now(UTC).date()
-    requests = call.requests(served.prompter, nonce=nonce, date=today, node=service.public)
-    if header is not None:
-        service.nonces.check(nonce, requests[0].digest)
-    rows = sum(rows_of(r, served.runner.model.program) for r in requests)
-    tickets: list[Ticket] = []
-    with ExitStack() as stack:
-        stack.enter_context(service.clients.lease(client, call.n, rows))
-        try:
-            for request in requests:
-                tickets.append(served.runner.submit(request, scope=service.prefix_scope(client)))
-        except BaseException:
-            for ticket in tickets:
-                ticket.cancel()
-            raise
-        lease = stack.pop_all()
-    return Completion(
-        service=service,
-        served=served,
-        client=client,
-        call=call,
-        nonce=nonce,
-        nonce_by="node" if header is None else "client",
-        date=today,
-        requests=requests,
-        tickets=tickets,
-        lease=lease,
-        reply=Reply.of(call, requests[0], int(time.time())),
-    )
+    requests = call.requests(served.prompter, nonce=asked.nonce, date=asked.date, node=service.public)
+    work = Computing.start(service, served, asked, requests)
+    return Completion(work=work, call=call, reply=Reply.of(call, requests[0], int(time.time())))
 
 
 # -- a whole response ----------------------------------------------------------------------------------------
 async def _whole(c: Completion) -> Response:
-    answers = [await ticket.answer() for ticket in c.tickets]
-    proofs = [c.proof(i, answer) for i, answer in enumerate(answers)]
+    answers = [await ticket.answer() for ticket in c.work.tickets]
+    proofs = [c.work.proof(i, answer) for i, answer in enumerate(answers)]
     usage = Usage(c.prompt, sum(len(answer.tokens) for answer in answers))
     shown = [(answer.text, answer.stop_reason) for answer in answers]
     response = Response(json_bytes(c.reply.whole(shown, usage, proofs)), media_type="application/json")
-    receipt = answers[0].receipt
-    response.headers[RECEIPT_ID_HEADER] = Receipt.decode(receipt).digest.hex()
-    in_header = base64.b64encode(receipt).decode("ascii")
-    if len(in_header) <= c.service.limits.header_receipt:
-        response.headers[RECEIPT_HEADER] = in_header
+    c.work.name_receipt(response, answers[0].receipt)
     return response
 
 
@@ -206,13 +127,13 @@ class _Stream(Response):
             )
             try:
                 async with asyncio.TaskGroup() as group:
-                    runs = [_Choice(c, i, ticket).run(emit) for i, ticket in enumerate(c.tickets)]
+                    runs = [_Choice(c, i, ticket).run(emit) for i, ticket in enumerate(c.work.tickets)]
                     choices = [group.create_task(run) for run in runs]
                 if c.call.include_usage:
                     await emit(c.reply.last(Usage(c.prompt, sum(choice.result() for choice in choices))))
             except* (ProofcomputeError, MemoryError) as errors:
                 refusal = refusal_of(errors.exceptions[0])
-                c.service.metrics.refusals.labels(refusal.reason).inc()
+                c.work.service.metrics.refusals.labels(refusal.reason).inc()
                 await emit(refusal.body)
             await event(b"[DONE]")
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -226,7 +147,7 @@ class _Choice:
 
     def __init__(self, completion: Completion, number: int, ticket: Ticket) -> None:
         self._c, self._number, self._ticket = completion, number, ticket
-        vocabulary = completion.served.runner.model.card.vocabulary
+        vocabulary = completion.work.served.runner.model.card.vocabulary
         if vocabulary is None:
             raise InputError("not a language model")
         self._text = AnswerText(vocabulary, completion.call.stops)
@@ -251,7 +172,7 @@ class _Choice:
             first=self._first,
             usage=self._usage,
             reason=answer.stop_reason,
-            proof=self._c.proof(self._number, answer),
+            proof=self._c.work.proof(self._number, answer),
         )
         await emit(last)
         return self._tokens

@@ -32,7 +32,7 @@ EXCHANGE: Final = "proofcompute.exchange"
 """Key of the :class:`Exchange` in a request's scope."""
 _OPEN: Final = frozenset({"/health", "/healthz"})
 """Paths that need no key."""
-_COMPUTING: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
+_COMPUTING: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 """Paths that are closed while the service drains."""
 _OPENING: Final = "/v1/proofs/open"
 _LOOK: Final = 0.1

@@ -13,12 +13,14 @@ __all__ = [
     "CHAT",
     "CHAT_ANSWER",
     "COMPLETION",
+    "EMBEDDING",
     "FRAMES",
     "HEALTH",
     "MODEL",
     "MODELS",
     "PLAIN",
     "TEXT_ANSWER",
+    "VECTORS",
     "describe",
     "responses",
 ]
@@ -75,6 +77,29 @@ CHAT: Final = _body(
 COMPLETION: Final = _body(
     {"prompt": {"type": ["string", "array"], "items": {"type": ["string", "integer", "array"]}}}, "prompt"
 )
+EMBEDDING: Final[dict[str, Any]] = {
+    "parameters": [_NONCE],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["model", "input"],
+                    "properties": {
+                        "model": {"type": "string", "minLength": 1},
+                        "input": {
+                            "type": ["string", "array"],
+                            "items": {"type": ["string", "integer", "array"]},
+                        },
+                        "encoding_format": {"enum": ["float", "base64", None]},
+                        "user": {"type": "string"},
+                    },
+                }
+            }
+        },
+    },
+}
 CHALLENGE: Final = {
     "requestBody": {
         "required": True,
@@ -136,6 +161,23 @@ def _json(schema: _Schema) -> _Schema:
     return {"application/json": {"schema": schema}}
 
 
+VECTORS: Final = _json(
+    _object(
+        object={"const": "list"},
+        data={
+            "type": "array",
+            "minItems": 1,
+            "items": _object(
+                object={"const": "embedding"},
+                index=_COUNT,
+                embedding={"type": ["array", "string"], "items": {"type": "number"}},
+            ),
+        },
+        model=_TEXT,
+        usage=_object(prompt_tokens=_COUNT, total_tokens=_COUNT),
+        proofcompute=_PROOF,
+    )
+)
 CBOR: Final = {"application/cbor": {"schema": _BYTES}}
 FRAMES: Final = {"application/cbor-seq": {"schema": _BYTES}}
 PLAIN: Final = {"text/plain": {"schema": _TEXT}}

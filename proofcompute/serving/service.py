@@ -32,6 +32,7 @@ from proofcompute.serving.settings import ServiceLimits, Settings
 from proofcompute.serving.turns import Turns
 from proofcompute.serving.waste import Opened, Waste
 from proofcompute.tokens import Prompter
+from proofcompute.tokens.embedding import Embedder, embeds
 
 __all__ = ["Served", "Service"]
 
@@ -50,11 +51,14 @@ _DRAIN_AGAIN = 10.0
 class Served:
     """One model that is served."""
 
-    def __init__(self, name: str, runner: Runner, prompter: Prompter | None) -> None:
+    def __init__(self, name: str, runner: Runner) -> None:
+        card = runner.model.card
         self.name = name
         self.runner = runner
-        self.prompter = prompter
+        self.prompter = Prompter(card) if card.program.feedback and card.vocabulary is not None else None
         """None if the model is not a language model."""
+        self.embedder = Embedder(card) if embeds(card) else None
+        """None if the model gives no embeddings of texts."""
 
     @property
     def model_id(self) -> bytes:
@@ -145,8 +149,7 @@ class Service:
                 prefixes=prefixes,
                 events=ModelMetrics(self.metrics, name),
             )
-            prompter = None if model.card.vocabulary is None else Prompter(model)
-            served = self.models[name] = Served(name, made, prompter)
+            served = self.models[name] = Served(name, made)
             self._by_id.setdefault(model.model_id, served)
             self.metrics.watch(name, made)
         self._stack = AsyncExitStack()

@@ -22,8 +22,9 @@ from schemathesis.specs.openapi.checks import (
 from proofcompute.limits import GIB
 from proofcompute.prover.admission import RunnerLimits
 from proofcompute.serving import ServiceLimits
+from serving.embedding import embedder
 from serving.hostile import State, came_back, honest
-from serving.running import SOON, Running, running
+from serving.running import SOON, Running, chat_model, running
 
 
 def framed(data: bytes) -> bytes:
@@ -41,6 +42,7 @@ OPERATIONS = [
     ("GET", "/v1/models/{name}"),
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/completions"),
+    ("POST", "/v1/embeddings"),
     ("GET", "/v1/proofs/terms"),
     ("GET", "/v1/proofs/card/{model}"),
     ("GET", "/v1/proofs/{digest}"),
@@ -64,7 +66,8 @@ def bytes_as_they_are(_: schemathesis.SerializationContext, value: Any) -> bytes
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Running]:
-    with running(limits=ServiceLimits(waste=1024 * GIB), runner=RunnerLimits(live=64)) as made:
+    models = {"tiny": chat_model(), "bert": embedder()}
+    with running(models=models, limits=ServiceLimits(waste=1024 * GIB), runner=RunnerLimits(live=64)) as made:
         yield made
 
 
@@ -88,7 +91,10 @@ def test_the_document_has_every_path_and_no_answer_that_never_comes(document: di
 @pytest.mark.parametrize(
     ("method", "path", "mode"),
     [(*operation, GenerationMode.POSITIVE) for operation in OPERATIONS]
-    + [("POST", f"/v1/{path}", GenerationMode.NEGATIVE) for path in ("chat/completions", "completions")],
+    + [
+        ("POST", f"/v1/{path}", GenerationMode.NEGATIVE)
+        for path in ("chat/completions", "completions", "embeddings")
+    ],
 )
 def test_what_is_drawn_from_the_document(
     node: Running, document: dict[str, Any], method: str, path: str, mode: GenerationMode
@@ -104,6 +110,8 @@ def test_what_is_drawn_from_the_document(
         ):
             case.body["model"] = "tiny"  # so that some are answered
             case.body.setdefault("max_tokens", 3)
+        elif isinstance(case.body, dict) and isinstance(case.body.get("input"), list | str):
+            case.body["model"] = "bert"
         case.call_and_validate(base_url=node.url, checks=CHECKS, timeout=SOON)
 
     check()
