@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import proofcompute as pc
+import synthetic
 from cli.driver import Files, done, refused
 from cli.networks import pixel_model, typed_model
 from proofcompute.errors import InputError, LimitError
@@ -331,6 +332,8 @@ def test_requests_of_arrays_in_a_program(typed: Model) -> None:
         pc.array_request(typed, given | {"x": given["x"].astype(np.float64)})
     with pytest.raises(InputError, match="not list"):
         pc.array_request(typed, given | {"x": given["x"].tolist()})
+    with pytest.raises(InputError, match="takes a prompt, not arrays"):
+        pc.array_request(synthetic.model(), given)
     assert len({pc.array_request(typed, given).nonce for _ in range(3)}) == 3
     pixels = pixel_model()
     asked = pc.array_request(pixels, given["image"], node=bytes(range(32)))

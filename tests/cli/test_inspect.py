@@ -13,6 +13,7 @@ from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.kinds import kind_of
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Receipt, Request, Terms
+from proofcompute.testing import random_network
 from proofcompute.verifier import Key
 
 KINDS = ("gguf", "model", "key", "identity", "request", "receipt", "challenge", "opening", "run")
@@ -86,6 +87,24 @@ def test_prices_of_a_language_model_are_those_of_a_prompt(files: Files) -> None:
     assert found["rows"] == min(512, done("inspect", files.model)["context"])
     assert found["cheaper"] in ("key", "weights")
     assert found["key"]["nbytes"] > found["weights"]["nbytes"]
+
+
+def test_a_program_of_many_segments_is_shown_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model"
+    random_network([8] * 26).save(path)
+    text = call("inspect", path).out
+    assert "cell of segment 19" in text
+    assert "cell of segment 20" not in text
+    assert "more segments" in text
+    assert len(done("inspect", path)["prices"]["segments"]) == 25
+
+
+def test_where_a_full_audit_has_too_many_cells_one_row_is_priced(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proofcompute.protocol.cells._PIECE", 1)  # cells of one row each
+    monkeypatch.setattr("proofcompute.protocol.cells.MAX_CELLS", 8)
+    assert done("inspect", files.model)["prices"]["rows"] == 1
 
 
 def test_secrets_are_not_shown(files: Files) -> None:

@@ -534,7 +534,8 @@ def test_pixels_become_what_a_network_takes(how: dict[str, Any]) -> None:
     ("how", "said"),
     [
         ({"mean": (1.0, 2.0)}, "or 3 of them"),
-        ({"std": ((1.0, 1.0, 1.0),)}, "or 3 of them"),
+        ({"std": (1.0, 1.0, 1.0, 1.0)}, "or 3 of them"),
+        ({"std": ((1.0, 1.0, 1.0),)}, "std is a tuple"),
         ({"divisor": 0.0}, "only the mean"),
         ({"std": (1.0, 0.0, 1.0)}, "only the mean"),
         ({"mean": float("nan")}, "finite"),
