@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
-from proofcompute.arithmetic.primitives import Expression, View
+from proofcompute.arithmetic.operands import Matrix
+from proofcompute.arithmetic.primitive_functions import Primitives
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import F32, I8, I32, U64, Array, Arrays, Span
+from proofcompute.arrays import F32, I8, I32, U64, Arrays, Span
 from proofcompute.commitments.hasher import Hasher
 from proofcompute.freivalds.checks import Checks
 from proofcompute.freivalds.hint import MadeHint
@@ -40,37 +41,6 @@ __all__ = [
     "Routing",
     "prepared",
 ]
-
-
-@dataclass(frozen=True, eq=False)
-class Matrix:
-    """A quantised weight matrix: row j holds output channel j. With groups, there is a matrix for each."""
-
-    q: I8
-    """[limbs, m, d] int8; limb 0 is the high one when there are two. With groups, [groups, limbs, m, d]."""
-    scale: F32
-    """[m] float32, one scale per output channel. With groups, [groups, m]."""
-    bias: F32 | None = None
-    """[m] float32, added last; None where the layer has none. With groups, [groups, m]."""
-
-    @property
-    def groups(self) -> int:
-        """The number of matrices; 1 for a single one."""
-        return int(self.q.shape[0]) if self.q.ndim == 4 else 1
-
-    @property
-    def m(self) -> int:
-        """Output channels, of each group."""
-        return int(self.q.shape[-2])
-
-    def group(self, i: int) -> Matrix:
-        """Return one of several matrices, without copying it."""
-        bias = None if self.bias is None else _only(self.bias, i)
-        return Matrix(_only(self.q, i), _only(self.scale, i), bias)
-
-
-def _only(x: Any, i: int) -> Any:
-    return x[i : i + 1].reshape(x.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +104,7 @@ class Routing:
     """The number of its best scores that a group counts for, 1 or 2."""
 
 
-class Arithmetic(Protocol):
+class Arithmetic(Primitives, Protocol):
     """Row-wise functions of the canonical arithmetic."""
 
     # -- products ------------------------------------------------------------------------------------
@@ -303,80 +273,6 @@ class Arithmetic(Protocol):
 
         Row first+i has seen tokens 0..first+i of history [t], t >= first + n. Its draw is the 128-bit integer
         of draws [n, 2], the low half first; temperature 0 ignores it.
-        """
-        ...
-
-    # -- primitives ----------------------------------------------------------------------------------
-    # Arrays are [n, *row shape]; one of a single row, where others have n, is the same for every row. Axes
-    # are those of a row: axis 0 follows the rows. docs/spec/primitives.md says what each function gives.
-    # Functions without a contract below raise InputError where the shapes or types do not fit together.
-    def evaluate(
-        self,
-        expression: Expression,
-        inputs: Sequence[Array],
-        n: int,
-        shape: Sequence[int],
-        views: Sequence[View | None] = (),
-    ) -> Array:
-        """Evaluate an expression for every element: [n, *shape], of the last term's type.
-
-        The rows of the inputs, each read through its view if there is one, broadcast to ``shape``. An input
-        has n rows or one. Raises ExecutionError where a function has no result, FormatError or LimitError
-        for an expression or a view that is not well formed.
-        """
-        ...
-
-    def reduce(self, kind: str, x: Array, axes: Sequence[int]) -> Array:
-        """Reduce axes of a row by "sum", "prod", "max", "min" or "argmax"; the axes are removed.
-
-        Elements stand in the order of the axes as they are named, the last one running fastest. A binary32
-        sum is the halving tree's, a product runs from the first element to the last; max and min are those
-        of expressions; argmax is the int32 position of the first largest element. Raises NonFiniteError for
-        the argmax of a NaN, InputError for max, min or argmax of no elements.
-        """
-        ...
-
-    def cumulate(self, kind: str, x: Array, axis: int) -> Array:
-        """Return running sums ("sum") or products ("prod") along an axis, from the first to the last."""
-        ...
-
-    def view(self, x: Array, v: View) -> Array:
-        """Read every row through a view: [n, *v.shape]. Raises as ``check_view``."""
-        ...
-
-    def join(self, xs: Sequence[Array], axis: int) -> Array:
-        """Put rows one after the other along an axis."""
-        ...
-
-    def take(self, x: Array, index: Array) -> Array:
-        """Return slices of x [n, d, *rest] by number: index [n, *s] of int32 or int64 gives [n, *s, *rest].
-
-        Raises ExecutionError if a number is outside 0..d.
-        """
-        ...
-
-    def put(self, x: Array, index: Array, values: Array, how: str) -> Array:
-        """Return x [n, d, *rest] with values [n, *s, *rest] in its slices of the numbers index [n, *s].
-
-        One value after the other, in the order of the index, takes the place of what is there ("none"), or is
-        combined with it ("add", "mul", "max", "min"). Raises ExecutionError if a number is outside 0..d.
-        """
-        ...
-
-    def order(self, x: Array, axis: int) -> I32:
-        """Return the stable permutation that sorts an axis in ascending order, int32 of the same shape.
-
-        -0 and +0 are equal. Raises NonFiniteError for a NaN.
-        """
-        ...
-
-    def contract(self, a: Array, b: Array, limbs: int) -> Array:
-        """Multiply the matrices of a row: a [n, *batch, p, d] and b [n, *batch, d, q] to [n, *batch, p, q].
-
-        The batches broadcast. With limbs 0 they are of int8, uint8 or int32, and the result is exact in
-        int64. Else they are binary32, rows of a and columns of b are quantised to so many limbs, and the
-        result is f32(exact sum) * (scale of the row * scale of the column). Raises NonFiniteError if an
-        element that is quantised is not finite.
         """
         ...
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from proofcompute.arithmetic.operands import Matrix
 from proofcompute.arithmetic.primitives import (
     CUMULATIONS,
     ELEMENTS,
@@ -30,10 +31,12 @@ __all__ = [
     "cumulate",
     "evaluate",
     "join",
+    "linear_through",
     "name_of",
     "order",
     "put",
     "reduce",
+    "reduced",
     "row_size",
     "take",
     "view",
@@ -94,22 +97,31 @@ def evaluate(
     shapes = []
     for i, x in enumerate(inputs):
         row, seen = _row(x), views[i] if views else None
-        if len(x) not in (1, n):
-            raise InputError(f"an input of {len(x)} rows where there are {n}")
         if seen is not None:
             check_view(seen, expression.inputs[i], math.prod(row))
             row = seen.shape
-        sizes = zip(reversed(row), reversed(shape), strict=False)
-        if len(row) > len(shape) or any(have not in (1, want) for have, want in sizes):
-            raise InputError(f"rows of shape {list(row)} do not broadcast to {list(shape)}")
+        _broadcasts(x, n, row, shape)
         shapes.append(tuple(row))
     return shapes
 
 
+def _broadcasts(x: A, n: int, row: Sequence[int], shape: Sequence[int]) -> None:
+    """Raise InputError unless an array has n rows or one, and rows of ``row`` broadcast to ``shape``."""
+    if len(x) not in (1, n):
+        raise InputError(f"an input of {len(x)} rows where there are {n}")
+    sizes = zip(reversed(row), reversed(shape), strict=False)
+    if len(row) > len(shape) or any(have not in (1, want) for have, want in sizes):
+        raise InputError(f"rows of shape {list(row)} do not broadcast to {list(shape)}")
+
+
 def reduce(kind: str, x: A, axes: Sequence[int]) -> tuple[tuple[int, ...], int]:
     """Check the arguments of ``reduce``. Return the shape that is left, and how many elements are reduced."""
-    row = _row(x)
-    infer_reduce(kind, name_of(x))
+    return reduced(kind, name_of(x), _row(x), axes)
+
+
+def reduced(kind: str, dtype: str, row: Sequence[int], axes: Sequence[int]) -> tuple[tuple[int, ...], int]:
+    """Return what :func:`reduce` does, for rows of a type and a shape."""
+    infer_reduce(kind, dtype)
     for axis in axes:
         _axis(axis, len(row))
     if len(set(axes)) != len(axes):
@@ -203,3 +215,34 @@ def contract(a: A, b: A, limbs: int) -> tuple[int, tuple[int, ...], int, int, in
     batch = tuple(j if i == 1 else i for i, j in zip(*outer, strict=True))
     row_size((*batch, left[-2], right[-1]))
     return _rows(a, b), batch, left[-2], left[-1], right[-1]
+
+
+def linear_through(
+    x: A, views: Sequence[View], w: Matrix, limbs: int, after: Expression | None, others: Sequence[A]
+) -> tuple[int, ...]:
+    """Return n, the axes that are rows of the product, and its contraction."""
+    row, dtype = _row(x), name_of(x)
+    for v in views:
+        check_view(v, dtype, math.prod(row))
+        row = v.shape
+    if dtype != "f32" or not row:
+        raise InputError("a product needs rows of float32 with an axis")
+    *places, d = row
+    limbs_of_weight, m, width = w.q.shape if len(w.q.shape) == 3 else (0, 0, -1)
+    if width != d or w.scale.shape != (m,) or (w.bias is not None and w.bias.shape != (m,)):
+        raise InputError(f"weights {list(w.q.shape)}, scales and biases do not fit rows of {list(row)}")
+    if limbs not in (1, 2) or limbs_of_weight not in (1, 2):
+        raise InputError("a number has one or two limbs")
+    if d < 1:
+        raise InputError("a contraction without elements")
+    if after is not None:
+        check_expression(after)
+        result = (*places, m)
+        row_size(result)
+        if [dtype, *map(name_of, others)] != list(after.inputs):
+            raise InputError("the product and what is beside it are not of the types of the expression")
+        for other in others:
+            _broadcasts(other, len(x), _row(other), result)
+    elif others:
+        raise InputError("arrays beside a product without an expression of them")
+    return (len(x), *places, d)

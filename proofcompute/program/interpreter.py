@@ -10,8 +10,9 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array, Span
 from proofcompute.errors import ExecutionError
 from proofcompute.program.liveness import last_uses
+from proofcompute.program.operations.elementwise import repeated
 from proofcompute.program.operations.fused import fuse
-from proofcompute.program.operations.scan import Loop, repeated
+from proofcompute.program.operations.scan import Loop
 from proofcompute.program.program import Program
 from proofcompute.program.source import RowReader, Source
 from proofcompute.program.types import Reads, SegmentPlan, Step, cached_per_plan

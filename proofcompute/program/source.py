@@ -6,14 +6,17 @@ Prover and verifier run the same interpreter over the same operations and differ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from proofcompute.arithmetic.composed import evaluated, seen_through
 from proofcompute.arithmetic.grouped import by_matrix
 from proofcompute.arithmetic.kernels import Kernels, Matrix, Prologue
+from proofcompute.arithmetic.primitives import Expression, View
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, U64, Array, Span
 from proofcompute.freivalds.hint import Packed
@@ -24,8 +27,10 @@ __all__ = [
     "LinearCall",
     "PlacedWeights",
     "Products",
+    "RowProducts",
     "RowReader",
     "Source",
+    "ThroughCall",
     "WeightRows",
 ]
 
@@ -85,11 +90,33 @@ class LinearCall(NamedTuple):
     """The rows to which the product is added last, [n, m]."""
 
 
+class ThroughCall(NamedTuple):
+    """One product of what is seen of rows through views, and an expression of it.
+
+    :meth:`proofcompute.arithmetic.kernels.Kernels.linear_through` says what that gives.
+    """
+
+    weight: str
+    """Name of the matrix."""
+    x: F32
+    """Rows [n, ...]."""
+    views: tuple[View, ...]
+    limbs: int
+    """Limbs of the quantised rows, 1 or 2."""
+    after: Expression | None
+    others: tuple[Array, ...]
+    """What the expression reads beside the product."""
+
+
 class Products(Protocol):
     """A source of products with weight matrices: computed, or taken as hints and checked."""
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
         """Return the product that ``call`` describes, float32 [n, m]."""
+        ...
+
+    def through(self, call: ThroughCall, k: Kernels) -> Array:
+        """Return the product that ``call`` describes, or what its expression makes of it: [n, ..., m]."""
         ...
 
     def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
@@ -99,6 +126,20 @@ class Products(Protocol):
         multiplied r times. Raises ExecutionError for a number without a matrix.
         """
         ...
+
+
+class RowProducts:
+    """The part of :class:`Products` that needs the rows of a product written out."""
+
+    linear: Callable[[LinearCall, Kernels], F32]
+
+    def through(self, call: ThroughCall, k: Kernels) -> Array:
+        """Call ``linear``, between the views and the expression; a product without rows stays as it is."""
+        x = seen_through(k, call.x, call.views)
+        y = self.linear(LinearCall(call.weight, x.reshape((-1, x.shape[-1])), call.limbs), k)
+        if len(y) != math.prod(x.shape[:-1]):
+            return y
+        return evaluated(k, y.reshape((*x.shape[:-1], y.shape[-1])), call.after, call.others)
 
 
 @dataclass(frozen=True)
@@ -120,13 +161,18 @@ class ComputeProducts:
         """Compute the product; see Products."""
         return k.linear(call.x, self.matrix(call.weight), call.limbs, call.prologue, call.residual)
 
+    def through(self, call: ThroughCall, k: Kernels) -> Array:
+        """Compute the product; see Products."""
+        w = self.matrix(call.weight)
+        return k.linear_through(call.x, call.views, w, call.limbs, call.after, call.others)
+
     def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
         """Compute the products; see Products."""
         return k.experts(call.x, self.matrix(call.weight), numbers, call.limbs)
 
 
 @dataclass(frozen=True)
-class HintProducts:
+class HintProducts(RowProducts):
     """Products computed from the weights, each with the hint that an opening holds of it."""
 
     matrix: Callable[[str], Matrix]

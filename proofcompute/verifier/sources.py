@@ -25,7 +25,7 @@ from proofcompute.freivalds.product import Site
 from proofcompute.freivalds.sets import hint_sets
 from proofcompute.models.card import MODEL_SUITE, ModelCard
 from proofcompute.program.program import Program
-from proofcompute.program.source import LinearCall, Products
+from proofcompute.program.source import LinearCall, Products, RowProducts, ThroughCall
 from proofcompute.protocol.hints import check_hint
 from proofcompute.protocol.messages import Part
 from proofcompute.protocol.needs import Needs, TableRows
@@ -215,6 +215,11 @@ class HeldProducts:
         self.made += 1
         return self.products.linear(call, k)
 
+    def through(self, call: ThroughCall, k: Kernels) -> Array:
+        """See Products."""
+        self.made += 1
+        return self.products.through(call, k)
+
     def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
         """See Products."""
         self.made += 1
@@ -222,7 +227,7 @@ class HeldProducts:
 
 
 @dataclass(eq=False)
-class HintProducts:
+class HintProducts(RowProducts):
     """Products that the prover's hints give and Freivalds' check confirms (step 8)."""
 
     program: Program

@@ -31,7 +31,7 @@ from proofcompute.engine import Engine, Keep
 from proofcompute.errors import InputError, NonFiniteError
 from proofcompute.importers.compiling import compile_decoder
 from proofcompute.models.model import Model
-from proofcompute.program.source import ComputeProducts, LinearCall
+from proofcompute.program.source import ComputeProducts, LinearCall, RowProducts
 from proofcompute.testing.models import TINY, random_checkpoint
 
 
@@ -269,7 +269,7 @@ def test_longer_than_a_block_of_angles(led: list[bool]) -> None:
     assert len(led) > 20
 
 
-class _Products:
+class _Products(RowProducts):
     """Products with something done to the rows that the backend is not asked to do."""
 
     def __init__(self, m: Model, change: Callable[[F32], F32]) -> None:

@@ -27,6 +27,7 @@ from kernel_cases import (
     routing,
     rows,
     sampling,
+    through,
 )
 from kernel_cases.data import Case
 from proofcompute.arithmetic.kernels import AttentionOptions, Matrix, NormPrologue, Routing
@@ -89,5 +90,6 @@ CASES: list[Case] = [
     *expressions.cases(),
     *primitives.cases(),
     *routing.cases(),
+    *through.cases(),
 ]
 METHODS: tuple[str, ...] = tuple(sorted({case.method for case in CASES}))

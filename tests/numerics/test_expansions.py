@@ -27,8 +27,8 @@ from proofcompute.program.operations import (
 )
 from proofcompute.program.operations.base import Pointwise
 from proofcompute.program.operations.codec import OPERATIONS
+from proofcompute.program.operations.elementwise import repeated
 from proofcompute.program.operations.fused import fuse
-from proofcompute.program.operations.scan import repeated
 from proofcompute.program.program import Program
 from proofcompute.program.source import PlacedWeights, Source
 from proofcompute.program.types import Node, Segment, Spec, Step, WeightSpec

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from proofcompute.arithmetic import contracts
+from proofcompute.arithmetic.composed import Composed
 from proofcompute.arithmetic.definition import attention as attending
 from proofcompute.arithmetic.definition import bitpack, hints, products, routing, rows, sampler
 from proofcompute.arithmetic.definition.elementwise import check_platform
@@ -24,7 +25,7 @@ from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint
 __all__ = ["NumpyKernels"]
 
 
-class NumpyKernels(HostPrimitives, HostMemory):
+class NumpyKernels(HostPrimitives, HostMemory, Composed):
     """The definition of the canonical arithmetic; slow and obvious.
 
     Raises DeviceError on construction where this machine's binary32 is not the canonical one.

@@ -43,7 +43,7 @@ from proofcompute.importers.compiling.draft import Fold
 from proofcompute.importers.compiling.smoothing import SAMPLE, column_scales, total
 from proofcompute.models.model import Model
 from proofcompute.models.vocabulary import Vocabulary
-from proofcompute.program.source import ComputeProducts, LinearCall, Products
+from proofcompute.program.source import ComputeProducts, LinearCall, Products, RowProducts
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Tokenizer
 
@@ -93,7 +93,7 @@ class _Seen:
 
 
 @dataclass
-class _Observed:
+class _Observed(RowProducts):
     """Products that are computed and whose inputs are recorded."""
 
     products: Products

@@ -12,18 +12,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.primitives import ELEMENTS, MAX_INPUTS, MAX_TERMS, Expression, Term
 from proofcompute.arrays import Array, Span
 from proofcompute.program.source import Source
 from proofcompute.program.types import Reads, Step
 
-__all__ = ["Elementwise", "join_maps", "rows_of"]
+__all__ = ["Elementwise", "join_maps", "repeated", "rows_of"]
 
 
 def rows_of(ins: Sequence[Any]) -> int:
     """Return the leading axis of a result that broadcasts over rows: 1 unless an input has another."""
     return next((len(x) for x in ins if len(x) != 1), 1)
+
+
+def repeated(x: Array, n: int, k: Kernels) -> Array:
+    """Return rows that are given once because all n are the same, n times."""
+    return k.gather(x, k.zeros((n,), np.int32)) if len(x) == 1 != n else x
 
 
 @dataclass(frozen=True)

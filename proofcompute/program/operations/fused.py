@@ -9,6 +9,8 @@ steps: where a product is a hint, its prologue and its residual are computed aro
 steps                                          fused step
 =============================================  ==========================================
 Maps of one shape                              one :class:`.elementwise.Elementwise`
+Views, Linear, Map over rows of several axes   one :class:`.through.Product`
+Views, Map, Reduce                             one :class:`.through.Reduction`
 [RmsNorm or Gate], Linear, [Add]               ``Products.linear`` with ``prologue`` and ``residual``
 Split in three, two Rope, two QuantiseHeads    ``Kernels.heads``
 =============================================  ==========================================
@@ -31,6 +33,7 @@ from proofcompute.program.operations.elementwise import join_maps
 from proofcompute.program.operations.linear import Linear, shaped
 from proofcompute.program.operations.moving import Split
 from proofcompute.program.operations.pointwise import Add, Gate, RmsNorm, matrices
+from proofcompute.program.operations.through import join_views
 from proofcompute.program.source import LinearCall, Source
 from proofcompute.program.types import Step
 
@@ -115,7 +118,7 @@ def fuse(steps: Sequence[Step], results: frozenset[str] = frozenset()) -> tuple[
 
     ``results`` are tensors that are used besides those that the steps keep.
     """
-    steps = join_maps(steps, results)
+    steps = join_views(join_maps(steps, results), results)
     uses = _uses(steps, results)
     made = {name: i for i, step in enumerate(steps) for name, *_ in step.outputs}
     replaced: dict[int, Step | None] = {}

@@ -13,8 +13,9 @@ from proofcompute.arrays import F32, Array, Span
 from proofcompute.freivalds.product import Site
 from proofcompute.program.operations.base import Pointwise, f32_axis, matrix, need
 from proofcompute.program.operations.pointwise import matrices
+from proofcompute.program.operations.through import Product
 from proofcompute.program.source import LinearCall, Source
-from proofcompute.program.types import Reads, Spec, WeightSpec
+from proofcompute.program.types import Reads, Runs, Spec, Step, WeightSpec
 
 __all__ = ["Embed", "Experts", "Linear", "shaped"]
 
@@ -50,6 +51,12 @@ class Linear(Pointwise):
         w = weights[self.weight]
         rows = math.prod(ins[0].shape[:-1])
         return (Site(self.weight, w.m, w.width, self.limbs, w.limbs, rows),)
+
+    def lowered(self, ins: Sequence[Spec], outs: Sequence[Spec], steps: Sequence[Step]) -> Runs:
+        """Return what reads rows of several axes through views, or the operation itself."""
+        if len(outs[0].shape) == 1:
+            return self
+        return Product(self.weight, self.limbs, outs[0].shape)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""

@@ -14,8 +14,9 @@ from proofcompute.arithmetic.primitives import check_view, infer_put
 from proofcompute.arrays import Array, Span
 from proofcompute.limits import MAX_OPERANDS
 from proofcompute.program.operations.base import Pointwise, need
+from proofcompute.program.operations.through import Seen
 from proofcompute.program.source import Source
-from proofcompute.program.types import Reads, Spec, WeightSpec
+from proofcompute.program.types import Reads, Runs, Spec, Step, WeightSpec
 
 __all__ = ["Concat", "Put", "Split", "Take", "View", "contiguous", "reshape"]
 
@@ -48,6 +49,10 @@ class View(Pointwise):
         out = Spec(ins[0].dtype, self.shape)
         check_view(self.view, out.dtype, ins[0].size)
         return (out,)
+
+    def lowered(self, ins: Sequence[Spec], outs: Sequence[Spec], steps: Sequence[Step]) -> Runs:
+        """Return the view, with the size of the row that it reads."""
+        return Seen(self.view, ins[0].size)
 
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arithmetic.primitives import Expression, Term
 from proofcompute.arrays import F32, Array, Span
 from proofcompute.program.operations.base import Pointwise, f32_axis, from_bits, need, vector
+from proofcompute.program.operations.elementwise import Elementwise
 from proofcompute.program.operations.expanding import Sketch
 from proofcompute.program.operations.moving import View, contiguous, reshape
 from proofcompute.program.operations.reducing import Reduce
 from proofcompute.program.source import Source
-from proofcompute.program.types import Expansion, Reads, Spec, WeightSpec
+from proofcompute.program.types import Expansion, Reads, Runs, Spec, Step, WeightSpec
 
 __all__ = ["Add", "Gate", "Gelu", "LayerNorm", "Relu", "RmsNorm", "matrices"]
 
@@ -150,6 +152,12 @@ class Gelu(Pointwise):
         return (k.gelu(matrices(ins[0])).reshape(ins[0].shape),)
 
 
+_RELU = Expression(
+    ("f32",),
+    (Term("constant", (), "f32"), Term("lt", (1, 0), "bool"), Term("select", (2, 0, 1), "f32")),
+)
+
+
 @dataclass(frozen=True)
 class Relu(Pointwise):
     """Compute x where x > 0, else +0."""
@@ -164,6 +172,10 @@ class Relu(Pointwise):
         s = Sketch()
         zero = s.number(0)
         return s.end(s.map("select", s.map("lt", zero, "in.0"), "in.0", zero))
+
+    def lowered(self, ins: Sequence[Spec], outs: Sequence[Spec], steps: Sequence[Step]) -> Runs:
+        """Return an expression that joins others for rows of several axes, or the operation itself."""
+        return self if len(ins[0].shape) == 1 else Elementwise(_RELU, ins[0].shape)
 
     def run(self, ins: Sequence[F32], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""

@@ -9,8 +9,9 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.primitives import CUMULATIONS, infer_reduce
 from proofcompute.arrays import Array, Span
 from proofcompute.program.operations.base import Pointwise, need
+from proofcompute.program.operations.through import Reduction
 from proofcompute.program.source import Source
-from proofcompute.program.types import Spec, WeightSpec
+from proofcompute.program.types import Runs, Spec, Step, WeightSpec
 
 __all__ = ["Cumulate", "Order", "Reduce"]
 
@@ -46,6 +47,12 @@ class Reduce(Pointwise):
     def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
         """Return the bytes of the elements in their order."""
         return ins[0].nbytes
+
+    def lowered(self, ins: Sequence[Spec], outs: Sequence[Spec], steps: Sequence[Step]) -> Runs:
+        """Return what reduces expressions of floats, or the operation itself."""
+        if ins[0].dtype != "f32" or self.kind not in ("sum", "max", "min"):
+            return self
+        return Reduction.of(self.kind, self.axes, ins[0].shape)
 
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""

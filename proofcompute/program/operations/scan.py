@@ -8,8 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from proofcompute.arithmetic import primitives
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array, Span
@@ -17,12 +15,13 @@ from proofcompute.limits import MAX_OPERANDS, MAX_SCAN
 from proofcompute.program.liveness import last_uses
 from proofcompute.program.lowering import infer_body
 from proofcompute.program.operations.base import Planned, need
+from proofcompute.program.operations.elementwise import repeated
 from proofcompute.program.operations.fused import fuse
 from proofcompute.program.operations.moving import contiguous
 from proofcompute.program.source import Source
 from proofcompute.program.types import Body, Node, Reads, Runs, Spec, Step, WeightSpec
 
-__all__ = ["Loop", "Scan", "repeated"]
+__all__ = ["Loop", "Scan"]
 
 
 @dataclass(frozen=True)
@@ -144,8 +143,3 @@ def _entry(x: Array, t: int, k: Kernels) -> Array:
     shape = tuple(x.shape[2:])
     offset = t * math.prod(shape)
     return k.view(x, primitives.View(shape, contiguous(shape), offset, (0,) * len(shape), shape))
-
-
-def repeated(x: Array, n: int, k: Kernels) -> Array:
-    """Return rows that are given once because all n are the same, n times."""
-    return k.gather(x, k.zeros((n,), np.int32)) if len(x) == 1 != n else x

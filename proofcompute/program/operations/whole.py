@@ -12,7 +12,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.primitives import Expression, Term
 from proofcompute.arrays import Array, Span
 from proofcompute.program.operations.base import Pointwise, need
-from proofcompute.program.operations.scan import repeated
+from proofcompute.program.operations.elementwise import repeated
 from proofcompute.program.source import Source
 from proofcompute.program.types import Reads, Spec, WeightSpec
 

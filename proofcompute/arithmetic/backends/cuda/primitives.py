@@ -21,6 +21,7 @@ from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32, i64
 from proofcompute.arithmetic.backends.cuda.placing import placed
 from proofcompute.arithmetic.backends.cuda.sources import generate
+from proofcompute.arithmetic.composed import Composed
 from proofcompute.arithmetic.definition import primitives, routing
 from proofcompute.arithmetic.kernels import Routing
 from proofcompute.arithmetic.primitives import ELEMENTS, Expression, View
@@ -33,8 +34,8 @@ __all__ = ["DevicePrimitives"]
 _REDUCED: Final = ("sum", "prod", "max", "min")
 
 
-class DevicePrimitives:
-    """The primitives of the CUDA backend."""
+class DevicePrimitives(Composed):
+    """The primitives of the CUDA backend; what is done in several steps is written out after each."""
 
     _on: Launcher
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.arithmetic.backends.numba.modules import Module
-from proofcompute.arithmetic.backends.numba.primitives import CpuPrimitives
 from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.through import CpuThrough
 from proofcompute.arithmetic.definition import hints
 from proofcompute.arithmetic.kernels import Matrix, Prologue
 from proofcompute.arrays import F32, I8, I32, U8, U32, Array
@@ -33,7 +33,7 @@ _MOST_JOINED: Final = 1 << 22
 """Most bytes of a group that one thread hashes: as many are copied where a group has several parts."""
 
 
-class CpuChecks(CpuPrimitives):
+class CpuChecks(CpuThrough):
     """The commitments and checks of the CPU backend, compiled when they are first used."""
 
     _field = Module("field")

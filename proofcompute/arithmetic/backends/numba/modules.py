@@ -25,6 +25,8 @@ MODULES: Final = (
     "kernels.packing",
     "kernels.products",
     "kernels.linear",
+    "kernels.windows",
+    "kernels.windowed",
     "kernels.making",
     "kernels.attention",
     "steps.crew",
