@@ -67,11 +67,21 @@ class Taken:
     original: Any
     """As the caller gave it."""
     library: Library
+    hosted: Array | None = None
+    """As NumPy's array, if it was given on the host."""
+
+    def on_host(self, kernels: Kernels) -> Array:
+        """Return the matrix on the host; it is brought there if it lies on a device only."""
+        return kernels.host(self.array) if self.hosted is None else self.hosted
 
     def copied(self, kernels: Kernels) -> Taken:
         """Return the same in memory of its own."""
-        array = self.array.copy()
-        return Taken(array, self.library.give(array, kernels), self.library)
+        if self.hosted is None:
+            array = self.array.copy()
+            return Taken(array, self.library.give(array, kernels), self.library)
+        hosted = self.hosted.copy()
+        array = hosted if self.array is self.hosted else self.array  # a copy of what the host has already
+        return Taken(array, self.library.give(hosted, kernels), self.library, hosted)
 
     def lent_to(self, other: Library, kernels: Kernels) -> Any:
         """Return the matrix as an array of another library, which can multiply it by its own."""
@@ -85,13 +95,11 @@ def take(x: object, what: str, allowed: tuple[str, ...], kernels: Kernels) -> Ta
     LimitError for one that is too large.
     """
     if isinstance(x, np.ndarray):
-        host = matrix(x, what, allowed)
-        return Taken(host if _on_host(kernels) else kernels.array(host), x, Library(np, host=True))
+        return _hosted(matrix(x, what, allowed), x, Library(np, host=True), kernels)
     found = place_of(x, what)
     library = Library(_module(x, what), host=found[0] in ON_HOST)
     if library.host:
-        host = matrix(x, what, allowed)
-        return Taken(host if _on_host(kernels) else kernels.array(host), x, library)
+        return _hosted(matrix(x, what, allowed), x, library, kernels)
     if _on_host(kernels):
         raise InputError(
             f"{what} lies on {named_place(found)}, and this job computes on the CPU; move {what} to the "
@@ -100,6 +108,10 @@ def take(x: object, what: str, allowed: tuple[str, ...], kernels: Kernels) -> Ta
     array = kernels.array(x)
     check_matrix(array, what, allowed)
     return Taken(array, x, library)
+
+
+def _hosted(x: Array, original: object, library: Library, kernels: Kernels) -> Taken:
+    return Taken(x if _on_host(kernels) else kernels.array(x), original, library, x)
 
 
 def kernels_of(x: object, device: str) -> Kernels:

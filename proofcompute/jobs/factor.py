@@ -55,29 +55,38 @@ class RightFactor:
         """
         if self._b.array.dtype.name in FLOATS:
             return self._float(a)
-        rows, n = flat(a.array), a.array.shape[-2]
+        kernels, (n, d) = self._kernels, a.array.shape[-2:]
+        int8 = a.array.dtype == self._b.array.dtype == np.int8
+        by_backend = int8 and (on_host(a.array) or d <= MAX_CONTRACTION)
+        rows = flat(a.array if by_backend else a.on_host(kernels))
+        multiplied = self._by_backend if by_backend else self._by_host
         if not stacks.b:
-            c = self._exact(rows, 0)
+            c = multiplied(rows, 0)
         else:
             pairs = map(stacks.pair, range(stacks.members))
-            parts = [self._exact(rows[i * n : (i + 1) * n], j) for i, j in pairs]
-            c = self._kernels.concatenate(parts)
+            parts = [multiplied(rows[i * n : (i + 1) * n], j) for i, j in pairs]
+            c = kernels.concatenate(parts) if by_backend else np.concatenate(parts)
         c = c.reshape(*stacks.lead, n, c.shape[-1])
-        return Taken(c, c, Library(np, host=on_host(c)))
+        if on_host(c):
+            return Taken(c if on_host(a.array) else kernels.array(c), c, Library(np, host=True), c)
+        return Taken(c, c, Library(np, host=False))
 
-    def _exact(self, a: Array, member: int) -> Array:
-        """Return the exact product of rows and a member of B."""
-        kernels, d = self._kernels, a.shape[1]
-        b = flat(self._b.array)[member * d : (member + 1) * d]
-        here = on_host(a)
-        if a.dtype == b.dtype == np.int8 and (here or d <= MAX_CONTRACTION):
-            w = self._turned.get(member)
-            if w is None:
-                turned = np.ascontiguousarray(kernels.host(b).T)
-                w = self._turned[member] = turned if here else kernels.array(turned)
-            return multiply_int8(a, w, kernels)
-        c = multiply(kernels.host(a), kernels.host(b), kernels)
-        return c if here else kernels.array(c)
+    def _member(self, b: Array, member: int) -> Array:
+        d = b.shape[-2]
+        return flat(b)[member * d : (member + 1) * d]
+
+    def _by_backend(self, a: Array, member: int) -> Array:
+        """Return the product of int8 rows and a member of B, where they lie."""
+        w = self._turned.get(member)
+        if w is None:
+            b = self._member(self._b.on_host(self._kernels), member)
+            turned = np.ascontiguousarray(b.T)
+            w = self._turned[member] = turned if on_host(a) else self._kernels.array(turned)
+        return multiply_int8(a, w, self._kernels)
+
+    def _by_host(self, a: Array, member: int) -> Array:
+        """Return the product of integers on the host and a member of B."""
+        return multiply(a, self._member(self._b.on_host(self._kernels), member), self._kernels)
 
     def _float(self, a: Taken) -> Taken:
         b = self._b
@@ -99,6 +108,5 @@ class RightFactor:
             made: Any = a.lent_to(by, kernels) @ b.lent_to(by, kernels)
             return Taken(kernels.array(made), made, by)
         with np.errstate(over="ignore", invalid="ignore"):
-            c: Array = kernels.host(a.array) @ kernels.host(b.array)
-        library = Library(np, host=True)
-        return Taken(c if on_host(a.array) else kernels.array(c), c, library)
+            c: Array = a.on_host(kernels) @ b.on_host(kernels)
+        return Taken(c if on_host(a.array) else kernels.array(c), c, Library(np, host=True), c)

@@ -212,15 +212,13 @@ class ProductJob:
         if request is not None:
             require_addressed(request, identity.public)
         kept = retention_of(identity.public, terms, retention)
-        left, stacks, tree = self._left(a, request)
+        left, stacks, tree = self._left(a, request, copy=self._copy)
         if request is None:
             request = self._asked(left, stacks, tree, None, b"")
         made = self._factor.times(left, stacks) if c is None else self._given(c, request, left)
         if check if check is not None else c is not None:
             self._check(stacks, left, made)
-        kept_a, kept_c = left.array, made.array
-        if self._copy:
-            kept_a, kept_c = kept_a.copy(), kept_c.copy()
+        kept_c = made.array.copy() if self._copy and c is None else made.array  # the caller gets the other
         rows = flat(kept_c)
         c_tree = RowTree.of(rows, self.suite, kernels)
         receipt = ProductReceipt(
@@ -232,7 +230,7 @@ class ProductJob:
             node=identity.public,
         )
         receipt = receipt.signed(identity.sign(receipt.signed_digest))
-        return ProductProof(request, receipt, kept_a, kept_c, identity, tree, c_tree), made, left
+        return ProductProof(request, receipt, left.array, kept_c, identity, tree, c_tree), made, left
 
     # -- the factors -----------------------------------------------------------------------------------------
     @property
@@ -248,10 +246,14 @@ class ProductJob:
             raise InputError("the job is closed; make a new one")
         return self._kept
 
-    def _left(self, a: AnyArray, request: ProductRequest | None = None) -> tuple[Taken, Stacks, RowTree]:
+    def _left(
+        self, a: AnyArray, request: ProductRequest | None = None, *, copy: bool = False
+    ) -> tuple[Taken, Stacks, RowTree]:
         """Take and hash A; check that A and B are those of the request."""
         right = self._right
         taken = take(a, "A", FACTORS, self._kernels)
+        if copy:  # before it is hashed, so that what is hashed is what is multiplied and opened
+            taken = taken.copied(self._kernels)
         stacks, _, d, _ = shapes(taken.array, right.array)
         result_dtype(taken.array.dtype.name, right.array.dtype.name, d)
         if request is not None and request.suite != self.suite:
@@ -280,15 +282,16 @@ class ProductJob:
             raise InputError(f"C {list(taken.array.shape)} is not of the shape {list(shape)} of the product")
         if dtype in FLOATS and not all_finite(taken):
             raise NonFiniteError("C holds a number that is not finite")
-        return taken
+        return taken.copied(self._kernels) if self._copy else taken  # before it is checked
 
     def _check(self, stacks: Stacks, a: Taken, c: Taken) -> None:
         """Check a product before it is signed. Raises MismatchError if it is none."""
         kernels, b = self._kernels, self._right.array
         try:
             if b.dtype.name in FLOATS:
-                rows = [kernels.host(x.array) for x in (a, c)]
-                every_member(FloatCheck(kernels.host(b), self._k, self._roundings), stacks, *rows)
+                rows = [x.on_host(kernels) for x in (a, c)]
+                right = self._right.on_host(kernels)
+                every_member(FloatCheck(right, self._k, self._roundings), stacks, *rows)
             else:
                 every_member(self._projected(a.array.dtype.name), stacks, a.array, c.array)
         except VerificationError as e:

@@ -122,3 +122,14 @@ def test_a_job_on_a_device_that_copies(device: EmulatedDevice) -> None:
             sent = values(c).copy()
             left.values[:], values(c)[:] = 0, 0
         assert audit(Job(a, b, proof.request, proof), c=sent).complete
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_what_lies_on_the_host_is_not_fetched_back(device: EmulatedDevice, dtype: str) -> None:
+    """The host multiplies with the B that it was given; the device has a copy for hashing."""
+    a, b = factors(dtype, n=3, d=64, m=32)
+    with job(b, identity=NODE, device="cuda") as resident:
+        del device.uploads[:], device.downloads[:]
+        resident.matmul(a)
+        assert max(device.downloads) < a.nbytes
+        assert max(device.uploads) < b.nbytes

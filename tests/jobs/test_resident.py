@@ -217,6 +217,24 @@ def test_a_job_that_copies_does_not_mind(dtype: str, foreign: bool) -> None:
     assert audit(Job(first_a, first_b, proof.request, proof), c=first_c).complete
 
 
+def test_what_is_copied_is_what_is_checked_and_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever computed C writes to its memory once the check has passed, and to A once it is hashed."""
+    a, b = factors()
+    first_a, c = a.copy(), true(a, b).astype(np.int32)
+    right = c.copy()
+    checked = ProductJob._check
+
+    def check(self: ProductJob, *arguments: Any) -> None:
+        checked(self, *arguments)
+        c[0, 0] += 1
+        a[0, 0] ^= 1
+
+    monkeypatch.setattr(ProductJob, "_check", check)
+    with make(b, identity=NODE, copy=True, device=DEVICE) as resident:
+        proof = resident.prove(a, c=c)
+    assert audit(Job(first_a, b, proof.request, proof), c=right).complete
+
+
 # -- other libraries -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_of_another_library(dtype: str) -> None:
