@@ -47,7 +47,7 @@ from proofcompute.program.source import ComputeProducts, LinearCall, Products, R
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.tokens import Tokenizer
 
-__all__ = ["Scales", "calibration_tokens", "smoothed"]
+__all__ = ["Scales", "Seen", "calibration_tokens", "folded", "smoothed", "text_tokens"]
 
 TOKENS: Final = 1024
 """The most tokens that are read."""
@@ -58,15 +58,16 @@ ROWS: Final = 128
 
 
 def calibration_tokens(vocabulary: Vocabulary) -> list[int]:
-    """Return the first tokens of the text, without the paragraphs that the vocabulary cannot express.
+    """Return the first tokens of the text; see :func:`text_tokens`. If there are none, nothing is scaled."""
+    return text_tokens(vocabulary, "calibration.txt", TOKENS)
 
-    The list is empty, and nothing is scaled, if this version does not support the vocabulary at all.
+
+def text_tokens(vocabulary: Vocabulary, file: str, most: int) -> list[int]:
+    """Return the first tokens of a text of this package, without paragraphs that a vocabulary cannot express.
+
+    The list is empty if this version does not support the vocabulary at all.
     """
-    text = (
-        resources.files("proofcompute.importers.compiling")
-        .joinpath("calibration.txt")
-        .read_text(encoding="utf-8")
-    )
+    text = resources.files("proofcompute.importers.compiling").joinpath(file).read_text(encoding="utf-8")
     try:
         tokenizer = Tokenizer(vocabulary)
     except UnsupportedError:
@@ -77,19 +78,19 @@ def calibration_tokens(vocabulary: Vocabulary) -> list[int]:
             found += tokenizer.encode(paragraph.strip("\n") + "\n\n", special=False)
         except UnsupportedError:
             continue
-        if len(found) >= TOKENS:
+        if len(found) >= most:
             break
-    return found[:TOKENS]
+    return found[:most]
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """Statistics of one product's inputs."""
 
     energy: npt.NDArray[np.float64]
-    """Mean square of each column, [d]."""
-    rows: F32
-    """A sample of the rows, [t, d]."""
+    """Mean square of each column, [d], or of what other columns do not tell about it."""
+    rows: F32 | None = None
+    """A sample of the rows, [t, d]; None if activations have two limbs."""
 
 
 @dataclass
@@ -97,7 +98,7 @@ class _Observed(RowProducts):
     """Products that are computed and whose inputs are recorded."""
 
     products: Products
-    seen: dict[str, _Seen] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
         """Compute a product, as Products does, and record its inputs."""
@@ -105,7 +106,7 @@ class _Observed(RowProducts):
         rows = k.host(given)
         wide = rows.astype(np.float64)
         energy = np.asarray(total(wide * wide)) / len(rows)
-        self.seen[call.weight] = _Seen(energy, rows[:: -(-len(rows) // ROWS)].copy())
+        self.seen[call.weight] = Seen(energy, rows[:: -(-len(rows) // ROWS)].copy())
         return self.products.linear(call._replace(x=given, prologue=None), k)
 
     def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
@@ -169,16 +170,24 @@ def smoothed(
         sessions.append(engine.add(Request(model.model_id, (("tokens", data),), bytes(32), Generation(1))))
     for session in sessions:
         engine.run(session)
+    seen = products.seen
+    if not one_limb:
+        seen = {name: Seen(x.energy) for name, x in seen.items()}
+    return folded(checkpoint, folds, seen)
+
+
+def folded(checkpoint: Checkpoint, folds: Sequence[Fold], seen: Mapping[str, Seen]) -> Scales:
+    """Return the scales that suit what was seen of products' inputs. Raises the errors of the checkpoint."""
     found: dict[str, _Scale] = {}
     for fold in folds:
         if any(_stored_as_int8(checkpoint, name) for name in (*fold.matrices, *fold.absorb)):
             continue
-        s = _chosen(checkpoint, fold, products.seen[fold.products[0]], one_limb)
+        s = _chosen(checkpoint, fold, seen[fold.products[0]])
         for name in fold.absorb:
             found[name] = replace(found.get(name, _Scale()), rows=s)
         if fold.heads is not None:
             s = _for_queries(s, *fold.heads)
-        for name in fold.matrices:
+        for name in (fold.own,) if fold.own else fold.matrices:
             found[name] = replace(found.get(name, _Scale()), columns=s)
     return Scales(found)
 
@@ -188,10 +197,9 @@ def _stored_as_int8(checkpoint: Checkpoint, name: str) -> bool:
     return len(checkpoint.shapes[name]) == 2 and checkpoint.quantised(name, 0, 1) is not None
 
 
-def _chosen(checkpoint: Checkpoint, fold: Fold, x: _Seen, one_limb: bool) -> F32:
+def _chosen(checkpoint: Checkpoint, fold: Fold, x: Seen) -> F32:
     """Return the scales of what absorbs them."""
-    w, energy = _sample(checkpoint, fold.matrices), x.energy
-    rows = x.rows if one_limb else None
+    w, energy, rows = _sample(checkpoint, fold.matrices), x.energy, x.rows
     if fold.heads is not None:
         _, kv_heads = fold.heads
         w = _by_query(w, *fold.heads)
@@ -200,7 +208,7 @@ def _chosen(checkpoint: Checkpoint, fold: Fold, x: _Seen, one_limb: bool) -> F32
     return column_scales(w, energy.reshape(-1), rows)
 
 
-def _columns(x: _Seen, heads: tuple[int, int]) -> int:
+def _columns(x: Seen, heads: tuple[int, int]) -> int:
     return len(x.energy) // heads[0]
 
 

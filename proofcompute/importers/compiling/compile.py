@@ -6,21 +6,29 @@ checkpoint gives the same model id on every machine (docs/spec/arithmetic.md#com
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32, I8, Array
-from proofcompute.errors import FormatError
+from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling.calibration import Scales, smoothed
 from proofcompute.importers.compiling.choosing import choose
 from proofcompute.importers.compiling.draft import Recipe
 from proofcompute.importers.compiling.encoders import plan_encoder
-from proofcompute.importers.compiling.precision import AUTO, PRECISIONS, Precision, check_precision
+from proofcompute.importers.compiling.precision import (
+    AUTO,
+    COMPENSATED,
+    PRECISIONS,
+    Precision,
+    check_precision,
+)
 from proofcompute.importers.compiling.program import plan_decoder
+from proofcompute.importers.compiling.rounded import Rounding
+from proofcompute.importers.compiling.rounding import Factor, compensated
 from proofcompute.models.card import ModelCard, Weight
 from proofcompute.models.model import Model
 from proofcompute.program.types import WeightSpec
@@ -40,7 +48,8 @@ def compile_decoder(
 ) -> Model:
     """Quantise a checkpoint's weights and return the model, hashed.
 
-    One-limb weights are scaled first (:mod:`.calibration`), which runs the model on a short text.
+    One-limb weights are scaled first (:mod:`.calibration`, :mod:`.rounded`), which runs the model on a short
+    text.
 
     Args:
         checkpoint: description and weights.
@@ -61,9 +70,10 @@ def compile_decoder(
     check_precision(precision)
     require_ieee()  # before any bits of a constant are made
     found: dict[str, str] = {}
+    rounding: Rounding | None = None
     if precision == AUTO:
         choice = choose(checkpoint, kernels, _weight, progress)
-        limbs, found = choice.precision, choice.facts()
+        limbs, found, rounding = choice.precision, choice.facts(), choice.rounding
     elif isinstance(precision, Precision):
         limbs = precision
     else:
@@ -75,25 +85,32 @@ def compile_decoder(
     if unknown := sorted(limbs.exact - program.weight.keys() - {"head"}):
         raise FormatError(f"the precision names {unknown[0]!r}, which is no matrix of this decoder")
     count = len(program.weights)
-    passes = 2 if limbs.w_limbs == 1 and plan.folds else 1
-    scales = Scales()
+    nearest = limbs.rounding != COMPENSATED
+    if encoder is not None and not nearest:
+        raise UnsupportedError("weights of an encoder are rounded to the nearest")
+    passes = 2 if nearest and limbs.w_limbs == 1 and plan.folds else 1
     done = 0
 
-    def quantised(scales: Scales) -> dict[str, Weight]:
+    def quantised(rounding: Rounding) -> dict[str, Weight]:
         nonlocal done
         weights: dict[str, Weight] = {}
         for spec in program.weights:
-            weights[spec.name] = _weight(checkpoint, spec, plan.recipes[spec.name], scales, kernels)
+            weights[spec.name] = _weight(checkpoint, spec, plan.recipes[spec.name], rounding, kernels)
             done += 1
             if progress is not None:
                 progress(done, passes * count)
         return weights
 
-    if limbs.w_limbs == 1 and plan.folds:
-        plain = ModelCard(program, checkpoint.vocabulary.encode(), "", (bytes(32),) * count)
-        model = Model(plain, quantised(scales))
-        scales = smoothed(checkpoint, plan.folds, model, kernels, limbs.x_limbs == 1)
-    weights = quantised(scales)
+    if rounding is None and not nearest:
+        rounding = Rounding.of_checkpoint(checkpoint, limbs, kernels, _weight)
+    elif rounding is None:
+        rounding = Rounding()
+        if limbs.w_limbs == 1 and plan.folds:
+            plain = ModelCard(program, checkpoint.vocabulary.encode(), "", (bytes(32),) * count)
+            model = Model(plain, quantised(rounding))
+            scales = smoothed(checkpoint, plan.folds, model, kernels, limbs.x_limbs == 1)
+            rounding = Rounding(scales)
+    weights = quantised(rounding)
     manifest = {
         "checkpoint_sha256": checkpoint.digest.hex(),
         "importer": f"proofcompute {__version__}",
@@ -114,8 +131,14 @@ def compile_decoder(
 
 
 def _weight(
-    checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, scales: Scales, kernels: Kernels
+    checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, rounding: Rounding, kernels: Kernels
 ) -> Weight:
+    scales = rounding.scales
+    factors = None
+    if spec.limbs == 1 and spec.kind == "matrix":
+        if spec.name in rounding.made:
+            return rounding.made[spec.name]
+        factors = rounding.factors(spec.name)
     if spec.kind == "constant":
         return _constant(checkpoint, spec, recipe, scales)
     if recipe.groups:
@@ -126,7 +149,8 @@ def _weight(
         count = checkpoint.shapes[name][0]
         for a in range(0, count, ROWS_AT_ONCE):
             b = min(a + ROWS_AT_ONCE, count)
-            limbs, s = _quantised(checkpoint, name, a, b, spec.limbs, scales, kernels)
+            own = recipe.own or name
+            limbs, s = _quantised(checkpoint, name, own, a, b, spec.limbs, scales, kernels, factors)
             q.append(limbs)
             scale.append(_times(s, recipe.factor))
     bias = None
@@ -153,7 +177,7 @@ def _matrices(
                 columns = scales.apply(name, checkpoint.rows(name, a, b), a, b).T
                 limbs, s = kernels.quantise(np.ascontiguousarray(columns), spec.limbs)
             else:
-                limbs, s = _quantised(checkpoint, name, a, b, spec.limbs, scales, kernels)
+                limbs, s = _quantised(checkpoint, name, name, a, b, spec.limbs, scales, kernels)
             part = slice(at, at + len(s))
             q[group, :, part], scale[group, part] = limbs, _times(s, recipe.factor)
             if bias is not None:
@@ -164,16 +188,27 @@ def _matrices(
 
 
 def _quantised(
-    checkpoint: Checkpoint, name: str, a: int, b: int, limbs: int, scales: Scales, kernels: Kernels
+    checkpoint: Checkpoint,
+    name: str,
+    own: str,
+    a: int,
+    b: int,
+    limbs: int,
+    scales: Scales,
+    kernels: Kernels,
+    factors: Sequence[Factor] | None = None,
 ) -> tuple[I8, F32]:
     """Return rows a..b of a matrix in limbs [limbs, b - a, d], and their scales [b - a].
 
-    Rows that are stored as int8 stay as they are, if one limb is wanted.
+    ``own`` is the name of the matrix' scales. Rows that are stored as int8 stay as they are, if one limb is
+    wanted. With ``factors``, the errors of columns compensate each other.
     """
-    if limbs == 1 and name not in scales.of and (stored := checkpoint.quantised(name, a, b)) is not None:
+    if limbs == 1 and own not in scales.of and (stored := checkpoint.quantised(name, a, b)) is not None:
         q, s = stored
         return q[np.newaxis], s
-    return kernels.quantise(scales.apply(name, checkpoint.rows(name, a, b), a, b), limbs)
+    x = scales.apply(own, checkpoint.rows(name, a, b), a, b)
+    q, s = kernels.quantise(x, limbs)
+    return (q if factors is None else compensated(x, s, factors)), s
 
 
 def _constant(checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, scales: Scales) -> Array:

@@ -33,6 +33,8 @@ class Recipe:
     """With groups: the rows of each group that are used, a..b; None for all."""
     transposed: bool = False
     """With groups: whether each matrix is transposed."""
+    own: str = ""
+    """The name of the scales of the one tensor, if the tensor has another use, which is not scaled."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Fold:
     heads: tuple[int, int] | None = None
     """Heads and key/value heads, where the inputs are mixes of values: query heads that share a value head
     share its scales. Else None."""
+    own: str = ""
+    """See Recipe."""
 
 
 @dataclass

@@ -10,10 +10,22 @@ from typing import Final
 from proofcompute.errors import FormatError, UnsupportedError
 from proofcompute.limits import MAX_WEIGHTS
 
-__all__ = ["AUTO", "PRECISIONS", "Precision", "check_precision"]
+__all__ = [
+    "AUTO",
+    "COMPENSATED",
+    "NEAREST",
+    "PRECISIONS",
+    "ROUNDINGS",
+    "Precision",
+    "check_precision",
+]
 
 AUTO: Final = "auto"
 """The name of precisions that are chosen for each matrix."""
+NEAREST: Final = "nearest"
+COMPENSATED: Final = "compensated"
+"""With the errors of other columns in mind (:mod:`.rounding`)."""
+ROUNDINGS: Final = (NEAREST, COMPENSATED)
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,9 @@ class Precision:
     """Limbs of queries, keys and values in attention."""
     exact: frozenset[str] = frozenset()
     """Matrices of the program that have two limbs, whatever ``w_limbs`` says."""
+    rounding: str = NEAREST
+    """How weights of one limb are rounded: one of :data:`ROUNDINGS`. If it is not to the nearest, the head is
+    a matrix of its own, since it is rounded for its own inputs."""
 
     def limbs(self, weight: str) -> int:
         """Return the limbs of a matrix of the program."""
@@ -44,6 +59,8 @@ class Precision:
     def recipe(self) -> str:
         """Return the precision as JSON; :meth:`from_recipe` reads it."""
         fields: dict[str, object] = {key: getattr(self, key) for key in ("name", *_LIMBS)}
+        if self.rounding != NEAREST:
+            fields["rounding"] = self.rounding
         return json.dumps({**fields, "exact": sorted(self.exact)}, sort_keys=True)
 
     @staticmethod
@@ -53,8 +70,13 @@ class Precision:
             fields = json.loads(text)
         except (ValueError, RecursionError) as e:
             raise FormatError("the recipe is not JSON") from e
-        if not isinstance(fields, dict) or set(fields) != {"name", "exact", *_LIMBS}:
-            raise FormatError(f"a recipe has exactly the keys name, exact, {', '.join(_LIMBS)}")
+        if not isinstance(fields, dict) or fields.keys() - {"rounding"} != {"name", "exact", *_LIMBS}:
+            raise FormatError(
+                f"a recipe has exactly the keys name, exact, {', '.join(_LIMBS)}, perhaps rounding"
+            )
+        rounding = fields.get("rounding", NEAREST)
+        if rounding not in ROUNDINGS:
+            raise FormatError(f"recipe: rounding is {str(rounding)[:20]}, none of {', '.join(ROUNDINGS)}")
         exact = fields["exact"]
         if not isinstance(exact, list) or len(exact) > MAX_WEIGHTS:
             raise FormatError("recipe: exact is not a list of names of matrices")
@@ -64,7 +86,7 @@ class Precision:
             if type(fields[key]) is not int or fields[key] not in (1, 2):
                 raise FormatError(f"recipe: {key} is {str(fields[key])[:20]}, not 1 or 2")
         limbs = {key: int(fields[key]) for key in _LIMBS}
-        return Precision(name=fields["name"], exact=frozenset(exact), **limbs)
+        return Precision(name=fields["name"], exact=frozenset(exact), rounding=rounding, **limbs)
 
 
 _LIMBS = ("w_limbs", "x_limbs", "head_limbs", "kv_limbs")

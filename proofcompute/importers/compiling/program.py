@@ -14,7 +14,7 @@ from proofcompute.importers.architecture import Arch, tensor_shapes
 from proofcompute.importers.compiling.activations import capped
 from proofcompute.importers.compiling.blocks import BlockDraft
 from proofcompute.importers.compiling.draft import Draft, Fold, Recipe
-from proofcompute.importers.compiling.precision import Precision
+from proofcompute.importers.compiling.precision import NEAREST, Precision
 from proofcompute.limits import MAX_CONTEXT
 from proofcompute.program import operations as ops
 from proofcompute.program.program import Program
@@ -79,14 +79,19 @@ def _embedding(draft: Draft, arch: Arch, precision: Precision) -> str:
 
 
 def _head(draft: Draft, arch: Arch, precision: Precision, x: str) -> None:
-    same = precision.limbs("head") == precision.limbs("embedding")
+    nearest = precision.rounding == NEAREST
+    same = nearest and precision.limbs("head") == precision.limbs("embedding")
     shared = arch.tied and not arch.head_bias and same
     factor = arch.logit_scale / arch.embed_scale if shared else 1.0
     final = draft.norm("norm", arch.norm, x, "norm", factor=factor, out="final")
     head = "embedding"
     if not shared:
-        recipe = Recipe(("embedding" if arch.tied else "head",), factor=arch.logit_scale)
+        tensor = "embedding" if arch.tied else "head"
+        recipe = Recipe((tensor,), factor=arch.logit_scale, own="" if nearest else "head")
         head = draft.matrix("head", recipe, precision.w_limbs, bias=arch.head_bias)
+        if not nearest:
+            absorb = tuple(name for name in ("norm", "norm.bias") if name in draft.shapes)
+            draft.folds.append(Fold(("head",), (tensor,), absorb, own="head"))
     logits = draft.add("logits", ops.Linear(head, precision.head_limbs), final)
     if arch.final_softcap:
         logits = capped(draft, logits, arch.final_softcap, "logits")
