@@ -33,7 +33,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Read:
-    """Read the body of a response and close it; the result is its bytes as they came over the wire."""
+    """Read the body of a response and close it, also after an error; the result is its bytes as they came."""
 
     response: Any
     request: Any
@@ -91,9 +91,11 @@ def run(flow: Flow, inner: Any) -> Any:
                         found = response = inner.handle_request(request)
                     case Read(response, request, limit, seconds):
                         gathered = _Gathered(request, limit, seconds)
-                        for piece in response.stream:
-                            gathered.add(piece)
-                        response.close()
+                        try:  # the procedure may go on with other requests after an error
+                            for piece in response.stream:
+                                gathered.add(piece)
+                        finally:
+                            response.close()
                         found = bytes(gathered.data)
                     case Call(function):
                         found = function()
@@ -126,9 +128,11 @@ async def run_async(flow: Flow, inner: Any) -> Any:
                         found = response = await inner.handle_async_request(request)
                     case Read(response, request, limit, seconds):
                         gathered = _Gathered(request, limit, seconds)
-                        async for piece in response.stream:
-                            gathered.add(piece)
-                        await response.aclose()
+                        try:
+                            async for piece in response.stream:
+                                gathered.add(piece)
+                        finally:
+                            await response.aclose()
                         found = bytes(gathered.data)
                     case Call(function):
                         found = await run_sync(function)

@@ -2,7 +2,8 @@
 
 The events of a stream are written anew from what was checked, so that a client and the check cannot read one
 body in two ways, and what ends an answer is held back until its receipt has been checked. If contradictions
-are only recorded, the bytes are passed on as they come.
+are only recorded, the bytes are passed on as they come. After an error the connection is released at once: a
+client's library may leave that to the garbage collector.
 """
 
 from __future__ import annotations
@@ -55,13 +56,21 @@ class Bounded:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body in a synchronous client."""
-        for data in self._response.stream:
-            yield self._counted(data)
+        try:
+            for data in self._response.stream:
+                yield self._counted(data)
+        except Exception:
+            self.shut()
+            raise
 
     async def async_pieces(self) -> AsyncIterator[bytes]:
         """Yield the body in an asynchronous client."""
-        async for data in self._response.stream:
-            yield self._counted(data)
+        try:
+            async for data in self._response.stream:
+                yield self._counted(data)
+        except Exception:
+            await self.async_shut()
+            raise
 
     def shut(self) -> None:
         """Release the connection of a synchronous client."""
@@ -151,17 +160,25 @@ class Streamed:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the events in a synchronous client."""
-        for data in self._response.stream:
-            yield from run(self._take(data), self._inner)
-        yield from self._end()
+        try:
+            for data in self._response.stream:
+                yield from run(self._take(data), self._inner)
+            yield from self._end()
+        except Exception:
+            self.shut()
+            raise
 
     async def async_pieces(self) -> AsyncIterator[bytes]:
         """Yield the events in an asynchronous client."""
-        async for data in self._response.stream:
-            for found in await run_async(self._take(data), self._inner):
+        try:
+            async for data in self._response.stream:
+                for found in await run_async(self._take(data), self._inner):
+                    yield found
+            for found in self._end():
                 yield found
-        for found in self._end():
-            yield found
+        except Exception:
+            await self.async_shut()
+            raise
 
     def shut(self) -> None:
         """Release the connection of a synchronous client."""
