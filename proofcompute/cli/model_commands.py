@@ -12,8 +12,8 @@ import typer
 from proofcompute.cli.console import Output, complain, size
 from proofcompute.cli.files import check_output
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.networks import import_onnx
-from proofcompute.cli.options import Device, Force, Json, Out, command_line, kernels
+from proofcompute.cli.networks import PixelOptions, import_onnx
+from proofcompute.cli.options import Device, Force, Json, Out, command_line, kernels, typed
 from proofcompute.cli.progress import progress
 from proofcompute.errors import InputError
 
@@ -25,6 +25,7 @@ __all__ = ["identity", "import_", "keygen"]
 
 
 def import_(
+    call: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -60,6 +61,18 @@ def import_(
         bool,
         typer.Option("--whole-batch", help="A row is a whole batch of the ONNX file, not one sample."),
     ] = False,
+    pixels: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="An input of an ONNX file that is made of pictures."),
+    ] = None,
+    divisor: Annotated[
+        float | None, typer.Option(help="Of pixels: divides them.", show_default="255")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Of pixels: subtracted then, as 0.485,0.456,0.406 or one number.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Of pixels: divides them last.")] = None,
+    bgr: Annotated[bool, typer.Option("--bgr", help="Of pixels: blue comes first.")] = False,
     force: Force = False,
     device: Device = "auto",
     json: Json = False,
@@ -73,11 +86,14 @@ def import_(
     if source.suffix == ".onnx":
         if recipe is not None:
             raise InputError("--recipe is for decoders")
-        model = import_onnx(source, precision, shape or [], context, kernels(device), whole=whole_batch)
+        pictures = PixelOptions(pixels or (), divisor, mean, std, bgr)
+        model = import_onnx(
+            source, precision, shape or [], context, kernels(device), whole=whole_batch, pixels=pictures
+        )
         _saved(out, model, output, (), time.perf_counter() - start)
         return
-    if shape or whole_batch:
-        raise InputError("--shape and --whole-batch are for ONNX files")
+    if wrong := typed(call, ("shape", "whole_batch", "pixels", "divisor", "mean", "std", "bgr")):
+        raise InputError(f"{wrong[0]} is for ONNX files")
     from proofcompute.importers import compile_decoder, open_checkpoint
     from proofcompute.importers.compiling import check_precision
 

@@ -122,6 +122,7 @@ def run(
             f"{output} holds a run already; to continue it, give its request: {output / 'request'}"
         )
     loaded, out = load_model(model), Output(json)
+    check_outputs(outputs, loaded.program)
     if request is not None:
         asked = read_request(request)
     else:

@@ -19,6 +19,7 @@ from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
     from proofcompute.arrays import Array
+    from proofcompute.program.program import Program
 
 __all__ = ["Outputs", "check_outputs", "described", "values_of", "write_outputs"]
 
@@ -34,9 +35,15 @@ Outputs = Annotated[
 ]
 
 
-def check_outputs(path: Path | None) -> None:
-    """Check, before any long work, that outputs may be written at ``path``; InputError if not."""
+def check_outputs(path: Path | None, program: Program | None = None) -> None:
+    """Check, before any long work, that outputs may be written at ``path``; InputError if not.
+
+    Once the program is known, its outputs must fit into such a file.
+    """
     if path is None:
+        return
+    if program is not None:
+        _check_count(path, len(program.outputs))
         return
     check_output(path, force=True)
     if path.suffix not in SUFFIXES:
@@ -75,8 +82,7 @@ def write_outputs(path: Path | None, outputs: Mapping[str, Array]) -> None:
     from proofcompute.encoding.files import writing
 
     arrays = {name: np.asarray(rows) for name, rows in outputs.items()}
-    if path.suffix == ".npy" and len(arrays) != 1:
-        raise InputError(f"the program has {len(arrays)} outputs; write them as .npz")
+    _check_count(path, len(arrays))
     with writing(path) as stream:
         if path.suffix == ".json":
             text = json.dumps({name: rows.tolist() for name, rows in arrays.items()})
@@ -88,3 +94,8 @@ def write_outputs(path: Path | None, outputs: Mapping[str, Array]) -> None:
                 for name, rows in arrays.items():
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                         np.lib.format.write_array(entry, rows, allow_pickle=False)
+
+
+def _check_count(path: Path, count: int) -> None:
+    if path.suffix == ".npy" and count != 1:
+        raise InputError(f"the program has {count} outputs; write them as .npz")

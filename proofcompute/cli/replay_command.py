@@ -49,6 +49,7 @@ def replay(
     files = (request, receipt)
     recorder = Recorder.of(evidence, identity, undisclosed=undisclosed, force=force, sources=files)
     verifier = Verifier.of(model, device, node, tokens_only=tokens_only, terms=terms)
+    check_outputs(outputs, verifier.holds.card.program)
     try:
         found = verifier.replay(request, receipt)
     except VerificationError as e:

@@ -147,6 +147,7 @@ def verify(
     if recorder is not None and waited is None:
         raise InputError("evidence says how many seconds the opening took: give --waited")
     verifier = Verifier.of(key, device, node, terms=terms, patience=patience, tokens_only=tokens_only)
+    check_outputs(outputs, verifier.holds.card.program)
     try:
         found = verifier.check(request, receipt, challenge, opening, waited)
     except VerificationError as e:
@@ -214,6 +215,7 @@ def verify_public(
     expect(model, "model")
     require_plain(opening, "opening")
     verifier = Verifier.of(model, device, node, tokens_only=tokens_only)
+    check_outputs(outputs, verifier.holds.card.program)
     try:
         found = verifier.check_public(request, receipt, opening, cells)
     except VerificationError as e:

@@ -4,9 +4,10 @@ Whatever a file holds, opening and compiling it raise InputError or a kind of it
 lowered is a :class:`~proofcompute.importers.lowering.values.RefusedError` that names the node and the reason.
 """
 
+from proofcompute.importers.lowering.pictures import Pixels
 from proofcompute.importers.lowering.values import RefusedError
 from proofcompute.importers.onnx.compiling import compile_onnx
 from proofcompute.importers.onnx.opening import OnnxFile, open_onnx
 from proofcompute.importers.onnx.rows import CONTEXT
 
-__all__ = ["CONTEXT", "OnnxFile", "RefusedError", "compile_onnx", "open_onnx"]
+__all__ = ["CONTEXT", "OnnxFile", "Pixels", "RefusedError", "compile_onnx", "open_onnx"]

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
+from proofcompute.errors import InputError
 from proofcompute.importers.lowering.finishing import finish, uniform
+from proofcompute.importers.lowering.pictures import Pixels
 from proofcompute.importers.onnx.batches import check_rows
 from proofcompute.importers.onnx.opening import OnnxFile
 from proofcompute.importers.onnx.rows import CONTEXT, inputs_of, lowered
@@ -24,16 +26,22 @@ def compile_onnx(
     shapes: Mapping[str, Sequence[int]] | None = None,
     values: Mapping[str, Array] | None = None,
     whole: bool = False,
+    pixels: Mapping[str, Pixels] | None = None,
     context: int = CONTEXT,
     device: str = "auto",
 ) -> Model:
     """Compile an opened file into a model whose rows are samples, or whole batches.
 
+    ``pixels`` says of inputs by name that they are made of pictures, and how.
+
     Raises RefusedError naming the node that cannot be lowered and the reason, and as :func:`inputs_of`;
     LimitError if the program is larger than one may be.
     """
     inputs = inputs_of(file, shapes, values, whole=whole)
-    g, outputs = lowered(file, inputs, uniform(precision), context, device)
+    for name in pixels or {}:
+        if name not in inputs.batch or not _takes_floats(file, name):
+            raise InputError(f"pixels are for an input of float32 samples, which {name[:80]!r} is not")
+    g, outputs = lowered(file, inputs, uniform(precision), context, device, pixels=pixels)
     check_rows(file, inputs, sum(count for _, count in g.products))
     manifest = {
         "checkpoint_sha256": file.digest.hex(),
@@ -43,3 +51,7 @@ def compile_onnx(
         "recipe": "",
     }
     return finish(g, outputs, kernels, context, manifest)
+
+
+def _takes_floats(file: OnnxFile, name: str) -> bool:
+    return any(d.name == name and d.dtype == "f32" for d in file.inputs)

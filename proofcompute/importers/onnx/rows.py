@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError
 from proofcompute.importers.lowering.graph import Graph, Limbs, guard
+from proofcompute.importers.lowering.pictures import Pixels
 from proofcompute.importers.lowering.values import STORED, RefusedError, Value, constant
 from proofcompute.importers.onnx.calls import Given, Listed
 from proofcompute.importers.onnx.opening import Declared, OnnxFile
@@ -135,8 +136,12 @@ def lowered(
     *,
     batch: int = 1,
     trace: Trace | None = None,
+    pixels: Mapping[str, Pixels] | None = None,
 ) -> tuple[Graph, list[tuple[str, Value, bool]]]:
-    """Lower a file for one row, or for a batch of several: return the graph, and its outputs by name."""
+    """Lower a file for one row, or for a batch of several: return the graph, and its outputs by name.
+
+    ``pixels`` are inputs that the program makes of pictures.
+    """
     b = ProgramBuilder(context=context, device=device)
     g = Graph(b, limbs)
     given = _constants(file, inputs.values)
@@ -148,7 +153,11 @@ def lowered(
         if declared.name in inputs.batch:
             shape = (batch, *shape[1:])
             row = shape if batch > 1 else shape[1:]
-        tensor = b.input(declared.name, row, STORED[declared.dtype])
+        how = None if pixels is None else pixels.get(declared.name)
+        if how is None:
+            tensor = b.input(declared.name, row, STORED[declared.dtype])
+        else:
+            tensor = how.declare(b, declared.name, row)
         value = g.row(tensor, declared.dtype, frozenset({declared.name}))
         given[declared.name] = g.reshape(value, shape)
     outputs = _run(file, g, given, trace)
