@@ -134,7 +134,8 @@ def request(
 ) -> None:
     """Write a request. Keep it: the receipt is checked against it.
 
-    A language model takes a prompt, any other model rows of its inputs (--input; see proofcompute inspect).
+    A language model takes a prompt, an encoder of texts the text as --prompt, and any other model rows of its
+    inputs (--input; see proofcompute inspect).
     """
     check_output(output, force=force)
     from proofcompute.encoding.files import write_atomic
@@ -211,7 +212,7 @@ class Asked:
                 suite=options.get("suite", "sha256"),
             )
         if not program.feedback:
-            raise InputError(f"the model takes no prompt; give --input: {shown(program)}")
+            return self._embedding(model, prompt, options)
         from proofcompute.tokens import Message, chat_request, text_request
 
         if self.raw:
@@ -222,6 +223,26 @@ class Asked:
                 raise InputError("the prompt is empty")
             talk = [Message("system", self.system), Message("user", prompt)]
         return chat_request(model, talk, date=self.date, may_omit=self.may_omit, **options)
+
+    def _embedding(self, model: HasCard, text: str, options: RequestOptions) -> Request:
+        """Make a request for the embedding of a text, which the prompt is."""
+        from proofcompute.arithmetic.sampling import Sampling
+        from proofcompute.tokens.embedding import Embedder, embeds
+
+        if not embeds(model.card):
+            program = model.card.program
+            raise InputError(f"the model takes no prompt; give --input: {shown(program)}")
+        generates = [options.get(key) for key in ("max_tokens", "seed", "stops", "ignore_end", "choice")]
+        if any(generates) or options.get("sampling", Sampling()) != Sampling():
+            raise InputError("the model gives embeddings of texts, and generates none: leave its options out")
+        if self.system is not None or self.date is not None or self.may_omit or self.raw:
+            raise InputError("the model gives embeddings of texts as they are, without a chat template")
+        return Embedder(model).text(
+            text,
+            nonce=options.get("nonce"),
+            node=options.get("node", b""),
+            suite=options.get("suite", "sha256"),
+        )
 
 
 def options_of(

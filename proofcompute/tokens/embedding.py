@@ -59,7 +59,9 @@ class Embedder:
         program = self.card.program
         return program.specs[program.outputs[0]].size
 
-    def text(self, text: str, *, nonce: bytes | None = None, node: bytes = b"") -> Request:
+    def text(
+        self, text: str, *, nonce: bytes | None = None, node: bytes = b"", suite: str = "sha256"
+    ) -> Request:
         """Make a request for a text, whose names of control tokens are letters.
 
         The tokens that the vocabulary puts around a text are added; all are of type 0. The options are those
@@ -76,11 +78,17 @@ class Embedder:
         with self._lock:
             if self._tokenizer is None:
                 self._tokenizer = Tokenizer(self._vocabulary)
-        return self.tokens(
-            self._tokenizer.encode_prompt([PromptText(text, trusted=False)]), nonce=nonce, node=node
-        )
+        found = self._tokenizer.encode_prompt([PromptText(text, trusted=False)])
+        return self.tokens(found, nonce=nonce, node=node, suite=suite)
 
-    def tokens(self, ids: Sequence[int], *, nonce: bytes | None = None, node: bytes = b"") -> Request:
+    def tokens(
+        self,
+        ids: Sequence[int],
+        *,
+        nonce: bytes | None = None,
+        node: bytes = b"",
+        suite: str = "sha256",
+    ) -> Request:
         """Make a request for token ids, as they are. Raises as :meth:`text`."""
         found = [given(i, int, "a token id") for i in ids]
         if len(found) > self.card.program.context:
@@ -95,6 +103,7 @@ class Embedder:
             inputs=tuple((name, rows[name].tobytes()) for name, _ in self.card.program.inputs),
             nonce=secrets.token_bytes(32) if nonce is None else nonce,
             node=node,
+            suite=suite,
         )
         inputs_of(request, self.card.program, self.card.model_id)
         return request
