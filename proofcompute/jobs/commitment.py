@@ -6,6 +6,7 @@ The commitment does not depend on the matrix's role: the product of one job can 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -84,22 +85,30 @@ class RowTree:
         (proof,) = self._forest.range_proofs([(0, a, b)])
         return proof
 
-    def opened(self, x: Array, a: int, b: int, what: str) -> tuple[bytes, tuple[bytes, ...]]:
-        """Return rows a..b of the matrix, little-endian, and their proof.
+    def opened(
+        self, x: Array, ranges: Sequence[tuple[int, int]], what: str
+    ) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        """Return rows a..b of the matrix, little-endian, and their proof, for each of n >= 1 ranges.
 
         Raises MismatchError if they are no longer the rows that were hashed: memory that is shared with other
         code may have been written to, and whoever opened such rows would accuse itself.
         """
-        data, proof = leaf_rows(x[a:b]).tobytes(), self.range_proof(a, b)
-        rows = np.frombuffer(data, np.uint8).reshape(b - a, -1)
-        leaves = rows_leaves(self._suite, self._dtype, rows, self._kernels)
-        root = merkle.root_from_range(self._suite, self.size, a, b, leaves, proof, self._kernels.hash_rows)
-        if root != self.root:
-            raise MismatchError(
-                f"rows {a}..{b} of {what} are not those that were signed: the array was changed since; give "
-                "a job memory that nobody writes to, or save the proof before it is reused"
-            )
-        return data, tuple(proof)
+        data = [leaf_rows(x[a:b]).tobytes() for a, b in ranges]
+        proofs = self._forest.range_proofs([(0, a, b) for a, b in ranges])
+        ends = np.cumsum([b - a for a, b in ranges])
+        rows = np.frombuffer(b"".join(data), np.uint8).reshape(int(ends[-1]), -1)
+        hashed = rows_leaves(self._suite, self._dtype, rows, self._kernels)
+        leaves = np.split(hashed, ends[:-1])
+        roots = merkle.roots_from_ranges(
+            self._suite, self.size, ranges, leaves, proofs, self._kernels.hash_ranges
+        )
+        for (a, b), root in zip(ranges, roots, strict=True):
+            if root != self.root:
+                raise MismatchError(
+                    f"rows {a}..{b} of {what} are not those that were signed: the array was changed since; "
+                    "give a job memory that nobody writes to, or save the proof before it is reused"
+                )
+        return list(zip(data, map(tuple, proofs), strict=True))
 
 
 def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: HasherOfArrays) -> RowTree:

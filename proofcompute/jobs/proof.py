@@ -9,7 +9,7 @@ signed roots when a file is loaded, and rows against them when they are opened.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -30,7 +30,7 @@ from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.jobs.arrays import DTYPES, flat
 from proofcompute.jobs.commitment import MatrixId, RowTree, leaf_rows
 from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
-from proofcompute.limits import KIB
+from proofcompute.limits import KIB, MIB
 from proofcompute.protocol.frames import require_signer, write_frames
 
 __all__ = ["ProductProof", "stored_head"]
@@ -40,6 +40,10 @@ VERSION: Final = 2
 _MAX_HEAD: Final = 32 * KIB
 _MAX_PLACE: Final = 4 * KIB
 """Bytes of the name of a file that holds a matrix."""
+_GROUP: Final = 16 * MIB
+"""Bytes of rows that are hashed together before they are opened."""
+_RANGES: Final = 1 << 10
+"""Ranges that are opened together."""
 _ROWS: Final = 1 << 10
 """Rows that are written at a time, so that writing needs no second copy of a matrix."""
 
@@ -69,14 +73,29 @@ class ProductProof:
         Raises MismatchError too if A or C was changed since it was signed; then the opening is not finished.
         """
         challenge.check(self.request, self.receipt)
-        parts = (self._part(first, end).encode() for first, end in challenge.ranges)
+        parts = (part.encode() for some in self._groups(challenge) for part in self._parts(some))
         write_frames(stream, parts, self.receipt, challenge.digest, self.identity)
 
-    def _part(self, first: int, end: int) -> RowsPart:
-        start, stop, _ = self.request.factors_of(first, end)
-        a, a_proof = self._a_tree.opened(flat(self.a), start, stop, "A")
-        c, c_proof = self._c_tree.opened(flat(self.c), first, end, "C")
-        return RowsPart(a, a_proof, c, c_proof)
+    def _groups(self, challenge: ProductChallenge) -> Iterator[Sequence[tuple[int, int]]]:
+        """Yield the ranges of a challenge in groups that are hashed together, so that few bytes are held."""
+        row = self.request.a.row_bytes + self.receipt.c.row_bytes
+        group: list[tuple[int, int]] = []
+        size = 0
+        for first, end in challenge.ranges:
+            if group and (size + (end - first) * row > _GROUP or len(group) == _RANGES):
+                yield group
+                group, size = [], 0
+            group.append((first, end))
+            size += (end - first) * row
+        yield group
+
+    def _parts(self, ranges: Sequence[tuple[int, int]]) -> Iterator[RowsPart]:
+        """Yield the parts that open n >= 1 ranges."""
+        of_a = [self.request.factors_of(first, end)[:2] for first, end in ranges]
+        a = self._a_tree.opened(flat(self.a), of_a, "A")
+        c = self._c_tree.opened(flat(self.c), ranges, "C")
+        for (rows_a, proof_a), (rows_c, proof_c) in zip(a, c, strict=True):
+            yield RowsPart(rows_a, proof_a, rows_c, proof_c)
 
     def save(self, path: StrPath, *, a: StrPath | None = None, c: StrPath | None = None) -> None:
         """Write the proof to a file that only its owner may read, because A and C may be private.

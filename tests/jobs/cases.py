@@ -96,7 +96,7 @@ def closed(
 
 def frames_of(j: Job, challenge: ProductChallenge) -> list[bytes]:
     """The frames that open a challenge, whatever receipt it is for."""
-    return [j.proof._part(first, end).encode() for first, end in challenge.ranges]
+    return [part.encode() for part in j.proof._parts(challenge.ranges)]
 
 
 def audit(

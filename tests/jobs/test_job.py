@@ -348,7 +348,21 @@ def test_opening_reads_the_rows_that_are_opened(tmp_path: Path, monkeypatch: pyt
     again = ProductProof.load(path, NODE, device=DEVICE)
     assert hashed == []
     opened(Job(j.a, j.b, j.request, again), ProductChallenge(j.receipt.digest, ((2, 3), (5, 7))))
-    assert hashed == [1, 1, 2, 2]
+    assert hashed == [3, 3]  # three rows of A, and of C
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 100), (1 << 20, 2), (1 << 20, 1), (150, 3)])
+def test_ranges_are_opened_in_groups(monkeypatch: pytest.MonkeyPatch, size: int, count: int) -> None:
+    j = run()
+    asked = ProductChallenge(j.receipt.digest, ((0, 1), (1, 2), (3, 5), (5, 6), (7, 9)))
+    whole = opened(j, asked)
+    monkeypatch.setattr("proofcompute.jobs.proof._GROUP", size)
+    monkeypatch.setattr("proofcompute.jobs.proof._RANGES", count)
+    assert opened(j, asked) == whole
+    groups = list(j.proof._groups(asked))
+    assert [r for group in groups for r in group] == list(asked.ranges)
+    assert all(0 < len(group) <= count for group in groups)
+    assert audit(j, challenge=asked, opening=whole).rows == 7
 
 
 def test_a_file_announces_no_more_than_it_holds(tmp_path: Path) -> None:
