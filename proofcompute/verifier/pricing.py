@@ -28,9 +28,9 @@ from proofcompute.verifier.keymaking import key_size
 __all__ = ["Price", "Prices", "SegmentPrices", "prices"]
 
 # in multiplications of int8 numbers in a product
-_ROW: Final = 60
+_ROW: Final = 90
 """An element of the rows that a hint is checked against."""
-_HINT: Final = 100
+_HINT: Final = 150
 """An element of a hint, unpacked and checked."""
 _ELEMENT: Final = 10
 """An element that any other operation makes."""
