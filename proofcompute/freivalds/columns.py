@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -13,8 +13,12 @@ from proofcompute.commitments.hashing import Xof
 from proofcompute.freivalds.checks import Checks
 from proofcompute.freivalds.field import sample31
 from proofcompute.freivalds.sets import largest_squares
+from proofcompute.limits import MIB
 
 __all__ = ["Columns", "DerivedColumns", "SecretColumns", "derive", "project_weight"]
+
+MOST_KEPT: Final = 256 * MIB
+"""The most bytes of projections that a public proof's columns keep; a large mixture has gigabytes of them."""
 
 
 class Columns(Protocol):
@@ -84,7 +88,7 @@ class SecretColumns:
         return self.largest[weight]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class DerivedColumns:
     """Columns of a public proof: S hashed from a transcript that holds every hint, V from the weights."""
 
@@ -96,6 +100,9 @@ class DerivedColumns:
     """The limbs [limbs, m, d] of a weight matrix by name; with groups, [groups, limbs, m, d]."""
     kernels: Checks
     _derived: dict[str, U32] = field(default_factory=dict, repr=False)
+    _projected: dict[tuple[str, int | None], U32] = field(default_factory=dict, repr=False)
+    _kept: int = 0
+    """Bytes of the projections that are kept."""
     _squares: dict[str, Sequence[int]] = field(default_factory=dict, repr=False)
 
     def s(self, weight: str, m: int) -> U32:
@@ -106,8 +113,15 @@ class DerivedColumns:
 
     def v(self, weight: str, m: int, group: int | None = None) -> U32:
         """See Columns."""
+        if (weight, group) in self._projected:
+            return self._projected[weight, group]
         limbs = self.limbs(weight)
-        return project_weight(limbs if group is None else limbs[group], self.s(weight, m), self.kernels)
+        v = project_weight(limbs if group is None else limbs[group], self.s(weight, m), self.kernels)
+        # what is kept stays: cells ask in turns, so making room would throw away what comes next
+        if self._kept + v.nbytes <= MOST_KEPT:
+            self._projected[weight, group] = v
+            self._kept += v.nbytes
+        return v
 
     def squares(self, weight: str) -> Sequence[int]:
         """See Columns."""

@@ -14,7 +14,7 @@ from cuda_rig import EmulatedDevice, why_not
 from cuda_rig.device import ORDERS
 from kernel_cases import CASES, METHODS, Case, outcome
 from kernel_cases.data import draws, floats
-from proofcompute.arithmetic.backends.cuda import CudaKernels, products
+from proofcompute.arithmetic.backends.cuda import CudaKernels, products, sources
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.sampling import Sampling
 
@@ -66,6 +66,20 @@ def test_few_rows_take_the_tiled_route_too(
     assert differences(CudaKernels(device), "linear", order) == []
     around = {"quantise_rows", "quantise_normed", "quantise_gated"}
     assert {name for name, _ in device.launches} == route | around
+
+
+@pytest.mark.parametrize("limit", ["_MOST_GENERATED", "_MOST_TEXT"])
+def test_no_more_kernels_are_written_than_one_process_may(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the limits expressions are computed on the host, with the same bytes and the same errors."""
+    monkeypatch.setattr(sources, "_generated", {})
+    monkeypatch.setattr(sources, limit, 1 if limit == "_MOST_GENERATED" else 0)
+    device = EmulatedDevice(90)
+    assert differences(CudaKernels(device), "evaluate", LONG_ORDERS[0]) == []
+    written = {name for name, _ in device.launches if name.startswith("map_")}
+    assert written == set(sources._generated)
+    assert len(written) == (1 if limit == "_MOST_GENERATED" else 0)
 
 
 def test_attention_in_batches_of_rows() -> None:

@@ -11,15 +11,20 @@ from typing import Any
 import pytest
 
 import synthetic
+from adversary import routed
 from adversary.mutants import Turncoat
+from proofcompute.arrays import I8, U32
 from proofcompute.encoding.frames import read_frame, write_frame
 from proofcompute.encoding.wire import decode, encode
 from proofcompute.errors import InputError, VerificationError
+from proofcompute.freivalds import columns
+from proofcompute.freivalds.columns import project_weight
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Receipt
+from proofcompute.protocol.messages import Receipt, Request
+from proofcompute.prover.node import Node as Prover
 from proofcompute.testing.subject import Run
-from proofcompute.verifier import Verified, verify_public
+from proofcompute.verifier import Verified, check_receipt, verify_public
 
 CELLS = 12
 
@@ -159,3 +164,32 @@ def test_the_cost_of_trying_receipts_until_the_cells_suit_is_stated_in_bits() ->
     lucky = sum(suits(replace(run.receipt, retention=i)) for i in range(tried))
     expected = tried * 2.0 ** -result.grinding_bits(0.25)
     assert lucky == pytest.approx(expected, abs=5 * math.sqrt(expected))
+
+
+def test_each_matrix_of_a_mixture_is_projected_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cells of a public proof have the same columns, so what one cell needed serves the others."""
+    m = routed.model()
+    request = Request(m.model_id, (("x", routed.rows(20).tobytes()),), bytes(32))
+    node = Prover(m, identity=synthetic.NODE, device="numpy")
+    answer = node.answer(request)
+    claim = check_receipt(m, request, answer.receipt, None)
+    opening = node.open(request, answer.receipt, public_challenge(claim, 40))
+    projected: list[int] = []
+
+    def counted(limbs: I8, s: U32, kernels: Any) -> U32:
+        projected.append(id(limbs.base))
+        return project_weight(limbs, s, kernels)
+
+    def verified(budget: int) -> tuple[int, Verified]:
+        projected.clear()
+        monkeypatch.setattr(columns, "MOST_KEPT", budget)
+        given = m, request, answer.receipt, 40, io.BytesIO(opening)
+        found = verify_public(*given, kernels=synthetic.KERNELS)
+        return len(projected), found
+
+    monkeypatch.setattr("proofcompute.freivalds.columns.project_weight", counted)
+    kept, found = verified(1 << 20)
+    assert kept <= 1 + 2 * routed.EXPERTS  # the router, and both matrices of each expert
+    again, same = verified(0)
+    assert again > 3 * kept
+    assert found == same

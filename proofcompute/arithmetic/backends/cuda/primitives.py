@@ -1,9 +1,9 @@
 """Compute the primitives on the device, or on the host where the device has no kernel for them.
 
-Expressions have kernels that are written for them (:mod:`.expressions`). ``put``, ``order``, ``cumulate``,
-contractions of integers, and reductions of integers, bools and to positions are computed on the host, as they
-are defined: their arrays are downloaded and the result is uploaded, so a step with one of them is not
-captured.
+Expressions have kernels that are written for them (:mod:`.expressions`), up to a number in one process.
+Further ones, ``put``, ``order``, ``cumulate``, contractions of integers, and reductions of integers, bools
+and to positions are computed on the host, as they are defined: their arrays are downloaded and the result is
+uploaded, so a step with one of them is not captured.
 """
 
 from __future__ import annotations
@@ -56,13 +56,15 @@ class DevicePrimitives(Composed):
         out = on.new(ELEMENTS[expression.terms[-1].dtype], n, *shape)
         if not out.size:
             return out
+        kernel, text = expressions.written(expression)
+        if not generate(kernel, text):
+            host = [self._down(x) for x in inputs]
+            return on.array(primitives.evaluate(expression, host, n, shape, views))
         seen = [
             (self._look(x, v), None) if v is not None and has_margin(v) else (on.array(x), v)
             for x, v in zip(inputs, views or [None] * len(inputs), strict=True)
         ]
         axes = axes_of(n, shape, [(len(x), tuple(x.shape[1:]), v) for x, v in seen])
-        kernel, text = expressions.written(expression)
-        generate(kernel, text)
         status = on.fault((1, ExecutionError, "a function of an expression has no result"))
         plan = on.constant(expressions.plan_of(axes))
         on.over(kernel, out.size, plan, i64(out.size), *(x for x, _ in seen), out, status)

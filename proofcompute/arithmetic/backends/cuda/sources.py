@@ -68,12 +68,23 @@ def _read(name: str) -> str:
         raise DeviceError(f"the CUDA source {name} is missing; reinstall proofcompute ({error})") from error
 
 
+_MOST_GENERATED: Final = 256
+"""Most kernels that one process has written for programs; each takes a compiler up to a second."""
+_MOST_TEXT: Final = 1 << 17
+"""Most letters of such a kernel; compilers take more than linearly long for a long one."""
 _generated: Final[dict[str, str]] = {}
 
 
-def generate(kernel: str, text: str) -> None:
-    """Remember the text of a kernel that is written for a program; its name says what the text is."""
-    _generated[kernel] = text
+def generate(kernel: str, text: str) -> bool:
+    """Remember the text of a kernel that is written for a program; its name says what the text is.
+
+    Returns whether the kernel can be used: not if it is too long, or this process has too many others.
+    """
+    if kernel not in _generated:
+        if len(_generated) >= _MOST_GENERATED or len(text) > _MOST_TEXT:
+            return False
+        _generated[kernel] = text
+    return True
 
 
 def generated(kernel: str) -> str | None:
