@@ -28,7 +28,7 @@ from proofcompute.importers.compiling.rounding import Factor, blocks, factor, gr
 from proofcompute.models.card import ModelCard, Weight
 from proofcompute.models.model import Model
 from proofcompute.models.vocabulary import Vocabulary
-from proofcompute.program.source import ComputeProducts, LinearCall, Products
+from proofcompute.program.source import ComputeProducts, LinearCall, Products, RowProducts
 from proofcompute.program.types import WeightSpec
 
 __all__ = ["HELD", "Quantise", "Rounding", "judged_tokens", "observed_tokens", "run_model", "sizes"]
@@ -120,7 +120,7 @@ class Rounding:
 
 
 @dataclass
-class _Observed:
+class _Observed(RowProducts):
     """Products that are computed and whose inputs' H is summed up."""
 
     products: Products
