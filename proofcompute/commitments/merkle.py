@@ -23,7 +23,6 @@ Trees of equally many leaves grow together (:class:`Forest`), by one call of a b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final, final
 
 import numpy as np
@@ -36,7 +35,6 @@ from proofcompute.commitments.hashing import (
     HashRows,
     climb,
     digest,
-    hash_ranges,
     hash_trees,
     nodes_needed,
 )
@@ -56,6 +54,7 @@ __all__ = [
 ]
 
 U8 = npt.NDArray[np.uint8]
+HashRanges = Callable[[str, bytes, int, Sequence[tuple[int, int]], U8, U8], U8]
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
@@ -261,15 +260,14 @@ def roots_from_leaves(
 
 
 def root_from_range(
-    suite: str, size: int, a: int, b: int, leaves: U8, proof: Sequence[bytes], hash_rows: HashRows
+    suite: str, size: int, a: int, b: int, leaves: U8, proof: Sequence[bytes], hashed: HashRanges
 ) -> bytes:
     """Return the root of the tree of ``size`` leaves in which leaves a..b are ``leaves`` uint8 [b - a, 32].
 
     The caller compares it with the committed root. Raises FormatError, before anything is hashed, unless 0
     <= a < b <= size, there are b - a leaves, and the proof has ``proof_length(size, a, b)`` digests of 32
-    bytes: any other proof is for another range or tree.
+    bytes: any other proof is for another range or tree. ``hashed`` is ``Hasher.hash_ranges``.
     """
-    hashed = partial(hash_ranges, hashed=hash_rows)
     return roots_from_ranges(suite, size, [(a, b)], [leaves], [proof], hashed)[0]
 
 
@@ -279,7 +277,7 @@ def roots_from_ranges(
     ranges: Sequence[tuple[int, int]],
     leaves: Sequence[U8],
     proofs: Sequence[Sequence[bytes]],
-    hashed: Callable[[str, bytes, int, Sequence[tuple[int, int]], U8, U8], U8],
+    hashed: HashRanges,
 ) -> list[bytes]:
     """Compute :func:`root_from_range` for n >= 1 trees of one size in one call of ``Hasher.hash_ranges``.
 

@@ -184,7 +184,7 @@ def _under(
     """Return rows of one matrix; raise unless they lie under its root (step 7)."""
     rows = np.frombuffer(data, np.uint8).reshape(end - first, of.row_bytes)
     leaves = rows_leaves(suite, of.dtype, rows, kernels)
-    root = merkle.root_from_range(suite, of.rows, first, end, leaves, proof, kernels.hash_rows)
+    root = merkle.root_from_range(suite, of.rows, first, end, leaves, proof, kernels.hash_ranges)
     if root != of.root:
         raise VerificationError(7, f"rows {first}..{end} of {what} are not under its root")
     return rows_from_leaves(data, of.dtype, end - first, of.width)
