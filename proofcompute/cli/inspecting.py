@@ -107,7 +107,7 @@ def _checkpoint(path: Path) -> Facts:
         "name": checkpoint.name,
         "licence": checkpoint.licence,
         "sha256": checkpoint.digest.hex(),
-        "vocabulary": len(checkpoint.vocabulary.tokens),
+        "vocabulary": 0 if checkpoint.words is None else len(checkpoint.words.tokens),
         "chat_template": bool(checkpoint.chat_template),
         **network_facts(checkpoint.arch),
         **{f"note {i}": note for i, note in enumerate(checkpoint.notes, 1)},

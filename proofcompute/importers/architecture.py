@@ -9,7 +9,9 @@ and ``g`` key/value heads of ``c`` columns (values of ``e``); matrices are ``[ou
 ``L`` is ``layers.i``. A name followed by ``.bias`` is a vector [out], present where the description says so.
 
 =============================================  ===========================================================
-``embedding``                                  ``[v, d]``
+``embedding``                                  ``[v, d]``; absent in an encoder of pictures
+``patches``                                    ``[d, channels, size, size]``, with a bias; of pictures
+``cls``                                        ``[1, d]``, the first row of a picture
 ``positions``                                  ``[positions, d]``, learned positions
 ``types``                                      ``[types, d]``, token types of an encoder
 ``embedding.norm``                             ``[d]``, behind the embedding of an encoder
@@ -54,6 +56,7 @@ __all__ = [
     "Mlp",
     "Moe",
     "Norm",
+    "Patches",
     "Rope",
     "tensor_shapes",
 ]
@@ -204,6 +207,17 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Patches:
+    """What an encoder of pictures reads: row 0 is the class token's, and each other row is a patch."""
+
+    count: int
+    """Patches of a picture."""
+    channels: int
+    size: int
+    """Rows and columns of pixels of a patch."""
+
+
+@dataclass(frozen=True)
 class Encoder:
     """What an encoder has and a decoder has not."""
 
@@ -219,6 +233,8 @@ class Encoder:
     """How rows become one: ``first``, ``last``, ``max`` or ``mean``; empty: there is an output for each."""
     normalise: bool = False
     """Whether the pooled row is divided by its length."""
+    patches: Patches | None = None
+    """Patches of pictures in the place of tokens; None for texts."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +246,7 @@ class Arch:
     width: int
     """Columns of the residual stream."""
     vocabulary: int
+    """Number of tokens; 0 of an encoder of pictures."""
     context: int
     """The most positions that the model supports."""
     blocks: tuple[Block, ...]
@@ -252,7 +269,13 @@ class Arch:
 
 def tensor_shapes(arch: Arch) -> dict[str, tuple[int, ...]]:
     """Return canonical name -> shape of every weight of ``arch``, in the order of the computation."""
-    shapes: dict[str, tuple[int, ...]] = {"embedding": (arch.vocabulary, arch.width)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    patches = None if arch.encoder is None else arch.encoder.patches
+    if patches is None:
+        shapes["embedding"] = (arch.vocabulary, arch.width)
+    else:
+        shapes["patches"] = (arch.width, patches.channels, patches.size, patches.size)
+        shapes |= {"patches.bias": (arch.width,), "cls": (1, arch.width)}
     if arch.positions:
         shapes["positions"] = (arch.positions, arch.width)
     encoder = arch.encoder

@@ -15,7 +15,7 @@ import numpy as np
 
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arrays import F32, I8
-from proofcompute.errors import FormatError, InputError
+from proofcompute.errors import FormatError, InputError, UnsupportedError
 from proofcompute.importers.architecture import Arch, tensor_shapes
 from proofcompute.models.vocabulary import Vocabulary
 
@@ -32,8 +32,8 @@ class Checkpoint:
 
     arch: Arch
     """The network."""
-    vocabulary: Vocabulary
-    """Its tokens."""
+    words: Vocabulary | None
+    """Its tokens; None of an encoder of pictures. Read :attr:`vocabulary` where there must be tokens."""
     chat_template: str | None
     """Jinja template that turns messages into a prompt; None if the file has none. Untrusted."""
     name: str
@@ -51,6 +51,13 @@ class Checkpoint:
     """Guesses and corrections that were made, in sentences for the user."""
     unused: tuple[str, ...] = ()
     """Keys of the metadata, or of config.json, that change nothing and were not read. Untrusted."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The network's tokens. Raises UnsupportedError if it reads none."""
+        if self.words is None:
+            raise UnsupportedError("the checkpoint has no tokens: its network reads pictures")
+        return self.words
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -66,7 +66,7 @@ def open_gguf(path: str | os.PathLike[str], context: int | None = None) -> Check
     shapes, general = tensor_shapes(arch), Fields(contents.metadata, "general.")
     return Checkpoint(
         arch=arch,
-        vocabulary=texts.vocabulary,
+        words=texts.vocabulary,
         chat_template=texts.chat_template,
         name=general.description("name"),
         licence=general.description("license"),

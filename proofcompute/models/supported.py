@@ -89,6 +89,7 @@ ENCODERS: Final[Mapping[str, str]] = {
     "camembert": "CamemBERT",
     "distilbert": "DistilBERT",
     "modernbert": "ModernBERT",
+    "vit": "ViT, of pictures of one size; the output is the last state of the class token",
 }
 """``model_type`` of an encoder's folder -> its models."""
 STORAGE_TYPES: Final = tuple(
@@ -157,7 +158,8 @@ def page() -> str:
         "An encoder's rows become one as `modules.json` and the file of its pooling say, as",
         "`sentence-transformers` writes them: the first or last row, the mean or the maximum, perhaps",
         "divided by its length. Without these files there is an output for each row. Encoders with",
-        "decoders (Whisper, T5, BART) are not read.",
+        "decoders (Whisper, T5, BART) are not read. A picture is its patches, row by row and channels",
+        "first, scaled as the model wants them, behind a row of anything for the class token.",
         "",
     ]
     lines += ["## Rules for words", "", "Of `gpt2` tokenizers; names in one line mean the same rule.", ""]

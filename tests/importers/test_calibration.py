@@ -154,7 +154,7 @@ def test_what_a_vocabulary_cannot_express_is_left_out() -> None:
     assert 500 < len(found) <= calibration.TOKENS
     few = Vocabulary("bpe", (b"a", b"b"), bytes([NORMAL] * 2), GPT2)
     assert calibration.calibration_tokens(few) == []
-    plain = replace(random_checkpoint(0), vocabulary=few)
+    plain = replace(random_checkpoint(0), words=few)
     assert calibration.smoothed(plain, (), synthetic.model(), KERNELS, True).of == {}
 
 

@@ -89,4 +89,4 @@ def test_an_answer_is_audited(tmp_path: Path, case: str) -> None:
 def worded(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint with a name for every row of its embedding, so that any token can be answered."""
     names = tuple(b"%c%c" % (97 + i // 26, 97 + i % 26) for i in range(checkpoint.arch.vocabulary))
-    return replace(checkpoint, vocabulary=Vocabulary("bpe", names, bytes([NORMAL]) * len(names)))
+    return replace(checkpoint, words=Vocabulary("bpe", names, bytes([NORMAL]) * len(names)))

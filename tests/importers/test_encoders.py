@@ -29,6 +29,8 @@ from proofcompute.protocol.messages import Request
 K = synthetic.KERNELS
 VECTORS = Path(__file__).parent.parent / "vectors" / "encoders.json"
 CASES: dict[str, Any] = json.loads(VECTORS.read_text("utf-8"))["cases"]
+TEXTS = [case for case in CASES if not case.startswith("vit")]
+PICTURES = [case for case in CASES if case.startswith("vit")]
 TEXT = families.text(61)
 POOLED = {"pooling_mode_mean_tokens": True, "word_embedding_dimension": 30, "pooling_mode_cls_token": False}
 MODULES = ["Transformer", "Pooling", "Normalize"]
@@ -62,7 +64,18 @@ def opened(case: str, path: Path, **how: Any) -> Checkpoint:
 
 
 def expected(case: str) -> F32:
-    return np.frombuffer(base64.b64decode(CASES[case]["hidden"]), "<f4").reshape(len(TEXT), -1)
+    width = CASES[case]["config"].get("hidden_size") or CASES[case]["config"]["dim"]
+    return np.frombuffer(base64.b64decode(CASES[case]["hidden"]), "<f4").reshape(-1, width)
+
+
+def patches(case: str) -> F32:
+    """The picture of a case: its patches [channels, size, size], row by row, behind a row of anything."""
+    c = CASES[case]["config"]
+    n, size = c["image_size"] // c["patch_size"], c["patch_size"]
+    _, picture = families.stored("a.picture", (c["num_channels"], n * size, n * size), "F32")
+    cut = picture.reshape(c["num_channels"], n, size, n, size).transpose(1, 3, 0, 2, 4)
+    rows = cut.reshape(n * n, c["num_channels"], size, size)
+    return np.concatenate([np.full((1, *rows.shape[1:]), 7, np.float32), rows])
 
 
 def request(m: pc.Model, case: str) -> Request:
@@ -75,7 +88,7 @@ def test_each_family_has_a_case() -> None:
     assert {record["config"]["model_type"] for record in CASES.values()} == set(ENCODERS)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", TEXTS)
 def test_hidden_states_are_those_of_transformers(case: str, tmp_path: Path) -> None:
     checkpoint = opened(case, tmp_path)
     types = [CASES[case]["types"]] if CASES[case]["types"] else None
@@ -85,7 +98,7 @@ def test_hidden_states_are_those_of_transformers(case: str, tmp_path: Path) -> N
     assert sum(int(np.prod(shape)) for shape in checkpoint.shapes.values()) == stored
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", TEXTS)
 def test_a_compiled_encoder_gives_them_and_is_audited(case: str, tmp_path: Path) -> None:
     model = compile_decoder(opened(case, tmp_path), K)
     node, asked = pc.Node(model, device="cpu"), request(model, case)
@@ -95,6 +108,25 @@ def test_a_compiled_encoder_gives_them_and_is_audited(case: str, tmp_path: Path)
     auditor = pc.Auditor(pc.keygen(model, K))
     verified = auditor.audit(asked, answer.receipt, lambda c: node.open(asked, answer.receipt, c), "all")
     assert verified.complete
+
+
+@pytest.mark.parametrize("case", PICTURES)
+def test_a_picture_is_its_patches(case: str, tmp_path: Path) -> None:
+    checkpoint = open_huggingface(write(case, tmp_path / case))
+    assert checkpoint.words is None
+    found = FloatModel(checkpoint.arch, checkpoint.rows).hidden([patches(case)])[0]  # type: ignore[list-item]
+    assert np.abs(found - expected(case)).max() <= 1e-5 * np.abs(expected(case)).max()
+    model = compile_decoder(checkpoint, K)
+    asked = pc.array_request(model, patches(case), node=synthetic.NODE.public)
+    node = pc.Node(model, identity=synthetic.NODE, device="cpu")
+    answer = node.answer(asked)
+    first = expected(case)[0]
+    assert np.linalg.norm(answer.outputs["embedding"][0] - first) <= 1e-3 * np.linalg.norm(first)
+    auditor = pc.Auditor(pc.keygen(model, K))
+    verified = auditor.audit(asked, answer.receipt, lambda c: node.open(asked, answer.receipt, c), "all")
+    assert verified.complete
+    with pytest.raises(UnsupportedError, match="no tokens"):
+        _ = checkpoint.vocabulary
 
 
 def test_less_precision_is_less_precise(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModel
 from importers import families
 from oracle.encoder_cases import CASES, Json
 
-POOLERS = ("bert", "roberta", "xlm-roberta", "camembert")
+POOLERS = ("bert", "roberta", "xlm-roberta", "camembert", "vit")
 
 
 def _model(config: Json, folder: Path) -> Any:
@@ -31,8 +31,10 @@ def _model(config: Json, folder: Path) -> Any:
     (names / "config.json").write_text(json.dumps(config))
     options = {"add_pooling_layer": False} if config["model_type"] in POOLERS else {}
     fresh = AutoModel.from_config(AutoConfig.from_pretrained(names), dtype=torch.float32, **options)
-    shapes = {name: list(value.shape) for name, value in sorted(fresh.state_dict().items())}
-    shapes = {name: shape for name, shape in shapes.items() if "inv_freq" not in name}
+    fresh.save_pretrained(folder / "saved")
+    raw = (folder / "saved" / "model.safetensors").read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    shapes = {name: header[name]["shape"] for name in sorted(header) if name != "__metadata__"}
     found = {name: families.stored(name, tuple(shape), "F32") for name, shape in shapes.items()}
     families.write(folder / "model", config, found, 1)
     model, info = AutoModel.from_pretrained(
@@ -46,15 +48,26 @@ def _model(config: Json, folder: Path) -> Any:
     return shapes, model.eval()
 
 
+def _picture(config: Json) -> Any:
+    """A picture [1, channels, size, size] that follows from the sizes alone, as a test makes it too."""
+    shape = (config["num_channels"], config["image_size"], config["image_size"])
+    _, values = families.stored("a.picture", shape, "F32")
+    return torch.tensor(values)[None]
+
+
 def make(config: Json) -> Json:
     """Return the record of a case."""
-    text = families.text(config["vocab_size"])
     types = config.get("type_vocab_size", 2 if config["model_type"] == "bert" else 0)
+    text = families.text(config.get("vocab_size", 1))
     kinds = [i * i % types for i in range(len(text))] if types > 1 else []
+    given = {"input_ids": torch.tensor([text])} if "vocab_size" in config else {}
+    if config["model_type"] == "vit":
+        given = {"pixel_values": _picture(config)}
+    if kinds:
+        given["token_type_ids"] = torch.tensor([kinds])
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad():
         shapes, model = _model(config, Path(temporary))
-        more = {"token_type_ids": torch.tensor([kinds])} if kinds else {}
-        hidden = model(input_ids=torch.tensor([text]), **more).last_hidden_state[0].numpy().astype("<f4")
+        hidden = model(**given).last_hidden_state[0].numpy().astype("<f4")
     assert np.isfinite(hidden).all()
     return {
         "config": config,

@@ -124,7 +124,7 @@ def compile_decoder(
         program,
         weights,
         kernels.hash_rows,
-        tokenizer=checkpoint.vocabulary.encode(),
+        tokenizer=b"" if checkpoint.words is None else checkpoint.words.encode(),
         template=checkpoint.chat_template or "",
         manifest=manifest,
     )
@@ -206,7 +206,8 @@ def _quantised(
     if limbs == 1 and own not in scales.of and (stored := checkpoint.quantised(name, a, b)) is not None:
         q, s = stored
         return q[np.newaxis], s
-    x = scales.apply(own, checkpoint.rows(name, a, b), a, b)
+    rows = checkpoint.rows(name, a, b).reshape(b - a, -1)  # of patches, a row has several axes
+    x = scales.apply(own, rows, a, b)
     q, s = kernels.quantise(x, limbs)
     return (q if factors is None else compensated(x, s, factors)), s
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -86,7 +87,7 @@ class Draft:
     def matrix(self, name: str, recipe: Recipe, limbs: int, *, bias: bool = False) -> str:
         """Add a matrix, and return its name."""
         shapes = [self.shapes[t] for t in recipe.tensors]
-        shape = (sum(rows for rows, _ in shapes), shapes[0][1])
+        shape = (sum(shape[0] for shape in shapes), math.prod(shapes[0][1:]))
         return self._weight(WeightSpec(name, "matrix", shape, limbs=limbs, bias=bias), recipe)
 
     def matrices(self, name: str, recipe: Recipe, limbs: int, *, bias: bool = False) -> str:

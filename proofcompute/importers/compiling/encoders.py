@@ -6,6 +6,7 @@ them: a segment ends with what the next block's attention reads. Queries are mad
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from proofcompute.encoding.wire import f32_bits
@@ -20,8 +21,10 @@ from proofcompute.program import operations as ops
 from proofcompute.program.program import Program
 from proofcompute.program.types import Spec
 
-__all__ = ["TYPES", "plan_encoder"]
+__all__ = ["PATCHES", "TYPES", "plan_encoder"]
 
+PATCHES = "patches"
+"""The input of an encoder of pictures: patches [channels, size, size] behind a row that is not looked at."""
 TYPES = "types"
 """The input of token types, where a model has several."""
 _LEAST_LENGTH = 1e-12
@@ -47,14 +50,13 @@ def plan_encoder(arch: Arch, encoder: Encoder, precision: Precision) -> DecoderP
         x = draft.norm("norm", arch.norm, x, "norm", out="final")
     if encoder.pool:
         draft.cut(f"block.{last}", {x: (x,)})
-        _pooled(draft, encoder, x)
+        _pooled(draft, encoder, x, arch.width)
         draft.cut("pool", {})
     else:
         _output(draft, x, arch.width)
         draft.cut(f"block.{last}", {})
-    tokens = Spec("i32", ())
     program = Program(
-        inputs=(("tokens", tokens), *(((TYPES, tokens),) if encoder.types > 1 else ())),
+        inputs=_inputs(encoder),
         outputs=("embedding",),
         feedback=False,
         context=min(arch.context, MAX_CONTEXT),
@@ -66,7 +68,29 @@ def plan_encoder(arch: Arch, encoder: Encoder, precision: Precision) -> DecoderP
     return DecoderPlan(program, draft.recipes, ())
 
 
+def _inputs(encoder: Encoder) -> tuple[tuple[str, Spec], ...]:
+    token, patches = Spec("i32", ()), encoder.patches
+    if patches is not None:
+        return ((PATCHES, Spec("f32", (patches.channels, patches.size, patches.size))),)
+    return (("tokens", token), *(((TYPES, token),) if encoder.types > 1 else ()))
+
+
+def _of_patches(draft: Draft, width: int, precision: Precision) -> str:
+    """Write the products of patches, and the class token in the place of the first."""
+    whole = math.prod(draft.shapes["patches"][1:])
+    weight = draft.matrix("patches", Recipe(("patches",)), precision.w_limbs, bias=True)
+    row = draft.add("patches.row", ops.reshape((whole,)), PATCHES)
+    x = draft.add("patches.product", ops.Linear(weight, precision.x_limbs), row)
+    token = draft.constant("cls", (1, width), Recipe(("cls",)))
+    cls = draft.add("cls.row", ops.reshape((width,)), draft.add("cls.all", ops.Constant(token)))
+    zero = draft.add("cls.zero", ops.Map("constant", "i32", 0))
+    first = draft.add("cls.here", ops.Map("eq"), draft.add("cls.number", ops.Position()), zero)
+    return draft.add("cls.placed", ops.Map("select"), first, cls, x)
+
+
 def _embedding(draft: Draft, arch: Arch, encoder: Encoder, precision: Precision) -> str:
+    if encoder.patches is not None:
+        return _located(draft, arch, encoder, _of_patches(draft, arch.width, precision))
     table = draft.matrix("embedding", Recipe(("embedding",), factor=arch.embed_scale), precision.w_limbs)
     x = draft.add("embed", ops.Embed(table), "tokens")
     if encoder.types > 1:
@@ -76,6 +100,14 @@ def _embedding(draft: Draft, arch: Arch, encoder: Encoder, precision: Precision)
         kind = draft.constant("types", (1, arch.width), Recipe(("types",)))
         row = draft.add("types.row", ops.reshape((arch.width,)), draft.add("types.all", ops.Constant(kind)))
         x = draft.add("types.add", ops.Map("add"), x, row)
+    x = _located(draft, arch, encoder, x)
+    return (
+        draft.norm("embedding.norm", arch.norm, x, "embedding.norm", out="x") if encoder.embedding_norm else x
+    )
+
+
+def _located(draft: Draft, arch: Arch, encoder: Encoder, x: str) -> str:
+    """Add the learned position of each row."""
     if arch.positions:
         positions = draft.constant("positions", (arch.positions, arch.width), Recipe(("positions",)))
         row = draft.add("positions.row", ops.Position())
@@ -84,14 +116,11 @@ def _embedding(draft: Draft, arch: Arch, encoder: Encoder, precision: Precision)
             row = draft.add("positions.at", ops.Map("add"), row, first)
         every = draft.add("positions.all", ops.Constant(positions))
         x = draft.add("embed.add", ops.Add(), x, draft.add("positions.own", ops.Take(), every, row))
-    if encoder.embedding_norm:
-        x = draft.norm("embedding.norm", arch.norm, x, "embedding.norm", out="x")
     return x
 
 
-def _pooled(draft: Draft, encoder: Encoder, x: str) -> None:
+def _pooled(draft: Draft, encoder: Encoder, x: str, width: int) -> None:
     pooled = draft.add("pooled", ops.PoolRows(encoder.pool), x)
-    width = draft.shapes["embedding"][1]
     if not encoder.normalise:
         _output(draft, pooled, width)
         return

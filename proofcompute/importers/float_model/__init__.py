@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -56,12 +56,14 @@ class FloatModel:
 
         Raises InputError for tokens out of range, and for a text longer than the model's learned positions.
         """
-        tokens = [np.asarray(text, np.int64) for text in texts]
+        encoder = self.arch.encoder
+        patches = encoder is not None and encoder.patches is not None
+        tokens: list[Any] = [np.asarray(text, np.float32 if patches else np.int64) for text in texts]
         bounds = np.cumsum([0, *(len(text) for text in tokens)])
         spans = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
         if not spans:
             return []
-        x = np.concatenate([self._embed(text) for text in tokens])
+        x = np.concatenate([self._patches(text) if patches else self._embed(text) for text in tokens])
         if self.arch.encoder is not None:
             x = self._typed(self.arch.encoder, x, types)
         for i, block in enumerate(self.arch.blocks):
@@ -69,6 +71,15 @@ class FloatModel:
         if self.arch.encoder is None or self.arch.encoder.final_norm:
             x = Weights("", self._rows, self._product).norm(self.arch.norm, "norm", x)
         return [x[span] for span in spans]
+
+    def _patches(self, patches: F32) -> F32:
+        """Return rows of patches [n, channels, size, size]; what the first holds is not looked at."""
+        weight = self._rows("patches", 0, self.arch.width)
+        x: F32 = patches.reshape(len(patches), -1) @ weight.reshape(len(weight), -1).T
+        x += self._rows("patches.bias", 0, self.arch.width)
+        x[:1] = self._rows("cls", 0, 1)
+        x += self._rows("positions", 0, len(x))
+        return x
 
     def _typed(self, encoder: Encoder, x: F32, types: Sequence[Sequence[int]] | None) -> F32:
         """Add the vectors of token types, and normalise."""

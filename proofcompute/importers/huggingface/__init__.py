@@ -134,18 +134,21 @@ def open_huggingface(
     if arch.encoder is not None:
         arch, pooling = with_pooling(arch, folder)
         notes = (*notes, *pooling)
-    if vocabulary is None:
+    pictures = arch.encoder is not None and arch.encoder.patches is not None
+    if vocabulary is None and not pictures:
         tokenizer = read_tokenizer(folder)
         vocabulary, chat_template = tokenizer.vocabulary, tokenizer.chat_template
         notes = (*notes, *tokenizer.notes)
-    vocabulary, fitting = fitted(vocabulary, arch.vocabulary)
+    fitting: tuple[str, ...] = ()
+    if vocabulary is not None:
+        vocabulary, fitting = fitted(vocabulary, arch.vocabulary)
     glimpse = read_shards(folder, glanced).tensors
     match(replace(arch, tied=_one_tensor(arch, family, glimpse)), family, glimpse, quantisation)
     contents = read_shards(folder, hashed)
     arch, tensors, more = _weights(arch, family, contents.tensors, quantisation)
     return Checkpoint(
         arch=arch,
-        vocabulary=vocabulary,
+        words=vocabulary,
         chat_template=chat_template,
         name=model_name(folder),
         licence=licence(folder),

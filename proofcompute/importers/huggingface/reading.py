@@ -45,10 +45,11 @@ class Tensors:
 
     def rows(self, name: str, a: int, b: int) -> F32:
         """Return rows a..b, as :attr:`Checkpoint.read_rows`."""
-        rows = [_floats(part, i, j) for part, i, j in self._spans(name, a, b)]
+        inner = self._shapes[name][1:]
+        rows = [_floats(part, i, j).reshape(-1, *inner) for part, i, j in self._spans(name, a, b)]
         if len(rows) == 1:
             return rows[0]
-        return np.concatenate(rows) if rows else np.zeros((0, *self._shapes[name][1:]), np.float32)
+        return np.concatenate(rows) if rows else np.zeros((0, *inner), np.float32)
 
     def quantised(self, name: str, a: int, b: int) -> tuple[I8, F32] | None:
         """Return int8 rows a..b and their scales, as stored; None if the tensor is not stored so."""

@@ -1,11 +1,20 @@
-"""Families of encoders of texts: BERT, RoBERTa, DistilBERT, ModernBERT."""
+"""Families of encoders: BERT, RoBERTa, DistilBERT, ModernBERT, and ViT for pictures."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from proofcompute.errors import FormatError, UnsupportedError
-from proofcompute.importers.architecture import Arch, Attention, Block, Encoder, Mlp, Norm, Rope
+from proofcompute.importers.architecture import (
+    Arch,
+    Attention,
+    Block,
+    Encoder,
+    Mlp,
+    Norm,
+    Patches,
+    Rope,
+)
 from proofcompute.importers.huggingface.config import Config
 from proofcompute.importers.huggingface.families.common import (
     Family,
@@ -17,7 +26,7 @@ from proofcompute.importers.huggingface.families.common import (
     sizes,
     sliding,
 )
-from proofcompute.importers.huggingface.pieces import Names, fused
+from proofcompute.importers.huggingface.pieces import Names, Piece, Rule, Want, fused
 from proofcompute.importers.rope_scaling import plain as turns
 from proofcompute.limits import MAX_ROWS, MAX_SEGMENTS, MAX_VOCABULARY, MAX_WIDTH
 
@@ -121,6 +130,35 @@ def modernbert(c: Config) -> Arch:
     }
     blocks = [Block(mixers[n], ffn, norm, norms="pre" if i else "ffn") for i, n in enumerate(near)]
     return _encoder(c, "modernbert", s, blocks, norm, context, Encoder(embedding_norm=True, final_norm=True))
+
+
+def vit(c: Config) -> Arch:
+    """Patches of a picture of one size behind a class token, whose last state stands for the picture."""
+    width, heads = c.integer("hidden_size", hi=MAX_WIDTH), c.integer("num_attention_heads", hi=1 << 14)
+    if width % heads:
+        raise FormatError(f"{c.key('hidden_size')} is {width}, which {heads} heads do not divide")
+    whole, size = c.integer("image_size", 1, 1 << 14), c.integer("patch_size", 1, 1 << 10)
+    if whole % size:
+        raise UnsupportedError(f"{c.key('image_size')} is {whole}, no multiple of patch_size, {size}")
+    c.ignore("attention_probs_dropout_prob", "hidden_dropout_prob", "encoder_stride", "pooler_act")
+    c.ignore("pooler_output_size", "pad_token_id")
+    s = Sizes(width, c.integer("num_hidden_layers", hi=MAX_SEGMENTS), heads, heads, width // heads, 0)
+    count, norm = (whole // size) ** 2, layer(c)
+    mixer = attention(s, bias=c.flag("qkv_bias"), o_bias=True, ahead=MAX_ROWS)
+    kind = Encoder(
+        final_norm=True, pool="first", patches=Patches(count, c.integer("num_channels", 1, 64), size)
+    )
+    blocks = [Block(mixer, plain(c), norm)] * s.layers
+    return _encoder(c, "vit", s, blocks, norm, count + 1, kind, positions=count + 1)
+
+
+def _stacked(stored: str) -> Rule:
+    """Rows of a tensor without a suffix that has an axis of one element more."""
+
+    def rule(want: Want) -> tuple[Piece, ...]:
+        return (Piece(stored, (1, *want.shape), want.shape[0], index=0),)
+
+    return rule
 
 
 _TURNS: Final = {
@@ -250,6 +288,40 @@ ENCODERS: Final = {
         },
         ignored=(r"head\..*", r"decoder\..*"),
         aliases=((r"^model\.", ""),),
+    ),
+    "vit": Family(
+        vit,
+        Names(
+            {
+                "patches": "embeddings.patch_embeddings.projection",
+                "cls": _stacked("embeddings.cls_token"),
+                "positions": _stacked("embeddings.position_embeddings"),
+                "norm": "layernorm",
+            },
+            {
+                "attention.norm": "layernorm_before",
+                **{f"attention.{x[0]}": f"attention.attention.{x}" for x in ("query", "key", "value")},
+                "attention.o": "attention.output.dense",
+                "ffn.norm": "layernorm_after",
+                "ffn.up": "intermediate.dense",
+                "ffn.down": "output.dense",
+            },
+            prefix="encoder.layer.{}.",
+        ),
+        {
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-12,
+            "image_size": 224,
+            "patch_size": 16,
+            "num_channels": 3,
+            "qkv_bias": True,
+        },
+        ignored=(r"pooler\..*", r"classifier\..*", r"embeddings\.mask_token"),
+        aliases=((r"^vit\.", ""),),
     ),
 }
 """Families of encoders by ``model_type``."""
