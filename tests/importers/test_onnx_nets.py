@@ -12,6 +12,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import proofcompute as pc
+from cli import driver
 from importers import onnx_nets
 from proofcompute.importers.onnx import RefusedError, compile_onnx, open_onnx
 from proofcompute.importers.onnx.opening import parsed
@@ -103,3 +104,55 @@ def test_open_axes_must_be_given(tmp_path: Path) -> None:
         compile_onnx(open_onnx(path), pc.kernels_for("numpy"), shapes={"x": (1, 4, 2, 5)})
     with pytest.raises(pc.InputError, match="no input 'z'"):
         compile_onnx(open_onnx(path), pc.kernels_for("numpy"), shapes={"z": (1,)})
+
+
+def test_auto_gives_products_fewer_limbs_where_outputs_stay_near() -> None:
+    """A product that hardly matters is rounded to 8 bits; one that decides the output is not."""
+    rng = np.random.default_rng(3)
+    weights = {
+        "main": rng.standard_normal((64, 64)).astype(np.float32),
+        "aside": 1e-3 * rng.standard_normal((64, 64)).astype(np.float32),
+    }
+    nodes = [
+        onnx_nets.node("MatMul", "x main", "m"),
+        onnx_nets.node("MatMul", "x aside", "a"),
+        onnx_nets.node("Add", "m a", "y"),
+    ]
+    file = parsed(onnx_nets.model_of(nodes, {"x": ["n", 64]}, ["y"], weights))
+    model = compile_onnx(file, pc.kernels_for("numpy"), "auto")
+    assert model.manifest["recipe"] == "a/MatMul w8a8"
+    limbs = sorted((w.name, w.limbs) for w in model.program.weights if w.kind == "matrix")
+    assert limbs == [("a/MatMul.product.weight", 1), ("m/MatMul.product.weight", 2)]
+    examples = {"x": rng.standard_normal((3, 64)).astype(np.float32)}
+    again = compile_onnx(file, pc.kernels_for("numpy"), "auto", examples=examples)
+    assert again.model_id == model.model_id
+
+
+def test_cuts_commit_little_and_keep_every_output() -> None:
+    """Between layers of 4096 numbers there are narrow places of 8; cuts stand there."""
+    rng = np.random.default_rng(4)
+    nodes, weights, name = [], {}, "x"
+    for i in range(6):
+        weights[f"up{i}"] = rng.standard_normal((64, 4096)).astype(np.float32) / 8
+        weights[f"down{i}"] = rng.standard_normal((4096, 64)).astype(np.float32) / 64
+        nodes += [
+            onnx_nets.node("MatMul", f"{name} up{i}", f"u{i}"),
+            onnx_nets.node("Relu", f"u{i}", f"r{i}"),
+            onnx_nets.node("MatMul", f"r{i} down{i}", f"d{i}"),
+        ]
+        name = f"d{i}"
+    model = compiled(onnx_nets.model_of(nodes, {"x": ["n", 64]}, ["d2", name], weights))
+    program = model.program
+    assert 2 <= len(program.segments) <= 6
+    assert all(program.group_bytes(i) == 4 * 64 for i in range(len(program.committed)))
+    assert program.outputs == ("d2", "d5")
+
+
+def test_the_command_line_imports_a_network(tmp_path: Path) -> None:
+    path, out = tmp_path / "net.onnx", tmp_path / "model"
+    path.write_bytes(onnx_nets.transformer())
+    found = driver.done("import", path, "-o", out)
+    assert found["precision"] == "w16a16"
+    assert Model.load(out).model_id == compiled(path.read_bytes()).model_id
+    for shape in ("x", "=1", "x=a", "x=1,7,32", "z=1"):
+        assert driver.call("import", path, "-o", out, "--force", "--shape", shape).status == 2

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from proofcompute.arrays import Array
-from proofcompute.importers.lowering.graph import Graph
+from proofcompute.importers.lowering.graph import Graph, rounded
 from proofcompute.importers.lowering.products import contract, linear
 from proofcompute.importers.lowering.values import STORED, Constant, RefusedError, Row, Value
 from proofcompute.limits import MAX_RANK, MAX_WIDTH
@@ -115,7 +115,7 @@ def conv(
             return channels_first(g, made)
     seen = g.pad(last, *_margins(low, high))
     if g.quick and isinstance(seen, Constant) and isinstance(w, Constant):
-        quick = Constant(_evaluated(seen.array, w.array, strides, dilations, groups), x.dtype)
+        quick = Constant(_evaluated(g, seen.array, w.array, strides, dilations, groups), x.dtype)
         return channels_first(g, quick if bias is None else g.map("add", quick, bias))
     windows = windowed(g, seen, size, strides, dilations)
     places = windows.shape[1 : 1 + len(size)]
@@ -199,25 +199,46 @@ def _constant_conv(
     return g.reshape(g.row(made, x.dtype, x.inputs), (samples, *seen, len(array)))
 
 
-def _evaluated(x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], groups: int) -> Array:
+def _evaluated(
+    g: Graph, x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], groups: int
+) -> Array:
     """Convolve constants [samples, places ..., channels] by NumPy's products, tap by tap."""
     out, inner, *size = w.shape
     seen = [places_of(*axis) for axis in zip(x.shape[1:-1], size, strides, dilations, strict=True)]
     if min(seen, default=1) < 1:
         raise RefusedError(f"windows {size} are larger than {list(x.shape[1:-1])}")
-    total = np.zeros((len(x), *seen, groups, out // groups), np.float32)
-    grouped = w.reshape(groups, out // groups, inner, *size)
-    for tap in np.ndindex(*size):
+    taps = list(np.ndindex(*size))
+
+    def part(tap: Sequence[int]) -> Array:
         at = zip(tap, strides, dilations, seen, strict=True)
-        part = x[(slice(None), *(slice(i * a, i * a + (n - 1) * s + 1, s) for i, s, a, n in at))]
-        each = part.reshape(*part.shape[:-1], groups, 1, inner)
-        taps = grouped[(..., *tap)]
-        if inner == 1:
-            total += each[..., 0] * taps[..., 0]
-        else:
-            for k in range(groups):
-                total[..., k, :] += each[..., k, 0, :] @ taps[k].T
-    return total.reshape(*total.shape[:-2], out)
+        found = x[(slice(None), *(slice(i * a, i * a + (n - 1) * s + 1, s) for i, s, a, n in at))]
+        return found.reshape(*found.shape[:-1], groups, inner)
+
+    def made(limbs: int, weight_limbs: int) -> Array:
+        weights = rounded(w.reshape(out, -1)) if weight_limbs == 1 else w
+        grouped = weights.reshape(groups, out // groups, inner, *size)
+        scale: Array | None = None
+        if limbs == 1:
+            for tap in taps:
+                most = np.abs(part(tap)).max(-1, keepdims=True)
+                scale = most if scale is None else np.maximum(scale, most)
+            if scale is not None:
+                scale = np.where(scale > 0, scale / np.float32(127), np.float32(1))
+        total = np.zeros((len(x), *seen, groups, out // groups), np.float32)
+        for tap in taps:
+            rows, each = part(tap), grouped[(..., *tap)]
+            if scale is not None:
+                rows = np.rint(rows / scale) * scale
+            if inner == 1:
+                total += rows * each[..., 0]
+            else:
+                for k in range(groups):
+                    total[..., k, :] += rows[..., k, :] @ each[k].T
+        return total.reshape(*total.shape[:-2], out)
+
+    if g.study is None or inner * math.prod(size) <= FLOAT_CONTRACTION:
+        return made(2, 2)
+    return g.study.product(g.name(), made)
 
 
 def _in_pieces(

@@ -21,7 +21,7 @@ PRECISIONS: Final = ("w8a8", "w8a16", "w16a16")
 def uniform(precision: str) -> Limbs:
     """Return the limbs of a precision that is the same for every product. Raises InputError for no such."""
     if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)} and auto")
     weights, activations = (1 if bits == "8" else 2 for bits in precision[1:].split("a"))
     return lambda name: (activations, weights)
 

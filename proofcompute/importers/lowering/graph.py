@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -33,16 +34,16 @@ from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.building.tensor import Number, Tensor
 from proofcompute.program.operations import Order, Put, Reduce, Take, View, contiguous
 
-__all__ = ["Graph", "Limbs", "Operand", "empty", "guard"]
+__all__ = ["Graph", "Limbs", "Operand", "Study", "empty", "guard", "rounded"]
 
 Operand: TypeAlias = Value | Number
 """A value, or a Python number that stands for an element of the other operands' type."""
 
-_WRAPPING: Final = frozenset({"add", "sub", "mul", "neg", "abs", "not", "shl", "div"})
-"""Functions whose result may leave the range of a narrow integer."""
-
 Limbs: TypeAlias = Callable[[str], tuple[int, int]]
 """Returns the limbs of the activations, and of the weights, of the product with a name."""
+
+_WRAPPING: Final = frozenset({"add", "sub", "mul", "neg", "abs", "not", "shl", "div"})
+"""Functions whose result may leave the range of a narrow integer."""
 
 
 def guard(shape: Sequence[int]) -> tuple[int, ...]:
@@ -55,6 +56,28 @@ def guard(shape: Sequence[int]) -> tuple[int, ...]:
 @lru_cache(maxsize=1)
 def _numpy() -> Kernels:
     return kernels_for("numpy")
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """How an evaluation rounds the products of a graph, to find out what that costs in accuracy."""
+
+    limbs: Limbs
+    """The limbs to which products are rounded; two limbs are taken as exact."""
+    names: list[str]
+    """Takes the names of products as they are made."""
+
+    def product(self, name: str, made: Callable[[int, int], Array]) -> Array:
+        """Return a product, made with so many limbs of activations and weights."""
+        self.names.append(name)
+        return made(*self.limbs(name))
+
+
+def rounded(x: Array, axis: int = -1) -> Array:
+    """Return floats rounded to 8 bits with a scale for each row along an axis."""
+    scale = np.abs(x).max(axis=axis, keepdims=True, initial=0) / np.float32(127)
+    scale = np.where(scale > 0, scale, np.float32(1))
+    return (np.rint(x / scale) * scale).astype(np.float32)
 
 
 class Graph:
@@ -75,6 +98,8 @@ class Graph:
         """The node that is lowered now; products are named after it."""
         self.products: list[tuple[str, int]] = []
         """Names of products with weights, and how many multiplications each makes for a row."""
+        self.study: Study | None = None
+        """How products of constants are rounded, where a precision is being chosen."""
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = {}
         self._names: set[str] = set()
         self._reshaped: dict[Tensor, Tensor] = {}
@@ -89,6 +114,14 @@ class Graph:
         if isinstance(x, Constant):
             return x.array
         raise RefusedError(f"{what} depends on the input {', '.join(sorted(x.inputs))}", x.inputs)
+
+    def names(self) -> set[str]:
+        """Return the names that products have so far, for :meth:`rename`."""
+        return set(self._names)
+
+    def rename(self, names: set[str]) -> None:
+        """Give the names again that products got since ``names`` were all."""
+        self._names = set(names)
 
     def name(self, what: str = "") -> str:
         """Return a name after the node that is lowered, which no other product has."""

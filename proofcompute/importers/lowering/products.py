@@ -9,7 +9,7 @@ from typing import Final, cast
 import numpy as np
 
 from proofcompute.arrays import F32, Array
-from proofcompute.importers.lowering.graph import Graph
+from proofcompute.importers.lowering.graph import Graph, Study, rounded
 from proofcompute.importers.lowering.values import STORED, Constant, RefusedError, Row, Value
 from proofcompute.models.building.products import FLOAT_CONTRACTION
 from proofcompute.program.operations import Contract
@@ -49,13 +49,17 @@ def linear(g: Graph, x: Value, weight: Value, bias: Value | None = None) -> Valu
     if x.shape[-1:] != (d,):
         raise RefusedError(f"weights {[m, d]} do not fit {list(x.shape)}")
     w = cast(F32, np.ascontiguousarray(weight.array, np.float32))
+    count = math.prod(x.shape) * m
+    short = d <= FLOAT_CONTRACTION and count <= _FLOAT_WORK
     if isinstance(x, Constant):
+        if g.study is not None and d and not short:
+            made = Constant(_studied(g, g.study, x.array, w), x.dtype)
+            return made if bias is None else g.map("add", made, bias)
         rows = x.array.reshape(-1, d) if d else np.zeros((math.prod(x.shape[:-1]), 0), np.float32)
         made = Constant(_folded(g, rows, w.T).reshape(*x.shape[:-1], m), x.dtype)
         return made if bias is None else g.map("add", made, bias)
     _finite(w, "a weight")
-    count = math.prod(x.shape) * m
-    if d <= FLOAT_CONTRACTION and count <= _FLOAT_WORK:
+    if short:
         wide = g.reshape(x, (*x.shape[:-1], 1, d))
         made = g.reduce("sum", g.map("mul", wide, Constant(w, x.dtype)), (len(x.shape),))
         return made if bias is None else g.map("add", made, bias)
@@ -67,6 +71,17 @@ def linear(g: Graph, x: Value, weight: Value, bias: Value | None = None) -> Valu
     b = None if bias is None else cast(F32, np.ascontiguousarray(bias.array.reshape(-1), np.float32))
     made_ = g.builder.linear(base, w, b, limbs=limbs, weight_limbs=weight_limbs, name=f"{name}.product")
     return Row(made_, order, x.dtype, x.inputs)
+
+
+def _studied(g: Graph, study: Study, x: Array, w: Array) -> Array:
+    """Return x W^T while a precision is being chosen."""
+
+    def made(limbs: int, weight_limbs: int) -> Array:
+        rows = rounded(x) if limbs == 1 else x
+        found: Array = rows @ (rounded(w) if weight_limbs == 1 else w).T
+        return found
+
+    return study.product(g.name(), made)
 
 
 def _finite(w: Array, what: str) -> None:
@@ -86,7 +101,7 @@ def matmul(g: Graph, x: Value, y: Value) -> Value:
         return g.reshape(made, (*made.shape[:-2], made.shape[-1]))
     if x.shape[-1] != y.shape[-2]:
         raise RefusedError(f"matrices {list(x.shape)} and {list(y.shape)} do not fit")
-    if isinstance(x, Constant) and isinstance(y, Constant):
+    if isinstance(x, Constant) and isinstance(y, Constant) and g.study is None:
         return Constant(_folded(g, x.array, y.array), x.dtype)
     if isinstance(y, Constant) and math.prod(y.shape[:-2]) == 1:
         flat = g.reshape(y, y.shape[-2:])

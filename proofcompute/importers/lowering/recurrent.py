@@ -79,8 +79,9 @@ def scan(
     """
     given = (*carried, *scanned, *whole)
     if all(isinstance(v, Constant) for v in given):
-        state, rows = list(carried), []
+        state, rows, names = list(carried), [], g.names()
         for t in range(count):
+            g.rename(names)  # a loop of a program names its products once
             entries = [g.reshape(g.slice(v, 0, t, t + 1), v.shape[1:]) for v in scanned]
             following, collected = body(*state, *entries, *whole)
             state = list(following)

@@ -25,13 +25,16 @@ __all__ = ["check_rows", "samples"]
 
 _MOST: Final = 1 << 27
 """Multiplications of one sample up to which samples are computed."""
+_LONG: Final = 24
+_BLOCK: Final = 8
+_NOISE: Final = 0.1
 _CLOSE: Final = 1e-3
 """The greatest difference of floats that are the same, relative to the largest."""
 _ADVICE: Final = "give the whole batch as one row instead"
 
 
 def samples(file: OnnxFile, inputs: Inputs, count: int, seed: int = 0) -> dict[str, Array]:
-    """Return canonical random inputs of a batch: normal floats; integers 0 and 1."""
+    """Return canonical random inputs of a batch: floats, and integers 0 and 1."""
     rng = np.random.Generator(np.random.Philox(seed))
     found: dict[str, Array] = {}
     for declared in file.inputs:
@@ -42,10 +45,19 @@ def samples(file: OnnxFile, inputs: Inputs, count: int, seed: int = 0) -> dict[s
         if declared.name in inputs.batch:
             shape = (count, *shape[1:])
         if is_float(declared.dtype):
-            found[declared.name] = rng.standard_normal(shape).astype(np.float32)
+            found[declared.name] = _floats(rng, shape)
         else:
             found[declared.name] = rng.integers(0, 2, shape).astype(ELEMENTS[STORED[declared.dtype]])
     return found
+
+
+def _floats(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Return normal numbers; along long axes they change slowly, as in pictures, with some noise."""
+    coarse = rng.standard_normal([-(-n // _BLOCK) if n > _LONG else n for n in shape])
+    for axis, n in enumerate(shape):
+        if n > _LONG:
+            coarse = np.repeat(coarse, _BLOCK, axis)[(slice(None),) * axis + (slice(n),)]
+    return (coarse + _NOISE * rng.standard_normal(shape)).astype(np.float32)
 
 
 def check_rows(file: OnnxFile, inputs: Inputs, multiplications: int) -> None:

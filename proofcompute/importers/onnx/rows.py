@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError
-from proofcompute.importers.lowering.graph import Graph, Limbs, guard
+from proofcompute.importers.lowering.graph import Graph, Limbs, Study, guard
 from proofcompute.importers.lowering.pictures import Pixels
 from proofcompute.importers.lowering.values import STORED, RefusedError, Value, constant
 from proofcompute.importers.onnx.calls import Given, Listed
@@ -165,8 +165,14 @@ def lowered(
     return g, [(o.name, v, bool(inputs.batch) and v.shape[:1] == (1,)) for o, v in named]
 
 
-def evaluate(file: OnnxFile, given: Mapping[str, Array], trace: Trace | None = None) -> dict[str, Array]:
+def evaluate(
+    file: OnnxFile,
+    given: Mapping[str, Array],
+    trace: Trace | None = None,
+    study: Study | None = None,
+) -> dict[str, Array]:
     """Return the outputs of a file for inputs [batch, ...], computed in floats."""
     g = Graph(ProgramBuilder(device="numpy"), quick=True)
+    g.study = study
     values = _run(file, g, _constants(file, given), trace)
     return {o.name: g.known(v, "an output") for o, v in zip(file.outputs, values, strict=True)}

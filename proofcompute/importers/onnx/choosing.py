@@ -1,0 +1,75 @@
+"""Chooses the precision of each product of an ONNX file by evaluating it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from proofcompute.arrays import Array
+from proofcompute.importers.lowering.finishing import uniform
+from proofcompute.importers.lowering.graph import Study
+from proofcompute.importers.lowering.precision import TARGET, choose
+from proofcompute.importers.lowering.values import Constant
+from proofcompute.importers.onnx.batches import samples
+from proofcompute.importers.onnx.opening import OnnxFile
+from proofcompute.importers.onnx.rows import Inputs, Trace, evaluate, lowered
+
+__all__ = ["chosen_limbs"]
+
+_BEHIND: Final = ("Softmax", "LogSoftmax", "Sigmoid")
+"""Operators that hide errors: in front of one that gives an output, errors are measured."""
+_BACK: Final = 6
+"""Nodes from an output backwards among which such an operator is looked for."""
+
+
+def chosen_limbs(
+    file: OnnxFile, inputs: Inputs, examples: Mapping[str, Array] | None = None, target: float = TARGET
+) -> dict[str, tuple[int, int]]:
+    """Return the limbs of activations and weights of each product.
+
+    ``examples`` are inputs [samples, ...]; without them one of canonical random numbers is
+    taken.
+    """
+    given = samples(file, inputs, 1, seed=1) if examples is None else dict(examples)
+    count = len(next(iter(given.values()))) if inputs.batch else 1
+    g, _ = lowered(file, inputs, uniform("w16a16"), 1, "numpy")
+    names = _watched(file)
+
+    def run(study: Study) -> Sequence[Array]:
+        found: list[list[Array]] = []
+        for i in range(count):
+            one = {n: v[i : i + 1] if n in inputs.batch else v for n, v in given.items()}
+            trace: Trace = []
+            outputs = evaluate(file, {**inputs.values, **one}, trace, study)
+            made = {label: values for label, _, values in trace}
+            inner = [made[label][k] for label, k in names if label in made]
+            found.append(
+                [
+                    np.asarray(v, np.float64)
+                    for v in (*outputs.values(), *(x.array for x in inner if isinstance(x, Constant)))
+                    if np.asarray(v).dtype.kind == "f"
+                ]
+            )
+        return [np.concatenate([v.reshape(-1) for v in parts]) for parts in zip(*found, strict=True)]
+
+    return choose(run, g.products, target)
+
+
+def _watched(file: OnnxFile) -> list[tuple[str, int]]:
+    """Return the nodes, and which of their outputs, that stand in front of what hides errors."""
+    maker = {name: node for node in file.proto.graph.node for name in node.output}
+    found = []
+    for output in file.outputs:
+        name = output.name
+        for _ in range(_BACK):
+            node = maker.get(name)
+            if node is None or not node.input:
+                break
+            name = node.input[0]
+            if node.op_type in _BEHIND and name in maker:
+                before = maker[name]
+                found.append((before.name or before.output[0], list(before.output).index(name)))
+                break
+    return found
