@@ -37,8 +37,8 @@ def compile_onnx(
 
     ``precision`` is ``w8a8``, ``w8a16``, ``w16a16``, or ``auto``: chosen for each product, so that outputs
     are within 0.3 % of those of floats, for ``examples`` [samples, ...] or random inputs.
-    ``shapes``, ``values`` and ``whole`` are those of :func:`inputs_of`. ``pixels`` says of inputs by name that
-    they are made of pictures, and how; ``examples`` are what they become.
+    ``shapes``, ``values`` and ``whole`` are those of :func:`inputs_of`. ``pixels`` says of inputs by name
+    that they are made of pictures, and how; ``examples`` are what they become.
 
     Raises RefusedError naming the node that cannot be lowered and the reason, and as :func:`inputs_of`;
     LimitError if the program is larger than one may be.
