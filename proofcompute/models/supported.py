@@ -128,7 +128,8 @@ def summary() -> str:
         f"{_list(ARCHITECTURES)}, with tokenizers {_list(TOKENIZERS)}, rules for words "
         f"{_list(sorted(WORD_RULES))}, and weights stored as {_list(STORAGE_TYPES)}; and folders in the "
         "layout of Hugging Face (config.json, safetensors, tokenizer.json) of the families "
-        f"{_list(FAMILIES)}, and of encoders {_list(ENCODERS)}, with tokenizers {_list(TOKENIZER_JSON)}."
+        f"{_list(FAMILIES)}, and of encoders {_list(ENCODERS)}, with tokenizers {_list(TOKENIZER_JSON)}; "
+        "and ONNX files."
     )
 
 
@@ -160,6 +161,15 @@ def page() -> str:
         "divided by its length. Without these files there is an output for each row. Encoders with",
         "decoders (Whisper, T5, BART) are not read. A picture is its patches, row by row and channels",
         "first, scaled as the model wants them, behind a row of anything for the class token.",
+        "",
+    ]
+    lines += [
+        "## Networks in ONNX files",
+        "",
+        "An ONNX file (extra `onnx`) becomes a model that takes arrays ([guide](guides/any-model.md)), with",
+        "`w16a16` unless `--precision` says otherwise, if its operators are [among these](onnx-coverage.md).",
+        "`--shape` says the length of axes that the file leaves open, `--pixels` that an input is made of",
+        "pictures. A node that cannot be lowered is named with the reason.",
         "",
     ]
     lines += ["## Rules for words", "", "Of `gpt2` tokenizers; names in one line mean the same rule.", ""]
