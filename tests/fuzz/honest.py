@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+import encoders
 import synthetic
 from importers.charsmap_writer import charsmap
 from proofcompute.engine import Engine, Session
@@ -134,7 +135,8 @@ def challenges() -> tuple[bytes, ...]:
 @cache
 def programs() -> tuple[bytes, ...]:
     """A decoder, and what it has not: every operation is in one of the two."""
-    return (encode_program(synthetic.model().program), encode_program(built()))
+    made = (synthetic.model().program, built(), encoders.model().program)
+    return tuple(encode_program(program) for program in made)
 
 
 def built() -> Program:
