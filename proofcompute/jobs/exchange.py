@@ -84,8 +84,8 @@ class Taken:
         return Taken(array, self.library.give(hosted, kernels), self.library, hosted)
 
     def lent_to(self, other: Library, kernels: Kernels) -> Any:
-        """Return the matrix as an array of another library, which can multiply it by its own."""
-        return self.original if self.library.module is other.module else other.give(self.array, kernels)
+        """Return the matrix as an array of another library, where it can multiply it by its own."""
+        return self.original if self.library == other else other.give(self.array, kernels)
 
 
 def take(x: object, what: str, allowed: tuple[str, ...], kernels: Kernels) -> Taken:

@@ -133,3 +133,14 @@ def test_what_lies_on_the_host_is_not_fetched_back(device: EmulatedDevice, dtype
         resident.matmul(a)
         assert max(device.downloads) < a.nbytes
         assert max(device.uploads) < b.nbytes
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("left", "right"), [("host", "device"), ("numpy", "device"), ("device", "numpy")])
+def test_factors_in_different_places(device: EmulatedDevice, dtype: str, left: str, right: str) -> None:
+    a, b = factors(dtype)
+    with job(given(b, right), identity=NODE, device="cuda") as resident:
+        c, proof = resident.matmul(given(a, left), check=True)
+        assert type(c) is type(given(a, left))
+        assert audit(Job(a, b, proof.request, proof), c=values(c)).complete
+        assert resident.prove(given(a, left), request=proof.request, c=c).receipt == proof.receipt

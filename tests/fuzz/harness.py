@@ -66,6 +66,7 @@ SHARES: Final = {
     "commands: terms": 0.2,
     "commands: card": 0.2,
     "product proof": 0.2,
+    "product key": 0.2,
     "evidence": 1.0,
     "evidence file": 0.5,
     "evidence: opening": 0.3,

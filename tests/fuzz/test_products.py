@@ -18,6 +18,8 @@ from fuzz.mutate import mutant, mutate_bytes
 from fuzz.test_verify import framed, mutated_opening
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError, VerificationError
+from proofcompute.freivalds.attempts import RECORD
+from proofcompute.jobs.key import ProductKey
 from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
 from proofcompute.jobs.proof import ProductProof
 from proofcompute.jobs.proving import product_request, prove_product
@@ -147,3 +149,24 @@ def test_mutated_receipts_and_openings_are_never_accepted() -> None:
     check(right)
     check((right[0], framed([])))
     drive("product opening", make, check)
+
+
+def test_key_files(tmp_path: Path) -> None:
+    """A key that is read is the one that was written, with no more attempts than it had."""
+    path = tmp_path / "key"
+    key = ProductKey(factors()[1], suite="sha256", device=DEVICE)
+    key.check(factors()[0], job().c)
+    key.save(path)
+    right = path.read_bytes()
+    body = len(right) - RECORD
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        found = attempt(lambda: ProductKey.load(path, device=DEVICE), InputError)
+        if isinstance(found, ProductKey):
+            assert data[:body] == right[:body]
+            assert len(found.log.attempts) <= 1
+            assert found.check(factors()[0], job().c).complete
+
+    check(right)
+    drive("product key", lambda rng: mutate_bytes(rng, right, []), check)

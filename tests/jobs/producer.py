@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arrays import Array
 
 CPU, CUDA, PINNED, METAL = (1, 0), (2, 0), (3, 0), (8, 0)
@@ -28,16 +29,20 @@ class Foreign:
         return self.values.__dlpack__(**options)
 
     def __array_namespace__(self) -> Any:
-        return SimpleNamespace(
-            from_dlpack=self._beside, isfinite=lambda x: np.isfinite(x.values), __name__="f"
-        )
-
-    def _beside(self, x: Any) -> Foreign:
-        return Foreign(np.from_dlpack(x), self.place)
+        return LIBRARY
 
     def __matmul__(self, other: Foreign) -> Foreign:
         assert isinstance(other, Foreign)
+        assert self.place == other.place  # as libraries require
         return Foreign(self.values @ other.values, self.place)
+
+
+def _taken(x: Any) -> Foreign:
+    """Take an array where it lies: one of an emulated device says that it is the host's."""
+    return Foreign(np.from_dlpack(x), CUDA if isinstance(x, DeviceArray) else CPU)
+
+
+LIBRARY = SimpleNamespace(__name__="foreign", from_dlpack=_taken, isfinite=lambda x: np.isfinite(x.values))
 
 
 class Plain:
