@@ -99,3 +99,15 @@ MAX_ACCUMULATOR: Final = 1 << 30
 """Every product accumulator is smaller than this in absolute value, which makes the lift unique."""
 MAX_CONTRACTION: Final = 1 << 15
 """Products summed in one int32 accumulator; a longer contraction is split into parts."""
+MAX_PLANES: Final = 1 << 17
+"""Limbs of weight matrices, each expert's own, that a public key has codes of."""
+MAX_CODE_ROWS: Final = 1 << 24
+"""Rows of weights in one code of a public key."""
+MAX_CODE_POSITIONS: Final = 1 << 22
+"""Positions of one code of a public key; each has a digest of 32 bytes, which the publisher keeps."""
+MAX_TABLE: Final = 24
+"""Rounds of the sumcheck of a public proof, whose prover holds two tables of 2^rounds elements."""
+MAX_POSITIONS: Final = 1 << 10
+"""Positions of each code that a public proof opens."""
+MAX_PROOF_REQUESTS: Final = 1 << 12
+"""Requests of one public proof."""

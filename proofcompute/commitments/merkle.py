@@ -147,6 +147,11 @@ class Tree:
         self._nodes = hash_trees(suite, _NODE, leaves[None], self.size, hash_rows)[0] if self.size else leaves
         self.root = self._nodes[-1].tobytes() if self.size else digest(suite, b"")
 
+    def leaf(self, index: int) -> bytes:
+        """Return the hash of one leaf, 32 bytes. Raises FormatError unless 0 <= index < size."""
+        _check_range(self.size, index, index + 1)
+        return bytes(self._nodes[index])
+
     def range_proof(self, a: int, b: int) -> list[bytes]:
         """Return the proof for leaves a..b. Raises FormatError unless 0 <= a < b <= size."""
         _check_range(self.size, a, b)

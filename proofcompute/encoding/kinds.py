@@ -26,10 +26,20 @@ MESSAGES: Final = {
     "proofcompute product receipt": "product receipt",
     "proofcompute product challenge": "product challenge",
     "proofcompute product proof": "product proof",
+    "proofcompute public key": "public key",
+    "proofcompute public proof": "public proof",
+    "proofcompute code digests": "code digests",
 }
 """The text with which each kind of file begins, as the first element of a short CBOR array."""
 
-_FRAMED: Final = ("opening", "interrupted key", "evidence", "product proof")
+_FRAMED: Final = (
+    "opening",
+    "interrupted key",
+    "evidence",
+    "product proof",
+    "public proof",
+    "code digests",
+)
 _HEAD: Final = 64
 
 

@@ -46,6 +46,14 @@ class _Window:
 
     def readinto(self, target: memoryview) -> int:
         """Read into ``target`` and return the number of bytes."""
-        data = self.read(len(target))
-        target[: len(data)] = data
-        return len(data)
+        self._stream.seek(self._start + self._at)
+        wanted = target[: max(0, self._size - self._at)]
+        into = getattr(self._stream, "readinto", None)
+        if into is None:  # a stream with no more than BinaryIO requires
+            data = self._stream.read(len(wanted))
+            wanted[: len(data)] = data
+            found = len(data)
+        else:
+            found = into(wanted)
+        self._at += found
+        return found

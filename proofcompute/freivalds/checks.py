@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from proofcompute.arrays import I8, I16, I32, I64, U32, U64, Arrays
-from proofcompute.freivalds.hint import CheckedHint, Hint
+from proofcompute.freivalds.hint import CheckedHint, Hint, SummedHint, WeighedHint
 
 __all__ = ["ArraysAndChecks", "Checks"]
 
@@ -19,6 +19,25 @@ class Checks(Protocol):
 
     def fold(self, w: I8, s: U32) -> U32:
         """Return the rows of w [m, d] combined by s [k, m] over GF(2^31 - 1): V = W^T S, [k, d]."""
+        ...
+
+    def sum_hint(self, hint: WeighedHint) -> SummedHint:
+        """Unpack the sets of integers, find their extremes, combine their rows and rescale them, all at once.
+
+        There is at least one set, row, channel and random row. Raises FormatError for a wrong length or
+        padding that is not zero, and InputError if shapes do not fit or a random row is not canonical.
+        """
+        ...
+
+    def circle_words(self, rows: I8, bits: int, twiddles: U32) -> U32:
+        """Return the words of messages on one coset of a circle code, a position in each row.
+
+        :func:`proofcompute.codes.circle.encode31` defines them: residues [2^bits, rows].
+        """
+        ...
+
+    def multiply_extension(self, x: U64, y: U64) -> U64:
+        """Return :func:`proofcompute.codes.extension.multiply` of elements [6, n] and [6, n] or [6, 1]."""
         ...
 
     def project61(self, y: I8 | I16 | I32 | I64, s: U64) -> U64:

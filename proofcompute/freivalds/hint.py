@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CheckedHint", "Hint", "HintSet", "MadeHint", "Packed"]
+__all__ = ["CheckedHint", "Hint", "HintSet", "MadeHint", "Packed", "SummedHint", "WeighedHint"]
 
 Packed: TypeAlias = bytes | memoryview
 """Integers packed to the bits they need."""
@@ -48,6 +48,36 @@ class Hint(NamedTuple):
     """Bias of the channels, [m]."""
     residual: npt.NDArray[np.float32] | None
     """The rows to which the product is added last, [n, m]."""
+
+
+class WeighedHint(NamedTuple):
+    """One product of n rows with m channels as a prover sent it, with random rows that combine its sets."""
+
+    packed: Sequence[tuple[int, Packed]]
+    """For each set, the bits of an integer, and the packed integers [n, m]."""
+    shifts: Sequence[int]
+    """For each set, the bits by which it is shifted left in the sum of all sets; 0 for a single one."""
+    r: npt.NDArray[np.uint32]
+    """Random rows for each set, residues [sets, k, n]."""
+    sx: npt.NDArray[np.float32]
+    """Scales of the rows, [n]."""
+    sw: npt.NDArray[np.float32]
+    """Scales of the channels, [m]."""
+    bias: npt.NDArray[np.float32] | None
+    """Bias of the channels, [m]."""
+    residual: npt.NDArray[np.float32] | None
+    """The rows to which the product is added last, [n, m]."""
+
+
+class SummedHint(NamedTuple):
+    """The result of :meth:`proofcompute.arithmetic.kernels.Kernels.sum_hint`."""
+
+    extremes: Sequence[tuple[int, int]]
+    """The least and the greatest value of each set."""
+    u: npt.NDArray[np.uint32]
+    """The rows of each set combined by its random rows: residues [sets, k, m]."""
+    y: npt.NDArray[np.float32]
+    """The product as float32 plus the residual: [n, m]."""
 
 
 class MadeHint(NamedTuple):

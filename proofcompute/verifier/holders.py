@@ -18,7 +18,13 @@ from proofcompute.program.source import ComputeProducts, WeightRows
 from proofcompute.protocol.messages import Part, Request
 from proofcompute.protocol.needs import Needs
 from proofcompute.verifier.key import Key
-from proofcompute.verifier.sources import HeldProducts, HintProducts, OpenedTables, open_tables
+from proofcompute.verifier.sources import (
+    HeldProducts,
+    HintedProducts,
+    HintProducts,
+    OpenedTables,
+    open_tables,
+)
 
 __all__ = ["Holder", "KeyHolder", "PublicHolder", "WeightsHolder"]
 
@@ -53,7 +59,7 @@ class Holder(Protocol):
 
     def sources(
         self, need: Needs, part: Part, cell: Cell, kernels: Kernels
-    ) -> tuple[WeightRows, HeldProducts | HintProducts]:
+    ) -> tuple[WeightRows, HeldProducts | HintedProducts]:
         """Return weights and products of one cell.
 
         Raises VerificationError (step 7) if a table row is not the model's.
@@ -91,7 +97,7 @@ class KeyHolder:
         """See Holder."""
         key = self.key
         tables = OpenedTables(key.constants, open_tables(key.card, need.tables, part, cell, kernels))
-        products = HintProducts(key.program, cell, need.sites, part.hints, key.columns, key.scales)
+        products = HintProducts(key.program, cell, need.sites, part.hints, key.scales, key.columns)
         return tables, products
 
 
@@ -154,4 +160,4 @@ class PublicHolder:
         program = self.model.program
         scales = {s.weight: self.model.matrix(s.weight) for s in need.sites}
         pairs = {name: (w.scale, w.bias) for name, w in scales.items()}
-        return self.model, HintProducts(program, cell, need.sites, part.hints, self.columns, pairs)
+        return self.model, HintProducts(program, cell, need.sites, part.hints, pairs, self.columns)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from proofcompute.arithmetic.kernels import Kernels
@@ -36,7 +36,7 @@ from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verdicts import accepted, rejections_logged
 from proofcompute.verifier.verify import audit
 
-__all__ = ["COLUMNS", "verify_public"]
+__all__ = ["COLUMNS", "opening_frames", "verify_public"]
 
 COLUMNS = 6
 
@@ -119,6 +119,20 @@ def transcript_seed(claim: Claim, challenge: Challenge, opening: BinaryIO) -> by
     transcript = Transcript("public proof")
     transcript.absorb("receipt", claim.receipt.signed_digest)
     transcript.absorb("cells", wire.encode([tuple(c) for c in challenge.cells]))
+    for label, frame, roots in opening_frames(claim, challenge, opening):
+        transcript.absorb(label, frame if roots is None else b"".join(roots))
+    return transcript.challenge("freivalds").read(32)
+
+
+def opening_frames(
+    claim: Claim, challenge: Challenge, opening: BinaryIO
+) -> Iterator[tuple[str, memoryview, tuple[bytes, ...] | None]]:
+    """Yield what a transcript absorbs of an opening: label, frame, and of the first frame the groups' roots.
+
+    The first frame names the signed receipt, so a transcript absorbs its roots only. The closing frame is
+    read, and left out; the audit rejects missing and extra frames. Raises VerificationError if the opening
+    has no valid head, or its head names another challenge.
+    """
     groups = len(claim.statement.program.committed)
     frames = Frames(opening, 1, watched=False)
     first = frames.piece(OpeningHead.largest(groups))
@@ -132,11 +146,10 @@ def transcript_seed(claim: Claim, challenge: Challenge, opening: BinaryIO) -> by
         # the audit rejects it too, but here the frames of other cells could exceed their limits first
         count = sum(c.b - c.a for c in challenge.cells)
         raise VerificationError(6, f"the proof does not open the {count} cells that it should")
-    transcript.absorb("roots", b"".join(head.roots))
-    for label, limit in frames_between(claim, challenge):  # the audit rejects missing and extra frames
+    yield "roots", first, head.roots
+    for label, limit in frames_between(claim, challenge):
         frame = frames.piece(limit)
         if frame is None:
             break
-        transcript.absorb(label, frame)
-    frames.closing()  # the transcript leaves it out
-    return transcript.challenge("freivalds").read(32)
+        yield label, frame, None
+    frames.closing()

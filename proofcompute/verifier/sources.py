@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +19,8 @@ from proofcompute.commitments import hashing, merkle
 from proofcompute.commitments.hasher import Hasher
 from proofcompute.errors import Cell, FormatError, VerificationError
 from proofcompute.errors.sealed import sealed
-from proofcompute.freivalds.checks import ArraysAndChecks
 from proofcompute.freivalds.columns import Columns
-from proofcompute.freivalds.hint import CheckedHint
+from proofcompute.freivalds.hint import CheckedHint, HintSet
 from proofcompute.freivalds.product import Site
 from proofcompute.freivalds.sets import hint_sets
 from proofcompute.models.card import MODEL_SUITE, ModelCard
@@ -33,7 +33,15 @@ from proofcompute.protocol.statement import Statement, draws
 from proofcompute.protocol.trace import group_leaves, split_rows
 from proofcompute.verifier.longrows import LongRows
 
-__all__ = ["HeldProducts", "HintProducts", "OpenedRows", "OpenedTables", "open_groups", "open_tables"]
+__all__ = [
+    "HeldProducts",
+    "HintProducts",
+    "HintedProducts",
+    "OpenedRows",
+    "OpenedTables",
+    "open_groups",
+    "open_tables",
+]
 
 
 @dataclass(eq=False)
@@ -227,16 +235,15 @@ class HeldProducts:
 
 
 @dataclass(eq=False)
-class HintProducts(RowProducts):
-    """Products that the prover's hints give and Freivalds' check confirms (step 8)."""
+class HintedProducts(RowProducts, ABC):
+    """Products that the prover's hints give, and a way to check them (step 8)."""
 
     program: Program
     cell: Cell
     sites: Sequence[Site]
     hints: Sequence[Sequence[bytes | memoryview]]
-    columns: Columns
     scales: Mapping[str, tuple[F32, F32 | None]]
-    made: int = 0
+    made: int = field(default=0, init=False)
     """Products checked so far."""
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
@@ -296,6 +303,41 @@ class HintProducts(RowProducts):
         if not holds:
             raise VerificationError(8, "the product check failed", cell=self.cell, operation=weight)
 
+    @abstractmethod
+    def _checked(
+        self,
+        weight: str,
+        q: I8,
+        sx: F32,
+        used: int,
+        group: int | None,
+        k: Kernels,
+        residual: F32 | None,
+    ) -> tuple[CheckedHint, int]:
+        """Check the next sets of the hint, from ``used`` on; return the product and where its sets end.
+
+        ``q`` [limbs, n, d] and ``sx`` [n] are quantised rows; of a weight with groups they belong to one
+        ``group``. Raises FormatError for sets that are not canonical or beyond their bounds.
+        """
+
+    def _sets(self, wanted: Sequence[HintSet], used: int, group: int | None) -> Sequence[bytes | memoryview]:
+        """Return the packed sets of the next product that should be the ``wanted`` ones."""
+        return self.hints[self.made][used : None if group is None else used + len(wanted)]
+
+    def _scales(self, weight: str, group: int | None) -> tuple[F32, F32 | None]:
+        """Return scales and biases of a weight's channels, or of one of its groups."""
+        scale, bias = self.scales[weight]
+        if group is None:
+            return scale, bias
+        return scale[group], None if bias is None else bias[group]
+
+
+@dataclass(eq=False)
+class HintProducts(HintedProducts):
+    """Products that the prover's hints give and Freivalds' check confirms."""
+
+    columns: Columns
+
     @sealed
     def _checked(
         self,
@@ -304,17 +346,13 @@ class HintProducts(RowProducts):
         sx: F32,
         used: int,
         group: int | None,
-        k: ArraysAndChecks,
+        k: Kernels,
         residual: F32 | None,
     ) -> tuple[CheckedHint, int]:
-        """Check the next sets of the hint; only this sealed frame holds columns and projections."""
+        """See HintedProducts; only this sealed frame holds columns and projections."""
         site = self.sites[self.made]
         wanted = hint_sets(site, q, self.columns.squares(weight), k)
         s, v = self.columns.s(weight, site.m), self.columns.v(weight, site.m, group)
-        scale, bias = self.scales[weight]
-        if group is not None:
-            scale, bias = scale[group], None if bias is None else bias[group]
-        end = used + len(wanted)
-        packed = self.hints[self.made][used : None if group is None else end]
-        found = check_hint(packed, weight, q, wanted, (s, v), sx, (scale, bias), k, residual)
-        return found, end
+        packed, scales = self._sets(wanted, used, group), self._scales(weight, group)
+        found = check_hint(packed, weight, q, wanted, (s, v), sx, scales, k, residual)
+        return found, used + len(wanted)

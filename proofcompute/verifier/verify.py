@@ -125,8 +125,12 @@ def audit(
     kernels: Kernels,
     progress: Callable[[int], None] | None,
     evidence: bool = False,
+    known: bytes | None = None,
 ) -> Verified:
-    """Run :func:`verify` from step 6 on, for any holder."""
+    """Run :func:`verify` from step 6 on, for any holder.
+
+    With ``known``, the digest of its frames as they were read before, the opening must still be the same.
+    """
     require_ieee()
     check_challenge(claim, challenge)
     most = require_openable(
@@ -141,8 +145,10 @@ def audit(
     if soundness <= 0:
         raise InputError("this key was used so often that its checks prove nothing; make a new key")
     parallel = _worth_threads(claim, challenge) and most * kernels.map_depth() <= _PARALLEL_MOST
-    again = None if evidence else place(opening)
-    check = partial(_check_opening, holder, claim, challenge, opening, kernels, parallel=parallel)
+    again = None if evidence or known is not None else place(opening)
+    check = partial(
+        _check_opening, holder, claim, challenge, opening, kernels, parallel=parallel, known=known
+    )
     size, first = 0, None
     try:
         size = check(progress=progress, watched=again is None)
@@ -189,6 +195,7 @@ def _check_opening(
     parallel: bool,
     progress: Callable[[int], None] | None,
     watched: bool,
+    known: bytes | None,
 ) -> int:
     """Run steps 1, 2 and 6 to 10 of an opening, frame by frame, and return the number of bytes read."""
     frames = Frames(opening, kernels.map_depth(), watched=watched)
@@ -211,6 +218,8 @@ def _check_opening(
         raise frames.blame(e, claim.receipt, challenge.digest, limits) from e.__cause__
     if watched:
         frames.require_signed(end)
+    if known not in (None, end.frames):
+        raise VerificationError(6, "the opening was changed while it was read")
     return frames.count
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from kernel_cases import (
     attending,
     checks,
+    coding,
     contracts,
     expressions,
     hints,
@@ -81,6 +82,7 @@ CASES: list[Case] = [
     *options.cases(),
     *sampling.cases(),
     *checks.cases(),
+    *coding.cases(),
     *hints.cases(),
     *making.cases(),
     *opened.ranges(),

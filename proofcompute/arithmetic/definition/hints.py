@@ -12,12 +12,12 @@ from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.kernels import Kernels, Matrix, Prologue
 from proofcompute.arrays import F32, I8, I32, U32
 from proofcompute.errors import InputError
-from proofcompute.freivalds.field import P31
-from proofcompute.freivalds.hint import CheckedHint, Hint, HintSet, MadeHint, Packed
+from proofcompute.freivalds.field import P31, fold31
+from proofcompute.freivalds.hint import CheckedHint, Hint, HintSet, MadeHint, Packed, SummedHint, WeighedHint
 from proofcompute.freivalds.product import Site, product_sets
 from proofcompute.freivalds.sets import hint_sets, pack_set
 
-__all__ = ["check_hint", "check_sets", "linear_with_hint"]
+__all__ = ["check_hint", "check_sets", "check_weighed", "linear_with_hint", "sum_hint"]
 
 
 def linear_with_hint(
@@ -59,6 +59,38 @@ def _together(limbs: Sequence[I32]) -> I32:
     for low in limbs[1:]:
         value = (value << np.int32(8)) + low  # modulo 2^32, where only the high part could overflow
     return value
+
+
+def check_weighed(hint: WeighedHint) -> tuple[int, int]:
+    """Return the numbers of rows n and channels m of a hint that is summed up.
+
+    Raises InputError unless all shapes fit, nothing is empty, and a single set has no shift.
+    """
+    packed, shifts, r, sx, sw, bias, residual = hint
+    n, m = sx.size, sw.size
+    good = r.ndim == 3 and r.dtype == np.uint32 and r.shape[::2] == (len(packed), n) and r.size > 0
+    good = good and m > 0 and len(shifts) == len(packed) and (len(shifts) > 1 or shifts[0] == 0)
+    good = good and sx.shape == (n,) and sw.shape == (m,) and (bias is None or bias.shape == (m,))
+    if good and (residual is None or residual.shape == (n, m)):
+        return n, m
+    raise InputError(
+        f"{len(packed)} lists of integers for random rows {r.dtype} {list(r.shape)}, "
+        f"scales {list(sx.shape)} and {list(sw.shape)}"
+    )
+
+
+def sum_hint(k: Kernels, unpack: Callable[[Packed, int, int], I32], hint: WeighedHint) -> SummedHint:
+    """Sum up a hint step by step.
+
+    Returns and raises as :meth:`proofcompute.freivalds.checks.Checks.sum_hint`.
+    """
+    n, m = check_weighed(hint)
+    packed, shifts, r, sx, sw, bias, residual = hint
+    values = np.stack([unpack(data, bits, n * m).reshape(n, m) for bits, data in packed])
+    extremes = [(int(x.min()), int(x.max())) for x in values]
+    u = np.stack([fold31(x, rows) for x, rows in zip(values, r, strict=True)])
+    y = k.rescale(values, shifts, sx, sw, bias)
+    return SummedHint(extremes, u, y if residual is None else k.add(residual, y))
 
 
 def check_sets(hint: Hint) -> tuple[int, int]:

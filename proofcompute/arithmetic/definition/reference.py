@@ -18,9 +18,10 @@ from proofcompute.arithmetic.grouped import by_matrix
 from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue, Routing, prepared
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I16, I32, I64, U8, U32, U64, Array
+from proofcompute.codes import circle, extension
 from proofcompute.commitments import hashing
 from proofcompute.freivalds import field
-from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint
+from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint, SummedHint, WeighedHint
 
 __all__ = ["NumpyKernels"]
 
@@ -195,6 +196,18 @@ class NumpyKernels(HostPrimitives, HostMemory, Composed):
     def fold(self, w: I8, s: U32) -> U32:
         """Call :func:`proofcompute.freivalds.field.fold31`."""
         return field.fold31(w, s)
+
+    def sum_hint(self, hint: WeighedHint) -> SummedHint:
+        """Call :func:`proofcompute.arithmetic.definition.hints.sum_hint`."""
+        return hints.sum_hint(self, bitpack.unpack, hint)
+
+    def multiply_extension(self, x: U64, y: U64) -> U64:
+        """Call :func:`proofcompute.codes.extension.multiply`."""
+        return extension.multiply(x, y)
+
+    def circle_words(self, rows: I8, bits: int, twiddles: U32) -> U32:
+        """Call :func:`proofcompute.codes.circle.encode31`."""
+        return circle.encode31(rows, bits, twiddles)
 
     def project61(self, y: I8 | I16 | I32 | I64, s: U64) -> U64:
         """Call :func:`proofcompute.freivalds.field.project61`."""

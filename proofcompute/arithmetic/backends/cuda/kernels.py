@@ -29,10 +29,12 @@ from proofcompute.arithmetic.grouped import by_matrix
 from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import I32, U8
+from proofcompute.codes.circle import encode31
+from proofcompute.codes.extension import multiply
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hasher import check_groups
 from proofcompute.errors import LimitError, NonFiniteError
-from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint
+from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint, SummedHint, WeighedHint
 from proofcompute.limits import MAX_WIDTH, MIB
 
 __all__ = ["CudaKernels"]
@@ -277,6 +279,15 @@ class CudaKernels(DevicePrimitives, DeviceMemory):
     @placed
     def fold(self, w: Given, s: Given) -> Any:
         return checks.fold31(self._on, w, s)
+
+    def sum_hint(self, hint: WeighedHint) -> SummedHint:
+        return hints.sum_hint(self, partial(checks.unpack, self._on), hint)
+
+    def multiply_extension(self, x: Given, y: Given) -> Any:
+        return multiply(self.host(x), self.host(y))
+
+    def circle_words(self, rows: Given, bits: int, twiddles: Given) -> Any:
+        return encode31(self.host(rows), bits, self.host(twiddles))
 
     @placed
     def project61(self, y: Given, s: Given) -> Any:

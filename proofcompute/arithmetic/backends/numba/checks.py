@@ -12,10 +12,10 @@ from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.backends.numba.through import CpuThrough
 from proofcompute.arithmetic.definition import hints
 from proofcompute.arithmetic.kernels import Matrix, Prologue
-from proofcompute.arrays import F32, I8, I32, U8, U32, Array
+from proofcompute.arrays import F32, I8, I32, U8, U32, U64, Array
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hasher import check_groups
-from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint
+from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint, SummedHint, WeighedHint
 
 __all__ = ["CpuChecks"]
 
@@ -41,6 +41,7 @@ class CpuChecks(CpuThrough):
     _making = Module("making")
     _packing = Module("packing")
     _opened = Module("opened")
+    _codes = Module("codes")
 
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
         fast = suite == "sha256" and rows.ndim == 2 and rows.dtype == np.uint8 and len(prefix) <= _LONG_PREFIX
@@ -98,6 +99,15 @@ class CpuChecks(CpuThrough):
 
     def fold(self, w: I8, s: U32) -> U32:
         return self._field.fold(w, s)  # type: ignore[no-any-return]
+
+    def sum_hint(self, hint: WeighedHint) -> SummedHint:
+        return self._codes.sum_hint(hint)  # type: ignore[no-any-return]
+
+    def multiply_extension(self, x: U64, y: U64) -> U64:
+        return self._codes.multiply(x, y)  # type: ignore[no-any-return]
+
+    def circle_words(self, rows: I8, bits: int, twiddles: U32) -> U32:
+        return self._codes.circle_words(rows, bits, twiddles)  # type: ignore[no-any-return]
 
     def project61(self, y: Array, s: Array) -> Array:
         from proofcompute.arithmetic.backends.numba.kernels import field61

@@ -31,6 +31,7 @@ MODULES: Final = (
     "kernels.attention",
     "steps.crew",
     "kernels.hints",
+    "kernels.codes",
 )
 """All modules of kernels by their names in this package, each after those that it imports.
 

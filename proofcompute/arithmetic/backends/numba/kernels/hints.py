@@ -62,7 +62,7 @@ _i64, _i32, _i16, _i8, _u8, _u32, _f32 = (
 
 
 @kernel(types.int64(read(_u8, 1)))
-def _address(x: Any) -> Any:
+def address_of(x: Any) -> Any:
     """Return the address at which an array begins."""
     return x.ctypes.data
 
@@ -101,7 +101,7 @@ def _project(
 
 # These loops run over whole slices by one index, since only such loops become vectors.
 @helper
-def _limits(values: Any, count: Any) -> Any:
+def limits_of(values: Any, count: Any) -> Any:
     """Return the least and the greatest of values[:count]."""
     low, high = values[0], values[0]
     for i in range(count):
@@ -110,7 +110,7 @@ def _limits(values: Any, count: Any) -> Any:
 
 
 @helper
-def _sum(values: Any, count: Any, shift: Any, first: Any, total: Any) -> None:
+def add_shifted(values: Any, count: Any, shift: Any, first: Any, total: Any) -> None:
     """Set total to values << shift for the first set, and add it for every other set."""
     if first:
         for i in range(count):
@@ -121,7 +121,7 @@ def _sum(values: Any, count: Any, shift: Any, first: Any, total: Any) -> None:
 
 
 @helper
-def _scale(total: Any, scale: Any, sw: Any, bias: Any, rest: Any, out: Any) -> None:
+def scale(total: Any, scale: Any, sw: Any, bias: Any, rest: Any, out: Any) -> None:
     """Turn sums into floats with the channels' scales and biases, and add ``rest`` unless it is empty."""
     for i in range(out.size):
         out[i] = scaled(total[i], scale * sw[i], i, bias)
@@ -167,17 +167,17 @@ def _read_rows(
                     address, bits = np.uint64(sets[i, 0]), sets[i, 2]
                     ask(address, bits, then, size)
                     unpack(address, sets[i, 1], bits, t * m + first, size, values)
-                    low, high = _limits(values, size)
+                    low, high = limits_of(values, size)
                     limits[i, 0], limits[i, 1] = min(limits[i, 0], low), max(limits[i, 1], high)
                     _project(values, size, bits, s, first, m, sums, seen, left[i, t])
                     if count > 1:
-                        _sum(values, size, sets[i, 3], i == 0, total)
+                        add_shifted(values, size, sets[i, 3], i == 0, total)
                 to, scales = out[t, first : first + size], sw[first : first + size]
                 rest = residual[t, first : first + size] if residual.size else bias[:0]
                 if count > 1:
-                    _scale(total, sx[t], scales, some, rest, to)
+                    scale(total, sx[t], scales, some, rest, to)
                 else:  # a single set has no shift
-                    _scale(values, sx[t], scales, some, rest, to)
+                    scale(values, sx[t], scales, some, rest, to)
     return np.int64(seen.max()) < P
 
 
@@ -314,7 +314,7 @@ def check_hint(hint: Hint) -> CheckedHint:
         x = np.frombuffer(data, np.uint8)
         held.append(x)
         known &= len(limbs) == 1 or limbs == (0, 1)
-        table += (_address(x), x.size, bits, shift, limbs[0], len(limbs), w_limb, start, stop)
+        table += (address_of(x), x.size, bits, shift, limbs[0], len(limbs), w_limb, start, stop)
     out = np.empty((n, m), np.float32)
     places = np.array(table, np.int64)
     bias, residual = NO_BIAS if bias is None else bias, NO_RESIDUAL if residual is None else residual

@@ -1,0 +1,1 @@
+"""Circle codes, the extension field, and sumcheck: the mathematics of public proofs without weights."""

@@ -1,0 +1,341 @@
+"""Show that sums of products fit coded weights (docs/spec/public-proofs.md#the-evaluation).
+
+For each plane l that products used, U_l = A_l W_l^T has to hold over F = GF(p^6), W_l being the plane that
+the public key coded. The transcript gives a point s in F^I and beta_l, and
+
+    sum over l, j of V_l[j] beta_l A_l[j] = sum over l of beta_l <eq(s), U_l>,    V_l = eq(s)^T W_l
+
+is proved by sumcheck. It ends in one value of the multilinear extension of all those planes, at a point of
+bits of plane, column and row. For each code that holds such planes the prover sends the combination w of its
+messages that the row part of the point asks for. <w, column part>, summed over the codes, has to be that
+value. **After** that the transcript gives positions: at each, the word of w has to be the same combination of
+the words of all messages, which are opened and hashed to the code's root.
+
+If the value is false, some w is not the combination of the coded messages, and then its word agrees with that
+of the true one in at most 2^-rho of the positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import I8, I32, U32, U64
+from proofcompute.codes import sumcheck
+from proofcompute.codes.circle import draw_positions
+from proofcompute.codes.extension import DEGREE, add, drawn, of_products, words, zeros
+from proofcompute.codes.sumcheck import Multiply, equality
+from proofcompute.commitments import merkle
+from proofcompute.commitments.hashing import DIGEST, Transcript
+from proofcompute.encoding import wire
+from proofcompute.errors import FormatError, LimitError, VerificationError
+from proofcompute.freivalds.primes import P31
+from proofcompute.limits import MAX_CONTRACTION, MAX_TABLE
+from proofcompute.public.coding import SUITE, digests_of
+from proofcompute.public.layout import Layout, Plane
+from proofcompute.public.sums import Sums
+
+__all__ = ["Evaluation", "Opened", "Shape", "check", "prove"]
+
+_COLUMN_BITS: Final = (MAX_CONTRACTION - 1).bit_length()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that follow from the planes that products used."""
+
+    layout: Layout
+    planes: tuple[Plane, ...]
+    """The planes, ascending."""
+    codes: tuple[int, ...]
+    """The codes that hold them, ascending."""
+
+    @staticmethod
+    def of(layout: Layout, used: Sequence[int]) -> Shape:
+        """Return the shape of an evaluation. Raises LimitError if its table is too large."""
+        planes = tuple(layout.planes[number] for number in sorted(used))
+        shape = Shape(layout, planes, tuple(sorted({p.code for p in planes})))
+        if shape.rounds > MAX_TABLE:
+            raise LimitError(f"a table of 2^{shape.rounds} elements, more than 2^{MAX_TABLE}")
+        return shape
+
+    @property
+    def plane_bits(self) -> int:
+        """The bits of a plane's number among those used."""
+        return (len(self.planes) - 1).bit_length()
+
+    @property
+    def column_bits(self) -> int:
+        """The bits of a column."""
+        return (max(p.d for p in self.planes) - 1).bit_length()
+
+    @property
+    def row_bits(self) -> int:
+        """I: the bits of a row, at least as many as a message of any code has rows."""
+        most = (max(p.m for p in self.planes) - 1).bit_length()
+        return max(most, *(self.layout.codes[c].side for c in self.codes))
+
+    @property
+    def rounds(self) -> int:
+        """The rounds of sumcheck."""
+        return self.plane_bits + self.column_bits
+
+    @property
+    def error_bits(self) -> float:
+        """-log2 of the largest error of a challenge of sums, point and rounds."""
+        return DEGREE * math.log2(P31) - math.log2(self.row_bits + 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """The opened positions of one code."""
+
+    words: U32
+    """The words of all messages at the distinct drawn positions, ascending: [positions, rows]."""
+    paths: tuple[tuple[bytes, ...], ...]
+    """The proof of each position."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a prover adds to the openings."""
+
+    rounds: U64
+    """The messages of sumcheck, [rounds, 6, 3]."""
+    combined: tuple[U32, ...]
+    """w of each code that holds used planes, [6, length]."""
+    opened: tuple[Opened, ...]
+    """The opened positions of each of them."""
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        opened = [(_le(o.words), [b"".join(path) for path in o.paths]) for o in self.opened]
+        return wire.encode((_le(words(self.rounds)), [_le(w) for w in self.combined], opened))
+
+    @staticmethod
+    def largest(layout: Layout, positions: int) -> int:
+        """Return the most bytes of an encoding, for a public key and a number of positions."""
+        size = 4 * 3 * DEGREE * MAX_TABLE + 64
+        for code in layout.codes:
+            path = DIGEST * code.circle.size.bit_length() + 16
+            size += 4 * DEGREE * code.length + positions * (4 * code.rows + path) + 64
+        return size
+
+    @staticmethod
+    def decode(data: bytes | memoryview, shape: Shape, positions: int) -> Evaluation:
+        """Decode an evaluation. Raises FormatError or LimitError unless it is canonical and of this shape.
+
+        The number of distinct positions of each code follows from the transcript later; here it is at most
+        ``positions``.
+        """
+        layout, what = shape.layout, "evaluation"
+        top = wire.as_list(
+            wire.decode(data, limit=Evaluation.largest(layout, positions), what=what), what, n=3
+        )
+        rounds = _residues(top[0], "rounds", (shape.rounds, DEGREE, 3)).astype(np.uint64)
+        combined, opened = [], []
+        parts = (wire.as_list(part, what, n=len(shape.codes)) for part in top[1:])
+        for number, w, leaves in zip(shape.codes, *parts, strict=True):
+            code = layout.codes[number]
+            combined.append(_residues(w, "w", (DEGREE, code.length)))
+            found = wire.as_list(leaves, "positions", n=2)
+            raw = wire.as_list(found[1], "paths", max_n=positions)
+            paths = []
+            for path in raw:
+                flat = wire.as_bytes(path, "path", max_size=DIGEST * code.circle.size.bit_length())
+                if len(flat) % DIGEST:
+                    raise FormatError("evaluation: a path ends inside a digest")
+                paths.append(tuple(flat[i : i + DIGEST] for i in range(0, len(flat), DIGEST)))
+            opened.append(Opened(_residues(found[0], "words", (len(raw), code.rows)), tuple(paths)))
+        return Evaluation(rounds, tuple(combined), tuple(opened))
+
+
+def _le(values: U32) -> bytes:
+    return np.ascontiguousarray(values, "<u4").tobytes()
+
+
+def _residues(value: wire.Value, what: str, shape: tuple[int, ...]) -> U32:
+    found = np.frombuffer(wire.as_bytes(value, what, 4 * math.prod(shape)), "<u4").astype(np.uint32)
+    if found.size and int(found.max()) >= P31:
+        raise FormatError(f"evaluation: {what} holds a residue that is not canonical")
+    return found.reshape(shape)
+
+
+# -- what prover and verifier compute alike ------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """The challenges before sumcheck."""
+
+    s: Sequence[U64]
+    beta: U64
+
+    @staticmethod
+    def draw(transcript: Transcript, shape: Shape) -> _Point:
+        xof = transcript.challenge("point")
+        s = drawn(xof, shape.row_bits)
+        return _Point([s[:, i : i + 1] for i in range(shape.row_bits)], drawn(xof, max(1, len(shape.planes))))
+
+
+def _rounds(transcript: Transcript) -> Callable[[U64], U64]:
+    def draw(message: U64) -> U64:
+        transcript.absorb("round", _le(words(message)))
+        return drawn(transcript.challenge("round"), 1)
+
+    return draw
+
+
+def _split(shape: Shape, point: Sequence[U64]) -> tuple[Sequence[U64], Sequence[U64]]:
+    """Return the parts of a point that belong to columns and to planes."""
+    return point[: shape.column_bits], point[shape.column_bits :]
+
+
+def _row_part(shape: Shape, number: int, s: Sequence[U64], point: Sequence[U64], multiply: Multiply) -> U64:
+    """Return the factor of each message of a code, [6, rows]; planes that no product used have zero."""
+    code, (columns, planes) = shape.layout.codes[number], _split(shape, point)
+    of_plane, high = equality(planes, multiply), equality(s[code.side :], multiply)
+    of_piece = equality(columns[_COLUMN_BITS:], multiply)
+    out = zeros(code.rows)
+    for at, plane in enumerate(shape.planes):
+        if plane.code != number:
+            continue
+        pieces = -(-plane.d // code.width)
+        blocks = plane.rows // pieces
+        part = multiply(np.ascontiguousarray(high[:, :blocks]), of_plane[:, at : at + 1])
+        for piece in range(pieces):
+            place = out[:, plane.first + piece : plane.first + plane.rows : pieces]
+            place[:] = multiply(part, of_piece[:, piece : piece + 1])
+    return out
+
+
+def _column_part(
+    shape: Shape, number: int, s: Sequence[U64], point: Sequence[U64], multiply: Multiply
+) -> U64:
+    """Return the factor of each value of a message of a code, [6, length]."""
+    code, (columns, _) = shape.layout.codes[number], _split(shape, point)
+    low = equality(s[: code.side], multiply)
+    within = np.ascontiguousarray(equality(columns[:_COLUMN_BITS], multiply)[:, : code.width])
+    return np.concatenate([multiply(within, low[:, i : i + 1]) for i in range(low.shape[1])], axis=1)
+
+
+def _positions(transcript: Transcript, shape: Shape, count: int) -> list[list[int]]:
+    xof = transcript.challenge("positions")
+    return [draw_positions(xof, shape.layout.codes[c].circle.size, count) for c in shape.codes]
+
+
+# -- the prover ----------------------------------------------------------------------------------------------
+def prove(
+    transcript: Transcript,
+    sums: Sums,
+    matrix: Callable[[Plane], I8],
+    trees: Sequence[merkle.Tree],
+    positions: int,
+    kernels: Kernels,
+) -> Evaluation:
+    """Make the evaluation of sums.
+
+    ``matrix`` returns the weights [m, d] of a plane, and ``trees`` are those over the codes.
+    """
+    layout = sums.key.layout
+    shape = Shape.of(layout, list(sums.a))
+    point = _Point.draw(transcript, shape)
+    multiply = kernels.multiply_extension
+    eq = words(equality(point.s, multiply))
+    f, g = (np.zeros((DEGREE, 1 << shape.plane_bits, 1 << shape.column_bits), np.uint64) for _ in "fg")
+    for at, plane in enumerate(shape.planes):
+        f[:, at, : plane.d] = kernels.fold(matrix(plane), np.ascontiguousarray(eq[:, : plane.m]))
+        g[:, at, : plane.d] = multiply(sums.a[plane.number], point.beta[:, at : at + 1])
+    table = DEGREE, 1 << shape.rounds
+    rounds, end, _, _ = sumcheck.proved(f.reshape(table), g.reshape(table), _rounds(transcript), multiply)
+    combined = []
+    for number in shape.codes:
+        rows = words(_row_part(shape, number, point.s, end, multiply))
+        w = zeros(layout.codes[number].length)
+        for plane in shape.planes:
+            if plane.code == number:
+                part = np.ascontiguousarray(rows[:, plane.first : plane.first + plane.rows])
+                messages = layout.messages(plane, matrix(plane), 0, plane.rows)
+                w = add(w, kernels.fold(messages, part).astype(np.uint64))
+        combined.append(words(w))
+        transcript.absorb("combined", _le(combined[-1]))
+    opened = []
+    for number, found in zip(shape.codes, _positions(transcript, shape, positions), strict=True):
+        code = layout.codes[number]
+        basis = code.circle.basis(found)
+        leaves = np.empty((len(found), code.rows), np.uint32)
+        for plane in layout.of_code(number):
+            messages = layout.messages(plane, matrix(plane), 0, plane.rows)
+            leaves[:, plane.first : plane.first + plane.rows] = kernels.project(messages, basis).T
+        paths = tuple(tuple(trees[number].range_proof(q, q + 1)) for q in found)
+        opened.append(Opened(leaves, paths))
+    return Evaluation(np.array(rounds, np.uint64).reshape(-1, DEGREE, 3), tuple(combined), tuple(opened))
+
+
+# -- the verifier --------------------------------------------------------------------------------------------
+def check(
+    transcript: Transcript, sums: Sums, shape: Shape, found: Evaluation, positions: int, kernels: Kernels
+) -> None:
+    """Check the evaluation of sums. Raises VerificationError (steps 7 and 8) unless it holds."""
+    point = _Point.draw(transcript, shape)
+    multiply = kernels.multiply_extension
+    eq, claim = equality(point.s, multiply), zeros(1)
+    for at, plane in enumerate(shape.planes):
+        u = _inner(eq[:, : plane.m], sums.u[plane.number], kernels)
+        claim = add(claim, multiply(u, point.beta[:, at : at + 1]))
+    followed = sumcheck.followed(claim, list(found.rounds), _rounds(transcript))
+    if followed is None:
+        raise VerificationError(8, "evaluation: a round of sumcheck does not add up")
+    end, product = followed
+    columns, planes = _split(shape, end)
+    of_column, of_plane, right = equality(columns, multiply), equality(planes, multiply), zeros(1)
+    for at, plane in enumerate(shape.planes):
+        a = _inner(of_column[:, : plane.d], sums.a[plane.number], kernels)
+        factor = multiply(point.beta[:, at : at + 1], of_plane[:, at : at + 1])
+        right = add(right, multiply(a, factor))
+    value, parts = zeros(1), []
+    for number, w in zip(shape.codes, found.combined, strict=True):
+        column = _column_part(shape, number, point.s, end, multiply)
+        value = add(value, _inner(column, w.astype(np.uint64), kernels))
+        transcript.absorb("combined", _le(w))
+        parts.append(words(_row_part(shape, number, point.s, end, multiply)))
+    if not np.array_equal(multiply(value, right), product):
+        raise VerificationError(8, "evaluation: the combined weights do not give the value")
+    places = _positions(transcript, shape, positions)
+    for number, w, rows, opened, place in zip(
+        shape.codes, found.combined, parts, found.opened, places, strict=True
+    ):
+        _check_code(sums, number, w, rows, opened, place, kernels)
+
+
+def _check_code(
+    sums: Sums, number: int, w: U32, rows: U32, opened: Opened, at: Sequence[int], kernels: Kernels
+) -> None:
+    """Check the opened positions of one code."""
+    layout, root = sums.key.layout, sums.key.roots[number]
+    circle = layout.codes[number].circle
+    if len(opened.words) != len(at):
+        raise VerificationError(1, f"evaluation: {len(opened.words)} positions, not {len(at)}")
+    leaves = digests_of(opened.words, list(layout.of_code(number)), kernels)
+    try:
+        found = merkle.roots_from_leaves(SUITE, circle.size, at, leaves, opened.paths, kernels.hash_rows)
+    except FormatError as e:
+        raise VerificationError(1, f"evaluation: {e}") from e
+    if any(f != root for f in found):
+        raise VerificationError(7, "evaluation: a position is not under the code's root")
+    left = kernels.project(_signed(circle.basis(at)), w)
+    if not np.array_equal(left, kernels.project(_signed(opened.words), rows)):
+        raise VerificationError(8, "evaluation: the combined weights are not those that were coded")
+
+
+def _inner(x: U64, y: U64, kernels: Kernels) -> U64:
+    """Return the sum of the products of n elements each, as one element."""
+    return of_products(kernels.project(_signed(words(x)), words(y)))
+
+
+def _signed(residues: U32) -> I32:
+    """Return residues as the integers that they are, which are below 2^31."""
+    return np.ascontiguousarray(residues).view(np.int32)

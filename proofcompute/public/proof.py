@@ -1,0 +1,141 @@
+"""Write and read public proofs (docs/spec/public-proofs.md#the-proof).
+
+A proof is a file of frames: its head, for each request the receipt and the whole opening, and at the end the
+evaluation, which is empty if no request has a product.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar, Final
+
+from proofcompute.commitments.hashing import DIGEST
+from proofcompute.encoding import wire
+from proofcompute.encoding.frames import FrameReader, frame_head, write_frame
+from proofcompute.encoding.window import window
+from proofcompute.errors import FormatError, InputError
+from proofcompute.limits import (
+    MAX_CELLS,
+    MAX_EVIDENCE_OPENING,
+    MAX_POSITIONS,
+    MAX_PROOF_REQUESTS,
+    MAX_RECEIPT,
+    MIB,
+)
+
+__all__ = ["ALL", "Proof", "ProofHead", "write_proof"]
+
+KIND = "proofcompute public proof"
+VERSION = 1
+ALL: Final = 0
+"""The number of cells that stands for all cells."""
+_WHAT: Final = "public proof"
+_PIECE: Final = MIB
+"""Bytes of an opening that are copied at once."""
+
+
+@dataclass(frozen=True)
+class ProofHead:
+    """The first frame of a proof."""
+
+    public_id: bytes
+    positions: int
+    """Positions that are drawn of each code."""
+    cells: tuple[int, ...]
+    """For each request the number of cells that its receipt's hash draws, or ALL."""
+
+    LARGEST: ClassVar[int] = 64 + DIGEST + 16 * MAX_PROOF_REQUESTS
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return wire.encode((KIND, VERSION, self.public_id, self.positions, self.cells))
+
+    @staticmethod
+    def decode(data: bytes | memoryview) -> ProofHead:
+        """Decode a head. Raises FormatError or LimitError if it is none."""
+        top = wire.as_list(wire.decode(data, limit=ProofHead.LARGEST, what=_WHAT), _WHAT, n=5)
+        wire.check_head(top, KIND, VERSION)
+        cells = wire.as_list(top[4], "requests", max_n=MAX_PROOF_REQUESTS)
+        if not cells:
+            raise FormatError("public proof: it is of no request")
+        return ProofHead(
+            wire.as_bytes(top[2], "public id", DIGEST),
+            wire.as_int(top[3], "positions", 1, MAX_POSITIONS),
+            tuple(wire.as_int(n, "cells", ALL, MAX_CELLS) for n in cells),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """A proof in a seekable stream, which must stay open and untouched while the proof is checked."""
+
+    head: ProofHead
+    receipts: tuple[bytes, ...]
+    openings: tuple[BinaryIO, ...]
+    """The opening of each request, as a stream that can be read again."""
+    evaluation: BinaryIO
+    """The encoded evaluation."""
+    evaluation_size: int
+
+    @staticmethod
+    def read(stream: BinaryIO) -> Proof:
+        """Read where the parts of a proof lie; of openings and evaluation only the size is looked at.
+
+        Raises FormatError or LimitError if the stream holds no proof, and nothing more.
+        """
+        reader, start = FrameReader(stream), stream.tell()
+        first = reader.read(limit=ProofHead.LARGEST, what=_WHAT)
+        if first is None:
+            raise FormatError("the public proof is empty")
+        head = ProofHead.decode(first)
+        end = stream.seek(0, io.SEEK_END)
+        stream.seek(start + reader.count)
+        receipts, openings = [], []
+        for _ in head.cells:
+            receipt = reader.read(limit=MAX_RECEIPT, what=_WHAT)
+            if receipt is None:
+                raise FormatError("the public proof ends before a receipt")
+            receipts.append(bytes(receipt))
+            openings.append(_skipped(reader, stream, end)[0])
+        evaluation, size = _skipped(reader, stream, end)
+        if stream.tell() != end:
+            raise FormatError(f"public proof: {end - stream.tell()} bytes after the end")
+        return Proof(head, tuple(receipts), tuple(openings), evaluation, size)
+
+
+def _skipped(reader: FrameReader, stream: BinaryIO, end: int) -> tuple[BinaryIO, int]:
+    """Return the payload of the next frame as a stream, and its size; ``stream`` stands behind it then."""
+    size = reader.head(limit=MAX_EVIDENCE_OPENING, what=_WHAT)
+    if size is None:
+        raise FormatError("the public proof ends too early")
+    start = stream.tell()
+    if size > end - start:
+        raise FormatError("the public proof ends inside a frame")
+    stream.seek(start + size)
+    return window(stream, start, size), size
+
+
+def write_proof(
+    out: BinaryIO,
+    head: ProofHead,
+    receipts: Sequence[bytes],
+    openings: Sequence[tuple[BinaryIO, int]],
+    evaluation: bytes,
+) -> None:
+    """Write a proof to a buffered stream; of each opening the stream and its size.
+
+    Raises InputError if an opening does not have the size that is given.
+    """
+    write_frame(out, head.encode())
+    for receipt, (opening, size) in zip(receipts, openings, strict=True):
+        write_frame(out, receipt)
+        out.write(frame_head(size))
+        opening.seek(0)
+        while piece := opening.read(_PIECE):
+            out.write(piece)
+            size -= len(piece)
+        if size:
+            raise InputError("an opening changed while it was written")
+    write_frame(out, evaluation)

@@ -1,0 +1,108 @@
+"""Sum up the products of hints under random rows (docs/spec/public-proofs.md#random-rows).
+
+Every set of every hint says Y = X W^T of one plane W: some columns of quantised rows X int8 and one limb of a
+weight. For random rows R over F = GF(p^6), fresh for every request, cell, product and set, the sums
+U = R Y [m] and A = R X [d] of a plane satisfy U = A W^T if all sets are right. If one is wrong, they do not,
+but with a probability of p^-6: R is drawn after the hints. The same R for two sets would let errors cancel
+(256 in a low limb against 1 in a high one).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import F32, I8, U32, U64
+from proofcompute.codes.extension import DEGREE, add
+from proofcompute.commitments.hashing import Xof
+from proofcompute.encoding import wire
+from proofcompute.errors import Cell
+from proofcompute.freivalds.field import sample31
+from proofcompute.freivalds.hint import CheckedHint, HintSet
+from proofcompute.freivalds.primes import P31
+from proofcompute.freivalds.sets import hint_sets
+from proofcompute.protocol.hints import sum_hint
+from proofcompute.public.key import PublicKey
+from proofcompute.verifier.sources import HintedProducts
+
+__all__ = ["SummedProducts", "Sums"]
+
+
+@dataclass(eq=False)
+class Sums:
+    """U and A of each plane, over everything in a proof."""
+
+    key: PublicKey
+    seed: bytes
+    """Output of the transcript, which nobody could know while choosing a hint."""
+    u: dict[int, U64] = field(default_factory=dict)
+    """U of each plane that a product used, [6, m]."""
+    a: dict[int, U64] = field(default_factory=dict)
+    """A of each plane that a product used, [6, d]."""
+    _lock: Lock = field(default_factory=Lock)
+
+    def rows(self, request: int, cell: Cell, product: int, numbers: range, n: int) -> U32:
+        """Return R of some sets of n rows of a product of a cell of a request: [sets, 6, n]."""
+        drawn = []
+        for number in numbers:
+            place = wire.encode((request, cell.segment, cell.a, product, number))
+            drawn.append(sample31(Xof("coded rows", self.seed, place), (n, DEGREE)).T)
+        return np.ascontiguousarray(np.stack(drawn))
+
+    def add(self, plane: int, start: int, u: U32, a: U32) -> None:
+        """Add U of one set, and A of the columns from ``start`` on."""
+        with self._lock:
+            if plane not in self.u:
+                spec = self.key.layout.planes[plane]
+                self.u[plane] = np.zeros((DEGREE, spec.m), np.uint64)
+                self.a[plane] = np.zeros((DEGREE, spec.d), np.uint64)
+            self.u[plane] = add(self.u[plane], u.astype(np.uint64))
+            part = self.a[plane][:, start : start + a.shape[1]]
+            part[:] = add(part, a.astype(np.uint64))
+
+
+@dataclass(eq=False)
+class SummedProducts(HintedProducts):
+    """Products that the prover's hints give, and that are summed up for the codes to check."""
+
+    sums: Sums
+    request: int
+    """The number of the request in the proof."""
+
+    def _checked(
+        self,
+        weight: str,
+        q: I8,
+        sx: F32,
+        used: int,
+        group: int | None,
+        k: Kernels,
+        residual: F32 | None,
+    ) -> tuple[CheckedHint, int]:
+        """See HintedProducts; sets are within their bounds then, and become part of the sums."""
+        site, key = self.sites[self.made], self.sums.key
+        wanted = hint_sets(site, q, key.matrices[weight].largest, k)
+        packed = self._sets(wanted, used, group)
+        end = used + len(wanted)
+        r = self.sums.rows(self.request, self.cell, self.made, range(used, end), q.shape[1])
+        found = sum_hint(packed, weight, wanted, r, sx, self._scales(weight, group), k, residual)
+        rows = k.host(q)
+        for claim, drawn, u in zip(wanted, r, found.u, strict=True):
+            plane = key.layout.number[weight, group or 0, claim.w_limb]
+            self.sums.add(plane, claim.start, u, _inputs(rows, claim, drawn, k))
+        # Whether the sets are right is known in the end; until then they are taken to be.
+        return CheckedHint(found.extremes, holds=True, y=found.y), end
+
+
+def _inputs(rows: I8, claim: HintSet, r: U32, k: Kernels) -> U32:
+    """Return R X of one set: [6, stop - start]."""
+    folded = [
+        k.fold(np.ascontiguousarray(rows[limb][:, claim.start : claim.stop]), r) for limb in claim.limbs
+    ]
+    if len(folded) == 1:
+        return folded[0]
+    both = (folded[0].astype(np.uint64) * np.uint64(256) + folded[1]) % np.uint64(P31)
+    return both.astype(np.uint32)
