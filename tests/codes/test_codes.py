@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,9 +59,10 @@ def test_a_padded_message_vanishes_at_no_more_points_than_its_length_allows(leng
         assert length - 1 <= np.count_nonzero(values == 0) <= 2 * (length // 2)
 
 
-def _kernel_vector(rows: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _kernel_vector(rows: Any) -> Any:
     """A nonzero vector that all rows [n - 1, n] over GF(p) are orthogonal to."""
-    a, pivots = rows.copy(), []
+    pivots: list[int] = []
+    a = rows.copy()
     for column in range(a.shape[1]):
         r = len(pivots)
         found = next((i for i in range(r, len(a)) if a[i, column]), None)

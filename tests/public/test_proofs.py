@@ -210,7 +210,7 @@ def test_a_proof_with_too_few_positions_is_refused() -> None:
         verified("w8a16", data)
     with pytest.raises(InputError, match="proves nothing"):
         verified("w8a16", data, security=20.0)
-    with pytest.raises(InputError, match="5 positions of each code give .* bits, which prove nothing"):
+    with pytest.raises(InputError, match=r"5 positions of each code give .* bits, which prove nothing"):
         proof("w8a16", positions=5)
 
 
