@@ -263,8 +263,7 @@ class Program:
                     # Later rows would depend on earlier ones, and these on the later ones.
                     raise FormatError(f"{where}: reads all rows of {name}, which its own segment makes")
                 if name not in public and (name not in local or mode is not Reads.SAME):
-                    if reads.get(name, Reads.SAME) is Reads.SAME:
-                        reads[name] = mode
+                    reads[name] = _wider(mode, reads.get(name))
             table = node.op.table()
             if table is not None:
                 tables.append((table, node.inputs[0]))
@@ -280,8 +279,7 @@ class Program:
         touched: dict[int, Reads] = {}
         for name, mode in (*reads.items(), *((n, Reads.SAME) for n in writes)):
             group = self.group_of[name]
-            if touched.get(group, Reads.SAME) is Reads.SAME:
-                touched[group] = mode
+            touched[group] = _wider(mode, touched.get(group))
         memory = lowered.memory(inner)
         if memory > MAX_CELL_MEMORY:
             raise LimitError(
@@ -312,3 +310,9 @@ class Program:
         """Return the first row at which a segment runs, for a request whose input has ``prompt`` rows."""
         last = self.feedback or self.pooled
         return prompt - 1 if last and self.plans[segment].emits else 0
+
+
+def _wider(mode: Reads, other: Reads | None) -> Reads:
+    """Return the one of two ways to read that takes more rows: ALL before PREFIX before SAME."""
+    order = (Reads.SAME, Reads.PREFIX, Reads.ALL)
+    return mode if other is None else max(mode, other, key=order.index)

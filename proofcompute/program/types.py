@@ -352,8 +352,8 @@ class SegmentPlan:
     index: int
     name: str
     reads: tuple[tuple[str, Reads], ...]
-    """Committed tensors read from outside, or of this segment's own earlier rows; PREFIX and ALL win over
-    SAME."""
+    """Committed tensors read from outside, or of this segment's own earlier rows; ALL wins over PREFIX,
+    and PREFIX over SAME."""
     writes: tuple[str, ...]
     """Committed tensors produced."""
     emits: tuple[str, ...]

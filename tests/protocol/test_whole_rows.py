@@ -13,6 +13,7 @@ import proofcompute as pc
 import synthetic
 from encoders import CONTEXT, TOKENS, built, model, request
 from proofcompute.arrays import Span
+from proofcompute.encoding.wire import f32_bits
 from proofcompute.engine import Engine
 from proofcompute.engine.schedule import pieces
 from proofcompute.engine.session import Keep, Session
@@ -20,7 +21,14 @@ from proofcompute.errors import Cell, FormatError, LimitError
 from proofcompute.limits import MAX_ROWS
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model
-from proofcompute.program.operations import Attention, PoolRows, decode_program, encode_program
+from proofcompute.program.operations import (
+    Attention,
+    PoolRows,
+    QuantiseHeads,
+    Split,
+    decode_program,
+    encode_program,
+)
 from proofcompute.program.types import Committed, Reads, Spec
 from proofcompute.protocol.messages import Request
 from proofcompute.protocol.needs import GroupRows, needs
@@ -201,3 +209,24 @@ def test_an_answer_has_one_row() -> None:
     for rows in (0, 2, len(TOKENS)):
         with pytest.raises(FormatError, match="one row"):
             statement_of(asked, m.program, inputs, {"embedding": np.zeros((rows, 16), np.float32)})
+
+
+@pytest.mark.parametrize("kinds", [(0, MAX_ROWS), (MAX_ROWS, 0)])
+def test_a_cell_that_reads_a_prefix_and_all_rows_gets_all_rows(kinds: tuple[int, int]) -> None:
+    """The wider read decides, in whatever order operations read a tensor."""
+    b, rng = ProgramBuilder(context=CONTEXT), np.random.default_rng(3)
+    x = b.input("x", (8,))
+    both = b.linear(x, rng.standard_normal((16, 8)).astype(np.float32))
+    k, v = b.apply_all(Split((8, 8)), both, names=("k", "v"))
+    keys = b.apply_all(QuantiseHeads(2, 1), k, names=("kq", "ks"))
+    values = b.apply_all(QuantiseHeads(2, 1), v, names=("vq", "vs"))
+    b.cut(*keys, *values)
+    seen = [b.apply(Attention(2, f32_bits(0.5), 0, 1, ahead=ahead), x, *keys, *values) for ahead in kinds]
+    b.output(seen[0] + seen[1])
+    m = b.model()
+    rows = np.random.default_rng(4).standard_normal((9, 8)).astype("<f4")
+    asked = Request(m.model_id, (("x", rows.tobytes()),), bytes(32))
+    node = pc.Node(m, device="cpu")
+    receipt = node.answer(asked).receipt
+    found = pc.Auditor(pc.keygen(m, K)).audit(asked, receipt, lambda c: node.open(asked, receipt, c), 9)
+    assert found.cells == 9
