@@ -219,7 +219,7 @@ def _check_opening(
     if watched:
         frames.require_signed(end)
     if known not in (None, end.frames):
-        raise VerificationError(6, "the opening was changed while it was read")
+        raise VerificationError(6, "the opening is not the one that was read before")
     return frames.count
 
 

@@ -109,24 +109,24 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     # step 8
     "width of a hint": Mutant(
-        (HINT + "8: str(e)", OPENING + "hint of {}: width outside 1..{} bits"),
+        (HINT + "8: str(e)", OPENING + "_sets: hint of {}: width outside 1..{} bits"),
         (HINT_WIDTH,),
         named("an accumulator plus p"),
         setup=(HINT_BOUND,),
     ),
     "least width of a hint": Mutant(
-        (HINT + "8: str(e)", OPENING + "hint of {}: more bits than its values need"),
+        (HINT + "8: str(e)", OPENING + "_require_bounds: hint of {}: more bits than its values need"),
         (HINT_MINIMAL,),
         named("more bits than needed"),
     ),
     "bound of a hint": Mutant(
-        (HINT + "8: str(e)", OPENING + "hint of {}: a value is beyond its bound"),
+        (HINT + "8: str(e)", OPENING + "_require_bounds: hint of {}: a value is beyond its bound"),
         (HINT_BOUND,),
         named("accumulators minus p"),
         setup=(HINT_WIDTH,),
     ),
     "sets of a hint": Mutant(
-        (HINT + "8: str(e)", OPENING + "hint of {}: {} sets of integers, not {}"),
+        (HINT + "8: str(e)", OPENING + "_sets: hint of {}: {} sets of integers, not {}"),
         (
             never("protocol.hints", "len(packed) != len(wanted)"),
             Edit(
@@ -139,7 +139,7 @@ CELL_MUTANTS: dict[str, Mutant] = {
         together=True,
     ),
     "sets that no row chose": Mutant(
-        (SOURCES + "HintProducts.experts: 8: the hint holds sets that no row chose",),
+        (SOURCES + "HintedProducts.experts: 8: the hint holds sets that no row chose",),
         (never(S, "used != len(self.hints[self.made])"),),
         sets_too_many,
     ),
@@ -294,12 +294,12 @@ CELL_MUTANTS: dict[str, Mutant] = {
     ),
     # public proofs
     "public head": Mutant(
-        (PUBLIC + "transcript_seed: 1: str(e)",),
+        (PUBLIC + "opening_frames: 1: str(e)",),
         (never("encoding.wire", "found != version"),),
         lambda: public(honest(), opening=of_another_version),
     ),
     "public challenge": Mutant(
-        (PUBLIC + "transcript_seed: 6: the proof does not open the {} cells that it should",),
+        (PUBLIC + "opening_frames: 6: the proof does not open the {} cells that it should",),
         (
             never(
                 P, "head.receipt_digest == claim.receipt.digest and head.challenge_digest != challenge.digest"
@@ -318,9 +318,9 @@ CELL_MUTANTS: dict[str, Mutant] = {
         columns_known_first,
     ),
     "public opening is there": Mutant(
-        (PUBLIC + "transcript_seed: 10: the opening is empty",),
+        (PUBLIC + "opening_frames: 10: the opening is empty",),
         (
-            Edit(P, 'raise VerificationError(10, "the opening is empty")', "return bytes(32)"),
+            Edit(P, 'raise VerificationError(10, "the opening is empty")', "return"),
             EMPTY_HEAD,
             *SKIP_MISSING,
             CLOSED,
