@@ -132,12 +132,13 @@ def pinned_model(card: Path | None, key: Path | None, model: Path | None, model_
 
 def _of_language(card: ModelCard, path: Path) -> ModelCard:
     """Return the card. Raises InputError unless it is that of a language model, which text is sent to."""
-    if card.vocabulary is None or not card.program.feedback:
-        raise InputError(
-            f"{path} is of a model that takes arrays, and no node is asked for those over HTTP: use files "
-            "(request, run, challenge, open, verify)"
-        )
-    return card
+    if card.vocabulary is not None and card.program.feedback:
+        return card
+    takes = "arrays" if card.vocabulary is None else "texts and answers no question"
+    raise InputError(
+        f"{path} is of a model that takes {takes}: this command is for language models; use files (request, "
+        "run, challenge, open, verify)"
+    )
 
 
 def _base(url: str) -> str:

@@ -101,7 +101,7 @@ def run(
     new = question.prompt is not None or bool(inputs)
     if (request is None) != new:
         raise InputError("give either a request file, or --prompt, or --input")
-    if new:
+    if new or resize is not None:
         question.check(context)
     check_outputs(outputs)
     from proofcompute.commitments.signing import NodeIdentity

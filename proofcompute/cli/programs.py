@@ -31,7 +31,7 @@ def program_facts(card: object) -> tuple[Facts, Facts]:
     program = card.program
     try:
         found = prices(program, _rows(program))
-    except LimitError:  # more cells than a challenge may name
+    except LimitError:
         found = prices(program, 1)
     facts: Facts = {
         "inputs": {name: {"dtype": spec.dtype, "shape": list(spec.shape)} for name, spec in program.inputs},

@@ -184,13 +184,13 @@ class Asked:
 
     def check(self, context: typer.Context) -> None:
         """Raise InputError, before a model is read, if the options do not go together."""
+        if self.resize is not None and not self.inputs:
+            raise InputError("--resize is about pictures that --input gives")
         if not self.inputs and self.prompt is None:
             raise InputError(
                 "give --prompt or --prompt-file, or --input for a model that takes no prompt "
                 f"(see: {context.command_path} --help)"
             )
-        if self.resize is not None and not self.inputs:
-            raise InputError("--resize is about pictures that --input gives")
         if self.inputs and self.prompt is not None:
             raise InputError("give either a prompt or --input")
         if self.inputs and (wrong := typed(context, _OF_A_PROMPT)):

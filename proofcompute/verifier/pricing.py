@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.errors import Cell
+from proofcompute.errors import Cell, LimitError
 from proofcompute.freivalds.product import set_count
 from proofcompute.program.program import Program
 from proofcompute.program.types import Reads, SegmentPlan
@@ -27,6 +27,8 @@ from proofcompute.verifier.keymaking import key_size
 
 __all__ = ["Price", "Prices", "SegmentPrices", "prices"]
 
+_MOST: Final = 1 << 17
+"""Cells of a full audit that are priced, and products in them."""
 # in multiplications of int8 numbers in a product
 _ROW: Final = 90
 """An element of the rows that a hint is checked against."""
@@ -91,10 +93,17 @@ class Prices:
 
 
 def prices(program: Program, rows: int) -> Prices:
-    """Price audits of a trace of ``rows`` rows; of a prompt, if the program is a language model."""
-    statement = Statement(program, rows, rows, {}, {}, Sampling(), b"")
+    """Price audits of a trace of ``rows`` rows; of a prompt, if the program is a language model.
+
+    Raises LimitError if a full audit has so many cells and products that counting would take long; one row
+    of any program has fewer.
+    """
+    cells = covering(Statement(program, rows, rows, {}, {}, Sampling(), b""))
+    if sum(1 + len(program.plans[cell.segment].sites) for cell in cells) > _MOST:
+        raise LimitError(
+            f"an audit of {rows} rows has more than {_MOST} cells and products; price fewer rows"
+        )
     each = tuple(_segment(program, plan, rows) for plan in program.plans)
-    cells = covering(statement)
     return Prices(
         rows,
         each,

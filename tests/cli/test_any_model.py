@@ -106,6 +106,33 @@ def test_other_ways_to_check(session: Session, tmp_path: Path) -> None:
     assert "grinding_bits" in found
 
 
+def test_many_audits_at_once(session: Session, tmp_path: Path) -> None:
+    """Two honest nodes and one that cheats, under one key."""
+    cheat = tmp_path / "cheat"
+    session.network.cheat.save(cheat)
+    for name, model in (("first", session.model), ("second", session.model), ("third", cheat)):
+        run = tmp_path / name
+        done("run", model, session.request, "-o", run)
+        words = (run / "receipt", "--request", session.request, "--all", "-o", run / "challenge")
+        done("challenge", session.key, *words)
+        done("open", run, run / "challenge", "-o", run / "opening")
+    result = call("verify-many", session.key, *(tmp_path / n for n in ("first", "second", "third")), "--json")
+    assert result.status == 1
+    assert result.json == {"verified": 2, "rejected": 1, "unusable": 0}
+
+
+def test_an_answer_without_a_commitment(session: Session, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "out.json"
+    found = done("run", session.model, session.request, "-o", run, "--no-commit", "--outputs", out)
+    assert (found["receipt"], found["rows"]) == (None, 5)
+    shown = done("inspect", run)
+    assert shown["state"] == "interrupted, or not committed"
+    assert "tokens" not in shown
+    again = done("run", session.model, session.request, "-o", run)
+    assert again["outputs"] == found["outputs"]
+    assert done("inspect", run)["rows"] == 5
+
+
 def test_a_trace_that_was_removed_is_computed_again(session: Session, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done("run", session.model, session.request, "-o", run)

@@ -102,8 +102,10 @@ def test_a_program_of_many_segments_is_shown_in_part(tmp_path: Path, monkeypatch
 def test_where_a_full_audit_has_too_many_cells_one_row_is_priced(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rows = done("inspect", files.model)["prices"]["rows"]
     monkeypatch.setattr("proofcompute.protocol.cells._PIECE", 1)  # cells of one row each
-    monkeypatch.setattr("proofcompute.protocol.cells.MAX_CELLS", 8)
+    assert done("inspect", files.model)["prices"]["rows"] == rows
+    monkeypatch.setattr("proofcompute.verifier.pricing._MOST", 1 << 8)
     assert done("inspect", files.model)["prices"]["rows"] == 1
 
 

@@ -8,6 +8,7 @@ import pytest
 import synthetic
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arrays import Array
+from proofcompute.errors import LimitError
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model
 from proofcompute.protocol.requests import array_request
@@ -117,3 +118,14 @@ def test_what_reads_other_rows_is_priced_by_how_many_there_are() -> None:
     few, many = prices(program, 8), prices(program, 64)
     assert few.segments[1].key.nbytes < many.segments[1].key.nbytes
     assert few.key.nbytes < many.key.nbytes
+
+
+def test_what_would_take_long_to_count_is_not_priced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of one row each; 64 of them in a segment, with the products of each."""
+    program = synthetic.model().program
+    monkeypatch.setattr("proofcompute.protocol.cells._PIECE", 1)
+    assert prices(program, 64).rows == 64
+    monkeypatch.setattr("proofcompute.verifier.pricing._MOST", 1 << 8)
+    with pytest.raises(LimitError, match="price fewer rows"):
+        prices(program, 64)
+    assert prices(program, 1).rows == 1
