@@ -6,7 +6,7 @@ The commitment does not depend on the matrix's role: the product of one job can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -96,19 +96,36 @@ class RowTree:
         data = [leaf_rows(x[a:b]).tobytes() for a, b in ranges]
         proofs = self._forest.range_proofs([(0, a, b) for a, b in ranges])
         ends = np.cumsum([b - a for a, b in ranges])
-        rows = np.frombuffer(b"".join(data), np.uint8).reshape(int(ends[-1]), -1)
-        hashed = rows_leaves(self._suite, self._dtype, rows, self._kernels)
-        leaves = np.split(hashed, ends[:-1])
+        leaves = np.split(self._hashed(b"".join(data), int(ends[-1])), ends[:-1])
         roots = merkle.roots_from_ranges(
             self._suite, self.size, ranges, leaves, proofs, self._kernels.hash_ranges
         )
         for (a, b), root in zip(ranges, roots, strict=True):
             if root != self.root:
-                raise MismatchError(
-                    f"rows {a}..{b} of {what} are not those that were signed: the array was changed since; "
-                    "give a job memory that nobody writes to, or save the proof before it is reused"
-                )
+                raise _changed(a, b, what)
         return list(zip(data, map(tuple, proofs), strict=True))
+
+    def blocks(self, x: Array, step: int, what: str) -> Iterator[bytes]:
+        """Yield all rows of the matrix, little-endian, ``step`` rows at a time. Raises as :meth:`opened`."""
+        leaves = self.leaves()
+        for first in range(0, self.size, step):
+            end = min(first + step, self.size)
+            data = leaf_rows(x[first:end]).tobytes()
+            if not np.array_equal(self._hashed(data, end - first), leaves[first:end]):
+                raise _changed(first, end, what)
+            yield data
+
+    def _hashed(self, data: bytes, count: int) -> U8:
+        """Return the leaves of rows on the host."""
+        rows = np.frombuffer(data, np.uint8).reshape(count, -1)
+        return rows_leaves(self._suite, self._dtype, rows, self._kernels)
+
+
+def _changed(a: int, b: int, what: str) -> MismatchError:
+    return MismatchError(
+        f"rows {a}..{b} of {what} are not those that were signed: the array was changed since; give a job "
+        "memory that nobody writes to, let it copy, or save the proof before the memory is used again"
+    )
 
 
 def named_tree(x: Array, what: str, wanted: MatrixId, suite: str, kernels: HasherOfArrays) -> RowTree:

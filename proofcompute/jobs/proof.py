@@ -28,7 +28,7 @@ from proofcompute.encoding.npy import map_npy
 from proofcompute.errors import FormatError, InputError, MismatchError
 from proofcompute.errors.arguments import StrPath, path_of
 from proofcompute.jobs.arrays import DTYPES, flat
-from proofcompute.jobs.commitment import MatrixId, RowTree, leaf_rows
+from proofcompute.jobs.commitment import MatrixId, RowTree
 from proofcompute.jobs.messages import ProductChallenge, ProductReceipt, ProductRequest, RowsPart
 from proofcompute.limits import KIB, MIB
 from proofcompute.protocol.frames import require_signer, write_frames
@@ -107,7 +107,8 @@ class ProductProof:
             c: the same for C.
 
         The identity is not written. Raises InputError if the other files cannot be read, MismatchError if
-        they hold other matrices, StorageError if the file system refuses.
+        they hold other matrices, or A or C was changed since it was signed; StorageError if the file system
+        refuses.
         """
         path = path_of(path)
         request, receipt = self.request, self.receipt
@@ -118,11 +119,12 @@ class ProductProof:
         head = wire.encode((KIND, VERSION, request.encode(), receipt.encode(), *places))
         with writing(path, 0o600) as stream:
             write_frame(stream, head)
-            for tree in (self._a_tree, self._c_tree):
+            trees = (self._a_tree, self._c_tree)
+            for tree in trees:
                 stream.write(tree.leaves().tobytes())
-            for x, place in zip((self.a, self.c), places, strict=True):
-                for rows in _blocks(flat(x)) if not place else ():
-                    stream.write(leaf_rows(rows).tobytes())
+            for what, x, tree, place in zip("AC", (self.a, self.c), trees, places, strict=True):
+                for rows in tree.blocks(flat(x), _ROWS, what) if not place else ():
+                    stream.write(rows)
 
     @staticmethod
     def load(path: StrPath, identity: NodeIdentity, *, device: str = "auto") -> ProductProof:
@@ -176,10 +178,6 @@ def stored_head(path: Path) -> tuple[ProductRequest, ProductReceipt, tuple[str, 
             return _head(stream, path)
     except OSError as e:
         raise InputError(f"cannot read product proof {path}: {e.strerror or e}") from e
-
-
-def _blocks(x: Array) -> Iterator[Array]:
-    return (x[first : first + _ROWS] for first in range(0, len(x), _ROWS))
 
 
 def _elsewhere(file: StrPath | None, named: MatrixId, tree: RowTree, path: Path) -> str:

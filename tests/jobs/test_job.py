@@ -327,11 +327,20 @@ def test_an_interrupted_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def full(x: Any) -> Any:
         raise OSError(28, "no space left")
 
-    monkeypatch.setattr("proofcompute.jobs.proof.leaf_rows", full)
+    monkeypatch.setattr("proofcompute.jobs.commitment.leaf_rows", full)
     with pytest.raises(StorageError, match="no space left"):
         j.proof.save(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("which", ["a", "c"])
+def test_rows_that_were_changed_are_not_saved(tmp_path: Path, which: str) -> None:
+    j = run()
+    (j.proof.a if which == "a" else j.proof.c)[5, 2] ^= 1
+    with pytest.raises(MismatchError, match="changed since"):
+        j.proof.save(tmp_path / "proof")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_opening_reads_the_rows_that_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

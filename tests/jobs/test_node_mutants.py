@@ -51,6 +51,17 @@ def changed_row(folder: Path) -> Callable[[], Any]:
     return lambda: (j, opened(j))
 
 
+def changed_and_saved(folder: Path) -> Callable[[], Any]:
+    j, path = run(), folder / "proof"
+    j.proof.a[3, 3] ^= 1
+
+    def save() -> ProductProof:
+        j.proof.save(path)
+        return ProductProof.load(path, NODE, device=DEVICE)
+
+    return save
+
+
 def doctored_leaves(folder: Path) -> Callable[[], Any]:
     j, path = run(), folder / "proof"
     j.proof.save(path)
@@ -112,6 +123,7 @@ def rejects_what_is_right(key: ProductKey) -> bool:
 
 
 ROOT = "root != self.root"
+SAVED = "not np.array_equal(self._hashed(data, end - first), leaves[first:end])"
 PROOF, KEY = "jobs.proof", "jobs.key"
 GIVEN = "check if check is not None else c is not None"
 B_NAMED = "self.b != request.b or stacks.b != request.stacks.b"
@@ -122,6 +134,7 @@ MUTANTS = {
     "rows as they were signed": Mutant(
         (never("jobs.commitment", ROOT),), changed_row, opens_what_was_not_signed
     ),
+    "rows that are saved": Mutant((never("jobs.commitment", SAVED),), changed_and_saved, cannot_open),
     "leaves of a stored proof": Mutant(
         (never(PROOF, "tree.root != named.root"),), doctored_leaves, cannot_open
     ),
