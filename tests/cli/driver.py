@@ -15,7 +15,20 @@ from typing import Any
 
 from proofcompute.cli import main
 
-COMPUTES = ("import", "keygen", "run", "open", "verify", "verify-many", "verify-public", "demo", "quality")
+COMPUTES = (
+    "import",
+    "keygen",
+    "run",
+    "open",
+    "verify",
+    "verify-many",
+    "verify-public",
+    "publish",
+    "prove",
+    "verify-proof",
+    "demo",
+    "quality",
+)
 
 
 @dataclass(frozen=True)

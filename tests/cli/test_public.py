@@ -1,0 +1,88 @@
+"""Public proofs without weights through the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.driver import Files, call, done, refused
+from proofcompute.public.key import PublicKey
+from public.world import changed
+
+
+@pytest.fixture(scope="module")
+def public(files: Files) -> Path:
+    path = files.home / "public"
+    made = done("publish", files.model, "-o", path)
+    assert made["bytes"] == path.stat().st_size
+    return path
+
+
+@pytest.fixture(scope="module")
+def proof(files: Files, public: Path) -> Path:
+    path = files.home / "proof"
+    done("prove", public, files.run, "-o", path)
+    return path
+
+
+def test_a_run_is_proved_to_everybody(files: Files, public: Path, proof: Path) -> None:
+    wanted = done("publish", files.model, "-o", files.home / "again")["public_id"]
+    found = done("verify-proof", public, proof, "--request", files.request, "--id", wanted)
+    (one,) = found["requests"]
+    assert (found["verified"], found["public_id"], one["complete"]) == (True, wanted, True)
+    assert 96.8 < one["soundness_bits"] < 97
+    assert one["grinding_bits"] == {"0.01": None, "0.1": None}
+    result = call("verify-proof", public, proof, "--request", files.request)
+    assert "verified: every cell that the proof has to open" in result.out
+
+
+def test_drawn_cells_and_several_runs(files: Files, public: Path, tmp_path: Path) -> None:
+    made = done("prove", public, files.run, files.run, "-o", tmp_path / "proof", "--cells", 4)
+    assert (made["runs"], made["cells"]) == (2, 8)
+    asked = ("--request", files.request) * 2
+    found = done("verify-proof", public, tmp_path / "proof", *asked)
+    assert [one["cells"] for one in found["requests"]] == [4, 4]
+    assert found["requests"][0]["grinding_bits"]["0.1"] > 0
+    text = refused("verify-proof", public, tmp_path / "proof", *asked[:2])
+    assert "is of 2 requests, and 1 are given" in text
+
+
+def test_what_is_not_proved_is_rejected(files: Files, public: Path, proof: Path, tmp_path: Path) -> None:
+    data = proof.read_bytes()
+    for at in (len(data) // 2, len(data) - 5):
+        (tmp_path / "proof").write_bytes(changed(data, at))
+        result = call("verify-proof", public, tmp_path / "proof", "--request", files.request, "--json")
+        assert result.status == 1
+        assert result.json["verified"] is False
+        assert "REJECTED: step" in result.err
+    done("request", files.model, "--prompt", "Another", "--max-tokens", 10, "-o", tmp_path / "request")
+    result = call("verify-proof", public, proof, "--request", tmp_path / "request")
+    assert (result.status, "REJECTED: step 4" in result.err) == (1, True)
+
+
+def test_files_that_cannot_be_used(files: Files, public: Path, proof: Path, tmp_path: Path) -> None:
+    asked = ("--request", files.request)
+    assert "of kind" in refused("verify-proof", files.model, proof, *asked)
+    assert "of kind" in refused("verify-proof", public, public, *asked)
+    assert "not the one you trust" in refused("verify-proof", public, proof, *asked, "--id", "00" * 32)
+    assert "not the directory of a run" in refused("prove", public, tmp_path / "no", "-o", tmp_path / "p")
+    assert "give either -o or --check" in refused("publish", files.model)
+    assert "exists" in refused("prove", public, files.run, "-o", proof)
+    broken = tmp_path / "public"
+    broken.write_bytes(public.read_bytes()[:-1])
+    assert refused("verify-proof", broken, proof, *asked)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_public_key_is_checked_with_the_weights(files: Files, public: Path, tmp_path: Path) -> None:
+    for options in ((), ("--leaves", 20)):
+        assert done("publish", files.model, "--check", public, *options)["verified"] is True
+    other = tmp_path / "public"
+    done("publish", files.model, "-o", other, "--rho", 3)
+    key = bytearray(other.read_bytes())
+    key[bytes(key).index(PublicKey.load(other).roots[0])] ^= 1
+    other.write_bytes(bytes(key))
+    result = call("publish", files.model, "--check", other, "--json")
+    assert (result.status, result.json["verified"]) == (1, False)
+    assert "REJECTED: the weights have public id" in result.err
