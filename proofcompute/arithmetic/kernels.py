@@ -174,6 +174,10 @@ class Arithmetic(Primitives, Protocol):
         """Return c / sqrt(tree(c*c) / n + eps) * w + b with c = x - tree(x) / n."""
         ...
 
+    def positions(self, spans: Sequence[Span]) -> I32:
+        """Return the positions of the rows of all spans, one after the other: int32 [n]."""
+        ...
+
     def rope_rows(
         self, freqs: tuple[int, ...], spans: Sequence[Span], scale: np.float32 = ONE
     ) -> tuple[F32, F32]:

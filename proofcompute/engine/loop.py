@@ -291,8 +291,9 @@ class Engine:
 
     def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
         """Return the result of one step of all sessions or, if that fails, of a step of each session."""
-        capture = self._capture(live, spans)
-        batch = Batch(self.placed, [self._rows.member(s) for s in live]) if capture else None
+        decoding = all(map(_decodes, live, spans))
+        capture = self._capture(live) if decoding else None
+        batch = Batch(self.placed, [self._rows.member(s) for s in live]) if decoding else None
         try:
             return [(live, spans, self._run(live, spans, capture, batch))]
         except _FAILURES as error:
@@ -336,9 +337,12 @@ class Engine:
 
         return self.kernels.step(capture, [*spans, *windows], compute, batch)
 
-    def _capture(self, live: list[Session], spans: Sequence[Span]) -> CaptureKey | None:
-        """Return one key for all steps in which the same sessions decode one token each; None for others."""
-        if not (self.model.program.captured and all(map(_decodes, live, spans))):
+    def _capture(self, live: list[Session]) -> CaptureKey | None:
+        """Return one key for all steps in which the same sessions decode one token each.
+
+        There is none where what a step does depends on values.
+        """
+        if not self.model.program.captured:
             return None
         if self._decoding[0] != live:
             self._decoding = live, CaptureKey()

@@ -152,26 +152,32 @@ def random_chat_model(
 
 
 # -- models of any shape -----------------------------------------------------------------------------------
-def random_decoder(shape: Shape, precision: str, kernels: Kernels) -> Model:
+def random_decoder(of: Shape | Arch, precision: str, kernels: Kernels) -> Model:
     """Return a decoder with uniform int8 weights, scaled so that activations stay of order one.
 
     It has no vocabulary: its requests are token ids.
     """
-    program = decoder_program(shape.arch, PRECISIONS[precision])
+    arch = of.arch if isinstance(of, Shape) else of
+    program = decoder_program(arch, PRECISIONS[precision])
     rng = np.random.default_rng(0)
     weights = {spec.name: random_weight(spec, rng) for spec in program.weights}
     return Model.build(program, weights, kernels.hash_rows, manifest={"origin": "random weights"})
 
 
 def random_weight(spec: WeightSpec, rng: np.random.Generator) -> Weight:
-    """Return a matrix of scaled int8 weights, uniform over all 256 values, or a constant of ones."""
+    """Return a matrix of scaled int8 weights, uniform over all 256 values, or a constant.
+
+    A constant is of ones, or 0, 1, ... if it is of integers; a bias is of zeros.
+    """
     if spec.kind == "constant":
-        return np.ones(spec.shape, ELEMENTS[spec.dtype])
+        ones = np.ones(spec.shape, ELEMENTS[spec.dtype])
+        return ones if spec.dtype == "f32" else (np.cumsum(ones) - 1).reshape(spec.shape).astype(ones.dtype)
     size = spec.limbs * spec.rows * spec.width
     words = rng.integers(0, 1 << 64, -(-size // 8), np.uint64)  # several times as fast as integers of a byte
     q = words.view(np.int8)[:size].reshape(*spec.shape[:-2], spec.limbs, *spec.shape[-2:])
     scale = 1 / (_SPREAD * np.sqrt(spec.width) * 256 ** (spec.limbs - 1))
-    return Matrix(q, np.full(spec.shape[:-1], scale, np.float32))
+    bias = np.zeros(spec.shape[:-1], np.float32) if spec.bias else None
+    return Matrix(q, np.full(spec.shape[:-1], scale, np.float32), bias)
 
 
 def random_network(widths: Sequence[int], *, limbs: int = 2, relu: bool = True) -> Model:

@@ -99,6 +99,10 @@ class HostMemory:
             raise FormatError("an index is outside its table")
         return table[ids]
 
+    def positions(self, spans: Sequence[Span]) -> I32:
+        """Return the positions of the rows of all spans, int32 [n]."""
+        return np.concatenate([np.arange(s.a, s.b, dtype=np.int32) for s in spans])
+
     def rope_rows(
         self, freqs: tuple[int, ...], spans: Sequence[Span], scale: np.float32 = ONE
     ) -> tuple[F32, F32]:

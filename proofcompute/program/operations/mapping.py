@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.primitives import ARITY, Expression, Term, check_bits, infer
 from proofcompute.arithmetic.shapes import name_of
@@ -114,4 +112,4 @@ class Position(Pointwise):
 
     def run(self, ins: Sequence[Array], spans: Sequence[Span], src: Source, k: Kernels) -> Sequence[Array]:
         """Run the operation; see the class."""
-        return (k.array(np.concatenate([np.arange(s.a, s.b, dtype=np.int32) for s in spans])),)
+        return (k.positions(spans),)

@@ -125,6 +125,9 @@ class DeviceMemory:
         on.over("take_rows", out.nbytes, table, *sizes, ids, i64(ids.size), out, status)
         return out
 
+    def positions(self, spans: Sequence[Span]) -> Any:
+        return self.array(HOST.positions(spans))
+
     def rope_rows(
         self, freqs: tuple[int, ...], spans: Sequence[Span], scale: np.float32 = ONE
     ) -> tuple[Any, Any]:

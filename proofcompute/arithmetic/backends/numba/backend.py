@@ -163,6 +163,7 @@ class NumbaKernels(CpuChecks):
             self._panels(k.linear_panels, b - a, w.q, *rows)
         return out
 
+    @recorded
     def experts(self, x: F32, w: Matrix, numbers: I32, limbs: int) -> F32:
         """Multiply each row by a matrix of its own; those of one row of numbers at once."""
         n, r, m, d = contracts.experts(x, w, numbers, limbs)
@@ -187,6 +188,7 @@ class NumbaKernels(CpuChecks):
         threads.split(self._rows.embed, n, _SPLIT_ELEMENTS // max(1, d), q, s, out)
         return out
 
+    @recorded
     def rms_norm(self, x: F32, w: F32, eps: np.float32) -> F32:
         """Return x / sqrt(tree(x*x) / n + eps) * w for rows [n, d] and w [d]."""
         n, d = contracts.rms_norm(x, w)
@@ -194,6 +196,7 @@ class NumbaKernels(CpuChecks):
         threads.split(self._rows.rms_norm, n, _SPLIT_ELEMENTS // max(1, d), x, w, np.float32(eps), out)
         return out
 
+    @recorded
     def layer_norm(self, x: F32, w: F32, b: F32, eps: np.float32) -> F32:
         """Return c / sqrt(tree(c*c) / n + eps) * w + b, where c = x - tree(x) / n."""
         n, d = contracts.layer_norm(x, w, b)
@@ -286,6 +289,7 @@ class NumbaKernels(CpuChecks):
         finite(good, "a query or an attention score")
         return out
 
+    @recorded
     def gate(self, x: F32) -> F32:
         """Return g / (1 + exp(-g)) * u [n, f] for rows [n, 2 f], g first and u second."""
         n, f = contracts.gate(x)
@@ -293,6 +297,7 @@ class NumbaKernels(CpuChecks):
         threads.split(self._rows.gate, n, _SPLIT_ELEMENTS // max(1, 2 * f), x, out)
         return out
 
+    @recorded
     def route(self, x: F32, how: Routing, correction: F32 | None) -> tuple[I32, F32]:
         """Return the experts [n, top_k] that rows of logits [n, e] choose, and their shares."""
         n, e = contracts.route(x, how, correction)
@@ -306,6 +311,7 @@ class NumbaKernels(CpuChecks):
         finite(good, "a score")
         return numbers, shares
 
+    @recorded
     def mix(self, x: F32, shares: F32) -> F32:
         """Return sums of x [n, k, d] weighted by shares [n, k]."""
         n, k, d = contracts.mix(x, shares)
@@ -322,14 +328,17 @@ class NumbaKernels(CpuChecks):
             return out, threads.split(function, shape[0], least, *inputs, out)
         return out, function(0, 1, *(v.reshape(1, -1) for v in (*inputs, out))) is not False
 
+    @recorded
     def gelu(self, x: F32) -> F32:
         """Return (0.5 x) (1 + erf(x / sqrt 2)), of the same shape."""
         return self._each(self._rows.gelu, x)[0]
 
+    @recorded
     def relu(self, x: F32) -> F32:
         """Return x where x > 0, else +0, of the same shape."""
         return self._each(self._rows.relu, x)[0]
 
+    @recorded
     def add(self, x: F32, y: F32) -> F32:
         """Return x + y for equal shapes."""
         contracts.add(x, y)

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ from proofcompute.arithmetic.primitives import ELEMENTS, Expression, View
 from proofcompute.arrays import Array
 from proofcompute.errors import DeviceError
 
-__all__ = ["evaluate"]
+__all__ = ["Part", "evaluate", "parts_of"]
 
 _MOST_COST: Final = 48
 """The cost of compiling a loop, in simple terms, from which on it ends."""
@@ -59,6 +59,10 @@ _CHUNK: Final = 1 << 13
 """Most elements of the last axis that one unit takes."""
 _SPLIT: Final = 200_000
 """Least elements times terms of a part for which a thread pays."""
+_LINE: Final = 1 << 13
+"""Elements times costs that one line of a recorded loop has: some microseconds."""
+_ALIGNED: Final = 64
+"""Elements of which the units of a recorded loop are multiples."""
 
 
 @dataclass
@@ -67,7 +71,8 @@ class _Known:
 
     work: int = 0
     """Elements times terms so far."""
-    function: Callable[..., Any] | None = None
+    function: tuple[Callable[..., Any], int] | None = None
+    """The compiled loop, and the address of its entry for compiled code."""
     tried: bool = False
     """Whether the code was looked for where other processes keep it."""
 
@@ -115,8 +120,11 @@ def _loops(expression: Expression, classes: tuple[str, ...]) -> tuple[Loop, ...]
     return tuple(made)
 
 
-def _function(loop: Loop, work: int) -> Callable[..., Any] | None:
-    """Return the compiled loop, or None if it is not worth that yet; ``work`` is what it has to do now."""
+def _function(loop: Loop, work: int) -> tuple[Callable[..., Any], int] | None:
+    """Return the compiled loop and its address, or None if it is not worth that yet.
+
+    ``work`` is what it has to do now.
+    """
     with _guard:
         known = _known.get(loop)
         if known is None:
@@ -158,17 +166,63 @@ def _run(expression: Expression, inputs: Sequence[Array], axes: Axes, result: Ar
     units = size // inner * chunks
     values = dict(enumerate(inputs))
     final = k + len(expression.terms) - 1
-    for number, (loop, function) in enumerate(zip(loops, functions, strict=True)):
+    for number, (loop, found) in enumerate(zip(loops, functions, strict=True)):
+        function, _ = found  # type: ignore[misc]
         plan = _plan(axes, [i if i < k else None for i, _, _ in loop.inputs], chunk, chunks)
         for i, dtype in loop.outputs:
             values[i] = result.reshape(-1) if i == final else np.empty(size, ELEMENTS[dtype])
         arrays = [values[i] for i, _, _ in loop.inputs] + [values[i] for i, _ in loop.outputs]
         least = _SPLIT // (chunk * len(loop.terms))
-        if not threads.split(function, units, least, plan, *arrays):  # type: ignore[arg-type]
+        if not threads.split(function, units, least, plan, *arrays):
             return False
         needed = {i for after in loops[number + 1 :] for i, _, _ in after.inputs}
         values = {i: x for i, x in values.items() if i in needed or i < k}
     return True
+
+
+class Part(NamedTuple):
+    """One loop of an expression over a row, for commands (:mod:`.steps.commands`)."""
+
+    address: int
+    """Where its entry for compiled code is."""
+    plan: Array
+    reads: tuple[int, ...]
+    """The values that it reads: inputs, and then terms of the expression."""
+    writes: tuple[tuple[int, str], ...]
+    """The values that it writes, whole rows, and their types."""
+    units: int
+    share: int
+    """Units of one line."""
+    together: int
+    """Lines from which on they are shared out among threads."""
+
+
+def parts_of(
+    expression: Expression, rows: Sequence[tuple[int, ...]], shape: Sequence[int], *, worth: bool
+) -> list[Part] | None:
+    """Return the loops that evaluate an expression for one row, whose inputs are rows of these shapes.
+
+    Returns None if they are not compiled, and, unless that is ``worth`` it, are not to be.
+    """
+    size, k = math.prod(shape), len(rows)
+    if not size or not _compiles():
+        return None
+    axes = axes_of(1, shape, [(1, row, None) for row in rows])
+    inner = axes.sizes[-1]
+    parts = []
+    for loop in _loops(expression, tuple(_class(steps[-1]) for steps in axes.strides)):
+        found = _function(loop, _WORTH if worth else 0)
+        if found is None:
+            return None
+        cost = sum(_COSTS.get(term.function, 1) for term in loop.terms)
+        chunk = min(inner, max(_ALIGNED, _LINE // cost // _ALIGNED * _ALIGNED))
+        chunks = -(-inner // chunk)
+        plan = _plan(axes, [i if i < k else None for i, _, _ in loop.inputs], chunk, chunks)
+        reads = tuple(i for i, _, _ in loop.inputs)
+        share = max(1, _LINE // (cost * chunk))
+        together = max(2, _LINE // (cost * chunk * share))
+        parts.append(Part(found[1], plan, reads, loop.outputs, size // inner * chunks, share, together))
+    return parts
 
 
 def evaluate(

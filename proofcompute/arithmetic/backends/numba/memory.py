@@ -13,7 +13,7 @@ from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.backends.numba.steps.repeating import Steps, recorded
 from proofcompute.arithmetic.definition.memory import HOST
 from proofcompute.arithmetic.kernels import ONE, Matrix
-from proofcompute.arrays import F32, U8, Array, Span
+from proofcompute.arrays import F32, I32, U8, Array, Span
 
 __all__ = ["CpuMemory"]
 
@@ -64,6 +64,10 @@ class CpuMemory:
 
     def row_bytes(self, parts: Sequence[Array]) -> U8:
         return HOST.row_bytes(parts)
+
+    @recorded
+    def positions(self, spans: Sequence[Span]) -> I32:
+        return HOST.positions(spans)
 
     @recorded
     def gather(self, table: Array, ids: Array) -> Array:

@@ -51,7 +51,7 @@ class CpuPrimitives(CpuMemory):
         shape: Sequence[int],
         views: Sequence[View | None] = (),
     ) -> Array:
-        return mapping.evaluate(expression, inputs, n, shape, views, self.view)
+        return mapping.evaluate(expression, inputs, n, shape, views, _seen)
 
     def reduce(self, kind: str, x: Array, axes: Sequence[int]) -> Array:
         left, count = shapes.reduce(kind, x, axes)
@@ -81,27 +81,15 @@ class CpuPrimitives(CpuMemory):
         step = np.add if kind == "sum" else np.multiply
         return step.accumulate(x, axis=1 + axis, dtype=x.dtype)
 
+    @recorded
     def view(self, x: Array, v: View) -> Array:
-        shapes.view(x, v)
-        whole = all(low == 0 and high == size for low, high, size in zip(v.low, v.high, v.shape, strict=True))
-        out = np.empty((len(x), *v.shape), x.dtype)
-        if not whole:
-            out[...] = constant(v.fill, shapes.name_of(x))
-        sizes = [high - low for low, high in zip(v.low, v.high, strict=True)]
-        if not out.size or not all(sizes):
-            return out
-        # shapes.view has checked that nothing outside the row is read
-        flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
-        start = v.offset + sum(low * stride for low, stride in zip(v.low, v.strides, strict=True))
-        steps = [stride * x.itemsize for stride in v.strides]
-        seen = as_strided(flat[:, start:], (len(x), *sizes), (flat.strides[0], *steps), writeable=False)
-        box = tuple(slice(low, high) for low, high in zip(v.low, v.high, strict=True))
-        out[(slice(None), *box)] = seen
-        return out
+        return _seen(x, v)
 
+    @recorded
     def join(self, xs: Sequence[Array], axis: int) -> Array:
         return primitives.join(xs, axis)
 
+    @recorded
     def take(self, x: Array, index: Array) -> Array:
         n, shape = shapes.take(x, index)
         d, size = x.shape[1], math.prod(x.shape[2:])
@@ -157,3 +145,23 @@ class CpuPrimitives(CpuMemory):
                 )
                 to += part.astype(np.int64) << np.int64(shift)
         return out.reshape(*shape, p, q)
+
+
+def _seen(x: Array, v: View) -> Array:
+    """Return rows read through a view."""
+    shapes.view(x, v)
+    whole = all(low == 0 and high == size for low, high, size in zip(v.low, v.high, v.shape, strict=True))
+    out = np.empty((len(x), *v.shape), x.dtype)
+    if not whole:
+        out[...] = constant(v.fill, shapes.name_of(x))
+    sizes = [high - low for low, high in zip(v.low, v.high, strict=True)]
+    if not out.size or not all(sizes):
+        return out
+    # shapes.view has checked that nothing outside the row is read
+    flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
+    start = v.offset + sum(low * stride for low, stride in zip(v.low, v.strides, strict=True))
+    steps = [stride * x.itemsize for stride in v.strides]
+    seen = as_strided(flat[:, start:], (len(x), *sizes), (flat.strides[0], *steps), writeable=False)
+    box = tuple(slice(low, high) for low, high in zip(v.low, v.high, strict=True))
+    out[(slice(None), *box)] = seen
+    return out

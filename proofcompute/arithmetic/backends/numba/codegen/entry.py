@@ -1,5 +1,7 @@
 """Compile a kernel into an object file that needs no Numba: its code, and an entry that Python calls.
 
+A kernel may have a second entry, which other compiled code calls by address (:func:`compile_kernel`).
+
 The entry checks the arguments, because nothing behind it does: type, number of dimensions, dtype, byte order
 and contiguity of each array, and whether an array to write is writeable and aligned. A kernel with several
 signatures has one entry, which takes the first that fits and raises TypeError if none does. The
@@ -56,10 +58,16 @@ def compile_kernel(
     symbol: str,
     *,
     shared: bool = False,
+    plain: str | None = None,
 ) -> tuple[bytes, list[str]]:
     """Return the object file with the entry ``symbol``, and the symbols that it needs.
 
     If ``shared``, a linker can make it a part of a shared library; else it is for LLVM's loader.
+
+    ``plain`` is the symbol of an entry for compiled code, ``char plain(int64_t first, int64_t last, const
+    int64_t *words, int64_t row)``: the kernel's parameters are two numbers and then arrays of one axis, of
+    which each has three words: where it begins, by how many bytes more with each row, and its elements. It
+    returns 1, or 0 if the kernel fails or returns False. Nothing is checked.
 
     Raises DeviceError if Numba cannot compile, lays its memory blocks out otherwise than :mod:`.allocation`,
     or generates code for another processor than :func:`.target.target` names.
@@ -89,6 +97,8 @@ def compile_kernel(
         )
     module = context.create_module(symbol)
     _Entry(context, module, symbol, function.__name__).build(signatures, compiled)
+    if plain is not None:
+        _plain_entry(context, module, plain, signatures[0], compiled[0].fndesc)
     linked = binding.parse_assembly(cgutils.normalize_ir_text(str(module)))
     linked.link_in(binding.parse_assembly(RUNTIME))
     machine = context.codegen()._tm
@@ -96,7 +106,7 @@ def compile_kernel(
     for result in compiled:
         linked.link_in(result.library._get_module_for_linking(), preserve=True)
     for part in (*linked.functions, *linked.global_variables):
-        if not part.is_declaration and part.name != symbol:
+        if not part.is_declaration and part.name not in (symbol, plain):
             part.linkage = "internal"
     _run(linked, machine, None)
     linked.verify()
@@ -125,6 +135,29 @@ def _run(module: Any, machine: Any, level: int | None) -> None:
     else:
         passes = builder.getModulePassManager()
     passes.run(module, builder)
+
+
+def _plain_entry(context: Any, module: Any, symbol: str, signature: Signature, described: Any) -> None:
+    """Emit the entry for compiled code."""
+    kind = ir.FunctionType(_BYTE, [_LONG, _LONG, _LONG.as_pointer(), _LONG])
+    function = ir.Function(module, kind, symbol)
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    first, last, words, row = function.args
+    values = [first, last]
+    for i, parameter in enumerate(signature.parameters[2:]):
+        start, step, size = (b.load(b.gep(words, [_LONG(3 * i + j)])) for j in range(3))
+        array = make_array(real(parameter))(context, b)
+        width = parameter.dtype.itemsize
+        data = b.inttoptr(b.add(start, b.mul(step, row)), array.data.type)
+        populate_array(array, data, [size], [_LONG(width)], width, None)
+        values.append(array._getvalue())
+    convention = context.call_conv
+    callee = module.globals[described.llvm_func_name]
+    status, result = convention.call_function(
+        b, callee, described.restype, described.argtypes, values, attrs=("noinline",)
+    )
+    good = b.and_(b.not_(status.is_error), b.trunc(result, _BIT))
+    b.ret(b.zext(good, _BYTE))
 
 
 class _Entry:

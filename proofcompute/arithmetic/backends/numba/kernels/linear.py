@@ -32,6 +32,7 @@ __all__ = [
     "NORM",
     "PLAIN",
     "experts_one",
+    "few_lines",
     "few_rows",
     "limbs_of_rows",
     "linear_few",
@@ -178,6 +179,33 @@ def few_rows(a: Any, b: Any, q: Any, sx: Any, w: Any, sw: Any, bias: Any, residu
                 for c in range(channels):
                     y = sums[c * rows + r]
                     out[t + r, j + c] = _finish(y, sx[t + r] * sw[j + c], j + c, bias, residual, t + r)
+            t += rows
+
+
+@helper
+def few_lines(
+    a: Any, b: Any, q: Any, lines: Any, each: Any, sx: Any, w: Any, sw: Any, bias: Any, out: Any
+) -> None:
+    """Compute groups a..b of the rows of out that ``lines`` name, in patches, from as many rows of q.
+
+    sx holds the scale of line i at i // each; q is as in :func:`few_rows`. The last group may be cut.
+    """
+    n = lines.size
+    sums = np.empty(BLOCK_SUMS, np.int64)
+    block = channels_together(w.shape[2])
+    end = min(b * GROUP, out.shape[1])
+    for j in range(a * GROUP, end, block):
+        channels = min(block, end - j)
+        t = 0
+        while t < n:
+            rows = rows_together(n - t)
+            sums_of_block(q, t, rows, w, j, channels, sums)
+            for r in range(min(rows, n - t)):
+                line = lines[t + r]
+                scale = sx[line // each]
+                to = out[line]
+                for c in range(channels):
+                    to[j + c] = scaled(sums[c * rows + r], scale * sw[j + c], j + c, bias)
             t += rows
 
 

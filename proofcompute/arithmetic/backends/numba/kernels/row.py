@@ -29,6 +29,7 @@ __all__ = [
     "embed_into",
     "gate_into",
     "heads_into",
+    "layer_norm_into",
     "levels_of",
     "norm_into",
     "power_of_two",
@@ -95,6 +96,19 @@ def norm_into(x: Any, w: Any, eps: Any, level: Any, out: Any) -> None:
     root = root_mean_square(x, level, eps)
     for i in range(x.size):
         out[i] = normalised(x[i], root, w[i])
+
+
+@helper
+def layer_norm_into(x: Any, w: Any, bias: Any, eps: Any, level: Any, out: Any) -> None:
+    """Write the layer norm of one row to out; level has room for :func:`tree`."""
+    d = x.size
+    level[:d] = x
+    mean = tree(level, d) / np.float32(d)
+    for i in range(d):
+        out[i] = x[i] - mean
+    root = root_mean_square(out, level, eps)
+    for i in range(d):
+        out[i] = normalised(out[i], root, w[i]) + bias[i]
 
 
 @helper

@@ -18,15 +18,14 @@ from proofcompute.arithmetic.backends.numba.kernels.row import (
     embed_into,
     gate_into,
     heads_into,
+    layer_norm_into,
     norm_into,
     quantise_heads_into,
-    root_mean_square,
     rope_into,
     settle_into,
-    tree,
 )
 from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
-from proofcompute.arithmetic.backends.scalar.functions import gelu_of, normalised, relu_of
+from proofcompute.arithmetic.backends.scalar.functions import gelu_of, relu_of
 
 __all__ = [
     "add",
@@ -57,18 +56,9 @@ def rms_norm(a: Any, b: Any, x: Any, w: Any, eps: Any, out: Any) -> None:
 @kernel(types.void(_i64, _i64, _rows, _row, _row, _f32, _out))
 def layer_norm(a: Any, b: Any, x: Any, w: Any, bias: Any, eps: Any, out: Any) -> None:
     """Write c / sqrt(tree(c*c) / n + eps) * w + bias to out, where c = x - tree(x) / n."""
-    d = x.shape[1]
-    level = np.empty(blocks(d), np.float32)
+    level = np.empty(blocks(x.shape[1]), np.float32)
     for t in range(a, b):
-        row = x[t]
-        to = out[t]
-        level[:d] = row
-        mean = tree(level, d) / np.float32(d)
-        for i in range(d):
-            to[i] = row[i] - mean
-        root = root_mean_square(to, level, eps)
-        for i in range(d):
-            to[i] = normalised(to[i], root, w[i]) + bias[i]
+        layer_norm_into(x[t], w, bias, eps, level, out[t])
 
 
 @kernel(types.void(_i64, _i64, _rows, _rows, _rows, _i64, types.boolean, _i64, _out))

@@ -152,11 +152,12 @@ def load(
 
 def generated(
     name: str, make: Callable[[], Callable[..., Any]], signature: Signature, worth: bool
-) -> Callable[..., Any] | None:
+) -> tuple[Callable[..., Any], int] | None:
     """Return a loop that is written for a program, from the cache, or compiled if that is ``worth`` it.
 
     ``name`` says all that the loop depends on besides the sources; ``make`` returns the function to compile.
-    Returns None if the code is not in the cache and not worth it. Loops have a directory of their own.
+    The loop comes with the address of its entry for compiled code (:mod:`..codegen.entry`). Returns None if
+    the code is not in the cache and not worth it. Loops have a directory of their own.
     """
     _check(signature)
     place = _directory("numba-loops")
@@ -167,8 +168,8 @@ def generated(
         if not worth:
             return None
         logging.getLogger("proofcompute").info("compiling %s", name)
-        body = _kept(_compiled(make(), (signature,), symbol), file)
-    return _function(body, symbol, (name, __name__, ""))
+        body = _kept(_compiled(make(), (signature,), symbol, f"{symbol}_plain"), file)
+    return _function(body, symbol, (name, __name__, "")), machine.address(f"{symbol}_plain")
 
 
 def _kept(body: bytes, file: Path | None) -> bytes:
@@ -189,11 +190,13 @@ def left(place: Path | None) -> int:
     return KERNELS - (0 if place is None else len(list(place.glob("*.kernel"))))
 
 
-def _compiled(function: Callable[..., Any], signatures: tuple[Signature, ...], symbol: str) -> bytes:
+def _compiled(
+    function: Callable[..., Any], signatures: tuple[Signature, ...], symbol: str, plain: str | None = None
+) -> bytes:
     from proofcompute.arithmetic.backends.numba.codegen.entry import compile_kernel
 
     register()
-    code, needed = compile_kernel(function, signatures, OPTIONS, symbol)
+    code, needed = compile_kernel(function, signatures, OPTIONS, symbol, plain=plain)
     body: bytes = json.dumps(needed).encode() + b"\n" + code
     return body
 

@@ -23,7 +23,7 @@ import numpy as np
 from proofcompute.arithmetic.backends.numba.codegen.fields import Fields
 from proofcompute.errors import DeviceError
 
-__all__ = ["bound", "function", "missing"]
+__all__ = ["address", "bound", "function", "missing"]
 
 _FASTCALL: Final = 0x80
 """``METH_FASTCALL`` of Python's C API."""
@@ -143,3 +143,12 @@ def function(code: bytes, symbol: str, name: str, module: str, doc: str) -> Call
     if not address:
         raise DeviceError(f"the machine code of {name} lacks its entry")
     return bound(address, name, module, doc)
+
+
+def address(symbol: str) -> int:
+    """Return where a symbol of an object file lies that :func:`function` has loaded. Raises DeviceError."""
+    with _guard:
+        found = int(_start().get_function_address(symbol))
+    if not found:
+        raise DeviceError(f"the machine code has no {symbol}")
+    return found

@@ -24,7 +24,8 @@ from proofcompute.arithmetic.backends.numba.codegen import signatures as types
 from proofcompute.arithmetic.backends.numba.codegen.definitions import emitted, external, helper
 from proofcompute.arithmetic.backends.numba.codegen.signatures import write
 from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
-from proofcompute.arithmetic.backends.numba.steps.commands import COMMANDS, SLOTS, row, unit, units
+from proofcompute.arithmetic.backends.numba.steps.commands import lines, unit, units
+from proofcompute.arithmetic.backends.numba.steps.layout import COMMANDS, SLOTS
 from proofcompute.arrays import I64
 
 __all__ = ["MOST_UNITS", "follow", "lead", "shared_words"]
@@ -93,9 +94,8 @@ def lead(commands: Any, slots: Any, rows: Any, words: Any, seats: Any) -> Any:
         e = commands[c]
         whole = units(e, rows)
         if whole == 0:
-            for t in range(rows):
-                if not row(e, slots, t):
-                    return False
+            if not lines(e, slots, rows):
+                return False
             continue
         number += 1
         for part in range(seats):  # this closes the part: no unit of any command is left

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import numpy as np
 
 from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.arithmetic.backends.numba.steps.calls import record
 from proofcompute.arithmetic.backends.numba.steps.plan import MOST_ROWS, Plan, address
 from proofcompute.arithmetic.backends.numba.steps.recording import Recording
 from proofcompute.arithmetic.definition.memory import HOST
@@ -36,7 +37,7 @@ def recorded(method: Method) -> Method:
         result = method(self, *arguments, **named)
         recording = self.steps.recording
         if recording is not None:
-            recording.call(method.__name__, arguments, named, result)
+            record(recording, method.__name__, arguments, named, result)
         return result
 
     return cast(Method, call)
@@ -50,6 +51,8 @@ def _follow(*arguments: Any) -> None:
     follow(*arguments)
 
 
+_COMPILED: Final = 16
+"""Steps after which loops are compiled for a recording, if some are not by then (:mod:`..mapping`)."""
 _crew: Final = threads.Pool("proofcompute-crew", 1)
 """Threads that only follow, since other work would have to wait for them."""
 
@@ -59,7 +62,9 @@ class _Kept:
     """The state of one kind of work."""
 
     tried: bool = False
-    """Whether a step was recorded, with or without success."""
+    """Whether a step was recorded, with or without success; not if code was lacking that will be there."""
+    steps: int = 0
+    """Steps until then."""
     plan: Plan | None = None
     process: int = 0
     followers: list[Future[None]] = field(default_factory=list)
@@ -115,9 +120,10 @@ class Steps:
         kept = self._kept.get(batch.work)
         if kept is None:
             kept = self._kept[batch.work] = _Kept()
-        if not kept.tried:
+        if not kept.tried and kept.steps in (0, _COMPILED):
             return self._record(kept, spans, f, batch.members[0])
         if kept.plan is None:
+            kept.steps += 1
             return f(spans)
         require_ieee()  # commands bypass the interpreter of programs, which checks this
         found = []
@@ -131,12 +137,15 @@ class Steps:
 
     def _record(self, kept: _Kept, spans: Sequence[Span], f: Compute, member: Member) -> I32 | None:
         """Record the step of the first span; an error leaves that to the next step."""
-        recording = self._local.recording = Recording(spans[0], member, _living(self._constants))
+        compiles = kept.steps == _COMPILED
+        recording = self._local.recording = Recording(spans[0], member, _living(self._constants), compiles)
         try:
             tokens = f(spans[:1])
         finally:
             self._local.recording = None
-        kept.tried, kept.plan = True, recording.plan(tokens)
+        kept.plan = recording.plan(tokens)
+        kept.tried = compiles or not recording.lacking
+        kept.steps += 1
         return _joined((tokens, f(spans[1:]))) if len(spans) > 1 else tokens
 
     def _repeat(
