@@ -6,6 +6,7 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ import pytest
 import proofcompute as pc
 from adversary.mutation import Edit, apply
 from proofcompute.client import ProofTransport
+from proofcompute.engine import Keep
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.openai import OpenCall
 from proofcompute.tokens.embedding import Embedder
@@ -81,6 +83,20 @@ def test_answers_are_opened_and_audited(node: Running) -> None:
         return httpx.post(f"{node.url}/v1/proofs/open", content=body, timeout=60).raise_for_status().content
 
     assert pc.Auditor(pc.keygen(embedder(), KERNELS)).audit(asked, receipt, opened, "all").complete
+
+
+def test_a_trace_that_was_not_kept_is_computed_again() -> None:
+    with running(models={"bert": embedder()}, keep=Keep.NOTHING, trace_bytes=0) as node:
+        test_answers_are_opened_and_audited(node)
+
+
+def test_many_clients_at_once(node: Running) -> None:
+    bodies = [{**BODY, "input": [text, text * 3]} for text in ("a", "bc", "def!", "ghij", "k l m", "no?")]
+    with ThreadPoolExecutor(len(bodies)) as threads:
+        found = list(threads.map(lambda body: post(node, body).raise_for_status().json(), bodies))
+    for body, one in zip(bodies, found, strict=True):
+        for text, entry in zip(body["input"], one["data"], strict=True):
+            assert np.array(entry["embedding"], np.float32).tobytes() == expected(text).tobytes()
 
 
 @pytest.mark.parametrize(
