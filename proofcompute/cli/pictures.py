@@ -39,7 +39,7 @@ _MODES: Final = {1: ("L", "1"), 3: ("RGB", "L", "1", "P"), 4: ("RGBA", "RGB", "L
 """By the number of channels, the modes of Pillow that become so many without loss; the first is the result's.
 """
 _ORIENTATION: Final = 0x0112
-_BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, UserWarning, struct.error, zlib.error)
 """What Pillow raises for a damaged file."""
 
 
@@ -57,6 +57,7 @@ def read_picture(path: Path, spec: Spec, what: str, resize: str | None = None) -
         with warnings.catch_warnings():
             # Sizes are checked here, against the model's; Pillow would warn of large ones.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("error", UserWarning)  # damage that Pillow reads past, as of how to turn it
             with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as picture:
                 seen = _size(picture)
                 if resize is None and seen != (width, height):

@@ -143,6 +143,16 @@ def animated() -> bytes:
     return encoded(frames[0], save_all=True, append_images=frames[1:])
 
 
+def cut_off_turn() -> bytes:
+    """A photograph whose note of how to turn it says more entries than there are."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(exif.tobytes())
+    at = data.index(b"\x12\x01") if data[6:8] == b"II" else data.index(b"\x01\x12")
+    data[at - 2 : at] = b"\x05\0" if data[6:8] == b"II" else b"\0\x05"
+    return encoded(Image.fromarray(RGB), "JPEG", exif=bytes(data))
+
+
 ZEROS = zlib.compress(bytes(4 * 19))
 NOISE = encoded(Image.fromarray(RGB))
 BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
@@ -174,6 +184,7 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "colours for grey": ("grey", lambda: NOISE, "mode RGB"),
     "sixteen bits": ("grey", lambda: encoded(Image.fromarray(pixels(4, 6).astype(np.uint16))), "mode I;16"),
     "animated": ("colour", animated, "animated"),
+    "a turn that is cut off": ("colour", cut_off_turn, "damaged"),
     "for two channels": ("odd", lambda: NOISE, "no pixels"),
     "printers' colours": (
         "colour",
