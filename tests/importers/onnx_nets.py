@@ -127,3 +127,49 @@ def transformer(seed: int = 0, steps: int = 6, width: int = 32, heads: int = 4) 
 def parse(data: bytes) -> Any:
     """Return the parsed file."""
     return onnx.ModelProto.FromString(data)
+
+
+def trees(kind: str, count: int = 5, depth: int = 4, features: int = 6, seed: int = 0) -> bytes:
+    """Return an ensemble of random trees, ``TreeEnsembleRegressor`` or ``TreeEnsembleClassifier``."""
+    rng = np.random.default_rng(seed)
+    nodes: dict[str, list[Any]] = {
+        k: [] for k in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
+    }
+    leaves: dict[str, list[Any]] = {k: [] for k in ("treeids", "nodeids", "ids", "weights")}
+
+    def put(into: dict[str, list[Any]], **entry: Any) -> None:
+        for key, value in entry.items():
+            into[key].append(value)
+
+    for tree in range(count):
+        pending, at = [(0, 0)], 1
+        while pending:
+            number, level = pending.pop(0)
+            if level == depth or (level > 1 and rng.random() < 0.3):
+                put(nodes, treeids=tree, nodeids=number, featureids=0, values=0.0, modes="LEAF",
+                    truenodeids=0, falsenodeids=0)  # fmt: skip
+                put(
+                    leaves,
+                    treeids=tree,
+                    nodeids=number,
+                    ids=int(rng.integers(0, 3)),
+                    weights=float(rng.random()),
+                )
+                continue
+            mode = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GT")[int(rng.integers(0, 3))]
+            threshold, feature = float(np.float32(rng.standard_normal())), int(rng.integers(0, features))
+            put(nodes, treeids=tree, nodeids=number, featureids=feature, values=threshold, modes=mode,
+                truenodeids=at, falsenodeids=at + 1)  # fmt: skip
+            pending += [(at, level + 1), (at + 1, level + 1)]
+            at += 2
+    attributes = {f"nodes_{k}": v for k, v in nodes.items()}
+    if kind == "TreeEnsembleRegressor":
+        attributes |= {f"target_{k}": v for k, v in leaves.items()} | {"n_targets": 3}
+        outputs = "y"
+    else:
+        attributes |= {f"class_{k}": v for k, v in leaves.items()}
+        attributes |= {"classlabels_int64s": [10, 20, 30], "post_transform": "SOFTMAX"}
+        outputs = "label y"
+    made = node(kind, "x", outputs, domain="ai.onnx.ml", **attributes)
+    kinds = {"label": TensorProto.INT64}
+    return model_of([made], {"x": ["n", features]}, outputs.split(), dtypes=kinds)

