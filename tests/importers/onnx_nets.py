@@ -162,7 +162,7 @@ def trees(kind: str, count: int = 5, depth: int = 4, features: int = 6, seed: in
                 truenodeids=at, falsenodeids=at + 1)  # fmt: skip
             pending += [(at, level + 1), (at + 1, level + 1)]
             at += 2
-    attributes = {f"nodes_{k}": v for k, v in nodes.items()}
+    attributes: dict[str, Any] = {f"nodes_{k}": v for k, v in nodes.items()}
     if kind == "TreeEnsembleRegressor":
         attributes |= {f"target_{k}": v for k, v in leaves.items()} | {"n_targets": 3}
         outputs = "y"
@@ -171,5 +171,5 @@ def trees(kind: str, count: int = 5, depth: int = 4, features: int = 6, seed: in
         attributes |= {"classlabels_int64s": [10, 20, 30], "post_transform": "SOFTMAX"}
         outputs = "label y"
     made = node(kind, "x", outputs, domain="ai.onnx.ml", **attributes)
-    kinds = {"label": TensorProto.INT64}
+    kinds: dict[str, int] = {"label": TensorProto.INT64}
     return model_of([made], {"x": ["n", features]}, outputs.split(), dtypes=kinds)
