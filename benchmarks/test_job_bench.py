@@ -53,3 +53,27 @@ def test_resident_job(benchmark: Any, dtype: str, rows: int, suite: str) -> None
         info["given"] = compared(blas, given)[2]
         info["proving"] = compared(blas, unchecked)[2]
         benchmark(resident.matmul, a, request=request)
+
+
+@pytest.mark.parametrize("members", [1, 16, 256])
+@pytest.mark.parametrize("dtype", ELEMENTS)
+def test_stack(benchmark: Any, dtype: str, members: int) -> None:
+    """Stacks of 64 by 256 times 256 by 256, each member with a B of its own, under one receipt."""
+    a, b = (np.stack([x] * members) for x in factors(dtype, 256))
+    a = np.ascontiguousarray(a[:, :64])
+    wide = np.float64 if dtype == "int16" else np.float32
+    x, y = a.astype(wide), b.astype(wide)
+    with job(b, identity=NodeIdentity.new(), device="cpu") as resident:
+        request = resident.request(a)
+        c, _ = resident.matmul(a, request=request)
+        blas, whole, unchecked = in_turn(
+            (
+                lambda: x @ y,
+                lambda: resident.matmul(a, request=request),
+                lambda: resident.prove(a, request=request, c=c, check=False),
+            ),
+            ROUNDS,
+        )
+        benchmark.extra_info["over_numpy"] = compared(blas, whole)[2]
+        benchmark.extra_info["proving"] = compared(blas, unchecked)[2]
+        benchmark(resident.matmul, a, request=request)
