@@ -77,9 +77,9 @@ def test_a_request_outside_of_the_node_s_interface_is_not_sent(method: str, url:
 
 def test_an_answer_that_has_no_receipt_is_not_asked_for_unless_none_is_required() -> None:
     with pytest.raises(InputError, match="no receipts"):
-        ask(transport(Service()), CHAT, "/embeddings")
+        ask(transport(Service()), CHAT, "/moderations")
     service = Service()
-    assert ask(transport(service, require=False), CHAT, "/embeddings") == b""
+    assert ask(transport(service, require=False), CHAT, "/moderations") == b""
     assert len(service.asked) == 1
 
 
@@ -97,7 +97,7 @@ def test_a_pin_that_is_none_is_refused(models: Any) -> None:
 
 
 def test_a_model_that_speaks_no_language_is_refused() -> None:
-    with pytest.raises(InputError, match="not a language model"):
+    with pytest.raises(InputError, match="neither a language model"):
         Pins(random_network([4, 4]).card)
 
 
