@@ -61,14 +61,14 @@ def test_stack(benchmark: Any, dtype: str, members: int) -> None:
     """Stacks of 64 by 256 times 256 by 256, each member with a B of its own, under one receipt."""
     a, b = (np.stack([x] * members) for x in factors(dtype, 256))
     a = np.ascontiguousarray(a[:, :64])
-    wide = np.float64 if dtype == "int16" else np.float32
+    wide = np.dtype("float64" if dtype == "int16" else "float32")
     x, y = a.astype(wide), b.astype(wide)
     with job(b, identity=NodeIdentity.new(), device="cpu") as resident:
         request = resident.request(a)
         c, _ = resident.matmul(a, request=request)
         blas, whole, unchecked = in_turn(
             (
-                lambda: x @ y,
+                lambda: np.matmul(x, y),
                 lambda: resident.matmul(a, request=request),
                 lambda: resident.prove(a, request=request, c=c, check=False),
             ),
