@@ -115,7 +115,7 @@ def demo(folder: Path, model: Path | None, tokens: str) -> dict[str, bool]:
     title("A model, a key that only the auditor has, and a node's identity")
     if model is None:
         check_memory()
-        prepare(["import", str(pc.packaged_smollm2()), "-o", "model"], folder)
+        prepare(["import", str(pc.packaged_smollm2()), "-o", "model", "--precision", "w8a16"], folder)
     else:
         (folder / "model").symlink_to(model.resolve())
     prepare(["keygen", "model", "-o", "key"], folder)

@@ -16,7 +16,7 @@ TOKENS, ROUNDS = (1, 8, 16), 5
 def run(_case: str) -> list[dict[str, Any]]:
     """Measure a prompt of one token and as many generated tokens as the row says."""
     kernels = kernels_for("auto")
-    subject = Subject(import_checkpoint(packaged_smollm2(), kernels), kernels)
+    subject = Subject(import_checkpoint(packaged_smollm2(), kernels, "w8a16"), kernels)
     rows = []
     for tokens in TOKENS:
         found = whole(subject, token_request(subject.model, 1, tokens), ROUNDS)

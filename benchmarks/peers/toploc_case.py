@@ -31,7 +31,7 @@ def run(_name: str) -> list[dict[str, Any]]:
     from toploc import build_proofs_bytes, verify_proofs_bytes
 
     kernels = kernels_for("auto")
-    subject = Subject(import_checkpoint(packaged_smollm2(), kernels), kernels)
+    subject = Subject(import_checkpoint(packaged_smollm2(), kernels, "w8a16"), kernels)
     width = subject.model.program.weight["embedding"].width
     torch.manual_seed(0)
     states = [torch.randn(TOKENS, width).to(torch.bfloat16)]

@@ -38,7 +38,7 @@ def import_(
         str | None,
         typer.Option(
             help="w8a8, w8a16, w16a16, or auto: chosen for each matrix.",
-            show_default="w8a16; w16a16 of encoders and ONNX",
+            show_default="auto; w16a16 of encoders and ONNX",
         ),
     ] = None,
     recipe: Annotated[

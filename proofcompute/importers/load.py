@@ -36,7 +36,7 @@ def import_checkpoint(
 ) -> Model:
     """Compile a GGUF file, or a folder in the layout of Hugging Face, into a model.
 
-    ``precision`` is one of :data:`PRECISIONS` or ``auto``; None: w8a16, for an encoder w16a16.
+    ``precision`` is one of :data:`PRECISIONS` or ``auto``, which None means too.
     ``progress`` is called with (weights done, all weights). Guesses and corrections are issued as warnings.
     Raises as :func:`open_checkpoint` and :func:`compile_decoder`.
     """

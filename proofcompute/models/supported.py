@@ -114,9 +114,10 @@ WORD_RULES: Final = tuple(NAMED_RULES)
 """Names of word rules in GGUF files."""
 PRECISIONS: Final[Mapping[str, str]] = {
     "w8a8": "one limb for weights, one for activations",
-    "w8a16": "one limb for weights, two for activations (default of decoders)",
+    "w8a16": "one limb for weights, two for activations",
     "w16a16": "two limbs for both, and for queries, keys and values (default of encoders)",
-    "auto": "two limbs for those weights whose rounding shows, and for activations, queries, keys and values",
+    "auto": "two limbs for those weights whose rounding shows, and for activations, queries, keys and values "
+    "(default of decoders)",
 }
 """Precision of a compiled model -> what it means."""
 

@@ -26,7 +26,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
         home / "challenge",
         home / "opening",
     )
-    done("import", f.gguf, "-o", f.model)
+    done("import", f.gguf, "-o", f.model, "--precision", "w8a16")
     done("keygen", f.model, "-o", f.key)
     done("identity", "-o", f.identity)
     done("request", f.model, "--prompt", "Hello the world", "--max-tokens", 10, "-o", f.request)

@@ -276,7 +276,7 @@ def test_another_node_is_rejected(files: Files, key: Path) -> None:
 
 def test_a_key_for_another_model_is_refused(files: Files, tmp_path: Path) -> None:
     other = write_tiny_gguf(tmp_path / "other.gguf", seed=5)
-    done("import", other, "-o", tmp_path / "other")
+    done("import", other, "-o", tmp_path / "other", "--precision", "w8a16")
     done("keygen", tmp_path / "other", "-o", tmp_path / "other.key")
     assert "for model" in refused(*verify(files, tmp_path / "other.key"))
     assert (

@@ -86,7 +86,7 @@ def test_nothing_to_say_is_refused(model: Model) -> None:
 
 def test_the_whole_protocol_from_python(tmp_path: Path) -> None:
     kernels = proofcompute.kernels_for("numpy")
-    model = proofcompute.import_checkpoint(write_tiny_gguf(tmp_path / "tiny.gguf"), kernels)
+    model = proofcompute.import_checkpoint(write_tiny_gguf(tmp_path / "tiny.gguf"), kernels, "w8a16")
     node = proofcompute.Node(model, device=kernels)
     auditor = proofcompute.Auditor(proofcompute.keygen(model, kernels), device=kernels)
     request = proofcompute.chat_request(auditor, "Hello", max_tokens=4, node=node.public)

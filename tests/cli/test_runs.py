@@ -46,7 +46,8 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     model, request, run = tmp_path / "model", tmp_path / "request", tmp_path / "run"
     tokens = run / "tokens"
     # seconds of work, so that the signal finds it running
-    done("import", write_tiny_gguf(tmp_path / "tiny.gguf", context=4096), "-o", model)
+    tiny = write_tiny_gguf(tmp_path / "tiny.gguf", context=4096)
+    done("import", tiny, "-o", model, "--precision", "w8a16")
     done("request", model, "--prompt", "the", "--max-tokens", 2500, "-o", request)
     process = start("run", model, request, "-o", run, "--retention", 60)
     while process.poll() is None and not (tokens.exists() and tokens.stat().st_size >= 12):

@@ -49,7 +49,7 @@ def test_a_device_stays(files: Files, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("/dev/null")
     done("challenge", files.key, files.receipt, "--request", files.request, "-o", link)
-    done("import", files.gguf, "-o", link)
+    done("import", files.gguf, "-o", link, "--precision", "w8a16")
     assert link.is_symlink()
     try:
         os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.stat("/dev/null").st_rdev)
@@ -183,7 +183,7 @@ def test_files_that_are_read_at_several_places_are_plain(
 ) -> None:
     out, rest = tmp_path / "out", (files.receipt, files.challenge, files.opening, "--request", files.request)
     for words in (
-        ("import", piped(files.gguf), "-o", out),
+        ("import", piped(files.gguf), "-o", out, "--precision", "w8a16"),
         ("keygen", piped(files.model), "-o", out),
         ("run", piped(files.model), files.request, "-o", out),
         ("run", files.model, files.request, "-o", out, "--identity", piped(files.identity)),

@@ -25,7 +25,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     home = tmp_path_factory.mktemp("hostile")
     names = ("model", "key", "identity", "request", "run", "run/receipt", "challenge", "opening")
     f = Files(home, write_tiny_gguf(home / "tiny.gguf"), *(home / name for name in names))
-    done("import", f.gguf, "-o", f.model)
+    done("import", f.gguf, "-o", f.model, "--precision", "w8a16")
     done("keygen", f.model, "-o", f.key)
     public = done("identity", "-o", f.identity)["public"]
     done("terms", "--identity", f.identity, "--rate", 100, "-o", home / "terms")

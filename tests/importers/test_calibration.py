@@ -144,7 +144,7 @@ def test_an_error_of_the_calibration_run_names_the_operation() -> None:
         return np.full_like(rows, 3e38) if name == "layers.1.ffn.norm" else rows
 
     with pytest.raises(NonFiniteError, match=r"block\.1/ffn\.norm"):
-        compile_decoder(replace(plain, read_rows=read_rows), kernels_for("cpu"))
+        compile_decoder(replace(plain, read_rows=read_rows), kernels_for("cpu"), "w8a16")
 
 
 def test_what_a_vocabulary_cannot_express_is_left_out() -> None:

@@ -72,7 +72,7 @@ def test_a_gguf_file_gives_the_logits_of_transformers(tmp_path: Path, case: str)
     expected = families.logits(case) if whole else FloatModel(folder.arch, folder.rows).logits(TOKENS)
     assert error(logits(checkpoint, "w16a16", case), expected) <= 1e-3
     if case in ALIKE:
-        one, other = (compile_decoder(c, synthetic.KERNELS) for c in (folder, checkpoint))
+        one, other = (compile_decoder(c, synthetic.KERNELS, "w8a16") for c in (folder, checkpoint))
         assert (one.program, one.card.roots) == (other.program, other.card.roots)
 
 

@@ -127,7 +127,7 @@ def test_a_model_is_of_the_file_that_its_manifest_names(tmp_path: Path) -> None:
         file.write(bytes(2000))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(MismatchError, match="has changed"):
-        compile_decoder(checkpoint, synthetic.KERNELS)
+        compile_decoder(checkpoint, synthetic.KERNELS, "w8a16")
 
 
 def test_a_glance_reads_as_the_file_is_now(path: Path) -> None:

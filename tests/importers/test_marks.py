@@ -122,7 +122,7 @@ def test_a_missing_pre_tokenizer_is_noted(tmp_path: Path) -> None:
 def test_what_is_noted_is_a_warning_in_python(tmp_path: Path) -> None:
     opened(tmp_path, pre=None)
     with pytest.warns(UserWarning, match=r"tiny\.gguf: the file names no pre-tokenizer"):
-        import_checkpoint(tmp_path / "tiny.gguf", NumpyKernels())
+        import_checkpoint(tmp_path / "tiny.gguf", NumpyKernels(), "w8a16")
 
 
 def test_missing_token_types_are_noted(tmp_path: Path) -> None:

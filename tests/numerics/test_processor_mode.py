@@ -79,7 +79,7 @@ ENTRIES: dict[str, Callable[[], Any]] = {
     "numerics.exp": lambda: numerics.exp(X),
     "numerics.tree_sum": lambda: numerics.tree_sum(X),
     "quantise": lambda: synthetic.KERNELS.quantise(X, 1),
-    "import": lambda: compile_decoder(random_checkpoint(), synthetic.KERNELS),
+    "import": lambda: compile_decoder(random_checkpoint(), synthetic.KERNELS, "w8a16"),
     "a program by hand": lambda: ProgramBuilder(device="numpy"),
     "keygen": lambda: keygen(synthetic.model(), synthetic.KERNELS),
     "a step": step,

@@ -55,8 +55,8 @@ def compile_decoder(
         checkpoint: description and weights.
         kernels: the backend; every backend gives the same model id.
         precision: one of :data:`PRECISIONS`; ``auto``, which chooses the limbs of each matrix
-            (:mod:`.choosing`); or limbs that were chosen before. None: w8a16 for a decoder, and w16a16 for an
-            encoder, for which ``auto`` is w16a16 too.
+            (:mod:`.choosing`); or limbs that were chosen before. None: ``auto``. For an encoder that is
+            w16a16.
         progress: called with (weights quantised, all weights to quantise), after the choice, if there is one,
             with its steps.
 
@@ -66,7 +66,7 @@ def compile_decoder(
     """
     encoder = checkpoint.arch.encoder
     if precision is None or (precision == AUTO and encoder is not None):
-        precision = "w8a16" if encoder is None else "w16a16"
+        precision = AUTO if encoder is None else "w16a16"
     check_precision(precision)
     require_ieee()  # before any bits of a constant are made
     found: dict[str, str] = {}

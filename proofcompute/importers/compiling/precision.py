@@ -95,7 +95,7 @@ PRECISIONS: Mapping[str, Precision] = {
     p.name: p
     for p in (Precision("w8a8", 1, 1), Precision("w8a16", 1, 2), Precision("w16a16", 2, 2, kv_limbs=2))
 }
-"""Precisions by name; w8a16 is the default."""
+"""Uniform precisions by name."""
 
 
 def check_precision(precision: str | Precision) -> None:
