@@ -103,7 +103,7 @@ def test_a_network_is_run_proved_audited_and_a_cheat_caught(name: str) -> None:
     q = matrix.q.copy()
     q[0, 0, 0] ^= 1
     cheat = pc.Node(replace(model, weights={**model.weights, weight.name: replace(matrix, q=q)}))
-    request = replace(request, node=cheat.public)
+    request = replace(request, node=cheat.public, nonce=secrets.token_bytes(32))
     lie = cheat.answer(request)
     with pytest.raises(pc.VerificationError):
         auditor.audit(request, lie.receipt, lambda c: cheat.open(request, lie.receipt, c), "all")
