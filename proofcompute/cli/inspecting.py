@@ -14,6 +14,7 @@ from proofcompute.cli.bundles import bundle_facts
 from proofcompute.cli.console import Output, size
 from proofcompute.cli.files import load_model
 from proofcompute.cli.inspecting_jobs import JOB_FILES, JOB_MESSAGES
+from proofcompute.cli.inspecting_public import PUBLIC_FILES
 from proofcompute.cli.network import network_facts
 from proofcompute.cli.options import Json
 from proofcompute.cli.programs import program_facts
@@ -71,7 +72,7 @@ def _look(path: Path) -> tuple[str, Facts]:
         return kind, reader(read_limited(path, limit, kind) if piped is None else piped)
     raise InputError(
         f"{path} is none of: GGUF, model, card, key, identity, terms, request, receipt, challenge, opening, "
-        "evidence, run, files of jobs, .npy"
+        "evidence, run, public key or proof, files of jobs, .npy"
     )
 
 
@@ -291,6 +292,7 @@ _FILES: Final[Mapping[str, Callable[[Path], Facts]]] = {
     "identity": _identity,
     "evidence": bundle_facts,
     **JOB_FILES,
+    **PUBLIC_FILES,
 }
 _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "request": (MAX_REQUEST, _request),

@@ -11,7 +11,18 @@ from proofcompute.errors import InputError
 
 __all__ = ["expect"]
 
-_FILES: Final = ("gguf", "model", "key", "interrupted key", "npy", "product key", "product proof")
+_FILES: Final = (
+    "gguf",
+    "model",
+    "key",
+    "interrupted key",
+    "npy",
+    "product key",
+    "product proof",
+    "public key",
+    "public proof",
+    "code digests",
+)
 """Kinds of files that are read at several places or more than once, so that a pipe will not do."""
 _HINTS: Final = {
     ("gguf", "model"): "; compile it first: proofcompute import",

@@ -27,11 +27,13 @@ from proofcompute.public.key import MAX_RHO
 from proofcompute.public.layout import Layout
 from proofcompute.verifier.key import Entry, decode_entry, encode_entry
 
-__all__ = ["Coded", "codes_path"]
+__all__ = ["Coded", "codes_head", "codes_path"]
 
 KIND = "proofcompute code digests"
 VERSION = 1
 _WHAT = "code digests"
+_HEAD = 256
+"""The most bytes of the first frame."""
 
 
 def codes_path(key: Path) -> Path:
@@ -69,13 +71,7 @@ class Coded:
         weights = card.program.weights
         try:
             with path.open("rb") as stream:
-                top = wire.as_list(wire.decode(_frame(stream, 256), limit=256, what=_WHAT), _WHAT, n=5)
-                wire.check_head(top, KIND, VERSION)
-                model_id = wire.as_bytes(top[2], "model id", DIGEST)
-                rho, count = (
-                    wire.as_int(top[3], "rate", 1, MAX_RHO),
-                    wire.as_int(top[4], _WHAT, 0, MAX_WEIGHTS),
-                )
+                model_id, rho, count = _head(stream)
                 if model_id != card.model_id:
                     raise InputError(f"{path} is of model {model_id.hex()}, not {card.model_id.hex()}")
                 if count > len(weights):
@@ -99,6 +95,28 @@ class Coded:
     def named(self, card: ModelCard) -> Mapping[str, Entry]:
         """Return the entries by the names of their weights."""
         return {s.name: e for s, e in zip(card.program.weights, self.entries, strict=False)}
+
+
+def codes_head(path: Path) -> tuple[bytes, int, int]:
+    """Return model id, rate and the number of coded weights of a file of digests.
+
+    Raises FormatError if it is damaged, and InputError if it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _head(stream)
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror or e}") from e
+
+
+def _head(stream: BinaryIO) -> tuple[bytes, int, int]:
+    top = wire.as_list(wire.decode(_frame(stream, _HEAD), limit=_HEAD, what=_WHAT), _WHAT, n=5)
+    wire.check_head(top, KIND, VERSION)
+    return (
+        wire.as_bytes(top[2], "model id", DIGEST),
+        wire.as_int(top[3], "rate", 1, MAX_RHO),
+        wire.as_int(top[4], "weights", 0, MAX_WEIGHTS),
+    )
 
 
 def _frame(stream: BinaryIO, limit: int) -> bytes:

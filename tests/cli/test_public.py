@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.driver import Files, call, done, refused
+from proofcompute.models.model import Model
 from proofcompute.public.key import PublicKey
 from public.world import changed
 
@@ -86,3 +87,12 @@ def test_a_public_key_is_checked_with_the_weights(files: Files, public: Path, tm
     result = call("publish", files.model, "--check", other, "--json")
     assert (result.status, result.json["verified"]) == (1, False)
     assert "REJECTED: the weights have public id" in result.err
+
+
+def test_inspect_says_what_is_public(files: Files, public: Path, proof: Path) -> None:
+    key, held, digests = (done("inspect", p) for p in (public, proof, public.with_name("public.codes")))
+    assert (key["kind"], held["kind"], digests["kind"]) == ("public key", "public proof", "code digests")
+    assert key["public_id"] == held["public_id"]
+    assert key["model_id"] == digests["model_id"]
+    assert held["cells"] == ["all"]
+    assert digests["weights"] == len(Model.load(files.model).program.weights)
