@@ -7,7 +7,7 @@ of a row: axis 0 follows the rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -42,6 +42,8 @@ _STEPS: Final[dict[str, Callable[[Array, Array], Array]]] = {
     "max": greater,
     "min": less,
 }
+_BLOCK: Final = 1 << 16
+"""Most elements that are evaluated together, so that what functions hold meanwhile is of a fixed size."""
 _DONE: Final = np.zeros(0, np.int8)
 """Stands for a value that is not read again."""
 
@@ -64,6 +66,34 @@ def evaluate(
     values: list[Array] = [
         x.reshape(len(x), *(1,) * (len(shape) - len(row)), *row) for x, row in zip(seen, rows, strict=True)
     ]
+    for block in _blocks(result.shape):
+        parts = [
+            x[tuple(slice(None) if size == 1 else part for size, part in zip(x.shape, block, strict=True))]
+            for x in values
+        ]
+        result[block] = _evaluated(expression, parts)
+    return result
+
+
+def _blocks(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Yield the parts of an array, of at most _BLOCK elements, one after the other."""
+    whole, axis = 1, len(shape)
+    while axis and whole * shape[axis - 1] <= _BLOCK:
+        axis -= 1
+        whole *= shape[axis]
+    inner = (slice(None),) * (len(shape) - axis)
+    if not axis:
+        yield inner
+        return
+    step = _BLOCK // whole
+    for outer in np.ndindex(*shape[: axis - 1]):
+        for start in range(0, shape[axis - 1], step):
+            yield (*(slice(i, i + 1) for i in outer), slice(start, start + step), *inner)
+
+
+def _evaluated(expression: Expression, inputs: Sequence[Array]) -> Array:
+    """Return the last value of an expression, not yet broadcast."""
+    values = list(inputs)
     last = {i: j for j, term in enumerate(expression.terms) for i in term.args}
     for j, term in enumerate(expression.terms):
         if term.function == "constant":
@@ -73,8 +103,7 @@ def evaluate(
         for i in term.args:
             if last[i] == j:
                 values[i] = _DONE
-    result[...] = values[-1]
-    return result
+    return values[-1]
 
 
 @quiet

@@ -66,6 +66,10 @@ class Route(Pointwise):
         """Return the experts times the choices, and times the steps for a score."""
         return ins[0].size * (self.top_k + self.top_groups + 8)
 
+    def scratch(self, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
+        """Return the bytes of scores, of what the choice is made by, and of positions of 64 bits."""
+        return 40 * ins[0].size
+
     def expand(self, ins: Sequence[Spec], weights: Mapping[str, WeightSpec]) -> Expansion | None:
         """Return the definition."""
         s, experts = Sketch(), ins[0].size
