@@ -42,6 +42,16 @@ def test_long_prefixes(length: int) -> None:
     )
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9])
+def test_few_long_rows(n: int) -> None:
+    """Up to eight are hashed one by one, by several threads."""
+    rows = rows_of(n, (1 << 17) + 5)
+    expected = hashing.hash_rows("sha256", b"prefix", rows)
+    assert np.array_equal(KERNELS.hash_rows("sha256", b"prefix", rows), expected)
+    found = KERNELS.hash_rows("sha256", b"prefix", rows[:, ::2])  # not contiguous
+    assert np.array_equal(found, hashing.hash_rows("sha256", b"prefix", rows[:, ::2]))
+
+
 def test_enough_rows_for_several_threads() -> None:
     rows = rows_of(9_001, 64)
     assert np.array_equal(

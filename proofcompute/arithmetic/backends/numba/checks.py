@@ -23,6 +23,10 @@ _SPLIT_BYTES: Final = 200_000
 """Least bytes to hash in a part for which a thread of the pool pays."""
 _FEW_HASHES: Final = 3
 """Up to this many rows are hashed one by one."""
+_LONG_ROW: Final = 1 << 16
+"""Bytes of a row from which on instructions for SHA-256, for one row at a time, are as fast as lanes."""
+_FEW_LONG: Final = 8
+"""Up to this many such rows are hashed one by one, since most lanes would be empty."""
 _LONG_RANGE: Final = 6144
 """Leaves above which several threads pay for one level of nodes."""
 _LONG_PREFIX: Final = 1024
@@ -45,8 +49,9 @@ class CpuChecks(CpuThrough):
 
     def hash_rows(self, suite: str, prefix: bytes, rows: U8) -> U8:
         fast = suite == "sha256" and rows.ndim == 2 and rows.dtype == np.uint8 and len(prefix) <= _LONG_PREFIX
-        if not fast or len(rows) <= _FEW_HASHES:
-            return hashing.hash_rows(suite, prefix, rows)
+        few = _FEW_LONG if rows.ndim == 2 and rows.shape[1] >= _LONG_ROW else _FEW_HASHES
+        if not fast or len(rows) <= few:
+            return self._hash_long(suite, prefix, rows)
         from proofcompute.arithmetic.backends.numba.kernels import sha256
 
         out = np.empty((len(rows), hashing.DIGEST), dtype=np.uint8)
@@ -55,6 +60,19 @@ class CpuChecks(CpuThrough):
         least = _SPLIT_BYTES // (lanes * (rows.shape[1] + len(prefix) + 64))
         rows = np.ascontiguousarray(rows)
         threads.split(sha256.hash_groups, -(-len(rows) // lanes), least, head, rows, out)
+        return out
+
+    @staticmethod
+    def _hash_long(suite: str, prefix: bytes, rows: U8) -> U8:
+        """Hash rows one by one, several at a time: other threads run while a row is hashed."""
+        if rows.ndim != 2 or len(rows) < 2:
+            return hashing.hash_rows(suite, prefix, rows)
+        out = np.empty((len(rows), hashing.DIGEST), np.uint8)
+
+        def some(a: int, b: int) -> None:
+            out[a:b] = hashing.hash_rows(suite, prefix, rows[a:b])
+
+        threads.split(some, len(rows), _SPLIT_BYTES // (rows.shape[1] + 64))
         return out
 
     def hash_groups(

@@ -152,10 +152,10 @@ def _seen(x: Array, v: View) -> Array:
     shapes.view(x, v)
     whole = all(low == 0 and high == size for low, high, size in zip(v.low, v.high, v.shape, strict=True))
     out = np.empty((len(x), *v.shape), x.dtype)
-    if not whole:
-        out[...] = constant(v.fill, shapes.name_of(x))
+    fill = constant(v.fill, shapes.name_of(x))
     sizes = [high - low for low, high in zip(v.low, v.high, strict=True)]
     if not out.size or not all(sizes):
+        out[...] = fill
         return out
     # shapes.view has checked that nothing outside the row is read
     flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
@@ -163,5 +163,11 @@ def _seen(x: Array, v: View) -> Array:
     steps = [stride * x.itemsize for stride in v.strides]
     seen = as_strided(flat[:, start:], (len(x), *sizes), (flat.strides[0], *steps), writeable=False)
     box = tuple(slice(low, high) for low, high in zip(v.low, v.high, strict=True))
-    out[(slice(None), *box)] = seen
+
+    def some(a: int, b: int) -> None:
+        if not whole:
+            out[a:b] = fill
+        out[(slice(a, b), *box)] = seen[a:b]
+
+    threads.split(some, len(x), _SPLIT_ELEMENTS // math.prod(v.shape))
     return out

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from proofcompute.arithmetic import shapes
-from proofcompute.arithmetic.backends.numba.arguments import NO_BIAS, finite
+from proofcompute.arithmetic.backends.numba.arguments import NO_BIAS, NO_RESIDUAL, finite
 from proofcompute.arithmetic.backends.numba.modules import Module
 from proofcompute.arithmetic.backends.numba.primitives import CpuPrimitives
 from proofcompute.arithmetic.backends.numba.runtime import threads
@@ -18,7 +18,7 @@ from proofcompute.arithmetic.backends.numba.windows import Runs, runs_of
 from proofcompute.arithmetic.composed import Composed, evaluated, seen_through
 from proofcompute.arithmetic.definition.products import LARGEST
 from proofcompute.arithmetic.kernels import Matrix
-from proofcompute.arithmetic.primitives import Expression, View
+from proofcompute.arithmetic.primitives import Expression, Term, View
 from proofcompute.arrays import F32, Array
 
 __all__ = ["CpuThrough"]
@@ -41,6 +41,31 @@ _NEEDS_MAXIMA: Final = 2
 """Runs of a row from which on it pays to find the maximum of each run once."""
 
 
+class _Ending(NamedTuple):
+    """An expression of a product that is evaluated while a block of it is in the cache."""
+
+    added: bool
+    """Whether another array is added."""
+    positive: bool
+    """Whether what is not above 0 becomes +0."""
+
+
+def _positive(x: int, first: int) -> tuple[Term, ...]:
+    """Return the terms of x where x > 0, else +0, of which the first has this number."""
+    zero, above = first, first + 1
+    lt, chosen = Term("lt", (zero, x), "bool"), Term("select", (above, x, zero), "f32")
+    return Term("constant", (), "f32"), lt, chosen
+
+
+_SUMS: Final = (Term("add", (0, 1), "f32"), Term("add", (1, 0), "f32"))
+_ENDINGS: Final = {
+    Expression(("f32",), _positive(0, 1)): _Ending(added=False, positive=True),
+    **{Expression(("f32", "f32"), (s,)): _Ending(added=True, positive=False) for s in _SUMS},
+    **{Expression(("f32", "f32"), (s, *_positive(2, 3))): _Ending(added=True, positive=True) for s in _SUMS},
+}
+"""What ends the blocks of residual networks; other expressions are evaluated after the product."""
+
+
 class CpuThrough(CpuPrimitives, Composed):
     """Products of windows."""
 
@@ -56,7 +81,12 @@ class CpuThrough(CpuPrimitives, Composed):
         after: Expression | None = None,
         others: Sequence[Array] = (),
     ) -> Array:
-        """Multiply blocks of windows, each gathered and quantised while the block before is forgotten."""
+        """Multiply blocks of windows, each gathered and quantised while the block before is forgotten.
+
+        A step that is recorded is recorded one function after the other.
+        """
+        if self.steps.recording is not None:
+            return super().linear_through(x, views, w, limbs, after, others)
         n, *places, d = shapes.linear_through(x, views, w, limbs, after, others)
         runs = runs_of(tuple(views), math.prod(x.shape[1:])) if views else _PLAIN
         if runs is None or not runs.finite:
@@ -64,10 +94,18 @@ class CpuThrough(CpuPrimitives, Composed):
         else:
             x = seen_through(self, x, views[: runs.written])
         out = np.empty((n * math.prod(places), w.m), np.float32)
+        ending, rest = _ENDINGS.get(after) if after is not None else None, NO_RESIDUAL
+        if ending is not None and ending.added:
+            if others[0].shape == (n, *places, w.m):
+                rest = np.ascontiguousarray(others[0]).reshape(out.shape)
+            else:
+                ending = None
         if out.size:
             wide = d if runs is _PLAIN else math.prod(x.shape[1:])
-            self._multiply(np.ascontiguousarray(x).reshape(-1, wide), runs, w, limbs, d, out)
-        return evaluated(self, out.reshape(n, *places, w.m), after, others)
+            rows = np.ascontiguousarray(x).reshape(-1, wide)
+            self._multiply(rows, runs, w, limbs, d, rest, ending is not None and ending.positive, out)
+        y = out.reshape(n, *places, w.m)
+        return y if ending is not None else evaluated(self, y, after, others)
 
     def reduce_of(
         self,
@@ -82,7 +120,8 @@ class CpuThrough(CpuPrimitives, Composed):
         """Reduce windows where they lie, if their elements are those of a row, or products with weights."""
         shapes.evaluate(expression, inputs, n, shape, views)
         left, count = shapes.reduced(kind, expression.terms[-1].dtype, shape, axes)
-        found = self._windows_of(kind, axes, expression, inputs, shape, views) if n else None
+        usual = n and self.steps.recording is None
+        found = self._windows_of(kind, axes, expression, inputs, shape, views) if usual else None
         if found is None or len(inputs[found[0][0]]) != n:
             return super().reduce_of(kind, axes, expression, inputs, n, shape, views)
         order, lies = found
@@ -126,8 +165,10 @@ class CpuThrough(CpuPrimitives, Composed):
                 return chosen, lies
         return None
 
-    def _multiply(self, x: F32, runs: Runs, w: Matrix, limbs: int, d: int, out: F32) -> None:
-        """Write the product of rows of x, or of their windows, to out [n places, m]."""
+    def _multiply(
+        self, x: F32, runs: Runs, w: Matrix, limbs: int, d: int, rest: F32, positive: bool, out: F32
+    ) -> None:
+        """Write the product of rows of x, or of their windows, and its ending to out [n places, m]."""
         k = self._windows
         columns = k.TILE_COLUMNS
         panels = np.empty((len(w.q), -(-w.m // columns), (d + 1) // 2, columns, 2), np.int16)
@@ -145,6 +186,7 @@ class CpuThrough(CpuPrimitives, Composed):
         seen = (x, runs.starts, runs.table, runs.length, fill, tops, LARGEST[limbs])
         bias = NO_BIAS if w.bias is None else w.bias
         good = threads.split(
-            k.linear_windows, -(-len(out) // block), least, *seen, panels, w.scale, bias, out, block
-        )
+            k.linear_windows, -(-len(out) // block), least,
+            *seen, panels, w.scale, bias, rest, int(positive), out, block,
+        )  # fmt: skip
         finite(good, "an input of the quantiser")

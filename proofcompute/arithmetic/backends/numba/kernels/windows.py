@@ -147,6 +147,21 @@ def _in_parts(q: Any, n: Any, panels: Any, p: Any, sums: Any, total: Any) -> Non
                     to[c] *= 256
 
 
+@helper
+def _end(out: Any, rest: Any, positive: Any, first: Any, n: Any, j: Any) -> None:
+    """Add rows of rest to channels j.. of rows of out, if there are any, then keep what is positive."""
+    end = j + TILE_COLUMNS
+    for t in range(n):
+        to = out[first + t, j:end]
+        if rest.size:
+            other = rest[first + t, j:end]
+            for c in range(to.size):
+                to[c] = to[c] + other[c]
+        if positive:
+            for c in range(to.size):
+                to[c] = to[c] if to[c] > _ZERO else _ZERO
+
+
 @kernel(
     types.boolean(
         _i64,
@@ -161,6 +176,8 @@ def _in_parts(q: Any, n: Any, panels: Any, p: Any, sums: Any, total: Any) -> Non
         read(_i16, 5),
         read(_f32, 1),
         read(_f32, 1),
+        read(_f32, 2),
+        _i64,
         write(_f32, 2),
         _i64,
     )
@@ -178,10 +195,15 @@ def linear_windows(
     panels: Any,
     sw: Any,
     bias: Any,
+    rest: Any,
+    positive: Any,
     out: Any,
     block: Any,
 ) -> Any:
     """Compute blocks a..b, of so many rows, of out [n places, m]; bias has shape [m] or [0].
+
+    Then rest [n places, m] or [0, 0] is added, and what is not above 0 becomes +0 if only the ``positive``
+    is wanted.
 
     x is [n, width], and table [places, runs] says which runs of ``length`` elements a window has, -1 for one
     that is filled. A table without places says that rows of x are multiplied as they are. tops are those of
@@ -224,4 +246,6 @@ def linear_windows(
                     _finish_both(sums[0], sums[1], sx, sw, bias, out, first, n, j)
                 else:
                     _finish(sums[0], sx, sw, bias, out, first, n, j)
+            if rest.size or positive:
+                _end(out, rest, positive, first, n, j)
     return good
