@@ -8,270 +8,39 @@ row: a graph is lowered for one row of a request, which holds a batch of one (or
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import final
 
 import numpy as np
 
-from proofcompute.arithmetic.devices import kernels_for
-from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arithmetic.primitives import ELEMENTS, Expression, Term, infer
-from proofcompute.arrays import Array
-from proofcompute.importers.lowering.values import (
-    NARROW,
-    STORED,
-    Constant,
-    RefusedError,
-    Row,
-    Value,
-    constant,
+from proofcompute.arithmetic.primitives import ELEMENTS
+from proofcompute.importers.lowering.base import (
+    Elements,
+    Limbs,
+    Operand,
+    Study,
+    axis_of,
+    empty,
+    guard,
+    numpy_kernels,
+    rounded,
 )
-from proofcompute.limits import MAX_RANK, MAX_WIDTH
-from proofcompute.models.builder import ProgramBuilder
+from proofcompute.importers.lowering.values import STORED, Constant, RefusedError, Row, Value
 from proofcompute.models.building.tensor import Number, Tensor
 from proofcompute.program.operations import Order, Put, Reduce, Take, View, contiguous
 
 __all__ = ["Graph", "Limbs", "Operand", "Study", "empty", "guard", "rounded"]
 
-Operand: TypeAlias = Value | Number
-"""A value, or a Python number that stands for an element of the other operands' type."""
 
-Limbs: TypeAlias = Callable[[str], tuple[int, int]]
-"""Returns the limbs of the activations, and of the weights, of the product with a name."""
-
-_WRAPPING: Final = frozenset({"add", "sub", "mul", "neg", "abs", "not", "shl", "div"})
-"""Functions whose result may leave the range of a narrow integer."""
-
-
-def guard(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape. Raises RefusedError if it has too many elements or axes, or a negative length."""
-    if any(n < 0 for n in shape) or math.prod(shape) > MAX_WIDTH or len(shape) > 2 * MAX_RANK:
-        raise RefusedError(f"shape {list(shape)[:9]} is larger than {MAX_WIDTH} elements, or negative")
-    return tuple(int(n) for n in shape)
-
-
-@lru_cache(maxsize=1)
-def _numpy() -> Kernels:
-    return kernels_for("numpy")
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """How an evaluation rounds the products of a graph, to find out what that costs in accuracy."""
-
-    limbs: Limbs
-    """The limbs to which products are rounded; two limbs are taken as exact."""
-    names: list[str]
-    """Takes the names of products as they are made."""
-
-    def product(self, name: str, made: Callable[[int, int], Array]) -> Array:
-        """Return a product, made with so many limbs of activations and weights."""
-        self.names.append(name)
-        return made(*self.limbs(name))
-
-
-def rounded(x: Array, axis: int = -1) -> Array:
-    """Return floats rounded to 8 bits with a scale for each row along an axis."""
-    scale = np.abs(x).max(axis=axis, keepdims=True, initial=0) / np.float32(127)
-    scale = np.where(scale > 0, scale, np.float32(1))
-    return (np.rint(x / scale) * scale).astype(np.float32)
-
-
-class Graph:
-    """The program that a graph becomes.
-
-    Args:
-        builder: what collects the operations.
-        limbs: how many limbs each product has, given its name.
-        quick: whether sums of products of constants may be made by NumPy's own matrix products; then a
-            constant is not the same on every machine, which is good enough to measure errors with.
-    """
-
-    def __init__(self, builder: ProgramBuilder, limbs: Limbs = lambda name: (2, 2), *, quick: bool = False):
-        self.builder = builder
-        self.limbs = limbs
-        self.quick = quick
-        self.node = "graph"
-        """The node that is lowered now; products are named after it."""
-        self.products: list[tuple[str, int]] = []
-        """Names of products with weights, and how many multiplications each makes for a row."""
-        self.study: Study | None = None
-        """How products of constants are rounded, where a precision is being chosen."""
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = {}
-        self._names: set[str] = set()
-        self._reshaped: dict[Tensor, Tensor] = {}
-
-    # -- values --------------------------------------------------------------------------------------
-    def row(self, base: Tensor, dtype: str, inputs: frozenset[str]) -> Row:
-        """Return a tensor of the program as a value."""
-        return Row(base, tuple(range(len(base.shape))), dtype, inputs)
-
-    def known(self, x: Value, what: str) -> Array:
-        """Return the elements of a constant. Raises RefusedError if the value depends on rows."""
-        if isinstance(x, Constant):
-            return x.array
-        raise RefusedError(f"{what} depends on the input {', '.join(sorted(x.inputs))}", x.inputs)
-
-    def names(self) -> set[str]:
-        """Return the names that products have so far, for :meth:`rename`."""
-        return set(self._names)
-
-    def rename(self, names: set[str]) -> None:
-        """Give the names again that products got since ``names`` were all."""
-        self._names = set(names)
-
-    def name(self, what: str = "") -> str:
-        """Return a name after the node that is lowered, which no other product has."""
-        made = base = f"{self.node}{what}"[:200]
-        count = 1
-        while made in self._names:
-            count += 1
-            made = f"{base}.{count}"
-        self._names.add(made)
-        return made
-
-    def tensor(self, x: Value) -> Tensor:
-        """Return a value as a tensor of the program, its axes in their order."""
-        if isinstance(x, Constant):
-            return self._constant(np.ascontiguousarray(x.array))
-        if x.order == tuple(range(len(x.order))):
-            return x.base
-        return self.builder.transpose(x.base, x.order)
-
-    def _constant(self, array: Array) -> Tensor:
-        """Return a constant of the program. Floats that are not finite are put in by choosing them."""
-        if array.size == 0:
-            raise RefusedError("a value has no elements")
-        b, dtype = self.builder, _type_of(array)
-        first = array.reshape(-1)[0]
-        if array.tobytes() == first.tobytes() * array.size:
-            number = b.number(first.item(), dtype)
-            return b.broadcast(number, array.shape) if array.shape else number
-        key = (dtype, array.shape, array.tobytes())
-        if key not in self._constants:
-            if dtype == "f32" and not np.isfinite(array).all():
-                finite = np.where(np.isfinite(array), array, np.float32(0))
-                made = self._constant(finite)
-                for bad in (np.nan, np.inf, -np.inf):
-                    where = np.isnan(array) if np.isnan(bad) else array == bad
-                    if where.any():
-                        made = b.select(self._constant(where), bad, made)
-                return made
-            self._constants[key] = b.constant(array)
-        return self._constants[key]
-
-    def _inputs(self, *xs: Value) -> frozenset[str]:
-        return frozenset[str]().union(*(x.inputs for x in xs if isinstance(x, Row)))
-
-    # -- elements ------------------------------------------------------------------------------------
-    def map(self, function: str, *xs: Operand, dtype: str = "") -> Value:
-        """Apply a scalar function of docs/spec/primitives.md; shapes broadcast as in NumPy.
-
-        ``dtype`` is the type that ``cast`` and ``bitcast`` give, one of graphs.
-        """
-        first = 1 if function == "select" else 0
-        given = [x for x in xs[first:] if isinstance(x, Constant | Row)]
-        if not given:
-            raise RefusedError(f"{function} of numbers only")
-        kind = given[0].dtype
-        values = [x if isinstance(x, Constant | Row) else constant(x, kind) for x in xs]
-        for x in values[first:]:
-            if STORED[x.dtype] != STORED[kind]:
-                raise RefusedError(f"{function} of {kind} and {x.dtype}")
-        made = self._map(function, values, dtype)
-        result = dtype or ("bool" if function in ("lt", "le", "eq") else kind)
-        made = _typed(made, result)
-        return self.wrap(made) if result in NARROW and function in _WRAPPING else made
-
-    def _map(self, function: str, xs: Sequence[Value], dtype: str) -> Value:
-        to = STORED[dtype] if dtype else ""
-        try:
-            shape = np.broadcast_shapes(*(x.shape for x in xs))
-        except ValueError:
-            raise RefusedError(f"shapes {', '.join(str(list(x.shape)) for x in xs)} do not fit") from None
-        if all(isinstance(x, Constant) for x in xs):
-            arrays = [self.known(x, "") for x in xs]
-            types = [_type_of(a) for a in arrays]
-            term = Term(function, tuple(range(len(arrays))), infer(function, types, to))
-            found = _numpy().evaluate(
-                Expression(tuple(types), (term,)), [a[None] for a in arrays], 1, guard(shape)
-            )
-            return Constant(found[0], dtype)
-        if 0 in shape:
-            return empty(shape, dtype or ("bool" if function in ("lt", "le", "eq") else xs[-1].dtype))
-        order = self._order(xs, len(shape))
-        back = tuple(order.index(j) for j in range(len(order)))
-        tensors = [self._aligned(x, shape, back) for x in xs]
-        made = self.builder.map(function, *tensors, dtype=to)
-        if len(made.shape) != len(shape):
-            made = self._reshape(made, tuple(shape[a] for a in back))
-        return Row(made, order, dtype, self._inputs(*xs))
-
-    @staticmethod
-    def _order(xs: Sequence[Value], rank: int) -> tuple[int, ...]:
-        """Return the order of axes that the largest operand of full rank has."""
-        rows = [x for x in xs if isinstance(x, Row) and len(x.shape) == rank]
-        if not rows:
-            return tuple(range(rank))
-        return max(rows, key=lambda x: math.prod(x.shape)).order
-
-    def _aligned(self, x: Value, shape: Sequence[int], back: tuple[int, ...]) -> Tensor:
-        """Return an operand with its axes in the order ``back`` of the result's axes."""
-        plain = back == tuple(range(len(back)))
-        if isinstance(x, Constant):
-            if x.array.size == 1 and len(shape) > 0:
-                return self._constant(x.array.reshape(()))
-            if plain:
-                return self._constant(np.ascontiguousarray(x.array))
-            full = x.array.reshape((1,) * (len(shape) - x.array.ndim) + x.shape)
-            return self._constant(np.ascontiguousarray(full.transpose(back)))
-        if len(x.shape) < len(shape):
-            if plain or math.prod(x.shape) == 1:
-                return self.tensor(x)
-            full_shape = (1,) * (len(shape) - len(x.shape)) + x.shape
-            return self.builder.transpose(self._reshape(self.tensor(x), full_shape), back)
-        axes = tuple(x.order[a] for a in back)
-        return x.base if axes == tuple(range(len(axes))) else self.builder.transpose(x.base, axes)
-
-    def wrap(self, x: Value) -> Value:
-        """Bring narrow integers back into their range, modulo their number."""
-        if x.dtype not in NARROW:
-            return x
-        low, high = NARROW[x.dtype]
-        bits = (high - low + 1).bit_length() - 1
-        if low == 0:
-            return _typed(self._map("and", [x, constant(high, x.dtype)], ""), x.dtype)
-        by = constant(8 * ELEMENTS[STORED[x.dtype]].itemsize - bits, x.dtype)
-        return _typed(self._map("shr", [self._map("shl", [x, by], ""), by], ""), x.dtype)
-
-    def cast(self, x: Value, dtype: str) -> Value:
-        """Return the nearest elements of another type; narrow integers saturate as the others do."""
-        if x.dtype == dtype:
-            return x
-        if STORED[x.dtype] == STORED[dtype] and dtype not in NARROW:
-            return _typed(x, dtype)
-        if (dtype in NARROW and x.dtype not in NARROW) or (dtype in NARROW and x.dtype != dtype):
-            low, high = NARROW[dtype]
-            if STORED[x.dtype] != "bool":
-                least, most = _range(STORED[x.dtype])
-                x = self.map("max", x, max(low, least)) if low > least else x
-                x = self.map("min", x, min(high, most)) if high < most else x
-        if STORED[x.dtype] == STORED[dtype]:
-            return _typed(x, dtype)
-        return self.map("cast", x, dtype=dtype)
-
-    def select(self, condition: Value, x: Operand, y: Operand) -> Value:
-        """Return x where the condition holds, else y."""
-        return self.map("select", condition, x, y)
+@final
+class Graph(Elements):
+    """The program that a graph becomes: adds what reduces, orders, moves and looks up elements."""
 
     # -- along axes ----------------------------------------------------------------------------------
     def reduce(self, kind: str, x: Value, axes: Sequence[int], *, keep: bool = False) -> Value:
         """Reduce axes by ``sum``, ``prod``, ``max``, ``min`` or ``argmax`` (int32); of no axes it is x."""
         rank = len(x.shape)
-        named = tuple(_axis(a, rank) for a in axes)
+        named = tuple(axis_of(a, rank) for a in axes)
         dtype = "i32" if kind == "argmax" else x.dtype
         if not named and kind != "argmax":
             return x
@@ -280,7 +49,7 @@ class Graph:
         if isinstance(x, Constant):
             if x.array.size == 0 and kind not in ("sum", "prod"):
                 raise RefusedError(f"the {kind} of no elements")
-            found = np.asarray(_numpy().reduce(kind, x.array[None], named)[0])
+            found = np.asarray(numpy_kernels().reduce(kind, x.array[None], named)[0])
             return Constant(found.reshape(kept if keep else left), dtype)
         there = tuple(x.order[a] for a in named)
         made = self.builder.apply(Reduce(kind, there), x.base)
@@ -293,47 +62,23 @@ class Graph:
 
     def cumulate(self, kind: str, x: Value, axis: int) -> Value:
         """Return running sums or products along an axis."""
-        axis = _axis(axis, len(x.shape))
+        axis = axis_of(axis, len(x.shape))
         if isinstance(x, Constant):
-            return self.wrap(Constant(_numpy().cumulate(kind, x.array[None], axis)[0], x.dtype))
+            return self.wrap(Constant(numpy_kernels().cumulate(kind, x.array[None], axis)[0], x.dtype))
         made = self.builder.cumulate(kind, x.base, x.order[axis])
         return self.wrap(Row(made, x.order, x.dtype, x.inputs))
 
     def order(self, x: Value, axis: int) -> Value:
         """Return the int32 positions along an axis in ascending order of the elements, stable."""
-        axis = _axis(axis, len(x.shape))
+        axis = axis_of(axis, len(x.shape))
         if isinstance(x, Constant):
-            return Constant(_numpy().order(x.array[None], axis)[0], "i32")
+            return Constant(numpy_kernels().order(x.array[None], axis)[0], "i32")
         return Row(self.builder.apply(Order(x.order[axis]), x.base), x.order, "i32", x.inputs)
 
     # -- moves ---------------------------------------------------------------------------------------
-    def _reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """Return a tensor in another shape; one that is itself a reshaped tensor is not read twice."""
-        x = self._reshaped.get(x, x)
-        if x.shape == tuple(shape):
-            return x
-        made = self.builder.reshape(x, shape)
-        self._reshaped[made] = x
-        return made
-
-    def reshape(self, x: Value, shape: Sequence[int]) -> Value:
-        """Return a value in another shape of as many elements."""
-        shape = guard(shape)
-        if math.prod(shape) != math.prod(x.shape):
-            raise RefusedError(f"{list(x.shape)} has no shape {list(shape)}")
-        if x.shape == shape:
-            return x
-        if isinstance(x, Constant):
-            return Constant(x.array.reshape(shape), x.dtype)
-        moved = _same_order(x, shape)
-        if moved is not None:
-            base_shape, order = moved
-            return Row(self._reshape(x.base, base_shape), order, x.dtype, x.inputs)
-        return self.row(self._reshape(self.tensor(x), shape), x.dtype, x.inputs)
-
     def transpose(self, x: Value, axes: Sequence[int]) -> Value:
         """Return a value with its axes in another order, which moves nothing yet."""
-        order = tuple(_axis(a, len(x.shape)) for a in axes)
+        order = tuple(axis_of(a, len(x.shape)) for a in axes)
         if sorted(order) != list(range(len(x.shape))):
             raise RefusedError(f"{order} is no order of {len(x.shape)} axes")
         if isinstance(x, Constant):
@@ -358,14 +103,14 @@ class Graph:
             if 0 in shape:
                 return Constant(np.zeros(shape, x.array.dtype), x.dtype)
             flat = np.ascontiguousarray(x.array).reshape(1, -1)
-            return Constant(_numpy().view(flat, op.view)[0], x.dtype)
+            return Constant(numpy_kernels().view(flat, op.view)[0], x.dtype)
         if 0 in shape:
             return empty(shape, x.dtype)
         return self.row(self.builder.view(self.tensor(x), op), x.dtype, x.inputs)
 
     def slice(self, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
         """Return part of an axis, as Python's range says; ``step`` may be negative."""
-        axis, n = _axis(axis, len(x.shape)), len(range(start, stop, step))
+        axis, n = axis_of(axis, len(x.shape)), len(range(start, stop, step))
         if (start, step, n) == (0, 1, x.shape[axis]):
             return x
         if isinstance(x, Constant):
@@ -412,7 +157,7 @@ class Graph:
 
     def concat(self, xs: Sequence[Value], axis: int) -> Value:
         """Join values of one type along an axis; those without elements are left out."""
-        axis = _axis(axis, len(xs[0].shape))
+        axis = axis_of(axis, len(xs[0].shape))
         rest = [(*x.shape[:axis], *x.shape[axis + 1 :]) for x in xs]
         if any(r != rest[0] or x.dtype != xs[0].dtype for x, r in zip(xs, rest, strict=True)):
             raise RefusedError("what is joined differs in type, or in another axis")
@@ -453,51 +198,6 @@ class Graph:
             return x
         if all(isinstance(v, Constant) for v in (x, numbers, values)):
             arrays = [np.ascontiguousarray(self.known(v, ""))[None] for v in (x, numbers, values)]
-            return self.wrap(Constant(_numpy().put(arrays[0], arrays[1], arrays[2], how)[0], x.dtype))
+            return self.wrap(Constant(numpy_kernels().put(arrays[0], arrays[1], arrays[2], how)[0], x.dtype))
         made = self.builder.apply(Put(how), *(self.tensor(v) for v in (x, numbers, values)))
         return self.wrap(self.row(made, x.dtype, self._inputs(x, numbers, values)))
-
-
-def empty(shape: Sequence[int], dtype: str) -> Constant:
-    """Return a value without elements."""
-    return constant(np.zeros(shape), dtype)
-
-
-def _typed(x: Value, dtype: str) -> Value:
-    """Return a value under another type that is held the same."""
-    if isinstance(x, Constant):
-        return Constant(x.array, dtype)
-    return Row(x.base, x.order, dtype, x.inputs)
-
-
-def _type_of(array: Array) -> str:
-    return next(name for name, d in ELEMENTS.items() if d == array.dtype)
-
-
-def _range(stored: str) -> tuple[float, float]:
-    if stored == "f32":
-        return -math.inf, math.inf
-    info = np.iinfo(ELEMENTS[stored])
-    return int(info.min), int(info.max)
-
-
-def _axis(axis: int, rank: int) -> int:
-    if not -rank <= axis < rank:
-        raise RefusedError(f"a value with {rank} axes has no axis {axis}")
-    return axis % rank
-
-
-def _same_order(x: Row, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Return the shape of the tensor, and the order, where only axes of length 1 come or go."""
-    if [n for n in x.shape if n != 1] != [n for n in shape if n != 1]:
-        return None
-    if x.order == tuple(range(len(x.order))):
-        return shape, tuple(range(len(shape)))
-    long = [a for a, n in zip(x.order, x.shape, strict=True) if n != 1]
-    inner = sorted(long)
-    ones = [i for i, n in enumerate(shape) if n == 1]
-    at = {a: len(ones) + inner.index(a) for a in long}
-    following = iter(long)
-    order = tuple(ones.index(i) if n == 1 else at[next(following)] for i, n in enumerate(shape))
-    base_shape = (*(1 for _ in ones), *(x.base.shape[a] for a in inner))
-    return base_shape, order

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from proofcompute.importers.onnx import control, elements, networks, quantised, shapes, trees
+from proofcompute.importers.onnx import control, elements, networks, quantised, reductions, shapes, trees
 from proofcompute.importers.onnx.calls import OPERATORS
 
 __all__ = ["OPERATORS"]
 
-_ = (control, elements, networks, quantised, shapes, trees)  # importing them fills the table
+_ = (control, elements, networks, quantised, reductions, shapes, trees)  # importing them fills the table
