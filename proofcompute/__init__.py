@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         VerificationError,
     )
+    from proofcompute.functions import proved
     from proofcompute.importers import import_checkpoint, packaged_smollm2
     from proofcompute.jobs import ProductKey, job, matmul, verify_product, verify_rows
     from proofcompute.models.builder import ProgramBuilder
@@ -129,6 +130,7 @@ _HOME = {
         "UnsupportedError",
         "VerificationError",
     ),
+    "functions": ("proved",),
     "importers": (
         "import_checkpoint",
         "packaged_smollm2",
@@ -300,6 +302,7 @@ __all__ = [
     "matmul",
     "open_bundle",
     "packaged_smollm2",
+    "proved",
     "public_challenge",
     "replay",
     "require_within",

@@ -21,7 +21,7 @@ from proofcompute.errors import InputError
 from proofcompute.jobs.arrays import check_matrix, matrix
 from proofcompute.jobs.dlpack import ON_CUDA, ON_HOST, named_place, place_of
 
-__all__ = ["Library", "Taken", "kernels_of", "take"]
+__all__ = ["Library", "Taken", "kernels_of", "library_of", "take"]
 
 
 @final
@@ -96,18 +96,26 @@ def take(x: object, what: str, allowed: tuple[str, ...], kernels: Kernels) -> Ta
     """
     if isinstance(x, np.ndarray):
         return _hosted(matrix(x, what, allowed), x, Library(np, host=True), kernels)
-    found = place_of(x, what)
-    library = Library(_module(x, what), host=found[0] in ON_HOST)
+    library = library_of(x, what)
     if library.host:
         return _hosted(matrix(x, what, allowed), x, library, kernels)
     if _on_host(kernels):
         raise InputError(
-            f"{what} lies on {named_place(found)}, and this job computes on the CPU; move {what} to the "
+            f"{what} lies on {named_place(place_of(x, what))}, and this job computes on the CPU; move "
+            f"{what} to the "
             'host, or make the job with device="cuda"'
         )
     array = kernels.array(x)
     check_matrix(array, what, allowed)
     return Taken(array, x, library)
+
+
+def library_of(x: object, what: str) -> Library:
+    """Return the library of an array and whether it lies on the host. Raises InputError for no array."""
+    if isinstance(x, np.ndarray):
+        return Library(np, host=True)
+    host = place_of(x, what)[0] in ON_HOST
+    return Library(_module(x, what), host)
 
 
 def _hosted(x: Array, original: object, library: Library, kernels: Kernels) -> Taken:
