@@ -187,6 +187,10 @@ class Proved:
         if self._precision == "auto":
             chosen = self._choose(arrays)
         g, outputs = self._lowered(arrays, chosen)
+        if len(outputs) != len(wanted):
+            raise InputError(
+                f"{self._function.__name__} gives {len(wanted)} arrays, and its trace {len(outputs)}"
+            )
         names = _output_names(len(outputs), several, arrays)
         manifest = {
             "importer": f"proofcompute {__version__}",
@@ -254,10 +258,7 @@ class Proved:
                     f"{self._function.__name__} gives {right.dtype} {list(right.shape)}, and its trace "
                     f"{made.dtype} {list(made.shape)}: it does something else for many rows than for one"
                 )
-            exact = right.astype(np.float64)
-            size = float(np.linalg.norm(exact))
-            wrong = float(np.linalg.norm(made.astype(np.float64) - exact))
-            worst = max(worst, wrong / size if size else wrong)
+            worst = max(worst, _distance(made, right))
         return worst
 
 
@@ -301,6 +302,16 @@ def proved(
 def _kind(x: Array) -> str:
     """Return b, i or f: whether elements are booleans, integers or floats."""
     return x.dtype.kind.replace("u", "i")
+
+
+def _distance(made: Array, right: Array) -> float:
+    """Return the relative difference (L2); infinite where the function gives NaN or infinities."""
+    exact = right.astype(np.float64)
+    if not np.isfinite(exact).all():
+        return float("inf")
+    size = float(np.linalg.norm(exact))
+    wrong = float(np.linalg.norm(made.astype(np.float64) - exact))
+    return wrong / size if size else wrong
 
 
 def _output_names(count: int, several: bool, inputs: Mapping[str, Array]) -> list[str]:

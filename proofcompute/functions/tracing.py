@@ -7,9 +7,9 @@ and the weights are constants. Functions of the same module that it calls are co
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, final
@@ -39,7 +39,27 @@ def _call(near: Traced, name: str, *args: Any, **kwargs: Any) -> Any:
         raise RefusedError(f"{name}, which is none of the functions that can be traced")
     if name in ELEMENTWISE and all(isinstance(x, bool | int | float) for x in (*args, *kwargs.values())):
         return getattr(np, name)(*args, **kwargs).item()
-    return _TABLE[name](near, *args, **kwargs)
+    function = _TABLE[name]
+    try:
+        inspect.signature(function).bind(near, *args, **kwargs)
+    except TypeError as e:
+        raise RefusedError(f"{name} with these arguments: {e}") from e
+    return function(near, *args, **kwargs)
+
+
+@final
+class Function:
+    """Stands for a function of NumPy or CuPy while a function is traced."""
+
+    def __init__(self, near: Traced, name: str) -> None:
+        self._near = near
+        self._name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _call(self._near, self._name, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        raise RefusedError(f"numpy.{self._name}.{name}, which is none of the functions that can be traced")
 
 
 @final
@@ -51,7 +71,7 @@ class Namespace:
 
     def __getattr__(self, name: str) -> Any:
         if name in _TABLE and name != "getitem":
-            return partial(_call, self._near, name)
+            return Function(self._near, name)
         if name in _VALUES:
             return getattr(np, name)
         found = getattr(np, name, None)

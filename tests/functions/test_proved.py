@@ -281,6 +281,17 @@ REFUSED = {
 }
 
 
+def _other_arguments(x: Any) -> Any:
+    return np.add(x, 1, out=np.zeros((3, 24), np.float32))  # here
+
+
+def _method_of_a_function(x: Any) -> Any:
+    return np.maximum.reduce(x, axis=1)  # here
+
+
+REFUSED |= {_other_arguments: "add with these arguments", _method_of_a_function: "numpy.maximum.reduce"}
+
+
 @pytest.mark.parametrize("function", REFUSED, ids=lambda f: f.__name__)
 def test_what_cannot_be_proved_is_refused_by_line(function: Callable[..., Any]) -> None:
     lines, start = inspect.getsourcelines(function)
@@ -307,6 +318,26 @@ def test_a_row_may_be_one_number() -> None:
     x, y = numbers(6), np.arange(6, dtype=np.int32) - 3
     found, _ = made(parabola, {"half": half})(x, y=y)
     np.testing.assert_allclose(found, 0.5 * x**2 - abs(y), rtol=1e-5)
+
+
+def test_results_that_are_not_finite() -> None:
+    state = iter([False, True])
+
+    def changing(x: Any) -> Any:
+        return x / (x * 0) if next(state) else x * 1
+
+    def infinite(x: Any) -> Any:
+        return x / (x - x)
+
+    with np.errstate(all="ignore"):
+        with pytest.raises(pc.ExecutionError, match="must be finite"):
+            made(changing, {})(numbers(3, 8))
+        with pytest.raises(pc.ExecutionError, match="must be finite"):
+            made(infinite, {})(numbers(3, 8))
+        state = iter([True, False])
+        f = made(changing, {})
+        f(numbers(3, 8))
+    assert f.report().error == np.inf
 
 
 class Shared:
