@@ -82,7 +82,7 @@ def prove(
     bits = error_bits(key.layout, positions)
     if bits <= GRANTED:
         raise InputError(f"{positions} positions of each code give {bits:.1f} bits, which prove nothing")
-    transcript, proved, sums, _ = _summed(key, answered, None, positions, kernels, progress)
+    transcript, proved, sums, _ = _summed(key, answered, None, positions, kernels, progress, proving=True)
     made = b""
     if sums.a:
         made = evaluation.prove(transcript, sums, _weights(model), trees, positions, kernels).encode()
@@ -102,6 +102,8 @@ def _summed(
     positions: int,
     kernels: Kernels,
     progress: Callable[[int], None] | None,
+    *,
+    proving: bool = False,
 ) -> tuple[Transcript, list[Proved], Sums, tuple[Verified, ...]]:
     """Audit all openings but for their products, which are summed up under random rows."""
     proved = []
@@ -111,7 +113,7 @@ def _summed(
             proved.append(Proved(claim, coded_challenge(claim, one.cells), one.opening))
     transcript = begun(key.public_id, positions, len(proved))
     digests = absorbed(transcript, proved)
-    sums = Sums(key, transcript.challenge("rows").read(32))
+    sums = Sums(key, transcript.challenge("rows").read(32), proving)
     found = []
     for number, (one, request, frames) in enumerate(zip(answered, proved, digests, strict=True)):
         request.opening.seek(0)
@@ -125,7 +127,7 @@ def _summed(
                     request.opening,
                     kernels=kernels,
                     progress=progress,
-                    known=frames,
+                    known=None if proving else frames,
                 )
             )
     return transcript, proved, sums, tuple(found)

@@ -9,6 +9,7 @@ but with a probability of p^-6: R is drawn after the hints. The same R for two s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -24,7 +25,7 @@ from proofcompute.freivalds.field import sample31
 from proofcompute.freivalds.hint import CheckedHint, HintSet
 from proofcompute.freivalds.primes import P31
 from proofcompute.freivalds.sets import hint_sets
-from proofcompute.protocol.hints import sum_hint
+from proofcompute.protocol.hints import check_hint, sum_hint
 from proofcompute.public.key import PublicKey
 from proofcompute.verifier.sources import HintedProducts
 
@@ -38,6 +39,8 @@ class Sums:
     key: PublicKey
     seed: bytes
     """Output of the transcript, which nobody could know while choosing a hint."""
+    proving: bool = False
+    """Whether the prover sums up, who needs A only: the hints are its own."""
     u: dict[int, U64] = field(default_factory=dict)
     """U of each plane that a product used, [6, m]."""
     a: dict[int, U64] = field(default_factory=dict)
@@ -52,14 +55,15 @@ class Sums:
             drawn.append(sample31(Xof("coded rows", self.seed, place), (n, DEGREE)).T)
         return np.ascontiguousarray(np.stack(drawn))
 
-    def add(self, plane: int, start: int, u: U32, a: U32) -> None:
-        """Add U of one set, and A of the columns from ``start`` on."""
+    def add(self, plane: int, start: int, u: U32 | None, a: U32) -> None:
+        """Add U of one set, if it is wanted, and A of the columns from ``start`` on."""
         with self._lock:
             if plane not in self.u:
                 spec = self.key.layout.planes[plane]
                 self.u[plane] = np.zeros((DEGREE, spec.m), np.uint64)
                 self.a[plane] = np.zeros((DEGREE, spec.d), np.uint64)
-            self.u[plane] = add(self.u[plane], u.astype(np.uint64))
+            if u is not None:
+                self.u[plane] = add(self.u[plane], u.astype(np.uint64))
             part = self.a[plane][:, start : start + a.shape[1]]
             part[:] = add(part, a.astype(np.uint64))
 
@@ -88,13 +92,20 @@ class SummedProducts(HintedProducts):
         packed = self._sets(wanted, used, group)
         end = used + len(wanted)
         r = self.sums.rows(self.request, self.cell, self.made, range(used, end), q.shape[1])
-        found = sum_hint(packed, weight, wanted, r, sx, self._scales(weight, group), k, residual)
-        rows = k.host(q)
-        for claim, drawn, u in zip(wanted, r, found.u, strict=True):
+        scales, rows = self._scales(weight, group), k.host(q)
+        if self.sums.proving:
+            nothing = np.zeros((1, site.m), np.uint32), np.zeros((site.w_limbs, 1, site.d), np.uint32)
+            known = check_hint(packed, weight, q, wanted, nothing, sx, scales, k, residual)
+            extremes, y = known.extremes, known.y
+            us: Sequence[U32 | None] = [None] * len(wanted)
+        else:
+            extremes, combined, y = sum_hint(packed, weight, wanted, r, sx, scales, k, residual)
+            us = list(combined)
+        for claim, drawn, u in zip(wanted, r, us, strict=True):
             plane = key.layout.number[weight, group or 0, claim.w_limb]
             self.sums.add(plane, claim.start, u, _inputs(rows, claim, drawn, k))
         # Whether the sets are right is known in the end; until then they are taken to be.
-        return CheckedHint(found.extremes, holds=True, y=found.y), end
+        return CheckedHint(extremes, holds=True, y=y), end
 
 
 def _inputs(rows: I8, claim: HintSet, r: U32, k: Kernels) -> U32:
