@@ -114,7 +114,7 @@ def test_a_segment_that_starts_late_commits_nothing() -> None:
     """The head runs from the prompt's last row on; rows before would be committed and belong to no cell."""
     program = model().program
     head = program.segments[-1]
-    with pytest.raises(FormatError, match="last segment commits"):
+    with pytest.raises(FormatError, match="segment with an output commits"):
         replace(program, committed=(*program.committed, Committed("final", (head.nodes[0].outputs[0],))))
 
 

@@ -6,15 +6,20 @@ import inspect
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cuda_rig import EmulatedDevice, why_not
 from kernel_cases import CASES, METHODS, Case, outcome
+from proofcompute.arithmetic.backends.cuda import CudaKernels
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arrays import Span
 
 FAST = ["numba"]
 PLACES = set(
-    "array host local weight zeros write_rows rope_rows step partition map_depth map side_stream".split()
+    "array host local weight zeros write_rows positions rope_rows step partition map_depth map "
+    "side_stream".split()
 )
 """Functions of where arrays are: a backend's own tests run them."""
 
@@ -78,3 +83,14 @@ def test_hints_in_parts_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "size", lambda: 12)
     for case in of_method("check_hint"):
         assert outcome(backend("numba"), case) == outcome(backend("numpy"), case), case
+
+
+@pytest.mark.parametrize(
+    "spans", [[(0, 0, 1)], [(0, 3, 3)], [(0, 0, 5), (3, 7, 300), (1, (1 << 20) - 2, 1 << 20)]]
+)
+def test_positions_of_spans(spans: list[tuple[int, int, int]]) -> None:
+    wanted = [p for _, a, b in spans for p in range(a, b)]
+    device = [] if why_not() else [CudaKernels(EmulatedDevice(90, 0))]
+    for kernels in (backend("numpy"), backend("numba"), *device):
+        found = kernels.host(kernels.positions([Span(*span) for span in spans]))
+        assert (found.dtype, found.tolist()) == (np.int32, wanted)
