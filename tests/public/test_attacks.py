@@ -18,7 +18,7 @@ from proofcompute.arithmetic.definition.bitpack import unpack
 from proofcompute.arrays import U32, U64
 from proofcompute.codes import extension, sumcheck
 from proofcompute.codes.circle import draw_positions
-from proofcompute.commitments.hashing import Xof
+from proofcompute.commitments.hashing import Transcript, Xof
 from proofcompute.encoding.frames import read_frame
 from proofcompute.errors import Cell, VerificationError
 from proofcompute.freivalds import sets
@@ -28,38 +28,43 @@ from proofcompute.limits import MAX_OPENING_PART
 from proofcompute.protocol.messages import Part
 from proofcompute.protocol.needs import needs
 from proofcompute.protocol.shapes import part_shape
-from proofcompute.public import evaluation
+from proofcompute.public import evaluation, proving
 from proofcompute.public.evaluation import Evaluation, Opened, Shape
 from proofcompute.public.holder import CodedHolder
-from proofcompute.public.proof import ProofHead, write_proof
+from proofcompute.public.proof import ALL, ProofHead, write_proof
 from proofcompute.public.proving import Answered, coded_challenge
 from proofcompute.public.sums import Sums
 from proofcompute.public.transcript import Proved, absorbed, begun
 from proofcompute.verifier import check_receipt
 from proofcompute.verifier.verify import audit
-from public.world import KERNELS, POSITIONS, answered, model, proof, published, request, verified
+from public.world import KERNELS, LONG, POSITIONS, answered, model, proof, published, request, verified
 
 EVERY = 10_000
 """More cells than there are, so that each is of one row."""
 
 
-def altered(kind: str, changes: dict[tuple[int, int, int], int], cells: int = EVERY) -> Answered:
-    """An answer with wrong accumulators: what is added, by cell, product and set, to its last element."""
-    one = answered(kind, cells=cells)
+Off = int | Sequence[int]
+
+
+def altered(
+    kind: str, changes: dict[tuple[int, int, int], Off], cells: int = EVERY, number: int = 0
+) -> Answered:
+    """An answer with wrong accumulators: what is added, by cell, product and set, to its last column."""
+    one = answered(kind, number, cells)
     claim = check_receipt(model(kind), one.request, one.receipt, None)
     challenge, program, frames = coded_challenge(claim, cells), model(kind).program, []
     while (frame := read_frame(one.opening, limit=MAX_OPENING_PART, what="opening")) is not None:
         frames.append(frame)
     assert len(frames) == len(challenge.cells) + 2
-    for (at, product, number), off in changes.items():
+    for (at, product, place), off in changes.items():
         need = needs(claim.statement, challenge.cells[at])
         n = challenge.cells[at].b - challenge.cells[at].a
         shape = part_shape(program, need, claim.statement.rows, n, tables=True, hints=True)
         part = Part.decode(frames[at + 1], shape)
         m, hint = need.sites[product].m, [bytes(data) for data in part.hints[product]]
-        values = unpack(hint[number][1:], hint[number][0], n * m).copy()
-        values[-1] += off
-        hint[number] = pack_set(values.reshape(n, m), KERNELS)
+        values = unpack(hint[place][1:], hint[place][0], n * m).reshape(n, m).copy()
+        values[:, -1] += off
+        hint[place] = pack_set(values, KERNELS)
         hints = (*part.hints[:product], tuple(hint), *part.hints[product + 1 :])
         frames[at + 1] = Part(part.groups, part.tables, hints).encode()
     opening = synthetic.closed(frames[:-1], claim.receipt, challenge)
@@ -116,6 +121,80 @@ def test_random_rows_that_limbs_share_would_let_errors_cancel(monkeypatch: pytes
         assert verified("w8a16", proof("w8a16", false))
     finally:
         world._opened.cache_clear()
+
+
+# -- a prover who knows the random rows --------------------------------------------------------------------
+def _reduced(basis: Any) -> Any:
+    """An LLL-reduced basis [n, n] of the lattice that integer rows span (Lenstra, Lenstra, Lovasz 1982)."""
+    b, k = [list(map(int, row)) for row in basis], 1
+    n = len(b)
+
+    def orthogonal() -> tuple[Any, Any]:
+        star, mu = np.array(b, float), np.eye(n)
+        for i in range(n):
+            for j in range(i):
+                mu[i, j] = np.dot(np.array(b[i], float), star[j]) / np.dot(star[j], star[j])
+                star[i] -= mu[i, j] * star[j]
+        return (star * star).sum(1), mu
+
+    norms, mu = orthogonal()
+    while k < n:
+        for j in range(k - 1, -1, -1):
+            q = round(mu[k, j])
+            if q:
+                b[k] = [x - q * y for x, y in zip(b[k], b[j], strict=True)]
+                mu[k, : j + 1] -= q * mu[j, : j + 1]
+        if norms[k] >= (0.99 - mu[k, k - 1] ** 2) * norms[k - 1]:
+            k += 1
+        else:
+            b[k], b[k - 1] = b[k - 1], b[k]
+            norms, mu = orthogonal()
+            k = max(k - 1, 1)
+    return b
+
+
+def _unseen(rows: U32) -> list[int]:
+    """Short integers [n], not all zero, that random rows [6, n] combine to zero."""
+    r, n = rows.astype(object), rows.shape[1]
+    left = np.concatenate([r[:, :6], r[:, 6:]], axis=1)
+    for c in range(6):  # make the first six columns the identity
+        found = next(i for i in range(c, 6) if left[i, c])
+        left[[c, found]] = left[[found, c]]
+        left[c] = left[c] * pow(int(left[c, c]), P31 - 2, P31) % P31
+        for i in range(6):
+            if i != c:
+                left[i] = (left[i] - left[i, c] * left[c]) % P31
+    basis = np.zeros((n, n), object)
+    basis[:6, :6] = P31 * np.eye(6, dtype=int)
+    basis[6:, 6:] = np.eye(n - 6, dtype=int)
+    basis[6:, :6] = -left[:, 6:].T % P31
+    short: list[int] = min(_reduced(basis), key=lambda v: sum(x * x for x in v))
+    assert not (r @ np.array(short, object) % P31).any()
+    return short
+
+
+def test_random_rows_known_before_the_hints_would_let_short_errors_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A node that knows the rows reduces a lattice, and finds short errors that they combine to zero."""
+    kind = "w8a16"
+    key, cells = published(kind).key, len(model(kind).program.plans)
+    one = answered(kind, LONG)
+    claim = check_receipt(key, one.request, one.receipt, None)
+    head = coded_challenge(claim, ALL).cells[-1]
+    seed = begun(key.public_id, POSITIONS, 1).challenge("rows").read(32)
+    rows = Sums(key, seed).rows(0, head, 0, range(1), head.b - head.a)[0]
+    errors = _unseen(rows)
+    assert 0 < max(map(abs, errors)) < 4000
+    false = altered(kind, {(cells - 1, 0, 0): errors}, ALL, LONG)
+    with pytest.raises(VerificationError, match="step 8: evaluation"):
+        verified(kind, proof(kind, false), false.request)
+
+    def late(transcript: Transcript, requests: Sequence[Proved]) -> list[bytes]:
+        return absorbed(Transcript("not absorbed"), requests)
+
+    monkeypatch.setattr(proving, "absorbed", late)
+    assert verified(kind, proof(kind, false), false.request)
 
 
 # -- a prover who lies about the value, and must lie in w ---------------------------------------------------

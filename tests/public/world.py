@@ -11,6 +11,7 @@ import numpy as np
 import synthetic
 from adversary import routed
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request
 from proofcompute.prover.node import Node
@@ -22,6 +23,10 @@ from proofcompute.verifier import Verified, check_receipt
 KERNELS = synthetic.KERNELS
 POSITIONS, SECURITY = 30, 115.0
 """Positions that the tests open, and the bits of one attempt that they ask for."""
+
+
+LONG = 18
+"""The number of the request with so many tokens, each the likeliest."""
 
 
 @cache
@@ -40,6 +45,8 @@ def request(kind: str, number: int = 0) -> Request:
     m = model(kind)
     if kind.startswith("experts"):
         return Request(m.model_id, (("x", routed.rows().tobytes()),), bytes([number]) * 32)
+    if number == LONG:
+        return synthetic.request(m, "long", max_tokens=LONG, sampling=Sampling(0.0), ignore_end=True)
     return synthetic.request(m, f"number {number}", max_tokens=5 + number)
 
 
