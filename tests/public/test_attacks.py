@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from proofcompute.arithmetic.definition.bitpack import unpack
 from proofcompute.arrays import U32, U64
 from proofcompute.codes import extension, sumcheck
 from proofcompute.codes.circle import draw_positions
+from proofcompute.commitments import merkle
 from proofcompute.commitments.hashing import Transcript, Xof
 from proofcompute.encoding.frames import read_frame
 from proofcompute.errors import Cell, VerificationError
@@ -29,15 +31,28 @@ from proofcompute.protocol.messages import Part
 from proofcompute.protocol.needs import needs
 from proofcompute.protocol.shapes import part_shape
 from proofcompute.public import evaluation, proving
+from proofcompute.public.coding import SUITE, digests_of
 from proofcompute.public.evaluation import Evaluation, Opened, Shape
 from proofcompute.public.holder import CodedHolder
+from proofcompute.public.key import PublicKey
 from proofcompute.public.proof import ALL, ProofHead, write_proof
-from proofcompute.public.proving import Answered, coded_challenge
+from proofcompute.public.proving import Answered, coded_challenge, verify_proof
 from proofcompute.public.sums import Sums
 from proofcompute.public.transcript import Proved, absorbed, begun
 from proofcompute.verifier import check_receipt
 from proofcompute.verifier.verify import audit
-from public.world import KERNELS, LONG, POSITIONS, answered, model, proof, published, request, verified
+from public.world import (
+    KERNELS,
+    LONG,
+    POSITIONS,
+    SECURITY,
+    answered,
+    model,
+    proof,
+    published,
+    request,
+    verified,
+)
 
 EVERY = 10_000
 """More cells than there are, so that each is of one row."""
@@ -219,8 +234,18 @@ def _solved(a: Any, count: int) -> Any:
     return a[:, -1]
 
 
-def lying(kind: str, false: Answered, guess: Callable[[Shape], Sequence[int]]) -> bytes:
-    """A proof of a false answer by a prover who knows the positions of the first code before w."""
+def lying(
+    kind: str,
+    false: Answered,
+    guess: Callable[[Shape], Sequence[int]] = lambda shape: (),
+    *,
+    fit: bool = False,
+) -> tuple[bytes, PublicKey]:
+    """A proof of a false answer, and the public key that it is for.
+
+    The prover knows some positions of the first code before w; or it publishes, and makes the code's
+    positions ``fit`` afterwards.
+    """
     mine, m = published(kind), model(kind)
     key, layout = mine.key, mine.key.layout
     claim = check_receipt(key, false.request, false.receipt, None)
@@ -262,16 +287,18 @@ def lying(kind: str, false: Answered, guess: Callable[[Shape], Sequence[int]]) -
         f, g = extension.add(f0, extension.multiply(df, x)), extension.add(g0, extension.multiply(dg, x))
     end = end[::-1]
     gap = extension.subtract(extension.multiply(claimed, _inverse(g)), f)
-    combined = []
+    combined, parts = [], []
     for number in shape.codes:
         rows = evaluation._row_part(shape, number, point.s, end, extension.multiply)
+        parts.append(rows.astype(object))
         whole = np.concatenate(
             [layout.messages(p, matrices[p.number], 0, p.rows) for p in layout.of_code(number)]
         )
         combined.append(KERNELS.fold(whole, extension.words(rows)))
     # A message in GF(p) whose word is zero at the known positions closes the gap.
     first = shape.codes[0]
-    known = layout.codes[first].circle.basis(guess(shape)).astype(object)
+    circle = layout.codes[first].circle
+    known = circle.basis(guess(shape)).astype(object)
     column = evaluation._column_part(shape, first, point.s, end, extension.multiply).astype(object)
     count = len(known) + 6
     sides = np.concatenate([np.zeros((len(known), 1), object), gap.astype(object)])
@@ -285,13 +312,47 @@ def lying(kind: str, false: Answered, guess: Callable[[Shape], Sequence[int]]) -
         basis = layout.codes[number].circle.basis(place)
         planes = [layout.messages(p, matrices[p.number], 0, p.rows) for p in layout.of_code(number)]
         leaves = np.ascontiguousarray(KERNELS.project(np.concatenate(planes), basis).T)
-        paths = tuple(tuple(mine.trees[number].range_proof(q, q + 1)) for q in place)
-        opened.append(Opened(leaves, paths))
+        tree = mine.trees[number]
+        if fit and number == first:
+            digests = np.array([list(tree.leaf(q)) for q in range(circle.size)], np.uint8)
+            for leaf, row in zip(leaves, basis.astype(object), strict=True):
+                wanted = combined[0].astype(object) @ row - parts[0] @ leaf.astype(object)
+                equations = np.concatenate([parts[0][:, :6], wanted[:, None]], axis=1) % P31
+                leaf[:6] = (leaf[:6] + _solved(equations, 6).astype(np.uint64)) % P31
+            digests[place] = digests_of(leaves, list(layout.of_code(number)), KERNELS)
+            tree = merkle.Tree(SUITE, digests, KERNELS.hash_rows)
+            key = replace(key, roots=tuple(tree.root if i == first else r for i, r in enumerate(key.roots)))
+        opened.append(Opened(leaves, tuple(tuple(tree.range_proof(q, q + 1)) for q in place)))
     made = Evaluation(np.array(rounds), tuple(combined), tuple(opened)).encode()
     out, size = io.BytesIO(), false.opening.seek(0, 2)
     head = ProofHead(key.public_id, POSITIONS, (false.cells,))
     write_proof(out, head, [false.receipt], [(false.opening, size)], made)
-    return out.getvalue()
+    return out.getvalue(), key
+
+
+def test_a_publisher_who_fits_the_code_to_a_proof_is_found_by_the_public_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The public id is absorbed first. Were it not, the code could be made after all challenges are known."""
+    kind = "w8a16"
+    false = altered(kind, {(head_cells(kind)[0], 0, 0): 1})
+
+    def check() -> None:
+        data, key = lying(kind, false, fit=True)
+        assert key.public_id != published(kind).key.public_id
+        verify_proof(key, [false.request], io.BytesIO(data), kernels=KERNELS, security=SECURITY)
+
+    with pytest.raises(VerificationError, match="step 8: evaluation"):
+        check()
+
+    begin = begun
+
+    def without_id(public_id: bytes, positions: int, count: int) -> Transcript:
+        return begin(bytes(32), positions, count)
+
+    monkeypatch.setattr(proving, "begun", without_id)
+    monkeypatch.setitem(lying.__globals__, "begun", without_id)
+    check()
 
 
 def test_positions_known_before_w_would_let_a_false_value_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +362,7 @@ def test_positions_known_before_w_would_let_a_false_value_pass(monkeypatch: pyte
     def known(shape: Shape) -> list[int]:
         return draw_positions(Xof("known"), shape.layout.codes[shape.codes[0]].circle.size, POSITIONS)
 
-    data = lying(kind, false, known)
+    data, _ = lying(kind, false, known)
     with pytest.raises(VerificationError, match="step 8: evaluation: the combined weights are not those"):
         verified(kind, data)
 
@@ -309,7 +370,7 @@ def test_positions_known_before_w_would_let_a_false_value_pass(monkeypatch: pyte
         return [draw_positions(Xof("known"), shape.layout.codes[c].circle.size, count) for c in shape.codes]
 
     monkeypatch.setattr(evaluation, "_positions", fixed)
-    assert verified(kind, lying(kind, false, known), request(kind))
+    assert verified(kind, lying(kind, false, known)[0], request(kind))
 
 
 def test_an_opening_that_changes_between_its_readings_is_rejected() -> None:
