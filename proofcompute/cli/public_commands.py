@@ -219,6 +219,10 @@ def verify_proof(
     node: Annotated[
         str | None, typer.Option(metavar="HEX", help="Public key of the node that must have signed.")
     ] = None,
+    cells: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Accept a proof of N drawn cells of each run; else all."),
+    ] = None,
     security: Annotated[
         float, typer.Option(min=81, max=186, help="Least bits of one attempt; 80 are lost to hash queries.")
     ] = 181.0,
@@ -233,6 +237,7 @@ def verify_proof(
     expect(public, "public key")
     expect(proof, "public proof")
     from proofcompute.public.key import PublicKey
+    from proofcompute.public.proof import ALL
     from proofcompute.public.proving import verify_proof as verified
 
     key = PublicKey.load(public)
@@ -248,6 +253,7 @@ def verify_proof(
                 stream,
                 kernels=kernels(device),
                 node=signer,
+                cells=cells or ALL,
                 security=security,
                 progress=advance,
             )

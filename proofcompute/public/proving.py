@@ -140,6 +140,7 @@ def verify_proof(
     *,
     kernels: Kernels,
     node: bytes | None = None,
+    cells: int = ALL,
     security: float = SECURITY,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Verified, ...]:
@@ -151,6 +152,8 @@ def verify_proof(
         stream: the proof, seekable; openings are read twice, frame by frame, so memory stays flat.
         kernels: the backend.
         node: public key that must have signed; None: the one in each request, or any if it names none.
+        cells: the fewest cells of each request that must be opened, or ALL. How many a proof opens is its
+            maker's choice, so fewer are a rejection.
         security: -log2 of the most error that one attempt may have; above 80, since 2^80 attempts are
             granted to whoever made the proof.
         progress: is called with the number of rows of each cell checked.
@@ -182,6 +185,10 @@ def verify_proof(
         Answered(*parts) for parts in zip(requests, proof.receipts, proof.openings, head.cells, strict=True)
     ]
     transcript, _, sums, found = _summed(key, answered, node, head.positions, kernels, progress)
+    for one in found:
+        if not one.complete and (cells == ALL or one.cells < cells):
+            wanted = "all" if cells == ALL else str(cells)
+            raise VerificationError(10, f"{one.cells} of {one.total} cells are proved, and not {wanted}")
     _check_evaluation(key, transcript, sums, proof, kernels)
     return found
 

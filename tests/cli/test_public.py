@@ -42,7 +42,9 @@ def test_drawn_cells_and_several_runs(files: Files, public: Path, tmp_path: Path
     made = done("prove", public, files.run, files.run, "-o", tmp_path / "proof", "--cells", 4)
     assert (made["runs"], made["cells"]) == (2, 8)
     asked = ("--request", files.request) * 2
-    found = done("verify-proof", public, tmp_path / "proof", *asked)
+    found = done("verify-proof", public, tmp_path / "proof", *asked, "--cells", 4)
+    result = call("verify-proof", public, tmp_path / "proof", *asked)
+    assert (result.status, "cells are proved, and not all" in result.err) == (1, True)
     assert [one["cells"] for one in found["requests"]] == [4, 4]
     assert found["requests"][0]["grinding_bits"]["0.1"] > 0
     text = refused("verify-proof", public, tmp_path / "proof", *asked[:2])

@@ -69,7 +69,9 @@ def test_a_proof_of_this_kind(kind: str, cells: int) -> None:
     prove(published, model, [one], out, positions=POSITIONS, kernels=KERNELS)
 
     def verify(data: bytes) -> bool:
-        (found,) = verify_proof(published.key, [asked], io.BytesIO(data), kernels=KERNELS, security=SECURITY)
+        (found,) = verify_proof(
+            published.key, [asked], io.BytesIO(data), kernels=KERNELS, cells=cells, security=SECURITY
+        )
         return found.complete
 
     data = out.getvalue()

@@ -40,7 +40,7 @@ def test_backends_make_and_check_the_same_proof(kind: str) -> None:
 
 
 def test_cells_may_be_drawn_by_the_receipt() -> None:
-    (found,) = verified("w8a16", proof("w8a16", answered("w8a16", cells=5)))
+    (found,) = verified("w8a16", proof("w8a16", answered("w8a16", cells=5)), cells=5)
     assert (found.cells, found.complete) == (5, False)
     assert found.grinding_bits(0.1) < 1
 
@@ -48,7 +48,7 @@ def test_cells_may_be_drawn_by_the_receipt() -> None:
 def test_a_proof_of_several_requests_is_checked_as_one() -> None:
     many = [answered("w8a16", i, cells) for i, cells in ((0, ALL), (1, 3), (2, ALL))]
     data = proof("w8a16", *many)
-    found = verified("w8a16", data, *(a.request for a in many))
+    found = verified("w8a16", data, *(a.request for a in many), cells=3)
     assert [v.complete for v in found] == [True, False, True]
     with pytest.raises(VerificationError, match="step 4"):
         verified("w8a16", data, many[1].request, many[0].request, many[2].request)
@@ -200,6 +200,15 @@ def test_positions_follow_from_the_wanted_security() -> None:
         assert error_bits(layout, count) >= bits
         assert count == 1 or error_bits(layout, count - 1) < bits
     assert 180 < error_bits(layout, 1000) < 186
+
+
+def test_a_proof_of_fewer_cells_than_asked_for_is_refused() -> None:
+    """Their number is the prover's choice; a proof of one cell would else be as good as one of all."""
+    data = proof("w8a16", answered("w8a16", cells=5))
+    for cells in (ALL, 6):
+        with pytest.raises(VerificationError, match=r"step 10: 5 of .* cells are proved, and not"):
+            verified("w8a16", data, cells=cells)
+    assert verified("w8a16", data, cells=4)
 
 
 def test_a_proof_with_too_few_positions_is_refused() -> None:
