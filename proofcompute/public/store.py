@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from proofcompute.arrays import U8
-from proofcompute.commitments.hashing import DIGEST
+from proofcompute.commitments.hashing import DIGEST, large_digest
 from proofcompute.encoding import wire
 from proofcompute.encoding.files import writing
 from proofcompute.encoding.frames import read_frame, write_frame
@@ -60,6 +60,12 @@ class Coded:
                 write_frame(stream, wire.encode(encode_entry(entry)))
             for digests in self.digests:
                 write_frame(stream, digests.tobytes())
+            write_frame(stream, self._checksum())
+
+    def _checksum(self) -> bytes:
+        """Return the digest of all that the file holds, by which damage is found before it is used."""
+        fields = (self.model_id, self.rho, tuple(encode_entry(entry) for entry in self.entries))
+        return large_digest(_WHAT, wire.encode(fields), *(d.tobytes() for d in self.digests))
 
     @staticmethod
     def load(path: Path, card: ModelCard) -> Coded:
@@ -86,11 +92,15 @@ class Coded:
                     if len(data) != DIGEST * code.circle.size:
                         raise FormatError(f"{path}: {len(data)} bytes of digests of a code")
                     digests.append(np.frombuffer(data, np.uint8).reshape(-1, DIGEST).copy())
+                checksum = _frame(stream, DIGEST)
                 if stream.read(1):
                     raise FormatError(f"{path} holds more than digests")
         except OSError as e:
             raise InputError(f"cannot read {path}: {e.strerror or e}") from e
-        return Coded(model_id, rho, entries, digests)
+        found = Coded(model_id, rho, entries, digests)
+        if found._checksum() != checksum:
+            raise FormatError(f"{path} is damaged; remove it, and publish again")
+        return found
 
     def named(self, card: ModelCard) -> Mapping[str, Entry]:
         """Return the entries by the names of their weights."""

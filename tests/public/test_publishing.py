@@ -75,8 +75,17 @@ def test_digests_belong_to_a_model_and_a_key(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is of model"):
         write_published(model("w8a8"), KERNELS, path)
     data = codes_path(path).read_bytes()
-    for wrong in (b"", data[:-1], data + b"\0", changed(data, 20), changed(data, len(data) - 1)):
+    for wrong in (
+        b"",
+        data[:-1],
+        data + b"\0",
+        changed(data, 20),
+        changed(data, len(data) - 1),
+        changed(data, len(data) - 500),
+    ):
         codes_path(path).write_bytes(wrong)
+        with pytest.raises(ProofcomputeError):
+            write_published(model("w8a16"), KERNELS, path)
         with pytest.raises(ProofcomputeError) as raised:
             load_published(path, KERNELS)
         assert isinstance(raised.value, FormatError | InputError | LimitError | MismatchError)
