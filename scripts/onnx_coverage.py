@@ -49,6 +49,9 @@ How a test is run:
   program must be finite, so tests whose results are infinite or NaN are refused when they run.
 - `u64` is held in 64 bits with a sign: values from 2^63 on compare and shift right, but do not
   divide or convert right.
+- Products of two activations are quantised with a scale for each row and each column, unless they
+  are small (at most 32 terms and 2^18 multiplications). In a long attention, values behind a mask
+  that are thousands of times larger than the others would cost accuracy.
 
 ## Operators
 

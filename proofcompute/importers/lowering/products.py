@@ -40,6 +40,11 @@ def _folded(g: Graph, a: Array, b: Array) -> F32:
     return out.reshape(*batch, n, m)
 
 
+def _short(d: int, count: int) -> bool:
+    """Return whether a product of d terms, in which ``count`` numbers are multiplied, is made in floats."""
+    return d <= FLOAT_CONTRACTION and count <= _FLOAT_WORK
+
+
 def linear(g: Graph, x: Value, weight: Value, bias: Value | None = None) -> Value:
     """Return x W^T + bias over the last axis, W [m, d]. The product has the limbs of its name."""
     if not isinstance(weight, Constant) or not (bias is None or isinstance(bias, Constant)):
@@ -50,7 +55,7 @@ def linear(g: Graph, x: Value, weight: Value, bias: Value | None = None) -> Valu
         raise RefusedError(f"weights {[m, d]} do not fit {list(x.shape)}")
     w = cast(F32, np.ascontiguousarray(weight.array, np.float32))
     count = math.prod(x.shape) * m
-    short = d <= FLOAT_CONTRACTION and count <= _FLOAT_WORK
+    short = _short(d, count)
     if isinstance(x, Constant):
         if g.study is not None and d and not short:
             made = Constant(_studied(g, g.study, x.array, w), x.dtype)
@@ -111,7 +116,22 @@ def matmul(g: Graph, x: Value, y: Value) -> Value:
     if isinstance(x, Constant) and math.prod(x.shape[:-2]) == 1:
         turned = matmul(g, swapped(g, y), swapped(g, x))
         return swapped(g, turned)
+    try:
+        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    except ValueError:
+        raise RefusedError(f"stacks of matrices {list(x.shape)} and {list(y.shape)} do not fit") from None
+    if _short(x.shape[-1], math.prod(batch) * math.prod(x.shape[-2:]) * y.shape[-1]):
+        return _terms(g, x, y)
     return contract(g, x, y, g.limbs(g.name())[0])
+
+
+def _terms(g: Graph, x: Value, y: Value) -> Value:
+    """Return the product of two stacks of matrices in floats, as a sum of products."""
+    rows = g.reshape(x, (*x.shape[:-1], 1, x.shape[-1]))
+    turned = swapped(g, y)
+    columns = g.reshape(turned, (*turned.shape[:-2], 1, *turned.shape[-2:]))
+    terms = g.map("mul", rows, columns)
+    return g.reduce("sum", terms, (len(terms.shape) - 1,))
 
 
 def swapped(g: Graph, x: Value) -> Value:
