@@ -211,7 +211,9 @@ def verify_proof(
     proof: Annotated[Path, typer.Argument(metavar="PROOF", help="Output of prove.", show_default=False)],
     request: Annotated[
         list[Path],
-        typer.Option("--request", metavar="REQUEST", help="Each request, in order.", show_default=False),
+        typer.Option(
+            "--request", metavar="REQUEST", help="A request to check; others are skipped.", show_default=False
+        ),
     ],
     public_id: Annotated[
         str | None, typer.Option("--id", metavar="HEX", help="The public id that you trust.")

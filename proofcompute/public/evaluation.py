@@ -1,15 +1,16 @@
 """Show that sums of products fit coded weights (docs/spec/public-proofs.md#the-evaluation).
 
-For each plane l that products used, U_l = A_l W_l^T has to hold over F = GF(p^6), W_l being the plane that
-the public key coded. The transcript gives a point s in F^I and beta_l, and
+For each request and each plane l that products used, U_l = A_l W_l^T has to hold over F = GF(p^6), W_l being
+the plane that the public key coded. The transcript gives a point s in F^I and beta_l, and for each request
 
     sum over l, j of V_l[j] beta_l A_l[j] = sum over l of beta_l <eq(s), U_l>,    V_l = eq(s)^T W_l
 
-is proved by sumcheck. It ends in one value of the multilinear extension of all those planes, at a point of
-bits of plane, column and row. For each code that holds such planes the prover sends the combination w of its
-messages that the row part of the point asks for. <w, column part>, summed over the codes, has to be that
-value. **After** that the transcript gives positions: at each, the word of w has to be the same combination of
-the words of all messages, which are opened and hashed to the code's root.
+is proved by sumcheck. All of them share the challenges, so they end in one value of the multilinear extension
+of all those planes, at a point of bits of plane, column and row. For each code that holds such planes the
+prover sends the combination w of its messages that the row part of the point asks for. <w, column part>,
+summed over the codes, has to be that value. **After** that the transcript gives positions: at each, the word
+of w has to be the same combination of the words of all messages, which are opened and hashed to the code's
+root. So a request is checked with its own sums, and nothing of the others but their messages.
 
 If the value is false, some w is not the combination of the coded messages, and then its word agrees with that
 of the true one in at most 2^-rho of the positions.
@@ -37,10 +38,11 @@ from proofcompute.errors import FormatError, LimitError, VerificationError
 from proofcompute.freivalds.primes import P31
 from proofcompute.limits import MAX_CONTRACTION, MAX_TABLE
 from proofcompute.public.coding import SUITE, digests_of
+from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import Layout, Plane
 from proofcompute.public.sums import Sums
 
-__all__ = ["Evaluation", "Opened", "Shape", "check", "prove"]
+__all__ = ["Evaluation", "Followed", "Opened", "Shape", "prove"]
 
 _COLUMN_BITS: Final = (MAX_CONTRACTION - 1).bit_length()
 
@@ -64,6 +66,24 @@ class Shape:
             raise LimitError(f"a table of 2^{shape.rounds} elements, more than 2^{MAX_TABLE}")
         return shape
 
+    @staticmethod
+    def masked(layout: Layout, mask: bytes) -> Shape:
+        """Return the shape of the planes whose bits are set; bit i % 8 of byte i // 8 is that of plane i.
+
+        Raises FormatError if no bit is set, or one without a plane, and LimitError as :meth:`of`.
+        """
+        used = np.flatnonzero(np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")).tolist()
+        if not used or used[-1] >= len(layout.planes):
+            raise FormatError("evaluation: it names no planes, or others than the key has")
+        return Shape.of(layout, used)
+
+    @property
+    def mask(self) -> bytes:
+        """The planes as :meth:`masked` takes them."""
+        bits = np.zeros(len(self.layout.planes), np.uint8)
+        bits[[p.number for p in self.planes]] = 1
+        return np.packbits(bits, bitorder="little").tobytes()
+
     @property
     def plane_bits(self) -> int:
         """The bits of a plane's number among those used."""
@@ -85,10 +105,9 @@ class Shape:
         """The rounds of sumcheck."""
         return self.plane_bits + self.column_bits
 
-    @property
-    def error_bits(self) -> float:
-        """-log2 of the largest error of a challenge of sums, point and rounds."""
-        return DEGREE * math.log2(P31) - math.log2(self.row_bits + 3)
+    def table(self) -> U64:
+        """Return zeros for all planes and columns, [6, 2^plane_bits, 2^column_bits]."""
+        return np.zeros((DEGREE, 1 << self.plane_bits, 1 << self.column_bits), np.uint64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +124,10 @@ class Opened:
 class Evaluation:
     """What a prover adds to the openings."""
 
+    shape: Shape
+    """The planes that products used, which the prover names."""
     rounds: U64
-    """The messages of sumcheck, [rounds, 6, 3]."""
+    """The messages of sumcheck, [rounds, requests, 6, 3]."""
     combined: tuple[U32, ...]
     """w of each code that holds used planes, [6, length]."""
     opened: tuple[Opened, ...]
@@ -115,31 +136,31 @@ class Evaluation:
     def encode(self) -> bytes:
         """Return the canonical bytes."""
         opened = [(_le(o.words), [b"".join(path) for path in o.paths]) for o in self.opened]
-        return wire.encode((_le(words(self.rounds)), [_le(w) for w in self.combined], opened))
+        combined = [_le(w) for w in self.combined]
+        return wire.encode((self.shape.mask, _le(self.rounds.astype(np.uint32)), combined, opened))
 
     @staticmethod
-    def largest(layout: Layout, positions: int) -> int:
-        """Return the most bytes of an encoding, for a public key and a number of positions."""
-        size = 4 * 3 * DEGREE * MAX_TABLE + 64
+    def largest(layout: Layout, requests: int, positions: int) -> int:
+        """Return the most bytes of an encoding, for a public key and the numbers of a proof."""
+        size = 4 * 3 * DEGREE * MAX_TABLE * requests + len(layout.planes) + 64
         for code in layout.codes:
             path = DIGEST * code.circle.size.bit_length() + 16
             size += 4 * DEGREE * code.length + positions * (4 * code.rows + path) + 64
         return size
 
     @staticmethod
-    def decode(data: bytes | memoryview, shape: Shape, positions: int) -> Evaluation:
-        """Decode an evaluation. Raises FormatError or LimitError unless it is canonical and of this shape.
+    def decode(data: bytes | memoryview, layout: Layout, requests: int, positions: int) -> Evaluation:
+        """Decode an evaluation. Raises FormatError or LimitError unless it is canonical and of this size.
 
         The number of distinct positions of each code follows from the transcript later; here it is at most
         ``positions``.
         """
-        layout, what = shape.layout, "evaluation"
-        top = wire.as_list(
-            wire.decode(data, limit=Evaluation.largest(layout, positions), what=what), what, n=3
-        )
-        rounds = _residues(top[0], "rounds", (shape.rounds, DEGREE, 3)).astype(np.uint64)
+        what, limit = "evaluation", Evaluation.largest(layout, requests, positions)
+        top = wire.as_list(wire.decode(data, limit=limit, what=what), what, n=4)
+        shape = Shape.masked(layout, wire.as_bytes(top[0], "planes", -(-len(layout.planes) // 8)))
+        rounds = _residues(top[1], "rounds", (shape.rounds, requests, DEGREE, 3)).astype(np.uint64)
         combined, opened = [], []
-        parts = (wire.as_list(part, what, n=len(shape.codes)) for part in top[1:])
+        parts = (wire.as_list(part, what, n=len(shape.codes)) for part in top[2:])
         for number, w, leaves in zip(shape.codes, *parts, strict=True):
             code = layout.codes[number]
             combined.append(_residues(w, "w", (DEGREE, code.length)))
@@ -152,7 +173,7 @@ class Evaluation:
                     raise FormatError("evaluation: a path ends inside a digest")
                 paths.append(tuple(flat[i : i + DIGEST] for i in range(0, len(flat), DIGEST)))
             opened.append(Opened(_residues(found[0], "words", (len(raw), code.rows)), tuple(paths)))
-        return Evaluation(rounds, tuple(combined), tuple(opened))
+        return Evaluation(shape, rounds, tuple(combined), tuple(opened))
 
 
 def _le(values: U32) -> bytes:
@@ -176,14 +197,15 @@ class _Point:
 
     @staticmethod
     def draw(transcript: Transcript, shape: Shape) -> _Point:
+        transcript.absorb("planes", shape.mask)
         xof = transcript.challenge("point")
         s = drawn(xof, shape.row_bits)
         return _Point([s[:, i : i + 1] for i in range(shape.row_bits)], drawn(xof, max(1, len(shape.planes))))
 
 
 def _rounds(transcript: Transcript) -> Callable[[U64], U64]:
-    def draw(message: U64) -> U64:
-        transcript.absorb("round", _le(words(message)))
+    def draw(messages: U64) -> U64:
+        transcript.absorb("round", _le(messages.astype(np.uint32)))
         return drawn(transcript.challenge("round"), 1)
 
     return draw
@@ -230,27 +252,30 @@ def _positions(transcript: Transcript, shape: Shape, count: int) -> list[list[in
 # -- the prover ----------------------------------------------------------------------------------------------
 def prove(
     transcript: Transcript,
-    sums: Sums,
+    sums: Sequence[Sums],
     matrix: Callable[[Plane], I8],
     trees: Sequence[merkle.Tree],
     positions: int,
     kernels: Kernels,
 ) -> Evaluation:
-    """Make the evaluation of sums.
+    """Make the evaluation of the sums of each request.
 
     ``matrix`` returns the weights [m, d] of a plane, and ``trees`` are those over the codes.
     """
-    layout = sums.key.layout
-    shape = Shape.of(layout, list(sums.a))
+    layout = sums[0].key.layout
+    shape = Shape.of(layout, sorted(set().union(*(one.a for one in sums))))
     point = _Point.draw(transcript, shape)
     multiply = kernels.multiply_extension
     eq = words(equality(point.s, multiply))
-    f, g = (np.zeros((DEGREE, 1 << shape.plane_bits, 1 << shape.column_bits), np.uint64) for _ in "fg")
+    f, *gs = (shape.table() for _ in range(1 + len(sums)))
     for at, plane in enumerate(shape.planes):
         f[:, at, : plane.d] = kernels.fold(matrix(plane), np.ascontiguousarray(eq[:, : plane.m]))
-        g[:, at, : plane.d] = multiply(sums.a[plane.number], point.beta[:, at : at + 1])
-    table = DEGREE, 1 << shape.rounds
-    rounds, end, _, _ = sumcheck.proved(f.reshape(table), g.reshape(table), _rounds(transcript), multiply)
+        beta = point.beta[:, at : at + 1]
+        for g, one in zip(gs, sums, strict=True):
+            if plane.number in one.a:
+                g[:, at, : plane.d] = multiply(one.a[plane.number], beta)
+    flat = [g.reshape(DEGREE, -1) for g in (f, *gs)]
+    rounds, end, _, _ = sumcheck.proved(flat[0], flat[1:], _rounds(transcript), multiply)
     combined = []
     for number in shape.codes:
         rows = words(_row_part(shape, number, point.s, end, multiply))
@@ -272,50 +297,69 @@ def prove(
             leaves[:, plane.first : plane.first + plane.rows] = kernels.project(messages, basis).T
         paths = tuple(tuple(trees[number].range_proof(q, q + 1)) for q in found)
         opened.append(Opened(leaves, paths))
-    return Evaluation(np.array(rounds, np.uint64).reshape(-1, DEGREE, 3), tuple(combined), tuple(opened))
+    made = np.array(rounds, np.uint64).reshape(-1, len(sums), DEGREE, 3)
+    return Evaluation(shape, made, tuple(combined), tuple(opened))
 
 
 # -- the verifier --------------------------------------------------------------------------------------------
-def check(
-    transcript: Transcript, sums: Sums, shape: Shape, found: Evaluation, positions: int, kernels: Kernels
-) -> None:
-    """Check the evaluation of sums. Raises VerificationError (steps 7 and 8) unless it holds."""
-    point = _Point.draw(transcript, shape)
-    multiply = kernels.multiply_extension
-    eq, claim = equality(point.s, multiply), zeros(1)
-    for at, plane in enumerate(shape.planes):
-        u = _inner(eq[:, : plane.m], sums.u[plane.number], kernels)
-        claim = add(claim, multiply(u, point.beta[:, at : at + 1]))
-    followed = sumcheck.followed(claim, list(found.rounds), _rounds(transcript))
-    if followed is None:
-        raise VerificationError(8, "evaluation: a round of sumcheck does not add up")
-    end, product = followed
-    columns, planes = _split(shape, end)
-    of_column, of_plane, right = equality(columns, multiply), equality(planes, multiply), zeros(1)
-    for at, plane in enumerate(shape.planes):
-        a = _inner(of_column[:, : plane.d], sums.a[plane.number], kernels)
-        factor = multiply(point.beta[:, at : at + 1], of_plane[:, at : at + 1])
-        right = add(right, multiply(a, factor))
-    value, parts = zeros(1), []
-    for number, w in zip(shape.codes, found.combined, strict=True):
-        column = _column_part(shape, number, point.s, end, multiply)
-        value = add(value, _inner(column, w.astype(np.uint64), kernels))
-        transcript.absorb("combined", _le(w))
-        parts.append(words(_row_part(shape, number, point.s, end, multiply)))
-    if not np.array_equal(multiply(value, right), product):
-        raise VerificationError(8, "evaluation: the combined weights do not give the value")
-    places = _positions(transcript, shape, positions)
-    for number, w, rows, opened, place in zip(
-        shape.codes, found.combined, parts, found.opened, places, strict=True
-    ):
-        _check_code(sums, number, w, rows, opened, place, kernels)
+class Followed:
+    """An evaluation whose combined weights are those that were coded; what it says of a request is open."""
+
+    def __init__(
+        self, transcript: Transcript, key: PublicKey, found: Evaluation, positions: int, kernels: Kernels
+    ) -> None:
+        """Draw all challenges, and check what no request has a part in.
+
+        Raises VerificationError (steps 1, 7 and 8) unless the combined weights are those that were coded.
+        """
+        shape, multiply = found.shape, kernels.multiply_extension
+        self._found, self._kernels = found, kernels
+        self._point = point = _Point.draw(transcript, shape)
+        self._eq = equality(point.s, multiply)
+        draw = _rounds(transcript)
+        self._drawn = [draw(messages) for messages in found.rounds]
+        end = self._drawn[::-1]
+        columns, planes = _split(shape, end)
+        self._of_column, self._of_plane = equality(columns, multiply), equality(planes, multiply)
+        value, parts = zeros(1), []
+        for number, w in zip(shape.codes, found.combined, strict=True):
+            column = _column_part(shape, number, point.s, end, multiply)
+            value = add(value, _inner(column, w.astype(np.uint64), kernels))
+            transcript.absorb("combined", _le(w))
+            parts.append(words(_row_part(shape, number, point.s, end, multiply)))
+        self._value = value
+        places = _positions(transcript, shape, positions)
+        for number, w, rows, opened, place in zip(
+            shape.codes, found.combined, parts, found.opened, places, strict=True
+        ):
+            _check_code(key, number, w, rows, opened, place, kernels)
+
+    def require(self, request: int, sums: Sums) -> None:
+        """Check the sums of a request, by its number in the proof. Raises VerificationError (step 8)."""
+        shape, multiply, kernels = self._found.shape, self._kernels.multiply_extension, self._kernels
+        if not sums.u.keys() <= {plane.number for plane in shape.planes}:
+            raise VerificationError(8, "evaluation: a product used other weights than it names")
+        claim, right = zeros(1), zeros(1)
+        for at, plane in enumerate(shape.planes):
+            if plane.number not in sums.u:
+                continue
+            beta = self._point.beta[:, at : at + 1]
+            u = _inner(self._eq[:, : plane.m], sums.u[plane.number], kernels)
+            claim = add(claim, multiply(u, beta))
+            a = _inner(self._of_column[:, : plane.d], sums.a[plane.number], kernels)
+            right = add(right, multiply(a, multiply(beta, self._of_plane[:, at : at + 1])))
+        product = sumcheck.followed(claim, list(self._found.rounds[:, request]), self._drawn)
+        if product is None:
+            raise VerificationError(8, "evaluation: a round of sumcheck does not add up")
+        if not np.array_equal(multiply(self._value, right), product):
+            raise VerificationError(8, "evaluation: the combined weights do not give the value")
 
 
 def _check_code(
-    sums: Sums, number: int, w: U32, rows: U32, opened: Opened, at: Sequence[int], kernels: Kernels
+    key: PublicKey, number: int, w: U32, rows: U32, opened: Opened, at: Sequence[int], kernels: Kernels
 ) -> None:
     """Check the opened positions of one code."""
-    layout, root = sums.key.layout, sums.key.roots[number]
+    layout, root = key.layout, key.roots[number]
     circle = layout.codes[number].circle
     if len(opened.words) != len(at):
         raise VerificationError(1, f"evaluation: {len(opened.words)} positions, not {len(at)}")

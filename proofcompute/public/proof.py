@@ -1,7 +1,8 @@
 """Write and read public proofs (docs/spec/public-proofs.md#the-proof).
 
 A proof is a file of frames: its head, for each request the receipt and the whole opening, and at the end the
-evaluation, which is empty if no request has a product.
+evaluation, which is empty if no request has a product. The head holds a digest of each request, so whoever
+checks some requests reads only those openings.
 """
 
 from __future__ import annotations
@@ -45,25 +46,30 @@ class ProofHead:
     """Positions that are drawn of each code."""
     cells: tuple[int, ...]
     """For each request the number of cells that its receipt's hash draws, or ALL."""
+    digests: tuple[bytes, ...]
+    """For each request the digest of its receipt, cells and opening (:func:`.transcript.absorbed`)."""
 
-    LARGEST: ClassVar[int] = 64 + DIGEST + 16 * MAX_PROOF_REQUESTS
+    LARGEST: ClassVar[int] = 64 + DIGEST + (24 + DIGEST) * MAX_PROOF_REQUESTS
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        return wire.encode((KIND, VERSION, self.public_id, self.positions, self.cells))
+        requests = tuple(zip(self.cells, self.digests, strict=True))
+        return wire.encode((KIND, VERSION, self.public_id, self.positions, requests))
 
     @staticmethod
     def decode(data: bytes | memoryview) -> ProofHead:
         """Decode a head. Raises FormatError or LimitError if it is none."""
         top = wire.as_list(wire.decode(data, limit=ProofHead.LARGEST, what=_WHAT), _WHAT, n=5)
         wire.check_head(top, KIND, VERSION)
-        cells = wire.as_list(top[4], "requests", max_n=MAX_PROOF_REQUESTS)
-        if not cells:
+        listed = wire.as_list(top[4], "requests", max_n=MAX_PROOF_REQUESTS)
+        if not listed:
             raise FormatError("public proof: it is of no request")
+        requests = [wire.as_list(one, "request", n=2) for one in listed]
         return ProofHead(
             wire.as_bytes(top[2], "public id", DIGEST),
             wire.as_int(top[3], "positions", 1, MAX_POSITIONS),
-            tuple(wire.as_int(n, "cells", ALL, MAX_CELLS) for n in cells),
+            tuple(wire.as_int(n, "cells", ALL, MAX_CELLS) for n, _ in requests),
+            tuple(wire.as_bytes(digest, "digest", DIGEST) for _, digest in requests),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8
@@ -13,9 +13,10 @@ from proofcompute.errors import FormatError, InputError, LimitError, MismatchErr
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge, Request
+from proofcompute.protocol.messages import Challenge, Receipt, Request
+from proofcompute.protocol.receipts import decoded
 from proofcompute.public import evaluation
-from proofcompute.public.evaluation import Evaluation, Shape
+from proofcompute.public.evaluation import Evaluation, Followed
 from proofcompute.public.holder import GRANTED, SECURITY, CodedHolder, error_bits
 from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import Plane
@@ -28,6 +29,9 @@ from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit
 
 __all__ = ["Answered", "coded_challenge", "prove", "verify_proof"]
+
+SEED: Final = 32
+"""Bytes of the transcript from which random rows are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +86,27 @@ def prove(
     bits = error_bits(key.layout, positions)
     if bits <= GRANTED:
         raise InputError(f"{positions} positions of each code give {bits:.1f} bits, which prove nothing")
-    transcript, proved, sums, _ = _summed(key, answered, None, positions, kernels, progress, proving=True)
+    requests = []
+    for one in answered:
+        claim = check_receipt(key, one.request, one.receipt)
+        with naming(claim):
+            requests.append(Proved(claim, coded_challenge(claim, one.cells), one.opening))
+    head = ProofHead(
+        key.public_id,
+        positions,
+        tuple(a.cells for a in answered),
+        tuple(absorbed(request).digest for request in requests),
+    )
+    transcript = begun(key.public_id, positions, head.digests)
+    seed, sums = transcript.challenge("rows").read(SEED), []
+    for number, (one, request) in enumerate(zip(answered, requests, strict=True)):
+        sums.append(Sums(key, seed, proving=True))
+        holder = CodedHolder(key, sums[-1], number, positions)
+        _audited(holder, one.request, request, None, kernels, progress)
     made = b""
-    if sums.a:
+    if any(one.a for one in sums):
         made = evaluation.prove(transcript, sums, _weights(model), trees, positions, kernels).encode()
-    head = ProofHead(key.public_id, positions, tuple(a.cells for a in answered))
-    sizes = [(p.opening, p.opening.seek(0, 2)) for p in proved]
+    sizes = [(request.opening, request.opening.seek(0, 2)) for request in requests]
     write_proof(out, head, [a.receipt for a in answered], sizes, made)
 
 
@@ -95,42 +114,27 @@ def _weights(model: Model) -> Callable[[Plane], I8]:
     return lambda plane: plane.matrix(model.matrix(plane.weight))
 
 
-def _summed(
-    key: PublicKey,
-    answered: Sequence[Answered],
-    node: bytes | None,
-    positions: int,
+def _audited(
+    holder: CodedHolder,
+    asked: Request,
+    request: Proved,
+    frames: bytes | None,
     kernels: Kernels,
     progress: Callable[[int], None] | None,
-    *,
-    proving: bool = False,
-) -> tuple[Transcript, list[Proved], Sums, tuple[Verified, ...]]:
-    """Audit all openings but for their products, which are summed up under random rows."""
-    proved = []
-    for one in answered:
-        claim = check_receipt(key, one.request, one.receipt, node)
-        with naming(claim):
-            proved.append(Proved(claim, coded_challenge(claim, one.cells), one.opening))
-    transcript = begun(key.public_id, positions, len(proved))
-    digests = absorbed(transcript, proved)
-    sums = Sums(key, transcript.challenge("rows").read(32), proving)
-    found = []
-    for number, (one, request, frames) in enumerate(zip(answered, proved, digests, strict=True)):
-        request.opening.seek(0)
-        with naming(request.claim):
-            found.append(
-                audit(
-                    CodedHolder(key, sums, number, positions),
-                    one.request,
-                    request.claim,
-                    request.challenge,
-                    request.opening,
-                    kernels=kernels,
-                    progress=progress,
-                    known=None if proving else frames,
-                )
-            )
-    return transcript, proved, sums, tuple(found)
+) -> Verified:
+    """Audit an opening but for its products, which are summed up; ``frames`` is the digest it must have."""
+    request.opening.seek(0)
+    with naming(request.claim):
+        return audit(
+            holder,
+            asked,
+            request.claim,
+            request.challenge,
+            request.opening,
+            kernels=kernels,
+            progress=progress,
+            known=frames,
+        )
 
 
 def verify_proof(
@@ -144,11 +148,12 @@ def verify_proof(
     security: float = SECURITY,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Verified, ...]:
-    """Check a public proof without weights.
+    """Check a public proof without weights, for some of its requests or all.
 
     Args:
         key: a public key whose public id the caller trusts.
-        requests: the requests, in the order of the proof.
+        requests: the requests that the caller wants proved, in any order. Each must have a receipt of its own
+            in the proof; the openings of others are skipped, and nothing is said about them.
         stream: the proof, seekable; openings are read twice, frame by frame, so memory stays flat.
         kernels: the backend.
         node: public key that must have signed; None: the one in each request, or any if it names none.
@@ -158,20 +163,21 @@ def verify_proof(
             granted to whoever made the proof.
         progress: is called with the number of rows of each cell checked.
 
-    Returns what was covered of each request; ``soundness_bits`` hold for all of them together.
+    Returns what was covered of each request, in the order given; ``soundness_bits`` hold for all of them
+    together.
 
-    Raises VerificationError if a step fails, and InputError if the proof is of another number of requests or
-    another public key than the caller's.
+    Raises VerificationError if a step fails, a request without a receipt in the proof among them (step 4),
+    and InputError if no request is given, or so little security is asked for that a proof proves nothing.
     """
+    if security <= GRANTED:
+        raise InputError(f"a proof of {security} bits proves nothing; ask for more than {GRANTED:.0f}")
+    if not requests:
+        raise InputError("no request is given that the proof should be of")
     try:
         proof = Proof.read(stream)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e)) from e
     head = proof.head
-    if security <= GRANTED:
-        raise InputError(f"a proof of {security} bits proves nothing; ask for more than {GRANTED:.0f}")
-    if len(head.cells) != len(requests):
-        raise InputError(f"the proof is of {len(head.cells)} requests, and {len(requests)} are given")
     if head.public_id != key.public_id:
         raise VerificationError(
             3, "the proof is for another public key", expected=key.public_id.hex(), found=head.public_id.hex()
@@ -181,32 +187,60 @@ def verify_proof(
         raise VerificationError(
             1, f"{head.positions} positions of each code give {bits:.1f} bits, fewer than {security:.1f}"
         )
-    answered = [
-        Answered(*parts) for parts in zip(requests, proof.receipts, proof.openings, head.cells, strict=True)
-    ]
-    transcript, _, sums, found = _summed(key, answered, node, head.positions, kernels, progress)
-    for one in found:
-        if not one.complete and (cells == ALL or one.cells < cells):
-            wanted = "all" if cells == ALL else str(cells)
-            raise VerificationError(10, f"{one.cells} of {one.total} cells are proved, and not {wanted}")
-    _check_evaluation(key, transcript, sums, proof, kernels)
+    transcript = begun(key.public_id, head.positions, head.digests)
+    seed = transcript.challenge("rows").read(SEED)
+    followed = _followed(key, transcript, proof, kernels)
+    found = []
+    for asked, number in zip(requests, _numbers(requests, proof), strict=True):
+        claim = check_receipt(key, asked, proof.receipts[number], node)
+        count, sums = head.cells[number], Sums(key, seed)
+        with naming(claim):
+            request = Proved(claim, coded_challenge(claim, count), proof.openings[number])
+            _require_cells(request, count, cells)
+            read = absorbed(request)
+            if read.digest != head.digests[number]:
+                raise VerificationError(6, "the opening is not the one that the proof is about")
+        holder = CodedHolder(key, sums, number, head.positions)
+        found.append(_audited(holder, asked, request, read.frames, kernels, progress))
+        if followed is not None:
+            with naming(claim):
+                followed.require(number, sums)
+        elif sums.u:
+            raise VerificationError(8, "the opening has products, and the proof has no evaluation")
+    return tuple(found)
+
+
+def _numbers(requests: Sequence[Request], proof: Proof) -> list[int]:
+    """Return the number of a receipt for each request; for equal requests, different receipts."""
+    named: dict[bytes, list[int]] = {}
+    for number, data in reversed(list(enumerate(proof.receipts))):
+        named.setdefault(decoded(Receipt.decode, data, "receipt").request_digest, []).append(number)
+    found = []
+    for request in requests:
+        if not named.get(request.digest):
+            raise VerificationError(4, f"the proof is not of request {request.digest.hex()}")
+        found.append(named[request.digest].pop())
     return found
 
 
-def _check_evaluation(
-    key: PublicKey, transcript: Transcript, sums: Sums, proof: Proof, kernels: Kernels
-) -> None:
-    """Check what follows the openings. Raises VerificationError unless the sums fit the coded weights."""
-    if not sums.a:
-        if proof.evaluation_size:
-            raise VerificationError(1, "the proof has an evaluation, but no product")
-        return
-    positions = proof.head.positions
-    if proof.evaluation_size > Evaluation.largest(key.layout, positions):
+def _require_cells(request: Proved, count: int, wanted: int) -> None:
+    """Raise VerificationError unless a proof opens as many cells as the verifier wants."""
+    opened, total = sum(c.b - c.a for c in request.challenge.cells), request.claim.statement.cells
+    if opened < total and (wanted == ALL or opened < wanted):
+        text = "all" if wanted == ALL else str(wanted)
+        raise VerificationError(10, f"{opened} of {total} cells are proved, and not {text}")
+
+
+def _followed(key: PublicKey, transcript: Transcript, proof: Proof, kernels: Kernels) -> Followed | None:
+    """Check what follows the openings, if anything does. Raises VerificationError unless codes fit it."""
+    if not proof.evaluation_size:
+        return None
+    positions, requests = proof.head.positions, len(proof.head.cells)
+    if proof.evaluation_size > Evaluation.largest(key.layout, requests, positions):
         raise VerificationError(1, f"the evaluation has {proof.evaluation_size} bytes")
-    shape = Shape.of(key.layout, list(sums.a))
+    data = proof.evaluation.read(proof.evaluation_size)
     try:
-        found = Evaluation.decode(proof.evaluation.read(proof.evaluation_size), shape, positions)
+        found = Evaluation.decode(data, key.layout, requests, positions)
     except (FormatError, LimitError) as e:
         raise VerificationError(1, str(e)) from e
-    evaluation.check(transcript, sums, shape, found, positions, kernels)
+    return Followed(transcript, key, found, positions, kernels)

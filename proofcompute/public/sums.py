@@ -34,7 +34,7 @@ __all__ = ["SummedProducts", "Sums"]
 
 @dataclass(eq=False)
 class Sums:
-    """U and A of each plane, over everything in a proof."""
+    """U and A of each plane, over everything that a proof holds of one request."""
 
     key: PublicKey
     seed: bytes

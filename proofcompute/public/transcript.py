@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from proofcompute.commitments.hashing import Transcript
+from proofcompute.commitments.hashing import DIGEST, Transcript
 from proofcompute.encoding import wire
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge
 from proofcompute.protocol.messages.closing import FramesHash, frame_digest
 from proofcompute.verifier.public import opening_frames
 
-__all__ = ["Proved", "absorbed", "begun"]
+__all__ = ["Absorbed", "Proved", "absorbed", "begun"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,32 +26,43 @@ class Proved:
     """The opening, from its beginning; it is read twice."""
 
 
-def begun(public_id: bytes, positions: int, count: int) -> Transcript:
-    """Return the transcript of a proof of ``count`` requests.
+@dataclass(frozen=True)
+class Absorbed:
+    """What the transcript of one request comes to."""
 
-    The public id comes first: otherwise a publisher could fit the code to a proof afterwards.
+    digest: bytes
+    """The digest of everything that its prover chose, which stands in the head of a proof."""
+    frames: bytes
+    """The digest of the opening's frames; whoever reads it again compares it."""
+
+
+def begun(public_id: bytes, positions: int, requests: Sequence[bytes]) -> Transcript:
+    """Return the transcript of a proof of requests with these digests.
+
+    The public id comes first: otherwise a publisher could fit the code to a proof afterwards. All requests
+    are absorbed before anything is drawn, but only as digests, so that one of them can be checked by
+    somebody who does not read the others.
     """
     transcript = Transcript("coded proof")
     transcript.absorb("public id", public_id)
-    transcript.absorb("parameters", wire.encode((positions, count)))
+    transcript.absorb("parameters", wire.encode((positions, len(requests))))
+    transcript.absorb("requests", b"".join(requests))
     return transcript
 
 
-def absorbed(transcript: Transcript, requests: Sequence[Proved]) -> list[bytes]:
-    """Absorb all requests, and return the digest of the frames of each opening.
+def absorbed(request: Proved) -> Absorbed:
+    """Absorb one request: its receipt, its cells and its opening.
 
-    Signatures stay outside, since a prover could vary them at will. Raises VerificationError if an opening
+    Signatures stay outside, since a prover could vary them at will. Raises VerificationError if the opening
     has no valid head, or its head names another challenge.
     """
-    found = []
-    for request in requests:
-        transcript.absorb("receipt", request.claim.receipt.signed_digest)
-        transcript.absorb("cells", wire.encode([tuple(c) for c in request.challenge.cells]))
-        request.opening.seek(0)
-        frames = FramesHash()
-        for label, frame, roots in opening_frames(request.claim, request.challenge, request.opening):
-            digest = frame_digest(frame)
-            frames.add(digest)
-            transcript.absorb(label, digest if roots is None else b"".join(roots))
-        found.append(frames.digest())
-    return found
+    transcript = Transcript("coded request")
+    transcript.absorb("receipt", request.claim.receipt.signed_digest)
+    transcript.absorb("cells", wire.encode([tuple(c) for c in request.challenge.cells]))
+    request.opening.seek(0)
+    frames = FramesHash()
+    for label, frame, roots in opening_frames(request.claim, request.challenge, request.opening):
+        digest = frame_digest(frame)
+        frames.add(digest)
+        transcript.absorb(label, digest if roots is None else b"".join(roots))
+    return Absorbed(transcript.challenge("digest").read(DIGEST), frames.digest())

@@ -69,14 +69,14 @@ def rows_known_first() -> CodedCase:
     shown = changed(honest, len(honest) // 2)
     claim = check_receipt(key, one.request, one.receipt, None)
     challenge = coded_challenge(claim, one.cells)
-    transcript = begun(key.public_id, POSITIONS, 1)
-    absorbed(transcript, [Proved(claim, challenge, io.BytesIO(shown))])
+    digest = absorbed(Proved(claim, challenge, io.BytesIO(shown))).digest
+    transcript = begun(key.public_id, POSITIONS, [digest])
     sums = Sums(key, transcript.challenge("rows").read(32))
     holder = CodedHolder(key, sums, 0, POSITIONS)
     audit(holder, one.request, claim, challenge, io.BytesIO(honest), kernels=KERNELS, progress=None)
     made = evaluation.prove(
         transcript,
-        sums,
+        [sums],
         lambda plane: plane.matrix(model(KIND).matrix(plane.weight)),
         published(KIND).trees,
         POSITIONS,
@@ -85,7 +85,7 @@ def rows_known_first() -> CodedCase:
     faces = []
     for opening in (shown, honest):
         out = io.BytesIO()
-        head = ProofHead(key.public_id, POSITIONS, (one.cells,))
+        head = ProofHead(key.public_id, POSITIONS, (one.cells,), (digest,))
         write_proof(out, head, [one.receipt], [(io.BytesIO(opening), len(opening))], made)
         faces.append(out.getvalue())
     start = faces[1].index(honest[:64])

@@ -137,19 +137,22 @@ def _to_the(x: U64, exponent: int) -> U64:
 
 
 @pytest.mark.parametrize("bits", [0, 1, 2, 5])
-def test_sumcheck_ends_in_the_values_of_the_extensions(bits: int) -> None:
-    f, g = _some(1 << bits, "f"), _some(1 << bits, "g")
+@pytest.mark.parametrize("count", [1, 3])
+def test_sumcheck_ends_in_the_values_of_the_extensions(bits: int, count: int) -> None:
+    f, gs = _some(1 << bits, "f"), [_some(1 << bits, f"g{i}") for i in range(count)]
 
-    def draw(message: U64) -> U64:
-        return extension.drawn(Xof("round", message.tobytes()), 1)
+    def draw(messages: U64) -> U64:
+        assert messages.shape == (count, 6, 3)
+        return extension.drawn(Xof("round", messages.tobytes()), 1)
 
-    messages, point, at_f, at_g = sumcheck.proved(f, g, draw)
-    claim = extension.total(extension.multiply(f, g))
-    followed = sumcheck.followed(claim, messages, draw)
-    assert followed is not None
-    assert all(np.array_equal(a, b) for a, b in zip(point, followed[0], strict=True))
-    assert np.array_equal(followed[1], extension.multiply(at_f, at_g))
-    weights = sumcheck.equality(point)
+    messages, point, at_f, at_gs = sumcheck.proved(f, gs, draw)
+    drawn, weights = point[::-1], sumcheck.equality(point)
     assert np.array_equal(extension.total(extension.multiply(weights, f)), at_f)
-    false = extension.add(claim, extension.ONE)
-    assert sumcheck.followed(false, messages, draw) is None or bits == 0
+    for i, (g, at_g) in enumerate(zip(gs, at_gs, strict=True)):
+        assert np.array_equal(extension.total(extension.multiply(weights, g)), at_g)
+        claim, mine = extension.total(extension.multiply(f, g)), [m[i] for m in messages]
+        found = sumcheck.followed(claim, mine, drawn)
+        assert found is not None
+        assert np.array_equal(found, extension.multiply(at_f, at_g))
+        false = extension.add(claim, extension.ONE)
+        assert bits == 0 or sumcheck.followed(false, mine, drawn) is None

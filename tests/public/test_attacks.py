@@ -38,7 +38,7 @@ from proofcompute.public.key import PublicKey
 from proofcompute.public.proof import ALL, ProofHead, write_proof
 from proofcompute.public.proving import Answered, coded_challenge, verify_proof
 from proofcompute.public.sums import Sums
-from proofcompute.public.transcript import Proved, absorbed, begun
+from proofcompute.public.transcript import Absorbed, Proved, absorbed, begun
 from proofcompute.verifier import check_receipt
 from proofcompute.verifier.verify import audit
 from public.world import (
@@ -197,7 +197,7 @@ def test_random_rows_known_before_the_hints_would_let_short_errors_pass(
     one = answered(kind, LONG)
     claim = check_receipt(key, one.request, one.receipt, None)
     head = coded_challenge(claim, ALL).cells[-1]
-    seed = begun(key.public_id, POSITIONS, 1).challenge("rows").read(32)
+    seed = begun(key.public_id, POSITIONS, [bytes(32)]).challenge("rows").read(32)
     rows = Sums(key, seed).rows(0, head, 0, range(1), head.b - head.a)[0]
     errors = _unseen(rows)
     assert 0 < max(map(abs, errors)) < 4000
@@ -205,8 +205,8 @@ def test_random_rows_known_before_the_hints_would_let_short_errors_pass(
     with pytest.raises(VerificationError, match="step 8: evaluation"):
         verified(kind, proof(kind, false), false.request)
 
-    def late(transcript: Transcript, requests: Sequence[Proved]) -> list[bytes]:
-        return absorbed(Transcript("not absorbed"), requests)
+    def late(request: Proved) -> Absorbed:
+        return replace(absorbed(request), digest=bytes(32))
 
     monkeypatch.setattr(proving, "absorbed", late)
     assert verified(kind, proof(kind, false), false.request)
@@ -250,8 +250,8 @@ def lying(
     key, layout = mine.key, mine.key.layout
     claim = check_receipt(key, false.request, false.receipt, None)
     challenge = coded_challenge(claim, false.cells)
-    transcript = begun(key.public_id, POSITIONS, 1)
-    absorbed(transcript, [Proved(claim, challenge, false.opening)])
+    digest = absorbed(Proved(claim, challenge, false.opening)).digest
+    transcript = begun(key.public_id, POSITIONS, [digest])
     sums = Sums(key, transcript.challenge("rows").read(32))
     false.opening.seek(0)
     holder = CodedHolder(key, sums, 0, POSITIONS)
@@ -278,7 +278,7 @@ def lying(
             extension.total(extension.multiply(a, b)) for a, b in ((f0, g0), (f1, g1), (df, dg))
         )
         at0 = extension.subtract(claimed, at1)
-        rounds.append(np.concatenate([at0, at1, square], axis=1))
+        rounds.append(np.concatenate([at0, at1, square], axis=1)[None])
         x = draw(rounds[-1])
         end.append(x)
         linear = extension.subtract(extension.subtract(at1, at0), square)
@@ -323,9 +323,9 @@ def lying(
             tree = merkle.Tree(SUITE, digests, KERNELS.hash_rows)
             key = replace(key, roots=tuple(tree.root if i == first else r for i, r in enumerate(key.roots)))
         opened.append(Opened(leaves, tuple(tuple(tree.range_proof(q, q + 1)) for q in place)))
-    made = Evaluation(np.array(rounds), tuple(combined), tuple(opened)).encode()
+    made = Evaluation(shape, np.array(rounds), tuple(combined), tuple(opened)).encode()
     out, size = io.BytesIO(), false.opening.seek(0, 2)
-    head = ProofHead(key.public_id, POSITIONS, (false.cells,))
+    head = ProofHead(key.public_id, POSITIONS, (false.cells,), (digest,))
     write_proof(out, head, [false.receipt], [(false.opening, size)], made)
     return out.getvalue(), key
 
@@ -342,13 +342,13 @@ def test_a_publisher_who_fits_the_code_to_a_proof_is_found_by_the_public_id(
         assert key.public_id != published(kind).key.public_id
         verify_proof(key, [false.request], io.BytesIO(data), kernels=KERNELS, security=SECURITY)
 
-    with pytest.raises(VerificationError, match="step 8: evaluation"):
+    with pytest.raises(VerificationError, match=r"step [178]: evaluation"):
         check()
 
     begin = begun
 
-    def without_id(public_id: bytes, positions: int, count: int) -> Transcript:
-        return begin(bytes(32), positions, count)
+    def without_id(public_id: bytes, positions: int, requests: Sequence[bytes]) -> Transcript:
+        return begin(bytes(32), positions, requests)
 
     monkeypatch.setattr(proving, "begun", without_id)
     monkeypatch.setitem(lying.__globals__, "begun", without_id)

@@ -12,7 +12,7 @@ import synthetic
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.encoding.frames import write_frame
 from proofcompute.errors import InputError, MismatchError, VerificationError
-from proofcompute.public.evaluation import Evaluation, Opened, Shape
+from proofcompute.public.evaluation import Evaluation, Opened
 from proofcompute.public.holder import error_bits, positions_for
 from proofcompute.public.key import PublicKey
 from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
@@ -50,10 +50,43 @@ def test_a_proof_of_several_requests_is_checked_as_one() -> None:
     data = proof("w8a16", *many)
     found = verified("w8a16", data, *(a.request for a in many), cells=3)
     assert [v.complete for v in found] == [True, False, True]
-    with pytest.raises(VerificationError, match="step 4"):
-        verified("w8a16", data, many[1].request, many[0].request, many[2].request)
-    with pytest.raises(InputError, match="is of 3 requests, and 1 are given"):
-        verified("w8a16", data, many[0].request)
+    assert verified("w8a16", data, *(a.request for a in many[::-1]), cells=3) == found[::-1]
+    with pytest.raises(VerificationError, match="step 4: the proof is not of request"):
+        verified("w8a16", data, many[0].request, request("w8a16", 3))
+    with pytest.raises(VerificationError, match="step 4: the proof is not of request"):
+        verified("w8a16", data, many[0].request, many[0].request)
+    with pytest.raises(InputError, match="no request is given"):
+        verify_proof(published("w8a16").key, [], io.BytesIO(data), kernels=KERNELS)
+
+
+def test_each_receipt_of_a_proof_is_verifiable_alone() -> None:
+    """Nothing of the others is read but what they add to the evaluation, and nothing of them can matter."""
+    many = [answered("experts11", i, cells) for i, cells in ((0, ALL), (1, 3), (0, 5))]
+    data = proof("experts11", *many)
+    whole = verified("experts11", data, *(a.request for a in many), cells=3)
+    place = [data.index(a.opening.getvalue()) for a in many]  # type: ignore[attr-defined]
+    for number, one in enumerate(many[:2]):
+        assert verified("experts11", data, one.request, cells=3) == whole[number : number + 1]
+        other = changed(data, place[1 - number] + 500)
+        assert verified("experts11", other, one.request, cells=3) == whole[number : number + 1]
+        with pytest.raises(VerificationError):
+            verified("experts11", other, many[1 - number].request, cells=3)
+
+
+def test_a_false_answer_does_not_pass_beside_a_true_one() -> None:
+    """Errors of two requests that would cancel in a sum over both; a verifier of either finds its own."""
+    from public.test_attacks import altered, head_cells
+
+    first = head_cells("w8a16")[0]
+    pair = [altered("w8a16", {(first, 0, 0): off}, number=i) for i, off in ((0, 1), (1, -1))]
+    data = proof("w8a16", *pair)
+    for asked in (pair, pair[:1], pair[1:]):
+        with pytest.raises(VerificationError, match="step 8: evaluation"):
+            verified("w8a16", data, *(a.request for a in asked), cells=1)
+    data = proof("w8a16", pair[0], answered("w8a16", 1))
+    assert verified("w8a16", data, request("w8a16", 1))
+    with pytest.raises(VerificationError, match="step 8: evaluation"):
+        verified("w8a16", data, pair[0].request, cells=1)
 
 
 def test_a_proof_holds_only_under_its_public_key() -> None:
@@ -79,30 +112,31 @@ def _joined(data: bytes, *, head: ProofHead | None = None, evaluation: bytes | N
     return out.getvalue()
 
 
-def _evaluation(kind: str, data: bytes) -> tuple[Evaluation, Shape]:
+def _evaluation(kind: str, data: bytes) -> Evaluation:
     found = _parts(data)[1]
     layout = published(kind).key.layout
-    shape = Shape.of(layout, [p.number for p in layout.planes])
-    return Evaluation.decode(found.evaluation.read(found.evaluation_size), shape, found.head.positions), shape
+    encoded = found.evaluation.read(found.evaluation_size)
+    return Evaluation.decode(encoded, layout, len(found.head.cells), found.head.positions)
 
 
 @pytest.mark.parametrize("kind", ["w8a16", "w16a16"])
 def test_every_value_of_an_evaluation_matters(kind: str) -> None:
     data = proof(kind)
-    found, _ = _evaluation(kind, data)
+    found = _evaluation(kind, data)
     rng = np.random.default_rng(1)
     changes: list[tuple[str, Evaluation]] = []
+    other = r"step [178]: evaluation: (a position|.* positions, not|the combined)"  # others are drawn then
     for i in range(len(found.rounds)):
         for column in range(3):
             rounds = found.rounds.copy()
-            rounds[i, rng.integers(6), column] ^= np.uint64(1)
-            changes.append(("does not add up|do not give the value|not those", replace(found, rounds=rounds)))
+            rounds[i, 0, rng.integers(6), column] ^= np.uint64(1)
+            changes.append((other, replace(found, rounds=rounds)))
     for i, w in enumerate(found.combined):
         for _ in range(4):
             made = w.copy()
             made[rng.integers(6), rng.integers(w.shape[1])] ^= np.uint32(1)
             combined = (*found.combined[:i], made, *found.combined[i + 1 :])
-            changes.append(("do not give the value", replace(found, combined=combined)))
+            changes.append((other, replace(found, combined=combined)))
     for i, opened in enumerate(found.opened):
         words = opened.words.copy()
         words[rng.integers(len(words)), rng.integers(words.shape[1])] ^= np.uint32(1)
@@ -110,14 +144,14 @@ def test_every_value_of_an_evaluation_matters(kind: str) -> None:
         digest = bytes([opened.paths[0][0][0] ^ 1]) + opened.paths[0][0][1:]
         flipped = ((digest, *opened.paths[0][1:]), *opened.paths[1:])
         short = (opened.paths[0][:-1], *opened.paths[1:])
-        for text, other in (
+        for text, wrong in (
             ("step 7: evaluation: a position is not under", Opened(words, opened.paths)),
             ("step 7: evaluation: a position is not under|step 1", Opened(opened.words, paths)),
             ("step 7: evaluation: a position is not under", Opened(opened.words, flipped)),
             ("step 1: evaluation:", Opened(opened.words, short)),
             ("step 1: evaluation: .* positions, not", Opened(opened.words[1:], opened.paths[1:])),
         ):
-            changes.append((text, replace(found, opened=(*found.opened[:i], other, *found.opened[i + 1 :]))))
+            changes.append((text, replace(found, opened=(*found.opened[:i], wrong, *found.opened[i + 1 :]))))
     for text, altered in changes:
         with pytest.raises(VerificationError, match=text):
             verified(kind, _joined(data, evaluation=altered.encode()))
@@ -125,7 +159,7 @@ def test_every_value_of_an_evaluation_matters(kind: str) -> None:
 
 def test_an_encoding_that_is_not_canonical_is_refused() -> None:
     data = proof("w8a16")
-    found, shape = _evaluation("w8a16", data)
+    found = _evaluation("w8a16", data)
     p = (1 << 31) - 1
     w = found.combined[0].copy()
     w[0, 0] = p + int(w[0, 0] == 0)
@@ -138,10 +172,19 @@ def test_an_encoding_that_is_not_canonical_is_refused() -> None:
         with pytest.raises(VerificationError, match=r"step 1: .* residue that is not canonical"):
             verified("w8a16", _joined(data, evaluation=altered.encode()))
     made = found.encode()
-    for wrong in (b"", made[:-1], made + b"\0", b"\x80"):
+    for wrong in (made[:-1], made + b"\0", b"\x80"):
         with pytest.raises(VerificationError, match="step 1"):
             verified("w8a16", _joined(data, evaluation=wrong))
-    assert Evaluation.decode(made, shape, POSITIONS).encode() == made
+    with pytest.raises(VerificationError, match="step 8: the opening has products, and the proof has no"):
+        verified("w8a16", _joined(data, evaluation=b""))
+    count = len(found.shape.layout.planes)
+    for planes in ([], [*range(count - 1)], [0, count]):
+        bits = np.zeros(-(-count // 8) * 8, np.uint8)
+        bits[planes] = 1
+        named = made.replace(found.shape.mask, np.packbits(bits, bitorder="little").tobytes(), 1)
+        with pytest.raises(VerificationError, match=r"step [178]"):
+            verified("w8a16", _joined(data, evaluation=named))
+    assert Evaluation.decode(made, found.shape.layout, 1, POSITIONS).encode() == made
 
 
 def test_any_changed_byte_of_a_proof_is_found() -> None:
@@ -164,7 +207,7 @@ def test_a_proof_that_ends_early_or_late_is_refused() -> None:
     with pytest.raises(VerificationError, match="bytes after the end"):
         verified("experts11", data + b"\0")
     out = io.BytesIO()
-    write_frame(out, ProofHead(bytes(32), 1, (0,)).encode())
+    write_frame(out, ProofHead(bytes(32), 1, (0,), (bytes(32),)).encode())
     with pytest.raises(VerificationError, match="step 1: the public proof ends"):
         verified("experts11", out.getvalue())
 
