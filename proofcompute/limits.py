@@ -28,6 +28,16 @@ MAX_RECEIPT: Final = 64 * MIB
 """An encoded receipt, its outputs included."""
 MAX_TERMS: Final = 1 * KIB
 """Encoded terms of a node."""
+MAX_BEACON: Final = 1 * KIB
+"""An encoded beacon, or the statement that was made before its round."""
+MAX_ROUND: Final = 16 * KIB
+"""What a beacon's service says of a round, in JSON."""
+MAX_POLICY: Final = 1 * MIB
+"""A quorum policy, in JSON or encoded."""
+MAX_SIGNERS: Final = 1 << 10
+"""Keys of a quorum policy."""
+MAX_VERDICT: Final = 16 * KIB
+"""An encoded verdict, of one auditor or of a quorum."""
 MAX_CHALLENGE: Final = 16 * MIB
 """An encoded challenge."""
 MAX_EVIDENCE: Final = MAX_REQUEST + MAX_RECEIPT + MAX_CHALLENGE + MAX_TERMS + 4 * KIB

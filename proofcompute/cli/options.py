@@ -14,12 +14,22 @@ from proofcompute.errors import InputError
 if TYPE_CHECKING:
     from proofcompute.arithmetic.kernels import Kernels
 
-__all__ = ["Device", "Force", "Json", "Out", "command_line", "hex_bytes", "kernels", "typed"]
+__all__ = ["Device", "Force", "Grinding", "Json", "Out", "command_line", "hex_bytes", "kernels", "typed"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
 Out = Annotated[Path, typer.Option("-o", "--output", help="File to write.", show_default=False)]
 Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or numpy (slow).")]
+
+Grinding = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=80,
+        metavar="BITS",
+        help="Say what is found after a prover tried 2^BITS receipts; 2^50 is about a day of a GPU.",
+    ),
+]
 
 
 def command_line(context: typer.Context, *words: object, leave_out: Container[str] = ()) -> str:

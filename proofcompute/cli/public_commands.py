@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from contextlib import ExitStack
@@ -14,9 +13,10 @@ import typer
 from proofcompute.cli.console import Output, complain, rejection, size
 from proofcompute.cli.files import check_output, load_model, read_request
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.options import Device, Force, Json, Out, command_line, hex_bytes, kernels
+from proofcompute.cli.options import Device, Force, Grinding, Json, Out, command_line, hex_bytes, kernels
 from proofcompute.cli.progress import progress
 from proofcompute.errors import InputError, MismatchError, VerificationError
+from proofcompute.freivalds.soundness import GRINDING_BITS
 
 if TYPE_CHECKING:
     from proofcompute.protocol.messages import Request
@@ -228,6 +228,7 @@ def verify_proof(
     security: Annotated[
         float, typer.Option(min=81, max=186, help="Least bits of one attempt; 80 are lost to hash queries.")
     ] = 181.0,
+    grinding: Grinding = GRINDING_BITS,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -263,29 +264,28 @@ def verify_proof(
         complain(f"REJECTED: {e}")
         out.result({**rejection(e), "public_id": key.public_id.hex()})
         raise typer.Exit(1) from e
-    _accept(out, key.public_id, requests, found, time.perf_counter() - start)
-
-
-SHARES = (0.01, 0.1)
-"""Shares of altered cells for which the work of hiding them is stated."""
+    _accept(out, key.public_id, requests, found, grinding, time.perf_counter() - start)
 
 
 def _accept(
-    out: Output, public_id: bytes, requests: list[Request], found: tuple[Verified, ...], seconds: float
+    out: Output,
+    public_id: bytes,
+    requests: list[Request],
+    found: tuple[Verified, ...],
+    grinding: float,
+    seconds: float,
 ) -> None:
+    from proofcompute.cli.verdicts import grinding_facts, grinding_fields
     from proofcompute.freivalds.soundness import shown
 
     out.say("verified: every cell that the proof has to open was checked and holds")
     said = []
     for asked, one in zip(requests, found, strict=True):
-        work = {s: one.grinding_bits(s) for s in SHARES}
         facts: dict[str, object] = {
             "cells": f"{one.cells} of {one.total}{' (all)' if one.complete else ''}",
             "soundness": f"{shown(one.soundness_bits)} for all checked cells together",
         }
-        for s, bits in work.items():
-            hidden = f"hidden by trying 2^{bits:.1f} receipts" if math.isfinite(bits) else "found in any case"
-            facts[f"{s:.0%} altered"] = hidden
+        facts |= grinding_facts(one, grinding)
         out.facts({**facts, "node": one.node.hex(), "opening": size(one.bytes_opened)})
         said.append(
             {
@@ -296,7 +296,7 @@ def _accept(
                 "stop_reason": one.stop_reason,
                 "node": one.node.hex(),
                 "soundness_bits": one.soundness_bits,
-                "grinding_bits": {str(s): b if math.isfinite(b) else None for s, b in work.items()},
+                **grinding_fields(one, grinding),
                 "bytes_opened": one.bytes_opened,
             }
         )

@@ -11,30 +11,36 @@ from proofcompute.cli.console import Output, complain, rejection, size
 from proofcompute.cli.outputs import values_of
 from proofcompute.cli.verifying import Checked, Verifier
 from proofcompute.errors import ProofcomputeError, VerificationError
-from proofcompute.freivalds.soundness import shown
+from proofcompute.freivalds.soundness import GRINDING_BITS, shown
+from proofcompute.verifier.result import Verified
 
-__all__ = ["accept", "check_many", "reject"]
+__all__ = ["SHARES", "accept", "check_many", "grinding_facts", "grinding_fields", "reject"]
 
 SHARES = (0.01, 0.1)
 """Shares of altered cells for which the probability of detection is stated."""
 
 
 def accept(
-    out: Output, checked: Checked, verifier: Verifier, seconds: float, *, public: bool = False
+    out: Output,
+    checked: Checked,
+    verifier: Verifier,
+    seconds: float,
+    *,
+    public: bool = False,
+    grinding: float = GRINDING_BITS,
 ) -> None:
-    """Print what was checked, and with what soundness and probability of detection."""
+    """Print what was checked, and with what soundness and probability of detection.
+
+    ``grinding`` is log2 of the receipts that the prover of a public proof is granted to try.
+    """
     found = checked.evidence
-    work = {s: found.grinding_bits(s) for s in SHARES} if public else {}
     out.say("verified: every cell asked for was checked and holds")
     facts: dict[str, object] = {
         "cells": f"{found.cells} of {found.total}{' (all)' if found.complete else ''}",
         "soundness": f"{shown(found.soundness_bits)} for each checked cell",
     }
     if public:
-        for s, bits in work.items():
-            facts[f"{s:.0%} altered"] = (
-                f"hidden by trying 2^{bits:.1f} receipts" if math.isfinite(bits) else "found in any case"
-            )
+        facts |= grinding_facts(found, grinding)
     else:
         facts["one altered cell"] = f"found with probability {found.detects_one:.4g}"
         for s in SHARES:
@@ -49,12 +55,48 @@ def accept(
     if checked.request.generation is None:
         facts |= values_of(checked.outputs)
     out.facts(facts)
-    out.result(_accepted(checked, verifier, seconds, public=public))
+    fields = _accepted(checked, verifier, seconds)
+    if public:  # no probability holds for cells that the prover could choose
+        del fields["detects_one"], fields["detects_shares"]
+        fields |= grinding_fields(found, grinding)
+    out.result(fields)
 
 
-def _accepted(checked: Checked, verifier: Verifier, seconds: float, *, public: bool) -> dict[str, object]:
+def grinding_facts(
+    found: Verified, grinding: float = GRINDING_BITS, *, beacon: bool = False
+) -> dict[str, object]:
+    """Return what is shown of cells that follow from a receipt: the work of hiding, and what work leaves.
+
+    ``grinding`` is log2 of the receipts that a prover is granted to try; with a ``beacon`` the number of
+    attestors that are believed.
+    """
+    tries = f"{2**grinding:.0f} attested" if beacon else f"2^{grinding:.0f}"
+    facts: dict[str, object] = {}
+    for s in SHARES:
+        bits = found.grinding_bits(s)
+        after = found.detects_after(s, 2.0**grinding)
+        left = f"found with probability {after:.4g} after {tries} tries"
+        work = f"; hidden by trying 2^{bits:.1f} receipts" if not beacon else ""
+        facts[f"{s:.0%} altered"] = left + work if math.isfinite(bits) else "found in any case"
+    return facts
+
+
+def grinding_fields(
+    found: Verified, grinding: float = GRINDING_BITS, *, beacon: bool = False
+) -> dict[str, object]:
+    """Return the JSON fields of what :func:`grinding_facts` shows."""
+    bits = {s: found.grinding_bits(s) for s in SHARES}
+    return {
+        "grinding_bits": {str(s): b if math.isfinite(b) else None for s, b in bits.items()},
+        "grinding_budget_bits": grinding,
+        "detects_after_grinding": {str(s): found.detects_after(s, 2.0**grinding) for s in SHARES},
+        "beacon": beacon,
+    }
+
+
+def _accepted(checked: Checked, verifier: Verifier, seconds: float) -> dict[str, object]:
     found = checked.evidence
-    fields: dict[str, object] = {
+    return {
         "verified": True,
         "cells": found.cells,
         "total_cells": found.total,
@@ -73,11 +115,6 @@ def _accepted(checked: Checked, verifier: Verifier, seconds: float, *, public: b
         "answer": checked.answer,
         "seconds": seconds,
     }
-    if public:  # no probability holds for cells that the prover could choose
-        del fields["detects_one"], fields["detects_shares"]
-        bits = {s: found.grinding_bits(s) for s in SHARES}
-        fields["grinding_bits"] = {str(s): b if math.isfinite(b) else None for s, b in bits.items()}
-    return fields
 
 
 def reject(out: Output, error: VerificationError, verifier: Verifier, seconds: float) -> None:
@@ -119,7 +156,7 @@ def check_many(out: Output, verifier: Verifier, directories: Sequence[Path]) -> 
         else:
             found = checked.evidence
             state, text = "verified", f"{found.cells} of {found.total} cells"
-            fields = _accepted(checked, verifier, time.perf_counter() - start, public=False)
+            fields = _accepted(checked, verifier, time.perf_counter() - start)
         count[state] += 1
         out.say(f"{directory}: {state.upper() if state == 'rejected' else state}: {text}")
         out.result({"directory": str(directory), "state": state, **fields})

@@ -12,10 +12,11 @@ from proofcompute.cli.bundles import EvidenceOut, Identity, Recorder, Undisclose
 from proofcompute.cli.console import Output
 from proofcompute.cli.files import check_output, read_receipt, read_request
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.options import Device, Force, Json, Out
+from proofcompute.cli.options import Device, Force, Grinding, Json, Out
 from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
 from proofcompute.encoding.files import require_plain
 from proofcompute.errors import InputError, VerificationError
+from proofcompute.freivalds.soundness import GRINDING_BITS
 
 __all__ = ["challenge", "verify", "verify_many", "verify_public"]
 
@@ -199,13 +200,15 @@ def verify_public(
     node: Signer = None,
     outputs: Outputs = None,
     tokens_only: TokensOnly = False,
+    grinding: Grinding = GRINDING_BITS,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Check a public proof: a receipt and the output of "open --public N". No secret is needed.
 
     The cells follow from the receipt, so a node can try receipts until they suit it. The result states the
-    work, in bits, that it takes to hide a share of altered cells. The exit statuses are those of verify.
+    work, in bits, that it takes to hide a share of altered cells, and how probably it is found after the work
+    of --grinding. The exit statuses are those of verify.
     """
     from proofcompute.cli.verdicts import accept, reject
     from proofcompute.cli.verifying import Verifier
@@ -222,7 +225,7 @@ def verify_public(
         reject(out, e, verifier, time.perf_counter() - start)
         raise typer.Exit(1) from e
     write_outputs(outputs, found.outputs)
-    accept(out, found, verifier, time.perf_counter() - start, public=True)
+    accept(out, found, verifier, time.perf_counter() - start, public=True, grinding=grinding)
 
 
 def _seed(text: str) -> bytes:

@@ -29,6 +29,11 @@ MESSAGES: Final = {
     "proofcompute public key": "public key",
     "proofcompute public proof": "public proof",
     "proofcompute code digests": "code digests",
+    "proofcompute beacon": "beacon",
+    "proofcompute beacon statement": "beacon statement",
+    "proofcompute verdict key": "verdict key",
+    "proofcompute signed verdict": "signed verdict",
+    "proofcompute quorum verdict": "quorum verdict",
 }
 """The text with which each kind of file begins, as the first element of a short CBOR array."""
 

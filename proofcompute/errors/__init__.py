@@ -19,7 +19,9 @@
     |- StoppedError            work was given up before its end, by its caller or by the node
     |- ServiceError            a node cannot be reached, or answers with an error
     |- VerificationError       an untrusted message failed a numbered step of the verification
-    `- EvidenceError           a bundle of evidence is malformed, or not what its auditor signed
+    |- EvidenceError           a bundle of evidence is malformed, or not what its auditor signed
+    |- BeaconError             a round of a beacon, or the statement made before it, does not hold
+    `- VerdictError            a quorum verdict does not hold; it says which rule it breaks
 
 Nothing raw (``struct.error``, ``UnicodeDecodeError``, ``KeyError``) escapes from decoding a message.
 """
@@ -28,9 +30,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import NamedTuple, TypeVar
 
 __all__ = [
+    "BeaconError",
     "BusyError",
     "Cell",
     "ChallengeLimitError",
@@ -49,6 +53,8 @@ __all__ = [
     "StoppedError",
     "StorageError",
     "UnsupportedError",
+    "VerdictError",
+    "VerdictFault",
     "VerificationError",
     "about",
     "bare",
@@ -200,6 +206,48 @@ class EvidenceError(ProofcomputeError):
     It cannot be decoded, its auditor did not sign it, or it holds things that do not belong together, of
     which each was the auditor's to choose. Nothing follows from it about the node.
     """
+
+
+class BeaconError(ProofcomputeError):
+    """A beacon's round does not hold, or nobody who is trusted attested the receipt before it."""
+
+
+class VerdictFault(Enum):
+    """What is wrong with a quorum verdict (docs/spec/verdicts.md)."""
+
+    MALFORMED = "malformed"
+    """It does not decode."""
+    POLICY = "policy"
+    """It is under another policy than the verifier's, or lasts longer than the policy allows."""
+    SIGNER = "signer"
+    """A signer is not in the policy, or is named twice."""
+    POSSESSION = "possession"
+    """A signer's key has no valid proof of possession."""
+    THRESHOLD = "threshold"
+    """Fewer have signed than the policy asks for."""
+    MIXED = "mixed"
+    """Signatures are of different statements."""
+    SIGNATURE = "signature"
+    """A signature does not hold."""
+    SUBJECT = "subject"
+    """It is about another receipt or request."""
+    TIME = "time"
+    """It is not valid yet, or no longer."""
+    REPLAYED = "replayed"
+    """A verdict of this kind about this receipt was used before."""
+
+
+class VerdictError(ProofcomputeError):
+    """A quorum verdict, or a signature that was to become a part of one, does not hold."""
+
+    def __init__(self, fault: VerdictFault, reason: str) -> None:
+        self.fault = fault
+        """Which rule it breaks."""
+        super().__init__(reason)
+
+    def __reduce__(self) -> tuple[type[VerdictError], tuple[VerdictFault, str]]:
+        """Let errors be copied, with the fault."""
+        return VerdictError, (self.fault, str(self))
 
 
 @contextmanager

@@ -17,6 +17,8 @@ EXTRA_OF: Final = {
     "onnx": "onnx",
     "pillow": "images",
     "prometheus_client": "serve",
+    "py_arkworks_bls12381": "verdicts-fast",
+    "py_ecc": "verdicts",
     "structlog": "serve",
     "tokenizers": "models",
     "torch": "quality",

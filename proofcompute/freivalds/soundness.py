@@ -20,12 +20,26 @@ from typing import Final
 
 from proofcompute.freivalds.primes import P31
 
-__all__ = ["COLLISION_BITS", "HASH_QUERIES", "floored", "shown", "soundness_bits", "with_collisions"]
+__all__ = [
+    "COLLISION_BITS",
+    "GRINDING_BITS",
+    "HASH_QUERIES",
+    "floored",
+    "shown",
+    "soundness_bits",
+    "with_collisions",
+]
 
 HASH_QUERIES: Final = 1 << 80
 """Number of hash queries that a prover is assumed to afford."""
 COLLISION_BITS: Final = 97.0
 """-log2 of HASH_QUERIES^2 / 2^257, the probability that they hold a collision of 256-bit hashes."""
+
+GRINDING_BITS: Final = 50.0
+"""log2 of the receipts that a prover is granted to try where cells follow from a receipt.
+
+At 10^10 hashes a second that is about a day of one GPU (docs/spec/verification.md#grinding).
+"""
 
 
 def with_collisions(bits: float) -> float:

@@ -60,6 +60,17 @@ class Verified:
         """
         return -self._log_miss(share) / math.log(2)
 
+    def detects_after(self, share: float, attempts: float) -> float:
+        """Return the probability that a share of altered cells is found after a prover tried receipts.
+
+        Each of ``attempts`` receipts draws other cells, and one is found if all of them hit: (1 - miss)^T,
+        where miss = 1 - detects_share(share). Both are 1 if every cell was checked.
+        """
+        miss = math.exp(self._log_miss(share))
+        if miss >= 1.0:
+            return 0.0
+        return math.exp(attempts * math.log1p(-miss))
+
     def _log_miss(self, share: float) -> float:
         """Return the natural logarithm of the probability that uniform cells hit no altered one."""
         bad = math.ceil(share * self.total - 1e-6)  # the rounding of a share must not add a cell

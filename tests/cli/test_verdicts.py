@@ -62,6 +62,14 @@ def test_a_public_proof(files: Files, tmp_path: Path) -> None:
     assert found["verified"]
     assert found["cells"] == 4
     assert found["grinding_bits"]["0.1"] > 0
+    assert found["grinding_budget_bits"] == 50
+    assert found["detects_after_grinding"]["0.01"] < 1e-6
+    left = done(*verify, "--cells", 4, "--grinding", 0)["detects_after_grinding"]["0.1"]
+    assert 0 < left < 1
+    assert (
+        f"found with probability {left:.4g} after 2^0 tries"
+        in call(*verify, "--cells", 4, "--grinding", 0).out
+    )
     assert "detects_one" not in found
     assert "2^" in call(*verify, "--cells", 4).out
     # fewer or more cells than it opens are another proof

@@ -160,10 +160,30 @@ def test_the_cost_of_trying_receipts_until_the_cells_suit_is_stated_in_bits() ->
         cells = public_challenge(Claim(receipt, run.claim.statement), CELLS).cells
         return not any(starts[c.segment] + c.a - firsts[c.segment] in altered for c in cells)
 
-    tried = 3000
-    lucky = sum(suits(replace(run.receipt, retention=i)) for i in range(tried))
+    tried, budget = 3000, 5
+    lucky = [suits(replace(run.receipt, retention=i)) for i in range(tried)]
     expected = tried * 2.0 ** -result.grinding_bits(0.25)
-    assert lucky == pytest.approx(expected, abs=5 * math.sqrt(expected))
+    assert sum(lucky) == pytest.approx(expected, abs=5 * math.sqrt(expected))
+
+    # provers that try five receipts each: found are those whose every receipt hits an altered cell
+    provers = tried // budget
+    found = sum(not any(lucky[i : i + budget]) for i in range(0, tried, budget))
+    after = result.detects_after(0.25, budget)
+    assert after < result.detects_share(0.25)
+    assert found == pytest.approx(provers * after, abs=5 * math.sqrt(provers * after * (1 - after)))
+
+
+def test_detection_after_grinding_has_the_right_ends() -> None:
+    run, opening = public_run()
+    result = check(run, opening)
+    share, miss = 0.25, 1 - result.detects_share(0.25)
+    assert result.detects_after(share, 1) == pytest.approx(result.detects_share(share))
+    assert result.detects_after(share, 1000) == pytest.approx((1 - miss) ** 1000, abs=1e-12)
+    assert result.detects_after(share, 0) == 1
+    assert result.detects_after(share, 2.0**80) == 0
+    assert result.detects_after(0, 2.0**50) == 0  # nothing is altered, so nothing is found
+    assert result.detects_after(1, 2.0**80) == 1
+    assert replace(result, cells=result.total).detects_after(0.01, 2.0**80) == 1
 
 
 def test_each_matrix_of_a_mixture_is_projected_once(monkeypatch: pytest.MonkeyPatch) -> None:
