@@ -20,16 +20,16 @@ from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.models.card import ModelCard, Weight
 from proofcompute.verifier import Key, write_key
 
-__all__ = ["key_of"]
+__all__ = ["Interrupted", "Reader", "key_of"]
 
 SEED = bytes([7] * 32)
 
 
-class _Interrupted(Exception):
+class Interrupted(Exception):
     """The process was stopped."""
 
 
-class _Reader:
+class Reader:
     """Counts the seconds of making weights, and stops before one of them."""
 
     def __init__(self, model: Synthetic, stop: str | None = None) -> None:
@@ -41,7 +41,7 @@ class _Reader:
 
     def weight(self, name: str) -> Weight:
         if name == self.stop:
-            raise _Interrupted
+            raise Interrupted
         start = time.perf_counter()
         weight = self.model.weight(name)
         self.seconds += time.perf_counter() - start
@@ -58,21 +58,21 @@ def key_of(model: str, columns: int = 2) -> dict[str, object]:
     _ = synthetic.card
     identifying = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as directory:
-        with suppress(_Interrupted):  # compile what has to be
+        with suppress(Interrupted):  # compile what has to be
             write_key(
-                _Reader(synthetic, specs[2].name), kernels, Path(directory) / "compiled", columns=columns
+                Reader(synthetic, specs[2].name), kernels, Path(directory) / "compiled", columns=columns
             )
-        whole = _Reader(synthetic)
+        whole = Reader(synthetic)
         at = Path(directory) / "key"
         start = time.perf_counter()
         write_key(whole, kernels, at, columns=columns, seed=SEED)
         making = time.perf_counter() - start
         nbytes = at.stat().st_size
         other = Path(directory) / "interrupted"
-        stopped = _Reader(synthetic, specs[len(specs) // 2].name)
-        with suppress(_Interrupted):
+        stopped = Reader(synthetic, specs[len(specs) // 2].name)
+        with suppress(Interrupted):
             write_key(stopped, kernels, other, columns=columns, seed=SEED)
-        rest = _Reader(synthetic)
+        rest = Reader(synthetic)
         write_key(rest, kernels, other, columns=columns, seed=SEED)
         assert stopped.asked + rest.asked == whole.asked == len(specs)
         assert other.read_bytes() == at.read_bytes()

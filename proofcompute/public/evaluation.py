@@ -363,7 +363,7 @@ def _check_code(
     circle = layout.codes[number].circle
     if len(opened.words) != len(at):
         raise VerificationError(1, f"evaluation: {len(opened.words)} positions, not {len(at)}")
-    leaves = digests_of(opened.words, list(layout.of_code(number)), kernels)
+    leaves = digests_of(opened.words, layout, number, kernels)
     try:
         found = merkle.roots_from_leaves(SUITE, circle.size, at, leaves, opened.paths, kernels.hash_rows)
     except FormatError as e:

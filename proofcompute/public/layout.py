@@ -30,6 +30,10 @@ _OPENED = 48
 """Positions that a proof opens, about; with it the rows of a message are chosen."""
 _PATH = 12 * 32
 """Bytes of hashes that go with an opened position, about."""
+_RUN = 1024
+"""Most messages of a run."""
+_RUN_WORDS = 1 << 26
+"""Most words of a run on one coset, unless one message has more."""
 _COEFFICIENTS = 24
 """Bytes of a proof for each value of a message: an element of the extension field."""
 
@@ -76,6 +80,11 @@ class Code:
     def length(self) -> int:
         """The values of a message."""
         return self.width << self.side
+
+    @property
+    def run(self) -> int:
+        """The most messages that are hashed together: few of long ones, whose words take much memory."""
+        return max(1, min(_RUN, _RUN_WORDS >> self.circle.bits))
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def check_leaves(
             columns = slice(plane.first, plane.first + plane.rows)
             words[plane.code][:, columns] = kernels.project(messages, basis[plane.code]).T
     for number, (at, found) in enumerate(zip(places, words, strict=True)):
-        made = digests_of(found, list(layout.of_code(number)), kernels)
+        made = digests_of(found, layout, number, kernels)
         for place, digest in zip(at, made, strict=True):
             if published.trees[number].leaf(place) != digest.tobytes():
                 raise MismatchError(f"position {place} of code {number} is not that of the weights")

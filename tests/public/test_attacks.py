@@ -319,7 +319,7 @@ def lying(
                 wanted = combined[0].astype(object) @ row - parts[0] @ leaf.astype(object)
                 equations = np.concatenate([parts[0][:, :6], wanted[:, None]], axis=1) % P31
                 leaf[:6] = (leaf[:6] + _solved(equations, 6).astype(np.uint64)) % P31
-            digests[place] = digests_of(leaves, list(layout.of_code(number)), KERNELS)
+            digests[place] = digests_of(leaves, layout, number, KERNELS)
             tree = merkle.Tree(SUITE, digests, KERNELS.hash_rows)
             key = replace(key, roots=tuple(tree.root if i == first else r for i, r in enumerate(key.roots)))
         opened.append(Opened(leaves, tuple(tuple(tree.range_proof(q, q + 1)) for q in place)))
