@@ -19,6 +19,7 @@ from cli.networks import network
 from functions.test_proved import CASES, made
 from importers import onnx_nets
 from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import Array
 from proofcompute.errors import VerificationError
 from proofcompute.importers.onnx import compile_onnx
 from proofcompute.importers.onnx.opening import parsed
@@ -74,7 +75,7 @@ def _convolutions() -> Kind:
     return _arrays(b.model(), rng.standard_normal((3, 6, 5, 3)))
 
 
-def _arrays(model: Model, rows: np.ndarray) -> Kind:  # type: ignore[type-arg]
+def _arrays(model: Model, rows: Array) -> Kind:
     return Kind(model, pc.array_request(model, rows.astype(np.float32), nonce=bytes(32)))
 
 
