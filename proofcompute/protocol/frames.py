@@ -83,7 +83,8 @@ class Frames:
         """
         stream = received(stream)
         self._pieces, self._parts = FrameReader(stream), FrameReader(stream, kept)
-        self._digests: list[bytes] = []
+        self.digests: list[bytes] = []
+        """The digests of the frames read so far, if they are hashed."""
         self._last = b""
         self._whole = True
         self.watched = watched
@@ -112,7 +113,7 @@ class Frames:
             raise VerificationError(1, str(e)) from e
         self._whole = True
         if self.watched and frame is not None:
-            self._digests.append(frame_digest(frame))
+            self.digests.append(frame_digest(frame))
             self._last = bytes(frame) if len(frame) <= OpeningEnd.LARGEST else b""
         return frame
 
@@ -144,7 +145,7 @@ class Frames:
             raise VerificationError(2, "the opening is not what the node signed")
 
     def _signed(self, end: OpeningEnd) -> bool:
-        return end.frames == frames_digest(self._digests[:-1])
+        return end.frames == frames_digest(self.digests[:-1])
 
     def blame(
         self, error: VerificationError, receipt: Signed, challenge_digest: bytes, limits: Sequence[int]
@@ -159,7 +160,7 @@ class Frames:
         """
         frames, size = len(limits) + 1, sum(limits) + OpeningEnd.LARGEST + _HEAD * (len(limits) + 1)
         try:
-            while self._whole and len(self._digests) < frames and self.count < size:
+            while self._whole and len(self.digests) < frames and self.count < size:
                 if self._next(self._pieces, min(MAX_OPENING_PART, size - self.count)) is None:
                     break
             if not (self._whole and self._ended()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from proofcompute.arithmetic.kernels import Kernels
@@ -13,7 +14,6 @@ from proofcompute.freivalds.soundness import HASH_QUERIES
 from proofcompute.models.card import ModelCard
 from proofcompute.protocol.messages import Part, Request
 from proofcompute.protocol.needs import Needs
-from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import Layout
 from proofcompute.public.sums import SummedProducts, Sums
 from proofcompute.verifier.sources import OpenedTables, open_tables
@@ -33,9 +33,10 @@ class CodedHolder:
     hints = True
     tables = True
 
-    def __init__(self, key: PublicKey, sums: Sums, request: int, positions: int) -> None:
-        self.key, self.sums = key, sums
-        self._request, self._positions = request, positions
+    def __init__(self, sums: Sums, seeds: Mapping[Cell, bytes], positions: int) -> None:
+        """Hold the key of ``sums``; ``seeds`` has that of a cell's random rows once all of it was read."""
+        self.key, self.sums = sums.key, sums
+        self._seeds, self._positions = seeds, positions
 
     @property
     def card(self) -> ModelCard:
@@ -56,7 +57,9 @@ class CodedHolder:
         key = self.key
         tables = OpenedTables(key.constants, open_tables(key.card, need.tables, part, cell, kernels))
         scales = {name: key.scales(name) for name in {s.weight for s in need.sites}}
-        products = SummedProducts(key.program, cell, need.sites, part.hints, scales, self.sums, self._request)
+        products = SummedProducts(
+            key.program, cell, need.sites, part.hints, scales, self.sums, self._seeds[cell]
+        )
         return tables, products
 
 

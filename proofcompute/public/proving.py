@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8
@@ -23,15 +23,12 @@ from proofcompute.public.layout import Plane
 from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
 from proofcompute.public.publishing import Published
 from proofcompute.public.sums import Sums
-from proofcompute.public.transcript import Proved, absorbed, begun
+from proofcompute.public.transcript import Absorbed, begun
 from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verify import audit
 
 __all__ = ["Answered", "coded_challenge", "prove", "verify_proof"]
-
-SEED: Final = 32
-"""Bytes of the transcript from which random rows are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,27 +83,17 @@ def prove(
     bits = error_bits(key.layout, positions)
     if bits <= GRANTED:
         raise InputError(f"{positions} positions of each code give {bits:.1f} bits, which prove nothing")
-    requests = []
-    for one in answered:
-        claim = check_receipt(key, one.request, one.receipt)
-        with naming(claim):
-            requests.append(Proved(claim, coded_challenge(claim, one.cells), one.opening))
-    head = ProofHead(
-        key.public_id,
-        positions,
-        tuple(a.cells for a in answered),
-        tuple(absorbed(request).digest for request in requests),
-    )
-    transcript = begun(key.public_id, positions, head.digests)
-    seed, sums = transcript.challenge("rows").read(SEED), []
-    for number, (one, request) in enumerate(zip(answered, requests, strict=True)):
-        sums.append(Sums(key, seed, proving=True))
-        holder = CodedHolder(key, sums[-1], number, positions)
-        _audited(holder, one.request, request, None, kernels, progress)
-    made = b""
+    claims = [check_receipt(key, one.request, one.receipt) for one in answered]
+    sums = [Sums(key, proving=True) for _ in answered]
+    digests = [
+        _audited(one, claim, each, positions, kernels, progress)[1]
+        for one, claim, each in zip(answered, claims, sums, strict=True)
+    ]
+    head = ProofHead(key.public_id, positions, tuple(a.cells for a in answered), tuple(digests))
+    transcript, made = begun(key.public_id, positions, head.digests), b""
     if any(one.a for one in sums):
         made = evaluation.prove(transcript, sums, _weights(model), trees, positions, kernels).encode()
-    sizes = [(request.opening, request.opening.seek(0, 2)) for request in requests]
+    sizes = [(a.opening, a.opening.seek(0, 2)) for a in answered]
     write_proof(out, head, [a.receipt for a in answered], sizes, made)
 
 
@@ -115,26 +102,29 @@ def _weights(model: Model) -> Callable[[Plane], I8]:
 
 
 def _audited(
-    holder: CodedHolder,
-    asked: Request,
-    request: Proved,
-    frames: bytes | None,
+    one: Answered,
+    claim: Claim,
+    sums: Sums,
+    positions: int,
     kernels: Kernels,
     progress: Callable[[int], None] | None,
-) -> Verified:
-    """Audit an opening but for its products, which are summed up; ``frames`` is the digest it must have."""
-    request.opening.seek(0)
-    with naming(request.claim):
-        return audit(
-            holder,
-            asked,
-            request.claim,
-            request.challenge,
-            request.opening,
+) -> tuple[Verified, bytes]:
+    """Audit an opening but for its products, which are summed up; return the digest of the request, too."""
+    with naming(claim):
+        challenge = coded_challenge(claim, one.cells)
+        absorbed = Absorbed(sums.key.public_id, claim, challenge)
+        one.opening.seek(0)
+        found = audit(
+            CodedHolder(sums, absorbed.seeds, positions),
+            one.request,
+            claim,
+            challenge,
+            one.opening,
             kernels=kernels,
             progress=progress,
-            known=frames,
+            hearer=absorbed,
         )
+        return found, absorbed.digest()
 
 
 def verify_proof(
@@ -154,7 +144,7 @@ def verify_proof(
         key: a public key whose public id the caller trusts.
         requests: the requests that the caller wants proved, in any order. Each must have a receipt of its own
             in the proof; the openings of others are skipped, and nothing is said about them.
-        stream: the proof, seekable; openings are read twice, frame by frame, so memory stays flat.
+        stream: the proof, seekable; openings are read once, frame by frame, so memory stays flat.
         kernels: the backend.
         node: public key that must have signed; None: the one in each request, or any if it names none.
         cells: the fewest cells of each request that must be opened, or ALL. How many a proof opens is its
@@ -188,25 +178,23 @@ def verify_proof(
             1, f"{head.positions} positions of each code give {bits:.1f} bits, fewer than {security:.1f}"
         )
     transcript = begun(key.public_id, head.positions, head.digests)
-    seed = transcript.challenge("rows").read(SEED)
     followed = _followed(key, transcript, proof, kernels)
     found = []
     for asked, number in zip(requests, _numbers(requests, proof), strict=True):
         claim = check_receipt(key, asked, proof.receipts[number], node)
-        count, sums = head.cells[number], Sums(key, seed)
+        one = Answered(asked, proof.receipts[number], proof.openings[number], head.cells[number])
         with naming(claim):
-            request = Proved(claim, coded_challenge(claim, count), proof.openings[number])
-            _require_cells(request, count, cells)
-            read = absorbed(request)
-            if read.digest != head.digests[number]:
+            _require_cells(claim, one.cells, cells)
+        sums = Sums(key)
+        verified, digest = _audited(one, claim, sums, head.positions, kernels, progress)
+        with naming(claim):
+            if digest != head.digests[number]:
                 raise VerificationError(6, "the opening is not the one that the proof is about")
-        holder = CodedHolder(key, sums, number, head.positions)
-        found.append(_audited(holder, asked, request, read.frames, kernels, progress))
-        if followed is not None:
-            with naming(claim):
+            if followed is not None:
                 followed.require(number, sums)
-        elif sums.u:
-            raise VerificationError(8, "the opening has products, and the proof has no evaluation")
+            elif sums.u:
+                raise VerificationError(8, "the opening has products, and the proof has no evaluation")
+        found.append(verified)
     return tuple(found)
 
 
@@ -223,9 +211,9 @@ def _numbers(requests: Sequence[Request], proof: Proof) -> list[int]:
     return found
 
 
-def _require_cells(request: Proved, count: int, wanted: int) -> None:
+def _require_cells(claim: Claim, count: int, wanted: int) -> None:
     """Raise VerificationError unless a proof opens as many cells as the verifier wants."""
-    opened, total = sum(c.b - c.a for c in request.challenge.cells), request.claim.statement.cells
+    opened, total = sum(c.b - c.a for c in coded_challenge(claim, count).cells), claim.statement.cells
     if opened < total and (wanted == ALL or opened < wanted):
         text = "all" if wanted == ALL else str(wanted)
         raise VerificationError(10, f"{opened} of {total} cells are proved, and not {text}")

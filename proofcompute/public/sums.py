@@ -3,8 +3,14 @@
 Every set of every hint says Y = X W^T of one plane W: some columns of quantised rows X int8 and one limb of a
 weight. For random rows R over F = GF(p^6), fresh for every request, cell, product and set, the sums
 U = R Y [m] and A = R X [d] of a plane satisfy U = A W^T if all sets are right. If one is wrong, they do not,
-but with a probability of p^-6: R is drawn after the hints. The same R for two sets would let errors cancel
-(256 in a low limb against 1 in a high one).
+but with a probability of p^-6. The same R for two sets would let errors cancel (256 in a low limb against 1
+in a high one).
+
+R of a cell is drawn once the cell is absorbed, before the cells that follow are known. Let D be the sums of
+U - A W^T up to some cell. Its errors E = Y - X W^T are fixed before its R. If E is not zero, R E takes each
+value, so also the one that makes D zero, with a probability of at most p^-6, whatever D was before; if E is
+zero, D stays what it is. So whatever a prover chooses, and whenever, one draw of R makes a false D zero with
+a probability of at most p^-6.
 """
 
 from __future__ import annotations
@@ -20,7 +26,6 @@ from proofcompute.arrays import F32, I8, U32, U64
 from proofcompute.codes.extension import DEGREE, add
 from proofcompute.commitments.hashing import Xof
 from proofcompute.encoding import wire
-from proofcompute.errors import Cell
 from proofcompute.freivalds.field import sample31
 from proofcompute.freivalds.hint import CheckedHint, HintSet
 from proofcompute.freivalds.primes import P31
@@ -29,7 +34,7 @@ from proofcompute.protocol.hints import check_hint, sum_hint
 from proofcompute.public.key import PublicKey
 from proofcompute.verifier.sources import HintedProducts
 
-__all__ = ["SummedProducts", "Sums"]
+__all__ = ["SummedProducts", "Sums", "random_rows"]
 
 
 @dataclass(eq=False)
@@ -37,8 +42,6 @@ class Sums:
     """U and A of each plane, over everything that a proof holds of one request."""
 
     key: PublicKey
-    seed: bytes
-    """Output of the transcript, which nobody could know while choosing a hint."""
     proving: bool = False
     """Whether the prover sums up, who needs A only: the hints are its own."""
     u: dict[int, U64] = field(default_factory=dict)
@@ -46,14 +49,6 @@ class Sums:
     a: dict[int, U64] = field(default_factory=dict)
     """A of each plane that a product used, [6, d]."""
     _lock: Lock = field(default_factory=Lock)
-
-    def rows(self, request: int, cell: Cell, product: int, numbers: range, n: int) -> U32:
-        """Return R of some sets of n rows of a product of a cell of a request: [sets, 6, n]."""
-        drawn = []
-        for number in numbers:
-            place = wire.encode((request, cell.segment, cell.a, product, number))
-            drawn.append(sample31(Xof("coded rows", self.seed, place), (n, DEGREE)).T)
-        return np.ascontiguousarray(np.stack(drawn))
 
     def add(self, plane: int, start: int, u: U32 | None, a: U32) -> None:
         """Add U of one set, if it is wanted, and A of the columns from ``start`` on."""
@@ -68,13 +63,22 @@ class Sums:
             part[:] = add(part, a.astype(np.uint64))
 
 
+def random_rows(seed: bytes, product: int, numbers: range, n: int) -> U32:
+    """Return R of some sets of n rows of a product of the cell with this seed: [sets, 6, n]."""
+    drawn = []
+    for number in numbers:
+        place = wire.encode((product, number))
+        drawn.append(sample31(Xof("coded rows", seed, place), (n, DEGREE)).T)
+    return np.ascontiguousarray(np.stack(drawn))
+
+
 @dataclass(eq=False)
 class SummedProducts(HintedProducts):
     """Products that the prover's hints give, and that are summed up for the codes to check."""
 
     sums: Sums
-    request: int
-    """The number of the request in the proof."""
+    seed: bytes
+    """Of the cell's random rows, which nobody could know while choosing a hint."""
 
     def _checked(
         self,
@@ -91,7 +95,7 @@ class SummedProducts(HintedProducts):
         wanted = hint_sets(site, q, key.matrices[weight].largest, k)
         packed = self._sets(wanted, used, group)
         end = used + len(wanted)
-        r = self.sums.rows(self.request, self.cell, self.made, range(used, end), q.shape[1])
+        r = random_rows(self.seed, self.made, range(used, end), q.shape[1])
         scales, rows = self._scales(weight, group), k.host(q)
         if self.sums.proving:
             nothing = np.zeros((1, site.m), np.uint32), np.zeros((site.w_limbs, 1, site.d), np.uint32)

@@ -1,46 +1,27 @@
-"""Absorb what a proof holds, before anything random is drawn (docs/spec/public-proofs.md#transcript)."""
+"""Absorb what a proof holds while it is read (docs/spec/public-proofs.md#transcript)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Final
 
 from proofcompute.commitments.hashing import DIGEST, Transcript
 from proofcompute.encoding import wire
+from proofcompute.errors import Cell
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge
-from proofcompute.protocol.messages.closing import FramesHash, frame_digest
-from proofcompute.verifier.public import opening_frames
 
-__all__ = ["Absorbed", "Proved", "absorbed", "begun"]
+__all__ = ["Absorbed", "begun"]
 
-
-@dataclass(frozen=True, eq=False)
-class Proved:
-    """One request of a proof, as transcript and audit read it."""
-
-    claim: Claim
-    challenge: Challenge
-    opening: BinaryIO
-    """The opening, from its beginning; it is read twice."""
-
-
-@dataclass(frozen=True)
-class Absorbed:
-    """What the transcript of one request comes to."""
-
-    digest: bytes
-    """The digest of everything that its prover chose, which stands in the head of a proof."""
-    frames: bytes
-    """The digest of the opening's frames; whoever reads it again compares it."""
+_SEED: Final = 32
+"""Bytes of a seed."""
 
 
 def begun(public_id: bytes, positions: int, requests: Sequence[bytes]) -> Transcript:
     """Return the transcript of a proof of requests with these digests.
 
     The public id comes first: otherwise a publisher could fit the code to a proof afterwards. All requests
-    are absorbed before anything is drawn, but only as digests, so that one of them can be checked by
+    are absorbed before anything is drawn here, but only as digests, so that one of them can be checked by
     somebody who does not read the others.
     """
     transcript = Transcript("coded proof")
@@ -50,19 +31,33 @@ def begun(public_id: bytes, positions: int, requests: Sequence[bytes]) -> Transc
     return transcript
 
 
-def absorbed(request: Proved) -> Absorbed:
-    """Absorb one request: its receipt, its cells and its opening.
+class Absorbed:
+    """One request of a proof, absorbed while its opening is read: its receipt, its cells and their frames.
 
-    Signatures stay outside, since a prover could vary them at will. Raises VerificationError if the opening
-    has no valid head, or its head names another challenge.
+    It is a Hearer. Signatures stay outside, since a prover could vary them at will. The random rows of a cell
+    are drawn when all frames that open it are absorbed, and so all its hints and what its rows follow from.
     """
-    transcript = Transcript("coded request")
-    transcript.absorb("receipt", request.claim.receipt.signed_digest)
-    transcript.absorb("cells", wire.encode([tuple(c) for c in request.challenge.cells]))
-    request.opening.seek(0)
-    frames = FramesHash()
-    for label, frame, roots in opening_frames(request.claim, request.challenge, request.opening):
-        digest = frame_digest(frame)
-        frames.add(digest)
-        transcript.absorb(label, digest if roots is None else b"".join(roots))
-    return Absorbed(transcript.challenge("digest").read(DIGEST), frames.digest())
+
+    def __init__(self, public_id: bytes, claim: Claim, challenge: Challenge) -> None:
+        self.seeds: dict[Cell, bytes] = {}
+        """Of each cell that was absorbed, the seed of its random rows."""
+        self._transcript = transcript = Transcript("coded request")
+        transcript.absorb("public id", public_id)
+        transcript.absorb("receipt", claim.receipt.signed_digest)
+        transcript.absorb("cells", wire.encode([tuple(c) for c in challenge.cells]))
+
+    def roots(self, roots: Sequence[bytes]) -> None:
+        """See Hearer."""
+        self._transcript.absorb("roots", b"".join(roots))
+
+    def cell(self, cell: Cell, digests: Sequence[bytes]) -> None:
+        """See Hearer."""
+        self._transcript.absorb("cell", b"".join(digests))
+        self.seeds[cell] = self._transcript.challenge("rows").read(_SEED)
+
+    def digest(self) -> bytes:
+        """Return the digest of everything that the prover chose, once all cells are absorbed.
+
+        It stands in the head of a proof.
+        """
+        return self._transcript.challenge("digest").read(DIGEST)

@@ -14,9 +14,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import BinaryIO, Final, NoReturn
+from typing import BinaryIO, Final, NoReturn, Protocol
 
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels
@@ -29,7 +29,7 @@ from proofcompute.protocol.frames import Frames, place
 from proofcompute.protocol.messages import Challenge, Request
 from proofcompute.protocol.openable import require_openable, row_bytes
 from proofcompute.protocol.received import received
-from proofcompute.verifier.cells import check_cell, check_head, opened_cells
+from proofcompute.verifier.cells import Opened, check_cell, check_head, opened_cells
 from proofcompute.verifier.claim import check_challenge, check_receipt, naming
 from proofcompute.verifier.frames import frame_limits
 from proofcompute.verifier.holders import Holder, KeyHolder, WeightsHolder
@@ -37,12 +37,24 @@ from proofcompute.verifier.key import Key
 from proofcompute.verifier.result import Verified
 from proofcompute.verifier.verdicts import accepted, rejections_logged
 
-__all__ = ["audit", "holder_for", "verify"]
+__all__ = ["Hearer", "audit", "holder_for", "verify"]
 
 _PARALLEL_LEAST: Final = MIB
 """Bytes that cells must open on average to be checked in parallel."""
 _PARALLEL_MOST: Final = GIB
 """Bytes that cells checked in parallel may hold together; if they need more, they are checked in turn."""
+
+
+class Hearer(Protocol):
+    """Hears what an opening holds while it is read, cell by cell, before any of a cell is checked."""
+
+    def roots(self, roots: Sequence[bytes]) -> None:
+        """Hear the roots of the groups, which hash to the receipt's trace root."""
+        ...
+
+    def cell(self, cell: Cell, digests: Sequence[bytes]) -> None:
+        """Hear the digests of the frames that open a cell, all cells in order."""
+        ...
 
 
 def verify(
@@ -125,11 +137,11 @@ def audit(
     kernels: Kernels,
     progress: Callable[[int], None] | None,
     evidence: bool = False,
-    known: bytes | None = None,
+    hearer: Hearer | None = None,
 ) -> Verified:
     """Run :func:`verify` from step 6 on, for any holder.
 
-    With ``known``, the digest of its frames as they were read before, the opening must still be the same.
+    With a ``hearer`` the opening is hashed while it is read, once, and has to be what the node signed.
     """
     require_ieee()
     check_challenge(claim, challenge)
@@ -145,9 +157,9 @@ def audit(
     if soundness <= 0:
         raise InputError("this key was used so often that its checks prove nothing; make a new key")
     parallel = _worth_threads(claim, challenge) and most * kernels.map_depth() <= _PARALLEL_MOST
-    again = None if evidence or known is not None else place(opening)
+    again = None if evidence or hearer is not None else place(opening)
     check = partial(
-        _check_opening, holder, claim, challenge, opening, kernels, parallel=parallel, known=known
+        _check_opening, holder, claim, challenge, opening, kernels, parallel=parallel, hearer=hearer
     )
     size, first = 0, None
     try:
@@ -195,7 +207,7 @@ def _check_opening(
     parallel: bool,
     progress: Callable[[int], None] | None,
     watched: bool,
-    known: bytes | None,
+    hearer: Hearer | None,
 ) -> int:
     """Run steps 1, 2 and 6 to 10 of an opening, frame by frame, and return the number of bytes read."""
     frames = Frames(opening, kernels.map_depth(), watched=watched)
@@ -203,6 +215,9 @@ def _check_opening(
         roots = check_head(claim, challenge, frames)
         check = partial(check_cell, holder, claim, roots, kernels)
         opened = opened_cells(claim, challenge, frames, kernels)
+        if hearer is not None:
+            hearer.roots(roots)
+            opened = _heard(opened, frames, hearer)
         checked: list[Cell] = []
         for cell in kernels.map(check, opened) if parallel else map(check, opened):
             checked.append(cell)
@@ -218,9 +233,16 @@ def _check_opening(
         raise frames.blame(e, claim.receipt, challenge.digest, limits) from e.__cause__
     if watched:
         frames.require_signed(end)
-    if known not in (None, end.frames):
-        raise VerificationError(6, "the opening is not the one that was read before")
     return frames.count
+
+
+def _heard(opened: Iterable[Opened], frames: Frames, hearer: Hearer) -> Iterator[Opened]:
+    """Yield what opens each cell, once the hearer knows the digests of its frames."""
+    done = len(frames.digests)
+    for one in opened:
+        hearer.cell(one.cell, frames.digests[done:])
+        done = len(frames.digests)
+        yield one
 
 
 def _worth_threads(claim: Claim, challenge: Challenge) -> bool:

@@ -75,7 +75,7 @@ def test_each_receipt_of_a_proof_is_verifiable_alone() -> None:
 
 def test_a_false_answer_does_not_pass_beside_a_true_one() -> None:
     """Errors of two requests that would cancel in a sum over both; a verifier of either finds its own."""
-    from public.test_attacks import altered, head_cells
+    from public.forging import altered, head_cells
 
     first = head_cells("w8a16")[0]
     pair = [altered("w8a16", {(first, 0, 0): off}, number=i) for i, off in ((0, 1), (1, -1))]
