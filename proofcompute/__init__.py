@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     )
     from proofcompute.protocol.promises import check_terms, require_within
     from proofcompute.protocol.requests import array_request
+    from proofcompute.protocol.samples import Sample
     from proofcompute.prover import RunDirectory, StoredTrace
     from proofcompute.prover.admission import RunnerLimits, RunnerLoad
     from proofcompute.prover.node import Answer, Node
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from proofcompute.verifier.evidence import make_evidence
     from proofcompute.verifier.findings import EvidenceVerdict, Finding
     from proofcompute.verifier.judging import verify_evidence
+    from proofcompute.verifier.policy import Policy
     from proofcompute.verifier.replay import replay
     from proofcompute.verifier.verify import verify
 
@@ -174,6 +176,7 @@ _HOME = {
         "require_within",
     ),
     "protocol.requests": ("array_request",),
+    "protocol.samples": ("Sample",),
     "prover": (
         "RunDirectory",
         "StoredTrace",
@@ -217,6 +220,7 @@ _HOME = {
         "Finding",
     ),
     "verifier.judging": ("verify_evidence",),
+    "verifier.policy": ("Policy",),
     "verifier.replay": ("replay",),
     "verifier.verify": ("verify",),
 }
@@ -259,6 +263,7 @@ __all__ = [
     "NonFiniteError",
     "Opener",
     "Outcome",
+    "Policy",
     "ProductKey",
     "Program",
     "ProgramBuilder",
@@ -272,6 +277,7 @@ __all__ = [
     "RunnerLimits",
     "RunnerLoad",
     "RunnerState",
+    "Sample",
     "Sampling",
     "ServiceError",
     "Session",

@@ -16,8 +16,8 @@ Answer AnswerText Auditor Bundle BusyError Cell Challenge ChallengeLimitError Cl
 DeviceMemoryError EmptyRowError Engine Evidence EvidenceError EvidenceVerdict ExecutionError Finding
 FormatError Generation
 InputError Kernels Key LimitError Message MismatchError Model ModelCard ModelFile Node NodeIdentity
-NonFiniteError Opener Outcome ProductKey Program ProgramBuilder Prompter ProofcomputeError Receipt
-Request RunDirectory Runner RunnerEvents RunnerLimits RunnerLoad RunnerState Sampling Session
+NonFiniteError Opener Outcome Policy ProductKey Program ProgramBuilder Prompter ProofcomputeError Receipt
+Request RunDirectory Runner RunnerEvents RunnerLimits RunnerLoad RunnerState Sample Sampling Session
 ServiceError StoppedError StorageError StoredTrace Terms Ticket Tokenizer UnsupportedError VerificationError
 Verified
 Vocabulary all_cells array_request chat_request check_card check_receipt check_terms check_text count_cells

@@ -11,7 +11,7 @@ import typer
 
 from proofcompute.cli.asking import ApiKeyFile, Name, NodeKey, Service, Url, pinned_model, service
 from proofcompute.cli.console import Output, complain, printable, rejection
-from proofcompute.cli.options import Device, Json, hex_bytes
+from proofcompute.cli.options import Device, Json, PolicyFile, Runs, hex_bytes, what_is_checked
 from proofcompute.errors import InputError, ServiceError, VerificationError
 
 if TYPE_CHECKING:
@@ -36,9 +36,12 @@ def ask(
         str | None, typer.Option(metavar="HEX", help="Id of the model that must answer.")
     ] = None,
     cells: Annotated[
-        int, typer.Option(min=0, help="Cells to check, with --key or --model; 0: none.")
-    ] = _CELLS,
+        int | None,
+        typer.Option(min=0, help="Cells to check, with --key or --model; 0: none.", show_default=str(_CELLS)),
+    ] = None,
+    runs: Runs = None,
     all_cells: Annotated[bool, typer.Option("--all", help="Check all cells.")] = False,
+    policy: PolicyFile = None,
     system: Annotated[str | None, typer.Option(help="The system's message.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of the answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="Temperature; 1 if not given.")] = None,
@@ -60,6 +63,7 @@ def ask(
     waits: the receipt holds, and no cell was checked.
     """
     start, out = time.perf_counter(), Output(json)
+    checks = what_is_checked(policy, runs, cells, _CELLS, every=all_cells)
     pin = pinned_model(card, key, model, model_id)
     signer = None if node is None else hex_bytes(node, "the node's public key")
     at = service(url, name, api_key_file)
@@ -70,6 +74,7 @@ def ask(
     answer = ""
     try:
         from proofcompute.client import ProofTransport
+        from proofcompute.verifier.policy import Policy
 
         with ProofTransport(at.url, models, node=signer, inner=at.wire) as transport:
             for text in _deltas(at, transport, body):
@@ -78,8 +83,9 @@ def ask(
             out.say()
             checked = transport.checked[-1]
         found, unopened = None, False
-        if pin.holds is not None and (cells or all_cells):
-            found = _audited(at, pin.holds, checked, "all" if all_cells else cells, signer, device)
+        chosen = checks.choose() if isinstance(checks, Policy) else checks  # the receipt is here by now
+        if pin.holds is not None and chosen:
+            found = _audited(at, pin.holds, checked, chosen, signer, device)
             unopened = found is None
     except VerificationError as e:
         out.say()
@@ -94,6 +100,7 @@ def ask(
         found,
         pinned=pin.models is not None,
         unopened=unopened,
+        spared=chosen is None,
         seconds=time.perf_counter() - start,
     )
     if unopened:
@@ -161,6 +168,7 @@ def _report(
     *,
     pinned: bool,
     unopened: bool,
+    spared: bool,
     seconds: float,
 ) -> None:
     """Say how far the answer was checked, and how far it was not."""
@@ -175,6 +183,8 @@ def _report(
         level = f"receipted (nonce by {checked.nonce_by})"
         did = "the receipt: the node signed that the pinned model gives this answer to this question"
         left = "the computation: give --key or --model to check cells"
+        if spared:
+            left = "the computation: the policy drew nothing of this answer"
         if unopened:
             left = "the computation: the node opened nothing yet, and its terms allow it more time"
     facts: dict[str, object] = {"assurance": level, "checked": did, "not checked": left}

@@ -11,7 +11,7 @@ import typer
 
 from proofcompute.cli.asking import ApiKeyFile, Name, NodeKey, Pin, Service, Url, pinned_model, service
 from proofcompute.cli.console import Output, complain
-from proofcompute.cli.options import Device, Json, hex_bytes
+from proofcompute.cli.options import Device, Json, PolicyFile, Runs, hex_bytes, what_is_checked
 from proofcompute.errors import InputError
 from proofcompute.limits import MIB
 
@@ -36,8 +36,12 @@ def audit(
         int | None,
         typer.Option(min=1, help="Canaries that must have been checked for the node to pass [default: all]."),
     ] = None,
-    cells: Annotated[int, typer.Option(min=1, help="Cells of each answer to check.")] = _CELLS,
+    cells: Annotated[
+        int | None, typer.Option(min=1, help="Cells of each answer to check.", show_default=str(_CELLS))
+    ] = None,
+    runs: Runs = None,
     all_cells: Annotated[bool, typer.Option("--all", help="Check all cells of each answer.")] = False,
+    policy: PolicyFile = None,
     replay: Annotated[
         bool, typer.Option("--replay", help="Compute answers again instead of challenging (--model).")
     ] = False,
@@ -88,6 +92,7 @@ def audit(
     out = Output(json)
     from proofcompute.models.card import ModelCard
 
+    checked = what_is_checked(policy, runs, cells, _CELLS, every=all_cells)
     pin = pinned_model(card, key, model, None)
     if not isinstance(pin.models, ModelCard):
         raise InputError("give --card, --key or --model: an audit needs to know which model must answer")
@@ -118,6 +123,7 @@ def audit(
             raise InputError(f"--evidence takes a directory for bundles, and {evidence} is a file")
         evidence.mkdir(parents=True, exist_ok=True)
     tally, checks = Tally(), pin.holds is not None
+    plan = Plan(count, checked if checks else None, replay)
     with ExitStack() as stack:
         at = service(url, name, api_key_file)
         begun = Begun(at.url, pin.models.model_id.hex())
@@ -152,7 +158,7 @@ def audit(
                 interval=interval,
                 max_tokens=max_tokens,
             ),
-            Plan(count, None if not checks else "all" if all_cells else cells, replay),
+            plan,
             served=served,
             tally=tally,
             meter=meter,

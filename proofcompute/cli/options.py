@@ -13,8 +13,25 @@ from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
     from proofcompute.arithmetic.kernels import Kernels
+    from proofcompute.protocol.samples import Sample
+    from proofcompute.verifier.auditor import Cells
+    from proofcompute.verifier.policy import Policy
 
-__all__ = ["Device", "Force", "Grinding", "Json", "Out", "command_line", "hex_bytes", "kernels", "typed"]
+__all__ = [
+    "Device",
+    "Force",
+    "Grinding",
+    "Json",
+    "Out",
+    "PolicyFile",
+    "Runs",
+    "command_line",
+    "hex_bytes",
+    "kernels",
+    "sampled",
+    "typed",
+    "what_is_checked",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
@@ -30,6 +47,47 @@ Grinding = Annotated[
         help="Say what is found after a prover tried 2^BITS receipts; 2^50 is about a day of a GPU.",
     ),
 ]
+
+
+Runs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GxR",
+        help="Runs to draw: of G layers (segments) one run each of at most R rows, such as 3x256.",
+    ),
+]
+
+
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy", metavar="POLICY", help="Draw what is checked by this policy (made by policy or plan)."
+    ),
+]
+
+
+def sampled(runs: str | None, cells: int | None, usual: int) -> int | Sample:
+    """Return what is drawn: runs with scattered cells beside them if given, else cells alone."""
+    if runs is None:
+        return usual if cells is None else cells
+    from proofcompute.protocol.samples import Sample
+
+    return Sample.parse(runs, cells or 0)
+
+
+def what_is_checked(
+    policy: Path | None, runs: str | None, cells: int | None, usual: int, *, every: bool
+) -> Cells | Policy:
+    """Return what a command checks of an answer by its options --policy, --runs, --cells and --all."""
+    if every and (runs is not None or cells is not None):
+        raise InputError("--all checks every cell; give it without --cells and --runs")
+    if policy is None:
+        return "all" if every else sampled(runs, cells, usual)
+    if every or runs is not None or cells is not None:
+        raise InputError("--policy says what is checked; give it without --all, --cells and --runs")
+    from proofcompute.verifier.policy import Policy
+
+    return Policy.load(policy)
 
 
 def command_line(context: typer.Context, *words: object, leave_out: Container[str] = ()) -> str:

@@ -12,7 +12,7 @@ from proofcompute.cli.bundles import EvidenceOut, Identity, Recorder, Undisclose
 from proofcompute.cli.console import Output
 from proofcompute.cli.files import check_output, read_receipt, read_request
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.options import Device, Force, Grinding, Json, Out
+from proofcompute.cli.options import Device, Force, Grinding, Json, Out, Runs, sampled
 from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
 from proofcompute.encoding.files import require_plain
 from proofcompute.errors import InputError, VerificationError
@@ -61,6 +61,7 @@ def challenge(
     request: RequestFile,
     node: Signer = None,
     cells: Annotated[int | None, typer.Option(help=f"Number of cells to draw; {CELLS} unless given.")] = None,
+    runs: Runs = None,
     all_: Annotated[bool, typer.Option("--all", help="Choose every cell: a full audit.")] = False,
     seed: Annotated[
         str | None, typer.Option(help="Draw the cells from this seed (hex); for tests only.")
@@ -78,8 +79,8 @@ def challenge(
     Exit status 0: the receipt holds so far; 1: it is rejected; 2: your own files cannot be used.
     """
     check_output(output, force=force)
-    if all_ and (cells is not None or seed is not None):
-        raise InputError("--all chooses every cell; give it without --cells and --seed")
+    if all_ and (cells is not None or runs is not None or seed is not None):
+        raise InputError("--all chooses every cell; give it without --cells, --runs and --seed")
     from proofcompute.cli.verifying import Verifier
     from proofcompute.encoding.files import write_atomic
 
@@ -89,7 +90,7 @@ def challenge(
     made = auditor.challenge(
         asked,
         data,
-        "all" if all_ else CELLS if cells is None else cells,
+        "all" if all_ else sampled(runs, cells, CELLS),
         seed=None if seed is None else _seed(seed),
     )
     claim = auditor.claim(asked, data)

@@ -35,6 +35,7 @@ from proofcompute.protocol.messages import Challenge, Request, Terms
 from proofcompute.protocol.promises import check_promise
 from proofcompute.verifier import check_receipt
 from proofcompute.verifier.auditor import Cells
+from proofcompute.verifier.policy import Policy
 
 __all__ = ["Campaign", "Plan", "Told"]
 
@@ -54,10 +55,17 @@ class Plan:
 
     count: int
     """Canaries to send, those of earlier runs included."""
-    cells: Cells | None
-    """Cells of each answer to check; None: receipts only."""
+    cells: Cells | Policy | None
+    """Cells of each answer to check, or the policy that draws them for each; None: receipts only."""
     replay: bool = False
     """Whether answers are computed again instead, which the node does not notice."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.cells, Policy) and not self.cells.always:
+            raise InputError(
+                "this policy checks nothing of some answers, and a canary that is not checked shows nothing: "
+                "take a policy whose probabilities add up to 1"
+            )
 
 
 class Campaign:
@@ -256,11 +264,17 @@ class Campaign:
             why = "the time had passed in which the node promises to answer challenges"
             self._close(about_answer(*place, "unopened", checked, error=why, **more))
         else:
-            cells = "all" if self._plan.cells is None else self._plan.cells
+            cells = self._cells()
             audited = challenger.audit(
                 checked, cells, earlier=self._sent_before(place), drawn=lambda made: self._sends(place, made)
             )
             self._conclude(place, audited, start, **more)
+
+    def _cells(self) -> Cells:
+        planned = self._plan.cells
+        if isinstance(planned, Policy):
+            planned = planned.choose()
+        return "all" if planned is None else planned
 
     def _sent_before(self, place: tuple[int, int]) -> Challenge | None:
         """Return the challenge of an answer that an interruption left without a verdict."""

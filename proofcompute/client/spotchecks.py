@@ -1,7 +1,8 @@
 """Challenge a share of the answers that pass through a transport, on the spot or in the background.
 
-The share is drawn after an answer's receipt has been checked, so a node that computes an answer does not know
-whether it will be challenged. Challenges go through a :class:`.Challenger`, which counts them under its key.
+The share, or what a policy says, is drawn after an answer's receipt has been checked, so a node that computes
+an answer does not know whether it will be challenged. Challenges go through a :class:`.Challenger`, which
+counts them under its key.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from proofcompute.errors import InputError, VerificationError
 from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
 from proofcompute.verifier.auditor import CELLS, Cells
+from proofcompute.verifier.policy import Policy
 
 if TYPE_CHECKING:
     from proofcompute.client.challenger import Audited, Challenger
@@ -41,8 +43,8 @@ class SpotChecks:
     """Challenges the node that answers. It stays the caller's to close, after the transport."""
     share: float
     """Probability with which an answer is challenged."""
-    cells: Cells = CELLS
-    """Cells of it that are checked."""
+    cells: Cells | Policy = CELLS
+    """Cells of it that are checked, or the policy that draws them for each answer."""
     replay: bool = False
     """Whether answers are computed again with the model instead, which the node does not notice."""
     wait: bool = True
@@ -58,6 +60,8 @@ class SpotChecks:
             raise InputError("a card checks receipts only: challenges take a key or the model")
         if self.replay and not isinstance(holds, Model):
             raise InputError("only who holds the model can compute answers again")
+        if self.replay and isinstance(self.cells, Policy):
+            raise InputError("a policy draws cells that are opened, and a replay opens none")
 
     @property
     def model_id(self) -> bytes:
@@ -88,16 +92,19 @@ class Checking:
         """
         if _RANDOM.random() >= self._plan.share:
             return None
+        cells = self._plan.cells.choose() if isinstance(self._plan.cells, Policy) else self._plan.cells
+        if cells is None:
+            return None
         if self._plan.wait or not self._room.acquire(blocking=False):
-            return self._contradicting(checked)
+            return self._contradicting(checked, cells)
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, "spot-checks")
-            future = self._pool.submit(self._later, checked, told)
+            future = self._pool.submit(self._later, checked, cells, told)
         future.add_done_callback(self._ended)  # calls at once if it is done, and takes the lock
         return None
 
-    def _contradicting(self, checked: Checked) -> Audited | None:
+    def _contradicting(self, checked: Checked, cells: Cells) -> Audited | None:
         """Audit an answer, and return the audit if it contradicts the answer.
 
         Raises InputError if the challenger gives up before the node's terms allow: that is no contradiction,
@@ -109,7 +116,7 @@ class Checking:
         if self._plan.replay:
             audited = challenger.replay(checked)
         else:
-            audited = challenger.audit(checked, self._plan.cells)
+            audited = challenger.audit(checked, cells)
         if not isinstance(audited.found, VerificationError):
             return None
         if gave_up(audited, challenger):
@@ -119,8 +126,8 @@ class Checking:
             )
         return audited
 
-    def _later(self, checked: Checked, told: Callable[[Audited], None]) -> None:
-        audited = self._contradicting(checked)
+    def _later(self, checked: Checked, cells: Cells, told: Callable[[Audited], None]) -> None:
+        audited = self._contradicting(checked, cells)
         if audited is not None:
             told(audited)
             if self._stops and isinstance(audited.found, VerificationError):

@@ -1,7 +1,7 @@
 """Choose the cells of a challenge: all of them, some drawn at random, or those that a receipt's hash gives.
 
 Cells are drawn from a claim, never from a receipt alone, because program, request and answer determine which
-cells exist.
+cells exist (docs/spec/verification.md#drawing-cells).
 """
 
 from __future__ import annotations
@@ -16,9 +16,19 @@ from proofcompute.program.program import Program
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge
 from proofcompute.protocol.openable import most_bytes, row_bytes
+from proofcompute.protocol.samples import Sample, run_count, run_span
 from proofcompute.protocol.statement import Statement
 
-__all__ = ["all_cells", "count_cells", "covering", "distinct", "draw_cells", "public_challenge"]
+__all__ = [
+    "all_cells",
+    "count_cells",
+    "covering",
+    "distinct",
+    "draw_cells",
+    "drawn_as",
+    "public_challenge",
+    "segment_rows",
+]
 
 _PIECE = 32 * MIB
 """Most bytes that a cell of :func:`all_cells` opens, not counting what reads many rows, and table rows.
@@ -70,15 +80,27 @@ def _fits(program: Program, segment: int, rows: int, total: int) -> bool:
     return most_bytes(program, segment, rows, total, total, tables=True, hints=True).fits
 
 
-def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cell, ...]:
-    """Draw ``count`` distinct single-row cells, uniform over all cells; all of them if there are no more.
+def segment_rows(statement: Statement) -> tuple[int, ...]:
+    """Return the number of rows of each segment."""
+    return tuple(statement.rows - first for first in statement.first_rows)
+
+
+def draw_cells(claim: Claim, count: int | Sample, seed: bytes | None = None) -> tuple[Cell, ...]:
+    """Draw cells of a claim.
+
+    Args:
+        claim: what the receipt claims.
+        count: the number of distinct single-row cells, uniform over all cells; or runs, scattered cells or
+            both. If the trace has fewer, all of them are taken.
+        seed: for tests and for derivation by hashing: an audit proves nothing if its seed is known before
+            the receipt. None: randomness of the operating system.
 
     The number of cells depends on the node's answer, so asking for more is not the caller's mistake. Raises
     InputError if ``count`` is less than 1, or more than MAX_CELLS cells would be drawn.
-
-    The randomness is the operating system's. ``seed`` is for tests and for derivation by hashing: an audit
-    proves nothing if its seed is known before the receipt.
     """
+    fresh = secrets.token_bytes(32) if seed is None else seed
+    if isinstance(count, Sample):
+        return _draw_sample(claim, count, fresh)
     total = claim.statement.cells
     if (
         type(count) is not int or not 1 <= count or min(count, total) > MAX_CELLS
@@ -86,13 +108,75 @@ def draw_cells(claim: Claim, count: int, seed: bytes | None = None) -> tuple[Cel
         raise InputError(f"{count} cells cannot be drawn: ask for 1 to {MAX_CELLS}")
     if count >= total:
         return _cells_at(claim.statement, range(total))
-    fresh = secrets.token_bytes(32) if seed is None else seed
     xof = Xof("cells", fresh, claim.receipt.signed_digest)
     return _cells_at(claim.statement, distinct(xof, total, count))
 
 
-def public_challenge(claim: Claim, count: int) -> Challenge:
-    """Return the challenge of a public proof: ``count`` cells drawn by hashing the unsigned receipt.
+def _draw_sample(claim: Claim, sample: Sample, seed: bytes) -> tuple[Cell, ...]:
+    """Draw runs and, independently of them, scattered cells; those that lie in a run are not named again."""
+    statement = claim.statement
+    runs = _draw_runs(claim, sample, seed)
+    steps = {run.segment: _longest(statement.program, run.segment, statement.rows) for run in runs}
+    pieces = sum(-(-(run.b - run.a) // steps[run.segment]) for run in runs)
+    if pieces + sample.cells > MAX_CELLS:  # nothing is listed before this
+        raise InputError(f"{sample} are up to {pieces + sample.cells} cells; ask for at most {MAX_CELLS}")
+    scattered = draw_cells(claim, sample.cells, seed) if sample.cells else ()
+    within = {run.segment: run for run in runs}
+    outside = [c for c in scattered if c.segment not in within or not _covers(within[c.segment], c)]
+    cut = (piece for run in runs for piece in _pieces(run, steps[run.segment]))
+    return tuple(sorted([*cut, *outside]))
+
+
+def _draw_runs(claim: Claim, sample: Sample, seed: bytes) -> list[Cell]:
+    """Draw distinct segments, and of each one of its runs, whole."""
+    lengths, firsts = segment_rows(claim.statement), claim.statement.first_rows
+    xof = Xof("runs", seed, claim.receipt.signed_digest)
+    few = sample.runs < len(lengths)
+    drawn: list[Cell] = []
+    for segment in distinct(xof, len(lengths), sample.runs) if few else range(len(lengths)):
+        count = run_count(lengths[segment], sample.rows) if sample.runs else 0
+        a, b = run_span(lengths[segment], count, _below(xof, count))
+        drawn.append(Cell(segment, firsts[segment] + a, firsts[segment] + b))
+    return drawn
+
+
+def _pieces(run: Cell, most: int) -> list[Cell]:
+    """Cut a run into cells of about as many rows each, at most ``most``."""
+    rows = run.b - run.a
+    count = run_count(rows, most)
+    spans = (run_span(rows, count, i) for i in range(count))
+    return [Cell(run.segment, run.a + a, run.a + b) for a, b in spans]
+
+
+def _covers(run: Cell, cell: Cell) -> bool:
+    return run.a <= cell.a < run.b
+
+
+def drawn_as(statement: Statement, cells: Sequence[Cell]) -> Sample:
+    """Return the sample of which these cells are a draw, if they are one.
+
+    A challenge does not say how its cells were drawn. Cells of several rows, joined where they touch, are
+    taken for runs as long as the longest of them, and cells of one row for scattered ones. Where a segment's
+    rows are so large that no cell has two of them, touching cells of one row are a run too.
+    """
+    single = {
+        s: _longest(statement.program, s, statement.rows) == 1 for s in {cell.segment for cell in cells}
+    }
+    runs: list[Cell] = []
+    scattered = 0
+    for cell in cells:
+        joins = bool(runs) and runs[-1].segment == cell.segment and runs[-1].b == cell.a
+        if cell.b - cell.a == 1 and not single[cell.segment]:
+            scattered += 1
+        elif joins:
+            runs[-1] = Cell(cell.segment, runs[-1].a, cell.b)
+        else:
+            runs.append(cell)
+    return Sample(len(runs), max((run.b - run.a for run in runs), default=0), scattered)
+
+
+def public_challenge(claim: Claim, count: int | Sample) -> Challenge:
+    """Return the challenge of a public proof: cells drawn by hashing the unsigned receipt.
 
     A prover can try receipt after receipt until the cells suit it (docs/spec/verification.md#public-proofs):
     hiding an altered share f of cells from c of them costs about (1 - f)^-c attempts. Raises the errors of

@@ -26,6 +26,7 @@ from proofcompute.protocol.messages import Challenge, Request
 from proofcompute.protocol.promises import check_terms, require_within
 from proofcompute.protocol.receipts import one_signer
 from proofcompute.protocol.received import arriving
+from proofcompute.protocol.samples import Sample
 from proofcompute.verifier import Key, Verified
 from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.evidence import Found, make_evidence, named_terms
@@ -40,8 +41,8 @@ CELLS = 16
 PATIENCE = 600.0
 """Seconds that an auditor waits for an opening by default."""
 
-Cells = int | Sequence[Cell] | Literal["all"]
-"""How many cells to draw, which cells, or all of them."""
+Cells = int | Sample | Sequence[Cell] | Literal["all"]
+"""How many cells to draw, runs and cells to draw, which cells, or all of them."""
 
 
 class Auditor:
@@ -117,7 +118,8 @@ class Auditor:
     ) -> Challenge:
         """Draw the cells that the node must open with the operating system's randomness.
 
-        Fewer than ``cells`` are drawn if the trace has fewer. ``"all"`` is a full audit. ``seed`` is for
+        Fewer than ``cells`` are drawn if the trace has fewer. A :class:`~proofcompute.Sample` draws runs of
+        rows, which cost less than as many scattered cells. ``"all"`` is a full audit. ``seed`` is for
         tests: whoever knows it before the receipt knows the cells. Raises the errors of :meth:`claim`, and
         InputError if the auditor holds a card, with which it cannot check cells, or a named cell does not
         exist.
@@ -125,8 +127,8 @@ class Auditor:
         claim, hints = self.claim(request, receipt), isinstance(self.holds, Key)
         self._checker()
         if isinstance(cells, str) and cells != "all":
-            raise InputError(f'cells are a number, a list of cells, or "all", not {cells[:20]!r}')
-        if isinstance(cells, int):
+            raise InputError(f'cells are a number, a sample, a list of cells, or "all", not {cells[:20]!r}')
+        if isinstance(cells, int | Sample):
             named = draw_cells(claim, cells, seed)
         else:
             named = all_cells(claim) if cells == "all" else tuple(cells)

@@ -29,6 +29,7 @@ from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.frames import Frames, place
 from proofcompute.protocol.messages import Challenge, OpeningHead, Request
 from proofcompute.protocol.received import received
+from proofcompute.protocol.samples import Sample
 from proofcompute.verifier.claim import check_receipt, naming
 from proofcompute.verifier.frames import frames_between
 from proofcompute.verifier.holders import PublicHolder
@@ -45,7 +46,7 @@ def verify_public(
     model: Model,
     request: Request,
     receipt: bytes,
-    count: int,
+    count: int | Sample,
     opening: BinaryIO,
     *,
     kernels: Kernels,
@@ -53,7 +54,7 @@ def verify_public(
     progress: Callable[[int], None] | None = None,
     evidence: bool = False,
 ) -> Verified:
-    """Check a public proof: a receipt and the opening of the ``count`` cells that follow from it.
+    """Check a public proof: a receipt and the opening of the ``count`` cells or runs that follow from it.
 
     ``opening`` is read twice, so it must be seekable. It is rejected unless both readings give the same
     bytes: whoever changes a file in between may know S before choosing the hints. ``detects_one`` and

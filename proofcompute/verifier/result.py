@@ -7,6 +7,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from proofcompute.protocol.samples import Sample
+from proofcompute.verifier import chances
+
 __all__ = ["Verified"]
 
 
@@ -33,6 +36,10 @@ class Verified:
     """
     bytes_opened: int
     """Bytes of the opening."""
+    segments: tuple[int, ...] = ()
+    """Rows of each segment."""
+    drawn: Sample | None = None
+    """The sample of which the cells are a draw; None: uniform cells."""
 
     @property
     def complete(self) -> bool:
@@ -41,13 +48,19 @@ class Verified:
 
     @property
     def detects_one(self) -> float:
-        """Probability c / N that an audit of c uniform cells of N hits one altered cell."""
-        return self.cells / self.total
+        """Probability that an audit of so many cells, in runs as long as these, hits one altered cell.
+
+        It is c / N for c uniform cells of N.
+        """
+        if self.complete or self._runs is None:
+            return self.cells / self.total
+        return chances.one(self.segments, self._runs)
 
     def detects_share(self, share: float) -> float:
-        """Return the probability that c uniform cells of N hit at least one of a share of altered cells.
+        """Return the probability that such an audit hits at least one of a share of altered cells.
 
-        It is 1 - C(N - m, c) / C(N, c) with m = ceil(share N) altered cells.
+        For c uniform cells of N it is 1 - C(N - m, c) / C(N, c) with m = ceil(share N) altered cells. For
+        runs it is a bound (:func:`proofcompute.verifier.chances.share`). Both hold wherever the cells are.
         """
         return -math.expm1(self._log_miss(share))
 
@@ -55,8 +68,8 @@ class Verified:
         """Return log2 of the receipts that a prover tries on average to hide a share of altered cells.
 
         The cells of a public proof are hashed from the receipt. A prover may try receipts, at a hash each,
-        until the cells hit no altered one. The result is at least -c log2(1 - share), and infinite if
-        the c cells must hit an altered one.
+        until the cells hit no altered one. The result is at least -c log2(1 - share) for c uniform cells, and
+        infinite if the cells must hit an altered one.
         """
         return -self._log_miss(share) / math.log(2)
 
@@ -71,9 +84,13 @@ class Verified:
             return 0.0
         return math.exp(attempts * math.log1p(-miss))
 
+    @property
+    def _runs(self) -> Sample | None:
+        return None if self.drawn is None or not self.drawn.runs else self.drawn
+
     def _log_miss(self, share: float) -> float:
-        """Return the natural logarithm of the probability that uniform cells hit no altered one."""
-        bad = math.ceil(share * self.total - 1e-6)  # the rounding of a share must not add a cell
-        if self.cells > self.total - bad:
-            return -math.inf
-        return sum(math.log1p(-bad / (self.total - i)) for i in range(self.cells))
+        """Return the natural logarithm of the probability that the cells hit no altered one."""
+        if not self.complete and self._runs is not None:
+            found = chances.share(self.segments, self._runs, share)
+            return math.log1p(-found) if found < 1 else -math.inf
+        return chances.cells_missed(self.total, chances.altered_cells(share, self.total), self.cells)

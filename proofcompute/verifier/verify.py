@@ -24,6 +24,7 @@ from proofcompute.errors import Cell, InputError, StorageError, VerificationErro
 from proofcompute.freivalds.soundness import with_collisions
 from proofcompute.limits import GIB, MIB
 from proofcompute.models.model import Model
+from proofcompute.protocol.cells import drawn_as, segment_rows
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.frames import Frames, place
 from proofcompute.protocol.messages import Challenge, Request
@@ -184,6 +185,8 @@ def audit(
         node=claim.receipt.node,
         soundness_bits=with_collisions(soundness),
         bytes_opened=size,
+        segments=segment_rows(claim.statement),
+        drawn=drawn_as(claim.statement, challenge.cells),
     )
 
 

@@ -163,6 +163,19 @@ def test_sampled_cells(files: Files, key: Path, tmp_path: Path) -> None:
     assert found["detects_shares"]["0.1"] == pytest.approx(0.42, abs=0.03)
 
 
+def test_runs_of_rows(files: Files, key: Path, tmp_path: Path) -> None:
+    challenge, opening = tmp_path / "challenge", tmp_path / "opening"
+    made = done(*ask(files), "-o", challenge, "--runs", "2x9", "--cells", 2, "--seed", "00ff")
+    assert 10 < made["cells"] <= 20
+    done("open", files.run, challenge, "-o", opening)
+    found = done(*verify(files, key, challenge=challenge, opening=opening))
+    assert (found["cells"], found["complete"]) == (made["cells"], False)
+    assert 0 < found["detects_one"] < 1
+    assert found["detects_one"] < found["detects_shares"]["0.1"] < 1
+    assert "3x256" in refused(*ask(files), "-o", tmp_path / "no", "--runs", "2")
+    assert "--runs" in refused(*ask(files), "-o", tmp_path / "no", "--runs", "2x9", "--all")
+
+
 def test_what_a_node_lies_about_in_its_receipt_is_a_rejection(files: Files, tmp_path: Path) -> None:
     """Whatever the receipt holds, ``challenge`` ends with status 1, and says whom and what it is about."""
     receipt, node = Receipt.decode(files.receipt.read_bytes()), NodeIdentity.load(files.identity)

@@ -13,8 +13,10 @@ from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.kinds import kind_of
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Receipt, Request, Terms
+from proofcompute.protocol.samples import Sample
 from proofcompute.testing import random_network
 from proofcompute.verifier import Key
+from proofcompute.verifier.policy import Policy
 
 KINDS = ("gguf", "model", "key", "identity", "request", "receipt", "challenge", "opening", "run")
 
@@ -42,6 +44,13 @@ def test_what_it_says_is_what_is_there(files: Files) -> None:
     assert done("inspect", files.run)["state"] == "finished"
     assert done("inspect", files.run)["tokens"] == 10
     assert done("inspect", files.model)["precision"] == "w8a16"
+
+
+def test_a_policy_is_shown(tmp_path: Path) -> None:
+    Policy(0.25, 0.5, Sample(3, 256)).save(tmp_path / "policy")
+    found = done("inspect", tmp_path / "policy")
+    assert (found["kind"], found["whole"], found["sampled"]) == ("policy", 0.25, 0.5)
+    assert (found["runs"], found["rows_of_a_run"], found["cells"]) == (3, 256, 0)
 
 
 def test_a_directory_with_a_request_and_a_model_is_no_run(files: Files, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def asked(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict
         (("--card", "card"), "receipted (nonce by client)"),
         (("--key", "key", "--cells", 0), "receipted (nonce by client)"),
         (("--key", "key", "--cells", 3), "sampled"),
+        (("--key", "key", "--runs", "2x4"), "sampled"),
         (("--model", "model", "--all"), "fully audited"),
     ],
 )
@@ -40,6 +41,24 @@ def test_each_level_of_assurance_is_named(
     assert found["model_id"] == chat_model().model_id.hex()
     assert (found["cells"] > 0) == (level in ("sampled", "fully audited"))
     assert found["answer"]
+
+
+def test_a_policy_draws_what_is_checked(
+    node: Running, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    often, never = tmp_path / "often", tmp_path / "never"
+    pc.Policy(0, 1, pc.Sample(2, 4)).save(often)
+    pc.Policy(1e-12).save(never)
+    words = (node.url, "hello", "--key", files / "key")
+    status, found, _ = asked(capsys, *words, "--policy", often)
+    assert (status, found["assurance"]) == (0, "sampled")
+    assert 0 < found["cells"] < found["total_cells"]
+    status, found, _ = asked(capsys, *words, "--policy", never)
+    assert (status, found["assurance"], found["cells"]) == (0, "receipted (nonce by client)", 0)
+    assert "the policy drew nothing" in found["not_checked"]
+    for also in (("--all",), ("--cells", 2), ("--runs", "2x4")):
+        assert asked(capsys, *words, "--policy", often, *also)[0] == 2
+    assert asked(capsys, *words, "--policy", files / "card")[0] == 2
 
 
 def test_people_read_the_answer_and_what_was_not_checked(

@@ -28,6 +28,7 @@ def audited(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, di
         ("card", (), "receipted"),
         ("key", ("--cells", 2), "verified"),
         ("model", ("--all",), "verified"),
+        ("key", ("--runs", "2x3"), "verified"),
         ("model", ("--replay",), "verified"),
     ],
 )
@@ -43,6 +44,20 @@ def test_an_honest_node_passes(
     assert status == 0, (found, err)
     assert found["states"][state] == 3
     assert (found["cells"] > 0) == (state == "verified")
+
+
+def test_canaries_are_checked_by_a_policy_that_spares_none(
+    node: Running, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    always, sometimes = tmp_path / "always", tmp_path / "sometimes"
+    pc.Policy(0.5, 0.5, pc.Sample(1, 2, 1)).save(always)
+    pc.Policy(0.5).save(sometimes)
+    words = (node.url, "--key", files / "key", "--count", 2, "--policy")
+    status, found, _ = audited(capsys, *words, always)
+    assert (status, found["states"]["verified"]) == (0, 2)
+    status, found, _ = audited(capsys, *words, sometimes)
+    assert status == 2
+    assert "checks nothing of some answers" in found["error"]
 
 
 def test_a_false_trace_fails_with_evidence_that_others_confirm(

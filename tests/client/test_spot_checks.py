@@ -19,9 +19,11 @@ from proofcompute.client.pins import Served
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import InputError, VerificationError
 from proofcompute.protocol.messages import Outcome, Terms
+from proofcompute.protocol.samples import Sample
 from proofcompute.verifier import Key, keygen
 from proofcompute.verifier.findings import Finding
 from proofcompute.verifier.judging import verify_evidence
+from proofcompute.verifier.policy import Policy
 
 BODY = {"model": NAME, "messages": MESSAGES, "max_tokens": 4}
 STREAM = {**BODY, "stream": True}
@@ -331,6 +333,33 @@ def test_answers_wait_when_too_many_challenges_wait(key: Key, monkeypatch: pytes
 def test_a_share_that_is_none_is_refused(share: float, key: Key) -> None:
     with pytest.raises(InputError, match="share"):
         checking(Service(), key, share=share)
+
+
+@MODES
+def test_a_policy_draws_what_is_challenged(wait: bool, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, drawn = Service(), [Sample(1, 2), None, "all", None]
+    monkeypatch.setattr(Policy, "choose", lambda policy: drawn.pop(0))
+    through = checking(service, key, cells=Policy(0.5), wait=wait)
+    for i in range(4):
+        ask(through, {**BODY, "seed": i})
+    through.close()
+    assert (openings(service), drawn) == (2, [])
+    with pytest.raises(InputError, match="opens none"):
+        checking(Service(), model(), cells=Policy(0.5), replay=True)
+
+
+def test_what_a_policy_spares_is_drawn_after_the_receipt(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node has signed before anybody, the client too, knows whether this answer is checked."""
+    service, signed = Service(), []
+
+    def choose(policy: Policy) -> None:
+        signed.append(len(through.checked))
+
+    monkeypatch.setattr(Policy, "choose", choose)
+    through = checking(service, key, cells=Policy(0.5))
+    ask(through, BODY)
+    ask(through, {**BODY, "seed": 1})
+    assert signed == [1, 2]
 
 
 def test_what_cannot_challenge_is_refused(key: Key) -> None:
