@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from proofcompute.verifier.evidence import make_evidence
     from proofcompute.verifier.findings import EvidenceVerdict, Finding
     from proofcompute.verifier.judging import verify_evidence
-    from proofcompute.verifier.policy import Policy
+    from proofcompute.verifier.policy import AuditPolicy
     from proofcompute.verifier.replay import replay
     from proofcompute.verifier.verify import verify
 
@@ -220,7 +220,7 @@ _HOME = {
         "Finding",
     ),
     "verifier.judging": ("verify_evidence",),
-    "verifier.policy": ("Policy",),
+    "verifier.policy": ("AuditPolicy",),
     "verifier.replay": ("replay",),
     "verifier.verify": ("verify",),
 }
@@ -231,6 +231,7 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "Answer",
     "AnswerText",
+    "AuditPolicy",
     "Auditor",
     "Bundle",
     "BusyError",
@@ -263,7 +264,6 @@ __all__ = [
     "NonFiniteError",
     "Opener",
     "Outcome",
-    "Policy",
     "ProductKey",
     "Program",
     "ProgramBuilder",

@@ -40,8 +40,8 @@ MAX_VERDICT: Final = 16 * KIB
 """An encoded verdict, of one auditor or of a quorum."""
 MAX_CHALLENGE: Final = 16 * MIB
 """An encoded challenge."""
-MAX_POLICY: Final = 1 * KIB
-"""An encoded policy."""
+MAX_AUDIT_POLICY: Final = 1 * KIB
+"""An encoded audit policy."""
 MAX_EVIDENCE: Final = MAX_REQUEST + MAX_RECEIPT + MAX_CHALLENGE + MAX_TERMS + 4 * KIB
 """The first frame of a bundle of evidence: everything but the opening."""
 MAX_EVIDENCE_OPENING: Final = 1024 * GIB

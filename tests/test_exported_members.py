@@ -16,7 +16,7 @@ Answer AnswerText Auditor Bundle BusyError Cell Challenge ChallengeLimitError Cl
 DeviceMemoryError EmptyRowError Engine Evidence EvidenceError EvidenceVerdict ExecutionError Finding
 FormatError Generation
 InputError Kernels Key LimitError Message MismatchError Model ModelCard ModelFile Node NodeIdentity
-NonFiniteError Opener Outcome Policy ProductKey Program ProgramBuilder Prompter ProofcomputeError Receipt
+NonFiniteError Opener Outcome AuditPolicy ProductKey Program ProgramBuilder Prompter ProofcomputeError Receipt
 Request RunDirectory Runner RunnerEvents RunnerLimits RunnerLoad RunnerState Sample Sampling Session
 ServiceError StoppedError StorageError StoredTrace Terms Ticket Tokenizer UnsupportedError VerificationError
 Verified

@@ -74,7 +74,7 @@ def ask(
     answer = ""
     try:
         from proofcompute.client import ProofTransport
-        from proofcompute.verifier.policy import Policy
+        from proofcompute.verifier.policy import AuditPolicy
 
         with ProofTransport(at.url, models, node=signer, inner=at.wire) as transport:
             for text in _deltas(at, transport, body):
@@ -83,7 +83,7 @@ def ask(
             out.say()
             checked = transport.checked[-1]
         found, unopened = None, False
-        chosen = checks.choose() if isinstance(checks, Policy) else checks  # the receipt is here by now
+        chosen = checks.choose() if isinstance(checks, AuditPolicy) else checks  # the receipt is here by now
         if pin.holds is not None and chosen:
             found = _audited(at, pin.holds, checked, chosen, signer, device)
             unopened = found is None

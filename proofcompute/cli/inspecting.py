@@ -20,7 +20,15 @@ from proofcompute.cli.options import Json
 from proofcompute.cli.programs import program_facts
 from proofcompute.encoding.kinds import kind_in, kind_of
 from proofcompute.errors import FormatError, InputError
-from proofcompute.limits import MAX_CARD, MAX_CHALLENGE, MAX_POLICY, MAX_RECEIPT, MAX_REQUEST, MAX_TERMS, MIB
+from proofcompute.limits import (
+    MAX_AUDIT_POLICY,
+    MAX_CARD,
+    MAX_CHALLENGE,
+    MAX_RECEIPT,
+    MAX_REQUEST,
+    MAX_TERMS,
+    MIB,
+)
 
 __all__ = ["inspect"]
 
@@ -72,7 +80,7 @@ def _look(path: Path) -> tuple[str, Facts]:
         return kind, reader(read_limited(path, limit, kind) if piped is None else piped)
     raise InputError(
         f"{path} is none of: GGUF, model, card, key, identity, terms, request, receipt, challenge, opening, "
-        "policy, evidence, run, public key or proof, files of jobs, .npy"
+        "audit policy, evidence, run, public key or proof, files of jobs, .npy"
     )
 
 
@@ -225,9 +233,9 @@ def _challenge(data: bytes) -> Facts:
 
 
 def _policy(data: bytes) -> Facts:
-    from proofcompute.verifier.policy import Policy
+    from proofcompute.verifier.policy import AuditPolicy
 
-    policy = Policy.decode(data)
+    policy = AuditPolicy.decode(data)
     facts: Facts = {"whole": policy.whole, "sampled": policy.sampled}
     if policy.sample is not None:
         facts |= dict(zip(("runs", "rows_of_a_run", "cells"), policy.sample.fields(), strict=True))
@@ -310,6 +318,6 @@ _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "challenge": (MAX_CHALLENGE, _challenge),
     "card": (MAX_CARD, _card),
     "terms": (MAX_TERMS, _terms),
-    "policy": (MAX_POLICY, _policy),
+    "audit policy": (MAX_AUDIT_POLICY, _policy),
     **JOB_MESSAGES,
 }

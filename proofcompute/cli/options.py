@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from proofcompute.arithmetic.kernels import Kernels
     from proofcompute.protocol.samples import Sample
     from proofcompute.verifier.auditor import Cells
-    from proofcompute.verifier.policy import Policy
+    from proofcompute.verifier.policy import AuditPolicy
 
 __all__ = [
     "Device",
@@ -77,7 +77,7 @@ def sampled(runs: str | None, cells: int | None, usual: int) -> int | Sample:
 
 def what_is_checked(
     policy: Path | None, runs: str | None, cells: int | None, usual: int, *, every: bool
-) -> Cells | Policy:
+) -> Cells | AuditPolicy:
     """Return what a command checks of an answer by its options --policy, --runs, --cells and --all."""
     if every and (runs is not None or cells is not None):
         raise InputError("--all checks every cell; give it without --cells and --runs")
@@ -85,9 +85,9 @@ def what_is_checked(
         return "all" if every else sampled(runs, cells, usual)
     if every or runs is not None or cells is not None:
         raise InputError("--policy says what is checked; give it without --all, --cells and --runs")
-    from proofcompute.verifier.policy import Policy
+    from proofcompute.verifier.policy import AuditPolicy
 
-    return Policy.load(policy)
+    return AuditPolicy.load(policy)
 
 
 def command_line(context: typer.Context, *words: object, leave_out: Container[str] = ()) -> str:

@@ -35,7 +35,7 @@ from proofcompute.protocol.messages import Challenge, Request, Terms
 from proofcompute.protocol.promises import check_promise
 from proofcompute.verifier import check_receipt
 from proofcompute.verifier.auditor import Cells
-from proofcompute.verifier.policy import Policy
+from proofcompute.verifier.policy import AuditPolicy
 
 __all__ = ["Campaign", "Plan", "Told"]
 
@@ -55,13 +55,13 @@ class Plan:
 
     count: int
     """Canaries to send, those of earlier runs included."""
-    cells: Cells | Policy | None
+    cells: Cells | AuditPolicy | None
     """Cells of each answer to check, or the policy that draws them for each; None: receipts only."""
     replay: bool = False
     """Whether answers are computed again instead, which the node does not notice."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.cells, Policy) and not self.cells.always:
+        if isinstance(self.cells, AuditPolicy) and not self.cells.always:
             raise InputError(
                 "this policy checks nothing of some answers, and a canary that is not checked shows nothing: "
                 "take a policy whose probabilities add up to 1"
@@ -272,7 +272,7 @@ class Campaign:
 
     def _cells(self) -> Cells:
         planned = self._plan.cells
-        if isinstance(planned, Policy):
+        if isinstance(planned, AuditPolicy):
             planned = planned.choose()
         return "all" if planned is None else planned
 

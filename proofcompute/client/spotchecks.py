@@ -21,7 +21,7 @@ from proofcompute.errors import InputError, VerificationError
 from proofcompute.models.card import ModelCard
 from proofcompute.models.model import Model
 from proofcompute.verifier.auditor import CELLS, Cells
-from proofcompute.verifier.policy import Policy
+from proofcompute.verifier.policy import AuditPolicy
 
 if TYPE_CHECKING:
     from proofcompute.client.challenger import Audited, Challenger
@@ -43,7 +43,7 @@ class SpotChecks:
     """Challenges the node that answers. It stays the caller's to close, after the transport."""
     share: float
     """Probability with which an answer is challenged."""
-    cells: Cells | Policy = CELLS
+    cells: Cells | AuditPolicy = CELLS
     """Cells of it that are checked, or the policy that draws them for each answer."""
     replay: bool = False
     """Whether answers are computed again with the model instead, which the node does not notice."""
@@ -60,7 +60,7 @@ class SpotChecks:
             raise InputError("a card checks receipts only: challenges take a key or the model")
         if self.replay and not isinstance(holds, Model):
             raise InputError("only who holds the model can compute answers again")
-        if self.replay and isinstance(self.cells, Policy):
+        if self.replay and isinstance(self.cells, AuditPolicy):
             raise InputError("a policy draws cells that are opened, and a replay opens none")
 
     @property
@@ -92,7 +92,7 @@ class Checking:
         """
         if _RANDOM.random() >= self._plan.share:
             return None
-        cells = self._plan.cells.choose() if isinstance(self._plan.cells, Policy) else self._plan.cells
+        cells = self._plan.cells.choose() if isinstance(self._plan.cells, AuditPolicy) else self._plan.cells
         if cells is None:
             return None
         if self._plan.wait or not self._room.acquire(blocking=False):

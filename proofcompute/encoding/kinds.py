@@ -21,7 +21,7 @@ MESSAGES: Final = {
     "proofcompute model card": "card",
     "proofcompute terms": "terms",
     "proofcompute evidence": "evidence",
-    "proofcompute policy": "policy",
+    "proofcompute audit policy": "audit policy",
     "proofcompute product key": "product key",
     "proofcompute product request": "product request",
     "proofcompute product receipt": "product receipt",

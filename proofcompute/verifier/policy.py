@@ -1,4 +1,4 @@
-"""Define a policy: how much of an answer is checked, drawn after its receipt (docs/spec/messages.md#policy).
+"""Define a policy: how much of an answer is checked, drawn after its receipt (docs/spec/messages.md#audit-policy).
 
 With probability ``whole`` every cell of an answer is checked, with probability ``sampled`` a sample of it,
 and else nothing but its receipt. Probabilities are multiples of 2^-32, so that a draw of 32 bits meets them
@@ -16,18 +16,18 @@ from proofcompute.encoding import wire
 from proofcompute.encoding.files import read_limited, write_atomic
 from proofcompute.errors import FormatError, InputError
 from proofcompute.errors.arguments import StrPath, path_of
-from proofcompute.limits import MAX_POLICY
+from proofcompute.limits import MAX_AUDIT_POLICY
 from proofcompute.protocol.samples import Sample
 
-__all__ = ["Policy"]
+__all__ = ["AuditPolicy"]
 
-KIND = "proofcompute policy"
+KIND = "proofcompute audit policy"
 VERSION = 1
 _ONE: Final = 1 << 32
 
 
 @dataclass(frozen=True)
-class Policy:
+class AuditPolicy:
     """How much of an answer is checked.
 
     Probabilities are rounded to multiples of 2^-32, but one above 0 never to 0. Raises InputError unless they
@@ -76,14 +76,14 @@ class Policy:
         return wire.encode((KIND, VERSION, round(self.whole * _ONE), round(self.sampled * _ONE), sample))
 
     @staticmethod
-    def decode(data: bytes) -> Policy:
+    def decode(data: bytes) -> AuditPolicy:
         """Decode a policy. Raises FormatError, LimitError or UnsupportedError if ``data`` encodes none."""
-        top = wire.as_list(wire.decode(data, limit=MAX_POLICY, what="policy"), "policy", n=5)
+        top = wire.as_list(wire.decode(data, limit=MAX_AUDIT_POLICY, what="policy"), "policy", n=5)
         wire.check_head(top, KIND, VERSION)
         whole, sampled = (wire.as_int(v, "probability", 0, _ONE) / _ONE for v in top[2:4])
         sample = None if top[4] == () else Sample.of(top[4])
         try:
-            return Policy(whole, sampled, sample)
+            return AuditPolicy(whole, sampled, sample)
         except InputError as e:
             raise FormatError(str(e)) from e
 
@@ -92,9 +92,9 @@ class Policy:
         write_atomic(path_of(path), self.encode())
 
     @staticmethod
-    def load(path: StrPath) -> Policy:
+    def load(path: StrPath) -> AuditPolicy:
         """Read a policy from a file. Raises InputError or one of its kinds if it holds none."""
-        return Policy.decode(read_limited(path_of(path), MAX_POLICY, "policy"))
+        return AuditPolicy.decode(read_limited(path_of(path), MAX_AUDIT_POLICY, "policy"))
 
     def __str__(self) -> str:
         parts = [f"all cells with probability {self.whole:.6g}"] if self.whole else []

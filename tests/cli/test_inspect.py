@@ -16,7 +16,7 @@ from proofcompute.protocol.messages import Receipt, Request, Terms
 from proofcompute.protocol.samples import Sample
 from proofcompute.testing import random_network
 from proofcompute.verifier import Key
-from proofcompute.verifier.policy import Policy
+from proofcompute.verifier.policy import AuditPolicy
 
 KINDS = ("gguf", "model", "key", "identity", "request", "receipt", "challenge", "opening", "run")
 
@@ -47,9 +47,9 @@ def test_what_it_says_is_what_is_there(files: Files) -> None:
 
 
 def test_a_policy_is_shown(tmp_path: Path) -> None:
-    Policy(0.25, 0.5, Sample(3, 256)).save(tmp_path / "policy")
+    AuditPolicy(0.25, 0.5, Sample(3, 256)).save(tmp_path / "policy")
     found = done("inspect", tmp_path / "policy")
-    assert (found["kind"], found["whole"], found["sampled"]) == ("policy", 0.25, 0.5)
+    assert (found["kind"], found["whole"], found["sampled"]) == ("audit policy", 0.25, 0.5)
     assert (found["runs"], found["rows_of_a_run"], found["cells"]) == (3, 256, 0)
 
 

@@ -47,8 +47,8 @@ def test_a_policy_draws_what_is_checked(
     node: Running, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     often, never = tmp_path / "often", tmp_path / "never"
-    pc.Policy(0, 1, pc.Sample(2, 4)).save(often)
-    pc.Policy(1e-12).save(never)
+    pc.AuditPolicy(0, 1, pc.Sample(2, 4)).save(often)
+    pc.AuditPolicy(1e-12).save(never)
     words = (node.url, "hello", "--key", files / "key")
     status, found, _ = asked(capsys, *words, "--policy", often)
     assert (status, found["assurance"]) == (0, "sampled")

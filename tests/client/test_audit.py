@@ -50,8 +50,8 @@ def test_canaries_are_checked_by_a_policy_that_spares_none(
     node: Running, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     always, sometimes = tmp_path / "always", tmp_path / "sometimes"
-    pc.Policy(0.5, 0.5, pc.Sample(1, 2, 1)).save(always)
-    pc.Policy(0.5).save(sometimes)
+    pc.AuditPolicy(0.5, 0.5, pc.Sample(1, 2, 1)).save(always)
+    pc.AuditPolicy(0.5).save(sometimes)
     words = (node.url, "--key", files / "key", "--count", 2, "--policy")
     status, found, _ = audited(capsys, *words, always)
     assert (status, found["states"]["verified"]) == (0, 2)

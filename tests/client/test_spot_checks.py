@@ -23,7 +23,7 @@ from proofcompute.protocol.samples import Sample
 from proofcompute.verifier import Key, keygen
 from proofcompute.verifier.findings import Finding
 from proofcompute.verifier.judging import verify_evidence
-from proofcompute.verifier.policy import Policy
+from proofcompute.verifier.policy import AuditPolicy
 
 BODY = {"model": NAME, "messages": MESSAGES, "max_tokens": 4}
 STREAM = {**BODY, "stream": True}
@@ -338,25 +338,25 @@ def test_a_share_that_is_none_is_refused(share: float, key: Key) -> None:
 @MODES
 def test_a_policy_draws_what_is_challenged(wait: bool, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     service, drawn = Service(), [Sample(1, 2), None, "all", None]
-    monkeypatch.setattr(Policy, "choose", lambda policy: drawn.pop(0))
-    through = checking(service, key, cells=Policy(0.5), wait=wait)
+    monkeypatch.setattr(AuditPolicy, "choose", lambda policy: drawn.pop(0))
+    through = checking(service, key, cells=AuditPolicy(0.5), wait=wait)
     for i in range(4):
         ask(through, {**BODY, "seed": i})
     through.close()
     assert (openings(service), drawn) == (2, [])
     with pytest.raises(InputError, match="opens none"):
-        checking(Service(), model(), cells=Policy(0.5), replay=True)
+        checking(Service(), model(), cells=AuditPolicy(0.5), replay=True)
 
 
 def test_what_a_policy_spares_is_drawn_after_the_receipt(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     """The node has signed before anybody, the client too, knows whether this answer is checked."""
     service, signed = Service(), []
 
-    def choose(policy: Policy) -> None:
+    def choose(policy: AuditPolicy) -> None:
         signed.append(len(through.checked))
 
-    monkeypatch.setattr(Policy, "choose", choose)
-    through = checking(service, key, cells=Policy(0.5))
+    monkeypatch.setattr(AuditPolicy, "choose", choose)
+    through = checking(service, key, cells=AuditPolicy(0.5))
     ask(through, BODY)
     ask(through, {**BODY, "seed": 1})
     assert signed == [1, 2]

@@ -21,7 +21,7 @@ from proofcompute.protocol.cells import draw_cells, drawn_as, public_challenge, 
 from proofcompute.protocol.samples import run_count, run_span
 from proofcompute.testing import Run
 from proofcompute.verifier import chances, verify_public
-from proofcompute.verifier.policy import Policy
+from proofcompute.verifier.policy import AuditPolicy
 
 TRIALS = 2000
 
@@ -256,35 +256,35 @@ def test_many_segments_and_runs_need_no_large_numbers() -> None:
 
 # -- policies ----------------------------------------------------------------------------------------------
 POLICIES = [
-    Policy(whole=1),
-    Policy(0.02, 0.98, pc.Sample(3, 256)),
-    Policy(0, 0.25, pc.Sample(3, 256, 4)),
-    Policy(1e-12, 0.5, pc.Sample(cells=16)),
+    AuditPolicy(whole=1),
+    AuditPolicy(0.02, 0.98, pc.Sample(3, 256)),
+    AuditPolicy(0, 0.25, pc.Sample(3, 256, 4)),
+    AuditPolicy(1e-12, 0.5, pc.Sample(cells=16)),
 ]
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=str)
-def test_a_policy_has_one_encoding(policy: Policy, tmp_path: Path) -> None:
+def test_a_policy_has_one_encoding(policy: AuditPolicy, tmp_path: Path) -> None:
     policy.save(tmp_path / "policy")
-    assert Policy.load(tmp_path / "policy") == policy
-    assert Policy.decode(policy.encode()).encode() == policy.encode()
+    assert AuditPolicy.load(tmp_path / "policy") == policy
+    assert AuditPolicy.decode(policy.encode()).encode() == policy.encode()
 
 
 def test_a_policy_draws_as_it_says() -> None:
-    policy, rng = Policy(0.1, 0.6, pc.Sample(3, 256)), random.Random(0)
+    policy, rng = AuditPolicy(0.1, 0.6, pc.Sample(3, 256)), random.Random(0)
     made = [policy.choose(rng.randrange) for _ in range(5 * TRIALS)]
     for what, p in (("all", 0.1), (policy.sample, 0.6), (None, 0.3)):
         n = 5 * TRIALS
         assert abs(made.count(what) - n * p) < 4 * (n * p * (1 - p)) ** 0.5  # type: ignore[arg-type]
     assert not policy.always
-    assert Policy(0.02, 0.98, pc.Sample(3, 256)).always
+    assert AuditPolicy(0.02, 0.98, pc.Sample(3, 256)).always
 
 
 @pytest.mark.parametrize("bound", [0, (1 << 32) - 1])
 def test_a_policy_of_certainty_never_spares(bound: int) -> None:
-    assert Policy(whole=1).choose(lambda _: bound) == "all"
-    assert Policy(0.5, 0.5, pc.Sample(cells=1)).choose(lambda _: bound) is not None
-    assert Policy(0, 1e-12, pc.Sample(cells=1)).choose(lambda _: bound) == (
+    assert AuditPolicy(whole=1).choose(lambda _: bound) == "all"
+    assert AuditPolicy(0.5, 0.5, pc.Sample(cells=1)).choose(lambda _: bound) is not None
+    assert AuditPolicy(0, 1e-12, pc.Sample(cells=1)).choose(lambda _: bound) == (
         None if bound else pc.Sample(cells=1)
     )
 
@@ -305,12 +305,12 @@ def test_a_policy_of_certainty_never_spares(bound: int) -> None:
 )
 def test_what_is_no_policy_is_refused(fields: tuple[float, float, pc.Sample | None]) -> None:
     with pytest.raises(InputError):
-        Policy(*fields)
+        AuditPolicy(*fields)
 
 
 def test_bytes_that_are_no_policy_are_refused() -> None:
-    good: tuple[object, ...] = ("proofcompute policy", 1, 1 << 31, 1 << 31, (3, 256, 0))
-    assert Policy.decode(wire.encode(good)) == Policy(0.5, 0.5, pc.Sample(3, 256))
+    good: tuple[object, ...] = ("proofcompute audit policy", 1, 1 << 31, 1 << 31, (3, 256, 0))
+    assert AuditPolicy.decode(wire.encode(good)) == AuditPolicy(0.5, 0.5, pc.Sample(3, 256))
     for at, value in (
         (0, "proofcompute terms"),
         (1, 2),
@@ -327,6 +327,6 @@ def test_bytes_that_are_no_policy_are_refused() -> None:
     ):
         changed = [*good[:at], value, *good[at + 1 :]]
         with pytest.raises(FormatError):
-            Policy.decode(wire.encode(changed))
+            AuditPolicy.decode(wire.encode(changed))
     with pytest.raises(FormatError):
-        Policy.decode(wire.encode(good) + b"\0")
+        AuditPolicy.decode(wire.encode(good) + b"\0")
