@@ -1,4 +1,4 @@
-"""Define a policy: how much of an answer is checked, drawn after its receipt (docs/spec/messages.md#audit-policy).
+"""Define how much of an answer is checked, drawn after its receipt (docs/spec/messages.md#audit-policy).
 
 With probability ``whole`` every cell of an answer is checked, with probability ``sampled`` a sample of it,
 and else nothing but its receipt. Probabilities are multiples of 2^-32, so that a draw of 32 bits meets them
