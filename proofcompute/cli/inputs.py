@@ -7,7 +7,7 @@ input's type and shape: [*shape] for one row, [n, *shape] for n.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proofcompute.program.program import Program
     from proofcompute.program.types import Spec
 
-__all__ = ["Inputs", "Resize", "read_inputs", "shown"]
+__all__ = ["Inputs", "Resize", "read_arrays", "read_inputs", "shown"]
 
 PICTURES = (".png", ".jpg", ".jpeg")
 SUFFIXES = (".npy", ".json", *PICTURES)
@@ -47,7 +47,19 @@ def read_inputs(program: Program, given: Sequence[str], resize: str | None = Non
     """
     if program.feedback:
         raise InputError("the model is a language model: it takes a prompt (--prompt), not --input")
-    specs = dict(program.inputs)
+    found = read_arrays(dict(program.inputs), given, resize)
+    if missing := [name for name, _ in program.inputs if name not in found]:
+        raise InputError(f"give --input {missing[0]}=FILE; the model takes {shown(program)}")
+    return found
+
+
+def read_arrays(
+    specs: Mapping[str, Spec], given: Sequence[str], resize: str | None = None
+) -> dict[str, Array]:
+    """Return the array that each word [NAME=]FILE stands for, of rows as ``specs`` says of its input.
+
+    Raises InputError if one cannot be used.
+    """
     arrays: dict[str, Array] = {}
     pictures: dict[str, list[Array]] = {}
     for text in given:
@@ -66,18 +78,11 @@ def read_inputs(program: Program, given: Sequence[str], resize: str | None = Non
             arrays[found] = array
     if resize is not None and not pictures:
         raise InputError("--resize is about pictures, and there is none")
-    return _joined(arrays, pictures, program)
-
-
-def _joined(arrays: dict[str, Array], pictures: dict[str, list[Array]], program: Program) -> dict[str, Array]:
     import numpy as np
 
     if twice := [name for name in pictures if name in arrays]:
         raise InputError(f"input {twice[0]} is given twice")
-    found = arrays | {name: np.stack(each) for name, each in pictures.items()}
-    if missing := [name for name, _ in program.inputs if name not in found]:
-        raise InputError(f"give --input {missing[0]}=FILE; the model takes {shown(program)}")
-    return found
+    return arrays | {name: np.stack(each) for name, each in pictures.items()}
 
 
 def shown(program: Program) -> str:
@@ -85,7 +90,7 @@ def shown(program: Program) -> str:
     return ", ".join(f"{name} ({spec.dtype} {list(spec.shape)} a row)" for name, spec in program.inputs)
 
 
-def _named(text: str, specs: dict[str, Spec]) -> tuple[str, Path]:
+def _named(text: str, specs: Mapping[str, Spec]) -> tuple[str, Path]:
     """Return the input's name, which is empty if there is none, and the file."""
     name, equals, file = text.partition("=")
     if not equals or (name not in specs and Path(text).exists()):
@@ -95,14 +100,14 @@ def _named(text: str, specs: dict[str, Spec]) -> tuple[str, Path]:
     return name, Path(file)
 
 
-def _only(specs: dict[str, Spec], path: Path) -> str:
+def _only(specs: Mapping[str, Spec], path: Path) -> str:
     """Return the name of the only input. Raises InputError if there are several."""
     if len(specs) != 1:
         raise InputError(f"say which input {path} is: NAME={path}; the model's inputs are {', '.join(specs)}")
     return next(iter(specs))
 
 
-def _read(path: Path, name: str, specs: dict[str, Spec]) -> Iterable[tuple[str, Array]]:
+def _read(path: Path, name: str, specs: Mapping[str, Spec]) -> Iterable[tuple[str, Array]]:
     """Return inputs and their arrays; only a file of JSON may hold several."""
     if path.suffix.lower() == ".json":
         from proofcompute.cli.json_arrays import read_json_arrays

@@ -12,7 +12,7 @@ import typer
 from proofcompute.cli.console import Output, complain, size
 from proofcompute.cli.files import check_output
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.networks import PixelOptions, import_onnx
+from proofcompute.cli.networks import NetworkOptions, PixelOptions, import_onnx
 from proofcompute.cli.options import Device, Force, Json, Out, command_line, kernels, typed
 from proofcompute.cli.progress import progress
 from proofcompute.errors import InputError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from proofcompute.models.model import Model
 
 __all__ = ["identity", "import_", "keygen"]
+
+_NETWORK = ("shape", "constant", "example", "whole_batch", "pixels", "divisor", "mean", "std", "bgr")
+"""Options for ONNX files only."""
 
 
 def import_(
@@ -57,6 +60,20 @@ def import_(
         list[str] | None,
         typer.Option(help="Of an ONNX file's input, if it is open: NAME=1,3,224,224, the batch first."),
     ] = None,
+    constant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An input of an ONNX file that is the same in each request: axes=1,2 or table=FILE.npy.",
+        ),
+    ] = None,
+    example: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="Samples of an ONNX file's input for auto to choose by: .npy, .json, pictures for --pixels",
+        ),
+    ] = None,
     whole_batch: Annotated[
         bool,
         typer.Option("--whole-batch", help="A row is a whole batch of the ONNX file, not one sample."),
@@ -84,15 +101,19 @@ def import_(
         raise InputError("--precision and --recipe both say how exact the model is; give one of them")
     start = time.perf_counter()
     if source.suffix == ".onnx":
-        if recipe is not None:
-            raise InputError("--recipe is for decoders")
-        pictures = PixelOptions(pixels or (), divisor, mean, std, bgr)
-        model = import_onnx(
-            source, precision, shape or [], context, kernels(device), whole=whole_batch, pixels=pictures
+        options = NetworkOptions(
+            shape or (),
+            constant or (),
+            example or (),
+            PixelOptions(pixels or (), divisor, mean, std, bgr),
+            context,
+            whole_batch,
         )
+        text = None if recipe is None else _text(recipe)
+        model = import_onnx(source, precision, text, kernels(device), options)
         _saved(out, model, output, (), time.perf_counter() - start)
         return
-    if wrong := typed(call, ("shape", "whole_batch", "pixels", "divisor", "mean", "std", "bgr")):
+    if wrong := typed(call, _NETWORK):
         raise InputError(f"{wrong[0]} is for ONNX files")
     from proofcompute.importers import compile_decoder, open_checkpoint
     from proofcompute.importers.compiling import check_precision
@@ -128,12 +149,18 @@ def _saved(out: Output, model: Model, output: Path, notes: Sequence[str], second
 
 
 def _recipe(path: Path) -> Precision:
-    from proofcompute.encoding.files import read_limited
     from proofcompute.importers.compiling import Precision
+
+    return Precision.from_recipe(_text(path))
+
+
+def _text(path: Path) -> str:
+    """Return the text of a recipe's file."""
+    from proofcompute.encoding.files import read_limited
     from proofcompute.limits import MAX_TEXT
 
     try:
-        return Precision.from_recipe(read_limited(path, MAX_TEXT, "recipe").decode())
+        return read_limited(path, MAX_TEXT, "recipe").decode()
     except UnicodeDecodeError as e:
         raise InputError(f"{path} is not UTF-8 at byte {e.start}") from e
 

@@ -18,8 +18,9 @@ from proofcompute.errors import InputError
 from proofcompute.functions.tracing import copied, names_read, traced
 from proofcompute.functions.values import NAMES, NUMPY
 from proofcompute.importers.lowering.finishing import finish, uniform
-from proofcompute.importers.lowering.graph import Graph, Study
-from proofcompute.importers.lowering.precision import choose, limbs_of
+from proofcompute.importers.lowering.graph import Graph, Limbs, Study
+from proofcompute.importers.lowering.precision import choose
+from proofcompute.importers.lowering.recipes import Recipe
 from proofcompute.importers.lowering.values import STORED, constant
 from proofcompute.jobs.exchange import Library, kernels_of, library_of
 from proofcompute.models.builder import ProgramBuilder
@@ -183,10 +184,9 @@ class Proved:
         result = copied(self._function, self._given, None)(**given)
         several = isinstance(result, tuple | list)
         wanted = [_host(x, "a result", self._device) for x in (result if several else [result])]
-        chosen: dict[str, tuple[int, int]] = {}
-        if self._precision == "auto":
-            chosen = self._choose(arrays)
-        g, outputs = self._lowered(arrays, chosen)
+        auto = self._precision == "auto"
+        recipe = Recipe.of("auto", self._choose(arrays)) if auto else Recipe.uniform(self._precision)
+        g, outputs = self._lowered(arrays, recipe.limbs)
         if len(outputs) != len(wanted):
             raise InputError(
                 f"{self._function.__name__} gives {len(wanted)} arrays, and its trace {len(outputs)}"
@@ -196,7 +196,7 @@ class Proved:
             "importer": f"proofcompute {__version__}",
             "name": self._function.__name__[:200],
             "precision": self._precision,
-            "recipe": "\n".join(f"{n} w{8 * w}a{8 * a}" for n, (a, w) in chosen.items() if (a, w) != (2, 2)),
+            "recipe": recipe.text(),
         }
         named = [(n, x.value, True) for n, x in zip(names, outputs, strict=True)]
         model = finish(g, named, kernels, self._context, manifest)
@@ -213,10 +213,7 @@ class Proved:
         shapes = {n: (x.dtype, x.shape[1:]) for n, x in arrays.items()}
         return _Compiled(node, shapes, tuple(names), several, report)
 
-    def _lowered(
-        self, arrays: Mapping[str, Array], chosen: Mapping[str, tuple[int, int]]
-    ) -> tuple[Graph, list[Any]]:
-        limbs = limbs_of(chosen) if self._precision == "auto" else uniform(self._precision)
+    def _lowered(self, arrays: Mapping[str, Array], limbs: Limbs) -> tuple[Graph, list[Any]]:
         b = ProgramBuilder(context=self._context)
         g = Graph(b, limbs)
         g.node = self._function.__name__
@@ -228,7 +225,7 @@ class Proved:
         return g, traced(self._function, self._weights, g, inputs)
 
     def _choose(self, arrays: Mapping[str, Array]) -> dict[str, tuple[int, int]]:
-        g, _ = self._lowered(arrays, {})
+        g, _ = self._lowered(arrays, uniform("w16a16"))
         count = min(_EXAMPLES, len(next(iter(arrays.values()))))
 
         def run(study: Study) -> Sequence[Array]:

@@ -106,28 +106,6 @@ def test_open_axes_must_be_given(tmp_path: Path) -> None:
         compile_onnx(open_onnx(path), pc.kernels_for("numpy"), shapes={"z": (1,)})
 
 
-def test_auto_gives_products_fewer_limbs_where_outputs_stay_near() -> None:
-    """A product that hardly matters is rounded to 8 bits; one that decides the output is not."""
-    rng = np.random.default_rng(3)
-    weights = {
-        "main": rng.standard_normal((64, 64)).astype(np.float32),
-        "aside": 1e-3 * rng.standard_normal((64, 64)).astype(np.float32),
-    }
-    nodes = [
-        onnx_nets.node("MatMul", "x main", "m"),
-        onnx_nets.node("MatMul", "x aside", "a"),
-        onnx_nets.node("Add", "m a", "y"),
-    ]
-    file = parsed(onnx_nets.model_of(nodes, {"x": ["n", 64]}, ["y"], weights))
-    model = compile_onnx(file, pc.kernels_for("numpy"), "auto")
-    assert model.manifest["recipe"] == "a/MatMul w8a8"
-    limbs = sorted((w.name, w.limbs) for w in model.program.weights if w.kind == "matrix")
-    assert limbs == [("a/MatMul.product.weight", 1), ("m/MatMul.product.weight", 2)]
-    examples = {"x": rng.standard_normal((3, 64)).astype(np.float32)}
-    again = compile_onnx(file, pc.kernels_for("numpy"), "auto", examples=examples)
-    assert again.model_id == model.model_id
-
-
 def test_cuts_commit_little_and_keep_every_output() -> None:
     """Between layers of 4096 numbers there are narrow places of 8; cuts stand there."""
     rng = np.random.default_rng(4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -50,6 +50,13 @@ Limbs: TypeAlias = Callable[[str], tuple[int, int]]
 _WRAPPING: Final = frozenset({"add", "sub", "mul", "neg", "abs", "not", "shl", "div"})
 """Functions whose result may leave the range of a narrow integer."""
 
+_QUICK: Final[Mapping[str, Callable[..., Array]]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
+    "abs": np.abs, "max": np.maximum, "min": np.minimum, "sqrt": np.sqrt, "exp": np.exp, "log": np.log,
+    "tanh": np.tanh,
+}  # fmt: skip
+"""NumPy's own functions of floats, whose last bits may differ between machines."""
+
 
 def guard(shape: Sequence[int]) -> tuple[int, ...]:
     """Return a shape. Raises RefusedError if it has too many elements or axes, or a negative length."""
@@ -92,8 +99,8 @@ class Elements:
     Args:
         builder: what collects the operations.
         limbs: how many limbs each product has, given its name.
-        quick: whether sums of products of constants may be made by NumPy's own matrix products; then a
-            constant is not the same on every machine, which is good enough to measure errors with.
+        quick: whether constants may be folded by NumPy's own functions and matrix products; then a constant
+            is not the same on every machine, which is good enough to measure errors with.
     """
 
     def __init__(self, builder: ProgramBuilder, limbs: Limbs = lambda name: (2, 2), *, quick: bool = False):
@@ -200,6 +207,9 @@ class Elements:
             raise RefusedError(f"shapes {', '.join(str(list(x.shape)) for x in xs)} do not fit") from None
         if all(isinstance(x, Constant) for x in xs):
             arrays = [self.known(x, "") for x in xs]
+            if self.quick and function in _QUICK and {a.dtype for a in arrays} == {np.dtype(np.float32)}:
+                with np.errstate(all="ignore"):
+                    return Constant(_QUICK[function](*arrays), dtype)
             types = [type_of(a) for a in arrays]
             term = Term(function, tuple(range(len(arrays))), infer(function, types, to))
             found = numpy_kernels().evaluate(

@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 
 from proofcompute.arrays import Array
-from proofcompute.importers.lowering.graph import Graph, rounded
+from proofcompute.importers.lowering.evaluating import convolved, places_of
+from proofcompute.importers.lowering.graph import Graph
 from proofcompute.importers.lowering.products import contract, linear
 from proofcompute.importers.lowering.values import STORED, Constant, RefusedError, Row, Value
 from proofcompute.limits import MAX_RANK, MAX_WIDTH
-from proofcompute.models.building.products import FLOAT_CONTRACTION
+from proofcompute.models.building.products import in_floats
 from proofcompute.program.operations import Linear, contiguous
 
 __all__ = [
@@ -42,11 +43,6 @@ def channels_first(g: Graph, x: Value) -> Value:
     """Return [samples, channels, places ...]."""
     rank = len(x.shape)
     return g.transpose(x, (0, rank - 1, *range(1, rank - 1)))
-
-
-def places_of(n: int, size: int, stride: int, dilation: int) -> int:
-    """Return how many windows fit into n places."""
-    return (n - (size - 1) * dilation - 1) // stride + 1
 
 
 def windowed(
@@ -101,7 +97,7 @@ def conv(
     """Return the convolution of x [n, c, places ...] with w [out, c / groups, window ...].
 
     With constant weights it is one product whose rows are the windows, each with a scale of its own; sums of
-    at most FLOAT_CONTRACTION products are made in floats.
+    at most FLOAT_CONTRACTION products, and of one channel each, are made in floats.
     """
     out, inner, *size = w.shape
     if len(w.shape) != len(x.shape) or inner * groups != x.shape[1] or out % max(1, groups):
@@ -115,7 +111,7 @@ def conv(
             return channels_first(g, made)
     seen = g.pad(last, *_margins(low, high))
     if g.quick and isinstance(seen, Constant) and isinstance(w, Constant):
-        quick = Constant(_evaluated(g, seen.array, w.array, strides, dilations, groups), x.dtype)
+        quick = Constant(convolved(g, seen.array, w.array, strides, dilations, groups), x.dtype)
         return channels_first(g, quick if bias is None else g.map("add", quick, bias))
     windows = windowed(g, seen, size, strides, dilations)
     places = windows.shape[1 : 1 + len(size)]
@@ -162,7 +158,8 @@ def _constant_conv(
         ]
         return g.concat(each, 0)
     terms = math.prod(seen) * samples * array.size
-    if array[0].size <= FLOAT_CONTRACTION and terms > _MOST_TERMS:
+    floats = in_floats(math.prod(size), array.shape[-1], groups)
+    if floats and terms > _MOST_TERMS:
         padded = g.pad(x, (0, *low, 0), (0, *high, 0))
         if groups == 1:
             windows = windowed(g, padded, size, strides, dilations)
@@ -172,7 +169,7 @@ def _constant_conv(
             return _by_taps(g, padded, array, bias, seen, strides, dilations)
     name = g.name()
     limbs, weight_limbs = g.limbs(name)
-    if array[0].size > FLOAT_CONTRACTION:
+    if not floats:
         g.products.append((name, terms))
         elements = math.prod(seen) * samples * array[0].size
         if groups == 1 and elements > MAX_WIDTH:
@@ -197,48 +194,6 @@ def _constant_conv(
         name=f"{name}.product",
     )
     return g.reshape(g.row(made, x.dtype, x.inputs), (samples, *seen, len(array)))
-
-
-def _evaluated(
-    g: Graph, x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], groups: int
-) -> Array:
-    """Convolve constants [samples, places ..., channels] by NumPy's products, tap by tap."""
-    out, inner, *size = w.shape
-    seen = [places_of(*axis) for axis in zip(x.shape[1:-1], size, strides, dilations, strict=True)]
-    if min(seen, default=1) < 1:
-        raise RefusedError(f"windows {size} are larger than {list(x.shape[1:-1])}")
-    taps = list(np.ndindex(*size))
-
-    def part(tap: Sequence[int]) -> Array:
-        at = zip(tap, strides, dilations, seen, strict=True)
-        found = x[(slice(None), *(slice(i * a, i * a + (n - 1) * s + 1, s) for i, s, a, n in at))]
-        return found.reshape(*found.shape[:-1], groups, inner)
-
-    def made(limbs: int, weight_limbs: int) -> Array:
-        weights = rounded(w.reshape(out, -1)) if weight_limbs == 1 else w
-        grouped = weights.reshape(groups, out // groups, inner, *size)
-        scale: Array | None = None
-        if limbs == 1:
-            for tap in taps:
-                most = np.abs(part(tap)).max(-1, keepdims=True)
-                scale = most if scale is None else np.maximum(scale, most)
-            if scale is not None:
-                scale = np.where(scale > 0, scale / np.float32(127), np.float32(1))
-        total = np.zeros((len(x), *seen, groups, out // groups), np.float32)
-        for tap in taps:
-            rows, each = part(tap), grouped[(..., *tap)]
-            if scale is not None:
-                rows = np.rint(rows / scale) * scale
-            if inner == 1:
-                total += rows * each[..., 0]
-            else:
-                for k in range(groups):
-                    total[..., k, :] += rows[..., k, :] @ each[k].T
-        return total.reshape(*total.shape[:-2], out)
-
-    if g.study is None or inner * math.prod(size) <= FLOAT_CONTRACTION:
-        return made(2, 2)
-    return g.study.product(g.name(), made)
 
 
 def _in_pieces(

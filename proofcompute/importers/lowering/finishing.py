@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.errors import InputError
 from proofcompute.importers.lowering.cutting import cut_program
 from proofcompute.importers.lowering.graph import Graph, Limbs
+from proofcompute.importers.lowering.recipes import Recipe
 from proofcompute.importers.lowering.values import RefusedError, Row, Value
 from proofcompute.models.model import Model
 
-__all__ = ["PRECISIONS", "finish", "uniform"]
-
-PRECISIONS: Final = ("w8a8", "w8a16", "w16a16")
-"""Precisions that are the same for every product, by name: bits of weights and of activations."""
+__all__ = ["finish", "uniform"]
 
 
 def uniform(precision: str) -> Limbs:
     """Return the limbs of a precision that is the same for every product. Raises InputError for no such."""
-    if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)} and auto")
-    weights, activations = (1 if bits == "8" else 2 for bits in precision[1:].split("a"))
-    return lambda name: (activations, weights)
+    return Recipe.uniform(precision).limbs
 
 
 def finish(

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from proofcompute.arrays import Array
 from proofcompute.errors import InputError
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.building.tensor import Tensor
 
-__all__ = ["Pixels"]
+__all__ = ["Pixels", "picture_size"]
 
 _CHANNELS: Final = (1, 3, 4)
 
@@ -31,19 +34,32 @@ class Pixels:
         ``shape`` is [channels, height, width], or [height, width, channels] where only the last axis may be
         channels. Raises InputError if it is neither.
         """
-        first = len(shape) == 3 and shape[0] in _CHANNELS
-        if len(shape) != 3 or not (first or shape[2] in _CHANNELS):
-            raise InputError(
-                f"input {name[:80]!r} takes {list(shape)} and no pictures: [channels, height, width] "
-                "or [height, width, channels] with 1, 3 or 4 channels"
-            )
-        size = (shape[1], shape[2], shape[0]) if first else (shape[0], shape[1], shape[2])
         return b.pixels(
             name,
-            size,
+            picture_size(name, shape),
             divisor=self.divisor,
             mean=self.mean[0] if len(self.mean) == 1 else self.mean,
             std=self.std[0] if len(self.std) == 1 else self.std,
             reverse=self.reverse,
-            channels_first=first,
+            channels_first=shape[0] in _CHANNELS,
         )
+
+    def floats(self, pictures: Array, shape: tuple[int, ...]) -> Array:
+        """Return what :meth:`declare` makes of pictures, uint8 [n, height, width, channels]: [n, *shape]."""
+        x = (pictures[..., ::-1] if self.reverse else pictures).astype(np.float32)
+        mean, std = (np.array(v, np.float32) for v in (self.mean, self.std))
+        y: Array = (x / np.float32(self.divisor) - mean) / std
+        return y.transpose(0, 3, 1, 2) if shape[0] in _CHANNELS else y
+
+
+def picture_size(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return [height, width, channels] of an input that takes ``shape``.
+
+    Raises InputError unless that is [channels, height, width] or [height, width, channels].
+    """
+    if len(shape) != 3 or not (shape[0] in _CHANNELS or shape[2] in _CHANNELS):
+        raise InputError(
+            f"input {name[:80]!r} takes {list(shape)} and no pictures: [channels, height, width] "
+            "or [height, width, channels] with 1, 3 or 4 channels"
+        )
+    return (shape[1], shape[2], shape[0]) if shape[0] in _CHANNELS else (shape[0], shape[1], shape[2])

@@ -5,9 +5,20 @@ lowered is a :class:`~proofcompute.importers.lowering.values.RefusedError` that 
 """
 
 from proofcompute.importers.lowering.pictures import Pixels
+from proofcompute.importers.lowering.recipes import Recipe
 from proofcompute.importers.lowering.values import RefusedError
 from proofcompute.importers.onnx.compiling import compile_onnx
 from proofcompute.importers.onnx.opening import OnnxFile, open_onnx
-from proofcompute.importers.onnx.rows import CONTEXT
+from proofcompute.importers.onnx.rows import CONTEXT, inputs_of, specs_of
 
-__all__ = ["CONTEXT", "OnnxFile", "Pixels", "RefusedError", "compile_onnx", "open_onnx"]
+__all__ = [
+    "CONTEXT",
+    "OnnxFile",
+    "Pixels",
+    "Recipe",
+    "RefusedError",
+    "compile_onnx",
+    "inputs_of",
+    "open_onnx",
+    "specs_of",
+]

@@ -8,18 +8,23 @@ from typing import Final
 import numpy as np
 
 from proofcompute.arrays import Array
+from proofcompute.errors import InputError
 from proofcompute.importers.lowering.finishing import uniform
 from proofcompute.importers.lowering.graph import Study
 from proofcompute.importers.lowering.precision import TARGET, choose
 from proofcompute.importers.lowering.values import Constant
 from proofcompute.importers.onnx.batches import samples
 from proofcompute.importers.onnx.opening import OnnxFile
-from proofcompute.importers.onnx.rows import Inputs, Trace, evaluate, lowered
+from proofcompute.importers.onnx.rows import Inputs, Trace, evaluate, lowered, repeated
+from proofcompute.importers.onnx.running import Kept
+from proofcompute.limits import GIB
 
 __all__ = ["chosen_limbs"]
 
 _BEHIND: Final = ("Softmax", "LogSoftmax", "Sigmoid")
 """Operators that hide errors: in front of one that gives an output, errors are measured."""
+_KEPT: Final = 2 * GIB
+"""Bytes of results that are kept between evaluations."""
 _BACK: Final = 6
 """Nodes from an output backwards among which such an operator is looked for."""
 
@@ -30,19 +35,25 @@ def chosen_limbs(
     """Return the limbs of activations and weights of each product.
 
     ``examples`` are inputs [samples, ...]; without them one of canonical random numbers is
-    taken.
+    taken. Raises InputError if an example of an input is missing or has another shape than the input.
     """
-    given = samples(file, inputs, 1, seed=1) if examples is None else dict(examples)
-    count = len(next(iter(given.values()))) if inputs.batch else 1
+    drawn = samples(file, inputs, 1, seed=1) if examples is None else examples
+    given = {n: v for n, v in drawn.items() if n not in inputs.values}
+    count = _count(inputs, given)
     g, _ = lowered(file, inputs, uniform("w16a16"), 1, "numpy")
     names = _watched(file)
 
+    def sample(i: int) -> Kept:
+        one = {n: v[i : i + 1] if n in inputs.batch else v for n, v in given.items()}
+        return repeated(file, {**inputs.values, **one}, _KEPT // count)
+
+    each = [sample(i) for i in range(count)]
+
     def run(study: Study) -> Sequence[Array]:
         found: list[list[Array]] = []
-        for i in range(count):
-            one = {n: v[i : i + 1] if n in inputs.batch else v for n, v in given.items()}
+        for one in each:
             trace: Trace = []
-            outputs = evaluate(file, {**inputs.values, **one}, trace, study)
+            outputs = evaluate(file, one, trace, study)
             made = {label: values for label, _, values in trace}
             inner = [made[label][k] for label, k in names if label in made]
             found.append(
@@ -55,6 +66,21 @@ def chosen_limbs(
         return [np.concatenate([v.reshape(-1) for v in parts]) for parts in zip(*found, strict=True)]
 
     return choose(run, g.products, target)
+
+
+def _count(inputs: Inputs, given: Mapping[str, Array]) -> int:
+    """Return how many samples there are examples of."""
+    if odd := sorted(set(given) ^ set(inputs.shapes)):
+        which = "one of" if odd[0] in given else "none of input"
+        raise InputError(f"of the inputs' examples there is {which} {odd[0][:80]!r}")
+    for name, shape in inputs.shapes.items():
+        found = given[name].shape
+        if found[name in inputs.batch :] != shape[name in inputs.batch :]:
+            raise InputError(f"an example of {name!r} is {list(found)}, and the input {list(shape)}")
+    counts = {len(given[name]) for name in inputs.batch}
+    if len(counts) > 1 or 0 in counts:
+        raise InputError(f"there are {' and '.join(map(str, sorted(counts)))} examples of the inputs")
+    return counts.pop() if counts else 1
 
 
 def _watched(file: OnnxFile) -> list[tuple[str, int]]:

@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import numpy as np
+
 from proofcompute.arrays import Array
 from proofcompute.errors import InputError
 from proofcompute.importers.lowering.graph import Graph, Limbs, Study, guard
-from proofcompute.importers.lowering.pictures import Pixels
+from proofcompute.importers.lowering.pictures import Pixels, picture_size
 from proofcompute.importers.lowering.values import STORED, RefusedError, Value, constant
 from proofcompute.importers.onnx.calls import Given, Listed
 from proofcompute.importers.onnx.opening import Declared, OnnxFile
-from proofcompute.importers.onnx.running import Runner
+from proofcompute.importers.onnx.running import Kept, Runner
+from proofcompute.importers.onnx.tensors import tensor_of
 from proofcompute.models.builder import ProgramBuilder
+from proofcompute.program.types import Spec
 
-__all__ = ["CONTEXT", "Inputs", "Trace", "evaluate", "inputs_of", "lowered"]
+__all__ = ["CONTEXT", "Inputs", "Trace", "evaluate", "inputs_of", "lowered", "repeated", "specs_of"]
 
 CONTEXT: Final = 1 << 12
 """Most rows of one request, where nothing else is said."""
@@ -32,6 +36,19 @@ class Inputs:
     """Inputs whose first axis is the batch, and is not part of a row."""
     values: Mapping[str, Array]
     """Inputs that are constants."""
+
+
+def specs_of(file: OnnxFile, inputs: Inputs, pixels: Mapping[str, Pixels]) -> dict[str, Spec]:
+    """Return what a row of each input of the program is; pictures for those that are made of pixels."""
+    found = {}
+    for declared in file.inputs:
+        name = declared.name
+        if name in inputs.values:
+            continue
+        row = inputs.shapes[name][name in inputs.batch :]
+        picture = name in pixels
+        found[name] = Spec("u8", picture_size(name, row)) if picture else Spec(STORED[declared.dtype], row)
+    return found
 
 
 def inputs_of(
@@ -50,7 +67,7 @@ def inputs_of(
         whole: whether a row is a whole batch instead of one sample of it.
 
     An open first axis is the batch. Raises InputError if another axis is open and ``shapes`` does not say its
-    length, or if a name is no input.
+    length, if a name is no input, or a constant has another shape than its input.
     """
     shapes, values = dict(shapes or {}), dict(values or {})
     known = {d.name for d in file.inputs}
@@ -60,10 +77,11 @@ def inputs_of(
     found: dict[str, tuple[int, ...]] = {}
     batch = set()
     for declared in file.inputs:
-        if declared.name in values:
-            continue
         if not declared.dtype:
             raise RefusedError(f"input {declared.name[:80]!r} is no tensor")
+        if declared.name in values:
+            _check(declared, np.shape(values[declared.name]))
+            continue
         dims = _dims(declared, shapes.get(declared.name), whole=whole)
         if not whole and dims and _is_batch(declared, dims):
             batch.add(declared.name)
@@ -76,6 +94,15 @@ def _is_batch(declared: Declared, dims: Sequence[int]) -> bool:
     """Return whether the first axis is one of samples: it is open in the file, or 1."""
     first = declared.dims[0] if declared.dims else "?"
     return isinstance(first, str) or (first == 1 and len(dims) > 1)
+
+
+def _check(declared: Declared, shape: tuple[int, ...]) -> None:
+    """Raise InputError unless an input can have a shape."""
+    dims = declared.dims
+    if dims is not None and (
+        len(dims) != len(shape) or any(d != n for d, n in zip(dims, shape, strict=True) if isinstance(d, int))
+    ):
+        raise InputError(f"input {declared.name[:80]!r} is {_text(dims)}, and its constant {_text(shape)}")
 
 
 def _dims(declared: Declared, said: Sequence[int] | None, *, whole: bool) -> tuple[int, ...]:
@@ -115,8 +142,14 @@ Trace: TypeAlias = list[tuple[str, str, tuple[Given, ...]]]
 """What each node of a graph made."""
 
 
-def _run(file: OnnxFile, g: Graph, given: Mapping[str, Given], trace: Trace | None = None) -> list[Value]:
-    runner = Runner(g, file.opsets, file.functions, file.external, trace=trace)
+def _run(
+    file: OnnxFile,
+    g: Graph,
+    given: Mapping[str, Given],
+    trace: Trace | None = None,
+    kept: Kept | None = None,
+) -> list[Value]:
+    runner = Runner(g, file.opsets, file.functions, file.external, trace=trace, kept=kept)
     found = []
     for name, value in zip(
         [o.name for o in file.outputs], runner.graph(file.proto.graph, {}, given), strict=True
@@ -165,14 +198,23 @@ def lowered(
     return g, [(o.name, v, bool(inputs.batch) and v.shape[:1] == (1,)) for o, v in named]
 
 
+def repeated(file: OnnxFile, given: Mapping[str, Array], most: int) -> Kept:
+    """Return what evaluations of a file for the same inputs [batch, ...] share, in at most so many bytes."""
+    initial = {t.name: tensor_of(t, file.external) for t in file.proto.graph.initializer}
+    return Kept({**initial, **_constants(file, given)}, most)
+
+
 def evaluate(
     file: OnnxFile,
-    given: Mapping[str, Array],
+    given: Mapping[str, Array] | Kept,
     trace: Trace | None = None,
     study: Study | None = None,
 ) -> dict[str, Array]:
     """Return the outputs of a file for inputs [batch, ...], computed in floats."""
     g = Graph(ProgramBuilder(device="numpy"), quick=True)
     g.study = study
-    values = _run(file, g, _constants(file, given), trace)
+    if isinstance(given, Kept):
+        values = _run(file, g, given.given, trace, given)
+    else:
+        values = _run(file, g, _constants(file, given), trace)
     return {o.name: g.known(v, "an output") for o, v in zip(file.outputs, values, strict=True)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import onnx
@@ -16,7 +16,7 @@ from proofcompute.importers.onnx.calls import Call, Given, Listed, Lowering
 from proofcompute.importers.onnx.table import OPERATORS
 from proofcompute.importers.onnx.tensors import DTYPES, External, tensor_of
 
-__all__ = ["MAX_NODES", "Runner"]
+__all__ = ["MAX_NODES", "Kept", "Runner"]
 
 MAX_NODES: Final = 1 << 17
 """Nodes that are lowered, those of subgraphs and functions counting each time."""
@@ -24,6 +24,57 @@ _DEEPEST: Final = 16
 """Subgraphs and functions inside each other."""
 _NUMBERS: Final = {name: number for number, name in DTYPES.items()}
 _DOMAINS: Final = {"ai.onnx": ""}
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What a node made in an evaluation."""
+
+    inputs: tuple[Given, ...]
+    outputs: tuple[Given, ...]
+    names: frozenset[str]
+    """Names that it took."""
+    limbs: Mapping[str, tuple[int, int]]
+    """The limbs to which its products were rounded."""
+
+
+@dataclass
+class Kept:
+    """Evaluates a graph again and again for the same inputs, with products rounded otherwise.
+
+    What the nodes made the first time is kept, and is taken again where neither a node's inputs nor the limbs
+    of its products differ.
+    """
+
+    given: Mapping[str, Given]
+    """The inputs and initial values of the graph."""
+    most: int
+    """Bytes of results that may be kept."""
+    _nodes: dict[int, _Made] = field(default_factory=dict)
+
+    def outputs(self, g: Graph, place: int, inputs: Sequence[Given]) -> Sequence[Given] | None:
+        """Return what the node in a place made from these inputs, if it would make the same now."""
+        found = self._nodes.get(place)
+        if found is None or g.study is None or len(inputs) != len(found.inputs):
+            return None
+        if any(a is not b for a, b in zip(inputs, found.inputs, strict=True)):
+            return None
+        if any(g.study.limbs(name) != limbs for name, limbs in found.limbs.items()):
+            return None
+        g.rename(g.names() | found.names)
+        return found.outputs
+
+    def keep(
+        self, g: Graph, place: int, inputs: Sequence[Given], outputs: Sequence[Given], names: set[str]
+    ) -> None:
+        """Keep what a node made, unless something of its place is kept or there is no room."""
+        if place in self._nodes or g.study is None:
+            return
+        self.most -= sum(x.array.nbytes for x in outputs if isinstance(x, Constant))
+        if self.most >= 0:
+            taken = frozenset(g.names() - names)
+            limbs = {name: g.study.limbs(name) for name in taken}
+            self._nodes[place] = _Made(tuple(inputs), tuple(outputs), taken, limbs)
 
 
 @dataclass
@@ -40,6 +91,7 @@ class Runner:
     deep: int = 0
     trace: list[tuple[str, str, tuple[Given, ...]]] | None = None
     """What each node made, with its name and operator, if it is kept."""
+    kept: Kept | None = None
 
     def graph(self, graph: Any, outer: Mapping[str, Given], given: Mapping[str, Given]) -> list[Given]:
         """Lower a graph whose inputs are given; return its outputs.
@@ -49,8 +101,8 @@ class Runner:
         """
         scope: dict[str, Given] = dict(outer)
         for tensor in graph.initializer:
-            if tensor.name not in given:
-                scope[tensor.name] = tensor_of(tensor, self.external)
+            known = given.get(tensor.name)
+            scope[tensor.name] = tensor_of(tensor, self.external) if known is None else known
         if len(graph.sparse_initializer):
             raise RefusedError("sparse initializers")
         for declared in graph.input:
@@ -72,7 +124,7 @@ class Runner:
         attributes: Mapping[str, Any],
     ) -> None:
         """Lower nodes in their order. ``attributes`` are those of the function whose body they are."""
-        for node in nodes:
+        for place, node in enumerate(nodes):
             self.count += 1
             if self.count > MAX_NODES:
                 raise LimitError(f"more than {MAX_NODES} nodes, subgraphs and functions unrolled")
@@ -88,7 +140,7 @@ class Runner:
                 inputs.append(scope[name] if name else None)
             outer, self.g.node = self.g.node, label[:120]
             try:
-                made = self._node(node, domain, inputs, scope, opsets, attributes)
+                made = self._repeated(place, node, domain, inputs, scope, opsets, attributes)
             except RefusedError as e:
                 if e.node:
                     raise
@@ -110,6 +162,28 @@ class Runner:
                     scope[name] = value
             if self.trace is not None:
                 self.trace.append((label, node.op_type, tuple(made)))
+
+    def _repeated(
+        self,
+        place: int,
+        node: Any,
+        domain: str,
+        inputs: Sequence[Given],
+        scope: Mapping[str, Given],
+        opsets: Mapping[str, int],
+        attributes: Mapping[str, Any],
+    ) -> Sequence[Given]:
+        """Lower a node, or return what it made in an evaluation before."""
+        kept = self.kept
+        # a node with a graph reads more than its inputs
+        if kept is None or self.deep or any(a.HasField("g") or a.graphs for a in node.attribute):
+            return self._node(node, domain, inputs, scope, opsets, attributes)
+        found = kept.outputs(self.g, place, inputs)
+        if found is None:
+            names = self.g.names()
+            found = self._node(node, domain, inputs, scope, opsets, attributes)
+            kept.keep(self.g, place, inputs, found, names)
+        return found
 
     def _node(
         self,

@@ -17,12 +17,20 @@ from proofcompute.models.building.tensor import Tensor
 from proofcompute.program.operations import Contract, Embed, Experts, Linear, Scan
 from proofcompute.program.types import Spec
 
-__all__ = ["FLOAT_CONTRACTION", "Products"]
+__all__ = ["FLOAT_CONTRACTION", "Products", "in_floats"]
 
 FLOAT_CONTRACTION: Final = 32
 """Convolutions that sum no more products than this are computed in float32: quantising rows so short costs
 much accuracy, and checking their products costs what computing them costs.
 """
+
+
+def in_floats(window: int, inner: int, groups: int) -> bool:
+    """Return whether a convolution with so many places in its window, and channels in a group, has no site.
+
+    If each channel is convolved by itself, there would be as many products with weights as channels.
+    """
+    return window * inner <= FLOAT_CONTRACTION or (inner == 1 and groups > 1)
 
 
 class Products(Moving):
@@ -109,7 +117,7 @@ class Products(Moving):
         The float32 weight is [out, *window, channels / groups]. ``pads`` zeros stand at the ends of each axis
         of places: one number, or for each axis a number or those before and after it. It is a view in windows
         and a :meth:`linear`, so each window has its own scale; or, if at most FLOAT_CONTRACTION products are
-        summed, as in a depthwise convolution, float32 products and sums without one.
+        summed, or channels are convolved each by itself, float32 products and sums without one.
         """
         w = floats(weight, "a weight", len(x.shape) + 1)
         out, *size, inner = w.shape
@@ -118,7 +126,7 @@ class Products(Moving):
         low, high = margins(pads, len(size), "pads")
         if any((*low, *high)):
             x = self.pad(x, low, high)
-        if math.prod(size) * inner <= FLOAT_CONTRACTION:
+        if in_floats(math.prod(size), inner, groups):
             return self._float_conv(x, w, bias, strides, dilation, groups, name)
         if set(size) == {1} and set(each(strides, len(size), "strides")) == {1}:
             seen, places = self.reshape(x, (*x.shape[:-1], *size, x.shape[-1])), x.shape[:-1]
