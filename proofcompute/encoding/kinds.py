@@ -29,6 +29,7 @@ MESSAGES: Final = {
     "proofcompute product proof": "product proof",
     "proofcompute public key": "public key",
     "proofcompute public proof": "public proof",
+    "proofcompute public factor": "public factor",
     "proofcompute code digests": "code digests",
     "proofcompute beacon": "beacon",
     "proofcompute beacon statement": "beacon statement",

@@ -68,12 +68,13 @@ class ProductClaim:
         ranges = ((i * n + a, i * n + min(a + step, n)) for i in range(members) for a in range(0, n, step))
         return ProductChallenge(self.receipt.digest, tuple(ranges))
 
-    def draw(self, count: int, *, each: bool = False) -> ProductChallenge:
+    def draw(self, count: int, *, each: bool = False, seed: bytes | None = None) -> ProductChallenge:
         """Draw distinct rows uniformly, from the operating system's randomness.
 
         Args:
             count: how many; all rows if there are fewer.
             each: draw so many of each product of a stack, and not of all products together.
+            seed: for rows that follow from the receipt alone, as those of a public proof; None: secret ones.
 
         Raises InputError if ``count`` is less than 1, or so many rows may need more ranges than a challenge
         may name.
@@ -84,7 +85,8 @@ class ProductClaim:
             raise InputError(f"{count} rows cannot be drawn: ask for 1 to {MAX_RANGES} in all")
         if count >= total:
             return self.all_rows()
-        xof = Xof("product rows", secrets.token_bytes(32), self.receipt.signed_digest)
+        fresh = secrets.token_bytes(32) if seed is None else seed
+        xof = Xof("product rows", fresh, self.receipt.signed_digest)
         rows = (i * n + row for i in range(parts) for row in distinct(xof, total, count))
         return ProductChallenge(self.receipt.digest, _joined(rows, self._most(), n))
 

@@ -42,7 +42,7 @@ from proofcompute.protocol.messages.signed import decode_suite
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Checker", "ProductKey", "checker", "every_member", "evidence"]
+__all__ = ["Checker", "ProductKey", "RowTest", "checker", "every_member", "evidence"]
 
 KIND: Final = "proofcompute product key"
 VERSION: Final = 1

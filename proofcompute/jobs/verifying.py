@@ -22,6 +22,7 @@ false share f with probability at least 1 - (1 - f)^c.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -39,13 +40,14 @@ from proofcompute.jobs.claim import ProductClaim, Received, check_product_receip
 from proofcompute.jobs.commitment import MatrixId, named_tree, rows_from_leaves, rows_leaves
 from proofcompute.jobs.dlpack import AnyArray
 from proofcompute.jobs.floating import FloatBound
-from proofcompute.jobs.key import Checker, ProductKey, checker, evidence
+from proofcompute.jobs.key import Checker, ProductKey, RowTest, checker, evidence
 from proofcompute.jobs.messages import ProductChallenge, ProductRequest, RowsPart
 from proofcompute.jobs.result import ProductVerified
 from proofcompute.protocol.frames import Frames
+from proofcompute.protocol.messages.closing import frame_digest
 from proofcompute.protocol.messages.terms import Terms
 
-__all__ = ["verify_rows"]
+__all__ = ["check_rows", "verify_rows"]
 
 
 def verify_rows(
@@ -99,20 +101,28 @@ def verify_rows(
         except MismatchError as e:
             raise VerificationError(6, str(e)) from e
         used.log.attempt(request.nonce, request.digest)
-        bounds = _check_opening(used, claim, challenge, opening, kernels)
+        bounds = check_rows(used, claim, challenge, opening, kernels)
     shown = evidence(used, challenge.rows, found.c.rows, bounds, received=claim.received)
     return replace(shown, soundness_bits=with_collisions(shown.soundness_bits))
 
 
-def _check_opening(
-    used: Checker, claim: ProductClaim, challenge: ProductChallenge, opening: BinaryIO, kernels: Kernels
+def check_rows(
+    used: RowTest,
+    claim: ProductClaim,
+    challenge: ProductChallenge,
+    opening: BinaryIO,
+    kernels: Kernels,
+    heard: Callable[[bytes], None] | None = None,
 ) -> list[FloatBound]:
-    """Check an opening: steps 1, 2 and 7 to 10."""
+    """Check an opening: steps 1, 2 and 7 to 10.
+
+    ``heard`` is called with the digest of the frame of each range, before the rows in it are tested.
+    """
     frames = Frames(opening, 1, watched=True)
     bounds: list[FloatBound] = []
     try:
         for first, end in challenge.ranges:
-            rows_a, rows_c, member = _read_rows(claim, first, end, frames, kernels)
+            rows_a, rows_c, member = _read_rows(claim, first, end, frames, kernels, heard)
             bound = used.test(rows_a, rows_c, member)  # 8
             if bound is not None:
                 bounds.append(bound)
@@ -151,7 +161,12 @@ def _checker(
 
 
 def _read_rows(
-    claim: ProductClaim, first: int, end: int, frames: Frames, kernels: Hasher
+    claim: ProductClaim,
+    first: int,
+    end: int,
+    frames: Frames,
+    kernels: Hasher,
+    heard: Callable[[bytes], None] | None,
 ) -> tuple[Array, Array, int]:
     """Return rows first..end of C, those of A, and which member of B they are multiplied by.
 
@@ -162,6 +177,8 @@ def _read_rows(
     data = frames.part(RowsPart.most(request, receipt.c, first, end))
     if data is None:
         raise VerificationError(10, f"the opening lacks rows {first}..{end}")
+    if heard is not None:
+        heard(frame_digest(data))
     try:
         part = RowsPart.decode(data, request, receipt.c, first, end)
     except (FormatError, LimitError) as e:

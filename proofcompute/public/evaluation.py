@@ -38,8 +38,7 @@ from proofcompute.errors import FormatError, LimitError, VerificationError
 from proofcompute.freivalds.primes import P31
 from proofcompute.limits import MAX_CONTRACTION, MAX_TABLE
 from proofcompute.public.coding import SUITE, digests_of
-from proofcompute.public.key import PublicKey
-from proofcompute.public.layout import Layout, Plane
+from proofcompute.public.layout import CodedKey, Layout, Plane
 from proofcompute.public.sums import Sums
 
 __all__ = ["Evaluation", "Followed", "Opened", "Shape", "prove"]
@@ -306,7 +305,7 @@ class Followed:
     """An evaluation whose combined weights are those that were coded; what it says of a request is open."""
 
     def __init__(
-        self, transcript: Transcript, key: PublicKey, found: Evaluation, positions: int, kernels: Kernels
+        self, transcript: Transcript, key: CodedKey, found: Evaluation, positions: int, kernels: Kernels
     ) -> None:
         """Draw all challenges, and check what no request has a part in.
 
@@ -356,7 +355,7 @@ class Followed:
 
 
 def _check_code(
-    key: PublicKey, number: int, w: U32, rows: U32, opened: Opened, at: Sequence[int], kernels: Kernels
+    key: CodedKey, number: int, w: U32, rows: U32, opened: Opened, at: Sequence[int], kernels: Kernels
 ) -> None:
     """Check the opened positions of one code."""
     layout, root = key.layout, key.roots[number]

@@ -11,9 +11,10 @@ rows of a plane with several pieces alternate: all pieces of the first 2^b rows,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from proofcompute.errors import LimitError
 from proofcompute.limits import MAX_CODE_POSITIONS, MAX_CODE_ROWS, MAX_CONTRACTION, MAX_PLANES
 from proofcompute.program.program import Program
 
-__all__ = ["Code", "Layout", "Plane"]
+__all__ = ["Code", "CodedKey", "Layout", "Plane"]
 
 _OPENED = 48
 """Positions that a proof opens, about; with it the rows of a message are chosen."""
@@ -101,16 +102,21 @@ class Layout:
         """Return the layout of a program. Raises LimitError if it is too large to be published."""
         used = {site.weight for plan in program.plans for site in plan.sites}
         specs = [s for s in program.weights if s.name in used]
-        if sum(s.groups * s.limbs for s in specs) > MAX_PLANES:
+        return Layout.laid([(s.name, s.groups, s.limbs, s.m, s.width) for s in specs], rho)
+
+    @staticmethod
+    def laid(weights: Sequence[tuple[str, int, int, int, int]], rho: int) -> Layout:
+        """Return the layout of weights, of each the name, groups, limbs, m and d. Raises as :meth:`of`."""
+        if sum(groups * limbs for _, groups, limbs, *_ in weights) > MAX_PLANES:
             raise LimitError(f"the weights have more than {MAX_PLANES} matrices and limbs")
         widths: dict[int, list[tuple[str, int, int, int, int]]] = {}
         order: list[tuple[str, int, int, int, int]] = []
-        for s in specs:
-            for group in range(s.groups):
-                for limb in range(s.limbs):
-                    plane = (s.name, group, limb, s.m, s.width)
+        for name, groups, limbs, m, d in weights:
+            for group in range(groups):
+                for limb in range(limbs):
+                    plane = (name, group, limb, m, d)
                     order.append(plane)
-                    widths.setdefault(min(s.width, MAX_CONTRACTION), []).append(plane)
+                    widths.setdefault(min(d, MAX_CONTRACTION), []).append(plane)
         codes, places = [], {}
         for number, (width, planes) in enumerate(sorted(widths.items())):
             side = _side(width, [(m, -(-d // width)) for *_, m, d in planes], rho)
@@ -151,6 +157,25 @@ class Layout:
             part = matrix[block * high : (block + 1) * high, piece * code.width : (piece + 1) * code.width]
             out[at, : part.shape[0], : part.shape[1]] = part
         return out.reshape(b - a, -1)
+
+
+class CodedKey(Protocol):
+    """What is known of codes in public: a public key, or a public factor."""
+
+    @property
+    def public_id(self) -> bytes:
+        """The digest of all of it, 32 bytes."""
+        ...
+
+    @property
+    def layout(self) -> Layout:
+        """The codes, and the planes that they hold."""
+        ...
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """The root of each code."""
+        ...
 
 
 def _rows(m: int, pieces: int, side: int) -> int:

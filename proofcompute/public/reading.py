@@ -1,0 +1,80 @@
+"""Read what all public proofs have in common, before the openings of a proof are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.commitments.hashing import Transcript
+from proofcompute.errors import FormatError, InputError, LimitError, VerificationError
+from proofcompute.public.evaluation import Evaluation, Followed
+from proofcompute.public.holder import GRANTED, error_bits
+from proofcompute.public.layout import CodedKey
+from proofcompute.public.proof import ALL, Proof
+
+__all__ = ["followed", "numbers", "proof_for", "require_count"]
+
+
+def proof_for(key: CodedKey, stream: BinaryIO, security: float) -> Proof:
+    """Read a proof, which has to be for a public key, with enough positions.
+
+    Raises VerificationError (steps 1 and 3) if it is not, and InputError if so little security is asked for
+    that a proof proves nothing.
+    """
+    if security <= GRANTED:
+        raise InputError(f"a proof of {security} bits proves nothing; ask for more than {GRANTED:.0f}")
+    try:
+        proof = Proof.read(stream)
+    except (FormatError, LimitError) as e:
+        raise VerificationError(1, str(e)) from e
+    head = proof.head
+    if head.public_id != key.public_id:
+        raise VerificationError(
+            3, "the proof is for another public key", expected=key.public_id.hex(), found=head.public_id.hex()
+        )
+    bits = error_bits(key.layout, head.positions)
+    if bits < security:
+        raise VerificationError(
+            1, f"{head.positions} positions of each code give {bits:.1f} bits, fewer than {security:.1f}"
+        )
+    return proof
+
+
+def followed(key: CodedKey, transcript: Transcript, proof: Proof, kernels: Kernels) -> Followed | None:
+    """Check what follows the openings, if anything does. Raises VerificationError unless codes fit it."""
+    if not proof.evaluation_size:
+        return None
+    positions, requests = proof.head.positions, len(proof.head.cells)
+    if proof.evaluation_size > Evaluation.largest(key.layout, requests, positions):
+        raise VerificationError(1, f"the evaluation has {proof.evaluation_size} bytes")
+    data = proof.evaluation.read(proof.evaluation_size)
+    try:
+        found = Evaluation.decode(data, key.layout, requests, positions)
+    except (FormatError, LimitError) as e:
+        raise VerificationError(1, str(e)) from e
+    return Followed(transcript, key, found, positions, kernels)
+
+
+def numbers(requests: Sequence[bytes], answered: Sequence[bytes]) -> list[int]:
+    """Return the number of a receipt for each request; for equal requests, different receipts.
+
+    Requests are given by their digests, receipts by those of the requests that they answer. Raises
+    VerificationError (step 4) if a request has no receipt.
+    """
+    left: dict[bytes, list[int]] = {}
+    for number, digest in reversed(list(enumerate(answered))):
+        left.setdefault(digest, []).append(number)
+    found = []
+    for digest in requests:
+        if not left.get(digest):
+            raise VerificationError(4, f"the proof is not of request {digest.hex()}")
+        found.append(left[digest].pop())
+    return found
+
+
+def require_count(opened: int, total: int, wanted: int, what: str) -> None:
+    """Raise VerificationError (step 10) unless a proof opens as much as its verifier wants, or all."""
+    if opened < total and (wanted == ALL or opened < wanted):
+        text = "all" if wanted == ALL else str(wanted)
+        raise VerificationError(10, f"{opened} of {total} {what} are proved, and not {text}")
