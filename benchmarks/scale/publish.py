@@ -28,8 +28,11 @@ from proofcompute.public.store import codes_head, codes_path
 __all__ = ["publishing_of"]
 
 
-def publishing_of(model: str, weights: int | None = None) -> dict[str, object]:
-    """Publish a model, with an interruption in the middle; or its first weights only."""
+def publishing_of(model: str, weights: int | None = None, keep: Path | None = None) -> dict[str, object]:
+    """Publish a model, with an interruption in the middle; or its first weights only.
+
+    The files are written to the directory ``keep``, which must have none of them, or to a temporary one.
+    """
     kernels = kernels_for("cpu")
     start = time.perf_counter()
     synthetic = Synthetic(MODELS[model], "w8a16", kernels)
@@ -40,7 +43,8 @@ def publishing_of(model: str, weights: int | None = None) -> dict[str, object]:
     middle = specs[count // 2].name
     end = None if count == len(specs) else specs[count].name
     with tempfile.TemporaryDirectory() as directory:
-        at = Path(directory) / "public"
+        at = (keep or Path(directory)) / "public"
+        assert not codes_path(at).exists()
         before = time.process_time()
         start = time.perf_counter()
         readers = [Reader(synthetic, middle), Reader(synthetic, end)]
@@ -76,8 +80,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="Llama-3.1-8B", choices=[*MODELS])
     parser.add_argument("--weights", type=int, help="code only so many weights, the first ones")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the files in this directory")
     args = parser.parse_args()
-    print(json.dumps(publishing_of(args.model, args.weights)))
+    print(json.dumps(publishing_of(args.model, args.weights, args.keep)))
     return 0
 
 

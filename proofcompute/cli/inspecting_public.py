@@ -27,18 +27,37 @@ def _key(path: Path) -> Facts:
     }
 
 
+def _factor(path: Path) -> Facts:
+    from proofcompute.public.factor import PublicFactor
+
+    key = PublicFactor.load(path)
+    shape = [*key.lead, key.contraction, key.b.width]
+    return {
+        "public_id": key.public_id.hex(),
+        "B": f"{key.b.dtype} {shape}, root {key.b.root.hex()} ({key.suite})",
+        "rate": f"words agree in at most 2^-{key.rho} of their positions",
+    }
+
+
 def _proof(path: Path) -> Facts:
+    from proofcompute.encoding.kinds import kind_in
+    from proofcompute.jobs import ProductReceipt
     from proofcompute.protocol.messages import Receipt
     from proofcompute.public.proof import ALL, Proof
 
     with path.open("rb") as stream:
         proof = Proof.read(stream)
-        receipts = [Receipt.decode(data) for data in proof.receipts]
+        products = kind_in(proof.receipts[0]) == "product receipt"
+        decode: Callable[[bytes], Receipt | ProductReceipt] = (
+            ProductReceipt.decode if products else Receipt.decode
+        )
+        receipts = [decode(data) for data in proof.receipts]
     return {
+        "of": "products" if products else "runs of a model",
         "public_id": proof.head.public_id.hex(),
         "positions": proof.head.positions,
         "requests": [r.request_digest.hex() for r in receipts],
-        "cells": ["all" if n == ALL else n for n in proof.head.cells],
+        "rows" if products else "cells": ["all" if n == ALL else n for n in proof.head.cells],
         "nodes": [r.node.hex() for r in receipts],
         "evaluation": size(proof.evaluation_size),
     }
@@ -53,6 +72,7 @@ def _digests(path: Path) -> Facts:
 
 PUBLIC_FILES: Final[Mapping[str, Callable[[Path], Facts]]] = {
     "public key": _key,
+    "public factor": _factor,
     "public proof": _proof,
     "code digests": _digests,
 }

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from proofcompute.cli import job_public_commands
 from proofcompute.cli.console import Output, size
 from proofcompute.cli.files import check_output, read_terms
 from proofcompute.cli.job_files import (
@@ -342,3 +343,8 @@ def verify(
     fields |= {"complete": found.complete, "received": found.received, "arithmetic": found.arithmetic}
     fields |= {"columns": found.columns, "soundness_bits": found.soundness_bits, "error_caught": smallest}
     out.result({**fields, "seconds": seconds})
+
+
+group.command("publish")(job_public_commands.publish)
+group.command("prove-public")(job_public_commands.prove)
+group.command("verify-public")(job_public_commands.verify)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -251,7 +251,7 @@ def _positions(transcript: Transcript, shape: Shape, count: int) -> list[list[in
 # -- the prover ----------------------------------------------------------------------------------------------
 def prove(
     transcript: Transcript,
-    sums: Sequence[Sums],
+    sums: Sequence[Sums[Any]],
     matrix: Callable[[Plane], I8],
     trees: Sequence[merkle.Tree],
     positions: int,
@@ -333,7 +333,7 @@ class Followed:
         ):
             _check_code(key, number, w, rows, opened, place, kernels)
 
-    def require(self, request: int, sums: Sums) -> None:
+    def require(self, request: int, sums: Sums[Any]) -> None:
         """Check the sums of a request, by its number in the proof. Raises VerificationError (step 8)."""
         shape, multiply, kernels = self._found.shape, self._kernels.multiply_extension, self._kernels
         if not sums.u.keys() <= {plane.number for plane in shape.planes}:

@@ -1,7 +1,7 @@
 """Publish the right factor B of GEMM jobs (docs/spec/public-proofs.md#products).
 
 A public factor stands for B [d, m], or a stack of such matrices, of int8: the commitment by which requests
-name it, and the roots of the codes of its columns. Whoever trusts its public id checks products with B without
+name it, and the root of the code of its columns. Whoever trusts its public id checks products with B without
 B. Publishing B again gives the same public id, which is how anybody who has B checks it.
 """
 

@@ -1,9 +1,9 @@
 """Make and check public proofs of GEMM jobs, without B (docs/spec/public-proofs.md#products).
 
-Opened rows of A and C satisfy C = A B. For random rows R over F = GF(p^6), drawn for each range once its frame
-is absorbed, U = R C and A' = R A are summed up for the member of B that the range belongs to, and the codes
-show U = A' B as they show it for a model. Elements of A and B are int8, so sums of at most 65,535 products are
-below 2^30, and C must be: then equal residues are equal integers.
+Opened rows of A and C satisfy C = A B. For random rows R over F = GF(p^6), drawn for each range once its
+frame is absorbed, U = R C and A' = R A are summed up for the member of B that the range belongs to, and the
+codes show U = A' B as they show it for a model. Elements of A and B are int8, so sums of at most 65,535
+products are below 2^30, and C must be: then equal residues are equal integers.
 """
 
 from __future__ import annotations

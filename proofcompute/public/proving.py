@@ -8,20 +8,19 @@ from typing import BinaryIO
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8
-from proofcompute.commitments.hashing import Transcript
-from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, VerificationError
+from proofcompute.errors import InputError, MismatchError, VerificationError
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.protocol.receipts import decoded
 from proofcompute.public import evaluation
-from proofcompute.public.evaluation import Evaluation, Followed
 from proofcompute.public.holder import GRANTED, SECURITY, CodedHolder, error_bits
 from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import Plane
-from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
+from proofcompute.public.proof import ALL, ProofHead, write_proof
 from proofcompute.public.publishing import Published
+from proofcompute.public.reading import followed, numbers, proof_for, require_count
 from proofcompute.public.sums import Sums
 from proofcompute.public.transcript import Absorbed, begun
 from proofcompute.verifier.claim import check_receipt, naming
@@ -159,76 +158,28 @@ def verify_proof(
     Raises VerificationError if a step fails, a request without a receipt in the proof among them (step 4),
     and InputError if no request is given, or so little security is asked for that a proof proves nothing.
     """
-    if security <= GRANTED:
-        raise InputError(f"a proof of {security} bits proves nothing; ask for more than {GRANTED:.0f}")
     if not requests:
         raise InputError("no request is given that the proof should be of")
-    try:
-        proof = Proof.read(stream)
-    except (FormatError, LimitError) as e:
-        raise VerificationError(1, str(e)) from e
+    proof = proof_for(key, stream, security)
     head = proof.head
-    if head.public_id != key.public_id:
-        raise VerificationError(
-            3, "the proof is for another public key", expected=key.public_id.hex(), found=head.public_id.hex()
-        )
-    bits = error_bits(key.layout, head.positions)
-    if bits < security:
-        raise VerificationError(
-            1, f"{head.positions} positions of each code give {bits:.1f} bits, fewer than {security:.1f}"
-        )
-    transcript = begun(key.public_id, head.positions, head.digests)
-    followed = _followed(key, transcript, proof, kernels)
+    after = followed(key, begun(key.public_id, head.positions, head.digests), proof, kernels)
+    asked_of = [decoded(Receipt.decode, data, "receipt").request_digest for data in proof.receipts]
+    places = numbers([request.digest for request in requests], asked_of)
     found = []
-    for asked, number in zip(requests, _numbers(requests, proof), strict=True):
+    for asked, number in zip(requests, places, strict=True):
         claim = check_receipt(key, asked, proof.receipts[number], node)
         one = Answered(asked, proof.receipts[number], proof.openings[number], head.cells[number])
         with naming(claim):
-            _require_cells(claim, one.cells, cells)
+            opened = sum(c.b - c.a for c in coded_challenge(claim, one.cells).cells)
+            require_count(opened, claim.statement.cells, cells, "cells")
         sums = Sums(key)
         verified, digest = _audited(one, claim, sums, head.positions, kernels, progress)
         with naming(claim):
             if digest != head.digests[number]:
                 raise VerificationError(6, "the opening is not the one that the proof is about")
-            if followed is not None:
-                followed.require(number, sums)
+            if after is not None:
+                after.require(number, sums)
             elif sums.u:
                 raise VerificationError(8, "the opening has products, and the proof has no evaluation")
         found.append(verified)
     return tuple(found)
-
-
-def _numbers(requests: Sequence[Request], proof: Proof) -> list[int]:
-    """Return the number of a receipt for each request; for equal requests, different receipts."""
-    named: dict[bytes, list[int]] = {}
-    for number, data in reversed(list(enumerate(proof.receipts))):
-        named.setdefault(decoded(Receipt.decode, data, "receipt").request_digest, []).append(number)
-    found = []
-    for request in requests:
-        if not named.get(request.digest):
-            raise VerificationError(4, f"the proof is not of request {request.digest.hex()}")
-        found.append(named[request.digest].pop())
-    return found
-
-
-def _require_cells(claim: Claim, count: int, wanted: int) -> None:
-    """Raise VerificationError unless a proof opens as many cells as the verifier wants."""
-    opened, total = sum(c.b - c.a for c in coded_challenge(claim, count).cells), claim.statement.cells
-    if opened < total and (wanted == ALL or opened < wanted):
-        text = "all" if wanted == ALL else str(wanted)
-        raise VerificationError(10, f"{opened} of {total} cells are proved, and not {text}")
-
-
-def _followed(key: PublicKey, transcript: Transcript, proof: Proof, kernels: Kernels) -> Followed | None:
-    """Check what follows the openings, if anything does. Raises VerificationError unless codes fit it."""
-    if not proof.evaluation_size:
-        return None
-    positions, requests = proof.head.positions, len(proof.head.cells)
-    if proof.evaluation_size > Evaluation.largest(key.layout, requests, positions):
-        raise VerificationError(1, f"the evaluation has {proof.evaluation_size} bytes")
-    data = proof.evaluation.read(proof.evaluation_size)
-    try:
-        found = Evaluation.decode(data, key.layout, requests, positions)
-    except (FormatError, LimitError) as e:
-        raise VerificationError(1, str(e)) from e
-    return Followed(transcript, key, found, positions, kernels)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -32,16 +33,20 @@ from proofcompute.freivalds.primes import P31
 from proofcompute.freivalds.sets import hint_sets
 from proofcompute.protocol.hints import check_hint, sum_hint
 from proofcompute.public.key import PublicKey
+from proofcompute.public.layout import CodedKey
 from proofcompute.verifier.sources import HintedProducts
 
 __all__ = ["SummedProducts", "Sums", "random_rows"]
 
 
+AnyKey = TypeVar("AnyKey", bound=CodedKey)
+
+
 @dataclass(eq=False)
-class Sums:
+class Sums(Generic[AnyKey]):
     """U and A of each plane, over everything that a proof holds of one request."""
 
-    key: PublicKey
+    key: AnyKey
     proving: bool = False
     """Whether the prover sums up, who needs A only: the hints are its own."""
     u: dict[int, U64] = field(default_factory=dict)
@@ -76,7 +81,7 @@ def random_rows(seed: bytes, product: int, numbers: range, n: int) -> U32:
 class SummedProducts(HintedProducts):
     """Products that the prover's hints give, and that are summed up for the codes to check."""
 
-    sums: Sums
+    sums: Sums[PublicKey]
     seed: bytes
     """Of the cell's random rows, which nobody could know while choosing a hint."""
 

@@ -252,3 +252,40 @@ def test_files_that_are_mixed_up_or_cannot_be_read(place: Place) -> None:
     large = place / "receipt"
     large.write_bytes(bytes(5000))
     assert call(*good, "--json").json["step"] == 1
+
+
+def test_products_are_proved_to_everybody(place: Place) -> None:
+    place.matrices(integers(9, 30), integers(30, 20, seed=1))
+    wanted = done("job", "publish", place / "b.npy", "-o", place / "public")["public_id"]
+    assert done("job", "publish", place / "b.npy", "--check", place / "public")["verified"] is True
+    place.requested()
+    place.proved()
+    of, signed = (place / "public", place / "b.npy", place / "proof"), ("--identity", place / "id")
+    made = done("job", "prove-public", *of, "-o", place / "shown", *signed)
+    assert (made["products"], made["rows"]) == (1, 9)
+    done("job", "prove-public", *of, "-o", place / "some", *signed, "--rows", 3)
+    factor, held = (done("inspect", place / name) for name in ("public", "shown"))
+    assert (factor["kind"], factor["public_id"], held["public_id"]) == ("public factor", wanted, wanted)
+    assert (held["of"], held["rows"]) == ("products", ["all"])
+    np.save(place / "other.npy", integers(30, 20, seed=2))
+    result = call("job", "publish", place / "other.npy", "--check", place / "public", "--json")
+    assert (result.status, result.json["verified"]) == (1, False)
+    other = (place / "public", place / "other.npy", place / "proof")
+    assert "is of another B" in refused("job", "prove-public", *other, "-o", place / "no", *signed)
+
+    (place / "b.npy").unlink()  # the verifier has never had it
+    checked = ("job", "verify-public", place / "public", place / "shown", "--request", place / "request")
+    found = done(*checked, "--product", place / "c.npy", "--id", wanted)
+    (one,) = found["products"]
+    assert (one["complete"], one["received"]) == (True, True)
+    assert 96.8 < one["soundness_bits"] < 97
+    assert done(*checked, "--not-received")["products"][0]["received"] is False
+    sampled = ("job", "verify-public", place / "public", place / "some", "--request", place / "request")
+    assert "rows are proved, and not all" in call(*sampled, "--not-received").err
+    assert done(*sampled, "--not-received", "--rows", 3)["products"][0]["rows"] == 3
+    assert "verified: every row" in call(*checked, "--not-received").out
+    np.save(place / "c.npy", np.load(place / "c.npy") + 1)
+    result = call(*checked, "--product", place / "c.npy", "--json")
+    assert (result.status, result.json["step"]) == (1, 5)
+    assert "say --not-received" in refused(*checked)
+    assert "not the one you trust" in refused(*checked, "--not-received", "--id", "00" * 32)

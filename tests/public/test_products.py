@@ -13,15 +13,21 @@ import numpy as np
 import pytest
 
 import synthetic
+from proofcompute.codes.extension import words
+from proofcompute.codes.sumcheck import equality
 from proofcompute.commitments.hashing import Transcript
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, VerificationError
 from proofcompute.jobs import NOT_RECEIVED, MatrixId, check_product_receipt, product_request, prove_product
 from proofcompute.jobs.messages import ProductReceipt
 from proofcompute.jobs.proof import ProductProof
-from proofcompute.public import products
+from proofcompute.public import evaluation, products
+from proofcompute.public.evaluation import Shape
 from proofcompute.public.factor import PublicFactor, PublishedFactor, publish_factor
-from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
+from proofcompute.public.holder import error_bits
 from proofcompute.public.products import ProductAnswered, product_rows, prove_products, verify_products
+from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
+from proofcompute.public.transcript import begun
+from public.forging import unseen
 from public.world import KERNELS, POSITIONS, SECURITY, changed
 
 SHAPES = {"one": ((40, 7), (5, 40)), "stack": ((2, 33, 9), (3, 2, 4, 33)), "short": ((1, 1), (2, 1))}
@@ -87,7 +93,8 @@ def test_an_honest_product_is_accepted_without_b(kind: str) -> None:
     assert np.array_equal(done.c, factors(kind)[0].astype(np.int64) @ factors(kind)[1])
     (found,) = verified(kind, proved(kind, answered(done)), done)
     assert (found.complete, found.received) == (True, True)
-    assert 35 < found.soundness_bits < 36
+    bits = error_bits(published(kind).key.layout, POSITIONS) - 80
+    assert found.soundness_bits == pytest.approx(min(bits, 96.99), abs=0.01)
     (drawn,) = verified(kind, proved(kind, answered(done, 2)), done, rows=2)
     assert drawn.rows == 2
 
@@ -159,6 +166,28 @@ def test_rows_that_are_drawn_once_would_let_errors_cancel(monkeypatch: pytest.Mo
     assert verified(kind, proved(kind, answered(done)), done)
 
 
+def test_digests_in_the_head_that_nobody_compares_would_let_a_false_product_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All challenges of the evaluation follow from the head. A node that wrote the head first knows them.
+
+    It reduces a lattice, and finds a row of errors that the point s combines to zero.
+    """
+    kind, digest = "one", bytes(range(32))
+    key = published(kind).key
+    shape = Shape.of(key.layout, [0])
+    point = evaluation._Point.draw(begun(key.public_id, POSITIONS, [digest]), shape)
+    errors = unseen(words(equality(point.s))[:, : key.b.width])
+    c = signed(kind).c.copy()
+    c[1] += np.array(errors, np.int32)
+    done = signed(kind, c)
+    data = proved(kind, answered(done))
+    with pytest.raises(VerificationError, match="step 8: evaluation: a round"):
+        verified(kind, data, done)
+    monkeypatch.setattr(products._SummedRows, "digest", lambda self: digest)
+    assert verified(kind, proved(kind, answered(done)), done)
+
+
 def test_another_b_is_caught() -> None:
     """A node that multiplies by another B than the one that the request names."""
     a, b = factors("one")
@@ -218,8 +247,8 @@ def test_an_opening_of_other_rows_is_not_what_the_proof_is_about() -> None:
         write_proof(out, head, data.receipts, sizes, found)
         with pytest.raises(VerificationError, match=r"step (1|2|6|7|10)\b"):
             verified("one", out.getvalue(), done)
-    out = io.BytesIO()
-    write_proof(out, data.head, data.receipts, [(o, o.seek(0, 2)) for o in data.openings], b"")
+    out, opening = io.BytesIO(), answered(done).opening
+    write_proof(out, data.head, data.receipts, [(opening, opening.seek(0, 2))], b"")
     with pytest.raises(VerificationError, match="step 1: the proof has no evaluation"):
         verified("one", out.getvalue(), done)
 
@@ -237,8 +266,8 @@ def test_public_factors_survive_their_files(tmp_path: Path) -> None:
             PublicFactor.load(tmp_path / "factor")
     with pytest.raises(FormatError, match="it is int8, in 3 matrices"):
         PublicFactor.decode(replace(published("one").key, lead=(3,)).encode())
+    (tmp_path / "receipt").write_bytes(signed("one").receipt.encode())
     with pytest.raises(FormatError, match="of kind"):
-        (tmp_path / "receipt").write_bytes(signed("one").receipt.encode())
         PublicFactor.load(tmp_path / "receipt")
 
 
