@@ -14,6 +14,7 @@ from proofcompute.freivalds.soundness import HASH_QUERIES
 from proofcompute.models.card import ModelCard
 from proofcompute.protocol.messages import Part, Request
 from proofcompute.protocol.needs import Needs
+from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import Layout
 from proofcompute.public.sums import SummedProducts, Sums
 from proofcompute.verifier.sources import OpenedTables, open_tables
@@ -33,7 +34,7 @@ class CodedHolder:
     hints = True
     tables = True
 
-    def __init__(self, sums: Sums, seeds: Mapping[Cell, bytes], positions: int) -> None:
+    def __init__(self, sums: Sums[PublicKey], seeds: Mapping[Cell, bytes], positions: int) -> None:
         """Hold the key of ``sums``; ``seeds`` has that of a cell's random rows once all of it was read."""
         self.key, self.sums = sums.key, sums
         self._seeds, self._positions = seeds, positions

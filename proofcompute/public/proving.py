@@ -103,7 +103,7 @@ def _weights(model: Model) -> Callable[[Plane], I8]:
 def _audited(
     one: Answered,
     claim: Claim,
-    sums: Sums,
+    sums: Sums[PublicKey],
     positions: int,
     kernels: Kernels,
     progress: Callable[[int], None] | None,

@@ -15,7 +15,7 @@ import pytest
 import synthetic
 from proofcompute.codes.extension import words
 from proofcompute.codes.sumcheck import equality
-from proofcompute.commitments.hashing import Transcript
+from proofcompute.commitments.hashing import Transcript, Xof
 from proofcompute.errors import FormatError, InputError, LimitError, MismatchError, VerificationError
 from proofcompute.jobs import NOT_RECEIVED, MatrixId, check_product_receipt, product_request, prove_product
 from proofcompute.jobs.messages import ProductReceipt
@@ -127,12 +127,9 @@ def test_one_wrong_element_is_caught(kind: str, off: int) -> None:
 
 def proved_by_force(kind: str, *some: ProductAnswered) -> bytes:
     """A prover who does not look at bounds."""
-    limit = products.MAX_ACCUMULATOR
-    products.MAX_ACCUMULATOR = 1 << 40  # type: ignore[misc]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "MAX_ACCUMULATOR", 1 << 40)
         return proved(kind, *some)
-    finally:
-        products.MAX_ACCUMULATOR = limit  # type: ignore[misc]
 
 
 def test_elements_of_the_same_residue_pass_without_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,11 +154,11 @@ def test_rows_that_are_drawn_once_would_let_errors_cancel(monkeypatch: pytest.Mo
     with pytest.raises(VerificationError, match="step 8: evaluation"):
         verified(kind, proved(kind, answered(done, 4)), done, rows=4)
 
-    class Fixed(Transcript):
-        def challenge(self, label: str) -> Any:
-            return Transcript("fixed").challenge(label)
+    def fixed(self: Transcript, label: str) -> Xof:
+        return Xof("fixed") if label == "random rows" else drawn(self, label)
 
-    monkeypatch.setattr(products, "Transcript", Fixed)
+    drawn = Transcript.challenge
+    monkeypatch.setattr(Transcript, "challenge", fixed)
     monkeypatch.setattr("proofcompute.jobs.claim.ProductClaim._most", lambda self: 1)
     assert verified(kind, proved(kind, answered(done)), done)
 
