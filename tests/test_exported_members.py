@@ -13,8 +13,8 @@ import proofcompute
 
 EXPORTED = """
 Answer AnswerText Auditor Bundle BusyError Cell Challenge ChallengeLimitError Claim DeviceError
-DeviceMemoryError EmptyRowError Engine Evidence EvidenceError EvidenceVerdict ExecutionError Finding
-FormatError Generation
+DeviceMemoryError EmptyRowError Engine EnvelopeError Evidence EvidenceError EvidenceVerdict ExecutionError
+Finding FormatError Generation
 InputError Kernels Key LimitError Message MismatchError Model ModelCard ModelFile Node NodeIdentity
 NonFiniteError Opener Outcome AuditPolicy ProductKey Program ProgramBuilder Prompter ProofcomputeError Receipt
 Request RunDirectory Runner RunnerEvents RunnerLimits RunnerLoad RunnerState Sample Sampling Session

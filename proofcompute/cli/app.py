@@ -13,7 +13,7 @@ import typer
 
 from proofcompute.cli.console import complain, rejection
 from proofcompute.cli.progress import tell_of_compilation, tell_of_warnings
-from proofcompute.errors import ProofcomputeError, VerificationError
+from proofcompute.errors import EnvelopeError, ProofcomputeError, VerificationError
 from proofcompute.version import __version__
 
 __all__ = ["COMMANDS", "app", "run"]
@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "verify-proof": "public_commands.verify_proof",
     "verify-evidence": "evidence_command.verify_evidence",
     "job": "job_commands.group",
+    "network": "network_commands.group",
     "devices": "device_commands.devices",
     "warm-up": "device_commands.warm_up",
     "cubins": "device_commands.cubins",
@@ -118,6 +119,8 @@ def run(argv: Sequence[str] | None) -> int:
         return UNUSABLE if not args else status if isinstance(status, int) else 0
     except VerificationError as e:
         return _report(as_json, str(e), REJECTED, rejection(e), "REJECTED: ")
+    except EnvelopeError as e:
+        return _report(as_json, str(e), REJECTED, mark="INVALID: ")
     except ProofcomputeError as e:
         return _report(as_json, str(e), UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):

@@ -21,7 +21,8 @@
     |- VerificationError       an untrusted message failed a numbered step of the verification
     |- EvidenceError           a bundle of evidence is malformed, or not what its auditor signed
     |- BeaconError             a round of a beacon, or the statement made before it, does not hold
-    `- VerdictError            a quorum verdict does not hold; it says which rule it breaks
+    |- VerdictError            a quorum verdict does not hold; it says which rule it breaks
+    `- EnvelopeError           a file in the form of another system is malformed, or not what it says
 
 Nothing raw (``struct.error``, ``UnicodeDecodeError``, ``KeyError``) escapes from decoding a message.
 """
@@ -41,6 +42,7 @@ __all__ = [
     "DeviceError",
     "DeviceMemoryError",
     "EmptyRowError",
+    "EnvelopeError",
     "EvidenceError",
     "ExecutionError",
     "FormatError",
@@ -248,6 +250,10 @@ class VerdictError(ProofcomputeError):
     def __reduce__(self) -> tuple[type[VerdictError], tuple[VerdictFault, str]]:
         """Let errors be copied, with the fault."""
         return VerdictError, (self.fault, str(self))
+
+
+class EnvelopeError(ProofcomputeError):
+    """A file or an envelope in the form of another system is malformed, or does not hold what it says."""
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from proofcompute.errors import UnsupportedError
 __all__ = ["EXTRA_OF", "install", "lacking"]
 
 EXTRA_OF: Final = {
+    "dag_cbor": "filecoin",
     "fastapi": "serve",
     "gguf": "models",
     "granian": "serve",
     "jinja2": "models",
+    "multiformats": "filecoin",
     "numba": "jit",
     "onnx": "onnx",
     "pillow": "images",

@@ -1,0 +1,32 @@
+"""The commands ``network ...``: one group for each network's adapter."""
+
+from __future__ import annotations
+
+import typer
+
+from proofcompute.cli.console import Output
+from proofcompute.cli.networking import filecoin
+from proofcompute.cli.options import Json
+
+__all__ = ["group"]
+
+group = typer.Typer(
+    help="Carry verified work to the networks where it is sold, in forms that they know.",
+    rich_markup_mode=None,
+)
+group.add_typer(filecoin.group, name="filecoin")
+
+
+@group.command("list")
+def list_(json: Json = False) -> None:
+    """List the networks, what is made for each, and whose form it is."""
+    from proofcompute.networks.adapter import ADAPTERS, adapter
+
+    out, found = Output(json), [adapter(name).describe() for name in ADAPTERS]
+    for each in found:
+        whose = "its own forms" if each.interface == "theirs" else "our own forms, since it publishes none"
+        out.say(f"{each.name}: {each.title}; {whose}")
+        out.say(f"  for {each.adopter}")
+        for what in each.offers:
+            out.say(f"  - {what}")
+    out.result({"networks": [vars(each) for each in found]})
