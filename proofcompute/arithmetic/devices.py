@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+import numpy as np
+
 from proofcompute.arithmetic.compiling import watching
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels
@@ -26,6 +28,7 @@ __all__ = [
     "build_cubins",
     "cpu_threads",
     "device_arrays",
+    "host_kernels",
     "kernels_for",
     "survey",
     "warm_up",
@@ -108,6 +111,11 @@ def kernels_for(device: str) -> Kernels:
         _made[device] = _make(kind, ordinals)
         _log.info("device %s is used", device)
     return _made[device]
+
+
+def host_kernels(kernels: Kernels) -> Kernels:
+    """Return a backend whose arrays lie in the host's memory: the given one, or that of the CPU."""
+    return kernels if isinstance(kernels.zeros((0,), np.float32), np.ndarray) else kernels_for("cpu")
 
 
 def warm_up(progress: Callable[[int, int], None] | None = None, *, processes: int = 1) -> int:

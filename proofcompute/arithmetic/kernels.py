@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from proofcompute.arithmetic.lattice import Lattice
 from proofcompute.arithmetic.operands import Matrix
 from proofcompute.arithmetic.primitive_functions import Primitives
 from proofcompute.arithmetic.sampling import Sampling
@@ -281,7 +282,7 @@ class Arithmetic(Primitives, Protocol):
         ...
 
 
-class Kernels(Arrays, Arithmetic, Hasher, Checks, Protocol):
+class Kernels(Arrays, Arithmetic, Lattice, Hasher, Checks, Protocol):
     """A whole backend."""
 
     name: str

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from proofcompute.cli.console import size
+from proofcompute.cli.limbs import limb_facts
 from proofcompute.errors import LimitError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def program_facts(card: object) -> tuple[Facts, Facts]:
         found = prices(program, _rows(program))
     except LimitError:
         found = prices(program, 1)
+    limbs, limbs_shown = limb_facts(program)
     facts: Facts = {
         "inputs": {name: {"dtype": spec.dtype, "shape": list(spec.shape)} for name, spec in program.inputs},
         "outputs": {
@@ -48,7 +50,7 @@ def program_facts(card: object) -> tuple[Facts, Facts]:
         "chat_template": bool(card.template),
         "prices": {**asdict(found), "cheaper": found.cheaper},
     }
-    return facts, facts | _shown(program, found)
+    return facts | limbs, facts | limbs_shown | _shown(program, found)
 
 
 def _shown(program: Program, found: Prices) -> Facts:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import synthetic
-from cli.driver import done, refused
+from cli.driver import call, done, refused
 from importers import families
 from importers.tiny import write_tiny_gguf
 from proofcompute.arithmetic.devices import kernels_for
@@ -20,7 +20,7 @@ from proofcompute.importers import compile_decoder, open_gguf
 from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling import PRECISIONS, Precision, choosing
 from proofcompute.importers.compiling import compile as compiled
-from proofcompute.importers.compiling.choosing import Choice, choose, divergence
+from proofcompute.importers.compiling.choosing import Choice, Divergence, choose
 from proofcompute.importers.compiling.precision import COMPENSATED, ROUNDINGS
 from proofcompute.quality import FloatReference, compare_texts
 
@@ -42,8 +42,10 @@ def test_d_is_the_divergence_of_near_distributions() -> None:
     p, q = (x.astype(np.float64) for x in (z, other))
     p, q = (x - np.log(np.exp(x).sum(axis=1, keepdims=True)) for x in (p, q))
     exact = float((np.exp(p) * (p - q)).sum(axis=1).mean())
-    assert divergence(z, other) == pytest.approx(exact, rel=0.02)
-    assert divergence(z, z) == 0
+    assert Divergence(z)(other) == pytest.approx(exact, rel=0.02)
+    assert Divergence(z)(z) == 0
+    rows = np.concatenate([z] * 5)  # more than are compared at a time
+    assert Divergence(rows)(np.concatenate([other] * 5)) == pytest.approx(Divergence(z)(other))
 
 
 def test_more_matrices_have_two_limbs_the_nearer_the_model_is_to_be(
@@ -176,3 +178,28 @@ def test_the_command_makes_a_model_again_from_what_inspect_prints(path: Path, tm
     recipe.write_text("{}")
     assert "a recipe has exactly" in refused("import", path, "-o", tmp_path / "third", "--recipe", recipe)
     assert not (tmp_path / "third").exists()
+
+
+def test_inspect_says_which_matrices_have_two_limbs_and_what_they_cost(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    exact = frozenset({"block.0.ffn.down", "block.1.ffn.down", "block.1.attention.o", "head"})
+    model = compile_decoder(checkpoint, synthetic.KERNELS, replace(PRECISIONS["w8a16"], exact=exact))
+    model.save(tmp_path / "some")
+    found = done("inspect", tmp_path / "some")
+    assert set(found["two_limbs"]) == exact
+    sizes = {s.name: s.rows * s.width for s in model.program.weights if s.kind == "matrix"}
+    del sizes["embedding"]
+    token = sum(n * (2 if name in exact else 1) for name, n in sizes.items()) / sum(sizes.values())
+    assert found["token_cost"] == pytest.approx(token)
+    head = sizes.pop("head")
+    assert found["prompt_cost"] == pytest.approx(
+        (token * (sum(sizes.values()) + head) - 2 * head) / sum(sizes.values())
+    )
+    text = call("inspect", tmp_path / "some").out
+    assert "ffn.down of blocks 0-1" in text
+    assert "attention.o of blocks 1\n" in text
+    compile_decoder(checkpoint, synthetic.KERNELS, "w8a16").save(tmp_path / "none")
+    assert "two_limbs" not in done("inspect", tmp_path / "none")
+    compile_decoder(checkpoint, synthetic.KERNELS, "w16a16").save(tmp_path / "all")
+    assert "all matrices of products" in call("inspect", tmp_path / "all").out

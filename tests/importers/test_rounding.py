@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+import synthetic
+from proofcompute.arithmetic.definition import NumpyKernels, lattice
 from proofcompute.arithmetic.definition.products import quantise
 from proofcompute.errors import NonFiniteError
 from proofcompute.importers.compiling import rounding
 from proofcompute.importers.compiling.rounding import blocks, compensated, factor, gram
 
 F64 = npt.NDArray[np.float64]
+CPU = synthetic.KERNELS
 
 
 def matrix(m: int, d: int) -> npt.NDArray[np.float32]:
@@ -36,7 +38,7 @@ def errors(w: npt.NDArray[np.float32], q: npt.NDArray[np.int8], s: npt.NDArray[n
 @pytest.mark.parametrize("d", [1, 2, 17, 300])
 def test_a_factor_gives_h_back(d: int) -> None:
     h = gram(activations(2 * d, d))
-    f = factor(h)
+    f = factor(h, CPU)
     m = np.triu(f.mix.astype(np.float64), 1).T + np.eye(d)
     ordered = h[np.ix_(f.order, f.order)] + rounding.DAMPING * np.diagonal(h).mean() * np.eye(d)
     back = m.T @ np.diag(f.pivots[f.order]) @ m
@@ -81,7 +83,7 @@ def test_errors_are_smaller_than_with_the_nearest(
     w = matrix(300, 96)
     w[3] = 0
     nearest, s = quantise(w, 1)
-    q = compensated(w, s, [factor(h)])
+    q = compensated(w, s, [factor(h, CPU)], CPU)
     assert q.shape == nearest.shape
     assert q.min() >= -127
     assert not q[0, 3].any()
@@ -91,24 +93,24 @@ def test_errors_are_smaller_than_with_the_nearest(
 def test_without_activations_the_nearest_is_taken() -> None:
     w = matrix(9, 20)
     nearest, s = quantise(w, 1)
-    f = factor(gram(np.zeros((5, 20), np.float32)))
+    f = factor(gram(np.zeros((5, 20), np.float32)), CPU)
     assert not f.pivots.any()
-    assert compensated(w, s, [f]).tobytes() == nearest.tobytes()
+    assert compensated(w, s, [f], CPU).tobytes() == nearest.tobytes()
 
 
 def test_independent_columns_are_rounded_to_the_nearest() -> None:
     w = matrix(9, 20)
     nearest, s = quantise(w, 1)
-    assert compensated(w, s, [factor(np.diag(np.arange(20.0)))]).tobytes() == nearest.tobytes()
+    assert compensated(w, s, [factor(np.diag(np.arange(20.0)), CPU)], CPU).tobytes() == nearest.tobytes()
 
 
 def test_each_column_is_rounded_with_the_errors_before_it_in_mind() -> None:
     """The sum of the module's docstring, written out for one row at a time."""
     h = gram(activations(80, 12))
-    f = factor(h)
+    f = factor(h, CPU)
     w = matrix(4, 12)
     _, s = quantise(w, 1)
-    q = compensated(w, s, [f])[0]
+    q = compensated(w, s, [f], CPU)[0]
     for row, found in zip(w, q, strict=True):
         steps = row * (np.float32(127) / np.abs(row).max())
         errors: list[np.float32] = []
@@ -121,17 +123,17 @@ def test_each_column_is_rounded_with_the_errors_before_it_in_mind() -> None:
             errors.append(steps[column] - whole)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_threads_and_pieces_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, w = activations(200, 64), matrix(101, 64)
+def test_backends_and_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, w = activations(200, 64), matrix(301, 64)
     _, s = quantise(w, 1)
-    f = factor(gram(x))
-    whole = compensated(w, s, [f])
-    monkeypatch.setattr(os, "cpu_count", lambda: threads)
-    monkeypatch.setattr(rounding, "AT_ONCE", 10)
-    again = factor(gram(x))
+    f = factor(gram(x), CPU)
+    whole = compensated(w, s, [f], CPU)
+    monkeypatch.setattr(lattice, "_AT_ONCE", 10)
+    slow = NumpyKernels()
+    again = factor(gram(x), slow)
     assert again.mix.tobytes() == f.mix.tobytes()
-    assert compensated(w, s, [again]).tobytes() == whole.tobytes()
+    assert again.pivots.tobytes() == f.pivots.tobytes()
+    assert compensated(w, s, [again], slow).tobytes() == whole.tobytes()
 
 
 def test_wide_rows_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,10 +142,11 @@ def test_wide_rows_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounding, "WIDEST", 30)
     x, w = activations(300, 64), matrix(50, 64)
     _, s = quantise(w, 1)
-    factors = [factor(gram(x[:, b])) for b in blocks(64)]
-    whole = compensated(w, s, factors)
+    factors = [factor(gram(x[:, b]), CPU) for b in blocks(64)]
+    whole = compensated(w, s, factors, CPU)
     for b, f in zip(blocks(64), factors, strict=True):
-        apart = rounding._rounded((w[:, b] * (127 / np.abs(w).max(axis=1, keepdims=True))).T[f.order], f.mix)
+        steps = (w[:, b] * (127 / np.abs(w).max(axis=1, keepdims=True))).T[f.order]
+        apart = CPU.nearest_plane(np.ascontiguousarray(steps), f.mix)
         assert whole[0][:, b.start + f.order].tolist() == apart.T.tolist()
 
 

@@ -9,13 +9,14 @@ import numpy as np
 from proofcompute.arithmetic import contracts
 from proofcompute.arithmetic.composed import Composed
 from proofcompute.arithmetic.definition import attention as attending
-from proofcompute.arithmetic.definition import bitpack, hints, products, routing, rows, sampler
+from proofcompute.arithmetic.definition import bitpack, hints, lattice, products, routing, rows, sampler
 from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.groups import hashed_groups
 from proofcompute.arithmetic.definition.memory import HostMemory
 from proofcompute.arithmetic.definition.primitives import HostPrimitives
 from proofcompute.arithmetic.grouped import by_matrix
 from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue, Routing, prepared
+from proofcompute.arithmetic.lattice import F64
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I16, I32, I64, U8, U32, U64, Array
 from proofcompute.codes import circle, extension
@@ -184,6 +185,14 @@ class NumpyKernels(HostPrimitives, HostMemory, Composed):
     ) -> U8:
         """Call :func:`proofcompute.commitments.hashing.hash_ranges`, level by level."""
         return hashing.hash_ranges(suite, prefix, size, ranges, leaves, given, self.hash_rows)
+
+    def factor(self, h: F64, least: float) -> tuple[F32, F64]:
+        """Call :func:`proofcompute.arithmetic.definition.lattice.factor`."""
+        return lattice.factor(h, least)
+
+    def nearest_plane(self, steps: F32, mix: F32) -> I8:
+        """Call :func:`proofcompute.arithmetic.definition.lattice.nearest_plane`."""
+        return lattice.nearest_plane(steps, mix)
 
     def is_settled(self, x: F32) -> bool:
         """Call :func:`proofcompute.arithmetic.definition.rows.is_settled`."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from proofcompute.arithmetic.devices import host_kernels
 from proofcompute.arithmetic.ieee import require_ieee
 from proofcompute.arithmetic.kernels import Kernels, Matrix
 from proofcompute.arrays import F32, I8, Array
@@ -138,7 +139,7 @@ def _weight(
     if spec.limbs == 1 and spec.kind == "matrix":
         if spec.name in rounding.made:
             return rounding.made[spec.name]
-        factors = rounding.factors(spec.name)
+        factors = rounding.factors(spec.name, host_kernels(kernels))
     if spec.kind == "constant":
         return _constant(checkpoint, spec, recipe, scales)
     if recipe.groups:
@@ -209,7 +210,7 @@ def _quantised(
     rows = checkpoint.rows(name, a, b).reshape(b - a, -1)  # of patches, a row has several axes
     x = scales.apply(own, rows, a, b)
     q, s = kernels.quantise(x, limbs)
-    return (q if factors is None else compensated(x, s, factors)), s
+    return (q if factors is None else compensated(x, s, factors, host_kernels(kernels))), s
 
 
 def _constant(checkpoint: Checkpoint, spec: WeightSpec, recipe: Recipe, scales: Scales) -> Array:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from proofcompute.arithmetic.devices import host_kernels
 from proofcompute.arithmetic.kernels import Kernels, Matrix, prepared
+from proofcompute.arithmetic.lattice import F64, Lattice
 from proofcompute.arrays import F32, Array
 from proofcompute.engine import all_logits
 from proofcompute.importers.checkpoint import Checkpoint
@@ -33,14 +34,14 @@ from proofcompute.program.types import WeightSpec
 
 __all__ = ["HELD", "Quantise", "Rounding", "judged_tokens", "observed_tokens", "run_model", "sizes"]
 
-F64 = npt.NDArray[np.float64]
-
 OBSERVED: Final = 4096
 """The most tokens by which weights are rounded."""
 HELD: Final = 192
 """Tokens of the calibration text that are not observed, since choices are judged by them."""
 PIECE: Final = 256
 """Tokens of one piece of a text; each piece begins at position 0."""
+
+_HEAD: Final = "head"
 
 Quantise = Callable[[Checkpoint, WeightSpec, Recipe, "Rounding", Kernels], Weight]
 
@@ -74,10 +75,10 @@ class Rounding:
     made: dict[str, Matrix] = field(default_factory=dict)
     """One-limb matrices that are known already."""
 
-    def factors(self, weight: str) -> Sequence[Factor] | None:
+    def factors(self, weight: str, cpu: Lattice) -> Sequence[Factor] | None:
         """Return the factors for a weight, or None if it is rounded to the nearest."""
         found = self.of.get(weight)
-        return None if found is None else [factor(h) for h in found]
+        return None if found is None else [factor(h, cpu) for h in found]
 
     @staticmethod
     def of_checkpoint(
@@ -101,13 +102,15 @@ class Rounding:
         model = run_model(checkpoint, exact, Rounding(), kernels, quantise)
         advance()
         looked_at = {fold.products[0] for fold in exact.folds}
-        seen = _Observed(ComputeProducts(model.matrix), names | looked_at)
+        seen = _Observed(ComputeProducts(model.matrix), names | looked_at, len(model.matrix(_HEAD).scale))
         piece = min(PIECE, exact.program.context)
         texts = [tokens[a : a + piece] for a in range(0, len(tokens), piece)]
         for _ in all_logits(model, kernels, texts, products=seen):
             pass
         advance()
-        energy = {name: Seen(_pivots(hs)) for name, hs in seen.sums.items()}
+        cpu = host_kernels(kernels)
+        pivots = cpu.map(lambda hs: np.concatenate([factor(h, cpu).pivots for h in hs]), seen.sums.values())
+        energy = {name: Seen(found) for name, found in zip(seen.sums, pivots, strict=True)}
         scales = folded(checkpoint, exact.folds, energy)
         return Rounding(
             scales,
@@ -125,6 +128,8 @@ class _Observed(RowProducts):
 
     products: Products
     names: frozenset[str]
+    logits: int
+    """The number of tokens that the head tells apart."""
     sums: dict[str, list[F64]] = field(default_factory=dict)
 
     def linear(self, call: LinearCall, k: Kernels) -> F32:
@@ -134,17 +139,16 @@ class _Observed(RowProducts):
         given = prepared(call.prologue, call.x, k)
         rows = k.host(given)
         new = [gram(rows[:, block]) for block in blocks(rows.shape[1])]
-        old = self.sums.get(call.weight)
-        self.sums[call.weight] = new if old is None else [a + b for a, b in zip(old, new, strict=True)]
+        for old, more in zip(self.sums.setdefault(call.weight, new), new, strict=True):
+            if old is not more:
+                old += more
+        if call.weight == _HEAD:  # nobody asks for the logits, and they would take a fifth of the time
+            return k.zeros((len(rows), self.logits), np.float32)
         return self.products.linear(call._replace(x=given, prologue=None), k)
 
     def experts(self, call: LinearCall, numbers: Array, k: Kernels) -> F32:
         """Compute products whose inputs are not seen, because every matrix has seen some rows only."""
         return self.products.experts(call, numbers, k)
-
-
-def _pivots(hs: Sequence[F64]) -> F64:
-    return np.concatenate([factor(h).pivots for h in hs])
 
 
 def _columns(scales: Scales, recipe: Recipe) -> F32 | None:

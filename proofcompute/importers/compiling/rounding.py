@@ -14,16 +14,14 @@ times the mean of H's diagonal is added to it, so that what a short text happens
 on. Rows wider than :data:`WIDEST` are cut into equal blocks, each with its own H.
 
 Two people must get the same model id. H of up to :data:`ROWS` rows is exact: activations are rounded to
-integers of 20 bits, so all partial sums are below 2^53, and BLAS may add them in any order. The rest is
-elementwise in NumPy, each operation rounded once, in binary64 for the factors and binary32 for the rows; rows
-do not depend on each other, so threads may share them.
+integers of 20 bits, so all partial sums are below 2^53, and BLAS may add them in any order. Factors and
+roundings are those of :mod:`proofcompute.arithmetic.definition.lattice`, in binary64 for the factors and
+binary32 for the rows, which every backend computes alike.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,12 +29,11 @@ import numpy as np
 import numpy.typing as npt
 
 from proofcompute.arithmetic.definition.products import LARGEST
+from proofcompute.arithmetic.lattice import F64, Lattice
 from proofcompute.arrays import F32, I8
 from proofcompute.errors import NonFiniteError
 
 __all__ = ["Factor", "blocks", "compensated", "factor", "gram"]
-
-F64 = npt.NDArray[np.float64]
 
 BITS: Final = 20
 """Bits of activations, without the sign, in :func:`gram`."""
@@ -46,8 +43,6 @@ WIDEST: Final = 1024
 """The most columns whose errors are compensated by each other."""
 DAMPING: Final = 0.03
 """What is added to the diagonal of H, over its mean."""
-AT_ONCE: Final = 256
-"""Rows that a thread rounds together, and rows of H that are updated together: both stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -78,81 +73,47 @@ def gram(x: F32) -> F64:
     if not np.isfinite(top):
         raise NonFiniteError("an activation on the calibration text is not finite")
     shift = BITS - int(np.frexp(top)[1])
-    whole = np.rint(np.ldexp(x.astype(np.float64), shift))
-    out = np.zeros((x.shape[1], x.shape[1]))
-    for a in range(0, len(whole), ROWS):
-        part = whole[a : a + ROWS]
-        out += part.T @ part
-    return np.ldexp(out, -2 * shift)
+    whole = np.rint(x.astype(np.float64) * 2.0**shift)  # exact, as all that follows but rint
+    out = whole[:ROWS].T @ whole[:ROWS]
+    for a in range(ROWS, len(whole), ROWS):
+        out += whole[a : a + ROWS].T @ whole[a : a + ROWS]
+    out *= 2.0 ** (-2 * shift)
+    return out
 
 
-def factor(h: F64) -> Factor:
+def factor(h: F64, cpu: Lattice) -> Factor:
     """Factor H [d, d], which is symmetric and has no negative eigenvalue."""
     d = len(h)
     energy = np.diagonal(h)
     order = np.argsort(-energy, kind="stable")
-    a = h[np.ix_(order, order)]
     mean = 0.0
     for value in energy.tolist():  # one after the other: NumPy's own sums depend on the machine
         mean += value / d
     least = DAMPING * mean
     if least == 0:
         return Factor(order, np.zeros((d, d), np.float32), np.zeros(d))
+    a = h[np.ix_(order, order)]
     a[np.diag_indices(d)] += least
-    mix = np.zeros((d, d), np.float32)
     pivots = np.empty(d)
-    scratch = np.empty((AT_ONCE, d))
-    for j in range(d - 1, -1, -1):
-        pivot = max(float(a[j, j]), least)  # below only by errors of rounding
-        pivots[order[j]] = pivot
-        above = a[j, :j].copy()
-        row = above / pivot
-        mix[:j, j] = row
-        for start in range(0, j, AT_ONCE):  # the lower triangle is all that is read
-            stop = min(start + AT_ONCE, j)
-            product = scratch[: stop - start, :stop]
-            np.multiply(row[start:stop, np.newaxis], above[:stop], out=product)
-            a[start:stop, :stop] -= product
+    mix, pivots[order] = cpu.factor(a, least)  # below ``least`` only by errors of rounding
     return Factor(order, mix, pivots)
 
 
-def compensated(x: F32, scales: F32, factors: Sequence[Factor]) -> I8:
+def compensated(x: F32, scales: F32, factors: Sequence[Factor], cpu: Lattice) -> I8:
     """Round rows [m, d] to one limb [1, m, d].
 
     Args:
         x: the rows, finite.
         scales: their scales [m] as the quantiser makes them, 0 where a row rounds to zeros.
         factors: those of the blocks of columns.
+        cpu: a backend of the host.
     """
     m, d = x.shape
-    q = np.zeros((1, m, d), np.int8)
+    q = np.empty((1, m, d), np.int8)
     inverse = np.zeros(m, np.float32)
     used = scales != 0
     inverse[used] = LARGEST[1] / np.max(np.abs(x[used]), axis=1)
-
-    def part(a: int) -> None:
-        rows = slice(a, min(a + AT_ONCE, m))
-        for columns, f in zip(blocks(d), factors, strict=True):
-            steps = (x[rows, columns] * inverse[rows, np.newaxis]).T[f.order]
-            rounded = _rounded(steps, f.mix)
-            q[0, rows, columns.start + f.order] = rounded
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        list(pool.map(part, range(0, m, AT_ONCE)))
-    return q
-
-
-def _rounded(given: F32, mix: F32) -> I8:
-    """Round columns [d, n] of a matrix, in units of the step, one after the other; see the module."""
-    d, n = given.shape
-    wanted = given.copy()
-    scratch = np.empty_like(wanted)
-    q = np.empty((d, n), np.int8)
-    for i in range(d):
-        whole = np.clip(np.rint(wanted[i]), -LARGEST[1], LARGEST[1])
-        q[i] = whole
-        error = given[i] - whole
-        product = scratch[i + 1 :]
-        np.multiply(mix[i, i + 1 :, np.newaxis], error, out=product)
-        wanted[i + 1 :] += product
+    for columns, f in zip(blocks(d), factors, strict=True):
+        steps = np.ascontiguousarray((x[:, columns] * inverse[:, np.newaxis]).T[f.order])
+        q[0, :, columns.start + f.order] = cpu.nearest_plane(steps, f.mix)
     return q

@@ -22,7 +22,7 @@ from proofcompute.arithmetic.backends.cuda.memory import DeviceMemory
 from proofcompute.arithmetic.backends.cuda.placing import placed
 from proofcompute.arithmetic.backends.cuda.primitives import DevicePrimitives
 from proofcompute.arithmetic.backends.cuda.routes import Routes
-from proofcompute.arithmetic.definition import hints
+from proofcompute.arithmetic.definition import hints, lattice
 from proofcompute.arithmetic.definition.products import largest_square
 from proofcompute.arithmetic.definition.rows import is_settled
 from proofcompute.arithmetic.grouped import by_matrix
@@ -285,6 +285,12 @@ class CudaKernels(DevicePrimitives, DeviceMemory):
 
     def multiply_extension(self, x: Given, y: Given) -> Any:
         return multiply(self.host(x), self.host(y))
+
+    def factor(self, h: Given, least: float) -> tuple[Any, Any]:
+        return lattice.factor(self.host(h), least)  # where time matters, the CPU's backend is asked
+
+    def nearest_plane(self, steps: Given, mix: Given) -> Any:
+        return lattice.nearest_plane(self.host(steps), self.host(mix))
 
     def circle_words(self, rows: Given, bits: int, twiddles: Given) -> Any:
         return encode31(self.host(rows), bits, self.host(twiddles))

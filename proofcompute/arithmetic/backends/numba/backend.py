@@ -33,6 +33,7 @@ from proofcompute.arithmetic.definition.elementwise import check_platform
 from proofcompute.arithmetic.definition.sampler import sample_rows
 from proofcompute.arithmetic.grouped import by_matrix, check_numbers
 from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue, Routing
+from proofcompute.arithmetic.lattice import F64
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import F32, I8, I32, U64, Array, Batch, Span
 from proofcompute.errors import DeviceError, ExecutionError
@@ -75,6 +76,7 @@ class NumbaKernels(CpuChecks):
     _rows = Module("rows")
     _attention = Module("attention")
     _routing = Module("routing")
+    _lattice = Module("lattice")
 
     # -- products ------------------------------------------------------------------------------------
     def _quantised(self, x: F32, limbs: int, q: Array, prologue: Prologue) -> F32:
@@ -357,6 +359,14 @@ class NumbaKernels(CpuChecks):
         from proofcompute.arithmetic.backends.numba.kernels import sampler
 
         return sample_rows(sampler.sample, logits, history, first, how, draws)
+
+    def factor(self, h: F64, least: float) -> tuple[F32, F64]:
+        """Factor a symmetric matrix [d, d] as M^T P M."""
+        return self._lattice.factor(h, least)  # type: ignore[no-any-return]
+
+    def nearest_plane(self, steps: F32, mix: F32) -> I8:
+        """Round columns of numbers [d, n], one row after another."""
+        return self._lattice.nearest_plane(steps, mix)  # type: ignore[no-any-return]
 
     def step(
         self,

@@ -32,6 +32,7 @@ MODULES: Final = (
     "steps.crew",
     "kernels.hints",
     "kernels.codes",
+    "kernels.lattice",
 )
 """All modules of kernels by their names in this package, each after those that it imports.
 

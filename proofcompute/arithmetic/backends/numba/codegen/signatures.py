@@ -20,6 +20,7 @@ __all__ = [
     "Signature",
     "boolean",
     "float32",
+    "float64",
     "int8",
     "int16",
     "int32",
@@ -103,6 +104,7 @@ Parameter = Scalar | ArrayType
 
 boolean: Final = Scalar("boolean")
 float32: Final = Scalar("float32")
+float64: Final = Scalar("float64")
 int8: Final = Scalar("int8")
 int16: Final = Scalar("int16")
 int32: Final = Scalar("int32")
