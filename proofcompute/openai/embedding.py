@@ -198,7 +198,7 @@ def _check_vector(call: EmbeddingCall, claim: Claim, value: Json, what: str) -> 
         except (binascii.Error, ValueError) as e:
             raise VerificationError(1, f"response: {what} is not base64") from e
         if found != data or text != base64.b64encode(data).decode("ascii"):
-            raise VerificationError(5, f"response: {what} does not have the numbers of the receipt")
+            raise VerificationError(5, f"response: {what} does not have the bytes of the receipt")
         return
     expected = np.frombuffer(data, "<f4").astype(np.float64)
     numbers = sent_list(value, what, _number, expected.size)

@@ -84,7 +84,8 @@ RAISED = {
 }
 """Files whose every ``raise`` of these errors needs a mutant."""
 RESPONSES = {
-    f"openai/{name}.py": {"VerificationError"} for name in ("checking", "proof", "sent", "streaming")
+    f"openai/{name}.py": {"VerificationError"}
+    for name in ("checking", "embedding", "proof", "sent", "streaming")
 }
 """The same for what a client reads besides receipts; ``tests/binding`` has the mutants."""
 CLIENT = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from adversary.mutation import Edit
+from binding.embedding_mutants import EMBEDDING_MUTANTS
+from binding.mutant import SAME, Mutant, left_out, never
 from binding.serving import DAY, NONCE, claim_of, proof, read, served
 from binding.setting import Told, card, checked, prompter
 from proofcompute.errors import FormatError, InputError
@@ -77,35 +79,7 @@ def token_without_text() -> object:
     return sent
 
 
-# -- what a mutant is ----------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Mutant:
-    """One check."""
-
-    site: str
-    """Where it raises."""
-    edit: Edit
-    """What removes it."""
-    attack: Callable[[], object]
-    """What then passes, or makes an error that is no rejection."""
-    setup: tuple[Edit, ...] = ()
-    """Other checks that also find the attack, and are removed first."""
-    escapes: type[Exception] | None = None
-    """The error that the attack makes without the check: nobody would blame the node for it."""
-
-
-def never(module: str, condition: str) -> Edit:
-    """``if condition:`` is never true."""
-    return Edit(module, f"if {condition}:", "if False:")
-
-
-def left_out(module: str, call: str) -> Edit:
-    """A call that checks is not made."""
-    return Edit(module, call, "None")
-
-
 STREAM = "openai/streaming:StreamCheck."
-SAME = "openai/checking:check_same: step: response: {} does not follow from the receipt"
 IF_PROOF = "if sent.get(FIELD) is not None:"
 DIFFERENT = Edit(P, "if proof != replace(first, choice=i, receipt=proof.receipt):", "if False:")
 
@@ -383,4 +357,5 @@ MUTANTS: dict[str, Mutant] = {
     "usage of a stream": same(
         T, 'check_same("usage", usage_of(claims), self._usage)', "stream: one token less at the end"
     ),
+    **EMBEDDING_MUTANTS,
 }

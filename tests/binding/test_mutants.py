@@ -7,7 +7,8 @@ import ast
 import pytest
 
 from adversary.mutation import PACKAGE, RESPONSES, apply, raised_at, sites
-from binding.mutants import MUTANTS, SAME
+from binding.mutant import SAME
+from binding.mutants import MUTANTS
 from proofcompute.errors import VerificationError
 
 
