@@ -8,6 +8,7 @@ sample. Then, unless the graph is large, random samples are computed together an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -33,8 +34,13 @@ _CLOSE: Final = 1e-3
 _ADVICE: Final = "give the whole batch as one row instead"
 
 
-def samples(file: OnnxFile, inputs: Inputs, count: int, seed: int = 0) -> dict[str, Array]:
-    """Return canonical random inputs of a batch: floats, and integers 0 and 1."""
+def samples(
+    file: OnnxFile, inputs: Inputs, count: int, seed: int = 0, sizes: Sequence[float] = (1.0,)
+) -> dict[str, Array]:
+    """Return canonical random inputs of a batch: floats, and integers 0 and 1.
+
+    ``sizes`` are the deviations of the samples' floats, or of all samples.
+    """
     rng = np.random.Generator(np.random.Philox(seed))
     found: dict[str, Array] = {}
     for declared in file.inputs:
@@ -46,6 +52,9 @@ def samples(file: OnnxFile, inputs: Inputs, count: int, seed: int = 0) -> dict[s
             shape = (count, *shape[1:])
         if is_float(declared.dtype):
             found[declared.name] = _floats(rng, shape)
+            if declared.name in inputs.batch:
+                by = np.array(sizes, np.float32).reshape(-1, *[1] * (len(shape) - 1))
+                found[declared.name] = found[declared.name] * by
         else:
             found[declared.name] = rng.integers(0, 2, shape).astype(ELEMENTS[STORED[declared.dtype]])
     return found

@@ -23,6 +23,8 @@ __all__ = ["chosen_limbs"]
 
 _BEHIND: Final = ("Softmax", "LogSoftmax", "Sigmoid")
 """Operators that hide errors: in front of one that gives an output, errors are measured."""
+_SIZES: Final = (1.0, 4.0, 16.0, 64.0)
+"""Sizes of random samples: a file does not say whether it takes numbers about 1, or pixels up to 255."""
 _KEPT: Final = 2 * GIB
 """Bytes of results that are kept between evaluations."""
 _BACK: Final = 6
@@ -34,10 +36,11 @@ def chosen_limbs(
 ) -> dict[str, tuple[int, int]]:
     """Return the limbs of activations and weights of each product.
 
-    ``examples`` are inputs [samples, ...]; without them one of canonical random numbers is
-    taken. Raises InputError if an example of an input is missing or has another shape than the input.
+    ``examples`` are inputs [samples, ...]; without them there are canonical random numbers of several
+    sizes. What counts is the sample with the largest error. Raises InputError if an example of an input is
+    missing or has another shape than the input.
     """
-    drawn = samples(file, inputs, 1, seed=1) if examples is None else examples
+    drawn = samples(file, inputs, len(_SIZES), seed=1, sizes=_SIZES) if examples is None else examples
     given = {n: v for n, v in drawn.items() if n not in inputs.values}
     count = _count(inputs, given)
     g, _ = lowered(file, inputs, uniform("w16a16"), 1, "numpy")
@@ -50,20 +53,15 @@ def chosen_limbs(
     each = [sample(i) for i in range(count)]
 
     def run(study: Study) -> Sequence[Array]:
-        found: list[list[Array]] = []
+        found: list[Array] = []
         for one in each:
             trace: Trace = []
             outputs = evaluate(file, one, trace, study)
             made = {label: values for label, _, values in trace}
             inner = [made[label][k] for label, k in names if label in made]
-            found.append(
-                [
-                    np.asarray(v, np.float64)
-                    for v in (*outputs.values(), *(x.array for x in inner if isinstance(x, Constant)))
-                    if np.asarray(v).dtype.kind == "f"
-                ]
-            )
-        return [np.concatenate([v.reshape(-1) for v in parts]) for parts in zip(*found, strict=True)]
+            values = (*outputs.values(), *(x.array for x in inner if isinstance(x, Constant)))
+            found += [np.asarray(v, np.float64) for v in values if np.asarray(v).dtype.kind == "f"]
+        return found
 
     return choose(run, g.products, target)
 
