@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol
 
 from proofcompute.errors import InputError
-from proofcompute.networks.work import Work
 
-__all__ = ["ADAPTERS", "Adapter", "Description", "Document", "Reports", "adapter"]
+__all__ = ["ADAPTERS", "Adapter", "Description", "Document", "adapter"]
 
 ADAPTERS: Final[Mapping[str, str]] = {
     "filecoin": "proofcompute.networks.filecoin.adapter",
+    "in-toto": "proofcompute.networks.in_toto",
 }
 """The module of each adapter, by the name of its network."""
 
@@ -57,15 +57,6 @@ class Adapter(Protocol):
 
     def describe(self) -> Description:
         """Return what the adapter is for."""
-        ...
-
-
-@runtime_checkable
-class Reports(Protocol):
-    """Adapters of networks that have a form for verdicts about work."""
-
-    def report(self, work: Work) -> Document:
-        """Return the document of a verdict. Raises InputError if the network cannot say it."""
         ...
 
 
