@@ -43,6 +43,7 @@ def _proof(path: Path) -> Facts:
     from proofcompute.encoding.kinds import kind_in
     from proofcompute.jobs import ProductReceipt
     from proofcompute.protocol.messages import Receipt
+    from proofcompute.protocol.samples import Sample
     from proofcompute.public.proof import ALL, Proof
 
     with path.open("rb") as stream:
@@ -57,7 +58,11 @@ def _proof(path: Path) -> Facts:
         "public_id": proof.head.public_id.hex(),
         "positions": proof.head.positions,
         "requests": [r.request_digest.hex() for r in receipts],
-        "rows" if products else "cells": ["all" if n == ALL else n for n in proof.head.cells],
+        "rows" if products else "cells": [
+            "all" if one.cells == ALL else str(one.cells) if isinstance(one.cells, Sample) else one.cells
+            for one in proof.head.requests
+        ],
+        "beacons": sum(bool(one.beacon) for one in proof.head.requests),
         "nodes": [r.node.hex() for r in receipts],
         "evaluation": size(proof.evaluation_size),
     }

@@ -28,10 +28,11 @@ from proofcompute.jobs.result import ProductVerified
 from proofcompute.jobs.verifying import check_rows
 from proofcompute.limits import MAX_ACCUMULATOR
 from proofcompute.protocol.receipts import decoded
+from proofcompute.protocol.samples import Sample
 from proofcompute.public import evaluation
 from proofcompute.public.factor import FACTOR, PublicFactor, PublishedFactor
 from proofcompute.public.holder import GRANTED, SECURITY, error_bits
-from proofcompute.public.proof import ALL, ProofHead, write_proof
+from proofcompute.public.proof import ALL, ProofHead, Shown, write_proof
 from proofcompute.public.reading import followed, numbers, proof_for, require_count
 from proofcompute.public.sums import Sums
 from proofcompute.public.transcript import begun
@@ -125,7 +126,8 @@ def prove_products(
         claim = check_product_receipt(one.request, one.receipt, NOT_RECEIVED, device=device)
         summed.append(_summed(key, claim, one.rows, one.opening, kernels))
     digests = tuple(s.digest() for s in summed)
-    head = ProofHead(key.public_id, positions, tuple(a.rows for a in answered), digests)
+    shown = tuple(Shown(a.rows, digest) for a, digest in zip(answered, digests, strict=True))
+    head = ProofHead(key.public_id, positions, shown)
     transcript = begun(key.public_id, positions, digests)
     made = evaluation.prove(
         transcript, [s.sums for s in summed], published.plane, published.trees, positions, kernels
@@ -185,10 +187,13 @@ def verify_products(
         claim = check_product_receipt(request, proof.receipts[number], c, node=node, device=device)
         receipt = claim.receipt
         with about(node=receipt.node, request_digest=request.digest, receipt_digest=receipt.digest):
-            challenge = product_rows(claim, head.cells[number])
-            require_count(challenge.rows, receipt.c.rows, rows, "rows")
-            summed = _summed(key, claim, head.cells[number], proof.openings[number], kernels)
-            if summed.digest() != head.digests[number]:
+            shown = head.requests[number]
+            if isinstance(shown.cells, Sample) or shown.beacon:
+                raise VerificationError(1, "rows of products are drawn one by one, by the receipt's hash")
+            challenge = product_rows(claim, shown.cells)
+            require_count(challenge.rows, receipt.c.rows, shown.cells, rows, "rows")
+            summed = _summed(key, claim, shown.cells, proof.openings[number], kernels)
+            if summed.digest() != shown.digest:
                 raise VerificationError(6, "the opening is not the one that the proof is about")
             after.require(number, summed.sums)
         found.append(_evidence(key, claim, challenge.rows, head.positions))

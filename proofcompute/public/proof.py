@@ -18,6 +18,7 @@ from proofcompute.encoding.frames import FrameReader, frame_head, write_frame
 from proofcompute.encoding.window import window
 from proofcompute.errors import FormatError, InputError
 from proofcompute.limits import (
+    MAX_BEACON,
     MAX_CELLS,
     MAX_EVIDENCE_OPENING,
     MAX_POSITIONS,
@@ -25,8 +26,9 @@ from proofcompute.limits import (
     MAX_RECEIPT,
     MIB,
 )
+from proofcompute.protocol.samples import Sample
 
-__all__ = ["ALL", "Proof", "ProofHead", "write_proof"]
+__all__ = ["ALL", "Proof", "ProofHead", "Shown", "write_proof"]
 
 KIND = "proofcompute public proof"
 VERSION = 1
@@ -38,22 +40,58 @@ _PIECE: Final = MIB
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What the head of a proof says of one request."""
+
+    cells: int | Sample
+    """The cells, runs or rows that are drawn, or ALL."""
+    digest: bytes
+    """The digest of receipt, cells and opening (:func:`.transcript.Absorbed.digest`)."""
+    beacon: bytes = b""
+    """The encoded beacon from which they are drawn; empty: the receipt's hash draws them, if any are."""
+
+    def value(self) -> tuple[wire.Value, ...]:
+        """Return the value to encode."""
+        cells = self.cells.fields() if isinstance(self.cells, Sample) else self.cells
+        return (cells, self.beacon, self.digest)
+
+    @staticmethod
+    def of(value: wire.Value) -> Shown:
+        """Read a decoded value. Raises FormatError or LimitError if it says nothing of a request."""
+        cells, beacon, digest = wire.as_list(value, "request", n=3)
+        drawn = (
+            Sample.of(cells)
+            if isinstance(cells, tuple | list)
+            else wire.as_int(cells, "cells", ALL, MAX_CELLS)
+        )
+        found = wire.as_bytes(beacon, "beacon", max_size=MAX_BEACON)
+        if isinstance(drawn, Sample) and not drawn.runs:
+            raise FormatError("public proof: cells without runs are a number")
+        if drawn == ALL and found:
+            raise FormatError("public proof: a beacon from which nothing is drawn")
+        return Shown(drawn, wire.as_bytes(digest, "digest", DIGEST), found)
+
+
+@dataclass(frozen=True)
 class ProofHead:
     """The first frame of a proof."""
 
     public_id: bytes
     positions: int
     """Positions that are drawn of each code."""
-    cells: tuple[int, ...]
-    """For each request the number of cells that its receipt's hash draws, or ALL."""
-    digests: tuple[bytes, ...]
-    """For each request the digest of its receipt, cells and opening (:func:`.transcript.absorbed`)."""
+    requests: tuple[Shown, ...]
+    """What it says of each request."""
 
-    LARGEST: ClassVar[int] = 64 + DIGEST + (24 + DIGEST) * MAX_PROOF_REQUESTS
+    LARGEST: ClassVar[int] = 64 + DIGEST + (40 + DIGEST + MAX_BEACON) * MAX_PROOF_REQUESTS
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """The digest of each request."""
+        return tuple(one.digest for one in self.requests)
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        requests = tuple(zip(self.cells, self.digests, strict=True))
+        requests = tuple(one.value() for one in self.requests)
         return wire.encode((KIND, VERSION, self.public_id, self.positions, requests))
 
     @staticmethod
@@ -61,15 +99,13 @@ class ProofHead:
         """Decode a head. Raises FormatError or LimitError if it is none."""
         top = wire.as_list(wire.decode(data, limit=ProofHead.LARGEST, what=_WHAT), _WHAT, n=5)
         wire.check_head(top, KIND, VERSION)
-        listed = wire.as_list(top[4], "requests", max_n=MAX_PROOF_REQUESTS)
-        if not listed:
+        requests = wire.as_list(top[4], "requests", max_n=MAX_PROOF_REQUESTS)
+        if not requests:
             raise FormatError("public proof: it is of no request")
-        requests = [wire.as_list(one, "request", n=2) for one in listed]
         return ProofHead(
             wire.as_bytes(top[2], "public id", DIGEST),
             wire.as_int(top[3], "positions", 1, MAX_POSITIONS),
-            tuple(wire.as_int(n, "cells", ALL, MAX_CELLS) for n, _ in requests),
-            tuple(wire.as_bytes(digest, "digest", DIGEST) for _, digest in requests),
+            tuple(map(Shown.of, requests)),
         )
 
 
@@ -99,7 +135,7 @@ class Proof:
         end = stream.seek(0, io.SEEK_END)
         stream.seek(start + reader.count)
         receipts, openings = [], []
-        for _ in head.cells:
+        for _ in head.requests:
             receipt = reader.read(limit=MAX_RECEIPT, what=_WHAT)
             if receipt is None:
                 raise FormatError("the public proof ends before a receipt")

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8
-from proofcompute.errors import InputError, MismatchError, VerificationError
+from proofcompute.beacons import Beacon, check_beacon
+from proofcompute.errors import (
+    BeaconError,
+    FormatError,
+    InputError,
+    LimitError,
+    MismatchError,
+    UnsupportedError,
+    VerificationError,
+)
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import all_cells, draw_cells
 from proofcompute.protocol.claim import Claim
 from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.protocol.receipts import decoded
+from proofcompute.protocol.samples import Sample
 from proofcompute.public import evaluation
 from proofcompute.public.holder import GRANTED, SECURITY, CodedHolder, error_bits
 from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import Plane
-from proofcompute.public.proof import ALL, ProofHead, write_proof
+from proofcompute.public.proof import ALL, Proof, ProofHead, Shown, write_proof
 from proofcompute.public.publishing import Published
 from proofcompute.public.reading import followed, numbers, proof_for, require_count
 from proofcompute.public.sums import Sums
@@ -38,17 +48,21 @@ class Answered:
     receipt: bytes
     opening: BinaryIO
     """A seekable stream that holds nothing else."""
-    cells: int = ALL
-    """The number of cells that the receipt's hash draws, or ALL."""
+    cells: int | Sample = ALL
+    """The number of cells, or the runs, that are drawn; or ALL."""
+    beacon: Beacon | None = None
+    """What they are drawn from; None: the receipt's hash."""
 
 
-def coded_challenge(claim: Claim, count: int) -> Challenge:
+def coded_challenge(claim: Claim, count: int | Sample, beacon: Beacon | None = None) -> Challenge:
     """Return the challenge that a node opens for a public proof without weights.
 
-    ``count`` cells are drawn by hashing the unsigned receipt; ALL opens all of them. Raises the errors of
-    :func:`proofcompute.protocol.cells.draw_cells` and :func:`~proofcompute.protocol.cells.all_cells`.
+    Cells or runs are drawn from a beacon, or by hashing the unsigned receipt; ALL opens all cells. Raises the
+    errors of :func:`proofcompute.protocol.cells.draw_cells` and
+    :func:`~proofcompute.protocol.cells.all_cells`.
     """
-    cells = all_cells(claim) if count == ALL else draw_cells(claim, count, b"public")
+    seed = b"public" if beacon is None else beacon.seed
+    cells = all_cells(claim) if count == ALL else draw_cells(claim, count, seed)
     return Challenge(claim.receipt.digest, cells, hints=True, tables=True)
 
 
@@ -83,17 +97,27 @@ def prove(
     if bits <= GRANTED:
         raise InputError(f"{positions} positions of each code give {bits:.1f} bits, which prove nothing")
     claims = [check_receipt(key, one.request, one.receipt) for one in answered]
+    for one, claim in zip(answered, claims, strict=True):
+        if one.beacon is not None and (one.cells == ALL or one.beacon.receipt_digest != claim.receipt.digest):
+            raise InputError("a beacon draws cells of the receipt that it names, and a proof of all has none")
     sums = [Sums(key, proving=True) for _ in answered]
     digests = [
         _audited(one, claim, each, positions, kernels, progress)[1]
         for one, claim, each in zip(answered, claims, sums, strict=True)
     ]
-    head = ProofHead(key.public_id, positions, tuple(a.cells for a in answered), tuple(digests))
+    shown = (
+        Shown(one.cells, digest, _encoded(one.beacon)) for one, digest in zip(answered, digests, strict=True)
+    )
+    head = ProofHead(key.public_id, positions, tuple(shown))
     transcript, made = begun(key.public_id, positions, head.digests), b""
     if any(one.a for one in sums):
         made = evaluation.prove(transcript, sums, _weights(model), trees, positions, kernels).encode()
     sizes = [(a.opening, a.opening.seek(0, 2)) for a in answered]
     write_proof(out, head, [a.receipt for a in answered], sizes, made)
+
+
+def _encoded(beacon: Beacon | None) -> bytes:
+    return b"" if beacon is None else beacon.encode()
 
 
 def _weights(model: Model) -> Callable[[Plane], I8]:
@@ -110,8 +134,8 @@ def _audited(
 ) -> tuple[Verified, bytes]:
     """Audit an opening but for its products, which are summed up; return the digest of the request, too."""
     with naming(claim):
-        challenge = coded_challenge(claim, one.cells)
-        absorbed = Absorbed(sums.key.public_id, claim, challenge)
+        challenge = coded_challenge(claim, one.cells, one.beacon)
+        absorbed = Absorbed(sums.key.public_id, claim, challenge, _encoded(one.beacon))
         one.opening.seek(0)
         found = audit(
             CodedHolder(sums, absorbed.seeds, positions),
@@ -133,7 +157,8 @@ def verify_proof(
     *,
     kernels: Kernels,
     node: bytes | None = None,
-    cells: int = ALL,
+    cells: int | Sample = ALL,
+    attestors: Collection[bytes] = (),
     security: float = SECURITY,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Verified, ...]:
@@ -146,8 +171,11 @@ def verify_proof(
         stream: the proof, seekable; openings are read once, frame by frame, so memory stays flat.
         kernels: the backend.
         node: public key that must have signed; None: the one in each request, or any if it names none.
-        cells: the fewest cells of each request that must be opened, or ALL. How many a proof opens is its
-            maker's choice, so fewer are a rejection.
+        cells: the fewest cells of each request that must be opened, or the runs, or ALL. How many a proof
+            opens is its maker's choice, so fewer are a rejection.
+        attestors: public keys of those whose statements about beacons the caller believes. If any are given,
+            cells that are drawn must be drawn from a beacon; how many receipts its prover could try is then
+            ``attempts`` of the result.
         security: -log2 of the most error that one attempt may have; above 80, since 2^80 attempts are
             granted to whoever made the proof.
         progress: is called with the number of rows of each cell checked.
@@ -156,7 +184,8 @@ def verify_proof(
     together.
 
     Raises VerificationError if a step fails, a request without a receipt in the proof among them (step 4),
-    and InputError if no request is given, or so little security is asked for that a proof proves nothing.
+    and InputError if no request is given, so little security is asked for that a proof proves nothing, or a
+    proof has a beacon and nobody is named who attests it. UnsupportedError: beacons need py_ecc.
     """
     if not requests:
         raise InputError("no request is given that the proof should be of")
@@ -168,10 +197,13 @@ def verify_proof(
     found = []
     for asked, number in zip(requests, places, strict=True):
         claim = check_receipt(key, asked, proof.receipts[number], node)
-        one = Answered(asked, proof.receipts[number], proof.openings[number], head.cells[number])
         with naming(claim):
-            opened = sum(c.b - c.a for c in coded_challenge(claim, one.cells).cells)
-            require_count(opened, claim.statement.cells, cells, "cells")
+            one, attempts = _shown(proof, number, asked, claim, attestors)
+            try:
+                drawn = coded_challenge(claim, one.cells, one.beacon).cells
+            except (InputError, LimitError) as e:  # how many is the proof's choice
+                raise VerificationError(1, str(e)) from e
+            require_count(sum(c.b - c.a for c in drawn), claim.statement.cells, one.cells, cells)
         sums = Sums(key)
         verified, digest = _audited(one, claim, sums, head.positions, kernels, progress)
         with naming(claim):
@@ -181,5 +213,25 @@ def verify_proof(
                 after.require(number, sums)
             elif sums.u:
                 raise VerificationError(8, "the opening has products, and the proof has no evaluation")
-        found.append(verified)
+        found.append(replace(verified, attempts=attempts))
     return tuple(found)
+
+
+def _shown(
+    proof: Proof, number: int, asked: Request, claim: Claim, attestors: Collection[bytes]
+) -> tuple[Answered, int | None]:
+    """Return one request of a proof, and how many receipts could be tried, if a beacon limits them."""
+    shown, receipt = proof.head.requests[number], claim.receipt
+    beacon, attempts = None, None
+    if shown.beacon:
+        try:
+            beacon = Beacon.decode(shown.beacon)
+        except (FormatError, LimitError, UnsupportedError) as e:
+            raise VerificationError(1, str(e)) from e
+        try:
+            attempts = check_beacon(beacon, receipt.digest, asked.digest, attestors)
+        except BeaconError as e:
+            raise VerificationError(6, str(e)) from e
+    elif attestors and shown.cells != ALL:
+        raise VerificationError(6, "the cells are drawn by the receipt's hash, and not from a beacon")
+    return Answered(asked, proof.receipts[number], proof.openings[number], shown.cells, beacon), attempts

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.commitments.hashing import Transcript
 from proofcompute.errors import FormatError, InputError, LimitError, VerificationError
+from proofcompute.protocol.samples import Sample
 from proofcompute.public.evaluation import Evaluation, Followed
 from proofcompute.public.holder import GRANTED, error_bits
 from proofcompute.public.layout import CodedKey
@@ -45,7 +46,7 @@ def followed(key: CodedKey, transcript: Transcript, proof: Proof, kernels: Kerne
     """Check what follows the openings, if anything does. Raises VerificationError unless codes fit it."""
     if not proof.evaluation_size:
         return None
-    positions, requests = proof.head.positions, len(proof.head.cells)
+    positions, requests = proof.head.positions, len(proof.head.requests)
     if proof.evaluation_size > Evaluation.largest(key.layout, requests, positions):
         raise VerificationError(1, f"the evaluation has {proof.evaluation_size} bytes")
     data = proof.evaluation.read(proof.evaluation_size)
@@ -73,8 +74,21 @@ def numbers(requests: Sequence[bytes], answered: Sequence[bytes]) -> list[int]:
     return found
 
 
-def require_count(opened: int, total: int, wanted: int, what: str) -> None:
-    """Raise VerificationError (step 10) unless a proof opens as much as its verifier wants, or all."""
-    if opened < total and (wanted == ALL or opened < wanted):
+def require_count(
+    opened: int, total: int, drawn: int | Sample, wanted: int | Sample, what: str = "cells"
+) -> None:
+    """Raise VerificationError (step 10) unless a proof opens what its verifier wants, or all.
+
+    ``opened`` of ``total`` cells or rows are open, ``drawn`` as the head says. What suffices has as many
+    runs, rows of a run and scattered cells at least; scattered ones do not stand for runs, nor runs for them.
+    """
+    if opened == total:
+        return
+    enough = wanted != ALL and all(a >= b for a, b in zip(_parts(drawn), _parts(wanted), strict=True))
+    if not enough:
         text = "all" if wanted == ALL else str(wanted)
         raise VerificationError(10, f"{opened} of {total} {what} are proved, and not {text}")
+
+
+def _parts(drawn: int | Sample) -> tuple[int, int, int]:
+    return drawn.fields() if isinstance(drawn, Sample) else (0, 0, drawn)

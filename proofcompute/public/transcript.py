@@ -38,12 +38,14 @@ class Absorbed:
     are drawn when all frames that open it are absorbed, and so all its hints and what its rows follow from.
     """
 
-    def __init__(self, public_id: bytes, claim: Claim, challenge: Challenge) -> None:
+    def __init__(self, public_id: bytes, claim: Claim, challenge: Challenge, beacon: bytes = b"") -> None:
+        """Absorb what is known before the opening; ``beacon`` is the encoded one that draws the cells."""
         self.seeds: dict[Cell, bytes] = {}
         """Of each cell that was absorbed, the seed of its random rows."""
         self._transcript = transcript = Transcript("coded request")
         transcript.absorb("public id", public_id)
         transcript.absorb("receipt", claim.receipt.signed_digest)
+        transcript.absorb("beacon", beacon)
         transcript.absorb("cells", wire.encode([tuple(c) for c in challenge.cells]))
 
     def roots(self, roots: Sequence[bytes]) -> None:

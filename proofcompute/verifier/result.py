@@ -40,6 +40,9 @@ class Verified:
     """Rows of each segment."""
     drawn: Sample | None = None
     """The sample of which the cells are a draw; None: uniform cells."""
+    attempts: int | None = None
+    """Receipts that a prover could try until the cells suited it, if a beacon limits them; None: as many as
+    it can hash, or one if the verifier drew the cells."""
 
     @property
     def complete(self) -> bool:

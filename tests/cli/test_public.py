@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from beacons.world import beacon
 from cli.driver import Files, call, done, refused
 from proofcompute.models.model import Model
+from proofcompute.protocol.messages import Receipt
 from proofcompute.public.key import PublicKey
 from public.world import changed
 
@@ -98,3 +100,29 @@ def test_inspect_says_what_is_public(files: Files, public: Path, proof: Path) ->
     assert key["model_id"] == digests["model_id"]
     assert held["cells"] == ["all"]
     assert digests["weights"] == len(Model.load(files.model).program.weights)
+
+
+def test_runs_and_beacons_of_a_proof(files: Files, public: Path, tmp_path: Path) -> None:
+    made = done("prove", public, files.run, "-o", tmp_path / "proof", "--runs", "2x3", "--cells", 1)
+    asked = ("--request", files.request)
+    found = done("verify-proof", public, tmp_path / "proof", *asked, "--runs", "2x3")
+    (one,) = found["requests"]
+    assert made["cells"] == one["cells"] > 2
+    assert (one["beacon"], one["complete"]) == (False, False)
+    assert done("inspect", tmp_path / "proof")["cells"] == ["2 runs of 3 rows and 1 cell"]
+    result = call("verify-proof", public, tmp_path / "proof", *asked, "--attestor", "00" * 32)
+    assert result.status == 1
+    assert "--all opens every cell" in refused(
+        "prove", public, files.run, "-o", tmp_path / "no", "--all", "--cells", 3
+    )
+    beacon().save(tmp_path / "beacon")
+    drawn = ("prove", public, files.run, "-o", tmp_path / "no", "--beacon", tmp_path / "beacon")
+    assert "a beacon draws cells" in refused(*drawn)
+    assert "none of the beacons is about" in refused(*drawn, "--cells", 3)
+    assert "two beacons are about" in refused(*drawn, "--cells", 3, "--beacon", tmp_path / "beacon")
+    receipt = Receipt.decode((files.run / "receipt").read_bytes())
+    beacon(receipt_digest=receipt.digest, request_digest=receipt.request_digest).save(tmp_path / "beacon")
+    assert done(*drawn[:4], tmp_path / "drawn", *drawn[5:], "--cells", 3)["cells"] == 3
+    assert done("inspect", tmp_path / "drawn")["beacons"] == 1
+    text = refused("verify-proof", public, tmp_path / "drawn", *asked, "--cells", 3)
+    assert "without an attestor whom you believe" in text

@@ -21,14 +21,12 @@ from proofcompute.commitments.hashing import Transcript, Xof
 from proofcompute.errors import VerificationError
 from proofcompute.freivalds import sets as hinting
 from proofcompute.freivalds.primes import P31
-from proofcompute.protocol.claim import Claim
-from proofcompute.protocol.messages import Challenge
 from proofcompute.public import evaluation, proving, sums
 from proofcompute.public.coding import SUITE, digests_of
 from proofcompute.public.evaluation import Evaluation, Opened, Shape
 from proofcompute.public.holder import CodedHolder
 from proofcompute.public.key import PublicKey
-from proofcompute.public.proof import ProofHead, write_proof
+from proofcompute.public.proof import ProofHead, Shown, write_proof
 from proofcompute.public.proving import Answered, coded_challenge, verify_proof
 from proofcompute.public.sums import Sums, random_rows
 from proofcompute.public.transcript import Absorbed, begun
@@ -203,7 +201,7 @@ def lying(
         opened.append(Opened(leaves, tuple(tuple(tree.range_proof(q, q + 1)) for q in place)))
     made = Evaluation(shape, np.array(rounds), tuple(combined), tuple(opened)).encode()
     out, size = io.BytesIO(), false.opening.seek(0, 2)
-    head = ProofHead(key.public_id, POSITIONS, (false.cells,), (digest,))
+    head = ProofHead(key.public_id, POSITIONS, (Shown(false.cells, digest),))
     write_proof(out, head, [false.receipt], [(false.opening, size)], made)
     return out.getvalue(), key
 
@@ -228,8 +226,8 @@ def test_a_publisher_who_fits_the_code_to_a_proof_is_found_by_the_public_id(
     def without_id(public_id: bytes, positions: int, requests: Sequence[bytes]) -> Transcript:
         return begin(bytes(32), positions, requests)
 
-    def of_any_id(self: Absorbed, public_id: bytes, claim: Claim, challenge: Challenge) -> None:
-        absorb(self, bytes(32), claim, challenge)
+    def of_any_id(self: Absorbed, public_id: bytes, *more: Any) -> None:
+        absorb(self, bytes(32), *more)
 
     monkeypatch.setattr(Absorbed, "__init__", of_any_id)
     with pytest.raises(VerificationError, match=r"step [178]: evaluation"):

@@ -235,11 +235,12 @@ def test_an_opening_of_other_rows_is_not_what_the_proof_is_about() -> None:
     done = signed("one")
     data = Proof.read(io.BytesIO(proved("one", answered(done))))
     found = data.evaluation.read(data.evaluation_size)
-    for digests, openings in (
-        ((bytes(32),), [answered(done).opening]),
-        (data.head.digests, [answered(done, 2).opening]),
+    (shown,) = data.head.requests
+    for digest, openings in (
+        (bytes(32), [answered(done).opening]),
+        (shown.digest, [answered(done, 2).opening]),
     ):
-        out, head = io.BytesIO(), replace(data.head, digests=digests)
+        out, head = io.BytesIO(), replace(data.head, requests=(replace(shown, digest=digest),))
         sizes = [(o, o.seek(0, 2)) for o in openings]
         write_proof(out, head, data.receipts, sizes, found)
         with pytest.raises(VerificationError, match=r"step (1|2|6|7|10)\b"):
@@ -281,6 +282,6 @@ def test_factors_out_of_range_are_refused() -> None:
 def test_the_head_of_a_proof_is_that_of_models() -> None:
     head = Proof.read(io.BytesIO(proved("one", answered(signed("one"), 3)))).head
     assert ProofHead.decode(head.encode()) == head
-    assert (head.public_id, head.cells) == (published("one").key.public_id, (3,))
+    assert (head.public_id, head.requests[0].cells) == (published("one").key.public_id, 3)
     (receipt,) = Proof.read(io.BytesIO(proved("one", answered(signed("one"), 3)))).receipts
     assert ProductReceipt.decode(receipt).c == signed("one").receipt.c

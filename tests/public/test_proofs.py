@@ -15,7 +15,7 @@ from proofcompute.errors import InputError, MismatchError, VerificationError
 from proofcompute.public.evaluation import Evaluation, Opened
 from proofcompute.public.holder import error_bits, positions_for
 from proofcompute.public.key import PublicKey
-from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
+from proofcompute.public.proof import ALL, Proof, ProofHead, Shown, write_proof
 from proofcompute.public.proving import prove, verify_proof
 from public.world import KERNELS, POSITIONS, answered, changed, model, proof, published, request, verified
 
@@ -116,7 +116,7 @@ def _evaluation(kind: str, data: bytes) -> Evaluation:
     found = _parts(data)[1]
     layout = published(kind).key.layout
     encoded = found.evaluation.read(found.evaluation_size)
-    return Evaluation.decode(encoded, layout, len(found.head.cells), found.head.positions)
+    return Evaluation.decode(encoded, layout, len(found.head.requests), found.head.positions)
 
 
 @pytest.mark.parametrize("kind", ["w8a16", "w16a16"])
@@ -207,7 +207,7 @@ def test_a_proof_that_ends_early_or_late_is_refused() -> None:
     with pytest.raises(VerificationError, match="bytes after the end"):
         verified("experts11", data + b"\0")
     out = io.BytesIO()
-    write_frame(out, ProofHead(bytes(32), 1, (0,), (bytes(32),)).encode())
+    write_frame(out, ProofHead(bytes(32), 1, (Shown(ALL, bytes(32)),)).encode())
     with pytest.raises(VerificationError, match="step 1: the public proof ends"):
         verified("experts11", out.getvalue())
 

@@ -1,0 +1,259 @@
+"""The commands ``prove`` and ``verify-proof``: public proofs of runs, checked without weights."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proofcompute.cli.console import Output, complain, rejection, size
+from proofcompute.cli.files import check_output, load_model, read_request
+from proofcompute.cli.kinds import expect
+from proofcompute.cli.options import Device, Force, Grinding, Json, Out, hex_bytes, kernels, sampled
+from proofcompute.cli.progress import progress
+from proofcompute.errors import InputError, MismatchError, VerificationError
+from proofcompute.freivalds.soundness import GRINDING_BITS
+
+if TYPE_CHECKING:
+    from proofcompute.beacons import Beacon
+    from proofcompute.protocol.messages import Request
+    from proofcompute.protocol.samples import Sample
+    from proofcompute.verifier import Verified
+
+__all__ = ["prove", "verify_proof"]
+
+PublicFile = Annotated[
+    Path, typer.Argument(metavar="PUBLIC", help="Public key of the model.", show_default=False)
+]
+DrawnRuns = Annotated[
+    str | None,
+    typer.Option(
+        "--runs",
+        metavar="GxR",
+        help="Of G layers (segments) one run each of at most R rows, such as 3x256; beside --cells.",
+    ),
+]
+
+
+def prove(
+    public: PublicFile,
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Directories of runs.", show_default=False)
+    ],
+    output: Out,
+    cells: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Open N cells of each run, drawn by hashing its receipt; else all."
+        ),
+    ] = None,
+    drawn_runs: DrawnRuns = None,
+    all_: Annotated[bool, typer.Option("--all", help="Open all cells, which is the default.")] = False,
+    beacon: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--beacon", metavar="FILE", help="Draw cells from this beacon; one for each run, in any order."
+        ),
+    ] = None,
+    security: Annotated[
+        float, typer.Option(min=81, max=186, help="Bits of one attempt; 80 are lost to hash queries.")
+    ] = 181.0,
+    model: Annotated[Path | None, typer.Option(help="Model file, if it has moved since the run.")] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="The node's key pair, if it has moved since the run.")
+    ] = None,
+    force: Force = False,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Prove runs to everybody: one file that verify-proof checks with the public key, without weights.
+
+    With --cells or --runs a prover can try receipts until the drawn cells suit it; verify-proof says at what
+    work. With --beacon it cannot, as far as those are believed who say that the receipt was there before.
+    """
+    check_output(output, force=force)
+    expect(public, "public key")
+    from proofcompute.commitments.signing import NodeIdentity
+    from proofcompute.encoding.files import writing
+    from proofcompute.protocol.claim import Claim
+    from proofcompute.prover import RunDirectory
+    from proofcompute.prover.node import Node
+    from proofcompute.public.holder import positions_for
+    from proofcompute.public.proof import ALL
+    from proofcompute.public.proving import Answered, coded_challenge
+    from proofcompute.public.proving import prove as made
+    from proofcompute.public.publishing import load_published
+
+    out, start, backend = Output(json), time.perf_counter(), kernels(device)
+    directories = [RunDirectory(run) for run in runs]
+    for run, directory in zip(runs, directories, strict=True):
+        if not run.is_dir():
+            raise InputError(f"{run} is not the directory of a run")
+        directory.receipt()  # raises if the run is not finished, before the model is read
+    count, total = _drawn(drawn_runs, cells, every=all_), 0
+    beacons = _beacons(beacon or [])
+    if beacons and count == ALL:
+        raise InputError("a beacon draws cells: give --cells or --runs with it")
+    published = load_published(public, backend)
+    loaded = load_model(directories[0].model_path() if model is None else model)
+    with ExitStack() as stack:
+        answered = []
+        for directory in directories:
+            signer = directory.identity() if identity is None else NodeIdentity.load(identity)
+            node = Node(loaded, signer, device=backend)
+            request = directory.request()
+            if directory.has_trace:
+                trace, receipt = directory.stored(loaded, node.kernels)
+                node.remember(receipt, trace)
+            else:
+                receipt = directory.receipt()
+                trace = node.trace(request, receipt)
+            drawn_from = beacons.pop(receipt.digest, None)
+            if beacon and drawn_from is None:
+                raise InputError(f"none of the beacons is about the receipt of {directory.path}")
+            asked = coded_challenge(Claim(receipt, trace.statement), count, drawn_from)
+            rows = sum(c.b - c.a for c in asked.cells)
+            opening = stack.enter_context(tempfile.TemporaryFile(dir=output.resolve().parent))
+            with progress("open", rows) as advance:
+                node.open(request, receipt.encode(), asked, opening, progress=advance)
+            answered.append(Answered(request, receipt.encode(), opening, count, drawn_from))
+            total += rows
+        positions = positions_for(published.key.layout, security)
+        with progress("prove", total) as advance, writing(output) as stream:
+            made(published, loaded, answered, stream, positions=positions, kernels=backend, progress=advance)
+    nbytes, seconds = output.stat().st_size, time.perf_counter() - start
+    out.say(f"{output}: {len(runs)} runs, {total} cells, {size(nbytes)}, {seconds:.1f} s")
+    out.result({"proof": str(output), "runs": len(runs), "cells": total, "bytes": nbytes, "seconds": seconds})
+
+
+def _drawn(runs: str | None, cells: int | None, *, every: bool) -> int | Sample:
+    """Return what is opened of each run by the options --runs, --cells and --all."""
+    from proofcompute.public.proof import ALL
+
+    if every and (runs is not None or cells is not None):
+        raise InputError("--all opens every cell; give it without --cells and --runs")
+    return sampled(runs, cells, ALL)
+
+
+def _beacons(paths: list[Path]) -> dict[bytes, Beacon]:
+    """Read beacons, by the digests of the receipts that they are about."""
+    from proofcompute.beacons import Beacon
+
+    for path in paths:
+        expect(path, "beacon")
+    found = {beacon.receipt_digest: beacon for beacon in map(Beacon.load, paths)}
+    if len(found) < len(paths):
+        raise InputError("two beacons are about one receipt")
+    return found
+
+
+def verify_proof(
+    public: PublicFile,
+    proof: Annotated[Path, typer.Argument(metavar="PROOF", help="Output of prove.", show_default=False)],
+    request: Annotated[
+        list[Path],
+        typer.Option(
+            "--request", metavar="REQUEST", help="A request to check; others are skipped.", show_default=False
+        ),
+    ],
+    public_id: Annotated[
+        str | None, typer.Option("--id", metavar="HEX", help="The public id that you trust.")
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Public key of the node that must have signed.")
+    ] = None,
+    cells: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Accept a proof of N drawn cells of each run; else all."),
+    ] = None,
+    drawn_runs: DrawnRuns = None,
+    attestor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HEX", help="Key of somebody whom you believe about beacons; drawn cells then need one."
+        ),
+    ] = None,
+    security: Annotated[
+        float, typer.Option(min=81, max=186, help="Least bits of one attempt; 80 are lost to hash queries.")
+    ] = 181.0,
+    grinding: Grinding = GRINDING_BITS,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Check a public proof with the model's public key: no weights, no secret, and no node are needed.
+
+    Exit status 0: it holds; 1: rejected; 2: your own files cannot be used or do not fit together.
+    """
+    out, start = Output(json), time.perf_counter()
+    expect(public, "public key")
+    expect(proof, "public proof")
+    from proofcompute.public.key import PublicKey
+    from proofcompute.public.proving import verify_proof as verified
+
+    key = PublicKey.load(public)
+    if public_id is not None and hex_bytes(public_id, "the public id") != key.public_id:
+        raise MismatchError(f"{public} has public id {key.public_id.hex()}, which is not the one you trust")
+    requests = [read_request(path) for path in request]
+    signer = None if node is None else hex_bytes(node, "the node's public key")
+    try:
+        with proof.open("rb") as stream, progress("verify") as advance:
+            found = verified(
+                key,
+                requests,
+                stream,
+                kernels=kernels(device),
+                node=signer,
+                cells=_drawn(drawn_runs, cells, every=False),
+                attestors=[hex_bytes(one, "the attestor's public key") for one in attestor or []],
+                security=security,
+                progress=advance,
+            )
+    except VerificationError as e:
+        complain(f"REJECTED: {e}")
+        out.result({**rejection(e), "public_id": key.public_id.hex()})
+        raise typer.Exit(1) from e
+    _accept(out, key.public_id, requests, found, grinding, time.perf_counter() - start)
+
+
+def _accept(
+    out: Output,
+    public_id: bytes,
+    requests: list[Request],
+    found: tuple[Verified, ...],
+    grinding: float,
+    seconds: float,
+) -> None:
+    from proofcompute.cli.verdicts import grinding_facts, grinding_fields
+    from proofcompute.freivalds.soundness import shown
+
+    out.say("verified: every cell that the proof has to open was checked and holds")
+    said = []
+    for asked, one in zip(requests, found, strict=True):
+        facts: dict[str, object] = {
+            "cells": f"{one.cells} of {one.total}{' (all)' if one.complete else ''}",
+            "soundness": f"{shown(one.soundness_bits)} for all checked cells together",
+        }
+        limited = one.attempts is not None
+        budget = grinding if one.attempts is None else math.log2(one.attempts)
+        facts |= grinding_facts(one, budget, beacon=limited)
+        out.facts({**facts, "node": one.node.hex(), "opening": size(one.bytes_opened)})
+        said.append(
+            {
+                "request": asked.digest.hex(),
+                "cells": one.cells,
+                "total_cells": one.total,
+                "complete": one.complete,
+                "stop_reason": one.stop_reason,
+                "node": one.node.hex(),
+                "soundness_bits": one.soundness_bits,
+                **grinding_fields(one, budget, beacon=limited),
+                "bytes_opened": one.bytes_opened,
+            }
+        )
+    out.say(f"public id {public_id.hex()}, {seconds:.2f} s")
+    out.result({"verified": True, "public_id": public_id.hex(), "requests": said, "seconds": seconds})
