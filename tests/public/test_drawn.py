@@ -18,7 +18,7 @@ from proofcompute.prover.node import Node
 from proofcompute.public.proof import ALL, Proof, ProofHead, Shown, write_proof
 from proofcompute.public.proving import Answered, coded_challenge
 from proofcompute.verifier import check_receipt
-from public.test_attacks import altered, head_cells
+from public.forging import altered, head_cells
 from public.world import KERNELS, answered, model, proof, verified
 
 KIND = "w8a16"
