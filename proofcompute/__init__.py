@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from proofcompute.models.file import ModelFile
     from proofcompute.models.model import Model
     from proofcompute.models.vocabulary import Vocabulary
+    from proofcompute.modules import wrap
     from proofcompute.program.program import Program
     from proofcompute.protocol.answer import AnswerText
     from proofcompute.protocol.bundle import Bundle, open_bundle
@@ -151,6 +152,7 @@ _HOME = {
     "models.file": ("ModelFile",),
     "models.model": ("Model",),
     "models.vocabulary": ("Vocabulary",),
+    "modules": ("wrap",),
     "program.program": ("Program",),
     "protocol.answer": ("AnswerText",),
     "protocol.bundle": (
@@ -322,6 +324,7 @@ __all__ = [
     "verify_public",
     "verify_rows",
     "warm_up",
+    "wrap",
     "write_key",
 ]
 

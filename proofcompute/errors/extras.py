@@ -23,25 +23,25 @@ EXTRA_OF: Final = {
     "py_ecc": "verdicts",
     "structlog": "serve",
     "tokenizers": "models",
-    "torch": "quality",
+    "torch": "torch",
     "transformers": "quality",
 }
 """The extra that installs each package."""
 
 
-def install(package: str) -> str:
-    """Return the command that installs a package."""
-    return f"pip install 'proofcompute[{EXTRA_OF[package]}]'"
+def install(package: str, extra: str | None = None) -> str:
+    """Return the command that installs a package, by its extra or another that has it too."""
+    return f"pip install 'proofcompute[{extra or EXTRA_OF[package]}]'"
 
 
-def lacking(error: ModuleNotFoundError, what: str) -> Exception:
+def lacking(error: ModuleNotFoundError, what: str, extra: str | None = None) -> Exception:
     """Return the error to raise when an import failed: an UnsupportedError that says what to install.
 
-    ``what`` names the feature that needs the package. An error that names no optional package is returned
-    unchanged.
+    ``what`` names the feature that needs the package, ``extra`` the feature's own extra if it has one. An
+    error that names no optional package is returned unchanged.
     """
     module = (error.name or "").partition(".")[0]
     package = "pillow" if module == "PIL" else module
     if package not in EXTRA_OF:
         return error
-    return UnsupportedError(f"{what} takes {package}, which is not installed: {install(package)}")
+    return UnsupportedError(f"{what} takes {package}, which is not installed: {install(package, extra)}")

@@ -17,7 +17,7 @@ try:
     import torch
     import transformers
 except ModuleNotFoundError as e:
-    raise lacking(e, "a reference by transformers") from e
+    raise lacking(e, "a reference by transformers", "quality") from e
 
 __all__ = ["TransformersReference"]
 

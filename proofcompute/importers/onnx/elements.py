@@ -9,20 +9,18 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.importers.lowering import elements as el
+from proofcompute.importers.lowering.casting import converted
 from proofcompute.importers.lowering.values import (
-    NARROW,
     STORED,
     Constant,
     RefusedError,
-    Value,
     constant,
     is_float,
-    limits_of,
 )
 from proofcompute.importers.onnx.calls import Call, Given, operator
 from proofcompute.importers.onnx.tensors import dtype_of
 
-__all__ = ["converted"]
+__all__: list[str] = []
 
 _SAME: Final = {
     "Abs": "abs", "Acos": "acos", "Acosh": "acosh", "Asin": "asin", "Asinh": "asinh", "Atan": "atan",
@@ -190,46 +188,14 @@ def _swish(c: Call) -> Given:
     return el.silu(c.g, c.value(0), c.real("alpha", 1.0))
 
 
-def converted(c: Call, x: Value, dtype: str) -> Value:
-    """Return x in another type as ONNX casts: integers wrap, floats to integers are cut off."""
-    g = c.g
-    if dtype == x.dtype:
-        return x
-    if is_float(x.dtype):
-        if dtype == "f16":
-            return g.cast(el.round_to_half(g, x), dtype)
-        if dtype == "bf16":
-            return g.cast(el.round_to_bfloat16(g, x), dtype)
-        if dtype in NARROW or STORED[dtype] in ("i8", "u8"):
-            # beyond the range ONNX leaves the result open; it wraps, as integers do
-            return converted(c, g.cast(x, "i32" if dtype != "u32" else "i64"), dtype)
-        return g.cast(x, dtype)
-    if x.dtype == "bool" or is_float(dtype) or dtype == "bool":
-        if dtype in NARROW and x.dtype == "bool":
-            return g.map("cast", x, dtype=dtype)
-        return g.cast(x, dtype)
-    low, high = limits_of(dtype)
-    least, most = limits_of(x.dtype)
-    if low <= least and most <= high:
-        return g.cast(x, dtype)
-    bits = int(high - low + 1).bit_length() - 1
-    wide = g.cast(x, "i64")
-    if bits >= 64:
-        return g.cast(wide, dtype)
-    rest = g.map("and", wide, (1 << bits) - 1)
-    if low < 0:
-        rest = g.select(g.map("lt", int(high), rest), g.map("sub", rest, 1 << bits), rest)
-    return g.cast(rest, dtype)
-
-
 @operator("Cast")
 def _cast(c: Call) -> Given:
-    return converted(c, c.value(0), dtype_of(c.whole("to")))
+    return converted(c.g, c.value(0), dtype_of(c.whole("to")))
 
 
 @operator("CastLike")
 def _cast_like(c: Call) -> Given:
-    return converted(c, c.value(0), c.value(1).dtype)
+    return converted(c.g, c.value(0), c.value(1).dtype)
 
 
 @operator("BitCast")
@@ -246,13 +212,13 @@ def _bit_cast(c: Call) -> Given:
     if (x.dtype, dtype) in {("f32", "i32"), ("i32", "f32"), ("i8", "u8"), ("u8", "i8")}:
         return c.g.map("bitcast", x, dtype=dtype)
     if {x.dtype, dtype} == {"i16", "u16"} or {x.dtype, dtype} == {"i4", "u4"}:
-        return converted(c, x, dtype)
+        return converted(c.g, x, dtype)
     if x.dtype == "u32" and dtype in ("i32", "f32"):
-        whole = converted(c, x, "i32")
+        whole = converted(c.g, x, "i32")
         return whole if dtype == "i32" else c.g.map("bitcast", whole, dtype="f32")
     if x.dtype in ("i32", "f32") and dtype == "u32":
         whole = x if x.dtype == "i32" else c.g.map("bitcast", x, dtype="i32")
-        return converted(c, whole, "u32")
+        return converted(c.g, whole, "u32")
     if x.dtype == "bool" and dtype in ("u8", "i8"):
         return c.g.cast(x, dtype)
     raise RefusedError(f"the bits of {x.dtype} as {dtype}")

@@ -1,0 +1,73 @@
+"""Chooses the precision of each product of an exported graph by evaluating it (extra ``torch``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import torch
+
+from proofcompute.arrays import Array
+from proofcompute.importers.aten.evaluating import Evaluation
+from proofcompute.importers.aten.exporting import Exported
+from proofcompute.importers.aten.graphs import AtenGraph, Ref, refs
+from proofcompute.importers.aten.rows import lowered
+from proofcompute.importers.aten.running import Products
+from proofcompute.importers.lowering.finishing import uniform
+from proofcompute.importers.lowering.graph import Study
+from proofcompute.importers.lowering.precision import TARGET, choose
+
+__all__ = ["chosen_limbs"]
+
+_BEHIND: Final = frozenset({"softmax", "_softmax", "log_softmax", "_log_softmax", "sigmoid"})
+"""Operators that hide errors: in front of one that gives a result, errors are measured."""
+_BACK: Final = 6
+"""Operations from a result backwards among which such an operator is looked for."""
+
+
+def chosen_limbs(
+    exported: Exported,
+    samples: Sequence[Mapping[str, torch.Tensor]],
+    *,
+    whole: bool = False,
+    target: float = TARGET,
+) -> dict[str, tuple[int, int]]:
+    """Return the limbs of activations and weights of each product, chosen for samples [1, ...].
+
+    What counts is the sample with the largest error.
+    """
+    graph = exported.graph
+    products: dict[str, Products] = {}
+    g, _ = lowered(graph, uniform("w16a16"), whole=whole, products=products)
+    evaluations = [Evaluation(exported, products, one) for one in samples]
+    wanted = _watched(graph)
+
+    def run(study: Study) -> Sequence[Array]:
+        values = (value for one in evaluations for value in one.run(study, wanted))
+        return [value.detach().double().cpu().numpy() for value in values]
+
+    return choose(run, g.products, target)
+
+
+def _watched(graph: AtenGraph) -> list[str]:
+    """Return results that are floats, and what stands in front of what hides errors in them."""
+    maker = {o.name: o for o in graph.operations}
+    found = []
+    for leaf in graph.outputs:
+        if not isinstance(leaf, Ref) or leaf.name not in maker:
+            continue
+        kind = maker[leaf.name].results[0] if maker[leaf.name].results else None
+        if kind is None or not kind.dtype.startswith(("f", "bf")):
+            continue
+        found.append(leaf.name)
+        name = leaf.name
+        for _ in range(_BACK):
+            operation = maker.get(name)
+            before = next(iter(refs(operation.arguments)), "") if operation is not None else ""
+            if operation is None or before not in maker:
+                break
+            name = before
+            if operation.op.partition(".")[2].partition(".")[0] in _BEHIND:
+                found.append(before)
+                break
+    return found
