@@ -77,7 +77,8 @@ class Wrapped:
         one = self._example if whole else sliced(self._example, 0, 1)
         self._exported = export(self._module, one)
         graph = self._exported.graph
-        lowered(graph, Recipe.uniform("w8a8").limbs, whole=whole)  # what cannot be lowered is named before anything runs
+        # what cannot be lowered is named before anything runs
+        lowered(graph, Recipe.uniform("w8a8").limbs, whole=whole)
         if not whole:
             check_rows(self._module, self._exported, _two(self._example, count))
         tensors = self._tensors(self._example)

@@ -77,7 +77,7 @@ def test_a_recipe_gives_the_same_model_again() -> None:
     recipe = first.model.manifest["recipe"]
     again = pc.wrap(module, torch.randn(1, 6, 32), precision=recipe, device="numpy")
     assert again.model.model_id == first.model.model_id
-    with pytest.raises(pc.InputError, match="'linear1', which is no product"):
+    with pytest.raises(pc.InputError, match="which is no product"):
         pc.wrap(*example("mlp", 2), precision=recipe, device="numpy")
 
 
@@ -206,7 +206,7 @@ def _failing(m: nn.Module, x: Tensor) -> Tensor:
         (lambda m, x: x[x > 0], r"'index' \(aten.index.Tensor\).*depends on the values"),
         (
             lambda m, x: torch.linalg.inv(x[:, :, None] * x[:, None]),
-            r"node '.*' \(.*assert.*\) at .*test_wrap.py:\d+: .*an effect",
+            r"node '.*' \(.*aten._linalg_check_errors.*\) at .*test_wrap.py:\d+: .*an effect",
         ),
         (lambda m, x: x + torch.rand(4), r"'rand' \(aten.rand.default\).*random numbers"),
         (lambda m, x: torch.fft.fft(x).abs(), r"node '.*fft.*type torch.complex64"),
