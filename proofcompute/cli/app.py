@@ -13,7 +13,14 @@ import typer
 
 from proofcompute.cli.console import complain, rejection
 from proofcompute.cli.progress import tell_of_compilation, tell_of_warnings
-from proofcompute.errors import EnvelopeError, ProofcomputeError, VerificationError
+from proofcompute.errors import (
+    BeaconError,
+    EnvelopeError,
+    EvidenceError,
+    ProofcomputeError,
+    VerdictError,
+    VerificationError,
+)
 from proofcompute.version import __version__
 
 __all__ = ["COMMANDS", "app", "run"]
@@ -43,7 +50,9 @@ COMMANDS: Mapping[str, str] = {
     "publish": "public_commands.publish",
     "prove": "proof_commands.prove",
     "verify-proof": "proof_commands.verify_proof",
+    "beacon": "beacon_commands.group",
     "verify-evidence": "evidence_command.verify_evidence",
+    "verdict": "verdict_commands.group",
     "job": "job_commands.group",
     "network": "network_commands.group",
     "devices": "device_commands.devices",
@@ -121,6 +130,9 @@ def run(argv: Sequence[str] | None) -> int:
         return _report(as_json, str(e), REJECTED, rejection(e), "REJECTED: ")
     except EnvelopeError as e:
         return _report(as_json, str(e), REJECTED, mark="INVALID: ")
+    except (BeaconError, EvidenceError, VerdictError) as e:
+        fault = {"fault": e.fault.value} if isinstance(e, VerdictError) else {}
+        return _report(as_json, str(e), REJECTED, {"verified": False, **fault}, "REJECTED: ")
     except ProofcomputeError as e:
         return _report(as_json, str(e), UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):

@@ -124,7 +124,7 @@ def bundle_facts(path: Path) -> dict[str, object]:
     from proofcompute.protocol.bundle import open_bundle
 
     with open_bundle(path) as bundle:
-        evidence = bundle.evidence
+        evidence, verdict = bundle.evidence, bundle.verdict
     return {
         "outcome": str(evidence.outcome),
         "request_digest": evidence.request_digest.hex(),
@@ -139,8 +139,16 @@ def bundle_facts(path: Path) -> dict[str, object]:
         "scheme": evidence.scheme,
         "auditor": evidence.auditor.hex(),
         "signature_holds": signature_holds(evidence.auditor, evidence.signed_digest, evidence.signature),
+        "verdict": _verdict(verdict) if verdict else None,
         "file_bytes": path.stat().st_size,
     }
+
+
+def _verdict(data: bytes) -> str:
+    from proofcompute.verdicts.messages import QuorumVerdict
+
+    found = QuorumVerdict.decode(data)
+    return f"{found.statement.outcome}, of {len(found.signers)} signers"
 
 
 def moment(milliseconds: int) -> str:

@@ -15,6 +15,7 @@ from proofcompute.cli.console import Output, complain
 from proofcompute.cli.kinds import expect
 from proofcompute.cli.options import Device, Json, hex_bytes, kernels
 from proofcompute.cli.progress import Advance, progress
+from proofcompute.cli.quorums import ShownQuorum, shown_quorum
 from proofcompute.errors import (
     EvidenceError,
     FormatError,
@@ -31,7 +32,17 @@ if TYPE_CHECKING:
     from proofcompute.verifier.findings import EvidenceVerdict
     from proofcompute.verifier.judging import JudgeProgress
 
-__all__ = ["verify_evidence"]
+__all__ = ["CardFile", "KeyFile", "ModelFile", "bars", "held_by", "verify_evidence"]
+
+KeyFile = Annotated[
+    Path | None, typer.Option("--key", metavar="KEY", help="Check opened cells with a key of yours.")
+]
+ModelFile = Annotated[
+    Path | None, typer.Option("--model", metavar="MODEL", help="Check cells, and the answer by replay.")
+]
+CardFile = Annotated[
+    Path | None, typer.Option("--card", metavar="CARD", help="Check receipt and signatures only; no cell.")
+]
 
 OPEN = 3
 """Exit status if the evidence proves neither that the auditor is right nor that it is wrong."""
@@ -39,17 +50,9 @@ OPEN = 3
 
 def verify_evidence(
     evidence: EvidenceFile,
-    key: Annotated[
-        Path | None, typer.Option("--key", metavar="KEY", help="Check opened cells with a key of yours.")
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="MODEL", help="Check cells, and the answer by replay."),
-    ] = None,
-    card: Annotated[
-        Path | None,
-        typer.Option("--card", metavar="CARD", help="Check receipt and signatures only; no cell."),
-    ] = None,
+    key: KeyFile = None,
+    model: ModelFile = None,
+    card: CardFile = None,
     node: Annotated[
         str | None,
         typer.Option("--node", metavar="PUBKEY", help="Public key (hex) of the node."),
@@ -61,6 +64,12 @@ def verify_evidence(
     request: Annotated[
         Path | None, typer.Option("--request", help="The request, if the evidence does not disclose it.")
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy", metavar="POLICY", help="Check the quorum's verdict in it under this policy."
+        ),
+    ] = None,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -68,17 +77,18 @@ def verify_evidence(
 
     Give one of --key, --model and --card. Exit status 0: what the auditor says is proven; 1: it is not so, or
     cannot be laid at the node's door, or the bundle is invalid; 2: your own files cannot be used; 3: open,
-    since what you hold does not suffice, or silence is only the auditor's word.
+    since what you hold does not suffice, or silence is only the auditor's word. With --policy, the verdict of
+    a quorum in the bundle has to hold, and what you find must not be against it; otherwise it is 1.
     """
     from proofcompute.cli.files import read_request
     from proofcompute.protocol.bundle import open_bundle
+    from proofcompute.verdicts.policy import QuorumPolicy
     from proofcompute.verifier.judging import verify_evidence as judge
 
-    if sum(path is not None for path in (key, model, card)) != 1:
-        raise InputError("give one of --key, --model and --card, which says what you check the evidence with")
     out, start = Output(json), time.perf_counter()
     expect(evidence, "evidence")
-    holds = _held(key, model, card)
+    holds = held_by(key, model, card)
+    rules = None if policy is None else QuorumPolicy.load(policy)
     asked = None if request is None else read_request(request)
     named = {
         "node": None if node is None else hex_bytes(node, "the node's public key"),
@@ -90,16 +100,24 @@ def verify_evidence(
         except (FormatError, LimitError, UnsupportedError) as e:
             raise _invalid(out, EvidenceError(str(e))) from e
         try:
-            with _bars() as bars:
-                verdict = judge(bundle, holds, kernels=kernels(device), request=asked, progress=bars, **named)
+            with bars() as shown:
+                verdict = judge(
+                    bundle, holds, kernels=kernels(device), request=asked, progress=shown, **named
+                )
         except EvidenceError as e:
             raise _invalid(out, e) from e
-    _show(out, verdict, moment(bundle.evidence.made), time.perf_counter() - start)
+        quorum = shown_quorum(bundle, verdict, rules)
+    _show(out, verdict, quorum, moment(bundle.evidence.made), time.perf_counter() - start)
+    if quorum.against:
+        raise typer.Exit(1)
     if verdict.stands is not True:
         raise typer.Exit(OPEN if verdict.stands is None else 1)
 
 
-def _held(key: Path | None, model: Path | None, card: Path | None) -> Key | Model | ModelCard:
+def held_by(key: Path | None, model: Path | None, card: Path | None) -> Key | Model | ModelCard:
+    """Load what a judge checks evidence with. Raises InputError unless it is exactly one of the three."""
+    if sum(path is not None for path in (key, model, card)) != 1:
+        raise InputError("give one of --key, --model and --card, which says what you check the evidence with")
     from proofcompute.cli.files import load_card, load_model
     from proofcompute.verifier import Key
 
@@ -115,15 +133,15 @@ def _held(key: Path | None, model: Path | None, card: Path | None) -> Key | Mode
 
 
 @contextmanager
-def _bars() -> Iterator[JudgeProgress]:
+def bars() -> Iterator[JudgeProgress]:
     """Show a progress bar for each stage once it begins."""
     with ExitStack() as stack:
-        bars: dict[str, Advance] = {}
+        shown: dict[str, Advance] = {}
 
         def advance(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                bars[stage] = stack.enter_context(progress(stage, total))
-            bars[stage](done)
+            if stage not in shown:
+                shown[stage] = stack.enter_context(progress(stage, total))
+            shown[stage](done)
 
         yield advance
 
@@ -144,13 +162,15 @@ _WORDS = {
 }
 
 
-def _show(out: Output, verdict: EvidenceVerdict, made: str, seconds: float) -> None:
+def _show(out: Output, verdict: EvidenceVerdict, quorum: ShownQuorum, made: str, seconds: float) -> None:
     out.say(_WORDS[verdict.finding.value])
     facts: dict[str, object] = {"because": verdict.reason, "the auditor says": verdict.claimed}
     if verdict.contradiction is not None and not verdict.as_claimed:
         facts["found instead"] = verdict.contradiction
     if verdict.node is not None:
         facts["node"] = verdict.node.hex()
+    if quorum.text:
+        facts["quorum"] = quorum.text
     facts |= {
         "auditor": verdict.auditor.hex(),
         "signed, by its clock": made,
@@ -158,4 +178,4 @@ def _show(out: Output, verdict: EvidenceVerdict, made: str, seconds: float) -> N
         "NOT checked": "\n".join((*verdict.unchecked, "times, which are the auditor's word")),
     }
     out.facts(facts)
-    out.result({**verdict_fields(verdict), "seconds": seconds})
+    out.result({**verdict_fields(verdict), "quorum": quorum.fields, "seconds": seconds})

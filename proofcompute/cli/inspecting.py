@@ -15,6 +15,7 @@ from proofcompute.cli.console import Output, size
 from proofcompute.cli.files import load_model
 from proofcompute.cli.inspecting_jobs import JOB_FILES, JOB_MESSAGES
 from proofcompute.cli.inspecting_public import PUBLIC_FILES
+from proofcompute.cli.inspecting_verdicts import VERDICT_FILES, VERDICT_MESSAGES
 from proofcompute.cli.network import network_facts
 from proofcompute.cli.options import Json
 from proofcompute.cli.programs import program_facts
@@ -80,7 +81,7 @@ def _look(path: Path) -> tuple[str, Facts]:
         return kind, reader(read_limited(path, limit, kind) if piped is None else piped)
     raise InputError(
         f"{path} is none of: GGUF, model, card, key, identity, terms, request, receipt, challenge, opening, "
-        "audit policy, evidence, run, public key or proof, files of jobs, .npy"
+        "audit policy, evidence, run, public key or proof, verdict, beacon, files of jobs, .npy"
     )
 
 
@@ -311,6 +312,7 @@ _FILES: Final[Mapping[str, Callable[[Path], Facts]]] = {
     "evidence": bundle_facts,
     **JOB_FILES,
     **PUBLIC_FILES,
+    **VERDICT_FILES,
 }
 _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "request": (MAX_REQUEST, _request),
@@ -320,4 +322,5 @@ _MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "terms": (MAX_TERMS, _terms),
     "audit policy": (MAX_AUDIT_POLICY, _policy),
     **JOB_MESSAGES,
+    **VERDICT_MESSAGES,
 }

@@ -215,7 +215,7 @@ class BeaconError(ProofcomputeError):
 
 
 class VerdictFault(Enum):
-    """What is wrong with a quorum verdict (docs/spec/verdicts.md)."""
+    """What is wrong with a quorum verdict (docs/spec/verdicts.md#verifying-a-quorum-verdict)."""
 
     MALFORMED = "malformed"
     """It does not decode."""

@@ -17,9 +17,9 @@ from proofcompute.commitments.signing import signature_holds
 from proofcompute.encoding.files import require_plain, writing
 from proofcompute.encoding.frames import FrameReader, frame_head, write_frame
 from proofcompute.encoding.window import window
-from proofcompute.errors import EvidenceError, FormatError, InputError
+from proofcompute.errors import EvidenceError, FormatError, InputError, LimitError
 from proofcompute.errors.arguments import StrPath, path_of
-from proofcompute.limits import MAX_EVIDENCE, MAX_EVIDENCE_OPENING, MIB
+from proofcompute.limits import MAX_EVIDENCE, MAX_EVIDENCE_OPENING, MAX_VERDICT, MIB
 from proofcompute.protocol.messages import Evidence, Request
 from proofcompute.protocol.messages.evidence import opening_state
 
@@ -28,6 +28,8 @@ __all__ = ["Bundle", "measured", "open_bundle"]
 _WHAT: Final = "evidence"
 _PIECE: Final = MIB
 """Bytes of an opening that are copied or hashed at once."""
+_HEAD: Final = 9
+"""The most bytes of the head of a byte string."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class Bundle:
     evidence: Evidence
     opening: BinaryIO
     """The opening, as a stream that can be read again; empty if there is none."""
+    verdict: bytes = b""
+    """The verdict of a quorum about the receipt, encoded, or empty. The auditor does not sign it."""
 
     def write(self, stream: BinaryIO) -> None:
         """Write the bundle to a stream that is buffered or in memory.
@@ -52,6 +56,8 @@ class Bundle:
             state.update(piece)
         if state.digest() != self.evidence.opening_digest:
             raise InputError("the opening was changed since the evidence was signed")
+        if self.verdict:
+            write_frame(stream, self.verdict)
 
     def save(self, path: StrPath) -> None:
         """Write the bundle to a file, whole or not at all; what is there already is replaced.
@@ -73,6 +79,15 @@ class Bundle:
         Raises MismatchError if this is not the request that the evidence is about.
         """
         return replace(self, evidence=self.evidence.with_request(request))
+
+    def with_verdict(self, verdict: bytes) -> Bundle:
+        """Return the same bundle with the encoded verdict of a quorum, or with none if it is empty.
+
+        Raises LimitError if the verdict is too large.
+        """
+        if len(verdict) > MAX_VERDICT:
+            raise LimitError(f"a verdict of {len(verdict)} bytes, at most {MAX_VERDICT} are allowed")
+        return replace(self, verdict=verdict)
 
     @staticmethod
     def decode(data: bytes) -> Bundle:
@@ -100,9 +115,8 @@ class Bundle:
         left = stream.seek(0, io.SEEK_END) - start
         if left < size:
             raise FormatError("the evidence ends inside its opening")
-        if left > size:
-            raise FormatError(f"evidence: {left - size} bytes after the end")
-        return Bundle(evidence, window(stream, start, size))
+        verdict = _verdict(stream, start + size, left - size) if left > size else b""
+        return Bundle(evidence, window(stream, start, size), verdict)
 
     def check(self) -> None:
         """Raise EvidenceError unless the auditor signed this evidence and this opening.
@@ -139,6 +153,19 @@ def measured(opening: BinaryIO) -> tuple[int, bytes]:
         state.update(piece)
         size += len(piece)
     return size, state.digest()
+
+
+def _verdict(stream: BinaryIO, start: int, size: int) -> bytes:
+    """Read the last byte string of a bundle, which is not empty. Raises FormatError or LimitError."""
+    if size > MAX_VERDICT + _HEAD:
+        raise LimitError(f"evidence: {size} bytes after the opening, more than any verdict has")
+    stream.seek(start)
+    verdict = FrameReader(stream).read(limit=MAX_VERDICT, what="verdict in the evidence")
+    if not verdict:
+        raise FormatError("evidence: an empty verdict after the opening")
+    if len(verdict) + len(frame_head(len(verdict))) != size:
+        raise FormatError("evidence: bytes after the end")
+    return bytes(verdict)
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

@@ -55,6 +55,8 @@ class EvidenceVerdict:
     """What was found to hold of the opening or, after a replay, of the whole answer."""
     replayed: bool
     """Whether the whole answer was computed again."""
+    check: str
+    """What the finding rests on: ``receipt``, ``cells`` or ``replay``; empty if nothing was decided."""
     checked: tuple[str, ...]
     """What was checked, in words."""
     unchecked: tuple[str, ...]

@@ -20,7 +20,7 @@ replay needs nothing but the receipt.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arithmetic.version import NUMERICS
@@ -85,7 +85,7 @@ def verify_evidence(
     if request is not None:
         evidence = evidence.with_request(request)
     bundle.check()  # E2; E1 was when it was read
-    judge = Judge(Bundle(evidence, bundle.opening), holds, kernels, progress or _quiet)
+    judge = Judge(replace(bundle, evidence=evidence), holds, kernels, progress or _quiet)
     verdict = _Judging(judge).decide(node)
     _log.info(
         "evidence about request %s: auditor %s says %s, found %s",
@@ -110,6 +110,7 @@ class _Judging:
     receipt_digest: bytes | None = None
     verified: Verified | None = None
     replayed: bool = False
+    check: str = ""
 
     def decide(self, node: bytes | None) -> EvidenceVerdict:
         """Carry out the steps from E3 on."""
@@ -130,11 +131,18 @@ class _Judging:
         challenge, request = challenge_chosen(judge, receipt), request_chosen(judge, receipt)
         terms = terms_of(judge)
         try:
+            self.check = "receipt"
             claim = claim_of(judge, receipt, terms, request)
+            self.check = "cells"
             doubt, self.verified = judge_opening(judge, receipt, claim, challenge)
             opening_holds = self.verified is not None
             if self._replay_decides() and request is not None:
+                self.check = "replay"
                 self._replay(request)
+            if opening_holds:  # whoever holds a key comes to the same
+                self.check = "cells"
+            elif not self.replayed:
+                self.check = "receipt" if claim is not None else ""
         except VerificationError as e:
             return self._contradicted(e)
         known = Known(
@@ -197,6 +205,7 @@ class _Judging:
             receipt_digest=self.receipt_digest,
             verified=self.verified,
             replayed=self.replayed,
+            check=self.check,
             checked=tuple(judge.checked),
             unchecked=tuple(judge.unchecked),
         )

@@ -587,7 +587,7 @@ CODEC: dict[str, tuple[Edit, str]] = {
             "if False:",
             "an opening of another size",
         ),
-        "the end": ("protocol.bundle", "if left > size:", "if False:", "a byte more"),
+        "the end": ("protocol.bundle", "if left > size else", "if False else", "a byte more"),
         "the request's digest": (
             "protocol.messages.evidence",
             "        if request.digest != self.request_digest:\n",

@@ -26,6 +26,8 @@ def runnable(file: Path) -> list[markdown.Block]:
     return [b for b in markdown.blocks(file.read_text("utf-8")) if b.run]
 
 
+NEEDS = {"docs/guides/verdicts.md": "py_ecc"}
+"""Packages without which the examples of a page cannot run."""
 WITH_EXAMPLES = [name for name, file in zip(NAMES, FILES, strict=True) if runnable(file)]
 
 
@@ -72,6 +74,8 @@ def run_blocks(path: str, blocks: list[markdown.Block], folder: Path) -> subproc
 def test_examples_run(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     blocks = runnable(ROOT / name)
     assert blocks
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     if any(b.model for b in blocks):
         request.getfixturevalue("smollm2_path")
     done = run_blocks(name, blocks, tmp_path)
