@@ -127,8 +127,6 @@ def signature_holds(public: bytes, digest: bytes, signature: bytes) -> bool:
 
     The module's docstring states the equation and which keys are refused.
     """
-    from Crypto.Math.Numbers import Integer
-
     negated = _negated(public)
     if negated is None or len(signature) != 64:
         return False
@@ -136,22 +134,30 @@ def signature_holds(public: bytes, digest: bytes, signature: bytes) -> bool:
     if s >= _ORDER:
         return False
     k = int.from_bytes(hashlib.sha512(r + public + digest).digest(), "little") % _ORDER
-    x, y = (_base() * Integer(s, public=True) + negated * Integer(k, public=True)).xy
+    x, y = (_base() * _integer(s) + negated * _integer(k)).xy
     return (int(y) | (int(x) & 1) << 255).to_bytes(32, "little") == r
 
 
 @lru_cache(maxsize=1024)
 def _negated(public: bytes) -> Any:
     """Return -A, or None for a refused key. The cache holds public values only and halves a check's cost."""
-    from Crypto.Math.Numbers import Integer
-
     try:
         a = _point(public)
     except ValueError:
         return None
-    if a.is_point_at_infinity() or not (a * Integer(_ORDER, public=True)).is_point_at_infinity():
+    if a.is_point_at_infinity() or not (a * _integer(_ORDER)).is_point_at_infinity():
         return None
     return -a
+
+
+def _integer(value: int) -> Any:
+    """Return a scalar that is public, which is multiplied faster than a secret one."""
+    from Crypto.Math.Numbers import Integer
+
+    try:
+        return Integer(value, public=True)
+    except TypeError:  # before pycryptodome 4, scalars were all alike
+        return Integer(value)
 
 
 @lru_cache(maxsize=1)

@@ -7,11 +7,10 @@ from itertools import product
 from typing import Any
 
 import pytest
-from Crypto.Math.Numbers import Integer
 from Crypto.Signature import eddsa
 
 from oracle.message_cases import ORDER, SMALL_ORDER
-from proofcompute.commitments.signing import NodeIdentity, _negated, signature_holds
+from proofcompute.commitments.signing import NodeIdentity, _integer, _negated, signature_holds
 
 P = 2**255 - 19
 BASE: Any = eddsa.import_public_key(b"\x58" + 31 * b"\x66").pointQ
@@ -100,7 +99,7 @@ def encoded(point: Any) -> bytes:
 
 
 def times(point: Any, n: int) -> Any:
-    return point * Integer(n, public=True)
+    return point * _integer(n)
 
 
 def holds_with_the_cofactor(public: bytes, message: bytes, signature: bytes) -> bool:
