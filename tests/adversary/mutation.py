@@ -103,12 +103,16 @@ CLIENT = {
     )
 }
 """The same for a client over HTTP; ``tests/client`` has the mutants."""
+PUBLIC = {
+    f"public/{name}.py": {"VerificationError"} for name in ("evaluation", "products", "proving", "reading")
+}
+"""The same for public proofs without weights; ``tests/public`` has the mutants."""
 SCOPE = {
     "client/challenger.py": ("Challenger._claim", "Challenger._try"),
     "protocol/statement.py": ("Statement.",),
 }
 """Where only a part of a file is meant: how the qualified names there begin."""
-FILES = RAISED | RESPONSES | CLIENT
+FILES = RAISED | RESPONSES | CLIENT | PUBLIC
 
 
 class Site(NamedTuple):

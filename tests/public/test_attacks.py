@@ -114,11 +114,14 @@ def lying(
     guess: Callable[[Shape], Sequence[int]] = lambda shape: (),
     *,
     fit: bool = False,
+    publish: bool = True,
+    close: bool = True,
 ) -> tuple[bytes, PublicKey]:
     """A proof of a false answer, and the public key that it is for.
 
-    The prover knows some positions of the first code before w; or it publishes, and makes the code's
-    positions ``fit`` afterwards.
+    The prover knows some positions of the first code before w; or it makes the words at its positions ``fit``
+    afterwards, and the code too if it publishes; or it does not ``close`` the gap between the value that the
+    rounds end in and that of the weights.
     """
     mine, m = published(kind), model(kind)
     key, layout = mine.key, mine.key.layout
@@ -179,7 +182,9 @@ def lying(
     count = len(known) + 6
     sides = np.concatenate([np.zeros((len(known), 1), object), gap.astype(object)])
     equations = np.concatenate([np.concatenate([known, column])[:, :count], sides], axis=1)
-    combined[0][0, :count] = (combined[0][0, :count] + _solved(equations, count).astype(np.uint64)) % P31
+    if close:
+        solution = _solved(equations, count).astype(np.uint64)
+        combined[0][0, :count] = (combined[0][0, :count] + solution) % P31
     for w in combined:
         transcript.absorb("combined", evaluation._le(w))
     opened = []
@@ -196,7 +201,7 @@ def lying(
                 equations = np.concatenate([parts[0][:, :6], wanted[:, None]], axis=1) % P31
                 leaf[:6] = (leaf[:6] + _solved(equations, 6).astype(np.uint64)) % P31
             digests[place] = digests_of(leaves, layout, number, KERNELS)
-            tree = merkle.Tree(SUITE, digests, KERNELS.hash_rows)
+            tree = merkle.Tree(SUITE, digests, KERNELS.hash_rows) if publish else tree
             key = replace(key, roots=tuple(tree.root if i == first else r for i, r in enumerate(key.roots)))
         opened.append(Opened(leaves, tuple(tuple(tree.range_proof(q, q + 1)) for q in place)))
     made = Evaluation(shape, np.array(rounds), tuple(combined), tuple(opened)).encode()
