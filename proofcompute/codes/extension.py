@@ -7,6 +7,7 @@ elements is uint64 [6, n] of canonical residues: row i holds the coefficients of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -49,19 +50,24 @@ def drawn(xof: Xof, n: int) -> U64:
     return np.ascontiguousarray(sample31(xof, (n, DEGREE)).T.astype(np.uint64))
 
 
-def words(x: U64) -> U32:
+def words(x: U64 | U32) -> U32:
     """Return elements as uint32 [6, n], as columns of a projection have them."""
     return np.ascontiguousarray(x.astype(np.uint32))
 
 
 def add(x: U64, y: U64) -> U64:
-    """Return x + y."""
-    return (x + y) % _P
+    """Return x + y.
+
+    A sum of residues is below 2 p. If it is below p, it minus p wraps around to something larger.
+    """
+    both = x + y
+    return np.asarray(np.minimum(both, both - _P))
 
 
 def subtract(x: U64, y: U64) -> U64:
-    """Return x - y."""
-    return (x + _P - y) % _P
+    """Return x - y: a difference that wraps around is larger than it plus p."""
+    difference = x - y
+    return np.asarray(np.minimum(difference, difference + _P))
 
 
 def total(x: U64) -> U64:
@@ -80,15 +86,15 @@ def check_elements(x: U64, y: U64) -> None:
         raise InputError(f"elements {x.dtype} {list(x.shape)} and {y.dtype} {list(y.shape)} do not fit")
 
 
-def of_products(products: U32) -> U64:
-    """Return a sum of products of elements, [6, 1], from the sums of products of coefficients [6, 6].
+def of_products(products: Sequence[U32]) -> U64:
+    """Return n sums of products of elements, [6, n], from the sums of products of coefficients, each [6, 6].
 
-    ``products[i, j]`` is the sum of products of the coefficients of z^i in one factor and z^j in the other.
+    ``products[t][i, j]`` sums up coefficients of z^i in one factor times those of z^j in the other.
     """
-    out = zeros(1)
+    out, all_ = zeros(len(products)), np.array(products, np.uint64).reshape(-1, DEGREE, DEGREE)
     for i in range(DEGREE):
         for j in range(DEGREE):
-            term = np.uint64(products[i, j]) * (_NONRESIDUE if i + j >= DEGREE else np.uint64(1))
+            term = all_[:, i, j] * (_NONRESIDUE if i + j >= DEGREE else np.uint64(1))
             out[(i + j) % DEGREE] += term
     return np.asarray(out % _P)
 

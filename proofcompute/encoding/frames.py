@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections import deque
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 import numpy as np
 
 from proofcompute.encoding import wire
+from proofcompute.encoding.window import memory_of
 from proofcompute.encoding.wire import BYTES, SMALLEST
 from proofcompute.errors import FormatError, LimitError, StorageError
 from proofcompute.limits import MIB
@@ -54,8 +54,8 @@ class FrameReader:
         size = self.head(limit=limit, what=what)
         if size is None:
             return None
-        if type(self._stream) is io.BytesIO:
-            return self._held(size, what)
+        if (held := memory_of(self._stream)) is not None:
+            return self._held(held, size, what)
         buffer, done = self._buffers[0], 0
         while done < size:
             if done == len(buffer):
@@ -73,11 +73,10 @@ class FrameReader:
         """Return whether nothing is left of the stream, after reading a byte if there is one."""
         return not self._some(1)
 
-    def _held(self, size: int, what: str) -> memoryview:
+    def _held(self, held: memoryview, size: int, what: str) -> memoryview:
         """Return the next bytes of a stream in memory, without a copy."""
         at = self._stream.tell()
-        # The stream shares these bytes and copies them before it changes. getbuffer() would keep it open.
-        payload = memoryview(cast(io.BytesIO, self._stream).getvalue())[at : at + size]
+        payload = held[at : at + size]
         self._stream.seek(at + len(payload))
         self.count += len(payload)
         if len(payload) < size:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import BinaryIO, cast, final
 
-__all__ = ["window"]
+__all__ = ["memory_of", "window"]
 
 
 def window(stream: BinaryIO, start: int, size: int) -> BinaryIO:
@@ -16,6 +17,17 @@ def window(stream: BinaryIO, start: int, size: int) -> BinaryIO:
     return cast(BinaryIO, _Window(stream, start, size))
 
 
+def memory_of(stream: BinaryIO) -> memoryview | None:
+    """Return the bytes of a stream that lies in memory, or of a window of one, without a copy; else None.
+
+    A stream shares these bytes and copies them before it changes; ``getbuffer`` would keep it open.
+    """
+    some: object = stream
+    if type(some) is io.BytesIO:
+        return memoryview(some.getvalue())
+    return some.held() if isinstance(some, _Window) else None
+
+
 @final
 class _Window:
     """What :func:`window` returns: as much of a stream as readers of frames use."""
@@ -23,6 +35,11 @@ class _Window:
     def __init__(self, stream: BinaryIO, start: int, size: int) -> None:
         self._stream, self._start, self._size = stream, start, size
         self._at = 0
+
+    def held(self) -> memoryview | None:
+        """Return the bytes of the window if the stream lies in memory."""
+        held = memory_of(self._stream)
+        return None if held is None else held[self._start : self._start + self._size]
 
     def seekable(self) -> bool:
         """Return True."""

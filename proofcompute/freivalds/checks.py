@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from proofcompute.arrays import I8, I16, I32, I64, U32, U64, Arrays
@@ -21,10 +22,18 @@ class Checks(Protocol):
         """Return the rows of w [m, d] combined by s [k, m] over GF(2^31 - 1): V = W^T S, [k, d]."""
         ...
 
+    def fold_parts(self, parts: Iterable[I8], s: U32) -> U32:
+        """Return :meth:`fold` of matrices int8 [m_i, d], one below another, by s [k, sum of m_i]: [k, d].
+
+        They are taken one after another, so that they need not be in memory together. Raises InputError for
+        other types, shapes or numbers of rows, without any matrix, and for columns that are not canonical.
+        """
+        ...
+
     def sum_hint(self, hint: WeighedHint) -> SummedHint:
         """Unpack the sets of integers, find their extremes, combine their rows and rescale them, all at once.
 
-        There is at least one set, row, channel and random row. Raises FormatError for a wrong length or
+        There is at least one set, row and channel. Raises FormatError for a wrong length or
         padding that is not zero, and InputError if shapes do not fit or a random row is not canonical.
         """
         ...

@@ -24,7 +24,7 @@ a proof that none of them overflows. Results are canonical residues, 0..p - 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -40,10 +40,13 @@ __all__ = [
     "P61",
     "add61",
     "check_columns",
+    "check_part",
     "fold31",
     "fold61",
+    "fold_parts31",
     "mul61",
     "not_canonical",
+    "other_rows",
     "project31",
     "project61",
     "residues31",
@@ -85,6 +88,23 @@ def check_columns(y: Any, s: Any, axis: int, p: int) -> None:
 def not_canonical() -> InputError:
     """Return the error for columns that hold anything but residues 0..p - 1."""
     return InputError("a column holds a value that is not a canonical residue")
+
+
+def check_part(part: Any, s: Any, done: int, width: int | None) -> None:
+    """Check one of the matrices that are folded together, the rows before it being ``done``.
+
+    Raises InputError unless it is int8 [rows, width], and columns s [k, rows of all] are uint32 and long
+    enough. ``width`` is that of the matrices before it, if there are any.
+    """
+    if part.ndim != 2 or part.dtype != np.int8 or width not in (None, part.shape[1]):
+        raise InputError(f"expected int8 [rows, {width or 'd'}], not {part.dtype} {list(part.shape)}")
+    if s.ndim != 2 or s.dtype != np.uint32 or done + len(part) > s.shape[1]:
+        raise other_rows(done + len(part), s)
+
+
+def other_rows(rows: int, s: Any) -> InputError:
+    """Return the error for columns that are not those of so many rows."""
+    return InputError(f"columns {s.dtype} {list(s.shape)} for {rows} rows")
 
 
 def _check(y: Ints, s: Ints, axis: int, p: int) -> None:
@@ -160,6 +180,22 @@ def fold31(w: Ints, s: U32) -> U32:
     for a in range(0, len(w), _BLOCK):
         part = project31(w[a : a + _BLOCK].T, s[:, a : a + _BLOCK])
         out = (out + part.T.astype(np.int64)) % P31
+    return out.astype(np.uint32)
+
+
+def fold_parts31(parts: Iterable[Ints], s: U32, fold: Callable[[Ints, U32], Any] = fold31) -> U32:
+    """Return ``fold`` of matrices int8 [m_i, d], one below another, with columns s [k, sum of m_i].
+
+    Raises InputError as :func:`check_part`, unless there is a matrix, or as ``fold``.
+    """
+    out, done = None, 0
+    for part in parts:
+        check_part(part, s, done, None if out is None else out.shape[1])
+        end = done + len(part)
+        found = np.asarray(fold(part, np.ascontiguousarray(s[:, done:end]))).astype(np.int64)
+        out, done = found if out is None else (out + found) % P31, end
+    if out is None or done != s.shape[1]:
+        raise other_rows(done, s)
     return out.astype(np.uint32)
 
 

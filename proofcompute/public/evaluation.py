@@ -29,7 +29,7 @@ from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8, I32, U32, U64
 from proofcompute.codes import sumcheck
 from proofcompute.codes.circle import draw_positions
-from proofcompute.codes.extension import DEGREE, add, drawn, of_products, words, zeros
+from proofcompute.codes.extension import DEGREE, add, drawn, of_products, total, words, zeros
 from proofcompute.codes.sumcheck import Multiply, equality
 from proofcompute.commitments import merkle
 from proofcompute.commitments.hashing import DIGEST, Transcript
@@ -278,13 +278,10 @@ def prove(
     combined = []
     for number in shape.codes:
         rows = words(_row_part(shape, number, point.s, end, multiply))
-        w = zeros(layout.codes[number].length)
-        for plane in shape.planes:
-            if plane.code == number:
-                part = np.ascontiguousarray(rows[:, plane.first : plane.first + plane.rows])
-                messages = layout.messages(plane, matrix(plane), 0, plane.rows)
-                w = add(w, kernels.fold(messages, part).astype(np.uint64))
-        combined.append(words(w))
+        held = [plane for plane in shape.planes if plane.code == number]
+        at_rows = np.concatenate([np.arange(plane.first, plane.first + plane.rows) for plane in held])
+        parts = (layout.messages(plane, matrix(plane), 0, plane.rows) for plane in held)
+        combined.append(kernels.fold_parts(parts, np.ascontiguousarray(rows[:, at_rows])))
         transcript.absorb("combined", _le(combined[-1]))
     opened = []
     for number, found in zip(shape.codes, _positions(transcript, shape, positions), strict=True):
@@ -323,7 +320,7 @@ class Followed:
         value, parts = zeros(1), []
         for number, w in zip(shape.codes, found.combined, strict=True):
             column = _column_part(shape, number, point.s, end, multiply)
-            value = add(value, _inner(column, w.astype(np.uint64), kernels))
+            value = add(value, _inner([(column, w)], kernels))
             transcript.absorb("combined", _le(w))
             parts.append(words(_row_part(shape, number, point.s, end, multiply)))
         self._value = value
@@ -338,15 +335,14 @@ class Followed:
         shape, multiply, kernels = self._found.shape, self._kernels.multiply_extension, self._kernels
         if not sums.u.keys() <= {plane.number for plane in shape.planes}:
             raise VerificationError(8, "evaluation: a product used other weights than it names")
-        claim, right = zeros(1), zeros(1)
-        for at, plane in enumerate(shape.planes):
-            if plane.number not in sums.u:
-                continue
-            beta = self._point.beta[:, at : at + 1]
-            u = _inner(self._eq[:, : plane.m], sums.u[plane.number], kernels)
-            claim = add(claim, multiply(u, beta))
-            a = _inner(self._of_column[:, : plane.d], sums.a[plane.number], kernels)
-            right = add(right, multiply(a, multiply(beta, self._of_plane[:, at : at + 1])))
+        used = [at for at, plane in enumerate(shape.planes) if plane.number in sums.u]
+        planes = [shape.planes[at] for at in used]
+        of_rows = _inner([(self._eq[:, : p.m], sums.u[p.number]) for p in planes], kernels)
+        of_columns = _inner([(self._of_column[:, : p.d], sums.a[p.number]) for p in planes], kernels)
+        beta = np.ascontiguousarray(self._point.beta[:, used])
+        claim = total(multiply(of_rows, beta))
+        factors = multiply(beta, np.ascontiguousarray(self._of_plane[:, used]))
+        right = total(multiply(of_columns, factors))
         product = sumcheck.followed(claim, list(self._found.rounds[:, request]), self._drawn)
         if product is None:
             raise VerificationError(8, "evaluation: a round of sumcheck does not add up")
@@ -374,9 +370,9 @@ def _check_code(
         raise VerificationError(8, "evaluation: the combined weights are not those that were coded")
 
 
-def _inner(x: U64, y: U64, kernels: Kernels) -> U64:
-    """Return the sum of the products of n elements each, as one element."""
-    return of_products(kernels.project(_signed(words(x)), words(y)))
+def _inner(pairs: Sequence[tuple[U64, U64 | U32]], kernels: Kernels) -> U64:
+    """Return the sum of the products of the elements of each pair: [6, pairs]."""
+    return of_products([kernels.host(kernels.project(_signed(words(x)), words(y))) for x, y in pairs])
 
 
 def _signed(residues: U32) -> I32:

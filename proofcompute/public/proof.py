@@ -15,7 +15,7 @@ from typing import BinaryIO, ClassVar, Final
 from proofcompute.commitments.hashing import DIGEST
 from proofcompute.encoding import wire
 from proofcompute.encoding.frames import FrameReader, frame_head, write_frame
-from proofcompute.encoding.window import window
+from proofcompute.encoding.window import memory_of, window
 from proofcompute.errors import FormatError, InputError
 from proofcompute.limits import (
     MAX_BEACON,
@@ -175,6 +175,9 @@ def write_proof(
         write_frame(out, receipt)
         out.write(frame_head(size))
         opening.seek(0)
+        if (held := memory_of(opening)) is not None and len(held) == size:
+            out.write(held)
+            continue
         while piece := opening.read(_PIECE):
             out.write(piece)
             size -= len(piece)

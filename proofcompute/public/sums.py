@@ -15,7 +15,6 @@ a probability of at most p^-6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Generic, TypeVar
@@ -31,7 +30,7 @@ from proofcompute.freivalds.field import sample31
 from proofcompute.freivalds.hint import CheckedHint, HintSet
 from proofcompute.freivalds.primes import P31
 from proofcompute.freivalds.sets import hint_sets
-from proofcompute.protocol.hints import check_hint, sum_hint
+from proofcompute.protocol.hints import sum_hint
 from proofcompute.public.key import PublicKey
 from proofcompute.public.layout import CodedKey
 from proofcompute.verifier.sources import HintedProducts
@@ -102,27 +101,20 @@ class SummedProducts(HintedProducts):
         end = used + len(wanted)
         r = random_rows(self.seed, self.made, range(used, end), q.shape[1])
         scales, rows = self._scales(weight, group), k.host(q)
-        if self.sums.proving:
-            nothing = np.zeros((1, site.m), np.uint32), np.zeros((site.w_limbs, 1, site.d), np.uint32)
-            known = check_hint(packed, weight, q, wanted, nothing, sx, scales, k, residual)
-            extremes, y = known.extremes, known.y
-            us: Sequence[U32 | None] = [None] * len(wanted)
-        else:
-            extremes, combined, y = sum_hint(packed, weight, wanted, r, sx, scales, k, residual)
-            us = list(combined)
-        for claim, drawn, u in zip(wanted, r, us, strict=True):
+        weighed = r[:, :0] if self.sums.proving else r
+        found = sum_hint(packed, weight, wanted, weighed, sx, scales, k, residual)
+        for claim, drawn, u in zip(wanted, r, found.u, strict=True):
             plane = key.layout.number[weight, group or 0, claim.w_limb]
-            self.sums.add(plane, claim.start, u, _inputs(rows, claim, drawn, k))
+            combined = None if self.sums.proving else u
+            self.sums.add(plane, claim.start, combined, _inputs(rows, claim, drawn, k))
         # Whether the sets are right is known in the end; until then they are taken to be.
-        return CheckedHint(extremes, holds=True, y=y), end
+        return CheckedHint(found.extremes, holds=True, y=found.y), end
 
 
 def _inputs(rows: I8, claim: HintSet, r: U32, k: Kernels) -> U32:
-    """Return R X of one set: [6, stop - start]."""
-    folded = [
-        k.fold(np.ascontiguousarray(rows[limb][:, claim.start : claim.stop]), r) for limb in claim.limbs
-    ]
-    if len(folded) == 1:
-        return folded[0]
-    both = (folded[0].astype(np.uint64) * np.uint64(256) + folded[1]) % np.uint64(P31)
-    return both.astype(np.uint32)
+    """Return R X of one set: [6, stop - start]; of both limbs X is 256 times the high one plus the low."""
+    parts = [np.ascontiguousarray(rows[limb][:, claim.start : claim.stop]) for limb in claim.limbs]
+    if len(parts) == 2:
+        high = (r.astype(np.uint64) * np.uint64(256) % np.uint64(P31)).astype(np.uint32)
+        r = np.concatenate([high, r], axis=1)
+    return k.fold_parts(parts, r)

@@ -46,7 +46,42 @@ def _hint(
     return (made._replace(**change) if change else made,)
 
 
+def _least(n: int, m: int, bits: int) -> tuple[WeighedHint]:
+    """A hint of one set whose sums of products are as far from zero as they can be, in both directions."""
+    values = np.full((n, m), -(1 << (bits - 1)), np.int32)
+    r = np.repeat(np.array([P31 >> 1, (P31 >> 1) + 1] * 3, np.uint32)[None, :, None], n, axis=2)
+    return _hint(n, m, (bits,), {"packed": [(bits, pack(values, bits))], "r": r})
+
+
+def _parts(d: int, *rows: int, k: int = 6) -> tuple[Any, Any]:
+    return [int8s(m, d) for m in rows], columns(k, sum(rows))
+
+
 def cases() -> Iterator[Case]:
+    heights: tuple[tuple[int, tuple[int, ...]], ...] = (
+        (1, (1,)),
+        (5, (3, 1)),
+        (70, (2, 0, 9)),
+        (1030, (300, 5)),
+        (4100, (1, 2, 3)),
+    )
+    for d, some in heights:
+        yield Case("fold_parts", f"{d}-{some}", lambda a=(d, *some): _parts(*a))
+    yield Case("fold_parts", "one-column", lambda: _parts(9, 4, 4, k=1))
+    largest = np.full((6, 600), P31 >> 1, np.uint32)
+    yield Case("fold_parts", "all-128", lambda: ([full(-128, 599, 3), full(-128, 1, 3)], largest))
+    parts, s = _parts(6, 4, 5)
+    unfit: tuple[tuple[str, tuple[Any, ...]], ...] = (
+        ("no-parts", ([], s[:, :0])),
+        ("few-rows", (parts[:1], s)),
+        ("many-rows", ([*parts, parts[0]], s)),
+        ("width", ([parts[0], parts[1][:, :5]], s)),
+        ("type", ([parts[0], parts[1].astype(np.int16)], s)),
+        ("columns", (parts, s.astype(np.int64))),
+        ("not-canonical", (parts, np.full((6, 9), P31, np.uint32))),
+    )
+    for name, given in unfit:
+        yield Case("fold_parts", f"wrong-{name}", lambda a=given: a, InputError)
     for rows, length, rho in (
         (0, 5, 1),
         (1, 1, 2),
@@ -93,6 +128,11 @@ def cases() -> Iterator[Case]:
         yield Case("sum_hint", name, lambda a=(n, m, widths): _hint(*a))
         plain = {"bias": None, "residual": None}
         yield Case("sum_hint", f"{name}-plain", lambda a=(n, m, widths, plain): _hint(*a))
+        none = {"r": np.zeros((len(widths), 0, n), np.uint32)}
+        yield Case("sum_hint", f"{name}-no-rows", lambda a=(n, m, widths, none): _hint(*a))
+    for n, m, bits in ((13, 40, 31), (70, 17, 30), (300, 9, 28), (9, 16, 32)):
+        name = f"{n}x{m}-least-{bits}"
+        yield Case("sum_hint", name, lambda a=(n, m, bits): _least(*a))
     short = pack(np.zeros(14, np.int32), 3)
     for name, change, error in (
         ("length", {"packed": [(3, short + b"\0")]}, FormatError),
@@ -102,7 +142,6 @@ def cases() -> Iterator[Case]:
         ("rows", {"r": np.zeros((1, 6, 3), np.uint32)}, InputError),
         ("sets", {"r": np.zeros((2, 6, 2), np.uint32)}, InputError),
         ("type", {"r": np.zeros((1, 6, 2), np.uint64)}, InputError),
-        ("no-rows", {"r": np.zeros((1, 0, 2), np.uint32)}, InputError),
         ("not-canonical", {"r": np.full((1, 6, 2), P31, np.uint32)}, InputError),
         ("bias", {"bias": np.zeros(3, np.float32)}, InputError),
         ("residual", {"residual": np.zeros((2, 3), np.float32)}, InputError),

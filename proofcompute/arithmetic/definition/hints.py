@@ -68,8 +68,9 @@ def check_weighed(hint: WeighedHint) -> tuple[int, int]:
     """
     packed, shifts, r, sx, sw, bias, residual = hint
     n, m = sx.size, sw.size
-    good = r.ndim == 3 and r.dtype == np.uint32 and r.shape[::2] == (len(packed), n) and r.size > 0
-    good = good and m > 0 and len(shifts) == len(packed) and (len(shifts) > 1 or shifts[0] == 0)
+    good = r.ndim == 3 and r.dtype == np.uint32 and r.shape[::2] == (len(packed), n)
+    good = good and min(len(packed), n, m) > 0 and len(shifts) == len(packed)
+    good = good and (len(shifts) > 1 or shifts[0] == 0)
     good = good and sx.shape == (n,) and sw.shape == (m,) and (bias is None or bias.shape == (m,))
     if good and (residual is None or residual.shape == (n, m)):
         return n, m

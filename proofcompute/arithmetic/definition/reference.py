@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -205,6 +205,10 @@ class NumpyKernels(HostPrimitives, HostMemory, Composed):
     def fold(self, w: I8, s: U32) -> U32:
         """Call :func:`proofcompute.freivalds.field.fold31`."""
         return field.fold31(w, s)
+
+    def fold_parts(self, parts: Iterable[I8], s: U32) -> U32:
+        """Call :func:`proofcompute.freivalds.field.fold_parts31`."""
+        return field.fold_parts31(parts, s)
 
     def sum_hint(self, hint: WeighedHint) -> SummedHint:
         """Call :func:`proofcompute.arithmetic.definition.hints.sum_hint`."""

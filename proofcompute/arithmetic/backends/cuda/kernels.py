@@ -7,7 +7,7 @@ the device, and take NumPy arrays too (:func:`placed`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final, final
 
@@ -28,12 +28,13 @@ from proofcompute.arithmetic.definition.rows import is_settled
 from proofcompute.arithmetic.grouped import by_matrix
 from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
-from proofcompute.arrays import I32, U8
+from proofcompute.arrays import I8, I32, U8, U32
 from proofcompute.codes.circle import encode31
 from proofcompute.codes.extension import multiply
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hasher import check_groups
 from proofcompute.errors import LimitError, NonFiniteError
+from proofcompute.freivalds.field import fold_parts31
 from proofcompute.freivalds.hint import CheckedHint, Hint, MadeHint, SummedHint, WeighedHint
 from proofcompute.limits import MAX_WIDTH, MIB
 
@@ -279,6 +280,9 @@ class CudaKernels(DevicePrimitives, DeviceMemory):
     @placed
     def fold(self, w: Given, s: Given) -> Any:
         return checks.fold31(self._on, w, s)
+
+    def fold_parts(self, parts: Iterable[I8], s: U32) -> U32:
+        return fold_parts31(parts, s, lambda part, some: self.host(self.fold(part, some)))
 
     def sum_hint(self, hint: WeighedHint) -> SummedHint:
         return hints.sum_hint(self, partial(checks.unpack, self._on), hint)

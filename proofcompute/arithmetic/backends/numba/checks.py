@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -117,6 +117,9 @@ class CpuChecks(CpuThrough):
 
     def fold(self, w: I8, s: U32) -> U32:
         return self._field.fold(w, s)  # type: ignore[no-any-return]
+
+    def fold_parts(self, parts: Iterable[I8], s: U32) -> U32:
+        return self._field.fold_parts(parts, s)  # type: ignore[no-any-return]
 
     def sum_hint(self, hint: WeighedHint) -> SummedHint:
         return self._codes.sum_hint(hint)  # type: ignore[no-any-return]

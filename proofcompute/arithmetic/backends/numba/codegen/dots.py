@@ -11,6 +11,9 @@ an int64.
 
 *In halves* (:func:`dot_bytes`, :func:`combine`): int8 elements times the two signed 16-bit halves of a
 balanced residue, two products of at most 2^22 to a lane of 32 bits at once.
+
+*Weighed* (:func:`weigh`): int32 elements times balanced residues, products of 64 bits that go to sums which
+lie in memory.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ from proofcompute.arithmetic.backends.numba.codegen.vector import (
     vector,
 )
 
-__all__ = ["combine", "dot", "dot_bytes"]
+__all__ = ["combine", "dot", "dot_bytes", "weigh"]
 
 _HALF: Final = LANES // 2
 _LINE: Final = 64
@@ -232,6 +235,51 @@ def combine(columns: int) -> Any:
         return signature, code
 
     return combine
+
+
+def weigh(columns: int, rows: int) -> Any:
+    """Return the intrinsic below for these numbers of columns and rows."""
+
+    @intrinsic
+    def weigh(context: Any, y: Any, width: Any, s: Any, first: Any, n: Any, steps: Any, out: Any) -> Any:
+        """Add the sum of y[r width + i] * s[first + c n + r] over r < rows to out[c width + place of i].
+
+        Here i < 16 steps. All flat: y int32, s int32, out int64, which wraps. In each 16 places of out the
+        even elements come first, and then the odd ones.
+        """
+        index = types.intp
+        signature = types.void(y, index, s, index, index, index, out)
+
+        def code(context: Any, b: Any, sig: Any, args: Any) -> Any:
+            y, s, out = (pointer(context, b, sig.args[i], args[i]) for i in (0, 2, 6))
+            width, first, n, steps = (args[i] for i in (1, 3, 4, 5))
+            shift = constant(LONG, _HALF, 32)
+
+            def halves(x: Any) -> tuple[Any, Any]:
+                x = b.bitcast(x, vector(LONG, _HALF))
+                return b.ashr(b.shl(x, shift), shift), b.ashr(x, shift)
+
+            def body(i: Any, state: list[Any]) -> list[Any]:
+                at = b.mul(i, LONG(LANES))
+                places = [b.add(offset(b, at, width, c), LONG(j)) for c in range(columns) for j in (0, _HALF)]
+                sums = [load(b, out, place, LONG, _HALF) for place in places]
+                for r in range(rows):
+                    values = halves(load(b, y, offset(b, at, width, r), WORD, LANES))
+                    for c in range(columns):
+                        one = load(b, s, offset(b, offset(b, first, n, c), r), WORD, 1)
+                        factor, _ = halves(splat(b, b.bitcast(one, WORD), LANES))
+                        for j, x in enumerate(values):
+                            sums[2 * c + j] = b.add(sums[2 * c + j], b.mul(x, factor))
+                for place, x in zip(places, sums, strict=True):
+                    store(b, x, out, place, LONG)
+                return []
+
+            loop(b, steps, [], body)
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return weigh
 
 
 def _shorts(b: Any, base: Any, index: Any) -> Any:

@@ -82,5 +82,5 @@ COMBINED_PAIRS: Final = 8
 """Pairs of rows that ``dots.combine`` should take; it prefetches rows this many pairs in advance."""
 STRIP: Final = 4 * LANES
 """Elements of each row that ``dots.combine`` takes: one cache line."""
-CHUNK: Final = 1 << 10
+CHUNK: Final = 1 << 11
 """Elements of each row whose sums are kept in the first level of the cache."""

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from proofcompute.arithmetic.backends.numba.arguments import NO_BIAS, NO_RESIDUAL
+from proofcompute.arithmetic.backends.numba.arguments import NO_BIAS, NO_RESIDUAL, up
 from proofcompute.arithmetic.backends.numba.codegen import signatures as types
-from proofcompute.arithmetic.backends.numba.codegen.definitions import helper
+from proofcompute.arithmetic.backends.numba.codegen.definitions import emitted, helper
 from proofcompute.arithmetic.backends.numba.codegen.signatures import read, write
 from proofcompute.arithmetic.backends.numba.kernels.hints import add_shifted, address_of, limits_of, scale
 from proofcompute.arithmetic.backends.numba.kernels.unpacking import ask, unpack
@@ -33,20 +33,25 @@ _LANES: Final = 16
 """The number of messages that are encoded together: the words of one position fill a cache line."""
 _NEAR: Final = 11
 """Positions of 2^11 words of all lanes stay in the second-level cache."""
-_PIECE: Final = 512
-"""The number of values of a row that are unpacked at a time."""
+_PIECE: Final = 256
+"""The number of values of a row that are unpacked at a time: a multiple of _LANES."""
+_BLOCK: Final = 16
+"""The most pieces of rows that are read in order; their sums stay in the second-level cache."""
 _ROWS: Final = 4
-"""The number of rows that are unpacked together, an even one."""
-_WHOLE: Final = 24
-"""The most bits of values that are multiplied with whole random numbers: 2^23 2^30 is 2^53."""
-_EACH: Final = 1 << 6
-"""The number of groups of rows between two reductions of the sums: 2^53 2^8 = 2^61; of halves, less."""
+"""The number of rows that are unpacked together; of 32 bits no more could be summed up."""
 _PART: Final = 100_000
 """The fewest values that make a part worth a thread."""
 _ELEMENTS: Final = 4096
 """The fewest elements of the extension field that make a part worth a thread."""
 
-_i64, _i8, _u32, _u64, _f32 = types.int64, types.int8, types.uint32, types.uint64, types.float32
+_i64, _i32, _i8, _u32, _u64, _f32 = (
+    types.int64,
+    types.int32,
+    types.int8,
+    types.uint32,
+    types.uint64,
+    types.float32,
+)
 
 
 @helper
@@ -111,48 +116,40 @@ def circle_words(rows: I8, bits: int, twiddles: U32) -> U32:
     return out
 
 
-@helper
-def _weigh(values: Any, rows: Any, count: Any, bits: Any, t: Any, r: Any, sums: Any) -> None:
-    """Add values[:rows, :count], rows t..t+rows of a set, times columns of r [k, n], to sums [k, 2, ...].
+@kernel(types.boolean(_i64, _i64, read(_u32, 3), write(_i32, 3)))
+def _balance(a: Any, b: Any, r: Any, out: Any) -> Any:
+    """Write the balanced random rows of sets a..b of r [sets, k, n] into out, at the beginning of its rows.
 
-    The values have ``bits`` bits. If they are few, sums[c, 0] takes the whole of each random number; else
-    sums[c, 0] takes the low and sums[c, 1] the high half.
+    Return False if one of them holds a value that is not a canonical residue.
     """
-    for c in range(r.shape[0]):
-        low, high = sums[c, 0], sums[c, 1]
-        for row in range(0, rows, 2):
-            first, second = values[row], values[row + 1]
-            x = balanced(r[c, t + row])
-            y = balanced(r[c, t + row + 1]) if row + 1 < rows else np.int32(0)
-            if bits <= _WHOLE:
-                a, b = np.int64(x), np.int64(y)
-                for i in range(count):
-                    low[i] += np.int64(first[i]) * a + np.int64(second[i]) * b
-            else:
-                a, b = np.int64(np.int16(x)), np.int64(np.int16(y))
-                for i in range(count):
-                    low[i] += np.int64(first[i]) * a + np.int64(second[i]) * b
-                a = np.int64((x - np.int32(np.int16(x))) >> np.int32(16))
-                b = np.int64((y - np.int32(np.int16(y))) >> np.int32(16))
-                for i in range(count):
-                    high[i] += np.int64(first[i]) * a + np.int64(second[i]) * b
+    most = np.uint32(0)
+    for i in range(a, b):
+        for c in range(r.shape[1]):
+            row = r[i, c]
+            for t in range(row.size):
+                most = max(most, row[t])
+                out[i, c, t] = balanced(row[t])
+    return np.int64(most) < P
+
+
+_weigh_all, _weigh_one = emitted("dots", "weigh", DEGREE, _ROWS), emitted("dots", "weigh", 1, _ROWS)
 
 
 @helper
-def _reduce(sums: Any, count: Any) -> None:
-    """Replace sums [k, 2, ...] by their residues."""
-    for c in range(sums.shape[0]):
-        for i in range(count):
-            sums[c, 0, i] = residue(sums[c, 0, i])
-            sums[c, 1, i] = residue(sums[c, 1, i])
+def _fold(sums: Any) -> None:
+    """Fold sums once: x = 2^31 h + l is h + l modulo p, at least -2^32 and below 2^32 + 2^31."""
+    for i in range(sums.size):
+        x = sums[i]
+        sums[i] = (x & P) + (x >> np.int64(31))
 
 
 @kernel(
-    types.boolean(
+    types.void(
         _i64,
         _i64,
         read(_i64, 1),
-        read(_u32, 3),
+        _i64,
+        read(_i32, 3),
         read(_f32, 1),
         read(_f32, 1),
         read(_f32, 1),
@@ -166,6 +163,7 @@ def _sum(
     a: Any,
     b: Any,
     table: Any,
+    n: Any,
     r: Any,
     sx: Any,
     sw: Any,
@@ -174,56 +172,64 @@ def _sum(
     found: Any,
     u: Any,
     out: Any,
-) -> Any:
+) -> None:
     """Write pieces a..b of the columns of out [n, m] and of u [sets, k, m].
 
     ``found`` receives the least and the greatest value of each set. ``table`` [4 sets] holds for each set the
-    address of its values, their number of bytes, the bits of one, and its shift. Return False if r [sets, k,
-    n] holds a value that is not a canonical residue.
+    address of its values, their number of bytes, the bits of one, and its shift. r [sets, k, >= n] holds
+    balanced random rows, and zeros up to a multiple of _ROWS.
+
+    Values of b bits are at most 2^(b - 1), and random numbers are below 2^30. So between two foldings sums
+    grow by at most 2^(34 - b) 2^(b - 1) (2^30 - 1) = 2^63 - 2^33, and stay below 2^63.
     """
-    sets, k, n = r.shape
+    sets, k, width = r.shape
     m = sw.size
     values, total = np.zeros((_ROWS, _PIECE), np.int32), np.empty((_ROWS, _PIECE), np.int64)
-    sums = np.empty((sets, k, 2, _PIECE), np.int64)
-    most = np.uint32(0)
+    sums = np.empty((sets, min(_BLOCK, b - a), k, _PIECE), np.int64)
     for i in range(sets):
         found[2 * i], found[2 * i + 1] = np.int64(2**31 - 1), np.int64(-(2**31))
-        for c in range(k):
-            for t in range(n):
-                most = max(most, r[i, c, t])
-    for piece in range(a, b):
-        first = piece * _PIECE
-        size = min(_PIECE, m - first)
-        some = bias[first : first + size] if bias.size else bias
-        scales = sw[first : first + size]
+    for start in range(a, b, _BLOCK):  # rows are read in order, as far as their sums stay near
+        end = min(start + _BLOCK, b)
         sums[:] = 0
         for t in range(0, n, _ROWS):
             rows = min(_ROWS, n - t)
-            for i in range(sets):
-                address, bits = np.uint64(table[4 * i]), table[4 * i + 2]
+            for piece in range(start, end):
+                first = piece * _PIECE
+                size = min(_PIECE, m - first)
+                some = bias[first : first + size] if bias.size else bias
+                scales = sw[first : first + size]
+                for i in range(sets):
+                    address, bits = np.uint64(table[4 * i]), table[4 * i + 2]
+                    for row in range(rows):
+                        if t + _ROWS + row < n:
+                            ask(address, bits, (t + _ROWS + row) * m + first, size)
+                        unpack(address, table[4 * i + 1], bits, (t + row) * m + first, size, values[row])
+                        low, high = limits_of(values[row], size)
+                        found[2 * i], found[2 * i + 1] = min(found[2 * i], low), max(found[2 * i + 1], high)
+                        if sets > 1:
+                            add_shifted(values[row], size, table[4 * i + 3], i == 0, total[row])
+                    steps, place, to_sums = (size + 15) // 16, i * k * width + t, sums[i, piece - start]
+                    if k == DEGREE:
+                        _weigh_all(values, _PIECE, r, place, width, steps, to_sums)
+                    else:
+                        for c in range(k):
+                            _weigh_one(values, _PIECE, r, place + c * width, width, steps, to_sums[c])
+                    if (t // _ROWS + 1) & ((np.int64(1) << (32 - bits)) - 1) == 0:
+                        for c in range(k):
+                            _fold(to_sums[c])
                 for row in range(rows):
-                    ask(address, bits, (t + row + 1) * m + first, size)
-                    unpack(address, table[4 * i + 1], bits, (t + row) * m + first, size, values[row])
-                    low, high = limits_of(values[row], size)
-                    found[2 * i], found[2 * i + 1] = min(found[2 * i], low), max(found[2 * i + 1], high)
+                    to = out[t + row, first : first + size]
+                    rest = residual[t + row, first : first + size] if residual.size else bias[:0]
                     if sets > 1:
-                        add_shifted(values[row], size, table[4 * i + 3], i == 0, total[row])
-                _weigh(values, rows, size, bits, t, r[i], sums[i])
-                if t // _ROWS % _EACH == _EACH - 1:
-                    _reduce(sums[i], size)
-            for row in range(rows):
-                to = out[t + row, first : first + size]
-                rest = residual[t + row, first : first + size] if residual.size else bias[:0]
-                if sets > 1:
-                    scale(total[row], sx[t + row], scales, some, rest, to)
-                else:
-                    scale(values[row], sx[t + row], scales, some, rest, to)
+                        scale(total[row], sx[t + row], scales, some, rest, to)
+                    else:
+                        scale(values[row], sx[t + row], scales, some, rest, to)
         for i in range(sets):
             for c in range(k):
-                for j in range(size):
-                    high = residue(sums[i, c, 1, j]) * np.int64(1 << 16)
-                    u[i, c, first + j] = np.uint32(residue(residue(sums[i, c, 0, j]) + high))
-    return np.int64(most) < P
+                for j in range(start * _PIECE, min(end * _PIECE, m)):
+                    piece, at = j // _PIECE, j % _PIECE
+                    place = (at & ~15) + (at & 1) * 8 + (at & 15) // 2  # where _weigh_all puts it
+                    u[i, c, j] = np.uint32(residue(sums[i, piece - start, c, place]))
 
 
 def sum_hint(hint: WeighedHint) -> SummedHint:
@@ -236,42 +242,57 @@ def sum_hint(hint: WeighedHint) -> SummedHint:
         check_packed(data, bits, n * m)
         held.append(np.frombuffer(data, np.uint8))
         table += (address_of(held[-1]), held[-1].size, bits, shift)
-    places, r = np.array(table, np.int64), np.ascontiguousarray(r)
-    u, out = np.empty((len(packed), r.shape[1], m), np.uint32), np.empty((n, m), np.float32)
+    places, k = np.array(table, np.int64), r.shape[1]
+    near = np.zeros((len(packed), k, up(n, _ROWS)), np.int32)
+    if not _balance(0, len(packed), np.ascontiguousarray(r), near):
+        raise not_canonical()
+    u, out = np.empty((len(packed), k, m), np.uint32), np.empty((n, m), np.float32)
     bias, residual = NO_BIAS if bias is None else bias, NO_RESIDUAL if residual is None else residual
     parts: list[list[int]] = []
 
-    def part(a: int, b: int) -> bool:
+    def part(a: int, b: int) -> None:
         found = np.empty(2 * len(packed), np.int64)
-        good = _sum(a, b, places, r, sx, sw, bias, residual, found, u, out)
+        _sum(a, b, places, n, near, sx, sw, bias, residual, found, u, out)
         parts.append(found.tolist())
-        return bool(good)
 
     pieces = -(-m // _PIECE)
-    if not threads.split(part, pieces, 1 + _PART // (_PIECE * n * len(packed))):
-        raise not_canonical()
+    threads.split(part, pieces, 1 + _PART // (_PIECE * n * len(packed)))
     extremes = [(min(x[2 * i] for x in parts), max(x[2 * i + 1] for x in parts)) for i in range(len(packed))]
     return SummedHint(extremes, u, out)
+
+
+@helper
+def _product(x: Any, y: Any, t: Any, at: Any, degree: Any) -> Any:
+    """Return the coefficient of z^degree of x[:, t] y[:, at].
+
+    The sum of folded products is below 2^38, so folded once it is at most p + 2^7.
+    """
+    p, bits = np.uint64(P), np.uint64(31)
+    low, high = np.uint64(0), np.uint64(0)
+    for i in range(DEGREE):
+        j = degree - i if i <= degree else degree - i + DEGREE
+        product = np.uint64(np.uint32(x[i, t])) * np.uint64(np.uint32(y[j, at]))
+        folded = (product & p) + (product >> bits)
+        if i <= degree:
+            low += folded
+        else:
+            high += folded
+    whole = low + np.uint64(7) * high
+    whole = (whole & p) + (whole >> bits)
+    return min(whole, whole - p)
 
 
 @kernel(types.void(_i64, _i64, read(_u64, 2), read(_u64, 2), write(_u64, 2)))
 def _multiply(a: Any, b: Any, x: Any, y: Any, out: Any) -> None:
     """Write products a..b of x [6, n] and y [6, n] or [6, 1] into out [6, n]."""
-    step = np.int64(y.shape[1] > 1)
-    p, bits = np.uint64(P), np.uint64(31)
-    for t in range(a, b):
-        at = t * step
+    if y.shape[1] > 1:
         for degree in range(DEGREE):
-            low, high = np.uint64(0), np.uint64(0)
-            for i in range(DEGREE):
-                j = degree - i if i <= degree else degree - i + DEGREE
-                product = x[i, t] * y[j, at]
-                folded = (product & p) + (product >> bits)
-                if i <= degree:
-                    low += folded
-                else:
-                    high += folded
-            out[degree, t] = (low + np.uint64(7) * high) % p
+            for t in range(a, b):
+                out[degree, t] = _product(x, y, t, t, degree)
+    else:
+        for degree in range(DEGREE):
+            for t in range(a, b):
+                out[degree, t] = _product(x, y, t, 0, degree)
 
 
 def multiply(x: U64, y: U64) -> U64:

@@ -7,6 +7,7 @@ enough.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -27,10 +28,10 @@ from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
 from proofcompute.arithmetic.backends.scalar.field31 import P, balanced, residue
 from proofcompute.arithmetic.backends.scalar.field31 import total as total_of
-from proofcompute.arrays import I16, U32, Array
-from proofcompute.freivalds.field import P31, check_columns, not_canonical
+from proofcompute.arrays import I8, I16, I64, U32, Array
+from proofcompute.freivalds.field import P31, check_columns, check_part, not_canonical, other_rows
 
-__all__ = ["few_bytes", "fold", "project"]
+__all__ = ["few_bytes", "fold", "fold_parts", "project"]
 
 _PART: Final = 2_000_000
 """The fewest products that make a part worth a thread."""
@@ -212,6 +213,17 @@ def _fold_parts(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
                 _fold_chunk(w, s, j, min(j + 2 * DEEP, last), at, min(at + CHUNK, d), sums, out[part])
 
 
+@kernel(types.void(_i64, _i64, read(_i8, 2), read(_i16, 3), write(_i64, 3)))
+def _fold_columns(a: Any, b: Any, w: Any, s: Any, out: Any) -> None:
+    """Add chunks a..b of the columns of w int8 [m, d], combined by s [k, 2, m], to out [k, 2, d]."""
+    m, d = w.shape
+    sums = np.empty((4, CHUNK), np.int32)
+    for chunk in range(a, b):
+        at = chunk * CHUNK
+        for j in range(0, m, 2 * DEEP):
+            _fold_chunk(w, s, j, min(j + 2 * DEEP, m), at, min(at + CHUNK, d), sums, out)
+
+
 def _in_halves(s: U32) -> I16:
     """Return the balanced columns s [k, m] as low + 2^16 high: int16 [k, 2, m].
 
@@ -254,5 +266,32 @@ def fold(w: Array, s: U32) -> U32:
     parts = _PARTS_EACH * threads.size() if threads.size() > 1 and w.size * len(s) >= 8 * _PART else 1
     sums = np.empty((parts, len(s), 2, w.shape[1]), dtype=np.int64)
     threads.split(_fold_parts, parts, 1, w, _in_halves(s), sums)
-    low, high = np.moveaxis(sums.sum(axis=0) % P31, 1, 0)
+    return _whole(sums.sum(axis=0))
+
+
+def _whole(halves: I64) -> U32:
+    """Return sums [k, 2, d] of products with halves of residues as residues [k, d]."""
+    low, high = np.moveaxis(halves % P31, 1, 0)
     return np.asarray((low + (high << 16)) % P31, dtype=np.uint32)
+
+
+def fold_parts(parts: Iterable[I8], s: U32) -> U32:
+    """See :meth:`proofcompute.freivalds.checks.Checks.fold_parts`.
+
+    The sums are 64 bits of products of at most 2^22, so that they hold any number of rows.
+    """
+    halves, done, sums = None, 0, None
+    for part in parts:
+        end = done + len(part)
+        check_part(part, s, done, None if sums is None else sums.shape[2])
+        if halves is None:
+            halves = _in_halves(s)
+        if sums is None:
+            sums = np.zeros((len(s), 2, part.shape[1]), np.int64)
+        w, some = np.ascontiguousarray(part), np.ascontiguousarray(halves[:, :, done:end])
+        least = _PART // max(1, CHUNK * len(s) * len(w))
+        threads.split(_fold_columns, -(-w.shape[1] // CHUNK), least, w, some, sums)
+        done = end
+    if sums is None or done != s.shape[1]:
+        raise other_rows(done, s)
+    return _whole(sums)
