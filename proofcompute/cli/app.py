@@ -41,6 +41,8 @@ COMMANDS: Mapping[str, str] = {
     "serve": "serve_command.serve",
     "ask": "ask_command.ask",
     "audit": "audit_command.audit",
+    "policy": "planning_commands.policy",
+    "plan": "planning_commands.plan",
     "challenge": "verify_commands.challenge",
     "open": "node_commands.open_",
     "verify": "verify_commands.verify",

@@ -26,6 +26,8 @@ __all__ = [
     "distinct",
     "draw_cells",
     "drawn_as",
+    "drawn_from",
+    "longest_cell",
     "public_challenge",
     "segment_rows",
 ]
@@ -55,7 +57,7 @@ def all_cells(claim: Claim) -> tuple[Cell, ...]:
 def covering(statement: Statement) -> tuple[Cell, ...]:
     """Return the cells of :func:`all_cells`; they depend on the program and the numbers of rows alone."""
     firsts = statement.first_rows
-    steps = [_longest(statement.program, segment, statement.rows) for segment in range(len(firsts))]
+    steps = [longest_cell(statement.program, segment, statement.rows) for segment in range(len(firsts))]
     pieces = list(zip(range(len(firsts)), firsts, steps, strict=True))
     count = sum(-(-(statement.rows - first) // step) for _, first, step in pieces)
     if count > MAX_CELLS:  # nothing is listed before this
@@ -67,7 +69,7 @@ def covering(statement: Statement) -> tuple[Cell, ...]:
     )
 
 
-def _longest(program: Program, segment: int, rows: int) -> int:
+def longest_cell(program: Program, segment: int, rows: int) -> int:
     """Return the most rows of a cell of one segment, in a trace of ``rows`` rows."""
     size = max(1, row_bytes(program, segment))  # a row may open nothing
     step = max(1, min(program.plans[segment].cell_rows, _PIECE // size))
@@ -99,38 +101,41 @@ def draw_cells(claim: Claim, count: int | Sample, seed: bytes | None = None) -> 
     InputError if ``count`` is less than 1, or more than MAX_CELLS cells would be drawn.
     """
     fresh = secrets.token_bytes(32) if seed is None else seed
+    return drawn_from(claim.statement, claim.receipt.signed_digest, count, fresh)
+
+
+def drawn_from(statement: Statement, digest: bytes, count: int | Sample, seed: bytes) -> tuple[Cell, ...]:
+    """Return the cells that :func:`draw_cells` draws from a seed for a receipt of a signed digest."""
     if isinstance(count, Sample):
-        return _draw_sample(claim, count, fresh)
-    total = claim.statement.cells
+        return _draw_sample(statement, digest, count, seed)
+    total = statement.cells
     if (
         type(count) is not int or not 1 <= count or min(count, total) > MAX_CELLS
     ):  # nothing is listed before this
         raise InputError(f"{count} cells cannot be drawn: ask for 1 to {MAX_CELLS}")
     if count >= total:
-        return _cells_at(claim.statement, range(total))
-    xof = Xof("cells", fresh, claim.receipt.signed_digest)
-    return _cells_at(claim.statement, distinct(xof, total, count))
+        return _cells_at(statement, range(total))
+    return _cells_at(statement, distinct(Xof("cells", seed, digest), total, count))
 
 
-def _draw_sample(claim: Claim, sample: Sample, seed: bytes) -> tuple[Cell, ...]:
+def _draw_sample(statement: Statement, digest: bytes, sample: Sample, seed: bytes) -> tuple[Cell, ...]:
     """Draw runs and, independently of them, scattered cells; those that lie in a run are not named again."""
-    statement = claim.statement
-    runs = _draw_runs(claim, sample, seed)
-    steps = {run.segment: _longest(statement.program, run.segment, statement.rows) for run in runs}
+    runs = _draw_runs(statement, digest, sample, seed)
+    steps = {run.segment: longest_cell(statement.program, run.segment, statement.rows) for run in runs}
     pieces = sum(-(-(run.b - run.a) // steps[run.segment]) for run in runs)
     if pieces + sample.cells > MAX_CELLS:  # nothing is listed before this
         raise InputError(f"{sample} are up to {pieces + sample.cells} cells; ask for at most {MAX_CELLS}")
-    scattered = draw_cells(claim, sample.cells, seed) if sample.cells else ()
+    scattered = drawn_from(statement, digest, sample.cells, seed) if sample.cells else ()
     within = {run.segment: run for run in runs}
     outside = [c for c in scattered if c.segment not in within or not _covers(within[c.segment], c)]
     cut = (piece for run in runs for piece in _pieces(run, steps[run.segment]))
     return tuple(sorted([*cut, *outside]))
 
 
-def _draw_runs(claim: Claim, sample: Sample, seed: bytes) -> list[Cell]:
+def _draw_runs(statement: Statement, digest: bytes, sample: Sample, seed: bytes) -> list[Cell]:
     """Draw distinct segments, and of each one of its runs, whole."""
-    lengths, firsts = segment_rows(claim.statement), claim.statement.first_rows
-    xof = Xof("runs", seed, claim.receipt.signed_digest)
+    lengths, firsts = segment_rows(statement), statement.first_rows
+    xof = Xof("runs", seed, digest)
     few = sample.runs < len(lengths)
     drawn: list[Cell] = []
     for segment in distinct(xof, len(lengths), sample.runs) if few else range(len(lengths)):
@@ -160,7 +165,7 @@ def drawn_as(statement: Statement, cells: Sequence[Cell]) -> Sample:
     rows are so large that no cell has two of them, touching cells of one row are a run too.
     """
     single = {
-        s: _longest(statement.program, s, statement.rows) == 1 for s in {cell.segment for cell in cells}
+        s: longest_cell(statement.program, s, statement.rows) == 1 for s in {cell.segment for cell in cells}
     }
     runs: list[Cell] = []
     scattered = 0

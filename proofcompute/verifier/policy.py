@@ -66,6 +66,12 @@ class AuditPolicy:
         return self.sample if drawn < round((self.whole + self.sampled) * _ONE) else None
 
     @property
+    def parts(self) -> int:
+        """In how many ways answers are checked: all cells, runs, scattered cells."""
+        runs, _, cells = (0, 0, 0) if self.sample is None else self.sample.fields()
+        return (self.whole > 0) + (runs > 0) + (cells > 0)
+
+    @property
     def always(self) -> bool:
         """Whether something of every answer is checked."""
         return self.whole + self.sampled == 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.errors import Cell, LimitError
@@ -25,7 +25,7 @@ from proofcompute.protocol.openable import opening_bytes
 from proofcompute.protocol.statement import Statement
 from proofcompute.verifier.keymaking import key_size
 
-__all__ = ["Price", "Prices", "SegmentPrices", "prices"]
+__all__ = ["Price", "Prices", "SegmentPrices", "Work", "cell_work", "prices"]
 
 _MOST: Final = 1 << 17
 """Cells of a full audit that are priced, and products in them."""
@@ -40,6 +40,19 @@ _ATTENDED: Final = 4
 """A multiplication of attention."""
 _HASHED: Final = 30
 """A byte that is hashed."""
+
+
+class Work(NamedTuple):
+    """What a cell takes, in multiplications of int8 numbers in a product, or as many as take as long."""
+
+    products: int
+    """Multiplying, for who runs the cell, opens hints of it, or checks it with the weights."""
+    hints: int
+    """Checking hints instead of multiplying."""
+    besides: int
+    """All other operations, whoever computes them."""
+    committing: int
+    """Hashing what the cell writes, for who runs it."""
 
 
 @dataclass(frozen=True)
@@ -130,23 +143,23 @@ def _price(program: Program, rows: int, cells: Iterable[Cell], *, hints: bool) -
     cells = tuple(cells)
     nbytes = opening_bytes(program, rows, cells, tables=hints, hints=hints)
     ran, checked = 0, _HASHED * nbytes
-    for cell in cells:
-        plan, count = program.plans[cell.segment], cell.b - cell.a
-        besides = _besides(plan, cell, rows)
-        multiplied = sum(s.rows * s.m * s.d * s.x_limbs * s.w_limbs for s in plan.sites)
-        hinted = sum(
-            s.rows * (_ROW * s.d * s.x_limbs + _HINT * s.m * set_count(s.d, s.x_limbs, s.w_limbs))
-            for s in plan.sites
-        )
-        ran += count * (besides + multiplied + _HASHED * _committed(program, plan))
-        checked += count * (besides + (hinted if hints else multiplied))
+    for work in (cell_work(program, cell, rows) for cell in cells):
+        ran += work.besides + work.products + work.committing
+        checked += work.besides + (work.hints if hints else work.products)
     return Price(nbytes, checked / max(1, ran))
 
 
-def _besides(plan: SegmentPlan, cell: Cell, rows: int) -> int:
-    """Return what a row of a cell takes besides products with weights, whoever computes it."""
+def cell_work(program: Program, cell: Cell, rows: int) -> Work:
+    """Return what a cell of a trace of ``rows`` rows takes."""
+    plan, count = program.plans[cell.segment], cell.b - cell.a
     positions = rows if any(mode is Reads.ALL for _, mode in plan.reads) else (cell.a + cell.b) // 2
-    return _ELEMENT * plan.work + _ATTENDED * plan.attended * positions
+    hints = (_ROW * s.d * s.x_limbs + _HINT * s.m * set_count(s.d, s.x_limbs, s.w_limbs) for s in plan.sites)
+    return Work(
+        products=count * sum(s.rows * s.m * s.d * s.x_limbs * s.w_limbs for s in plan.sites),
+        hints=count * sum(s.rows * h for s, h in zip(plan.sites, hints, strict=True)),
+        besides=count * (_ELEMENT * plan.work + _ATTENDED * plan.attended * positions),
+        committing=count * _HASHED * _committed(program, plan),
+    )
 
 
 def _committed(program: Program, plan: SegmentPlan) -> int:

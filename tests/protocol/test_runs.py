@@ -75,12 +75,12 @@ def test_cells_in_a_run_are_not_named_again_and_the_rest_is_in_order(run: Run) -
 
 
 def test_a_long_run_is_cut_into_cells_that_fit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proofcompute.protocol.cells._longest", lambda *_: 5)
+    monkeypatch.setattr("proofcompute.protocol.cells.longest_cell", lambda *_: 5)
     for trial in range(20):
         cells = drawn(run, pc.Sample(2, 12), trial)
         assert all(2 <= c.b - c.a <= 5 for c in cells)
         assert drawn_as(run.claim.statement, cells).fields() in {(2, 12, 0), (2, 11, 0)}
-    monkeypatch.setattr("proofcompute.protocol.cells._longest", lambda *_: 1)
+    monkeypatch.setattr("proofcompute.protocol.cells.longest_cell", lambda *_: 1)
     assert drawn_as(run.claim.statement, drawn(run, pc.Sample(2, 12))).runs == 2
 
 
@@ -180,7 +180,7 @@ def test_public_runs_follow_from_the_receipt(run: Run, monkeypatch: pytest.Monke
     assert len(chosen()) == 2
     apply(
         monkeypatch,
-        [Edit("protocol.cells", 'Xof("runs", seed, claim.receipt.signed_digest)', 'Xof("runs", seed)')],
+        [Edit("protocol.cells", 'Xof("runs", seed, digest)', 'Xof("runs", seed)')],
     )
     assert len(chosen()) == 1
 
