@@ -70,7 +70,7 @@ def grinding_facts(
     ``grinding`` is log2 of the receipts that a prover is granted to try; with a ``beacon`` the number of
     attestors that are believed.
     """
-    tries = f"{2**grinding:.0f} attested" if beacon else f"2^{grinding:.0f}"
+    tries = f"{2**grinding:.0f} attested" if beacon else f"2^{grinding:g}"
     facts: dict[str, object] = {}
     for s in SHARES:
         bits = found.grinding_bits(s)

@@ -115,9 +115,9 @@ def _agrees(statement: VerdictStatement, found: EvidenceVerdict, evidence: Evide
         return True
     if found.contradiction is None and found.verified is None:
         return None
-    return (
-        (said == "accepted") == (found.contradiction is None) if _covers(found, statement, evidence) else None
-    )
+    if not _covers(found, statement, evidence):
+        return None
+    return (said == "accepted") == (found.contradiction is None)
 
 
 def _covers(found: EvidenceVerdict, statement: VerdictStatement, evidence: Evidence) -> bool:

@@ -17,7 +17,14 @@ from proofcompute.beacons import QUICKNET, Beacon, BeaconStatement, Round, check
 from proofcompute.beacons import rounds as rounds_module
 from proofcompute.beacons.attesting import attest
 from proofcompute.bls.curve import LIBRARIES, curve
-from proofcompute.errors import BeaconError, FormatError, InputError, LimitError, UnsupportedError
+from proofcompute.errors import (
+    BeaconError,
+    FormatError,
+    InputError,
+    LimitError,
+    StorageError,
+    UnsupportedError,
+)
 
 pytest.importorskip("py_ecc")
 
@@ -268,3 +275,14 @@ def test_without_the_log_a_node_tries_receipts(tmp_path: Path, monkeypatch: pyte
     made = [_attest(tmp_path / "log", bytes([n]) * 32) for n in range(3)]
     seeds = {Beacon(one, ROUND.signature).seed for one in made}
     assert len(seeds) == 3  # of which the node shows the one that suits it
+
+
+def test_a_statement_that_cannot_be_kept_is_not_given_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("proofcompute.beacons.attesting.os.write", full)
+    with pytest.raises(StorageError, match="No space left"):
+        _attest(tmp_path / "log")

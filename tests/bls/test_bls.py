@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from proofcompute.bls.curve import G1_BYTES, G2_BYTES, LIBRARIES, ORDER, Curve, curve
 from proofcompute.bls.signatures import VerdictKey, possesses, signed_by_all, total_signature
-from proofcompute.errors import FormatError, InputError
+from proofcompute.errors import FormatError, InputError, UnsupportedError
 
 pytest.importorskip("py_ecc")
 
@@ -140,6 +141,18 @@ def test_the_points_outside_of_the_groups_are_on_the_curve(library: Curve) -> No
     """Only the check of the group refuses them."""
     for name in ("a point outside of the group G1", "a point outside of the group G2"):
         assert library._decode(REFUSED[name]) is not None
+
+
+@pytest.mark.parametrize(("name", "extra"), [("py_ecc", "verdicts"), ("arkworks", "verdicts-fast")])
+def test_a_library_that_is_missing_is_named(name: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, LIBRARIES[name], None)
+    with pytest.raises(UnsupportedError, match=f"proofcompute.{extra}."):
+        curve.__wrapped__(name)
+
+
+def test_without_the_fast_library_the_other_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proofcompute.bls.curve.find_spec", lambda name: None)
+    assert curve.__wrapped__(None).name == "py_ecc"
 
 
 # -- keys ------------------------------------------------------------------------------------------------

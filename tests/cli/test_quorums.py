@@ -118,6 +118,14 @@ def test_a_verdict_that_was_changed(
     (tmp_path / "policy").write_text("{}", "utf-8")
     assert "quorum policy" in refused(*words)
     assert "kind request" in refused(*words[:3], "--policy", committee.policy, "--receipt", files.request)
+    (tmp_path / "receipt").write_bytes(b"receipt")
+    words = ("verdict", "verify", verdict, "--policy", committee.policy, "--receipt", tmp_path / "receipt")
+    assert "does not decode" in refused(*words)
+    (tmp_path / "signed").write_bytes(b"signed")
+    result = call(
+        "verdict", "combine", tmp_path / "signed", "--policy", committee.policy, "-o", bad, "--force"
+    )
+    assert result.status == 1
 
 
 def test_who_found_something_else_does_not_sign(committee: Committee, files: Files, tmp_path: Path) -> None:
@@ -212,5 +220,7 @@ def test_a_receipt_is_attested_and_joined_to_its_round(
         result = call("beacon", "join", to, published, "-o", tmp_path / "no")
         assert result.status == 1
         assert text in result.err
+    (tmp_path / "receipt").write_bytes(b"receipt")
+    assert "does not decode" in call("beacon", "attest", tmp_path / "receipt", *attest[3:], "--force").err
     beacon.write_bytes(beacon.read_bytes()[:-1])
     assert call(*verify, ATTESTOR.public.hex()).status == 1

@@ -74,6 +74,13 @@ SHARES: Final = {
     "evidence file": 0.5,
     "evidence: opening": 0.3,
     "evidence: receipt": 0.3,
+    "evidence: verdict": 0.2,
+    "beacon": 0.3,
+    "beacon statement": 0.3,
+    "signed verdict": 0.3,
+    "quorum verdict": 0.3,
+    "quorum policy": 0.3,
+    "round": 0.3,
 }
 """Shares of all tests; ``test_decoders`` adds them up."""
 

@@ -11,15 +11,16 @@ import pytest
 
 from adversary.case import case
 from adversary.cheats import CHEATS
-from adversary.evidence import ACCUSED, HOLDERS, bundle, good, judged, signed, waited
+from adversary.evidence import ACCUSED, AUDITOR, HOLDERS, bundle, good, judged, signed, waited
 from adversary.mutation import Edit, apply
 from adversary.openings import CELLS
-from adversary.setting import BLOCK_1
+from adversary.setting import BLOCK_1, NODE
 from proofcompute.bls.signatures import total_signature
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, VerdictError, VerdictFault
 from proofcompute.protocol.bundle import Bundle
 from proofcompute.protocol.messages import Challenge, Outcome, Receipt
 from proofcompute.verdicts import QuorumVerdict, VerdictStatement
+from proofcompute.verifier.evidence import make_evidence
 from proofcompute.verifier.findings import Finding
 from proofcompute.verifier.quorums import quorum_of, statement_of
 from verdicts.world import DAY, KEYS, NOW, policy
@@ -182,6 +183,32 @@ def test_a_verdict_in_a_bundle_is_about_it() -> None:
     broken = replace(one, evidence=signed(one, receipt=b"receipt").evidence)
     with pytest.raises(VerdictError, match="no receipt"):
         quorum_of(broken, found, policy(), NOW)
+
+
+def test_a_receipt_that_is_false_decides_every_check() -> None:
+    """A contradiction at steps 1 to 5 is a part of every check, so whoever accepted the cells was wrong."""
+    receipt = Receipt.decode(honest().evidence.receipt)
+    forged = replace(receipt, rows=receipt.rows + 1)
+    forged = forged.signed(NODE.sign(forged.signed_digest))
+    asked = other_challenge(forged)
+    made = make_evidence(AUDITOR, good().request, forged.encode(), "refused", challenge=asked)
+    found = judged(made)
+    assert (found.finding, found.check) == (Finding.CONTRADICTED, "receipt")
+    said = VerdictStatement(
+        policy=policy().digest,
+        request_digest=made.evidence.request_digest,
+        receipt_digest=forged.digest,
+        check="cells",
+        challenge_digest=b"c" * 32,
+        outcome=Outcome("accepted"),
+        valid_from=NOW,
+        valid_until=NOW + DAY,
+    )
+    assert quorum_of(carrying(made, said), found, policy(), NOW).agrees is False
+
+
+def other_challenge(receipt: Receipt) -> Challenge:
+    return replace(good().challenge, receipt_digest=receipt.digest)
 
 
 def test_another_challenge_is_another_check(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ import pytest
 from adversary.mutation import Edit, apply
 from proofcompute.bls.curve import LIBRARIES, curve
 from proofcompute.bls.signatures import VerdictKey, signed_by_all, total_signature
-from proofcompute.errors import FormatError, InputError, LimitError, VerdictError, VerdictFault
+from proofcompute.encoding import wire
+from proofcompute.errors import FormatError, InputError, LimitError, StorageError, VerdictError, VerdictFault
 from proofcompute.protocol.messages import Outcome
 from proofcompute.verdicts import (
     Expected,
@@ -91,6 +92,10 @@ def test_verdicts_have_one_encoding(tmp_path: Path) -> None:
         assert caught.value.fault is VerdictFault.MALFORMED
     with pytest.raises(VerdictError, match="at most"):
         decoded(data + bytes(20_000))
+    value = statement().value()
+    assert VerdictStatement.decode(wire.encode(value)) == statement()
+    with pytest.raises(FormatError, match="terms digest: 3 bytes"):
+        VerdictStatement.from_value((*value[:5], b"abc", *value[6:]))
 
 
 def test_every_field_is_signed() -> None:
@@ -483,6 +488,20 @@ def test_used_verdicts_are_remembered(tmp_path: Path) -> None:
         assert not used
 
 
+@pytest.mark.parametrize("written", [0, 31, None])
+def test_a_used_verdict_that_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int | None
+) -> None:
+    def full(fd: int, data: bytes) -> int:
+        if written is None:
+            raise OSError(28, "No space left on device")
+        return written
+
+    monkeypatch.setattr("proofcompute.verdicts.used.os.write", full)
+    with remembered(tmp_path / "used") as (_, remember), pytest.raises(StorageError):
+        remember(RECEIPT)
+
+
 # -- on a chain -------------------------------------------------------------------------------------------
 def point(data: bytes, at: int) -> Any:
     """The point that a precompiled contract reads at a place: two or four numbers of 64 bytes."""
@@ -532,6 +551,12 @@ def test_precompiled_contracts_come_to_the_same() -> None:
         product *= pairing(g2, g1, final_exponentiate=False)
     assert final_exponentiate(product) == FQ12.one()
     assert second is not first
+
+
+def test_precompiled_contracts_take_points_only() -> None:
+    with pytest.raises(VerdictError) as caught:
+        precompile_inputs(policy(), replace(verdict(), signature=bytes(96)))
+    assert caught.value.fault is VerdictFault.SIGNATURE
 
 
 def test_errors_keep_their_fault() -> None:
