@@ -11,7 +11,7 @@ from proofcompute.cli.console import size
 if TYPE_CHECKING:
     from proofcompute.planning import Alteration, Figures, Goal, Market, Option, Penalty, Rate, Trace
 
-__all__ = ["basis", "cheat_fields", "costs", "money", "option_fields", "told", "why"]
+__all__ = ["basis", "cheat_fields", "costs", "money", "option_fields", "per_million", "told", "why"]
 
 
 def basis(trace: Trace, figures: Figures) -> dict[str, object]:
@@ -25,6 +25,7 @@ def basis(trace: Trace, figures: Figures) -> dict[str, object]:
 def costs(option: Option, trace: Trace, figures: Figures, market: Market) -> dict[str, object]:
     """Return what a policy costs of each answer on average."""
     cost, run, saved = option.cost, market.seconds(trace, figures), market.saved(trace, figures)
+    elsewhere, own, checked = per_million(option, trace, figures, market)
     return {
         "node": f"{cost.node_seconds:.4g} s opening, {money(cost.node_dollars)}; "
         f"committing {money(cost.committing_dollars)}",
@@ -32,20 +33,24 @@ def costs(option: Option, trace: Trace, figures: Figures, market: Market) -> dic
         "traffic": f"{size(cost.nbytes)}, {money(cost.traffic_dollars)}",
         "running": f"{run:.4g} s, {money(market.pay(trace, figures))}; elsewhere "
         f"{money(market.elsewhere / 3600 * run)}",
-        "left of the saving": f"{_left(cost.dollars, saved):.2%} of {money(saved)}",
+        "a million rows": f"{own:.4g} and {checked:.4g} for verification; elsewhere {money(elsewhere)}",
+        "left of the saving": f"{1 - cost.dollars / saved:.2%} of {money(saved)}",
     }
 
 
-def _left(cost: float, saved: float) -> float:
-    return 1 - cost / saved if saved else -math.inf if cost else 0.0
+def per_million(option: Option, trace: Trace, figures: Figures, market: Market) -> tuple[float, float, float]:
+    """Return dollars of a million rows (tokens, with prompts): elsewhere, at the node, for verification."""
+    each = 1e6 / trace.lengths.units
+    elsewhere = market.elsewhere / 3600 * market.seconds(trace, figures)
+    return each * elsewhere, each * market.pay(trace, figures), each * option.cost.dollars
 
 
 def option_fields(
     option: Option, trace: Trace, figures: Figures, market: Market, altered: Sequence[Alteration]
 ) -> dict[str, object]:
     """Return what a policy costs and finds, for programs."""
-    cost, saved, units = option.cost, market.saved(trace, figures), trace.lengths.units
-    left = _left(cost.dollars, saved)
+    cost, saved = option.cost, market.saved(trace, figures)
+    elsewhere, own, checked = per_million(option, trace, figures, market)
     sample = option.policy.sample
     numbers = None if sample is None else zip(("runs", "rows", "cells"), sample.fields(), strict=True)
     return {
@@ -57,12 +62,8 @@ def option_fields(
         "bytes": cost.nbytes,
         "dollars": cost.dollars,
         "saved": saved,
-        "left": left if math.isfinite(left) else None,
-        "dollars_per_million_rows": {
-            "elsewhere": market.elsewhere / 3600 * market.seconds(trace, figures) / units * 1e6,
-            "node": market.pay(trace, figures) / units * 1e6,
-            "verification": cost.dollars / units * 1e6,
-        },
+        "left": 1 - cost.dollars / saved,
+        "dollars_per_million_rows": {"elsewhere": elsewhere, "node": own, "verification": checked},
         "finds": {str(a): p for a, p in zip(altered, option.found, strict=True)},
     }
 

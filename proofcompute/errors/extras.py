@@ -14,6 +14,7 @@ EXTRA_OF: Final = {
     "gguf": "models",
     "granian": "serve",
     "jinja2": "models",
+    "matplotlib": "plot",
     "multiformats": "filecoin",
     "numba": "jit",
     "onnx": "onnx",

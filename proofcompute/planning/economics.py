@@ -75,8 +75,8 @@ class Market:
             amount(getattr(self, name), name)
         if self.rows_per_second is not None and not 0 < self.rows_per_second < math.inf:
             raise InputError(f"a node computes more than 0 rows in a second, not {self.rows_per_second!r}")
-        if not 0 < self.node <= self.elsewhere:
-            raise InputError("a node's hour costs something, and at most what it costs elsewhere")
+        if not 0 < self.node < self.elsewhere:
+            raise InputError("a node's hour costs something, and less than elsewhere, or nothing is saved")
 
     def seconds(self, trace: Trace, figures: Figures) -> float:
         """Return the node's seconds of running a request."""

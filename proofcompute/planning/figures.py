@@ -79,6 +79,8 @@ class Figures:
             value = getattr(self, name)
             if type(value) not in (int, float) or not (value >= 0 and math.isfinite(value)):
                 raise InputError(f"figures: {name} is a number of 0 or more, not {value!r}")
+        if not self.running:
+            raise InputError("figures: running takes time")
 
     def save(self, path: StrPath) -> None:
         """Write the figures as JSON."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from proofcompute.errors import InputError
+from proofcompute.errors.extras import install
 from proofcompute.planning.economics import Market
 from proofcompute.planning.figures import Figures
 from proofcompute.planning.searching import Goal, Option, option_for
@@ -33,7 +34,7 @@ def require_drawable(path: Path) -> None:
     if path.suffix.lower() not in _FORMATS:
         raise InputError(f"a plot is written as {', '.join(_FORMATS)}, not {path.name!r}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("plots take matplotlib: pip install 'proofcompute[plot]'")
+        raise InputError(f"plots take matplotlib: {install('matplotlib')}")
 
 
 def draw(

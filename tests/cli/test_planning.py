@@ -76,7 +76,7 @@ def test_without_a_way_the_status_says_so(files: Files) -> None:
     for cheat in ("cell", "cell=", "cell=x", "cell=-1", "=1", "token=1", "cell=inf", "cell=nan"):
         assert refused(*words, "--stake", 1, "--cheat", cheat)
     assert "--stake" in refused(*words)
-    assert "costs elsewhere" in refused(*words, "--stake", 1, "--node-hour", 8)
+    assert "nothing is saved" in refused(*words, "--stake", 1, "--node-hour", 8)
 
 
 def test_measured_figures_are_kept_and_used(files: Files, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ SHARES: Final = {
     "receipt": 1.5,
     "signed receipt": 1.0,
     "terms": 0.5,
+    "audit policy": 0.3,
     "signed terms": 0.5,
     "model card": 0.5,
     "challenge": 1.0,

@@ -21,9 +21,11 @@ from proofcompute.program.operations import Mix, Route, encode_program
 from proofcompute.program.program import Program
 from proofcompute.protocol.cells import public_challenge
 from proofcompute.protocol.messages import Challenge, Generation, Request, Terms
+from proofcompute.protocol.samples import Sample
 from proofcompute.testing.models import byte_vocabulary
 from proofcompute.testing.subject import Run
 from proofcompute.verifier import Key
+from proofcompute.verifier.policy import AuditPolicy
 
 PUBLIC_CELLS = 3
 
@@ -119,6 +121,12 @@ def receipts() -> tuple[bytes, ...]:
 def terms() -> tuple[bytes, ...]:
     made = (Terms.of(synthetic.NODE, base=b, rate=r, retention=t) for b, r, t in ((30, 250, 3600), (0, 1, 0)))
     return tuple(t.encode() for t in made)
+
+
+@cache
+def policies() -> tuple[bytes, ...]:
+    made = AuditPolicy(0.02), AuditPolicy(0.02, 0.5, Sample(3, 256, 16)), AuditPolicy(0, 1, Sample(cells=3))
+    return tuple(p.encode() for p in made)
 
 
 @cache

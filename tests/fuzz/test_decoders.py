@@ -43,11 +43,13 @@ from proofcompute.protocol.messages import (
 from proofcompute.protocol.needs import Needs, needs
 from proofcompute.protocol.shapes import part_shape
 from proofcompute.verifier import Key
+from proofcompute.verifier.policy import AuditPolicy
 
 HONEST: dict[str, Any] = {
     "request": (honest.requests, Request.decode, Request.encode),
     "receipt": (honest.receipts, Receipt.decode, Receipt.encode),
     "terms": (honest.terms, Terms.decode, Terms.encode),
+    "audit policy": (honest.policies, AuditPolicy.decode, AuditPolicy.encode),
     "model card": (honest.cards, ModelCard.decode, ModelCard.encode),
     "challenge": (honest.challenges, Challenge.decode, Challenge.encode),
     "opening end": (

@@ -190,6 +190,7 @@ def test_figures_have_a_file(tmp_path: Path) -> None:
         {**good, "more": 1},
         {k: v for k, v in good.items() if k != "fit"},
         {**good, "running": -1},
+        {**good, "running": 0},
         {**good, "running": "1"},
         {**good, "running": True},
         {**good, "source": 1},
@@ -289,6 +290,7 @@ def test_prices_add_up() -> None:
     bad: list[Callable[[], Market]] = [
         lambda: Market(node=9.0),
         lambda: Market(node=0.0),
+        lambda: Market(node=7.9),
         lambda: Market(cpu=-1.0),
         lambda: Market(rows_per_second=0.0),
         lambda: Market(elsewhere=math.inf),
