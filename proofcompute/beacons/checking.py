@@ -7,9 +7,9 @@ from collections.abc import Collection
 from proofcompute.beacons.chains import chain_of
 from proofcompute.beacons.messages import Beacon, BeaconStatement
 from proofcompute.commitments.signing import signature_holds
-from proofcompute.errors import BeaconError, InputError
+from proofcompute.errors import BeaconError, InputError, VerificationError
 
-__all__ = ["check_beacon", "check_statement"]
+__all__ = ["check_beacon", "check_statement", "tries_before"]
 
 
 def check_beacon(
@@ -42,6 +42,19 @@ def check_beacon(
         raise BeaconError("the attestor's statement is about another request")
     beacon.round.check(chain_of(beacon.statement.chain))  # B6
     return len(trusted)
+
+
+def tries_before(
+    beacon: Beacon, receipt_digest: bytes, request_digest: bytes, attestors: Collection[bytes]
+) -> int:
+    """Check the beacon of a public proof as :func:`check_beacon`; what fails is its step 6.
+
+    Raises VerificationError if the beacon does not hold, and otherwise as :func:`check_beacon`.
+    """
+    try:
+        return check_beacon(beacon, receipt_digest, request_digest, attestors)
+    except BeaconError as e:
+        raise VerificationError(6, str(e)) from e
 
 
 def check_statement(statement: BeaconStatement) -> None:

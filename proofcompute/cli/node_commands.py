@@ -41,11 +41,11 @@ from proofcompute.cli.request_command import (
     TopP,
     options_of,
 )
-from proofcompute.errors import InputError
+from proofcompute.errors import InputError, MismatchError
 
 if TYPE_CHECKING:
     from proofcompute.engine import Session
-    from proofcompute.protocol.messages import Request, Terms
+    from proofcompute.protocol.messages import Receipt, Request, Terms
     from proofcompute.prover import RunDirectory
     from proofcompute.prover.node import Node
 
@@ -236,6 +236,9 @@ def open_(
         int | None,
         typer.Option(min=1, metavar="N", help="Make a public proof of N cells, instead of CHALLENGE."),
     ] = None,
+    beacon: Annotated[
+        Path | None, typer.Option(metavar="BEACON", help="With --public: draw the cells from this beacon.")
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="Model file, if it has moved since the run.")] = None,
     identity: Annotated[
         Path | None, typer.Option(help="The node's key pair, if it has moved since the run.")
@@ -252,6 +255,8 @@ def open_(
     check_output(output, force=force)
     if (challenge is None) == (public is None):
         raise InputError("give either a challenge or --public")
+    if beacon is not None and public is None:
+        raise InputError("--beacon draws the cells of a public proof; give --public with it")
     from proofcompute.commitments.signing import NodeIdentity
     from proofcompute.encoding.files import writing
     from proofcompute.protocol.cells import public_challenge
@@ -263,7 +268,7 @@ def open_(
     directory = RunDirectory(run)
     if not run.is_dir():
         raise InputError(f"{run} is not the directory of a run")
-    directory.receipt()  # raises if the run is not finished, before the model is read
+    seed = _seed(beacon, directory.receipt())  # raises if the run is not finished, before the model is read
     given = None if challenge is None else read_challenge(challenge)
     signer = directory.identity() if identity is None else NodeIdentity.load(identity)
     path = directory.model_path() if model is None else model
@@ -278,10 +283,24 @@ def open_(
         out.say("the run's trace is gone; computing it again")
         receipt = directory.receipt()
         trace = node.trace(directory.request(), receipt)
-    asked = public_challenge(Claim(receipt, trace.statement), public or 0) if given is None else given
+    claim = Claim(receipt, trace.statement)
+    asked = public_challenge(claim, public or 0, seed) if given is None else given
     rows = sum(c.b - c.a for c in asked.cells)
     with progress("open", rows) as advance, writing(output) as stream:
         node.open(directory.request(), receipt.encode(), asked, stream, progress=advance)
     nbytes, seconds = output.stat().st_size, time.perf_counter() - start
     out.say(f"{output}: {rows} cells, {size(nbytes)}, {seconds:.1f} s")
     out.result({"opening": str(output), "cells": rows, "bytes": nbytes, "seconds": seconds})
+
+
+def _seed(path: Path | None, receipt: Receipt) -> bytes:
+    """Return what draws the cells of a public proof: a beacon of this receipt, or its hash alone."""
+    from proofcompute.beacons import Beacon
+
+    if path is None:
+        return b"public"
+    expect(path, "beacon")
+    beacon = Beacon.load(path)
+    if beacon.receipt_digest != receipt.digest:
+        raise MismatchError(f"the beacon {path} is about another receipt")
+    return beacon.seed

@@ -34,13 +34,15 @@ def accept(
     ``grinding`` is log2 of the receipts that the prover of a public proof is granted to try.
     """
     found = checked.evidence
+    beacon = found.attempts is not None
+    budget = grinding if found.attempts is None else math.log2(found.attempts)
     out.say("verified: every cell asked for was checked and holds")
     facts: dict[str, object] = {
         "cells": f"{found.cells} of {found.total}{' (all)' if found.complete else ''}",
         "soundness": f"{shown(found.soundness_bits)} for each checked cell",
     }
     if public:
-        facts |= grinding_facts(found, grinding)
+        facts |= grinding_facts(found, budget, beacon=beacon)
     else:
         facts["one altered cell"] = f"found with probability {found.detects_one:.4g}"
         for s in SHARES:
@@ -58,7 +60,7 @@ def accept(
     fields = _accepted(checked, verifier, seconds)
     if public:  # no probability holds for cells that the prover could choose
         del fields["detects_one"], fields["detects_shares"]
-        fields |= grinding_fields(found, grinding)
+        fields |= grinding_fields(found, budget, beacon=beacon)
     out.result(fields)
 
 

@@ -12,7 +12,7 @@ from proofcompute.cli.bundles import EvidenceOut, Identity, Recorder, Undisclose
 from proofcompute.cli.console import Output
 from proofcompute.cli.files import check_output, read_receipt, read_request
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.options import Device, Force, Grinding, Json, Out, Runs, sampled
+from proofcompute.cli.options import Device, Force, Grinding, Json, Out, Runs, hex_bytes, sampled
 from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
 from proofcompute.encoding.files import require_plain
 from proofcompute.errors import InputError, VerificationError
@@ -201,6 +201,13 @@ def verify_public(
     node: Signer = None,
     outputs: Outputs = None,
     tokens_only: TokensOnly = False,
+    beacon: Annotated[
+        Path | None, typer.Option(metavar="BEACON", help="The beacon from which the cells are drawn.")
+    ] = None,
+    attestor: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HEX", help="Key of somebody whom you believe about beacons; repeatable."),
+    ] = None,
     grinding: Grinding = GRINDING_BITS,
     device: Device = "cpu",
     json: Json = False,
@@ -209,7 +216,8 @@ def verify_public(
 
     The cells follow from the receipt, so a node can try receipts until they suit it. The result states the
     work, in bits, that it takes to hide a share of altered cells, and how probably it is found after the work
-    of --grinding. The exit statuses are those of verify.
+    of --grinding. With --beacon the cells follow from a round of drand that came after the receipt, as far as
+    those are believed who say so. The exit statuses are those of verify.
     """
     from proofcompute.cli.verdicts import accept, reject
     from proofcompute.cli.verifying import Verifier
@@ -218,10 +226,13 @@ def verify_public(
     check_outputs(outputs)
     expect(model, "model")
     require_plain(opening, "opening")
+    trusted = [hex_bytes(one, "the attestor's public key") for one in attestor or []]
+    if (beacon is None) != (not trusted):
+        raise InputError("--beacon takes --attestor, somebody whom you believe about it, and the other way")
     verifier = Verifier.of(model, device, node, tokens_only=tokens_only)
     check_outputs(outputs, verifier.holds.card.program)
     try:
-        found = verifier.check_public(request, receipt, opening, cells)
+        found = verifier.check_public(request, receipt, opening, cells, beacon, trusted)
     except VerificationError as e:
         reject(out, e, verifier, time.perf_counter() - start)
         raise typer.Exit(1) from e

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from proofcompute.cli.files import load_model, read_challenge, read_receipt, read_request, read_terms
+from proofcompute.cli.files import (
+    load_model,
+    read_challenge,
+    read_receipt,
+    read_received,
+    read_request,
+    read_terms,
+)
 from proofcompute.cli.kinds import expect
 from proofcompute.cli.options import hex_bytes, kernels
 from proofcompute.cli.progress import progress
 from proofcompute.encoding.kinds import kind_of
-from proofcompute.errors import InputError, UnsupportedError
+from proofcompute.errors import FormatError, InputError, LimitError, UnsupportedError, VerificationError
 
 if TYPE_CHECKING:
     from proofcompute.arrays import Array
+    from proofcompute.beacons import Beacon
     from proofcompute.models.model import Model
     from proofcompute.protocol.messages import Receipt, Request
     from proofcompute.verifier import Key, Verified
@@ -123,7 +131,15 @@ class Verifier:
             found = self.auditor.check(asked, data, cells, stream, waited=waited, progress=advance)
         return self._checked(found, asked, data)
 
-    def check_public(self, request: Path, receipt: Path, opening: Path, cells: int) -> Checked:
+    def check_public(
+        self,
+        request: Path,
+        receipt: Path,
+        opening: Path,
+        cells: int,
+        beacon: Path | None = None,
+        attestors: Sequence[bytes] = (),
+    ) -> Checked:
         """Check a public proof of ``cells`` cells with the model. Raises as :meth:`check`."""
         from proofcompute.models.model import Model
         from proofcompute.verifier import verify_public
@@ -142,6 +158,8 @@ class Verifier:
                 stream,
                 kernels=self.auditor.kernels,
                 node=self.auditor.node,
+                beacon=None if beacon is None else _beacon(beacon),
+                attestors=attestors,
                 progress=advance,
             )
         return self._checked(found, asked, data)
@@ -195,6 +213,18 @@ def held(path: Path) -> Key | Model:
         return load_model(path)
     expect(path, "key")
     return Key.load(path)
+
+
+def _beacon(path: Path) -> Beacon:
+    """Read a beacon that came with a public proof; if it is none, that is the prover's fault."""
+    from proofcompute.beacons import Beacon
+    from proofcompute.limits import MAX_BEACON
+
+    data = read_received(path, MAX_BEACON, "beacon")
+    try:
+        return Beacon.decode(data)
+    except (FormatError, LimitError) as e:
+        raise VerificationError(1, str(e)) from e
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -180,14 +180,14 @@ def drawn_as(statement: Statement, cells: Sequence[Cell]) -> Sample:
     return Sample(len(runs), max((run.b - run.a for run in runs), default=0), scattered)
 
 
-def public_challenge(claim: Claim, count: int | Sample) -> Challenge:
+def public_challenge(claim: Claim, count: int | Sample, seed: bytes = b"public") -> Challenge:
     """Return the challenge of a public proof: cells drawn by hashing the unsigned receipt.
 
-    A prover can try receipt after receipt until the cells suit it (docs/spec/verification.md#public-proofs):
-    hiding an altered share f of cells from c of them costs about (1 - f)^-c attempts. Raises the errors of
-    :func:`draw_cells`.
+    A prover can try receipt after receipt until the cells suit it (docs/spec/verification.md#grinding):
+    hiding an altered share f of cells from c of them costs about (1 - f)^-c attempts. It cannot if ``seed``
+    is that of a beacon (:class:`proofcompute.beacons.Beacon`). Raises the errors of :func:`draw_cells`.
     """
-    cells = draw_cells(claim, count, b"public")
+    cells = draw_cells(claim, count, seed)
     return Challenge(claim.receipt.digest, cells, hints=True, tables=False)
 
 

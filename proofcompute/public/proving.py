@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8
-from proofcompute.beacons import Beacon, check_beacon
+from proofcompute.beacons import Beacon
+from proofcompute.beacons.checking import tries_before
 from proofcompute.errors import (
-    BeaconError,
     FormatError,
     InputError,
     LimitError,
@@ -228,10 +228,7 @@ def _shown(
             beacon = Beacon.decode(shown.beacon)
         except (FormatError, LimitError, UnsupportedError) as e:
             raise VerificationError(1, str(e)) from e
-        try:
-            attempts = check_beacon(beacon, receipt.digest, asked.digest, attestors)
-        except BeaconError as e:
-            raise VerificationError(6, str(e)) from e
+        attempts = tries_before(beacon, receipt.digest, asked.digest, attestors)
     elif attestors and shown.cells != ALL:
         raise VerificationError(6, "the cells are drawn by the receipt's hash, and not from a beacon")
     return Answered(asked, proof.receipts[number], proof.openings[number], shown.cells, beacon), attempts

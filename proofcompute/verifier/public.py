@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import BinaryIO, cast
 
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.beacons.checking import tries_before
+from proofcompute.beacons.messages import Beacon
 from proofcompute.commitments.hashing import Transcript
 from proofcompute.encoding import wire
 from proofcompute.errors import FormatError, InputError, LimitError, VerificationError
@@ -51,6 +54,8 @@ def verify_public(
     *,
     kernels: Kernels,
     node: bytes | None = None,
+    beacon: Beacon | None = None,
+    attestors: Collection[bytes] = (),
     progress: Callable[[int], None] | None = None,
     evidence: bool = False,
 ) -> Verified:
@@ -62,13 +67,23 @@ def verify_public(
     receipts until the cells suit it; hiding an altered share f takes about (1 - f)^-count of them
     (``grinding_bits``). If the trace has no more cells than ``count``, the proof must open all of them.
 
-    Raises the errors of :func:`proofcompute.verifier.verify`, and InputError if ``count`` is less than 1 or
-    ``opening`` cannot be read again.
+    With a ``beacon`` the cells follow from a round that came after the receipt, if one of the ``attestors``
+    is to be believed; ``attempts`` of the result says how many receipts could be tried then.
+
+    Raises the errors of :func:`proofcompute.verifier.verify`, InputError if ``count`` is less than 1,
+    ``opening`` cannot be read again, or attestors are named without a beacon or a beacon without attestors,
+    and UnsupportedError if no library that checks beacons is installed.
     """
+    if attestors and beacon is None:
+        raise InputError("attestors are believed about a beacon; give the one from which the cells are drawn")
     with rejections_logged(request):
         claim = check_receipt(model, request, receipt, node)
         with naming(claim):
-            challenge = public_challenge(claim, count)
+            if beacon is None:
+                attempts, challenge = None, public_challenge(claim, count)
+            else:
+                attempts = tries_before(beacon, claim.receipt.digest, request.digest, attestors)
+                challenge = public_challenge(claim, count, beacon.seed)
             start = place(opening)
             if start is None:
                 raise InputError("a public proof is read twice: give a file or bytes, not a pipe")
@@ -91,7 +106,7 @@ def verify_public(
             )
             if read[0].digest() != read[1].digest():
                 raise VerificationError(6, "the opening was changed while it was read")
-    return accepted(request, found)
+    return accepted(request, replace(found, attempts=attempts))
 
 
 class _Watched:

@@ -202,6 +202,22 @@ def test_a_receipt_is_attested_and_joined_to_its_round(
     assert "if its attestor is to be believed" in call(*verify, ATTESTOR.public.hex()).out
     assert call(*verify, "00" * 32).status == 1
     assert done("inspect", beacon)["signature_holds"] is True
+    # a public proof whose cells are drawn from it, checked with the model
+    proof = tmp_path / "proof"
+    done("open", files.run, "--public", 3, "--beacon", beacon, "-o", proof)
+    words = ("verify-public", files.model, files.receipt, proof, "--cells", 3, "--request", files.request)
+    drawn = (*words, "--beacon", beacon, "--attestor")
+    found = done(*drawn, ATTESTOR.public.hex())
+    assert (found["beacon"], found["grinding_budget_bits"]) == (True, 0)
+    assert found["detects_after_grinding"]["0.1"] > 0.1
+    assert "after 1 attested tries" in call(*drawn, ATTESTOR.public.hex()).out
+    result = call(*drawn, "00" * 32, "--json")
+    assert (result.status, result.json["step"]) == (1, 6)
+    assert call(*words).status == 1
+    assert "--attestor" in refused(*words, "--beacon", beacon)
+    assert "--public" in refused(
+        "open", files.run, files.challenge, "--beacon", beacon, "-o", tmp_path / "no"
+    )
     # another receipt of the same request, and rounds that are not the statement's
     other = Receipt.decode(files.receipt.read_bytes())
     node = NodeIdentity.load(files.identity)
@@ -223,4 +239,6 @@ def test_a_receipt_is_attested_and_joined_to_its_round(
     (tmp_path / "receipt").write_bytes(b"receipt")
     assert "does not decode" in call("beacon", "attest", tmp_path / "receipt", *attest[3:], "--force").err
     beacon.write_bytes(beacon.read_bytes()[:-1])
+    result = call(*drawn, ATTESTOR.public.hex(), "--json")
+    assert (result.status, result.json["step"]) == (1, 1)
     assert call(*verify, ATTESTOR.public.hex()).status == 1

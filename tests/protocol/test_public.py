@@ -213,3 +213,36 @@ def test_each_matrix_of_a_mixture_is_projected_once(monkeypatch: pytest.MonkeyPa
     again, same = verified(0)
     assert again > 3 * kept
     assert found == same
+
+
+def test_cells_follow_from_a_beacon_whose_attestor_is_believed() -> None:
+    pytest.importorskip("py_ecc")
+    from beacons.world import ATTESTOR, OTHER, beacon
+
+    run, _ = public_run()
+    drawn = beacon(receipt_digest=run.receipt.digest, request_digest=run.request.digest)
+    challenge = public_challenge(run.claim, CELLS, drawn.seed)
+    assert challenge.cells != public_challenge(run.claim, CELLS).cells
+    opening = run.open(challenge)
+
+    def shown(made: Any, attestors: Any) -> Verified:
+        given = run.model, run.request, run.data, CELLS, io.BytesIO(opening)
+        return verify_public(*given, kernels=synthetic.KERNELS, beacon=made, attestors=attestors)
+
+    found = shown(drawn, [ATTESTOR.public, OTHER.public])
+    assert (found.cells, found.attempts) == (CELLS, 2)
+    assert found.detects_after(0.25, 2) > 0.5
+    other = beacon(receipt_digest=bytes(32), request_digest=run.request.digest)
+    for made, attestors, text in (
+        (drawn, [OTHER.public], "none of those you believe"),
+        (other, [ATTESTOR.public], "another receipt"),
+    ):
+        with pytest.raises(VerificationError, match=text) as caught:
+            shown(made, attestors)
+        assert caught.value.step == 6
+    with pytest.raises(InputError, match="believe"):
+        shown(drawn, [])
+    with pytest.raises(InputError, match="believe"):
+        shown(None, [ATTESTOR.public])
+    with pytest.raises(VerificationError, match="does not open"):  # nor without the beacon
+        check(run, opening)
