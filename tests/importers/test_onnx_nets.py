@@ -92,6 +92,28 @@ def test_what_mixes_samples_is_refused_by_node(axis: int) -> None:
         compiled(onnx_nets.model_of(summed, {"x": ["n", 4]}, ["y"]))
 
 
+def test_an_input_without_a_batch_belongs_to_each_row() -> None:
+    """As the state of a network that hears sound piece by piece: its first axis is no batch."""
+    w = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    nodes = [
+        onnx_nets.node("Gather", "state first", "s"),
+        onnx_nets.node("MatMul", "x w", "m"),
+        onnx_nets.node("Add", "m s", "y"),
+        onnx_nets.node("Neg", "state", "after"),
+    ]
+    weights = {"w": w, "first": np.array(0)}
+    data = onnx_nets.model_of(nodes, {"x": ["n", 64], "state": [2, "n", 64]}, ["y", "after"], weights)
+    model = compiled(data, shapes={"state": (2, 1, 64)})
+    assert dict(model.program.inputs)["state"].shape == (2, 1, 64)
+    rng = np.random.default_rng(1)
+    x, state = (rng.standard_normal(s).astype(np.float32) for s in ((3, 64), (3, 2, 1, 64)))
+    node = pc.Node(model, device="numpy")
+    found = node.answer(pc.array_request(model, {"x": x, "state": state}, node=node.public)).outputs
+    right = x @ w + state[:, 0, 0]
+    np.testing.assert_allclose(found["y"], right, rtol=1e-3, atol=1e-3 * np.abs(right).max())
+    assert np.array_equal(found["after"], -state)
+
+
 def test_open_axes_must_be_given(tmp_path: Path) -> None:
     data = onnx_nets.model_of([onnx_nets.node("Relu", "x", "y")], {"x": ["n", 3, "h", "w"]}, ["y"])
     path = tmp_path / "net.onnx"

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import proofcompute as pc
+from importers import real_inputs
 from proofcompute.arrays import F32
-from proofcompute.importers.onnx import compile_onnx, open_onnx
+from proofcompute.importers.onnx import Recipe, compile_onnx, open_onnx
+from proofcompute.importers.onnx.opening import parsed
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -119,3 +123,99 @@ def test_a_network_is_run_proved_audited_and_a_cheat_caught(name: str) -> None:
     lie = cheat.answer(request)
     with pytest.raises(pc.VerificationError):
         auditor.audit(request, lie.receipt, lambda c: cheat.open(request, lie.receipt, c), "all")
+
+
+REAL: dict[str, Callable[[], F32]] = {
+    "opennsfw": real_inputs.nsfw,
+    "ocr-classifier": lambda: real_inputs.lines(192),
+    "ocr-recogniser": real_inputs.lines,
+    "ocr-detector": real_inputs.pages,
+    "terrain": real_inputs.heights,
+}
+"""Ten real inputs of each network."""
+HIDING = ("Softmax", "Sigmoid", "Identity")
+
+
+def of_logits(path: Path) -> bytes:
+    """Return a network that gives what stands in front of its last Softmax or Sigmoid."""
+    model = onnx.load(str(path))
+    maker = {name: node for node in model.graph.node for name in node.output}
+    for output in model.graph.output:
+        while maker[output.name].op_type in HIDING:
+            output.name = maker[output.name].input[0]
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_ten_real_inputs_in_auto_are_near_to_floats(name: str) -> None:
+    """Logits are within 1 % (L2) of float32, and the greatest is the same where it stands out by as much."""
+    runtime = pytest.importorskip("onnxruntime")
+    net = NETS[name]
+    data = of_logits(file_of(net))
+    file, x = parsed(data), REAL[name]()
+    first, *others = (d.name for d in file.inputs)
+    given = {first: x}
+    if name == "terrain":
+        noise, sigma = np.random.default_rng(0).standard_normal(x.shape), np.geomspace(0.05, 2.0, len(x))
+        given[first] = (x + sigma[:, None, None, None] * noise).astype(np.float32)
+        given[others[0]] = sigma.astype(np.float32)
+        given[others[1]] = np.linspace(0, 1, len(x), dtype=np.float32)
+    wanted = runtime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, given)
+    model = compile_onnx(file, pc.kernels_for("auto"), "auto", shapes={first: (1, *net.shape)})
+    node = pc.Node(model)
+    outputs = node.answer(pc.array_request(model, given, node=node.public)).outputs
+    for output, right in zip(model.program.outputs, wanted, strict=True):
+        found = np.asarray(outputs[output]).reshape(right.shape)
+        wrong = np.linalg.norm((found - right).reshape(len(x), -1), axis=1)
+        assert (wrong <= 0.01 * np.linalg.norm(right.reshape(len(x), -1), axis=1)).all()
+        if name in ("ocr-detector", "terrain"):
+            continue  # numbers of places, not of classes
+        two = np.sort(right, -1)[..., -2:]
+        clear = two[..., 1] - two[..., 0] > 0.01 * np.abs(two[..., 1])
+        same = found.argmax(-1) == right.argmax(-1)
+        assert same[clear].all()
+        assert same.mean() >= 0.99
+
+
+class Proved:
+    """A session as rapidocr calls it, whose answers are those of a node."""
+
+    def __init__(self, path: Path, session: Any) -> None:
+        self._file = open_onnx(path)
+        self._session = session
+        self._recipe: str | Recipe = "auto"
+        self._nodes: dict[tuple[int, ...], pc.Node] = {}
+
+    def run(self, names: Any, given: dict[str, Any]) -> list[Any]:
+        ((name, x),) = given.items()
+        size = x.shape[1:]
+        if size not in self._nodes:
+            model = compile_onnx(self._file, pc.kernels_for("auto"), self._recipe, shapes={name: (1, *size)})
+            self._recipe = Recipe.from_text(model.manifest["recipe"])
+            self._nodes[size] = pc.Node(model)
+        node = self._nodes[size]
+        rows = {name: np.ascontiguousarray(x, np.float32)}
+        outputs = node.answer(pc.array_request(node.model, rows, node=node.public)).outputs
+        return [np.asarray(outputs[o]) for o in node.model.program.outputs]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+def test_a_page_is_read_as_by_onnxruntime() -> None:
+    """The three networks find lines, turn them, and read them; what they read is the same."""
+    rapidocr = pytest.importorskip("rapidocr_onnxruntime")
+    page = real_inputs.page()[..., ::-1]
+    theirs = rapidocr.RapidOCR()
+    wanted, _ = theirs(page)
+    ours = rapidocr.RapidOCR()
+    folder = Path(rapidocr.__file__).parent / "models"
+    parts = {"ocr-detector": ours.text_det, "ocr-classifier": ours.text_cls, "ocr-recogniser": ours.text_rec}
+    for name, part in parts.items():
+        session = part.session if hasattr(part, "session") else part.infer
+        session.session = Proved(folder / Path(NETS[name].path).name, session.session)
+    found, _ = ours(page)
+    texts = [text for _, text, _ in wanted]
+    assert len(texts) == len(real_inputs.LINES)
+    assert [text for _, text, _ in found] == texts

@@ -80,7 +80,7 @@ def check_rows(file: OnnxFile, inputs: Inputs, multiplications: int) -> None:
         lowered(file, inputs, uniform("w8a8"), 1, "numpy", batch=2, trace=two)
     except (InputError, ExecutionError):
         return  # the graph takes one sample only, or two are larger than a row may be
-    _compare_shapes(one, two)
+    _compare_shapes(inputs, one, two)
     if multiplications > _MOST:
         return
     both = samples(file, inputs, 2)
@@ -99,13 +99,15 @@ def _count(x: Given) -> int:
     return int(np.prod(x.shape, dtype=np.int64)) if isinstance(x, Constant | Row) else 0
 
 
-def _compare_shapes(one: Trace, two: Trace) -> None:
+def _compare_shapes(inputs: Inputs, one: Trace, two: Trace) -> None:
     if len(one) != len(two):
         raise RefusedError(f"the graph has other nodes for a batch of two; {_ADVICE}")
     for (label, op, first), (_, _, second) in zip(one, two, strict=True):
         for a, b in zip(first, second, strict=True):
             if not isinstance(a, Row) or not isinstance(b, Row):
                 continue
+            if not b.inputs & inputs.batch:
+                continue  # made of inputs without a batch, such as a state
             if _count(b) != 2 * _count(a):
                 raise _mixing(label, op, f"makes {list(b.shape)} for two samples and {list(a.shape)} for one")
 

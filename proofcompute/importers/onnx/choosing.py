@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 
 from proofcompute.arrays import Array
-from proofcompute.errors import InputError
+from proofcompute.errors import ExecutionError, InputError
 from proofcompute.importers.lowering.finishing import uniform
 from proofcompute.importers.lowering.graph import Study
-from proofcompute.importers.lowering.precision import TARGET, choose
-from proofcompute.importers.lowering.values import Constant
+from proofcompute.importers.lowering.precision import TARGET, choose, limbs_of
+from proofcompute.importers.lowering.values import Constant, RefusedError
 from proofcompute.importers.onnx.batches import samples
 from proofcompute.importers.onnx.opening import OnnxFile
 from proofcompute.importers.onnx.rows import Inputs, Trace, evaluate, lowered, repeated
@@ -51,6 +51,8 @@ def chosen_limbs(
         return repeated(file, {**inputs.values, **one}, _KEPT // count)
 
     each = [sample(i) for i in range(count)]
+    if examples is None:
+        each = _fit(file, each)
 
     def run(study: Study) -> Sequence[Array]:
         found: list[Array] = []
@@ -64,6 +66,24 @@ def chosen_limbs(
         return found
 
     return choose(run, g.products, target)
+
+
+def _fit(file: OnnxFile, each: Sequence[Kept]) -> list[Kept]:
+    """Return those random samples that the network takes: numbers so large are no angles, for instance.
+
+    Raises what the first one raises if it takes none.
+    """
+    found, first = [], None
+    for one in each:
+        try:
+            evaluate(file, one, study=Study(limbs_of({}), []))
+        except (RefusedError, ExecutionError) as e:
+            first = first or e
+            continue
+        found.append(one)
+    if not found and first is not None:
+        raise first
+    return found
 
 
 def _count(inputs: Inputs, given: Mapping[str, Array]) -> int:

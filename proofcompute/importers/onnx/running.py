@@ -62,6 +62,7 @@ class Kept:
         if any(g.study.limbs(name) != limbs for name, limbs in found.limbs.items()):
             return None
         g.rename(g.names() | found.names)
+        g.study.names.extend(found.names)
         return found.outputs
 
     def keep(
