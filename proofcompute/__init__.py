@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from proofcompute.models.file import ModelFile
     from proofcompute.models.model import Model
     from proofcompute.models.vocabulary import Vocabulary
-    from proofcompute.modules import wrap
+    from proofcompute.modules import attach, openings, wrap
     from proofcompute.program.program import Program
     from proofcompute.protocol.answer import AnswerText
     from proofcompute.protocol.bundle import Bundle, open_bundle
@@ -152,7 +152,11 @@ _HOME = {
     "models.file": ("ModelFile",),
     "models.model": ("Model",),
     "models.vocabulary": ("Vocabulary",),
-    "modules": ("wrap",),
+    "modules": (
+        "attach",
+        "openings",
+        "wrap",
+    ),
     "program.program": ("Program",),
     "protocol.answer": ("AnswerText",),
     "protocol.bundle": (
@@ -298,6 +302,7 @@ __all__ = [
     "Vocabulary",
     "all_cells",
     "array_request",
+    "attach",
     "chat_request",
     "check_card",
     "check_receipt",
@@ -312,6 +317,7 @@ __all__ = [
     "make_evidence",
     "matmul",
     "open_bundle",
+    "openings",
     "packaged_smollm2",
     "proved",
     "public_challenge",

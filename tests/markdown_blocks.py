@@ -1,7 +1,7 @@
 """The fenced blocks and links of a Markdown file, as far as this repository's documentation uses them.
 
 A block runs in the tests if ``<!-- run -->`` stands on the line before its fence, or ``<!-- run model -->``
-if it needs the packaged demo model.
+if it needs the packaged demo model, or ``<!-- run torch -->`` if it needs PyTorch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-MARK = re.compile(r"<!--\s*run(?P<model>\s+model)?\s*-->")
+MARK = re.compile(r"<!--\s*run(?P<model>\s+model)?(?P<torch>\s+torch)?\s*-->")
 FENCE = re.compile(r"(?P<ticks>`{3,})(?P<language>[\w-]*)\s*")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 SHELLS = ("console", "bash", "sh")
@@ -24,6 +24,7 @@ class Block(NamedTuple):
     text: str
     run: bool
     model: bool
+    torch: bool = False
 
 
 def blocks(text: str) -> list[Block]:
@@ -46,7 +47,8 @@ def blocks(text: str) -> list[Block]:
         body = "\n".join(lines[i + 1 : end]) + "\n"
         if mark is not None and fence["language"] not in ("python", *SHELLS):
             raise ValueError(f"line {i + 1}: cannot run a block of {fence['language'] or 'no language'}")
-        found.append(Block(fence["language"], i + 1, body, mark is not None, bool(mark and mark["model"])))
+        needs = [bool(mark and mark[what]) for what in ("model", "torch")]
+        found.append(Block(fence["language"], i + 1, body, mark is not None, *needs))
         mark = None
         i = end + 1
     if mark is not None:

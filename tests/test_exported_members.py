@@ -20,10 +20,10 @@ NonFiniteError Opener Outcome AuditPolicy ProductKey Program ProgramBuilder Prom
 Request RunDirectory Runner RunnerEvents RunnerLimits RunnerLoad RunnerState Sample Sampling Session
 ServiceError StoppedError StorageError StoredTrace Terms Ticket Tokenizer UnsupportedError VerificationError
 Verified
-Vocabulary all_cells array_request chat_request check_card check_receipt check_terms check_text count_cells
-draw_cells import_checkpoint job kernels_for keygen make_evidence matmul open_bundle packaged_smollm2
-proved public_challenge replay require_within text_request verify verify_evidence verify_product verify_public
-verify_rows warm_up wrap write_key
+Vocabulary all_cells array_request attach chat_request check_card check_receipt check_terms check_text
+count_cells draw_cells import_checkpoint job kernels_for keygen make_evidence matmul open_bundle openings
+packaged_smollm2 proved public_challenge replay require_within text_request verify verify_evidence
+verify_product verify_public verify_rows warm_up wrap write_key
 """.split()
 
 

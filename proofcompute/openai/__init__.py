@@ -40,13 +40,22 @@ from proofcompute.openai.proof import (
     nonce_of_header,
 )
 from proofcompute.openai.sent import read_response
-from proofcompute.openai.service import CARD_PATH, MAX_OPEN_CALL, OPEN_PATH, TERMS_PATH, OpenCall
+from proofcompute.openai.service import (
+    CARD_PATH,
+    KEPT_PATH,
+    MAX_OPEN_CALL,
+    OPEN_PATH,
+    TERMS_PATH,
+    KeptCall,
+    OpenCall,
+)
 from proofcompute.openai.streaming import StreamCheck
 
 __all__ = [
     "CARD_PATH",
     "FIELD",
     "FINISH_REASONS",
+    "KEPT_PATH",
     "MAX_OPEN_CALL",
     "NONCE_HEADER",
     "OPEN_PATH",
@@ -57,6 +66,7 @@ __all__ = [
     "EmbeddingCall",
     "Endpoint",
     "Json",
+    "KeptCall",
     "OpenCall",
     "ParameterError",
     "ProofField",

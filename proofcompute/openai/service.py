@@ -14,7 +14,7 @@ from proofcompute.errors import FormatError
 from proofcompute.limits import KIB, MAX_CHALLENGE, MAX_RECEIPT, MAX_REQUEST
 from proofcompute.protocol.messages import Challenge, Request
 
-__all__ = ["CARD_PATH", "MAX_OPEN_CALL", "OPEN_PATH", "TERMS_PATH", "OpenCall"]
+__all__ = ["CARD_PATH", "KEPT_PATH", "MAX_OPEN_CALL", "OPEN_PATH", "TERMS_PATH", "KeptCall", "OpenCall"]
 
 TERMS_PATH: Final = "/proofs/terms"
 """GET returns the node's signed terms, encoded; 404 if it states none."""
@@ -25,6 +25,12 @@ OPEN_PATH: Final = "/proofs/open"
 
 Errors have OpenAI's form. 429 means that the node opens nothing now, or nothing more of this receipt; with
 ``Retry-After``, that it will after so many seconds.
+"""
+KEPT_PATH: Final = "/proofs/kept"
+"""GET of this path, a slash and a receipt's digest in hexadecimal digits returns a :class:`KeptCall`.
+
+Only services that answer otherwise than over this interface have it: their clients got a receipt, or its
+digest, and fetch the request.
 """
 MAX_OPEN_CALL: Final = MAX_REQUEST + MAX_RECEIPT + MAX_CHALLENGE + KIB
 """The most bytes of an encoded :class:`OpenCall`."""
@@ -71,3 +77,31 @@ class OpenCall(NamedTuple):
         """Decode a call. Raises FormatError, InputError or LimitError if ``data`` encodes none."""
         request, receipt, challenge = OpenCall.split(data)
         return OpenCall(Request.decode(request), receipt, Challenge.decode(challenge))
+
+
+class KeptCall(NamedTuple):
+    """What a service keeps of a call."""
+
+    request: Request
+    """What the node computed; who holds the receipt checks that it is what was asked."""
+    receipt: bytes
+    """The node's receipt, encoded."""
+
+    def encode(self) -> bytes:
+        """Return the two messages as frames, in the order of the fields."""
+        out = io.BytesIO()
+        for part in (self.request.encode(), self.receipt):
+            write_frame(out, part)
+        return out.getvalue()
+
+    @staticmethod
+    def decode(data: bytes) -> KeptCall:
+        """Invert :meth:`encode`. Raises FormatError or LimitError if ``data`` is no such call."""
+        stream = io.BytesIO(data)
+        parts = [read_frame(stream, limit=limit, what=what) for limit, what in _PARTS[:2]]
+        if stream.read(1):
+            raise FormatError("a call that is kept has two frames, and more follows")
+        request, receipt = parts
+        if request is None or receipt is None:
+            raise FormatError("a call that is kept has two frames: request and receipt")
+        return KeptCall(Request.decode(request), receipt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
@@ -158,6 +159,13 @@ def _add_proofs(app: FastAPI, service: Service) -> None:
     async def card(model: str) -> Response:
         """Return the card of a model (application/cbor), by its name or its model id."""
         return proofs.card(service, model)
+
+    if service.kept:
+
+        @app.get("/v1/proofs/kept/{digest}", responses=responses(FRAMES, 404))
+        async def kept(digest: str) -> Response:
+            """Return request and receipt of a call (application/cbor-seq) by the receipt's digest."""
+            return await asyncio.to_thread(proofs.kept, service, digest)
 
     @app.get("/v1/proofs/{digest}", responses=responses(CBOR, 404))
     async def receipt(digest: str, request: Request) -> Response:

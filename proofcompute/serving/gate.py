@@ -97,16 +97,22 @@ class Exchange:
         self._body: bytes | None = None
         self._forever = asyncio.Event()
 
+    @property
+    def _path(self) -> str:
+        """The path inside the application, wherever another one has mounted it."""
+        path: str = self._scope["path"]
+        return path.removeprefix(self._scope.get("root_path", ""))
+
     async def run(self, app: ASGIApp) -> None:
         """Let the application answer, unless the request is refused before."""
         try:
             self._scope[EXCHANGE] = self
             self.client = self._who()
-            if self._scope["path"] in _OPEN:  # whoever watches a node may share an address with strangers
+            if self._path in _OPEN:  # whoever watches a node may share an address with strangers
                 self._computes = True
             else:
                 self._charge(REQUEST)
-            if self._scope["path"] in _COMPUTING:
+            if self._path in _COMPUTING:
                 self._service.require_open()
             self._body = await self._read()
         except Refusal as refusal:
@@ -128,7 +134,7 @@ class Exchange:
         peer = self._scope.get("client")
         forwarded = ",".join(self._headers.getlist("x-forwarded-for"))  # a proxy may add a line of its own
         address = address_of(peer[0] if peer else "", forwarded, self._service.proxies)
-        if self._service.keys is None or self._scope["path"] in _OPEN:
+        if self._service.keys is None or self._path in _OPEN:
             return address
         self.client = address  # whoever shows no key is logged by its address
         return self._service.keys.admit(address, self._headers.get("authorization"), self._service.waste)
@@ -149,7 +155,7 @@ class Exchange:
         limits = self._limits
         most = 0
         if self._scope["method"] == "POST":
-            path = self._scope["path"]
+            path = self._path
             most = limits.body if path in _COMPUTING else limits.proof_body if path == _OPENING else 0
         length = self._headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > most:

@@ -27,7 +27,7 @@ from proofcompute.serving.pipe import Pipe
 from proofcompute.serving.refusals import Refusal
 from proofcompute.serving.service import Served, Service
 
-__all__ = ["CBOR", "CBOR_SEQUENCE", "card", "open_cells", "receipt", "terms"]
+__all__ = ["CBOR", "CBOR_SEQUENCE", "card", "kept", "open_cells", "receipt", "terms"]
 
 CBOR: Final = "application/cbor"
 CBOR_SEQUENCE: Final = "application/cbor-seq"
@@ -62,6 +62,22 @@ def receipt(service: Service, client: Client, digest: str) -> Response:
     if found is None:
         raise Refusal.of(404, "no receipt is kept for this request of yours", "not_found")
     return Response(found, media_type=CBOR, headers={"Cache-Control": "private, no-store"})
+
+
+def kept(service: Service, digest: str) -> Response:
+    """Return request and receipt of a call, two frames, by the receipt's digest.
+
+    Nobody knows the digest but who has the receipt. Raises Refusal (404) if the call is not kept.
+    """
+    try:
+        wanted = bytes.fromhex(digest) if len(digest) == 64 else b""
+    except ValueError:
+        wanted = b""
+    pairs = (one.get(wanted) for one in service.kept) if wanted else iter(())
+    found = next((pair for pair in pairs if pair is not None), None)
+    if found is None:
+        raise Refusal.of(404, "no call with such a receipt is kept", "not_found")
+    return Response(found, media_type=CBOR_SEQUENCE, headers={"Cache-Control": "private, no-store"})
 
 
 # -- openings ------------------------------------------------------------------------------------------------

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import cached_property
-from typing import Any, Final, ParamSpec, TypeVar, final
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, final
 
 from proofcompute.arithmetic.devices import kernels_for, warm_up
 from proofcompute.arithmetic.kernels import Kernels
@@ -71,12 +71,20 @@ class Served:
         return self.runner.model.card.encode()
 
 
+class Kept(Protocol):
+    """Requests and receipts of calls, as two frames, by the receipt's digest."""
+
+    def get(self, digest: bytes) -> bytes | None:
+        """Return the frames of a call; None if they are not kept."""
+
+
 @final
 class Service:
     """A node that serves models over HTTP; :func:`proofcompute.serving.application` makes the application.
 
     Args:
-        models: the models by name.
+        models: the models by name; or runners that have been started, of the same identity, which are neither
+            started nor closed here.
         identity: the key pair that signs.
         kernels: the backend that computes.
         terms: the node's signed terms; None: it states none.
@@ -90,11 +98,12 @@ class Service:
         shared_prefixes: whether clients share rows of prompts that begin alike.
         keys: the keys that clients must show; None: anybody may ask.
         proxies: addresses of proxies whose header X-Forwarded-For names the client.
+        kept: where requests and receipts of calls are that came otherwise than over HTTP.
     """
 
     def __init__(
         self,
-        models: Mapping[str, Model],
+        models: Mapping[str, Model | Runner],
         identity: NodeIdentity,
         kernels: Kernels,
         *,
@@ -109,7 +118,9 @@ class Service:
         shared_prefixes: bool = False,
         keys: ApiKeys | None = None,
         proxies: frozenset[str] = frozenset(),
+        kept: Sequence[Kept] = (),
     ) -> None:
+        self.kept = tuple(kept)
         self.identity = identity
         self.public = identity.public
         self.terms = terms
@@ -135,22 +146,28 @@ class Service:
         """Bytes of the bodies of all requests that are read or answered now."""
         self.models: dict[str, Served] = {}
         self._by_id: dict[bytes, Served] = {}
+        self._own: list[Runner] = []
+        """The runners that start and end with this service."""
         for name, model in models.items():
-            made = Runner(
-                model,
-                identity,
-                device=kernels,
-                terms=terms,
-                limits=runner,
-                rows=rows,
-                chunk=chunk,
-                keep=keep,
-                trace_bytes=trace_bytes,
-                prefixes=prefixes,
-                events=ModelMetrics(self.metrics, name),
-            )
+            if isinstance(model, Runner):
+                made = model
+            else:
+                made = Runner(
+                    model,
+                    identity,
+                    device=kernels,
+                    terms=terms,
+                    limits=runner,
+                    rows=rows,
+                    chunk=chunk,
+                    keep=keep,
+                    trace_bytes=trace_bytes,
+                    prefixes=prefixes,
+                    events=ModelMetrics(self.metrics, name),
+                )
+                self._own.append(made)
             served = self.models[name] = Served(name, made)
-            self._by_id.setdefault(model.model_id, served)
+            self._by_id.setdefault(made.model.model_id, served)
             self.metrics.watch(name, made)
         self._stack = AsyncExitStack()
         self._preparing = ThreadPoolExecutor(_PREPARING, "proofcompute-prepare")
@@ -196,8 +213,9 @@ class Service:
     # -- starting and stopping ---------------------------------------------------------------------------
     async def start(self) -> None:
         """Start the runners."""
+        for runner in self._own:
+            await self._stack.enter_async_context(runner)
         for served in self.models.values():
-            await self._stack.enter_async_context(served.runner)
             if served.prompter is not None:
                 self._stack.push_async_callback(asyncio.to_thread, served.prompter.close)
 

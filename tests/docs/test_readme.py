@@ -78,6 +78,8 @@ def test_examples_run(name: str, tmp_path: Path, request: pytest.FixtureRequest)
         pytest.importorskip(NEEDS[name])
     if any(b.model for b in blocks):
         request.getfixturevalue("smollm2_path")
+    if any(b.torch for b in blocks):
+        pytest.importorskip("torch")
     done = run_blocks(name, blocks, tmp_path)
     assert done.returncode == 0, done.stdout
 
