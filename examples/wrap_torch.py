@@ -9,7 +9,7 @@ from torch import nn
 import proofcompute as pc
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc] # PyTorch has no types here
     """Two convolutions beside a short cut."""
 
     def __init__(self, width: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -249,3 +251,10 @@ def test_results_that_are_not_finite_are_an_error() -> None:
     net = pc.wrap(_Lambda(lambda m, x: torch.log(x)).eval(), torch.rand(2, 4) + 1, device="numpy")
     with pytest.raises(pc.ExecutionError):
         net(-torch.ones(2, 4))
+
+
+def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(Path(__file__).parents[2] / "examples" / "wrap_torch.py"), run_name="__main__")
+    shown = capsys.readouterr().out
+    assert "2 of " in shown
+    assert "rejected: " in shown
