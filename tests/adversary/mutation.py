@@ -10,7 +10,7 @@ import ast
 import importlib
 import inspect
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +104,14 @@ CLIENT = {
 }
 """The same for a client over HTTP; ``tests/client`` has the mutants."""
 PUBLIC = {
-    f"public/{name}.py": {"VerificationError"} for name in ("evaluation", "products", "proving", "reading")
+    f"{name}.py": {"VerificationError"}
+    for name in (
+        "beacons/checking",
+        "public/evaluation",
+        "public/products",
+        "public/proving",
+        "public/reading",
+    )
 }
 """The same for public proofs without weights; ``tests/public`` has the mutants."""
 SCOPE = {
@@ -112,7 +119,7 @@ SCOPE = {
     "protocol/statement.py": ("Statement.",),
 }
 """Where only a part of a file is meant: how the qualified names there begin."""
-FILES = RAISED | RESPONSES | CLIENT | PUBLIC
+FILES = RAISED | RESPONSES | CLIENT
 
 
 class Site(NamedTuple):
@@ -134,7 +141,7 @@ def sites(file: str) -> tuple[Site, ...]:
             path = (*path, node.name)
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             called = node.exc.func
-            if isinstance(called, ast.Name) and called.id in FILES[file]:
+            if isinstance(called, ast.Name) and called.id in (FILES | PUBLIC)[file]:
                 words = ": ".join(_text(a) for a in node.exc.args)
                 name = f"{file.removesuffix('.py')}:{'.'.join(path)}: {words}"
                 if ".".join(path).startswith(SCOPE.get(file, ("",))):
@@ -154,8 +161,8 @@ def _text(node: ast.expr) -> str:
     return ast.unparse(node)
 
 
-def raised_at(error: BaseException) -> set[str]:
-    """Names of the sites at which an error and its causes were raised."""
+def raised_at(error: BaseException, files: Iterable[str] = tuple(FILES)) -> set[str]:
+    """Names of the sites in some files at which an error and its causes were raised."""
     found: set[str] = set()
     seen: BaseException | None = error
     while seen is not None:
@@ -163,7 +170,7 @@ def raised_at(error: BaseException) -> set[str]:
         last: tuple[str, int] | None = None
         while frame is not None:
             last = (frame.tb_frame.f_code.co_filename, frame.tb_lineno)
-            for file in FILES:
+            for file in files:
                 if last[0] == str(PACKAGE / file):
                     found |= {s.name for s in sites(file) if s.first <= last[1] <= s.last}
             frame = frame.tb_next

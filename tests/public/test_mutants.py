@@ -202,11 +202,11 @@ MUTANTS: dict[str, Mutant] = {
         lambda: of(shown(proof(KIND, false()), head=same, made=b"")),
     ),
     "beacons are checked": Mutant(
-        "public/proving:_shown: 6: str(e)",
+        "beacons/checking:tries_before: 6: str(e)",
         (
             Edit(
                 PROVING,
-                "attempts = check_beacon(beacon, receipt.digest, asked.digest, attestors)",
+                "attempts = tries_before(beacon, receipt.digest, asked.digest, attestors)",
                 "attempts = 1",
             ),
         ),
@@ -285,7 +285,7 @@ def test_an_attack_on_a_public_proof_passes_only_without_the_check(
     attack = mutant.attack()
     with pytest.raises(VerificationError) as caught:
         attack()
-    assert any(site.startswith(mutant.site) for site in raised_at(caught.value))
+    assert any(site.startswith(mutant.site) for site in raised_at(caught.value, PUBLIC))
     with pytest.MonkeyPatch.context() as patch:
         apply(patch, mutant.edits)
         assert attack()
