@@ -22,7 +22,7 @@ from proofcompute.limits import MIB
 __all__ = ["attest"]
 
 MAX_LOG: Final = 256 * MIB
-"""A log of statements; 12 hundred thousand of them and more."""
+"""A log of statements, of some 470,000 of them."""
 _AHEAD: Final = 2
 """Periods from a statement to its round: one that the checks ask for, and one for the clocks."""
 

@@ -30,7 +30,7 @@ class Arkworks(Curve):
             point = kind.from_compressed_bytes_unchecked(data)
         except ValueError:
             return None
-        # the library takes some encodings that it does not write
+        # the library takes encodings of the identity that it does not write
         return None if point == kind.identity() or self.encode(point) != data else point
 
     def _in_group(self, point: Any) -> bool:

@@ -98,9 +98,9 @@ def verify_verdict(policy: QuorumPolicy, verdict: QuorumVerdict, expected: Expec
         )
     if expected.request_digest not in (None, statement.request_digest):  # Q3
         raise VerdictError(VerdictFault.SUBJECT, "the verdict is about another request")
-    if expected.now < statement.valid_from:  # Q4
+    if not expected.now >= statement.valid_from:  # Q4; no number is no time at which it holds
         raise VerdictError(VerdictFault.TIME, f"the verdict holds only from second {statement.valid_from}")
-    if expected.now > statement.valid_until:  # Q4
+    if not expected.now <= statement.valid_until:  # Q4
         raise VerdictError(VerdictFault.TIME, f"the verdict expired at second {statement.valid_until}")
     if verdict.signers[-1] >= len(policy.members):  # Q5
         raise VerdictError(VerdictFault.SIGNER, f"there is no member {verdict.signers[-1]} in the policy")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from adversary.mutation import Edit, apply
 from proofcompute.bls.curve import G1_BYTES, G2_BYTES, LIBRARIES, ORDER, Curve, curve
 from proofcompute.bls.signatures import VerdictKey, possesses, signed_by_all, total_signature
 from proofcompute.errors import FormatError, InputError, UnsupportedError
@@ -153,6 +154,27 @@ def test_a_library_that_is_missing_is_named(name: str, extra: str, monkeypatch: 
 def test_without_the_fast_library_the_other_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proofcompute.bls.curve.find_spec", lambda name: None)
     assert curve.__wrapped__(None).name == "py_ecc"
+
+
+def test_a_point_outside_of_its_group_passes_only_without_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply(monkeypatch, [Edit("bls.curve", "if not self._in_group(point):", "if 0:")])
+    for name in ("a point outside of the group G1", "a point outside of the group G2"):
+        assert _decodes(curve(), REFUSED[name])
+
+
+def test_with_the_identity_anybody_signs_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two keys whose sum it is, and the identity for a signature; nobody's secret is needed."""
+    pytest.importorskip("py_arkworks_bls12381")
+    library = curve("arkworks")
+    keys = [PUBLIC[0], library.encode(library.negated(library.g1(PUBLIC[0])))]
+    identity = REFUSED["the identity of G2"]
+    assert not signed_by_all(keys, b"anything", identity, library)
+    edits = [
+        Edit("bls.arkworks", "return None if point == kind.identity() or", "return None if"),
+        Edit("bls.signatures", "if library.is_identity(key):", "if 0:"),
+    ]
+    apply(monkeypatch, edits)
+    assert signed_by_all(keys, b"anything", identity, library)
 
 
 # -- keys ------------------------------------------------------------------------------------------------

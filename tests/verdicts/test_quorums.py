@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -251,13 +252,13 @@ CASES = {
     "a verdict that expired": Case(
         verdict,
         F.TIME,
-        (Edit(QUORUM, "if expected.now > statement.valid_until:", "if 0:"),),
+        (Edit(QUORUM, "if not expected.now <= statement.valid_until:", "if 0:"),),
         expected=lambda: expected(now=NOW + DAY + 1),
     ),
     "a verdict ahead of its time": Case(
         verdict,
         F.TIME,
-        (Edit(QUORUM, "if expected.now < statement.valid_from:", "if 0:"),),
+        (Edit(QUORUM, "if not expected.now >= statement.valid_from:", "if 0:"),),
         expected=lambda: expected(now=NOW - DAY - 1),
     ),
     "one signature counted twice": Case(
@@ -307,6 +308,12 @@ def test_a_false_verdict_passes_only_without_the_check(name: str, monkeypatch: p
     apply(monkeypatch, case.edits)
     fresh = replace(shown, statement=VerdictStatement.from_value(shown.statement.value()))
     assert verify_verdict(rules, fresh, asked) == shown.statement
+
+
+def test_no_number_is_no_time() -> None:
+    with pytest.raises(VerdictError) as caught:
+        verify_verdict(policy(), verdict(), expected(now=math.nan))
+    assert caught.value.fault is VerdictFault.TIME
 
 
 def test_a_signer_outside_of_the_policy() -> None:
