@@ -10,6 +10,8 @@ __all__ = ["EXTRA_OF", "install", "lacking"]
 
 EXTRA_OF: Final = {
     "dag_cbor": "filecoin",
+    "eth_abi": "evm",
+    "eth_keys": "evm",
     "fastapi": "serve",
     "gguf": "models",
     "granian": "serve",

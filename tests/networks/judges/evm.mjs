@@ -1,0 +1,34 @@
+// Reads {"document": {...}} or {"call": "0x..."} as lines, and prints what ethers says: who signed typed data, or what a
+// call of a validation registry says, by the interface of current registries (erc-8004-contracts 2.0) and by that of older ones, whose tag is bytes32.
+import { Interface, TypedDataEncoder, verifyTypedData } from 'ethers'
+import { createInterface } from 'node:readline'
+
+const request = 'validationRequest(address validatorAddress, uint256 agentId, string requestURI, bytes32 requestHash)'
+const response = 'validationResponse(bytes32 requestHash, uint8 response, string responseURI, bytes32 responseHash'
+const registries = Object.fromEntries(['string', 'bytes32'].map(tag =>
+  [tag, new Interface([`function ${request}`, `function ${response}, ${tag} tag)`])]))
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const asked = JSON.parse(line)
+  const said = {}
+  try {
+    if (asked.document) {
+      const { types, domain, message, signature } = asked.document
+      const { EIP712Domain, ...own } = types
+      said.digest = TypedDataEncoder.hash(domain, own, message)
+      said.signer = verifyTypedData(domain, own, message, signature)
+    } else {
+      for (const [tag, registry] of Object.entries(registries)) {
+        const found = registry.parseTransaction({ data: asked.call })
+        if (!found) continue
+        // What is decoded has to be encoded as it was: there is one form of a call.
+        if (registry.encodeFunctionData(found.fragment, found.args) !== asked.call) throw new Error('not canonical')
+        said[tag] = { name: found.name, args: found.args.map(String) }
+      }
+      if (!Object.keys(said).length) throw new Error('no such function')
+    }
+  } catch (error) {
+    said.error = String(error.shortMessage ?? error.message ?? error)
+  }
+  console.log(JSON.stringify(said))
+}
