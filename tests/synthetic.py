@@ -8,31 +8,23 @@ from dataclasses import replace
 from functools import cache
 from typing import BinaryIO
 
-import numpy as np
-
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.arithmetic.sampling import Sampling
+from proofcompute.attacks import identities, target
+from proofcompute.attacks.taken_apart import closing, joined
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.encoding.frames import read_frame, write_frame
+from proofcompute.encoding.frames import read_frame
 from proofcompute.freivalds.attempts import MemoryLog
 from proofcompute.models.model import Model
-from proofcompute.protocol.messages import (
-    Challenge,
-    OpeningEnd,
-    Receipt,
-    Request,
-    frame_digest,
-    frames_digest,
-)
+from proofcompute.protocol.messages import Challenge, Receipt, Request
 from proofcompute.prover.node import Node
 from proofcompute.testing import Run, byte_request, keep, random_chat_model
 from proofcompute.verifier import Key, Verified, keygen
 from proofcompute.verifier.auditor import Auditor
 
 KERNELS: Kernels = NumpyKernels()
-NODE = NodeIdentity(bytes(range(32)))
-SAMPLED = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.9)), repetition_penalty=1.25)
+NODE = identities.NODE
+SAMPLED = target.SAMPLED
 
 request = byte_request
 
@@ -74,20 +66,6 @@ def frames(opening: bytes) -> list[bytes]:
     return found
 
 
-def joined(sent: Sequence[bytes]) -> bytes:
-    """The opening of these frames."""
-    out = io.BytesIO()
-    for frame in sent:
-        write_frame(out, frame)
-    return out.getvalue()
-
-
-def end(sent: Sequence[bytes], receipt: bytes, challenge: bytes, identity: NodeIdentity = NODE) -> bytes:
-    """The closing frame over others, for the digests of a receipt and a challenge."""
-    unsigned = OpeningEnd(frames_digest([frame_digest(f) for f in sent]))
-    return unsigned.signed(identity.sign(unsigned.signed_digest(receipt, challenge))).encode()
-
-
 def closed(
     sent: Sequence[bytes],
     receipt: Receipt,
@@ -97,7 +75,7 @@ def closed(
 ) -> bytes:
     """An opening of any frames, with a proper closing frame, or one that signs others."""
     return joined(
-        [*sent, end(sent if signed is None else signed, receipt.digest, challenge.digest, identity)]
+        [*sent, closing(sent if signed is None else signed, receipt.digest, challenge.digest, identity)]
     )
 
 

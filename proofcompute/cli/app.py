@@ -60,6 +60,7 @@ COMMANDS: Mapping[str, str] = {
     "devices": "device_commands.devices",
     "warm-up": "device_commands.warm_up",
     "cubins": "device_commands.cubins",
+    "attack": "attack_command.attack",
     "demo": "demo.demo",
     "bench": "bench_command.bench",
 }

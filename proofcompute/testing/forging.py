@@ -50,6 +50,10 @@ Choose = Callable[[int, int], int]
 
 RETENTION: Final = 3600
 """Seconds for which the receipt of a forgery promises that challenges are answered."""
+BEYOND: Final = 16
+"""Tokens by which an answer may be longer than the request allows."""
+ROWS_AT_ONCE: Final = 64
+"""Rows that one step computes if none is rewritten."""
 
 
 def unchanged(name: str, first: int, rows: Array) -> Array:
@@ -189,23 +193,28 @@ def forge(
     runs = runs or claims
     generation, vocabulary = generation_of(asked), claims.card.vocabulary
     inputs = inputs_of(asked, claims.program, claims.model_id)
-    given = [int(t) for t in (inputs["tokens"] if prompt is None else prompt)]
-    program, trace = runs.program, Trace(claims.program, claims.program.context)
+    (tokens,), (name,) = inputs, claims.program.outputs
+    given = [int(t) for t in (inputs[tokens] if prompt is None else prompt)]
+    room = min(claims.program.context, len(given) + generation.max_tokens + BEYOND)
+    program, trace = runs.program, Trace(claims.program, room)
     seed = settings.seed if settings else asked.draw_seed
     rows = ForgedRows(trace, settings or generation, seed, write_as, see_as)
     source = Source(rows, runs, ComputeProducts(runs.matrix))
+    step = ROWS_AT_ONCE if write_as is unchanged and see_as is unchanged else 1  # rewrites may depend on rows
     answer: list[int] = []
     reason: str | None = None
     done = 0
     while reason is None:
         known = [*given, *answer]
-        trace.arrays["tokens"][: len(known)] = known
+        trace.arrays[tokens][: len(known)] = known
         token = 0
-        for row in range(done, len(known)):  # row by row, so that see_as may depend on the row
+        for a in range(done, len(known), step):
+            b = min(a + step, len(known))
             for segment in range(len(program.segments)):
-                if row >= program.first_row(segment, len(given)):
-                    out = run(program, segment, [Span(0, row, row + 1)], source, kernels)
-                    token = int(out["next"][-1]) if "next" in out else token
+                first = max(a, program.first_row(segment, len(given)))
+                if first < b:
+                    out = run(program, segment, [Span(0, first, b)], source, kernels)
+                    token = int(out[name][-1]) if name in out else token
         done = len(known)
         answer.append(choose(len(answer), token))
         reason = stop(answer) if stop else stop_reason(generation, answer, vocabulary)
@@ -224,13 +233,14 @@ def commit(
 ) -> Forgery:
     """Commit to a trace and sign a receipt for it, whatever it holds, tokens that do not exist included."""
     program, generation = claims.program, generation_of(asked)
-    prompt = inputs_of(asked, program, claims.model_id)["tokens"]
-    outputs = {"next": np.array(answer, np.int32)}
+    ((tokens, prompt),) = inputs_of(asked, program, claims.model_id).items()
+    (name,) = program.outputs
+    outputs = {name: np.array(answer, np.int32)}
     statement = Statement(
         program=program,
         prompt=len(prompt),
         rows=len(prompt) + len(answer) - 1,
-        inputs={"tokens": np.concatenate([prompt, outputs["next"][:-1]])},
+        inputs={tokens: np.concatenate([prompt, outputs[name][:-1]])},
         outputs=outputs,
         sampling=generation.sampling,
         seed=asked.draw_seed,
@@ -241,7 +251,7 @@ def commit(
         suite=asked.suite,
         model_id=claims.model_id,
         request_digest=asked.digest,
-        outputs=(("next", outputs["next"].astype("<i4").tobytes()),),
+        outputs=((name, outputs[name].astype("<i4").tobytes()),),
         rows=statement.rows,
         stop_reason=reason,
         trace_root=stored.root(),

@@ -1,15 +1,33 @@
-"""All attacks by name: each gives one whole verification, and the step that rejects it."""
+"""All attacks on one verification, on the small model: each gives a case, and the step that rejects it."""
 
 from __future__ import annotations
 
-from adversary.case import Attack
-from adversary.closings import CLOSINGS
-from adversary.hints import HINTS
-from adversary.openings import OPENINGS
-from adversary.receipts import CHALLENGES, RECEIPTS
-from adversary.rows import ROWS_AND_PROOFS
+from collections.abc import Callable, Mapping
+from functools import partial
 
-TABLES = (RECEIPTS, CHALLENGES, OPENINGS, CLOSINGS, HINTS, ROWS_AND_PROOFS)
-ATTACKS: dict[str, tuple[Attack, int]] = {name: entry for table in TABLES for name, entry in table.items()}
+from adversary.setting import target
+from proofcompute.attacks.attack import Forged
+from proofcompute.attacks.case import Case
+from proofcompute.attacks.challenges import CHALLENGES
+from proofcompute.attacks.closings import CLOSINGS
+from proofcompute.attacks.hints import HINTS
+from proofcompute.attacks.openings import OPENINGS, audited
+from proofcompute.attacks.receipts import RECEIPTS
+from proofcompute.attacks.rows import ROWS_AND_PROOFS
+
+TABLES: tuple[Mapping[str, Forged], ...] = (
+    RECEIPTS,
+    CHALLENGES,
+    OPENINGS,
+    CLOSINGS,
+    HINTS,
+    ROWS_AND_PROOFS,
+)
+Attack = Callable[[], Case]
+ATTACKS: dict[str, tuple[Attack, int]] = {
+    name: (partial(made.build, target()), made.step) for table in TABLES for name, made in table.items()
+}
+CELLS = audited(target())
+"""The cells that most attacks are asked for."""
 
 assert len(ATTACKS) == sum(map(len, TABLES)), "two attacks have one name"

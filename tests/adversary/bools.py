@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 import synthetic
-from adversary.case import Case
 from adversary.setting import KERNELS, NODE
+from proofcompute.attacks.case import Case
 from proofcompute.errors import Cell
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model

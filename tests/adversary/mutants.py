@@ -16,13 +16,14 @@ from typing import Protocol
 import numpy as np
 
 from adversary.attacks import ATTACKS
-from adversary.case import Case, case
-from adversary.cheats import CHEATS, edit_rows
+from adversary.cheats import CHEATS
 from adversary.mutation import Edit
-from adversary.setting import BLOCK_0, BLOCK_1, HEAD, KERNELS, ROWS, forge, model
-from adversary.taken_apart import opened
+from adversary.setting import BLOCK_0, BLOCK_1, HEAD, KERNELS, ROWS, case, forge, model
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import Array
+from proofcompute.attacks.case import Case
+from proofcompute.attacks.taken_apart import opened
+from proofcompute.attacks.values import edit_rows
 from proofcompute.errors import Cell
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import public_challenge

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-import synthetic
 from adversary.bools import committed_twos
 from adversary.cheats import CHEATS
 from adversary.mutants import (
@@ -46,10 +45,10 @@ from adversary.mutants import (
     values_altered,
 )
 from adversary.mutation import Edit
-from adversary.openings import head_of_another_version
 from adversary.routed import sets_too_many
 from adversary.setting import forge, honest
-from adversary.taken_apart import LIMIT, frame, opened
+from proofcompute.attacks.openings import head_of_another_version
+from proofcompute.attacks.taken_apart import LIMIT, frame, joined, opened
 from proofcompute.encoding.frames import read_frame
 from proofcompute.protocol.cells import public_challenge
 
@@ -58,7 +57,7 @@ def of_another_version(data: bytes) -> bytes:
     """An opening whose head is of another version."""
     stream = io.BytesIO(data)
     frames = [frame(stream), *iter(lambda: read_frame(stream, limit=LIMIT, what=""), None)]
-    return synthetic.joined(head_of_another_version(frames))
+    return joined(head_of_another_version(frames))
 
 
 def of_another_challenge() -> PublicCase:

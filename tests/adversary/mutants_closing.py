@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from adversary.case import Case, case
-from adversary.closings import CLOSINGS, Framing, edited, pieces_cut_elsewhere, with_pieces
+from adversary.attacks import ATTACKS
+from adversary.attacks import CELLS as AUDITED
+from adversary.closings import Framing, pieces_cut_elsewhere, with_pieces
 from adversary.mutants import (
     CELLS,
     CLOSED,
@@ -22,8 +23,9 @@ from adversary.mutants import (
     never,
 )
 from adversary.mutation import Edit
-from adversary.openings import CELLS as AUDITED
-from adversary.setting import KERNELS, honest
+from adversary.setting import KERNELS, case, honest, target
+from proofcompute.attacks.case import Case
+from proofcompute.attacks.closings import edited
 from proofcompute.verifier import Verified, verify
 
 
@@ -46,12 +48,12 @@ def changed_while_read() -> Changed:
 
 
 def framing(name: str) -> Framing:
-    return Framing(CLOSINGS[name][0]())
+    return Framing(ATTACKS[name][0]())
 
 
 def another_scheme() -> Case:
     """A scheme that may come to exist, but is not the one that the receipt is signed by."""
-    return edited(3, "eip712-secp256k1")()
+    return edited(3, "eip712-secp256k1")(target())
 
 
 RESERVED = Edit(E, "scheme_of(scheme).signature", "64")

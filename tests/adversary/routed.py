@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from adversary.case import Case
 from adversary.setting import KERNELS, NODE
-from adversary.taken_apart import Opening
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import F32
+from proofcompute.attacks.case import Case
+from proofcompute.attacks.taken_apart import Opening
 from proofcompute.freivalds.attempts import MemoryLog
 from proofcompute.models.model import Model
 from proofcompute.program.operations import (

@@ -9,7 +9,12 @@ from typing import Any
 
 import synthetic
 from proofcompute.arithmetic.kernels import Kernels
-from proofcompute.commitments.signing import NodeIdentity
+from proofcompute.attacks.case import Case
+from proofcompute.attacks.case import bad_cells as bad_cells_of
+from proofcompute.attacks.case import case as case_of
+from proofcompute.attacks.identities import NODE, STRANGER
+from proofcompute.attacks.target import ANSWER, FIRST, ROWS, SAMPLED, Target
+from proofcompute.errors import Cell
 from proofcompute.freivalds.attempts import MemoryLog
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Generation, Request
@@ -19,22 +24,46 @@ from proofcompute.testing.forging import forge as forge_anything
 from proofcompute.verifier import Key, keygen
 
 KERNELS = synthetic.KERNELS
-NODE = synthetic.NODE
-STRANGER = NodeIdentity(bytes(range(1, 33)))
-SAMPLED = synthetic.SAMPLED
 
 SMALL = replace(TINY, width=16, head_dim=4, ffn_width=24, context=160)
 PROMPT = "Hello, world"
-ANSWER = 6
-"""Tokens asked for."""
-ROWS = len(PROMPT) + ANSWER - 1
 EMBEDDING, BLOCK_0, BLOCK_1, HEAD = range(4)
-FIRST_HEAD_ROW = len(PROMPT) - 1
+FIRST_HEAD_ROW = FIRST
+
+__all__ = [
+    "ANSWER",
+    "BLOCK_0",
+    "BLOCK_1",
+    "EMBEDDING",
+    "FIRST_HEAD_ROW",
+    "HEAD",
+    "KERNELS",
+    "NODE",
+    "PROMPT",
+    "ROWS",
+    "SAMPLED",
+    "SMALL",
+    "STRANGER",
+    "bad_cells",
+    "case",
+    "forge",
+    "honest",
+    "key",
+    "model",
+    "request",
+    "target",
+]
 
 
 @cache
 def model(seed: int = 0, precision: str = "w8a16") -> Model:
     return random_chat_model(KERNELS, seed, precision, SMALL)
+
+
+@cache
+def target() -> Target:
+    """The small model as it is attacked."""
+    return Target(model(), KERNELS, tuple(PROMPT.encode()), other=model(1))
 
 
 @cache
@@ -44,6 +73,8 @@ def _key(seed: int, precision: str, columns: int, secret: int) -> Key:
 
 def key(seed: int = 0, precision: str = "w8a16", columns: int = 2, secret: int = 7) -> Key:
     """Made once, with a new log each time: the requests of tests have one nonce."""
+    if (seed, precision, columns) == (0, "w8a16", 2):
+        return target().key(secret)
     return replace(_key(seed, precision, columns, secret), log=MemoryLog())
 
 
@@ -83,6 +114,15 @@ def forge(
     )
 
 
-@cache
 def honest() -> Forgery:
-    return forge()
+    return target().honest()
+
+
+def case(forgery: Forgery, *cells: Cell, holder: Key | Model | None = None, **options: Any) -> Case:
+    """:func:`proofcompute.attacks.case.case` with the auditor's key."""
+    return case_of(target(), forgery, *cells, holder=holder, **options)
+
+
+def bad_cells(forgery: Forgery, using: Model | None = None) -> dict[Cell, int]:
+    """The cells that an audit of just them rejects, and the step of each."""
+    return bad_cells_of(target(), forgery, using)

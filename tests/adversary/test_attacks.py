@@ -11,17 +11,17 @@ from dataclasses import replace
 import pytest
 
 from adversary.attacks import ATTACKS
-from adversary.case import Case
-from adversary.closings import CLOSINGS
-from adversary.hints import HINTS
 from adversary.leaks import leaks
-from adversary.openings import OPENINGS, UNREADABLE
-from adversary.receipts import RECEIPTS
-from adversary.rows import ROWS_AND_PROOFS
 from adversary.setting import KERNELS
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.arithmetic.backends.numba.runtime import threads
 from proofcompute.arithmetic.kernels import Kernels
+from proofcompute.attacks.case import Case
+from proofcompute.attacks.closings import CLOSINGS
+from proofcompute.attacks.hints import HINTS
+from proofcompute.attacks.openings import OPENINGS, UNREADABLE
+from proofcompute.attacks.receipts import RECEIPTS
+from proofcompute.attacks.rows import ROWS_AND_PROOFS
 from proofcompute.errors import VerificationError
 from proofcompute.verifier import Key
 
@@ -46,7 +46,7 @@ def test_an_attack_is_rejected_at_its_step(name: str, monkeypatch: pytest.Monkey
     assert error.step == step
     if name in RECEIPTS and step < 6:  # what the receipt says is judged before the opening is read
         assert replace(attack, opening=b"").rejection().step == step
-    if name in (OPENINGS | HINTS | ROWS_AND_PROOFS):
+    if name in {**OPENINGS, **HINTS, **ROWS_AND_PROOFS}:
         assert error.attributable == (name not in UNREADABLE)
     if name in CLOSINGS:
         assert not error.attributable

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adversary.case import case
-from adversary.setting import ANSWER, BLOCK_0, BLOCK_1, PROMPT, forge, request
+from adversary.setting import ANSWER, BLOCK_0, BLOCK_1, PROMPT, case, forge, request
 from attending_models import KINDS, attending
 from proofcompute.arrays import Array
 from proofcompute.program.operations import Attention, Rope

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from adversary.case import Case, case, single_cells
 from adversary.cheats import CHEATS
-from adversary.setting import BLOCK_0, BLOCK_1, honest
+from adversary.setting import BLOCK_0, BLOCK_1, case, honest
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.arithmetic.backends.numba.runtime import threads
+from proofcompute.attacks.case import Case, single_cells
 from proofcompute.errors import Cell, InputError, VerificationError
 from proofcompute.verifier import Verified
 

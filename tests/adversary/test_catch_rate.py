@@ -13,11 +13,12 @@ from functools import cache
 
 import pytest
 
-from adversary.case import bad_cells, single_cells, step_of
-from adversary.cheats import CHEATS, edit_rows
-from adversary.setting import BLOCK_0, forge, honest, model
-from adversary.taken_apart import opened
+from adversary.cheats import CHEATS
+from adversary.setting import BLOCK_0, bad_cells, forge, honest, model, target
 from proofcompute.arrays import Array
+from proofcompute.attacks.case import single_cells, step_of
+from proofcompute.attacks.taken_apart import opened
+from proofcompute.attacks.values import edit_rows
 from proofcompute.errors import Cell
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import draw_cells
@@ -102,7 +103,7 @@ def test_an_audit_fails_exactly_if_it_names_an_altered_cell(name: str, count: in
     outcomes = set()
     for trial in range(AUDITS):
         named = drawn(forgery, count, trial)
-        step = step_of(forgery, opening.head, {c: parts[c] for c in named})
+        step = step_of(target(), forgery, opening.head, {c: parts[c] for c in named})
         assert step == (None if bad.isdisjoint(named) else 9)
         outcomes.add(step)
     assert 9 in outcomes
@@ -114,8 +115,8 @@ def test_only_a_full_audit_always_catches_one_cell() -> None:
     cells = single_cells(forgery)
     opening = opened(forgery, forgery.challenge(*cells), model())
     parts = dict(zip(cells, opening.parts, strict=True))
-    assert step_of(forgery, opening.head, parts) == 9
-    assert step_of(forgery, opening.head, {c: p for c, p in parts.items() if c not in bad}) is None
+    assert step_of(target(), forgery, opening.head, parts) == 9
+    assert step_of(target(), forgery, opening.head, {c: p for c, p in parts.items() if c not in bad}) is None
     total = len(cells)
     assert formula(total, total).detects_one == 1
     assert formula(total - 1, total).detects_one < 1

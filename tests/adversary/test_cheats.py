@@ -6,10 +6,11 @@ from functools import cache
 
 import pytest
 
-from adversary.case import bad_cells, case, single_cells
-from adversary.cheats import CHEATS, edit_rows
-from adversary.setting import HEAD, ROWS, forge, honest, key, model, request
+from adversary.cheats import CHEATS
+from adversary.setting import HEAD, ROWS, bad_cells, case, forge, honest, key, model, request
 from proofcompute.arrays import Array
+from proofcompute.attacks.case import single_cells
+from proofcompute.attacks.values import edit_rows
 from proofcompute.errors import Cell
 from proofcompute.testing.forging import Forgery
 
@@ -36,7 +37,7 @@ def test_a_full_audit_catches_every_cheat(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHEATS)
 def test_the_products_that_a_cheat_made_do_not_help_it(name: str) -> None:
-    assert case(built(name)).rejection().step == CHEATS[name].own
+    assert case(built(name)).rejection().step in CHEATS[name].own
 
 
 @pytest.mark.parametrize("name", CHEATS)

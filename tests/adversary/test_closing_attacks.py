@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from adversary.attacks import ATTACKS
-from adversary.case import Case, case
+from adversary.attacks import ATTACKS, CELLS
 from adversary.cheats import CHEATS
-from adversary.closings import CLOSINGS, PIECES, end_of, framed, long_opening, small_pieces
-from adversary.hints import HINTS
-from adversary.openings import CELLS, OPENINGS, UNREADABLE
-from adversary.setting import BLOCK_0, BLOCK_1, KERNELS, NODE, STRANGER, honest, key, model
-from adversary.taken_apart import opened
+from adversary.closings import PIECES, long_opening, small_pieces
+from adversary.setting import BLOCK_0, BLOCK_1, KERNELS, NODE, STRANGER, case, honest, key, model
+from proofcompute.attacks.case import Case
+from proofcompute.attacks.closings import CLOSINGS, end_of, framed
+from proofcompute.attacks.hints import HINTS
+from proofcompute.attacks.openings import OPENINGS, UNREADABLE
+from proofcompute.attacks.taken_apart import opened
 from proofcompute.encoding.frames import read_frame
 from proofcompute.errors import (
     Cell,

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from adversary.attacks import ATTACKS
-from adversary.case import Case, case
+from adversary.attacks import ATTACKS, CELLS
 from adversary.cheats import CHEATS
 from adversary.closings import long_opening, small_pieces
 from adversary.evidence import (
@@ -37,9 +36,11 @@ from adversary.evidence import (
     waited,
 )
 from adversary.mutation import Edit, apply
-from adversary.openings import CELLS, UNREADABLE
-from adversary.receipts import CHALLENGES, RECEIPTS
-from adversary.setting import BLOCK_1, NODE, STRANGER, honest, key, model, request
+from adversary.setting import BLOCK_1, NODE, STRANGER, case, honest, key, model, request, target
+from proofcompute.attacks.case import Case
+from proofcompute.attacks.challenges import CHALLENGES
+from proofcompute.attacks.openings import UNREADABLE
+from proofcompute.attacks.receipts import RECEIPTS
 from proofcompute.commitments.hashing import message_digest
 from proofcompute.encoding import wire
 from proofcompute.encoding.frames import read_frame, write_frame
@@ -66,7 +67,7 @@ from proofcompute.verifier.findings import Finding
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_bundle_is_judged_by_whoever_holds_something(name: str, holder: str) -> None:
     shown = SHOWN[name]
-    assert said(shown.build(), HOLDERS[holder]()) == getattr(shown, holder)
+    assert said(shown.build(target()), HOLDERS[holder]()) == getattr(shown, holder)
 
 
 def test_no_auditor_frames_an_honest_node() -> None:
@@ -80,13 +81,13 @@ def test_whoever_holds_the_model_finds_every_lie() -> None:
 
 def test_a_contradiction_names_the_node_that_signed_it() -> None:
     """An auditor that answers itself accuses itself."""
-    own = judged(LYING["an answer that is the auditor's own"].build())
+    own = judged(LYING["an answer that is the auditor's own"].build(target()))
     assert (own.finding, own.node) == (Finding.CONTRADICTED, STRANGER.public)
     assert judged(bundle(lie())).node == NODE.public
 
 
 def test_a_verdict_says_what_was_found_and_what_was_claimed() -> None:
-    right, blamed = judged(bundle(lie())), judged(LYING["a false cell, blamed on another"].build())
+    right, blamed = judged(bundle(lie())), judged(LYING["a false cell, blamed on another"].build(target()))
     for verdict in (right, blamed):
         assert verdict.contradiction is not None
         where = (verdict.contradiction.step, verdict.contradiction.cell)
@@ -95,9 +96,9 @@ def test_a_verdict_says_what_was_found_and_what_was_claimed() -> None:
     assert right.as_claimed
     assert not blamed.as_claimed
     assert blamed.claimed == ACCUSED
-    assert judged(LYING["a false cell, accepted"].build()).stands is False
-    assert judged(FRAMING["a cell that is right"].build()).stands is False
-    assert judged(FRAMING["silence"].build()).stands is None
+    assert judged(LYING["a false cell, accepted"].build(target())).stands is False
+    assert judged(FRAMING["a cell that is right"].build(target())).stands is False
+    assert judged(FRAMING["silence"].build(target())).stands is None
     confirmed = judged(bundle(good()))
     assert confirmed.stands is True
     assert confirmed.verified is not None
@@ -111,9 +112,9 @@ def test_a_verdict_says_what_was_not_checked() -> None:
     assert any("a replay takes the model" in line for line in card.unchecked)
     assert not any("cells" in line for line in card.checked)
     assert "the cells that were not opened" in judged(bundle(good())).unchecked
-    unsigned = judged(FRAMING["a flipped bit"].build())
+    unsigned = judged(FRAMING["a flipped bit"].build(target()))
     assert any("the node did not sign it" in line for line in unsigned.unchecked)
-    hintless = judged(LYING["a false cell without hints"].build())
+    hintless = judged(LYING["a false cell without hints"].build(target()))
     assert any("takes the model" in line for line in hintless.unchecked)
 
 
@@ -132,7 +133,7 @@ def test_cells_that_were_opened_as_for_a_public_proof_are_not_checked(kind: tupl
 
 
 def test_after_silence_a_replay_says_whether_the_answer_is_right() -> None:
-    verdict = judged(FRAMING["silence"].build(), model())
+    verdict = judged(FRAMING["silence"].build(target()), model())
     assert (verdict.finding, verdict.replayed) == (Finding.ASSERTED, True)
     assert "the answer itself is right" in verdict.reason
 
@@ -140,8 +141,8 @@ def test_after_silence_a_replay_says_whether_the_answer_is_right() -> None:
 def test_who_waited_a_little_past_the_deadline_is_not_refuted() -> None:
     """Times are rounded up to milliseconds: an auditor gives up the moment its deadline passes."""
     allowed = TERMS.deadline(honest().receipt.rows, math.inf)
-    assert said(waited(allowed + 0.0002)()) == "asserted"
-    assert said(waited(allowed)()) == "refuted"
+    assert said(waited(allowed + 0.0002)(target())) == "asserted"
+    assert said(waited(allowed)(target())) == "refuted"
 
 
 # -- every attack, shown to others ---------------------------------------------------------------------------
@@ -200,7 +201,7 @@ def test_rows_that_travel_ahead_are_judged_too() -> None:
 
 # -- bytes ---------------------------------------------------------------------------------------------------
 def written(opening: bool = True) -> bytes:
-    return (bundle(good()) if opening else FRAMING["silence"].build()).encode()
+    return (bundle(good()) if opening else FRAMING["silence"].build(target())).encode()
 
 
 def rewritten(change: Callable[[list[Any]], None], signer: Any = None, *, opening: bool = True) -> bytes:
@@ -282,7 +283,7 @@ def test_bytes_that_are_no_bundle_are_refused(name: str) -> None:
 
 
 def test_every_byte_of_a_bundle_is_bound() -> None:
-    data = FRAMING["silence"].build().encode()
+    data = FRAMING["silence"].build(target()).encode()
     for at in range(0, len(data), 7):
         changed = bytearray(data)
         changed[at] ^= 1 << at % 8
@@ -301,8 +302,8 @@ def test_an_announced_size_is_compared_before_anything_is_read() -> None:
 def test_a_bundle_is_what_is_written_of_it() -> None:
     for build in (
         bundle(good()),
-        FRAMING["silence"].build(),
-        FRAMING["what holds, accepted by replay"].build(),
+        FRAMING["silence"].build(target()),
+        FRAMING["what holds, accepted by replay"].build(target()),
     ):
         data = build.encode()
         again = Bundle.decode(data)
@@ -335,7 +336,7 @@ def test_a_request_is_taken_out_and_put_in_again() -> None:
     ],
 )
 def test_without_the_request_signatures_are_all_that_is_checked(name: str, finding: str, holder: str) -> None:
-    made = SHOWN[name].build().with_request(None)
+    made = SHOWN[name].build(target()).with_request(None)
     assert said(made, HOLDERS[holder]()) == finding
     if finding != "contradicted":
         assert any("not disclosed" in line for line in judged(made, HOLDERS[holder]()).unchecked)
@@ -384,7 +385,7 @@ def test_a_strangers_bundle_counts_as_an_attempt_and_takes_no_nonce() -> None:
     judged(bundle(good()), mine)
     assert mine.log.attempts == [(bytes(32), bytes(32))]
     mine.log.attempt(asked.nonce, asked.digest)
-    judged(FRAMING["a flipped bit"].build(), mine)
+    judged(FRAMING["a flipped bit"].build(target()), mine)
     assert len(mine.log.attempts) == 2
 
 
@@ -549,7 +550,7 @@ MUTANTS: dict[str, tuple[tuple[Edit, ...], str, str]] = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_bundle_is_misjudged_only_without_the_check(name: str) -> None:
     edits, case_name, right = MUTANTS[name]
-    made = SHOWN[case_name].build()
+    made = SHOWN[case_name].build(target())
     holds: list[Holds] = [model()] if name in ONLY_MODEL else [judge_key(), model()]
     assert {said(made, h) for h in holds} == {right}
     with pytest.MonkeyPatch.context() as patch:

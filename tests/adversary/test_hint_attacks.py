@@ -9,14 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adversary.case import Case, case
+from adversary.attacks import ATTACKS
 from adversary.cheats import CHEATS
-from adversary.hints import HINTS, TARGET, hint_of, logits_of, packed_sets, with_hint
-from adversary.setting import KERNELS, NODE, forge, honest, key, model, request
+from adversary.hints import TARGET, hint_of, logits_of, packed_sets, with_hint
+from adversary.setting import KERNELS, NODE, case, forge, honest, key, model, request
 from proofcompute.arithmetic.definition import NumpyKernels
 from proofcompute.arithmetic.definition.bitpack import pack
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import I8, I32, U32
+from proofcompute.attacks.case import Case
 from proofcompute.commitments.hashing import Xof
 from proofcompute.errors import InputError, MismatchError
 from proofcompute.freivalds import field
@@ -32,7 +33,7 @@ from proofcompute.verifier import Key, keygen
 @pytest.mark.parametrize("name", ["an accumulator plus p", "accumulators minus p"])
 def test_a_hint_forged_modulo_p_would_satisfy_the_product_check(name: str) -> None:
     """Only the bound stands against it: over GF(p) the forged sets are the true ones."""
-    attack = HINTS[name][0]()
+    attack = ATTACKS[name][0]()
     assert attack.rejection().step == 8
     acc = hint_of(honest(), TARGET, 0)
     forged = acc.copy()
@@ -117,7 +118,7 @@ def test_a_failed_product_check_says_where_and_nothing_else() -> None:
         "a compensating error in two columns",
         "a hint of zeros",
     ):
-        error = HINTS[name][0]().rejection()
+        error = ATTACKS[name][0]().rejection()
         assert error.__cause__ is None
         assert error.__context__ is None
         told.append((str(error), error.args, vars(error)))

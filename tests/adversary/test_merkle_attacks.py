@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adversary.case import case
-from adversary.setting import BLOCK_0, BLOCK_1, EMBEDDING, HEAD, KERNELS, ROWS, honest, model
-from adversary.taken_apart import Opening, opened
+from adversary.setting import BLOCK_0, BLOCK_1, EMBEDDING, HEAD, KERNELS, ROWS, case, honest, model
+from proofcompute.attacks.taken_apart import Opening, opened
 from proofcompute.commitments import hashing, merkle
 from proofcompute.errors import Cell
 from proofcompute.protocol.trace import group_leaves, group_seal, trace_root

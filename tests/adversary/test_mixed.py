@@ -6,10 +6,10 @@ from functools import cache
 
 import pytest
 
-from adversary.case import single_cells
 from adversary.mixed import BLOCK_1, LIES, audited, chosen, forged, key, model, request
 from adversary.setting import KERNELS, NODE
-from adversary.taken_apart import Opening
+from proofcompute.attacks.case import single_cells
+from proofcompute.attacks.taken_apart import Opening
 from proofcompute.errors import Cell, VerificationError
 from proofcompute.protocol.messages import Receipt
 from proofcompute.prover.node import Node
@@ -43,7 +43,7 @@ def test_a_node_commits_to_what_the_definition_gives(case: str, device: str) -> 
 @pytest.mark.parametrize("name", LIES)
 def test_a_lie_is_found_at_its_step(name: str) -> None:
     lie = LIES[name]
-    assert audited(built(name)).rejection().step == lie.own
+    assert audited(built(name)).rejection().step in lie.own
     for holder in (key(), model()):
         assert audited(built(name), holder=holder, using=model()).rejection().step == 9
 

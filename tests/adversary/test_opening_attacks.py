@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from adversary.case import Case, case, single_cells
+from adversary.attacks import CELLS
 from adversary.cheats import CHEATS
-from adversary.openings import CELLS
-from adversary.setting import ROWS, forge, honest, key, model, request
-from adversary.taken_apart import opened
+from adversary.setting import ROWS, case, forge, honest, key, model, request
+from proofcompute.attacks.case import Case, single_cells
+from proofcompute.attacks.taken_apart import opened
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell, InputError
 from proofcompute.protocol.needs import needs

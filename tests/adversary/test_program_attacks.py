@@ -9,10 +9,10 @@ import pytest
 
 import synthetic
 from adversary.bools import committed_twos
-from adversary.case import Case
 from adversary.setting import KERNELS, NODE, model
 from proofcompute.arithmetic.kernels import Matrix
 from proofcompute.arrays import F32
+from proofcompute.attacks.case import Case
 from proofcompute.errors import FormatError, VerificationError
 from proofcompute.models.builder import ProgramBuilder
 from proofcompute.models.model import Model

@@ -7,9 +7,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from adversary.case import case
-from adversary.receipts import RECEIPTS
-from adversary.setting import BLOCK_0, NODE, ROWS, forge, honest, model, request
+from adversary.attacks import ATTACKS
+from adversary.setting import BLOCK_0, NODE, ROWS, case, forge, honest, model, request
 from proofcompute.commitments import hashing
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, MismatchError, VerificationError
@@ -209,6 +208,6 @@ def test_digests_of_different_kinds_never_meet() -> None:
 
 
 def test_an_error_tells_what_was_expected_where_it_is_public() -> None:
-    error = RECEIPTS["another model id"][0]().rejection()
+    error = ATTACKS["another model id"][0]().rejection()
     assert isinstance(error, VerificationError)
     assert (error.expected, error.found) == (model().model_id.hex(), bytes(32).hex())

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 import synthetic
-from adversary.case import Case, case
+from adversary.attacks import ATTACKS
 from adversary.cheats import CHEATS
 from adversary.mutants_replay import answered, network, samples
-from adversary.receipts import RECEIPTS
-from adversary.setting import KERNELS, forge, honest, model, request
+from adversary.setting import KERNELS, case, forge, honest, model, request
+from proofcompute.attacks.case import Case
+from proofcompute.attacks.receipts import RECEIPTS
 from proofcompute.engine import Engine
 from proofcompute.errors import InputError, MismatchError, VerificationError
 from proofcompute.models.model import Model
@@ -28,9 +29,9 @@ def test_a_replay_catches_every_cheat(name: str) -> None:
     assert caught.value.receipt_digest == forgery.receipt.digest
 
 
-@pytest.mark.parametrize("name", [name for name, (_, step) in RECEIPTS.items() if step < 6])
+@pytest.mark.parametrize("name", [name for name, made in RECEIPTS.items() if made.step < 6])
 def test_a_replay_checks_the_receipt_first(name: str) -> None:
-    attack: Case = RECEIPTS[name][0]()
+    attack: Case = ATTACKS[name][0]()
     held = attack.holder if isinstance(attack.holder, Model) else model()
     if (
         attack.card
@@ -41,7 +42,7 @@ def test_a_replay_checks_the_receipt_first(name: str) -> None:
         pytest.skip("what a replay is not asked")
     with pytest.raises(VerificationError) as caught:
         replay(held, attack.request, attack.receipt, kernels=KERNELS, node=attack.node)
-    assert caught.value.step == RECEIPTS[name][1]
+    assert caught.value.step == RECEIPTS[name].step
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from adversary.leaks import found, frames, of_the_key, pieces, secrets_of, shown
-from adversary.setting import KERNELS, honest, key, model
+from adversary.setting import KERNELS, case, honest, key, model
 from jobs import cases as jobs
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import ProofcomputeError, VerificationError
@@ -54,8 +54,6 @@ def test_the_walk_finds_secrets_where_they_are() -> None:
 def test_whatever_happens_inside_a_check(
     error: type[BaseException], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adversary.case import case
-
     good = case(honest())
 
     def fail(*_: object) -> None:

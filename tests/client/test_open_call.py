@@ -7,12 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from client.standin import KERNELS, NODE, model
+from proofcompute.attacks.taken_apart import joined
 from proofcompute.errors import Cell, FormatError
 from proofcompute.openai import OpenCall
 from proofcompute.protocol.messages import Challenge
 from proofcompute.prover.node import Node
 from proofcompute.testing import byte_request
-from synthetic import frames, joined
+from synthetic import frames
 
 
 def call() -> OpenCall:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import synthetic
-from adversary.case import Case
 from adversary.setting import KERNELS, NODE
 from proofcompute.arithmetic.backends.numba import NumbaKernels
 from proofcompute.arithmetic.kernels import Kernels
 from proofcompute.arrays import Array
+from proofcompute.attacks.case import Case
 from proofcompute.freivalds.attempts import MemoryLog
 from proofcompute.models.model import Model
 from proofcompute.protocol.cells import all_cells

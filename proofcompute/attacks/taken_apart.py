@@ -5,19 +5,46 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
-import synthetic
-from adversary.setting import NODE
+from proofcompute.attacks.identities import NODE
 from proofcompute.commitments.signing import NodeIdentity
-from proofcompute.encoding.frames import read_frame
+from proofcompute.encoding.frames import read_frame, write_frame
+from proofcompute.errors import FormatError, MismatchError
 from proofcompute.models.model import Model
-from proofcompute.protocol.messages import Challenge, OpeningEnd, OpeningHead, Part
+from proofcompute.protocol.messages import (
+    Challenge,
+    OpeningEnd,
+    OpeningHead,
+    Part,
+    frame_digest,
+    frames_digest,
+)
 from proofcompute.protocol.needs import needs
 from proofcompute.protocol.pieces import cut
 from proofcompute.protocol.shapes import part_shape
-from proofcompute.testing import Forgery
+from proofcompute.testing.forging import Forgery
 
-LIMIT = 1 << 24
+__all__ = ["LIMIT", "Opening", "closing", "frame", "joined", "opened", "opened_bytes"]
+
+LIMIT: Final = 1 << 28
+"""The largest frame that is taken apart."""
+
+
+def joined(frames: Sequence[bytes]) -> bytes:
+    """Return the opening of these frames."""
+    out = io.BytesIO()
+    for payload in frames:
+        write_frame(out, payload)
+    return out.getvalue()
+
+
+def closing(
+    frames: Sequence[bytes], receipt: bytes, challenge: bytes, identity: NodeIdentity = NODE
+) -> bytes:
+    """Return the closing frame over others, for the digests of a receipt and a challenge."""
+    unsigned = OpeningEnd(frames_digest([frame_digest(f) for f in frames]))
+    return unsigned.signed(identity.sign(unsigned.signed_digest(receipt, challenge))).encode()
 
 
 @dataclass(frozen=True)
@@ -35,6 +62,7 @@ class Opening:
 
     @staticmethod
     def parse(data: bytes, forgery: Forgery, challenge: Challenge) -> Opening:
+        """Take the opening of a forgery apart."""
         stream = io.BytesIO(data)
         statement, program = forgery.statement, forgery.claims.program
         head = OpeningHead.decode(frame(stream), len(program.committed))
@@ -58,42 +86,46 @@ class Opening:
             )
         end = OpeningEnd.decode(frame(stream))
         found = Opening(head, tuple(parts), tuple(ahead) if any(ahead) else (), forgery.identity)
-        assert end.encode() == found.end(found.frames())
+        if end.encode() != found.end(found.frames()):
+            raise MismatchError("an opening that its node did not close like this cannot be taken apart")
         return found
 
     def frames(self) -> list[bytes]:
-        """All but the closing one."""
+        """Return all but the closing one."""
         ahead = self.ahead or ((),) * len(self.parts)
         cells = (f for a, p in zip(ahead, self.parts, strict=True) for f in (*a, p.encode()))
         return [self.head.encode(), *cells]
 
     def end(self, frames: Sequence[bytes]) -> bytes:
-        """The closing frame over frames: as an answer to what the head names."""
+        """Return the closing frame over frames: as an answer to what the head names."""
         answers = self.answers or (self.head.receipt_digest, self.head.challenge_digest)
-        return synthetic.end(frames, *answers, self.identity)
+        return closing(frames, *answers, self.identity)
 
     def closed(self, frames: Sequence[bytes]) -> bytes:
-        """An opening of any frames, properly signed."""
-        return synthetic.joined([*frames, self.end(frames)])
+        """Return an opening of any frames, properly signed."""
+        return joined([*frames, self.end(frames)])
 
     def encode(self) -> bytes:
+        """Return the bytes, properly signed."""
         return self.closed(self.frames())
 
     def with_part(self, index: int, **changes: object) -> Opening:
-        """The same with fields of one part replaced."""
+        """Return the same with fields of one part replaced."""
         parts = list(self.parts)
         parts[index] = replace(parts[index], **changes)  # type: ignore[arg-type]
         return replace(self, parts=tuple(parts))
 
 
 def frame(stream: io.BytesIO) -> bytes:
+    """Return the next frame. Raises FormatError if there is none."""
     data = read_frame(stream, limit=LIMIT, what="opening")
-    assert data is not None
+    if data is None:
+        raise FormatError("the opening has ended")
     return data
 
 
 def opened_bytes(forgery: Forgery, challenge: Challenge, using: Model | None = None) -> bytes:
-    """The opening of a forgery, of one whose receipt is not well signed too.
+    """Return the opening of a forgery, of one whose receipt is not well signed too.
 
     Its products are those of the weights ``using`` (of the model that ran, if not given).
     """
@@ -109,5 +141,5 @@ def opened_bytes(forgery: Forgery, challenge: Challenge, using: Model | None = N
 
 
 def opened(forgery: Forgery, challenge: Challenge, using: Model | None = None) -> Opening:
-    """The same, taken apart."""
+    """Return the same, taken apart."""
     return Opening.parse(opened_bytes(forgery, challenge, using), forgery, challenge)
