@@ -29,34 +29,34 @@ class Mode(Enum):
 
 
 KINDS: Final = {
-    "another model": "Sun et al. 2024 (SVIP); Cai et al. 2025 (auditing model substitution)",
-    "fine-tune": "Cai et al. 2025; Ong et al. 2025 (TOPLOC)",
-    "lower precision": "Ong et al. 2025 (TOPLOC); DiFR",
-    "skipped layers": "Verathos, whose audits draw 2 of 32 layers",
-    "pruning": "CommitLLM",
-    "architecture swap": "Sun et al. 2024 (SVIP)",
-    "norms": "gates that the audit of obelyzk (stwo-ml) lists as open: norm variance, missing norm proofs",
-    "low bits": "gates that the audit of obelyzk (stwo-ml) lists as open: low bits of activations",
-    "positions": "mutants of this project's own arithmetic",
-    "shortened context": "CommitLLM, which does not verify attention",
-    "key-value reuse": "CommitLLM; VeriLLM",
-    "experts": "mutants of this project's own arithmetic",
-    "sampler": "DiFR; CommitLLM",
-    "seed": "DiFR",
-    "early stop": "CommitLLM",
-    "edited answer": "CommitLLM",
-    "rows moved": "TAO and Verde, where a dispute ends in one operation",
-    "relay": "receipts that another node signed (gateways of compute networks)",
-    "stale receipt": "receipts that are replayed (gateways of compute networks)",
-    "binding": "statements whose parts are not bound (CommitLLM, Gensyn REE)",
-    "retention": "commit-and-audit, where the trace is gone when it is asked for",
+    "another model": "substituted models: Sun et al. 2024 (SVIP), Cai et al. 2025 (arXiv:2504.04715)",
+    "fine-tune": "modified models: Ong et al. 2025 (TOPLOC)",
+    "lower precision": "quantised substitutes: Ong et al. 2025 (TOPLOC), Cai et al. 2025",
+    "skipped layers": "audits that draw a few layers (Verathos draws 2 of 32)",
+    "pruning": "modified models: Ong et al. 2025 (TOPLOC)",
+    "architecture swap": "substituted models: Sun et al. 2024 (SVIP)",
+    "norms": "gates that the audit of obelyzk lists as open: norm variance, missing norm proofs",
+    "low bits": "gates that the audit of obelyzk lists as open: low bits of activations",
+    "positions": "docs/spec/adversary.md",
+    "shortened context": "systems that do not verify attention (CommitLLM)",
+    "key-value reuse": "systems that do not verify attention (CommitLLM)",
+    "experts": "docs/spec/adversary.md",
+    "sampler": "samplers that are not bound: DiFR compares tokens under one seed",
+    "seed": "samplers that are not bound: DiFR compares tokens under one seed",
+    "early stop": "docs/spec/adversary.md",
+    "edited answer": "docs/spec/adversary.md",
+    "rows moved": "disputes that end in one operation (Verde, TAO)",
+    "relay": "receipts of compute networks, which another node may have signed",
+    "stale receipt": "receipts of compute networks, which may be replayed",
+    "binding": "docs/spec/verification.md: everything that a receipt says",
+    "retention": "commit and audit, where the trace may be gone",
     "challenge": "nonces and cells that are known before the commitment",
-    "opening": "mutants of this project's own format",
-    "Merkle": "RFC 6962 and its test data",
-    "hints": "Freivalds 1977; lifts that are not unique",
+    "opening": "docs/spec/verification.md: the form of an opening",
+    "Merkle": "RFC 6962, and the test data of its implementations",
+    "hints": "Freivalds 1977, and lifts that are not unique",
     "public proof": "docs/spec/public-proofs.md: what must not be changed",
-    "framing": "evidence that was made up by an auditor",
-    "denial": "evidence that a node wants to be nobody's",
+    "framing": "docs/spec/evidence.md: auditors that make things up",
+    "denial": "docs/spec/evidence.md: nodes that deny",
 }
 """The taxonomy: each kind of attack, and where it was published or found."""
 
@@ -117,5 +117,5 @@ class Forged:
     """The step that rejects it."""
     kind: str
     """One of :data:`KINDS`."""
-    does: str = ""
-    """What is forged, where the name does not say it."""
+    public: int = 0
+    """The step that rejects a public proof of it; 0: the same."""

@@ -72,8 +72,7 @@ def _mixture() -> Arch:
         group_score="top2",
         correction=True,
     )
-    blocks = (Block(attention, Mlp(48, "silu"), _NORM), *[Block(attention, moe, _NORM)] * 2)
-    return _arch(blocks)
+    return _arch((Block(attention, Mlp(48, "silu"), _NORM), Block(attention, moe, _NORM)))
 
 
 def _made(arch: Arch, precision: str) -> Callable[[Kernels], Model]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from proofcompute.attacks.attack import Cheat, in_blocks
 from proofcompute.attacks.operations import Identity, NarrowGate, OffsetRope, Unscaled
 from proofcompute.attacks.target import NotApplicable, Target
 from proofcompute.encoding.wire import f32_bits
+from proofcompute.errors import ExecutionError
 from proofcompute.program.operations import Attention, Gate, LayerNorm, Linear, RmsNorm, Rope
 from proofcompute.program.types import Node
 from proofcompute.testing.altered import one_limb, short_context, with_operations
@@ -81,24 +83,28 @@ def _other_base(t: Target) -> Forgery:
 
 
 def _norms(make: type[Any]) -> Callable[[Target], Forgery]:
-    """The first norm of each block is another operation."""
+    """The first norm of each block is another operation; or the last of one block, if that has no result."""
 
     def build(t: Target) -> Forgery:
-        firsts = {
-            next(
-                (n for n in t.model.program.segments[b].nodes if isinstance(n.op, RmsNorm | LayerNorm)), None
-            )
-            for b in t.blocks
-        }
+        kinds = RmsNorm | LayerNorm
+        found = {b: [n for n in _nodes(t, b) if isinstance(n.op, kinds)] for b in t.blocks}
+        first = [norms[0] for norms in found.values() if norms]
+        for replaced in (first, found[t.middle][-1:]):
 
-        def change(node: Node) -> Node:
-            if node not in firsts or not isinstance(node.op, RmsNorm | LayerNorm):
-                return node
-            return replace(node, op=make(node.op.weight))
+            def change(node: Node, those: Sequence[Node] = replaced) -> Node:
+                if node not in those or not isinstance(node.op, kinds):
+                    return node
+                return replace(node, op=make(node.op.weight))
 
-        return _with(t, change, "no norm in a block")
+            with suppress(ExecutionError):
+                return _with(t, change, "no norm in a block")
+        raise NotApplicable("without its norms the model has no result")
 
     return build
+
+
+def _nodes(t: Target, segment: int) -> tuple[Node, ...]:
+    return t.model.program.segments[segment].nodes
 
 
 def _activation(t: Target) -> Forgery:

@@ -6,7 +6,7 @@ The node is in league with whoever makes the proof, and signs what it is given. 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 
 from proofcompute.arithmetic.definition.bitpack import unpack
+from proofcompute.arithmetic.kernels import Matrix
+from proofcompute.arrays import I32
 from proofcompute.attacks.closings import end_of, framed
 from proofcompute.attacks.identities import STRANGER
 from proofcompute.attacks.taken_apart import Opening
@@ -23,7 +25,7 @@ from proofcompute.freivalds.primes import P31
 from proofcompute.freivalds.sets import pack_set
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request
-from proofcompute.public.evaluation import Evaluation, Opened, Shape
+from proofcompute.public.evaluation import Evaluation, Opened
 from proofcompute.public.holder import SECURITY, positions_for
 from proofcompute.public.proof import ALL, Proof, ProofHead, write_proof
 from proofcompute.public.proving import Answered, coded_challenge, prove, verify_proof
@@ -78,11 +80,11 @@ class Public:
         """Return the opening of the cells that a proof opens."""
         return forgery.open(coded_challenge(forgery.claim, cells), using)
 
-    def proof(self, *answered: Answered, positions: int | None = None) -> bytes:
+    def proof(self, *answered: Answered, positions: int | None = None, model: Model | None = None) -> bytes:
         """Return the proof of answers. Raises VerificationError if an opening fails but for its products."""
         out, t = io.BytesIO(), self.target
         count = self.positions if positions is None else positions
-        prove(self.published, t.model, answered, out, positions=count, kernels=t.kernels)
+        prove(self.published, model or t.model, answered, out, positions=count, kernels=t.kernels)
         return out.getvalue()
 
     def answered(self, forgery: Forgery, opening: bytes, cells: int = ALL) -> Answered:
@@ -102,16 +104,8 @@ class Public:
     def parts(self) -> tuple[ProofHead, Evaluation, bytes]:
         """The parts of the honest proof: head, evaluation decoded and encoded."""
         found = Proof.read(io.BytesIO(self.honest))
-        data = found.evaluation.read(found.evaluation_size)
-        return found.head, Evaluation.decode(data, self.shape, found.head.positions), data
-
-    @property
-    def shape(self) -> Shape:
-        """The shape of an evaluation in which every plane is used."""
-        layout = self.published.key.layout
-        program = self.target.model.program
-        used = {name for plan in program.plans for name in {s.weight for s in plan.sites}}
-        return Shape.of(layout, [p.number for p in layout.planes if p.weight in used])
+        data, layout = found.evaluation.read(found.evaluation_size), self.published.key.layout
+        return found.head, Evaluation.decode(data, layout, 1, found.head.positions), data
 
     def written(
         self, receipt: bytes, opening: bytes, evaluation: bytes | None = None, head: ProofHead | None = None
@@ -173,40 +167,85 @@ class PublicForged:
 
 
 # -- hints -------------------------------------------------------------------------------------------------
-def _hint(errors: Sequence[tuple[int, int]]) -> Callable[[Public], PublicCase]:
-    """Return a proof of the honest answer in which accumulators of the head's last product are wrong.
+def _accumulators(p: Public, change: Callable[[I32], None]) -> bytes:
+    """Return the honest opening in which the head's last product of the last cell has other values [n, m]."""
+    opening, t = p.opened, p.target
+    at = len(opening.parts) - 1
+    site, part = t.plans[t.head].sites[-1], opening.parts[at]
+    data, cell = bytes(part.hints[-1][0]), coded_challenge(t.honest().claim, ALL).cells[at]
+    n = (cell.b - cell.a) * site.rows
+    values = unpack(data[1:], data[0], n * site.m).reshape(n, site.m).copy()
+    change(values)
+    sets = (pack_set(values, t.kernels), *part.hints[-1][1:])
+    return opening.with_part(at, hints=(*part.hints[:-1], sets)).encode()
 
-    ``errors`` are what is added, and the row of the last cell, all in its last column.
-    """
+
+def _one(values: I32) -> None:
+    values[0, -1] += 1
+
+
+def _two_rows(values: I32) -> None:
+    if len(values) < 2:
+        raise NotApplicable("a single row")
+    values[:2, -1] += np.array([1, -1], np.int32)
+
+
+def _plus_p(values: I32) -> None:
+    """An accumulator plus p is right in the field, and outside of what a product can be."""
+    values[0, int(values[0].argmin())] += P31
+
+
+def _proved(change: Callable[[I32], None]) -> Callable[[Public], PublicCase]:
+    """Return a proof of the honest answer with wrong accumulators, made as an honest prover would."""
 
     def build(p: Public) -> PublicCase:
-        opening, t = p.opened, p.target
-        at = len(opening.parts) - 1
-        site, part = t.plans[t.head].sites[-1], opening.parts[at]
-        data = bytes(part.hints[-1][0])
-        cells = coded_challenge(t.honest().claim, ALL).cells
-        n = (cells[at].b - cells[at].a) * site.rows
-        values = unpack(data[1:], data[0], n * site.m).reshape(n, site.m).copy()
-        for off, row in errors:
-            values[row, -1] += off
-        sets = (pack_set(values, t.kernels), *part.hints[-1][1:])
-        made = opening.with_part(at, hints=(*part.hints[:-1], sets)).encode()
-        return PublicCase(p, p.proof(p.answered(t.honest(), made)), (t.honest().request,))
+        answered = p.answered(p.target.honest(), _accumulators(p, change))
+        return PublicCase(p, p.proof(answered), (answered.request,))
 
     return build
 
 
-def _modulo_p(p: Public) -> PublicCase:
-    """An accumulator plus p is right in the field, and outside of what a product can be."""
-    opening, t = p.opened, p.target
-    at = len(opening.parts) - 1
-    site, part = t.plans[t.head].sites[-1], opening.parts[at]
-    data = bytes(part.hints[-1][0])
-    n = (len(data) - 1) * 8 // (data[0] * site.m)
-    values = unpack(data[1:], data[0], n * site.m).reshape(n, site.m).copy()
-    values[0, int(values[0].argmin())] += P31
-    sets = (pack_set(values, t.kernels), *part.hints[-1][1:])
-    return p.changed(opening=opening.with_part(at, hints=(*part.hints[:-1], sets)).encode())
+def _shown(change: Callable[[I32], None]) -> Callable[[Public], PublicCase]:
+    """Return the proof of the honest answer, with an opening of wrong accumulators."""
+    return lambda p: p.changed(opening=_accumulators(p, change))
+
+
+@dataclass(frozen=True, eq=False)
+class _Staged(Model):
+    """A model of which one weight differs in one stage of making a proof."""
+
+    stage: int = 0
+    """0: what sumcheck is about; 1: the combined weights; 2: the positions; -1: all of them."""
+    planes: int = 1
+    """Planes of the weight, for each of which it is asked for once in a stage."""
+    name: str = ""
+    asked: list[str] = field(default_factory=list)
+
+    def matrix(self, name: str) -> Matrix:
+        """Return a matrix, which is another in this stage."""
+        w = super().matrix(name)
+        if name != self.name:
+            return w
+        self.asked.append(name)
+        if self.stage not in (-1, (len(self.asked) - 1) // self.planes):
+            return w
+        q = w.q.copy()
+        q[..., -1, -1] ^= 1
+        return replace(w, q=q)
+
+
+def _of_other_weights(stage: int) -> Callable[[Public], PublicCase]:
+    """Return a proof whose maker uses other weights in one of its stages."""
+
+    def build(p: Public) -> PublicCase:
+        t = p.target
+        name = t.products(t.head)[-1]
+        planes = len(list(p.published.key.layout.of_weight(name)))
+        lying = _Staged(t.model.card, t.model.weights, stage=stage, planes=planes, name=name)
+        answered = p.answered(t.honest(), p.opening(t.honest()))
+        return PublicCase(p, p.proof(answered, model=lying), (answered.request,))
+
+    return build
 
 
 # -- the evaluation ----------------------------------------------------------------------------------------
@@ -216,18 +255,6 @@ def _evaluation(change: Callable[[Evaluation], Evaluation]) -> Callable[[Public]
 
 def _bytes(change: Callable[[bytes], bytes]) -> Callable[[Public], PublicCase]:
     return lambda p: p.changed(evaluation=change(p.parts[2]))
-
-
-def _round(e: Evaluation) -> Evaluation:
-    rounds = e.rounds.copy()
-    rounds[0, 0, 0] ^= np.uint64(1)
-    return replace(e, rounds=rounds)
-
-
-def _combined(e: Evaluation) -> Evaluation:
-    w = e.combined[0].copy()
-    w[0, 0] ^= np.uint32(1)
-    return replace(e, combined=(w, *e.combined[1:]))
 
 
 def _not_canonical(e: Evaluation) -> Evaluation:
@@ -306,12 +333,6 @@ def _relayed(p: Public) -> PublicCase:
     return p.case(forgery)
 
 
-def _two_rows(p: Public) -> PublicCase:
-    if len(p.opened.parts) < 2 or coded_challenge(p.target.honest().claim, ALL).cells[-1].b < 2:
-        raise NotApplicable("a single row")
-    return _hint([(1, 0), (-1, 1)])(p)
-
-
 def _trailing(p: Public) -> PublicCase:
     return replace(p.changed(), data=p.honest + b"\0")
 
@@ -321,20 +342,33 @@ def _cut(p: Public) -> PublicCase:
 
 
 PROOFS: Final[Mapping[str, PublicForged]] = {
-    "one accumulator off by one": PublicForged(_hint([(1, 0)]), 8, "one product of one row is wrong by one"),
+    "one accumulator off by one": PublicForged(_proved(_one), 8, "one product of one row is wrong by one"),
     "errors of two rows that cancel": PublicForged(
-        _two_rows, 8, "what is too much in one row is too little in the next"
+        _proved(_two_rows), 8, "what is too much in one row is too little in the next"
     ),
-    "an accumulator plus p": PublicForged(_modulo_p, 8, "a product is right modulo p only", "hints"),
-    "a message of a round": PublicForged(_evaluation(_round), 8, "a value of the sumcheck is another"),
-    "the combined weights": PublicForged(_evaluation(_combined), 8, "one combined weight is another"),
+    "an accumulator plus p": PublicForged(_shown(_plus_p), 8, "a product is right modulo p only", "hints"),
+    "another opening than was proved": PublicForged(
+        _shown(_one), 6, "an opening with other products than those that the proof is about"
+    ),
+    "sumcheck of other weights": PublicForged(
+        _of_other_weights(0), 8, "the sums are shown for a weight that is off by one"
+    ),
+    "combined weights of other weights": PublicForged(
+        _of_other_weights(1), 8, "a weight is off by one where weights are combined"
+    ),
+    "positions of other weights": PublicForged(
+        _of_other_weights(2), 7, "a weight is off by one where the code is opened"
+    ),
+    "a proof of other weights": PublicForged(
+        _of_other_weights(-1), 7, "a weight is off by one in all that is proved"
+    ),
     "a residue that is not canonical": PublicForged(
         _evaluation(_not_canonical), 1, "a combined weight is p too large"
     ),
     "a word of a position": PublicForged(_opened(_word), 7, "a word of the code is another"),
     "a path of a position": PublicForged(_opened(_digest), 7, "a digest of a path is another", "Merkle"),
     "a position that is left out": PublicForged(_opened(_fewer), 1, "a position of a code is not opened"),
-    "no evaluation": PublicForged(_bytes(lambda b: b""), 1, "products are not proved at all"),
+    "no evaluation": PublicForged(_bytes(lambda b: b""), 8, "products are not proved at all"),
     "an evaluation cut off": PublicForged(_bytes(lambda b: b[:-1]), 1, "the evaluation ends early"),
     "an evaluation that goes on": PublicForged(_bytes(lambda b: b + b"\0"), 1, "bytes after the evaluation"),
     "another public key": PublicForged(_of_another_key, 3, "the proof is for other codes than are trusted"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,10 +22,10 @@ from proofcompute.protocol.trace import split_rows
 from proofcompute.testing.forging import Forgery
 from proofcompute.testing.trial import detects
 
-__all__ = ["DEVIATIONS", "Rate", "altered_cells", "interval", "measured_rate"]
+__all__ = ["RARE", "Rate", "altered_cells", "interval", "measured_rate"]
 
-DEVIATIONS: Final = 4.0
-"""Standard deviations of an interval: a rate is outside of it once in 16,000 times."""
+RARE: Final = 2.0**-15
+"""The probability with which a right rate lies below an interval, and above it: four standard deviations."""
 
 
 class _Committed:
@@ -136,16 +137,35 @@ class Rate:
     def holds(self) -> bool:
         """Whether all audits agree, and the formula's rate is in the interval of the measured one."""
         low, high = self.interval
-        return self.agreeing == self.audits and low <= self.formula <= high
+        return self.agreeing == self.audits and low - 1e-9 <= self.formula <= high + 1e-9
 
 
 def interval(caught: int, draws: int) -> tuple[float, float]:
-    """Return Wilson's interval of a probability, of DEVIATIONS standard deviations, widened by rounding."""
-    z2 = DEVIATIONS**2
-    p = caught / draws
-    middle = (p + z2 / (2 * draws)) / (1 + z2 / draws)
-    half = DEVIATIONS * math.sqrt(p * (1 - p) / draws + z2 / (4 * draws**2)) / (1 + z2 / draws)
-    return max(0.0, middle - half - 1e-12), min(1.0, middle + half + 1e-12)
+    """Return the interval of a probability of which ``caught`` of ``draws`` came out.
+
+    It holds the probabilities under which neither as many nor as few are rarer than RARE (C. Clopper,
+    E. Pearson, Biometrika 1934), so that it fits rates near 0 and 1 too.
+    """
+    k = np.arange(draws + 1)
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, draws + 1)))])
+    ways = logs[draws] - logs[k] - logs[draws - k]
+
+    def tail(p: float, a: int, b: int) -> float:
+        """The probability that a..b - 1 of the draws come out."""
+        return float(np.exp(ways[a:b] + k[a:b] * math.log(p) + (draws - k[a:b]) * math.log1p(-p)).sum())
+
+    low = _least(lambda p: tail(p, caught, draws + 1) >= RARE) if caught else 0.0
+    high = _least(lambda p: tail(p, 0, caught + 1) < RARE) if caught < draws else 1.0
+    return low, high
+
+
+def _least(holds: Callable[[float], bool]) -> float:
+    """Return the least probability, up to 2^-40, from which on something holds."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return (low + high) / 2
 
 
 def measured_rate(

@@ -185,7 +185,7 @@ RECEIPTS: Final[Mapping[str, Forged]] = {
     "signed by another node than the request names": Forged(_signed_by_another, 2, "relay"),
     "signed by another node than the verifier expects": Forged(_signed_by_another_than_expected, 2, "relay"),
     "signed by another node than the terms": Forged(_under_terms_of_another, 2, "relay"),
-    "receipt of another node, handed on": Forged(_relayed, 2, "relay"),
+    "receipt of another node, handed on": Forged(_relayed, 2, "relay", public=4),
     "not signed": Forged(_unsigned, 2, "binding"),
     "signature of another receipt": Forged(_signature_of_another_receipt, 2, "stale receipt"),
     "a signature scheme that nobody knows": Forged(_signed(scheme="ed448"), 1, "binding"),

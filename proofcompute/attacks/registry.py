@@ -111,7 +111,7 @@ class Attack:
             return {Mode.PUBLIC: (str(made.step),)}
         step = (str(made.step),)
         if self.subject == "receipt" and made.step < 6 and self.name not in _HELD:
-            return {Mode.PRIVATE: step, Mode.PUBLIC: step, Mode.REPLAY: step}
+            return {Mode.PRIVATE: step, Mode.PUBLIC: (str(made.public or made.step),), Mode.REPLAY: step}
         return {Mode.PRIVATE: step}
 
 

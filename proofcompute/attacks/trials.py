@@ -14,7 +14,7 @@ from proofcompute.attacks.proofs import Public, PublicCase, PublicForged
 from proofcompute.attacks.rates import Rate, altered_cells, measured_rate
 from proofcompute.attacks.registry import Attack
 from proofcompute.attacks.target import NotApplicable, Target
-from proofcompute.errors import Cell, VerificationError
+from proofcompute.errors import Cell, ExecutionError, VerificationError
 from proofcompute.protocol.messages import Request
 from proofcompute.testing.forging import Forgery
 from proofcompute.verifier.replay import replay
@@ -112,6 +112,8 @@ class Ground:
             forgery = cheat.build(self.target)
         except NotApplicable as e:
             return e
+        except ExecutionError as e:
+            return NotApplicable(f"the cheat's own run has no result: {e}")
         self._altered[attack.label] = altered = altered_cells(self.target, forgery)
         if not altered:
             return NotApplicable("it changes nothing of this model's answer")
@@ -153,10 +155,15 @@ def _trial(variant: str, expected: tuple[str, ...], verify: Callable[[], object]
 
 # -- nodes that compute something else -----------------------------------------------------------------------
 def _private(ground: Ground, attack: Attack) -> Iterator[Trial]:
-    """An audit of all cells, with true products of the committed rows and with those that the cheat made."""
+    """An audit of all cells, with true products of the committed rows and with those that the cheat made.
+
+    An auditor that holds the model makes the products itself.
+    """
     t, forgery = ground.target, ground.forged(attack)
     audit = case(t, forgery, using=t.model)
     yield _trial("true products", ("9",), lambda: audit.verify(t.kernels))
+    held = case(t, forgery, holder=t.model)
+    yield _trial("no products", ("9",), lambda: held.verify(t.kernels))
     own = case(t, forgery)
     yield _trial("own products", _own(t, attack), lambda: own.verify(t.kernels))
     stray = [cell for cell in ground.altered(attack) if not _where(t, attack, cell)]
@@ -235,7 +242,7 @@ def _proved(ground: Ground, made: Forged) -> Iterator[Trial]:
     """A public proof holds the forged receipt."""
     forged = made.build(ground.target)
     shown = replace(ground.public.changed(receipt=forged.receipt), requests=(forged.request,))
-    yield _trial("", (str(made.step),), lambda: _verify_for(shown, forged))
+    yield _trial("", (str(made.public or made.step),), lambda: _verify_for(shown, forged))
 
 
 def _verify_for(shown: PublicCase, forged: Case) -> object:

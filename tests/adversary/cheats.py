@@ -27,7 +27,7 @@ class Cheat:
     least: int
     """Cells that are rejected, at least."""
     own: tuple[int, ...]
-    """Steps of which one rejects it when it opens with the products that it made; with true ones that is always 9."""
+    """Steps of which one rejects it when it opens the products that it made; with true ones it is 9."""
 
     def build(self) -> Forgery:
         return ALL[self.name].build(target())

@@ -85,7 +85,7 @@ class Lie:
 
     build: Callable[[], Forgery]
     own: tuple[int, ...]
-    """Steps of which one rejects it when it opens with the products that it made; with true ones that is always 9."""
+    """Steps of which one rejects it when it opens the products that it made; with true ones it is 9."""
     rows: Callable[[], Sequence[int]]
     """Rows of which the cells of layer 1 must be rejected, at least; no other layer's are."""
     exactly: bool = False

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from adversary.attacks import ATTACKS
-from adversary.cheats import CHEATS
+from adversary.cheats import ALL
 from adversary.mixed import LIES
 from adversary.test_encoders import LIES as ENCODERS
 from cli.test_inputs import BAD_JSON, BAD_NPY
@@ -29,8 +29,8 @@ def test_every_attack_names_a_test() -> None:
 def test_the_page_lists_exactly_the_cases_of_the_tables() -> None:
     named = {name for row in _tests_column() for name in re.findall(r"`([^`]+)`", row)}
     cases = {name for name in named if not name.startswith("test_")}
-    assert cases >= {*CHEATS, *LIES, *ATTACKS, *ENCODERS}
+    assert cases >= {*ALL, *LIES, *ATTACKS, *ENCODERS}
     # Of the tables of other tests it names some: each is a name there.
     others = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    known = {*CHEATS, *LIES, *ATTACKS, *ENCODERS, *HOSTILE, *BAD_NPY, *BAD_JSON, *BAD_PICTURES}
+    known = {*ALL, *LIES, *ATTACKS, *ENCODERS, *HOSTILE, *BAD_NPY, *BAD_JSON, *BAD_PICTURES}
     assert {name for name in cases - known if f'"{name}"' not in others} == set()

@@ -7,42 +7,13 @@ from dataclasses import replace
 import pytest
 
 import synthetic
-from adversary.attacks import ATTACKS
-from adversary.cheats import CHEATS
 from adversary.mutants_replay import answered, network, samples
 from adversary.setting import KERNELS, case, forge, honest, model, request
-from proofcompute.attacks.case import Case
-from proofcompute.attacks.receipts import RECEIPTS
 from proofcompute.engine import Engine
-from proofcompute.errors import InputError, MismatchError, VerificationError
+from proofcompute.errors import InputError, MismatchError
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Request
 from proofcompute.verifier.replay import replay
-
-
-@pytest.mark.parametrize("name", CHEATS)
-def test_a_replay_catches_every_cheat(name: str) -> None:
-    forgery = CHEATS[name].build()
-    with pytest.raises(VerificationError) as caught:
-        replay(forgery.claims, forgery.request, forgery.receipt.encode(), kernels=KERNELS)
-    assert caught.value.step in (7, 9)
-    assert caught.value.receipt_digest == forgery.receipt.digest
-
-
-@pytest.mark.parametrize("name", [name for name, made in RECEIPTS.items() if made.step < 6])
-def test_a_replay_checks_the_receipt_first(name: str) -> None:
-    attack: Case = ATTACKS[name][0]()
-    held = attack.holder if isinstance(attack.holder, Model) else model()
-    if (
-        attack.card
-        or attack.terms is not None
-        or attack.retention
-        or held.model_id != attack.request.model_id
-    ):
-        pytest.skip("what a replay is not asked")
-    with pytest.raises(VerificationError) as caught:
-        replay(held, attack.request, attack.receipt, kernels=KERNELS, node=attack.node)
-    assert caught.value.step == RECEIPTS[name].step
 
 
 @pytest.mark.parametrize(

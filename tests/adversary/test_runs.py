@@ -8,8 +8,6 @@ from dataclasses import replace
 import pytest
 
 import proofcompute as pc
-from adversary.case import bad_cells, case
-from adversary.cheats import edit_rows
 from adversary.mutants import never
 from adversary.mutation import apply
 from adversary.setting import (
@@ -19,12 +17,15 @@ from adversary.setting import (
     HEAD,
     NODE,
     PROMPT,
+    bad_cells,
+    case,
     forge,
     honest,
     key,
     model,
 )
-from adversary.taken_apart import Opening
+from proofcompute.attacks.taken_apart import Opening
+from proofcompute.attacks.values import edit_rows
 from proofcompute.errors import Cell
 from proofcompute.protocol.cells import draw_cells, segment_rows
 from proofcompute.verifier import chances

@@ -8,12 +8,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
-
 from adversary.case import case
+from adversary.openings import CELLS
+
 from adversary.cheats import CHEATS
 from adversary.evidence import ACCUSED, AUDITOR, HOLDERS, bundle, good, judged, signed, waited
 from adversary.mutation import Edit, apply
-from adversary.openings import CELLS
 from adversary.setting import BLOCK_1, NODE
 from proofcompute.bls.signatures import total_signature
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, VerdictError, VerdictFault
