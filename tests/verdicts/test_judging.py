@@ -8,13 +8,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
-from adversary.case import case
-from adversary.openings import CELLS
 
+from adversary.attacks import CELLS
 from adversary.cheats import CHEATS
 from adversary.evidence import ACCUSED, AUDITOR, HOLDERS, bundle, good, judged, signed, waited
 from adversary.mutation import Edit, apply
-from adversary.setting import BLOCK_1, NODE
+from adversary.setting import BLOCK_1, NODE, case, target
 from proofcompute.bls.signatures import total_signature
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, VerdictError, VerdictFault
 from proofcompute.protocol.bundle import Bundle
@@ -43,11 +42,11 @@ def accepted_elsewhere() -> Bundle:
 
 
 def early() -> Bundle:
-    return waited(1.0)()
+    return waited(1.0)(target())
 
 
 def silent() -> Bundle:
-    return waited(3600.0)()
+    return waited(3600.0)(target())
 
 
 def statement(made: Bundle, holder: str, **options: Any) -> VerdictStatement:
