@@ -58,7 +58,7 @@ def _prompts() -> list[tuple[str, Sampling]]:
 
     drawn = Sampling(temperature=0.75, top_k=40, top_p=float(np.float32(0.95)))
     return [
-        ("Name three primary colours.", Sampling()),
+        ("What is the capital of Japan?", Sampling()),
         ("Why is the sky blue? Answer in one sentence.", drawn),
     ]
 
@@ -74,7 +74,7 @@ def _prepare(source: Path | None, backend: Kernels, out: Output) -> tuple[Node, 
     _title(out, "The model, and a verifier's key")
     start = time.perf_counter()
     with progress("import") as advance:
-        model = import_checkpoint(path, backend, "w8a16", progress=lambda done, total: advance(1, total))
+        model = import_checkpoint(path, backend, progress=lambda done, total: advance(1, total))
     importing = time.perf_counter() - start
     weights = sum(s.rows * s.row_bytes for s in model.program.weights)
     start = time.perf_counter()

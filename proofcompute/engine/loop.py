@@ -57,11 +57,6 @@ class Stepped(NamedTuple):
     """Sessions that failed, each with its error; they are removed."""
 
 
-def _decodes(session: Session, span: Span) -> bool:
-    """Return whether a span is the row of a token of the answer."""
-    return span.b - span.a == 1 and span.a >= session.prompt
-
-
 class CaptureKey:
     """A key under which a backend keeps a recorded step for as long as the key exists."""
 
@@ -275,13 +270,12 @@ class Engine:
         """Return the results of a step of some sessions, before any of them advances.
 
         A CPU decodes by a recorded step, so tokens and prompts are computed one after the other there: that
-        reads the weights twice, and is still faster than rows of both in a step that is not recorded.
-        Each of the two is repeated on its own if it fails.
+        reads the weights twice, and is still faster than both in a step that is not recorded. Each of the two
+        is repeated on its own if it fails.
         """
-        at_once = list(zip(live, spans, strict=True))
-        parts = [at_once]
+        parts = [at_once := list(zip(live, spans, strict=True))]
         if not self.kernels.ahead:
-            parts = [[x for x in at_once if _decodes(*x) is decodes] for decodes in (True, False)]
+            parts = [[(s, x) for s, x in at_once if s.decodes(x) is decodes] for decodes in (True, False)]
         return [
             result
             for part in parts
@@ -291,7 +285,7 @@ class Engine:
 
     def _results(self, live: list[Session], spans: list[Span]) -> list[_Result]:
         """Return the result of one step of all sessions or, if that fails, of a step of each session."""
-        decoding = all(map(_decodes, live, spans))
+        decoding = all(map(Session.decodes, live, spans))
         capture = self._capture(live) if decoding else None
         batch = Batch(self.placed, [self._rows.member(s) for s in live]) if decoding else None
         try:

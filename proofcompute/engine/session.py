@@ -96,6 +96,10 @@ class Session:
         """Whether the only row that can be computed now is that of the newest token."""
         return self.done >= self.prompt and self.pending == 1
 
+    def decodes(self, span: Span) -> bool:
+        """Return whether rows of the session are one row, of a token of the answer."""
+        return span.b - span.a == 1 and span.a >= self.prompt
+
     def statement(self) -> Statement:
         """Return the public facts of a finished session.
 

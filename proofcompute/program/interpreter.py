@@ -13,9 +13,10 @@ from proofcompute.program.liveness import last_uses
 from proofcompute.program.operations.elementwise import repeated
 from proofcompute.program.operations.fused import fuse
 from proofcompute.program.operations.scan import Loop
+from proofcompute.program.plans import SegmentPlan, cached_per_plan
 from proofcompute.program.program import Program
 from proofcompute.program.source import RowReader, Source
-from proofcompute.program.types import Reads, SegmentPlan, Step, cached_per_plan
+from proofcompute.program.types import Reads, Step
 
 __all__ = ["run", "run_products"]
 

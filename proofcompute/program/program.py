@@ -33,6 +33,7 @@ from proofcompute.limits import (
     MAX_WEIGHTS,
 )
 from proofcompute.program.lowering import Budget, Lowered, check_constants, infer_node, lower
+from proofcompute.program.plans import SegmentPlan
 from proofcompute.program.types import (
     Committed,
     LeafField,
@@ -40,7 +41,6 @@ from proofcompute.program.types import (
     Op,
     Reads,
     Segment,
-    SegmentPlan,
     Spec,
     Step,
     WeightSpec,

@@ -1,4 +1,4 @@
-"""Define the parts of programs: types of rows, weights, operations, segments, and a plan for each segment.
+"""Define the parts of programs: types of rows, weights, operations, segments, and steps of the interpreter.
 
 A program is a list of **segments**; a segment is a list of operation applications (:class:`Node`). Every
 tensor has a leading row axis (token positions of a language model, samples otherwise); a :class:`Spec`
@@ -8,18 +8,18 @@ describes one row.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from proofcompute.arithmetic.primitives import ELEMENTS
 from proofcompute.errors import FormatError, LimitError
 from proofcompute.freivalds.product import Site
-from proofcompute.limits import KIB, MAX_CELL_MEMORY, MAX_CELL_ROWS, MAX_NAME, MAX_RANK, MAX_WIDTH
+from proofcompute.limits import KIB, MAX_NAME, MAX_RANK, MAX_WIDTH
 
 if TYPE_CHECKING:
     from proofcompute.arithmetic.kernels import Kernels
@@ -36,11 +36,9 @@ __all__ = [
     "Reads",
     "Runs",
     "Segment",
-    "SegmentPlan",
     "Spec",
     "Step",
     "WeightSpec",
-    "cached_per_plan",
     "check_name",
 ]
 
@@ -343,57 +341,6 @@ class Step(NamedTuple):
     """For each input, its name, and which of its rows are read."""
     outputs: tuple[tuple[str, bool, bool], ...]
     """For each output, its name, whether it is committed or emitted, and whether it is settled first."""
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentPlan:
-    """The facts that follow from a program about one of its segments."""
-
-    index: int
-    name: str
-    reads: tuple[tuple[str, Reads], ...]
-    """Committed tensors read from outside, or of this segment's own earlier rows; ALL wins over PREFIX,
-    and PREFIX over SAME."""
-    writes: tuple[str, ...]
-    """Committed tensors produced."""
-    emits: tuple[str, ...]
-    """Public outputs produced."""
-    groups: tuple[tuple[int, Reads], ...]
-    """The committed groups that are read or written, in program order, and which of their rows."""
-    sites: tuple[Site, ...]
-    """Products, in execution order."""
-    tables: tuple[tuple[str, str], ...]
-    """(weight, public tensor of row indices) for each table lookup."""
-    steps: tuple[Step, ...]
-    """The steps of the interpreter, in order."""
-    row_memory: int
-    """Bytes that are alive at once for each row of a cell."""
-    work: int
-    """Elements that the operations make for each row, apart from products with weights."""
-    attended: int
-    """Multiplications for each row and each position that it attends to."""
-    known: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What functions found out about the plan (:func:`cached_per_plan`)."""
-
-    @property
-    def cell_rows(self) -> int:
-        """The most rows of a cell."""
-        return min(MAX_CELL_ROWS, MAX_CELL_MEMORY // max(1, self.row_memory))
-
-
-_T = TypeVar("_T")
-
-
-def cached_per_plan(f: Callable[[SegmentPlan], _T]) -> Callable[[SegmentPlan], _T]:
-    """Decorate ``f`` so that it is called once for each plan. A result is kept as long as its plan."""
-
-    @wraps(f)
-    def found(plan: SegmentPlan) -> _T:
-        if f not in plan.known:
-            plan.known[f] = f(plan)
-        return cast(_T, plan.known[f])
-
-    return found
 
 
 def check_name(name: str) -> None:

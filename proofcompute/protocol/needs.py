@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from proofcompute.errors import Cell
 from proofcompute.freivalds.product import Site
-from proofcompute.program.types import Reads, SegmentPlan
+from proofcompute.program.plans import SegmentPlan
+from proofcompute.program.types import Reads
 from proofcompute.protocol.statement import Statement
 
 __all__ = ["GroupRows", "Needs", "TableRows", "group_rows", "needs"]

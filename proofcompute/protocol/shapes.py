@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from proofcompute.commitments.merkle import proof_length
 from proofcompute.freivalds.product import set_count
+from proofcompute.program.plans import SegmentPlan, cached_per_plan
 from proofcompute.program.program import Program
-from proofcompute.program.types import SegmentPlan, cached_per_plan
 from proofcompute.protocol.hints import widest
 from proofcompute.protocol.messages.opening import GroupShape, HintShape, PartShape, TableShape
 from proofcompute.protocol.needs import GroupRows, Needs, TableRows

@@ -18,8 +18,9 @@ from typing import Final, NamedTuple
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.errors import Cell, LimitError
 from proofcompute.freivalds.product import set_count
+from proofcompute.program.plans import SegmentPlan
 from proofcompute.program.program import Program
-from proofcompute.program.types import Reads, SegmentPlan
+from proofcompute.program.types import Reads
 from proofcompute.protocol.cells import covering
 from proofcompute.protocol.openable import opening_bytes
 from proofcompute.protocol.statement import Statement

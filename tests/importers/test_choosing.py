@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,13 @@ from proofcompute.importers.checkpoint import Checkpoint
 from proofcompute.importers.compiling import PRECISIONS, Precision, choosing
 from proofcompute.importers.compiling import compile as compiled
 from proofcompute.importers.compiling.choosing import Choice, Divergence, choose
-from proofcompute.importers.compiling.precision import COMPENSATED, ROUNDINGS
+from proofcompute.importers.compiling.known import CHOSEN, known_choice
+from proofcompute.importers.compiling.precision import AUTO, COMPENSATED, ROUNDINGS
 from proofcompute.quality import FloatReference, compare_texts
+
+KNOWN = json.loads(
+    resources.files("proofcompute.importers.compiling").joinpath(CHOSEN).read_text(encoding="utf-8")
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,9 @@ def test_a_chosen_model_is_nearer_and_its_recipe_makes_it_again(
     monkeypatch.setattr(choosing, "TARGET", 1e-4)
     steps: list[tuple[int, int]] = []
     model = compile_decoder(checkpoint, synthetic.KERNELS, "auto", lambda *step: steps.append(step))
-    assert all(1 <= done <= total for done, total in steps)
+    assert [done for done, _ in steps] == list(range(1, len(steps) + 1))
+    assert all(done <= total for done, total in steps)
+    assert steps[-1][1] == len(steps)
     again = compile_decoder(checkpoint, synthetic.KERNELS, Precision.from_recipe(model.manifest["recipe"]))
     assert again.model_id == model.model_id
     assert model.manifest["precision"] == again.manifest["precision"] == "auto"
@@ -96,6 +104,37 @@ def test_a_chosen_model_is_nearer_and_its_recipe_makes_it_again(
         for m in (model, compile_decoder(checkpoint, synthetic.KERNELS, "w8a16"))
     )
     assert auto.kl_mean < 0.7 * uniform.kl_mean  # the rest is the embedding
+
+
+def test_what_is_known_of_a_checkpoint_is_not_chosen_again(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = compile_decoder(checkpoint, synthetic.KERNELS, "auto")
+    facts = {key: chosen.manifest[key] for key in ("expected_kl", "weights_read")}
+    known = Precision.from_recipe(chosen.manifest["recipe"]), facts
+    monkeypatch.setattr(compiled, "choose", None)
+    monkeypatch.setattr(compiled, "known_choice", lambda c: known if c is checkpoint else None)
+    again = compile_decoder(checkpoint, synthetic.KERNELS, "auto")
+    assert (again.model_id, again.manifest) == (chosen.model_id, chosen.manifest)
+
+
+def test_what_is_known_names_checkpoints_by_their_digests(checkpoint: Checkpoint) -> None:
+    assert known_choice(checkpoint) is None
+    for digest in KNOWN:
+        assert len(bytes.fromhex(digest)) == 32
+        found = known_choice(replace(checkpoint, digest=bytes.fromhex(digest)))
+        assert found is not None
+        precision, facts = found
+        assert precision.name == AUTO
+        assert precision.exact
+        assert 0 < float(facts["expected_kl"]) <= choosing.TARGET
+
+
+@pytest.mark.slow
+def test_what_is_known_of_the_demo_model_is_what_would_be_chosen(smollm2_path: Path) -> None:
+    checkpoint = open_gguf(smollm2_path)
+    choice = choose(checkpoint, kernels_for("auto"), compiled._weight)
+    assert known_choice(checkpoint) == (choice.precision, choice.facts())
 
 
 @pytest.mark.parametrize("case", ["gemma2", "phi", "mixtral", "deepseek"])

@@ -46,6 +46,7 @@ from proofcompute.importers.compiling.rounded import (
     sizes,
 )
 from proofcompute.importers.compiling.smoothing import total
+from proofcompute.importers.compiling.steps import Steps
 from proofcompute.program.source import ComputeProducts
 
 __all__ = ["HELD", "Choice", "Divergence", "choose"]
@@ -59,8 +60,6 @@ _AT_ONCE: Final = 8
 """Rows of logits that are compared at a time, so that they stay in the cache."""
 
 _BEGIN: Final = Precision(AUTO, 1, 2, kv_limbs=2, rounding=COMPENSATED)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -92,13 +91,13 @@ class _Swapped:
 
 
 def choose(
-    checkpoint: Checkpoint, kernels: Kernels, quantise: Quantise, progress: Progress | None = None
+    checkpoint: Checkpoint, kernels: Kernels, quantise: Quantise, steps: Steps | None = None
 ) -> Choice:
     """Choose the limbs of each matrix; all get two if the vocabulary reads nothing of the text.
 
-    ``quantise`` makes a weight of a program; ``progress`` is called with (steps done, all steps). Raises the
-    errors of compiling and of running.
+    ``quantise`` makes a weight of a program. Raises the errors of compiling and of running.
     """
+    steps = steps or Steps()
     size = sizes(plan_decoder(checkpoint.arch, _BEGIN))
     everything = frozenset(size)
     exact = plan_decoder(checkpoint.arch, replace(_BEGIN, exact=everything))
@@ -106,17 +105,10 @@ def choose(
     if not tokens:
         return Choice(replace(_BEGIN, exact=everything), 0.0, 2.0)
     groups = _groups(size)
-    steps, done = len(size) + len(groups) + 5, 0
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, max(steps, done))
-
-    rounding = Rounding.of_checkpoint(checkpoint, _BEGIN, kernels, quantise, advance)
+    steps.expect(len(size) + len(groups) + 3)
+    rounding = Rounding.of_checkpoint(checkpoint, _BEGIN, kernels, quantise, steps)
     measure = run_model(checkpoint, exact, rounding, kernels, quantise)
-    advance()
+    steps.advance()
     one: dict[str, Matrix] = {}
     for name in size:
         spec = replace(exact.program.weight[name], limbs=1)
@@ -124,19 +116,18 @@ def choose(
         if not isinstance(made, Matrix):
             raise AssertionError(f"{name} is no matrix")
         one[name] = made
-        advance()
-    rounding.of.clear()  # H takes eight bytes an element
+        steps.advance()
     rounding.made.update(one)
     swapped = _Swapped(measure.matrix, {})
     # texts are run one after the other, as their logits are asked for, with the matrices of that moment
     pieces = all_logits(measure, kernels, repeat(tokens), products=ComputeProducts(swapped))
     divergence = Divergence(_rows(pieces, len(tokens)))
-    advance()
+    steps.advance()
 
     def measured(groups: Iterable[tuple[str, ...]]) -> float:
         swapped.by = {name: one[name] for names in groups for name in names}
         found = divergence(_rows(pieces, len(tokens)))
-        advance()
+        steps.advance()
         return found
 
     found = {names: measured([names]) for names in groups}

@@ -20,6 +20,7 @@ from proofcompute.importers.compiling.calibration import Scales, smoothed
 from proofcompute.importers.compiling.choosing import choose
 from proofcompute.importers.compiling.draft import Recipe
 from proofcompute.importers.compiling.encoders import plan_encoder
+from proofcompute.importers.compiling.known import known_choice
 from proofcompute.importers.compiling.precision import (
     AUTO,
     COMPENSATED,
@@ -30,6 +31,7 @@ from proofcompute.importers.compiling.precision import (
 from proofcompute.importers.compiling.program import plan_decoder
 from proofcompute.importers.compiling.rounded import Rounding
 from proofcompute.importers.compiling.rounding import Factor, compensated
+from proofcompute.importers.compiling.steps import Steps
 from proofcompute.models.card import ModelCard, Weight
 from proofcompute.models.model import Model
 from proofcompute.program.types import WeightSpec
@@ -58,8 +60,7 @@ def compile_decoder(
         precision: one of :data:`PRECISIONS`; ``auto``, which chooses the limbs of each matrix
             (:mod:`.choosing`); or limbs that were chosen before. None: ``auto``. For an encoder that is
             w16a16.
-        progress: called with (weights quantised, all weights to quantise), after the choice, if there is one,
-            with its steps.
+        progress: called with (steps done, all steps that are expected).
 
     Raises UnsupportedError for an unknown precision or a decoder that this version cannot express,
     FormatError for a precision that names a matrix which the decoder does not have, DeviceError where this
@@ -72,9 +73,13 @@ def compile_decoder(
     require_ieee()  # before any bits of a constant are made
     found: dict[str, str] = {}
     rounding: Rounding | None = None
+    steps = Steps() if progress is None else Steps(progress)
     if precision == AUTO:
-        choice = choose(checkpoint, kernels, _weight, progress)
-        limbs, found, rounding = choice.precision, choice.facts(), choice.rounding
+        if (known := known_choice(checkpoint)) is not None:
+            limbs, found = known
+        else:
+            choice = choose(checkpoint, kernels, _weight, steps)
+            limbs, found, rounding = choice.precision, choice.facts(), choice.rounding
     elif isinstance(precision, Precision):
         limbs = precision
     else:
@@ -89,21 +94,17 @@ def compile_decoder(
     nearest = limbs.rounding != COMPENSATED
     if encoder is not None and not nearest:
         raise UnsupportedError("weights of an encoder are rounded to the nearest")
-    passes = 2 if nearest and limbs.w_limbs == 1 and plan.folds else 1
-    done = 0
+    steps.expect(count * (2 if nearest and limbs.w_limbs == 1 and plan.folds else 1))
 
     def quantised(rounding: Rounding) -> dict[str, Weight]:
-        nonlocal done
         weights: dict[str, Weight] = {}
         for spec in program.weights:
             weights[spec.name] = _weight(checkpoint, spec, plan.recipes[spec.name], rounding, kernels)
-            done += 1
-            if progress is not None:
-                progress(done, passes * count)
+            steps.advance()
         return weights
 
     if rounding is None and not nearest:
-        rounding = Rounding.of_checkpoint(checkpoint, limbs, kernels, _weight)
+        rounding = Rounding.of_checkpoint(checkpoint, limbs, kernels, _weight, steps)
     elif rounding is None:
         rounding = Rounding()
         if limbs.w_limbs == 1 and plan.folds:
@@ -139,7 +140,7 @@ def _weight(
     if spec.limbs == 1 and spec.kind == "matrix":
         if spec.name in rounding.made:
             return rounding.made[spec.name]
-        factors = rounding.factors(spec.name, host_kernels(kernels))
+        factors = rounding.take_factors(spec.name, host_kernels(kernels))
     if spec.kind == "constant":
         return _constant(checkpoint, spec, recipe, scales)
     if recipe.groups:

@@ -9,7 +9,7 @@ the nearest, as are embeddings and rows that are stored as int8.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -26,6 +26,7 @@ from proofcompute.importers.compiling.draft import Recipe
 from proofcompute.importers.compiling.precision import Precision
 from proofcompute.importers.compiling.program import DecoderPlan, plan_decoder
 from proofcompute.importers.compiling.rounding import Factor, blocks, factor, gram
+from proofcompute.importers.compiling.steps import Steps
 from proofcompute.models.card import ModelCard, Weight
 from proofcompute.models.model import Model
 from proofcompute.models.vocabulary import Vocabulary
@@ -75,9 +76,12 @@ class Rounding:
     made: dict[str, Matrix] = field(default_factory=dict)
     """One-limb matrices that are known already."""
 
-    def factors(self, weight: str, cpu: Lattice) -> Sequence[Factor] | None:
-        """Return the factors for a weight, or None if it is rounded to the nearest."""
-        found = self.of.get(weight)
+    def take_factors(self, weight: str, cpu: Lattice) -> Sequence[Factor] | None:
+        """Return the factors for a weight, or None if it is rounded to the nearest.
+
+        They are made only once: H takes eight bytes an element, and is forgotten.
+        """
+        found = self.of.pop(weight, None)
         return None if found is None else [factor(h, cpu) for h in found]
 
     @staticmethod
@@ -86,28 +90,34 @@ class Rounding:
         precision: Precision,
         kernels: Kernels,
         quantise: Quantise,
-        advance: Callable[[], None] = lambda: None,
+        steps: Steps | None = None,
     ) -> Rounding:
         """Observe a checkpoint. Which matrices ``precision`` gives two limbs does not matter.
 
-        ``advance`` is called when the model is made, and when it has run. Raises the errors of compiling and
-        of running.
+        ``steps`` counts the pieces of the text. Raises the errors of compiling and of running.
         """
+        steps = steps or Steps()
         begin = plan_decoder(checkpoint.arch, replace(precision, exact=frozenset()))
         names = frozenset(sizes(begin))
         exact = plan_decoder(checkpoint.arch, replace(precision, exact=names))
         tokens = observed_tokens(checkpoint.vocabulary)
         if not tokens:
             return Rounding()
-        model = run_model(checkpoint, exact, Rounding(), kernels, quantise)
-        advance()
-        looked_at = {fold.products[0] for fold in exact.folds}
-        seen = _Observed(ComputeProducts(model.matrix), names | looked_at, len(model.matrix(_HEAD).scale))
         piece = min(PIECE, exact.program.context)
         texts = [tokens[a : a + piece] for a in range(0, len(tokens), piece)]
-        for _ in all_logits(model, kernels, texts, products=seen):
+        steps.expect(len(texts) + 1)
+        model = run_model(checkpoint, exact, Rounding(), kernels, quantise)
+        steps.advance()
+        looked_at = {fold.products[0] for fold in exact.folds}
+        seen = _Observed(ComputeProducts(model.matrix), names | looked_at, len(model.matrix(_HEAD).scale))
+
+        def counted() -> Iterator[list[int]]:
+            for text in texts:
+                yield text
+                steps.advance()
+
+        for _ in all_logits(model, kernels, counted(), products=seen):
             pass
-        advance()
         cpu = host_kernels(kernels)
         pivots = cpu.map(lambda hs: np.concatenate([factor(h, cpu).pivots for h in hs]), seen.sums.values())
         energy = {name: Seen(found) for name, found in zip(seen.sums, pivots, strict=True)}
