@@ -24,7 +24,8 @@ from proofcompute.freivalds.attempts import MemoryLog
 from proofcompute.models.model import Model
 from proofcompute.models.token_types import NORMAL
 from proofcompute.program.operations import Attention
-from proofcompute.program.types import Reads, SegmentPlan
+from proofcompute.program.plans import SegmentPlan
+from proofcompute.program.types import Reads
 from proofcompute.protocol.messages import Generation, Request
 from proofcompute.testing.forging import Choose, Forgery, Rewrite, forge, unchanged
 from proofcompute.verifier import Key, keygen
