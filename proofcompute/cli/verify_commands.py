@@ -12,7 +12,17 @@ from proofcompute.cli.bundles import EvidenceOut, Identity, Recorder, Undisclose
 from proofcompute.cli.console import Output
 from proofcompute.cli.files import check_output, read_receipt, read_request
 from proofcompute.cli.kinds import expect
-from proofcompute.cli.options import Device, Force, Grinding, Json, Out, Runs, hex_bytes, sampled
+from proofcompute.cli.options import (
+    Device,
+    Force,
+    Grinding,
+    Json,
+    Out,
+    PolicyFile,
+    Runs,
+    hex_bytes,
+    what_is_checked,
+)
 from proofcompute.cli.outputs import Outputs, check_outputs, write_outputs
 from proofcompute.encoding.files import require_plain
 from proofcompute.errors import InputError, VerificationError
@@ -63,6 +73,7 @@ def challenge(
     cells: Annotated[int | None, typer.Option(help=f"Number of cells to draw; {CELLS} unless given.")] = None,
     runs: Runs = None,
     all_: Annotated[bool, typer.Option("--all", help="Choose every cell: a full audit.")] = False,
+    policy: PolicyFile = None,
     seed: Annotated[
         str | None, typer.Option(help="Draw the cells from this seed (hex); for tests only.")
     ] = None,
@@ -76,26 +87,30 @@ def challenge(
 ) -> None:
     """Check a receipt, and choose the cells that the node must open.
 
+    If a policy draws nothing, no challenge is written: this answer is spared.
+
     Exit status 0: the receipt holds so far; 1: it is rejected; 2: your own files cannot be used.
     """
     check_output(output, force=force)
-    if all_ and (cells is not None or runs is not None or seed is not None):
-        raise InputError("--all chooses every cell; give it without --cells, --runs and --seed")
+    if seed is not None and (all_ or policy is not None):
+        raise InputError("--seed draws --cells and --runs; give it without --all and --policy")
+    checks = what_is_checked(policy, runs, cells, CELLS, every=all_)
     from proofcompute.cli.verifying import Verifier
     from proofcompute.encoding.files import write_atomic
+    from proofcompute.verifier.policy import AuditPolicy
 
     asked = read_request(request)
     auditor = Verifier.of(key, "numpy", node, terms=terms, retention=retention, patience=patience).auditor
     data = read_receipt(receipt, asked)
-    made = auditor.challenge(
-        asked,
-        data,
-        "all" if all_ else sampled(runs, cells, CELLS),
-        seed=None if seed is None else _seed(seed),
-    )
-    claim = auditor.claim(asked, data)
+    claim, out = auditor.claim(asked, data), Output(json)
+    chosen = checks.choose() if isinstance(checks, AuditPolicy) else checks  # the receipt is here by now
+    if chosen is None:
+        out.say("the policy draws nothing of this answer: no challenge is written")
+        out.result({"challenge": None, "cells": 0, "receipt_digest": claim.receipt.digest.hex()})
+        return
+    made = auditor.challenge(asked, data, chosen, seed=None if seed is None else _seed(seed))
     write_atomic(output, made.encode())
-    out, count, total = Output(json), sum(c.b - c.a for c in made.cells), claim.statement.cells
+    count, total = sum(c.b - c.a for c in made.cells), claim.statement.cells
     deadline = auditor.deadline(claim)
     out.say(f"{output}: {count} of {total} cells, to be opened within {deadline:.1f} s")
     out.result(

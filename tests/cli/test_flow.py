@@ -16,6 +16,8 @@ from proofcompute.cli.request_command import seed_bytes
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.models.model import Model
 from proofcompute.protocol.messages import Challenge, Receipt, Request
+from proofcompute.protocol.samples import Sample
+from proofcompute.verifier.policy import AuditPolicy
 
 
 def verify(files: Files, key: Path, **changes: object) -> tuple[object, ...]:
@@ -174,6 +176,19 @@ def test_runs_of_rows(files: Files, key: Path, tmp_path: Path) -> None:
     assert found["detects_one"] < found["detects_shares"]["0.1"] < 1
     assert "3x256" in refused(*ask(files), "-o", tmp_path / "no", "--runs", "2")
     assert "--runs" in refused(*ask(files), "-o", tmp_path / "no", "--runs", "2x9", "--all")
+
+
+def test_a_challenge_by_a_policy(files: Files, tmp_path: Path) -> None:
+    always, never = tmp_path / "always", tmp_path / "never"
+    AuditPolicy(0, 1, Sample(2, 9)).save(always)
+    AuditPolicy(1e-12).save(never)
+    made = done(*ask(files), "-o", tmp_path / "challenge", "--policy", always)
+    assert 0 < made["cells"] <= 18
+    spared = done(*ask(files), "-o", tmp_path / "none", "--policy", never)
+    assert (spared["challenge"], (tmp_path / "none").exists()) == (None, False)
+    assert "draws nothing" in call(*ask(files), "-o", tmp_path / "none", "--policy", never).out
+    for also in (("--seed", "00"), ("--all",), ("--cells", 2), ("--runs", "2x9")):
+        assert "--policy" in refused(*ask(files), "-o", tmp_path / "no", "--policy", always, *also)
 
 
 def test_what_a_node_lies_about_in_its_receipt_is_a_rejection(files: Files, tmp_path: Path) -> None:

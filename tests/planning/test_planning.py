@@ -120,12 +120,51 @@ def test_simulations_find_as_often_as_the_formula_says(cheat: Alteration, policy
         assert said == pytest.approx(rate.formula)
 
 
-def test_a_simulation_of_other_draws_disagrees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were runs always the first of their segment, the altered one would be found far too often."""
-    policy, cheat = AuditPolicy(0, 1, pc.Sample(2, 9)), Alteration("cell")
-    assert simulate(trace(), policy, cheat, trials=400, seed=2).agrees
-    apply(monkeypatch, [Edit("protocol.cells", "count, _below(xof, count)", "count, 0")])
-    assert not simulate(trace(), policy, cheat, trials=400, seed=2).agrees
+CELLS = "protocol.cells"
+CHANCES = "verifier.chances"
+SEGMENTS = "distinct(xof, len(lengths), sample.runs) if"
+WRONG_DRAWS = {
+    "always the first run": Edit(CELLS, "count, _below(xof, count)", "count, 0"),
+    "always the first segments": Edit(CELLS, SEGMENTS, "range(2) if"),
+    "one segment fewer": Edit(CELLS, SEGMENTS, "[0] if"),
+    "runs of two rows": Edit(CELLS, "run_count(lengths[segment], sample.rows)", "lengths[segment] // 2"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_DRAWS)
+def test_a_simulation_of_other_draws_disagrees(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Formulas and draws share so little that a fault of either shows."""
+    policy, cheats = (
+        AuditPolicy(0, 1, pc.Sample(2, 9)),
+        (Alteration("cell"), Alteration("layer"), Alteration("row")),
+    )
+    assert all(simulate(trace(), policy, cheat, trials=400, seed=2).agrees for cheat in cheats)
+    apply(monkeypatch, [WRONG_DRAWS[name]])
+    assert not all(simulate(trace(), policy, cheat, trials=400, seed=2).agrees for cheat in cheats)
+
+
+WRONG_FORMULAS = {
+    "segments drawn twice": Edit(CHANCES, "np.maximum(0.0, (j - k) / j)", "np.maximum(0.0, j / j)"),
+    "a run is as bad as its rows": Edit(
+        CHANCES, "return (last - first + 1) / count", "return (b - a) / rows"
+    ),
+    "half as many scattered cells": Edit(
+        CHANCES, "math.log1p(-altered / (total - i))", "math.log1p(-altered / (2 * total))"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_FORMULAS)
+def test_a_wrong_formula_disagrees_with_the_draws(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policies = AuditPolicy(0, 1, pc.Sample(3, 9)), AuditPolicy(0, 1, pc.Sample(cells=12))
+    pairs = [(policy, cheat) for policy in policies for cheat in CHEATS[:2]]
+
+    def agree() -> bool:
+        return all(simulate(trace(), p, cheat, trials=600, seed=3).agrees for p, cheat in pairs)
+
+    assert agree()
+    apply(monkeypatch, [WRONG_FORMULAS[name]])
+    assert not agree()
 
 
 def test_the_interval_holds_the_true_rate() -> None:
