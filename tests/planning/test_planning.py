@@ -54,7 +54,7 @@ def trace() -> Trace:
 # -- work --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
 def test_the_expected_work_is_the_mean_of_what_is_drawn(sample: pc.Sample) -> None:
-    n = 400
+    n = 150
     drawn = [of_cells(trace(), trace().draw(sample, bytes(32), str(i).encode())) for i in range(n)]
     said = expected(trace(), sample)
     for name, value in said._asdict().items():
@@ -110,9 +110,9 @@ POLICIES = [AuditPolicy(0.1), *(AuditPolicy(0.05, 0.9, sample) for sample in SAM
 @pytest.mark.parametrize("policy", POLICIES, ids=str)
 @pytest.mark.parametrize("cheat", CHEATS, ids=str)
 def test_simulations_find_as_often_as_the_formula_says(cheat: Alteration, policy: AuditPolicy) -> None:
-    rate = simulate(trace(), policy, cheat, trials=400, seed=1)
+    rate = simulate(trace(), policy, cheat, trials=250, seed=1)
     assert rate.agrees
-    assert rate == simulate(trace(), policy, cheat, trials=400, seed=1)
+    assert rate == simulate(trace(), policy, cheat, trials=250, seed=1)
     said = cheat.found(trace(), policy)
     if cheat.kind == "share":
         assert said <= rate.formula + 1e-12  # the least over all places is at most that of one
@@ -138,9 +138,9 @@ def test_a_simulation_of_other_draws_disagrees(name: str, monkeypatch: pytest.Mo
         AuditPolicy(0, 1, pc.Sample(2, 9)),
         (Alteration("cell"), Alteration("layer"), Alteration("row")),
     )
-    assert all(simulate(trace(), policy, cheat, trials=400, seed=2).agrees for cheat in cheats)
+    assert all(simulate(trace(), policy, cheat, trials=250, seed=2).agrees for cheat in cheats)
     apply(monkeypatch, [WRONG_DRAWS[name]])
-    assert not all(simulate(trace(), policy, cheat, trials=400, seed=2).agrees for cheat in cheats)
+    assert not all(simulate(trace(), policy, cheat, trials=250, seed=2).agrees for cheat in cheats)
 
 
 WRONG_FORMULAS = {
@@ -160,7 +160,7 @@ def test_a_wrong_formula_disagrees_with_the_draws(name: str, monkeypatch: pytest
     pairs = [(policy, cheat) for policy in policies for cheat in CHEATS[:2]]
 
     def agree() -> bool:
-        return all(simulate(trace(), p, cheat, trials=600, seed=3).agrees for p, cheat in pairs)
+        return all(simulate(trace(), p, cheat, trials=300, seed=3).agrees for p, cheat in pairs)
 
     assert agree()
     apply(monkeypatch, [WRONG_FORMULAS[name]])

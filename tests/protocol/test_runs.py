@@ -23,7 +23,7 @@ from proofcompute.testing import Run
 from proofcompute.verifier import chances, verify_public
 from proofcompute.verifier.policy import AuditPolicy
 
-TRIALS = 2000
+TRIALS = 1000
 
 
 @pytest.fixture(scope="module")
