@@ -13,6 +13,7 @@ from proofcompute.errors import InputError
 
 if TYPE_CHECKING:
     from proofcompute.arithmetic.kernels import Kernels
+    from proofcompute.protocol.samples import Sample
     from proofcompute.verifier.auditor import Cells
     from proofcompute.verifier.policy import AuditPolicy
 
@@ -27,6 +28,7 @@ __all__ = [
     "command_line",
     "hex_bytes",
     "kernels",
+    "sampled",
     "typed",
     "what_is_checked",
 ]
@@ -64,6 +66,15 @@ PolicyFile = Annotated[
 ]
 
 
+def sampled(runs: str | None, cells: int | None, usual: int) -> int | Sample:
+    """Return what is drawn: runs with scattered cells beside them if given, else cells alone."""
+    if runs is None:
+        return usual if cells is None else cells
+    from proofcompute.protocol.samples import Sample
+
+    return Sample.parse(runs, cells or 0)
+
+
 def what_is_checked(
     policy: Path | None, runs: str | None, cells: int | None, usual: int, *, every: bool
 ) -> Cells | AuditPolicy:
@@ -71,13 +82,7 @@ def what_is_checked(
     if every and (runs is not None or cells is not None):
         raise InputError("--all checks every cell; give it without --cells and --runs")
     if policy is None:
-        if every:
-            return "all"
-        if runs is None:
-            return usual if cells is None else cells
-        from proofcompute.protocol.samples import Sample
-
-        return Sample.parse(runs, cells or 0)
+        return "all" if every else sampled(runs, cells, usual)
     if every or runs is not None or cells is not None:
         raise InputError("--policy says what is checked; give it without --all, --cells and --runs")
     from proofcompute.verifier.policy import AuditPolicy
