@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,35 @@ def test_each_receipt_of_a_proof_is_verifiable_alone() -> None:
         assert verified("experts11", other, one.request, cells=3) == whole[number : number + 1]
         with pytest.raises(VerificationError):
             verified("experts11", other, many[1 - number].request, cells=3)
+
+
+class Watched(io.BytesIO):
+    """A proof that counts what is read of it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+def test_who_checks_one_receipt_reads_no_other_opening_and_holds_no_more() -> None:
+    one = answered("w8a16")
+    asked, key = one.request, published("w8a16").key
+    read, held = [], []
+    for many in ([one], [one, *(answered("w8a16", i) for i in range(1, 6))]):
+        stream = Watched(proof("w8a16", *many))
+        tracemalloc.start()
+        try:
+            verify_proof(key, [asked], stream, kernels=KERNELS, security=115.0)
+            held.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        read.append(stream.count)
+    size = one.opening.seek(0, 2)
+    assert read[1] < read[0] + size / 4  # messages of sumcheck, receipts and heads of frames
+    assert held[1] < 1.2 * held[0] + 100_000
 
 
 def test_a_false_answer_does_not_pass_beside_a_true_one() -> None:
