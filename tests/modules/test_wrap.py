@@ -16,6 +16,9 @@ from torch import Tensor, nn  # noqa: E402
 
 import proofcompute as pc  # noqa: E402
 from aten.networks import NETWORKS, example  # noqa: E402
+from cuda_rig import EmulatedDevice, why_not  # noqa: E402
+from proofcompute.arithmetic import devices  # noqa: E402
+from proofcompute.arithmetic.backends.cuda import CudaKernels  # noqa: E402
 from proofcompute.functions import Proof  # noqa: E402
 from proofcompute.importers.lowering.values import RefusedError  # noqa: E402
 from proofcompute.modules import ModuleReport  # noqa: E402
@@ -258,3 +261,16 @@ def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "2 of " in shown
     assert "rejected: " in shown
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
+def test_a_cuda_device_gives_the_same_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(devices._made, "cuda:0", CudaKernels(EmulatedDevice()))
+    module, x = example("encoder", 2)
+    roots = []
+    for device in ("numpy", "cuda:0"):
+        net = pc.wrap(module, x, precision="w8a8", device=device)
+        request = pc.array_request(net.model, x.numpy(), nonce=bytes(32))
+        roots.append((net.model.model_id, pc.Receipt.decode(net.node.answer(request).receipt).trace_root))
+        assert net(x)[0].device == x.device
+    assert roots[0] == roots[1]
