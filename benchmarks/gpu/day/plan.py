@@ -90,6 +90,7 @@ STEPS = (
     Step("receipts", 40, True, "equal:receipts"),
     Step("batches", 60, True, "equal:batches"),
     Step("runner", 60, True, "serving:receipts"),
+    Step("proofs", 60, True, "proofs:equal"),
     Step("faults", 60, True, "faults:everything"),
     Step("large", 60, False, "equal:large"),
     Step("model", 120, True, "models:receipts"),

@@ -14,7 +14,7 @@ from proofcompute.errors import InputError, LimitError
 from proofcompute.freivalds.field import P31, P61, check_columns, not_canonical
 from proofcompute.limits import MAX_WIDTH
 
-__all__ = ["fold31", "pack", "project31", "project61", "unpack"]
+__all__ = ["fold31", "pack", "project31", "project61", "unpack", "unpacked"]
 
 _GRID_Y: Final = 65535
 
@@ -72,7 +72,12 @@ def pack(on: Launcher, values: Given, bits: int) -> bytes:
 
 def unpack(on: Launcher, data: bytes | memoryview, bits: int, count: int) -> I32:
     """Return :func:`proofcompute.arithmetic.definition.bitpack.unpack`."""
+    return on.fetch(unpacked(on, data, bits, count))
+
+
+def unpacked(on: Launcher, data: bytes | memoryview, bits: int, count: int) -> DeviceArray:
+    """Return the values of :func:`unpack` on the device."""
     check_packed(data, bits, count)
     values, packed = on.new(np.int32, count), on.array(np.frombuffer(data, dtype=np.uint8))
     on.over("unpack", count, packed, i64(count), i32(bits), values)
-    return on.fetch(values)
+    return values

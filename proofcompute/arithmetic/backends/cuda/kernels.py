@@ -14,7 +14,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from proofcompute.arithmetic import contracts
-from proofcompute.arithmetic.backends.cuda import attending, checks, committing, products, sampling
+from proofcompute.arithmetic.backends.cuda import attending, checks, coding, committing, products, sampling
 from proofcompute.arithmetic.backends.cuda.array import DeviceArray
 from proofcompute.arithmetic.backends.cuda.device import Device
 from proofcompute.arithmetic.backends.cuda.launcher import Given, Launcher, i32, i64
@@ -29,8 +29,6 @@ from proofcompute.arithmetic.grouped import by_matrix
 from proofcompute.arithmetic.kernels import PLAIN, AttentionOptions, Matrix, Prologue
 from proofcompute.arithmetic.sampling import Sampling
 from proofcompute.arrays import I8, I32, U8, U32
-from proofcompute.codes.circle import encode31
-from proofcompute.codes.extension import multiply
 from proofcompute.commitments import hashing
 from proofcompute.commitments.hasher import check_groups
 from proofcompute.errors import LimitError, NonFiniteError
@@ -285,10 +283,11 @@ class CudaKernels(DevicePrimitives, DeviceMemory):
         return fold_parts31(parts, s, lambda part, some: self.host(self.fold(part, some)))
 
     def sum_hint(self, hint: WeighedHint) -> SummedHint:
-        return hints.sum_hint(self, partial(checks.unpack, self._on), hint)
+        return coding.sum_hint(self, self._on, hint)
 
+    @placed
     def multiply_extension(self, x: Given, y: Given) -> Any:
-        return multiply(self.host(x), self.host(y))
+        return coding.multiply(self._on, x, y)
 
     def factor(self, h: Given, least: float) -> tuple[Any, Any]:
         return lattice.factor(self.host(h), least)  # where time matters, the CPU's backend is asked
@@ -296,8 +295,9 @@ class CudaKernels(DevicePrimitives, DeviceMemory):
     def nearest_plane(self, steps: Given, mix: Given) -> Any:
         return lattice.nearest_plane(self.host(steps), self.host(mix))
 
+    @placed
     def circle_words(self, rows: Given, bits: int, twiddles: Given) -> Any:
-        return encode31(self.host(rows), bits, self.host(twiddles))
+        return coding.circle_words(self._on, rows, bits, twiddles)
 
     @placed
     def project61(self, y: Given, s: Given) -> Any:

@@ -21,6 +21,7 @@ FILES: Final = (
     "add",
     "attention",
     "blake3",
+    "codes",
     "embed",
     "fold",
     "gate",
