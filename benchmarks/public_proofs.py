@@ -1,0 +1,108 @@
+"""Times public proofs of the demo model beside running it: `python -m benchmarks.public_proofs`.
+
+The model is published once. Then these take turns in one process: a run, a proof of all its cells from the
+node's opening, the check of that proof without weights, and the private audit of the same opening with a
+secret key. The same of drawn cells follows. Figures are medians of seconds and of the processor time of all
+threads, and ratios of both. Openings and proofs lie in memory; making a proof includes copying the opening,
+which is timed alone, too. Nothing is asserted about time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from benchmarks.model import Bench
+from proofcompute.protocol.messages import Request
+from proofcompute.public.holder import SECURITY, positions_for
+from proofcompute.public.proof import ALL
+from proofcompute.public.proving import Answered, coded_challenge, prove, verify_proof
+from proofcompute.public.publishing import Published, publish
+from proofcompute.verifier import check_receipt
+from proofcompute.verifier.keymaking import keygen
+from proofcompute.verifier.verify import verify
+
+
+class Times:
+    """Seconds, and seconds of all threads' processors, of what is done in turns."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[tuple[float, float]]] = {}
+
+    def take(self, name: str, f: Callable[[], Any]) -> Any:
+        """Call ``f``, and return what it returns."""
+        wall, busy = time.perf_counter(), time.process_time()
+        found = f()
+        seconds = time.perf_counter() - wall, time.process_time() - busy
+        self._found.setdefault(name, []).append(seconds)
+        return found
+
+    def medians(self) -> dict[str, tuple[float, float]]:
+        """Return the medians, by name."""
+        columns = {name: zip(*each, strict=True) for name, each in self._found.items()}
+        return {name: tuple(map(statistics.median, both)) for name, both in columns.items()}
+
+
+def proofs(
+    bench: Bench, published: Published, key: Any, request: Request, cells: int, turns: int
+) -> dict[str, object]:
+    """Time a run, the proof of ``cells`` of its cells, and both ways to check them, in turns."""
+    node, k = bench.node, bench.node.kernels
+    positions, times = positions_for(published.key.layout, SECURITY), Times()
+    opening, out = io.BytesIO(), io.BytesIO()
+    for turn in range(turns + 1):
+        if turn == 1:
+            times = Times()  # the first turn compiles
+        receipt = times.take("run", lambda: node.commit(node.run(request))).encode()
+        asked = coded_challenge(check_receipt(published.key, request, receipt, None), cells)
+        opening, copy, out = io.BytesIO(), io.BytesIO(), io.BytesIO()
+        times.take("open", partial(node.open, request, receipt, asked, opening))
+        times.take("copy", partial(copy.write, opening.getvalue()))
+        del copy
+        one = Answered(request, receipt, opening, cells)
+        made = partial(prove, published, node.model, [one], out, positions=positions, kernels=k)
+        times.take("prove", made)
+        out.seek(0)
+        read = partial(verify_proof, published.key, [request], out, kernels=k, cells=cells)
+        times.take("verify", read)
+        opening.seek(0)
+        times.take("private", partial(verify, key, request, receipt, asked, opening, kernels=k))
+    found = times.medians()
+    ratios = (("prove", "run"), ("verify", "private"), ("private", "run"))
+    return {
+        "cells": "all" if cells == ALL else cells,
+        "opening_bytes": len(opening.getvalue()),
+        "proof_bytes_more": len(out.getvalue()) - len(opening.getvalue()),
+        "seconds": {name: round(wall, 4) for name, (wall, _) in found.items()},
+        "processor_seconds": {name: round(busy, 4) for name, (_, busy) in found.items()},
+        "ratios": {f"{a} / {b}": round(found[a][0] / found[b][0], 3) for a, b in ratios},
+        "processor_ratios": {f"{a} / {b}": round(found[a][1] / found[b][1], 3) for a, b in ratios},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompt", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=448)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--cells", type=int, default=16, help="the cells of the second part")
+    options = parser.parse_args()
+    bench, times = Bench("cpu"), Times()
+    model, k = bench.node.model, bench.node.kernels
+    published, key = times.take("publish", lambda: publish(model, k)), keygen(model, k)
+    threads, publishing = len(os.sched_getaffinity(0)), times.medians()["publish"]
+    print(json.dumps({"threads": threads, "publish": publishing}), flush=True)
+    request = bench.request(options.prompt, options.tokens)
+    for cells in (ALL, options.cells):
+        print(json.dumps(proofs(bench, published, key, request, cells, options.turns)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
