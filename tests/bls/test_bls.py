@@ -202,8 +202,9 @@ def test_secrets_are_below_the_order(tmp_path: Path, number: int) -> None:
         VerdictKey.load(tmp_path / "key")
 
 
-def test_a_rogue_key_signs_for_others_unless_proofs_are_asked_for(library: Curve) -> None:
+def test_a_rogue_key_signs_for_others_unless_proofs_are_asked_for() -> None:
     """It is what the others' keys leave of the rogue's own; nobody has its secret, and so no proof."""
+    library = curve()
     rogue, message = KEYS[1], b"the node lied"
     others = library.negated(library.g1(PUBLIC[0]))
     key = library.encode(library.total([library.g1(rogue.public), others]))

@@ -74,7 +74,7 @@ def test_both_libraries_come_to_the_same(library: str) -> None:
     made = verdict()
     keys = [policy().members[n].key for n in made.signers]
     assert signed_by_all(keys, made.statement.digest, made.signature, curve(library))
-    assert not signed_by_all(keys, statement(receipt_digest=REQUEST).digest, made.signature, curve(library))
+    assert not signed_by_all(keys, made.statement.digest, made.signature[:-1], curve(library))
 
 
 def test_verdicts_have_one_encoding(tmp_path: Path) -> None:
