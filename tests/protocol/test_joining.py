@@ -129,9 +129,7 @@ def memory(m: Model, steps: Any) -> list[int]:
     return out
 
 
-@settings(
-    max_examples=settings.default.max_examples // 3, deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=settings().max_examples // 3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))
 def test_random_programs_give_the_same_bytes_joined_and_one_by_one(rng: Random) -> None:
     m = random_model(rng)
