@@ -20,10 +20,12 @@ from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.encoding.files import write_atomic
 from proofcompute.errors import InputError, ProofcomputeError
 from proofcompute.importers.compiling import PRECISIONS, compile_decoder
+from proofcompute.importers.compiling.precision import AUTO
 from proofcompute.importers.gguf import open_gguf
 from proofcompute.quality import FloatReference, Quality, compare_texts, text, windows
 from proofcompute.tokens import Tokenizer
 
+ALL = (*PRECISIONS, AUTO)
 TOKENS = 4096
 """Default number of tokens of the text that are read."""
 
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "text", type=Path, nargs="?", metavar="TEXT", help="a text file (UTF-8); default: that of the package"
     )
     parser.add_argument(
-        "--precisions", default=",".join(PRECISIONS), help="with commas between (default %(default)s)"
+        "--precisions", default=",".join(ALL), help="with commas between (default %(default)s)"
     )
     parser.add_argument("--tokens", type=positive, default=TOKENS, help="at most (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or numpy (slow)")
@@ -77,8 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.output is not None:
         file(parser, options.output)
     precisions = [p.strip() for p in options.precisions.split(",") if p.strip()]
-    if unknown := [p for p in precisions if p not in PRECISIONS]:
-        parser.error(f"precision {unknown[0]!r} is none of {', '.join(PRECISIONS)}")
+    if unknown := [p for p in precisions if p not in ALL]:
+        parser.error(f"precision {unknown[0]!r} is none of {', '.join(ALL)}")
     try:
         words = text() if options.text is None else options.text.read_text("utf-8")
     except OSError as e:
