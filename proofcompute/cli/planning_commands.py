@@ -223,6 +223,8 @@ def plan(
         for goal, gain, p, rate in zip(goals, gains, chosen.found, rates, strict=True):
             out.say()
             out.facts(told(goal, gain, p, rate, penalty, answers))
+            if not rate.agrees:
+                complain(f"formula and simulation disagree about {goal.altered}: try more --trials")
         if output is not None:
             chosen.policy.save(output)
             out.say(f"\n{output}: {chosen.policy}")

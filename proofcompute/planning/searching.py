@@ -63,7 +63,7 @@ def candidates(trace: Trace) -> list[Sample]:
         lengths.append(r)
     cells = [Sample(cells=c) for c in _CELLS if c < trace.statement.cells]
     runs = [Sample(g, r, c) for g in counts for r in lengths for c in (0, 16)]
-    return cells + runs
+    return cells + [sample for sample in runs if (sample.runs, sample.rows) != (segments, rows)]
 
 
 def option_for(
@@ -115,7 +115,7 @@ def options(
     found.sort(key=lambda option: option.cost.dollars)
     near = [option for option in found if option.cost.dollars <= _NEAR * found[0].cost.dollars]
     if near:
-        first = min(near, key=lambda option: option.policy.parts)
+        first = min(near, key=lambda option: (option.policy.parts, option.policy.sample is not None))
         found.remove(first)
         found.insert(0, first)
     return found

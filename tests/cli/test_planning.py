@@ -8,7 +8,7 @@ import pytest
 
 from cli.driver import Files, call, done, refused
 from proofcompute.cli import planning_commands
-from proofcompute.planning import DOCUMENTED, Figures
+from proofcompute.planning import DOCUMENTED, Figures, Rate
 from proofcompute.protocol.samples import Sample
 from proofcompute.verifier.policy import AuditPolicy
 
@@ -62,6 +62,13 @@ def test_a_plan_holds_what_it_promises(files: Files, tmp_path: Path) -> None:
     text = call("plan", files.model, *words).out
     assert "simulated" in text
     assert "needed" in text
+
+
+def test_a_simulation_that_disagrees_is_told(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("plan", files.model, *LENGTHS, "--stake", 0.001, "--cheat", "copy=50%", "--trials", 50)
+    assert "disagree" not in call(*words).err
+    monkeypatch.setattr(Rate, "interval", property(lambda rate: (0.0, 0.0)))
+    assert "disagree about a copy" in call(*words).err
 
 
 def test_without_a_way_the_status_says_so(files: Files) -> None:

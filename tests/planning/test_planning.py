@@ -390,6 +390,14 @@ def test_without_a_way_there_is_no_plan() -> None:
     assert none.policy.whole + none.policy.sampled < 1e-8
 
 
+def test_what_covers_every_cell_is_called_a_full_audit() -> None:
+    assert all((s.runs, s.rows) != (4, 59) for s in candidates(trace()))
+    best = cheapest(trace(), DOCUMENTED, Market(), goals(("cell", 0.9)))
+    assert best is not None
+    assert best.policy.sample is None
+    assert best.policy.whole == pytest.approx(0.9)
+
+
 def test_runs_are_chosen_where_they_are_cheaper() -> None:
     """At 512 tokens of a deeper decoder, one layer in runs costs less than as many scattered cells."""
     deep = Trace(synthetic.model().program, Lengths(64, 448))
