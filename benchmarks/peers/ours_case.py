@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from secrets import token_bytes
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.networks import NETWORKS, Network
+from benchmarks.peers.networks import (
+    CONVOLUTIONAL,
+    NETWORKS,
+    Convolutional,
+    Network,
+    convolutional_onnx,
+    far_from_floats,
+)
 from proofcompute.arithmetic.devices import kernels_for
 from proofcompute.arrays import F32
 from proofcompute.bench.timing import in_turn, repeated
@@ -35,30 +43,15 @@ def build(network: Network) -> Model:
 
 
 def run(name: str) -> list[dict[str, Any]]:
-    """Set up, prove and verify one of :data:`NETWORKS`; every cell is checked."""
+    """Set up, prove and verify a network; every cell is checked."""
+    if name in CONVOLUTIONAL:
+        return [measure_file(CONVOLUTIONAL[name], SETUPS, ROUNDS)]
     return [measure(NETWORKS[name], SETUPS, ROUNDS)]
 
 
 def measure(network: Network, setups: int, rounds: int) -> dict[str, Any]:
     """Time set-up, proving and verifying of a network, and a plain rerun, in turn."""
-    kernels = kernels_for("auto")
-    samples = network.samples()
-    request = _request(build(network), samples)
-    warm = Subject(build(network), kernels)  # compiles every kernel
-    finished = warm.finish(request)
-    warm.verifier(finished, warm.open(finished))()
-
-    setup = repeated(lambda: Subject(build(network), kernels).key(), setups)
-    subject = Subject(build(network), kernels)
-
-    def prove() -> tuple[Run, bytes]:
-        done = subject.finish(request)
-        return done, subject.open(done).opening
-
-    done, opening = prove()
-    check = subject.verifier(done, subject.open(done))
-    verified = check()
-    weights = network.weights()
+    weights, samples = network.weights(), network.samples()
 
     def native() -> None:
         x = samples
@@ -67,9 +60,54 @@ def measure(network: Network, setups: int, rounds: int) -> dict[str, Any]:
             if i < len(weights) - 1:
                 np.maximum(x, 0, out=x)
 
+    found, _ = _timed(lambda: build(network), samples, native, setups, rounds)
+    return found
+
+
+def measure_file(network: Convolutional, setups: int, rounds: int) -> dict[str, Any]:
+    """Do the same for a network that is read from an ONNX file; a rerun is ONNX's reference in NumPy."""
+    from onnx.reference import ReferenceEvaluator
+
+    from proofcompute.importers.onnx import compile_onnx
+    from proofcompute.importers.onnx.opening import parsed
+
+    file, samples = convolutional_onnx(network), network.samples()
+    data, session = file.SerializeToString(), ReferenceEvaluator(file)
+
+    def made() -> Model:
+        return compile_onnx(parsed(data), kernels_for("auto"))
+
+    found, outputs = _timed(made, samples, lambda: session.run(None, {"x": samples}), setups, rounds)
+    error = far_from_floats(file, samples, outputs)
+    note = found["note"].replace("w8a16", "w16a16")
+    return {**found, "note": f"{note}; outputs {error:.2g} from float32"}
+
+
+def _timed(
+    made: Callable[[], Model], samples: F32, native: Callable[[], object], setups: int, rounds: int
+) -> tuple[dict[str, Any], F32]:
+    """Return the figures of a model, and its outputs."""
+    kernels = kernels_for("auto")
+    model = made()
+    request = _request(model, samples)
+    warm = Subject(model, kernels)  # compiles every kernel
+    finished = warm.finish(request)
+    warm.verifier(finished, warm.open(finished))()
+
+    setup = repeated(lambda: Subject(made(), kernels).key(), setups)
+    subject = Subject(made(), kernels)
+
+    def prove() -> tuple[Run, bytes]:
+        done = subject.finish(request)
+        return done, subject.open(done).opening
+
+    done, opening = prove()
+    check = subject.verifier(done, subject.open(done))
+    verified = check()
     native()
     proving, verifying, rerun = in_turn([prove, check, native], rounds)
-    return {
+    outputs = np.frombuffer(done.receipt.outputs[0][1], "<f4").astype(np.float32)
+    found = {
         "system": "ours",
         "setup_seconds": median(setup),
         "common_setup_seconds": 0.0,
@@ -82,6 +120,7 @@ def measure(network: Network, setups: int, rounds: int) -> dict[str, Any]:
         "rounds": {"set up": setup, "prove": proving, "verify": verifying, "rerun": rerun},
         "note": f"w8a16, secret key, all {verified.total} cells, {verified.soundness_bits:.0f} bits",
     }
+    return found, outputs
 
 
 def _request(model: Model, samples: F32) -> Request:

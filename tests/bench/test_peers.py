@@ -12,7 +12,14 @@ import pytest
 
 from benchmarks.peers import __main__ as command
 from benchmarks.peers.cases import CASES, SYSTEMS, Case, System
-from benchmarks.peers.networks import NETWORKS, Network, onnx_model
+from benchmarks.peers.networks import (
+    NETWORKS,
+    Convolutional,
+    Network,
+    convolutional_onnx,
+    far_from_floats,
+    onnx_model,
+)
 from benchmarks.peers.ours_case import build
 from benchmarks.peers.published import PUBLISHED
 from benchmarks.peers.record import Record, conditions
@@ -43,6 +50,27 @@ def test_the_onnx_file_holds_the_same_weights() -> None:
     held = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer]
     for mine, theirs in zip(network.weights(), held, strict=True):
         assert np.array_equal(mine.T, theirs)
+
+
+def test_every_system_reads_the_same_convolutions() -> None:
+    """The file is whole, ours reads it, and outputs are compared with floats."""
+    pytest.importorskip("onnx", reason="the extra peers is not installed")
+    import onnx
+
+    from proofcompute.importers.onnx import compile_onnx
+    from proofcompute.importers.onnx.opening import parsed
+
+    network = Convolutional()
+    file = convolutional_onnx(network)
+    onnx.checker.check_model(file)
+    subject = Subject(
+        compile_onnx(parsed(file.SerializeToString()), kernels_for("numpy")), kernels_for("numpy")
+    )
+    samples = network.samples()
+    request = Request(subject.model.model_id, (("x", samples.astype("<f4").tobytes()),), bytes(32))
+    found = subject.execute(request).outputs["y"]
+    assert far_from_floats(file, samples, found) < 1e-3
+    assert far_from_floats(file, samples, found * np.float32(1.01)) > 5e-3
 
 
 # -- one measurement ---------------------------------------------------------------------------------------
