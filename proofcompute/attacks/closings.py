@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, cast
 
 from proofcompute.attacks.attack import Forged
 from proofcompute.attacks.case import Build, Case, case
 from proofcompute.attacks.identities import NODE, STRANGER
 from proofcompute.attacks.openings import audited
 from proofcompute.attacks.taken_apart import Opening, opened
-from proofcompute.attacks.target import NotApplicable, Target
+from proofcompute.attacks.target import Target
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding import wire
 from proofcompute.protocol.messages import OpeningEnd, frame_digest, frames_digest
@@ -52,10 +52,9 @@ def edited(index: int, value: wire.Value) -> Build:
     """Return the honest opening, with one element of the closing frame replaced."""
 
     def make(opening: Opening) -> list[bytes]:
-        fields = wire.decode(end_of(opening), limit=1 << 10, what="opening end")
-        if not isinstance(fields, tuple):
-            raise NotApplicable("a closing frame of another form")
-        return [wire.encode((*fields[:index], value, *fields[index + 1 :]))]
+        fields = list(cast("list[Any]", wire.decode(end_of(opening), limit=1 << 10, what="opening end")))
+        fields[index] = value
+        return [wire.encode(tuple(fields))]
 
     return ends(make)
 

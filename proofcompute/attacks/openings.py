@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -59,10 +59,8 @@ def _head(**changes: Any) -> Build:
 
 def head_of_another_version(frames: list[bytes]) -> list[bytes]:
     """Return frames of which the first names another version."""
-    fields = wire.decode(frames[0], limit=1 << 20, what="opening")
-    if not isinstance(fields, tuple):
-        raise NotApplicable("an opening of another form")
-    return [wire.encode((fields[0], 1, *fields[2:])), *frames[1:]]
+    kind, _, *rest = cast("list[Any]", wire.decode(frames[0], limit=1 << 20, what="opening"))
+    return [wire.encode((kind, 1, *rest)), *frames[1:]]
 
 
 def _long_frame_head(data: bytes) -> bytes:

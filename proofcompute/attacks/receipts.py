@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from proofcompute.attacks.attack import Forged
 from proofcompute.attacks.case import Build, Case, case
 from proofcompute.attacks.identities import NODE, STRANGER
 from proofcompute.attacks.narrow import narrow
-from proofcompute.attacks.target import ANSWER, ROWS, NotApplicable, Target
+from proofcompute.attacks.target import ANSWER, ROWS, Target
 from proofcompute.encoding import wire
 from proofcompute.errors import Cell
 from proofcompute.protocol.messages import Receipt, Terms
@@ -48,11 +48,8 @@ def _long_head(receipt: Receipt) -> bytes:
 
 
 def _next_version(receipt: Receipt) -> bytes:
-    fields = wire.decode(receipt.encode(), limit=1 << 20, what="receipt")
-    version = fields[1] if isinstance(fields, tuple) else None
-    if not isinstance(fields, tuple) or not isinstance(version, int):
-        raise NotApplicable("a receipt of another form")
-    return wire.encode((fields[0], version + 1, *fields[2:]))
+    kind, version, *rest = cast("list[Any]", wire.decode(receipt.encode(), limit=1 << 20, what="receipt"))
+    return wire.encode((kind, version + 1, *rest))
 
 
 # -- signatures --------------------------------------------------------------------------------------------

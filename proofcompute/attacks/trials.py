@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import cast
 
 from proofcompute.attacks.attack import Cheat, Forged, Mode
 from proofcompute.attacks.bundles import HOLDERS, Shown, bundle, judged, said
@@ -105,9 +106,7 @@ class Ground:
         return made
 
     def _forge(self, attack: Attack) -> Forgery | NotApplicable:
-        cheat = attack.made
-        if not isinstance(cheat, Cheat):
-            raise TypeError(attack.label)
+        cheat = cast(Cheat, attack.made)
         try:
             forgery = cheat.build(self.target)
         except NotApplicable as e:
@@ -166,17 +165,14 @@ def _private(ground: Ground, attack: Attack) -> Iterator[Trial]:
     yield _trial("no products", ("9",), lambda: held.verify(t.kernels))
     own = case(t, forgery)
     yield _trial("own products", _own(t, attack), lambda: own.verify(t.kernels))
-    stray = [cell for cell in ground.altered(attack) if not _where(t, attack, cell)]
+    where = cast(Cheat, attack.made).where
+    stray = [cell for cell in ground.altered(attack) if not where(t, cell)]
     if stray:
         yield Trial("altered cells", ("where they may be",), f"{stray[0]} is altered too")
 
 
 def _own(t: Target, attack: Attack) -> tuple[str, ...]:
-    return tuple(map(str, attack.made.own_steps(t))) if isinstance(attack.made, Cheat) else ()
-
-
-def _where(t: Target, attack: Attack, cell: Cell) -> bool:
-    return isinstance(attack.made, Cheat) and attack.made.where(t, cell)
+    return tuple(map(str, cast(Cheat, attack.made).own_steps(t)))
 
 
 def _rate(ground: Ground, attack: Attack) -> Rate:

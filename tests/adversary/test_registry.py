@@ -10,19 +10,23 @@ import pytest
 
 from adversary.cheats import ABSENT, absent
 from adversary.setting import KERNELS, target
+from proofcompute.arrays import Array
+from proofcompute.attacks import programs
 from proofcompute.attacks.answers import ANSWERS
 from proofcompute.attacks.attack import KINDS, Cheat, Mode
 from proofcompute.attacks.builtin import BUILTIN, builtin
 from proofcompute.attacks.case import Case
 from proofcompute.attacks.guide import table
 from proofcompute.attacks.hints import HINTS
+from proofcompute.attacks.operations import Identity
 from proofcompute.attacks.rates import Rate, altered_cells, interval, measured_rate
 from proofcompute.attacks.registry import ATTACKS, SUBJECTS, Attack, chosen
 from proofcompute.attacks.report import Report, attempts, word
+from proofcompute.attacks.target import NotApplicable, Target, suitable
 from proofcompute.attacks.trials import PASSED, Ground, Outcome, Trial, attempt
 from proofcompute.attacks.weights import WEIGHTS
-from proofcompute.errors import Cell, InputError
-from proofcompute.testing import random_network
+from proofcompute.errors import Cell, ExecutionError, InputError
+from proofcompute.testing import TINY, Forgery, random_chat_model, random_network
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "attack.md"
 
@@ -94,6 +98,45 @@ def test_what_a_model_lacks_is_not_applicable(name: str) -> None:
     assert not outcome.applies
     assert not outcome.holds
     assert word(outcome) == "not applicable"
+
+
+LACKING = [
+    ("mixture", "weights/layers swapped", "no two blocks of one shape"),
+    ("mixture", "weights/one head zeroed", "no second head of queries of its own"),
+    ("mixture", "rows/a negative key scale", "a key has two scales"),
+    ("attending", "hint/a set for each limb", "hints of the head have a set for each limb"),
+    ("attending", "experts/latent altered", "no latent attention"),
+]
+
+
+@pytest.mark.parametrize(("model", "label", "reason"), LACKING)
+def test_what_the_other_models_lack_is_told(model: str, label: str, reason: str) -> None:
+    attack = ATTACKS[label]
+    outcome = attempt(ground(model), attack, next(iter(attack.expected)))
+    assert (outcome.applies, outcome.reason) == (False, reason)
+
+
+def test_a_model_that_is_too_small_is_refused() -> None:
+    with pytest.raises(InputError, match="too short for attacks"):
+        suitable(random_chat_model(KERNELS, of=replace(TINY, context=20)), KERNELS)
+
+
+def test_a_norm_without_which_nothing_has_a_result_is_not_left_out() -> None:
+    class Never(Identity):
+        def run(self, *arguments: object) -> list[Array]:  # type: ignore[override]
+            raise ExecutionError("no result")
+
+    with pytest.raises(NotApplicable, match="without its norms"):
+        programs._norms(Never)(target())
+
+
+def test_a_cheat_whose_own_run_has_no_result_does_not_apply() -> None:
+    def fails(t: Target) -> Forgery:
+        raise ExecutionError("infinite")
+
+    cheat = replace(WEIGHTS["one layer skipped"], build=fails)
+    outcome = attempt(Ground(target()), Attack("weights", "infinite", cheat), Mode.REPLAY)
+    assert outcome.reason == "the cheat's own run has no result: infinite"
 
 
 # -- what the command notices --------------------------------------------------------------------------------
@@ -186,7 +229,5 @@ def test_a_report_counts_apart_what_does_not_apply() -> None:
 
 
 def test_only_language_models_are_attacked() -> None:
-    from proofcompute.attacks.target import suitable
-
     with pytest.raises(InputError, match="language models"):
         suitable(random_network([4, 3]), KERNELS)
