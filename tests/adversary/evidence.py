@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from adversary.setting import target
@@ -13,6 +14,7 @@ from proofcompute.attacks.lying import LYING
 from proofcompute.attacks.receipts import TERMS
 from proofcompute.errors import EvidenceError, FormatError
 from proofcompute.protocol.bundle import Bundle
+from proofcompute.verifier.evidence import Found
 
 __all__ = [
     "ACCUSED",
@@ -47,9 +49,13 @@ said = partial(bundles.said, target())
 found = partial(bundles.found, target())
 bundle = partial(bundles.bundle, target())
 good = partial(bundles.good, target())
-waited = bundles.waited
 lie = partial(lying.lie, target())
 of_another_kind = partial(lying.of_another_kind, target())
+
+
+def waited(seconds: float, outcome: Found = "silent", opening: bytes = b"") -> Callable[[], Bundle]:
+    """An honest answer under terms, which the auditor says was not opened."""
+    return partial(bundles.waited(seconds, outcome, opening), target())
 
 
 def refused(data: bytes) -> str:

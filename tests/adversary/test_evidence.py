@@ -141,8 +141,8 @@ def test_after_silence_a_replay_says_whether_the_answer_is_right() -> None:
 def test_who_waited_a_little_past_the_deadline_is_not_refuted() -> None:
     """Times are rounded up to milliseconds: an auditor gives up the moment its deadline passes."""
     allowed = TERMS.deadline(honest().receipt.rows, math.inf)
-    assert said(waited(allowed + 0.0002)(target())) == "asserted"
-    assert said(waited(allowed)(target())) == "refuted"
+    assert said(waited(allowed + 0.0002)()) == "asserted"
+    assert said(waited(allowed)()) == "refuted"
 
 
 # -- every attack, shown to others ---------------------------------------------------------------------------

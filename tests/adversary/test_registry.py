@@ -123,7 +123,7 @@ def test_a_model_that_is_too_small_is_refused() -> None:
 
 def test_a_norm_without_which_nothing_has_a_result_is_not_left_out() -> None:
     class Never(Identity):
-        def run(self, *arguments: object) -> list[Array]:  # type: ignore[override]
+        def run(self, *arguments: object) -> list[Array]:
             raise ExecutionError("no result")
 
     with pytest.raises(NotApplicable, match="without its norms"):

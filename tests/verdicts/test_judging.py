@@ -13,7 +13,7 @@ from adversary.attacks import CELLS
 from adversary.cheats import CHEATS
 from adversary.evidence import ACCUSED, AUDITOR, HOLDERS, bundle, good, judged, signed, waited
 from adversary.mutation import Edit, apply
-from adversary.setting import BLOCK_1, NODE, case, target
+from adversary.setting import BLOCK_1, NODE, case
 from proofcompute.bls.signatures import total_signature
 from proofcompute.errors import Cell, FormatError, InputError, LimitError, VerdictError, VerdictFault
 from proofcompute.protocol.bundle import Bundle
@@ -42,11 +42,11 @@ def accepted_elsewhere() -> Bundle:
 
 
 def early() -> Bundle:
-    return waited(1.0)(target())
+    return waited(1.0)()
 
 
 def silent() -> Bundle:
-    return waited(3600.0)(target())
+    return waited(3600.0)()
 
 
 def statement(made: Bundle, holder: str, **options: Any) -> VerdictStatement:
