@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from adversary.evidence import bundle, good, waited
-from adversary.setting import target
 from cli.driver import call, done, refused
 from networks.bundles import KINDS, judge_key, saved, work
 from networks.judging import judged
@@ -209,7 +208,7 @@ def test_changed_calls_are_rejected(tmp_path: Path) -> None:
 
 def test_silence_is_no_response(tmp_path: Path) -> None:
     silent = tmp_path / "silent"
-    silent.write_bytes(waited(99.0)(target()).encode())
+    silent.write_bytes(waited(99.0)().encode())
     known = Work.of(silent)
     with pytest.raises(InputError, match="no word"):
         response_call(silent, known, URI)
