@@ -22,6 +22,7 @@ from proofcompute.arithmetic.backends.cuda import CudaKernels  # noqa: E402
 from proofcompute.functions import Proof  # noqa: E402
 from proofcompute.importers.lowering.values import RefusedError  # noqa: E402
 from proofcompute.modules import ModuleReport  # noqa: E402
+from proofcompute.program.operations import Contract  # noqa: E402
 
 
 def _audited(net: Any, proof: Proof) -> pc.Verified:
@@ -84,6 +85,18 @@ def test_a_recipe_gives_the_same_model_again() -> None:
     assert again.model.model_id == first.model.model_id
     with pytest.raises(pc.InputError, match="which is no product"):
         pc.wrap(*example("mlp", 2), precision=recipe, device="numpy")
+
+
+def test_products_of_activations_are_chosen_too() -> None:
+    def attend(m: nn.Module, x: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    x = torch.randn(2, 40, 64)
+    net = pc.wrap(_Lambda(attend).eval(), x, device="numpy")
+    limbs = [n.op.limbs for s in net.model.program.segments for n in s.nodes if isinstance(n.op, Contract)]
+    assert len(limbs) == 2
+    assert 1 in limbs
+    assert 0 < net.report().error < 0.01
 
 
 def test_a_wrapped_module_serves_requests_that_others_make() -> None:

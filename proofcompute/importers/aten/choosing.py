@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 import torch
@@ -46,7 +47,24 @@ def chosen_limbs(
         values = (value for one in evaluations for value in one.run(study, wanted))
         return [value.detach().double().cpu().numpy() for value in values]
 
-    return choose(run, g.products, target)
+    return choose(run, [*g.products, *_inner(graph, products, {name for name, _ in g.products})], target)
+
+
+def _inner(
+    graph: AtenGraph, products: Mapping[str, Products], known: Collection[str]
+) -> Iterator[tuple[str, int]]:
+    """Yield the names of products of two activations, and about how many multiplications each makes."""
+    shapes = {name: kind.shape for name, kind in graph.inputs}
+    for operation in graph.operations:
+        if operation.results and operation.results[0] is not None:
+            shapes[operation.name] = operation.results[0].shape
+        found = products.get(operation.name)
+        if found is None:
+            continue
+        sizes = [shapes[name] for name in refs(operation.arguments) if name in shapes]
+        # [.., n, d] by [.., d, m], or by [.., m, d] where these are queries and keys
+        count = math.prod(sizes[0]) * max(sizes[1][-2:]) if len(sizes) > 1 and sizes[1] else 1
+        yield from ((name, count) for name in found.names if name not in known)
 
 
 def _watched(graph: AtenGraph) -> list[str]:

@@ -40,7 +40,7 @@ def compile_graph(
     larger than one may be.
     """
     g, leaves = lowered(graph, recipe.limbs, context=context, whole=whole)
-    recipe.check(name for name, _ in g.products)
+    recipe.check(g.names())
     named = []
     for name, leaf, made in zip(output_names(graph), graph.outputs, leaves, strict=True):
         if not isinstance(leaf, Ref):

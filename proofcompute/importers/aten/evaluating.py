@@ -88,7 +88,7 @@ class Evaluation:
     def _lowered(self, name: str, scope: Mapping[str, Any], study: Study) -> Any:
         operation = self._operations[name]
         g = Graph(ProgramBuilder(device="numpy"), quick=True)
-        g.study = study
+        g.study, g.limbs = study, study.limbs
         g.rename(set(self._products[name].taken))
         made = apply(self._exported.graph, g, operation, _Values(scope))
         if operation.several:

@@ -24,7 +24,7 @@ Made: TypeAlias = Value | Sequence[Value | None] | None
 
 @dataclass(frozen=True)
 class Products:
-    """The products with weights that an operation became."""
+    """The products that an operation became: with weights, and of two activations."""
 
     names: tuple[str, ...]
     taken: frozenset[str]
@@ -36,7 +36,7 @@ def run(
 ) -> list[Any]:
     """Lower a graph whose inputs are given, and return its outputs; leaves that are no tensors as they are.
 
-    ``products`` takes what products with weights the operations became, by the operations' names.
+    ``products`` takes what products the operations became, by the operations' names.
     Raises RefusedError naming the operation that cannot be lowered, and why.
     """
     if len(graph.operations) > MAX_OPERATIONS:
@@ -45,10 +45,10 @@ def run(
     for name, (array, dtype) in graph.constants.items():
         scope[name] = constant(array, dtype)
     for operation in graph.operations:
-        count, taken = len(g.products), frozenset(g.names()) if products is not None else frozenset[str]()
+        taken = frozenset(g.names()) if products is not None else frozenset[str]()
         scope[operation.name] = apply(graph, g, operation, scope)
-        if products is not None and len(g.products) > count:
-            products[operation.name] = Products(tuple(name for name, _ in g.products[count:]), taken)
+        if products is not None and (names := g.names() - taken):
+            products[operation.name] = Products(tuple(sorted(names)), taken)
     return [_resolved(leaf, scope) if isinstance(leaf, Ref) else leaf for leaf in graph.outputs]
 
 
