@@ -170,7 +170,9 @@ def page() -> str:
         "An ONNX file (extra `onnx`) becomes a model that takes arrays ([guide](guides/any-model.md)), with",
         "`w16a16` unless `--precision` says otherwise, if its operators are [among these](onnx-coverage.md).",
         "`--shape` says the length of axes that the file leaves open, `--pixels` that an input is made of",
-        "pictures. A node that cannot be lowered is named with the reason.",
+        "pictures, `--constant` that it is part of the program. Read are, for instance, ResNet,",
+        "MobileNetV3, ConvNeXt, Swin and LSTM as PyTorch exports them, trees as skl2onnx does, Silero VAD.",
+        "A node that cannot be lowered is named with the reason.",
         "",
     ]
     lines += ["## Rules for words", "", "Of `gpt2` tokenizers; names in one line mean the same rule.", ""]
