@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +21,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# py_ecc raises the limit of recursion for the whole process when it is imported, and then JSON that nests
+# deeply ends it. The package sets it back, and tests that import py_ecc themselves find it imported.
+_LIMIT = sys.getrecursionlimit()
+with suppress(ModuleNotFoundError):
+    import py_ecc  # noqa: F401
+sys.setrecursionlimit(_LIMIT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 from proofcompute.bls.curve import G1, G1_BYTES, G2, ORDER, Curve
 from proofcompute.errors.extras import lacking
 
-__all__ = ["Reference"]
+__all__ = ["Reference", "recursion_limit_kept"]
+
+
+@contextmanager
+def recursion_limit_kept() -> Iterator[None]:
+    """Set the limit of recursion back to what it was, when the block ends.
+
+    py_ecc raises it to 100,000 for the whole process when it is imported. Then JSON that nests deeply, which
+    others may send, overflows the stack of C and ends the process, where it is an error otherwise.
+    """
+    limit = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 @final
@@ -20,8 +36,9 @@ class Reference(Curve):
 
     def __init__(self) -> None:
         try:
-            from py_ecc import optimized_bls12_381
-            from py_ecc.bls import hash_to_curve, point_compression
+            with recursion_limit_kept():
+                from py_ecc import optimized_bls12_381
+                from py_ecc.bls import hash_to_curve, point_compression
         except ModuleNotFoundError as e:
             raise lacking(e, "checking BLS signatures") from e
         self._curve: Any = optimized_bls12_381

@@ -146,8 +146,8 @@ class Service:
         """Bytes of the bodies of all requests that are read or answered now."""
         self.models: dict[str, Served] = {}
         self._by_id: dict[bytes, Served] = {}
-        self._own: list[Runner] = []
-        """The runners that start and end with this service."""
+        self._lent = {name for name, model in models.items() if isinstance(model, Runner)}
+        """The models whose runners others start and close."""
         for name, model in models.items():
             if isinstance(model, Runner):
                 made = model
@@ -165,7 +165,6 @@ class Service:
                     prefixes=prefixes,
                     events=ModelMetrics(self.metrics, name),
                 )
-                self._own.append(made)
             served = self.models[name] = Served(name, made)
             self._by_id.setdefault(made.model.model_id, served)
             self.metrics.watch(name, made)
@@ -213,9 +212,9 @@ class Service:
     # -- starting and stopping ---------------------------------------------------------------------------
     async def start(self) -> None:
         """Start the runners."""
-        for runner in self._own:
-            await self._stack.enter_async_context(runner)
-        for served in self.models.values():
+        for name, served in self.models.items():
+            if name not in self._lent:
+                await self._stack.enter_async_context(served.runner)
             if served.prompter is not None:
                 self._stack.push_async_callback(asyncio.to_thread, served.prompter.close)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proofcompute.bls.curve import Curve, curve
+from proofcompute.bls.reference import recursion_limit_kept
 from proofcompute.bls.signatures import SIGNATURE_TAG
 from proofcompute.errors import FormatError, VerdictError, VerdictFault
 from proofcompute.verdicts.messages import QuorumVerdict
@@ -105,8 +106,9 @@ def _expanded(message: bytes, tag: bytes, size: int) -> bytes:
 
 def _mapped(fields: tuple[bytes, bytes]) -> tuple[object, object]:
     """Return the points that MAP_FP2_TO_G2 makes of two elements."""
-    from py_ecc.bls.hash_to_curve import clear_cofactor_G2, map_to_curve_G2
-    from py_ecc.fields import optimized_bls12_381_FQ2
+    with recursion_limit_kept():
+        from py_ecc.bls.hash_to_curve import clear_cofactor_G2, map_to_curve_G2
+        from py_ecc.fields import optimized_bls12_381_FQ2
 
     first, second = (
         clear_cofactor_G2(

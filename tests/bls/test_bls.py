@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from random import Random
@@ -28,6 +29,21 @@ SUM = {n: bytes.fromhex(v) for n, v in VECTORS["aggregate"].items()}
 MODULUS = int(
     "1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab", 16
 )
+
+
+def test_the_limit_of_recursion_stays() -> None:
+    """Otherwise JSON that nests deeply, of whoever sends it, would end the process."""
+    code = (
+        "import json, sys; limit = sys.getrecursionlimit()\n"
+        "from proofcompute.bls.curve import curve\n"
+        "from proofcompute.verdicts import precompiles\n"
+        "curve('py_ecc'); precompiles._mapped((bytes(128), bytes(128)))\n"
+        "assert sys.getrecursionlimit() == limit\n"
+        "try: json.loads('{\"a\":' * 100_000)\n"
+        "except RecursionError: print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
 
 
 @pytest.fixture(params=LIBRARIES)
