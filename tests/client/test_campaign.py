@@ -576,7 +576,7 @@ PATIENCE: dict[str, tuple[Any, int, str]] = {
 def test_what_counts_against_a_node_is_what_its_terms_do_not_allow(name: str) -> None:
     made, base, state = PATIENCE[name]
     service = Service(terms=Terms.of(NODE, base=base, rate=1000, retention=3600), open=made)
-    assert audited(service=service, count=1, patience=0.4).states == {state: 1}
+    assert audited(service=service, count=1, patience=1.0).states == {state: 1}
 
 
 def test_credentials_that_are_not_admitted_stop_an_audit_without_a_verdict() -> None:
