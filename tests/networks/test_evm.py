@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from adversary.evidence import bundle, good, waited
 from cli.driver import call, done, refused
 from networks.bundles import KINDS, judge_key, saved, work
 from networks.judging import judged
-from proofcompute.errors import EnvelopeError, FormatError, InputError
+from proofcompute.errors import EnvelopeError, FormatError, InputError, UnsupportedError
 from proofcompute.networks.evm.typed import Domain, EvmKey, address_of, check, keccak, sign, typed_digest
 from proofcompute.networks.evm.validation import TAG, check_response, request_call, response_call
 from proofcompute.networks.work import Work
@@ -228,6 +229,21 @@ def test_silence_is_no_response(tmp_path: Path) -> None:
 def test_requests_that_no_registry_holds(validator: str, agent: int, uri: str) -> None:
     with pytest.raises(InputError):
         request_call(validator, agent, uri, b"receipt")
+
+
+def test_what_lacks_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever only checks is told what to install, too."""
+    evidence = saved(tmp_path, "accepted")
+    known = Work.of(evidence)
+    document, call_data = sign(known, KEY, DOMAIN).data, response_call(evidence, known, URI).data
+    for name in [n for n in sys.modules if n.split(".")[0] in ("eth_abi", "eth_keys")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "eth_abi", None)
+    monkeypatch.setitem(sys.modules, "eth_keys", None)
+    with pytest.raises(UnsupportedError, match=r"proofcompute\[evm\]"):
+        check(document, known, KEY.address, DOMAIN)
+    with pytest.raises(UnsupportedError, match=r"proofcompute\[evm\]"):
+        check_response(call_data, evidence, known)
 
 
 # -- commands ---------------------------------------------------------------------------------------------

@@ -222,6 +222,7 @@ def check(document: bytes, work: Work, signer: str, domain: Domain) -> None:
 
 def _signer(value: Json, digest: bytes) -> bytes:
     """Return the address that signed a digest."""
+    curve = _curve()
     from eth_keys.exceptions import BadSignature
     from eth_utils.exceptions import ValidationError
 
@@ -234,7 +235,6 @@ def _signer(value: Json, digest: bytes) -> bytes:
     r, s, v = int.from_bytes(raw[:_WORD]), int.from_bytes(raw[_WORD:64]), raw[64]
     if value[2:] != raw.hex() or v not in (27, 28) or not 0 < r < _ORDER or not 0 < s <= _ORDER // 2:
         raise EnvelopeError("the signature is not canonical")
-    curve = _curve()
     try:
         public = curve.Signature(raw[:64] + bytes([v - 27])).recover_public_key_from_msg_hash(digest)
     except (BadSignature, ValidationError) as e:

@@ -12,8 +12,9 @@ another selector.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from proofcompute.errors import EnvelopeError, InputError
 from proofcompute.errors.extras import lacking
@@ -50,14 +51,18 @@ def _response(old_tag: bool) -> tuple[str, tuple[str, ...]]:
     return "validationResponse", kinds
 
 
-def _call(function: tuple[str, tuple[str, ...]], *arguments: object) -> Call:
+def _abi() -> Any:
+    """Return the functions that encode and decode arguments."""
     try:
-        from eth_abi.abi import encode
+        return import_module("eth_abi.abi")
     except ModuleNotFoundError as e:
         raise lacking(e, "calls of registries") from e
+
+
+def _call(function: tuple[str, tuple[str, ...]], *arguments: object) -> Call:
     name, kinds = function
     signature = f"{name}({','.join(kinds)})"
-    return Call(signature, keccak(signature.encode())[:_SELECTOR] + bytes(encode(kinds, arguments)))
+    return Call(signature, keccak(signature.encode())[:_SELECTOR] + bytes(_abi().encode(kinds, arguments)))
 
 
 def _uri(text: str) -> str:
@@ -119,7 +124,7 @@ def check_response(data: bytes, evidence: Path, work: Work) -> str:
 
     Raises EnvelopeError if it is another call, not canonical, or says something else.
     """
-    from eth_abi.abi import decode
+    abi = _abi()
     from eth_abi.exceptions import DecodingError
 
     if len(data) > MAX_CALL:
@@ -131,7 +136,7 @@ def check_response(data: bytes, evidence: Path, work: Work) -> str:
     else:
         raise EnvelopeError("the call is no response of a validator")
     try:
-        uri = decode(kinds, data[_SELECTOR:])[2]
+        uri = abi.decode(kinds, data[_SELECTOR:])[2]
     except (DecodingError, UnicodeDecodeError, OverflowError) as e:
         raise EnvelopeError(f"the arguments of the call are malformed: {e}") from e
     try:
