@@ -7,7 +7,7 @@ from collections.abc import Collection
 from proofcompute.beacons.chains import chain_of
 from proofcompute.beacons.messages import Beacon, BeaconStatement
 from proofcompute.commitments.signing import signature_holds
-from proofcompute.errors import BeaconError, InputError, VerificationError
+from proofcompute.errors import BeaconError, InputError, UnsupportedError, VerificationError
 
 __all__ = ["check_beacon", "check_statement", "tries_before"]
 
@@ -49,9 +49,14 @@ def tries_before(
 ) -> int:
     """Check the beacon of a public proof as :func:`check_beacon`; what fails is its step 6.
 
-    Raises VerificationError if the beacon does not hold, and otherwise as :func:`check_beacon`.
+    Raises VerificationError if the beacon does not hold or is of a chain that is not known, which whoever
+    made the proof chose, and otherwise as :func:`check_beacon`.
     """
     try:
+        try:
+            chain_of(beacon.statement.chain)
+        except UnsupportedError as e:
+            raise BeaconError(str(e)) from e
         return check_beacon(beacon, receipt_digest, request_digest, attestors)
     except BeaconError as e:
         raise VerificationError(6, str(e)) from e

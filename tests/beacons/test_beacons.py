@@ -16,6 +16,7 @@ from beacons.world import ATTESTOR, BEFORE, OTHER, PUBLISHED, RECEIPT, REQUEST, 
 from proofcompute.beacons import QUICKNET, Beacon, BeaconStatement, Round, check_beacon
 from proofcompute.beacons import rounds as rounds_module
 from proofcompute.beacons.attesting import attest
+from proofcompute.beacons.checking import tries_before
 from proofcompute.bls.curve import LIBRARIES, curve
 from proofcompute.errors import (
     BeaconError,
@@ -24,6 +25,7 @@ from proofcompute.errors import (
     LimitError,
     StorageError,
     UnsupportedError,
+    VerificationError,
 )
 
 pytest.importorskip("py_ecc")
@@ -236,6 +238,14 @@ def test_an_unknown_chain_and_no_attestor() -> None:
         check(beacon(chain=bytes(32)))
     with pytest.raises(InputError, match="whom you believe"):
         check(beacon(), [])
+
+
+def test_a_chain_that_a_proof_names_is_its_makers_choice() -> None:
+    """So one that is not known is a rejection, and no mistake of the verifier's."""
+    with pytest.raises(VerificationError, match="no key is known") as caught:
+        tries_before(beacon(chain=bytes(32)), RECEIPT, REQUEST, [ATTESTOR.public])
+    assert caught.value.step == 6
+    assert tries_before(beacon(), RECEIPT, REQUEST, [ATTESTOR.public]) == 1
 
 
 # -- attesting --------------------------------------------------------------------------------------------
