@@ -49,6 +49,13 @@ def high_s(signature: str) -> str:
     return "0x" + (raw[:32] + s.to_bytes(32) + bytes([55 - raw[64]])).hex()
 
 
+def one_bit(signature: str) -> str:
+    """The lowest bit of s is another: the recovery identifier stays one that exists."""
+    raw = bytearray.fromhex(signature[2:])
+    raw[63] ^= 1
+    return "0x" + raw.hex()
+
+
 def messaged(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**document, "message": {**document["message"], **changes}}
 
@@ -61,7 +68,7 @@ CHANGED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "another time": lambda d: messaged(d, made=1),
     "another chain": lambda d: {**d, "domain": {**d["domain"], "chainId": 1}},
     "another contract": lambda d: {**d, "domain": {**d["domain"], "verifyingContract": KEY.address}},
-    "a bit of the signature": lambda d: {**d, "signature": d["signature"][:-3] + "01c"},
+    "a bit of the signature": lambda d: {**d, "signature": one_bit(d["signature"])},
     "a high s": lambda d: {**d, "signature": high_s(d["signature"])},
 }
 
