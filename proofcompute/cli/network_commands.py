@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from proofcompute.cli.console import Output
-from proofcompute.cli.networking import evm, filecoin, in_toto
+from proofcompute.cli.networking import akash, evm, filecoin, in_toto
 from proofcompute.cli.options import Json
 
 __all__ = ["group"]
@@ -14,6 +14,7 @@ group = typer.Typer(
     help="Carry verified work to the networks where it is sold, in forms that they know.",
     rich_markup_mode=None,
 )
+group.add_typer(akash.group, name="akash")
 group.add_typer(evm.group, name="evm")
 group.add_typer(filecoin.group, name="filecoin")
 group.add_typer(in_toto.group, name="in-toto")

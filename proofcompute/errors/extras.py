@@ -16,6 +16,7 @@ EXTRA_OF: Final = {
     "gguf": "models",
     "granian": "serve",
     "jinja2": "models",
+    "jsonschema": "akash",
     "matplotlib": "plot",
     "multiformats": "filecoin",
     "numba": "jit",
@@ -24,12 +25,15 @@ EXTRA_OF: Final = {
     "prometheus_client": "serve",
     "py_arkworks_bls12381": "verdicts-fast",
     "py_ecc": "verdicts",
+    "pyyaml": "akash",
     "structlog": "serve",
     "tokenizers": "models",
     "torch": "torch",
     "transformers": "quality",
 }
 """The extra that installs each package."""
+_MODULES: Final = {"PIL": "pillow", "yaml": "pyyaml"}
+"""Packages by the module that they install, where that has another name."""
 
 
 def install(package: str, extra: str | None = None) -> str:
@@ -44,7 +48,7 @@ def lacking(error: ModuleNotFoundError, what: str, extra: str | None = None) -> 
     error that names no optional package is returned unchanged.
     """
     module = (error.name or "").partition(".")[0]
-    package = "pillow" if module == "PIL" else module
+    package = _MODULES.get(module, module)
     if package not in EXTRA_OF:
         return error
     return UnsupportedError(f"{what} takes {package}, which is not installed: {install(package, extra)}")

@@ -16,6 +16,7 @@ from proofcompute.errors import InputError
 __all__ = ["ADAPTERS", "Adapter", "Description", "Document", "adapter"]
 
 ADAPTERS: Final[Mapping[str, str]] = {
+    "akash": "proofcompute.networks.akash.adapter",
     "evm": "proofcompute.networks.evm.adapter",
     "filecoin": "proofcompute.networks.filecoin.adapter",
     "in-toto": "proofcompute.networks.in_toto",

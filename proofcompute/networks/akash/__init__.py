@@ -1,0 +1,1 @@
+"""Evidence for auditors of Akash, and deployments of nodes there."""
