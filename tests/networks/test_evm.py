@@ -16,7 +16,8 @@ from cli.driver import call, done, refused
 from networks.bundles import KINDS, judge_key, saved, work
 from networks.judging import judged
 from proofcompute.errors import EnvelopeError, FormatError, InputError, UnsupportedError
-from proofcompute.networks.evm.typed import Domain, EvmKey, address_of, check, keccak, sign, typed_digest
+from proofcompute.networks.evm.signed import check
+from proofcompute.networks.evm.typed import Domain, EvmKey, address_of, keccak, message, sign, typed_digest
 from proofcompute.networks.evm.validation import TAG, check_response, request_call, response_call
 from proofcompute.networks.work import Work
 
@@ -38,7 +39,7 @@ def test_their_code_finds_the_signer(tmp_path: Path) -> None:
     documents = [json.loads(sign(w, KEY, DOMAIN).data) for w in known]
     answers = judged("evm.mjs", [{"document": d} for d in documents])
     for w, document, said in zip(known, documents, answers, strict=True):
-        assert said == {"digest": "0x" + typed_digest(w, DOMAIN).hex(), "signer": KEY.address}
+        assert said == {"digest": "0x" + typed_digest(message(w), DOMAIN).hex(), "signer": KEY.address}
         check(json.dumps(document).encode(), w, KEY.address, DOMAIN)
         check(json.dumps(document).encode(), w, KEY.address.lower(), Domain(31337, CONTRACT.lower()))
 

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from proofcompute.networks.adapter import Document
     from proofcompute.networks.work import Work
 
-__all__ = ["AuditorKey", "Card", "Envelope", "Key", "Model", "judge", "work_of", "write"]
+__all__ = [
+    "AuditorKey",
+    "Card",
+    "Chain",
+    "Contract",
+    "Envelope",
+    "Key",
+    "Model",
+    "judge",
+    "work_of",
+    "write",
+]
 
 Envelope = Annotated[
     Path, typer.Argument(metavar="ENVELOPE", help="What others give for a verdict.", show_default=False)
@@ -26,6 +37,11 @@ Model = Annotated[
 ]
 Card = Annotated[
     Path | None, typer.Option("--card", metavar="CARD", help="Judge receipt and signatures only.")
+]
+Chain = Annotated[int, typer.Option("--chain", metavar="NUMBER", help="The chain.", show_default=False)]
+Contract = Annotated[
+    str,
+    typer.Option("--contract", metavar="ADDRESS", help="The contract that checks it.", show_default=False),
 ]
 AuditorKey = Annotated[
     str | None, typer.Option("--auditor", metavar="PUBKEY", help="Public key (hex) of the auditor.")
@@ -41,8 +57,8 @@ def work_of(evidence: Path) -> Work:
     return Work.of(evidence)
 
 
-def write(out: Output, path: Path, made: Document) -> None:
-    """Write a document whole, and say whose form it has."""
+def write(out: Output, path: Path, made: Document, fields: Mapping[str, object] | None = None) -> None:
+    """Write a document whole, and say whose form it has, and what else there is to say."""
     write_atomic(path, made.data)
     whose = "" if made.interface == "theirs" else "; its form is our own"
     out.say(f"{path}: {made.media_type}, {size(len(made.data))}{whose}")
@@ -52,6 +68,7 @@ def write(out: Output, path: Path, made: Document) -> None:
             "media_type": made.media_type,
             "bytes": len(made.data),
             "interface": made.interface,
+            **(fields or {}),
         }
     )
 

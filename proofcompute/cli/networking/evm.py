@@ -10,7 +10,18 @@ import typer
 from proofcompute.cli.bundles import EvidenceFile
 from proofcompute.cli.console import Output
 from proofcompute.cli.files import check_output
-from proofcompute.cli.networking.common import Card, Envelope, Key, Model, judge, work_of, write
+from proofcompute.cli.networking.common import (
+    Card,
+    Chain,
+    Contract,
+    Envelope,
+    Key,
+    Model,
+    judge,
+    work_of,
+    write,
+)
+from proofcompute.cli.networking.escrow import anchor, escrow
 from proofcompute.cli.options import Device, Force, Json, Out
 from proofcompute.encoding.files import read_limited
 from proofcompute.errors import EnvelopeError
@@ -21,12 +32,9 @@ group = typer.Typer(
     help="Sign verdicts for contracts (EIP-712), and write calls of ERC-8004 registries.",
     rich_markup_mode=None,
 )
+group.add_typer(escrow, name="escrow")
+group.add_typer(anchor, name="anchor")
 
-Chain = Annotated[int, typer.Option("--chain", metavar="NUMBER", help="The chain.", show_default=False)]
-Contract = Annotated[
-    str,
-    typer.Option("--contract", metavar="ADDRESS", help="The contract that checks it.", show_default=False),
-]
 Uri = Annotated[
     str, typer.Option("--uri", metavar="URI", help="Where others find the payload.", show_default=False)
 ]
@@ -78,7 +86,8 @@ def verify(
 
     Exit status 1: the verdict does not hold, or what the auditor says is not so; 3: open.
     """
-    from proofcompute.networks.evm.typed import MAX_DOCUMENT, Domain, check
+    from proofcompute.networks.evm.signed import MAX_DOCUMENT, check
+    from proofcompute.networks.evm.typed import Domain
 
     work = work_of(evidence)
     check(read_limited(document, MAX_DOCUMENT, "document"), work, signer, Domain(chain, contract))

@@ -1,1 +1,1 @@
-"""Sign verdicts for contracts of Ethereum and its like, and write calls of ERC-8004 registries."""
+"""Sign verdicts for contracts of Ethereum and its like, write calls of registries, and pay by verdicts."""

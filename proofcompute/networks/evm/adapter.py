@@ -22,9 +22,11 @@ class Evm:
             offers=(
                 "verdicts as typed data (EIP-712), signed and checked; the struct is our own",
                 "validation requests and responses of ERC-8004 registries, with text or bytes32 tags",
+                "an escrow contract that pays by verdicts of a committee; it is our own",
+                "a contract that keeps since when a root of receipts is known; it is our own",
             ),
             interface="theirs",
-            judged_by=("ethers",),
+            judged_by=("ethers", "anvil", "vyper"),
         )
 
 

@@ -23,7 +23,7 @@ from proofcompute.networks.evm.typed import address_of, keccak
 from proofcompute.networks.work import Work
 from proofcompute.protocol.bundle import open_bundle
 
-__all__ = ["TAG", "Call", "check_response", "request_call", "response_call"]
+__all__ = ["SELECTOR", "TAG", "Call", "abi", "check_response", "request_call", "response_call"]
 
 TAG: Final = "proofcompute.verdict"
 """The tag of every response."""
@@ -33,7 +33,8 @@ MAX_URI: Final = 2048
 MAX_CALL: Final = 8192
 """The most bytes of a call that is read."""
 _REQUEST: Final = ("validationRequest", ("address", "uint256", "string", "bytes32"))
-_SELECTOR: Final = 4
+SELECTOR: Final = 4
+"""Bytes of a call that say which function it is."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def _response(old_tag: bool) -> tuple[str, tuple[str, ...]]:
     return "validationResponse", kinds
 
 
-def _abi() -> Any:
+def abi() -> Any:
     """Return the functions that encode and decode arguments."""
     try:
         return import_module("eth_abi.abi")
@@ -62,7 +63,7 @@ def _abi() -> Any:
 def _call(function: tuple[str, tuple[str, ...]], *arguments: object) -> Call:
     name, kinds = function
     signature = f"{name}({','.join(kinds)})"
-    return Call(signature, keccak(signature.encode())[:_SELECTOR] + bytes(_abi().encode(kinds, arguments)))
+    return Call(signature, keccak(signature.encode())[:SELECTOR] + bytes(abi().encode(kinds, arguments)))
 
 
 def _uri(text: str) -> str:
@@ -124,19 +125,19 @@ def check_response(data: bytes, evidence: Path, work: Work) -> str:
 
     Raises EnvelopeError if it is another call, not canonical, or says something else.
     """
-    abi = _abi()
+    codec = abi()
     from eth_abi.exceptions import DecodingError
 
     if len(data) > MAX_CALL:
         raise EnvelopeError(f"the call has {len(data)} bytes, more than {MAX_CALL}")
     for old_tag in (False, True):
         name, kinds = _response(old_tag)
-        if data[:_SELECTOR] == keccak(f"{name}({','.join(kinds)})".encode())[:_SELECTOR]:
+        if data[:SELECTOR] == keccak(f"{name}({','.join(kinds)})".encode())[:SELECTOR]:
             break
     else:
         raise EnvelopeError("the call is no response of a validator")
     try:
-        uri = abi.decode(kinds, data[_SELECTOR:])[2]
+        uri = codec.decode(kinds, data[SELECTOR:])[2]
     except (DecodingError, UnicodeDecodeError, OverflowError) as e:
         raise EnvelopeError(f"the arguments of the call are malformed: {e}") from e
     try:
