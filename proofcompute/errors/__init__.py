@@ -22,6 +22,8 @@
     |- EvidenceError           a bundle of evidence is malformed, or not what its auditor signed
     |- BeaconError             a round of a beacon, or the statement made before it, does not hold
     |- VerdictError            a quorum verdict does not hold; it says which rule it breaks
+    |- LedgerError             a ledger, its log or an export does not hold
+    |  `- EquivocationError    an auditor signed two different verdicts about the same
     `- EnvelopeError           a file in the form of another system is malformed, or not what it says
 
 Nothing raw (``struct.error``, ``UnicodeDecodeError``, ``KeyError``) escapes from decoding a message.
@@ -43,10 +45,12 @@ __all__ = [
     "DeviceMemoryError",
     "EmptyRowError",
     "EnvelopeError",
+    "EquivocationError",
     "EvidenceError",
     "ExecutionError",
     "FormatError",
     "InputError",
+    "LedgerError",
     "LimitError",
     "MismatchError",
     "NonFiniteError",
@@ -250,6 +254,14 @@ class VerdictError(ProofcomputeError):
     def __reduce__(self) -> tuple[type[VerdictError], tuple[VerdictFault, str]]:
         """Let errors be copied, with the fault."""
         return VerdictError, (self.fault, str(self))
+
+
+class LedgerError(ProofcomputeError):
+    """A ledger, its log, a head or an export is not what it says, or not what it was."""
+
+
+class EquivocationError(LedgerError):
+    """An auditor signed two different verdicts about the same; the ledger keeps both."""
 
 
 class EnvelopeError(ProofcomputeError):

@@ -9,6 +9,7 @@ from proofcompute.errors import UnsupportedError
 __all__ = ["EXTRA_OF", "install", "lacking"]
 
 EXTRA_OF: Final = {
+    "alembic": "ledger",
     "dag_cbor": "filecoin",
     "eth_abi": "evm",
     "eth_keys": "evm",
@@ -23,9 +24,11 @@ EXTRA_OF: Final = {
     "onnx": "onnx",
     "pillow": "images",
     "prometheus_client": "serve",
+    "psycopg": "ledger",
     "py_arkworks_bls12381": "verdicts-fast",
     "py_ecc": "verdicts",
     "pyyaml": "akash",
+    "sqlalchemy": "ledger",
     "structlog": "serve",
     "tokenizers": "models",
     "torch": "torch",

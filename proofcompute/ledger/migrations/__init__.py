@@ -1,0 +1,1 @@
+"""Migrations of the ledger's tables, which alembic runs."""

@@ -1,0 +1,365 @@
+"""Record verdicts: each is a leaf of the log, and counts for its node, in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, insert, select, update
+
+from proofcompute.errors import EquivocationError, InputError, LimitError, MismatchError
+from proofcompute.ledger import tables
+from proofcompute.ledger.database import Database
+from proofcompute.ledger.fleet import MOST
+from proofcompute.ledger.inserting import insert_new
+from proofcompute.ledger.log import append, locked_size
+from proofcompute.ledger.messages import AuditVerdict
+from proofcompute.ledger.records import Level, Recorded, VerdictRecord
+from proofcompute.ledger.trust import Counts, TrustPolicy, trust_of
+from proofcompute.limits import MIB
+from proofcompute.verdicts import Expected, QuorumPolicy, QuorumVerdict, verify_verdict
+
+__all__ = ["MAX_KEPT_EVIDENCE", "Verdicts", "count", "insert_quorum", "record_in"]
+
+MAX_KEPT_EVIDENCE: Final = 256 * MIB
+"""Bytes of a bundle that the ledger keeps; a larger one is kept as a file, and its digest in the verdict."""
+
+
+class Verdicts:
+    """The verdicts of a ledger, and the evidence for them.
+
+    Args:
+        database: where they are.
+        policy: how verdicts count for trust.
+        clock: seconds since the Unix epoch.
+    """
+
+    def __init__(self, database: Database, policy: TrustPolicy, clock: Callable[[], float]) -> None:
+        self._database, self._policy, self._clock = database, policy, clock
+
+    def record(self, *verdicts: AuditVerdict) -> list[Recorded]:
+        """Record signed verdicts about receipts that the ledger knows; one that it has already is left alone.
+
+        Raises LedgerError if a signature does not hold, and InputError for an unknown receipt: nothing is
+        recorded then. Raises EquivocationError if an auditor has said something else about the same before;
+        both statements are in the log then, and the other verdicts are recorded.
+        """
+        for verdict in verdicts:
+            verdict.check_signature()
+        with self._database.writing() as connection:
+            made, lies = record_in(connection, verdicts, self._policy)
+        raise_first(lies)
+        return made
+
+    def verdict(self, leaf: int) -> VerdictRecord:
+        """Return the verdict of a leaf. Raises InputError if the leaf is none."""
+        found = self._read(_verdict_rows().where(tables.verdicts.c.leaf == leaf))
+        if not found:
+            raise InputError(f"leaf {leaf} is no auditor's verdict")
+        return found[0]
+
+    def verdicts(
+        self,
+        *,
+        node: bytes | None = None,
+        outcome: str | None = None,
+        limit: int = MOST,
+        before: int | None = None,
+    ) -> list[VerdictRecord]:
+        """Return verdicts, the newest first: of one node and with one outcome if given, before a leaf."""
+        if not 1 <= limit <= MOST:
+            raise InputError(f"ask for 1 to {MOST} rows, not {limit}")
+        rows, wanted = tables.verdicts, _verdict_rows()
+        if node is not None:
+            wanted = wanted.where(rows.c.node == node)
+        if outcome is not None:
+            wanted = wanted.where(rows.c.outcome == outcome)
+        if before is not None:
+            wanted = wanted.where(rows.c.leaf < before)
+        return self._read(wanted.order_by(rows.c.leaf.desc()).limit(limit))
+
+    def of_receipt(self, digest: bytes) -> list[VerdictRecord]:
+        """Return all verdicts about a receipt, the oldest first."""
+        rows = tables.verdicts
+        return self._read(_verdict_rows().where(rows.c.receipt == digest).order_by(rows.c.leaf))
+
+    def equivocations(self) -> list[tuple[VerdictRecord, VerdictRecord]]:
+        """Return the pairs of verdicts by which auditors contradict themselves."""
+        rows = tables.equivocations
+        with self._database.reading() as connection:
+            pairs = connection.execute(select(rows.c.first, rows.c.leaf).order_by(rows.c.leaf)).all()
+            return [(_leaf(connection, first), _leaf(connection, second)) for first, second in pairs]
+
+    def _read(self, wanted: Select[Any]) -> list[VerdictRecord]:
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).all()
+            return [VerdictRecord(row.leaf, AuditVerdict.decode(bytes(row.data))) for row in rows]
+
+    # -- quorums ---------------------------------------------------------------------------------------------
+    def record_quorum(self, policy: QuorumPolicy, verdict: QuorumVerdict) -> Recorded:
+        """Record a quorum's verdict about a receipt that the ledger knows, after it was checked.
+
+        Raises VerdictError if it does not hold now, and InputError for an unknown receipt.
+        """
+        about = verdict.statement.receipt_digest
+        verify_verdict(policy, verdict, Expected(receipt_digest=about, now=self._clock()))
+        with self._database.writing() as connection:
+            size = locked_size(connection)
+            _require_receipt(connection, about)
+            quorums = tables.quorums
+            known = select(quorums.c.leaf).where(quorums.c.statement == verdict.statement.digest)
+            found = connection.execute(known).scalar()
+            if found is not None:
+                return Recorded(found, new=False)
+            return Recorded(insert_quorum(connection, size, verdict), new=True)
+
+    def quorums(self, receipt: bytes) -> list[tuple[int, QuorumVerdict]]:
+        """Return the quorums' verdicts about a receipt, with their leaves."""
+        quorums, leaves = tables.quorums, tables.leaves
+        wanted = (
+            select(quorums.c.leaf, leaves.c.data)
+            .join(leaves, leaves.c.number == quorums.c.leaf)
+            .where(quorums.c.receipt == receipt)
+            .order_by(quorums.c.leaf)
+        )
+        with self._database.reading() as connection:
+            return [
+                (row.leaf, QuorumVerdict.decode(bytes(row.data))) for row in connection.execute(wanted).all()
+            ]
+
+    # -- evidence --------------------------------------------------------------------------------------------
+    def keep_evidence(self, receipt: bytes, bundle: bytes) -> bytes:
+        """Keep a bundle of evidence about a receipt, and return its SHA-256 digest.
+
+        Raises LimitError if it is too large for the ledger, and InputError for an unknown receipt.
+        """
+        if len(bundle) > MAX_KEPT_EVIDENCE:
+            raise LimitError(f"a bundle of {len(bundle)} bytes, at most {MAX_KEPT_EVIDENCE} are kept here")
+        digest = hashlib.sha256(bundle).digest()
+        row = {"digest": digest, "receipt": receipt, "added": self._clock(), "data": bundle}
+        with self._database.writing() as connection:
+            _require_receipt(connection, receipt)
+            insert_new(connection, tables.evidence, [row])
+        return digest
+
+    def evidence(self, digest: bytes) -> bytes | None:
+        """Return a bundle of evidence, or None if the ledger does not have it."""
+        rows = tables.evidence
+        with self._database.reading() as connection:
+            found = connection.execute(select(rows.c.data).where(rows.c.digest == digest)).scalar()
+        if found is not None and hashlib.sha256(found).digest() != digest:
+            raise MismatchError(f"the evidence {digest.hex()} was changed in the ledger")
+        return None if found is None else bytes(found)
+
+    def evidence_about(self, receipt: bytes) -> list[bytes]:
+        """Return the digests of the bundles about a receipt."""
+        rows = tables.evidence
+        with self._database.reading() as connection:
+            found = connection.execute(
+                select(rows.c.digest).where(rows.c.receipt == receipt).order_by(rows.c.added)
+            ).scalars()
+            return [bytes(digest) for digest in found]
+
+
+def record_in(
+    connection: Connection, verdicts: Sequence[AuditVerdict], policy: TrustPolicy
+) -> tuple[list[Recorded], list[EquivocationError]]:
+    """Record verdicts whose signatures were checked; return where they are, and who contradicts itself."""
+    made: list[Recorded] = []
+    lies: list[EquivocationError] = []
+    if not verdicts:
+        return made, lies
+    size = locked_size(connection)
+    _hold_nodes(connection, {verdict.node for verdict in verdicts})
+    for verdict in verdicts:
+        found = _said_before(connection, verdict)
+        if found is None:
+            receipt = _receipt_of(connection, verdict)
+            leaf = append(connection, size, verdict.encode())
+            _insert(connection, leaf, verdict)
+            _count_in(connection, leaf, verdict, receipt, policy)
+            size += 1
+            made.append(Recorded(leaf, new=True))
+        else:
+            if not verdict.agrees(found.verdict):
+                size += _keep_both(connection, size, found, verdict)
+                lies.append(
+                    EquivocationError(
+                        f"the auditor {verdict.auditor.hex()} said {found.verdict.outcome} of the receipt "
+                        f"{verdict.receipt_digest.hex()}, and now {verdict.outcome}"
+                    )
+                )
+            made.append(Recorded(found.leaf, new=False))
+    return made, lies
+
+
+def raise_first(lies: Sequence[EquivocationError]) -> None:
+    """Raise what contradicts itself, if anything does; it is committed by now."""
+    if lies:
+        raise lies[0]
+
+
+def insert_quorum(connection: Connection, size: int, verdict: QuorumVerdict) -> int:
+    """Append a quorum's verdict to the log of ``size`` leaves, which the caller holds."""
+    leaf, statement = append(connection, size, verdict.encode()), verdict.statement
+    connection.execute(
+        insert(tables.quorums),
+        {
+            "leaf": leaf,
+            "receipt": statement.receipt_digest,
+            "policy": statement.policy,
+            "statement": statement.digest,
+            "outcome": statement.outcome.kind,
+        },
+    )
+    return leaf
+
+
+def _verdict_rows() -> Select[Any]:
+    rows, leaves = tables.verdicts, tables.leaves
+    return select(rows.c.leaf, leaves.c.data).join(leaves, leaves.c.number == rows.c.leaf)
+
+
+def _leaf(connection: Connection, number: int) -> VerdictRecord:
+    leaves = tables.leaves
+    data = connection.execute(select(leaves.c.data).where(leaves.c.number == number)).scalar_one()
+    return VerdictRecord(number, AuditVerdict.decode(bytes(data)))
+
+
+def _said_before(connection: Connection, verdict: AuditVerdict) -> VerdictRecord | None:
+    rows = tables.verdicts
+    receipt, challenge, auditor = verdict.key
+    wanted = _verdict_rows().where(
+        rows.c.receipt == receipt, rows.c.challenge == challenge, rows.c.auditor == auditor
+    )
+    row = connection.execute(wanted).one_or_none()
+    return None if row is None else VerdictRecord(row.leaf, AuditVerdict.decode(bytes(row.data)))
+
+
+def _keep_both(connection: Connection, size: int, first: VerdictRecord, second: AuditVerdict) -> int:
+    """Append a verdict that contradicts an earlier one, unless it is there. Returns how many leaves."""
+    rows = tables.equivocations
+    known = connection.execute(select(rows.c.leaf).where(rows.c.first == first.leaf)).scalars().all()
+    if any(_leaf(connection, leaf).verdict.agrees(second) for leaf in known):
+        return 0
+    leaf = append(connection, size, second.encode())
+    connection.execute(insert(rows), {"leaf": leaf, "first": first.leaf, "auditor": second.auditor})
+    return 1
+
+
+def _insert(connection: Connection, leaf: int, verdict: AuditVerdict) -> None:
+    connection.execute(
+        insert(tables.verdicts),
+        {
+            "leaf": leaf,
+            "receipt": verdict.receipt_digest,
+            "challenge": verdict.challenge_digest,
+            "auditor": verdict.auditor,
+            "node": verdict.node,
+            "outcome": verdict.outcome.kind,
+            "step": verdict.outcome.step,
+            "check": verdict.check,
+            "made": verdict.made / 1000,
+        },
+    )
+
+
+def _require_receipt(connection: Connection, digest: bytes) -> None:
+    rows = tables.receipts
+    if connection.execute(select(rows.c.digest).where(rows.c.digest == digest)).scalar() is None:
+        raise InputError(f"the ledger knows no receipt {digest.hex()}: add it first")
+
+
+def _receipt_of(connection: Connection, verdict: AuditVerdict) -> Mapping[str, Any]:
+    """Return the row of a verdict's receipt. Raises InputError, or MismatchError if it is about another."""
+    rows = tables.receipts
+    found = connection.execute(select(rows).where(rows.c.digest == verdict.receipt_digest)).one_or_none()
+    if found is None:
+        raise InputError(f"the ledger knows no receipt {verdict.receipt_digest.hex()}: add it first")
+    for name in ("node", "request_digest", "model_id"):
+        if bytes(getattr(found, name)) != getattr(verdict, name):
+            raise MismatchError(
+                f"the verdict and the receipt {verdict.receipt_digest.hex()} differ in {name}"
+            )
+    return dict(found._mapping)
+
+
+# -- what verdicts count -------------------------------------------------------------------------------------
+def count(
+    counts: Counts, before: tuple[float, float] | None, verdict: AuditVerdict, policy: TrustPolicy
+) -> tuple[Counts, tuple[float, float]]:
+    """Return a node's counts after a verdict, and what the answer counts for in them from then on.
+
+    An answer counts once: two audits that find nothing add up to the chance that either would have, and an
+    answer that anybody finds wrong is wrong.
+
+    Args:
+        counts: the counts before.
+        before: chance of detection and weight of failure of the answer so far; None: it was not audited.
+        verdict: what was found.
+        policy: how failures count.
+    """
+    chance, failed = before or (0.0, 0.0)
+    weight = policy.weights.get(verdict.outcome.kind, 0.0)
+    both = 1 - (1 - chance) * (1 - verdict.chance)
+    now = (both, max(failed, weight))
+    return (
+        Counts(
+            counts.audits - _audits(before) + _audits(now),
+            counts.detection - _found(before) + _found(now),
+            counts.failed - failed + now[1],
+        ),
+        now,
+    )
+
+
+def _audits(answer: tuple[float, float] | None) -> float:
+    return 0.0 if answer is None else max(1.0, answer[1])
+
+
+def _found(answer: tuple[float, float] | None) -> float:
+    return 0.0 if answer is None else answer[0] * _audits(answer)
+
+
+def _hold_nodes(connection: Connection, keys: set[bytes]) -> None:
+    """Hold the rows of nodes, in the order in which all writers hold them."""
+    nodes = tables.nodes
+    wanted = select(nodes.c.key).where(nodes.c.key.in_(keys)).order_by(nodes.c.key)
+    connection.execute(wanted.with_for_update(key_share=True)).all()
+
+
+def _count_in(
+    connection: Connection, leaf: int, verdict: AuditVerdict, receipt: Mapping[str, Any], policy: TrustPolicy
+) -> None:
+    nodes, receipts = tables.nodes, tables.receipts
+    of_node = nodes.c.key == verdict.node
+    row = connection.execute(select(nodes).where(of_node)).one()
+    before = None if receipt["detection"] is None else (receipt["detection"], receipt["failed"])
+    counts, now = count(Counts(row.audits, row.detection, row.failed), before, verdict, policy)
+    trust = trust_of(counts, policy.confidence)
+    values: dict[str, Any] = {
+        "audits": counts.audits,
+        "detection": counts.detection,
+        "failed": counts.failed,
+        "trust": trust.estimate,
+        "low": trust.low,
+        "high": trust.high,
+    }
+    if verdict.outcome.kind in policy.quarantined and row.state == "active":
+        values |= {"state": "quarantined", "reason": f"leaf {leaf}: {verdict.outcome}"}
+    connection.execute(update(nodes).where(of_node).values(**values))
+    connection.execute(
+        update(receipts)
+        .where(receipts.c.digest == verdict.receipt_digest)
+        .values(detection=now[0], failed=now[1], level=_level(receipt["level"], verdict))
+    )
+
+
+def _level(level: Level, verdict: AuditVerdict) -> Level:
+    """Return how well an answer is assured after a verdict."""
+    if level == "contradicted" or verdict.outcome.kind == "contradicted":
+        return "contradicted"
+    if verdict.outcome.kind != "accepted" or level == "audited":
+        return level
+    return "audited" if verdict.complete else "sampled"

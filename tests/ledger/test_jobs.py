@@ -1,0 +1,147 @@
+"""Jobs: taken by one at a time, taken again after a deadline, finished once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ledger.world import NODES, WRONG, filled, receipt, verdict
+from proofcompute.errors import EquivocationError, InputError, LimitError
+from proofcompute.ledger import Done, Ledger, NewJob
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def opened(where: str) -> tuple[Ledger, Clock]:
+    clock = Clock()
+    filled(where).close()
+    return Ledger(where, clock=clock), clock
+
+
+def job(n: int, **more: Any) -> NewJob:
+    return NewJob(name=f"audit {n}", kind="audit", node=NODES[0], receipt=receipt(n).digest, **more)
+
+
+def test_jobs_are_added_once_and_taken_by_one(where: str) -> None:
+    ledger, _ = opened(where)
+    with ledger, Ledger(where, clock=lambda: 100.0) as other:
+        assert ledger.jobs.add(job(0, body={"cells": 5}), job(1, due=50.0), job(0)) == 2
+        assert ledger.jobs.add(job(1), job(2, due=101.0)) == 1
+        assert ledger.jobs.count() == {"done": 0, "taken": 0, "waiting": 3}
+        (first,) = ledger.jobs.lease("a", 10)
+        assert (first.name, first.body, first.attempts) == ("audit 0", {"cells": 5}, 1)
+        assert (first.node, first.receipt, first.until) == (NODES[0], receipt(0).digest, 110.0)
+        (second,) = other.jobs.lease("b", 10, limit=5)  # the third is not due
+        assert second.name == "audit 1"
+        assert ledger.jobs.lease("a", 10) == []
+        assert ledger.jobs.count() == {"done": 0, "taken": 2, "waiting": 1}
+
+
+def test_a_job_is_taken_again_after_its_deadline_and_finished_once(where: str) -> None:
+    ledger, clock = opened(where)
+    with ledger:
+        ledger.jobs.add(job(0))
+        (first,) = ledger.jobs.lease("a", 10)
+        clock.now += 5
+        assert ledger.jobs.lease("b", 10) == []
+        longer = ledger.jobs.heartbeat(first, 10)
+        assert longer is not None
+        assert longer.until == 115.0
+        clock.now += 9
+        assert ledger.jobs.lease("b", 10) == []
+        clock.now += 1
+        (again,) = ledger.jobs.lease("b", 10)
+        assert (again.id, again.attempts) == (first.id, 2)
+        assert again.lease != first.lease
+        assert ledger.jobs.heartbeat(first, 10) is None
+        assert not ledger.jobs.release(first, 0.0)
+        # what the first found is kept, and the job is not its to finish
+        assert ledger.jobs.finish(Done(first, (verdict(0),))) == [False]
+        assert ledger.jobs.result("audit 0") is None
+        done = Done(again, (verdict(0, by=1),), {"seconds": 2})
+        assert ledger.jobs.finish(done) == [True]
+        assert ledger.jobs.finish(done) == [True]  # repeated, since nobody heard that it was done
+        assert ledger.jobs.finish(Done(first, (verdict(0),))) == [False]
+        assert ledger.jobs.result("audit 0") == {"seconds": 2}
+        assert ledger.log.size == 2
+        assert ledger.jobs.count() == {"done": 1, "taken": 0, "waiting": 0}
+        assert ledger.jobs.heartbeat(again, 10) is None
+        clock.now += 1000
+        assert ledger.jobs.lease("a", 10) == []
+        assert ledger.jobs.add(job(0)) == 0
+
+
+def test_who_finishes_late_but_first_has_finished(where: str) -> None:
+    ledger, clock = opened(where)
+    with ledger:
+        ledger.jobs.add(job(0))
+        (first,) = ledger.jobs.lease("a", 10)
+        clock.now += 60
+        assert ledger.jobs.finish(Done(first)) == [True]
+        assert ledger.jobs.lease("b", 10) == []
+
+
+def test_jobs_are_given_back(where: str) -> None:
+    ledger, clock = opened(where)
+    with ledger:
+        ledger.jobs.add(job(0))
+        (first,) = ledger.jobs.lease("a", 1000)
+        assert ledger.jobs.release(first, 120.0)
+        assert ledger.jobs.lease("b", 10) == []
+        clock.now = 120.0
+        assert len(ledger.jobs.lease("b", 10)) == 1
+
+
+def test_jobs_are_for_their_audience_and_of_a_kind(where: str) -> None:
+    ledger, _ = opened(where)
+    with ledger:
+        ledger.jobs.add(job(0, audience="b"), replace(job(1), kind="sign"))
+        assert ledger.jobs.lease("a", 10, kinds=["audit"]) == []
+        assert [j.kind for j in ledger.jobs.lease("a", 10, limit=9)] == ["sign"]
+        assert [j.name for j in ledger.jobs.lease("b", 10, limit=9)] == ["audit 0"]
+
+
+def test_an_equivocation_finishes_its_job(where: str) -> None:
+    ledger, _ = opened(where)
+    with ledger:
+        ledger.verdicts.record(verdict(0))
+        ledger.jobs.add(job(0))
+        (taken,) = ledger.jobs.lease("a", 10)
+        with pytest.raises(EquivocationError):
+            ledger.jobs.finish(Done(taken, (verdict(0, WRONG), verdict(1))))
+        assert ledger.jobs.count() == {"done": 1, "taken": 0, "waiting": 0}
+        assert ledger.log.size == 3
+
+
+def test_a_verdict_that_cannot_be_recorded_leaves_the_job(where: str) -> None:
+    ledger, _ = opened(where)
+    with ledger:
+        ledger.jobs.add(job(0))
+        (taken,) = ledger.jobs.lease("a", 10)
+        with pytest.raises(InputError, match="knows no receipt"):
+            ledger.jobs.finish(Done(taken, (verdict(0), verdict(77))))
+        assert ledger.jobs.count() == {"done": 0, "taken": 1, "waiting": 0}
+        assert ledger.log.size == 0
+
+
+def test_bodies_and_results_are_small_json(where: str) -> None:
+    ledger, _ = opened(where)
+    with ledger:
+        with pytest.raises(InputError, match="JSON"):
+            ledger.jobs.add(job(0, body={"x": b"bytes"}))
+        with pytest.raises(InputError, match="JSON"):
+            ledger.jobs.add(job(0, body={"x": float("nan")}))
+        with pytest.raises(LimitError):
+            ledger.jobs.add(job(0, body={"x": "y" * (1 << 20)}))
+        with pytest.raises(InputError, match="no time"):
+            ledger.jobs.lease("a", 0.0)
+        with pytest.raises(InputError, match="1 to 1000"):
+            ledger.jobs.lease("a", 1.0, limit=0)
