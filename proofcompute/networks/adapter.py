@@ -20,6 +20,7 @@ ADAPTERS: Final[Mapping[str, str]] = {
     "evm": "proofcompute.networks.evm.adapter",
     "filecoin": "proofcompute.networks.filecoin.adapter",
     "in-toto": "proofcompute.networks.in_toto",
+    "verified-cluster": "proofcompute.networks.cluster.adapter",
 }
 """The module of each adapter, by the name of its network."""
 

@@ -2,39 +2,29 @@
 
 The subject of the statement is the file of a bundle of evidence; the predicate says what is in it, so that
 who reads attestations can act on a verdict without knowing bundles. Numbers are text, because readers of
-JSON disagree about large ones. (in-toto Attestation Framework, "Statement" version 1; "DSSE: Dead Simple
-Signing Envelope", protocol version 1.)
-
-The auditor's identity signs the envelope's pre-authentication encoding, which begins with "DSSEv1" and is
-longer than 32 bytes. All else that an identity signs is a digest of 32 bytes, so neither stands for the
-other.
+JSON disagree about large ones.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from proofcompute.commitments.signing import NodeIdentity, signature_holds
+from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.encoding.strict_json import Json, read_json
 from proofcompute.errors import EnvelopeError, FormatError, InputError, LimitError
 from proofcompute.networks.adapter import Description, Document
+from proofcompute.networks.dsse import MEDIA_TYPE, STATEMENT, opened, sealed
 from proofcompute.networks.work import Work
 
 __all__ = ["ADAPTER", "PREDICATE", "InToto", "check", "statement", "wrap"]
 
-PAYLOAD: Final = "application/vnd.in-toto+json"
-"""The type of the envelope's payload."""
-STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "urn:proofcompute:verdict:1"
 """The type of the predicate, which is our own."""
 MAX_ENVELOPE: Final = 1 << 16
 """The most bytes of an envelope that is read."""
-MAX_SIGNATURES: Final = 16
-"""The most signatures of an envelope that is read."""
 
 
 def statement(work: Work) -> dict[str, Json]:
@@ -69,12 +59,6 @@ def _payload(work: Work) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _signed(payload: bytes) -> bytes:
-    """Return the pre-authentication encoding of a payload."""
-    kind = PAYLOAD.encode()
-    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
-
-
 def wrap(work: Work, identity: NodeIdentity) -> Document:
     """Return the envelope of a verdict.
 
@@ -83,16 +67,7 @@ def wrap(work: Work, identity: NodeIdentity) -> Document:
     """
     if identity.public != work.auditor:
         raise InputError("the evidence was signed by another auditor; give the identity that signed it")
-    payload = _payload(work)
-    signature = identity.sign(_signed(payload))
-    value = {
-        "payloadType": PAYLOAD,
-        "payload": base64.b64encode(payload).decode(),
-        "signatures": [{"keyid": work.auditor.hex(), "sig": base64.b64encode(signature).decode()}],
-    }
-    return Document(
-        "application/vnd.dsse.envelope.v1+json", json.dumps(value).encode() + b"\n", ".intoto.json", "ours"
-    )
+    return Document(MEDIA_TYPE, sealed(_payload(work), identity), ".intoto.json", "ours")
 
 
 def check(envelope: bytes, work: Work, auditor: bytes | None = None) -> None:
@@ -105,43 +80,11 @@ def check(envelope: bytes, work: Work, auditor: bytes | None = None) -> None:
     """
     if auditor is not None and auditor != work.auditor:
         raise EnvelopeError(f"the evidence is by the auditor {work.auditor.hex()}, not {auditor.hex()}")
-    try:
-        top = read_json(envelope, MAX_ENVELOPE)
-    except (FormatError, LimitError) as e:
-        raise EnvelopeError(f"the envelope is not JSON as it is read here: {e}") from e
-    if set(top) != {"payloadType", "payload", "signatures"}:
-        raise EnvelopeError("an envelope has payloadType, payload and signatures, and nothing else")
-    if top["payloadType"] != PAYLOAD:
-        raise EnvelopeError(f"the envelope's payload is not of type {PAYLOAD}")
-    payload = _base64(top["payload"], "payload")
-    signatures = top["signatures"]
-    if not isinstance(signatures, list) or not 0 < len(signatures) <= MAX_SIGNATURES:
-        raise EnvelopeError(f"an envelope has 1 to {MAX_SIGNATURES} signatures")
-    # The key id is a hint that nothing protects, so every signature is tried.
-    if not any(signature_holds(work.auditor, _signed(payload), _signature(each)) for each in signatures):
-        raise EnvelopeError(f"the auditor {work.auditor.hex()} did not sign the envelope")
+    payload = opened(envelope, work.auditor, MAX_ENVELOPE)
     if payload != _payload(work):
         raise EnvelopeError(
             f"the envelope says something else than the evidence: {_difference(payload, work)}"
         )
-
-
-def _signature(value: Json) -> bytes:
-    if not isinstance(value, dict) or not {"sig"} <= set(value) <= {"sig", "keyid"}:
-        raise EnvelopeError("a signature of an envelope has sig, and keyid perhaps")
-    return _base64(value["sig"], "signature")
-
-
-def _base64(value: Json, what: str) -> bytes:
-    if not isinstance(value, str):
-        raise EnvelopeError(f"the {what} of an envelope is text in base64")
-    try:
-        data = base64.b64decode(value, validate=True)
-    except ValueError:
-        raise EnvelopeError(f"the {what} of the envelope is not base64") from None
-    if base64.b64encode(data).decode() != value:
-        raise EnvelopeError(f"the {what} of the envelope is not canonical base64")
-    return data
 
 
 def _difference(payload: bytes, work: Work) -> str:

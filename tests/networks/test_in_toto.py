@@ -15,7 +15,8 @@ from cli.driver import call, done, refused
 from networks.bundles import AUDITOR, KINDS, judge_key, saved, work
 from proofcompute.commitments.signing import NodeIdentity
 from proofcompute.errors import EnvelopeError, EvidenceError, InputError
-from proofcompute.networks.in_toto import MAX_ENVELOPE, PAYLOAD, PREDICATE, check, wrap
+from proofcompute.networks.dsse import PAYLOAD
+from proofcompute.networks.in_toto import MAX_ENVELOPE, PREDICATE, check, wrap
 from proofcompute.networks.work import Work
 
 OTHER = NodeIdentity(bytes(range(9, 41)))
