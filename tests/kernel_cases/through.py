@@ -36,6 +36,9 @@ RELU = Expression(
 SUM = Expression(("f32", "f32"), (Term("add", (1, 0), "f32"),))
 POSITIVE = Expression(("f32",), (Term("constant", (), "f32"), Term("lt", (1, 0), "bool")))
 """Whether a product is positive: the result has another type."""
+MOST = 1 << 17
+"""The most columns of which any sum of products of one limb fits int32."""
+ONES = np.ones(3, np.float32)
 ORDINARY: Any = ("normal", "mixed", "huge", "subnormal", "zeros")
 
 
@@ -175,6 +178,14 @@ def _products() -> Iterator[Case]:
             lambda r=row, s=views, d=d: (_spoiled(2, *r), s, matrix(3, d, 1), 2),
             NonFiniteError,
         )
+    for d in (MOST, MOST + 1):
+        yield Case(
+            "linear_through",
+            f"extreme-{d}",
+            lambda d=d: (
+                np.ones((1, 1, d), np.float32), (), Matrix(np.full((1, 3, d), -128, np.int8), ONES, None), 1
+            ),
+        )  # fmt: skip
     row, views = GEOMETRIES["three"]
     bad = convolution(row, (3, 3), (1, 1), ((1, 1), (1, 1)), fill=math.inf)
     x, w = floats("normal", 2, *row), matrix(4, 72, 2)

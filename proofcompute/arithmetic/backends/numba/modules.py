@@ -26,6 +26,7 @@ MODULES: Final = (
     "kernels.products",
     "kernels.linear",
     "kernels.windows",
+    "kernels.short",
     "kernels.windowed",
     "kernels.making",
     "kernels.attention",

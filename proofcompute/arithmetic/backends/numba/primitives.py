@@ -24,11 +24,13 @@ from proofcompute.arithmetic.definition import primitives
 from proofcompute.arithmetic.definition.elementwise import quiet
 from proofcompute.arithmetic.definition.scalars import constant
 from proofcompute.arithmetic.primitives import Expression, View
-from proofcompute.arrays import F32, I8, I32, Array
+from proofcompute.arrays import F32, I8, I32, I64, Array
 from proofcompute.freivalds.product import product_sets
 
 __all__ = ["CpuPrimitives"]
 
+_SPLIT_PRODUCTS: Final = 4_000_000
+"""Least products of a part for which a thread pays."""
 _SPLIT_ELEMENTS: Final = 50_000
 """Least elements of a part of a reduction for which a thread pays."""
 
@@ -37,6 +39,7 @@ class CpuPrimitives(CpuMemory):
     """The primitives of the CPU backend."""
 
     _reducing = Module("reducing")
+    _short = Module("short")
 
     quantise: Callable[..., tuple[I8, F32]]
     product: Callable[..., I32]
@@ -121,6 +124,8 @@ class CpuPrimitives(CpuMemory):
             return self._exact(self._limbs(left, 0)[0], self._limbs(right, 0)[0], (n, *batch))
         x, sx = self._limbs(left, limbs)
         y, sy = self._limbs(right, limbs)
+        if limbs == 1 and d <= self._short.MOST_COLUMNS:
+            return self._short_products(x[0], sx, y[0], sy, (n, *batch))
         acc = self._exact(x, y, (n, *batch)).astype(np.float32)
         return acc * (sx[..., :, np.newaxis] * sy[..., np.newaxis, :])
 
@@ -130,11 +135,23 @@ class CpuPrimitives(CpuMemory):
         q, scales = self.quantise(rows, limbs) if limbs else (rows[np.newaxis], rows[:, 0])
         return q.reshape(len(q), *x.shape), scales.reshape(x.shape[:-1])
 
+    def _short_products(self, x: I8, sx: F32, y: I8, sy: F32, shape: tuple[int, ...]) -> Array:
+        """Multiply rows of one limb [*broadcast, p, d] and [*broadcast, q, d] with scales: [*shape, p, q]."""
+        p, d, q = x.shape[-2], x.shape[-1], y.shape[-2]
+        out = np.empty((math.prod(shape), p, q), np.float32)
+        k = self._short
+        least = _SPLIT_PRODUCTS // (min(p, k.BLOCK) * q * d)
+        threads.split(
+            k.contract_short, len(out) * -(-p // k.BLOCK), least,
+            x.reshape(-1, p, d), y.reshape(-1, q, d), _places(x, shape), _places(y, shape),
+            sx.reshape(-1, p), sy.reshape(-1, q), out,
+        )  # fmt: skip
+        return out.reshape(*shape, p, q)
+
     def _exact(self, x: I8, y: I8, shape: tuple[int, ...]) -> Array:
         """Multiply rows of limbs [limbs, *broadcast, p, d] and [limbs, *broadcast, q, d]: [*shape, p, q]."""
         p, d, q = x.shape[-2], x.shape[-1], y.shape[-2]
-        places = [np.broadcast_to(np.arange(math.prod(v)).reshape(v), shape).reshape(-1).tolist()
-                  for v in (x.shape[1:-2], y.shape[1:-2])]  # fmt: skip
+        places = [_places(v[0], shape).tolist() for v in (x, y)]
         x, y = x.reshape(len(x), -1, p, d), y.reshape(len(y), -1, q, d)
         out = np.zeros((len(places[0]), p, q), np.int64)
         for start, stop, high, low, shift in product_sets(d, len(x), len(y)):
@@ -145,6 +162,13 @@ class CpuPrimitives(CpuMemory):
                 )
                 to += part.astype(np.int64) << np.int64(shift)
         return out.reshape(*shape, p, q)
+
+
+def _places(x: Array, shape: tuple[int, ...]) -> I64:
+    """Return which matrix of x [*broadcast, p, d] each of a batch is: [product of shape]."""
+    own = x.shape[:-2]
+    numbers = np.arange(math.prod(own), dtype=np.int64).reshape(own)
+    return np.broadcast_to(numbers, shape).reshape(-1)
 
 
 def _seen(x: Array, v: View) -> Array:

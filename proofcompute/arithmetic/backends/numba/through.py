@@ -29,8 +29,9 @@ _SPLIT_ELEMENTS: Final = 50_000
 """Least elements to look at for which a thread pays."""
 _BLOCK_ROWS: Final = 96
 """Rows that are quantised and multiplied at a time, a multiple of every tile's rows."""
-_BLOCK_BYTES: Final = 1 << 18
-"""Bytes of quantised rows that stay in the second level of the cache; fewer rows, if they are long."""
+_BLOCK_BYTES: Final = 1 << 20
+"""Bytes of quantised rows that are read again for each panel; fewer rows, if they are long. Rows that do not
+stay in the second level of the cache cost less than panels that are read for fewer rows."""
 _LEAST_ROWS: Final = 12
 _PLAIN: Final = Runs(0, np.zeros(0, np.int64), np.zeros((0, 0), np.int32), 0, 0)
 """The runs of rows that are multiplied as they are."""
@@ -170,10 +171,17 @@ class CpuThrough(CpuPrimitives, Composed):
     ) -> None:
         """Write the product of rows of x, or of their windows, and its ending to out [n places, m]."""
         k = self._windows
-        columns = k.TILE_COLUMNS
-        panels = np.empty((len(w.q), -(-w.m // columns), (d + 1) // 2, columns, 2), np.int16)
+        short = limbs == 1 and d <= self._short.MOST_COLUMNS
+        columns, factors, element = k.TILE_COLUMNS, 2, np.int16
+        if short:
+            factors, element = self._short.FACTORS, self._short.ELEMENTS
+        panels = np.empty((len(w.q), -(-w.m // columns), -(-d // factors), columns, factors), element)
         least = _SPLIT_ELEMENTS * 8 // (d * columns)
-        threads.split(k.fill_panels, panels.shape[1], least, w.q, panels)
+        weights: tuple[Array, ...] = (panels,)
+        if short:
+            weights = (panels, np.empty((*panels.shape[:2], columns), np.int32))
+        fill_panels = self._short.fill_short if short else k.fill_panels
+        threads.split(fill_panels, panels.shape[1], least, w.q, *weights)
         tops = _NO_TOPS
         if runs.table.shape[1] >= _NEEDS_MAXIMA:
             tops = np.empty((len(x), runs.starts.size), np.int32)
@@ -186,7 +194,7 @@ class CpuThrough(CpuPrimitives, Composed):
         seen = (x, runs.starts, runs.table, runs.length, fill, tops, LARGEST[limbs])
         bias = NO_BIAS if w.bias is None else w.bias
         good = threads.split(
-            k.linear_windows, -(-len(out) // block), least,
-            *seen, panels, w.scale, bias, rest, int(positive), out, block,
+            self._short.linear_short if short else k.linear_windows, -(-len(out) // block), least,
+            *seen, *weights, w.scale, bias, rest, int(positive), out, block,
         )  # fmt: skip
         finite(good, "an input of the quantiser")

@@ -11,10 +11,12 @@ from proofcompute.arithmetic.backends.numba.codegen.target import has
 
 __all__ = [
     "BLOCK",
+    "BYTES",
     "CHUNK",
     "COMBINED_PAIRS",
     "DEEP",
     "DOT_COLUMNS",
+    "FACTORS",
     "GROUP",
     "LANES",
     "PATCHED_ROWS",
@@ -58,6 +60,12 @@ TILE_ROWS: Final = 12 if WIDE_REGISTERS else 3
 """Rows of a tile; its sums fill most of the registers."""
 SMALL_ROWS: Final = 4 if WIDE_REGISTERS else 3
 """Rows of a small tile; divides TILE_ROWS."""
+
+# -- products of one limb by one limb ------------------------------------------------------------------------
+BYTES: Final = has("avx512vnni")
+"""Whether bytes are multiplied as they are, by an instruction that takes twice as many as of int16."""
+FACTORS: Final = 4 if BYTES else 2
+"""Elements of a row that one step multiplies into a lane."""
 
 # -- products of few rows, without panels -----------------------------------------------------------------
 PATCH_LANES: Final = 16 if WIDE_REGISTERS else 8 if has("avx2") else 4

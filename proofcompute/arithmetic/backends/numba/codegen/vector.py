@@ -3,7 +3,8 @@
 Numba has no vector types, and LLVM's loop vectoriser does not find a matrix kernel that keeps its sums in
 registers. The functions here emit IR on generic vectors, so the result is the same on every machine; LLVM
 turns :func:`multiply_add` into ``vpdpwssd`` or ``vpmaddwd`` on x86-64 and into widening multiplications
-elsewhere, and splits or joins vectors to fit the registers.
+elsewhere, and splits or joins vectors to fit the registers. It does not find ``vpdpbusd``, so that
+:func:`multiply_add_bytes` names it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "loop",
     "multiply_add",
+    "multiply_add_bytes",
     "offset",
     "permute",
     "pointer",
@@ -124,6 +126,16 @@ def multiply_add(builder: Any, sums: Value, a: Value, b: Value) -> Value:
     return builder.add(sums, builder.add(even, odd))
 
 
+def multiply_add_bytes(builder: Any, sums: Value, a: Value, b: Value) -> Value:
+    """Return ``sums[i]`` plus the sum of ``a[4i + e] b[4i + e]`` over e < 4: a is uint8, b int8; it wraps.
+
+    The vectors have 16 lanes, and the target has ``avx512vnni``.
+    """
+    kind = ir.FunctionType(sums.type, [sums.type, a.type, b.type])
+    function = insert(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
+    return builder.call(function, [sums, a, b])
+
+
 def fold(builder: Any, a: Value, b: Value, group: int) -> Value:
     """Add the two halves of each group of lanes of ``a`` and then of ``b``, in groups of half the size."""
     n, half = a.type.count, group // 2
@@ -190,8 +202,14 @@ def loop(
     count: Value,
     start: Sequence[Value],
     body: Callable[[Value, list[Value]], Sequence[Value]],
+    *,
+    unrolled: bool = True,
 ) -> list[Value]:
-    """Emit ``state = start; for i in range(count): state = body(i, state)``, with the state in registers."""
+    """Emit ``state = start; for i in range(count): state = body(i, state)``, with the state in registers.
+
+    If not ``unrolled``, LLVM must not unroll the loop: two bodies that fill all registers would be mixed, and
+    need more.
+    """
     before = builder.block
     head = builder.append_basic_block("loop.head")
     inside = builder.append_basic_block("loop.body")
@@ -211,6 +229,16 @@ def loop(
     i.add_incoming(builder.add(i, LONG(1)), builder.block)
     for phi, value in zip(state, after_body, strict=True):
         phi.add_incoming(value, builder.block)
-    builder.branch(head)
+    back = builder.branch(head)
+    if not unrolled:
+        back.set_metadata("llvm.loop", _whole(builder.module))
     builder.position_at_end(after)
     return state
+
+
+def _whole(module: Any) -> Any:
+    """Return metadata of one loop that is not to be unrolled; such a node names itself first."""
+    disabled = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    node = ir.MDValue(module, [disabled], name=str(len(module.metadata)))
+    node.operands = (node, disabled)
+    return node

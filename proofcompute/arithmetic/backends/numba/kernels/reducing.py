@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from proofcompute.arithmetic.backends.numba.codegen import signatures as types
+from proofcompute.arithmetic.backends.numba.codegen.definitions import helper
 from proofcompute.arithmetic.backends.numba.codegen.signatures import read, write
 from proofcompute.arithmetic.backends.numba.kernels.row import blocks, power_of_two, tree
 from proofcompute.arithmetic.backends.numba.runtime.cache import kernel
@@ -54,6 +55,19 @@ def sums(a: Any, b: Any, x: Any, out: Any) -> None:
                 out[t, first + j] = settled(scratch[0, j]) if d > 0 else np.float32(0)
 
 
+@helper
+def _rank(bits: Any) -> Any:
+    """Return an integer that orders as the number with these bits does, NaN above all."""
+    rank = np.int32(bits ^ (np.int32(bits >> np.int32(31)) & _ABSOLUTE))
+    return _ABSOLUTE if np.int32(bits & _ABSOLUTE) > _INFINITE else rank
+
+
+@helper
+def _bits(rank: Any, flip: Any) -> Any:
+    """Return the bits of which :func:`_rank` made an integer, turned back."""
+    return np.int32(np.int32(rank ^ (np.int32(rank >> np.int32(31)) & _ABSOLUTE)) ^ flip)
+
+
 @kernel(types.void(_i64, _i64, read(_i32, 3), _i64, write(_i32, 2)))
 def greatest(a: Any, b: Any, x: Any, turned: Any, out: Any) -> None:
     """Write the bits of the greatest number of each column, or of the least one if ``turned``; d >= 1.
@@ -62,16 +76,22 @@ def greatest(a: Any, b: Any, x: Any, turned: Any, out: Any) -> None:
     greatest one with all signs turned.
     """
     flip = _LEAST if turned else np.int32(0)
+    if x.shape[2] == 1:
+        for t in range(a, b):
+            line = x[t].reshape(x.shape[1])
+            top = _LEAST
+            for i in range(line.size):
+                rank = _rank(np.int32(line[i] ^ flip))
+                top = rank if rank > top else top
+            out[t, 0] = _bits(top, flip)
+        return
     for t in range(a, b):
         to = out[t]
         to[:] = _LEAST
         for i in range(x.shape[1]):
             row = x[t, i]
             for j in range(x.shape[2]):
-                bits = np.int32(row[j] ^ flip)
-                rank = np.int32(bits ^ (np.int32(bits >> np.int32(31)) & _ABSOLUTE))
-                rank = _ABSOLUTE if np.int32(bits & _ABSOLUTE) > _INFINITE else rank
+                rank = _rank(np.int32(row[j] ^ flip))
                 to[j] = rank if rank > to[j] else to[j]
         for j in range(x.shape[2]):
-            rank = to[j]
-            to[j] = np.int32(np.int32(rank ^ (np.int32(rank >> np.int32(31)) & _ABSOLUTE)) ^ flip)
+            to[j] = _bits(to[j], flip)

@@ -27,7 +27,16 @@ from proofcompute.arithmetic.backends.scalar.functions import (
     reciprocal,
 )
 
-__all__ = ["TILE_COLUMNS", "fill_panels", "linear_windows", "run_maxima"]
+__all__ = [
+    "TILE_COLUMNS",
+    "end_rows",
+    "fill_panels",
+    "finish_both",
+    "finish_rows",
+    "linear_windows",
+    "quantise_place",
+    "run_maxima",
+]
 
 _tile, _small_tile = (emitted("narrow", "tile_of", rows) for rows in (TILE_ROWS, SMALL_ROWS))
 
@@ -88,6 +97,25 @@ def _gather(x: Any, starts: Any, ids: Any, length: Any, fill: Any, tops: Any, le
 
 
 @helper
+def quantise_place(
+    x: Any, place: Any, starts: Any, table: Any, length: Any, fill: Any, tops: Any, levels: Any, q: Any
+) -> Any:
+    """Quantise the row of a product with this number into q int16 [>= d], and return its scale.
+
+    The scale is -1 if the row is not finite. :func:`linear_windows` says what the arguments are.
+    """
+    places, runs = table.shape
+    if places == 0:
+        return quantise_into(x[place], levels, q)
+    i = place // places
+    ids = table[place - i * places]
+    if tops.size == 0 and ids[0] >= 0:
+        start = starts[ids[0]]
+        return quantise_into(x[i, start : start + length], levels, q)
+    return _gather(x[i], starts, ids, length, fill, tops[i], levels, q[: length * runs])
+
+
+@helper
 def _multiply(q: Any, n: Any, panel: Any, first: Any, pairs: Any, sums: Any) -> None:
     """Set sums int32 [., TILE_COLUMNS] to n rows of q times pairs first..first + pairs of a panel."""
     sums[:] = 0
@@ -104,7 +132,7 @@ def _multiply(q: Any, n: Any, panel: Any, first: Any, pairs: Any, sums: Any) -> 
 
 # These loops run over whole slices by one index, since only such loops become vectors.
 @helper
-def _finish(sums: Any, sx: Any, sw: Any, bias: Any, out: Any, first: Any, n: Any, j: Any) -> None:
+def finish_rows(sums: Any, sx: Any, sw: Any, bias: Any, out: Any, first: Any, n: Any, j: Any) -> None:
     """Turn the sums of one limb of weights, whose channels start at j, into floats of rows of out."""
     end = j + TILE_COLUMNS
     scales, biases = sw[j:end], bias[j:end]
@@ -115,10 +143,10 @@ def _finish(sums: Any, sx: Any, sw: Any, bias: Any, out: Any, first: Any, n: Any
 
 
 @helper
-def _finish_both(
+def finish_both(
     high: Any, low: Any, sx: Any, sw: Any, bias: Any, out: Any, first: Any, n: Any, j: Any
 ) -> None:
-    """Do what :func:`_finish` does for 256 high + low."""
+    """Do what :func:`finish_rows` does for 256 high + low."""
     end = j + TILE_COLUMNS
     scales, biases = sw[j:end], bias[j:end]
     for t in range(n):
@@ -148,7 +176,7 @@ def _in_parts(q: Any, n: Any, panels: Any, p: Any, sums: Any, total: Any) -> Non
 
 
 @helper
-def _end(out: Any, rest: Any, positive: Any, first: Any, n: Any, j: Any) -> None:
+def end_rows(out: Any, rest: Any, positive: Any, first: Any, n: Any, j: Any) -> None:
     """Add rows of rest to channels j.. of rows of out, if there are any, then keep what is positive."""
     end = j + TILE_COLUMNS
     for t in range(n):
@@ -210,8 +238,6 @@ def linear_windows(
     :func:`run_maxima`; without any, a window has one run. Return False if a row is not finite.
     """
     limbs, count, pairs = panels.shape[:3]
-    places, runs = table.shape
-    d = length * runs if places else x.shape[1]
     q = np.zeros((block, 2 * pairs), np.int16)
     sx = np.empty(block, np.float32)
     sums = np.empty((limbs, block, TILE_COLUMNS), np.int32)
@@ -221,31 +247,20 @@ def linear_windows(
         first = u * block
         n = min(block, out.shape[0] - first)
         for t in range(n):
-            if places == 0:
-                sx[t] = quantise_into(x[first + t], levels, q[t])
-            else:
-                i = (first + t) // places
-                ids = table[first + t - i * places]
-                if tops.size:
-                    sx[t] = _gather(x[i], starts, ids, length, fill, tops[i], levels, q[t, :d])
-                elif ids[0] >= 0:
-                    start = starts[ids[0]]
-                    sx[t] = quantise_into(x[i, start : start + length], levels, q[t])
-                else:
-                    sx[t] = _gather(x[i], starts, ids, length, fill, tops[i], levels, q[t, :d])
+            sx[t] = quantise_place(x, first + t, starts, table, length, fill, tops, levels, q[t])
             good &= sx[t] >= _ZERO
         for p in range(count):
             j = p * TILE_COLUMNS
             if pairs > PANEL_PAIRS:
                 _in_parts(q, n, panels, p, sums[0], whole)
-                _finish(whole, sx, sw, bias, out, first, n, j)
+                finish_rows(whole, sx, sw, bias, out, first, n, j)
             else:
                 for limb in range(limbs):
                     _multiply(q, n, panels[limb, p], 0, pairs, sums[limb])
                 if limbs == 2:
-                    _finish_both(sums[0], sums[1], sx, sw, bias, out, first, n, j)
+                    finish_both(sums[0], sums[1], sx, sw, bias, out, first, n, j)
                 else:
-                    _finish(sums[0], sx, sw, bias, out, first, n, j)
+                    finish_rows(sums[0], sx, sw, bias, out, first, n, j)
             if rest.size or positive:
-                _end(out, rest, positive, first, n, j)
+                end_rows(out, rest, positive, first, n, j)
     return good
