@@ -17,6 +17,7 @@ from proofcompute.errors import (
     BeaconError,
     EnvelopeError,
     EvidenceError,
+    LedgerError,
     ProofcomputeError,
     VerdictError,
     VerificationError,
@@ -55,6 +56,7 @@ COMMANDS: Mapping[str, str] = {
     "beacon": "beacon_commands.group",
     "verify-evidence": "evidence_command.verify_evidence",
     "verdict": "verdict_commands.group",
+    "ledger": "ledger_commands.group",
     "job": "job_commands.group",
     "network": "network_commands.group",
     "devices": "device_commands.devices",
@@ -133,7 +135,7 @@ def run(argv: Sequence[str] | None) -> int:
         return _report(as_json, str(e), REJECTED, rejection(e), "REJECTED: ")
     except EnvelopeError as e:
         return _report(as_json, str(e), REJECTED, mark="INVALID: ")
-    except (BeaconError, EvidenceError, VerdictError) as e:
+    except (BeaconError, EvidenceError, LedgerError, VerdictError) as e:
         fault = {"fault": e.fault.value} if isinstance(e, VerdictError) else {}
         return _report(as_json, str(e), REJECTED, {"verified": False, **fault}, "REJECTED: ")
     except ProofcomputeError as e:

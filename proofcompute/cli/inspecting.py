@@ -81,7 +81,8 @@ def _look(path: Path) -> tuple[str, Facts]:
         return kind, reader(read_limited(path, limit, kind) if piped is None else piped)
     raise InputError(
         f"{path} is none of: GGUF, model, card, key, identity, terms, request, receipt, challenge, opening, "
-        "audit policy, evidence, run, public key or proof, verdict, beacon, files of jobs, .npy"
+        "audit policy, evidence, run, public key or proof, verdict, beacon, head or export of a ledger, "
+        "files of jobs, .npy"
     )
 
 

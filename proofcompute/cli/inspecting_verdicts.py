@@ -61,10 +61,36 @@ def _beacon(data: bytes) -> Facts:
     return {**_statement(found.statement.encode()), "randomness": found.round.randomness.hex()}
 
 
-VERDICT_FILES: Final[Mapping[str, Callable[[Path], Facts]]] = {"verdict key": _secret}
+def _head(data: bytes) -> Facts:
+    from proofcompute.cli.bundles import moment
+    from proofcompute.commitments.signing import signature_holds
+    from proofcompute.ledger import TreeHead
+
+    found = TreeHead.decode(data)
+    return {
+        "size": found.size,
+        "root": found.root.hex(),
+        "made": moment(found.made),
+        "operator": found.operator.hex(),
+        "signature_holds": signature_holds(found.operator, found.digest, found.signature),
+    }
+
+
+def _export(path: Path) -> Facts:
+    from proofcompute.ledger.exports import open_export
+
+    with open_export(path) as found:
+        return {"size": found.size, "heads": len(found.heads)}
+
+
+VERDICT_FILES: Final[Mapping[str, Callable[[Path], Facts]]] = {
+    "verdict key": _secret,
+    "ledger export": _export,
+}
 VERDICT_MESSAGES: Final[Mapping[str, tuple[int, Callable[[bytes], Facts]]]] = {
     "signed verdict": (MAX_VERDICT, _signed),
     "quorum verdict": (MAX_VERDICT, _quorum),
+    "ledger head": (MAX_VERDICT, _head),
     "beacon statement": (MAX_BEACON, _statement),
     "beacon": (MAX_BEACON, _beacon),
 }

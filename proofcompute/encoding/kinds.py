@@ -36,6 +36,8 @@ MESSAGES: Final = {
     "proofcompute verdict key": "verdict key",
     "proofcompute signed verdict": "signed verdict",
     "proofcompute quorum verdict": "quorum verdict",
+    "proofcompute ledger head": "ledger head",
+    "proofcompute ledger export": "ledger export",
 }
 """The text with which each kind of file begins, as the first element of a short CBOR array."""
 
@@ -46,6 +48,7 @@ _FRAMED: Final = (
     "product proof",
     "public proof",
     "code digests",
+    "ledger export",
 )
 _HEAD: Final = 64
 

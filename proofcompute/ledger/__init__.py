@@ -5,6 +5,13 @@ It takes the extra ``ledger``: ``pip install 'proofcompute[ledger]'``.
 
 from __future__ import annotations
 
+from proofcompute.errors.extras import lacking
+
+try:
+    import sqlalchemy  # noqa: F401
+except ModuleNotFoundError as e:
+    raise lacking(e, "a ledger") from e
+
 from proofcompute.ledger.ledger import Ledger
 from proofcompute.ledger.messages import PARTS, AuditVerdict, TreeHead
 from proofcompute.ledger.records import (

@@ -22,7 +22,7 @@ from proofcompute.ledger.records import (
 from proofcompute.ledger.trust import Counts, Trust, trust_of
 from proofcompute.limits import MAX_RECEIPT, MAX_REQUEST, MAX_TERMS
 
-__all__ = ["MOST", "Fleet"]
+__all__ = ["MOST", "Fleet", "add_nodes", "add_receipt"]
 
 MOST = 1000
 """The most rows of one answer."""
@@ -126,7 +126,7 @@ class Fleet:
                 raise LimitError("the request or the receipt is larger than any can be")
         with self._database.writing() as connection:
             # in the order of their nodes, whose rows are held, so that two writers never wait for each other
-            return sum(_add_receipt(connection, one) for one in sorted(receipts, key=lambda r: r.node))
+            return sum(add_receipt(connection, one) for one in sorted(receipts, key=lambda r: r.node))
 
     def receipt(self, digest: bytes) -> ReceiptRecord | None:
         """Return a receipt, or None if the ledger does not know it."""
@@ -191,7 +191,8 @@ def add_nodes(connection: Connection, nodes: Sequence[tuple[NewNode, float]]) ->
     return insert_new(connection, tables.nodes, rows)
 
 
-def _add_receipt(connection: Connection, new: NewReceipt) -> bool:
+def add_receipt(connection: Connection, new: NewReceipt) -> bool:
+    """Keep a receipt, unless it is there; returns whether it is new."""
     _require_node(connection, new.node)
     names = ("digest", "node", "request_digest", "model_id", "terms_digest", "made", "tokens", "nonce_by")
     row = {name: getattr(new, name) for name in names} | {"level": "receipted"}

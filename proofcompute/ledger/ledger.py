@@ -38,21 +38,22 @@ class Ledger:
         policy: TrustPolicy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._database = Database(where)
+        self.database = Database(where)
+        """Transactions, for what is not here yet."""
         self.policy = TrustPolicy() if policy is None else policy
         """How verdicts count."""
-        self.fleet = Fleet(self._database, clock)
+        self.fleet = Fleet(self.database, clock)
         """Nodes, terms, receipts and answers."""
-        self.jobs = Jobs(self._database, self.policy, clock)
+        self.jobs = Jobs(self.database, self.policy, clock)
         """Work for auditors."""
-        self.verdicts = Verdicts(self._database, self.policy, clock)
+        self.verdicts = Verdicts(self.database, self.policy, clock)
         """Verdicts and evidence."""
-        self.log = Log(self._database)
+        self.log = Log(self.database)
         """The log of all verdicts, and heads that were signed of it."""
         try:
-            self._database.require_ledger()
+            self.database.require_ledger()
         except BaseException:
-            self._database.close()
+            self.database.close()
             raise
 
     @staticmethod
@@ -75,11 +76,11 @@ class Ledger:
     @property
     def name(self) -> str:
         """What people call the database: its path, or its URL without the password."""
-        return self._database.name
+        return self.database.name
 
     def close(self) -> None:
         """Close all connections."""
-        self._database.close()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self

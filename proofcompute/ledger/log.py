@@ -14,7 +14,7 @@ from proofcompute.ledger import merkle, tables
 from proofcompute.ledger.database import Database
 from proofcompute.ledger.messages import TreeHead
 
-__all__ = ["Log", "Proof", "append", "locked_size"]
+__all__ = ["Log", "Proof", "append", "keep_head", "locked_size"]
 
 _AT_ONCE: Final = 1000
 """Leaves that are read in one go."""
@@ -38,8 +38,10 @@ def locked_size(connection: Connection) -> int:
 
 def append(connection: Connection, size: int, data: bytes) -> int:
     """Append a leaf to the log of ``size`` leaves, which the caller holds; return its number."""
-    hashed = merkle.leaf_hash(data)
-    made = merkle.appended(size, hashed, lambda level, number: _nodes(connection, [(level, number)])[0])
+    # only subtrees that the leaf completes are read: those behind the lowest bits of the size that are set
+    left = size & (size + 1)
+    tree = merkle.Growing(size, _nodes(connection, merkle.parts(left, size)))
+    made = tree.append(merkle.leaf_hash(data))
     connection.execute(insert(tables.leaves), {"number": size, "data": data})
     connection.execute(
         insert(tables.log_nodes),

@@ -9,7 +9,7 @@ This is another tree than that of :mod:`proofcompute.commitments.merkle`, whose 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from proofcompute.errors import FormatError
@@ -19,7 +19,6 @@ __all__ = [
     "HASH",
     "MAX_PROOF",
     "Growing",
-    "appended",
     "consistency_ranges",
     "fold",
     "inclusion_ranges",
@@ -74,22 +73,6 @@ def fold(hashes: Sequence[bytes]) -> bytes:
     return root
 
 
-def appended(number: int, hashed: bytes, node: Callable[[int, int], bytes]) -> list[tuple[Node, bytes]]:
-    """Return the nodes that are complete once the leaf ``number`` is there, the leaf first.
-
-    Args:
-        number: the leaf's number; all leaves before it are there.
-        hashed: the leaf's hash.
-        node: returns the hash of a complete subtree on the left, by level and number.
-    """
-    found, level = [((0, number), hashed)], 0
-    while number & 1:
-        hashed = node_hash(node(level, number - 1), hashed)
-        number, level = number >> 1, level + 1
-        found.append(((level, number), hashed))
-    return found
-
-
 class Growing:
     """A log's tree while leaves are appended: it keeps one hash for each bit of the size."""
 
@@ -98,13 +81,17 @@ class Growing:
         """Leaves so far."""
         self._complete = list(hashes)
 
-    def append(self, hashed: bytes) -> None:
-        """Append a leaf by its hash."""
+    def append(self, hashed: bytes) -> list[tuple[Node, bytes]]:
+        """Append a leaf by its hash, and return the nodes that are complete now, the leaf first."""
         number, self.size = self.size, self.size + 1
-        while number & 1:
-            hashed = node_hash(self._complete.pop(), hashed)
-            number >>= 1
+        made = [((0, number), hashed)]
+        for level in range(1, number.bit_length() + 1):
+            if not number & 1:
+                break
+            hashed, number = node_hash(self._complete.pop(), hashed), number >> 1
+            made.append(((level, number), hashed))
         self._complete.append(hashed)
+        return made
 
     @property
     def root(self) -> bytes:
