@@ -88,7 +88,7 @@ docs: $(VENV)/dev $(VENV)/model ## build the site into build/site; run the examp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges $(VENV)/vyper/installed ## the property tests with many more examples, and the slow tests
+fuzz: $(VENV)/dev $(VENV)/model $(VENV)/encoder $(VENV)/networks $(VENV)/judges $(VENV)/vyper/installed $(VENV)/bittensor/installed ## the property tests with many more examples, and the slow tests
 	HYPOTHESIS_PROFILE=long PROOFCOMPUTE_REQUIRE_MODEL=1 $(BIN)/python -m pytest --slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/dev ## build a wheel with kernels for all levels of x86-64 (on Linux, with a C compiler)
@@ -157,6 +157,12 @@ $(VENV)/judges: $(VENV)/dev $(JUDGES)/package-lock.json
 $(VENV)/vyper/installed: $(VENV)/python $(JUDGES)/vyper.txt
 	$(BIN)/python -m venv --clear $(VENV)/vyper
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/vyper/bin/python -m pip -qq install --require-hashes --requirement $(JUDGES)/vyper.txt
+	@touch $@
+
+# Bittensor's SDK, which takes older versions of some packages than the library's tests have.
+$(VENV)/bittensor/installed: $(VENV)/python $(JUDGES)/bittensor.txt
+	$(BIN)/python -m venv --clear $(VENV)/bittensor
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bittensor/bin/python -m pip -qq install --require-hashes --requirement $(JUDGES)/bittensor.txt
 	@touch $@
 
 # A build for CUDA does not start without NVIDIA's packages, gigabytes of them; one for the CPU needs no more than this.

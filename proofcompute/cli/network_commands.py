@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from proofcompute.cli.console import Output
-from proofcompute.cli.networking import akash, cluster, evm, filecoin, in_toto
+from proofcompute.cli.networking import akash, bittensor, cluster, evm, filecoin, in_toto
 from proofcompute.cli.options import Json
 
 __all__ = ["group"]
@@ -15,6 +15,7 @@ group = typer.Typer(
     rich_markup_mode=None,
 )
 group.add_typer(akash.group, name="akash")
+group.add_typer(bittensor.group, name="bittensor")
 group.add_typer(evm.group, name="evm")
 group.add_typer(filecoin.group, name="filecoin")
 group.add_typer(in_toto.group, name="in-toto")

@@ -10,6 +10,7 @@ __all__ = ["EXTRA_OF", "install", "lacking"]
 
 EXTRA_OF: Final = {
     "alembic": "ledger",
+    "bittensor_core": "bittensor",
     "dag_cbor": "filecoin",
     "eth_abi": "evm",
     "eth_keys": "evm",

@@ -17,6 +17,7 @@ __all__ = ["ADAPTERS", "Adapter", "Description", "Document", "adapter"]
 
 ADAPTERS: Final[Mapping[str, str]] = {
     "akash": "proofcompute.networks.akash.adapter",
+    "bittensor": "proofcompute.networks.bittensor.adapter",
     "evm": "proofcompute.networks.evm.adapter",
     "filecoin": "proofcompute.networks.filecoin.adapter",
     "in-toto": "proofcompute.networks.in_toto",

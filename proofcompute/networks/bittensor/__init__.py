@@ -1,0 +1,1 @@
+"""Sign and check requests between hotkeys of Bittensor, and make weights of what audits found."""
